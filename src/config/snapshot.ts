@@ -1,0 +1,121 @@
+import type { Config } from './schema.js'
+
+/**
+ * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
+ * Everything that a request would otherwise work out again is worked out here, once.
+ */
+export interface Snapshot {
+  /** First 12 hex digits of the SHA-256 of the configuration with its secrets resolved. */
+  readonly hash: string
+  /** Unix ms. */
+  readonly loadedAt: number
+  readonly config: Config
+  readonly tiers: readonly string[]
+  /** Index into `tiers`. */
+  readonly defaultTier: number
+  readonly consumers: readonly ConsumerSource[]
+  /** Lower-case names of every header from which a consumer or tier could be read, with `_` written as `-`. */
+  readonly identityHeaders: ReadonlySet<string>
+  /** Whether an address (as `socket.remoteAddress` gives it, or from X-Forwarded-For) is a trusted proxy. */
+  readonly isTrustedProxy: (address: string) => boolean
+  readonly services: readonly Service[]
+  readonly routes: readonly Route[]
+  /**
+   * The most specific route for a method, a lower-case host without port, and a canonical path (see
+   * `config/path.ts`). `undefined`: no route has this path; an array: only these methods do.
+   */
+  readonly match: (method: string, host: string, path: string) => Route | readonly string[] | undefined
+}
+
+export type ConsumerSource =
+  | {
+      readonly kind: 'api_key'
+      readonly header: string
+      /** By hex SHA-256 of the key. `tier` is an index into `tiers`. */
+      readonly keys: ReadonlyMap<string, { readonly consumer: string; readonly tier: number | undefined }>
+    }
+  | { readonly kind: 'header'; readonly header: string }
+  | { readonly kind: 'ip' }
+
+export type OnFailure = 'open' | 'local' | 'closed'
+
+export interface Service {
+  readonly index: number
+  readonly name: string
+  readonly upstreams: readonly Upstream[]
+  readonly onFailure: OnFailure
+  /** By tier index. `undefined`: unlimited, the store is not asked. */
+  readonly policies: readonly (Policy | undefined)[]
+}
+
+/** One address of a service. Two services that name the same address share its connections. */
+export interface Upstream {
+  /** `http://host:port`, normalised. */
+  readonly origin: string
+  /** The value of the Host header that the upstream gets when the route does not keep the client's. */
+  readonly host: string
+  /** Path prefix in the upstream's URL without a trailing slash, mostly empty. */
+  readonly basePath: string
+}
+
+/** All limits of one tier on one service: they pass together or not at all. */
+export interface Policy {
+  /** 1 to 8, in the order of the file. */
+  readonly limits: readonly Limit[]
+  /**
+   * Last part of the Redis key: windows and algorithms, not amounts, so that a raised limit goes on with what was
+   * used already. `1m`, or `1s+1m`.
+   */
+  readonly keyPart: string
+  /** The RateLimit-Policy field value, the same for every response. */
+  readonly header: string
+}
+
+export interface Limit {
+  /** Unique within the policy: `second`, `minute`, `hour`, `day`, or the window as written (`30s`), or given. */
+  readonly name: string
+  /** 1 to 2^25 - 1, and amount × windowMs < 2^53. */
+  readonly amount: number
+  /** 1 to … ms. */
+  readonly windowMs: number
+  readonly algorithm: 'sliding'
+}
+
+export interface Route {
+  readonly index: number
+  /** The label `http_route`: the path as configured, with the host in front when the route names one. */
+  readonly label: string
+  readonly path: string
+  readonly hosts: readonly string[]
+  /** Empty: every method but CONNECT and TRACE. */
+  readonly methods: readonly string[]
+  readonly service: Service
+  /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
+  readonly stripPrefix: string
+  readonly cost: number
+  /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
+  readonly allowEncoded: boolean
+  /** Whether the upstream sees the client's Host instead of its own. */
+  readonly preserveHost: boolean
+  /** Bytes. */
+  readonly bodyLimit: number
+  readonly accessLog: boolean
+  readonly timeouts: {
+    /** Ms, 0 = none: the whole exchange, from the first byte of the request to the last of the response. */
+    readonly total: number
+    /** Ms from the request's last byte to the response's header. */
+    readonly headers: number
+    /** Ms without a byte in either direction while a body is under way. */
+    readonly idle: number
+  }
+  readonly websocket: {
+    readonly enabled: boolean
+    /** Ms until the upstream has answered the handshake. */
+    readonly handshake: number
+    /** Ms without a byte in either direction. */
+    readonly idle: number
+  }
+}
+
+/** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
+export declare function compileSnapshot(config: Config, loadedAt: number): Snapshot

@@ -1,0 +1,208 @@
+/**
+ * Every way in which Tidegate itself refuses or fails a request: one table, code → status → source.
+ * `docs/errors.md` is held against it by a test. Details that name an address, a path of this machine or a
+ * library's message belong in the log, never in a body.
+ */
+
+/** Who has to act: the caller, whoever runs the gateway, or whoever runs the backend. */
+export type ErrorSource = 'client' | 'gateway' | 'upstream'
+
+interface ErrorEntry {
+  readonly status: number
+  readonly source: ErrorSource
+  readonly title: string
+  /** What is wrong and what to do, for the caller. A refusal may replace it by something more exact. */
+  readonly detail: string
+  /** Problem type URI; `about:blank` semantics (RFC 9457 §4.2.1) when absent. */
+  readonly type?: string
+}
+
+const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded'
+const REDUCED_CAPACITY = 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
+
+export const ERRORS = {
+  bad_request: {
+    status: 400,
+    source: 'client',
+    title: 'Bad request',
+    detail: 'The request is not well-formed HTTP/1.1; send it again, corrected.',
+  },
+  bad_target: {
+    status: 400,
+    source: 'client',
+    title: 'Bad request target',
+    detail: 'The path holds a dot segment, a backslash, a control character or a malformed escape; send it in its plain form.',
+  },
+  bad_host: {
+    status: 400,
+    source: 'client',
+    title: 'Bad Host',
+    detail: 'Send exactly one valid Host header (RFC 9112 section 3.2).',
+  },
+  bad_header: {
+    status: 400,
+    source: 'client',
+    title: 'Bad header',
+    detail: 'A header field is repeated, malformed or not allowed here; send the request again without it.',
+  },
+  unauthorized: {
+    status: 401,
+    source: 'client',
+    title: 'Credentials missing or not valid',
+    detail: 'Send a valid credential for this API.',
+  },
+  no_route: {
+    status: 404,
+    source: 'client',
+    title: 'No such route',
+    detail: 'No route of this gateway matches the host and path of the request.',
+  },
+  method_not_allowed: {
+    status: 405,
+    source: 'client',
+    title: 'Method not allowed',
+    detail: 'The path exists, but not for this method; the Allow header names the methods that it takes.',
+  },
+  request_timeout: {
+    status: 408,
+    source: 'client',
+    title: 'Request timeout',
+    detail: 'The request did not arrive in time; send it again, faster.',
+  },
+  payload_too_large: {
+    status: 413,
+    source: 'client',
+    title: 'Payload too large',
+    detail: 'The body is larger than this route accepts.',
+  },
+  uri_too_long: {
+    status: 414,
+    source: 'client',
+    title: 'URI too long',
+    detail: 'The request target is longer than this gateway accepts.',
+  },
+  expectation_failed: {
+    status: 417,
+    source: 'client',
+    title: 'Expectation failed',
+    detail: 'The only expectation that this gateway meets is 100-continue.',
+  },
+  quota_exceeded: {
+    status: 429,
+    source: 'client',
+    title: 'Quota exceeded',
+    detail: 'The quota of this consumer is used up; try again after the time in Retry-After.',
+    type: QUOTA_EXCEEDED,
+  },
+  headers_too_large: {
+    status: 431,
+    source: 'client',
+    title: 'Request header fields too large',
+    detail: 'Send at most 100 header fields of 16 KiB in all.',
+  },
+  client_closed: {
+    status: 499,
+    source: 'client',
+    title: 'Client closed the request',
+    detail: 'The client left before the response was complete; nobody sees this body.',
+  },
+  internal: {
+    status: 500,
+    source: 'gateway',
+    title: 'Internal error',
+    detail: 'The gateway failed on this request; its log has the reason under this request id.',
+  },
+  upgrade_not_supported: {
+    status: 501,
+    source: 'client',
+    title: 'Upgrade not supported',
+    detail: 'Only WebSocket upgrades (GET, HTTP/1.1) are passed on.',
+  },
+  upstream_refused: {
+    status: 502,
+    source: 'upstream',
+    title: 'Upstream refused',
+    detail: 'The service behind the gateway does not accept connections; try again later.',
+  },
+  upstream_failed: {
+    status: 502,
+    source: 'upstream',
+    title: 'Upstream failed',
+    detail: 'The service behind the gateway broke off before it answered.',
+  },
+  upstream_bad_response: {
+    status: 502,
+    source: 'upstream',
+    title: 'Upstream sent a bad response',
+    detail: 'The service behind the gateway answered with something that is not valid HTTP.',
+  },
+  draining: {
+    status: 503,
+    source: 'gateway',
+    title: 'Shutting down',
+    detail: 'This gateway is shutting down; send the request again.',
+    type: REDUCED_CAPACITY,
+  },
+  overloaded: {
+    status: 503,
+    source: 'gateway',
+    title: 'Overloaded',
+    detail: 'The gateway has no room for this request now; try again shortly.',
+    type: REDUCED_CAPACITY,
+  },
+  store_unavailable: {
+    status: 503,
+    source: 'gateway',
+    title: 'Quota cannot be checked',
+    detail: 'The quota store is out of reach and this service refuses requests that it cannot count; try again shortly.',
+    type: REDUCED_CAPACITY,
+  },
+  upstream_connect_timeout: {
+    status: 504,
+    source: 'upstream',
+    title: 'Upstream connect timeout',
+    detail: 'The service behind the gateway could not be reached in time.',
+  },
+  upstream_timeout: {
+    status: 504,
+    source: 'upstream',
+    title: 'Upstream timeout',
+    detail: 'The service behind the gateway did not answer in time.',
+  },
+  http_version: {
+    status: 505,
+    source: 'client',
+    title: 'HTTP version not supported',
+    detail: 'Send HTTP/1.1 or HTTP/1.0.',
+  },
+} as const satisfies Record<string, ErrorEntry>
+
+export type ErrorCode = keyof typeof ERRORS
+
+export const PROBLEM_JSON = 'application/problem+json'
+
+/** What a stage answers when the request ends here. */
+export interface Refusal {
+  readonly code: ErrorCode
+  /** For the caller: replaces the table's text. Never an internal address, path or library message. */
+  readonly detail?: string
+  /** Extra response headers as a flat name, value list. */
+  readonly headers?: readonly string[]
+  readonly violatedPolicies?: readonly string[]
+  /** For the log only. */
+  readonly cause?: string
+}
+
+/** The `application/problem+json` body of a refusal (RFC 9457). */
+export function problemBody(refusal: Refusal, requestId: string): string {
+  const entry: ErrorEntry = ERRORS[refusal.code]
+  return JSON.stringify({
+    ...(entry.type === undefined ? {} : { type: entry.type }),
+    title: entry.title,
+    status: entry.status,
+    detail: refusal.detail ?? entry.detail,
+    code: refusal.code,
+    ...(refusal.violatedPolicies === undefined ? {} : { 'violated-policies': refusal.violatedPolicies }),
+    request_id: requestId,
+  })
+}

@@ -1,0 +1,39 @@
+import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { ErrorCode } from '../errors.js'
+import type { Decision } from '../limiter/limiter.js'
+
+/**
+ * What telemetry is told of one finished request, once, whatever its outcome. The gateway's Exchange has this
+ * shape, so nothing is copied. Times are ms of `performance.now()` unless they end in `At`.
+ */
+export interface RequestRecord {
+  readonly snapshot: Snapshot
+  readonly requestId: string
+  /** As it came on the wire; a caller may have made it up. */
+  readonly method: string
+  /** The raw request target; a caller may have made it up. The log cuts the query off. */
+  readonly target: string
+  /** The host the request was routed by, lower-case, or empty. */
+  readonly host: string
+  readonly route: Route | undefined
+  /** Index into snapshot.tiers; -1 when no tier was found. */
+  readonly tier: number
+  readonly consumer: string | undefined
+  readonly clientIp: string
+  readonly decision: Decision | undefined
+  /** Ms that the decision took. */
+  readonly limitMs: number
+  readonly status: number
+  /** Set when the gateway itself answered, or when the exchange broke. */
+  readonly error: ErrorCode | undefined
+  /** For the log only: internal detail. */
+  readonly cause: string | undefined
+  readonly upstream: Upstream | undefined
+  /** Ms from the request's hand-over to the upstream until its response ended; 0 without an upstream. */
+  readonly upstreamMs: number
+  /** Ms from accept to the end of the response. */
+  readonly durationMs: number
+  /** Body bytes in both directions. */
+  readonly bytesIn: number
+  readonly bytesOut: number
+}
