@@ -1,0 +1,114 @@
+/**
+ * One canonical path decides the route, the cost and what the upstream gets, so that no other spelling of a path
+ * can reach a backend past the route's limit.
+ */
+
+export interface CanonicalPath {
+  readonly path: string
+  /**
+   * Holds something that some backends would read as a separator or decode once more: `%2F`, `%5C`, `;`, `%3B`, or an
+   * encoded percent sign in front of two hex digits. Refused unless the route allows it.
+   */
+  readonly encoded: boolean
+}
+
+const SLASH = 0x2f
+const PERCENT = 0x25
+const DOT = 0x2e
+const SEMICOLON = 0x3b
+
+/** 0-15, or -1. */
+function hexValue(code: number): number {
+  if (code >= 0x30 && code <= 0x39) return code - 0x30
+  if (code >= 0x41 && code <= 0x46) return code - 0x37
+  if (code >= 0x61 && code <= 0x66) return code - 0x57
+  return -1
+}
+
+/** RFC 3986 §2.3: these mean the same escaped or not, so they are written plainly. */
+function isUnreserved(code: number): boolean {
+  return (
+    (code >= 0x61 && code <= 0x7a) ||
+    (code >= 0x41 && code <= 0x5a) ||
+    (code >= 0x30 && code <= 0x39) ||
+    code === 0x2d ||
+    code === 0x2e ||
+    code === 0x5f ||
+    code === 0x7e
+  )
+}
+
+/** Whether nothing in the path needs work: the common case, checked without allocating. */
+function isPlain(raw: string): boolean {
+  let previous = 0
+  for (let i = 0; i < raw.length; i++) {
+    const code = raw.charCodeAt(i)
+    if (code <= 0x20 || code >= 0x7f || code === PERCENT || code === SEMICOLON || code === 0x5c) return false
+    if (code === 0x23 || code === 0x3f) return false
+    // Two slashes, or a dot that begins a segment (it may be a dot segment): the slow way decides.
+    if (previous === SLASH && (code === SLASH || code === DOT)) return false
+    previous = code
+  }
+  return true
+}
+
+/**
+ * Canonical form of the path of a request target (without its query): unreserved characters unescaped, escapes in
+ * upper case (RFC 3986 §6.2.2), repeated slashes merged.
+ *
+ * @returns undefined for a path that must be refused: not starting with `/`, a dot segment in any spelling
+ *   (`..`, `%2e.`, `..;x`, `%252e%252e`), a backslash, `#`, a control or non-ASCII character, `%00`, a malformed escape.
+ */
+export function canonicalPath(raw: string): CanonicalPath | undefined {
+  if (raw.charCodeAt(0) !== SLASH) return undefined
+  if (isPlain(raw)) return { path: raw, encoded: false }
+  let path = ''
+  let encoded = false
+  for (let i = 0; i < raw.length; i++) {
+    const code = raw.charCodeAt(i)
+    if (code <= 0x20 || code >= 0x7f || code === 0x5c || code === 0x23 || code === 0x3f) return undefined
+    if (code === SLASH) {
+      if (path.charCodeAt(path.length - 1) !== SLASH) path += '/'
+      continue
+    }
+    if (code !== PERCENT) {
+      if (code === SEMICOLON) encoded = true
+      path += raw[i]
+      continue
+    }
+    const high = hexValue(raw.charCodeAt(i + 1))
+    const low = hexValue(raw.charCodeAt(i + 2))
+    if (high < 0 || low < 0) return undefined
+    const value = high * 16 + low
+    // Controls are refused even escaped: what decodes them downstream would put them into a header or a log.
+    if (value < 0x20 || value === 0x7f) return undefined
+    i += 2
+    if (isUnreserved(value)) {
+      path += String.fromCharCode(value)
+      continue
+    }
+    if (value === SLASH || value === 0x5c || value === SEMICOLON) encoded = true
+    if (value === PERCENT && hexValue(raw.charCodeAt(i + 1)) >= 0 && hexValue(raw.charCodeAt(i + 2)) >= 0) encoded = true
+    path += `%${raw[i - 1]}${raw[i]}`.toUpperCase()
+  }
+  return hasDotSegment(path) ? undefined : { path, encoded }
+}
+
+/**
+ * Whether any reader of this path could find `.` or `..` between separators: after more rounds of decoding, with
+ * `%2F`, `%5C` or a backslash as a separator, or with the `;parameters` of a segment cut off.
+ */
+function hasDotSegment(path: string): boolean {
+  let text = path
+  for (let round = 0; round < 4; round++) {
+    for (const segment of text.split(/[/\\]|%2f|%5c/i)) {
+      const bare = segment.split(/;|%3b/i, 1)[0]
+      if (bare === '.' || bare === '..') return true
+    }
+    const decoded = text.replace(/%25/gi, '%').replace(/%2e/gi, '.')
+    if (decoded === text) return false
+    text = decoded
+  }
+  // Still changing after four rounds: nobody writes such a path in good faith.
+  return true
+}
