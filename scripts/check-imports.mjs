@@ -1,0 +1,122 @@
+// Holds the import directions of the design: `node scripts/check-imports.mjs [package folder]`.
+// Type-only imports count: a direction is about who has to know whom, not about what is left at run time.
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { builtinModules } from 'node:module'
+import { dirname, join, relative, resolve, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import ts from 'typescript'
+
+/** Which rooms a room may import besides itself. `src/errors.ts` and `src/main.ts` are rooms of one file. */
+const MAY_IMPORT = {
+  errors: [],
+  config: ['errors'],
+  limiter: ['errors', 'config'],
+  upstream: ['errors', 'config'],
+  telemetry: ['errors', 'config', 'limiter', 'upstream'],
+  gateway: ['errors', 'config', 'limiter', 'upstream', 'telemetry'],
+  admin: ['errors', 'config', 'limiter', 'upstream', 'telemetry'],
+  main: ['errors', 'config', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin'],
+  cli: ['errors', 'config', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin', 'main'],
+}
+
+/** Known to nobody in their room but app.ts, which lists them in their order. */
+const STAGES = ['route', 'consumer', 'tier', 'quota', 'forward', 'upgrade', 'record']
+
+const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'))
+const src = join(root, 'src')
+const packages = Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies ?? {})
+const problems = []
+
+const files = readdirSync(src, { recursive: true })
+  .filter((name) => name.endsWith('.ts'))
+  .map((name) => name.split(sep).join('/'))
+  .sort()
+
+const roomOf = (file) => (file.includes('/') ? file.slice(0, file.indexOf('/')) : file.replace(/\.ts$/, ''))
+const stageOf = (file) => STAGES.find((stage) => file === `gateway/${stage}.ts`)
+
+/** The file of src that a specifier means, or undefined with a problem noted when it means none. */
+function resolveImport(file, specifier) {
+  const target = join(dirname(join(src, file)), specifier)
+  const source = target.replace(/\.js$/, '.ts')
+  const inside = relative(src, source).split(sep).join('/')
+  if (inside.startsWith('../')) {
+    problems.push(`${file}: imports ${specifier}, which is outside of src; read it as a file, or move it in`)
+    return undefined
+  }
+  if (!existsSync(source) || !statSync(source).isFile()) {
+    problems.push(`${file}: imports ${specifier}, and src/${inside} does not exist`)
+    return undefined
+  }
+  return inside
+}
+
+function checkPackage(file, specifier) {
+  const name = specifier.split('/', specifier.startsWith('@') ? 2 : 1).join('/')
+  if (specifier.startsWith('node:') || packages.includes(name)) return
+  problems.push(
+    builtinModules.includes(name)
+      ? `${file}: imports ${specifier}; write node:${specifier}`
+      : `${file}: imports ${name}, which is not in the dependencies of package.json: it would be missing when installed`,
+  )
+}
+
+function checkDirection(from, to) {
+  const [fromRoom, toRoom] = [roomOf(from), roomOf(to)]
+  if (fromRoom !== toRoom) {
+    const allowed = MAY_IMPORT[fromRoom]
+    if (!allowed.includes(toRoom)) {
+      const list = allowed.length === 0 ? 'no other room' : allowed.join(', ')
+      problems.push(`${from}: imports ${to}; ${fromRoom} may import ${list}`)
+    }
+  } else if (fromRoom === 'gateway' && stageOf(to) !== undefined && from !== 'gateway/app.ts') {
+    problems.push(
+      `${from}: imports the stage ${to}; only gateway/app.ts does, move what is shared to a file of its own`,
+    )
+  }
+}
+
+const imports = new Map()
+for (const file of files) {
+  if (MAY_IMPORT[roomOf(file)] === undefined) {
+    problems.push(
+      `${file}: ${roomOf(file)} is not a room; the rooms are ${Object.keys(MAY_IMPORT).join(', ')}`,
+    )
+    continue
+  }
+  const targets = new Set()
+  for (const { fileName } of ts.preProcessFile(readFileSync(join(src, file), 'utf8'), true, true)
+    .importedFiles) {
+    if (!fileName.startsWith('.')) {
+      checkPackage(file, fileName)
+      continue
+    }
+    const target = resolveImport(file, fileName)
+    if (target === undefined) continue
+    targets.add(target)
+    if (MAY_IMPORT[roomOf(target)] !== undefined) checkDirection(file, target)
+  }
+  imports.set(file, targets)
+}
+
+/** Depth first; a file met again on the path to itself closes a cycle. Each cycle is told once. */
+const done = new Set()
+function visit(file, path) {
+  const start = path.indexOf(file)
+  if (start >= 0) {
+    problems.push(`cycle: ${[...path.slice(start), file].join(' -> ')}`)
+    return
+  }
+  if (done.has(file)) return
+  for (const target of imports.get(file) ?? []) visit(target, [...path, file])
+  done.add(file)
+}
+for (const file of files) visit(file, [])
+
+if (problems.length > 0) {
+  for (const problem of problems) console.error(problem)
+  process.exitCode = 1
+} else {
+  const count = [...imports.values()].reduce((sum, targets) => sum + targets.size, 0)
+  console.log(`${files.length} files, ${count} imports, all in the right direction, no cycles`)
+}

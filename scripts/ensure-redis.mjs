@@ -1,0 +1,61 @@
+// Makes sure that the tests find a real Redis: redis-server on the PATH, or REDIS_URL. As root on Debian it is
+// installed; anywhere else one line says what to do. No test is ever skipped for the lack of it.
+import { spawnSync } from 'node:child_process'
+import { connect } from 'node:net'
+
+/** The first line that the command prints, or undefined when it cannot be run. */
+function firstLine(command, args) {
+  const { status, stdout } = spawnSync(command, args, { encoding: 'utf8' })
+  return status === 0 ? stdout.split('\n', 1)[0] : undefined
+}
+
+const version = () => firstLine('redis-server', ['--version'])?.replace(/^Redis server v=(\S+).*/, '$1')
+
+/** Whether something that speaks Redis answers at the URL; a demand for a password is an answer too. */
+function answers(url) {
+  return new Promise((resolve) => {
+    const socket = connect(Number(url.port || 6379), url.hostname)
+    socket.setTimeout(3000, () => socket.destroy())
+    socket.on('connect', () => socket.write('PING\r\n'))
+    socket.on('data', (data) => {
+      resolve(/^(\+PONG|-NOAUTH)/.test(data.toString('latin1')))
+      socket.destroy()
+    })
+    socket.on('error', () => resolve(false))
+    socket.on('close', () => resolve(false))
+  })
+}
+
+function fail(line) {
+  console.error(line)
+  process.exit(1)
+}
+
+function installWithApt() {
+  const apt = (...args) =>
+    spawnSync('apt-get', args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' })
+  const install = () => apt('install', '-y', '--no-install-recommends', 'redis-server')
+  // The package lists may be absent or old; they are only fetched when the first try fails.
+  if (install().status === 0) return
+  apt('update')
+  const { status, stderr } = install()
+  if (status !== 0) fail(`apt-get install redis-server failed: ${stderr.trim().split('\n').at(-1)}`)
+}
+
+const redisUrl = process.env.REDIS_URL
+if (version() !== undefined) {
+  console.log(`redis-server ${version()} on the PATH`)
+} else if (redisUrl !== undefined && redisUrl !== '') {
+  if (!URL.canParse(redisUrl)) fail('REDIS_URL is not a URL; write it like redis://127.0.0.1:6379')
+  const { host } = new URL(redisUrl)
+  if (!(await answers(new URL(redisUrl))))
+    fail(`no Redis answers at ${host} (REDIS_URL); start it, or install redis-server`)
+  console.log(`Redis at ${host} (REDIS_URL)`)
+} else if (process.getuid?.() === 0 && firstLine('apt-get', ['--version']) !== undefined) {
+  installWithApt()
+  console.log(`redis-server ${version()} installed with apt-get`)
+} else {
+  fail(
+    'the tests need Redis: install redis-server (Debian: apt-get install redis-server, macOS: brew install redis) or set REDIS_URL',
+  )
+}

@@ -1,0 +1,54 @@
+// Raw TAP -> results, shared by the test run and by the count that CI prints.
+import { Parser } from 'tap-parser'
+
+/**
+ * A tap-parser that counts leaf tests: those with no test inside. A test whose inner tests all passed and that failed all
+ * the same (an assertion of its own, a timeout, a crash, a file that did not load) counts as one failure.
+ *
+ * @param onFile called when a test file is done: `{ name, ok, ms, tests }`
+ * @param onFailure called where something failed: `{ path, name, diag }`, innermost only
+ */
+export function tapResults({ onFile = () => {}, onFailure = () => {} } = {}) {
+  const results = { passed: 0, failed: 0, skipped: [], failures: [] }
+
+  /** Follows the lines of one test. `close` tells its parent how many tests it held and how many failures were told. */
+  function follow(parser, path, close) {
+    let inner = 0
+    let told = 0
+    /** The inner test whose own line comes next; undefined: the next line is a plain assertion. */
+    let child
+    parser.on('child', (childParser) => {
+      inner++
+      const before = { ...results }
+      follow(childParser, [...path, childParser.name], (innerTests, innerTold) => {
+        child = { before, innerTests, innerTold }
+      })
+    })
+    parser.on('assert', ({ ok, name, skip, todo, time, diag }) => {
+      const before = child?.before ?? { ...results }
+      const isTest = child !== undefined || path.length === 0
+      const failed = !ok && !skip && !todo
+      if (skip) results.skipped.push([...path, name].join(' > '))
+      else if (isTest && ok && !todo && !(child?.innerTests > 0)) results.passed++
+      else if (isTest && failed && results.failed === before.failed) {
+        results.failed++
+        results.failures.push([...path, name].join(' > '))
+      }
+      if (failed && !(child?.innerTold > 0)) onFailure({ path, name, diag })
+      if (failed) told++
+      const tests = results.passed + results.failed - before.passed - before.failed
+      if (path.length === 0) onFile({ name, ok, ms: time ?? 0, tests })
+      child = undefined
+    })
+    parser.on('complete', () => close(inner, told))
+  }
+
+  const parser = new Parser()
+  follow(parser, [], () => {})
+  return { parser, results }
+}
+
+/** `N passed, N failed`, and what was skipped when something was. */
+export function countLine({ passed, failed, skipped }) {
+  return `${passed} passed, ${failed} failed${skipped.length === 0 ? '' : `, ${skipped.length} skipped`}`
+}

@@ -1,0 +1,110 @@
+// `npm test`: everything that has to hold, in one command, quickest to tell first. `npm test -- test/cli` runs some tests
+// only. One line for each check and each test file; the first check that fails ends it; the last line has the counts.
+import { spawn } from 'node:child_process'
+import { createWriteStream, mkdirSync, rmSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { countLine, tapResults } from './tap-results.mjs'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const { resolve } = createRequire(import.meta.url)
+const tsc = resolve('typescript/bin/tsc')
+const biome = resolve('@biomejs/biome/bin/biome')
+// `tap` exports no path of its command.
+const tap = join(resolve('tap/package.json'), '../../.bin/tap')
+/** Raw TAP of the last run: what `.ci/run` counts. */
+const RESULTS = join(root, '.tap/results.tap')
+
+const CHECKS = [
+  { name: 'types', args: [tsc, '--noEmit', '-p', '.'] },
+  { name: 'build', args: ['scripts/build.mjs', '--no-check'] },
+  { name: 'lint', args: [biome, 'ci', '--colors=off', '.'] },
+  { name: 'imports', args: ['scripts/check-imports.mjs'] },
+  { name: 'schema', args: ['scripts/generate-schema.mjs', '--check'] },
+  { name: 'redis', args: ['scripts/ensure-redis.mjs'] },
+]
+
+/** Parts of a failure's diagnostics that are shown in another way, or that say nothing about the failure. */
+const NOISE = 'at message diff source stack compare stdio cwd command args externalID jobId env test'.split(
+  ' ',
+)
+
+const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`
+const say = (mark, name, ms, text = '') =>
+  console.log(`${mark} ${name.padEnd(8)} ${seconds(ms).padStart(7)}  ${text}`.trimEnd())
+
+/** Runs one check. Its output is shown when it fails; when it holds, the last line at most. */
+function check({ name, args }) {
+  const started = performance.now()
+  return new Promise((done) => {
+    let output = ''
+    const child = spawn(process.execPath, args, { cwd: root, stdio: ['ignore', 'pipe', 'pipe'] })
+    child.stdout.on('data', (data) => {
+      output += data
+    })
+    child.stderr.on('data', (data) => {
+      output += data
+    })
+    child.on('close', (code) => {
+      const ok = code === 0
+      const lines = output.trimEnd().split('\n')
+      say(ok ? 'ok  ' : 'FAIL', name, performance.now() - started, ok ? lines.at(-1) : '')
+      if (!ok) console.log(output.trimEnd())
+      done(ok)
+    })
+  })
+}
+
+function showFailure({ path, name, diag }) {
+  console.log(`\nFAIL ${[...path, name].join(' > ')}`)
+  const at = diag?.at
+  if (at?.fileName !== undefined) console.log(`  at ${at.fileName}:${at.lineNumber}:${at.columnNumber}`)
+  for (const key of ['message', 'diff', 'source', 'stack']) {
+    if (typeof diag?.[key] === 'string') console.log(diag[key].trimEnd().replace(/^/gm, '  '))
+  }
+  if (diag?.diff === undefined) {
+    const rest = Object.entries(diag ?? {}).filter(([key]) => !NOISE.includes(key))
+    for (const [key, value] of rest) console.log(`  ${key}: ${JSON.stringify(value)}`)
+  }
+  console.log()
+}
+
+function runTests(files) {
+  const { parser, results } = tapResults({
+    onFile: ({ name, ok, ms, tests }) =>
+      console.log(
+        `${ok ? 'ok  ' : 'FAIL'} ${name}  ${tests} ${tests === 1 ? 'test' : 'tests'}  ${seconds(ms)}`,
+      ),
+    onFailure: showFailure,
+  })
+  return new Promise((done) => {
+    const child = spawn(tap, ['run', '--reporter=tap', ...files], {
+      cwd: root,
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
+    child.stdout.pipe(createWriteStream(RESULTS))
+    child.stdout.pipe(parser)
+    child.on('close', (code) => done({ code, results }))
+  })
+}
+
+mkdirSync(join(root, '.tap'), { recursive: true })
+rmSync(RESULTS, { force: true })
+const started = performance.now()
+let ok = true
+for (const entry of CHECKS) {
+  ok = await check(entry)
+  if (!ok) break
+}
+if (!ok) {
+  console.log('0 passed, 1 failed')
+  process.exitCode = 1
+} else {
+  const { code, results } = await runTests(process.argv.slice(2))
+  for (const name of results.skipped) console.log(`skipped: ${name}`)
+  console.log(`${CHECKS.length} checks and the tests in ${seconds(performance.now() - started)}`)
+  if (code !== 0 || results.passed === 0) results.failed = Math.max(1, results.failed)
+  console.log(countLine(results))
+  if (results.failed > 0) process.exitCode = 1
+}
