@@ -32,6 +32,8 @@ const files = readdirSync(src, { recursive: true })
   .map((name) => name.split(sep).join('/'))
   .sort()
 
+if (files.length === 0) problems.push('src holds no .ts file: there is nothing to check')
+
 const roomOf = (file) => (file.includes('/') ? file.slice(0, file.indexOf('/')) : file.replace(/\.ts$/, ''))
 const stageOf = (file) => STAGES.find((stage) => file === `gateway/${stage}.ts`)
 
