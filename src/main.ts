@@ -1,8 +1,11 @@
 import type { ConfigSource } from './config/reload.js'
+import type { AccessLog } from './telemetry/access-log.js'
 
 export interface GatewayOptions {
   readonly configFile: string
   readonly env?: NodeJS.ProcessEnv
+  /** Takes the place of the access log that the configuration asks for: the demo shows requests to a person. */
+  readonly accessLog?: AccessLog
 }
 
 export interface RunningGateway {
