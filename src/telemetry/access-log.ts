@@ -1,0 +1,160 @@
+import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import { createLineSink, type LineSink } from './line-sink.js'
+import type { RequestRecord } from './record.js'
+
+/** One JSON line per request. `docs/logs.md` has the fields. */
+export interface AccessLog {
+  /** Never waits, never throws: a line that has no room is counted in `dropped`. */
+  write(r: RequestRecord): void
+  flush(timeoutMs?: number): Promise<void>
+  flushSync(): void
+  dropped(): number
+  /** After a log rotation has moved the file away. */
+  reopen(): void
+  close(): Promise<void>
+}
+
+export interface AccessLogOptions {
+  readonly destination: 'stdout' | 'off' | (string & {})
+  readonly onProblem?: (error: Error) => void
+}
+
+/** Longest piece of what a caller sent that a line repeats, in UTF-16 units. */
+const MAX_TEXT = 1024
+
+/** Throws when the destination is a path that cannot be opened for appending. */
+export function createAccessLog(options: AccessLogOptions): AccessLog {
+  if (options.destination === 'off') return OFF
+  const sink: LineSink = createLineSink(options)
+  const line = createLineBuilder()
+  return {
+    write: (r) => sink.write(line(r)),
+    flush: sink.flush,
+    flushSync: sink.flushSync,
+    dropped: sink.dropped,
+    reopen: sink.reopen,
+    close: sink.close,
+  }
+}
+
+const OFF: AccessLog = {
+  write() {},
+  flush: () => Promise.resolve(),
+  flushSync() {},
+  dropped: () => 0,
+  reopen() {},
+  close: () => Promise.resolve(),
+}
+
+/**
+ * Gives the function that writes one request as a line, by hand: what is the same for a route and tier is made once
+ * per snapshot, and only text that needs it goes through `JSON.stringify`. `now`: Unix ms.
+ */
+export function createLineBuilder(now: () => number = Date.now): (r: RequestRecord) => string {
+  const constants = new WeakMap<Snapshot, (string | undefined)[]>()
+  let snapshot: Snapshot | undefined
+  let parts: (string | undefined)[] = []
+  const upstreams = new WeakMap<Upstream, string>()
+  const time = createClock(now)
+
+  function constantPart(r: RequestRecord): string {
+    if (r.snapshot !== snapshot) {
+      snapshot = r.snapshot
+      const known = constants.get(snapshot)
+      parts = known ?? []
+      if (known === undefined) constants.set(snapshot, parts)
+    }
+    const at = (r.route === undefined ? 0 : r.route.index + 1) * (r.snapshot.tiers.length + 1) + r.tier + 1
+    const known = parts[at]
+    if (known !== undefined) return known
+    const made = makeConstantPart(r.snapshot, r.route, r.tier)
+    parts[at] = made
+    return made
+  }
+
+  function upstreamPart(upstream: Upstream): string {
+    let part = upstreams.get(upstream)
+    if (part === undefined) {
+      part = `,"upstream":${text(new URL(upstream.origin).host)},"upstream_ms":`
+      upstreams.set(upstream, part)
+    }
+    return part
+  }
+
+  return function line(r) {
+    const decision = r.decision
+    let decided = ''
+    if (decision !== undefined) {
+      decided = `,"decided_by":"${decision.decidedBy}","remaining":${decision.remaining},"limit_ms":${milliseconds(r.limitMs)}`
+      if (!decision.allowed) {
+        const limit = r.route?.service.policies[r.tier]?.limits[decision.binding]
+        if (limit !== undefined) decided += `,"limit":${text(limit.name)}`
+      }
+    }
+    return `{"time":"${time()}","request_id":${text(r.requestId)},"method":${text(r.method)},"host":${text(r.host)},"path":${text(
+      pathOf(r.target),
+    )}${constantPart(r)}${r.consumer === undefined ? '' : `,"consumer":${text(r.consumer)}`},"client_ip":${text(r.clientIp)},"status":${
+      r.status
+    }${r.error === undefined ? '' : `,"error":"${r.error}"`}${r.cause === undefined ? '' : `,"cause":${text(r.cause)}`}${decided}${
+      r.upstream === undefined ? '' : upstreamPart(r.upstream) + milliseconds(r.upstreamMs)
+    },"duration_ms":${milliseconds(r.durationMs)},"bytes_in":${r.bytesIn},"bytes_out":${r.bytesOut}}\n`
+  }
+}
+
+function makeConstantPart(snapshot: Snapshot, route: Route | undefined, tier: number): string {
+  const tierName = snapshot.tiers[tier]
+  const ofTier = tierName === undefined ? '' : `,"tier":${text(tierName)}`
+  const ofRoute =
+    route === undefined
+      ? ''
+      : `,"route":${text(route.label)},"service":${text(route.service.name)},"cost":${route.cost}`
+  return `${ofRoute}${ofTier},"config":"${snapshot.hash}"`
+}
+
+/** Printable ASCII without a quote or a backslash: valid inside a JSON string as it stands. */
+const PLAIN = /^[ !#-[\]-~]*$/
+
+function text(value: string): string {
+  const short = value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value
+  return PLAIN.test(short) ? `"${short}"` : JSON.stringify(short)
+}
+
+/**
+ * The path of a raw request target, without what may hold a secret: the query, and user:password in the absolute or
+ * authority form.
+ */
+function pathOf(target: string): string {
+  const query = target.indexOf('?')
+  const path = query < 0 ? target : target.slice(0, query)
+  if (path.charCodeAt(0) === 47) return path
+  const scheme = path.indexOf('://')
+  if (scheme < 0) return path.slice(path.lastIndexOf('@') + 1)
+  const slash = path.indexOf('/', scheme + 3)
+  return slash < 0 ? '/' : path.slice(slash)
+}
+
+const THREE_DIGITS = Array.from({ length: 1000 }, (_, i) => String(i).padStart(3, '0'))
+
+/** Ms with three decimals. Whole numbers print several times faster than fractions. */
+function milliseconds(ms: number): string {
+  if (!(ms > 0)) return '0'
+  const micros = Math.round(ms * 1000)
+  const whole = Math.floor(micros / 1000)
+  const rest = micros - whole * 1000
+  return rest === 0 ? `${whole}` : `${whole}.${THREE_DIGITS[rest]}`
+}
+
+/** The time as ISO 8601 in UTC, to the millisecond; all but the milliseconds is made once a second. */
+function createClock(now: () => number): () => string {
+  let second = -1
+  let prefix = ''
+  return () => {
+    const ms = now()
+    const current = Math.floor(ms / 1000)
+    if (current !== second) {
+      second = current
+      prefix = new Date(current * 1000).toISOString().slice(0, 20)
+    }
+    return `${prefix}${THREE_DIGITS[Math.floor(ms - current * 1000)]}Z`
+  }
+}

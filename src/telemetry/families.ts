@@ -1,0 +1,138 @@
+import { createFamily, type Definition, type Family } from './cells.js'
+
+/** Ms: from a request that never left the gateway to one that waits for a slow backend. */
+const REQUEST_MS = Float64Array.of(1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
+/** Ms: the gateway's own share is well below one. */
+const OVERHEAD_MS = Float64Array.of(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000)
+/** Ms: the store's time limit is 100 and a decision without it comes 20 later at most. */
+const LIMIT_MS = Float64Array.of(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 120, 250)
+
+const SERVICE = 'tidegate.service'
+const TIER = 'tidegate.tier'
+
+/** Every metric of Tidegate's own: `docs/metrics.md` is held against this table. */
+const DEFINITIONS = {
+  serverDuration: {
+    otlp: 'http.server.request.duration',
+    prometheus: 'http_server_request_duration_seconds',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time from accepting a request to the end of its response.',
+    labels: ['http.route', 'http.request.method', 'http.response.status_code', SERVICE, TIER],
+    boundsMs: REQUEST_MS,
+  },
+  clientDuration: {
+    otlp: 'http.client.request.duration',
+    prometheus: 'http_client_request_duration_seconds',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time from handing a request to an upstream to the end of its response.',
+    labels: [SERVICE, 'server.address', 'server.port'],
+    boundsMs: REQUEST_MS,
+  },
+  overhead: {
+    otlp: 'tidegate.overhead',
+    prometheus: 'tidegate_overhead_seconds',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time a request spent in the gateway: the whole less the upstream.',
+    labels: [SERVICE],
+    boundsMs: OVERHEAD_MS,
+  },
+  limitDecisions: {
+    otlp: 'tidegate.limit.decisions',
+    prometheus: 'tidegate_limit_decisions_total',
+    kind: 'counter',
+    unit: '{decision}',
+    help: 'Quota decisions by the limit that was binding; near is allowed with less than 20 % of it left.',
+    labels: [SERVICE, TIER, 'limit', 'decision', 'decided_by'],
+  },
+  limitDuration: {
+    otlp: 'tidegate.limit.duration',
+    prometheus: 'tidegate_limit_duration_seconds',
+    kind: 'histogram',
+    unit: 's',
+    help: 'Time that a quota decision took.',
+    labels: [SERVICE],
+    boundsMs: LIMIT_MS,
+  },
+  failOpen: {
+    otlp: 'tidegate.fail_open',
+    prometheus: 'tidegate_fail_open_total',
+    kind: 'counter',
+    unit: '{request}',
+    help: 'Requests let pass uncounted because the store did not decide.',
+    labels: [SERVICE, 'reason'],
+  },
+  requestsRefused: {
+    otlp: 'tidegate.requests.refused',
+    prometheus: 'tidegate_requests_refused_total',
+    kind: 'counter',
+    unit: '{request}',
+    help: 'Requests that the gateway answered itself or could not complete, by error code.',
+    labels: ['code'],
+  },
+  storeState: {
+    otlp: 'tidegate.store.state',
+    prometheus: 'tidegate_store_state',
+    kind: 'gauge',
+    unit: '',
+    help: '1 for the state that the store is in now: up, or degraded while decisions are made without it.',
+    labels: ['state'],
+  },
+  upstreamHealthy: {
+    otlp: 'tidegate.upstream.healthy',
+    prometheus: 'tidegate_upstream_healthy',
+    kind: 'gauge',
+    unit: '',
+    help: 'Whether an upstream is given requests (1) or left out (0).',
+    labels: [SERVICE, 'upstream'],
+  },
+  configReloads: {
+    otlp: 'tidegate.config.reloads',
+    prometheus: 'tidegate_config_reloads_total',
+    kind: 'counter',
+    unit: '{reload}',
+    help: 'Attempts to load the configuration again, by result.',
+    labels: ['result'],
+  },
+  configInfo: {
+    otlp: 'tidegate.config.info',
+    prometheus: 'tidegate_config_info',
+    kind: 'gauge',
+    unit: '',
+    help: '1, with the hash of the configuration in force.',
+    labels: ['hash'],
+  },
+  configLoaded: {
+    otlp: 'tidegate.config.loaded_timestamp',
+    prometheus: 'tidegate_config_loaded_timestamp_seconds',
+    kind: 'gauge',
+    unit: 's',
+    help: 'Unix time at which the configuration in force was loaded.',
+    labels: [],
+  },
+  logLinesDropped: {
+    otlp: 'tidegate.log.lines_dropped',
+    prometheus: 'tidegate_log_lines_dropped_total',
+    kind: 'counter',
+    unit: '{line}',
+    help: 'Log lines lost because their destination was stuck, full or closed.',
+    labels: [],
+  },
+  otlpFailures: {
+    otlp: 'tidegate.otlp.export_failures',
+    prometheus: 'tidegate_otlp_export_failures_total',
+    kind: 'counter',
+    unit: '{export}',
+    help: 'Pushes to the OTLP endpoint that failed; the next one carries the same totals.',
+    labels: [],
+  },
+} as const satisfies Record<string, Definition>
+
+export type Families = { readonly [K in keyof typeof DEFINITIONS]: Family }
+
+export function createFamilies(): Families {
+  const entries = Object.entries(DEFINITIONS).map(([key, definition]) => [key, createFamily(definition)])
+  return Object.fromEntries(entries) as Families
+}

@@ -1,0 +1,79 @@
+import { type Logger, pino } from 'pino'
+import { createLineSink } from './line-sink.js'
+
+/** Events of the gateway's own life: start, reloads, degraded, errors. What happens per request is the access log's. */
+export interface EventLog {
+  readonly log: Logger
+  flush(timeoutMs?: number): Promise<void>
+  /** For the last words before the process ends. */
+  flushSync(): void
+  dropped(): number
+  close(): Promise<void>
+}
+
+export interface LogOptions {
+  readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
+  /** stderr, so that stdout holds the access log alone. */
+  readonly destination?: 'stdout' | 'stderr' | (string & {})
+}
+
+const SECRET_KEYS = [
+  'authorization',
+  'cookie',
+  '["set-cookie"]',
+  '["x-api-key"]',
+  'password',
+  'token',
+  'secret',
+  'query',
+]
+
+/** Throws when the destination is a path that cannot be opened for appending. */
+export function createLog(options: LogOptions): EventLog {
+  const sink = createLineSink({
+    destination: options.destination ?? 'stderr',
+    flushMs: 10,
+    maxBytes: 1024 * 1024,
+  })
+  const log = pino(
+    {
+      level: options.level,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      formatters: { level: (label) => ({ level: label }) },
+      serializers: { err: serializeError, error: serializeError },
+      redact: {
+        paths: SECRET_KEYS.flatMap((key) => (key.startsWith('[') ? [key, `*${key}`] : [key, `*.${key}`])),
+        censor: '***',
+      },
+      hooks: { streamWrite: scrub },
+    },
+    { write: (line: string) => sink.write(line) },
+  )
+  return { log, flush: sink.flush, flushSync: sink.flushSync, dropped: sink.dropped, close: sink.close }
+}
+
+/**
+ * Only what an error is known to hold: libraries hang whole commands on theirs (ioredis: AUTH with its password).
+ */
+function serializeError(error: unknown): unknown {
+  if (!(error instanceof Error)) return error
+  const { code } = error as NodeJS.ErrnoException
+  return {
+    type: error.name,
+    message: error.message,
+    ...(code === undefined ? {} : { code }),
+    ...(error.stack === undefined ? {} : { stack: error.stack }),
+  }
+}
+
+/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens, secret query values. */
+export function scrub(line: string): string {
+  return line
+    .replace(/(\w:\/\/)[^\s/?#"\\]*@/g, '$1***@')
+    .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, '$1 ***')
+    .replace(
+      /([?&](?:api[_-]?key|key|(?:access_|refresh_|id_)?token|password|secret|sig(?:nature)?|code)=)[^&\s"\\]+/gi,
+      '$1***',
+    )
+}

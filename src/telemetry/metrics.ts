@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto'
+import { collectDefaultMetrics, Registry } from 'prom-client'
+import type { Snapshot } from '../config/snapshot.js'
+import { createExposition, type OtlpOptions } from './exposition.js'
+import { createFamilies } from './families.js'
+import type { RequestRecord } from './record.js'
+import { createRecorder } from './recorder.js'
+
+export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
+
+export interface MetricsOptions {
+  /** The three are asked each time that metrics are read. */
+  readonly storeState: () => 'up' | 'degraded'
+  readonly upstreams: () => Iterable<{
+    readonly service: string
+    readonly upstream: string
+    readonly healthy: boolean
+  }>
+  readonly logLinesDropped: () => number
+  readonly otlp?: OtlpOptions | undefined
+  /** OTel resource attribute `service.name`. */
+  readonly serviceName: string
+  readonly log: { warn(details: object, message: string): void }
+}
+
+export interface Metrics {
+  /** Counts one finished request, of any outcome. Allocates nothing but for the first request with its labels. */
+  record(r: RequestRecord): void
+  /** The configuration that is in force from now on. */
+  loaded(snapshot: Snapshot): void
+  /** One attempt to load the configuration again; `snapshot` is the one in force after it. */
+  reloaded(result: ReloadResult, snapshot: Snapshot): void
+  /** The Prometheus text format, version 0.0.4. */
+  scrape(): Promise<string>
+  /** Pushes the last figures over OTLP, if at all, and stops. */
+  close(): Promise<void>
+}
+
+/** Between two log lines on an OTLP endpoint that fails, ms. */
+const PUSH_COMPLAINT_MS = 60_000
+
+/** Gauges that prom-client names `…_total`, which Prometheus keeps for counters; `nodejs_active_resources` says the same. */
+const MISNAMED = [
+  'nodejs_active_handles_total',
+  'nodejs_active_requests_total',
+  'nodejs_active_resources_total',
+]
+
+export function createMetrics(options: MetricsOptions): Metrics {
+  const families = createFamilies()
+  const storeUp = families.storeState.cell('up')
+  const storeDegraded = families.storeState.cell('degraded')
+  const dropped = families.logLinesDropped.cell()
+  const pushFailures = families.otlpFailures.cell()
+  const reloads = {
+    applied: families.configReloads.cell('applied'),
+    rejected: families.configReloads.cell('rejected'),
+    unchanged: families.configReloads.cell('unchanged'),
+  }
+
+  function refresh(): void {
+    const up = options.storeState() === 'up'
+    storeUp[0] = up ? 1 : 0
+    storeDegraded[0] = up ? 0 : 1
+    dropped[0] = options.logLinesDropped()
+    families.upstreamHealthy.clear()
+    for (const { service, upstream, healthy } of options.upstreams()) {
+      families.upstreamHealthy.cell(service, upstream)[0] = healthy ? 1 : 0
+    }
+  }
+
+  let complainedAt = Number.NEGATIVE_INFINITY
+  function pushFailed(error: Error | undefined): void {
+    pushFailures[0]! += 1
+    const now = performance.now()
+    if (now - complainedAt < PUSH_COMPLAINT_MS) return
+    complainedAt = now
+    options.log.warn(
+      { error: error?.message },
+      'Metrics could not be pushed over OTLP; counting goes on and the next push carries the totals. Check telemetry.otlp.',
+    )
+  }
+
+  const exposition = createExposition({
+    families: Object.values(families),
+    refresh,
+    resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
+    otlp: options.otlp,
+    onPushFailed: pushFailed,
+  })
+
+  const ofProcess = new Registry()
+  collectDefaultMetrics({ register: ofProcess })
+  for (const name of MISNAMED) ofProcess.removeSingleMetric(name)
+
+  function loaded(snapshot: Snapshot): void {
+    families.configInfo.clear()
+    families.configInfo.cell(snapshot.hash)[0] = 1
+    families.configLoaded.cell()[0] = snapshot.loadedAt / 1000
+  }
+
+  return {
+    record: createRecorder(families),
+    loaded,
+    reloaded(result, snapshot) {
+      reloads[result][0]! += 1
+      loaded(snapshot)
+    },
+    async scrape() {
+      return `${await exposition.prometheus()}${await ofProcess.metrics()}`
+    },
+    close: () => exposition.close(),
+  }
+}

@@ -1,0 +1,189 @@
+import { STATUS_CODES } from 'node:http'
+import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
+import { ERRORS } from '../errors.js'
+import type { DecidedBy, Decision, DegradedReason } from '../limiter/limiter.js'
+import { type Cell, observe } from './cells.js'
+import type { Families } from './families.js'
+import type { RequestRecord } from './record.js'
+
+/**
+ * The hot path of the metrics: finds a request's cells by array index, in tables made once per snapshot. Every label
+ * comes from the configuration or from one of the fixed sets here, so nothing that a caller sends makes a series.
+ */
+
+const NONE = 'none'
+/** Less than this share of the binding limit left: `near`. */
+const NEAR = 0.2
+
+const METHODS = ['_OTHER', 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS', 'TRACE', 'CONNECT']
+const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, i) => [method, i]))
+
+/** An upstream may answer with any three digits: registered codes stand as they are, the rest as their class, `2xx`. */
+const STATUSES: (number | string)[] = ['other', ...Array.from({ length: 9 }, (_, i) => `${i + 1}xx`)]
+const STATUS_INDEX = new Uint8Array(1000)
+for (let status = 100; status < 1000; status++) STATUS_INDEX[status] = Math.floor(status / 100)
+for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
+  STATUS_INDEX[status] = STATUSES.length
+  STATUSES.push(status)
+}
+
+const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
+const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
+
+interface ServicePlace {
+  readonly name: string
+  readonly overhead: Cell
+  readonly limitDuration: Cell
+  readonly upstreams: readonly Upstream[]
+  readonly clientDurations: readonly Cell[]
+  /** By REASONS. */
+  readonly failOpen: readonly Cell[]
+  /** By tier + 1, then by (limit + 1, decision, decided by). */
+  readonly decisions: (Cell | undefined)[][]
+}
+
+/** What is known of a request once its route and tier are. */
+interface Place {
+  readonly route: string
+  readonly tier: string
+  readonly service: ServicePlace
+  /** By method, then by status. */
+  readonly durations: (Cell | undefined)[][]
+}
+
+interface Table {
+  readonly tiers: number
+  readonly services: ServicePlace[]
+  /** By (route + 1) × (tiers + 1) + tier + 1. */
+  readonly places: (Place | undefined)[]
+}
+
+/**
+ * Gives the function that counts one finished request. It allocates only when a request is the first with its
+ * labels, or the first of a snapshot.
+ */
+export function createRecorder(families: Families): (r: RequestRecord) => void {
+  const durationBounds = families.serverDuration.definition.boundsMs!
+  const clientBounds = families.clientDuration.definition.boundsMs!
+  const overheadBounds = families.overhead.definition.boundsMs!
+  const limitBounds = families.limitDuration.definition.boundsMs!
+  const errors = new Map(Object.keys(ERRORS).map((code) => [code, families.requestsRefused.cell(code)]))
+
+  // Around a reload, requests of the old and the new snapshot take turns for a while.
+  const tables = new WeakMap<Snapshot, Table>()
+  let snapshot: Snapshot | undefined
+  let table: Table
+
+  function tableOf(next: Snapshot): Table {
+    let found = tables.get(next)
+    if (found === undefined) {
+      const services = next.services.map((service) =>
+        createServicePlace(families, service, next.tiers.length),
+      )
+      services.push(createServicePlace(families, undefined, next.tiers.length))
+      const places = new Array((next.routes.length + 1) * (next.tiers.length + 1)).fill(undefined)
+      found = { tiers: next.tiers.length, services, places }
+      tables.set(next, found)
+    }
+    snapshot = next
+    table = found
+    return found
+  }
+
+  function makePlace(r: RequestRecord, tier: number): Place {
+    const service = table.services[r.route?.service.index ?? table.services.length - 1]!
+    return {
+      route: r.route?.label ?? NONE,
+      tier: r.snapshot.tiers[tier] ?? NONE,
+      service,
+      durations: METHODS.map(() => []),
+    }
+  }
+
+  function makeDuration(place: Place, method: number, status: number): Cell {
+    const cell = families.serverDuration.cell(
+      place.route,
+      METHODS[method]!,
+      STATUSES[status]!,
+      place.service.name,
+      place.tier,
+    )
+    place.durations[method]![status] = cell
+    return cell
+  }
+
+  function countDecision(r: RequestRecord, place: Place, tier: number, decision: Decision): void {
+    const service = place.service
+    observe(service.limitDuration, limitBounds, r.limitMs)
+    const by = decision.decidedBy
+    if (by === 'open' && decision.reason !== undefined)
+      service.failOpen[REASONS.indexOf(decision.reason)]![0]! += 1
+    // open and closed look at no limit, so none of them is binding
+    const bound = by !== 'open' && by !== 'closed'
+    const limit = bound ? r.route?.service.policies[tier]?.limits[decision.binding] : undefined
+    let outcome = 0
+    if (!decision.allowed) outcome = 1
+    else if (limit !== undefined && decision.remaining < NEAR * limit.amount) outcome = 2
+    const slot =
+      ((limit === undefined ? 0 : decision.binding + 1) * 3 + outcome) * DECIDED_BY.length +
+      DECIDED_BY.indexOf(by)
+    let cell = service.decisions[tier + 1]![slot]
+    if (cell === undefined) {
+      const word = outcome === 0 ? 'allowed' : outcome === 1 ? 'denied' : 'near'
+      cell = families.limitDecisions.cell(service.name, place.tier, limit?.name ?? NONE, word, by)
+      service.decisions[tier + 1]![slot] = cell
+    }
+    cell[0]! += 1
+  }
+
+  return function record(r) {
+    const { places, tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
+    const tier = r.tier >= 0 && r.tier < tiers ? r.tier : -1
+    const at = (r.route === undefined ? 0 : r.route.index + 1) * (tiers + 1) + tier + 1
+    let place = places[at]
+    if (place === undefined) {
+      place = makePlace(r, tier)
+      places[at] = place
+    }
+    const method = METHOD_INDEX.get(r.method) ?? 0
+    const status = STATUS_INDEX[r.status] ?? 0
+    observe(
+      place.durations[method]![status] ?? makeDuration(place, method, status),
+      durationBounds,
+      r.durationMs,
+    )
+
+    const service = place.service
+    observe(service.overhead, overheadBounds, r.durationMs - r.upstreamMs)
+    if (r.upstream !== undefined) {
+      const cell = service.clientDurations[indexOfUpstream(service.upstreams, r.upstream)]
+      if (cell !== undefined) observe(cell, clientBounds, r.upstreamMs)
+    }
+    if (r.decision !== undefined && r.route !== undefined) countDecision(r, place, tier, r.decision)
+    if (r.error !== undefined) errors.get(r.error)![0]! += 1
+  }
+}
+
+function createServicePlace(families: Families, service: Service | undefined, tiers: number): ServicePlace {
+  const name = service?.name ?? NONE
+  return {
+    name,
+    overhead: families.overhead.cell(name),
+    // Without a service there is no quota and no upstream: no series for what cannot happen.
+    limitDuration: service === undefined ? new Float64Array(0) : families.limitDuration.cell(name),
+    failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
+    upstreams: service?.upstreams ?? [],
+    clientDurations: (service?.upstreams ?? []).map((upstream) => {
+      const { hostname, port, protocol } = new URL(upstream.origin)
+      const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
+      return families.clientDuration.cell(name, hostname, number)
+    }),
+    decisions: Array.from({ length: tiers + 1 }, () => []),
+  }
+}
+
+/** By identity, which is how the gateway gets them, or by origin. */
+function indexOfUpstream(upstreams: readonly Upstream[], upstream: Upstream): number {
+  const index = upstreams.indexOf(upstream)
+  return index >= 0 ? index : upstreams.findIndex((candidate) => candidate.origin === upstream.origin)
+}
