@@ -1,0 +1,157 @@
+/**
+ * Who runs, each as a process of its own on the gateway's core with the same upstream and the same Redis.
+ * Every one serves `/open/*` (a limit nobody reaches), `/denied/*` (one a minute) and, but for the pair, `/free/*`.
+ */
+import { spawnSync } from 'node:child_process'
+import { openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { GATEWAY_CORE } from './machine.mjs'
+import { freePort, start, startScript, until } from './process.mjs'
+
+export const OPEN_LIMIT = 1_000_000
+const here = path.dirname(fileURLToPath(import.meta.url))
+const cli = path.join(here, '../dist/cli/tidegate.js')
+
+/** Newlines in a file that only grows, read on from where the last call ended. */
+function lineCounter(file) {
+  let from = 0
+  return () => {
+    if (statSync(file).size === from) return 0
+    const text = readFileSync(file).subarray(from)
+    from += text.length
+    let lines = 0
+    for (let at = text.indexOf(10); at !== -1; at = text.indexOf(10, at + 1)) lines++
+    return lines
+  }
+}
+
+/**
+ * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
+ * `services` maps a path prefix to a limit.
+ */
+export async function startTidegate({ dir, upstreamPort, redisPort, services, nodeArgs = [] }) {
+  const port = await freePort()
+  const adminPort = await freePort()
+  const config = path.join(dir, 'tidegate.yaml')
+  const accessLog = path.join(dir, 'access.log')
+  const names = Object.keys(services)
+  writeFileSync(
+    config,
+    `listen: 127.0.0.1:${port}
+admin:
+  listen: 127.0.0.1:${adminPort}
+store:
+  redis: redis://127.0.0.1:${redisPort}
+log:
+  access: ${accessLog}
+tiers: [free]
+default_tier: free
+consumers:
+  - header: { name: x-user-id }
+services:
+${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    limits: { free: ${services[name]} }`).join('\n')}
+routes:
+${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /${name} }`).join('\n')}
+`,
+  )
+  const out = path.join(dir, 'tidegate.log')
+  const log = openSync(out, 'a')
+  const child = start(GATEWAY_CORE, process.execPath, [...nodeArgs, cli, 'start', '--config', config], {
+    stdio: ['ignore', log, log],
+    cwd: dir,
+  })
+  const adminUrl = `http://127.0.0.1:${adminPort}`
+  await until(`Tidegate is ready (its output is in ${out})`, 10_000, () => {
+    if (child.exitCode !== null)
+      throw new Error(`Tidegate ended with ${child.exitCode}:\n${readFileSync(out, 'utf8')}`)
+    return fetch(`${adminUrl}/readyz`).then(
+      (answer) => answer.ok,
+      () => false,
+    )
+  })
+
+  const metrics = async () => parseMetrics(await (await fetch(`${adminUrl}/metrics`)).text())
+  return {
+    name: 'tidegate',
+    child,
+    pid: child.pid,
+    url: `http://127.0.0.1:${port}`,
+    metrics,
+    accessLines: lineCounter(accessLog),
+    /** Its script reads the one key of a decision with one GET, whatever the batch. */
+    decisionCommand: 'get',
+    remembersDenials: true,
+  }
+}
+
+export async function startPeer(mode, { upstreamPort, redisPort, services, autoPipelining = false }) {
+  const peer = await startScript(GATEWAY_CORE, path.join(here, 'pair.mjs'), [
+    JSON.stringify({
+      mode,
+      upstream: `http://127.0.0.1:${upstreamPort}`,
+      redisPort,
+      limits: services,
+      autoPipelining,
+    }),
+  ])
+  return {
+    name: mode,
+    ...peer,
+    url: `http://127.0.0.1:${peer.port}`,
+    decisionCommand: mode === 'pair' ? 'incr' : undefined,
+  }
+}
+
+export const hasNginx = () => spawnSync('sh', ['-c', 'command -v nginx']).status === 0
+
+/** nginx with no limit at all, access log on: what a proxy in C costs here. */
+export async function startNginx({ dir, upstreamPort, services }) {
+  const port = await freePort()
+  const conf = path.join(dir, 'nginx.conf')
+  writeFileSync(
+    conf,
+    `worker_processes 1; daemon off; pid ${dir}/nginx.pid; error_log ${dir}/nginx-error.log;
+events { worker_connections 4096; }
+http {
+  access_log ${dir}/nginx-access.log combined buffer=64k flush=1s;
+  keepalive_requests 100000000;
+  upstream backend { server 127.0.0.1:${upstreamPort}; keepalive 128; keepalive_requests 100000000; }
+  server {
+    listen 127.0.0.1:${port} backlog=8192;
+    proxy_http_version 1.1;
+    proxy_set_header Connection "";
+    proxy_set_header X-Request-Id $request_id;
+    add_header X-Request-Id $request_id;
+${Object.keys(services)
+  .map((name) => `    location /${name}/ { proxy_pass http://backend/; }`)
+  .join('\n')}
+  }
+}
+`,
+  )
+  const child = start(GATEWAY_CORE, 'nginx', ['-p', dir, '-c', conf, '-e', path.join(dir, 'nginx-error.log')])
+  const url = `http://127.0.0.1:${port}`
+  await until('nginx answers', 5000, () =>
+    fetch(`${url}/none`).then(
+      () => true,
+      () => false,
+    ),
+  )
+  return { name: 'nginx', child, pid: child.pid, url, decisionCommand: undefined }
+}
+
+/** Prometheus text into a function that sums the series of a name whose labels contain all that is asked for. */
+function parseMetrics(text) {
+  const series = []
+  for (const line of text.split('\n')) {
+    const m = /^([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)/.exec(line)
+    if (m) series.push({ name: m[1], labels: m[2] ?? '', value: Number(m[3]) })
+  }
+  return (name, labels = {}) =>
+    series
+      .filter(
+        (s) => s.name === name && Object.entries(labels).every(([k, v]) => s.labels.includes(`${k}="${v}"`)),
+      )
+      .reduce((sum, s) => sum + s.value, 0)
+}

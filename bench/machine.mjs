@@ -1,0 +1,88 @@
+/** What the bench stands on: two cores, their accounting, and the tools from outside of npm. */
+import { execFileSync, spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import os from 'node:os'
+
+/** The gateway under test has a core to itself; load, upstream and Redis share the other. */
+export const GATEWAY_CORE = 0
+export const LOAD_CORE = 1
+
+const has = (command) => spawnSync('sh', ['-c', `command -v ${command}`]).status === 0
+
+/** Throws one line for the operator when something is missing that the bench can't put there itself. */
+export function requireTools({ wrk }) {
+  if (!existsSync('/proc/self/stat') || !has('taskset')) {
+    throw new Error('the bench reads /proc and pins processes with taskset: run it on Linux with util-linux')
+  }
+  if (os.cpus().length < 2)
+    throw new Error('the bench needs two cores: one for the gateway, one for the load')
+  for (const [command, debian] of [['redis-server', 'redis-server'], ...(wrk ? [['wrk', 'wrk']] : [])]) {
+    if (has(command)) continue
+    if (process.getuid() === 0 && has('apt-get')) {
+      console.log(`${command} is missing: apt-get install -y ${debian}`)
+      spawnSync('apt-get', ['install', '-y', '--no-install-recommends', debian], { stdio: 'ignore' })
+    }
+    if (!has(command))
+      throw new Error(`${command} is missing: install it (Debian: apt-get install ${debian})`)
+  }
+}
+
+/** The bench's own process goes to the load's core, and so does what it starts without a core of its own. */
+export function pinSelf() {
+  execFileSync('taskset', ['-a', '-c', '-p', String(LOAD_CORE), String(process.pid)], { stdio: 'ignore' })
+}
+
+const tick = 1000 / Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }))
+
+function children(pid) {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((task) =>
+      readFileSync(`/proc/${pid}/task/${task}/children`, 'utf8').split(' ').filter(Boolean),
+    )
+  } catch {
+    return []
+  }
+}
+
+/** Ms of user and system time that a process and its children have had, all threads, by the kernel's accounting. */
+export function cpuMs(pid) {
+  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  const own = (Number(fields[11]) + Number(fields[12])) * tick
+  return children(pid).reduce((sum, child) => sum + cpuMs(child), own)
+}
+
+/** Ms since boot that the gateway's core was at work on anything, and that the hypervisor kept from us. */
+function gatewayCore() {
+  const line = readFileSync('/proc/stat', 'utf8')
+    .split('\n')
+    .find((l) => l.startsWith(`cpu${GATEWAY_CORE} `))
+  const [user, nice, system, , , irq, softirq, steal] = line.split(/\s+/).slice(1).map(Number)
+  return { busy: (user + nice + system + irq + softirq) * tick, stolen: steal * tick }
+}
+
+/**
+ * Watches the gateway's core from now on. The returned function tells which share of it went to others than the
+ * gateway's own CPU ms, or was stolen: a figure taken beside somebody else's work should say so.
+ */
+export function watchGatewayCore() {
+  const from = gatewayCore()
+  const at = performance.now()
+  return (gatewayMs) => {
+    const to = gatewayCore()
+    return Math.max(0, to.busy - from.busy - gatewayMs + to.stolen - from.stolen) / (performance.now() - at)
+  }
+}
+
+/** One line for the report. */
+export function shape(redisVersion) {
+  const cpu = os.cpus()[0]
+  return [
+    new Date().toISOString().slice(0, 10),
+    `${os.cpus().length} cores ${cpu.model.replace(/\s+/g, ' ')}`,
+    `${Math.round(os.totalmem() / 2 ** 30)} GiB`,
+    `Linux ${os.release().split('-')[0]}`,
+    `Node ${process.versions.node}`,
+    `Redis ${redisVersion}`,
+  ].join(' · ')
+}

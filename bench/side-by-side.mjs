@@ -1,0 +1,267 @@
+/**
+ * Tidegate beside @fastify/http-proxy + @fastify/rate-limit on one Redis, in interleaved rounds: CPU per request of
+ * the gateway's process, as ratios. A round in which a contender did not do all of the work fails the bench.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { hasNginx, OPEN_LIMIT, startNginx, startPeer, startTidegate } from './contenders.mjs'
+import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape, watchGatewayCore } from './machine.mjs'
+import { ask, startScript, stop, until } from './process.mjs'
+import { startStore } from './store.mjs'
+import { median, printTable } from './table.mjs'
+import { wrk } from './wrk.mjs'
+
+const CONNECTIONS = 64
+/** Issue and design: the first fails the bench, the second is an aim. */
+const MARKS = { allowed: { most: 0.65, binding: true }, denied: { most: 0.4, binding: false } }
+const SCENARIOS = {
+  allowed: { title: '10,000 consumers, nobody over the limit', prefix: 'open', consumers: 10_000 },
+  denied: {
+    title: '100 consumers on one request a minute, nearly all denied',
+    prefix: 'denied',
+    consumers: 100,
+  },
+}
+
+/** Runs one round and returns its figures, with `wrong`: what shows that the work was not done, if anything. */
+async function round(contender, scenario, seconds, { upstream, store }) {
+  const limited = contender.decisionCommand !== undefined
+  await store.clear()
+  await store.resetCalls()
+  contender.accessLines?.()
+  const before = await contender.metrics?.()
+  const hitsBefore = (await ask(upstream.child)).hits
+  const pids = [contender.pid, store.pid]
+  const disturbed = watchGatewayCore()
+  const cpuBefore = pids.map(cpuMs)
+  const load = await wrk({
+    url: `${contender.url}/${scenario.prefix}`,
+    connections: CONNECTIONS,
+    seconds,
+    consumers: scenario.consumers,
+  })
+  const [gateway, redis] = pids.map((pid, i) => cpuMs(pid) - cpuBefore[i])
+  const others = disturbed(gateway)
+
+  const passed = load.requests - load.refused
+  const hits = (await ask(upstream.child)).hits - hitsBefore
+  const wrong = []
+  // wrk hangs up at the end with one request on each connection under way: those were worked on, too.
+  const counts = (what, n, expected, slack = CONNECTIONS) => {
+    if (n < expected || n > expected + slack) wrong.push(`${what}: ${n}, wrk counted ${expected}`)
+  }
+  if (load.broken > 0) wrong.push(`${load.broken} broken connections`)
+  if (load.requests === 0) wrong.push('no request was answered')
+  counts('upstream hits', hits, passed)
+  if (scenario.prefix === 'open' && load.refused > 0)
+    wrong.push(`${load.refused} answers above 399, none expected`)
+  if (scenario.prefix === 'denied' && load.refused < 0.95 * load.requests) {
+    wrong.push(`only ${load.refused} of ${load.requests} were denied`)
+  }
+  if (limited) {
+    const decisions = (await store.calls())[contender.decisionCommand] ?? 0
+    // A denial that is remembered to the millisecond may spare Redis the question; a request that passed may not.
+    if (scenario.prefix === 'denied' && contender.remembersDenials) {
+      if (decisions < passed) wrong.push(`${decisions} decisions in Redis for ${passed} that passed`)
+    } else {
+      counts('decisions in Redis', decisions, load.requests)
+    }
+    const keys = await store.keys()
+    const expected = Math.min(scenario.consumers, load.requests)
+    if (keys < expected || keys > 2 * expected) wrong.push(`${keys} keys in Redis for ${expected} consumers`)
+  }
+  if (before) {
+    const labels = { tidegate_service: scenario.prefix }
+    const delta = (after, name, more = {}) =>
+      after(name, { ...labels, ...more }) - before(name, { ...labels, ...more })
+    const after = await contender.metrics()
+    const total = (m) => delta(m, 'http_server_request_duration_seconds_count')
+    counts('requests in /metrics', total(after), load.requests)
+    counts(
+      'decisions of the store in /metrics',
+      ['store', 'cache'].reduce(
+        (sum, by) => sum + delta(after, 'tidegate_limit_decisions_total', { decided_by: by }),
+        0,
+      ),
+      load.requests,
+    )
+    counts(
+      '429s in /metrics',
+      delta(after, 'http_server_request_duration_seconds_count', { http_response_status_code: '429' }),
+      load.refused,
+    )
+    const open = delta(after, 'tidegate_fail_open_total')
+    if (open > 0) wrong.push(`${open} decisions were made without the store`)
+  }
+  if (contender.accessLines) {
+    await sleep(300)
+    counts('access log lines', contender.accessLines(), load.requests)
+  }
+
+  const perRequest = (ms) => (ms * 1000) / load.requests
+  return {
+    name: contender.name,
+    cpu: perRequest(gateway),
+    rate: load.requests / load.seconds,
+    p50: load.p50,
+    p99: load.p99,
+    busy: gateway / (load.seconds * 1000),
+    redis: perRequest(redis),
+    others,
+    wrong,
+  }
+}
+
+/** What every contender must answer before its time counts. */
+async function probe(contender, upstream) {
+  const hits = (await ask(upstream.child)).hits
+  const call = async (prefix) => {
+    const answer = await fetch(`${contender.url}/${prefix}/orders/1`, { headers: { 'x-user-id': 'probe' } })
+    return { status: answer.status, headers: answer.headers, text: await answer.text() }
+  }
+  const fail = (what) => {
+    throw new Error(`${contender.name} does not do the work: ${what}`)
+  }
+  const first = await call('open')
+  if (first.status !== 200 || JSON.parse(first.text).id !== 'ord_81723') fail(`${first.status} ${first.text}`)
+  if (!first.headers.get('x-request-id')) fail('no request id')
+  if (contender.decisionCommand) {
+    if (!first.headers.get('x-ratelimit-remaining')) fail('no rate limit fields')
+    const [passed, denied] = [await call('denied'), await call('denied')]
+    if (passed.status !== 200 || denied.status !== 429)
+      fail(`limit of one: ${passed.status}, then ${denied.status}`)
+    if (!denied.headers.get('retry-after')) fail('429 without Retry-After')
+  }
+  const seen = (await ask(upstream.child)).hits - hits
+  if (seen !== (contender.decisionCommand ? 2 : 1)) fail(`the upstream saw ${seen} requests`)
+}
+
+function report(name, rounds) {
+  const names = [...new Set(rounds.flat().map((r) => r.name))]
+  const of = (who) => rounds.map((all) => all.find((r) => r.name === who))
+  const row = (label, r, last) => [
+    label,
+    r.name,
+    r.cpu.toFixed(1),
+    Math.round(r.rate),
+    r.p50.toFixed(2),
+    r.p99.toFixed(2),
+    `${Math.round(r.busy * 100)} %`,
+    r.redis.toFixed(1),
+    last,
+  ]
+  const mid = (who, key) => median(of(who).map((r) => r[key]))
+  printTable(
+    ['round', 'gateway', 'CPU µs/req', 'req/s', 'p50 ms', 'p99 ms', 'its core', 'Redis µs/req', 'of pair'],
+    [
+      ...rounds.flatMap((all, i) =>
+        all.map((r) => row(i + 1, r, (r.cpu / all.find((p) => p.name === 'pair').cpu).toFixed(2))),
+      ),
+      ...names.map((who) => {
+        const m = { name: who }
+        for (const key of ['cpu', 'rate', 'p50', 'p99', 'busy', 'redis']) m[key] = mid(who, key)
+        return row('median', m, (m.cpu / mid('pair', 'cpu')).toFixed(2))
+      }),
+    ],
+  )
+  const invalid = rounds.flat().filter((r) => r.wrong.length > 0)
+  for (const r of invalid) console.log(`INVALID ${r.name}: ${r.wrong.join('; ')}`)
+
+  const mark = MARKS[name]
+  const result = { scenario: name, valid: invalid.length === 0, ok: invalid.length === 0, medians: {} }
+  for (const who of names) {
+    result.medians[who] = Object.fromEntries(
+      ['cpu', 'rate', 'p50', 'p99', 'redis'].map((key) => [key, Number(mid(who, key).toFixed(3))]),
+    )
+  }
+  if (names.includes('tidegate')) {
+    const pairs = rounds.map(
+      (all) => all.find((r) => r.name === 'tidegate').cpu / all.find((r) => r.name === 'pair').cpu,
+    )
+    const ratio = mid('tidegate', 'cpu') / mid('pair', 'cpu')
+    const holds = ratio <= mark.most
+    console.log(
+      `\nTidegate / pair: ${ratio.toFixed(3)} (rounds ${Math.min(...pairs).toFixed(3)}–${Math.max(...pairs).toFixed(3)}); ` +
+        `${mark.binding ? 'mark' : 'aim'} at most ${mark.most}: ${holds ? 'holds' : 'DOES NOT HOLD'}`,
+    )
+    Object.assign(result, { ratio, min: Math.min(...pairs), max: Math.max(...pairs), holds })
+    if (mark.binding && !holds) result.ok = false
+  }
+  const others = median(rounds.flat().map((r) => r.others))
+  result.others = Number(others.toFixed(3))
+  if (others > 0.03) {
+    console.log(
+      `The gateway's core was ${Math.round(others * 100)} % busy with others: take the figures as rough.`,
+    )
+  }
+  return result
+}
+
+/** Returns whether every round was valid and the mark holds. */
+export async function sideBySide({
+  rounds,
+  seconds,
+  warmup,
+  only,
+  scenarios,
+  json,
+  profile,
+  autoPipelining,
+}) {
+  requireTools({ wrk: true })
+  pinSelf()
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-'))
+  const store = await startStore()
+  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const base = { dir, upstreamPort: upstream.port, redisPort: store.port }
+  const wanted = (name) => only === undefined || only.includes(name)
+  const contenders = []
+  const results = []
+  try {
+    const limits = (text) => ({ open: text(OPEN_LIMIT), denied: text(1) })
+    if (wanted('tidegate')) {
+      const nodeArgs = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
+      contenders.push(await startTidegate({ ...base, services: limits((n) => `${n}/min`), nodeArgs }))
+    }
+    if (wanted('pair'))
+      contenders.push(await startPeer('pair', { ...base, services: limits((n) => n), autoPipelining }))
+    if (wanted('proxy')) contenders.push(await startPeer('proxy', { ...base, services: limits((n) => n) }))
+    if (wanted('nginx') && hasNginx())
+      contenders.push(await startNginx({ ...base, services: limits((n) => n) }))
+
+    console.log(
+      `${shape(store.version)}\n${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s after a warm-up of ${warmup} s, gateway on core 0, load, upstream and Redis on core 1`,
+    )
+    for (const contender of contenders) await probe(contender, upstream)
+
+    for (const name of scenarios) {
+      const scenario = SCENARIOS[name]
+      const all = contenders.filter((c) => name === 'allowed' || c.decisionCommand)
+      console.log(`\n## ${name}: ${scenario.title}\n`)
+      for (const c of all) await round(c, scenario, warmup, { upstream, store })
+      const done = []
+      for (let i = 0; i < rounds; i++) {
+        // There and back again, so that a machine that gets slower or faster takes no side.
+        const order = i % 2 ? [...all].reverse() : all
+        const figures = []
+        for (const c of order) figures.push(await round(c, scenario, seconds, { upstream, store }))
+        done.push(all.map((c) => figures.find((f) => f.name === c.name)))
+      }
+      results.push(report(name, done))
+    }
+  } finally {
+    for (const c of contenders) await stop(c.child)
+    await stop(upstream.child, 'SIGKILL')
+    await store.stop()
+    rmSync(dir, { recursive: true, force: true })
+  }
+  if (json)
+    writeFileSync(
+      json,
+      `${JSON.stringify({ machine: shape(store.version), rounds, seconds, results }, null, 2)}\n`,
+    )
+  return results.every((r) => r.ok)
+}

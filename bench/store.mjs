@@ -1,0 +1,42 @@
+/** One Redis for all contenders, and what it says of the work that it was given. */
+import { mkdtempSync, rmSync } from 'node:fs'
+import os from 'node:os'
+import path from 'node:path'
+import { LOAD_CORE } from './machine.mjs'
+import { freePort, start, stop, until } from './process.mjs'
+
+export async function startStore() {
+  const { Redis } = await import('ioredis')
+  const port = await freePort()
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-redis-'))
+  const args = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
+  const child = start(LOAD_CORE, 'redis-server', args.map(String), { stdio: 'ignore' })
+  const redis = new Redis({ port, lazyConnect: true, retryStrategy: () => 50 })
+  redis.on('error', () => {})
+  await redis.connect().catch(() => {})
+  await until('Redis answers', 5000, () => redis.ping().catch(() => undefined))
+  const version = /redis_version:(\S+)/.exec(await redis.info('server'))[1]
+
+  return {
+    port,
+    pid: child.pid,
+    version,
+    redis,
+    clear: () => redis.flushdb(),
+    /** How often each command ran since the last `resetCalls`, those inside of scripts included. */
+    async calls() {
+      const calls = {}
+      for (const [, name, n] of (await redis.info('commandstats')).matchAll(/cmdstat_(\S+):calls=(\d+)/g)) {
+        calls[name] = Number(n)
+      }
+      return calls
+    },
+    resetCalls: () => redis.config('RESETSTAT'),
+    keys: () => redis.dbsize(),
+    async stop() {
+      redis.disconnect()
+      await stop(child)
+      rmSync(dir, { recursive: true, force: true })
+    },
+  }
+}

@@ -1,0 +1,27 @@
+import { once } from 'node:events'
+import { fileURLToPath } from 'node:url'
+import { LOAD_CORE } from './machine.mjs'
+import { start } from './process.mjs'
+
+const script = fileURLToPath(new URL('rotate.lua', import.meta.url))
+
+/** One closed-loop run of wrk, one thread. */
+export async function wrk({ url, connections, seconds, consumers }) {
+  const child = start(
+    LOAD_CORE,
+    'wrk',
+    ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '-s', script, url],
+    {
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, BENCH_CONSUMERS: String(consumers) },
+    },
+  )
+  let out = ''
+  child.stdout.on('data', (chunk) => {
+    out += chunk
+  })
+  await once(child, 'close')
+  const line = /^BENCH (.+)$/m.exec(out)
+  if (!line) throw new Error(`wrk gave no figures:\n${out}`)
+  return JSON.parse(line[1])
+}
