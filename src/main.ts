@@ -13,8 +13,9 @@ export interface RunningGateway {
   readonly address: string
   readonly adminAddress: string
   readonly config: ConfigSource
-  /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent. */
-  close(): Promise<void>
+  /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
+   * `delayMs` instead of `server.shutdown_delay`: at Ctrl-C no load balancer has to notice first. */
+  close(delayMs?: number): Promise<void>
 }
 
 /** Opens every socket and wires every part. Rejects with an Error whose message is one line for the operator. */
