@@ -21,7 +21,7 @@ export interface OtlpOptions {
   /** Between pushes, ms. */
   readonly intervalMs: number
   /** May hold secrets: never logged. */
-  readonly headers: Readonly<Record<string, string>>
+  readonly headers?: Readonly<Record<string, string>> | undefined
 }
 
 export interface Exposition {

@@ -1,0 +1,33 @@
+import type { Snapshot } from '../config/snapshot.js'
+import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+
+/** What the admin server is made of. It opens no socket and no store itself. */
+export interface AdminDeps {
+  readonly config: ConfigControl
+  readonly limiter: Limiter
+  readonly assignments: TierAssignments
+  readonly metrics: { scrape(): Promise<string> }
+  /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
+  readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
+  /** `undefined`: none is asked for, and only loopback is served. */
+  readonly token: string | undefined
+  readonly log: AdminLog
+}
+
+/** The part of the configuration's source that is seen from here. */
+export interface ConfigControl {
+  current(): Snapshot
+  /** Plain data without secrets, shown as it is. */
+  status(): object
+  /** `errors`: what is wrong with a rejected file, `file:line:column: …` each. */
+  reload(trigger: 'admin'): Promise<{
+    readonly result: 'applied' | 'rejected' | 'unchanged'
+    readonly errors?: readonly string[] | undefined
+  }>
+}
+
+export interface AdminLog {
+  info(details: object, message: string): void
+  warn(details: object, message: string): void
+  error(details: object, message: string): void
+}

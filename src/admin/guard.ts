@@ -1,0 +1,83 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import type { IncomingHttpHeaders } from 'node:http'
+import type { Problem } from './problem.js'
+
+/** What decides whether a request may speak to the admin server. */
+export interface Caller {
+  readonly method: string
+  readonly headers: IncomingHttpHeaders
+  readonly remoteAddress: string | undefined
+  /** The port that the connection came in by. */
+  readonly localPort: number | undefined
+  /** Probes: a kubelet or a balancer asks without a token. */
+  readonly isProbe: boolean
+}
+
+/**
+ * Gives the check that runs before everything else: `undefined` lets the request in.
+ *
+ * Without a token the server trusts whoever is on this machine, and a browser on this machine runs other people's
+ * pages: a page may post here (hence Origin and Sec-Fetch-Site), or make its own name resolve to 127.0.0.1 and read
+ * the answers (DNS rebinding, hence Host). With a token, no page can know it.
+ */
+export function createGuard(token: string | undefined): (caller: Caller) => Problem | undefined {
+  const expected = token === undefined ? undefined : digest(token)
+  return (caller) => {
+    const { headers } = caller
+    if (expected === undefined) {
+      if (!isLoopback(caller.remoteAddress)) {
+        return forbidden(
+          'Without a token the admin API serves this machine only; set admin.token to open it to others.',
+        )
+      }
+      if (!isLocalHost(headers.host, caller.localPort)) {
+        return forbidden(
+          'The Host header must be localhost, 127.0.0.1 or [::1] with the port of the admin API.',
+        )
+      }
+    }
+    if (headers['sec-fetch-site'] === 'cross-site')
+      return forbidden('A page of another site may not use the admin API.')
+    const isWrite = caller.method !== 'GET' && caller.method !== 'HEAD'
+    if (isWrite && !isSameOrigin(headers)) {
+      return forbidden(
+        'A page of another origin may not change anything here; send no Origin, or the one of the admin API.',
+      )
+    }
+    if (expected !== undefined && !caller.isProbe && !hasToken(headers.authorization, expected)) {
+      return { code: 'unauthorized', detail: 'Send the token of admin.token: Authorization: Bearer <token>.' }
+    }
+    return undefined
+  }
+}
+
+function forbidden(detail: string): Problem {
+  return { code: 'forbidden', detail }
+}
+
+function isLoopback(address: string | undefined): boolean {
+  return address !== undefined && /^(?:::ffff:)?127\.|^::1$/.test(address)
+}
+
+function isLocalHost(host: string | undefined, port: number | undefined): boolean {
+  const found = /^(?:localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(?::(\d{1,5}))?$/i.exec(host ?? '')
+  return found !== null && Number(found[1] ?? 80) === port
+}
+
+function isSameOrigin(headers: IncomingHttpHeaders): boolean {
+  const site = headers['sec-fetch-site']
+  if (site !== undefined && site !== 'same-origin' && site !== 'none') return false
+  const origin = headers.origin?.toLowerCase()
+  const host = headers.host?.toLowerCase()
+  return origin === undefined || origin === `http://${host}` || origin === `https://${host}`
+}
+
+function hasToken(authorization: string | undefined, expected: Buffer): boolean {
+  const found = /^Bearer +(\S+)$/i.exec(authorization ?? '')
+  // digests are of one length, and how far two of them agree tells nothing about the token
+  return timingSafeEqual(digest(found?.[1] ?? ''), expected) && found !== null
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

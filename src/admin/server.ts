@@ -1,0 +1,137 @@
+import { STATUS_CODES } from 'node:http'
+import type { Socket } from 'node:net'
+import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
+import { PROBLEM_JSON } from '../errors.js'
+import { configRoutes } from './config.js'
+import type { AdminDeps } from './deps.js'
+import { createGuard } from './guard.js'
+import { metricsRoutes } from './metrics.js'
+import { PROBES, probeRoutes } from './probes.js'
+import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
+import { tierRoutes } from './tier.js'
+import { usageRoutes } from './usage.js'
+
+/** The largest body that any endpoint has a use for is `{"tier":"…"}`. */
+const BODY_BYTES = 4096
+const HEADERS_MS = 5000
+const REQUEST_MS = 10_000
+const MAX_CONNECTIONS = 256
+
+/** The admin server of `docs/admin-api.md`, not listening yet: whoever calls decides on an address, and closes it. */
+export function createAdmin(deps: AdminDeps): FastifyInstance {
+  const app = Fastify({
+    logger: false,
+    bodyLimit: BODY_BYTES,
+    requestTimeout: REQUEST_MS,
+    // a consumer's id stands in the path, percent-encoded
+    routerOptions: { maxParamLength: 8192 },
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
+    // the last look at /readyz of a server that drains is an answer, not a refusal
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    clientErrorHandler: answerBrokenRequest,
+    frameworkErrors: (_error, _request, reply) => {
+      sendProblem(reply, {
+        code: 'bad_request',
+        detail: 'The path holds a malformed escape; percent-encode it as UTF-8.',
+      })
+    },
+  })
+  app.server.maxConnections = MAX_CONNECTIONS
+
+  const guard = createGuard(deps.token)
+  app.addHook('onRequest', async (request, reply) => {
+    // whatever is read here is true for a moment only, and nothing of it is meant to be shown inside another page
+    reply.headers({
+      'cache-control': 'no-store',
+      'x-content-type-options': 'nosniff',
+      'x-frame-options': 'DENY',
+    })
+    const refusal = guard({
+      method: request.method,
+      headers: request.headers,
+      remoteAddress: request.socket.remoteAddress,
+      localPort: request.socket.localPort,
+      isProbe: PROBES.has(request.routeOptions.url ?? ''),
+    })
+    if (refusal === undefined) return
+    if (refusal.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
+    return sendProblem(reply.header('connection', 'close'), refusal)
+  })
+
+  // JSON only: the types that an HTML form can send are 415, like any other
+  app.removeAllContentTypeParsers()
+  const parseJson = app.getDefaultJsonParser('error', 'error')
+  app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    // curl -X POST with the type and nothing to send is not worth a refusal
+    if (body === '') done(null, undefined)
+    else parseJson(request, body as string, done)
+  })
+  app.setErrorHandler((error: FastifyError, request, reply) => {
+    const problem = problemOf(error)
+    if (problem.code === 'internal') {
+      deps.log.error(
+        { err: error, method: request.method, route: request.routeOptions.url },
+        'The admin API failed on a request.',
+      )
+    }
+    return sendProblem(reply, problem)
+  })
+  app.setNotFoundHandler((_request, reply) =>
+    sendProblem(reply, {
+      code: 'not_found',
+      detail: 'No such endpoint or method; docs/admin-api.md lists them.',
+    }),
+  )
+
+  probeRoutes(app, deps)
+  metricsRoutes(app, deps)
+  configRoutes(app, deps)
+  usageRoutes(app, deps)
+  tierRoutes(app, deps)
+  return app
+}
+
+function problemOf(error: FastifyError): Problem {
+  switch (error.statusCode) {
+    case 413:
+      return { code: 'payload_too_large', detail: `A body has at most ${BODY_BYTES} bytes.` }
+    case 415:
+      return {
+        code: 'unsupported_media_type',
+        detail: 'Send the body as JSON, with Content-Type: application/json.',
+      }
+    case 400:
+      return {
+        code: 'bad_request',
+        detail: 'The body is not valid JSON, or not as long as Content-Length says.',
+      }
+    default:
+      return { code: 'internal', detail: "The admin API failed on this request; the gateway's log says why." }
+  }
+}
+
+const BROKEN: Readonly<Record<string, Problem>> = {
+  HPE_HEADER_OVERFLOW: { code: 'headers_too_large', detail: 'Send at most 16 KiB of header fields.' },
+  ERR_HTTP_REQUEST_TIMEOUT: {
+    code: 'request_timeout',
+    detail: 'The request did not arrive in time; send it again.',
+  },
+}
+
+/** Node's parser gave up on the bytes: there is no request to hand on, only a socket. */
+function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
+  if (!socket.writable) {
+    socket.destroy()
+    return
+  }
+  const problem = BROKEN[error.code ?? ''] ?? {
+    code: 'bad_request' as ProblemCode,
+    detail: 'The request is not well-formed HTTP/1.1.',
+  }
+  const status = statusOf(problem.code)
+  const body = problemText(problem)
+  socket.end(
+    `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\ncontent-type: ${PROBLEM_JSON}\r\ncontent-length: ${Buffer.byteLength(body)}\r\nconnection: close\r\n\r\n${body}`,
+  )
+}

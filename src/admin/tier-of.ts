@@ -1,0 +1,41 @@
+import type { Snapshot } from '../config/snapshot.js'
+
+export interface FoundTier {
+  /** Index into `snapshot.tiers`. */
+  readonly tier: number
+  readonly from: 'assignment' | 'query' | 'credential' | 'default'
+}
+
+/**
+ * The tier that a consumer has when it calls, as far as it can be known without the call: what an operator assigned,
+ * else what was asked for, else what the configuration gives to its API key, else the default.
+ */
+export function tierOf(
+  snapshot: Snapshot,
+  consumer: string,
+  assigned: string | undefined,
+  asked: string | undefined,
+): FoundTier {
+  const byAssignment = assigned === undefined ? -1 : snapshot.tiers.indexOf(assigned)
+  if (byAssignment >= 0) return { tier: byAssignment, from: 'assignment' }
+  const byQuery = asked === undefined ? -1 : snapshot.tiers.indexOf(asked)
+  if (byQuery >= 0) return { tier: byQuery, from: 'query' }
+  const byCredential = credentialTier(snapshot, consumer)
+  if (byCredential !== undefined) return { tier: byCredential, from: 'credential' }
+  return { tier: snapshot.defaultTier, from: 'default' }
+}
+
+function credentialTier(snapshot: Snapshot, consumer: string): number | undefined {
+  for (const source of snapshot.consumers) {
+    if (source.kind !== 'api_key') continue
+    for (const owner of source.keys.values()) {
+      if (owner.consumer === consumer && owner.tier !== undefined) return owner.tier
+    }
+  }
+  return undefined
+}
+
+/** For a refusal: the names to choose from. */
+export function listed(names: readonly string[]): string {
+  return names.join(', ')
+}

@@ -1,0 +1,76 @@
+import type { FastifyInstance } from 'fastify'
+import { consumerProblem } from './consumer-id.js'
+import type { AdminDeps } from './deps.js'
+import { sendProblem } from './problem.js'
+import { storeDown } from './store-down.js'
+import { listed, tierOf } from './tier-of.js'
+
+interface TierOf {
+  readonly Params: { readonly id: string }
+  readonly Body: unknown
+}
+
+/** Which tier an operator has put a consumer on. A change holds on every node within a second. */
+export function tierRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'log'>,
+): void {
+  function shown(consumer: string, assigned: string | undefined): object {
+    const snapshot = deps.config.current()
+    const { tier, from } = tierOf(snapshot, consumer, assigned, undefined)
+    return { consumer, assigned: assigned ?? null, tier: snapshot.tiers[tier], tier_from: from }
+  }
+
+  app.get<TierOf>('/consumers/:id/tier', async (request, reply) => {
+    const { id } = request.params
+    const bad = consumerProblem(id)
+    if (bad !== undefined) return sendProblem(reply, bad)
+    try {
+      return shown(id, await deps.assignments.read(id))
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the assignment'))
+    }
+  })
+
+  app.put<TierOf>('/consumers/:id/tier', async (request, reply) => {
+    const { id } = request.params
+    const bad = consumerProblem(id)
+    if (bad !== undefined) return sendProblem(reply, bad)
+    const { tiers } = deps.config.current()
+    const tier = tierIn(request.body)
+    if (tier === undefined) {
+      const detail = `Send {"tier":"…"} and nothing else, as JSON; the tiers are ${listed(tiers)}.`
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    if (!tiers.includes(tier)) {
+      const detail = `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`
+      return sendProblem(reply, { code: 'unprocessable', detail })
+    }
+    try {
+      await deps.assignments.set(id, tier)
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
+    }
+    deps.log.info({ consumer: id, tier, by: request.ip }, 'A tier was assigned through the admin API.')
+    return shown(id, tier)
+  })
+
+  app.delete<TierOf>('/consumers/:id/tier', async (request, reply) => {
+    const { id } = request.params
+    const bad = consumerProblem(id)
+    if (bad !== undefined) return sendProblem(reply, bad)
+    try {
+      await deps.assignments.set(id, undefined)
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))
+    }
+    deps.log.info({ consumer: id, by: request.ip }, 'A tier assignment was removed through the admin API.')
+    return shown(id, undefined)
+  })
+}
+
+function tierIn(body: unknown): string | undefined {
+  if (typeof body !== 'object' || body === null || Object.keys(body).length !== 1 || !('tier' in body))
+    return undefined
+  return typeof body.tier === 'string' ? body.tier : undefined
+}

@@ -1,0 +1,83 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { Service } from '../config/snapshot.js'
+import type { LimitUsage } from '../limiter/limiter.js'
+import { consumerProblem } from './consumer-id.js'
+import type { AdminDeps } from './deps.js'
+import { sendProblem } from './problem.js'
+import { storeDown } from './store-down.js'
+import { listed, tierOf } from './tier-of.js'
+
+interface UsageOf {
+  readonly Params: { readonly service: string; readonly consumer: string }
+  readonly Querystring: { readonly tier?: string | readonly string[] }
+}
+
+export function usageRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'log'>,
+): void {
+  app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
+    const snapshot = deps.config.current()
+    const { consumer } = request.params
+    const service = snapshot.services.find(({ name }) => name === request.params.service)
+    if (service === undefined) return unknownService(reply, request.params.service, snapshot.services)
+    const bad = consumerProblem(consumer)
+    if (bad !== undefined) return sendProblem(reply, bad)
+    const asked = request.query.tier
+    if (asked !== undefined && (typeof asked !== 'string' || !snapshot.tiers.includes(asked))) {
+      const detail = `No tier of that name; the tiers are ${listed(snapshot.tiers)}.`
+      return sendProblem(reply, { code: 'unprocessable', detail })
+    }
+    try {
+      const assigned = await deps.assignments.read(consumer)
+      const { tier, from } = tierOf(snapshot, consumer, assigned, asked)
+      const policy = service.policies[tier]
+      const limits = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
+      return {
+        service: service.name,
+        consumer,
+        tier: snapshot.tiers[tier],
+        tier_from: from,
+        unlimited: policy === undefined,
+        limits: limits.map(shown),
+      }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the usage'))
+    }
+  })
+
+  app.delete<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
+    const { services } = deps.config.current()
+    const { consumer } = request.params
+    const service = services.find(({ name }) => name === request.params.service)
+    if (service === undefined) return unknownService(reply, request.params.service, services)
+    const bad = consumerProblem(consumer)
+    if (bad !== undefined) return sendProblem(reply, bad)
+    try {
+      await deps.limiter.reset(service, consumer)
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'reset the usage'))
+    }
+    deps.log.info(
+      { service: service.name, consumer, by: request.ip },
+      'Usage was reset through the admin API.',
+    )
+    return { service: service.name, consumer, reset: true }
+  })
+}
+
+function shown({ limit, used, remaining, resetMs }: LimitUsage): object {
+  return {
+    name: limit.name,
+    amount: limit.amount,
+    window_ms: limit.windowMs,
+    used,
+    remaining,
+    reset_ms: resetMs,
+  }
+}
+
+function unknownService(reply: FastifyReply, name: string, services: readonly Service[]): FastifyReply {
+  const detail = `No service ${JSON.stringify(name)}; the services are ${listed(services.map((service) => service.name))}.`
+  return sendProblem(reply, { code: 'not_found', detail })
+}
