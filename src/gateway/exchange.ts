@@ -56,3 +56,44 @@ export interface Exchange {
   cause: string | undefined
   durationMs: number
 }
+
+/** An exchange as it enters the first stage. */
+export function createExchange(
+  snapshot: Snapshot,
+  requestId: string,
+  method: string,
+  target: string,
+  headers: RequestHeaders,
+  peer: string,
+  started: number,
+): Exchange {
+  return {
+    snapshot,
+    requestId,
+    method,
+    target,
+    headers,
+    peer,
+    started,
+    host: '',
+    path: '',
+    query: '',
+    route: undefined,
+    clientIp: peer,
+    consumer: undefined,
+    identifiedBy: undefined,
+    credentialTier: undefined,
+    tier: -1,
+    tierFrom: undefined,
+    decision: undefined,
+    limitMs: 0,
+    upstream: undefined,
+    upstreamMs: 0,
+    bytesIn: 0,
+    bytesOut: 0,
+    status: 0,
+    error: undefined,
+    cause: undefined,
+    durationMs: 0,
+  }
+}

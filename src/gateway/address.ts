@@ -1,0 +1,72 @@
+import { isIP, isIPv6 } from 'node:net'
+import ipaddr from 'ipaddr.js'
+
+/**
+ * The address of the client: from the socket, then right to left through X-Forwarded-For for as long as the one who
+ * wrote an entry is a trusted proxy. What stands left of the first untrusted one may be made up and is not read.
+ */
+export function clientAddress(
+  peer: string,
+  forwardedFor: string | undefined,
+  isTrusted: (address: string) => boolean,
+): string {
+  let client = plainAddress(peer)
+  if (forwardedFor === undefined || !isTrusted(client)) return client
+  let end = forwardedFor.length
+  while (end > 0) {
+    const start = forwardedFor.lastIndexOf(',', end - 1)
+    const entry = entryAddress(forwardedFor.slice(start + 1, end).trim())
+    // A proxy that we trust wrote something that is no address: the last one that we know stands for the client.
+    if (entry === undefined) return client
+    client = entry
+    if (!isTrusted(client)) return client
+    end = start
+  }
+  return client
+}
+
+/** `1.2.3.4`, `1.2.3.4:5678`, `2001:db8::1`, `[2001:db8::1]:443`; never with a zone. */
+function entryAddress(text: string): string | undefined {
+  if (text.length === 0 || text.length > 60) return undefined
+  let address = text
+  if (address.startsWith('[')) address = address.slice(1, address.indexOf(']'))
+  else if (address.includes('.') && address.indexOf(':') === address.lastIndexOf(':')) {
+    address = address.split(':', 1)[0]!
+  }
+  if (address.includes('%') || isIP(address) === 0) return undefined
+  return plainAddress(address)
+}
+
+/** An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. */
+export function plainAddress(address: string): string {
+  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+}
+
+const consumers = new Map<string, string>()
+const MAX_CONSUMERS = 10_000
+
+/**
+ * The id under which an address is counted: IPv4 as it is, IPv6 by its /64, which is what one subscriber gets and
+ * can pick 2^64 addresses from.
+ */
+export function addressConsumer(address: string): string {
+  if (!address.includes(':')) return address
+  let id = consumers.get(address)
+  if (id === undefined) {
+    const zone = address.indexOf('%')
+    const bare = zone < 0 ? address : address.slice(0, zone)
+    id = isIPv6(bare) ? slash64(ipaddr.IPv6.parse(bare)) : address
+    if (consumers.size >= MAX_CONSUMERS) consumers.clear()
+    consumers.set(address, id)
+  }
+  return id
+}
+
+function slash64(address: ipaddr.IPv6): string {
+  // A mapped address in hexadecimal form (`::ffff:102:304`) is IPv4, too.
+  if (address.isIPv4MappedAddress()) return address.toIPv4Address().toString()
+  return `${address.parts
+    .slice(0, 4)
+    .map((part) => part.toString(16))
+    .join(':')}::/64`
+}

@@ -1,0 +1,227 @@
+import { randomBytes } from 'node:crypto'
+import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import type { Duplex } from 'node:stream'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Snapshot } from '../config/snapshot.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { RequestRecord } from '../telemetry/record.js'
+import type { Upstreams } from '../upstream/pool.js'
+import { parserErrorCode, peerOf, refuseSocket } from './client-error.js'
+import { identifyConsumer } from './consumer.js'
+import { createExchange, type Exchange } from './exchange.js'
+import { forward, type UnderWay } from './forward.js'
+import { NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { takeQuota } from './quota.js'
+import { record } from './record.js'
+import { sendRefusal } from './reply.js'
+import { matchRoute } from './route.js'
+import { resolveTier } from './tier.js'
+import type { Watchdog } from './watchdog.js'
+
+export interface GatewayDeps {
+  /** The snapshot in force. Each request asks once, at its start. */
+  readonly snapshot: () => Snapshot
+  readonly limiter: Pick<Limiter, 'take'>
+  readonly assignments: Pick<TierAssignments, 'get'>
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  readonly metrics: { record(r: RequestRecord): void }
+  readonly accessLog: { write(r: RequestRecord): void }
+  readonly log: { error(fields: object, message: string): void }
+  /** While true every response asks the client to leave its connection. */
+  readonly draining: () => boolean
+}
+
+type Stage = (x: Exchange) => Refusal | undefined | Promise<Refusal | undefined>
+
+/**
+ * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
+ * What passes all of them is forwarded; `record` sees every outcome.
+ */
+function stagesOf(deps: GatewayDeps): readonly Stage[] {
+  return [matchRoute, identifyConsumer, resolveTier(deps.assignments), takeQuota(deps.limiter)]
+}
+
+/** The data plane: an app that is not listening yet. */
+export function buildGateway(deps: GatewayDeps): FastifyInstance {
+  const stages = stagesOf(deps)
+  const send = forward(deps)
+  const done = record(deps)
+  const nextId = requestIds()
+  const exchanges = new WeakMap<Duplex, Ongoing>()
+
+  function accept(req: IncomingMessage, res: ServerResponse): void {
+    const started = performance.now()
+    const snapshot = deps.snapshot()
+    const peer = req.socket.remoteAddress ?? ''
+    const headers = readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peer))
+    const refused = 'code' in headers ? headers : undefined
+    const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
+    const x = createExchange(
+      snapshot,
+      known.requestId ?? nextId(),
+      req.method!,
+      // Fastify's router sees every target as `/` (rewriteUrl): routing is the snapshot's business.
+      (req as { originalUrl?: string }).originalUrl ?? req.url!,
+      known,
+      peer,
+      started,
+    )
+    new Ongoing(x, req, res).begin(refused)
+  }
+
+  /** One accepted request, from the first stage until its response is closed. */
+  class Ongoing {
+    underWay: UnderWay | undefined
+    #closed = false
+
+    constructor(
+      readonly x: Exchange,
+      readonly req: IncomingMessage,
+      readonly res: ServerResponse,
+    ) {}
+
+    begin(refused: Refusal | undefined): void {
+      exchanges.set(this.req.socket, this)
+      this.res.on('close', this.#onClose)
+      // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
+      if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
+      const version = this.req.httpVersionMajor === 1 ? undefined : ({ code: 'http_version' } as const)
+      if (version !== undefined || refused !== undefined) this.refuse(version ?? refused!)
+      else this.run(0)
+    }
+
+    /** Runs the stages from the given one on; goes on by itself when one of them has to wait. */
+    run(from: number): void {
+      try {
+        for (let i = from; i < stages.length; i++) {
+          const answer = stages[i]!(this.x)
+          if (answer === undefined) continue
+          if (answer instanceof Promise) {
+            answer.then(
+              (refusal) => this.proceed(refusal, i + 1),
+              (error) => this.failed(error),
+            )
+            return
+          }
+          this.refuse(answer)
+          return
+        }
+        this.underWay = send(this.x, this.req, this.res)
+      } catch (error) {
+        this.failed(error)
+      }
+    }
+
+    proceed(refusal: Refusal | undefined, next: number): void {
+      // The client may have left while the store was asked.
+      if (this.#closed) return
+      if (refusal === undefined) this.run(next)
+      else this.refuse(refusal)
+    }
+
+    refuse(refusal: Refusal): void {
+      sendRefusal(this.x, this.req, this.res, refusal, deps.draining())
+    }
+
+    failed(error: unknown): void {
+      const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+      deps.log.error({ request_id: this.x.requestId, error: text }, 'a stage failed')
+      if (this.res.headersSent) this.res.destroy()
+      else this.refuse({ code: 'internal', cause: text.split('\n', 1)[0]! })
+    }
+
+    #onClose = (): void => {
+      if (this.#closed) return
+      this.#closed = true
+      this.req.socket?.off('close', this.#onClose)
+      this.underWay?.closed()
+      if (this.x.status === 0) {
+        this.x.status = 499
+        this.x.error = 'client_closed'
+      }
+      done(this.x)
+    }
+  }
+
+  /** Refuses on the bare socket what never became a request, and records it like any other. */
+  function refuseUnparsed(socket: Duplex, code: ErrorCode, cause: string, extra?: readonly string[]): void {
+    const x = createExchange(
+      deps.snapshot(),
+      nextId(),
+      '-',
+      '-',
+      NO_HEADERS,
+      peerOf(socket),
+      performance.now(),
+    )
+    x.status = ERRORS[code].status
+    x.error = code
+    x.cause = cause
+    refuseSocket(socket, code, x.requestId, extra)
+    done(x)
+  }
+
+  const { server: options } = deps.snapshot().config
+  const app = Fastify({
+    logger: false,
+    rewriteUrl: () => '/',
+    requestTimeout: 0,
+    keepAliveTimeout: options.keep_alive,
+    return503OnClosing: false,
+    forceCloseConnections: 'idle',
+    http: {
+      maxHeaderSize: options.max_header_size,
+      headersTimeout: options.header_timeout,
+      connectionsCheckingInterval: 2_000,
+      highWaterMark: 65_536,
+      insecureHTTPParser: false,
+      requireHostHeader: true,
+    },
+    clientErrorHandler: (error, socket) => {
+      const code = (error as { code?: string }).code
+      const ongoing = exchanges.get(socket)
+      if (code === 'ECONNRESET' || !socket.writable) {
+        socket.destroy()
+      } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
+        // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
+        const { res } = ongoing
+        ongoing.x.error = parserErrorCode(error)
+        ongoing.x.cause = error.message
+        if (res.headersSent) {
+          res.destroy()
+          socket.destroy()
+        } else {
+          ongoing.x.status = ERRORS[ongoing.x.error].status
+          refuseSocket(socket, ongoing.x.error, ongoing.x.requestId)
+        }
+      } else {
+        refuseUnparsed(socket, parserErrorCode(error), error.message)
+      }
+    },
+  })
+  // More than this Node drops in silence; 101 are enough to see that there are too many.
+  app.server.maxHeadersCount = options.max_headers * 2 + 2
+  app.server.maxConnections = options.max_connections
+  // Without a listener Node says 100 Continue before anybody has looked at the request.
+  app.server.on('checkContinue', (req, res) => app.server.emit('request', req, res))
+  app.server.on('checkExpectation', (req, res) => app.server.emit('request', req, res))
+  app.server.on('connect', (_req, socket: Duplex) => {
+    refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', ['Allow', ''])
+  })
+  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
+  app.addHook('onRequest', (request, reply, _done) => {
+    reply.hijack()
+    accept(request.raw, reply.raw)
+  })
+  app.route({ method: [...app.supportedMethods], url: '/', handler: () => undefined })
+  return app
+}
+
+function requestIds(): () => string {
+  const prefix = `${randomBytes(6).toString('hex')}-`
+  let count = 0
+  return () => prefix + (count++).toString(36)
+}

@@ -1,0 +1,254 @@
+import type { Snapshot } from '../config/snapshot.js'
+import type { Refusal } from '../errors.js'
+
+/**
+ * What the stages need of a request's header, read in one pass over the raw list: Node's own `headers` object joins
+ * and drops repeated fields, and a repeated Host or credential is exactly what must be seen.
+ */
+export interface RequestHeaders {
+  /** End-to-end fields for the upstream as a flat name, value list, without any field that the gateway sets itself. */
+  readonly forward: readonly string[]
+  readonly host: string | undefined
+  /** -1 when there is none. */
+  readonly contentLength: number
+  readonly chunked: boolean
+  readonly expectContinue: boolean
+  /** All X-Forwarded-For fields, joined; only from a trusted proxy. */
+  readonly forwardedFor: string | undefined
+  readonly forwardedProto: string | undefined
+  readonly forwardedHost: string | undefined
+  readonly via: string | undefined
+  readonly requestId: string | undefined
+  /** Fields that can name a consumer, flat: lower-case name, value. They reach the upstream only once verified. */
+  readonly identity: readonly string[]
+  /** Lower-case protocol of an Upgrade field that the Connection field names. */
+  readonly upgrade: string | undefined
+}
+
+/** A field of the identity list, or undefined. */
+export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
+  const { identity } = headers
+  for (let i = 0; i < identity.length; i += 2) if (identity[i] === name) return identity[i + 1]
+  return undefined
+}
+
+enum Field {
+  /** Hop-by-hop (RFC 9110 §7.6.1), or a way to tell a backend another path or method than the one that was limited. */
+  Drop,
+  Host,
+  Connection,
+  ContentLength,
+  TransferEncoding,
+  Expect,
+  Upgrade,
+  Via,
+  RequestId,
+  ForwardedFor,
+  ForwardedProto,
+  ForwardedHost,
+  /** Says where the request came from: kept only from a trusted proxy. */
+  Provenance,
+  Identity,
+}
+
+const FIELDS: readonly (readonly [string, Field])[] = [
+  ['host', Field.Host],
+  ['connection', Field.Connection],
+  ['content-length', Field.ContentLength],
+  ['transfer-encoding', Field.TransferEncoding],
+  ['expect', Field.Expect],
+  ['upgrade', Field.Upgrade],
+  ['via', Field.Via],
+  ['x-request-id', Field.RequestId],
+  ['x-forwarded-for', Field.ForwardedFor],
+  ['x-forwarded-proto', Field.ForwardedProto],
+  ['x-forwarded-host', Field.ForwardedHost],
+  ['forwarded', Field.Provenance],
+  ['x-real-ip', Field.Provenance],
+  ['keep-alive', Field.Drop],
+  ['proxy-connection', Field.Drop],
+  ['proxy-authorization', Field.Drop],
+  ['proxy-authenticate', Field.Drop],
+  ['te', Field.Drop],
+  ['trailer', Field.Drop],
+  ['http2-settings', Field.Drop],
+  ['x-original-url', Field.Drop],
+  ['x-rewrite-url', Field.Drop],
+  ['x-http-method-override', Field.Drop],
+  ['x-http-method', Field.Drop],
+  ['x-method-override', Field.Drop],
+]
+
+const tables = new WeakMap<Snapshot, ReadonlyMap<string, Field>>()
+
+function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
+  let table = tables.get(snapshot)
+  if (table === undefined) {
+    table = new Map([
+      ...FIELDS,
+      ...[...snapshot.identityHeaders].map((name) => [name, Field.Identity] as const),
+    ])
+    tables.set(snapshot, table)
+  }
+  return table
+}
+
+const REQUEST_ID = /^[\w.-]{1,64}$/
+
+/**
+ * Reads `rawHeaders` (name, value, …) once.
+ *
+ * @param trusted whether the peer is a trusted proxy: only then are X-Forwarded-* and Forwarded believed and kept
+ * @returns a refusal for a header that two readers could understand differently, or that tries to hide or forge
+ *   an identity
+ */
+export function readHeaders(
+  raw: readonly string[],
+  snapshot: Snapshot,
+  trusted: boolean,
+): RequestHeaders | Refusal {
+  if (raw.length > snapshot.config.server.max_headers * 2) return { code: 'headers_too_large' }
+  const table = fieldTable(snapshot)
+  const forward: string[] = []
+  let identity: string[] | undefined
+  let host: string | undefined
+  let hosts = 0
+  let connection: string | undefined
+  let contentLength = -1
+  let chunked = false
+  let expectContinue = false
+  let forwardedFor: string | undefined
+  let forwardedProto: string | undefined
+  let forwardedHost: string | undefined
+  let via: string | undefined
+  let requestId: string | undefined
+  let upgrade: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const wireName = raw[i]!
+    const value = raw[i + 1]!
+    let name = wireName.toLowerCase()
+    const field = table.get(name)
+    if (field === undefined) {
+      if (name.includes('_')) {
+        // CGI-like backends read `x_user_id` as `x-user-id`: a twin of a field that we vouch for must not pass.
+        name = name.replaceAll('_', '-')
+        if (table.has(name) || name.startsWith('x-forwarded-')) continue
+      } else if (!trusted && name.startsWith('x-forwarded-')) {
+        continue
+      }
+      forward.push(wireName, value)
+      continue
+    }
+    switch (field) {
+      case Field.Drop:
+        break
+      case Field.Host:
+        host = value
+        hosts++
+        break
+      case Field.Connection:
+        connection = connection === undefined ? value : `${connection},${value}`
+        break
+      case Field.ContentLength:
+        // Node has refused repeated, signed and overlong ones; a number is forwarded, never the text.
+        contentLength = Number(value)
+        if (!Number.isSafeInteger(contentLength)) return { code: 'bad_request', cause: 'content-length' }
+        break
+      case Field.TransferEncoding:
+        if (chunked || value.toLowerCase() !== 'chunked') {
+          return {
+            code: 'bad_request',
+            detail: 'The only Transfer-Encoding that is accepted is chunked, once.',
+          }
+        }
+        chunked = true
+        break
+      case Field.Expect:
+        if (value.toLowerCase() !== '100-continue') return { code: 'expectation_failed' }
+        expectContinue = true
+        break
+      case Field.Upgrade:
+        upgrade = value.toLowerCase()
+        break
+      case Field.Via:
+        via = via === undefined ? value : `${via}, ${value}`
+        break
+      case Field.RequestId:
+        if (REQUEST_ID.test(value)) requestId = value
+        break
+      case Field.ForwardedFor:
+        if (trusted) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor},${value}`
+        break
+      case Field.ForwardedProto:
+        if (trusted) forwardedProto = value
+        break
+      case Field.ForwardedHost:
+        if (trusted) forwardedHost = value
+        break
+      case Field.Provenance:
+        if (trusted) forward.push(wireName, value)
+        break
+      case Field.Identity:
+        identity ??= []
+        if (identity.includes(name)) {
+          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+        }
+        identity.push(name, value)
+        break
+    }
+  }
+  if (hosts > 1) return { code: 'bad_host' }
+  if (chunked && contentLength >= 0) return { code: 'bad_request', cause: 'content-length and chunked' }
+  if (connection !== undefined && !isUsualConnection(connection)) {
+    for (const token of connection.toLowerCase().split(',')) {
+      const name = token.trim()
+      if (snapshot.identityHeaders.has(name) || name.startsWith('x-forwarded-')) {
+        return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
+      }
+      removeField(forward, name)
+      // Upgrade counts only when Connection names it (RFC 9110 §7.8).
+    }
+  }
+  return {
+    forward,
+    host,
+    contentLength,
+    chunked,
+    expectContinue,
+    forwardedFor,
+    forwardedProto,
+    forwardedHost,
+    via,
+    requestId,
+    identity: identity ?? NONE,
+    upgrade,
+  }
+}
+
+const NONE: readonly string[] = []
+
+/** Of a request whose own header could not be read. */
+export const NO_HEADERS: RequestHeaders = Object.freeze({
+  forward: NONE,
+  host: undefined,
+  contentLength: -1,
+  chunked: false,
+  expectContinue: false,
+  forwardedFor: undefined,
+  forwardedProto: undefined,
+  forwardedHost: undefined,
+  via: undefined,
+  requestId: undefined,
+  identity: NONE,
+  upgrade: undefined,
+})
+
+function isUsualConnection(value: string): boolean {
+  return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Upgrade'
+}
+
+function removeField(list: string[], name: string): void {
+  for (let i = list.length - 2; i >= 0; i -= 2) {
+    if (list[i]!.toLowerCase() === name) list.splice(i, 2)
+  }
+}

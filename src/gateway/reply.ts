@@ -1,0 +1,73 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ERRORS, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
+import type { Exchange } from './exchange.js'
+
+/** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
+const LINGER_BYTES = 65_536
+const LINGER_MS = 1_000
+
+/** After these the two sides may disagree about where the next request starts, or the caller is not in good faith. */
+const CLOSING: ReadonlySet<number> = new Set([400, 408, 413, 414, 417, 431, 501, 505])
+
+/** Whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) */
+export function hasUnreadBody(x: Exchange, req: IncomingMessage): boolean {
+  return !req.complete && (x.headers.contentLength > 0 || x.headers.chunked)
+}
+
+/** Answers with a refusal from the table; the request goes no further. Its body is not parsed and barely read. */
+export function sendRefusal(
+  x: Exchange,
+  req: IncomingMessage,
+  res: ServerResponse,
+  refusal: Refusal,
+  draining: boolean,
+): void {
+  const { status } = ERRORS[refusal.code]
+  x.status = status
+  x.error = refusal.code
+  x.cause = refusal.cause
+  const body = problemBody(refusal, x.requestId)
+  const headers = [
+    'Content-Type',
+    PROBLEM_JSON,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
+    'X-Request-Id',
+    x.requestId,
+  ]
+  if (refusal.headers !== undefined) headers.push(...refusal.headers)
+  const unread = hasUnreadBody(x, req)
+  if (draining || unread || CLOSING.has(status)) headers.push('Connection', 'close')
+  res.writeHead(status, headers)
+  x.bytesOut = x.method === 'HEAD' ? 0 : body.length
+  if (unread) endLingering(req, res, body)
+  else res.end(body)
+}
+
+/**
+ * Writes the last chunk at once and ends the response only after the client has stopped sending, or 64 KiB or a second
+ * later: closing on unread bytes would reset the connection and take the answer with it.
+ */
+export function endLingering(req: IncomingMessage, res: ServerResponse, last?: string | Buffer): void {
+  if (last !== undefined && last.length > 0) res.write(last)
+  else res.flushHeaders()
+  let left = LINGER_BYTES
+  const end = (): void => {
+    clearTimeout(timer)
+    req.off('data', count)
+    req.off('end', end)
+    res.end()
+  }
+  const count = (chunk: Buffer): void => {
+    left -= chunk.length
+    if (left < 0) end()
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  timer.unref()
+  req.on('error', end)
+  req.on('end', end)
+  req.on('data', count)
+  req.resume()
+}

@@ -1,0 +1,69 @@
+import type { IncomingMessage } from 'node:http'
+import { Readable } from 'node:stream'
+
+export interface BodyEvents {
+  /** Called with every chunk's size. Returns false when the body has become too large. */
+  received(bytes: number): boolean
+  /** Before the first byte is read: the time to say 100 Continue. */
+  begin(): void
+}
+
+/**
+ * The request's body on its way upstream. It stands between the two so that undici, which destroys a body whose
+ * response came early, does not destroy the client's socket with it, and so that bytes are counted as they pass.
+ */
+export class RequestBody extends Readable {
+  readonly #request: IncomingMessage
+  readonly #events: BodyEvents
+  #begun = false
+  #waiting = false
+
+  constructor(request: IncomingMessage, events: BodyEvents) {
+    super({ highWaterMark: 65_536 })
+    this.#request = request
+    this.#events = events
+  }
+
+  /** Whether the upstream has asked for more than the client has sent. */
+  get waitingForClient(): boolean {
+    return this.#waiting
+  }
+
+  override _read(): void {
+    this.#waiting = true
+    if (this.#begun) {
+      this.#request.resume()
+      return
+    }
+    this.#begun = true
+    this.#events.begin()
+    this.#request.on('data', this.#onData)
+    this.#request.on('end', this.#onEnd)
+    this.#request.on('error', this.#onError)
+  }
+
+  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+    this.#request.off('data', this.#onData)
+    this.#request.off('end', this.#onEnd)
+    this.#request.off('error', this.#onError)
+    this.#request.pause()
+    done(error)
+  }
+
+  #onData = (chunk: Buffer): void => {
+    if (!this.#events.received(chunk.length)) return
+    if (!this.push(chunk)) {
+      this.#waiting = false
+      this.#request.pause()
+    }
+  }
+
+  #onEnd = (): void => {
+    this.#waiting = false
+    this.push(null)
+  }
+
+  #onError = (error: Error): void => {
+    this.destroy(error)
+  }
+}

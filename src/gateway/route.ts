@@ -1,0 +1,81 @@
+import { canonicalPath } from '../config/path.js'
+import type { Refusal } from '../errors.js'
+import type { Exchange } from './exchange.js'
+
+/** Longest request target, in characters. Longer ones are 414. */
+export const MAX_TARGET = 8192
+
+// reg-name or IPv4, or an IPv6 literal, with an optional port (RFC 3986 §3.2.2). No userinfo, no escapes.
+const AUTHORITY = /^(?:[a-z0-9](?:[a-z0-9._-]{0,253})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{0,5})?$/i
+const ABSOLUTE = /^https?:\/\/([^/?#]*)(.*)$/i
+
+/**
+ * First stage: which route this is. Target and Host are brought to one form here; everything later, the
+ * upstream's request included, uses that form alone.
+ */
+export function matchRoute(x: Exchange): Refusal | undefined {
+  if (x.method === 'TRACE' || x.method === 'CONNECT')
+    return { code: 'method_not_allowed', headers: ['Allow', ''] }
+  if (x.target.length > MAX_TARGET) return { code: 'uri_too_long' }
+  let target = x.target
+  let authority = x.headers.host
+  if (target.charCodeAt(0) !== 0x2f) {
+    // Absolute form: its authority replaces Host (RFC 9112 §3.2.2). Anything else (`*`, `host:port`) has no path.
+    const absolute = ABSOLUTE.exec(target)
+    if (absolute === null) return { code: 'bad_target' }
+    authority = absolute[1]!
+    target = absolute[2] === '' ? '/' : absolute[2]!
+    if (target.charCodeAt(0) === 0x3f) target = `/${target}`
+  }
+  if (authority !== undefined) {
+    const host = hostName(authority)
+    if (host === undefined) return { code: 'bad_host' }
+    x.host = host
+  }
+  const mark = target.indexOf('?')
+  x.query = mark < 0 ? '' : target.slice(mark)
+  if (mark >= 0 && !isQuery(x.query)) return { code: 'bad_target', detail: BAD_QUERY }
+  const canonical = canonicalPath(mark < 0 ? target : target.slice(0, mark))
+  if (canonical === undefined) return { code: 'bad_target' }
+  x.path = canonical.path
+
+  const found = x.snapshot.match(x.method, x.host, canonical.path)
+  if (found === undefined) return { code: 'no_route' }
+  if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
+  x.route = found
+  if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
+  return undefined
+}
+
+const ENCODED =
+  'The path holds an escaped slash, backslash, semicolon or percent sign, which this route does not take; send it in its plain form.'
+const BAD_QUERY = 'The query holds a space, a control character or a #; escape it.'
+
+function isMethodList(found: object): found is readonly string[] {
+  return Array.isArray(found)
+}
+
+let lastAuthority = ''
+let lastHost: string | undefined
+
+/** Lower-case host without port, or undefined. The last one is remembered: most requests name the same. */
+function hostName(authority: string): string | undefined {
+  if (authority === lastAuthority) return lastHost
+  let host: string | undefined
+  if (AUTHORITY.test(authority)) {
+    const end = authority.lastIndexOf(':')
+    const bracket = authority.lastIndexOf(']')
+    host = (end > bracket ? authority.slice(0, end) : authority).toLowerCase()
+  }
+  lastAuthority = authority
+  lastHost = host
+  return host
+}
+
+function isQuery(query: string): boolean {
+  for (let i = 0; i < query.length; i++) {
+    const code = query.charCodeAt(i)
+    if (code <= 0x20 || code === 0x7f || code === 0x23) return false
+  }
+  return true
+}

@@ -1,0 +1,44 @@
+import type { ErrorCode } from '../errors.js'
+
+interface CodedError extends Error {
+  readonly code?: string
+}
+
+/** What undici, the resolver or the socket said, as a code of the error table. */
+export function upstreamErrorCode(error: Error): ErrorCode {
+  const code = (error as CodedError).code ?? ''
+  switch (code) {
+    case 'ECONNREFUSED':
+    case 'EHOSTUNREACH':
+    case 'ENETUNREACH':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+    case 'EADDRNOTAVAIL':
+      return 'upstream_refused'
+    case 'UND_ERR_CONNECT_TIMEOUT':
+    case 'ETIMEDOUT':
+      return 'upstream_connect_timeout'
+    case 'UND_ERR_HEADERS_OVERFLOW':
+    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
+    case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
+      return 'upstream_bad_response'
+    case 'UND_ERR_INVALID_ARG':
+    case 'UND_ERR_NOT_SUPPORTED':
+      return 'internal'
+  }
+  if (code.startsWith('HPE_')) return 'upstream_bad_response'
+  // undici's own word for a 100, a 101 or a whole response that nobody asked for.
+  if (error.message === 'bad response' || error.message === 'bad upgrade') return 'upstream_bad_response'
+  return 'upstream_failed'
+}
+
+/** Whether the connection itself could not be made: nothing of the request has been sent. */
+export function isConnectError(code: ErrorCode): boolean {
+  return code === 'upstream_refused' || code === 'upstream_connect_timeout'
+}
+
+/** For the log: the library's words, which may name addresses. */
+export function errorText(error: Error): string {
+  const code = (error as CodedError).code
+  return code === undefined ? error.message : `${code}: ${error.message}`
+}

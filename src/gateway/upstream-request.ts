@@ -1,0 +1,58 @@
+import type { IncomingMessage } from 'node:http'
+import type { Upstream } from '../config/snapshot.js'
+import type { Exchange } from './exchange.js'
+
+/** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
+export const VIA = '1.1 tidegate'
+
+/** Path and query for the upstream: the canonical path that was matched, less the route's prefix. */
+export function upstreamPath(x: Exchange, upstream: Upstream): string {
+  const { stripPrefix } = x.route!
+  let path = x.path
+  if (stripPrefix.length > 0) {
+    path = path.slice(stripPrefix.length)
+    if (path.charCodeAt(0) !== 0x2f) path = `/${path}`
+  }
+  return upstream.basePath + path + x.query
+}
+
+/**
+ * The header that the upstream gets: the client's end-to-end fields, the one identity field that was verified, and
+ * what a proxy must add. X-Forwarded-* starts afresh unless the peer is a trusted proxy.
+ */
+export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMessage): string[] {
+  const { headers } = x
+  const route = x.route!
+  const out = headers.forward.slice()
+  const host = headers.host ?? ''
+  out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
+  if (headers.identity.length > 0) pushVerifiedIdentity(out, x)
+  out.push(
+    'X-Forwarded-For',
+    headers.forwardedFor === undefined ? x.peer : `${headers.forwardedFor}, ${x.peer}`,
+    'X-Forwarded-Proto',
+    headers.forwardedProto ?? 'http',
+  )
+  const forwardedHost = headers.forwardedHost ?? host
+  if (forwardedHost !== '') out.push('X-Forwarded-Host', forwardedHost)
+  const via = req.httpVersionMinor === 0 ? '1.0 tidegate' : VIA
+  out.push('Via', headers.via === undefined ? via : `${headers.via}, ${via}`, 'X-Request-Id', x.requestId)
+  return out
+}
+
+/**
+ * Only the credential that identified this caller goes on. Another one that the client sent as well was checked by
+ * nobody, and the backend would take it as if the gateway had.
+ */
+function pushVerifiedIdentity(out: string[], x: Exchange): void {
+  for (const source of x.snapshot.consumers) {
+    if (source.kind !== x.identifiedBy || source.kind === 'ip') continue
+    const { identity } = x.headers
+    for (let i = 0; i < identity.length; i += 2) {
+      if (identity[i] === source.header) {
+        out.push(source.header, identity[i + 1]!)
+        return
+      }
+    }
+  }
+}

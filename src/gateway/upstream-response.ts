@@ -1,0 +1,74 @@
+import { QUOTA_FIELDS } from './quota-headers.js'
+import { VIA } from './upstream-request.js'
+
+/** More fields than this and the response is refused: nobody sends them in good faith. */
+export const MAX_RESPONSE_FIELDS = 100
+
+/** RFC 9110 §7.6.1, and what the gateway sets itself. */
+const DROPPED: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'x-request-id',
+])
+
+/**
+ * The header for the client: the upstream's end-to-end fields as they came, repeated ones and their order kept.
+ *
+ * @param raw name, value, … as undici's parser cut them
+ * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
+ * @param noContent the status allows no body and no length (RFC 9110 §8.6)
+ */
+export function responseHeaders(
+  raw: readonly Buffer[],
+  requestId: string,
+  claimsQuota: boolean,
+  noContent: boolean,
+): string[] {
+  const out: string[] = []
+  let named: string[] | undefined
+  let via = VIA
+  for (let i = 0; i < raw.length; i += 2) {
+    const wireName = raw[i]!.toString('latin1')
+    const name = wireName.toLowerCase()
+    if (DROPPED.has(name)) {
+      if (name === 'connection') named = namedFields(raw[i + 1]!.toString('latin1'), named)
+      continue
+    }
+    if (noContent && name === 'content-length') continue
+    if (claimsQuota && QUOTA_FIELDS.has(name)) continue
+    const value = raw[i + 1]!.toString('latin1')
+    if (name === 'via') {
+      via = `${value}, ${via}`
+      continue
+    }
+    out.push(wireName, value)
+  }
+  if (named !== undefined) {
+    for (let i = out.length - 2; i >= 0; i -= 2) {
+      if (named.includes(out[i]!.toLowerCase())) out.splice(i, 2)
+    }
+  }
+  out.push('Via', via, 'X-Request-Id', requestId)
+  return out
+}
+
+function namedFields(connection: string, before: string[] | undefined): string[] | undefined {
+  const value = connection.toLowerCase()
+  if (value === 'keep-alive' || value === 'close') return before
+  const named = value.split(',').map((token) => token.trim())
+  return before === undefined ? named : [...before, ...named]
+}
+
+const PLAIN = /^[\t\x20-\x7e]+$/
+
+/** The upstream's reason phrase if it can be sent on, else none (it means nothing: RFC 9112 §4). */
+export function reasonPhrase(text: string): string | undefined {
+  if (text === 'OK') return text
+  return PLAIN.test(text) ? text : undefined
+}
