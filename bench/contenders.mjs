@@ -45,6 +45,7 @@ store:
   redis: redis://127.0.0.1:${redisPort}
 log:
   access: ${accessLog}
+server: { shutdown_delay: 0s }
 tiers: [free]
 default_tier: free
 consumers:

@@ -7,40 +7,17 @@ import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { addedLatency } from './added-latency.mjs'
 import { startPeer, startTidegate } from './contenders.mjs'
-import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape, watchGatewayCore } from './machine.mjs'
+import { generate, wrongs } from './generate.mjs'
+import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
 import { ask, startScript, stop } from './process.mjs'
 import { startStore } from './store.mjs'
-import { median, printTable } from './table.mjs'
 
 const CLIENTS = 5000
 const RATE = 4000
 const REDIS_MARK = 0.2
 const HOUR = 3_600_000
-
-/** Runs a job on the generator; `onCounting` is called when its warm-up is over. */
-function generate(load, job, onCounting = () => {}) {
-  return new Promise((resolve, reject) => {
-    const ended = (code) => reject(new Error(`the load generator ended with ${code}`))
-    load.child.once('exit', ended)
-    load.child.on('message', function take({ event, figures }) {
-      if (event === 'counting') return onCounting()
-      load.child.off('message', take)
-      load.child.off('exit', ended)
-      resolve(figures)
-    })
-    load.child.send(job)
-  })
-}
-
-/** What no run of this scenario may show. */
-function wrongs(figures) {
-  const wrong = []
-  if (figures.broken > 0) wrong.push(`${figures.broken} broken connections (${figures.why})`)
-  if (figures.unanswered > 0) wrong.push(`${figures.unanswered} requests without an answer`)
-  for (const [status, n] of Object.entries(figures.other)) wrong.push(`${n} answers of ${status}`)
-  return wrong
-}
 
 async function checked(gateway, service, upstream, run) {
   const before = await gateway.metrics()
@@ -98,8 +75,7 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
 
     console.log(`\n## Every client within its limit, ${RATE} requests a second, ${long} s\n`)
     const job = (service, more) => ({
-      port: Number(new URL(gateway.url).port),
-      path: `/${service}`,
+      url: `${gateway.url}/${service}`,
       clients: CLIENTS,
       ...more,
     })
@@ -158,94 +134,22 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
     )
     result.burst = { sent: burst.sent, passed: burst.passed, limited: burst.limited, ...burst.latency }
 
-    console.log(`\n## Added latency at ${RATE} requests a second, ms, from when a request was due\n`)
     const pair = await startPeer('pair', { ...base, services: { open: 1_000_000 } })
     contenders.push(pair)
     const ways = [
-      { name: 'direct', port: upstream.port, path: '/open' },
-      {
-        name: 'tidegate, unlimited',
-        port: Number(new URL(gateway.url).port),
-        path: '/free',
-        pid: gateway.pid,
-      },
-      { name: 'tidegate, limited', port: Number(new URL(gateway.url).port), path: '/open', pid: gateway.pid },
-      { name: 'pair, limited', port: pair.port, path: '/open', pid: pair.pid },
+      { name: 'direct', url: `http://127.0.0.1:${upstream.port}/open` },
+      { name: 'tidegate, unlimited', url: `${gateway.url}/free`, pid: gateway.pid },
+      { name: 'tidegate, limited', url: `${gateway.url}/open`, pid: gateway.pid },
+      { name: 'pair, limited', url: `${pair.url}/open`, pid: pair.pid },
     ]
-    const done = []
-    for (let i = -1; i < rounds; i++) {
-      const order = i % 2 ? [...ways].reverse() : ways
-      const figures = {}
-      for (const way of order) {
-        const job = {
-          port: way.port,
-          path: way.path,
-          clients: CLIENTS,
-          rate: RATE,
-          seconds: i < 0 ? 2 : seconds,
-          warmup: 1,
-        }
-        const disturbed = watchGatewayCore()
-        const cpu = way.pid ? cpuMs(way.pid) : 0
-        const f = await generate(load, job)
-        figures[way.name] = { ...f, others: disturbed(way.pid ? cpuMs(way.pid) - cpu : 0) }
-        verdict(way.name, wrongs(f))
-        if (f.limited > 0) verdict(way.name, [`${f.limited} denied`])
-      }
-      if (i >= 0) done.push(figures)
-    }
-    const row = (label, name, f, direct) => [
-      label,
-      name,
-      f.latency.p50.toFixed(2),
-      f.latency.p99.toFixed(2),
-      f.latency.p999.toFixed(2),
-      name === 'direct' ? '' : (f.latency.p50 - direct.latency.p50).toFixed(2),
-      name === 'direct' ? '' : (f.latency.p99 - direct.latency.p99).toFixed(2),
-      f.late.p99.toFixed(2),
-      `${Math.round(f.others * 100)} %`,
-    ]
-    const mid = (pick) => median(done.map(pick))
-    const summary = Object.fromEntries(
-      ways.map(({ name }) => [
-        name,
-        {
-          p50: mid((f) => f[name].latency.p50),
-          p99: mid((f) => f[name].latency.p99),
-          p999: mid((f) => f[name].latency.p999),
-          addedP50: mid((f) => f[name].latency.p50 - f.direct.latency.p50),
-          addedP99: mid((f) => f[name].latency.p99 - f.direct.latency.p99),
-          late: mid((f) => f[name].late.p99),
-          others: mid((f) => f[name].others),
-        },
-      ]),
-    )
-    printTable(
-      ['round', 'way', 'p50', 'p99', 'p99.9', 'added p50', 'added p99', 'sent late p99', 'others on core'],
-      [
-        ...done.flatMap((f, i) => ways.map(({ name }) => row(i + 1, name, f[name], f.direct))),
-        ...ways.map(({ name }) => {
-          const s = summary[name]
-          const added = name === 'direct' ? ['', ''] : [s.addedP50.toFixed(2), s.addedP99.toFixed(2)]
-          return [
-            'median',
-            name,
-            s.p50.toFixed(2),
-            s.p99.toFixed(2),
-            s.p999.toFixed(2),
-            ...added,
-            s.late.toFixed(2),
-            `${Math.round(s.others * 100)} %`,
-          ]
-        }),
-      ],
-    )
-    const limiter = mid((f) => f['tidegate, limited'].latency.p99 - f['tidegate, unlimited'].latency.p99)
-    console.log(
-      `\nThe gateway adds ${summary['tidegate, limited'].addedP99.toFixed(2)} ms at p99 (the pair ${summary['pair, limited'].addedP99.toFixed(2)} ms), its limiter ${limiter.toFixed(2)} ms of that.`,
-    )
-    result.latency = summary
-    result.limiterP99 = limiter
+    console.log(`\n## Added latency at ${RATE} requests a second, ms, from when a request was due\n`)
+    result.latency = await addedLatency(load, ways, {
+      clients: CLIENTS,
+      rate: RATE,
+      rounds,
+      seconds,
+      verdict,
+    })
   } finally {
     for (const c of contenders) await stop(c.child)
     await stop(load.child, 'SIGKILL')
@@ -270,5 +174,6 @@ async function sameHour(seconds) {
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   process.argv.splice(2, 0, 'c')
-  await import('./run.mjs')
+  // Not awaited: run.mjs imports this module, and would wait for it in turn.
+  import('./run.mjs')
 }
