@@ -1,0 +1,104 @@
+import { parseArgs } from 'node:util'
+import { closest, distance } from 'fastest-levenshtein'
+
+/** Wrong use of the command line: exit code 2. The message is one line that says what to do instead. */
+export class WrongUse extends Error {}
+
+/** The answer is no: exit code 1. The message says why and what to do, one line each. */
+export class Refused extends Error {}
+
+type OptionSpecs = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>
+
+type OptionValues<O extends OptionSpecs> = {
+  readonly [K in keyof O]: (O[K]['type'] extends 'string' ? string : boolean) | undefined
+}
+
+export interface Command {
+  readonly help: string
+  /** Resolves with the exit code. Rejects with WrongUse or Refused. */
+  run(argv: readonly string[]): Promise<number>
+}
+
+export interface CommandSpec<O extends OptionSpecs> {
+  readonly name: string
+  readonly help: string
+  readonly options: O
+  /** Names for messages, in order. */
+  readonly positionals?: readonly string[]
+  /** How many of the positionals must be there. */
+  readonly required?: number
+  run(values: OptionValues<O>, positionals: readonly string[]): Promise<number>
+}
+
+/** Puts the reading of arguments in front of what a command does. */
+export function defineCommand<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
+  return {
+    help: spec.help,
+    async run(argv) {
+      const { values, positionals } = readArguments(spec, argv)
+      return spec.run(values, positionals)
+    },
+  }
+}
+
+/**
+ * Reads the tokens itself instead of leaving it to `strict`, whose messages change from one Node to the next and know
+ * no nearest option.
+ */
+function readArguments<O extends OptionSpecs>(
+  spec: CommandSpec<O>,
+  argv: readonly string[],
+): { values: OptionValues<O>; positionals: string[] } {
+  const wrong = (what: string) =>
+    new WrongUse(`tidegate ${spec.name}: ${what}; see: tidegate ${spec.name} --help`)
+  const options = Object.fromEntries(
+    Object.entries(spec.options).map(([name, { type, short }]) => [
+      name,
+      { type, ...(short === undefined ? {} : { short }) },
+    ]),
+  )
+  const { tokens } = parseArgs({
+    args: [...argv],
+    options,
+    allowPositionals: true,
+    strict: false,
+    tokens: true,
+  })
+  const values: Record<string, string | boolean> = {}
+  const positionals: string[] = []
+  for (const token of tokens) {
+    if (token.kind === 'positional') positionals.push(token.value)
+    if (token.kind !== 'option') continue
+    const option = Object.hasOwn(spec.options, token.name) ? spec.options[token.name] : undefined
+    if (option === undefined) {
+      const near = nearest(token.name, Object.keys(spec.options))
+      throw wrong(`unknown option ${token.rawName}${near === undefined ? '' : `, did you mean --${near}?`}`)
+    }
+    if (option.type === 'boolean') {
+      if (token.value !== undefined) throw wrong(`${token.rawName} takes no value`)
+      values[token.name] = true
+    } else {
+      // `--config --json` has forgotten a value; one that really begins with a dash is written --config=-x.
+      if (!token.value || (token.value.startsWith('-') && !token.inlineValue)) {
+        throw wrong(`${token.rawName} needs a value`)
+      }
+      values[token.name] = token.value
+    }
+  }
+  const names = spec.positionals ?? []
+  const missing = names.slice(positionals.length, spec.required ?? 0)
+  if (missing.length > 0)
+    throw wrong(`${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`)
+  if (positionals.length > names.length) {
+    throw wrong(`${JSON.stringify(positionals[names.length])} is one argument too many`)
+  }
+  if (positionals.includes('')) throw wrong(`${names[positionals.indexOf('')]} is empty`)
+  return { values: values as OptionValues<O>, positionals }
+}
+
+/** The candidate that a misspelt word most likely means, or undefined when none is near. */
+export function nearest(word: string, candidates: readonly string[]): string | undefined {
+  if (candidates.length === 0) return undefined
+  const best = closest(word, [...candidates])
+  return distance(word, best) <= Math.max(1, Math.floor(word.length / 3)) ? best : undefined
+}

@@ -1,0 +1,22 @@
+/** The first release of each supported line without a known hole that reaches a gateway. */
+const FLOORS: Readonly<Record<number, readonly [minor: number, patch: number]>> = {
+  22: [23, 2],
+  24: [18, 1],
+  26: [5, 1],
+}
+const NEWEST_KNOWN = 26
+
+const list = Object.entries(FLOORS)
+  .map(([major, [minor, patch]]) => `${major}.${minor}.${patch}`)
+  .join(', ')
+
+/** One line when this Node should not face the internet, or undefined. `version`: as in process.versions.node. */
+export function nodeWarning(version: string): string | undefined {
+  const [major = 0, minor = 0, patch = 0] = version.split('.').map((part) => Number.parseInt(part, 10))
+  if (major > NEWEST_KNOWN) return undefined
+  const floor = FLOORS[major]
+  if (floor === undefined)
+    return `Node ${version} gets no security fixes; run Tidegate on Node ${list} or later`
+  if (minor > floor[0] || (minor === floor[0] && patch >= floor[1])) return undefined
+  return `Node ${version} has known security holes; update it to ${major}.${floor.join('.')} or later`
+}

@@ -1,0 +1,68 @@
+import { writeSync } from 'node:fs'
+import { startGateway } from '../main.js'
+import { scrub } from '../telemetry/log.js'
+import { defineCommand, Refused } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
+import { nodeWarning } from './node-version.js'
+import { stopSignal } from './stop-signal.js'
+import { complain } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'start',
+  help: `Usage: tidegate start [--config FILE]
+
+Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in flight and exits with 0; a second
+signal exits at once. SIGHUP reads the configuration again, as does a change of the file.
+
+Options:
+${CONFIG_HELP}
+
+Access lines go where log.access says (by default stdout), everything else to stderr. A start that fails, because of
+a bad configuration or a taken port, says why and exits with 1.`,
+  options: { config: CONFIG_OPTION },
+  async run(options) {
+    const stopped = stopSignal()
+    const warning = nodeWarning(process.versions.node)
+    if (warning !== undefined) complain(`tidegate: ${warning}`)
+    surviveFaults()
+    const file = configFile('start', options.config)
+    const gateway = await startGateway({ configFile: file }).catch((error: Error) => {
+      throw new Refused(error.message)
+    })
+    process.on('SIGHUP', () => void gateway.config.reload('signal'))
+    complain(
+      `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}`,
+    )
+    const signal = await stopped
+    await gateway.close(signal === 'SIGINT' ? 0 : undefined)
+    // Whatever may still hold the event loop after a drain must not hold the exit.
+    process.exit(0)
+  },
+})
+
+/**
+ * A promise that nobody waited for concerns one request, and the gateway goes on. After an exception that nobody caught
+ * the state of the process is unknown: it ends, and whatever supervises it starts another.
+ */
+export function surviveFaults(): void {
+  process.on('unhandledRejection', (reason) =>
+    lastWords('error', 'a rejected promise was not handled', reason),
+  )
+  process.on('uncaughtException', (error) => {
+    lastWords('fatal', 'an exception was not caught; exiting', error)
+    process.exit(1)
+  })
+}
+
+/** Written at once and without the log, which may be what is broken. */
+function lastWords(level: 'error' | 'fatal', msg: string, error: unknown): void {
+  const err =
+    error instanceof Error
+      ? { type: error.name, message: error.message, stack: error.stack }
+      : { type: typeof error, message: String(error) }
+  try {
+    writeSync(2, scrub(`${JSON.stringify({ level, time: new Date().toISOString(), msg, err })}\n`))
+  } catch {
+    // Nobody reads stderr; there is nothing left to say it to.
+  }
+}

@@ -1,0 +1,18 @@
+import { constants } from 'node:os'
+
+/**
+ * Resolves at the first SIGTERM or SIGINT. The next one ends the process at once with 128 + its number: whoever sends it
+ * has no patience left. To be called before the start, since process 1 of a container has no default for either.
+ */
+export function stopSignal(): Promise<NodeJS.Signals> {
+  return new Promise((resolve) => {
+    let stopping = false
+    const stop = (signal: NodeJS.Signals) => {
+      if (stopping) process.exit(128 + constants.signals[signal])
+      stopping = true
+      resolve(signal)
+    }
+    process.on('SIGTERM', stop)
+    process.on('SIGINT', stop)
+  })
+}

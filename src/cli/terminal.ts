@@ -1,0 +1,41 @@
+import type { WriteStream } from 'node:tty'
+import { styleText } from 'node:util'
+
+type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
+
+/** Colours a text, or leaves it as it is: see {@link painter}. */
+export type Paint = (style: Style, text: string) => string
+
+/** Colour for a person at a terminal only, and not for one who says so (NO_COLOR, see no-color.org). */
+export function painter(stream: Pick<WriteStream, 'isTTY'>, env: NodeJS.ProcessEnv = process.env): Paint {
+  const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
+  return (style, text) => (colour ? styleText(style, text) : text)
+}
+
+/** Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces. */
+export function table(rows: readonly (readonly string[])[], indent = 0): string {
+  const widths: number[] = []
+  for (const row of rows) {
+    row.forEach((cell, column) => {
+      widths[column] = Math.max(widths[column] ?? 0, cell.length)
+    })
+  }
+  return rows
+    .map((row) =>
+      `${' '.repeat(indent)}${row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd(),
+    )
+    .join('\n')
+}
+
+export function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+export function printJson(value: unknown): void {
+  print(JSON.stringify(value, null, 2))
+}
+
+/** For what is said beside the data: problems, warnings, hints. */
+export function complain(text: string): void {
+  process.stderr.write(`${text}\n`)
+}

@@ -1,0 +1,91 @@
+#!/usr/bin/env node
+import { readFileSync } from 'node:fs'
+import { type Command, nearest, Refused, WrongUse } from './command.js'
+import { complain, print, table } from './terminal.js'
+
+/** Loaded one at a time: `tidegate check` has no need of a server. */
+const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
+  start: { summary: 'run the gateway', load: () => import('./start.js') },
+  check: {
+    summary: 'say whether a configuration is good, and what it holds',
+    load: () => import('./check.js'),
+  },
+  usage: {
+    summary: 'show what a consumer has used of a service, or reset it',
+    load: () => import('./usage.js'),
+  },
+  tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
+  schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
+  demo: { summary: 'run the gateway in front of two demo backends', load: () => import('./demo.js') },
+}
+
+const HELP = `tidegate: a tiered API gateway
+
+Usage: tidegate COMMAND [options]
+
+${table(
+  Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary]),
+  2,
+)}
+
+  tidegate COMMAND --help   how to use one of them
+  tidegate --version
+
+Exit codes: 0 well, 1 the answer is no (a bad configuration, say), 2 wrong use.`
+
+function version(): string {
+  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
+  return (JSON.parse(text) as { version: string }).version
+}
+
+/** Whether help is asked for, and not behind `--`, where arguments are data. */
+function asksForHelp(argv: readonly string[]): boolean {
+  const end = argv.indexOf('--')
+  return argv.slice(0, end < 0 ? argv.length : end).some((arg) => arg === '--help' || arg === '-h')
+}
+
+async function run(argv: readonly string[]): Promise<number> {
+  const [name, ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv
+  if (name === '--help' || name === '-h' || name === 'help') {
+    print(HELP)
+    return 0
+  }
+  if (name === '--version' || name === '-v') {
+    print(version())
+    return 0
+  }
+  if (name === undefined) throw new WrongUse('tidegate: no command given; see: tidegate --help')
+  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
+  if (entry === undefined) {
+    const near = name.startsWith('-') ? undefined : nearest(name, Object.keys(COMMANDS))
+    const kind = name.startsWith('-') ? 'option' : 'command'
+    throw new WrongUse(
+      `tidegate: unknown ${kind} ${name}${near === undefined ? '' : `, did you mean ${near}?`}; see: tidegate --help`,
+    )
+  }
+  const { command } = await entry.load()
+  if (asksForHelp(rest)) {
+    print(command.help)
+    return 0
+  }
+  return command.run(rest)
+}
+
+// `tidegate schema | head` closes the pipe early: nothing is wrong then.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit()
+})
+
+try {
+  process.exitCode = await run(process.argv.slice(2))
+} catch (error) {
+  if (error instanceof WrongUse) process.exitCode = 2
+  else process.exitCode = 1
+  // Anything but our own two is a fault of ours, and its stack is what a report of it needs.
+  complain(
+    error instanceof WrongUse || error instanceof Refused
+      ? error.message
+      : String((error as Error).stack ?? error),
+  )
+}

@@ -1,0 +1,77 @@
+import { spawnSync } from 'node:child_process'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t, { type Test } from 'tap'
+
+const script = fileURLToPath(new URL('../../scripts/count-tests.mjs', import.meta.url))
+
+function count(t: Test, tap: string) {
+  const file = join(t.testdir({ 'results.tap': tap }), 'results.tap')
+  const { status, stdout } = spawnSync(process.execPath, [script, file], { encoding: 'utf8' })
+  return { status, lines: stdout.trimEnd().split('\n') }
+}
+
+const GOOD = `TAP version 14
+# Subtest: test/a.test.ts
+    # Subtest: passes a request
+        ok 1 - should be equal
+        ok 2 - should be equal
+        1..2
+    ok 1 - passes a request # time=3ms
+    # Subtest: limits
+        # Subtest: rejects the eleventh
+            ok 1 - should be equal
+            1..1
+        ok 1 - rejects the eleventh # time=3ms
+        1..1
+    ok 2 - limits # time=3ms
+    1..2
+ok 1 - test/a.test.ts # time=10ms
+1..1
+`
+
+t.test('counts the tests that have no test inside', async (t) => {
+  t.strictSame(count(t, GOOD), { status: 0, lines: ['2 passed, 0 failed'] })
+})
+
+t.test('names and counts a test that failed', async (t) => {
+  const tap = GOOD.replace('            ok 1 - should', '            not ok 1 - should')
+    .replace('        ok 1 - rejects', '        not ok 1 - rejects')
+    .replace('    ok 2 - limits', '    not ok 2 - limits')
+    .replace('\nok 1 - test/a', '\nnot ok 1 - test/a')
+  t.strictSame(count(t, tap), {
+    status: 1,
+    lines: ['failed: test/a.test.ts > limits > rejects the eleventh', '1 passed, 1 failed'],
+  })
+})
+
+t.test('counts a file that crashed after its tests had passed', async (t) => {
+  const tap = GOOD.replace('\nok 1 - test/a', '\nnot ok 1 - test/a')
+  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
+})
+
+t.test('counts a file that did not load', async (t) => {
+  const tap = GOOD.replace('\n1..1\n', '\nnot ok 2 - test/b.test.ts # time=9ms\n1..2\n')
+  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/b.test.ts', '2 passed, 1 failed'] })
+})
+
+t.test('a failed assertion beside inner tests that passed counts once', async (t) => {
+  const tap = GOOD.replace('    1..2\nok', '    not ok 3 - left nothing open\n    1..3\nnot ok')
+  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
+})
+
+t.test('names what was skipped', async (t) => {
+  const tap = GOOD.replace('    1..2\nok', '    ok 3 - on Windows # SKIP no such machine\n    1..3\nok')
+  t.strictSame(count(t, tap), {
+    status: 0,
+    lines: ['skipped: test/a.test.ts > on Windows', '2 passed, 0 failed, 1 skipped'],
+  })
+})
+
+t.test('a run without a test is a failure', async (t) => {
+  const lines = ['no test has passed', '0 passed, 1 failed']
+  t.strictSame(count(t, 'TAP version 14\n1..0 # no tests found\n'), { status: 1, lines })
+  t.strictSame(count(t, ''), { status: 1, lines })
+  const { status, stdout } = spawnSync(process.execPath, [script, '/no/such/file'], { encoding: 'utf8' })
+  t.strictSame({ status, stdout }, { status: 1, stdout: `${lines.join('\n')}\n` })
+})

@@ -1,0 +1,39 @@
+import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
+import { createServer } from 'node:net'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const script = fileURLToPath(new URL('../../scripts/ensure-redis.mjs', import.meta.url))
+
+/** Runs the check on a machine that has no command at all. */
+function check(redisUrl?: string): SpawnSyncReturns<string> {
+  const env = { PATH: '/nonexistent', ...(redisUrl === undefined ? {} : { REDIS_URL: redisUrl }) }
+  return spawnSync(process.execPath, [script], { encoding: 'utf8', env, timeout: 10_000 })
+}
+
+t.test('says what to install where there is no Redis, in one line', async (t) => {
+  const { status, stdout, stderr } = check()
+  t.equal(status, 1)
+  t.equal(stdout, '')
+  t.equal(
+    stderr,
+    'the tests need Redis: install redis-server (Debian: apt-get install redis-server, macOS: brew install redis) or set REDIS_URL\n',
+  )
+})
+
+t.test('says so when nothing answers at REDIS_URL, without its password', async (t) => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await new Promise((resolve) => server.once('listening', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  const { status, stderr } = check(`redis://user:secret@127.0.0.1:${port}`)
+  t.equal(status, 1)
+  t.equal(stderr, `no Redis answers at 127.0.0.1:${port} (REDIS_URL); start it, or install redis-server\n`)
+})
+
+t.test('refuses a REDIS_URL that is not one', async (t) => {
+  t.match(check('not a url'), {
+    status: 1,
+    stderr: 'REDIS_URL is not a URL; write it like redis://127.0.0.1:6379\n',
+  })
+})
