@@ -1,0 +1,101 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import t, { type Test } from 'tap'
+import { Agent, request } from 'undici'
+import { CLI, startBackend, startProcess, startProcessOn, tally } from '../support/process.js'
+import { startRedis } from '../support/redis.js'
+
+const run = promisify(execFile)
+
+function config(redis: string, payments: string, marketing: string): string {
+  return `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+store: { redis: "${redis}", timeout: 2s }
+tiers: [free, pro, enterprise]
+consumers: [{ header: { name: x-user-id } }]
+services:
+  payments:
+    upstreams: [${payments}]
+    limits: { free: 10/min, pro: 100/min, enterprise: 1000/min }
+  marketing:
+    upstreams: [${marketing}]
+    limits: { free: 60/min, pro: 600/min, enterprise: unlimited }
+routes:
+  - { path: /payments/*, service: payments, strip_prefix: /payments }
+  - { path: /marketing/*, service: marketing, strip_prefix: /marketing }
+log: { access: off }
+`
+}
+
+async function startTwo(t: Test) {
+  const redis = await startRedis(t)
+  const payments = await startBackend(t)
+  const marketing = await startBackend(t)
+  const first = await startProcess(t, config(redis.url, payments.origin, marketing.origin))
+  const second = await startProcessOn(t, first.configFile)
+  const agent = new Agent({ connections: 32 })
+  t.teardown(() => agent.destroy())
+  let turn = 0
+  /** Asks the two gateways in turn. */
+  async function ask(path: string, user: string) {
+    const gateway = turn++ % 2 === 0 ? first : second
+    const answer = await request(gateway.address + path, { headers: { 'x-user-id': user }, dispatcher: agent })
+    await answer.body.dump()
+    return answer
+  }
+  async function statuses(path: string, user: string, count: number): Promise<number[]> {
+    return Promise.all(Array.from({ length: count }, async () => (await ask(path, user)).statusCode))
+  }
+  return { redis, payments, marketing, first, second, ask, statuses }
+}
+
+t.test('scenario A: of 100 free users, each has exactly 10 payments a minute over two gateways', async (t) => {
+  const { payments, ask, statuses } = await startTwo(t)
+  const users = Array.from({ length: 100 }, (_, i) => `user-${i}`)
+  const answers = await Promise.all(users.map((user) => statuses('/payments/charge', user, 13)))
+  for (const [i, got] of answers.entries()) {
+    t.strictSame(tally(got), { 200: 10, 429: 3 }, `user-${i}`)
+  }
+  t.equal(payments.requests.length, 1000, 'the backend saw what was allowed and nothing else')
+
+  const denied = await ask('/payments/charge', 'user-0')
+  t.equal(denied.statusCode, 429)
+  t.equal(denied.headers['ratelimit-policy'], '"minute";q=10;w=60')
+  t.match(denied.headers.ratelimit, /^"minute";r=0;t=\d+$/)
+  t.match(denied.headers['retry-after'], /^[1-9]\d?$/)
+})
+
+t.test('scenario B: a user set to enterprise by the CLI goes on to 1,000, on both gateways within a second', async (t) => {
+  const { first, ask, statuses } = await startTwo(t)
+  t.strictSame(tally(await statuses('/payments/charge', 'ada', 12)), { 200: 10, 429: 2 })
+  t.equal((await ask('/payments/charge', 'ada')).statusCode, 429)
+
+  await run(process.execPath, [CLI, 'tier', 'ada', 'enterprise', '--config', first.configFile])
+  const changed = Date.now()
+  // Twice in a row, as the two gateways take turns.
+  for (let passed = 0; passed < 2; ) {
+    passed = (await ask('/payments/charge', 'ada')).statusCode === 200 ? passed + 1 : 0
+    if (Date.now() - changed > 5_000) throw new Error('the new tier does not hold after 5 s')
+  }
+  t.ok(Date.now() - changed < 1_000 + 500, `held after ${Date.now() - changed} ms`)
+
+  const more = tally(await statuses('/payments/charge', 'ada', 1_100))
+  t.equal(more[200], 1_000 - 12, 'what was used as a free user counts: 1,000 in all')
+  t.equal(more[429], 1_100 - (1_000 - 12))
+  t.strictSame(tally(await statuses('/payments/charge', 'bob', 11)), { 200: 10, 429: 1 }, 'others stay free')
+})
+
+t.test('a spike on marketing takes nothing from payments', async (t) => {
+  const { statuses } = await startTwo(t)
+  const spike = tally(await statuses('/marketing/mail', 'eve', 500))
+  t.strictSame(spike, { 200: 60, 429: 440 })
+  t.strictSame(tally(await statuses('/payments/charge', 'eve', 10)), { 200: 10 })
+})
+
+t.test('not one request over the limit when one consumer hammers both gateways', async (t) => {
+  const { payments, statuses } = await startTwo(t)
+  const got = tally(await statuses('/payments/charge', 'mallory', 1_500))
+  t.strictSame(got, { 200: 10, 429: 1_490 })
+  t.equal(payments.requests.length, 10)
+})
