@@ -1,4 +1,9 @@
+import { createHash } from 'node:crypto'
+import { compileAddressSet } from './addresses.js'
+import { keyPartOf, nameOfWindow, policyHeader } from './names.js'
+import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
+import { readUpstream } from './targets.js'
 
 /**
  * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
@@ -118,4 +123,107 @@ export interface Route {
 }
 
 /** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
-export declare function compileSnapshot(config: Config, loadedAt: number): Snapshot
+export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
+  const { tiers } = config
+  const tierIndex = (name: string) => tiers.indexOf(name)
+  const services = Object.entries(config.services).map(([name, service], index) =>
+    compileService(index, name, service, config),
+  )
+  const byName = new Map(services.map((service) => [service.name, service]))
+  const routes = config.routes.map((route, index) => compileRoute(index, route, byName.get(route.service)!))
+  const consumers = config.consumers.map((source): ConsumerSource => {
+    if ('header' in source) return { kind: 'header', header: source.header.name }
+    if ('ip' in source) return { kind: 'ip' }
+    const keys = source.api_key.keys.map(
+      ({ sha256, consumer, tier }) =>
+        [sha256, { consumer, tier: tier === undefined ? undefined : tierIndex(tier) }] as const,
+    )
+    return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
+  })
+  return deepFreeze({
+    hash: hashOf(config),
+    loadedAt,
+    config,
+    tiers,
+    defaultTier: config.default_tier === undefined ? 0 : tierIndex(config.default_tier),
+    consumers,
+    identityHeaders: new Set(
+      consumers.flatMap((source) => (source.kind === 'ip' ? [] : [source.header.replaceAll('_', '-')])),
+    ),
+    isTrustedProxy: compileAddressSet(config.trusted_proxies),
+    services,
+    routes,
+    match: compileRouter(routes),
+  })
+}
+
+type ServiceConfig = Config['services'][string]
+type RouteConfig = Config['routes'][number]
+
+function compileService(index: number, name: string, service: ServiceConfig, config: Config): Service {
+  return {
+    index,
+    name,
+    upstreams: service.upstreams.map((url) => readUpstream(url, () => undefined)!),
+    onFailure: service.on_failure ?? config.store.on_failure,
+    policies: config.tiers.map((tier) => {
+      const limits = service.limits?.[tier]
+      return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits)
+    }),
+  }
+}
+
+function compilePolicy(
+  configured: Exclude<NonNullable<ServiceConfig['limits']>[string], 'unlimited'>,
+): Policy {
+  const limits = configured.map(({ name, amount, window, algorithm }): Limit => {
+    return { name: name ?? nameOfWindow(window), amount, windowMs: window, algorithm }
+  })
+  return { limits, keyPart: keyPartOf(limits), header: policyHeader(limits) }
+}
+
+function compileRoute(index: number, route: RouteConfig, service: Service): Route {
+  const hosts = route.hosts ?? (route.host === undefined ? [] : [route.host])
+  return {
+    index,
+    label: hosts.join(',') + route.path,
+    path: route.path,
+    hosts,
+    methods: route.methods ?? [],
+    service,
+    stripPrefix: route.strip_prefix ?? '',
+    cost: route.cost,
+    allowEncoded: route.allow_encoded,
+    preserveHost: route.preserve_host,
+    bodyLimit: route.body_limit,
+    accessLog: route.access_log,
+    timeouts: route.timeouts,
+    websocket: route.websocket,
+  }
+}
+
+function hashOf(config: Config): string {
+  const sorted = JSON.stringify(config, (_, value) =>
+    value === null || typeof value !== 'object' || Array.isArray(value)
+      ? value
+      : Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))),
+  )
+  return createHash('sha256').update(sorted).digest('hex').slice(0, 12)
+}
+
+/** Freezes plain data, and the maps and sets in it, all the way down. */
+function deepFreeze<T>(value: T): T {
+  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
+  if (value instanceof Map || value instanceof Set) {
+    for (const name of ['set', 'add', 'delete', 'clear'])
+      Object.defineProperty(value, name, { value: refuse })
+    for (const item of value.values()) deepFreeze(item)
+  }
+  Object.freeze(value)
+  for (const item of Object.values(value)) deepFreeze(item)
+  return value
+}
+
+function refuse(): never {
+  throw new TypeError('a snapshot cannot be changed; load another configuration')
+}

@@ -1,0 +1,243 @@
+import { formatListen, isLoopback } from './addresses.js'
+import { ROUTABLE_METHODS } from './kinds.js'
+import { nameOfWindow } from './names.js'
+import { suggest } from './nearest.js'
+import { canonicalPath } from './path.js'
+import { formatDuration, formatRate } from './quantities.js'
+import { claim, type Pattern, shapeOf } from './router.js'
+import type { Config } from './schema.js'
+
+/** What the schema cannot say: names that must exist, things that must not be there twice, sums that must fit. */
+
+export type Path = readonly (string | number)[]
+export type Say = (path: Path, message: string) => void
+/** As much of a configuration as could be read. */
+export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
+
+type DraftConfig = Draft<Config>
+type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits']>[string]>, 'unlimited'>
+
+/** `locate` turns a path into the line it is on, for messages that point at a second place. */
+export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
+  checkListeners(config, error)
+  checkTiers(config, error)
+  checkConsumers(config, error)
+  checkServices(config, error)
+  checkRoutes(config, error, warning)
+  checkOverlaps(config, error, locate)
+  checkUnused(config, warning)
+}
+
+function checkListeners({ listen, admin }: DraftConfig, error: Say): void {
+  const own = admin?.listen
+  if (own?.host === undefined || own.port === undefined) return
+  if (!isLoopback(own.host) && admin?.token === undefined) {
+    const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
+    error(['admin', 'listen'], `${wrong}; set admin.token, or listen on 127.0.0.1`)
+  }
+  if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
+    error(['admin', 'listen'], 'the same address as listen; give the admin server a port of its own')
+  }
+}
+
+function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say): void {
+  if (tiers === undefined) return
+  for (const [i, tier] of twice(tiers)) error(['tiers', i], `"${tier}" is listed twice; remove one`)
+  knownTier(tiers, standard, ['default_tier'], error)
+}
+
+function knownTier(tiers: DraftConfig['tiers'], tier: string | undefined, path: Path, error: Say): void {
+  if (tiers === undefined || tier === undefined || asList(tiers).includes(tier)) return
+  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tiers), 'tiers')}`)
+}
+
+function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
+  const headers = new Map<string, number>()
+  const hashes = new Set<string>()
+  let ip: number | undefined
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined) continue
+    if (ip !== undefined) {
+      error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
+    }
+    if ('ip' in source && source.ip !== undefined) ip ??= i
+    const header =
+      'header' in source ? source.header?.name : 'api_key' in source ? source.api_key?.header : undefined
+    const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
+    if (before !== undefined) {
+      error(
+        ['consumers', i],
+        `reads the header "${header}", as consumers[${before}] does; join the two, or take another`,
+      )
+    } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+    if (!('api_key' in source)) continue
+    for (const [k, key] of asList(source.api_key?.keys).entries()) {
+      const path = ['consumers', i, 'api_key', 'keys', k]
+      knownTier(tiers, key?.tier, [...path, 'tier'], error)
+      if (key?.sha256 === undefined) continue
+      if (hashes.has(key.sha256))
+        error(path, 'the same key is given above already; a key belongs to one consumer')
+      hashes.add(key.sha256)
+    }
+  }
+}
+
+function checkServices({ services, tiers }: DraftConfig, error: Say): void {
+  for (const [name, service] of Object.entries(services ?? {})) {
+    for (const [i, url] of twice(service?.upstreams)) {
+      error(['services', name, 'upstreams', i], `${url} is listed twice; remove one`)
+    }
+    if (service?.limits === undefined) continue
+    const path = ['services', name, 'limits']
+    for (const [tier, limits] of Object.entries(service.limits)) {
+      knownTier(tiers, tier, [...path, tier], error)
+      if (limits !== undefined && limits !== 'unlimited') checkLimits(limits, [...path, tier], error)
+    }
+    for (const tier of named(tiers)) {
+      if (Object.hasOwn(service.limits, tier)) continue
+      error(path, `the tier "${tier}" has no limit; add one, or "${tier}: unlimited"`)
+    }
+  }
+}
+
+function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
+  const windows = new Set<number>()
+  const names = new Set<string>()
+  for (const [i, limit] of asList(limits).entries()) {
+    const { amount, window } = limit ?? {}
+    if (amount === undefined || window === undefined) continue
+    const at = [...path, i]
+    if (amount * window >= 2 ** 53) {
+      const wrong = `${formatRate(amount, window)} cannot be counted exactly: amount × window in ms must be below 2^53`
+      error(at, `${wrong}; take a smaller amount or a shorter window`)
+    }
+    const name = limit?.name ?? nameOfWindow(window)
+    if (windows.has(window)) {
+      error(at, `a second limit with a window of ${formatDuration(window)}; keep the stricter one`)
+    } else if (names.has(name)) error(at, `a second limit named "${name}"; give it another name`)
+    windows.add(window)
+    names.add(name)
+  }
+}
+
+function checkRoutes({ routes, services }: DraftConfig, error: Say, warning: Say): void {
+  for (const [i, route] of asList(routes).entries()) {
+    if (route === undefined) continue
+    const { path, strip_prefix: prefix, service, cost } = route
+    if (route.host !== undefined && route.hosts !== undefined) {
+      error(['routes', i, 'host'], 'given next to hosts; keep one of the two')
+    }
+    for (const list of ['hosts', 'methods'] as const) {
+      for (const [k, item] of twice(route[list]))
+        error(['routes', i, list, k], `${item} is listed twice; remove one`)
+    }
+    if (path !== undefined && prefix !== undefined && !`${path}/`.startsWith(`${prefix}/`)) {
+      const fix = 'strip whole literal segments from the front of the path'
+      error(['routes', i, 'strip_prefix'], `"${prefix}" is not the beginning of "${path}"; ${fix}`)
+    }
+    if (path !== undefined && canonicalPath(path)?.encoded === true && route.allow_encoded === false) {
+      error(['routes', i, 'path'], `"${path}" matches nothing without allow_encoded; set it to true`)
+    }
+    if (service === undefined || services === undefined) continue
+    if (!Object.hasOwn(services, service)) {
+      error(
+        ['routes', i, 'service'],
+        `no service is named "${service}"; ${suggest(service, Object.keys(services), 'services')}`,
+      )
+      continue
+    }
+    for (const [tier, limits] of Object.entries(services[service]?.limits ?? {})) {
+      if (limits === undefined || limits === 'unlimited') continue
+      for (const limit of asList(limits)) {
+        if (
+          limit?.amount === undefined ||
+          limit.window === undefined ||
+          cost === undefined ||
+          limit.amount >= cost
+        )
+          continue
+        const wrong = `a cost of ${cost} is above ${formatRate(limit.amount, limit.window)} of the tier "${tier}"`
+        warning(['routes', i], `${wrong}: such a request never passes; lower the cost or raise the limit`)
+      }
+    }
+  }
+}
+
+/** Two routes that claim the same host, path and method, and routes whose every method is taken. */
+function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path) => number): void {
+  const places = new Map<string, { index: number; pattern: Pattern }[]>()
+  for (const [index, route] of asList(routes).entries()) {
+    if (route?.path === undefined) continue
+    const hosts = route.hosts ?? (route.host === undefined ? ['*'] : [route.host])
+    const pattern: Pattern = { path: route.path, hosts: named(hosts), methods: named(route.methods) }
+    for (const host of new Set(pattern.hosts)) {
+      const place = host + shapeOf(route.path)
+      places.set(place, [...(places.get(place) ?? []), { index, pattern }])
+    }
+  }
+  const said = new Set<string>()
+  for (const sharing of places.values()) {
+    const anyMethod = sharing.filter(({ pattern }) => pattern.methods.length === 0)
+    for (const [k, { index, pattern }] of sharing.entries()) {
+      const before = sharing.slice(0, k).find((other) => shared(other.pattern, pattern) !== undefined)
+      if (before === undefined) continue
+      const method = shared(before.pattern, pattern)
+      const of = method === '' ? '' : ` for ${method}`
+      const first = `routes[${before.index}] on line ${locate(['routes', before.index])}`
+      const message = `the same host and path as ${first}${of}; remove one, or let them differ in host, path or methods`
+      if (!said.has(`${before.index} ${index}`)) error(['routes', index, 'path'], message)
+      said.add(`${before.index} ${index}`)
+    }
+    for (const { index, pattern } of anyMethod) {
+      const taken = (method: string) =>
+        sharing.some((other) => claim(other.pattern, method) > claim(pattern, method))
+      if (!ROUTABLE_METHODS.every(taken)) continue
+      error(
+        ['routes', index, 'path'],
+        'never reached: other routes of this path take every method; remove it',
+      )
+    }
+  }
+}
+
+/** The method that two routes of one place both claim: '' when both take any, undefined when they share none. */
+function shared(a: Pattern, b: Pattern): string | undefined {
+  if (a.methods.length === 0 || b.methods.length === 0)
+    return a.methods.length === b.methods.length ? '' : undefined
+  return b.methods.find((method) => a.methods.includes(method))
+}
+
+function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig, warning: Say): void {
+  const used = new Set(asList(routes).map((route) => route?.service))
+  for (const name of Object.keys(services ?? {})) {
+    if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
+  }
+  for (const [i, block] of asList(proxies).entries()) {
+    if (block?.endsWith('/0') !== true) continue
+    warning(
+      ['trusted_proxies', i],
+      `${block} lets every caller choose its own address; name your proxies alone`,
+    )
+  }
+}
+
+/** What a list holds for the second time, with its place. */
+function twice(list: Draft<readonly string[]> | undefined): [number, string][] {
+  const seen = new Set<string>()
+  const repeated: [number, string][] = []
+  for (const [i, item] of asList(list).entries()) {
+    if (item === undefined) continue
+    if (seen.has(item)) repeated.push([i, item])
+    seen.add(item)
+  }
+  return repeated
+}
+
+/** A list of a draft may have holes. */
+function asList<T>(list: { readonly [index: number]: T } | undefined): readonly (T | undefined)[] {
+  return Array.isArray(list) ? list : []
+}
+
+function named(list: Draft<readonly string[]> | undefined): string[] {
+  return asList(list).filter((item): item is string => item !== undefined)
+}

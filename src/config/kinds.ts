@@ -1,0 +1,217 @@
+import { createHash } from 'node:crypto'
+import { METHODS } from 'node:http'
+import { formatListen, type ListenAddress, parseListen, parseRange } from './addresses.js'
+import {
+  DURATION_PATTERN,
+  formatDuration,
+  formatSize,
+  parseDuration,
+  parseRate,
+  parseSize,
+  RATE_PATTERN,
+  SIZE_PATTERN,
+} from './quantities.js'
+import {
+  type Fail,
+  readHost,
+  readHttpUrl,
+  readRedisUrl,
+  readRoutePath,
+  readStripPrefix,
+  readUpstream,
+} from './targets.js'
+
+/**
+ * What a scalar of the file can be beyond JSON's types: how its text is read, what editors are told, and how it is
+ * shown when it has changed.
+ */
+interface Kind<T> {
+  /** For the JSON schema. Looser than `read` where a pattern cannot say it. */
+  readonly pattern: string
+  read(text: string, fail: Fail, bounds: Bounds): T | undefined
+  show(value: T): string
+}
+
+/** Both ends included, in the unit that the kind is read into. */
+export interface Bounds {
+  readonly least?: number
+  readonly most?: number
+}
+
+/** Names of services, tiers and limits: they go into Redis keys, labels and header fields as they are. */
+export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
+const TOKEN_PATTERN = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+
+/** Every method that Node's parser knows, without the two that are never routed. */
+export const ROUTABLE_METHODS: readonly string[] = METHODS.filter(
+  (name) => name !== 'CONNECT' && name !== 'TRACE',
+)
+
+/** Headers that say how a message travels, or that a proxy writes: nobody is identified by them. */
+const NOT_IDENTITY = new Set(
+  `connection content-length expect forwarded host keep-alive proxy-authenticate proxy-authorization te trailer
+   transfer-encoding upgrade via x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-request-id`.split(
+    /\s+/,
+  ),
+)
+
+const text = (value: string) => value
+
+export const KINDS = {
+  duration: {
+    pattern: DURATION_PATTERN,
+    read: (value, fail, bounds) =>
+      bounded(
+        parseDuration(value),
+        bounds,
+        formatDuration,
+        fail,
+        'is not a duration',
+        'write one such as 100ms, 5s or 1m',
+      ),
+    show: formatDuration,
+  } satisfies Kind<number>,
+
+  size: {
+    pattern: SIZE_PATTERN,
+    read: (value, fail, bounds) =>
+      bounded(
+        parseSize(value),
+        bounds,
+        formatSize,
+        fail,
+        'is not a size',
+        'write one such as 512, 16KiB or 10MiB',
+      ),
+    show: formatSize,
+  } satisfies Kind<number>,
+
+  rate: {
+    pattern: RATE_PATTERN,
+    read: (value, fail) =>
+      parseRate(value) ??
+      fail('is not a limit', 'write one such as 10/min, 5/s, 1000/h, 5000/day, 100/30s, or unlimited'),
+    show: (value) => JSON.stringify(value),
+  } satisfies Kind<{ amount: number; window: number }>,
+
+  switch: {
+    pattern: '^(true|false)$',
+    read: (value, fail) =>
+      value === 'true' || value === 'false'
+        ? { enabled: value === 'true' }
+        : fail('is neither true nor false', 'write true, false, or a mapping of settings'),
+    show: (value) => String(value.enabled),
+  } satisfies Kind<{ enabled: boolean }>,
+
+  listen: {
+    pattern: ':[0-9]{1,5}$',
+    read: (value, fail) =>
+      parseListen(value) ??
+      fail(
+        'is not an address to listen on',
+        'write host:port, such as 0.0.0.0:8080, 127.0.0.1:8081 or [::]:8080',
+      ),
+    show: formatListen,
+  } satisfies Kind<ListenAddress>,
+
+  range: {
+    pattern: '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$',
+    read: (value, fail) => {
+      const parsed = parseRange(value)
+      if (parsed === undefined)
+        return fail('is not an address block', 'write one such as 10.0.0.0/8, 192.0.2.7 or fd00::/8')
+      return parsed.exact ? value : fail('has bits set behind its prefix', `write ${parsed.network}`)
+    },
+    show: text,
+  } satisfies Kind<string>,
+
+  upstream: {
+    pattern: '^http://',
+    read: (value, fail) => {
+      const address = readUpstream(value, fail)
+      return address === undefined ? undefined : address.origin + address.basePath
+    },
+    show: text,
+  } satisfies Kind<string>,
+
+  redis: { pattern: '^rediss?://', read: readRedisUrl, show: text } satisfies Kind<string>,
+  url: { pattern: '^https?://', read: readHttpUrl, show: text } satisfies Kind<string>,
+  host: { pattern: '^[^:/]+$|^\\[', read: readHost, show: text } satisfies Kind<string>,
+  path: { pattern: '^/', read: readRoutePath, show: text } satisfies Kind<string>,
+  prefix: { pattern: '^/', read: readStripPrefix, show: text } satisfies Kind<string>,
+
+  method: {
+    pattern: `^(${ROUTABLE_METHODS.join('|')})$`,
+    read: (value, fail) => {
+      if (ROUTABLE_METHODS.includes(value)) return value
+      if (ROUTABLE_METHODS.includes(value.toUpperCase()))
+        return fail('is not in capitals', `write ${value.toUpperCase()}`)
+      if (value === 'CONNECT' || value === 'TRACE') return fail('is never passed on', 'remove it')
+      return fail('is not a method that the gateway can receive', 'write methods such as GET or POST')
+    },
+    show: text,
+  } satisfies Kind<string>,
+
+  header: {
+    pattern: TOKEN_PATTERN,
+    read: (value, fail) => {
+      if (!new RegExp(TOKEN_PATTERN).test(value) || value.length > 64) {
+        return fail('is not the name of a header field', 'write one such as x-api-key')
+      }
+      const name = value.toLowerCase()
+      return NOT_IDENTITY.has(name)
+        ? fail(
+            'belongs to the transport or to proxies and identifies nobody',
+            'take a header of your own, such as x-user-id',
+          )
+        : name
+    },
+    show: text,
+  } satisfies Kind<string>,
+
+  name: {
+    pattern: NAME_PATTERN,
+    read: (value, fail) => (new RegExp(NAME_PATTERN).test(value) ? value : fail('is not a name', NAME_FIX)),
+    show: text,
+  } satisfies Kind<string>,
+
+  sha256: {
+    pattern: '^[0-9a-fA-F]{64}$',
+    read: (value, fail) =>
+      /^[0-9a-fA-F]{64}$/.test(value)
+        ? value.toLowerCase()
+        : fail('is not a SHA-256 in hex', 'make one by: printf %s THE-KEY | sha256sum'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A secret of which only the SHA-256 is kept. */
+  hashed: {
+    pattern: '^.',
+    read: (value, fail) => {
+      if (value === '') return fail('is empty', 'give a key, or remove this entry')
+      if (value.length > 256) return fail('is longer than 256 characters', 'give a shorter key')
+      return createHash('sha256').update(value).digest('hex')
+    },
+    show: text,
+  } satisfies Kind<string>,
+} as const
+
+export const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most'
+
+export type KindName = keyof typeof KINDS
+/** What a kind is read into. */
+export type KindValue<K extends KindName> = NonNullable<ReturnType<(typeof KINDS)[K]['read']>>
+
+function bounded(
+  value: number | undefined,
+  { least = 0, most = Number.MAX_SAFE_INTEGER }: Bounds,
+  format: (value: number) => string,
+  fail: Fail,
+  wrong: string,
+  fix: string,
+): number | undefined {
+  if (value === undefined) return fail(wrong, fix)
+  if (value < least) return fail(`is less than ${format(least)}`, `write ${format(least)} or more`)
+  if (value > most) return fail(`is more than ${format(most)}`, `write ${format(most)} or less`)
+  return value
+}

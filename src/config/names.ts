@@ -1,0 +1,26 @@
+import { formatDuration } from './quantities.js'
+import type { Limit } from './snapshot.js'
+
+const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
+  [1000, 'second'],
+  [60_000, 'minute'],
+  [3_600_000, 'hour'],
+  [86_400_000, 'day'],
+])
+
+/** The name of a limit that was given none: after its window. */
+export function nameOfWindow(windowMs: number): string {
+  return NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)
+}
+
+/** Last part of the key that counts are kept under: what changes it begins to count anew. */
+export function keyPartOf(limits: readonly Pick<Limit, 'windowMs'>[]): string {
+  return limits.map(({ windowMs }) => formatDuration(windowMs)).join('+')
+}
+
+/** The RateLimit-Policy field (draft-ietf-httpapi-ratelimit-headers-11); `w` in whole seconds, at least 1. */
+export function policyHeader(limits: readonly Limit[]): string {
+  return limits
+    .map(({ name, amount, windowMs }) => `"${name}";q=${amount};w=${Math.max(1, Math.ceil(windowMs / 1000))}`)
+    .join(', ')
+}

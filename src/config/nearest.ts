@@ -1,0 +1,19 @@
+import { closest, distance } from 'fastest-levenshtein'
+
+/** The known word that was probably meant, if one is near enough to be worth a guess. */
+export function nearest(word: string, known: readonly string[]): string | undefined {
+  if (known.length === 0 || word.length > 64) return undefined
+  const best = closest(word.toLowerCase(), known)
+  return distance(word.toLowerCase(), best.toLowerCase()) <= Math.max(1, Math.floor(best.length / 3))
+    ? best
+    : undefined
+}
+
+/** What to do about an unknown word. */
+export function suggest(word: string, known: readonly string[], what: string): string {
+  const guess = nearest(word, known)
+  if (guess !== undefined) return `did you mean "${guess}"?`
+  if (known.length === 0) return `there are no ${what}`
+  const shown = known.slice(0, 20).join(', ')
+  return `the ${what} are ${shown}${known.length > 20 ? ', …' : ''}`
+}

@@ -1,0 +1,72 @@
+/** Durations, sizes and rates: how they are written in the file, and back. */
+
+const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
+const SIZE_UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
+/** What may stand after the slash of a rate, next to a duration. */
+const RATE_WINDOWS: ReadonlyMap<string, number> = new Map([
+  ['s', DURATION_UNITS.s],
+  ['min', DURATION_UNITS.m],
+  ['h', DURATION_UNITS.h],
+  ['day', DURATION_UNITS.d],
+])
+
+export const DURATION_PATTERN = '^(0|[0-9]+(ms|s|m|h|d))$'
+export const SIZE_PATTERN = '^(0|[0-9]+(B|KiB|MiB|GiB)?)$'
+export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|[0-9]+(ms|s|m|h|d))$'
+
+const duration = new RegExp(DURATION_PATTERN)
+const size = new RegExp(SIZE_PATTERN)
+
+/** `100ms`, `5s`, `1m`, `2h`, `1d` or `0` in ms; undefined for anything else. */
+export function parseDuration(text: string): number | undefined {
+  const unit = duration.exec(text)?.[2]
+  if (unit !== undefined)
+    return safe(Number.parseInt(text, 10) * DURATION_UNITS[unit as keyof typeof DURATION_UNITS])
+  return text === '0' ? 0 : undefined
+}
+
+/** The shortest way to write a number of ms: `1m`, `90s`, `1500ms`, `0`. */
+export function formatDuration(ms: number): string {
+  if (ms === 0) return '0'
+  let written = `${ms}ms`
+  for (const [unit, factor] of Object.entries(DURATION_UNITS)) {
+    if (ms % factor === 0) written = `${ms / factor}${unit}`
+  }
+  return written
+}
+
+/** `512`, `16KiB`, `10MiB`, `1GiB` in bytes; undefined for anything else. */
+export function parseSize(text: string): number | undefined {
+  const match = size.exec(text)
+  if (match === null) return undefined
+  return safe(Number.parseInt(text, 10) * SIZE_UNITS[(match[2] ?? 'B') as keyof typeof SIZE_UNITS])
+}
+
+export function formatSize(bytes: number): string {
+  if (bytes === 0) return '0'
+  let written = `${bytes}`
+  for (const [unit, factor] of Object.entries(SIZE_UNITS)) {
+    if (factor > 1 && bytes % factor === 0) written = `${bytes / factor}${unit}`
+  }
+  return written
+}
+
+/** `10/min`, `5/s`, `100/30s`: the amount, and the window in ms; undefined for anything else. */
+export function parseRate(text: string): { amount: number; window: number } | undefined {
+  const slash = text.indexOf('/')
+  const digits = text.slice(0, slash)
+  if (slash < 1 || !/^[0-9]+$/.test(digits)) return undefined
+  const per = text.slice(slash + 1)
+  const window = RATE_WINDOWS.get(per) ?? parseDuration(per)
+  const amount = safe(Number.parseInt(digits, 10))
+  return window === undefined || amount === undefined ? undefined : { amount, window }
+}
+
+export function formatRate(amount: number, window: number): string {
+  for (const [unit, ms] of RATE_WINDOWS) if (ms === window) return `${amount}/${unit}`
+  return `${amount}/${formatDuration(window)}`
+}
+
+function safe(value: number): number | undefined {
+  return Number.isSafeInteger(value) ? value : undefined
+}

@@ -1,0 +1,120 @@
+import { Composer, type CST, type Document, type ErrorCode, LineCounter, Parser } from 'yaml'
+
+/** Turns the text of a file into a YAML document, or says why it is none. Never recurses on what stands in it. */
+
+export const MAX_BYTES = 1024 * 1024
+export const MAX_DEPTH = 20
+
+export interface Position {
+  readonly line: number
+  readonly column: number
+}
+
+export interface SyntaxProblem extends Position {
+  readonly message: string
+}
+
+export interface ParsedYaml {
+  readonly document: Document
+  readonly problems: readonly SyntaxProblem[]
+  /** Of an offset into the text; both from 1. */
+  position(offset: number): Position
+}
+
+export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
+  if (text.length > MAX_BYTES || Buffer.byteLength(text) > MAX_BYTES) {
+    return {
+      line: 1,
+      column: 1,
+      message: 'the file is larger than 1 MiB; take out what does not belong to it',
+    }
+  }
+  const lines = new LineCounter()
+  const position = (offset: number): Position => {
+    const { line, col } = lines.linePos(offset)
+    return { line: Math.max(1, line), column: Math.max(1, col) }
+  }
+  const tokens = [...new Parser(lines.addNewLine).parse(text)]
+  // The composer recurses, and at a depth of some hundreds it takes the whole process with it.
+  const tooDeep = deeperThan(tokens, MAX_DEPTH)
+  if (tooDeep !== undefined) {
+    return { ...position(tooDeep), message: `nested more than ${MAX_DEPTH} levels deep; flatten it` }
+  }
+  const options = {
+    lineCounter: lines,
+    prettyErrors: false,
+    uniqueKeys: false,
+    schema: 'core',
+    version: '1.2',
+  } as const
+  const documents = [...new Composer(options).compose(tokens, true, text.length)] as Document[]
+  const [document, second] = documents
+  const problems: SyntaxProblem[] = []
+  for (const { code, pos } of [...document!.errors, ...document!.warnings]) {
+    problems.push({ ...position(pos[0]), message: explain(code, text, pos[0]) })
+  }
+  if (second !== undefined) {
+    const at = second.range?.[0] ?? 0
+    problems.push({ ...position(at), message: explain('MULTIPLE_DOCS', text, at) })
+  }
+  // One slip makes a train of errors: those after the first on a line say nothing new.
+  const seen = new Set<number>()
+  return {
+    document: document!,
+    position,
+    problems: problems.filter(({ line }) => !seen.has(line) && seen.add(line)),
+  }
+}
+
+/** Offset of the first collection that lies deeper than `most`. Walks the tokens with a stack of its own. */
+function deeperThan(tokens: readonly CST.Token[], most: number): number | undefined {
+  const stack: { token: CST.Token; depth: number }[] = tokens.map((token) => ({ token, depth: 0 })).reverse()
+  for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
+    const { token, depth } = next
+    if (token.type === 'document') {
+      if (token.value !== undefined) stack.push({ token: token.value, depth })
+    } else if ('items' in token) {
+      if (depth + 1 > most) return token.offset
+      for (const item of token.items) {
+        if (item.key) stack.push({ token: item.key, depth: depth + 1 })
+        if (item.value) stack.push({ token: item.value, depth: depth + 1 })
+      }
+    }
+  }
+  return undefined
+}
+
+/**
+ * The library's own messages quote the text, which may be a secret; these do not.
+ */
+function explain(code: ErrorCode, text: string, offset: number): string {
+  const end = text.indexOf('\n', offset)
+  const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
+  const line = text.slice(start, end < 0 ? text.length : end)
+  // Inside [ ] and { }, a plain scalar ends at a brace.
+  if (/[{[,][^"']*\$\{/.test(line)) return 'a "${" inside { } or [ ] needs quotes; write "${NAME}"'
+  if (/^ *\t/.test(line)) return EXPLANATIONS.TAB_AS_INDENT!
+  return (
+    EXPLANATIONS[code] ??
+    'not valid YAML here; compare indentation, quotes and brackets with the lines around it'
+  )
+}
+
+const EXPLANATIONS: Partial<Record<ErrorCode, string>> = {
+  TAB_AS_INDENT: 'a tab stands where YAML wants spaces; indent with spaces',
+  BAD_INDENT:
+    'the indentation fits none of the lines above; line it up with its neighbours, and close brackets',
+  BAD_ALIAS: 'not a valid alias; write *name, or quote a value that begins with "*"',
+  BAD_DQ_ESCAPE: 'not a valid escape in double quotes; use \\\\ for a backslash, or single quotes',
+  BAD_SCALAR_START: 'a value cannot begin with this character; put it in quotes',
+  BLOCK_AS_IMPLICIT_KEY:
+    'two keys on one line; put the second on a line of its own, or quote a value that holds ": "',
+  BLOCK_IN_FLOW: 'indented lines cannot stand inside { } or [ ]; use one of the two forms',
+  MISSING_CHAR: 'a quote, bracket or comma is missing; close what is open before this place',
+  MULTILINE_IMPLICIT_KEY: 'a key without a value; write "key: value", with a space after the colon',
+  MULTIPLE_DOCS: 'a second document begins here; keep one, and remove the "---"',
+  MULTIPLE_ANCHORS: 'two anchors on one value; keep one',
+  MULTIPLE_TAGS: 'two tags on one value; remove them',
+  TAG_RESOLVE_FAILED: 'a tag has no meaning here; remove it, or quote a value that begins with "!"',
+  BAD_DIRECTIVE: 'a directive that has no meaning here; remove the line',
+}
