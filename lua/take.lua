@@ -1,0 +1,123 @@
+-- Decides requests under the sliding window counter and charges those that every one of their limits allows.
+--
+-- KEYS[i]   counts of decision i: rl:<service>:{<consumer>}:<policy>, in Redis Cluster all of one slot
+-- ARGV[1]   deadline, unix ms by this server's clock: a later call decides and charges nothing; 0: none
+-- ARGV[2]   now, unix ms; 0: this server's clock (tests bring their own)
+-- ARGV[3..] per decision: cost, number m of limits, then m times: amount, window in ms
+--
+-- Reply     now, then per decision six integers, or nothing more when the deadline has passed:
+--           allowed (1 or 0), binding limit (from 0), mask of the limits that deny, remaining for cost 1,
+--           ms until the binding window ends, ms until this cost could pass (0: allowed, -1: never)
+--
+-- Value     one limit: (window number mod 8) * 2^50 + used in it * 2^25 + used in the one before
+--           several: per limit 12 bytes, big-endian uint32: window number mod 2^32, used in it, used before
+--           of another type or length: counts as none, so that one bad key does not fail the other decisions
+-- Expires   when the window after the stored one ends, of the limit for which that is latest
+-- Clock     stepped back by one window, or by up to HOLD ms: decided as at the start of the stored window, so that
+--           nothing used is free again; stepped back further: the counts are dropped, so that nobody is locked out
+--
+-- Needs     Redis 7; cost >= 1, amount < 2^25, amount * window < 2^53
+
+local B, U32, HOLD = 33554432, 4294967296, 60000
+local call, pcall, floor, pack, unpack = redis.call, redis.pcall, math.floor, struct.pack, struct.unpack
+
+local deadline, now = ARGV[1] + 0, ARGV[2] + 0
+if now == 0 then
+  local t = call('TIME')
+  now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
+end
+if deadline > 0 and now > deadline then return { now } end
+
+local reply, r, arg = { now }, 1, 3
+local windows, used, before = {}, {}, {}
+
+for k = 1, #KEYS do
+  local key, n, m = KEYS[k], ARGV[arg] + 0, ARGV[arg + 1] + 0
+  local first = arg + 2
+  arg = first + 2 * m
+
+  local v = pcall('GET', key)
+  if type(v) ~= 'string' or (m > 1 and #v ~= 12 * m) then v = nil end
+  local number = v and m == 1 and tonumber(v)
+  local same = false
+
+  local mask, least, binding, longest, waiting, reset = 0, nil, 0, 0, 0, 0
+  local bindingEnd, waitingEnd = 0, 0
+
+  for i = 1, m do
+    local L, W = ARGV[first + 2 * i - 2] + 0, ARGV[first + 2 * i - 1] + 0
+    local off = now % W
+    local w = (now - off) / W
+    local c, p, ahead, passed = 0, 0, 0, nil
+
+    if number then
+      p = number % B
+      local rest = (number - p) / B
+      c = rest % B
+      if (rest - c) / B == w % 8 then
+        passed = 0
+      else
+        passed = w - floor(call('PEXPIRETIME', key) / W) + 2
+      end
+    elseif v and m > 1 then
+      local stored
+      stored, c, p = unpack('>I4I4I4', v, 12 * i - 11)
+      passed = (w - stored) % U32
+      if passed >= U32 / 2 then passed = passed - U32 end
+    end
+
+    if passed == 0 then
+      same = true
+    elseif passed == 1 then
+      c, p = 0, c
+    elseif passed and (passed == -1 or (passed < 0 and -passed * W <= HOLD)) then
+      same, w, off = true, w - passed, 0
+      ahead = w * W - now
+    else
+      c, p = 0, 0
+    end
+    windows[i], used[i], before[i] = w, c, p
+
+    local a = (L - c) * W - p * (W - off)
+    local free = a > 0 and floor(a / W) or 0
+    if not least or free < least then
+      least, binding, bindingEnd = free, i - 1, ahead + W - off
+    end
+    if n * W > a then
+      local wait = -1
+      if n <= L then
+        local spare = L - n - c
+        wait = ahead - off
+          + (spare >= 0 and W - floor(spare * W / p) or 2 * W - floor((L - n) * W / c))
+      end
+      if mask == 0 or (longest ~= -1 and (wait == -1 or wait > longest)) then
+        longest, waiting, waitingEnd = wait, i - 1, ahead + W - off
+      end
+      mask = mask + 2 ^ (i - 1)
+    end
+  end
+
+  if mask > 0 then
+    reply[r + 1], reply[r + 2], reply[r + 3] = 0, waiting, mask
+    reply[r + 4], reply[r + 5], reply[r + 6] = least, waitingEnd, longest
+  else
+    if m == 1 and same then
+      call('INCRBY', key, n * B)
+    elseif m == 1 then
+      call('SET', key, windows[1] % 8 * B * B + n * B + before[1], 'PXAT', (windows[1] + 2) * ARGV[first + 1])
+    else
+      local record, expires = '', 0
+      for i = 1, m do
+        record = record .. pack('>I4I4I4', windows[i] % U32, used[i] + n, before[i])
+        local ends = (windows[i] + 2) * ARGV[first + 2 * i - 1]
+        if ends > expires then expires = ends end
+      end
+      call('SET', key, record, 'PXAT', expires)
+    end
+    reply[r + 1], reply[r + 2], reply[r + 3] = 1, binding, 0
+    reply[r + 4], reply[r + 5], reply[r + 6] = least - n, bindingEnd, 0
+  end
+  r = r + 6
+end
+
+return reply

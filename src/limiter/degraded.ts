@@ -1,0 +1,72 @@
+import type { Policy, Service } from '../config/snapshot.js'
+import type { Decision, DegradedReason } from './limiter.js'
+import type { MemoryLimiter } from './memory.js'
+
+/** The part of a pino logger that the limiter needs. */
+export interface Log {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
+
+/** Ms: what a caller refused by `closed` is told to wait; the store is probed more often than that. */
+const CLOSED_RETRY_MS = 1000
+
+function constant(allowed: boolean, reason: DegradedReason): Decision {
+  return Object.freeze({
+    allowed,
+    decidedBy: allowed ? 'open' : 'closed',
+    reason,
+    binding: 0,
+    violated: 0,
+    remaining: 0,
+    resetMs: 0,
+    retryMs: allowed ? 0 : CLOSED_RETRY_MS,
+  })
+}
+
+const OPEN = {
+  timeout: constant(true, 'timeout'),
+  error: constant(true, 'error'),
+  breaker: constant(true, 'breaker'),
+}
+const CLOSED = {
+  timeout: constant(false, 'timeout'),
+  error: constant(false, 'error'),
+  breaker: constant(false, 'breaker'),
+}
+
+/**
+ * Decides without the store, by `service.onFailure`: `open` lets the request pass uncounted; `local` counts in this
+ * process, each node for itself with the whole limit, so that N nodes admit up to N times as much; `closed` denies.
+ */
+export function decideDegraded(
+  local: MemoryLimiter,
+  service: Service,
+  policy: Policy,
+  consumer: string,
+  cost: number,
+  reason: DegradedReason,
+): Decision {
+  if (service.onFailure === 'local') return local.takeAs('local', reason, service, policy, consumer, cost)
+  return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
+}
+
+/**
+ * At most one line a second, whatever happens: a line tells how many were held back before it.
+ *
+ * @param now ms, monotonic
+ */
+export function onceASecond(write: (fields: object, message: string) => void, now = () => performance.now()) {
+  let last = Number.NEGATIVE_INFINITY
+  let suppressed = 0
+  return (fields: object, message: string): void => {
+    const at = now()
+    if (at - last < 1000) {
+      suppressed++
+      return
+    }
+    last = at
+    write(suppressed === 0 ? fields : { ...fields, suppressed }, message)
+    suppressed = 0
+  }
+}

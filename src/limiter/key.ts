@@ -1,0 +1,45 @@
+import { createHash } from 'node:crypto'
+
+/**
+ * `rl:<service>:{<consumer>}:<policy>`: the hash tag holds the consumer alone, so that what one consumer has used of
+ * every service lies in one Cluster slot, and a service spreads over all of them.
+ */
+
+const COLON = 0x3a
+const TILDE = 0x7e
+const LONGEST_PLAIN = 64
+
+/** Printable ASCII without braces and colons, and not looking like a hash. */
+function isPlain(id: string): boolean {
+  if (id.length === 0 || id.length > LONGEST_PLAIN || id.charCodeAt(0) === TILDE) return false
+  for (let i = 0; i < id.length; i++) {
+    const code = id.charCodeAt(i)
+    if (code < 0x20 || code > 0x7e || code === 0x7b || code === 0x7d || code === COLON) return false
+  }
+  return true
+}
+
+/**
+ * The consumer's part of the key, ASCII and at most 64 characters: the id itself, or `~` and 132 bits of its SHA-256
+ * when the id is empty, longer than 64 characters, begins with `~`, or holds a brace, a colon, a control or a
+ * non-ASCII character. No hash equals a plain id, since no plain id begins with `~`.
+ */
+export function consumerPart(id: string): string {
+  if (isPlain(id)) return id
+  return `~${createHash('sha256').update(id).digest('base64url').slice(0, 22)}`
+}
+
+export function limitKey(service: string, consumerPart: string, policyPart: string): string {
+  return `rl:${service}:{${consumerPart}}:${policyPart}`
+}
+
+/** The Redis Cluster slot of everything whose hash tag is `tag` (ASCII): CRC16-XMODEM modulo 16384. */
+export function slotOf(tag: string): number {
+  let crc = 0
+  for (let i = 0; i < tag.length; i++) {
+    crc ^= tag.charCodeAt(i) << 8
+    for (let bit = 0; bit < 8; bit++) crc = crc & 0x8000 ? (crc << 1) ^ 0x1021 : crc << 1
+    crc &= 0xffff
+  }
+  return crc & 0x3fff
+}

@@ -1,0 +1,74 @@
+import { Cluster, type Redis } from 'ioredis'
+import { slotOf } from './key.js'
+import type { Client } from './scripts.js'
+import { createShard, type Shard } from './shard.js'
+
+/** The servers of a store: one, or the primaries of a Cluster, each with a clock and a breaker of its own. */
+export interface Shards {
+  readonly clustered: boolean
+  /** The server that holds a consumer's counts; undefined while none is known. */
+  of(consumerPart: string): Shard | undefined
+  /** Whether there is a server and none is given up. */
+  allUp(): boolean
+  close(): void
+}
+
+export function createShards(store: Client, timeoutMs: number, onChange: () => void): Shards {
+  return store instanceof Cluster
+    ? clusterShards(store, timeoutMs, onChange)
+    : singleShard(store, timeoutMs, onChange)
+}
+
+function singleShard(node: Redis, timeoutMs: number, onChange: () => void): Shards {
+  const shard = createShard({ node, timeoutMs, onChange })
+  return { clustered: false, of: () => shard, allUp: shard.isUp, close: shard.close }
+}
+
+function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void): Shards {
+  const shards = new Map<Redis, Shard>()
+  const byKey = new Map<string, Shard>()
+
+  /** Keeps one shard per primary; called whenever the set of nodes may have changed. */
+  function refresh(): void {
+    const primaries = new Set(cluster.nodes('master'))
+    for (const [node, shard] of shards) {
+      if (primaries.has(node)) continue
+      shard.close()
+      shards.delete(node)
+    }
+    byKey.clear()
+    for (const node of primaries) {
+      let shard = shards.get(node)
+      if (shard === undefined) {
+        shard = createShard({ node, timeoutMs, onChange })
+        shards.set(node, shard)
+      }
+      byKey.set(`${node.options.host}:${node.options.port}`, shard)
+    }
+  }
+
+  cluster.on('ready', refresh)
+  cluster.on('refresh', refresh)
+  cluster.on('+node', refresh)
+  cluster.on('-node', refresh)
+  refresh()
+
+  return {
+    clustered: true,
+    of(part) {
+      const key = cluster.slots[slotOf(part)]?.[0]
+      return key === undefined ? undefined : byKey.get(key)
+    },
+    allUp() {
+      for (const shard of shards.values()) if (!shard.isUp()) return false
+      return shards.size > 0
+    },
+    close() {
+      cluster.off('ready', refresh)
+      cluster.off('refresh', refresh)
+      cluster.off('+node', refresh)
+      cluster.off('-node', refresh)
+      for (const shard of shards.values()) shard.close()
+    },
+  }
+}

@@ -1,0 +1,37 @@
+import type { Config } from '../config/schema.js'
+import { createMemoryAssignments, createRedisAssignments } from './assignments.js'
+import { connectStore } from './connect.js'
+import type { Log } from './degraded.js'
+import type { Limiter, TierAssignments } from './limiter.js'
+import { createMemoryLimiter } from './memory.js'
+import { createRedisLimiter } from './redis.js'
+
+/** Where counts and tier assignments live. */
+export interface Store {
+  readonly limiter: Limiter
+  readonly assignments: TierAssignments
+  /** Resolves when the store has answered for the first time; decisions before that are made without it. */
+  readonly ready: Promise<void>
+  close(): Promise<void>
+}
+
+/** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
+export function openStore(config: Config['store'], log: Log): Store {
+  if (config.redis === undefined) {
+    const limiter = createMemoryLimiter({ maxKeys: config.max_keys })
+    const assignments = createMemoryAssignments()
+    return { limiter, assignments, ready: Promise.resolve(), close: () => limiter.close() }
+  }
+  const store = connectStore({ redis: config.redis }, log)
+  const limiter = createRedisLimiter({ store, timeoutMs: config.timeout, localKeys: config.max_keys, log })
+  const assignments = createRedisAssignments({ store, log })
+  return {
+    limiter,
+    assignments,
+    ready: limiter.ready,
+    async close() {
+      await Promise.all([limiter.close(), assignments.close()])
+      store.disconnect()
+    },
+  }
+}

@@ -1,0 +1,163 @@
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { type AddressInfo, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { Redis } from 'ioredis'
+
+/** The part of a tap test that cleans up after it. */
+interface Cleanup {
+  teardown(fn: () => unknown): unknown
+}
+
+export interface TestRedis {
+  readonly url: string
+  readonly host: string
+  readonly port: number
+  /** The server's process; undefined when it is somebody else's (REDIS_URL). */
+  readonly pid: number | undefined
+  /** A plain connection, for looking behind the scenes. */
+  readonly client: Redis
+  /** kill -9. */
+  stop(): Promise<void>
+  /** Starts again on the same port, empty. */
+  restart(): Promise<void>
+  /** SIGSTOP: connections stay open, nothing is answered. */
+  pause(): void
+  /** SIGCONT. */
+  resume(): void
+}
+
+/** Whether there is a redis-server to start, stop and freeze; without, tests share the server of REDIS_URL. */
+export const hasRedisServer = spawnSync('redis-server', ['--version']).status === 0
+
+/** A real Redis, gone at the end of the test: of our own, or a database of REDIS_URL's server. */
+export async function startRedis(t: Cleanup, args: readonly string[] = []): Promise<TestRedis> {
+  if (!hasRedisServer) return borrowRedis(t)
+  const port = await freePort()
+  const folder = await mkdtemp(join(tmpdir(), 'tidegate-redis-'))
+  let child = await spawnRedis(port, folder, args)
+  const client = connect(`redis://127.0.0.1:${port}`)
+  t.teardown(async () => {
+    client.disconnect()
+    await kill(child)
+    await rm(folder, { recursive: true, force: true })
+  })
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    host: '127.0.0.1',
+    port,
+    get pid() {
+      return child.pid
+    },
+    client,
+    stop: () => kill(child),
+    async restart() {
+      child = await spawnRedis(port, folder, args)
+    },
+    pause: () => void child.kill('SIGSTOP'),
+    resume: () => void child.kill('SIGCONT'),
+  }
+}
+
+/** A Redis Cluster of primaries that share the slots evenly. */
+export async function startRedisCluster(t: Cleanup, size: number): Promise<readonly TestRedis[]> {
+  const flags = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000']
+  const nodes = await Promise.all(Array.from({ length: size }, () => startRedis(t, flags)))
+  const share = 16384 / size
+  await Promise.all(
+    nodes.map(({ client }, i) =>
+      client.call('CLUSTER', 'ADDSLOTSRANGE', Math.round(i * share), Math.round((i + 1) * share) - 1),
+    ),
+  )
+  const [first] = nodes
+  for (const { port } of nodes.slice(1)) await first!.client.call('CLUSTER', 'MEET', '127.0.0.1', port)
+  for (const { client } of nodes) {
+    while (!/cluster_state:ok/.test(String(await client.call('CLUSTER', 'INFO')))) await delay(20)
+    while (!RegExp(`cluster_known_nodes:${size}`).test(String(await client.call('CLUSTER', 'INFO'))))
+      await delay(20)
+  }
+  return nodes
+}
+
+export async function freePort(): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address() as AddressInfo
+  server.close()
+  // Redis Cluster nodes talk on the port 10,000 above.
+  return port < 55_000 ? port : freePort()
+}
+
+async function spawnRedis(port: number, folder: string, args: readonly string[]): Promise<ChildProcess> {
+  const always = [
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+    '--dir',
+    folder,
+  ]
+  const child = spawn('redis-server', [...always, ...args], { stdio: 'ignore' })
+  const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: null })
+  probe.on('error', () => {})
+  await probe.ping()
+  probe.disconnect()
+  return child
+}
+
+async function kill(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const exit = once(child, 'exit')
+  child.kill('SIGKILL')
+  await exit
+}
+
+function connect(url: string): Redis {
+  const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  client.on('error', () => {})
+  return client
+}
+
+/** A database of a server that others may be using too: the first that no other test holds. */
+async function borrowRedis(t: Cleanup): Promise<TestRedis> {
+  const url = process.env.REDIS_URL
+  if (!url)
+    throw new Error('no redis-server on the PATH and no REDIS_URL; install redis-server or set REDIS_URL')
+  const client = connect(url)
+  for (let db = 1; db < 16; db++) {
+    await client.select(db)
+    if ((await client.set('tidegate:test', process.pid, 'EX', 300, 'NX')) === null) continue
+    const { hostname, port } = new URL(url)
+    t.teardown(async () => {
+      await client.flushdb()
+      client.disconnect()
+    })
+    const notOurs = () => {
+      throw new Error('this test needs a redis-server of its own on the PATH')
+    }
+    const address = new URL(url)
+    address.pathname = `/${db}`
+    return {
+      url: address.href,
+      host: hostname,
+      port: Number(port || 6379),
+      pid: undefined,
+      client,
+      stop: async () => notOurs(),
+      restart: async () => notOurs(),
+      pause: notOurs,
+      resume: notOurs,
+    }
+  }
+  client.disconnect()
+  throw new Error(
+    'all databases of REDIS_URL are held by other tests; wait for them, or install redis-server',
+  )
+}
