@@ -89,12 +89,12 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
   }
 
   async function loadChanges(present: number): Promise<void> {
-    const [[oldest], length] = await Promise.all([
-      ask(store.zrange(LOG, 0, 0, 'WITHSCORES').then((pair) => pair.slice(1))),
+    const [length, known] = await Promise.all([
       ask(store.zcard(LOG)),
+      ask(store.zcount(LOG, '-inf', version + 1)),
     ])
-    const complete = length < LOG_LENGTH || version >= Number(oldest) - 1
-    if (!complete) return loadAll(present)
+    // A log that was trimmed reaches back far enough when it still holds something as old as the next change.
+    if (length >= LOG_LENGTH && known === 0) return loadAll(present)
     const consumers = await ask(store.zrangebyscore(LOG, version + 1, '+inf'))
     if (consumers.length > 0) {
       const found = await ask(store.hmget(HASH, ...consumers))
