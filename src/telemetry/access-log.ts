@@ -1,5 +1,6 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
-import { createLineSink, type LineSink } from './line-sink.js'
+import { createLineSink } from './line-sink.js'
+import { openOutput } from './output.js'
 import type { RequestRecord } from './record.js'
 
 /** One JSON line per request. `docs/logs.md` has the fields. */
@@ -25,7 +26,7 @@ const MAX_TEXT = 1024
 /** Throws when the destination is a path that cannot be opened for appending. */
 export function createAccessLog(options: AccessLogOptions): AccessLog {
   if (options.destination === 'off') return OFF
-  const sink: LineSink = createLineSink(options)
+  const sink = createLineSink(openOutput(options.destination), { onProblem: options.onProblem })
   const line = createLineBuilder()
   return {
     write: (r) => sink.write(line(r)),

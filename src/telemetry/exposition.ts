@@ -27,12 +27,13 @@ export interface OtlpOptions {
 export interface Exposition {
   /** All series in the Prometheus text format, ending in a newline. */
   prometheus(): Promise<string>
-  /** Pushes what is left and stops pushing. */
+  /** Pushes what is left and stops pushing; waits two seconds for a slow collector at most. */
   close(): Promise<void>
 }
 
 /** No push waits longer, ms: with a collector that hangs, the next one starts clean. */
 const PUSH_TIMEOUT_MS = 10_000
+const LAST_PUSH_MS = 2000
 
 /**
  * Hands the cells to OpenTelemetry's SDK: it serves them in the Prometheus form and, with `otlp`, pushes them.
@@ -75,7 +76,7 @@ export function createExposition(options: {
       const { resourceMetrics } = await scraped.collect()
       return serializer.serialize(resourceMetrics)
     },
-    close: () => provider.shutdown(),
+    close: () => provider.shutdown({ timeoutMillis: LAST_PUSH_MS }).catch(() => {}),
   }
 }
 

@@ -1,12 +1,11 @@
-import { close, closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs'
-import { isatty } from 'node:tty'
+import type { Output } from './output.js'
 
 /**
  * Lines to a file or an output of the process, gathered and written without ever waiting: a destination that is
  * stuck, full or gone costs lines, which are counted, and neither time nor memory.
  */
 export interface LineSink {
-  /** Takes whole lines, each with its newline. */
+  /** Takes whole lines, each with its newline at the end and no other. */
   write(line: string): void
   /** Resolves when all that was taken so far is written or dropped, or after `timeoutMs` (2,000). */
   flush(timeoutMs?: number): Promise<void>
@@ -20,12 +19,13 @@ export interface LineSink {
 }
 
 export interface LineSinkOptions {
-  readonly destination: 'stdout' | 'stderr' | (string & {})
   /** Told of a failed write, at most once a minute, and of a reopening that failed. */
-  readonly onProblem?: (error: Error) => void
+  readonly onProblem?: ((error: Error) => void) | undefined
   /** How long a line may wait for others, ms. */
   readonly flushMs?: number
-  /** What may wait for a slow destination, bytes. */
+  /** How much is written at once, UTF-16 units. */
+  readonly chunkSize?: number
+  /** What may wait for a slow output, bytes. */
   readonly maxBytes?: number
 }
 
@@ -34,42 +34,32 @@ interface Chunk {
   readonly lines: number
 }
 
-type WriteDone = (error: NodeJS.ErrnoException | null, written: number) => void
-
-interface Device {
-  write(bytes: Buffer, offset: number, done: WriteDone): void
-  writeSync(bytes: Buffer, offset: number): number
-  /** Called between two writes only. */
-  reopen?(): void
-  close(): Promise<void>
-}
-
-const CHUNK_BYTES = 65_536
 const BUSY_RETRY_MS = 50
 const PROBLEM_EVERY_MS = 60_000
+const NEWLINE = 10
 
-/** Throws when a path cannot be opened for appending: a log that is asked for and impossible is an error at the start. */
-export function createLineSink(options: LineSinkOptions): LineSink {
-  const { destination, onProblem, flushMs = 100, maxBytes = 8 * 1024 * 1024 } = options
-  const output = destination === 'stdout' ? 1 : destination === 'stderr' ? 2 : undefined
-  const device = output === undefined ? pathDevice(destination) : outputDevice(output)
+export function createLineSink(output: Output, options: LineSinkOptions = {}): LineSink {
+  const { onProblem, flushMs = 100, chunkSize = 65_536, maxBytes = 8 * 1024 * 1024 } = options
 
   let pending = ''
   let pendingLines = 0
+  let timer: NodeJS.Timeout | undefined
   const queue: Chunk[] = []
   let queuedBytes = 0
+  /** Bytes of the first chunk that are written. */
   let offset = 0
   let writing = false
+  let retry: NodeJS.Timeout | undefined
+  /** Whether an error has cut the last line in two: the next one must not run into it. */
   let torn = false
   let lost = 0
   let closed = false
   let reopenWanted = false
-  let timer: NodeJS.Timeout | undefined
   let complainedAt = Number.NEGATIVE_INFINITY
   const waiting: (() => void)[] = []
 
   function seal(): void {
-    if (timer !== undefined) clearTimeout(timer)
+    clearTimeout(timer)
     timer = undefined
     if (pendingLines > 0) {
       const bytes = Buffer.from(pending)
@@ -82,39 +72,37 @@ export function createLineSink(options: LineSinkOptions): LineSink {
   }
 
   function pump(): void {
-    if (writing) return
+    if (writing || retry !== undefined || closed) return
     if (reopenWanted) tryReopen()
-    const chunk = queue[0]
+    let chunk = queue[0]
     if (chunk === undefined) {
       for (const resolve of waiting.splice(0)) resolve()
       return
     }
-    writing = true
     if (torn && offset === 0) {
-      // the line that an error cut in two must not run into the next one
       torn = false
-      queue[0] = { bytes: Buffer.concat([NEWLINE, chunk.bytes]), lines: chunk.lines }
+      chunk = { bytes: Buffer.concat([Buffer.of(NEWLINE), chunk.bytes]), lines: chunk.lines }
+      queue[0] = chunk
       queuedBytes += 1
     }
-    device.write(queue[0]!.bytes, offset, wrote)
+    writing = true
+    output.write(chunk.bytes, offset, wrote)
   }
 
   function wrote(error: NodeJS.ErrnoException | null, written: number): void {
     writing = false
     const chunk = queue[0]
-    if (chunk === undefined) return
+    if (chunk === undefined || closed) return
     offset += written
     if (error?.code === 'EAGAIN') {
-      writing = true
-      setTimeout(() => {
-        writing = false
+      retry = setTimeout(() => {
+        retry = undefined
         pump()
       }, BUSY_RETRY_MS).unref()
       return
     }
     if (error !== null) {
-      lost += linesAfter(chunk, offset)
-      torn = offset > 0 && chunk.bytes[offset - 1] !== 10
+      giveUp(chunk)
       complain(error)
     }
     if (error !== null || offset >= chunk.bytes.length) {
@@ -123,6 +111,15 @@ export function createLineSink(options: LineSinkOptions): LineSink {
       offset = 0
     }
     pump()
+  }
+
+  /** Counts the lines of the first chunk that did not get out whole. */
+  function giveUp({ bytes }: Chunk): void {
+    // only the newline that ends a torn line stands at the front
+    const mended = bytes[0] === NEWLINE
+    torn = offset > 0 ? bytes[offset - 1] !== NEWLINE : mended
+    let at = bytes.indexOf(NEWLINE, Math.max(offset, mended ? 1 : 0))
+    for (; at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lost++
   }
 
   function complain(error: Error): void {
@@ -135,7 +132,7 @@ export function createLineSink(options: LineSinkOptions): LineSink {
   function tryReopen(): void {
     reopenWanted = false
     try {
-      device.reopen?.()
+      output.reopen()
     } catch (error) {
       onProblem?.(error as Error)
     }
@@ -143,7 +140,7 @@ export function createLineSink(options: LineSinkOptions): LineSink {
 
   function drained(): Promise<void> {
     seal()
-    if (!writing && queue.length === 0) return Promise.resolve()
+    if (closed || queue.length === 0) return Promise.resolve()
     return new Promise((resolve) => waiting.push(resolve))
   }
 
@@ -164,22 +161,28 @@ export function createLineSink(options: LineSinkOptions): LineSink {
       }
       pending += line
       pendingLines++
-      if (pending.length >= CHUNK_BYTES) seal()
+      if (pending.length >= chunkSize) seal()
       else if (timer === undefined) timer = setTimeout(seal, flushMs).unref()
     },
     flush,
     flushSync() {
+      if (closed) return
       if (pendingLines > 0) queue.push({ bytes: Buffer.from(pending), lines: pendingLines })
       pending = ''
       pendingLines = 0
       // a chunk that is being written is in the kernel's hands, or stuck for good
-      for (const chunk of queue.splice(writing ? 1 : 0)) {
+      const chunks = queue.splice(writing ? 1 : 0)
+      let at = writing ? 0 : offset
+      if (!writing) offset = 0
+      for (const { bytes, lines } of chunks) {
         try {
-          for (let at = 0; at < chunk.bytes.length; ) at += device.writeSync(chunk.bytes, at)
+          while (at < bytes.length) at += output.writeSync(bytes, at)
         } catch {
-          lost += chunk.lines
+          lost += lines
         }
+        at = 0
       }
+      queuedBytes = queue[0]?.bytes.length ?? 0
     },
     dropped: () => lost,
     reopen() {
@@ -190,55 +193,9 @@ export function createLineSink(options: LineSinkOptions): LineSink {
       if (closed) return
       await flush()
       closed = true
-      if (timer !== undefined) clearTimeout(timer)
-      await device.close()
+      clearTimeout(timer)
+      clearTimeout(retry)
+      await output.close()
     },
   }
 }
-
-const NEWLINE = Buffer.from('\n')
-
-/** Lines of a chunk that did not get out whole when writing ended at `offset`. */
-function linesAfter(chunk: Chunk, offset: number): number {
-  let lines = 0
-  for (let at = chunk.bytes.indexOf(10, offset); at >= 0; at = chunk.bytes.indexOf(10, at + 1)) lines++
-  return lines
-}
-
-function pathDevice(path: string): Device {
-  // Without O_NONBLOCK a pipe (FIFO) that nobody reads would hold a thread of the pool, and the exit, for ever.
-  const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK
-  let fd = openSync(path, flags, 0o640)
-  return {
-    write: (bytes, offset, done) => write(fd, bytes, offset, bytes.length - offset, null, done),
-    writeSync: (bytes, offset) => writeSync(fd, bytes, offset),
-    reopen() {
-      const next = openSync(path, flags, 0o640)
-      closeSync(fd)
-      fd = next
-    },
-    close: () => new Promise((resolve) => close(fd, () => resolve())),
-  }
-}
-
-function outputDevice(fd: 1 | 2): Device {
-  const stat = fstatSync(fd)
-  const isFile = stat.isFile() || (stat.isCharacterDevice() && !isatty(fd))
-  const stream = fd === 1 ? process.stdout : process.stderr
-  // A reader that went away is an error event here, which nobody else handles: it would end the process.
-  if (!isFile && !stream.listeners('error').includes(ignore)) stream.on('error', ignore)
-  return {
-    write(bytes, offset, done) {
-      // Node writes to a file behind stdout synchronously, to a pipe asynchronously: each gets the way that does not wait.
-      if (isFile) write(fd, bytes, offset, bytes.length - offset, null, done)
-      else
-        stream.write(bytes.subarray(offset), (error) =>
-          done(error ?? null, error == null ? bytes.length - offset : 0),
-        )
-    },
-    writeSync: (bytes, offset) => writeSync(fd, bytes, offset),
-    close: () => Promise.resolve(),
-  }
-}
-
-function ignore(): void {}

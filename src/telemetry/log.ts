@@ -1,5 +1,6 @@
 import { type Logger, pino } from 'pino'
 import { createLineSink } from './line-sink.js'
+import { openOutput } from './output.js'
 
 /** Events of the gateway's own life: start, reloads, degraded, errors. What happens per request is the access log's. */
 export interface EventLog {
@@ -30,8 +31,7 @@ const SECRET_KEYS = [
 
 /** Throws when the destination is a path that cannot be opened for appending. */
 export function createLog(options: LogOptions): EventLog {
-  const sink = createLineSink({
-    destination: options.destination ?? 'stderr',
+  const sink = createLineSink(openOutput(options.destination ?? 'stderr'), {
     flushMs: 10,
     maxBytes: 1024 * 1024,
   })

@@ -1,0 +1,62 @@
+import { close, closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs'
+import { isatty } from 'node:tty'
+
+/** Something that takes bytes, a part of them perhaps, and says how many: a file, a pipe, a terminal. */
+export interface Output {
+  /** Never waits. `EAGAIN` means later, any other error that these bytes are lost. */
+  write(
+    bytes: Buffer,
+    offset: number,
+    done: (error: NodeJS.ErrnoException | null, written: number) => void,
+  ): void
+  /** Throws instead of waiting. */
+  writeSync(bytes: Buffer, offset: number): number
+  /** Opens the path again, after something has moved the file away; throws and goes on with the old one. */
+  reopen(): void
+  close(): Promise<void>
+}
+
+/** Throws when a path cannot be opened for appending. */
+export function openOutput(destination: 'stdout' | 'stderr' | (string & {})): Output {
+  if (destination === 'stdout') return standardOutput(1, process.stdout)
+  if (destination === 'stderr') return standardOutput(2, process.stderr)
+  return pathOutput(destination)
+}
+
+function pathOutput(path: string): Output {
+  // Without O_NONBLOCK a pipe (FIFO) that nobody reads would hold a thread of the pool, and the exit, for ever.
+  const flags = constants.O_WRONLY | constants.O_APPEND | constants.O_CREAT | constants.O_NONBLOCK
+  let fd = openSync(path, flags, 0o640)
+  return {
+    write: (bytes, offset, done) => write(fd, bytes, offset, bytes.length - offset, null, done),
+    writeSync: (bytes, offset) => writeSync(fd, bytes, offset),
+    reopen() {
+      const next = openSync(path, flags, 0o640)
+      closeSync(fd)
+      fd = next
+    },
+    close: () => new Promise((resolve) => close(fd, () => resolve())),
+  }
+}
+
+function standardOutput(fd: 1 | 2, stream: NodeJS.WriteStream): Output {
+  const stat = fstatSync(fd)
+  const isFile = stat.isFile() || (stat.isCharacterDevice() && !isatty(fd))
+  // A reader that went away is an error event here, which nobody else handles: it would end the process.
+  if (!isFile && !stream.listeners('error').includes(ignore)) stream.on('error', ignore)
+  return {
+    write(bytes, offset, done) {
+      // Node writes to a file behind stdout synchronously, to a pipe asynchronously: each gets the way that does not wait.
+      if (isFile) write(fd, bytes, offset, bytes.length - offset, null, done)
+      else
+        stream.write(bytes.subarray(offset), (error) =>
+          done(error ?? null, error == null ? bytes.length - offset : 0),
+        )
+    },
+    writeSync: (bytes, offset) => writeSync(fd, bytes, offset),
+    reopen() {},
+    close: () => Promise.resolve(),
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,138 @@
+import type { Config } from '../../src/config/schema.js'
+import type { Limit, Policy, Route, Service, Snapshot, Upstream } from '../../src/config/snapshot.js'
+import type { Decision } from '../../src/limiter/limiter.js'
+import type { RequestRecord } from '../../src/telemetry/record.js'
+
+/**
+ * A snapshot as compiled, by hand: two services on three tiers, three routes. For tests of what reads snapshots without
+ * a file to load. `match` finds nothing: who routes needs a compiled one.
+ */
+export function exampleSnapshot(
+  changes: { readonly hash?: string; readonly loadedAt?: number } = {},
+): Snapshot {
+  const services = [
+    service(
+      0,
+      'payments',
+      ['http://127.0.0.1:9001', 'http://127.0.0.1:9011'],
+      [
+        policy(limit('minute', 10, 60_000)),
+        policy(limit('second', 5, 1000), limit('minute', 100, 60_000)),
+        policy(limit('minute', 1000, 60_000)),
+      ],
+    ),
+    service(
+      1,
+      'marketing',
+      ['https://marketing.internal'],
+      [policy(limit('minute', 60, 60_000)), undefined, undefined],
+    ),
+  ]
+  return {
+    hash: changes.hash ?? '0123456789ab',
+    loadedAt: changes.loadedAt ?? 1_760_000_000_000,
+    config: {} as Config,
+    tiers: ['free', 'pro', 'enterprise'],
+    defaultTier: 0,
+    consumers: [
+      {
+        kind: 'api_key',
+        header: 'x-api-key',
+        keys: new Map([['0'.repeat(64), { consumer: 'acme', tier: 1 }]]),
+      },
+      { kind: 'ip' },
+    ],
+    identityHeaders: new Set(['x-api-key']),
+    isTrustedProxy: () => false,
+    services,
+    routes: [
+      route(0, '/payments/*', services[0]!, 1),
+      route(1, '/payments/refunds', services[0]!, 5),
+      route(2, '/marketing/*', services[1]!, 1),
+    ],
+    match: () => undefined,
+  }
+}
+
+function limit(name: string, amount: number, windowMs: number): Limit {
+  return { name, amount, windowMs, algorithm: 'sliding' }
+}
+
+function policy(...limits: readonly Limit[]): Policy {
+  const keyPart = limits.map(({ windowMs }) => `${windowMs / 1000}s`).join('+')
+  const header = limits
+    .map(({ name, amount, windowMs }) => `"${name}";q=${amount};w=${windowMs / 1000}`)
+    .join(', ')
+  return { limits, keyPart, header }
+}
+
+function service(
+  index: number,
+  name: string,
+  origins: readonly string[],
+  policies: readonly (Policy | undefined)[],
+): Service {
+  const upstreams = origins.map((origin): Upstream => ({ origin, host: new URL(origin).host, basePath: '' }))
+  return { index, name, upstreams, onFailure: 'open', policies }
+}
+
+function route(index: number, path: string, of: Service, cost: number): Route {
+  return {
+    index,
+    label: path,
+    path,
+    hosts: [],
+    methods: [],
+    service: of,
+    stripPrefix: '',
+    cost,
+    allowEncoded: false,
+    preserveHost: false,
+    bodyLimit: 1_048_576,
+    accessLog: true,
+    timeouts: { total: 60_000, headers: 30_000, idle: 30_000 },
+    websocket: { enabled: false, handshake: 10_000, idle: 60_000 },
+  }
+}
+
+/** An allowed decision of the store, but for the changes. */
+export function exampleDecision(changes: Partial<Decision> = {}): Decision {
+  return {
+    allowed: true,
+    decidedBy: 'store',
+    reason: undefined,
+    binding: 0,
+    violated: 0,
+    remaining: 9,
+    resetMs: 30_000,
+    retryMs: 0,
+    ...changes,
+  }
+}
+
+/** A GET of the first route by a free consumer that went well, but for the changes. */
+export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord> = {}): RequestRecord {
+  const route = snapshot.routes[0]!
+  return {
+    snapshot,
+    requestId: 'req-1',
+    method: 'GET',
+    target: '/payments/1?card=4111',
+    host: 'api.example.com',
+    route,
+    tier: 0,
+    consumer: 'alice',
+    clientIp: '192.0.2.7',
+    decision: exampleDecision(),
+    limitMs: 0.4,
+    status: 200,
+    error: undefined,
+    cause: undefined,
+    upstream: route.service.upstreams[0],
+    upstreamMs: 12.5,
+    durationMs: 13.25,
+    bytesIn: 0,
+    bytesOut: 512,
+    ...changes,
+  }
+}

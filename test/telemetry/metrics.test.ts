@@ -1,0 +1,328 @@
+import t from 'tap'
+import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
+import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+
+function metricsOf(changes: Partial<MetricsOptions> = {}): Metrics {
+  return createMetrics({
+    storeState: () => 'up',
+    upstreams: () => [],
+    logLinesDropped: () => 0,
+    serviceName: 'tidegate',
+    log: { warn() {} },
+    ...changes,
+  })
+}
+
+const snapshot = exampleSnapshot()
+const first = {
+  http_route: '/payments/*',
+  http_request_method: 'GET',
+  tidegate_service: 'payments',
+  tidegate_tier: 'free',
+}
+
+t.test('counts a request by route, method, status, service and tier, and its time in seconds', async (t) => {
+  const metrics = metricsOf()
+  metrics.record(exampleRecord(snapshot, { durationMs: 13.25 }))
+  metrics.record(exampleRecord(snapshot, { durationMs: 700 }))
+  metrics.record(exampleRecord(snapshot, { status: 502, error: 'upstream_refused' }))
+  const text = await metrics.scrape()
+
+  const name = 'http_server_request_duration_seconds'
+  const ok = { ...first, http_response_status_code: '200' }
+  t.equal(sampleOf(text, `${name}_count`, ok), 2)
+  t.match(sampleOf(text, `${name}_sum`, ok), 0.71325)
+  t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '0.01' }), 0)
+  t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '0.025' }), 1)
+  t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '1' }), 2)
+  t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '+Inf' }), 2)
+  t.equal(sampleOf(text, `${name}_count`, { ...first, http_response_status_code: '502' }), 1)
+  t.equal(sampleOf(text, 'tidegate_requests_refused_total', { code: 'upstream_refused' }), 1)
+})
+
+t.test('a value on the upper bound of a bucket is in it', async (t) => {
+  const metrics = metricsOf()
+  metrics.record(exampleRecord(snapshot, { durationMs: 10 }))
+  t.equal(
+    sampleOf(await metrics.scrape(), 'http_server_request_duration_seconds_bucket', { ...first, le: '0.01' }),
+    1,
+  )
+})
+
+t.test('tells the time at each upstream apart, and the time in the gateway itself', async (t) => {
+  const metrics = metricsOf()
+  const [a, b] = snapshot.services[0]!.upstreams
+  metrics.record(exampleRecord(snapshot, { upstream: a, upstreamMs: 12, durationMs: 12.25 }))
+  metrics.record(exampleRecord(snapshot, { upstream: { ...b! }, upstreamMs: 40, durationMs: 41 }))
+  metrics.record(exampleRecord(snapshot, { upstream: undefined, upstreamMs: 0, durationMs: 0.5 }))
+  const marketing = snapshot.routes[2]!
+  metrics.record(
+    exampleRecord(snapshot, { route: marketing, upstream: marketing.service.upstreams[0], upstreamMs: 8 }),
+  )
+  const text = await metrics.scrape()
+  const name = 'http_client_request_duration_seconds'
+  const at = { tidegate_service: 'payments', server_address: '127.0.0.1' }
+  t.match(sampleOf(text, `${name}_sum`, { ...at, server_port: '9001' }), 0.012)
+  t.match(sampleOf(text, `${name}_sum`, { ...at, server_port: '9011' }), 0.04)
+  t.match(sampleOf(text, `${name}_sum`, { server_address: 'marketing.internal', server_port: '443' }), 0.008)
+  t.match(sampleOf(text, 'tidegate_overhead_seconds_sum', { tidegate_service: 'payments' }), 0.00175)
+  t.equal(
+    sampleOf(text, 'tidegate_overhead_seconds_bucket', { tidegate_service: 'payments', le: '0.00025' }),
+    1,
+  )
+})
+
+t.test('counts decisions by the binding limit, and those that leave less than 20 % as near', async (t) => {
+  const metrics = metricsOf()
+  const count = (tier: number, changes: Parameters<typeof exampleDecision>[0]) =>
+    metrics.record(exampleRecord(snapshot, { tier, decision: exampleDecision(changes), limitMs: 0.4 }))
+  count(0, { remaining: 9 })
+  count(0, { remaining: 2 })
+  count(0, { remaining: 1 })
+  count(0, { remaining: 0 })
+  count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000 })
+  count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000, decidedBy: 'cache' })
+  count(1, { remaining: 70, binding: 1 })
+  count(1, { remaining: 3, binding: 0, decidedBy: 'local', reason: 'timeout' })
+  metrics.record(exampleRecord(snapshot, { tier: 2, decision: undefined }))
+  const text = await metrics.scrape()
+  const decisions = (labels: Record<string, string>) =>
+    sampleOf(text, 'tidegate_limit_decisions_total', { tidegate_service: 'payments', ...labels })
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'allowed', decided_by: 'store' }), 2)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'near', decided_by: 'store' }), 2)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'store' }), 1)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'cache' }), 1)
+  t.equal(decisions({ tidegate_tier: 'pro', limit: 'minute', decision: 'allowed', decided_by: 'store' }), 1)
+  t.equal(decisions({ tidegate_tier: 'pro', limit: 'second', decision: 'allowed', decided_by: 'local' }), 1)
+  t.equal(decisions({ tidegate_tier: 'enterprise' }), undefined, 'no decision, no count')
+  t.equal(sampleOf(text, 'tidegate_limit_duration_seconds_count', { tidegate_service: 'payments' }), 8)
+  t.equal(
+    sampleOf(text, 'tidegate_limit_duration_seconds_bucket', { tidegate_service: 'payments', le: '0.0005' }),
+    8,
+  )
+})
+
+t.test('counts what passed uncounted by reason, and claims no limit for it', async (t) => {
+  const metrics = metricsOf()
+  for (const reason of ['timeout', 'breaker', 'breaker'] as const) {
+    metrics.record(
+      exampleRecord(snapshot, { decision: exampleDecision({ decidedBy: 'open', reason, remaining: 0 }) }),
+    )
+  }
+  metrics.record(
+    exampleRecord(snapshot, {
+      decision: exampleDecision({ decidedBy: 'closed', reason: 'error', allowed: false }),
+    }),
+  )
+  const text = await metrics.scrape()
+  const open = (reason: string) =>
+    sampleOf(text, 'tidegate_fail_open_total', { tidegate_service: 'payments', reason })
+  t.same([open('timeout'), open('error'), open('breaker')], [1, 0, 2], 'a refused request did not pass')
+  const none = { tidegate_service: 'payments', limit: 'none' }
+  t.equal(
+    sampleOf(text, 'tidegate_limit_decisions_total', { ...none, decision: 'allowed', decided_by: 'open' }),
+    3,
+  )
+  t.equal(
+    sampleOf(text, 'tidegate_limit_decisions_total', { ...none, decision: 'denied', decided_by: 'closed' }),
+    1,
+  )
+})
+
+t.test('counts what was refused before a route was found under none', async (t) => {
+  const metrics = metricsOf()
+  metrics.record(
+    exampleRecord(snapshot, {
+      route: undefined,
+      tier: -1,
+      consumer: undefined,
+      decision: undefined,
+      upstream: undefined,
+      upstreamMs: 0,
+      status: 431,
+      error: 'headers_too_large',
+      method: '',
+    }),
+  )
+  const text = await metrics.scrape()
+  const labels = {
+    http_route: 'none',
+    http_request_method: '_OTHER',
+    http_response_status_code: '431',
+    tidegate_service: 'none',
+    tidegate_tier: 'none',
+  }
+  t.equal(sampleOf(text, 'http_server_request_duration_seconds_count', labels), 1)
+  t.equal(sampleOf(text, 'tidegate_requests_refused_total', { code: 'headers_too_large' }), 1)
+})
+
+t.test('shows registered status codes as they are and any other as its class', async (t) => {
+  const metrics = metricsOf()
+  for (const status of [100, 218, 219, 499, 520, 799, 999, 0, 1000, Number.NaN, 200.5]) {
+    metrics.record(exampleRecord(snapshot, { status }))
+  }
+  const { series } = parseExposition(await metrics.scrape())
+  const counts = series.filter(({ name }) => name === 'http_server_request_duration_seconds_count')
+  const seen = Object.fromEntries(
+    counts.map(({ labels, value }) => [labels.http_response_status_code, value]),
+  )
+  t.same(seen, { 100: 1, '2xx': 2, 499: 1, '5xx': 1, '7xx': 1, '9xx': 1, other: 4 })
+})
+
+t.test('a time that is none does no lasting harm', async (t) => {
+  const metrics = metricsOf()
+  metrics.record(exampleRecord(snapshot, { durationMs: Number.NaN, upstreamMs: 5, limitMs: -1 }))
+  metrics.record(exampleRecord(snapshot, { durationMs: 1000, upstreamMs: 1000 }))
+  const text = await metrics.scrape()
+  t.equal(sampleOf(text, 'http_server_request_duration_seconds_sum', first), 1)
+  t.equal(sampleOf(text, 'tidegate_overhead_seconds_sum', { tidegate_service: 'payments' }), 0)
+})
+
+t.test('5,000 different paths, methods, hosts and consumers make no series', async (t) => {
+  const metrics = metricsOf()
+  const kinds = [
+    { route: snapshot.routes[0], status: 200 },
+    { route: snapshot.routes[2], status: 404, upstream: snapshot.services[1]!.upstreams[0] },
+    {
+      route: undefined,
+      tier: -1,
+      decision: undefined,
+      upstream: undefined,
+      status: 404,
+      error: 'no_route' as const,
+    },
+  ]
+  for (const method of ['GET', 'BREW']) {
+    for (const kind of kinds) metrics.record(exampleRecord(snapshot, { method, ...kind }))
+  }
+  const before = parseExposition(await metrics.scrape()).series
+  for (let i = 0; i < 5000; i++) {
+    metrics.record(
+      exampleRecord(snapshot, {
+        ...kinds[i % kinds.length],
+        requestId: `id-${i}`,
+        method: `M${i}`,
+        target: `/payments/${i}?q=${i}`,
+        host: `h${i}.example.com`,
+        consumer: `consumer-${i}`,
+        clientIp: `192.0.2.${i % 256}`,
+        cause: `cause ${i}`,
+      }),
+    )
+  }
+  const text = await metrics.scrape()
+  const after = parseExposition(text).series
+  const own = (series: typeof after) => series.filter(({ name }) => /^(?:http|tidegate)_/.test(name)).length
+  t.equal(own(after), own(before), `${own(before)} series before and after`)
+  t.ok(own(before) > 50, 'and there are some')
+  t.notMatch(text, /consumer-\d|h\d+\.example|M\d|cause \d/, 'nothing that a caller sent is shown')
+})
+
+t.test(
+  'a reload starts no counter again, not even while requests of both snapshots take turns',
+  async (t) => {
+    const metrics = metricsOf()
+    const next = exampleSnapshot({ hash: 'ba9876543210', loadedAt: 1_770_000_000_500 })
+    metrics.loaded(snapshot)
+    for (let i = 0; i < 10; i++) metrics.record(exampleRecord(i % 2 === 0 ? snapshot : next))
+    metrics.reloaded('applied', next)
+    for (let i = 0; i < 5; i++) metrics.record(exampleRecord(next))
+    const text = await metrics.scrape()
+    t.equal(sampleOf(text, 'http_server_request_duration_seconds_count', first), 15)
+    t.equal(sampleOf(text, 'tidegate_config_info'), 1)
+    t.equal(sampleOf(text, 'tidegate_config_info', { hash: 'ba9876543210' }), 1)
+    t.equal(sampleOf(text, 'tidegate_config_loaded_timestamp_seconds'), 1_770_000_000.5)
+  },
+)
+
+t.test('counts reloads by result, and a rejected one changes nothing else', async (t) => {
+  const metrics = metricsOf()
+  metrics.loaded(snapshot)
+  const reloads = async () => {
+    const text = await metrics.scrape()
+    return ['applied', 'rejected', 'unchanged'].map((result) =>
+      sampleOf(text, 'tidegate_config_reloads_total', { result }),
+    )
+  }
+  t.same(await reloads(), [0, 0, 0], 'the first load is none')
+  metrics.reloaded('rejected', snapshot)
+  metrics.reloaded('rejected', snapshot)
+  metrics.reloaded('unchanged', snapshot)
+  t.same(await reloads(), [0, 2, 1])
+  t.equal(sampleOf(await metrics.scrape(), 'tidegate_config_info', { hash: snapshot.hash }), 1)
+})
+
+t.test('asks for the state of the store, the upstreams and the log at each scrape', async (t) => {
+  let state: 'up' | 'degraded' = 'up'
+  let upstreams = [
+    { service: 'payments', upstream: 'http://127.0.0.1:9001', healthy: true },
+    { service: 'payments', upstream: 'http://127.0.0.1:9011', healthy: false },
+  ]
+  let dropped = 0
+  const metrics = metricsOf({
+    storeState: () => state,
+    upstreams: () => upstreams,
+    logLinesDropped: () => dropped,
+  })
+  const before = await metrics.scrape()
+  t.equal(sampleOf(before, 'tidegate_store_state', { state: 'up' }), 1)
+  t.equal(sampleOf(before, 'tidegate_store_state', { state: 'degraded' }), 0)
+  t.equal(sampleOf(before, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9001' }), 1)
+  t.equal(sampleOf(before, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9011' }), 0)
+  t.equal(sampleOf(before, 'tidegate_log_lines_dropped_total'), 0)
+  state = 'degraded'
+  upstreams = [{ service: 'payments', upstream: 'http://127.0.0.1:9011', healthy: true }]
+  dropped = 7
+  const after = await metrics.scrape()
+  t.equal(sampleOf(after, 'tidegate_store_state', { state: 'up' }), 0)
+  t.equal(sampleOf(after, 'tidegate_store_state', { state: 'degraded' }), 1)
+  t.equal(sampleOf(after, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9001' }), undefined)
+  t.equal(sampleOf(after, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9011' }), 1)
+  t.equal(sampleOf(after, 'tidegate_log_lines_dropped_total'), 7)
+})
+
+async function fullScrape(): Promise<string> {
+  const metrics = metricsOf({
+    upstreams: () => [{ service: 'payments', upstream: 'http://127.0.0.1:9001', healthy: true }],
+  })
+  metrics.loaded(snapshot)
+  metrics.record(exampleRecord(snapshot))
+  metrics.record(
+    exampleRecord(snapshot, { decision: exampleDecision({ decidedBy: 'open', reason: 'error' }) }),
+  )
+  return metrics.scrape()
+}
+
+t.test(
+  'is one valid exposition with the figures of the process in it, by a strict reader of the format',
+  async (t) => {
+    const text = await fullScrape()
+    const { types, series } = parseExposition(text)
+    t.equal(types.get('http_server_request_duration_seconds'), 'histogram')
+    t.equal(types.get('tidegate_limit_decisions_total'), 'counter')
+    t.equal(types.get('tidegate_store_state'), 'gauge')
+    t.ok(types.has('nodejs_eventloop_lag_p99_seconds'))
+    t.ok(types.has('process_resident_memory_bytes'))
+    t.notMatch(text, /otel_scope|target_info/)
+    for (const { name, labels, value } of series) {
+      if (name.endsWith('_bucket') && labels.le === '+Inf') {
+        const { le: _, ...others } = labels
+        t.equal(
+          sampleOf(text, name.replace('_bucket', '_count'), others),
+          value,
+          `${name}: the last bucket is the count`,
+        )
+      }
+    }
+  },
+)
+
+const promtoolTest = hasPromtool
+  ? 'promtool check metrics has nothing to say about it'
+  : 'promtool is not installed (Debian: apt-get install prometheus), so only the reader above has judged the exposition'
+t.test(promtoolTest, async (t) => {
+  const text = await fullScrape()
+  if (hasPromtool) t.equal(promtoolComplaints(text), '')
+  else t.doesNotThrow(() => parseExposition(text))
+})
