@@ -1,5 +1,18 @@
-import type { ConfigSource } from './config/reload.js'
-import type { AccessLog } from './telemetry/access-log.js'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import { createAdmin } from './admin/server.js'
+import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
+import type { Config } from './config/schema.js'
+import { buildGateway } from './gateway/app.js'
+import { createWatchdog } from './gateway/watchdog.js'
+import { openStore } from './limiter/store.js'
+import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
+import { createLog } from './telemetry/log.js'
+import { createMetrics } from './telemetry/metrics.js'
+import { createUpstreams } from './upstream/pool.js'
+
+/** How long a start waits for the store before it serves without. */
+const STORE_PATIENCE_MS = 1_000
 
 export interface GatewayOptions {
   readonly configFile: string
@@ -19,4 +32,158 @@ export interface RunningGateway {
 }
 
 /** Opens every socket and wires every part. Rejects with an Error whose message is one line for the operator. */
-export declare function startGateway(options: GatewayOptions): Promise<RunningGateway>
+export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
+  const { configFile, env = process.env } = options
+  let onReload: (event: ReloadEvent) => void = () => {}
+  const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
+  const settings = config.current().config
+  const events = createLog({ level: settings.log.level })
+  const { log } = events
+  const store = openStore(settings.store, log)
+  const accessLog = options.accessLog ?? openAccessLog(settings, log)
+  const upstreams = createUpstreams(config.current())
+  const watchdog = createWatchdog()
+  const metrics = createMetrics({
+    storeState: () => store.limiter.state(),
+    upstreams: () => upstreams.health(),
+    logLinesDropped: () => accessLog.dropped() + events.dropped(),
+    otlp: otlpOptions(settings),
+    serviceName: settings.telemetry.service_name,
+    log,
+  })
+  metrics.loaded(config.current())
+  onReload = (event) => {
+    metrics.reloaded(event.result, event.snapshot)
+    if (event.result === 'applied') upstreams.retain(event.snapshot)
+    logReload(log, event)
+  }
+
+  let phase: 'serving' | 'draining' | 'closed' = 'serving'
+  const gateway = buildGateway({
+    snapshot: config.current,
+    limiter: store.limiter,
+    assignments: store.assignments,
+    upstreams,
+    watchdog,
+    metrics,
+    accessLog,
+    log,
+    draining: () => phase !== 'serving',
+  })
+  let assignmentsLoaded = false
+  store.assignments.ready.then(() => {
+    assignmentsLoaded = true
+  })
+  const admin = createAdmin({
+    config,
+    limiter: store.limiter,
+    assignments: store.assignments,
+    metrics,
+    ready: () => {
+      const reasons: string[] = []
+      if (phase !== 'serving') reasons.push('shutting down')
+      if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
+      if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
+      return { ready: phase === 'serving', reasons }
+    },
+    token: settings.admin.token,
+    log,
+  })
+
+  async function closeParts(): Promise<void> {
+    watchdog.close()
+    await Promise.allSettled([gateway.close(), admin.close(), config.close()])
+    await Promise.allSettled([upstreams.close(), store.close(), metrics.close()])
+    await Promise.allSettled([accessLog.close(), events.close()])
+  }
+
+  // The first requests should be counted, too; a store that takes longer is no reason not to serve.
+  await Promise.race([store.ready, delay(STORE_PATIENCE_MS)])
+  try {
+    await listen(gateway, settings.listen, 'listen', configFile)
+    await listen(admin, settings.admin.listen, 'admin.listen', configFile)
+  } catch (error) {
+    await closeParts()
+    throw error
+  }
+  log.info(
+    { listen: addressOf(gateway), admin: addressOf(admin), config: configFile, hash: config.current().hash },
+    'started',
+  )
+
+  let closing: Promise<void> | undefined
+  async function drain(delayMs: number): Promise<void> {
+    phase = 'draining'
+    log.info({ delay_ms: delayMs, grace_ms: settings.server.shutdown_grace }, 'draining')
+    // Still accepting, each response closing its connection: load balancers see /readyz fail and go elsewhere.
+    await delay(delayMs)
+    const patience = setTimeout(() => {
+      log.warn({}, 'requests in flight did not finish in time; cutting them')
+      gateway.server.closeAllConnections()
+    }, settings.server.shutdown_grace)
+    await gateway.close()
+    clearTimeout(patience)
+    phase = 'closed'
+    log.info({}, 'stopped')
+    await closeParts()
+  }
+
+  return {
+    address: addressOf(gateway),
+    adminAddress: addressOf(admin),
+    config,
+    close(delayMs = settings.server.shutdown_delay) {
+      closing ??= drain(delayMs)
+      return closing
+    },
+  }
+}
+
+type Log = ReturnType<typeof createLog>['log']
+
+function openAccessLog(settings: Config, log: Log): AccessLog {
+  return createAccessLog({
+    destination: settings.log.access,
+    onProblem: (error) => log.warn({ error: error.message }, 'access log lines are being dropped'),
+  })
+}
+
+function otlpOptions({ telemetry: { otlp } }: Config) {
+  return otlp === undefined ? undefined : { url: otlp.url, intervalMs: otlp.interval, headers: otlp.headers }
+}
+
+function logReload(log: Log, { result, trigger, snapshot, messages }: ReloadEvent): void {
+  const fields = { trigger, hash: snapshot.hash, messages }
+  if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
+  else if (result === 'applied') log.info(fields, 'configuration applied')
+  else log.debug(fields, 'configuration unchanged')
+}
+
+async function listen(
+  app: FastifyInstance,
+  address: { readonly host: string; readonly port: number },
+  key: string,
+  file: string,
+): Promise<void> {
+  try {
+    await app.listen({ host: address.host, port: address.port })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const where = `${address.host}:${address.port} (${key} in ${file})`
+    if (code === 'EADDRINUSE') {
+      throw new Error(`${where} is taken; stop what listens there, or set ${key} to another port`)
+    }
+    if (code === 'EACCES')
+      throw new Error(`${where} may not be bound by this user; set ${key} to a port above 1023`)
+    throw new Error(`cannot listen on ${where}: ${message}`)
+  }
+}
+
+function addressOf(app: FastifyInstance): string {
+  const { address, port, family } = app.server.address() as AddressInfo
+  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
+
+function delay(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms))
+}
