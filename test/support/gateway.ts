@@ -1,0 +1,128 @@
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { formatError, loadConfig } from '../../src/config/load.js'
+import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
+import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
+import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
+import { createMemoryAssignments } from '../../src/limiter/assignments.js'
+import type { TierAssignments } from '../../src/limiter/limiter.js'
+import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
+import type { RequestRecord } from '../../src/telemetry/record.js'
+import { createUpstreams, type Upstreams } from '../../src/upstream/pool.js'
+
+/** Time that stands still until a test moves it. Unix ms, at the start of a minute. */
+export interface Clock {
+  now: number
+}
+
+export function createClock(): Clock {
+  return { now: 1_760_000_040_000 }
+}
+
+/** Throws the errors of the file as `tidegate check` prints them. */
+export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot {
+  const result = loadConfig(yaml, { file: 'test.yaml', env })
+  if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
+  return compileSnapshot(result.config, Date.now())
+}
+
+export interface TestGateway {
+  readonly app: FastifyInstance
+  readonly port: number
+  readonly origin: string
+  /** The limiter's clock; time does not pass in a quota unless a test says so. */
+  readonly clock: Clock
+  readonly limiter: MemoryLimiter
+  readonly assignments: TierAssignments
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  /** What was recorded, in order, as it was when it was recorded. */
+  readonly records: RequestRecord[]
+  /** What of it went into the access log, too. */
+  readonly accessLines: RequestRecord[]
+  /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
+  readonly logged: { fields: object; message: string }[]
+  snapshot(): Snapshot
+  /** Requests from now on see another configuration. */
+  use(yaml: string): void
+  /** While true the gateway is draining. */
+  drain(on: boolean): void
+  /** Resolves when that many requests have been recorded. */
+  recorded(count: number): Promise<void>
+}
+
+/**
+ * A gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log.
+ * Everything is closed when the test ends.
+ */
+export async function startGateway(
+  t: Test,
+  yaml: string,
+  overrides: Partial<GatewayDeps> = {},
+): Promise<TestGateway> {
+  let current = snapshotOf(yaml)
+  let draining = false
+  const clock = createClock()
+  const limiter = createMemoryLimiter({ now: () => clock.now })
+  const assignments = createMemoryAssignments()
+  const upstreams = createUpstreams(current)
+  const watchdog = createWatchdog(20)
+  const records: RequestRecord[] = []
+  const accessLines: RequestRecord[] = []
+  const logged: TestGateway['logged'] = []
+  let wake: (() => void) | undefined
+  const app = buildGateway({
+    snapshot: () => current,
+    limiter,
+    assignments,
+    upstreams,
+    watchdog,
+    metrics: {
+      record(r) {
+        records.push({ ...r })
+        wake?.()
+      },
+    },
+    accessLog: { write: (r) => void accessLines.push({ ...r }) },
+    log: { error: (fields, message) => void logged.push({ fields, message }) },
+    draining: () => draining,
+    ...overrides,
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(async () => {
+    app.server.closeAllConnections()
+    await app.close()
+    await upstreams.close()
+    watchdog.close()
+  })
+  const { port } = app.server.address() as AddressInfo
+  return {
+    app,
+    port,
+    origin: `http://127.0.0.1:${port}`,
+    clock,
+    limiter,
+    assignments,
+    upstreams,
+    watchdog,
+    records,
+    accessLines,
+    logged,
+    snapshot: () => current,
+    use(next) {
+      current = snapshotOf(next)
+      upstreams.retain(current)
+    },
+    drain(on) {
+      draining = on
+    },
+    async recorded(count) {
+      while (records.length < count) {
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+    },
+  }
+}
