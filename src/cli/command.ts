@@ -96,9 +96,9 @@ function readArguments<O extends OptionSpecs>(
   return { values: values as OptionValues<O>, positionals }
 }
 
-/** The candidate that a misspelt word most likely means, or undefined when none is near. */
+/** The candidate that a misspelt word most likely means: two letters off at most, which is one swap. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined
   const best = closest(word, [...candidates])
-  return distance(word, best) <= Math.max(1, Math.floor(word.length / 3)) ? best : undefined
+  return distance(word, best) <= Math.min(2, word.length - 1) ? best : undefined
 }

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { formatError, loadConfig } from '../config/load.js'
 import { Refused } from './command.js'
 
 /** Where a configuration is looked for when `--config` is not given, in this order. */
@@ -9,14 +10,37 @@ export const CONFIG_OPTION = { type: 'string', short: 'c' } as const
 
 export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${USUAL_PLACES.join(' or ')} in this folder`
 
-/** The file that a command is to read. Rejects with Refused when none is named and none is in its usual place. */
-export function configFile(name: string, option: string | undefined): string {
+/** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
+export function configFile(command: string, option: string | undefined): string {
   if (option !== undefined) return option
   const found = USUAL_PLACES.find((place) => existsSync(place))
   if (found === undefined) {
     throw new Refused(
-      `tidegate ${name}: no ${USUAL_PLACES.join(' and no ')} in this folder; name one with --config FILE`,
+      `tidegate ${command}: no ${USUAL_PLACES.join(' and no ')} in this folder; name one with --config FILE`,
     )
   }
   return found
+}
+
+/** Reads and checks the file with the gateway's own loader. Throws Refused when it cannot be read. */
+export function readConfig(command: string, file: string) {
+  let text: string
+  try {
+    text = readFileSync(file, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    const why =
+      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : String(code)
+    throw new Refused(
+      `tidegate ${command}: cannot read ${file}: ${why}; name the configuration with --config FILE`,
+    )
+  }
+  return loadConfig(text, { file, env: process.env })
+}
+
+/** For commands that need a good configuration. Throws Refused with every error of a bad one, a line each. */
+export function readGoodConfig(command: string, file: string) {
+  const loaded = readConfig(command, file)
+  if (!loaded.ok) throw new Refused(loaded.errors.map(formatError).join('\n'))
+  return loaded.config
 }

@@ -1,8 +1,7 @@
-import { writeSync } from 'node:fs'
 import { startGateway } from '../main.js'
-import { scrub } from '../telemetry/log.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
+import { surviveFaults } from './faults.js'
 import { nodeWarning } from './node-version.js'
 import { stopSignal } from './stop-signal.js'
 import { complain } from './terminal.js'
@@ -39,30 +38,3 @@ a bad configuration or a taken port, says why and exits with 1.`,
     process.exit(0)
   },
 })
-
-/**
- * A promise that nobody waited for concerns one request, and the gateway goes on. After an exception that nobody caught
- * the state of the process is unknown: it ends, and whatever supervises it starts another.
- */
-export function surviveFaults(): void {
-  process.on('unhandledRejection', (reason) =>
-    lastWords('error', 'a rejected promise was not handled', reason),
-  )
-  process.on('uncaughtException', (error) => {
-    lastWords('fatal', 'an exception was not caught; exiting', error)
-    process.exit(1)
-  })
-}
-
-/** Written at once and without the log, which may be what is broken. */
-function lastWords(level: 'error' | 'fatal', msg: string, error: unknown): void {
-  const err =
-    error instanceof Error
-      ? { type: error.name, message: error.message, stack: error.stack }
-      : { type: typeof error, message: String(error) }
-  try {
-    writeSync(2, scrub(`${JSON.stringify({ level, time: new Date().toISOString(), msg, err })}\n`))
-  } catch {
-    // Nobody reads stderr; there is nothing left to say it to.
-  }
-}

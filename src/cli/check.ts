@@ -1,0 +1,42 @@
+import { type ConfigError, formatError } from '../config/load.js'
+import { compileSnapshot } from '../config/snapshot.js'
+import { defineCommand } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION, configFile, readConfig } from './config-file.js'
+import { describeConfig, summarizeConfig } from './describe-config.js'
+import { complain, print, printJson } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'check',
+  help: `Usage: tidegate check [--config FILE] [--json]
+
+Reads a configuration as the gateway would, without starting anything, and says what is wrong with it, as
+file:line:column, or what it holds.
+
+Options:
+${CONFIG_HELP}
+  --json              print JSON
+
+Exits with 0 when the configuration is good, with 1 when it is not.`,
+  options: { config: CONFIG_OPTION, json: { type: 'boolean' } },
+  async run({ config, json }) {
+    const file = configFile('check', config)
+    const loaded = readConfig('check', file)
+    const warnings = loaded.warnings
+    if (!loaded.ok) {
+      if (json) printJson({ ok: false, file, errors: loaded.errors, warnings })
+      else complain([...loaded.errors.map(formatError), ...warnings.map(formatWarning)].join('\n'))
+      return 1
+    }
+    const snapshot = compileSnapshot(loaded.config, Date.now())
+    if (json) printJson({ ok: true, file, ...summarizeConfig(snapshot), warnings })
+    else {
+      print(describeConfig(file, snapshot))
+      for (const warning of warnings) complain(formatWarning(warning))
+    }
+    return 0
+  },
+})
+
+function formatWarning(warning: ConfigError): string {
+  return formatError({ ...warning, message: `warning: ${warning.message}` })
+}

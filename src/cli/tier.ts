@@ -1,0 +1,55 @@
+import { defineCommand, WrongUse } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { openControl } from './control.js'
+import { foundBy } from './found-by.js'
+import { print, printJson } from './terminal.js'
+
+interface Tier {
+  readonly assigned: string | null
+  readonly tier: string
+  readonly tier_from: string
+}
+
+export const command = defineCommand({
+  name: 'tier',
+  help: `Usage: tidegate tier CONSUMER [TIER] [--remove] [--config FILE] [--json]
+
+Shows the tier of a consumer, puts the consumer on another, or takes that back. A change holds on every gateway
+within a second, and what has been used already counts on.
+
+Options:
+  --remove            remove what was assigned: the tier of the credential, or the default, holds again
+${CONFIG_HELP}
+  --json              print JSON
+
+With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+  options: { config: CONFIG_OPTION, remove: { type: 'boolean' }, json: { type: 'boolean' } },
+  positionals: ['CONSUMER', 'TIER'],
+  required: 1,
+  async run({ config, remove, json }, [consumer = '', tier]) {
+    if (remove && tier !== undefined) {
+      throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
+    }
+    const control = await openControl('tier', config)
+    try {
+      const path = `/consumers/${encodeURIComponent(consumer)}/tier`
+      const found = remove
+        ? await control.call<Tier>('DELETE', path)
+        : tier === undefined
+          ? await control.call<Tier>('GET', path)
+          : await control.call<Tier>('PUT', path, { tier })
+      if (json) printJson(found)
+      else print(describe(consumer, found))
+      return 0
+    } finally {
+      await control.close()
+    }
+  },
+})
+
+function describe(consumer: string, { assigned, tier, tier_from }: Tier): string {
+  const line = `${consumer}: ${tier}, ${foundBy(tier_from)}`
+  // An assignment outlives the tier that it names, when the configuration drops it.
+  const stale = assigned !== null && assigned !== tier
+  return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line
+}

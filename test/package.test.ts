@@ -1,0 +1,101 @@
+import { spawnSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+
+/** A shell as a user has it: `npm test` tells its children, by variables, about this package's folder. */
+const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
+
+function run(cwd: string, command: string, ...args: string[]) {
+  const result = spawnSync(command, args, { cwd, env, encoding: 'utf8' })
+  return { status: result.status, stdout: result.stdout, stderr: result.stderr }
+}
+
+/** What a user needs, and nothing that only a developer does. */
+const EXPECTED = [
+  /^dist\/[\w/-]+\.(js|d\.ts)$/,
+  /^lua\/[\w-]+\.lua$/,
+  /^config\/(tidegate\.yaml|schema\.json)$/,
+  /^(package\.json|README\.md|LICENSE)$/,
+]
+
+t.test('the packed tarball', async (t) => {
+  if (!existsSync(join(root, 'dist/cli/tidegate.js'))) {
+    t.fail('dist is missing: run npm run build first (npm test does)')
+    return
+  }
+  const folder = t.testdir({ empty: { 'package.json': '{"private":true}' } })
+  // `npm test` has built dist already, and other tests run from it: prepack would write it anew beneath them.
+  const packed = run(root, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder)
+  t.equal(packed.status, 0, packed.stderr)
+  const [{ filename, files }] = JSON.parse(packed.stdout)
+  const names: string[] = files.map(({ path }: { path: string }) => path)
+
+  t.test(
+    'holds the build, the scripts, the configuration, README and LICENSE, and nothing else',
+    async (t) => {
+      t.strictSame(
+        names.filter((name) => !EXPECTED.some((pattern) => pattern.test(name))),
+        [],
+        'no file that a user has no need of',
+      )
+      const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+      const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
+      const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
+      const needed = [
+        ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
+        ...scripts,
+        'config/tidegate.yaml',
+        'config/schema.json',
+        'README.md',
+        'LICENSE',
+        'package.json',
+      ]
+      t.strictSame(names.toSorted(), needed.toSorted())
+    },
+  )
+
+  t.test('is built anew before it is packed', async (t) => {
+    t.equal(manifest.scripts.prepack, 'npm run --silent build')
+  })
+
+  t.test('installs into an empty folder and works there', async (t) => {
+    const empty = join(folder, 'empty')
+    const tarball = join(folder, filename)
+    const installed = run(empty, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball)
+    t.equal(installed.status, 0, installed.stderr)
+
+    const check = run(
+      empty,
+      'npx',
+      'tidegate',
+      'check',
+      '--config',
+      'node_modules/tidegate/config/tidegate.yaml',
+    )
+    t.equal(check.status, 0, check.stderr)
+    t.match(check.stdout, /payments/)
+    t.equal(run(empty, 'npx', 'tidegate', '--version').stdout, `${manifest.version}\n`)
+
+    // Loads every module, so a dependency that is missing from package.json shows here.
+    const script = `import { startGateway } from 'tidegate'; console.log(typeof startGateway)`
+    const imported = run(empty, process.execPath, '--input-type=module', '-e', script)
+    t.equal(imported.stdout, 'function\n', imported.stderr)
+  })
+})
+
+t.test('says what it is', async (t) => {
+  t.match(manifest, {
+    name: 'tidegate',
+    type: 'module',
+    license: 'Apache-2.0',
+    engines: { node: '>=20.19' },
+    bin: { tidegate: 'dist/cli/tidegate.js' },
+    exports: { '.': { types: './dist/main.d.ts', default: './dist/main.js' } },
+  })
+  t.match(readFileSync(join(root, 'LICENSE'), 'utf8'), /Apache License\s+Version 2\.0/)
+})
