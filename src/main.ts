@@ -7,7 +7,7 @@ import { buildGateway } from './gateway/app.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
-import { createLog } from './telemetry/log.js'
+import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { createUpstreams } from './upstream/pool.js'
 
@@ -19,6 +19,8 @@ export interface GatewayOptions {
   readonly env?: NodeJS.ProcessEnv
   /** Takes the place of the access log that the configuration asks for: the demo shows requests to a person. */
   readonly accessLog?: AccessLog
+  /** The same for the log of events. */
+  readonly events?: EventLog
 }
 
 export interface RunningGateway {
@@ -37,7 +39,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   let onReload: (event: ReloadEvent) => void = () => {}
   const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
   const settings = config.current().config
-  const events = createLog({ level: settings.log.level })
+  const events = options.events ?? createLog({ level: settings.log.level })
   const { log } = events
   const store = openStore(settings.store, log)
   const accessLog = options.accessLog ?? openAccessLog(settings, log)

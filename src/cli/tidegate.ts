@@ -80,12 +80,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 try {
   process.exitCode = await run(process.argv.slice(2))
 } catch (error) {
-  if (error instanceof WrongUse) process.exitCode = 2
-  else process.exitCode = 1
+  const expected = error instanceof WrongUse || error instanceof Refused
   // Anything but our own two is a fault of ours, and its stack is what a report of it needs.
-  complain(
-    error instanceof WrongUse || error instanceof Refused
-      ? error.message
-      : String((error as Error).stack ?? error),
-  )
+  complain(expected ? error.message : String((error as Error).stack ?? error))
+  // A start that failed half-way may have left something open that would keep the process.
+  process.exit(error instanceof WrongUse ? 2 : 1)
 }
