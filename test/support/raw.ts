@@ -1,0 +1,162 @@
+import { once } from 'node:events'
+import { connect, type Socket } from 'node:net'
+
+/** A response as it came over the wire. */
+export interface RawResponse {
+  readonly status: number
+  /** Status line and header as text, without the empty line at their end. */
+  readonly head: string
+  readonly body: string
+  /** The value of a field by its lower-case name, several joined by ', '; undefined when there is none. */
+  header(name: string): string | undefined
+}
+
+/** A connection on which a test says exactly what it wants. */
+export interface RawConnection {
+  readonly socket: Socket
+  /** All that came so far, one character a byte. */
+  received(): string
+  /** Final responses that are complete. 1xx are not among them. */
+  responses(): readonly RawResponse[]
+  isClosed(): boolean
+  write(bytes: string): void
+  /** Resolves once the condition holds; rejects with what was received when it does not within the time. */
+  until(what: string, condition: () => boolean, timeoutMs?: number): Promise<void>
+  closed(timeoutMs?: number): Promise<void>
+}
+
+/** @param head whether the responses are those to HEAD, which end with their header */
+export async function openRaw(port: number, head = false): Promise<RawConnection> {
+  const socket = connect(port, '127.0.0.1')
+  let text = ''
+  let over = false
+  const waiting = new Set<() => void>()
+  const wake = () => {
+    for (const one of waiting) one()
+  }
+  socket.on('data', (chunk) => {
+    text += chunk.toString('latin1')
+    wake()
+  })
+  // A reset says no more than an end here: who cares which it was looks at what came before.
+  socket.on('error', () => {})
+  socket.on('close', () => {
+    over = true
+    wake()
+  })
+  await once(socket, 'connect')
+  const connection: RawConnection = {
+    socket,
+    received: () => text,
+    responses: () => parseResponses(text, over, head),
+    isClosed: () => over,
+    write: (bytes) => void socket.write(bytes, 'latin1'),
+    until(what, condition, timeoutMs = 5_000) {
+      return new Promise((resolve, reject) => {
+        const check = () => {
+          if (condition()) settle(resolve)
+          else if (over) settle(() => reject(new Error(`closed before ${what}: ${JSON.stringify(text)}`)))
+        }
+        const settle = (then: () => void) => {
+          clearTimeout(timer)
+          waiting.delete(check)
+          then()
+        }
+        const timer = setTimeout(
+          () => settle(() => reject(new Error(`no ${what} within ${timeoutMs} ms: ${JSON.stringify(text)}`))),
+          timeoutMs,
+        )
+        waiting.add(check)
+        check()
+      })
+    },
+    closed: (timeoutMs) => connection.until('end of the connection', () => over, timeoutMs),
+  }
+  return connection
+}
+
+export interface RawExchange {
+  readonly responses: readonly RawResponse[]
+  /** Whether the gateway closed the connection after them. */
+  readonly closed: boolean
+  readonly text: string
+}
+
+/**
+ * Sends bytes and reads so many final responses (one unless told otherwise). After a response that says
+ * `Connection: close` the connection has to end by itself, or this rejects.
+ */
+export async function rawExchange(
+  port: number,
+  bytes: string,
+  { responses = 1, head = false, timeoutMs = 5_000 } = {},
+): Promise<RawExchange> {
+  const connection = await openRaw(port, head)
+  try {
+    connection.write(bytes)
+    const arrived = () => connection.responses().length >= responses
+    await connection.until(`${responses} responses`, () => arrived() || connection.isClosed(), timeoutMs)
+    const last = connection.responses().at(-1)
+    if (last?.header('connection')?.toLowerCase() === 'close') await connection.closed(timeoutMs)
+    return {
+      responses: connection.responses(),
+      closed: connection.isClosed(),
+      text: connection.received(),
+    }
+  } finally {
+    connection.socket.destroy()
+  }
+}
+
+function parseResponses(text: string, over: boolean, noBodies: boolean): RawResponse[] {
+  const found: RawResponse[] = []
+  let at = 0
+  for (;;) {
+    const end = text.indexOf('\r\n\r\n', at)
+    if (end < 0) return found
+    const head = text.slice(at, end)
+    const status = Number(/^HTTP\/1\.[01] ([0-9]{3})/.exec(head)?.[1])
+    if (Number.isNaN(status)) throw new Error(`not a response: ${JSON.stringify(text.slice(at))}`)
+    at = end + 4
+    if (status < 200 && status !== 101) continue
+    const header = (name: string) => fieldOf(head, name)
+    const bodiless = noBodies || status === 204 || status === 304 || status === 101
+    const body = bodiless ? { text: '', next: at } : bodyFrom(text, at, over, header)
+    if (body === undefined) return found
+    found.push({ status, head, body: body.text, header })
+    at = body.next
+  }
+}
+
+function bodyFrom(
+  text: string,
+  from: number,
+  over: boolean,
+  header: (name: string) => string | undefined,
+): { text: string; next: number } | undefined {
+  if (header('transfer-encoding') !== undefined) {
+    let body = ''
+    for (let at = from; ; ) {
+      const line = text.indexOf('\r\n', at)
+      if (line < 0) return undefined
+      const size = Number.parseInt(text.slice(at, line), 16)
+      if (text.length < line + 2 + size + 2) return undefined
+      if (size === 0) return { text: body, next: line + 4 }
+      body += text.slice(line + 2, line + 2 + size)
+      at = line + 2 + size + 2
+    }
+  }
+  const length = header('content-length')
+  if (length === undefined) return over ? { text: text.slice(from), next: text.length } : undefined
+  const next = from + Number(length)
+  return text.length < next ? undefined : { text: text.slice(from, next), next }
+}
+
+function fieldOf(head: string, name: string): string | undefined {
+  const values: string[] = []
+  for (const line of head.split('\r\n').slice(1)) {
+    const colon = line.indexOf(':')
+    if (line.slice(0, colon).toLowerCase() === name) values.push(line.slice(colon + 1).trim())
+  }
+  return values.length === 0 ? undefined : values.join(', ')
+}
