@@ -1,4 +1,5 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Decision } from '../limiter/limiter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput } from './output.js'
 import type { RequestRecord } from './record.js'
@@ -84,14 +85,7 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
 
   return function line(r) {
     const decision = r.decision
-    let decided = ''
-    if (decision !== undefined) {
-      decided = `,"decided_by":"${decision.decidedBy}","remaining":${decision.remaining},"limit_ms":${milliseconds(r.limitMs)}`
-      if (!decision.allowed) {
-        const limit = r.route?.service.policies[r.tier]?.limits[decision.binding]
-        if (limit !== undefined) decided += `,"limit":${text(limit.name)}`
-      }
-    }
+    const decided = decision === undefined ? '' : decisionPart(r, decision)
     return `{"time":"${time()}","request_id":${text(r.requestId)},"method":${text(r.method)},"host":${text(r.host)},"path":${text(
       pathOf(r.target),
     )}${constantPart(r)}${r.consumer === undefined ? '' : `,"consumer":${text(r.consumer)}`},"client_ip":${text(r.clientIp)},"status":${
@@ -100,6 +94,21 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
       r.upstream === undefined ? '' : upstreamPart(r.upstream) + milliseconds(r.upstreamMs)
     },"duration_ms":${milliseconds(r.durationMs)},"bytes_in":${r.bytesIn},"bytes_out":${r.bytesOut}}\n`
   }
+}
+
+function decisionPart(
+  r: RequestRecord,
+  { allowed, decidedBy, reason, binding, remaining }: Decision,
+): string {
+  let part = `,"decided_by":"${decidedBy}"`
+  if (reason !== undefined) part += `,"degraded":"${reason}"`
+  // open and closed count nothing, so there is nothing that remains
+  if (decidedBy !== 'open' && decidedBy !== 'closed') {
+    part += `,"remaining":${remaining}`
+    const limit = allowed ? undefined : r.route?.service.policies[r.tier]?.limits[binding]
+    if (limit !== undefined) part += `,"limit":${text(limit.name)}`
+  }
+  return `${part},"limit_ms":${milliseconds(r.limitMs)}`
 }
 
 function makeConstantPart(snapshot: Snapshot, route: Route | undefined, tier: number): string {
