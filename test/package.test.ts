@@ -60,7 +60,7 @@ t.test('the packed tarball', async (t) => {
   )
 
   t.test('is built anew before it is packed', async (t) => {
-    t.equal(manifest.scripts.prepack, 'npm run --silent build')
+    t.equal(manifest.scripts.prepack, 'node scripts/build.mjs')
   })
 
   t.test('installs into an empty folder and works there', async (t) => {

@@ -10,7 +10,8 @@ interface Example {
 export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   const { tiers, defaultTier, routes } = snapshot
   const second = tiers[defaultTier + 1]
-  const rich = keyOption(snapshot, second)
+  const better = keyOption(snapshot, second)
+  const best = keyOption(snapshot, tiers.at(-1))
   const poor = keyOption(snapshot, tiers[defaultTier])
   const amountOf = (route: Route) =>
     route.service.policies[defaultTier]?.limits[0]?.amount ?? Number.POSITIVE_INFINITY
@@ -22,14 +23,14 @@ export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   const examples: Example[] = []
   const [first] = cheap
   if (first !== undefined) {
-    const what = `what the ${first.service.name} backend gets${rich === '' ? '' : `, for a ${second} consumer`}`
-    examples.push({ what, line: `curl -i ${rich}${address}${concrete(first)}` })
+    const what = `what the ${first.service.name} backend gets${better === '' ? '' : `, for a ${second} consumer`}`
+    examples.push({ what, line: `curl -i ${better}${address}${concrete(first)}` })
   }
   if (dear !== undefined) {
     const method = dear.methods[0] ?? 'POST'
     const body = method === 'GET' ? '' : `-X ${method} -d 'amount=20' `
     const what = `a request that takes ${dear.cost} at once: see its RateLimit fields`
-    examples.push({ what, line: `curl -i ${body}${rich}${address}${concrete(dear)}` })
+    examples.push({ what, line: `curl -i ${body}${best}${address}${concrete(dear)}` })
   }
   if (scarce !== undefined && amountOf(scarce) <= 100) {
     const amount = amountOf(scarce)

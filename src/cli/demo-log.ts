@@ -64,18 +64,12 @@ export function describeRequest(record: RequestRecord, paint: Paint): string {
 }
 
 function outcome({ error, decision, route, tier, snapshot }: RequestRecord): string {
-  const limits = route?.service.policies[tier]?.limits
-  if (decision !== undefined && !decision.allowed) {
-    const seconds = Math.ceil(decision.retryMs / 1000)
-    const name = limits?.[decision.binding]?.name ?? 'quota'
-    return decision.retryMs < 0
-      ? `costs more than the whole ${name}`
-      : `${name} is spent, free again in ${seconds} s`
-  }
-  if (error !== undefined) return error
-  if (decision !== undefined)
-    return `${decision.remaining} left in this ${limits?.[decision.binding]?.name ?? 'window'}`
-  return snapshot.tiers[tier] === undefined ? '' : 'unlimited'
+  if (decision === undefined) return error ?? (snapshot.tiers[tier] === undefined ? '' : 'unlimited')
+  const name = route?.service.policies[tier]?.limits[decision.binding]?.name ?? 'quota'
+  if (decision.allowed) return error ?? `${name}: ${decision.remaining} left`
+  const left = decision.remaining > 0 ? `${decision.remaining} left, ${route?.cost} needed` : 'spent'
+  const again = decision.retryMs < 0 ? 'never enough' : `again in ${Math.ceil(decision.retryMs / 1000)} s`
+  return `${name}: ${left}, ${again}`
 }
 
 /** A caller's text must not steer the terminal, or fill it. */

@@ -21,8 +21,6 @@ a bad configuration or a taken port, says why and exits with 1.`,
   options: { config: CONFIG_OPTION },
   async run(options) {
     const stopped = stopSignal()
-    const warning = nodeWarning(process.versions.node)
-    if (warning !== undefined) complain(`tidegate: ${warning}`)
     surviveFaults()
     const file = configFile('start', options.config)
     const gateway = await startGateway({ configFile: file }).catch((error: Error) => {
@@ -32,6 +30,8 @@ a bad configuration or a taken port, says why and exits with 1.`,
     complain(
       `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}`,
     )
+    const warning = nodeWarning(process.versions.node)
+    if (warning !== undefined) complain(`tidegate: ${warning}`)
     const signal = await stopped
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)
     // Whatever may still hold the event loop after a drain must not hold the exit.
