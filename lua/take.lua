@@ -5,9 +5,9 @@
 -- ARGV[2]   now, unix ms; 0: this server's clock (tests bring their own)
 -- ARGV[3..] per decision: cost, number m of limits, then m times: amount, window in ms
 --
--- Reply     now, then per decision six integers, or nothing more when the deadline has passed:
---           allowed (1 or 0), binding limit (from 0), mask of the limits that deny, remaining for cost 1,
---           ms until the binding window ends, ms until this cost could pass (0: allowed, -1: never)
+-- Reply     now, then per decision four integers, or nothing more when the deadline has passed:
+--           verdict: 1 if allowed, + 2 * number of the binding limit (from 0), + 16 * mask of the limits that deny;
+--           remaining for cost 1; ms until the binding window ends; ms until this cost could pass (-1: never)
 --
 -- Value     one limit: (window number mod 8) * 2^50 + used in it * 2^25 + used in the one before
 --           several: per limit 12 bytes, big-endian uint32: window number mod 2^32, used in it, used before
@@ -98,8 +98,7 @@ for k = 1, #KEYS do
   end
 
   if mask > 0 then
-    reply[r + 1], reply[r + 2], reply[r + 3] = 0, waiting, mask
-    reply[r + 4], reply[r + 5], reply[r + 6] = least, waitingEnd, longest
+    reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 2 * waiting + 16 * mask, least, waitingEnd, longest
   else
     if m == 1 and same then
       call('INCRBY', key, n * B)
@@ -114,10 +113,9 @@ for k = 1, #KEYS do
       end
       call('SET', key, record, 'PXAT', expires)
     end
-    reply[r + 1], reply[r + 2], reply[r + 3] = 1, binding, 0
-    reply[r + 4], reply[r + 5], reply[r + 6] = least - n, bindingEnd, 0
+    reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 1 + 2 * binding, least - n, bindingEnd, 0
   end
-  r = r + 6
+  r = r + 4
 end
 
 return reply

@@ -3,7 +3,7 @@ import { decideDegraded, type Log, onceASecond } from './degraded.js'
 import { consumerPart, limitKey, slotOf } from './key.js'
 import type { Decision, DegradedReason, Limiter } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
-import { type Client, runTake, runUsage, TAKE_REPLY } from './scripts.js'
+import { type Client, runTake, runUsage, TAKE_REPLY, type Take } from './scripts.js'
 import type { Shard } from './shard.js'
 import { createShards } from './shards.js'
 import { decodeCounts } from './stored.js'
@@ -32,12 +32,10 @@ const BATCH = 64
 /** Ms that an operator's question (usage, reset) waits. */
 const OPERATOR_TIMEOUT = 2000
 
-interface Pending {
+interface Pending extends Take {
   readonly service: Service
-  readonly policy: Policy
   readonly consumer: string
-  readonly cost: number
-  readonly part: string
+  readonly slot: number
   readonly shard: Shard
   readonly resolve: (decision: Decision) => void
 }
@@ -63,7 +61,6 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     markReady = resolve
   })
   const shards = createShards(store, timeoutMs, onStateChange)
-  const argsOf = new WeakMap<Policy, readonly string[]>()
   const inFlight: Batch[] = []
   let queue: Pending[] = []
   let timer: NodeJS.Timeout | undefined
@@ -94,12 +91,14 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     cost: number,
   ): Decision | Promise<Decision> {
     const part = consumerPart(consumer)
-    const shard = shards.of(part)
+    const slot = shards.clustered ? slotOf(part) : 0
+    const shard = shards.of(slot)
     if (shard === undefined || !shard.isUp() || closed) {
       return degrade(service, policy, consumer, cost, 'breaker')
     }
+    const key = limitKey(service.name, part, policy.keyPart)
     return new Promise((resolve) => {
-      queue.push({ service, policy, consumer, cost, part, shard, resolve })
+      queue.push({ key, policy, cost, service, consumer, slot, shard, resolve })
       if (queue.length === 1) setImmediate(flush)
     })
   }
@@ -113,9 +112,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     }
     const bySlot = new Map<number, Pending[]>()
     for (const one of pending) {
-      const slot = slotOf(one.part)
-      const others = bySlot.get(slot)
-      if (others === undefined) bySlot.set(slot, [one])
+      const others = bySlot.get(one.slot)
+      if (others === undefined) bySlot.set(one.slot, [one])
       else others.push(one)
     }
     for (const group of bySlot.values()) {
@@ -125,31 +123,13 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
   function send(pending: readonly Pending[]): void {
     const shard = pending[0]!.shard
-    const keys: string[] = []
-    const args: string[] = []
-    for (const { service, policy, part, cost } of pending) {
-      keys.push(limitKey(service.name, part, policy.keyPart))
-      args.push(String(cost), ...limitArgs(policy))
-    }
     const batch: Batch = { shard, pending, due: performance.now() + timeoutMs, done: false }
     inFlight.push(batch)
     timer ??= setTimeout(onTimer, timeoutMs)
-    runTake(store, keys, args, shard.deadline(), now?.() ?? 0).then(
+    runTake(store, pending, shard.deadline(), now?.() ?? 0).then(
       (reply) => onReply(batch, reply),
       (error: unknown) => onError(batch, error),
     )
-  }
-
-  function limitArgs(policy: Policy): readonly string[] {
-    let args = argsOf.get(policy)
-    if (args === undefined) {
-      args = [
-        String(policy.limits.length),
-        ...policy.limits.flatMap((limit) => [String(limit.amount), String(limit.windowMs)]),
-      ]
-      argsOf.set(policy, args)
-    }
-    return args
   }
 
   function onReply(batch: Batch, reply: number[]): void {
@@ -162,15 +142,16 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     }
     finish(batch)
     for (let i = 0, at = 1; i < batch.pending.length; i++, at += TAKE_REPLY) {
+      const verdict = reply[at]!
       batch.pending[i]!.resolve({
-        allowed: reply[at] === 1,
+        allowed: (verdict & 1) === 1,
         decidedBy: 'store',
         reason: undefined,
-        binding: reply[at + 1]!,
-        violated: reply[at + 2]!,
-        remaining: reply[at + 3]!,
-        resetMs: reply[at + 4]!,
-        retryMs: reply[at + 5]!,
+        binding: (verdict >> 1) & 7,
+        violated: verdict >> 4,
+        remaining: reply[at + 1]!,
+        resetMs: reply[at + 2]!,
+        retryMs: reply[at + 3]!,
       })
     }
   }

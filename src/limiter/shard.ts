@@ -64,7 +64,7 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
     probeSent = now
     // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
-    runTake(node, [], [], 0, 0).then(
+    runTake(node, [], 0, 0).then(
       ([serverNow]) => {
         const inTime = performance.now() - now <= timeoutMs
         probeSent = undefined

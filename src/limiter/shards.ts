@@ -1,13 +1,12 @@
 import { Cluster, type Redis } from 'ioredis'
-import { slotOf } from './key.js'
 import type { Client } from './scripts.js'
 import { createShard, type Shard } from './shard.js'
 
 /** The servers of a store: one, or the primaries of a Cluster, each with a clock and a breaker of its own. */
 export interface Shards {
   readonly clustered: boolean
-  /** The server that holds a consumer's counts; undefined while none is known. */
-  of(consumerPart: string): Shard | undefined
+  /** The server that holds a Cluster slot; undefined while none is known. */
+  of(slot: number): Shard | undefined
   /** Whether there is a server and none is given up. */
   allUp(): boolean
   close(): void
@@ -55,8 +54,8 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void
 
   return {
     clustered: true,
-    of(part) {
-      const key = cluster.slots[slotOf(part)]?.[0]
+    of(slot) {
+      const key = cluster.slots[slot]?.[0]
       return key === undefined ? undefined : byKey.get(key)
     },
     allUp() {
