@@ -4,7 +4,14 @@
  */
 
 export interface CanonicalPath {
+  /** What is forwarded. */
   readonly path: string
+  /**
+   * What a route is looked up by: `path` with every further escape undone that most backends undo before they look
+   * at a path (`%40`, `%3A`, `%2B`), so that `/users/%40me` finds the route of `/users/@me`. Forwarded as it came
+   * all the same: RFC 3986 §2.2 does not call the two equal, and there are signatures over paths.
+   */
+  readonly key: string
   /**
    * Holds something that some backends would read as a separator or decode once more: `%2F`, `%5C`, `;`, `%3B`, or an
    * encoded percent sign in front of two hex digits. Refused unless the route allows it.
@@ -54,14 +61,14 @@ function isPlain(raw: string): boolean {
 
 /**
  * Canonical form of the path of a request target (without its query): unreserved characters unescaped, escapes in
- * upper case (RFC 3986 §6.2.2), repeated slashes merged.
+ * upper case (RFC 3986 §6.2.2), repeated slashes merged; and the key that its route is found by.
  *
  * @returns undefined for a path that must be refused: not starting with `/`, a dot segment in any spelling
  *   (`..`, `%2e.`, `..;x`, `%252e%252e`), a backslash, `#`, a control or non-ASCII character, `%00`, a malformed escape.
  */
 export function canonicalPath(raw: string): CanonicalPath | undefined {
   if (raw.charCodeAt(0) !== SLASH) return undefined
-  if (isPlain(raw)) return { path: raw, encoded: false }
+  if (isPlain(raw)) return { path: raw, key: raw, encoded: false }
   let path = ''
   let encoded = false
   for (let i = 0; i < raw.length; i++) {
@@ -88,10 +95,19 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
       continue
     }
     if (value === SLASH || value === 0x5c || value === SEMICOLON) encoded = true
-    if (value === PERCENT && hexValue(raw.charCodeAt(i + 1)) >= 0 && hexValue(raw.charCodeAt(i + 2)) >= 0) encoded = true
     path += `%${raw[i - 1]}${raw[i]}`.toUpperCase()
   }
-  return hasDotSegment(path) ? undefined : { path, encoded }
+  if (hasDotSegment(path)) return undefined
+  // Looked for in the result, where `%25%34%30` has become `%2540`.
+  if (/%25[0-9a-f]{2}/i.test(path)) encoded = true
+  return { path, key: path.includes('%') ? path.replace(INERT_ESCAPE, unescaped) : path, encoded }
+}
+
+/** Printable ASCII but for what is unreserved and what separates: `/ \ ; % ? #`. */
+const INERT_ESCAPE = /%(?:2[1246-9A-C]|3[AC-E]|40|5[BDE]|60|7[B-D])/g
+
+function unescaped(escape: string): string {
+  return String.fromCharCode(Number.parseInt(escape.slice(1), 16))
 }
 
 /**

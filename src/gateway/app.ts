@@ -12,7 +12,7 @@ import { parserErrorCode, peerOf, refuseSocket } from './client-error.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
-import { NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
@@ -53,11 +53,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const exchanges = new WeakMap<Duplex, Ongoing>()
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
+    // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
+    if (exchanges.get(req.socket)?.res.shouldKeepAlive === false) return
     const started = performance.now()
     const snapshot = deps.snapshot()
     const peer = req.socket.remoteAddress ?? ''
     const headers = readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peer))
-    const refused = 'code' in headers ? headers : undefined
+    const refused =
+      'code' in headers ? headers : checkVersion(req.httpVersionMajor, req.httpVersionMinor, headers)
     const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
     const x = createExchange(
       snapshot,
@@ -88,9 +91,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
       if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
-      const version = this.req.httpVersionMajor === 1 ? undefined : ({ code: 'http_version' } as const)
-      if (version !== undefined || refused !== undefined) this.refuse(version ?? refused!)
-      else this.run(0)
+      if (refused === undefined) this.run(0)
+      else this.refuse(refused)
     }
 
     /** Runs the stages from the given one on; goes on by itself when one of them has to wait. */
@@ -147,12 +149,17 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   }
 
   /** Refuses on the bare socket what never became a request, and records it like any other. */
-  function refuseUnparsed(socket: Duplex, code: ErrorCode, cause: string, extra?: readonly string[]): void {
+  function refuseUnparsed(
+    socket: Duplex,
+    code: ErrorCode,
+    cause: string,
+    { method = '-', target = '-', extra = [] as readonly string[] } = {},
+  ): void {
     const x = createExchange(
       deps.snapshot(),
       nextId(),
-      '-',
-      '-',
+      method,
+      target,
       NO_HEADERS,
       peerOf(socket),
       performance.now(),
@@ -178,7 +185,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       connectionsCheckingInterval: 2_000,
       highWaterMark: 65_536,
       insecureHTTPParser: false,
-      requireHostHeader: true,
+      // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
+      requireHostHeader: false,
     },
     clientErrorHandler: (error, socket) => {
       const code = (error as { code?: string }).code
@@ -188,8 +196,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
         // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
         const { res } = ongoing
-        ongoing.x.error = parserErrorCode(error)
-        ongoing.x.cause = error.message
+        ongoing.x.error ??= parserErrorCode(error)
+        ongoing.x.cause ??= error.message
         if (res.headersSent) {
           res.destroy()
           socket.destroy()
@@ -208,8 +216,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   // Without a listener Node says 100 Continue before anybody has looked at the request.
   app.server.on('checkContinue', (req, res) => app.server.emit('request', req, res))
   app.server.on('checkExpectation', (req, res) => app.server.emit('request', req, res))
-  app.server.on('connect', (_req, socket: Duplex) => {
-    refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', ['Allow', ''])
+  app.server.on('connect', (req, socket: Duplex) => {
+    const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
+    refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
   })
   for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
   app.addHook('onRequest', (request, reply, _done) => {

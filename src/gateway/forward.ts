@@ -115,7 +115,8 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
   // The request's body on its way
 
   begin(): void {
-    if (this.#x.headers.expectContinue) this.#res.writeContinue()
+    // HTTP/1.0 knows no 1xx (RFC 9110 §10.1.1).
+    if (this.#x.headers.expectContinue && this.#req.httpVersionMinor > 0) this.#res.writeContinue()
   }
 
   received(bytes: number): boolean {
@@ -246,7 +247,10 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   #writeHead(close: boolean): void {
     const head = this.#head!
-    if (close || this.#deps.draining()) head.push('Connection', 'close')
+    if (close || this.#deps.draining()) {
+      head.push('Connection', 'close')
+      this.#res.shouldKeepAlive = false
+    }
     this.#headWritten = true
     if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
     else this.#res.writeHead(this.#x.status, this.#reason, head)

@@ -202,7 +202,8 @@ export function readHeaders(
   if (connection !== undefined && !isUsualConnection(connection)) {
     for (const token of connection.toLowerCase().split(',')) {
       const name = token.trim()
-      if (snapshot.identityHeaders.has(name) || name.startsWith('x-forwarded-')) {
+      const field = table.get(name)
+      if (field === Field.Identity || field === Field.Provenance || name.startsWith('x-forwarded-')) {
         return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
       }
       removeField(forward, name)
@@ -223,6 +224,18 @@ export function readHeaders(
     identity: identity ?? NONE,
     upgrade,
   }
+}
+
+/**
+ * What the version adds: only HTTP/1.0 and 1.1 are spoken here, 1.1 needs a Host (RFC 9112 §3.2), and chunks before
+ * 1.1 are a sign of two readers who disagree (§6.1).
+ */
+export function checkVersion(major: number, minor: number, headers: RequestHeaders): Refusal | undefined {
+  if (major !== 1) return { code: 'http_version' }
+  if (minor > 0) return headers.host === undefined ? { code: 'bad_host' } : undefined
+  return headers.chunked
+    ? { code: 'bad_request', detail: 'HTTP/1.0 has no Transfer-Encoding; send a Content-Length.' }
+    : undefined
 }
 
 const NONE: readonly string[] = []

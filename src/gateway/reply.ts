@@ -1,6 +1,7 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
+import { NO_HEADERS } from './headers.js'
 
 /** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
 const LINGER_BYTES = 65_536
@@ -9,9 +10,12 @@ const LINGER_MS = 1_000
 /** After these the two sides may disagree about where the next request starts, or the caller is not in good faith. */
 const CLOSING: ReadonlySet<number> = new Set([400, 408, 413, 414, 417, 431, 501, 505])
 
-/** Whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) */
-export function hasUnreadBody(x: Exchange, req: IncomingMessage): boolean {
-  return !req.complete && (x.headers.contentLength > 0 || x.headers.chunked)
+/**
+ * Whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) Of a
+ * header that could not be read, it is not known: there may be one.
+ */
+export function hasUnreadBody({ headers }: Exchange, req: IncomingMessage): boolean {
+  return !req.complete && (headers.contentLength > 0 || headers.chunked || headers === NO_HEADERS)
 }
 
 /** Answers with a refusal from the table; the request goes no further. Its body is not parsed and barely read. */
@@ -39,11 +43,23 @@ export function sendRefusal(
   ]
   if (refusal.headers !== undefined) headers.push(...refusal.headers)
   const unread = hasUnreadBody(x, req)
-  if (draining || unread || CLOSING.has(status)) headers.push('Connection', 'close')
+  if (draining || unread || CLOSING.has(status)) {
+    headers.push('Connection', 'close')
+    // Requests that came along behind this one are not for us any more (RFC 9112 §9.6).
+    res.shouldKeepAlive = false
+  }
   res.writeHead(status, headers)
   x.bytesOut = x.method === 'HEAD' ? 0 : body.length
   if (unread) endLingering(req, res, body)
   else res.end(body)
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** Sends the header now. `flushHeaders` would send its Latin-1 bytes as UTF-8; it is left what cannot have a body. */
+export function flushHead(res: ServerResponse): void {
+  if (res.req.method === 'HEAD' || res.statusCode === 204 || res.statusCode === 304) res.flushHeaders()
+  else res.write(EMPTY)
 }
 
 /**
@@ -52,7 +68,7 @@ export function sendRefusal(
  */
 export function endLingering(req: IncomingMessage, res: ServerResponse, last?: string | Buffer): void {
   if (last !== undefined && last.length > 0) res.write(last)
-  else res.flushHeaders()
+  else flushHead(res)
   let left = LINGER_BYTES
   const end = (): void => {
     clearTimeout(timer)

@@ -20,10 +20,15 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   let target = x.target
   let authority = x.headers.host
   if (target.charCodeAt(0) !== 0x2f) {
-    // Absolute form: its authority replaces Host (RFC 9112 §3.2.2). Anything else (`*`, `host:port`) has no path.
+    // Absolute form. Its authority would replace Host (RFC 9112 §3.2.2); to say two is to hope that somebody
+    // takes the other one. Anything else (`*`, `host:port`) has no path.
     const absolute = ABSOLUTE.exec(target)
-    if (absolute === null) return { code: 'bad_target' }
-    authority = absolute[1]!
+    if (absolute === null) return { code: 'bad_target', detail: NO_PATH }
+    const named = absolute[1]!
+    if (authority !== undefined && authority.toLowerCase() !== named.toLowerCase()) {
+      return { code: 'bad_host', detail: TWO_HOSTS }
+    }
+    authority = named
     target = absolute[2] === '' ? '/' : absolute[2]!
     if (target.charCodeAt(0) === 0x3f) target = `/${target}`
   }
@@ -39,16 +44,21 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   if (canonical === undefined) return { code: 'bad_target' }
   x.path = canonical.path
 
-  const found = x.snapshot.match(x.method, x.host, canonical.path)
+  const found = x.snapshot.match(x.method, x.host, canonical.key)
   if (found === undefined) return { code: 'no_route' }
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
   x.route = found
   if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
+  // Found by its key, but spelled so that the prefix cannot be cut off as text.
+  if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
   return undefined
 }
 
 const ENCODED =
   'The path holds an escaped slash, backslash, semicolon or percent sign, which this route does not take; send it in its plain form.'
+const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'
+const NO_PATH = 'The request target is neither a path nor an http:// or https:// address; send it as a path.'
+const TWO_HOSTS = 'The request target and the Host header name different hosts; send the same in both.'
 const BAD_QUERY = 'The query holds a space, a control character or a #; escape it.'
 
 function isMethodList(found: object): found is readonly string[] {
@@ -66,6 +76,8 @@ function hostName(authority: string): string | undefined {
     const end = authority.lastIndexOf(':')
     const bracket = authority.lastIndexOf(']')
     host = (end > bracket ? authority.slice(0, end) : authority).toLowerCase()
+    // The root's own dot: `example.com.` is `example.com`.
+    if (host.endsWith('.')) host = host.slice(0, -1)
   }
   lastAuthority = authority
   lastHost = host
