@@ -82,6 +82,8 @@ ${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /
     accessLines: lineCounter(accessLog),
     /** Its script reads the one key of a decision with one GET, whatever the batch. */
     decisionCommand: 'get',
+    /** It also asks, now and then, whether a tier was assigned elsewhere. */
+    pollsPerSecond: 3,
     remembersDenials: true,
   }
 }

@@ -1,55 +1,70 @@
 /**
- * `node bench/profile.mjs FILE.cpuprofile [N]`: where the time of a profile went, by function and by part. Idle time is
- * left out; `(program)` is native code outside of JavaScript: system calls, the HTTP parser, the event loop.
+ * `node bench/profile.mjs FILE.cpuprofile [N] [SKIP]`: where the time of a profile went, by function (N of them) and
+ * by part, less the first SKIP seconds, in which a process starts up. Idle time is left out. `total` counts a function
+ * with all that it called; `(program)` is native code outside of JavaScript: the event loop, the HTTP parser.
  */
 import { readFileSync } from 'node:fs'
 import { printTable } from './table.mjs'
 
-const [file, most = '25'] = process.argv.slice(2)
+const [file, most = '25', skip = '2'] = process.argv.slice(2)
 if (file === undefined) {
-  console.error('Usage: node bench/profile.mjs FILE.cpuprofile [N]')
+  console.error('Usage: node bench/profile.mjs FILE.cpuprofile [N] [SKIP]')
   process.exit(2)
 }
 const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, 'utf8'))
 const byId = new Map(nodes.map((n) => [n.id, n]))
+const parents = new Map(nodes.flatMap((n) => (n.children ?? []).map((child) => [child, n.id])))
 
 function place(url) {
-  if (url === '') return ''
   const inPackage = /.*node_modules\/((?:@[^/]+\/)?[^/]+)\/(.+)$/.exec(url)
   if (inPackage) return `${inPackage[1]}/${inPackage[2]}`
-  return url.replace(/.*\/dist\//, 'dist/').replace(/^file:\/\/.*\//, '')
-}
-function part(name, url) {
-  if (url === '') return name
-  if (url.startsWith('node:')) return 'node'
-  const at = place(url)
-  if (at.startsWith('dist/')) return at.split('/').slice(0, 2).join('/')
-  return at.startsWith('@') ? at.split('/').slice(0, 2).join('/') : at.split('/')[0]
+  return url.replace(/.*\/dist\//, 'dist/')
 }
 
-const functions = new Map()
+function nameOf({ functionName, url, lineNumber }) {
+  const where = url ? ` ${place(url)}:${lineNumber + 1}` : ''
+  return (functionName || '(anonymous)') + where
+}
+
+function partOf({ functionName, url }) {
+  if (url === '') return functionName || '(anonymous)'
+  if (url.startsWith('node:')) return 'node'
+  const [first, second] = place(url).split('/')
+  return first === 'dist' || first.startsWith('@') ? `${first}/${second}` : first
+}
+
+const self = new Map()
+const total = new Map()
 const parts = new Map()
-let total = 0
+let all = 0
+let elapsed = 0
+const add = (map, key, us) => map.set(key, (map.get(key) ?? 0) + us)
 samples.forEach((id, i) => {
-  const { functionName, url, lineNumber } = byId.get(id).callFrame
-  if (functionName === '(idle)') return
+  elapsed += timeDeltas[i]
+  const { callFrame } = byId.get(id)
+  if (elapsed < Number(skip) * 1e6 || callFrame.functionName === '(idle)') return
   const us = timeDeltas[i]
-  total += us
-  const where = url ? `${place(url)}:${lineNumber + 1}` : ''
-  const key = `${functionName || '(anonymous)'} ${where}`.trim()
-  functions.set(key, (functions.get(key) ?? 0) + us)
-  const room = part(functionName, url)
-  parts.set(room, (parts.get(room) ?? 0) + us)
+  all += us
+  add(self, nameOf(callFrame), us)
+  add(parts, partOf(callFrame), us)
+  const stack = new Set()
+  for (let at = id; at !== undefined; at = parents.get(at)) stack.add(nameOf(byId.get(at).callFrame))
+  for (const name of stack) add(total, name, us)
 })
 
-for (const [title, map, n] of [
-  ['function', functions, Number(most)],
-  ['part', parts, 20],
-]) {
-  const rows = [...map].sort((a, b) => b[1] - a[1]).slice(0, n)
-  printTable(
-    [title, 'self %'],
-    rows.map(([key, us]) => [key, ((us / total) * 100).toFixed(1)]),
-  )
-  console.log()
-}
+const percent = (us) => ((us / all) * 100).toFixed(1)
+const top = (map, n) => [...map].sort((a, b) => b[1] - a[1]).slice(0, n)
+printTable(
+  ['self time by function', 'self %', 'total %'],
+  top(self, Number(most)).map(([name, us]) => [name, percent(us), percent(total.get(name))]),
+)
+console.log()
+printTable(
+  ['total time by function', 'self %', 'total %'],
+  top(total, Number(most)).map(([name, us]) => [name, percent(self.get(name) ?? 0), percent(us)]),
+)
+console.log()
+printTable(
+  ['self time by part', 'self %'],
+  top(parts, 20).map(([name, us]) => [name, percent(us)]),
+)

@@ -67,7 +67,12 @@ async function round(contender, scenario, seconds, { upstream, store }) {
     if (scenario.prefix === 'denied' && contender.remembersDenials) {
       if (decisions < passed) wrong.push(`${decisions} decisions in Redis for ${passed} that passed`)
     } else {
-      counts('decisions in Redis', decisions, load.requests)
+      counts(
+        'decisions in Redis',
+        decisions,
+        load.requests,
+        CONNECTIONS + (contender.pollsPerSecond ?? 0) * (seconds + 1),
+      )
     }
     const keys = await store.keys()
     const expected = Math.min(scenario.consumers, load.requests)
@@ -153,17 +158,18 @@ function report(name, rounds) {
     r.redis.toFixed(1),
     last,
   ]
+  const ofPair = (cpu, pair) => (pair === undefined ? '' : (cpu / pair).toFixed(2))
   const mid = (who, key) => median(of(who).map((r) => r[key]))
   printTable(
     ['round', 'gateway', 'CPU µs/req', 'req/s', 'p50 ms', 'p99 ms', 'its core', 'Redis µs/req', 'of pair'],
     [
       ...rounds.flatMap((all, i) =>
-        all.map((r) => row(i + 1, r, (r.cpu / all.find((p) => p.name === 'pair').cpu).toFixed(2))),
+        all.map((r) => row(i + 1, r, ofPair(r.cpu, all.find((p) => p.name === 'pair')?.cpu))),
       ),
       ...names.map((who) => {
         const m = { name: who }
         for (const key of ['cpu', 'rate', 'p50', 'p99', 'busy', 'redis']) m[key] = mid(who, key)
-        return row('median', m, (m.cpu / mid('pair', 'cpu')).toFixed(2))
+        return row('median', m, ofPair(m.cpu, names.includes('pair') ? mid('pair', 'cpu') : undefined))
       }),
     ],
   )
@@ -177,7 +183,7 @@ function report(name, rounds) {
       ['cpu', 'rate', 'p50', 'p99', 'redis'].map((key) => [key, Number(mid(who, key).toFixed(3))]),
     )
   }
-  if (names.includes('tidegate')) {
+  if (names.includes('tidegate') && names.includes('pair')) {
     const pairs = rounds.map(
       (all) => all.find((r) => r.name === 'tidegate').cpu / all.find((r) => r.name === 'pair').cpu,
     )
