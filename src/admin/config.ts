@@ -7,10 +7,10 @@ export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config
   app.get('/config', async () => deps.config.status())
 
   app.post('/config/reload', async (_request, reply) => {
-    const { result, errors } = await deps.config.reload('admin')
+    const { result, messages } = await deps.config.reload('admin')
     if (result !== 'rejected') return { result, ...deps.config.status() }
     const detail =
       'The new configuration has errors; the one that was in force still is. Correct them and reload again.'
-    return sendProblem(reply, { code: 'unprocessable', detail, more: { result, errors } })
+    return sendProblem(reply, { code: 'unprocessable', detail, more: { result, messages } })
   })
 }

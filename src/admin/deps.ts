@@ -19,10 +19,10 @@ export interface ConfigControl {
   current(): Snapshot
   /** Plain data without secrets, shown as it is. */
   status(): object
-  /** `errors`: what is wrong with a rejected file, `file:line:column: …` each. */
+  /** `messages`: what is wrong with a rejected file, `file:line:column: …` each. */
   reload(trigger: 'admin'): Promise<{
     readonly result: 'applied' | 'rejected' | 'unchanged'
-    readonly errors?: readonly string[] | undefined
+    readonly messages?: readonly string[]
   }>
 }
 

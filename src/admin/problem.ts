@@ -36,5 +36,9 @@ export function problemText({ code, detail, more }: Problem): string {
 }
 
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  return reply.code(statusOf(problem.code)).type(PROBLEM_JSON).send(problemText(problem))
+  // as bytes: to a string, Fastify adds a charset that the type does not define
+  return reply
+    .code(statusOf(problem.code))
+    .type(PROBLEM_JSON)
+    .send(Buffer.from(problemText(problem)))
 }

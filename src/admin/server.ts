@@ -13,7 +13,7 @@ import { usageRoutes } from './usage.js'
 
 /** The largest body that any endpoint has a use for is `{"tier":"…"}`. */
 const BODY_BYTES = 4096
-const HEADERS_MS = 5000
+const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
 const MAX_CONNECTIONS = 256
 
@@ -25,7 +25,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     requestTimeout: REQUEST_MS,
     // a consumer's id stands in the path, percent-encoded
     routerOptions: { maxParamLength: 8192 },
-    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: 2000, maxHeaderSize: 16_384 },
+    http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: 1000, maxHeaderSize: 16_384 },
     // the last look at /readyz of a server that drains is an answer, not a refusal
     return503OnClosing: false,
     forceCloseConnections: 'idle',

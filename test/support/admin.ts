@@ -1,0 +1,134 @@
+import { type IncomingHttpHeaders, request } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import type { AdminDeps } from '../../src/admin/deps.js'
+import { createAdmin } from '../../src/admin/server.js'
+import { formatError, loadConfig } from '../../src/config/load.js'
+import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
+import { createMemoryAssignments } from '../../src/limiter/assignments.js'
+import { createMemoryLimiter } from '../../src/limiter/memory.js'
+
+export const EXAMPLE = `
+listen: 127.0.0.1:0
+tiers: [free, pro, enterprise]
+consumers:
+  - api_key: { keys: [{ key: the-key-of-acme-inc, consumer: acme, tier: pro }] }
+  - header: { name: x-user-id }
+services:
+  payments:
+    upstreams: [http://127.0.0.1:9001]
+    limits: { free: 10/min, pro: [5/s, 100/min], enterprise: 1000/min }
+  marketing:
+    upstreams: [http://127.0.0.1:9002]
+    limits: { free: 60/min, pro: 600/min, enterprise: unlimited }
+routes:
+  - { path: /payments/*, service: payments }
+  - { path: /marketing/*, service: marketing }
+`
+
+export interface TestAdmin {
+  readonly app: FastifyInstance
+  readonly port: number
+  readonly deps: AdminDeps
+  readonly logged: { level: 'info' | 'warn' | 'error'; fields: object; message: string }[]
+  call(method: string, path: string, options?: CallOptions): Promise<Answer>
+}
+
+export interface CallOptions {
+  readonly headers?: Readonly<Record<string, string>>
+  /** Sent as JSON, unless the headers say otherwise. */
+  readonly body?: unknown
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: IncomingHttpHeaders
+  readonly text: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  readonly json: any
+}
+
+/** Where the clock of the counts stands, unix ms: 15 s into a minute. */
+export const NOW = 1_760_000_055_000
+
+function exampleCompiled(): Snapshot {
+  const result = loadConfig(EXAMPLE, { file: 'test.yaml', env: {} })
+  if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
+  return compileSnapshot(result.config, NOW)
+}
+
+/** The admin server on a free port, over counts in memory whose clock stands still. Closed when the test ends. */
+export async function startAdmin(
+  t: Test,
+  changes: Partial<AdminDeps> = {},
+  host = '127.0.0.1',
+): Promise<TestAdmin> {
+  const snapshot = exampleCompiled()
+  const logged: TestAdmin['logged'] = []
+  const note = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
+    void logged.push({ level, fields, message })
+  const deps: AdminDeps = {
+    config: {
+      current: () => snapshot,
+      status: () => ({ hash: snapshot.hash }),
+      reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
+    },
+    limiter: createMemoryLimiter({ now: () => NOW }),
+    assignments: createMemoryAssignments(),
+    metrics: { scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n') },
+    ready: () => ({ ready: true, reasons: [] }),
+    token: undefined,
+    log: { info: note('info'), warn: note('warn'), error: note('error') },
+    ...changes,
+  }
+  const app = createAdmin(deps)
+  await app.listen({ host, port: 0 })
+  t.teardown(() => app.close())
+  const { port } = app.server.address() as AddressInfo
+  return { app, port, deps, logged, call: (method, path, options) => call(port, method, path, options) }
+}
+
+/** The path goes out as it is. */
+export function call(
+  port: number,
+  method: string,
+  path: string,
+  { headers = {}, body }: CallOptions = {},
+): Promise<Answer> {
+  const payload = body === undefined ? undefined : typeof body === 'string' ? body : JSON.stringify(body)
+  return new Promise((resolve, reject) => {
+    const outgoing = request({
+      host: '127.0.0.1',
+      port,
+      method,
+      path,
+      agent: false,
+      headers: {
+        ...(payload === undefined
+          ? {}
+          : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+        ...headers,
+      },
+    })
+    outgoing.on('error', reject)
+    outgoing.on('response', (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        text += chunk
+      })
+      response.on('error', reject)
+      response.on('end', () => {
+        const isJson = /json/.test(response.headers['content-type'] ?? '')
+        resolve({
+          status: response.statusCode ?? 0,
+          headers: response.headers,
+          text,
+          json: isJson && text !== '' ? JSON.parse(text) : undefined,
+        })
+      })
+    })
+    outgoing.end(payload)
+  })
+}
