@@ -5,11 +5,11 @@ import type { ErrorCode, Refusal } from '../errors.js'
 import type { Target, Upstreams } from '../upstream/pool.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
-import { endLingering, hasUnreadBody, sendRefusal } from './reply.js'
+import { endLingering, flushHead, hasUnreadBody, sendRefusal } from './reply.js'
 import { RequestBody } from './request-body.js'
-import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
+import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
-import { MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
+import { linksOf, MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
 import type { Watchdog, Watched } from './watchdog.js'
 
 export interface ForwardDeps {
@@ -20,6 +20,10 @@ export interface ForwardDeps {
 
 /** A request that was sent once may be sent again only if these say the same twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
+/** Early hints that are passed on. Nothing slows down an upstream that sends them without end. */
+const MAX_HINTS = 8
+/** A gateway that has no room says when to come back, in seconds. */
+const RETRY_SOON = ['Retry-After', '1']
 
 /** A forwarded exchange, as the one who accepted it sees it. */
 export interface UnderWay {
@@ -46,12 +50,20 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   #target: Target | undefined
+  /** Addresses that no connection could be made to. */
+  #unreachable: Target[] | undefined
   #body: RequestBody | null = null
   /** `performance.now()` at the first hand-over to an upstream. */
   #began = 0
   /** Watchdog time of the last byte in either direction. */
   #progress = 0
-  #attempts = 0
+  /** The request has been handed to a connection: from here on the upstream may have seen it. */
+  #sent = false
+  /** It has been sent a second time. */
+  #resent = false
+  /** A first byte of a response, or of a 1xx, has come. */
+  #answering = false
+  #hints = 0
   /** Aborts what undici is doing for us; set once the request has a connection. */
   #abort: ((error?: Error) => void) | undefined
   #resume: (() => void) | undefined
@@ -83,25 +95,24 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#began = performance.now()
     this.#progress = this.#deps.watchdog.now()
     this.#deps.watchdog.add(this)
-    this.#dispatch(undefined)
+    this.#dispatch()
   }
 
-  #dispatch(except: Target | undefined): void {
+  #dispatch(): void {
     const x = this.#x
-    const target = this.#deps.upstreams.pick(x.route!.service, except)
+    const target = this.#deps.upstreams.pick(x.route!.service, this.#unreachable)
     if (target === undefined) {
-      this.#refuse({ code: 'overloaded', headers: ['Retry-After', '1'] })
+      this.#refuse({ code: 'overloaded' })
       return
     }
     this.#target = target
-    target.inFlight++
-    this.#attempts++
+    this.#sent = false
     x.upstream = target.upstream
     const fields = upstreamHeaders(x, target.upstream, this.#req)
     if (this.#body !== null && x.headers.contentLength > 0) {
       fields.push('Content-Length', String(x.headers.contentLength))
     }
-    target.pool.dispatch(
+    this.#deps.upstreams.begun(target).dispatch(
       {
         path: upstreamPath(x, target.upstream),
         method: x.method as Dispatcher.HttpMethod,
@@ -134,18 +145,24 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
   // What undici says
 
   onConnect(abort: (error?: Error) => void): void {
-    if (this.#over) abort()
-    else this.#abort = abort
+    // Thrown, as undici's abort would take the connection along, and nothing has been sent on it.
+    if (this.#over) throw new Error('the request was over before it had a connection')
+    this.#abort = abort
+    this.#sent = true
+  }
+
+  onResponseStarted(): void {
+    this.#answering = true
   }
 
   onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
     if (this.#over) return true
     const x = this.#x
-    this.#progress = this.#deps.watchdog.now()
     if (status < 200) {
       if (status === 103) this.#earlyHints(raw)
       return true
     }
+    this.#progress = this.#deps.watchdog.now()
     this.#deps.upstreams.answered(this.#target!)
     if (raw.length > MAX_RESPONSE_FIELDS * 2) {
       this.#fail({ code: 'upstream_bad_response', cause: `more than ${MAX_RESPONSE_FIELDS} response fields` })
@@ -154,6 +171,10 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#resume = resume
     const quota = claimsQuota(x.decision)
     const head = responseHeaders(raw, x.requestId, quota, status === 204)
+    if (head === undefined) {
+      this.#fail({ code: 'upstream_bad_response', cause: 'a transfer coding that nobody asked for' })
+      return true
+    }
     if (quota) pushQuotaHeaders(head, x.route!.service.policies[x.tier]!, x.decision!)
     x.status = status
     this.#head = head
@@ -174,20 +195,24 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
         return true
       }
       this.#flush()
+      if (this.#over) return true
     }
     return this.#write(chunk)
   }
 
   onComplete(): void {
     this.#settle()
-    if (this.#over) return
+    if (!this.#over) this.#complete()
+  }
+
+  #complete(): void {
     this.#over = true
     this.#progress = this.#deps.watchdog.now()
     const res = this.#res
-    // An answer before the end of the upload: nothing more of it is wanted.
-    const unread = this.#body !== null && hasUnreadBody(this.#x, this.#req)
-    if (!this.#headWritten) this.#writeHead(unread)
+    const unread = this.#isUploading()
+    if (!this.#headWritten && !this.#writeHead(unread)) return
     if (unread) {
+      // An answer before the end of the upload: nothing more of it is wanted.
       this.#body!.destroy()
       endLingering(this.#req, res, this.#first)
     } else res.end(this.#first)
@@ -200,68 +225,76 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
     if (this.#head !== undefined) {
-      this.#cut(this.#x.status === 204 || this.#x.method === 'HEAD' ? 'upstream_bad_response' : code, cause)
-      return
-    }
-    if (isConnectError(code)) {
+      if (isBodilessLength(this.#x.status, error)) this.#complete()
+      else this.#cut(code, cause)
+    } else if (!this.#sent && code !== 'overloaded' && code !== 'internal') {
       this.#deps.upstreams.failed(this.#target!)
-      // Nothing was sent, so any request may go to another address, each address once.
-      if (this.#attempts < this.#x.route!.service.upstreams.length) {
-        this.#dispatch(this.#target)
-        return
-      }
-    } else if (
-      code === 'upstream_failed' &&
-      this.#attempts === 1 &&
-      this.#body === null &&
-      IDEMPOTENT.has(this.#x.method)
-    ) {
+      this.#unreachable ??= []
+      this.#unreachable.push(this.#target!)
+      // Nothing was sent, so any request may go to another address, to each of them once.
+      if (this.#unreachable.length < this.#x.route!.service.upstreams.length) this.#dispatch()
+      else this.#refuse({ code, cause })
+    } else if (code === 'upstream_failed' && this.#mayResend()) {
       // Most likely a connection that the upstream closed while it was idle.
-      this.#abort = undefined
-      this.#dispatch(undefined)
-      return
+      this.#resent = true
+      this.#dispatch()
+    } else {
+      this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
     }
-    this.#refuse({ code, cause })
+  }
+
+  #mayResend(): boolean {
+    return !this.#resent && !this.#answering && this.#body === null && IDEMPOTENT.has(this.#x.method)
   }
 
   /** undici is through with this attempt. */
   #settle(): void {
-    this.#target!.inFlight--
+    this.#deps.upstreams.ended(this.#target!)
     this.#x.upstreamMs = performance.now() - this.#began
   }
 
   // Towards the client
 
   #earlyHints(raw: readonly Buffer[]): void {
-    const links: string[] = []
-    for (let i = 0; i < raw.length; i += 2) {
-      if (raw[i]!.toString('latin1').toLowerCase() === 'link') links.push(raw[i + 1]!.toString('latin1'))
-    }
-    if (links.length === 0 || this.#req.httpVersionMinor === 0) return
+    if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
     try {
-      this.#res.writeEarlyHints({ link: links })
+      this.#res.writeEarlyHints({ link: linksOf(raw) })
     } catch {
       // Node refuses links that it finds malformed; a hint is nothing to fail for.
     }
   }
 
-  #writeHead(close: boolean): void {
+  /** Whether the client is still sending its body. */
+  #isUploading(): boolean {
+    return this.#body !== null && hasUnreadBody(this.#x, this.#req)
+  }
+
+  /** @returns false when the header cannot be sent on: the request is over then */
+  #writeHead(close: boolean): boolean {
     const head = this.#head!
     if (close || this.#deps.draining()) {
       head.push('Connection', 'close')
       this.#res.shouldKeepAlive = false
     }
+    try {
+      if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
+      else this.#res.writeHead(this.#x.status, this.#reason, head)
+    } catch (error) {
+      // undici and Node should agree on what a field may hold; if ever they do not, it costs this one response.
+      this.#fail({ code: 'upstream_bad_response', cause: errorText(error as Error) })
+      return false
+    }
     this.#headWritten = true
-    if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
-    else this.#res.writeHead(this.#x.status, this.#reason, head)
+    return true
   }
 
   #flush = (): void => {
     if (this.#headWritten || this.#over) return
-    this.#writeHead(false)
+    // A connection whose upload may never end is not used again.
+    if (!this.#writeHead(this.#isUploading())) return
     const first = this.#first
     this.#first = undefined
-    if (first === undefined) this.#res.flushHeaders()
+    if (first === undefined) flushHead(this.#res)
     else this.#write(first)
   }
 
@@ -282,14 +315,16 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   check(now: number): void {
     const { total, headers, idle } = this.#x.route!.timeouts
+    // Behind another response on its connection: that one has to watch the time.
+    const behind = this.#res.socket === null
     if (this.#over) {
-      this.#checkEnding(now, idle)
+      if (!behind) this.#checkEnding(now, idle)
       return
     }
     const still = now - this.#progress
     if (total > 0 && now - this.#x.started > total) this.#expire(`the whole took more than ${total} ms`)
     else if (this.#head !== undefined) {
-      if (idle > 0 && still > idle) this.#expire(`no byte of the response for ${idle} ms`)
+      if (idle > 0 && still > idle && !behind) this.#expire(`no byte of the response for ${idle} ms`)
     } else if (this.#body !== null && !this.#body.readableEnded) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
@@ -320,10 +355,11 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   closed(): void {
     this.#deps.watchdog.delete(this)
-    if (this.#over) return
-    this.#x.error = 'client_closed'
-    if (this.#x.status === 0) this.#x.status = 499
-    this.#end()
+    const x = this.#x
+    if (this.#over && this.#res.writableFinished) return
+    x.error ??= 'client_closed'
+    if (x.status === 0) x.status = 499
+    if (!this.#over) this.#end()
   }
 
   /** The response has begun and cannot be completed: the client must see that, never a clean end. */
@@ -352,6 +388,9 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#progress = this.#deps.watchdog.now()
     // What was written before the error must not be read as a header of the refusal.
     this.#head = undefined
+    // Lets go of the request, which is read to a decent end now.
+    this.#body?.destroy()
+    if (refusal.code === 'overloaded') refusal = { ...refusal, headers: RETRY_SOON }
     sendRefusal(this.#x, this.#req, this.#res, refusal, this.#deps.draining())
   }
 

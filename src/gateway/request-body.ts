@@ -22,6 +22,8 @@ export class RequestBody extends Readable {
     super({ highWaterMark: 65_536 })
     this.#request = request
     this.#events = events
+    // undici listens only while it sends; what goes wrong later has been told by then, and must not be uncaught.
+    this.on('error', () => {})
   }
 
   /** Whether the upstream has asked for more than the client has sent. */

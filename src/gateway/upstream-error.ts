@@ -13,14 +13,20 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'ENETUNREACH':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-    case 'EADDRNOTAVAIL':
       return 'upstream_refused'
+    // This side has run out of sockets or of ports.
+    case 'EMFILE':
+    case 'ENFILE':
+    case 'EADDRNOTAVAIL':
+      return 'overloaded'
     case 'UND_ERR_CONNECT_TIMEOUT':
     case 'ETIMEDOUT':
       return 'upstream_connect_timeout'
     case 'UND_ERR_HEADERS_OVERFLOW':
     case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
     case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
+    // undici holds a status below 100 for a mistake of its own.
+    case 'ERR_ASSERTION':
       return 'upstream_bad_response'
     case 'UND_ERR_INVALID_ARG':
     case 'UND_ERR_NOT_SUPPORTED':
@@ -32,9 +38,14 @@ export function upstreamErrorCode(error: Error): ErrorCode {
   return 'upstream_failed'
 }
 
-/** Whether the connection itself could not be made: nothing of the request has been sent. */
+/** Whether the code says that a connection could not be made. Of one that was made, it says something else. */
 export function isConnectError(code: ErrorCode): boolean {
   return code === 'upstream_refused' || code === 'upstream_connect_timeout'
+}
+
+/** Whether undici failed a 304 for having no body, though a length without one is what it may have (RFC 9110 §8.6). */
+export function isBodilessLength(status: number, error: Error): boolean {
+  return status === 304 && (error as CodedError).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
 }
 
 /** For the log: the library's words, which may name addresses. */

@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import type { Upstream } from '../config/snapshot.js'
+import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 
 /** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
@@ -25,11 +26,12 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
   const route = x.route!
   const out = headers.forward.slice()
   const host = headers.host ?? ''
+  const peer = plainAddress(x.peer)
   out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
   if (headers.identity.length > 0) pushVerifiedIdentity(out, x)
   out.push(
     'X-Forwarded-For',
-    headers.forwardedFor === undefined ? x.peer : `${headers.forwardedFor}, ${x.peer}`,
+    headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
     'X-Forwarded-Proto',
     headers.forwardedProto ?? 'http',
   )

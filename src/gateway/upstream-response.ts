@@ -23,13 +23,14 @@ const DROPPED: ReadonlySet<string> = new Set([
  * @param raw name, value, … as undici's parser cut them
  * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
  * @param noContent the status allows no body and no length (RFC 9110 §8.6)
+ * @returns undefined when the body has a coding that the gateway neither takes off nor asked for
  */
 export function responseHeaders(
   raw: readonly Buffer[],
   requestId: string,
   claimsQuota: boolean,
   noContent: boolean,
-): string[] {
+): string[] | undefined {
   const out: string[] = []
   let named: string[] | undefined
   let via = VIA
@@ -38,6 +39,7 @@ export function responseHeaders(
     const name = wireName.toLowerCase()
     if (DROPPED.has(name)) {
       if (name === 'connection') named = namedFields(raw[i + 1]!.toString('latin1'), named)
+      if (name === 'transfer-encoding' && raw[i + 1]!.toString('latin1').toLowerCase() !== 'chunked') return
       continue
     }
     if (noContent && name === 'content-length') continue
@@ -71,4 +73,13 @@ const PLAIN = /^[\t\x20-\x7e]+$/
 export function reasonPhrase(text: string): string | undefined {
   if (text === 'OK') return text
   return PLAIN.test(text) ? text : undefined
+}
+
+/** The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early. */
+export function linksOf(raw: readonly Buffer[]): string[] {
+  const links: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i]!.toString('latin1').toLowerCase() === 'link') links.push(raw[i + 1]!.toString('latin1'))
+  }
+  return links
 }

@@ -1,31 +1,54 @@
+import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import { Pool } from 'undici'
+import type { Pool } from 'undici'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
+import { openPool } from './connections.js'
 
-/** Connections to one upstream address. Further requests wait in a queue. */
-const CONNECTIONS = 128
-/** Requests under way or waiting for one address; beyond it the caller gets 503 at once. */
-const MAX_IN_FLIGHT = 10_000
-/** An address that refused a connection is passed over for this long while others are up. */
+/** An address that refused a connection is passed over for this long while others are up; then one request tries. */
 const DOWN_MS = 1_000
+/** How long the connections to a host name are kept: DNS is asked again at least this often. */
+const RENEW_MS = 30_000
 
-/** The running side of one upstream address. Lives across reloads: a new snapshot finds its connections warm. */
-export interface Target {
-  readonly upstream: Upstream
-  readonly pool: Pool
+export interface UpstreamLimits {
+  /** Connections to one address. Further requests wait in a queue. */
+  readonly connections: number
+  /** Requests under way or waiting for one address; beyond it the caller gets 503 at once. */
+  readonly inFlight: number
+}
+
+const LIMITS: UpstreamLimits = { connections: 128, inFlight: 10_000 }
+
+/** The running side of one origin, shared by all that name it. Lives across reloads: a new snapshot finds it warm. */
+interface Address {
+  readonly origin: string
+  pool: Pool
+  /** `performance.now()` when the pool must be renewed; Infinity for an IP address, which never moves. */
+  renewAt: number
   inFlight: number
   /** `performance.now()` until which the address is passed over; 0 while it is up. */
   downUntil: number
+  /** No snapshot in force names it: the pool goes with the last request. */
+  retired: boolean
+  closed: boolean
+}
+
+/** One upstream of a service. Services may share an address and yet have base paths of their own. */
+export interface Target {
+  readonly upstream: Upstream
+  readonly address: Address
 }
 
 export interface Upstreams {
   /**
    * The address for the next request of a service: round robin over those that are up, or over all when none is.
-   * Not `except`, if there is another.
    *
-   * @returns undefined when every candidate has too many requests under way
+   * @param tried those that this request has been to already
+   * @returns undefined when every other one has too many requests under way
    */
-  pick(service: Service, except?: Target): Target | undefined
+  pick(service: Service, tried?: readonly Target[]): Target | undefined
+  /** A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`. */
+  begun(target: Target): Pool
+  ended(target: Target): void
   /** Says that a connection to the address failed, or that it answered. */
   failed(target: Target): void
   answered(target: Target): void
@@ -36,91 +59,132 @@ export interface Upstreams {
   close(): Promise<void>
 }
 
-export function createUpstreams(initial: Snapshot): Upstreams {
-  const targets = new Map<string, Target>()
-  const turns = new WeakMap<Service, { next: number }>()
+export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMITS): Upstreams {
+  const addresses = new Map<string, Address>()
+  const rotations = new WeakMap<Service, { readonly targets: readonly Target[]; next: number }>()
+  const pools = new Set<Pool>()
   let snapshot = initial
 
-  function target(upstream: Upstream): Target {
-    let found = targets.get(upstream.origin)
+  function open(origin: string): Pool {
+    const pool = openPool(origin, limits.connections)
+    pools.add(pool)
+    return pool
+  }
+
+  /** Graceful: what is in flight goes through. There is nothing to tell if it fails. */
+  function leave(pool: Pool): void {
+    const gone = () => pools.delete(pool)
+    pool.close().then(gone, gone)
+  }
+
+  function addressOf(origin: string): Address {
+    let found = addresses.get(origin)
     if (found === undefined) {
-      found = { upstream, pool: openPool(upstream.origin), inFlight: 0, downUntil: 0 }
-      targets.set(upstream.origin, found)
+      found = {
+        origin,
+        pool: open(origin),
+        renewAt: nextRenewal(origin),
+        inFlight: 0,
+        downUntil: 0,
+        retired: false,
+        closed: false,
+      }
+      addresses.set(origin, found)
     }
     return found
   }
 
+  function rotationOf(service: Service) {
+    let rotation = rotations.get(service)
+    if (rotation === undefined) {
+      const targets = service.upstreams.map((upstream) => ({ upstream, address: addressOf(upstream.origin) }))
+      rotation = { targets, next: 0 }
+      rotations.set(service, rotation)
+    }
+    return rotation
+  }
+
+  function closeWhenIdle(address: Address): void {
+    if (!address.retired || address.closed || address.inFlight > 0) return
+    address.closed = true
+    leave(address.pool)
+  }
+
+  function renew(address: Address): void {
+    if (!address.closed) leave(address.pool)
+    address.closed = false
+    address.pool = open(address.origin)
+    address.renewAt = nextRenewal(address.origin)
+  }
+
   return {
-    pick(service, except) {
-      const { upstreams } = service
-      if (upstreams.length === 1) {
-        const only = target(upstreams[0]!)
-        return only === except || only.inFlight >= MAX_IN_FLIGHT ? undefined : only
+    pick(service, tried) {
+      const rotation = rotationOf(service)
+      const { targets } = rotation
+      let fallback = -1
+      for (let i = 0; i < targets.length; i++) {
+        const index = rotation.next
+        const candidate = targets[index]!
+        rotation.next = index + 1 === targets.length ? 0 : index + 1
+        const { address } = candidate
+        if (address.inFlight >= limits.inFlight || tried?.includes(candidate)) continue
+        if (address.downUntil === 0) return candidate
+        const now = performance.now()
+        if (address.downUntil <= now) {
+          // One request finds out whether it is back; until it has, the others go on passing it over.
+          address.downUntil = now + DOWN_MS
+          return candidate
+        }
+        if (fallback < 0) fallback = index
       }
-      let turn = turns.get(service)
-      if (turn === undefined) {
-        turn = { next: 0 }
-        turns.set(service, turn)
-      }
-      const now = performance.now()
-      let fallback: Target | undefined
-      for (let i = 0; i < upstreams.length; i++) {
-        const index = turn.next
-        turn.next = (index + 1) % upstreams.length
-        const candidate = target(upstreams[index]!)
-        if (candidate === except || candidate.inFlight >= MAX_IN_FLIGHT) continue
-        if (candidate.downUntil <= now) return candidate
-        fallback ??= candidate
-      }
-      return fallback
+      if (fallback < 0) return undefined
+      rotation.next = (fallback + 1) % targets.length
+      return targets[fallback]
     },
-    failed(target) {
-      target.downUntil = performance.now() + DOWN_MS
+    begun({ address }) {
+      // A request that captured the snapshot before a reload may come when its address was closed already.
+      if (address.closed || (address.renewAt !== Infinity && address.renewAt <= performance.now()))
+        renew(address)
+      address.inFlight++
+      return address.pool
     },
-    answered(target) {
-      if (target.downUntil !== 0) target.downUntil = 0
+    ended({ address }) {
+      address.inFlight--
+      if (address.retired) closeWhenIdle(address)
+    },
+    failed({ address }) {
+      address.downUntil = performance.now() + DOWN_MS
+    },
+    answered({ address }) {
+      if (address.downUntil !== 0) address.downUntil = 0
     },
     *health() {
       for (const service of snapshot.services) {
-        for (const upstream of service.upstreams) {
+        for (const { origin } of service.upstreams) {
           // Stays down in the metric until it has answered again, though it is tried again after a second.
-          const healthy = (targets.get(upstream.origin)?.downUntil ?? 0) === 0
-          yield { service: service.name, upstream: upstream.origin, healthy }
+          const healthy = (addresses.get(origin)?.downUntil ?? 0) === 0
+          yield { service: service.name, upstream: origin, healthy }
         }
       }
     },
     retain(next) {
       snapshot = next
       const kept = new Set(next.services.flatMap((service) => service.upstreams.map((u) => u.origin)))
-      for (const [origin, { pool }] of targets) {
+      for (const [origin, address] of addresses) {
         if (kept.has(origin)) continue
-        targets.delete(origin)
-        // Graceful: resolves when what is in flight is through. It has nothing to tell if it fails.
-        pool.close().catch(() => {})
+        addresses.delete(origin)
+        address.retired = true
+        closeWhenIdle(address)
       }
     },
     async close() {
-      await Promise.all([...targets.values()].map(({ pool }) => pool.destroy()))
-      targets.clear()
+      addresses.clear()
+      await Promise.all([...pools].map((pool) => pool.destroy()))
     },
   }
 }
 
-function openPool(origin: string): Pool {
-  return new Pool(origin, {
-    connections: CONNECTIONS,
-    // One request at a time on a connection: a stray byte after a response can never become another's answer.
-    pipelining: 1,
-    connect: { timeout: 2_000 },
-    keepAliveTimeout: 4_000,
-    keepAliveMaxTimeout: 60_000,
-    keepAliveTimeoutThreshold: 2_000,
-    maxHeaderSize: 16_384,
-    // DNS is asked again at least this often.
-    clientTtl: 30_000,
-    allowH2: false,
-    // The exchange watches its own times (gateway/watchdog.ts): undici's run on a clock of half a second.
-    headersTimeout: 0,
-    bodyTimeout: 0,
-  })
+function nextRenewal(origin: string): number {
+  const { hostname } = new URL(origin)
+  return isIP(hostname) !== 0 || hostname.startsWith('[') ? Infinity : performance.now() + RENEW_MS
 }
