@@ -106,8 +106,8 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
 /** Printable ASCII but for what is unreserved and what separates: `/ \ ; % ? #`. */
 const INERT_ESCAPE = /%(?:2[1246-9A-C]|3[AC-E]|40|5[BDE]|60|7[B-D])/g
 
-function unescaped(escape: string): string {
-  return String.fromCharCode(Number.parseInt(escape.slice(1), 16))
+function unescaped(text: string): string {
+  return String.fromCharCode(Number.parseInt(text.slice(1), 16))
 }
 
 /**
