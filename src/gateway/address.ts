@@ -1,4 +1,4 @@
-import { isIP, isIPv6 } from 'node:net'
+import { isIPv4, isIPv6 } from 'node:net'
 import ipaddr from 'ipaddr.js'
 
 /**
@@ -25,16 +25,14 @@ export function clientAddress(
   return client
 }
 
+const ENTRY = /^(?:\[([0-9a-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9a-f:.]*:[0-9a-f:.]*))$/i
+
 /** `1.2.3.4`, `1.2.3.4:5678`, `2001:db8::1`, `[2001:db8::1]:443`; never with a zone. */
 function entryAddress(text: string): string | undefined {
-  if (text.length === 0 || text.length > 60) return undefined
-  let address = text
-  if (address.startsWith('[')) address = address.slice(1, address.indexOf(']'))
-  else if (address.includes('.') && address.indexOf(':') === address.lastIndexOf(':')) {
-    address = address.split(':', 1)[0]!
-  }
-  if (address.includes('%') || isIP(address) === 0) return undefined
-  return plainAddress(address)
+  if (text.length > 60) return undefined
+  const [, bracketed, ipv4, ipv6 = bracketed] = ENTRY.exec(text) ?? []
+  if (ipv4 !== undefined) return isIPv4(ipv4) ? ipv4 : undefined
+  return ipv6 !== undefined && isIPv6(ipv6) ? plainAddress(ipv6) : undefined
 }
 
 /** An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. */
