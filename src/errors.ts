@@ -31,7 +31,8 @@ export const ERRORS = {
     status: 400,
     source: 'client',
     title: 'Bad request target',
-    detail: 'The path holds a dot segment, a backslash, a control character or a malformed escape; send it in its plain form.',
+    detail:
+      'The path holds a dot segment, a backslash, a control character or a malformed escape; send it in its plain form.',
   },
   bad_host: {
     status: 400,
@@ -86,6 +87,12 @@ export const ERRORS = {
     source: 'client',
     title: 'Expectation failed',
     detail: 'The only expectation that this gateway meets is 100-continue.',
+  },
+  upgrade_required: {
+    status: 426,
+    source: 'client',
+    title: 'Upgrade required',
+    detail: 'This gateway speaks version 13 of WebSocket; send Sec-WebSocket-Version: 13.',
   },
   quota_exceeded: {
     status: 429,
@@ -154,7 +161,8 @@ export const ERRORS = {
     status: 503,
     source: 'gateway',
     title: 'Quota cannot be checked',
-    detail: 'The quota store is out of reach and this service refuses requests that it cannot count; try again shortly.',
+    detail:
+      'The quota store is out of reach and this service refuses requests that it cannot count; try again shortly.',
     type: REDUCED_CAPACITY,
   },
   upstream_connect_timeout: {

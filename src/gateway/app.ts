@@ -4,7 +4,7 @@ import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
-import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import type { ErrorCode, Refusal } from '../errors.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { Upstreams } from '../upstream/pool.js'
@@ -12,12 +12,14 @@ import { parserErrorCode, peerOf, refuseSocket } from './client-error.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
+import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
 import { resolveTier } from './tier.js'
+import { upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
 
 export interface GatewayDeps {
@@ -47,7 +49,10 @@ function stagesOf(deps: GatewayDeps): readonly Stage[] {
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const stages = stagesOf(deps)
+  // What is no handshake of the route's is refused before anything is charged for it.
+  const handshakeStages = [stages[0]!, checkHandshake, ...stages.slice(1)]
   const send = forward(deps)
+  const upgrades = upgrade(deps)
   const done = record(deps)
   const nextId = requestIds()
   const exchanges = new WeakMap<Duplex, Ongoing>()
@@ -57,22 +62,74 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     if (exchanges.get(req.socket)?.res.shouldKeepAlive === false) return
     const started = performance.now()
     const snapshot = deps.snapshot()
-    const peer = req.socket.remoteAddress ?? ''
-    const headers = readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peer))
-    const refused =
-      'code' in headers ? headers : checkVersion(req.httpVersionMajor, req.httpVersionMinor, headers)
+    const headers = headersOf(req, snapshot)
+    new Ongoing(exchangeOf(req, snapshot, headers, started), req, res).begin(malformed(req, headers))
+  }
+
+  function headersOf(req: IncomingMessage, snapshot: Snapshot): RequestHeaders | Refusal {
+    return readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peerOf(req.socket)))
+  }
+
+  function malformed(req: IncomingMessage, headers: RequestHeaders | Refusal): Refusal | undefined {
+    return 'code' in headers ? headers : checkVersion(req.httpVersionMajor, req.httpVersionMinor, headers)
+  }
+
+  function exchangeOf(
+    req: IncomingMessage,
+    snapshot: Snapshot,
+    headers: RequestHeaders | Refusal,
+    started: number,
+  ): Exchange {
     const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
-    const x = createExchange(
+    return createExchange(
       snapshot,
       known.requestId ?? nextId(),
       req.method!,
       // Fastify's router sees every target as `/` (rewriteUrl): routing is the snapshot's business.
       (req as { originalUrl?: string }).originalUrl ?? req.url!,
       known,
-      peer,
+      peerOf(req.socket),
       started,
     )
-    new Ongoing(x, req, res).begin(refused)
+  }
+
+  /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
+  function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    const earlier = exchanges.get(socket)
+    if (earlier?.res.shouldKeepAlive === false) {
+      // It was answered with `Connection: close`: nobody reads what follows.
+      socket.on('error', () => {})
+      return
+    }
+    const started = performance.now()
+    const snapshot = deps.snapshot()
+    const headers = headersOf(req, snapshot)
+    const x = exchangeOf(req, snapshot, headers, started)
+    const upgrading = upgrades.begin(x, req, socket, head, done)
+    if (earlier !== undefined && !earlier.res.writableFinished) {
+      // The earlier response first: two would be written into each other.
+      earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
+      return
+    }
+    const refused = malformed(req, headers) ?? checkUpgradable(req)
+    refusalOf(x, refused)
+      .then((refusal) => upgrading.proceed(refusal))
+      .catch((error) => upgrading.proceed(internal(x, error)))
+  }
+
+  async function refusalOf(x: Exchange, refused: Refusal | undefined): Promise<Refusal | undefined> {
+    if (refused !== undefined) return refused
+    for (const stage of handshakeStages) {
+      const refusal = await stage(x)
+      if (refusal !== undefined) return refusal
+    }
+    return undefined
+  }
+
+  function internal(x: Exchange, error: unknown): Refusal {
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
+    deps.log.error({ request_id: x.requestId, error: text }, 'a stage failed')
+    return { code: 'internal', cause: text.split('\n', 1)[0]! }
   }
 
   /** One accepted request, from the first stage until its response is closed. */
@@ -129,10 +186,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
 
     failed(error: unknown): void {
-      const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-      deps.log.error({ request_id: this.x.requestId, error: text }, 'a stage failed')
+      const refusal = internal(this.x, error)
       if (this.res.headersSent) this.res.destroy()
-      else this.refuse({ code: 'internal', cause: text.split('\n', 1)[0]! })
+      else this.refuse(refusal)
     }
 
     #onClose = (): void => {
@@ -164,10 +220,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       peerOf(socket),
       performance.now(),
     )
-    x.status = ERRORS[code].status
-    x.error = code
-    x.cause = cause
-    refuseSocket(socket, code, x.requestId, extra)
+    refuseSocket(socket, x, { code, cause, headers: extra })
     done(x)
   }
 
@@ -201,10 +254,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         if (res.headersSent) {
           res.destroy()
           socket.destroy()
-        } else {
-          ongoing.x.status = ERRORS[ongoing.x.error].status
-          refuseSocket(socket, ongoing.x.error, ongoing.x.requestId)
-        }
+        } else refuseSocket(socket, ongoing.x, { code: ongoing.x.error, cause: ongoing.x.cause })
       } else {
         refuseUnparsed(socket, parserErrorCode(error), error.message)
       }
@@ -216,6 +266,12 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   // Without a listener Node says 100 Continue before anybody has looked at the request.
   app.server.on('checkContinue', (req, res) => app.server.emit('request', req, res))
   app.server.on('checkExpectation', (req, res) => app.server.emit('request', req, res))
+  app.server.on('upgrade', acceptUpgrade)
+  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
+  app.addHook('preClose', (next) => {
+    upgrades.leave()
+    next()
+  })
   app.server.on('connect', (req, socket: Duplex) => {
     const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
     refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
@@ -227,6 +283,13 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   })
   app.route({ method: [...app.supportedMethods], url: '/', handler: () => undefined })
   return app
+}
+
+const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
+
+/** HTTP/1.0 knows no upgrade (RFC 9110 §7.8). */
+function checkUpgradable(req: IncomingMessage): Refusal | undefined {
+  return req.httpVersionMinor === 0 ? { code: 'upgrade_not_supported' } : undefined
 }
 
 function requestIds(): () => string {

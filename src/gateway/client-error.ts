@@ -1,9 +1,12 @@
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody } from '../errors.js'
+import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
+import type { Exchange } from './exchange.js'
 
 /** How long a refused connection may take to read its answer. */
 const FLUSH_MS = 1_000
+/** What it may send meanwhile. */
+const LINGER_BYTES = 65_536
 
 interface ParserError extends Error {
   readonly code?: string | undefined
@@ -18,6 +21,8 @@ export function parserErrorCode(error: ParserError): ErrorCode {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return 'request_timeout'
     case 'HPE_INVALID_VERSION':
+    // The preface of HTTP/2.
+    case 'HPE_PAUSED_H2_UPGRADE':
       return 'http_version'
     case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
       return 'payload_too_large'
@@ -35,27 +40,59 @@ function hasEndlessTarget(packet: unknown): boolean {
 
 /**
  * Answers on a bare socket: for everything that is refused before there is a request to answer, or where Node has
- * handed the socket over. Nothing more is read from it.
+ * handed the socket over. Writes the outcome into the exchange.
+ *
+ * @param linger read on and throw away for a moment, as closing on unread bytes would reset the connection and take the
+ *   answer with it. Only for a socket that Node's parser has let go of.
  */
-export function refuseSocket(
-  socket: Duplex,
-  code: ErrorCode,
-  requestId: string,
-  extra: readonly string[] = [],
-): void {
+export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
+  const { status, title } = ERRORS[refusal.code]
+  x.status = status
+  x.error = refusal.code
+  x.cause = refusal.cause
+  // Without a listener a reset from the other side would end the process.
+  socket.on('error', () => {})
   if (socket.destroyed || !socket.writable) {
     socket.destroy()
     return
   }
-  const { status, title } = ERRORS[code]
-  const body = problemBody({ code }, requestId)
-  let head = `HTTP/1.1 ${status} ${title}\r\nContent-Type: ${PROBLEM_JSON}\r\nContent-Length: ${Buffer.byteLength(body)}\r\n`
-  head += `Cache-Control: no-store\r\nX-Request-Id: ${requestId}\r\nDate: ${new Date().toUTCString()}\r\nConnection: close\r\n`
-  for (let i = 0; i < extra.length; i += 2) head += `${extra[i]}: ${extra[i + 1]}\r\n`
-  socket.end(`${head}\r\n${body}`, () => socket.destroy())
+  const body = problemBody(refusal, x.requestId)
+  const head = bareHead(status, title, [
+    'Content-Type',
+    PROBLEM_JSON,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
+    'X-Request-Id',
+    x.requestId,
+    ...(refusal.headers ?? []),
+  ])
+  const sent = x.method === 'HEAD' ? '' : body
+  x.bytesOut = Buffer.byteLength(sent)
+  if (linger) {
+    let left = LINGER_BYTES
+    socket.on('data', (chunk: Buffer) => {
+      left -= chunk.length
+      if (left < 0) socket.destroy()
+    })
+    socket.end(head + sent)
+  } else socket.end(head + sent, () => socket.destroy())
+  closeSoon(socket)
+}
+
+/** Gives the other side a moment to read what was sent and to end the connection. */
+export function closeSoon(socket: Duplex): void {
   const timer = setTimeout(() => socket.destroy(), FLUSH_MS)
   timer.unref()
   socket.once('close', () => clearTimeout(timer))
+}
+
+/** The first line and the header, to be written as latin1; the connection ends with this response. */
+export function bareHead(status: number, reason: string, fields: readonly string[]): string {
+  let head = `HTTP/1.1 ${status} ${reason}\r\n`
+  for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
+  return `${head}Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n`
 }
 
 /** The address of whoever is at the other end, or empty when the connection is gone. */

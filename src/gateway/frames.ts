@@ -1,0 +1,73 @@
+/** Opcode of a Close frame (RFC 6455 §5.5.1). */
+const CLOSE = 8
+
+/**
+ * Follows the frames (RFC 6455 §5.2) of one direction of a tunnel without looking into them, to know where one could
+ * be put in between: anywhere else its bytes would be read as a part of somebody's message.
+ */
+export class FrameBoundary {
+  /** Bytes of the current frame's header that have come. */
+  #have = 0
+  /** How long that header is, as far as is known. */
+  #size = 2
+  #length = 0
+  #lengthEnd = 2
+  /** Bytes of the payload still to come. */
+  #payload = 0
+  #opcode = 0
+  #closed = false
+
+  /** Whether what has been read ends with a frame, or is nothing. */
+  get clean(): boolean {
+    return this.#have === 0 && this.#payload === 0
+  }
+
+  /** Whether a Close frame has passed: nothing may follow it. */
+  get closed(): boolean {
+    return this.#closed
+  }
+
+  /**
+   * Reads on. Never looks at more than 14 bytes a frame.
+   *
+   * @param stop whether to stop behind the first frame that ends
+   * @returns how many bytes of the chunk were read
+   */
+  read(chunk: Buffer, stop = false): number {
+    let i = 0
+    while (i < chunk.length) {
+      if (this.#payload > 0) {
+        const some = Math.min(this.#payload, chunk.length - i)
+        this.#payload -= some
+        i += some
+      } else this.#header(chunk[i++]!)
+      if (stop && this.clean) break
+    }
+    return i
+  }
+
+  #header(byte: number): void {
+    const at = this.#have++
+    if (at === 0) {
+      this.#opcode = byte & 0x0f
+    } else if (at === 1) {
+      const short = byte & 0x7f
+      this.#lengthEnd = short === 126 ? 4 : short === 127 ? 10 : 2
+      this.#length = short < 126 ? short : 0
+      this.#size = this.#lengthEnd + (byte >= 0x80 ? 4 : 0)
+    } else if (at < this.#lengthEnd) {
+      // Past 2^53 it is no longer exact, and nobody lives to see the end of the frame.
+      this.#length = this.#length * 256 + byte
+    }
+    if (this.#have < this.#size) return
+    this.#have = 0
+    this.#size = 2
+    this.#payload = this.#length
+    if (this.#opcode === CLOSE) this.#closed = true
+  }
+}
+
+/** A Close frame from a server: unmasked, no reason. */
+export function closeFrame(code: number): Buffer {
+  return Buffer.from([0x80 | CLOSE, 2, code >> 8, code & 0xff])
+}

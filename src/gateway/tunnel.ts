@@ -1,0 +1,163 @@
+import type { Socket } from 'node:net'
+import type { ErrorCode } from '../errors.js'
+import type { Exchange } from './exchange.js'
+import { closeFrame, FrameBoundary } from './frames.js'
+import type { Watchdog, Watched } from './watchdog.js'
+
+/** How long, once one side has ended, nothing may move before both are cut; and how long a Close may go unanswered. */
+const ENDING_MS = 2_000
+
+/** RFC 6455 §7.4.1: an endpoint is going away. */
+const GOING_AWAY = 1001
+
+/**
+ * Two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass as they came,
+ * Close frames with their codes among them. Here is watched what pipes do not: that it ends.
+ */
+export class Tunnel implements Watched {
+  readonly #x: Exchange
+  readonly #client: Socket
+  readonly #upstream: Socket
+  readonly #watchdog: Watchdog
+  readonly #ended: () => void
+  /** What the upstream sent, as far as it was passed on. */
+  readonly #frames = new FrameBoundary()
+  /** Bytes on the client's socket that were HTTP. */
+  readonly #readBefore: number
+  readonly #writtenBefore: number
+  #moved = 0
+  #queued = 0
+  #progress: number
+  /** A side has ended: the other is to follow. */
+  #ending = false
+  #farewell: 'none' | 'wanted' | 'said' = 'none'
+  /** Watchdog time. */
+  #cutAt = Number.POSITIVE_INFINITY
+  #open = 2
+
+  /**
+   * @param readBefore the bytes of `client.bytesRead` that do not belong to the tunnel; all that was written does not
+   * @param ended called once, when both sockets are closed
+   */
+  constructor(
+    x: Exchange,
+    client: Socket,
+    upstream: Socket,
+    watchdog: Watchdog,
+    readBefore: number,
+    ended: () => void,
+  ) {
+    this.#x = x
+    this.#client = client
+    this.#upstream = upstream
+    this.#watchdog = watchdog
+    this.#ended = ended
+    this.#readBefore = readBefore
+    this.#writtenBefore = client.bytesWritten
+    this.#progress = watchdog.now()
+    upstream.on('data', this.#fromUpstream)
+    this.#guard(client, upstream, 'client_closed')
+    this.#guard(upstream, client, 'upstream_failed')
+    watchdog.add(this)
+  }
+
+  #guard(side: Socket, other: Socket, broken: ErrorCode): void {
+    side.on('end', () => {
+      this.#end()
+      // The pipe does it, unless it was undone for the farewell.
+      other.end()
+    })
+    side.on('error', (error) => {
+      // Behind a Close or a FIN a reset is merely a hasty goodbye.
+      if (!this.#ending && !this.#frames.closed) this.#fault(broken, error.message)
+    })
+    side.on('close', () => {
+      this.#end()
+      if (--this.#open === 0) this.#close()
+      else {
+        other.end()
+        // Its pipe is gone with this side, and unread it would never tell of its end.
+        other.resume()
+      }
+    })
+  }
+
+  #end(): void {
+    if (this.#ending) return
+    this.#ending = true
+    this.#progress = this.#watchdog.now()
+  }
+
+  #fault(error: ErrorCode, cause: string): void {
+    if (this.#x.error !== undefined) return
+    this.#x.error = error
+    this.#x.cause = cause
+  }
+
+  #fromUpstream = (chunk: Buffer): void => {
+    if (this.#farewell === 'none') {
+      this.#frames.read(chunk)
+    } else if (this.#farewell === 'wanted') {
+      const whole = this.#frames.read(chunk, true)
+      if (!this.#client.write(chunk.subarray(0, whole))) this.#pauseUpstream()
+      if (this.#frames.clean) this.#sayFarewell()
+    }
+  }
+
+  #pauseUpstream(): void {
+    this.#upstream.pause()
+    this.#client.once('drain', () => this.#upstream.resume())
+  }
+
+  /**
+   * Ends the tunnel from here: a Close 1001 to the client as soon as no frame is cut by it. What the client answers goes
+   * on to the upstream, so both sides part in the way they know.
+   *
+   * @param graceMs for a frame that is under way
+   */
+  leave(error: ErrorCode, cause: string, graceMs: number): void {
+    if (this.#farewell !== 'none') return
+    if (!this.#ending) this.#fault(error, cause)
+    this.#cutAt = this.#watchdog.now() + Math.max(graceMs, ENDING_MS)
+    if (this.#ending || this.#frames.closed) {
+      this.#farewell = 'said'
+      return
+    }
+    this.#farewell = 'wanted'
+    this.#upstream.unpipe(this.#client)
+    if (this.#client.writableNeedDrain) this.#pauseUpstream()
+    else this.#upstream.resume()
+    if (this.#frames.clean) this.#sayFarewell()
+  }
+
+  #sayFarewell(): void {
+    this.#farewell = 'said'
+    if (this.#client.writable) this.#client.write(closeFrame(GOING_AWAY))
+    this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
+  }
+
+  check(now: number): void {
+    const moved = this.#client.bytesRead + this.#upstream.bytesRead
+    const queued = this.#client.writableLength + this.#upstream.writableLength
+    if (moved !== this.#moved || queued !== this.#queued) {
+      this.#moved = moved
+      this.#queued = queued
+      this.#progress = now
+    }
+    const still = now - this.#progress
+    const { idle } = this.#x.route!.websocket
+    if (now > this.#cutAt || (this.#ending && still > ENDING_MS)) {
+      this.#client.destroy()
+      this.#upstream.destroy()
+    } else if (!this.#ending && still > idle) {
+      this.leave('request_timeout', `no byte in either direction for ${idle} ms`, 0)
+    }
+  }
+
+  #close(): void {
+    this.#watchdog.delete(this)
+    this.#x.bytesIn = this.#client.bytesRead - this.#readBefore
+    this.#x.bytesOut = this.#client.bytesWritten - this.#writtenBefore
+    this.#ended()
+  }
+}

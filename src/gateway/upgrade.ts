@@ -1,0 +1,338 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import type { Duplex } from 'node:stream'
+import httpProxy from 'http-proxy'
+import type { Refusal } from '../errors.js'
+import type { Target, Upstreams } from '../upstream/pool.js'
+import { closeSoon, refuseSocket } from './client-error.js'
+import type { Exchange } from './exchange.js'
+import { acceptanceFault, answerFields, handshakeHeaders, switchingHeaders } from './handshake.js'
+import { relayAnswer } from './relay.js'
+import { Tunnel } from './tunnel.js'
+import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
+import { upstreamPath } from './upstream-request.js'
+import type { Watchdog, Watched } from './watchdog.js'
+
+/** Longest wait for a connection: as for other requests (upstream/pool.ts). */
+const CONNECT_MS = 2_000
+/** A gateway that has no room says when to come back, in seconds. */
+const RETRY_SOON = ['Retry-After', '1']
+const BAD_HEADER: Refusal = {
+  code: 'upstream_bad_response',
+  cause: 'too many fields, or a transfer coding that nobody asked for',
+}
+const NO_PROTOCOL: Refusal = { code: 'upstream_bad_response', cause: '101 without the protocol in Upgrade' }
+const NOTHING = Buffer.alloc(0)
+
+export interface UpgradeDeps {
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+}
+
+/** An upgrade under way, as the one who accepted it sees it. */
+export interface Upgrade {
+  /** The stages are through: goes on to the upstream, or refuses. Does nothing once the client has left. */
+  proceed(refusal: Refusal | undefined): void
+}
+
+export interface Upgrades {
+  /**
+   * Takes charge of a socket that Node has handed over with an upgrade request. Until the upstream has switched
+   * protocols nothing that the client sends reaches it.
+   *
+   * @param head what the client sent after its header
+   * @param ended called once, when the exchange has its outcome: of a tunnel, when both sides are closed
+   */
+  begin(
+    x: Exchange,
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    ended: (x: Exchange) => void,
+  ): Upgrade
+  /** Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503. */
+  leave(): void
+}
+
+/** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
+export function upgrade(deps: UpgradeDeps): Upgrades {
+  const proxy = httpProxy.createProxyServer({})
+  proxy.on('proxyReqWs', (sent, request) => (request as unknown as HandshakeRequest).started(sent))
+  const open = new Set<Upgrading>()
+  const gateway: Gateway = { ...deps, proxy, open, leaving: false }
+  return {
+    // Node says Duplex for the sake of those who bring sockets of their own.
+    begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
+    leave() {
+      gateway.leaving = true
+      for (const one of open) one.leave()
+    },
+  }
+}
+
+interface Gateway extends UpgradeDeps {
+  readonly proxy: httpProxy
+  /** All that has no outcome yet. */
+  readonly open: Set<Upgrading>
+  leaving: boolean
+}
+
+/** What http-proxy reads of a request. It gets this instead of the client's, so it can pass on nothing else. */
+interface HandshakeRequest {
+  readonly method: 'GET'
+  readonly url: '/'
+  readonly headers: Record<string, string | string[]>
+  started(request: ClientRequest): void
+}
+
+type Join = (answer: IncomingMessage, upstream: Socket, head: Buffer) => void
+
+class Upgrading implements Upgrade, Watched {
+  readonly #gateway: Gateway
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #socket: Socket
+  readonly #head: Buffer
+  readonly #ended: (x: Exchange) => void
+  readonly #readBefore: number
+  #target: Target | undefined
+  /** Addresses that no connection could be made to. */
+  readonly #unreachable: Target[] = []
+  /** The upstream may have seen something of the handshake. */
+  #connected = false
+  #request: ClientRequest | undefined
+  /** `performance.now()` at the first and at the latest hand-over to an upstream. */
+  #began = 0
+  #tried = 0
+  #answered = false
+  #tunnel: Tunnel | undefined
+  #over = false
+
+  constructor(
+    gateway: Gateway,
+    x: Exchange,
+    req: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    ended: (x: Exchange) => void,
+  ) {
+    this.#gateway = gateway
+    this.#x = x
+    this.#req = req
+    this.#socket = socket
+    this.#head = head
+    this.#ended = ended
+    this.#readBefore = socket.bytesRead - head.length
+    gateway.open.add(this)
+    // Node has taken its own listeners away: without one, a reset would end the process.
+    socket.on('error', this.#onError)
+    socket.on('end', this.#onGone)
+    socket.on('close', this.#onGone)
+  }
+
+  proceed(refusal: Refusal | undefined): void {
+    if (this.#over) return
+    if (refusal !== undefined) this.#refuse(refusal)
+    else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
+    else {
+      this.#began = performance.now()
+      this.#gateway.watchdog.add(this)
+      this.#try()
+    }
+  }
+
+  #try(): void {
+    const x = this.#x
+    const target = this.#gateway.upstreams.pick(x.route!.service, this.#unreachable)
+    if (target === undefined) {
+      this.#refuse({ code: 'overloaded' })
+      return
+    }
+    const { upstream } = target
+    this.#target = target
+    this.#tried = performance.now()
+    this.#gateway.upstreams.begun(target)
+    x.upstream = upstream
+    const request: HandshakeRequest = {
+      method: 'GET',
+      url: '/',
+      headers: handshakeHeaders(x, upstream, this.#req),
+      started: (sent) => {
+        // http-proxy would clean up a path in ways of its own.
+        sent.path = upstreamPath(x, upstream)
+        this.#request = sent
+      },
+    }
+    const { hostname, port } = new URL(upstream.origin)
+    const host = hostname.replace(/^\[|\]$/g, '')
+    try {
+      this.#gateway.proxy.ws(
+        request as unknown as IncomingMessage,
+        this.#socket,
+        // Early bytes are kept here: http-proxy would put them back at every try.
+        NOTHING,
+        { target: { protocol: 'http:', host, port: port === '' ? 80 : Number(port) } },
+        () => {},
+      )
+      this.#takeOver(this.#request!)
+    } catch (error) {
+      // Node found something in the header that it does not send.
+      this.#refuse({ code: 'internal', cause: errorText(error as Error) })
+    }
+  }
+
+  /**
+   * http-proxy made the request and will join the sockets. What it makes of errors (it ends the client's socket) and of
+   * refusals (it sends a header that does not fit the body) is taken off.
+   */
+  #takeOver(request: ClientRequest): void {
+    const join = request.listeners('upgrade')[0] as Join
+    for (const event of ['upgrade', 'response', 'error']) request.removeAllListeners(event)
+    request.once('socket', (socket) => {
+      socket.once('connect', () => {
+        this.#connected = true
+      })
+    })
+    const current = () => request === this.#request && !this.#over
+    request.on('error', (error) => {
+      if (current() && !this.#answered) this.#failed(error)
+    })
+    request.on('information', ({ statusCode }) => {
+      if (statusCode === 101 && current()) this.#refuse(NO_PROTOCOL)
+    })
+    request.on('response', (answer) => {
+      if (current()) this.#relay(answer)
+      else answer.destroy()
+    })
+    request.on('upgrade', (answer, upstream: Socket, head) => {
+      upstream.on('error', () => {})
+      if (current()) this.#switch(join, answer, upstream, head)
+      else upstream.destroy()
+    })
+  }
+
+  #failed(error: Error): void {
+    const code = upstreamErrorCode(error)
+    const cause = errorText(error)
+    const target = this.#settle()!
+    if (!this.#connected && code !== 'overloaded' && code !== 'internal') {
+      this.#gateway.upstreams.failed(target)
+      this.#unreachable.push(target)
+      // Nothing was sent, so another address may be tried, each once.
+      if (this.#unreachable.length < this.#x.route!.service.upstreams.length) this.#try()
+      else this.#refuse({ code, cause })
+    } else this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
+  }
+
+  #relay(answer: IncomingMessage): void {
+    this.#answered = true
+    this.#gateway.upstreams.answered(this.#target!)
+    const fields = answerFields(this.#x, answer)
+    if (fields === undefined) {
+      this.#refuse(BAD_HEADER)
+      return
+    }
+    this.#socket.off('end', this.#onGone)
+    relayAnswer(this.#x, answer, fields, this.#socket, (error) => {
+      if (error !== undefined && !this.#over) {
+        this.#x.error = 'upstream_failed'
+        this.#x.cause = errorText(error)
+      }
+      this.#finish()
+      closeSoon(this.#socket)
+    })
+  }
+
+  #switch(join: Join, answer: IncomingMessage, upstream: Socket, head: Buffer): void {
+    const x = this.#x
+    this.#answered = true
+    this.#gateway.upstreams.answered(this.#target!)
+    const fields = answerFields(x, answer)
+    const refusal = this.#objection(answer) ?? (fields === undefined ? BAD_HEADER : undefined)
+    if (refusal !== undefined) {
+      upstream.destroy()
+      this.#refuse(refusal)
+      return
+    }
+    this.#gateway.watchdog.delete(this)
+    this.#socket.off('end', this.#onGone)
+    this.#socket.off('close', this.#onGone)
+    answer.headers = switchingHeaders(fields!) as typeof answer.headers
+    // http-proxy writes the header as text; its bytes are to stay as they are.
+    this.#socket.setDefaultEncoding('latin1')
+    if (this.#head.length > 0) upstream.write(this.#head)
+    join(answer, upstream, head)
+    x.status = 101
+    this.#tunnel = new Tunnel(x, this.#socket, upstream, this.#gateway.watchdog, this.#readBefore, () =>
+      this.#finish(),
+    )
+  }
+
+  #objection(answer: IncomingMessage): Refusal | undefined {
+    if (this.#gateway.leaving) return { code: 'draining' }
+    const fault = acceptanceFault(this.#x, answer)
+    return fault === undefined ? undefined : { code: 'upstream_bad_response', cause: fault }
+  }
+
+  check(now: number): void {
+    const { handshake } = this.#x.route!.websocket
+    if (now - this.#began > handshake) {
+      if (this.#x.status === 0) {
+        this.#refuse({ code: 'upstream_timeout', cause: `no answer to the handshake within ${handshake} ms` })
+      } else {
+        // Too late for another answer: the client is to see that this one is cut.
+        this.#x.error = 'upstream_timeout'
+        this.#x.cause = `the answer to the handshake was not through within ${handshake} ms`
+        this.#onGone()
+      }
+    } else if (!this.#connected && now - this.#tried > CONNECT_MS) {
+      const error = new Error(`no connection within ${CONNECT_MS} ms`)
+      this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
+    }
+  }
+
+  /** The gateway drains. A handshake that is under way gets its answer when the upstream has given its own. */
+  leave(): void {
+    const { shutdown_grace } = this.#x.snapshot.config.server
+    this.#tunnel?.leave('draining', 'the gateway is shutting down', shutdown_grace)
+  }
+
+  #onError = (error: Error): void => {
+    if (!this.#over && this.#tunnel === undefined) this.#x.cause = errorText(error)
+  }
+
+  #onGone = (): void => {
+    if (this.#over) return
+    this.#x.error ??= 'client_closed'
+    if (this.#x.status === 0) this.#x.status = 499
+    this.#socket.destroy()
+    this.#finish()
+  }
+
+  #refuse(refusal: Refusal): void {
+    const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
+    refuseSocket(this.#socket, this.#x, full, true)
+    this.#finish()
+  }
+
+  /** The upstream is no longer busy with this. */
+  #settle(): Target | undefined {
+    const target = this.#target
+    if (target === undefined) return undefined
+    this.#target = undefined
+    this.#gateway.upstreams.ended(target)
+    this.#x.upstreamMs = performance.now() - this.#began
+    return target
+  }
+
+  #finish(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#settle()
+    this.#request?.destroy()
+    this.#gateway.watchdog.delete(this)
+    this.#gateway.open.delete(this)
+    this.#ended(this.#x)
+  }
+}
