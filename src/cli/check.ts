@@ -24,7 +24,8 @@ Exits with 0 when the configuration is good, with 1 when it is not.`,
     const warnings = loaded.warnings
     if (!loaded.ok) {
       if (json) printJson({ ok: false, file, errors: loaded.errors, warnings })
-      else complain([...loaded.errors.map(formatError), ...warnings.map(formatWarning)].join('\n'))
+      // Without the warnings: what a broken file lacks may only seem to be missing.
+      else complain(loaded.errors.map(formatError).join('\n'))
       return 1
     }
     const snapshot = compileSnapshot(loaded.config, Date.now())

@@ -1,7 +1,7 @@
 import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
-import { type RunningGateway, startGateway } from '../main.js'
+import type { RunningGateway } from '../main.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_OPTION, readGoodConfig } from './config-file.js'
 import { type DemoBackend, startDemoBackend } from './demo-backend.js'
@@ -35,6 +35,7 @@ Options:
       for (const { service, origin } of upstreamsOf(snapshot)) {
         backends.push(await startDemoBackend(service, origin))
       }
+      const { startGateway } = await import('../main.js')
       gateway = await startGateway({ configFile: file, ...createDemoLog(print, paint) })
     } catch (error) {
       await Promise.all(backends.map((backend) => backend.close()))
@@ -81,7 +82,6 @@ function welcome(
     ['gateway', address],
     ['admin', admin, 'try /metrics and /config'],
     ...backends.map((backend) => [backend.service, backend.address, 'demo backend']),
-    ['configuration', file, 'edit it while this runs'],
   ]
   const examples = examplesFor(snapshot, address).map(
     ({ what, line }) => `  ${paint('dim', `# ${what}`)}\n  ${paint('bold', line)}`,
@@ -91,6 +91,8 @@ ${paint('bold', 'Tidegate demo')}
 
 ${table(rows, 2)}
 
+  Configuration: ${file}
+
 ${paint('bold', 'What each tier may do')}
 
 ${tierTable(snapshot)}
@@ -99,7 +101,7 @@ ${paint('bold', 'Try, in another terminal')}
 
 ${examples.join('\n\n')}
 
-Requests are shown here as they come. Ctrl-C ends all of it.
+Requests are shown here as they come, and so is what an edit of the configuration changes. Ctrl-C ends all of it.
 `
 }
 

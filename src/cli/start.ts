@@ -1,4 +1,3 @@
-import { startGateway } from '../main.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
 import { surviveFaults } from './faults.js'
@@ -23,6 +22,8 @@ a bad configuration or a taken port, says why and exits with 1.`,
     const stopped = stopSignal()
     surviveFaults()
     const file = configFile('start', options.config)
+    // Here, and not on top: wrong use and --help have no need of a server.
+    const { startGateway } = await import('../main.js')
     const gateway = await startGateway({ configFile: file }).catch((error: Error) => {
       throw new Refused(error.message)
     })

@@ -8,8 +8,9 @@ export type Paint = (style: Style, text: string) => string
 
 /** Colour for a person at a terminal only, and not for one who says so (NO_COLOR, see no-color.org). */
 export function painter(stream: Pick<WriteStream, 'isTTY'>, env: NodeJS.ProcessEnv = process.env): Paint {
+  // styleText can ask the same of a stream, but not every Node 20 does.
   const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
-  return (style, text) => (colour ? styleText(style, text) : text)
+  return (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text)
 }
 
 /** Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces. */

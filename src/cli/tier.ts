@@ -1,6 +1,5 @@
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { openControl } from './control.js'
 import { foundBy } from './found-by.js'
 import { print, printJson } from './terminal.js'
 
@@ -30,6 +29,8 @@ With store.redis in the configuration the store is asked; without, the running g
     if (remove && tier !== undefined) {
       throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
     }
+    // Here, and not on top: wrong use and --help have no need of the store.
+    const { openControl } = await import('./control.js')
     const control = await openControl('tier', config)
     try {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`

@@ -1,7 +1,6 @@
 import { formatDuration } from '../config/quantities.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { openControl } from './control.js'
 import { foundBy } from './found-by.js'
 import { print, printJson, table } from './terminal.js'
 
@@ -44,6 +43,8 @@ With store.redis in the configuration the store is asked; without, the running g
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
+    // Here, and not on top: wrong use and --help have no need of the store.
+    const { openControl } = await import('./control.js')
     const control = await openControl('usage', config)
     try {
       const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`

@@ -1,0 +1,82 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { WrongUse } from '../../src/cli/command.js'
+import { tidegate } from '../support/cli.js'
+
+const COMMANDS = ['start', 'check', 'usage', 'tier', 'schema', 'demo']
+const rootFile = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
+
+t.test('--help names every command and the exit codes', async (t) => {
+  const { code, stdout, stderr } = await tidegate(['--help'])
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  for (const name of COMMANDS) t.match(stdout, new RegExp(`^ {2}${name} +\\w`, 'm'))
+  t.match(stdout, /Exit codes: 0 well, 1 the answer is no .*, 2 wrong use/)
+})
+
+t.test('every command explains itself', async (t) => {
+  for (const name of COMMANDS) {
+    const { command } = await import(`../../src/cli/${name}.ts`)
+    t.match(command.help, new RegExp(`^Usage: tidegate ${name}`))
+  }
+  const { command } = await import('../../src/cli/tier.js')
+  for (const args of [
+    ['tier', '--help'],
+    ['tier', 'demo-free', '-h'],
+    ['help', 'tier'],
+  ]) {
+    t.strictSame(await tidegate(args), { code: 0, stdout: `${command.help}\n`, stderr: '' })
+  }
+})
+
+t.test('--version is the version of the package', async (t) => {
+  const { stdout } = await tidegate(['--version'])
+  t.equal(stdout, `${JSON.parse(rootFile('package.json')).version}\n`)
+})
+
+t.test('schema prints config/schema.json', async (t) => {
+  const { code, stdout } = await tidegate(['schema'])
+  t.equal(code, 0)
+  t.equal(stdout, rootFile('config/schema.json'))
+})
+
+t.test('no command, and one that is not known, exit with 2 and one line that says what to do', async (t) => {
+  const wrong: [args: string[], line: string][] = [
+    [[], 'tidegate: no command given; see: tidegate --help'],
+    [['strat'], 'tidegate: unknown command strat, did you mean start?; see: tidegate --help'],
+    [['constructor'], 'tidegate: unknown command constructor; see: tidegate --help'],
+    [['--verbose'], 'tidegate: unknown option --verbose; see: tidegate --help'],
+    [['check', '-x'], 'tidegate check: unknown option -x; see: tidegate check --help'],
+  ]
+  for (const [args, line] of wrong) {
+    t.strictSame(await tidegate(args), { code: 2, stdout: '', stderr: `${line}\n` })
+  }
+})
+
+const WRONG: readonly (readonly [args: string, problem: string])[] = [
+  ['check --confg x', 'unknown option --confg, did you mean --config?; see: tidegate check --help'],
+  ['check --toString', 'unknown option --toString; see: tidegate check --help'],
+  ['check --config', '--config needs a value; see: tidegate check --help'],
+  ['check --config=', '--config needs a value; see: tidegate check --help'],
+  ['check --config --json', '--config needs a value; see: tidegate check --help'],
+  ['check --json=yes', '--json takes no value; see: tidegate check --help'],
+  ['check extra', '"extra" is one argument too many; see: tidegate check --help'],
+  ['check -- --json', '"--json" is one argument too many; see: tidegate check --help'],
+  ['usage', 'SERVICE and CONSUMER are missing; see: tidegate usage --help'],
+  ['usage payments', 'CONSUMER is missing; see: tidegate usage --help'],
+  ['usage a b --reset --tier x', '--reset forgets the usage under every tier; leave --tier out'],
+  ['tier', 'CONSUMER is missing; see: tidegate tier --help'],
+  ['tier a pro --remove', '--remove takes no TIER; give one or the other'],
+]
+
+t.test('wrong use of a command is refused before it does anything', async (t) => {
+  for (const [line, problem] of WRONG) {
+    const [name, ...args] = line.split(' ')
+    const { command } = await import(`../../src/cli/${name}.ts`)
+    await t.rejects(command.run(args), new WrongUse(`tidegate ${name}: ${problem}`), line)
+  }
+})
+
+t.test('an empty argument is wrong use, not a consumer without a name', async (t) => {
+  t.match(await tidegate(['tier', '']), { code: 2, stderr: 'tidegate tier: CONSUMER is empty' })
+})

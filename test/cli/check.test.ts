@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t from 'tap'
+import { tidegate } from '../support/cli.js'
+
+const GOOD = `listen: 127.0.0.1:18080
+store: { redis: "redis://user:hunter2@127.0.0.1:6399/3", on_failure: local }
+tiers: [free, pro]
+consumers:
+  - header: { name: x-user-id }
+  - ip: {}
+services:
+  payments:
+    upstreams: [http://127.0.0.1:9001]
+    limits: { free: 10/min, pro: [5/s, 100/min] }
+  open: { upstreams: [http://127.0.0.1:9002] }
+routes:
+  - { path: /*, service: open }
+  - { path: /payments/*, service: payments }
+  - { path: /payments/refunds, methods: [POST], service: payments, cost: 5 }
+  - { path: /payments/*, host: api.example.com, service: payments }
+`
+
+t.test('a good configuration is summed up, routes most specific first', async (t) => {
+  const cwd = t.testdir({ 'tidegate.yaml': GOOD })
+  const { code, stdout, stderr } = await tidegate(['check'], { cwd })
+  t.equal(code, 0)
+  t.equal(stderr, '')
+  t.match(stdout, /^tidegate\.yaml is good, hash [0-9a-f]{12}\n/)
+  t.match(
+    stdout,
+    `  listen     127.0.0.1:18080
+  admin      127.0.0.1:8081
+  store      Redis at 127.0.0.1:6399, at most 100 ms, local when it fails
+  consumers  id in x-user-id, then address
+`,
+  )
+  t.match(
+    stdout,
+    `            free (default)  pro
+  payments  10/min          5/s, 100/min
+  open      unlimited       unlimited
+`,
+  )
+  t.match(
+    stdout,
+    `  *     api.example.com/payments/*  payments
+  POST  /payments/refunds           payments  cost 5
+  *     /payments/*                 payments
+  *     /*                          open
+
+2 services, 2 tiers, 4 routes
+`,
+  )
+  t.notMatch(stdout, /hunter2/)
+})
+
+t.test('--json says the same to a program, without secrets', async (t) => {
+  const cwd = t.testdir({ config: { 'tidegate.yaml': GOOD } })
+  const { code, stdout } = await tidegate(['check', '--json'], { cwd })
+  t.equal(code, 0)
+  t.notMatch(stdout, /hunter2/)
+  t.match(JSON.parse(stdout), {
+    ok: true,
+    file: 'config/tidegate.yaml',
+    store: 'redis',
+    tiers: ['free', 'pro'],
+    default_tier: 'free',
+    services: [
+      {
+        name: 'payments',
+        upstreams: ['http://127.0.0.1:9001'],
+        on_failure: 'local',
+        limits: {
+          free: [{ name: 'minute', amount: 10, window_ms: 60_000 }],
+          pro: [
+            { name: 'second', amount: 5, window_ms: 1000 },
+            { name: 'minute', amount: 100, window_ms: 60_000 },
+          ],
+        },
+      },
+      { name: 'open', limits: { free: 'unlimited', pro: 'unlimited' } },
+    ],
+    routes: [
+      { host: 'api.example.com', path: '/payments/*' },
+      { path: '/payments/refunds', methods: ['POST'], cost: 5 },
+      { path: '/payments/*', methods: [], cost: 1 },
+      { path: '/*', service: 'open' },
+    ],
+    warnings: [],
+  })
+})
+
+t.test('the configuration that comes with Tidegate is good', async (t) => {
+  const file = new URL('../../config/tidegate.yaml', import.meta.url).pathname
+  t.match(await tidegate(['check', '--config', file]), { code: 0, stderr: '' })
+  t.match(readFileSync(file, 'utf8'), /yaml-language-server: \$schema=\.\/schema\.json/)
+})
+
+t.test('every error of a bad configuration is printed with its place, and the exit code is 1', async (t) => {
+  const bad = GOOD.replace('10/min', '10/minute').replace('service: open }', 'service: opne }')
+  const file = join(t.testdir({ 'bad.yaml': bad }), 'bad.yaml')
+  const { code, stdout, stderr } = await tidegate(['check', '-c', file])
+  t.equal(code, 1)
+  t.equal(stdout, '')
+  const lines = stderr.trimEnd().split('\n')
+  for (const line of lines) t.match(line, /^\S+bad\.yaml:\d+:\d+: .+; /)
+  t.match(stderr, /bad\.yaml:10:21: .*10\/minute/)
+  t.match(stderr, /bad\.yaml:13:26: .*opne/)
+  const json = await tidegate(['check', '-c', file, '--json'])
+  t.equal(json.code, 1)
+  const said = JSON.parse(json.stdout)
+  t.equal(said.ok, false)
+  t.strictSame(
+    said.errors.map(
+      (error: Record<string, unknown>) => `${error.file}:${error.line}:${error.column}: ${error.message}`,
+    ),
+    lines,
+  )
+})
+
+t.test('a warning does not make a configuration bad', async (t) => {
+  const unused = GOOD.replace('services:', 'services:\n  idle: { upstreams: [http://127.0.0.1:9003] }')
+  const cwd = t.testdir({ 'tidegate.yaml': unused })
+  const { code, stderr } = await tidegate(['check'], { cwd })
+  t.equal(code, 0)
+  t.match(stderr, /^tidegate\.yaml:\d+:\d+: warning: .*idle/)
+})
+
+t.test('a file that cannot be read is one line and exit code 1', async (t) => {
+  const cwd = t.testdir({ folder: {} })
+  const line = (text: string) => ({ code: 1, stdout: '', stderr: `${text}\n` })
+  t.strictSame(
+    await tidegate(['check', '-c', 'nope.yaml'], { cwd }),
+    line(
+      'tidegate check: cannot read nope.yaml: there is no such file; name the configuration with --config FILE',
+    ),
+  )
+  t.strictSame(
+    await tidegate(['check', '-c', 'folder'], { cwd }),
+    line('tidegate check: cannot read folder: it is a folder; name the configuration with --config FILE'),
+  )
+  t.strictSame(
+    await tidegate(['check'], { cwd }),
+    line(
+      'tidegate check: no tidegate.yaml and no config/tidegate.yaml in this folder; name one with --config FILE',
+    ),
+  )
+})

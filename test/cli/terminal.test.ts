@@ -1,0 +1,36 @@
+import t from 'tap'
+import { nearest } from '../../src/cli/command.js'
+import { nodeWarning } from '../../src/cli/node-version.js'
+import { painter, table } from '../../src/cli/terminal.js'
+
+t.test('colour is for terminals, and for those who did not refuse it', async (t) => {
+  t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
+  t.equal(painter({ isTTY: false }, {})('bold', 'x'), 'x')
+  t.equal(painter({ isTTY: true }, { NO_COLOR: '1' })('bold', 'x'), 'x')
+  t.equal(painter({ isTTY: true }, { NO_COLOR: '' })('bold', 'x'), '\u001b[1mx\u001b[22m')
+  t.equal(painter({ isTTY: true }, { TERM: 'dumb' })('bold', 'x'), 'x')
+})
+
+t.test('a table is aligned and its lines end without spaces', async (t) => {
+  t.equal(table([['a', 'bb'], ['ccc', '', 'd'], ['e']], 1), ' a    bb\n ccc      d\n e')
+})
+
+t.test('a swapped or missing letter is recognised, another word is not', async (t) => {
+  const names = ['start', 'check', 'usage', 'tier']
+  t.equal(nearest('strat', names), 'start')
+  t.equal(nearest('chek', names), 'check')
+  t.equal(nearest('use', names), 'usage')
+  t.equal(nearest('frobnicate', names), undefined)
+  t.equal(nearest('x', names), undefined)
+  t.equal(nearest('x', []), undefined)
+})
+
+t.test('a Node without fixes, or with known holes, is named', async (t) => {
+  t.match(nodeWarning('20.20.2'), /^Node 20\.20\.2 gets no security fixes; run Tidegate on Node 22\.23\.2, /)
+  t.match(nodeWarning('23.11.0'), /no security fixes/)
+  t.match(nodeWarning('22.23.1'), /has known security holes; update it to 22\.23\.2 or later/)
+  t.equal(nodeWarning('22.23.2'), undefined)
+  t.equal(nodeWarning('24.19.0'), undefined)
+  t.match(nodeWarning('26.4.9'), /update it to 26\.5\.1/)
+  t.equal(nodeWarning('28.0.0'), undefined)
+})

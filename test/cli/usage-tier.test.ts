@@ -1,0 +1,138 @@
+import t from 'tap'
+import { tidegate } from '../support/cli.js'
+import { startBackend, startProcess } from '../support/process.js'
+import { freePort, startRedis } from '../support/redis.js'
+
+interface Settings {
+  readonly upstream: string
+  readonly store?: string
+  readonly adminPort?: number
+  readonly token?: string
+}
+
+function config({ upstream, store, adminPort = 0, token }: Settings): string {
+  return `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${adminPort}"${token === undefined ? '' : `, token: ${token}`} }
+${store === undefined ? '' : `store: { redis: "${store}" }`}
+tiers: [free, pro]
+consumers: [{ header: { name: x-user-id } }]
+services:
+  payments: { upstreams: [${upstream}], limits: { free: 10/h, pro: [5/s, 100/h] } }
+  open: { upstreams: [${upstream}], limits: { free: unlimited, pro: unlimited } }
+routes:
+  - { path: /payments/*, service: payments }
+  - { path: /open/*, service: open }
+server: { shutdown_delay: 0 }
+log: { access: off }
+`
+}
+
+async function spend(address: string, consumer: string, times: number): Promise<number[]> {
+  const statuses: number[] = []
+  for (let i = 0; i < times; i++) {
+    const response = await fetch(`${address}/payments/x`, { headers: { 'x-user-id': consumer } })
+    await response.text()
+    statuses.push(response.status)
+  }
+  return statuses
+}
+
+t.test('with Redis the store is asked, whether a gateway runs here or not', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  const gateway = await startProcess(t, config({ upstream: backend.origin, store: redis.url }))
+  const on = ['--config', gateway.configFile]
+  await spend(gateway.address, 'ann', 3)
+
+  const usage = await tidegate(['usage', 'payments', 'ann', ...on])
+  t.equal(usage.code, 0, usage.stderr)
+  t.match(
+    usage.stdout,
+    /^ann on payments: tier free, the default\n\n {2}limit +amount +used +remaining +window ends in\n {2}hour +10 in 1h +3 +7 +\d+ s\n$/,
+  )
+
+  t.strictSame(await tidegate(['tier', 'ann', 'pro', ...on]), {
+    code: 0,
+    stdout: 'ann: pro, assigned\n',
+    stderr: '',
+  })
+  const raised = await tidegate(['usage', 'payments', 'ann', '--json', ...on])
+  t.match(JSON.parse(raised.stdout), {
+    service: 'payments',
+    consumer: 'ann',
+    tier: 'pro',
+    tier_from: 'assignment',
+    unlimited: false,
+    limits: [
+      { name: 'second', amount: 5, window_ms: 1000 },
+      { name: 'hour', amount: 100 },
+    ],
+  })
+  t.match(await tidegate(['tier', 'ann', '--json', ...on]), { code: 0, stdout: /"assigned": "pro"/ })
+  t.match(await tidegate(['tier', 'ann', '--remove', ...on]), { stdout: 'ann: free, the default\n' })
+
+  t.match(await tidegate(['usage', 'payments', 'ann', '--reset', ...on]), {
+    code: 0,
+    stdout: 'ann has used nothing of payments any more\n',
+  })
+  t.strictSame(await spend(gateway.address, 'ann', 11), [...Array(10).fill(200), 429])
+})
+
+t.test('a Redis that cannot be reached is one line, exit code 1, and no secret', async (t) => {
+  const port = await freePort()
+  const store = `redis://user:hunter2@127.0.0.1:${port}`
+  const cwd = t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store }) })
+  const { code, stdout, stderr } = await tidegate(['usage', 'payments', 'ann'], { cwd })
+  t.equal(code, 1)
+  t.equal(stdout, '')
+  t.match(
+    stderr,
+    /^tidegate usage: the store is out of reach \(.*ECONNREFUSED.*\); check store\.redis in tidegate\.yaml, and that Redis runs there\n$/,
+  )
+  t.notMatch(stderr, /hunter2/)
+})
+
+t.test('without Redis the running gateway is asked', async (t) => {
+  const backend = await startBackend(t)
+  const adminPort = await freePort()
+  const token = 'a-token-for-operators'
+  const gateway = await startProcess(t, config({ upstream: backend.origin, adminPort, token }))
+  const on = ['--config', gateway.configFile]
+  // A consumer's id is a caller's choice: this one is a path that URL parsers take away.
+  t.strictSame(await spend(gateway.address, '..', 10), Array(10).fill(200))
+
+  t.match(await tidegate(['usage', 'payments', '..', ...on]), { code: 0, stdout: /hour +10 in 1h +10 +0/ })
+  t.match(await tidegate(['usage', 'open', '..', ...on]), {
+    stdout: '.. on open: tier free, the default; unlimited, nothing is counted\n',
+  })
+  t.match(await tidegate(['tier', '..', 'pro', ...on]), { code: 0, stdout: '..: pro, assigned\n' })
+  t.strictSame(await spend(gateway.address, '..', 1), [200])
+
+  t.strictSame(await tidegate(['usage', 'paymnts', 'ann', ...on]), {
+    code: 1,
+    stdout: '',
+    stderr: 'tidegate usage: No service "paymnts"; the services are payments, open.\n',
+  })
+  t.strictSame(await tidegate(['tier', 'ann', 'gold', ...on]), {
+    code: 1,
+    stdout: '',
+    stderr: 'tidegate tier: No tier "gold"; the tiers are free, pro.\n',
+  })
+
+  await gateway.stop()
+  t.strictSame(await tidegate(['tier', 'ann', ...on]), {
+    code: 1,
+    stdout: '',
+    stderr: `tidegate tier: no gateway answers at 127.0.0.1:${adminPort} (ECONNREFUSED), and without store.redis the counts are in its memory; start it: tidegate start --config ${gateway.configFile}\n`,
+  })
+})
+
+t.test('a gateway whose admin port is any free one cannot be found', async (t) => {
+  const cwd = t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1' }) })
+  t.match(await tidegate(['usage', 'payments', 'ann'], { cwd }), {
+    code: 1,
+    stderr:
+      'tidegate usage: admin.listen in tidegate.yaml has port 0, so the gateway cannot be found; give it a port\n',
+  })
+})

@@ -1,0 +1,67 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync } from 'node:fs'
+import { CLI } from './process.js'
+
+export interface CliResult {
+  /** The exit code, or the name of the signal that ended it. */
+  readonly code: number | string
+  readonly stdout: string
+  readonly stderr: string
+}
+
+export interface CliOptions {
+  readonly cwd?: string
+  readonly env?: NodeJS.ProcessEnv
+}
+
+/** Runs the built command to its end. */
+export async function tidegate(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+  const run = spawnCli(args, options)
+  const code = await run.exited
+  return { code, stdout: run.stdout(), stderr: run.stderr() }
+}
+
+/** Starts the built command and leaves it running. */
+export function spawnCli(args: readonly string[], { cwd, env }: CliOptions = {}) {
+  if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
+  const child = spawn(process.execPath, [CLI, ...args], {
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    ...(cwd === undefined ? {} : { cwd }),
+  })
+  let stdout = ''
+  let stderr = ''
+  let changed = () => {}
+  const collect = (stream: NodeJS.ReadableStream, add: (text: string) => void) => {
+    stream.setEncoding('utf8')
+    stream.on('data', (text: string) => {
+      add(text)
+      changed()
+    })
+  }
+  collect(child.stdout, (text) => {
+    stdout += text
+  })
+  collect(child.stderr, (text) => {
+    stderr += text
+  })
+  const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string)
+  return {
+    child,
+    exited,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    /** Resolves when the pattern stands in the output; rejects when the process ends before. */
+    printed(pattern: RegExp): Promise<void> {
+      return new Promise((resolve, reject) => {
+        const look = () => {
+          if (pattern.test(stdout) || pattern.test(stderr)) resolve()
+        }
+        changed = look
+        look()
+        exited.then((code) => reject(new Error(`ended with ${code} before ${pattern}: ${stdout}${stderr}`)))
+      })
+    },
+  }
+}
