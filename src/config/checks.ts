@@ -4,7 +4,7 @@ import { nameOfWindow } from './names.js'
 import { suggest } from './nearest.js'
 import { canonicalPath } from './path.js'
 import { formatDuration, formatRate } from './quantities.js'
-import { claim, type Pattern, shapeOf } from './router.js'
+import { type Pattern, shapeOf } from './router.js'
 import type { Config } from './schema.js'
 
 /** What the schema cannot say: names that must exist, things that must not be there twice, sums that must fit. */
@@ -31,7 +31,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
 function checkListeners({ listen, admin }: DraftConfig, error: Say): void {
   const own = admin?.listen
   if (own?.host === undefined || own.port === undefined) return
-  if (!isLoopback(own.host) && admin?.token === undefined) {
+  if (!isLoopback(own.host) && !Object.hasOwn(admin ?? {}, 'token')) {
     const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
     error(['admin', 'listen'], `${wrong}; set admin.token, or listen on 127.0.0.1`)
   }
@@ -47,7 +47,14 @@ function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say):
 }
 
 function knownTier(tiers: DraftConfig['tiers'], tier: string | undefined, path: Path, error: Say): void {
-  if (tiers === undefined || tier === undefined || asList(tiers).includes(tier)) return
+  // A tier that could not be read may be the one.
+  if (
+    tier === undefined ||
+    tiers === undefined ||
+    asList(tiers).includes(tier) ||
+    asList(tiers).includes(undefined)
+  )
+    return
   error(path, `no tier is named "${tier}"; ${suggest(tier, named(tiers), 'tiers')}`)
 }
 
@@ -172,15 +179,16 @@ function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path)
     const pattern: Pattern = { path: route.path, hosts: named(hosts), methods: named(route.methods) }
     for (const host of new Set(pattern.hosts)) {
       const place = host + shapeOf(route.path)
-      places.set(place, [...(places.get(place) ?? []), { index, pattern }])
+      const sharing = places.get(place)
+      if (sharing === undefined) places.set(place, [{ index, pattern }])
+      else sharing.push({ index, pattern })
     }
   }
   const said = new Set<string>()
   for (const sharing of places.values()) {
-    const anyMethod = sharing.filter(({ pattern }) => pattern.methods.length === 0)
     for (const [k, { index, pattern }] of sharing.entries()) {
-      const before = sharing.slice(0, k).find((other) => shared(other.pattern, pattern) !== undefined)
-      if (before === undefined) continue
+      const before = sharing.find((other, o) => o >= k || shared(other.pattern, pattern) !== undefined)
+      if (before === undefined || before.index === index) continue
       const method = shared(before.pattern, pattern)
       const of = method === '' ? '' : ` for ${method}`
       const first = `routes[${before.index}] on line ${locate(['routes', before.index])}`
@@ -188,10 +196,11 @@ function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path)
       if (!said.has(`${before.index} ${index}`)) error(['routes', index, 'path'], message)
       said.add(`${before.index} ${index}`)
     }
-    for (const { index, pattern } of anyMethod) {
-      const taken = (method: string) =>
-        sharing.some((other) => claim(other.pattern, method) > claim(pattern, method))
-      if (!ROUTABLE_METHODS.every(taken)) continue
+    const explicit = sharing.flatMap(({ pattern }) => pattern.methods)
+    const taken = new Set(explicit.includes('GET') ? [...explicit, 'HEAD'] : explicit)
+    if (!ROUTABLE_METHODS.every((method) => taken.has(method))) continue
+    for (const { index, pattern } of sharing) {
+      if (pattern.methods.length > 0) continue
       error(
         ['routes', index, 'path'],
         'never reached: other routes of this path take every method; remove it',

@@ -21,6 +21,8 @@ export interface Marks extends Bounds {
   wrap?: boolean
   /** The scalar stands for the object next to it, whose defaults fill the rest. */
   shorthand?: boolean
+  /** What to do about a key that is no good. */
+  keyFix?: string
   /** The name that the value is kept under, when it is not its key in the file. */
   becomes?: string
 }

@@ -1,7 +1,7 @@
 export interface Substitution {
   readonly text: string
-  /** Whether anything came from the environment, so that the text is not to be shown. */
-  readonly replaced: boolean
+  /** What came from the environment, by name: not to be shown. */
+  readonly used: ReadonlyMap<string, string>
   readonly problems: readonly { readonly offset: number; readonly wrong: string; readonly fix: string }[]
 }
 
@@ -12,25 +12,25 @@ const REFERENCE = /\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?/g
  * plain `${`. What is put in is text: it is not looked at again, and it never becomes structure.
  */
 export function substitute(text: string, env: NodeJS.ProcessEnv): Substitution {
-  if (!text.includes('${')) return { text, replaced: false, problems: [] }
+  if (!text.includes('${')) return { text, used: new Map(), problems: [] }
   const problems: { offset: number; wrong: string; fix: string }[] = []
-  let replaced = false
+  const used = new Map<string, string>()
   const result = text.replace(
     REFERENCE,
     (match, name: string | undefined, fallback: string | undefined, offset: number) => {
-      if (match === '$${') return '${'
+      if (match.startsWith('$$')) return match.slice(1)
       if (name === undefined) {
         problems.push({
           offset,
           wrong: 'holds a "${" that is not a reference to the environment',
-          fix: 'write ${NAME} or ${NAME:-default}, or $${ for a plain ${',
+          fix: `write \${NAME} or \${NAME:-default}, or $\${ for a plain \${`,
         })
         return ''
       }
-      replaced = true
       const value = env[name]
-      if (fallback !== undefined) return value === undefined || value === '' ? fallback : value
-      if (value === undefined) {
+      if (fallback !== undefined && (value === undefined || value === '')) return fallback
+      if (value !== undefined) used.set(name, value)
+      else {
         problems.push({
           offset,
           wrong: `the environment has no ${name}`,
@@ -40,5 +40,23 @@ export function substitute(text: string, env: NodeJS.ProcessEnv): Substitution {
       return value ?? ''
     },
   )
-  return { text: result, replaced, problems }
+  return { text: result, used, problems }
+}
+
+/** Shorter values keep nobody out, and taking them out of a message would make it unreadable. */
+const SHORTEST_SECRET = 4
+
+/** Takes what came from the environment out of a message, and puts its name there. */
+export function redact(message: string, used: ReadonlyMap<string, string>): string {
+  let result = message
+  for (const [name, value] of used) {
+    if (value.length < SHORTEST_SECRET) continue
+    const wanted = value.toLowerCase()
+    for (let at = result.toLowerCase().indexOf(wanted); at >= 0; ) {
+      const label = `\${${name}}`
+      result = result.slice(0, at) + label + result.slice(at + value.length)
+      at = result.toLowerCase().indexOf(wanted, at + label.length)
+    }
+  }
+  return result
 }

@@ -26,7 +26,11 @@ import {
  * shown when it has changed.
  */
 interface Kind<T> {
-  /** For the JSON schema. Looser than `read` where a pattern cannot say it. */
+  /** What it is called in the reference. */
+  readonly label: string
+  /** What YAML may take it for. */
+  readonly types: readonly ('string' | 'integer' | 'boolean')[]
+  /** For editors. Looser than `read` where a pattern cannot say it. */
   readonly pattern: string
   read(text: string, fail: Fail, bounds: Bounds): T | undefined
   show(value: T): string
@@ -59,6 +63,8 @@ const text = (value: string) => value
 
 export const KINDS = {
   duration: {
+    label: 'duration',
+    types: ['string', 'integer'],
     pattern: DURATION_PATTERN,
     read: (value, fail, bounds) =>
       bounded(
@@ -73,6 +79,8 @@ export const KINDS = {
   } satisfies Kind<number>,
 
   size: {
+    label: 'size',
+    types: ['string', 'integer'],
     pattern: SIZE_PATTERN,
     read: (value, fail, bounds) =>
       bounded(
@@ -87,6 +95,8 @@ export const KINDS = {
   } satisfies Kind<number>,
 
   rate: {
+    label: 'limit',
+    types: ['string'],
     pattern: RATE_PATTERN,
     read: (value, fail) =>
       parseRate(value) ??
@@ -95,6 +105,8 @@ export const KINDS = {
   } satisfies Kind<{ amount: number; window: number }>,
 
   switch: {
+    label: 'true or false',
+    types: ['boolean'],
     pattern: '^(true|false)$',
     read: (value, fail) =>
       value === 'true' || value === 'false'
@@ -104,6 +116,8 @@ export const KINDS = {
   } satisfies Kind<{ enabled: boolean }>,
 
   listen: {
+    label: 'host:port',
+    types: ['string'],
     pattern: ':[0-9]{1,5}$',
     read: (value, fail) =>
       parseListen(value) ??
@@ -115,6 +129,8 @@ export const KINDS = {
   } satisfies Kind<ListenAddress>,
 
   range: {
+    label: 'address or CIDR block',
+    types: ['string'],
     pattern: '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$',
     read: (value, fail) => {
       const parsed = parseRange(value)
@@ -126,6 +142,8 @@ export const KINDS = {
   } satisfies Kind<string>,
 
   upstream: {
+    label: 'http:// address',
+    types: ['string'],
     pattern: '^http://',
     read: (value, fail) => {
       const address = readUpstream(value, fail)
@@ -134,13 +152,45 @@ export const KINDS = {
     show: text,
   } satisfies Kind<string>,
 
-  redis: { pattern: '^rediss?://', read: readRedisUrl, show: text } satisfies Kind<string>,
-  url: { pattern: '^https?://', read: readHttpUrl, show: text } satisfies Kind<string>,
-  host: { pattern: '^[^:/]+$|^\\[', read: readHost, show: text } satisfies Kind<string>,
-  path: { pattern: '^/', read: readRoutePath, show: text } satisfies Kind<string>,
-  prefix: { pattern: '^/', read: readStripPrefix, show: text } satisfies Kind<string>,
+  redis: {
+    label: 'redis:// address',
+    types: ['string'],
+    pattern: '^rediss?://',
+    read: readRedisUrl,
+    show: text,
+  } satisfies Kind<string>,
+  url: {
+    label: 'http(s):// address',
+    types: ['string'],
+    pattern: '^https?://',
+    read: readHttpUrl,
+    show: text,
+  } satisfies Kind<string>,
+  host: {
+    label: 'host',
+    types: ['string'],
+    pattern: '^[^:/]+$|^\\[',
+    read: readHost,
+    show: text,
+  } satisfies Kind<string>,
+  path: {
+    label: 'path',
+    types: ['string'],
+    pattern: '^/',
+    read: readRoutePath,
+    show: text,
+  } satisfies Kind<string>,
+  prefix: {
+    label: 'path',
+    types: ['string'],
+    pattern: '^/',
+    read: readStripPrefix,
+    show: text,
+  } satisfies Kind<string>,
 
   method: {
+    label: 'method',
+    types: ['string'],
     pattern: `^(${ROUTABLE_METHODS.join('|')})$`,
     read: (value, fail) => {
       if (ROUTABLE_METHODS.includes(value)) return value
@@ -153,6 +203,8 @@ export const KINDS = {
   } satisfies Kind<string>,
 
   header: {
+    label: 'header name',
+    types: ['string'],
     pattern: TOKEN_PATTERN,
     read: (value, fail) => {
       if (!new RegExp(TOKEN_PATTERN).test(value) || value.length > 64) {
@@ -170,12 +222,16 @@ export const KINDS = {
   } satisfies Kind<string>,
 
   name: {
+    label: 'name',
+    types: ['string'],
     pattern: NAME_PATTERN,
     read: (value, fail) => (new RegExp(NAME_PATTERN).test(value) ? value : fail('is not a name', NAME_FIX)),
     show: text,
   } satisfies Kind<string>,
 
   sha256: {
+    label: '64 hex digits',
+    types: ['string'],
     pattern: '^[0-9a-fA-F]{64}$',
     read: (value, fail) =>
       /^[0-9a-fA-F]{64}$/.test(value)
@@ -186,6 +242,8 @@ export const KINDS = {
 
   /** A secret of which only the SHA-256 is kept. */
   hashed: {
+    label: 'text',
+    types: ['string'],
     pattern: '^.',
     read: (value, fail) => {
       if (value === '') return fail('is empty', 'give a key, or remove this entry')

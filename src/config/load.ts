@@ -1,6 +1,8 @@
-import { isAlias, isMap, isScalar, isSeq, type Node } from 'yaml'
+import { isAlias, isMap, isScalar, isSeq } from 'yaml'
 import { check, type Draft, type Path } from './checks.js'
-import { MAX_NODES, offsetOf, type Part, type Reading, read } from './read.js'
+import { redact } from './environment.js'
+import { offsetOf, type Part } from './part.js'
+import { type Reading, read } from './read.js'
 import { type Config, ConfigSchema } from './schema.js'
 import { type ParsedYaml, parseYaml } from './yaml.js'
 
@@ -20,6 +22,7 @@ export type LoadResult =
 
 /** More than anybody fixes in one go, and a bound on what a broken file can put into a log. */
 const MAX_ERRORS = 100
+const LATER = { line: Number.MAX_SAFE_INTEGER, column: 1 }
 
 /**
  * Reads the text of a configuration file. Reports everything that is wrong at once, in the order of the file;
@@ -32,7 +35,7 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
   if (parsed.problems.length > 0) {
     return { ok: false, errors: parsed.problems.map((problem) => ({ file, ...problem })), warnings: [] }
   }
-  const { document, position } = parsed
+  const { document, position, target } = parsed
   const errors: ConfigError[] = []
   const warnings: ConfigError[] = []
   if (isEmpty(document.contents)) {
@@ -40,22 +43,26 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     return { ok: false, errors: [{ file, line: 1, column: 1, message }], warnings }
   }
   const reading: Reading = {
-    document,
+    target,
     env,
-    budget: MAX_NODES,
+    used: new Map(),
     report: (offset, message) => errors.push({ file, ...position(offset), message }),
+    line: (offset) => position(offset).line,
   }
   const config = read(reading, ConfigSchema as unknown as Part, document.contents, '', 0) as
     | Draft<Config>
     | undefined
   const say = (list: ConfigError[]) => (path: Path, message: string) => {
-    list.push({ file, ...position(offsetAt(parsed, path)), message: `${display(path)}: ${message}` })
+    // Finding the place takes a search; nobody reads the thousandth.
+    const place = list.length > 10 * MAX_ERRORS ? LATER : position(offsetAt(parsed, path))
+    list.push({ file, ...place, message: `${display(path)}: ${message}` })
   }
-  if (reading.budget > 0 && config !== undefined) {
+  if (config !== undefined) {
     check(config, say(errors), say(warnings), (path) => position(offsetAt(parsed, path)).line)
   }
-  if (errors.length > 0) return { ok: false, errors: inOrder(errors), warnings: inOrder(warnings) }
-  return { ok: true, config: config as Config, warnings: inOrder(warnings) }
+  if (errors.length > 0)
+    return { ok: false, errors: inOrder(errors, reading.used), warnings: inOrder(warnings, reading.used) }
+  return { ok: true, config: config as Config, warnings: inOrder(warnings, reading.used) }
 }
 
 /** `file:line:column: what is wrong; what to do` */
@@ -63,8 +70,11 @@ export function formatError({ file, line, column, message }: ConfigError): strin
   return `${file}:${line}:${column}: ${message}`
 }
 
-function inOrder(errors: readonly ConfigError[]): readonly ConfigError[] {
-  const sorted = [...errors].sort((a, b) => a.line - b.line || a.column - b.column)
+/** In the order of the file, not endlessly many, and with nothing in them that came from the environment. */
+function inOrder(errors: readonly ConfigError[], used: ReadonlyMap<string, string>): readonly ConfigError[] {
+  const sorted = errors
+    .map((error) => ({ ...error, message: redact(error.message, used) }))
+    .sort((a, b) => a.line - b.line || a.column - b.column)
   if (sorted.length <= MAX_ERRORS) return sorted
   const next = sorted[MAX_ERRORS]!
   const message = `and ${sorted.length - MAX_ERRORS} more from here on; correct those above first`
@@ -76,11 +86,11 @@ function isEmpty(contents: unknown): boolean {
 }
 
 /** Where the value at a path begins; the nearest thing around it that has a place, when it has none. */
-function offsetAt({ document }: ParsedYaml, path: Path): number {
+function offsetAt({ document, target }: ParsedYaml, path: Path): number {
   let node: unknown = document.contents
   let offset = offsetOf(node) ?? 0
   for (const step of path) {
-    if (isAlias(node)) node = (node as { resolve(from: typeof document): Node | undefined }).resolve(document)
+    if (isAlias(node)) node = target(node)
     if (isMap(node)) {
       const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === step)
       if (pair === undefined) return offset

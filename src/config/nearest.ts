@@ -4,9 +4,9 @@ import { closest, distance } from 'fastest-levenshtein'
 export function nearest(word: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || word.length > 64) return undefined
   const best = closest(word.toLowerCase(), known)
-  return distance(word.toLowerCase(), best.toLowerCase()) <= Math.max(1, Math.floor(best.length / 3))
-    ? best
-    : undefined
+  // Two letters that changed places are two edits: that much is forgiven in short words, too.
+  const most = Math.min(best.length - 1, Math.max(2, Math.floor(best.length / 3)))
+  return distance(word.toLowerCase(), best.toLowerCase()) <= most ? best : undefined
 }
 
 /** What to do about an unknown word. */

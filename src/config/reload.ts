@@ -1,4 +1,11 @@
-import type { Snapshot } from './snapshot.js'
+import { constants } from 'node:fs'
+import { open } from 'node:fs/promises'
+import { changesBetween } from './diff.js'
+import { type ConfigError, formatError, loadConfig } from './load.js'
+import type { Config } from './schema.js'
+import { compileSnapshot, configHash, type Snapshot } from './snapshot.js'
+import { signatureOf, watchFile } from './watch.js'
+import { MAX_BYTES } from './yaml.js'
 
 /** What `GET /config` shows. */
 export interface ConfigStatus {
@@ -6,27 +13,37 @@ export interface ConfigStatus {
   readonly hash: string
   /** ISO 8601. */
   readonly loadedAt: string
+  /** Why the last reload was rejected; null once the file is good again. */
   readonly lastError: { readonly at: string; readonly messages: readonly string[] } | null
   /** What differs from the snapshot before: `services.payments.limits.free: 10/min -> 20/min`. Secrets masked. */
   readonly changed: readonly string[]
+  /** Of the configuration in force: a service that no route leads to, a change that waits for the next start. */
+  readonly warnings: readonly string[]
 }
 
 export type ReloadTrigger = 'file' | 'signal' | 'admin'
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
-export interface ReloadEvent {
+export interface ReloadOutcome {
   readonly result: ReloadResult
+  /** Errors when rejected; else warnings, and what takes effect at the next start only. */
+  readonly messages: readonly string[]
+}
+
+export interface ReloadEvent extends ReloadOutcome {
   readonly trigger: ReloadTrigger
+  /** The one in force now. */
   readonly snapshot: Snapshot
   readonly previous: Snapshot
-  readonly messages: readonly string[]
 }
 
 /** The configuration in force, and the way to the next one. */
 export interface ConfigSource {
   current(): Snapshot
   status(): ConfigStatus
-  reload(trigger: ReloadTrigger): Promise<{ result: ReloadResult; messages: readonly string[] }>
+  /** Never rejects because of the file: what is wrong with it is in the messages. */
+  reload(trigger: ReloadTrigger): Promise<ReloadOutcome>
+  /** Stops watching. A reload under way ends first. */
   close(): Promise<void>
 }
 
@@ -35,9 +52,157 @@ export interface ConfigSourceOptions {
   readonly env: NodeJS.ProcessEnv
   /** Unix ms. */
   readonly now?: () => number
+  /** Told of every reload, after the swap. */
   readonly onReload?: (event: ReloadEvent) => void
+  /** Ms between two looks at the file when no event tells of a change; 1000. */
   readonly pollMs?: number
+  /** Ms for which the file has to stay as it is before it is read; 150. */
+  readonly stableMs?: number
 }
 
-/** Rejects with an Error that carries all messages when the first load fails. */
-export declare function openConfig(options: ConfigSourceOptions): Promise<ConfigSource>
+/** More than anybody reads; a file that was swapped for another one has thousands. */
+const MAX_CHANGES = 200
+
+/** Why a first load failed: every message, one a line. */
+export class InvalidConfig extends Error {
+  readonly messages: readonly string[]
+  constructor(messages: readonly string[]) {
+    super(messages.join('\n'))
+    this.name = 'InvalidConfig'
+    this.messages = messages
+  }
+}
+
+/**
+ * Loads a configuration file, and watches it from then on. A file that is not good changes nothing: the last good
+ * snapshot stays in force. Reloads run one after the other.
+ *
+ * @throws InvalidConfig when the first load fails.
+ */
+export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSource> {
+  const { file, env, now = Date.now, onReload, pollMs = 1000, stableMs = 150 } = options
+  // Before the file is read: a change in between is then seen as one.
+  const known = await signatureOf(file)
+  const first = await readConfig(file, env)
+  if (!first.ok) throw new InvalidConfig(first.messages)
+
+  const started = first.config
+  let snapshot = compileSnapshot(first.config, now())
+  let lastError: ConfigStatus['lastError'] = null
+  let changed: readonly string[] = []
+  let warnings = first.messages
+
+  const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    const previous = snapshot
+    const outcome = await replace(previous)
+    onReload?.({ ...outcome, trigger, snapshot, previous })
+    return outcome
+  }
+  const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
+    const next = await readConfig(file, env)
+    if (!next.ok) {
+      lastError = { at: new Date(now()).toISOString(), messages: next.messages }
+      return { result: 'rejected', messages: next.messages }
+    }
+    lastError = null
+    const same = configHash(next.config) === previous.hash
+    warnings = [...next.messages, ...waiting(started, next.config)]
+    if (same) return { result: 'unchanged', messages: warnings }
+    snapshot = compileSnapshot(next.config, now())
+    changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
+    return { result: 'applied', messages: warnings }
+  }
+
+  let running: Promise<ReloadOutcome> | undefined
+  let queued: Promise<ReloadOutcome> | undefined
+  const run = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    const turn = attempt(trigger).finally(() => {
+      if (running === turn) running = undefined
+    })
+    running = turn
+    return turn
+  }
+  const reload = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    if (running === undefined) return run(trigger)
+    // The one that waits has not read the file yet: it answers for all who ask meanwhile.
+    queued ??= running
+      .catch(() => undefined)
+      .then(() => {
+        queued = undefined
+        return run(trigger)
+      })
+    return queued
+  }
+
+  const watcher = watchFile(file, { known, pollMs, stableMs, onChange: () => void reload('file') })
+  return {
+    current: () => snapshot,
+    status: () => ({
+      file,
+      hash: snapshot.hash,
+      loadedAt: new Date(snapshot.loadedAt).toISOString(),
+      lastError,
+      changed,
+      warnings,
+    }),
+    reload,
+    async close() {
+      watcher.close()
+      await Promise.allSettled([running, queued])
+    },
+  }
+}
+
+type ReadResult = { ok: true; config: Config; messages: string[] } | { ok: false; messages: string[] }
+
+async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadResult> {
+  let text: string
+  try {
+    text = await readText(file)
+  } catch (error) {
+    return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
+  }
+  const loaded = loadConfig(text, { file, env })
+  const messages = (loaded.ok ? loaded.warnings : loaded.errors).map((error: ConfigError) =>
+    formatError(error),
+  )
+  return loaded.ok ? { ok: true, config: loaded.config, messages } : { ok: false, messages }
+}
+
+/** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */
+async function readText(file: string): Promise<string> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if ((await handle.stat()).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    const buffer = Buffer.alloc(MAX_BYTES + 1)
+    let length = 0
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null)
+      length += bytesRead
+      if (bytesRead === 0 || length === buffer.length) break
+    }
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(buffer.subarray(0, length))
+  } finally {
+    await handle.close()
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+  if (code === 'ENOENT') return 'there is no such file; create it, or name another with --config'
+  if (code === 'EACCES') return 'this user may not read the file; give it the right to'
+  if (code === 'EISDIR') return 'this is a directory; name the file in it'
+  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'the file is not UTF-8 text; save it as UTF-8'
+  return `the file cannot be read (${code}); see to it that it can`
+}
+
+/** What differs from the configuration that the process was started with, and cannot be changed while it runs. */
+function waiting(started: Config, next: Config): string[] {
+  const keys = changesBetween(started, next).flatMap(({ restart }) => restart ?? [])
+  return [...new Set(keys)].map((key) => `${key} changed: takes effect at the next start`)
+}
+
+function listed(changes: readonly string[]): readonly string[] {
+  if (changes.length <= MAX_CHANGES) return changes
+  return [...changes.slice(0, MAX_CHANGES), `and ${changes.length - MAX_CHANGES} more`]
+}

@@ -1,6 +1,5 @@
 import Router from 'find-my-way'
 import { ROUTABLE_METHODS } from './kinds.js'
-import type { Route, Snapshot } from './snapshot.js'
 
 /** What decides which requests a route gets. */
 export interface Pattern {
@@ -22,23 +21,26 @@ export function shapeOf(path: string): string {
 }
 
 /** How strongly a route claims a method on its own path: written out, HEAD that follows from GET, any. 0: not at all. */
-export function claim({ methods }: Pattern, method: string): 0 | 1 | 2 | 3 {
+function claim({ methods }: Pattern, method: string): 0 | 1 | 2 | 3 {
   if (methods.length === 0) return ROUTABLE_METHODS.includes(method) ? 1 : 0
   if (methods.includes(method)) return 3
   return method === 'HEAD' && methods.includes('GET') ? 2 : 0
 }
 
-type Finder = (path: string) => Route | undefined
+/** `undefined`: no route has this path; an array: only these methods do. */
+export type Match<R> = (method: string, host: string, path: string) => R | readonly string[] | undefined
+
+type Finder<R> = (path: string) => R | undefined
 /** By method. Methods that no route of the host names share one finder. */
-type HostTable = ReadonlyMap<string, Finder>
+type HostTable<R> = ReadonlyMap<string, Finder<R>>
 
 /**
- * Builds `Snapshot.match`. Host: exact, then `*.` with the longest suffix, then any; path: segment by segment a
+ * Builds the look-up from method, lower-case host without port and canonical path to route. Host: exact, then `*.` with the longest suffix, then any; path: segment by segment a
  * literal before a parameter before a wildcard; method: written out before any. What finds nothing at one step
  * falls back to the next.
  */
-export function compileRouter(routes: readonly Route[]): Snapshot['match'] {
-  const byHost = new Map<string, Route[]>()
+export function compileRouter<R extends Pattern>(routes: readonly R[]): Match<R> {
+  const byHost = new Map<string, R[]>()
   for (const route of routes) {
     for (const host of route.hosts.length === 0 ? ['*'] : route.hosts) {
       const sharing = byHost.get(host)
@@ -46,8 +48,8 @@ export function compileRouter(routes: readonly Route[]): Snapshot['match'] {
       else sharing.push(route)
     }
   }
-  const exact = new Map<string, HostTable>()
-  const below = new Map<string, HostTable>()
+  const exact = new Map<string, HostTable<R>>()
+  const below = new Map<string, HostTable<R>>()
   for (const [host, sharing] of byHost) {
     if (host.startsWith('*')) below.set(host.slice(1), compileHost(sharing))
     else exact.set(host, compileHost(sharing))
@@ -55,7 +57,7 @@ export function compileRouter(routes: readonly Route[]): Snapshot['match'] {
   // Longest first; the empty one, any host, comes last.
   const suffixLengths = [...new Set([...below.keys()].map((suffix) => suffix.length))].sort((a, b) => b - a)
 
-  const tableAt = (step: number, host: string): HostTable | undefined => {
+  const tableAt = (step: number, host: string): HostTable<R> | undefined => {
     if (step < 0) return exact.get(host)
     const length = suffixLengths[step]!
     if (length === 0) return below.get('')
@@ -86,12 +88,12 @@ function routingKey(path: string): string {
   return path.includes('%') ? path.replaceAll('%', '\u0001') : path
 }
 
-function compileHost(routes: readonly Route[]): HostTable {
+function compileHost<R extends Pattern>(routes: readonly R[]): HostTable<R> {
   const named = new Set(routes.flatMap(({ methods }) => methods))
   if (named.has('GET')) named.add('HEAD')
   const other = ROUTABLE_METHODS.find((method) => !named.has(method))
   const rest = other === undefined ? undefined : compileFinder(routes, other)
-  const table = new Map<string, Finder>()
+  const table = new Map<string, Finder<R>>()
   for (const method of ROUTABLE_METHODS) {
     const finder = named.has(method) ? compileFinder(routes, method) : rest
     if (finder !== undefined) table.set(method, finder)
@@ -100,9 +102,9 @@ function compileHost(routes: readonly Route[]): HostTable {
 }
 
 /** For one method; undefined when no route takes it. */
-function compileFinder(routes: readonly Route[], method: string): Finder | undefined {
-  const best = new Map<string, { route: Route; rank: number }>()
-  const offer = (shape: string, route: Route, rank: number) => {
+function compileFinder<R extends Pattern>(routes: readonly R[], method: string): Finder<R> | undefined {
+  const best = new Map<string, { route: R; rank: number }>()
+  const offer = (shape: string, route: R, rank: number) => {
     const held = best.get(shape)
     if (held === undefined || rank > held.rank) best.set(shape, { route, rank })
   }
@@ -130,13 +132,13 @@ function compileFinder(routes: readonly Route[], method: string): Finder | undef
       .join('/')
     router.on('GET', routingKey(pattern), unused, route)
   }
-  return (path) => router.find('GET', path)?.store as Route | undefined
+  return (path) => router.find('GET', path)?.store as R | undefined
 }
 
 function unused(): void {}
 
-function methodsAt(table: HostTable, key: string): readonly string[] {
-  const answers = new Map<Finder, boolean>()
+function methodsAt<R>(table: HostTable<R>, key: string): readonly string[] {
+  const answers = new Map<Finder<R>, boolean>()
   const allowed: string[] = []
   for (const [method, finder] of table) {
     let found = answers.get(finder)

@@ -141,7 +141,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
   })
   return deepFreeze({
-    hash: hashOf(config),
+    hash: configHash(config),
     loadedAt,
     config,
     tiers,
@@ -202,7 +202,8 @@ function compileRoute(index: number, route: RouteConfig, service: Service): Rout
   }
 }
 
-function hashOf(config: Config): string {
+/** First 12 hex digits of the SHA-256 of a configuration with its secrets resolved. */
+export function configHash(config: Config): string {
   const sorted = JSON.stringify(config, (_, value) =>
     value === null || typeof value !== 'object' || Array.isArray(value)
       ? value

@@ -14,7 +14,6 @@ export function readHost(text: string, fail: Fail): string | undefined {
   if (host.length <= 253 && HOST.test(host)) return host
   if (host.startsWith('[') && host.endsWith(']') && isIPv6(host.slice(1, -1))) return host
   if (/:[0-9]+$/.test(host)) return fail('has a port', 'write the host alone: routes do not look at the port')
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: everything but ASCII is what is looked for
   if (/[^\x00-\x7f]/.test(host))
     return fail('is not ASCII', 'write it as it goes over the wire, beginning xn--')
   return fail('is not a host', 'write one such as api.example.com or *.example.com')

@@ -1,9 +1,27 @@
-import { Composer, type CST, type Document, type ErrorCode, LineCounter, Parser } from 'yaml'
+import {
+  type Alias,
+  Composer,
+  type CST,
+  type Document,
+  type ErrorCode,
+  isAlias,
+  isCollection,
+  isNode,
+  isPair,
+  Lexer,
+  LineCounter,
+  type Node,
+  Parser,
+} from 'yaml'
 
 /** Turns the text of a file into a YAML document, or says why it is none. Never recurses on what stands in it. */
 
 export const MAX_BYTES = 1024 * 1024
-export const MAX_DEPTH = 20
+const MAX_DEPTH = 20
+/** With every alias counted as what it stands for. No sane file comes near. */
+const MAX_VALUES = 100_000
+const TOO_DEEP = `nested more than ${MAX_DEPTH} levels deep; flatten it`
+const TOO_MANY = `more than ${MAX_VALUES.toLocaleString('en')} values; keep what is needed`
 
 export interface Position {
   readonly line: number
@@ -17,17 +35,21 @@ export interface SyntaxProblem extends Position {
 export interface ParsedYaml {
   readonly document: Document
   readonly problems: readonly SyntaxProblem[]
+  /** What an alias stands for; undefined when nothing above it has that name. */
+  target(alias: Alias): Node | undefined
   /** Of an offset into the text; both from 1. */
   position(offset: number): Position
 }
 
 export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
   if (text.length > MAX_BYTES || Buffer.byteLength(text) > MAX_BYTES) {
-    return {
-      line: 1,
-      column: 1,
-      message: 'the file is larger than 1 MiB; take out what does not belong to it',
-    }
+    const message = 'the file is larger than 1 MiB; take out what does not belong to it'
+    return { line: 1, column: 1, message }
+  }
+  const excess = findExcess(text)
+  if (excess !== undefined) {
+    const before = text.slice(0, excess.offset).split('\n')
+    return { line: before.length, column: before.at(-1)!.length + 1, message: excess.message }
   }
   const lines = new LineCounter()
   const position = (offset: number): Position => {
@@ -35,10 +57,10 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
     return { line: Math.max(1, line), column: Math.max(1, col) }
   }
   const tokens = [...new Parser(lines.addNewLine).parse(text)]
-  // The composer recurses, and at a depth of some hundreds it takes the whole process with it.
+  // The composer recurses, and at a depth of some hundreds it can take the whole process with it.
   const tooDeep = deeperThan(tokens, MAX_DEPTH)
   if (tooDeep !== undefined) {
-    return { ...position(tooDeep), message: `nested more than ${MAX_DEPTH} levels deep; flatten it` }
+    return { ...position(tooDeep), message: TOO_DEEP }
   }
   const options = {
     lineCounter: lines,
@@ -57,13 +79,87 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
     const at = second.range?.[0] ?? 0
     problems.push({ ...position(at), message: explain('MULTIPLE_DOCS', text, at) })
   }
-  // One slip makes a train of errors: those after the first on a line say nothing new.
-  const seen = new Set<number>()
+  const aliases = followAliases(document!)
+  const { problem } = aliases
+  if (problem !== undefined) problems.push({ ...position(problem.offset), message: problem.message })
   return {
     document: document!,
+    problems: withoutTrain(problems),
+    target: (alias) => aliases.targets.get(alias),
     position,
-    problems: problems.filter(({ line }) => !seen.has(line) && seen.add(line)),
   }
+}
+
+/** One slip makes a train of errors behind it that say nothing new. */
+function withoutTrain(problems: readonly SyntaxProblem[]): SyntaxProblem[] {
+  const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column)
+  const lines = new Set<number>()
+  return sorted.filter(({ line, message }, i) => {
+    const said = lines.has(line) || (i > 0 && (message === NOT_YAML || message === EXPLANATIONS.BAD_INDENT))
+    lines.add(line)
+    return !said
+  })
+}
+
+interface Aliases {
+  readonly targets: ReadonlyMap<Alias, Node>
+  /** Aliases make more of the document than anybody wants, or of themselves. */
+  readonly problem: { readonly offset: number; readonly message: string } | undefined
+}
+
+/** What an anchor stands for is counted once, so that a bomb is not set off by looking for it. */
+function followAliases(document: Document): Aliases {
+  const anchors = new Map<string, { node: Node; size: number }>()
+  const targets = new Map<Alias, Node>()
+  let problem: Aliases['problem']
+  const sizeOf = (node: unknown): number => {
+    if (isPair(node)) return sizeOf(node.key) + sizeOf(node.value)
+    if (!isNode(node)) return 1
+    const offset = node.range?.[0] ?? 0
+    if (isAlias(node)) {
+      const anchor = anchors.get(node.source)
+      if (anchor === undefined) return 1
+      targets.set(node, anchor.node)
+      if (anchor.size > 0) return anchor.size
+      problem ??= { offset, message: 'an alias stands inside of what it stands for; write it out' }
+      return 1
+    }
+    const anchor = { node, size: 0 }
+    if (node.anchor !== undefined) anchors.set(node.anchor, anchor)
+    let size = 1
+    if (isCollection(node)) for (const item of node.items) size += sizeOf(item)
+    anchor.size = size
+    if (size > MAX_VALUES) {
+      problem ??= { offset, message: `aliases make this ${TOO_MANY}` }
+    }
+    return size
+  }
+  sizeOf(document.contents)
+  return { targets, problem }
+}
+
+/**
+ * What takes the parser seconds is found here in milliseconds: brackets and dashes that pile up, and hosts of values.
+ */
+function findExcess(text: string): { offset: number; message: string } | undefined {
+  let [offset, brackets, dashes, values] = [0, 0, 0, 0]
+  let isScalar = false
+  for (const token of new Lexer().lex(text)) {
+    if (token === '\u001f') {
+      isScalar = true
+      continue
+    }
+    if (isScalar || token.startsWith('*')) values++
+    else if (token === '[' || token === '{') brackets++
+    else if (token === ']' || token === '}') brackets = Math.max(0, brackets - 1)
+    else if (token === '-' || token === '?') dashes++
+    else if (token.includes('\n')) dashes = 0
+    isScalar = false
+    if (brackets > MAX_DEPTH || dashes > MAX_DEPTH) return { offset, message: TOO_DEEP }
+    if (values > MAX_VALUES) return { offset, message: `the file holds ${TOO_MANY}` }
+    if (token !== '\u0002' && token !== '\u0018') offset += token.length
+  }
+  return undefined
 }
 
 /** Offset of the first collection that lies deeper than `most`. Walks the tokens with a stack of its own. */
@@ -92,7 +188,7 @@ function explain(code: ErrorCode, text: string, offset: number): string {
   const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
   const line = text.slice(start, end < 0 ? text.length : end)
   // Inside [ ] and { }, a plain scalar ends at a brace.
-  if (/[{[,][^"']*\$\{/.test(line)) return 'a "${" inside { } or [ ] needs quotes; write "${NAME}"'
+  if (/[{[,][^"']*\$\{/.test(line)) return `a "\${" inside { } or [ ] needs quotes; write "\${NAME}"`
   if (/^ *\t/.test(line)) return EXPLANATIONS.TAB_AS_INDENT!
   return (
     EXPLANATIONS[code] ??
@@ -100,6 +196,7 @@ function explain(code: ErrorCode, text: string, offset: number): string {
   )
 }
 
+const NOT_YAML = 'not valid YAML here; compare indentation, quotes and brackets with the lines around it'
 const EXPLANATIONS: Partial<Record<ErrorCode, string>> = {
   TAB_AS_INDENT: 'a tab stands where YAML wants spaces; indent with spaces',
   BAD_INDENT:

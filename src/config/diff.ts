@@ -1,0 +1,139 @@
+import { KINDS } from './kinds.js'
+import { formsOf, isMapping, type Part } from './part.js'
+import { formatRate } from './quantities.js'
+import { type Config, ConfigSchema } from './schema.js'
+
+export interface Change {
+  /** `services.payments.limits.free: 10/min -> 20/min`; what is secret is masked. */
+  readonly text: string
+  /** The key, when the change takes effect at the next start only. */
+  readonly restart: string | undefined
+}
+
+/** What differs between two configurations, key by key, as it would be written in the file. */
+export function changesBetween(before: Config, after: Config): readonly Change[] {
+  const changes: Change[] = []
+  compare(ConfigSchema as unknown as Part, before, after, '', undefined, changes)
+  return changes
+}
+
+/** `restart` is the key above this one that is read at the start only, if there is one. */
+function compare(
+  part: Part,
+  before: unknown,
+  after: unknown,
+  path: string,
+  restart: string | undefined,
+  changes: Change[],
+): void {
+  if (same(before, after)) return
+  const key = restart ?? (part.restart ? path : undefined)
+  const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
+  const mapping = formsOf(part).find(isMapping)
+  if (mapping !== undefined && part.anyOf === undefined && isObject(before) && isObject(after)) {
+    for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+      compare(childOf(mapping, name), before[name], after[name], inside(name), key, changes)
+    }
+    return
+  }
+  if (
+    part.items !== undefined &&
+    isMapping(formsOf(part.items)[0]!) &&
+    Array.isArray(before) &&
+    Array.isArray(after)
+  ) {
+    const [was, is] = [byIdentity(before), byIdentity(after)]
+    for (const [name, place] of new Map([...was, ...is])) {
+      const label = `${path}[${place.label}]`
+      compare(formOf(part.items, place.value), was.get(name)?.value, is.get(name)?.value, label, key, changes)
+    }
+    const order = [...was.keys()]
+    const moved =
+      was.size === is.size && order.every((name) => is.has(name)) && order.join() !== [...is.keys()].join()
+    if (moved) changes.push({ text: `${path}: order changed`, restart: key })
+    return
+  }
+  const text =
+    before === undefined
+      ? `${path}: added${describe(part, after)}`
+      : after === undefined
+        ? `${path}: removed`
+        : `${path}: ${show(part, before)} -> ${show(part, after)}`
+  changes.push({ text, restart: key })
+}
+
+function describe(part: Part, value: unknown): string {
+  return isObject(value) && part.anyOf === undefined ? '' : ` (${show(part, value)})`
+}
+
+/** A value as it would stand in the file. */
+function show(part: Part, value: unknown): string {
+  if (value === undefined) return '(none)'
+  if (part.secret) return '***'
+  const form = formOf(part, value)
+  if (form.secret) return '***'
+  if (Array.isArray(value)) {
+    const shown = value.map((item) => show(form.items ?? part, item))
+    return part.wrap && shown.length === 1 ? shown[0]! : `[${shown.join(', ')}]`
+  }
+  if (form.kind !== undefined) return KINDS[form.kind].show(value as never)
+  if (!isObject(value)) return String(value)
+  if (typeof value.amount === 'number' && typeof value.window === 'number') {
+    const rate = formatRate(value.amount, value.window)
+    return value.name === undefined ? rate : `${rate} "${String(value.name)}"`
+  }
+  if (value.enabled === false) return 'false'
+  const keys = Object.entries(value).map(([name, item]) => `${name}: ${show(childOf(form, name), item)}`)
+  return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
+}
+
+/** Routes are known by what they match, keys by their hash, so that a new one shifts none of the others. */
+function byIdentity(list: readonly unknown[]): Map<string, { label: string; value: unknown }> {
+  const places = new Map<string, { label: string; value: unknown }>()
+  for (const [i, value] of list.entries()) {
+    const item = isObject(value) ? value : {}
+    let [id, label] = [String(i), String(i)]
+    if (typeof item.path === 'string') {
+      const methods = Array.isArray(item.methods) ? `${item.methods.join(',')} ` : ''
+      label = `${methods}${Array.isArray(item.hosts) ? item.hosts.join(',') : String(item.host ?? '')}${item.path}`
+      id = label
+    } else if (typeof item.sha256 === 'string') {
+      label = String(item.consumer)
+      id = item.sha256
+    }
+    places.set(id, { label, value })
+  }
+  return places
+}
+
+function childOf(mapping: Part, name: string): Part {
+  if (mapping.properties !== undefined) return mapping.properties[name] ?? {}
+  return Object.values(mapping.patternProperties ?? {})[0] ?? {}
+}
+
+/** The form that a value has been read by. */
+function formOf(part: Part, value: unknown): Part {
+  const forms = formsOf(part)
+  if (Array.isArray(value)) return forms.find((form) => form.items !== undefined) ?? part
+  if (isObject(value)) {
+    const mappings = forms.filter(isMapping)
+    return (
+      mappings.find((form) => form.required?.some((key) => value[key] !== undefined)) ??
+      mappings[0] ??
+      forms[0]!
+    )
+  }
+  return (
+    forms.find((form) => form.const === value) ??
+    forms.find((form) => !isMapping(form) && !form.items) ??
+    part
+  )
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function same(a: unknown, b: unknown): boolean {
+  return JSON.stringify(a) === JSON.stringify(b)
+}
