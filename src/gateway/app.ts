@@ -246,15 +246,26 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       const ongoing = exchanges.get(socket)
       if (code === 'ECONNRESET' || !socket.writable) {
         socket.destroy()
+      } else if (ongoing !== undefined && code === 'HPE_INVALID_EOF_STATE') {
+        // The client has left in the middle of its body.
+        socket.destroy()
       } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
         // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
-        const { res } = ongoing
-        ongoing.x.error ??= parserErrorCode(error)
-        ongoing.x.cause ??= error.message
-        if (res.headersSent) {
+        const { x, res } = ongoing
+        if (!res.headersSent && code === 'HPE_INVALID_EOF_STATE') {
+          // The client ended in the middle of its body: nobody waits for an answer.
+          socket.destroy()
+        } else if (!res.headersSent) {
+          refuseSocket(socket, x, { code: parserErrorCode(error), cause: error.message })
+        } else if (x.error === undefined) {
+          x.error = parserErrorCode(error)
+          x.cause = error.message
           res.destroy()
           socket.destroy()
-        } else refuseSocket(socket, ongoing.x, { code: ongoing.x.error, cause: ongoing.x.cause })
+        } else {
+          // Refused before, and only waiting for a body that does not matter any more.
+          res.end()
+        }
       } else {
         refuseUnparsed(socket, parserErrorCode(error), error.message)
       }
