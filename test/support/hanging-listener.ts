@@ -1,0 +1,48 @@
+import { connect, type Socket } from 'node:net'
+import { Worker } from 'node:worker_threads'
+import type { Test } from 'tap'
+
+// Listens, says where, and never looks at its socket again.
+const STUCK = `
+const { parentPort } = require('node:worker_threads')
+const { createServer } = require('node:net')
+const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
+  parentPort.postMessage(server.address().port)
+  setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000), 20)
+})`
+
+/**
+ * A port on loopback at which connections are neither made nor refused: its backlog is full and nobody takes anything
+ * out of it.
+ */
+export async function hangingListener(t: Test): Promise<{ port: number; origin: string }> {
+  const worker = new Worker(STUCK, { eval: true })
+  const port = await new Promise<number>((resolve) => worker.once('message', resolve))
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const fillers: Socket[] = []
+  t.teardown(async () => {
+    for (const socket of fillers) socket.destroy()
+    await worker.terminate()
+  })
+  for (;;) {
+    const socket = connect(port, '127.0.0.1')
+    socket.on('error', () => {})
+    fillers.push(socket)
+    const connected = await new Promise<boolean>((resolve) => {
+      socket.once('connect', () => resolve(true))
+      setTimeout(() => resolve(false), 100)
+    })
+    if (!connected) return { port, origin: `http://127.0.0.1:${port}` }
+    if (fillers.length > 64) throw new Error('the backlog does not fill up')
+  }
+}
+
+/** A port that refuses connections: something listened there a moment ago. */
+export async function refusingPort(): Promise<{ port: number; origin: string }> {
+  const { createServer } = await import('node:net')
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return { port, origin: `http://127.0.0.1:${port}` }
+}
