@@ -246,7 +246,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       const ongoing = exchanges.get(socket)
       if (code === 'ECONNRESET' || !socket.writable) {
         socket.destroy()
-      } else if (ongoing !== undefined && code === 'HPE_INVALID_EOF_STATE') {
+      } else if (code === 'HPE_INVALID_EOF_STATE' && ongoing !== undefined && ongoing.x.error === undefined) {
         // The client has left in the middle of its body.
         socket.destroy()
       } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
