@@ -57,7 +57,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   onReload = (event) => {
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') upstreams.retain(event.snapshot)
-    logReload(log, event)
+    logReload(log, event, config.status().changed)
   }
 
   let phase: 'serving' | 'draining' | 'closed' = 'serving'
@@ -154,10 +154,14 @@ function otlpOptions({ telemetry: { otlp } }: Config) {
   return otlp === undefined ? undefined : { url: otlp.url, intervalMs: otlp.interval, headers: otlp.headers }
 }
 
-function logReload(log: Log, { result, trigger, snapshot, messages }: ReloadEvent): void {
+function logReload(
+  log: Log,
+  { result, trigger, snapshot, messages }: ReloadEvent,
+  changed: readonly string[],
+): void {
   const fields = { trigger, hash: snapshot.hash, messages }
   if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
-  else if (result === 'applied') log.info(fields, 'configuration applied')
+  else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
   else log.debug(fields, 'configuration unchanged')
 }
 

@@ -47,11 +47,17 @@ export function createDemoLog(print: (line: string) => void, paint: Paint, now: 
 
 /** Start and end are told by the demo itself. Of the rest, what a person waits for or has to know. */
 function showEvent(line: string, print: (line: string) => void, paint: Paint): void {
-  const { level, msg, messages } = JSON.parse(line) as { level: number; msg: string; messages?: string[] }
+  const { level, msg, changed, messages } = JSON.parse(line) as {
+    level: number
+    msg: string
+    /** Of a reload. */
+    changed?: string[]
+    messages?: string[]
+  }
   const isTrouble = level > pino.levels.values.info!
   if (!isTrouble && messages === undefined) return
   print(paint(isTrouble ? 'yellow' : 'cyan', `  ${msg}`))
-  for (const message of messages ?? []) print(`    ${message}`)
+  for (const detail of [...(changed ?? []), ...(messages ?? [])]) print(`    ${detail}`)
 }
 
 export function describeRequest(record: RequestRecord, paint: Paint): string {

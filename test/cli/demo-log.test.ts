@@ -100,7 +100,10 @@ t.test('of the events, a person sees reloads and trouble', async (t) => {
   const lines: string[] = []
   const { events } = createDemoLog((text) => lines.push(text), plain)
   events.log.info({ listen: 'x' }, 'started')
-  events.log.info({ messages: ['services.api.limits.free: 10/min -> 20/min'] }, 'configuration applied')
+  events.log.info(
+    { changed: ['services.api.limits.free: 10/min -> 20/min'], messages: [] },
+    'configuration applied',
+  )
   events.log.warn({}, 'the store does not answer')
   t.strictSame(lines, [
     '  configuration applied',
