@@ -1,4 +1,5 @@
 import { canonicalPath } from '../config/path.js'
+import type { Route } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
 
@@ -49,13 +50,27 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
   x.route = found
   if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
+  if (!found.allowEncoded && isOtherRoute(x, canonical.key, found))
+    return { code: 'bad_target', detail: ENCODED }
   // Found by its key, but spelled so that the prefix cannot be cut off as text.
   if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
   return undefined
 }
 
+/**
+ * Whether the path would belong to another route for a backend that decodes it before it looks for the query, as a
+ * proxy in between may do.
+ */
+function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
+  if (!key.includes('%')) return false
+  const end = key.search(/%3F|%23/)
+  if (end < 0) return false
+  const other = x.snapshot.match(x.method, x.host, key.slice(0, end))
+  return other !== undefined && !isMethodList(other) && other !== found
+}
+
 const ENCODED =
-  'The path holds an escaped slash, backslash, semicolon or percent sign, which this route does not take; send it in its plain form.'
+  'The path holds a semicolon or an escaped slash, backslash, percent sign, question mark or #, and could be read as another path; send it in its plain form.'
 const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'
 const NO_PATH = 'The request target is neither a path nor an http:// or https:// address; send it as a path.'
 const TWO_HOSTS = 'The request target and the Host header name different hosts; send the same in both.'

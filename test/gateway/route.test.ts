@@ -194,6 +194,15 @@ t.test('a path of many readings is 400 unless its route allows it; a dot segment
   }
 })
 
+t.test('an escaped ? or # is part of the path, unless without it another route would begin', async (t) => {
+  for (const target of ['/payments/who%3F', '/payments/c%23/x', '/users/you%3f', '/files/who%3F']) {
+    t.equal(route({ target }).refusal, undefined, target)
+  }
+  for (const target of ['/payments/report%3F', '/payments/report%23/x', '/users/@me%3fx']) {
+    t.match(route({ target }).refusal, { code: 'bad_target', detail: /escaped slash/ }, target)
+  }
+})
+
 t.test('a path that spells the prefix to be stripped otherwise than the route is 400', async (t) => {
   t.equal(route({ target: '/a:b/c%3Ad' }).refusal, undefined)
   t.match(route({ target: '/a%3Ab/c' }).refusal, { code: 'bad_target' })
