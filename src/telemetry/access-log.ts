@@ -27,7 +27,10 @@ const MAX_TEXT = 1024
 /** Throws when the destination is a path that cannot be opened for appending. */
 export function createAccessLog(options: AccessLogOptions): AccessLog {
   if (options.destination === 'off') return OFF
-  const sink = createLineSink(openOutput(options.destination), { onProblem: options.onProblem })
+  const sink = createLineSink(openOutput(options.destination), {
+    onProblem: options.onProblem,
+    encoding: 'latin1',
+  })
   const line = createLineBuilder()
   return {
     write: (r) => sink.write(line(r)),
@@ -126,7 +129,14 @@ const PLAIN = /^[ !#-[\]-~]*$/
 
 function text(value: string): string {
   const short = value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value
-  return PLAIN.test(short) ? `"${short}"` : JSON.stringify(short)
+  return PLAIN.test(short) ? `"${short}"` : JSON.stringify(short).replace(NOT_ASCII, escapeUnit)
+}
+
+/** Lines are ASCII throughout: cheaper to write, and nothing in them can steer a terminal. */
+const NOT_ASCII = /[\x7f-\uffff]/g
+
+function escapeUnit(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 /**

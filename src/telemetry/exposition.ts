@@ -1,6 +1,5 @@
 import { type HrTime, ValueType } from '@opentelemetry/api'
 import { OTLPMetricExporter } from '@opentelemetry/exporter-metrics-otlp-http'
-import { PrometheusExporter, PrometheusSerializer } from '@opentelemetry/exporter-prometheus'
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import {
   AggregationTemporality,
@@ -8,11 +7,12 @@ import {
   MeterProvider,
   type MetricData,
   type MetricProducer,
-  type MetricReader,
+  MetricReader,
   PeriodicExportingMetricReader,
   type PushMetricExporter,
 } from '@opentelemetry/sdk-metrics'
 import type { Family, Point } from './cells.js'
+import { formatMetrics } from './text-format.js'
 
 /** Where and how often metrics are pushed over OTLP/HTTP. */
 export interface OtlpOptions {
@@ -59,25 +59,25 @@ export function createExposition(options: {
     },
   })
 
-  const scraped = new PrometheusExporter({
-    preventServerStart: true,
-    metricProducers: [produce('prometheus')],
-  })
-  // the exporter may come with a copy of the SDK of its own, whose private fields TypeScript tells apart
-  const readers = [scraped as unknown as MetricReader]
+  const scraped = new ScrapeReader({ metricProducers: [produce('prometheus')] })
+  const readers: MetricReader[] = [scraped]
   if (options.otlp !== undefined)
     readers.push(pushReader(options.otlp, produce('otlp'), options.onPushFailed))
   const provider = new MeterProvider({ resource: resourceFromAttributes({ ...options.resource }), readers })
 
-  // The exporter's own serializer adds a scope label to every series and answers on a server of its own only.
-  const serializer = new PrometheusSerializer('', false, undefined, true, true)
   return {
     async prometheus() {
       const { resourceMetrics } = await scraped.collect()
-      return serializer.serialize(resourceMetrics)
+      return formatMetrics(resourceMetrics.scopeMetrics.flatMap((scope) => scope.metrics))
     },
     close: () => provider.shutdown({ timeoutMillis: LAST_PUSH_MS }).catch(() => {}),
   }
+}
+
+/** Read when somebody asks. The SDK's PrometheusExporter is the same with an HTTP server of its own. */
+class ScrapeReader extends MetricReader {
+  protected override onForceFlush = () => Promise.resolve()
+  protected override onShutdown = () => Promise.resolve()
 }
 
 function pushReader(
