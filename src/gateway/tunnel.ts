@@ -119,7 +119,8 @@ export class Tunnel implements Watched {
     if (this.#farewell !== 'none') return
     if (!this.#ending) this.#fault(error, cause)
     this.#cutAt = this.#watchdog.now() + Math.max(graceMs, ENDING_MS)
-    if (this.#ending || this.#frames.closed) {
+    if (this.#frames.closed) this.#end()
+    if (this.#ending) {
       this.#farewell = 'said'
       return
     }

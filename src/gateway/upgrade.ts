@@ -198,9 +198,6 @@ class Upgrading implements Upgrade, Watched {
     request.on('error', (error) => {
       if (current() && !this.#answered) this.#failed(error)
     })
-    request.on('information', ({ statusCode }) => {
-      if (statusCode === 101 && current()) this.#refuse(NO_PROTOCOL)
-    })
     request.on('response', (answer) => {
       if (current()) this.#relay(answer)
       else answer.destroy()
@@ -229,8 +226,9 @@ class Upgrading implements Upgrade, Watched {
     this.#answered = true
     this.#gateway.upstreams.answered(this.#target!)
     const fields = answerFields(this.#x, answer)
-    if (fields === undefined) {
-      this.#refuse(BAD_HEADER)
+    // For Node a 101 that names no protocol is a response like any other.
+    if (fields === undefined || answer.statusCode === 101) {
+      this.#refuse(fields === undefined ? BAD_HEADER : NO_PROTOCOL)
       return
     }
     this.#socket.off('end', this.#onGone)

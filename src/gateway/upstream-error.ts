@@ -32,8 +32,8 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'UND_ERR_NOT_SUPPORTED':
       return 'internal'
   }
-  // Its code is often undefined.
-  if (error.name === 'HTTPParserError') return 'upstream_bad_response'
+  // undici's parser, whose code is often undefined; Node's own, which upgrades come through.
+  if (error.name === 'HTTPParserError' || code.startsWith('HPE_')) return 'upstream_bad_response'
   // undici's own word for a 100, a 101 or a whole response that nobody asked for.
   if (error.message === 'bad response' || error.message === 'bad upgrade') return 'upstream_bad_response'
   return 'upstream_failed'

@@ -1,0 +1,106 @@
+import { createHash } from 'node:crypto'
+import { once } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import type { Test } from 'tap'
+import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+
+export const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
+export const ACCEPT = createHash('sha1').update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
+export const SWITCHING = `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${ACCEPT}\r\n\r\n`
+
+/** The bytes of a handshake; a field given as undefined is left out. */
+export function handshake(
+  path: string,
+  changes: Readonly<Record<string, string | undefined>> = {},
+  line = `GET ${path} HTTP/1.1`,
+): string {
+  const fields = {
+    Host: 'gateway',
+    Connection: 'Upgrade',
+    Upgrade: 'websocket',
+    'Sec-WebSocket-Version': '13',
+    'Sec-WebSocket-Key': KEY,
+    ...changes,
+  }
+  const lines = Object.entries(fields).flatMap(([name, value]) =>
+    value === undefined ? [] : [`${name}: ${value}`],
+  )
+  return `${[line, ...lines].join('\r\n')}\r\n\r\n`
+}
+
+export interface Chat {
+  readonly origin: string
+  readonly server: WebSocketServer
+  /** The requests of the handshakes that it accepted. */
+  readonly handshakes: IncomingMessage[]
+  /** Its ends of the tunnels. */
+  readonly sockets: WebSocket[]
+}
+
+/** A real WebSocket server on a free port that echoes, unless told otherwise. */
+export async function startChat(
+  t: Test,
+  serve: (socket: WebSocket) => void = (socket) =>
+    void socket.on('message', (data, binary) => socket.send(data, { binary })),
+  options: ServerOptions = {},
+): Promise<Chat> {
+  const server = new WebSocketServer({ host: '127.0.0.1', port: 0, ...options })
+  await once(server, 'listening')
+  const handshakes: IncomingMessage[] = []
+  const sockets: WebSocket[] = []
+  server.on('connection', (socket, request) => {
+    handshakes.push(request)
+    sockets.push(socket)
+    socket.on('error', () => {})
+    serve(socket)
+  })
+  t.teardown(() => {
+    for (const client of server.clients) client.terminate()
+    server.close()
+  })
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, server, handshakes, sockets }
+}
+
+/** An upstream below HTTP: it remembers every byte, and a test writes the answer. */
+export interface BareUpstream {
+  readonly origin: string
+  /** All that came, over all connections, one character a byte. */
+  received(): string
+  readonly sockets: Socket[]
+  /** How many connections are open. */
+  open(): number
+}
+
+/** @param answer called once a connection with the header that came */
+export async function startBare(
+  t: Test,
+  answer: (socket: Socket, head: string) => void = () => {},
+): Promise<BareUpstream> {
+  const sockets: Socket[] = []
+  let text = ''
+  let open = 0
+  const server = createServer((socket) => {
+    sockets.push(socket)
+    open++
+    let head = ''
+    let answered = false
+    socket.on('error', () => {})
+    socket.on('close', () => open--)
+    socket.on('data', (data) => {
+      text += data.toString('latin1')
+      head += data.toString('latin1')
+      if (answered || !head.includes('\r\n\r\n')) return
+      answered = true
+      answer(socket, head)
+    })
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return { origin: `http://127.0.0.1:${port}`, received: () => text, sockets, open: () => open }
+}
