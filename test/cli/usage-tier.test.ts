@@ -43,6 +43,8 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config({ upstream: backend.origin, store: redis.url }))
   const on = ['--config', gateway.configFile]
+  // A decision before the store has answered is not counted in it.
+  while (!/"store":"up"/.test(await (await fetch(`${gateway.admin}/readyz`)).text()));
   await spend(gateway.address, 'ann', 3)
 
   const usage = await tidegate(['usage', 'payments', 'ann', ...on])
