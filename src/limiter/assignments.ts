@@ -22,6 +22,8 @@ const CHANNEL = 'tier:{assignments}:changed'
 const LOG_LENGTH = 10_000
 const SCAN_COUNT = 1000
 const TIMEOUT = 1000
+/** Ms: a server that lost a change and has since numbered others so far is not seen through otherwise. */
+const RELOAD_EVERY = 300_000
 const LONGEST_CONSUMER = 1024
 
 /** Assignments of one process, gone with it. */
@@ -58,6 +60,8 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
   let tiers = new Map<string, string>()
   /** Number of the change up to which `tiers` is complete; -1: everything has to be loaded. */
   let version = -1
+  /** `performance.now()` of the last full load. */
+  let loaded = 0
   let closed = false
   let polling = false
   let timer: NodeJS.Timeout | undefined
@@ -76,16 +80,17 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
   }
 
   async function loadAll(present: number): Promise<void> {
-    const loaded = new Map<string, string>()
+    const all = new Map<string, string>()
     let cursor = '0'
     do {
       const page: [string, string[]] = await ask(store.hscan(HASH, cursor, 'COUNT', SCAN_COUNT))
       const pairs = page[1]
-      for (let i = 0; i + 1 < pairs.length; i += 2) put(loaded, pairs[i]!, pairs[i + 1])
+      for (let i = 0; i + 1 < pairs.length; i += 2) put(all, pairs[i]!, pairs[i + 1])
       cursor = page[0]
     } while (cursor !== '0' && !closed)
-    tiers = loaded
+    tiers = all
     version = present
+    loaded = performance.now()
   }
 
   async function loadChanges(present: number): Promise<void> {
@@ -109,7 +114,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
     if (store.status !== 'ready') return
     // Read first: what is changed while the rest is read has a greater number, and is read again next time.
     const present = Number(await ask(store.get(VERSION)))
-    if (version < 0 || present < version) {
+    if (version < 0 || present < version || performance.now() - loaded > RELOAD_EVERY) {
       await loadAll(present)
       markReady()
       // What messages brought during a long load may have been overwritten by an older page of it.

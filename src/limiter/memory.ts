@@ -62,7 +62,8 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     const key = limitKey(service.name, consumerPart(consumer), policy.keyPart)
     const at = now()
     const known = entries.get(key)
-    const entry = known ?? { counts: [], expires: 0 }
+    // Expired is gone, as in Redis, whatever the clock does next.
+    const entry = known !== undefined && known.expires >= at ? known : { counts: [], expires: 0 }
     const decision = takeFrom(policy.limits, entry.counts, at, cost, decidedBy, reason)
     // A stranger who is denied costs no memory; a denied consumer who keeps asking is not forgotten for it.
     if (known === undefined && !decision.allowed) return decision
@@ -78,7 +79,12 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     takeAs,
     async usage(service, policy, consumer) {
       const entry = entries.get(limitKey(service.name, consumerPart(consumer), policy.keyPart))
-      return usageFrom(policy.limits, entry?.counts, now())
+      const at = now()
+      return usageFrom(
+        policy.limits,
+        entry !== undefined && entry.expires >= at ? entry.counts : undefined,
+        at,
+      )
     },
     async reset(service, consumer) {
       const part = consumerPart(consumer)

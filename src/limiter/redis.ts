@@ -126,7 +126,10 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     const batch: Batch = { shard, pending, due: performance.now() + timeoutMs, done: false }
     inFlight.push(batch)
     timer ??= setTimeout(onTimer, timeoutMs)
-    runTake(store, pending, shard.deadline(), now?.() ?? 0).then(
+    // An injected clock is not the server's, which the deadline is reckoned by.
+    const call =
+      now === undefined ? runTake(store, pending, shard.deadline(), 0) : runTake(store, pending, 0, now())
+    call.then(
       (reply) => onReply(batch, reply),
       (error: unknown) => onError(batch, error),
     )

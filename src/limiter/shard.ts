@@ -40,6 +40,7 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
   let up = false
   let closed = false
   let misses = 0
+  let recovering = false
   let timer: NodeJS.Timeout | undefined
   let probeSent: number | undefined
   let handshakeSeen: number | undefined
@@ -80,8 +81,9 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
     if (closed || up) return
     clock.restart(serverNow)
     up = true
-    // One more miss opens it again at once, until answers have earned it credit.
-    misses = MISSES_TO_OPEN - 1
+    // After an outage one more miss opens it again at once, until answers have earned it credit.
+    misses = recovering ? MISSES_TO_OPEN - 1 : 0
+    recovering = true
     clearTimeout(timer)
     onChange(true)
   }

@@ -11,10 +11,10 @@ import type { DecidedBy, Decision, DegradedReason, LimitUsage } from './limiter.
 export type Counts = number[]
 
 /**
- * Ms that a clock may step back without anything used becoming free again. A step that crosses one window is always
- * held. Past both, the counts are dropped: a clock that was days ahead must not lock consumers out for days.
+ * A clock that steps back makes nothing free again while the stored window begins at most this many ms, or its own
+ * length, from now. Further back the counts are dropped: a clock that was days ahead must not lock anybody out for days.
  */
-export const CLOCK_HOLD_MS = 60_000
+const CLOCK_HOLD_MS = 60_000
 
 /** One limit's counts as they stand at one moment. */
 interface Standing {
@@ -39,8 +39,9 @@ function standing(counts: Counts | undefined, index: number, windowMs: number, n
   const passed = window - stored
   if (passed === 0) return { window, current, previous, offset, ahead: 0 }
   if (passed === 1) return { window, current: 0, previous: current, offset, ahead: 0 }
-  if (passed === -1 || (passed < 0 && -passed * windowMs <= CLOCK_HOLD_MS)) {
-    return { window: stored, current, previous, offset: 0, ahead: stored * windowMs - now }
+  const ahead = stored * windowMs - now
+  if (passed < 0 && ahead <= Math.max(windowMs, CLOCK_HOLD_MS)) {
+    return { window: stored, current, previous, offset: 0, ahead }
   }
   return { window, current: 0, previous: 0, offset, ahead: 0 }
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
+import { startProxy, type TcpProxy } from './proxy.js'
 
 /** The part of a tap test that cleans up after it. */
 interface Cleanup {
@@ -34,9 +35,11 @@ export interface TestRedis {
 export const hasRedisServer = spawnSync('redis-server', ['--version']).status === 0
 
 /** A real Redis, gone at the end of the test: of our own, or a database of REDIS_URL's server. */
-export async function startRedis(t: Cleanup, args: readonly string[] = []): Promise<TestRedis> {
-  if (!hasRedisServer) return borrowRedis(t)
-  const port = await freePort()
+export async function startRedis(t: Cleanup): Promise<TestRedis> {
+  return hasRedisServer ? ownRedis(t, await freePort(), []) : borrowRedis(t)
+}
+
+async function ownRedis(t: Cleanup, port: number, args: readonly string[]): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-redis-'))
   let child = await spawnRedis(port, folder, args)
   const client = connect(`redis://127.0.0.1:${port}`)
@@ -62,33 +65,58 @@ export async function startRedis(t: Cleanup, args: readonly string[] = []): Prom
   }
 }
 
-/** A Redis Cluster of primaries that share the slots evenly. */
-export async function startRedisCluster(t: Cleanup, size: number): Promise<readonly TestRedis[]> {
-  const flags = ['--cluster-enabled', 'yes', '--cluster-node-timeout', '2000']
-  const nodes = await Promise.all(Array.from({ length: size }, () => startRedis(t, flags)))
-  const share = 16384 / size
-  await Promise.all(
-    nodes.map(({ client }, i) =>
-      client.call('CLUSTER', 'ADDSLOTSRANGE', Math.round(i * share), Math.round((i + 1) * share) - 1),
-    ),
+/**
+ * A Redis Cluster of primaries that share the slots evenly. Clients are sent through a proxy per node. Each node
+ * keeps serving its slots while another is away.
+ */
+export async function startRedisCluster(
+  t: Cleanup,
+  size: number,
+): Promise<readonly { readonly redis: TestRedis; readonly proxy: TcpProxy }[]> {
+  const nodes = await Promise.all(
+    Array.from({ length: size }, async () => {
+      const port = await freePort()
+      const proxy = await startProxy(t, port)
+      const redis = await ownRedis(t, port, [
+        ...[
+          '--cluster-enabled',
+          'yes',
+          '--cluster-node-timeout',
+          '2000',
+          '--cluster-require-full-coverage',
+          'no',
+        ],
+        ...['--cluster-announce-ip', '127.0.0.1', '--cluster-announce-port', String(proxy.port)],
+        ...['--cluster-announce-bus-port', String(port + BUS)],
+      ])
+      return { redis, proxy }
+    }),
   )
-  const [first] = nodes
-  for (const { port } of nodes.slice(1)) await first!.client.call('CLUSTER', 'MEET', '127.0.0.1', port)
-  for (const { client } of nodes) {
-    while (!/cluster_state:ok/.test(String(await client.call('CLUSTER', 'INFO')))) await delay(20)
-    while (!RegExp(`cluster_known_nodes:${size}`).test(String(await client.call('CLUSTER', 'INFO'))))
-      await delay(20)
+  const share = 16384 / size
+  for (const [i, { redis }] of nodes.entries()) {
+    const [from, to] = [Math.round(i * share), Math.round((i + 1) * share) - 1]
+    await redis.client.call('CLUSTER', 'ADDSLOTSRANGE', from, to)
+    await nodes[0]!.redis.client.call('CLUSTER', 'MEET', '127.0.0.1', redis.port, redis.port + BUS)
+  }
+  for (const { redis } of nodes) {
+    const joined = async () => {
+      const info = String(await redis.client.call('CLUSTER', 'INFO'))
+      return /cluster_state:ok/.test(info) && /cluster_slots_ok:16384/.test(info)
+    }
+    while (!(await joined())) await delay(20)
   }
   return nodes
 }
+
+/** Cluster nodes talk to each other on the port so far above their own. */
+const BUS = 10_000
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
   server.close()
-  // Redis Cluster nodes talk on the port 10,000 above.
-  return port < 55_000 ? port : freePort()
+  return port + BUS < 65_536 ? port : freePort()
 }
 
 async function spawnRedis(port: number, folder: string, args: readonly string[]): Promise<ChildProcess> {

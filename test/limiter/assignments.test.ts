@@ -1,0 +1,177 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { createMemoryAssignments, createRedisAssignments } from '../../src/limiter/assignments.js'
+import { connectStore } from '../../src/limiter/connect.js'
+import type { TierAssignments } from '../../src/limiter/limiter.js'
+import { hasRedisServer, startRedis } from '../support/redis.js'
+
+const quiet = { info() {}, warn() {} }
+const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
+
+/** One node's view of the assignments, on connections of its own. */
+function openNode(
+  t: Test,
+  url: string,
+  options: { subscribe?: boolean; pollMs?: number } = {},
+): TierAssignments {
+  const store = connectStore({ redis: url }, quiet)
+  const assignments = createRedisAssignments({ store, log: quiet, ...options })
+  t.teardown(async () => {
+    await assignments.close()
+    store.disconnect()
+  })
+  return assignments
+}
+
+/** Ms until the node sees the tier. */
+async function until(node: TierAssignments, consumer: string, tier: string | undefined): Promise<number> {
+  const started = performance.now()
+  while (node.get(consumer) !== tier) {
+    if (performance.now() - started > 5000) throw new Error(`${consumer} is ${node.get(consumer)} after 5 s`)
+    await delay(2)
+  }
+  return performance.now() - started
+}
+
+for (const [name, open] of [
+  ['memory', async () => createMemoryAssignments()],
+  ['redis', async (t: Test) => openNode(t, (await startRedis(t)).url)],
+] as const) {
+  t.test(`${name}: an assignment is read back, changed and removed`, async (t) => {
+    const node = await open(t)
+    await node.ready
+    t.equal(node.get('alice'), undefined)
+    t.equal(await node.read('alice'), undefined)
+    for (const tier of ['pro', 'enterprise', undefined]) {
+      await node.set('alice', tier)
+      t.equal(node.get('alice'), tier)
+      t.equal(await node.read('alice'), tier)
+    }
+    await t.rejects(node.set('x'.repeat(1025), 'pro'), /longer than 1024/)
+  })
+
+  t.test(`${name}: any id may be assigned, whatever it holds`, async (t) => {
+    const node = await open(t)
+    await node.ready
+    for (const id of ['', '{a}:b', '__proto__', 'é\n\u0000', '2001:db8::/64']) {
+      await node.set(id, 'pro')
+      t.equal(node.get(id), 'pro')
+      t.equal(await node.read(id), 'pro')
+    }
+    t.equal(node.get('toString'), undefined)
+  })
+}
+
+t.test('a change reaches the other nodes by message, at once', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [openNode(t, redis.url), openNode(t, redis.url, { pollMs: 60_000 })]
+  await Promise.all([a.ready, b.ready])
+  await a.set('warm-up', 'pro')
+  await delay(200)
+  for (const tier of ['pro', 'enterprise', undefined, 'free']) {
+    await a.set('alice', tier)
+    const ms = await until(b, 'alice', tier)
+    t.ok(ms < 1000, `${tier} after ${ms.toFixed(1)} ms`)
+  }
+})
+
+t.test('a change holds within a second when its message is lost', async (t) => {
+  const redis = await startRedis(t)
+  const [a, deaf] = [openNode(t, redis.url), openNode(t, redis.url, { subscribe: false })]
+  await Promise.all([a.ready, deaf.ready])
+  for (const tier of ['pro', undefined, 'enterprise']) {
+    await a.set('alice', tier)
+    const ms = await until(deaf, 'alice', tier)
+    t.ok(ms < 1000, `${tier} after ${ms.toFixed(0)} ms`)
+  }
+})
+
+t.test('a change holds within a second when the subscription is cut', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [openNode(t, redis.url), openNode(t, redis.url)]
+  await Promise.all([a.ready, b.ready])
+  await delay(100)
+  t.ok(Number(await redis.client.call('CLIENT', 'KILL', 'TYPE', 'pubsub')) >= 2)
+  await a.set('alice', 'pro')
+  const ms = await until(b, 'alice', 'pro')
+  t.ok(ms < 1000, `after ${ms.toFixed(0)} ms`)
+  await delay(800)
+  await a.set('alice', 'free')
+  t.ok((await until(b, 'alice', 'free')) < 1000, 'subscribed again')
+})
+
+t.test('a node that starts late loads everything, in pages', async (t) => {
+  const redis = await startRedis(t)
+  const many = Array.from({ length: 5000 }, (_, i) => [`consumer-${i}`, i % 2 ? 'pro' : 'free']).flat()
+  await redis.client.hset('tier:{assignments}', ...many)
+  await redis.client.set('tier:{assignments}:version', 5000)
+  const node = openNode(t, redis.url)
+  await node.ready
+  t.equal(node.get('consumer-0'), 'free')
+  t.equal(node.get('consumer-4999'), 'pro')
+  await node.set('consumer-0', undefined)
+  t.equal(node.get('consumer-0'), undefined)
+})
+
+t.test('a log that does not reach back far enough means loading everything', async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url, { subscribe: false, pollMs: 50 })
+  await node.ready
+  await node.set('alice', 'pro')
+  const fill = redis.client.pipeline()
+  for (let i = 0; i < 10_000; i++) fill.zadd('tier:{assignments}:log', 100_000 + i, `other-${i}`)
+  fill.zrem('tier:{assignments}:log', 'alice')
+  fill.hset('tier:{assignments}', 'alice', 'enterprise')
+  fill.set('tier:{assignments}:version', 110_000)
+  await fill.exec()
+  t.ok((await until(node, 'alice', 'enterprise')) < 1000)
+})
+
+t.test('the log keeps the newest 10,000 changes', async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url)
+  await node.ready
+  await node.set('first', 'pro')
+  const fill = redis.client.pipeline()
+  for (let i = 0; i < 10_000; i++) fill.zadd('tier:{assignments}:log', i, `other-${i}`)
+  await fill.exec()
+  await node.set('last', 'pro')
+  t.equal(await redis.client.zcard('tier:{assignments}:log'), 10_000)
+})
+
+t.test('while the store is away the last known assignments hold, and set rejects', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url)
+  await node.ready
+  await node.set('alice', 'pro')
+  await redis.stop()
+  await delay(100)
+  t.equal(node.get('alice'), 'pro')
+  await t.rejects(node.set('alice', 'free'))
+  await t.rejects(node.read('alice'))
+  t.equal(node.get('alice'), 'pro')
+})
+
+t.test('a store that hangs makes set reject in time', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url)
+  await node.ready
+  redis.pause()
+  const started = performance.now()
+  await t.rejects(node.set('alice', 'free'), /did not answer/)
+  t.ok(performance.now() - started < 2000)
+})
+
+t.test('a store that has lost everything is believed', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url)
+  await node.ready
+  await node.set('alice', 'pro')
+  await redis.stop()
+  await redis.restart()
+  await redis.client.hset('tier:{assignments}', 'bob', 'pro')
+  await redis.client.set('tier:{assignments}:version', 1)
+  const ms = await until(node, 'alice', undefined)
+  t.ok(ms < 2000, `after ${ms.toFixed(0)} ms`)
+  t.ok((await until(node, 'bob', 'pro')) < 2000)
+})

@@ -1,0 +1,261 @@
+import fc from 'fast-check'
+import type { Test } from 'tap'
+import type { Decision, Limiter } from '../../src/limiter/limiter.js'
+import { policyOf, serviceOf } from './build.js'
+import { createModel } from './model.js'
+
+/** A limiter on a clock that the test moves. */
+export interface Subject {
+  readonly limiter: Limiter
+  /** Unix ms; a whole number of days from now, so that nothing expires by the real clock. */
+  clock: number
+  /** Does what time does to the store: lets go of what has expired by `clock`. */
+  expire(): Promise<void>
+  /** The stored state as bytes, for comparison only. */
+  state(service: string, consumer: string, keyPart: string): Promise<string>
+  /** By how many windows the clock may lie behind the newest before the store takes one for another. */
+  readonly windowsBack: number
+}
+
+const MINUTE = 60_000
+
+/** What every limiter does, whatever it stores its counts in. */
+export function contract(t: Test, name: string, open: (t: Test) => Promise<Subject>): void {
+  t.test(`${name}: allows what the limit has room for, then denies without charging`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf([3, MINUTE])
+    const service = serviceOf('payments', [policy])
+    const at = subject.clock
+    const decisions = []
+    for (let i = 0; i < 4; i++) {
+      subject.clock = at + i * 1000
+      decisions.push(await subject.limiter.take(service, policy, 'alice', 1))
+    }
+    t.same(
+      decisions.map(({ allowed, remaining, resetMs, retryMs }) => [allowed, remaining, resetMs, retryMs]),
+      [
+        [true, 2, 60_000, 0],
+        [true, 1, 59_000, 0],
+        [true, 0, 58_000, 0],
+        [false, 0, 57_000, 77_000],
+      ],
+    )
+    t.match(decisions[3], { decidedBy: 'store', reason: undefined, binding: 0, violated: 1 })
+    const [usage] = await subject.limiter.usage(service, policy, 'alice')
+    t.match(usage, { used: 3, remaining: 0, resetMs: 57_000 })
+  })
+
+  t.test(`${name}: keeps consumers and services apart`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf([1, MINUTE])
+    const payments = serviceOf('payments', [policy])
+    const marketing = serviceOf('marketing', [policy])
+    t.ok((await subject.limiter.take(payments, policy, 'alice', 1)).allowed)
+    t.notOk((await subject.limiter.take(payments, policy, 'alice', 1)).allowed)
+    t.ok((await subject.limiter.take(payments, policy, 'bob', 1)).allowed)
+    t.ok((await subject.limiter.take(marketing, policy, 'alice', 1)).allowed)
+  })
+
+  t.test(`${name}: takes from every limit or from none`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf([2, 1000], [5, MINUTE])
+    const service = serviceOf('payments', [policy])
+    const take = (cost: number) => subject.limiter.take(service, policy, 'alice', cost)
+    const used = async () =>
+      (await subject.limiter.usage(service, policy, 'alice')).map((limit) => limit.used)
+    t.ok((await take(2)).allowed)
+    t.match(
+      await take(1),
+      { allowed: false, violated: 0b01, binding: 0, remaining: 0 },
+      'the second is spent',
+    )
+    t.same(await used(), [2, 2], 'the minute is not charged for what the second denied')
+    subject.clock += 2000
+    await subject.expire()
+    t.ok((await take(2)).allowed)
+    t.same(await used(), [2, 4])
+    subject.clock += 2000
+    await subject.expire()
+    t.match(
+      await take(2),
+      { allowed: false, violated: 0b10, binding: 1, remaining: 1 },
+      'the minute has one left',
+    )
+    t.same(await used(), [0, 4], 'the second is not charged for what the minute denied')
+    t.match(
+      await take(3),
+      { allowed: false, violated: 0b11, binding: 0, retryMs: -1 },
+      'more than a second may take',
+    )
+  })
+
+  t.test(`${name}: never charges a cost above the limit, and says that waiting is no use`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf([3, MINUTE])
+    const service = serviceOf('payments', [policy])
+    t.match(await subject.limiter.take(service, policy, 'alice', 4), {
+      allowed: false,
+      retryMs: -1,
+      remaining: 3,
+    })
+    t.match(await subject.limiter.take(service, policy, 'alice', 3), { allowed: true, remaining: 0 })
+  })
+
+  t.test(
+    `${name}: a raised limit applies at once to what was used already, so does a lowered one`,
+    async (t) => {
+      const subject = await open(t)
+      const service = serviceOf('payments', [policyOf([5, MINUTE])])
+      const take = (amount: number) => subject.limiter.take(service, policyOf([amount, MINUTE]), 'alice', 1)
+      for (let i = 0; i < 5; i++) t.ok((await take(5)).allowed)
+      t.notOk((await take(5)).allowed)
+      t.match(await take(8), { allowed: true, remaining: 2 })
+      t.match(await take(2), { allowed: false, remaining: 0 })
+      const [usage] = await subject.limiter.usage(service, policyOf([2, MINUTE]), 'alice')
+      t.match(usage, { used: 6, remaining: 0 })
+    },
+  )
+
+  t.test(`${name}: a clock that steps back makes nothing free again`, async (t) => {
+    for (const [windowMs, back] of [
+      [1000, 1000],
+      [1000, 7000],
+      [1000, 8000],
+      [1000, 60_000],
+      [MINUTE, 100],
+      [MINUTE, MINUTE],
+      [86_400_000, 3_600_000],
+    ] as const) {
+      const subject = await open(t)
+      const policy = policyOf([2, windowMs])
+      const service = serviceOf('payments', [policy])
+      t.ok((await subject.limiter.take(service, policy, 'alice', 2)).allowed)
+      subject.clock -= back
+      const denied = await subject.limiter.take(service, policy, 'alice', 1)
+      t.notOk(denied.allowed, `window ${windowMs} ms, back by ${back} ms`)
+      t.ok(denied.retryMs > 0 && denied.retryMs <= back + 2 * windowMs, 'and nobody waits longer than that')
+    }
+  })
+
+  t.test(`${name}: a clock that was far ahead locks nobody out`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf([2, 7000], [2, 10_000])
+    const service = serviceOf('payments', [policy])
+    t.ok((await subject.limiter.take(service, policy, 'alice', 2)).allowed)
+    subject.clock -= 3_600_000
+    t.match(await subject.limiter.take(service, policy, 'alice', 1), { allowed: true, remaining: 1 })
+  })
+
+  t.test(
+    `${name}: reset forgets what was used of the service, under the policies of all tiers`,
+    async (t) => {
+      const subject = await open(t)
+      const free = policyOf([1, MINUTE])
+      const pro = policyOf([1, 1000], [1, MINUTE])
+      const payments = serviceOf('payments', [free, pro, undefined, free])
+      const marketing = serviceOf('marketing', [free])
+      const { limiter } = subject
+      for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
+      t.ok((await limiter.take(payments, free, 'bob', 1)).allowed)
+      t.ok((await limiter.take(marketing, free, 'alice', 1)).allowed)
+      await limiter.reset(payments, 'alice')
+      for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
+      t.notOk((await limiter.take(payments, free, 'bob', 1)).allowed, 'not what others have used')
+      t.notOk(
+        (await limiter.take(marketing, free, 'alice', 1)).allowed,
+        'not what was used of other services',
+      )
+    },
+  )
+
+  t.test(
+    `${name}: any sequence of requests, clock steps and changed limits decides as the model does`,
+    async (t) => {
+      const subject = await open(t)
+      const start = subject.clock
+      let run = 0
+      const shapes = [
+        [1000],
+        [MINUTE],
+        [10_000],
+        [7],
+        [1000, MINUTE],
+        [7000, 10_000, 5000],
+        [86_400_000, 1000],
+      ]
+      const step = fc.oneof(
+        { weight: 6, arbitrary: fc.record({ cost: fc.integer({ min: 1, max: 6 }) }) },
+        { weight: 3, arbitrary: fc.record({ windows: fc.double({ min: 0, max: 2.5, noNaN: true }) }) },
+        { weight: 1, arbitrary: fc.record({ windows: fc.double({ min: -7, max: 0, noNaN: true }) }) },
+        {
+          weight: 1,
+          arbitrary: fc.record({ amounts: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 3 }) }),
+        },
+      )
+      await fc.assert(
+        fc.asyncProperty(
+          fc.constantFrom(...shapes),
+          fc.nat(100_000),
+          fc.array(step, { minLength: 5, maxLength: 40 }),
+          async (windows, offset, steps) => {
+            const model = createModel(windows)
+            const consumer = `consumer-${run++}`
+            subject.clock = start + offset
+            let latest = subject.clock
+            let amounts: readonly number[] = windows.map(() => 5)
+            for (const one of steps) {
+              if ('windows' in one) {
+                const moved =
+                  subject.clock +
+                  Math.round(one.windows * (one.windows < 0 ? Math.max : Math.min)(...windows))
+                subject.clock = Math.max(moved, latest - subject.windowsBack * Math.max(...windows))
+                latest = Math.max(latest, subject.clock)
+                await subject.expire()
+              } else if ('amounts' in one) amounts = windows.map((_, i) => one.amounts[i] ?? 5)
+              else await requestLikeTheModel(one.cost)
+            }
+
+            async function requestLikeTheModel(cost: number): Promise<void> {
+              const policy = policyOf(...windows.map((windowMs, i) => [amounts[i]!, windowMs] as const))
+              const service = serviceOf('payments', [policy])
+              const take = () => subject.limiter.take(service, policy, consumer, cost)
+              const before = await subject.state('payments', consumer, policy.keyPart)
+              const decision = await take()
+              const expected: Partial<Decision> = model.take(amounts, cost, subject.clock)
+              compare(decision, expected)
+              if (decision.allowed) return
+              const after = await subject.state('payments', consumer, policy.keyPart)
+              if (after !== before)
+                throw new Error(`a denied request changed the state from ${before} to ${after}`)
+              // With a clock further back than is held, a limit that counts for nothing now may count again later.
+              if (decision.retryMs < 0 || latest - subject.clock > MINUTE) return
+              const now = subject.clock
+              subject.clock = now + decision.retryMs - 1
+              await subject.expire()
+              const early = await take()
+              compare(early, model.take(amounts, cost, subject.clock))
+              if (early.allowed)
+                throw new Error(`allowed 1 ms before the retry time of ${decision.retryMs} ms`)
+              subject.clock = now + decision.retryMs
+              await subject.expire()
+              const inTime = await take()
+              compare(inTime, model.take(amounts, cost, subject.clock))
+              if (!inTime.allowed) throw new Error(`denied at the retry time of ${decision.retryMs} ms`)
+              latest = Math.max(latest, subject.clock)
+            }
+          },
+        ),
+        { numRuns: 150 },
+      )
+      t.pass()
+    },
+  )
+}
+
+function compare(decision: Decision, expected: Partial<Decision>): void {
+  for (const [field, value] of Object.entries(expected)) {
+    const found = decision[field as keyof Decision]
+    if (found !== value)
+      throw new Error(`${field} is ${found}, by the model ${value}; ${JSON.stringify(decision)}`)
+  }
+}

@@ -1,0 +1,135 @@
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import type { Decision } from '../../src/limiter/limiter.js'
+import { startProxy } from '../support/proxy.js'
+import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { policyOf, serviceOf } from './build.js'
+import { openLimiter } from './open-limiter.js'
+import { policy, serviceWhich, slowest, traffic, used } from './traffic.js'
+
+const service = serviceWhich('open')
+const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and freeze'
+
+t.jobs = 4
+
+async function open(t: Test): Promise<{ redis: TestRedis } & ReturnType<typeof openLimiter>> {
+  const redis = await startRedis(t)
+  const opened = openLimiter(t, redis.url)
+  await opened.limiter.ready
+  return { redis, ...opened }
+}
+
+t.test('SCRIPT FLUSH under way: every decision is counted, none degraded', async (t) => {
+  const redis = await startRedis(t)
+  const { limiter } = openLimiter(t, redis.url, 2000)
+  await limiter.ready
+  const running = traffic(limiter, 300)
+  for (let i = 0; i < 20; i++) {
+    await delay(10)
+    await redis.client.script('FLUSH')
+  }
+  const all = await running
+  t.ok(all.every(({ decision }) => decision.decidedBy === 'store'))
+  t.equal(await used(limiter, 'alice'), all.length, 'each is charged exactly once')
+})
+
+t.test('a reply lost on the way: passed, charged once, and never sent again', async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startProxy(t, redis.port)
+  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`)
+  await limiter.ready
+  proxy.cutNextReply()
+  const decision = await limiter.take(service, policy, 'alice', 1)
+  t.match(decision, { allowed: true, decidedBy: 'open', reason: 'error' })
+  const started = performance.now()
+  while (limiter.state() !== 'up') await delay(5)
+  t.ok(performance.now() - started < 2000)
+  await delay(300)
+  t.equal(await used(limiter, 'alice'), 1)
+})
+
+t.test('while the breaker is open the store is asked nothing but a probe now and then', async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startProxy(t, redis.port)
+  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`)
+  await limiter.ready
+  proxy.delayBack = 150
+  while (limiter.state() === 'up') await traffic(limiter, 10)
+  await delay(150)
+  const calls = async () =>
+    Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1])
+  const before = await calls()
+  const decided = await traffic(limiter, 450)
+  const asked = (await calls()) - before
+  t.ok(asked <= 3, `${asked} probes for ${decided.length} decisions`)
+})
+
+t.test('closed: denies what cannot be counted', { skip }, async (t) => {
+  const { redis, limiter } = await open(t)
+  redis.pause()
+  const all = await traffic(limiter, 300, 'closed')
+  t.ok(all.every(({ decision }) => !decision.allowed && decision.decidedBy === 'closed'))
+  t.ok(all.every(({ decision }) => decision.violated === 0 && decision.retryMs > 0))
+  t.ok(slowest(all) < 250)
+})
+
+t.test('local: counts in the process, the limit for each node by itself', { skip }, async (t) => {
+  const { redis, limiter } = await open(t)
+  const small = policyOf([5, 86_400_000])
+  const local = serviceOf('payments', [small], 'local')
+  t.equal((await limiter.take(local, small, 'carol', 1)).decidedBy, 'store')
+  await redis.stop()
+  const all: Decision[] = []
+  for (let i = 0; i < 9; i++) all.push(await limiter.take(local, small, 'carol', 1))
+  t.ok(all.every(({ decidedBy, reason }) => decidedBy === 'local' && reason !== undefined))
+  t.same(
+    all.map(({ allowed, remaining }) => [allowed, remaining]),
+    [4, 3, 2, 1, 0]
+      .map((left) => [true, left] as [boolean, number])
+      .concat([0, 0, 0, 0].map(() => [false, 0])),
+  )
+})
+
+// By itself: it stalls every other test of this process, too.
+t.test('a stall of our own event loop is no fault of the store', { buffered: false }, async (t) => {
+  const redis = await startRedis(t)
+  const { limiter } = openLimiter(t, redis.url)
+  await limiter.ready
+  const deciding = limiter.take(service, policy, 'alice', 1)
+  await turn()
+  const until = performance.now() + 300
+  while (performance.now() < until);
+  t.equal((await deciding).decidedBy, 'store')
+  t.equal(limiter.state(), 'up')
+})
+
+t.test('an outage is logged at most once a second, with what was held back', { skip }, async (t) => {
+  const { redis, limiter, log } = await open(t)
+  await redis.stop()
+  await traffic(limiter, 2300)
+  const lines = log.filter(
+    ({ message }) => message !== 'no connection to the store' && message.includes('store'),
+  )
+  const warnings = lines.filter(({ level }) => level === 'warn')
+  t.ok(warnings.length >= 2 && warnings.length <= 4, `${warnings.length} lines in 2.3 s`)
+  t.ok(warnings.every(({ at }, i) => i === 0 || at - warnings[i - 1]!.at >= 999))
+  t.ok(Number(warnings.at(-1)!.fields.suppressed) > 10)
+})
+
+t.test(
+  'a refused password is logged without the password, and not tried all the time',
+  { skip },
+  async (t) => {
+    const redis = await startRedis(t)
+    await redis.client.config('SET', 'requirepass', 'right-secret')
+    const { limiter, log } = openLimiter(t, `redis://default:wrong-s%65cret@127.0.0.1:${redis.port}`)
+    await delay(1300)
+    const decision = await limiter.take(service, policy, 'alice', 1)
+    t.match(decision, { allowed: true, decidedBy: 'open', reason: 'breaker' })
+    const refusals = log.filter(({ message }) => message === 'no connection to the store')
+    t.match(refusals[0]?.fields, { user: 'default', store: `127.0.0.1:${redis.port}`, error: /WRONGPASS/ })
+    t.notMatch(JSON.stringify(log), /secret/)
+    const info = await redis.client.auth('right-secret').then(() => redis.client.info('stats'))
+    t.ok(Number(/total_connections_received:(\d+)/.exec(info)?.[1]) <= 6)
+  },
+)

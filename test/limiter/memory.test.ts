@@ -1,0 +1,56 @@
+import t from 'tap'
+import { createMemoryLimiter } from '../../src/limiter/memory.js'
+import { policyOf, serviceOf } from './build.js'
+import { contract, type Subject } from './contract.js'
+
+const DAY = 86_400_000
+const START = 20_000 * DAY
+
+contract(t, 'memory', async () => {
+  const limiter = createMemoryLimiter({ now: () => subject.clock })
+  const subject: Subject = {
+    limiter,
+    clock: START,
+    expire: async () => {},
+    async state(service, consumer, keyPart) {
+      const limits = keyPart.split('+').map((part) => [1000, Number.parseInt(part, 10)] as const)
+      const usage = await limiter.usage(serviceOf(service, []), policyOf(...limits), consumer)
+      return JSON.stringify(usage)
+    },
+    windowsBack: 7,
+  }
+  return subject
+})
+
+t.test('holds no more than maxKeys, and forgets the one unused for longest', async (t) => {
+  const limiter = createMemoryLimiter({ maxKeys: 3, now: () => START })
+  const policy = policyOf([1, 60_000])
+  const service = serviceOf('payments', [policy])
+  const take = (consumer: string) => limiter.take(service, policy, consumer, 1).allowed
+  t.ok(take('a') && take('b') && take('c'))
+  t.notOk(take('a'), 'denied, and used again')
+  t.ok(take('d'))
+  t.equal(limiter.size(), 3)
+  t.notOk(take('a'), 'still known')
+  t.ok(take('b'), 'forgotten')
+  for (let i = 0; i < 1000; i++) limiter.take(service, policy, `one-off-${i}`, 1)
+  t.equal(limiter.size(), 3)
+})
+
+t.test('lets go of what has expired before it is full', async (t) => {
+  let now = START
+  const limiter = createMemoryLimiter({ maxKeys: 1000, now: () => now })
+  const policy = policyOf([1, 1000])
+  const service = serviceOf('payments', [policy])
+  for (let i = 0; i < 500; i++) limiter.take(service, policy, `early-${i}`, 1)
+  now += 3000
+  for (let i = 0; i < 300; i++) limiter.take(service, policy, `late-${i}`, 1)
+  t.equal(limiter.size(), 300)
+})
+
+t.test('a stranger who is denied takes no memory', async (t) => {
+  const limiter = createMemoryLimiter({ now: () => START })
+  const policy = policyOf([1, 1000])
+  t.notOk(limiter.take(serviceOf('payments', [policy]), policy, 'alice', 2).allowed)
+  t.equal(limiter.size(), 0)
+})

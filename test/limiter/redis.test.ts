@@ -1,0 +1,43 @@
+import t, { type Test } from 'tap'
+import { connectStore } from '../../src/limiter/connect.js'
+import { consumerPart, limitKey } from '../../src/limiter/key.js'
+import { createRedisLimiter } from '../../src/limiter/redis.js'
+import { startRedis } from '../support/redis.js'
+import { contract, type Subject } from './contract.js'
+
+const DAY = 86_400_000
+const quiet = { info() {}, warn() {} }
+
+const redis = await startRedis(t)
+
+contract(t, 'redis', async (t: Test) => {
+  await redis.client.flushdb()
+  const store = connectStore({ redis: redis.url }, quiet)
+  const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => subject.clock })
+  t.teardown(async () => {
+    await limiter.close()
+    store.disconnect()
+  })
+  await limiter.ready
+  const subject: Subject = {
+    limiter,
+    // Ahead of the real clock, so that Redis itself lets nothing expire.
+    clock: (Math.floor(Date.now() / DAY) + 100) * DAY,
+    async expire() {
+      for (const key of await redis.client.keys('rl:*')) {
+        const at = Number(await redis.client.call('PEXPIRETIME', key))
+        if (subject.clock > at) await redis.client.del(key)
+      }
+    },
+    async state(service, consumer, keyPart) {
+      const key = limitKey(service, consumerPart(consumer), keyPart)
+      const [dump, expires] = [
+        await redis.client.dumpBuffer(key),
+        await redis.client.call('PEXPIRETIME', key),
+      ]
+      return `${dump?.toString('hex')} until ${expires}`
+    },
+    windowsBack: 7,
+  }
+  return subject
+})
