@@ -80,56 +80,57 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
   function upstreamPart(upstream: Upstream): string {
     let part = upstreams.get(upstream)
     if (part === undefined) {
-      part = `,"upstream":${text(new URL(upstream.origin).host)},"upstream_ms":`
+      part = `,"upstream":"${inside(new URL(upstream.origin).host)}","upstream_ms":`
       upstreams.set(upstream, part)
     }
     return part
   }
 
+  // The quotes stand in the template: each piece that is put together by itself costs again when the line is written.
   return function line(r) {
     const decision = r.decision
-    const decided = decision === undefined ? '' : decisionPart(r, decision)
-    return `{"time":"${time()}","request_id":${text(r.requestId)},"method":${text(r.method)},"host":${text(r.host)},"path":${text(
-      pathOf(r.target),
-    )}${constantPart(r)}${r.consumer === undefined ? '' : `,"consumer":${text(r.consumer)}`},"client_ip":${text(r.clientIp)},"status":${
-      r.status
-    }${r.error === undefined ? '' : `,"error":"${r.error}"`}${r.cause === undefined ? '' : `,"cause":${text(r.cause)}`}${decided}${
-      r.upstream === undefined ? '' : upstreamPart(r.upstream) + milliseconds(r.upstreamMs)
+    return `{"time":"${time()}","request_id":"${inside(r.requestId)}","method":"${inside(r.method)}","host":"${inside(
+      r.host,
+    )}","path":"${inside(pathOf(r.target))}"${constantPart(r)}${
+      r.consumer === undefined ? '' : `,"consumer":"${inside(r.consumer)}"`
+    },"client_ip":"${inside(r.clientIp)}","status":${r.status}${r.error === undefined ? '' : `,"error":"${r.error}"`}${
+      r.cause === undefined ? '' : `,"cause":"${inside(r.cause)}"`
+    }${decision === undefined ? '' : decisionPart(r, decision)}${r.upstream === undefined ? '' : upstreamPart(r.upstream)}${
+      r.upstream === undefined ? '' : milliseconds(r.upstreamMs)
     },"duration_ms":${milliseconds(r.durationMs)},"bytes_in":${r.bytesIn},"bytes_out":${r.bytesOut}}\n`
   }
 }
 
-function decisionPart(
-  r: RequestRecord,
-  { allowed, decidedBy, reason, binding, remaining }: Decision,
-): string {
-  let part = `,"decided_by":"${decidedBy}"`
-  if (reason !== undefined) part += `,"degraded":"${reason}"`
+function decisionPart(r: RequestRecord, decision: Decision): string {
+  const { decidedBy, reason, remaining } = decision
+  const degraded = reason === undefined ? '' : `,"degraded":"${reason}"`
+  const limitMs = milliseconds(r.limitMs)
   // open and closed count nothing, so there is nothing that remains
-  if (decidedBy !== 'open' && decidedBy !== 'closed') {
-    part += `,"remaining":${remaining}`
-    const limit = allowed ? undefined : r.route?.service.policies[r.tier]?.limits[binding]
-    if (limit !== undefined) part += `,"limit":${text(limit.name)}`
+  if (decidedBy === 'open' || decidedBy === 'closed') {
+    return `,"decided_by":"${decidedBy}"${degraded},"limit_ms":${limitMs}`
   }
-  return `${part},"limit_ms":${milliseconds(r.limitMs)}`
+  const limit = decision.allowed ? undefined : r.route?.service.policies[r.tier]?.limits[decision.binding]
+  const denied = limit === undefined ? '' : `,"limit":"${inside(limit.name)}"`
+  return `,"decided_by":"${decidedBy}"${degraded},"remaining":${remaining}${denied},"limit_ms":${limitMs}`
 }
 
 function makeConstantPart(snapshot: Snapshot, route: Route | undefined, tier: number): string {
   const tierName = snapshot.tiers[tier]
-  const ofTier = tierName === undefined ? '' : `,"tier":${text(tierName)}`
+  const ofTier = tierName === undefined ? '' : `,"tier":"${inside(tierName)}"`
   const ofRoute =
     route === undefined
       ? ''
-      : `,"route":${text(route.label)},"service":${text(route.service.name)},"cost":${route.cost}`
+      : `,"route":"${inside(route.label)}","service":"${inside(route.service.name)}","cost":${route.cost}`
   return `${ofRoute}${ofTier},"config":"${snapshot.hash}"`
 }
 
 /** Printable ASCII without a quote or a backslash: valid inside a JSON string as it stands. */
 const PLAIN = /^[ !#-[\]-~]*$/
 
-function text(value: string): string {
+/** What stands between the quotes of a JSON string. */
+function inside(value: string): string {
   const short = value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value
-  return PLAIN.test(short) ? `"${short}"` : JSON.stringify(short).replace(NOT_ASCII, escapeUnit)
+  return PLAIN.test(short) ? short : JSON.stringify(short).slice(1, -1).replace(NOT_ASCII, escapeUnit)
 }
 
 /** Lines are ASCII throughout: cheaper to write, and nothing in them can steer a terminal. */
@@ -166,15 +167,20 @@ function milliseconds(ms: number): string {
 
 /** The time as ISO 8601 in UTC, to the millisecond; all but the milliseconds is made once a second. */
 function createClock(now: () => number): () => string {
-  let second = -1
+  let second = Number.NaN
   let prefix = ''
+  let last = Number.NaN
+  let text = ''
   return () => {
     const ms = now()
+    if (ms === last) return text
+    last = ms
     const current = Math.floor(ms / 1000)
     if (current !== second) {
       second = current
       prefix = new Date(current * 1000).toISOString().slice(0, 20)
     }
-    return `${prefix}${THREE_DIGITS[Math.floor(ms - current * 1000)]}Z`
+    text = `${prefix}${THREE_DIGITS[Math.floor(ms - current * 1000)]}Z`
+    return text
   }
 }
