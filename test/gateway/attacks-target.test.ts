@@ -242,7 +242,7 @@ const bentPath = fc
     fc.array(fc.tuple(fc.nat(bends.length - 1), fc.nat(1_000)), { minLength: 1, maxLength: 4 }),
   )
   .map(([path, steps]) =>
-    steps.reduce((text, [bend, at]) => bends[bend]!(text, at % (text.length || 1)), path),
+    steps.reduce<string>((text, [bend, at]) => bends[bend]!(text, at % (text.length || 1)), path),
   )
 
 t.test('no path bent at random reaches another route than the one that is charged', async (t) => {

@@ -11,6 +11,11 @@ export interface RawResponse {
   header(name: string): string | undefined
 }
 
+/** The text of an HTTP/1.1 request, up to where its body begins. */
+export function rawRequest(line: string, ...fields: readonly string[]): string {
+  return [`${line} HTTP/1.1`, 'Host: gateway.example', ...fields, '', ''].join('\r\n')
+}
+
 /** A connection on which a test says exactly what it wants. */
 export interface RawConnection {
   readonly socket: Socket

@@ -1,0 +1,143 @@
+import { performance } from 'node:perf_hooks'
+import t from 'tap'
+import type { Decision } from '../../src/limiter/limiter.js'
+import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
+import { expectRefused, problemOf, startSite } from '../support/site.js'
+import { exampleDecision } from '../support/snapshot.js'
+
+/** Bodies that nobody wants, that are too large, or that wait for a word. */
+
+const SITE = `
+tiers: [free]
+services:
+  payments: { upstreams: [PAYMENTS], limits: { free: 100000/s } }
+  marketing: { upstreams: [MARKETING], limits: { free: 2/min } }
+routes:
+  - { path: /payments/*, service: payments }
+  - { path: /payments/small, methods: [POST], service: payments, body_limit: 10 }
+  - { path: /payments/quiet, service: payments, access_log: false }
+  - { path: /marketing/*, service: marketing }
+`
+
+t.test('a denied request with a body is answered at once, and the body goes nowhere', async (t) => {
+  const { gateway, marketing } = await startSite(t, SITE)
+  const get = rawRequest('GET /marketing/x')
+  await rawExchange(gateway.port, get + get, { responses: 2 })
+  const refusals: Record<string, [string, number]> = {
+    'Content-Length': [`${rawRequest('POST /marketing/x', 'Content-Length: 5')}abcde`, 429],
+    chunked: [`${rawRequest('PUT /marketing/x', 'Transfer-Encoding: chunked')}5\r\nabcde\r\n0\r\n\r\n`, 429],
+    'a body that does not come': [rawRequest('POST /marketing/x', 'Content-Length: 5'), 429],
+    'a body that does not end': [
+      `${rawRequest('POST /nowhere', 'Transfer-Encoding: chunked')}5\r\nabcde\r\n`,
+      404,
+    ],
+    'a body of 3 MB': [
+      `${rawRequest('POST /marketing/x', 'Content-Length: 3000000')}${'a'.repeat(3_000_000)}`,
+      429,
+    ],
+  }
+  for (const [what, [bytes, status]] of Object.entries(refusals)) {
+    const before = performance.now()
+    const { responses, closed } = await rawExchange(gateway.port, bytes)
+    t.match(responses, [{ status }], what)
+    t.equal(responses[0]!.header('connection'), 'close', what)
+    t.ok(closed, what)
+    t.ok(performance.now() - before < 3_000, `${what}: without a long wait`)
+  }
+  t.equal(marketing.received.length, 2)
+  await gateway.recorded(2 + Object.keys(refusals).length)
+  t.equal(gateway.records.length, 2 + Object.keys(refusals).length)
+  t.same(gateway.logged, [])
+})
+
+t.test('a body above the limit of its route is 413, announced or not', async (t) => {
+  const site = await startSite(t, SITE)
+  const large = { status: 413, code: 'payload_too_large' } as const
+  const announced = `${rawRequest('POST /payments/small', 'Content-Length: 11')}abcdefghijk`
+  await expectRefused(t, site, 'announced', announced, large)
+  const chunked = `${rawRequest('POST /payments/small', 'Transfer-Encoding: chunked')}b\r\nabcdefghijk\r\n0\r\n\r\n`
+  const { responses, closed } = await rawExchange(site.gateway.port, chunked)
+  t.match(responses, [{ status: 413 }])
+  t.ok(closed)
+  t.notOk(site.payments.received.some(({ complete }) => complete))
+  const { responses: fit } = await rawExchange(
+    site.gateway.port,
+    `${rawRequest('POST /payments/small', 'Content-Length: 10')}abcdefghij`,
+  )
+  t.match(fit, [{ status: 200 }])
+})
+
+t.test('chunk extensions are no way to send without end', async (t) => {
+  const { gateway, payments } = await startSite(t, SITE)
+  const start = rawRequest('POST /payments/x', 'Transfer-Encoding: chunked')
+  const { responses, closed } = await rawExchange(
+    gateway.port,
+    `${start}1;${'x'.repeat(20_000)}\r\na\r\n0\r\n\r\n`,
+  )
+  t.match(responses, [{ status: 413 }])
+  t.equal(problemOf(responses[0]!).code, 'payload_too_large')
+  t.ok(closed)
+  await gateway.recorded(1)
+  t.match(gateway.records, [{ status: 413, error: 'payload_too_large' }])
+  t.notOk(payments.received.some(({ complete }) => complete))
+})
+
+t.test('100 Continue is said after the quota was taken, and not before', async (t) => {
+  let decide: (decision: Decision) => void = () => {}
+  const limiter = {
+    take: () =>
+      new Promise<Decision>((resolve) => {
+        decide = resolve
+      }),
+  }
+  const { gateway, payments } = await startSite(t, SITE, {}, { limiter })
+  const upload = rawRequest('POST /payments/x', 'Expect: 100-continue', 'Content-Length: 5')
+  const allowed = await openRaw(gateway.port)
+  allowed.write(upload)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  t.equal(allowed.received(), '', 'while the quota is asked for')
+  decide(exampleDecision())
+  await allowed.until('100 Continue', () => allowed.received().startsWith('HTTP/1.1 100 Continue\r\n\r\n'))
+  allowed.write('abcde')
+  await allowed.until('the response', () => allowed.responses().length === 1)
+  t.match(allowed.responses(), [{ status: 200, body: 'ok' }])
+  t.match(payments.received, [{ body: 'abcde', complete: true }])
+  t.same(payments.received[0]!.values('expect'), [], 'the expectation was met here')
+  allowed.socket.destroy()
+
+  const denied = await openRaw(gateway.port)
+  denied.write(upload)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  decide(exampleDecision({ allowed: false, violated: 1, remaining: 0, retryMs: 1_000 }))
+  await denied.closed()
+  t.match(denied.responses(), [{ status: 429 }])
+  t.notMatch(denied.received(), /100 Continue/)
+  t.equal(payments.received.length, 1)
+})
+
+t.test('100 Continue is not said to HTTP/1.0, and nobody waits for it', async (t) => {
+  const { gateway, payments } = await startSite(t, SITE)
+  const bytes = 'POST /payments/x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nabcde'
+  const { responses, text } = await rawExchange(gateway.port, bytes)
+  t.match(responses, [{ status: 200 }])
+  t.notMatch(text, /100 Continue/)
+  t.match(payments.received, [{ body: 'abcde' }])
+})
+
+t.test('an expectation without a body is met by the response', async (t) => {
+  const { gateway } = await startSite(t, SITE)
+  const { responses, text } = await rawExchange(
+    gateway.port,
+    rawRequest('GET /payments/x', 'Expect: 100-continue'),
+  )
+  t.match(responses, [{ status: 200 }])
+  t.notMatch(text, /100 Continue/)
+})
+
+t.test('any other expectation is 417', async (t) => {
+  const site = await startSite(t, SITE)
+  for (const value of ['x', '200-ok', '100-continue, x', '100-continue; y=1', 'x 100-continue', '']) {
+    const bytes = `${rawRequest('POST /payments/x', `Expect: ${value}`, 'Content-Length: 5')}abcde`
+    await expectRefused(t, site, value, bytes, { status: 417, code: 'expectation_failed' })
+  }
+})
