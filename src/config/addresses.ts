@@ -1,5 +1,4 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
-import ipaddr from 'ipaddr.js'
 
 /** Where a server listens. */
 export interface ListenAddress {
@@ -45,18 +44,16 @@ export function parseRange(
   if (isIP(address) === 0 || address.includes('%')) return undefined
   const length = slash < 0 ? undefined : text.slice(slash + 1)
   if (length !== undefined && !/^(0|[1-9][0-9]{0,2})$/.test(length)) return undefined
-  let parsed = ipaddr.parse(address)
-  let prefix = length === undefined ? parsed.toByteArray().length * 8 : Number(length)
-  if (prefix > parsed.toByteArray().length * 8) return undefined
-  if (parsed instanceof ipaddr.IPv6 && parsed.isIPv4MappedAddress() && prefix >= 96) {
-    parsed = parsed.toIPv4Address()
-    prefix -= 96
-  }
-  const bytes = parsed.toByteArray()
+  const bytes = addressBytes(address)
+  // A mapped block reaches to the end of its IPv4 block, so only the length changes.
+  const bits = isIPv6(address) ? 128 : 32
+  if (length !== undefined && Number(length) > bits) return undefined
+  const prefix = (length === undefined ? bits : Number(length)) - (bits - bytes.length * 8)
+  if (prefix < 0) return undefined
   const first = bytes.map((byte, i) => byte & maskByte(prefix, i))
   const last = bytes.map((byte, i) => byte | (~maskByte(prefix, i) & 0xff))
   const exact = bytes.every((byte, i) => byte === first[i])
-  const network = `${ipaddr.fromByteArray(first).toString()}/${prefix}`
+  const network = `${formatAddress(first)}/${prefix}`
   if (bytes.length === 4)
     return { range: { family: 4, first: toNumber(first), last: toNumber(last) }, exact, network }
   return { range: { family: 6, first: toHex(first), last: toHex(last) }, exact, network }
@@ -77,10 +74,38 @@ export function compileAddressSet(blocks: readonly string[]): (address: string) 
     if (address.length > 45 || address.includes('%') || !isIPv6(address)) return false
     if (address.startsWith('::ffff:') && isIPv4(address.slice(7)))
       return contains(v4, ipv4Number(address.slice(7)))
-    const parsed = ipaddr.IPv6.parse(address)
-    if (parsed.isIPv4MappedAddress()) return contains(v4, toNumber(parsed.toIPv4Address().toByteArray()))
-    return v6.length > 0 && contains(v6, toHex(parsed.toByteArray()))
+    const bytes = addressBytes(address)
+    return bytes.length === 4 ? contains(v4, toNumber(bytes)) : contains(v6, toHex(bytes))
   }
+}
+
+/**
+ * The 4 or 16 bytes of a text that is known to be an address without a zone; 4 for IPv4-mapped IPv6, too, but not
+ * for the outdated `::1.2.3.4`, which is another address.
+ */
+function addressBytes(address: string): readonly number[] {
+  if (isIPv4(address)) return address.split('.').map(Number)
+  const [head = '', tail] = address.split('::')
+  const front = groupBytes(head)
+  const back = tail === undefined ? [] : groupBytes(tail)
+  const bytes = [...front, ...new Array<number>(16 - front.length - back.length).fill(0), ...back]
+  return bytes.every((byte, i) => i >= 12 || byte === (i < 10 ? 0 : 0xff)) ? bytes.slice(12) : bytes
+}
+
+function groupBytes(groups: string): readonly number[] {
+  if (groups === '') return []
+  return groups.split(':').flatMap((group) => {
+    if (group.includes('.')) return group.split('.').map(Number)
+    const value = Number.parseInt(group, 16)
+    return [value >> 8, value & 0xff]
+  })
+}
+
+/** IPv6 in its short form (RFC 5952), as URLs write it. */
+function formatAddress(bytes: readonly number[]): string {
+  if (bytes.length === 4) return bytes.join('.')
+  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! * 256 + bytes[2 * i + 1]!).toString(16))
+  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 
 interface Range<T> {

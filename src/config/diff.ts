@@ -29,8 +29,8 @@ function compare(
   if (same(before, after)) return
   const key = restart ?? (part.restart ? path : undefined)
   const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
-  const mapping = formsOf(part).find(isMapping)
-  if (mapping !== undefined && part.anyOf === undefined && isObject(before) && isObject(after)) {
+  const [mapping, another] = formsOf(part).filter(isMapping)
+  if (mapping !== undefined && another === undefined && isObject(before) && isObject(after)) {
     for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
       compare(childOf(mapping, name), before[name], after[name], inside(name), key, changes)
     }

@@ -27,7 +27,8 @@ export function substitute(text: string, env: NodeJS.ProcessEnv): Substitution {
         })
         return ''
       }
-      const value = env[name]
+      // The environment of Node is an object like others, with names of its own that nobody has set.
+      const value = Object.hasOwn(env, name) ? env[name] : undefined
       if (fallback !== undefined && (value === undefined || value === '')) return fallback
       if (value !== undefined) used.set(name, value)
       else {

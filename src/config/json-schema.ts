@@ -39,7 +39,10 @@ function plain(part: Part): Record<string, unknown> {
   }
   if (part.kind !== undefined) Object.assign(result, scalarOf(part))
   const closed =
-    part.kind !== undefined || part.enum !== undefined || ['integer', 'boolean'].includes(part.type ?? '')
+    part.kind !== undefined ||
+    part.enum !== undefined ||
+    ['integer', 'boolean'].includes(part.type ?? '') ||
+    (part.minLength ?? 0) > 1
   if (!closed) return result
   const { description, default: fallback, examples, ...shape } = result
   return {

@@ -132,7 +132,9 @@ function compileFinder<R extends Pattern>(routes: readonly R[], method: string):
       .join('/')
     router.on('GET', routingKey(pattern), unused, route)
   }
-  return (path) => router.find('GET', path)?.store as R | undefined
+  // find-my-way would take the end of `/` for an empty parameter.
+  const root = best.get('/')?.route
+  return (path) => (path.length === 1 ? root : (router.find('GET', path)?.store as R | undefined))
 }
 
 function unused(): void {}

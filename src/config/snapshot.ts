@@ -26,7 +26,7 @@ export interface Snapshot {
   readonly services: readonly Service[]
   readonly routes: readonly Route[]
   /**
-   * The most specific route for a method, a lower-case host without port, and a canonical path (see
+   * The most specific route for a method, a lower-case host without port, and the `key` of a canonical path (see
    * `config/path.ts`). `undefined`: no route has this path; an array: only these methods do.
    */
   readonly match: (method: string, host: string, path: string) => Route | readonly string[] | undefined

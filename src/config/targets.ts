@@ -36,7 +36,7 @@ export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefi
   if (match === null || !URL.canParse(text)) return fail('is not the address of an upstream', fix)
   const raw = match[1] ?? '/'
   const base = canonicalPath(raw)
-  if (base === undefined || base.encoded || base.path !== raw) {
+  if (base === undefined || base.encoded || base.key !== raw) {
     return fail(
       'has a base path that is not plain',
       'write it without dot segments, double slashes and escapes',
@@ -99,6 +99,9 @@ function readPlainPath(text: string, fail: Fail): string | undefined {
       'write it without dot segments, backslashes, spaces, control and non-ASCII characters, and with whole %XX escapes',
     )
   }
-  if (canonical.path !== text) return fail('is not in its plain form', `write ${canonical.path}`)
+  if (/%(2A|3A)/i.test(text)) {
+    return fail('holds an escaped "*" or ":"', 'a route cannot name these by themselves; use a parameter')
+  }
+  if (canonical.key !== text) return fail('is not in its plain form', `write ${canonical.key}`)
   return text
 }

@@ -1,0 +1,74 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { Ajv } from 'ajv'
+import t from 'tap'
+import { parse } from 'yaml'
+import { jsonSchema } from '../../src/config/json-schema.js'
+import { formsOf, type Part } from '../../src/config/part.js'
+import { referencePage } from '../../src/config/reference.js'
+import { ConfigSchema } from '../../src/config/schema.js'
+
+const root = fileURLToPath(new URL('../../', import.meta.url))
+const readRoot = (name: string) => readFileSync(`${root}${name}`, 'utf8')
+
+t.test('config/schema.json and docs/config.md are what the schema says', async (t) => {
+  const remedy = 'run: npm run build && node scripts/generate-schema.mjs'
+  t.equal(readRoot('config/schema.json'), `${JSON.stringify(jsonSchema(), null, 2)}\n`, remedy)
+  t.equal(readRoot('docs/config.md'), referencePage(), remedy)
+})
+
+/** Every part of the schema, with its path. */
+function* partsOf(part: Part, path = ''): Generator<[string, Part]> {
+  yield [path, part]
+  for (const form of formsOf(part)) {
+    if (form !== part) yield* partsOf(form, `${path}|`)
+  }
+  if (part.items !== undefined) yield* partsOf(part.items, `${path}[]`)
+  for (const [key, child] of Object.entries({ ...part.properties, ...part.patternProperties })) {
+    yield* partsOf(child, `${path}.${key}`)
+  }
+}
+
+t.test('every key has a description, and no mapping takes keys that are not known', async (t) => {
+  const parts = [...partsOf(ConfigSchema as unknown as Part)]
+  t.ok(parts.length > 80)
+  for (const [path, part] of parts) {
+    t.match(part.description, /^\S.*[^.]$/s, `${path} is described`)
+    if (part.type === 'object') t.match(part, { additionalProperties: false }, path)
+  }
+})
+
+t.test('editors are told the same as the reader does', async (t) => {
+  // Strict but for the unions of types that sizes and durations are.
+  const validate = new Ajv({ allErrors: true, allowUnionTypes: true }).compile(jsonSchema())
+  const valid = (text: string) => validate(parse(text))
+  t.ok(valid(readRoot('config/tidegate.yaml')), JSON.stringify(validate.errors))
+  const full = readFileSync(`${root}test/fixtures/config-full.yaml`, 'utf8')
+  t.ok(valid(full), JSON.stringify(validate.errors))
+
+  // What needs more than a schema (names that must exist, sums, YAML itself) is beyond editors.
+  const structural = [
+    ...[
+      'misspelt-key',
+      'unknown-key',
+      'proto-service',
+      'malformed-duration',
+      'malformed-limit',
+      'malformed-size',
+    ],
+    ...['wrong-types', 'numbers-for-names', 'bad-names', 'missing-keys', 'no-routes', 'limit-list-empty'],
+    ...[
+      'limits-too-many',
+      'jwt-is-not-there-yet',
+      'bad-consumers',
+      'bad-api-keys',
+      'bad-listen',
+      'bad-telemetry',
+    ],
+  ]
+  const fixtures = new Set(readdirSync(`${root}test/fixtures/config`))
+  for (const name of structural) {
+    t.ok(fixtures.has(`${name}.yaml`), name)
+    t.notOk(valid(readRoot(`test/fixtures/config/${name}.yaml`)), `${name} is marked in an editor`)
+  }
+})

@@ -1,0 +1,227 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { formatError, loadConfig } from '../../src/config/load.js'
+import type { Config } from '../../src/config/schema.js'
+
+const MINIMAL = `
+tiers: [free]
+services: { a: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: a }]
+`
+
+function load(text: string, env: NodeJS.ProcessEnv = {}): Config {
+  const result = loadConfig(text, { file: 'test.yaml', env })
+  if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
+  return result.config
+}
+
+function warnings(text: string): string[] {
+  const result = loadConfig(text, { file: 'test.yaml', env: {} })
+  return result.warnings.map(formatError)
+}
+
+t.test('the smallest file gets every default', async (t) => {
+  t.same(load(MINIMAL), {
+    listen: { host: '0.0.0.0', port: 8080 },
+    admin: { listen: { host: '127.0.0.1', port: 8081 } },
+    store: { timeout: 100, on_failure: 'open', max_keys: 1_000_000 },
+    tiers: ['free'],
+    consumers: [{ ip: {} }],
+    trusted_proxies: [],
+    services: { a: { upstreams: ['http://127.0.0.1:9001'] } },
+    routes: [
+      {
+        path: '/*',
+        service: 'a',
+        cost: 1,
+        body_limit: 1024 ** 3,
+        access_log: true,
+        allow_encoded: false,
+        preserve_host: false,
+        timeouts: { total: 300_000, headers: 30_000, idle: 30_000 },
+        websocket: { enabled: false, handshake: 10_000, idle: 300_000 },
+      },
+    ],
+    telemetry: { service_name: 'tidegate' },
+    log: { level: 'info', access: 'stdout' },
+    server: {
+      header_timeout: 10_000,
+      request_timeout: 60_000,
+      keep_alive: 72_000,
+      max_connections: 10_000,
+      shutdown_delay: 5000,
+      shutdown_grace: 30_000,
+      max_headers: 100,
+      max_header_size: 16 * 1024,
+    },
+  })
+})
+
+t.test('the example is good and gives no warning', async (t) => {
+  const text = readFileSync(new URL('../../config/tidegate.yaml', import.meta.url), 'utf8')
+  const result = loadConfig(text, { file: 'config/tidegate.yaml', env: {} })
+  t.match(result, { ok: true, warnings: [] })
+  t.match(text, /^# yaml-language-server: \$schema=\.\/schema\.json\n/)
+})
+
+t.test('every way to write a limit is read into the same form', async (t) => {
+  const limits = (written: string) =>
+    load(`tiers: [free]
+services: { a: { upstreams: [http://a], limits: { free: ${written} } } }
+routes: [{ path: /*, service: a }]`).services.a?.limits?.free
+  const minute = { amount: 10, window: 60_000, algorithm: 'sliding' }
+  t.same(limits('10/min'), [minute])
+  t.same(limits('[10/min]'), [minute])
+  t.same(limits('{ amount: 10, window: 1m }'), [minute])
+  t.same(limits('{ amount: 10, window: 60s, algorithm: sliding }'), [minute])
+  t.same(limits('[{ amount: 10, window: 1m, name: burst }, 5/s]'), [
+    { name: 'burst', ...minute },
+    { amount: 5, window: 1000, algorithm: 'sliding' },
+  ])
+  t.equal(limits('unlimited'), 'unlimited')
+  t.same(limits('7/30s'), [{ ...minute, amount: 7, window: 30_000 }])
+  t.same(limits('7/100ms'), [{ ...minute, amount: 7, window: 100 }])
+  t.same(limits('7/h'), [{ ...minute, amount: 7, window: 3_600_000 }])
+  t.same(limits('7/day'), [{ ...minute, amount: 7, window: 86_400_000 }])
+  t.same(limits('33554431/s'), [{ ...minute, amount: 33_554_431, window: 1000 }])
+})
+
+t.test('addresses to listen on: any host, IPv6 in brackets, port 0', async (t) => {
+  const listen = (written: string) => load(`listen: "${written}"\n${MINIMAL}`).listen
+  t.same(listen('[::]:8080'), { host: '::', port: 8080 })
+  t.same(listen('localhost:0'), { host: 'localhost', port: 0 })
+  t.same(listen('127.0.0.1:65535'), { host: '127.0.0.1', port: 65_535 })
+})
+
+t.test('an admin server on the loopback needs no token, in any spelling', async (t) => {
+  for (const host of ['127.0.0.1', '127.8.8.8', '[::1]', 'localhost']) {
+    t.ok(load(`admin: { listen: "${host}:9000" }\n${MINIMAL}`), host)
+  }
+  const token = 'a-token-of-sixteen-or-more'
+  t.equal(load(`admin: { listen: "0.0.0.0:9000", token: ${token} }\n${MINIMAL}`).admin.token, token)
+})
+
+t.test('of a key only its SHA-256 is kept', async (t) => {
+  const config = load(
+    `consumers:
+  - api_key:
+      keys:
+        - { key: "\${ACME_KEY}", consumer: acme, tier: free }
+        - { sha256: 1FBFD5E2A34698DEB796EB78ADD256A067EC065519B8329B1EB85F5E2EF906D4, consumer: pro }
+${MINIMAL}`,
+    { ACME_KEY: 'demo-free-key' },
+  )
+  t.same(config.consumers, [
+    {
+      api_key: {
+        header: 'x-api-key',
+        keys: [
+          {
+            sha256: '9f8cfdb17116bf0e2a44e071454f25594cb9b8737bf331e6a2f0b30550572f29',
+            consumer: 'acme',
+            tier: 'free',
+          },
+          { sha256: '1fbfd5e2a34698deb796eb78add256a067ec065519b8329b1eb85f5e2ef906d4', consumer: 'pro' },
+        ],
+      },
+    },
+  ])
+  t.notMatch(JSON.stringify(config), /demo-free-key/)
+})
+
+t.test('websocket: true, false or a mapping', async (t) => {
+  const websocket = (written: string) =>
+    load(MINIMAL.replace('service: a }]', `service: a, websocket: ${written} }]`)).routes[0]?.websocket
+  t.same(websocket('true'), { enabled: true, handshake: 10_000, idle: 300_000 })
+  t.same(websocket('false'), { enabled: false, handshake: 10_000, idle: 300_000 })
+  t.same(websocket('{ idle: 1h }'), { enabled: true, handshake: 10_000, idle: 3_600_000 })
+})
+
+t.test('the environment stands in for any value, whatever its type', async (t) => {
+  const config = load(
+    `listen: "\${HOST:-127.0.0.1}:\${PORT}"
+store: { redis: "redis://:\${PASSWORD}@127.0.0.1:6379", max_keys: "\${KEYS}", timeout: "\${EMPTY:-7ms}" }
+log: { access: "$\${PORT}/\${EMPTY}x" }
+tiers: ["\${TIER}"]
+services: { a: { upstreams: ["http://\${UPSTREAM}"], limits: { free: "\${LIMIT}" } } }
+routes: [{ path: /*, service: a, access_log: "\${LOG}", websocket: "\${LOG}" }]
+`,
+    {
+      PORT: '81',
+      PASSWORD: 's3cret%40',
+      KEYS: '5000',
+      EMPTY: '',
+      TIER: 'free',
+      UPSTREAM: '127.0.0.1:1/base/',
+      LIMIT: 'unlimited',
+      LOG: 'false',
+    },
+  )
+  t.same(config.listen, { host: '127.0.0.1', port: 81 })
+  t.match(config.store, { redis: 'redis://:s3cret%40@127.0.0.1:6379', max_keys: 5000, timeout: 7 })
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: what `$${` stands for
+  t.equal(config.log.access, '${PORT}/x')
+  t.same(config.services.a?.upstreams, ['http://127.0.0.1:1/base'])
+  t.equal(config.services.a?.limits?.free, 'unlimited')
+  t.match(config.routes[0], { access_log: false, websocket: { enabled: false } })
+})
+
+t.test(
+  'what the environment holds is text: it becomes neither structure nor another reference',
+  async (t) => {
+    const text = `log: { access: "\${A}" }\n${MINIMAL}`
+    t.equal(load(text, { A: 'x\ntiers: [pro]' }).log.access, 'x\ntiers: [pro]')
+    t.equal(load(text, { A: '{ a: 1 }' }).log.access, '{ a: 1 }')
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: the point of the test
+    t.equal(load(text, { A: '${B}', B: 'never' }).log.access, '${B}')
+    const inherited = loadConfig(text.replace('{A}', '{constructor}'), { file: 'f', env: process.env })
+    t.match(inherited, { ok: false, errors: [{ message: /the environment has no constructor/ }] })
+  },
+)
+
+t.test('an alias stands for a whole value', async (t) => {
+  const config = load(`
+tiers: [free]
+services:
+  a: { upstreams: [http://a], limits: &standard { free: 10/min } }
+  b: { upstreams: [http://b], limits: *standard }
+routes:
+  - { path: /a/*, service: a, timeouts: &slow { total: 1h } }
+  - { path: /b/*, service: b, timeouts: *slow }
+`)
+  t.same(config.services.a?.limits, config.services.b?.limits)
+  t.equal(config.routes[1]?.timeouts.total, 3_600_000)
+})
+
+t.test('names that every object has are names like others', async (t) => {
+  const config = load(`
+tiers: [constructor, valueof]
+services: { constructor: { upstreams: [http://a], limits: { constructor: 1/s, valueof: unlimited } } }
+routes: [{ path: /*, service: constructor }]
+`)
+  t.same(Object.keys(config.services), ['constructor'])
+  t.equal(config.services.toString, undefined)
+})
+
+t.test('a windows file with a byte order mark is read like any other', async (t) => {
+  t.same(load(`\uFEFF${MINIMAL.replaceAll('\n', '\r\n')}`), load(MINIMAL))
+})
+
+t.test('warns of what is valid but hardly meant', async (t) => {
+  t.same(
+    warnings(`trusted_proxies: [0.0.0.0/0]
+tiers: [free]
+services:
+  a: { upstreams: [http://a], limits: { free: 10/min } }
+  unused: { upstreams: [http://b] }
+routes:
+  - { path: /*, service: a }
+  - { path: /dear, service: a, cost: 11 }
+`),
+    [
+      'test.yaml:1:19: trusted_proxies[0]: 0.0.0.0/0 lets every caller choose its own address; name your proxies alone',
+      'test.yaml:5:3: services.unused: no route leads to this service; add one, or remove it',
+      'test.yaml:8:5: routes[1]: a cost of 11 is above 10/min of the tier "free": such a request never passes; lower the cost or raise the limit',
+    ],
+  )
+})

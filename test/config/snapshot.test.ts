@@ -1,0 +1,149 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { formatError, loadConfig } from '../../src/config/load.js'
+import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
+
+const full = readFileSync(new URL('../fixtures/config-full.yaml', import.meta.url), 'utf8')
+const env = {
+  PORT: '8443',
+  ADMIN_TOKEN: 'a-token-of-the-admin-server',
+  REDIS_PASSWORD: 's3cret',
+  MAX_KEYS: '77',
+  ACME_KEY: 'the-key-of-acme',
+  OTLP_TOKEN: 'abc',
+}
+
+function compile(text: string, loadedAt = 0): Snapshot {
+  const result = loadConfig(text, { file: 'test.yaml', env })
+  if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
+  return compileSnapshot(result.config, loadedAt)
+}
+
+t.test('services: upstreams taken apart, policies by tier, header and key part worked out', async (t) => {
+  const [payments, open, marketing] = compile(full).services
+  t.same(payments, {
+    index: 0,
+    name: 'payments',
+    upstreams: [
+      { origin: 'http://10.0.0.1:9001', host: '10.0.0.1:9001', basePath: '/base' },
+      { origin: 'http://[::1]:9001', host: '[::1]:9001', basePath: '' },
+      { origin: 'http://payments.internal', host: 'payments.internal', basePath: '' },
+    ],
+    onFailure: 'closed',
+    policies: [
+      {
+        limits: [{ name: 'minute', amount: 10, windowMs: 60_000, algorithm: 'sliding' }],
+        keyPart: '1m',
+        header: '"minute";q=10;w=60',
+      },
+      {
+        limits: [
+          { name: 'second', amount: 5, windowMs: 1000, algorithm: 'sliding' },
+          { name: 'burst', amount: 100, windowMs: 30_000, algorithm: 'sliding' },
+        ],
+        keyPart: '1s+30s',
+        header: '"second";q=5;w=1, "burst";q=100;w=30',
+      },
+    ],
+  })
+  t.match(open, { index: 1, onFailure: 'local', policies: [undefined, undefined] })
+  t.match(marketing?.policies, [{ header: '"1500ms";q=1;w=2', keyPart: '1500ms' }, undefined])
+})
+
+t.test('the key part holds windows, not amounts: a raised limit goes on with what was used', async (t) => {
+  const raised = compile(full.replace('10/min', '99/min'))
+  t.equal(raised.services[0]?.policies[0]?.keyPart, '1m')
+  t.equal(compile(full.replace('10/min', '10/100ms')).services[0]?.policies[0]?.header, '"100ms";q=10;w=1')
+})
+
+t.test('routes have everything at hand', async (t) => {
+  const { routes, services } = compile(full)
+  t.same(routes[0], {
+    index: 0,
+    label: 'api.example.com,*.pay.example.com/payments/*',
+    path: '/payments/*',
+    hosts: ['api.example.com', '*.pay.example.com'],
+    methods: ['GET', 'POST'],
+    service: services[0],
+    stripPrefix: '/payments',
+    cost: 3,
+    allowEncoded: true,
+    preserveHost: true,
+    bodyLimit: 512,
+    accessLog: false,
+    timeouts: { total: 0, headers: 1000, idle: 2000 },
+    websocket: { enabled: true, handshake: 3000, idle: 3_600_000 },
+  })
+  t.equal(routes[0]?.service, services[0])
+  t.match(routes[1], { label: 'api.example.com/users/:id', hosts: ['api.example.com'], methods: [] })
+  t.match(routes[2], { label: '/m', hosts: [], stripPrefix: '', bodyLimit: 1024 ** 3 })
+})
+
+t.test('consumers, tiers, identity headers and proxies', async (t) => {
+  const snapshot = compile(full)
+  t.same(snapshot.tiers, ['free', 'pro'])
+  t.equal(snapshot.defaultTier, 1)
+  const [keys, header, ip] = snapshot.consumers
+  t.match(keys, { kind: 'api_key', header: 'x-key' })
+  t.same(header, { kind: 'header', header: 'x-user_id' })
+  t.same(ip, { kind: 'ip' })
+  if (keys?.kind !== 'api_key') throw new Error('not an api_key')
+  t.same(
+    [...keys.keys.values()],
+    [
+      { consumer: 'acme', tier: 1 },
+      { consumer: 'demo', tier: undefined },
+    ],
+  )
+  t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])
+  t.same([...snapshot.identityHeaders], ['x-key', 'x-user-id'])
+  t.ok(snapshot.isTrustedProxy('::ffff:10.9.9.9'))
+  t.notOk(snapshot.isTrustedProxy('203.0.113.1'))
+  t.equal(compile(full.replace('default_tier: pro\n', '')).defaultTier, 0)
+})
+
+t.test('the router is the one of the routes', async (t) => {
+  const snapshot = compile(full)
+  t.equal(snapshot.match('GET', 'x.pay.example.com', '/payments/1'), snapshot.routes[0])
+  t.equal(snapshot.match('GET', 'api.example.com', '/users/7'), snapshot.routes[1])
+  t.same(snapshot.match('PUT', 'api.example.com', '/payments'), ['GET', 'HEAD', 'POST'])
+  t.equal(snapshot.match('GET', 'elsewhere.org', '/payments'), undefined)
+})
+
+t.test('nothing in a snapshot can be changed', async (t) => {
+  const snapshot = compile(full)
+  const seen = new Set<unknown>()
+  const check = (value: unknown, path: string) => {
+    if (typeof value !== 'object' || value === null || seen.has(value)) return
+    seen.add(value)
+    if (!Object.isFrozen(value)) t.fail(`${path} is not frozen`)
+    for (const [key, item] of Object.entries(value)) check(item, `${path}.${key}`)
+    if (value instanceof Map) for (const [key, item] of value) check(item, `${path}.${key}`)
+  }
+  check(snapshot, 'snapshot')
+  t.ok(seen.size > 50)
+  const keys = snapshot.consumers[0] as unknown as { keys: Map<string, unknown> }
+  t.throws(() => keys.keys.set('x', {}), /cannot be changed/)
+  t.throws(() => keys.keys.clear(), /cannot be changed/)
+  t.throws(() => (snapshot.identityHeaders as Set<string>).delete('x-key'), /cannot be changed/)
+  t.ok(snapshot.identityHeaders.has('x-key'))
+})
+
+t.test('the hash is of what the configuration means', async (t) => {
+  const { hash } = compile(full, 1)
+  t.match(hash, /^[0-9a-f]{12}$/)
+  t.equal(
+    compile(`# a comment\n${full.replaceAll('30s', '"30s"')}`, 2).hash,
+    hash,
+    'neither comments nor spelling',
+  )
+  const open = '  open: { upstreams: [http://127.0.0.1:9002] }\n'
+  t.equal(
+    compile(full.replace(open, '').replace('services:\n', `services:\n${open}`)).hash,
+    hash,
+    'nor the order of names',
+  )
+  t.not(compile(full.replace('10/min', '11/min')).hash, hash)
+  const other = loadConfig(full, { file: 'test.yaml', env: { ...env, REDIS_PASSWORD: 'changed' } })
+  t.not(other.ok && compileSnapshot(other.config, 0).hash, hash, 'secrets are part of it')
+})
