@@ -56,6 +56,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const { store, timeoutMs, log, localKeys, now } = options
   const local = createMemoryLimiter(localKeys === undefined ? {} : { maxKeys: localKeys })
   const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const inform = onceASecond((fields, message) => log.info(fields, message))
   let markReady = () => {}
   const ready = new Promise<void>((resolve) => {
     markReady = resolve
@@ -69,7 +70,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   function onStateChange(): void {
     if (shards.allUp()) {
       markReady()
-      log.info({}, 'the store answers; counting in it')
+      inform({}, 'the store answers; counting in it')
     } else warn({}, 'the store does not answer; deciding without it')
   }
 
@@ -116,9 +117,11 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       if (others === undefined) bySlot.set(one.slot, [one])
       else others.push(one)
     }
-    for (const group of bySlot.values()) {
-      for (let i = 0; i < group.length; i += BATCH) send(group.slice(i, i + BATCH))
-    }
+    shards.together(() => {
+      for (const group of bySlot.values()) {
+        for (let i = 0; i < group.length; i += BATCH) send(group.slice(i, i + BATCH))
+      }
+    })
   }
 
   function send(pending: readonly Pending[]): void {

@@ -30,7 +30,7 @@ const FORGIVEN_PER_ANSWER = 0.1
 /** Ms, with jitter: so that a hundred gateways don't knock in step. */
 const PROBE_EVERY = 200
 const PROBE_JITTER = 300
-/** Ms without any answer after which a connection is given up for a new one: the peer may have vanished unheard. */
+/** Ms without any answer, at least, after which a connection is given up: the peer may have vanished unheard. */
 const DEAD_AFTER = 2000
 /** Ms for which a clock sample counts at least; twice that at most. */
 const CLOCK_SAMPLE_MS = 1000
@@ -57,7 +57,7 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
     const now = performance.now()
     if (node.status === 'wait') node.connect().catch(() => {})
     handshakeSeen = node.status === 'connect' ? (handshakeSeen ?? now) : undefined
-    if (now - (probeSent ?? handshakeSeen ?? now) > DEAD_AFTER) {
+    if (now - (probeSent ?? handshakeSeen ?? now) > Math.max(DEAD_AFTER, 2 * timeoutMs)) {
       node.disconnect(true)
       return
     }

@@ -9,6 +9,8 @@ export interface Shards {
   of(slot: number): Shard | undefined
   /** Whether there is a server and none is given up. */
   allUp(): boolean
+  /** What `send` writes goes out in one write per server. */
+  together(send: () => void): void
   close(): void
 }
 
@@ -20,7 +22,13 @@ export function createShards(store: Client, timeoutMs: number, onChange: () => v
 
 function singleShard(node: Redis, timeoutMs: number, onChange: () => void): Shards {
   const shard = createShard({ node, timeoutMs, onChange })
-  return { clustered: false, of: () => shard, allUp: shard.isUp, close: shard.close }
+  return {
+    clustered: false,
+    of: () => shard,
+    allUp: shard.isUp,
+    together: (send) => send(),
+    close: shard.close,
+  }
 }
 
 function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void): Shards {
@@ -29,7 +37,8 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void
 
   /** Keeps one shard per primary; called whenever the set of nodes may have changed. */
   function refresh(): void {
-    const primaries = new Set(cluster.nodes('master'))
+    // Before that it knows the nodes of the configuration, but not which of them has which slots.
+    const primaries = new Set(cluster.status === 'ready' ? cluster.nodes('master') : [])
     for (const [node, shard] of shards) {
       if (primaries.has(node)) continue
       shard.close()
@@ -61,6 +70,12 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void
     allUp() {
       for (const shard of shards.values()) if (!shard.isUp()) return false
       return shards.size > 0
+    },
+    together(send) {
+      const streams = cluster.nodes('master').flatMap((node) => node.stream ?? [])
+      for (const stream of streams) stream.cork()
+      send()
+      for (const stream of streams) stream.uncork()
     },
     close() {
       cluster.off('ready', refresh)
