@@ -279,10 +279,13 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   app.server.on('checkExpectation', (req, res) => app.server.emit('request', req, res))
   app.server.on('upgrade', acceptUpgrade)
   // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
+  let left: Promise<void> | undefined
   app.addHook('preClose', (next) => {
-    upgrades.leave()
+    left = upgrades.leave()
     next()
   })
+  // After the server: when `close` resolves, the last tunnel has been recorded.
+  app.addHook('onClose', () => left)
   app.server.on('connect', (req, socket: Duplex) => {
     const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
     refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)

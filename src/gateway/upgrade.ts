@@ -51,8 +51,12 @@ export interface Upgrades {
     head: Buffer,
     ended: (x: Exchange) => void,
   ): Upgrade
-  /** Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503. */
-  leave(): void
+  /**
+   * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
+   *
+   * @returns resolves when everything that was under way has its outcome
+   */
+  leave(): Promise<void>
 }
 
 /** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
@@ -60,13 +64,17 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
   const proxy = httpProxy.createProxyServer({})
   proxy.on('proxyReqWs', (sent, request) => (request as unknown as HandshakeRequest).started(sent))
   const open = new Set<Upgrading>()
-  const gateway: Gateway = { ...deps, proxy, open, leaving: false }
+  const gateway: Gateway = { ...deps, proxy, open, leaving: false, left: () => {} }
   return {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
     leave() {
       gateway.leaving = true
       for (const one of open) one.leave()
+      return new Promise((resolve) => {
+        gateway.left = resolve
+        if (open.size === 0) resolve()
+      })
     },
   }
 }
@@ -76,6 +84,8 @@ interface Gateway extends UpgradeDeps {
   /** All that has no outcome yet. */
   readonly open: Set<Upgrading>
   leaving: boolean
+  /** Called whenever nothing is open any more. */
+  left: () => void
 }
 
 /** What http-proxy reads of a request. It gets this instead of the client's, so it can pass on nothing else. */
@@ -234,7 +244,8 @@ class Upgrading implements Upgrade, Watched {
     this.#socket.off('end', this.#onGone)
     relayAnswer(this.#x, answer, fields, this.#socket, (error) => {
       if (error !== undefined && !this.#over) {
-        this.#x.error = 'upstream_failed'
+        // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
+        this.#x.error = isCutAnswer(error) ? 'upstream_failed' : 'client_closed'
         this.#x.cause = errorText(error)
       }
       this.#finish()
@@ -332,5 +343,10 @@ class Upgrading implements Upgrade, Watched {
     this.#gateway.watchdog.delete(this)
     this.#gateway.open.delete(this)
     this.#ended(this.#x)
+    if (this.#gateway.open.size === 0) this.#gateway.left()
   }
+}
+
+function isCutAnswer(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ECONNRESET' && error.syscall === undefined
 }

@@ -3,7 +3,9 @@ import { once } from 'node:events'
 import type { IncomingMessage } from 'node:http'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
-import { type ServerOptions, type WebSocket, WebSocketServer } from 'ws'
+import { type ServerOptions, WebSocket, WebSocketServer } from 'ws'
+import { eventually } from './eventually.js'
+import type { TestGateway } from './gateway.js'
 
 export const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 export const ACCEPT = createHash('sha1').update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
@@ -103,4 +105,47 @@ export async function startBare(
   })
   const { port } = server.address() as AddressInfo
   return { origin: `http://127.0.0.1:${port}`, received: () => text, sockets, open: () => open }
+}
+
+export const ALICE = { 'X-Api-Key': 'secret-of-alice' }
+
+/** `/chat` has a quota of 10 a minute, `/free` has none; `/plain` takes no WebSocket. */
+export function chatConfig(origins: readonly string[], websocket = 'true', more = ''): string {
+  const upstreams = `[${origins.join(', ')}]`
+  return `
+tiers: [free, pro]
+consumers:
+  - api_key: { keys: [{ key: secret-of-alice, consumer: alice, tier: free }] }
+  - header: { name: x-user-id }
+services:
+  chat:
+    upstreams: ${upstreams}
+    limits: { free: 10/min, pro: unlimited }
+  free: { upstreams: ${upstreams} }
+routes:
+  - { path: /chat/*, service: chat, strip_prefix: /chat, websocket: ${websocket} }
+  - { path: /free/*, service: free, websocket: ${websocket} }
+  - { path: /plain/*, service: chat }
+${more}`
+}
+
+export function dial(port: number, path = '/free/room', protocols: readonly string[] = []): WebSocket {
+  const options = { headers: ALICE, perMessageDeflate: false }
+  return new WebSocket(`ws://127.0.0.1:${port}${path}`, [...protocols], options)
+}
+
+export async function opened(...args: Parameters<typeof dial>): Promise<WebSocket> {
+  const socket = dial(...args)
+  await once(socket, 'open')
+  return socket
+}
+
+export async function closeOf(socket: WebSocket): Promise<{ code: number; reason: string }> {
+  const [code, reason] = await once(socket, 'close')
+  return { code, reason: String(reason) }
+}
+
+/** Resolves when nothing is left of what was under way. */
+export function quiet(gateway: TestGateway): Promise<void> {
+  return eventually('nothing is watched', () => gateway.watchdog.size() === 0)
 }

@@ -1,0 +1,413 @@
+import { once } from 'node:events'
+import { createServer, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import type { Decision } from '../../src/limiter/limiter.js'
+import { createUpstreams } from '../../src/upstream/pool.js'
+import { eventually } from '../support/eventually.js'
+import { snapshotOf, startGateway } from '../support/gateway.js'
+import { hangingListener, refusingPort } from '../support/hanging-listener.js'
+import { openRaw, rawExchange } from '../support/raw.js'
+import { exampleDecision } from '../support/snapshot.js'
+import {
+  ACCEPT,
+  ALICE,
+  chatConfig,
+  closeOf,
+  dial,
+  handshake,
+  opened,
+  quiet,
+  SWITCHING,
+  startBare,
+  startChat,
+} from '../support/websocket.js'
+
+t.test('an upstream that fails', async (t) => {
+  t.jobs = 4
+
+  const manyFields = Array.from({ length: 101 }, (_, i) => `X-${i}: 1\r\n`).join('')
+  const failures: [what: string, answer: string | undefined, status: number, code: string][] = [
+    ['by closing the connection', undefined, 502, 'upstream_failed'],
+    ['by speaking no HTTP', 'SSH-2.0-OpenSSH_9.2\r\n', 502, 'upstream_bad_response'],
+    ['by half a header', 'HTTP/1.1 101 Switch', 502, 'upstream_failed'],
+    [
+      'with a wrong Accept',
+      SWITCHING.replace(ACCEPT, 'AAAAAAAAAAAAAAAAAAAAAAAAAAA='),
+      502,
+      'upstream_bad_response',
+    ],
+    ['without an Accept', SWITCHING.replace(/Sec.*\r\n\r/, '\r'), 502, 'upstream_bad_response'],
+    ['with another protocol', SWITCHING.replace('websocket', 'h2c'), 502, 'upstream_bad_response'],
+    ['without a protocol', SWITCHING.replace('Upgrade: websocket\r\n', ''), 502, 'upstream_bad_response'],
+    [
+      'with too many fields',
+      SWITCHING.replace('\r\n\r\n', `\r\n${manyFields}\r\n`),
+      502,
+      'upstream_bad_response',
+    ],
+    [
+      'with a refusal of too many fields',
+      `HTTP/1.1 403 Forbidden\r\n${manyFields}Content-Length: 0\r\n\r\n`,
+      502,
+      'upstream_bad_response',
+    ],
+    [
+      'with an answer of two lengths',
+      'HTTP/1.1 403 Forbidden\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab',
+      502,
+      'upstream_bad_response',
+    ],
+  ]
+  t.test('gives 502, and no byte of what it said', async (t) => {
+    for (const [what, answer, status, code] of failures) {
+      const upstream = await startBare(t, (socket) => {
+        if (answer === undefined || answer.endsWith('Switch')) socket.end(answer ?? '')
+        else socket.write(answer)
+      })
+      const gateway = await startGateway(t, chatConfig([upstream.origin]))
+      const { responses, closed } = await rawExchange(gateway.port, `${handshake('/free/room', ALICE)}early`)
+      t.ok(closed, what)
+      t.equal(responses[0]!.status, status, what)
+      t.match(JSON.parse(responses[0]!.body), { code }, what)
+      t.notMatch(responses[0]!.body, '127.0.0.1', what)
+      await gateway.recorded(1)
+      t.match(gateway.records, [{ status, error: code }], what)
+      await eventually(`the upstream is let go: ${what}`, () => upstream.open() === 0)
+      t.notMatch(upstream.received(), 'early', what)
+      await quiet(gateway)
+    }
+  })
+
+  t.test('by not listening gives 502', async (t) => {
+    const { origin } = await refusingPort()
+    const gateway = await startGateway(t, chatConfig([origin]))
+    const { responses } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+    t.equal(responses[0]!.status, 502)
+    t.match(JSON.parse(responses[0]!.body), { code: 'upstream_refused' })
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 502, error: 'upstream_refused', cause: /ECONNREFUSED/ })
+    t.same(
+      [...gateway.upstreams.health()].map(({ healthy }) => healthy),
+      [false, false],
+    )
+  })
+
+  t.test('by not listening is passed over while another one does', async (t) => {
+    const chat = await startChat(t)
+    const { origin: dead } = await refusingPort()
+    const gateway = await startGateway(t, chatConfig([dead, chat.origin]))
+    for (let i = 0; i < 4; i++) {
+      const socket = await opened(gateway.port)
+      socket.send('x')
+      await once(socket, 'message')
+      socket.close()
+    }
+    t.equal(chat.handshakes.length, 4)
+    await gateway.recorded(4)
+    t.match(gateway.records[0], { status: 101, error: undefined, upstream: { origin: chat.origin } })
+  })
+
+  t.test('by neither refusing nor accepting gives 504 after 2 s', async (t) => {
+    const { origin } = await hangingListener(t)
+    const gateway = await startGateway(t, chatConfig([origin]))
+    const { responses } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+    t.equal(responses[0]!.status, 504)
+    t.match(JSON.parse(responses[0]!.body), { code: 'upstream_connect_timeout' })
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 504, error: 'upstream_connect_timeout' })
+    t.ok(gateway.records[0]!.durationMs < 4_500)
+    await quiet(gateway)
+  })
+
+  t.test('by never answering gives 504 within the handshake limit', async (t) => {
+    const upstream = await startBare(t)
+    const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 200ms }'))
+    const started = performance.now()
+    const { responses, closed } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+    const took = performance.now() - started
+    t.ok(closed)
+    t.equal(responses[0]!.status, 504)
+    t.match(JSON.parse(responses[0]!.body), { code: 'upstream_timeout' })
+    t.ok(took >= 200 && took < 2_000, `${took} ms`)
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 504, error: 'upstream_timeout' })
+    await eventually('the upstream is let go', () => upstream.open() === 0)
+    await quiet(gateway)
+  })
+
+  t.test('by having too much to do gives 503 and when to come back', async (t) => {
+    const chat = await startChat(t)
+    const yaml = chatConfig([chat.origin])
+    const upstreams = createUpstreams(snapshotOf(yaml), { connections: 1, inFlight: 1 })
+    t.teardown(() => upstreams.close())
+    const gateway = await startGateway(t, yaml, { upstreams })
+    for (let i = 0; i < 3; i++) {
+      const socket = await opened(gateway.port)
+      const { responses } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+      t.equal(responses[0]!.status, 503)
+      t.match(JSON.parse(responses[0]!.body), { code: 'overloaded' })
+      t.equal(responses[0]!.header('retry-after'), '1')
+      // A tunnel that has ended no longer counts.
+      socket.close()
+      await gateway.recorded(2 * (i + 1))
+    }
+  })
+})
+
+t.test('a client that leaves', async (t) => {
+  const ways: [how: string, leave: (socket: Socket) => void][] = [
+    ['with a FIN', (socket) => socket.end()],
+    ['with a reset', (socket) => socket.resetAndDestroy()],
+  ]
+  for (const [how, leave] of ways) {
+    t.test(`${how} while its quota is taken goes to no upstream`, async (t) => {
+      const chat = await startChat(t)
+      let decide: ((decision: Decision) => void) | undefined
+      const take = () =>
+        new Promise<Decision>((resolve) => {
+          decide = resolve
+        })
+      const gateway = await startGateway(t, chatConfig([chat.origin]), { limiter: { take } })
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/chat/room', ALICE))
+      await eventually('the store is asked', () => decide !== undefined)
+      leave(raw.socket)
+      await gateway.recorded(1)
+      t.match(gateway.records[0], { status: 499, error: 'client_closed', upstream: undefined })
+      decide!(exampleDecision())
+      await sleep(50)
+      t.equal(chat.handshakes.length, 0)
+      t.equal(gateway.records.length, 1)
+      await quiet(gateway)
+    })
+
+    t.test(`${how} during the handshake takes the upstream’s connection along`, async (t) => {
+      const upstream = await startBare(t)
+      const gateway = await startGateway(t, chatConfig([upstream.origin]))
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/chat/room', ALICE))
+      await eventually('the upstream is asked', () => upstream.received() !== '')
+      leave(raw.socket)
+      await gateway.recorded(1)
+      t.match(gateway.records[0], { status: 499, error: 'client_closed' })
+      await eventually('the upstream is let go', () => upstream.open() === 0)
+      await quiet(gateway)
+    })
+
+    t.test(`${how} while a refusal is relayed takes the upstream’s connection along`, async (t) => {
+      const upstream = await startBare(t, (socket) => {
+        socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\npart')
+      })
+      const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 300ms }'))
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/chat/room', ALICE))
+      await raw.until('the first part', () => raw.received().endsWith('part'))
+      leave(raw.socket)
+      await gateway.recorded(1)
+      t.match(gateway.records[0], {
+        status: 403,
+        error: how === 'with a reset' ? 'client_closed' : 'upstream_timeout',
+      })
+      await eventually('the upstream is let go', () => upstream.open() === 0)
+      await quiet(gateway)
+    })
+  }
+
+  t.test('in the middle of its refusal does no harm', async (t) => {
+    const gateway = await startGateway(t, chatConfig(['http://127.0.0.1:1']))
+    for (let i = 0; i < 20; i++) {
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/nowhere'))
+      if (i % 2 === 0) await sleep(1)
+      raw.socket.resetAndDestroy()
+    }
+    const { responses } = await rawExchange(gateway.port, 'GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n')
+    t.equal(responses[0]!.status, 404, 'the gateway goes on')
+  })
+
+  t.test('right after CONNECT does no harm', async (t) => {
+    const gateway = await startGateway(t, chatConfig(['http://127.0.0.1:1']))
+    for (let i = 0; i < 20; i++) {
+      const raw = await openRaw(gateway.port)
+      raw.write('CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n')
+      raw.socket.resetAndDestroy()
+    }
+    const { responses } = await rawExchange(gateway.port, 'GET /nowhere HTTP/1.1\r\nHost: gateway\r\n\r\n')
+    t.equal(responses[0]!.status, 404, 'the gateway goes on')
+  })
+})
+
+t.test('limits of time', async (t) => {
+  t.jobs = 4
+
+  t.test('when one side has ended and the other does not, both are cut', async (t) => {
+    const upstream = createServer({ allowHalfOpen: true }, (socket) => {
+      socket.on('error', () => {})
+      socket.once('data', () => socket.write(SWITCHING))
+    }).listen(0, '127.0.0.1')
+    await once(upstream, 'listening')
+    t.teardown(() => upstream.close())
+    const { port } = upstream.address() as { port: number }
+    const gateway = await startGateway(t, chatConfig([`http://127.0.0.1:${port}`]))
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    await raw.until('101', () => raw.responses().length === 1)
+    raw.socket.end()
+    await raw.closed()
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 101, error: undefined })
+    await quiet(gateway)
+  })
+
+  t.test('a tunnel without a byte for its idle limit is closed with 1001 on both sides', async (t) => {
+    const chat = await startChat(t)
+    const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 200ms }'))
+    const started = performance.now()
+    const socket = await opened(gateway.port)
+    await eventually('the upstream has its end', () => chat.sockets.length === 1)
+    const seen = closeOf(chat.sockets[0]!)
+    t.equal((await closeOf(socket)).code, 1001)
+    t.equal((await seen).code, 1001)
+    t.ok(performance.now() - started >= 200)
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 101, error: 'request_timeout', cause: /no byte .* for 200 ms/ })
+    await quiet(gateway)
+  })
+
+  t.test('a tunnel in use is not idle, whichever side speaks', async (t) => {
+    const chat = await startChat(t, () => {})
+    const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 300ms }'))
+    const socket = await opened(gateway.port)
+    await eventually('the upstream has its end', () => chat.sockets.length === 1)
+    for (let i = 0; i < 10; i++) {
+      await sleep(60)
+      if (i < 5) socket.send('x')
+      else chat.sockets[0]!.send('x')
+    }
+    t.equal(socket.readyState, WebSocket.OPEN)
+    socket.close()
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 101, error: undefined })
+  })
+
+  t.test('an idle tunnel whose client is dead is cut', async (t) => {
+    const chat = await startChat(t)
+    const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 100ms }'))
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    // Says nothing to the Close either.
+    await raw.closed()
+    t.ok(raw.received().endsWith('\r\n\r\n\x88\x02\x03\xe9'))
+    await gateway.recorded(1)
+    await quiet(gateway)
+  })
+})
+
+t.test('a drain', async (t) => {
+  t.jobs = 4
+
+  t.test('closes every tunnel with 1001 on both sides, and the server with them', async (t) => {
+    const chat = await startChat(t)
+    const gateway = await startGateway(t, chatConfig([chat.origin]))
+    const sockets = [await opened(gateway.port), await opened(gateway.port)]
+    await eventually('the upstream has its ends', () => chat.sockets.length === 2)
+    const codes = Promise.all([...sockets, ...chat.sockets].map((socket) => closeOf(socket)))
+    await gateway.app.close()
+    t.same(
+      (await codes).map(({ code }) => code),
+      [1001, 1001, 1001, 1001],
+    )
+    t.match(gateway.records, [
+      { status: 101, error: 'draining' },
+      { status: 101, error: 'draining' },
+    ])
+  })
+
+  t.test('does not put its Close into the middle of a frame', async (t) => {
+    let upstream: Socket | undefined
+    const bare = await startBare(t, (socket) => {
+      upstream = socket
+      socket.write(`${SWITCHING}\x81\x0ahello`, 'latin1')
+    })
+    const gateway = await startGateway(t, chatConfig([bare.origin]))
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    await raw.until('half a frame', () => raw.received().endsWith('hello'))
+    const closed = gateway.app.close()
+    await sleep(100)
+    t.ok(raw.received().endsWith('hello'), 'waits for the frame')
+    upstream!.write('world\x81\x04more', 'latin1')
+    await raw.until('Close', () => raw.received().endsWith('\x81\x0ahelloworld\x88\x02\x03\xe9'))
+    raw.socket.end('\x88\x82\0\0\0\0\x03\xe9', 'latin1')
+    await closed
+    t.ok(bare.received().endsWith('\x88\x82\0\0\0\0\x03\xe9'), 'the upstream gets the client’s Close')
+    t.notMatch(raw.received(), 'more')
+  })
+
+  t.test('lets a message that is under way to a slow client come to its end', async (t) => {
+    const message = Buffer.alloc(32 << 20, 'x')
+    const chat = await startChat(t, (socket) => socket.send(message))
+    const gateway = await startGateway(t, chatConfig([chat.origin]))
+    const socket = dial(gateway.port)
+    let received = 0
+    socket.on('message', (data: Buffer) => {
+      received = data.length
+    })
+    socket.on('upgrade', () => socket.pause())
+    await once(socket, 'open')
+    await sleep(100)
+    const closed = gateway.app.close()
+    await sleep(100)
+    socket.resume()
+    t.equal((await closeOf(socket)).code, 1001)
+    t.equal(received, message.length)
+    await closed
+  })
+
+  t.test('cuts a client that takes neither its message nor the Close', async (t) => {
+    const chat = await startChat(t, (socket) => socket.send(Buffer.alloc(32 << 20)))
+    const gateway = await startGateway(t, chatConfig([chat.origin], 'true', 'server: { shutdown_grace: 0s }'))
+    const socket = dial(gateway.port)
+    socket.on('upgrade', () => socket.pause())
+    await once(socket, 'open')
+    await sleep(100)
+    await gateway.app.close()
+    t.match(gateway.records, [{ status: 101, error: 'draining' }])
+    socket.terminate()
+  })
+
+  t.test('adds no Close to the upstream’s own', async (t) => {
+    const bare = await startBare(t, (socket) => socket.write(`${SWITCHING}\x88\x02\x0f\xa1`, 'latin1'))
+    const gateway = await startGateway(t, chatConfig([bare.origin]))
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    await raw.until('Close', () => raw.received().endsWith('\x88\x02\x0f\xa1'))
+    const closed = gateway.app.close()
+    await sleep(50)
+    raw.socket.end('\x88\x80\0\0\0\0', 'latin1')
+    await closed
+    await raw.closed()
+    t.ok(raw.received().endsWith('\r\n\r\n\x88\x02\x0f\xa1'))
+  })
+
+  t.test('answers a handshake that is under way with 503', async (t) => {
+    let upstream: Socket | undefined
+    const bare = await startBare(t, (socket) => {
+      upstream = socket
+    })
+    const gateway = await startGateway(t, chatConfig([bare.origin]))
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    await eventually('the upstream is asked', () => upstream !== undefined)
+    const closed = gateway.app.close()
+    await sleep(20)
+    upstream!.write(SWITCHING)
+    await raw.closed()
+    t.equal(raw.responses()[0]!.status, 503)
+    t.match(JSON.parse(raw.responses()[0]!.body), { code: 'draining' })
+    await closed
+    await eventually('the upstream is let go', () => bare.open() === 0)
+  })
+})
