@@ -72,7 +72,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     if (problem.code === 'internal') {
       deps.log.error(
         { err: error, method: request.method, route: request.routeOptions.url },
-        'The admin API failed on a request.',
+        'the admin API failed on a request',
       )
     }
     return sendProblem(reply, problem)

@@ -3,7 +3,7 @@ import type { Problem } from './problem.js'
 
 /** The refusal for a store that did not answer. What it said, an address perhaps, goes to the log only. */
 export function storeDown(log: AdminLog, error: unknown, attempt: string): Problem {
-  log.warn({ err: error }, `The admin API could not ${attempt}: the store is out of reach.`)
+  log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
   return {
     code: 'store_unavailable',
     detail: `Could not ${attempt}: the store is out of reach. Nothing is known to have changed; check store in the configuration, then try again.`,

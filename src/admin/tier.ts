@@ -51,7 +51,7 @@ export function tierRoutes(
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
     }
-    deps.log.info({ consumer: id, tier, by: request.ip }, 'A tier was assigned through the admin API.')
+    deps.log.info({ consumer: id, tier, by: request.ip }, 'tier assigned through the admin API')
     return shown(id, tier)
   })
 
@@ -64,7 +64,7 @@ export function tierRoutes(
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))
     }
-    deps.log.info({ consumer: id, by: request.ip }, 'A tier assignment was removed through the admin API.')
+    deps.log.info({ consumer: id, by: request.ip }, 'tier assignment removed through the admin API')
     return shown(id, undefined)
   })
 }

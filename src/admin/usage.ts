@@ -58,10 +58,7 @@ export function usageRoutes(
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'reset the usage'))
     }
-    deps.log.info(
-      { service: service.name, consumer, by: request.ip },
-      'Usage was reset through the admin API.',
-    )
+    deps.log.info({ service: service.name, consumer, by: request.ip }, 'usage reset through the admin API')
     return { service: service.name, consumer, reset: true }
   })
 }

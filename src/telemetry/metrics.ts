@@ -77,7 +77,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     complainedAt = now
     options.log.warn(
       { error: error?.message },
-      'Metrics could not be pushed over OTLP; counting goes on and the next push carries the totals. Check telemetry.otlp.',
+      'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
     )
   }
 
