@@ -373,7 +373,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#end()
     const { socket } = this.#res
     // Where only the end of the connection ends the body, a FIN would look like success. `resetAndDestroy` sends one first.
-    if (socket !== null && this.#req.httpVersionMinor === 0) {
+    if (socket !== null && !socket.writableEnded && this.#req.httpVersionMinor === 0) {
       ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
     }
     this.#res.destroy()

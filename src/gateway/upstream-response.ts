@@ -33,13 +33,17 @@ export function responseHeaders(
 ): string[] | undefined {
   const out: string[] = []
   let named: string[] | undefined
+  let chunked = false
   let via = VIA
   for (let i = 0; i < raw.length; i += 2) {
     const wireName = raw[i]!.toString('latin1')
     const name = wireName.toLowerCase()
     if (DROPPED.has(name)) {
       if (name === 'connection') named = namedFields(raw[i + 1]!.toString('latin1'), named)
-      if (name === 'transfer-encoding' && raw[i + 1]!.toString('latin1').toLowerCase() !== 'chunked') return
+      if (name === 'transfer-encoding') {
+        if (chunked || raw[i + 1]!.toString('latin1').toLowerCase() !== 'chunked') return undefined
+        chunked = true
+      }
       continue
     }
     if (noContent && name === 'content-length') continue

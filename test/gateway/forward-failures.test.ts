@@ -1,10 +1,11 @@
+import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { ErrorCode } from '../../src/errors.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
 import { openRaw, type RawResponse, rawExchange } from '../support/raw.js'
-import { type RawRequest, rawUpstream, respond } from '../support/raw-upstream.js'
+import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
 
 function yamlFor(origins: readonly string[], route = ''): string {
   return `
@@ -19,7 +20,7 @@ const POST = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello'
 
 /** The one problem that a client may be told: by its code, never by an address or the words of a library. */
 function isProblem(t: Test, response: RawResponse | undefined, status: number, code: ErrorCode): void {
-  t.equal(response?.status, status, response?.body)
+  t.equal(response?.status, status, `${response?.body}`)
   t.equal(response?.header('content-type'), 'application/problem+json')
   t.equal(JSON.parse(response!.body).code, code)
   t.notMatch(`${response!.head}${response!.body}`, /127\.0\.0\.1|localhost|ECONN|UND_ERR|undici|socket|\.js/i)
@@ -78,7 +79,7 @@ t.test('an upstream that does not answer', async (t) => {
   })
 
   t.test('but resets: 502 upstream_failed', async (t) => {
-    const upstream = await rawUpstream(t, ({ socket }) => void socket.resetAndDestroy())
+    const upstream = await rawUpstream(t, ({ socket }) => reset(socket))
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     isProblem(t, (await rawExchange(gateway.port, POST)).responses[0], 502, 'upstream_failed')
     isProblem(t, (await rawExchange(gateway.port, GET)).responses[0], 502, 'upstream_failed')
@@ -105,7 +106,7 @@ t.test('a connection that the upstream closed while it was idle', async (t) => {
     const reused = upstream.requests.some((r) => r !== request && r.connection === request.connection)
     if (deadly && reused) {
       deadly = false
-      request.socket.resetAndDestroy()
+      reset(request.socket)
     } else respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
   }
   const upstream = await rawUpstream(t, secondRequestDies)
@@ -266,7 +267,7 @@ t.test('a response that is cut is cut for the client, too', async (t) => {
         await client.until('the body', () => client.received().includes(BODY))
         const { socket } = upstream.requests.at(-1)!
         if (then === 'end') socket.end()
-        else if (then === 'reset') socket.resetAndDestroy()
+        else if (then === 'reset') reset(socket)
         else socket.write('zz\r\n')
         await client.closed()
         const text = client.received()
@@ -301,12 +302,12 @@ t.test('a client that leaves', async (t) => {
   t.test('while the upstream works: it is told at once, and the record says 499', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
-    for (const leave of ['destroy', 'resetAndDestroy'] as const) {
+    for (const leave of [reset, (socket: Socket) => void socket.destroy()]) {
       const seen = upstream.requests.length
       const client = await openRaw(gateway.port)
       client.write(GET)
       await eventually('the request arrives', () => upstream.requests.length > seen)
-      client.socket[leave]()
+      leave(client.socket)
       const left = performance.now()
       await eventually('the upstream sees the end', () => upstream.requests[seen]!.closed)
       t.ok(performance.now() - left < 1_000)

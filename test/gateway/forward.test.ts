@@ -181,7 +181,7 @@ routes:
   ]
   for (const [asked, got] of cases) {
     await rawExchange(gateway.port, `GET ${asked} HTTP/1.1\r\nHost: a\r\n\r\n`)
-    t.equal(upstream.requests.at(-1)!.target, got, asked)
+    t.equal(upstream.requests.at(-1)!.target, got, `of ${asked}`)
   }
   t.equal(upstream.connections(), 1, 'services that name the same address share its connections')
 })

@@ -80,7 +80,7 @@ export async function rawUpstream(
   await once(server, 'listening')
   const stop = () => {
     server.close()
-    for (const socket of sockets) socket.resetAndDestroy()
+    for (const socket of sockets) reset(socket)
   }
   t.teardown(stop)
   const bound = (server.address() as AddressInfo).port
@@ -93,6 +93,15 @@ export async function rawUpstream(
     connections: () => connections,
     stop,
   }
+}
+
+/**
+ * Resets a connection at once. `resetAndDestroy` sends what is pending and a FIN first, and if one is on its way already
+ * the socket is lost and the process does not end (Node 20).
+ */
+export function reset(socket: Socket): void {
+  if (!socket.writableEnded) (socket as { resetAndClosing?: boolean }).resetAndClosing = true
+  socket.destroy()
 }
 
 /** Writes bytes, one a character. */

@@ -1,0 +1,199 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { startGateway } from '../support/gateway.js'
+import { openRaw, rawExchange } from '../support/raw.js'
+import { rawUpstream, respond } from '../support/raw-upstream.js'
+
+const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
+
+function yamlFor(origin: string): string {
+  return `
+tiers: [free]
+services: { api: { upstreams: ['${origin}'] } }
+routes: [{ path: /*, service: api, timeouts: { headers: 300ms, idle: 300ms } }]
+`
+}
+
+t.test(
+  'a response that two readers could understand differently is 502, and its connection goes',
+  async (t) => {
+    const fields = (count: number) => Array.from({ length: count }, (_, i) => `X-${i}: y\r\n`).join('')
+    const malformed: Record<string, string> = {
+      'Content-Length and Transfer-Encoding':
+        'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',
+      'the same the other way round':
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n',
+      'two lengths': 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello!',
+      'two equal lengths': 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello',
+      'a list of lengths': 'HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n\r\nhello',
+      'a length with a sign': 'HTTP/1.1 200 OK\r\nContent-Length: +5\r\n\r\nhello',
+      'an empty length': 'HTTP/1.1 200 OK\r\nContent-Length: \r\n\r\nhello',
+      'a length beyond all measure': `HTTP/1.1 200 OK\r\nContent-Length: ${2n ** 64n}\r\n\r\nhello`,
+      'a folded field': 'HTTP/1.1 200 OK\r\nX-A: b\r\n c\r\nContent-Length: 0\r\n\r\n',
+      'a bare LF after a field': 'HTTP/1.1 200 OK\r\nX-A: b\nContent-Length: 0\r\n\r\n',
+      'a bare CR in a field': 'HTTP/1.1 200 OK\r\nX-A: b\rX-B: c\r\nContent-Length: 0\r\n\r\n',
+      'a NUL in a field': 'HTTP/1.1 200 OK\r\nX-A: b\0c\r\nContent-Length: 0\r\n\r\n',
+      'a space before the colon': 'HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n',
+      'a field without a name': 'HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 0\r\n\r\n',
+      'a line without a colon': 'HTTP/1.1 200 OK\r\nwhat\r\nContent-Length: 0\r\n\r\n',
+      'a transfer coding that nobody asked for':
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      'a transfer coding without an end': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello',
+      'chunked twice':
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
+      'more than 16 KiB of header': `HTTP/1.1 200 OK\r\nX-A: ${'b'.repeat(17_000)}\r\nContent-Length: 0\r\n\r\n`,
+      'more than 100 fields': `HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${fields(100)}\r\n`,
+      'an upgrade that nobody asked for':
+        'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
+      'a 100 that nobody asked for':
+        'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+      'a status of two digits': 'HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n',
+      'a status below 100': 'HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n',
+      'another protocol': 'ICY 200 OK\r\nContent-Length: 0\r\n\r\n',
+      'a version that there is not': 'HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n',
+      'no header at all': 'hello',
+      'a 204 with a body': 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello',
+    }
+    for (const [what, bytes] of Object.entries(malformed)) {
+      t.test(what, async (t) => {
+        const upstream = await rawUpstream(t, (request) => respond(request, bytes))
+        const gateway = await startGateway(t, yamlFor(upstream.origin))
+        const { responses } = await rawExchange(gateway.port, GET)
+        t.equal(responses.length, 1)
+        t.equal(responses[0]!.status, 502, responses[0]!.body)
+        t.equal(JSON.parse(responses[0]!.body).code, 'upstream_bad_response')
+        t.notMatch(responses[0]!.body, /127\.0\.0\.1|UND_ERR|HPE_/)
+        t.equal(upstream.requests.length, 1, 'and is not asked for again')
+        t.ok(gateway.records[0]!.cause, 'the log says what was wrong with it')
+      })
+    }
+
+    t.test('99 fields are well-formed', async (t) => {
+      const upstream = await rawUpstream(t, (request) =>
+        respond(request, `HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${fields(99)}\r\n`),
+      )
+      const gateway = await startGateway(t, yamlFor(upstream.origin))
+      t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+    })
+
+    t.test('a status that nobody knows is passed on', async (t) => {
+      const upstream = await rawUpstream(t, (request) =>
+        respond(request, `HTTP/1.1 ${request.target.slice(1)} \r\nContent-Length: 0\r\n\r\n`),
+      )
+      const gateway = await startGateway(t, yamlFor(upstream.origin))
+      for (const status of [299, 418, 499, 599, 600, 999]) {
+        const { responses } = await rawExchange(gateway.port, `GET /${status} HTTP/1.1\r\nHost: a\r\n\r\n`)
+        t.equal(responses[0]!.status, status)
+      }
+    })
+  },
+)
+
+t.test('bytes after a response never answer the next request', async (t) => {
+  const smuggled = 'HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\nsmuggled'
+  const first: Record<string, string> = {
+    'a length': 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
+    chunks: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
+    'a 204': 'HTTP/1.1 204 No Content\r\n\r\n',
+    'a 304': 'HTTP/1.1 304 Not Modified\r\n\r\n',
+    'a 304 with a length': 'HTTP/1.1 304 Not Modified\r\nContent-Length: 8\r\n\r\n',
+    'a connection that closes': 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok',
+  }
+  for (const [what, bytes] of Object.entries(first)) {
+    for (const surplus of [smuggled, 'junk', '\r\n\r\n']) {
+      for (const later of [false, true]) {
+        t.test(
+          `after ${what}: ${JSON.stringify(surplus.slice(0, 8))}${later ? ', later' : ''}`,
+          async (t) => {
+            const upstream = await rawUpstream(t, (request, number) => {
+              if (number > 0) respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue')
+              else if (later) {
+                respond(request, bytes)
+                setTimeout(() => respond(request, surplus), 10)
+              } else respond(request, bytes + surplus)
+            })
+            const gateway = await startGateway(t, yamlFor(upstream.origin))
+            const client = await openRaw(gateway.port)
+            client.write(GET)
+            await client.until('first', () => client.responses().length === 1)
+            if (later) await new Promise((resolve) => setTimeout(resolve, 25))
+            client.write(GET)
+            await client.until('second', () => client.responses().length === 2)
+            t.equal(client.responses()[1]!.body, 'true')
+            t.notMatch(client.received(), /smuggled|junk/)
+            client.socket.destroy()
+          },
+        )
+      }
+    }
+  }
+
+  t.test('after HEAD: a body that must not be there', async (t) => {
+    const upstream = await rawUpstream(t, (request, number) =>
+      respond(
+        request,
+        number === 0
+          ? `HTTP/1.1 200 OK\r\nContent-Length: ${smuggled.length}\r\n\r\n${smuggled}`
+          : 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ntrue',
+      ),
+    )
+    const gateway = await startGateway(t, yamlFor(upstream.origin))
+    await rawExchange(gateway.port, 'HEAD / HTTP/1.1\r\nHost: a\r\n\r\n', { head: true })
+    const { responses } = await rawExchange(gateway.port, GET)
+    t.equal(responses[0]!.body, 'true')
+  })
+})
+
+t.test('whatever bytes an upstream sends, the gateway lives and its clients get HTTP', async (t) => {
+  let answer = ''
+  const upstream = await rawUpstream(t, (request) => {
+    respond(request, request.target === '/well' ? 'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nwell' : answer)
+    if (request.target !== '/well') request.socket.end()
+  })
+  const gateway = await startGateway(t, yamlFor(upstream.origin))
+  const piece = fc.constantFrom(
+    'HTTP/1.1 200 OK\r\n',
+    'HTTP/1.0 500 \r\n',
+    'HTTP/1.1 103 Early Hints\r\nLink: </a>; rel="x\r\n\r\n',
+    'HTTP/1.1 304 Not Modified\r\n',
+    'Content-Length: 5\r\n',
+    'Transfer-Encoding: chunked\r\n',
+    'Connection: close, x-a\r\n',
+    'Set-Cookie: \xff\x80=\t;\r\n',
+    '__proto__: x\r\n',
+    'constructor: x\r\n',
+    'Trailer: X\r\n',
+    '\r\n',
+    '5\r\nhello\r\n',
+    '0\r\n\r\n',
+    'hello',
+    '\n',
+    '\x7f',
+    '\0',
+  )
+  const noise = fc
+    .array(fc.integer({ min: 0, max: 255 }), { maxLength: 8 })
+    .map((codes) => String.fromCharCode(...codes))
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.oneof({ arbitrary: piece, weight: 6 }, { arbitrary: noise, weight: 1 }), { maxLength: 12 }),
+      fc.constantFrom('GET', 'HEAD', 'POST'),
+      fc.constantFrom('1.0', '1.1'),
+      async (pieces, method, version) => {
+        answer = pieces.join('')
+        const client = await openRaw(gateway.port, method === 'HEAD')
+        client.write(`${method} /x HTTP/${version}\r\nHost: a\r\nConnection: close\r\n\r\n`)
+        await client.closed(3_000)
+        const text = client.received()
+        if (text !== '' && !/^HTTP\/1\.1 [1-9][0-9][0-9] /.test(text))
+          throw new Error(`not HTTP: ${JSON.stringify(text)}`)
+        client.responses()
+      },
+    ),
+    { numRuns: 400 },
+  )
+  const { responses } = await rawExchange(gateway.port, 'GET /well HTTP/1.1\r\nHost: a\r\n\r\n')
+  t.match(responses, [{ status: 200, body: 'well' }])
+  t.strictSame(gateway.logged, [])
+  t.equal(gateway.watchdog.size(), 0, 'nothing is left under way')
+})
