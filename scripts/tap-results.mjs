@@ -24,7 +24,9 @@ export function tapResults({ onFile = () => {}, onFailure = () => {} } = {}) {
         child = { before, innerTests, innerTold }
       })
     })
-    parser.on('assert', ({ ok, name, skip, todo, time, diag }) => {
+    parser.on('assert', ({ ok, name: said, skip, todo, time, diag }) => {
+      // tap names a file that took too long only in the diagnostics.
+      const name = diag?.expired === undefined ? said : `${diag.expired} took too long`
       const before = child?.before ?? { ...results }
       const isTest = child !== undefined || path.length === 0
       const failed = !ok && !skip && !todo

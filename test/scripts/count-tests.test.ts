@@ -60,6 +60,14 @@ t.test('a failed assertion beside inner tests that passed counts once', async (t
   t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
 })
 
+t.test('names a file that took too long', async (t) => {
+  const late = 'not ok 2 - timeout!\n  ---\n  expired: test/slow.test.ts\n  ...\n1..2\n'
+  t.strictSame(count(t, GOOD.replace(/1\.\.1\n$/, late)), {
+    status: 1,
+    lines: ['failed: test/slow.test.ts took too long', '2 passed, 1 failed'],
+  })
+})
+
 t.test('names what was skipped', async (t) => {
   const tap = GOOD.replace('    1..2\nok', '    ok 3 - on Windows # SKIP no such machine\n    1..3\nok')
   t.strictSame(count(t, tap), {

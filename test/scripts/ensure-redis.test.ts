@@ -2,6 +2,7 @@ import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { startRedis } from '../support/redis.js'
 
 const script = fileURLToPath(new URL('../../scripts/ensure-redis.mjs', import.meta.url))
 
@@ -29,6 +30,11 @@ t.test('says so when nothing answers at REDIS_URL, without its password', async 
   const { status, stderr } = check(`redis://user:secret@127.0.0.1:${port}`)
   t.equal(status, 1)
   t.equal(stderr, `no Redis answers at 127.0.0.1:${port} (REDIS_URL); start it, or install redis-server\n`)
+})
+
+t.test('is content with a Redis at REDIS_URL', async (t) => {
+  const { url, host, port } = await startRedis(t)
+  t.match(check(url), { status: 0, stdout: `Redis at ${host}:${port} (REDIS_URL)\n`, stderr: '' })
 })
 
 t.test('refuses a REDIS_URL that is not one', async (t) => {
