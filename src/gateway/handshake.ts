@@ -1,10 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
-import type { Upstream } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
-import { upstreamHeaders } from './upstream-request.js'
 import { MAX_RESPONSE_FIELDS, responseHeaders } from './upstream-response.js'
 
 /** RFC 6455 §1.3. */
@@ -52,13 +50,11 @@ function fields(list: readonly string[], name: string): string[] {
 /**
  * The header of the handshake for the upstream, in the form that http-proxy hands on to Node: repeated fields under one
  * name, whatever their case, and `connection` and `upgrade` in lower case, which is where it looks for them.
+ *
+ * @param fields name, value, … without those two
  */
-export function handshakeHeaders(
-  x: Exchange,
-  upstream: Upstream,
-  req: IncomingMessage,
-): Record<string, string | string[]> {
-  return { ...byName(upstreamHeaders(x, upstream, req)), connection: 'Upgrade', upgrade: 'websocket' }
+export function handshakeHeaders(fields: readonly string[]): Record<string, string | string[]> {
+  return { ...byName(fields), connection: 'Upgrade', upgrade: 'websocket' }
 }
 
 /** What is wrong with the upstream's 101, or undefined. It has to answer this very handshake (RFC 6455 §4.1). */

@@ -2,17 +2,17 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
-import httpProxy from 'http-proxy'
 import type { Refusal } from '../errors.js'
 import type { Target, Upstreams } from '../upstream/pool.js'
 import { closeSoon, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
-import { acceptanceFault, answerFields, handshakeHeaders, switchingHeaders } from './handshake.js'
+import { acceptanceFault, answerFields } from './handshake.js'
 import { relayAnswer } from './relay.js'
 import { Tunnel } from './tunnel.js'
 import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
-import { upstreamPath } from './upstream-request.js'
+import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog, Watched } from './watchdog.js'
+import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
 
 /** Longest wait for a connection: as for other requests (upstream/pool.ts). */
 const CONNECT_MS = 2_000
@@ -23,7 +23,6 @@ const BAD_HEADER: Refusal = {
   cause: 'too many fields, or a transfer coding that nobody asked for',
 }
 const NO_PROTOCOL: Refusal = { code: 'upstream_bad_response', cause: '101 without the protocol in Upgrade' }
-const NOTHING = Buffer.alloc(0)
 
 export interface UpgradeDeps {
   readonly upstreams: Upstreams
@@ -61,10 +60,8 @@ export interface Upgrades {
 
 /** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
 export function upgrade(deps: UpgradeDeps): Upgrades {
-  const proxy = httpProxy.createProxyServer({})
-  proxy.on('proxyReqWs', (sent, request) => (request as unknown as HandshakeRequest).started(sent))
   const open = new Set<Upgrading>()
-  const gateway: Gateway = { ...deps, proxy, open, leaving: false, left: () => {} }
+  const gateway: Gateway = { ...deps, ask: createWsProxy(), open, leaving: false, left: () => {} }
   return {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
@@ -80,7 +77,7 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
 }
 
 interface Gateway extends UpgradeDeps {
-  readonly proxy: httpProxy
+  readonly ask: WsProxy
   /** All that has no outcome yet. */
   readonly open: Set<Upgrading>
   leaving: boolean
@@ -88,17 +85,7 @@ interface Gateway extends UpgradeDeps {
   left: () => void
 }
 
-/** What http-proxy reads of a request. It gets this instead of the client's, so it can pass on nothing else. */
-interface HandshakeRequest {
-  readonly method: 'GET'
-  readonly url: '/'
-  readonly headers: Record<string, string | string[]>
-  started(request: ClientRequest): void
-}
-
-type Join = (answer: IncomingMessage, upstream: Socket, head: Buffer) => void
-
-class Upgrading implements Upgrade, Watched {
+class Upgrading implements Upgrade, HandshakeEvents, Watched {
   readonly #gateway: Gateway
   readonly #x: Exchange
   readonly #req: IncomingMessage
@@ -115,7 +102,8 @@ class Upgrading implements Upgrade, Watched {
   /** `performance.now()` at the first and at the latest hand-over to an upstream. */
   #began = 0
   #tried = 0
-  #answered = false
+  /** When a drain has no more patience. */
+  #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
   #over = false
 
@@ -164,62 +152,21 @@ class Upgrading implements Upgrade, Watched {
     this.#tried = performance.now()
     this.#gateway.upstreams.begun(target)
     x.upstream = upstream
-    const request: HandshakeRequest = {
-      method: 'GET',
-      url: '/',
-      headers: handshakeHeaders(x, upstream, this.#req),
-      started: (sent) => {
-        // http-proxy would clean up a path in ways of its own.
-        sent.path = upstreamPath(x, upstream)
-        this.#request = sent
-      },
-    }
-    const { hostname, port } = new URL(upstream.origin)
-    const host = hostname.replace(/^\[|\]$/g, '')
+    const fields = upstreamHeaders(x, upstream, this.#req)
     try {
-      this.#gateway.proxy.ws(
-        request as unknown as IncomingMessage,
-        this.#socket,
-        // Early bytes are kept here: http-proxy would put them back at every try.
-        NOTHING,
-        { target: { protocol: 'http:', host, port: port === '' ? 80 : Number(port) } },
-        () => {},
-      )
-      this.#takeOver(this.#request!)
+      this.#request = this.#gateway.ask(upstream, upstreamPath(x, upstream), fields, this.#socket, this)
     } catch (error) {
       // Node found something in the header that it does not send.
       this.#refuse({ code: 'internal', cause: errorText(error as Error) })
     }
   }
 
-  /**
-   * http-proxy made the request and will join the sockets. What it makes of errors (it ends the client's socket) and of
-   * refusals (it sends a header that does not fit the body) is taken off.
-   */
-  #takeOver(request: ClientRequest): void {
-    const join = request.listeners('upgrade')[0] as Join
-    for (const event of ['upgrade', 'response', 'error']) request.removeAllListeners(event)
-    request.once('socket', (socket) => {
-      socket.once('connect', () => {
-        this.#connected = true
-      })
-    })
-    const current = () => request === this.#request && !this.#over
-    request.on('error', (error) => {
-      if (current() && !this.#answered) this.#failed(error)
-    })
-    request.on('response', (answer) => {
-      if (current()) this.#relay(answer)
-      else answer.destroy()
-    })
-    request.on('upgrade', (answer, upstream: Socket, head) => {
-      upstream.on('error', () => {})
-      if (current()) this.#switch(join, answer, upstream, head)
-      else upstream.destroy()
-    })
+  connected(): void {
+    this.#connected = true
   }
 
-  #failed(error: Error): void {
+  failed(error: Error): void {
+    if (this.#over) return
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
     const target = this.#settle()!
@@ -232,8 +179,11 @@ class Upgrading implements Upgrade, Watched {
     } else this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
   }
 
-  #relay(answer: IncomingMessage): void {
-    this.#answered = true
+  answered(answer: IncomingMessage): void {
+    if (this.#over) {
+      answer.destroy()
+      return
+    }
     this.#gateway.upstreams.answered(this.#target!)
     const fields = answerFields(this.#x, answer)
     // For Node a 101 that names no protocol is a response like any other.
@@ -253,9 +203,12 @@ class Upgrading implements Upgrade, Watched {
     })
   }
 
-  #switch(join: Join, answer: IncomingMessage, upstream: Socket, head: Buffer): void {
+  switched(answer: IncomingMessage, upstream: Socket, join: (fields: readonly string[]) => void): void {
+    if (this.#over) {
+      upstream.destroy()
+      return
+    }
     const x = this.#x
-    this.#answered = true
     this.#gateway.upstreams.answered(this.#target!)
     const fields = answerFields(x, answer)
     const refusal = this.#objection(answer) ?? (fields === undefined ? BAD_HEADER : undefined)
@@ -267,11 +220,8 @@ class Upgrading implements Upgrade, Watched {
     this.#gateway.watchdog.delete(this)
     this.#socket.off('end', this.#onGone)
     this.#socket.off('close', this.#onGone)
-    answer.headers = switchingHeaders(fields!) as typeof answer.headers
-    // http-proxy writes the header as text; its bytes are to stay as they are.
-    this.#socket.setDefaultEncoding('latin1')
     if (this.#head.length > 0) upstream.write(this.#head)
-    join(answer, upstream, head)
+    join(fields!)
     x.status = 101
     this.#tunnel = new Tunnel(x, this.#socket, upstream, this.#gateway.watchdog, this.#readBefore, () =>
       this.#finish(),
@@ -286,24 +236,34 @@ class Upgrading implements Upgrade, Watched {
 
   check(now: number): void {
     const { handshake } = this.#x.route!.websocket
-    if (now - this.#began > handshake) {
-      if (this.#x.status === 0) {
-        this.#refuse({ code: 'upstream_timeout', cause: `no answer to the handshake within ${handshake} ms` })
-      } else {
-        // Too late for another answer: the client is to see that this one is cut.
-        this.#x.error = 'upstream_timeout'
-        this.#x.cause = `the answer to the handshake was not through within ${handshake} ms`
-        this.#onGone()
-      }
+    if (now > this.#cutAt) {
+      this.#expire({ code: 'draining', cause: 'the gateway is shutting down' })
+    } else if (now - this.#began > handshake) {
+      this.#expire({
+        code: 'upstream_timeout',
+        cause: `not through with the handshake within ${handshake} ms`,
+      })
     } else if (!this.#connected && now - this.#tried > CONNECT_MS) {
       const error = new Error(`no connection within ${CONNECT_MS} ms`)
       this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
     }
   }
 
+  #expire(refusal: Refusal): void {
+    if (this.#x.status === 0) {
+      this.#refuse(refusal)
+      return
+    }
+    // A refusal of the upstream is half relayed: the client is to see that it is cut.
+    this.#x.error = refusal.code
+    this.#x.cause = refusal.cause
+    this.#onGone()
+  }
+
   /** The gateway drains. A handshake that is under way gets its answer when the upstream has given its own. */
   leave(): void {
     const { shutdown_grace } = this.#x.snapshot.config.server
+    this.#cutAt = performance.now() + shutdown_grace
     this.#tunnel?.leave('draining', 'the gateway is shutting down', shutdown_grace)
   }
 

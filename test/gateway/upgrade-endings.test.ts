@@ -378,6 +378,21 @@ t.test('a drain', async (t) => {
     socket.terminate()
   })
 
+  t.test('does not wait for a handshake longer than its grace', async (t) => {
+    const bare = await startBare(t)
+    const gateway = await startGateway(
+      t,
+      chatConfig([bare.origin], 'true', 'server: { shutdown_grace: 100ms }'),
+    )
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', ALICE))
+    await eventually('the upstream is asked', () => bare.received() !== '')
+    await gateway.app.close()
+    t.match(gateway.records, [{ status: 503, error: 'draining' }])
+    await raw.closed()
+    t.equal(raw.responses()[0]!.status, 503)
+  })
+
   t.test('adds no Close to the upstream’s own', async (t) => {
     const bare = await startBare(t, (socket) => socket.write(`${SWITCHING}\x88\x02\x0f\xa1`, 'latin1'))
     const gateway = await startGateway(t, chatConfig([bare.origin]))
