@@ -106,6 +106,20 @@ t.test('the tunnel', async (t) => {
     await quiet(gateway)
   })
 
+  t.test('a reload neither ends a tunnel nor changes its upstream', async (t) => {
+    const chat = await startChat(t)
+    const other = await startChat(t, (socket) => socket.close(4000))
+    const gateway = await startGateway(t, chatConfig([chat.origin]))
+    const socket = await opened(gateway.port)
+    gateway.use(chatConfig([other.origin]))
+    socket.send('still here')
+    t.equal(String((await once(socket, 'message'))[0]), 'still here')
+    t.equal((await closeOf(dial(gateway.port))).code, 4000, 'a new one goes to the new upstream')
+    socket.close()
+    await gateway.recorded(2)
+    t.match(gateway.records[1], { status: 101, error: undefined, upstream: { origin: chat.origin } })
+  })
+
   t.test('the upstream picks the subprotocol', async (t) => {
     const chat = await startChat(t, undefined, { handleProtocols: () => 'chat.v2' })
     const gateway = await startGateway(t, chatConfig([chat.origin]))
