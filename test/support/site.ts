@@ -71,6 +71,7 @@ export async function expectRefused(
   t.ok(closed, `${what}: is closed`)
   t.equal(site.received(), received, `${what}: nothing reached an upstream`)
   t.equal(gateway.records.length, recorded + 1, `${what}: is recorded once`)
+  t.equal(gateway.accessLines.at(-1)?.requestId, record.requestId, `${what}: is in the access log`)
   t.match(
     record,
     { status, error: code, requestId: problemOf(response).request_id },
