@@ -55,6 +55,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   })
   metrics.loaded(config.current())
   onReload = (event) => {
+    // SIGHUP is what log rotation sends, too.
+    if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') upstreams.retain(event.snapshot)
     logReload(log, event, config.status().changed)

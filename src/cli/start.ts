@@ -10,7 +10,7 @@ export const command = defineCommand({
   help: `Usage: tidegate start [--config FILE]
 
 Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in flight and exits with 0; a second
-signal exits at once. SIGHUP reads the configuration again, as does a change of the file.
+signal exits at once. SIGHUP reads the configuration again, as does a change of the file, and opens the access log anew.
 
 Options:
 ${CONFIG_HELP}

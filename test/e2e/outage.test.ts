@@ -57,7 +57,10 @@ log: { access: off }
   t.match(metrics, /^tidegate_store_state\{state="degraded"\} 1$/m)
   t.match(metrics, /^tidegate_fail_open_total\{tidegate_service="open",reason="(timeout|breaker)"\} [1-9]/m)
   t.equal((await request(`${gateway.admin}/readyz`)).statusCode, 200, 'degraded is not down')
-  const lines = gateway.stderr().split('\n').filter((line) => line.includes('without the store')).length
+  const lines = gateway
+    .stderr()
+    .split('\n')
+    .filter((line) => line.includes('without the store')).length
   t.ok(lines >= 1 && lines <= 6, `${lines} log lines for some thirty decisions`)
 
   redis.resume()

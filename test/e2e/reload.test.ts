@@ -45,7 +45,12 @@ t.test('2,000 requests across 20 reloads, and none fails', async (t) => {
   const reloads = (async () => {
     for (let i = 1; i <= 20; i++) {
       const before = await hashOf(gateway.admin)
-      const next = config(redis.url, backend.origin, `${100_000 + i}/min`, `  - { path: /extra-${i}/*, service: api }`)
+      const next = config(
+        redis.url,
+        backend.origin,
+        `${100_000 + i}/min`,
+        `  - { path: /extra-${i}/*, service: api }`,
+      )
       // Every other time as an editor does it (write beside, rename), else in place.
       if (i % 2 === 0) {
         await writeFile(`${gateway.configFile}.new`, next)
@@ -84,7 +89,9 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config(redis.url, backend.origin, '5/min'))
   const ask = async () => {
-    const { statusCode, body } = await request(`${gateway.address}/api/x`, { headers: { 'x-user-id': 'ada' } })
+    const { statusCode, body } = await request(`${gateway.address}/api/x`, {
+      headers: { 'x-user-id': 'ada' },
+    })
     await body.dump()
     return statusCode
   }
@@ -108,5 +115,12 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
   t.equal(await ask(), 429, 'the last good configuration stays in force')
   const metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
   t.match(metrics, /^tidegate_config_reloads_total\{result="rejected"\} 1$/m)
-  t.equal(gateway.stderr().split('\n').filter((line) => line.includes('rejected')).length, 1, 'one log line')
+  t.equal(
+    gateway
+      .stderr()
+      .split('\n')
+      .filter((line) => line.includes('rejected')).length,
+    1,
+    'one log line',
+  )
 })

@@ -40,7 +40,10 @@ async function startTwo(t: Test) {
   /** Asks the two gateways in turn. */
   async function ask(path: string, user: string) {
     const gateway = turn++ % 2 === 0 ? first : second
-    const answer = await request(gateway.address + path, { headers: { 'x-user-id': user }, dispatcher: agent })
+    const answer = await request(gateway.address + path, {
+      headers: { 'x-user-id': user },
+      dispatcher: agent,
+    })
     await answer.body.dump()
     return answer
   }
@@ -50,41 +53,51 @@ async function startTwo(t: Test) {
   return { redis, payments, marketing, first, second, ask, statuses }
 }
 
-t.test('scenario A: of 100 free users, each has exactly 10 payments a minute over two gateways', async (t) => {
-  const { payments, ask, statuses } = await startTwo(t)
-  const users = Array.from({ length: 100 }, (_, i) => `user-${i}`)
-  const answers = await Promise.all(users.map((user) => statuses('/payments/charge', user, 13)))
-  for (const [i, got] of answers.entries()) {
-    t.strictSame(tally(got), { 200: 10, 429: 3 }, `user-${i}`)
-  }
-  t.equal(payments.requests.length, 1000, 'the backend saw what was allowed and nothing else')
+t.test(
+  'scenario A: of 100 free users, each has exactly 10 payments a minute over two gateways',
+  async (t) => {
+    const { payments, ask, statuses } = await startTwo(t)
+    const users = Array.from({ length: 100 }, (_, i) => `user-${i}`)
+    const answers = await Promise.all(users.map((user) => statuses('/payments/charge', user, 13)))
+    for (const [i, got] of answers.entries()) {
+      t.strictSame(tally(got), { 200: 10, 429: 3 }, `user-${i}`)
+    }
+    t.equal(payments.requests.length, 1000, 'the backend saw what was allowed and nothing else')
 
-  const denied = await ask('/payments/charge', 'user-0')
-  t.equal(denied.statusCode, 429)
-  t.equal(denied.headers['ratelimit-policy'], '"minute";q=10;w=60')
-  t.match(denied.headers.ratelimit, /^"minute";r=0;t=\d+$/)
-  t.match(denied.headers['retry-after'], /^[1-9]\d?$/)
-})
+    const denied = await ask('/payments/charge', 'user-0')
+    t.equal(denied.statusCode, 429)
+    t.equal(denied.headers['ratelimit-policy'], '"minute";q=10;w=60')
+    t.match(denied.headers.ratelimit, /^"minute";r=0;t=\d+$/)
+    t.match(denied.headers['retry-after'], /^[1-9]\d?$/)
+  },
+)
 
-t.test('scenario B: a user set to enterprise by the CLI goes on to 1,000, on both gateways within a second', async (t) => {
-  const { first, ask, statuses } = await startTwo(t)
-  t.strictSame(tally(await statuses('/payments/charge', 'ada', 12)), { 200: 10, 429: 2 })
-  t.equal((await ask('/payments/charge', 'ada')).statusCode, 429)
+t.test(
+  'scenario B: a user set to enterprise by the CLI goes on to 1,000, on both gateways within a second',
+  async (t) => {
+    const { first, ask, statuses } = await startTwo(t)
+    t.strictSame(tally(await statuses('/payments/charge', 'ada', 12)), { 200: 10, 429: 2 })
+    t.equal((await ask('/payments/charge', 'ada')).statusCode, 429)
 
-  await run(process.execPath, [CLI, 'tier', 'ada', 'enterprise', '--config', first.configFile])
-  const changed = Date.now()
-  // Twice in a row, as the two gateways take turns.
-  for (let passed = 0; passed < 2; ) {
-    passed = (await ask('/payments/charge', 'ada')).statusCode === 200 ? passed + 1 : 0
-    if (Date.now() - changed > 5_000) throw new Error('the new tier does not hold after 5 s')
-  }
-  t.ok(Date.now() - changed < 1_000 + 500, `held after ${Date.now() - changed} ms`)
+    await run(process.execPath, [CLI, 'tier', 'ada', 'enterprise', '--config', first.configFile])
+    const changed = Date.now()
+    // Twice in a row, as the two gateways take turns.
+    for (let passed = 0; passed < 2; ) {
+      passed = (await ask('/payments/charge', 'ada')).statusCode === 200 ? passed + 1 : 0
+      if (Date.now() - changed > 5_000) throw new Error('the new tier does not hold after 5 s')
+    }
+    t.ok(Date.now() - changed < 1_000 + 500, `held after ${Date.now() - changed} ms`)
 
-  const more = tally(await statuses('/payments/charge', 'ada', 1_100))
-  t.equal(more[200], 1_000 - 12, 'what was used as a free user counts: 1,000 in all')
-  t.equal(more[429], 1_100 - (1_000 - 12))
-  t.strictSame(tally(await statuses('/payments/charge', 'bob', 11)), { 200: 10, 429: 1 }, 'others stay free')
-})
+    const more = tally(await statuses('/payments/charge', 'ada', 1_100))
+    t.equal(more[200], 1_000 - 12, 'what was used as a free user counts: 1,000 in all')
+    t.equal(more[429], 1_100 - (1_000 - 12))
+    t.strictSame(
+      tally(await statuses('/payments/charge', 'bob', 11)),
+      { 200: 10, 429: 1 },
+      'others stay free',
+    )
+  },
+)
 
 t.test('a spike on marketing takes nothing from payments', async (t) => {
   const { statuses } = await startTwo(t)
