@@ -15,6 +15,10 @@ routes: [{ path: /*, service: api${route} }]
 `
 }
 
+// Most of the time here is waiting.
+t.jobs = 4
+const APART = { buffered: true }
+
 const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
 const POST = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello'
 
@@ -31,7 +35,7 @@ async function outcome(gateway: TestGateway, nth: number) {
   return gateway.records[nth]!
 }
 
-t.test('an upstream that cannot be reached', async (t) => {
+t.test('an upstream that cannot be reached', APART, async (t) => {
   t.test('refused: 502 upstream_refused, whatever the method', async (t) => {
     const { origin } = await refusingPort()
     const gateway = await startGateway(t, yamlFor([origin]))
@@ -60,7 +64,7 @@ t.test('an upstream that cannot be reached', async (t) => {
   })
 })
 
-t.test('an upstream that does not answer', async (t) => {
+t.test('an upstream that does not answer', APART, async (t) => {
   t.test('in time: 504 upstream_timeout, and what it was doing is aborted', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor([upstream.origin], ', timeouts: { headers: 150ms }'))
@@ -99,7 +103,7 @@ t.test('an upstream that does not answer', async (t) => {
   })
 })
 
-t.test('a connection that the upstream closed while it was idle', async (t) => {
+t.test('a connection that the upstream closed while it was idle', APART, async (t) => {
   // Says keep-alive, and resets the connection at the next request: the race, made certain.
   let deadly = false
   const secondRequestDies = (request: RawRequest) => {
@@ -152,7 +156,7 @@ t.test('a connection that the upstream closed while it was idle', async (t) => {
   })
 })
 
-t.test('several upstreams', async (t) => {
+t.test('several upstreams', APART, async (t) => {
   t.test('take turns', async (t) => {
     const upstreams = await Promise.all([rawUpstream(t), rawUpstream(t), rawUpstream(t)])
     const gateway = await startGateway(t, yamlFor(upstreams.map(({ origin }) => origin)))
@@ -221,7 +225,7 @@ t.test('several upstreams', async (t) => {
   })
 })
 
-t.test('a response that is cut is cut for the client, too', async (t) => {
+t.test('a response that is cut is cut for the client, too', APART, async (t) => {
   const BODY = 'x'.repeat(1_000)
   const cuts = [
     ['a length not reached', `HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n${BODY}`, 'end'],
@@ -298,7 +302,7 @@ t.test('a response that is cut is cut for the client, too', async (t) => {
   })
 })
 
-t.test('a client that leaves', async (t) => {
+t.test('a client that leaves', APART, async (t) => {
   t.test('while the upstream works: it is told at once, and the record says 499', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
@@ -336,14 +340,14 @@ t.test('a client that leaves', async (t) => {
   t.test('mid upload: the upstream never sees a complete body', async (t) => {
     const upstream = await rawUpstream(t, () => {}, { early: true })
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
-    for (const [framing, part] of [
-      ['Content-Length: 100', 'x'.repeat(50)],
-      ['Transfer-Encoding: chunked', '5\r\nhello\r\n'],
-    ]) {
+    const uploads = [
+      ['Content-Length: 100', 'x'.repeat(50), 'x'.repeat(50)],
+      ['Transfer-Encoding: chunked', '5\r\nhello\r\n', 'hello'],
+    ] as const
+    for (const [i, [framing, bytes, part]] of uploads.entries()) {
       const client = await openRaw(gateway.port)
-      client.write(`POST / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${part}`)
-      const body = () => upstream.requests.at(-1)?.body
-      await eventually('the part arrives', () => body() === 'hello' || body()?.length === 50)
+      client.write(`POST / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${bytes}`)
+      await eventually('the part arrives', () => upstream.requests[i]?.body === part)
       client.socket.destroy()
       await eventually('the upstream sees the end', () => upstream.requests.at(-1)!.closed)
       t.equal(upstream.requests.at(-1)!.complete, false)

@@ -140,10 +140,12 @@ function takeBody(request: RawRequest, text: string): string {
     return text.slice(missing)
   }
   for (;;) {
+    // What ends a chunk may come with the next one only.
+    if (text.startsWith('\r\n')) text = text.slice(2)
     const line = text.indexOf('\r\n')
     if (line < 0) return text
     const size = Number.parseInt(text.slice(0, line), 16)
-    const next = line + 2 + size + 2
+    const next = line + 2 + (size === 0 ? 2 : size)
     if (text.length < next) return text
     request.body += text.slice(line + 2, line + 2 + size)
     text = text.slice(next)
