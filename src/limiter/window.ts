@@ -65,7 +65,7 @@ function retryAfter(limit: Limit, at: Standing, cost: number): number {
 /**
  * Decides, and charges `counts` when every limit has room; a denied request leaves them as they are.
  *
- * @param counts as long as three times the limits; empty for a consumer never seen
+ * @param counts empty, or full of holes, for a consumer never seen
  * @param now unix ms
  * @param cost integer ≥ 1
  */
