@@ -13,13 +13,14 @@
 --           several: per limit 12 bytes, big-endian uint32: window number mod 2^32, used in it, used before
 --           of another type or length: counts as none, so that one bad key does not fail the other decisions
 -- Expires   when the window after the stored one ends, of the limit for which that is latest
--- Clock     stepped back by one window, or by up to HOLD ms: decided as at the start of the stored window, so that
---           nothing used is free again; stepped back further: the counts are dropped, so that nobody is locked out
+-- Clock     stepped back, so that the stored window begins up to its own length or HOLD ms from now: decided as at its
+--           beginning, so that nothing used is free again; further back: counts as none, so that nobody is locked out
 --
 -- Needs     Redis 7; cost >= 1, amount < 2^25, amount * window < 2^53
 
 local B, U32, HOLD = 33554432, 4294967296, 60000
-local call, pcall, floor, pack, unpack = redis.call, redis.pcall, math.floor, struct.pack, struct.unpack
+local call, pcall, pack, unpack = redis.call, redis.pcall, struct.pack, struct.unpack
+local floor, max = math.floor, math.max
 
 local deadline, now = ARGV[1] + 0, ARGV[2] + 0
 if now == 0 then
@@ -70,9 +71,8 @@ for k = 1, #KEYS do
       same = true
     elseif passed == 1 then
       c, p = 0, c
-    elseif passed and (passed == -1 or (passed < 0 and -passed * W <= HOLD)) then
-      same, w, off = true, w - passed, 0
-      ahead = w * W - now
+    elseif passed and passed < 0 and (w - passed) * W - now <= max(W, HOLD) then
+      same, w, off, ahead = true, w - passed, 0, (w - passed) * W - now
     else
       c, p = 0, 0
     end

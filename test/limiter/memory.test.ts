@@ -45,8 +45,8 @@ t.test('lets go of what has expired before it is full', async (t) => {
   const service = serviceOf('payments', [policy])
   for (let i = 0; i < 500; i++) limiter.take(service, policy, `early-${i}`, 1)
   now += 3000
-  for (let i = 0; i < 300; i++) limiter.take(service, policy, `late-${i}`, 1)
-  t.equal(limiter.size(), 300)
+  for (let i = 0; i < 400; i++) limiter.take(service, policy, `late-${i}`, 1)
+  t.ok(limiter.size() <= 410, `${limiter.size()} of 900 are left`)
 })
 
 t.test('a stranger who is denied takes no memory', async (t) => {
