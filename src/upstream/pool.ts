@@ -59,7 +59,12 @@ export interface Upstreams {
   close(): Promise<void>
 }
 
-export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMITS): Upstreams {
+/** @param now ms that never go back */
+export function createUpstreams(
+  initial: Snapshot,
+  limits: UpstreamLimits = LIMITS,
+  now: () => number = () => performance.now(),
+): Upstreams {
   const addresses = new Map<string, Address>()
   const rotations = new WeakMap<Service, { readonly targets: readonly Target[]; next: number }>()
   const pools = new Set<Pool>()
@@ -83,7 +88,7 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
       found = {
         origin,
         pool: open(origin),
-        renewAt: nextRenewal(origin),
+        renewAt: now() + lifetime(origin),
         inFlight: 0,
         downUntil: 0,
         retired: false,
@@ -114,7 +119,7 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
     if (!address.closed) leave(address.pool)
     address.closed = false
     address.pool = open(address.origin)
-    address.renewAt = nextRenewal(address.origin)
+    address.renewAt = now() + lifetime(address.origin)
   }
 
   return {
@@ -129,10 +134,10 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
         const { address } = candidate
         if (address.inFlight >= limits.inFlight || tried?.includes(candidate)) continue
         if (address.downUntil === 0) return candidate
-        const now = performance.now()
-        if (address.downUntil <= now) {
+        const time = now()
+        if (address.downUntil <= time) {
           // One request finds out whether it is back; until it has, the others go on passing it over.
-          address.downUntil = now + DOWN_MS
+          address.downUntil = time + DOWN_MS
           return candidate
         }
         if (fallback < 0) fallback = index
@@ -143,8 +148,7 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
     },
     begun({ address }) {
       // A request that captured the snapshot before a reload may come when its address was closed already.
-      if (address.closed || (address.renewAt !== Infinity && address.renewAt <= performance.now()))
-        renew(address)
+      if (address.closed || (address.renewAt !== Infinity && address.renewAt <= now())) renew(address)
       address.inFlight++
       return address.pool
     },
@@ -153,7 +157,7 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
       if (address.retired) closeWhenIdle(address)
     },
     failed({ address }) {
-      address.downUntil = performance.now() + DOWN_MS
+      address.downUntil = now() + DOWN_MS
     },
     answered({ address }) {
       if (address.downUntil !== 0) address.downUntil = 0
@@ -184,7 +188,8 @@ export function createUpstreams(initial: Snapshot, limits: UpstreamLimits = LIMI
   }
 }
 
-function nextRenewal(origin: string): number {
+/** Ms that connections to an origin are kept. An IP address never moves. */
+function lifetime(origin: string): number {
   const { hostname } = new URL(origin)
-  return isIP(hostname) !== 0 || hostname.startsWith('[') ? Infinity : performance.now() + RENEW_MS
+  return isIP(hostname) !== 0 || hostname.startsWith('[') ? Infinity : RENEW_MS
 }
