@@ -27,10 +27,12 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
-/** Both ends of a block of addresses. IPv4 as a number, IPv6 as 32 hex digits, so that both compare with `<`. */
+/** A block of addresses, both ends included. IPv4 as a number, IPv6 as eight numbers of 16 bits. */
 export type AddressRange =
   | { readonly family: 4; readonly first: number; readonly last: number }
-  | { readonly family: 6; readonly first: string; readonly last: string }
+  | { readonly family: 6; readonly first: Words; readonly last: Words }
+
+type Words = readonly number[]
 
 /**
  * An address or a CIDR block, IPv4-mapped IPv6 as IPv4. `exact` is false when bits are set behind the prefix, as
@@ -44,19 +46,21 @@ export function parseRange(
   if (isIP(address) === 0 || address.includes('%')) return undefined
   const length = slash < 0 ? undefined : text.slice(slash + 1)
   if (length !== undefined && !/^(0|[1-9][0-9]{0,2})$/.test(length)) return undefined
-  const bytes = addressBytes(address)
-  // A mapped block reaches to the end of its IPv4 block, so only the length changes.
-  const bits = isIPv6(address) ? 128 : 32
-  if (length !== undefined && Number(length) > bits) return undefined
-  const prefix = (length === undefined ? bits : Number(length)) - (bits - bytes.length * 8)
-  if (prefix < 0) return undefined
-  const first = bytes.map((byte, i) => byte & maskByte(prefix, i))
-  const last = bytes.map((byte, i) => byte | (~maskByte(prefix, i) & 0xff))
-  const exact = bytes.every((byte, i) => byte === first[i])
-  const network = `${formatAddress(first)}/${prefix}`
-  if (bytes.length === 4)
-    return { range: { family: 4, first: toNumber(first), last: toNumber(last) }, exact, network }
-  return { range: { family: 6, first: toHex(first), last: toHex(last) }, exact, network }
+  const words: number[] = isIPv4(address) ? [0, 0, 0, 0, 0, 0xffff, 0, 0] : new Array(8).fill(0)
+  if (isIPv4(address)) words.splice(6, 2, ...halves(ipv4Number(address)))
+  else readIPv6(address, words)
+  // Everything as IPv6 until here: an IPv4 prefix is 96 bits longer there.
+  const prefix = length === undefined ? 128 : Number(length) + (isIPv4(address) ? 96 : 0)
+  if (prefix > 128) return undefined
+  const first = words.map((word, i) => word & maskWord(prefix, i))
+  const last = words.map((word, i) => word | (~maskWord(prefix, i) & 0xffff))
+  const exact = words.every((word, i) => word === first[i])
+  if (prefix < 96 || !isMapped(first)) {
+    return { range: { family: 6, first, last }, exact, network: `${formatIPv6(first)}/${prefix}` }
+  }
+  const bytes = first.slice(6).flatMap((word) => [word >> 8, word & 0xff])
+  const range = { family: 4, first: lowNumber(first), last: lowNumber(last) } as const
+  return { range, exact, network: `${bytes.join('.')}/${prefix - 96}` }
 }
 
 /**
@@ -66,46 +70,24 @@ export function parseRange(
 export function compileAddressSet(blocks: readonly string[]): (address: string) => boolean {
   const ranges = blocks.map((block) => parseRange(block)?.range).filter((range) => range !== undefined)
   if (ranges.length === 0) return () => false
-  const v4 = join(ranges.filter((range) => range.family === 4))
-  const v6 = join(ranges.filter((range) => range.family === 6))
+  const v4 = join(
+    ranges.filter((range) => range.family === 4),
+    compareNumbers,
+  )
+  const v6 = join(
+    ranges.filter((range) => range.family === 6),
+    compareWords,
+  )
+  const words: number[] = new Array(8).fill(0)
   return (address) => {
-    if (isIPv4(address)) return contains(v4, ipv4Number(address))
+    if (isIPv4(address)) return contains(v4, ipv4Number(address), compareNumbers)
     // 45 characters are the longest spelling of an IPv6 address without a zone.
-    if (address.length > 45 || address.includes('%') || !isIPv6(address)) return false
-    if (address.startsWith('::ffff:') && isIPv4(address.slice(7)))
-      return contains(v4, ipv4Number(address.slice(7)))
-    const bytes = addressBytes(address)
-    return bytes.length === 4 ? contains(v4, toNumber(bytes)) : contains(v6, toHex(bytes))
+    if (address.length > 45 || !isIPv6(address) || address.includes('%')) return false
+    readIPv6(address, words)
+    return isMapped(words)
+      ? contains(v4, lowNumber(words), compareNumbers)
+      : contains(v6, words, compareWords)
   }
-}
-
-/**
- * The 4 or 16 bytes of a text that is known to be an address without a zone; 4 for IPv4-mapped IPv6, too, but not
- * for the outdated `::1.2.3.4`, which is another address.
- */
-function addressBytes(address: string): readonly number[] {
-  if (isIPv4(address)) return address.split('.').map(Number)
-  const [head = '', tail] = address.split('::')
-  const front = groupBytes(head)
-  const back = tail === undefined ? [] : groupBytes(tail)
-  const bytes = [...front, ...new Array<number>(16 - front.length - back.length).fill(0), ...back]
-  return bytes.every((byte, i) => i >= 12 || byte === (i < 10 ? 0 : 0xff)) ? bytes.slice(12) : bytes
-}
-
-function groupBytes(groups: string): readonly number[] {
-  if (groups === '') return []
-  return groups.split(':').flatMap((group) => {
-    if (group.includes('.')) return group.split('.').map(Number)
-    const value = Number.parseInt(group, 16)
-    return [value >> 8, value & 0xff]
-  })
-}
-
-/** IPv6 in its short form (RFC 5952), as URLs write it. */
-function formatAddress(bytes: readonly number[]): string {
-  if (bytes.length === 4) return bytes.join('.')
-  const groups = Array.from({ length: 8 }, (_, i) => (bytes[2 * i]! * 256 + bytes[2 * i + 1]!).toString(16))
-  return new URL(`http://[${groups.join(':')}]`).hostname.slice(1, -1)
 }
 
 interface Range<T> {
@@ -113,36 +95,46 @@ interface Range<T> {
   readonly last: T
 }
 
+type Compare<T> = (a: T, b: T) => number
+
 /** Sorts, and joins what overlaps, so that at most one range can hold an address. */
-function join<T extends number | string>(ranges: readonly Range<T>[]): readonly Range<T>[] {
+function join<T>(ranges: readonly Range<T>[], compare: Compare<T>): readonly Range<T>[] {
   const joined: { first: T; last: T }[] = []
-  for (const range of [...ranges].sort((a, b) => (a.first < b.first ? -1 : a.first > b.first ? 1 : 0))) {
+  for (const { first, last } of [...ranges].sort((a, b) => compare(a.first, b.first))) {
     const before = joined.at(-1)
-    if (before === undefined || range.first > before.last)
-      joined.push({ first: range.first, last: range.last })
-    else if (range.last > before.last) before.last = range.last
+    if (before === undefined || compare(first, before.last) > 0) joined.push({ first, last })
+    else if (compare(last, before.last) > 0) before.last = last
   }
   return joined
 }
 
-function contains<T extends number | string>(ranges: readonly Range<T>[], value: T): boolean {
+function contains<T>(ranges: readonly Range<T>[], value: T, compare: Compare<T>): boolean {
   let low = 0
   let high = ranges.length
   while (low < high) {
     const middle = (low + high) >>> 1
     const range = ranges[middle]!
-    if (value < range.first) high = middle
-    else if (value > range.last) low = middle + 1
+    if (compare(value, range.first) < 0) high = middle
+    else if (compare(value, range.last) > 0) low = middle + 1
     else return true
   }
   return false
 }
 
-/** Of a text that is known to be dotted IPv4, without allocating. */
-function ipv4Number(text: string): number {
+function compareNumbers(a: number, b: number): number {
+  return a - b
+}
+
+function compareWords(a: Words, b: Words): number {
+  for (let i = 0; i < 8; i++) if (a[i] !== b[i]) return a[i]! - b[i]!
+  return 0
+}
+
+/** Of a text that is known to be dotted IPv4, from `start` on. */
+function ipv4Number(text: string, start = 0): number {
   let number = 0
   let byte = 0
-  for (let i = 0; i < text.length; i++) {
+  for (let i = start; i < text.length; i++) {
     const code = text.charCodeAt(i)
     if (code === 0x2e) {
       number = number * 256 + byte
@@ -152,15 +144,63 @@ function ipv4Number(text: string): number {
   return number * 256 + byte
 }
 
-function maskByte(prefix: number, index: number): number {
-  const bits = Math.min(8, Math.max(0, prefix - index * 8))
-  return (0xff00 >> bits) & 0xff
+/** Into `words`, of a text that is known to be IPv6 without a zone. */
+function readIPv6(text: string, words: number[]): void {
+  let count = 0
+  let gap = -1
+  let start = 0
+  for (let i = 0; i <= text.length; i++) {
+    const code = i === text.length ? 0x3a : text.charCodeAt(i)
+    if (code === 0x2e) {
+      const [high, low] = halves(ipv4Number(text, start))
+      words[count++] = high
+      words[count++] = low
+      break
+    }
+    if (code !== 0x3a) continue
+    if (i > start) words[count++] = hexNumber(text, start, i)
+    else if (i > 0 && i < text.length) gap = count
+    start = i + 1
+  }
+  if (gap < 0) return
+  for (let from = count - 1, to = 7; to >= gap; to--, from--) words[to] = from >= gap ? words[from]! : 0
 }
 
-function toNumber(bytes: readonly number[]): number {
-  return bytes.reduce((number, byte) => number * 256 + byte, 0)
+function hexNumber(text: string, start: number, end: number): number {
+  let value = 0
+  for (let i = start; i < end; i++) {
+    const code = text.charCodeAt(i)
+    value = value * 16 + (code <= 0x39 ? code - 0x30 : (code | 0x20) - 0x57)
+  }
+  return value
 }
 
-function toHex(bytes: readonly number[]): string {
-  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join('')
+/** Whether it is IPv4 in IPv6 (`::ffff:1.2.3.4`); the outdated `::1.2.3.4` is not. */
+function isMapped(words: Words): boolean {
+  return (
+    words[5] === 0xffff &&
+    words[0] === 0 &&
+    words[1] === 0 &&
+    words[2] === 0 &&
+    words[3] === 0 &&
+    words[4] === 0
+  )
+}
+
+function lowNumber(words: Words): number {
+  return words[6]! * 65_536 + words[7]!
+}
+
+function halves(number: number): readonly [high: number, low: number] {
+  return [Math.floor(number / 65_536), number % 65_536]
+}
+
+function maskWord(prefix: number, index: number): number {
+  const bits = Math.min(16, Math.max(0, prefix - index * 16))
+  return (0xffff_0000 >> bits) & 0xffff
+}
+
+/** In its short form (RFC 5952), as URLs write it. */
+function formatIPv6(words: Words): string {
+  return new URL(`http://[${words.map((word) => word.toString(16)).join(':')}]`).hostname.slice(1, -1)
 }

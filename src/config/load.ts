@@ -1,7 +1,7 @@
 import { isAlias, isMap, isScalar, isSeq } from 'yaml'
 import { check, type Draft, type Path } from './checks.js'
 import { redact } from './environment.js'
-import { offsetOf, type Part } from './part.js'
+import { below, offsetOf, type Part } from './part.js'
 import { type Reading, read } from './read.js'
 import { type Config, ConfigSchema } from './schema.js'
 import { type ParsedYaml, parseYaml } from './yaml.js'
@@ -105,7 +105,7 @@ function offsetAt({ document, target }: ParsedYaml, path: Path): number {
 }
 
 function display(path: Path): string {
-  return path
-    .map((step, i) => (typeof step === 'number' ? `[${step}]` : i === 0 ? step : `.${step}`))
-    .join('')
+  let shown = ''
+  for (const step of path) shown = typeof step === 'number' ? `${shown}[${step}]` : below(shown, step)
+  return shown
 }

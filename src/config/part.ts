@@ -43,6 +43,12 @@ export function inFile(value: unknown): string {
   return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
 }
 
+/** For a message: the path of a key below another. */
+export function below(path: string, key: string): string {
+  if (!/^[\w-]{1,64}$/.test(key)) return `${path}[${quote(key)}]`
+  return path === '' ? key : `${path}.${key}`
+}
+
 /** For a message: in quotes, not endless, and without the password of a URL. */
 export function quote(text: string): string {
   const shown = text.replace(/\/\/[^/@\s]*@/, '//***@')

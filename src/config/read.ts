@@ -12,7 +12,7 @@ import {
 } from 'yaml'
 import { substitute } from './environment.js'
 import { nearest, suggest } from './nearest.js'
-import { exampleOf, formsOf, isMapping, offsetOf, type Part, quote } from './part.js'
+import { below, exampleOf, formsOf, isMapping, offsetOf, type Part, quote } from './part.js'
 import { type FailAt, inBounds, readScalar } from './read-scalar.js'
 
 /**
@@ -88,7 +88,7 @@ function readMapping(reading: Reading, part: Part, map: YAMLMap, path: string): 
   // Names that users choose must not meet those that every object has.
   const result: Record<string, unknown> = Object.create(own === undefined ? null : Object.prototype)
   const take = (key: string, child: Part, pair: Pair, at: number) => {
-    result[child.becomes ?? key] = read(reading, child, pair.value, path === '' ? key : `${path}.${key}`, at)
+    result[child.becomes ?? key] = read(reading, child, pair.value, below(path, key), at)
   }
   for (const pair of map.items) {
     const key = keyOf(pair)

@@ -108,7 +108,14 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     const same = configHash(next.config) === previous.hash
     warnings = [...next.messages, ...waiting(started, next.config)]
     if (same) return { result: 'unchanged', messages: warnings }
-    snapshot = compileSnapshot(next.config, now())
+    try {
+      snapshot = compileSnapshot(next.config, now())
+    } catch (error) {
+      // Not foreseen: the checks let something pass. That must not take a running gateway down.
+      const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
+      lastError = { at: new Date(now()).toISOString(), messages: [`${file}:1:1: ${message}`] }
+      return { result: 'rejected', messages: lastError.messages }
+    }
     changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
     return { result: 'applied', messages: warnings }
   }
@@ -123,9 +130,10 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return turn
   }
   const reload = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
-    if (running === undefined) return run(trigger)
     // The one that waits has not read the file yet: it answers for all who ask meanwhile.
-    queued ??= running
+    if (queued !== undefined) return queued
+    if (running === undefined) return run(trigger)
+    queued = running
       .catch(() => undefined)
       .then(() => {
         queued = undefined

@@ -9,7 +9,6 @@ import {
   isNode,
   isPair,
   Lexer,
-  LineCounter,
   type Node,
   Parser,
 } from 'yaml'
@@ -46,24 +45,16 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
     const message = 'the file is larger than 1 MiB; take out what does not belong to it'
     return { line: 1, column: 1, message }
   }
+  const position = positionsIn(text)
   const excess = findExcess(text)
-  if (excess !== undefined) {
-    const before = text.slice(0, excess.offset).split('\n')
-    return { line: before.length, column: before.at(-1)!.length + 1, message: excess.message }
-  }
-  const lines = new LineCounter()
-  const position = (offset: number): Position => {
-    const { line, col } = lines.linePos(offset)
-    return { line: Math.max(1, line), column: Math.max(1, col) }
-  }
-  const tokens = [...new Parser(lines.addNewLine).parse(text)]
+  if (excess !== undefined) return { ...position(excess.offset), message: excess.message }
+  const tokens = [...new Parser().parse(text)]
   // The composer recurses, and at a depth of some hundreds it can take the whole process with it.
   const tooDeep = deeperThan(tokens, MAX_DEPTH)
   if (tooDeep !== undefined) {
     return { ...position(tooDeep), message: TOO_DEEP }
   }
   const options = {
-    lineCounter: lines,
     prettyErrors: false,
     uniqueKeys: false,
     schema: 'core',
@@ -87,6 +78,22 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
     problems: withoutTrain(problems),
     target: (alias) => aliases.targets.get(alias),
     position,
+  }
+}
+
+/** The library counts lines, too, but loses count where it stumbles, which is where it is asked. */
+function positionsIn(text: string): (offset: number) => Position {
+  const starts = [0]
+  for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) starts.push(i + 1)
+  return (offset) => {
+    const at = Math.min(Math.max(0, offset), text.length)
+    let [low, high] = [0, starts.length]
+    while (high - low > 1) {
+      const middle = (low + high) >>> 1
+      if (starts[middle]! <= at) low = middle
+      else high = middle
+    }
+    return { line: low + 1, column: at - starts[low]! + 1 }
   }
 }
 
@@ -190,10 +197,7 @@ function explain(code: ErrorCode, text: string, offset: number): string {
   // Inside [ ] and { }, a plain scalar ends at a brace.
   if (/[{[,][^"']*\$\{/.test(line)) return `a "\${" inside { } or [ ] needs quotes; write "\${NAME}"`
   if (/^ *\t/.test(line)) return EXPLANATIONS.TAB_AS_INDENT!
-  return (
-    EXPLANATIONS[code] ??
-    'not valid YAML here; compare indentation, quotes and brackets with the lines around it'
-  )
+  return EXPLANATIONS[code] ?? NOT_YAML
 }
 
 const NOT_YAML = 'not valid YAML here; compare indentation, quotes and brackets with the lines around it'

@@ -110,6 +110,27 @@ t.test('overlapping blocks in any order hold what each of them holds', async (t)
   t.pass()
 })
 
+t.test('every spelling of an IPv6 address is the same address', async (t) => {
+  fc.assert(
+    fc.property(fc.ipV6(), (text) => {
+      // What URLs make of it is the short form, as an independent reader sees it.
+      const short = new URL(`http://[${text}]`).hostname.slice(1, -1)
+      const only = compileAddressSet([short])
+      return only(text) && only(text.toUpperCase()) && !only('2001:db8::dead:beef')
+    }),
+  )
+  for (const [address, network] of [
+    ['1:2:3:4:5:6:7:8/64', '1:2:3:4::/64'],
+    ['::1/127', '::/127'],
+    ['1::/0', '::/0'],
+    ['ffff::ffff:1:2:3/17', 'ffff::/17'],
+    ['::ffff:1.2.3.4/95', '::fffe:0:0/95'],
+    ['64:ff9b::1.2.3.4/96', '64:ff9b::/96'],
+  ]) {
+    t.match(parseRange(address!), { exact: false, network }, String(address))
+  }
+})
+
 t.test('any text can be asked about', async (t) => {
   const set = compileAddressSet(['128.0.0.0/1', '8000::/1'])
   fc.assert(

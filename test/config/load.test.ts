@@ -1,7 +1,9 @@
 import { readFileSync } from 'node:fs'
+import fc from 'fast-check'
 import t from 'tap'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import type { Config } from '../../src/config/schema.js'
+import { compileSnapshot } from '../../src/config/snapshot.js'
 
 const MINIMAL = `
 tiers: [free]
@@ -224,4 +226,79 @@ routes:
       'test.yaml:8:5: routes[1]: a cost of 11 is above 10/min of the tier "free": such a request never passes; lower the cost or raise the limit',
     ],
   )
+})
+
+t.test('whatever becomes of a file, it is read or refused with a place in it and no secret', async (t) => {
+  const full = readFileSync(new URL('../fixtures/config-full.yaml', import.meta.url), 'utf8')
+  const env = {
+    PORT: '1',
+    ADMIN_TOKEN: 'hunter2-hunter2-hunter2',
+    REDIS_PASSWORD: 'hunter2',
+    ACME_KEY: 'hunter2-key',
+  }
+  const scrap = fc.constantFrom(
+    ...[
+      '\t',
+      '\n',
+      ': ',
+      '- ',
+      '{',
+      '}',
+      '[',
+      ']',
+      '"',
+      "'",
+      '#',
+      '&a ',
+      '*a ',
+      '!!x ',
+      '|',
+      '>',
+      '? ',
+      '---\n',
+      '${',
+      `\${X}`,
+      '%',
+    ],
+    ...[
+      '<<: ',
+      'null',
+      '~',
+      '0',
+      '-1',
+      '1e999',
+      '__proto__: ',
+      'constructor',
+      '\u0000',
+      '\uD800',
+      '\uFEFF',
+      '.inf',
+      ',',
+    ],
+  )
+  const cut = fc.record({ at: fc.nat(full.length), length: fc.nat(40), put: fc.oneof(scrap, fc.string()) })
+  let refused = 0
+  fc.assert(
+    fc.property(fc.array(cut, { minLength: 1, maxLength: 4 }), (cuts) => {
+      let text = full
+      for (const { at, length, put } of cuts) text = text.slice(0, at) + put + text.slice(at + length)
+      const result = loadConfig(text, { file: 'f', env })
+      if (result.ok) {
+        compileSnapshot(result.config, 0).match('GET', 'x.pay.example.com', '/payments')
+        return
+      }
+      refused++
+      const lines = text.split(/\n/)
+      if (result.errors.length === 0) throw new Error('refused without a word')
+      for (const { line, column, message } of result.errors) {
+        if (!(line >= 1 && line <= lines.length && column >= 1 && column <= lines[line - 1]!.length + 1)) {
+          throw new Error(`${line}:${column} is not in the file`)
+        }
+        if (/hunter2|\n/.test(message)) throw new Error(`a secret or a second line in: ${message}`)
+        if (!/; \S/.test(message)) throw new Error(`does not say what to do: ${message}`)
+      }
+    }),
+    { numRuns: 300 },
+  )
+  t.ok(refused > 100, `${refused} of 300 were refused`)
 })
