@@ -14,6 +14,7 @@ import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { GatewayRequest } from './incoming.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
@@ -237,6 +238,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       headersTimeout: options.header_timeout,
       connectionsCheckingInterval: 2_000,
       highWaterMark: 65_536,
+      IncomingMessage: GatewayRequest,
       insecureHTTPParser: false,
       // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
       requireHostHeader: false,
@@ -246,6 +248,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       const ongoing = exchanges.get(socket)
       if (code === 'ECONNRESET' || !socket.writable) {
         socket.destroy()
+      } else if (code === 'HPE_CLOSED_CONNECTION' && ongoing?.res.writableFinished === false) {
+        // Bytes behind a request that said `Connection: close`. Its answer is on the way, and closes.
+        socket.pause()
       } else if (code === 'HPE_INVALID_EOF_STATE' && ongoing !== undefined && ongoing.x.error === undefined) {
         // The client has left in the middle of its body.
         socket.destroy()

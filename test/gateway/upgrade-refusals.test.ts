@@ -26,17 +26,6 @@ t.test('what is refused', async (t) => {
     ['no Host', handshake('/chat/room', { ...ALICE, Host: undefined }), 400, 'bad_host'],
     ['a route without websocket', handshake('/plain/room', ALICE), 501, 'upgrade_not_supported'],
     [
-      'h2c',
-      handshake('/chat/room', {
-        ...ALICE,
-        Connection: 'Upgrade, HTTP2-Settings',
-        Upgrade: 'h2c',
-        'HTTP2-Settings': 'AAMAAABkAAQAAP__',
-      }),
-      501,
-      'upgrade_not_supported',
-    ],
-    [
       'a choice of protocols',
       handshake('/chat/room', { ...ALICE, Upgrade: 'h2c, websocket' }),
       501,

@@ -1,0 +1,24 @@
+import { IncomingMessage } from 'node:http'
+
+/**
+ * A request whose Upgrade field counts only when it asks for WebSocket. With any other offer (`h2c`, which Java's
+ * HttpClient makes on every first request) it is the plain request that it also is: a server may ignore an offer
+ * (RFC 9110 §7.8), and Node by itself asks only whether the server has an `upgrade` listener at all.
+ */
+export class GatewayRequest extends IncomingMessage {
+  /** Set by Node's parser, and read by it once method and header are known. */
+  set upgrade(asked: boolean | null) {
+    ;(this as Asked)[ASKED] = asked === true
+  }
+
+  get upgrade(): boolean {
+    if (!(this as Asked)[ASKED]) return false
+    return this.method === 'CONNECT' || /websocket/i.test(this.headers.upgrade ?? '')
+  }
+}
+
+// Not a private field: the constructor above it writes before those exist.
+const ASKED = Symbol('asked for an upgrade')
+interface Asked {
+  [ASKED]?: boolean
+}
