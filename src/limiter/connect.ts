@@ -60,6 +60,7 @@ export function connectStore(store: StoreAddress, log: Log): Client {
     )
     client.on('error', report)
     client.on('node error', report)
+    client.on('ready', () => checkVersion(client.nodes('master')[0], warn))
     return client
   }
 
@@ -75,7 +76,22 @@ export function connectStore(store: StoreAddress, log: Log): Client {
           sentinelRetryStrategy: reconnectDelay,
         })
   client.on('error', (error: Error) => report(error))
+  client.on('ready', () => checkVersion(client, warn))
   return client
+}
+
+/** PEXPIRETIME, which the scripts use, came with Redis 7. */
+function checkVersion(node: Redis | undefined, warn: (fields: object, message: string) => void): void {
+  node?.info('server').then(
+    (info) => {
+      const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'
+      if (Number.parseInt(version, 10) < 7)
+        warn({ version }, 'the store is too old; Tidegate needs Redis 7 or newer')
+    },
+    () => {
+      // A user who may not ask loses this hint, nothing else.
+    },
+  )
 }
 
 function reconnectDelay(): number {
