@@ -90,6 +90,25 @@ export function compileAddressSet(blocks: readonly string[]): (address: string) 
   }
 }
 
+/**
+ * The network of an IPv6 address that one subscriber has (a /64, RFC 6177), or the IPv4 address that it carries.
+ *
+ * @param address known to be IPv6 without a zone
+ */
+export function subscriberNetwork(address: string): string {
+  const words: number[] = new Array(8).fill(0)
+  readIPv6(address, words)
+  if (isMapped(words))
+    return words
+      .slice(6)
+      .flatMap((word) => [word >> 8, word & 0xff])
+      .join('.')
+  return `${words
+    .slice(0, 4)
+    .map((word) => word.toString(16))
+    .join(':')}::/64`
+}
+
 interface Range<T> {
   readonly first: T
   readonly last: T

@@ -44,7 +44,8 @@ export interface Bounds {
 
 /** Names of services, tiers and limits: they go into Redis keys, labels and header fields as they are. */
 export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
-const TOKEN_PATTERN = "^[A-Za-z0-9!#$%&'*+.^_`|~-]+$"
+// A token (RFC 9110 §5.6.2) but for `_`: backends of the CGI family read it as `-`, so such a field is dropped as a twin.
+const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 
 /** Every method that Node's parser knows, without the two that are never routed. */
 export const ROUTABLE_METHODS: readonly string[] = METHODS.filter(
@@ -205,10 +206,10 @@ export const KINDS = {
   header: {
     label: 'header name',
     types: ['string'],
-    pattern: TOKEN_PATTERN,
+    pattern: HEADER_PATTERN,
     read: (value, fail) => {
-      if (!new RegExp(TOKEN_PATTERN).test(value) || value.length > 64) {
-        return fail('is not the name of a header field', 'write one such as x-api-key')
+      if (!new RegExp(HEADER_PATTERN).test(value) || value.length > 64) {
+        return fail('cannot be the name of a header here', 'write one such as x-api-key, without "_"')
       }
       const name = value.toLowerCase()
       return NOT_IDENTITY.has(name)

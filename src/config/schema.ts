@@ -212,7 +212,6 @@ export const ConfigSchema = object(
     server: object(
       {
         header_timeout: timer("Longest time until a request's header has arrived", '10s', 100),
-        request_timeout: timer('Longest time until a request has arrived whole; 0: none', '60s', 0),
         keep_alive: timer(
           'How long an idle connection is kept; longer than the load balancer in front does',
           '72s',

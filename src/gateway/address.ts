@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import ipaddr from 'ipaddr.js'
+import { subscriberNetwork } from '../config/addresses.js'
 
 /**
  * The address of the client: from the socket, then right to left through X-Forwarded-For for as long as the one who
@@ -53,18 +53,9 @@ export function addressConsumer(address: string): string {
   if (id === undefined) {
     const zone = address.indexOf('%')
     const bare = zone < 0 ? address : address.slice(0, zone)
-    id = isIPv6(bare) ? slash64(ipaddr.IPv6.parse(bare)) : address
+    id = isIPv6(bare) ? subscriberNetwork(bare) : address
     if (consumers.size >= MAX_CONSUMERS) consumers.clear()
     consumers.set(address, id)
   }
   return id
-}
-
-function slash64(address: ipaddr.IPv6): string {
-  // A mapped address in hexadecimal form (`::ffff:102:304`) is IPv4, too.
-  if (address.isIPv4MappedAddress()) return address.toIPv4Address().toString()
-  return `${address.parts
-    .slice(0, 4)
-    .map((part) => part.toString(16))
-    .join(':')}::/64`
 }

@@ -48,7 +48,6 @@ t.test('the smallest file gets every default', async (t) => {
     log: { level: 'info', access: 'stdout' },
     server: {
       header_timeout: 10_000,
-      request_timeout: 60_000,
       keep_alive: 72_000,
       max_connections: 10_000,
       shutdown_delay: 5000,

@@ -85,7 +85,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.equal(snapshot.defaultTier, 1)
   const [keys, header, ip] = snapshot.consumers
   t.match(keys, { kind: 'api_key', header: 'x-key' })
-  t.same(header, { kind: 'header', header: 'x-user_id' })
+  t.same(header, { kind: 'header', header: 'x-user-id' })
   t.same(ip, { kind: 'ip' })
   if (keys?.kind !== 'api_key') throw new Error('not an api_key')
   t.same(

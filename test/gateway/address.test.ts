@@ -118,6 +118,7 @@ t.test('an IPv4 address is one consumer, in IPv6 dress or not', async (t) => {
   ]) {
     t.equal(addressConsumer(plainAddress(dress)), '198.51.100.1', dress)
   }
+  t.equal(addressConsumer('::198.51.100.1'), '0:0:0:0::/64', 'the outdated form is not IPv4')
 })
 
 t.test('two addresses of one /64 are always one consumer, of two never', async (t) => {
