@@ -19,7 +19,11 @@ export interface GatewayProcess {
 }
 
 /** Runs the built `tidegate start` with a configuration in a folder of its own; killed when the test ends. */
-export async function startProcess(t: Test, yaml: string, env: NodeJS.ProcessEnv = {}): Promise<GatewayProcess> {
+export async function startProcess(
+  t: Test,
+  yaml: string,
+  env: NodeJS.ProcessEnv = {},
+): Promise<GatewayProcess> {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
   const configFile = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
   return startProcessOn(t, configFile, env)
