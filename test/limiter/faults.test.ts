@@ -1,5 +1,8 @@
+import { readFileSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { createRedisAssignments } from '../../src/limiter/assignments.js'
+import { connectStore } from '../../src/limiter/connect.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
@@ -87,6 +90,69 @@ t.test('local: counts in the process, the limit for each node by itself', { skip
     [4, 3, 2, 1, 0]
       .map((left) => [true, left] as [boolean, number])
       .concat([0, 0, 0, 0].map(() => [false, 0])),
+  )
+})
+
+t.test('a primary that becomes a replica, and is made a primary again', { skip }, async (t) => {
+  const { redis, limiter } = await open(t)
+  await redis.client.replicaof('127.0.0.1', 1)
+  const during = await traffic(limiter, 300)
+  t.ok(during.every(({ decision }) => decision.allowed && decision.decidedBy === 'open'))
+  t.ok(slowest(during) < 250)
+  await redis.client.replicaof('NO', 'ONE')
+  const back = performance.now()
+  while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
+  t.ok(performance.now() - back < 2000)
+})
+
+t.test('a store without memory left, and with some again', { skip }, async (t) => {
+  const { redis, limiter } = await open(t)
+  await redis.client.config('SET', 'maxmemory', '100kb')
+  const during = await traffic(limiter, 300)
+  t.ok(during.every(({ decision }) => decision.allowed && decision.decidedBy === 'open'))
+  t.ok(slowest(during) < 250)
+  await redis.client.config('SET', 'maxmemory', '0')
+  const back = performance.now()
+  while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
+  t.ok(performance.now() - back < 2000)
+})
+
+t.test('the rights that docs/limits.md names are all it takes', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const docs = readFileSync(new URL('../../docs/limits.md', import.meta.url), 'utf8')
+  const rights = [...docs.matchAll(/`([~+][^`]+)`/g)].flatMap(([, words = '']) => words.split(/\s+/))
+  const words = rights.filter((word) => word.length > 1)
+  await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>pw', ...words)
+  const url = `redis://gateway:pw@127.0.0.1:${redis.port}`
+  const { limiter, log } = openLimiter(t, url)
+  await limiter.ready
+  t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
+  t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
+  t.equal(await used(limiter, 'alice'), 2)
+  await limiter.reset(service, 'alice')
+  t.equal(await used(limiter, 'alice'), 0)
+  const lines: unknown[] = []
+  const store = connectStore({ redis: url }, { info() {}, warn: (...line) => lines.push(line) })
+  const assignments = createRedisAssignments({
+    store,
+    log: { info() {}, warn: (...line) => lines.push(line) },
+  })
+  t.teardown(async () => {
+    await assignments.close()
+    store.disconnect()
+  })
+  await assignments.ready
+  await assignments.set('alice', 'pro')
+  t.equal(await assignments.read('alice'), 'pro')
+  await redis.client.hset('tier:{assignments}', 'alice', 'free')
+  await redis.client.zadd('tier:{assignments}:log', 2, 'alice')
+  await redis.client.incr('tier:{assignments}:version')
+  while (assignments.get('alice') !== 'free') await delay(10)
+  t.match(await redis.client.info('clients'), /pubsub_clients:1/)
+  t.same(lines, [])
+  t.same(
+    log.filter(({ level }) => level === 'warn'),
+    [],
   )
 })
 
