@@ -9,7 +9,7 @@ export interface Watched {
 export interface Watchdog {
   add(watched: Watched): void
   delete(watched: Watched): void
-  /** `performance.now()` as of the last tick: exact enough to time out by, and free. */
+  /** `performance.now()` at the next tick, roughly: free, and what is timed from it never ends too early. */
   now(): number
   /** Of what is under way now. */
   size(): number
@@ -17,22 +17,29 @@ export interface Watchdog {
 }
 
 /**
- * One timer for all that is under way, instead of two or three a request. Every limit of time is kept to within
- * `tickMs`.
+ * One timer for all that is under way, instead of two or three a request. Every limit of time is kept to within two
+ * ticks, and late rather than early.
  */
 export function createWatchdog(tickMs = 100): Watchdog {
   const watched = new Set<Watched>()
   let now = performance.now()
+  let checking: NodeJS.Immediate | undefined
   const timer = setInterval(() => {
     now = performance.now()
-    for (const one of watched) one.check(now)
+    // After a stall, what has come in meanwhile is read before anything is held to be late.
+    checking = setImmediate(() => {
+      for (const one of watched) one.check(now)
+    })
   }, tickMs)
   timer.unref()
   return {
     add: (one) => void watched.add(one),
     delete: (one) => void watched.delete(one),
-    now: () => now,
+    now: () => now + tickMs,
     size: () => watched.size,
-    close: () => clearInterval(timer),
+    close() {
+      clearInterval(timer)
+      clearImmediate(checking)
+    },
   }
 }

@@ -127,6 +127,8 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
       await eventually('the upstream sees the end', () => upstream.requests.at(-1)!.closed)
       t.equal(upstream.requests.at(-1)!.complete, false)
     }
+    await gateway.recorded(2)
+    t.match(gateway.records, [{ status: 408, error: 'request_timeout' }, { error: 'request_timeout' }])
   })
 
   t.test('taken by the upstream: 504', async (t) => {
@@ -192,10 +194,13 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     t.ok(client.received().length < size)
   })
 
-  t.test('does not cut a response that waits for the one before it on the connection', async (t) => {
+  t.test('does not cut responses that wait for the one before them on the connection', async (t) => {
+    const large = 'x'.repeat(5 << 20)
     const upstream = await rawUpstream(t, (request) => {
       if (request.target === '/2') respond(request, OK)
-      else {
+      else if (request.target === '/3') {
+        respond(request, `HTTP/1.1 200 OK\r\nContent-Length: ${large.length}\r\n\r\n${large}`)
+      } else {
         respond(request, HEADER)
         let left = 8
         const timer = setInterval(() => {
@@ -205,11 +210,15 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
       }
     })
     const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
-    const bytes = 'GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n'
-    const { responses } = await rawExchange(gateway.port, bytes, { responses: 2 })
+    const bytes = [1, 2, 3].map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join('')
+    const { responses } = await rawExchange(gateway.port, bytes, { responses: 3 })
+    t.ok(responses[0]!.body === 'hello'.repeat(8))
+    t.ok(responses[1]!.body === 'ok')
+    t.ok(responses[2]!.body === large)
+    await gateway.recorded(3)
     t.strictSame(
-      responses.map(({ body }) => body),
-      ['hello'.repeat(8), 'ok'],
+      gateway.records.map(({ error }) => error),
+      [undefined, undefined, undefined],
     )
   })
 })
