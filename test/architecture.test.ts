@@ -3,14 +3,20 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { NODE } from './support/node.js'
 
 const script = fileURLToPath(new URL('../scripts/check-imports.mjs', import.meta.url))
 const packageJson = JSON.stringify({ dependencies: { fastify: '^5.0.0', '@scope/known': '^1.0.0' } })
 
 function check(folder?: string) {
-  const { status, stdout, stderr } = spawnSync(process.execPath, folder ? [script, folder] : [script], {
-    encoding: 'utf8',
-  })
+  const [command, ...flags] = NODE
+  const { status, stdout, stderr } = spawnSync(
+    command,
+    [...flags, script, ...(folder === undefined ? [] : [folder])],
+    {
+      encoding: 'utf8',
+    },
+  )
   return { status, stdout, problems: stderr.trimEnd().split('\n') }
 }
 

@@ -2,12 +2,18 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { NODE } from '../support/node.js'
 
 const script = fileURLToPath(new URL('../../scripts/count-tests.mjs', import.meta.url))
 
-function count(t: Test, tap: string) {
+function count(file: string) {
+  const [command, ...flags] = NODE
+  return spawnSync(command, [...flags, script, file], { encoding: 'utf8' })
+}
+
+function countTap(t: Test, tap: string) {
   const file = join(t.testdir({ 'results.tap': tap }), 'results.tap')
-  const { status, stdout } = spawnSync(process.execPath, [script, file], { encoding: 'utf8' })
+  const { status, stdout } = count(file)
   return { status, lines: stdout.trimEnd().split('\n') }
 }
 
@@ -31,7 +37,7 @@ ok 1 - test/a.test.ts # time=10ms
 `
 
 t.test('counts the tests that have no test inside', async (t) => {
-  t.strictSame(count(t, GOOD), { status: 0, lines: ['2 passed, 0 failed'] })
+  t.strictSame(countTap(t, GOOD), { status: 0, lines: ['2 passed, 0 failed'] })
 })
 
 t.test('names and counts a test that failed', async (t) => {
@@ -39,7 +45,7 @@ t.test('names and counts a test that failed', async (t) => {
     .replace('        ok 1 - rejects', '        not ok 1 - rejects')
     .replace('    ok 2 - limits', '    not ok 2 - limits')
     .replace('\nok 1 - test/a', '\nnot ok 1 - test/a')
-  t.strictSame(count(t, tap), {
+  t.strictSame(countTap(t, tap), {
     status: 1,
     lines: ['failed: test/a.test.ts > limits > rejects the eleventh', '1 passed, 1 failed'],
   })
@@ -47,22 +53,22 @@ t.test('names and counts a test that failed', async (t) => {
 
 t.test('counts a file that crashed after its tests had passed', async (t) => {
   const tap = GOOD.replace('\nok 1 - test/a', '\nnot ok 1 - test/a')
-  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
+  t.strictSame(countTap(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
 })
 
 t.test('counts a file that did not load', async (t) => {
   const tap = GOOD.replace('\n1..1\n', '\nnot ok 2 - test/b.test.ts # time=9ms\n1..2\n')
-  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/b.test.ts', '2 passed, 1 failed'] })
+  t.strictSame(countTap(t, tap), { status: 1, lines: ['failed: test/b.test.ts', '2 passed, 1 failed'] })
 })
 
 t.test('a failed assertion beside inner tests that passed counts once', async (t) => {
   const tap = GOOD.replace('    1..2\nok', '    not ok 3 - left nothing open\n    1..3\nnot ok')
-  t.strictSame(count(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
+  t.strictSame(countTap(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
 })
 
 t.test('names a file that took too long', async (t) => {
   const late = 'not ok 2 - timeout!\n  ---\n  expired: test/slow.test.ts\n  ...\n1..2\n'
-  t.strictSame(count(t, GOOD.replace(/1\.\.1\n$/, late)), {
+  t.strictSame(countTap(t, GOOD.replace(/1\.\.1\n$/, late)), {
     status: 1,
     lines: ['failed: test/slow.test.ts took too long', '2 passed, 1 failed'],
   })
@@ -70,7 +76,7 @@ t.test('names a file that took too long', async (t) => {
 
 t.test('names what was skipped', async (t) => {
   const tap = GOOD.replace('    1..2\nok', '    ok 3 - on Windows # SKIP no such machine\n    1..3\nok')
-  t.strictSame(count(t, tap), {
+  t.strictSame(countTap(t, tap), {
     status: 0,
     lines: ['skipped: test/a.test.ts > on Windows', '2 passed, 0 failed, 1 skipped'],
   })
@@ -78,8 +84,8 @@ t.test('names what was skipped', async (t) => {
 
 t.test('a run without a test is a failure', async (t) => {
   const lines = ['no test has passed', '0 passed, 1 failed']
-  t.strictSame(count(t, 'TAP version 14\n1..0 # no tests found\n'), { status: 1, lines })
-  t.strictSame(count(t, ''), { status: 1, lines })
-  const { status, stdout } = spawnSync(process.execPath, [script, '/no/such/file'], { encoding: 'utf8' })
+  t.strictSame(countTap(t, 'TAP version 14\n1..0 # no tests found\n'), { status: 1, lines })
+  t.strictSame(countTap(t, ''), { status: 1, lines })
+  const { status, stdout } = count('/no/such/file')
   t.strictSame({ status, stdout }, { status: 1, stdout: `${lines.join('\n')}\n` })
 })

@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { NODE } from './node.js'
 import { CLI } from './process.js'
 
 export interface CliResult {
@@ -25,7 +26,8 @@ export async function tidegate(args: readonly string[], options: CliOptions = {}
 /** Starts the built command and leaves it running. */
 export function spawnCli(args: readonly string[], { cwd, env }: CliOptions = {}) {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
-  const child = spawn(process.execPath, [CLI, ...args], {
+  const [command, ...flags] = NODE
+  const child = spawn(command, [...flags, CLI, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { NODE } from './node.js'
 
 export const CLI = fileURLToPath(new URL('../../dist/cli/tidegate.js', import.meta.url))
 
@@ -35,7 +36,8 @@ export async function startProcessOn(
   configFile: string,
   env: NodeJS.ProcessEnv = {},
 ): Promise<GatewayProcess> {
-  const child = spawn(process.execPath, [CLI, 'start', '--config', configFile], {
+  const [command, ...flags] = NODE
+  const child = spawn(command, [...flags, CLI, 'start', '--config', configFile], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
