@@ -18,7 +18,6 @@ export interface RedisAssignmentsOptions {
 const HASH = 'tier:{assignments}'
 const VERSION = 'tier:{assignments}:version'
 const LOG = 'tier:{assignments}:log'
-const CHANNEL = 'tier:{assignments}:changed'
 const LOG_LENGTH = 10_000
 const SCAN_COUNT = 1000
 const TIMEOUT = 1000
@@ -56,6 +55,8 @@ function checkConsumer(consumer: string): void {
  */
 export function createRedisAssignments(options: RedisAssignmentsOptions): TierAssignments {
   const { store, log, pollMs = 500, subscribe = true } = options
+  // Messages know no databases: two deployments on one server must not hear each other.
+  const channel = `tier:{assignments}:changed:${store instanceof Cluster ? 0 : (store.options.db ?? 0)}`
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   let tiers = new Map<string, string>()
   /** Number of the change up to which `tiers` is complete; -1: everything has to be loaded. */
@@ -148,7 +149,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
     if (number === version + 1) version = number
   }
 
-  const subscriber = subscribe ? openSubscriber(store, onMessage) : undefined
+  const subscriber = subscribe ? openSubscriber(store, channel, onMessage) : undefined
   const reload = () => {
     version = -1
   }
@@ -162,7 +163,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
       checkConsumer(consumer)
       if (tier === '') throw new Error('a tier has a name; leave it undefined to remove the assignment')
       const keys = [HASH, VERSION, LOG] as const
-      const number = await ask(runAssign(store, keys, consumer, tier ?? '', CHANNEL, LOG_LENGTH))
+      const number = await ask(runAssign(store, keys, consumer, tier ?? '', channel, LOG_LENGTH))
       put(tiers, consumer, tier)
       if (number === version + 1) version = number
     },
@@ -181,14 +182,18 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
 }
 
 /** A connection of its own for messages. Subscribes anew each time that it connects. */
-function openSubscriber(store: Client, onMessage: (channel: string, message: string) => void): Client {
+function openSubscriber(
+  store: Client,
+  channel: string,
+  onMessage: (channel: string, message: string) => void,
+): Client {
   const subscriber: Client =
     store instanceof Cluster ? store.duplicate() : (store.duplicate({ autoResubscribe: false }) as Redis)
   subscriber.on('error', () => {
     // The connection that decisions go over reports the same trouble.
   })
   subscriber.on('ready', () => {
-    subscriber.subscribe(CHANNEL).catch(() => {})
+    subscriber.subscribe(channel).catch(() => {})
   })
   subscriber.on('message', onMessage)
   return subscriber

@@ -75,6 +75,16 @@ t.test('a change reaches the other nodes by message, at once', async (t) => {
   }
 })
 
+t.test('two databases of one server know nothing of each other', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const [a, other] = [openNode(t, redis.url), openNode(t, `${redis.url}/3`)]
+  await Promise.all([a.ready, other.ready])
+  await delay(100)
+  await a.set('alice', 'pro')
+  await delay(100)
+  t.equal(other.get('alice'), undefined)
+})
+
 t.test('a change holds within a second when its message is lost', async (t) => {
   const redis = await startRedis(t)
   const [a, deaf] = [openNode(t, redis.url), openNode(t, redis.url, { subscribe: false })]

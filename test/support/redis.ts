@@ -159,13 +159,18 @@ async function borrowRedis(t: Cleanup): Promise<TestRedis> {
   if (!url)
     throw new Error('no redis-server on the PATH and no REDIS_URL; install redis-server or set REDIS_URL')
   const client = connect(url)
+  const locks = connect(url)
   for (let db = 1; db < 16; db++) {
+    const lock = `tidegate:test:${db}`
+    if ((await locks.set(lock, process.pid, 'EX', 300, 'NX')) === null) continue
     await client.select(db)
-    if ((await client.set('tidegate:test', process.pid, 'EX', 300, 'NX')) === null) continue
+    await client.flushdb()
     const { hostname, port } = new URL(url)
     t.teardown(async () => {
       await client.flushdb()
+      await locks.del(lock)
       client.disconnect()
+      locks.disconnect()
     })
     const notOurs = () => {
       throw new Error('this test needs a redis-server of its own on the PATH')
