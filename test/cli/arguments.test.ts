@@ -11,6 +11,7 @@ t.test('--help names every command and the exit codes', async (t) => {
   t.equal(code, 0)
   t.equal(stderr, '')
   for (const name of COMMANDS) t.match(stdout, new RegExp(`^ {2}${name} +\\w`, 'm'))
+  t.ok(rootFile('docs/cli.md').includes(`$ tidegate --help\n${stdout}`), 'docs/cli.md shows the same')
   t.match(stdout, /Exit codes: 0 well, 1 the answer is no .*, 2 wrong use/)
 })
 
