@@ -53,6 +53,8 @@ if (version() !== undefined) {
   console.log(`Redis at ${host} (REDIS_URL)`)
 } else if (process.getuid?.() === 0 && firstLine('apt-get', ['--version']) !== undefined) {
   installWithApt()
+  if (version() === undefined)
+    fail('apt-get installed redis-server, but it is not on the PATH; add its folder to PATH')
   console.log(`redis-server ${version()} installed with apt-get`)
 } else {
   fail(
