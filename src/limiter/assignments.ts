@@ -1,8 +1,8 @@
 import { Cluster, type Redis } from 'ioredis'
+import { askStore } from './ask.js'
 import { type Log, onceASecond } from './degraded.js'
 import type { TierAssignments } from './limiter.js'
 import { type Client, runAssign } from './scripts.js'
-import { within } from './within.js'
 
 export interface RedisAssignmentsOptions {
   /** From `connectStore`; stays the caller's to disconnect. */
@@ -76,9 +76,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
     else map.delete(consumer)
   }
 
-  async function ask<T>(question: Promise<T>): Promise<T> {
-    return within(TIMEOUT, question, 'the store did not answer')
-  }
+  const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
 
   async function loadAll(present: number): Promise<void> {
     const all = new Map<string, string>()
@@ -142,11 +140,16 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
       })
   }
 
-  function onMessage(_channel: string, message: string): void {
-    const [number, consumer, tier] = JSON.parse(message) as [number, string, string]
+  /** One change, as a message or our own reply tells it; either may come after something newer has been read. */
+  function apply(number: number, consumer: string, tier: string | undefined): void {
     if (number <= version) return
     put(tiers, consumer, tier)
     if (number === version + 1) version = number
+  }
+
+  function onMessage(_channel: string, message: string): void {
+    const [number, consumer, tier] = readMessage(message)
+    if (number !== undefined) apply(number, consumer, tier)
   }
 
   const subscriber = subscribe ? openSubscriber(store, channel, onMessage) : undefined
@@ -164,8 +167,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
       if (tier === '') throw new Error('a tier has a name; leave it undefined to remove the assignment')
       const keys = [HASH, VERSION, LOG] as const
       const number = await ask(runAssign(store, keys, consumer, tier ?? '', channel, LOG_LENGTH))
-      put(tiers, consumer, tier)
-      if (number === version + 1) version = number
+      apply(number, consumer, tier)
     },
     async read(consumer) {
       return (await ask(store.hget(HASH, consumer))) ?? undefined
@@ -178,6 +180,19 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
       store.off('ready', tick)
       subscriber?.disconnect()
     },
+  }
+}
+
+/** Anybody with access to the store may publish anything: what is no message of ours is none. */
+function readMessage(message: string): [number, string, string] | [undefined] {
+  try {
+    const parsed: unknown = JSON.parse(message)
+    if (!Array.isArray(parsed)) return [undefined]
+    const [number, consumer, tier] = parsed as unknown[]
+    const ours = Number.isSafeInteger(number) && typeof consumer === 'string' && typeof tier === 'string'
+    return ours ? [number as number, consumer, tier] : [undefined]
+  } catch {
+    return [undefined]
   }
 }
 

@@ -1,4 +1,5 @@
 import type { Policy, Service } from '../config/snapshot.js'
+import { askStore, storeError } from './ask.js'
 import { decideDegraded, type Log, onceASecond } from './degraded.js'
 import { consumerPart, limitKey, slotOf } from './key.js'
 import type { Decision, DegradedReason, Limiter } from './limiter.js'
@@ -8,7 +9,6 @@ import type { Shard } from './shard.js'
 import { createShards } from './shards.js'
 import { decodeCounts } from './stored.js'
 import { usageFrom } from './window.js'
-import { within } from './within.js'
 
 export interface RedisLimiterOptions {
   /** From `connectStore`; stays the caller's to disconnect. */
@@ -164,7 +164,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
   function onError(batch: Batch, error: unknown): void {
     if (batch.done) return
-    warn({ error: error instanceof Error ? error.message : 'unknown' }, 'the store failed on a decision')
+    warn({ error: storeError(error) }, 'the store failed on a decision')
     settle(batch, 'error')
   }
 
@@ -199,7 +199,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     async usage(service, policy, consumer) {
       const key = limitKey(service.name, consumerPart(consumer), policy.keyPart)
       const asked = runUsage(store, key, now?.() ?? 0)
-      const [at, value, expires] = await within(OPERATOR_TIMEOUT, asked, 'the store did not answer')
+      const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
       return usageFrom(policy.limits, decodeCounts(policy.limits, value, expires, at), at)
     },
     async reset(service, consumer) {
@@ -207,7 +207,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       const part = consumerPart(consumer)
       const parts = service.policies.flatMap((policy) => (policy === undefined ? [] : [policy.keyPart]))
       const keys = [...new Set(parts)].map((policyPart) => limitKey(service.name, part, policyPart))
-      if (keys.length > 0) await within(OPERATOR_TIMEOUT, store.del(...keys), 'the store did not answer')
+      if (keys.length > 0) await askStore(OPERATOR_TIMEOUT, store.del(...keys))
     },
     state: () => (shards.allUp() ? 'up' : 'degraded'),
     async close() {

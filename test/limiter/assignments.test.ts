@@ -75,6 +75,29 @@ t.test('a change reaches the other nodes by message, at once', async (t) => {
   }
 })
 
+t.test('a message that is none of ours changes nothing', async (t) => {
+  const redis = await startRedis(t)
+  const node = openNode(t, redis.url, { pollMs: 60_000 })
+  await node.ready
+  await delay(100)
+  const channel = `tier:{assignments}:changed:${new URL(redis.url).pathname.slice(1) || '0'}`
+  for (const message of [
+    '',
+    '{',
+    'null',
+    '[]',
+    '["1","alice","pro"]',
+    '[1,"alice",{}]',
+    '[1e999,"alice","pro"]',
+  ]) {
+    t.equal(await redis.client.publish(channel, message), 1)
+  }
+  await delay(50)
+  t.equal(node.get('alice'), undefined)
+  await node.set('alice', 'free')
+  t.equal(node.get('alice'), 'free')
+})
+
 t.test('two databases of one server know nothing of each other', { skip }, async (t) => {
   const redis = await startRedis(t)
   const [a, other] = [openNode(t, redis.url), openNode(t, `${redis.url}/3`)]
@@ -157,7 +180,7 @@ t.test('while the store is away the last known assignments hold, and set rejects
   await redis.stop()
   await delay(100)
   t.equal(node.get('alice'), 'pro')
-  await t.rejects(node.set('alice', 'free'))
+  await t.rejects(node.set('alice', 'free'), { message: 'there is no connection to the store' })
   await t.rejects(node.read('alice'))
   t.equal(node.get('alice'), 'pro')
 })

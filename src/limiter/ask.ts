@@ -1,0 +1,23 @@
+/**
+ * Waits for an answer that somebody else than a request's caller waits for, too: an operator, a poll.
+ *
+ * Rejects after `ms`, and with a message for an operator whenever the store can't be asked.
+ */
+export function askStore<T>(ms: number, question: Promise<T>): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => reject(new Error(`the store did not answer within ${ms} ms`)), ms)
+    question
+      .then(resolve, (error: unknown) => reject(new Error(storeError(error))))
+      .finally(() => clearTimeout(timer))
+  })
+}
+
+/** What went wrong, for an operator: in the server's words, but not in ioredis', which are about its options. */
+export function storeError(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  if (/isn't writeable|isn't ready|Connection is closed|None of startup nodes/.test(message)) {
+    return 'there is no connection to the store'
+  }
+  if (message.startsWith('Reached the max retries')) return 'the connection to the store was lost'
+  return message
+}
