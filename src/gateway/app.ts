@@ -47,6 +47,25 @@ function stagesOf(deps: GatewayDeps): readonly Stage[] {
   return [matchRoute, identifyConsumer, resolveTier(deps.assignments), takeQuota(deps.limiter)]
 }
 
+/**
+ * What a connection was last used for, kept on its socket: in a WeakMap it would cost a look-up a request and work in
+ * every collection of garbage.
+ */
+const LATEST = Symbol('latest exchange')
+
+interface Accepted {
+  readonly x: Exchange
+  readonly res: ServerResponse
+}
+
+interface Connection {
+  [LATEST]?: Accepted
+}
+
+function latestOn(socket: object): Accepted | undefined {
+  return (socket as Connection)[LATEST]
+}
+
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const stages = stagesOf(deps)
@@ -56,11 +75,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const upgrades = upgrade(deps)
   const done = record(deps)
   const nextId = requestIds()
-  const exchanges = new WeakMap<Duplex, Ongoing>()
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
     // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
-    if (exchanges.get(req.socket)?.res.shouldKeepAlive === false) return
+    if (latestOn(req.socket)?.res.shouldKeepAlive === false) return
     const started = performance.now()
     const snapshot = deps.snapshot()
     const headers = headersOf(req, snapshot)
@@ -96,7 +114,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
   function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const earlier = exchanges.get(socket)
+    const earlier = latestOn(socket)
     if (earlier?.res.shouldKeepAlive === false) {
       // It was answered with `Connection: close`: nobody reads what follows.
       socket.on('error', () => {})
@@ -134,7 +152,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   }
 
   /** One accepted request, from the first stage until its response is closed. */
-  class Ongoing {
+  class Ongoing implements Accepted {
     underWay: UnderWay | undefined
     #closed = false
 
@@ -145,7 +163,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     ) {}
 
     begin(refused: Refusal | undefined): void {
-      exchanges.set(this.req.socket, this)
+      ;(this.req.socket as Connection)[LATEST] = this
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
       if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
@@ -245,7 +263,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     },
     clientErrorHandler: (error, socket) => {
       const code = (error as { code?: string }).code
-      const ongoing = exchanges.get(socket)
+      const ongoing = latestOn(socket)
       if (code === 'ECONNRESET' || !socket.writable) {
         socket.destroy()
       } else if (code === 'HPE_CLOSED_CONNECTION' && ongoing?.res.writableFinished === false) {

@@ -5,7 +5,7 @@ import type { ErrorCode, Refusal } from '../errors.js'
 import type { Target, Upstreams } from '../upstream/pool.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
-import { endLingering, flushHead, hasUnreadBody, sendRefusal } from './reply.js'
+import { endLingering, endWhole, flushHead, hasUnreadBody, sendRefusal } from './reply.js'
 import { RequestBody } from './request-body.js'
 import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
@@ -215,7 +215,8 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
       // An answer before the end of the upload: nothing more of it is wanted.
       this.#body!.destroy()
       endLingering(this.#req, res, this.#first)
-    } else res.end(this.#first)
+    } else if (this.#first === undefined) res.end()
+    else endWhole(res, this.#first)
     this.#first = undefined
   }
 
@@ -332,13 +333,13 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   /** All is written, but the client has not taken it yet. */
   #checkEnding(now: number, idle: number): void {
-    const waiting = this.#res.socket?.writableLength ?? 0
-    if (waiting !== this.#unsent) {
+    const waiting = this.#res.socket!.writableLength
+    if (waiting === 0 || waiting !== this.#unsent) {
       this.#unsent = waiting
       this.#progress = now
     } else if (idle > 0 && now - this.#progress > idle) {
-      this.#x.error = 'client_closed'
-      this.#x.cause = `the client took no byte of the response for ${idle} ms`
+      this.#x.error ??= 'client_closed'
+      this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
       this.#res.destroy()
     }
   }

@@ -51,7 +51,28 @@ export function sendRefusal(
   res.writeHead(status, headers)
   x.bytesOut = x.method === 'HEAD' ? 0 : body.length
   if (unread) endLingering(req, res, body)
-  else res.end(body)
+  else endWhole(res, body)
+}
+
+/** Largest body that is worth turning into text. */
+const WHOLE_BYTES = 16_384
+
+/**
+ * Sends header and body and ends the response, in one write of one string where that can be: `end(body)` makes three
+ * pieces of it, and gathering those costs more than anything else about a small response.
+ *
+ * @param body a string is ASCII
+ */
+export function endWhole(res: ServerResponse, body: string | Buffer): void {
+  const { socket } = res
+  if (socket === null || res.chunkedEncoding || body.length > WHOLE_BYTES || res.req.method === 'HEAD') {
+    res.end(body)
+    return
+  }
+  res.write(typeof body === 'string' ? body : body.toString('latin1'), 'latin1')
+  // `write` has corked the socket until the next tick, to join what never comes here.
+  socket.uncork()
+  res.end()
 }
 
 const EMPTY = Buffer.alloc(0)
