@@ -133,6 +133,10 @@ async function spawnRedis(port: number, folder: string, args: readonly string[])
     folder,
   ]
   const child = spawn('redis-server', [...always, ...args], { stdio: 'ignore' })
+  // A test that crashes tears nothing down.
+  const orphaned = () => child.kill('SIGKILL')
+  process.once('exit', orphaned)
+  child.once('exit', () => process.off('exit', orphaned))
   const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: null })
   probe.on('error', () => {})
   await probe.ping()
