@@ -3,13 +3,14 @@ import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Target, Upstreams } from '../upstream/pool.js'
+import { type ClientEvents, ClientResponse } from './client-response.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
-import { endLingering, endWhole, flushHead, hasUnreadBody, sendRefusal } from './reply.js'
-import { RequestBody } from './request-body.js'
+import { sendRefusal } from './reply.js'
+import { type BodyEvents, RequestBody } from './request-body.js'
 import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
-import { linksOf, MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
+import { MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
 import type { Watchdog, Watched } from './watchdog.js'
 
 export interface ForwardDeps {
@@ -20,8 +21,6 @@ export interface ForwardDeps {
 
 /** A request that was sent once may be sent again only if these say the same twice (RFC 9110 §9.2.2). */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
-/** Early hints that are passed on. Nothing slows down an upstream that sends them without end. */
-const MAX_HINTS = 8
 /** A gateway that has no room says when to come back, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
 
@@ -44,11 +43,12 @@ export function forward(deps: ForwardDeps) {
  * One request on its way to an upstream and its response on the way back. A class, as undici's parser calls these
  * methods several times a request and one shape keeps those calls cheap.
  */
-class Forwarding implements Dispatcher.DispatchHandler, Watched {
+class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents, Watched {
   readonly #deps: ForwardDeps
   readonly #x: Exchange
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
+  readonly #client: ClientResponse
   #target: Target | undefined
   /** Addresses that no connection could be made to. */
   #unreachable: Target[] | undefined
@@ -63,18 +63,9 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
   #resent = false
   /** A first byte of a response, or of a 1xx, has come. */
   #answering = false
-  #hints = 0
   /** Aborts what undici is doing for us; set once the request has a connection. */
   #abort: ((error?: Error) => void) | undefined
   #resume: (() => void) | undefined
-  /** Response header for the client, until it is written. */
-  #head: string[] | undefined
-  #reason: string | undefined
-  /** First piece of the body, held so that header and body leave in one write. */
-  #first: Buffer | undefined
-  #headWritten = false
-  #clientFull = false
-  #unsent = 0
   /** The outcome is fixed: whatever undici still says is not news. */
   #over = false
 
@@ -83,6 +74,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#x = x
     this.#req = req
     this.#res = res
+    this.#client = new ClientResponse(x, req, res, deps.draining, this)
   }
 
   start(): void {
@@ -159,7 +151,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     if (this.#over) return true
     const x = this.#x
     if (status < 200) {
-      if (status === 103) this.#earlyHints(raw)
+      if (status === 103) this.#client.hint(raw)
       return true
     }
     this.#progress = this.#deps.watchdog.now()
@@ -177,11 +169,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     }
     if (quota) pushQuotaHeaders(head, x.route!.service.policies[x.tier]!, x.decision!)
     x.status = status
-    this.#head = head
-    this.#reason = reasonPhrase(statusText)
-    // Without a body the header waits for the end: only then is it known whether the response was well-formed.
-    // With one it waits for the rest of what came in the same packet, so that both leave in one write.
-    if (status !== 204 && status !== 304 && x.method !== 'HEAD') queueMicrotask(this.#flush)
+    this.#client.begin(head, reasonPhrase(statusText))
     return true
   }
 
@@ -189,15 +177,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     if (this.#over) return true
     this.#progress = this.#deps.watchdog.now()
     this.#x.bytesOut += chunk.length
-    if (!this.#headWritten) {
-      if (this.#first === undefined) {
-        this.#first = chunk
-        return true
-      }
-      this.#flush()
-      if (this.#over) return true
-    }
-    return this.#write(chunk)
+    return this.#client.write(chunk)
   }
 
   onComplete(): void {
@@ -207,17 +187,9 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   #complete(): void {
     this.#over = true
-    this.#progress = this.#deps.watchdog.now()
-    const res = this.#res
-    const unread = this.#isUploading()
-    if (!this.#headWritten && !this.#writeHead(unread)) return
-    if (unread) {
-      // An answer before the end of the upload: nothing more of it is wanted.
-      this.#body!.destroy()
-      endLingering(this.#req, res, this.#first)
-    } else if (this.#first === undefined) res.end()
-    else endWhole(res, this.#first)
-    this.#first = undefined
+    // An answer before the end of the upload: nothing more of that is wanted.
+    if (!this.#req.complete) this.#body?.destroy()
+    this.#client.end()
   }
 
   onError(error: Error): void {
@@ -225,7 +197,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     if (this.#over) return
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
-    if (this.#head !== undefined) {
+    if (this.#client.begun) {
       if (isBodilessLength(this.#x.status, error)) this.#complete()
       else this.#cut(code, cause)
     } else if (!this.#sent && code !== 'overloaded' && code !== 'internal') {
@@ -254,99 +226,45 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     this.#x.upstreamMs = performance.now() - this.#began
   }
 
-  // Towards the client
+  // What the client's side says
 
-  #earlyHints(raw: readonly Buffer[]): void {
-    if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
-    try {
-      this.#res.writeEarlyHints({ link: linksOf(raw) })
-    } catch {
-      // Node refuses links that it finds malformed; a hint is nothing to fail for.
-    }
+  drained(): void {
+    this.#progress = this.#deps.watchdog.now()
+    this.#resume!()
   }
 
-  /** Whether the client is still sending its body. */
-  #isUploading(): boolean {
-    return this.#body !== null && hasUnreadBody(this.#x, this.#req)
-  }
-
-  /** @returns false when the header cannot be sent on: the request is over then */
-  #writeHead(close: boolean): boolean {
-    const head = this.#head!
-    if (close || this.#deps.draining()) {
-      head.push('Connection', 'close')
-      this.#res.shouldKeepAlive = false
-    }
-    try {
-      if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
-      else this.#res.writeHead(this.#x.status, this.#reason, head)
-    } catch (error) {
-      // undici and Node should agree on what a field may hold; if ever they do not, it costs this one response.
-      this.#fail({ code: 'upstream_bad_response', cause: errorText(error as Error) })
-      return false
-    }
-    this.#headWritten = true
-    return true
-  }
-
-  #flush = (): void => {
-    if (this.#headWritten || this.#over) return
-    // A connection whose upload may never end is not used again.
-    if (!this.#writeHead(this.#isUploading())) return
-    const first = this.#first
-    this.#first = undefined
-    if (first === undefined) flushHead(this.#res)
-    else this.#write(first)
-  }
-
-  #write(chunk: Buffer): boolean {
-    if (this.#res.write(chunk)) return !this.#clientFull
-    if (!this.#clientFull) {
-      this.#clientFull = true
-      this.#res.once('drain', () => {
-        this.#clientFull = false
-        this.#progress = this.#deps.watchdog.now()
-        this.#resume!()
-      })
-    }
-    return false
+  unsendable(error: Error): void {
+    this.#fail({ code: 'upstream_bad_response', cause: errorText(error) })
   }
 
   // Ends that are not the usual one
 
   check(now: number): void {
     const { total, headers, idle } = this.#x.route!.timeouts
-    // Behind another response on its connection: that one has to watch the time.
-    const behind = this.#res.socket === null
     if (this.#over) {
-      if (!behind) this.#checkEnding(now, idle)
+      if (idle > 0 && this.#client.stuckFor(now) > idle) this.#letGo(idle)
       return
     }
     const still = now - this.#progress
     if (total > 0 && now - this.#x.started > total) this.#expire(`the whole took more than ${total} ms`)
-    else if (this.#head !== undefined) {
-      if (idle > 0 && still > idle && !behind) this.#expire(`no byte of the response for ${idle} ms`)
+    else if (this.#client.begun) {
+      if (idle > 0 && still > idle && !this.#client.behind)
+        this.#expire(`no byte of the response for ${idle} ms`)
     } else if (this.#body !== null && !this.#body.readableEnded) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
   }
 
-  /** All is written, but the client has not taken it yet. */
-  #checkEnding(now: number, idle: number): void {
-    const waiting = this.#res.socket!.writableLength
-    if (waiting === 0 || waiting !== this.#unsent) {
-      this.#unsent = waiting
-      this.#progress = now
-    } else if (idle > 0 && now - this.#progress > idle) {
-      this.#x.error ??= 'client_closed'
-      this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
-      this.#res.destroy()
-    }
+  /** All is written, but the client does not take it. */
+  #letGo(idle: number): void {
+    this.#x.error ??= 'client_closed'
+    this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
+    this.#res.destroy()
   }
 
   #expire(cause: string): void {
-    if (this.#head !== undefined) {
-      this.#cut(this.#clientFull ? 'client_closed' : 'upstream_timeout', cause)
+    if (this.#client.begun) {
+      this.#cut(this.#client.full ? 'client_closed' : 'upstream_timeout', cause)
     } else if (this.#body?.waitingForClient === true && !this.#req.complete) {
       this.#fail({ code: 'request_timeout', cause })
     } else {
@@ -363,21 +281,15 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
     if (!this.#over) this.#end()
   }
 
-  /** The response has begun and cannot be completed: the client must see that, never a clean end. */
   #cut(error: ErrorCode, cause: string): void {
-    if (!this.#headWritten) {
+    if (!this.#client.committed) {
       this.#fail({ code: error, cause })
       return
     }
     this.#x.error = error
     this.#x.cause = cause
     this.#end()
-    const { socket } = this.#res
-    // Where only the end of the connection ends the body, a FIN would look like success. `resetAndDestroy` sends one first.
-    if (socket !== null && !socket.writableEnded && this.#req.httpVersionMinor === 0) {
-      ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
-    }
-    this.#res.destroy()
+    this.#client.cut()
   }
 
   /** Refuses, and stops what the upstream is doing for this request. */
@@ -388,9 +300,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   #refuse(refusal: Refusal): void {
     this.#over = true
-    this.#progress = this.#deps.watchdog.now()
-    // What was written before the error must not be read as a header of the refusal.
-    this.#head = undefined
+    this.#client.drop()
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()
     if (refusal.code === 'overloaded') refusal = { ...refusal, headers: RETRY_SOON }
@@ -399,6 +309,7 @@ class Forwarding implements Dispatcher.DispatchHandler, Watched {
 
   #end(): void {
     this.#over = true
+    this.#client.drop()
     if (this.#began > 0) this.#x.upstreamMs = performance.now() - this.#began
     this.#body?.destroy()
     this.#abort?.()
