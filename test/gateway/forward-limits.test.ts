@@ -88,16 +88,26 @@ t.test('headers: from the last byte of the request to the response’s header', 
 
   t.test('does not run while the body comes in', async (t) => {
     const upstream = await rawUpstream(t)
-    const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
+    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 700ms }'))
     const client = await openRaw(gateway.port)
     client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n')
     for (let i = 0; i < 10; i++) {
       client.write('x')
-      await new Promise((resolve) => setTimeout(resolve, 60))
+      await new Promise((resolve) => setTimeout(resolve, 90))
     }
     await client.until('answer', () => client.responses().length === 1)
     t.equal(client.responses()[0]!.status, 200)
     client.socket.destroy()
+  })
+
+  t.test('is kept by an answer that came while the process stood still', async (t) => {
+    const upstream = await rawUpstream(t, (request) => {
+      respond(request, OK)
+      // Nothing else runs for so long; the answer waits in the kernel.
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600)
+    })
+    const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
+    t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
   })
 })
 
@@ -217,10 +227,10 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
         const timer = setInterval(() => {
           respond(request, left > 0 ? CHUNK : '0\r\n\r\n')
           if (left-- === 0) clearInterval(timer)
-        }, 100)
+        }, 130)
       }
     })
-    const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
+    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { idle: 600ms }'))
     const bytes = [1, 2, 3].map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join('')
     const { responses } = await rawExchange(gateway.port, bytes, { responses: 3 })
     t.ok(responses[0]!.body === 'hello'.repeat(8))
