@@ -114,7 +114,7 @@ export async function startNginx({ dir, upstreamPort, services }) {
   const conf = path.join(dir, 'nginx.conf')
   writeFileSync(
     conf,
-    `worker_processes 1; daemon off; pid ${dir}/nginx.pid; error_log ${dir}/nginx-error.log;
+    `daemon off; master_process off; pid ${dir}/nginx.pid; error_log ${dir}/nginx-error.log;
 events { worker_connections 4096; }
 http {
   access_log ${dir}/nginx-access.log combined buffer=64k flush=1s;

@@ -1,14 +1,26 @@
 /** Children of the bench: pinned to a core, and gone when the bench is. */
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync } from 'node:fs'
 import net from 'node:net'
+import os from 'node:os'
+import path from 'node:path'
 
 const running = new Set()
+const folders = []
 
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL')
+  for (const folder of folders) rmSync(folder, { recursive: true, force: true })
 })
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+
+/** A folder that goes when the bench ends. */
+export function folder() {
+  const made = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-'))
+  folders.push(made)
+  return made
+}
 
 /** taskset replaces itself by the command, so the child's pid is the command's own. */
 export function start(core, command, args, options = {}) {

@@ -2,16 +2,14 @@
  * Scenario C: 5,000 parallel clients on Redis. Nobody gets more than their limit, nothing fails, nothing is waved
  * through; what Redis costs and what the gateway adds at p99, at 4,000 requests a second.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
-import path from 'node:path'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { addedLatency } from './added-latency.mjs'
 import { startPeer, startTidegate } from './contenders.mjs'
 import { generate, wrongs } from './generate.mjs'
 import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { ask, startScript, stop } from './process.mjs'
+import { ask, folder, startScript, stop } from './process.mjs'
 import { startStore } from './store.mjs'
 
 const CLIENTS = 5000
@@ -44,7 +42,7 @@ async function checked(gateway, service, upstream, run) {
 export async function scenarioC({ rounds, seconds, quick, json }) {
   requireTools({ wrk: false })
   pinSelf()
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-'))
+  const dir = folder()
   const store = await startStore()
   const script = (name) => startScript(LOAD_CORE, fileURLToPath(new URL(name, import.meta.url)))
   const upstream = await script('upstream.mjs')
@@ -155,7 +153,6 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
     await stop(load.child, 'SIGKILL')
     await stop(upstream.child, 'SIGKILL')
     await store.stop()
-    rmSync(dir, { recursive: true, force: true })
   }
   console.log(
     wrong.length === 0 ? '\nScenario C holds.' : `\nScenario C DOES NOT HOLD: ${wrong.length} findings.`,

@@ -2,14 +2,12 @@
  * Tidegate beside @fastify/http-proxy + @fastify/rate-limit on one Redis, in interleaved rounds: CPU per request of
  * the gateway's process, as ratios. A round in which a contender did not do all of the work fails the bench.
  */
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import os from 'node:os'
-import path from 'node:path'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { hasNginx, OPEN_LIMIT, startNginx, startPeer, startTidegate } from './contenders.mjs'
 import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape, watchGatewayCore } from './machine.mjs'
-import { ask, startScript, stop } from './process.mjs'
+import { ask, folder, startScript, stop } from './process.mjs'
 import { startStore } from './store.mjs'
 import { median, printTable } from './table.mjs'
 import { wrk } from './wrk.mjs'
@@ -219,7 +217,7 @@ export async function sideBySide({
 }) {
   requireTools({ wrk: true })
   pinSelf()
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-'))
+  const dir = folder()
   const store = await startStore()
   const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
   const base = { dir, upstreamPort: upstream.port, redisPort: store.port }
@@ -262,7 +260,6 @@ export async function sideBySide({
     for (const c of contenders) await stop(c.child)
     await stop(upstream.child, 'SIGKILL')
     await store.stop()
-    rmSync(dir, { recursive: true, force: true })
   }
   if (json)
     writeFileSync(

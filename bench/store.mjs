@@ -1,15 +1,11 @@
 /** One Redis for all contenders, and what it says of the work that it was given. */
-import { mkdtempSync, rmSync } from 'node:fs'
-import os from 'node:os'
-import path from 'node:path'
 import { LOAD_CORE } from './machine.mjs'
-import { freePort, start, stop, until } from './process.mjs'
+import { folder, freePort, start, stop, until } from './process.mjs'
 
 export async function startStore() {
   const { Redis } = await import('ioredis')
   const port = await freePort()
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'tidegate-bench-redis-'))
-  const args = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', dir]
+  const args = ['--port', port, '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder()]
   const child = start(LOAD_CORE, 'redis-server', args.map(String), { stdio: 'ignore' })
   const redis = new Redis({ port, lazyConnect: true, retryStrategy: () => 50 })
   redis.on('error', () => {})
@@ -36,7 +32,6 @@ export async function startStore() {
     async stop() {
       redis.disconnect()
       await stop(child)
-      rmSync(dir, { recursive: true, force: true })
     },
   }
 }
