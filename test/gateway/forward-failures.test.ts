@@ -324,6 +324,17 @@ t.test('a client that leaves', APART, async (t) => {
     t.equal(upstream.requests.length, 2, 'nothing is sent again')
   })
 
+  t.test('by closing only its sending side: the same', async (t) => {
+    const upstream = await rawUpstream(t, () => {})
+    const gateway = await startGateway(t, yamlFor([upstream.origin]))
+    const client = await openRaw(gateway.port)
+    client.write(GET)
+    await eventually('the request arrives', () => upstream.requests.length === 1)
+    client.socket.end()
+    await eventually('the upstream sees the end', () => upstream.requests[0]!.closed)
+    t.match(await outcome(gateway, 0), { status: 499, error: 'client_closed' })
+  })
+
   t.test('mid download: the upstream is aborted', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
       respond(request, `HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(1000)}`),
