@@ -44,6 +44,7 @@ export function forward(deps: ForwardDeps) {
  * methods several times a request and one shape keeps those calls cheap.
  */
 class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents, Watched {
+  watchSlot = -1
   readonly #deps: ForwardDeps
   readonly #x: Exchange
   readonly #req: IncomingMessage

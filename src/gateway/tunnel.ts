@@ -15,6 +15,7 @@ const GOING_AWAY = 1001
  * Close frames with their codes among them. Here is watched what pipes do not: that it ends.
  */
 export class Tunnel implements Watched {
+  watchSlot = -1
   readonly #x: Exchange
   readonly #client: Socket
   readonly #upstream: Socket

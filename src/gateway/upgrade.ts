@@ -86,6 +86,7 @@ interface Gateway extends UpgradeDeps {
 }
 
 class Upgrading implements Upgrade, HandshakeEvents, Watched {
+  watchSlot = -1
   readonly #gateway: Gateway
   readonly #x: Exchange
   readonly #req: IncomingMessage

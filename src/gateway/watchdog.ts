@@ -4,6 +4,8 @@ import { performance } from 'node:perf_hooks'
 export interface Watched {
   /** Called every tick with `performance.now()`; ends itself when it is past its time. Must not throw. */
   check(now: number): void
+  /** The watchdog's own: where it stands in its list, -1 when it does not. */
+  watchSlot?: number
 }
 
 export interface Watchdog {
@@ -19,24 +21,41 @@ export interface Watchdog {
 /**
  * One timer for all that is under way, instead of two or three a request. Every limit of time is kept to within two
  * ticks, and late rather than early.
+ *
+ * A list with slots, and no Set: a Set leaves its old table behind each time it has seen so many deletions, with all that
+ * was under way then still in it and a pointer to the next table. Once one such table has grown old, every later one
+ * survives with it, and each request is copied by the collector, which took a fifth of the gateway's CPU.
  */
 export function createWatchdog(tickMs = 100): Watchdog {
-  const watched = new Set<Watched>()
+  const watched: Watched[] = []
   let now = performance.now()
   let checking: NodeJS.Immediate | undefined
   const timer = setInterval(() => {
     now = performance.now()
     // After a stall, what has come in meanwhile is read before anything is held to be late.
     checking = setImmediate(() => {
-      for (const one of watched) one.check(now)
+      // Backwards: what is deleted meanwhile is replaced by one that has been checked.
+      for (let i = watched.length - 1; i >= 0; i--) watched[i]?.check(now)
     })
   }, tickMs)
   timer.unref()
   return {
-    add: (one) => void watched.add(one),
-    delete: (one) => void watched.delete(one),
+    add(one) {
+      if ((one.watchSlot ?? -1) >= 0) return
+      one.watchSlot = watched.length
+      watched.push(one)
+    },
+    delete(one) {
+      const slot = one.watchSlot ?? -1
+      if (slot < 0) return
+      one.watchSlot = -1
+      const last = watched.pop()!
+      if (last === one) return
+      watched[slot] = last
+      last.watchSlot = slot
+    },
     now: () => now + tickMs,
-    size: () => watched.size,
+    size: () => watched.length,
     close() {
       clearInterval(timer)
       clearImmediate(checking)
