@@ -125,7 +125,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       log.warn({}, 'requests in flight did not finish in time; cutting them')
       gateway.server.closeAllConnections()
     }, settings.server.shutdown_grace)
+    // A response that began before the drain did not say `Connection: close`: its connection goes once it is idle.
+    const sweep = setInterval(() => gateway.server.closeIdleConnections(), 100)
     await gateway.close()
+    clearInterval(sweep)
     clearTimeout(patience)
     phase = 'closed'
     log.info({}, 'stopped')

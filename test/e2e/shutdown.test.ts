@@ -58,11 +58,13 @@ t.test('a request in flight at SIGTERM gets its whole answer', async (t) => {
   const gateway = await startProcess(t, config(backend.origin, '0s'))
   const answer = request(`${gateway.address}/x`)
   await new Promise((resolve) => setTimeout(resolve, 200))
+  const stopped = Date.now()
   const exited = gateway.stop('SIGTERM')
   const { statusCode, body } = await answer
   t.equal(statusCode, 200)
   t.equal(await body.text(), 'first last')
   t.equal(await exited, 0)
+  t.ok(Date.now() - stopped < 8_000, 'and its connection, which was not told to close, holds nothing up')
 })
 
 t.test('a second SIGTERM ends it at once', async (t) => {
