@@ -10,7 +10,7 @@ import { parseArgs } from 'node:util'
 const usage = `Usage: npm run bench -- [c] [options]
 
   c                   scenario C: 5,000 parallel clients, Redis CPU and added p99 at 4,000 requests a second
-  --rounds N          rounds that count (5)
+  --rounds N          rounds, each in new processes (7)
   --seconds N         seconds of a round (5)
   --quick             2 rounds of 2 s: does it run, not how fast is it
   --only A,B          of tidegate, pair, proxy, nginx
@@ -77,9 +77,9 @@ if ((only === undefined || only.includes('tidegate')) && !existsSync(`${root}/di
   npm('run', 'build')
 
 const options = {
-  rounds: number('rounds', values.quick ? 2 : 5),
+  rounds: number('rounds', values.quick ? 2 : 7),
   seconds: number('seconds', values.quick ? 2 : 5),
-  warmup: values.quick ? 2 : 5,
+  warmup: values.quick ? 2 : 4,
   quick: values.quick,
   only,
   scenarios: values.scenario ? [values.scenario] : ['allowed', 'denied'],

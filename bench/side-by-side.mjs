@@ -205,66 +205,68 @@ function report(name, rounds) {
 }
 
 /** Returns whether every round was valid and the mark holds. */
-export async function sideBySide({
-  rounds,
-  seconds,
-  warmup,
-  only,
-  scenarios,
-  json,
-  profile,
-  autoPipelining,
-}) {
+export async function sideBySide(options) {
+  const { rounds, seconds, warmup, scenarios, json } = options
   requireTools({ wrk: true })
   pinSelf()
-  const dir = folder()
   const store = await startStore()
   const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
-  const base = { dir, upstreamPort: upstream.port, redisPort: store.port }
-  const wanted = (name) => only === undefined || only.includes(name)
-  const contenders = []
-  const results = []
+  const machine = shape(store.version)
+  console.log(
+    `${machine}\n${CONNECTIONS} connections; ${rounds} rounds of ${seconds} s, each in new processes after ${warmup} s of warm-up; gateway on core 0, load, upstream and Redis on core 1`,
+  )
+  const done = Object.fromEntries(scenarios.map((name) => [name, []]))
   try {
-    const limits = (text) => ({ open: text(OPEN_LIMIT), denied: text(1) })
-    if (wanted('tidegate')) {
-      const nodeArgs = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
-      contenders.push(await startTidegate({ ...base, services: limits((n) => `${n}/min`), nodeArgs }))
-    }
-    if (wanted('pair'))
-      contenders.push(await startPeer('pair', { ...base, services: limits((n) => n), autoPipelining }))
-    if (wanted('proxy')) contenders.push(await startPeer('proxy', { ...base, services: limits((n) => n) }))
-    if (wanted('nginx') && hasNginx())
-      contenders.push(await startNginx({ ...base, services: limits((n) => n) }))
-
-    console.log(
-      `${shape(store.version)}\n${CONNECTIONS} connections, ${rounds} rounds of ${seconds} s after a warm-up of ${warmup} s, gateway on core 0, load, upstream and Redis on core 1`,
-    )
-    for (const contender of contenders) await probe(contender, upstream)
-
-    for (const name of scenarios) {
-      const scenario = SCENARIOS[name]
-      const all = contenders.filter((c) => name === 'allowed' || c.decisionCommand)
-      console.log(`\n## ${name}: ${scenario.title}\n`)
-      for (const c of all) await round(c, scenario, warmup, { upstream, store })
-      const done = []
-      for (let i = 0; i < rounds; i++) {
-        // There and back again, so that a machine that gets slower or faster takes no side.
-        const order = i % 2 ? [...all].reverse() : all
-        const figures = []
-        for (const c of order) figures.push(await round(c, scenario, seconds, { upstream, store }))
-        done.push(all.map((c) => figures.find((f) => f.name === c.name)))
+    for (let i = 0; i < rounds; i++) {
+      const contenders = await startContenders(options, upstream, store)
+      try {
+        for (const contender of contenders) await probe(contender, upstream)
+        for (const name of scenarios) {
+          const all = contenders.filter((c) => name === 'allowed' || c.decisionCommand)
+          // There and back again, so that a machine that gets slower or faster takes no side.
+          const order = i % 2 ? [...all].reverse() : all
+          const figures = []
+          for (const c of order) {
+            await round(c, SCENARIOS[name], warmup, { upstream, store })
+            figures.push(await round(c, SCENARIOS[name], seconds, { upstream, store }))
+          }
+          done[name].push(all.map((c) => figures.find((f) => f.name === c.name)))
+        }
+      } finally {
+        for (const c of contenders) await stop(c.child)
       }
-      results.push(report(name, done))
+      process.stderr.write(`round ${i + 1} of ${rounds}\n`)
     }
   } finally {
-    for (const c of contenders) await stop(c.child)
     await stop(upstream.child, 'SIGKILL')
     await store.stop()
   }
-  if (json)
-    writeFileSync(
-      json,
-      `${JSON.stringify({ machine: shape(store.version), rounds, seconds, results }, null, 2)}\n`,
-    )
+  const results = scenarios.map((name) => {
+    console.log(`\n## ${name}: ${SCENARIOS[name].title}\n`)
+    return report(name, done[name])
+  })
+  if (json) writeFileSync(json, `${JSON.stringify({ machine, rounds, seconds, results }, null, 2)}\n`)
   return results.every((r) => r.ok)
+}
+
+/**
+ * New processes for every round: the same code in two processes differs by some percent for as long as they live, by
+ * what the compiler made of it and where it lies in memory.
+ */
+async function startContenders({ only, profile, autoPipelining }, upstream, store) {
+  const base = { dir: folder(), upstreamPort: upstream.port, redisPort: store.port }
+  const wanted = (name) => only === undefined || only.includes(name)
+  const limits = (text) => ({ open: text(OPEN_LIMIT), denied: text(1) })
+  const contenders = []
+  if (wanted('tidegate')) {
+    const nodeArgs = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
+    contenders.push(await startTidegate({ ...base, services: limits((n) => `${n}/min`), nodeArgs }))
+  }
+  for (const peer of ['pair', 'proxy']) {
+    if (wanted(peer))
+      contenders.push(await startPeer(peer, { ...base, services: limits((n) => n), autoPipelining }))
+  }
+  if (wanted('nginx') && hasNginx())
+    contenders.push(await startNginx({ ...base, services: limits((n) => n) }))
+  return contenders
 }
