@@ -27,6 +27,8 @@ const SCENARIOS = {
 /** Runs one round and returns its figures, with `wrong`: what shows that the work was not done, if anything. */
 async function round(contender, scenario, seconds, { upstream, store }) {
   const limited = contender.decisionCommand !== undefined
+  // What the last load left under way is over by then.
+  await sleep(200)
   await store.clear()
   await store.resetCalls()
   contender.accessLines?.()
