@@ -20,6 +20,7 @@ function run(cwd: string, command: string, ...args: string[]) {
 const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
   /^lua\/[\w-]+\.lua$/,
+  /^docs\/[\w-]+\.md$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
   /^(package\.json|README\.md|LICENSE)$/,
 ]
@@ -37,7 +38,7 @@ t.test('the packed tarball', async (t) => {
   const names: string[] = files.map(({ path }: { path: string }) => path)
 
   t.test(
-    'holds the build, the scripts, the configuration, README and LICENSE, and nothing else',
+    'holds the build, the scripts, the configuration, the docs, README and LICENSE, and nothing else',
     async (t) => {
       t.strictSame(
         names.filter((name) => !EXPECTED.some((pattern) => pattern.test(name))),
@@ -47,9 +48,12 @@ t.test('the packed tarball', async (t) => {
       const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
       const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
       const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
+      // README, the example configuration and messages point to them.
+      const pages = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)
       const needed = [
         ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
         ...scripts,
+        ...pages,
         'config/tidegate.yaml',
         'config/schema.json',
         'README.md',

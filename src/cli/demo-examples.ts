@@ -8,7 +8,9 @@ interface Example {
 
 /** Three lines: what a backend gets, what a dear request costs, and a quota that is spent. */
 export function examplesFor(snapshot: Snapshot, address: string): Example[] {
-  const { tiers, defaultTier, routes } = snapshot
+  const { tiers, defaultTier } = snapshot
+  // Those that the address alone reaches.
+  const routes = snapshot.routes.filter(({ hosts }) => hosts.length === 0)
   const second = tiers[defaultTier + 1]
   const better = keyOption(snapshot, second)
   const best = keyOption(snapshot, tiers.at(-1))

@@ -14,7 +14,7 @@ export const command = defineCommand({
   help: `Usage: tidegate tier CONSUMER [TIER] [--remove] [--config FILE] [--json]
 
 Shows the tier of a consumer, puts the consumer on another, or takes that back. A change holds on every gateway
-within a second, and what has been used already counts on.
+within a second; what has been used counts on where both tiers have the same windows.
 
 Options:
   --remove            remove what was assigned: the tier of the credential, or the default, holds again

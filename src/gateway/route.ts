@@ -16,7 +16,7 @@ const ABSOLUTE = /^https?:\/\/([^/?#]*)(.*)$/i
  */
 export function matchRoute(x: Exchange): Refusal | undefined {
   if (x.method === 'TRACE' || x.method === 'CONNECT')
-    return { code: 'method_not_allowed', headers: ['Allow', ''] }
+    return { code: 'method_not_allowed', headers: ['Allow', ''], detail: NEVER }
   if (x.target.length > MAX_TARGET) return { code: 'uri_too_long' }
   let target = x.target
   let authority = x.headers.host
@@ -69,6 +69,7 @@ function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
   return other !== undefined && !isMethodList(other) && other !== found
 }
 
+const NEVER = 'TRACE and CONNECT are never passed on.'
 const ENCODED =
   'The path holds a semicolon or an escaped slash, backslash, percent sign, question mark or #, and could be read as another path; send it in its plain form.'
 const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'

@@ -75,7 +75,11 @@ t.test('a path that routes have for other methods is 405, and Allow names them',
 t.test('TRACE and CONNECT are 405 whatever the path', async (t) => {
   for (const method of ['TRACE', 'CONNECT']) {
     for (const target of ['/payments/1', '*', 'example.com:443']) {
-      t.same(route({ method, target }).refusal, { code: 'method_not_allowed', headers: ['Allow', ''] })
+      t.same(route({ method, target }).refusal, {
+        code: 'method_not_allowed',
+        headers: ['Allow', ''],
+        detail: 'TRACE and CONNECT are never passed on.',
+      })
     }
   }
 })
