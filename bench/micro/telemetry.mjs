@@ -60,6 +60,7 @@ function recordsOf(snapshot, count) {
         remaining: 50,
         resetMs: 1,
         retryMs: 0,
+        at: 0,
       },
       limitMs: 0.1 + (i % 10) / 7,
       status,

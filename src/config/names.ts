@@ -1,4 +1,5 @@
 import { formatDuration } from './quantities.js'
+import type { Level, Limit } from './snapshot.js'
 
 const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
   [1000, 'second'],
@@ -7,25 +8,44 @@ const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
   [86_400_000, 'day'],
 ])
 
-interface NamedLimit {
-  readonly name: string
-  readonly amount: number
-  readonly windowMs: number
-}
-
 /** The name of a limit that was given none: after its window. */
 export function nameOfWindow(windowMs: number): string {
   return NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)
 }
 
-/** Last part of the key that counts are kept under: what changes it begins to count anew. */
-export function keyPartOf(limits: readonly Pick<NamedLimit, 'windowMs'>[]): string {
-  return limits.map(({ windowMs }) => formatDuration(windowMs)).join('+')
+const KEY_PREFIX = {
+  sliding: '',
+  strict: 'strict.',
+  token_bucket: 'bucket.',
+  fixed: 'fixed.',
+  calendar: '',
+  concurrency: 'slots.',
 }
 
-/** The RateLimit-Policy field (draft-ietf-httpapi-ratelimit-headers-11); `w` in whole seconds, at least 1. */
-export function policyHeader(limits: readonly NamedLimit[]): string {
+/** Last part of the key that counts are kept under: what changes it begins to count anew. */
+export function keyPartOf(
+  by: Level,
+  limits: readonly Pick<Limit, 'algorithm' | 'windowMs' | 'calendar'>[],
+): string {
+  const parts = limits.map(({ algorithm, windowMs, calendar }) =>
+    calendar === undefined
+      ? KEY_PREFIX[algorithm] + formatDuration(windowMs)
+      : `${calendar.period}.${calendar.timeZone}`,
+  )
+  return (by === 'consumer' ? '' : `${by}:`) + parts.join('+')
+}
+
+/**
+ * The RateLimit-Policy field (draft-ietf-httpapi-ratelimit-headers-11). `w` in whole seconds, at least 1; a bucket's is
+ * the time in which it fills. A month has no one length, and slots have no window: they have a unit instead.
+ */
+export function policyHeader(limits: readonly Limit[]): string {
   return limits
-    .map(({ name, amount, windowMs }) => `"${name}";q=${amount};w=${Math.max(1, Math.ceil(windowMs / 1000))}`)
+    .map(({ name, algorithm, amount, windowMs, burst, calendar }) => {
+      if (algorithm === 'concurrency') return `"${name}";q=${amount};qu="concurrent-requests"`
+      if (calendar?.period === 'month') return `"${name}";q=${amount}`
+      const ms = algorithm === 'token_bucket' ? (windowMs * burst) / amount : windowMs
+      return `"${name}";q=${burst};w=${Math.max(1, Math.ceil(ms / 1000))}`
+    })
     .join(', ')
 }

@@ -67,23 +67,60 @@ export interface Upstream {
 export interface Policy {
   /** 1 to 8, in the order of the file. */
   readonly limits: readonly Limit[]
-  /**
-   * Last part of the Redis key: windows and algorithms, not amounts, so that a raised limit goes on with what was
-   * used already. `1m`, or `1s+1m`.
-   */
-  readonly keyPart: string
+  /** The limits by whose quota they are, in the order that they are asked: the most specific first. */
+  readonly parts: readonly Part[]
+  /** Whether a limit is one of `concurrency`: an allowed request holds a slot until it is settled. */
+  readonly slots: boolean
+  /** Whether what was charged may be given back after the response (`refund_on` of a route of the service). */
+  readonly refunds: boolean
+  /** Limits that are counted beside these on the same traffic and decide nothing. Has no candidate of its own. */
+  readonly candidate: Policy | undefined
   /** The RateLimit-Policy field value, the same for every response. */
   readonly header: string
 }
 
+/** Whose quota a limit is: what is counted together. */
+export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
+
+/** The limits of a policy that are counted under one key. */
+export interface Part {
+  readonly by: Level
+  readonly limits: readonly Limit[]
+  /** Of each limit, its index into `policy.limits`. */
+  readonly indices: readonly number[]
+  /**
+   * Last part of the Redis key: level, algorithms and windows, not amounts, so that a raised limit goes on with what
+   * was used already. `1m`, `1s+strict.1m`, `ip:1m`.
+   */
+  readonly keyPart: string
+}
+
+/**
+ * sliding: sliding window counter, estimated. strict: sub-buckets, never above the amount in any window.
+ * token_bucket: a steady rate and a burst. fixed: windows from multiples of their length. calendar: days or months in
+ * a time zone. concurrency: requests under way at once.
+ */
+export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
+
 export interface Limit {
   /** Unique within the policy: `second`, `minute`, `hour`, `day`, or the window as written (`30s`), or given. */
   readonly name: string
+  readonly algorithm: Algorithm
+  readonly by: Level
   /** 1 to 2^25 - 1, and amount × windowMs < 2^53. */
   readonly amount: number
-  /** 1 to … ms. */
+  /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
   readonly windowMs: number
-  readonly algorithm: 'sliding'
+  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Else the amount. */
+  readonly burst: number
+  /** calendar only. */
+  readonly calendar: Calendar | undefined
+}
+
+export interface Calendar {
+  readonly period: 'day' | 'month'
+  /** An IANA name. */
+  readonly timeZone: string
 }
 
 export interface Route {
@@ -177,9 +214,34 @@ function compilePolicy(
   configured: Exclude<NonNullable<ServiceConfig['limits']>[string], 'unlimited'>,
 ): Policy {
   const limits = configured.map(({ name, amount, window, algorithm }): Limit => {
-    return { name: name ?? nameOfWindow(window), amount, windowMs: window, algorithm }
+    return {
+      name: name ?? nameOfWindow(window),
+      algorithm,
+      by: 'consumer',
+      amount,
+      windowMs: window,
+      burst: amount,
+      calendar: undefined,
+    }
   })
-  return { limits, keyPart: keyPartOf(limits), header: policyHeader(limits) }
+  return policyOf(limits, { refunds: false, candidate: undefined })
+}
+
+/** The order in which levels are asked: what the fewest share first, so that a denial there costs nobody else anything. */
+const LEVELS: readonly Level[] = ['ip', 'consumer', 'tenant', 'route', 'service']
+
+/** A policy of limits in the order of the file. `prefix` keeps its counts apart from those of other policies. */
+export function policyOf(
+  limits: readonly Limit[],
+  { refunds, candidate, prefix = '' }: Pick<Policy, 'refunds' | 'candidate'> & { readonly prefix?: string },
+): Policy {
+  const parts = LEVELS.flatMap((by): Part[] => {
+    const indices = limits.flatMap((limit, i) => (limit.by === by ? [i] : []))
+    const own = indices.map((i) => limits[i]!)
+    return own.length === 0 ? [] : [{ by, limits: own, indices, keyPart: prefix + keyPartOf(by, own) }]
+  })
+  const slots = limits.some(({ algorithm }) => algorithm === 'concurrency')
+  return { limits, parts, slots, refunds, candidate, header: policyHeader(limits) }
 }
 
 function compileRoute(index: number, route: RouteConfig, service: Service): Route {

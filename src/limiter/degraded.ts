@@ -21,6 +21,7 @@ function constant(allowed: boolean, reason: DegradedReason): Decision {
     remaining: 0,
     resetMs: 0,
     retryMs: allowed ? 0 : CLOSED_RETRY_MS,
+    at: 0,
   })
 }
 

@@ -18,16 +18,47 @@ export interface Decision {
   readonly violated: number
   /** What a request of cost 1 could still take after this one, the least over all limits. */
   readonly remaining: number
-  /** Ms until the current window of the binding limit ends. */
+  /** Ms until the binding limit's present window ends; of a bucket, until it is full; of slots, until all have lapsed. */
   readonly resetMs: number
-  /** Denied: exact ms until this cost could pass if nobody else spends; -1: never (cost above the limit). */
+  /**
+   * Denied: exact ms until this cost could pass if nobody else spends or gives back; -1: never (cost above the limit).
+   * For slots: until enough have lapsed that nobody gives back.
+   */
   readonly retryMs: number
+  /** Unix ms, by the clock of whoever decided. What is settled later is settled as of this moment. */
+  readonly at: number
 }
+
+/** Who else than the consumer a request is counted under. */
+export interface Levels {
+  /** The caller's address as consumers are told apart by it: an IPv6 address by its /64. */
+  readonly ip: string
+  /** Of the credential. Who has none is a tenant of one. */
+  readonly tenant: string | undefined
+  /** The route's label. */
+  readonly route: string
+}
+
+/** An allowed request that is settled once its response is known. */
+export interface Charge {
+  readonly service: Service
+  readonly policy: Policy
+  readonly consumer: string
+  /** Needed when the policy has a part that is not by consumer. */
+  readonly levels: Levels | undefined
+  readonly cost: number
+  /** From the decision. Renewing a slot moves `at`. */
+  readonly decidedBy: DecidedBy
+  at: number
+}
+
+/** What becomes of the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */
+export type Slot = 'keep' | 'release' | 'renew'
 
 /** One limit of one consumer as it stands now. */
 export interface LimitUsage {
   readonly limit: Limit
-  /** What the sliding window counts as used now, rounded up. */
+  /** What the limit counts as used now, rounded up. Above the amount after a debit or a lowered limit. */
   readonly used: number
   readonly remaining: number
   readonly resetMs: number
@@ -39,12 +70,29 @@ export interface LimitUsage {
 export interface Limiter {
   /**
    * Decides one request of `cost` (integer ≥ 1) and, when it is allowed, charges it: every limit of the policy
-   * or none. Never rejects or throws: a store that fails is a degraded decision, by `service.onFailure`.
+   * or none. A `concurrency` limit takes 1, whatever the cost. Never rejects or throws: a store that fails is a
+   * degraded decision, by `service.onFailure`.
+   *
+   * @param levels needed when the policy has a part that is not by consumer
    */
-  take(service: Service, policy: Policy, consumer: string, cost: number): Decision | Promise<Decision>
-  /** Reads without charging. Rejects when the store is out of reach. */
-  usage(service: Service, policy: Policy, consumer: string): Promise<readonly LimitUsage[]>
-  /** Forgets what the consumer has used of the service, under the policies of all tiers. */
+  take(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels?: Levels,
+  ): Decision | Promise<Decision>
+  /**
+   * Changes what an allowed request was charged, once its response is known. Never rejects or throws; what the store
+   * does not hear of is lost: a slot lapses by itself.
+   *
+   * @param quota integer. Above 0: charged now on top, whether there is room or not, after which the consumer waits
+   *   until it has faded. Below 0: given back to the windows that were charged, as far as they still count.
+   */
+  settle(charge: Charge, quota: number, slot: Slot): void | Promise<void>
+  /** Reads without charging. Rejects when the store is out of reach. In the order of the policy; limits of levels not known are left out. */
+  usage(service: Service, policy: Policy, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
+  /** Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs. */
   reset(service: Service, consumer: string): Promise<void>
   /** `degraded` while decisions are made without the store. The memory limiter is always up. */
   state(): 'up' | 'degraded'

@@ -78,7 +78,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     consumer: string,
     cost: number,
   ): Decision {
-    const key = limitKey(service.name, consumerPart(consumer), policy.keyPart)
+    const key = limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart)
     const at = now()
     const known = entries.get(key)
     // Expired is gone, as in Redis, whatever the clock does next.
@@ -101,8 +101,9 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   return {
     take: (service, policy, consumer, cost) => takeAs('store', undefined, service, policy, consumer, cost),
     takeAs,
+    settle() {},
     async usage(service, policy, consumer) {
-      const entry = entries.get(limitKey(service.name, consumerPart(consumer), policy.keyPart))
+      const entry = entries.get(limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart))
       const at = now()
       return usageFrom(
         policy.limits,
@@ -113,7 +114,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     async reset(service, consumer) {
       const part = consumerPart(consumer)
       for (const policy of service.policies) {
-        const entry = policy && entries.get(limitKey(service.name, part, policy.keyPart))
+        const entry = policy && entries.get(limitKey(service.name, part, policy.parts[0]!.keyPart))
         if (entry !== undefined) entry.expires = 0
       }
     },

@@ -97,7 +97,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     if (shard === undefined || !shard.isUp() || closed) {
       return degrade(service, policy, consumer, cost, 'breaker')
     }
-    const key = limitKey(service.name, part, policy.keyPart)
+    const key = limitKey(service.name, part, policy.parts[0]!.keyPart)
     return new Promise((resolve) => {
       queue.push({ key, policy, cost, service, consumer, slot, shard, resolve })
       if (queue.length === 1) setImmediate(flush)
@@ -158,6 +158,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
         remaining: reply[at + 1]!,
         resetMs: reply[at + 2]!,
         retryMs: reply[at + 3]!,
+        at: reply[0]!,
       })
     }
   }
@@ -195,9 +196,10 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
   return {
     take,
+    settle() {},
     ready,
     async usage(service, policy, consumer) {
-      const key = limitKey(service.name, consumerPart(consumer), policy.keyPart)
+      const key = limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart)
       const asked = runUsage(store, key, now?.() ?? 0)
       const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
       return usageFrom(policy.limits, decodeCounts(policy.limits, value, expires, at), at)
@@ -205,7 +207,9 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     async reset(service, consumer) {
       await local.reset(service, consumer)
       const part = consumerPart(consumer)
-      const parts = service.policies.flatMap((policy) => (policy === undefined ? [] : [policy.keyPart]))
+      const parts = service.policies.flatMap((policy) =>
+        policy === undefined ? [] : [policy.parts[0]!.keyPart],
+      )
       const keys = [...new Set(parts)].map((policyPart) => limitKey(service.name, part, policyPart))
       if (keys.length > 0) await askStore(OPERATOR_TIMEOUT, store.del(...keys))
     },

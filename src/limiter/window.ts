@@ -124,6 +124,7 @@ export function takeFrom(
     remaining,
     resetMs: at.ahead + windowMs - at.offset,
     retryMs,
+    at: now,
   }
 }
 

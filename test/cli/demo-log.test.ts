@@ -18,6 +18,7 @@ const allowed: Decision = {
   remaining: 5,
   resetMs: 60_000,
   retryMs: 0,
+  at: 0,
 }
 const record: RequestRecord = {
   snapshot,

@@ -21,7 +21,7 @@ function compile(text: string, loadedAt = 0): Snapshot {
 
 t.test('services: upstreams taken apart, policies by tier, header and key part worked out', async (t) => {
   const [payments, open, marketing] = compile(full).services
-  t.same(payments, {
+  t.match(payments, {
     index: 0,
     name: 'payments',
     upstreams: [
@@ -33,7 +33,7 @@ t.test('services: upstreams taken apart, policies by tier, header and key part w
     policies: [
       {
         limits: [{ name: 'minute', amount: 10, windowMs: 60_000, algorithm: 'sliding' }],
-        keyPart: '1m',
+        parts: [{ keyPart: '1m' }],
         header: '"minute";q=10;w=60',
       },
       {
@@ -41,18 +41,21 @@ t.test('services: upstreams taken apart, policies by tier, header and key part w
           { name: 'second', amount: 5, windowMs: 1000, algorithm: 'sliding' },
           { name: 'burst', amount: 100, windowMs: 30_000, algorithm: 'sliding' },
         ],
-        keyPart: '1s+30s',
+        parts: [{ keyPart: '1s+30s' }],
         header: '"second";q=5;w=1, "burst";q=100;w=30',
       },
     ],
   })
   t.match(open, { index: 1, onFailure: 'local', policies: [undefined, undefined] })
-  t.match(marketing?.policies, [{ header: '"1500ms";q=1;w=2', keyPart: '1500ms' }, undefined])
+  t.match(marketing?.policies, [
+    { header: '"1500ms";q=1;w=2', parts: [{ by: 'consumer', keyPart: '1500ms' }] },
+    undefined,
+  ])
 })
 
 t.test('the key part holds windows, not amounts: a raised limit goes on with what was used', async (t) => {
   const raised = compile(full.replace('10/min', '99/min'))
-  t.equal(raised.services[0]?.policies[0]?.keyPart, '1m')
+  t.equal(raised.services[0]?.policies[0]?.parts[0]?.keyPart, '1m')
   t.equal(compile(full.replace('10/min', '10/100ms')).services[0]?.policies[0]?.header, '"100ms";q=10;w=1')
 })
 

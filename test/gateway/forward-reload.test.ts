@@ -68,6 +68,7 @@ t.test('a request that waited for the store meanwhile is forwarded as it was mat
             remaining: 1,
             resetMs: 1_000,
             retryMs: 0,
+            at: 0,
           })
       }),
   }

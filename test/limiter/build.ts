@@ -1,17 +1,32 @@
-import type { OnFailure, Policy, Service } from '../../src/config/snapshot.js'
+import {
+  policyOf as compile,
+  type Limit,
+  type OnFailure,
+  type Policy,
+  type Service,
+} from '../../src/config/snapshot.js'
 
-/** A policy as compiled: `limits` are pairs of amount and window in ms. */
-export function policyOf(...limits: readonly (readonly [amount: number, windowMs: number])[]): Policy {
-  return {
-    limits: limits.map(([amount, windowMs]) => ({
-      name: `${windowMs}ms`,
-      amount,
-      windowMs,
-      algorithm: 'sliding',
-    })),
-    keyPart: limits.map(([, windowMs]) => `${windowMs}ms`).join('+'),
-    header: '',
-  }
+/** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */
+export function policyOf(
+  ...limits: readonly (readonly [amount: number, windowMs: number] | Partial<Limit>)[]
+): Policy {
+  return compile(
+    limits.map((limit, i) => {
+      const given = 'length' in limit ? { amount: limit[0], windowMs: limit[1] } : limit
+      const { amount = 1, windowMs = 60_000 } = given
+      return {
+        name: `${windowMs}ms-${i}`,
+        algorithm: 'sliding',
+        by: 'consumer',
+        amount,
+        windowMs,
+        burst: amount,
+        calendar: undefined,
+        ...given,
+      }
+    }),
+    { refunds: false, candidate: undefined },
+  )
 }
 
 export function serviceOf(

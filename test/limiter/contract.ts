@@ -220,12 +220,12 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
               const take = () => subject.limiter.take(service, policy, consumer, cost)
               // Not at every step of the clock: what nobody looks at may be there again when the clock steps back.
               await subject.expire()
-              const before = await subject.state('payments', consumer, policy.keyPart)
+              const before = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               const decision = await take()
               const expected: Partial<Decision> = model.take(amounts, cost, subject.clock)
               compare(decision, expected)
               if (decision.allowed) return
-              const after = await subject.state('payments', consumer, policy.keyPart)
+              const after = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               if (after !== before)
                 throw new Error(`a denied request changed the state from ${before} to ${after}`)
               // With a clock further back than is held, a limit that counts for nothing now may count again later.

@@ -1,5 +1,13 @@
 import type { Config } from '../../src/config/schema.js'
-import type { Limit, Policy, Route, Service, Snapshot, Upstream } from '../../src/config/snapshot.js'
+import {
+  type Limit,
+  type Policy,
+  policyOf,
+  type Route,
+  type Service,
+  type Snapshot,
+  type Upstream,
+} from '../../src/config/snapshot.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
 
@@ -55,15 +63,19 @@ export function exampleSnapshot(
 }
 
 function limit(name: string, amount: number, windowMs: number): Limit {
-  return { name, amount, windowMs, algorithm: 'sliding' }
+  return {
+    name,
+    algorithm: 'sliding',
+    by: 'consumer',
+    amount,
+    windowMs,
+    burst: amount,
+    calendar: undefined,
+  }
 }
 
 function policy(...limits: readonly Limit[]): Policy {
-  const keyPart = limits.map(({ windowMs }) => `${windowMs / 1000}s`).join('+')
-  const header = limits
-    .map(({ name, amount, windowMs }) => `"${name}";q=${amount};w=${windowMs / 1000}`)
-    .join(', ')
-  return { limits, keyPart, header }
+  return policyOf(limits, { refunds: false, candidate: undefined })
 }
 
 function service(
@@ -106,6 +118,7 @@ export function exampleDecision(changes: Partial<Decision> = {}): Decision {
     remaining: 9,
     resetMs: 30_000,
     retryMs: 0,
+    at: 0,
     ...changes,
   }
 }
