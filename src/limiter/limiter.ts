@@ -47,9 +47,11 @@ export interface Charge {
   /** Needed when the policy has a part that is not by consumer. */
   readonly levels: Levels | undefined
   readonly cost: number
-  /** From the decision. Renewing a slot moves `at`. */
+  /** From the decision. */
   readonly decidedBy: DecidedBy
-  at: number
+  readonly at: number
+  /** As `at` at first; renewing the slot moves it. */
+  slotAt: number
 }
 
 /** What becomes of the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */
