@@ -4,9 +4,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { startProxy, type TcpProxy } from './proxy.js'
 
 /** The part of a tap test that cleans up after it. */
 interface Cleanup {
@@ -31,15 +29,23 @@ export interface TestRedis {
   resume(): void
 }
 
-/** Whether there is a redis-server to start, stop and freeze; without, tests share the server of REDIS_URL. */
-export const hasRedisServer = spawnSync('redis-server', ['--version']).status === 0
+/** What is started as Redis: another server that speaks its protocol can be put to the same tests. */
+export const redisServer = process.env.TIDEGATE_TEST_REDIS_SERVER || 'redis-server'
 
-/** A real Redis, gone at the end of the test: of our own, or a database of REDIS_URL's server. */
-export async function startRedis(t: Cleanup): Promise<TestRedis> {
-  return hasRedisServer ? ownRedis(t, await freePort(), []) : borrowRedis(t)
+/** Whether there is a server to start, stop and freeze; without, tests share the server of REDIS_URL. */
+export const hasRedisServer = isOnPath(redisServer)
+
+export function isOnPath(server: string): boolean {
+  return spawnSync(server, ['--version']).status === 0
 }
 
-async function ownRedis(t: Cleanup, port: number, args: readonly string[]): Promise<TestRedis> {
+/** A real Redis, gone at the end of the test: of our own, or a database of REDIS_URL's server. */
+export async function startRedis(t: Cleanup, args: readonly string[] = []): Promise<TestRedis> {
+  return hasRedisServer ? ownRedis(t, await freePort(), args) : borrowRedis(t)
+}
+
+/** @param args of redis-server, beyond port, address and folder */
+export async function ownRedis(t: Cleanup, port: number, args: readonly string[]): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-redis-'))
   let child = await spawnRedis(port, folder, args)
   const client = connect(`redis://127.0.0.1:${port}`)
@@ -65,51 +71,8 @@ async function ownRedis(t: Cleanup, port: number, args: readonly string[]): Prom
   }
 }
 
-/**
- * A Redis Cluster of primaries that share the slots evenly. Clients are sent through a proxy per node. Each node
- * keeps serving its slots while another is away.
- */
-export async function startRedisCluster(
-  t: Cleanup,
-  size: number,
-): Promise<readonly { readonly redis: TestRedis; readonly proxy: TcpProxy }[]> {
-  const nodes = await Promise.all(
-    Array.from({ length: size }, async () => {
-      const port = await freePort()
-      const proxy = await startProxy(t, port)
-      const redis = await ownRedis(t, port, [
-        ...[
-          '--cluster-enabled',
-          'yes',
-          '--cluster-node-timeout',
-          '2000',
-          '--cluster-require-full-coverage',
-          'no',
-        ],
-        ...['--cluster-announce-ip', '127.0.0.1', '--cluster-announce-port', String(proxy.port)],
-        ...['--cluster-announce-bus-port', String(port + BUS)],
-      ])
-      return { redis, proxy }
-    }),
-  )
-  const share = 16384 / size
-  for (const [i, { redis }] of nodes.entries()) {
-    const [from, to] = [Math.round(i * share), Math.round((i + 1) * share) - 1]
-    await redis.client.call('CLUSTER', 'ADDSLOTSRANGE', from, to)
-    await nodes[0]!.redis.client.call('CLUSTER', 'MEET', '127.0.0.1', redis.port, redis.port + BUS)
-  }
-  for (const { redis } of nodes) {
-    const joined = async () => {
-      const info = String(await redis.client.call('CLUSTER', 'INFO'))
-      return /cluster_state:ok/.test(info) && /cluster_slots_ok:16384/.test(info)
-    }
-    while (!(await joined())) await delay(20)
-  }
-  return nodes
-}
-
 /** Cluster nodes talk to each other on the port so far above their own. */
-const BUS = 10_000
+export const BUS = 10_000
 
 export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1')
@@ -132,7 +95,7 @@ async function spawnRedis(port: number, folder: string, args: readonly string[])
     '--dir',
     folder,
   ]
-  const child = spawn('redis-server', [...always, ...args], { stdio: 'ignore' })
+  const child = spawn(redisServer, [...always, ...args], { stdio: 'ignore' })
   // A test that crashes tears nothing down.
   const orphaned = () => child.kill('SIGKILL')
   process.once('exit', orphaned)
