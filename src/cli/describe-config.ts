@@ -1,5 +1,6 @@
 import { formatListen } from '../config/addresses.js'
 import { formatRate } from '../config/quantities.js'
+import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import type { Config } from '../config/schema.js'
 import type { ConsumerSource, Policy, Service, Snapshot } from '../config/snapshot.js'
 import { mostSpecificFirst } from './route-order.js'
@@ -61,7 +62,10 @@ function describeConsumers(source: ConsumerSource): string {
 function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {
   if (redis === undefined) return 'in the memory of the process'
   // No more than the address: the URL may hold a password.
-  const hosts = (typeof redis === 'string' ? [redis] : redis).map((url) => new URL(url).host)
+  const hosts = (typeof redis === 'string' ? [redis] : redis).flatMap((url) => {
+    const address = readRedisAddress(url, () => undefined)
+    return address === undefined ? [] : redisHosts(address)
+  })
   return `Redis at ${hosts.join(', ')}, at most ${timeout} ms, ${onFailure} when it fails`
 }
 

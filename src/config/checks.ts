@@ -4,6 +4,7 @@ import { nameOfWindow } from './names.js'
 import { suggest } from './nearest.js'
 import { canonicalPath } from './path.js'
 import { formatDuration, formatRate } from './quantities.js'
+import { readRedisAddress } from './redis-address.js'
 import { type Pattern, shapeOf } from './router.js'
 import type { Config } from './schema.js'
 
@@ -20,6 +21,7 @@ type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits'
 /** `locate` turns a path into the line it is on, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
   checkListeners(config, error)
+  checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error)
   checkServices(config, error)
@@ -37,6 +39,43 @@ function checkListeners({ listen, admin }: DraftConfig, error: Say): void {
   }
   if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
     error(['admin', 'listen'], 'the same address as listen; give the admin server a port of its own')
+  }
+}
+
+function checkStore({ store }: DraftConfig, error: Say): void {
+  if (store === undefined) return
+  const { redis, tls, sentinel } = store
+  const texts = redis === undefined || typeof redis === 'string' ? [redis] : asList(redis)
+  const addresses = texts.map((text) =>
+    text === undefined ? undefined : readRedisAddress(text, () => undefined),
+  )
+  const [first] = addresses
+  for (const [i, address] of addresses.entries()) {
+    if (address === undefined || first === undefined) continue
+    if (
+      address.tls !== first.tls ||
+      address.username !== first.username ||
+      address.password !== first.password
+    ) {
+      error(
+        ['store', 'redis', i],
+        'differs from the first node in TLS, user or password; give all nodes the same',
+      )
+    }
+  }
+  // What could not be read may be the one that makes it right.
+  if (redis !== undefined && addresses.includes(undefined)) return
+  if (tls !== undefined && first?.tls !== true) {
+    error(
+      ['store', 'tls'],
+      'no address in store.redis begins with rediss, so that nothing goes over TLS; write rediss://',
+    )
+  }
+  if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {
+    error(['store', 'tls'], 'cert and key belong together; give both, or neither')
+  }
+  if (sentinel !== undefined && first?.sentinelPrimary === undefined) {
+    error(['store', 'sentinel'], 'store.redis names no Sentinels; write redis+sentinel://, or remove this')
   }
 }
 

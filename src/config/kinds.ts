@@ -11,15 +11,8 @@ import {
   RATE_PATTERN,
   SIZE_PATTERN,
 } from './quantities.js'
-import {
-  type Fail,
-  readHost,
-  readHttpUrl,
-  readRedisUrl,
-  readRoutePath,
-  readStripPrefix,
-  readUpstream,
-} from './targets.js'
+import { readClusterNode, readRedisAddress } from './redis-address.js'
+import { type Fail, readHost, readHttpUrl, readRoutePath, readStripPrefix, readUpstream } from './targets.js'
 
 /**
  * What a scalar of the file can be beyond JSON's types: how its text is read, what editors are told, and how it is
@@ -156,8 +149,15 @@ export const KINDS = {
   redis: {
     label: 'redis:// address',
     types: ['string'],
+    pattern: '^rediss?(\\+sentinel)?://',
+    read: (value, fail) => (readRedisAddress(value, fail) === undefined ? undefined : value),
+    show: text,
+  } satisfies Kind<string>,
+  redis_node: {
+    label: 'redis:// address',
+    types: ['string'],
     pattern: '^rediss?://',
-    read: readRedisUrl,
+    read: (value, fail) => (readClusterNode(value, fail) === undefined ? undefined : value),
     show: text,
   } satisfies Kind<string>,
   url: {

@@ -96,9 +96,11 @@ export const ConfigSchema = object(
         redis: Type.Optional(
           either<string | string[]>(
             [
-              scalar('redis', 'redis:// or rediss:// address', { secret: true }),
+              scalar('redis', 'redis:// or rediss:// address, redis+sentinel:// for a primary by its name', {
+                secret: true,
+              }),
               list(
-                scalar('redis', 'redis:// or rediss:// address', { secret: true }),
+                scalar('redis_node', 'redis:// or rediss:// address of a node', { secret: true }),
                 'Nodes of a Redis Cluster',
                 {
                   minItems: 1,

@@ -46,20 +46,6 @@ export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefi
   return { origin: url.origin, host: url.host, basePath: raw.endsWith('/') ? raw.slice(0, -1) : raw }
 }
 
-/** The text may hold a password: what `fail` is told never quotes it. */
-export function readRedisUrl(text: string, fail: Fail): string | undefined {
-  const fix =
-    'write redis://host:6379, rediss:// for TLS; escape special characters of a password as %40 and so on'
-  const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url === undefined || !/^rediss?:$/.test(url.protocol) || url.hostname === '') {
-    return fail('is not the address of a Redis server', fix)
-  }
-  if (url.search !== '' || url.hash !== '' || !/^(\/[0-9]{0,4})?$/.test(url.pathname)) {
-    return fail('has more than a database number behind the port', 'write redis://host:6379/0')
-  }
-  return text
-}
-
 export function readHttpUrl(text: string, fail: Fail): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url !== undefined && /^https?:$/.test(url.protocol) && url.hostname !== '') return text

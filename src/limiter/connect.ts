@@ -1,13 +1,14 @@
-import { Cluster, Redis, type RedisOptions } from 'ioredis'
-import { type Address, parseAddress } from './address.js'
+import { readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
+import { Redis, type RedisOptions } from 'ioredis'
+import { type RedisAddress, readRedisAddress, redisHosts } from '../config/redis-address.js'
+import type { Config } from '../config/schema.js'
+import { StoreCluster } from './cluster.js'
 import { type Log, onceASecond } from './degraded.js'
 import type { Client } from './scripts.js'
 
-export interface StoreAddress {
-  /**
-   * `redis[s]://[user:password@]host[:port][/db]` for one server, a list of these for a Redis Cluster, or
-   * `redis+sentinel://[user:password@]host[:port][,host[:port]…]/primary[/db]` for a primary that Sentinel names.
-   */
+/** Where the store is: an address, or those of a Cluster's nodes, with what it takes to get in. */
+export interface StoreAddress extends Pick<Config['store'], 'tls' | 'sentinel'> {
   readonly redis: string | readonly string[]
 }
 
@@ -17,37 +18,37 @@ const RECONNECT_SPREAD = 400
 /** Ms: a refused password is not going to be right a moment later. */
 const RECONNECT_UNAUTHORISED = 5000
 const SLOTS_REFRESH_MS = 2000
+const SENTINEL_TIMEOUT = 1000
 
 /**
  * Opens the connection to the store, in the background: it is returned at once and goes on trying until it is
  * disconnected. What fails is logged, at most once a second; no address is logged with its password.
  *
- * @throws Error on an address that can't be read
+ * @throws Error on an address or a file that can't be read
  */
 export function connectStore(store: StoreAddress, log: Log): Client {
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const addresses = typeof store.redis === 'string' ? [store.redis] : store.redis
-  const parsed = addresses.map(parseAddress)
+  const parsed = addresses.map(parse)
   const first = parsed[0]
   if (first === undefined) throw new Error('store.redis is an empty list; name at least one node')
   const cluster = typeof store.redis !== 'string'
   let unauthorised = false
   const retryStrategy = () => (unauthorised ? RECONNECT_UNAUTHORISED : reconnectDelay())
-  const options = connectionOptions(first)
-  const where = parsed
-    .flatMap((address) => address.hosts.map(({ host, port }) => `${host}:${port}`))
-    .join(',')
+  const options = connectionOptions(first, first.tls ? tlsOptions(store.tls ?? {}) : undefined)
+  const where = parsed.flatMap(redisHosts).join(',')
   const report = (error: Error, node?: string) => {
     unauthorised = /^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)
     warn({ store: node ?? where, user: first.username, error: error.message }, 'no connection to the store')
   }
 
   if (cluster) {
-    const client = new Cluster(
+    const client = new StoreCluster(
       parsed.flatMap((address) => address.hosts),
       {
         redisOptions: options,
-        enableOfflineQueue: false,
+        // For what StoreCluster says.
+        enableOfflineQueue: true,
         // A node that is lost is tried again and stays in place, so that its own breaker can see it come back.
         clusterNodeRetryStrategy: retryStrategy,
         clusterRetryStrategy: reconnectDelay,
@@ -73,7 +74,12 @@ export function connectStore(store: StoreAddress, log: Log): Client {
           ...single,
           sentinels: [...first.hosts],
           name: first.sentinelPrimary,
+          ...(store.sentinel?.username === undefined ? {} : { sentinelUsername: store.sentinel.username }),
+          ...(store.sentinel === undefined ? {} : { sentinelPassword: store.sentinel.password }),
+          ...(options.tls === undefined ? {} : { sentinelTLS: options.tls, enableTLSForSentinelMode: true }),
           sentinelRetryStrategy: reconnectDelay,
+          // A Sentinel that accepts and says nothing must not keep the others from being asked.
+          sentinelCommandTimeout: SENTINEL_TIMEOUT,
         })
   client.on('error', (error: Error) => report(error))
   client.on('ready', () => checkVersion(client, warn))
@@ -98,11 +104,37 @@ function reconnectDelay(): number {
   return RECONNECT_MIN + Math.random() * RECONNECT_SPREAD
 }
 
-function connectionOptions(address: Address) {
+function parse(text: string): RedisAddress {
+  return readRedisAddress(text, (wrong, fix) => {
+    throw new Error(`an address in store.redis ${wrong}; ${fix}`)
+  })!
+}
+
+function tlsOptions(tls: NonNullable<StoreAddress['tls']>): ConnectionOptions {
+  return {
+    ...(tls.ca === undefined ? {} : { ca: readPem('ca', tls.ca) }),
+    ...(tls.cert === undefined ? {} : { cert: readPem('cert', tls.cert) }),
+    ...(tls.key === undefined ? {} : { key: readPem('key', tls.key) }),
+    ...(tls.server_name === undefined ? {} : { servername: tls.server_name }),
+  }
+}
+
+function readPem(name: string, file: string): Buffer {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new Error(
+      `store.tls.${name} names ${file}, which can not be read (${(error as NodeJS.ErrnoException).code}); ` +
+        'give a PEM file that the gateway may read, its path from where the gateway is started',
+    )
+  }
+}
+
+function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undefined) {
   return {
     ...(address.username === undefined ? {} : { username: address.username }),
     ...(address.password === undefined ? {} : { password: address.password }),
-    ...(address.tls ? { tls: {} } : {}),
+    ...(tls === undefined ? {} : { tls }),
     connectionName: 'tidegate',
     connectTimeout: 1000,
     disconnectTimeout: 100,

@@ -22,7 +22,7 @@ export function openStore(config: Config['store'], log: Log): Store {
     const assignments = createMemoryAssignments()
     return { limiter, assignments, ready: Promise.resolve(), close: () => limiter.close() }
   }
-  const store = connectStore({ redis: config.redis }, log)
+  const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
   const limiter = createRedisLimiter({ store, timeoutMs: config.timeout, localKeys: config.max_keys, log })
   const assignments = createRedisAssignments({ store, log })
   return {
