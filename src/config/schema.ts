@@ -107,8 +107,49 @@ export const ConfigSchema = object(
                 },
               ),
             ],
-            'One Redis server, or a list of nodes of a Redis Cluster. Left out: counts live in this process',
-            { secret: true, restart: true, examples: ['redis://127.0.0.1:6379'] },
+            'One Redis server, Sentinels and the name of a primary, or a list of nodes of a Redis Cluster. Left out: counts live in this process',
+            {
+              secret: true,
+              restart: true,
+              examples: ['redis://127.0.0.1:6379', 'redis+sentinel://10.0.0.1,10.0.0.2:26379/primary'],
+            },
+          ),
+        ),
+        tls: Type.Optional(
+          object(
+            {
+              ca: Type.Optional(
+                string(
+                  'File with the certificates (PEM) that are trusted; by default those that Node.js trusts',
+                  {
+                    maxLength: 4096,
+                  },
+                ),
+              ),
+              cert: Type.Optional(
+                string('File with the own certificate (PEM), where the server asks for one', {
+                  maxLength: 4096,
+                }),
+              ),
+              key: Type.Optional(
+                string('File with the private key (PEM) of that certificate', { maxLength: 4096 }),
+              ),
+              server_name: Type.Optional(
+                scalar('host', "The name in the server's certificate, if it is not the host of the address"),
+              ),
+            },
+            'TLS to addresses that begin with rediss',
+            { restart: true },
+          ),
+        ),
+        sentinel: Type.Optional(
+          object(
+            {
+              username: Type.Optional(string('User at the Sentinels', { maxLength: 256 })),
+              password: string('Password at the Sentinels', { secret: true, maxLength: 4096 }),
+            },
+            'Where Sentinels ask for a password of their own; that in the address is for the Redis servers',
+            { restart: true },
           ),
         ),
         timeout: scalar('duration', 'Longest wait for the store; then the decision is made without it', {
