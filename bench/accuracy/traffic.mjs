@@ -1,0 +1,74 @@
+/**
+ * The traffic that limiters are judged by: arrival times in unix ms, from a seed, so that the same seed gives the same
+ * requests on every machine. One consumer, cost 1.
+ */
+
+export const LIMIT = 100
+export const WINDOW_MS = 60_000
+/** A multiple of the window, so that windows of all algorithms begin where they would in production. */
+const START = 1_800_000_000_000
+
+/** Even numbers in [0, 1) from a 32-bit seed (mulberry32). */
+function randomFrom(seed) {
+  let state = seed >>> 0
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+const exponential = (random, mean) => -mean * Math.log(1 - random())
+
+/** Independent callers: `load` times the limit arrives in a window, on average. */
+function* poisson(load, windows, random) {
+  const end = START + windows * WINDOW_MS
+  for (let at = START; ; ) {
+    at += exponential(random, WINDOW_MS / (load * LIMIT))
+    if (at >= end) return
+    yield Math.floor(at)
+  }
+}
+
+/** Four times the limit's rate while on, nothing while off; on a quarter of the time, for a quarter window on average. */
+function* onOff(windows, random) {
+  const end = START + windows * WINDOW_MS
+  for (let at = START; at < end; ) {
+    at += exponential(random, (3 * WINDOW_MS) / 4)
+    const off = at + exponential(random, WINDOW_MS / 4)
+    for (;;) {
+      at += exponential(random, WINDOW_MS / (4 * LIMIT))
+      if (at >= off || at >= end) break
+      yield Math.floor(at)
+    }
+  }
+}
+
+/**
+ * Somebody who knows how windows are cut: rests for a window, spends the limit in the last 50 ms of the next, asks ten times as
+ * often as allowed for nearly a window from the boundary on, and rests again. Four windows a round.
+ */
+function* boundary(windows) {
+  const burst = 50
+  for (let round = START; round + 4 * WINDOW_MS <= START + windows * WINDOW_MS; round += 4 * WINDOW_MS) {
+    const edge = round + 2 * WINDOW_MS
+    for (let i = 0; i < LIMIT; i++) yield edge - burst + Math.floor((i * burst) / LIMIT)
+    for (let at = edge; at < edge + WINDOW_MS - burst; at += WINDOW_MS / (10 * LIMIT)) yield at
+  }
+}
+
+/** `steady` classes are those that the marks for admitted volume hold on. */
+export const CLASSES = [
+  { name: 'Poisson, 0.8 of the limit', steady: true, arrivals: (n, random) => poisson(0.8, n, random) },
+  { name: 'Poisson, 1.0 of the limit', steady: true, arrivals: (n, random) => poisson(1, n, random) },
+  { name: 'Poisson, 1.5 of the limit', steady: true, arrivals: (n, random) => poisson(1.5, n, random) },
+  { name: 'on/off, bursts of 4 × the limit', steady: false, arrivals: onOff },
+  { name: 'attack on the boundary', steady: false, arrivals: boundary },
+]
+
+/** @param windows how many windows of traffic; for the attack a multiple of 4 */
+export function arrivalsOf(trafficClass, windows, seed) {
+  const index = CLASSES.indexOf(trafficClass)
+  return trafficClass.arrivals(windows, randomFrom(seed * 1000 + index))
+}
