@@ -8,8 +8,10 @@ import { type Log, onceASecond } from './degraded.js'
 import type { Client } from './scripts.js'
 
 /** Where the store is: an address, or those of a Cluster's nodes, with what it takes to get in. */
-export interface StoreAddress extends Pick<Config['store'], 'tls' | 'sentinel'> {
+export interface StoreAddress {
   readonly redis: string | readonly string[]
+  readonly tls?: Config['store']['tls'] | undefined
+  readonly sentinel?: Config['store']['sentinel'] | undefined
 }
 
 /** Ms, evenly spread: gateways that lost one server don't come back in one wave, and each is back well within a second. */
