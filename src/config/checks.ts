@@ -1,22 +1,14 @@
 import { formatListen, isLoopback } from './addresses.js'
+import { checkCosts } from './check-costs.js'
+import { checkLimits } from './check-limits.js'
+import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
-import { nameOfWindow } from './names.js'
 import { suggest } from './nearest.js'
 import { canonicalPath } from './path.js'
-import { formatDuration, formatRate } from './quantities.js'
 import { readRedisAddress } from './redis-address.js'
 import { type Pattern, shapeOf } from './router.js'
-import type { Config } from './schema.js'
 
 /** What the schema cannot say: names that must exist, things that must not be there twice, sums that must fit. */
-
-export type Path = readonly (string | number)[]
-export type Say = (path: Path, message: string) => void
-/** As much of a configuration as could be read. */
-export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
-
-type DraftConfig = Draft<Config>
-type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits']>[string]>, 'unlimited'>
 
 /** `locate` turns a path into the line it is on, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
@@ -25,9 +17,11 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkTiers(config, error)
   checkConsumers(config, error)
   checkServices(config, error)
-  checkRoutes(config, error, warning)
+  checkRoutes(config, error)
+  checkCosts(config, error, warning)
   checkOverlaps(config, error, locate)
   checkUnused(config, warning)
+  checkTenants(config, warning)
 }
 
 function checkListeners({ listen, admin }: DraftConfig, error: Say): void {
@@ -107,15 +101,13 @@ function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
       error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
     }
     if ('ip' in source && source.ip !== undefined) ip ??= i
-    const header =
-      'header' in source ? source.header?.name : 'api_key' in source ? source.api_key?.header : undefined
-    const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
-    if (before !== undefined) {
-      error(
-        ['consumers', i],
-        `reads the header "${header}", as consumers[${before}] does; join the two, or take another`,
-      )
-    } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+    for (const header of headersOf(source)) {
+      const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
+      if (before !== undefined) {
+        const wrong = `reads the header "${header}", as consumers[${before}] does`
+        error(['consumers', i], `${wrong}; join the two, or take another`)
+      } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+    }
     if (!('api_key' in source)) continue
     for (const [k, key] of asList(source.api_key?.keys).entries()) {
       const path = ['consumers', i, 'api_key', 'keys', k]
@@ -146,30 +138,10 @@ function checkServices({ services, tiers }: DraftConfig, error: Say): void {
   }
 }
 
-function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
-  const windows = new Set<number>()
-  const names = new Set<string>()
-  for (const [i, limit] of asList(limits).entries()) {
-    const { amount, window } = limit ?? {}
-    if (amount === undefined || window === undefined) continue
-    const at = [...path, i]
-    if (amount * window >= 2 ** 53) {
-      const wrong = `${formatRate(amount, window)} cannot be counted exactly: amount × window in ms must be below 2^53`
-      error(at, `${wrong}; take a smaller amount or a shorter window`)
-    }
-    const name = limit?.name ?? nameOfWindow(window)
-    if (windows.has(window)) {
-      error(at, `a second limit with a window of ${formatDuration(window)}; keep the stricter one`)
-    } else if (names.has(name)) error(at, `a second limit named "${name}"; give it another name`)
-    windows.add(window)
-    names.add(name)
-  }
-}
-
-function checkRoutes({ routes, services }: DraftConfig, error: Say, warning: Say): void {
+function checkRoutes({ routes, services }: DraftConfig, error: Say): void {
   for (const [i, route] of asList(routes).entries()) {
     if (route === undefined) continue
-    const { path, strip_prefix: prefix, service, cost } = route
+    const { path, strip_prefix: prefix, service } = route
     if (route.host !== undefined && route.hosts !== undefined) {
       error(['routes', i, 'host'], 'given next to hosts; keep one of the two')
     }
@@ -190,21 +162,6 @@ function checkRoutes({ routes, services }: DraftConfig, error: Say, warning: Say
         ['routes', i, 'service'],
         `no service is named "${service}"; ${suggest(service, Object.keys(services), 'services')}`,
       )
-      continue
-    }
-    for (const [tier, limits] of Object.entries(services[service]?.limits ?? {})) {
-      if (limits === undefined || limits === 'unlimited') continue
-      for (const limit of asList(limits)) {
-        if (
-          limit?.amount === undefined ||
-          limit.window === undefined ||
-          cost === undefined ||
-          limit.amount >= cost
-        )
-          continue
-        const wrong = `a cost of ${cost} is above ${formatRate(limit.amount, limit.window)} of the tier "${tier}"`
-        warning(['routes', i], `${wrong}: such a request never passes; lower the cost or raise the limit`)
-      }
     }
   }
 }
@@ -269,23 +226,25 @@ function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig
   }
 }
 
-/** What a list holds for the second time, with its place. */
-function twice(list: Draft<readonly string[]> | undefined): [number, string][] {
-  const seen = new Set<string>()
-  const repeated: [number, string][] = []
-  for (const [i, item] of asList(list).entries()) {
-    if (item === undefined) continue
-    if (seen.has(item)) repeated.push([i, item])
-    seen.add(item)
+/** A limit by tenant where nobody has one. */
+function checkTenants({ consumers, services }: DraftConfig, warning: Say): void {
+  const known = asList(consumers).some((source) => {
+    if (source === undefined) return true
+    if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
+    return (
+      'api_key' in source &&
+      asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+    )
+  })
+  if (known || consumers === undefined) return
+  for (const [name, service] of Object.entries(services ?? {})) {
+    for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
+      if (limits === undefined || limits === 'unlimited') continue
+      const i = asList(limits).findIndex((limit) => limit?.by === 'tenant')
+      if (i < 0) continue
+      const wrong = 'no consumer has a tenant, so that each counts as one'
+      const fix = 'give keys a tenant, or the header source the header that holds it'
+      warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
+    }
   }
-  return repeated
-}
-
-/** A list of a draft may have holes. */
-function asList<T>(list: { readonly [index: number]: T } | undefined): readonly (T | undefined)[] {
-  return Array.isArray(list) ? list : []
-}
-
-function named(list: Draft<readonly string[]> | undefined): string[] {
-  return asList(list).filter((item): item is string => item !== undefined)
 }

@@ -1,7 +1,8 @@
 import { KINDS } from './kinds.js'
+import { limitOf, limitText } from './limits.js'
 import { formsOf, isMapping, type Part } from './part.js'
-import { formatRate } from './quantities.js'
 import { type Config, ConfigSchema } from './schema.js'
+import type { LimitSettings } from './schema-services.js'
 
 export interface Change {
   /** `services.payments.limits.free: 10/min -> 20/min`; what is secret is masked. */
@@ -78,9 +79,10 @@ function show(part: Part, value: unknown): string {
   }
   if (form.kind !== undefined) return KINDS[form.kind].show(value as never)
   if (!isObject(value)) return String(value)
-  if (typeof value.amount === 'number' && typeof value.window === 'number') {
-    const rate = formatRate(value.amount, value.window)
-    return value.name === undefined ? rate : `${rate} "${String(value.name)}"`
+  if (isLimit(value)) {
+    const limit = limitText(limitOf(value))
+    const named = value.name === undefined ? limit : `${limit} "${value.name}"`
+    return value.candidate ? `${named} (candidate)` : named
   }
   if (value.enabled === false) return 'false'
   const keys = Object.entries(value).map(([name, item]) => `${name}: ${show(childOf(form, name), item)}`)
@@ -128,6 +130,11 @@ function formOf(part: Part, value: unknown): Part {
     forms.find((form) => !isMapping(form) && !form.items) ??
     part
   )
+}
+
+/** What else has both is no part of the schema. */
+function isLimit(value: object): value is LimitSettings {
+  return 'amount' in value && 'algorithm' in value
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { METHODS } from 'node:http'
 import { formatListen, type ListenAddress, parseListen, parseRange } from './addresses.js'
+import { nearest } from './nearest.js'
 import {
   DURATION_PATTERN,
   formatDuration,
@@ -40,6 +41,19 @@ export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
 // A token (RFC 9110 §5.6.2) but for `_`: backends of the CGI family read it as `-`, so such a field is dropped as a twin.
 const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 
+const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
+/** It goes into keys of the store: no colon, and nothing that is not a name. */
+const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
+
+function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en', { timeZone: name })
+    return true
+  } catch {
+    return false
+  }
+}
+
 /** Every method that Node's parser knows, without the two that are never routed. */
 export const ROUTABLE_METHODS: readonly string[] = METHODS.filter(
   (name) => name !== 'CONNECT' && name !== 'TRACE',
@@ -54,6 +68,14 @@ const NOT_IDENTITY = new Set(
 )
 
 const text = (value: string) => value
+
+function readHeaderName(value: string, fail: Fail, belongs: string, fix: string): string | undefined {
+  if (!new RegExp(HEADER_PATTERN).test(value) || value.length > 64) {
+    return fail('cannot be the name of a header here', `write one such as ${fix}, without "_"`)
+  }
+  const name = value.toLowerCase()
+  return NOT_IDENTITY.has(name) ? fail(belongs, `take a header of your own, such as ${fix}`) : name
+}
 
 export const KINDS = {
   duration: {
@@ -207,17 +229,52 @@ export const KINDS = {
     label: 'header name',
     types: ['string'],
     pattern: HEADER_PATTERN,
+    read: (value, fail) =>
+      readHeaderName(
+        value,
+        fail,
+        'belongs to the transport or to proxies and identifies nobody',
+        'x-user-id',
+      ),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A header that identifies nobody. */
+  field: {
+    label: 'header name',
+    types: ['string'],
+    pattern: HEADER_PATTERN,
+    read: (value, fail) =>
+      readHeaderName(value, fail, 'belongs to the transport or to proxies', 'x-token-cost'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A status that a client may get, or a class of them. */
+  status: {
+    label: 'class or status',
+    types: ['string', 'integer'],
+    pattern: STATUS_PATTERN,
+    read: (value, fail) =>
+      new RegExp(STATUS_PATTERN).test(value)
+        ? value
+        : fail('is neither a status nor a class of them', 'write 5xx, or one such as 502, from 200 to 599'),
+    show: text,
+  } satisfies Kind<string>,
+
+  zone: {
+    label: 'time zone',
+    types: ['string'],
+    pattern: ZONE_PATTERN,
     read: (value, fail) => {
-      if (!new RegExp(HEADER_PATTERN).test(value) || value.length > 64) {
-        return fail('cannot be the name of a header here', 'write one such as x-api-key, without "_"')
-      }
-      const name = value.toLowerCase()
-      return NOT_IDENTITY.has(name)
-        ? fail(
-            'belongs to the transport or to proxies and identifies nobody',
-            'take a header of your own, such as x-user-id',
-          )
-        : name
+      if (new RegExp(ZONE_PATTERN).test(value) && isTimeZone(value)) return value
+      const zones = Intl.supportedValuesOf('timeZone')
+      const meant = nearest(value, zones)
+      return fail(
+        'is not a time zone',
+        meant === undefined
+          ? 'write a name of the IANA database, such as Europe/Berlin or UTC'
+          : `did you mean "${meant}"?`,
+      )
     },
     show: text,
   } satisfies Kind<string>,

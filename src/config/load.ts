@@ -1,5 +1,6 @@
 import { isAlias, isMap, isScalar, isSeq } from 'yaml'
-import { check, type Draft, type Path } from './checks.js'
+import { check } from './checks.js'
+import type { Draft, Path } from './draft.js'
 import { redact } from './environment.js'
 import { below, offsetOf, type Part } from './part.js'
 import { type Reading, read } from './read.js'
@@ -54,11 +55,12 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     | undefined
   const say = (list: ConfigError[]) => (path: Path, message: string) => {
     // Finding the place takes a search; nobody reads the thousandth.
-    const place = list.length > 10 * MAX_ERRORS ? LATER : position(offsetAt(parsed, path))
-    list.push({ file, ...place, message: `${display(path)}: ${message}` })
+    const { offset, shown } = placeOf(parsed, path)
+    const place = list.length > 10 * MAX_ERRORS ? LATER : position(offset)
+    list.push({ file, ...place, message: `${shown}: ${message}` })
   }
   if (config !== undefined) {
-    check(config, say(errors), say(warnings), (path) => position(offsetAt(parsed, path)).line)
+    check(config, say(errors), say(warnings), (path) => position(placeOf(parsed, path).offset).line)
   }
   if (errors.length > 0)
     return { ok: false, errors: inOrder(errors, reading.used), warnings: inOrder(warnings, reading.used) }
@@ -85,27 +87,30 @@ function isEmpty(contents: unknown): boolean {
   return contents === null || (isScalar(contents) && contents.value === null)
 }
 
-/** Where the value at a path begins; the nearest thing around it that has a place, when it has none. */
-function offsetAt({ document, target }: ParsedYaml, path: Path): number {
+/**
+ * Where the value at a path begins, or the nearest thing around it that has a place, and the path as the file has it: one
+ * value that stands for a list of one has no index there.
+ */
+function placeOf({ document, target }: ParsedYaml, path: Path): { offset: number; shown: string } {
   let node: unknown = document.contents
   let offset = offsetOf(node) ?? 0
+  let shown = ''
   for (const step of path) {
     if (isAlias(node)) node = target(node)
-    if (isMap(node)) {
-      const pair = node.items.find(({ key }) => isScalar(key) && String(key.value) === step)
-      if (pair === undefined) return offset
-      node = pair.value
-      offset = isScalar(node) || isAlias(node) ? (offsetOf(node) ?? offset) : (offsetOf(pair.key) ?? offset)
-    } else if (isSeq(node) && typeof step === 'number') {
-      node = node.items[step]
+    if (typeof step === 'number') {
+      if (node !== undefined && !isSeq(node)) continue
+      node = isSeq(node) ? node.items[step] : undefined
       offset = offsetOf(node) ?? offset
-    } else return offset
+      shown = `${shown}[${step}]`
+    } else {
+      const pair = isMap(node)
+        ? node.items.find(({ key }) => isScalar(key) && String(key.value) === step)
+        : undefined
+      node = pair?.value
+      const own = isScalar(node) || isAlias(node) ? offsetOf(node) : offsetOf(pair?.key)
+      offset = own ?? offset
+      shown = below(shown, step)
+    }
   }
-  return offset
-}
-
-function display(path: Path): string {
-  let shown = ''
-  for (const step of path) shown = typeof step === 'number' ? `${shown}[${step}]` : below(shown, step)
-  return shown
+  return { offset, shown }
 }

@@ -8,9 +8,17 @@ const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
   [86_400_000, 'day'],
 ])
 
-/** The name of a limit that was given none: after its window. */
-export function nameOfWindow(windowMs: number): string {
-  return NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)
+/** The name of a limit that was given none: after its window, and whose quota it is when it is not the consumer's. */
+export function nameOfLimit({
+  algorithm,
+  by,
+  windowMs,
+  calendar,
+}: Pick<Limit, 'algorithm' | 'by' | 'windowMs' | 'calendar'>): string {
+  const name =
+    calendar?.period ??
+    (algorithm === 'concurrency' ? 'concurrent' : (NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)))
+  return by === 'consumer' ? name : `${by}-${name}`
 }
 
 const KEY_PREFIX = {

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { boolean, choice, either, integer, list, named, object, scalar } from './define.js'
+import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 
 /** The part of the schema about limits, services and routes. */
 
@@ -18,27 +18,69 @@ export const timer = (description: string, fallback: string, least = 1) =>
 export const ON_FAILURE =
   'open: let requests pass uncounted; local: count in this process alone; closed: answer 503'
 
+/** Renewed by a timer that looks once a second: a shorter lease would lapse under a request that is still there. */
+const LEAST_LEASE = 5_000
+
 const Limit = object(
   {
     name: Type.Optional(
       scalar(
         'name',
-        'Shown in the RateLimit fields; by default second, minute, hour, day, or the window as written',
+        'Shown in the RateLimit fields; by default second, minute, hour, day, month, concurrent, or the window as written, with the level in front when it is not consumer: ip-minute',
       ),
     ),
-    amount: integer('How much may be taken in one window', { minimum: 1, maximum: MAX_AMOUNT }),
-    window: scalar('duration', 'Length of the window', {
-      least: 1,
-      most: MAX_WINDOW,
-      examples: ['1m', '30s'],
+    amount: integer('How much may be taken in one window; of concurrency, requests at once', {
+      minimum: 1,
+      maximum: MAX_AMOUNT,
     }),
-    algorithm: choice(['sliding'], 'sliding: a sliding window counter', { default: 'sliding' }),
+    window: Type.Optional(
+      scalar(
+        'duration',
+        'Length of the window. Required, but for calendar and concurrency, which have none',
+        {
+          least: 1,
+          most: MAX_WINDOW,
+          examples: ['1m', '30s'],
+        },
+      ),
+    ),
+    algorithm: choice(
+      ['sliding', 'strict', 'token_bucket', 'fixed', 'calendar', 'concurrency'],
+      'sliding: a window that slides, estimated from two counters; strict: never above the amount in any window; token_bucket: a steady rate of amount per window, and a burst; fixed: windows from multiples of their length; calendar: by day or month in a time zone; concurrency: requests under way at once',
+      { default: 'sliding' },
+    ),
+    burst: Type.Optional(
+      integer('token_bucket: how much may be taken at once; by default the amount', {
+        minimum: 1,
+        maximum: MAX_AMOUNT,
+      }),
+    ),
+    period: Type.Optional(choice(['day', 'month'], 'calendar: how long the amount is for. Required there')),
+    time_zone: Type.Optional(
+      scalar('zone', 'calendar: whose midnight it is; by default UTC', { examples: ['Europe/Berlin'] }),
+    ),
+    lease: Type.Optional(
+      scalar(
+        'duration',
+        'concurrency: how long a slot is held that nobody gives back, because its gateway died; by default 1m. It is renewed for as long as the request or tunnel lasts',
+        { least: LEAST_LEASE, most: DAY },
+      ),
+    ),
+    by: choice(
+      ['ip', 'consumer', 'tenant', 'route', 'service'],
+      "Whose quota it is: the caller's address (IPv6 by its /64), the consumer, its tenant (a consumer without one is a tenant of its own), the route or the whole service. Tiers whose limits by one level have the same algorithms and windows share that level's counts, each with its own amounts: with a limit by service of 800/min for free and 1000/min for pro, free is turned away first",
+      { default: 'consumer' },
+    ),
+    candidate: boolean(
+      'Whether the limit is only tried out: counted beside the others on the same traffic, seen in metrics, deciding nothing',
+      { default: false },
+    ),
   },
   'A limit in full',
 )
-type Limit = Static<typeof Limit>
+export type LimitSettings = Static<typeof Limit>
 
-const limit = either<Limit>(
+const limit = either<LimitSettings>(
   [
     scalar('rate', 'Amount per window: N/s, N/min, N/h, N/day, or N/30s', {
       shorthand: true,
@@ -49,7 +91,7 @@ const limit = either<Limit>(
   'A limit: 10/min, or in full with amount and window',
 )
 
-const limits = either<'unlimited' | Limit[]>(
+const limits = either<'unlimited' | LimitSettings[]>(
   [
     Type.Literal('unlimited', { description: 'No limit: requests of this tier are not counted' }),
     limit,
@@ -86,6 +128,31 @@ export const Service = object(
   'A backend, and how much of it each tier may use',
 )
 
+const cost = (description: string, marks: { default?: number }) =>
+  integer(description, { ...marks, minimum: 1, maximum: MAX_AMOUNT })
+
+const Cost = object(
+  {
+    header: scalar('field', 'The header of the request that says what it costs: a whole number from 1', {
+      examples: ['x-request-cost'],
+    }),
+    max: cost('What a larger number counts as', { default: 100 }),
+    default: cost(
+      'The cost without the header, with one that is no such number, and of all other consumers',
+      {
+        default: 1,
+      },
+    ),
+    consumers: list(
+      string('Id of a consumer', { maxLength: 256 }),
+      'Who is trusted to say what a request costs',
+      { minItems: 1, maxItems: 10_000, examples: [['acme']] },
+    ),
+  },
+  'What one request takes, as a header of the request says. It is forwarded as it is',
+)
+export type CostSettings = Static<typeof Cost>
+
 const WebSocketSettings = object(
   {
     enabled: boolean('Whether WebSocket upgrades are passed on', { default: true }),
@@ -119,11 +186,25 @@ export const Route = object(
         examples: ['/payments'],
       }),
     ),
-    cost: integer('How much one request takes from each limit', {
-      default: 1,
-      minimum: 1,
-      maximum: MAX_AMOUNT,
-    }),
+    cost: either<number | CostSettings>(
+      [cost('How much one request takes from each limit', {}), Cost],
+      'A whole number, or in full, as a header of the request says: how much one request takes from each limit but those of concurrency',
+      { default: 1 },
+    ),
+    refund_on: Type.Optional(
+      list(
+        scalar('status', 'A class such as 5xx, or one status'),
+        "Statuses of the response on which a request gets back what it took, whether they are the upstream's or the gateway's own: 502, 504, or 499 for a caller that left without one",
+        { minItems: 1, maxItems: 100, examples: [['5xx'], ['502', '504']] },
+      ),
+    ),
+    cost_header: Type.Optional(
+      scalar(
+        'field',
+        'A header of the response in which the upstream says what the request has cost in all: a whole number from 0. The difference to what was taken is taken or given back then; what goes below zero is waited for by the next requests. The caller does not see it',
+        { examples: ['x-token-cost'] },
+      ),
+    ),
     body_limit: scalar('size', 'Largest request body; a larger one is answered with 413', {
       default: '1GiB',
     }),

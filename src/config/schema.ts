@@ -10,6 +10,9 @@ import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
 const owner = {
   consumer: string('Whose key it is: the id that quota is counted under', { maxLength: 256 }),
   tier: Type.Optional(scalar('name', 'The tier that comes with the key; by default the default_tier')),
+  tenant: Type.Optional(
+    string('The tenant that the consumer belongs to, for limits by tenant', { maxLength: 256 }),
+  ),
 }
 const HashedKey = object(
   {
@@ -56,7 +59,16 @@ const ApiKeyConsumer = object(
 const HeaderConsumer = object(
   {
     header: object(
-      { name: scalar('header', 'The header that holds the id of the consumer', { examples: ['x-user-id'] }) },
+      {
+        name: scalar('header', 'The header that holds the id of the consumer', { examples: ['x-user-id'] }),
+        tenant: Type.Optional(
+          scalar(
+            'header',
+            'The header that holds the tenant that the consumer belongs to, for limits by tenant; without it the consumer is a tenant of its own',
+            { examples: ['x-tenant-id'] },
+          ),
+        ),
+      },
       'By a header that something in front of the gateway sets, and that callers cannot',
     ),
   },

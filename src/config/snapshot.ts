@@ -1,6 +1,9 @@
 import { createHash } from 'node:crypto'
 import { compileAddressSet } from './addresses.js'
-import { keyPartOf, nameOfWindow, policyHeader } from './names.js'
+import { compileCost } from './costs.js'
+import { deepFreeze } from './freeze.js'
+import { limitOf } from './limits.js'
+import { keyPartOf, policyHeader } from './names.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { readUpstream } from './targets.js'
@@ -36,11 +39,23 @@ export type ConsumerSource =
   | {
       readonly kind: 'api_key'
       readonly header: string
-      /** By hex SHA-256 of the key. `tier` is an index into `tiers`. */
-      readonly keys: ReadonlyMap<string, { readonly consumer: string; readonly tier: number | undefined }>
+      /** By hex SHA-256 of the key. */
+      readonly keys: ReadonlyMap<string, KeyOwner>
     }
-  | { readonly kind: 'header'; readonly header: string }
+  | {
+      readonly kind: 'header'
+      readonly header: string
+      /** The header that holds the consumer's tenant. */
+      readonly tenant: string | undefined
+    }
   | { readonly kind: 'ip' }
+
+export interface KeyOwner {
+  readonly consumer: string
+  /** Index into `tiers`. */
+  readonly tier: number | undefined
+  readonly tenant: string | undefined
+}
 
 export type OnFailure = 'open' | 'local' | 'closed'
 
@@ -107,7 +122,7 @@ export interface Limit {
   readonly name: string
   readonly algorithm: Algorithm
   readonly by: Level
-  /** 1 to 2^25 - 1, and amount × windowMs < 2^53. */
+  /** 1 to 2^25 - 1, and, but for calendar, amount × windowMs < 2^53. */
   readonly amount: number
   /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
   readonly windowMs: number
@@ -134,7 +149,13 @@ export interface Route {
   readonly service: Service
   /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
   readonly stripPrefix: string
+  /** Of a request that says nothing of its cost, or may not. */
   readonly cost: number
+  readonly costFrom: CostFrom | undefined
+  /** Statuses on which a request gets back what it took. */
+  readonly refundOn: ReadonlySet<number> | undefined
+  /** Lower-case name of the response header that says what the request has cost in all. */
+  readonly costHeader: string | undefined
   /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
   readonly allowEncoded: boolean
   /** Whether the upstream sees the client's Host instead of its own. */
@@ -159,6 +180,14 @@ export interface Route {
   }
 }
 
+/** Who may say what a request costs, and how. */
+export interface CostFrom {
+  /** Lower-case. */
+  readonly header: string
+  readonly max: number
+  readonly consumers: ReadonlySet<string>
+}
+
 /** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
 export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
   const { tiers } = config
@@ -169,12 +198,14 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
   const byName = new Map(services.map((service) => [service.name, service]))
   const routes = config.routes.map((route, index) => compileRoute(index, route, byName.get(route.service)!))
   const consumers = config.consumers.map((source): ConsumerSource => {
-    if ('header' in source) return { kind: 'header', header: source.header.name }
+    if ('header' in source) {
+      return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
+    }
     if ('ip' in source) return { kind: 'ip' }
-    const keys = source.api_key.keys.map(
-      ({ sha256, consumer, tier }) =>
-        [sha256, { consumer, tier: tier === undefined ? undefined : tierIndex(tier) }] as const,
-    )
+    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
+      const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
+      return [sha256, owner] as const
+    })
     return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
   })
   return deepFreeze({
@@ -184,9 +215,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     tiers,
     defaultTier: config.default_tier === undefined ? 0 : tierIndex(config.default_tier),
     consumers,
-    identityHeaders: new Set(
-      consumers.flatMap((source) => (source.kind === 'ip' ? [] : [source.header.replaceAll('_', '-')])),
-    ),
+    identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
     isTrustedProxy: compileAddressSet(config.trusted_proxies),
     services,
     routes,
@@ -194,10 +223,21 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
   })
 }
 
+/** The headers that a source reads, in lower case. */
+export function identityHeadersOf(source: ConsumerSource): readonly string[] {
+  if (source.kind === 'ip') return []
+  return source.kind === 'header' && source.tenant !== undefined
+    ? [source.header, source.tenant]
+    : [source.header]
+}
+
 type ServiceConfig = Config['services'][string]
 type RouteConfig = Config['routes'][number]
 
 function compileService(index: number, name: string, service: ServiceConfig, config: Config): Service {
+  const refunds = config.routes.some(
+    (route) => route.service === name && (route.refund_on !== undefined || route.cost_header !== undefined),
+  )
   return {
     index,
     name,
@@ -205,26 +245,20 @@ function compileService(index: number, name: string, service: ServiceConfig, con
     onFailure: service.on_failure ?? config.store.on_failure,
     policies: config.tiers.map((tier) => {
       const limits = service.limits?.[tier]
-      return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits)
+      return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits, refunds)
     }),
   }
 }
 
 function compilePolicy(
-  configured: Exclude<NonNullable<ServiceConfig['limits']>[string], 'unlimited'>,
+  settings: Exclude<NonNullable<ServiceConfig['limits']>[string], 'unlimited'>,
+  refunds: boolean,
 ): Policy {
-  const limits = configured.map(({ name, amount, window, algorithm }): Limit => {
-    return {
-      name: name ?? nameOfWindow(window),
-      algorithm,
-      by: 'consumer',
-      amount,
-      windowMs: window,
-      burst: amount,
-      calendar: undefined,
-    }
-  })
-  return policyOf(limits, { refunds: false, candidate: undefined })
+  const live = settings.filter(({ candidate }) => !candidate).map(limitOf)
+  const tried = settings.filter(({ candidate }) => candidate).map(limitOf)
+  const candidate =
+    tried.length === 0 ? undefined : policyOf(tried, { refunds, candidate: undefined, prefix: 'candidate:' })
+  return policyOf(live, { refunds, candidate })
 }
 
 /** The order in which levels are asked: what the fewest share first, so that a denial there costs nobody else anything. */
@@ -254,7 +288,7 @@ function compileRoute(index: number, route: RouteConfig, service: Service): Rout
     methods: route.methods ?? [],
     service,
     stripPrefix: route.strip_prefix ?? '',
-    cost: route.cost,
+    ...compileCost(route),
     allowEncoded: route.allow_encoded,
     preserveHost: route.preserve_host,
     bodyLimit: route.body_limit,
@@ -272,21 +306,4 @@ export function configHash(config: Config): string {
       : Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))),
   )
   return createHash('sha256').update(sorted).digest('hex').slice(0, 12)
-}
-
-/** Freezes plain data, and the maps and sets in it, all the way down. */
-function deepFreeze<T>(value: T): T {
-  if (typeof value !== 'object' || value === null || Object.isFrozen(value)) return value
-  if (value instanceof Map || value instanceof Set) {
-    for (const name of ['set', 'add', 'delete', 'clear'])
-      Object.defineProperty(value, name, { value: refuse })
-    for (const item of value.values()) deepFreeze(item)
-  }
-  Object.freeze(value)
-  for (const item of Object.values(value)) deepFreeze(item)
-  return value
-}
-
-function refuse(): never {
-  throw new TypeError('a snapshot cannot be changed; load another configuration')
 }

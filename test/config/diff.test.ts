@@ -36,6 +36,18 @@ t.test('a change is told as it is written in the file', async (t) => {
       'services.payments.limits.pro: [5/s, 100/30s "burst"] -> [6/s, 100/30s "burst"]',
     ],
     [
+      'amount: 50, window: 1m, by: route',
+      'amount: 60, window: 1m, by: route',
+      'services.tokens.limits.free: [100/min strict by ip, 10/s token_bucket burst 20 by tenant, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 50/min by route (candidate)] -> [100/min strict by ip, 10/s token_bucket burst 20 by tenant, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 60/min by route (candidate)]',
+    ],
+    ['refund_on: [5xx, 404]', 'refund_on: [5xx]', 'routes[/t/*].refund_on: [5xx, 404] -> [5xx]'],
+    ['max: 500', 'max: 600', 'routes[/t/*].cost.max: 500 -> 600'],
+    [
+      'cost: { header: X-Request-Cost, max: 500, default: 2, consumers: [acme] }',
+      'cost: 7',
+      'routes[/t/*].cost: { header: x-request-cost, max: 500, default: 2, consumers: [acme] } -> 7',
+    ],
+    [
       'total: 0',
       'total: 1m',
       'routes[GET,POST api.example.com,*.pay.example.com/payments/*].timeouts.total: 0 -> 1m',

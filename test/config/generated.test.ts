@@ -64,6 +64,8 @@ t.test('editors are told the same as the reader does', async (t) => {
       'bad-api-keys',
       'bad-listen',
       'bad-telemetry',
+      'bad-algorithms',
+      'bad-costs',
     ],
   ]
   const fixtures = new Set(readdirSync(`${root}test/fixtures/config`))

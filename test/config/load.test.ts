@@ -70,14 +70,18 @@ t.test('every way to write a limit is read into the same form', async (t) => {
     load(`tiers: [free]
 services: { a: { upstreams: [http://a], limits: { free: ${written} } } }
 routes: [{ path: /*, service: a }]`).services.a?.limits?.free
-  const minute = { amount: 10, window: 60_000, algorithm: 'sliding' }
+  const plain = { algorithm: 'sliding', by: 'consumer', candidate: false }
+  const minute = { amount: 10, window: 60_000, ...plain }
   t.same(limits('10/min'), [minute])
   t.same(limits('[10/min]'), [minute])
   t.same(limits('{ amount: 10, window: 1m }'), [minute])
   t.same(limits('{ amount: 10, window: 60s, algorithm: sliding }'), [minute])
   t.same(limits('[{ amount: 10, window: 1m, name: burst }, 5/s]'), [
     { name: 'burst', ...minute },
-    { amount: 5, window: 1000, algorithm: 'sliding' },
+    { amount: 5, window: 1000, ...plain },
+  ])
+  t.same(limits('{ amount: 5, algorithm: concurrency, by: ip }'), [
+    { ...plain, amount: 5, algorithm: 'concurrency', by: 'ip' },
   ])
   t.equal(limits('unlimited'), 'unlimited')
   t.same(limits('7/30s'), [{ ...minute, amount: 7, window: 30_000 }])
@@ -227,6 +231,29 @@ routes:
   )
 })
 
+t.test('warns of costs and levels that do not fit what is there', async (t) => {
+  t.same(
+    warnings(`tiers: [free]
+services:
+  a:
+    upstreams: [http://127.0.0.1:9001]
+    limits:
+      free:
+        - { amount: 10, window: 1s, algorithm: token_bucket, burst: 20 }
+        - { amount: 1000, algorithm: calendar, period: month, by: tenant }
+        - { amount: 5, algorithm: concurrency }
+        - { amount: 5, window: 1m, candidate: true }
+routes:
+  - { path: /a, service: a, cost: 20 }
+  - { path: /b, service: a, cost: { header: x-cost, default: 21, consumers: [acme] } }
+`),
+    [
+      'test.yaml:8:67: services.a.limits.free[1].by: no consumer has a tenant, so that each counts as one; give keys a tenant, or the header source the header that holds it',
+      'test.yaml:13:5: routes[1]: a cost of 21 is above 10/s token_bucket burst 20 of the tier "free": such a request never passes; lower the cost or raise the limit',
+    ],
+  )
+})
+
 t.test('whatever becomes of a file, it is read or refused with a place in it and no secret', async (t) => {
   const full = readFileSync(new URL('../fixtures/config-full.yaml', import.meta.url), 'utf8')
   const env = {
@@ -234,6 +261,8 @@ t.test('whatever becomes of a file, it is read or refused with a place in it and
     ADMIN_TOKEN: 'hunter2-hunter2-hunter2',
     REDIS_PASSWORD: 'hunter2',
     ACME_KEY: 'hunter2-key',
+    MAX_KEYS: '9',
+    OTLP_TOKEN: 'hunter2',
   }
   const scrap = fc.constantFrom(
     ...[

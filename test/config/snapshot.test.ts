@@ -59,6 +59,73 @@ t.test('the key part holds windows, not amounts: a raised limit goes on with wha
   t.equal(compile(full.replace('10/min', '10/100ms')).services[0]?.policies[0]?.header, '"100ms";q=10;w=1')
 })
 
+t.test(
+  'a tier of many algorithms and levels: parts by level, candidates apart, names by what is counted',
+  async (t) => {
+    const policy = compile(full).services[3]?.policies[0]
+    t.match(policy, {
+      limits: [
+        { name: 'ip-minute', algorithm: 'strict', by: 'ip', amount: 100, burst: 100, windowMs: 60_000 },
+        { name: 'tenant-second', algorithm: 'token_bucket', by: 'tenant', amount: 10, burst: 20 },
+        {
+          name: 'month',
+          algorithm: 'calendar',
+          windowMs: 31 * 86_400_000,
+          calendar: { period: 'month', timeZone: 'Europe/Berlin' },
+        },
+        { name: 'concurrent', algorithm: 'concurrency', amount: 5, burst: 5, windowMs: 30_000 },
+        { name: 'all', algorithm: 'fixed', by: 'service' },
+      ],
+      slots: true,
+      refunds: true,
+      candidate: {
+        limits: [{ name: 'route-minute', by: 'route', amount: 50, algorithm: 'sliding' }],
+        parts: [{ by: 'route', keyPart: 'candidate:route:1m' }],
+        slots: false,
+        refunds: true,
+        candidate: undefined,
+      },
+    })
+    t.same(
+      policy?.parts.map(({ by, indices }) => [by, indices]),
+      [
+        ['ip', [0]],
+        ['consumer', [2, 3]],
+        ['tenant', [1]],
+        ['service', [4]],
+      ],
+    )
+    t.match(compile(full).services[3]?.policies[1], { slots: false, refunds: true, candidate: undefined })
+  },
+)
+
+t.test('what goes without saying: a minute of lease, midnight of UTC, a burst of the amount', async (t) => {
+  const [concurrent, day, bucket] = compile(`
+tiers: [free]
+services:
+  a:
+    upstreams: [http://a]
+    limits:
+      free:
+        - { amount: 5, algorithm: concurrency }
+        - { amount: 33554431, algorithm: calendar, period: day }
+        - { amount: 10, window: 1m, algorithm: token_bucket }
+routes: [{ path: /*, service: a }]`).services[0]!.policies[0]!.limits
+  t.match(concurrent, { windowMs: 60_000 })
+  t.match(day, { name: 'day', windowMs: 86_400_000, calendar: { period: 'day', timeZone: 'UTC' } })
+  t.match(bucket, { name: 'minute', burst: 10 })
+})
+
+t.test('a route knows who may say what a request costs, and when it is given back', async (t) => {
+  const route = compile(full).routes[3]!
+  t.match(route, { cost: 2, costFrom: { header: 'x-request-cost', max: 500 }, costHeader: 'x-token-cost' })
+  t.same([...route.costFrom!.consumers], ['acme'])
+  t.same(
+    [...route.refundOn!].sort((a, b) => a - b),
+    [404, ...Array.from({ length: 100 }, (_, i) => 500 + i)],
+  )
+})
+
 t.test('routes have everything at hand', async (t) => {
   const { routes, services } = compile(full)
   t.same(routes[0], {
@@ -70,6 +137,9 @@ t.test('routes have everything at hand', async (t) => {
     service: services[0],
     stripPrefix: '/payments',
     cost: 3,
+    costFrom: undefined,
+    refundOn: undefined,
+    costHeader: undefined,
     allowEncoded: true,
     preserveHost: true,
     bodyLimit: 512,
@@ -88,18 +158,18 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.equal(snapshot.defaultTier, 1)
   const [keys, header, ip] = snapshot.consumers
   t.match(keys, { kind: 'api_key', header: 'x-key' })
-  t.same(header, { kind: 'header', header: 'x-user-id' })
+  t.same(header, { kind: 'header', header: 'x-user-id', tenant: 'x-tenant-id' })
   t.same(ip, { kind: 'ip' })
   if (keys?.kind !== 'api_key') throw new Error('not an api_key')
   t.same(
     [...keys.keys.values()],
     [
-      { consumer: 'acme', tier: 1 },
-      { consumer: 'demo', tier: undefined },
+      { consumer: 'acme', tier: 1, tenant: 'acme-group' },
+      { consumer: 'demo', tier: undefined, tenant: undefined },
     ],
   )
   t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])
-  t.same([...snapshot.identityHeaders], ['x-key', 'x-user-id'])
+  t.same([...snapshot.identityHeaders], ['x-key', 'x-user-id', 'x-tenant-id'])
   t.ok(snapshot.isTrustedProxy('::ffff:10.9.9.9'))
   t.notOk(snapshot.isTrustedProxy('203.0.113.1'))
   t.equal(compile(full.replace('default_tier: pro\n', '')).defaultTier, 0)

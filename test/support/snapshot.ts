@@ -46,7 +46,7 @@ export function exampleSnapshot(
       {
         kind: 'api_key',
         header: 'x-api-key',
-        keys: new Map([['0'.repeat(64), { consumer: 'acme', tier: 1 }]]),
+        keys: new Map([['0'.repeat(64), { consumer: 'acme', tier: 1, tenant: undefined }]]),
       },
       { kind: 'ip' },
     ],
@@ -98,6 +98,9 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     service: of,
     stripPrefix: '',
     cost,
+    costFrom: undefined,
+    refundOn: undefined,
+    costHeader: undefined,
     allowEncoded: false,
     preserveHost: false,
     bodyLimit: 1_048_576,

@@ -1,0 +1,43 @@
+import { asList, type DraftConfig, headersOf, type Say } from './draft.js'
+import { limitOf, limitText } from './limits.js'
+import type { LimitSettings } from './schema-services.js'
+
+/** What routes say of the cost of their requests, held against the limits that it is taken from. */
+export function checkCosts(config: DraftConfig, error: Say, warning: Say): void {
+  const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
+  for (const [i, route] of asList(config.routes).entries()) {
+    if (route === undefined) continue
+    const { cost, service } = route
+    if (typeof cost === 'object') {
+      if (identity.has(cost.header)) {
+        const wrong = `"${cost.header}" says who is calling`
+        error(['routes', i, 'cost', 'header'], `${wrong}; take another header for the cost`)
+      }
+      if (cost.default !== undefined && cost.max !== undefined && cost.default > cost.max) {
+        const wrong = `a default of ${cost.default} is above the max of ${cost.max}`
+        error(['routes', i, 'cost'], `${wrong}; lower it, or raise max`)
+      }
+    }
+    const least = typeof cost === 'object' ? cost.default : cost
+    if (least === undefined || service === undefined) continue
+    for (const [tier, limits] of Object.entries(config.services?.[service]?.limits ?? {})) {
+      if (limits === undefined || limits === 'unlimited') continue
+      for (const settings of asList(limits)) {
+        const most = settings?.burst ?? settings?.amount
+        if (most === undefined || most >= least || !holds(settings)) continue
+        const wrong = `a cost of ${least} is above ${limitText(limitOf(settings))} of the tier "${tier}"`
+        warning(['routes', i], `${wrong}: such a request never passes; lower the cost or raise the limit`)
+      }
+    }
+  }
+}
+
+/** Whether the limit could be read, and takes the cost of a request: not one for each. */
+function holds(limit: { readonly [K in keyof LimitSettings]?: unknown } | undefined): limit is LimitSettings {
+  if (limit === undefined || limit.algorithm === 'concurrency' || limit.candidate === true) return false
+  return (
+    limit.algorithm !== undefined &&
+    (limit.window !== undefined || limit.period !== undefined) &&
+    limit.by !== undefined
+  )
+}
