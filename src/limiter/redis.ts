@@ -140,7 +140,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
   function onReply(batch: Batch, reply: number[]): void {
     if (batch.done) return
-    batch.shard.answered(reply[0]!)
+    batch.shard.answered(reply[0]!, now === undefined ? batch.due - timeoutMs : undefined)
     if (reply.length === 1) {
       // The server refused to charge so late, or its clock has leapt; the reading just learnt sets that right.
       settle(batch, 'timeout')

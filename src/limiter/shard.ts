@@ -5,15 +5,25 @@ import { runTake } from './scripts.js'
  * One Redis server as the limiter sees it: is it well, and what time is it there.
  *
  * The breaker begins open and closes when a probe is answered in time, so no decision is sent to a server whose
- * clock is not known yet. It opens when the connection closes, or after three misses, each of them forgiven by ten
- * answers. While it is open one probe at a time is under way, and no decision.
+ * clock is not known yet. It opens when the connection closes, after three misses, each of them forgiven by ten
+ * answers, or when at least half of the last second's calls were slow. While it is open one probe at a time is under
+ * way, and no decision.
  */
 export interface Shard {
   isUp(): boolean
-  /** Unix ms by the server's clock after which a call that is sent now must not charge any more. */
-  deadline(): number
-  /** A call was answered in time; `serverNow` is the clock reading in its reply. */
-  answered(serverNow: number): void
+  /**
+   * Unix ms by the server's clock after which a call must not charge any more.
+   *
+   * @param sentAt `performance.now()` from which the call is waited for
+   */
+  deadline(sentAt?: number): number
+  /**
+   * A call was answered in time.
+   *
+   * @param serverNow the clock reading in its reply
+   * @param sentAt `performance.now()` when it was sent; undefined: by a clock that is not the server's
+   */
+  answered(serverNow: number, sentAt: number | undefined): void
   missed(): void
   close(): void
 }
@@ -27,16 +37,22 @@ export interface ShardOptions {
 
 const MISSES_TO_OPEN = 3
 const FORGIVEN_PER_ANSWER = 0.1
+/** Of the timeout: a call that takes longer is slow. */
+const SLOW = 0.5
+/** Fewer calls than that say nothing about a server. */
+const CALLS_TO_JUDGE = 20
+const SLOW_TO_OPEN = 0.5
+/** Ms for which calls count at least; twice that at most. */
+const CALLS_SAMPLE_MS = 500
 /** Ms, with jitter: so that a hundred gateways don't knock in step. */
 const PROBE_EVERY = 200
 const PROBE_JITTER = 300
 /** Ms without any answer, at least, after which a connection is given up: the peer may have vanished unheard. */
 const DEAD_AFTER = 2000
-/** Ms for which a clock sample counts at least; twice that at most. */
-const CLOCK_SAMPLE_MS = 1000
 
 export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard {
   const clock = createServerClock()
+  const slowness = createSlowness()
   let up = false
   let closed = false
   let misses = 0
@@ -63,13 +79,17 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
     }
     if (node.status !== 'ready' || probeSent !== undefined) return
     probeSent = now
+    const clockThen = clock.at(now)
     // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
     runTake(node, [], 0, 0).then(
       ([serverNow]) => {
-        const inTime = performance.now() - now <= timeoutMs
+        const took = performance.now() - now
         probeSent = undefined
-        if (inTime && serverNow !== undefined) recover(serverNow)
+        if (serverNow === undefined || took > timeoutMs) return
+        // Fast by our clock, or by the server's: ours has the time in it that our event loop may have stood still.
+        const least = Math.min(took, Math.abs(serverNow - clockThen))
+        if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
       },
       () => {
         probeSent = undefined
@@ -77,9 +97,10 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
     )
   }
 
-  function recover(serverNow: number): void {
+  function recover(serverNow: number, sentAt: number): void {
     if (closed || up) return
-    clock.restart(serverNow)
+    clock.learn(serverNow, sentAt)
+    slowness.restart()
     up = true
     // After an outage one more miss opens it again at once, until answers have earned it credit.
     misses = recovering ? MISSES_TO_OPEN - 1 : 0
@@ -102,10 +123,12 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
 
   return {
     isUp: () => up,
-    deadline: () => clock.at(performance.now() + timeoutMs),
-    answered(serverNow) {
+    deadline: (sentAt = performance.now()) => clock.at(sentAt + timeoutMs),
+    answered(serverNow, sentAt) {
       misses = Math.max(0, misses - FORGIVEN_PER_ANSWER)
-      clock.learn(serverNow)
+      if (sentAt === undefined) return
+      clock.learn(serverNow, sentAt)
+      if (slowness.tooMuchAfter(sentAt, serverNow - clock.at(sentAt) > SLOW * timeoutMs)) open()
     },
     missed() {
       misses++
@@ -121,30 +144,58 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
 }
 
 /**
- * The server's clock, never ahead of it: a reading in a reply is at least as old as its way back, so the greatest
- * difference to our own (monotonic) clock among the recent readings is the closest from below. A deadline reckoned
- * with it can be early by a round trip, never late.
+ * Whether too many of the recent calls were slow. Calls that went out within a millisecond are one observation,
+ * the first of them: a server that works off a burst is busy, not slow.
+ */
+function createSlowness() {
+  let calls = 0
+  let slow = 0
+  let callsBefore = 0
+  let slowBefore = 0
+  let since = 0
+  let latest = 0
+  return {
+    restart(): void {
+      since = performance.now()
+      calls = slow = callsBefore = slowBefore = 0
+    },
+    /** @param sentAt `performance.now()` when the call was sent */
+    tooMuchAfter(sentAt: number, isSlow: boolean): boolean {
+      if (Math.abs(sentAt - latest) < 1) return false
+      latest = sentAt
+      const now = performance.now()
+      const passed = now - since
+      if (passed > CALLS_SAMPLE_MS) {
+        const gap = passed > 2 * CALLS_SAMPLE_MS
+        callsBefore = gap ? 0 : calls
+        slowBefore = gap ? 0 : slow
+        calls = slow = 0
+        since = now
+      }
+      calls++
+      if (isSlow) slow++
+      const all = calls + callsBefore
+      return all >= CALLS_TO_JUDGE && slow + slowBefore >= SLOW_TO_OPEN * all
+    },
+  }
+}
+
+/**
+ * The server's clock by our own (monotonic) one. A reading in a reply was taken between sending and reading, which
+ * bounds the difference of the two on both sides; what is kept changes only where a reply contradicts it. So it is
+ * behind the server's clock by the fastest way back that was seen, ahead at most by the way there of the latest
+ * reply, which takes a clock that drifts or has stepped back; and a reply that was read late, because our event loop
+ * stood still, teaches nothing wrong.
  */
 function createServerClock() {
-  let recent = Number.NEGATIVE_INFINITY
-  let older = Number.NEGATIVE_INFINITY
-  let since = 0
+  let difference = Number.NEGATIVE_INFINITY
   return {
-    restart(serverNow: number): void {
-      since = performance.now()
-      recent = serverNow - since
-      older = recent
-    },
-    learn(serverNow: number): void {
-      const now = performance.now()
-      const difference = serverNow - now
-      if (now - since > CLOCK_SAMPLE_MS) {
-        older = recent
-        recent = difference
-        since = now
-      } else if (difference > recent) recent = difference
+    learn(serverNow: number, sentAt: number): void {
+      difference = Math.max(difference, serverNow - performance.now())
+      // The reading is cut to whole milliseconds.
+      if (difference > serverNow + 1 - sentAt) difference = serverNow - sentAt
     },
     /** @param local ms of `performance.now()` */
-    at: (local: number): number => Math.floor(local + Math.max(recent, older)),
+    at: (local: number): number => Math.floor(local + difference),
   }
 }
