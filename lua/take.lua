@@ -1,11 +1,15 @@
--- Decides requests under the sliding window counter and charges those that every one of their limits allows.
+-- Decides requests under the sliding window counter and charges those that every one of their limits allows. The
+-- commonest policies, and so the one script that is written for speed; take_mixed.lua does all others.
 --
 -- KEYS[i]   counts of decision i: rl:<service>:{<consumer>}:<policy>, in Redis Cluster all of one slot
 -- ARGV[1]   deadline, unix ms by this server's clock: a later call decides and charges nothing; 0: none
 -- ARGV[2]   now, unix ms; 0: this server's clock (tests bring their own)
 -- ARGV[3..] per decision: cost, number m of limits, then m times: amount, window in ms
+--           of several equal requests: -cost, their number, then as above
 --
--- Reply     now, then per decision four integers, or nothing more when the deadline has passed:
+-- Reply     now, then per decision four integers, or nothing more when the deadline has passed; of several equal requests
+--           how many were allowed, then four for the last allowed, if any, and four for the first denied, if any, which
+--           is asked like any other when the rest are charged:
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0), + 16 * mask of the limits that deny;
 --           remaining for cost 1; ms until the binding window ends; ms until this cost could pass (-1: never)
 --
@@ -20,7 +24,7 @@
 
 local B, U32, HOLD = 33554432, 4294967296, 60000
 local call, pcall, pack, unpack = redis.call, redis.pcall, struct.pack, struct.unpack
-local floor, max = math.floor, math.max
+local floor, max, min = math.floor, math.max, math.min
 
 local deadline, now = ARGV[1] + 0, ARGV[2] + 0
 if now == 0 then
@@ -33,89 +37,104 @@ local reply, r, arg = { now }, 1, 3
 local windows, used, before = {}, {}, {}
 
 for k = 1, #KEYS do
-  local key, n, m = KEYS[k], ARGV[arg] + 0, ARGV[arg + 1] + 0
+  local key, n, several = KEYS[k], ARGV[arg] + 0, nil
+  if n < 0 then
+    n, several, arg = -n, ARGV[arg + 1] + 0, arg + 1
+  end
+  local m = ARGV[arg + 1] + 0
   local first = arg + 2
   arg = first + 2 * m
 
-  local v = pcall('GET', key)
-  if type(v) ~= 'string' or (m > 1 and #v ~= 12 * m) then v = nil end
-  local number = v and m == 1 and tonumber(v)
-  local same = false
+  repeat
+    local again = false
+    local v = pcall('GET', key)
+    if type(v) ~= 'string' or (m > 1 and #v ~= 12 * m) then v = nil end
+    local number = v and m == 1 and tonumber(v)
+    local same = false
 
-  local mask, least, binding, longest, waiting, reset = 0, nil, 0, 0, 0, 0
-  local bindingEnd, waitingEnd = 0, 0
+    local mask, least, binding, longest, waiting = 0, nil, 0, 0, 0
+    local bindingEnd, waitingEnd = 0, 0
 
-  for i = 1, m do
-    local L, W = ARGV[first + 2 * i - 2] + 0, ARGV[first + 2 * i - 1] + 0
-    local off = now % W
-    local w = (now - off) / W
-    local c, p, ahead, passed = 0, 0, 0, nil
+    for i = 1, m do
+      local L, W = ARGV[first + 2 * i - 2] + 0, ARGV[first + 2 * i - 1] + 0
+      local off = now % W
+      local w = (now - off) / W
+      local c, p, ahead, passed = 0, 0, 0, nil
 
-    if number then
-      p = number % B
-      local rest = (number - p) / B
-      c = rest % B
-      if (rest - c) / B == w % 8 then
-        passed = 0
+      if number then
+        p = number % B
+        local rest = (number - p) / B
+        c = rest % B
+        if (rest - c) / B == w % 8 then
+          passed = 0
+        else
+          passed = w - floor(call('PEXPIRETIME', key) / W) + 2
+        end
+      elseif v and m > 1 then
+        local stored
+        stored, c, p = unpack('>I4I4I4', v, 12 * i - 11)
+        passed = (w - stored) % U32
+        if passed >= U32 / 2 then passed = passed - U32 end
+      end
+
+      if passed == 0 then
+        same = true
+      elseif passed == 1 then
+        c, p = 0, c
+      elseif passed and passed < 0 and (w - passed) * W - now <= max(W, HOLD) then
+        same, w, off, ahead = true, w - passed, 0, (w - passed) * W - now
       else
-        passed = w - floor(call('PEXPIRETIME', key) / W) + 2
+        c, p = 0, 0
       end
-    elseif v and m > 1 then
-      local stored
-      stored, c, p = unpack('>I4I4I4', v, 12 * i - 11)
-      passed = (w - stored) % U32
-      if passed >= U32 / 2 then passed = passed - U32 end
+      windows[i], used[i], before[i] = w, c, p
+
+      local a = (L - c) * W - p * (W - off)
+      local free = a > 0 and floor(a / W) or 0
+      if not least or free < least then
+        least, binding, bindingEnd = free, i - 1, ahead + W - off
+      end
+      if n * W > a then
+        local wait = -1
+        if n <= L then
+          local spare = L - n - c
+          wait = ahead - off
+            + (spare >= 0 and W - floor(spare * W / p) or 2 * W - floor((L - n) * W / c))
+        end
+        if mask == 0 or (longest ~= -1 and (wait == -1 or wait > longest)) then
+          longest, waiting, waitingEnd = wait, i - 1, ahead + W - off
+        end
+        mask = mask + 2 ^ (i - 1)
+      end
     end
 
-    if passed == 0 then
-      same = true
-    elseif passed == 1 then
-      c, p = 0, c
-    elseif passed and passed < 0 and (w - passed) * W - now <= max(W, HOLD) then
-      same, w, off, ahead = true, w - passed, 0, (w - passed) * W - now
+    if mask > 0 then
+      if several then reply[r + 1], r = 0, r + 1 end
+      reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 2 * waiting + 16 * mask, least, waitingEnd, longest
     else
-      c, p = 0, 0
-    end
-    windows[i], used[i], before[i] = w, c, p
-
-    local a = (L - c) * W - p * (W - off)
-    local free = a > 0 and floor(a / W) or 0
-    if not least or free < least then
-      least, binding, bindingEnd = free, i - 1, ahead + W - off
-    end
-    if n * W > a then
-      local wait = -1
-      if n <= L then
-        local spare = L - n - c
-        wait = ahead - off
-          + (spare >= 0 and W - floor(spare * W / p) or 2 * W - floor((L - n) * W / c))
+      local granted = n
+      if several then
+        local count = min(several, floor(least / n))
+        granted, again = n * count, count < several
+        reply[r + 1], r = count, r + 1
       end
-      if mask == 0 or (longest ~= -1 and (wait == -1 or wait > longest)) then
-        longest, waiting, waitingEnd = wait, i - 1, ahead + W - off
+      if m == 1 and same then
+        call('INCRBY', key, granted * B)
+      elseif m == 1 then
+        call('SET', key, windows[1] % 8 * B * B + granted * B + before[1], 'PXAT', (windows[1] + 2) * ARGV[first + 1])
+      else
+        local record, expires = '', 0
+        for i = 1, m do
+          record = record .. pack('>I4I4I4', windows[i] % U32, used[i] + granted, before[i])
+          local ends = (windows[i] + 2) * ARGV[first + 2 * i - 1]
+          if ends > expires then expires = ends end
+        end
+        call('SET', key, record, 'PXAT', expires)
       end
-      mask = mask + 2 ^ (i - 1)
+      reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 1 + 2 * binding, least - granted, bindingEnd, 0
     end
-  end
-
-  if mask > 0 then
-    reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 2 * waiting + 16 * mask, least, waitingEnd, longest
-  else
-    if m == 1 and same then
-      call('INCRBY', key, n * B)
-    elseif m == 1 then
-      call('SET', key, windows[1] % 8 * B * B + n * B + before[1], 'PXAT', (windows[1] + 2) * ARGV[first + 1])
-    else
-      local record, expires = '', 0
-      for i = 1, m do
-        record = record .. pack('>I4I4I4', windows[i] % U32, used[i] + n, before[i])
-        local ends = (windows[i] + 2) * ARGV[first + 2 * i - 1]
-        if ends > expires then expires = ends end
-      end
-      call('SET', key, record, 'PXAT', expires)
-    end
-    reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 1 + 2 * binding, least - n, bindingEnd, 0
-  end
-  r = r + 4
+    r = r + 4
+    several = nil
+  until not again
 end
 
 return reply

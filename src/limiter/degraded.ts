@@ -1,6 +1,6 @@
 import type { Policy, Service } from '../config/snapshot.js'
-import type { Decision, DegradedReason } from './limiter.js'
-import type { MemoryLimiter } from './memory.js'
+import type { Decision, DegradedReason, Levels } from './limiter.js'
+import type { Local } from './local.js'
 
 /** The part of a pino logger that the limiter needs. */
 export interface Log {
@@ -38,17 +38,18 @@ const CLOSED = {
 
 /**
  * Decides without the store, by `service.onFailure`: `open` lets the request pass uncounted; `local` counts in this
- * process, each node for itself with the whole limit, so that N nodes admit up to N times as much; `closed` denies.
+ * process, each gateway within its share of the limit; `closed` denies.
  */
 export function decideDegraded(
-  local: MemoryLimiter,
+  local: Local,
   service: Service,
   policy: Policy,
   consumer: string,
   cost: number,
+  levels: Levels | undefined,
   reason: DegradedReason,
 ): Decision {
-  if (service.onFailure === 'local') return local.takeAs('local', reason, service, policy, consumer, cost)
+  if (service.onFailure === 'local') return local.take(service, policy, consumer, cost, levels, reason)
   return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
 }
 

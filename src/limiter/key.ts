@@ -43,3 +43,9 @@ export function slotOf(tag: string): number {
   }
   return crc & 0x3fff
 }
+
+/** The Redis Cluster slot of a key that `limitKey` made. */
+export function slotOfKey(key: string): number {
+  const begin = key.indexOf('{') + 1
+  return slotOf(key.slice(begin, key.indexOf('}', begin)))
+}

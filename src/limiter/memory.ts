@@ -1,18 +1,30 @@
-import type { Policy, Service } from '../config/snapshot.js'
-import { consumerPart, limitKey } from './key.js'
-import type { DecidedBy, Decision, DegradedReason, Limiter } from './limiter.js'
-import { type Counts, expiryOf, takeFrom, usageFrom } from './window.js'
+import type { Part, Policy, Service } from '../config/snapshot.js'
+import type { Counts } from './algorithms/algorithm.js'
+import { expiryOf, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
+import type {
+  Charge,
+  DecidedBy,
+  Decision,
+  DegradedReason,
+  Levels,
+  Limiter,
+  LimitUsage,
+  Slot,
+} from './limiter.js'
+import { consumerKeys, keyOf, keysOf } from './whose.js'
 
 export interface MemoryLimiterOptions {
-  /** How many (service, consumer, tier) are remembered; past it one that was not used for long is forgotten. */
+  /** How many keys are remembered; past it one that was not used for long is forgotten. */
   readonly maxKeys?: number
   /** Unix ms. */
   readonly now?: () => number
+  /** What a key begins with that is not remembered, by default nothing. */
+  readonly seed?: (key: string, part: Part) => Counts | undefined
 }
 
 /** What the degraded mode `local` needs beyond a Limiter: a decision at once, signed by whoever asks. */
 export interface MemoryLimiter extends Limiter {
-  take(service: Service, policy: Policy, consumer: string, cost: number): Decision
+  take(service: Service, policy: Policy, consumer: string, cost: number, levels?: Levels): Decision
   takeAs(
     decidedBy: DecidedBy,
     reason: DegradedReason | undefined,
@@ -20,7 +32,11 @@ export interface MemoryLimiter extends Limiter {
     policy: Policy,
     consumer: string,
     cost: number,
+    levels?: Levels,
   ): Decision
+  settle(charge: Charge, quota: number, slot: Slot): void
+  /** Forgets a key. @returns what was charged to it, and not given back, while it was remembered */
+  forget(key: string): number
   /** How many keys are held. */
   size(): number
 }
@@ -30,13 +46,9 @@ interface Entry {
   counts: Counts
   /** Unix ms after which the counts are as good as none. */
   expires: number
+  charged: number
   /** Since the hand came by. */
   used: boolean
-}
-
-/** As long as it gets: an array that grows makes room for 17 numbers, and there may be a million of these. */
-function noCounts(policy: Policy): Counts {
-  return new Array<number>(3 * policy.limits.length)
 }
 
 /** How many entries a new one looks at: two keep pace with what expires; more only when there is no room. */
@@ -44,13 +56,13 @@ const LOOKS = 2
 const LOOKS_WHEN_FULL = 16
 
 /**
- * Counts in this process: the embedded store, and the `local` mode of a Redis limiter whose store is away. Bounded by
+ * Counts in this process: the whole store of a single gateway, and what `local` falls back to. What is kept is bounded by
  * `maxKeys`: a hand goes round the entries as new ones come; what has expired leaves, and when there is no room, what
  * was not used since the hand came by. A request of a known consumer moves nothing. (Not a Map in order of use:
  * looking for its oldest entry passes over all that were deleted before.)
  */
 export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryLimiter {
-  const { maxKeys = 100_000, now = Date.now } = options
+  const { maxKeys = 100_000, now = Date.now, seed = () => undefined } = options
   const entries = new Map<string, Entry>()
   const ring: Entry[] = []
   let hand = 0
@@ -61,13 +73,37 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
       if (!full && looks > LOOKS) return
       hand = hand < ring.length ? hand : 0
       const entry = ring[hand]!
-      if (entry.expires < at || (full && (!entry.used || looks >= LOOKS_WHEN_FULL))) {
-        entries.delete(entry.key)
-        const last = ring.pop()!
-        if (last !== entry) ring[hand] = last
-      } else if (full) entry.used = false
+      if (entry.expires < at || (full && (!entry.used || looks >= LOOKS_WHEN_FULL))) remove(entry, hand)
+      else if (full) entry.used = false
       hand++
     }
+  }
+
+  function remove(entry: Entry, index: number): void {
+    entries.delete(entry.key)
+    const last = ring.pop()!
+    if (last !== entry) ring[index] = last
+  }
+
+  /** The counts of a part, in an array as long as it gets: one that grows makes room for 17, and there may be a million. */
+  function countsOf(entry: Entry | undefined, key: string, part: Part, at: number): Counts {
+    // Expired is gone, as in Redis, whatever the clock does next.
+    if (entry !== undefined && entry.expires >= at) return entry.counts
+    return seed(key, part) ?? new Array<number>(sizeOf(part.limits))
+  }
+
+  function keep(entry: Entry | undefined, key: string, counts: Counts, expires: number, at: number): Entry {
+    if (entry !== undefined) {
+      if (entry.expires < at) entry.charged = 0
+      entry.counts = counts
+      entry.expires = expires
+      return entry
+    }
+    makeRoom(at)
+    const made = { key, counts, expires, charged: 0, used: false }
+    entries.set(key, made)
+    ring.push(made)
+    return made
   }
 
   function takeAs(
@@ -77,45 +113,71 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     policy: Policy,
     consumer: string,
     cost: number,
+    levels?: Levels,
   ): Decision {
-    const key = limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart)
+    const { parts } = policy
     const at = now()
-    const known = entries.get(key)
-    // Expired is gone, as in Redis, whatever the clock does next.
-    const counts = known !== undefined && known.expires >= at ? known.counts : noCounts(policy)
-    const decision = takeFrom(policy.limits, counts, at, cost, decidedBy, reason)
-    if (known !== undefined) {
-      known.used = true
-      if (!decision.allowed) return decision
-      known.counts = counts
-      known.expires = expiryOf(policy.limits, counts)
-    } else if (decision.allowed) {
-      makeRoom(at)
-      const entry = { key, counts, expires: expiryOf(policy.limits, counts), used: false }
-      entries.set(key, entry)
-      ring.push(entry)
+    const keys = keysOf(service.name, parts, consumer, levels)
+    const known = keys.map((key) => entries.get(key))
+    const counts = keys.map((key, k) => countsOf(known[k], key, parts[k]!, at))
+    const decision = takeFrom(parts, counts, at, cost, decidedBy, reason)
+    for (let k = 0; k < parts.length; k++) {
+      const entry = known[k]
+      if (entry !== undefined) entry.used = true
+      if (!decision.allowed) continue
+      keep(entry, keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at).charged += cost
     }
     return decision
   }
 
   return {
-    take: (service, policy, consumer, cost) => takeAs('store', undefined, service, policy, consumer, cost),
+    take: (service, policy, consumer, cost, levels) =>
+      takeAs('store', undefined, service, policy, consumer, cost, levels),
     takeAs,
-    settle() {},
-    async usage(service, policy, consumer) {
-      const entry = entries.get(limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart))
+    settle(charge, quota, slot) {
+      const { service, policy, consumer, levels } = charge
       const at = now()
-      return usageFrom(
-        policy.limits,
-        entry !== undefined && entry.expires >= at ? entry.counts : undefined,
-        at,
-      )
+      const keys = keysOf(service.name, policy.parts, consumer, levels)
+      for (const [k, part] of policy.parts.entries()) {
+        const key = keys[k]!
+        const entry = entries.get(key)
+        const adds = settles(part, quota, slot)
+        if (adds === undefined || (!adds && (entry === undefined || entry.expires < at))) continue
+        const counts = countsOf(entry, key, part, at)
+        settleIn(part.limits, counts, at, quota, charge.at, slot, charge.slotAt)
+        const expires = adds ? expiryOf(part.limits, counts) : entry!.expires
+        const kept = keep(entry, key, counts, expires, at)
+        kept.charged = Math.max(0, kept.charged + quota)
+      }
+      if (slot === 'renew') charge.slotAt = at
+    },
+    forget(key) {
+      const entry = entries.get(key)
+      if (entry === undefined) return 0
+      const { charged, expires } = entry
+      const gone = expires < now()
+      entry.expires = Number.NEGATIVE_INFINITY
+      entry.charged = 0
+      return gone ? 0 : charged
+    },
+    async usage(service, policy, consumer, levels) {
+      const at = now()
+      const byIndex: LimitUsage[] = []
+      for (const part of policy.parts) {
+        const key = keyOf(service.name, part, consumer, levels)
+        if (key === undefined) continue
+        const entry = entries.get(key)
+        const counts = entry !== undefined && entry.expires >= at ? entry.counts : undefined
+        usageFrom(part.limits, counts, at).forEach((usage, i) => {
+          byIndex[part.indices[i]!] = usage
+        })
+      }
+      return byIndex.filter((usage) => usage !== undefined)
     },
     async reset(service, consumer) {
-      const part = consumerPart(consumer)
-      for (const policy of service.policies) {
-        const entry = policy && entries.get(limitKey(service.name, part, policy.parts[0]!.keyPart))
-        if (entry !== undefined) entry.expires = 0
+      for (const key of consumerKeys(service, consumer)) {
+        const entry = entries.get(key)
+        if (entry !== undefined) entry.expires = Number.NEGATIVE_INFINITY
       }
     },
     state: () => 'up',
@@ -125,4 +187,15 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     },
     size: () => entries.size,
   }
+}
+
+/** Whether settling charges something of the part; undefined: it does not even give anything back. */
+function settles(part: Part, quota: number, slot: Slot): boolean | undefined {
+  let any: boolean | undefined
+  for (const { algorithm } of part.limits) {
+    const isSlot = algorithm === 'concurrency'
+    if (isSlot ? slot === 'renew' : quota > 0) return true
+    if (isSlot ? slot === 'release' : quota < 0) any = false
+  }
+  return any
 }

@@ -1,14 +1,18 @@
-import type { Policy, Service } from '../config/snapshot.js'
-import { askStore, storeError } from './ask.js'
+import type { Part, Policy, Service } from '../config/snapshot.js'
+import { askStore } from './ask.js'
+import type { Asked, Verdict } from './asked.js'
+import { usageFrom } from './decide.js'
 import { decideDegraded, type Log, onceASecond } from './degraded.js'
-import { consumerPart, limitKey, slotOf } from './key.js'
-import type { Decision, DegradedReason, Limiter } from './limiter.js'
-import { createMemoryLimiter } from './memory.js'
-import { type Client, runTake, runUsage, TAKE_REPLY, type Take } from './scripts.js'
+import { createDenials } from './denials.js'
+import { slotOfKey } from './key.js'
+import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from './limiter.js'
+import { createLocal } from './local.js'
+import { type Client, isPlain, runUsage } from './scripts.js'
+import { createSender } from './sender.js'
 import type { Shard } from './shard.js'
 import { createShards } from './shards.js'
 import { decodeCounts } from './stored.js'
-import { usageFrom } from './window.js'
+import { consumerKeys, keyOf, keysOf } from './whose.js'
 
 export interface RedisLimiterOptions {
   /** From `connectStore`; stays the caller's to disconnect. */
@@ -16,8 +20,14 @@ export interface RedisLimiterOptions {
   /** Ms that a decision waits for the store; past it, it is made without. */
   readonly timeoutMs: number
   readonly log: Log
-  /** How many (service, consumer, tier) the mode `local` remembers. */
+  /** How many keys the mode `local` remembers. */
   readonly localKeys?: number
+  /** How many gateways share the store, for the mode `local`; by default 1. */
+  readonly gateways?: () => number
+  /** How many denials are remembered, at least; 0: none, and every request is asked of the store. By default 10,000. */
+  readonly denials?: number
+  /** Whether equal requests of one turn of the event loop are asked as one; by default true. */
+  readonly merge?: boolean
   /** Tests only: unix ms, in place of the server's clock. */
   readonly now?: () => number
 }
@@ -27,47 +37,38 @@ export interface RedisLimiter extends Limiter {
   readonly ready: Promise<void>
 }
 
-/** Decisions in one script call: more would keep the server from its other clients for too long. */
-const BATCH = 64
 /** Ms that an operator's question (usage, reset) waits. */
 const OPERATOR_TIMEOUT = 2000
 
-interface Pending extends Take {
-  readonly service: Service
-  readonly consumer: string
+/** Parts whose keys lie in one slot, and so are decided in one call. */
+interface Group {
   readonly slot: number
-  readonly shard: Shard
-  readonly resolve: (decision: Decision) => void
-}
-
-interface Batch {
-  readonly shard: Shard
-  readonly pending: readonly Pending[]
-  /** `performance.now()` past which the store is too late. */
-  readonly due: number
-  done: boolean
+  readonly parts: readonly Part[]
+  readonly keys: readonly string[]
 }
 
 /**
- * Counts in Redis. Decisions that come up in one turn of the event loop go out together: one script call per 64 of
- * them, in a Cluster one per slot. No decision is ever sent twice.
+ * Counts in Redis. One call decides all limits of a request that lie in one slot: those by consumer, and without a
+ * Cluster all there are. Else the groups are asked one after the other, and given back when a later one denies.
  */
 export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
-  const { store, timeoutMs, log, localKeys, now } = options
-  const local = createMemoryLimiter(localKeys === undefined ? {} : { maxKeys: localKeys })
+  const { store, timeoutMs, log, localKeys = 100_000, gateways = () => 1, merge = true, now } = options
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const inform = onceASecond((fields, message) => log.info(fields, message))
+  const local = createLocal(localKeys, gateways)
+  const clock = now ?? (() => performance.now())
+  const denials = options.denials === 0 ? undefined : createDenials(options.denials ?? 10_000, clock)
   let markReady = () => {}
   const ready = new Promise<void>((resolve) => {
     markReady = resolve
   })
   const shards = createShards(store, timeoutMs, onStateChange)
-  const inFlight: Batch[] = []
-  let queue: Pending[] = []
-  let timer: NodeJS.Timeout | undefined
+  const sender = createSender({ store, shards, timeoutMs, merge, now, warn })
   let closed = false
 
   function onStateChange(): void {
+    // What comes back may have lost counts.
+    denials?.clear()
     if (shards.allUp()) {
       markReady()
       inform({}, 'the store answers; counting in it')
@@ -79,10 +80,11 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     policy: Policy,
     consumer: string,
     cost: number,
+    levels: Levels | undefined,
     reason: DegradedReason,
   ): Decision {
     warn({ service: service.name, mode: service.onFailure, reason }, 'decided without the store')
-    return decideDegraded(local, service, policy, consumer, cost, reason)
+    return decideDegraded(local, service, policy, consumer, cost, levels, reason)
   }
 
   function take(
@@ -90,136 +92,191 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     policy: Policy,
     consumer: string,
     cost: number,
+    levels?: Levels,
   ): Decision | Promise<Decision> {
-    const part = consumerPart(consumer)
-    const slot = shards.clustered ? slotOf(part) : 0
+    const { parts } = policy
+    const keys = keysOf(service.name, parts, consumer, levels)
+    const groups = groupsOf(parts, keys)
+    if (groups !== undefined) return takeInTurn(groups, service, policy, consumer, cost, levels)
+    const slot = shards.clustered ? slotOfKey(keys[0]!) : 0
     const shard = shards.of(slot)
     if (shard === undefined || !shard.isUp() || closed) {
-      return degrade(service, policy, consumer, cost, 'breaker')
+      return degrade(service, policy, consumer, cost, levels, 'breaker')
     }
-    const key = limitKey(service.name, part, policy.parts[0]!.keyPart)
+    const remembered = denials === undefined || !isRemembered(policy) ? undefined : denials
+    const denied = remembered?.find(nameOf(keys), policy, cost)
+    if (denied !== undefined) return denied
     return new Promise((resolve) => {
-      queue.push({ key, policy, cost, service, consumer, slot, shard, resolve })
-      if (queue.length === 1) setImmediate(flush)
-    })
-  }
-
-  function flush(): void {
-    const pending = queue
-    queue = []
-    if (!shards.clustered) {
-      for (let i = 0; i < pending.length; i += BATCH) send(pending.slice(i, i + BATCH))
-      return
-    }
-    const bySlot = new Map<number, Pending[]>()
-    for (const one of pending) {
-      const others = bySlot.get(one.slot)
-      if (others === undefined) bySlot.set(one.slot, [one])
-      else others.push(one)
-    }
-    shards.together(() => {
-      for (const group of bySlot.values()) {
-        for (let i = 0; i < group.length; i += BATCH) send(group.slice(i, i + BATCH))
-      }
-    })
-  }
-
-  function send(pending: readonly Pending[]): void {
-    const shard = pending[0]!.shard
-    const batch: Batch = { shard, pending, due: performance.now() + timeoutMs, done: false }
-    inFlight.push(batch)
-    timer ??= setTimeout(onTimer, timeoutMs)
-    // An injected clock is not the server's, which the deadline is reckoned by.
-    const call =
-      now === undefined ? runTake(store, pending, shard.deadline(), 0) : runTake(store, pending, 0, now())
-    call.then(
-      (reply) => onReply(batch, reply),
-      (error: unknown) => onError(batch, error),
-    )
-  }
-
-  function onReply(batch: Batch, reply: number[]): void {
-    if (batch.done) return
-    batch.shard.answered(reply[0]!, now === undefined ? batch.due - timeoutMs : undefined)
-    if (reply.length === 1) {
-      // The server refused to charge so late, or its clock has leapt; the reading just learnt sets that right.
-      settle(batch, 'timeout')
-      return
-    }
-    finish(batch)
-    for (let i = 0, at = 1; i < batch.pending.length; i++, at += TAKE_REPLY) {
-      const verdict = reply[at]!
-      batch.pending[i]!.resolve({
-        allowed: (verdict & 1) === 1,
-        decidedBy: 'store',
-        reason: undefined,
-        binding: (verdict >> 1) & 7,
-        violated: verdict >> 4,
-        remaining: reply[at + 1]!,
-        resetMs: reply[at + 2]!,
-        retryMs: reply[at + 3]!,
-        at: reply[0]!,
+      ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
+        if (typeof verdict === 'string') {
+          resolve(degrade(service, policy, consumer, cost, levels, verdict))
+          return
+        }
+        if (!verdict.allowed && remembered !== undefined) {
+          remembered.remember(nameOf(keys), policy, cost, verdict, now ? verdict.at : verdict.sentAt)
+        }
+        resolve(parts.length === 1 ? verdict : renumbered(parts, verdict))
       })
-    }
-  }
-
-  function onError(batch: Batch, error: unknown): void {
-    if (batch.done) return
-    warn({ error: storeError(error) }, 'the store failed on a decision')
-    settle(batch, 'error')
-  }
-
-  /** Without the store: it failed, or was too slow. */
-  function settle(batch: Batch, reason: DegradedReason): void {
-    finish(batch)
-    batch.shard.missed()
-    for (const { service, policy, consumer, cost, resolve } of batch.pending) {
-      resolve(degrade(service, policy, consumer, cost, reason))
-    }
-  }
-
-  function finish(batch: Batch): void {
-    batch.done = true
-    while (inFlight[0]?.done === true) inFlight.shift()
-  }
-
-  /** One timer for the oldest batch. Replies that have arrived while our own event loop stood still go first. */
-  function onTimer(): void {
-    setImmediate(() => {
-      timer = undefined
-      const at = performance.now() + 1
-      while (inFlight[0] !== undefined && inFlight[0].due <= at) settle(inFlight[0], 'timeout')
-      const oldest = inFlight[0]
-      if (oldest !== undefined) timer = setTimeout(onTimer, oldest.due - performance.now())
     })
+  }
+
+  /** Undefined when one call can decide all of them. */
+  function groupsOf(parts: readonly Part[], keys: readonly string[]): readonly Group[] | undefined {
+    if (!shards.clustered || parts.length === 1) return undefined
+    const bySlot = new Map<number, { slot: number; parts: Part[]; keys: string[] }>()
+    parts.forEach((part, i) => {
+      const slot = slotOfKey(keys[i]!)
+      const group = bySlot.get(slot) ?? { slot, parts: [], keys: [] }
+      group.parts.push(part)
+      group.keys.push(keys[i]!)
+      bySlot.set(slot, group)
+    })
+    return bySlot.size === 1 ? undefined : [...bySlot.values()]
+  }
+
+  async function takeInTurn(
+    groups: readonly Group[],
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels: Levels | undefined,
+  ): Promise<Decision> {
+    const charged: { readonly group: Group; readonly at: number }[] = []
+    let tightest: Decision | undefined
+    for (const group of groups) {
+      const verdict = await askGroup(group, service, policy, cost)
+      const decision =
+        typeof verdict === 'string'
+          ? degrade(service, policy, consumer, cost, levels, verdict)
+          : renumbered(group.parts, verdict)
+      if (!decision.allowed) {
+        for (const { group, at } of charged) {
+          sender.settle(group.slot, { ...group, quota: -cost, at, slot: 'release', slotAt: at })
+        }
+        return decision
+      }
+      // Without one of the servers the rest is not asked: the request is decided as if there were no store.
+      if (typeof verdict === 'string') return decision
+      charged.push({ group, at: decision.at })
+      if (tightest === undefined || decision.remaining < tightest.remaining) tightest = decision
+    }
+    return tightest!
+  }
+
+  function askGroup(
+    group: Group,
+    service: Service,
+    policy: Policy,
+    cost: number,
+  ): DegradedReason | Promise<Verdict | DegradedReason> {
+    const shard = shards.of(group.slot)
+    if (shard === undefined || !shard.isUp() || closed) return 'breaker'
+    return new Promise((resolve) => ask(group, shard, service, policy, cost, resolve))
+  }
+
+  function ask(
+    group: Group,
+    shard: Shard,
+    service: Service,
+    policy: Policy,
+    cost: number,
+    answer: Asked['answer'],
+  ): void {
+    const { slot, parts, keys } = group
+    const watched = service.onFailure === 'local'
+    if (watched && local.owes()) chargeOwed(group)
+    sender.ask({
+      keys,
+      parts,
+      cost,
+      plain: isPlain(parts),
+      mergeable: !policy.slots,
+      slot,
+      shard,
+      answer: watched
+        ? (verdict) => {
+            if (typeof verdict !== 'string') local.saw(keys, parts, verdict)
+            answer(verdict)
+          }
+        : answer,
+      others: undefined,
+      count: 1,
+    })
+  }
+
+  /** What was admitted while the store was away, before anything more is asked of these keys. */
+  function chargeOwed({ slot, parts, keys }: Group): void {
+    keys.forEach((key, i) => {
+      const owed = local.owed(key)
+      if (owed === 0) return
+      const charge = { quota: owed, at: 0, slot: 'fill', slotAt: 0 } as const
+      sender.settle(slot, { keys: [key], parts: [parts[i]!], ...charge })
+    })
+  }
+
+  function isRemembered({ slots, refunds, parts }: Policy): boolean {
+    if (slots || refunds) return false
+    // In a Cluster a level that is asked early may be given back, by a request of a policy that asks more of them.
+    return !shards.clustered || (parts.length === 1 && parts[0]!.by === 'consumer')
   }
 
   return {
     take,
-    settle() {},
     ready,
-    async usage(service, policy, consumer) {
-      const key = limitKey(service.name, consumerPart(consumer), policy.parts[0]!.keyPart)
-      const asked = runUsage(store, key, now?.() ?? 0)
-      const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
-      return usageFrom(policy.limits, decodeCounts(policy.limits, value, expires, at), at)
+    async settle(charge, quota, slot) {
+      const { service, policy, consumer, levels, at, slotAt } = charge
+      if (charge.decidedBy === 'local') return local.settle(charge, quota, slot)
+      if (charge.decidedBy !== 'store') return
+      const { parts } = policy
+      const keys = keysOf(service.name, parts, consumer, levels)
+      if (quota < 0) denials?.forget(nameOf(keys))
+      const one = { slot: shards.clustered ? slotOfKey(keys[0]!) : 0, parts, keys }
+      const heard = await Promise.all(
+        (groupsOf(parts, keys) ?? [one]).map((group) =>
+          sender.settle(group.slot, { keys: group.keys, parts: group.parts, quota, at, slot, slotAt }),
+        ),
+      )
+      const times = heard.filter((ms) => ms !== undefined)
+      if (slot === 'renew' && times.length > 0) charge.slotAt = Math.max(...times)
+    },
+    async usage(service, policy, consumer, levels) {
+      const byIndex: LimitUsage[] = []
+      await Promise.all(
+        policy.parts.map(async ({ limits, indices }, k) => {
+          const key = keyOf(service.name, policy.parts[k]!, consumer, levels)
+          if (key === undefined) return
+          const asked = runUsage(store, key, now?.() ?? 0)
+          const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
+          usageFrom(limits, decodeCounts(limits, value, expires, at), at).forEach((usage, i) => {
+            byIndex[indices[i]!] = usage
+          })
+        }),
+      )
+      return byIndex.filter((usage) => usage !== undefined)
     },
     async reset(service, consumer) {
       await local.reset(service, consumer)
-      const part = consumerPart(consumer)
-      const parts = service.policies.flatMap((policy) =>
-        policy === undefined ? [] : [policy.parts[0]!.keyPart],
-      )
-      const keys = [...new Set(parts)].map((policyPart) => limitKey(service.name, part, policyPart))
+      const keys = [...consumerKeys(service, consumer)]
       if (keys.length > 0) await askStore(OPERATOR_TIMEOUT, store.del(...keys))
+      denials?.clear()
     },
     state: () => (shards.allUp() ? 'up' : 'degraded'),
     async close() {
       closed = true
-      flush()
       shards.close()
-      clearTimeout(timer)
-      while (inFlight[0] !== undefined) settle(inFlight[0], 'error')
+      sender.close()
     },
   }
+}
+
+function nameOf(keys: readonly string[]): string {
+  return keys.length === 1 ? keys[0]! : keys.join(' ')
+}
+
+/** The store numbers the limits of the parts that it was asked for; a decision, those of the policy. */
+function renumbered(parts: readonly Part[], verdict: Verdict): Decision {
+  const indices = parts.flatMap((part) => part.indices)
+  const violated = indices.reduce((mask, index, i) => mask | (((verdict.violated >> i) & 1) << index), 0)
+  return { ...verdict, binding: indices[verdict.binding]!, violated }
 }

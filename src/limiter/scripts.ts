@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Cluster, Command, type Redis } from 'ioredis'
-import type { Policy } from '../config/snapshot.js'
+import type { Limit, Part } from '../config/snapshot.js'
+import { periodAt } from './algorithms/period.js'
+import type { Slot } from './limiter.js'
 
 /**
  * The Lua files of lua/, typed. What KEYS, ARGV and the reply mean stands on top of each file.
@@ -15,20 +17,24 @@ interface Script {
   readonly sha: string
 }
 
-function load(name: string): Script {
-  const source = readFileSync(new URL(`../../lua/${name}.lua`, import.meta.url), 'utf8')
+function load(...names: readonly string[]): Script {
+  const texts = names.map((name) => readFileSync(new URL(`../../lua/${name}.lua`, import.meta.url), 'utf8'))
+  const source = texts.join('\n')
   return { source, sha: createHash('sha1').update(source).digest('hex') }
 }
 
 const take = load('take')
+const takeMixed = load('algorithms', 'take_mixed')
+const settle = load('algorithms', 'settle')
 const usage = load('usage')
 const assign = load('assign')
+const announce = load('announce')
 
 /**
  * A command whose bytes are ready. ioredis would walk over all arguments five times; at 64 decisions a call that is
  * a quarter of what a decision costs.
  */
-class Written extends Command {
+class ReadyCommand extends Command {
   readonly #wire: string
 
   /** @param key finds the node in a Cluster */
@@ -62,11 +68,15 @@ function runWritten(
   count: number,
 ): Promise<unknown> {
   const head = `*${count + 2}\r\n`
-  const command = new Written('evalsha', key, `${head}${EVALSHA}${bulk(script.sha)}${rest}`)
+  const command = new ReadyCommand('evalsha', key, `${head}${EVALSHA}${bulk(script.sha)}${rest}`)
   client.sendCommand(command)
   return command.promise.catch((error: unknown) => {
     if (!isNoScript(error)) throw error
-    const again = new Written('eval', key, `${head}${EVAL}${bulk(script.source)}${rest}`)
+    const again = new ReadyCommand(
+      'eval',
+      key,
+      `${head}${EVAL}$${Buffer.byteLength(script.source)}\r\n${script.source}\r\n${rest}`,
+    )
     client.sendCommand(again)
     return again.promise
   })
@@ -90,34 +100,92 @@ async function run(client: Client, script: Script, keys: readonly string[], args
   }
 }
 
-/** One request to decide. */
+/** Equal requests to decide: parts in one Cluster slot, if it is a Cluster. */
 export interface Take {
-  readonly key: string
-  readonly policy: Policy
+  /** Of each part. */
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
   readonly cost: number
+  /** How many: they are allowed first come, first served. */
+  readonly count: number
 }
 
-/** Integers of the take reply per decision. */
-export const TAKE_REPLY = 4
+/** A charge to change. */
+export interface Settle {
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
+  readonly quota: number
+  /** Unix ms by the server's clock at which the quota was charged. */
+  readonly at: number
+  /** `fill`: keep, and charge no more than there is room for. */
+  readonly slot: Slot | 'fill'
+  readonly slotAt: number
+}
 
-/** What stands for a policy in a call, by policy: it is the same in every call. */
-const written = new WeakMap<Policy, { readonly wire: string; readonly count: number }>()
+/** Whether take.lua can decide it: sliding windows under one key. All else is take_mixed.lua's. */
+export function isPlain(parts: readonly Part[]): boolean {
+  return parts.length === 1 && writtenPart(parts[0]!).plain !== undefined
+}
 
-function writtenPolicy(policy: Policy): { readonly wire: string; readonly count: number } {
-  const known = written.get(policy)
-  if (known !== undefined) return known
-  const numbers = [policy.limits.length, ...policy.limits.flatMap((limit) => [limit.amount, limit.windowMs])]
-  const made = { wire: numbers.map((number) => bulk(String(number))).join(''), count: numbers.length }
-  written.set(policy, made)
+interface Written {
+  readonly text: string
+  readonly count: number
+}
+
+interface WrittenPart {
+  /** For take.lua. */
+  readonly plain: Written | undefined
+  /** For the scripts of all algorithms. */
+  readonly mixed: Written
+  /** Unix ms between which `mixed` is right: the period of a calendar's limit is part of it. */
+  readonly from: number
+  readonly until: number
+}
+
+/** What stands for a part in a call: it is the same in every call. */
+const written = new WeakMap<Part, WrittenPart>()
+
+function writtenPart(part: Part, now = Date.now()): WrittenPart {
+  const known = written.get(part)
+  if (known !== undefined && now >= known.from && now < known.until) return known
+  const { limits } = part
+  const periods = limits.flatMap(({ calendar }) => (calendar === undefined ? [] : [periodAt(calendar, now)]))
+  const made = {
+    plain: limits.every(({ algorithm }) => algorithm === 'sliding')
+      ? write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
+      : undefined,
+    mixed: write([limits.length, ...limits.flatMap((limit) => mixedArguments(limit, now))]),
+    from: Math.max(Number.NEGATIVE_INFINITY, ...periods.map(({ start }) => start)),
+    until: Math.min(Number.POSITIVE_INFINITY, ...periods.map(({ end }) => end)),
+  }
+  written.set(part, made)
   return made
 }
 
+const KIND = { sliding: 's', strict: 'x', token_bucket: 'b', fixed: 'f', calendar: 'k', concurrency: 'c' }
+
+function mixedArguments(limit: Limit, now: number): (string | number)[] {
+  const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
+  if (limit.algorithm === 'token_bucket') return [...common, limit.burst]
+  if (limit.calendar === undefined) return common
+  const present = periodAt(limit.calendar, now)
+  const next = periodAt(limit.calendar, present.end)
+  return [...common, present.index, present.start, next.index, next.start, next.end]
+}
+
+function write(values: readonly (string | number)[]): Written {
+  return { text: values.map((value) => bulk(String(value))).join(''), count: values.length }
+}
+
+/** Integers of a decision in the replies of take.lua and take_mixed.lua. */
+export const TAKE_REPLY = 4
+
 /**
- * Decides requests in one call: the keys in one Cluster slot, if it is a Cluster.
+ * Decides requests that are all plain, in one call: the keys in one Cluster slot, if it is a Cluster.
  *
  * @param deadline unix ms by the server's clock, 0: none
  * @param now unix ms, 0: the server's clock
- * @returns the server's unix ms, then TAKE_REPLY integers per request; alone when the deadline had passed
+ * @returns the server's unix ms, then what the script's contract says; alone when the deadline had passed
  */
 export function runTake(
   client: Client,
@@ -127,14 +195,76 @@ export function runTake(
 ): Promise<number[]> {
   let keys = bulk(String(takes.length))
   let args = bulk(String(deadline)) + bulk(String(now))
-  let count = 3
-  for (const { key, policy, cost } of takes) {
-    const limits = writtenPolicy(policy)
-    keys += bulk(key)
-    args += bulk(String(cost)) + limits.wire
-    count += 2 + limits.count
+  let size = 3
+  for (const { keys: own, parts, cost, count } of takes) {
+    const { text, count: arity } = writtenPart(parts[0]!).plain!
+    keys += bulk(own[0]!)
+    args += (count === 1 ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(count))) + text
+    size += 2 + arity + (count === 1 ? 0 : 1)
   }
-  return runWritten(client, take, takes[0]?.key, keys + args, count) as Promise<number[]>
+  return runWritten(client, take, takes[0]?.keys[0], keys + args, size) as Promise<number[]>
+}
+
+/** As runTake, for requests under limits of any algorithm and level. */
+export function runTakeMixed(
+  client: Client,
+  takes: readonly Take[],
+  deadline: number,
+  now: number,
+): Promise<number[]> {
+  const keys = takes.flatMap((one) => one.keys)
+  let args = bulk(String(deadline)) + bulk(String(now))
+  let size = 3 + keys.length
+  for (const { parts, cost, count } of takes) {
+    args += bulk(String(cost)) + bulk(String(count)) + bulk(String(parts.length))
+    size += 3
+    for (const part of parts) {
+      const { mixed } = writtenPart(part, now || Date.now())
+      args += mixed.text
+      size += mixed.count
+    }
+  }
+  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return runWritten(client, takeMixed, keys[0], wire, size) as Promise<number[]>
+}
+
+const SLOT = { keep: '0', release: '1', renew: '2', fill: '3' }
+
+/**
+ * Changes charges, in one call: the keys in one Cluster slot, if it is a Cluster.
+ *
+ * @param now unix ms, 0: the server's clock
+ * @returns the server's unix ms
+ */
+export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number> {
+  const keys = settles.flatMap((one) => one.keys)
+  let args = bulk(String(now))
+  let size = 2 + keys.length
+  for (const { parts, quota, at, slot, slotAt } of settles) {
+    args += bulk(String(quota)) + bulk(String(at)) + bulk(SLOT[slot]) + bulk(String(slotAt))
+    args += bulk(String(parts.length))
+    size += 5
+    for (const part of parts) {
+      const { mixed } = writtenPart(part, now || Date.now())
+      const charged = part.limits.flatMap(({ calendar }) =>
+        calendar === undefined ? [] : [bulk(String(periodAt(calendar, at).index))],
+      )
+      args += mixed.text + charged.join('')
+      size += mixed.count + charged.length
+    }
+  }
+  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return runWritten(client, settle, keys[0], wire, size) as Promise<number>
+}
+
+/**
+ * Says that a gateway lives.
+ *
+ * @param ttl ms for which that is believed; 0: it leaves
+ * @returns how many live
+ */
+export function runAnnounce(client: Client, key: string, node: string, ttl: number): Promise<number> {
+  return run(client, announce, [key], [node, String(ttl)]) as Promise<number>
 }
 
 /** @returns the server's unix ms, the stored value, unix ms of its expiry (negative: none) */

@@ -4,6 +4,7 @@ import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import type { Limiter, TierAssignments } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
+import { createNodes } from './nodes.js'
 import { createRedisLimiter } from './redis.js'
 
 /** Where counts and tier assignments live. */
@@ -23,14 +24,21 @@ export function openStore(config: Config['store'], log: Log): Store {
     return { limiter, assignments, ready: Promise.resolve(), close: () => limiter.close() }
   }
   const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
-  const limiter = createRedisLimiter({ store, timeoutMs: config.timeout, localKeys: config.max_keys, log })
+  const nodes = createNodes(store)
+  const limiter = createRedisLimiter({
+    store,
+    timeoutMs: config.timeout,
+    localKeys: config.max_keys,
+    gateways: nodes.count,
+    log,
+  })
   const assignments = createRedisAssignments({ store, log })
   return {
     limiter,
     assignments,
     ready: limiter.ready,
     async close() {
-      await Promise.all([limiter.close(), assignments.close()])
+      await Promise.all([limiter.close(), assignments.close(), nodes.close()])
       store.disconnect()
     },
   }

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Decision, Limiter } from '../../src/limiter/limiter.js'
+import type { Limit } from '../../src/config/snapshot.js'
+import type { Charge, Decision, Limiter, Slot } from '../../src/limiter/limiter.js'
 import { policyOf, serviceOf } from './build.js'
 import { createModel } from './model.js'
 
@@ -169,40 +170,34 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
   )
 
   t.test(
-    `${name}: any sequence of requests, clock steps and changed limits decides as the model does`,
+    `${name}: any sequence of requests, settlements, clock steps and changed limits goes as the model says`,
     async (t) => {
       const subject = await open(t)
       const start = subject.clock
       let run = 0
-      const shapes = [
-        [1000],
-        [MINUTE],
-        [10_000],
-        [7],
-        [1000, MINUTE],
-        [7000, 10_000, 5000],
-        [86_400_000, 1000],
-      ]
-      const step = fc.oneof(
-        { weight: 6, arbitrary: fc.record({ cost: fc.integer({ min: 1, max: 6 }) }) },
-        { weight: 3, arbitrary: fc.record({ windows: fc.double({ min: 0, max: 2.5, noNaN: true }) }) },
-        { weight: 1, arbitrary: fc.record({ windows: fc.double({ min: -7, max: 0, noNaN: true }) }) },
-        {
-          weight: 1,
-          arbitrary: fc.record({ amounts: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 3 }) }),
-        },
-      )
       await fc.assert(
         fc.asyncProperty(
-          fc.constantFrom(...shapes),
+          fc.constantFrom(...SHAPES),
           fc.nat(100_000),
-          fc.array(step, { minLength: 5, maxLength: 40 }),
-          async (windows, offset, steps) => {
-            const model = createModel(windows)
+          fc.array(STEP, { minLength: 5, maxLength: 40 }),
+          async (shape, offset, steps) => {
+            const windows = shape.map(({ windowMs }) => windowMs!)
             const consumer = `consumer-${run++}`
+            let amounts: readonly number[] = shape.map(() => 5)
+            const compiled = () =>
+              policyOf(
+                ...shape.map((limit, i) => ({
+                  ...limit,
+                  amount: amounts[i]!,
+                  burst: limit.algorithm === 'token_bucket' ? amounts[i + 1]! : amounts[i]!,
+                })),
+              )
+            amounts = [5, 5, 5, 5, 5]
+            const model = createModel(compiled().limits)
+            const charges: Charge[] = []
             subject.clock = start + offset
             let latest = subject.clock
-            let amounts: readonly number[] = windows.map(() => 5)
+            let slowed = false
             for (const one of steps) {
               if ('windows' in one) {
                 const moved =
@@ -210,48 +205,128 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
                   Math.round(one.windows * (one.windows < 0 ? Math.max : Math.min)(...windows))
                 subject.clock = Math.max(moved, latest - subject.windowsBack * Math.max(...windows))
                 latest = Math.max(latest, subject.clock)
-              } else if ('amounts' in one) amounts = windows.map((_, i) => one.amounts[i] ?? 5)
-              else await requestLikeTheModel(one.cost)
+              } else if ('amounts' in one) {
+                amounts = one.amounts
+                slowed = shape.some(({ algorithm }) => algorithm === 'token_bucket')
+              } else if ('cost' in one) await requestLikeTheModel(one.cost)
+              else await settleLikeTheModel(one.which, one.quota, one.slot)
             }
 
             async function requestLikeTheModel(cost: number): Promise<void> {
-              const policy = policyOf(...windows.map((windowMs, i) => [amounts[i]!, windowMs] as const))
+              const policy = compiled()
               const service = serviceOf('payments', [policy])
-              const take = () => subject.limiter.take(service, policy, consumer, cost)
               // Not at every step of the clock: what nobody looks at may be there again when the clock steps back.
               await subject.expire()
               const before = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               const decision = await take()
-              const expected: Partial<Decision> = model.take(amounts, cost, subject.clock)
-              compare(decision, expected)
+              compare(decision, model.take(policy.limits, cost, subject.clock))
+              if (decision.allowed) slowed = false
               if (decision.allowed) return
               const after = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               if (after !== before)
                 throw new Error(`a denied request changed the state from ${before} to ${after}`)
               // With a clock further back than is held, a limit that counts for nothing now may count again later.
               if (decision.retryMs < 0 || latest - subject.clock > MINUTE) return
+              // A debt is kept for as long as the rate takes that it was made at.
+              if (slowed) return
               const now = subject.clock
               subject.clock = now + decision.retryMs - 1
               await subject.expire()
               const early = await take()
-              compare(early, model.take(amounts, cost, subject.clock))
+              compare(early, model.take(policy.limits, cost, subject.clock))
               if (early.allowed)
                 throw new Error(`allowed 1 ms before the retry time of ${decision.retryMs} ms`)
               subject.clock = now + decision.retryMs
               await subject.expire()
               const inTime = await take()
-              compare(inTime, model.take(amounts, cost, subject.clock))
+              compare(inTime, model.take(policy.limits, cost, subject.clock))
               if (!inTime.allowed) throw new Error(`denied at the retry time of ${decision.retryMs} ms`)
               latest = Math.max(latest, subject.clock)
+
+              async function take(): Promise<Decision> {
+                const decision = await subject.limiter.take(service, policy, consumer, cost)
+                const { allowed, decidedBy, at } = decision
+                if (allowed) {
+                  charges.push({
+                    service,
+                    policy,
+                    consumer,
+                    levels: undefined,
+                    cost,
+                    decidedBy,
+                    at,
+                    slotAt: at,
+                  })
+                }
+                return decision
+              }
+            }
+
+            async function settleLikeTheModel(which: number, quota: number, slot: Slot): Promise<void> {
+              const charge = charges[which % charges.length]
+              if (charge === undefined) return
+              if (slot === 'release') charges.splice(charges.indexOf(charge), 1)
+              await subject.expire()
+              const { at, slotAt } = charge
+              const policy = compiled()
+              const now = subject.clock
+              const settled = { ...charge, policy }
+              await subject.limiter.settle(settled, Math.max(quota, -charge.cost), slot)
+              charge.slotAt = settled.slotAt
+              if (slot === 'renew' && charge.slotAt !== now) throw new Error('renewing did not move the slot')
+              model.settle(policy.limits, Math.max(quota, -charge.cost), at, slot, slotAt, now)
             }
           },
         ),
-        { numRuns: 150 },
+        { numRuns: Number(process.env.CONTRACT_RUNS ?? 300) },
       )
       t.pass()
     },
   )
 }
+
+const SHAPES: readonly Partial<Limit>[][] = [
+  [{ windowMs: 1000 }],
+  [{ windowMs: MINUTE }],
+  [{ windowMs: 7 }],
+  [{ windowMs: 1000 }, { windowMs: MINUTE }],
+  [{ windowMs: 7000 }, { windowMs: 10_000 }, { windowMs: 5000 }],
+  [{ windowMs: 86_400_000 }, { windowMs: 1000 }],
+  [{ algorithm: 'strict', windowMs: 1000 }],
+  [{ algorithm: 'strict', windowMs: 77 }],
+  [{ algorithm: 'token_bucket', windowMs: 1000 }],
+  [{ algorithm: 'token_bucket', windowMs: MINUTE }],
+  [{ algorithm: 'fixed', windowMs: 1000 }],
+  [{ algorithm: 'calendar', windowMs: 86_400_000, calendar: { period: 'day', timeZone: 'Asia/Kolkata' } }],
+  [{ algorithm: 'concurrency', windowMs: 1000 }],
+  [{ windowMs: 1000 }, { algorithm: 'concurrency', windowMs: 5000 }],
+  [
+    { algorithm: 'token_bucket', windowMs: 1000 },
+    { algorithm: 'strict', windowMs: 5000 },
+    { windowMs: 3000 },
+    { algorithm: 'fixed', windowMs: 10_000 },
+  ],
+]
+
+const STEP = fc.oneof(
+  { weight: 6, arbitrary: fc.record({ cost: fc.integer({ min: 1, max: 6 }) }) },
+  { weight: 3, arbitrary: fc.record({ windows: fc.double({ min: 0, max: 2.5, noNaN: true }) }) },
+  { weight: 1, arbitrary: fc.record({ windows: fc.double({ min: -7, max: 0, noNaN: true }) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({
+      amounts: fc.array(fc.integer({ min: 1, max: 9 }), { minLength: 5, maxLength: 5 }),
+    }),
+  },
+  {
+    weight: 2,
+    arbitrary: fc.record({
+      which: fc.nat(100),
+      quota: fc.integer({ min: -6, max: 8 }),
+      slot: fc.constantFrom<Slot>('keep', 'release', 'renew'),
+    }),
+  },
+)
 
 function compare(decision: Decision, expected: Partial<Decision>): void {
   for (const [field, value] of Object.entries(expected)) {

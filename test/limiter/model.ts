@@ -1,82 +1,170 @@
-import type { Decision } from '../../src/limiter/limiter.js'
+import type { Limit } from '../../src/config/snapshot.js'
+import type { Decision, Slot } from '../../src/limiter/limiter.js'
 
-type Verdict = Pick<Decision, 'allowed' | 'binding' | 'violated' | 'remaining' | 'resetMs' | 'retryMs'>
+/** Time is cut into units: what is charged in one unit ages as one. How long it counts is told in `usedIn`. */
+interface Count {
+  /** Of the latest charge; undefined: never charged. A bucket's units are ms. */
+  newest: number | undefined
+  /** By unit; of a bucket, only the debt after the latest charge, times the window. */
+  readonly used: Map<number, bigint>
+}
 
-/**
- * The sliding window counter said plainly: what was used, by number of window, and a weighted sum over two of them, in
- * exact fractions. It knows no layout and no formula for the retry time: it looks for it.
- */
-export function createModel(windows: readonly number[]) {
-  const limits = windows.map((windowMs) => ({ windowMs, newest: -1, used: new Map<number, number>() }))
+const DAY = 86_400_000
+const KOLKATA = 5.5 * 3_600_000
+const isSlot = (limit: Limit) => limit.algorithm === 'concurrency'
+const costOf = (limit: Limit, cost: number) => (isSlot(limit) ? 1 : cost)
 
-  /** When the limit thinks it is: a clock that stepped back is held at the start of the newest window. */
-  function seen(i: number, now: number): number {
-    const { windowMs, newest } = limits[i]!
-    const ahead = newest * windowMs - now
-    return newest >= 0 && ahead > 0 && ahead <= Math.max(windowMs, 60_000) ? newest * windowMs : now
+/** Length of a unit, ms: a window, a tenth of one, a day (months and other zones: see `period.test.ts`), a ms. */
+function unitMs({ algorithm, windowMs }: Limit): number {
+  if (algorithm === 'strict' || algorithm === 'concurrency') return Math.ceil(windowMs / 10)
+  return algorithm === 'token_bucket' ? 1 : windowMs
+}
+const shift = ({ calendar }: Limit) => (calendar === undefined ? 0 : KOLKATA)
+const unitAt = (limit: Limit, ms: number) => Math.floor((ms + shift(limit)) / unitMs(limit))
+const startOf = (limit: Limit, unit: number) => unit * unitMs(limit) - shift(limit)
+/** How many units after its own a charge still counts, at least in part. */
+function reach(limit: Limit): number {
+  if (limit.algorithm === 'sliding') return 1
+  return unitMs(limit) < limit.windowMs ? Math.ceil(limit.windowMs / unitMs(limit)) : 0
+}
+
+/** When a limit thinks it is: a clock that stepped back is held at the start of the newest unit. */
+function seen(limit: Limit, { newest }: Count, now: number): number {
+  const ahead = newest === undefined ? 0 : startOf(limit, newest) - now
+  const hold = limit.calendar === undefined ? Math.max(limit.windowMs, 60_000) : DAY
+  return ahead > 0 && ahead <= hold ? now + ahead : now
+}
+
+/** What counts at `now`, times the window. What lies ahead of the time seen does not. */
+function usedIn(limit: Limit, count: Count, now: number): bigint {
+  const [t, W] = [seen(limit, count, now), BigInt(limit.windowMs)]
+  const { newest, used } = count
+  if (newest === undefined || startOf(limit, newest) > t) return 0n
+  if (limit.algorithm === 'token_bucket') {
+    const left = used.get(newest)! - BigInt(t - newest) * BigInt(limit.amount)
+    return left > 0n ? left : 0n
+  }
+  let sum = 0n
+  for (const [unit, n] of used) {
+    const age = unitAt(limit, t) - unit
+    if (age > reach(limit)) continue
+    sum += n * (limit.algorithm === 'sliding' && age === 1 ? W - BigInt(t % limit.windowMs) : W)
+  }
+  return sum
+}
+
+function free(limit: Limit, count: Count, now: number): number {
+  const [W, left] = [BigInt(limit.windowMs), BigInt(limit.burst * limit.windowMs) - usedIn(limit, count, now)]
+  return Number(left >= 0n ? left / W : -((-left + W - 1n) / W))
+}
+
+/** The first ms at which a cost fits, by halving: nothing but time passing makes room, and it only makes more. */
+function retry(limit: Limit, count: Count, cost: number, now: number): number {
+  if (cost > limit.burst) return -1
+  let [tooSoon, enough] = [0, 1]
+  while (free(limit, count, now + enough) < cost) enough *= 2
+  while (enough - tooSoon > 1) {
+    const middle = Math.floor((tooSoon + enough) / 2)
+    if (free(limit, count, now + middle) >= cost) enough = middle
+    else tooSoon = middle
+  }
+  return enough
+}
+
+function resetMs(limit: Limit, count: Count, now: number): number {
+  const t = seen(limit, count, now)
+  if (limit.algorithm === 'token_bucket') {
+    return t - now + Math.ceil(Number(usedIn(limit, count, now)) / limit.amount)
+  }
+  const units = limit.algorithm === 'sliding' ? 1 : reach(limit) + 1
+  return startOf(limit, unitAt(limit, t) + units) - now
+}
+
+function add(limit: Limit, count: Count, cost: number, now: number): void {
+  const t = seen(limit, count, now)
+  const before = usedIn(limit, count, now)
+  if (count.newest !== undefined && startOf(limit, count.newest) > t) count.used.clear()
+  const unit = unitAt(limit, t)
+  if (limit.algorithm === 'token_bucket') count.used.clear()
+  const already = limit.algorithm === 'token_bucket' ? before : (count.used.get(unit) ?? 0n)
+  const units = limit.algorithm === 'token_bucket' ? cost * limit.windowMs : cost
+  count.used.set(unit, already + BigInt(units))
+  count.newest = unit
+}
+
+function give(limit: Limit, count: Count, cost: number, at: number): void {
+  const bucket = limit.algorithm === 'token_bucket'
+  const unit = bucket ? count.newest! : unitAt(limit, at)
+  const left = (count.used.get(unit) ?? 0n) - BigInt(bucket ? cost * limit.windowMs : cost)
+  if (count.used.has(unit)) count.used.set(unit, left > 0n ? left : 0n)
+}
+
+/** Every algorithm said plainly, in exact fractions. It knows no layout and no formula for the retry time. */
+export function createModel(shape: readonly Limit[]) {
+  let counts: Count[] = []
+  let expires = Number.NEGATIVE_INFINITY
+
+  function forget(now: number): void {
+    if (now <= expires) return
+    counts = shape.map(() => ({ newest: undefined, used: new Map() }))
   }
 
-  /** The estimate times the window; nothing counts that lies ahead of the time seen. */
-  function weighed(i: number, now: number): bigint {
-    const { windowMs, newest, used } = limits[i]!
-    const time = seen(i, now)
-    const window = Math.floor(time / windowMs)
-    if (newest > window) return 0n
-    const fromBefore = BigInt(used.get(window - 1) ?? 0) * BigInt(windowMs - (time % windowMs))
-    return BigInt(used.get(window) ?? 0) * BigInt(windowMs) + fromBefore
-  }
-
-  function free(i: number, amount: number, now: number): bigint {
-    return BigInt(amount) * BigInt(windows[i]!) - weighed(i, now)
-  }
-
-  const fits = (i: number, amount: number, cost: number, now: number) =>
-    BigInt(cost) * BigInt(windows[i]!) <= free(i, amount, now)
-
-  const whole = (i: number, amount: number, now: number) => {
-    const left = free(i, amount, now) / BigInt(windows[i]!)
-    return left > 0n ? Number(left) : 0
-  }
-
-  /** The first ms at which the cost fits, by halving: nothing but time passing makes room, and it only makes more. */
-  function retry(i: number, amount: number, cost: number, now: number): number {
-    if (cost > amount) return -1
-    let tooSoon = 0
-    let enough = seen(i, now) - now + 2 * windows[i]!
-    while (enough - tooSoon > 1) {
-      const middle = Math.floor((tooSoon + enough) / 2)
-      if (fits(i, amount, cost, now + middle)) enough = middle
-      else tooSoon = middle
-    }
-    return enough
+  function touch(limits: readonly Limit[]): void {
+    const ends = limits.map((limit, i) => {
+      const { newest, used } = counts[i]!
+      if (limit.algorithm !== 'token_bucket') return startOf(limit, newest! + reach(limit) + 1)
+      return newest! + Math.ceil(Number(used.get(newest!)!) / limit.amount)
+    })
+    expires = Math.max(...ends)
   }
 
   return {
-    take(amounts: readonly number[], cost: number, now: number): Verdict {
-      // The key expires when the last window that could still weigh anything has ended.
-      if (limits.every(({ windowMs, newest }) => now > (newest + 2) * windowMs)) {
-        for (const limit of limits) Object.assign(limit, { newest: -1, used: new Map() })
+    take(limits: readonly Limit[], cost: number, now: number): Partial<Decision> {
+      forget(now)
+      const denying = limits.flatMap((l, i) => (free(l, counts[i]!, now) < costOf(l, cost) ? [i] : []))
+      if (denying.length > 0) {
+        const waits = denying.map((i) => retry(limits[i]!, counts[i]!, costOf(limits[i]!, cost), now))
+        const retryMs = waits.includes(-1) ? -1 : Math.max(...waits)
+        const binding = denying[waits.indexOf(retryMs)]!
+        const remaining = Math.max(0, Math.min(...limits.map((limit, i) => free(limit, counts[i]!, now))))
+        const violated = denying.reduce((mask, i) => mask + 2 ** i, 0)
+        const ends = resetMs(limits[binding]!, counts[binding]!, now)
+        return { allowed: false, binding, violated, remaining, resetMs: ends, retryMs, at: now }
       }
-      const denying = amounts.flatMap((amount, i) => (fits(i, amount, cost, now) ? [] : [i]))
-      const allowed = denying.length === 0
-      const left = amounts.map((amount, i) => whole(i, amount, now))
-      const waits = denying.map((i) => retry(i, amounts[i]!, cost, now))
-      const retryMs = allowed ? 0 : waits.includes(-1) ? -1 : Math.max(...waits)
-      const binding = allowed ? left.indexOf(Math.min(...left)) : denying[waits.indexOf(retryMs)]!
-      const windowMs = windows[binding]!
-      const time = seen(binding, now)
-      const resetMs = (Math.floor(time / windowMs) + 1) * windowMs - now
-      const remaining = Math.min(...left) - (allowed ? cost : 0)
-      if (allowed) {
-        limits.forEach((limit, i) => {
-          const window = Math.floor(seen(i, now) / limit.windowMs)
-          if (limit.newest > window) limit.used.clear()
-          limit.used.set(window, (limit.used.get(window) ?? 0) + cost)
-          limit.newest = window
-        })
+      for (const [i, limit] of limits.entries()) add(limit, counts[i]!, costOf(limit, cost), now)
+      const left = limits.map((limit, i) => free(limit, counts[i]!, now))
+      const binding = left.indexOf(Math.min(...left))
+      touch(limits)
+      const ends = resetMs(limits[binding]!, counts[binding]!, now)
+      return {
+        allowed: true,
+        binding,
+        violated: 0,
+        remaining: left[binding]!,
+        resetMs: ends,
+        retryMs: 0,
+        at: now,
       }
-      const violated = denying.reduce((mask, i) => mask + 2 ** i, 0)
-      return { allowed, binding, violated, remaining, resetMs, retryMs }
+    },
+
+    settle(
+      limits: readonly Limit[],
+      quota: number,
+      at: number,
+      slot: Slot,
+      slotAt: number,
+      now: number,
+    ): void {
+      const adds = limits.map((limit) => (isSlot(limit) ? (slot === 'renew' ? 1 : 0) : quota))
+      forget(now)
+      if (counts[0]!.newest === undefined && adds.every((n) => n <= 0)) return
+      limits.forEach((limit, i) => {
+        if (counts[i]!.newest === undefined) add(limit, counts[i]!, 0, now)
+        if (isSlot(limit) && slot !== 'keep') give(limit, counts[i]!, 1, slotAt)
+        if (adds[i]! < 0) give(limit, counts[i]!, -adds[i]!, at)
+        if (adds[i]! > 0) add(limit, counts[i]!, adds[i]!, now)
+      })
+      if (adds.some((n) => n > 0)) touch(limits)
     },
   }
 }

@@ -1,0 +1,32 @@
+import { type Algorithm, MOST } from './algorithm.js'
+import { periodAt } from './period.js'
+
+/**
+ * A day or a month of a time zone's calendar, in which nothing fades.
+ *
+ * Counts: number of the period, used in it, unix ms of its end.
+ */
+export const calendar: Algorithm = {
+  size: 3,
+  roll(limit, counts, o, now) {
+    const present = periodAt(limit.calendar!, now)
+    if (counts[o] === present.index) return 0
+    const next = periodAt(limit.calendar!, present.end)
+    // The clock has stepped back over the end of a period.
+    if (counts[o] === next.index) return next.start - now
+    counts[o] = present.index
+    counts[o + 1] = 0
+    counts[o + 2] = present.end
+    return 0
+  },
+  free: ({ amount }, counts, o) => amount - counts[o + 1]!,
+  wait: (_limit, counts, o, t) => counts[o + 2]! - t,
+  reset: (_limit, counts, o, t) => counts[o + 2]! - t,
+  add(_limit, counts, o, cost) {
+    counts[o + 1] = Math.min(MOST, counts[o + 1]! + cost)
+  },
+  give(limit, counts, o, at, cost) {
+    if (counts[o] === periodAt(limit.calendar!, at).index) counts[o + 1] = Math.max(0, counts[o + 1]! - cost)
+  },
+  expires: (_limit, counts, o) => counts[o + 2]!,
+}

@@ -1,0 +1,63 @@
+import type { Calendar } from '../../config/snapshot.js'
+
+/** A day or month of a calendar. */
+export interface Period {
+  /** Days since 1970-01-01, or months since year 0: rises by one from period to period. */
+  readonly index: number
+  /** Unix ms. */
+  readonly start: number
+  /** Unix ms of the first moment that is not in it any more. */
+  readonly end: number
+}
+
+const DAY = 86_400_000
+/** Longer than any period: a month of 31 days in which the clocks went back, a day that a zone lived twice. */
+const LONGEST = { day: 2 * DAY + 1, month: 32 * DAY }
+
+const known = new WeakMap<Calendar, Period[]>()
+
+/** The period that `at` (unix ms) lies in. The latest few are remembered: it is asked with every request. */
+export function periodAt(calendar: Calendar, at: number): Period {
+  let periods = known.get(calendar)
+  if (periods === undefined) {
+    periods = []
+    known.set(calendar, periods)
+  }
+  for (const period of periods) if (at >= period.start && at < period.end) return period
+  const found = find(calendar, at)
+  periods.unshift(found)
+  periods.length = Math.min(periods.length, 4)
+  return found
+}
+
+/** By looking where the date changes: the zone's own rules say when that is, whatever its clocks have done. */
+function find({ period, timeZone }: Calendar, at: number): Period {
+  const format = new Intl.DateTimeFormat('en-US', {
+    timeZone,
+    calendar: 'gregory',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+  })
+  const indexAt = (ms: number): number => {
+    const date = new Map(format.formatToParts(ms).map(({ type, value }) => [type, Number(value)]))
+    const [year, month, day] = [date.get('year')!, date.get('month')!, date.get('day')!]
+    return period === 'month' ? year * 12 + month - 1 : Date.UTC(year, month - 1, day) / DAY
+  }
+  const index = indexAt(at)
+  return {
+    index,
+    start: firstWhere((ms) => indexAt(ms) >= index, at - LONGEST[period], at),
+    end: firstWhere((ms) => indexAt(ms) > index, at, at + LONGEST[period]),
+  }
+}
+
+/** The first whole number above `no` for which the answer is yes; it is no at `no`, yes at `yes`, and changes once. */
+function firstWhere(answer: (n: number) => boolean, no: number, yes: number): number {
+  while (yes - no > 1) {
+    const middle = Math.floor((no + yes) / 2)
+    if (answer(middle)) yes = middle
+    else no = middle
+  }
+  return yes
+}

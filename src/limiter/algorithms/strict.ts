@@ -1,0 +1,67 @@
+import type { Limit } from '../../config/snapshot.js'
+import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
+
+/** Into how many parts a window is divided; one more is kept, the oldest, of which a part lies outside. */
+const PARTS = 10
+
+const widthOf = ({ windowMs }: Limit) => Math.ceil(windowMs / PARTS)
+/** How many sub-buckets behind the present one still count, the oldest of them whole. */
+const reachOf = (limit: Limit) => Math.ceil(limit.windowMs / widthOf(limit))
+
+function freeOf({ amount }: Limit, counts: Counts, o: number): number {
+  let used = 0
+  for (let age = 0; age <= PARTS; age++) used += counts[o + 1 + age]!
+  return amount - used
+}
+
+function lapsesAt(limit: Limit, counts: Counts, o: number, age: number): number {
+  return (counts[o]! - age + reachOf(limit) + 1) * widthOf(limit)
+}
+
+/**
+ * Sub-buckets of a tenth of the window; the oldest, which only partly lies in a window that ends now, counts whole. So
+ * there is no window of this length, wherever it begins, in which more than the amount was taken.
+ *
+ * `concurrency` counts the same way: a slot is a charge that is given back when the response closes, or lapses with its
+ * sub-bucket when whoever held it has died.
+ *
+ * Counts: number of the newest sub-bucket, used in it, used in each of the ten before.
+ */
+export const strict: Algorithm = {
+  size: 1 + 1 + PARTS,
+  roll(limit, counts, o, now) {
+    const width = widthOf(limit)
+    const bucket = Math.floor(now / width)
+    const stored = counts[o]
+    const passed = stored === undefined ? PARTS + 1 : bucket - stored
+    if (passed === 0) return 0
+    if (passed < 0 && isHeld(stored! * width - now, limit.windowMs)) return stored! * width - now
+    const reach = reachOf(limit)
+    for (let age = PARTS; age >= 0; age--) {
+      const before = age - passed
+      counts[o + 1 + age] = passed > 0 && before >= 0 && age <= reach ? counts[o + 1 + before]! : 0
+    }
+    counts[o] = bucket
+    return 0
+  },
+  free: freeOf,
+  wait(limit, counts, o, t, cost) {
+    let missing = cost - freeOf(limit, counts, o)
+    let age = reachOf(limit)
+    for (; age > 0; age--) {
+      missing -= counts[o + 1 + age]!
+      if (missing <= 0) break
+    }
+    return lapsesAt(limit, counts, o, age) - t
+  },
+  reset: (limit, counts, o, t) => lapsesAt(limit, counts, o, 0) - t,
+  add(_limit, counts, o, cost) {
+    counts[o + 1] = Math.min(MOST, counts[o + 1]! + cost)
+  },
+  give(limit, counts, o, at, cost) {
+    const age = counts[o]! - Math.floor(at / widthOf(limit))
+    if (age < 0 || age > reachOf(limit)) return
+    counts[o + 1 + age] = Math.max(0, counts[o + 1 + age]! - cost)
+  },
+  expires: (limit, counts, o) => lapsesAt(limit, counts, o, 0),
+}

@@ -1,0 +1,101 @@
+import type { Part } from '../config/snapshot.js'
+import type { Decision, DegradedReason } from './limiter.js'
+import { TAKE_REPLY } from './scripts.js'
+import type { Shard } from './shard.js'
+
+/** What the store says of one request. Its limits are numbered over the parts that were asked. */
+export interface Verdict extends Decision {
+  /** `performance.now()` when it was asked. */
+  readonly sentAt: number
+}
+
+/** A request that waits for its verdict. */
+export interface Asked {
+  /** Of each part, in one Cluster slot. */
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
+  readonly cost: number
+  /** Whether take.lua can decide it, which is faster; else take_mixed.lua. */
+  readonly plain: boolean
+  /** Whether equal requests may be asked as one. Those that take slots may not: a slot is 1, whatever the cost. */
+  readonly mergeable: boolean
+  /** 0 without a Cluster. */
+  readonly slot: number
+  readonly shard: Shard
+  /** Called once; a reason: the store did not decide. */
+  readonly answer: (verdict: Verdict | DegradedReason) => void
+  /** Equal requests behind this one that it is asked for, too. */
+  others: Asked[] | undefined
+  /** How many it is asked for. */
+  count: number
+}
+
+/**
+ * Makes one of requests for the same key and cost, as long as no other cost for that key comes between: who came first
+ * is served first, as if each had been asked for itself.
+ */
+export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
+  const latest = new Map<string, Asked>()
+  const left: Asked[] = []
+  for (const asked of all) {
+    const before = latest.get(asked.keys[0]!)
+    if (before !== undefined && isEqual(before, asked)) {
+      before.count++
+      if (before.others === undefined) before.others = [asked]
+      else before.others.push(asked)
+    } else {
+      latest.set(asked.keys[0]!, asked)
+      left.push(asked)
+    }
+  }
+  return left
+}
+
+function isEqual(a: Asked, b: Asked): boolean {
+  return (
+    a.mergeable &&
+    b.mergeable &&
+    a.cost === b.cost &&
+    a.parts === b.parts &&
+    a.keys.every((key, i) => key === b.keys[i])
+  )
+}
+
+/** Answers a request, and those it was asked for, too. */
+export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void {
+  asked.answer(verdict)
+  if (asked.others !== undefined) for (const other of asked.others) other.answer(verdict)
+}
+
+/** Answers every request from the reply of take.lua or take_mixed.lua. */
+export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
+  const now = reply[0]!
+  let at = 1
+  const verdict = (given: number): Verdict => ({
+    allowed: (reply[at]! & 1) === 1,
+    decidedBy: 'store',
+    reason: undefined,
+    binding: (reply[at]! >> 1) & 7,
+    violated: reply[at]! >> 4,
+    remaining: reply[at + 1]! + given,
+    resetMs: reply[at + 2]!,
+    retryMs: reply[at + 3]!,
+    at: now,
+    sentAt,
+  })
+  for (const asked of all) {
+    if (asked.plain && asked.count === 1) {
+      asked.answer(verdict(0))
+      at += TAKE_REPLY
+      continue
+    }
+    const granted = reply[at]!
+    const each = asked.others === undefined ? [asked] : [asked, ...asked.others]
+    at += 1
+    // The reply speaks of the last one that passed: those before it left more.
+    for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost))
+    if (granted > 0) at += TAKE_REPLY
+    for (const one of each.slice(granted)) one.answer(verdict(0))
+    if (granted < each.length) at += TAKE_REPLY
+  }
+}

@@ -1,0 +1,83 @@
+import type { Policy } from '../config/snapshot.js'
+import type { Verdict } from './asked.js'
+import type { Decision } from './limiter.js'
+
+/**
+ * Denials that are remembered: as long as nobody gives anything back, a cost that was denied is denied until the moment
+ * that the store named, so it need not be asked again. What is spent meanwhile only makes that later.
+ *
+ * Exact: the same cost under the same policy only, until the earliest moment by the clock of when it was asked; whoever
+ * gives something back here calls `forget` or `clear`. What another gateway gives back by hand (a reset) is seen within
+ * MOST_MS. Policies whose charges are given back in the course of things are not to be remembered.
+ */
+export interface Denials {
+  find(key: string, policy: Policy, cost: number): Decision | undefined
+  /** @param asked ms of the clock when it was sent to the store; now it is answered */
+  remember(key: string, policy: Policy, cost: number, denied: Verdict, asked: number): void
+  forget(key: string): void
+  clear(): void
+}
+
+interface Denial {
+  readonly policy: Policy
+  readonly cost: number
+  readonly verdict: Verdict
+  /** Ms of the clock: from `asked` to `until` it holds. */
+  readonly asked: number
+  readonly until: number
+  readonly answered: number
+}
+
+/** Ms for which a denial is believed at most. */
+const MOST_MS = 1000
+
+/**
+ * At most 2 × `size` are kept: when the younger half is full it becomes the older, and what was in that is gone.
+ *
+ * @param clock ms that never step back, but in tests
+ */
+export function createDenials(size: number, clock: () => number): Denials {
+  let younger = new Map<string, Denial>()
+  let older = new Map<string, Denial>()
+
+  return {
+    find(key, policy, cost) {
+      if (younger.size === 0 && older.size === 0) return undefined
+      const denial = younger.get(key) ?? older.get(key)
+      if (denial === undefined || denial.policy !== policy || denial.cost !== cost) return undefined
+      const at = clock()
+      if (at < denial.asked || at >= denial.until) return undefined
+      const { binding, violated, remaining, resetMs, retryMs, at: decidedAt } = denial.verdict
+      const passed = at - denial.answered
+      return {
+        allowed: false,
+        decidedBy: 'cache',
+        reason: undefined,
+        binding,
+        violated,
+        remaining,
+        resetMs: Math.max(1, Math.ceil(resetMs - passed)),
+        retryMs: retryMs < 0 ? retryMs : Math.max(1, Math.ceil(retryMs - passed)),
+        at: decidedAt + Math.max(0, Math.floor(passed)),
+      }
+    },
+    remember(key, policy, cost, verdict, asked) {
+      if (younger.size >= size) {
+        older = younger
+        younger = new Map()
+      }
+      const { resetMs, retryMs } = verdict
+      // The store's clock is read in whole ms: it may have been almost one further than it said.
+      const until = asked + Math.min(resetMs, retryMs < 0 ? resetMs : retryMs, MOST_MS) - 1
+      younger.set(key, { policy, cost, verdict, asked, until, answered: clock() })
+    },
+    forget(key) {
+      younger.delete(key)
+      older.delete(key)
+    },
+    clear() {
+      younger = new Map()
+      older = new Map()
+    },
+  }
+}

@@ -1,0 +1,112 @@
+import type { Part, Policy, Service } from '../config/snapshot.js'
+import { ALGORITHMS, sizeOf } from './decide.js'
+import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
+import { createMemoryLimiter } from './memory.js'
+
+/**
+ * The degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.
+ *
+ * What it admits too much is bounded. Per window, all gateways together admit less than amount + gateways. In the window
+ * in which the store is lost, what was counted in the store comes on top, but for consumers that a gateway has seen
+ * lately: these go on with their share of what was left then. When the store is back, what was admitted here is charged
+ * to it once per key, when the key is next asked for.
+ */
+export interface Local {
+  take(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels: Levels | undefined,
+    reason: DegradedReason,
+  ): Decision
+  settle(charge: Charge, quota: number, slot: Slot): void
+  /** The store has decided: what it says was left of the binding limit. */
+  saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
+  /** Whether anything was admitted here that the store may not know of. */
+  owes(): boolean
+  /** What was admitted of a key here, once; 0 mostly. */
+  owed(key: string): number
+  reset(service: Service, consumer: string): Promise<void>
+}
+
+interface Seen {
+  /** Index into the part's limits. */
+  readonly index: number
+  readonly left: number
+  /** Unix ms. */
+  readonly at: number
+}
+
+/**
+ * @param maxKeys how many are counted, and about how many are remembered as seen
+ * @param gateways how many share the store
+ */
+export function createLocal(maxKeys: number, gateways: () => number): Local {
+  const memory = createMemoryLimiter({ maxKeys, seed })
+  const shares = new WeakMap<Policy, { readonly among: number; readonly policy: Policy }>()
+  let younger = new Map<string, Seen>()
+  let older = new Map<string, Seen>()
+
+  function shareOf(policy: Policy): Policy {
+    const among = gateways()
+    if (among === 1) return policy
+    const known = shares.get(policy)
+    if (known?.among === among) return known.policy
+    const limits = new Map(
+      policy.limits.map((limit) => [
+        limit,
+        { ...limit, amount: Math.ceil(limit.amount / among), burst: Math.ceil(limit.burst / among) },
+      ]),
+    )
+    const share: Policy = {
+      ...policy,
+      limits: [...limits.values()],
+      parts: policy.parts.map((part) => ({
+        ...part,
+        limits: part.limits.map((limit) => limits.get(limit)!),
+      })),
+    }
+    shares.set(policy, { among, policy: share })
+    return share
+  }
+
+  /** A key that was seen lately begins with what others have left of it: the share of this gateway of that. */
+  function seed(key: string, part: Part): number[] | undefined {
+    const seen = younger.get(key) ?? older.get(key)
+    if (seen === undefined) return undefined
+    const counts = new Array<number>(sizeOf(part.limits))
+    let o = 0
+    part.limits.forEach((limit, i) => {
+      const algorithm = ALGORITHMS[limit.algorithm]
+      algorithm.roll(limit, counts, o, seen.at)
+      const used = limit.burst - Math.ceil(seen.left / gateways())
+      if (i === seen.index && used > 0) algorithm.add(limit, counts, o, used)
+      o += algorithm.size
+    })
+    return counts
+  }
+
+  return {
+    take: (service, policy, consumer, cost, levels, reason) =>
+      memory.takeAs('local', reason, service, shareOf(policy), consumer, cost, levels),
+    settle: (charge, quota, slot) => memory.settle(charge, quota, slot),
+    saw(keys, parts, { binding, remaining, at }) {
+      if (younger.size >= maxKeys / 2) {
+        older = younger
+        younger = new Map()
+      }
+      let index = binding
+      let k = 0
+      while (index >= parts[k]!.limits.length) index -= parts[k++]!.limits.length
+      younger.set(keys[k]!, { index, left: remaining, at })
+    },
+    owes: () => memory.size() > 0,
+    owed: (key) => memory.forget(key),
+    async reset(service, consumer) {
+      younger = new Map()
+      older = new Map()
+      await memory.reset(service, consumer)
+    },
+  }
+}

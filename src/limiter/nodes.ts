@@ -1,0 +1,46 @@
+import { randomUUID } from 'node:crypto'
+import { type Client, runAnnounce } from './scripts.js'
+
+/** How many gateways share the store, by what each of them announces about itself. */
+export interface Nodes {
+  /** The latest number known, at least 1. While the store is away it stays what it was. */
+  count(): number
+  close(): Promise<void>
+}
+
+const KEY = 'nodes:{gateways}'
+/** Ms. A gateway that died is not counted any more after the second of these. */
+const ANNOUNCE_EVERY = 1000
+const BELIEVED_FOR = 3500
+
+/** Announces this process every second, in the background. */
+export function createNodes(store: Client): Nodes {
+  const self = randomUUID().slice(0, 13)
+  let count = 1
+  let timer: NodeJS.Timeout | undefined
+  let closed = false
+
+  async function announce(): Promise<void> {
+    try {
+      count = Math.max(1, await runAnnounce(store, KEY, self, BELIEVED_FOR))
+    } catch {
+      // Others complain about the store; here it only means that the number may be old.
+    }
+    if (closed) return
+    timer = setTimeout(announce, ANNOUNCE_EVERY * (0.9 + Math.random() * 0.2))
+    timer.unref()
+  }
+
+  const started = store.status === 'ready' ? announce() : undefined
+  if (started === undefined) store.once('ready', announce)
+
+  return {
+    count: () => count,
+    async close() {
+      closed = true
+      clearTimeout(timer)
+      store.off('ready', announce)
+      if (store.status === 'ready') await runAnnounce(store, KEY, self, 0).catch(() => {})
+    },
+  }
+}

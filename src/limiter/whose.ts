@@ -1,0 +1,43 @@
+import type { Part, Service } from '../config/snapshot.js'
+import { consumerPart, limitKey } from './key.js'
+import type { Levels } from './limiter.js'
+
+/**
+ * The key of a part; undefined when it is not known whose it is. A consumer without a tenant is a tenant of one, whose
+ * counts are kept apart from those of a tenant of that name.
+ */
+export function keyOf(
+  service: string,
+  part: Part,
+  consumer: string,
+  levels: Levels | undefined,
+): string | undefined {
+  const { by, keyPart } = part
+  if (by === 'consumer') return limitKey(service, consumerPart(consumer), keyPart)
+  if (by === 'service') return limitKey(service, service, keyPart)
+  if (levels === undefined) return undefined
+  const whose = levels[by]
+  return whose === undefined
+    ? limitKey(service, consumerPart(consumer), `own-${keyPart}`)
+    : limitKey(service, consumerPart(whose), keyPart)
+}
+
+const NOBODY: Levels = { ip: '', tenant: '', route: '' }
+
+/** Of every part. What is not known of a request is the same for all such. */
+export function keysOf(
+  service: string,
+  parts: readonly Part[],
+  consumer: string,
+  levels: Levels | undefined,
+): readonly string[] {
+  return parts.map((part) => keyOf(service, part, consumer, levels ?? NOBODY)!)
+}
+
+/** Of every key that counts what the consumer has used of the service, under the policies of all tiers, one. */
+export function consumerKeys(service: Service, consumer: string): Set<string> {
+  const policies = service.policies.flatMap((policy) => [policy, policy?.candidate])
+  const parts = policies.flatMap((policy) => policy?.parts ?? []).filter(({ by }) => by === 'consumer')
+  const whose = consumerPart(consumer)
+  return new Set(parts.map(({ keyPart }) => limitKey(service.name, whose, keyPart)))
+}
