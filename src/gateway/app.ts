@@ -5,9 +5,10 @@ import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
-import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { Upstreams } from '../upstream/pool.js'
+import { type Charges, createCharges } from './charges.js'
 import { parserErrorCode, peerOf, refuseSocket } from './client-error.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
@@ -26,11 +27,14 @@ import type { Watchdog } from './watchdog.js'
 export interface GatewayDeps {
   /** The snapshot in force. Each request asks once, at its start. */
   readonly snapshot: () => Snapshot
-  readonly limiter: Pick<Limiter, 'take'>
+  readonly limiter: Pick<Limiter, 'take' | 'settle'>
   readonly assignments: Pick<TierAssignments, 'get'>
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
-  readonly metrics: { record(r: RequestRecord): void }
+  readonly metrics: {
+    record(r: RequestRecord): void
+    candidate(r: RequestRecord, decision: Decision): void
+  }
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
   /** While true every response asks the client to leave its connection. */
@@ -43,8 +47,8 @@ type Stage = (x: Exchange) => Refusal | undefined | Promise<Refusal | undefined>
  * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
  * What passes all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf(deps: GatewayDeps): readonly Stage[] {
-  return [matchRoute, identifyConsumer, resolveTier(deps.assignments), takeQuota(deps.limiter)]
+function stagesOf({ limiter, assignments, metrics }: GatewayDeps, charges: Charges): readonly Stage[] {
+  return [matchRoute, identifyConsumer, resolveTier(assignments), takeQuota({ limiter, charges, metrics })]
 }
 
 /**
@@ -68,13 +72,20 @@ function latestOn(socket: object): Accepted | undefined {
 
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
-  const stages = stagesOf(deps)
+  const charges = createCharges(deps.limiter)
+  const stages = stagesOf(deps, charges)
   // What is no handshake of the route's is refused before anything is charged for it.
   const handshakeStages = [stages[0]!, checkHandshake, ...stages.slice(1)]
   const send = forward(deps)
   const upgrades = upgrade(deps)
-  const done = record(deps)
+  const write = record(deps)
   const nextId = requestIds()
+
+  /** After every exchange, once. */
+  function done(x: Exchange): void {
+    charges.settle(x)
+    write(x)
+  }
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
     // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.

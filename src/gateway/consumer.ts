@@ -24,18 +24,18 @@ export function identifyConsumer(x: Exchange): Refusal | undefined {
         if (owner === undefined) return unauthorized(`The API key in ${source.header} is not valid.`)
         x.consumer = owner.consumer
         x.credentialTier = owner.tier
+        x.tenant = owner.tenant
         x.identifiedBy = 'api_key'
         return undefined
       }
       case 'header': {
         const id = identityHeader(x.headers, source.header)
         if (id === undefined) continue
-        if (id === '' || id.length > MAX_CREDENTIAL) {
-          return unauthorized(
-            `The id in ${source.header} is empty or longer than ${MAX_CREDENTIAL} characters.`,
-          )
-        }
+        const tenant = source.tenant === undefined ? undefined : identityHeader(x.headers, source.tenant)
+        if (!isId(id)) return badId(source.header)
+        if (tenant !== undefined && !isId(tenant)) return badId(source.tenant!)
         x.consumer = id
+        x.tenant = tenant
         x.identifiedBy = 'header'
         return undefined
       }
@@ -47,6 +47,14 @@ export function identifyConsumer(x: Exchange): Refusal | undefined {
   }
   const names = [...snapshot.identityHeaders]
   return unauthorized(names.length === 0 ? undefined : `Send a credential in ${names.join(' or ')}.`)
+}
+
+function isId(text: string): boolean {
+  return text !== '' && text.length <= MAX_CREDENTIAL
+}
+
+function badId(header: string): Refusal {
+  return unauthorized(`The id in ${header} is empty or longer than ${MAX_CREDENTIAL} characters.`)
 }
 
 function unauthorized(detail: string | undefined): Refusal {

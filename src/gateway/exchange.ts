@@ -1,6 +1,6 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
-import type { Decision } from '../limiter/limiter.js'
+import type { Charge, Decision } from '../limiter/limiter.js'
 import type { RequestHeaders } from './headers.js'
 
 /**
@@ -34,6 +34,8 @@ export interface Exchange {
   identifiedBy: 'api_key' | 'header' | 'ip' | undefined
   /** Index into snapshot.tiers that came with the credential. */
   credentialTier: number | undefined
+  /** Came with the credential. */
+  tenant: string | undefined
 
   // resolve tier
   /** Index into snapshot.tiers, -1 before the stage. */
@@ -43,18 +45,37 @@ export interface Exchange {
   // take quota
   decision: Decision | undefined
   limitMs: number
+  /** What it has cost, where that is not its route's own: said by the caller or the upstream, or given back. */
+  cost: number | undefined
+  /** What was charged and is not settled yet. */
+  held: Held[] | undefined
 
   // forward
   upstream: Upstream | undefined
   upstreamMs: number
   bytesIn: number
   bytesOut: number
+  /** What the upstream says that the request has cost in all. */
+  toldCost: number | undefined
 
   // record
   status: number
   error: ErrorCode | undefined
   cause: string | undefined
   durationMs: number
+  /** Its response is closed. A decision that comes now is settled at once. */
+  over: boolean
+}
+
+/** A charge that waits for the end of its response (`charges.ts`). */
+export interface Held {
+  readonly charge: Charge
+  /** Where it stands in the list of those whose slot is renewed, -1 when it does not. */
+  place: number
+  /** `performance.now()` from which its slot is renewed. */
+  renewAt: number
+  /** While the store is renewing it. */
+  renewing: Promise<void> | undefined
 }
 
 /** An exchange as it enters the first stage. */
@@ -83,17 +104,22 @@ export function createExchange(
     consumer: undefined,
     identifiedBy: undefined,
     credentialTier: undefined,
+    tenant: undefined,
     tier: -1,
     tierFrom: undefined,
     decision: undefined,
     limitMs: 0,
+    cost: undefined,
+    held: undefined,
     upstream: undefined,
     upstreamMs: 0,
     bytesIn: 0,
     bytesOut: 0,
+    toldCost: undefined,
     status: 0,
     error: undefined,
     cause: undefined,
     durationMs: 0,
+    over: false,
   }
 }

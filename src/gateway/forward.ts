@@ -4,6 +4,7 @@ import type { Dispatcher } from 'undici'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Target, Upstreams } from '../upstream/pool.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
+import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
 import { sendRefusal } from './reply.js'
@@ -163,7 +164,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     }
     this.#resume = resume
     const quota = claimsQuota(x.decision)
-    const head = responseHeaders(raw, x.requestId, quota, status === 204)
+    const { costHeader } = x.route!
+    if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
+    const head = responseHeaders(raw, x.requestId, quota, costHeader, status === 204)
     if (head === undefined) {
       this.#fail({ code: 'upstream_bad_response', cause: 'a transfer coding that nobody asked for' })
       return true

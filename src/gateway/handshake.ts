@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Refusal } from '../errors.js'
+import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
 import { MAX_RESPONSE_FIELDS, responseHeaders } from './upstream-response.js'
@@ -79,7 +80,9 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | u
   const { statusCode } = answer
   const raw = answer.rawHeaders.map((text) => Buffer.from(text, 'latin1'))
   const quota = claimsQuota(x.decision)
-  const out = responseHeaders(raw, x.requestId, quota, statusCode === 101 || statusCode === 204)
+  const { costHeader } = x.route!
+  if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
+  const out = responseHeaders(raw, x.requestId, quota, costHeader, statusCode === 101 || statusCode === 204)
   if (out !== undefined && quota) pushQuotaHeaders(out, x.route!.service.policies[x.tier]!, x.decision!)
   return out
 }

@@ -1,4 +1,4 @@
-import type { Policy } from '../config/snapshot.js'
+import type { Limit, Policy } from '../config/snapshot.js'
 import type { Decision } from '../limiter/limiter.js'
 
 /** Whether the response may claim a quota: only when the store (or a memory of its answer) decided. */
@@ -11,26 +11,36 @@ export function claimsQuota(decision: Decision | undefined): decision is Decisio
  * binding limit. Nothing at all for a decision that the store did not make.
  *
  * `t` and X-RateLimit-Reset are whole seconds, rounded up: of a denied request until it could pass, so that they never
- * contradict Retry-After, else until the current window ends.
+ * contradict Retry-After, else until the current window ends. Slots have no window, so no `t`.
  */
 export function pushQuotaHeaders(into: string[], policy: Policy, decision: Decision): void {
   if (!claimsQuota(decision)) return
   const limit = policy.limits[decision.binding]!
-  const ms = decision.retryMs > 0 ? decision.retryMs : decision.resetMs
-  const seconds = Math.max(1, Math.ceil(ms / 1000))
+  const seconds = waitSeconds(limit, decision)
   const remaining = String(decision.remaining)
   into.push(
     'RateLimit-Policy',
     policy.header,
     'RateLimit',
-    `"${limit.name}";r=${remaining};t=${seconds}`,
+    limit.algorithm === 'concurrency'
+      ? `"${limit.name}";r=${remaining}`
+      : `"${limit.name}";r=${remaining};t=${seconds}`,
     'X-RateLimit-Limit',
-    String(limit.amount),
+    String(limit.burst),
     'X-RateLimit-Remaining',
     remaining,
     'X-RateLimit-Reset',
     String(seconds),
   )
+}
+
+/**
+ * Whole seconds, at least 1, until a denied request could pass, or until the binding limit's window ends. A slot may come
+ * free at any moment: a second.
+ */
+export function waitSeconds({ algorithm }: Limit, { retryMs, resetMs }: Decision): number {
+  if (algorithm === 'concurrency') return 1
+  return Math.max(1, Math.ceil((retryMs > 0 ? retryMs : resetMs) / 1000))
 }
 
 /** Fields of the upstream's own limiter that would contradict what the gateway claims. Lower-case. */

@@ -1,53 +1,84 @@
 import { performance } from 'node:perf_hooks'
 import type { Policy } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
-import type { Decision, Limiter } from '../limiter/limiter.js'
+import type { Decision, Levels, Limiter } from '../limiter/limiter.js'
+import type { RequestRecord } from '../telemetry/record.js'
+import { addressConsumer } from './address.js'
+import type { Charges } from './charges.js'
+import { askedCost } from './cost.js'
+import { denial } from './denial.js'
 import type { Exchange } from './exchange.js'
-import { pushQuotaHeaders } from './quota-headers.js'
+import { claimsQuota } from './quota-headers.js'
+
+export interface QuotaDeps {
+  readonly limiter: Pick<Limiter, 'take'>
+  readonly charges: Pick<Charges, 'hold'>
+  readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
+}
 
 /**
  * Fourth stage: takes what the request costs from every limit of its tier, or refuses it. The one stage that may
  * wait (for the store, at most `store.timeout`).
  */
-export function takeQuota(limiter: Pick<Limiter, 'take'>) {
+export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
+  function hold(
+    x: Exchange,
+    policy: Policy,
+    cost: number,
+    levels: Levels | undefined,
+    decision: Decision,
+  ): void {
+    const { service, refundOn, costHeader } = x.route!
+    const { allowed, decidedBy, at } = decision
+    if (!allowed || decidedBy === 'open' || decidedBy === 'closed') return
+    if (!policy.slots && refundOn === undefined && costHeader === undefined) return
+    const consumer = x.consumer!
+    charges.hold(x, { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at })
+  }
+
+  /** Counts what is only tried out. Nobody waits for it, and it refuses nothing. */
+  function tryOut(x: Exchange, candidate: Policy, cost: number, levels: Levels | undefined): void {
+    const settle = (decision: Decision): void => {
+      if (claimsQuota(decision)) metrics.candidate(x, decision)
+      hold(x, candidate, cost, levels, decision)
+    }
+    const taken = limiter.take(x.route!.service, candidate, x.consumer!, cost, levels)
+    // What is only tried out must not end the process when it fails.
+    if (taken instanceof Promise) taken.then(settle, () => {})
+    else settle(taken)
+  }
+
   return function takeQuota(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const route = x.route!
     const policy = route.service.policies[x.tier]
     if (policy === undefined) return undefined
+    let { cost } = route
+    if (route.costFrom !== undefined) {
+      cost = askedCost(x, route)
+      x.cost = cost
+    }
+    const levels = needsLevels(policy) ? levelsOf(x) : undefined
     const before = performance.now()
     const settle = (decision: Decision): Refusal | undefined => {
       x.limitMs = performance.now() - before
       x.decision = decision
-      return decision.allowed ? undefined : denial(x, policy, decision)
+      if (!decision.allowed) return denial(x, policy, decision, cost)
+      hold(x, policy, cost, levels, decision)
+      return undefined
     }
-    const taken = limiter.take(route.service, policy, x.consumer!, route.cost)
+    // In the same turn, so that both go to the store together.
+    if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)
+    const taken = limiter.take(route.service, policy, x.consumer!, cost, levels)
     return taken instanceof Promise ? taken.then(settle) : settle(taken)
   }
 }
 
-function denial(x: Exchange, policy: Policy, decision: Decision): Refusal {
-  if (decision.decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }
-  const limit = policy.limits[decision.binding]!
-  const { cost, service } = x.route!
-  const headers: string[] = []
-  pushQuotaHeaders(headers, policy, decision)
-  const quota = `The quota "${limit.name}" (${limit.amount} per ${windowText(limit.windowMs)}) of tier ${x.snapshot.tiers[x.tier]} on ${service.name}`
-  let detail: string
-  if (decision.retryMs < 0) {
-    detail = `${quota} never allows a request of cost ${cost}; ask for a higher tier.`
-  } else {
-    const seconds = Math.max(1, Math.ceil(decision.retryMs / 1000))
-    headers.push('Retry-After', String(seconds))
-    detail = `${quota} is used up; try again in ${seconds} s.`
-  }
-  return {
-    code: 'quota_exceeded',
-    detail,
-    headers,
-    violatedPolicies: policy.limits.filter((_, i) => (decision.violated & (1 << i)) !== 0).map((l) => l.name),
-  }
+function needsLevels({ parts, candidate }: Policy): boolean {
+  return (
+    parts.length > 1 || parts[0]!.by !== 'consumer' || (candidate !== undefined && needsLevels(candidate))
+  )
 }
 
-function windowText(ms: number): string {
-  return ms % 1000 === 0 ? `${ms / 1000} s` : `${ms} ms`
+function levelsOf(x: Exchange): Levels {
+  return { ip: addressConsumer(x.clientIp), tenant: x.tenant, route: x.route!.label }
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Upstream } from '../config/snapshot.js'
 import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
+import { identityHeader } from './headers.js'
 
 /** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
 export const VIA = '1.1 tidegate'
@@ -18,7 +19,7 @@ export function upstreamPath(x: Exchange, upstream: Upstream): string {
 }
 
 /**
- * The header that the upstream gets: the client's end-to-end fields, the one identity field that was verified, and
+ * The header that the upstream gets: the client's end-to-end fields, the identity that was verified, and
  * what a proxy must add. X-Forwarded-* starts afresh unless the peer is a trusted proxy.
  */
 export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMessage): string[] {
@@ -43,18 +44,16 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
 }
 
 /**
- * Only the credential that identified this caller goes on. Another one that the client sent as well was checked by
+ * Only the credential that identified this caller goes on, with the tenant next to it. Another one that the client sent as well was checked by
  * nobody, and the backend would take it as if the gateway had.
  */
 function pushVerifiedIdentity(out: string[], x: Exchange): void {
   for (const source of x.snapshot.consumers) {
     if (source.kind !== x.identifiedBy || source.kind === 'ip') continue
-    const { identity } = x.headers
-    for (let i = 0; i < identity.length; i += 2) {
-      if (identity[i] === source.header) {
-        out.push(source.header, identity[i + 1]!)
-        return
-      }
-    }
+    const credential = identityHeader(x.headers, source.header)
+    if (credential === undefined) continue
+    out.push(source.header, credential)
+    if (source.kind === 'header' && x.tenant !== undefined) out.push(source.tenant!, x.tenant)
+    return
   }
 }

@@ -22,6 +22,7 @@ const DROPPED: ReadonlySet<string> = new Set([
  *
  * @param raw name, value, … as undici's parser cut them
  * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
+ * @param hidden lower-case name of a field that is between upstream and gateway, if there is one
  * @param noContent the status allows no body and no length (RFC 9110 §8.6)
  * @returns undefined when the body has a coding that the gateway neither takes off nor asked for
  */
@@ -29,6 +30,7 @@ export function responseHeaders(
   raw: readonly Buffer[],
   requestId: string,
   claimsQuota: boolean,
+  hidden: string | undefined,
   noContent: boolean,
 ): string[] | undefined {
   const out: string[] = []
@@ -47,7 +49,7 @@ export function responseHeaders(
       continue
     }
     if (noContent && name === 'content-length') continue
-    if (claimsQuota && QUOTA_FIELDS.has(name)) continue
+    if (name === hidden || (claimsQuota && QUOTA_FIELDS.has(name))) continue
     const value = raw[i + 1]!.toString('latin1')
     if (name === 'via') {
       via = `${value}, ${via}`

@@ -1,4 +1,4 @@
-import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Snapshot, Upstream } from '../config/snapshot.js'
 import type { Decision } from '../limiter/limiter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput } from './output.js'
@@ -70,9 +70,11 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
       if (known === undefined) constants.set(snapshot, parts)
     }
     const at = (r.route === undefined ? 0 : r.route.index + 1) * (r.snapshot.tiers.length + 1) + r.tier + 1
+    // Any number of costs may come: a part is not kept for each.
+    if (r.cost !== undefined && r.cost !== r.route?.cost) return makeConstantPart(r, r.cost)
     const known = parts[at]
     if (known !== undefined) return known
-    const made = makeConstantPart(r.snapshot, r.route, r.tier)
+    const made = makeConstantPart(r, r.route?.cost)
     parts[at] = made
     return made
   }
@@ -114,13 +116,13 @@ function decisionPart(r: RequestRecord, decision: Decision): string {
   return `,"decided_by":"${decidedBy}"${degraded},"remaining":${remaining}${denied},"limit_ms":${limitMs}`
 }
 
-function makeConstantPart(snapshot: Snapshot, route: Route | undefined, tier: number): string {
+function makeConstantPart({ snapshot, route, tier }: RequestRecord, cost: number | undefined): string {
   const tierName = snapshot.tiers[tier]
   const ofTier = tierName === undefined ? '' : `,"tier":"${inside(tierName)}"`
   const ofRoute =
     route === undefined
       ? ''
-      : `,"route":"${inside(route.label)}","service":"${inside(route.service.name)}","cost":${route.cost}`
+      : `,"route":"${inside(route.label)}","service":"${inside(route.service.name)}","cost":${cost}`
   return `${ofRoute}${ofTier},"config":"${snapshot.hash}"`
 }
 

@@ -47,6 +47,14 @@ const DEFINITIONS = {
     help: 'Quota decisions by the limit that was binding; near is allowed with less than 20 % of it left.',
     labels: [SERVICE, TIER, 'limit', 'decision', 'decided_by'],
   },
+  candidateDecisions: {
+    otlp: 'tidegate.candidate.decisions',
+    prometheus: 'tidegate_candidate_decisions_total',
+    kind: 'counter',
+    unit: '{decision}',
+    help: 'What candidate limits would have decided, by the one that was binding. Not counted while the store is away.',
+    labels: [SERVICE, TIER, 'limit', 'decision'],
+  },
   limitDuration: {
     otlp: 'tidegate.limit.duration',
     prometheus: 'tidegate_limit_duration_seconds',

@@ -3,8 +3,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Snapshot } from '../config/snapshot.js'
 import { createExposition, type OtlpOptions } from './exposition.js'
 import { createFamilies } from './families.js'
-import type { RequestRecord } from './record.js'
-import { createRecorder } from './recorder.js'
+import { createRecorder, type Recorder } from './recorder.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
@@ -23,9 +22,7 @@ export interface MetricsOptions {
   readonly log: { warn(details: object, message: string): void }
 }
 
-export interface Metrics {
-  /** Counts one finished request, of any outcome. Allocates nothing but for the first request with its labels. */
-  record(r: RequestRecord): void
+export interface Metrics extends Recorder {
   /** The configuration that is in force from now on. */
   loaded(snapshot: Snapshot): void
   /** One attempt to load the configuration again; `snapshot` is the one in force after it. */
@@ -100,7 +97,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   }
 
   return {
-    record: createRecorder(families),
+    ...createRecorder(families),
     loaded,
     reloaded(result, snapshot) {
       reloads[result][0]! += 1

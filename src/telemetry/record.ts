@@ -23,6 +23,8 @@ export interface RequestRecord {
   readonly decision: Decision | undefined
   /** Ms that the decision took. */
   readonly limitMs: number
+  /** What the request has cost, where that is not its route's own. */
+  readonly cost: number | undefined
   readonly status: number
   /** Set when the gateway itself answered, or when the exchange broke. */
   readonly error: ErrorCode | undefined

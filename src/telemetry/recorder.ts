@@ -1,5 +1,5 @@
 import { STATUS_CODES } from 'node:http'
-import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Limit, Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { ERRORS } from '../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../limiter/limiter.js'
 import { type Cell, observe } from './cells.js'
@@ -28,6 +28,7 @@ for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
 }
 
 const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
+const OUTCOMES = ['allowed', 'denied', 'near']
 const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
 
 interface ServicePlace {
@@ -40,6 +41,8 @@ interface ServicePlace {
   readonly failOpen: readonly Cell[]
   /** By tier + 1, then by (limit + 1, decision, decided by). */
   readonly decisions: (Cell | undefined)[][]
+  /** By tier + 1, then by (limit, decision). */
+  readonly candidates: (Cell | undefined)[][]
 }
 
 /** What is known of a request once its route and tier are. */
@@ -58,11 +61,15 @@ interface Table {
   readonly places: (Place | undefined)[]
 }
 
-/**
- * Gives the function that counts one finished request. It allocates only when a request is the first with its
- * labels, or the first of a snapshot.
- */
-export function createRecorder(families: Families): (r: RequestRecord) => void {
+export interface Recorder {
+  /** Counts one finished request. */
+  record(r: RequestRecord): void
+  /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
+  candidate(r: RequestRecord, decision: Decision): void
+}
+
+/** Allocates only when a request is the first with its labels, or the first of a snapshot. */
+export function createRecorder(families: Families): Recorder {
   const durationBounds = families.serverDuration.definition.boundsMs!
   const clientBounds = families.clientDuration.definition.boundsMs!
   const overheadBounds = families.overhead.definition.boundsMs!
@@ -121,30 +128,60 @@ export function createRecorder(families: Families): (r: RequestRecord) => void {
     // open and closed look at no limit, so none of them is binding
     const bound = by !== 'open' && by !== 'closed'
     const limit = bound ? r.route?.service.policies[tier]?.limits[decision.binding] : undefined
-    let outcome = 0
-    if (!decision.allowed) outcome = 1
-    else if (limit !== undefined && decision.remaining < NEAR * limit.amount) outcome = 2
+    const outcome = outcomeOf(decision, limit)
     const slot =
-      ((limit === undefined ? 0 : decision.binding + 1) * 3 + outcome) * DECIDED_BY.length +
+      ((limit === undefined ? 0 : decision.binding + 1) * OUTCOMES.length + outcome) * DECIDED_BY.length +
       DECIDED_BY.indexOf(by)
     let cell = service.decisions[tier + 1]![slot]
     if (cell === undefined) {
-      const word = outcome === 0 ? 'allowed' : outcome === 1 ? 'denied' : 'near'
-      cell = families.limitDecisions.cell(service.name, place.tier, limit?.name ?? NONE, word, by)
+      cell = families.limitDecisions.cell(
+        service.name,
+        place.tier,
+        limit?.name ?? NONE,
+        OUTCOMES[outcome]!,
+        by,
+      )
       service.decisions[tier + 1]![slot] = cell
     }
     cell[0]! += 1
   }
 
-  return function record(r) {
-    const { places, tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
-    const tier = r.tier >= 0 && r.tier < tiers ? r.tier : -1
+  function countCandidate(r: RequestRecord, decision: Decision): void {
+    const tier = tierOf(r)
+    const limit = r.route?.service.policies[tier]?.candidate?.limits[decision.binding]
+    if (limit === undefined) return
+    const place = placeOf(r, tier)
+    const outcome = outcomeOf(decision, limit)
+    const cells = place.service.candidates[tier + 1]!
+    const slot = decision.binding * OUTCOMES.length + outcome
+    let cell = cells[slot]
+    if (cell === undefined) {
+      cell = families.candidateDecisions.cell(place.service.name, place.tier, limit.name, OUTCOMES[outcome]!)
+      cells[slot] = cell
+    }
+    cell[0]! += 1
+  }
+
+  /** Index into the tiers of the record's snapshot, whose table is the present one from now on; -1: none. */
+  function tierOf(r: RequestRecord): number {
+    const { tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
+    return r.tier >= 0 && r.tier < tiers ? r.tier : -1
+  }
+
+  function placeOf(r: RequestRecord, tier: number): Place {
+    const { places, tiers } = table
     const at = (r.route === undefined ? 0 : r.route.index + 1) * (tiers + 1) + tier + 1
     let place = places[at]
     if (place === undefined) {
       place = makePlace(r, tier)
       places[at] = place
     }
+    return place
+  }
+
+  function record(r: RequestRecord): void {
+    const tier = tierOf(r)
+    const place = placeOf(r, tier)
     const method = METHOD_INDEX.get(r.method) ?? 0
     const status = STATUS_INDEX[r.status] ?? 0
     observe(
@@ -162,6 +199,14 @@ export function createRecorder(families: Families): (r: RequestRecord) => void {
     if (r.decision !== undefined && r.route !== undefined) countDecision(r, place, tier, r.decision)
     if (r.error !== undefined) errors.get(r.error)![0]! += 1
   }
+
+  return { record, candidate: countCandidate }
+}
+
+/** Index into OUTCOMES. */
+function outcomeOf({ allowed, remaining }: Decision, limit: Limit | undefined): number {
+  if (!allowed) return 1
+  return limit !== undefined && remaining < NEAR * limit.burst ? 2 : 0
 }
 
 function createServicePlace(families: Families, service: Service | undefined, tiers: number): ServicePlace {
@@ -179,6 +224,7 @@ function createServicePlace(families: Families, service: Service | undefined, ti
       return families.clientDuration.cell(name, hostname, number)
     }),
     decisions: Array.from({ length: tiers + 1 }, () => []),
+    candidates: Array.from({ length: tiers + 1 }, () => []),
   }
 }
 

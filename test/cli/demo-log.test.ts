@@ -32,6 +32,7 @@ const record: RequestRecord = {
   clientIp: '127.0.0.1',
   decision: allowed,
   limitMs: 0,
+  cost: undefined,
   status: 200,
   error: undefined,
   cause: undefined,

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { ErrorCode } from '../../src/errors.js'
-import { takeQuota } from '../../src/gateway/quota.js'
+import { takeQuota as takeQuotaWith } from '../../src/gateway/quota.js'
 import { pushQuotaHeaders } from '../../src/gateway/quota-headers.js'
 import { matchRoute } from '../../src/gateway/route.js'
 import type { Decision, Limiter } from '../../src/limiter/limiter.js'
@@ -47,6 +47,11 @@ function fieldsOf(x: ReturnType<typeof asked>): Record<string, string> {
 
 function asObject(flat: readonly string[]): Record<string, string> {
   return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])))
+}
+
+/** The stage alone: what it holds is never settled, what it tries out never counted. */
+function takeQuota(limiter: Pick<Limiter, 'take'>) {
+  return takeQuotaWith({ limiter, charges: { hold() {} }, metrics: { candidate() {} } })
 }
 
 /** A limiter that always decides the same. */

@@ -6,7 +6,7 @@ import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
 import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
-import type { TierAssignments } from '../../src/limiter/limiter.js'
+import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
 import { createUpstreams, type Upstreams } from '../../src/upstream/pool.js'
@@ -41,6 +41,8 @@ export interface TestGateway {
   readonly records: RequestRecord[]
   /** What of it went into the access log, too. */
   readonly accessLines: RequestRecord[]
+  /** What candidate limits would have decided, by request id. */
+  readonly candidates: [requestId: string, decision: Decision][]
   /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
   readonly logged: { fields: object; message: string }[]
   snapshot(): Snapshot
@@ -52,15 +54,16 @@ export interface TestGateway {
   recorded(count: number): Promise<void>
 }
 
+/** Parts in place of the usual ones. */
+export type Overrides = Partial<
+  Omit<GatewayDeps, 'limiter'> & { readonly limiter: Partial<GatewayDeps['limiter']> }
+>
+
 /**
  * A gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log.
  * Everything is closed when the test ends.
  */
-export async function startGateway(
-  t: Test,
-  yaml: string,
-  overrides: Partial<GatewayDeps> = {},
-): Promise<TestGateway> {
+export async function startGateway(t: Test, yaml: string, overrides: Overrides = {}): Promise<TestGateway> {
   let current = snapshotOf(yaml)
   let draining = false
   const clock = createClock()
@@ -70,11 +73,11 @@ export async function startGateway(
   const watchdog = createWatchdog(20)
   const records: RequestRecord[] = []
   const accessLines: RequestRecord[] = []
+  const candidates: TestGateway['candidates'] = []
   const logged: TestGateway['logged'] = []
   let wake: (() => void) | undefined
   const app = buildGateway({
     snapshot: () => current,
-    limiter,
     assignments,
     upstreams,
     watchdog,
@@ -83,11 +86,14 @@ export async function startGateway(
         records.push({ ...r })
         wake?.()
       },
+      candidate: (r, decision) => void candidates.push([r.requestId, decision]),
     },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
     log: { error: (fields, message) => void logged.push({ fields, message }) },
     draining: () => draining,
     ...overrides,
+    // One that only decides is settled with where the counts are.
+    limiter: { ...limiter, ...overrides.limiter },
   })
   await app.listen({ host: '127.0.0.1', port: 0 })
   t.teardown(async () => {
@@ -108,6 +114,7 @@ export async function startGateway(
     watchdog,
     records,
     accessLines,
+    candidates,
     logged,
     snapshot: () => current,
     use(next) {

@@ -1,8 +1,7 @@
 import type { Test } from 'tap'
 import type { ErrorCode } from '../../src/errors.js'
-import type { GatewayDeps } from '../../src/gateway/app.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
-import { startGateway, type TestGateway } from './gateway.js'
+import { type Overrides, startGateway, type TestGateway } from './gateway.js'
 import { type RawResponse, rawExchange } from './raw.js'
 import { type RecordingUpstream, recordingUpstream } from './upstream.js'
 
@@ -22,7 +21,7 @@ export async function startSite(
   t: Test,
   yaml: string,
   { payments, marketing }: Partial<Pick<Site, 'payments' | 'marketing'>> = {},
-  overrides: Partial<GatewayDeps> = {},
+  overrides: Overrides = {},
 ): Promise<Site> {
   const first = payments ?? (await recordingUpstream(t))
   const second = marketing ?? (await recordingUpstream(t))

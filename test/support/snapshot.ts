@@ -141,6 +141,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     clientIp: '192.0.2.7',
     decision: exampleDecision(),
     limitMs: 0.4,
+    cost: undefined,
     status: 200,
     error: undefined,
     cause: undefined,

@@ -1,0 +1,42 @@
+import type { Route } from '../config/snapshot.js'
+import type { Exchange } from './exchange.js'
+
+/** The most that a limit can hold (25 bits, as its amount). */
+const MAX_COST = 2 ** 25 - 1
+const WHOLE = /^[0-9]+$/
+
+/**
+ * What a request costs by its own account, 1 to the route's max. A number above that counts as the max; anything else, what
+ * a consumer says that is not trusted, and a header that is there twice, as the route's default.
+ */
+export function askedCost(x: Exchange, { cost, costFrom }: Route): number {
+  if (costFrom === undefined || !costFrom.consumers.has(x.consumer!)) return cost
+  const { forward } = x.headers
+  let said: string | undefined
+  for (let i = 0; i < forward.length; i += 2) {
+    const name = forward[i]!
+    if (name.length !== costFrom.header.length || name.toLowerCase() !== costFrom.header) continue
+    if (said !== undefined) return cost
+    said = forward[i + 1]!
+  }
+  if (said === undefined || !WHOLE.test(said)) return cost
+  const asked = Number(said)
+  return asked === 0 ? cost : Math.min(asked, costFrom.max)
+}
+
+/**
+ * What the upstream says that a request has cost in all, 0 to 2^25 - 1 (more counts as that); undefined when it does not
+ * say, or twice, or no whole number.
+ *
+ * @param raw name, value, … of the response, as they came
+ * @param header in lower case
+ */
+export function toldCost(raw: readonly Buffer[], header: string): number | undefined {
+  let said: string | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i]!.length !== header.length || raw[i]!.toString('latin1').toLowerCase() !== header) continue
+    if (said !== undefined) return undefined
+    said = raw[i + 1]!.toString('latin1')
+  }
+  return said !== undefined && WHOLE.test(said) ? Math.min(Number(said), MAX_COST) : undefined
+}
