@@ -31,20 +31,24 @@ export interface Asked {
 }
 
 /**
- * Makes one of requests for the same key and cost, as long as no other cost for that key comes between: who came first
- * is served first, as if each had been asked for itself.
+ * Makes one of requests for the same keys and cost, as long as nothing else that one of these keys counts comes between:
+ * who came first is served first, as if each had been asked for itself.
  */
 export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
   const latest = new Map<string, Asked>()
   const left: Asked[] = []
   for (const asked of all) {
     const before = latest.get(asked.keys[0]!)
-    if (before !== undefined && isEqual(before, asked)) {
+    if (
+      before !== undefined &&
+      isEqual(before, asked) &&
+      asked.keys.every((key) => latest.get(key) === before)
+    ) {
       before.count++
       if (before.others === undefined) before.others = [asked]
       else before.others.push(asked)
     } else {
-      latest.set(asked.keys[0]!, asked)
+      for (const key of asked.keys) latest.set(key, asked)
       left.push(asked)
     }
   }
@@ -53,11 +57,7 @@ export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
 
 function isEqual(a: Asked, b: Asked): boolean {
   return (
-    a.mergeable &&
-    b.mergeable &&
-    a.cost === b.cost &&
-    a.parts === b.parts &&
-    a.keys.every((key, i) => key === b.keys[i])
+    a.mergeable && b.mergeable && a.cost === b.cost && a.parts === b.parts && a.keys.length === b.keys.length
   )
 }
 

@@ -37,6 +37,8 @@ export interface MemoryLimiter extends Limiter {
   settle(charge: Charge, quota: number, slot: Slot): void
   /** Forgets a key. @returns what was charged to it, and not given back, while it was remembered */
   forget(key: string): number
+  /** What is held of a key, as it is. */
+  peek(key: string): { readonly counts: Readonly<Counts>; readonly expires: number } | undefined
   /** How many keys are held. */
   size(): number
 }
@@ -184,6 +186,10 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     async close() {
       entries.clear()
       ring.length = 0
+    },
+    peek(key) {
+      const entry = entries.get(key)
+      return entry && { counts: entry.counts, expires: entry.expires }
     },
     size: () => entries.size,
   }

@@ -230,7 +230,11 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       if (charge.decidedBy !== 'store') return
       const { parts } = policy
       const keys = keysOf(service.name, parts, consumer, levels)
-      if (quota < 0) denials?.forget(nameOf(keys))
+      if (quota < 0) {
+        // What others share, others may have been denied by.
+        if (parts.every(({ by }) => by === 'consumer')) denials?.forget(nameOf(keys))
+        else denials?.clear()
+      }
       const one = { slot: shards.clustered ? slotOfKey(keys[0]!) : 0, parts, keys }
       const heard = await Promise.all(
         (groupsOf(parts, keys) ?? [one]).map((group) =>

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Limit } from '../../src/config/snapshot.js'
-import type { Charge, Decision, Limiter, Slot } from '../../src/limiter/limiter.js'
+import type { Charge, Decision, Levels, Limiter, Slot } from '../../src/limiter/limiter.js'
 import { policyOf, serviceOf } from './build.js'
 import { createModel } from './model.js'
 
@@ -168,6 +168,159 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
       )
     },
   )
+
+  t.test(`${name}: levels count apart, pass together, and the one that denied is named`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf(
+      { amount: 5, by: 'consumer' },
+      { amount: 4, by: 'service' },
+      { amount: 3, by: 'ip' },
+      { amount: 9, by: 'route', algorithm: 'fixed' },
+      { amount: 9, by: 'tenant', algorithm: 'strict' },
+    )
+    const service = serviceOf('payments', [policy])
+    const at = (ip: string) => ({ ip, tenant: 'acme', route: '/payments/*' })
+    const take = (consumer: string, ip: string) => subject.limiter.take(service, policy, consumer, 1, at(ip))
+    for (let left = 2; left >= 0; left--) {
+      t.match(await take('alice', '192.0.2.1'), { allowed: true, binding: 2, remaining: left })
+    }
+    t.match(await take('alice', '192.0.2.1'), { allowed: false, binding: 2, violated: 0b00100 })
+    t.match(await take('alice', '192.0.2.2'), { allowed: true, binding: 1, remaining: 0 })
+    t.match(await take('bob', '192.0.2.3'), { allowed: false, binding: 1, violated: 0b00010 })
+    const used = async (levels?: Levels) =>
+      (await subject.limiter.usage(service, policy, 'alice', levels)).map((one) => one.used)
+    t.same(await used(at('192.0.2.1')), [4, 4, 3, 4, 4], 'a denied request took nothing anywhere')
+    t.same(await used(), [4, 4], 'without knowing the caller: what is by consumer and by service')
+    const other = { ip: '192.0.2.9', tenant: undefined, route: '/other' }
+    t.same(await used(other), [4, 4, 0, 0, 0], 'nobody else has spent the rest')
+  })
+
+  t.test(`${name}: who has no tenant is a tenant of one, and none of that name`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf({ amount: 1, by: 'tenant' })
+    const service = serviceOf('payments', [policy])
+    const take = async (consumer: string, tenant: string | undefined) =>
+      (await subject.limiter.take(service, policy, consumer, 1, { ip: '', tenant, route: '' })).allowed
+    t.ok(await take('acme', undefined))
+    t.notOk(await take('acme', undefined))
+    t.ok(await take('alice', 'acme'))
+    t.notOk(await take('bob', 'acme'), 'who shares the tenant shares the quota')
+    t.ok(await take('carol', undefined))
+  })
+
+  t.test(`${name}: a slot is free again when it is given back, or when it has lapsed`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf({ algorithm: 'concurrency', amount: 2, windowMs: MINUTE })
+    const service = serviceOf('payments', [policy])
+    const take = async () => {
+      // What a request costs is no matter to slots.
+      const decision = await subject.limiter.take(service, policy, 'alice', 7)
+      const { decidedBy, at } = decision
+      const common = { service, policy, consumer: 'alice', levels: undefined, cost: 7 }
+      return { allowed: decision.allowed, charge: { ...common, decidedBy, at, slotAt: at } }
+    }
+    const first = await take()
+    subject.clock += 30_000
+    const second = await take()
+    t.ok(first.allowed && second.allowed)
+    t.notOk((await take()).allowed)
+    await subject.limiter.settle(first.charge, 0, 'release')
+    const third = await take()
+    t.ok(third.allowed, 'given back')
+    t.notOk((await take()).allowed)
+    await subject.limiter.settle(second.charge, 0, 'renew')
+    subject.clock += 59_000
+    await subject.limiter.settle(second.charge, 0, 'renew')
+    subject.clock += 8_000
+    await subject.expire()
+    t.ok((await take()).allowed, 'the third has lapsed: nobody gave it back')
+    t.notOk((await take()).allowed, 'the second was renewed')
+  })
+
+  t.test(
+    `${name}: a cost known later may go below zero, and is waited for; a refund is there at once`,
+    async (t) => {
+      for (const algorithm of ['sliding', 'strict', 'token_bucket', 'fixed'] as const) {
+        const subject = await open(t)
+        const policy = policyOf({ algorithm, amount: 10, windowMs: MINUTE })
+        const service = serviceOf('payments', [policy])
+        const take = () => subject.limiter.take(service, policy, 'alice', 1)
+        const { decidedBy, at } = await take()
+        const common = { service, policy, consumer: 'alice', levels: undefined, cost: 1 }
+        const charge = { ...common, decidedBy, at, slotAt: at }
+        await subject.limiter.settle(charge, 14, 'keep')
+        const [below] = await subject.limiter.usage(service, policy, 'alice')
+        t.match(below, { used: 15, remaining: 0 }, algorithm)
+        const denied = await take()
+        t.match(denied, { allowed: false, remaining: 0 })
+        subject.clock += denied.retryMs - 1
+        t.notOk((await take()).allowed, `${algorithm}: waits ${denied.retryMs} ms`)
+        subject.clock -= denied.retryMs - 1
+        await subject.limiter.settle(charge, -7, 'keep')
+        t.match(await take(), { allowed: true, remaining: 1 }, 'and goes on with what was given back')
+      }
+    },
+  )
+
+  t.test(`${name}: a bucket lets a burst through, then its rate`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf({ algorithm: 'token_bucket', amount: 10, windowMs: 1000, burst: 30 })
+    const service = serviceOf('payments', [policy])
+    const take = (cost: number) => subject.limiter.take(service, policy, 'alice', cost)
+    t.match(await take(30), { allowed: true, remaining: 0, resetMs: 3000 })
+    t.match(await take(1), { allowed: false, retryMs: 100 })
+    t.match(await take(31), { allowed: false, retryMs: -1 })
+    subject.clock += 250
+    t.match(await take(2), { allowed: true, remaining: 0 })
+    t.match(await take(1), { allowed: false, retryMs: 50 })
+  })
+
+  t.test(`${name}: a day is over at midnight of its time zone`, async (t) => {
+    const subject = await open(t)
+    const calendar = { period: 'day', timeZone: 'Asia/Kolkata' } as const
+    const policy = policyOf({ algorithm: 'calendar', amount: 2, windowMs: 86_400_000, calendar })
+    const service = serviceOf('payments', [policy])
+    const take = (cost: number) => subject.limiter.take(service, policy, 'alice', cost)
+    const midnight = subject.clock + 18.5 * 3_600_000
+    subject.clock = midnight - 1000
+    t.match(await take(2), { allowed: true, remaining: 0, resetMs: 1000 })
+    t.match(await take(1), { allowed: false, retryMs: 1000 })
+    subject.clock = midnight
+    await subject.expire()
+    t.match(await take(1), { allowed: true, remaining: 1, resetMs: 86_400_000 })
+    subject.clock = midnight - 5
+    t.match(await take(2), { allowed: false, retryMs: 86_400_005 }, 'a clock stepping back reopens nothing')
+  })
+
+  t.test(`${name}: strict is never above the amount in any window, wherever it begins`, async (t) => {
+    const subject = await open(t)
+    const step = fc.record({ after: fc.nat(400), cost: fc.integer({ min: 1, max: 5 }) })
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(7, 50, 999, 1000),
+        fc.array(step, { minLength: 30, maxLength: 80 }),
+        async (windowMs, steps) => {
+          const policy = policyOf({ algorithm: 'strict', amount: 10, windowMs })
+          const service = serviceOf('payments', [policy])
+          const consumer = `strict-${run++}`
+          const admitted: { at: number; cost: number }[] = []
+          for (const { after, cost } of steps) {
+            subject.clock += Math.round((after * windowMs) / 1000)
+            const { allowed } = await subject.limiter.take(service, policy, consumer, cost)
+            if (allowed) admitted.push({ at: subject.clock, cost })
+          }
+          for (const { at } of admitted) {
+            const within = admitted.filter((one) => one.at > at - windowMs && one.at <= at)
+            if (within.reduce((sum, { cost }) => sum + cost, 0) > 10) return false
+          }
+          return admitted.length > 5
+        },
+      ),
+      { numRuns: 40 },
+    )
+    t.pass()
+  })
 
   t.test(
     `${name}: any sequence of requests, settlements, clock steps and changed limits goes as the model says`,

@@ -1,4 +1,5 @@
 import t from 'tap'
+import { limitKey } from '../../src/limiter/key.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { policyOf, serviceOf } from './build.js'
 import { contract, type Subject } from './contract.js'
@@ -13,9 +14,7 @@ contract(t, 'memory', async () => {
     clock: START,
     expire: async () => {},
     async state(service, consumer, keyPart) {
-      const limits = keyPart.split('+').map((part) => [1000, Number.parseInt(part, 10)] as const)
-      const usage = await limiter.usage(serviceOf(service, []), policyOf(...limits), consumer)
-      return JSON.stringify(usage)
+      return JSON.stringify(limiter.peek(limitKey(service, consumer, keyPart)))
     },
     windowsBack: 7,
   }
