@@ -68,7 +68,7 @@ const Limit = object(
     ),
     by: choice(
       ['ip', 'consumer', 'tenant', 'route', 'service'],
-      "Whose quota it is: the caller's address (IPv6 by its /64), the consumer, its tenant (a consumer without one is a tenant of its own), the route or the whole service. Tiers whose limits by one level have the same algorithms and windows share that level's counts, each with its own amounts: with a limit by service of 800/min for free and 1000/min for pro, free is turned away first",
+      "Whose quota it is: the caller's address (IPv6 by its /64), the consumer, its tenant (a consumer without one is a tenant of its own), the route (its host and path, whatever the method) or the whole service. Tiers whose limits by one level have the same algorithms and windows share that level's counts, each with its own amounts: with a limit by service of 800/min for free and 1000/min for pro, free is turned away first",
       { default: 'consumer' },
     ),
     candidate: boolean(

@@ -94,13 +94,17 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
     return `{"time":"${time()}","request_id":"${inside(r.requestId)}","method":"${inside(r.method)}","host":"${inside(
       r.host,
     )}","path":"${inside(pathOf(r.target))}"${constantPart(r)}${
-      r.consumer === undefined ? '' : `,"consumer":"${inside(r.consumer)}"`
+      r.consumer === undefined ? '' : `,"consumer":"${inside(r.consumer)}"${tenantPart(r.tenant)}`
     },"client_ip":"${inside(r.clientIp)}","status":${r.status}${r.error === undefined ? '' : `,"error":"${r.error}"`}${
       r.cause === undefined ? '' : `,"cause":"${inside(r.cause)}"`
     }${decision === undefined ? '' : decisionPart(r, decision)}${r.upstream === undefined ? '' : upstreamPart(r.upstream)}${
       r.upstream === undefined ? '' : milliseconds(r.upstreamMs)
     },"duration_ms":${milliseconds(r.durationMs)},"bytes_in":${r.bytesIn},"bytes_out":${r.bytesOut}}\n`
   }
+}
+
+function tenantPart(tenant: string | undefined): string {
+  return tenant === undefined ? '' : `,"tenant":"${inside(tenant)}"`
 }
 
 function decisionPart(r: RequestRecord, decision: Decision): string {

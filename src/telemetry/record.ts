@@ -19,6 +19,7 @@ export interface RequestRecord {
   /** Index into snapshot.tiers; -1 when no tier was found. */
   readonly tier: number
   readonly consumer: string | undefined
+  readonly tenant: string | undefined
   readonly clientIp: string
   readonly decision: Decision | undefined
   /** Ms that the decision took. */

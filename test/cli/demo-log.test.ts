@@ -29,6 +29,7 @@ const record: RequestRecord = {
   route: snapshot.routes[0],
   tier: 0,
   consumer: 'ann',
+  tenant: undefined,
   clientIp: '127.0.0.1',
   decision: allowed,
   limitMs: 0,

@@ -216,6 +216,142 @@ t.test('a window that is no whole number of seconds is told in ms', async (t) =>
   t.match(refusedBy({ retryMs: 700 }, '/reports/1', 'free').detail, '"burst" (3 per 1500 ms)')
 })
 
+t.test('each algorithm says in its own words what is used up, and when to come again', async (t) => {
+  const many = snapshotOf(`
+tiers: [free]
+services:
+  payments:
+    upstreams: [http://127.0.0.1:9001]
+    limits:
+      free:
+        - { amount: 10, window: 1s, algorithm: token_bucket, burst: 20 }
+        - { amount: 1000, algorithm: calendar, period: month, time_zone: Europe/Berlin }
+        - { amount: 1, algorithm: concurrency }
+        - { amount: 7, window: 1m, algorithm: strict }
+        - { amount: 8, window: 1m, algorithm: fixed, name: fixed }
+routes: [{ path: /*, service: payments }]
+`)
+  const said = (binding: number, retryMs: number) => {
+    const x = exchangeFor(many)
+    matchRoute(x)
+    x.consumer = 'alice'
+    x.tier = 0
+    const decision = {
+      allowed: false,
+      violated: 1 << binding,
+      binding,
+      remaining: 0,
+      retryMs,
+      resetMs: 60_000,
+    }
+    const refusal = takeQuota(deciding(decision))(x)
+    if (refusal === undefined || refusal instanceof Promise) throw new Error('a refusal at once was expected')
+    return {
+      detail: refusal.detail?.replace(' of tier free on payments', ''),
+      fields: asObject(refusal.headers!),
+    }
+  }
+  t.match(said(0, 100), {
+    detail: 'The quota "second" (10 per 1 s, 20 at once) is used up; try again in 1 s.',
+    fields: { RateLimit: '"second";r=0;t=1', 'X-RateLimit-Limit': '20', 'Retry-After': '1' },
+  })
+  t.match(said(1, 86_400_000), {
+    detail: 'The quota "month" (1000 per month, Europe/Berlin) is used up; try again in 86400 s.',
+    fields: { RateLimit: '"month";r=0;t=86400', 'X-RateLimit-Limit': '1000', 'Retry-After': '86400' },
+  })
+  t.match(said(2, 60_000), {
+    detail: 'The quota "concurrent" (1 request at once) is used up; try again when one of them has ended.',
+    fields: { RateLimit: '"concurrent";r=0', 'X-RateLimit-Reset': '1', 'Retry-After': '1' },
+  })
+  t.match(said(3, 60_000).detail, '"minute" (7 per 60 s) is used up; try again in 60 s.')
+  t.match(said(4, 60_000).detail, '"fixed" (8 per 60 s)')
+  t.match(said(0, -1).detail, 'never allows a request of cost 1; ask for a higher tier.')
+  t.equal(
+    said(0, 1).fields['RateLimit-Policy'],
+    '"second";q=20;w=2, "month";q=1000, "concurrent";q=1;qu="concurrent-requests", "minute";q=7;w=60, "fixed";q=8;w=60',
+  )
+})
+
+t.test('who else is counted is told only where somebody else is', async (t) => {
+  const asks = (limits: string) => {
+    const of = snapshotOf(`
+tiers: [free]
+services: { a: { upstreams: [http://a], limits: { free: ${limits} } } }
+routes: [{ path: /x/*, service: a }]
+`)
+    const levels: unknown[] = []
+    const limiter: Pick<Limiter, 'take'> = {
+      take(...args) {
+        levels.push(args[4])
+        return exampleDecision()
+      },
+    }
+    const x = exchangeFor(of, { target: '/x/1', peer: '2001:db8::7' })
+    matchRoute(x)
+    x.consumer = 'alice'
+    x.clientIp = '2001:db8::7'
+    x.tenant = 'acme'
+    x.tier = 0
+    takeQuota(limiter)(x)
+    return levels
+  }
+  const levels = { ip: '2001:db8:0:0::/64', tenant: 'acme', route: '/x/*' }
+  t.same(asks('[10/min, 5/s]'), [undefined])
+  t.same(asks('{ amount: 1, window: 1m, by: ip }'), [levels])
+  t.same(asks('[10/min, { amount: 1, window: 1m, by: service }]'), [levels])
+  t.same(asks('[10/min, { amount: 1, window: 1m, candidate: true, by: route }]'), [levels, levels])
+  t.same(asks('[10/min, { amount: 1, window: 1m, candidate: true }]'), [undefined, undefined])
+})
+
+t.test(
+  'a candidate is asked first, in the same turn, and nothing that becomes of it is waited for',
+  async (t) => {
+    const of = snapshotOf(`
+tiers: [free]
+services: { a: { upstreams: [http://a], limits: { free: [10/min, { amount: 1, window: 1m, candidate: true }] } } }
+routes: [{ path: /*, service: a }]
+`)
+    const asked: string[] = []
+    const counted: unknown[] = []
+    let decideTried: (decision: Decision) => void = () => {}
+    const metrics = { candidate: (_: unknown, decision: Decision) => void counted.push(decision.decidedBy) }
+    const take: Limiter['take'] = (_service, policy) => {
+      const tried = policy.candidate === undefined
+      asked.push(tried ? 'candidate' : 'live')
+      return tried
+        ? new Promise((resolve) => {
+            decideTried = resolve
+          })
+        : exampleDecision()
+    }
+    const stage = (limiter: Pick<Limiter, 'take'>) =>
+      takeQuotaWith({ limiter, charges: { hold() {} }, metrics })
+    const ask = (limiter: Pick<Limiter, 'take'>) => {
+      const x = exchangeFor(of)
+      matchRoute(x)
+      x.consumer = 'alice'
+      x.tier = 0
+      return stage(limiter)(x)
+    }
+    t.equal(ask({ take }), undefined)
+    t.same(asked, ['candidate', 'live'])
+    decideTried(exampleDecision({ allowed: false, violated: 1 }))
+    await Promise.resolve()
+    t.same(counted, ['store'])
+    for (const decidedBy of ['open', 'closed', 'local'] as const) {
+      ask({ take })
+      decideTried(exampleDecision({ decidedBy, reason: 'timeout' }))
+      await Promise.resolve()
+    }
+    t.same(counted, ['store'], 'not while the store is away')
+    const failing: Limiter['take'] = (service, policy, consumer, cost) =>
+      policy.candidate === undefined
+        ? Promise.reject(new Error('broken'))
+        : createMemoryLimiter().take(service, policy, consumer, cost)
+    t.equal(ask({ take: failing }), undefined, 'nor does it harm when it fails')
+  },
+)
+
 t.test('a decision that the store did not make claims no quota', async (t) => {
   for (const decidedBy of ['open', 'local'] as const) {
     const x = asked('/payments/1', 'free')

@@ -138,6 +138,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     route,
     tier: 0,
     consumer: 'alice',
+    tenant: undefined,
     clientIp: '192.0.2.7',
     decision: exampleDecision(),
     limitMs: 0.4,

@@ -59,6 +59,17 @@ t.test('a denied request names the limit that denied it', async (t) => {
   t.notOk('upstream' in line || 'upstream_ms' in line)
 })
 
+t.test(
+  'a cost that is not the one of the route is told as it was, and a tenant where there is one',
+  async (t) => {
+    const line = createLineBuilder(() => at)
+    const costOf = (cost: number | undefined) => JSON.parse(line(exampleRecord(snapshot, { cost }))).cost
+    t.same([undefined, 7, 0, 1, undefined, 7].map(costOf), [1, 7, 0, 1, 1, 7])
+    t.match(lineOf({ tenant: 'acme "group"' }), { consumer: 'alice', tenant: 'acme "group"' })
+    t.notOk('tenant' in lineOf({}))
+  },
+)
+
 t.test('a request refused before it had a route leaves out what nobody knows', async (t) => {
   const line = lineOf({
     route: undefined,

@@ -1,4 +1,5 @@
 import t from 'tap'
+import type { Limit } from '../../src/config/snapshot.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
 import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
@@ -100,6 +101,46 @@ t.test('counts decisions by the binding limit, and those that leave less than 20
   t.equal(
     sampleOf(text, 'tidegate_limit_duration_seconds_bucket', { tidegate_service: 'payments', le: '0.0005' }),
     8,
+  )
+})
+
+t.test('counts what candidates would have decided, apart from what was decided', async (t) => {
+  const [payments] = snapshot.services
+  const live = payments!.policies[0]!
+  const of = (name: string, burst: number): Limit => ({ ...live.limits[0]!, name, burst })
+  const candidate = { ...live, limits: [of('tried', 10), of('other', 100)] }
+  const service = { ...payments!, policies: [{ ...live, candidate }] }
+  const route = { ...snapshot.routes[0]!, service }
+  const trying = { ...snapshot, services: [service], routes: [route] }
+  const metrics = metricsOf()
+  const count = (changes: Parameters<typeof exampleDecision>[0], tier = 0) =>
+    metrics.candidate(exampleRecord(trying, { route, tier }), exampleDecision(changes))
+  count({ remaining: 9 })
+  count({ remaining: 1 })
+  count({ allowed: false, violated: 1, remaining: 0 })
+  count({ allowed: false, violated: 1, remaining: 0 })
+  count({ remaining: 19, binding: 1 })
+  count({ remaining: 19 }, 1)
+  metrics.record(exampleRecord(trying, { route, decision: exampleDecision() }))
+  const text = await metrics.scrape()
+  const candidates = (labels: Record<string, string>) =>
+    sampleOf(text, 'tidegate_candidate_decisions_total', {
+      tidegate_service: 'payments',
+      tidegate_tier: 'free',
+      ...labels,
+    })
+  t.equal(candidates({ limit: 'tried', decision: 'allowed' }), 1)
+  t.equal(candidates({ limit: 'tried', decision: 'near' }), 1)
+  t.equal(candidates({ limit: 'tried', decision: 'denied' }), 2)
+  t.equal(candidates({ limit: 'other', decision: 'near' }), 1, 'by its burst')
+  t.equal(candidates({ tidegate_tier: 'pro' }), undefined, 'a tier without')
+  const decisions = parseExposition(text).series.filter(
+    ({ name }) => name === 'tidegate_limit_decisions_total',
+  )
+  t.same(
+    decisions.map(({ labels, value }) => [labels.limit, value]),
+    [['minute', 1]],
+    'and nothing of it among the decisions',
   )
 })
 

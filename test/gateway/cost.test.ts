@@ -1,0 +1,60 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { askedCost, toldCost } from '../../src/gateway/cost.js'
+import { matchRoute } from '../../src/gateway/route.js'
+import { exchangeFor } from '../support/exchange.js'
+import { snapshotOf } from '../support/gateway.js'
+
+const snapshot = snapshotOf(`
+tiers: [free]
+services: { models: { upstreams: [http://a], limits: { free: 1000/min } } }
+routes:
+  - { path: /*, service: models, cost: { header: X-Request-Cost, max: 50, default: 3, consumers: [acme, umbrella] } }
+`)
+
+function costOf(consumer: string, ...headers: string[]): number {
+  const x = exchangeFor(snapshot, { headers })
+  matchRoute(x)
+  x.consumer = consumer
+  return askedCost(x, x.route!)
+}
+
+t.test('a trusted consumer says what its request costs, up to the max', async (t) => {
+  t.equal(costOf('acme', 'X-Request-Cost', '7'), 7)
+  t.equal(costOf('umbrella', 'x-REQUEST-cost', '50'), 50)
+  t.equal(costOf('acme', 'X-Request-Cost', '51'), 50)
+  t.equal(costOf('acme', 'X-Request-Cost', '9'.repeat(1000)), 50)
+  t.equal(costOf('acme', 'X-Request-Cost', '007'), 7)
+})
+
+t.test('everybody else, and whoever says nothing that is a cost, pays the default', async (t) => {
+  t.equal(costOf('mallory', 'X-Request-Cost', '1'), 3)
+  t.equal(costOf('acme'), 3)
+  t.equal(costOf('acme', 'X-Request-Cost', '1', 'X-Request-Cost', '1'), 3, 'said twice')
+  t.equal(
+    costOf('acme', 'X-Request-Cost', '7', 'Connection', 'x-request-cost'),
+    3,
+    'named as a field of the hop',
+  )
+  for (const bad of ['0', '', '-1', '+1', '1.5', '1e1', '0x10', '1,1', ' ', '٣', 'Infinity', 'NaN']) {
+    t.equal(costOf('acme', 'X-Request-Cost', bad), 3, JSON.stringify(bad))
+  }
+})
+
+t.test('the header goes on to the upstream as it is', async (t) => {
+  const { headers } = exchangeFor(snapshot, { headers: ['X-Request-Cost', '700'] })
+  t.same(headers.forward, ['X-Request-Cost', '700'])
+})
+
+t.test('whatever is sent, a cost is a whole number within its bounds', async (t) => {
+  const text = fc.oneof(fc.string(), fc.bigInt().map(String), fc.double().map(String))
+  fc.assert(
+    fc.property(text, (value) => {
+      const asked = costOf('acme', 'X-Request-Cost', value)
+      t.ok(Number.isInteger(asked) && asked >= 1 && asked <= 50, value)
+      const told = toldCost([Buffer.from('X-Cost'), Buffer.from(value, 'latin1')], 'x-cost')
+      t.ok(told === undefined || (Number.isInteger(told) && told >= 0 && told < 2 ** 25), value)
+    }),
+    { numRuns: 200 },
+  )
+})
