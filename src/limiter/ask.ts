@@ -12,6 +12,11 @@ export function askStore<T>(ms: number, question: Promise<T>): Promise<T> {
   })
 }
 
+/** Whether a Cluster said that a call's keys are on two servers just now. Nothing has run then. */
+export function isTryAgain(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('TRYAGAIN')
+}
+
 /** What went wrong, for an operator: in the server's words, but not in ioredis', which are about its options. */
 export function storeError(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)

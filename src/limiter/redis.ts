@@ -66,13 +66,13 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const sender = createSender({ store, shards, timeoutMs, merge, now, warn })
   let closed = false
 
-  function onStateChange(): void {
+  function onStateChange(isUp: boolean): void {
     // What comes back may have lost counts.
     denials?.clear()
     if (shards.allUp()) {
       markReady()
       inform({}, 'the store answers; counting in it')
-    } else warn({}, 'the store does not answer; deciding without it')
+    } else if (!isUp) warn({}, 'the store does not answer; deciding without it')
   }
 
   function degrade(

@@ -1,4 +1,4 @@
-import { storeError } from './ask.js'
+import { isTryAgain, storeError } from './ask.js'
 import { type Asked, answerAll, mergeEqual, readReply } from './asked.js'
 import type { DegradedReason } from './limiter.js'
 import { type Client, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
@@ -38,6 +38,10 @@ export interface SenderOptions {
 
 /** Requests in one script call: more would keep the server from its other clients for too long. */
 const BATCH = 64
+/** Ms: a timer that fires so late tells of an event loop that stood still. */
+const STALLED = 5
+/** Ms after which no more replies are thought to come, once the event loop turns again. */
+const SILENCE = 10
 
 interface Batch {
   readonly shard: Shard
@@ -50,7 +54,7 @@ interface Batch {
 
 /**
  * What comes up in one turn of the event loop goes out together: one script call per 64 requests, in a Cluster one per
- * slot, and one write per server. Replies are matched in order. Nothing is ever sent twice.
+ * slot, and one write per server. Replies are matched in order. Nothing is sent twice that may have run.
  */
 export function createSender(options: SenderOptions): Sender {
   const { store, shards, timeoutMs, merge, now, warn } = options
@@ -60,6 +64,10 @@ export function createSender(options: SenderOptions): Sender {
   let settling: Settling[] = []
   let scheduled = false
   let timer: NodeJS.Timeout | undefined
+  /** `performance.now()` at which the timer was to fire. */
+  let wakeAt = 0
+  /** `performance.now()` */
+  let latestReply = 0
 
   function schedule(): void {
     if (scheduled) return
@@ -103,12 +111,11 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  function sendTakes(asked: readonly Asked[]): void {
+  function sendTakes(asked: readonly Asked[], sentAt = performance.now()): void {
     const { shard, plain: isPlain } = asked[0]!
-    const sentAt = performance.now()
     const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs, done: false }
     inFlight.push(batch)
-    timer ??= setTimeout(onTimer, timeoutMs)
+    if (timer === undefined) wakeIn(timeoutMs)
     const run = isPlain ? runTake : runTakeMixed
     // An injected clock is not the server's, which the deadline is reckoned by.
     const call =
@@ -136,6 +143,7 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   function onReply(batch: Batch, reply: readonly number[]): void {
+    latestReply = performance.now()
     if (batch.done) return
     batch.shard.answered(reply[0]!, now === undefined ? batch.sentAt : undefined)
     if (reply.length === 1) {
@@ -149,6 +157,14 @@ export function createSender(options: SenderOptions): Sender {
 
   function onError(batch: Batch, error: unknown): void {
     if (batch.done) return
+    if (isTryAgain(error)) {
+      // The slot is on the move, with some of the keys on either server, which both are well. Nothing has run, and one
+      // key at a time finds its server.
+      finish(batch)
+      if (batch.asked.length === 1) answerAll(batch.asked[0]!, 'error')
+      else for (const one of batch.asked) sendTakes([one], batch.sentAt)
+      return
+    }
     warn({ error: storeError(error) }, 'the store failed on a decision')
     giveUp(batch, 'error')
   }
@@ -164,15 +180,31 @@ export function createSender(options: SenderOptions): Sender {
     while (inFlight[0]?.done === true) inFlight.shift()
   }
 
-  /** One timer for the oldest batch. Replies that have arrived while our own event loop stood still go first. */
+  function wakeIn(ms: number): void {
+    wakeAt = performance.now() + ms
+    timer = setTimeout(onTimer, ms)
+  }
+
+  /**
+   * One timer for the oldest batch. Between what is due and giving it up lies a look at the sockets: replies that
+   * arrived while our own event loop stood still go first. They may be more than a socket holds, and the server sends
+   * the rest once there is room; so after a stall, as long as replies come, they are waited for.
+   */
   function onTimer(): void {
-    setImmediate(() => {
+    const firedAt = performance.now()
+    const patience = firedAt - wakeAt > STALLED ? firedAt + timeoutMs : firedAt
+    const isOverdue = () => inFlight[0] !== undefined && inFlight[0].due <= firedAt + 1
+    function giveUpOverdue(): void {
+      const now = performance.now()
+      if (isOverdue() && now < patience && now - latestReply < SILENCE) {
+        timer = setTimeout(giveUpOverdue, SILENCE / 2)
+        return
+      }
       timer = undefined
-      const at = performance.now() + 1
-      while (inFlight[0] !== undefined && inFlight[0].due <= at) giveUp(inFlight[0], 'timeout')
-      const oldest = inFlight[0]
-      if (oldest !== undefined) timer = setTimeout(onTimer, oldest.due - performance.now())
-    })
+      while (isOverdue()) giveUp(inFlight[0]!, 'timeout')
+      if (inFlight[0] !== undefined) wakeIn(inFlight[0].due - performance.now())
+    }
+    setImmediate(giveUpOverdue)
   }
 
   return {

@@ -14,13 +14,14 @@ export interface Shards {
   close(): void
 }
 
-export function createShards(store: Client, timeoutMs: number, onChange: () => void): Shards {
+/** @param onChange is told of each server that comes or goes */
+export function createShards(store: Client, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
   return store instanceof Cluster
     ? clusterShards(store, timeoutMs, onChange)
     : singleShard(store, timeoutMs, onChange)
 }
 
-function singleShard(node: Redis, timeoutMs: number, onChange: () => void): Shards {
+function singleShard(node: Redis, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
   const shard = createShard({ node, timeoutMs, onChange })
   return {
     clustered: false,
@@ -31,7 +32,7 @@ function singleShard(node: Redis, timeoutMs: number, onChange: () => void): Shar
   }
 }
 
-function clusterShards(cluster: Cluster, timeoutMs: number, onChange: () => void): Shards {
+function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
   const shards = new Map<Redis, Shard>()
   const byKey = new Map<string, Shard>()
 
