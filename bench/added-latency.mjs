@@ -1,6 +1,6 @@
 /** The same paced load on several ways to one upstream, in interleaved rounds, and what each adds to the direct one. */
 import { generate, wrongs } from './generate.mjs'
-import { cpuMs, watchGatewayCore } from './machine.mjs'
+import { cpuMs, GATEWAY_CORE, watchCore } from './machine.mjs'
 import { median, printTable } from './table.mjs'
 
 /** `ways` hold `direct`, `tidegate, unlimited`, `tidegate, limited` and `pair, limited`; `verdict` is told what went wrong. */
@@ -21,7 +21,7 @@ export async function addedLatency(load, ways, { clients, rate, rounds, seconds,
       let disturbed
       let cpu
       const f = await generate(load, job, () => {
-        disturbed = watchGatewayCore()
+        disturbed = watchCore(GATEWAY_CORE)
         cpu = way.pid ? cpuMs(way.pid) : 0
       })
       const own = way.pid ? cpuMs(way.pid) - cpu : 0

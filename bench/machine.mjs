@@ -52,25 +52,25 @@ export function cpuMs(pid) {
   return children(pid).reduce((sum, child) => sum + cpuMs(child), own)
 }
 
-/** Ms since boot that the gateway's core was at work on anything, and that the hypervisor kept from us. */
-function gatewayCore() {
+/** Ms since boot that a core was at work on anything, and that the hypervisor kept from us. */
+function timesOf(core) {
   const line = readFileSync('/proc/stat', 'utf8')
     .split('\n')
-    .find((l) => l.startsWith(`cpu${GATEWAY_CORE} `))
+    .find((l) => l.startsWith(`cpu${core} `))
   const [user, nice, system, , , irq, softirq, steal] = line.split(/\s+/).slice(1).map(Number)
   return { busy: (user + nice + system + irq + softirq) * tick, stolen: steal * tick }
 }
 
 /**
- * Watches the gateway's core from now on. The returned function tells which share of it went to others than the
- * gateway's own CPU ms, or was stolen: a figure taken beside somebody else's work should say so.
+ * Watches a core from now on. The returned function tells which share of it went to others than the process under
+ * test, whose own CPU ms it takes, or was stolen: a figure taken beside somebody else's work should say so.
  */
-export function watchGatewayCore() {
-  const from = gatewayCore()
+export function watchCore(core) {
+  const from = timesOf(core)
   const at = performance.now()
-  return (gatewayMs) => {
-    const to = gatewayCore()
-    return Math.max(0, to.busy - from.busy - gatewayMs + to.stolen - from.stolen) / (performance.now() - at)
+  return (ownMs) => {
+    const to = timesOf(core)
+    return Math.max(0, to.busy - from.busy - ownMs + to.stolen - from.stolen) / (performance.now() - at)
   }
 }
 

@@ -6,7 +6,7 @@ import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { hasNginx, OPEN_LIMIT, startNginx, startPeer, startTidegate } from './contenders.mjs'
-import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape, watchGatewayCore } from './machine.mjs'
+import { cpuMs, GATEWAY_CORE, LOAD_CORE, pinSelf, requireTools, shape, watchCore } from './machine.mjs'
 import { ask, folder, startScript, stop } from './process.mjs'
 import { startStore } from './store.mjs'
 import { median, printTable } from './table.mjs'
@@ -35,7 +35,7 @@ async function round(contender, scenario, seconds, { upstream, store }) {
   const before = await contender.metrics?.()
   const hitsBefore = (await ask(upstream.child)).hits
   const pids = [contender.pid, store.pid]
-  const disturbed = watchGatewayCore()
+  const disturbed = watchCore(GATEWAY_CORE)
   const cpuBefore = pids.map(cpuMs)
   const load = await wrk({
     url: `${contender.url}/${scenario.prefix}`,

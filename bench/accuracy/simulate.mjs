@@ -77,23 +77,21 @@ export function measureAccuracy({ open, windows, seed }) {
   })
 }
 
-/** Each promise with the figure that it was judged by. */
+/** Each promise with the figures that it was judged by. */
 export function judgeMarks(rows) {
-  const least = (algorithm) =>
-    Math.min(...rows.filter((r) => r.algorithm === algorithm && r.steady).map((r) => r.ofExact))
-  const strictPeak = Math.max(...rows.filter((r) => r.algorithm === 'strict').map((r) => r.peakExcess))
+  const steady = (algorithm) => rows.filter((row) => row.algorithm === algorithm && row.steady)
   const percent = (share) => `${(100 * share).toFixed(1)} %`
+  const volume = (algorithm, least) => ({
+    name: `${algorithm} admits at least ${percent(least)} of the exact volume on steady traffic`,
+    figure: steady(algorithm)
+      .map(({ traffic, ofExact }) => `${percent(ofExact)} (${traffic})`)
+      .join(', '),
+    holds: steady(algorithm).every(({ ofExact }) => ofExact >= least),
+  })
+  const strictPeak = Math.max(...rows.filter((r) => r.algorithm === 'strict').map((r) => r.peakExcess))
   return [
-    {
-      name: `sliding admits at least ${percent(MARKS.slidingAdmitted)} of the exact volume on steady traffic`,
-      figure: `${percent(least('sliding'))} at the least`,
-      holds: least('sliding') >= MARKS.slidingAdmitted,
-    },
-    {
-      name: `strict admits at least ${percent(MARKS.strictAdmitted)} of it`,
-      figure: `${percent(least('strict'))} at the least`,
-      holds: least('strict') >= MARKS.strictAdmitted,
-    },
+    volume('sliding', MARKS.slidingAdmitted),
+    volume('strict', MARKS.strictAdmitted),
     {
       name: 'strict is never above the limit in any window, whatever the traffic',
       figure: `fullest window ${percent(1 + strictPeak)} of the limit`,
