@@ -1,5 +1,5 @@
 import { asList, type DraftConfig, headersOf, type Say } from './draft.js'
-import { limitOf, limitText } from './limits.js'
+import { limitOf, limitText } from './limit.js'
 import type { LimitSettings } from './schema-services.js'
 
 /** What routes say of the cost of their requests, held against the limits that it is taken from. */

@@ -1,10 +1,9 @@
 import { asList, type Draft, type Path, type Say } from './draft.js'
-import { limitOf, limitText } from './limits.js'
+import { type Limit, limitOf, limitText } from './limit.js'
 import { keyPartOf } from './names.js'
 import { formatDuration } from './quantities.js'
 import type { Config } from './schema.js'
 import type { LimitSettings } from './schema-services.js'
-import type { Limit } from './snapshot.js'
 
 /** The limits of one tier: which key goes with which algorithm, sums that must fit, things that must not be there twice. */
 

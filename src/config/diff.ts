@@ -1,5 +1,5 @@
 import { KINDS } from './kinds.js'
-import { limitOf, limitText } from './limits.js'
+import { limitOf, limitText } from './limit.js'
 import { formsOf, isMapping, type Part } from './part.js'
 import { type Config, ConfigSchema } from './schema.js'
 import type { LimitSettings } from './schema-services.js'

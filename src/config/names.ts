@@ -1,25 +1,5 @@
+import type { Level, Limit } from './limit.js'
 import { formatDuration } from './quantities.js'
-import type { Level, Limit } from './snapshot.js'
-
-const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
-  [1000, 'second'],
-  [60_000, 'minute'],
-  [3_600_000, 'hour'],
-  [86_400_000, 'day'],
-])
-
-/** The name of a limit that was given none: after its window, and whose quota it is when it is not the consumer's. */
-export function nameOfLimit({
-  algorithm,
-  by,
-  windowMs,
-  calendar,
-}: Pick<Limit, 'algorithm' | 'by' | 'windowMs' | 'calendar'>): string {
-  const name =
-    calendar?.period ??
-    (algorithm === 'concurrency' ? 'concurrent' : (NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)))
-  return by === 'consumer' ? name : `${by}-${name}`
-}
 
 const KEY_PREFIX = {
   sliding: '',

@@ -1,12 +1,15 @@
 import { createHash } from 'node:crypto'
 import { compileAddressSet } from './addresses.js'
-import { compileCost } from './costs.js'
+import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
-import { limitOf } from './limits.js'
-import { keyPartOf, policyHeader } from './names.js'
+import { limitOf } from './limit.js'
+import { type Policy, policyOf } from './policy.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { readUpstream } from './targets.js'
+
+export type { Algorithm, Calendar, Level, Limit } from './limit.js'
+export { type Part, type Policy, policyOf } from './policy.js'
 
 /**
  * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
@@ -78,67 +81,7 @@ export interface Upstream {
   readonly basePath: string
 }
 
-/** All limits of one tier on one service: they pass together or not at all. */
-export interface Policy {
-  /** 1 to 8, in the order of the file. */
-  readonly limits: readonly Limit[]
-  /** The limits by whose quota they are, in the order that they are asked: the most specific first. */
-  readonly parts: readonly Part[]
-  /** Whether a limit is one of `concurrency`: an allowed request holds a slot until it is settled. */
-  readonly slots: boolean
-  /** Whether what was charged may be given back after the response (`refund_on` of a route of the service). */
-  readonly refunds: boolean
-  /** Limits that are counted beside these on the same traffic and decide nothing. Has no candidate of its own. */
-  readonly candidate: Policy | undefined
-  /** The RateLimit-Policy field value, the same for every response. */
-  readonly header: string
-}
-
-/** Whose quota a limit is: what is counted together. */
-export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
-
-/** The limits of a policy that are counted under one key. */
-export interface Part {
-  readonly by: Level
-  readonly limits: readonly Limit[]
-  /** Of each limit, its index into `policy.limits`. */
-  readonly indices: readonly number[]
-  /**
-   * Last part of the Redis key: level, algorithms and windows, not amounts, so that a raised limit goes on with what
-   * was used already. `1m`, `1s+strict.1m`, `ip:1m`.
-   */
-  readonly keyPart: string
-}
-
-/**
- * sliding: sliding window counter, estimated. strict: sub-buckets, never above the amount in any window.
- * token_bucket: a steady rate and a burst. fixed: windows from multiples of their length. calendar: days or months in
- * a time zone. concurrency: requests under way at once.
- */
-export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
-
-export interface Limit {
-  /** Unique within the policy: `second`, `minute`, `hour`, `day`, or the window as written (`30s`), or given. */
-  readonly name: string
-  readonly algorithm: Algorithm
-  readonly by: Level
-  /** 1 to 2^25 - 1, and, but for calendar, amount × windowMs < 2^53. */
-  readonly amount: number
-  /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
-  readonly windowMs: number
-  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Else the amount. */
-  readonly burst: number
-  /** calendar only. */
-  readonly calendar: Calendar | undefined
-}
-
-export interface Calendar {
-  readonly period: 'day' | 'month'
-  /** An IANA name. */
-  readonly timeZone: string
-}
-
-export interface Route {
+export interface Route extends RouteCost {
   readonly index: number
   /** The label `http_route`: the path as configured, with the host in front when the route names one. */
   readonly label: string
@@ -149,13 +92,6 @@ export interface Route {
   readonly service: Service
   /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
   readonly stripPrefix: string
-  /** Of a request that says nothing of its cost, or may not. */
-  readonly cost: number
-  readonly costFrom: CostFrom | undefined
-  /** Statuses on which a request gets back what it took. */
-  readonly refundOn: ReadonlySet<number> | undefined
-  /** Lower-case name of the response header that says what the request has cost in all. */
-  readonly costHeader: string | undefined
   /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
   readonly allowEncoded: boolean
   /** Whether the upstream sees the client's Host instead of its own. */
@@ -178,14 +114,6 @@ export interface Route {
     /** Ms without a byte in either direction. */
     readonly idle: number
   }
-}
-
-/** Who may say what a request costs, and how. */
-export interface CostFrom {
-  /** Lower-case. */
-  readonly header: string
-  readonly max: number
-  readonly consumers: ReadonlySet<string>
 }
 
 /** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
@@ -259,23 +187,6 @@ function compilePolicy(
   const candidate =
     tried.length === 0 ? undefined : policyOf(tried, { refunds, candidate: undefined, prefix: 'candidate:' })
   return policyOf(live, { refunds, candidate })
-}
-
-/** The order in which levels are asked: what the fewest share first, so that a denial there costs nobody else anything. */
-const LEVELS: readonly Level[] = ['ip', 'consumer', 'tenant', 'route', 'service']
-
-/** A policy of limits in the order of the file. `prefix` keeps its counts apart from those of other policies. */
-export function policyOf(
-  limits: readonly Limit[],
-  { refunds, candidate, prefix = '' }: Pick<Policy, 'refunds' | 'candidate'> & { readonly prefix?: string },
-): Policy {
-  const parts = LEVELS.flatMap((by): Part[] => {
-    const indices = limits.flatMap((limit, i) => (limit.by === by ? [i] : []))
-    const own = indices.map((i) => limits[i]!)
-    return own.length === 0 ? [] : [{ by, limits: own, indices, keyPart: prefix + keyPartOf(by, own) }]
-  })
-  const slots = limits.some(({ algorithm }) => algorithm === 'concurrency')
-  return { limits, parts, slots, refunds, candidate, header: policyHeader(limits) }
 }
 
 function compileRoute(index: number, route: RouteConfig, service: Service): Route {

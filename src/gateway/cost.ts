@@ -1,4 +1,4 @@
-import type { Route } from '../config/snapshot.js'
+import type { RouteCost } from '../config/costs.js'
 import type { Exchange } from './exchange.js'
 
 /** The most that a limit can hold (25 bits, as its amount). */
@@ -9,7 +9,7 @@ const WHOLE = /^[0-9]+$/
  * What a request costs by its own account, 1 to the route's max. A number above that counts as the max; anything else, what
  * a consumer says that is not trusted, and a header that is there twice, as the route's default.
  */
-export function askedCost(x: Exchange, { cost, costFrom }: Route): number {
+export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   if (costFrom === undefined || !costFrom.consumers.has(x.consumer!)) return cost
   const { forward } = x.headers
   let said: string | undefined

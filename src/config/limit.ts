@@ -1,0 +1,90 @@
+import { formatDuration, formatRate } from './quantities.js'
+import type { LimitSettings } from './schema-services.js'
+
+/** A limit as it is counted, from how it stands in the file, and back to how a person reads it. */
+
+/** Whose quota a limit is: what is counted together. */
+export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
+
+/**
+ * sliding: sliding window counter, estimated. strict: sub-buckets, never above the amount in any window.
+ * token_bucket: a steady rate and a burst. fixed: windows from multiples of their length. calendar: days or months in
+ * a time zone. concurrency: requests under way at once.
+ */
+export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
+
+export interface Limit {
+  /** Unique within the policy: `second`, `minute`, `hour`, `day`, or the window as written (`30s`), or given. */
+  readonly name: string
+  readonly algorithm: Algorithm
+  readonly by: Level
+  /** 1 to 2^25 - 1, and, but for calendar, amount × windowMs < 2^53. */
+  readonly amount: number
+  /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
+  readonly windowMs: number
+  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Else the amount. */
+  readonly burst: number
+  /** calendar only. */
+  readonly calendar: Calendar | undefined
+}
+
+export interface Calendar {
+  readonly period: 'day' | 'month'
+  /** An IANA name. */
+  readonly timeZone: string
+}
+
+const DAY = 86_400_000
+const LONGEST_MS = { day: DAY, month: 31 * DAY }
+const DEFAULT_LEASE = 60_000
+
+/** A limit with all that goes without saying. It has been checked: a window or a period is there where one is needed. */
+export function limitOf(settings: LimitSettings): Limit {
+  const { name, amount, window, algorithm, by, burst, period, time_zone: timeZone = 'UTC', lease } = settings
+  const calendar = algorithm === 'calendar' && period !== undefined ? { period, timeZone } : undefined
+  const windowMs =
+    calendar !== undefined
+      ? LONGEST_MS[calendar.period]
+      : algorithm === 'concurrency'
+        ? (lease ?? DEFAULT_LEASE)
+        : window!
+  return {
+    name: name ?? nameOfLimit({ algorithm, by, windowMs, calendar }),
+    algorithm,
+    by,
+    amount,
+    windowMs,
+    burst: algorithm === 'token_bucket' ? (burst ?? amount) : amount,
+    calendar,
+  }
+}
+
+/** `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`. */
+export function limitText({ algorithm, by, amount, windowMs, burst, calendar }: Limit): string {
+  const whose = by === 'consumer' ? '' : ` by ${by}`
+  if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
+  if (algorithm === 'concurrency') return `${amount} at once${whose}`
+  const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
+  const most = burst === amount ? '' : ` burst ${burst}`
+  return formatRate(amount, windowMs) + how + most + whose
+}
+
+const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
+  [1000, 'second'],
+  [60_000, 'minute'],
+  [3_600_000, 'hour'],
+  [86_400_000, 'day'],
+])
+
+/** The name of a limit that was given none: after its window, and whose quota it is when it is not the consumer's. */
+function nameOfLimit({
+  algorithm,
+  by,
+  windowMs,
+  calendar,
+}: Pick<Limit, 'algorithm' | 'by' | 'windowMs' | 'calendar'>): string {
+  const name =
+    calendar?.period ??
+    (algorithm === 'concurrency' ? 'concurrent' : (NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)))
+  return by === 'consumer' ? name : `${by}-${name}`
+}
