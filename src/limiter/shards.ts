@@ -14,6 +14,10 @@ export interface Shards {
   close(): void
 }
 
+/** Ms, with jitter: a connection and a question for each gateway. */
+const LOOK_EVERY = 300
+const LOOK_JITTER = 400
+
 /** @param onChange is told of each server that comes or goes */
 export function createShards(store: Client, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
   return store instanceof Cluster
@@ -35,6 +39,31 @@ function singleShard(node: Redis, timeoutMs: number, onChange: (isUp: boolean) =
 function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
   const shards = new Map<Redis, Shard>()
   const byKey = new Map<string, Shard>()
+  let timer: NodeJS.Timeout | undefined
+
+  function allUp(): boolean {
+    for (const shard of shards.values()) if (!shard.isUp()) return false
+    return shards.size > 0
+  }
+
+  function changed(isUp: boolean): void {
+    onChange(isUp)
+    if (!isUp && timer === undefined) lookAround()
+  }
+
+  /** While a server is away its replica may take over any moment; ioredis asks who has the slots but now and then. */
+  function lookAround(): void {
+    timer = setTimeout(
+      () => {
+        timer = undefined
+        if (allUp()) return
+        if (cluster.status === 'ready') cluster.refreshSlotsCache()
+        lookAround()
+      },
+      LOOK_EVERY + Math.random() * LOOK_JITTER,
+    )
+    timer.unref()
+  }
 
   /** Keeps one shard per primary; called whenever the set of nodes may have changed. */
   function refresh(): void {
@@ -49,7 +78,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boo
     for (const node of primaries) {
       let shard = shards.get(node)
       if (shard === undefined) {
-        shard = createShard({ node, timeoutMs, onChange })
+        shard = createShard({ node, timeoutMs, onChange: changed })
         shards.set(node, shard)
       }
       byKey.set(`${node.options.host}:${node.options.port}`, shard)
@@ -68,10 +97,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boo
       const key = cluster.slots[slot]?.[0]
       return key === undefined ? undefined : byKey.get(key)
     },
-    allUp() {
-      for (const shard of shards.values()) if (!shard.isUp()) return false
-      return shards.size > 0
-    },
+    allUp,
     together(send) {
       const streams = cluster.nodes('master').flatMap((node) => node.stream ?? [])
       for (const stream of streams) stream.cork()
@@ -79,6 +105,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boo
       for (const stream of streams) stream.uncork()
     },
     close() {
+      clearTimeout(timer)
       cluster.off('ready', refresh)
       cluster.off('refresh', refresh)
       cluster.off('+node', refresh)

@@ -79,6 +79,8 @@ async function startNode(t: Cleanup): Promise<ClusterNode> {
     'cluster-announce-bus-port': port + BUS,
     // A replica asks its primary for the stream at the announced port; it is small and comes at once.
     'repl-diskless-sync-delay': 0,
+    // A replica that has heard nothing yet is not listed.
+    'repl-ping-replica-period': 1,
   }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
   return { redis: await ownRedis(t, port, args), proxy }
