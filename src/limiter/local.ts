@@ -25,8 +25,10 @@ export interface Local {
   saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
   /** Whether anything was admitted here that the store may not know of. */
   owes(): boolean
-  /** What was admitted of a key here, once; 0 mostly. */
-  owed(key: string): number
+  /** What was admitted of a key here and is not charged to the store; 0 mostly. */
+  claim(key: string): number
+  /** Whether the store has heard of a claim. */
+  settled(key: string, claimed: number, heard: boolean): void
   reset(service: Service, consumer: string): Promise<void>
 }
 
@@ -102,7 +104,8 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
       younger.set(keys[k]!, { index, left: remaining, at })
     },
     owes: () => memory.size() > 0,
-    owed: (key) => memory.forget(key),
+    claim: memory.claim,
+    settled: memory.settled,
     async reset(service, consumer) {
       younger = new Map()
       older = new Map()

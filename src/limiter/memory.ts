@@ -35,8 +35,10 @@ export interface MemoryLimiter extends Limiter {
     levels?: Levels,
   ): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
-  /** Forgets a key. @returns what was charged to it, and not given back, while it was remembered */
-  forget(key: string): number
+  /** What was charged to a key and not given back since it was last claimed. */
+  claim(key: string): number
+  /** Ends a claim: made good, after which the key is forgotten unless more was charged meanwhile; or to be claimed again. */
+  settled(key: string, claimed: number, good: boolean): void
   /** What is held of a key, as it is. */
   peek(key: string): { readonly counts: Readonly<Counts>; readonly expires: number } | undefined
   /** How many keys are held. */
@@ -153,14 +155,18 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
       }
       if (slot === 'renew') charge.slotAt = at
     },
-    forget(key) {
+    claim(key) {
       const entry = entries.get(key)
-      if (entry === undefined) return 0
-      const { charged, expires } = entry
-      const gone = expires < now()
-      entry.expires = Number.NEGATIVE_INFINITY
+      if (entry === undefined || entry.expires < now()) return 0
+      const { charged } = entry
       entry.charged = 0
-      return gone ? 0 : charged
+      return charged
+    },
+    settled(key, claimed, good) {
+      const entry = entries.get(key)
+      if (entry === undefined) return
+      if (!good) entry.charged += claimed
+      else if (entry.charged === 0) entry.expires = Number.NEGATIVE_INFINITY
     },
     async usage(service, policy, consumer, levels) {
       const at = now()

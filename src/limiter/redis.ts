@@ -208,10 +208,12 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   /** What was admitted while the store was away, before anything more is asked of these keys. */
   function chargeOwed({ slot, parts, keys }: Group): void {
     keys.forEach((key, i) => {
-      const owed = local.owed(key)
+      const owed = local.claim(key)
       if (owed === 0) return
       const charge = { quota: owed, at: 0, slot: 'fill', slotAt: 0 } as const
-      sender.settle(slot, { keys: [key], parts: [parts[i]!], ...charge })
+      sender
+        .settle(slot, { keys: [key], parts: [parts[i]!], ...charge })
+        .then((heard) => local.settled(key, owed, heard !== undefined))
     })
   }
 

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import { connectStore, type StoreAddress } from '../../src/limiter/connect.js'
-import { createRedisLimiter, type RedisLimiter } from '../../src/limiter/redis.js'
+import { createRedisLimiter, type RedisLimiter, type RedisLimiterOptions } from '../../src/limiter/redis.js'
 
 export interface LogLine {
   readonly level: 'info' | 'warn'
@@ -16,14 +16,19 @@ export interface OpenLimiter {
 }
 
 /** A limiter on a connection of its own, as the gateway opens it, and what it logs. Closed at the end of the test. */
-export function openLimiter(t: Test, redis: StoreAddress['redis'], timeoutMs = 100): OpenLimiter {
+export function openLimiter(
+  t: Test,
+  redis: StoreAddress['redis'],
+  timeoutMs = 100,
+  options: Partial<RedisLimiterOptions> = {},
+): OpenLimiter {
   const lines: LogLine[] = []
   const write = (level: LogLine['level']) => (fields: object, message: string) => {
     lines.push({ level, fields: { ...fields }, message, at: performance.now() })
   }
   const log = { info: write('info'), warn: write('warn') }
   const store = connectStore({ redis }, log)
-  const limiter = createRedisLimiter({ store, timeoutMs, log, localKeys: 1000 })
+  const limiter = createRedisLimiter({ store, timeoutMs, log, localKeys: 1000, ...options })
   t.teardown(async () => {
     await limiter.close()
     store.disconnect()

@@ -1,0 +1,138 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { connectStore } from '../../src/limiter/connect.js'
+import { createLocal } from '../../src/limiter/local.js'
+import { createNodes } from '../../src/limiter/nodes.js'
+import { eventually } from '../support/eventually.js'
+import { hasRedisServer, startRedis } from '../support/redis.js'
+import { policyOf, serviceOf } from './build.js'
+import { openLimiter } from './open-limiter.js'
+
+const DAY = 86_400_000
+const skip = hasRedisServer ? false : 'needs a redis-server of its own to stop'
+const log = { info() {}, warn() {} }
+
+t.test('each of n gateways has its share of every limit, rounded up', async (t) => {
+  const policy = policyOf([10, DAY], { algorithm: 'token_bucket', amount: 100, burst: 7, windowMs: DAY })
+  const service = serviceOf('payments', [policy], 'local')
+  for (const [n, share] of [
+    [1, 7],
+    [2, 4],
+    [3, 3],
+    [100, 1],
+  ] as const) {
+    const gateways = Array.from({ length: n }, () => createLocal(100, () => n))
+    const admitted = gateways.map((local) => {
+      let count = 0
+      while (local.take(service, policy, 'alice', 1, undefined, 'breaker').allowed) count++
+      return count
+    })
+    t.ok(
+      admitted.every((count) => count === share),
+      `${n} gateways: ${share} each`,
+    )
+    t.ok(n * share < 7 + n, 'together less than the limit and one for each')
+  }
+})
+
+t.test('a gateway that joins or leaves changes the shares at once', async (t) => {
+  let n = 1
+  const local = createLocal(100, () => n)
+  const policy = policyOf([10, DAY])
+  const service = serviceOf('payments', [policy], 'local')
+  const take = () => local.take(service, policy, 'alice', 1, undefined, 'breaker').allowed
+  for (let i = 0; i < 4; i++) t.ok(take())
+  n = 3
+  t.notOk(take(), 'four of four are used')
+  n = 2
+  t.ok(take(), 'the fifth of five')
+  t.notOk(take())
+})
+
+t.test('goes on with its share of what the store had left', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const policy = policyOf([30, DAY])
+  const service = serviceOf('payments', [policy], 'local')
+  const { limiter } = openLimiter(t, redis.url, 100, { gateways: () => 3 })
+  await limiter.ready
+  for (let i = 0; i < 24; i++) t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
+  await redis.stop()
+  const take = (consumer: string) => limiter.take(service, policy, consumer, 1)
+  const admitted = async (consumer: string) => {
+    let count = 0
+    for (let i = 0; i < 20; i++) if ((await take(consumer)).allowed) count++
+    return count
+  }
+  t.equal(await admitted('alice'), 2, 'a third of the six that were left')
+  t.equal(await admitted('bob'), 10, 'a third of thirty: nobody has seen him')
+})
+
+t.test(
+  'what was admitted meanwhile is charged to the store once, when the key is next asked for',
+  { skip },
+  async (t) => {
+    const redis = await startRedis(t)
+    const policy = policyOf([30, DAY])
+    const service = serviceOf('payments', [policy], 'local')
+    const { limiter } = openLimiter(t, redis.url)
+    await limiter.ready
+    const take = () => limiter.take(service, policy, 'alice', 1)
+    for (let i = 0; i < 5; i++) await take()
+    let stored = 5
+    let local = 0
+    redis.pause()
+    while (local < 7) {
+      // The signal takes a moment.
+      if ((await take()).decidedBy === 'local') local++
+      else stored++
+    }
+    redis.resume()
+    await eventually('the store is back', () => limiter.state() === 'up')
+    const used = async () => (await limiter.usage(service, policy, 'alice'))[0]!.used
+    const before = await used()
+    t.ok(before >= stored && before <= stored + local)
+    t.match(await take(), { decidedBy: 'store', remaining: 30 - stored - local - 1 })
+    t.match(await take(), { decidedBy: 'store', remaining: 30 - stored - local - 2 }, 'once')
+    t.equal(await used(), stored + local + 2)
+  },
+)
+
+t.test('what is charged afterwards does not go below zero', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const policy = policyOf([4, DAY])
+  const service = serviceOf('payments', [policy], 'local')
+  const one = openLimiter(t, redis.url).limiter
+  const other = openLimiter(t, redis.url).limiter
+  await Promise.all([one.ready, other.ready])
+  redis.pause()
+  for (const limiter of [one, other]) {
+    let local = 0
+    while (local < 4) if ((await limiter.take(service, policy, 'alice', 1)).decidedBy === 'local') local++
+  }
+  redis.resume()
+  await eventually('the store is back', () => one.state() === 'up' && other.state() === 'up')
+  for (const limiter of [one, other]) t.notOk((await limiter.take(service, policy, 'alice', 1)).allowed)
+  const [usage] = await one.usage(service, policy, 'alice')
+  t.match(usage, { used: 4, remaining: 0 })
+})
+
+t.test('gateways count each other, and one that leaves is not counted any more', async (t) => {
+  const redis = await startRedis(t)
+  const stores = [0, 1, 2].map(() => connectStore({ redis: redis.url }, log))
+  t.teardown(() => {
+    for (const store of stores) store.disconnect()
+  })
+  const [a, b, c] = stores.map((store) => createNodes(store))
+  const counts = async (n: number) => {
+    await eventually(`${n} are counted`, () => a!.count() === n)
+    t.equal(a!.count(), n)
+  }
+  await counts(3)
+  await c!.close()
+  await counts(2)
+  await b!.close()
+  await counts(1)
+  await a!.close()
+  await delay(10)
+  t.equal(await redis.client.zcard('nodes:{gateways}'), 0)
+})
