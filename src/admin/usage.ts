@@ -1,5 +1,6 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import type { Service } from '../config/snapshot.js'
+import { limitData } from '../config/limit.js'
+import type { Policy, Service } from '../config/snapshot.js'
 import type { LimitUsage } from '../limiter/limiter.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
@@ -32,7 +33,10 @@ export function usageRoutes(
       const assigned = await deps.assignments.read(consumer)
       const { tier, from } = tierOf(snapshot, consumer, assigned, asked)
       const policy = service.policies[tier]
-      const limits = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
+      const usageOf = (of: Policy | undefined) =>
+        of === undefined ? [] : deps.limiter.usage(service, of, consumer)
+      const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy?.candidate)])
+      const notShown = policy?.limits.filter((limit) => !limits.some((one) => one.limit === limit)) ?? []
       return {
         service: service.name,
         consumer,
@@ -40,6 +44,9 @@ export function usageRoutes(
         tier_from: from,
         unlimited: policy === undefined,
         limits: limits.map(shown),
+        ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
+        // Counted by an address, a tenant or a route, which a consumer's id does not tell.
+        ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
       }
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'read the usage'))
@@ -64,14 +71,7 @@ export function usageRoutes(
 }
 
 function shown({ limit, used, remaining, resetMs }: LimitUsage): object {
-  return {
-    name: limit.name,
-    amount: limit.amount,
-    window_ms: limit.windowMs,
-    used,
-    remaining,
-    reset_ms: resetMs,
-  }
+  return { ...limitData(limit), used, remaining, reset_ms: resetMs }
 }
 
 function unknownService(reply: FastifyReply, name: string, services: readonly Service[]): FastifyReply {

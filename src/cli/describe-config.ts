@@ -1,8 +1,8 @@
 import { formatListen } from '../config/addresses.js'
-import { formatRate } from '../config/quantities.js'
+import { limitData, limitText } from '../config/limit.js'
 import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import type { Config } from '../config/schema.js'
-import type { ConsumerSource, Policy, Service, Snapshot } from '../config/snapshot.js'
+import type { ConsumerSource, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
 import { mostSpecificFirst } from './route-order.js'
 import { table } from './terminal.js'
 
@@ -22,7 +22,7 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
     route.methods.length === 0 ? '*' : route.methods.join(','),
     host + route.path,
     route.service.name,
-    route.cost === 1 ? '' : `cost ${route.cost}`,
+    describeCost(config, route),
   ])
   return `${file} is good, hash ${snapshot.hash}
 
@@ -40,12 +40,38 @@ ${services.length} services, ${tiers.length} tiers, ${routes.length} routes`
 /** Service by tier, with the limits as they stand in the file. The default tier is marked. */
 export function tierTable({ tiers, defaultTier, services }: Snapshot): string {
   const head = ['', ...tiers.map((tier, i) => (i === defaultTier ? `${tier} (default)` : tier))]
-  const rows = services.map((service) => [service.name, ...service.policies.map(describePolicy)])
+  const rows = services.flatMap((service) => {
+    const cells = [[service.name], ...service.policies.map(describePolicy)]
+    const lines = Math.max(...cells.map((cell) => cell.length))
+    return Array.from({ length: lines }, (_, i) => cells.map((cell) => cell[i] ?? ''))
+  })
   return table([head, ...rows], 2)
 }
 
-function describePolicy(policy: Policy | undefined): string {
-  return policy?.limits.map(({ amount, windowMs }) => formatRate(amount, windowMs)).join(', ') ?? 'unlimited'
+/** Wider than this, each limit has a line of its own. */
+const CELL = 32
+
+function describePolicy(policy: Policy | undefined): string[] {
+  if (policy === undefined) return ['unlimited']
+  const tried = policy.candidate?.limits.map((limit) => `candidate ${limitText(limit)}`) ?? []
+  const limits = [...policy.limits.map(limitText), ...tried]
+  const line = limits.join(', ')
+  return line.length <= CELL ? [line] : limits
+}
+
+/** Empty for what every route is: a cost of 1, whatever becomes of the request. */
+function describeCost(config: Config, { index, cost, costFrom, costHeader }: Route): string {
+  const { refund_on: refundOn } = config.routes[index]!
+  const parts: string[] = []
+  if (cost !== 1 || costFrom !== undefined) parts.push(`cost ${cost}`)
+  if (costFrom !== undefined) {
+    const [first, ...others] = costFrom.consumers
+    const whose = others.length === 0 ? first : `${first} and ${others.length} more`
+    parts.push(`${costFrom.header} of ${whose} up to ${costFrom.max}`)
+  }
+  if (costHeader !== undefined) parts.push(`cost told by ${costHeader}`)
+  if (refundOn !== undefined) parts.push(`given back on ${refundOn.join(' ')}`)
+  return parts.join(', ')
 }
 
 function describeConsumers(source: ConsumerSource): string {
@@ -53,7 +79,9 @@ function describeConsumers(source: ConsumerSource): string {
     case 'api_key':
       return `API key in ${source.header} (${source.keys.size} known)`
     case 'header':
-      return `id in ${source.header}`
+      return source.tenant === undefined
+        ? `id in ${source.header}`
+        : `id in ${source.header} (tenant in ${source.tenant})`
     case 'ip':
       return 'address'
   }
@@ -89,13 +117,30 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
       path: route.path,
       methods: route.methods,
       service: route.service.name,
-      cost: route.cost,
+      ...costData(config, route),
     })),
   }
 }
 
 function limitsByTier(service: Service, tiers: readonly string[]): object {
   const shown = (policy: Policy | undefined) =>
-    policy?.limits.map(({ name, amount, windowMs }) => ({ name, amount, window_ms: windowMs })) ?? 'unlimited'
+    policy === undefined
+      ? 'unlimited'
+      : [
+          ...policy.limits.map(limitData),
+          ...(policy.candidate?.limits ?? []).map((limit) => ({ ...limitData(limit), candidate: true })),
+        ]
   return Object.fromEntries(tiers.map((tier, i) => [tier, shown(service.policies[i])]))
+}
+
+function costData({ routes }: Config, { index, cost, costFrom, costHeader }: Route): object {
+  const { refund_on: refundOn } = routes[index]!
+  return {
+    cost,
+    ...(costFrom === undefined
+      ? {}
+      : { cost_from: { header: costFrom.header, max: costFrom.max, consumers: [...costFrom.consumers] } }),
+    ...(refundOn === undefined ? {} : { refund_on: refundOn }),
+    ...(costHeader === undefined ? {} : { cost_header: costHeader }),
+  }
 }

@@ -1,3 +1,4 @@
+import type { LimitData } from '../config/limit.js'
 import { formatDuration } from '../config/quantities.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
@@ -8,14 +9,17 @@ interface Usage {
   readonly tier: string
   readonly tier_from: string
   readonly unlimited: boolean
-  readonly limits: readonly {
-    readonly name: string
-    readonly amount: number
-    readonly window_ms: number
-    readonly used: number
-    readonly remaining: number
-    readonly reset_ms: number
-  }[]
+  readonly limits: readonly LimitUsed[]
+  /** Limits that are only tried out. */
+  readonly candidates?: readonly LimitUsed[]
+  /** Limits that a consumer's id does not lead to. */
+  readonly not_shown?: readonly { readonly name: string; readonly by: string }[]
+}
+
+interface LimitUsed extends LimitData {
+  readonly used: number
+  readonly remaining: number
+  readonly reset_ms: number
 }
 
 export const command = defineCommand({
@@ -68,12 +72,35 @@ With store.redis in the configuration the store is asked; without, the running g
 function describe(service: string, consumer: string, usage: Usage): string {
   const head = `${consumer} on ${service}: tier ${usage.tier}, ${foundBy(usage.tier_from)}`
   if (usage.unlimited) return `${head}; unlimited, nothing is counted`
-  const rows = usage.limits.map((limit) => [
-    limit.name,
-    `${limit.amount} in ${formatDuration(limit.window_ms)}`,
-    String(limit.used),
-    String(limit.remaining),
-    `${Math.ceil(limit.reset_ms / 1000)} s`,
-  ])
-  return `${head}\n\n${table([['limit', 'amount', 'used', 'remaining', 'window ends in'], ...rows], 2)}`
+  const rows = [
+    ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
+    ...usage.limits.map((limit) => row(limit.name, limit)),
+    ...(usage.candidates ?? []).map((limit) => row(`${limit.name} (candidate)`, limit)),
+  ]
+  const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
+  const note =
+    others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
+  return `${head}\n\n${table(rows, 2)}${note}`
+}
+
+function row(name: string, limit: LimitUsed): string[] {
+  const { algorithm, by, used, remaining, reset_ms: resetMs } = limit
+  // A slot comes free when its request ends; that is not known.
+  const reset = algorithm === 'concurrency' ? '' : roughly(resetMs)
+  return [name, amountOf(limit), algorithm, by, String(used), String(remaining), reset]
+}
+
+function amountOf({ amount, burst, window_ms: windowMs, period, time_zone: timeZone }: LimitData): string {
+  if (period !== undefined) return `${amount} a ${period}, ${timeZone}`
+  if (windowMs === undefined) return `${amount} at once`
+  const rate = `${amount} in ${formatDuration(windowMs)}`
+  return burst === undefined ? rate : `${rate}, ${burst} at once`
+}
+
+/** Rounded up: `45 s`, `3 min`, `5 h`, `12 days`. */
+function roughly(ms: number): string {
+  const seconds = Math.ceil(ms / 1000)
+  if (seconds < 120) return `${seconds} s`
+  if (seconds < 7_200) return `${Math.ceil(seconds / 60)} min`
+  return seconds < 172_800 ? `${Math.ceil(seconds / 3_600)} h` : `${Math.ceil(seconds / 86_400)} days`
 }

@@ -14,7 +14,7 @@ export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
 export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
 
 export interface Limit {
-  /** Unique within the policy: `second`, `minute`, `hour`, `day`, or the window as written (`30s`), or given. */
+  /** Unique within the policy: given, or after what is counted (`minute`, `30s`, `month`, `ip-minute`). */
   readonly name: string
   readonly algorithm: Algorithm
   readonly by: Level
@@ -67,6 +67,26 @@ export function limitText({ algorithm, by, amount, windowMs, burst, calendar }: 
   const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
   const most = burst === amount ? '' : ` burst ${burst}`
   return formatRate(amount, windowMs) + how + most + whose
+}
+
+/** The same for a program: what the limit has, in the words of the file, times in ms. */
+export function limitData({ name, algorithm, by, amount, windowMs, burst, calendar }: Limit): LimitData {
+  const common = { name, algorithm, by, amount }
+  if (calendar !== undefined) return { ...common, period: calendar.period, time_zone: calendar.timeZone }
+  if (algorithm === 'concurrency') return { ...common, lease_ms: windowMs }
+  return { ...common, ...(algorithm === 'token_bucket' ? { burst } : {}), window_ms: windowMs }
+}
+
+export interface LimitData {
+  readonly name: string
+  readonly algorithm: Algorithm
+  readonly by: Level
+  readonly amount: number
+  readonly burst?: number
+  readonly window_ms?: number
+  readonly lease_ms?: number
+  readonly period?: Calendar['period']
+  readonly time_zone?: string
 }
 
 const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([

@@ -3,6 +3,7 @@ import t from 'tap'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { openStore } from '../../src/limiter/store.js'
 import { NOW, startAdmin } from '../support/admin.js'
+import { snapshotOf } from '../support/gateway.js'
 import { startRedis } from '../support/redis.js'
 
 async function startUsed(t: Parameters<typeof startAdmin>[0]) {
@@ -25,7 +26,18 @@ t.test('shows every limit: used, remaining, and when its window ends', async (t)
     tier: 'free',
     tier_from: 'default',
     unlimited: false,
-    limits: [{ name: 'minute', amount: 10, window_ms: 60_000, used: 3, remaining: 7, reset_ms: 45_000 }],
+    limits: [
+      {
+        name: 'minute',
+        algorithm: 'sliding',
+        by: 'consumer',
+        amount: 10,
+        window_ms: 60_000,
+        used: 3,
+        remaining: 7,
+        reset_ms: 45_000,
+      },
+    ],
   })
   t.match((await call('GET', '/usage/payments/bob')).json, { limits: [{ used: 0, remaining: 10 }] })
 })
@@ -56,6 +68,62 @@ t.test(
       { name: 'second', used: 2, remaining: 3 },
       { name: 'minute', used: 2, remaining: 98 },
     ])
+  },
+)
+
+t.test(
+  'shows what each algorithm has, candidates as such, and names what an id does not lead to',
+  async (t) => {
+    const snapshot = snapshotOf(`
+tiers: [free]
+services:
+  models:
+    upstreams: [http://127.0.0.1:9001]
+    limits:
+      free:
+        - { amount: 10, window: 1s, algorithm: token_bucket, burst: 20 }
+        - { amount: 50, algorithm: calendar, period: day, time_zone: Europe/Berlin }
+        - { amount: 4, algorithm: concurrency }
+        - { amount: 90, window: 1m, by: ip }
+        - { amount: 900, window: 1m, by: service }
+        - { amount: 3, window: 1m, candidate: true }
+routes: [{ path: /*, service: models }]
+`)
+    const limiter = createMemoryLimiter({ now: () => NOW })
+    const [service] = snapshot.services
+    const policy = service!.policies[0]!
+    const levels = { ip: '192.0.2.7', tenant: undefined, route: '/*' }
+    for (const of of [policy, policy.candidate!]) limiter.take(service!, of, 'alice', 2, levels)
+    const config = {
+      current: () => snapshot,
+      status: () => ({}),
+      reload: () => Promise.resolve({ result: 'unchanged' as const }),
+    }
+    const { call } = await startAdmin(t, { limiter, config })
+    const { json } = await call('GET', '/usage/models/alice')
+    t.match(json.limits, [
+      {
+        name: 'second',
+        algorithm: 'token_bucket',
+        by: 'consumer',
+        amount: 10,
+        burst: 20,
+        window_ms: 1000,
+        used: 2,
+      },
+      { name: 'day', algorithm: 'calendar', period: 'day', time_zone: 'Europe/Berlin', used: 2 },
+      { name: 'concurrent', algorithm: 'concurrency', lease_ms: 60_000, used: 1, remaining: 3 },
+      { name: 'service-minute', by: 'service', used: 2 },
+    ])
+    t.equal(json.limits.length, 4)
+    t.match(json.candidates, [{ name: 'minute', amount: 3, used: 2, remaining: 1 }])
+    t.same(json.not_shown, [{ name: 'ip-minute', by: 'ip' }])
+    await call('DELETE', '/usage/models/alice')
+    const after = (await call('GET', '/usage/models/alice')).json
+    t.match(after, {
+      candidates: [{ used: 0 }],
+      limits: [{ used: 0 }, { used: 0 }, { used: 0 }, { used: 2 }],
+    })
   },
 )
 

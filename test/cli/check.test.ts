@@ -91,6 +91,71 @@ t.test('--json says the same to a program, without secrets', async (t) => {
   })
 })
 
+const MANY = `tiers: [free, pro]
+consumers: [{ header: { name: x-user-id, tenant: x-tenant-id } }]
+services:
+  models:
+    upstreams: [http://127.0.0.1:9001]
+    limits:
+      free: { amount: 10, window: 1m, algorithm: strict }
+      pro:
+        - { amount: 10, window: 1s, algorithm: token_bucket, burst: 20 }
+        - { amount: 50000, algorithm: calendar, period: month, by: tenant }
+        - { amount: 4, algorithm: concurrency }
+        - { amount: 90, window: 1m, by: ip, candidate: true }
+routes:
+  - path: /*
+    service: models
+    cost: { header: x-request-cost, consumers: [acme, umbrella] }
+    refund_on: [5xx, 404]
+    cost_header: x-token-cost
+`
+
+t.test(
+  'algorithms, levels, candidates and costs are told in the words of the file, each limit on a line',
+  async (t) => {
+    const cwd = t.testdir({ 'tidegate.yaml': MANY })
+    const { code, stdout, stderr } = await tidegate(['check'], { cwd })
+    t.equal(code, 0, stderr)
+    t.match(stdout, '  consumers  id in x-user-id (tenant in x-tenant-id)\n')
+    t.match(
+      stdout,
+      `          free (default)  pro
+  models  10/min strict   10/s token_bucket burst 20
+                          50000/month in UTC by tenant
+                          4 at once
+                          candidate 90/min by ip
+`,
+    )
+    t.match(
+      stdout,
+      '  *  /*  models  cost 1, x-request-cost of acme and 1 more up to 100, cost told by x-token-cost, given back on 5xx 404\n',
+    )
+    const said = JSON.parse((await tidegate(['check', '--json'], { cwd })).stdout)
+    t.same(said.services[0].limits.pro, [
+      { name: 'second', algorithm: 'token_bucket', by: 'consumer', amount: 10, burst: 20, window_ms: 1000 },
+      {
+        name: 'tenant-month',
+        algorithm: 'calendar',
+        by: 'tenant',
+        amount: 50_000,
+        period: 'month',
+        time_zone: 'UTC',
+      },
+      { name: 'concurrent', algorithm: 'concurrency', by: 'consumer', amount: 4, lease_ms: 60_000 },
+      { name: 'ip-minute', algorithm: 'sliding', by: 'ip', amount: 90, window_ms: 60_000, candidate: true },
+    ])
+    t.match(said.routes, [
+      {
+        cost: 1,
+        cost_from: { header: 'x-request-cost', max: 100, consumers: ['acme', 'umbrella'] },
+        refund_on: ['5xx', '404'],
+        cost_header: 'x-token-cost',
+      },
+    ])
+  },
+)
+
 t.test('the configuration that comes with Tidegate is good', async (t) => {
   const cwd = new URL('../..', import.meta.url).pathname
   const { code, stdout, stderr } = await tidegate(['check'], { cwd })

@@ -42,6 +42,62 @@ async function spend(address: string, consumer: string, times: number): Promise<
   return statuses
 }
 
+t.test(
+  'usage tells how each limit counts and whose it is, what is tried out, and what it cannot show',
+  async (t) => {
+    const redis = await startRedis(t)
+    const yaml = `
+store: { redis: "${redis.url}" }
+tiers: [free]
+services:
+  models:
+    upstreams: [http://127.0.0.1:9]
+    limits:
+      free:
+        - { amount: 10, window: 1s, algorithm: token_bucket, burst: 20 }
+        - { amount: 50000, algorithm: calendar, period: month }
+        - { amount: 4, algorithm: concurrency }
+        - { amount: 90, window: 1m, by: ip }
+        - { amount: 5, window: 1h, candidate: true }
+routes: [{ path: /*, service: models }]
+`
+    const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+    const { code, stdout, stderr } = await tidegate(['usage', 'models', 'ann', '--config', file])
+    t.equal(code, 0, stderr)
+    const [head, , ...lines] = stdout.trimEnd().split('\n')
+    t.equal(head, 'ann on models: tier free, the default')
+    t.same(
+      lines.map((line) => line.trim().split(/ {2,}/)),
+      [
+        ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
+        [
+          'second',
+          '10 in 1s, 20 at once',
+          'token_bucket',
+          'consumer',
+          '0',
+          '20',
+          lines[1]!.split(/ {2,}/).at(-1),
+        ],
+        [
+          'month',
+          '50000 a month, UTC',
+          'calendar',
+          'consumer',
+          '0',
+          '50000',
+          lines[2]!.split(/ {2,}/).at(-1),
+        ],
+        ['concurrent', '4 at once', 'concurrency', 'consumer', '0', '4'],
+        ['hour (candidate)', '5 in 1h', 'sliding', 'consumer', '0', '5', lines[4]!.split(/ {2,}/).at(-1)],
+        [''],
+        ["not shown, as no consumer's id leads to them: ip-minute (by ip)"],
+      ],
+    )
+    for (const i of [1, 2, 4]) t.match(lines[i], / \d+ (?:s|min|h|days)$/)
+  },
+)
+
 t.test('with Redis the store is asked, whether a gateway runs here or not', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
@@ -55,7 +111,7 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   t.equal(first.code, 0, first.stderr)
   t.match(
     first.stdout,
-    /^ann on payments: tier free, the default\n\n {2}limit +amount +used +remaining +window ends in\n {2}hour +10 in 1h +3 +7 +\d+ s\n$/,
+    /^ann on payments: tier free, the default\n\n {2}limit +amount +algorithm +by +used +remaining +resets in\n {2}hour +10 in 1h +sliding +consumer +3 +7 +\d+ (?:s|min)\n$/,
   )
 
   t.strictSame(await tidegate(['tier', 'ann', 'pro', ...on]), {
@@ -111,7 +167,7 @@ t.test('without Redis the running gateway is asked', async (t) => {
   // A consumer's id is a caller's choice: this one is a path that URL parsers take away.
   t.strictSame(await spend(gateway.address, '..', 10), Array(10).fill(200))
 
-  t.match(await tidegate(['usage', 'payments', '..', ...on]), { code: 0, stdout: /hour +10 in 1h +10 +0/ })
+  t.match(await tidegate(['usage', 'payments', '..', ...on]), { code: 0, stdout: /hour +10 in 1h +sliding +consumer +10 +0/ })
   t.match(await tidegate(['usage', 'open', '..', ...on]), {
     stdout: '.. on open: tier free, the default; unlimited, nothing is counted\n',
   })
