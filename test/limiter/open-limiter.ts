@@ -18,7 +18,7 @@ export interface OpenLimiter {
 /** A limiter on a connection of its own, as the gateway opens it, and what it logs. Closed at the end of the test. */
 export function openLimiter(
   t: Test,
-  redis: StoreAddress['redis'],
+  redis: StoreAddress | StoreAddress['redis'],
   timeoutMs = 100,
   options: Partial<RedisLimiterOptions> = {},
 ): OpenLimiter {
@@ -27,7 +27,7 @@ export function openLimiter(
     lines.push({ level, fields: { ...fields }, message, at: performance.now() })
   }
   const log = { info: write('info'), warn: write('warn') }
-  const store = connectStore({ redis }, log)
+  const store = connectStore(typeof redis === 'object' && 'redis' in redis ? redis : { redis }, log)
   const limiter = createRedisLimiter({ store, timeoutMs, log, localKeys: 1000, ...options })
   t.teardown(async () => {
     await limiter.close()
