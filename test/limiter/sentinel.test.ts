@@ -58,8 +58,10 @@ t.test('a failover by hand: the new primary is counted in', { skip }, async (t) 
   await sentinel.call('SENTINEL', 'FAILOVER', 'main')
   const all = []
   const until = performance.now() + 15_000
-  const isReplica = async () => /^slave/.test(String(await primary.client.call('ROLE')))
-  while (!(await isReplica()) && performance.now() < until) all.push(...(await traffic(limiter, 100)))
+  const isPrimary = async () => /^master/.test(String(await replica.client.call('ROLE')))
+  while (!(await isPrimary()) && performance.now() < until) all.push(...(await traffic(limiter, 100)))
+  // Sentinel does so, too, but ten seconds later.
+  await primary.client.replicaof('127.0.0.1', replica.port)
   // The old primary refuses now, and is left.
   all.push(...(await traffic(limiter, 500)))
   while (limiter.state() !== 'up' && performance.now() < until) all.push(...(await traffic(limiter, 100)))
