@@ -20,7 +20,7 @@ function run(cwd: string, command: string, ...args: string[]) {
 const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
   /^lua\/[\w-]+\.lua$/,
-  /^docs\/[\w-]+\.md$/,
+  /^docs\/[\w-]+\.(md|svg)$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
   /^(package\.json|README\.md|LICENSE)$/,
 ]
