@@ -167,7 +167,10 @@ t.test('without Redis the running gateway is asked', async (t) => {
   // A consumer's id is a caller's choice: this one is a path that URL parsers take away.
   t.strictSame(await spend(gateway.address, '..', 10), Array(10).fill(200))
 
-  t.match(await tidegate(['usage', 'payments', '..', ...on]), { code: 0, stdout: /hour +10 in 1h +sliding +consumer +10 +0/ })
+  t.match(await tidegate(['usage', 'payments', '..', ...on]), {
+    code: 0,
+    stdout: /hour +10 in 1h +sliding +consumer +10 +0/,
+  })
   t.match(await tidegate(['usage', 'open', '..', ...on]), {
     stdout: '.. on open: tier free, the default; unlimited, nothing is counted\n',
   })
