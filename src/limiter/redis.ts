@@ -1,5 +1,5 @@
 import type { Part, Policy, Service } from '../config/snapshot.js'
-import { askStore } from './ask.js'
+import { askStore, storeError } from './ask.js'
 import type { Asked, Verdict } from './asked.js'
 import { usageFrom } from './decide.js'
 import { decideDegraded, type Log, onceASecond } from './degraded.js'
@@ -54,6 +54,7 @@ interface Group {
 export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const { store, timeoutMs, log, localKeys = 100_000, gateways = () => 1, merge = true, now } = options
   const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
   const inform = onceASecond((fields, message) => log.info(fields, message))
   const local = createLocal(localKeys, gateways)
   const clock = now ?? (() => performance.now())
@@ -62,7 +63,10 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const ready = new Promise<void>((resolve) => {
     markReady = resolve
   })
-  const shards = createShards(store, timeoutMs, onStateChange)
+  const shards = createShards(store, timeoutMs, {
+    onChange: onStateChange,
+    onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
+  })
   const sender = createSender({ store, shards, timeoutMs, merge, now, warn })
   let closed = false
 

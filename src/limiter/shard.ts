@@ -33,6 +33,8 @@ export interface ShardOptions {
   /** Ms that a decision waits for the store. */
   readonly timeoutMs: number
   readonly onChange: (isUp: boolean) => void
+  /** A server that is connected answers probes with an error: a right may be missing, or memory. */
+  readonly onRefusal: (error: unknown) => void
 }
 
 const MISSES_TO_OPEN = 3
@@ -50,7 +52,7 @@ const PROBE_JITTER = 300
 /** Ms without any answer, at least, after which a connection is given up: the peer may have vanished unheard. */
 const DEAD_AFTER = 2000
 
-export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard {
+export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptions): Shard {
   const clock = createServerClock()
   const slowness = createSlowness()
   let up = false
@@ -91,8 +93,9 @@ export function createShard({ node, timeoutMs, onChange }: ShardOptions): Shard 
         const least = Math.min(took, Math.abs(serverNow - clockThen))
         if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
       },
-      () => {
+      (error: unknown) => {
         probeSent = undefined
+        if (!closed && node.status === 'ready') onRefusal(error)
       },
     )
   }

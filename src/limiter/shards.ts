@@ -1,6 +1,6 @@
 import { Cluster, type Redis } from 'ioredis'
 import type { Client } from './scripts.js'
-import { createShard, type Shard } from './shard.js'
+import { createShard, type Shard, type ShardOptions } from './shard.js'
 
 /** The servers of a store: one, or the primaries of a Cluster, each with a clock and a breaker of its own. */
 export interface Shards {
@@ -18,15 +18,17 @@ export interface Shards {
 const LOOK_EVERY = 300
 const LOOK_JITTER = 400
 
-/** @param onChange is told of each server that comes or goes */
-export function createShards(store: Client, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
+type Events = Pick<ShardOptions, 'onChange' | 'onRefusal'>
+
+/** @param events of each server */
+export function createShards(store: Client, timeoutMs: number, events: Events): Shards {
   return store instanceof Cluster
-    ? clusterShards(store, timeoutMs, onChange)
-    : singleShard(store, timeoutMs, onChange)
+    ? clusterShards(store, timeoutMs, events)
+    : singleShard(store, timeoutMs, events)
 }
 
-function singleShard(node: Redis, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
-  const shard = createShard({ node, timeoutMs, onChange })
+function singleShard(node: Redis, timeoutMs: number, events: Events): Shards {
+  const shard = createShard({ node, timeoutMs, ...events })
   return {
     clustered: false,
     of: () => shard,
@@ -36,7 +38,7 @@ function singleShard(node: Redis, timeoutMs: number, onChange: (isUp: boolean) =
   }
 }
 
-function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boolean) => void): Shards {
+function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Shards {
   const shards = new Map<Redis, Shard>()
   const byKey = new Map<string, Shard>()
   let timer: NodeJS.Timeout | undefined
@@ -47,7 +49,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boo
   }
 
   function changed(isUp: boolean): void {
-    onChange(isUp)
+    events.onChange(isUp)
     if (!isUp && timer === undefined) lookAround()
   }
 
@@ -78,7 +80,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, onChange: (isUp: boo
     for (const node of primaries) {
       let shard = shards.get(node)
       if (shard === undefined) {
-        shard = createShard({ node, timeoutMs, onChange: changed })
+        shard = createShard({ node, timeoutMs, ...events, onChange: changed })
         shards.set(node, shard)
       }
       byKey.set(`${node.options.host}:${node.options.port}`, shard)

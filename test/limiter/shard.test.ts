@@ -18,7 +18,12 @@ async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true } = {}) {
   const node = new Redis(proxied ? url : redis.url)
   node.on('error', () => {})
   const changes: boolean[] = []
-  const shard = createShard({ node, timeoutMs, onChange: (isUp) => changes.push(isUp) })
+  const shard = createShard({
+    node,
+    timeoutMs,
+    onChange: (isUp) => changes.push(isUp),
+    onRefusal: (error) => t.fail(String(error)),
+  })
   t.teardown(() => {
     shard.close()
     node.disconnect()

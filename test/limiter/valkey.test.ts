@@ -1,0 +1,18 @@
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { isOnPath } from '../support/redis.js'
+
+/** Another server that speaks Redis' protocol, put to the same tests. */
+const SERVER = 'valkey-server'
+
+if (!isOnPath(SERVER)) {
+  t.comment(`${SERVER} is not on the PATH: not tested; install it (Debian: apt-get install valkey-server)`)
+  t.pass(`${SERVER} is not there`)
+} else {
+  t.comment(`${SERVER} is on the PATH: tested`)
+  for (const suite of ['redis', 'scripts']) {
+    const file = fileURLToPath(new URL(`./${suite}.test.ts`, import.meta.url))
+    const env = { ...process.env, TIDEGATE_TEST_REDIS_SERVER: SERVER }
+    t.spawn(process.execPath, [...process.execArgv, file], { env }, `${suite}.test.ts on ${SERVER}`)
+  }
+}
