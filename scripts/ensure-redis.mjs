@@ -1,5 +1,5 @@
 // Makes sure that the tests find a real Redis: redis-server on the PATH, or REDIS_URL. As root on Debian it is
-// installed; anywhere else one line says what to do. No test is ever skipped for the lack of it.
+// installed; anywhere else one line says what to do. No test is ever skipped for the lack of it. Valkey is welcome.
 import { spawnSync } from 'node:child_process'
 import { connect } from 'node:net'
 
@@ -31,9 +31,11 @@ function fail(line) {
   process.exit(1)
 }
 
+const onDebianAsRoot = () => process.getuid?.() === 0 && firstLine('apt-get', ['--version']) !== undefined
+
+const apt = (...args) => spawnSync('apt-get', args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' })
+
 function installWithApt() {
-  const apt = (...args) =>
-    spawnSync('apt-get', args, { stdio: ['ignore', 'ignore', 'pipe'], encoding: 'utf8' })
   const install = () => apt('install', '-y', '--no-install-recommends', 'redis-server')
   // The package lists may be absent or old; they are only fetched when the first try fails.
   if (install().status === 0) return
@@ -51,7 +53,7 @@ if (version() !== undefined) {
   if (!(await answers(new URL(redisUrl))))
     fail(`no Redis answers at ${host} (REDIS_URL); start it, or install redis-server`)
   console.log(`Redis at ${host} (REDIS_URL)`)
-} else if (process.getuid?.() === 0 && firstLine('apt-get', ['--version']) !== undefined) {
+} else if (onDebianAsRoot()) {
   installWithApt()
   if (version() === undefined)
     fail('apt-get installed redis-server, but it is not on the PATH; add its folder to PATH')
@@ -61,3 +63,9 @@ if (version() !== undefined) {
     'the tests need Redis: install redis-server (Debian: apt-get install redis-server, macOS: brew install redis) or set REDIS_URL',
   )
 }
+
+// The limiter's suites run on Valkey, too, where there is one. It is no reason to fail.
+const valkey = () => firstLine('valkey-server', ['--version'])?.replace(/^Valkey server v=(\S+).*/, '$1')
+if (valkey() === undefined && onDebianAsRoot())
+  apt('install', '-y', '--no-install-recommends', 'valkey-server')
+if (valkey() !== undefined) console.log(`valkey-server ${valkey()} on the PATH`)
