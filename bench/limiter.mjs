@@ -56,9 +56,8 @@ async function main({ rounds, seconds, only, quick, json }) {
       const order = round % 2 === 0 ? tasks : tasks.toReversed()
       for (const { part, task } of order) {
         const longer = part === 'latency' ? 3 : 1
-        byPart[part].push(
-          ...(await measure(task, { store, seconds: seconds * longer, warmup: quick ? 0.5 : 1.5 })),
-        )
+        const options = { store, seconds: seconds * longer, warmup: quick ? 0.5 : 1.5 }
+        for (const result of await measure(task, options)) byPart[part].push({ round, ...result })
       }
     }
   } finally {

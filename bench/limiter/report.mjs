@@ -14,6 +14,7 @@ const redisUs = (r) => r.redisUs / r.decisions
 
 function spread(results, figure, format) {
   const all = results.map(figure)
+  if (all.length === 0) return 'no valid round'
   const middle = format(median(all))
   return all.length === 1 ? middle : `${middle} (${format(Math.min(...all))}–${format(Math.max(...all))})`
 }
@@ -25,7 +26,7 @@ function closedLoopRow(label, results) {
     spread(results, perSecond, thousands),
     spread(results, gatewayUs, two),
     spread(results, redisUs, two),
-    results[0].calls === 0 ? '–' : one(median(results.map(perCall))),
+    results.every((r) => r.calls === 0) ? '–' : one(median(results.map(perCall))),
   ]
 }
 
@@ -34,7 +35,11 @@ const CLOSED_LOOP = ['decisions/s', 'gateway µs', 'Redis µs', 'a call']
 /** Ours against a peer's, round by round. */
 function ratioRow(label, ours, theirs) {
   const ratio = (figure) => {
-    const all = ours.map((r, i) => figure(r) / figure(theirs[i]))
+    const all = ours.flatMap((r) => {
+      const other = theirs.find(({ round }) => round === r.round)
+      return other === undefined ? [] : [figure(r) / figure(other)]
+    })
+    if (all.length === 0) return 'no valid round'
     return `${two(median(all))} (${two(Math.min(...all))}–${two(Math.max(...all))})`
   }
   return [label, ratio(perSecond), ratio(gatewayUs), ratio(redisUs)]
@@ -180,16 +185,21 @@ function marksOf({ rate = [], latency = [], denied = [] }) {
   ]
 }
 
-/** @returns whether every figure counts and every mark holds */
+/** A round in which the work was not done counts for nothing. @returns whether all were valid and every mark holds */
 export function report(byPart) {
-  for (const [part, results] of Object.entries(byPart)) REPORTS[part](results)
   const all = Object.values(byPart).flat()
+  const valid = Object.fromEntries(
+    Object.entries(byPart).map(([part, results]) => [part, results.filter((r) => r.invalid === undefined)]),
+  )
+  for (const [part, results] of Object.entries(valid)) REPORTS[part](results)
   reportOthers(all)
   console.log()
-  const marks = marksOf(byPart)
+  const marks = marksOf(valid)
   for (const { name, figure, holds } of marks) console.log(`${holds ? 'HOLD' : 'MISS'}  ${name}: ${figure}`)
   const invalid = all.filter((r) => r.invalid !== undefined)
-  for (const said of new Set(invalid.map((r) => `INVALID  ${r.subject}, ${r.shape}: ${r.invalid}`)))
-    console.log(said)
+  const said = invalid.map(
+    (r) => `INVALID  round ${r.round + 1}, ${r.subject}, ${r.shape}: ${r.invalid}; left out`,
+  )
+  for (const line of new Set(said)) console.log(line)
   return invalid.length === 0 && marks.every(({ holds }) => holds)
 }

@@ -67,6 +67,7 @@ async function paced({ rate, seconds, warmup }) {
   const fromCall = new Float64Array(total)
   const late = new Float64Array(total)
   const startAt = now() + 100
+  const before = subject.decidedBy?.()
   let sent = 0
   let answered = 0
   let finish
@@ -97,7 +98,8 @@ async function paced({ rate, seconds, warmup }) {
   clearInterval(sweep)
   await pacer.terminate()
   const [due, call, generator] = [fromDue, fromCall, late].map((all) => percentiles(all.subarray(uncounted)))
-  return { decisions: total - uncounted, fromDue: due, fromCall: call, late: generator }
+  const decidedBy = difference(subject.decidedBy?.(), before)
+  return { decisions: total - uncounted, decidedBy, fromDue: due, fromCall: call, late: generator }
 }
 
 function percentiles(values) {
