@@ -124,7 +124,9 @@ export interface Settle {
 
 /** Whether take.lua can decide it: sliding windows under one key. All else is take_mixed.lua's. */
 export function isPlain(parts: readonly Part[]): boolean {
-  return parts.length === 1 && writtenPart(parts[0]!).plain !== undefined
+  if (parts.length > 1) return false
+  for (const { algorithm } of parts[0]!.limits) if (algorithm !== 'sliding') return false
+  return true
 }
 
 interface Written {
@@ -132,39 +134,44 @@ interface Written {
   readonly count: number
 }
 
-interface WrittenPart {
-  /** For take.lua. */
-  readonly plain: Written | undefined
-  /** For the scripts of all algorithms. */
-  readonly mixed: Written
-  /** Unix ms between which `mixed` is right: the period of a calendar's limit is part of it. */
+/** What stands for a part in a call of take.lua: it is the same in every call. */
+const writtenPlain = new WeakMap<Part, Written>()
+
+function plainArguments(part: Part): Written {
+  const known = writtenPlain.get(part)
+  if (known !== undefined) return known
+  const { limits } = part
+  const made = write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
+  writtenPlain.set(part, made)
+  return made
+}
+
+interface Dated extends Written {
+  /** Unix ms between which it is right: the period of a calendar's limit is part of it. */
   readonly from: number
   readonly until: number
 }
 
-/** What stands for a part in a call: it is the same in every call. */
-const written = new WeakMap<Part, WrittenPart>()
+/** What stands for a part in the other scripts. */
+const writtenMixed = new WeakMap<Part, Dated>()
 
-function writtenPart(part: Part, now = Date.now()): WrittenPart {
-  const known = written.get(part)
+function mixedArguments(part: Part, now: number): Written {
+  const known = writtenMixed.get(part)
   if (known !== undefined && now >= known.from && now < known.until) return known
   const { limits } = part
   const periods = limits.flatMap(({ calendar }) => (calendar === undefined ? [] : [periodAt(calendar, now)]))
   const made = {
-    plain: limits.every(({ algorithm }) => algorithm === 'sliding')
-      ? write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
-      : undefined,
-    mixed: write([limits.length, ...limits.flatMap((limit) => mixedArguments(limit, now))]),
+    ...write([limits.length, ...limits.flatMap((limit) => limitArguments(limit, now))]),
     from: Math.max(Number.NEGATIVE_INFINITY, ...periods.map(({ start }) => start)),
     until: Math.min(Number.POSITIVE_INFINITY, ...periods.map(({ end }) => end)),
   }
-  written.set(part, made)
+  writtenMixed.set(part, made)
   return made
 }
 
 const KIND = { sliding: 's', strict: 'x', token_bucket: 'b', fixed: 'f', calendar: 'k', concurrency: 'c' }
 
-function mixedArguments(limit: Limit, now: number): (string | number)[] {
+function limitArguments(limit: Limit, now: number): (string | number)[] {
   const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
   if (limit.algorithm === 'token_bucket') return [...common, limit.burst]
   if (limit.calendar === undefined) return common
@@ -197,7 +204,7 @@ export function runTake(
   let args = bulk(String(deadline)) + bulk(String(now))
   let size = 3
   for (const { keys: own, parts, cost, count } of takes) {
-    const { text, count: arity } = writtenPart(parts[0]!).plain!
+    const { text, count: arity } = plainArguments(parts[0]!)
     keys += bulk(own[0]!)
     args += (count === 1 ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(count))) + text
     size += 2 + arity + (count === 1 ? 0 : 1)
@@ -219,7 +226,7 @@ export function runTakeMixed(
     args += bulk(String(cost)) + bulk(String(count)) + bulk(String(parts.length))
     size += 3
     for (const part of parts) {
-      const { mixed } = writtenPart(part, now || Date.now())
+      const mixed = mixedArguments(part, now || Date.now())
       args += mixed.text
       size += mixed.count
     }
@@ -245,7 +252,7 @@ export function runSettle(client: Client, settles: readonly Settle[], now: numbe
     args += bulk(String(parts.length))
     size += 5
     for (const part of parts) {
-      const { mixed } = writtenPart(part, now || Date.now())
+      const mixed = mixedArguments(part, now || Date.now())
       const charged = part.limits.flatMap(({ calendar }) =>
         calendar === undefined ? [] : [bulk(String(periodAt(calendar, at).index))],
       )

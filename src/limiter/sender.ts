@@ -38,6 +38,9 @@ export interface SenderOptions {
 
 /** Requests in one script call: more would keep the server from its other clients for too long. */
 const BATCH = 64
+/** Turns without equal requests after which only every so many-th turn is looked through for them. */
+const LOOK_ALWAYS = 64
+const LOOK_EVERY = 8
 /** Ms: a timer that fires so late tells of an event loop that stood still. */
 const STALLED = 5
 /** Ms after which no more replies are thought to come, once the event loop turns again. */
@@ -63,6 +66,7 @@ export function createSender(options: SenderOptions): Sender {
   let mixed: Asked[] = []
   let settling: Settling[] = []
   let scheduled = false
+  let turnsWithout = 0
   let timer: NodeJS.Timeout | undefined
   /** `performance.now()` at which the timer was to fire. */
   let wakeAt = 0
@@ -88,8 +92,13 @@ export function createSender(options: SenderOptions): Sender {
     })
   }
 
+  /** Looking for equals costs every request a little. Where there were none for a while, it is done in few turns. */
   function merged(takes: readonly Asked[]): readonly Asked[] {
-    return merge && takes.length > 1 ? mergeEqual(takes) : takes
+    if (!merge || takes.length < 2) return takes
+    if (turnsWithout > LOOK_ALWAYS && ++turnsWithout % LOOK_EVERY !== 0) return takes
+    const left = mergeEqual(takes)
+    turnsWithout = left.length < takes.length ? 0 : turnsWithout + 1
+    return left
   }
 
   function inBatches<T extends { readonly slot: number }>(

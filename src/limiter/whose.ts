@@ -31,6 +31,8 @@ export function keysOf(
   consumer: string,
   levels: Levels | undefined,
 ): readonly string[] {
+  const only = parts.length === 1 ? parts[0]! : undefined
+  if (only?.by === 'consumer') return [limitKey(service, consumerPart(consumer), only.keyPart)]
   return parts.map((part) => keyOf(service, part, consumer, levels ?? NOBODY)!)
 }
 
