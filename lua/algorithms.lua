@@ -8,7 +8,7 @@
 --            s  uint32 number of the window mod 2^32, used in it, used in the one before
 --            f  uint32 number of the window mod 2^32, used in it
 --            k  uint32 number of the period, used in it
---            x  uint32 number of the sub-bucket mod 2^32, used in it, used in each of the 10 before
+--            x  uint32 number of the sub-bucket mod 2^32, used in it, used in each of the 16 before
 --            c  the same; a slot is a charge of 1 that is given back, or lapses
 --            b  double unix ms of the latest charge, double debt in tokens * window
 --            of another type or length: counts as none, so that one bad key does not fail other decisions
@@ -19,9 +19,10 @@
 -- Every kind has the functions of src/limiter/algorithms/, where their reasons are told: l is a limit, s its counts, t
 -- the time they are read at. A kind is made when it is first needed, because a function costs its making in every call.
 
+local spread = unpack
 local call, pcall, pack, unpack = redis.call, redis.pcall, struct.pack, struct.unpack
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
-local HOLD, U32, B, MOST, PARTS, EXACT = 60000, 4294967296, 33554432, 33554431, 10, 9007199254740991
+local HOLD, U32, B, MOST, PARTS, EXACT = 60000, 4294967296, 33554432, 33554431, 16, 9007199254740991
 
 local function held(ahead, window)
   return ahead > 0 and ahead <= max(window, HOLD)
@@ -126,7 +127,7 @@ function kinds.k()
 end
 
 function kinds.x()
-  local FORMAT = '>I4I4I4I4I4I4I4I4I4I4I4I4'
+  local FORMAT = '>' .. string.rep('I4', 2 + PARTS)
   local function shape(l)
     local width = ceil(l.window / PARTS)
     return width, ceil(l.window / width)
@@ -148,7 +149,7 @@ function kinds.x()
       s[1] = whole(v[1], floor(now / shape(l)))
     end,
     write = function(s)
-      return pack(FORMAT, s[1] % U32, s[2], s[3], s[4], s[5], s[6], s[7], s[8], s[9], s[10], s[11], s[12])
+      return pack(FORMAT, s[1] % U32, spread(s, 2, 2 + PARTS))
     end,
     roll = function(l, s, now)
       local width, reach = shape(l)

@@ -25,7 +25,7 @@ export interface Part {
   readonly indices: readonly number[]
   /**
    * Last part of the Redis key: level, algorithms and windows, not amounts, so that a raised limit goes on with what
-   * was used already. `1m`, `1s+strict.1m`, `ip:1m`.
+   * was used already. `1m`, `1s1h`, `1s+strict.1m`, `ip:1m`.
    */
   readonly keyPart: string
 }

@@ -5,7 +5,7 @@ import { periodAt } from './algorithms/period.js'
 /** Reads what the scripts store; the contract blocks of lua/take.lua and lua/algorithms.lua have the layout. */
 
 const B = 2 ** 25
-const PARTS = 10
+const PARTS = 16
 
 interface Layout {
   readonly bytes: number

@@ -41,7 +41,7 @@ t.test('services: upstreams taken apart, policies by tier, header and key part w
           { name: 'second', amount: 5, windowMs: 1000, algorithm: 'sliding' },
           { name: 'burst', amount: 100, windowMs: 30_000, algorithm: 'sliding' },
         ],
-        parts: [{ keyPart: '1s+30s' }],
+        parts: [{ keyPart: '1s30s' }],
         header: '"second";q=5;w=1, "burst";q=100;w=30',
       },
     ],

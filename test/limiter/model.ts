@@ -14,9 +14,9 @@ const KOLKATA = 5.5 * 3_600_000
 const isSlot = (limit: Limit) => limit.algorithm === 'concurrency'
 const costOf = (limit: Limit, cost: number) => (isSlot(limit) ? 1 : cost)
 
-/** Length of a unit, ms: a window, a tenth of one, a day (months and other zones: see `period.test.ts`), a ms. */
+/** Length of a unit, ms: a window, a sixteenth of one, a day (months and other zones: see `period.test.ts`), a ms. */
 function unitMs({ algorithm, windowMs }: Limit): number {
-  if (algorithm === 'strict' || algorithm === 'concurrency') return Math.ceil(windowMs / 10)
+  if (algorithm === 'strict' || algorithm === 'concurrency') return Math.ceil(windowMs / 16)
   return algorithm === 'token_bucket' ? 1 : windowMs
 }
 const shift = ({ calendar }: Limit) => (calendar === undefined ? 0 : KOLKATA)

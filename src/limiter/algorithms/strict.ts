@@ -1,8 +1,11 @@
 import type { Limit } from '../../config/snapshot.js'
 import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
 
-/** Into how many parts a window is divided; one more is kept, the oldest, of which a part lies outside. */
-const PARTS = 10
+/**
+ * Into how many parts a window is divided; one more is kept, the oldest, of which a part lies outside. With 16, somebody
+ * who asks half as much again as allowed gets 95 % of it (`npm run bench:accuracy`); with 10, 92 %.
+ */
+const PARTS = 16
 
 const widthOf = ({ windowMs }: Limit) => Math.ceil(windowMs / PARTS)
 /** How many sub-buckets behind the present one still count, the oldest of them whole. */
@@ -19,13 +22,13 @@ function lapsesAt(limit: Limit, counts: Counts, o: number, age: number): number 
 }
 
 /**
- * Sub-buckets of a tenth of the window; the oldest, which only partly lies in a window that ends now, counts whole. So
+ * Sub-buckets of a sixteenth of the window; the oldest, which only partly lies in a window that ends now, counts whole. So
  * there is no window of this length, wherever it begins, in which more than the amount was taken.
  *
  * `concurrency` counts the same way: a slot is a charge that is given back when the response closes, or lapses with its
  * sub-bucket when whoever held it has died.
  *
- * Counts: number of the newest sub-bucket, used in it, used in each of the ten before.
+ * Counts: number of the newest sub-bucket, used in it, used in each of the sixteen before.
  */
 export const strict: Algorithm = {
   size: 1 + 1 + PARTS,
