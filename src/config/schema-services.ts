@@ -16,7 +16,7 @@ export const timer = (description: string, fallback: string, least = 1) =>
 
 /** Of on_failure, for the store and for a service. */
 export const ON_FAILURE =
-  'open: let requests pass uncounted; local: count in this process alone; closed: answer 503'
+  'open: let requests pass uncounted; local: count in this process, within its share of the limit; closed: answer 503'
 
 /** Renewed by a timer that looks once a second: a shorter lease would lapse under a request that is still there. */
 const LEAST_LEASE = 5_000

@@ -4,6 +4,7 @@ import t, { type Test } from 'tap'
 import { createRedisAssignments } from '../../src/limiter/assignments.js'
 import { connectStore } from '../../src/limiter/connect.js'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { runAnnounce } from '../../src/limiter/scripts.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
@@ -143,6 +144,8 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
     store.disconnect()
   })
   await assignments.ready
+  t.equal(await runAnnounce(store, 'nodes:{gateways}', 'one', 1000), 1)
+  t.equal(await runAnnounce(store, 'nodes:{gateways}', 'one', 0), 0)
   await assignments.set('alice', 'pro')
   t.equal(await assignments.read('alice'), 'pro')
   await redis.client.hset('tier:{assignments}', 'alice', 'free')
