@@ -92,7 +92,12 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
   return {
     take: (service, policy, consumer, cost, levels, reason) =>
       memory.takeAs('local', reason, service, shareOf(policy), consumer, cost, levels),
-    settle: (charge, quota, slot) => memory.settle(charge, quota, slot),
+    settle(charge, quota, slot) {
+      // At the share's rate: a debt that was paid off at the whole one would be forgiven early.
+      const own = { ...charge, policy: shareOf(charge.policy) }
+      memory.settle(own, quota, slot)
+      charge.slotAt = own.slotAt
+    },
     saw(keys, parts, { binding, remaining, at }) {
       if (younger.size >= maxKeys / 2) {
         older = younger

@@ -49,6 +49,21 @@ t.test('a gateway that joins or leaves changes the shares at once', async (t) =>
   t.notOk(take())
 })
 
+t.test('what is charged afterwards is paid off at the rate of the share', async (t) => {
+  const local = createLocal(100, () => 10)
+  const policy = policyOf({ algorithm: 'token_bucket', amount: 100, windowMs: 1000 })
+  const service = serviceOf('payments', [policy], 'local')
+  const take = () => local.take(service, policy, 'alice', 1, undefined, 'breaker')
+  const { at } = take()
+  const decided = { decidedBy: 'local', at, slotAt: at } as const
+  local.settle({ service, policy, consumer: 'alice', levels: undefined, cost: 1, ...decided }, 89, 'keep')
+  // 90 are owed of a burst of 10, and 10 a second come back: at 100 a second all were paid off within one.
+  await delay(1100)
+  const { allowed, retryMs } = take()
+  t.notOk(allowed)
+  t.ok(retryMs > 2000, `${retryMs} ms`)
+})
+
 t.test('goes on with its share of what the store had left', { skip }, async (t) => {
   const redis = await startRedis(t)
   const policy = policyOf([30, DAY])
