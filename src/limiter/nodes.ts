@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { askStore } from './ask.js'
 import { type Client, runAnnounce } from './scripts.js'
 
 /** How many gateways share the store, by what each of them announces about itself. */
@@ -12,6 +13,8 @@ const KEY = 'nodes:{gateways}'
 /** Ms. A gateway that died is not counted any more after the second of these. */
 const ANNOUNCE_EVERY = 1000
 const BELIEVED_FOR = 3500
+/** Ms: a store that hangs must not keep a gateway from leaving. */
+const LEAVE_TIMEOUT = 500
 
 /** Announces this process every second, in the background. */
 export function createNodes(store: Client): Nodes {
@@ -40,7 +43,8 @@ export function createNodes(store: Client): Nodes {
       closed = true
       clearTimeout(timer)
       store.off('ready', announce)
-      if (store.status === 'ready') await runAnnounce(store, KEY, self, 0).catch(() => {})
+      if (store.status !== 'ready') return
+      await askStore(LEAVE_TIMEOUT, runAnnounce(store, KEY, self, 0)).catch(() => {})
     },
   }
 }

@@ -3,6 +3,7 @@ import t from 'tap'
 import { connectStore } from '../../src/limiter/connect.js'
 import { createLocal } from '../../src/limiter/local.js'
 import { createNodes } from '../../src/limiter/nodes.js'
+import { openStore } from '../../src/limiter/store.js'
 import { eventually } from '../support/eventually.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
@@ -150,4 +151,14 @@ t.test('gateways count each other, and one that leaves is not counted any more',
   await a!.close()
   await delay(10)
   t.equal(await redis.client.zcard('nodes:{gateways}'), 0)
+})
+
+t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const store = openStore({ redis: redis.url, timeout: 100, max_keys: 100, on_failure: 'local' }, log)
+  await store.ready
+  redis.pause()
+  t.teardown(redis.resume)
+  await store.close()
+  t.pass('closed')
 })
