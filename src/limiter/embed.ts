@@ -92,16 +92,21 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
       const { allowed, decidedBy, at } = decision
       const charge: Charge = { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at }
       let open = allowed
+      let renewing: Promise<void> | undefined
       return {
         ...decision,
         limit: policy.limits[decision.binding],
         async done(quota = 0) {
           if (!open) return
           open = false
+          // A renewal that is under way moves what is to be given back.
+          await renewing
           if (quota !== 0 || policy.slots) await opened.limiter.settle(charge, quota, 'release')
         },
         async renew() {
-          if (open && policy.slots) await opened.limiter.settle(charge, 0, 'renew')
+          if (!open || !policy.slots) return
+          renewing = Promise.resolve(renewing).then(() => opened.limiter.settle(charge, 0, 'renew'))
+          await renewing
         },
       }
     },

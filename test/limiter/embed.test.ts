@@ -1,6 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
 import { openLimiter } from '../../src/limiter/embed.js'
@@ -52,6 +53,21 @@ t.test('slots are given back once, and a quota with them', async (t) => {
   t.match(await limiter.usage('free', 'alice'), [{ used: 5 }, { used: 0 }])
   await limiter.reset('alice')
   t.match(await limiter.usage('free', 'alice'), [{ used: 0 }, { used: 0 }])
+})
+
+t.test('a slot is given back though its renewal is under way', async (t) => {
+  const redis = await startRedis(t)
+  const limiter = openLimiter({
+    limits: { free: { amount: 1, algorithm: 'concurrency', lease: '5s' } },
+    store: { redis: redis.url },
+  })
+  t.teardown(limiter.close)
+  await limiter.ready
+  const taken = await limiter.take('free', 'alice')
+  // Into the next tenth of the lease, where a renewal moves the slot to.
+  await delay(600)
+  await Promise.all([taken.renew(), taken.renew(), taken.done()])
+  t.match(await limiter.usage('free', 'alice'), [{ used: 0 }])
 })
 
 t.test('says what is wrong with settings, tiers and costs', async (t) => {
