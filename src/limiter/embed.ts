@@ -32,7 +32,8 @@ export interface Taken extends Decision {
   /**
    * When the response is closed: gives back the slots of `concurrency` limits.
    *
-   * @param quota what to charge on top now, or, below 0, to give back; 0 by default
+   * @param quota what to charge on top now, or, below 0, to give back; integer, 0 by default
+   * @throws RangeError on a quota that is no integer
    */
   done(quota?: number): Promise<void>
   /** Holds the slots for another `lease`: for whatever takes longer than one. */
@@ -97,6 +98,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
         ...decision,
         limit: policy.limits[decision.binding],
         async done(quota = 0) {
+          if (!Number.isInteger(quota)) throw new RangeError(`quota is ${quota}; it is an integer`)
           if (!open) return
           open = false
           // A renewal that is under way moves what is to be given back.
