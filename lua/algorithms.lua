@@ -245,9 +245,11 @@ local function read(key, list, now)
   if type(value) ~= 'string' then return counts end
   if #list == 1 and list[1].kind == 's' then
     local number = tonumber(value)
-    if number then
+    if number and number % 1 == 0 then
       local rest = (number - number % B) / B
-      counts[1] = { floor(call('PEXPIRETIME', key) / list[1].window) - 2, rest % B, number % B }
+      local about = floor(call('PEXPIRETIME', key) / list[1].window + 0.5) - 2
+      local further = (floor(rest / B) - about) % 8
+      counts[1] = { about + (further > 3 and further - 8 or further), rest % B, number % B }
     end
     return counts
   end

@@ -18,7 +18,10 @@
 --           of another type or length: counts as none, so that one bad key does not fail the other decisions
 -- Expires   when the window after the stored one ends, of the limit for which that is latest
 -- Clock     stepped back, so that the stored window begins up to its own length or HOLD ms from now: decided as at its
---           beginning, so that nothing used is free again; further back: counts as none, so that nobody is locked out
+--           beginning, so that nothing used is free again; further back: counts as none, so that nobody is locked out.
+--           One of a single limit back by exactly 8 windows (of less than 7.5 s: else that is too far) is not noticed
+-- Moved     to another server by its remaining time, a key expires a little later or, if that server's clock is behind,
+--           earlier than its windows end: the window is the one nearest to the expiry that the value agrees with
 --
 -- Needs     Redis 7; cost >= 1, amount < 2^25, amount * window < 2^53
 
@@ -50,6 +53,7 @@ for k = 1, #KEYS do
     local v = pcall('GET', key)
     if type(v) ~= 'string' or (m > 1 and #v ~= 12 * m) then v = nil end
     local number = v and m == 1 and tonumber(v)
+    if number and number % 1 ~= 0 then number = nil end
     local same = false
 
     local mask, least, binding, longest, waiting = 0, nil, 0, 0, 0
@@ -65,10 +69,13 @@ for k = 1, #KEYS do
         p = number % B
         local rest = (number - p) / B
         c = rest % B
-        if (rest - c) / B == w % 8 then
+        local mod = (rest - c) / B
+        if mod == w % 8 then
           passed = 0
         else
-          passed = w - floor(call('PEXPIRETIME', key) / W) + 2
+          local about = floor(call('PEXPIRETIME', key) / W + 0.5) - 2
+          local further = (mod - about) % 8
+          passed = w - about - (further > 3 and further - 8 or further)
         end
       elseif v and m > 1 then
         local stored

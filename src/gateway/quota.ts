@@ -29,11 +29,11 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     decision: Decision,
   ): void {
     const { service, refundOn, costHeader } = x.route!
-    const { allowed, decidedBy, at } = decision
+    const { allowed, decidedBy, at, times } = decision
     if (!allowed || decidedBy === 'open' || decidedBy === 'closed') return
     if (!policy.slots && refundOn === undefined && costHeader === undefined) return
     const consumer = x.consumer!
-    charges.hold(x, { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at })
+    charges.hold(x, { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at, times })
   }
 
   /** Counts what is only tried out. Nobody waits for it, and it refuses nothing. */

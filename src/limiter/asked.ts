@@ -31,7 +31,7 @@ export interface Asked {
 }
 
 /**
- * Makes one of requests for the same keys and cost, as long as nothing else that one of these keys counts comes between:
+ * Makes one of requests (all plain, or all mixed) for the same keys and cost, as long as nothing else that one of these keys counts comes between:
  * who came first is served first, as if each had been asked for itself.
  */
 export function mergeEqual(all: readonly Asked[]): readonly Asked[] {

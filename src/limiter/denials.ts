@@ -7,14 +7,13 @@ import type { Decision } from './limiter.js'
  * that the store named, so it need not be asked again. What is spent meanwhile only makes that later.
  *
  * Exact: the same cost under the same policy only, until the earliest moment by the clock of when it was asked; whoever
- * gives something back here calls `forget` or `clear`. What another gateway gives back by hand (a reset) is seen within
- * MOST_MS. Policies whose charges are given back in the course of things are not to be remembered.
+ * gives something back here calls `clear`. What another gateway gives back by hand (a reset), or another process that uses
+ * the limiter by itself, is seen within MOST_MS. Policies whose charges are given back in the course of things are not to be remembered.
  */
 export interface Denials {
   find(key: string, policy: Policy, cost: number): Decision | undefined
   /** @param asked ms of the clock when it was sent to the store; now it is answered */
   remember(key: string, policy: Policy, cost: number, denied: Verdict, asked: number): void
-  forget(key: string): void
   clear(): void
 }
 
@@ -70,10 +69,6 @@ export function createDenials(size: number, clock: () => number): Denials {
       // The store's clock is read in whole ms: it may have been almost one further than it said.
       const until = asked + Math.min(resetMs, retryMs < 0 ? resetMs : retryMs, MOST_MS) - 1
       younger.set(key, { policy, cost, verdict, asked, until, answered: clock() })
-    },
-    forget(key) {
-      younger.delete(key)
-      older.delete(key)
     },
     clear() {
       younger = new Map()

@@ -54,7 +54,7 @@ export interface EmbeddedLimiter {
 
 const UNLIMITED: Decision = {
   allowed: true,
-  decidedBy: 'open',
+  decidedBy: 'store',
   reason: undefined,
   binding: 0,
   violated: 0,
@@ -90,8 +90,8 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
       }
       const levels = { ...NOBODY, ...given }
       const decision = await opened.limiter.take(service, policy, consumer, cost, levels)
-      const { allowed, decidedBy, at } = decision
-      const charge: Charge = { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at }
+      const { allowed, decidedBy, at, times } = decision
+      const charge: Charge = { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at, times }
       let open = allowed
       let renewing: Promise<void> | undefined
       return {

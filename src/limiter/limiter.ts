@@ -27,6 +27,8 @@ export interface Decision {
   readonly retryMs: number
   /** Unix ms, by the clock of whoever decided. What is settled later is settled as of this moment. */
   readonly at: number
+  /** The same for each of several servers, when more than one was asked: for `Charge`. */
+  readonly times?: readonly number[]
 }
 
 /** Who else than the consumer a request is counted under. */
@@ -52,6 +54,10 @@ export interface Charge {
   readonly at: number
   /** As `at` at first; renewing the slot moves it. */
   slotAt: number
+  /** From the decision, if there. */
+  readonly times?: readonly number[] | undefined
+  /** As `slotAt`, of each server. */
+  slotTimes?: readonly number[]
 }
 
 /** What becomes of the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */

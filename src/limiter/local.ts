@@ -27,8 +27,8 @@ export interface Local {
   owes(): boolean
   /** What was admitted of a key here and is not charged to the store; 0 mostly. */
   claim(key: string): number
-  /** Whether the store has heard of a claim. */
-  settled(key: string, claimed: number, heard: boolean): void
+  /** The store has charged what was claimed. */
+  paid(key: string): void
   reset(service: Service, consumer: string): Promise<void>
 }
 
@@ -108,9 +108,9 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
       while (index >= parts[k]!.limits.length) index -= parts[k++]!.limits.length
       younger.set(keys[k]!, { index, left: remaining, at })
     },
-    owes: () => memory.size() > 0,
+    owes: memory.owes,
     claim: memory.claim,
-    settled: memory.settled,
+    paid: memory.paid,
     async reset(service, consumer) {
       younger = new Map()
       older = new Map()

@@ -35,10 +35,12 @@ export interface MemoryLimiter extends Limiter {
     levels?: Levels,
   ): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
-  /** What was charged to a key and not given back since it was last claimed. */
+  /** Whether anything is to be claimed. */
+  owes(): boolean
+  /** What the store was never asked about and was charged to a key here, since it was last claimed. */
   claim(key: string): number
-  /** Ends a claim: made good, after which the key is forgotten unless more was charged meanwhile; or to be claimed again. */
-  settled(key: string, claimed: number, good: boolean): void
+  /** What was claimed is charged in the store: the key is forgotten, unless more was charged meanwhile. */
+  paid(key: string): void
   /** What is held of a key, as it is. */
   peek(key: string): { readonly counts: Readonly<Counts>; readonly expires: number } | undefined
   /** How many keys are held. */
@@ -50,7 +52,8 @@ interface Entry {
   counts: Counts
   /** Unix ms after which the counts are as good as none. */
   expires: number
-  charged: number
+  /** What the store does not know of. */
+  owed: number
   /** Since the hand came by. */
   used: boolean
 }
@@ -70,6 +73,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   const entries = new Map<string, Entry>()
   const ring: Entry[] = []
   let hand = 0
+  let owing = 0
 
   function makeRoom(at: number): void {
     for (let looks = 1; ring.length > 0; looks++) {
@@ -83,7 +87,13 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     }
   }
 
+  function owe(entry: Entry, owed: number): void {
+    owing += Number(owed > 0) - Number(entry.owed > 0)
+    entry.owed = owed
+  }
+
   function remove(entry: Entry, index: number): void {
+    owe(entry, 0)
     entries.delete(entry.key)
     const last = ring.pop()!
     if (last !== entry) ring[index] = last
@@ -97,14 +107,15 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   }
 
   function keep(entry: Entry | undefined, key: string, counts: Counts, expires: number, at: number): Entry {
-    if (entry !== undefined) {
-      if (entry.expires < at) entry.charged = 0
+    // Making room for another key of the same request may have put it out.
+    if (entry !== undefined && entries.get(key) === entry) {
+      if (entry.expires < at) owe(entry, 0)
       entry.counts = counts
       entry.expires = expires
       return entry
     }
     makeRoom(at)
-    const made = { key, counts, expires, charged: 0, used: false }
+    const made = { key, counts, expires, owed: 0, used: false }
     entries.set(key, made)
     ring.push(made)
     return made
@@ -125,11 +136,11 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     const known = keys.map((key) => entries.get(key))
     const counts = keys.map((key, k) => countsOf(known[k], key, parts[k]!, at))
     const decision = takeFrom(parts, counts, at, cost, decidedBy, reason)
-    for (let k = 0; k < parts.length; k++) {
-      const entry = known[k]
-      if (entry !== undefined) entry.used = true
-      if (!decision.allowed) continue
-      keep(entry, keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at).charged += cost
+    for (const entry of known) if (entry !== undefined) entry.used = true
+    for (let k = 0; decision.allowed && k < parts.length; k++) {
+      const entry = keep(known[k], keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at)
+      // Whatever was asked of the store in vain, it may have charged; that must not be charged again.
+      if (reason === 'breaker') owe(entry, entry.owed + cost)
     }
     return decision
   }
@@ -151,22 +162,21 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
         settleIn(part.limits, counts, at, quota, charge.at, slot, charge.slotAt)
         const expires = adds ? expiryOf(part.limits, counts) : entry!.expires
         const kept = keep(entry, key, counts, expires, at)
-        kept.charged = Math.max(0, kept.charged + quota)
+        if (kept.owed > 0) owe(kept, Math.max(0, kept.owed + quota))
       }
       if (slot === 'renew') charge.slotAt = at
     },
+    owes: () => owing > 0,
     claim(key) {
       const entry = entries.get(key)
-      if (entry === undefined || entry.expires < now()) return 0
-      const { charged } = entry
-      entry.charged = 0
-      return charged
+      if (entry === undefined) return 0
+      const owed = entry.expires < now() ? 0 : entry.owed
+      owe(entry, 0)
+      return owed
     },
-    settled(key, claimed, good) {
+    paid(key) {
       const entry = entries.get(key)
-      if (entry === undefined) return
-      if (!good) entry.charged += claimed
-      else if (entry.charged === 0) entry.expires = Number.NEGATIVE_INFINITY
+      if (entry?.owed === 0) entry.expires = Number.NEGATIVE_INFINITY
     },
     async usage(service, policy, consumer, levels) {
       const at = now()
@@ -192,6 +202,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     async close() {
       entries.clear()
       ring.length = 0
+      owing = 0
     },
     peek(key) {
       const entry = entries.get(key)

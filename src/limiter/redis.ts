@@ -4,6 +4,7 @@ import type { Asked, Verdict } from './asked.js'
 import { usageFrom } from './decide.js'
 import { decideDegraded, type Log, onceASecond } from './degraded.js'
 import { createDenials } from './denials.js'
+import { type Group, groupBySlot, renumbered, takeInTurn } from './in-turn.js'
 import { slotOfKey } from './key.js'
 import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from './limiter.js'
 import { createLocal } from './local.js'
@@ -39,13 +40,6 @@ export interface RedisLimiter extends Limiter {
 
 /** Ms that an operator's question (usage, reset) waits. */
 const OPERATOR_TIMEOUT = 2000
-
-/** Parts whose keys lie in one slot, and so are decided in one call. */
-interface Group {
-  readonly slot: number
-  readonly parts: readonly Part[]
-  readonly keys: readonly string[]
-}
 
 /**
  * Counts in Redis. One call decides all limits of a request that lie in one slot: those by consumer, and without a
@@ -101,13 +95,23 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     const { parts } = policy
     const keys = keysOf(service.name, parts, consumer, levels)
     const groups = groupsOf(parts, keys)
-    if (groups !== undefined) return takeInTurn(groups, service, policy, consumer, cost, levels)
+    if (groups !== undefined) {
+      return takeInTurn({
+        groups,
+        service,
+        cost,
+        timeoutMs,
+        ask: (group) => askGroup(group, service, policy, cost),
+        settle: sender.settle,
+        degrade: (reason) => degrade(service, policy, consumer, cost, levels, reason),
+      })
+    }
     const slot = shards.clustered ? slotOfKey(keys[0]!) : 0
     const shard = shards.of(slot)
     if (shard === undefined || !shard.isUp() || closed) {
       return degrade(service, policy, consumer, cost, levels, 'breaker')
     }
-    const remembered = denials === undefined || !isRemembered(policy) ? undefined : denials
+    const remembered = denials === undefined || !isRemembered(service, policy) ? undefined : denials
     const denied = remembered?.find(nameOf(keys), policy, cost)
     if (denied !== undefined) return denied
     return new Promise((resolve) => {
@@ -127,45 +131,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   /** Undefined when one call can decide all of them. */
   function groupsOf(parts: readonly Part[], keys: readonly string[]): readonly Group[] | undefined {
     if (!shards.clustered || parts.length === 1) return undefined
-    const bySlot = new Map<number, { slot: number; parts: Part[]; keys: string[] }>()
-    parts.forEach((part, i) => {
-      const slot = slotOfKey(keys[i]!)
-      const group = bySlot.get(slot) ?? { slot, parts: [], keys: [] }
-      group.parts.push(part)
-      group.keys.push(keys[i]!)
-      bySlot.set(slot, group)
-    })
-    return bySlot.size === 1 ? undefined : [...bySlot.values()]
-  }
-
-  async function takeInTurn(
-    groups: readonly Group[],
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels: Levels | undefined,
-  ): Promise<Decision> {
-    const charged: { readonly group: Group; readonly at: number }[] = []
-    let tightest: Decision | undefined
-    for (const group of groups) {
-      const verdict = await askGroup(group, service, policy, cost)
-      const decision =
-        typeof verdict === 'string'
-          ? degrade(service, policy, consumer, cost, levels, verdict)
-          : renumbered(group.parts, verdict)
-      if (!decision.allowed) {
-        for (const { group, at } of charged) {
-          sender.settle(group.slot, { ...group, quota: -cost, at, slot: 'release', slotAt: at })
-        }
-        return decision
-      }
-      // Without one of the servers the rest is not asked: the request is decided as if there were no store.
-      if (typeof verdict === 'string') return decision
-      charged.push({ group, at: decision.at })
-      if (tightest === undefined || decision.remaining < tightest.remaining) tightest = decision
-    }
-    return tightest!
+    const groups = groupBySlot(parts, keys)
+    return groups.length === 1 ? undefined : groups
   }
 
   function askGroup(
@@ -215,40 +182,50 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       const owed = local.claim(key)
       if (owed === 0) return
       const charge = { quota: owed, at: 0, slot: 'fill', slotAt: 0 } as const
-      sender
-        .settle(slot, { keys: [key], parts: [parts[i]!], ...charge })
-        .then((heard) => local.settled(key, owed, heard !== undefined))
+      sender.settle(slot, { keys: [key], parts: [parts[i]!], ...charge }).then((heard) => {
+        if (heard !== undefined) local.paid(key)
+      })
     })
   }
 
-  function isRemembered({ slots, refunds, parts }: Policy): boolean {
+  function isRemembered(service: Service, { slots, refunds, parts }: Policy): boolean {
     if (slots || refunds) return false
-    // In a Cluster a level that is asked early may be given back, by a request of a policy that asks more of them.
-    return !shards.clustered || (parts.length === 1 && parts[0]!.by === 'consumer')
+    // In a Cluster a level that is asked early is given back when a later one denies.
+    return (
+      !shards.clustered ||
+      (parts.length === 1 && service.policies.every((other) => (other?.parts.length ?? 1) === 1))
+    )
   }
 
   return {
     take,
     ready,
     async settle(charge, quota, slot) {
-      const { service, policy, consumer, levels, at, slotAt } = charge
+      const { service, policy, consumer, levels, at, slotAt, times, slotTimes } = charge
       if (charge.decidedBy === 'local') return local.settle(charge, quota, slot)
       if (charge.decidedBy !== 'store') return
       const { parts } = policy
       const keys = keysOf(service.name, parts, consumer, levels)
-      if (quota < 0) {
-        // What others share, others may have been denied by.
-        if (parts.every(({ by }) => by === 'consumer')) denials?.forget(nameOf(keys))
-        else denials?.clear()
-      }
       const one = { slot: shards.clustered ? slotOfKey(keys[0]!) : 0, parts, keys }
+      // Before, and after for what was being asked meanwhile. Where giving back is usual nothing is remembered.
+      const forgets = quota < 0 && !policy.refunds
+      if (forgets) denials?.clear()
       const heard = await Promise.all(
-        (groupsOf(parts, keys) ?? [one]).map((group) =>
-          sender.settle(group.slot, { keys: group.keys, parts: group.parts, quota, at, slot, slotAt }),
+        (groupsOf(parts, keys) ?? [one]).map((group, i) =>
+          sender.settle(group.slot, {
+            keys: group.keys,
+            parts: group.parts,
+            quota,
+            at: times?.[i] ?? at,
+            slot,
+            slotAt: slotTimes?.[i] ?? times?.[i] ?? slotAt,
+          }),
         ),
       )
-      const times = heard.filter((ms) => ms !== undefined)
-      if (slot === 'renew' && times.length > 0) charge.slotAt = Math.max(...times)
+      if (forgets) denials?.clear()
+      if (slot !== 'renew') return
+      charge.slotTimes = heard.map((ms, i) => ms ?? slotTimes?.[i] ?? times?.[i] ?? slotAt)
+      charge.slotAt = charge.slotTimes[0]!
     },
     async usage(service, policy, consumer, levels) {
       const byIndex: LimitUsage[] = []
@@ -274,6 +251,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     state: () => (shards.allUp() ? 'up' : 'degraded'),
     async close() {
       closed = true
+      markReady()
       shards.close()
       sender.close()
     },
@@ -282,11 +260,4 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
 function nameOf(keys: readonly string[]): string {
   return keys.length === 1 ? keys[0]! : keys.join(' ')
-}
-
-/** The store numbers the limits of the parts that it was asked for; a decision, those of the policy. */
-function renumbered(parts: readonly Part[], verdict: Verdict): Decision {
-  const indices = parts.flatMap((part) => part.indices)
-  const violated = indices.reduce((mask, index, i) => mask | (((verdict.violated >> i) & 1) << index), 0)
-  return { ...verdict, binding: indices[verdict.binding]!, violated }
 }

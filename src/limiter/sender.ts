@@ -129,10 +129,15 @@ export function createSender(options: SenderOptions): Sender {
     // An injected clock is not the server's, which the deadline is reckoned by.
     const call =
       now === undefined ? run(store, asked, shard.deadline(sentAt), 0) : run(store, asked, 0, now())
-    call.then(
-      (reply) => onReply(batch, reply),
-      (error: unknown) => onError(batch, error),
-    )
+    call
+      .then(
+        (reply) => onReply(batch, reply),
+        (error: unknown) => onError(batch, error),
+      )
+      .catch((error: unknown) => {
+        warn({ error: storeError(error) }, 'an answer of the store could not be read')
+        giveUp(batch, 'error')
+      })
   }
 
   function sendSettles(settles: readonly Settling[]): void {

@@ -1,5 +1,5 @@
 import type { Redis } from 'ioredis'
-import { runTake } from './scripts.js'
+import { runSettle, runTake, runTakeMixed } from './scripts.js'
 
 /**
  * One Redis server as the limiter sees it: is it well, and what time is it there.
@@ -82,6 +82,9 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     if (node.status !== 'ready' || probeSent !== undefined) return
     probeSent = now
     const clockThen = clock.at(now)
+    // The other scripts are loaded first, if need be: a script that has to be sent again is overtaken by what follows it.
+    runSettle(node, [], 0).catch(() => {})
+    runTakeMixed(node, [], 0, 0).catch(() => {})
     // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
     runTake(node, [], 0, 0).then(

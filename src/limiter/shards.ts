@@ -103,8 +103,11 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     together(send) {
       const streams = cluster.nodes('master').flatMap((node) => node.stream ?? [])
       for (const stream of streams) stream.cork()
-      send()
-      for (const stream of streams) stream.uncork()
+      try {
+        send()
+      } finally {
+        for (const stream of streams) stream.uncork()
+      }
     },
     close() {
       clearTimeout(timer)

@@ -46,7 +46,8 @@ const LAYOUTS: Readonly<Record<Limit['algorithm'], Layout>> = {
 }
 
 /**
- * @param expires unix ms of the key's expiry, which for a single sliding limit tells the window
+ * @param expires unix ms of the key's expiry: a single sliding limit is of the window nearest to it that the value, which
+ *   only has it modulo 8, agrees with
  * @param now unix ms by the clock that the counts were written by
  * @returns undefined when there is nothing, or nothing that can be read
  */
@@ -73,6 +74,8 @@ function decodeOne(limit: Limit, value: Buffer, expires: number): Counts | undef
   const packed = Number(value.toString('latin1'))
   if (!Number.isSafeInteger(packed) || packed < 0) return undefined
   const previous = packed % B
-  const current = ((packed - previous) / B) % B
-  return [Math.floor(expires / limit.windowMs) - 2, current, previous]
+  const rest = (packed - previous) / B
+  const about = Math.round(expires / limit.windowMs) - 2
+  const further = (((Math.floor(rest / B) - about) % 8) + 8) % 8
+  return [about + (further > 3 ? further - 8 : further), rest % B, previous]
 }

@@ -75,4 +75,48 @@ else {
       })
     },
   )
+
+  t.test('a level that can not be asked leaves no slot taken in those before it', async (t) => {
+    const { limiter } = openLimiter(t, addresses)
+    await limiter.ready
+    const policy = policyOf(
+      { by: 'ip', algorithm: 'concurrency', amount: 3, windowMs: DAY },
+      { by: 'consumer', amount: 100, windowMs: DAY },
+    )
+    const levels = { ip: on(0, 'slots'), tenant: undefined, route: '/' }
+    const open = serviceOf('leaks', [policy])
+    const local = serviceOf('leaks-local', [policy], 'local')
+    nodes[1]!.redis.pause()
+    t.teardown(() => nodes[1]!.redis.resume())
+    for (const service of [open, local]) {
+      for (let i = 0; i < 8; i++) {
+        const decision = await limiter.take(service, policy, on(1, 'carol'), 1, levels)
+        if (service === open) t.match(decision, { allowed: true, decidedBy: 'open' })
+        else t.match(decision, { decidedBy: 'local' })
+      }
+    }
+  })
+
+  t.test('slots of servers whose clocks differ are given back to each as of its own time', async (t) => {
+    const { limiter } = openLimiter(t, addresses, 5000)
+    await limiter.ready
+    const slots = { algorithm: 'concurrency', amount: 4, windowMs: 160 } as const
+    const policy = policyOf({ ...slots, by: 'ip' }, { ...slots, by: 'tenant' })
+    const service = serviceOf('slots', [policy])
+    const levels = { ip: on(0, 'clock'), tenant: on(1, 'clock'), route: '/' }
+    for (let i = 0; i < 60; i++) {
+      const decision = await limiter.take(service, policy, 'alice', 1, levels)
+      t.ok(decision.allowed)
+      t.equal(decision.times?.length, 2)
+      const { decidedBy, at, times } = decision
+      const charge = { service, policy, consumer: 'alice', levels, cost: 1, decidedBy, at, slotAt: at, times }
+      if (i % 3 === 0) await limiter.settle(charge, 0, 'renew')
+      await limiter.settle(charge, 0, 'release')
+    }
+    const usage = await limiter.usage(service, policy, 'alice', levels)
+    t.same(
+      usage.map(({ used }) => used),
+      [0, 0],
+    )
+  })
 }

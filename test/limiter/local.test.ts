@@ -5,6 +5,7 @@ import { createLocal } from '../../src/limiter/local.js'
 import { createNodes } from '../../src/limiter/nodes.js'
 import { openStore } from '../../src/limiter/store.js'
 import { eventually } from '../support/eventually.js'
+import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
@@ -94,22 +95,16 @@ t.test(
     await limiter.ready
     const take = () => limiter.take(service, policy, 'alice', 1)
     for (let i = 0; i < 5; i++) await take()
-    let stored = 5
-    let local = 0
     redis.pause()
-    while (local < 7) {
-      // The signal takes a moment.
-      if ((await take()).decidedBy === 'local') local++
-      else stored++
-    }
+    while ((await limiter.take(service, policy, 'opener', 1)).reason !== 'breaker') t.pass('in vain')
+    for (let i = 0; i < 7; i++) t.match(await take(), { allowed: true, decidedBy: 'local' })
     redis.resume()
     await eventually('the store is back', () => limiter.state() === 'up')
     const used = async () => (await limiter.usage(service, policy, 'alice'))[0]!.used
-    const before = await used()
-    t.ok(before >= stored && before <= stored + local)
-    t.match(await take(), { decidedBy: 'store', remaining: 30 - stored - local - 1 })
-    t.match(await take(), { decidedBy: 'store', remaining: 30 - stored - local - 2 }, 'once')
-    t.equal(await used(), stored + local + 2)
+    t.equal(await used(), 5)
+    t.match(await take(), { decidedBy: 'store', remaining: 30 - 5 - 7 - 1 })
+    t.match(await take(), { decidedBy: 'store', remaining: 30 - 5 - 7 - 2 }, 'once')
+    t.equal(await used(), 5 + 7 + 2)
   },
 )
 
@@ -122,8 +117,8 @@ t.test('what is charged afterwards does not go below zero', { skip }, async (t) 
   await Promise.all([one.ready, other.ready])
   redis.pause()
   for (const limiter of [one, other]) {
-    let local = 0
-    while (local < 4) if ((await limiter.take(service, policy, 'alice', 1)).decidedBy === 'local') local++
+    while ((await limiter.take(service, policy, 'opener', 1)).reason !== 'breaker') t.pass('in vain')
+    for (let i = 0; i < 4; i++) t.match(await limiter.take(service, policy, 'alice', 1), { allowed: true })
   }
   redis.resume()
   await eventually('the store is back', () => one.state() === 'up' && other.state() === 'up')
@@ -161,4 +156,21 @@ t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
   t.teardown(redis.resume)
   await store.close()
   t.pass('closed')
+})
+
+t.test('what may have reached the store is not charged to it again', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const proxy = await startProxy(t, redis.port)
+  const policy = policyOf([30, DAY])
+  const service = serviceOf('payments', [policy], 'local')
+  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}`)
+  await limiter.ready
+  for (let i = 0; i < 3; i++) {
+    await eventually('the store is back', () => limiter.state() === 'up')
+    proxy.cutNextReply()
+    t.match(await limiter.take(service, policy, 'alice', 1), { allowed: true, decidedBy: 'local' })
+  }
+  await eventually('the store is back', () => limiter.state() === 'up')
+  const last = await limiter.take(service, policy, 'alice', 1)
+  t.match(last, { decidedBy: 'store', remaining: 26 }, 'three charged by the store itself, and this one')
 })

@@ -254,3 +254,24 @@ t.test('every layout is read back as it was written', async (t) => {
     [4, 4, 3, 4, 4, 2],
   )
 })
+
+t.test(
+  'a key that a move to another server left with an early or late expiry is of the window it was',
+  async (t) => {
+    const minute = policyOf([10, 60_000])
+    const key = 'rl:a:{moved}:1m'
+    for (const shift of [-20_000, -1, 0, 5, 20_000]) {
+      await redis.client.flushdb()
+      await runTake(redis.client, [takeOf(key, minute, 10)], 0, NOW)
+      const expires = Number(await redis.client.call('PEXPIRETIME', key))
+      await redis.client.pexpireat(key, expires + shift)
+      const later = NOW + 60_000
+      const [, value, at] = await runUsage(redis.client, key, later)
+      t.equal(usageFrom(minute.limits, decodeCounts(minute.limits, value, at, later), later)[0]?.used, 10)
+      const denied = [later, 0b1_0000, 0, 60_000, 6000]
+      t.same(await runTake(redis.client, [takeOf(key, minute, 1)], 0, later), denied, `by ${shift} ms`)
+      const mixed = { keys: [key], parts: minute.parts, cost: 1, count: 1 }
+      t.same(await runTakeMixed(redis.client, [mixed], 0, later), [later, 0, ...denied.slice(1)])
+    }
+  },
+)
