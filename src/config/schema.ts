@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
 
 /**
@@ -181,6 +181,18 @@ export const ConfigSchema = object(
             maximum: 100_000_000,
             restart: true,
           },
+        ),
+        batch: integer(
+          'How many decisions of one moment go to Redis in one call at most; 1: each in one of its own',
+          { default: 64, minimum: 1, maximum: 64, restart: true },
+        ),
+        merge: boolean('Whether equal requests of one moment are asked as one', {
+          default: true,
+          restart: true,
+        }),
+        denials: integer(
+          'How many denials are remembered at least, so that they need not be asked again; 0: none',
+          { default: 10_000, minimum: 0, maximum: 10_000_000, restart: true },
         ),
       },
       'Where counts live',

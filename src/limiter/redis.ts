@@ -27,6 +27,8 @@ export interface RedisLimiterOptions {
   readonly gateways?: () => number
   /** How many denials are remembered, at least; 0: none, and every request is asked of the store. By default 10,000. */
   readonly denials?: number
+  /** How many requests go out in one script call at most, 1 to 64; by default 64. */
+  readonly batch?: number
   /** Whether equal requests of one turn of the event loop are asked as one; by default true. */
   readonly merge?: boolean
   /** Tests only: unix ms, in place of the server's clock. */
@@ -38,6 +40,8 @@ export interface RedisLimiter extends Limiter {
   readonly ready: Promise<void>
 }
 
+/** More would keep the server from its other clients for too long. */
+const MOST_IN_BATCH = 64
 /** Ms that an operator's question (usage, reset) waits. */
 const OPERATOR_TIMEOUT = 2000
 
@@ -46,7 +50,16 @@ const OPERATOR_TIMEOUT = 2000
  * Cluster all there are. Else the groups are asked one after the other, and given back when a later one denies.
  */
 export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
-  const { store, timeoutMs, log, localKeys = 100_000, gateways = () => 1, merge = true, now } = options
+  const {
+    store,
+    timeoutMs,
+    log,
+    localKeys = 100_000,
+    gateways = () => 1,
+    batch = MOST_IN_BATCH,
+    merge = true,
+    now,
+  } = options
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
   const inform = onceASecond((fields, message) => log.info(fields, message))
@@ -61,7 +74,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     onChange: onStateChange,
     onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
   })
-  const sender = createSender({ store, shards, timeoutMs, merge, now, warn })
+  const sender = createSender({ store, shards, timeoutMs, batch, merge, now, warn })
   let closed = false
 
   function onStateChange(isUp: boolean): void {

@@ -29,6 +29,8 @@ export interface SenderOptions {
   readonly shards: Shards
   /** Ms that a decision waits for the store. */
   readonly timeoutMs: number
+  /** Requests in one script call at most. */
+  readonly batch: number
   /** Whether equal requests of one turn are asked as one. */
   readonly merge: boolean
   /** Tests only: unix ms, in place of the server's clock. */
@@ -36,8 +38,6 @@ export interface SenderOptions {
   readonly warn: (fields: object, message: string) => void
 }
 
-/** Requests in one script call: more would keep the server from its other clients for too long. */
-const BATCH = 64
 /** Turns without equal requests after which only every so many-th turn is looked through for them. */
 const LOOK_ALWAYS = 64
 const LOOK_EVERY = 8
@@ -56,11 +56,11 @@ interface Batch {
 }
 
 /**
- * What comes up in one turn of the event loop goes out together: one script call per 64 requests, in a Cluster one per
+ * What comes up in one turn of the event loop goes out together: one script call per 64 requests or as many as `batch` says, in a Cluster one per
  * slot, and one write per server. Replies are matched in order. Nothing is sent twice that may have run.
  */
 export function createSender(options: SenderOptions): Sender {
-  const { store, shards, timeoutMs, merge, now, warn } = options
+  const { store, shards, timeoutMs, batch: most, merge, now, warn } = options
   const inFlight: Batch[] = []
   let plain: Asked[] = []
   let mixed: Asked[] = []
@@ -106,7 +106,7 @@ export function createSender(options: SenderOptions): Sender {
     send: (batch: readonly T[]) => void,
   ): void {
     if (!shards.clustered) {
-      for (let i = 0; i < all.length; i += BATCH) send(all.slice(i, i + BATCH))
+      for (let i = 0; i < all.length; i += most) send(all.slice(i, i + most))
       return
     }
     const bySlot = new Map<number, T[]>()
@@ -116,7 +116,7 @@ export function createSender(options: SenderOptions): Sender {
       else others.push(one)
     }
     for (const group of bySlot.values()) {
-      for (let i = 0; i < group.length; i += BATCH) send(group.slice(i, i + BATCH))
+      for (let i = 0; i < group.length; i += most) send(group.slice(i, i + most))
     }
   }
 

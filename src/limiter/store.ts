@@ -29,6 +29,9 @@ export function openStore(config: Config['store'], log: Log): Store {
     store,
     timeoutMs: config.timeout,
     localKeys: config.max_keys,
+    batch: config.batch,
+    merge: config.merge,
+    denials: config.denials,
     gateways: nodes.count,
     log,
   })

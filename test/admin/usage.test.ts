@@ -207,7 +207,15 @@ t.test('a consumer id may hold any character', async (t) => {
 t.test('says that the store is down instead of guessing', async (t) => {
   const redis = await startRedis(t)
   const quiet = { info() {}, warn() {}, error() {} }
-  const config = { redis: redis.url, timeout: 100, on_failure: 'open' as const, max_keys: 1000 }
+  const config = {
+    redis: redis.url,
+    timeout: 100,
+    on_failure: 'open' as const,
+    max_keys: 1000,
+    batch: 64,
+    merge: true,
+    denials: 0,
+  }
   const store = openStore(config, quiet)
   t.teardown(() => store.close())
   await store.ready

@@ -3,7 +3,7 @@ import type { Test } from 'tap'
 import type { Limit } from '../../src/config/snapshot.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../../src/limiter/limiter.js'
 import { policyOf, serviceOf } from './build.js'
-import { createModel } from './model.js'
+import { createModel } from './model-limiter.js'
 
 /** A limiter on a clock that the test moves. */
 export interface Subject {

@@ -29,80 +29,88 @@ const STEP = fc.oneof(
   { weight: 1, arbitrary: fc.constant({ reset: true }) },
 )
 
-t.test('with denials remembered and equal requests merged the same requests pass as without', async (t) => {
-  let clock = (Math.floor(Date.now() / DAY) + 100) * DAY
-  const open = async (options: { denials?: number; merge?: boolean }) => {
-    const store = connectStore({ redis: redis.url }, quiet)
-    const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => clock, ...options })
-    t.teardown(async () => {
-      await limiter.close()
-      store.disconnect()
-    })
-    await limiter.ready
-    return limiter
-  }
-  const plain = await open({ denials: 0, merge: false })
-  const others = [await open({}), await open({ merge: false }), await open({ denials: 0 })]
-  const shapes = [
-    [{ windowMs: 1000 }],
-    [{ windowMs: 2000 }, { windowMs: 1000 }],
-    [{ algorithm: 'token_bucket', windowMs: 1000 }],
-    [
-      { algorithm: 'strict', windowMs: 1000 },
-      { algorithm: 'fixed', windowMs: 3000 },
-    ],
-    [{ windowMs: 1000 }, { windowMs: 1000, by: 'service' }],
-    [{ windowMs: 1000 }, { algorithm: 'concurrency', windowMs: 2000 }],
-  ] as const
-  let run = 0
-  let fromMemory = 0
-  await fc.assert(
-    fc.asyncProperty(
-      fc.constantFrom(...shapes),
-      fc.array(STEP, { minLength: 5, maxLength: 25 }),
-      async (shape, steps) => {
-        run++
-        let policy = policyOf(...shape.map((limit) => ({ ...limit, amount: 4 })))
-        const limiters = [plain, ...others]
-        const decided = limiters.map(() => [] as (Decision & { consumer: string; cost: number })[])
-        for (const step of steps) {
-          if ('ms' in step) clock += step.ms
-          else if ('amount' in step)
-            policy = policyOf(...shape.map((limit) => ({ ...limit, amount: step.amount })))
-          else {
-            for (const [i, limiter] of limiters.entries()) {
-              const service = serviceOf(`${run}-${i}`, [policy])
-              const charge = 'refund' in step ? decided[i]![step.refund % decided[i]!.length] : undefined
-              if ('turn' in step) {
-                const turn = step.turn.map(async ({ consumer, cost }) => {
-                  const name = `consumer-${consumer}`
-                  return {
-                    ...(await limiter.take(service, policy, name, cost)),
-                    consumer: name,
-                    cost,
-                  }
-                })
-                decided[i]!.push(...(await Promise.all(turn)))
-              } else if (charge?.allowed === true) {
-                const { consumer, cost, at } = charge
-                const common = { service, policy, consumer, cost, levels: undefined, at, slotAt: at }
-                await limiter.settle({ ...common, decidedBy: 'store' }, -1, 'keep')
-              } else if ('reset' in step) await limiter.reset(service, 'consumer-0')
+t.test(
+  'batched or not, with denials remembered and equal requests merged or not, the same requests pass',
+  async (t) => {
+    let clock = (Math.floor(Date.now() / DAY) + 100) * DAY
+    const open = async (options: { denials?: number; merge?: boolean; batch?: number }) => {
+      const store = connectStore({ redis: redis.url }, quiet)
+      const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => clock, ...options })
+      t.teardown(async () => {
+        await limiter.close()
+        store.disconnect()
+      })
+      await limiter.ready
+      return limiter
+    }
+    const plain = await open({ denials: 0, merge: false, batch: 1 })
+    const others = [
+      await open({}),
+      await open({ merge: false }),
+      await open({ denials: 0 }),
+      await open({ denials: 0, merge: false }),
+    ]
+    const shapes = [
+      [{ windowMs: 1000 }],
+      [{ windowMs: 2000 }, { windowMs: 1000 }],
+      [{ algorithm: 'token_bucket', windowMs: 1000 }],
+      [
+        { algorithm: 'strict', windowMs: 1000 },
+        { algorithm: 'fixed', windowMs: 3000 },
+      ],
+      [{ windowMs: 1000 }, { windowMs: 1000, by: 'service' }],
+      [{ windowMs: 1000 }, { algorithm: 'concurrency', windowMs: 2000 }],
+    ] as const
+    let run = 0
+    let fromMemory = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...shapes),
+        fc.array(STEP, { minLength: 5, maxLength: 25 }),
+        async (shape, steps) => {
+          run++
+          let policy = policyOf(...shape.map((limit) => ({ ...limit, amount: 4 })))
+          const limiters = [plain, ...others]
+          const decided = limiters.map(() => [] as (Decision & { consumer: string; cost: number })[])
+          for (const step of steps) {
+            if ('ms' in step) clock += step.ms
+            else if ('amount' in step)
+              policy = policyOf(...shape.map((limit) => ({ ...limit, amount: step.amount })))
+            else {
+              for (const [i, limiter] of limiters.entries()) {
+                const service = serviceOf(`${run}-${i}`, [policy])
+                const charge = 'refund' in step ? decided[i]![step.refund % decided[i]!.length] : undefined
+                if ('turn' in step) {
+                  const turn = step.turn.map(async ({ consumer, cost }) => {
+                    const name = `consumer-${consumer}`
+                    return {
+                      ...(await limiter.take(service, policy, name, cost)),
+                      consumer: name,
+                      cost,
+                    }
+                  })
+                  decided[i]!.push(...(await Promise.all(turn)))
+                } else if (charge?.allowed === true) {
+                  const { consumer, cost, at } = charge
+                  const common = { service, policy, consumer, cost, levels: undefined, at, slotAt: at }
+                  await limiter.settle({ ...common, decidedBy: 'store' }, -1, 'keep')
+                } else if ('reset' in step) await limiter.reset(service, 'consumer-0')
+              }
             }
           }
-        }
-        // Not when to come again: who is remembered is told what was so when the store was asked.
-        const [expected, ...found] = decided.map((all) => all.map(({ allowed }) => allowed).join(' '))
-        fromMemory += decided.flat().filter(({ decidedBy }) => decidedBy === 'cache').length
-        for (const [i, one] of found.entries()) {
-          if (one !== expected) throw new Error(`limiter ${i + 1} decided ${one}; without: ${expected}`)
-        }
-      },
-    ),
-    { numRuns: Number(process.env.CONTRACT_RUNS ?? 150) },
-  )
-  t.ok(fromMemory > 50, `${fromMemory} denials were remembered`)
-})
+          // Not when to come again: who is remembered is told what was so when the store was asked.
+          const [expected, ...found] = decided.map((all) => all.map(({ allowed }) => allowed).join(' '))
+          fromMemory += decided.flat().filter(({ decidedBy }) => decidedBy === 'cache').length
+          for (const [i, one] of found.entries()) {
+            if (one !== expected) throw new Error(`limiter ${i + 1} decided ${one}; without: ${expected}`)
+          }
+        },
+      ),
+      { numRuns: Number(process.env.CONTRACT_RUNS ?? 150) },
+    )
+    t.ok(fromMemory > 50, `${fromMemory} denials were remembered`)
+  },
+)
 
 t.test('a denied consumer who hammers does not reach the store', async (t) => {
   const { limiter } = openLimiter(t, redis.url, 5000)

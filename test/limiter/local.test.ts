@@ -150,7 +150,18 @@ t.test('gateways count each other, and one that leaves is not counted any more',
 
 t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
   const redis = await startRedis(t)
-  const store = openStore({ redis: redis.url, timeout: 100, max_keys: 100, on_failure: 'local' }, log)
+  const store = openStore(
+    {
+      redis: redis.url,
+      timeout: 100,
+      max_keys: 100,
+      on_failure: 'local',
+      batch: 64,
+      merge: true,
+      denials: 0,
+    },
+    log,
+  )
   await store.ready
   redis.pause()
   t.teardown(redis.resume)
