@@ -115,12 +115,11 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
   t.equal(await ask(), 429, 'the last good configuration stays in force')
   const metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
   t.match(metrics, /^tidegate_config_reloads_total\{result="rejected"\} 1$/m)
-  t.equal(
+  const lines = () =>
     gateway
       .stderr()
       .split('\n')
-      .filter((line) => line.includes('rejected')).length,
-    1,
-    'one log line',
-  )
+      .filter((line) => line.includes('rejected'))
+  await until('it is logged', async () => lines().length > 0)
+  t.equal(lines().length, 1, 'one log line')
 })
