@@ -57,6 +57,7 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
   const slowness = createSlowness()
   let up = false
   let closed = false
+  let loaded = false
   let misses = 0
   let recovering = false
   let timer: NodeJS.Timeout | undefined
@@ -82,9 +83,12 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     if (node.status !== 'ready' || probeSent !== undefined) return
     probeSent = now
     const clockThen = clock.at(now)
-    // The other scripts are loaded first, if need be: a script that has to be sent again is overtaken by what follows it.
-    runSettle(node, [], 0).catch(() => {})
-    runTakeMixed(node, [], 0, 0).catch(() => {})
+    // A new server gets the other scripts first: one that has to be sent again is overtaken by what follows it.
+    if (!loaded) {
+      loaded = true
+      runSettle(node, [], 0).catch(() => {})
+      runTakeMixed(node, [], 0, 0).catch(() => {})
+    }
     // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
     runTake(node, [], 0, 0).then(
@@ -115,6 +119,11 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     onChange(true)
   }
 
+  function lost(): void {
+    loaded = false
+    open()
+  }
+
   function open(): void {
     if (closed || !up) return
     up = false
@@ -123,7 +132,7 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
   }
 
   node.on('ready', probe)
-  node.on('close', open)
+  node.on('close', lost)
   schedule()
   probe()
 
@@ -144,7 +153,7 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
       closed = true
       clearTimeout(timer)
       node.off('ready', probe)
-      node.off('close', open)
+      node.off('close', lost)
     },
   }
 }
