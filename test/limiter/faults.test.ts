@@ -105,6 +105,7 @@ t.test('a primary that becomes a replica, and is made a primary again', { skip }
   const back = performance.now()
   while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
   t.ok(performance.now() - back < 2000)
+  t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
 t.test('a store without memory left, and with some again', { skip }, async (t) => {
@@ -117,6 +118,7 @@ t.test('a store without memory left, and with some again', { skip }, async (t) =
   const back = performance.now()
   while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
   t.ok(performance.now() - back < 2000)
+  t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
 t.test('the rights that docs/limits.md names are all it takes', { skip }, async (t) => {
