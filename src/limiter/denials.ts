@@ -1,6 +1,7 @@
 import type { Policy } from '../config/snapshot.js'
 import type { Verdict } from './asked.js'
 import type { Decision } from './limiter.js'
+import { createRecent } from './recent.js'
 
 /**
  * Denials that are remembered: as long as nobody gives anything back, a cost that was denied is denied until the moment
@@ -31,18 +32,15 @@ interface Denial {
 const MOST_MS = 1000
 
 /**
- * At most 2 × `size` are kept: when the younger half is full it becomes the older, and what was in that is gone.
- *
+ * @param size how many are kept at least; twice as many at most
  * @param clock ms that never step back, but in tests
  */
 export function createDenials(size: number, clock: () => number): Denials {
-  let younger = new Map<string, Denial>()
-  let older = new Map<string, Denial>()
+  const denials = createRecent<Denial>(size)
 
   return {
     find(key, policy, cost) {
-      if (younger.size === 0 && older.size === 0) return undefined
-      const denial = younger.get(key) ?? older.get(key)
+      const denial = denials.get(key)
       if (denial === undefined || denial.policy !== policy || denial.cost !== cost) return undefined
       const at = clock()
       if (at < denial.asked || at >= denial.until) return undefined
@@ -61,18 +59,11 @@ export function createDenials(size: number, clock: () => number): Denials {
       }
     },
     remember(key, policy, cost, verdict, asked) {
-      if (younger.size >= size) {
-        older = younger
-        younger = new Map()
-      }
       const { resetMs, retryMs } = verdict
-      // The store's clock is read in whole ms: it may have been almost one further than it said.
+      // Past the end of the window, what the caller is told would be of another. And the store's clock is read in whole ms: it may have been almost one further than it said.
       const until = asked + Math.min(resetMs, retryMs < 0 ? resetMs : retryMs, MOST_MS) - 1
-      younger.set(key, { policy, cost, verdict, asked, until, answered: clock() })
+      denials.set(key, { policy, cost, verdict, asked, until, answered: clock() })
     },
-    clear() {
-      younger = new Map()
-      older = new Map()
-    },
+    clear: denials.clear,
   }
 }

@@ -2,6 +2,7 @@ import type { Part, Policy, Service } from '../config/snapshot.js'
 import { ALGORITHMS, sizeOf } from './decide.js'
 import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
+import { createRecent } from './recent.js'
 
 /**
  * The degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.
@@ -47,8 +48,7 @@ interface Seen {
 export function createLocal(maxKeys: number, gateways: () => number): Local {
   const memory = createMemoryLimiter({ maxKeys, seed })
   const shares = new WeakMap<Policy, { readonly among: number; readonly policy: Policy }>()
-  let younger = new Map<string, Seen>()
-  let older = new Map<string, Seen>()
+  const seenLately = createRecent<Seen>(Math.ceil(maxKeys / 2))
 
   function shareOf(policy: Policy): Policy {
     const among = gateways()
@@ -75,7 +75,7 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
 
   /** A key that was seen lately begins with what others have left of it: the share of this gateway of that. */
   function seed(key: string, part: Part): number[] | undefined {
-    const seen = younger.get(key) ?? older.get(key)
+    const seen = seenLately.get(key)
     if (seen === undefined) return undefined
     const counts = new Array<number>(sizeOf(part.limits))
     let o = 0
@@ -99,21 +99,16 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
       charge.slotAt = own.slotAt
     },
     saw(keys, parts, { binding, remaining, at }) {
-      if (younger.size >= maxKeys / 2) {
-        older = younger
-        younger = new Map()
-      }
       let index = binding
       let k = 0
       while (index >= parts[k]!.limits.length) index -= parts[k++]!.limits.length
-      younger.set(keys[k]!, { index, left: remaining, at })
+      seenLately.set(keys[k]!, { index, left: remaining, at })
     },
     owes: memory.owes,
     claim: memory.claim,
     paid: memory.paid,
     async reset(service, consumer) {
-      younger = new Map()
-      older = new Map()
+      seenLately.clear()
       await memory.reset(service, consumer)
     },
   }

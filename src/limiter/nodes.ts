@@ -10,8 +10,9 @@ export interface Nodes {
 }
 
 const KEY = 'nodes:{gateways}'
-/** Ms. A gateway that died is not counted any more after the second of these. */
+/** Ms. */
 const ANNOUNCE_EVERY = 1000
+/** Ms: two announcements may be lost before a gateway is taken for dead. */
 const BELIEVED_FOR = 3500
 /** Ms: a store that hangs must not keep a gateway from leaving. */
 const LEAVE_TIMEOUT = 500
@@ -34,8 +35,8 @@ export function createNodes(store: Client): Nodes {
     timer.unref()
   }
 
-  const started = store.status === 'ready' ? announce() : undefined
-  if (started === undefined) store.once('ready', announce)
+  if (store.status === 'ready') announce()
+  else store.once('ready', announce)
 
   return {
     count: () => count,

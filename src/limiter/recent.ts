@@ -1,0 +1,26 @@
+/** The latest values by key, at most 2 × `size`: when the younger half is full it becomes the older, and that goes. */
+export interface Recent<T> {
+  get(key: string): T | undefined
+  set(key: string, value: T): void
+  clear(): void
+}
+
+export function createRecent<T>(size: number): Recent<T> {
+  let younger = new Map<string, T>()
+  let older = new Map<string, T>()
+  return {
+    // Mostly it is empty, and then nobody has to hash the key.
+    get: (key) => (younger.size + older.size === 0 ? undefined : (younger.get(key) ?? older.get(key))),
+    set(key, value) {
+      if (younger.size >= size) {
+        older = younger
+        younger = new Map()
+      }
+      younger.set(key, value)
+    },
+    clear() {
+      younger = new Map()
+      older = new Map()
+    },
+  }
+}
