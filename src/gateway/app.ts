@@ -1,25 +1,26 @@
 import { randomBytes } from 'node:crypto'
-import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
-import Fastify, { type FastifyInstance } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { type Charges, createCharges } from './charges.js'
-import { parserErrorCode, peerOf, refuseSocket } from './client-error.js'
+import { peerOf, refuseSocket } from './client-error.js'
+import { type Accepted, latestOn, parserFailed, setLatestOn } from './connection.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
-import { GatewayRequest } from './incoming.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
+import { createServer } from './server.js'
 import { resolveTier } from './tier.js'
 import { upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
@@ -49,25 +50,6 @@ type Stage = (x: Exchange) => Refusal | undefined | Promise<Refusal | undefined>
  */
 function stagesOf({ limiter, assignments, metrics }: GatewayDeps, charges: Charges): readonly Stage[] {
   return [matchRoute, identifyConsumer, resolveTier(assignments), takeQuota({ limiter, charges, metrics })]
-}
-
-/**
- * What a connection was last used for, kept on its socket: in a WeakMap it would cost a look-up a request and work in
- * every collection of garbage.
- */
-const LATEST = Symbol('latest exchange')
-
-interface Accepted {
-  readonly x: Exchange
-  readonly res: ServerResponse
-}
-
-interface Connection {
-  [LATEST]?: Accepted
-}
-
-function latestOn(socket: object): Accepted | undefined {
-  return (socket as Connection)[LATEST]
 }
 
 /** The data plane: an app that is not listening yet. */
@@ -174,7 +156,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     ) {}
 
     begin(refused: Refusal | undefined): void {
-      ;(this.req.socket as Connection)[LATEST] = this
+      setLatestOn(this.req.socket, this)
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
       if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
@@ -254,83 +236,17 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     done(x)
   }
 
-  const { server: options } = deps.snapshot().config
-  const app = Fastify({
-    logger: false,
-    rewriteUrl: () => '/',
-    requestTimeout: 0,
-    keepAliveTimeout: options.keep_alive,
-    return503OnClosing: false,
-    forceCloseConnections: 'idle',
-    http: {
-      maxHeaderSize: options.max_header_size,
-      headersTimeout: options.header_timeout,
-      connectionsCheckingInterval: 2_000,
-      highWaterMark: 65_536,
-      IncomingMessage: GatewayRequest,
-      insecureHTTPParser: false,
-      // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
-      requireHostHeader: false,
+  return createServer(deps.snapshot().config.server, {
+    accept,
+    acceptUpgrade,
+    acceptConnect(req, socket) {
+      const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
+      refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
     },
-    clientErrorHandler: (error, socket) => {
-      const code = (error as { code?: string }).code
-      const ongoing = latestOn(socket)
-      if (code === 'ECONNRESET' || !socket.writable) {
-        socket.destroy()
-      } else if (code === 'HPE_CLOSED_CONNECTION' && ongoing?.res.writableFinished === false) {
-        // Bytes behind a request that said `Connection: close`. Its answer is on the way, and closes.
-        socket.pause()
-      } else if (code === 'HPE_INVALID_EOF_STATE' && ongoing !== undefined && ongoing.x.error === undefined) {
-        // The client has left in the middle of its body.
-        socket.destroy()
-      } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
-        // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
-        const { x, res } = ongoing
-        if (!res.headersSent && code === 'HPE_INVALID_EOF_STATE') {
-          // The client ended in the middle of its body: nobody waits for an answer.
-          socket.destroy()
-        } else if (!res.headersSent) {
-          refuseSocket(socket, x, { code: parserErrorCode(error), cause: error.message })
-        } else if (x.error === undefined) {
-          x.error = parserErrorCode(error)
-          x.cause = error.message
-          res.destroy()
-          socket.destroy()
-        } else {
-          // Refused before, and only waiting for a body that does not matter any more.
-          res.end()
-        }
-      } else {
-        refuseUnparsed(socket, parserErrorCode(error), error.message)
-      }
-    },
+    parserFailed: (error, socket) =>
+      parserFailed(error, socket, (code) => refuseUnparsed(socket, code, error.message)),
+    leave: upgrades.leave,
   })
-  // More than this Node drops in silence; 101 are enough to see that there are too many.
-  app.server.maxHeadersCount = options.max_headers * 2 + 2
-  app.server.maxConnections = options.max_connections
-  // Without a listener Node says 100 Continue before anybody has looked at the request.
-  app.server.on('checkContinue', (req, res) => app.server.emit('request', req, res))
-  app.server.on('checkExpectation', (req, res) => app.server.emit('request', req, res))
-  app.server.on('upgrade', acceptUpgrade)
-  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
-  let left: Promise<void> | undefined
-  app.addHook('preClose', (next) => {
-    left = upgrades.leave()
-    next()
-  })
-  // After the server: when `close` resolves, the last tunnel has been recorded.
-  app.addHook('onClose', () => left)
-  app.server.on('connect', (req, socket: Duplex) => {
-    const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
-    refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
-  })
-  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
-  app.addHook('onRequest', (request, reply, _done) => {
-    reply.hijack()
-    accept(request.raw, reply.raw)
-  })
-  app.route({ method: [...app.supportedMethods], url: '/', handler: () => undefined })
-  return app
 }
 
 const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
