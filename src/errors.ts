@@ -143,6 +143,12 @@ export const ERRORS = {
     title: 'Upstream sent a bad response',
     detail: 'The service behind the gateway answered with something that is not valid HTTP.',
   },
+  upstream_tls_failed: {
+    status: 502,
+    source: 'upstream',
+    title: 'Upstream not trusted',
+    detail: 'The gateway could not make a secure connection to the service behind it.',
+  },
   draining: {
     status: 503,
     source: 'gateway',

@@ -1,6 +1,7 @@
 import { formatListen, isLoopback } from './addresses.js'
 import { checkCosts } from './check-costs.js'
 import { checkLimits } from './check-limits.js'
+import { checkUpstreamTls } from './check-upstream-tls.js'
 import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
 import { suggest } from './nearest.js'
@@ -17,6 +18,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkTiers(config, error)
   checkConsumers(config, error)
   checkServices(config, error)
+  checkUpstreamTls(config, error, warning)
   checkRoutes(config, error)
   checkCosts(config, error, warning)
   checkOverlaps(config, error, locate)

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import { METHODS } from 'node:http'
 import { formatListen, type ListenAddress, parseListen, parseRange } from './addresses.js'
 import { nearest } from './nearest.js'
+import { type PemFile, readPemFile, showPemFile } from './pem.js'
 import {
   DURATION_PATTERN,
   formatDuration,
@@ -13,7 +14,15 @@ import {
   SIZE_PATTERN,
 } from './quantities.js'
 import { readClusterNode, readRedisAddress } from './redis-address.js'
-import { type Fail, readHost, readHttpUrl, readRoutePath, readStripPrefix, readUpstream } from './targets.js'
+import {
+  type Fail,
+  readDnsName,
+  readHost,
+  readHttpUrl,
+  readRoutePath,
+  readStripPrefix,
+  readUpstream,
+} from './targets.js'
 
 /**
  * What a scalar of the file can be beyond JSON's types: how its text is read, what editors are told, and how it is
@@ -158,13 +167,30 @@ export const KINDS = {
   } satisfies Kind<string>,
 
   upstream: {
-    label: 'http:// address',
+    label: 'http(s):// address',
     types: ['string'],
-    pattern: '^http://',
+    pattern: '^https?://',
     read: (value, fail) => {
       const address = readUpstream(value, fail)
       return address === undefined ? undefined : address.origin + address.basePath
     },
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A file that is read along with the configuration. */
+  pem: {
+    label: 'file',
+    types: ['string'],
+    pattern: '^.',
+    read: readPemFile,
+    show: showPemFile,
+  } satisfies Kind<PemFile>,
+
+  dns_name: {
+    label: 'name',
+    types: ['string'],
+    pattern: '^[A-Za-z0-9._-]+$',
+    read: (value, fail) => readDnsName(value, fail),
     show: text,
   } satisfies Kind<string>,
 

@@ -2,9 +2,10 @@ import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { changesBetween } from './diff.js'
 import { type ConfigError, formatError, loadConfig } from './load.js'
+import { type PemFile, readPemFile } from './pem.js'
 import type { Config } from './schema.js'
 import { compileSnapshot, configHash, type Snapshot } from './snapshot.js'
-import { signatureOf, watchFile } from './watch.js'
+import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
 
 /** What `GET /config` shows. */
@@ -117,6 +118,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       return { result: 'rejected', messages: lastError.messages }
     }
     changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
+    void named.watch(next.config)
     return { result: 'applied', messages: warnings }
   }
 
@@ -142,7 +144,10 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return queued
   }
 
-  const watcher = watchFile(file, { known, pollMs, stableMs, onChange: () => void reload('file') })
+  const onChange = () => void reload('file')
+  const watcher = watchFile(file, { known, pollMs, stableMs, onChange })
+  const named = watchNamedFiles({ pollMs, stableMs, onChange })
+  void named.watch(first.config)
   return {
     current: () => snapshot,
     status: () => ({
@@ -156,9 +161,44 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     reload,
     async close() {
       watcher.close()
+      named.close()
       await Promise.allSettled([running, queued])
     },
   }
+}
+
+/** Watches the files that a configuration names and that were read along with it. */
+function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
+  const watchers = new Map<string, { close(): void }>()
+  let closed = false
+  return {
+    async watch(config: Config): Promise<void> {
+      const files = new Map(pemFilesOf(config).map((pem) => [pem.file, pem]))
+      for (const [file, watcher] of watchers) {
+        if (files.has(file)) continue
+        watcher.close()
+        watchers.delete(file)
+      }
+      for (const [file, { text }] of files) {
+        if (watchers.has(file)) continue
+        const known = await signatureOf(file)
+        if (closed || watchers.has(file)) return
+        watchers.set(file, watchFile(file, { ...options, known }))
+        // It may have changed since it was read.
+        if (readPemFile(file, () => undefined)?.text !== text) options.onChange()
+      }
+    },
+    close() {
+      closed = true
+      for (const watcher of watchers.values()) watcher.close()
+    },
+  }
+}
+
+function pemFilesOf({ services }: Config): PemFile[] {
+  return Object.values(services).flatMap(({ tls }) =>
+    [tls?.ca, tls?.cert, tls?.key].filter((pem) => pem !== undefined),
+  )
 }
 
 type ReadResult = { ok: true; config: Config; messages: string[] } | { ok: false; messages: string[] }

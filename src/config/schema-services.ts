@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { transport } from './schema-upstream-tls.js'
 
 /** The part of the schema about limits, services and routes. */
 
@@ -124,6 +125,7 @@ export const Service = object(
         examples: [{ free: '10/min', pro: ['5/s', '100/min'], enterprise: 'unlimited' }],
       }),
     ),
+    ...transport,
   },
   'A backend, and how much of it each tier may use',
 )

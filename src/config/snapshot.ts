@@ -7,9 +7,11 @@ import { type Policy, policyOf } from './policy.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { readUpstream } from './targets.js'
+import { compileTransport, type Transport } from './transport.js'
 
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { type Part, type Policy, policyOf } from './policy.js'
+export type { Transport, UpstreamTls } from './transport.js'
 
 /**
  * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
@@ -71,9 +73,9 @@ export interface Service {
   readonly policies: readonly (Policy | undefined)[]
 }
 
-/** One address of a service. Two services that name the same address share its connections. */
-export interface Upstream {
-  /** `http://host:port`, normalised. */
+/** One address of a service. Two services that name the same address, and speak to it alike, share its connections. */
+export interface Upstream extends Transport {
+  /** `http://host:port` or `https://host:port`, normalised. */
   readonly origin: string
   /** The value of the Host header that the upstream gets when the route does not keep the client's. */
   readonly host: string
@@ -169,7 +171,10 @@ function compileService(index: number, name: string, service: ServiceConfig, con
   return {
     index,
     name,
-    upstreams: service.upstreams.map((url) => readUpstream(url, () => undefined)!),
+    upstreams: service.upstreams.map((url) => {
+      const address = readUpstream(url, () => undefined)!
+      return { ...address, ...compileTransport(address.origin, service) }
+    }),
     onFailure: service.on_failure ?? config.store.on_failure,
     policies: config.tiers.map((tier) => {
       const limits = service.limits?.[tier]

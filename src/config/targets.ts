@@ -1,4 +1,4 @@
-import { isIPv6 } from 'node:net'
+import { isIP, isIPv6 } from 'node:net'
 import { canonicalPath } from './path.js'
 
 /** Hosts, URLs and paths as the file names them. Each reader says what is wrong through `fail` and what to do. */
@@ -19,17 +19,23 @@ export function readHost(text: string, fail: Fail): string | undefined {
   return fail('is not a host', 'write one such as api.example.com or *.example.com')
 }
 
+/** The name of a server as a certificate holds it: no wildcard, no address. */
+export function readDnsName(text: string, fail: Fail): string | undefined {
+  const name = text.toLowerCase()
+  if (name.length <= 253 && HOST.test(name) && !name.startsWith('*') && isIP(name) === 0) return name
+  return fail('is not the name of a server', 'write one such as payments.internal')
+}
+
 export interface UpstreamAddress {
   readonly origin: string
   readonly host: string
   readonly basePath: string
 }
 
-const UPSTREAM = /^http:\/\/(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(\/[^?#]*)?$/
+const UPSTREAM = /^https?:\/\/(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?(\/[^?#]*)?$/
 
 export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefined {
   const fix = 'write one such as http://10.0.0.5:9001 or http://payments.internal/base'
-  if (/^https:/i.test(text)) return fail('is not supported: upstreams are reached over plain HTTP', fix)
   if (text.includes('@'))
     return fail('holds credentials', 'an upstream takes none in its address; remove them')
   const match = UPSTREAM.exec(text)

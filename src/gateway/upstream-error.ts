@@ -32,12 +32,30 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'UND_ERR_NOT_SUPPORTED':
       return 'internal'
   }
+  if (isTlsError(code)) return 'upstream_tls_failed'
   // undici's parser, whose code is often undefined; Node's own, which upgrades come through.
   if (error.name === 'HTTPParserError' || code.startsWith('HPE_')) return 'upstream_bad_response'
   // undici's own word for a 100, a 101 or a whole response that nobody asked for.
   if (error.message === 'bad response' || error.message === 'bad upgrade') return 'upstream_bad_response'
   return 'upstream_failed'
 }
+
+/** A handshake that failed: a certificate that is not trusted, or one side that asks for what the other has not. */
+function isTlsError(code: string): boolean {
+  return TLS_ERROR.test(code) || CERTIFICATE_ERRORS.has(code)
+}
+
+const TLS_ERROR = /^(?:ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|ERROR_IN_)/
+/** Of OpenSSL's verdicts on a certificate those that begin with nothing in common (Node's `doc/api/tls.md`). */
+const CERTIFICATE_ERRORS: ReadonlySet<string> = new Set([
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'INVALID_CA',
+  'INVALID_PURPOSE',
+  'PATH_LENGTH_EXCEEDED',
+  'HOSTNAME_MISMATCH',
+  'EPROTO',
+])
 
 /** Whether the code says that a connection could not be made. Of one that was made, it says something else. */
 export function isConnectError(code: ErrorCode): boolean {

@@ -2,6 +2,7 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import httpProxy from 'http-proxy'
 import type { Upstream } from '../config/snapshot.js'
+import { hostnameOf, serverNameOf, tlsOptions } from '../upstream/connector.js'
 import { handshakeHeaders, switchingHeaders } from './handshake.js'
 
 /** What becomes of a handshake with an upstream: one of the last three is called, once. */
@@ -60,22 +61,41 @@ export function createWsProxy(): WsProxy {
         request = sent
       },
     }
-    const { hostname, port } = new URL(upstream.origin)
-    const host = hostname.replace(/^\[|\]$/g, '')
     proxy.ws(
       handshake as unknown as IncomingMessage,
       client,
       // Early bytes stay with the caller: http-proxy would put them back into the socket, at every try once more.
       NOTHING,
-      { target: { protocol: 'http:', host, port: port === '' ? 80 : Number(port) } },
+      serverOptions(upstream),
       () => {},
     )
-    listen(request!, client, events)
+    listen(request!, client, upstream.tls === undefined ? 'connect' : 'secureConnect', events)
     return request!
   }
 }
 
-function listen(request: ClientRequest, client: Socket, events: HandshakeEvents): void {
+/** Where to, in the words of http-proxy. */
+function serverOptions({ origin, tls }: Upstream): httpProxy.ServerOptions {
+  const { port } = new URL(origin)
+  const host = hostnameOf(origin)
+  if (tls === undefined) return { target: { protocol: 'http:', host, port: port || '80' } }
+  // It looks for some of the settings in one place and for the others elsewhere.
+  const { ca, cert, key, rejectUnauthorized, ...ssl } = tlsOptions(tls)
+  const files = { ca, cert, key } as { ca?: string; cert?: string; key?: string }
+  return {
+    target: { protocol: 'https:', host, port: port || '443', ...files },
+    ssl: { ...ssl, servername: serverNameOf(tls, host), ALPNProtocols: ['http/1.1'] },
+    secure: rejectUnauthorized !== false,
+  }
+}
+
+/** @param connected the event of a socket that may be written to */
+function listen(
+  request: ClientRequest,
+  client: Socket,
+  connected: 'connect' | 'secureConnect',
+  events: HandshakeEvents,
+): void {
   let told = false
   const tell = (event: () => void, otherwise?: () => void): void => {
     if (told) otherwise?.()
@@ -86,7 +106,7 @@ function listen(request: ClientRequest, client: Socket, events: HandshakeEvents)
   }
   const join = request.listeners('upgrade')[0] as Join
   for (const event of ['upgrade', 'response', 'error']) request.removeAllListeners(event)
-  request.once('socket', (socket) => socket.once('connect', () => events.connected()))
+  request.once('socket', (socket) => socket.once(connected, () => events.connected()))
   request.on('error', (error) => tell(() => events.failed(error)))
   request.on('response', (answer) =>
     tell(

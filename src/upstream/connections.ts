@@ -1,33 +1,18 @@
-import { buildConnector, Pool } from 'undici'
+import { type Dispatcher, Pool } from 'undici'
+import type { Upstream } from '../config/snapshot.js'
+import { createConnector, hostnameOf } from './connector.js'
 
-const connectWithin = buildConnector({ timeout: 2_000, allowH2: false })
+export { RESET } from './connector.js'
 
-/** What undici is told in place of ECONNRESET. */
-export const RESET = 'UPSTREAM_RESET'
+/** Longest wait for a connection, its TLS handshake included. */
+const CONNECT_MS = 2_000
 
-/**
- * undici takes a reset for the end of a body that only the end of the connection ends, since a Mac may say so after the
- * last byte. Then a backend that crashes mid body would look like success: under another name it counts as what it is.
- */
-const connect: buildConnector.connector = (options, callback) =>
-  connectWithin(options, (...[error, socket]) => {
-    if (error !== null) {
-      callback(error, null)
-      return
-    }
-    socket.on('error', (failure: NodeJS.ErrnoException) => {
-      if (failure.code === 'ECONNRESET') failure.code = RESET
-    })
-    callback(null, socket)
-  })
-
-/** @param origin `http://host:port` */
-export function openPool(origin: string, connections: number): Pool {
-  return new Pool(origin, {
+export function openPool(upstream: Upstream, connections: number): Pool {
+  const options: Pool.Options = {
     connections,
     // One request at a time on a connection: a stray byte after a response can never become another's answer.
     pipelining: 1,
-    connect,
+    connect: createConnector(upstream, CONNECT_MS),
     keepAliveTimeout: 4_000,
     keepAliveMaxTimeout: 60_000,
     keepAliveTimeoutThreshold: 2_000,
@@ -36,5 +21,23 @@ export function openPool(origin: string, connections: number): Pool {
     // The exchange watches its own times (gateway/watchdog.ts): undici's run on a clock of half a second.
     headersTimeout: 0,
     bodyTimeout: 0,
-  })
+  }
+  return upstream.tls === undefined ? new Pool(upstream.origin, options) : new TlsPool(upstream, options)
+}
+
+/**
+ * undici takes the name for SNI from a request's Host, and makes a new connection whenever that changes. Here it is one
+ * name for all (which the connector puts in the place of this one), whatever Host a route lets through.
+ */
+class TlsPool extends Pool {
+  readonly #name: string
+
+  constructor({ origin }: Upstream, options: Pool.Options) {
+    super(origin, options)
+    this.#name = hostnameOf(origin)
+  }
+
+  override dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean {
+    return super.dispatch({ ...options, servername: this.#name } as Dispatcher.DispatchOptions, handler)
+  }
 }

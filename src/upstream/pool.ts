@@ -18,9 +18,12 @@ export interface UpstreamLimits {
 
 const LIMITS: UpstreamLimits = { connections: 128, inFlight: 10_000 }
 
-/** The running side of one origin, shared by all that name it. Lives across reloads: a new snapshot finds it warm. */
+/**
+ * The running side of one origin, shared by all that name it with the same settings. Lives across reloads: a new snapshot
+ * finds it warm.
+ */
 interface Address {
-  readonly origin: string
+  readonly upstream: Upstream
   pool: Pool
   /** `performance.now()` when the pool must be renewed; Infinity for an IP address, which never moves. */
   renewAt: number
@@ -70,8 +73,8 @@ export function createUpstreams(
   const pools = new Set<Pool>()
   let snapshot = initial
 
-  function open(origin: string): Pool {
-    const pool = openPool(origin, limits.connections)
+  function open(upstream: Upstream): Pool {
+    const pool = openPool(upstream, limits.connections)
     pools.add(pool)
     return pool
   }
@@ -82,19 +85,19 @@ export function createUpstreams(
     pool.close().then(gone, gone)
   }
 
-  function addressOf(origin: string): Address {
-    let found = addresses.get(origin)
+  function addressOf(upstream: Upstream): Address {
+    let found = addresses.get(upstream.key)
     if (found === undefined) {
       found = {
-        origin,
-        pool: open(origin),
-        renewAt: now() + lifetime(origin),
+        upstream,
+        pool: open(upstream),
+        renewAt: now() + lifetime(upstream),
         inFlight: 0,
         downUntil: 0,
         retired: false,
         closed: false,
       }
-      addresses.set(origin, found)
+      addresses.set(upstream.key, found)
     }
     return found
   }
@@ -102,7 +105,7 @@ export function createUpstreams(
   function rotationOf(service: Service) {
     let rotation = rotations.get(service)
     if (rotation === undefined) {
-      const targets = service.upstreams.map((upstream) => ({ upstream, address: addressOf(upstream.origin) }))
+      const targets = service.upstreams.map((upstream) => ({ upstream, address: addressOf(upstream) }))
       rotation = { targets, next: 0 }
       rotations.set(service, rotation)
     }
@@ -118,8 +121,8 @@ export function createUpstreams(
   function renew(address: Address): void {
     if (!address.closed) leave(address.pool)
     address.closed = false
-    address.pool = open(address.origin)
-    address.renewAt = now() + lifetime(address.origin)
+    address.pool = open(address.upstream)
+    address.renewAt = now() + lifetime(address.upstream)
   }
 
   return {
@@ -164,19 +167,19 @@ export function createUpstreams(
     },
     *health() {
       for (const service of snapshot.services) {
-        for (const { origin } of service.upstreams) {
+        for (const { origin, key } of service.upstreams) {
           // Stays down in the metric until it has answered again, though it is tried again after a second.
-          const healthy = (addresses.get(origin)?.downUntil ?? 0) === 0
+          const healthy = (addresses.get(key)?.downUntil ?? 0) === 0
           yield { service: service.name, upstream: origin, healthy }
         }
       }
     },
     retain(next) {
       snapshot = next
-      const kept = new Set(next.services.flatMap((service) => service.upstreams.map((u) => u.origin)))
-      for (const [origin, address] of addresses) {
-        if (kept.has(origin)) continue
-        addresses.delete(origin)
+      const kept = new Set(next.services.flatMap((service) => service.upstreams.map((u) => u.key)))
+      for (const [key, address] of addresses) {
+        if (kept.has(key)) continue
+        addresses.delete(key)
         address.retired = true
         closeWhenIdle(address)
       }
@@ -189,7 +192,7 @@ export function createUpstreams(
 }
 
 /** Ms that connections to an origin are kept. An IP address never moves. */
-function lifetime(origin: string): number {
+function lifetime({ origin }: Upstream): number {
   const { hostname } = new URL(origin)
   return isIP(hostname) !== 0 || hostname.startsWith('[') ? Infinity : RENEW_MS
 }

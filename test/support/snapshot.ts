@@ -84,7 +84,15 @@ function service(
   origins: readonly string[],
   policies: readonly (Policy | undefined)[],
 ): Service {
-  const upstreams = origins.map((origin): Upstream => ({ origin, host: new URL(origin).host, basePath: '' }))
+  const upstreams = origins.map(
+    (origin): Upstream => ({
+      origin,
+      host: new URL(origin).host,
+      basePath: '',
+      tls: undefined,
+      key: origin,
+    }),
+  )
   return { index, name, upstreams, onFailure: 'open', policies }
 }
 

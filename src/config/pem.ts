@@ -1,0 +1,42 @@
+import { createHash } from 'node:crypto'
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import type { Fail } from './targets.js'
+
+/** A file of certificates or of a key, read with the configuration that names it: a renewed one makes it another. */
+export interface PemFile {
+  readonly file: string
+  readonly text: string
+}
+
+/** A bundle of every public CA is a quarter of it. */
+const MAX_BYTES = 1024 * 1024
+const REMEDY = 'name a PEM file that this user may read'
+
+export function readPemFile(file: string, fail: Fail): PemFile | undefined {
+  let text: string
+  try {
+    text = readWhole(file)
+  } catch (error) {
+    return fail(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`, REMEDY)
+  }
+  if (!text.includes('-----BEGIN ')) return fail('holds no PEM', REMEDY)
+  return { file, text }
+}
+
+/** The file, and what tells one content from another. Nothing of the content itself. */
+export function showPemFile({ file, text }: PemFile): string {
+  return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
+}
+
+/** Reads no more than such a file may hold, and never waits: not for a pipe either. */
+function readWhole(file: string): string {
+  const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    const { size } = fstatSync(handle)
+    if (size > MAX_BYTES) throw Object.assign(new Error(), { code: 'EFBIG' })
+    const buffer = Buffer.alloc(size)
+    return buffer.toString('utf8', 0, readSync(handle, buffer, 0, size, 0))
+  } finally {
+    closeSync(handle)
+  }
+}
