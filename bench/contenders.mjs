@@ -11,7 +11,7 @@ import { freePort, start, startScript, until } from './process.mjs'
 
 export const OPEN_LIMIT = 1_000_000
 const here = path.dirname(fileURLToPath(import.meta.url))
-const cli = path.join(here, '../dist/cli/tidegate.js')
+const ourCli = path.join(here, '../dist/cli/tidegate.js')
 
 /** Newlines in a file that only grows, read on from where the last call ended. */
 function lineCounter(file) {
@@ -30,11 +30,19 @@ function lineCounter(file) {
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
  * `services` maps a path prefix to a limit.
  */
-export async function startTidegate({ dir, upstreamPort, redisPort, services, nodeArgs = [] }) {
+export async function startTidegate({
+  dir,
+  upstreamPort,
+  redisPort,
+  services,
+  nodeArgs = [],
+  name = 'tidegate',
+  cli = ourCli,
+}) {
   const port = await freePort()
   const adminPort = await freePort()
-  const config = path.join(dir, 'tidegate.yaml')
-  const accessLog = path.join(dir, 'access.log')
+  const config = path.join(dir, `${name}.yaml`)
+  const accessLog = path.join(dir, `${name}-access.log`)
   const names = Object.keys(services)
   writeFileSync(
     config,
@@ -56,7 +64,7 @@ routes:
 ${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /${name} }`).join('\n')}
 `,
   )
-  const out = path.join(dir, 'tidegate.log')
+  const out = path.join(dir, `${name}.log`)
   const log = openSync(out, 'a')
   const child = start(GATEWAY_CORE, process.execPath, [...nodeArgs, cli, 'start', '--config', config], {
     stdio: ['ignore', log, log],
@@ -74,7 +82,7 @@ ${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /
 
   const metrics = async () => parseMetrics(await (await fetch(`${adminUrl}/metrics`)).text())
   return {
-    name: 'tidegate',
+    name,
     child,
     pid: child.pid,
     url: `http://127.0.0.1:${port}`,

@@ -15,6 +15,7 @@ const usage = `Usage: npm run bench -- [c] [options]
   --quick             2 rounds of 2 s: does it run, not how fast is it
   --only A,B          of tidegate, pair, proxy, nginx
   --scenario NAME     allowed or denied (both)
+  --before DIR        one more, called before: another checkout of Tidegate, built
   --json FILE         the figures once more, for a program
   --profile DIR       writes a CPU profile of Tidegate there; its figures don't count (or BENCH_CPU_PROF=DIR)
   --auto-pipelining   ioredis' auto-pipelining for the pair
@@ -36,6 +37,7 @@ try {
       only: { type: 'string' },
       scenario: { type: 'string' },
       json: { type: 'string' },
+      before: { type: 'string' },
       profile: { type: 'string', default: process.env.BENCH_CPU_PROF },
       'auto-pipelining': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -84,6 +86,7 @@ const options = {
   only,
   scenarios: values.scenario ? [values.scenario] : ['allowed', 'denied'],
   json: values.json,
+  before: values.before,
   profile: values.profile,
   autoPipelining: values['auto-pipelining'],
 }

@@ -3,6 +3,7 @@
  * the gateway's process, as ratios. A round in which a contender did not do all of the work fails the bench.
  */
 import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { hasNginx, OPEN_LIMIT, startNginx, startPeer, startTidegate } from './contenders.mjs'
@@ -196,6 +197,12 @@ function report(name, rounds) {
     Object.assign(result, { ratio, min: Math.min(...pairs), max: Math.max(...pairs), holds })
     if (mark.binding && !holds) result.ok = false
   }
+  if (names.includes('tidegate') && names.includes('before')) {
+    const pairs = rounds.map(
+      (all) => all.find((r) => r.name === 'tidegate').cpu / all.find((r) => r.name === 'before').cpu,
+    )
+    console.log(`\nTidegate / before: ${median(pairs).toFixed(3)} (rounds ${pairs.map((n) => n.toFixed(2)).join(' ')})`)
+  }
   const others = median(rounds.flat().map((r) => r.others))
   result.others = Number(others.toFixed(3))
   if (others > 0.03) {
@@ -222,7 +229,11 @@ export async function sideBySide(options) {
     for (let i = 0; i < rounds; i++) {
       const contenders = await startContenders(options, upstream, store)
       try {
-        for (const contender of contenders) await probe(contender, upstream)
+        for (const contender of contenders) {
+          // Two Tidegates would find each other's counts.
+          await store.clear()
+          await probe(contender, upstream)
+        }
         for (const name of scenarios) {
           const all = contenders.filter((c) => name === 'allowed' || c.decisionCommand)
           // There and back again, so that a machine that gets slower or faster takes no side.
@@ -255,7 +266,7 @@ export async function sideBySide(options) {
  * New processes for every round: the same code in two processes differs by some percent for as long as they live, by
  * what the compiler made of it and where it lies in memory.
  */
-async function startContenders({ only, profile, autoPipelining }, upstream, store) {
+async function startContenders({ only, profile, autoPipelining, before }, upstream, store) {
   const base = { dir: folder(), upstreamPort: upstream.port, redisPort: store.port }
   const wanted = (name) => only === undefined || only.includes(name)
   const limits = (text) => ({ open: text(OPEN_LIMIT), denied: text(1) })
@@ -263,6 +274,12 @@ async function startContenders({ only, profile, autoPipelining }, upstream, stor
   if (wanted('tidegate')) {
     const nodeArgs = profile ? ['--cpu-prof', `--cpu-prof-dir=${profile}`] : []
     contenders.push(await startTidegate({ ...base, services: limits((n) => `${n}/min`), nodeArgs }))
+  }
+  if (before !== undefined) {
+    const cli = path.join(before, 'dist/cli/tidegate.js')
+    contenders.push(
+      await startTidegate({ ...base, services: limits((n) => `${n}/min`), name: 'before', cli }),
+    )
   }
   for (const peer of ['pair', 'proxy']) {
     if (wanted(peer))

@@ -10,12 +10,13 @@ import type { RequestRecord } from '../telemetry/record.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
-import { type Accepted, latestOn, parserFailed, setLatestOn } from './connection.js'
+import { type Accepted, began, ended, isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { sendWaiting } from './outbox.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
@@ -71,7 +72,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
     // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
-    if (latestOn(req.socket)?.res.shouldKeepAlive === false) return
+    if (isClosing(req.socket)) return
     const started = performance.now()
     const snapshot = deps.snapshot()
     const headers = headersOf(req, snapshot)
@@ -97,8 +98,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       snapshot,
       known.requestId ?? nextId(),
       req.method!,
-      // Fastify's router sees every target as `/` (rewriteUrl): routing is the snapshot's business.
-      (req as { originalUrl?: string }).originalUrl ?? req.url!,
+      req.url!,
       known,
       peerOf(req.socket),
       started,
@@ -107,8 +107,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
   function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    const earlier = latestOn(socket)
-    if (earlier?.res.shouldKeepAlive === false) {
+    if (isClosing(socket)) {
       // It was answered with `Connection: close`: nobody reads what follows.
       socket.on('error', () => {})
       return
@@ -118,6 +117,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const headers = headersOf(req, snapshot)
     const x = exchangeOf(req, snapshot, headers, started)
     const upgrading = upgrades.begin(x, req, socket, head, done)
+    sendWaiting()
+    const earlier = ongoingOn(socket)
     if (earlier !== undefined && !earlier.res.writableFinished) {
       // The earlier response first: two would be written into each other.
       earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
@@ -156,7 +157,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     ) {}
 
     begin(refused: Refusal | undefined): void {
-      setLatestOn(this.req.socket, this)
+      began(this.req.socket, this)
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
       if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
@@ -206,7 +207,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     #onClose = (): void => {
       if (this.#closed) return
       this.#closed = true
-      this.req.socket?.off('close', this.#onClose)
+      // Node has taken the socket from the response by now.
+      const { socket } = this.req
+      ended(socket, this)
+      socket.off('close', this.#onClose)
       this.underWay?.closed()
       if (this.x.status === 0) {
         this.x.status = 499

@@ -3,12 +3,15 @@ import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../errors.js'
 import { parserErrorCode, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
+import { sendWaiting } from './outbox.js'
 
 /**
  * What a connection was last used for, kept on its socket: in a WeakMap it would cost a look-up a request and work in
  * every collection of garbage.
  */
-const LATEST = Symbol('latest exchange')
+const ONGOING = Symbol('the latest exchange, until its response is closed')
+const CLOSES = Symbol('a response that was closed said that the connection ends with it')
+const REFUSED = Symbol('the latest exchange failed, or was refused')
 
 export interface Accepted {
   readonly x: Exchange
@@ -16,15 +19,35 @@ export interface Accepted {
 }
 
 interface Connection {
-  [LATEST]?: Accepted
+  [ONGOING]?: Accepted | undefined
+  [CLOSES]?: boolean
+  [REFUSED]?: boolean
 }
 
-export function latestOn(socket: object): Accepted | undefined {
-  return (socket as Connection)[LATEST]
+/** The latest exchange on the connection whose response is not closed yet. */
+export function ongoingOn(socket: object): Accepted | undefined {
+  return (socket as Connection)[ONGOING]
 }
 
-export function setLatestOn(socket: object, accepted: Accepted): void {
-  ;(socket as Connection)[LATEST] = accepted
+export function began(socket: object, accepted: Accepted): void {
+  const connection = socket as Connection
+  connection[ONGOING] = accepted
+  connection[REFUSED] = false
+}
+
+/** Lets go of the exchange, or all that it knows would be kept for as long as the client keeps its connection. */
+export function ended(socket: object, accepted: Accepted): void {
+  const connection = socket as Connection
+  if (accepted.res.shouldKeepAlive === false) connection[CLOSES] = true
+  if (connection[ONGOING] !== accepted) return
+  connection[ONGOING] = undefined
+  connection[REFUSED] = accepted.x.error !== undefined
+}
+
+/** Whether the client was told that the connection ends: nobody reads what follows. */
+export function isClosing(socket: object): boolean {
+  const connection = socket as Connection
+  return connection[ONGOING]?.res.shouldKeepAlive === false || connection[CLOSES] === true
 }
 
 /**
@@ -38,16 +61,20 @@ export function parserFailed(
   refuse: (code: ErrorCode) => void,
 ): void {
   const { code } = error
-  const ongoing = latestOn(socket)
+  const connection = socket as Connection
+  // What was answered in this turn is out before it is asked how far the answer is.
+  sendWaiting()
+  const ongoing = connection[ONGOING]
+  const unfinished = ongoing !== undefined && !ongoing.res.writableFinished
   if (code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
-  } else if (code === 'HPE_CLOSED_CONNECTION' && ongoing?.res.writableFinished === false) {
+  } else if (code === 'HPE_CLOSED_CONNECTION' && unfinished) {
     // Bytes behind a request that said `Connection: close`. Its answer is on the way, and closes.
     socket.pause()
-  } else if (code === 'HPE_INVALID_EOF_STATE' && ongoing !== undefined && ongoing.x.error === undefined) {
+  } else if (code === 'HPE_INVALID_EOF_STATE' && wasServed(connection)) {
     // The client has left in the middle of its body.
     socket.destroy()
-  } else if (ongoing !== undefined && !ongoing.res.writableFinished) {
+  } else if (unfinished) {
     // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
     const { x, res } = ongoing
     if (!res.headersSent && code === 'HPE_INVALID_EOF_STATE') {
@@ -67,4 +94,10 @@ export function parserFailed(
   } else {
     refuse(parserErrorCode(error))
   }
+}
+
+/** Whether there was a request on the connection, and the latest one went well so far. */
+function wasServed(connection: Connection): boolean {
+  const ongoing = connection[ONGOING]
+  return ongoing === undefined ? connection[REFUSED] === false : ongoing.x.error === undefined
 }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
 import { NO_HEADERS } from './headers.js'
+import { sendThisTurn } from './outbox.js'
 
 /** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
 const LINGER_BYTES = 65_536
@@ -58,21 +59,14 @@ export function sendRefusal(
 const WHOLE_BYTES = 16_384
 
 /**
- * Sends header and body and ends the response, in one write of one string where that can be: `end(body)` makes three
- * pieces of it, and gathering those costs more than anything else about a small response.
+ * Sends header and body and ends the response, in one write of one string where that can be.
  *
  * @param body a string is ASCII
  */
 export function endWhole(res: ServerResponse, body: string | Buffer): void {
-  const { socket } = res
-  if (socket === null || res.chunkedEncoding || body.length > WHOLE_BYTES || res.req.method === 'HEAD') {
+  if (res.socket === null || res.chunkedEncoding || body.length > WHOLE_BYTES || res.req.method === 'HEAD') {
     res.end(body)
-    return
-  }
-  res.write(typeof body === 'string' ? body : body.toString('latin1'), 'latin1')
-  // `write` has corked the socket until the next tick, to join what never comes here.
-  socket.uncork()
-  res.end()
+  } else sendThisTurn(res, body)
 }
 
 const EMPTY = Buffer.alloc(0)

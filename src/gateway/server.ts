@@ -1,4 +1,9 @@
-import { type IncomingMessage, METHODS, type ServerResponse } from 'node:http'
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
 import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Config } from '../config/schema.js'
@@ -16,17 +21,44 @@ export interface Accepting {
   leave(): Promise<void>
 }
 
-/** The server of the data plane, which is not listening yet. */
+/**
+ * The server of the data plane, which is not listening yet. Fastify opens, drains and closes it; its requests go straight
+ * to `on`: routing is the snapshot's business, and a Fastify request and reply beside each would be for nothing.
+ */
 export function createServer(options: Config['server'], on: Accepting): FastifyInstance {
+  let main: Server | undefined
   const app = Fastify({
     logger: false,
-    // Fastify's router sees every target as `/`: routing is the snapshot's business.
-    rewriteUrl: () => '/',
-    requestTimeout: 0,
-    keepAliveTimeout: options.keep_alive,
-    return503OnClosing: false,
     forceCloseConnections: 'idle',
-    http: {
+    clientErrorHandler: (error, socket) => on.parserFailed(error, socket),
+    serverFactory() {
+      const server = openServer(options, on)
+      if (main === undefined) {
+        main = server
+        server.on('upgrade', on.acceptUpgrade)
+      } else {
+        // A name with several addresses: Fastify makes a server for each and joins only their upgrades.
+        server.on('clientError', (error, socket) => on.parserFailed(error, socket))
+      }
+      return server
+    },
+  })
+  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
+  let left: Promise<void> | undefined
+  app.addHook('preClose', (next) => {
+    left = on.leave()
+    next()
+  })
+  // After the server: when `close` resolves, the last tunnel has been recorded.
+  app.addHook('onClose', () => left)
+  return app
+}
+
+function openServer(options: Config['server'], on: Accepting): Server {
+  const server = createHttpServer(
+    {
+      keepAliveTimeout: options.keep_alive,
+      requestTimeout: 0,
       maxHeaderSize: options.max_header_size,
       headersTimeout: options.header_timeout,
       connectionsCheckingInterval: 2_000,
@@ -36,30 +68,14 @@ export function createServer(options: Config['server'], on: Accepting): FastifyI
       // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
       requireHostHeader: false,
     },
-    clientErrorHandler: (error, socket) => on.parserFailed(error, socket),
-  })
-  const { server } = app
+    on.accept,
+  )
   // More than this Node drops in silence; 101 are enough to see that there are too many.
   server.maxHeadersCount = options.max_headers * 2 + 2
   server.maxConnections = options.max_connections
   // Without a listener Node says 100 Continue before anybody has looked at the request.
-  server.on('checkContinue', (req, res) => server.emit('request', req, res))
-  server.on('checkExpectation', (req, res) => server.emit('request', req, res))
-  server.on('upgrade', on.acceptUpgrade)
+  server.on('checkContinue', on.accept)
+  server.on('checkExpectation', on.accept)
   server.on('connect', on.acceptConnect)
-  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
-  let left: Promise<void> | undefined
-  app.addHook('preClose', (next) => {
-    left = on.leave()
-    next()
-  })
-  // After the server: when `close` resolves, the last tunnel has been recorded.
-  app.addHook('onClose', () => left)
-  for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method)
-  app.addHook('onRequest', (request, reply, _done) => {
-    reply.hijack()
-    on.accept(request.raw, reply.raw)
-  })
-  app.route({ method: [...app.supportedMethods], url: '/', handler: () => undefined })
-  return app
+  return server
 }
