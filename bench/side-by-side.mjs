@@ -201,7 +201,9 @@ function report(name, rounds) {
     const pairs = rounds.map(
       (all) => all.find((r) => r.name === 'tidegate').cpu / all.find((r) => r.name === 'before').cpu,
     )
-    console.log(`\nTidegate / before: ${median(pairs).toFixed(3)} (rounds ${pairs.map((n) => n.toFixed(2)).join(' ')})`)
+    console.log(
+      `\nTidegate / before: ${median(pairs).toFixed(3)} (rounds ${pairs.map((n) => n.toFixed(2)).join(' ')})`,
+    )
   }
   const others = median(rounds.flat().map((r) => r.others))
   result.others = Number(others.toFixed(3))
