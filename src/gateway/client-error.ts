@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
@@ -71,14 +72,45 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
   const sent = x.method === 'HEAD' ? '' : body
   x.bytesOut = Buffer.byteLength(sent)
   if (linger) {
-    let left = LINGER_BYTES
-    socket.on('data', (chunk: Buffer) => {
-      left -= chunk.length
-      if (left < 0) socket.destroy()
-    })
+    readOff(socket)
     socket.end(head + sent)
   } else socket.end(head + sent, () => socket.destroy())
   closeSoon(socket)
+}
+
+/** Reads on and throws away, for so long as that is not too much. */
+function readOff(socket: Duplex): void {
+  let left = LINGER_BYTES
+  socket.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) socket.destroy()
+  })
+}
+
+/**
+ * Lets the connection end as RFC 9112 §9.6 asks for, once the response that is its last has been sent: what the client
+ * had sent along behind that request is read and thrown away for a moment. Node closes at once, and where bytes
+ * come on, or lie there unread, the client's system throws away what it has received: the answer, and those before it.
+ */
+export function endGently(socket: Socket): void {
+  // It is what Node calls then.
+  socket.destroySoon = endThenLinger
+}
+
+function endThenLinger(this: Socket): void {
+  this.end()
+  if (this.readableEnded) {
+    if (this.writableFinished) this.destroy()
+    else this.once('finish', () => this.destroy())
+    return
+  }
+  // What comes now is for nobody: the parser would make requests of it.
+  const parsers = this.listeners('data')
+  readOff(this)
+  for (const parser of parsers) this.off('data', parser as () => void)
+  this.once('end', () => this.destroy())
+  this.resume()
+  closeSoon(this)
 }
 
 /** Gives the other side a moment to read what was sent and to end the connection. */

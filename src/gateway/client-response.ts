@@ -1,4 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import { endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from './reply.js'
 import { linksOf } from './upstream-response.js'
@@ -30,6 +31,8 @@ export class ClientResponse {
   #first: Buffer | undefined
   #full = false
   #hints = 0
+  /** A 1xx has been written. */
+  #interim = false
   #waiting = 0
   #waitingSince = 0
 
@@ -72,11 +75,19 @@ export class ClientResponse {
     return hasUnreadBody(this.#x, this.#req)
   }
 
-  hint(raw: readonly Buffer[]): void {
+  /** Says 100 Continue, while that means something. */
+  proceed(): void {
     // HTTP/1.0 knows no 1xx (RFC 9110 §15.2).
+    if (this.#req.httpVersionMinor === 0 || this.begun) return
+    this.#res.writeContinue()
+    this.#interim = true
+  }
+
+  hint(raw: readonly Buffer[]): void {
     if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
     try {
       this.#res.writeEarlyHints({ link: linksOf(raw) })
+      this.#interim = true
     } catch {
       // Node refuses links that it finds malformed; a hint is nothing to fail for.
     }
@@ -157,6 +168,7 @@ export class ClientResponse {
     if (close || this.#draining()) {
       head.push('Connection', 'close')
       this.#res.shouldKeepAlive = false
+      endGently(this.#req.socket)
     }
     try {
       if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
@@ -167,6 +179,9 @@ export class ClientResponse {
       return false
     }
     this.#headWritten = true
+    // Of a response that waits behind another one, Node puts a header that leaves with bytes in front of all that waits,
+    // of one that leaves with text behind it. A 1xx would be read as a part of the body, and its end as the next response.
+    if (this.#interim && this.#res.socket === null) this.#res.write('', 'latin1')
     return true
   }
 

@@ -1,7 +1,8 @@
 import type { ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../errors.js'
-import { parserErrorCode, refuseSocket } from './client-error.js'
+import { endGently, parserErrorCode, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { sendWaiting } from './outbox.js'
 
@@ -71,6 +72,7 @@ export function parserFailed(
   } else if (code === 'HPE_CLOSED_CONNECTION' && unfinished) {
     // Bytes behind a request that said `Connection: close`. Its answer is on the way, and closes.
     socket.pause()
+    endGently(socket as Socket)
   } else if (code === 'HPE_INVALID_EOF_STATE' && wasServed(connection)) {
     // The client has left in the middle of its body.
     socket.destroy()

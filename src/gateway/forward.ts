@@ -120,8 +120,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   // The request's body on its way
 
   begin(): void {
-    // HTTP/1.0 knows no 1xx (RFC 9110 §10.1.1).
-    if (this.#x.headers.expectContinue && this.#req.httpVersionMinor > 0) this.#res.writeContinue()
+    if (this.#x.headers.expectContinue) this.#client.proceed()
   }
 
   received(bytes: number): boolean {

@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
+import { endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { NO_HEADERS } from './headers.js'
 import { sendThisTurn } from './outbox.js'
@@ -48,6 +49,7 @@ export function sendRefusal(
     headers.push('Connection', 'close')
     // Requests that came along behind this one are not for us any more (RFC 9112 §9.6).
     res.shouldKeepAlive = false
+    endGently(req.socket)
   }
   res.writeHead(status, headers)
   x.bytesOut = x.method === 'HEAD' ? 0 : body.length
