@@ -1,9 +1,12 @@
+import { lookup } from 'node:dns/promises'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
 import { buildGateway } from './gateway/app.js'
+import { createConnectionCounts } from './gateway/listener.js'
+import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
@@ -41,11 +44,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const settings = config.current().config
   const events = options.events ?? createLog({ level: settings.log.level })
   const { log } = events
+  const counts = createConnectionCounts()
+  let onTls: (result: TlsReload) => void = () => {}
+  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(async (error) => {
+    await Promise.allSettled([config.close(), events.close()])
+    throw error
+  })
   const store = openStore(settings.store, log)
   const accessLog = options.accessLog ?? openAccessLog(settings, log)
   const upstreams = createUpstreams(config.current())
   const watchdog = createWatchdog()
   const metrics = createMetrics({
+    connections: () => counts,
+    certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
     upstreams: () => upstreams.health(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
@@ -54,12 +65,14 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     log,
   })
   metrics.loaded(config.current())
+  onTls = metrics.certificatesReloaded
   onReload = (event) => {
     // SIGHUP is what log rotation sends, too.
     if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') upstreams.retain(event.snapshot)
     logReload(log, event, config.status().changed)
+    void tls?.reload(event.snapshot.config.server.tls)
   }
 
   let phase: 'serving' | 'draining' | 'closed' = 'serving'
@@ -72,6 +85,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     accessLog,
     log,
+    entrance: { counts, tls, log },
     draining: () => phase !== 'serving',
   })
   let assignmentsLoaded = false
@@ -96,6 +110,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   async function closeParts(): Promise<void> {
     watchdog.close()
+    tls?.close()
     await Promise.allSettled([gateway.close(), admin.close(), config.close()])
     await Promise.allSettled([upstreams.close(), store.close(), metrics.close()])
     await Promise.allSettled([accessLog.close(), events.close()])
@@ -111,7 +126,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     throw error
   }
   log.info(
-    { listen: addressOf(gateway), admin: addressOf(admin), config: configFile, hash: config.current().hash },
+    {
+      listen: addressOf(gateway, tls === undefined ? 'http' : 'https'),
+      admin: addressOf(admin),
+      config: configFile,
+      hash: config.current().hash,
+    },
     'started',
   )
 
@@ -136,7 +156,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   }
 
   return {
-    address: addressOf(gateway),
+    address: addressOf(gateway, tls === undefined ? 'http' : 'https'),
     adminAddress: addressOf(admin),
     config,
     close(delayMs = settings.server.shutdown_delay) {
@@ -153,6 +173,21 @@ function openAccessLog(settings: Config, log: Log): AccessLog {
     destination: settings.log.access,
     onProblem: (error) => log.warn({ error: error.message }, 'access log lines are being dropped'),
   })
+}
+
+/** TLS of the gateway's own port, if it has any. */
+async function openEntrance(
+  settings: Config,
+  file: string,
+  log: Log,
+  onReload: (result: TlsReload) => void,
+): Promise<Tls | undefined> {
+  if (settings.server.tls === undefined) return undefined
+  try {
+    return await openTls({ settings: settings.server.tls, alpn: ['http/1.1'], log, onReload })
+  } catch (error) {
+    throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
+  }
 }
 
 function otlpOptions({ telemetry: { otlp } }: Config) {
@@ -177,7 +212,9 @@ async function listen(
   file: string,
 ): Promise<void> {
   try {
-    await app.listen({ host: address.host, port: address.port })
+    // Of a name with several addresses Fastify would open a second server for the others, which is not ours.
+    const host = address.host === 'localhost' ? (await lookup('localhost')).address : address.host
+    await app.listen({ host, port: address.port })
   } catch (error) {
     const { code, message } = error as NodeJS.ErrnoException
     const where = `${address.host}:${address.port} (${key} in ${file})`
@@ -190,9 +227,9 @@ async function listen(
   }
 }
 
-function addressOf(app: FastifyInstance): string {
+function addressOf(app: FastifyInstance, scheme = 'http'): string {
   const { address, port, family } = app.server.address() as AddressInfo
-  return `http://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }
 
 function delay(ms: number): Promise<void> {

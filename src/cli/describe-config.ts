@@ -82,6 +82,8 @@ function describeConsumers(source: ConsumerSource): string {
       return source.tenant === undefined
         ? `id in ${source.header}`
         : `id in ${source.header} (tenant in ${source.tenant})`
+    case 'client_certificate':
+      return `client certificate (${source.id})`
     case 'ip':
       return 'address'
   }

@@ -15,7 +15,7 @@ export interface Marks extends Bounds {
   kind?: KindName
   /** Never shown: not in an error, a log, a diff or the admin API. */
   secret?: boolean
-  /** A change takes effect at the next start only. */
+  /** A change takes effect at the next start only; false: at once, within something that waits for it. */
   restart?: boolean
   /** One value may stand for a list of one. */
   wrap?: boolean

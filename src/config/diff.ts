@@ -28,7 +28,7 @@ function compare(
   changes: Change[],
 ): void {
   if (same(before, after)) return
-  const key = restart ?? (part.restart ? path : undefined)
+  const key = part.restart === false ? undefined : (restart ?? (part.restart ? path : undefined))
   const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
   const [mapping, another] = formsOf(part).filter(isMapping)
   if (mapping !== undefined && another === undefined && isObject(before) && isObject(after)) {

@@ -13,7 +13,7 @@ export function referencePage(): string {
 function section(part: Part, path: string, restart: boolean, sections: string[]): void {
   const children = childrenOf(part, path)
   if (children.length > 0) {
-    const rows = children.map(([key, child]) => row(part, key, child, restart || part.restart === true))
+    const rows = children.map(([key, child]) => row(part, key, child, part.restart ?? restart))
     const heading = path === '' ? '## The top of the file' : `## \`${path}\``
     const table = ['| key | value | default | meaning |', '| --- | --- | --- | --- |', ...rows].join('\n')
     sections.push(`${heading}\n\n${part.description}.\n\n${table}\n`)
@@ -21,7 +21,7 @@ function section(part: Part, path: string, restart: boolean, sections: string[])
   for (const [key, child] of children) {
     const inside = path === '' ? key : `${path}.${key}`
     for (const [form, suffix] of mappingsIn(child)) {
-      section(form, inside + suffix, restart || part.restart === true || child.restart === true, sections)
+      section(form, inside + suffix, child.restart ?? part.restart ?? restart, sections)
     }
   }
 }
@@ -65,7 +65,7 @@ function row(parent: Part, key: string, part: Part, restart: boolean): string {
         ? ''
         : code(part.default)
   const example = part.examples === undefined ? '' : ` Such as ${part.examples.map(code).join(', ')}.`
-  const later = restart || part.restart === true ? ' *Next start.*' : ''
+  const later = (part.restart ?? restart) ? ' *Next start.*' : ''
   const meaning = `${part.description}.${example}${later}`
   return `| \`${key}\` | ${typeOf(part)} | ${fallback} | ${meaning.replaceAll('|', '\\|')} |`
 }

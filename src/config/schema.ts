@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
 
 /**
@@ -207,9 +208,14 @@ export const ConfigSchema = object(
       scalar('name', 'The tier of consumers that nothing else is known of; by default the first'),
     ),
     consumers: list(
-      either<Static<typeof ApiKeyConsumer> | Static<typeof HeaderConsumer> | Static<typeof IpConsumer>>(
-        [ApiKeyConsumer, HeaderConsumer, IpConsumer],
-        'One way to know a caller: api_key, header or ip',
+      either<
+        | Static<typeof ApiKeyConsumer>
+        | Static<typeof ClientCertificateConsumer>
+        | Static<typeof HeaderConsumer>
+        | Static<typeof IpConsumer>
+      >(
+        [ApiKeyConsumer, ClientCertificateConsumer, HeaderConsumer, IpConsumer],
+        'One way to know a caller: api_key, client_certificate, header or ip',
       ),
       'How callers are known; tried in order, the first that fits wins',
       { default: [{ ip: {} }], minItems: 1 },
@@ -283,11 +289,7 @@ export const ConfigSchema = object(
           'How long an idle connection is kept; longer than the load balancer in front does',
           '72s',
         ),
-        max_connections: integer('Connections at the same time', {
-          default: 10_000,
-          minimum: 1,
-          maximum: 1_000_000,
-        }),
+        ...listenerKeys,
         shutdown_delay: timer(
           'After SIGTERM, how long requests are still accepted while /readyz says 503',
           '5s',

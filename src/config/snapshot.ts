@@ -53,7 +53,10 @@ export type ConsumerSource =
       /** The header that holds the consumer's tenant. */
       readonly tenant: string | undefined
     }
+  | { readonly kind: 'client_certificate'; readonly id: CertificateId }
   | { readonly kind: 'ip' }
+
+export type CertificateId = 'subject_cn' | 'san_dns' | 'san_uri' | 'san_email' | 'fingerprint'
 
 export interface KeyOwner {
   readonly consumer: string
@@ -132,6 +135,8 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
       return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
     }
     if ('ip' in source) return { kind: 'ip' }
+    if ('client_certificate' in source)
+      return { kind: 'client_certificate', id: source.client_certificate.id }
     const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
       const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
       return [sha256, owner] as const
@@ -155,7 +160,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
 
 /** The headers that a source reads, in lower case. */
 export function identityHeadersOf(source: ConsumerSource): readonly string[] {
-  if (source.kind === 'ip') return []
+  if (source.kind === 'ip' || source.kind === 'client_certificate') return []
   return source.kind === 'header' && source.tenant !== undefined
     ? [source.header, source.tenant]
     : [source.header]

@@ -16,11 +16,13 @@ import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { createConnectionCounts, type Entrance } from './listener.js'
 import { sendWaiting } from './outbox.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
+import { securedOf } from './secured.js'
 import { createServer } from './server.js'
 import { resolveTier } from './tier.js'
 import { upgrade } from './upgrade.js'
@@ -39,6 +41,8 @@ export interface GatewayDeps {
   }
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
+  /** What stands between the port and the first request; by default nothing but counting. */
+  readonly entrance?: Entrance
   /** While true every response asks the client to leave its connection. */
   readonly draining: () => boolean
 }
@@ -94,7 +98,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     started: number,
   ): Exchange {
     const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
-    return createExchange(
+    const x = createExchange(
       snapshot,
       known.requestId ?? nextId(),
       req.method!,
@@ -103,6 +107,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       peerOf(req.socket),
       started,
     )
+    x.secured = securedOf(req.socket)
+    return x
   }
 
   /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
@@ -240,18 +246,23 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     done(x)
   }
 
-  return createServer(deps.snapshot().config.server, {
-    accept,
-    acceptUpgrade,
-    acceptConnect(req, socket) {
-      const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
-      refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
+  return createServer(
+    { snapshot: deps.snapshot, entrance: deps.entrance ?? { counts: createConnectionCounts(), log: QUIET } },
+    {
+      accept,
+      acceptUpgrade,
+      acceptConnect(req, socket) {
+        const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
+        refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
+      },
+      parserFailed: (error, socket) =>
+        parserFailed(error, socket, (code) => refuseUnparsed(socket, code, error.message)),
+      leave: upgrades.leave,
     },
-    parserFailed: (error, socket) =>
-      parserFailed(error, socket, (code) => refuseUnparsed(socket, code, error.message)),
-    leave: upgrades.leave,
-  })
+  )
 }
+
+const QUIET = { warn() {}, debug() {} }
 
 const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
 

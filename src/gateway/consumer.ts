@@ -28,6 +28,17 @@ export function identifyConsumer(x: Exchange): Refusal | undefined {
         x.identifiedBy = 'api_key'
         return undefined
       }
+      case 'client_certificate': {
+        const certificate = x.secured?.certificate
+        if (certificate === undefined) continue
+        if (!certificate.verified)
+          return unauthorized('The client certificate is not one that is trusted here.')
+        const id = certificate.ids[source.id]
+        if (id === undefined || !isId(id)) return unauthorized(`The client certificate has no ${source.id}.`)
+        x.consumer = id
+        x.identifiedBy = 'client_certificate'
+        return undefined
+      }
       case 'header': {
         const id = identityHeader(x.headers, source.header)
         if (id === undefined) continue

@@ -2,6 +2,7 @@ import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
 import type { RequestHeaders } from './headers.js'
+import type { Secured } from './secured.js'
 
 /**
  * One request on its way: what it asked for, and what the stages found so far. Knows no Fastify type, so a stage
@@ -18,6 +19,8 @@ export interface Exchange {
   readonly peer: string
   /** `performance.now()` at accept. */
   readonly started: number
+  /** Of a connection over TLS. */
+  secured: Secured | undefined
 
   // match route
   host: string
@@ -31,7 +34,7 @@ export interface Exchange {
   clientIp: string
   consumer: string | undefined
   /** How the caller was identified. */
-  identifiedBy: 'api_key' | 'header' | 'ip' | undefined
+  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'ip' | undefined
   /** Index into snapshot.tiers that came with the credential. */
   credentialTier: number | undefined
   /** Came with the credential. */
@@ -96,6 +99,7 @@ export function createExchange(
     headers,
     peer,
     started,
+    secured: undefined,
     host: '',
     path: '',
     query: '',

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream'
 import Fastify, { type FastifyInstance } from 'fastify'
 import type { Config } from '../config/schema.js'
 import { GatewayRequest } from './incoming.js'
+import { type Listening, takeConnections } from './listener.js'
 
 /** What the server hands over, and to whom. */
 export interface Accepting {
@@ -25,14 +26,16 @@ export interface Accepting {
  * The server of the data plane, which is not listening yet. Fastify opens, drains and closes it; its requests go straight
  * to `on`: routing is the snapshot's business, and a Fastify request and reply beside each would be for nothing.
  */
-export function createServer(options: Config['server'], on: Accepting): FastifyInstance {
+export function createServer(listening: Listening, on: Accepting): FastifyInstance {
   let main: Server | undefined
+  const leaving: (() => void)[] = []
   const app = Fastify({
     logger: false,
     forceCloseConnections: 'idle',
     clientErrorHandler: (error, socket) => on.parserFailed(error, socket),
     serverFactory() {
-      const server = openServer(options, on)
+      const server = openServer(listening.snapshot().config.server, on)
+      leaving.push(takeConnections(server, listening))
       if (main === undefined) {
         main = server
         server.on('upgrade', on.acceptUpgrade)
@@ -47,6 +50,7 @@ export function createServer(options: Config['server'], on: Accepting): FastifyI
   let left: Promise<void> | undefined
   app.addHook('preClose', (next) => {
     left = on.leave()
+    for (const leave of leaving) leave()
     next()
   })
   // After the server: when `close` resolves, the last tunnel has been recorded.
@@ -72,7 +76,6 @@ function openServer(options: Config['server'], on: Accepting): Server {
   )
   // More than this Node drops in silence; 101 are enough to see that there are too many.
   server.maxHeadersCount = options.max_headers * 2 + 2
-  server.maxConnections = options.max_connections
   // Without a listener Node says 100 Continue before anybody has looked at the request.
   server.on('checkContinue', on.accept)
   server.on('checkExpectation', on.accept)

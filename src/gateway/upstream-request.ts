@@ -34,7 +34,7 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
     'X-Forwarded-For',
     headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
     'X-Forwarded-Proto',
-    headers.forwardedProto ?? 'http',
+    headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https'),
   )
   const forwardedHost = headers.forwardedHost ?? host
   if (forwardedHost !== '') out.push('X-Forwarded-Host', forwardedHost)
@@ -49,7 +49,8 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
  */
 function pushVerifiedIdentity(out: string[], x: Exchange): void {
   for (const source of x.snapshot.consumers) {
-    if (source.kind !== x.identifiedBy || source.kind === 'ip') continue
+    if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
+      continue
     const credential = identityHeader(x.headers, source.header)
     if (credential === undefined) continue
     out.push(source.header, credential)

@@ -8,7 +8,7 @@ import { createRecorder, type Recorder } from './recorder.js'
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
 export interface MetricsOptions {
-  /** The three are asked each time that metrics are read. */
+  /** These are asked each time that metrics are read. */
   readonly storeState: () => 'up' | 'degraded'
   readonly upstreams: () => Iterable<{
     readonly service: string
@@ -16,6 +16,9 @@ export interface MetricsOptions {
     readonly healthy: boolean
   }>
   readonly logLinesDropped: () => number
+  readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
+  /** Unix ms. */
+  readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
   readonly otlp?: OtlpOptions | undefined
   /** OTel resource attribute `service.name`. */
   readonly serviceName: string
@@ -27,6 +30,8 @@ export interface Metrics extends Recorder {
   loaded(snapshot: Snapshot): void
   /** One attempt to load the configuration again; `snapshot` is the one in force after it. */
   reloaded(result: ReloadResult, snapshot: Snapshot): void
+  /** One attempt to read the certificates again. */
+  certificatesReloaded(result: ReloadResult): void
   /** The Prometheus text format, version 0.0.4. */
   scrape(): Promise<string>
   /** Pushes the last figures over OTLP, if at all, and stops. */
@@ -60,6 +65,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     storeUp[0] = up ? 1 : 0
     storeDegraded[0] = up ? 0 : 1
     dropped[0] = options.logLinesDropped()
+    const connections = options.connections?.()
+    if (connections !== undefined) {
+      families.connections.cell()[0] = connections.open
+      for (const [reason, count] of Object.entries(connections.rejected)) {
+        families.connectionsRejected.cell(reason)[0] = count
+      }
+    }
+    families.certificateExpiry.clear()
+    for (const { certificate, notAfter } of options.certificates?.() ?? []) {
+      families.certificateExpiry.cell(certificate)[0] = notAfter / 1000
+    }
     families.upstreamHealthy.clear()
     for (const { service, upstream, healthy } of options.upstreams()) {
       families.upstreamHealthy.cell(service, upstream)[0] = healthy ? 1 : 0
@@ -102,6 +118,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     reloaded(result, snapshot) {
       reloads[result][0]! += 1
       loaded(snapshot)
+    },
+    certificatesReloaded(result) {
+      families.tlsReloads.cell(result)[0]! += 1
     },
     async scrape() {
       return `${await exposition.prometheus()}${await ofProcess.metrics()}`
