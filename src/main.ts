@@ -46,10 +46,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { log } = events
   const counts = createConnectionCounts()
   let onTls: (result: TlsReload) => void = () => {}
-  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(async (error) => {
-    await Promise.allSettled([config.close(), events.close()])
-    throw error
-  })
+  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(
+    async (error) => {
+      await Promise.allSettled([config.close(), events.close()])
+      throw error
+    },
+  )
   const store = openStore(settings.store, log)
   const accessLog = options.accessLog ?? openAccessLog(settings, log)
   const upstreams = createUpstreams(config.current())

@@ -1,6 +1,7 @@
 import { formatListen, isLoopback } from './addresses.js'
 import { checkCosts } from './check-costs.js'
 import { checkLimits } from './check-limits.js'
+import { checkListener } from './check-listener.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
 import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
@@ -14,6 +15,7 @@ import { type Pattern, shapeOf } from './router.js'
 /** `locate` turns a path into the line it is on, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
   checkListeners(config, error)
+  checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error)
