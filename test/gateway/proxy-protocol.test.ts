@@ -15,18 +15,21 @@ const shortest = (address: string) => new URL(`http://[${address}]`).hostname.sl
 /** Of IPv4 in IPv6, sockets and URLs have spellings of their own. */
 const pure = ipv6.filter((address) => !/^(?:0:){5}/.test(address))
 
-t.test('version 1 and 2 give back the client that was written into them, and nothing of what follows', async (t) => {
-  fc.assert(
-    fc.property(fc.oneof(ipv4, pure), port, fc.uint8Array({ maxLength: 300 }), (address, from, tlvs) => {
-      const expected = address.includes(':') ? shortest(address) : address
-      for (const header of [proxyV1(address, from), proxyV2(address, from, Buffer.from(tlvs))]) {
-        const read = parseProxyHeader(Buffer.concat([header, behind]))
-        t.same(read, { length: header.length, client: { address: expected, port: from } })
-      }
-    }),
-    { numRuns: 200 },
-  )
-})
+t.test(
+  'version 1 and 2 give back the client that was written into them, and nothing of what follows',
+  async (t) => {
+    fc.assert(
+      fc.property(fc.oneof(ipv4, pure), port, fc.uint8Array({ maxLength: 300 }), (address, from, tlvs) => {
+        const expected = address.includes(':') ? shortest(address) : address
+        for (const header of [proxyV1(address, from), proxyV2(address, from, Buffer.from(tlvs))]) {
+          const read = parseProxyHeader(Buffer.concat([header, behind]))
+          t.same(read, { length: header.length, client: { address: expected, port: from } })
+        }
+      }),
+      { numRuns: 200 },
+    )
+  },
+)
 
 t.test('a header is not read before its last byte has come', async (t) => {
   for (const header of [
@@ -43,27 +46,30 @@ t.test('a header is not read before its last byte has come', async (t) => {
   }
 })
 
-t.test('whatever comes, the parser neither throws nor takes more than there is nor waits for ever', async (t) => {
-  const start = fc.constantFrom(
-    bytes(''),
-    bytes('PROXY '),
-    bytes('PROXY TCP4 '),
-    bytes('PROXY TCP6 ::1 '),
-    proxyV2('1.2.3.4', 1).subarray(0, 12),
-    proxyV2('1.2.3.4', 1).subarray(0, 14),
-  )
-  fc.assert(
-    fc.property(start, fc.uint8Array({ maxLength: 5_000 }), (begin, rest) => {
-      const all = Buffer.concat([begin, Buffer.from(rest)])
-      const read = parseProxyHeader(all)
-      if (read === undefined) return all.length < 16 + 4096
-      if (typeof read === 'string') return read.length > 0
-      return read.length <= all.length && read.length > 0
-    }),
-    { numRuns: 2_000 },
-  )
-  t.match(parseProxyHeader(Buffer.concat([bytes('PROXY '), Buffer.alloc(101, 0x41)])), /without an end/)
-})
+t.test(
+  'whatever comes, the parser neither throws nor takes more than there is nor waits for ever',
+  async (t) => {
+    const start = fc.constantFrom(
+      bytes(''),
+      bytes('PROXY '),
+      bytes('PROXY TCP4 '),
+      bytes('PROXY TCP6 ::1 '),
+      proxyV2('1.2.3.4', 1).subarray(0, 12),
+      proxyV2('1.2.3.4', 1).subarray(0, 14),
+    )
+    fc.assert(
+      fc.property(start, fc.uint8Array({ maxLength: 5_000 }), (begin, rest) => {
+        const all = Buffer.concat([begin, Buffer.from(rest)])
+        const read = parseProxyHeader(all)
+        if (read === undefined) return all.length < 16 + 4096
+        if (typeof read === 'string') return read.length > 0
+        return read.length <= all.length && read.length > 0
+      }),
+      { numRuns: 2_000 },
+    )
+    t.match(parseProxyHeader(Buffer.concat([bytes('PROXY '), Buffer.alloc(101, 0x41)])), /without an end/)
+  },
+)
 
 t.test('LOCAL leaves the address of the connection, an unknown client has none', async (t) => {
   t.same(parseProxyHeader(proxyV2('192.0.2.1', 1, Buffer.alloc(0), 0)), { length: 28, client: undefined })
