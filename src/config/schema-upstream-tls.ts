@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { boolean, object, scalar } from './define.js'
+import { boolean, choice, object, scalar } from './define.js'
 
 /** The part of the schema about how an upstream is spoken to. */
 
@@ -40,4 +40,9 @@ export type UpstreamTlsSettings = Static<typeof UpstreamTls>
 /** Keys of a service. */
 export const transport = {
   tls: Type.Optional(UpstreamTls),
+  protocol: choice(
+    ['http1', 'http2'],
+    'What is spoken to the upstreams. http2: by ALPN on https://, at once on http://; gRPC needs it',
+    { default: 'http1' },
+  ),
 }

@@ -5,6 +5,7 @@ import type { Config } from './schema.js'
 export interface Transport {
   /** Of an https:// upstream. */
   readonly tls: UpstreamTls | undefined
+  readonly protocol: 'http1' | 'http2'
   /**
    * Upstreams with the same one may share connections: it holds the origin and everything that makes a connection what it
    * is, so that nobody gets one that was verified by another service's CA, or opened with another's certificate.
@@ -21,10 +22,11 @@ export interface UpstreamTls {
   readonly key: string | undefined
 }
 
-type ServiceConfig = Pick<Config['services'][string], 'tls'>
+type ServiceConfig = Pick<Config['services'][string], 'tls' | 'protocol'>
 
-export function compileTransport(origin: string, { tls: settings }: ServiceConfig): Transport {
-  if (!origin.startsWith('https:')) return { tls: undefined, key: JSON.stringify([origin]) }
+export function compileTransport(origin: string, { tls: settings, protocol }: ServiceConfig): Transport {
+  if (!origin.startsWith('https:'))
+    return { tls: undefined, protocol, key: JSON.stringify([origin, protocol]) }
   const tls: UpstreamTls = {
     ca: settings?.ca?.text,
     serverName: settings?.server_name,
@@ -34,5 +36,5 @@ export function compileTransport(origin: string, { tls: settings }: ServiceConfi
   }
   const all = [tls.ca, tls.serverName, tls.verify, tls.cert, tls.key]
   const digest = createHash('sha256').update(JSON.stringify(all)).digest('base64url')
-  return { tls, key: JSON.stringify([origin, digest]) }
+  return { tls, protocol, key: JSON.stringify([origin, protocol, digest]) }
 }

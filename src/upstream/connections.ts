@@ -1,13 +1,16 @@
 import { type Dispatcher, Pool } from 'undici'
 import type { Upstream } from '../config/snapshot.js'
 import { createConnector, hostnameOf } from './connector.js'
+import { openHttp2 } from './http2-pool.js'
+import type { Sender } from './sender.js'
 
 export { RESET } from './connector.js'
 
 /** Longest wait for a connection, its TLS handshake included. */
 const CONNECT_MS = 2_000
 
-export function openPool(upstream: Upstream, connections: number): Pool {
+export function openSender(upstream: Upstream, connections: number): Sender {
+  if (upstream.protocol === 'http2') return openHttp2(upstream, connections, CONNECT_MS)
   const options: Pool.Options = {
     connections,
     // One request at a time on a connection: a stray byte after a response can never become another's answer.

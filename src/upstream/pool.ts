@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Pool } from 'undici'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
-import { openPool } from './connections.js'
+import { openSender } from './connections.js'
+import type { Sender } from './sender.js'
 
 /** An address that refused a connection is passed over for this long while others are up; then one request tries. */
 const DOWN_MS = 1_000
@@ -24,7 +24,7 @@ const LIMITS: UpstreamLimits = { connections: 128, inFlight: 10_000 }
  */
 interface Address {
   readonly upstream: Upstream
-  pool: Pool
+  pool: Sender
   /** `performance.now()` when the pool must be renewed; Infinity for an IP address, which never moves. */
   renewAt: number
   inFlight: number
@@ -50,7 +50,7 @@ export interface Upstreams {
    */
   pick(service: Service, tried?: readonly Target[]): Target | undefined
   /** A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`. */
-  begun(target: Target): Pool
+  begun(target: Target): Sender
   ended(target: Target): void
   /** Says that a connection to the address failed, or that it answered. */
   failed(target: Target): void
@@ -70,17 +70,17 @@ export function createUpstreams(
 ): Upstreams {
   const addresses = new Map<string, Address>()
   const rotations = new WeakMap<Service, { readonly targets: readonly Target[]; next: number }>()
-  const pools = new Set<Pool>()
+  const pools = new Set<Sender>()
   let snapshot = initial
 
-  function open(upstream: Upstream): Pool {
-    const pool = openPool(upstream, limits.connections)
+  function open(upstream: Upstream): Sender {
+    const pool = openSender(upstream, limits.connections)
     pools.add(pool)
     return pool
   }
 
   /** Graceful: what is in flight goes through. There is nothing to tell if it fails. */
-  function leave(pool: Pool): void {
+  function leave(pool: Sender): void {
     const gone = () => pools.delete(pool)
     pool.close().then(gone, gone)
   }

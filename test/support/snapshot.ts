@@ -90,6 +90,7 @@ function service(
       host: new URL(origin).host,
       basePath: '',
       tls: undefined,
+      protocol: 'http1',
       key: origin,
     }),
   )

@@ -1,0 +1,300 @@
+import {
+  type ClientHttp2Session,
+  type ClientHttp2Stream,
+  constants,
+  type OutgoingHttpHeaders,
+} from 'node:http2'
+import type { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import { coded } from './http2-connection.js'
+
+/** What is kept of a body, so that it can be sent again when the upstream has not looked at the request. */
+const MAX_KEPT = 65_536
+
+/** How an attempt ended. `unprocessed`: the upstream has said that it did nothing with the request. */
+export type Outcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
+
+/**
+ * One request as a stream of a connection, told to a handler in the words of undici. Ends by `onComplete` or `onError`, but
+ * for an attempt that the upstream has not processed: that may be made again on another connection.
+ */
+export class Http2Request {
+  readonly #headers: OutgoingHttpHeaders
+  readonly #body: Readable | null
+  readonly #handler: Dispatcher.DispatchHandler
+  #stream: ClientHttp2Stream | undefined
+  #kept: Buffer[] | undefined = []
+  #keptBytes = 0
+  #bodyEnded = false
+  #listening = false
+  #answered = false
+  #over = false
+  #announced = -1
+  #received = 0
+  #trailers: string[] | null = null
+  #reason: Error | undefined
+  attempts = 0
+
+  constructor(
+    scheme: 'http' | 'https',
+    { path, method, headers, body }: Dispatcher.DispatchOptions,
+    handler: Dispatcher.DispatchHandler,
+  ) {
+    this.#headers = http2Headers(scheme, method, path, headers as readonly string[])
+    this.#body = (body as Readable | null | undefined) ?? null
+    this.#handler = handler
+  }
+
+  get body(): Readable | null {
+    return this.#body
+  }
+
+  /** Nothing has been sent: the request can fail without further thought. */
+  fail(error: Error): void {
+    if (this.#over) return
+    this.#over = true
+    this.#handler.onError!(error)
+  }
+
+  /**
+   * @param connection with the last stream that the other side is going to look at, once it has said so
+   * @param ended called once, when the stream is closed
+   * @returns false when the caller has gone meanwhile
+   */
+  send(
+    connection: { readonly session: ClientHttp2Session; readonly lastStream: number },
+    ended: (outcome: Outcome) => void,
+  ): boolean {
+    this.attempts++
+    try {
+      this.#handler.onConnect!((error) => this.#cancel(error))
+    } catch (error) {
+      this.fail(error as Error)
+      return false
+    }
+    let stream: ClientHttp2Stream
+    try {
+      stream = connection.session.request(this.#headers, { endStream: this.#body === null })
+    } catch (error) {
+      // The connection has just been closed under it: nothing was sent.
+      this.#reason = error as Error
+      queueMicrotask(() => ended('unprocessed'))
+      return true
+    }
+    this.#stream = stream
+    stream.on('headers', this.#onInformation)
+    stream.on('response', this.#onResponse)
+    stream.on('trailers', this.#onTrailers)
+    stream.on('data', this.#onData)
+    stream.on('end', this.#onEnd)
+    stream.on('drain', this.#onDrain)
+    stream.on('error', this.#onStreamError)
+    stream.on('close', () => ended(this.#closed(stream, connection.lastStream)))
+    this.#upload()
+    return true
+  }
+
+  /** Whether it may be sent once more: the upstream has done nothing with it, and all of it is still here. */
+  get repeatable(): boolean {
+    return !this.#over && !this.#answered && this.#kept !== undefined
+  }
+
+  /** An attempt that came to nothing is the last one. */
+  giveUp(): void {
+    this.fail(this.#reason ?? coded('UPSTREAM_RESET', 'the upstream did not process the request'))
+  }
+
+  #onInformation = (_: unknown, __: number, raw: string[]): void => {
+    if (this.#over) return
+    const [status, fields] = split(raw)
+    this.#handler.onHeaders!(status, fields, this.#resume, '')
+  }
+
+  #onResponse = (_: unknown, __: number, raw: string[]): void => {
+    if (this.#over) return
+    this.#answered = true
+    this.#kept = undefined
+    this.#handler.onResponseStarted?.()
+    const [status, fields, length] = split(raw)
+    this.#announced = status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
+    if (this.#handler.onHeaders!(status, fields, this.#resume, '') === false) this.#stream!.pause()
+  }
+
+  #onData = (chunk: Buffer): void => {
+    if (this.#over) return
+    this.#received += chunk.length
+    if (this.#handler.onData!(chunk) === false) this.#stream!.pause()
+  }
+
+  #onTrailers = (_: unknown, __: number, raw: string[]): void => {
+    this.#trailers = raw
+  }
+
+  /** Node ends a stream that was reset, too: only the code tells the two apart. */
+  #onEnd = (): void => {
+    const stream = this.#stream!
+    if (this.#over || !this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return
+    if (this.#announced >= 0 && this.#announced !== this.#received) return
+    this.#over = true
+    this.#handler.onComplete!(this.#trailers)
+    // An answer before the end of the upload: nobody waits for the rest.
+    if (this.#body !== null && !this.#bodyEnded) stream.close(constants.NGHTTP2_CANCEL)
+  }
+
+  #onStreamError = (error: Error): void => {
+    this.#reason ??= error
+  }
+
+  #resume = (): void => {
+    this.#stream?.resume()
+  }
+
+  #cancel(error?: Error): void {
+    if (this.#over) return
+    this.#reason = error ?? coded('UND_ERR_ABORTED', 'the request was given up')
+    this.#kept = undefined
+    this.#stream?.close(constants.NGHTTP2_CANCEL)
+  }
+
+  #closed({ id = 0, rstCode }: ClientHttp2Stream, lastStream: number): Outcome {
+    if (this.#over) return 'done'
+    const given = (this.#reason as NodeJS.ErrnoException | undefined)?.code === 'UND_ERR_ABORTED'
+    this.#stopUpload()
+    if (!given && this.repeatable && (rstCode === constants.NGHTTP2_REFUSED_STREAM || id > lastStream))
+      return 'unprocessed'
+    this.fail(this.#reason ?? coded('UPSTREAM_RESET', resetText(rstCode)))
+    return given ? 'cancelled' : 'failed'
+  }
+
+  // The body on its way
+
+  #upload(): void {
+    const body = this.#body
+    if (body === null) return
+    const stream = this.#stream!
+    let writable = true
+    for (const chunk of this.#kept!) writable = stream.write(chunk)
+    if (this.#bodyEnded) {
+      stream.end()
+      return
+    }
+    if (!this.#listening) {
+      this.#listening = true
+      body.on('data', this.#onBody)
+      body.on('end', this.#onBodyEnd)
+      body.on('close', this.#onBodyClose)
+    } else if (writable) body.resume()
+  }
+
+  #stopUpload(): void {
+    if (!this.#bodyEnded) this.#body?.pause()
+    this.#stream = undefined
+  }
+
+  #onBody = (chunk: Buffer): void => {
+    const kept = this.#kept
+    if (kept !== undefined) {
+      this.#keptBytes += chunk.length
+      if (this.#keptBytes > MAX_KEPT) this.#kept = undefined
+      else kept.push(chunk)
+    }
+    const stream = this.#stream
+    if (stream === undefined || stream.destroyed || stream.closed) return
+    if (!stream.write(chunk)) this.#body!.pause()
+  }
+
+  #onDrain = (): void => {
+    this.#body?.resume()
+  }
+
+  #onBodyEnd = (): void => {
+    this.#bodyEnded = true
+    this.#stream?.end()
+  }
+
+  /** The client has left in the middle of it. */
+  #onBodyClose = (): void => {
+    if (!this.#bodyEnded && !this.#over) this.#cancel()
+  }
+}
+
+function resetText(code: number): string {
+  const name = Object.entries(constants).find(
+    ([key, value]) => value === code && /^NGHTTP2_[A-Z_]+$/.test(key),
+  )
+  return `the stream was reset (${name?.[0].slice('NGHTTP2_'.length) ?? code}) before the response was complete`
+}
+
+/** Host becomes `:authority`, names go in lower case, and what belongs to a connection of HTTP/1.1 has no place here. */
+function http2Headers(
+  scheme: 'http' | 'https',
+  method: string,
+  path: string,
+  fields: readonly string[],
+): OutgoingHttpHeaders {
+  const headers: Record<string, string | string[]> = Object.create(null)
+  headers[':method'] = method
+  headers[':scheme'] = scheme
+  headers[':authority'] = ''
+  headers[':path'] = path
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!.toLowerCase()
+    const value = fields[i + 1]!
+    const before = headers[name]
+    if (name === 'host') headers[':authority'] = value
+    else if (before === undefined) headers[name] = value
+    // Those that Node holds for single ones, it refuses as lists. They are joined, as anybody may (RFC 9110 §5.3).
+    else if (SINGLE.has(name)) headers[name] = `${before}, ${value}`
+    else if (Array.isArray(before)) before.push(value)
+    else headers[name] = [before, value]
+  }
+  // The gateway passes trailers on, or knows how to leave them out; servers of gRPC ask for this.
+  headers.te = 'trailers'
+  return headers
+}
+
+/** `kSingleValueHeaders` of Node's lib/internal/http2/util.js, those that a request may have. */
+const SINGLE: ReadonlySet<string> = new Set([
+  'access-control-request-method',
+  'authorization',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'dnt',
+  'expires',
+  'from',
+  'if-match',
+  'if-modified-since',
+  'if-none-match',
+  'if-range',
+  'if-unmodified-since',
+  'last-modified',
+  'max-forwards',
+  'range',
+  'referer',
+  'tk',
+  'upgrade-insecure-requests',
+  'user-agent',
+])
+
+/** Status, fields as undici's parser cuts them, and the length that was announced, or -1. */
+function split(raw: readonly string[]): [status: number, fields: Buffer[], length: number] {
+  let status = 0
+  let length = -1
+  const fields: Buffer[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!
+    const value = raw[i + 1]!
+    if (name === ':status') status = Number(value)
+    else {
+      if (name === 'content-length') length = Number(value)
+      fields.push(Buffer.from(name, 'latin1'), Buffer.from(value, 'latin1'))
+    }
+  }
+  return [status, fields, length]
+}

@@ -1,0 +1,313 @@
+import { constants } from 'node:http2'
+import { createServer as createTlsServer } from 'node:https'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { request } from 'undici'
+import { createAuthority, pairOf } from '../support/authority.js'
+import { eventually } from '../support/eventually.js'
+import { startGateway } from '../support/gateway.js'
+import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE, uint32 } from '../support/http2-frames.js'
+import { http2Upstream, type ReceivedStream } from '../support/http2-upstream.js'
+import { openRaw, rawExchange } from '../support/raw.js'
+import { recordingUpstream } from '../support/upstream.js'
+
+function config(origins: readonly string[] | string, more = '', route = ''): string {
+  return `
+tiers: [free]
+services:
+  api: { upstreams: [${[origins].flat().map((origin) => `"${origin}"`)}], protocol: http2${more} }
+routes: [{ path: /*, service: api${route} }]
+`
+}
+
+const BIG = Buffer.alloc(3 << 20, 'abcdefgh')
+
+function answer({ stream }: ReceivedStream, body: string | Buffer = 'ok'): void {
+  stream.respond({ ':status': 200 })
+  stream.end(body)
+}
+
+t.test('a request of HTTP/1.1 arrives as what it would have been in HTTP/2', async (t) => {
+  const upstream = await http2Upstream(t)
+  const gateway = await startGateway(t, config(upstream.origin))
+  const { responses } = await rawExchange(
+    gateway.port,
+    [
+      'POST /a%20b?c=d HTTP/1.1',
+      'Host: api.example',
+      'Connection: keep-alive, x-hop',
+      'X-Hop: 1',
+      'Keep-Alive: 5',
+      'TE: gzip',
+      'Cookie: a=1',
+      'Cookie: b=2',
+      'X-Twice: 1',
+      'X-Twice: \xe9',
+      'Transfer-Encoding: chunked',
+      '',
+      '5',
+      'hello',
+      '0',
+      'X-Trailer: 1',
+      '',
+      '',
+    ].join('\r\n'),
+  )
+  t.match(responses, [{ status: 200, body: 'ok' }])
+  const [received] = upstream.received
+  t.match(received, {
+    headers: {
+      ':method': 'POST',
+      ':scheme': 'http',
+      ':authority': upstream.authority,
+      ':path': '/a%20b?c=d',
+      te: 'trailers',
+      'x-forwarded-host': 'api.example',
+    },
+    body: 'hello',
+    complete: true,
+  })
+  t.same(received!.values('x-twice'), ['1', '\xe9'])
+  t.same(received!.values('cookie').join('; '), 'a=1; b=2')
+  for (const name of ['host', 'connection', 'x-hop', 'keep-alive', 'transfer-encoding', 'x-trailer']) {
+    t.same(received!.values(name), [], name)
+  }
+})
+
+t.test('many at once share a connection', async (t) => {
+  const held: ReceivedStream[] = []
+  const upstream = await http2Upstream(t, (received) => void held.push(received))
+  const gateway = await startGateway(t, config(upstream.origin))
+  const answers = Array.from({ length: 40 }, (_, i) => fetch(`${gateway.origin}/${i}`))
+  await eventually('all have come', () => held.length === 40)
+  // In another order than they came.
+  for (const one of held.reverse()) answer(one, String(one.headers[':path']))
+  const bodies = await Promise.all(answers.map(async (response) => (await response).text()))
+  t.same(
+    bodies,
+    Array.from({ length: 40 }, (_, i) => `/${i}`),
+  )
+  t.equal(upstream.sessions.length, 1)
+})
+
+t.test('no more streams than the upstream allows; the others wait', async (t) => {
+  let open = 0
+  let most = 0
+  const upstream = await http2Upstream(
+    t,
+    (received) => {
+      most = Math.max(most, ++open)
+      received.stream.on('close', () => open--)
+      setImmediate(() => answer(received))
+    },
+    { settings: { maxConcurrentStreams: 2 } },
+  )
+  const limits = { connections: 1, inFlight: 100 }
+  const { createUpstreams } = await import('../../src/upstream/pool.js')
+  const { snapshotOf } = await import('../support/gateway.js')
+  const upstreams = createUpstreams(snapshotOf(config(upstream.origin)), limits)
+  const gateway = await startGateway(t, config(upstream.origin), { upstreams })
+  t.teardown(() => upstreams.close())
+  const statuses = await Promise.all(
+    Array.from({ length: 20 }, async () => (await fetch(`${gateway.origin}/`)).status),
+  )
+  t.same(new Set(statuses), new Set([200]))
+  t.ok(most <= 2, `${most} at once`)
+  t.equal(upstream.sessions.length, 1)
+})
+
+t.test('bodies of megabytes pass both ways, and nothing is read that nobody takes', async (t) => {
+  const upstream = await http2Upstream(t, (received) => {
+    const { stream } = received
+    // More than the buffers of two sockets hold.
+    if (received.headers[':path'] === '/slow') answer(received, Buffer.alloc(48 << 20))
+    else if (received.headers[':method'] === 'GET') answer(received, BIG)
+    else stream.on('end', () => answer(received, String(received.body.length)))
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  const sent = await fetch(`${gateway.origin}/up`, { method: 'PUT', body: BIG })
+  t.equal(await sent.text(), String(BIG.length))
+  t.ok(BIG.equals(Buffer.from(await (await fetch(`${gateway.origin}/down`)).arrayBuffer())))
+
+  // Another stream of the connection goes on while one stands still.
+  const raw = await openRaw(gateway.port)
+  raw.socket.pause()
+  raw.socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\n')
+  await eventually('it has come', () => upstream.received.length === 3)
+  t.equal((await (await fetch(`${gateway.origin}/down`)).arrayBuffer()).byteLength, BIG.length)
+  t.ok(upstream.received[2]!.stream.writableLength > 0, 'the upstream is held back')
+  raw.socket.destroy()
+  await eventually('the stream is gone', () => upstream.received[2]!.stream.destroyed)
+})
+
+t.test('answers without a body stay without one', async (t) => {
+  const upstream = await http2Upstream(t, ({ stream, headers }) => {
+    const status = Number(String(headers[':path']).slice(1))
+    stream.respond(
+      { ':status': status, ...(status === 200 ? { 'content-length': 5 } : {}) },
+      { endStream: true },
+    )
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  const { responses } = await rawExchange(
+    gateway.port,
+    ['GET /204', 'GET /304', 'HEAD /200'].map((line) => `${line} HTTP/1.1\r\nHost: a\r\n\r\n`).join(''),
+    { responses: 3, head: true },
+  )
+  t.match(responses, [{ status: 204 }, { status: 304 }, { status: 200 }])
+  t.equal(responses[2]?.header('content-length'), '5')
+})
+
+t.test('what the upstream refused to look at is sent again, with its body', async (t) => {
+  let refused = 0
+  const upstream = await http2Upstream(t, (received) => {
+    const { stream } = received
+    if (refused < 2) {
+      refused++
+      stream.close(constants.NGHTTP2_REFUSED_STREAM)
+    } else stream.on('end', () => answer(received, received.body))
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  const response = await fetch(`${gateway.origin}/`, { method: 'POST', body: 'pay 5' })
+  t.same([response.status, await response.text()], [200, 'pay 5'])
+  t.equal(refused, 2)
+})
+
+t.test('an upstream that only ever refuses gets it three times at most', async (t) => {
+  const upstream = await http2Upstream(t, ({ stream }) => stream.close(constants.NGHTTP2_REFUSED_STREAM))
+  const gateway = await startGateway(t, config(upstream.origin))
+  const response = await fetch(`${gateway.origin}/`, { method: 'POST', body: 'pay 5' })
+  t.match(await response.json(), { status: 502, code: 'upstream_failed' })
+  t.equal(upstream.received.length, 3)
+})
+
+t.test('an upstream that leaves with GOAWAY time and again loses no request', async (t) => {
+  let count = 0
+  const upstream = await http2Upstream(t, (received) => {
+    const { session } = received.stream
+    received.stream.on('end', () => {
+      // Under way on this connection are others, too.
+      if (++count % 20 === 0) session?.close()
+      setTimeout(() => answer(received, received.body), 5)
+    })
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  let next = 0
+  const failed: string[] = []
+  await Promise.all(
+    Array.from({ length: 16 }, async () => {
+      while (next < 600) {
+        const body = `request ${next++}`
+        const response = await request(gateway.origin, { method: 'POST', body })
+        const text = await response.body.text()
+        if (response.statusCode !== 200 || text !== body) failed.push(`${response.statusCode} ${text}`)
+      }
+    }),
+  )
+  t.same(failed, [])
+  t.ok(upstream.sessions.length > 10, `over ${upstream.sessions.length} connections`)
+})
+
+t.test('a stream that is reset before its answer is a 502, and within its answer a cut', async (t) => {
+  let code = 0
+  let before = true
+  const head = headerBlock([[':status', '200']])
+  const upstream = await rawHttp2Upstream(t, ({ type, stream }, send) => {
+    if (type !== TYPE.headers) return
+    const reset = frame(TYPE.reset, 0, stream, uint32(code))
+    if (before) send(reset)
+    else {
+      send(frame(TYPE.headers, FLAG.endHeaders, stream, head), frame(TYPE.data, 0, stream, 'half'))
+      setTimeout(() => send(reset), 30)
+    }
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  for (code of [constants.NGHTTP2_INTERNAL_ERROR, constants.NGHTTP2_CANCEL, constants.NGHTTP2_NO_ERROR]) {
+    before = true
+    const refused = await fetch(`${gateway.origin}/`, { method: 'POST' })
+    t.match(await refused.json(), { status: 502, code: 'upstream_failed' }, `${code}`)
+    // Node does not tell a body of unknown length that is reset without an error from one that has ended.
+    if (code === constants.NGHTTP2_NO_ERROR) continue
+    before = false
+    const cut = await fetch(`${gateway.origin}/`)
+    t.equal(cut.status, 200)
+    await t.rejects(cut.text(), `${code}`)
+  }
+  await gateway.recorded(5)
+  t.match(gateway.records[1], { status: 200, error: 'upstream_failed' })
+})
+
+t.test('a client that leaves cancels its stream and nobody elses', async (t) => {
+  const held: ReceivedStream[] = []
+  const upstream = await http2Upstream(t, (received) => void held.push(received))
+  const gateway = await startGateway(t, config(upstream.origin))
+  const stays = fetch(`${gateway.origin}/stays`)
+  const control = new AbortController()
+  const leaves = fetch(`${gateway.origin}/leaves`, { signal: control.signal })
+  await eventually('both have come', () => held.length === 2)
+  control.abort()
+  await t.rejects(leaves)
+  const of = (path: string) => held.find(({ headers }) => headers[':path'] === path)!
+  await eventually('it is cancelled', () => of('/leaves').stream.rstCode === constants.NGHTTP2_CANCEL)
+  answer(of('/stays'))
+  t.equal((await stays).status, 200)
+  await gateway.recorded(2)
+  t.match(gateway.records[0], { status: 499, error: 'client_closed' })
+})
+
+t.test('an upstream that does not speak HTTP/2 gets nothing of the request', async (t) => {
+  const plain = await recordingUpstream(t)
+  const authority = createAuthority(t)
+  const tls = createTlsServer(pairOf(authority.issue('x', 'IP:127.0.0.1')), (_, res) => res.end('no'))
+  tls.listen(0, '127.0.0.1')
+  t.teardown(() => tls.close())
+  await eventually('it listens', () => tls.listening)
+  const secure = `https://127.0.0.1:${(tls.address() as AddressInfo).port}`
+  for (const [origin, more] of [
+    [plain.origin, ''],
+    [secure, `, tls: { ca: ${authority.ca} }`],
+  ] as const) {
+    const gateway = await startGateway(t, config(origin, more))
+    const response = await fetch(`${gateway.origin}/`, { method: 'POST', body: 'secret' })
+    t.match(await response.json(), { status: 502 })
+  }
+  t.same(plain.received, [])
+})
+
+t.test('over TLS: by ALPN, and verified', async (t) => {
+  const authority = createAuthority(t)
+  const pair = pairOf(authority.issue('x', 'IP:127.0.0.1'))
+  const upstream = await http2Upstream(t, undefined, pair)
+  const gateway = await startGateway(t, config(upstream.origin, `, tls: { ca: ${authority.ca} }`))
+  t.equal(await (await fetch(`${gateway.origin}/`)).text(), 'ok')
+  t.match(upstream.received[0], { headers: { ':scheme': 'https' } })
+  const wary = await startGateway(t, config(upstream.origin))
+  const response = await fetch(`${wary.origin}/`)
+  t.match(await response.json(), { status: 502, code: 'upstream_tls_failed' })
+  t.equal(upstream.received.length, 1)
+})
+
+t.test('one that cannot be reached is passed over for another', async (t) => {
+  const upstream = await http2Upstream(t)
+  const { refusingPort } = await import('../support/hanging-listener.js')
+  const { origin } = await refusingPort()
+  const gateway = await startGateway(t, config([origin, upstream.origin]))
+  for (let i = 0; i < 4; i++) {
+    t.equal((await fetch(`${gateway.origin}/`, { method: 'POST', body: 'x' })).status, 200)
+  }
+})
+
+t.test('headers without end are a 502, not memory', async (t) => {
+  const upstream = await http2Upstream(t, ({ stream, headers }) => {
+    const many = headers[':path'] === '/many'
+    const fields = Array.from({ length: many ? 110 : 20 }, (_, i) => [
+      `x-${i}`,
+      many ? '1' : 'y'.repeat(1500),
+    ])
+    stream.respond({ ':status': 200, ...Object.fromEntries(fields) })
+    stream.end('ok')
+  })
+  const gateway = await startGateway(t, config(upstream.origin))
+  t.match(await (await fetch(`${gateway.origin}/many`)).json(), { status: 502 })
+  t.match(await (await fetch(`${gateway.origin}/long`)).json(), { status: 502 })
+})
