@@ -12,6 +12,7 @@ import { openStore } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
+import type { Reading } from './telemetry/reading.js'
 import { createUpstreams } from './upstream/pool.js'
 
 /** How long a start waits for the store before it serves without. */
@@ -24,13 +25,25 @@ export interface GatewayOptions {
   readonly accessLog?: AccessLog
   /** The same for the log of events. */
   readonly events?: EventLog
+  /** Set in one of several processes that serve together. */
+  readonly member?: Member
+}
+
+/** What a process that serves with others has from the one that looks after them. That one has the admin server, too. */
+export interface Member {
+  /** From 1: in its log lines. */
+  readonly place: number
+  openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): ConfigSource
 }
 
 export interface RunningGateway {
   /** `http://host:port` as bound, with the real port when the config says 0. */
   readonly address: string
+  /** Empty in a member. */
   readonly adminAddress: string
   readonly config: ConfigSource
+  /** What was counted, as data. */
+  read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
    * `delayMs` instead of `server.shutdown_delay`: at Ctrl-C no load balancer has to notice first. */
   close(delayMs?: number): Promise<void>
@@ -38,11 +51,13 @@ export interface RunningGateway {
 
 /** Opens every socket and wires every part. Rejects with an Error whose message is one line for the operator. */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
-  const { configFile, env = process.env } = options
+  const { configFile, env = process.env, member } = options
   let onReload: (event: ReloadEvent) => void = () => {}
-  const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
+  const tell = (event: ReloadEvent) => onReload(event)
+  const config =
+    member?.openConfig(env, tell) ?? (await openConfig({ file: configFile, env, onReload: tell }))
   const settings = config.current().config
-  const events = options.events ?? createLog({ level: settings.log.level })
+  const events = options.events ?? createLog({ level: settings.log.level, worker: member?.place })
   const { log } = events
   const counts = createConnectionCounts()
   let onTls: (result: TlsReload) => void = () => {}
@@ -53,7 +68,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     },
   )
   const store = openStore(settings.store, log)
-  const accessLog = options.accessLog ?? openAccessLog(settings, log)
+  const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current())
   const watchdog = createWatchdog()
   const metrics = createMetrics({
@@ -62,7 +77,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     storeState: () => store.limiter.state(),
     upstreams: () => upstreams.health(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
-    otlp: otlpOptions(settings),
+    otlp: member === undefined ? otlpOptions(settings) : undefined,
     serviceName: settings.telemetry.service_name,
     log,
   })
@@ -73,7 +88,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') upstreams.retain(event.snapshot)
-    logReload(log, event, config.status().changed)
+    if (member === undefined) logReload(log, event, config.status().changed)
     void tls?.reload(event.snapshot.config.server.tls)
   }
 
@@ -94,7 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   store.assignments.ready.then(() => {
     assignmentsLoaded = true
   })
-  const admin = createAdmin({
+  const adminDeps = {
     config,
     limiter: store.limiter,
     assignments: store.assignments,
@@ -108,12 +123,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     },
     token: settings.admin.token,
     log,
-  })
+  }
+  const admin = member === undefined ? createAdmin(adminDeps) : undefined
 
   async function closeParts(): Promise<void> {
     watchdog.close()
     tls?.close()
-    await Promise.allSettled([gateway.close(), admin.close(), config.close()])
+    await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await Promise.allSettled([upstreams.close(), store.close(), metrics.close()])
     await Promise.allSettled([accessLog.close(), events.close()])
   }
@@ -122,15 +138,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   await Promise.race([store.ready, delay(STORE_PATIENCE_MS)])
   try {
     await listen(gateway, settings.listen, 'listen', configFile)
-    await listen(admin, settings.admin.listen, 'admin.listen', configFile)
+    if (admin !== undefined) await listen(admin, settings.admin.listen, 'admin.listen', configFile)
   } catch (error) {
     await closeParts()
     throw error
   }
+  const adminAddress = admin === undefined ? '' : addressOf(admin)
   log.info(
     {
       listen: addressOf(gateway, tls === undefined ? 'http' : 'https'),
-      admin: addressOf(admin),
+      admin: adminAddress,
       config: configFile,
       hash: config.current().hash,
     },
@@ -159,8 +176,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   return {
     address: addressOf(gateway, tls === undefined ? 'http' : 'https'),
-    adminAddress: addressOf(admin),
+    adminAddress,
     config,
+    read: metrics.read,
     close(delayMs = settings.server.shutdown_delay) {
       closing ??= drain(delayMs)
       return closing
@@ -170,9 +188,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
 type Log = ReturnType<typeof createLog>['log']
 
-function openAccessLog(settings: Config, log: Log): AccessLog {
+function openAccessLog(settings: Config, log: Log, shared: boolean): AccessLog {
   return createAccessLog({
     destination: settings.log.access,
+    shared,
     onProblem: (error) => log.warn({ error: error.message }, 'access log lines are being dropped'),
   })
 }
@@ -192,11 +211,11 @@ async function openEntrance(
   }
 }
 
-function otlpOptions({ telemetry: { otlp } }: Config) {
+export function otlpOptions({ telemetry: { otlp } }: Config) {
   return otlp === undefined ? undefined : { url: otlp.url, intervalMs: otlp.interval, headers: otlp.headers }
 }
 
-function logReload(
+export function logReload(
   log: Log,
   { result, trigger, snapshot, messages }: ReloadEvent,
   changed: readonly string[],
@@ -207,8 +226,8 @@ function logReload(
   else log.debug(fields, 'configuration unchanged')
 }
 
-async function listen(
-  app: FastifyInstance,
+export async function listen(
+  app: { listen(at: { readonly host: string; readonly port: number }): Promise<unknown> },
   address: { readonly host: string; readonly port: number },
   key: string,
   file: string,
@@ -229,7 +248,7 @@ async function listen(
   }
 }
 
-function addressOf(app: FastifyInstance, scheme = 'http'): string {
+export function addressOf(app: FastifyInstance, scheme = 'http'): string {
   const { address, port, family } = app.server.address() as AddressInfo
   return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
 }

@@ -1,4 +1,6 @@
-import { defineCommand, Refused } from './command.js'
+import cluster from 'node:cluster'
+import { availableParallelism } from 'node:os'
+import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
 import { surviveFaults } from './faults.js'
 import { nodeWarning } from './node-version.js'
@@ -7,29 +9,41 @@ import { complain } from './terminal.js'
 
 export const command = defineCommand({
   name: 'start',
-  help: `Usage: tidegate start [--config FILE]
+  help: `Usage: tidegate start [--config FILE] [--workers N]
 
 Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in flight and exits with 0; a second
 signal exits at once. SIGHUP reads the configuration again, as does a change of the file, and opens the access log anew.
+With --workers, SIGUSR2 replaces all workers by new ones, of the version that is installed by then, and refuses nothing
+meanwhile.
 
 Options:
 ${CONFIG_HELP}
+  -w, --workers N     serve from N processes, and look after them from one more; auto: one for each core
 
 Access lines go where log.access says (by default stdout), everything else to stderr. A start that fails, because of
 a bad configuration or a taken port, says why and exits with 1.`,
-  options: { config: CONFIG_OPTION },
+  options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
   async run(options) {
+    // Of the processes that the primary has started from this same command line.
+    if (cluster.isWorker) {
+      surviveFaults()
+      const { runWorker } = await import('../workers/worker.js')
+      return runWorker()
+    }
+    const count = options.workers === undefined ? undefined : countOf(options.workers)
     const stopped = stopSignal()
     surviveFaults()
     const file = configFile('start', options.config)
-    // Here, and not on top: wrong use and --help have no need of a server.
-    const { startGateway } = await import('../main.js')
-    const gateway = await startGateway({ configFile: file }).catch((error: Error) => {
+    // Early: a signal that comes too soon must not be the end of it.
+    let restart: () => Promise<unknown> = () => Promise.resolve()
+    process.on('SIGUSR2', () => void restart())
+    const gateway = await start(file, count).catch((error: Error) => {
       throw new Refused(error.message)
     })
-    process.on('SIGHUP', () => void gateway.config.reload('signal'))
+    process.on('SIGHUP', () => void gateway.reload())
+    restart = gateway.restart
     complain(
-      `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}`,
+      `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
     )
     const warning = nodeWarning(process.versions.node)
     if (warning !== undefined) complain(`tidegate: ${warning}`)
@@ -39,3 +53,44 @@ a bad configuration or a taken port, says why and exits with 1.`,
     process.exit(0)
   },
 })
+
+const MOST_WORKERS = 256
+
+function countOf(text: string): number {
+  if (text === 'auto') return availableParallelism()
+  const count = Number(text)
+  if (/^\d+$/.test(text) && count >= 1 && count <= MOST_WORKERS) return count
+  throw new WrongUse(
+    `tidegate start: --workers takes a number from 1 to ${MOST_WORKERS}, or auto; see: tidegate start --help`,
+  )
+}
+
+interface Started {
+  readonly address: string
+  readonly adminAddress: string
+  reload(): Promise<unknown>
+  restart(): Promise<unknown>
+  close(delayMs?: number): Promise<void>
+}
+
+async function start(configFile: string, count: number | undefined): Promise<Started> {
+  // Here, and not on top: wrong use and --help have no need of a server.
+  if (count === undefined) {
+    const { startGateway } = await import('../main.js')
+    const gateway = await startGateway({ configFile })
+    return {
+      ...gateway,
+      reload: () => gateway.config.reload('signal'),
+      async restart() {
+        complain('tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
+      },
+    }
+  }
+  const { startPrimary } = await import('../workers/primary.js')
+  const primary = await startPrimary({ configFile, workers: count })
+  // The second signal of an impatient operator is for all of them. After a crash the workers drain by themselves.
+  process.on('exit', (code) => {
+    if (code > 128) primary.kill()
+  })
+  return { ...primary, reload: () => primary.config.reload('signal') }
+}

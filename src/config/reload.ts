@@ -41,7 +41,11 @@ export interface ReloadEvent extends ReloadOutcome {
 /** The configuration in force, and the way to the next one. */
 export interface ConfigSource {
   current(): Snapshot
+  /** The text that the snapshot was made from. */
+  text(): string
   status(): ConfigStatus
+  /** What serves has been started anew with what is in force: nothing of it waits any more but the keys that `still` names. */
+  restarted(still: (key: string) => boolean): void
   /** Never rejects because of the file: what is wrong with it is in the messages. */
   reload(trigger: ReloadTrigger): Promise<ReloadOutcome>
   /** Stops watching. A reload under way ends first. */
@@ -88,11 +92,24 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   if (!first.ok) throw new InvalidConfig(first.messages)
 
   const started = first.config
+  /** What the processes that serve were started with, and what of it they do not decide: see `restarted`. */
+  let served = started
+  let heldBack = (_key: string) => false
+  let text = first.text
   let snapshot = compileSnapshot(first.config, now())
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
-  let warnings = first.messages
+  let ownWarnings = first.messages
+  let warnings = ownWarnings
 
+  /** What cannot be changed while it runs, and differs from what it was started with. */
+  const waiting = (next: Config): string[] => {
+    const keys = [
+      ...restartKeys(served, next).filter((key) => !heldBack(key)),
+      ...restartKeys(started, next).filter(heldBack),
+    ]
+    return keys.map((key) => `${key} changed: takes effect at the next start`)
+  }
   const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
     const previous = snapshot
     const outcome = await replace(previous)
@@ -107,10 +124,15 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     }
     lastError = null
     const same = configHash(next.config) === previous.hash
-    warnings = [...next.messages, ...waiting(started, next.config)]
-    if (same) return { result: 'unchanged', messages: warnings }
+    ownWarnings = next.messages
+    warnings = [...ownWarnings, ...waiting(next.config)]
+    if (same) {
+      text = next.text
+      return { result: 'unchanged', messages: warnings }
+    }
     try {
       snapshot = compileSnapshot(next.config, now())
+      text = next.text
     } catch (error) {
       // Not foreseen: the checks let something pass. That must not take a running gateway down.
       const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
@@ -150,6 +172,12 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   void named.watch(first.config)
   return {
     current: () => snapshot,
+    text: () => text,
+    restarted(still) {
+      served = snapshot.config
+      heldBack = still
+      warnings = [...ownWarnings, ...waiting(snapshot.config)]
+    },
     status: () => ({
       file,
       hash: snapshot.hash,
@@ -201,7 +229,9 @@ function pemFilesOf({ services }: Config): PemFile[] {
   )
 }
 
-type ReadResult = { ok: true; config: Config; messages: string[] } | { ok: false; messages: string[] }
+type ReadResult =
+  | { ok: true; config: Config; text: string; messages: string[] }
+  | { ok: false; messages: string[] }
 
 async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadResult> {
   let text: string
@@ -214,7 +244,7 @@ async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadRes
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map((error: ConfigError) =>
     formatError(error),
   )
-  return loaded.ok ? { ok: true, config: loaded.config, messages } : { ok: false, messages }
+  return loaded.ok ? { ok: true, config: loaded.config, text, messages } : { ok: false, messages }
 }
 
 /** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */
@@ -244,10 +274,9 @@ function whyUnreadable(error: unknown): string {
   return `the file cannot be read (${code}); see to it that it can`
 }
 
-/** What differs from the configuration that the process was started with, and cannot be changed while it runs. */
-function waiting(started: Config, next: Config): string[] {
-  const keys = changesBetween(started, next).flatMap(({ restart }) => restart ?? [])
-  return [...new Set(keys)].map((key) => `${key} changed: takes effect at the next start`)
+/** The keys that differ and are read at a start only. */
+function restartKeys(before: Config, after: Config): string[] {
+  return [...new Set(changesBetween(before, after).flatMap(({ restart }) => restart ?? []))]
 }
 
 function listed(changes: readonly string[]): readonly string[] {

@@ -1,7 +1,7 @@
 import type { Snapshot, Upstream } from '../config/snapshot.js'
 import type { Decision } from '../limiter/limiter.js'
 import { createLineSink } from './line-sink.js'
-import { openOutput } from './output.js'
+import { openOutput, wholeWrite } from './output.js'
 import type { RequestRecord } from './record.js'
 
 /** One JSON line per request. `docs/logs.md` has the fields. */
@@ -19,6 +19,8 @@ export interface AccessLog {
 export interface AccessLogOptions {
   readonly destination: 'stdout' | 'off' | (string & {})
   readonly onProblem?: (error: Error) => void
+  /** Whether other processes write to the same destination. */
+  readonly shared?: boolean
 }
 
 /** Longest piece of what a caller sent that a line repeats, in UTF-16 units. */
@@ -27,19 +29,38 @@ const MAX_TEXT = 1024
 /** Throws when the destination is a path that cannot be opened for appending. */
 export function createAccessLog(options: AccessLogOptions): AccessLog {
   if (options.destination === 'off') return OFF
+  const whole = options.shared ? wholeWrite(options.destination) : undefined
   const sink = createLineSink(openOutput(options.destination), {
     onProblem: options.onProblem,
     encoding: 'latin1',
+    ...(whole === undefined ? {} : { chunkSize: whole }),
   })
   const line = createLineBuilder()
+  const write =
+    whole === undefined
+      ? (r: RequestRecord) => sink.write(line(r))
+      : (r: RequestRecord) => {
+          const text = line(r)
+          sink.write(text.length <= whole ? text : shorten(text))
+        }
   return {
-    write: (r) => sink.write(line(r)),
+    write,
     flush: sink.flush,
     flushSync: sink.flushSync,
     dropped: sink.dropped,
     reopen: sink.reopen,
     close: sink.close,
   }
+}
+
+/** So long that no line with every value cut to it reaches 4 KiB, though each character may take six bytes. */
+const SHORT_TEXT = 64
+
+/** A line that would not be written whole beside those of other processes. */
+function shorten(line: string): string {
+  const cut = (_: string, value: unknown) =>
+    typeof value === 'string' && value.length > SHORT_TEXT ? `${value.slice(0, SHORT_TEXT)}...` : value
+  return `${JSON.stringify(JSON.parse(line), cut).replace(NOT_ASCII, escapeUnit)}\n`
 }
 
 const OFF: AccessLog = {

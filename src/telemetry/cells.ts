@@ -15,6 +15,11 @@ export interface Definition {
   readonly labels: readonly string[]
   /** Upper bounds of a histogram's buckets in ms, ascending; what lies above goes to one more bucket. */
   readonly boundsMs?: Float64Array
+  /**
+   * How the figures of several workers become one: added up unless this says otherwise. `primary`: only the process that
+   * looks after them counts it.
+   */
+  readonly across?: 'sum' | 'max' | 'min' | 'primary'
 }
 
 /** A counter's value, or a histogram's bucket counts followed by the sum in ms. */

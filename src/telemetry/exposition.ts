@@ -41,7 +41,7 @@ const LAST_PUSH_MS = 2000
  */
 export function createExposition(options: {
   readonly families: readonly Family[]
-  readonly refresh: () => void
+  readonly refresh: () => void | Promise<void>
   readonly resource: Readonly<Record<string, string>>
   readonly otlp: OtlpOptions | undefined
   readonly onPushFailed: (error: Error | undefined) => void
@@ -49,7 +49,7 @@ export function createExposition(options: {
   const started = hrTime(Date.now())
   const produce = (door: 'prometheus' | 'otlp'): MetricProducer => ({
     async collect() {
-      options.refresh()
+      await options.refresh()
       const now = hrTime(Date.now())
       const metrics = options.families.map((family) => toMetricData(family, door, started, now))
       const scopeMetrics = [

@@ -86,6 +86,7 @@ const DEFINITIONS = {
     kind: 'gauge',
     unit: '',
     help: '1 for the state that the store is in now: up, or degraded while decisions are made without it.',
+    across: 'max',
     labels: ['state'],
   },
   upstreamHealthy: {
@@ -94,6 +95,7 @@ const DEFINITIONS = {
     kind: 'gauge',
     unit: '',
     help: 'Whether an upstream is given requests (1) or left out (0).',
+    across: 'min',
     labels: [SERVICE, 'upstream'],
   },
   connections: {
@@ -134,6 +136,7 @@ const DEFINITIONS = {
     kind: 'counter',
     unit: '{reload}',
     help: 'Attempts to load the configuration again, by result.',
+    across: 'primary',
     labels: ['result'],
   },
   configInfo: {
@@ -142,6 +145,7 @@ const DEFINITIONS = {
     kind: 'gauge',
     unit: '',
     help: '1, with the hash of the configuration in force.',
+    across: 'primary',
     labels: ['hash'],
   },
   configLoaded: {
@@ -150,7 +154,26 @@ const DEFINITIONS = {
     kind: 'gauge',
     unit: 's',
     help: 'Unix time at which the configuration in force was loaded.',
+    across: 'primary',
     labels: [],
+  },
+  workers: {
+    otlp: 'tidegate.workers',
+    prometheus: 'tidegate_workers',
+    kind: 'gauge',
+    unit: '{process}',
+    help: 'Worker processes by state: starting, serving or draining.',
+    across: 'primary',
+    labels: ['state'],
+  },
+  workerExits: {
+    otlp: 'tidegate.worker.exits',
+    prometheus: 'tidegate_worker_exits_total',
+    kind: 'counter',
+    unit: '{process}',
+    help: 'Worker processes that ended: after a drain, or failed, for any other reason.',
+    across: 'primary',
+    labels: ['result'],
   },
   logLinesDropped: {
     otlp: 'tidegate.log.lines_dropped',
@@ -166,6 +189,7 @@ const DEFINITIONS = {
     kind: 'counter',
     unit: '{export}',
     help: 'Pushes to the OTLP endpoint that failed; the next one carries the same totals.',
+    across: 'primary',
     labels: [],
   },
 } as const satisfies Record<string, Definition>

@@ -1,6 +1,6 @@
 import { type Logger, pino } from 'pino'
 import { createLineSink } from './line-sink.js'
-import { openOutput } from './output.js'
+import { openOutput, wholeWrite } from './output.js'
 
 /** Events of the gateway's own life: start, reloads, degraded, errors. What happens per request is the access log's. */
 export interface EventLog {
@@ -16,6 +16,8 @@ export interface LogOptions {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
   /** stderr, so that stdout holds the access log alone. */
   readonly destination?: 'stdout' | 'stderr' | (string & {})
+  /** Of several processes that write to one destination, which this is: stands in every line. */
+  readonly worker?: number | undefined
 }
 
 const SECRET_KEYS = [
@@ -31,14 +33,16 @@ const SECRET_KEYS = [
 
 /** Throws when the destination is a path that cannot be opened for appending. */
 export function createLog(options: LogOptions): EventLog {
-  const sink = createLineSink(openOutput(options.destination ?? 'stderr'), {
+  const destination = options.destination ?? 'stderr'
+  const sink = createLineSink(openOutput(destination), {
     flushMs: 10,
     maxBytes: 1024 * 1024,
+    ...(options.worker === undefined ? {} : { chunkSize: wholeWrite(destination) }),
   })
   const log = pino(
     {
       level: options.level,
-      base: null,
+      base: options.worker === undefined ? null : { worker: options.worker },
       timestamp: pino.stdTimeFunctions.isoTime,
       formatters: { level: (label) => ({ level: label }) },
       serializers: { err: serializeError, error: serializeError },

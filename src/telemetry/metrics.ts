@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { collectDefaultMetrics, Registry } from 'prom-client'
 import type { Snapshot } from '../config/snapshot.js'
 import { createExposition, type OtlpOptions } from './exposition.js'
 import { createFamilies } from './families.js'
+import { createProcessMetrics } from './process-metrics.js'
+import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -34,19 +35,14 @@ export interface Metrics extends Recorder {
   certificatesReloaded(result: ReloadResult): void
   /** The Prometheus text format, version 0.0.4. */
   scrape(): Promise<string>
+  /** The same as data, for the process that shows the figures of several. */
+  read(): Promise<Reading>
   /** Pushes the last figures over OTLP, if at all, and stops. */
   close(): Promise<void>
 }
 
 /** Between two log lines on an OTLP endpoint that fails, ms. */
 const PUSH_COMPLAINT_MS = 60_000
-
-/** Gauges that prom-client names `…_total`, which Prometheus keeps for counters; `nodejs_active_resources` says the same. */
-const MISNAMED = [
-  'nodejs_active_handles_total',
-  'nodejs_active_requests_total',
-  'nodejs_active_resources_total',
-]
 
 export function createMetrics(options: MetricsOptions): Metrics {
   const families = createFamilies()
@@ -102,9 +98,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     onPushFailed: pushFailed,
   })
 
-  const ofProcess = new Registry()
-  collectDefaultMetrics({ register: ofProcess })
-  for (const name of MISNAMED) ofProcess.removeSingleMetric(name)
+  const ofProcess = createProcessMetrics()
 
   function loaded(snapshot: Snapshot): void {
     families.configInfo.clear()
@@ -124,6 +118,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     async scrape() {
       return `${await exposition.prometheus()}${await ofProcess.metrics()}`
+    },
+    async read() {
+      refresh()
+      return { families: readFamilies(Object.values(families)), process: await readProcess(ofProcess) }
     },
     close: () => exposition.close(),
   }

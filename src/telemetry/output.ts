@@ -1,4 +1,4 @@
-import { close, closeSync, constants, fstatSync, openSync, write, writeSync } from 'node:fs'
+import { close, closeSync, constants, fstatSync, openSync, statSync, write, writeSync } from 'node:fs'
 import { isatty } from 'node:tty'
 
 /** Something that takes bytes, a part of them perhaps, and says how many: a file, a pipe, a terminal. */
@@ -21,6 +21,21 @@ export function openOutput(destination: 'stdout' | 'stderr' | (string & {})): Ou
   if (destination === 'stdout') return standardOutput(1, process.stdout)
   if (destination === 'stderr') return standardOutput(2, process.stderr)
   return pathOutput(destination)
+}
+
+/** Bytes that a pipe takes whole or not at all (PIPE_BUF); a file that is appended to takes any number so. */
+const PIPE_WHOLE = 4096
+const FILE_WHOLE = 65_536
+
+/** How much may be written at once so that the lines of several processes do not run into each other. */
+export function wholeWrite(destination: 'stdout' | 'stderr' | (string & {})): number {
+  const stat =
+    destination === 'stdout'
+      ? fstatSync(1)
+      : destination === 'stderr'
+        ? fstatSync(2)
+        : statSync(destination, { throwIfNoEntry: false })
+  return stat === undefined || stat.isFile() ? FILE_WHOLE : PIPE_WHOLE
 }
 
 function pathOutput(path: string): Output {

@@ -24,10 +24,11 @@ export async function startProcess(
   t: Test,
   yaml: string,
   env: NodeJS.ProcessEnv = {},
+  args: readonly string[] = [],
 ): Promise<GatewayProcess> {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
   const configFile = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
-  return startProcessOn(t, configFile, env)
+  return startProcessOn(t, configFile, env, args)
 }
 
 /** The same on a file that is there already. */
@@ -35,9 +36,10 @@ export async function startProcessOn(
   t: Test,
   configFile: string,
   env: NodeJS.ProcessEnv = {},
+  args: readonly string[] = [],
 ): Promise<GatewayProcess> {
   const [command, ...flags] = NODE
-  const child = spawn(command, [...flags, CLI, 'start', '--config', configFile], {
+  const child = spawn(command, [...flags, CLI, 'start', '--config', configFile, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

@@ -1,0 +1,113 @@
+import type { Serializable } from 'node:child_process'
+
+/** One end of the pipe between two processes: `process` in a worker, its `Worker` in the primary. */
+export interface Line {
+  send?(
+    message: Serializable,
+    handle: undefined,
+    options: undefined,
+    sent: (error: Error | null) => void,
+  ): unknown
+  on(event: 'message', listener: (message: unknown) => void): unknown
+  on(event: 'disconnect' | 'exit', listener: () => void): unknown
+}
+
+/** What may be asked: by name, what the question holds and what the answer does. Both are data that JSON keeps. */
+export type Questions = Record<string, readonly [question: unknown, answer: unknown]>
+
+export type Answers<Q> = {
+  readonly [K in keyof Q]: (
+    question: Q[K] extends readonly [infer A, unknown] ? A : never,
+  ) => Q[K] extends readonly [unknown, infer B] ? B | Promise<B> : never
+}
+
+export interface Channel<Q> {
+  /** Rejects when no answer has come within `deadlineMs`, when the other side failed on it, or when it is gone. */
+  ask<K extends keyof Q & string>(
+    name: K,
+    question: Q[K] extends readonly [infer A, unknown] ? A : never,
+    deadlineMs: number,
+  ): Promise<Q[K] extends readonly [unknown, infer B] ? B : never>
+}
+
+interface Waiting {
+  readonly resolve: (answer: never) => void
+  readonly reject: (error: Error) => void
+  readonly timer: NodeJS.Timeout
+}
+
+/**
+ * Questions and answers between the primary and a worker, either way. An answer that comes too late is thrown away; a
+ * question to a process that is gone is answered at once, by a rejection.
+ */
+export function openChannel<Q extends object>(line: Line, answers: Answers<object>): Channel<Q> {
+  const handlers = answers as Readonly<Record<string, (question: unknown) => unknown>>
+  const waiting = new Map<number, Waiting>()
+  let count = 0
+  let gone = false
+
+  const settle = (id: number) => {
+    const found = waiting.get(id)
+    waiting.delete(id)
+    clearTimeout(found?.timer)
+    return found
+  }
+
+  const leave = () => {
+    gone = true
+    for (const id of [...waiting.keys()]) settle(id)?.reject(new Error('the process is gone'))
+  }
+  line.on('disconnect', leave)
+  // While Node waits for a connection to arrive at a process that has died, it does not tell of a disconnect.
+  line.on('exit', leave)
+
+  line.on('message', (message) => {
+    const { ask, about, answer, value, error } = message as Message
+    if (answer !== undefined) {
+      const found = settle(answer)
+      if (error === undefined) found?.resolve(value as never)
+      else found?.reject(new Error(error))
+      return
+    }
+    const handler = typeof ask === 'string' && Object.hasOwn(handlers, ask) ? handlers[ask]! : undefined
+    const { id } = message as Message
+    const asked = async () => {
+      if (handler === undefined)
+        throw new Error(`nothing is known of ${ask}; the other side is of another version`)
+      return handler(about)
+    }
+    asked().then(
+      (result) => say({ answer: id, value: result }),
+      (failure: unknown) => say({ answer: id, error: (failure as Error).message }),
+    )
+  })
+
+  /** A pipe that has just broken is told by `disconnect`; nothing more is to be done about a message. */
+  function say(message: object): void {
+    if (!gone) line.send?.(message as Serializable, undefined, undefined, () => {})
+  }
+
+  return {
+    ask(name, question, deadlineMs) {
+      if (gone) return Promise.reject(new Error('the process is gone'))
+      const id = ++count
+      return new Promise((resolve, reject) => {
+        const timer = setTimeout(() => {
+          waiting.delete(id)
+          reject(new Error(`no answer to ${name} within ${deadlineMs} ms`))
+        }, deadlineMs)
+        waiting.set(id, { resolve, reject, timer })
+        say({ ask: name, id, about: question })
+      })
+    },
+  }
+}
+
+interface Message {
+  readonly ask?: string
+  readonly id?: number
+  readonly about?: unknown
+  readonly answer?: number
+  readonly value?: unknown
+  readonly error?: string
+}

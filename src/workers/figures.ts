@@ -1,0 +1,103 @@
+import { randomUUID } from 'node:crypto'
+import type { ReloadResult } from '../config/reload.js'
+import type { Snapshot } from '../config/snapshot.js'
+import { createExposition, type OtlpOptions } from '../telemetry/exposition.js'
+import { createFamilies } from '../telemetry/families.js'
+import { createProcessMetrics } from '../telemetry/process-metrics.js'
+import type { Reading } from '../telemetry/reading.js'
+import { readFamilies, readProcess } from '../telemetry/reading.js'
+import type { State } from './supervisor.js'
+import { createTotals, type WorkerReading } from './totals.js'
+
+export interface FiguresOptions {
+  /** Those that live, with what each has counted by now, as far as it can be had. */
+  readonly read: () => Promise<readonly WorkerReading[]>
+  readonly states: () => Iterable<State>
+  readonly logLinesDropped: () => number
+  readonly otlp: OtlpOptions | undefined
+  readonly serviceName: string
+  readonly log: { warn(details: object, message: string): void }
+}
+
+/** The metrics of all processes as one exposition. */
+export interface Figures {
+  loaded(snapshot: Snapshot): void
+  reloaded(result: ReloadResult, snapshot: Snapshot): void
+  /** A worker has ended. `last`: what it had counted when it was last asked, or said so itself. */
+  ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
+  scrape(): Promise<string>
+  close(): Promise<void>
+}
+
+const STATES: readonly State[] = ['starting', 'serving', 'draining']
+
+/** Between two log lines on an OTLP endpoint that fails, ms. */
+const PUSH_COMPLAINT_MS = 60_000
+
+export function createFigures(options: FiguresOptions): Figures {
+  const families = createFamilies()
+  /** What this process counts of what the workers count as well. */
+  const own = createFamilies()
+  const totals = createTotals(families)
+  const ofProcess = createProcessMetrics()
+  const pushFailures = families.otlpFailures.cell()
+  const reloads = {
+    applied: families.configReloads.cell('applied'),
+    rejected: families.configReloads.cell('rejected'),
+    unchanged: families.configReloads.cell('unchanged'),
+  }
+  const exits = { drained: families.workerExits.cell('drained'), failed: families.workerExits.cell('failed') }
+  let latest: readonly WorkerReading[] = []
+
+  async function refresh(): Promise<void> {
+    latest = await options.read()
+    own.logLinesDropped.cell()[0] = options.logLinesDropped()
+    const ofOwn: Reading = { families: readFamilies(Object.values(own)), process: [] }
+    totals.show([...latest, { place: 0, reading: ofOwn }])
+    const states = [...options.states()]
+    for (const state of STATES) {
+      families.workers.cell(state)[0] = states.filter((one) => one === state).length
+    }
+  }
+
+  let complainedAt = Number.NEGATIVE_INFINITY
+  const exposition = createExposition({
+    families: Object.values(families),
+    refresh,
+    resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
+    otlp: options.otlp,
+    onPushFailed(error) {
+      pushFailures[0]! += 1
+      const now = performance.now()
+      if (now - complainedAt < PUSH_COMPLAINT_MS) return
+      complainedAt = now
+      options.log.warn(
+        { error: error?.message },
+        'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
+      )
+    },
+  })
+
+  function loaded(snapshot: Snapshot): void {
+    families.configInfo.clear()
+    families.configInfo.cell(snapshot.hash)[0] = 1
+    families.configLoaded.cell()[0] = snapshot.loadedAt / 1000
+  }
+
+  return {
+    loaded,
+    reloaded(result, snapshot) {
+      reloads[result][0]! += 1
+      loaded(snapshot)
+    },
+    ended(reason, last) {
+      exits[reason][0]! += 1
+      if (last !== undefined) totals.retire(last)
+    },
+    async scrape() {
+      const text = await exposition.prometheus()
+      return text + totals.processes(latest, await readProcess(ofProcess))
+    },
+    close: () => exposition.close(),
+  }
+}

@@ -1,0 +1,66 @@
+import { formatError, loadConfig } from '../config/load.js'
+import {
+  type ConfigSource,
+  InvalidConfig,
+  type ReloadEvent,
+  type ReloadOutcome,
+  type ReloadTrigger,
+} from '../config/reload.js'
+import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
+import type { GoodConfig, Reloaded } from './questions.js'
+
+/** The configuration of a worker: what the primary has found good, and nothing else. */
+export interface FollowedConfig extends ConfigSource {
+  /** Takes over what the primary has in force. @throws InvalidConfig; what was in force still is */
+  follow(next: Reloaded): void
+}
+
+export interface FollowOptions {
+  readonly file: string
+  readonly env: NodeJS.ProcessEnv
+  readonly onReload: (event: ReloadEvent) => void
+}
+
+/** @throws InvalidConfig when this process does not find good what the primary does: it may be of another version */
+export function followConfig(first: GoodConfig, { file, env, onReload }: FollowOptions): FollowedConfig {
+  let snapshot = compile(first)
+  let text = first.text
+
+  function compile({ text, loadedAt }: GoodConfig): Snapshot {
+    const loaded = loadConfig(text, { file, env })
+    if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
+    return compileSnapshot(loaded.config, loadedAt)
+  }
+
+  function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot): void {
+    onReload({ ...outcome, trigger, snapshot, previous })
+  }
+
+  return {
+    current: () => snapshot,
+    text: () => text,
+    follow(next) {
+      const previous = snapshot
+      text = next.text
+      if (next.hash !== previous.hash) {
+        snapshot = compile(next)
+        tell(next.trigger, { result: 'applied', messages: [] }, previous)
+        return
+      }
+      const result = next.result === 'applied' ? 'unchanged' : next.result
+      tell(next.trigger, { result, messages: [] }, previous)
+    },
+    restarted() {},
+    status: () => ({
+      file,
+      hash: snapshot.hash,
+      loadedAt: new Date(snapshot.loadedAt).toISOString(),
+      lastError: null,
+      changed: [],
+      warnings: [],
+    }),
+    // Whether the file has changed is the primary's to find out.
+    reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
+    close: () => Promise.resolve(),
+  }
+}

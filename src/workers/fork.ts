@@ -1,0 +1,98 @@
+import cluster from 'node:cluster'
+import { once } from 'node:events'
+import { type Answers, type Channel, openChannel } from './channel.js'
+import { rescueHandoffs } from './handoff.js'
+import { type OfPrimary, type OfWorker, PROTOCOL, type Welcome } from './questions.js'
+import type { Child } from './supervisor.js'
+
+/** A worker as the primary sees it. */
+export interface Worker extends Child {
+  readonly place: number
+  readonly channel: Channel<OfWorker>
+  /** Once it serves. */
+  address(): string | undefined
+  /** The hash of the configuration that it has told to be in force there last. */
+  hash(): string | undefined
+}
+
+export interface ForkOptions {
+  readonly place: number
+  readonly welcome: () => Welcome
+  /** What the worker may ask beyond what concerns its start. */
+  readonly answers: Omit<Answers<OfPrimary>, 'hello' | 'serving' | 'failed'>
+}
+
+/** Ms for a question whose answer only says that it has arrived. */
+const SAY_MS = 5000
+
+/**
+ * Starts this very command once more, as a worker. The path is looked up anew: after an upgrade in place, or of the
+ * symbolic link that it leads through, the worker is of the new version.
+ */
+export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
+  cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2) })
+  const worker = cluster.fork()
+  const child = worker.process
+  rescueHandoffs(child)
+  // What was said to a process that has just gone; its end is told by `exit`.
+  worker.on('error', () => {})
+
+  let address: string | undefined
+  let hash: string | undefined
+  let serves = () => {}
+  let fails = (_reason: Error) => {}
+  const serving = new Promise<void>((resolve, reject) => {
+    serves = resolve
+    fails = reject
+  })
+  serving.catch(() => {})
+
+  const all: Answers<OfPrimary> = {
+    ...answers,
+    hello({ protocol }) {
+      if (protocol !== PROTOCOL) {
+        const message = `the installed version speaks another language to its workers (${protocol}, not ${PROTOCOL}): stop the gateway and start it`
+        fails(new Error(message))
+        throw new Error(message)
+      }
+      return welcome()
+    },
+    serving(told) {
+      address = told.address
+      hash = told.hash
+      serves()
+      return null
+    },
+    failed({ message }) {
+      fails(new Error(message))
+      return null
+    },
+  }
+  const channel = openChannel<OfWorker>(worker, all)
+  const ended = once(child, 'exit').then(([code, signal]) => {
+    const how = signal === null ? `code ${code}` : String(signal)
+    fails(new Error(`a worker ended with ${how} before it served; its lines above say why`))
+    return how
+  })
+
+  return {
+    place,
+    pid: child.pid ?? 0,
+    channel: {
+      async ask(name, question, deadlineMs) {
+        const answer = await channel.ask(name, question, deadlineMs)
+        if (name === 'reload') hash = (answer as { hash: string }).hash
+        return answer
+      },
+    },
+    address: () => address,
+    hash: () => hash,
+    serving,
+    ended,
+    drain(delayMs) {
+      // One that does not hear it is killed in the end.
+      channel.ask('drain', { delayMs }, SAY_MS).catch(() => {})
+    },
+    kill: () => child.kill('SIGKILL'),
+  }
+}

@@ -1,0 +1,242 @@
+import { createServer } from 'node:net'
+import { createAdmin } from '../admin/server.js'
+import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
+import { openStore } from '../limiter/store.js'
+import { addressOf, listen, logReload, otlpOptions } from '../main.js'
+import { createLog } from '../telemetry/log.js'
+import type { Reading } from '../telemetry/reading.js'
+import { createFigures } from './figures.js'
+import { forkWorker, type Worker } from './fork.js'
+import type { Reloaded } from './questions.js'
+import { createSupervisor, type Member } from './supervisor.js'
+import type { WorkerReading } from './totals.js'
+
+export interface PrimaryOptions {
+  readonly configFile: string
+  readonly workers: number
+  readonly env?: NodeJS.ProcessEnv
+}
+
+export interface RunningPrimary {
+  /** As the workers have bound it. */
+  readonly address: string
+  readonly adminAddress: string
+  readonly config: Pick<ConfigSource, 'reload'>
+  /** New workers take the place of the old; nothing is refused meanwhile. */
+  restart(): Promise<boolean>
+  /** Drains the workers, all at once, and closes. Idempotent. */
+  close(delayMs?: number): Promise<void>
+  /** Without any grace, and at once. */
+  kill(): void
+}
+
+/** Ms that a worker has to take a configuration over, and to tell its figures. A busy one is late, not lost. */
+const RELOAD_MS = 10_000
+const READ_MS = 1000
+/** Keys that this process alone reads, at its start. */
+const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
+
+/**
+ * The process that serves nothing but the admin API: it holds the configuration, and the workers' figures together.
+ * Rejects with an Error whose message is for the operator.
+ */
+export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
+  const { configFile, workers: count, env = process.env } = options
+  let onReload: (event: ReloadEvent) => void = () => {}
+  const config = await openConfig({ file: configFile, env, onReload: (event) => onReload(event) })
+  const settings = config.current().config
+  const events = createLog({ level: settings.log.level })
+  const { log } = events
+  const store = openStore(settings.store, log)
+
+  const figures = createFigures({
+    read: readings,
+    states: () => supervisor.members().map(({ state }) => state),
+    logLinesDropped: events.dropped,
+    otlp: otlpOptions(settings),
+    serviceName: settings.telemetry.service_name,
+    log,
+  })
+  figures.loaded(config.current())
+
+  /** What each worker has counted, as it has told last. */
+  const lastWords = new Map<number, Reading>()
+  const supervisor = createSupervisor({
+    count,
+    fork: (place): Worker => {
+      const worker = forkWorker({
+        place,
+        welcome: () => ({ place, file: configFile, config: good() }),
+        answers: {
+          farewell(reading) {
+            lastWords.set(worker.pid, reading)
+            return null
+          },
+        },
+      })
+      return worker
+    },
+    log,
+    graceMs: () => config.current().config.server.shutdown_grace,
+    onEnded(member, reason) {
+      figures.ended(reason, readingOf(member))
+      lastWords.delete(member.child.pid)
+    },
+  })
+
+  function good() {
+    const { hash, loadedAt } = config.current()
+    return { text: config.text(), hash, loadedAt }
+  }
+
+  function workers(): { member: Member; worker: Worker }[] {
+    return supervisor.members().map((member) => ({ member, worker: member.child as Worker }))
+  }
+
+  function readingOf({ child, place }: Member): WorkerReading | undefined {
+    const reading = lastWords.get(child.pid)
+    return reading && { place, reading }
+  }
+
+  async function readings(): Promise<WorkerReading[]> {
+    await Promise.all(
+      workers().map(async ({ member, worker }) => {
+        if (member.state === 'starting') return
+        const reading = await worker.channel.ask('metrics', null, READ_MS).catch(() => undefined)
+        // One that is busy counts with what it said before; one that has ended meanwhile has been counted.
+        if (reading !== undefined && supervisor.members().includes(member)) lastWords.set(worker.pid, reading)
+      }),
+    )
+    return supervisor.members().flatMap((member) => readingOf(member) ?? [])
+  }
+
+  /** The latest attempt to give all workers what is in force. */
+  let spreading: Promise<void> = Promise.resolve()
+  async function spread(reloaded: Reloaded): Promise<void> {
+    await Promise.all(
+      workers().map(async ({ worker }) => {
+        const told = await worker.channel
+          .ask('reload', reloaded, RELOAD_MS)
+          .catch((error: Error) => ({ error: error.message }))
+        if (told.error === undefined) return
+        log.error(
+          { worker: worker.place, pid: worker.pid, error: told.error },
+          'a worker has not taken the configuration over',
+        )
+      }),
+    )
+  }
+  onReload = (event) => {
+    figures.reloaded(event.result, event.snapshot)
+    logReload(log, event, config.status().changed)
+    const reloaded = { ...good(), trigger: event.trigger, result: event.result }
+    spreading = spreading.then(() => spread(reloaded))
+  }
+  async function reload(trigger: Parameters<ConfigSource['reload']>[0]) {
+    const outcome = await config.reload(trigger)
+    await spreading
+    return outcome
+  }
+
+  let phase: 'serving' | 'draining' = 'serving'
+  let assignmentsLoaded = false
+  store.assignments.ready.then(() => {
+    assignmentsLoaded = true
+  })
+  const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
+  const admin = createAdmin({
+    config: {
+      current: config.current,
+      status: () => ({
+        ...config.status(),
+        workers: workers().map(({ member, worker }) => ({
+          worker: member.place,
+          pid: worker.pid,
+          generation: member.generation,
+          state: member.state,
+          started_at: new Date(member.startedAt).toISOString(),
+          hash: worker.hash() ?? null,
+        })),
+      }),
+      reload,
+    },
+    limiter: store.limiter,
+    assignments: store.assignments,
+    metrics: figures,
+    ready: () => {
+      const reasons: string[] = []
+      const ready = phase === 'serving' && serving() > 0
+      if (phase !== 'serving') reasons.push('shutting down')
+      else if (serving() < count) reasons.push(`${serving()} of ${count} workers serve`)
+      if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
+      if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
+      return { ready, reasons }
+    },
+    token: settings.admin.token,
+    log,
+  })
+
+  async function closeParts(): Promise<void> {
+    await Promise.allSettled([admin.close(), config.close()])
+    await Promise.allSettled([store.close(), figures.close()])
+    await events.close()
+  }
+
+  try {
+    await probe(settings.listen, configFile)
+    await listen(admin, settings.admin.listen, 'admin.listen', configFile)
+    await supervisor.start()
+  } catch (error) {
+    await closeParts()
+    throw error
+  }
+  if (settings.store.redis === undefined) {
+    log.warn({}, 'without store.redis each worker counts by itself: a limit holds per worker')
+  }
+  const address = workers()[0]?.worker.address() ?? ''
+  log.info(
+    {
+      listen: address,
+      admin: addressOf(admin),
+      config: configFile,
+      hash: config.current().hash,
+      workers: count,
+    },
+    'started',
+  )
+
+  let closing: Promise<void> | undefined
+  async function close(delayMs: number): Promise<void> {
+    phase = 'draining'
+    await supervisor.stop(delayMs)
+    log.info({}, 'stopped')
+    await closeParts()
+  }
+
+  return {
+    address,
+    adminAddress: addressOf(admin),
+    config: { reload },
+    async restart() {
+      const restarted = await supervisor.restart()
+      if (restarted) config.restarted((key) => OWN_KEYS.test(key))
+      return restarted
+    },
+    close(delayMs = config.current().config.server.shutdown_delay) {
+      closing ??= close(delayMs)
+      return closing
+    },
+    kill() {
+      for (const { worker } of workers()) worker.kill()
+    },
+  }
+}
+
+/** Whether the workers will be able to listen: found out here, it takes no process to fail. */
+async function probe(address: { readonly host: string; readonly port: number }, file: string): Promise<void> {
+  const server = createServer()
+  const bind = (at: object) =>
+    new Promise<void>((resolve, reject) => server.once('error', reject).listen(at, resolve))
+  await listen({ listen: bind }, address, 'listen', file)
+  await new Promise((resolve) => server.close(resolve))
+}

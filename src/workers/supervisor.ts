@@ -1,0 +1,258 @@
+/** A process that has been started, and is not known to serve yet. */
+export interface Child {
+  readonly pid: number
+  /** Resolves once it serves. Rejects with what the operator should know when it cannot, or has ended before. */
+  readonly serving: Promise<void>
+  /** Resolves with how it ended: `code 1`, `SIGKILL`. */
+  readonly ended: Promise<string>
+  /** Asks it to finish what is in flight and to end; for `delayMs` it still accepts. */
+  drain(delayMs: number): void
+  kill(): void
+}
+
+export type State = 'starting' | 'serving' | 'draining'
+
+/** One worker process. */
+export interface Member {
+  /** From 1; whoever comes in its stead has the same. */
+  readonly place: number
+  /** How many restarts there were before it, from 1. */
+  readonly generation: number
+  readonly child: Child
+  readonly state: State
+  /** Unix ms. */
+  readonly startedAt: number
+}
+
+export interface SupervisorOptions {
+  readonly count: number
+  readonly fork: (place: number) => Child
+  readonly log: {
+    info(fields: object, message: string): void
+    warn(fields: object, message: string): void
+    error(fields: object, message: string): void
+  }
+  /** How long a worker that drains may take after its delay, ms. */
+  readonly graceMs: () => number
+  readonly onEnded?: (member: Member, reason: 'drained' | 'failed') => void
+  /** Ms before the first replacement of a worker; doubled each time that one fails soon. */
+  readonly firstDelayMs?: number
+  readonly longestDelayMs?: number
+  /** Ms after which a worker that fails is no sign of a fault that comes again at once. */
+  readonly settledMs?: number
+  /** Ms within which a worker has to serve. */
+  readonly startMs?: number
+  /** Ms for which a worker that is replaced asks its clients to leave before it closes. */
+  readonly leaveMs?: number
+}
+
+/** Keeps `count` workers serving. */
+export interface Supervisor {
+  /** Rejects when one of them cannot start; then none is left. */
+  start(): Promise<void>
+  /** Replaces all workers by new ones, none of which leaves before its successor serves. Resolves with whether it did. */
+  restart(): Promise<boolean>
+  /** Drains them all. Idempotent. */
+  stop(delayMs: number): Promise<void>
+  members(): readonly Member[]
+}
+
+interface Place {
+  readonly number: number
+  member: Running | undefined
+  /** In a row, each soon after the one before. */
+  failures: number
+  timer: NodeJS.Timeout | undefined
+}
+
+interface Running extends Member {
+  readonly slot: Place
+  state: State
+  /** `performance.now()`, once it serves. */
+  since: number
+  gone: Promise<void>
+}
+
+/** Beyond what a drain may take by its settings, ms. */
+const MARGIN_MS = 5000
+
+export function createSupervisor(options: SupervisorOptions): Supervisor {
+  const { count, fork, log, graceMs, onEnded } = options
+  const { firstDelayMs = 1000, longestDelayMs = 30_000, settledMs = 60_000 } = options
+  const { startMs = 30_000, leaveMs = 1000 } = options
+  const slots = Array.from(
+    { length: count },
+    (_, i): Place => ({ number: i + 1, member: undefined, failures: 0, timer: undefined }),
+  )
+  const members = new Set<Running>()
+  let phase: 'starting' | 'running' | 'stopping' = 'starting'
+  let generation = 1
+  let restarting = false
+  let stopped: Promise<void> | undefined
+
+  function begin(slot: Place): Running {
+    const child = fork(slot.number)
+    const patience = setTimeout(() => {
+      log.error(
+        { worker: slot.number, pid: child.pid, after_ms: startMs },
+        'a worker does not come up; killing it',
+      )
+      child.kill()
+    }, startMs)
+    const member: Running = {
+      slot,
+      place: slot.number,
+      generation,
+      child,
+      state: 'starting',
+      startedAt: Date.now(),
+      since: Number.POSITIVE_INFINITY,
+      gone: Promise.resolve(),
+    }
+    members.add(member)
+    child.serving.then(
+      () => {
+        clearTimeout(patience)
+        if (member.state === 'starting') member.state = 'serving'
+        member.since = performance.now()
+      },
+      () => clearTimeout(patience),
+    )
+    member.gone = child.ended.then((how) => {
+      clearTimeout(patience)
+      members.delete(member)
+      ended(member, how)
+    })
+    return member
+  }
+
+  function ended(member: Running, how: string): void {
+    const { slot } = member
+    onEnded?.(member, member.state === 'draining' && how === 'code 0' ? 'drained' : 'failed')
+    if (slot.member !== member) return
+    slot.member = undefined
+    if (phase === 'running') replaceLater(slot, member, how)
+  }
+
+  function replaceLater(slot: Place, { child, since }: Running, how: string): void {
+    if (performance.now() - since >= settledMs) slot.failures = 0
+    const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** slot.failures)
+    slot.failures++
+    log.error(
+      { worker: slot.number, pid: child.pid, ended: how, next_in_ms: delay },
+      'a worker ended; another takes its place',
+    )
+    slot.timer = setTimeout(() => replace(slot), delay)
+  }
+
+  function replace(slot: Place): void {
+    slot.timer = undefined
+    // A restart under way fills the place, or, when it fails, comes back to it.
+    if (restarting || phase !== 'running' || slot.member !== undefined) return
+    const member = begin(slot)
+    slot.member = member
+    member.child.serving.then(
+      () => log.info({ worker: slot.number, pid: member.child.pid }, 'a new worker serves'),
+      (error: Error) => log.error({ worker: slot.number, error: error.message }, 'a new worker cannot start'),
+    )
+  }
+
+  async function drain(member: Running, delayMs: number): Promise<void> {
+    member.state = 'draining'
+    member.child.drain(delayMs)
+    const patience = setTimeout(
+      () => {
+        log.warn({ worker: member.place, pid: member.child.pid }, 'a worker does not end; killing it')
+        member.child.kill()
+      },
+      delayMs + graceMs() + MARGIN_MS,
+    )
+    await member.gone
+    clearTimeout(patience)
+  }
+
+  async function discard(some: Iterable<Running>): Promise<void> {
+    await Promise.all(
+      Array.from(some, (member) => {
+        member.child.kill()
+        return member.gone
+      }),
+    )
+  }
+
+  /** Resolves with why not all of them serve, if so. */
+  async function failureOf(some: readonly Running[]): Promise<string | undefined> {
+    try {
+      await Promise.all(some.map(({ child }) => child.serving))
+    } catch (error) {
+      return (error as Error).message
+    }
+    if (phase === 'stopping') return 'the gateway is stopping'
+    // One may have been the first to serve, and have ended before the last did.
+    return some.every((member) => members.has(member)) ? undefined : 'a worker ended right after its start'
+  }
+
+  async function restartAll(): Promise<boolean> {
+    generation++
+    const fresh = slots.map(begin)
+    const failure = await failureOf(fresh)
+    if (failure !== undefined) {
+      await discard(fresh)
+      log.error({ error: failure }, 'the new workers do not come up; the old ones go on serving')
+      return false
+    }
+    const old = slots.map((slot, i) => {
+      clearTimeout(slot.timer)
+      slot.timer = undefined
+      const before = slot.member
+      slot.member = fresh[i]
+      slot.failures = 0
+      return before
+    })
+    for (const member of old) if (member !== undefined) await drain(member, leaveMs)
+    return true
+  }
+
+  return {
+    async start() {
+      for (const slot of slots) slot.member = begin(slot)
+      const failure = await failureOf([...members])
+      if (failure !== undefined) {
+        phase = 'stopping'
+        await discard(members)
+        throw new Error(failure)
+      }
+      phase = 'running'
+    },
+    async restart() {
+      if (phase !== 'running' || restarting) {
+        log.warn({}, 'no restart: one is under way, or the gateway is starting or stopping')
+        return false
+      }
+      restarting = true
+      log.info(
+        { generation: generation + 1 },
+        'restarting: new workers start, and the old ones leave once they serve',
+      )
+      const done = await restartAll()
+      restarting = false
+      if (done) log.info({ generation }, 'restarted: all workers are new')
+      for (const slot of slots) if (slot.timer === undefined) replace(slot)
+      return done
+    },
+    stop(delayMs) {
+      stopped ??= (async () => {
+        phase = 'stopping'
+        for (const { timer } of slots) clearTimeout(timer)
+        await Promise.all(
+          Array.from(members, (member) => {
+            if (member.state !== 'starting') return drain(member, delayMs)
+            return discard([member])
+          }),
+        )
+      })()
+      return stopped
+    },
+    members: () => [...members],
+  }
+}

@@ -1,0 +1,84 @@
+import cluster from 'node:cluster'
+import type { RunningGateway } from '../main.js'
+import { startGateway } from '../main.js'
+import { type Answers, openChannel } from './channel.js'
+import { type FollowedConfig, followConfig } from './follow.js'
+import { type OfPrimary, type OfWorker, PROTOCOL } from './questions.js'
+
+const DEADLINE_MS = 10_000
+/** Ms for the last words: a primary that does not listen must not keep a worker. */
+const FAREWELL_MS = 1000
+
+/** The whole life of a worker process: it serves until the primary says otherwise, or is gone. */
+export async function runWorker(): Promise<never> {
+  let running: (gateway: RunningGateway) => void = () => {}
+  const gateway = new Promise<RunningGateway>((resolve) => {
+    running = resolve
+  })
+  let config: FollowedConfig | undefined
+  let leaving = false
+
+  /** `delayMs` undefined: as long as the configuration says. */
+  async function leave(delayMs?: number): Promise<void> {
+    if (leaving) return
+    leaving = true
+    const running = await gateway
+    await running.close(delayMs)
+    await primary.ask('farewell', await running.read(), FAREWELL_MS).catch(() => {})
+    process.exit(0)
+  }
+
+  const answers: Answers<OfWorker> = {
+    async reload(next) {
+      // What arrives while it starts is for afterwards.
+      await gateway
+      try {
+        config!.follow(next)
+      } catch (error) {
+        return { hash: config!.current().hash, error: (error as Error).message }
+      }
+      return { hash: config!.current().hash }
+    },
+    metrics: async () => (await gateway).read(),
+    drain({ delayMs }) {
+      void leave(delayMs)
+      return null
+    },
+  }
+  const primary = openChannel<OfPrimary>(process, answers)
+
+  // Signals are for the primary, which tells its workers. A terminal, and systemd, send theirs to all.
+  for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {})
+  process.on('SIGTERM', () => void leave())
+  // A pipe that breaks while something is said is an error event, too; `disconnect` follows.
+  process.on('error', () => {})
+  cluster.worker!.on('disconnect', () => {
+    // Node would end the process here, with all that is in flight. Nobody hands connections over any more.
+    cluster.worker!.exitedAfterDisconnect = true
+    void leave(0)
+  })
+
+  try {
+    const { place, file, config: good } = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
+    const started = await startGateway({
+      configFile: file,
+      member: {
+        place,
+        openConfig: (env, onReload) => {
+          config = followConfig(good, { file, env, onReload })
+          return config
+        },
+      },
+    })
+    await primary.ask(
+      'serving',
+      { address: started.address, hash: started.config.current().hash },
+      DEADLINE_MS,
+    )
+    running(started)
+  } catch (error) {
+    await primary.ask('failed', { message: (error as Error).message }, FAREWELL_MS).catch(() => {})
+    process.exit(1)
+  }
+  return new Promise(() => {})
+}

@@ -1,0 +1,185 @@
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import t from 'tap'
+import { request } from 'undici'
+import { sampleOf } from '../support/exposition.js'
+import { startLoad } from '../support/load.js'
+import { type GatewayProcess, startBackend, startProcess } from '../support/process.js'
+
+const config = (upstream: string, folder: string, extra = '') => `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+tiers: [free]
+services: { api: { upstreams: [${upstream}] } }
+routes: [{ path: /*, service: api }${extra}]
+server: { shutdown_delay: 1s, shutdown_grace: 10s }
+log: { access: ${folder}/access.log }
+`
+
+interface WorkerStatus {
+  readonly worker: number
+  readonly pid: number
+  readonly generation: number
+  readonly state: string
+  readonly hash: string
+}
+
+interface Status {
+  readonly hash: string
+  readonly workers: readonly WorkerStatus[]
+}
+
+async function ask<T>(gateway: GatewayProcess, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
+  const { body } = await request(gateway.admin + path, { method })
+  return (await body.json()) as T
+}
+
+async function metric(gateway: GatewayProcess, name: string, labels = {}): Promise<number | undefined> {
+  const { body } = await request(`${gateway.admin}/metrics`)
+  return sampleOf(await body.text(), name, labels)
+}
+
+const answered = (gateway: GatewayProcess) =>
+  metric(gateway, 'http_server_request_duration_seconds_count', {
+    http_route: '/*',
+    http_response_status_code: '200',
+  })
+
+async function until(what: string, holds: () => Promise<boolean>): Promise<void> {
+  const started = Date.now()
+  while (!(await holds())) {
+    if (Date.now() - started > 30_000) throw new Error(`after 30 s still not: ${what}`)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+const serving = ({ workers }: Status, ...not: number[]) =>
+  workers.filter(({ state, pid }) => state === 'serving' && !not.includes(pid))
+
+t.test('two workers are one gateway', async (t) => {
+  const backend = await startBackend(t)
+  const folder = t.testdir()
+  const gateway = await startProcess(t, config(backend.origin, folder), {}, ['--workers', '2'])
+  const log = `${folder}/access.log`
+  const get = async (path: string) => {
+    const { statusCode, body } = await request(gateway.address + path, { reset: true })
+    await body.dump()
+    return statusCode
+  }
+  let asked = 0
+
+  await t.test('both serve, and /metrics has the figures of both', async (t) => {
+    t.match(gateway.stderr(), /listens on .*, 2 workers$/m)
+    for (; asked < 40; asked++) await get(`/${asked}`)
+    t.equal(await answered(gateway), 40)
+    const cpu = await Promise.all(
+      ['1', '2', 'primary'].map((worker) => metric(gateway, 'process_cpu_seconds_total', { worker })),
+    )
+    for (const seconds of cpu) t.ok(seconds! > 0, `${cpu}`)
+    t.equal(await metric(gateway, 'tidegate_workers', { state: 'serving' }), 2)
+    const ready = await request(`${gateway.admin}/readyz`)
+    t.match(await ready.body.json(), { status: 'ready', reasons: [] })
+  })
+
+  await t.test('a reload reaches both before it is answered', async (t) => {
+    const before = await ask<Status>(gateway, '/config')
+    writeFileSync(gateway.configFile, config(backend.origin, folder, ', { path: /more/*, service: api }'))
+    const { hash, workers } = await ask<Status>(gateway, '/config/reload', 'POST')
+    t.not(hash, before.hash)
+    t.strictSame(
+      workers.map((worker) => worker.hash),
+      [hash, hash],
+    )
+    for (let i = 0; i < 10; i++, asked++) await get('/more/x')
+    t.equal(
+      await metric(gateway, 'http_server_request_duration_seconds_count', { http_route: '/more/*' }),
+      10,
+      'whichever of them was asked',
+    )
+  })
+
+  await t.test('a rotation of the access log reaches both, and its lines are whole', async (t) => {
+    await until('the lines are written', async () => linesOf(log).length === asked)
+    renameSync(log, `${log}.1`)
+    gateway.child.kill('SIGHUP')
+    await until('both write to the new file', async () => {
+      for (let i = 0; i < 4; i++, asked++) await get(`/${'after'.repeat(100)}`)
+      try {
+        const hosts = linesOf(log).map(({ request_id }) => request_id.split('-')[0])
+        return new Set(hosts).size === 2
+      } catch {
+        return false
+      }
+    })
+    await until('no line is lost', async () => linesOf(log).length + linesOf(`${log}.1`).length === asked)
+    t.ok(linesOf(`${log}.1`).length >= 40)
+  })
+
+  await t.test('kill -9 of a worker loses the requests that it had, and no other', async (t) => {
+    const [victim] = serving(await ask<Status>(gateway, '/config'))
+    const clients = { keepAlive: 8, fresh: 4 }
+    const load = startLoad(`${gateway.address}/x`, clients)
+    await until('the load is on', async () => load.done() > 300)
+    process.kill(victim!.pid, 'SIGKILL')
+    const down = load.done()
+    await until(
+      'another has its place',
+      async () => serving(await ask<Status>(gateway, '/config'), victim!.pid).length === 2,
+    )
+    await until('and more was asked meanwhile', async () => load.done() > down + 300)
+    const { statuses, failures, total } = await load.stop()
+    t.comment(`${failures.length} of ${total} requests failed: ${failures}`)
+    t.ok(failures.length <= 12, `${failures.length} failed of the 12 in flight at most`)
+    t.strictSame(Object.keys(statuses), ['200'])
+    t.equal(await metric(gateway, 'tidegate_worker_exits_total', { result: 'failed' }), 1)
+    t.equal((gateway.stderr().match(/a worker ended; another takes its place/g) ?? []).length, 1, 'one line')
+  })
+
+  await t.test('SIGUSR2 under load: all workers are new, and no request fails', async (t) => {
+    const before = await ask<Status>(gateway, '/config')
+    const counted = (await answered(gateway))!
+    const load = startLoad(`${gateway.address}/x`, { keepAlive: 8, fresh: 4 })
+    await until('the load is on', async () => load.done() > 300)
+    gateway.child.kill('SIGUSR2')
+    const old = before.workers.map(({ pid }) => pid)
+    await until('only new ones are there', async () => {
+      const { workers } = await ask<Status>(gateway, '/config')
+      t.ok(workers.filter(({ state }) => state !== 'starting').length >= 2, 'never less than two')
+      return (
+        workers.length === 2 && workers.every(({ pid, state }) => !old.includes(pid) && state === 'serving')
+      )
+    })
+    const { failures, statuses, total } = await load.stop()
+    t.comment(`${total} requests`)
+    t.strictSame(failures, [])
+    t.strictSame(Object.keys(statuses), ['200'])
+    t.equal((await answered(gateway))! - counted, total, 'counted by the old and the new together')
+  })
+
+  await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {
+    const load = startLoad(`${gateway.address}/x`, { keepAlive: 8, fresh: 4 })
+    await until('the load is on', async () => load.done() > 300)
+    const exited = gateway.stop('SIGTERM')
+    await until('/readyz says 503', async () => {
+      const { statusCode, body } = await request(`${gateway.admin}/readyz`)
+      await body.dump()
+      return statusCode === 503
+    })
+    const { failures, statuses } = await load.stop()
+    t.strictSame(failures, [])
+    t.strictSame(Object.keys(statuses), ['200'])
+    t.equal(await exited, 0)
+  })
+})
+
+interface Line {
+  readonly path: string
+  readonly request_id: string
+}
+
+/** Throws when one is not whole. */
+function linesOf(file: string): Line[] {
+  return readFileSync(file, 'utf8')
+    .split('\n')
+    .filter((line) => line !== '')
+    .map((line) => JSON.parse(line) as Line)
+}
