@@ -10,6 +10,7 @@ import { createMemoryLimiter } from '../dist/limiter/memory.js'
 import { plotAccuracy } from './accuracy/plot.mjs'
 import { judgeMarks, measureAccuracy } from './accuracy/simulate.mjs'
 import { LIMIT, WINDOW_MS } from './accuracy/traffic.mjs'
+import { printMarks } from './marks.mjs'
 import { printTable } from './table.mjs'
 
 const usage = `Usage: npm run bench:accuracy -- [options]
@@ -93,9 +94,9 @@ printTable(
 )
 const marks = judgeMarks(rows)
 console.log()
-for (const { name, figure, holds } of marks) console.log(`${holds ? 'HOLD' : 'MISS'}  ${name}: ${figure}`)
+const hold = printMarks(marks)
 if (options.svg !== 'none') {
   writeFileSync(options.svg, plotAccuracy(rows))
   console.log(`\nThe plot is in ${options.svg}.`)
 }
-process.exit(marks.every(({ holds }) => holds) ? 0 : 1)
+process.exit(hold ? 0 : 1)

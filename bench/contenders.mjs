@@ -1,8 +1,7 @@
 /**
  * Who runs, each as a process of its own on the gateway's core with the same upstream and the same Redis.
- * Every one serves `/open/*` (a limit nobody reaches), `/denied/*` (one a minute) and, but for the pair, `/free/*`.
+ * Every one that limits serves `/open/*` (a limit nobody reaches) and `/denied/*` (one a minute).
  */
-import { spawnSync } from 'node:child_process'
 import { openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -28,7 +27,7 @@ function lineCounter(file) {
 
 /**
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
- * `services` maps a path prefix to a limit.
+ * `services` maps a path prefix to a limit; `server` are lines of that part of the configuration.
  */
 export async function startTidegate({
   dir,
@@ -36,6 +35,8 @@ export async function startTidegate({
   redisPort,
   services,
   nodeArgs = [],
+  server = [],
+  routes = Object.keys(services).map((service) => ({ path: `/${service}/*`, service, strip: `/${service}` })),
   name = 'tidegate',
   cli = ourCli,
 }) {
@@ -53,7 +54,7 @@ store:
   redis: redis://127.0.0.1:${redisPort}
 log:
   access: ${accessLog}
-server: { shutdown_delay: 0s }
+server: { ${['shutdown_delay: 0s', ...server].join(', ')} }
 tiers: [free]
 default_tier: free
 consumers:
@@ -61,7 +62,7 @@ consumers:
 services:
 ${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    limits: { free: ${services[name]} }`).join('\n')}
 routes:
-${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /${name} }`).join('\n')}
+${routes.map((r) => `  - { path: ${r.path}, service: ${r.service}, strip_prefix: ${r.strip} }`).join('\n')}
 `,
   )
   const out = path.join(dir, `${name}.log`)
@@ -71,7 +72,7 @@ ${names.map((name) => `  - { path: /${name}/*, service: ${name}, strip_prefix: /
     cwd: dir,
   })
   const adminUrl = `http://127.0.0.1:${adminPort}`
-  await until(`Tidegate is ready (its output is in ${out})`, 10_000, () => {
+  await until(`Tidegate is ready (its output is in ${out})`, 60_000, () => {
     if (child.exitCode !== null)
       throw new Error(`Tidegate ended with ${child.exitCode}:\n${readFileSync(out, 'utf8')}`)
     return fetch(`${adminUrl}/readyz`).then(
@@ -114,42 +115,12 @@ export async function startPeer(mode, { upstreamPort, redisPort, services, autoP
   }
 }
 
-export const hasNginx = () => spawnSync('sh', ['-c', 'command -v nginx']).status === 0
-
-/** nginx with no limit at all, access log on: what a proxy in C costs here. */
-export async function startNginx({ dir, upstreamPort, services }) {
-  const port = await freePort()
-  const conf = path.join(dir, 'nginx.conf')
-  writeFileSync(
-    conf,
-    `daemon off; master_process off; pid ${dir}/nginx.pid; error_log ${dir}/nginx-error.log;
-events { worker_connections 4096; }
-http {
-  access_log ${dir}/nginx-access.log combined buffer=64k flush=1s;
-  keepalive_requests 100000000;
-  upstream backend { server 127.0.0.1:${upstreamPort}; keepalive 128; keepalive_requests 100000000; }
-  server {
-    listen 127.0.0.1:${port} backlog=8192;
-    proxy_http_version 1.1;
-    proxy_set_header Connection "";
-    proxy_set_header X-Request-Id $request_id;
-    add_header X-Request-Id $request_id;
-${Object.keys(services)
-  .map((name) => `    location /${name}/ { proxy_pass http://backend/; }`)
-  .join('\n')}
-  }
-}
-`,
-  )
-  const child = start(GATEWAY_CORE, 'nginx', ['-p', dir, '-c', conf, '-e', path.join(dir, 'nginx-error.log')])
-  const url = `http://127.0.0.1:${port}`
-  await until('nginx answers', 5000, () =>
-    fetch(`${url}/none`).then(
-      () => true,
-      () => false,
-    ),
-  )
-  return { name: 'nginx', child, pid: child.pid, url, decisionCommand: undefined }
+/** `bare` or `http-proxy`: nothing but a proxy. */
+export async function startFloor(mode, { upstreamPort }) {
+  const floor = await startScript(GATEWAY_CORE, path.join(here, 'floors.mjs'), [
+    JSON.stringify({ mode, upstream: `http://127.0.0.1:${upstreamPort}` }),
+  ])
+  return { name: mode, ...floor, url: `http://127.0.0.1:${floor.port}`, withoutIds: true }
 }
 
 /** Prometheus text into a function that sums the series of a name whose labels contain all that is asked for. */

@@ -8,6 +8,7 @@ import { policyOf } from '../dist/config/snapshot.js'
 import { connectStore } from '../dist/limiter/connect.js'
 import { createRedisLimiter } from '../dist/limiter/redis.js'
 import { requireTools, shape } from './machine.mjs'
+import { printMarks } from './marks.mjs'
 import { startStore } from './store.mjs'
 import { printTable } from './table.mjs'
 
@@ -161,8 +162,7 @@ function report(marked, algorithms) {
     ]
   })
   console.log()
-  for (const { name, figure, holds } of marks) console.log(`${holds ? 'HOLD' : 'MISS'}  ${name}: ${figure}`)
-  return marks.every(({ holds }) => holds)
+  return printMarks(marks)
 }
 
 function readOptions() {

@@ -1,11 +1,17 @@
--- A GET per call, the consumer taken in turn from as many as BENCH_CONSUMERS says. Requests are made once, so that
--- what is measured is not this script. Prints one line of JSON for run.mjs.
-local requests, n, at = {}, tonumber(os.getenv('BENCH_CONSUMERS')), 0
+-- A request per call, consumer and route taken in turn from as many as the environment says (see wrk.mjs). Requests are
+-- made once, so that what is measured is not this script. Prints one line of JSON for wrk.mjs.
+local requests, n, at = {}, 0, 0
 
 function init(args)
-  local path = wrk.path
+  local path, tail = wrk.path, os.getenv('BENCH_TAIL')
+  local consumers, routes, upload = tonumber(os.getenv('BENCH_CONSUMERS')), tonumber(os.getenv('BENCH_ROUTES')), tonumber(os.getenv('BENCH_UPLOAD'))
+  local method, body = 'GET', nil
+  if upload > 0 then method, body = 'POST', string.rep('x', upload) end
+  n = math.max(consumers, routes)
   for i = 1, n do
-    requests[i] = wrk.format('GET', path .. '/orders/' .. i, { ['X-User-Id'] = string.format('user-%06d', i), ['Accept'] = 'application/json' })
+    local route = routes > 0 and '/r' .. (i - 1) % routes or ''
+    local user = string.format('user-%06d', (i - 1) % consumers + 1)
+    requests[i] = wrk.format(method, path .. route .. '/' .. string.format(tail, i), { ['X-User-Id'] = user, ['Accept'] = 'application/json' }, body)
   end
 end
 

@@ -1,5 +1,5 @@
 /**
- * `npm run bench`: Tidegate beside its peers. `npm run bench -- c`: scenario C. See README.md.
+ * `npm run bench`: Tidegate beside its peers; `npm run bench -- PART`: something else of it. See README.md.
  * Installs the peers and builds the product when they are not there yet, so nothing but node is imported up here.
  */
 import { spawnSync } from 'node:child_process'
@@ -7,13 +7,22 @@ import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 
-const usage = `Usage: npm run bench -- [c] [options]
+const NAMES = ['tidegate', 'pair', 'proxy', 'bare', 'http-proxy', 'nginx', 'nginx-lua']
 
+const usage = `Usage: npm run bench -- [PART] [options]
+
+  (none)              Tidegate beside its peers, allowed and denied
+  bodies              10 KB, 100 KB and 1 MB in either direction
+  idle                memory of 10,000 idle keep-alive clients
+  routes              CPU and memory by number of routes and of consumers
+  steady              memory over 10 minutes of load
   c                   scenario C: 5,000 parallel clients, Redis CPU and added p99 at 4,000 requests a second
+
   --rounds N          rounds, each in new processes (7)
   --seconds N         seconds of a round (5)
   --quick             2 rounds of 2 s: does it run, not how fast is it
-  --only A,B          of tidegate, pair, proxy, nginx
+  --only A,B          of ${NAMES.join(', ')}
+  --node-args A,B     arguments of node for Tidegate, without their dashes
   --scenario NAME     allowed or denied (both)
   --before DIR        one more, called before: another checkout of Tidegate, built
   --json FILE         the figures once more, for a program
@@ -38,6 +47,7 @@ try {
       scenario: { type: 'string' },
       json: { type: 'string' },
       before: { type: 'string' },
+      'node-args': { type: 'string' },
       profile: { type: 'string', default: process.env.BENCH_CPU_PROF },
       'auto-pipelining': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
@@ -51,7 +61,14 @@ if (values.help) {
   console.log(usage)
   process.exit(0)
 }
-if (positionals.length > 1 || (positionals.length === 1 && positionals[0] !== 'c')) {
+const PARTS = {
+  c: async () => (await import('./scenario-c.mjs')).scenarioC,
+  bodies: async () => (await import('./bodies.mjs')).bodies,
+  idle: async () => (await import('./idle.mjs')).idle,
+  routes: async () => (await import('./scale.mjs')).scale,
+  steady: async () => (await import('./steady.mjs')).steady,
+}
+if (positionals.length > 1 || (positionals.length === 1 && !Object.hasOwn(PARTS, positionals[0]))) {
   fail(`unknown argument ${positionals.join(' ')}\n\n${usage}`, 2)
 }
 const number = (name, fallback) => {
@@ -61,7 +78,7 @@ const number = (name, fallback) => {
 }
 const only = values.only?.split(',')
 for (const name of only ?? []) {
-  if (!['tidegate', 'pair', 'proxy', 'nginx'].includes(name)) fail(`--only: there is no contender ${name}`, 2)
+  if (!NAMES.includes(name)) fail(`--only: there is no contender ${name}`, 2)
 }
 if (values.scenario !== undefined && !['allowed', 'denied'].includes(values.scenario)) {
   fail(`--scenario is allowed or denied, not ${values.scenario}`, 2)
@@ -87,14 +104,14 @@ const options = {
   scenarios: values.scenario ? [values.scenario] : ['allowed', 'denied'],
   json: values.json,
   before: values.before,
+  nodeArgs: values['node-args']?.split(',').map((arg) => `--${arg}`),
   profile: values.profile,
   autoPipelining: values['auto-pipelining'],
 }
 try {
-  const ok =
-    positionals[0] === 'c'
-      ? await (await import('./scenario-c.mjs')).scenarioC(options)
-      : await (await import('./side-by-side.mjs')).sideBySide(options)
+  const load = PARTS[positionals[0]] ?? (async () => (await import('./side-by-side.mjs')).sideBySide)
+  const part = await load()
+  const ok = await part(options)
   process.exit(ok ? 0 : 1)
 } catch (error) {
   fail(`bench: ${error.stack}`)

@@ -5,15 +5,32 @@ import { start } from './process.mjs'
 
 const script = fileURLToPath(new URL('rotate.lua', import.meta.url))
 
-/** One closed-loop run of wrk, one thread. */
-export async function wrk({ url, connections, seconds, consumers }) {
+/**
+ * One closed-loop run of wrk, one thread. `tail` is what a path ends with, with a %d for the number of the request;
+ * `routes` puts /r0 to /rN-1 before that, and `upload` sends a body of so many bytes.
+ */
+export async function wrk({
+  url,
+  connections,
+  seconds,
+  consumers,
+  tail = 'orders/%d',
+  routes = 0,
+  upload = 0,
+}) {
   const child = start(
     LOAD_CORE,
     'wrk',
     ['-t1', `-c${connections}`, `-d${seconds}s`, '--latency', '-s', script, url],
     {
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, BENCH_CONSUMERS: String(consumers) },
+      env: {
+        ...process.env,
+        BENCH_CONSUMERS: String(consumers),
+        BENCH_TAIL: tail,
+        BENCH_ROUTES: String(routes),
+        BENCH_UPLOAD: String(upload),
+      },
     },
   )
   let out = ''

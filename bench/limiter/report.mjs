@@ -1,4 +1,5 @@
 /** Tables and marks of `npm run bench:limiter`. Each figure is the median of its rounds, and the least and most of them. */
+import { printMarks } from '../marks.mjs'
 import { median, printTable } from '../table.mjs'
 import { IN_FLIGHT, RATE } from './rounds.mjs'
 
@@ -195,11 +196,11 @@ export function report(byPart) {
   reportOthers(all)
   console.log()
   const marks = marksOf(valid)
-  for (const { name, figure, holds } of marks) console.log(`${holds ? 'HOLD' : 'MISS'}  ${name}: ${figure}`)
+  const hold = printMarks(marks)
   const invalid = all.filter((r) => r.invalid !== undefined)
   const said = invalid.map(
     (r) => `INVALID  round ${r.round + 1}, ${r.subject}, ${r.shape}: ${r.invalid}; left out`,
   )
   for (const line of new Set(said)) console.log(line)
-  return invalid.length === 0 && marks.every(({ holds }) => holds)
+  return invalid.length === 0 && hold
 }

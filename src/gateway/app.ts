@@ -166,7 +166,11 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       began(this.req.socket, this)
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
-      if (this.res.socket === null) this.req.socket.once('close', this.#onClose)
+      if (this.res.socket === null) {
+        // Eleven and more are a client that sends ahead, and no leak.
+        this.req.socket.setMaxListeners(0)
+        this.req.socket.once('close', this.#onClose)
+      }
       if (refused === undefined) this.run(0)
       else this.refuse(refused)
     }

@@ -1,0 +1,83 @@
+/** `npm run bench -- idle`: what a client costs that keeps its connection and asks for nothing. */
+import { once } from 'node:events'
+import net from 'node:net'
+import { fileURLToPath } from 'node:url'
+import { OPEN_LIMIT, startTidegate } from './contenders.mjs'
+import { leftAfterGc, measurable } from './left-after-gc.mjs'
+import { LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
+import { printMarks } from './marks.mjs'
+import { folder, startScript, stop } from './process.mjs'
+import { startStore } from './store.mjs'
+import { printTable } from './table.mjs'
+import { wrk } from './wrk.mjs'
+
+const MOST = 12 * 1024
+const AT_ONCE = 100
+
+/** Opens a connection, has one request answered and leaves it at that. */
+async function idleClient(port, i) {
+  const socket = net.connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  socket.write(`GET /open/orders/${i} HTTP/1.1\r\nHost: idle.example\r\nX-User-Id: idle-${i}\r\n\r\n`)
+  let text = ''
+  while (text.indexOf('\r\n\r\n') < 0) text += (await once(socket, 'data'))[0].latin1Slice()
+  if (!text.startsWith('HTTP/1.1 200 ')) throw new Error(`an idle client got ${text.slice(0, 40)}`)
+  return socket
+}
+
+export async function idle({ quick }) {
+  requireTools({ wrk: true })
+  pinSelf()
+  const clients = quick ? 2_000 : 10_000
+  const dir = folder()
+  const store = await startStore()
+  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  console.log(shape(store.version))
+  const gateway = await startTidegate({
+    dir,
+    upstreamPort: upstream.port,
+    redisPort: store.port,
+    services: { open: `${OPEN_LIMIT}/min` },
+    server: ['keep_alive: 10m', `max_connections: ${clients + 1000}`],
+    nodeArgs: measurable(dir),
+  })
+  try {
+    // Compiled, and its pools and caches as full as they get.
+    await wrk({ url: `${gateway.url}/open`, connections: 64, seconds: quick ? 2 : 5, consumers: 1000 })
+    const before = await leftAfterGc(gateway)
+    const { port } = new URL(gateway.url)
+    const sockets = []
+    for (let i = 0; i < clients; i += AT_ONCE) {
+      const more = Array.from({ length: Math.min(AT_ONCE, clients - i) }, (_, k) => idleClient(port, i + k))
+      sockets.push(...(await Promise.all(more)))
+    }
+    const after = await leftAfterGc(gateway)
+    const gone = sockets.filter((socket) => socket.destroyed || socket.readableEnded).length
+    if (gone > 0) throw new Error(`${gone} of ${clients} idle connections were closed`)
+    const each = (key) => (after[key] - before[key]) / clients
+    const mib = (n) => (n / 2 ** 20).toFixed(1)
+    const left = (key) => [mib(before[key]), mib(after[key]), Math.round(each(key))]
+    console.log()
+    printTable(
+      [`${clients} idle clients, after GC`, 'MiB before', 'MiB with them', 'bytes each'],
+      [
+        ['resident', ...left('rss')],
+        ['heap used', ...left('heapUsed')],
+        ['external', ...left('external')],
+      ],
+    )
+    console.log()
+    for (const socket of sockets) socket.destroy()
+    return printMarks([
+      {
+        name: `${clients} idle keep-alive clients: ≤ 12 KiB each, resident`,
+        figure: `${(each('rss') / 1024).toFixed(1)} KiB`,
+        holds: each('rss') <= MOST,
+      },
+    ])
+  } finally {
+    await stop(gateway.child)
+    await stop(upstream.child, 'SIGKILL')
+    await store.stop()
+  }
+}
