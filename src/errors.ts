@@ -163,6 +163,13 @@ export const ERRORS = {
     detail: 'The gateway has no room for this request now; try again shortly.',
     type: REDUCED_CAPACITY,
   },
+  maintenance: {
+    status: 503,
+    source: 'gateway',
+    title: 'Maintenance',
+    detail: 'The service is in maintenance; try again after the time in Retry-After.',
+    type: REDUCED_CAPACITY,
+  },
   store_unavailable: {
     status: 503,
     source: 'gateway',

@@ -10,13 +10,15 @@ interface Example {
 export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   const { tiers, defaultTier } = snapshot
   // Those that the address alone reaches.
-  const routes = snapshot.routes.filter(({ hosts }) => hosts.length === 0)
+  const routes = snapshot.routes.filter(
+    ({ hosts, shape }) => hosts.length === 0 && shape?.respond === undefined,
+  )
   const second = tiers[defaultTier + 1]
   const better = keyOption(snapshot, second)
   const best = keyOption(snapshot, tiers.at(-1))
   const poor = keyOption(snapshot, tiers[defaultTier])
   const amountOf = (route: Route) =>
-    route.service.policies[defaultTier]?.limits[0]?.amount ?? Number.POSITIVE_INFINITY
+    route.quotaOf.policies[defaultTier]?.limits[0]?.amount ?? Number.POSITIVE_INFINITY
   const cheap = routes.filter(
     ({ methods, cost }) => cost === 1 && (methods.length === 0 || methods.includes('GET')),
   )

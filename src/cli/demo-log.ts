@@ -71,7 +71,7 @@ export function describeRequest(record: RequestRecord, paint: Paint): string {
 
 function outcome({ error, decision, route, tier, snapshot }: RequestRecord): string {
   if (decision === undefined) return error ?? (snapshot.tiers[tier] === undefined ? '' : 'unlimited')
-  const name = route?.service.policies[tier]?.limits[decision.binding]?.name ?? 'quota'
+  const name = route?.quotaOf.policies[tier]?.limits[decision.binding]?.name ?? 'quota'
   if (decision.allowed) return error ?? `${name}: ${decision.remaining} left`
   const left = decision.remaining > 0 ? `${decision.remaining} left, ${route?.cost} needed` : 'spent'
   const again = decision.retryMs < 0 ? 'never enough' : `again in ${Math.ceil(decision.retryMs / 1000)} s`

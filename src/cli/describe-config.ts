@@ -21,8 +21,8 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
   const lines = mostSpecificFirst(routes).map(({ route, host }) => [
     route.methods.length === 0 ? '*' : route.methods.join(','),
     host + route.path,
-    route.service.name,
-    describeCost(config, route),
+    describeDestination(config, route),
+    [describeCost(config, route), describeShape(config, route)].filter((text) => text !== '').join(', '),
   ])
   return `${file} is good, hash ${snapshot.hash}
 
@@ -74,6 +74,25 @@ function describeCost(config: Config, { index, cost, costFrom, costHeader }: Rou
   return parts.join(', ')
 }
 
+function describeDestination(config: Config, { index, service }: Route): string {
+  const { split, sticky, respond } = config.routes[index]!
+  if (respond !== undefined) return `answers ${respond.status}`
+  const shares = split?.map((share) => `${share.service} ${share.weight}`).join(', ')
+  const name = shares === undefined ? service.name : sticky === undefined ? shares : `${shares} by ${sticky}`
+  return service.maintenance === undefined || split !== undefined ? name : `${name} (in maintenance)`
+}
+
+/** The names of what a route changes on the way. */
+function describeShape(config: Config, { index }: Route): string {
+  const { rewrite, headers, cors, mirror } = config.routes[index]!
+  const parts: string[] = []
+  if (rewrite !== undefined) parts.push(`as ${rewrite}`)
+  if (headers !== undefined) parts.push('changes headers')
+  if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
+  if (mirror !== undefined) parts.push(`${mirror.share} % to ${mirror.service}, too`)
+  return parts.join(', ')
+}
+
 function describeConsumers(source: ConsumerSource): string {
   switch (source.kind) {
     case 'api_key':
@@ -118,7 +137,7 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
       ...(host === '' ? {} : { host }),
       path: route.path,
       methods: route.methods,
-      service: route.service.name,
+      ...destinationData(config, route),
       ...costData(config, route),
     })),
   }
@@ -133,6 +152,16 @@ function limitsByTier(service: Service, tiers: readonly string[]): object {
           ...(policy.candidate?.limits ?? []).map((limit) => ({ ...limitData(limit), candidate: true })),
         ]
   return Object.fromEntries(tiers.map((tier, i) => [tier, shown(service.policies[i])]))
+}
+
+function destinationData({ routes }: Config, { index, service }: Route): object {
+  const { split, respond, mirror } = routes[index]!
+  const destination = respond !== undefined ? { respond: respond.status } : { service: service.name }
+  return {
+    ...destination,
+    ...(split === undefined ? {} : { split }),
+    ...(mirror === undefined ? {} : { mirror }),
+  }
 }
 
 function costData({ routes }: Config, { index, cost, costFrom, costHeader }: Route): object {

@@ -7,7 +7,8 @@ export function checkCosts(config: DraftConfig, error: Say, warning: Say): void 
   const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
   for (const [i, route] of asList(config.routes).entries()) {
     if (route === undefined) continue
-    const { cost, service } = route
+    const { cost } = route
+    const service = route.service ?? asList(route.split)[0]?.service
     if (typeof cost === 'object') {
       if (identity.has(cost.header)) {
         const wrong = `"${cost.header}" says who is calling`

@@ -2,6 +2,7 @@ import { formatListen, isLoopback } from './addresses.js'
 import { checkCosts } from './check-costs.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
+import { checkShaping, destinationsOf } from './check-shaping.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
 import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
@@ -22,6 +23,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
   checkRoutes(config, error)
+  checkShaping(config, error, warning)
   checkCosts(config, error, warning)
   checkOverlaps(config, error, locate)
   checkUnused(config, warning)
@@ -142,10 +144,10 @@ function checkServices({ services, tiers }: DraftConfig, error: Say): void {
   }
 }
 
-function checkRoutes({ routes, services }: DraftConfig, error: Say): void {
+function checkRoutes({ routes }: DraftConfig, error: Say): void {
   for (const [i, route] of asList(routes).entries()) {
     if (route === undefined) continue
-    const { path, strip_prefix: prefix, service } = route
+    const { path, strip_prefix: prefix } = route
     if (route.host !== undefined && route.hosts !== undefined) {
       error(['routes', i, 'host'], 'given next to hosts; keep one of the two')
     }
@@ -159,13 +161,6 @@ function checkRoutes({ routes, services }: DraftConfig, error: Say): void {
     }
     if (path !== undefined && canonicalPath(path)?.encoded === true && route.allow_encoded === false) {
       error(['routes', i, 'path'], `"${path}" matches nothing without allow_encoded; set it to true`)
-    }
-    if (service === undefined || services === undefined) continue
-    if (!Object.hasOwn(services, service)) {
-      error(
-        ['routes', i, 'service'],
-        `no service is named "${service}"; ${suggest(service, Object.keys(services), 'services')}`,
-      )
     }
   }
 }
@@ -217,7 +212,9 @@ function shared(a: Pattern, b: Pattern): string | undefined {
 }
 
 function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig, warning: Say): void {
-  const used = new Set(asList(routes).map((route) => route?.service))
+  const used = new Set(
+    asList(routes).flatMap((route) => (route ? destinationsOf(route).map(({ name }) => name) : [])),
+  )
   for (const name of Object.keys(services ?? {})) {
     if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
   }

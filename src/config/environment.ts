@@ -1,3 +1,5 @@
+import { isOwn, marked } from './template.js'
+
 export interface Substitution {
   readonly text: string
   /** What came from the environment, by name: not to be shown. */
@@ -10,8 +12,10 @@ const REFERENCE = /\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?/g
 /**
  * Puts the environment into one scalar: `${NAME}`, `${NAME:-default}` when NAME is unset or empty, and `$${` for a
  * plain `${`. What is put in is text: it is not looked at again, and it never becomes structure.
+ *
+ * @param template whether names in lower case are the gateway's own, and left for `readTemplate`
  */
-export function substitute(text: string, env: NodeJS.ProcessEnv): Substitution {
+export function substitute(text: string, env: NodeJS.ProcessEnv, template = false): Substitution {
   if (!text.includes('${')) return { text, used: new Map(), problems: [] }
   const problems: { offset: number; wrong: string; fix: string }[] = []
   const used = new Map<string, string>()
@@ -24,6 +28,15 @@ export function substitute(text: string, env: NodeJS.ProcessEnv): Substitution {
           offset,
           wrong: 'holds a "${" that is not a reference to the environment',
           fix: `write \${NAME} or \${NAME:-default}, or $\${ for a plain \${`,
+        })
+        return ''
+      }
+      if (template && isOwn(name)) {
+        if (fallback === undefined) return marked(name)
+        problems.push({
+          offset,
+          wrong: `gives \${${name}} a default, which only names of the environment have`,
+          fix: `write \${${name}}, or a name of the environment with a capital letter`,
         })
         return ''
       }

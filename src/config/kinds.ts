@@ -19,10 +19,12 @@ import {
   readDnsName,
   readHost,
   readHttpUrl,
+  readOrigin,
   readRoutePath,
   readStripPrefix,
   readUpstream,
 } from './targets.js'
+import { readTemplate, showTemplate, type Template } from './template.js'
 
 /**
  * What a scalar of the file can be beyond JSON's types: how its text is read, what editors are told, and how it is
@@ -272,6 +274,34 @@ export const KINDS = {
     pattern: HEADER_PATTERN,
     read: (value, fail) =>
       readHeaderName(value, fail, 'belongs to the transport or to proxies', 'x-token-cost'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** Any header, kept in lower case: what may not be meant is said where it is used. */
+  any_field: {
+    label: 'header name',
+    types: ['string'],
+    pattern: HEADER_PATTERN,
+    read: (value, fail) =>
+      new RegExp(HEADER_PATTERN).test(value) && value.length <= 64
+        ? value.toLowerCase()
+        : fail('cannot be the name of a header here', 'write one such as x-powered-by, without "_"'),
+    show: text,
+  } satisfies Kind<string>,
+
+  template: {
+    label: 'text',
+    types: ['string', 'integer', 'boolean'],
+    pattern: '^[^\\r\\n]+$',
+    read: readTemplate,
+    show: showTemplate,
+  } satisfies Kind<Template>,
+
+  origin: {
+    label: 'origin',
+    types: ['string'],
+    pattern: '^(\\*|null|[a-z][a-z0-9+.-]*://[^/?#]+)$',
+    read: readOrigin,
     show: text,
   } satisfies Kind<string>,
 

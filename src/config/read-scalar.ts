@@ -17,7 +17,7 @@ export function readScalar(
   fail: FailAt,
 ): unknown {
   const source = typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value))
-  const { text, used: here, problems } = substitute(source, env)
+  const { text, used: here, problems } = substitute(source, env, part.kind === 'template')
   for (const { offset, wrong, fix } of problems) {
     const quoted = scalar.type === 'PLAIN' ? 0 : 1
     fail(wrong, fix, (offsetOf(scalar) ?? 0) + (scalar.type?.startsWith('BLOCK') ? 0 : offset + quoted))

@@ -72,7 +72,9 @@ export function read(reading: Reading, part: Part, node: unknown, path: string, 
       return fail(`must be a list, not ${kindOf(node)}`, 'write [a, b], or a line with "- " for each')
     }
     const count = node.items.length
-    if (count < minItems) fail('is an empty list', 'name at least one, or remove the key')
+    if (count === 0 && minItems > 0) fail('is an empty list', 'name at least one, or remove the key')
+    else if (count < minItems)
+      fail(`has ${count} of at least ${minItems} items`, 'name more, or remove the key')
     if (count > maxItems) fail(`has ${count} items`, `name ${maxItems} at most`)
     return node.items.map((item, i) => read(reading, items, item, `${path}[${i}]`, offsetOf(node) ?? offset))
   }

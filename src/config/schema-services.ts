@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
 import { transport } from './schema-upstream-tls.js'
 
 /** The part of the schema about limits, services and routes. */
@@ -126,6 +127,7 @@ export const Service = object(
       }),
     ),
     ...transport,
+    maintenance: Type.Optional(maintenance),
   },
   'A backend, and how much of it each tier may use',
 )
@@ -182,12 +184,25 @@ export const Route = object(
         minItems: 1,
       }),
     ),
-    service: scalar('name', 'The service that requests go to'),
+    service: Type.Optional(scalar('name', 'The service that requests go to')),
+    split: Type.Optional(split),
+    sticky: Type.Optional(sticky),
+    respond: Type.Optional(respond),
     strip_prefix: Type.Optional(
       scalar('prefix', 'Removed from the front of the path before it is forwarded', {
         examples: ['/payments'],
       }),
     ),
+    rewrite: Type.Optional(
+      scalar(
+        'path',
+        "The path for the upstream, instead of strip_prefix: literal segments, with the route's own :name and * put in",
+        { examples: ['/v2/*', '/people/:id'] },
+      ),
+    ),
+    headers: Type.Optional(headers),
+    cors: Type.Optional(cors),
+    mirror: Type.Optional(mirror),
     cost: either<number | CostSettings>(
       [cost('How much one request takes from each limit', {}), Cost],
       'A whole number, or in full, as a header of the request says: how much one request takes from each limit but those of concurrency',

@@ -6,6 +6,8 @@ import { limitOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
+import { compileShape, type Shape } from './shaping.js'
+import { compileSplit, countingService, type Split } from './split.js'
 import { readUpstream } from './targets.js'
 import { compileTransport, type Transport } from './transport.js'
 
@@ -74,6 +76,14 @@ export interface Service {
   readonly onFailure: OnFailure
   /** By tier index. `undefined`: unlimited, the store is not asked. */
   readonly policies: readonly (Policy | undefined)[]
+  /** Set while its requests are answered with 503. */
+  readonly maintenance: Maintenance | undefined
+}
+
+export interface Maintenance {
+  /** Whole seconds. */
+  readonly retryAfter: string
+  readonly detail: string | undefined
 }
 
 /** One address of a service. Two services that name the same address, and speak to it alike, share its connections. */
@@ -87,6 +97,7 @@ export interface Upstream extends Transport {
 }
 
 export interface Route extends RouteCost {
+  /** Place in the file. Behind the last one come the routes that splits choose from. */
   readonly index: number
   /** The label `http_route`: the path as configured, with the host in front when the route names one. */
   readonly label: string
@@ -94,7 +105,16 @@ export interface Route extends RouteCost {
   readonly hosts: readonly string[]
   /** Empty: every method but CONNECT and TRACE. */
   readonly methods: readonly string[]
+  /** Who serves: of a split the first one, until a request has been given to one of them. */
   readonly service: Service
+  /** Whose limits count. */
+  readonly quotaOf: Service
+  /** Where one of several services serves. */
+  readonly split: Split<Route> | undefined
+  /** What is changed on the way, or answered here; undefined for most routes. */
+  readonly shape: Shape | undefined
+  /** The service that gets copies, and how many percent of the requests. */
+  readonly mirror: { readonly service: Service; readonly share: number } | undefined
   /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
   readonly stripPrefix: string
   /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
@@ -129,7 +149,11 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     compileService(index, name, service, config),
   )
   const byName = new Map(services.map((service) => [service.name, service]))
-  const routes = config.routes.map((route, index) => compileRoute(index, route, byName.get(route.service)!))
+  // Where nothing is forwarded: of no name, no upstream and no limit.
+  const nobody = noService(services.length, tiers.length)
+  const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
+  let last = config.routes.length
+  const routes = config.routes.map((route, index) => compileRoute(index, route, serviceOf, () => last++))
   const consumers = config.consumers.map((source): ConsumerSource => {
     if ('header' in source) {
       return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
@@ -171,7 +195,8 @@ type RouteConfig = Config['routes'][number]
 
 function compileService(index: number, name: string, service: ServiceConfig, config: Config): Service {
   const refunds = config.routes.some(
-    (route) => route.service === name && (route.refund_on !== undefined || route.cost_header !== undefined),
+    (route) =>
+      countingService(route) === name && (route.refund_on !== undefined || route.cost_header !== undefined),
   )
   return {
     index,
@@ -185,7 +210,18 @@ function compileService(index: number, name: string, service: ServiceConfig, con
       const limits = service.limits?.[tier]
       return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits, refunds)
     }),
+    maintenance: compileMaintenance(service.maintenance),
   }
+}
+
+function noService(index: number, tiers: number): Service {
+  const policies = new Array<undefined>(tiers).fill(undefined)
+  return { index, name: 'none', upstreams: [], onFailure: 'open', policies, maintenance: undefined }
+}
+
+function compileMaintenance(settings: ServiceConfig['maintenance']): Maintenance | undefined {
+  if (settings?.enabled !== true) return undefined
+  return { retryAfter: String(Math.ceil(settings.retry_after / 1000)), detail: settings.detail }
 }
 
 function compilePolicy(
@@ -199,15 +235,26 @@ function compilePolicy(
   return policyOf(live, { refunds, candidate })
 }
 
-function compileRoute(index: number, route: RouteConfig, service: Service): Route {
+function compileRoute(
+  index: number,
+  route: RouteConfig,
+  serviceOf: (name: string | undefined) => Service,
+  nextIndex: () => number,
+): Route {
+  const service = serviceOf(countingService(route))
+  const { mirror } = route
   const hosts = route.hosts ?? (route.host === undefined ? [] : [route.host])
-  return {
+  const compiled: Route = {
     index,
     label: hosts.join(',') + route.path,
     path: route.path,
     hosts,
     methods: route.methods ?? [],
     service,
+    quotaOf: service,
+    split: undefined,
+    shape: compileShape(route),
+    mirror: mirror === undefined ? undefined : { service: serviceOf(mirror.service), share: mirror.share },
     stripPrefix: route.strip_prefix ?? '',
     ...compileCost(route),
     allowEncoded: route.allow_encoded,
@@ -217,6 +264,12 @@ function compileRoute(index: number, route: RouteConfig, service: Service): Rout
     timeouts: route.timeouts,
     websocket: route.websocket,
   }
+  const split = compileSplit(
+    route,
+    (name) => serviceOf(name).maintenance !== undefined,
+    (name) => ({ ...compiled, index: nextIndex(), service: serviceOf(name) }),
+  )
+  return { ...compiled, split }
 }
 
 /** First 12 hex digits of the SHA-256 of a configuration with its secrets resolved. */

@@ -58,6 +58,21 @@ export function readHttpUrl(text: string, fail: Fail): string | undefined {
   return fail('is not an http:// or https:// address', 'write one such as http://127.0.0.1:4318/v1/metrics')
 }
 
+const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?$/
+
+/** What a browser sends as Origin (RFC 6454 §6.1), `*` for any, or `*.` before a domain for all below it. */
+export function readOrigin(text: string, fail: Fail): string | undefined {
+  if (text === '*' || text === 'null') return text
+  const fix = 'write one such as https://app.example.com or https://*.example.com, without a path'
+  const origin = text.toLowerCase()
+  if (!ORIGIN.test(origin)) return fail('is not an origin', fix)
+  // A browser leaves the port out when it is the usual one.
+  if (/^http:.*:80$|^https:.*:443$/.test(origin)) {
+    return fail('names the usual port, which browsers leave out', `write ${origin.replace(/:[0-9]+$/, '')}`)
+  }
+  return origin
+}
+
 /** A route's path: literal segments, `:name` for one segment, `*` as the last segment for any rest. */
 export function readRoutePath(text: string, fail: Fail): string | undefined {
   if (readPlainPath(text, fail) === undefined) return undefined

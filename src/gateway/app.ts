@@ -7,7 +7,9 @@ import type { Snapshot } from '../config/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
+import type { MirrorResult } from '../telemetry/recorder.js'
 import type { Upstreams } from '../upstream/pool.js'
+import { answerHere } from './answer.js'
 import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { type Accepted, began, ended, isClosing, ongoingOn, parserFailed } from './connection.js'
@@ -17,13 +19,16 @@ import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
 import { createConnectionCounts, type Entrance } from './listener.js'
+import { createMirror } from './mirror.js'
 import { sendWaiting } from './outbox.js'
+import { type Answer, sendAnswer } from './own-answer.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
 import { securedOf } from './secured.js'
 import { createServer } from './server.js'
+import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
 import { upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
@@ -38,6 +43,7 @@ export interface GatewayDeps {
   readonly metrics: {
     record(r: RequestRecord): void
     candidate(r: RequestRecord, decision: Decision): void
+    mirrored(service: string, result: MirrorResult): void
   }
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
@@ -47,23 +53,41 @@ export interface GatewayDeps {
   readonly draining: () => boolean
 }
 
-type Stage = (x: Exchange) => Refusal | undefined | Promise<Refusal | undefined>
+type Outcome = Refusal | Answer | undefined
+type Stage<O = Outcome> = (x: Exchange) => O | Promise<O>
 
 /**
  * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
  * What passes all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf({ limiter, assignments, metrics }: GatewayDeps, charges: Charges): readonly Stage[] {
-  return [matchRoute, identifyConsumer, resolveTier(assignments), takeQuota({ limiter, charges, metrics })]
+function stagesOf(deps: GatewayDeps, charges: Charges): readonly Stage[] {
+  return [matchRoute, answerHere, ...stagesBehind(deps, charges)]
+}
+
+/** The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it. */
+function handshakeStagesOf(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
+  return [matchRoute, checkHandshake, ...stagesBehind(deps, charges)]
+}
+
+/** What both go through once their route is known, and it is not answered here. */
+function stagesBehind(
+  { limiter, assignments, metrics }: GatewayDeps,
+  charges: Charges,
+): readonly Stage<Refusal | undefined>[] {
+  return [
+    identifyConsumer,
+    resolveTier(assignments),
+    chooseService(),
+    takeQuota({ limiter, charges, metrics }),
+  ]
 }
 
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const charges = createCharges(deps.limiter)
   const stages = stagesOf(deps, charges)
-  // What is no handshake of the route's is refused before anything is charged for it.
-  const handshakeStages = [stages[0]!, checkHandshake, ...stages.slice(1)]
-  const send = forward(deps)
+  const handshakeStages = handshakeStagesOf(deps, charges)
+  const send = forward({ ...deps, mirror: createMirror(deps) })
   const upgrades = upgrade(deps)
   const write = record(deps)
   const nextId = requestIds()
@@ -183,12 +207,12 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
           if (answer === undefined) continue
           if (answer instanceof Promise) {
             answer.then(
-              (refusal) => this.proceed(refusal, i + 1),
+              (outcome) => this.proceed(outcome, i + 1),
               (error) => this.failed(error),
             )
             return
           }
-          this.refuse(answer)
+          this.answer(answer)
           return
         }
         this.underWay = send(this.x, this.req, this.res)
@@ -197,11 +221,16 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       }
     }
 
-    proceed(refusal: Refusal | undefined, next: number): void {
+    proceed(outcome: Outcome, next: number): void {
       // The client may have left while the store was asked.
       if (this.#closed) return
-      if (refusal === undefined) this.run(next)
-      else this.refuse(refusal)
+      if (outcome === undefined) this.run(next)
+      else this.answer(outcome)
+    }
+
+    answer(outcome: Refusal | Answer): void {
+      if ('code' in outcome) this.refuse(outcome)
+      else sendAnswer(this.x, this.req, this.res, outcome, deps.draining())
     }
 
     refuse(refusal: Refusal): void {

@@ -11,7 +11,7 @@ export function denial(x: Exchange, policy: Policy, decision: Decision, cost: nu
   const headers: string[] = []
   pushQuotaHeaders(headers, policy, decision)
   const tier = x.snapshot.tiers[x.tier]!
-  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit.by, tier, x.route!.service.name)}`
+  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit.by, tier, x.route!.quotaOf.name)}`
   let detail: string
   if (decision.retryMs < 0) {
     detail = `${quota} never allows a request of cost ${cost}; ask for a higher tier.`

@@ -6,9 +6,11 @@ import type { Target, Upstreams } from '../upstream/pool.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
+import type { Mirror, MirrorCopy } from './mirror.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
 import { sendRefusal } from './reply.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
+import { shapeResponse } from './shape.js'
 import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import { MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
@@ -17,6 +19,7 @@ import type { Watchdog, Watched } from './watchdog.js'
 export interface ForwardDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
+  readonly mirror: Mirror
   readonly draining: () => boolean
 }
 
@@ -55,6 +58,8 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   /** Addresses that no connection could be made to. */
   #unreachable: Target[] | undefined
   #body: RequestBody | null = null
+  /** What a second service gets of it. */
+  #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream. */
   #began = 0
   /** Watchdog time of the last byte in either direction. */
@@ -89,7 +94,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     this.#began = performance.now()
     this.#progress = this.#deps.watchdog.now()
     this.#deps.watchdog.add(this)
+    if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
     this.#dispatch()
+    if (this.#body === null) this.#copy?.send()
   }
 
   #dispatch(): void {
@@ -120,6 +127,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   // The request's body on its way
 
   begin(): void {
+    this.#copy?.read()
     if (this.#x.headers.expectContinue) this.#client.proceed()
   }
 
@@ -165,12 +173,14 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     const quota = claimsQuota(x.decision)
     const { costHeader } = x.route!
     if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
-    const head = responseHeaders(raw, x.requestId, quota, costHeader, status === 204)
-    if (head === undefined) {
+    const fields = responseHeaders(raw, x.requestId, quota, costHeader, status === 204)
+    if (fields === undefined) {
       this.#fail({ code: 'upstream_bad_response', cause: 'a transfer coding that nobody asked for' })
       return true
     }
-    if (quota) pushQuotaHeaders(head, x.route!.service.policies[x.tier]!, x.decision!)
+    const { shape } = x.route!
+    const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
+    if (quota) pushQuotaHeaders(head, x.route!.quotaOf.policies[x.tier]!, x.decision!)
     x.status = status
     this.#client.begin(head, reasonPhrase(statusText))
     return true

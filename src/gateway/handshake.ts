@@ -4,6 +4,7 @@ import type { Refusal } from '../errors.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
+import { shapeResponse } from './shape.js'
 import { MAX_RESPONSE_FIELDS, responseHeaders } from './upstream-response.js'
 
 /** RFC 6455 §1.3. */
@@ -82,8 +83,17 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | u
   const quota = claimsQuota(x.decision)
   const { costHeader } = x.route!
   if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
-  const out = responseHeaders(raw, x.requestId, quota, costHeader, statusCode === 101 || statusCode === 204)
-  if (out !== undefined && quota) pushQuotaHeaders(out, x.route!.service.policies[x.tier]!, x.decision!)
+  const fields = responseHeaders(
+    raw,
+    x.requestId,
+    quota,
+    costHeader,
+    statusCode === 101 || statusCode === 204,
+  )
+  if (fields === undefined) return undefined
+  const { shape } = x.route!
+  const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
+  if (quota) pushQuotaHeaders(out, x.route!.quotaOf.policies[x.tier]!, x.decision!)
   return out
 }
 

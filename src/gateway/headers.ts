@@ -72,6 +72,7 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['te', Field.Drop],
   ['trailer', Field.Drop],
   ['http2-settings', Field.Drop],
+  ['x-tidegate-mirror', Field.Drop],
   ['x-original-url', Field.Drop],
   ['x-rewrite-url', Field.Drop],
   ['x-http-method-override', Field.Drop],

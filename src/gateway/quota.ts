@@ -28,7 +28,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     levels: Levels | undefined,
     decision: Decision,
   ): void {
-    const { service, refundOn, costHeader } = x.route!
+    const { quotaOf: service, refundOn, costHeader } = x.route!
     const { allowed, decidedBy, at, times } = decision
     if (!allowed || decidedBy === 'open' || decidedBy === 'closed') return
     if (!policy.slots && refundOn === undefined && costHeader === undefined) return
@@ -42,7 +42,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
       if (claimsQuota(decision)) metrics.candidate(x, decision)
       hold(x, candidate, cost, levels, decision)
     }
-    const taken = limiter.take(x.route!.service, candidate, x.consumer!, cost, levels)
+    const taken = limiter.take(x.route!.quotaOf, candidate, x.consumer!, cost, levels)
     // What is only tried out must not end the process when it fails.
     if (taken instanceof Promise) taken.then(settle, () => {})
     else settle(taken)
@@ -50,7 +50,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
 
   return function takeQuota(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const route = x.route!
-    const policy = route.service.policies[x.tier]
+    const policy = route.quotaOf.policies[x.tier]
     if (policy === undefined) return undefined
     let { cost } = route
     if (route.costFrom !== undefined) {
@@ -68,7 +68,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     }
     // In the same turn, so that both go to the store together.
     if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)
-    const taken = limiter.take(route.service, policy, x.consumer!, cost, levels)
+    const taken = limiter.take(route.quotaOf, policy, x.consumer!, cost, levels)
     return taken instanceof Promise ? taken.then(settle) : settle(taken)
   }
 }

@@ -4,6 +4,7 @@ import { endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { NO_HEADERS } from './headers.js'
 import { sendThisTurn } from './outbox.js'
+import { shapeOwn } from './shape.js'
 
 /** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
 const LINGER_BYTES = 65_536
@@ -44,6 +45,7 @@ export function sendRefusal(
     x.requestId,
   ]
   if (refusal.headers !== undefined) headers.push(...refusal.headers)
+  if (x.route?.shape !== undefined) shapeOwn(headers, x.route.shape, x)
   const unread = hasUnreadBody(x, req)
   if (draining || unread || CLOSING.has(status)) {
     headers.push('Connection', 'close')

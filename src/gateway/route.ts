@@ -1,6 +1,7 @@
 import { canonicalPath } from '../config/path.js'
 import type { Route } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
+import { preflightMethod } from './cors.js'
 import type { Exchange } from './exchange.js'
 
 /** Longest request target, in characters. Longer ones are 414. */
@@ -45,7 +46,7 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   if (canonical === undefined) return { code: 'bad_target' }
   x.path = canonical.path
 
-  const found = x.snapshot.match(x.method, x.host, canonical.key)
+  const found = preflighted(x, canonical.key) ?? x.snapshot.match(x.method, x.host, canonical.key)
   if (found === undefined) return { code: 'no_route' }
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
   x.route = found
@@ -55,6 +56,14 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   // Found by its key, but spelled so that the prefix cannot be cut off as text.
   if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
   return undefined
+}
+
+/** The route that a browser asks about before it sends a request, if that route answers such questions. */
+function preflighted(x: Exchange, key: string): Route | undefined {
+  if (x.method !== 'OPTIONS') return undefined
+  const method = preflightMethod(x)
+  const found = method === undefined ? undefined : x.snapshot.match(method, x.host, key)
+  return found === undefined || isMethodList(found) || found.shape?.cors === undefined ? undefined : found
 }
 
 /**

@@ -1,15 +1,18 @@
 import type { IncomingMessage } from 'node:http'
+import { rewritten } from '../config/rewrite.js'
 import type { Upstream } from '../config/snapshot.js'
 import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
+import { applyRules } from './field-rules.js'
 import { identityHeader } from './headers.js'
 
 /** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
 export const VIA = '1.1 tidegate'
 
-/** Path and query for the upstream: the canonical path that was matched, less the route's prefix. */
+/** Path and query for the upstream: the canonical path that was matched, rewritten or less the route's prefix. */
 export function upstreamPath(x: Exchange, upstream: Upstream): string {
-  const { stripPrefix } = x.route!
+  const { stripPrefix, shape } = x.route!
+  if (shape?.rewrite !== undefined) return upstream.basePath + rewritten(shape.rewrite, x.path) + x.query
   let path = x.path
   if (stripPrefix.length > 0) {
     path = path.slice(stripPrefix.length)
@@ -25,7 +28,8 @@ export function upstreamPath(x: Exchange, upstream: Upstream): string {
 export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMessage): string[] {
   const { headers } = x
   const route = x.route!
-  const out = headers.forward.slice()
+  const rules = route.shape?.request
+  const out = rules === undefined ? headers.forward.slice() : applyRules(rules, headers.forward, x)
   const host = headers.host ?? ''
   const peer = plainAddress(x.peer)
   out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
@@ -53,8 +57,11 @@ function pushVerifiedIdentity(out: string[], x: Exchange): void {
       continue
     const credential = identityHeader(x.headers, source.header)
     if (credential === undefined) continue
-    out.push(source.header, credential)
-    if (source.kind === 'header' && x.tenant !== undefined) out.push(source.tenant!, x.tenant)
+    const drop = x.route!.shape?.request?.drop
+    if (drop?.has(source.header) !== true) out.push(source.header, credential)
+    if (source.kind === 'header' && x.tenant !== undefined && drop?.has(source.tenant!) !== true) {
+      out.push(source.tenant!, x.tenant)
+    }
     return
   }
 }

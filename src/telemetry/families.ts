@@ -80,6 +80,14 @@ const DEFINITIONS = {
     help: 'Requests that the gateway answered itself or could not complete, by error code.',
     labels: ['code'],
   },
+  mirrored: {
+    otlp: 'tidegate.mirrored',
+    prometheus: 'tidegate_mirrored_total',
+    kind: 'counter',
+    unit: '{request}',
+    help: 'Requests of which a copy was due for a second service, by what became of the copy.',
+    labels: [SERVICE, 'result'],
+  },
   storeState: {
     otlp: 'tidegate.store.state',
     prometheus: 'tidegate_store_state',

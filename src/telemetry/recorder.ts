@@ -50,6 +50,8 @@ interface Place {
   readonly route: string
   readonly tier: string
   readonly service: ServicePlace
+  /** Of the service whose limits count. */
+  readonly quota: ServicePlace
   /** By method, then by status. */
   readonly durations: (Cell | undefined)[][]
 }
@@ -66,7 +68,12 @@ export interface Recorder {
   record(r: RequestRecord): void
   /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
   candidate(r: RequestRecord, decision: Decision): void
+  /** Counts a request of which a copy was due for a service. */
+  mirrored(service: string, result: MirrorResult): void
 }
+
+/** It was answered, or not; too many were under way; the body was too large, or did not come to its end. */
+export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'aborted'
 
 /** Allocates only when a request is the first with its labels, or the first of a snapshot. */
 export function createRecorder(families: Families): Recorder {
@@ -103,6 +110,7 @@ export function createRecorder(families: Families): Recorder {
       route: r.route?.label ?? NONE,
       tier: r.snapshot.tiers[tier] ?? NONE,
       service,
+      quota: table.services[r.route?.quotaOf.index ?? table.services.length - 1]!,
       durations: METHODS.map(() => []),
     }
   }
@@ -120,14 +128,14 @@ export function createRecorder(families: Families): Recorder {
   }
 
   function countDecision(r: RequestRecord, place: Place, tier: number, decision: Decision): void {
-    const service = place.service
+    const service = place.quota
     observe(service.limitDuration, limitBounds, r.limitMs)
     const by = decision.decidedBy
     if (by === 'open' && decision.reason !== undefined)
       service.failOpen[REASONS.indexOf(decision.reason)]![0]! += 1
     // open and closed look at no limit, so none of them is binding
     const bound = by !== 'open' && by !== 'closed'
-    const limit = bound ? r.route?.service.policies[tier]?.limits[decision.binding] : undefined
+    const limit = bound ? r.route?.quotaOf.policies[tier]?.limits[decision.binding] : undefined
     const outcome = outcomeOf(decision, limit)
     const slot =
       ((limit === undefined ? 0 : decision.binding + 1) * OUTCOMES.length + outcome) * DECIDED_BY.length +
@@ -148,15 +156,15 @@ export function createRecorder(families: Families): Recorder {
 
   function countCandidate(r: RequestRecord, decision: Decision): void {
     const tier = tierOf(r)
-    const limit = r.route?.service.policies[tier]?.candidate?.limits[decision.binding]
+    const limit = r.route?.quotaOf.policies[tier]?.candidate?.limits[decision.binding]
     if (limit === undefined) return
     const place = placeOf(r, tier)
     const outcome = outcomeOf(decision, limit)
-    const cells = place.service.candidates[tier + 1]!
+    const cells = place.quota.candidates[tier + 1]!
     const slot = decision.binding * OUTCOMES.length + outcome
     let cell = cells[slot]
     if (cell === undefined) {
-      cell = families.candidateDecisions.cell(place.service.name, place.tier, limit.name, OUTCOMES[outcome]!)
+      cell = families.candidateDecisions.cell(place.quota.name, place.tier, limit.name, OUTCOMES[outcome]!)
       cells[slot] = cell
     }
     cell[0]! += 1
@@ -200,7 +208,11 @@ export function createRecorder(families: Families): Recorder {
     if (r.error !== undefined) errors.get(r.error)![0]! += 1
   }
 
-  return { record, candidate: countCandidate }
+  function mirrored(service: string, result: MirrorResult): void {
+    families.mirrored.cell(service, result)[0]! += 1
+  }
+
+  return { record, candidate: countCandidate, mirrored }
 }
 
 /** Index into OUTCOMES. */

@@ -34,5 +34,5 @@ export function serviceOf(
   policies: readonly (Policy | undefined)[],
   onFailure: OnFailure = 'open',
 ): Service {
-  return { index: 0, name, upstreams: [], onFailure, policies }
+  return { index: 0, name, upstreams: [], onFailure, policies, maintenance: undefined }
 }

@@ -9,6 +9,7 @@ import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
+import type { MirrorResult } from '../../src/telemetry/recorder.js'
 import { createUpstreams, type Upstreams } from '../../src/upstream/pool.js'
 
 /** Time that stands still until a test moves it. Unix ms, at the start of a minute. */
@@ -43,6 +44,8 @@ export interface TestGateway {
   readonly accessLines: RequestRecord[]
   /** What candidate limits would have decided, by request id. */
   readonly candidates: [requestId: string, decision: Decision][]
+  /** What became of copies for a second service. */
+  readonly mirrored: [service: string, result: MirrorResult][]
   /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
   readonly logged: { fields: object; message: string }[]
   snapshot(): Snapshot
@@ -74,6 +77,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const records: RequestRecord[] = []
   const accessLines: RequestRecord[] = []
   const candidates: TestGateway['candidates'] = []
+  const mirrored: TestGateway['mirrored'] = []
   const logged: TestGateway['logged'] = []
   let wake: (() => void) | undefined
   const app = buildGateway({
@@ -87,6 +91,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
         wake?.()
       },
       candidate: (r, decision) => void candidates.push([r.requestId, decision]),
+      mirrored: (service, result) => void mirrored.push([service, result]),
     },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
     log: { error: (fields, message) => void logged.push({ fields, message }) },
@@ -115,6 +120,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     records,
     accessLines,
     candidates,
+    mirrored,
     logged,
     snapshot: () => current,
     use(next) {

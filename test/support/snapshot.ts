@@ -94,7 +94,7 @@ function service(
       key: origin,
     }),
   )
-  return { index, name, upstreams, onFailure: 'open', policies }
+  return { index, name, upstreams, onFailure: 'open', policies, maintenance: undefined }
 }
 
 function route(index: number, path: string, of: Service, cost: number): Route {
@@ -105,6 +105,10 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     hosts: [],
     methods: [],
     service: of,
+    quotaOf: of,
+    split: undefined,
+    shape: undefined,
+    mirror: undefined,
     stripPrefix: '',
     cost,
     costFrom: undefined,

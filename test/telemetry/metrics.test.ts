@@ -110,7 +110,7 @@ t.test('counts what candidates would have decided, apart from what was decided',
   const of = (name: string, burst: number): Limit => ({ ...live.limits[0]!, name, burst })
   const candidate = { ...live, limits: [of('tried', 10), of('other', 100)] }
   const service = { ...payments!, policies: [{ ...live, candidate }] }
-  const route = { ...snapshot.routes[0]!, service }
+  const route = { ...snapshot.routes[0]!, service, quotaOf: service }
   const trying = { ...snapshot, services: [service], routes: [route] }
   const metrics = metricsOf()
   const count = (changes: Parameters<typeof exampleDecision>[0], tier = 0) =>

@@ -1,0 +1,185 @@
+import type { IncomingMessage } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import type { Dispatcher } from 'undici'
+import type { MirrorResult } from '../telemetry/recorder.js'
+import type { Target, Upstreams } from '../upstream/pool.js'
+import type { Exchange } from './exchange.js'
+import { upstreamHeaders, upstreamPath } from './upstream-request.js'
+import type { Watchdog, Watched } from './watchdog.js'
+
+/** Copies under way to all services; what more is due is not made. With the largest body this bounds what they hold. */
+const MAX_UNDER_WAY = 256
+/** A larger body is not copied: it would have to be kept, as a copy must not slow down the request. */
+const MAX_BODY = 65_536
+/** Longest time for a copy, from its sending to the last byte of an answer that nobody reads. */
+const LIMIT_MS = 30_000
+/** Tells the service that its answer is thrown away. The gateway drops it from requests. */
+const MARK = ['X-Tidegate-Mirror', '1']
+
+export interface MirrorDeps {
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  readonly metrics: { mirrored(service: string, result: MirrorResult): void }
+}
+
+export interface Mirror {
+  /** A copy of the request for its route's second service, if its turn has come and there is room. */
+  copy(x: Exchange, req: IncomingMessage): MirrorCopy | undefined
+}
+
+/** Nothing that becomes of it is seen by the request that it is a copy of. */
+export interface MirrorCopy {
+  /** Reads along with who reads the request's body now, and sends the copy at its end. */
+  read(): void
+  /** Sends it, without a body. */
+  send(): void
+}
+
+export function createMirror({ upstreams, watchdog, metrics }: MirrorDeps, random = Math.random): Mirror {
+  let underWay = 0
+  return {
+    copy(x, req) {
+      const { service, share } = x.route!.mirror!
+      if (share < 100 && random() * 100 >= share) return undefined
+      if (x.headers.contentLength > MAX_BODY) {
+        metrics.mirrored(service.name, 'too_large')
+        return undefined
+      }
+      if (underWay >= MAX_UNDER_WAY) {
+        metrics.mirrored(service.name, 'busy')
+        return undefined
+      }
+      underWay++
+      return new Copy(x, req, upstreams, watchdog, (result) => {
+        underWay--
+        metrics.mirrored(service.name, result)
+      })
+    },
+  }
+}
+
+class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
+  watchSlot = -1
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #upstreams: Upstreams
+  readonly #watchdog: Watchdog
+  readonly #ended: (result: MirrorResult) => void
+  #chunks: Buffer[] = []
+  #size = 0
+  #target: Target | undefined
+  #sentAt = 0
+  #abort: ((error?: Error) => void) | undefined
+  #over = false
+
+  constructor(
+    x: Exchange,
+    req: IncomingMessage,
+    upstreams: Upstreams,
+    watchdog: Watchdog,
+    ended: (result: MirrorResult) => void,
+  ) {
+    this.#x = x
+    this.#req = req
+    this.#upstreams = upstreams
+    this.#watchdog = watchdog
+    this.#ended = ended
+    // Whether or not the body is ever read: a request that is over without having been sent leaves no copy behind.
+    req.once('close', this.#closed)
+  }
+
+  read(): void {
+    this.#req.on('data', this.#take)
+    this.#req.once('end', this.#complete)
+  }
+
+  send(): void {
+    this.#dispatch(undefined)
+  }
+
+  #take = (chunk: Buffer): void => {
+    this.#size += chunk.length
+    if (this.#size > MAX_BODY) this.#end('too_large')
+    else this.#chunks.push(chunk)
+  }
+
+  #complete = (): void => this.#dispatch(Buffer.concat(this.#chunks))
+
+  #closed = (): void => {
+    if (this.#target === undefined) this.#end('aborted')
+  }
+
+  #dispatch(body: Buffer | undefined): void {
+    if (this.#over) return
+    this.#letGo()
+    const x = this.#x
+    const target = this.#upstreams.pick(x.route!.mirror!.service)
+    if (target === undefined) {
+      this.#end('busy')
+      return
+    }
+    this.#target = target
+    this.#sentAt = performance.now()
+    const fields = upstreamHeaders(x, target.upstream, this.#req)
+    fields.push(...MARK)
+    if (body !== undefined) fields.push('Content-Length', String(body.length))
+    this.#watchdog.add(this)
+    this.#upstreams.begun(target).dispatch(
+      {
+        path: upstreamPath(x, target.upstream),
+        method: x.method as Dispatcher.HttpMethod,
+        headers: fields,
+        body: body ?? null,
+      },
+      this,
+    )
+  }
+
+  check(now: number): void {
+    if (now - this.#sentAt <= LIMIT_MS) return
+    this.#end('failed')
+    this.#abort?.()
+  }
+
+  // What undici says
+
+  onConnect(abort: (error?: Error) => void): void {
+    if (this.#over) throw new Error('its time was over before it had a connection')
+    this.#abort = abort
+  }
+
+  onHeaders(status: number): boolean {
+    if (status >= 200 && this.#target !== undefined) this.#upstreams.answered(this.#target)
+    return true
+  }
+
+  onData(): boolean {
+    return true
+  }
+
+  onComplete(): void {
+    this.#upstreams.ended(this.#target!)
+    this.#end('answered')
+  }
+
+  onError(): void {
+    this.#upstreams.ended(this.#target!)
+    if (this.#abort === undefined && !this.#over) this.#upstreams.failed(this.#target!)
+    this.#end('failed')
+  }
+
+  #letGo(): void {
+    this.#req.off('data', this.#take)
+    this.#req.off('end', this.#complete)
+    this.#req.off('close', this.#closed)
+    this.#chunks = []
+  }
+
+  #end(result: MirrorResult): void {
+    if (this.#over) return
+    this.#over = true
+    this.#letGo()
+    this.#watchdog.delete(this)
+    this.#ended(result)
+  }
+}
