@@ -8,7 +8,7 @@ import { buildGateway } from './gateway/app.js'
 import { createConnectionCounts } from './gateway/listener.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
-import { openStore } from './limiter/store.js'
+import { openStore, type Store } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
@@ -34,6 +34,7 @@ export interface Member {
   /** From 1: in its log lines. */
   readonly place: number
   openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): ConfigSource
+  openStore(settings: Config['store'], log: Log): Store
 }
 
 export interface RunningGateway {
@@ -67,7 +68,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       throw error
     },
   )
-  const store = openStore(settings.store, log)
+  const store = (member?.openStore ?? openStore)(settings.store, log)
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current())
   const watchdog = createWatchdog()

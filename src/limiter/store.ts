@@ -16,15 +16,19 @@ export interface Store {
   close(): Promise<void>
 }
 
-/** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
-export function openStore(config: Config['store'], log: Log): Store {
+/**
+ * Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start.
+ *
+ * @param serves whether this process decides on requests, and so has a share of the limits while Redis is away
+ */
+export function openStore(config: Config['store'], log: Log, serves = true): Store {
   if (config.redis === undefined) {
     const limiter = createMemoryLimiter({ maxKeys: config.max_keys })
     const assignments = createMemoryAssignments()
     return { limiter, assignments, ready: Promise.resolve(), close: () => limiter.close() }
   }
   const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
-  const nodes = createNodes(store)
+  const nodes = serves ? createNodes(store) : undefined
   const limiter = createRedisLimiter({
     store,
     timeoutMs: config.timeout,
@@ -32,7 +36,7 @@ export function openStore(config: Config['store'], log: Log): Store {
     batch: config.batch,
     merge: config.merge,
     denials: config.denials,
-    gateways: nodes.count,
+    gateways: nodes?.count ?? (() => 1),
     log,
   })
   const assignments = createRedisAssignments({ store, log })
@@ -41,7 +45,7 @@ export function openStore(config: Config['store'], log: Log): Store {
     assignments,
     ready: limiter.ready,
     async close() {
-      await Promise.all([limiter.close(), assignments.close(), nodes.close()])
+      await Promise.all([limiter.close(), assignments.close(), nodes?.close()])
       store.disconnect()
     },
   }

@@ -19,10 +19,15 @@ export interface FollowOptions {
   readonly file: string
   readonly env: NodeJS.ProcessEnv
   readonly onReload: (event: ReloadEvent) => void
+  /** Told of each snapshot before a request can see it. */
+  readonly onNext: (snapshot: Snapshot) => void
 }
 
 /** @throws InvalidConfig when this process does not find good what the primary does: it may be of another version */
-export function followConfig(first: GoodConfig, { file, env, onReload }: FollowOptions): FollowedConfig {
+export function followConfig(
+  first: GoodConfig,
+  { file, env, onReload, onNext }: FollowOptions,
+): FollowedConfig {
   let snapshot = compile(first)
   let text = first.text
 
@@ -43,7 +48,9 @@ export function followConfig(first: GoodConfig, { file, env, onReload }: FollowO
       const previous = snapshot
       text = next.text
       if (next.hash !== previous.hash) {
-        snapshot = compile(next)
+        const compiled = compile(next)
+        onNext(compiled)
+        snapshot = compiled
         tell(next.trigger, { result: 'applied', messages: [] }, previous)
         return
       }

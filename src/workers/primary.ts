@@ -1,10 +1,13 @@
 import { createServer } from 'node:net'
+import { isDeepStrictEqual } from 'node:util'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
+import type { Config } from '../config/schema.js'
 import { openStore } from '../limiter/store.js'
 import { addressOf, listen, logReload, otlpOptions } from '../main.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
+import { createCountForAll, createToldAssignments } from './count-for-all.js'
 import { createFigures } from './figures.js'
 import { forkWorker, type Worker } from './fork.js'
 import type { Reloaded } from './questions.js'
@@ -47,7 +50,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const settings = config.current().config
   const events = createLog({ level: settings.log.level })
   const { log } = events
-  const store = openStore(settings.store, log)
+  let store = openShared(settings.store)
+  const counts = createCountForAll()
+  counts.startWith(config.current())
+  let started = config.current()
+  let starting = good()
 
   const figures = createFigures({
     read: readings,
@@ -66,8 +73,17 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     fork: (place): Worker => {
       const worker = forkWorker({
         place,
-        welcome: () => ({ place, file: configFile, config: good() }),
+        welcome: () => ({
+          place,
+          workers: count,
+          file: configFile,
+          started: starting,
+          current: good(),
+          assignments: store.told?.all() ?? [],
+        }),
         answers: {
+          take: (takes) => counts.take(takes, memory()),
+          settle: (one) => counts.settle(one, memory()),
           farewell(reading) {
             lastWords.set(worker.pid, reading)
             return null
@@ -83,6 +99,24 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       lastWords.delete(member.child.pid)
     },
   })
+
+  /** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
+  function openShared(settings: Config['store']) {
+    const opened = openStore(settings, log, false)
+    const told = settings.redis === undefined ? createToldAssignments(tell) : undefined
+    return { ...opened, settings, told, assignments: told ?? opened.assignments }
+  }
+
+  async function tell(consumer: string, tier: string | null): Promise<void> {
+    const each = workers().map(({ worker }) => worker.channel.ask('assign', { consumer, tier }, READ_MS))
+    for (const { status } of await Promise.allSettled(each)) {
+      if (status === 'rejected') log.warn({ consumer, tier }, 'a worker has not been told of a tier in time')
+    }
+  }
+
+  /** What workers that have no Redis count in: while a restart changes the store, that of the old or the new ones. */
+  let counting = store.limiter
+  const memory = () => counting
 
   function good() {
     const { hash, loadedAt } = config.current()
@@ -127,6 +161,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     )
   }
   onReload = (event) => {
+    counts.know(event.snapshot)
     figures.reloaded(event.result, event.snapshot)
     logReload(log, event, config.status().changed)
     const reloaded = { ...good(), trigger: event.trigger, result: event.result }
@@ -140,9 +175,14 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
   let phase: 'serving' | 'draining' = 'serving'
   let assignmentsLoaded = false
-  store.assignments.ready.then(() => {
-    assignmentsLoaded = true
-  })
+  const awaitAssignments = () => {
+    assignmentsLoaded = false
+    const { assignments } = store
+    assignments.ready.then(() => {
+      assignmentsLoaded ||= store.assignments === assignments
+    })
+  }
+  awaitAssignments()
   const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
   const admin = createAdmin({
     config: {
@@ -160,8 +200,12 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       }),
       reload,
     },
-    limiter: store.limiter,
-    assignments: store.assignments,
+    get limiter() {
+      return store.limiter
+    },
+    get assignments() {
+      return store.assignments
+    },
     metrics: figures,
     ready: () => {
       const reasons: string[] = []
@@ -190,9 +234,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     await closeParts()
     throw error
   }
-  if (settings.store.redis === undefined) {
-    log.warn({}, 'without store.redis each worker counts by itself: a limit holds per worker')
-  }
   const address = workers()[0]?.worker.address() ?? ''
   log.info(
     {
@@ -204,6 +245,35 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
     'started',
   )
+
+  let restarting = false
+  /** The new workers open the store that is configured by now; so does this process, or it would look into another. */
+  async function restart(): Promise<boolean> {
+    if (restarting) {
+      log.warn({}, 'no second restart while one is under way')
+      return false
+    }
+    restarting = true
+    const before = { store, started, starting }
+    const wanted = config.current().config.store
+    started = config.current()
+    starting = good()
+    counts.startWith(started)
+    if (!isDeepStrictEqual(wanted, store.settings)) store = openShared(wanted)
+    const next = store
+    if (wanted.redis === undefined) counting = next.limiter
+    const restarted = await supervisor.restart()
+    if (restarted) config.restarted((key) => OWN_KEYS.test(key))
+    else {
+      ;({ store, started, starting } = before)
+      counts.startWith(started)
+    }
+    counting = store.limiter
+    if (next !== before.store) await (restarted ? before.store : next).close()
+    awaitAssignments()
+    restarting = false
+    return restarted
+  }
 
   let closing: Promise<void> | undefined
   async function close(delayMs: number): Promise<void> {
@@ -217,11 +287,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     address,
     adminAddress: addressOf(admin),
     config: { reload },
-    async restart() {
-      const restarted = await supervisor.restart()
-      if (restarted) config.restarted((key) => OWN_KEYS.test(key))
-      return restarted
-    },
+    restart,
     close(delayMs = config.current().config.server.shutdown_delay) {
       closing ??= close(delayMs)
       return closing

@@ -1,4 +1,5 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
+import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/reading.js'
 
 /**
@@ -27,8 +28,38 @@ export interface Reloaded extends GoodConfig {
 /** What a worker is told at its start. */
 export interface Welcome {
   readonly place: number
+  /** How many there are. */
+  readonly workers: number
   readonly file: string
-  readonly config: GoodConfig
+  /** What all workers of its generation have started with: what is read at a start only is the same in all of them. */
+  readonly started: GoodConfig
+  /** What is in force. */
+  readonly current: GoodConfig
+  /** Without Redis, which consumer was put on which tier. */
+  readonly assignments: readonly (readonly [consumer: string, tier: string])[]
+}
+
+/** What is counted, and of whom, in numbers that a configuration gives to its parts. */
+export interface Whose {
+  /** Hash. */
+  readonly config: string
+  readonly service: number
+  readonly tier: number
+  readonly candidate: boolean
+  readonly consumer: string
+  readonly levels?: Levels | undefined
+}
+
+export interface Take extends Whose {
+  readonly cost: number
+}
+
+export interface Settle extends Take {
+  readonly decidedBy: DecidedBy
+  readonly at: number
+  readonly slotAt: number
+  readonly quota: number
+  readonly slot: Slot
 }
 
 /** Of a worker. */
@@ -38,6 +69,8 @@ export type OfWorker = {
   metrics: [null, Reading]
   /** Answered at once; the worker's end is the end of it. */
   drain: [{ delayMs: number }, null]
+  /** Without Redis: a consumer was put on a tier, or on none. */
+  assign: [{ consumer: string; tier: string | null }, null]
 }
 
 /** Of the primary. */
@@ -48,4 +81,8 @@ export type OfPrimary = {
   failed: [{ message: string }, null]
   /** The last words of a worker that has drained. */
   farewell: [Reading, null]
+  /** Without Redis the primary counts for all: decisions in the order of the questions. */
+  take: [readonly Take[], readonly Decision[]]
+  /** Answers with when the slot was taken last. */
+  settle: [Settle, number]
 }

@@ -1,9 +1,12 @@
 import cluster from 'node:cluster'
+import type { Snapshot } from '../config/snapshot.js'
+import { openStore } from '../limiter/store.js'
 import type { RunningGateway } from '../main.js'
 import { startGateway } from '../main.js'
 import { type Answers, openChannel } from './channel.js'
 import { type FollowedConfig, followConfig } from './follow.js'
 import { type OfPrimary, type OfWorker, PROTOCOL } from './questions.js'
+import { createSharedMemory, type SharedMemory } from './shared-memory.js'
 
 const DEADLINE_MS = 10_000
 /** Ms for the last words: a primary that does not listen must not keep a worker. */
@@ -16,6 +19,7 @@ export async function runWorker(): Promise<never> {
     running = resolve
   })
   let config: FollowedConfig | undefined
+  let memory: SharedMemory | undefined
   let leaving = false
 
   /** `delayMs` undefined: as long as the configuration says. */
@@ -39,6 +43,10 @@ export async function runWorker(): Promise<never> {
       }
       return { hash: config!.current().hash }
     },
+    assign({ consumer, tier }) {
+      memory?.assign(consumer, tier)
+      return null
+    },
     metrics: async () => (await gateway).read(),
     drain({ delayMs }) {
       void leave(delayMs)
@@ -59,17 +67,31 @@ export async function runWorker(): Promise<never> {
   })
 
   try {
-    const { place, file, config: good } = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
+    const welcome = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
+    const { place, file, workers, assignments } = welcome
     const started = await startGateway({
       configFile: file,
       member: {
         place,
-        openConfig: (env, onReload) => {
-          config = followConfig(good, { file, env, onReload })
+        openConfig(env, onReload) {
+          const options = { file, env, onReload, onNext: (next: Snapshot) => memory?.know(next) }
+          try {
+            config = followConfig(welcome.started, options)
+          } catch {
+            // A file that it names may be gone by now.
+            config = followConfig(welcome.current, options)
+          }
           return config
+        },
+        openStore(settings, log) {
+          if (settings.redis !== undefined) return openStore(settings, log)
+          memory = createSharedMemory({ primary, assignments, workers, settings, log })
+          memory.know(config!.current())
+          return memory
         },
       },
     })
+    config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
     await primary.ask(
       'serving',
       { address: started.address, hash: started.config.current().hash },

@@ -3,14 +3,17 @@ import t from 'tap'
 import { request } from 'undici'
 import { sampleOf } from '../support/exposition.js'
 import { startLoad } from '../support/load.js'
-import { type GatewayProcess, startBackend, startProcess } from '../support/process.js'
+import { type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
 
 const config = (upstream: string, folder: string, extra = '') => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
-tiers: [free]
-services: { api: { upstreams: [${upstream}] } }
-routes: [{ path: /*, service: api }${extra}]
+tiers: [free, pro]
+consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+services:
+  api: { upstreams: [${upstream}] }
+  limited: { upstreams: [${upstream}], limits: { free: 20/day, pro: { amount: 30, window: 1d } } }
+routes: [{ path: /*, service: api }, { path: /limited, service: limited }${extra}]
 server: { shutdown_delay: 1s, shutdown_grace: 10s }
 log: { access: ${folder}/access.log }
 `
@@ -28,8 +31,15 @@ interface Status {
   readonly workers: readonly WorkerStatus[]
 }
 
-async function ask<T>(gateway: GatewayProcess, path: string, method: 'GET' | 'POST' = 'GET'): Promise<T> {
-  const { body } = await request(gateway.admin + path, { method })
+async function ask<T>(
+  gateway: GatewayProcess,
+  path: string,
+  method: 'GET' | 'POST' | 'PUT' = 'GET',
+  what?: object,
+): Promise<T> {
+  const sent =
+    what === undefined ? {} : { body: JSON.stringify(what), headers: { 'content-type': 'application/json' } }
+  const { body } = await request(gateway.admin + path, { method, ...sent })
   return (await body.json()) as T
 }
 
@@ -60,8 +70,11 @@ t.test('two workers are one gateway', async (t) => {
   const folder = t.testdir()
   const gateway = await startProcess(t, config(backend.origin, folder), {}, ['--workers', '2'])
   const log = `${folder}/access.log`
-  const get = async (path: string) => {
-    const { statusCode, body } = await request(gateway.address + path, { reset: true })
+  const get = async (path: string, user = 'eve') => {
+    const { statusCode, body } = await request(gateway.address + path, {
+      reset: true,
+      headers: { 'x-user-id': user },
+    })
     await body.dump()
     return statusCode
   }
@@ -95,6 +108,23 @@ t.test('two workers are one gateway', async (t) => {
       10,
       'whichever of them was asked',
     )
+  })
+
+  const limited = async (count: number) => {
+    asked += count
+    const statuses = await Promise.all(Array.from({ length: count }, () => get('/limited', 'ada')))
+    return tally(statuses)
+  }
+  const used = async () => {
+    const { limits } = await ask<{ limits: { used: number }[] }>(gateway, '/usage/limited/ada')
+    return limits[0]!.used
+  }
+
+  await t.test('without Redis one store counts for both, and a tier holds in both', async (t) => {
+    t.strictSame(await limited(25), { 200: 20, 429: 5 })
+    t.equal(await used(), 20)
+    t.match(await ask(gateway, '/consumers/ada/tier', 'PUT', { tier: 'pro' }), { tier: 'pro' })
+    t.strictSame(await limited(15), { 200: 10, 429: 5 })
   })
 
   await t.test('a rotation of the access log reaches both, and its lines are whole', async (t) => {
@@ -153,6 +183,8 @@ t.test('two workers are one gateway', async (t) => {
     t.strictSame(failures, [])
     t.strictSame(Object.keys(statuses), ['200'])
     t.equal((await answered(gateway))! - counted, total, 'counted by the old and the new together')
+    t.strictSame(await limited(6), { 429: 6 }, 'the counts and the tier stay')
+    t.equal(await used(), 30)
   })
 
   await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {

@@ -1,0 +1,79 @@
+import type { Policy, Service, Snapshot } from '../config/snapshot.js'
+import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Settle, Take, Whose } from './questions.js'
+
+/** The answers of the primary when there is no Redis: it holds the counts of all workers. */
+export interface CountForAll {
+  /** A configuration that workers may ask about from now on. */
+  know(snapshot: Snapshot): void
+  /** The one that workers start with from now on, whatever comes after. */
+  startWith(snapshot: Snapshot): void
+  take(takes: readonly Take[], limiter: Limiter): Promise<readonly Decision[]>
+  settle(settle: Settle, limiter: Limiter): Promise<number>
+}
+
+/** A worker that drains asks by an older one, but not by one so old. */
+const KEPT = 16
+
+export function createCountForAll(): CountForAll {
+  const snapshots = new Map<string, Snapshot>()
+  let first: Snapshot | undefined
+
+  function find({ config, service, tier, candidate }: Whose): { service: Service; policy: Policy } {
+    const snapshot = snapshots.get(config) ?? (first?.hash === config ? first : undefined)
+    const found = snapshot?.services[service]
+    const live = found?.policies[tier]
+    const policy = candidate ? live?.candidate : live
+    if (found === undefined || policy === undefined) {
+      throw new Error(`a worker counts by a configuration that is not known here: ${config}`)
+    }
+    return { service: found, policy }
+  }
+
+  return {
+    know(snapshot) {
+      snapshots.delete(snapshot.hash)
+      snapshots.set(snapshot.hash, snapshot)
+      for (const oldest of snapshots.keys()) {
+        if (snapshots.size <= KEPT) break
+        snapshots.delete(oldest)
+      }
+    },
+    startWith(snapshot) {
+      first = snapshot
+      this.know(snapshot)
+    },
+    take: (takes, limiter) =>
+      Promise.all(
+        takes.map((take) => {
+          const { service, policy } = find(take)
+          return limiter.take(service, policy, take.consumer, take.cost, take.levels)
+        }),
+      ),
+    async settle(settle, limiter) {
+      const { consumer, levels, cost, decidedBy, at, slotAt, quota, slot } = settle
+      const charge = { ...find(settle), consumer, levels, cost, decidedBy, at, slotAt }
+      await limiter.settle(charge, quota, slot)
+      return charge.slotAt
+    },
+  }
+}
+
+/** Assignments without Redis: held here, and told to each worker as they change. */
+export function createToldAssignments(
+  tell: (consumer: string, tier: string | null) => Promise<void>,
+): TierAssignments & { all(): [consumer: string, tier: string][] } {
+  const tiers = new Map<string, string>()
+  return {
+    all: () => [...tiers],
+    get: (consumer) => tiers.get(consumer),
+    async set(consumer, tier) {
+      if (tier === undefined) tiers.delete(consumer)
+      else tiers.set(consumer, tier)
+      await tell(consumer, tier ?? null)
+    },
+    read: async (consumer) => tiers.get(consumer),
+    ready: Promise.resolve(),
+    close: () => Promise.resolve(),
+  }
+}

@@ -1,0 +1,119 @@
+import type { Config } from '../config/schema.js'
+import type { Policy, Service, Snapshot } from '../config/snapshot.js'
+import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
+import type { Charge, Decision, Levels, Limiter, Slot, TierAssignments } from '../limiter/limiter.js'
+import { createLocal } from '../limiter/local.js'
+import type { Store } from '../limiter/store.js'
+import type { Channel } from './channel.js'
+import type { OfPrimary, Take, Whose } from './questions.js'
+
+/** A store without Redis, as a worker has it: the counts are in the primary, which decides for all. */
+export interface SharedMemory extends Store {
+  /** A snapshot that may be asked about from now on. */
+  know(snapshot: Snapshot): void
+  /** The primary has put a consumer on a tier, or on none. */
+  assign(consumer: string, tier: string | null): void
+}
+
+export interface SharedMemoryOptions {
+  readonly primary: Channel<Pick<OfPrimary, 'take' | 'settle'>>
+  readonly assignments: readonly (readonly [consumer: string, tier: string])[]
+  /** How many share the counts, for `local`. */
+  readonly workers: number
+  readonly settings: Config['store']
+  readonly log: Log
+}
+
+interface Asked {
+  readonly take: Take
+  readonly degraded: () => Decision
+  readonly resolve: (decision: Decision) => void
+}
+
+/** Ms for which the store counts as lost after it did not answer. */
+const LOST_MS = 1000
+const SETTLE_MS = 1000
+
+export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
+  const { primary, workers, settings, log } = options
+  const tiers = new Map(options.assignments)
+  const hashes = new WeakMap<Service, string>()
+  const local = createLocal(settings.max_keys, () => workers)
+  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  let asked: Asked[] = []
+  let lostAt = Number.NEGATIVE_INFINITY
+
+  function whose(service: Service, policy: Policy, consumer: string, levels: Levels | undefined): Whose {
+    const tier = service.policies.findIndex((one) => one === policy || one?.candidate === policy)
+    const candidate = service.policies[tier] !== policy
+    return { config: hashes.get(service) ?? '', service: service.index, tier, candidate, consumer, levels }
+  }
+
+  /** All that came in one turn of the event loop goes in one message. */
+  async function flush(): Promise<void> {
+    const batch = asked
+    asked = []
+    try {
+      const decisions = await primary.ask(
+        'take',
+        batch.map(({ take }) => take),
+        settings.timeout,
+      )
+      for (const [i, { resolve }] of batch.entries()) resolve(decisions[i]!)
+    } catch (error) {
+      lostAt = performance.now()
+      warn({ error: (error as Error).message }, 'the process that counts for all workers does not answer')
+      for (const { resolve, degraded } of batch) resolve(degraded())
+    }
+  }
+
+  const limiter: Limiter = {
+    take(service, policy, consumer, cost, levels) {
+      return new Promise((resolve) => {
+        const degraded = () => decideDegraded(local, service, policy, consumer, cost, levels, 'timeout')
+        const take = { ...whose(service, policy, consumer, levels), cost }
+        if (asked.push({ take, degraded, resolve }) === 1) setImmediate(flush)
+      })
+    },
+    async settle(charge: Charge, quota: number, slot: Slot) {
+      if (charge.decidedBy === 'local') return local.settle(charge, quota, slot)
+      const { service, policy, consumer, levels, cost, at, slotAt, decidedBy } = charge
+      const of = whose(service, policy, consumer, levels)
+      try {
+        charge.slotAt = await primary.ask(
+          'settle',
+          { ...of, cost, at, slotAt, decidedBy, quota, slot },
+          SETTLE_MS,
+        )
+      } catch {
+        // What is not heard of is lost: a slot lapses by itself.
+      }
+    },
+    usage: () => Promise.reject(new Error('the primary is asked')),
+    reset: () => Promise.reject(new Error('the primary is asked')),
+    state: () => (performance.now() - lostAt < LOST_MS ? 'degraded' : 'up'),
+    close: () => Promise.resolve(),
+  }
+
+  const assignments: TierAssignments = {
+    get: (consumer) => tiers.get(consumer),
+    set: () => Promise.reject(new Error('the primary is asked')),
+    read: async (consumer) => tiers.get(consumer),
+    ready: Promise.resolve(),
+    close: () => Promise.resolve(),
+  }
+
+  return {
+    limiter,
+    assignments,
+    ready: Promise.resolve(),
+    close: () => Promise.resolve(),
+    know(snapshot) {
+      for (const service of snapshot.services) hashes.set(service, snapshot.hash)
+    },
+    assign(consumer, tier) {
+      if (tier === null) tiers.delete(consumer)
+      else tiers.set(consumer, tier)
+    },
+  }
+}
