@@ -170,6 +170,13 @@ export const ERRORS = {
     detail: 'The service is in maintenance; try again after the time in Retry-After.',
     type: REDUCED_CAPACITY,
   },
+  no_upstream: {
+    status: 503,
+    source: 'gateway',
+    title: 'Out of service',
+    detail: 'The service behind the gateway has been taken out of service; try again later.',
+    type: REDUCED_CAPACITY,
+  },
   store_unavailable: {
     status: 503,
     source: 'gateway',

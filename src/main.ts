@@ -70,7 +70,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   )
   const store = (member?.openStore ?? openStore)(settings.store, log)
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
-  const upstreams = createUpstreams(config.current())
+  const upstreams = createUpstreams(config.current(), { log })
   const watchdog = createWatchdog()
   const metrics = createMetrics({
     connections: () => counts,

@@ -4,6 +4,7 @@ import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
 import { checkShaping, destinationsOf } from './check-shaping.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
+import { checkUpstreams } from './check-upstreams.js'
 import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
 import { suggest } from './nearest.js'
@@ -128,9 +129,7 @@ function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
 
 function checkServices({ services, tiers }: DraftConfig, error: Say): void {
   for (const [name, service] of Object.entries(services ?? {})) {
-    for (const [i, url] of twice(service?.upstreams)) {
-      error(['services', name, 'upstreams', i], `${url} is listed twice; remove one`)
-    }
+    if (service !== undefined) checkUpstreams(service, ['services', name], error)
     if (service?.limits === undefined) continue
     const path = ['services', name, 'limits']
     for (const [tier, limits] of Object.entries(service.limits)) {

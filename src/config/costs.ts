@@ -1,4 +1,5 @@
 import type { Config } from './schema.js'
+import { statusesOf } from './statuses.js'
 
 export interface RouteCost {
   /** Of a request that says nothing of its cost, or may not. */
@@ -33,11 +34,4 @@ export function compileCost({
     refundOn: refundOn === undefined ? undefined : new Set(refundOn.flatMap(statusesOf)),
     costHeader,
   }
-}
-
-/** `5xx` is a hundred of them. */
-function statusesOf(text: string): readonly number[] {
-  if (!text.endsWith('xx')) return [Number(text)]
-  const first = Number(text[0]) * 100
-  return Array.from({ length: 100 }, (_, i) => first + i)
 }

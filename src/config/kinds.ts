@@ -317,6 +317,21 @@ export const KINDS = {
     show: text,
   } satisfies Kind<string>,
 
+  /** A request target for a check of health: a path, perhaps with a query. */
+  probe: {
+    label: 'path',
+    types: ['string'],
+    pattern: '^/',
+    read: (value, fail) =>
+      /^\/[\x21-\x22\x24-\x7e]{0,1023}$/.test(value)
+        ? value
+        : fail(
+            'is not a path that can be asked for',
+            'write one such as /healthz or /status?deep=1, in ASCII without spaces and "#"',
+          ),
+    show: text,
+  } satisfies Kind<string>,
+
   zone: {
     label: 'time zone',
     types: ['string'],

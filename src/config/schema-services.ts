@@ -2,19 +2,18 @@ import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
 import { transport } from './schema-upstream-tls.js'
+import { upstreamKeys } from './schema-upstreams.js'
+import { timer } from './timer.js'
 
 /** The part of the schema about limits, services and routes. */
 
 const DAY = 86_400_000
-/** Longest time that a timer of Node can wait, in whole days. */
-const LONGEST_TIMER = 24 * DAY
 /** The packed counters of the store have 25 bits (`lua/take.lua`). */
 const MAX_AMOUNT = 2 ** 25 - 1
 const MAX_LIMITS = 8
 const MAX_WINDOW = 366 * DAY
 
-export const timer = (description: string, fallback: string, least = 1) =>
-  scalar('duration', description, { default: fallback, least, most: LONGEST_TIMER })
+export { timer }
 
 /** Of on_failure, for the store and for a service. */
 export const ON_FAILURE =
@@ -108,13 +107,7 @@ const limits = either<'unlimited' | LimitSettings[]>(
 
 export const Service = object(
   {
-    upstreams: list(
-      scalar('upstream', 'Address of an upstream, with or without a base path', {
-        examples: ['http://127.0.0.1:9001'],
-      }),
-      'The addresses of the service',
-      { minItems: 1 },
-    ),
+    ...upstreamKeys,
     on_failure: Type.Optional(
       choice(
         ['open', 'local', 'closed'],

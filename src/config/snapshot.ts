@@ -8,12 +8,12 @@ import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { compileShape, type Shape } from './shaping.js'
 import { compileSplit, countingService, type Split } from './split.js'
-import { readUpstream } from './targets.js'
-import { compileTransport, type Transport } from './transport.js'
+import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { type Part, type Policy, policyOf } from './policy.js'
 export type { Transport, UpstreamTls } from './transport.js'
+export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
 
 /**
  * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
@@ -69,10 +69,9 @@ export interface KeyOwner {
 
 export type OnFailure = 'open' | 'local' | 'closed'
 
-export interface Service {
+export interface Service extends UpstreamSettings {
   readonly index: number
   readonly name: string
-  readonly upstreams: readonly Upstream[]
   readonly onFailure: OnFailure
   /** By tier index. `undefined`: unlimited, the store is not asked. */
   readonly policies: readonly (Policy | undefined)[]
@@ -84,16 +83,6 @@ export interface Maintenance {
   /** Whole seconds. */
   readonly retryAfter: string
   readonly detail: string | undefined
-}
-
-/** One address of a service. Two services that name the same address, and speak to it alike, share its connections. */
-export interface Upstream extends Transport {
-  /** `http://host:port` or `https://host:port`, normalised. */
-  readonly origin: string
-  /** The value of the Host header that the upstream gets when the route does not keep the client's. */
-  readonly host: string
-  /** Path prefix in the upstream's URL without a trailing slash, mostly empty. */
-  readonly basePath: string
 }
 
 export interface Route extends RouteCost {
@@ -201,10 +190,7 @@ function compileService(index: number, name: string, service: ServiceConfig, con
   return {
     index,
     name,
-    upstreams: service.upstreams.map((url) => {
-      const address = readUpstream(url, () => undefined)!
-      return { ...address, ...compileTransport(address.origin, service) }
-    }),
+    ...compileUpstreams(service),
     onFailure: service.on_failure ?? config.store.on_failure,
     policies: config.tiers.map((tier) => {
       const limits = service.limits?.[tier]
@@ -216,7 +202,7 @@ function compileService(index: number, name: string, service: ServiceConfig, con
 
 function noService(index: number, tiers: number): Service {
   const policies = new Array<undefined>(tiers).fill(undefined)
-  return { index, name: 'none', upstreams: [], onFailure: 'open', policies, maintenance: undefined }
+  return { ...NO_UPSTREAMS, index, name: 'none', onFailure: 'open', policies, maintenance: undefined }
 }
 
 function compileMaintenance(settings: ServiceConfig['maintenance']): Maintenance | undefined {

@@ -1,11 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
-import type { ErrorCode, Refusal } from '../errors.js'
-import type { Target, Upstreams } from '../upstream/pool.js'
+import type { Service } from '../config/snapshot.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import { outcomeOf } from '../upstream/outliers.js'
+import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
+import { hashKeyOf } from './hash-key.js'
 import type { Mirror, MirrorCopy } from './mirror.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
 import { sendRefusal } from './reply.js'
@@ -55,8 +58,13 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   readonly #res: ServerResponse
   readonly #client: ClientResponse
   #target: Target | undefined
-  /** Addresses that no connection could be made to. */
+  /** Upstreams that no connection could be made to. */
   #unreachable: Target[] | undefined
+  /** Takes the request out of those that wait for an upstream; set while it is one of them. */
+  #leaveQueue: (() => void) | undefined
+  /** How it went with the upstream, as far as that is not what undici says. */
+  #outcome: Outcome = 'unknown'
+  #why = ''
   #body: RequestBody | null = null
   /** What a second service gets of it. */
   #copy: MirrorCopy | undefined
@@ -91,24 +99,50 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
       return
     }
     if (headers.contentLength > 0 || headers.chunked) this.#body = new RequestBody(this.#req, this)
-    this.#began = performance.now()
     this.#progress = this.#deps.watchdog.now()
     this.#deps.watchdog.add(this)
     if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
-    this.#dispatch()
+    this.#dispatch(undefined)
     if (this.#body === null) this.#copy?.send()
   }
 
-  #dispatch(): void {
+  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  #dispatch(failure: Refusal | undefined): void {
     const x = this.#x
-    const target = this.#deps.upstreams.pick(x.route!.service, this.#unreachable)
-    if (target === undefined) {
-      this.#refuse({ code: 'overloaded' })
-      return
-    }
+    const { service } = x.route!
+    const key = hashKeyOf(x, service)
+    const target = this.#deps.upstreams.pick(service, key, this.#unreachable)
+    if (typeof target !== 'string') this.#send(target)
+    else if (target === 'busy') this.#wait(service, key)
+    else this.#refuse(failure ?? { code: 'no_upstream' })
+  }
+
+  #wait(service: Service, key: string | undefined): void {
+    this.#leaveQueue = this.#deps.upstreams.wait({
+      service,
+      key,
+      tried: this.#unreachable,
+      proceed: (target) => {
+        this.#leaveQueue = undefined
+        this.#send(target)
+      },
+      waitedTooLong: () => {
+        this.#leaveQueue = undefined
+        this.#refuse({ code: 'overloaded', cause: `no upstream was free within ${service.maxWait} ms` })
+      },
+    })
+    if (this.#leaveQueue === undefined)
+      this.#refuse({ code: 'overloaded', cause: `${service.maxWaiting} requests wait for an upstream` })
+  }
+
+  #send(target: Target): void {
+    const x = this.#x
     this.#target = target
     this.#sent = false
+    this.#outcome = 'unknown'
     x.upstream = target.upstream
+    if (this.#began === 0) this.#began = performance.now()
+    this.#progress = this.#deps.watchdog.now()
     const fields = upstreamHeaders(x, target.upstream, this.#req)
     if (this.#body !== null && x.headers.contentLength > 0) {
       fields.push('Content-Length', String(x.headers.contentLength))
@@ -194,7 +228,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   onComplete(): void {
-    this.#settle()
+    this.#settle(this.#over ? this.#outcome : outcomeOf(this.#x.status), this.#why)
     if (!this.#over) this.#complete()
   }
 
@@ -206,25 +240,32 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   onError(error: Error): void {
-    this.#settle()
-    if (this.#over) return
+    if (this.#over) {
+      this.#settle(this.#outcome, this.#why)
+      return
+    }
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
-    if (this.#client.begun) {
-      if (isBodilessLength(this.#x.status, error)) this.#complete()
-      else this.#cut(code, cause)
-    } else if (!this.#sent && code !== 'overloaded' && code !== 'internal') {
-      this.#deps.upstreams.failed(this.#target!)
+    const ours = code === 'overloaded' || code === 'internal'
+    if (this.#client.begun && isBodilessLength(this.#x.status, error)) {
+      this.#settle('well')
+      this.#complete()
+    } else if (this.#client.begun) {
+      this.#settle('failed', cause)
+      this.#cut(code, cause)
+    } else if (!this.#sent && !ours) {
+      this.#settle('unreachable', cause)
       this.#unreachable ??= []
       this.#unreachable.push(this.#target!)
-      // Nothing was sent, so any request may go to another address, to each of them once.
-      if (this.#unreachable.length < this.#x.route!.service.upstreams.length) this.#dispatch()
-      else this.#refuse({ code, cause })
+      // Nothing was sent, so any request may go to another upstream, to each of them once.
+      this.#dispatch({ code, cause })
     } else if (code === 'upstream_failed' && this.#mayResend()) {
-      // Most likely a connection that the upstream closed while it was idle.
+      // Most likely a connection that the upstream closed while it was idle, which says nothing about it.
+      this.#settle('unknown')
       this.#resent = true
-      this.#dispatch()
+      this.#dispatch({ code, cause })
     } else {
+      this.#settle(ours ? 'unknown' : 'failed', cause)
       this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
     }
   }
@@ -234,9 +275,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   /** undici is through with this attempt. */
-  #settle(): void {
-    this.#deps.upstreams.ended(this.#target!)
+  #settle(outcome: Outcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
+    this.#deps.upstreams.ended(this.#target!, outcome, why)
   }
 
   // What the client's side says
@@ -260,6 +301,8 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     }
     const still = now - this.#progress
     if (total > 0 && now - this.#x.started > total) this.#expire(`the whole took more than ${total} ms`)
+    // The queue has a limit of its own.
+    else if (this.#leaveQueue !== undefined) return
     else if (this.#client.begun) {
       if (idle > 0 && still > idle && !this.#client.behind)
         this.#expire(`no byte of the response for ${idle} ms`)
@@ -301,12 +344,21 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     }
     this.#x.error = error
     this.#x.cause = cause
+    this.#blame(error, cause)
     this.#end()
     this.#client.cut()
   }
 
+  /** Remembers for the balancer when it is the upstream that has failed. */
+  #blame(code: ErrorCode, cause = ''): void {
+    if (ERRORS[code].source !== 'upstream') return
+    this.#outcome = 'failed'
+    this.#why = cause
+  }
+
   /** Refuses, and stops what the upstream is doing for this request. */
   #fail(refusal: Refusal): void {
+    this.#blame(refusal.code, refusal.cause)
     this.#end()
     this.#refuse(refusal)
   }
@@ -322,6 +374,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
 
   #end(): void {
     this.#over = true
+    this.#leaveQueue?.()
     this.#client.drop()
     if (this.#began > 0) this.#x.upstreamMs = performance.now() - this.#began
     this.#body?.destroy()

@@ -2,8 +2,11 @@ import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
 import type { MirrorResult } from '../telemetry/recorder.js'
-import type { Target, Upstreams } from '../upstream/pool.js'
+import { outcomeOf } from '../upstream/outliers.js'
+import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { Exchange } from './exchange.js'
+import { hashKeyOf } from './hash-key.js'
+import { errorText } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog, Watched } from './watchdog.js'
 
@@ -69,6 +72,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   #size = 0
   #target: Target | undefined
   #sentAt = 0
+  #outcome: Outcome = 'unknown'
   #abort: ((error?: Error) => void) | undefined
   #over = false
 
@@ -113,8 +117,10 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     if (this.#over) return
     this.#letGo()
     const x = this.#x
-    const target = this.#upstreams.pick(x.route!.mirror!.service)
-    if (target === undefined) {
+    const { service } = x.route!.mirror!
+    const target = this.#upstreams.pick(service, hashKeyOf(x, service))
+    // A copy never waits.
+    if (typeof target === 'string') {
       this.#end('busy')
       return
     }
@@ -149,7 +155,10 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   }
 
   onHeaders(status: number): boolean {
-    if (status >= 200 && this.#target !== undefined) this.#upstreams.answered(this.#target)
+    if (status >= 200 && this.#target !== undefined) {
+      this.#outcome = outcomeOf(status)
+      this.#upstreams.answered(this.#target)
+    }
     return true
   }
 
@@ -158,13 +167,14 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   }
 
   onComplete(): void {
-    this.#upstreams.ended(this.#target!)
+    this.#upstreams.ended(this.#target!, this.#outcome)
     this.#end('answered')
   }
 
-  onError(): void {
-    this.#upstreams.ended(this.#target!)
-    if (this.#abort === undefined && !this.#over) this.#upstreams.failed(this.#target!)
+  onError(error: Error): void {
+    // What has taken too long says as much of the upstream as what has failed.
+    const outcome = this.#abort !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
+    this.#upstreams.ended(this.#target!, outcome, errorText(error))
     this.#end('failed')
   }
 

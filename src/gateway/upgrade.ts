@@ -2,11 +2,14 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
-import type { Refusal } from '../errors.js'
-import type { Target, Upstreams } from '../upstream/pool.js'
+import type { Service } from '../config/snapshot.js'
+import { ERRORS, type Refusal } from '../errors.js'
+import { outcomeOf } from '../upstream/outliers.js'
+import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import { closeSoon, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { acceptanceFault, answerFields } from './handshake.js'
+import { hashKeyOf } from './hash-key.js'
 import { relayAnswer } from './relay.js'
 import { Tunnel } from './tunnel.js'
 import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
@@ -97,6 +100,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #target: Target | undefined
   /** Addresses that no connection could be made to. */
   readonly #unreachable: Target[] = []
+  /** Takes the request out of those that wait for an upstream; set while it is one of them. */
+  #leaveQueue: (() => void) | undefined
   /** The upstream may have seen something of the handshake. */
   #connected = false
   #request: ClientRequest | undefined
@@ -106,6 +111,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   /** When a drain has no more patience. */
   #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
+  /** What the upstream's answer tells of it, if there was one. */
+  #answer: Outcome = 'unknown'
   #over = false
 
   constructor(
@@ -137,17 +144,40 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     else {
       this.#began = performance.now()
       this.#gateway.watchdog.add(this)
-      this.#try()
+      this.#try(undefined)
     }
   }
 
-  #try(): void {
+  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  #try(failure: Refusal | undefined): void {
+    const { service } = this.#x.route!
+    const key = hashKeyOf(this.#x, service)
+    const target = this.#gateway.upstreams.pick(service, key, this.#unreachable)
+    if (typeof target !== 'string') this.#ask(target)
+    else if (target === 'busy') this.#wait(service, key)
+    else this.#refuse(failure ?? { code: 'no_upstream' })
+  }
+
+  #wait(service: Service, key: string | undefined): void {
+    this.#leaveQueue = this.#gateway.upstreams.wait({
+      service,
+      key,
+      tried: this.#unreachable,
+      proceed: (target) => {
+        this.#leaveQueue = undefined
+        this.#ask(target)
+      },
+      waitedTooLong: () => {
+        this.#leaveQueue = undefined
+        this.#refuse({ code: 'overloaded', cause: `no upstream was free within ${service.maxWait} ms` })
+      },
+    })
+    if (this.#leaveQueue === undefined)
+      this.#refuse({ code: 'overloaded', cause: `${service.maxWaiting} requests wait for an upstream` })
+  }
+
+  #ask(target: Target): void {
     const x = this.#x
-    const target = this.#gateway.upstreams.pick(x.route!.service, this.#unreachable)
-    if (target === undefined) {
-      this.#refuse({ code: 'overloaded' })
-      return
-    }
     const { upstream } = target
     this.#target = target
     this.#tried = performance.now()
@@ -170,14 +200,16 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     if (this.#over) return
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
-    const target = this.#settle()!
-    if (!this.#connected && code !== 'overloaded' && code !== 'internal') {
-      this.#gateway.upstreams.failed(target)
-      this.#unreachable.push(target)
-      // Nothing was sent, so another address may be tried, each once.
-      if (this.#unreachable.length < this.#x.route!.service.upstreams.length) this.#try()
-      else this.#refuse({ code, cause })
-    } else this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
+    const ours = code === 'overloaded' || code === 'internal'
+    if (!this.#connected && !ours) {
+      this.#unreachable.push(this.#target!)
+      this.#settle('unreachable', cause)
+      // Nothing was sent, so another upstream may be tried, each once.
+      this.#try({ code, cause })
+    } else {
+      this.#settle(ours ? 'unknown' : 'failed', cause)
+      this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
+    }
   }
 
   answered(answer: IncomingMessage): void {
@@ -186,6 +218,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       return
     }
     this.#gateway.upstreams.answered(this.#target!)
+    this.#answer = outcomeOf(answer.statusCode!)
     const fields = answerFields(this.#x, answer)
     // For Node a 101 that names no protocol is a response like any other.
     if (fields === undefined || answer.statusCode === 101) {
@@ -211,6 +244,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     }
     const x = this.#x
     this.#gateway.upstreams.answered(this.#target!)
+    this.#answer = 'well'
     const fields = answerFields(x, answer)
     const refusal = this.#objection(answer) ?? (fields === undefined ? BAD_HEADER : undefined)
     if (refusal !== undefined) {
@@ -244,7 +278,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
         code: 'upstream_timeout',
         cause: `not through with the handshake within ${handshake} ms`,
       })
-    } else if (!this.#connected && now - this.#tried > CONNECT_MS) {
+    } else if (this.#target !== undefined && !this.#connected && now - this.#tried > CONNECT_MS) {
       const error = new Error(`no connection within ${CONNECT_MS} ms`)
       this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
     }
@@ -281,25 +315,26 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   #refuse(refusal: Refusal): void {
+    if (ERRORS[refusal.code].source === 'upstream') this.#settle('failed', refusal.cause)
     const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
     refuseSocket(this.#socket, this.#x, full, true)
     this.#finish()
   }
 
   /** The upstream is no longer busy with this. */
-  #settle(): Target | undefined {
+  #settle(outcome: Outcome, why = ''): void {
     const target = this.#target
-    if (target === undefined) return undefined
+    if (target === undefined) return
     this.#target = undefined
-    this.#gateway.upstreams.ended(target)
     this.#x.upstreamMs = performance.now() - this.#began
-    return target
+    this.#gateway.upstreams.ended(target, outcome, why)
   }
 
   #finish(): void {
     if (this.#over) return
     this.#over = true
-    this.#settle()
+    this.#leaveQueue?.()
+    this.#settle(this.#answer)
     this.#request?.destroy()
     this.#gateway.watchdog.delete(this)
     this.#gateway.open.delete(this)

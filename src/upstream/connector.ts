@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import type { ConnectionOptions } from 'node:tls'
 import { buildConnector } from 'undici'
 import type { Upstream, UpstreamTls } from '../config/snapshot.js'
@@ -12,13 +12,18 @@ export const RESET = 'UPSTREAM_RESET'
  * undici takes a reset for the end of a body that only the end of the connection ends, since a Mac may say so after the
  * last byte. Then a backend that crashes mid body would look like success: under another name it counts as what it is.
  */
-export function createConnector({ origin, tls }: Upstream, timeoutMs: number): buildConnector.connector {
+export function createConnector(
+  { origin, tls }: Upstream,
+  timeoutMs: number,
+  lookup: LookupFunction,
+): buildConnector.connector {
   // undici would take it from the Host of a request, which may be the caller's.
   const servername = tls === undefined ? undefined : serverNameOf(tls, hostnameOf(origin))
   // One for each set of settings: it keeps TLS sessions, and those of others were verified by other rules.
   const connectWithin = buildConnector({
     timeout: timeoutMs,
     allowH2: false,
+    lookup,
     ...(tls === undefined ? undefined : tlsOptions(tls)),
   })
   return (options, callback) =>

@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
-import { connect as connectTcp, type Socket } from 'node:net'
+import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Upstream } from '../config/snapshot.js'
 import { hostnameOf, serverNameOf, tlsOptions } from './connector.js'
@@ -22,11 +22,12 @@ const PROBE_MS = 5_000
 export function connectSession(
   upstream: Upstream,
   timeoutMs: number,
+  lookup: LookupFunction,
   done: (error: Error | undefined, session: ClientHttp2Session) => void,
 ): ClientHttp2Session {
   let failure: Error | undefined
   const session = connectHttp2(upstream.origin, {
-    createConnection: () => openSocket(upstream),
+    createConnection: () => openSocket(upstream, lookup),
     settings: {
       enablePush: false,
       initialWindowSize: STREAM_WINDOW,
@@ -68,16 +69,17 @@ export function connectSession(
   return session
 }
 
-function openSocket(upstream: Upstream): Socket {
+function openSocket(upstream: Upstream, lookup: LookupFunction): Socket {
   const { origin, tls } = upstream
   const url = new URL(origin)
   const host = hostnameOf(origin)
   const socket =
     tls === undefined
-      ? connectTcp({ host, port: Number(url.port || 80) })
+      ? connectTcp({ host, port: Number(url.port || 80), lookup })
       : connectTls({
           ...tlsOptions(tls),
           host,
+          lookup,
           port: Number(url.port || 443),
           servername: serverNameOf(tls, host),
           ALPNProtocols: ['h2'],

@@ -1,4 +1,5 @@
 import type { ClientHttp2Session } from 'node:http2'
+import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Upstream } from '../config/snapshot.js'
 import { coded, connectSession, probe } from './http2-connection.js'
@@ -35,8 +36,14 @@ interface Connection {
  *
  * @param limit of connections
  * @param connectMs longest wait for one
+ * @param lookup finds the addresses of names
  */
-export function openHttp2(upstream: Upstream, limit: number, connectMs: number): Sender {
+export function openHttp2(
+  upstream: Upstream,
+  limit: number,
+  connectMs: number,
+  lookup: LookupFunction,
+): Sender {
   const scheme = upstream.tls === undefined ? 'http' : 'https'
   const connections = new Set<Connection>()
   const waiting: Http2Request[] = []
@@ -69,7 +76,7 @@ export function openHttp2(upstream: Upstream, limit: number, connectMs: number):
   }
 
   function connect(): void {
-    const session = connectSession(upstream, connectMs, (error) => {
+    const session = connectSession(upstream, connectMs, lookup, (error) => {
       connecting.delete(session)
       if (error === undefined) {
         add(session)

@@ -1,198 +1,488 @@
-import { isIP } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
+import { addressOf } from '../config/snapshot.js'
+import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
 import { openSender } from './connections.js'
+import { createNames, type Names } from './dns.js'
+import {
+  cameBack,
+  capacityOf,
+  couldNotReach,
+  createEndpoint,
+  type Endpoint,
+  isOut,
+  restate,
+  settle,
+  shareOf,
+  tryAgain,
+} from './endpoint.js'
+import { createHealthChecks } from './health-check.js'
+import { eject, goodConduct, judge, mayEject } from './outliers.js'
 import type { Sender } from './sender.js'
+import { describeEndpoint, readingOf, type UpstreamReading, type UpstreamState } from './state.js'
+import { createWaitQueue, type WaitQueue } from './wait-queue.js'
 
-/** An address that refused a connection is passed over for this long while others are up; then one request tries. */
-const DOWN_MS = 1_000
-/** How long the connections to a host name are kept: DNS is asked again at least this often. */
-const RENEW_MS = 30_000
+export type { UpstreamReading, UpstreamState } from './state.js'
 
-export interface UpstreamLimits {
-  /** Connections to one address. Further requests wait in a queue. */
-  readonly connections: number
-  /** Requests under way or waiting for one address; beyond it the caller gets 503 at once. */
-  readonly inFlight: number
-}
-
-const LIMITS: UpstreamLimits = { connections: 128, inFlight: 10_000 }
-
-/**
- * The running side of one origin, shared by all that name it with the same settings. Lives across reloads: a new snapshot
- * finds it warm.
- */
-interface Address {
-  readonly upstream: Upstream
-  pool: Sender
-  /** `performance.now()` when the pool must be renewed; Infinity for an IP address, which never moves. */
-  renewAt: number
-  inFlight: number
-  /** `performance.now()` until which the address is passed over; 0 while it is up. */
-  downUntil: number
-  /** No snapshot in force names it: the pool goes with the last request. */
-  retired: boolean
-  closed: boolean
-}
-
-/** One upstream of a service. Services may share an address and yet have base paths of their own. */
+/** One upstream of a service, as a snapshot has it. */
 export interface Target {
   readonly upstream: Upstream
-  readonly address: Address
+  readonly endpoint: Endpoint
+}
+
+/**
+ * Why there is no upstream: all have as many requests as they may have; an operator has drained them all; the request
+ * has been to every one of them.
+ */
+export type NoTarget = 'busy' | 'drained' | 'tried'
+
+/**
+ * How a request went, as far as it tells of the upstream. unreachable: no connection could be made; unknown: it was
+ * broken off for other reasons.
+ */
+export type Outcome = 'well' | 'failed' | 'unreachable' | 'unknown'
+
+/** A request that may wait. */
+export interface Waits {
+  readonly service: Service
+  readonly key: string | undefined
+  readonly tried: readonly Target[] | undefined
+  /** It is its turn. */
+  proceed(target: Target): void
+  /** Nothing has become free in time. */
+  waitedTooLong(): void
 }
 
 export interface Upstreams {
   /**
-   * The address for the next request of a service: round robin over those that are up, or over all when none is.
+   * The upstream for the next request of a service.
    *
+   * @param key what the same upstream is wanted for, where the service balances by a hash
    * @param tried those that this request has been to already
-   * @returns undefined when every other one has too many requests under way
    */
-  pick(service: Service, tried?: readonly Target[]): Target | undefined
+  pick(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
+  /**
+   * Puts a request that found all of them busy behind the others that wait.
+   *
+   * @returns takes it out again before its turn; undefined when too many wait already
+   */
+  wait(request: Waits): (() => void) | undefined
   /** A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`. */
   begun(target: Target): Sender
-  ended(target: Target): void
-  /** Says that a connection to the address failed, or that it answered. */
-  failed(target: Target): void
+  /** A header came back: it can be reached. */
   answered(target: Target): void
-  /** Every configured address with its state, for the metrics. */
-  health(): Iterable<{ service: string; upstream: string; healthy: boolean }>
-  /** Closes the pools that no snapshot needs any more, once what they carry is through. */
+  /** @param why for operators; may name addresses */
+  ended(target: Target, outcome: Outcome, why?: string): void
+  /** Every configured upstream, for the metrics. */
+  health(): Iterable<UpstreamReading>
+  /** How many requests wait, by service. */
+  waiting(): Iterable<readonly [service: string, count: number]>
+  /** Every configured upstream, for operators. */
+  describe(): UpstreamState[]
+  /**
+   * Takes an upstream out by hand, or gives it requests again. Holds until it is said otherwise or the configuration
+   * drops the address.
+   *
+   * @param address as `describe` gives it, or its host and port where these are enough
+   * @returns undefined when there is no such upstream
+   */
+  setState(service: string, address: string, state: 'drained' | 'serving'): UpstreamState | undefined
+  /** Goes over to another snapshot. Requests that captured an earlier one end where they began. */
   retain(snapshot: Snapshot): void
   close(): Promise<void>
 }
 
-/** @param now ms that never go back */
-export function createUpstreams(
-  initial: Snapshot,
-  limits: UpstreamLimits = LIMITS,
-  now: () => number = () => performance.now(),
-): Upstreams {
-  const addresses = new Map<string, Address>()
-  const rotations = new WeakMap<Service, { readonly targets: readonly Target[]; next: number }>()
-  const pools = new Set<Sender>()
-  let snapshot = initial
+export interface UpstreamsOptions {
+  /** Ms that never go back. */
+  readonly now?: () => number
+  /** From 0 to below 1. */
+  readonly random?: () => number
+  readonly names?: Names
+  /** Told when an upstream comes or goes, not more than once a second of each. */
+  readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
+}
 
-  function open(upstream: Upstream): Sender {
-    const pool = openSender(upstream, limits.connections)
+/** What a service's upstreams have in common, across reloads. */
+interface Group {
+  /** As the snapshot in force has it. */
+  service: Service
+  /** Of the snapshot in force. */
+  endpoints: readonly Endpoint[]
+  readonly queue: WaitQueue<Waits>
+}
+
+/** The upstreams of a service as one snapshot has them. */
+interface Members {
+  readonly group: Group
+  readonly targets: readonly Target[]
+  readonly balancer: Balancer
+  /** Scratch, so that picking allocates nothing. */
+  readonly weights: Float64Array
+}
+
+export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {}): Upstreams {
+  const { now = () => performance.now(), random = Math.random, log } = options
+  const names = options.names ?? createNames()
+  const checks = createHealthChecks(random)
+  const groups = new Map<string, Group>()
+  const known = new WeakMap<Service, Members>()
+  const pools = new Set<Sender>()
+
+  // Pools
+
+  function open(endpoint: Endpoint): Sender {
+    const pool = openSender(endpoint.upstream, endpoint.connections, names.lookup)
     pools.add(pool)
+    endpoint.pool = pool
+    endpoint.stale = false
     return pool
   }
 
   /** Graceful: what is in flight goes through. There is nothing to tell if it fails. */
-  function leave(pool: Sender): void {
+  function leave(endpoint: Endpoint): void {
+    const { pool } = endpoint
+    if (pool === undefined) return
+    endpoint.pool = undefined
     const gone = () => pools.delete(pool)
     pool.close().then(gone, gone)
   }
 
-  function addressOf(upstream: Upstream): Address {
-    let found = addresses.get(upstream.key)
-    if (found === undefined) {
-      found = {
-        upstream,
-        pool: open(upstream),
-        renewAt: now() + lifetime(upstream),
-        inFlight: 0,
-        downUntil: 0,
-        retired: false,
-        closed: false,
+  // Which one
+
+  function membersOf(service: Service): Members {
+    let members = known.get(service)
+    if (members === undefined) {
+      members = membersIn(groupOf(service), service)
+      known.set(service, members)
+    }
+    return members
+  }
+
+  function membersIn(group: Group, service: Service): Members {
+    const byAddress = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
+    const targets = service.upstreams.map((upstream): Target => {
+      let endpoint = byAddress.get(addressOf(upstream))
+      if (endpoint === undefined) {
+        // Of a snapshot that is in force no more.
+        endpoint = createEndpoint(service, upstream, now())
+        endpoint.retired = true
       }
-      addresses.set(upstream.key, found)
+      return { upstream, endpoint }
+    })
+    const { kind } = service.balance
+    const balancer =
+      kind === 'round_robin'
+        ? roundRobin(targets.length)
+        : kind === 'least_requests'
+          ? leastRequests((i) => targets[i]!.endpoint.inFlight, random)
+          : hashing(targets.map(({ endpoint }) => endpoint.address))
+    return { group, targets, balancer, weights: new Float64Array(targets.length) }
+  }
+
+  function choose(
+    { targets, balancer, weights, group }: Members,
+    key: string | undefined,
+    tried: readonly Target[] | undefined,
+  ): Target | NoTarget {
+    const { slowStart } = group.service
+    let time = 0
+    let some = false
+    let busy = false
+    let out = false
+    for (let i = 0; i < targets.length; i++) {
+      const target = targets[i]!
+      const { endpoint } = target
+      weights[i] = 0
+      if (tried?.includes(target)) continue
+      if (endpoint.state !== 'serving') {
+        if (time === 0) time = now()
+        settle(endpoint, slowStart, time)
+        if (isOut(endpoint, time)) {
+          out = true
+          continue
+        }
+      }
+      if (endpoint.inFlight >= endpoint.capacity) busy = true
+      else {
+        weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
+        some = true
+      }
     }
-    return found
-  }
-
-  function rotationOf(service: Service) {
-    let rotation = rotations.get(service)
-    if (rotation === undefined) {
-      const targets = service.upstreams.map((upstream) => ({ upstream, address: addressOf(upstream) }))
-      rotation = { targets, next: 0 }
-      rotations.set(service, rotation)
+    if (!some && !busy && out) {
+      // All are out: rather than refuse everything, all are tried that nobody has taken out by hand.
+      for (let i = 0; i < targets.length; i++) {
+        const target = targets[i]!
+        const { endpoint } = target
+        if (endpoint.drained || tried?.includes(target)) continue
+        if (endpoint.inFlight >= endpoint.capacity) busy = true
+        else {
+          weights[i] = endpoint.upstream.weight
+          some = true
+        }
+      }
+      if (!some && !busy) return targets.every(({ endpoint }) => endpoint.drained) ? 'drained' : 'tried'
     }
-    return rotation
+    if (!some) return busy ? 'busy' : 'tried'
+    const target = targets[balancer.choose(weights, key)]!
+    if (target.endpoint.unreachableUntil !== 0) tryAgain(target.endpoint, time)
+    return target
   }
 
-  function closeWhenIdle(address: Address): void {
-    if (!address.retired || address.closed || address.inFlight > 0) return
-    address.closed = true
-    leave(address.pool)
+  // Groups
+
+  function createGroup(service: Service): Group {
+    const group: Group = {
+      service,
+      endpoints: [],
+      queue: createWaitQueue<Waits, Target>({
+        find: ({ service: of, key, tried }) => {
+          const found = choose(membersOf(of), key, tried)
+          return typeof found === 'string' ? undefined : found
+        },
+        go: (request, target) => request.proceed(target),
+        expired: (request) => request.waitedTooLong(),
+        now,
+      }),
+    }
+    groups.set(service.name, group)
+    return group
   }
 
-  function renew(address: Address): void {
-    if (!address.closed) leave(address.pool)
-    address.closed = false
-    address.pool = open(address.upstream)
-    address.renewAt = now() + lifetime(address.upstream)
+  function groupOf(service: Service): Group {
+    return groups.get(service.name) ?? createGroup(service)
   }
+
+  /** Brings a group up to the snapshot that is in force from now on. */
+  function update(service: Service, isNew: boolean): void {
+    const group = groupOf(service)
+    const before = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
+    group.service = service
+    group.endpoints = service.upstreams.map((upstream) => {
+      const address = addressOf(upstream)
+      let endpoint = before.get(address)
+      before.delete(address)
+      if (endpoint === undefined) {
+        endpoint = createEndpoint(service, upstream, now())
+        // The others are warm: this one is not.
+        if (!isNew) cameBack(endpoint, service.slowStart, now())
+        watchName(endpoint)
+      }
+      const same = endpoint.upstream.key === upstream.key && endpoint.connections === service.maxConnections
+      if (!same) endpoint.stale = true
+      endpoint.upstream = upstream
+      endpoint.connections = service.maxConnections
+      endpoint.capacity = capacityOf(service, upstream)
+      watchHealth(endpoint, service, upstream)
+      settle(endpoint, service.slowStart, now())
+      return endpoint
+    })
+    for (const endpoint of before.values()) retire(endpoint)
+    known.set(service, membersIn(group, service))
+    group.queue.wake()
+  }
+
+  function retire(endpoint: Endpoint): void {
+    endpoint.retired = true
+    endpoint.stopChecks()
+    endpoint.stopNames()
+    if (endpoint.inFlight === 0) leave(endpoint)
+  }
+
+  function watchName(endpoint: Endpoint): void {
+    if (endpoint.name === undefined) return
+    endpoint.stopNames = names.watch(endpoint.name, () => {
+      endpoint.stale = true
+    })
+  }
+
+  function watchHealth(endpoint: Endpoint, service: Service, upstream: Upstream): void {
+    const { health } = service
+    const key =
+      health === undefined
+        ? ''
+        : JSON.stringify([upstream.key, { ...health, statuses: [...health.statuses] }])
+    if (key === endpoint.checkKey) return
+    endpoint.stopChecks()
+    endpoint.checkKey = key
+    if (health === undefined) {
+      endpoint.stopChecks = () => {}
+      endpoint.lastCheck = undefined
+      endpoint.failing = false
+      restate(endpoint, now())
+      return
+    }
+    const subject = {
+      settings: health,
+      host: upstream.host,
+      open: () => openSender(upstream, 1, names.lookup),
+    }
+    endpoint.stopChecks = checks.watch(key, subject, (result, up) => {
+      endpoint.lastCheck = result
+      if (result.passed) endpoint.checksPassed++
+      else endpoint.checksFailed++
+      if (up === undefined || up !== endpoint.failing) return
+      endpoint.failing = !up
+      changed(endpoint, () => {
+        if (up) cameBack(endpoint, service.slowStart, now())
+        else restate(endpoint, now())
+      })
+    })
+  }
+
+  // What becomes of them
+
+  /** Makes a change that may bring an upstream back, or take it out, and tells of it. */
+  function changed(endpoint: Endpoint, change: () => void): void {
+    const { state } = endpoint
+    change()
+    if (endpoint.state === state) return
+    tell(endpoint)
+    groups.get(endpoint.service)?.queue.wake()
+  }
+
+  const toldAt = new WeakMap<Endpoint, number>()
+  function tell(endpoint: Endpoint): void {
+    if (log === undefined) return
+    const time = now()
+    // One that comes and goes with every request must not fill the log.
+    if (time - (toldAt.get(endpoint) ?? Number.NEGATIVE_INFINITY) < 1_000) return
+    toldAt.set(endpoint, time)
+    const { service, address, state, why } = describeOne(endpoint)
+    const fields = { service, upstream: address, state, ...(why === null ? {} : { why }) }
+    if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream is left out')
+    else log.info(fields, state === 'drained' ? 'an upstream was drained' : 'an upstream is given requests')
+  }
+
+  /** Takes down how a request went, and ejects an upstream that fails too often. */
+  function assess(endpoint: Endpoint, failed: boolean, why: string): void {
+    const group = groups.get(endpoint.service)
+    const { outliers } = group?.service ?? {}
+    if (group === undefined || outliers === undefined || endpoint.ejectedUntil !== 0) return
+    const time = now()
+    const reason = judge(endpoint.conduct, outliers, failed, time)
+    if (reason === undefined) return
+    let all = 0
+    let out = 0
+    for (const one of group.endpoints) {
+      if (one.drained) continue
+      all++
+      if (one.failing || one.ejectedUntil > time) out++
+    }
+    if (!mayEject(outliers, all, out)) return
+    endpoint.ejections++
+    endpoint.trouble = why === '' ? reason : `${reason}, the last: ${why}`
+    changed(endpoint, () => {
+      endpoint.ejectedUntil = eject(endpoint.conduct, outliers, time)
+      endpoint.rampFrom = 0
+      restate(endpoint, time)
+    })
+  }
+
+  function describeOne(endpoint: Endpoint): UpstreamState {
+    const time = now()
+    const group = groups.get(endpoint.service)
+    const slowStart = group?.service.slowStart ?? 0
+    settle(endpoint, slowStart, time)
+    return describeEndpoint(endpoint, {
+      waiting: group?.queue.length ?? 0,
+      share: shareOf(endpoint, slowStart, time),
+      now: time,
+      unixNow: Date.now(),
+      name: endpoint.name === undefined ? undefined : names.state(endpoint.name),
+    })
+  }
+
+  for (const service of initial.services) update(service, true)
 
   return {
-    pick(service, tried) {
-      const rotation = rotationOf(service)
-      const { targets } = rotation
-      let fallback = -1
-      for (let i = 0; i < targets.length; i++) {
-        const index = rotation.next
-        const candidate = targets[index]!
-        rotation.next = index + 1 === targets.length ? 0 : index + 1
-        const { address } = candidate
-        if (address.inFlight >= limits.inFlight || tried?.includes(candidate)) continue
-        if (address.downUntil === 0) return candidate
-        const time = now()
-        if (address.downUntil <= time) {
-          // One request finds out whether it is back; until it has, the others go on passing it over.
-          address.downUntil = time + DOWN_MS
-          return candidate
-        }
-        if (fallback < 0) fallback = index
-      }
-      if (fallback < 0) return undefined
-      rotation.next = (fallback + 1) % targets.length
-      return targets[fallback]
+    pick(service, key, tried) {
+      const members = membersOf(service)
+      if (members.group.queue.length === 0) return choose(members, key, tried)
+      // Nobody overtakes those who wait. But there may be nothing left to wait for.
+      const none = tried !== undefined && members.targets.every((target) => gone(target, tried))
+      return none ? 'tried' : 'busy'
     },
-    begun({ address }) {
-      // A request that captured the snapshot before a reload may come when its address was closed already.
-      if (address.closed || (address.renewAt !== Infinity && address.renewAt <= now())) renew(address)
-      address.inFlight++
-      return address.pool
+    wait(request) {
+      const { queue } = groupOf(request.service)
+      if (queue.length >= request.service.maxWaiting) return undefined
+      const waiting = queue.push(request, now() + request.service.maxWait)
+      return () => queue.remove(waiting)
     },
-    ended({ address }) {
-      address.inFlight--
-      if (address.retired) closeWhenIdle(address)
+    begun({ endpoint }) {
+      if (endpoint.stale) leave(endpoint)
+      endpoint.inFlight++
+      return endpoint.pool ?? open(endpoint)
     },
-    failed({ address }) {
-      address.downUntil = now() + DOWN_MS
+    answered({ endpoint }) {
+      if (endpoint.unreachableUntil === 0) return
+      endpoint.unreachableUntil = 0
+      const slowStart = groups.get(endpoint.service)?.service.slowStart ?? 0
+      changed(endpoint, () => cameBack(endpoint, slowStart, now()))
     },
-    answered({ address }) {
-      if (address.downUntil !== 0) address.downUntil = 0
+    ended({ endpoint }, outcome, why = '') {
+      endpoint.inFlight--
+      if (outcome === 'unreachable') changed(endpoint, () => couldNotReach(endpoint, why, now()))
+      if (outcome !== 'unknown') assess(endpoint, outcome !== 'well', why)
+      if (endpoint.retired && endpoint.inFlight === 0) leave(endpoint)
+      const queue = groups.get(endpoint.service)?.queue
+      if (queue !== undefined && queue.length > 0) queue.wake(1)
     },
     *health() {
-      for (const service of snapshot.services) {
-        for (const { origin, key } of service.upstreams) {
-          // Stays down in the metric until it has answered again, though it is tried again after a second.
-          const healthy = (addresses.get(key)?.downUntil ?? 0) === 0
-          yield { service: service.name, upstream: origin, healthy }
+      for (const { endpoints, service } of groups.values()) {
+        for (const endpoint of endpoints) {
+          settle(endpoint, service.slowStart, now())
+          yield readingOf(endpoint)
         }
       }
     },
+    *waiting() {
+      for (const [name, { queue }] of groups) yield [name, queue.length]
+    },
+    describe: () => [...groups.values()].flatMap(({ endpoints }) => endpoints.map(describeOne)),
+    setState(service, address, state) {
+      const endpoints = groups.get(service)?.endpoints ?? []
+      const endpoint = endpoints.find((one) => one.address === address) ?? byHost(endpoints, address)
+      if (endpoint === undefined) return undefined
+      const slowStart = groups.get(service)!.service.slowStart
+      changed(endpoint, () => {
+        endpoint.drained = state === 'drained'
+        if (endpoint.drained) restate(endpoint, now())
+        else if (endpoint.state === 'drained' || endpoint.state === 'ejected') {
+          // Whoever says that it is well says so of its failures, too.
+          endpoint.conduct = goodConduct()
+          endpoint.ejectedUntil = 0
+          cameBack(endpoint, slowStart, now())
+        }
+      })
+      return describeOne(endpoint)
+    },
     retain(next) {
-      snapshot = next
-      const kept = new Set(next.services.flatMap((service) => service.upstreams.map((u) => u.key)))
-      for (const [key, address] of addresses) {
-        if (kept.has(key)) continue
-        addresses.delete(key)
-        address.retired = true
-        closeWhenIdle(address)
+      for (const service of next.services) update(service, !groups.has(service.name))
+      const kept = new Set(next.services.map(({ name }) => name))
+      for (const [name, group] of groups) {
+        if (kept.has(name)) continue
+        for (const endpoint of group.endpoints) retire(endpoint)
+        group.endpoints = []
+        // Those who wait go on with the last request that ends, or when their time is up.
+        if (group.queue.length === 0) groups.delete(name)
       }
     },
     async close() {
-      addresses.clear()
+      checks.close()
+      names.close()
+      for (const { queue } of groups.values()) queue.close()
+      groups.clear()
       await Promise.all([...pools].map((pool) => pool.destroy()))
     },
   }
 }
 
-/** Ms that connections to an origin are kept. An IP address never moves. */
-function lifetime({ origin }: Upstream): number {
-  const { hostname } = new URL(origin)
-  return isIP(hostname) !== 0 || hostname.startsWith('[') ? Infinity : RENEW_MS
+function gone(target: Target, tried: readonly Target[]): boolean {
+  return target.endpoint.drained || tried.includes(target)
+}
+
+/** The one upstream with this host and port, if there is just one. */
+function byHost(endpoints: readonly Endpoint[], host: string): Endpoint | undefined {
+  const found = endpoints.filter(({ upstream }) => upstream.host === host)
+  return found.length === 1 ? found[0] : undefined
 }

@@ -30,7 +30,25 @@ t.test('the smallest file gets every default', async (t) => {
     tiers: ['free'],
     consumers: [{ ip: {} }],
     trusted_proxies: [],
-    services: { a: { upstreams: ['http://127.0.0.1:9001'] } },
+    services: {
+      a: {
+        upstreams: ['http://127.0.0.1:9001'],
+        balance: 'round_robin',
+        slow_start: 0,
+        max_connections: 128,
+        max_waiting: 1000,
+        max_wait: 1000,
+        outliers: {
+          enabled: true,
+          consecutive_failures: 5,
+          failure_ratio: 50,
+          min_requests: 20,
+          interval: 10_000,
+          ejection: 30_000,
+          max_ejected: 50,
+        },
+      },
+    },
     routes: [
       {
         path: '/*',

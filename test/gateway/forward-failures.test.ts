@@ -43,7 +43,7 @@ t.test('an upstream that cannot be reached', APART, async (t) => {
     isProblem(t, (await rawExchange(gateway.port, POST)).responses[0], 502, 'upstream_refused')
     t.match(await outcome(gateway, 1), { status: 502, error: 'upstream_refused', upstream: { origin } })
     t.match(gateway.records[0]!.cause, /ECONNREFUSED/, 'the log may know')
-    t.strictSame([...gateway.upstreams.health()], [{ service: 'api', upstream: origin, healthy: false }])
+    t.match([...gateway.upstreams.health()], [{ service: 'api', upstream: origin, healthy: false }])
   })
 
   t.test('no such name: 502 upstream_refused', async (t) => {

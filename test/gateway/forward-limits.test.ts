@@ -1,15 +1,14 @@
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
-import { createUpstreams, type UpstreamLimits } from '../../src/upstream/pool.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf, startGateway } from '../support/gateway.js'
+import { startGateway } from '../support/gateway.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { rawUpstream, reset, respond } from '../support/raw-upstream.js'
 
-function yamlFor(origin: string, route = ''): string {
+function yamlFor(origin: string, route = '', service = ''): string {
   return `
 tiers: [free]
-services: { api: { upstreams: ['${origin}'] } }
+services: { api: { upstreams: ['${origin}']${service} } }
 routes: [{ path: /*, service: api${route} }]
 `
 }
@@ -414,16 +413,12 @@ t.test('an upload that is answered before its end', APART, async (t) => {
 })
 
 t.test('more requests than an upstream may have', APART, async (t) => {
-  const gatewayWith = async (t: Test, origin: string, limits: UpstreamLimits) => {
-    const yaml = yamlFor(origin)
-    const upstreams = createUpstreams(snapshotOf(yaml), limits)
-    t.teardown(() => upstreams.close())
-    return startGateway(t, yaml, { upstreams })
-  }
+  const gatewayWith = (t: Test, origin: string, limits: string) =>
+    startGateway(t, yamlFor(origin, '', `, ${limits}`))
 
   t.test('are 503 with Retry-After at once', async (t) => {
     const upstream = await rawUpstream(t, () => {})
-    const gateway = await gatewayWith(t, upstream.origin, { connections: 1, inFlight: 2 })
+    const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 1, max_waiting: 1, max_wait: 20s')
     const held = await Promise.all([openRaw(gateway.port), openRaw(gateway.port)])
     for (const client of held) client.write(GET)
     await eventually('both are under way', () => gateway.watchdog.size() === 2)
@@ -442,7 +437,7 @@ t.test('more requests than an upstream may have', APART, async (t) => {
 
   t.test('wait for a connection, and leave the queue without harm to the others', async (t) => {
     const upstream = await rawUpstream(t, () => {})
-    const gateway = await gatewayWith(t, upstream.origin, { connections: 1, inFlight: 100 })
+    const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 1, max_wait: 20s')
     const clients = await Promise.all(Array.from({ length: 5 }, () => openRaw(gateway.port)))
     for (const [i, client] of clients.entries()) {
       client.write(GET)
@@ -465,7 +460,7 @@ t.test('more requests than an upstream may have', APART, async (t) => {
 
   t.test('are all answered when it dies', async (t) => {
     const upstream = await rawUpstream(t, () => {})
-    const gateway = await gatewayWith(t, upstream.origin, { connections: 4, inFlight: 1_000 })
+    const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 4, max_wait: 20s')
     const clients = await Promise.all(Array.from({ length: 40 }, () => openRaw(gateway.port)))
     for (const client of clients) client.write(GET)
     await eventually(
@@ -484,7 +479,7 @@ t.test('more requests than an upstream may have', APART, async (t) => {
 
   t.test('find an upstream that came back', async (t) => {
     const first = await rawUpstream(t, (request) => reset(request.socket))
-    const gateway = await gatewayWith(t, first.origin, { connections: 2, inFlight: 1_000 })
+    const gateway = await gatewayWith(t, first.origin, 'max_connections: 2, max_wait: 20s')
     first.stop()
     for (let i = 0; i < 5; i++) t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 502)
     const second = await rawUpstream(t, undefined, { port: first.port })

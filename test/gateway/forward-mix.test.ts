@@ -1,8 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createUpstreams } from '../../src/upstream/pool.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf, startGateway } from '../support/gateway.js'
+import { startGateway } from '../support/gateway.js'
 import { openRaw } from '../support/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
 
@@ -95,13 +94,11 @@ t.test('whatever clients and upstreams do at once, nobody gets what was not mean
   )
   const yaml = `
 tiers: [free]
-services: { api: { upstreams: ['${upstream.origin}'] } }
+services: { api: { upstreams: ['${upstream.origin}'], max_connections: 6, max_waiting: 18, max_wait: 20s } }
 routes: [{ path: /*, service: api, timeouts: { headers: 400ms, idle: 400ms, total: 5s } }]
 `
-  // So few that one which is not given back is missed soon.
-  const upstreams = createUpstreams(snapshotOf(yaml), { connections: 6, inFlight: 24 })
-  t.teardown(() => upstreams.close())
-  const gateway = await startGateway(t, yaml, { upstreams })
+  // So few connections that one which is not given back is missed soon.
+  const gateway = await startGateway(t, yaml)
   let count = 0
 
   async function run(plan: Plan): Promise<void> {

@@ -1,5 +1,6 @@
 import t from 'tap'
 import type { Limiter } from '../../src/limiter/limiter.js'
+import { createNames } from '../../src/upstream/dns.js'
 import { createUpstreams } from '../../src/upstream/pool.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf, startGateway } from '../support/gateway.js'
@@ -88,13 +89,14 @@ t.test('a request that waited for the store meanwhile is forwarded as it was mat
   client.socket.destroy()
 })
 
-t.test('a name is looked up again without a request being lost', async (t) => {
+t.test('a name that has moved is followed without a request being lost', async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     if (request.target !== '/slow') respond(request, answer('ok'))
   })
-  const yaml = yamlFor(`http://localhost:${upstream.port}`)
-  const clock = { now: 0 }
-  const upstreams = createUpstreams(snapshotOf(yaml), { connections: 8, inFlight: 100 }, () => clock.now)
+  const yaml = yamlFor(`http://backend.test:${upstream.port}`)
+  let addresses = [{ address: '127.0.0.1', family: 4 }]
+  const names = createNames({ resolve: () => Promise.resolve(addresses), refreshMs: 20 })
+  const upstreams = createUpstreams(snapshotOf(yaml), { names })
   t.teardown(() => upstreams.close())
   const gateway = await startGateway(t, yaml, { upstreams })
   const slow = await openRaw(gateway.port)
@@ -102,7 +104,8 @@ t.test('a name is looked up again without a request being lost', async (t) => {
   await eventually('it arrives', () => upstream.requests.length === 1)
   await rawExchange(gateway.port, GET)
   t.equal(upstream.connections(), 2)
-  clock.now += 30_000
+  addresses = [...addresses, { address: '127.0.0.2', family: 4 }]
+  await eventually('the name is looked up', () => upstreams.describe()[0]!.resolved?.length === 2)
   t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
   t.equal(upstream.connections(), 3)
   await eventually('the idle one closes', () => upstream.requests[1]!.closed)

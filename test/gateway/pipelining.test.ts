@@ -1,8 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createUpstreams } from '../../src/upstream/pool.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf, startGateway } from '../support/gateway.js'
+import { startGateway } from '../support/gateway.js'
 import { openRaw } from '../support/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
 
@@ -255,13 +254,17 @@ t.test('no two requests can be answered with each other’s response or limits',
   const yaml = `
 tiers: [free]
 consumers: [{ header: { name: x-user-id } }]
-services: { api: { upstreams: ['${upstream.origin}'], limits: { free: ${QUOTA}/min } } }
+services:
+  api:
+    upstreams: ['${upstream.origin}']
+    # So few that each carries requests of many clients.
+    max_connections: 3
+    max_waiting: 10000
+    max_wait: 30s
+    limits: { free: ${QUOTA}/min }
 routes: [{ path: /api/*, service: api, body_limit: 100 }]
 `
-  // So few that each carries requests of many clients.
-  const upstreams = createUpstreams(snapshotOf(yaml), { connections: 3, inFlight: 10_000 })
-  t.teardown(() => upstreams.close())
-  const gateway = await startGateway(t, yaml, { upstreams })
+  const gateway = await startGateway(t, yaml)
   let count = 0
   let answered = 0
 

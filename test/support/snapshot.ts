@@ -8,6 +8,7 @@ import {
   type Snapshot,
   type Upstream,
 } from '../../src/config/snapshot.js'
+import type { UpstreamSettings } from '../../src/config/upstream-settings.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
 
@@ -62,6 +63,18 @@ export function exampleSnapshot(
   }
 }
 
+/** What a service says of its upstreams when the file says nothing. */
+export const PLAIN_UPSTREAMS: UpstreamSettings = {
+  upstreams: [],
+  balance: { kind: 'round_robin' },
+  slowStart: 0,
+  maxConnections: 128,
+  maxWaiting: 1000,
+  maxWait: 1000,
+  health: undefined,
+  outliers: undefined,
+}
+
 function limit(name: string, amount: number, windowMs: number): Limit {
   return {
     name,
@@ -92,9 +105,10 @@ function service(
       tls: undefined,
       protocol: 'http1',
       key: origin,
+      weight: 1,
     }),
   )
-  return { index, name, upstreams, onFailure: 'open', policies, maintenance: undefined }
+  return { ...PLAIN_UPSTREAMS, index, name, upstreams, onFailure: 'open', policies, maintenance: undefined }
 }
 
 function route(index: number, path: string, of: Service, cost: number): Route {

@@ -102,12 +102,8 @@ t.test('no more streams than the upstream allows; the others wait', async (t) =>
     },
     { settings: { maxConcurrentStreams: 2 } },
   )
-  const limits = { connections: 1, inFlight: 100 }
-  const { createUpstreams } = await import('../../src/upstream/pool.js')
-  const { snapshotOf } = await import('../support/gateway.js')
-  const upstreams = createUpstreams(snapshotOf(config(upstream.origin)), limits)
-  const gateway = await startGateway(t, config(upstream.origin), { upstreams })
-  t.teardown(() => upstreams.close())
+  const one = config(upstream.origin).replace(/(protocol: http2)/, '$1, max_connections: 1')
+  const gateway = await startGateway(t, one)
   const statuses = await Promise.all(
     Array.from({ length: 20 }, async () => (await fetch(`${gateway.origin}/`)).status),
   )

@@ -1,11 +1,12 @@
 import t from 'tap'
 import type { Service } from '../../src/config/snapshot.js'
-import { createUpstreams, type Target } from '../../src/upstream/pool.js'
+import type { Names } from '../../src/upstream/dns.js'
+import { createUpstreams, type NoTarget, type Target } from '../../src/upstream/pool.js'
 import { snapshotOf } from '../support/gateway.js'
 
-function snapshotWith(services: Record<string, readonly string[]>) {
+function snapshotWith(services: Record<string, readonly string[]>, more = '') {
   const lines = Object.entries(services).map(
-    ([name, upstreams]) => `  ${name}: { upstreams: [${upstreams.map((one) => `'${one}'`).join(', ')}] }`,
+    ([name, upstreams]) => `  ${name}: { upstreams: [${upstreams.join(', ')}]${more} }`,
   )
   const [first] = Object.keys(services)
   return snapshotOf(`
@@ -17,208 +18,284 @@ routes: [{ path: /*, service: ${first} }]
 }
 
 /** Upstreams whose clock stands still until a test moves it. */
-function upstreamsOf(
-  services: Record<string, readonly string[]>,
-  limits = { connections: 4, inFlight: 100 },
-) {
-  const snapshot = snapshotWith(services)
+function upstreamsOf(services: Record<string, readonly string[]>, more = '') {
+  const snapshot = snapshotWith(services, more)
   const clock = { now: 1_000 }
-  const upstreams = createUpstreams(snapshot, limits, () => clock.now)
-  t.teardown(() => upstreams.close())
-  return {
-    snapshot,
-    upstreams,
-    clock,
-    service: (name: string) => snapshot.services.find((s) => s.name === name)!,
+  const moved = new Map<string, () => void>()
+  const names: Names = {
+    lookup: (_name, _options, callback) => callback(null, '127.0.0.1', 4),
+    watch(name, changed) {
+      moved.set(name, changed)
+      return () => void moved.delete(name)
+    },
+    state: () => ({ addresses: ['127.0.0.1'], error: undefined }),
+    close() {},
   }
+  const logged: { fields: object; message: string }[] = []
+  const note = (fields: object, message: string) => void logged.push({ fields, message })
+  const upstreams = createUpstreams(snapshot, {
+    now: () => clock.now,
+    names,
+    log: { info: note, warn: note },
+  })
+  t.teardown(() => upstreams.close())
+  const service = (name = 'api') => snapshot.services.find((s) => s.name === name)!
+  const pick = (tried?: readonly Target[]): Target => {
+    const found = upstreams.pick(service(), undefined, tried)
+    if (typeof found === 'string') throw new Error(found)
+    return found
+  }
+  /** A request from its beginning to its end. */
+  const run = (outcome: 'well' | 'failed' | 'unreachable', target = pick()): string => {
+    upstreams.begun(target)
+    if (outcome === 'well') upstreams.answered(target)
+    upstreams.ended(target, outcome, outcome === 'well' ? '' : 'ECONNREFUSED')
+    return target.upstream.origin
+  }
+  const states = () => Object.fromEntries(upstreams.describe().map((one) => [one.address, one.state]))
+  return { snapshot, upstreams, clock, service, pick, run, states, moved, logged }
 }
 
 const A = 'http://127.0.0.1:9001'
 const B = 'http://127.0.0.1:9002'
 const C = 'http://127.0.0.1:9003'
-const originOf = (target: Target | undefined) => target?.upstream.origin
+const originOf = (target: Target | NoTarget) => (typeof target === 'string' ? target : target.upstream.origin)
+const times = <T>(count: number, make: () => T): T[] => Array.from({ length: count }, make)
 
-t.test('the addresses of a service take turns', async (t) => {
-  const { upstreams, service } = upstreamsOf({ api: [A, B, C] })
-  const picked = Array.from({ length: 7 }, () => originOf(upstreams.pick(service('api'))))
-  t.strictSame(picked, [A, B, C, A, B, C, A])
-})
-
-t.test('one that failed is passed over for a second, then tried by one request a second', async (t) => {
-  const { upstreams, service, clock } = upstreamsOf({ api: [A, B] })
-  const next = () => originOf(upstreams.pick(service('api')))
-  upstreams.failed(upstreams.pick(service('api'))!)
-  t.strictSame([next(), next(), next(), next()], [B, B, B, B])
-  clock.now += 1_000
-  t.strictSame([next(), next(), next(), next()].sort(), [A, B, B, B], 'one finds out')
-  clock.now += 999
-  t.strictSame([next(), next()], [B, B])
-  clock.now += 1
-  const probe = [upstreams.pick(service('api'))!, upstreams.pick(service('api'))!].find(
-    (p) => originOf(p) === A,
-  )!
-  upstreams.answered(probe)
-  t.strictSame([next(), next(), next(), next()].sort(), [A, A, B, B], 'it is back')
-})
-
-t.test('when all have failed they take turns again', async (t) => {
-  const { upstreams, service } = upstreamsOf({ api: [A, B, C] })
-  for (let i = 0; i < 3; i++) upstreams.failed(upstreams.pick(service('api'))!)
-  const picked = Array.from({ length: 3 }, () => originOf(upstreams.pick(service('api'))))
-  t.strictSame(picked.sort(), [A, B, C])
-})
-
-t.test('a request is not sent where it has been', async (t) => {
-  const { upstreams, service } = upstreamsOf({ api: [A, B, C] })
-  const tried: Target[] = []
-  for (let i = 0; i < 3; i++) {
-    const target = upstreams.pick(service('api'), tried)!
-    upstreams.failed(target)
-    tried.push(target)
-  }
-  t.strictSame(tried.map(originOf).sort(), [A, B, C])
-  t.equal(upstreams.pick(service('api'), tried), undefined)
+t.test('the upstreams of a service take turns, each by its weight', async (t) => {
+  const even = upstreamsOf({ api: [A, B, C] })
+  t.strictSame(
+    times(7, () => originOf(even.pick())),
+    [A, B, C, A, B, C, A],
+  )
+  const weighted = upstreamsOf({ api: [`{ url: '${A}', weight: 3 }`, B] })
+  t.strictSame(
+    times(8, () => originOf(weighted.pick())),
+    [A, A, B, A, A, A, B, A],
+  )
 })
 
 t.test(
-  'an address with too many requests under way is passed over, and nothing is left when all have',
+  'one that could not be reached is passed over for a second, then tried by one request a second',
   async (t) => {
-    const { upstreams, service } = upstreamsOf({ api: [A, B] }, { connections: 1, inFlight: 2 })
-    const first = upstreams.pick(service('api'))!
-    upstreams.begun(first)
-    upstreams.begun(first)
-    t.strictSame(
-      [1, 2, 3].map(() => originOf(upstreams.pick(service('api')))),
-      [B, B, B],
-    )
-    const second = upstreams.pick(service('api'))!
-    upstreams.begun(second)
-    upstreams.begun(second)
-    t.equal(upstreams.pick(service('api')), undefined)
-    upstreams.ended(first)
-    t.equal(originOf(upstreams.pick(service('api'))), A)
+    const { run, pick, clock, states } = upstreamsOf({ api: [A, B] })
+    const next = () => originOf(pick())
+    t.equal(run('unreachable'), A)
+    t.strictSame(states(), { [A]: 'unhealthy', [B]: 'serving' })
+    t.strictSame(times(4, next), [B, B, B, B])
+    clock.now += 1_000
+    t.strictSame(times(4, next).sort(), [A, B, B, B], 'one finds out')
+    clock.now += 999
+    t.strictSame(times(2, next), [B, B])
+    clock.now += 1
+    t.equal(states()[A], 'unhealthy', 'until it has answered')
+    t.strictSame(times(2, () => run('well')).sort(), [A, B])
+    t.equal(states()[A], 'serving')
+    t.strictSame(times(4, next).sort(), [A, A, B, B], 'it is back')
   },
 )
 
-t.test('services that name one address share it, with base paths of their own', async (t) => {
+t.test('when none could be reached all are tried again', async (t) => {
+  const { run, pick, states } = upstreamsOf({ api: [A, B, C] })
+  times(3, () => run('unreachable'))
+  t.strictSame(Object.values(states()), ['unhealthy', 'unhealthy', 'unhealthy'])
+  t.strictSame([...new Set(times(6, () => originOf(pick())))].sort(), [A, B, C])
+})
+
+t.test('a request is not sent where it has been', async (t) => {
+  const { upstreams, service, run, pick } = upstreamsOf({ api: [A, B, C] })
+  const tried: Target[] = []
+  for (let i = 0; i < 3; i++) {
+    const target = pick(tried)
+    run('unreachable', target)
+    tried.push(target)
+  }
+  t.strictSame(tried.map(originOf).sort(), [A, B, C])
+  t.equal(upstreams.pick(service(), undefined, tried), 'tried')
+})
+
+t.test(
+  'one that has all its connections in use is passed over, and all of them busy is a reason to wait',
+  async (t) => {
+    const { upstreams, service, pick } = upstreamsOf({ api: [A, B] }, ', max_connections: 2')
+    const first = pick()
+    upstreams.begun(first)
+    upstreams.begun(first)
+    t.strictSame(
+      times(3, () => originOf(pick())),
+      [B, B, B],
+    )
+    const second = pick()
+    upstreams.begun(second)
+    upstreams.begun(second)
+    t.equal(upstreams.pick(service()), 'busy')
+    upstreams.ended(first, 'well')
+    t.equal(originOf(pick()), A)
+  },
+)
+
+t.test('services that name one address have connections and a state of their own', async (t) => {
   const { upstreams, service } = upstreamsOf({ one: [`${A}/one`], two: [`${A}/two`] })
-  const [one, two] = [upstreams.pick(service('one'))!, upstreams.pick(service('two'))!]
+  const targets = ['one', 'two'].map((name) => upstreams.pick(service(name)) as Target)
+  const [one, two] = targets as [Target, Target]
   t.equal(one.upstream.basePath, '/one')
   t.equal(two.upstream.basePath, '/two')
-  t.equal(upstreams.begun(one), upstreams.begun(two))
-  upstreams.failed(one)
-  t.strictSame(
+  t.not(upstreams.begun(one), upstreams.begun(two))
+  upstreams.ended(one, 'unreachable')
+  t.match(
     [...upstreams.health()],
     [
-      { service: 'one', upstream: A, healthy: false },
-      { service: 'two', upstream: A, healthy: false },
+      { service: 'one', upstream: `${A}/one`, healthy: false },
+      { service: 'two', upstream: `${A}/two`, healthy: true, inFlight: 1 },
     ],
   )
 })
 
-t.test('health names every configured address, and is down until it has answered again', async (t) => {
-  const { upstreams, service, clock } = upstreamsOf({ api: [A, B], other: [C] })
-  const down = () => [...upstreams.health()].filter(({ healthy }) => !healthy).map(({ upstream }) => upstream)
-  t.equal([...upstreams.health()].length, 3)
-  t.strictSame(down(), [])
-  const target = upstreams.pick(service('api'))!
-  upstreams.failed(target)
-  clock.now += 60_000
-  t.strictSame(down(), [A])
-  upstreams.answered(target)
-  t.strictSame(down(), [])
+t.test('one that is drained by hand gets nothing until it is restored', async (t) => {
+  const { upstreams, service, pick, clock, snapshot } = upstreamsOf({ api: [A, B] })
+  t.match(upstreams.setState('api', A, 'drained'), { state: 'drained', why: 'drained by hand' })
+  t.strictSame(
+    times(4, () => originOf(pick())),
+    [B, B, B, B],
+  )
+  clock.now += 600_000
+  upstreams.retain(snapshotWith({ api: [A, B, C] }))
+  t.match(
+    upstreams.describe(),
+    [{ address: A, state: 'drained' }, { address: B }, { address: C }],
+    'also over a reload',
+  )
+  upstreams.retain(snapshot)
+  upstreams.setState('api', B, 'drained')
+  t.equal(upstreams.pick(service()), 'drained', 'all of them is nobody')
+  t.match(
+    upstreams.setState('api', '127.0.0.1:9001', 'serving'),
+    { address: A, state: 'serving' },
+    'by host and port',
+  )
+  t.equal(originOf(pick()), A)
+  t.equal(upstreams.setState('api', C, 'drained'), undefined)
+  t.equal(upstreams.setState('other', A, 'drained'), undefined)
+})
+
+t.test('what comes and goes is logged, once a second at most', async (t) => {
+  const { upstreams, run, pick, logged, clock } = upstreamsOf({ api: [A, B] })
+  const a = pick()
+  run('unreachable', a)
+  clock.now += 1_000
+  run('well', a)
+  run('unreachable', a)
+  clock.now += 1_000
+  upstreams.setState('api', B, 'drained')
+  t.match(logged, [
+    {
+      fields: { service: 'api', upstream: A, state: 'unhealthy', why: 'no connection: ECONNREFUSED' },
+      message: 'an upstream is left out',
+    },
+    { fields: { upstream: A, state: 'serving' }, message: 'an upstream is given requests' },
+    { fields: { upstream: B, state: 'drained' }, message: 'an upstream was drained' },
+  ])
+  t.equal(logged.length, 3)
 })
 
 t.test('a reload', async (t) => {
-  const service = (snapshot: ReturnType<typeof snapshotWith>): Service => snapshot.services[0]!
+  const api = (snapshot: ReturnType<typeof snapshotWith>): Service => snapshot.services[0]!
 
   t.test('keeps what the new snapshot names, with what is known of it', async (t) => {
-    const { upstreams, snapshot } = upstreamsOf({ api: [A, B] })
-    const [a, b] = [upstreams.pick(service(snapshot))!, upstreams.pick(service(snapshot))!]
+    const { upstreams, pick, run } = upstreamsOf({ api: [A, B] })
+    const a = pick()
     const pool = upstreams.begun(a)
-    upstreams.failed(b)
+    t.equal(run('unreachable'), B)
     const next = snapshotWith({ api: [B, A, C] })
     upstreams.retain(next)
-    t.strictSame(
+    t.match(
       [...upstreams.health()],
       [
         { service: 'api', upstream: B, healthy: false },
-        { service: 'api', upstream: A, healthy: true },
+        { service: 'api', upstream: A, healthy: true, inFlight: 1 },
         { service: 'api', upstream: C, healthy: true },
       ],
     )
-    const picked = [1, 2].map(() => upstreams.pick(service(next))!)
+    const picked = times(2, () => upstreams.pick(api(next)) as Target)
     t.strictSame(picked.map(originOf), [A, C])
     t.equal(upstreams.begun(picked[0]!), pool)
     t.equal(pool.closed, false)
   })
 
   t.test('closes what no snapshot names any more, once the last request is through', async (t) => {
-    const { upstreams, snapshot } = upstreamsOf({ api: [A, B] })
-    const [a, b] = [upstreams.pick(service(snapshot))!, upstreams.pick(service(snapshot))!]
+    const { upstreams, pick } = upstreamsOf({ api: [A, B] })
+    const [a, b] = [pick(), pick()]
     const [poolA, poolB] = [upstreams.begun(a), upstreams.begun(b)]
-    upstreams.ended(b)
+    upstreams.ended(b, 'well')
     upstreams.retain(snapshotWith({ api: [C] }))
     t.equal(poolB.closed, true)
     t.equal(poolA.closed, false)
-    upstreams.ended(a)
+    upstreams.ended(a, 'well')
     t.equal(poolA.closed, true)
   })
 
   t.test('does not strand a request that captured the snapshot before', async (t) => {
-    const { upstreams, snapshot } = upstreamsOf({ api: [A] })
-    const target = upstreams.pick(service(snapshot))!
+    const { upstreams, pick } = upstreamsOf({ api: [A] })
+    const target = pick()
     const before = upstreams.begun(target)
-    upstreams.ended(target)
-    upstreams.retain(snapshotWith({ api: [C] }))
+    upstreams.ended(target, 'well')
+    upstreams.retain(snapshotWith({ other: [C] }))
     t.equal(before.closed, true)
-    const late = upstreams.pick(service(snapshot))!
+    const late = pick()
     const pool = upstreams.begun(late)
     t.equal(pool.closed, false)
-    upstreams.ended(late)
+    upstreams.ended(late, 'well')
     t.equal(pool.closed, true)
   })
 
   t.test('opens an address again that comes back', async (t) => {
-    const { upstreams, snapshot } = upstreamsOf({ api: [A] })
-    const first = upstreams.pick(service(snapshot))!
-    upstreams.begun(first)
-    upstreams.ended(first)
+    const { upstreams, run } = upstreamsOf({ api: [A] })
+    run('well')
     upstreams.retain(snapshotWith({ api: [C] }))
     const back = snapshotWith({ api: [A] })
     upstreams.retain(back)
-    const target = upstreams.pick(service(back))!
-    t.equal(upstreams.begun(target).closed, false)
+    t.equal(upstreams.begun(upstreams.pick(api(back)) as Target).closed, false)
+  })
+
+  t.test('that allows another number of connections takes effect with the next request', async (t) => {
+    const { upstreams, pick } = upstreamsOf({ api: [A] })
+    const target = pick()
+    const before = upstreams.begun(target)
+    const next = snapshotWith({ api: [A] }, ', max_connections: 1')
+    upstreams.retain(next)
+    t.equal(upstreams.pick(api(next)), 'busy', 'what is under way counts')
+    t.equal(before.closed, false)
+    upstreams.ended(target, 'well')
+    t.not(upstreams.begun(upstreams.pick(api(next)) as Target), before)
+    t.equal(before.closed, true)
   })
 })
 
-t.test('connections to a name are made anew after 30 s, those to an address are kept', async (t) => {
-  const NAMED = 'http://localhost:9001'
-  const { upstreams, clock, service } = upstreamsOf({ name: [NAMED], ipv4: [A], ipv6: ['http://[::1]:9001'] })
-  const poolOf = (name: string) => {
-    const target = upstreams.pick(service(name))!
-    const pool = upstreams.begun(target)
-    upstreams.ended(target)
-    return pool
-  }
-  const first = [poolOf('name'), poolOf('ipv4'), poolOf('ipv6')]
-  clock.now += 29_999
-  t.strictSame(
-    [poolOf('name'), poolOf('ipv4'), poolOf('ipv6')].map((pool, i) => pool === first[i]),
-    [true, true, true],
-  )
-  clock.now += 1
-  t.strictSame(
-    [poolOf('name'), poolOf('ipv4'), poolOf('ipv6')].map((pool, i) => pool === first[i]),
-    [false, true, true],
-  )
+t.test('connections to a name are made anew when it has moved, and no others', async (t) => {
+  const { upstreams, service, moved } = upstreamsOf({
+    name: ['http://localhost:9001'],
+    ipv4: [A],
+    ipv6: ["'http://[::1]:9001'"],
+  })
+  const pools = () =>
+    ['name', 'ipv4', 'ipv6'].map((name) => {
+      const target = upstreams.pick(service(name)) as Target
+      const pool = upstreams.begun(target)
+      upstreams.ended(target, 'well')
+      return pool
+    })
+  const first = pools()
+  const same = () => pools().map((pool, i) => pool === first[i])
+  t.strictSame([...moved.keys()], ['localhost'])
+  t.strictSame(same(), [true, true, true])
+  moved.get('localhost')!()
+  t.strictSame(same(), [false, true, true])
   t.equal(first[0]!.closed, true)
 })
 
 t.test('close ends every pool, also those that were on their way out', async (t) => {
-  const { upstreams, snapshot } = upstreamsOf({ api: [A, B] })
-  const targets = [1, 2].map(() => upstreams.pick(snapshot.services[0]!)!)
-  const pools = targets.map((target) => upstreams.begun(target))
+  const { upstreams, pick } = upstreamsOf({ api: [A, B] })
+  const pools = [pick(), pick()].map((target) => upstreams.begun(target))
   upstreams.retain(snapshotWith({ api: [B] }))
   await upstreams.close()
   t.strictSame(

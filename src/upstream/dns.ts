@@ -1,0 +1,188 @@
+import { lookup as askSystem } from 'node:dns/promises'
+import { isIP, type LookupFunction } from 'node:net'
+
+export interface ResolvedAddress {
+  readonly address: string
+  readonly family: number
+}
+
+/** What is known of a name. */
+export interface NameState {
+  /** Of the last good answer. */
+  readonly addresses: readonly string[]
+  /** Why the latest answer was none, if it was. */
+  readonly error: string | undefined
+}
+
+/** The names of upstreams. They are asked for again and again while they are watched, whether there is traffic or not. */
+export interface Names {
+  /** In the place of `dns.lookup`: the last good answer, each time with another of its addresses in front. */
+  readonly lookup: LookupFunction
+  /**
+   * Keeps asking for a name.
+   *
+   * @param moved called when its addresses are others than before
+   * @returns call it when the name is not needed any more
+   */
+  watch(name: string, moved: () => void): () => void
+  state(name: string): NameState | undefined
+  close(): void
+}
+
+export type Resolve = (name: string) => Promise<readonly ResolvedAddress[]>
+
+interface Known {
+  readonly name: string
+  readonly watchers: Set<() => void>
+  addresses: readonly ResolvedAddress[]
+  error: NodeJS.ErrnoException | undefined
+  /** `now()` of the latest answer, good or not. */
+  askedAt: number
+  asking: Promise<void> | undefined
+  next: number
+}
+
+/** A moved name is seen after at most this, a slow answer and a busy moment included: it has to be below 30 s. */
+const REFRESH_MS = 20_000
+/** A name without any good answer is not asked for more often than this. */
+const AGAIN_MS = 1_000
+/** `getaddrinfo` blocks one of libuv's four threads for as long as it takes, and files need them, too. */
+const AT_ONCE = 2
+
+export interface NamesOptions {
+  readonly resolve?: Resolve
+  readonly refreshMs?: number
+  readonly now?: () => number
+}
+
+/** The system's resolver, so that /etc/hosts and search domains count. */
+const bySystem: Resolve = (name) => askSystem(name, { all: true, verbatim: true })
+
+export function createNames({
+  resolve = bySystem,
+  refreshMs = REFRESH_MS,
+  now = () => performance.now(),
+}: NamesOptions = {}): Names {
+  const names = new Map<string, Known>()
+  const waiting: (() => void)[] = []
+  let running = 0
+
+  async function inTurn<T>(ask: () => Promise<T>): Promise<T> {
+    // Whoever is through hands its place on.
+    if (running === AT_ONCE) await new Promise<void>((go) => waiting.push(go))
+    else running++
+    try {
+      return await ask()
+    } finally {
+      const next = waiting.shift()
+      if (next === undefined) running--
+      else next()
+    }
+  }
+
+  function ask(known: Known): Promise<void> {
+    known.asking ??= inTurn(() => resolve(known.name))
+      .then(
+        (answer) => took(known, answer),
+        (error: NodeJS.ErrnoException) => {
+          known.error = error
+        },
+      )
+      .finally(() => {
+        known.askedAt = now()
+        known.asking = undefined
+      })
+    return known.asking
+  }
+
+  function took(known: Known, answer: readonly ResolvedAddress[]): void {
+    if (answer.length === 0) {
+      known.error = Object.assign(new Error('no addresses'), { code: 'ENOTFOUND' })
+      return
+    }
+    const before = listed(known.addresses)
+    known.error = undefined
+    known.addresses = answer
+    if (before.length === 0 || before.join() === listed(answer).join()) return
+    for (const moved of known.watchers) moved()
+  }
+
+  function knownAs(name: string): Known {
+    let known = names.get(name)
+    if (known === undefined) {
+      known = {
+        name,
+        watchers: new Set(),
+        addresses: [],
+        error: undefined,
+        askedAt: Number.NEGATIVE_INFINITY,
+        asking: undefined,
+        next: 0,
+      }
+      names.set(name, known)
+    }
+    return known
+  }
+
+  async function addressesOf(name: string): Promise<readonly ResolvedAddress[]> {
+    const known = knownAs(name)
+    if (known.addresses.length === 0 && now() - known.askedAt >= AGAIN_MS) await ask(known)
+    const { addresses, error, next } = known
+    if (addresses.length === 0) throw error ?? new Error(`no address is known for ${name}`)
+    known.next = (next + 1) % addresses.length
+    return [...addresses.slice(next), ...addresses.slice(0, next)]
+  }
+
+  const timer = setInterval(() => {
+    for (const [name, known] of names) {
+      if (known.watchers.size === 0) names.delete(name)
+      else void ask(known)
+    }
+  }, refreshMs)
+  timer.unref()
+
+  return {
+    lookup(name, options, callback) {
+      const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0)
+      const own = isIP(name)
+      const found = own === 0 ? addressesOf(name) : Promise.resolve([{ address: name, family: own }] as const)
+      found.then(
+        (all) => {
+          const fitting = family === 0 ? all : all.filter((one) => one.family === family)
+          const [first] = fitting
+          if (first === undefined) {
+            const none = Object.assign(new Error(`${name} has no IPv${family} address`), {
+              code: 'ENOTFOUND',
+            })
+            callback(none, '', 0)
+          } else if (options.all) callback(null, [...fitting])
+          else callback(null, first.address, first.family)
+        },
+        (error: NodeJS.ErrnoException) => callback(error, '', 0),
+      )
+    },
+    watch(name, moved) {
+      const known = knownAs(name)
+      known.watchers.add(moved)
+      if (known.addresses.length === 0) void ask(known)
+      return () => void known.watchers.delete(moved)
+    },
+    state(name) {
+      const known = names.get(name)
+      if (known === undefined) return undefined
+      return {
+        addresses: known.addresses.map(({ address }) => address),
+        error: known.error?.code ?? known.error?.message,
+      }
+    },
+    close() {
+      clearInterval(timer)
+      names.clear()
+    },
+  }
+}
+
+/** In an order of their own: answers come in any. */
+function listed(addresses: readonly ResolvedAddress[]): string[] {
+  return addresses.map(({ address }) => address).sort()
+}

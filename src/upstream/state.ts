@@ -1,0 +1,102 @@
+import type { Endpoint, EndpointState } from './endpoint.js'
+
+/** What an operator is told of one upstream of one service: plain data, as `GET /upstreams` gives it. */
+export interface UpstreamState {
+  readonly service: string
+  /** As configured, `http://host:port/base`. */
+  readonly address: string
+  readonly state: EndpointState
+  /** Why it is not simply serving. */
+  readonly why: string | null
+  /** ISO 8601. */
+  readonly since: string
+  readonly weight: number
+  readonly in_flight: number
+  readonly max_connections: number
+  /** Requests that wait for any upstream of the service. */
+  readonly waiting: number
+  /** How often it was ejected since the process started. */
+  readonly ejections: number
+  readonly last_check: {
+    readonly at: string
+    readonly passed: boolean
+    readonly ms: number
+    readonly detail: string
+  } | null
+  /** The addresses of its name; null where no name has to be looked up. */
+  readonly resolved: readonly string[] | null
+  /** Why the latest look-up of the name failed; the addresses are those of the last good one then. */
+  readonly dns_error: string | null
+}
+
+/** What metrics are made of. */
+export interface UpstreamReading {
+  readonly service: string
+  readonly upstream: string
+  /** Whether it is given requests. */
+  readonly healthy: boolean
+  readonly inFlight: number
+  readonly ejections: number
+  readonly checksPassed: number
+  readonly checksFailed: number
+}
+
+export function readingOf(endpoint: Endpoint): UpstreamReading {
+  const { service, address, state, inFlight, ejections, checksPassed, checksFailed } = endpoint
+  const healthy = state === 'serving' || state === 'slow_start'
+  return { service, upstream: address, healthy, inFlight, ejections, checksPassed, checksFailed }
+}
+
+export function describeEndpoint(
+  endpoint: Endpoint,
+  more: {
+    readonly waiting: number
+    readonly share: number
+    /** `now()`, and the same moment in unix ms. */
+    readonly now: number
+    readonly unixNow: number
+    readonly name: { readonly addresses: readonly string[]; readonly error: string | undefined } | undefined
+  },
+): UpstreamState {
+  const { lastCheck } = endpoint
+  return {
+    service: endpoint.service,
+    address: endpoint.address,
+    state: endpoint.state,
+    why: whyOf(endpoint, more.share, more.now),
+    since: new Date(more.unixNow - (more.now - endpoint.since)).toISOString(),
+    weight: endpoint.upstream.weight,
+    in_flight: endpoint.inFlight,
+    max_connections: endpoint.connections,
+    waiting: more.waiting,
+    ejections: endpoint.ejections,
+    last_check:
+      lastCheck === undefined
+        ? null
+        : {
+            at: new Date(lastCheck.at).toISOString(),
+            passed: lastCheck.passed,
+            ms: Math.round(lastCheck.ms * 10) / 10,
+            detail: lastCheck.detail,
+          },
+    resolved: endpoint.name === undefined ? null : (more.name?.addresses ?? []),
+    dns_error: more.name?.error ?? null,
+  }
+}
+
+function whyOf(endpoint: Endpoint, share: number, now: number): string | null {
+  switch (endpoint.state) {
+    case 'serving':
+      return null
+    case 'slow_start':
+      return `${Math.round((share / endpoint.upstream.weight) * 100)} % of its weight`
+    case 'drained':
+      return 'drained by hand'
+    case 'ejected':
+      return `${endpoint.trouble}; back in ${Math.ceil((endpoint.ejectedUntil - now) / 1000)} s`
+    case 'unhealthy':
+      return endpoint.failing
+        ? `checks fail: ${endpoint.lastCheck?.detail ?? 'no answer'}`
+        : `no connection: ${endpoint.trouble}`
+  }
+}
