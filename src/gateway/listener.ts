@@ -49,17 +49,21 @@ export interface Listening {
 /** Between two lines of log on rejections of one kind. */
 const COMPLAINT_MS = 60_000
 
-/** Whose connection it is, on the raw socket, for as long as it is counted. */
+/** How long a connection that has not said anything may still do so once the server has stopped listening. */
+const LAST_WORD_MS = 1_000
+
+/** Whose connection it is, and what its protocol reads from, on the raw socket. */
 const CLIENT = Symbol('client')
-type Counted = Socket & { [CLIENT]?: string }
+const SPOKEN = Symbol('spoken')
+type Counted = Socket & { [CLIENT]?: string; [SPOKEN]?: Socket }
 
 /**
  * Puts itself between the port and the HTTP server that listens on it. Every accepted connection is counted, then goes
  * through the steps that the configuration asks for — PROXY header, TLS — and is then given to the protocol that it
  * speaks. The HTTP server goes on to count, limit and close its sockets as if it had taken them in itself.
  *
- * @returns ends the connections that have not said anything yet, for the drain: the HTTP server knows them only
- *   after their steps
+ * @returns to be called when the server stops listening: ends the connections that say nothing from then on, which the
+ *   HTTP server would wait for, if it knows them at all
  */
 export function takeConnections(server: Server, { snapshot, entrance, speak }: Listening): () => void {
   const { counts, tls, log } = entrance
@@ -77,7 +81,9 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   const http1 = (socket: Socket): void => {
     for (const listener of listeners) listener.call(server, socket)
   }
-  const spoken = speak === undefined ? http1 : (socket: Socket) => speak(socket, http1)
+  const handOver = speak === undefined ? http1 : (socket: Socket) => speak(socket, http1)
+  const open = new Set<Counted>()
+  let left = false
 
   server.maxConnections = connectionCap(settings.max_connections)
   server.on('drop', () => reject(undefined, 'total', { max_connections: server.maxConnections }, FULL))
@@ -106,13 +112,13 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   /** Of every connection that was accepted, when it is closed. */
   function closed(this: Counted): void {
-    counts.open--
-    waiting?.delete(this)
+    open.delete(this)
+    counts.open = open.size
     const client = this[CLIENT]
     if (client === undefined) return
-    const left = clients.get(client)! - 1
-    if (left === 0) clients.delete(client)
-    else clients.set(client, left)
+    const others = clients.get(client)! - 1
+    if (others === 0) clients.delete(client)
+    else clients.set(client, others)
   }
 
   /** Counts a connection for its client, whose address is known now. */
@@ -120,33 +126,40 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     if (perClient === 0) return true
     if (address === '' || snapshot().isTrustedProxy(address)) return true
     const client = addressConsumer(address)
-    const open = clients.get(client) ?? 0
-    if (open >= perClient) {
+    const others = clients.get(client) ?? 0
+    if (others >= perClient) {
       reject(socket, 'per_client', { client, max_connections_per_client: perClient }, CROWD)
       return false
     }
-    clients.set(client, open + 1)
+    clients.set(client, others + 1)
     socket[CLIENT] = client
     return true
   }
 
-  /** Connections that the HTTP server has not seen yet, or that it sees through TLS. */
-  const waiting = proxied || tls !== undefined ? new Set<Socket>() : undefined
-
+  const plain = !proxied && tls === undefined
   server.on('connection', (socket: Socket) => {
-    counts.open++
+    open.add(socket)
+    counts.open = open.size
     socket.once('close', closed)
     const peer = plainAddress(peerOf(socket))
-    if (waiting === undefined) {
-      if (admit(socket, peer)) spoken(socket)
+    if (plain) {
+      if (admit(socket, peer)) spoken(socket, socket)
       return
     }
-    waiting.add(socket)
     // The steps have nobody else to hear of a reset.
     socket.on('error', () => {})
     if (proxied) readProxied(socket, peer)
     else if (admit(socket, peer)) secure(socket, undefined)
   })
+
+  function spoken(socket: Counted, readable: Socket): void {
+    if (left) {
+      socket.destroy()
+      return
+    }
+    socket[SPOKEN] = readable
+    handOver(readable)
+  }
 
   function readProxied(socket: Socket, peer: string): void {
     if (!snapshot().isTrustedProxy(peer)) {
@@ -162,7 +175,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   function secure(socket: Socket, header: ProxyHeader | undefined): void {
     const speakTo = (readable: Socket): void => {
       if (header !== undefined) assumeAddress(readable, header)
-      spoken(readable)
+      spoken(socket, readable)
     }
     if (tls === undefined) speakTo(socket)
     else
@@ -173,7 +186,11 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   }
 
   return () => {
-    for (const socket of waiting ?? []) if (socket.bytesRead === 0) socket.destroy()
+    const timer = setTimeout(() => {
+      left = true
+      for (const socket of open) if (!((socket[SPOKEN]?.bytesRead ?? 0) > 0)) socket.destroy()
+    }, LAST_WORD_MS)
+    timer.unref()
   }
 }
 

@@ -18,7 +18,7 @@ export interface Authority {
   /** PEM file. */
   readonly ca: string
   /** @param names as of `subjectAltName`: `DNS:a.internal,IP:127.0.0.1` */
-  issue(subject: string, names?: string): Issued
+  issue(subject: string, names?: string, days?: number): Issued
 }
 
 const EC = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes']
@@ -31,7 +31,7 @@ export function createAuthority(t: Cleanup): Authority {
   let serial = 0
   return {
     ca: join(folder, 'ca.pem'),
-    issue(subject, names) {
+    issue(subject, names, days = 2) {
       const name = `${++serial}`
       const alternative = names === undefined ? [] : ['-addext', `subjectAltName=${names}`]
       openssl(
@@ -40,7 +40,7 @@ export function createAuthority(t: Cleanup): Authority {
       )
       openssl(
         ...['x509', '-req', '-in', `${name}.csr`, '-CA', 'ca.pem', '-CAkey', 'ca.key', '-CAcreateserial'],
-        ...['-out', `${name}.pem`, '-days', '2', '-copy_extensions', 'copy'],
+        ...['-out', `${name}.pem`, '-days', String(days), '-copy_extensions', 'copy'],
       )
       return { cert: join(folder, `${name}.pem`), key: join(folder, `${name}.key`) }
     },

@@ -33,6 +33,13 @@ export interface RawConnection {
 /** @param head whether the responses are those to HEAD, which end with their header */
 export async function openRaw(port: number, head = false): Promise<RawConnection> {
   const socket = connect(port, '127.0.0.1')
+  const connection = rawOn(socket, head)
+  await once(socket, 'connect')
+  return connection
+}
+
+/** The same on a socket of one's own: from another address, or encrypted. */
+export function rawOn(socket: Socket, head = false): RawConnection {
   let text = ''
   let over = false
   const waiting = new Set<() => void>()
@@ -49,7 +56,6 @@ export async function openRaw(port: number, head = false): Promise<RawConnection
     over = true
     wake()
   })
-  await once(socket, 'connect')
   const connection: RawConnection = {
     socket,
     received: () => text,
