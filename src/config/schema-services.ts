@@ -231,6 +231,7 @@ export const Route = object(
     timeouts: object(
       {
         total: timer('Longest time for the whole exchange; 0: none', '5m', 0),
+        request: timer('Longest time until the whole body of the request has come; 0: none', '60s', 0),
         headers: timer("Longest wait for the response's header after the request has been sent", '30s'),
         idle: timer('Longest time without a byte in either direction while a body is under way', '30s'),
       },

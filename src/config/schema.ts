@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
+import { protection } from './schema-protection.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
 
 /**
@@ -302,6 +303,7 @@ export const ConfigSchema = object(
           least: 1024,
           most: 1024 * 1024,
         }),
+        ...protection,
       },
       'The gateway as a server',
       { default: {}, restart: true },

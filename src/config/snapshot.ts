@@ -116,6 +116,8 @@ export interface Route extends RouteCost {
   readonly timeouts: {
     /** Ms, 0 = none: the whole exchange, from the first byte of the request to the last of the response. */
     readonly total: number
+    /** Ms, 0 = none: until the last byte of the request. */
+    readonly request: number
     /** Ms from the request's last byte to the response's header. */
     readonly headers: number
     /** Ms without a byte in either direction while a body is under way. */

@@ -11,7 +11,7 @@ import type { MirrorResult } from '../telemetry/recorder.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { answerHere } from './answer.js'
 import { type Charges, createCharges } from './charges.js'
-import { peerOf, refuseSocket } from './client-error.js'
+import { endGently, peerOf, refuseSocket } from './client-error.js'
 import { type Accepted, began, ended, isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
@@ -22,6 +22,7 @@ import { createConnectionCounts, type Entrance } from './listener.js'
 import { createMirror } from './mirror.js'
 import { sendWaiting } from './outbox.js'
 import { type Answer, sendAnswer } from './own-answer.js'
+import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import { sendRefusal } from './reply.js'
@@ -31,7 +32,7 @@ import { createServer } from './server.js'
 import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
 import { upgrade } from './upgrade.js'
-import type { Watchdog } from './watchdog.js'
+import type { Watchdog, Watched } from './watchdog.js'
 
 export interface GatewayDeps {
   /** The snapshot in force. Each request asks once, at its start. */
@@ -176,9 +177,13 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   }
 
   /** One accepted request, from the first stage until its response is closed. */
-  class Ongoing implements Accepted {
+  class Ongoing implements Accepted, Watched {
     underWay: UnderWay | undefined
+    watchSlot = -1
     #closed = false
+    /** Of an answer of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
+    #untaken = 0
+    #untakenSince = 0
 
     constructor(
       readonly x: Exchange,
@@ -187,14 +192,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     ) {}
 
     begin(refused: Refusal | undefined): void {
-      began(this.req.socket, this)
+      const { socket } = this.req
+      began(socket, this)
+      if (enter(socket, this.x.snapshot.config.server)) {
+        this.res.shouldKeepAlive = false
+        endGently(socket)
+      }
       this.res.on('close', this.#onClose)
       // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
-      if (this.res.socket === null) {
-        // Eleven and more are a client that sends ahead, and no leak.
-        this.req.socket.setMaxListeners(0)
-        this.req.socket.once('close', this.#onClose)
-      }
+      if (this.res.socket === null) waitBehind(socket, this.#onClose)
       if (refused === undefined) this.run(0)
       else this.refuse(refused)
     }
@@ -230,11 +236,25 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
     answer(outcome: Refusal | Answer): void {
       if ('code' in outcome) this.refuse(outcome)
-      else sendAnswer(this.x, this.req, this.res, outcome, deps.draining())
+      else {
+        sendAnswer(this.x, this.req, this.res, outcome, deps.draining())
+        deps.watchdog.add(this)
+      }
     }
 
     refuse(refusal: Refusal): void {
       sendRefusal(this.x, this.req, this.res, refusal, deps.draining())
+      deps.watchdog.add(this)
+    }
+
+    /** A client that does not take what the gateway answers loses the connection; forwarded responses `forward.ts` watches. */
+    check(now: number): void {
+      // Behind another response it waits for that one to be taken.
+      const untaken = this.res.socket?.writableLength ?? 0
+      if (untaken === 0 || untaken !== this.#untaken) {
+        this.#untaken = untaken
+        this.#untakenSince = now
+      } else if (now - this.#untakenSince > this.x.snapshot.config.server.slow_read) this.res.destroy()
     }
 
     failed(error: unknown): void {
@@ -249,7 +269,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       // Node has taken the socket from the response by now.
       const { socket } = this.req
       ended(socket, this)
-      socket.off('close', this.#onClose)
+      leave(socket, this.x.snapshot.config.server)
+      deps.watchdog.delete(this)
+      waitNoMore(socket, this.#onClose)
       this.underWay?.closed()
       if (this.x.status === 0) {
         this.x.status = 499

@@ -94,13 +94,13 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
 
   start(): void {
     const { headers, route } = this.#x
+    this.#deps.watchdog.add(this)
     if (headers.contentLength > route!.bodyLimit) {
       this.#refuse({ code: 'payload_too_large', detail: this.#limitText() })
       return
     }
     if (headers.contentLength > 0 || headers.chunked) this.#body = new RequestBody(this.#req, this)
     this.#progress = this.#deps.watchdog.now()
-    this.#deps.watchdog.add(this)
     if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
     this.#dispatch(undefined)
     if (this.#body === null) this.#copy?.send()
@@ -294,7 +294,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   // Ends that are not the usual one
 
   check(now: number): void {
-    const { total, headers, idle } = this.#x.route!.timeouts
+    const { total, request, headers, idle } = this.#x.route!.timeouts
     if (this.#over) {
       if (idle > 0 && this.#client.stuckFor(now) > idle) this.#letGo(idle)
       return
@@ -303,12 +303,20 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     if (total > 0 && now - this.#x.started > total) this.#expire(`the whole took more than ${total} ms`)
     // The queue has a limit of its own.
     else if (this.#leaveQueue !== undefined) return
-    else if (this.#client.begun) {
+    else if (request > 0 && this.#uploading && now - this.#x.started > request) {
+      const cause = `the request has not come to its end within ${request} ms`
+      if (this.#client.begun) this.#cut('request_timeout', cause)
+      else this.#expire(cause)
+    } else if (this.#client.begun) {
       if (idle > 0 && still > idle && !this.#client.behind)
         this.#expire(`no byte of the response for ${idle} ms`)
     } else if (this.#body !== null && !this.#body.readableEnded) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
+  }
+
+  get #uploading(): boolean {
+    return this.#body !== null && !this.#req.complete
   }
 
   /** All is written, but the client does not take it. */
@@ -321,7 +329,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #expire(cause: string): void {
     if (this.#client.begun) {
       this.#cut(this.#client.full ? 'client_closed' : 'upstream_timeout', cause)
-    } else if (this.#body?.waitingForClient === true && !this.#req.complete) {
+    } else if (this.#uploading && this.#body!.waitingForClient) {
       this.#fail({ code: 'request_timeout', cause })
     } else {
       this.#fail({ code: 'upstream_timeout', cause })

@@ -32,6 +32,7 @@ t.test('the smallest file gets every default', async (t) => {
     trusted_proxies: [],
     services: {
       a: {
+        protocol: 'http1',
         upstreams: ['http://127.0.0.1:9001'],
         balance: 'round_robin',
         slow_start: 0,
@@ -58,7 +59,7 @@ t.test('the smallest file gets every default', async (t) => {
         access_log: true,
         allow_encoded: false,
         preserve_host: false,
-        timeouts: { total: 300_000, headers: 30_000, idle: 30_000 },
+        timeouts: { total: 300_000, request: 60_000, headers: 30_000, idle: 30_000 },
         websocket: { enabled: false, handshake: 10_000, idle: 300_000 },
       },
     ],
@@ -72,6 +73,11 @@ t.test('the smallest file gets every default', async (t) => {
       shutdown_grace: 30_000,
       max_headers: 100,
       max_header_size: 16 * 1024,
+      slow_read: 30_000,
+      max_pipelined: 32,
+      max_requests_per_connection: 0,
+      proxy_protocol: false,
+      max_connections_per_client: 1000,
     },
   })
 })

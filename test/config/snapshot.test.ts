@@ -148,7 +148,7 @@ t.test('routes have everything at hand', async (t) => {
     preserveHost: true,
     bodyLimit: 512,
     accessLog: false,
-    timeouts: { total: 0, headers: 1000, idle: 2000 },
+    timeouts: { total: 0, request: 2000, headers: 1000, idle: 2000 },
     websocket: { enabled: true, handshake: 3000, idle: 3_600_000 },
   })
   t.equal(routes[0]?.service, services[0])

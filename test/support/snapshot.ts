@@ -132,7 +132,7 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     preserveHost: false,
     bodyLimit: 1_048_576,
     accessLog: true,
-    timeouts: { total: 60_000, headers: 30_000, idle: 30_000 },
+    timeouts: { request: 60_000, total: 60_000, headers: 30_000, idle: 30_000 },
     websocket: { enabled: false, handshake: 10_000, idle: 60_000 },
   }
 }

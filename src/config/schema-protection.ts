@@ -1,0 +1,18 @@
+import { integer, scalar } from './define.js'
+
+/** The part of the schema about what one client, and one connection of it, may take of the gateway. Keys of `server`. */
+export const protection = {
+  slow_read: scalar(
+    'duration',
+    "How long a client may take nothing of an answer of the gateway's own; that of an upstream has the route's timeouts.idle",
+    { default: '30s', least: 100, most: 86_400_000 },
+  ),
+  max_pipelined: integer(
+    'Requests of one connection that may be under way at once; what a client sends beyond them waits unread, but for up to 256 that came in one packet; past those it is the last',
+    { default: 32, minimum: 1, maximum: 1_000 },
+  ),
+  max_requests_per_connection: integer(
+    'After how many requests a connection is closed, so that long-lived ones are spread anew; 0: never',
+    { default: 0, minimum: 0, maximum: 1_000_000_000 },
+  ),
+}
