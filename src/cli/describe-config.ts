@@ -84,11 +84,12 @@ function describeDestination(config: Config, { index, service }: Route): string 
 
 /** The names of what a route changes on the way. */
 function describeShape(config: Config, { index }: Route): string {
-  const { rewrite, headers, cors, mirror } = config.routes[index]!
+  const { rewrite, headers, cors, compress, mirror } = config.routes[index]!
   const parts: string[] = []
   if (rewrite !== undefined) parts.push(`as ${rewrite}`)
   if (headers !== undefined) parts.push('changes headers')
   if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
+  if (compress?.enabled === true) parts.push(`compressed by ${compress.encodings.join(' or ')}`)
   if (mirror !== undefined) parts.push(`${mirror.share} % to ${mirror.service}, too`)
   return parts.join(', ')
 }

@@ -68,6 +68,9 @@ function checkDestination({ services }: DraftConfig, route: DraftRoute, place: P
       error([...place, key], 'given next to respond, which forwards nothing; remove it')
     }
   }
+  if (route.compress?.enabled === true) {
+    error([...place, 'compress'], 'given next to respond, whose answers go out as they are; remove it')
+  }
   if (route.websocket?.enabled === true) {
     error([...place, 'websocket'], 'given next to respond, which forwards nothing; remove it')
   }
@@ -112,7 +115,7 @@ const OVERRIDES = new Set([
 ])
 
 function checkHeaders(
-  { headers, respond, cors }: DraftRoute,
+  { headers, respond, cors, compress }: DraftRoute,
   identity: ReadonlySet<string | undefined>,
   place: Path,
   error: Say,
@@ -124,6 +127,8 @@ function checkHeaders(
       return 'tells a backend another path or method; use rewrite'
     if (side === 'request' && identity.has(name) && !removes)
       return 'says who is calling; only what was verified is forwarded'
+    if (side === 'response' && compress?.enabled === true && name === 'content-encoding')
+      return 'is written by compress; remove it'
     if (side === 'response' && QUOTA.test(name)) return 'says what the limiter decided; remove it'
     if (side === 'response' && cors !== undefined && name.startsWith('access-control-'))
       return 'is written by cors; remove it'

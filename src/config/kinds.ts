@@ -56,6 +56,8 @@ const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
 /** It goes into keys of the store: no colon, and nothing that is not a name. */
 const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
 
+const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
+
 function isTimeZone(name: string): boolean {
   try {
     new Intl.DateTimeFormat('en', { timeZone: name })
@@ -296,6 +298,17 @@ export const KINDS = {
     read: readTemplate,
     show: showTemplate,
   } satisfies Kind<Template>,
+
+  media_type: {
+    label: 'media type',
+    types: ['string'],
+    pattern: MEDIA_PATTERN,
+    read: (value, fail) =>
+      new RegExp(MEDIA_PATTERN).test(value)
+        ? value.toLowerCase()
+        : fail('is not a media type', 'write one such as application/json, text/* or *+json'),
+    show: text,
+  } satisfies Kind<string>,
 
   origin: {
     label: 'origin',

@@ -121,7 +121,7 @@ routes:
   \`{ amount: 100, window: 30s, name: burst }\`. A list of limits must hold as a whole: a request takes from all or from none.
   \`unlimited\` is written out, so that no tier is without a limit by accident. [limits.md](limits.md) tells the algorithms apart.
 - **The environment**: \`\${NAME}\` or \`\${NAME:-default}\` in any value, \`$\${\` for a plain \`\${\`. What is put in is text and never
-  becomes structure. Inside \`{ }\` and \`[ ]\` YAML wants quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
+  becomes structure. In the header values of a route a name in lower case is the gateway's own: [shaping.md](shaping.md). Inside \`{ }\` and \`[ ]\` YAML wants quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
 - YAML 1.2: \`off\` and \`no\` are text. Aliases work; merge keys (\`<<\`) and tags do not. A file holds 1 MiB at most.
 
 ## Which route a request takes

@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
-import { cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
+import { compress, cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
 import { transport } from './schema-upstream-tls.js'
 import { upstreamKeys } from './schema-upstreams.js'
 import { timer } from './timer.js'
@@ -195,6 +195,7 @@ export const Route = object(
     ),
     headers: Type.Optional(headers),
     cors: Type.Optional(cors),
+    compress: Type.Optional(compress),
     mirror: Type.Optional(mirror),
     cost: either<number | CostSettings>(
       [cost('How much one request takes from each limit', {}), Cost],

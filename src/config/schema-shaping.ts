@@ -149,3 +149,43 @@ export const mirror = object(
   },
   'Copies of requests for a second service, whose answers are thrown away. They take no quota, and nobody waits for them',
 )
+
+const CompressSettings = object(
+  {
+    enabled: boolean('Whether responses are compressed', { default: true }),
+    encodings: list(
+      choice(
+        ['zstd', 'br', 'gzip'],
+        'A content coding. zstd needs Node.js 22.15 or later, and is passed over before that',
+      ),
+      'Codings that are offered; of those that a client takes equally gladly the first is used',
+      { default: ['zstd', 'br', 'gzip'], minItems: 1, maxItems: 3 },
+    ),
+    types: list(
+      scalar('media_type', 'A media type, such as application/json, text/* or *+json'),
+      'Media types of responses that are compressed. text/event-stream only where it is named',
+      {
+        default: [
+          'text/*',
+          'application/json',
+          'application/javascript',
+          'application/xml',
+          'application/wasm',
+          'application/x-ndjson',
+          '*+json',
+          '*+xml',
+        ],
+        minItems: 1,
+        maxItems: 100,
+      },
+    ),
+    min_size: scalar('size', 'Smaller bodies are left as they are, where their length is known', {
+      default: '1KiB',
+    }),
+  },
+  'Compression of responses',
+)
+export const compress = either<Static<typeof CompressSettings>>(
+  [scalar('switch', 'Whether responses are compressed', { shorthand: true }), CompressSettings],
+  'true, false, or a mapping: whether responses are compressed for clients that take it, where the upstream has not done so',
+)

@@ -1,3 +1,4 @@
+import { type Compress, compileCompress } from './compress.js'
 import { type Cors, compileCors } from './cors.js'
 import { compileRewrite, type Rewrite } from './rewrite.js'
 import type { Config } from './schema.js'
@@ -12,6 +13,7 @@ export interface Shape {
   readonly request: FieldRules | undefined
   readonly response: FieldRules | undefined
   readonly cors: Cors | undefined
+  readonly compress: Compress | undefined
   readonly respond: FixedAnswer | undefined
 }
 
@@ -40,6 +42,7 @@ export function compileShape(route: RouteConfig): Shape | undefined {
     request: compileRules(route.headers?.request),
     response: compileRules(route.headers?.response),
     cors: route.cors === undefined ? undefined : compileCors(route.cors, route.methods),
+    compress: compileCompress(route.compress),
     respond: route.respond === undefined ? undefined : compileAnswer(route.respond),
   }
   return Object.values(shape).every((part) => part === undefined) ? undefined : shape

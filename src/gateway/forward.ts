@@ -1,11 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
+import type { Coding } from '../config/compress.js'
 import type { Service } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
+import { chooseCoding } from './coding.js'
+import { availableCodings, CompressedBody } from './compressed-body.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
@@ -66,6 +69,8 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #outcome: Outcome = 'unknown'
   #why = ''
   #body: RequestBody | null = null
+  /** The response is compressed on its way. */
+  #encoder: CompressedBody | undefined
   /** What a second service gets of it. */
   #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream. */
@@ -216,20 +221,42 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
     if (quota) pushQuotaHeaders(head, x.route!.quotaOf.policies[x.tier]!, x.decision!)
     x.status = status
-    this.#client.begin(head, reasonPhrase(statusText))
+    const reason = reasonPhrase(statusText)
+    const coding =
+      shape?.compress === undefined
+        ? undefined
+        : chooseCoding(shape.compress, x, status, head, availableCodings())
+    if (coding === undefined) this.#client.begin(head, reason)
+    else this.#compress(coding, head, reason)
     return true
+  }
+
+  #compress(coding: Coding, head: string[], reason: string | undefined): void {
+    this.#encoder = new CompressedBody(coding, {
+      begin: () => this.#client.begin(head, reason),
+      compressed: (chunk) => {
+        this.#x.bytesOut += chunk.length
+        return this.#client.write(chunk)
+      },
+      room: () => this.#resume!(),
+      finished: () => this.#complete(),
+      failed: (error) => this.#cut('internal', errorText(error)),
+    })
   }
 
   onData(chunk: Buffer): boolean {
     if (this.#over) return true
     this.#progress = this.#deps.watchdog.now()
+    if (this.#encoder !== undefined) return this.#encoder.write(chunk)
     this.#x.bytesOut += chunk.length
     return this.#client.write(chunk)
   }
 
   onComplete(): void {
     this.#settle(this.#over ? this.#outcome : outcomeOf(this.#x.status), this.#why)
-    if (!this.#over) this.#complete()
+    if (this.#over) return
+    if (this.#encoder === undefined) this.#complete()
+    else this.#encoder.end()
   }
 
   #complete(): void {
@@ -284,7 +311,8 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
 
   drained(): void {
     this.#progress = this.#deps.watchdog.now()
-    this.#resume!()
+    if (this.#encoder === undefined) this.#resume!()
+    else this.#encoder.drained()
   }
 
   unsendable(error: Error): void {
@@ -373,6 +401,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
 
   #refuse(refusal: Refusal): void {
     this.#over = true
+    this.#encoder?.destroy()
     this.#client.drop()
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()
@@ -383,6 +412,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #end(): void {
     this.#over = true
     this.#leaveQueue?.()
+    this.#encoder?.destroy()
     this.#client.drop()
     if (this.#began > 0) this.#x.upstreamMs = performance.now() - this.#began
     this.#body?.destroy()

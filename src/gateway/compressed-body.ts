@@ -1,0 +1,149 @@
+import type { Transform } from 'node:stream'
+import * as zlib from 'node:zlib'
+import type { Coding } from '../config/compress.js'
+
+/**
+ * Responses that are compressed at once; further ones go out as they are. A gzip holds 300 KiB, a brotli of this
+ * window 850 KiB.
+ */
+const MAX_AT_ONCE = 256
+/** How long what has come may stay inside before it is sent, although more would compress better. */
+const FLUSH_MS = 10
+
+const { constants } = zlib
+/** Not in the types of Node 20, nor in that version itself. */
+const { createZstdCompress } = zlib as unknown as { createZstdCompress?: (options: object) => Encoder }
+
+interface Encoder extends Transform {
+  flush(kind: number | undefined): void
+}
+
+const OPTIONS = { highWaterMark: 65_536, chunkSize: 32_768 }
+const MAKE: Record<Coding, () => Encoder> = {
+  gzip: () => zlib.createGzip({ ...OPTIONS, level: 5 }),
+  br: () =>
+    zlib.createBrotliCompress({
+      ...OPTIONS,
+      // The usual quality is 11, made for files that are compressed once. A small window bounds the memory.
+      params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: 18 },
+    }),
+  zstd: () => createZstdCompress!(OPTIONS),
+}
+
+const ALL: readonly Coding[] = createZstdCompress === undefined ? ['br', 'gzip'] : ['zstd', 'br', 'gzip']
+const NONE: readonly Coding[] = []
+let atOnce = 0
+
+/** The codings that there is room for now. */
+export function availableCodings(): readonly Coding[] {
+  return atOnce < MAX_AT_ONCE ? ALL : NONE
+}
+
+export interface CompressedEvents {
+  /** Before the first byte: now, or when none comes for a moment, the header has to go. */
+  begin(): void
+  /** @returns false when the next piece should wait for `drained` */
+  compressed(chunk: Buffer): boolean
+  /** There is room for more to compress. */
+  room(): void
+  /** All is out. */
+  finished(): void
+  failed(error: Error): void
+}
+
+/** The body of a response on its way through an encoder, no faster than the client takes it. */
+export class CompressedBody {
+  readonly #encoder: Encoder
+  readonly #flushKind: number | undefined
+  readonly #events: CompressedEvents
+  #begun = false
+  #timer: NodeJS.Timeout | undefined
+  /** Something has come since the last flush. */
+  #fresh = false
+  #ended = false
+  #over = false
+
+  constructor(coding: Coding, events: CompressedEvents) {
+    atOnce++
+    this.#events = events
+    this.#encoder = MAKE[coding]()
+    // A full flush, which is what zlib does by itself, would forget what it has seen.
+    this.#flushKind = coding === 'gzip' ? constants.Z_SYNC_FLUSH : undefined
+    this.#encoder.on('data', this.#onData)
+    this.#encoder.on('drain', () => {
+      if (!this.#over) events.room()
+    })
+    this.#encoder.on('end', () => {
+      if (this.#over) return
+      this.#release()
+      if (!this.#begun) events.begin()
+      events.finished()
+    })
+    this.#encoder.on('error', (error) => {
+      if (this.#over) return
+      this.destroy()
+      events.failed(error)
+    })
+    this.#flushSoon()
+  }
+
+  /** @returns false when more should wait for `room` */
+  write(chunk: Buffer): boolean {
+    this.#fresh = true
+    this.#flushSoon()
+    return this.#encoder.write(chunk)
+  }
+
+  end(): void {
+    this.#ended = true
+    clearTimeout(this.#timer)
+    this.#encoder.end()
+  }
+
+  /** The client has taken what it was given. */
+  drained(): void {
+    this.#encoder.resume()
+  }
+
+  /** Nothing more comes out, and least of all an end that looks like one. */
+  destroy(): void {
+    if (this.#over) return
+    this.#release()
+    this.#encoder.destroy()
+  }
+
+  #release(): void {
+    this.#over = true
+    atOnce--
+    clearTimeout(this.#timer)
+  }
+
+  #onData = (chunk: Buffer): void => {
+    if (this.#over) return
+    if (!this.#begun) {
+      this.#begun = true
+      this.#events.begin()
+    }
+    if (!this.#events.compressed(chunk)) this.#encoder.pause()
+  }
+
+  #flushSoon(): void {
+    this.#timer ??= setTimeout(this.#flush, FLUSH_MS)
+  }
+
+  #flush = (): void => {
+    this.#timer = undefined
+    if (this.#over || this.#ended) return
+    if (!this.#begun) {
+      this.#begun = true
+      this.#events.begin()
+    }
+    if (!this.#fresh) return
+    if (this.#encoder.writableNeedDrain) {
+      this.#flushSoon()
+      return
+    }
+    this.#fresh = false
+    this.#encoder.flush(this.#flushKind)
+  }
+}
