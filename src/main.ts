@@ -13,7 +13,7 @@ import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import type { Reading } from './telemetry/reading.js'
-import { createUpstreams } from './upstream/pool.js'
+import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
 /** How long a start waits for the store before it serves without. */
 const STORE_PATIENCE_MS = 1_000
@@ -43,6 +43,7 @@ export interface RunningGateway {
   /** Empty in a member. */
   readonly adminAddress: string
   readonly config: ConfigSource
+  readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
   /** What was counted, as data. */
   read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
@@ -77,6 +78,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
     upstreams: () => upstreams.health(),
+    waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
     otlp: member === undefined ? otlpOptions(settings) : undefined,
     serviceName: settings.telemetry.service_name,
@@ -114,6 +116,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     config,
     limiter: store.limiter,
     assignments: store.assignments,
+    upstreams,
     metrics,
     ready: () => {
       const reasons: string[] = []
@@ -179,6 +182,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     address: addressOf(gateway, tls === undefined ? 'http' : 'https'),
     adminAddress,
     config,
+    upstreams,
     read: metrics.read,
     close(delayMs = settings.server.shutdown_delay) {
       closing ??= drain(delayMs)

@@ -1,17 +1,30 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { UpstreamState } from '../upstream/state.js'
 
 /** What the admin server is made of. It opens no socket and no store itself. */
 export interface AdminDeps {
   readonly config: ConfigControl
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  readonly upstreams: UpstreamControl
   readonly metrics: { scrape(): Promise<string> }
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */
   readonly token: string | undefined
   readonly log: AdminLog
+}
+
+/** The upstreams of this process, or of all workers. */
+export interface UpstreamControl {
+  describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]>
+  /** Undefined: there is no such upstream. */
+  setState(
+    service: string,
+    address: string,
+    state: 'drained' | 'serving',
+  ): UpstreamState | undefined | Promise<UpstreamState | undefined>
 }
 
 /** The part of the configuration's source that is seen from here. */

@@ -9,6 +9,7 @@ import { metricsRoutes } from './metrics.js'
 import { PROBES, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
 import { tierRoutes } from './tier.js'
+import { upstreamRoutes } from './upstreams.js'
 import { usageRoutes } from './usage.js'
 
 /** The largest body that any endpoint has a use for is `{"tier":"…"}`. */
@@ -89,6 +90,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   configRoutes(app, deps)
   usageRoutes(app, deps)
   tierRoutes(app, deps)
+  upstreamRoutes(app, deps)
   return app
 }
 

@@ -21,12 +21,19 @@ export interface Control {
 /** Ms for the first answer of the store. */
 const PATIENCE = 5000
 
-export async function openControl(command: string, option: string | undefined): Promise<Control> {
+/**
+ * @param whose the store's, which may be Redis; or those of the running gateway, which nobody else can tell
+ */
+export async function openControl(
+  command: string,
+  option: string | undefined,
+  whose: 'store' | 'gateway' = 'store',
+): Promise<Control> {
   const file = configFile(command, option)
   const snapshot = compileSnapshot(readGoodConfig(command, file), Date.now())
   const { address, unreachable, close } =
-    snapshot.config.store.redis === undefined
-      ? gatewayOf(command, file, snapshot)
+    whose === 'gateway' || snapshot.config.store.redis === undefined
+      ? gatewayOf(command, file, snapshot, whose)
       : await adminOverStore(command, file, snapshot)
   return {
     async call<T>(method: string, path: string, body?: object) {
@@ -58,18 +65,19 @@ interface Opened {
   readonly close: () => Promise<void>
 }
 
-function gatewayOf(command: string, file: string, { config }: Snapshot): Opened {
+function gatewayOf(command: string, file: string, { config }: Snapshot, whose: 'store' | 'gateway'): Opened {
   const { listen, token } = config.admin
   if (listen.port === 0) {
     throw new Refused(
       `tidegate ${command}: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`,
     )
   }
+  const why = whose === 'store' ? ', and without store.redis the counts are in its memory' : ''
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   return {
     address: { host, port: listen.port, token },
     unreachable: (error) =>
-      `no gateway answers at ${host}:${listen.port} (${error.message}), and without store.redis the counts are in its memory; start it: tidegate start --config ${file}`,
+      `no gateway answers at ${host}:${listen.port} (${error.message})${why}; start it: tidegate start --config ${file}`,
     close: () => Promise.resolve(),
   }
 }
@@ -99,6 +107,8 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     },
     limiter: store.limiter,
     assignments: store.assignments,
+    // They are in the gateways.
+    upstreams: { describe: () => [], setState: () => undefined },
     metrics: { scrape: () => Promise.resolve('') },
     ready: () => ({ ready: true, reasons: [] }),
     token,

@@ -15,6 +15,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     load: () => import('./usage.js'),
   },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
+  upstreams: {
+    summary: 'show how the upstreams are, drain one or restore it',
+    load: () => import('./upstreams.js'),
+  },
   schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
   demo: { summary: 'run the gateway in front of two demo backends', load: () => import('./demo.js') },
 }

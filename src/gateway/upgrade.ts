@@ -64,7 +64,13 @@ export interface Upgrades {
 /** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
 export function upgrade(deps: UpgradeDeps): Upgrades {
   const open = new Set<Upgrading>()
-  const gateway: Gateway = { ...deps, ask: createWsProxy(), open, leaving: false, left: () => {} }
+  const gateway: Gateway = {
+    ...deps,
+    ask: createWsProxy(deps.upstreams.lookup),
+    open,
+    leaving: false,
+    left: () => {},
+  }
   return {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),

@@ -1,5 +1,6 @@
-import type { ClientRequest, IncomingMessage } from 'node:http'
-import type { Socket } from 'node:net'
+import { type ClientRequest, Agent as HttpAgent, type IncomingMessage } from 'node:http'
+import { Agent as HttpsAgent } from 'node:https'
+import type { LookupFunction, Socket } from 'node:net'
 import httpProxy from 'http-proxy'
 import type { Upstream } from '../config/snapshot.js'
 import { hostnameOf, serverNameOf, tlsOptions } from '../upstream/connector.js'
@@ -45,7 +46,9 @@ const NOTHING = Buffer.alloc(0)
  * of errors (it ends the client's socket) and of refusals (it sends a header that does not fit the body) is taken off,
  * and what it would read of the client's request is given to it ready-made.
  */
-export function createWsProxy(): WsProxy {
+export function createWsProxy(lookup: LookupFunction): WsProxy {
+  // No connection is kept, nor a TLS session: the next handshake may be by other rules.
+  const agents = { http: new HttpAgent({ lookup }), https: new HttpsAgent({ lookup, maxCachedSessions: 0 }) }
   const proxy = httpProxy.createProxyServer({})
   proxy.on('proxyReqWs', (sent, request) => (request as unknown as HandshakeRequest).started(sent))
 
@@ -66,7 +69,7 @@ export function createWsProxy(): WsProxy {
       client,
       // Early bytes stay with the caller: http-proxy would put them back into the socket, at every try once more.
       NOTHING,
-      serverOptions(upstream),
+      { ...serverOptions(upstream), agent: upstream.tls === undefined ? agents.http : agents.https },
       () => {},
     )
     listen(request!, client, upstream.tls === undefined ? 'connect' : 'secureConnect', events)

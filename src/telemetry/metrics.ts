@@ -1,21 +1,20 @@
 import { randomUUID } from 'node:crypto'
 import type { Snapshot } from '../config/snapshot.js'
+import type { UpstreamReading } from '../upstream/state.js'
 import { createExposition, type OtlpOptions } from './exposition.js'
 import { createFamilies } from './families.js'
 import { createProcessMetrics } from './process-metrics.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
+import { showUpstreams } from './upstreams.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
 export interface MetricsOptions {
   /** These are asked each time that metrics are read. */
   readonly storeState: () => 'up' | 'degraded'
-  readonly upstreams: () => Iterable<{
-    readonly service: string
-    readonly upstream: string
-    readonly healthy: boolean
-  }>
+  readonly upstreams: () => Iterable<UpstreamReading>
+  readonly waiting?: () => Iterable<readonly [service: string, count: number]>
   readonly logLinesDropped: () => number
   readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
   /** Unix ms. */
@@ -72,10 +71,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     for (const { certificate, notAfter } of options.certificates?.() ?? []) {
       families.certificateExpiry.cell(certificate)[0] = notAfter / 1000
     }
-    families.upstreamHealthy.clear()
-    for (const { service, upstream, healthy } of options.upstreams()) {
-      families.upstreamHealthy.cell(service, upstream)[0] = healthy ? 1 : 0
-    }
+    showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
   }
 
   let complainedAt = Number.NEGATIVE_INFINITY

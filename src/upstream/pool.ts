@@ -1,3 +1,4 @@
+import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { addressOf } from '../config/snapshot.js'
@@ -67,6 +68,8 @@ export interface Upstreams {
    * @returns takes it out again before its turn; undefined when too many wait already
    */
   wait(request: Waits): (() => void) | undefined
+  /** Finds the addresses of upstreams, for connections that are made elsewhere. */
+  readonly lookup: LookupFunction
   /** A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`. */
   begun(target: Target): Sender
   /** A header came back: it can be reached. */
@@ -408,6 +411,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       const waiting = queue.push(request, now() + request.service.maxWait)
       return () => queue.remove(waiting)
     },
+    lookup: names.lookup,
     begun({ endpoint }) {
       if (endpoint.stale) leave(endpoint)
       endpoint.inFlight++

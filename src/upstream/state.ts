@@ -91,7 +91,7 @@ function whyOf(endpoint: Endpoint, share: number, now: number): string | null {
     case 'slow_start':
       return `${Math.round((share / endpoint.upstream.weight) * 100)} % of its weight`
     case 'drained':
-      return 'drained by hand'
+      return 'by hand'
     case 'ejected':
       return `${endpoint.trouble}; back in ${Math.ceil((endpoint.ejectedUntil - now) / 1000)} s`
     case 'unhealthy':

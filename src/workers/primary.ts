@@ -1,5 +1,6 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
+import type { UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
@@ -13,6 +14,7 @@ import { forkWorker, type Worker } from './fork.js'
 import type { Reloaded } from './questions.js'
 import { createSupervisor, type Member } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
+import { createDrained, upstreamsOfAll } from './upstreams-of-all.js'
 
 export interface PrimaryOptions {
   readonly configFile: string
@@ -80,6 +82,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
           started: starting,
           current: good(),
           assignments: store.told?.all() ?? [],
+          drained: drained.all(),
         }),
         answers: {
           take: (takes) => counts.take(takes, memory()),
@@ -144,6 +147,26 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     return supervisor.members().flatMap((member) => readingOf(member) ?? [])
   }
 
+  const drained = createDrained()
+  async function ofAll<T>(ask: (worker: Worker) => Promise<T>): Promise<T[]> {
+    const ready = workers().filter(({ member }) => member.state !== 'starting')
+    const answers = await Promise.allSettled(ready.map(({ worker }) => ask(worker)))
+    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
+  }
+  const upstreams: UpstreamControl = {
+    describe: async () =>
+      upstreamsOfAll(await ofAll((worker) => worker.channel.ask('upstreams', null, READ_MS))),
+    async setState(service, address, state) {
+      const set = await ofAll((worker) =>
+        worker.channel.ask('upstream', { service, address, state }, READ_MS),
+      )
+      const known = set.flatMap((one) => one ?? [])
+      if (known.length === 0) return undefined
+      drained.set(service, known[0]!.address, state)
+      return upstreamsOfAll(known.map((one) => [one]))[0]
+    },
+  }
+
   /** The latest attempt to give all workers what is in force. */
   let spreading: Promise<void> = Promise.resolve()
   async function spread(reloaded: Reloaded): Promise<void> {
@@ -206,6 +229,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get assignments() {
       return store.assignments
     },
+    upstreams,
     metrics: figures,
     ready: () => {
       const reasons: string[] = []

@@ -1,6 +1,7 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/reading.js'
+import type { UpstreamState } from '../upstream/state.js'
 
 /**
  * What the primary and its workers ask each other. A new question is a line here and an answer in `worker.ts` or
@@ -37,6 +38,8 @@ export interface Welcome {
   readonly current: GoodConfig
   /** Without Redis, which consumer was put on which tier. */
   readonly assignments: readonly (readonly [consumer: string, tier: string])[]
+  /** Upstreams that were drained by hand. */
+  readonly drained: readonly (readonly [service: string, address: string])[]
 }
 
 /** What is counted, and of whom, in numbers that a configuration gives to its parts. */
@@ -67,6 +70,9 @@ export type OfWorker = {
   /** Answers with the hash that is in force now. Asked after every attempt, since SIGHUP opens the access log anew, too. */
   reload: [Reloaded, { hash: string; error?: string }]
   metrics: [null, Reading]
+  upstreams: [null, readonly UpstreamState[]]
+  /** An upstream is drained or restored by hand. Null: it has none of that address. */
+  upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
   /** Answered at once; the worker's end is the end of it. */
   drain: [{ delayMs: number }, null]
   /** Without Redis: a consumer was put on a tier, or on none. */

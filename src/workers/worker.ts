@@ -48,6 +48,9 @@ export async function runWorker(): Promise<never> {
       return null
     },
     metrics: async () => (await gateway).read(),
+    upstreams: async () => (await gateway).upstreams.describe(),
+    upstream: async ({ service, address, state }) =>
+      (await gateway).upstreams.setState(service, address, state) ?? null,
     drain({ delayMs }) {
       void leave(delayMs)
       return null
@@ -92,6 +95,9 @@ export async function runWorker(): Promise<never> {
       },
     })
     config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
+    // A primary of an older version says nothing of them.
+    for (const [service, address] of welcome.drained ?? [])
+      started.upstreams.setState(service, address, 'drained')
     await primary.ask(
       'serving',
       { address: started.address, hash: started.config.current().hash },

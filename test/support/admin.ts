@@ -76,6 +76,7 @@ export async function startAdmin(
     },
     limiter: createMemoryLimiter({ now: () => NOW }),
     assignments: createMemoryAssignments(),
+    upstreams: { describe: () => [], setState: () => undefined },
     metrics: { scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n') },
     ready: () => ({ ready: true, reasons: [] }),
     token: undefined,

@@ -297,13 +297,14 @@ t.test('counts reloads by result, and a rejected one changes nothing else', asyn
 t.test('asks for the state of the store, the upstreams and the log at each scrape', async (t) => {
   let state: 'up' | 'degraded' = 'up'
   let upstreams = [
-    { service: 'payments', upstream: 'http://127.0.0.1:9001', healthy: true },
-    { service: 'payments', upstream: 'http://127.0.0.1:9011', healthy: false },
+    { ...IDLE, upstream: 'http://127.0.0.1:9001', inFlight: 3, ejections: 1 },
+    { ...IDLE, upstream: 'http://127.0.0.1:9011', healthy: false, checksPassed: 4, checksFailed: 2 },
   ]
   let dropped = 0
   const metrics = metricsOf({
     storeState: () => state,
     upstreams: () => upstreams,
+    waiting: () => [['payments', 5]],
     logLinesDropped: () => dropped,
   })
   const before = await metrics.scrape()
@@ -311,9 +312,14 @@ t.test('asks for the state of the store, the upstreams and the log at each scrap
   t.equal(sampleOf(before, 'tidegate_store_state', { state: 'degraded' }), 0)
   t.equal(sampleOf(before, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9001' }), 1)
   t.equal(sampleOf(before, 'tidegate_upstream_healthy', { upstream: 'http://127.0.0.1:9011' }), 0)
+  t.equal(sampleOf(before, 'tidegate_upstream_requests_in_flight', { upstream: 'http://127.0.0.1:9001' }), 3)
+  t.equal(sampleOf(before, 'tidegate_upstream_requests_waiting', { tidegate_service: 'payments' }), 5)
+  t.equal(sampleOf(before, 'tidegate_upstream_ejections_total', { upstream: 'http://127.0.0.1:9001' }), 1)
+  t.equal(sampleOf(before, 'tidegate_upstream_health_checks_total', { result: 'passed' }), 4)
+  t.equal(sampleOf(before, 'tidegate_upstream_health_checks_total', { result: 'failed' }), 2)
   t.equal(sampleOf(before, 'tidegate_log_lines_dropped_total'), 0)
   state = 'degraded'
-  upstreams = [{ service: 'payments', upstream: 'http://127.0.0.1:9011', healthy: true }]
+  upstreams = [{ ...IDLE, upstream: 'http://127.0.0.1:9011' }]
   dropped = 7
   const after = await metrics.scrape()
   t.equal(sampleOf(after, 'tidegate_store_state', { state: 'up' }), 0)
@@ -323,9 +329,19 @@ t.test('asks for the state of the store, the upstreams and the log at each scrap
   t.equal(sampleOf(after, 'tidegate_log_lines_dropped_total'), 7)
 })
 
+const IDLE = {
+  service: 'payments',
+  upstream: 'http://127.0.0.1:9001',
+  healthy: true,
+  inFlight: 0,
+  ejections: 0,
+  checksPassed: 0,
+  checksFailed: 0,
+}
+
 async function fullScrape(): Promise<string> {
   const metrics = metricsOf({
-    upstreams: () => [{ service: 'payments', upstream: 'http://127.0.0.1:9001', healthy: true }],
+    upstreams: () => [IDLE],
   })
   metrics.loaded(snapshot)
   metrics.record(exampleRecord(snapshot))

@@ -54,7 +54,17 @@ async function collector(t: Test, listener: RequestListener): Promise<string> {
 function metricsTo(url: string, intervalMs: number, warned: string[] = []) {
   return createMetrics({
     storeState: () => 'up',
-    upstreams: () => [{ service: 'payments', upstream: 'http://127.0.0.1:9001', healthy: true }],
+    upstreams: () => [
+      {
+        service: 'payments',
+        upstream: 'http://127.0.0.1:9001',
+        healthy: true,
+        inFlight: 0,
+        ejections: 0,
+        checksPassed: 0,
+        checksFailed: 0,
+      },
+    ],
     logLinesDropped: () => 0,
     serviceName: 'edge-eu',
     otlp: { url, intervalMs, headers: { authorization: 'Bearer s3cret' } },

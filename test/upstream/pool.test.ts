@@ -153,7 +153,7 @@ t.test('services that name one address have connections and a state of their own
 
 t.test('one that is drained by hand gets nothing until it is restored', async (t) => {
   const { upstreams, service, pick, clock, snapshot } = upstreamsOf({ api: [A, B] })
-  t.match(upstreams.setState('api', A, 'drained'), { state: 'drained', why: 'drained by hand' })
+  t.match(upstreams.setState('api', A, 'drained'), { state: 'drained', why: 'by hand' })
   t.strictSame(
     times(4, () => originOf(pick())),
     [B, B, B, B],

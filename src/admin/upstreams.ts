@@ -1,0 +1,47 @@
+import type { FastifyInstance } from 'fastify'
+import type { AdminDeps } from './deps.js'
+import { sendProblem } from './problem.js'
+import { listed } from './tier-of.js'
+
+interface UpstreamOf {
+  readonly Params: { readonly service: string; readonly address: string }
+  readonly Body: unknown
+}
+
+/** How the upstreams are, and the order to take one out or to give it requests again. */
+export function upstreamRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'log'>,
+): void {
+  app.get('/upstreams', async () => ({ upstreams: await deps.upstreams.describe() }))
+
+  app.put<UpstreamOf>('/upstreams/:service/:address', async (request, reply) => {
+    const { service, address } = request.params
+    const state = stateIn(request.body)
+    if (state === undefined) {
+      const detail = 'Send {"state":"drained"} or {"state":"serving"} and nothing else, as JSON.'
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    const names = deps.config.current().services.map(({ name }) => name)
+    if (!names.includes(service)) {
+      const detail = `No service ${JSON.stringify(service)}; the services are ${listed(names)}.`
+      return sendProblem(reply, { code: 'not_found', detail })
+    }
+    const found = await deps.upstreams.setState(service, address, state)
+    if (found === undefined) {
+      const all = (await deps.upstreams.describe()).filter((one) => one.service === service)
+      const known = listed(all.map((one) => one.address))
+      const detail = `The service ${service} has no upstream ${JSON.stringify(address)}; it has ${known}.`
+      return sendProblem(reply, { code: 'not_found', detail })
+    }
+    const fields = { service, upstream: found.address, state, by: request.ip }
+    deps.log.info(fields, 'state of an upstream set through the admin API')
+    return found
+  })
+}
+
+function stateIn(body: unknown): 'drained' | 'serving' | undefined {
+  if (typeof body !== 'object' || body === null || Object.keys(body).length !== 1 || !('state' in body))
+    return undefined
+  return body.state === 'drained' || body.state === 'serving' ? body.state : undefined
+}

@@ -1,0 +1,121 @@
+import type { UpstreamState } from '../upstream/pool.js'
+import { defineCommand, Refused, WrongUse } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { print, printJson, table } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'upstreams',
+  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--config FILE] [--json]
+
+Shows how the upstreams are, takes one of a service out, or gives it requests again.
+
+Options:
+  --drain ADDRESS     no new requests to this upstream of SERVICE; those under way go on to their end
+  --restore ADDRESS   requests again, also for one that was ejected
+${CONFIG_HELP}
+  --json              print JSON
+
+ADDRESS is the one of the configuration, or its host and port. The running gateway is asked, at admin.listen; what is
+drained there is drained until it is restored, the address leaves the configuration, or that gateway ends.`,
+  options: {
+    config: CONFIG_OPTION,
+    drain: { type: 'string' },
+    restore: { type: 'string' },
+    json: { type: 'boolean' },
+  },
+  positionals: ['SERVICE'],
+  async run({ config, drain, restore, json }, [service]) {
+    if (drain !== undefined && restore !== undefined) {
+      throw new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them')
+    }
+    const address = drain ?? restore
+    if (address !== undefined && service === undefined) {
+      throw new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help')
+    }
+    // Here, and not on top: wrong use and --help have no need of a gateway.
+    const { openControl } = await import('./control.js')
+    const control = await openControl('upstreams', config, 'gateway')
+    try {
+      if (service !== undefined && address !== undefined) {
+        const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`
+        const state = drain === undefined ? 'serving' : 'drained'
+        const set = await control.call<UpstreamState>('PUT', path, { state })
+        if (json) printJson(set)
+        else print(`${set.address} of ${service}: ${withWhy(set)}`)
+        return 0
+      }
+      const { upstreams } = await control.call<{ upstreams: readonly UpstreamState[] }>('GET', '/upstreams')
+      const shown = service === undefined ? upstreams : upstreams.filter((one) => one.service === service)
+      if (shown.length === 0 && service !== undefined) {
+        const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
+        throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
+      }
+      if (json) printJson(shown)
+      else print(describe(shown))
+      return 0
+    } finally {
+      await control.close()
+    }
+  },
+})
+
+function describe(upstreams: readonly UpstreamState[]): string {
+  const sections: string[] = []
+  for (const service of new Set(upstreams.map((one) => one.service))) {
+    const own = upstreams.filter((one) => one.service === service)
+    const rows = [
+      ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'last check', 'why'],
+      ...own.map((one) => [
+        one.address,
+        one.state,
+        ago(one.since),
+        String(one.weight),
+        `${one.in_flight}/${one.max_connections}`,
+        one.ejections === 0 ? '' : times(one.ejections),
+        checkOf(one),
+        one.why ?? '',
+      ]),
+    ]
+    const waiting = own[0]!.waiting
+    const head = waiting === 0 ? service : `${service}: ${waiting} waiting`
+    sections.push([head, table(withoutEmpty(rows), 2), ...namesOf(own)].join('\n'))
+  }
+  return sections.join('\n\n')
+}
+
+/** Leaves out the columns in which nothing stands but their head. */
+function withoutEmpty(rows: readonly string[][]): string[][] {
+  const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
+  return rows.map((row) => row.filter((_, column) => used[column]))
+}
+
+function withWhy({ state, why }: UpstreamState): string {
+  return why === null ? state : `${state}, ${why}`
+}
+
+function checkOf({ last_check: check }: UpstreamState): string {
+  if (check === null) return ''
+  return `${check.passed ? 'passed' : 'failed'} ${ago(check.at)} ago: ${check.detail}`
+}
+
+/** A line for each name, with what it leads to. */
+function namesOf(upstreams: readonly UpstreamState[]): string[] {
+  const lines = new Map<string, string>()
+  for (const { address, resolved, dns_error: error } of upstreams) {
+    if (resolved === null) continue
+    const failed = error === null ? '' : ` (the latest look-up failed: ${error})`
+    lines.set(new URL(address).hostname, `${resolved.join(', ') || 'nothing'}${failed}`)
+  }
+  return [...lines].map(([name, addresses]) => `  ${name} is ${addresses}`)
+}
+
+function times(count: number): string {
+  return count === 1 ? 'once' : `${count} times`
+}
+
+function ago(time: string): string {
+  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000))
+  if (seconds < 120) return `${seconds} s`
+  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`
+  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} days`
+}
