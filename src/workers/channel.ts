@@ -30,6 +30,13 @@ export interface Channel<Q> {
   ): Promise<Q[K] extends readonly [unknown, infer B] ? B : never>
 }
 
+/** Nothing is to be told of it: the end of the process is told by itself. */
+export class ProcessGone extends Error {
+  constructor() {
+    super('the process is gone')
+  }
+}
+
 interface Waiting {
   readonly resolve: (answer: never) => void
   readonly reject: (error: Error) => void
@@ -55,7 +62,7 @@ export function openChannel<Q extends object>(line: Line, answers: Answers<objec
 
   const leave = () => {
     gone = true
-    for (const id of [...waiting.keys()]) settle(id)?.reject(new Error('the process is gone'))
+    for (const id of [...waiting.keys()]) settle(id)?.reject(new ProcessGone())
   }
   line.on('disconnect', leave)
   // While Node waits for a connection to arrive at a process that has died, it does not tell of a disconnect.
@@ -89,7 +96,7 @@ export function openChannel<Q extends object>(line: Line, answers: Answers<objec
 
   return {
     ask(name, question, deadlineMs) {
-      if (gone) return Promise.reject(new Error('the process is gone'))
+      if (gone) return Promise.reject(new ProcessGone())
       const id = ++count
       return new Promise((resolve, reject) => {
         const timer = setTimeout(() => {

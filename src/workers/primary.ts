@@ -8,6 +8,7 @@ import { openStore } from '../limiter/store.js'
 import { addressOf, listen, logReload, otlpOptions } from '../main.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
+import { ProcessGone } from './channel.js'
 import { createCountForAll, createToldAssignments } from './count-for-all.js'
 import { createFigures } from './figures.js'
 import { forkWorker, type Worker } from './fork.js'
@@ -174,8 +175,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       workers().map(async ({ worker }) => {
         const told = await worker.channel
           .ask('reload', reloaded, RELOAD_MS)
-          .catch((error: Error) => ({ error: error.message }))
-        if (told.error === undefined) return
+          .catch((error: Error) => (error instanceof ProcessGone ? {} : { error: error.message }))
+        if (!('error' in told)) return
         log.error(
           { worker: worker.place, pid: worker.pid, error: told.error },
           'a worker has not taken the configuration over',

@@ -44,6 +44,8 @@ export interface SupervisorOptions {
   readonly startMs?: number
   /** Ms for which a worker that is replaced asks its clients to leave before it closes. */
   readonly leaveMs?: number
+  /** Ms beyond what a drain may take by its settings, after which a worker is killed. */
+  readonly marginMs?: number
 }
 
 /** Keeps `count` workers serving. */
@@ -73,13 +75,10 @@ interface Running extends Member {
   gone: Promise<void>
 }
 
-/** Beyond what a drain may take by its settings, ms. */
-const MARGIN_MS = 5000
-
 export function createSupervisor(options: SupervisorOptions): Supervisor {
   const { count, fork, log, graceMs, onEnded } = options
   const { firstDelayMs = 1000, longestDelayMs = 30_000, settledMs = 60_000 } = options
-  const { startMs = 30_000, leaveMs = 1000 } = options
+  const { startMs = 30_000, leaveMs = 1000, marginMs = 5000 } = options
   const slots = Array.from(
     { length: count },
     (_, i): Place => ({ number: i + 1, member: undefined, failures: 0, timer: undefined }),
@@ -165,7 +164,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
         log.warn({ worker: member.place, pid: member.child.pid }, 'a worker does not end; killing it')
         member.child.kill()
       },
-      delayMs + graceMs() + MARGIN_MS,
+      delayMs + graceMs() + marginMs,
     )
     await member.gone
     clearTimeout(patience)

@@ -1,0 +1,105 @@
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import type { AddressInfo } from 'node:net'
+import { createServer } from 'node:net'
+import t from 'tap'
+import { request } from 'undici'
+import { tidegate } from '../support/cli.js'
+import { eventually } from '../support/eventually.js'
+import { startBackend, startProcess } from '../support/process.js'
+
+const config = (upstream: string, listen = '127.0.0.1:0') => `
+listen: ${listen}
+admin: { listen: 127.0.0.1:0 }
+tiers: [free]
+services: { api: { upstreams: [${upstream}] } }
+routes: [{ path: /*, service: api }]
+server: { shutdown_delay: 0s, shutdown_grace: 10s }
+log: { access: off }
+`
+
+async function takenPort(t: { teardown(end: () => void): void }): Promise<number> {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  return (server.address() as AddressInfo).port
+}
+
+t.test('what cannot start at all ends with 1 and one reason, and tries no more', async (t) => {
+  const port = await takenPort(t)
+  const cwd = t.testdir({
+    'tidegate.yaml': config('http://127.0.0.1:1', `127.0.0.1:${port}`),
+    'bad.yaml': config('http://127.0.0.1:1').replace('tiers:', 'tires:'),
+  })
+  const [taken, bad, none, many] = await Promise.all([
+    tidegate(['start', '--workers', '2'], { cwd }),
+    tidegate(['start', '--workers', '2', '-c', 'bad.yaml'], { cwd }),
+    tidegate(['start', '--workers', '0'], { cwd }),
+    tidegate(['start', '--workers', 'many'], { cwd }),
+  ])
+  t.strictSame(taken, {
+    code: 1,
+    stdout: '',
+    stderr: `127.0.0.1:${port} (listen in tidegate.yaml) is taken; stop what listens there, or set listen to another port\n`,
+  })
+  t.equal(bad.code, 1)
+  t.match(bad.stderr, /^bad\.yaml:4:1: .*tires/m)
+  const wrongUse =
+    'tidegate start: --workers takes a number from 1 to 256, or auto; see: tidegate start --help\n'
+  t.strictSame([none.code, none.stderr], [2, wrongUse])
+  t.strictSame([many.code, many.stderr], [2, wrongUse])
+})
+
+t.test('a restart that fails, and the end of the process that looks after the workers', async (t) => {
+  const port = await takenPort(t)
+  let answerSlow = () => {}
+  const backend = await startBackend(t, (req, res) => {
+    if (req.url !== '/slow') return res.end('quick')
+    res.write('first ')
+    answerSlow = () => res.end('last')
+  })
+  const gateway = await startProcess(t, config(backend.origin), {}, ['--workers', '1'])
+  const workers = async () => {
+    const { body } = await request(`${gateway.admin}/config`)
+    return ((await body.json()) as { workers: { pid: number; generation: number }[] }).workers
+  }
+  const get = async (path: string) => {
+    const { body } = await request(gateway.address + path, { reset: true })
+    return body.text()
+  }
+  const [worker] = await workers()
+
+  await t.test('new workers that cannot start leave the old ones, with one line', async (t) => {
+    writeFileSync(gateway.configFile, config(backend.origin, `127.0.0.1:${port}`))
+    gateway.child.kill('SIGHUP')
+    await eventually('the new configuration is known', () => /configuration applied/.test(gateway.stderr()))
+    gateway.child.kill('SIGUSR2')
+    const line = /^.*the new workers do not come up; the old ones go on serving.*$/gm
+    await eventually('the restart has failed', () => line.test(gateway.stderr()), 30_000)
+    t.match(gateway.stderr().match(line)!.join(), `127.0.0.1:${port} (listen in`, 'it says why')
+    t.equal(gateway.stderr().match(/"level":"error"/g)!.length, 1, gateway.stderr())
+    t.strictSame(
+      (await workers()).map(({ pid, generation }) => [pid, generation]),
+      [[worker!.pid, 1]],
+    )
+    t.equal(await get('/x'), 'quick')
+  })
+
+  await t.test('workers do not live on without it, but finish what they have', async (t) => {
+    const slow = get('/slow')
+    await eventually('it is at the backend', () => backend.requests.some(({ url }) => url === '/slow'))
+    await gateway.stop('SIGKILL')
+    t.ok(isAlive(worker!.pid), 'a request is in flight there')
+    answerSlow()
+    t.equal(await slow, 'first last')
+    await eventually('the worker has ended', () => !isAlive(worker!.pid))
+  })
+})
+
+function isAlive(pid: number): boolean {
+  try {
+    return process.kill(pid, 0)
+  } catch {
+    return false
+  }
+}
