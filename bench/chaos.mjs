@@ -1,0 +1,66 @@
+/**
+ * `npm run chaos`: every fault of upstreams, clients, files and processes against a real gateway under constant load, with what
+ * its clients saw. Everything on loopback. Prints a Markdown table, which is the one in docs/failure-modes.md; exit code 1
+ * when a mark is missed. See README.md.
+ */
+import { parseArgs } from 'node:util'
+import { rows as clients } from './chaos/clients.mjs'
+import { rows as files } from './chaos/files.mjs'
+import { rows as processes } from './chaos/processes.mjs'
+import { rows as upstreams } from './chaos/upstreams.mjs'
+
+const usage = `Usage: npm run chaos -- [options]
+
+  --only TEXT     rows whose name holds the text
+  --minutes N     what is not begun by then is left out, and counts as a miss (10)
+`
+
+const { values } = parseArgs({
+  options: { only: { type: 'string' }, minutes: { type: 'string' }, help: { type: 'boolean' } },
+})
+if (values.help) {
+  process.stdout.write(usage)
+  process.exit(0)
+}
+const end = performance.now() + Number(values.minutes ?? 10) * 60_000
+const chosen = [...upstreams, ...clients, ...files, ...processes].filter(
+  ({ name }) => values.only === undefined || name.includes(values.only),
+)
+
+const counts = (tally = {}) =>
+  Object.entries(tally)
+    .map(([status, count]) => `${count} × ${status}`)
+    .join(', ')
+const ms = (n) => (n === undefined ? '' : n < 10 ? n.toFixed(1) : n.toFixed(0))
+
+console.log(
+  '| fault | mark | | clients saw, while it lasted | p50, p99 ms | back after ms | failed, of all | |',
+)
+console.log('| --- | --- | --- | --- | ---: | ---: | ---: | --- |')
+let missed = 0
+for (const { name, mark, run, holds } of chosen) {
+  let line
+  try {
+    if (performance.now() > end) throw new Error('no time was left')
+    const result = await run()
+    const held = holds(result) && result.alive !== false
+    if (!held) missed++
+    line = [
+      name,
+      mark,
+      held ? 'HOLD' : 'MISS',
+      counts(result.during),
+      result.p99 === undefined ? '' : `${ms(result.p50)}, ${ms(result.p99)}`,
+      ms(result.recovered),
+      result.requests === undefined ? '' : `${result.failed} of ${result.requests}`,
+      result.note ?? '',
+    ]
+  } catch (error) {
+    missed++
+    line = [name, mark, 'MISS', '', '', '', '', String(error.message).slice(0, 300).replaceAll('\n', ' ')]
+  }
+  console.log(`| ${line.join(' | ')} |`)
+}
+console.log()
+console.log(missed === 0 ? `all ${chosen.length} hold` : `${missed} of ${chosen.length} missed`)
+process.exit(missed === 0 ? 0 : 1)

@@ -1,0 +1,69 @@
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import t from 'tap'
+import { WebSocket } from 'ws'
+import { eventually } from '../support/eventually.js'
+import { startProcess } from '../support/process.js'
+import { startRedis } from '../support/redis.js'
+import { startChat } from '../support/websocket.js'
+
+t.test('a consumer has so many sockets open over all gateways, for as long as they are open', async (t) => {
+  const [chat, redis] = await Promise.all([startChat(t), startRedis(t)])
+  const yaml = `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+store: { redis: "${redis.url}", timeout: 5s }
+tiers: [free]
+consumers: [{ header: { name: x-user-id } }]
+services:
+  chat: { upstreams: [${chat.origin}], limits: { free: { amount: 2, algorithm: concurrency, lease: 5s } } }
+routes: [{ path: /*, service: chat, websocket: true }]
+log: { access: off }
+`
+  const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml)])
+  /** The open socket, or the status that it was refused with. */
+  const dial = async (gateway: number, user = 'alice'): Promise<WebSocket | number> => {
+    const url = gateways[gateway]!.address.replace('http', 'ws')
+    const socket = new WebSocket(url, { headers: { 'x-user-id': user } })
+    const refused = once(socket, 'unexpected-response').then(([request, response]) => {
+      request.destroy()
+      t.equal(response.headers['retry-after'], '1')
+      return response.statusCode as number
+    })
+    return Promise.race([once(socket, 'open').then(() => socket), refused])
+  }
+  const first = (await dial(0)) as WebSocket
+  const second = (await dial(1)) as WebSocket
+  t.equal(await dial(0), 429)
+  t.equal(await dial(1), 429)
+  const other = (await dial(1, 'bob')) as WebSocket
+  t.equal(other.readyState, WebSocket.OPEN, 'another consumer has slots of its own')
+
+  await sleep(6_000)
+  t.equal(await dial(0), 429, 'the lease has run out once, and was renewed')
+  for (const socket of [first, second]) {
+    socket.send('still there')
+    t.equal(String((await once(socket, 'message'))[0]), 'still there')
+  }
+
+  first.close()
+  let third: WebSocket | number = 429
+  for (let i = 0; i < 50 && third === 429; i++) {
+    await sleep(50)
+    third = await dial(1)
+  }
+  t.ok(third instanceof WebSocket, 'a closed socket gives its slot back')
+  t.equal(await dial(0), 429)
+  second.terminate()
+  await eventually(
+    'its end has come through',
+    () => chat.sockets.filter((one) => one.readyState === 1).length === 2,
+  )
+  let fourth: WebSocket | number = 429
+  for (let i = 0; i < 50 && fourth === 429; i++) {
+    await sleep(50)
+    fourth = await dial(0)
+  }
+  t.ok(fourth instanceof WebSocket, 'and so does one that broke off')
+  for (const socket of [third, fourth, other]) (socket as WebSocket).terminate()
+})
