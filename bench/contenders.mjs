@@ -27,7 +27,8 @@ function lineCounter(file) {
 
 /**
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
- * `services` maps a path prefix to a limit; `server` are lines of that part of the configuration.
+ * `services` maps a path prefix to a limit; `server` are settings of that part of the configuration, `files`
+ * the limit of open files where it is not to be the shell's.
  */
 export async function startTidegate({
   dir,
@@ -36,6 +37,7 @@ export async function startTidegate({
   services,
   nodeArgs = [],
   server = [],
+  files,
   routes = Object.keys(services).map((service) => ({ path: `/${service}/*`, service, strip: `/${service}` })),
   name = 'tidegate',
   cli = ourCli,
@@ -54,7 +56,7 @@ store:
   redis: redis://127.0.0.1:${redisPort}
 log:
   access: ${accessLog}
-server: { ${['shutdown_delay: 0s', ...server].join(', ')} }
+server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...server].join(', ')} }
 tiers: [free]
 default_tier: free
 consumers:
@@ -67,10 +69,9 @@ ${routes.map((r) => `  - { path: ${r.path}, service: ${r.service}, strip_prefix:
   )
   const out = path.join(dir, `${name}.log`)
   const log = openSync(out, 'a')
-  const child = start(GATEWAY_CORE, process.execPath, [...nodeArgs, cli, 'start', '--config', config], {
-    stdio: ['ignore', log, log],
-    cwd: dir,
-  })
+  const command = [process.execPath, ...nodeArgs, cli, 'start', '--config', config]
+  if (files !== undefined) command.unshift('prlimit', `--nofile=${files}:${files}`)
+  const child = start(GATEWAY_CORE, command[0], command.slice(1), { stdio: ['ignore', log, log], cwd: dir })
   const adminUrl = `http://127.0.0.1:${adminPort}`
   await until(`Tidegate is ready (its output is in ${out})`, 60_000, () => {
     if (child.exitCode !== null)

@@ -1,4 +1,5 @@
 /** `npm run bench -- idle`: what a client costs that keeps its connection and asks for nothing. */
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
 import { fileURLToPath } from 'node:url'
@@ -20,6 +21,7 @@ async function idleClient(port, i) {
   await once(socket, 'connect')
   socket.write(`GET /open/orders/${i} HTTP/1.1\r\nHost: idle.example\r\nX-User-Id: idle-${i}\r\n\r\n`)
   let text = ''
+  socket.on('end', () => socket.destroy(new Error(`an idle client was hung up on after ${text}`)))
   while (text.indexOf('\r\n\r\n') < 0) text += (await once(socket, 'data'))[0].latin1Slice()
   if (!text.startsWith('HTTP/1.1 200 ')) throw new Error(`an idle client got ${text.slice(0, 40)}`)
   return socket
@@ -28,7 +30,9 @@ async function idleClient(port, i) {
 export async function idle({ quick }) {
   requireTools({ wrk: true })
   pinSelf()
-  const clients = quick ? 2_000 : 10_000
+  // The gateway takes no more than leaves it half of its files, and nobody here may have more files than the hard limit.
+  const files = Number(execFileSync('sh', ['-c', 'ulimit -Hn'], { encoding: 'utf8' })) || 65_536
+  const clients = Math.min(quick ? 2_000 : 10_000, Math.floor((files - 200) / 2) - 50)
   const dir = folder()
   const store = await startStore()
   const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
@@ -38,7 +42,8 @@ export async function idle({ quick }) {
     upstreamPort: upstream.port,
     redisPort: store.port,
     services: { open: `${OPEN_LIMIT}/min` },
-    server: ['keep_alive: 10m', `max_connections: ${clients + 1000}`],
+    server: ['keep_alive: 10m', `max_connections: ${clients + 50}`],
+    files,
     nodeArgs: measurable(dir),
   })
   try {
