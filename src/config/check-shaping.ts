@@ -114,6 +114,9 @@ const OVERRIDES = new Set([
   'x-method-override',
 ])
 
+/** Of a request that is answered before anybody is asked who is calling. */
+const UNKNOWN = new Set(['consumer', 'tier', 'service', 'client_ip'])
+
 function checkHeaders(
   { headers, respond, cors, compress }: DraftRoute,
   identity: ReadonlySet<string | undefined>,
@@ -155,7 +158,12 @@ function checkHeaders(
       else if (set.has(name)) error([...at, 'remove', k], `"${name}" is set above; keep one of the two`)
     }
   }
-  for (const name of Object.keys(respond?.headers ?? {})) {
+  for (const [name, value] of Object.entries(respond?.headers ?? {})) {
+    const unknown = asList(value?.pieces).find((piece, k) => k % 2 === 1 && UNKNOWN.has(piece!))
+    if (unknown !== undefined) {
+      const wrong = `names \${${unknown}}, but nobody is asked who is calling before a fixed answer`
+      error([...place, 'respond', 'headers', name], `${wrong}; remove it`)
+    }
     const wrong = object(name.toLowerCase(), 'response', false)
     if (wrong !== undefined && name.toLowerCase() !== 'retry-after') {
       error([...place, 'respond', 'headers', name], `"${name}" ${wrong}`)

@@ -66,7 +66,8 @@ function variable(name: Variable, x: Exchange): string | undefined {
     case 'service':
       return x.route!.service.name
     case 'client_ip':
-      return fieldText(plainAddress(x.clientIp))
+      // Before somebody has looked behind the proxies in front, it may be that of a proxy.
+      return x.identifiedBy === undefined ? undefined : fieldText(plainAddress(x.clientIp))
   }
 }
 
