@@ -11,23 +11,26 @@ const MAX_AT_ONCE = 256
 const FLUSH_MS = 10
 
 const { constants } = zlib
-/** Not in the types of Node 20, nor in that version itself. */
+/** `ZSTD_c_windowLog`. Like all of zstd not in the types of Node 20, nor in that version itself. */
+const ZSTD_WINDOW_LOG = 101
 const { createZstdCompress } = zlib as unknown as { createZstdCompress?: (options: object) => Encoder }
 
 interface Encoder extends Transform {
   flush(kind: number | undefined): void
 }
 
+/** 256 KiB: what the encoder remembers, and the client, too. */
+const WINDOW_LOG = 18
 const OPTIONS = { highWaterMark: 65_536, chunkSize: 32_768 }
 const MAKE: Record<Coding, () => Encoder> = {
   gzip: () => zlib.createGzip({ ...OPTIONS, level: 5 }),
   br: () =>
     zlib.createBrotliCompress({
       ...OPTIONS,
-      // The usual quality is 11, made for files that are compressed once. A small window bounds the memory.
-      params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: 18 },
+      // The usual quality is 11, made for files that are compressed once.
+      params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: WINDOW_LOG },
     }),
-  zstd: () => createZstdCompress!(OPTIONS),
+  zstd: () => createZstdCompress!({ ...OPTIONS, params: { [ZSTD_WINDOW_LOG]: WINDOW_LOG } }),
 }
 
 const ALL: readonly Coding[] = createZstdCompress === undefined ? ['br', 'gzip'] : ['zstd', 'br', 'gzip']
