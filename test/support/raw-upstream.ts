@@ -41,7 +41,7 @@ type Handler = (request: RawRequest, number: number) => void
 export async function rawUpstream(
   t: Test,
   handler: Handler = (request) => respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'),
-  { early = false, port = 0 } = {},
+  { early = false, port = 0, host = '127.0.0.1' } = {},
 ): Promise<RawUpstream> {
   const requests: RawRequest[] = []
   const sockets = new Set<Socket>()
@@ -76,7 +76,7 @@ export async function rawUpstream(
       for (const request of requests) if (request.socket === socket) request.closed = true
     })
   })
-  server.listen(port, '127.0.0.1')
+  server.listen(port, host)
   await once(server, 'listening')
   const stop = () => {
     server.close()
