@@ -1,6 +1,7 @@
 import { constants } from 'node:http2'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { Readable } from 'node:stream'
 import t from 'tap'
 import { request } from 'undici'
 import { createAuthority, pairOf } from '../support/authority.js'
@@ -116,8 +117,10 @@ t.test('bodies of megabytes pass both ways, and nothing is read that nobody take
   const upstream = await http2Upstream(t, (received) => {
     const { stream } = received
     // More than the buffers of two sockets hold.
-    if (received.headers[':path'] === '/slow') answer(received, Buffer.alloc(48 << 20))
-    else if (received.headers[':method'] === 'GET') answer(received, BIG)
+    if (received.headers[':path'] === '/slow') {
+      stream.respond({ ':status': 200 })
+      Readable.from(Array.from({ length: 48 }, () => BIG)).pipe(stream)
+    } else if (received.headers[':method'] === 'GET') answer(received, BIG)
     else stream.on('end', () => answer(received, String(received.body.length)))
   })
   const gateway = await startGateway(t, config(upstream.origin))

@@ -1,0 +1,281 @@
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import { peerOf } from './client-error.js'
+import type { Http2Head } from './http2-headers.js'
+import { securedOf, setSecured } from './secured.js'
+
+/**
+ * A stream in the shape of Node's request and response of HTTP/1.1, as far as those who forward and answer use them. So
+ * there is one way of a request, whatever the client speaks; Node's own compatibility layer would share a connection's
+ * state among its streams.
+ *
+ * What is there has the meaning that it has there, but `httpVersionMajor`, by which the two are told apart.
+ */
+export function http2Exchange(
+  stream: ServerHttp2Stream,
+  head: Http2Head,
+  bodiless: boolean,
+): { readonly req: IncomingMessage; readonly res: ServerResponse } {
+  const end = new StreamEnd(stream)
+  const req = requestOf(stream, head, end, bodiless)
+  const res = new Http2Response(stream, req, end)
+  return { req: req as unknown as IncomingMessage, res: res as unknown as ServerResponse }
+}
+
+/** In place of the socket: what is said to it concerns the stream alone. */
+class StreamEnd extends EventEmitter {
+  readonly remoteAddress: string
+  /** Where others put what is to happen when a connection ends: a stream needs none of it. */
+  destroySoon: (() => void) | undefined
+  readonly #stream: ServerHttp2Stream
+
+  constructor(stream: ServerHttp2Stream) {
+    super()
+    this.#stream = stream
+    const socket = stream.session?.socket
+    this.remoteAddress = socket === undefined ? '' : peerOf(socket)
+    const secured = socket === undefined ? undefined : securedOf(socket)
+    if (secured !== undefined) setSecured(this, secured)
+    stream.once('close', () => this.emit('close'))
+  }
+
+  /** Bytes that the client has not taken. */
+  get writableLength(): number {
+    return this.#stream.writableLength
+  }
+
+  get writable(): boolean {
+    return !this.#stream.closed && !this.#stream.destroyed
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed
+  }
+
+  destroy(): void {
+    reset(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
+  }
+
+  cork(): void {}
+  uncork(): void {}
+}
+
+interface Http2Request extends ServerHttp2Stream {
+  method: string
+  url: string
+  httpVersionMajor: number
+  httpVersionMinor: number
+  rawHeaders: readonly string[]
+  complete: boolean
+  socket: StreamEnd
+}
+
+/** The stream itself, which is what is read, with what is asked of a request. */
+function requestOf(
+  stream: ServerHttp2Stream,
+  { method, target, fields }: Http2Head,
+  socket: StreamEnd,
+  bodiless: boolean,
+): Http2Request {
+  const req = Object.assign(stream, {
+    method,
+    url: target,
+    httpVersionMajor: 2,
+    // As 1.1: 1xx responses are understood, and bodies have an end.
+    httpVersionMinor: 1,
+    rawHeaders: fields,
+    complete: bodiless,
+    socket,
+  })
+  if (bodiless) stream.resume()
+  else
+    stream.once('end', () => {
+      req.complete = true
+    })
+  return req as unknown as Http2Request
+}
+
+type Encoding = BufferEncoding | undefined
+
+class Http2Response extends EventEmitter {
+  statusCode = 200
+  headersSent = false
+  shouldKeepAlive = true
+  /** Whole bodies go out by `end` at once: what waits for others to share a write (outbox.ts) has no gain here. */
+  readonly chunkedEncoding = true
+  readonly req: Http2Request
+  readonly socket: StreamEnd
+  readonly #stream: ServerHttp2Stream
+  #head: OutgoingHttpHeaders | undefined
+  #trailers: OutgoingHttpHeaders | undefined
+  #ended = false
+
+  constructor(stream: ServerHttp2Stream, req: Http2Request, socket: StreamEnd) {
+    super()
+    this.#stream = stream
+    this.req = req
+    this.socket = socket
+    // Its troubles are told by how it closes.
+    stream.on('error', () => {})
+    stream.on('drain', () => this.emit('drain'))
+    stream.once('finish', this.#onFinish)
+    stream.once('close', () => this.emit('close'))
+  }
+
+  get destroyed(): boolean {
+    return this.#stream.destroyed
+  }
+
+  get closed(): boolean {
+    return this.#stream.closed
+  }
+
+  get writableFinished(): boolean {
+    return this.#ended && this.#stream.writableFinished
+  }
+
+  get writableEnded(): boolean {
+    return this.#ended
+  }
+
+  get writableLength(): number {
+    return this.#stream.writableLength
+  }
+
+  writeContinue(): void {
+    this.#inform({ ':status': 100 })
+  }
+
+  writeEarlyHints(hints: { readonly link: string | readonly string[] }): void {
+    if (hints.link.length > 0) this.#inform({ ':status': 103, link: hints.link as string[] })
+  }
+
+  #inform(headers: OutgoingHttpHeaders): void {
+    if (!this.headersSent && !this.#stream.destroyed && !this.#stream.closed) this.#stream.additionalHeaders(headers)
+  }
+
+  /** There are no reason phrases in HTTP/2. */
+  writeHead(status: number, reasonOrFields: string | readonly string[], fields?: readonly string[]): this {
+    const list = typeof reasonOrFields === 'string' ? fields! : reasonOrFields
+    this.statusCode = status
+    this.headersSent = true
+    this.#head = responseFields(list)
+    this.#head[':status'] = status
+    return this
+  }
+
+  flushHeaders(): void {
+    this.#sendHead(false)
+  }
+
+  write(chunk: string | Buffer, encoding?: Encoding): boolean {
+    this.#sendHead(false)
+    if (chunk.length === 0 || !this.#isOpen()) return true
+    return this.#stream.write(chunk, encoding)
+  }
+
+  /** @param list name, value, … to be sent behind the body */
+  addTrailers(list: readonly string[]): void {
+    this.#trailers = responseFields(list)
+  }
+
+  end(chunk?: string | Buffer, encoding?: Encoding): this {
+    if (this.#ended) return this
+    this.#ended = true
+    const empty = chunk === undefined || chunk.length === 0
+    if (this.#head !== undefined && empty && this.#trailers === undefined) {
+      // The header alone, and nothing behind it: for gRPC something else than a header and an empty body.
+      this.#sendHead(true)
+      return this
+    }
+    this.#sendHead(false)
+    if (!this.#isOpen()) return this
+    if (empty) this.#stream.end()
+    else this.#stream.end(chunk, encoding)
+    return this
+  }
+
+  destroy(): this {
+    reset(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
+    return this
+  }
+
+  #isOpen(): boolean {
+    return !this.#stream.destroyed && !this.#stream.closed && !this.#stream.writableEnded
+  }
+
+  #sendHead(last: boolean): void {
+    const head = this.#head
+    if (head === undefined) return
+    this.#head = undefined
+    if (this.#stream.destroyed || this.#stream.closed) return
+    // Of a body whose length is known, and that is no message of gRPC, the last piece is the end: no frame more.
+    const mayTrail = this.#trailers !== undefined || (!last && !this.#ended && head['content-length'] === undefined)
+    if (mayTrail && !last) this.#stream.once('wantTrailers', this.#onWantTrailers)
+    this.#stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last })
+  }
+
+  #onWantTrailers = (): void => {
+    if (this.#stream.destroyed || this.#stream.closed) return
+    this.#stream.sendTrailers(this.#trailers ?? {})
+  }
+
+  /** Nobody wants what is still coming in (RFC 9113 §8.1). */
+  #onFinish = (): void => {
+    if (this.#ended && !this.req.complete) setImmediate(() => reset(this.#stream, constants.NGHTTP2_NO_ERROR))
+  }
+}
+
+function reset(stream: ServerHttp2Stream, code: number): void {
+  if (!stream.closed && !stream.destroyed) stream.close(code)
+}
+
+/** Name, value, … without what belongs to a connection of HTTP/1.1. */
+function responseFields(list: readonly string[]): OutgoingHttpHeaders {
+  const fields: Record<string, string | string[]> = Object.create(null)
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!.toLowerCase()
+    const value = list[i + 1]!
+    if (HOP.has(name)) continue
+    const before = fields[name]
+    if (before === undefined) fields[name] = value
+    // Node sends these once; of two that differ, HTTP/1.1 has no meaning either.
+    else if (SINGLE.has(name)) continue
+    else if (Array.isArray(before)) before.push(value)
+    else fields[name] = [before, value]
+  }
+  return fields as OutgoingHttpHeaders
+}
+
+const HOP: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'transfer-encoding',
+  'upgrade',
+  'http2-settings',
+])
+
+/** `kSingleValueHeaders` of Node's lib/internal/http2/util.js, those that a response may have. */
+const SINGLE: ReadonlySet<string> = new Set([
+  'access-control-allow-credentials',
+  'access-control-max-age',
+  'age',
+  'content-encoding',
+  'content-language',
+  'content-length',
+  'content-location',
+  'content-md5',
+  'content-range',
+  'content-type',
+  'date',
+  'etag',
+  'expires',
+  'last-modified',
+  'location',
+  'retry-after',
+  'server',
+  'tk',
+  'x-content-type-options',
+])
