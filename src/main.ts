@@ -5,6 +5,7 @@ import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
 import { buildGateway } from './gateway/app.js'
+import { createHttp2Counts } from './gateway/http2-server.js'
 import { createConnectionCounts } from './gateway/listener.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
@@ -62,6 +63,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const events = options.events ?? createLog({ level: settings.log.level, worker: member?.place })
   const { log } = events
   const counts = createConnectionCounts()
+  const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
   const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(
     async (error) => {
@@ -75,6 +77,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const watchdog = createWatchdog()
   const metrics = createMetrics({
     connections: () => counts,
+    http2: () => http2,
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
     upstreams: () => upstreams.health(),
@@ -106,6 +109,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     accessLog,
     log,
     entrance: { counts, tls, log },
+    http2,
     draining: () => phase !== 'serving',
   })
   let assignmentsLoaded = false
@@ -210,7 +214,12 @@ async function openEntrance(
 ): Promise<Tls | undefined> {
   if (settings.server.tls === undefined) return undefined
   try {
-    return await openTls({ settings: settings.server.tls, alpn: ['http/1.1'], log, onReload })
+    return await openTls({
+      settings: settings.server.tls,
+      alpn: settings.server.http2.enabled ? ['h2', 'http/1.1'] : ['http/1.1'],
+      log,
+      onReload,
+    })
   } catch (error) {
     throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
   }

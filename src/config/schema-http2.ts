@@ -33,10 +33,7 @@ export type Http2Settings = Static<typeof Http2>
 /** Keys of `server`. */
 export const http2Keys = {
   http2: either<Http2Settings>(
-    [
-      scalar('switch', 'Whether HTTP/2 is spoken', { shorthand: true }),
-      Http2,
-    ],
+    [scalar('switch', 'Whether HTTP/2 is spoken', { shorthand: true }), Http2],
     'true, false, or a mapping with limits: HTTP/2 beside HTTP/1.1 on the same port, over TLS by ALPN, in plain text when the client begins with its preface',
     { default: false },
   ),

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { http2Keys } from './schema-http2.js'
 import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
 import { protection } from './schema-protection.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
@@ -291,6 +292,7 @@ export const ConfigSchema = object(
           '72s',
         ),
         ...listenerKeys,
+        ...http2Keys,
         shutdown_delay: timer(
           'After SIGTERM, how long requests are still accepted while /readyz says 503',
           '5s',

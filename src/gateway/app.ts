@@ -1,5 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
@@ -18,6 +20,9 @@ import { createExchange, type Exchange } from './exchange.js'
 import { forward, type UnderWay } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
+import { readHttp2Head } from './http2-headers.js'
+import { createHttp2, createHttp2Counts, type Http2Counts } from './http2-server.js'
+import { http2Exchange } from './http2-stream.js'
 import { createConnectionCounts, type Entrance } from './listener.js'
 import { createMirror } from './mirror.js'
 import { sendWaiting } from './outbox.js'
@@ -50,6 +55,8 @@ export interface GatewayDeps {
   readonly log: { error(fields: object, message: string): void }
   /** What stands between the port and the first request; by default nothing but counting. */
   readonly entrance?: Entrance
+  /** Written to when HTTP/2 is spoken. */
+  readonly http2?: Http2Counts
   /** While true every response asks the client to leave its connection. */
   readonly draining: () => boolean
 }
@@ -106,6 +113,22 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const snapshot = deps.snapshot()
     const headers = headersOf(req, snapshot)
     new Ongoing(exchangeOf(req, snapshot, headers, started), req, res).begin(malformed(req, headers))
+  }
+
+  /** A stream of HTTP/2 goes the same way. */
+  function acceptStream(
+    stream: ServerHttp2Stream,
+    socket: Socket,
+    raw: readonly string[],
+    bodiless: boolean,
+  ): void {
+    const started = performance.now()
+    const snapshot = deps.snapshot()
+    const head = readHttp2Head(raw, bodiless)
+    const { req, res } = http2Exchange(stream, socket, head, bodiless)
+    const headers = headersOf(req, snapshot)
+    const refused = head.refused ?? ('code' in headers ? headers : undefined)
+    new Ongoing(exchangeOf(req, snapshot, headers, started), req, res).begin(refused)
   }
 
   function headersOf(req: IncomingMessage, snapshot: Snapshot): RequestHeaders | Refusal {
@@ -301,8 +324,21 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     done(x)
   }
 
+  const { server: settings } = deps.snapshot().config
+  const http2 = settings.http2.enabled
+    ? createHttp2({
+        settings,
+        counts: deps.http2 ?? createHttp2Counts(),
+        draining: deps.draining,
+        accept: acceptStream,
+      })
+    : undefined
   return createServer(
-    { snapshot: deps.snapshot, entrance: deps.entrance ?? { counts: createConnectionCounts(), log: QUIET } },
+    {
+      snapshot: deps.snapshot,
+      entrance: deps.entrance ?? { counts: createConnectionCounts(), log: QUIET },
+      speak: http2?.speak,
+    },
     {
       accept,
       acceptUpgrade,
@@ -312,7 +348,11 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       },
       parserFailed: (error, socket) =>
         parserFailed(error, socket, (code) => refuseUnparsed(socket, code, error.message)),
-      leave: upgrades.leave,
+      leave() {
+        http2?.leave()
+        return upgrades.leave()
+      },
+      closeAll: () => http2?.destroy(),
     },
   )
 }

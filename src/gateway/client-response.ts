@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from './reply.js'
-import { linksOf } from './upstream-response.js'
+import { linksOf, trailersOf } from './upstream-response.js'
 
 /** Early hints that are passed on. Nothing slows down an upstream that sends them without end. */
 const MAX_HINTS = 8
@@ -114,6 +114,11 @@ export class ClientResponse {
       if (!this.#headWritten) return true
     }
     return this.#send(chunk)
+  }
+
+  /** What came behind the body goes there, too, where the client can take it: over HTTP/2. Before `end`. */
+  trail(raw: readonly (Buffer | string)[]): void {
+    if (this.#req.httpVersionMajor === 2) this.#res.addTrailers(trailersOf(raw))
   }
 
   /** The whole response is here. */

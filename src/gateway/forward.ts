@@ -252,17 +252,18 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     return this.#client.write(chunk)
   }
 
-  onComplete(): void {
+  onComplete(trailers: readonly (Buffer | string)[] | null): void {
     this.#settle(this.#over ? this.#outcome : outcomeOf(this.#x.status), this.#why)
     if (this.#over) return
-    if (this.#encoder === undefined) this.#complete()
+    if (this.#encoder === undefined) this.#complete(trailers)
     else this.#encoder.end()
   }
 
-  #complete(): void {
+  #complete(trailers?: readonly (Buffer | string)[] | null): void {
     this.#over = true
     // An answer before the end of the upload: nothing more of that is wanted.
     if (!this.#req.complete) this.#body?.destroy()
+    if (trailers && trailers.length > 0) this.#client.trail(trailers)
     this.#client.end()
   }
 

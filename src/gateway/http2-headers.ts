@@ -61,13 +61,15 @@ export function readHttp2Head(raw: readonly string[], bodiless: boolean): Http2H
         fields.push(name, value)
         break
       default:
-        if (!TOKEN.test(name) || FORBIDDEN.has(name)) refused ??= { code: 'bad_request', cause: `field ${name}` }
+        if (!TOKEN.test(name) || FORBIDDEN.has(name))
+          refused ??= { code: 'bad_request', cause: `field ${name}` }
         else if (CONTROL.test(value)) refused ??= { code: 'bad_request', cause: `value of ${name}` }
         fields.push(name, value)
     }
   }
   if (!KNOWN_METHODS.has(method)) refused ??= { code: 'bad_request', cause: 'method' }
-  if (method !== 'CONNECT' && scheme !== 'http' && scheme !== 'https') refused ??= { code: 'bad_request', cause: 'scheme' }
+  if (method !== 'CONNECT' && scheme !== 'http' && scheme !== 'https')
+    refused ??= { code: 'bad_request', cause: 'scheme' }
   if (host !== undefined && authority !== undefined && host.toLowerCase() !== authority.toLowerCase()) {
     refused ??= { code: 'bad_host', detail: TWO_HOSTS }
   }

@@ -29,7 +29,7 @@ export interface Http2Listening {
   readonly counts: Http2Counts
   readonly draining: () => boolean
   /** @param raw name, value, … with the pseudo-header fields; `bodiless`: nothing follows them */
-  accept(stream: ServerHttp2Stream, raw: readonly string[], bodiless: boolean): void
+  accept(stream: ServerHttp2Stream, socket: Socket, raw: readonly string[], bodiless: boolean): void
 }
 
 /** The sessions of a port on which HTTP/1.1 is spoken, too. */
@@ -38,7 +38,6 @@ export interface Http2Sessions {
   speak(socket: Socket, http1: (socket: Socket) => void): void
   /** Asks every client to leave, and lets what is under way go through. */
   leave(): void
-  closeIdle(): void
   destroy(): void
 }
 
@@ -56,10 +55,14 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   const { settings, counts, draining } = listening
   const { http2, keep_alive: idleMs, header_timeout: patience } = settings
   const sessions = new Set<Session>()
+  /** In plain text, and not a byte yet. */
+  const silent = new Set<Socket>()
   const server = openServer(settings)
+  /** Whose session is being made: itself it gives away no more than a likeness of its socket. */
+  let taking: Socket | undefined
 
   server.on('session', (one: ServerHttp2Session) => {
-    const session = new Session(one)
+    const session = new Session(one, taking!)
     sessions.add(session)
     counts.open++
     one.once('close', () => {
@@ -73,14 +76,20 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   /** What is known of one connection. */
   class Session {
     streams = 0
+    /** There has been a request. */
+    #asked = false
     #leaving = false
     #abused = false
     readonly #resets = bucket(http2.reset_burst, http2.reset_rate)
     readonly #pings = bucket(CONTROL_BURST, CONTROL_RATE)
     readonly #settings = bucket(CONTROL_BURST, CONTROL_RATE)
 
-    constructor(readonly session: ServerHttp2Session) {
-      session.setTimeout(patience, this.#onSilence)
+    constructor(
+      readonly session: ServerHttp2Session,
+      readonly socket: Socket,
+    ) {
+      session.setTimeout(patience)
+      session.on('timeout', this.#onSilence)
       session.on('stream', this.#onStream)
       session.on('error', this.#onError)
       session.on('ping', () => {
@@ -92,7 +101,11 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     }
 
     #onStream = (stream: ServerHttp2Stream, _: unknown, flags: number, raw: unknown): void => {
-      if (this.streams++ === 0) this.session.setTimeout(idleMs, this.#onSilence)
+      this.streams++
+      if (!this.#asked) {
+        this.#asked = true
+        this.session.setTimeout(idleMs)
+      }
       stream.once('close', () => {
         this.streams--
         // By the client, or because of what it has sent: either way work was begun for nothing.
@@ -100,7 +113,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       })
       if (draining()) this.leave()
       const bodiless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
-      listening.accept(stream, raw as readonly string[], bodiless)
+      listening.accept(stream, this.socket, raw as readonly string[], bodiless)
     }
 
     #onSilence = (): void => {
@@ -142,7 +155,9 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   }
 
   function take(socket: Socket): void {
+    taking = socket
     server.emit('connection', socket)
+    taking = undefined
   }
 
   return {
@@ -150,13 +165,11 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       const { alpnProtocol } = socket as TLSSocket
       if (alpnProtocol === 'h2') take(socket)
       else if (alpnProtocol !== undefined) http1(socket)
-      else sniff(socket, patience, take, http1)
+      else sniff(socket, silent, patience, take, http1)
     },
     leave() {
       for (const session of sessions) session.leave()
-    },
-    closeIdle() {
-      for (const { session, streams } of sessions) if (streams === 0) session.close()
+      for (const socket of silent) socket.destroy()
     },
     destroy() {
       for (const { session } of sessions) session.destroy()
@@ -191,14 +204,16 @@ function openServer({ http2, max_headers, max_header_size }: Config['server']): 
  */
 function sniff(
   socket: Socket,
+  silent: Set<Socket>,
   patience: number,
   http2: (socket: Socket) => void,
   http1: (socket: Socket) => void,
 ): void {
-  let seen = Buffer.alloc(0)
+  let seen: Buffer = Buffer.alloc(0)
   const look = (): void => {
     const chunk = socket.read() as Buffer | null
     if (chunk === null) return
+    silent.delete(socket)
     seen = seen.length === 0 ? chunk : Buffer.concat([seen, chunk])
     const length = Math.min(seen.length, PREFACE.length)
     const fits = seen.compare(PREFACE, 0, length, 0, length) === 0
@@ -214,6 +229,7 @@ function sniff(
   }
   const done = (): void => {
     clearTimeout(timer)
+    silent.delete(socket)
     socket.off('readable', look)
     socket.off('end', gone)
     socket.off('close', done)
@@ -221,6 +237,7 @@ function sniff(
   }
   const timer = setTimeout(gone, patience)
   timer.unref()
+  silent.add(socket)
   socket.on('readable', look)
   socket.on('end', gone)
   socket.on('close', done)

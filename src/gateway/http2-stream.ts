@@ -1,6 +1,7 @@
 import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
+import type { Socket } from 'node:net'
 import { peerOf } from './client-error.js'
 import type { Http2Head } from './http2-headers.js'
 import { securedOf, setSecured } from './secured.js'
@@ -14,10 +15,11 @@ import { securedOf, setSecured } from './secured.js'
  */
 export function http2Exchange(
   stream: ServerHttp2Stream,
+  socket: Socket,
   head: Http2Head,
   bodiless: boolean,
 ): { readonly req: IncomingMessage; readonly res: ServerResponse } {
-  const end = new StreamEnd(stream)
+  const end = new StreamEnd(stream, socket)
   const req = requestOf(stream, head, end, bodiless)
   const res = new Http2Response(stream, req, end)
   return { req: req as unknown as IncomingMessage, res: res as unknown as ServerResponse }
@@ -30,12 +32,11 @@ class StreamEnd extends EventEmitter {
   destroySoon: (() => void) | undefined
   readonly #stream: ServerHttp2Stream
 
-  constructor(stream: ServerHttp2Stream) {
+  constructor(stream: ServerHttp2Stream, socket: Socket) {
     super()
     this.#stream = stream
-    const socket = stream.session?.socket
-    this.remoteAddress = socket === undefined ? '' : peerOf(socket)
-    const secured = socket === undefined ? undefined : securedOf(socket)
+    this.remoteAddress = peerOf(socket)
+    const secured = securedOf(socket)
     if (secured !== undefined) setSecured(this, secured)
     stream.once('close', () => this.emit('close'))
   }
@@ -96,8 +97,6 @@ function requestOf(
   return req as unknown as Http2Request
 }
 
-type Encoding = BufferEncoding | undefined
-
 class Http2Response extends EventEmitter {
   statusCode = 200
   headersSent = false
@@ -152,7 +151,8 @@ class Http2Response extends EventEmitter {
   }
 
   #inform(headers: OutgoingHttpHeaders): void {
-    if (!this.headersSent && !this.#stream.destroyed && !this.#stream.closed) this.#stream.additionalHeaders(headers)
+    if (!this.headersSent && !this.#stream.destroyed && !this.#stream.closed)
+      this.#stream.additionalHeaders(headers)
   }
 
   /** There are no reason phrases in HTTP/2. */
@@ -169,18 +169,17 @@ class Http2Response extends EventEmitter {
     this.#sendHead(false)
   }
 
-  write(chunk: string | Buffer, encoding?: Encoding): boolean {
+  write(chunk: string | Buffer, encoding: BufferEncoding = 'utf8'): boolean {
     this.#sendHead(false)
     if (chunk.length === 0 || !this.#isOpen()) return true
     return this.#stream.write(chunk, encoding)
   }
 
-  /** @param list name, value, … to be sent behind the body */
-  addTrailers(list: readonly string[]): void {
-    this.#trailers = responseFields(list)
+  addTrailers(pairs: readonly (readonly [name: string, value: string])[]): void {
+    this.#trailers = responseFields(pairs.flat())
   }
 
-  end(chunk?: string | Buffer, encoding?: Encoding): this {
+  end(chunk?: string | Buffer, encoding: BufferEncoding = 'utf8'): this {
     if (this.#ended) return this
     this.#ended = true
     const empty = chunk === undefined || chunk.length === 0
@@ -211,7 +210,8 @@ class Http2Response extends EventEmitter {
     this.#head = undefined
     if (this.#stream.destroyed || this.#stream.closed) return
     // Of a body whose length is known, and that is no message of gRPC, the last piece is the end: no frame more.
-    const mayTrail = this.#trailers !== undefined || (!last && !this.#ended && head['content-length'] === undefined)
+    const mayTrail =
+      this.#trailers !== undefined || (!last && !this.#ended && head['content-length'] === undefined)
     if (mayTrail && !last) this.#stream.once('wantTrailers', this.#onWantTrailers)
     this.#stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last })
   }

@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import { endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
+import { grpcRefusal, isGrpc } from './grpc.js'
 import { NO_HEADERS } from './headers.js'
 import { sendThisTurn } from './outbox.js'
 import { shapeOwn } from './shape.js'
@@ -33,6 +34,12 @@ export function sendRefusal(
   x.status = status
   x.error = refusal.code
   x.cause = refusal.cause
+  if (req.httpVersionMajor === 2 && isGrpc(x)) {
+    // Its clients look at nothing but the status in the trailers, and take any but 200 for a broken proxy.
+    res.writeHead(200, grpcRefusal(refusal, x.requestId))
+    res.end()
+    return
+  }
   const body = problemBody(refusal, x.requestId)
   const headers = [
     'Content-Type',
@@ -86,6 +93,11 @@ export function flushHead(res: ServerResponse): void {
  * later: closing on unread bytes would reset the connection and take the answer with it.
  */
 export function endLingering(req: IncomingMessage, res: ServerResponse, last?: string | Buffer): void {
+  if (req.httpVersionMajor === 2) {
+    // A stream says by itself that the rest is not wanted.
+    res.end(last)
+    return
+  }
   if (last !== undefined && last.length > 0) res.write(last)
   else flushHead(res)
   let left = LINGER_BYTES

@@ -38,6 +38,11 @@ export class RequestBody extends Readable {
       return
     }
     this.#begun = true
+    // A stream of HTTP/2 that ends without a byte does so before anybody listens.
+    if (this.#request.readableEnded) {
+      this.#onEnd()
+      return
+    }
     this.#events.begin()
     this.#request.on('data', this.#onData)
     this.#request.on('end', this.#onEnd)

@@ -20,6 +20,8 @@ export interface Accepting {
   parserFailed(error: Error, socket: Duplex): void
   /** Ends the tunnels; resolves with the last of them. */
   leave(): Promise<void>
+  /** Ends at once what Node does not count among the server's connections. */
+  closeAll(): void
 }
 
 /**
@@ -35,6 +37,11 @@ export function createServer(listening: Listening, on: Accepting): FastifyInstan
     clientErrorHandler: (error, socket) => on.parserFailed(error, socket),
     serverFactory() {
       const server = openServer(listening.snapshot().config.server, on)
+      const closeAllConnections = server.closeAllConnections.bind(server)
+      server.closeAllConnections = () => {
+        closeAllConnections()
+        on.closeAll()
+      }
       leaving.push(takeConnections(server, listening))
       if (main === undefined) {
         main = server

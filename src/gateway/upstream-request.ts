@@ -42,9 +42,15 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
   )
   const forwardedHost = headers.forwardedHost ?? host
   if (forwardedHost !== '') out.push('X-Forwarded-Host', forwardedHost)
-  const via = req.httpVersionMinor === 0 ? '1.0 tidegate' : VIA
+  const via = viaOf(req)
   out.push('Via', headers.via === undefined ? via : `${headers.via}, ${via}`, 'X-Request-Id', x.requestId)
   return out
+}
+
+/** By the version in which the client spoke (RFC 9110 §7.6.3). */
+function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string {
+  if (httpVersionMajor === 2) return '2.0 tidegate'
+  return httpVersionMinor === 0 ? '1.0 tidegate' : VIA
 }
 
 /**

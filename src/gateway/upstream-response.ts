@@ -89,3 +89,31 @@ export function linksOf(raw: readonly Buffer[]): string[] {
   }
   return links
 }
+
+/** What of an upstream's trailers may stand behind a body (RFC 9110 §6.5.1): nothing that says how to read or route it. */
+export function trailersOf(raw: readonly (Buffer | string)[]): [name: string, value: string][] {
+  const out: [string, string][] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = textOf(raw[i]!).toLowerCase()
+    if (!DROPPED.has(name) && !NO_TRAILERS.has(name)) out.push([name, textOf(raw[i + 1]!)])
+  }
+  return out
+}
+
+const NO_TRAILERS: ReadonlySet<string> = new Set([
+  'authorization',
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'host',
+  'location',
+  'retry-after',
+  'set-cookie',
+  'via',
+])
+
+function textOf(bytes: Buffer | string): string {
+  return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
+}

@@ -154,6 +154,22 @@ const DEFINITIONS = {
     help: 'Connections of clients closed before their first request, by reason.',
     labels: ['reason'],
   },
+  http2Connections: {
+    otlp: 'tidegate.http2.connections',
+    prometheus: 'tidegate_http2_connections',
+    kind: 'gauge',
+    unit: '{connection}',
+    help: 'Connections of clients over HTTP/2 that are open now.',
+    labels: [],
+  },
+  http2Aborted: {
+    otlp: 'tidegate.http2.aborted',
+    prometheus: 'tidegate_http2_aborted_total',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections over HTTP/2 that the gateway closed for abuse, by reason.',
+    labels: ['reason'],
+  },
   certificateExpiry: {
     otlp: 'tidegate.tls.certificate_expiry_timestamp',
     prometheus: 'tidegate_tls_certificate_expiry_timestamp_seconds',

@@ -17,6 +17,7 @@ export interface MetricsOptions {
   readonly waiting?: () => Iterable<readonly [service: string, count: number]>
   readonly logLinesDropped: () => number
   readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
+  readonly http2?: () => { readonly open: number; readonly closed: Readonly<Record<string, number>> }
   /** Unix ms. */
   readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
   readonly otlp?: OtlpOptions | undefined
@@ -66,6 +67,12 @@ export function createMetrics(options: MetricsOptions): Metrics {
       for (const [reason, count] of Object.entries(connections.rejected)) {
         families.connectionsRejected.cell(reason)[0] = count
       }
+    }
+    const http2 = options.http2?.()
+    if (http2 !== undefined) {
+      families.http2Connections.cell()[0] = http2.open
+      for (const [reason, count] of Object.entries(http2.closed))
+        families.http2Aborted.cell(reason)[0] = count
     }
     families.certificateExpiry.clear()
     for (const { certificate, notAfter } of options.certificates?.() ?? []) {

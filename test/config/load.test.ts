@@ -68,6 +68,13 @@ t.test('the smallest file gets every default', async (t) => {
     server: {
       header_timeout: 10_000,
       keep_alive: 72_000,
+      http2: {
+        enabled: false,
+        max_concurrent_streams: 100,
+        max_session_memory: 10 * 1024 * 1024,
+        reset_burst: 100,
+        reset_rate: 33,
+      },
       max_connections: 10_000,
       shutdown_delay: 5000,
       shutdown_grace: 30_000,
