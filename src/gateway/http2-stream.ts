@@ -58,6 +58,8 @@ class StreamEnd extends EventEmitter {
     reset(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
   }
 
+  pause(): void {}
+  resume(): void {}
   cork(): void {}
   uncork(): void {}
 }

@@ -315,7 +315,7 @@ t.test('floods', async (t) => {
       for (let id = 1; id < 14; id += 2)
         client.send(headers(id, [...withPseudo(':method', 'POST'), USER], FLAG.endHeaders))
       await eventually('the connection is closed', () => client.isClosed())
-      t.equal(client.goaway(), 1)
+      t.not(client.goaway(), 0)
     },
   )
 
