@@ -24,6 +24,8 @@ Access lines go where log.access says (by default stdout), everything else to st
 a bad configuration or a taken port, says why and exits with 1.`,
   options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
   async run(options) {
+    // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.
+    process.stdout.removeAllListeners('error').on('error', () => {})
     // Of the processes that the primary has started from this same command line.
     if (cluster.isWorker) {
       surviveFaults()

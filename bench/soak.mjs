@@ -1,0 +1,105 @@
+/**
+ * `npm run soak`: a gateway under mixed load, its memory after forced collections fitted to a line: what it gains in ten minutes.
+ * Needs nothing but Node. See README.md.
+ */
+import { existsSync, readFileSync, unlinkSync } from 'node:fs'
+import path from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { after, ok, reset, startBackend, status } from './chaos/backend.mjs'
+import { config, folder, startGateway } from './chaos/gateway.mjs'
+import { sleep, startLoad, until } from './chaos/load.mjs'
+import { printMarks } from './marks.mjs'
+import { printTable } from './table.mjs'
+
+const usage = `Usage: npm run soak -- [options]
+
+  --minutes N   of load, after one of warming up (10)
+  --rate N      requests a second (600)
+`
+
+const { values } = parseArgs({
+  options: { minutes: { type: 'string' }, rate: { type: 'string' }, help: { type: 'boolean' } },
+})
+if (values.help) {
+  process.stdout.write(usage)
+  process.exit(0)
+}
+const minutes = Number(values.minutes ?? 10)
+const rate = Number(values.rate ?? 600)
+/** Percent in ten minutes of load. */
+const MOST = 1
+/** Below it a slope is what the collector leaves now and then, however short the run. MiB. */
+const NOISE = 2
+
+const kinds = [ok, ok, ok, ok, after(20), status(500), reset]
+let turn = 0
+const backend = await startBackend((req, res) => kinds[turn++ % kinds.length](req, res))
+const file = path.join(folder(), 'memory.json')
+const hook = fileURLToPath(new URL('gc-on-signal.mjs', import.meta.url))
+const gateway = await startGateway(
+  config(
+    {
+      api: { upstreams: [backend.origin], outliers: false, limits: { free: '100000/s' } },
+      tight: { upstreams: [backend.origin], outliers: false, limits: { free: '5/min' } },
+    },
+    { consumers: [{ header: { name: 'x-user-id' } }, { ip: {} }], log: { access: '/dev/null' } },
+  ),
+  { nodeArgs: ['--expose-gc', '--import', hook], env: { BENCH_MEMORY: file } },
+)
+
+async function leftAfterGc() {
+  if (existsSync(file)) unlinkSync(file)
+  gateway.child.kill('SIGWINCH')
+  await until('memory is measured', 30_000, () => existsSync(file))
+  return JSON.parse(readFileSync(file, 'utf8'))
+}
+
+/** Least squares: what a minute adds. */
+function slope(points) {
+  const n = points.length
+  const mean = (key) => points.reduce((sum, point) => sum + point[key], 0) / n
+  const [mx, my] = [mean('x'), mean('y')]
+  const over = points.reduce((sum, { x, y }) => sum + (x - mx) * (y - my), 0)
+  return over / points.reduce((sum, { x }) => sum + (x - mx) ** 2, 0)
+}
+
+const target = () => `${gateway.address}/${turn % 5 === 0 ? 'tight' : 'api'}/${turn % 97}`
+const warm = startLoad(target, { rate })
+await sleep(Math.min(60_000, minutes * 60_000))
+await warm.stop()
+const rows = []
+const SAMPLES = 12
+let requests = 0
+for (let i = 0; i <= SAMPLES; i++) {
+  const { rss, heapUsed } = await leftAfterGc()
+  rows.push({ x: (i * minutes) / SAMPLES, rss: rss / 2 ** 20, heap: heapUsed / 2 ** 20, requests })
+  process.stderr.write(`${i} of ${SAMPLES}\n`)
+  if (i === SAMPLES) break
+  const load = startLoad(target, { rate })
+  await sleep((minutes * 60_000) / SAMPLES)
+  requests += (await load.stop()).requests
+}
+const alive = gateway.alive()
+await gateway.stop()
+backend.stop()
+
+printTable(
+  ['after min', 'requests', 'resident MiB', 'heap MiB'],
+  rows.map(({ x, rss, heap, requests }) => [x.toFixed(1), requests, rss.toFixed(1), heap.toFixed(2)]),
+)
+console.log()
+const marks = [
+  ['rss', 'resident'],
+  ['heap', 'heap'],
+].map(([key, what]) => {
+  // By the end of the first quarter all is compiled and every pool is full.
+  const perMinute = slope(rows.slice(SAMPLES / 4).map((row) => ({ x: row.x, y: row[key] })))
+  const percent = (perMinute * 10 * 100) / rows[0][key]
+  return {
+    name: `${what}: at most ${MOST} % in ten minutes, or ${NOISE} MiB over the run`,
+    figure: `${percent.toFixed(2)} %, ${(perMinute * minutes).toFixed(2)} MiB over ${minutes} min`,
+    holds: alive && (percent <= MOST || perMinute * minutes <= NOISE),
+  }
+})
+process.exit(printMarks(marks) ? 0 : 1)

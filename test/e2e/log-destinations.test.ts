@@ -1,0 +1,129 @@
+import { execFileSync } from 'node:child_process'
+import {
+  closeSync,
+  constants,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  readSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import t from 'tap'
+import { Agent, request } from 'undici'
+import { spawnCli } from '../support/cli.js'
+import { eventually } from '../support/eventually.js'
+import { sampleOf } from '../support/exposition.js'
+import { type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
+
+const config = (upstream: string, access: string) => `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+tiers: [free]
+services: { api: { upstreams: [${upstream}] } }
+routes: [{ path: /*, service: api }]
+log: { access: ${access} }
+server: { shutdown_delay: 0s }
+`
+
+t.test('an access log that cannot be written costs lines, which are counted, and nothing else', async (t) => {
+  const backend = await startBackend(t)
+  const agent = new Agent({ connections: 16 })
+  t.teardown(() => agent.destroy())
+  /** As long as a line repeats, so that few requests make many bytes. */
+  const path = `/${'x'.repeat(1_000)}`
+  const ask = async (gateway: Pick<GatewayProcess, 'address'>, count: number) => {
+    const statuses: number[] = []
+    const clients = Array.from({ length: 16 }, async () => {
+      while (statuses.length < count) {
+        const { statusCode, body } = await request(gateway.address + path, { dispatcher: agent })
+        await body.dump()
+        statuses.push(statusCode)
+      }
+    })
+    await Promise.all(clients)
+    return Object.keys(tally(statuses))
+  }
+  const dropped = async ({ admin }: Pick<GatewayProcess, 'admin'>) => {
+    const { body } = await request(`${admin}/metrics`)
+    return sampleOf(await body.text(), 'tidegate_log_lines_dropped_total') ?? 0
+  }
+  const droppedMore = async (gateway: Pick<GatewayProcess, 'admin'>, than: number) => {
+    let now = 0
+    for (let i = 0; i < 250 && now <= than; i++) {
+      await new Promise((resolve) => setTimeout(resolve, 20))
+      now = await dropped(gateway)
+    }
+    return now
+  }
+  const residentMiB = ({ child }: GatewayProcess) =>
+    Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) / 1024
+
+  await t.test('its disk is full', async (t) => {
+    const gateway = await startProcess(t, config(backend.origin, '/dev/full'))
+    t.same(await ask(gateway, 300), ['200'])
+    t.ok((await droppedMore(gateway, 299)) >= 300)
+    await eventually('it says so', () => /ENOSPC/.test(gateway.stderr()))
+    t.equal(gateway.stderr().match(/ENOSPC/g)?.length, 1, 'once')
+    t.equal(await gateway.stop(), 0)
+  })
+
+  await t.test('it goes to stdout, and whoever read that has gone', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tidegate-log-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    writeFileSync(join(folder, 'tidegate.yaml'), config(backend.origin, 'stdout'))
+    const run = spawnCli(['start'], { cwd: folder })
+    t.teardown(() => run.child.kill('SIGKILL'))
+    await run.printed(/listens on/)
+    const [, address, admin] = /listens on (http:\S+), admin on (http:[^\s,]+)/.exec(run.stderr())!
+    const gateway = { address: address!, admin: admin! }
+    t.same(await ask(gateway, 20), ['200'])
+    await eventually('lines are written', () => run.stdout().split('\n').length > 20)
+    run.child.stdout.destroy()
+    t.same(await ask(gateway, 100), ['200'])
+    t.ok((await droppedMore(gateway, 80)) > 80)
+    t.same(await ask(gateway, 20), ['200'])
+    run.child.kill('SIGTERM')
+    t.equal(await run.exited, 0)
+  })
+
+  await t.test('nobody reads the pipe, then its reader goes away, then there is another one', async (t) => {
+    const folder = mkdtempSync(join(tmpdir(), 'tidegate-log-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    const pipe = join(folder, 'pipe')
+    execFileSync('mkfifo', [pipe])
+    const open = () => openSync(pipe, constants.O_RDONLY | constants.O_NONBLOCK)
+    let reader = open()
+    const gateway = await startProcess(t, config(backend.origin, pipe))
+    t.same(await ask(gateway, 1_000), ['200'])
+    const before = residentMiB(gateway)
+    t.same(await ask(gateway, 8_000), ['200'])
+    const stuck = await droppedMore(gateway, 0)
+    t.ok(stuck > 0, `${stuck} lines did not fit into what may wait`)
+    const grown = residentMiB(gateway) - before
+    t.ok(grown < 80, `${grown.toFixed(0)} MiB more`)
+
+    closeSync(reader)
+    t.ok((await droppedMore(gateway, stuck + 1_000)) > stuck + 1_000, 'what waited is lost')
+    t.same(await ask(gateway, 100), ['200'])
+    await eventually('it says so', () => /EPIPE/.test(gateway.stderr()))
+
+    reader = open()
+    const buffer = Buffer.alloc(65_536)
+    let text = ''
+    for (let i = 0; i < 100 && !text.includes('"status":200'); i++) {
+      await ask(gateway, 1)
+      await new Promise((resolve) => setTimeout(resolve, 50))
+      try {
+        text += buffer.toString('latin1', 0, readSync(reader, buffer))
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
+      }
+    }
+    closeSync(reader)
+    t.match(text, /"status":200/, 'lines go on')
+    t.equal(await gateway.stop(), 0)
+  })
+})
