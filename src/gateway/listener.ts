@@ -1,3 +1,4 @@
+import cluster from 'node:cluster'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Snapshot } from '../config/snapshot.js'
@@ -85,8 +86,11 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   const open = new Set<Counted>()
   let left = false
 
-  server.maxConnections = connectionCap(settings.max_connections)
-  server.on('drop', () => reject(undefined, 'total', { max_connections: server.maxConnections }, FULL))
+  const most = connectionCap(settings.max_connections)
+  // What a worker of node:cluster does not take is offered to the next at once, and when all are full it goes round and
+  // round: there it is taken and closed.
+  if (!cluster.isWorker) server.maxConnections = most
+  server.on('drop', () => reject(undefined, 'total', { max_connections: most }, FULL))
   // After listening there is nobody else to hear that accepting failed, and an error that nobody hears ends the process.
   server.on('error', (error) => {
     if (server.listening) complain('total', { error: error.message }, 'a connection could not be accepted')
@@ -138,6 +142,10 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   const plain = !proxied && tls === undefined
   server.on('connection', (socket: Socket) => {
+    if (open.size >= most) {
+      reject(socket, 'total', { max_connections: most }, FULL)
+      return
+    }
     open.add(socket)
     counts.open = open.size
     socket.once('close', closed)

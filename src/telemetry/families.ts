@@ -176,6 +176,7 @@ const DEFINITIONS = {
     kind: 'gauge',
     unit: 's',
     help: 'Unix time at which a certificate that is served expires.',
+    across: 'min',
     labels: ['certificate'],
   },
   tlsReloads: {

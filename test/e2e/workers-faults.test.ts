@@ -1,11 +1,12 @@
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'
-import { createServer } from 'node:net'
+import { connect, createServer } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
 import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
+import { sampleOf } from '../support/exposition.js'
 import { startBackend, startProcess } from '../support/process.js'
 
 const config = (upstream: string, listen = '127.0.0.1:0') => `
@@ -14,7 +15,7 @@ admin: { listen: 127.0.0.1:0 }
 tiers: [free]
 services: { api: { upstreams: [${upstream}] } }
 routes: [{ path: /*, service: api }]
-server: { shutdown_delay: 0s, shutdown_grace: 10s }
+server: { shutdown_delay: 0s, shutdown_grace: 10s, max_connections: 8 }
 log: { access: off }
 `
 
@@ -68,6 +69,27 @@ t.test('a restart that fails, and the end of the process that looks after the wo
     return body.text()
   }
   const [worker] = await workers()
+
+  await t.test(
+    'a connection too many is closed, and not offered from worker to worker for ever',
+    async (t) => {
+      const { port } = new URL(gateway.address)
+      const rejected = async () => {
+        const { body } = await request(`${gateway.admin}/metrics`)
+        return sampleOf(await body.text(), 'tidegate_connections_rejected_total', { reason: 'total' })
+      }
+      const sockets = Array.from({ length: 9 }, () => connect(Number(port), '127.0.0.1'))
+      t.teardown(() => {
+        for (const socket of sockets) socket.destroy()
+      })
+      await Promise.race(sockets.map((socket) => once(socket.resume(), 'close')))
+      t.equal(sockets.filter((socket) => socket.closed).length, 1)
+      t.equal(await rejected(), 1)
+      for (const socket of sockets) socket.destroy()
+      await eventually('there is room again', () => sockets.every((socket) => socket.closed))
+      t.equal(await get('/x'), 'quick')
+    },
+  )
 
   await t.test('new workers that cannot start leave the old ones, with one line', async (t) => {
     writeFileSync(gateway.configFile, config(backend.origin, `127.0.0.1:${port}`))
