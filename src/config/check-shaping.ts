@@ -150,7 +150,12 @@ function checkHeaders(
         if (wrong !== undefined) error([...at, key, name], `"${name}" ${wrong}`)
       }
     }
-    const set = new Set(Object.keys(changes.set ?? {}).map((name) => name.toLowerCase()))
+    const set = new Set<string>()
+    for (const name of Object.keys(changes.set ?? {})) {
+      const lower = name.toLowerCase()
+      if (set.has(lower)) error([...at, 'set', name], `"${name}" is set above; keep one of the two`)
+      set.add(lower)
+    }
     for (const [k, name] of asList(changes.remove).entries()) {
       if (name === undefined) continue
       const wrong = object(name, side, true)

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
+import { shapeOwn } from './shape.js'
 
 /** How long a refused connection may take to read its answer. */
 const FLUSH_MS = 1_000
@@ -58,7 +59,7 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
     return
   }
   const body = problemBody(refusal, x.requestId)
-  const head = bareHead(status, title, [
+  const fields = [
     'Content-Type',
     PROBLEM_JSON,
     'Content-Length',
@@ -68,7 +69,9 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
     'X-Request-Id',
     x.requestId,
     ...(refusal.headers ?? []),
-  ])
+  ]
+  if (x.route?.shape !== undefined) shapeOwn(fields, x.route.shape, x)
+  const head = bareHead(status, title, fields)
   const sent = x.method === 'HEAD' ? '' : body
   x.bytesOut = Buffer.byteLength(sent)
   if (linger) {

@@ -290,6 +290,8 @@ routes:
   const { responses } = await rawExchange(gateway.port, handshake('/x'))
   t.equal(responses[0]!.status, 101)
   t.equal(responses[0]!.header('x-seen'), 'yes')
+  const refused = await rawExchange(gateway.port, handshake('/x', { 'Sec-WebSocket-Version': '8' }))
+  t.match([refused.responses[0]!.status, refused.responses[0]!.header('x-seen')], [426, 'yes'])
   t.equal(chat.handshakes[0]!.url, '/rooms/x')
   t.equal(chat.handshakes[0]!.headers['x-tier'], 'free')
 })
