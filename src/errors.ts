@@ -177,6 +177,14 @@ export const ERRORS = {
     detail: 'The service behind the gateway has been taken out of service; try again later.',
     type: REDUCED_CAPACITY,
   },
+  circuit_open: {
+    status: 503,
+    source: 'upstream',
+    title: 'Circuit open',
+    detail:
+      'The service behind the gateway has been failing and is given a rest; try again after the time in Retry-After.',
+    type: REDUCED_CAPACITY,
+  },
   store_unavailable: {
     status: 503,
     source: 'gateway',

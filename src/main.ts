@@ -7,6 +7,7 @@ import type { Config } from './config/schema.js'
 import { buildGateway } from './gateway/app.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
 import { createConnectionCounts } from './gateway/listener.js'
+import { createOverload } from './gateway/overload.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore, type Store } from './limiter/store.js'
@@ -14,6 +15,7 @@ import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import type { Reading } from './telemetry/reading.js'
+import { createGuards } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
 /** How long a start waits for the store before it serves without. */
@@ -50,6 +52,8 @@ export interface RunningGateway {
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
    * `delayMs` instead of `server.shutdown_delay`: at Ctrl-C no load balancer has to notice first. */
   close(delayMs?: number): Promise<void>
+  /** Resolves when there is too little memory left to go on: then close it, and let a supervisor start another. */
+  readonly exhausted: Promise<void>
 }
 
 /** Opens every socket and wires every part. Rejects with an Error whose message is one line for the operator. */
@@ -75,6 +79,21 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
   const watchdog = createWatchdog()
+  const guards = createGuards()
+  let exhaust: () => void
+  const exhausted = new Promise<void>((resolve) => {
+    exhaust = resolve
+  })
+  const overload = createOverload({
+    settings: settings.server.shed,
+    exhausted(heap) {
+      log.fatal(
+        { heap_percent: Math.round(heap) },
+        'the heap is full: draining and exiting; give Node more by --max-old-space-size, or look for what holds it',
+      )
+      exhaust()
+    },
+  })
   const metrics = createMetrics({
     connections: () => counts,
     http2: () => http2,
@@ -83,6 +102,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
+    guards: () => guards.describe(config.current()),
+    overload: () => overload.describe(),
     otlp: member === undefined ? otlpOptions(settings) : undefined,
     serviceName: settings.telemetry.service_name,
     log,
@@ -104,6 +125,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     limiter: store.limiter,
     assignments: store.assignments,
     upstreams,
+    guards,
+    overload,
     watchdog,
     metrics,
     accessLog,
@@ -137,6 +160,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   async function closeParts(): Promise<void> {
     watchdog.close()
     tls?.close()
+    overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await Promise.allSettled([upstreams.close(), store.close(), metrics.close()])
     await Promise.allSettled([accessLog.close(), events.close()])
@@ -188,6 +212,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     config,
     upstreams,
     read: metrics.read,
+    exhausted,
     close(delayMs = settings.server.shutdown_delay) {
       closing ??= drain(delayMs)
       return closing

@@ -15,6 +15,7 @@ Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in
 signal exits at once. SIGHUP reads the configuration again, as does a change of the file, and opens the access log anew.
 With --workers, SIGUSR2 replaces all workers by new ones, of the version that is installed by then, and refuses nothing
 meanwhile.
+When the heap stays full (server.shed.exit_heap), it drains by itself and exits with 1.
 
 Options:
 ${CONFIG_HELP}
@@ -49,10 +50,10 @@ a bad configuration or a taken port, says why and exits with 1.`,
     )
     const warning = nodeWarning(process.versions.node)
     if (warning !== undefined) complain(`tidegate: ${warning}`)
-    const signal = await stopped
+    const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)
-    // Whatever may still hold the event loop after a drain must not hold the exit.
-    process.exit(0)
+    // Whatever may still hold the event loop after a drain must not hold the exit. Without a signal, memory has run out.
+    process.exit(signal === undefined ? 1 : 0)
   },
 })
 
@@ -73,6 +74,8 @@ interface Started {
   reload(): Promise<unknown>
   restart(): Promise<unknown>
   close(delayMs?: number): Promise<void>
+  /** Resolves when there is too little memory left. A worker sees to that by itself. */
+  readonly exhausted?: Promise<void>
 }
 
 async function start(configFile: string, count: number | undefined): Promise<Started> {

@@ -2,6 +2,7 @@ import { formatListen, isLoopback } from './addresses.js'
 import { checkCosts } from './check-costs.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
+import { checkResilience } from './check-resilience.js'
 import { checkShaping, destinationsOf } from './check-shaping.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
 import { checkUpstreams } from './check-upstreams.js'
@@ -26,6 +27,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkRoutes(config, error)
   checkShaping(config, error, warning)
   checkCosts(config, error, warning)
+  checkResilience(config, error)
   checkOverlaps(config, error, locate)
   checkUnused(config, warning)
   checkTenants(config, warning)
@@ -82,8 +84,14 @@ function checkStore({ store }: DraftConfig, error: Say): void {
 
 function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say): void {
   if (tiers === undefined) return
-  for (const [i, tier] of twice(tiers)) error(['tiers', i], `"${tier}" is listed twice; remove one`)
+  for (const [i, tier] of twice(tierNames(tiers)))
+    error(['tiers', i], `"${tier}" is listed twice; remove one`)
   knownTier(tiers, standard, ['default_tier'], error)
+}
+
+/** With holes where a tier could not be read. */
+function tierNames(tiers: DraftConfig['tiers']): (string | undefined)[] {
+  return asList(tiers).map((tier) => tier?.name)
 }
 
 function knownTier(tiers: DraftConfig['tiers'], tier: string | undefined, path: Path, error: Say): void {
@@ -91,11 +99,11 @@ function knownTier(tiers: DraftConfig['tiers'], tier: string | undefined, path: 
   if (
     tier === undefined ||
     tiers === undefined ||
-    asList(tiers).includes(tier) ||
-    asList(tiers).includes(undefined)
+    tierNames(tiers).includes(tier) ||
+    tierNames(tiers).includes(undefined)
   )
     return
-  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tiers), 'tiers')}`)
+  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tierNames(tiers)), 'tiers')}`)
 }
 
 function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
@@ -136,7 +144,7 @@ function checkServices({ services, tiers }: DraftConfig, error: Say): void {
       knownTier(tiers, tier, [...path, tier], error)
       if (limits !== undefined && limits !== 'unlimited') checkLimits(limits, [...path, tier], error)
     }
-    for (const tier of named(tiers)) {
+    for (const tier of named(tierNames(tiers))) {
       if (Object.hasOwn(service.limits, tier)) continue
       error(path, `the tier "${tier}" has no limit; add one, or "${tier}: unlimited"`)
     }

@@ -85,6 +85,7 @@ function show(part: Part, value: unknown): string {
     return value.candidate ? `${named} (candidate)` : named
   }
   if (value.enabled === false) return 'false'
+  if (onlyName(value)) return value.name
   const keys = Object.entries(value).map(([name, item]) => `${name}: ${show(childOf(form, name), item)}`)
   return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
 }
@@ -135,6 +136,11 @@ function formOf(part: Part, value: unknown): Part {
 /** What else has both is no part of the schema. */
 function isLimit(value: object): value is LimitSettings {
   return 'amount' in value && 'algorithm' in value
+}
+
+/** What is no more than its name is written as that: a tier. */
+function onlyName(value: Record<string, unknown>): value is { name: string } {
+  return typeof value.name === 'string' && Object.keys(value).length === 1
 }
 
 function isObject(value: unknown): value is Record<string, unknown> {

@@ -371,6 +371,16 @@ export const KINDS = {
     show: text,
   } satisfies Kind<string>,
 
+  /** The name of a tier, in the place of the tier. */
+  tier: {
+    label: 'name',
+    types: ['string'],
+    pattern: NAME_PATTERN,
+    read: (value, fail) =>
+      new RegExp(NAME_PATTERN).test(value) ? { name: value } : fail('is not a name', NAME_FIX),
+    show: (value) => value.name,
+  } satisfies Kind<{ name: string }>,
+
   sha256: {
     label: '64 hex digits',
     types: ['string'],

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { CircuitBreaker, Concurrency, Retries } from './schema-resilience.js'
 import { compress, cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
 import { transport } from './schema-upstream-tls.js'
 import { upstreamKeys } from './schema-upstreams.js'
@@ -121,6 +122,9 @@ export const Service = object(
     ),
     ...transport,
     maintenance: Type.Optional(maintenance),
+    retries: Retries,
+    circuit_breaker: Type.Optional(CircuitBreaker),
+    concurrency: Type.Optional(Concurrency),
   },
   'A backend, and how much of it each tier may use',
 )
@@ -233,6 +237,11 @@ export const Route = object(
       {
         total: timer('Longest time for the whole exchange; 0: none', '5m', 0),
         request: timer('Longest time until the whole body of the request has come; 0: none', '60s', 0),
+        connect: scalar('duration', 'Longest wait for a connection to an upstream', {
+          default: '2s',
+          least: 10,
+          most: 60_000,
+        }),
         headers: timer("Longest wait for the response's header after the request has been sent", '30s'),
         idle: timer('Longest time without a byte in either direction while a body is under way', '30s'),
       },

@@ -3,6 +3,7 @@ import { boolean, choice, either, integer, list, named, object, scalar, string }
 import { http2Keys } from './schema-http2.js'
 import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
 import { protection } from './schema-protection.js'
+import { Shed, Tier } from './schema-resilience.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
 
 /**
@@ -201,11 +202,14 @@ export const ConfigSchema = object(
       'Where counts live',
       { default: {} },
     ),
-    tiers: list(scalar('name', 'Name of a tier'), 'The plans that consumers are on', {
-      minItems: 1,
-      maxItems: 64,
-      examples: [['free', 'pro', 'enterprise']],
-    }),
+    tiers: list(
+      either<Static<typeof Tier>>(
+        [scalar('tier', 'Name of a tier', { shorthand: true }), Tier],
+        'A tier: its name, or in full with its priority',
+      ),
+      'The plans that consumers are on. When there is not room for all, those further down the list are served first',
+      { minItems: 1, maxItems: 64, examples: [['free', 'pro', 'enterprise']] },
+    ),
     default_tier: Type.Optional(
       scalar('name', 'The tier of consumers that nothing else is known of; by default the first'),
     ),
@@ -306,6 +310,7 @@ export const ConfigSchema = object(
           most: 1024 * 1024,
         }),
         ...protection,
+        shed: Shed,
       },
       'The gateway as a server',
       { default: {}, restart: true },

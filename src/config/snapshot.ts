@@ -4,6 +4,7 @@ import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
 import { limitOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
+import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { compileShape, type Shape } from './shaping.js'
@@ -12,6 +13,7 @@ import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstrea
 
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { type Part, type Policy, policyOf } from './policy.js'
+export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
 export type { Transport, UpstreamTls } from './transport.js'
 export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
 
@@ -26,6 +28,10 @@ export interface Snapshot {
   readonly loadedAt: number
   readonly config: Config
   readonly tiers: readonly string[]
+  /** By tier: 0 for the class that is shed first, and so on without gaps. Tiers of one priority are one class. */
+  readonly priorities: readonly number[]
+  /** How many classes there are. */
+  readonly classes: number
   /** Index into `tiers`. */
   readonly defaultTier: number
   readonly consumers: readonly ConsumerSource[]
@@ -69,7 +75,7 @@ export interface KeyOwner {
 
 export type OnFailure = 'open' | 'local' | 'closed'
 
-export interface Service extends UpstreamSettings {
+export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly index: number
   readonly name: string
   readonly onFailure: OnFailure
@@ -118,6 +124,8 @@ export interface Route extends RouteCost {
     readonly total: number
     /** Ms, 0 = none: until the last byte of the request. */
     readonly request: number
+    /** Ms until there is a connection to an upstream. */
+    readonly connect: number
     /** Ms from the request's last byte to the response's header. */
     readonly headers: number
     /** Ms without a byte in either direction while a body is under way. */
@@ -134,7 +142,7 @@ export interface Route extends RouteCost {
 
 /** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
 export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
-  const { tiers } = config
+  const tiers = config.tiers.map(({ name }) => name)
   const tierIndex = (name: string) => tiers.indexOf(name)
   const services = Object.entries(config.services).map(([name, service], index) =>
     compileService(index, name, service, config),
@@ -163,6 +171,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     loadedAt,
     config,
     tiers,
+    ...compilePriorities(config.tiers),
     defaultTier: config.default_tier === undefined ? 0 : tierIndex(config.default_tier),
     consumers,
     identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
@@ -192,24 +201,43 @@ function compileService(index: number, name: string, service: ServiceConfig, con
   return {
     index,
     name,
-    ...compileUpstreams(service),
+    ...compileUpstreams(service, longestConnect(name, config)),
     onFailure: service.on_failure ?? config.store.on_failure,
-    policies: config.tiers.map((tier) => {
+    policies: config.tiers.map(({ name: tier }) => {
       const limits = service.limits?.[tier]
       return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits, refunds)
     }),
     maintenance: compileMaintenance(service.maintenance),
+    ...compileResilience(service),
   }
 }
 
 function noService(index: number, tiers: number): Service {
   const policies = new Array<undefined>(tiers).fill(undefined)
-  return { ...NO_UPSTREAMS, index, name: 'none', onFailure: 'open', policies, maintenance: undefined }
+  return {
+    ...NO_UPSTREAMS,
+    ...NO_RESILIENCE,
+    index,
+    name: 'none',
+    onFailure: 'open',
+    policies,
+    maintenance: undefined,
+  }
 }
 
 function compileMaintenance(settings: ServiceConfig['maintenance']): Maintenance | undefined {
   if (settings?.enabled !== true) return undefined
   return { retryAfter: String(Math.ceil(settings.retry_after / 1000)), detail: settings.detail }
+}
+
+/** Of the routes of a service. A connection is made for whoever comes first; a route that waits less watches by itself. */
+function longestConnect(name: string, { routes }: Config): number {
+  const all = routes
+    .filter(({ service, split, mirror }) =>
+      [service, mirror?.service, ...(split ?? []).map((share) => share.service)].includes(name),
+    )
+    .map(({ timeouts }) => timeouts.connect)
+  return all.length === 0 ? 2_000 : Math.max(...all)
 }
 
 function compilePolicy(

@@ -13,6 +13,8 @@ export interface Upstream extends Transport {
   /** Path prefix in the upstream's URL without a trailing slash, mostly empty. */
   readonly basePath: string
   readonly weight: number
+  /** Longest wait for a connection, its TLS handshake included: the longest of the routes that lead here. */
+  readonly connectMs: number
 }
 
 /** What the upstreams of a service are told apart by, in the admin API and in metrics. */
@@ -67,12 +69,13 @@ export const NO_UPSTREAMS: UpstreamSettings = {
 
 type ServiceConfig = Config['services'][string]
 
-export function compileUpstreams(service: ServiceConfig): UpstreamSettings {
+export function compileUpstreams(service: ServiceConfig, connectMs: number): UpstreamSettings {
   return {
     upstreams: service.upstreams.map((entry): Upstream => {
       const { url, weight } = typeof entry === 'string' ? { url: entry, weight: 1 } : entry
       const address = readUpstream(url, () => undefined)!
-      return { ...address, ...compileTransport(address.origin, service), weight }
+      const transport = compileTransport(address.origin, service)
+      return { ...address, ...transport, weight, key: `${transport.key} ${connectMs}`, connectMs }
     }),
     balance: balanceOf(service.balance),
     slowStart: service.slow_start,

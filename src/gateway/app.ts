@@ -9,8 +9,10 @@ import type { Snapshot } from '../config/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
-import type { MirrorResult } from '../telemetry/recorder.js'
+import type { MirrorResult, ShedReason } from '../telemetry/recorder.js'
+import type { Guards } from '../upstream/guard.js'
 import type { Upstreams } from '../upstream/pool.js'
+import { admit } from './admit.js'
 import { answerHere } from './answer.js'
 import { type Charges, createCharges } from './charges.js'
 import { endGently, peerOf, refuseSocket } from './client-error.js'
@@ -26,6 +28,7 @@ import { http2Exchange } from './http2-stream.js'
 import { createConnectionCounts, type Entrance } from './listener.js'
 import { createMirror } from './mirror.js'
 import { sendWaiting } from './outbox.js'
+import type { Overload } from './overload.js'
 import { type Answer, sendAnswer } from './own-answer.js'
 import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
 import { takeQuota } from './quota.js'
@@ -50,7 +53,10 @@ export interface GatewayDeps {
     record(r: RequestRecord): void
     candidate(r: RequestRecord, decision: Decision): void
     mirrored(service: string, result: MirrorResult): void
+    shed(r: RequestRecord, reason: ShedReason): void
   }
+  readonly guards: Guards
+  readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
   /** What stands between the port and the first request; by default nothing but counting. */
@@ -78,14 +84,13 @@ function handshakeStagesOf(deps: GatewayDeps, charges: Charges): readonly Stage<
 }
 
 /** What both go through once their route is known, and it is not answered here. */
-function stagesBehind(
-  { limiter, assignments, metrics }: GatewayDeps,
-  charges: Charges,
-): readonly Stage<Refusal | undefined>[] {
+function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
+  const { limiter, assignments, metrics } = deps
   return [
     identifyConsumer,
     resolveTier(assignments),
     chooseService(),
+    admit(deps),
     takeQuota({ limiter, charges, metrics }),
   ]
 }
@@ -103,6 +108,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   /** After every exchange, once. */
   function done(x: Exchange): void {
     charges.settle(x)
+    // Of what never got as far as an upstream nothing has been said yet.
+    x.pass?.left(0, 0)
     write(x)
   }
 

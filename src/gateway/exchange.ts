@@ -1,6 +1,7 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
+import type { Guard, Pass } from '../upstream/guard.js'
 import type { RequestHeaders } from './headers.js'
 import type { Secured } from './secured.js'
 
@@ -44,6 +45,11 @@ export interface Exchange {
   /** Index into snapshot.tiers, -1 before the stage. */
   tier: number
   tierFrom: 'assignment' | 'credential' | 'default' | undefined
+
+  // admit
+  guard: Guard | undefined
+  /** What was reserved for it; undefined where its service has neither circuit breaker nor limit of concurrency. */
+  pass: Pass | undefined
 
   // take quota
   decision: Decision | undefined
@@ -111,6 +117,8 @@ export function createExchange(
     tenant: undefined,
     tier: -1,
     tierFrom: undefined,
+    guard: undefined,
+    pass: undefined,
     decision: undefined,
     limitMs: 0,
     cost: undefined,

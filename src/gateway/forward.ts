@@ -6,6 +6,7 @@ import type { Service } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
+import { Attempt } from './attempt.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
 import { chooseCoding } from './coding.js'
 import { availableCodings, CompressedBody } from './compressed-body.js'
@@ -14,6 +15,7 @@ import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
 import type { Mirror, MirrorCopy } from './mirror.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
+import { createReplayMemory, type Replay, type ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { shapeResponse } from './shape.js'
@@ -42,8 +44,9 @@ export interface UnderWay {
 
 /** Last stage: the request goes to an upstream of its service, and the response comes back. */
 export function forward(deps: ForwardDeps) {
+  const replays = createReplayMemory()
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
-    const forwarding = new Forwarding(deps, x, req, res)
+    const forwarding = new Forwarding(deps, replays, x, req, res)
     forwarding.start()
     return forwarding
   }
@@ -56,12 +59,15 @@ export function forward(deps: ForwardDeps) {
 class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents, Watched {
   watchSlot = -1
   readonly #deps: ForwardDeps
+  readonly #replays: ReplayMemory
   readonly #x: Exchange
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #client: ClientResponse
   #target: Target | undefined
-  /** Upstreams that no connection could be made to. */
+  /** Upstreams that it has been to already. */
+  #tried: Target[] | undefined
+  /** Of those, the ones that no connection could be made to. */
   #unreachable: Target[] | undefined
   /** Takes the request out of those that wait for an upstream; set while it is one of them. */
   #leaveQueue: (() => void) | undefined
@@ -71,16 +77,28 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #body: RequestBody | null = null
   /** The response is compressed on its way. */
   #encoder: CompressedBody | undefined
+  /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
+  #replay: Replay | undefined
+  #again: Buffer | undefined
   /** What a second service gets of it. */
   #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream. */
   #began = 0
   /** Watchdog time of the last byte in either direction. */
   #progress = 0
+  /** `performance.now()` at the latest hand-over. */
+  #dispatched = 0
+  /** `performance.now()` from which the upstream has had the whole request to answer. */
+  #waitingSince = 0
   /** The request has been handed to a connection: from here on the upstream may have seen it. */
   #sent = false
-  /** It has been sent a second time. */
-  #resent = false
+  /** How often it has been sent again. */
+  #resends = 0
+  /** It is under way for another time, and has not been answered since. */
+  #retrying = false
+  /** The first attempt, when it was abandoned; and the latest one after that. */
+  #abandoned: Target | undefined
+  #attempt: Attempt | undefined
   /** A first byte of a response, or of a 1xx, has come. */
   #answering = false
   /** Aborts what undici is doing for us; set once the request has a connection. */
@@ -89,8 +107,15 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   /** The outcome is fixed: whatever undici still says is not news. */
   #over = false
 
-  constructor(deps: ForwardDeps, x: Exchange, req: IncomingMessage, res: ServerResponse) {
+  constructor(
+    deps: ForwardDeps,
+    replays: ReplayMemory,
+    x: Exchange,
+    req: IncomingMessage,
+    res: ServerResponse,
+  ) {
     this.#deps = deps
+    this.#replays = replays
     this.#x = x
     this.#req = req
     this.#res = res
@@ -104,8 +129,13 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
       this.#refuse({ code: 'payload_too_large', detail: this.#limitText() })
       return
     }
-    if (headers.contentLength > 0 || headers.chunked) this.#body = new RequestBody(this.#req, this)
+    if (headers.contentLength > 0 || headers.chunked) {
+      if (IDEMPOTENT.has(this.#x.method) && route!.service.retries.attempts > 0)
+        this.#replay = this.#replays.keep()
+      this.#body = new RequestBody(this.#req, this, this.#replay)
+    }
     this.#progress = this.#deps.watchdog.now()
+    this.#x.guard!.budget.request(this.#progress)
     if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
     this.#dispatch(undefined)
     if (this.#body === null) this.#copy?.send()
@@ -116,7 +146,10 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     const x = this.#x
     const { service } = x.route!
     const key = hashKeyOf(x, service)
-    const target = this.#deps.upstreams.pick(service, key, this.#unreachable)
+    let target = this.#deps.upstreams.pick(service, key, this.#tried)
+    // Another one first: what broke once may break again. What could not be reached is not tried twice.
+    if (target === 'tried' && this.#resends > 0)
+      target = this.#deps.upstreams.pick(service, key, this.#unreachable)
     if (typeof target !== 'string') this.#send(target)
     else if (target === 'busy') this.#wait(service, key)
     else this.#refuse(failure ?? { code: 'no_upstream' })
@@ -126,7 +159,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     this.#leaveQueue = this.#deps.upstreams.wait({
       service,
       key,
-      tried: this.#unreachable,
+      tried: this.#resends > 0 ? this.#unreachable : this.#tried,
       proceed: (target) => {
         this.#leaveQueue = undefined
         this.#send(target)
@@ -146,7 +179,10 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     this.#sent = false
     this.#outcome = 'unknown'
     x.upstream = target.upstream
-    if (this.#began === 0) this.#began = performance.now()
+    this.#dispatched = performance.now()
+    this.#waitingSince = this.#dispatched
+    if (this.#began === 0) this.#began = this.#dispatched
+    if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.#progress = this.#deps.watchdog.now()
     const fields = upstreamHeaders(x, target.upstream, this.#req)
     if (this.#body !== null && x.headers.contentLength > 0) {
@@ -157,9 +193,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
         path: upstreamPath(x, target.upstream),
         method: x.method as Dispatcher.HttpMethod,
         headers: fields,
-        body: this.#body,
+        body: this.#again ?? this.#body,
       },
-      this,
+      this.#attempt ?? this,
     )
   }
 
@@ -178,6 +214,10 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     return false
   }
 
+  ended(): void {
+    if (this.#x.pass !== undefined) this.#waitingSince = performance.now()
+  }
+
   #limitText(): string {
     return `The body is larger than the ${this.#x.route!.bodyLimit} bytes that this route accepts.`
   }
@@ -185,6 +225,11 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   // What undici says
 
   onConnect(abort: (error?: Error) => void): void {
+    if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
+    this.connected(abort)
+  }
+
+  connected(abort: (error?: Error) => void): void {
     // Thrown, as undici's abort would take the connection along, and nothing has been sent on it.
     if (this.#over) throw new Error('the request was over before it had a connection')
     this.#abort = abort
@@ -204,6 +249,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     }
     this.#progress = this.#deps.watchdog.now()
     this.#deps.upstreams.answered(this.#target!)
+    this.#answered(status)
     if (raw.length > MAX_RESPONSE_FIELDS * 2) {
       this.#fail({ code: 'upstream_bad_response', cause: `more than ${MAX_RESPONSE_FIELDS} response fields` })
       return true
@@ -244,6 +290,24 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     })
   }
 
+  #answered(status: number): void {
+    this.#replay?.forget()
+    if (this.#retrying) {
+      this.#retrying = false
+      this.#x.guard!.succeeded++
+    }
+    const { pass } = this.#x
+    if (pass === undefined) return
+    const now = performance.now()
+    pass.answered(status, this.#waited(now), now)
+  }
+
+  /** Ms that the upstream has had the whole request; undefined while there is more to come, or it waits for its turn. */
+  #waited(now: number): number | undefined {
+    const all = this.#body === null || this.#req.complete
+    return all && this.#leaveQueue === undefined ? now - this.#waitingSince : undefined
+  }
+
   onData(chunk: Buffer): boolean {
     if (this.#over) return true
     this.#progress = this.#deps.watchdog.now()
@@ -268,6 +332,15 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   onError(error: Error): void {
+    if (this.#abandoned === undefined) this.attemptFailed(error)
+    else this.attemptGone(this.#abandoned)
+  }
+
+  attemptGone(target: Target): void {
+    this.#deps.upstreams.ended(target, 'unknown')
+  }
+
+  attemptFailed(error: Error): void {
     if (this.#over) {
       this.#settle(this.#outcome, this.#why)
       return
@@ -283,23 +356,57 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
       this.#cut(code, cause)
     } else if (!this.#sent && !ours) {
       this.#settle('unreachable', cause)
-      this.#unreachable ??= []
-      this.#unreachable.push(this.#target!)
-      // Nothing was sent, so any request may go to another upstream, to each of them once.
-      this.#dispatch({ code, cause })
+      this.#elsewhere({ code, cause })
     } else if (code === 'upstream_failed' && this.#mayResend()) {
       // Most likely a connection that the upstream closed while it was idle, which says nothing about it.
       this.#settle('unknown')
-      this.#resent = true
-      this.#dispatch({ code, cause })
+      this.#resend({ code, cause })
     } else {
       this.#settle(ours ? 'unknown' : 'failed', cause)
       this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
     }
   }
 
+  /** Nothing was sent, so any request may go to another upstream, to each of them once. */
+  #elsewhere(failure: Refusal): void {
+    this.#unreachable ??= []
+    this.#unreachable.push(this.#target!)
+    this.#retry(failure, (this.#tried?.length ?? 0) + 1 < this.#x.route!.service.upstreams.length)
+  }
+
+  /** What may be sent twice is. */
+  #resend(failure: Refusal): void {
+    this.#resends++
+    this.#retry(failure, true)
+  }
+
+  /** Sends it again when there is budget for it, and (`can`) somewhere to send it to. */
+  #retry(failure: Refusal, can: boolean): void {
+    const { guard, route } = this.#x
+    this.#tried ??= []
+    this.#tried.push(this.#target!)
+    if (can && guard!.mayRetry(route!.service, this.#deps.watchdog.now())) {
+      this.#retrying = true
+      this.#dispatch(failure)
+    } else this.#refuse(failure)
+  }
+
   #mayResend(): boolean {
-    return !this.#resent && !this.#answering && this.#body === null && IDEMPOTENT.has(this.#x.method)
+    if (this.#answering || !IDEMPOTENT.has(this.#x.method)) return false
+    if (this.#resends >= this.#x.route!.service.retries.attempts) return false
+    if (this.#body === null) return true
+    this.#again = this.#replay?.whole()
+    return this.#again !== undefined
+  }
+
+  /** There was no connection in time. undici finds out that nobody waits for it any more when it has one, or none. */
+  #abandon(connect: number): void {
+    const cause = `no connection within ${connect} ms`
+    this.#x.upstreamMs = performance.now() - this.#began
+    this.#deps.upstreams.unreachable(this.#target!, cause)
+    if (this.#attempt === undefined) this.#abandoned = this.#target
+    else this.#attempt.abandon(this.#target!)
+    this.#elsewhere({ code: 'upstream_connect_timeout', cause })
   }
 
   /** undici is through with this attempt. */
@@ -323,7 +430,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   // Ends that are not the usual one
 
   check(now: number): void {
-    const { total, request, headers, idle } = this.#x.route!.timeouts
+    const { total, request, headers, idle, connect } = this.#x.route!.timeouts
     if (this.#over) {
       if (idle > 0 && this.#client.stuckFor(now) > idle) this.#letGo(idle)
       return
@@ -339,7 +446,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     } else if (this.#client.begun) {
       if (idle > 0 && still > idle && !this.#client.behind)
         this.#expire(`no byte of the response for ${idle} ms`)
-    } else if (this.#body !== null && !this.#body.readableEnded) {
+    } else if (!this.#sent && now - this.#dispatched > connect) {
+      this.#abandon(connect)
+    } else if (this.#body !== null && this.#again === undefined && !this.#body.readableEnded) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
   }
@@ -371,7 +480,21 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     if (this.#over && this.#res.writableFinished) return
     x.error ??= 'client_closed'
     if (x.status === 0) x.status = 499
-    if (!this.#over) this.#end()
+    if (!this.#over) {
+      this.#tell('client_closed')
+      this.#end()
+    }
+  }
+
+  /** Says what has become of the request to what guards its service. */
+  #tell(code: ErrorCode): void {
+    this.#replay?.forget()
+    const { pass } = this.#x
+    if (pass === undefined) return
+    const now = performance.now()
+    const waited = this.#waited(now) ?? 0
+    if (ERRORS[code].source !== 'upstream') pass.left(waited, now)
+    else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
   }
 
   #cut(error: ErrorCode, cause: string): void {
@@ -382,6 +505,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     this.#x.error = error
     this.#x.cause = cause
     this.#blame(error, cause)
+    this.#tell(error)
     this.#end()
     this.#client.cut()
   }
@@ -403,6 +527,11 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #refuse(refusal: Refusal): void {
     this.#over = true
     this.#encoder?.destroy()
+    this.#tell(refusal.code)
+    if (this.#retrying) {
+      this.#retrying = false
+      this.#x.guard!.failed++
+    }
     this.#client.drop()
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()

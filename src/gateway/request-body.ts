@@ -1,11 +1,14 @@
 import type { IncomingMessage } from 'node:http'
 import { Readable } from 'node:stream'
+import type { Replay } from './replay.js'
 
 export interface BodyEvents {
   /** Called with every chunk's size. Returns false when the body has become too large. */
   received(bytes: number): boolean
   /** Before the first byte is read: the time to say 100 Continue. */
   begin(): void
+  /** The client has sent all of it. */
+  ended(): void
 }
 
 /**
@@ -15,13 +18,16 @@ export interface BodyEvents {
 export class RequestBody extends Readable {
   readonly #request: IncomingMessage
   readonly #events: BodyEvents
+  readonly #replay: Replay | undefined
   #begun = false
   #waiting = false
 
-  constructor(request: IncomingMessage, events: BodyEvents) {
+  /** @param replay keeps what comes, where it may have to be sent again */
+  constructor(request: IncomingMessage, events: BodyEvents, replay: Replay | undefined) {
     super({ highWaterMark: 65_536 })
     this.#request = request
     this.#events = events
+    this.#replay = replay
     // undici listens only while it sends; what goes wrong later has been told by then, and must not be uncaught.
     this.on('error', () => {})
   }
@@ -59,6 +65,7 @@ export class RequestBody extends Readable {
 
   #onData = (chunk: Buffer): void => {
     if (!this.#events.received(chunk.length)) return
+    this.#replay?.add(chunk)
     if (!this.push(chunk)) {
       this.#waiting = false
       this.#request.pause()
@@ -67,6 +74,8 @@ export class RequestBody extends Readable {
 
   #onEnd = (): void => {
     this.#waiting = false
+    this.#replay?.end()
+    this.#events.ended()
     this.push(null)
   }
 

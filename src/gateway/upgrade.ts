@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import type { Service } from '../config/snapshot.js'
-import { ERRORS, type Refusal } from '../errors.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import { closeSoon, refuseSocket } from './client-error.js'
@@ -17,8 +17,6 @@ import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog, Watched } from './watchdog.js'
 import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
 
-/** Longest wait for a connection: as for other requests (upstream/pool.ts). */
-const CONNECT_MS = 2_000
 /** A gateway that has no room says when to come back, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
 const BAD_HEADER: Refusal = {
@@ -114,6 +112,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   /** `performance.now()` at the first and at the latest hand-over to an upstream. */
   #began = 0
   #tried = 0
+  /** It is under way for another time. */
+  #retrying = false
   /** When a drain has no more patience. */
   #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
@@ -149,6 +149,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
     else {
       this.#began = performance.now()
+      this.#x.guard!.budget.request(this.#gateway.watchdog.now())
       this.#gateway.watchdog.add(this)
       this.#try(undefined)
     }
@@ -210,12 +211,34 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     if (!this.#connected && !ours) {
       this.#unreachable.push(this.#target!)
       this.#settle('unreachable', cause)
-      // Nothing was sent, so another upstream may be tried, each once.
-      this.#try({ code, cause })
+      this.#retry({ code, cause })
     } else {
       this.#settle(ours ? 'unknown' : 'failed', cause)
       this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
     }
+  }
+
+  /** Nothing was sent, so another upstream may be tried, each once, where there is budget for it. */
+  #retry(failure: Refusal): void {
+    const { guard, route } = this.#x
+    const more = this.#unreachable.length < route!.service.upstreams.length
+    if (more && guard!.mayRetry(route!.service, this.#gateway.watchdog.now())) {
+      this.#retrying = true
+      this.#try(failure)
+    } else this.#refuse(failure)
+  }
+
+  /** The upstream has given its answer to the handshake, whatever it is. What follows is no request to it any more. */
+  #reached(status: number): void {
+    const { guard, pass } = this.#x
+    this.#gateway.upstreams.answered(this.#target!)
+    if (this.#retrying) {
+      this.#retrying = false
+      guard!.succeeded++
+    }
+    if (pass === undefined) return
+    const now = performance.now()
+    pass.answered(status, now - this.#tried, now)
   }
 
   answered(answer: IncomingMessage): void {
@@ -223,7 +246,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       answer.destroy()
       return
     }
-    this.#gateway.upstreams.answered(this.#target!)
+    this.#reached(answer.statusCode!)
     this.#answer = outcomeOf(answer.statusCode!)
     const fields = answerFields(this.#x, answer)
     // For Node a 101 that names no protocol is a response like any other.
@@ -249,7 +272,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       return
     }
     const x = this.#x
-    this.#gateway.upstreams.answered(this.#target!)
+    this.#reached(101)
     this.#answer = 'well'
     const fields = answerFields(x, answer)
     const refusal = this.#objection(answer) ?? (fields === undefined ? BAD_HEADER : undefined)
@@ -276,6 +299,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   check(now: number): void {
+    const { connect } = this.#x.route!.timeouts
     const { handshake } = this.#x.route!.websocket
     if (now > this.#cutAt) {
       this.#expire({ code: 'draining', cause: 'the gateway is shutting down' })
@@ -284,8 +308,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
         code: 'upstream_timeout',
         cause: `not through with the handshake within ${handshake} ms`,
       })
-    } else if (this.#target !== undefined && !this.#connected && now - this.#tried > CONNECT_MS) {
-      const error = new Error(`no connection within ${CONNECT_MS} ms`)
+    } else if (this.#target !== undefined && !this.#connected && now - this.#tried > connect) {
+      const error = new Error(`no connection within ${connect} ms`)
       this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
     }
   }
@@ -316,15 +340,31 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     if (this.#over) return
     this.#x.error ??= 'client_closed'
     if (this.#x.status === 0) this.#x.status = 499
+    this.#tell('client_closed')
     this.#socket.destroy()
     this.#finish()
   }
 
   #refuse(refusal: Refusal): void {
+    this.#tell(refusal.code)
+    if (this.#retrying) {
+      this.#retrying = false
+      this.#x.guard!.failed++
+    }
     if (ERRORS[refusal.code].source === 'upstream') this.#settle('failed', refusal.cause)
     const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
     refuseSocket(this.#socket, this.#x, full, true)
     this.#finish()
+  }
+
+  /** Says what has become of the handshake to what guards the service. */
+  #tell(code: ErrorCode): void {
+    const { pass } = this.#x
+    if (pass === undefined) return
+    const now = performance.now()
+    const waited = this.#target === undefined ? 0 : now - this.#tried
+    if (ERRORS[code].source !== 'upstream') pass.left(waited, now)
+    else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
   }
 
   /** The upstream is no longer busy with this. */

@@ -1,8 +1,10 @@
 import { randomUUID } from 'node:crypto'
 import type { Snapshot } from '../config/snapshot.js'
+import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
 import { createExposition, type OtlpOptions } from './exposition.js'
 import { createFamilies } from './families.js'
+import { readGuards } from './guards.js'
 import { createProcessMetrics } from './process-metrics.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
@@ -20,6 +22,10 @@ export interface MetricsOptions {
   readonly http2?: () => { readonly open: number; readonly closed: Readonly<Record<string, number>> }
   /** Unix ms. */
   readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
+  /** What stands between the requests and their services. Left out: nothing does. */
+  readonly guards?: () => Iterable<GuardState>
+  /** How much is shed because the gateway cannot keep up, by reason. */
+  readonly overload?: () => Readonly<Record<string, number>>
   readonly otlp?: OtlpOptions | undefined
   /** OTel resource attribute `service.name`. */
   readonly serviceName: string
@@ -79,6 +85,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.certificateExpiry.cell(certificate)[0] = notAfter / 1000
     }
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
+    readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }
 
   let complainedAt = Number.NEGATIVE_INFINITY

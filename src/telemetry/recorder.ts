@@ -31,6 +31,9 @@ const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'cl
 const OUTCOMES = ['allowed', 'denied', 'near']
 const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
 
+/** Why a request is turned away before any quota is taken. */
+export type ShedReason = 'concurrency' | 'circuit' | 'event_loop' | 'heap'
+
 interface ServicePlace {
   readonly name: string
   readonly overhead: Cell
@@ -43,6 +46,8 @@ interface ServicePlace {
   readonly decisions: (Cell | undefined)[][]
   /** By tier + 1, then by (limit, decision). */
   readonly candidates: (Cell | undefined)[][]
+  /** By tier + 1. */
+  readonly shed: readonly Map<ShedReason, Cell>[]
 }
 
 /** What is known of a request once its route and tier are. */
@@ -70,6 +75,8 @@ export interface Recorder {
   candidate(r: RequestRecord, decision: Decision): void
   /** Counts a request of which a copy was due for a service. */
   mirrored(service: string, result: MirrorResult): void
+  /** Counts a request that is turned away because there is no room for it. It has a route and a tier. */
+  shed(r: RequestRecord, reason: ShedReason): void
 }
 
 /** It was answered, or not; too many were under way; the body was too large, or did not come to its end. */
@@ -212,7 +219,19 @@ export function createRecorder(families: Families): Recorder {
     families.mirrored.cell(service, result)[0]! += 1
   }
 
-  return { record, candidate: countCandidate, mirrored }
+  function shed(r: RequestRecord, reason: ShedReason): void {
+    const tier = tierOf(r)
+    const place = placeOf(r, tier)
+    const cells = place.service.shed[tier + 1]!
+    let cell = cells.get(reason)
+    if (cell === undefined) {
+      cell = families.shed.cell(place.service.name, place.tier, reason)
+      cells.set(reason, cell)
+    }
+    cell[0]! += 1
+  }
+
+  return { record, candidate: countCandidate, mirrored, shed }
 }
 
 /** Index into OUTCOMES. */
@@ -237,6 +256,7 @@ function createServicePlace(families: Families, service: Service | undefined, ti
     }),
     decisions: Array.from({ length: tiers + 1 }, () => []),
     candidates: Array.from({ length: tiers + 1 }, () => []),
+    shed: Array.from({ length: tiers + 1 }, () => new Map()),
   }
 }
 

@@ -7,17 +7,14 @@ import type { Sender } from './sender.js'
 
 export { RESET } from './connector.js'
 
-/** Longest wait for a connection, its TLS handshake included. */
-const CONNECT_MS = 2_000
-
 /** @param lookup finds the addresses of names; of several, the others are tried when the first does not answer */
 export function openSender(upstream: Upstream, connections: number, lookup: LookupFunction): Sender {
-  if (upstream.protocol === 'http2') return openHttp2(upstream, connections, CONNECT_MS, lookup)
+  if (upstream.protocol === 'http2') return openHttp2(upstream, connections, upstream.connectMs, lookup)
   const options: Pool.Options = {
     connections,
     // One request at a time on a connection: a stray byte after a response can never become another's answer.
     pipelining: 1,
-    connect: createConnector(upstream, CONNECT_MS, lookup),
+    connect: createConnector(upstream, upstream.connectMs, lookup),
     keepAliveTimeout: 4_000,
     keepAliveMaxTimeout: 60_000,
     keepAliveTimeoutThreshold: 2_000,

@@ -74,6 +74,8 @@ export interface Upstreams {
   begun(target: Target): Sender
   /** A header came back: it can be reached. */
   answered(target: Target): void
+  /** There was no connection in time; what undici makes of it later is `ended`. @param why as there */
+  unreachable(target: Target, why: string): void
   /** @param why for operators; may name addresses */
   ended(target: Target, outcome: Outcome, why?: string): void
   /** Every configured upstream, for the metrics. */
@@ -422,6 +424,10 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       endpoint.unreachableUntil = 0
       const slowStart = groups.get(endpoint.service)?.service.slowStart ?? 0
       changed(endpoint, () => cameBack(endpoint, slowStart, now()))
+    },
+    unreachable({ endpoint }, why) {
+      changed(endpoint, () => couldNotReach(endpoint, why, now()))
+      assess(endpoint, true, why)
     },
     ended({ endpoint }, outcome, why = '') {
       endpoint.inFlight--

@@ -23,13 +23,13 @@ export async function runWorker(): Promise<never> {
   let leaving = false
 
   /** `delayMs` undefined: as long as the configuration says. */
-  async function leave(delayMs?: number): Promise<void> {
+  async function leave(delayMs?: number, code = 0): Promise<void> {
     if (leaving) return
     leaving = true
     const running = await gateway
     await running.close(delayMs)
     await primary.ask('farewell', await running.read(), FAREWELL_MS).catch(() => {})
-    process.exit(0)
+    process.exit(code)
   }
 
   const answers: Answers<OfWorker> = {
@@ -104,6 +104,8 @@ export async function runWorker(): Promise<never> {
       DEADLINE_MS,
     )
     running(started)
+    // To the primary it is one that has crashed: it starts another, with backoff.
+    void started.exhausted.then(() => leave(undefined, 1))
   } catch (error) {
     await primary.ask('failed', { message: (error as Error).message }, FAREWELL_MS).catch(() => {})
     process.exit(1)

@@ -53,7 +53,12 @@ t.test('a change is told as it is written in the file', async (t) => {
       'routes[GET,POST api.example.com,*.pay.example.com/payments/*].timeouts.total: 0 -> 1m',
     ],
     ['max_header_size: 8KiB', 'max_header_size: 16KiB', 'server.max_header_size: 8KiB -> 16KiB'],
-    ['tiers: [free, pro]', 'tiers: [pro, free]', 'tiers: [free, pro] -> [pro, free]'],
+    [
+      'tiers: [{ name: free, priority: 7 }, { name: pro }]',
+      'tiers: [pro, free]',
+      'tiers: [{ name: free, priority: 7 }, pro] -> [pro, free]',
+    ],
+    ['budget: 20', 'budget: 0', 'services.tokens.retries.budget: 20 -> 0'],
     ['0.0.0.0:9000', '127.0.0.1:9000', 'admin.listen: 0.0.0.0:9000 -> 127.0.0.1:9000'],
     ['default_tier: pro\n', '', 'default_tier: removed'],
     ['on_failure: closed', 'on_failure: open', 'services.payments.on_failure: closed -> open'],

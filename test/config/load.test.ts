@@ -27,7 +27,7 @@ t.test('the smallest file gets every default', async (t) => {
     listen: { host: '0.0.0.0', port: 8080 },
     admin: { listen: { host: '127.0.0.1', port: 8081 } },
     store: { timeout: 100, on_failure: 'open', max_keys: 1_000_000, batch: 64, merge: true, denials: 10_000 },
-    tiers: ['free'],
+    tiers: [{ name: 'free' }],
     consumers: [{ ip: {} }],
     trusted_proxies: [],
     services: {
@@ -48,6 +48,7 @@ t.test('the smallest file gets every default', async (t) => {
           ejection: 30_000,
           max_ejected: 50,
         },
+        retries: { budget: 10, attempts: 1 },
       },
     },
     routes: [
@@ -59,7 +60,7 @@ t.test('the smallest file gets every default', async (t) => {
         access_log: true,
         allow_encoded: false,
         preserve_host: false,
-        timeouts: { total: 300_000, request: 60_000, headers: 30_000, idle: 30_000 },
+        timeouts: { total: 300_000, request: 60_000, connect: 2000, headers: 30_000, idle: 30_000 },
         websocket: { enabled: false, handshake: 10_000, idle: 300_000 },
       },
     ],
@@ -85,6 +86,7 @@ t.test('the smallest file gets every default', async (t) => {
       max_requests_per_connection: 0,
       proxy_protocol: false,
       max_connections_per_client: 1000,
+      shed: { event_loop_delay: 200, heap: 85, exit_heap: 95 },
     },
   })
 })

@@ -126,6 +126,40 @@ t.test('a route knows who may say what a request costs, and when it is given bac
   )
 })
 
+t.test('what a service does when an upstream cannot keep up, in shares and ms', async (t) => {
+  const [payments, , , tokens] = compile(full).services
+  t.match(payments, {
+    retries: { budget: 0.1, attempts: 1 },
+    circuitBreaker: undefined,
+    concurrency: undefined,
+  })
+  t.same(tokens!.retries, { budget: 0.2, attempts: 2 })
+  t.same(tokens!.circuitBreaker, {
+    errorRatio: 0.4,
+    slowMs: Number.POSITIVE_INFINITY,
+    slowRatio: 0.9,
+    windowMs: 20_000,
+    minRequests: 50,
+    openMs: 10_000,
+    probes: 5,
+  })
+  t.same(tokens!.concurrency, { initial: 50, min: 5, max: 400 })
+  const small = compile(full.replace('initial: 50, min: 5, max: 400', 'max: 40'))
+  t.same(small.services[3]!.concurrency, { initial: 40, min: 10, max: 40 }, 'begins where its bounds allow')
+})
+
+t.test('tiers: the further down the list, the higher the class; equal priorities are one', async (t) => {
+  const of = (tiers: string) => {
+    const { priorities, classes } = compile(
+      `tiers: [${tiers}]\nservices: { a: { upstreams: [http://a] } }\nroutes: [{ path: /*, service: a }]`,
+    )
+    return [...priorities, classes]
+  }
+  t.same(of('free, pro, enterprise'), [0, 1, 2, 3])
+  t.same(of('free, { name: trial, priority: 0 }, pro'), [0, 0, 1, 2])
+  t.same(of('{ name: a, priority: 900 }, { name: b, priority: 5 }, { name: c, priority: 5 }'), [1, 0, 0, 2])
+})
+
 t.test('routes have everything at hand', async (t) => {
   const { routes, services } = compile(full)
   t.same(routes[0], {
@@ -148,7 +182,7 @@ t.test('routes have everything at hand', async (t) => {
     preserveHost: true,
     bodyLimit: 512,
     accessLog: false,
-    timeouts: { total: 0, request: 2000, headers: 1000, idle: 2000 },
+    timeouts: { total: 0, request: 2000, connect: 500, headers: 1000, idle: 2000 },
     websocket: { enabled: true, handshake: 3000, idle: 3_600_000 },
   })
   t.equal(routes[0]?.service, services[0])
@@ -160,6 +194,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   const snapshot = compile(full)
   t.same(snapshot.tiers, ['free', 'pro'])
   t.equal(snapshot.defaultTier, 1)
+  t.same([snapshot.priorities, snapshot.classes], [[1, 0], 2], 'free has 7, and pro, by its place, 1')
   const [keys, header, ip] = snapshot.consumers
   t.match(keys, { kind: 'api_key', header: 'x-key' })
   t.same(header, { kind: 'header', header: 'x-user-id', tenant: 'x-tenant-id' })

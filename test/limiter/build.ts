@@ -5,7 +5,7 @@ import {
   type Policy,
   type Service,
 } from '../../src/config/snapshot.js'
-import { PLAIN_UPSTREAMS } from '../support/snapshot.js'
+import { PLAIN_RESILIENCE, PLAIN_UPSTREAMS } from '../support/snapshot.js'
 
 /** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */
 export function policyOf(
@@ -35,5 +35,13 @@ export function serviceOf(
   policies: readonly (Policy | undefined)[],
   onFailure: OnFailure = 'open',
 ): Service {
-  return { ...PLAIN_UPSTREAMS, index: 0, name, onFailure, policies, maintenance: undefined }
+  return {
+    ...PLAIN_UPSTREAMS,
+    ...PLAIN_RESILIENCE,
+    index: 0,
+    name,
+    onFailure,
+    policies,
+    maintenance: undefined,
+  }
 }

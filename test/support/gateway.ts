@@ -4,12 +4,14 @@ import type { Test } from 'tap'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
+import { NO_OVERLOAD } from '../../src/gateway/overload.js'
 import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
-import type { MirrorResult } from '../../src/telemetry/recorder.js'
+import type { MirrorResult, ShedReason } from '../../src/telemetry/recorder.js'
+import { createGuards, type Guards } from '../../src/upstream/guard.js'
 import { createUpstreams, type Upstreams } from '../../src/upstream/pool.js'
 
 /** Time that stands still until a test moves it. Unix ms, at the start of a minute. */
@@ -46,6 +48,9 @@ export interface TestGateway {
   readonly candidates: [requestId: string, decision: Decision][]
   /** What became of copies for a second service. */
   readonly mirrored: [service: string, result: MirrorResult][]
+  /** Who was turned away for want of room, and why. */
+  readonly shed: [tier: string, reason: ShedReason][]
+  readonly guards: Guards
   /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
   readonly logged: { fields: object; message: string }[]
   snapshot(): Snapshot
@@ -78,6 +83,8 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const accessLines: RequestRecord[] = []
   const candidates: TestGateway['candidates'] = []
   const mirrored: TestGateway['mirrored'] = []
+  const shed: TestGateway['shed'] = []
+  const guards = createGuards()
   const logged: TestGateway['logged'] = []
   let wake: (() => void) | undefined
   const app = buildGateway({
@@ -85,6 +92,8 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     assignments,
     upstreams,
     watchdog,
+    guards,
+    overload: NO_OVERLOAD,
     metrics: {
       record(r) {
         records.push({ ...r })
@@ -92,6 +101,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
       },
       candidate: (r, decision) => void candidates.push([r.requestId, decision]),
       mirrored: (service, result) => void mirrored.push([service, result]),
+      shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
     },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
     log: { error: (fields, message) => void logged.push({ fields, message }) },
@@ -121,6 +131,8 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     accessLines,
     candidates,
     mirrored,
+    shed,
+    guards,
     logged,
     snapshot: () => current,
     use(next) {

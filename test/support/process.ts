@@ -25,10 +25,11 @@ export async function startProcess(
   yaml: string,
   env: NodeJS.ProcessEnv = {},
   args: readonly string[] = [],
+  nodeFlags: readonly string[] = [],
 ): Promise<GatewayProcess> {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
   const configFile = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
-  return startProcessOn(t, configFile, env, args)
+  return startProcessOn(t, configFile, env, args, nodeFlags)
 }
 
 /** The same on a file that is there already. */
@@ -37,9 +38,10 @@ export async function startProcessOn(
   configFile: string,
   env: NodeJS.ProcessEnv = {},
   args: readonly string[] = [],
+  nodeFlags: readonly string[] = [],
 ): Promise<GatewayProcess> {
   const [command, ...flags] = NODE
-  const child = spawn(command, [...flags, CLI, 'start', '--config', configFile, ...args], {
+  const child = spawn(command, [...flags, ...nodeFlags, CLI, 'start', '--config', configFile, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
   })

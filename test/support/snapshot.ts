@@ -1,3 +1,4 @@
+import type { ResilienceSettings } from '../../src/config/resilience.js'
 import type { Config } from '../../src/config/schema.js'
 import {
   type Limit,
@@ -42,6 +43,8 @@ export function exampleSnapshot(
     loadedAt: changes.loadedAt ?? 1_760_000_000_000,
     config: {} as Config,
     tiers: ['free', 'pro', 'enterprise'],
+    priorities: [0, 1, 2],
+    classes: 3,
     defaultTier: 0,
     consumers: [
       {
@@ -75,6 +78,13 @@ export const PLAIN_UPSTREAMS: UpstreamSettings = {
   outliers: undefined,
 }
 
+/** What it says of retries and the like then. */
+export const PLAIN_RESILIENCE: ResilienceSettings = {
+  retries: { budget: 0.1, attempts: 1 },
+  circuitBreaker: undefined,
+  concurrency: undefined,
+}
+
 function limit(name: string, amount: number, windowMs: number): Limit {
   return {
     name,
@@ -102,13 +112,23 @@ function service(
       origin,
       host: new URL(origin).host,
       basePath: '',
+      connectMs: 2_000,
       tls: undefined,
       protocol: 'http1',
       key: origin,
       weight: 1,
     }),
   )
-  return { ...PLAIN_UPSTREAMS, index, name, upstreams, onFailure: 'open', policies, maintenance: undefined }
+  return {
+    ...PLAIN_UPSTREAMS,
+    ...PLAIN_RESILIENCE,
+    index,
+    name,
+    upstreams,
+    onFailure: 'open',
+    policies,
+    maintenance: undefined,
+  }
 }
 
 function route(index: number, path: string, of: Service, cost: number): Route {
@@ -132,7 +152,7 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     preserveHost: false,
     bodyLimit: 1_048_576,
     accessLog: true,
-    timeouts: { request: 60_000, total: 60_000, headers: 30_000, idle: 30_000 },
+    timeouts: { connect: 2_000, request: 60_000, total: 60_000, headers: 30_000, idle: 30_000 },
     websocket: { enabled: false, handshake: 10_000, idle: 60_000 },
   }
 }

@@ -1,0 +1,60 @@
+import type { Dispatcher } from 'undici'
+import type { Target } from '../upstream/pool.js'
+
+type Trailers = readonly (string | Buffer)[] | null
+
+/** Who sends a request, as far as a later attempt has to know. */
+interface Sender {
+  connected(abort: (error?: Error) => void): void
+  onResponseStarted(): void
+  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean
+  onData(chunk: Buffer): boolean
+  onComplete(trailers: Trailers): void
+  attemptFailed(error: Error): void
+  /** undici is through with an attempt that nobody waits for any more. */
+  attemptGone(target: Target): void
+}
+
+/**
+ * One more attempt after one that was abandoned: undici goes on with that one until it has a connection or none, and must
+ * not be heard as if it spoke of this one.
+ */
+export class Attempt implements Dispatcher.DispatchHandler {
+  readonly #sender: Sender
+  /** Where it went, when it was abandoned, too. */
+  #abandoned: Target | undefined
+
+  constructor(sender: Sender) {
+    this.#sender = sender
+  }
+
+  abandon(target: Target): void {
+    this.#abandoned = target
+  }
+
+  onConnect(abort: (error?: Error) => void): void {
+    if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
+    this.#sender.connected(abort)
+  }
+
+  onResponseStarted(): void {
+    this.#sender.onResponseStarted()
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
+    return this.#sender.onHeaders(status, raw, resume, statusText)
+  }
+
+  onData(chunk: Buffer): boolean {
+    return this.#sender.onData(chunk)
+  }
+
+  onComplete(trailers: Trailers): void {
+    this.#sender.onComplete(trailers)
+  }
+
+  onError(error: Error): void {
+    if (this.#abandoned === undefined) this.#sender.attemptFailed(error)
+    else this.#sender.attemptGone(this.#abandoned)
+  }
+}

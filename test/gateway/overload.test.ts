@@ -1,0 +1,114 @@
+import t, { type Test } from 'tap'
+import { createOverload, type OverloadOptions } from '../../src/gateway/overload.js'
+
+const SETTINGS = { event_loop_delay: 200, heap: 85, exit_heap: 95 }
+
+/** One whose readings are what the test says, and that looks when it is told to. */
+function overloadOf(t: Test, changes: Partial<OverloadOptions> = {}) {
+  const readings = { delay: 0, heap: 0 }
+  const exits: number[] = []
+  const overload = createOverload({
+    settings: SETTINGS,
+    exhausted: (heap) => void exits.push(heap),
+    readings: { eventLoopDelay: () => readings.delay, heap: () => readings.heap, close() {} },
+    random: () => 0.5,
+    tickMs: 1_000_000,
+    ...changes,
+  })
+  t.teardown(() => overload.close())
+  const look = (times: number, now: Partial<typeof readings>) => {
+    Object.assign(readings, now)
+    for (let i = 0; i < times; i++) overload.tick()
+  }
+  /** Which of three classes are shed. */
+  const shed = () =>
+    [0, 1, 2].filter((rank) => overload.pressure > 0 && overload.sheds(rank, 3) !== undefined)
+  return { overload, look, shed, exits }
+}
+
+t.test('one long pause is nothing, two in a row are too much', async (t) => {
+  const { overload, look } = overloadOf(t)
+  look(1, { delay: 900 })
+  look(1, { delay: 10 })
+  look(1, { delay: 900 })
+  t.equal(overload.pressure, 0)
+  look(1, { delay: 900 })
+  t.ok(overload.pressure > 0)
+})
+
+t.test('the lowest class is shed first, and in the end all', async (t) => {
+  const { overload, look, shed } = overloadOf(t)
+  const seen: number[][] = []
+  for (let i = 0; i < 9; i++) {
+    look(1, { delay: 300 })
+    seen.push(shed())
+  }
+  t.strictSame(seen[0], [])
+  t.strictSame(seen[3], [0], 'three eighths of three classes: the first, and a little of the next')
+  t.strictSame(seen[8], [0, 1, 2])
+  t.equal(overload.pressure, 1)
+  t.equal(overload.sheds(0, 3), 'event_loop')
+  t.equal(overload.sheds(0, 1), 'event_loop', 'where there is one class, it is that')
+})
+
+t.test('of the class in between, a share is shed', async (t) => {
+  let share = 0
+  const { overload, look } = overloadOf(t, { random: () => share })
+  look(5, { delay: 300 })
+  t.equal(overload.pressure, 0.5)
+  share = 0.49
+  t.equal(overload.sheds(1, 3), 'event_loop', 'half of the middle one')
+  share = 0.51
+  t.equal(overload.sheds(1, 3), undefined)
+  t.equal(overload.sheds(0, 3), 'event_loop')
+  t.equal(overload.sheds(2, 3), undefined)
+})
+
+t.test('it is let go of step by step, and not before it is clearly better', async (t) => {
+  const { overload, look } = overloadOf(t)
+  look(20, { delay: 300 })
+  look(20, { delay: 170 })
+  t.equal(overload.pressure, 1, 'below the mark, but not by a fifth')
+  look(4, { delay: 100 })
+  t.equal(overload.pressure, 0.5)
+  look(4, { delay: 100 })
+  t.equal(overload.pressure, 0)
+})
+
+t.test('a full heap does the same, and says so', async (t) => {
+  const { overload, look } = overloadOf(t)
+  look(9, { heap: 90 })
+  t.equal(overload.sheds(2, 3), 'heap')
+  t.strictSame(overload.describe(), { event_loop: 0, heap: 1 })
+})
+
+t.test('a heap that stays full for 2 s is the end, which is said once', async (t) => {
+  const { look, exits } = overloadOf(t)
+  look(3, { heap: 96 })
+  look(1, { heap: 94 })
+  look(3, { heap: 97 })
+  t.strictSame(exits, [])
+  look(5, { heap: 97 })
+  t.strictSame(exits, [97])
+})
+
+t.test('0 switches each off', async (t) => {
+  const { overload, look, exits } = overloadOf(t, {
+    settings: { event_loop_delay: 0, heap: 0, exit_heap: 0 },
+  })
+  look(20, { delay: 10_000, heap: 100 })
+  t.equal(overload.pressure, 0)
+  t.strictSame(exits, [])
+})
+
+t.test('the readings of the process are numbers, and of an idle one small', async (t) => {
+  let looked = 0
+  const overload = createOverload({
+    settings: { event_loop_delay: 60_000, heap: 99, exit_heap: 0 },
+    exhausted: () => t.fail('not here'),
+  })
+  t.teardown(() => overload.close())
+  for (; looked < 3; looked++) overload.tick()
+  t.strictSame(overload.describe(), { event_loop: 0, heap: 0 })
+  t.equal(overload.pressure, 0)
+})
