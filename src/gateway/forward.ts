@@ -1,5 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { performance } from 'node:perf_hooks'
+import { Readable } from 'node:stream'
 import type { Dispatcher } from 'undici'
 import type { Coding } from '../config/compress.js'
 import type { Service } from '../config/snapshot.js'
@@ -79,7 +80,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #encoder: CompressedBody | undefined
   /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
   #replay: Replay | undefined
-  #again: Buffer | undefined
+  #again: Readable | undefined
   /** What a second service gets of it. */
   #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream. */
@@ -395,8 +396,12 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     if (this.#answering || !IDEMPOTENT.has(this.#x.method)) return false
     if (this.#resends >= this.#x.route!.service.retries.attempts) return false
     if (this.#body === null) return true
-    this.#again = this.#replay?.whole()
-    return this.#again !== undefined
+    const whole = this.#replay?.whole()
+    if (whole === undefined) return false
+    this.#again = Readable.from([whole], { objectMode: false })
+    // What becomes of it is told by the handler.
+    this.#again.on('error', () => {})
+    return true
   }
 
   /** There was no connection in time. undici finds out that nobody waits for it any more when it has one, or none. */
@@ -446,7 +451,11 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     } else if (this.#client.begun) {
       if (idle > 0 && still > idle && !this.#client.behind)
         this.#expire(`no byte of the response for ${idle} ms`)
-    } else if (!this.#sent && now - this.#dispatched > connect) {
+    } else if (
+      !this.#sent &&
+      now - this.#dispatched > connect &&
+      this.#deps.upstreams.connecting(this.#target!)
+    ) {
       this.#abandon(connect)
     } else if (this.#body !== null && this.#again === undefined && !this.#body.readableEnded) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)

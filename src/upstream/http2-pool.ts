@@ -154,6 +154,10 @@ export function openHttp2(
   }
 
   return {
+    get connecting() {
+      // With a connection there are streams to wait for.
+      return connecting.size > 0 && connections.size === 0
+    },
     get closed() {
       return closing
     },

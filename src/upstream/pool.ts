@@ -74,6 +74,8 @@ export interface Upstreams {
   begun(target: Target): Sender
   /** A header came back: it can be reached. */
   answered(target: Target): void
+  /** Whether a request to the target that is not sent yet waits for a connection, and not for its turn on one. */
+  connecting(target: Target): boolean
   /** There was no connection in time; what undici makes of it later is `ended`. @param why as there */
   unreachable(target: Target, why: string): void
   /** @param why for operators; may name addresses */
@@ -425,6 +427,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       const slowStart = groups.get(endpoint.service)?.service.slowStart ?? 0
       changed(endpoint, () => cameBack(endpoint, slowStart, now()))
     },
+    connecting: ({ endpoint }) => endpoint.pool?.connecting ?? true,
     unreachable({ endpoint }, why) {
       changed(endpoint, () => couldNotReach(endpoint, why, now()))
       assess(endpoint, true, why)

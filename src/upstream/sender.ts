@@ -7,6 +7,8 @@ export interface Sender {
    * last `onComplete` or `onError`, one of them and once.
    */
   dispatch(options: Dispatcher.DispatchOptions, handler: Dispatcher.DispatchHandler): boolean
+  /** Whether what is not sent yet waits for a connection to be made. Undefined: it never waits for anything else. */
+  readonly connecting?: boolean
   /** Takes nothing new; what is under way may go on. */
   readonly closed: boolean
   /** All is over. */

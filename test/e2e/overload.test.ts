@@ -67,9 +67,13 @@ t.test(
 t.test('a heap that stays full: drains, says why, and exits with 1', async (t) => {
   const backend = await startBackend(t)
   // Any process has more than a tenth of 64 MB in use.
-  const gateway = await startProcess(t, yamlFor(backend.origin, '{ heap: 5, exit_heap: 10 }'), {}, [
-    '--max-old-space-size=64',
-  ])
+  const gateway = await startProcess(
+    t,
+    yamlFor(backend.origin, '{ heap: 5, exit_heap: 10 }'),
+    {},
+    [],
+    ['--max-old-space-size=64'],
+  )
   await eventually('it has exited', () => gateway.child.exitCode !== null, 20_000)
   t.equal(gateway.child.exitCode, 1)
   t.match(gateway.stderr(), /the heap is full/)
