@@ -21,7 +21,18 @@ const MAY_IMPORT = {
 }
 
 /** Known to nobody in their room but app.ts, which lists them in their order. */
-const STAGES = ['route', 'answer', 'consumer', 'tier', 'service', 'admit', 'quota', 'forward', 'upgrade', 'record']
+const STAGES = [
+  'route',
+  'answer',
+  'consumer',
+  'tier',
+  'service',
+  'admit',
+  'quota',
+  'forward',
+  'upgrade',
+  'record',
+]
 
 const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'))
 const src = join(root, 'src')
