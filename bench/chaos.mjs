@@ -3,6 +3,7 @@
  * its clients saw. Everything on loopback. Prints a Markdown table, which is the one in docs/failure-modes.md; exit code 1
  * when a mark is missed. See README.md.
  */
+import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { rows as clients } from './chaos/clients.mjs'
 import { rows as files } from './chaos/files.mjs'
@@ -12,11 +13,17 @@ import { rows as upstreams } from './chaos/upstreams.mjs'
 const usage = `Usage: npm run chaos -- [options]
 
   --only TEXT     rows whose name holds the text
+  --write         puts the table into docs/failure-modes.md
   --minutes N     what is not begun by then is left out, and counts as a miss (10)
 `
 
 const { values } = parseArgs({
-  options: { only: { type: 'string' }, minutes: { type: 'string' }, help: { type: 'boolean' } },
+  options: {
+    only: { type: 'string' },
+    write: { type: 'boolean' },
+    minutes: { type: 'string' },
+    help: { type: 'boolean' },
+  },
 })
 if (values.help) {
   process.stdout.write(usage)
@@ -36,7 +43,7 @@ const ms = (n) => (n === undefined ? '' : n < 10 ? n.toFixed(1) : n.toFixed(0))
 console.log(
   '| fault | mark | | clients saw, while it lasted | p50, p99 ms | back after ms | failed, of all | |',
 )
-console.log('| --- | --- | --- | --- | ---: | ---: | ---: | --- |')
+say('| --- | --- | --- | --- | ---: | ---: | ---: | --- |')
 let missed = 0
 for (const { name, mark, run, holds } of chosen) {
   let line
@@ -59,7 +66,13 @@ for (const { name, mark, run, holds } of chosen) {
     missed++
     line = [name, mark, 'MISS', '', '', '', '', String(error.message).slice(0, 300).replaceAll('\n', ' ')]
   }
-  console.log(`| ${line.join(' | ')} |`)
+  say(`| ${line.join(' | ')} |`)
+}
+if (values.write) {
+  const page = new URL('../docs/failure-modes.md', import.meta.url)
+  const [before, rest] = readFileSync(page, 'utf8').split('<!-- chaos -->')
+  const [, after] = rest.split('<!-- /chaos -->')
+  writeFileSync(page, `${before}<!-- chaos -->\n${table.join('\n')}\n<!-- /chaos -->${after}`)
 }
 console.log()
 console.log(missed === 0 ? `all ${chosen.length} hold` : `${missed} of ${chosen.length} missed`)

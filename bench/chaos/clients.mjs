@@ -91,6 +91,49 @@ export const rows = [
     holds: (r) => r.failed === 0 && r.whole === 0,
   },
   {
+    name: 'server-sent events, beside the load',
+    mark: 'each there 10 ms after it was sent (p99)',
+    async run() {
+      let stream
+      const serve = (req, res) => {
+        if (!req.url.startsWith('/odd')) ok(req, res)
+        else {
+          res.writeHead(200, { 'content-type': 'text/event-stream' })
+          res.flushHeaders()
+          stream = res
+        }
+      }
+      return beside(serve, async (gateway) => {
+        const socket = connect(gateway)
+        socket.write('GET /odd/events HTTP/1.1\r\nHost: a\r\n\r\n')
+        let received = ''
+        let seen = () => {}
+        socket.on('data', (data) => {
+          received += data.toString('latin1')
+          seen()
+        })
+        await until('the header', 5_000, () => received.includes('\r\n\r\n'))
+        const times = []
+        for (let i = 0; i < 200; i++) {
+          const event = `data: ${i}\n\n`
+          const arrived = new Promise((resolve) => {
+            seen = () => received.includes(event) && resolve()
+          })
+          const sent = performance.now()
+          stream.write(event)
+          await arrived
+          times.push(performance.now() - sent)
+          await sleep(10)
+        }
+        socket.destroy()
+        times.sort((a, b) => a - b)
+        const p99 = quantile(times, 0.99)
+        return { late: p99, note: `after ${quantile(times, 0.5).toFixed(1)} ms, p99 ${p99.toFixed(1)} ms` }
+      })
+    },
+    holds: (r) => r.failed === 0 && r.late < 10,
+  },
+  {
     name: '500 clients send a header byte by byte',
     mark: '0 failed of the others',
     run: () =>

@@ -20,3 +20,14 @@ export function nodeWarning(version: string): string | undefined {
   if (minor > floor[0] || (minor === floor[0] && patch >= floor[1])) return undefined
   return `Node ${version} has known security holes; update it to ${major}.${floor.join('.')} or later`
 }
+
+const LAX = '--insecure-http-parser'
+
+/**
+ * Why this Node must not serve at all, or undefined. With the flag, parts of Node that ask nobody (the client that makes
+ * WebSocket handshakes is one) read what no two servers read alike.
+ */
+export function laxParser(execArgv: readonly string[], nodeOptions = ''): string | undefined {
+  if (!execArgv.includes(LAX) && !nodeOptions.split(/\s+/).includes(LAX)) return undefined
+  return `Node runs with ${LAX}, which lets requests be smuggled; start without it`
+}

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
 import { surviveFaults } from './faults.js'
-import { nodeWarning } from './node-version.js'
+import { laxParser, nodeWarning } from './node-version.js'
 import { stopSignal } from './stop-signal.js'
 import { complain } from './terminal.js'
 
@@ -27,6 +27,8 @@ a bad configuration or a taken port, says why and exits with 1.`,
   async run(options) {
     // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.
     process.stdout.removeAllListeners('error').on('error', () => {})
+    const lax = laxParser(process.execArgv, process.env.NODE_OPTIONS)
+    if (lax !== undefined) throw new Refused(lax)
     // Of the processes that the primary has started from this same command line.
     if (cluster.isWorker) {
       surviveFaults()

@@ -1,11 +1,13 @@
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
+import { laxParser } from '../../src/cli/node-version.js'
 import { spawnCli, tidegate } from '../support/cli.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { CLI, startBackend, startProcess } from '../support/process.js'
 
 const config = (upstream: string, delay = '0s', port = 0) => `
 listen: 127.0.0.1:${port}
@@ -99,3 +101,26 @@ t.test('a bad configuration does not start: every error, exit code 1', async (t)
   t.ok(took < 10_000, `${Math.round(took)} ms`)
   t.equal((await tidegate(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
 })
+
+t.test('a Node whose parser is lax does not serve', async (t) => {
+  const cwd = t.testdir({ 'tidegate.yaml': config('http://127.0.0.1:1') })
+  const { code, stderr } = await withNode('--insecure-http-parser', cwd)
+  t.equal(code, 1)
+  t.match(stderr, /--insecure-http-parser, which lets requests be smuggled; start without it/)
+  t.equal(laxParser([], '--max-old-space-size=512 --insecure-http-parser')?.includes('smuggled'), true)
+  t.equal(laxParser(['--import', 'x'], '--max-old-space-size=512'), undefined)
+})
+
+async function withNode(flag: string, cwd: string) {
+  const child = spawn(process.execPath, [flag, CLI, 'start'], {
+    cwd,
+    env: { ...process.env, NODE_OPTIONS: '' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let stderr = ''
+  child.stderr.on('data', (text) => {
+    stderr += text
+  })
+  const [code] = await once(child, 'close')
+  return { code, stderr }
+}
