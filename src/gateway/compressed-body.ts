@@ -49,8 +49,6 @@ export interface CompressedEvents {
   compressed(chunk: Buffer): boolean
   /** There is room for more to compress. */
   room(): void
-  /** All is out. */
-  finished(): void
   failed(error: Error): void
 }
 
@@ -76,12 +74,6 @@ export class CompressedBody {
     this.#encoder.on('drain', () => {
       if (!this.#over) events.room()
     })
-    this.#encoder.on('end', () => {
-      if (this.#over) return
-      this.#release()
-      if (!this.#begun) events.begin()
-      events.finished()
-    })
     this.#encoder.on('error', (error) => {
       if (this.#over) return
       this.destroy()
@@ -97,9 +89,16 @@ export class CompressedBody {
     return this.#encoder.write(chunk)
   }
 
-  end(): void {
+  /** @param finished called once all is out */
+  end(finished: () => void): void {
     this.#ended = true
     clearTimeout(this.#timer)
+    this.#encoder.once('end', () => {
+      if (this.#over) return
+      this.#release()
+      if (!this.#begun) this.#events.begin()
+      finished()
+    })
     this.#encoder.end()
   }
 

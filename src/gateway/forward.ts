@@ -286,7 +286,6 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
         return this.#client.write(chunk)
       },
       room: () => this.#resume!(),
-      finished: () => this.#complete(),
       failed: (error) => this.#cut('internal', errorText(error)),
     })
   }
@@ -321,7 +320,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     this.#settle(this.#over ? this.#outcome : outcomeOf(this.#x.status), this.#why)
     if (this.#over) return
     if (this.#encoder === undefined) this.#complete(trailers)
-    else this.#encoder.end()
+    else this.#encoder.end(() => this.#complete(trailers))
   }
 
   #complete(trailers?: readonly (Buffer | string)[] | null): void {

@@ -1,5 +1,8 @@
+import { gunzipSync } from 'node:zlib'
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'
+import { http2Client } from '../support/http2-client.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
 import { problemOf, startSite } from '../support/site.js'
 import { recordingUpstream } from '../support/upstream.js'
@@ -294,4 +297,56 @@ routes:
   t.match([refused.responses[0]!.status, refused.responses[0]!.header('x-seen')], [426, 'yes'])
   t.equal(chat.handshakes[0]!.url, '/rooms/x')
   t.equal(chat.handshakes[0]!.headers['x-tier'], 'free')
+})
+
+t.test('all of it holds over HTTP/2', async (t) => {
+  const payments = await recordingUpstream(t, (_, res) => {
+    res.writeHead(200, { 'Content-Type': 'application/json', Trailer: 'X-Sum' })
+    res.write('[1,2,3]')
+    res.addTrailers({ 'X-Sum': '6' })
+    res.end()
+  })
+  const { gateway, marketing } = await startSite(
+    t,
+    `
+tiers: [free]
+server: { http2: true }
+services:
+  payments: { upstreams: [PAYMENTS] }
+  marketing: { upstreams: [MARKETING] }
+  old: { upstreams: [MARKETING/old], maintenance: true }
+routes:
+  - path: /*
+    service: payments
+    rewrite: /v2/*
+    compress: true
+    cors: { origins: [https://app.example.com] }
+    headers: { response: { set: { X-Tier: "\${tier}" } } }
+    mirror: { service: marketing }
+  - { path: /old, service: old }
+  - { path: /fixed, respond: { body: hello } }
+`,
+    { payments },
+  )
+  const client = await http2Client(t, gateway.origin)
+  const origin = 'https://app.example.com'
+  const served = await client.ask('/a', { origin, 'accept-encoding': 'gzip' }, '{}')
+  t.match(served.headers, {
+    'x-tier': 'free',
+    'access-control-allow-origin': origin,
+    'content-encoding': 'gzip',
+  })
+  t.equal(gunzipSync(Buffer.from(served.body, 'latin1')).toString(), '[1,2,3]')
+  t.equal(served.trailers?.['x-sum'], '6', 'what comes behind a compressed body is kept')
+  t.equal(payments.received[0]!.url, '/v2/a')
+  await eventually('the copy is there', () => gateway.mirrored.length === 1)
+  t.match(marketing.received[0], { method: 'POST', url: '/v2/a', body: '{}' })
+  const preflight = await client.ask('/a', {
+    ':method': 'OPTIONS',
+    origin,
+    'access-control-request-method': 'PUT',
+  })
+  t.match(preflight, { status: 204, headers: { 'access-control-allow-methods': 'PUT' } })
+  t.match(await client.ask('/fixed'), { status: 200, body: 'hello' })
+  t.match(await client.ask('/old'), { status: 503, headers: { 'retry-after': '300' } })
 })
