@@ -317,7 +317,9 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   onComplete(trailers: readonly (Buffer | string)[] | null): void {
-    this.#settle(this.#over ? this.#outcome : outcomeOf(this.#x.status), this.#why)
+    if (this.#over) this.#settle(this.#outcome, this.#why)
+    else if (outcomeOf(this.#x.status) === 'well') this.#settle('well')
+    else this.#settle('failed', `status ${this.#x.status}`)
     if (this.#over) return
     if (this.#encoder === undefined) this.#complete(trailers)
     else this.#encoder.end(() => this.#complete(trailers))
