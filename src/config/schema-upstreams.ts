@@ -38,7 +38,7 @@ const Health = object(
     path: scalar('probe', 'What is asked for with GET; a base path of the upstream is not put in front', {
       examples: ['/healthz'],
     }),
-    interval: timer('Time from one check to the next, give or take a tenth', '5s', 100),
+    interval: timer('Time from one check to the next, give or take a tenth; they never overlap', '5s', 100),
     timeout: timer('Longest wait for the whole answer, the connection included', '2s', 10),
     healthy_after: integer('Checks in a row that have to pass before it is given requests again', {
       default: 2,

@@ -164,6 +164,23 @@ t.test('two workers are one gateway', async (t) => {
     t.equal((gateway.stderr().match(/a worker ended; another takes its place/g) ?? []).length, 1, 'one line')
   })
 
+  const ofDrained = () => {
+    asked += 6
+    return Promise.all(Array.from({ length: 6 }, () => get('/limited', 'mallory')))
+  }
+  await t.test('an upstream that is drained is so in both', async (t) => {
+    const { host } = new URL(backend.origin)
+    const set = await ask(gateway, `/upstreams/limited/${host}`, 'PUT', { state: 'drained' })
+    t.match(set, { state: 'drained', why: 'by hand' })
+    t.strictSame(new Set(await ofDrained()), new Set([503]))
+    t.match(await ask(gateway, '/upstreams'), {
+      upstreams: [
+        { service: 'api', state: 'serving', max_connections: 256 },
+        { service: 'limited', state: 'drained' },
+      ],
+    })
+  })
+
   await t.test('SIGUSR2 under load: all workers are new, and no request fails', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     const counted = (await answered(gateway))!
@@ -185,6 +202,7 @@ t.test('two workers are one gateway', async (t) => {
     t.equal((await answered(gateway))! - counted, total, 'counted by the old and the new together')
     t.strictSame(await limited(6), { 429: 6 }, 'the counts and the tier stay')
     t.equal(await used(), 30)
+    t.strictSame(new Set(await ofDrained()), new Set([503]), 'what was drained is drained')
   })
 
   await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {

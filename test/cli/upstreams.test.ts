@@ -1,0 +1,86 @@
+import t from 'tap'
+import { Refused, WrongUse } from '../../src/cli/command.js'
+import { command } from '../../src/cli/upstreams.js'
+import { tidegate } from '../support/cli.js'
+import { startBackend, startProcess } from '../support/process.js'
+import { freePort } from '../support/redis.js'
+
+t.test('shows how the upstreams are, drains one and restores it', async (t) => {
+  const backend = await startBackend(t)
+  const adminPort = await freePort()
+  const gateway = await startProcess(
+    t,
+    `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${adminPort}", token: a-token-for-operators }
+# The store is asked for nothing here.
+store: { redis: "redis://127.0.0.1:1" }
+tiers: [free]
+services:
+  api:
+    upstreams: [{ url: ${backend.origin}, weight: 3 }, http://127.0.0.1:1]
+    slow_start: 1m
+  named: { upstreams: [http://localhost:1], health: { path: /healthz, interval: 100ms, timeout: 50ms } }
+routes: [{ path: /*, service: api }, { path: /named, service: named }]
+server: { shutdown_delay: 0 }
+log: { access: off }
+`,
+  )
+  const on = ['--config', gateway.configFile]
+  const { host } = new URL(backend.origin)
+  const failed = async () => {
+    const { stdout } = await tidegate(['upstreams', 'named', ...on])
+    return /unhealthy/.test(stdout) ? stdout : undefined
+  }
+  let named: string | undefined
+  for (let i = 0; named === undefined && i < 20; i++) named = await failed()
+  t.match(
+    named,
+    /^named\n {2}upstream +state +for +weight +in flight +last check +why\n {2}http:\/\/localhost:1 +unhealthy +\d+ s +1 +0\/128 +failed \d+ s ago: ECONNREFUSED +checks fail: ECONNREFUSED\n {2}localhost is \S/,
+  )
+  t.strictSame(await tidegate(['upstreams', 'api', '--drain', host, ...on]), {
+    code: 0,
+    stdout: `${backend.origin} of api: drained, by hand\n`,
+    stderr: '',
+  })
+  const { stdout } = await tidegate(['upstreams', '--json', ...on])
+  t.match(JSON.parse(stdout), [
+    { service: 'api', address: backend.origin, state: 'drained', weight: 3 },
+    { service: 'api', address: 'http://127.0.0.1:1', state: 'serving' },
+    { service: 'named' },
+  ])
+  t.match(await tidegate(['upstreams', 'api', '--restore', backend.origin, ...on]), {
+    code: 0,
+    stdout: `${backend.origin} of api: slow_start, 10 % of its weight\n`,
+  })
+
+  // Refused before anything is printed, so that it need not be a process of its own.
+  await t.rejects(
+    command.run(['nope', ...on]),
+    new Refused('tidegate upstreams: No service "nope"; the services are api, named.'),
+  )
+  await t.rejects(
+    command.run(['api', '--drain', '127.0.0.1:2', ...on]),
+    new Refused(
+      `tidegate upstreams: The service api has no upstream "127.0.0.1:2"; it has ${backend.origin}, http://127.0.0.1:1.`,
+    ),
+  )
+  await gateway.stop()
+  await t.rejects(
+    command.run([...on]),
+    new Refused(
+      `tidegate upstreams: no gateway answers at 127.0.0.1:${adminPort} (ECONNREFUSED); start it: tidegate start --config ${gateway.configFile}`,
+    ),
+  )
+})
+
+t.test('an address needs its service, and one order at a time is enough', async (t) => {
+  await t.rejects(
+    command.run(['--drain', 'http://a']),
+    new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help'),
+  )
+  await t.rejects(
+    command.run(['api', '--drain', 'http://a', '--restore', 'http://b']),
+    new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them'),
+  )
+})
