@@ -1,4 +1,3 @@
-import Router from 'find-my-way'
 import { ROUTABLE_METHODS } from './kinds.js'
 
 /** What decides which requests a route gets. */
@@ -20,19 +19,8 @@ export function shapeOf(path: string): string {
   return shape.length > 1 && shape.endsWith('/') ? shape.slice(0, -1) : shape
 }
 
-/** How strongly a route claims a method on its own path: written out, HEAD that follows from GET, any. 0: not at all. */
-function claim({ methods }: Pattern, method: string): 0 | 1 | 2 | 3 {
-  if (methods.length === 0) return ROUTABLE_METHODS.includes(method) ? 1 : 0
-  if (methods.includes(method)) return 3
-  return method === 'HEAD' && methods.includes('GET') ? 2 : 0
-}
-
 /** `undefined`: no route has this path; an array: only these methods do. */
 export type Match<R> = (method: string, host: string, path: string) => R | readonly string[] | undefined
-
-type Finder<R> = (path: string) => R | undefined
-/** By method. Methods that no route of the host names share one finder. */
-type HostTable<R> = ReadonlyMap<string, Finder<R>>
 
 /**
  * Builds the look-up from method, lower-case host without port and canonical path to route. Host: exact, then `*.` with the longest suffix, then any; path: segment by segment a
@@ -65,90 +53,137 @@ export function compileRouter<R extends Pattern>(routes: readonly R[]): Match<R>
   }
 
   return (method, host, path) => {
-    if (path.charCodeAt(0) !== 0x2f) return undefined
-    const key = routingKey(path)
+    if (path.charCodeAt(0) !== SLASH) return undefined
     for (let step = -1; step < suffixLengths.length; step++) {
-      const route = tableAt(step, host)?.get(method)?.(key)
+      const route = tableAt(step, host)?.find(method, path)
       if (route !== undefined) return route
     }
     const allowed = new Set<string>()
     for (let step = -1; step < suffixLengths.length; step++) {
       const table = tableAt(step, host)
-      if (table !== undefined) for (const name of methodsAt(table, key)) allowed.add(name)
+      if (table !== undefined) for (const name of table.methodsAt(path)) allowed.add(name)
     }
     return allowed.size === 0 ? undefined : [...allowed].sort()
   }
 }
 
-/**
- * find-my-way would decode what is escaped, and so see another path than the one that is forwarded; with no percent
- * sign in sight it takes the path as it is. A canonical path never holds a control character itself.
- */
-function routingKey(path: string): string {
-  return path.includes('%') ? path.replaceAll('%', '\u0001') : path
+interface HostTable<R> {
+  find(method: string, path: string): R | undefined
+  methodsAt(path: string): readonly string[]
 }
+
+/**
+ * A place in the tree of segments. A look-up asks a map per segment, so it takes the same time whatever the number of
+ * routes, and a place is small: one configuration may have tens of thousands.
+ */
+interface Place<R> {
+  literals: Map<string, Place<R>> | undefined
+  parameter: Place<R> | undefined
+  /** Routes of this very path. */
+  own: Claims<R> | undefined
+  /** Routes of all below it: `/*`. */
+  below: Claims<R> | undefined
+}
+
+/** By method. */
+interface Claims<R> {
+  any: R | undefined
+  named: Map<string, R> | undefined
+}
+
+const SLASH = 0x2f
+const ROUTABLE: ReadonlySet<string> = new Set(ROUTABLE_METHODS)
 
 function compileHost<R extends Pattern>(routes: readonly R[]): HostTable<R> {
+  const root = newPlace<R>()
+  for (const route of routes) insert(root, route)
   const named = new Set(routes.flatMap(({ methods }) => methods))
   if (named.has('GET')) named.add('HEAD')
-  const other = ROUTABLE_METHODS.find((method) => !named.has(method))
-  const rest = other === undefined ? undefined : compileFinder(routes, other)
-  const table = new Map<string, Finder<R>>()
-  for (const method of ROUTABLE_METHODS) {
-    const finder = named.has(method) ? compileFinder(routes, method) : rest
-    if (finder !== undefined) table.set(method, finder)
+  const unnamed = ROUTABLE_METHODS.filter((method) => !named.has(method))
+
+  // A slash at the end makes no difference; that of `/` is one, too.
+  const find = (method: string, path: string) =>
+    search(root, method, path, 1, path.charCodeAt(path.length - 1) === SLASH ? path.length - 1 : path.length)
+  return {
+    find,
+    methodsAt(path) {
+      const allowed = [...named].filter((method) => find(method, path) !== undefined)
+      // Methods that no route of the host names find the same.
+      if (unnamed.length > 0 && find(unnamed[0]!, path) !== undefined) allowed.push(...unnamed)
+      return allowed
+    },
   }
-  return table
 }
 
-/** For one method; undefined when no route takes it. */
-function compileFinder<R extends Pattern>(routes: readonly R[], method: string): Finder<R> | undefined {
-  const best = new Map<string, { route: R; rank: number }>()
-  const offer = (shape: string, route: R, rank: number) => {
-    const held = best.get(shape)
-    if (held === undefined || rank > held.rank) best.set(shape, { route, rank })
-  }
-  for (const route of routes) {
-    const strength = claim(route, method)
-    if (strength === 0) continue
-    const shape = shapeOf(route.path)
-    // `/payments/*` takes `/payments`, too, unless a route has that very path.
-    offer(shape, route, 4 + strength)
-    if (shape.endsWith('/*')) offer(shape.slice(0, -2) || '/', route, strength)
-  }
-  if (best.size === 0) return undefined
-  const router = Router({
-    ignoreTrailingSlash: true,
-    caseSensitive: true,
-    maxParamLength: Number.MAX_SAFE_INTEGER,
-    querystringParser: () => ({}),
-  })
-  for (const [shape, { route }] of best) {
-    // Parameters are not read: numbered names keep what the file says out of the code that the router generates.
-    let count = 0
-    const pattern = shape
-      .split('/')
-      .map((segment) => (segment === ':' ? `:p${count++}` : segment.replaceAll(':', '::')))
-      .join('/')
-    router.on('GET', routingKey(pattern), unused, route)
-  }
-  // find-my-way would take the end of `/` for an empty parameter.
-  const root = best.get('/')?.route
-  return (path) => (path.length === 1 ? root : (router.find('GET', path)?.store as R | undefined))
+function newPlace<R>(): Place<R> {
+  return { literals: undefined, parameter: undefined, own: undefined, below: undefined }
 }
 
-function unused(): void {}
-
-function methodsAt<R>(table: HostTable<R>, key: string): readonly string[] {
-  const answers = new Map<Finder<R>, boolean>()
-  const allowed: string[] = []
-  for (const [method, finder] of table) {
-    let found = answers.get(finder)
-    if (found === undefined) {
-      found = finder(key) !== undefined
-      answers.set(finder, found)
+function insert<R extends Pattern>(root: Place<R>, route: R): void {
+  let place = root
+  for (const segment of shapeOf(route.path).split('/').slice(1)) {
+    if (segment === '*') {
+      place.below = withClaim(place.below, route)
+      return
     }
-    if (found) allowed.push(method)
+    if (segment !== '') place = segment === ':' ? parameterOf(place) : literalOf(place, segment)
   }
-  return allowed
+  place.own = withClaim(place.own, route)
+}
+
+function parameterOf<R>(place: Place<R>): Place<R> {
+  place.parameter ??= newPlace()
+  return place.parameter
+}
+
+function literalOf<R>(place: Place<R>, segment: string): Place<R> {
+  place.literals ??= new Map()
+  let next = place.literals.get(segment)
+  if (next === undefined) {
+    next = newPlace()
+    place.literals.set(segment, next)
+  }
+  return next
+}
+
+/** Of two with one claim the first in the list has it; a HEAD written out goes before one that follows from GET. */
+function withClaim<R extends Pattern>(claims: Claims<R> | undefined, route: R): Claims<R> {
+  const { any, named } = claims ?? { any: undefined, named: undefined }
+  if (route.methods.length === 0) return { any: any ?? route, named }
+  const all = new Map(named)
+  for (const method of route.methods) {
+    const held = all.get(method)
+    if (held === undefined || !held.methods.includes(method)) all.set(method, route)
+  }
+  if (route.methods.includes('GET') && !all.has('HEAD')) all.set('HEAD', route)
+  return { any, named: all }
+}
+
+function claimed<R>({ any, named }: Claims<R>, method: string): R | undefined {
+  return named?.get(method) ?? (any !== undefined && ROUTABLE.has(method) ? any : undefined)
+}
+
+/**
+ * The route for what stands at `at`, where a segment begins, up to `end`. Sees each place of the tree once at most, so no
+ * path takes long.
+ */
+function search<R>(place: Place<R>, method: string, path: string, at: number, end: number): R | undefined {
+  if (at >= end) {
+    const own = place.own && claimed(place.own, method)
+    if (own !== undefined) return own
+  } else {
+    const { literals, parameter } = place
+    const slash = path.indexOf('/', at)
+    const next = slash < 0 || slash > end ? end : slash
+    if (literals !== undefined) {
+      const literal = literals.get(path.slice(at, next))
+      const found = literal && search(literal, method, path, next + 1, end)
+      if (found !== undefined) return found
+    }
+    if (parameter !== undefined && next > at) {
+      const found = search(parameter, method, path, next + 1, end)
+      if (found !== undefined) return found
+    }
+  }
+  return place.below && claimed(place.below, method)
 }

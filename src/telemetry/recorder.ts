@@ -58,7 +58,7 @@ interface Place {
   /** Of the service whose limits count. */
   readonly quota: ServicePlace
   /** By method, then by status. */
-  readonly durations: (Cell | undefined)[][]
+  readonly durations: ((Cell | undefined)[] | undefined)[]
 }
 
 interface Table {
@@ -118,7 +118,7 @@ export function createRecorder(families: Families): Recorder {
       tier: r.snapshot.tiers[tier] ?? NONE,
       service,
       quota: table.services[r.route?.quotaOf.index ?? table.services.length - 1]!,
-      durations: METHODS.map(() => []),
+      durations: new Array(METHODS.length).fill(undefined),
     }
   }
 
@@ -130,7 +130,8 @@ export function createRecorder(families: Families): Recorder {
       place.service.name,
       place.tier,
     )
-    place.durations[method]![status] = cell
+    place.durations[method] ??= []
+    place.durations[method][status] = cell
     return cell
   }
 
@@ -200,7 +201,7 @@ export function createRecorder(families: Families): Recorder {
     const method = METHOD_INDEX.get(r.method) ?? 0
     const status = STATUS_INDEX[r.status] ?? 0
     observe(
-      place.durations[method]![status] ?? makeDuration(place, method, status),
+      place.durations[method]?.[status] ?? makeDuration(place, method, status),
       durationBounds,
       r.durationMs,
     )
