@@ -218,7 +218,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
           pid: worker.pid,
           generation: member.generation,
           state: member.state,
-          started_at: new Date(member.startedAt).toISOString(),
+          startedAt: new Date(member.startedAt).toISOString(),
           hash: worker.hash() ?? null,
         })),
       }),

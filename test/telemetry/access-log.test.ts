@@ -1,6 +1,6 @@
-import { spawn } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
+import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
@@ -201,5 +201,28 @@ t.test(
     t.ok(rss < 400e6, `${rss} bytes`)
     t.equal(gone.code, 0, gone.said)
     t.ok(gone.figures.dropped > 4000, gone.said)
+  },
+)
+
+t.test(
+  'beside other processes a line through a pipe is never longer than the pipe takes at once',
+  async (t) => {
+    const path = join(t.testdir(), 'pipe')
+    execFileSync('mkfifo', [path])
+    // Both ends at once, so that neither waits for the other.
+    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+    t.teardown(() => closeSync(fd))
+    const log = createAccessLog({ destination: path, shared: true })
+    const long = '\u{1f600}'.repeat(500)
+    const plain = exampleRecord(snapshot)
+    log.write({ ...plain, host: long, target: `/${long}`, consumer: long, cause: long })
+    log.write(plain)
+    await log.close()
+    const bytes = Buffer.alloc(65_536)
+    const text = bytes.toString('latin1', 0, readSync(fd, bytes))
+    const [first, second] = text.trimEnd().split('\n')
+    t.ok(first!.length < 4096, `${first!.length}`)
+    t.match(JSON.parse(first!), { method: plain.method, consumer: /^.{64}\.\.\.$/s })
+    t.equal(JSON.parse(second!).host, plain.host)
   },
 )
