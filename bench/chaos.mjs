@@ -40,9 +40,13 @@ const counts = (tally = {}) =>
     .join(', ')
 const ms = (n) => (n === undefined ? '' : n < 10 ? n.toFixed(1) : n.toFixed(0))
 
-console.log(
-  '| fault | mark | | clients saw, while it lasted | p50, p99 ms | back after ms | failed, of all | |',
-)
+const table = []
+function say(line) {
+  table.push(line)
+  console.log(line)
+}
+
+say('| fault | mark | | clients saw, while it lasted | p50, p99 ms | back after ms | failed, of all | |')
 say('| --- | --- | --- | --- | ---: | ---: | ---: | --- |')
 let missed = 0
 for (const { name, mark, run, holds } of chosen) {

@@ -170,7 +170,17 @@ export const rows = [
     name: 'one of two answers 503 for 3 s',
     mark: 'passed on, then left out',
     run: () => pair(behaving(status(503))),
-    holds: (r) => only(r, '200', '503') && r.during['503'] < r.during['200'] * 0.5,
+    holds: (r) =>
+      only(r, '200', '503') && (r.during['503'] ?? 0) < r.during['200'] * 0.5 && r.recovered < 1_000,
+  },
+  {
+    name: 'the only one answers 500 for 3 s, with a circuit_breaker (open: 1s)',
+    mark: '500, then 503 at once with Retry-After; back ≤ 3 s',
+    run: () =>
+      single(behaving(status(500)), {
+        service: { outliers: false, circuit_breaker: { window: '2s', open: '1s' } },
+      }),
+    holds: (r) => only(r, '500', '503') && r.during['503'] > 0 && r.retryAfter && r.recovered < 3_000,
   },
   {
     name: 'a name moves to another address',

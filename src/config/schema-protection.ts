@@ -12,7 +12,7 @@ export const protection = {
     { default: 32, minimum: 1, maximum: 1_000 },
   ),
   max_requests_per_connection: integer(
-    'After how many requests a connection is closed, so that long-lived ones are spread anew; 0: never',
+    'After how many requests a connection of HTTP/1.1 is closed, so that long-lived ones are spread anew; 0: never',
     { default: 0, minimum: 0, maximum: 1_000_000_000 },
   ),
 }
