@@ -42,7 +42,11 @@ export async function idle({ quick }) {
     upstreamPort: upstream.port,
     redisPort: store.port,
     services: { open: `${OPEN_LIMIT}/min` },
-    server: ['keep_alive: 10m', `max_connections: ${clients + 50}`],
+    server: [
+      'keep_alive: 10m',
+      `max_connections: ${clients + 50}`,
+      'max_connections_per_client: 0',
+    ],
     files,
     nodeArgs: measurable(dir),
   })

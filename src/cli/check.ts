@@ -1,5 +1,6 @@
 import { type ConfigError, formatError } from '../config/load.js'
 import { compileSnapshot } from '../config/snapshot.js'
+import { checkCertificates } from './check-certificates.js'
 import { defineCommand } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readConfig } from './config-file.js'
 import { describeConfig, summarizeConfig } from './describe-config.js'
@@ -10,7 +11,7 @@ export const command = defineCommand({
   help: `Usage: tidegate check [--config FILE] [--json]
 
 Reads a configuration as the gateway would, without starting anything, and says what is wrong with it, as
-file:line:column, or what it holds.
+file:line:column, or what it holds. The certificates that it names are looked at, too.
 
 Options:
 ${CONFIG_HELP}
@@ -21,11 +22,11 @@ Exits with 0 when the configuration is good, with 1 when it is not.`,
   async run({ config, json }) {
     const file = configFile('check', config)
     const loaded = readConfig('check', file)
-    const warnings = loaded.warnings
-    if (!loaded.ok) {
-      if (json) printJson({ ok: false, file, errors: loaded.errors, warnings })
+    const { warnings, errors } = loaded.ok ? await checkCertificates(loaded, Date.now()) : loaded
+    if (!loaded.ok || errors.length > 0) {
+      if (json) printJson({ ok: false, file, errors, warnings })
       // Without the warnings: what a broken file lacks may only seem to be missing.
-      else complain(loaded.errors.map(formatError).join('\n'))
+      else complain(errors.map(formatError).join('\n'))
       return 1
     }
     const snapshot = compileSnapshot(loaded.config, Date.now())

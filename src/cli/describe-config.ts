@@ -10,7 +10,7 @@ import { table } from './terminal.js'
 export function describeConfig(file: string, snapshot: Snapshot): string {
   const { config, tiers, services, routes } = snapshot
   const head = [
-    ['listen', formatListen(config.listen)],
+    ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
     [
       'admin',
       `${formatListen(config.admin.listen)}${config.admin.token === undefined ? '' : ', with a token'}`,
@@ -107,6 +107,18 @@ function describeConsumers(source: ConsumerSource): string {
     case 'ip':
       return 'address'
   }
+}
+
+/** Empty for plain text from anybody. */
+function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): string {
+  const parts = proxied ? ['behind the PROXY protocol'] : []
+  if (tls !== undefined) {
+    const count = tls.certificates.length
+    const clients =
+      tls.client_ca === undefined ? '' : `, client certificates ${tls.client_certificate ?? 'required'}`
+    parts.push(`${tls.min_version} or later, ${count} certificate${count === 1 ? '' : 's'}${clients}`)
+  }
+  return parts.map((part) => `, ${part}`).join('')
 }
 
 function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {

@@ -48,6 +48,9 @@ export async function loadCertificates(settings: Settings, say: SayOfFile): Prom
   return failed ? undefined : { certificates: certificates.map((one) => one!), clientCa }
 }
 
+/** How long before the end of a certificate somebody is told. */
+export const EXPIRY_WARNING_MS = 14 * 86_400_000
+
 /** Says which of the certificates nobody will accept now. */
 export function checkDates(certificates: readonly LoadedCertificate[], now: number, say: SayOfFile): void {
   for (const [i, { file, notBefore, notAfter }] of certificates.entries()) {

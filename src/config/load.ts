@@ -18,7 +18,13 @@ export interface ConfigError {
 }
 
 export type LoadResult =
-  | { readonly ok: true; readonly config: Config; readonly warnings: readonly ConfigError[] }
+  | {
+      readonly ok: true
+      readonly config: Config
+      readonly warnings: readonly ConfigError[]
+      /** For what is found out later: the place of a key, and a message on it. */
+      readonly at: (path: Path, message: string) => ConfigError
+    }
   | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
 
 /** More than anybody fixes in one go, and a bound on what a broken file can put into a log. */
@@ -53,18 +59,25 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
   const config = read(reading, ConfigSchema as unknown as Part, document.contents, '', 0) as
     | Draft<Config>
     | undefined
+  const at = (path: Path, message: string, exact = true): ConfigError => {
+    const { offset, shown } = placeOf(parsed, path)
+    return { file, ...(exact ? position(offset) : LATER), message: `${shown}: ${message}` }
+  }
   const say = (list: ConfigError[]) => (path: Path, message: string) => {
     // Finding the place takes a search; nobody reads the thousandth.
-    const { offset, shown } = placeOf(parsed, path)
-    const place = list.length > 10 * MAX_ERRORS ? LATER : position(offset)
-    list.push({ file, ...place, message: `${shown}: ${message}` })
+    list.push(at(path, message, list.length <= 10 * MAX_ERRORS))
   }
   if (config !== undefined) {
     check(config, say(errors), say(warnings), (path) => position(placeOf(parsed, path).offset).line)
   }
   if (errors.length > 0)
     return { ok: false, errors: inOrder(errors, reading.used), warnings: inOrder(warnings, reading.used) }
-  return { ok: true, config: config as Config, warnings: inOrder(warnings, reading.used) }
+  return {
+    ok: true,
+    config: config as Config,
+    warnings: inOrder(warnings, reading.used),
+    at: (path, message) => inOrder([at(path, message)], reading.used)[0]!,
+  }
 }
 
 /** `file:line:column: what is wrong; what to do` */

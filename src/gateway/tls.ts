@@ -11,6 +11,7 @@ import {
 import { isDeepStrictEqual } from 'node:util'
 import {
   checkDates,
+  EXPIRY_WARNING_MS,
   type LoadedCertificate,
   type LoadedTls,
   loadCertificates,
@@ -50,7 +51,6 @@ export interface Tls extends TlsStep {
 }
 
 const DAY_MS = 86_400_000
-const WARN_DAYS = 14
 
 /** Of TLS 1.2 only what has forward secrecy and authenticated encryption, as Mozilla's intermediate list has it. */
 const CIPHERS = [
@@ -153,8 +153,9 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     const at = now()
     checkDates(loaded.certificates, at, (path, message) => log.error({}, said(path, message)))
     for (const { file, notAfter } of loaded.certificates) {
-      const days = Math.floor((notAfter - at) / DAY_MS)
-      if (days < 0 || days >= WARN_DAYS) continue
+      const left = notAfter - at
+      if (left <= 0 || left > EXPIRY_WARNING_MS) continue
+      const days = Math.floor(left / DAY_MS)
       const fields = { certificate: file, expires: new Date(notAfter).toISOString() }
       log.warn(fields, `a certificate of server.tls expires in ${days} days; renew it`)
     }
