@@ -182,6 +182,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       admin: adminAddress,
       config: configFile,
       hash: config.current().hash,
+      // Fewer than configured where the process may not open as many files.
+      max_connections: gateway.server.maxConnections,
     },
     'started',
   )

@@ -25,5 +25,6 @@ export async function checkCertificates(
     const message = `${file} expires on ${new Date(notAfter).toISOString()}; renew the certificate`
     warnings.push(at(['server', 'tls', 'certificates', i, 'cert'], message))
   }
+  errors.sort((a, b) => a.line - b.line || a.column - b.column)
   return { errors, warnings }
 }

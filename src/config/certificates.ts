@@ -134,9 +134,8 @@ function parseKey(
 ): KeyObject | undefined {
   try {
     return createPrivateKey(pem)
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ERR_MISSING_PASSPHRASE')
-      fail(path, `${file} is encrypted; give a key without a passphrase`)
+  } catch {
+    if (pem.includes('ENCRYPTED')) fail(path, `${file} is encrypted; give a key without a passphrase`)
     else fail(path, `${file} holds no private key in PEM; it begins with -----BEGIN PRIVATE KEY-----`)
     return undefined
   }

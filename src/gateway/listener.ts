@@ -128,7 +128,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   /** Counts a connection for its client, whose address is known now. */
   function admit(socket: Counted, address: string): boolean {
     if (perClient === 0) return true
-    if (address === '' || snapshot().isTrustedProxy(address)) return true
+    if (snapshot().isTrustedProxy(address)) return true
     const client = addressConsumer(address)
     const others = clients.get(client) ?? 0
     if (others >= perClient) {
@@ -150,6 +150,11 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     counts.open = open.size
     socket.once('close', closed)
     const peer = plainAddress(peerOf(socket))
+    if (peer === '') {
+      // Reset again before anybody looked: a health check, mostly.
+      socket.destroy()
+      return
+    }
     if (plain) {
       if (admit(socket, peer)) spoken(socket, socket)
       return

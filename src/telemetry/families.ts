@@ -228,6 +228,7 @@ const DEFINITIONS = {
     help: 'Unix time at which a certificate that is served expires.',
     across: 'min',
     labels: ['certificate'],
+    across: 'min',
   },
   tlsReloads: {
     otlp: 'tidegate.tls.reloads',

@@ -39,8 +39,9 @@ export async function startProcessOn(
   env: NodeJS.ProcessEnv = {},
   args: readonly string[] = [],
   nodeFlags: readonly string[] = [],
+  node: readonly [command: string, ...args: string[]] = NODE,
 ): Promise<GatewayProcess> {
-  const [command, ...flags] = NODE
+  const [command, ...flags] = node
   const child = spawn(command, [...flags, ...nodeFlags, CLI, 'start', '--config', configFile, ...args], {
     env: { ...process.env, ...env },
     stdio: ['ignore', 'ignore', 'pipe'],
@@ -55,7 +56,7 @@ export async function startProcessOn(
   const addresses = await new Promise<RegExpExecArray>((resolve, reject) => {
     child.stderr!.on('data', (text: string) => {
       stderr += text
-      const found = /listens on (http:\S+), admin on (http:[^\s,]+)/.exec(stderr)
+      const found = /listens on (https?:\S+), admin on (http:[^\s,]+)/.exec(stderr)
       if (found !== null) resolve(found)
     })
     exited.then((code) => reject(new Error(`the gateway ended with ${code}: ${stderr}`)))

@@ -1,0 +1,95 @@
+import { get } from 'node:http'
+import { join } from 'node:path'
+import t from 'tap'
+import { eventually } from '../support/eventually.js'
+import { NODE } from '../support/node.js'
+import { startBackend, startProcessOn, tally } from '../support/process.js'
+import { openRaw, type RawConnection, rawRequest } from '../support/raw.js'
+
+/** Takes every file that the process may still open but a few, when it is told to. */
+const EATER = `
+import { closeSync, openSync } from 'node:fs'
+process.on('SIGWINCH', () => {
+  const taken = []
+  try {
+    for (;;) taken.push(openSync('/dev/null'))
+  } catch {
+    for (const file of taken.slice(0, 6)) closeSync(file)
+    process.stderr.write('all are taken\\n')
+  }
+})
+`
+
+/** Opens so many connections at once, each with a request, and gives the statuses; 0 for those that were closed. */
+async function burst(port: number, count: number): Promise<Record<number, number>> {
+  const connections = await Promise.all(Array.from({ length: count }, () => openRaw(port)))
+  for (const connection of connections) connection.write(rawRequest('GET /'))
+  const settled = (connection: RawConnection) => connection.responses().length > 0 || connection.isClosed()
+  await eventually('all are answered or closed', () => connections.every(settled), 20_000)
+  const statuses = connections.map((connection) => connection.responses()[0]?.status ?? 0)
+  for (const { socket } of connections) socket.destroy()
+  return tally(statuses)
+}
+
+const status = (url: string) =>
+  new Promise<number>((resolve) => {
+    get(url, { agent: false }, (res) => resolve(res.resume().statusCode!)).on('error', () => resolve(0))
+  })
+
+t.test(
+  'a process that may open few files takes few connections, and one that has none left goes on',
+  async (t) => {
+    const backend = await startBackend(t)
+    const folder = t.testdir({
+      'eater.mjs': EATER,
+      'tidegate.yaml': `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+tiers: [free]
+services: { a: { upstreams: [${backend.origin}] } }
+routes: [{ path: /*, service: a }]
+log: { access: off }
+`,
+    })
+    const limited = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'bash', ...NODE, '--import'] as const
+    const gateway = await startProcessOn(
+      t,
+      join(folder, 'tidegate.yaml'),
+      {},
+      [],
+      [...limited, join(folder, 'eater.mjs')],
+    )
+    const port = Number(new URL(gateway.address).port)
+
+    const first = await burst(port, 300)
+    t.equal((first[200] ?? 0) + (first[0] ?? 0), 300, 'answered or closed at once')
+    t.ok(first[200]! >= 50, 'as many as it takes are answered')
+    t.ok(first[0]! > 0)
+    await eventually('the log has said so', () =>
+      /"max_connections":50,"msg":"started"/.test(gateway.stderr()),
+    )
+    t.match(gateway.stderr(), /closing new connections: as many as allowed are open/)
+    let last = 0
+    const serves = () => {
+      status(gateway.address).then((code) => {
+        last = code
+      })
+      return last === 200
+    }
+    await eventually('it serves', serves, 20_000)
+
+    gateway.child.kill('SIGWINCH')
+    await eventually('it has no more files', () => gateway.stderr().includes('all are taken'), 20_000)
+    const second = await burst(port, 30)
+    t.same(
+      Object.keys(second).filter((code) => !['0', '200', '503'].includes(code)),
+      [],
+      `closed, answered, or refused as what it is: ${JSON.stringify(second)}`,
+    )
+    t.equal(gateway.child.exitCode, null, 'the process lives')
+    last = 0
+    await eventually('it serves again', serves, 20_000)
+    const metrics = await fetch(`${gateway.admin}/metrics`).then((res) => res.text())
+    t.match(metrics, /tidegate_connections_rejected_total\{reason="total"\} [1-9]/)
+  },
+)
