@@ -42,11 +42,7 @@ export async function idle({ quick }) {
     upstreamPort: upstream.port,
     redisPort: store.port,
     services: { open: `${OPEN_LIMIT}/min` },
-    server: [
-      'keep_alive: 10m',
-      `max_connections: ${clients + 50}`,
-      'max_connections_per_client: 0',
-    ],
+    server: ['keep_alive: 10m', `max_connections: ${clients + 50}`],
     files,
     nodeArgs: measurable(dir),
   })

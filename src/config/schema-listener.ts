@@ -26,7 +26,7 @@ const Tls = object(
       default: 'TLSv1.2',
       restart: false,
     }),
-    handshake_timeout: timer('Longest time for a handshake', '10s', 100),
+    handshake_timeout: Object.assign(timer('Longest time for a handshake', '10s', 100), { restart: false }),
     client_ca: Type.Optional(
       string('File with the certificates (PEM) of the CAs that client certificates must come from', {
         maxLength: 4096,

@@ -65,6 +65,13 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['x-forwarded-host', Field.ForwardedHost],
   ['forwarded', Field.Provenance],
   ['x-real-ip', Field.Provenance],
+  // Who ends TLS says of a client's certificate (RFC 9440 §2.4; what nginx's users call it).
+  ['client-cert', Field.Provenance],
+  ['client-cert-chain', Field.Provenance],
+  ['x-client-cert', Field.Provenance],
+  ['x-ssl-client-cert', Field.Provenance],
+  ['x-ssl-client-verify', Field.Provenance],
+  ['x-ssl-client-s-dn', Field.Provenance],
   ['keep-alive', Field.Drop],
   ['proxy-connection', Field.Drop],
   ['proxy-authorization', Field.Drop],

@@ -186,6 +186,8 @@ t.test('where a request comes from is said anew, unless a trusted proxy said it'
     'X-Forwarded-Prefix: /shop',
     'Forwarded: for=198.51.100.1',
     'X-Real-IP: 198.51.100.1',
+    'Client-Cert: :MIIB:',
+    'X-SSL-Client-Verify: SUCCESS',
   ]
   const site = await startSite(t, SITE)
   const stranger = await passed(site, get(...claims))
@@ -198,8 +200,10 @@ t.test('where a request comes from is said anew, unless a trusted proxy said it'
       'x-forwarded-prefix',
       'forwarded',
       'x-real-ip',
+      'client-cert',
+      'x-ssl-client-verify',
     ].map((name) => values(name).join(' | '))
-  t.same(origin(stranger), ['127.0.0.1', 'http', 'gateway.example', '', '', '', ''])
+  t.same(origin(stranger), ['127.0.0.1', 'http', 'gateway.example', '', '', '', '', '', ''])
   t.match(site.gateway.records.at(-1), { consumer: '127.0.0.1', clientIp: '127.0.0.1' })
 
   const behind = await startSite(t, BEHIND_PROXY)
@@ -212,6 +216,8 @@ t.test('where a request comes from is said anew, unless a trusted proxy said it'
     '/shop',
     'for=198.51.100.1',
     '198.51.100.1',
+    ':MIIB:',
+    'SUCCESS',
   ])
   t.match(behind.gateway.records.at(-1), { consumer: '198.51.100.1', clientIp: '198.51.100.1' })
 })
