@@ -228,7 +228,6 @@ const DEFINITIONS = {
     help: 'Unix time at which a certificate that is served expires.',
     across: 'min',
     labels: ['certificate'],
-    across: 'min',
   },
   tlsReloads: {
     otlp: 'tidegate.tls.reloads',
