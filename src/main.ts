@@ -7,6 +7,7 @@ import type { Config } from './config/schema.js'
 import { buildGateway } from './gateway/app.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
 import { createConnectionCounts } from './gateway/listener.js'
+import { connectionCap } from './gateway/open-files.js'
 import { createOverload } from './gateway/overload.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
@@ -183,7 +184,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       config: configFile,
       hash: config.current().hash,
       // Fewer than configured where the process may not open as many files.
-      max_connections: gateway.server.maxConnections,
+      max_connections: connectionCap(settings.server.max_connections),
     },
     'started',
   )

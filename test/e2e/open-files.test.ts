@@ -51,14 +51,10 @@ routes: [{ path: /*, service: a }]
 log: { access: off }
 `,
     })
-    const limited = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'bash', ...NODE, '--import'] as const
-    const gateway = await startProcessOn(
-      t,
-      join(folder, 'tidegate.yaml'),
-      {},
-      [],
-      [...limited, join(folder, 'eater.mjs')],
-    )
+    const limited = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'bash', ...NODE] as const
+    const file = join(folder, 'tidegate.yaml')
+    const eater = ['--import', join(folder, 'eater.mjs')]
+    const gateway = await startProcessOn(t, file, {}, [], eater, limited)
     const port = Number(new URL(gateway.address).port)
 
     const first = await burst(port, 300)
