@@ -3,6 +3,7 @@ import { limitData, limitText } from '../config/limit.js'
 import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import type { Config } from '../config/schema.js'
 import type { ConsumerSource, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
+import { upstreamRows } from './describe-upstreams.js'
 import { mostSpecificFirst } from './route-order.js'
 import { table } from './terminal.js'
 
@@ -24,13 +25,15 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
     describeDestination(config, route),
     [describeCost(config, route), describeShape(config, route)].filter((text) => text !== '').join(', '),
   ])
+  const rows = upstreamRows(services)
+  const upstreams = rows.length === 0 ? '' : table(rows, 2)
   return `${file} is good, hash ${snapshot.hash}
 
 ${table(head, 2)}
 
 services, and their limits for each tier
 ${tierTable(snapshot)}
-
+${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}
 routes, the most specific first
 ${table(lines, 2)}
 

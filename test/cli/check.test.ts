@@ -55,6 +55,27 @@ t.test('a good configuration is summed up, routes most specific first', async (t
   t.notMatch(stdout, /hunter2/)
 })
 
+t.test('several upstreams are shown with how they share requests', async (t) => {
+  const yaml = GOOD.replace(
+    '[http://127.0.0.1:9001]',
+    '[{ url: http://127.0.0.1:9001, weight: 3 }, http://127.0.0.1:9003], balance: { hash: { header: X-Session } }, slow_start: 30s, health: { path: /healthz }',
+  )
+    .replace('  payments:\n', '  payments: {')
+    .replace('[5/s, 100/min] }', '[5/s, 100/min] } }')
+    .replace('    limits', '    , limits')
+  const { code, stdout, stderr } = await tidegate(['check'], { cwd: t.testdir({ 'tidegate.yaml': yaml }) })
+  t.equal(code, 0, stderr)
+  t.match(
+    stdout,
+    `
+upstreams, where there are several or they are checked
+  payments  http://127.0.0.1:9001  weight 3  by x-session, slow start 30s, checked at /healthz every 5s
+            http://127.0.0.1:9003  weight 1
+
+routes, `,
+  )
+})
+
 t.test('--json says the same to a program, without secrets', async (t) => {
   const cwd = t.testdir({ config: { 'tidegate.yaml': GOOD } })
   const { code, stdout } = await tidegate(['check', '--json'], { cwd })

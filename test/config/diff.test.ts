@@ -60,6 +60,18 @@ t.test('a change is told as it is written in the file', async (t) => {
     ],
     ['budget: 20', 'budget: 0', 'services.tokens.retries.budget: 20 -> 0'],
     ['0.0.0.0:9000', '127.0.0.1:9000', 'admin.listen: 0.0.0.0:9000 -> 127.0.0.1:9000'],
+    [
+      'weight: 3',
+      'weight: 2',
+      'services.payments.upstreams: [http://10.0.0.1:9001/base, http://[::1]:9001, { url: http://payments.internal, weight: 3 }] -> [http://10.0.0.1:9001/base, http://[::1]:9001, { url: http://payments.internal, weight: 2 }]',
+    ],
+    [
+      'balance: least_requests',
+      'balance: { hash: { header: x-key } }',
+      'services.marketing.balance: least_requests -> { hash: { header: x-key } }',
+    ],
+    ['interval: 2s,', 'interval: 3s,', 'services.payments.health.interval: 2s -> 3s'],
+    ['outliers: false', 'outliers: true', 'services.open.outliers.enabled: false -> true'],
     ['default_tier: pro\n', '', 'default_tier: removed'],
     ['on_failure: closed', 'on_failure: open', 'services.payments.on_failure: closed -> open'],
     [

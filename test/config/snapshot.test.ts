@@ -53,6 +53,37 @@ t.test('services: upstreams taken apart, policies by tier, header and key part w
   ])
 })
 
+t.test('upstreams: weights, balance, checks and ejection, each compiled once', async (t) => {
+  const [payments, open, marketing, tokens] = compile(full).services
+  t.strictSame(
+    payments!.upstreams.map(({ weight }) => weight),
+    [1, 1, 3],
+  )
+  t.match(payments, {
+    balance: { kind: 'hash_header', header: 'x-session' },
+    slowStart: 30_000,
+    maxConnections: 64,
+    maxWaiting: 10,
+    maxWait: 500,
+    outliers: { consecutive_failures: 3, interval: 5_000, ejection: 10_000 },
+  })
+  const { statuses, ...health } = payments!.health!
+  t.strictSame(health, {
+    path: '/healthz?deep=1',
+    interval: 2_000,
+    timeout: 1_000,
+    healthyAfter: 1,
+    unhealthyAfter: 5,
+  })
+  t.strictSame(
+    [200, 204, 205, 299, 300, 399, 400].filter((status) => statuses.has(status)),
+    [204, 300, 399],
+  )
+  t.match(open, { balance: { kind: 'hash_consumer' }, outliers: undefined, health: undefined })
+  t.match(marketing!.balance, { kind: 'least_requests' })
+  t.match(tokens, { balance: { kind: 'round_robin' }, outliers: { consecutive_failures: 5 } })
+})
+
 t.test('the key part holds windows, not amounts: a raised limit goes on with what was used', async (t) => {
   const raised = compile(full.replace('10/min', '99/min'))
   t.equal(raised.services[0]?.policies[0]?.parts[0]?.keyPart, '1m')
@@ -249,7 +280,8 @@ t.test('the hash is of what the configuration means', async (t) => {
     hash,
     'neither comments nor spelling',
   )
-  const open = '  open: { upstreams: [http://127.0.0.1:9002] }\n'
+  const open =
+    '  open: { upstreams: [http://127.0.0.1:9002], balance: { hash: consumer }, outliers: false }\n'
   t.equal(
     compile(full.replace(open, '').replace('services:\n', `services:\n${open}`)).hash,
     hash,
