@@ -15,7 +15,7 @@ routes:
   return snapshot.routes[0]!.split!
 }
 
-const CONSUMERS = Array.from({ length: 20_000 }, (_, i) => `user-${i}`)
+const CONSUMERS = Array.from({ length: 10_000 }, (_, i) => `user-${i}`)
 const placesOf = (split: ReturnType<typeof splitOf>) =>
   CONSUMERS.map((consumer) => memberOf(split, consumer).route.service.name)
 const shareOf = (places: readonly string[], name: string) =>
@@ -25,7 +25,7 @@ t.test('consumers are spread by weight, each always at the same place', async (t
   const split = splitOf(95, 5)
   const places = placesOf(split)
   const share = shareOf(places, 's1')
-  t.ok(share > 0.044 && share < 0.056, `${share} of the consumers are on 5 of 100`)
+  t.ok(share > 0.042 && share < 0.058, `${share} of the consumers are on 5 of 100`)
   t.same(placesOf(splitOf(95, 5)), places, 'another gateway says the same')
 })
 
@@ -33,7 +33,7 @@ t.test('when a weight changes, only those move whom it takes or loses', async (t
   const before = placesOf(splitOf(95, 5))
   const after = placesOf(splitOf(90, 10))
   const moved = CONSUMERS.filter((_, i) => before[i] !== after[i])
-  t.ok(moved.length < 0.065 * CONSUMERS.length, `${moved.length} moved`)
+  t.ok(moved.length < 0.07 * CONSUMERS.length, `${moved.length} moved`)
   t.notOk(
     before.some((place, i) => place === 's1' && after[i] !== 's1'),
     'nobody leaves the one that has grown',
