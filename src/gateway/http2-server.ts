@@ -69,7 +69,6 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       sessions.delete(session)
       counts.open--
     })
-    if (draining()) session.leave()
   })
   server.on('sessionError', () => {})
 
@@ -111,6 +110,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
         // By the client, or because of what it has sent: either way work was begun for nothing.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !this.#resets()) this.#close('resets')
       })
+      // Not before its first request: a client that is told to leave at once may not get to send any.
       if (draining()) this.leave()
       const bodiless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
       listening.accept(stream, this.socket, raw as readonly string[], bodiless)
