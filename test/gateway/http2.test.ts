@@ -239,6 +239,27 @@ t.test('megabytes pass both ways; a stream that nobody reads holds back its upst
   t.equal(upstream.received.length, 3)
 })
 
+t.test('a client that opens no window is let go in time, and its upstream with it', async (t) => {
+  const closed: string[] = []
+  const upstream = await recordingUpstream(t, (req, res) => {
+    res.on('close', () => closed.push(req.url!))
+    res.end(BIG)
+  })
+  const gateway = await startGateway(t, config(upstream.origin, { route: ', timeouts: { idle: 300ms }' }))
+  const client = await http2Client(t, gateway.origin, { settings: { initialWindowSize: 0 } })
+  const answers = await Promise.all([client.ask('/1'), client.ask('/2')])
+  t.match(answers, [
+    { status: 200, body: '', code: constants.NGHTTP2_INTERNAL_ERROR },
+    { status: 200, body: '', code: constants.NGHTTP2_INTERNAL_ERROR },
+  ])
+  await gateway.recorded(2)
+  t.match(gateway.records, [
+    { status: 200, error: 'client_closed' },
+    { status: 200, error: 'client_closed' },
+  ])
+  await eventually('the upstream is let go', () => closed.length === 2)
+})
+
 t.test('a drain lets every stream end, and takes what was sent before the client knew', async (t) => {
   const { client, gateway } = await site(t, {}, (_, res) => void setTimeout(() => res.end('ok'), 5))
   let failed = 0
