@@ -124,6 +124,8 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
       SNICallback: (name, done) => done(null, contextFor(byName, name)),
     })
     made.on('secureConnection', (socket: TLSSocket) => {
+      // It may be reset before its protocol has taken it.
+      socket.on('error', () => {})
       const handshake = take(socket)
       const certificate = clientCa === undefined ? undefined : readClientCertificate(socket)
       // Node takes a resumed session without any certificate for one that was verified.

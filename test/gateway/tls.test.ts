@@ -476,8 +476,16 @@ t.test('other settings and other files of server.tls are taken over while it run
   t.ok(await isRefused(site.gateway.port, {}))
   await t.rejects(handshake(site.gateway.port, { maxVersion: 'TLSv1.2', ...pairOf(acme) }))
   const made = await handshake(site.gateway.port, pairOf(acme))
+  const sessions: Buffer[] = []
+  made.socket.on('session', (session) => sessions.push(session))
   t.equal(made.subject, 'shop')
   t.equal(await ask(made), 200)
+  await eventually('there is a session', () => sessions.length > 0)
+  await site.tls!.reload({ ...settings, client_ca: strangers.ca })
+  for (const session of sessions) {
+    t.ok(await isRefused(site.gateway.port, { session, ...pairOf(acme) }), 'a session outlives no CA')
+  }
+  t.equal(await ask(made), 200, 'the open connection goes on')
   made.socket.destroy()
 })
 
