@@ -197,7 +197,8 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     const failure = await failureOf(fresh)
     if (failure !== undefined) {
       await discard(fresh)
-      log.error({ error: failure }, 'the new workers do not come up; the old ones go on serving')
+      if (phase === 'running')
+        log.error({ error: failure }, 'the new workers do not come up; the old ones go on serving')
       return false
     }
     const old = slots.map((slot, i) => {

@@ -159,6 +159,10 @@ t.test('two workers are one gateway', async (t) => {
     const { statuses, failures, total } = await load.stop()
     t.comment(`${failures.length} of ${total} requests failed: ${failures}`)
     t.ok(failures.length <= 12, `${failures.length} failed of the 12 in flight at most`)
+    t.notOk(
+      failures.find((why) => why.startsWith('silent')),
+      'nobody is left waiting',
+    )
     t.strictSame(Object.keys(statuses), ['200'])
     t.equal(await metric(gateway, 'tidegate_worker_exits_total', { result: 'failed' }), 1)
     t.equal((gateway.stderr().match(/a worker ended; another takes its place/g) ?? []).length, 1, 'one line')

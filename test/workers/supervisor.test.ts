@@ -230,3 +230,22 @@ t.test('a stop drains all at once, and kills one that does not end', async (t) =
   t.match(lines.at(-1), /^warn: a worker does not end; killing it/)
   t.equal(forked.length, 2)
 })
+
+t.test('a stop during a restart is no failure of the restart', async (t) => {
+  const { supervisor, forked, lines, started } = supervise(t)
+  await started()
+  const restarted = supervisor.restart()
+  const stopped = supervisor.stop(0)
+  t.strictSame(
+    forked.map(({ said }) => said),
+    [['drain 0'], ['drain 0'], ['kill'], ['kill']],
+  )
+  for (const old of forked.slice(0, 2)) old.end('code 0')
+  await stopped
+  t.equal(await restarted, false)
+  t.strictSame(
+    lines.filter((line) => !line.startsWith('info')),
+    [],
+  )
+  t.equal(forked.length, 4)
+})

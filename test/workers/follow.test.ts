@@ -1,0 +1,65 @@
+import t from 'tap'
+import type { ReloadEvent } from '../../src/config/reload.js'
+import { followConfig } from '../../src/workers/follow.js'
+import { snapshotOf } from '../support/gateway.js'
+
+const text = (limit: string) => `
+tiers: [free]
+services: { api: { upstreams: [http://127.0.0.1:1], limits: { free: ${limit} } } }
+routes: [{ path: /*, service: api }]
+`
+
+const good = (limit: string) => ({ text: text(limit), hash: snapshotOf(text(limit)).hash, loadedAt: 1000 })
+
+function follow() {
+  const events: ReloadEvent[] = []
+  const order: string[] = []
+  const config = followConfig(good('1/s'), {
+    file: 'tidegate.yaml',
+    env: {},
+    onReload(event) {
+      events.push(event)
+      order.push(`in force ${event.snapshot.hash}`)
+    },
+    onNext: ({ hash }) => order.push(`known ${hash}`),
+  })
+  return { config, events, order }
+}
+
+t.test('a worker takes over what the primary has found good, under the same hash', async (t) => {
+  const { config, events, order } = follow()
+  const before = config.current()
+  t.equal(before.hash, good('1/s').hash)
+  const next = good('2/s')
+  config.follow({ ...next, trigger: 'admin', result: 'applied' })
+  t.equal(config.current().hash, next.hash)
+  t.equal(config.current().loadedAt, 1000)
+  t.strictSame(order, [`known ${next.hash}`, `in force ${next.hash}`], 'known before a request can ask by it')
+  t.match(events, [{ result: 'applied', trigger: 'admin', previous: before, snapshot: config.current() }])
+})
+
+t.test('what changes nothing is told all the same: SIGHUP opens the access log anew', async (t) => {
+  const { config, events } = follow()
+  const before = config.current()
+  config.follow({ ...good('1/s'), trigger: 'signal', result: 'applied' })
+  config.follow({ ...good('1/s'), trigger: 'signal', result: 'rejected' })
+  t.equal(config.current(), before)
+  t.strictSame(
+    events.map(({ result, trigger }) => `${result} ${trigger}`),
+    ['unchanged signal', 'rejected signal'],
+  )
+})
+
+t.test(
+  'what this worker does not find good changes nothing: the primary may be of another version',
+  async (t) => {
+    const { config, events } = follow()
+    const before = config.current()
+    const unknown = `${text('2/s')}invented: true\n`
+    t.throws(() =>
+      config.follow({ text: unknown, hash: 'another', loadedAt: 2000, trigger: 'file', result: 'applied' }),
+    )
+    t.equal(config.current(), before)
+    t.strictSame(events, [])
+  },
+)
