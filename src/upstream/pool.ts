@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { addressOf } from '../config/snapshot.js'
-import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
+import { type Choice, chooseTarget, createChoice, isExhausted, type NoTarget, type Target } from './choose.js'
 import { openSender } from './connections.js'
 import { createNames, type Names } from './dns.js'
 import {
@@ -11,11 +11,9 @@ import {
   couldNotReach,
   createEndpoint,
   type Endpoint,
-  isOut,
   restate,
   settle,
   shareOf,
-  tryAgain,
 } from './endpoint.js'
 import { createHealthChecks } from './health-check.js'
 import { eject, goodConduct, judge, mayEject } from './outliers.js'
@@ -23,19 +21,8 @@ import type { Sender } from './sender.js'
 import { describeEndpoint, readingOf, type UpstreamReading, type UpstreamState } from './state.js'
 import { createWaitQueue, type WaitQueue } from './wait-queue.js'
 
+export type { NoTarget, Target } from './choose.js'
 export type { UpstreamReading, UpstreamState } from './state.js'
-
-/** One upstream of a service, as a snapshot has it. */
-export interface Target {
-  readonly upstream: Upstream
-  readonly endpoint: Endpoint
-}
-
-/**
- * Why there is no upstream: all have as many requests as they may have; an operator has drained them all; the request
- * has been to every one of them.
- */
-export type NoTarget = 'busy' | 'drained' | 'tried'
 
 /**
  * How a request went, as far as it tells of the upstream. unreachable: no connection could be made; unknown: it was
@@ -119,12 +106,8 @@ interface Group {
 }
 
 /** The upstreams of a service as one snapshot has them. */
-interface Members {
+interface Members extends Choice {
   readonly group: Group
-  readonly targets: readonly Target[]
-  readonly balancer: Balancer
-  /** Scratch, so that picking allocates nothing. */
-  readonly weights: Float64Array
 }
 
 export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {}): Upstreams {
@@ -165,74 +148,21 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return members
   }
 
+  /** The endpoints of a snapshot that is in force no more are its own, and gone with its last request. */
   function membersIn(group: Group, service: Service): Members {
     const byAddress = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
     const targets = service.upstreams.map((upstream): Target => {
-      let endpoint = byAddress.get(addressOf(upstream))
-      if (endpoint === undefined) {
-        // Of a snapshot that is in force no more.
-        endpoint = createEndpoint(service, upstream, now())
-        endpoint.retired = true
-      }
+      const known = byAddress.get(addressOf(upstream))
+      if (known !== undefined) return { upstream, endpoint: known }
+      const endpoint = createEndpoint(service, upstream, now())
+      endpoint.retired = true
       return { upstream, endpoint }
     })
-    const { kind } = service.balance
-    const balancer =
-      kind === 'round_robin'
-        ? roundRobin(targets.length)
-        : kind === 'least_requests'
-          ? leastRequests((i) => targets[i]!.endpoint.inFlight, random)
-          : hashing(targets.map(({ endpoint }) => endpoint.address))
-    return { group, targets, balancer, weights: new Float64Array(targets.length) }
+    return { group, ...createChoice(service.balance, targets, random) }
   }
 
-  function choose(
-    { targets, balancer, weights, group }: Members,
-    key: string | undefined,
-    tried: readonly Target[] | undefined,
-  ): Target | NoTarget {
-    const { slowStart } = group.service
-    let time = 0
-    let some = false
-    let busy = false
-    let out = false
-    for (let i = 0; i < targets.length; i++) {
-      const target = targets[i]!
-      const { endpoint } = target
-      weights[i] = 0
-      if (tried?.includes(target)) continue
-      if (endpoint.state !== 'serving') {
-        if (time === 0) time = now()
-        settle(endpoint, slowStart, time)
-        if (isOut(endpoint, time)) {
-          out = true
-          continue
-        }
-      }
-      if (endpoint.inFlight >= endpoint.capacity) busy = true
-      else {
-        weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
-        some = true
-      }
-    }
-    if (!some && !busy && out) {
-      // All are out: rather than refuse everything, all are tried that nobody has taken out by hand.
-      for (let i = 0; i < targets.length; i++) {
-        const target = targets[i]!
-        const { endpoint } = target
-        if (endpoint.drained || tried?.includes(target)) continue
-        if (endpoint.inFlight >= endpoint.capacity) busy = true
-        else {
-          weights[i] = endpoint.upstream.weight
-          some = true
-        }
-      }
-      if (!some && !busy) return targets.every(({ endpoint }) => endpoint.drained) ? 'drained' : 'tried'
-    }
-    if (!some) return busy ? 'busy' : 'tried'
-    const target = targets[balancer.choose(weights, key)]!
-    if (target.endpoint.unreachableUntil !== 0) tryAgain(target.endpoint, time)
-    return target
+  function choose(members: Members, key: string | undefined, tried: readonly Target[] | undefined) {
+    return chooseTarget(members, members.group.service.slowStart, key, tried, now)
   }
 
   // Groups
@@ -330,10 +260,15 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       if (up === undefined || up !== endpoint.failing) return
       endpoint.failing = !up
       changed(endpoint, () => {
-        if (up) cameBack(endpoint, service.slowStart, now())
+        if (up) cameBack(endpoint, slowStartOf(endpoint), now())
         else restate(endpoint, now())
       })
     })
+  }
+
+  /** As the snapshot in force has it. */
+  function slowStartOf(endpoint: Endpoint): number {
+    return groups.get(endpoint.service)?.service.slowStart ?? 0
   }
 
   // What becomes of them
@@ -365,6 +300,8 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     const group = groups.get(endpoint.service)
     const { outliers } = group?.service ?? {}
     if (group === undefined || outliers === undefined || endpoint.ejectedUntil !== 0) return
+    // The only one is never ejected, so nothing need be counted.
+    if (group.endpoints.length < 2) return
     const time = now()
     const reason = judge(endpoint.conduct, outliers, failed, time)
     if (reason === undefined) return
@@ -388,7 +325,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   function describeOne(endpoint: Endpoint): UpstreamState {
     const time = now()
     const group = groups.get(endpoint.service)
-    const slowStart = group?.service.slowStart ?? 0
+    const slowStart = slowStartOf(endpoint)
     settle(endpoint, slowStart, time)
     return describeEndpoint(endpoint, {
       waiting: group?.queue.length ?? 0,
@@ -406,8 +343,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       const members = membersOf(service)
       if (members.group.queue.length === 0) return choose(members, key, tried)
       // Nobody overtakes those who wait. But there may be nothing left to wait for.
-      const none = tried !== undefined && members.targets.every((target) => gone(target, tried))
-      return none ? 'tried' : 'busy'
+      return tried !== undefined && isExhausted(members, tried) ? 'tried' : 'busy'
     },
     wait(request) {
       const { queue } = groupOf(request.service)
@@ -424,8 +360,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     answered({ endpoint }) {
       if (endpoint.unreachableUntil === 0) return
       endpoint.unreachableUntil = 0
-      const slowStart = groups.get(endpoint.service)?.service.slowStart ?? 0
-      changed(endpoint, () => cameBack(endpoint, slowStart, now()))
+      changed(endpoint, () => cameBack(endpoint, slowStartOf(endpoint), now()))
     },
     connecting: ({ endpoint }) => endpoint.pool?.connecting ?? true,
     unreachable({ endpoint }, why) {
@@ -456,7 +391,6 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       const endpoints = groups.get(service)?.endpoints ?? []
       const endpoint = endpoints.find((one) => one.address === address) ?? byHost(endpoints, address)
       if (endpoint === undefined) return undefined
-      const slowStart = groups.get(service)!.service.slowStart
       changed(endpoint, () => {
         endpoint.drained = state === 'drained'
         if (endpoint.drained) restate(endpoint, now())
@@ -464,7 +398,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
           // Whoever says that it is well says so of its failures, too.
           endpoint.conduct = goodConduct()
           endpoint.ejectedUntil = 0
-          cameBack(endpoint, slowStart, now())
+          cameBack(endpoint, slowStartOf(endpoint), now())
         }
       })
       return describeOne(endpoint)
@@ -488,10 +422,6 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       await Promise.all([...pools].map((pool) => pool.destroy()))
     },
   }
-}
-
-function gone(target: Target, tried: readonly Target[]): boolean {
-  return target.endpoint.drained || tried.includes(target)
 }
 
 /** The one upstream with this host and port, if there is just one. */

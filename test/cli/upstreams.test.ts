@@ -20,7 +20,7 @@ services:
   api:
     upstreams: [{ url: ${backend.origin}, weight: 3 }, http://127.0.0.1:1]
     slow_start: 1m
-  named: { upstreams: [http://localhost:1], health: { path: /healthz, interval: 100ms, timeout: 50ms } }
+  named: { upstreams: [http://localhost:1], health: { path: /healthz, interval: 100ms, timeout: 5s } }
 routes: [{ path: /*, service: api }, { path: /named, service: named }]
 server: { shutdown_delay: 0 }
 log: { access: off }

@@ -1,0 +1,104 @@
+import type { Balance, Upstream } from '../config/snapshot.js'
+import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
+import { type Endpoint, isOut, settle, shareOf, tryAgain } from './endpoint.js'
+
+/** One upstream of a service, as a snapshot has it. */
+export interface Target {
+  readonly upstream: Upstream
+  readonly endpoint: Endpoint
+}
+
+/**
+ * Why there is no upstream: all have as many requests as they may have; an operator has drained them all; the request
+ * has been to every one of them.
+ */
+export type NoTarget = 'busy' | 'drained' | 'tried'
+
+/** What is chosen from, and how. */
+export interface Choice {
+  readonly targets: readonly Target[]
+  readonly balancer: Balancer
+  /** Scratch, so that choosing allocates nothing. */
+  readonly weights: Float64Array
+}
+
+/** @param random from 0 to below 1 */
+export function createChoice({ kind }: Balance, targets: readonly Target[], random: () => number): Choice {
+  const balancer =
+    kind === 'round_robin'
+      ? roundRobin(targets.length)
+      : kind === 'least_requests'
+        ? leastRequests((i) => targets[i]!.endpoint.inFlight, random)
+        : hashing(targets.map(({ endpoint }) => endpoint.address))
+  return { targets, balancer, weights: new Float64Array(targets.length) }
+}
+
+/** One of those that are given requests and have room, by their weight; when all are out, one of them all the same. */
+export function chooseTarget(
+  choice: Choice,
+  slowStart: number,
+  key: string | undefined,
+  tried: readonly Target[] | undefined,
+  now: () => number,
+): Target | NoTarget {
+  const { targets, balancer, weights } = choice
+  let time = 0
+  let some = false
+  let busy = false
+  let out = false
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i]!
+    const { endpoint } = target
+    weights[i] = 0
+    if (tried?.includes(target)) continue
+    if (endpoint.state !== 'serving') {
+      if (time === 0) time = now()
+      settle(endpoint, slowStart, time)
+      if (isOut(endpoint, time)) {
+        out = true
+        continue
+      }
+    }
+    if (endpoint.inFlight >= endpoint.capacity) busy = true
+    else {
+      weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
+      some = true
+    }
+  }
+  if (!some && !busy) {
+    if (!out) return 'tried'
+    const left = weighAll(choice, tried)
+    if (left !== undefined) return left
+  } else if (!some) return 'busy'
+  const target = targets[balancer.choose(weights, key)]!
+  if (target.endpoint.unreachableUntil !== 0) tryAgain(target.endpoint, time)
+  return target
+}
+
+/**
+ * All are out: rather than refuse everything, all are tried that nobody has taken out by hand.
+ *
+ * @returns why there is none even so
+ */
+function weighAll({ targets, weights }: Choice, tried: readonly Target[] | undefined): NoTarget | undefined {
+  let some = false
+  let busy = false
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i]!
+    const { endpoint } = target
+    if (endpoint.drained || tried?.includes(target)) continue
+    if (endpoint.inFlight >= endpoint.capacity) busy = true
+    else {
+      weights[i] = endpoint.upstream.weight
+      some = true
+    }
+  }
+  if (some) return undefined
+  if (busy) return 'busy'
+  return targets.every(({ endpoint }) => endpoint.drained) ? 'drained' : 'tried'
+}
+
+/** Whether there is no upstream left that a request may still go to, now or later. */
+export function isExhausted({ targets }: Choice, tried: readonly Target[]): boolean {
+  return targets.every((target) => target.endpoint.drained || tried.includes(target))
+}
