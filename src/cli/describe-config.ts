@@ -4,6 +4,7 @@ import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import type { Config } from '../config/schema.js'
 import type { ConsumerSource, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
 import { upstreamRows } from './describe-upstreams.js'
+import { describeResilience, resilienceData } from './describe-resilience.js'
 import { mostSpecificFirst } from './route-order.js'
 import { table } from './terminal.js'
 
@@ -34,6 +35,7 @@ ${table(head, 2)}
 services, and their limits for each tier
 ${tierTable(snapshot)}
 ${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}
+${describeResilience(snapshot)}
 routes, the most specific first
 ${table(lines, 2)}
 
@@ -148,6 +150,7 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
       upstreams: service.upstreams.map(({ origin, basePath }) => origin + basePath),
       on_failure: service.onFailure,
       limits: limitsByTier(service, tiers),
+      ...resilienceData(service),
     })),
     routes: mostSpecificFirst(routes).map(({ route, host }) => ({
       ...(host === '' ? {} : { host }),
