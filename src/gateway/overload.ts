@@ -34,10 +34,10 @@ export interface OverloadOptions {
 }
 
 const TICK_MS = 500
-/** What is above its mark twice in a row is no single pause. */
-const PATIENCE = 2
+/** What is above its mark so often in a row, for 2 s, is no single pause, and no neighbour that took the CPU for a moment. */
+const PATIENCE = 4
 /** How much more, or less, is shed at a time. */
-const STEP = 1 / 8
+const STEP = 1 / 4
 /** Below this share of the mark less is shed. Between the two it stays as it is. */
 const RELIEF = 0.8
 /** The heap is above `exit_heap` for so many looks. */

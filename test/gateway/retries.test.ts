@@ -151,6 +151,26 @@ t.test('what nobody has seen goes to each upstream once, whatever attempts says'
   t.strictSame(retriesOf(gateway), { succeeded: 1, failed: 0, no_budget: 0 })
 })
 
+t.test('one of two upstreams dies under load: nobody who may be sent twice notices', async (t) => {
+  const [dies, lives] = [await rawUpstream(t), await rawUpstream(t)]
+  const gateway = await startGateway(t, yamlFor([dies.origin, lives.origin]))
+  const put = rawRequest('PUT /', 'Content-Length: 5').concat('hello')
+  let sent = 0
+  const statuses = new Set<number>()
+  const caller = async (bytes: string) => {
+    for (let i = 0; i < 40; i++) {
+      if (++sent === 120) dies.stop()
+      statuses.add((await send(gateway, bytes)).status)
+    }
+  }
+  await Promise.all([GET, GET, GET, GET, put, put, put, put].map(caller))
+  t.strictSame([...statuses], [200])
+  t.ok(
+    dies.requests.length > 0 && dies.requests.length < 160,
+    `${dies.requests.length} went to the one that died`,
+  )
+})
+
 t.test('timeouts.connect: how long a connection is waited for', async (t) => {
   const hangs = await hangingListener(t)
   const connect = ', timeouts: { connect: 150ms }'

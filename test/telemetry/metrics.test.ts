@@ -15,6 +15,45 @@ function metricsOf(changes: Partial<MetricsOptions> = {}): Metrics {
   })
 }
 
+t.test('what stands between requests and services is read anew each time', async (t) => {
+  const retries = { succeeded: 3, failed: 2, no_budget: 1 }
+  let circuit: 'closed' | 'open' | undefined = 'open'
+  const metrics = metricsOf({
+    guards: () => [
+      { service: 'payments', circuit, concurrency: { limit: 40, in_flight: 7 }, retries },
+      { service: 'plain', circuit: undefined, concurrency: undefined, retries },
+    ],
+    overload: () => ({ event_loop: 0.5, heap: 0 }),
+  })
+  const text = await metrics.scrape()
+  const payments = { tidegate_service: 'payments' }
+  t.equal(sampleOf(text, 'tidegate_circuit_state', { ...payments, state: 'open' }), 1)
+  t.equal(sampleOf(text, 'tidegate_circuit_state', { ...payments, state: 'closed' }), 0)
+  t.equal(sampleOf(text, 'tidegate_circuit_state', { tidegate_service: 'plain', state: 'open' }), undefined)
+  t.equal(sampleOf(text, 'tidegate_concurrency_limit', payments), 40)
+  t.equal(sampleOf(text, 'tidegate_concurrency_in_flight', payments), 7)
+  t.equal(sampleOf(text, 'tidegate_overload', { reason: 'event_loop' }), 0.5)
+  for (const [result, count] of Object.entries(retries)) {
+    t.equal(sampleOf(text, 'tidegate_upstream_retries_total', { ...payments, result }), count)
+  }
+  circuit = undefined
+  const later = await metrics.scrape()
+  t.equal(sampleOf(later, 'tidegate_circuit_state', { ...payments, state: 'open' }), undefined)
+})
+
+t.test('counts who is turned away for want of room, by service, tier and reason', async (t) => {
+  const metrics = metricsOf()
+  for (let i = 0; i < 2; i++) metrics.shed(exampleRecord(exampleSnapshot()), 'concurrency')
+  metrics.shed(exampleRecord(exampleSnapshot(), { tier: 2 }), 'circuit')
+  const text = await metrics.scrape()
+  const shed = (tidegate_tier: string, reason: string) =>
+    sampleOf(text, 'tidegate_shed_total', { tidegate_service: 'payments', tidegate_tier, reason })
+  t.strictSame(
+    [shed('free', 'concurrency'), shed('enterprise', 'circuit'), shed('free', 'circuit')],
+    [2, 1, undefined],
+  )
+})
+
 const snapshot = exampleSnapshot()
 const first = {
   http_route: '/payments/*',
