@@ -30,7 +30,7 @@ export function enter(
   connection[UNDER_WAY] = underWay
   if (underWay > max_pipelined) {
     // Not now: Node starts to read again when it has come to the end of this request.
-    if (underWay === max_pipelined + 1) queueMicrotask(() => stopReading(connection, max_pipelined))
+    queueMicrotask(() => stopReading(connection, max_pipelined))
     if (underWay >= max_pipelined + BEYOND) return true
   }
   if (max_requests_per_connection === 0) return false
