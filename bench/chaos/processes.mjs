@@ -142,10 +142,10 @@ export const rows = [
     mark: '0 failed of 5,000',
     run: async () => {
       const r = await loaded(
-        4,
+        10,
         {
           options: { args: ['--workers', '2'] },
-          load: { rate: 600 },
+          load: { rate: 400 },
           more: { server: { shutdown_delay: '500ms' } },
         },
         async (gateway) => {

@@ -360,8 +360,6 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
       this.#settle('unreachable', cause)
       this.#elsewhere({ code, cause })
     } else if (code === 'upstream_failed' && this.#mayResend()) {
-      // Most likely a connection that the upstream closed while it was idle, which says nothing about it.
-      this.#settle('unknown')
       this.#resend({ code, cause })
     } else {
       this.#settle(ours ? 'unknown' : 'failed', cause)
@@ -373,21 +371,29 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #elsewhere(failure: Refusal): void {
     this.#unreachable ??= []
     this.#unreachable.push(this.#target!)
-    this.#retry(failure, (this.#tried?.length ?? 0) + 1 < this.#x.route!.service.upstreams.length)
+    const left = (this.#tried?.length ?? 0) + 1 < this.#x.route!.service.upstreams.length
+    this.#retry(failure, left && this.#withinBudget())
   }
 
   /** What may be sent twice is. */
   #resend(failure: Refusal): void {
     this.#resends++
-    this.#retry(failure, true)
+    const again = this.#withinBudget()
+    // Most likely a connection that the upstream closed while it was idle, which says nothing about it. But who breaks
+    // so many that the budget is spent is not well.
+    this.#settle(again ? 'unknown' : 'failed', failure.cause)
+    this.#retry(failure, again)
   }
 
-  /** Sends it again when there is budget for it, and (`can`) somewhere to send it to. */
-  #retry(failure: Refusal, can: boolean): void {
+  #withinBudget(): boolean {
     const { guard, route } = this.#x
+    return guard!.mayRetry(route!.service, this.#deps.watchdog.now())
+  }
+
+  #retry(failure: Refusal, again: boolean): void {
     this.#tried ??= []
     this.#tried.push(this.#target!)
-    if (can && guard!.mayRetry(route!.service, this.#deps.watchdog.now())) {
+    if (again) {
       this.#retrying = true
       this.#dispatch(failure)
     } else this.#refuse(failure)

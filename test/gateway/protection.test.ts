@@ -3,8 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
-import { openRaw, type RawConnection, rawRequest } from '../support/raw.js'
-import { type RawRequest, rawUpstream, respond } from '../support/raw-upstream.js'
+import { openRaw, type RawConnection, rawExchange, rawRequest } from '../support/raw.js'
+import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
 import { problemOf } from '../support/site.js'
 
 /** How much of the gateway one client may hold, and for how long. */
@@ -230,4 +230,24 @@ t.test('of a response that its client does not take, not more than 128 KiB is he
   t.ok(most <= 131_072 + 1_024, `${most} bytes are held at most`)
   t.ok(pushed < 30 << 20, `${pushed} bytes left the upstream, most of them for the buffers of the kernel`)
   client.socket.destroy()
+})
+
+t.test('an upstream that breaks more connections than retries may save is left out', async (t) => {
+  const broken = await rawUpstream(t, (request) => reset(request.socket))
+  const sound = await rawUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+services: { api: { upstreams: ['${broken.origin}', '${sound.origin}'], retries: { budget: 0 } } }
+routes: [{ path: /api/*, service: api }]
+`,
+  )
+  const statuses: number[] = []
+  for (let i = 0; i < 40; i++) {
+    const { responses } = await rawExchange(gateway.port, rawRequest('GET /api/x'))
+    statuses.push(responses[0]!.status)
+  }
+  t.ok(statuses.includes(502), 'without a budget nothing is tried again')
+  t.same(statuses.slice(-20), Array(20).fill(200))
 })
