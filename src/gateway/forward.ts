@@ -76,6 +76,8 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #outcome: Outcome = 'unknown'
   #why = ''
   #body: RequestBody | null = null
+  /** Where the whole of it had come before it was sent. */
+  #whole: Buffer | undefined
   /** The response is compressed on its way. */
   #encoder: CompressedBody | undefined
   /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
@@ -188,13 +190,16 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     const fields = upstreamHeaders(x, target.upstream, this.#req)
     if (this.#body !== null && x.headers.contentLength > 0) {
       fields.push('Content-Length', String(x.headers.contentLength))
+      // What is copied is read along, and HTTP/2 asks for a stream.
+      if (this.#copy === undefined && target.upstream.protocol === 'http1')
+        this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
     }
     this.#deps.upstreams.begun(target).dispatch(
       {
         path: upstreamPath(x, target.upstream),
         method: x.method as Dispatcher.HttpMethod,
         headers: fields,
-        body: this.#again ?? this.#body,
+        body: this.#again ?? this.#whole ?? this.#body,
       },
       this.#attempt ?? this,
     )
@@ -464,7 +469,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
       this.#deps.upstreams.connecting(this.#target!)
     ) {
       this.#abandon(connect)
-    } else if (this.#body !== null && this.#again === undefined && !this.#body.readableEnded) {
+    } else if (this.#body !== null && this.#again === undefined && !this.#body.ended) {
       if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
   }

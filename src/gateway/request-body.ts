@@ -11,6 +11,9 @@ export interface BodyEvents {
   ended(): void
 }
 
+/** Longest body that is sent as one piece. */
+const WHOLE_BYTES = 16_384
+
 /**
  * The request's body on its way upstream. It stands between the two so that undici, which destroys a body whose
  * response came early, does not destroy the client's socket with it, and so that bytes are counted as they pass.
@@ -21,6 +24,7 @@ export class RequestBody extends Readable {
   readonly #replay: Replay | undefined
   #begun = false
   #waiting = false
+  #taken = false
 
   /** @param replay keeps what comes, where it may have to be sent again */
   constructor(request: IncomingMessage, events: BodyEvents, replay: Replay | undefined) {
@@ -35,6 +39,28 @@ export class RequestBody extends Readable {
   /** Whether the upstream has asked for more than the client has sent. */
   get waitingForClient(): boolean {
     return this.#waiting
+  }
+
+  /** Nothing more will come of it. */
+  get ended(): boolean {
+    return this.#taken || this.readableEnded
+  }
+
+  /**
+   * All of it, where it is short and has come by now, usually in one packet with its header: sent as one piece it costs
+   * a fifth of what two streams do. This stream has nothing to give then.
+   */
+  takeWhole(length: number): Buffer | undefined {
+    const request = this.#request
+    if (this.#begun || length > WHOLE_BYTES || !request.complete || request.readableLength !== length) return
+    const whole = request.read() as Buffer | null
+    if (whole === null || !this.#events.received(whole.length)) return
+    this.#begun = true
+    this.#taken = true
+    this.#replay?.add(whole)
+    this.#replay?.end()
+    this.#events.ended()
+    return whole
   }
 
   override _read(): void {
