@@ -62,6 +62,9 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
+/** Not as much as they can: `npm run bench:restart` does that. */
+const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 10 }
+
 const serving = ({ workers }: Status, ...not: number[]) =>
   workers.filter(({ state, pid }) => state === 'serving' && !not.includes(pid))
 
@@ -146,8 +149,7 @@ t.test('two workers are one gateway', async (t) => {
 
   await t.test('kill -9 of a worker loses the requests that it had, and no other', async (t) => {
     const [victim] = serving(await ask<Status>(gateway, '/config'))
-    const clients = { keepAlive: 8, fresh: 4 }
-    const load = startLoad(`${gateway.address}/x`, clients)
+    const load = startLoad(`${gateway.address}/x`, CLIENTS)
     await until('the load is on', async () => load.done() > 300)
     process.kill(victim!.pid, 'SIGKILL')
     const down = load.done()
@@ -188,7 +190,7 @@ t.test('two workers are one gateway', async (t) => {
   await t.test('SIGUSR2 under load: all workers are new, and no request fails', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     const counted = (await answered(gateway))!
-    const load = startLoad(`${gateway.address}/x`, { keepAlive: 8, fresh: 4 })
+    const load = startLoad(`${gateway.address}/x`, CLIENTS)
     await until('the load is on', async () => load.done() > 300)
     gateway.child.kill('SIGUSR2')
     const old = before.workers.map(({ pid }) => pid)
@@ -210,7 +212,7 @@ t.test('two workers are one gateway', async (t) => {
   })
 
   await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {
-    const load = startLoad(`${gateway.address}/x`, { keepAlive: 8, fresh: 4 })
+    const load = startLoad(`${gateway.address}/x`, CLIENTS)
     await until('the load is on', async () => load.done() > 300)
     const exited = gateway.stop('SIGTERM')
     await until('/readyz says 503', async () => {

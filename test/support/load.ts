@@ -1,4 +1,5 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http'
+import { setTimeout as sleep } from 'node:timers/promises'
 
 /** What became of the requests of a load. */
 export interface Outcome {
@@ -19,14 +20,16 @@ export interface LoadOptions {
   /** Clients that keep their connection, and that open one for each request. */
   readonly keepAlive: number
   readonly fresh: number
+  /** Ms between an answer and the next request of a client; 0. */
+  readonly pauseMs?: number
   readonly headers?: Record<string, string>
 }
 
 /**
- * Clients that ask one request after the other, with nothing between. By node:http, which sends nothing a second time: what
+ * Clients that ask one request after the other. By node:http, which sends nothing a second time: what
  * the server does to a request is what is counted.
  */
-export function startLoad(url: string, { keepAlive, fresh, headers = {} }: LoadOptions): Load {
+export function startLoad(url: string, { keepAlive, fresh, pauseMs = 0, headers = {} }: LoadOptions): Load {
   const statuses: Record<number, number> = {}
   const failures: string[] = []
   let total = 0
@@ -42,6 +45,7 @@ export function startLoad(url: string, { keepAlive, fresh, headers = {} }: LoadO
         failures.push(code ?? message)
       }
       total++
+      if (pauseMs > 0) await sleep(pauseMs)
     }
     if (agent !== false) agent.destroy()
   }
