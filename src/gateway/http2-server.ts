@@ -67,6 +67,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     counts.open++
     one.once('close', () => {
       sessions.delete(session)
+      session.closed()
       counts.open--
     })
   })
@@ -78,6 +79,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     /** There has been a request. */
     #asked = false
     #leaving = false
+    #silence: NodeJS.Timeout
     #abused = false
     readonly #resets = bucket(http2.reset_burst, http2.reset_rate)
     readonly #pings = bucket(CONTROL_BURST, CONTROL_RATE)
@@ -87,8 +89,9 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       readonly session: ServerHttp2Session,
       readonly socket: Socket,
     ) {
-      session.setTimeout(patience)
-      session.on('timeout', this.#onSilence)
+      // Not Node's own timer: that of a session that was destroyed keeps it until it fires.
+      this.#silence = setTimeout(this.#onSilence, patience)
+      this.#silence.unref()
       session.on('stream', this.#onStream)
       session.on('error', this.#onError)
       session.on('ping', () => {
@@ -103,10 +106,12 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       this.streams++
       if (!this.#asked) {
         this.#asked = true
-        this.session.setTimeout(idleMs)
+        clearTimeout(this.#silence)
+        this.#silence = setTimeout(this.#onSilence, idleMs)
+        this.#silence.unref()
       }
       stream.once('close', () => {
-        this.streams--
+        if (--this.streams === 0 && !this.session.destroyed) this.#silence.refresh()
         // By the client, or because of what it has sent: either way work was begun for nothing.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !this.#resets()) this.#close('resets')
       })
@@ -118,6 +123,10 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
 
     #onSilence = (): void => {
       if (this.streams === 0) this.session.close()
+    }
+
+    closed(): void {
+      clearTimeout(this.#silence)
     }
 
     /** Of nghttp2: frames that break the protocol, or too many of one kind. */

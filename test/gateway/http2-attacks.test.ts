@@ -1,9 +1,11 @@
+import { queryObjects } from 'node:v8'
 import t, { type Test } from 'tap'
 import { createHttp2Counts } from '../../src/gateway/http2-server.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
 import { FLAG, frame, headerBlock, type RawHttp2, rawHttp2, TYPE, uint32 } from '../support/http2-frames.js'
+import { http2Upstream } from '../support/http2-upstream.js'
 import { type RecordingUpstream, recordingUpstream } from '../support/upstream.js'
 
 /** What a client over HTTP/2 may try, as frames; looked at is what an upstream of HTTP/1.1 received. */
@@ -327,5 +329,21 @@ t.test('floods', async (t) => {
     const silent = connect(gateway.port, '127.0.0.1')
     silent.write('PRI')
     await new Promise((resolve) => silent.once('close', resolve))
+  })
+
+  t.test('of connections: nothing is kept of those that have gone', async (t) => {
+    const { gateway, counts } = await startSite(t)
+    for (let i = 0; i < 40; i++) {
+      const client = await http2Client(t, gateway.origin)
+      await client.ask('/ok', { 'x-user-id': 'alice' })
+      client.session.destroy()
+    }
+    await eventually('all have gone', () => counts.open === 0)
+    // Of any server of HTTP/2: Node does not say the name of the class.
+    const other = await http2Upstream(t)
+    await (await http2Client(t, other.origin)).ask('/')
+    const Session = other.sessions[0]!.constructor
+    await eventually('nothing is left', () => queryObjects(Session, { format: 'count' }) < 10, 10_000)
+    t.equal(counts.open, 0)
   })
 })
