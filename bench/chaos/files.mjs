@@ -98,7 +98,7 @@ export const rows = [
     name: 'a bad configuration at the start',
     mark: 'exit 1 in a second',
     run: () => ending('tiers: [free'),
-    holds: (r) => r.code === 1 && r.took < 1_500 && /tidegate\.yaml:\d/.test(r.said),
+    holds: (r) => r.code === 1 && r.took < 1_000 && /tidegate\.yaml:\d/.test(r.said),
   },
   {
     name: 'its port is taken',
