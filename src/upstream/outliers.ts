@@ -52,7 +52,8 @@ export function judge(
 
 /** Ejects: gives the time until which, twice as far away each time. The count starts anew when it is back. */
 export function eject(conduct: Conduct, { ejection }: OutlierSettings, now: number): number {
-  const forgotten = conduct.times === 0 ? 0 : Math.floor((now - conduct.until) / ejection)
+  // One that was let in before its time has nothing to forget yet.
+  const forgotten = Math.max(0, Math.floor((now - conduct.until) / ejection))
   const times = Math.max(0, conduct.times - forgotten)
   conduct.times = times + 1
   conduct.until = now + ejection * Math.min(2 ** times, LONGEST)

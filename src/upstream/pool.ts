@@ -11,6 +11,7 @@ import {
   couldNotReach,
   createEndpoint,
   type Endpoint,
+  type EndpointState,
   restate,
   settle,
   shareOf,
@@ -92,7 +93,7 @@ export interface UpstreamsOptions {
   /** From 0 to below 1. */
   readonly random?: () => number
   readonly names?: Names
-  /** Told when an upstream comes or goes, not more than once a second of each. */
+  /** Told when an upstream comes or goes, of each state not more than once a second. */
   readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
 }
 
@@ -257,7 +258,12 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       endpoint.lastCheck = result
       if (result.passed) endpoint.checksPassed++
       else endpoint.checksFailed++
-      if (up === undefined || up !== endpoint.failing) return
+      // What could not be reached, and was ejected for it, is there again.
+      const found = up === true && endpoint.unreachableUntil !== 0
+      if (found) {
+        endpoint.unreachableUntil = 0
+        endpoint.ejectedUntil = 0
+      } else if (up === undefined || up !== endpoint.failing) return
       endpoint.failing = !up
       changed(endpoint, () => {
         if (up) cameBack(endpoint, slowStartOf(endpoint), now())
@@ -282,13 +288,15 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     groups.get(endpoint.service)?.queue.wake()
   }
 
-  const toldAt = new WeakMap<Endpoint, number>()
+  const toldAt = new WeakMap<Endpoint, Map<EndpointState, number>>()
   function tell(endpoint: Endpoint): void {
     if (log === undefined) return
     const time = now()
     // One that comes and goes with every request must not fill the log.
-    if (time - (toldAt.get(endpoint) ?? Number.NEGATIVE_INFINITY) < 1_000) return
-    toldAt.set(endpoint, time)
+    const times = toldAt.get(endpoint) ?? new Map<EndpointState, number>()
+    toldAt.set(endpoint, times)
+    if (time - (times.get(endpoint.state) ?? Number.NEGATIVE_INFINITY) < 1_000) return
+    times.set(endpoint.state, time)
     const { service, address, state, why } = describeOne(endpoint)
     const fields = { service, upstream: address, state, ...(why === null ? {} : { why }) }
     if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream is left out')

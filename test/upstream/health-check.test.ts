@@ -213,3 +213,33 @@ t.test('an upstream over HTTP/2 is checked over HTTP/2', APART, async (t) => {
   t.match(of(a.origin).last_check, { passed: true, detail: 'status 200' })
   t.equal(a.received[0]!.headers[':path'], '/healthz')
 })
+
+t.test(
+  'one that could not be reached, and was ejected for it, is back once its checks pass',
+  APART,
+  async (t) => {
+    const [a, b] = [await checked(t), await checked(t)]
+    const more = ', outliers: { consecutive_failures: 2, ejection: 1h }'
+    const snapshot = snapshotWith([a.origin, b.origin], QUICK, more)
+    const { upstreams, of } = watch(t, snapshot)
+    const target = upstreams.pick(snapshot.services[0]!) as Target
+    const lose = (outcome: 'unreachable' | 'failed') => {
+      for (let i = 0; i < 2; i++) {
+        upstreams.begun(target)
+        upstreams.ended(target, outcome, 'ECONNREFUSED')
+      }
+    }
+    lose('unreachable')
+    t.equal(of(a.origin).state, 'ejected')
+    await eventually('it is back, long before its time', () => of(a.origin).state === 'serving')
+
+    lose('failed')
+    const seen = a.requests.length
+    await eventually('more checks', () => a.requests.length > seen + 4)
+    t.match(
+      of(a.origin),
+      { state: 'ejected', ejections: 2 },
+      'what fails on requests may well pass its checks',
+    )
+  },
+)

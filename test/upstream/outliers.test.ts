@@ -53,6 +53,8 @@ t.test(
     t.equal(again(), 8, 'three steps back, one on')
     now += 100 * SETTINGS.ejection
     t.equal(again(), 1)
+    now -= SETTINGS.ejection / 2
+    t.equal(again(), 2, 'also of one that was let in before its time')
   },
 )
 
