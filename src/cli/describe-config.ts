@@ -34,8 +34,7 @@ ${table(head, 2)}
 
 services, and their limits for each tier
 ${tierTable(snapshot)}
-${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}
-${describeResilience(snapshot)}
+${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}${describeResilience(snapshot)}
 routes, the most specific first
 ${table(lines, 2)}
 

@@ -177,6 +177,29 @@ t.test(
   },
 )
 
+t.test('says who is turned away first, and when, where the file says something about it', async (t) => {
+  const cwd = t.testdir({
+    'tidegate.yaml': `
+tiers: [free, pro, { name: trial, priority: 0 }]
+services:
+  api: { upstreams: [http://127.0.0.1:9001], circuit_breaker: { open: 2s, slow: 0 }, concurrency: { min: 2, max: 40 } }
+  plain: { upstreams: [http://127.0.0.1:9002] }
+routes: [{ path: /a, service: api }, { path: /b, service: plain }]
+`,
+  })
+  const { code, stdout } = await tidegate(['check'], { cwd })
+  t.equal(code, 0)
+  t.match(
+    stdout,
+    `
+when there is not room for all
+  turned away first  free and trial, then pro
+  api                circuit opens for 2s at 50 % errors in 10s; 2 to 40 requests at once
+
+routes, `,
+  )
+})
+
 t.test('the configuration that comes with Tidegate is good', async (t) => {
   const cwd = new URL('../..', import.meta.url).pathname
   const { code, stdout, stderr } = await tidegate(['check'], { cwd })
