@@ -25,7 +25,7 @@ export const ERRORS = {
     status: 400,
     source: 'client',
     title: 'Bad request',
-    detail: 'The request is not well-formed HTTP/1.1; send it again, corrected.',
+    detail: 'The request is not well-formed HTTP; send it again, corrected.',
   },
   bad_target: {
     status: 400,

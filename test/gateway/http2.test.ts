@@ -5,7 +5,9 @@ import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
 import { answerOn, http2Client } from '../support/http2-client.js'
+import { FLAG, frame, headerBlock, PREFACE, TYPE } from '../support/http2-frames.js'
 import { http2Upstream } from '../support/http2-upstream.js'
+import { proxyV1 } from '../support/proxy-header.js'
 import { rawExchange } from '../support/raw.js'
 import { recordingUpstream } from '../support/upstream.js'
 
@@ -135,6 +137,38 @@ t.test('HTTP/1.1 is spoken on the same port, whatever way its bytes come', async
       ['PROPFIND', '/3', ''],
     ],
   )
+})
+
+t.test('behind a header of the PROXY protocol, whether or not all comes at once', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `trusted_proxies: [127.0.0.1]\n${config(upstream.origin, { server: 'http2: true, proxy_protocol: true' })}`,
+  )
+  const fields = [
+    [':method', 'GET'],
+    [':scheme', 'http'],
+    [':path', '/proxied'],
+    [':authority', 'a'],
+  ] as const
+  const bytes = Buffer.concat([
+    proxyV1('198.51.100.7', 4711),
+    Buffer.from(PREFACE),
+    frame(TYPE.settings, 0, 0),
+    frame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, 1, headerBlock(fields)),
+  ])
+  for (const size of [bytes.length, 7]) {
+    const before = upstream.received.length
+    const socket = connect(gateway.port, '127.0.0.1')
+    t.teardown(() => socket.destroy())
+    for (let at = 0; at < bytes.length; at += size) {
+      socket.write(bytes.subarray(at, at + size))
+      await new Promise((resolve) => setImmediate(resolve))
+    }
+    await eventually('it has come', () => upstream.received.length > before)
+    t.same(upstream.received.at(-1)?.values('x-forwarded-for'), ['198.51.100.7'])
+    await once(socket, 'data')
+  }
 })
 
 t.test('streams of one connection are answered as their upstreams answer', async (t) => {
