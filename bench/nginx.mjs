@@ -78,5 +78,13 @@ ${Object.entries(services).map(location).join('\n')}
       () => false,
     ),
   )
-  return { name, child, pid: child.pid, url, decisionCommand: limited ? 'get' : undefined }
+  return {
+    name,
+    child,
+    pid: child.pid,
+    url,
+    decisionCommand: limited ? 'get' : undefined,
+    // It has been seen to ask for a few more than wrk leaves behind.
+    moreDecisions: limited ? 16 : 0,
+  }
 }

@@ -74,7 +74,7 @@ async function round(contender, scenario, seconds, { upstream, store }) {
         'decisions in Redis',
         decisions,
         load.requests,
-        CONNECTIONS + (contender.pollsPerSecond ?? 0) * (seconds + 1),
+        CONNECTIONS + (contender.pollsPerSecond ?? 0) * (seconds + 1) + (contender.moreDecisions ?? 0),
       )
     }
     const keys = await store.keys()
