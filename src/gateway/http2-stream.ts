@@ -132,8 +132,14 @@ class Http2Response extends EventEmitter {
     return this.#stream.closed
   }
 
+  /**
+   * Node destroys a stream as soon as its last frame has gone out and the request has come to its end, before it says
+   * `finish` of it. Then it has nothing left to write, and nobody has broken it off.
+   */
   get writableFinished(): boolean {
-    return this.#ended && this.#stream.writableFinished
+    const stream = this.#stream
+    if (!this.#ended || stream.writableFinished) return this.#ended
+    return stream.closed && !stream.aborted && stream.rstCode === NO_ERROR && stream.writableLength === 0
   }
 
   get writableEnded(): boolean {
@@ -228,6 +234,8 @@ class Http2Response extends EventEmitter {
     if (this.#ended && !this.req.complete) setImmediate(() => reset(this.#stream, constants.NGHTTP2_NO_ERROR))
   }
 }
+
+const NO_ERROR = constants.NGHTTP2_NO_ERROR
 
 function reset(stream: ServerHttp2Stream, code: number): void {
   if (!stream.closed && !stream.destroyed) stream.close(code)

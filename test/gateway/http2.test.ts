@@ -236,6 +236,23 @@ t.test('a client that leaves aborts its upstream and nobody elses', async (t) =>
   t.match(gateway.records[0], { status: 499, error: 'client_closed', target: '/leaves' })
 })
 
+t.test('a response that the client has got whole is no failure in the log, whatever its size and the method', async (t) => {
+  const { client, gateway } = await site(t, {}, (req, res) => {
+    if (req.url === '/pieces') {
+      res.write('first')
+      setTimeout(() => res.end('last'), 10)
+    } else req.on('end', () => res.end(req.url === '/big' ? BIG : 'ok'))
+    req.resume()
+  })
+  t.match(await client.ask('/short'), { status: 200, body: 'ok' })
+  t.match(await client.ask('/pieces'), { status: 200, body: 'firstlast' })
+  t.match(await client.ask('/upload', { ':method': 'POST' }, 'body'), { status: 200, body: 'ok' })
+  t.match(await client.ask('/head', { ':method': 'HEAD' }), { status: 200, body: '' })
+  t.equal((await client.ask('/big')).body.length, BIG.length)
+  await gateway.recorded(5)
+  for (const { target, error } of gateway.records) t.equal(error, undefined, target)
+})
+
 t.test('a body that is cut by the upstream is reset, never a clean end', async (t) => {
   const { client, gateway } = await site(t, {}, (_, res) => {
     res.write('half')
