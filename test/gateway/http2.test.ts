@@ -236,7 +236,7 @@ t.test('a client that leaves aborts its upstream and nobody elses', async (t) =>
   t.match(gateway.records[0], { status: 499, error: 'client_closed', target: '/leaves' })
 })
 
-t.test('a response that the client has got whole is no failure in the log, whatever its size and the method', async (t) => {
+t.test('what the client has got whole is no failure in the log', async (t) => {
   const { client, gateway } = await site(t, {}, (req, res) => {
     if (req.url === '/pieces') {
       res.write('first')
