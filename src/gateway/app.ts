@@ -27,7 +27,7 @@ import { createHttp2, createHttp2Counts, type Http2Counts } from './http2-server
 import { http2Exchange } from './http2-stream.js'
 import { createConnectionCounts, type Entrance } from './listener.js'
 import { createMirror } from './mirror.js'
-import { sendWaiting } from './outbox.js'
+import { isOut, sendWaiting } from './outbox.js'
 import type { Overload } from './overload.js'
 import { type Answer, sendAnswer } from './own-answer.js'
 import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
@@ -180,7 +180,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const upgrading = upgrades.begin(x, req, socket, head, done)
     sendWaiting()
     const earlier = ongoingOn(socket)
-    if (earlier !== undefined && !earlier.res.writableFinished) {
+    if (earlier !== undefined && !isOut(earlier.res)) {
       // The earlier response first: two would be written into each other.
       earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
       return

@@ -4,7 +4,7 @@ import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../errors.js'
 import { endGently, parserErrorCode, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
-import { sendWaiting } from './outbox.js'
+import { isOut, sendWaiting } from './outbox.js'
 
 /**
  * What a connection was last used for, kept on its socket: in a WeakMap it would cost a look-up a request and work in
@@ -66,7 +66,7 @@ export function parserFailed(
   // What was answered in this turn is out before it is asked how far the answer is.
   sendWaiting()
   const ongoing = connection[ONGOING]
-  const unfinished = ongoing !== undefined && !ongoing.res.writableFinished
+  const unfinished = ongoing !== undefined && !isOut(ongoing.res)
   if (code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
   } else if (code === 'HPE_CLOSED_CONNECTION' && unfinished) {

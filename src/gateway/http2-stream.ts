@@ -108,6 +108,7 @@ class Http2Response extends EventEmitter {
   readonly req: Http2Request
   readonly socket: StreamEnd
   readonly #stream: ServerHttp2Stream
+  readonly #session: { readonly destroyed: boolean }
   #head: OutgoingHttpHeaders | undefined
   #trailers: OutgoingHttpHeaders | undefined
   #ended = false
@@ -115,6 +116,8 @@ class Http2Response extends EventEmitter {
   constructor(stream: ServerHttp2Stream, req: Http2Request, socket: StreamEnd) {
     super()
     this.#stream = stream
+    // A stream that is destroyed knows of none.
+    this.#session = stream.session ?? { destroyed: true }
     this.req = req
     this.socket = socket
     // Its troubles are told by how it closes.
@@ -134,12 +137,13 @@ class Http2Response extends EventEmitter {
 
   /**
    * Node destroys a stream as soon as its last frame has gone out and the request has come to its end, before it says
-   * `finish` of it. Then it has nothing left to write, and nobody has broken it off.
+   * `finish` of it, or even of its last write. Then nobody has broken it off, and its connection goes on.
    */
   get writableFinished(): boolean {
     const stream = this.#stream
     if (!this.#ended || stream.writableFinished) return this.#ended
-    return stream.closed && !stream.aborted && stream.rstCode === NO_ERROR && stream.writableLength === 0
+    if (!stream.closed || stream.aborted || stream.rstCode !== NO_ERROR) return false
+    return stream.writableLength === 0 || !this.#session.destroyed
   }
 
   get writableEnded(): boolean {

@@ -39,6 +39,11 @@ export function sendWaiting(): void {
   sparePieces = bodies
 }
 
+/** Whether the system has taken all of the response. `writableFinished` says so a tick later, since Node 24. */
+export function isOut(res: ServerResponse): boolean {
+  return res.writableEnded && res.writableLength === 0
+}
+
 /**
  * In one write of one string: `end(body)` makes three pieces of it, and gathering those costs more than anything else
  * about a small response.
