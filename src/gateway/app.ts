@@ -33,6 +33,7 @@ import { type Answer, sendAnswer } from './own-answer.js'
 import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
+import type { ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
 import { securedOf } from './secured.js'
@@ -63,6 +64,8 @@ export interface GatewayDeps {
   readonly entrance?: Entrance
   /** Written to when HTTP/2 is spoken. */
   readonly http2?: Http2Counts
+  /** Keeps bodies that may have to be sent again. */
+  readonly replays?: ReplayMemory
   /** While true every response asks the client to leave its connection. */
   readonly draining: () => boolean
 }
@@ -194,6 +197,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   async function refusalOf(x: Exchange, refused: Refusal | undefined): Promise<Refusal | undefined> {
     if (refused !== undefined) return refused
     for (const stage of handshakeStages) {
+      // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
+      if (x.over) return undefined
       const refusal = await stage(x)
       if (refusal !== undefined) return refusal
     }
@@ -252,6 +257,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
           return
         }
         this.underWay = send(this.x, this.req, this.res)
+        this.underWay.start()
       } catch (error) {
         this.failed(error)
       }
@@ -260,8 +266,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     proceed(outcome: Outcome, next: number): void {
       // The client may have left while the store was asked.
       if (this.#closed) return
-      if (outcome === undefined) this.run(next)
-      else this.answer(outcome)
+      if (outcome === undefined) {
+        this.run(next)
+        return
+      }
+      try {
+        this.answer(outcome)
+      } catch (error) {
+        this.failed(error)
+      }
     }
 
     answer(outcome: Refusal | Answer): void {
@@ -273,6 +286,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
 
     refuse(refusal: Refusal): void {
+      // Not when the response is closed: that is up to the client, which may hold it open.
+      this.x.pass?.left(0, 0)
       sendRefusal(this.x, this.req, this.res, refusal, deps.draining())
       deps.watchdog.add(this)
     }
@@ -289,6 +304,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
     failed(error: unknown): void {
       const refusal = internal(this.x, error)
+      if (this.#closed) return
       if (this.res.headersSent) this.res.destroy()
       else this.refuse(refusal)
     }

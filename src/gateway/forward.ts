@@ -29,6 +29,8 @@ export interface ForwardDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly mirror: Mirror
+  /** For bodies that may have to be sent again; by default of the usual size. */
+  readonly replays?: ReplayMemory
   readonly draining: () => boolean
 }
 
@@ -39,17 +41,17 @@ const RETRY_SOON = ['Retry-After', '1']
 
 /** A forwarded exchange, as the one who accepted it sees it. */
 export interface UnderWay {
+  /** Called once, and before all else. */
+  start(): void
   /** The response is closed: completely sent, or the client has gone. */
   closed(): void
 }
 
 /** Last stage: the request goes to an upstream of its service, and the response comes back. */
 export function forward(deps: ForwardDeps) {
-  const replays = createReplayMemory()
+  const replays = deps.replays ?? createReplayMemory()
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
-    const forwarding = new Forwarding(deps, replays, x, req, res)
-    forwarding.start()
-    return forwarding
+    return new Forwarding(deps, replays, x, req, res)
   }
 }
 
@@ -91,7 +93,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   #progress = 0
   /** `performance.now()` at the latest hand-over. */
   #dispatched = 0
-  /** `performance.now()` from which the upstream has had the whole request to answer. */
+  /** `performance.now()` from which the upstream has had the whole request to answer; 0: no upstream has it. */
   #waitingSince = 0
   /** The request has been handed to a connection: from here on the upstream may have seen it. */
   #sent = false
@@ -159,6 +161,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
   }
 
   #wait(service: Service, key: string | undefined): void {
+    this.#waitingSince = 0
     this.#leaveQueue = this.#deps.upstreams.wait({
       service,
       key,
@@ -178,8 +181,11 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
 
   #send(target: Target): void {
     const x = this.#x
+    const fields = upstreamHeaders(x, target.upstream, this.#req)
+    const path = upstreamPath(x, target.upstream)
     this.#target = target
     this.#sent = false
+    this.#abort = undefined
     this.#outcome = 'unknown'
     x.upstream = target.upstream
     this.#dispatched = performance.now()
@@ -187,7 +193,6 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     if (this.#began === 0) this.#began = this.#dispatched
     if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.#progress = this.#deps.watchdog.now()
-    const fields = upstreamHeaders(x, target.upstream, this.#req)
     if (this.#body !== null && x.headers.contentLength > 0) {
       fields.push('Content-Length', String(x.headers.contentLength))
       // What is copied is read along, and HTTP/2 asks for a stream.
@@ -196,7 +201,7 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     }
     this.#deps.upstreams.begun(target).dispatch(
       {
-        path: upstreamPath(x, target.upstream),
+        path,
         method: x.method as Dispatcher.HttpMethod,
         headers: fields,
         body: this.#again ?? this.#whole ?? this.#body,
@@ -307,10 +312,10 @@ class Forwarding implements Dispatcher.DispatchHandler, BodyEvents, ClientEvents
     pass.answered(status, this.#waited(now), now)
   }
 
-  /** Ms that the upstream has had the whole request; undefined while there is more to come, or it waits for its turn. */
+  /** Ms that the upstream has had the whole request; undefined while there is more to come, or no upstream has it. */
   #waited(now: number): number | undefined {
     const all = this.#body === null || this.#req.complete
-    return all && this.#leaveQueue === undefined ? now - this.#waitingSince : undefined
+    return all && this.#waitingSince > 0 ? now - this.#waitingSince : undefined
   }
 
   onData(chunk: Buffer): boolean {

@@ -186,13 +186,14 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #ask(target: Target): void {
     const x = this.#x
     const { upstream } = target
+    const fields = upstreamHeaders(x, upstream, this.#req)
+    const path = upstreamPath(x, upstream)
     this.#target = target
     this.#tried = performance.now()
     this.#gateway.upstreams.begun(target)
     x.upstream = upstream
-    const fields = upstreamHeaders(x, upstream, this.#req)
     try {
-      this.#request = this.#gateway.ask(upstream, upstreamPath(x, upstream), fields, this.#socket, this)
+      this.#request = this.#gateway.ask(upstream, path, fields, this.#socket, this)
     } catch (error) {
       // Node found something in the header that it does not send.
       this.#refuse({ code: 'internal', cause: errorText(error as Error) })

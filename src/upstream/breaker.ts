@@ -44,10 +44,12 @@ export class Breaker {
     this.#random = random
   }
 
-  /** Other settings from now on. The state stays. */
+  /** Other settings from now on. The state stays; of probes that decide otherwise now, new ones are sent. */
   configure(settings: BreakerSettings): void {
-    if (settings.windowMs !== this.#settings.windowMs) this.#forget()
+    const { windowMs, probes } = this.#settings
+    if (settings.windowMs !== windowMs) this.#forget()
     this.#settings = settings
+    if (this.#state === 'half_open' && settings.probes !== probes) this.#probe(this.#halfOpenAt)
   }
 
   state(now: number): BreakerState {
@@ -71,12 +73,7 @@ export class Breaker {
     if (rank > this.#highest) this.#highest = rank
     if (this.#state === 'open') {
       if (now < this.#openUntil) return -1
-      this.#change('half_open')
-      this.#halfOpenAt = now
-      this.#out = 0
-      this.#probeTotal = 0
-      this.#probeErrors = 0
-      this.#probeSlow = 0
+      this.#probe(now)
     }
     if (this.#out + this.#probeTotal >= this.#settings.probes) return -1
     // While somebody more important is about, the probes are for them: they may be the few that get through.
@@ -147,6 +144,15 @@ export class Breaker {
       this.#opened = 0
       this.#forget()
     }
+  }
+
+  #probe(now: number): void {
+    this.#change('half_open')
+    this.#halfOpenAt = now
+    this.#out = 0
+    this.#probeTotal = 0
+    this.#probeErrors = 0
+    this.#probeSlow = 0
   }
 
   #open(now: number): void {

@@ -97,8 +97,3 @@ function weighAll({ targets, weights }: Choice, tried: readonly Target[] | undef
   if (busy) return 'busy'
   return targets.every(({ endpoint }) => endpoint.drained) ? 'drained' : 'tried'
 }
-
-/** Whether there is no upstream left that a request may still go to, now or later. */
-export function isExhausted({ targets }: Choice, tried: readonly Target[]): boolean {
-  return targets.every((target) => target.endpoint.drained || tried.includes(target))
-}

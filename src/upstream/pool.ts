@@ -2,7 +2,7 @@ import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { addressOf } from '../config/snapshot.js'
-import { type Choice, chooseTarget, createChoice, isExhausted, type NoTarget, type Target } from './choose.js'
+import { type Choice, chooseTarget, createChoice, type NoTarget, type Target } from './choose.js'
 import { openSender } from './connections.js'
 import { createNames, type Names } from './dns.js'
 import {
@@ -349,9 +349,14 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   return {
     pick(service, key, tried) {
       const members = membersOf(service)
-      if (members.group.queue.length === 0) return choose(members, key, tried)
-      // Nobody overtakes those who wait. But there may be nothing left to wait for.
-      return tried !== undefined && isExhausted(members, tried) ? 'tried' : 'busy'
+      const { queue } = members.group
+      const found = choose(members, key, tried)
+      if (queue.length === 0 || typeof found === 'string') return found
+      // Nobody overtakes those who wait, where there is something for them: an upstream may be free that they have been to,
+      // or one that came back just because its time was over, which wakes nobody.
+      const before = queue.length
+      queue.wake()
+      return queue.length === before ? found : choose(members, key, tried)
     },
     wait(request) {
       const { queue } = groupOf(request.service)

@@ -99,6 +99,25 @@ t.test('a circuit breaker is not opened by what is none of the upstream', async 
   t.equal(stateOf(gateway).circuit, 'closed')
 })
 
+t.test('nor is what no upstream was given ever slow', async (t) => {
+  const upstream = await holding(t)
+  const service = `circuit_breaker: { min_requests: 3, slow: 1ms, open: 1m }
+    concurrency: { min: 10, max: 10 }
+    max_connections: 1
+    max_waiting: 1
+    max_wait: 50ms`
+  const gateway = await startGateway(t, yamlFor(upstream.origin, service, ', body_limit: 10'))
+  const large = rawRequest('POST /', 'x-api-key: free-key', 'Content-Length: 11').concat('hello world')
+  for (let i = 0; i < 5; i++) t.equal((await send(gateway, large)).code ?? 413, 413)
+  const busy = await openRaw(gateway.port)
+  t.teardown(() => busy.socket.destroy())
+  busy.write(request('free'))
+  await eventually('the one connection is in use', () => upstream.held.length === 1)
+  const refused = await Promise.all(Array.from({ length: 5 }, () => send(gateway, request('free'))))
+  t.strictSame([...new Set(refused.map(({ code }) => code))], ['overloaded'])
+  t.equal(stateOf(gateway).circuit, 'closed')
+})
+
 t.test('a circuit breaker is opened by what cannot be reached, breaks off, or is late', async (t) => {
   const cut = await recordingUpstream(t, (_req, res) => {
     res.writeHead(200, { 'content-length': 100 })
@@ -245,6 +264,13 @@ t.test('a place is given back by whatever ends a request', async (t) => {
   t.strictSame(gateway.shed, [])
   t.equal((await send(gateway, handshake('/', { 'x-api-key': 'top-key' }))).status, 429)
   await empty('a handshake that is denied')
+
+  const uploading = await openRaw(gateway.port)
+  uploading.write(rawRequest('POST /', 'x-api-key: top-key', 'Content-Length: 10'))
+  await uploading.until('the refusal', () => uploading.received().includes('quota_exceeded'))
+  t.notOk(uploading.isClosed(), 'the connection waits for the rest of the body')
+  t.equal(stateOf(gateway).concurrency!.in_flight, 0, 'but no place does')
+  uploading.socket.destroy()
 })
 
 t.test('a WebSocket holds a place until it is open, and is never slow', async (t) => {

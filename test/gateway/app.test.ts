@@ -1,6 +1,7 @@
 import { METHODS } from 'node:http'
 import t from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { eventually } from '../support/eventually.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
 import { problemOf, startSite } from '../support/site.js'
 import { exampleDecision } from '../support/snapshot.js'
@@ -127,6 +128,21 @@ t.test(
     t.equal(payments.received.length, 0)
   },
 )
+
+t.test('a store that fails after the client has left leaves nothing behind', async (t) => {
+  let fail: (error: Error) => void = () => {}
+  const take = () => new Promise<Decision>((_, reject) => void (fail = reject))
+  const { gateway } = await startSite(t, SITE, {}, { limiter: { take } })
+  const connection = await openRaw(gateway.port)
+  connection.write(rawRequest('GET /payments/x'))
+  await eventually('the store is asked', () => fail.length === 1)
+  connection.socket.destroy()
+  await gateway.recorded(1)
+  fail(new Error('too late'))
+  await eventually('it is logged', () => gateway.logged.length === 1)
+  t.equal(gateway.watchdog.size(), 0)
+  t.match(gateway.records, [{ status: 499, error: 'client_closed' }])
+})
 
 t.test('a request keeps the configuration that it began with', async (t) => {
   let decide: (decision: Decision) => void = () => {}

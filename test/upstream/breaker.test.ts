@@ -98,6 +98,17 @@ t.test('half open: the probes decide', async (t) => {
   t.equal(slow.state(5_000), 'open', 'slow probes, too')
 })
 
+t.test('half open: a reload that wants fewer probes than are through already sends new ones', async (t) => {
+  const one = opened(0, { probes: 5 })
+  t.equal(send(one, 3, 5_000), 3)
+  const late = one.enter(0, 5_000)
+  one.configure(SETTINGS)
+  t.equal(one.state(5_000), 'half_open')
+  one.outcome(late, true, 10, 5_001)
+  t.equal(send(one, 3, 5_001), 3)
+  t.equal(one.state(5_001), 'closed', 'what was sent before says nothing')
+})
+
 t.test('half open: a probe that ends without a word makes room for another', async (t) => {
   const one = opened(0, { probes: 1 })
   const first = one.enter(0, 5_000)

@@ -134,6 +134,63 @@ t.test(
   },
 )
 
+t.test('what is free is used, although some wait for what they have not been to yet', async (t) => {
+  const { upstreams, service, pick } = upstreamsOf({ api: [A, B] }, ', max_connections: 1')
+  const a = pick()
+  const b = pick([a])
+  upstreams.begun(b)
+  const went: string[] = []
+  const wait = (tried: readonly Target[]) =>
+    upstreams.wait({
+      service: service(),
+      key: undefined,
+      tried,
+      proceed: (target) => {
+        upstreams.begun(target)
+        went.push(originOf(target))
+      },
+      waitedTooLong: () => went.push('too late'),
+    })
+  t.equal(upstreams.pick(service(), undefined, [a]), 'busy')
+  const leave = wait([a])
+  t.equal(originOf(pick()), A, 'the other one waits for B')
+  leave!()
+
+  upstreams.begun(a)
+  t.equal(upstreams.pick(service()), 'busy')
+  wait([])
+  upstreams.setState('api', A, 'drained')
+  upstreams.ended(a, 'well')
+  t.strictSame(went, [], 'B is busy and A is out')
+  upstreams.setState('api', A, 'serving')
+  t.strictSame(went, [A])
+  upstreams.ended(a, 'well')
+  upstreams.ended(b, 'well')
+})
+
+t.test('who waits goes first to an upstream whose ejection is over', async (t) => {
+  const outliers = ', max_connections: 1, outliers: { consecutive_failures: 1, ejection: 5s }'
+  const { upstreams, service, clock, run, pick } = upstreamsOf({ api: [A, B] }, outliers)
+  const out = run('failed')
+  const busy = pick()
+  upstreams.begun(busy)
+  const went: string[] = []
+  upstreams.wait({
+    service: service(),
+    key: undefined,
+    tried: undefined,
+    proceed: (target) => {
+      upstreams.begun(target)
+      went.push(originOf(target))
+    },
+    waitedTooLong: () => went.push('too late'),
+  })
+  t.equal(upstreams.pick(service()), 'busy')
+  clock.now += 5_000
+  t.equal(upstreams.pick(service()), 'busy', 'the next one finds that it is back')
+  t.strictSame(went, [out], 'and leaves it to the one in front')
+})
+
 t.test('services that name one address have connections and a state of their own', async (t) => {
   const { upstreams, service } = upstreamsOf({ one: [`${A}/one`], two: [`${A}/two`] })
   const targets = ['one', 'two'].map((name) => upstreams.pick(service(name)) as Target)
