@@ -131,7 +131,10 @@ t.test(
 
 t.test('a store that fails after the client has left leaves nothing behind', async (t) => {
   let fail: (error: Error) => void = () => {}
-  const take = () => new Promise<Decision>((_, reject) => void (fail = reject))
+  const take = () =>
+    new Promise<Decision>((_, reject) => {
+      fail = reject
+    })
   const { gateway } = await startSite(t, SITE, {}, { limiter: { take } })
   const connection = await openRaw(gateway.port)
   connection.write(rawRequest('GET /payments/x'))
