@@ -107,7 +107,10 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     else this.#chunks.push(chunk)
   }
 
-  #complete = (): void => this.#dispatch(Buffer.concat(this.#chunks))
+  #complete = (): void => {
+    // Or it was reset (HTTP/2), and closes next.
+    if (this.#req.complete) this.#dispatch(Buffer.concat(this.#chunks))
+  }
 
   #closed = (): void => {
     if (this.#target === undefined) this.#end('aborted')

@@ -21,6 +21,8 @@ export type Outcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
 export class Http2Request {
   readonly #headers: OutgoingHttpHeaders
   readonly #body: Readable | null
+  /** A body that is here already. */
+  readonly #whole: Buffer | undefined
   readonly #handler: Dispatcher.DispatchHandler
   #stream: ClientHttp2Stream | undefined
   #kept: Buffer[] | undefined = []
@@ -41,7 +43,8 @@ export class Http2Request {
     handler: Dispatcher.DispatchHandler,
   ) {
     this.#headers = http2Headers(scheme, method, path, headers as readonly string[])
-    this.#body = (body as Readable | null | undefined) ?? null
+    this.#whole = Buffer.isBuffer(body) ? body : undefined
+    this.#body = this.#whole === undefined ? ((body as Readable | null | undefined) ?? null) : null
     this.#handler = handler
   }
 
@@ -74,7 +77,7 @@ export class Http2Request {
     }
     let stream: ClientHttp2Stream
     try {
-      stream = connection.session.request(this.#headers, { endStream: this.#body === null })
+      stream = connection.session.request(this.#headers, { endStream: this.#bodiless })
     } catch (error) {
       // The connection has just been closed under it: nothing was sent.
       this.#reason = error as Error
@@ -137,8 +140,9 @@ export class Http2Request {
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
     this.#handler.onComplete!(this.#trailers)
-    // An answer before the end of the upload: nobody waits for the rest.
-    if (this.#body !== null && !this.#bodyEnded) stream.close(constants.NGHTTP2_CANCEL)
+    // An answer before the end of the upload: nobody waits for the rest, and what the upstream opens no window for
+    // would hold the stream for ever.
+    if (!this.#bodiless && !stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)
   }
 
   #onStreamError = (error: Error): void => {
@@ -168,10 +172,15 @@ export class Http2Request {
 
   // The body on its way
 
+  get #bodiless(): boolean {
+    return this.#body === null && this.#whole === undefined
+  }
+
   #upload(): void {
+    const stream = this.#stream!
+    if (this.#whole !== undefined) stream.end(this.#whole)
     const body = this.#body
     if (body === null) return
-    const stream = this.#stream!
     let writable = true
     for (const chunk of this.#kept!) writable = stream.write(chunk)
     if (this.#bodyEnded) {

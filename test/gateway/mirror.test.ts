@@ -3,6 +3,8 @@ import { createMirror } from '../../src/gateway/mirror.js'
 import { eventually } from '../support/eventually.js'
 import { exchangeFor } from '../support/exchange.js'
 import { refusingPort } from '../support/hanging-listener.js'
+import { FLAG, frame, headerBlock, rawHttp2, TYPE, uint32 } from '../support/http2-frames.js'
+import { http2Upstream } from '../support/http2-upstream.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
 import { startSite } from '../support/site.js'
 import { recordingUpstream } from '../support/upstream.js'
@@ -101,6 +103,36 @@ t.test('a second service that is away changes nothing but a metric', async (t) =
   await eventually('each failed', () => gateway.mirrored.length === 3)
   t.ok(gateway.mirrored.every(([, result]) => result === 'failed'))
   t.ok(gateway.records.every(({ error }) => error === undefined))
+})
+
+t.test('a second service over HTTP/2 gets bodies, too', async (t) => {
+  const shadow = await http2Upstream(t)
+  const yaml = SITE.replace('[MARKETING/shadow]', `["${shadow.origin}"], protocol: http2`)
+  const { gateway } = await startSite(t, yaml)
+  const post = rawRequest('POST /x', ME, 'Content-Length: 5')
+  t.equal((await rawExchange(gateway.port, `${post}hello`)).responses[0]!.status, 200)
+  await eventually('the copy was answered', () => gateway.mirrored.length === 1)
+  t.match(shadow.received, [{ body: 'hello', complete: true }])
+  t.same(gateway.mirrored, [['marketing', 'answered']])
+})
+
+t.test('an upload that is reset over HTTP/2, even without an error, is never copied', async (t) => {
+  const { gateway, payments, marketing } = await startSite(t, `${SITE}\nserver: { http2: true }`)
+  const client = await rawHttp2(t, gateway.port)
+  const fields = [
+    [':method', 'POST'],
+    [':scheme', 'http'],
+    [':path', '/x'],
+    [':authority', 'api.example'],
+    ['x-user-id', 'alice'],
+  ] as const
+  client.send(frame(TYPE.headers, FLAG.endHeaders, 1, headerBlock(fields)), frame(TYPE.data, 0, 1, 'half'))
+  await eventually('half of it is there', () => payments.received[0]?.body === 'half')
+  client.send(frame(TYPE.reset, 0, 1, uint32(0)))
+  await gateway.recorded(1)
+  await eventually('the copy is accounted for', () => gateway.mirrored.length === 1)
+  t.same(gateway.mirrored, [['marketing', 'aborted']])
+  t.same([payments.received[0]!.complete, marketing.received], [false, []])
 })
 
 t.test('an upload that breaks off is never copied', async (t) => {
