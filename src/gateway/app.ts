@@ -30,7 +30,7 @@ import { createMirror } from './mirror.js'
 import { isOut, sendWaiting } from './outbox.js'
 import type { Overload } from './overload.js'
 import { type Answer, sendAnswer } from './own-answer.js'
-import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
+import { enter, leave, readNoMore, waitBehind, waitNoMore } from './pipeline.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import type { ReplayMemory } from './replay.js'
@@ -118,7 +118,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
     // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
-    if (isClosing(req.socket)) return
+    if (isClosing(req.socket)) {
+      readNoMore(req.socket)
+      return
+    }
     const started = performance.now()
     const snapshot = deps.snapshot()
     const headers = headersOf(req, snapshot)
@@ -332,7 +335,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     socket: Duplex,
     code: ErrorCode,
     cause: string,
-    { method = '-', target = '-', extra = [] as readonly string[] } = {},
+    { method = '-', target = '-', extra = [] as readonly string[], unread = false } = {},
   ): void {
     const x = createExchange(
       deps.snapshot(),
@@ -343,7 +346,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       peerOf(socket),
       performance.now(),
     )
-    refuseSocket(socket, x, { code, cause, headers: extra })
+    refuseSocket(socket, x, { code, cause, headers: extra }, unread)
     done(x)
   }
 
@@ -370,7 +373,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
       },
       parserFailed: (error, socket) =>
-        parserFailed(error, socket, (code) => refuseUnparsed(socket, code, error.message)),
+        parserFailed(error, socket, (code, unread) =>
+          refuseUnparsed(socket, code, error.message, { unread }),
+        ),
       leave() {
         http2?.leave()
         return upgrades.leave()

@@ -45,7 +45,7 @@ function hasEndlessTarget(packet: unknown): boolean {
  * handed the socket over. Writes the outcome into the exchange.
  *
  * @param linger read on and throw away for a moment, as closing on unread bytes would reset the connection and take the
- *   answer with it. Only for a socket that Node's parser has let go of.
+ *   answer with it. Takes the socket from Node's parser if that has it still.
  */
 export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
   const { status, title } = ERRORS[refusal.code]
@@ -75,10 +75,18 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
   const sent = x.method === 'HEAD' ? '' : body
   x.bytesOut = Buffer.byteLength(sent)
   if (linger) {
-    readOff(socket)
+    readOn(socket)
     socket.end(head + sent)
   } else socket.end(head + sent, () => socket.destroy())
   closeSoon(socket)
+}
+
+/** What comes now is for nobody: the parser would make requests of it. */
+function readOn(socket: Duplex): void {
+  const parsers = socket.listeners('data')
+  readOff(socket)
+  for (const parser of parsers) socket.off('data', parser as () => void)
+  socket.resume()
 }
 
 /** Reads on and throws away, for so long as that is not too much. */
@@ -107,7 +115,6 @@ function endThenLinger(this: Socket): void {
     else this.once('finish', () => this.destroy())
     return
   }
-  // What comes now is for nobody: the parser would make requests of it.
   const parsers = this.listeners('data')
   readOff(this)
   for (const parser of parsers) this.off('data', parser as () => void)

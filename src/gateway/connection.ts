@@ -1,4 +1,4 @@
-import type { ServerResponse } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { ErrorCode } from '../errors.js'
@@ -13,9 +13,11 @@ import { isOut, sendWaiting } from './outbox.js'
 const ONGOING = Symbol('the latest exchange, until its response is closed')
 const CLOSES = Symbol('a response that was closed said that the connection ends with it')
 const REFUSED = Symbol('the latest exchange failed, or was refused')
+const BROKEN = Symbol('what came behind the requests that are under way is none')
 
 export interface Accepted {
   readonly x: Exchange
+  readonly req: IncomingMessage
   readonly res: ServerResponse
 }
 
@@ -23,6 +25,7 @@ interface Connection {
   [ONGOING]?: Accepted | undefined
   [CLOSES]?: boolean
   [REFUSED]?: boolean
+  [BROKEN]?: boolean
 }
 
 /** The latest exchange on the connection whose response is not closed yet. */
@@ -54,12 +57,12 @@ export function isClosing(socket: object): boolean {
 /**
  * Node's parser, or one of its timers, has given up on a connection.
  *
- * @param refuse answers on the bare socket, for what never became a request
+ * @param refuse answers on the bare socket, for what never became a request; `unread`: the client may still be sending
  */
 export function parserFailed(
   error: Error & { readonly code?: string },
   socket: Duplex,
-  refuse: (code: ErrorCode) => void,
+  refuse: (code: ErrorCode, unread: boolean) => void,
 ): void {
   const { code } = error
   const connection = socket as Connection
@@ -76,6 +79,24 @@ export function parserFailed(
   } else if (code === 'HPE_INVALID_EOF_STATE' && wasServed(connection)) {
     // The client has left in the middle of its body.
     socket.destroy()
+  } else if (connection[BROKEN] === true) {
+    // Node has read on meanwhile. Each has its answer, or is going to get it.
+    socket.pause()
+  } else if (unfinished && ongoing.req.complete) {
+    // It is what came behind that one: first the answers of those that were well-formed, or it would be taken for theirs.
+    connection[BROKEN] = true
+    socket.pause()
+    ongoing.res.once('close', () => {
+      if (socket.writable) refuse(parserErrorCode(error), true)
+    })
+  } else if (unfinished && ongoing.res.socket === null) {
+    // Its answer has to wait for its turn, too.
+    connection[BROKEN] = true
+    socket.pause()
+    ongoing.res.once('socket', () => {
+      if (!ongoing.res.headersSent)
+        refuseSocket(socket, ongoing.x, { code: parserErrorCode(error), cause: error.message }, true)
+    })
   } else if (unfinished) {
     // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
     const { x, res } = ongoing
@@ -94,7 +115,7 @@ export function parserFailed(
       res.end()
     }
   } else {
-    refuse(parserErrorCode(error))
+    refuse(parserErrorCode(error), false)
   }
 }
 

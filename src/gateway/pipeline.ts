@@ -39,6 +39,11 @@ export function enter(
   return served >= max_requests_per_connection
 }
 
+/** Of a connection whose last answer is not complete yet: what comes behind that would pile up until it is. */
+export function readNoMore(socket: Socket): void {
+  queueMicrotask(() => socket.pause())
+}
+
 function stopReading(connection: Connection, most: number): void {
   if (connection[UNDER_WAY]! > most) connection.pause()
 }

@@ -1,3 +1,4 @@
+import type { Socket } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
@@ -399,4 +400,79 @@ routes: [{ path: /*, service: api }]
   }
   await gateway.recorded(240)
   t.equal(gateway.records.length, 240, 'and what was sent behind it is not served')
+})
+
+t.test('what is no request is refused in its turn, and takes nobody’s answer', async (t) => {
+  const late: RawRequest[] = []
+  const upstream = await rawUpstream(
+    t,
+    (request) => {
+      if (request.target === '/late') late.push(request)
+    },
+    { early: true },
+  )
+  const gateway = await startGateway(
+    t,
+    `{ tiers: [free], services: { api: { upstreams: ['${upstream.origin}'] } }, routes: [{ path: /*, service: api }] }`,
+  )
+  const chunks = 'POST /chunks HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n'
+  const behind: [what: string, status: number, ...pieces: string[]][] = [
+    ['no request', 400, 'GARBAGE\r\n\r\n'],
+    ['bytes that go on', 400, 'GARBAGE\r\n\r\n', 'MORE\r\n\r\n', 'MORE\r\n\r\n'],
+    ['two lengths', 400, 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n'],
+    ['a bad chunk', 400, `${chunks}zz\r\n`],
+    ['a bad chunk behind a good one', 400, `${chunks}3\r\nabc\r\n`, 'zz\r\n'],
+    ['a header without end', 431, `GET / HTTP/1.1\r\nHost: a\r\nX: ${'a'.repeat(20_000)}`],
+  ]
+  for (const [what, status, ...pieces] of behind) {
+    const client = await openRaw(gateway.port)
+    client.write('GET /late HTTP/1.1\r\nHost: a\r\n\r\n')
+    await eventually('the first is there', () => late.length === 1)
+    for (const piece of pieces) {
+      client.write(piece)
+      await new Promise((resolve) => setTimeout(resolve, 30))
+    }
+    respond(late.pop()!, 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfirst')
+    await client.closed()
+    t.same(
+      client.responses().map((response) => response.status),
+      [200, status],
+      what,
+    )
+    t.equal(client.responses()[0]?.body, 'first')
+  }
+  await gateway.recorded(2 * behind.length)
+  t.match(
+    gateway.records.filter(({ target }) => target === '/late'),
+    behind.map(() => ({ status: 200, error: undefined })),
+  )
+  t.equal(gateway.records.length, 2 * behind.length)
+})
+
+t.test('behind the last request of a connection nothing piles up', async (t) => {
+  const upstream = await rawUpstream(t, (request, number) => {
+    if (number === 0) respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  })
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+services: { api: { upstreams: ['${upstream.origin}'] } }
+routes: [{ path: /*, service: api }]
+server: { max_requests_per_connection: 2 }
+`,
+  )
+  const accepted: Socket[] = []
+  gateway.app.server.on('connection', (socket: Socket) => accepted.push(socket))
+  const get = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
+  const client = await openRaw(gateway.port)
+  client.write(get.repeat(2))
+  await eventually('the last one is there', () => upstream.requests.length === 2)
+  for (let i = 0; i < 64; i++) client.write(get.repeat(10_000))
+  await eventually('no more is read', () => client.socket.writableLength > 0)
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  t.ok(accepted[0]!.bytesRead < 1 << 20, `${accepted[0]!.bytesRead} bytes were read`)
+  respond(upstream.requests[1]!, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+  await client.closed()
+  t.equal(client.responses().length, 2)
 })
