@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
 import type { Config } from '../config/schema.js'
+import { wasCut } from './http2-stream.js'
 
 /** Why a connection was closed that asked for more than is asked in good faith. */
 export type Abuse = 'resets' | 'pings' | 'settings' | 'protocol'
@@ -112,8 +113,10 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       }
       stream.once('close', () => {
         if (--this.streams === 0 && !this.session.destroyed) this.#silence.refresh()
-        // By the client, or because of what it has sent: either way work was begun for nothing.
-        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !this.#resets()) this.#close('resets')
+        // By the client, or because of what it has sent: either way work was begun for nothing. What the gateway itself
+        // has cut, as an upstream failed, is no fault of the client's other streams.
+        if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !wasCut(stream) && !this.#resets())
+          this.#close('resets')
       })
       // Not before its first request: a client that is told to leave at once may not get to send any.
       if (draining()) this.leave()
@@ -122,7 +125,18 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     }
 
     #onSilence = (): void => {
-      if (this.streams === 0) this.session.close()
+      if (this.streams === 0) this.#end()
+    }
+
+    /** Half a header, or bytes that the client does not take, would keep a session for ever that is only closed. */
+    #end(): void {
+      if (!this.session.closed && !this.session.destroyed) this.session.close()
+      clearTimeout(this.#silence)
+      this.#silence = setTimeout(() => {
+        // Not the session: one that was closed before waits until the client has taken all, and has closed, too.
+        if (this.streams === 0) this.socket.destroy()
+      }, NOTICE_MS)
+      this.#silence.unref()
     }
 
     closed(): void {
@@ -155,7 +169,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1)
       const end = () => {
         clearTimeout(timer)
-        if (!session.closed && !session.destroyed) session.close()
+        if (!session.destroyed) this.#end()
       }
       const timer = setTimeout(end, NOTICE_MS)
       timer.unref()
@@ -164,6 +178,9 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   }
 
   function take(socket: Socket): void {
+    // The server of HTTP/1.1 lets clients end their side and wait. Over HTTP/2 one that does has gone: without its frames
+    // no answer of any size can be sent.
+    socket.allowHalfOpen = false
     taking = socket
     server.emit('connection', socket)
     taking = undefined
@@ -181,7 +198,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       for (const socket of silent) socket.destroy()
     },
     destroy() {
-      for (const { session } of sessions) session.destroy()
+      for (const { socket } of sessions) socket.destroy()
     },
   }
 }

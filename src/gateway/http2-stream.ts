@@ -31,10 +31,12 @@ class StreamEnd extends EventEmitter {
   /** Where others put what is to happen when a connection ends: a stream needs none of it. */
   destroySoon: (() => void) | undefined
   readonly #stream: ServerHttp2Stream
+  readonly #socket: Socket
 
   constructor(stream: ServerHttp2Stream, socket: Socket) {
     super()
     this.#stream = stream
+    this.#socket = socket
     this.remoteAddress = peerOf(socket)
     const secured = securedOf(socket)
     if (secured !== undefined) setSecured(this, secured)
@@ -55,7 +57,7 @@ class StreamEnd extends EventEmitter {
   }
 
   destroy(): void {
-    reset(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
+    cut(this.#stream, this.#socket)
   }
 
   pause(): void {}
@@ -94,7 +96,8 @@ function requestOf(
   if (bodiless) stream.resume()
   else
     stream.once('end', () => {
-      req.complete = true
+      // Node ends what the client has reset without an error, too: to nobody may that be the end of the body.
+      req.complete = !stream.closed
     })
   return req as unknown as Http2Request
 }
@@ -208,7 +211,7 @@ class Http2Response extends EventEmitter {
   }
 
   destroy(): this {
-    reset(this.#stream, constants.NGHTTP2_INTERNAL_ERROR)
+    this.socket.destroy()
     return this
   }
 
@@ -240,6 +243,25 @@ class Http2Response extends EventEmitter {
 }
 
 const NO_ERROR = constants.NGHTTP2_NO_ERROR
+/** How long the reset of a stream may take to go out. */
+const CUT_MS = 1_000
+const CUT = Symbol('the gateway has broken it off')
+
+/** Whether it was the gateway that has broken off the stream. */
+export function wasCut(stream: object): boolean {
+  return CUT in stream
+}
+
+function cut(stream: ServerHttp2Stream, socket: Socket): void {
+  if (stream.closed || stream.destroyed || wasCut(stream)) return
+  ;(stream as { [CUT]?: true })[CUT] = true
+  stream.close(constants.NGHTTP2_INTERNAL_ERROR)
+  // A reset waits behind what the connection has to send: on one that takes nothing, for ever, and so would all that
+  // hangs on the stream.
+  const timer = setTimeout(() => socket.destroy(), CUT_MS)
+  timer.unref()
+  stream.once('close', () => clearTimeout(timer))
+}
 
 function reset(stream: ServerHttp2Stream, code: number): void {
   if (!stream.closed && !stream.destroyed) stream.close(code)

@@ -99,6 +99,8 @@ export class RequestBody extends Readable {
   }
 
   #onEnd = (): void => {
+    // A stream of HTTP/2 that was reset ends, too. It closes next, and that is told to who forwards it.
+    if (!this.#request.complete) return
     this.#waiting = false
     this.#replay?.end()
     this.#events.ended()

@@ -331,6 +331,39 @@ t.test('floods', async (t) => {
     await new Promise((resolve) => silent.once('close', resolve))
   })
 
+  t.test('half a header behind a request does not keep its connection', async (t) => {
+    const { gateway, counts } = await startSite(t, 'http2: true, keep_alive: 200ms')
+    const client = await rawHttp2(t, gateway.port)
+    client.send(headers(1, [...PSEUDO, USER]))
+    await gateway.recorded(1)
+    client.send(headers(3, PSEUDO.slice(0, 1), 0))
+    await eventually('it is closed', () => client.isClosed(), 10_000)
+    await eventually('nothing is kept of it', () => counts.open === 0)
+  })
+
+  t.test('a client that reads nothing, whatever windows it opens, is let go in time', async (t) => {
+    const upstream = await recordingUpstream(t, (_, res) => res.end(Buffer.alloc(1 << 20)))
+    const counts = createHttp2Counts()
+    const yaml = `
+tiers: [free]
+consumers: [{ ip: {} }]
+services: { api: { upstreams: ["${upstream.origin}"] } }
+routes: [{ path: /*, service: api, timeouts: { idle: 300ms } }]
+server: { http2: true }
+`
+    const gateway = await startGateway(t, yaml, { http2: counts })
+    const client = await rawHttp2(t, gateway.port)
+    client.socket.pause()
+    client.send(
+      frame(TYPE.settings, 0, 0, Buffer.from([0, 4, 0x7f, 0xff, 0xff, 0xff])),
+      frame(TYPE.window, 0, 0, uint32(0x7fff_0000)),
+    )
+    for (let id = 1; id < 100; id += 2) client.send(headers(id, PSEUDO))
+    await gateway.recorded(50)
+    t.equal(gateway.watchdog.size(), 0)
+    await eventually('the connection has gone', () => counts.open === 0)
+  })
+
   t.test('of connections: nothing is kept of those that have gone', async (t) => {
     const { gateway, counts } = await startSite(t)
     for (let i = 0; i < 40; i++) {

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
 import { answerOn, http2Client } from '../support/http2-client.js'
-import { FLAG, frame, headerBlock, PREFACE, TYPE } from '../support/http2-frames.js'
+import { FLAG, frame, headerBlock, PREFACE, rawHttp2, TYPE, uint32 } from '../support/http2-frames.js'
 import { http2Upstream } from '../support/http2-upstream.js'
 import { proxyV1 } from '../support/proxy-header.js'
 import { rawExchange } from '../support/raw.js'
@@ -261,6 +261,75 @@ t.test('a body that is cut by the upstream is reset, never a clean end', async (
   t.match(await client.ask('/'), { status: 200, body: 'half', code: constants.NGHTTP2_INTERNAL_ERROR })
   await gateway.recorded(1)
   t.match(gateway.records[0], { status: 200, error: 'upstream_failed' })
+})
+
+t.test('what upstreams break off is not held against the connection', async (t) => {
+  const { client, gateway } = await site(
+    t,
+    { server: 'http2: { reset_burst: 5, reset_rate: 1 }' },
+    (req, res) => {
+      if (req.url === '/well') res.end('ok')
+      else {
+        res.write('half')
+        setTimeout(() => res.destroy(), 20)
+      }
+    },
+  )
+  const answers = await Promise.all(Array.from({ length: 20 }, () => client.ask('/')))
+  t.ok(answers.every(({ code }) => code === constants.NGHTTP2_INTERNAL_ERROR))
+  t.match(await client.ask('/well'), { status: 200, body: 'ok' })
+  await gateway.recorded(21)
+})
+
+function request(method: string, path: string): [name: string, value: string][] {
+  return [
+    [':method', method],
+    [':scheme', 'http'],
+    [':path', path],
+    [':authority', 'api.example'],
+  ]
+}
+
+t.test('an upload that is reset, even without an error, never comes to its end', async (t) => {
+  const { client, gateway, upstream } = await site(t)
+  const raw = await rawHttp2(t, gateway.port)
+  for (const [i, code] of [constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_CANCEL].entries()) {
+    const id = 1 + 2 * i
+    raw.send(
+      frame(TYPE.headers, FLAG.endHeaders, id, headerBlock(request('POST', `/${code}`))),
+      frame(TYPE.data, 0, id, 'half'),
+    )
+    await eventually('half of it is there', () => upstream.received[i]?.body === 'half')
+    raw.send(frame(TYPE.reset, 0, id, uint32(code)))
+  }
+  await gateway.recorded(2)
+  t.match(await client.ask('/after'), { status: 200 })
+  t.same(
+    upstream.received.map(({ url, complete }) => [url, complete]),
+    [
+      ['/0', false],
+      ['/8', false],
+      ['/after', true],
+    ],
+  )
+})
+
+t.test('a client that ends its side of the connection has gone', async (t) => {
+  const closed: string[] = []
+  const { gateway, upstream } = await site(
+    t,
+    {},
+    (req, res) => void res.on('close', () => closed.push(req.url!)),
+  )
+  const client = await rawHttp2(t, gateway.port)
+  const block = headerBlock(request('GET', '/waits'))
+  client.send(frame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, 1, block))
+  await eventually('it has come', () => upstream.received.length === 1)
+  client.socket.end()
+  await gateway.recorded(1)
+  t.match(gateway.records[0], { status: 499, error: 'client_closed' })
+  await eventually('the upstream sees it', () => closed.length === 1)
+  await eventually('the connection is closed', () => client.isClosed())
 })
 
 const BIG = Buffer.alloc(3 << 20, 'abcdefgh')
