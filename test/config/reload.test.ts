@@ -201,7 +201,7 @@ t.test('what was good before is good again: unchanged, and no error any more', a
 t.test('of many changes in a row the last one is in force', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
-  const watch = await watched(t, file)
+  const watch = await watched(t, file, { stableMs: 300 })
   for (let i = 1; i <= 50; i++) {
     await writeFile(file, config(100 + i))
     await sleep(4)

@@ -174,7 +174,7 @@ t.test('a parameter of 16 KiB is a parameter, and many segments are quickly done
   t.equal(match('GET', '', `/a/${'x'.repeat(16_384)}`), '/a/:x')
   const started = performance.now()
   for (let i = 0; i < 100; i++) match('GET', '', '/a'.repeat(8000))
-  t.ok(performance.now() - started < 2000)
+  t.ok(performance.now() - started < 10_000)
 })
 
 const segment = fc.constantFrom('a', 'b', 'a:b', '%20')

@@ -36,7 +36,7 @@ t.test('a header that comes too slowly, or not at all, is 408 in time', async (t
     openRaw(gateway.port).then((idle) => idle.closed()),
   ])
   t.ok(
-    performance.now() - began < 4_500,
+    performance.now() - began < 9_000,
     'within header_timeout and the 2 s between two looks, and some slack',
   )
   t.match(dripping.responses(), [{ status: 408 }])

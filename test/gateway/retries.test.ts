@@ -177,11 +177,11 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
 
   t.test('then 504, in time', async (t) => {
     const gateway = await startGateway(t, yamlFor([hangs.origin], '', connect))
-    const began = performance.now()
     const response = await send(gateway, GET)
     t.equal(response.status, 504)
     t.equal(codeOf(response.body), 'upstream_connect_timeout')
-    t.ok(performance.now() - began < 1_500, 'and not after the two seconds of the default')
+    await gateway.recorded(1)
+    t.match(gateway.records[0]!.cause, /150 ?ms/, 'and not after the two seconds of the default')
   })
 
   t.test('then another upstream, with the body, and undici is not heard about the first again', async (t) => {
@@ -214,13 +214,13 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
   t.test('of WebSocket handshakes, too, which then go to another upstream', async (t) => {
     const lives = await rawUpstream(t, (request) => respond(request, SWITCHING))
     const gateway = await startGateway(t, yamlFor([hangs.origin, lives.origin], '', connect))
-    const began = performance.now()
     t.equal((await send(gateway, handshake('/'))).status, 101)
-    t.ok(performance.now() - began < 1_900)
     t.strictSame(retriesOf(gateway), { succeeded: 1, failed: 0, no_budget: 0 })
     const alone = await startGateway(t, yamlFor([hangs.origin], '', connect))
     const { responses } = await rawExchange(alone.port, handshake('/'))
     t.equal(codeOf(responses[0]!.body), 'upstream_connect_timeout')
+    await alone.recorded(1)
+    t.match(alone.records[0]!.cause, /150 ?ms/)
   })
 })
 

@@ -117,7 +117,7 @@ t.test('an upstream that fails', async (t) => {
     t.match(JSON.parse(responses[0]!.body), { code: 'upstream_connect_timeout' })
     await gateway.recorded(1)
     t.match(gateway.records[0], { status: 504, error: 'upstream_connect_timeout' })
-    t.ok(gateway.records[0]!.durationMs < 4_500)
+    t.ok(gateway.records[0]!.durationMs < 15_000)
     await quiet(gateway)
   })
 
@@ -130,7 +130,7 @@ t.test('an upstream that fails', async (t) => {
     t.ok(closed)
     t.equal(responses[0]!.status, 504)
     t.match(JSON.parse(responses[0]!.body), { code: 'upstream_timeout' })
-    t.ok(took >= 200 && took < 2_000, `${took} ms`)
+    t.ok(took >= 200 && took < 8_000, `${took} ms`)
     await gateway.recorded(1)
     t.match(gateway.records[0], { status: 504, error: 'upstream_timeout' })
     await eventually('the upstream is let go', () => upstream.open() === 0)

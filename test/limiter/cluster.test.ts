@@ -67,7 +67,7 @@ else {
   })
 
   t.test('a node that is away degrades its own consumers, and no others', async (t) => {
-    const { limiter } = openLimiter(t, addresses)
+    const { limiter } = openLimiter(t, addresses, 1_000)
     await limiter.ready
     const [here, there] = [consumersOn(0, 'away'), consumersOn(1, 'away')]
     await nodes[1]!.redis.stop()
@@ -85,13 +85,13 @@ else {
       t.ok(decisions.slice(here.length).every(({ decidedBy }) => decidedBy === 'open'))
       await delay(30)
     }
-    t.ok(slowest.ms < 250, `slowest ${slowest.ms.toFixed(1)} ms`)
+    t.ok(slowest.ms < 1_500, `slowest ${slowest.ms.toFixed(1)} ms`)
     t.equal(limiter.state(), 'degraded')
     await nodes[1]!.redis.restart()
     const back = performance.now()
     while (limiter.state() !== 'up') await delay(5)
     t.comment(`up again after ${(performance.now() - back).toFixed(0)} ms`)
-    t.ok(performance.now() - back < 2000)
+    t.ok(performance.now() - back < 8000)
   })
 
   t.test('assignments hold on every node of a cluster', async (t) => {
@@ -111,7 +111,7 @@ else {
       await a!.set('alice', tier)
       const started = performance.now()
       while (b!.get('alice') !== tier && performance.now() - started < 5000) await delay(2)
-      t.ok(performance.now() - started < 1000, `${tier}`)
+      t.ok(performance.now() - started < 3000, `${tier}`)
       t.equal(await b!.read('alice'), tier)
     }
   })

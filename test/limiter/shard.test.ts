@@ -130,7 +130,7 @@ t.test('an event loop of ours that stands still is not a slow server', { buffere
   }
   t.same(changes, [true], '144 replies that were read after more than half of the timeout')
   const moved = shard.deadline() - performance.now() - before
-  t.ok(Math.abs(moved) < 20, `the clock is still known: ${moved.toFixed(1)} ms`)
+  t.ok(Math.abs(moved) < 40, `the clock is still known: ${moved.toFixed(1)} ms`)
 })
 
 function stall(ms: number): void {

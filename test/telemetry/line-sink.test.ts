@@ -112,7 +112,7 @@ t.test(
     t.ok(sink.dropped() > total - 1500, `${sink.dropped()} of ${total} lines dropped: what waits is bounded`)
     const began = performance.now()
     await sink.flush(100)
-    t.ok(performance.now() - began < 1000, 'a flush gives up')
+    t.ok(performance.now() - began < 5000, 'a flush gives up')
 
     // the reader comes back: all that was kept arrives, whole and in order
     let received = ''

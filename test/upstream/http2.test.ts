@@ -186,7 +186,7 @@ t.test('an upstream that leaves with GOAWAY time and again loses no request', as
     const { session } = received.stream
     received.stream.on('end', () => {
       // Under way on this connection are others, too.
-      if (++count % 20 === 0) session?.close()
+      if (++count % 10 === 0) session?.close()
       setTimeout(() => answer(received, received.body), 5)
     })
   })
@@ -195,7 +195,7 @@ t.test('an upstream that leaves with GOAWAY time and again loses no request', as
   const failed: string[] = []
   await Promise.all(
     Array.from({ length: 16 }, async () => {
-      while (next < 600) {
+      while (next < 200) {
         const body = `request ${next++}`
         const response = await request(gateway.origin, { method: 'POST', body })
         const text = await response.body.text()
