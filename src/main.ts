@@ -180,7 +180,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   log.info(
     {
       listen: addressOf(gateway, tls === undefined ? 'http' : 'https'),
-      admin: adminAddress,
+      ...(admin === undefined ? {} : { admin: adminAddress }),
       config: configFile,
       hash: config.current().hash,
       // Fewer than configured where the process may not open as many files.

@@ -38,7 +38,11 @@ ${upstreams === '' ? '' : `\nupstreams, where there are several or they are chec
 routes, the most specific first
 ${table(lines, 2)}
 
-${services.length} services, ${tiers.length} tiers, ${routes.length} routes`
+${count(services, 'service')}, ${count(tiers, 'tier')}, ${count(routes, 'route')}`
+}
+
+function count({ length }: readonly unknown[], what: string): string {
+  return `${length} ${what}${length === 1 ? '' : 's'}`
 }
 
 /** Service by tier, with the limits as they stand in the file. The default tier is marked. */

@@ -13,7 +13,10 @@ export function painter(stream: Pick<WriteStream, 'isTTY'>, env: NodeJS.ProcessE
   return (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text)
 }
 
-/** Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces. */
+/**
+ * Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces; a column
+ * without anything in it is none.
+ */
 export function table(rows: readonly (readonly string[])[], indent = 0): string {
   const widths: number[] = []
   for (const row of rows) {
@@ -23,7 +26,10 @@ export function table(rows: readonly (readonly string[])[], indent = 0): string 
   }
   return rows
     .map((row) =>
-      `${' '.repeat(indent)}${row.map((cell, column) => cell.padEnd(widths[column]!)).join('  ')}`.trimEnd(),
+      `${' '.repeat(indent)}${row
+        .map((cell, column) => cell.padEnd(widths[column]!))
+        .filter((_, column) => widths[column] !== 0)
+        .join('  ')}`.trimEnd(),
     )
     .join('\n')
 }

@@ -206,7 +206,8 @@ t.test('floods', async (t) => {
       if (id % 50 === 1) await new Promise((resolve) => setImmediate(resolve))
     }
     await eventually('the connection is closed', () => client.isClosed())
-    t.equal(client.goaway(), 11)
+    // ENHANCE_YOUR_CALM, or INTERNAL_ERROR where nghttp2 has a count of its own (Node 22.10) and comes first.
+    t.ok([11, 2].includes(client.goaway()!), `GOAWAY ${client.goaway()}`)
     t.equal(counts.closed.resets, 1)
     t.ok(upstream.received.length <= 250, `${upstream.received.length} reached the upstream`)
   })
