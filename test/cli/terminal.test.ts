@@ -13,7 +13,14 @@ t.test('colour is for terminals, and for those who did not refuse it', async (t)
 
 t.test('a table is aligned and its lines end without spaces', async (t) => {
   t.equal(table([['a', 'bb'], ['ccc', '', 'd'], ['e']], 1), ' a    bb\n ccc      d\n e')
-  t.equal(table([['a', '', 'b'], ['c', '', 'd']]), 'a  b\nc  d', 'a column of nothing takes no room')
+  t.equal(
+    table([
+      ['a', '', 'b'],
+      ['c', '', 'd'],
+    ]),
+    'a  b\nc  d',
+    'a column of nothing takes no room',
+  )
 })
 
 t.test('a swapped or missing letter is recognised, another word is not', async (t) => {
