@@ -104,9 +104,10 @@ function namesOf(upstreams: readonly UpstreamState[]): string[] {
   for (const { address, resolved, dns_error: error } of upstreams) {
     if (resolved === null) continue
     const failed = error === null ? '' : ` (the latest look-up failed: ${error})`
-    lines.set(new URL(address).hostname, `${resolved.join(', ') || 'nothing'}${failed}`)
+    const found = resolved.length === 0 ? 'has no address' : `is ${resolved.join(', ')}`
+    lines.set(new URL(address).hostname, `${found}${failed}`)
   }
-  return [...lines].map(([name, addresses]) => `  ${name} is ${addresses}`)
+  return [...lines].map(([name, text]) => `  ${name} ${text}`)
 }
 
 function times(count: number): string {

@@ -70,5 +70,6 @@ export function isBodilessLength(status: number, error: Error): boolean {
 /** For the log: the library's words, which may name addresses. */
 export function errorText(error: Error): string {
   const code = (error as CodedError).code
-  return code === undefined ? error.message : `${code}: ${error.message}`
+  // Those of the system begin with the code, or with the call that it came from.
+  return code === undefined || error.message.includes(code) ? error.message : `${code}: ${error.message}`
 }

@@ -402,7 +402,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     describe: () => [...groups.values()].flatMap(({ endpoints }) => endpoints.map(describeOne)),
     setState(service, address, state) {
       const endpoints = groups.get(service)?.endpoints ?? []
-      const endpoint = endpoints.find((one) => one.address === address) ?? byHost(endpoints, address)
+      const endpoint = endpoints.find((one) => one.address === address) ?? asWritten(endpoints, address)
       if (endpoint === undefined) return undefined
       changed(endpoint, () => {
         endpoint.drained = state === 'drained'
@@ -437,8 +437,14 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   }
 }
 
-/** The one upstream with this host and port, if there is just one. */
-function byHost(endpoints: readonly Endpoint[], host: string): Endpoint | undefined {
-  const found = endpoints.filter(({ upstream }) => upstream.host === host)
+/** The upstream with this address, or, if there is just one, with this host and port. A port that goes without saying may be said. */
+function asWritten(endpoints: readonly Endpoint[], text: string): Endpoint | undefined {
+  const whole = text.includes('://')
+  const found = endpoints.filter(({ address, upstream: { origin, host } }) => {
+    const url = whole ? text : `${origin.slice(0, origin.indexOf(':'))}://${text}`
+    if (!URL.canParse(url)) return false
+    const { href, host: named, pathname } = new URL(url)
+    return whole ? href === address || href === `${address}/` : named === host && pathname === '/'
+  })
   return found.length === 1 ? found[0] : undefined
 }

@@ -235,6 +235,33 @@ t.test('one that is drained by hand gets nothing until it is restored', async (t
   t.equal(upstreams.setState('other', A, 'drained'), undefined)
 })
 
+t.test(
+  'an upstream is named for draining as the configuration may have it, or by host and port',
+  async (t) => {
+    const addresses = [
+      'http://plain.test',
+      'https://secure.test/base',
+      'http://twice.test/1',
+      'http://twice.test/2',
+    ]
+    const { upstreams } = upstreamsOf({ api: addresses })
+    const named = (text: string) => upstreams.setState('api', text, 'drained')?.address
+    for (const text of [
+      'http://plain.test',
+      'http://plain.test:80/',
+      'http://PLAIN.test:80',
+      'plain.test',
+      'plain.test:80',
+    ])
+      t.equal(named(text), addresses[0], text)
+    t.equal(named('secure.test:443'), addresses[1])
+    t.equal(named('https://secure.test:443/base'), addresses[1])
+    t.equal(named('http://twice.test/2'), addresses[3])
+    for (const text of ['twice.test', 'https://secure.test', 'plain.test:443', 'plain.test/x', 'http://', ''])
+      t.equal(named(text), undefined, text)
+  },
+)
+
 t.test('what comes and goes is logged, of each state once a second at most', async (t) => {
   const { upstreams, run, pick, logged, clock } = upstreamsOf({ api: [A, B] })
   const a = pick()
