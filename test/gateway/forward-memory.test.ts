@@ -158,7 +158,7 @@ t.test('bodies of any size pass in little memory', async (t) => {
         client.pause()
         client.write('GET /download HTTP/1.1\r\nHost: a\r\n\r\n')
       }
-      await eventually('all have begun', () => arrived.downloads === 51, 20_000)
+      await eventually('all have begun', () => arrived.downloads === 51, 60_000)
       await new Promise((resolve) => setTimeout(resolve, 700))
     })
     for (const client of clients) client.destroy()
@@ -172,7 +172,7 @@ t.test('bodies of any size pass in little memory', async (t) => {
         client.write(`POST /stuck HTTP/1.1\r\nHost: a\r\nContent-Length: ${SIZE}\r\n\r\n`)
         pour(client, SIZE)
       }
-      await eventually('all have begun', () => arrived.stuck === 50, 20_000)
+      await eventually('all have begun', () => arrived.stuck === 50, 60_000)
       await new Promise((resolve) => setTimeout(resolve, 700))
     })
     for (const client of clients) client.destroy()

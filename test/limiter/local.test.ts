@@ -11,6 +11,8 @@ import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 
 const DAY = 86_400_000
+/** Ms: a Redis that waits for a busy machine is not out of reach. */
+const PATIENT = 500
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to stop'
 const log = { info() {}, warn() {} }
 
@@ -70,7 +72,7 @@ t.test('goes on with its share of what the store had left', { skip }, async (t) 
   const redis = await startRedis(t)
   const policy = policyOf([30, DAY])
   const service = serviceOf('payments', [policy], 'local')
-  const { limiter } = openLimiter(t, redis.url, 100, { gateways: () => 3 })
+  const { limiter } = openLimiter(t, redis.url, PATIENT, { gateways: () => 3 })
   await limiter.ready
   for (let i = 0; i < 24; i++) t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
   await redis.stop()
@@ -91,7 +93,7 @@ t.test(
     const redis = await startRedis(t)
     const policy = policyOf([30, DAY])
     const service = serviceOf('payments', [policy], 'local')
-    const { limiter } = openLimiter(t, redis.url)
+    const { limiter } = openLimiter(t, redis.url, PATIENT)
     await limiter.ready
     const take = () => limiter.take(service, policy, 'alice', 1)
     for (let i = 0; i < 5; i++) await take()
@@ -112,8 +114,8 @@ t.test('what is charged afterwards does not go below zero', { skip }, async (t) 
   const redis = await startRedis(t)
   const policy = policyOf([4, DAY])
   const service = serviceOf('payments', [policy], 'local')
-  const one = openLimiter(t, redis.url).limiter
-  const other = openLimiter(t, redis.url).limiter
+  const one = openLimiter(t, redis.url, PATIENT).limiter
+  const other = openLimiter(t, redis.url, PATIENT).limiter
   await Promise.all([one.ready, other.ready])
   redis.pause()
   for (const limiter of [one, other]) {

@@ -1,4 +1,4 @@
-import { setImmediate as turn } from 'node:timers/promises'
+import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
 import type { RedisLimiter } from '../../src/limiter/redis.js'
@@ -32,7 +32,11 @@ async function degradesNone(
     await limiter.ready
     const decisions = await run(limiter)
     found.push(decisions.filter(({ decidedBy }) => decidedBy !== 'store').length)
-    if (found.at(-1) !== 0) continue
+    if (found.at(-1) !== 0) {
+      // Whatever keeps the machine busy may be over then.
+      await delay(500)
+      continue
+    }
     t.equal(limiter.state(), 'up')
     t.equal(await used(limiter, 'consumer-7'), decisions.length / askedFor, 'each is charged exactly once')
   } while (found.at(-1) !== 0 && found.length < ATTEMPTS)
