@@ -4,8 +4,8 @@ import { closest, distance } from 'fastest-levenshtein'
 export function nearest(word: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || word.length > 64) return undefined
   const best = closest(word.toLowerCase(), known)
-  // Two letters that changed places are two edits: that much is forgiven in short words, too.
-  const most = Math.min(best.length - 1, Math.max(2, Math.floor(best.length / 3)))
+  // Two letters that changed places are two edits: that much is forgiven in short words, too, but of three it leaves one.
+  const most = best.length <= 3 ? best.length - 2 : Math.max(2, Math.floor(best.length / 3))
   return distance(word.toLowerCase(), best.toLowerCase()) <= most ? best : undefined
 }
 

@@ -7,7 +7,8 @@ import { startBackend, startProcess } from '../support/process.js'
 
 const MB = 1 << 20
 const SIZE = 200 * MB
-const ALLOWED = 60 * MB
+/** Half of a body; the heap of newer versions of Node is roomier, and takes up to 77 MB with the first one. */
+const ALLOWED = 100 * MB
 const BLOCK = Buffer.alloc(256 * 1024, 'x')
 
 /** Resident bytes of a process. */
