@@ -10,6 +10,7 @@ import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
 import type { Config } from '../config/schema.js'
+import { closeLater } from '../upstream/http2-close.js'
 import { wasCut } from './http2-stream.js'
 
 /** Why a connection was closed that asked for more than is asked in good faith. */
@@ -63,6 +64,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   let taking: Socket | undefined
 
   server.on('session', (one: ServerHttp2Session) => {
+    closeLater(one)
     const session = new Session(one, taking!)
     sessions.add(session)
     counts.open++

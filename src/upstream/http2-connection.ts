@@ -3,6 +3,7 @@ import { connect as connectTcp, type LookupFunction, type Socket } from 'node:ne
 import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Upstream } from '../config/snapshot.js'
 import { hostnameOf, serverNameOf, tlsOptions } from './connector.js'
+import { closeLater } from './http2-close.js'
 
 /** What the upstream may send of headers, and how much of a body ahead of its reader. */
 const MAX_HEADER_PAIRS = 128
@@ -37,6 +38,7 @@ export function connectSession(
     maxSessionMemory: MAX_SESSION_MEMORY,
     maxSettings: 32,
   })
+  closeLater(session)
   // Without a listener any of its troubles would end the process.
   session.on('error', (error) => {
     failure ??= error

@@ -101,6 +101,12 @@ export function openHttp2(
       idle: undefined,
     }
     connections.add(connection)
+    const { close } = session
+    // Node's way to take a GOAWAY, too: from here on it is no place for a request.
+    session.close = (done) => {
+      connection.leaving = true
+      close(done)
+    }
     session.on('goaway', (_, lastStream) => {
       connection.leaving = true
       connection.lastStream = lastStream

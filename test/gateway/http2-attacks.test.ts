@@ -1,10 +1,20 @@
+import { connect } from 'node:net'
 import { queryObjects } from 'node:v8'
 import t, { type Test } from 'tap'
 import { createHttp2Counts } from '../../src/gateway/http2-server.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
-import { FLAG, frame, headerBlock, type RawHttp2, rawHttp2, TYPE, uint32 } from '../support/http2-frames.js'
+import {
+  FLAG,
+  frame,
+  headerBlock,
+  PREFACE,
+  type RawHttp2,
+  rawHttp2,
+  TYPE,
+  uint32,
+} from '../support/http2-frames.js'
 import { http2Upstream } from '../support/http2-upstream.js'
 import { type RecordingUpstream, recordingUpstream } from '../support/upstream.js'
 
@@ -326,10 +336,31 @@ t.test('floods', async (t) => {
     const { gateway } = await startSite(t, 'http2: true, header_timeout: 100ms')
     const client = await rawHttp2(t, gateway.port)
     await eventually('it is closed', () => client.isClosed())
-    const { connect } = await import('node:net')
     const silent = connect(gateway.port, '127.0.0.1')
     silent.write('PRI')
     await new Promise((resolve) => silent.once('close', resolve))
+  })
+
+  t.test('of clients that say GOAWAY among their first requests', async (t) => {
+    const { gateway, counts } = await startSite(t)
+    await Promise.all(
+      Array.from({ length: 16 }, async (_, client) => {
+        for (let i = 0; i < 20; i++) {
+          const pieces = Array.from({ length: 10 }, (_, k) => headers(1 + 2 * k, [...PSEUDO, USER]))
+          pieces.splice((client + i) % 10, 0, frame(TYPE.goaway, 0, 0, Buffer.alloc(8)))
+          const socket = connect(gateway.port, '127.0.0.1')
+          socket.on('error', () => {})
+          socket.resume()
+          socket.write(Buffer.concat([Buffer.from(PREFACE), frame(TYPE.settings, 0, 0), ...pieces]))
+          await new Promise((resolve) => setTimeout(resolve, (client + i) % 20))
+          if (i % 2 === 0) socket.end()
+          else socket.resetAndDestroy()
+        }
+      }),
+    )
+    await eventually('all have gone', () => counts.open === 0, 10_000)
+    const client = await http2Client(t, gateway.origin)
+    t.match(await client.ask('/ok', { 'x-user-id': 'alice' }), { status: 200 })
   })
 
   t.test('half a header behind a request does not keep its connection', async (t) => {
