@@ -1,7 +1,8 @@
 import type { Dispatcher } from 'undici'
 import type { Target } from '../upstream/pool.js'
 
-type Trailers = readonly (string | Buffer)[] | null
+/** Name, value, …; null: there are none. */
+export type Trailers = readonly (string | Buffer)[] | null
 
 /** Who sends a request, as far as a later attempt has to know. */
 interface Sender {

@@ -1,0 +1,440 @@
+import type { IncomingMessage } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import { Readable } from 'node:stream'
+import type { Dispatcher } from 'undici'
+import type { Service } from '../config/snapshot.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import { outcomeOf } from '../upstream/outliers.js'
+import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
+import { Attempt, type Trailers } from './attempt.js'
+import type { Exchange } from './exchange.js'
+import { hashKeyOf } from './hash-key.js'
+import type { Mirror, MirrorCopy } from './mirror.js'
+import type { Replay, ReplayMemory } from './replay.js'
+import { type BodyEvents, RequestBody } from './request-body.js'
+import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
+import { upstreamHeaders, upstreamPath } from './upstream-request.js'
+import type { Watchdog } from './watchdog.js'
+
+export interface SendingDeps {
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  readonly mirror: Mirror
+}
+
+/** Who waits for the response. Told nothing more once `cut`, `refuse` or `end` was called, or it has given up itself. */
+export interface Receiver {
+  /** The upstream asks for the request's body. */
+  bodyWanted(): void
+  bodyTooLarge(): void
+  /** Fields of a 103. */
+  hint(raw: Buffer[]): void
+  /** @param resume asks for more after `data` gave false */
+  header(status: number, raw: Buffer[], resume: () => void, statusText: string): void
+  /** @returns false when the next piece should wait */
+  data(chunk: Buffer): boolean
+  end(trailers: Trailers): void
+  /** There will be no response. */
+  refuse(refusal: Refusal): void
+  /** The response has broken off. */
+  cut(code: ErrorCode, cause: string): void
+}
+
+/** A request that was sent once may be sent again only if these say the same twice (RFC 9110 §9.2.2). */
+const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
+
+/**
+ * One request on its way to an upstream: which one, waiting for its turn there, and another try where the first came to
+ * nothing. A class, as undici's parser calls these methods several times a request and one shape keeps those calls cheap.
+ */
+export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
+  /** Watchdog time of the last byte in either direction. */
+  progress = 0
+  readonly #deps: SendingDeps
+  readonly #replays: ReplayMemory
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #receiver: Receiver
+  #target: Target | undefined
+  /** Upstreams that it has been to already. */
+  #tried: Target[] | undefined
+  /** Of those, the ones that no connection could be made to. */
+  #unreachable: Target[] | undefined
+  /** Takes the request out of those that wait for an upstream; set while it is one of them. */
+  #leaveQueue: (() => void) | undefined
+  /** How it went with the upstream, as far as that is not what undici says. */
+  #outcome: Outcome = 'unknown'
+  #why = ''
+  #body: RequestBody | null = null
+  /** Where the whole of it had come before it was sent. */
+  #whole: Buffer | undefined
+  /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
+  #replay: Replay | undefined
+  #again: Readable | undefined
+  /** What a second service gets of it. */
+  #copy: MirrorCopy | undefined
+  /** `performance.now()` at the first hand-over to an upstream, and at the latest. */
+  #began = 0
+  #dispatched = 0
+  /** `performance.now()` from which the upstream has had the whole request to answer; 0: no upstream has it. */
+  #waitingSince = 0
+  /** The request has been handed to a connection: from here on the upstream may have seen it. */
+  #sent = false
+  /** How often it has been sent again. */
+  #resends = 0
+  /** It is under way for another time, and has not been answered since. */
+  #retrying = false
+  /** The first attempt, when it was abandoned; and the latest one after that. */
+  #abandoned: Target | undefined
+  #attempt: Attempt | undefined
+  /** A first byte of a response, or of a 1xx, has come; and the header of the response itself. */
+  #answering = false
+  #answered = false
+  /** Aborts what undici is doing for us; set once the request has a connection. */
+  #abort: ((error?: Error) => void) | undefined
+  /** The receiver has all that it will get: whatever undici still says is not news. */
+  #over = false
+
+  constructor(
+    deps: SendingDeps,
+    replays: ReplayMemory,
+    x: Exchange,
+    req: IncomingMessage,
+    receiver: Receiver,
+  ) {
+    this.#deps = deps
+    this.#replays = replays
+    this.#x = x
+    this.#req = req
+    this.#receiver = receiver
+  }
+
+  start(): void {
+    const { headers, method, route, guard } = this.#x
+    if (headers.contentLength > 0 || headers.chunked) {
+      if (IDEMPOTENT.has(method) && route!.service.retries.attempts > 0) this.#replay = this.#replays.keep()
+      this.#body = new RequestBody(this.#req, this, this.#replay)
+    }
+    this.progress = this.#deps.watchdog.now()
+    guard!.budget.request(this.progress)
+    if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
+    this.#dispatch(undefined)
+    if (this.#body === null) this.#copy?.send()
+  }
+
+  // To which upstream
+
+  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  #dispatch(failure: Refusal | undefined): void {
+    const x = this.#x
+    const { service } = x.route!
+    const key = hashKeyOf(x, service)
+    let target = this.#deps.upstreams.pick(service, key, this.#tried)
+    // Another one first: what broke once may break again. What could not be reached is not tried twice.
+    if (target === 'tried' && this.#resends > 0)
+      target = this.#deps.upstreams.pick(service, key, this.#unreachable)
+    if (typeof target !== 'string') this.#send(target)
+    else if (target === 'busy') this.#wait(service, key)
+    else this.#receiver.refuse(failure ?? { code: 'no_upstream' })
+  }
+
+  #wait(service: Service, key: string | undefined): void {
+    this.#waitingSince = 0
+    this.#leaveQueue = this.#deps.upstreams.wait({
+      service,
+      key,
+      tried: this.#resends > 0 ? this.#unreachable : this.#tried,
+      proceed: (target) => {
+        this.#leaveQueue = undefined
+        this.#send(target)
+      },
+      waitedTooLong: () => {
+        this.#leaveQueue = undefined
+        this.#noRoom(`no upstream was free within ${service.maxWait} ms`)
+      },
+    })
+    if (this.#leaveQueue === undefined) this.#noRoom(`${service.maxWaiting} requests wait for an upstream`)
+  }
+
+  #noRoom(cause: string): void {
+    this.#receiver.refuse({ code: 'overloaded', cause })
+  }
+
+  #send(target: Target): void {
+    const x = this.#x
+    const fields = upstreamHeaders(x, target.upstream, this.#req)
+    const path = upstreamPath(x, target.upstream)
+    this.#target = target
+    this.#sent = false
+    this.#abort = undefined
+    this.#outcome = 'unknown'
+    x.upstream = target.upstream
+    this.#dispatched = performance.now()
+    this.#waitingSince = this.#dispatched
+    if (this.#began === 0) this.#began = this.#dispatched
+    if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
+    this.progress = this.#deps.watchdog.now()
+    if (this.#body !== null && x.headers.contentLength > 0) {
+      fields.push('Content-Length', String(x.headers.contentLength))
+      // What is copied is read along, and HTTP/2 asks for a stream.
+      if (this.#copy === undefined && target.upstream.protocol === 'http1')
+        this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
+    }
+    this.#deps.upstreams.begun(target).dispatch(
+      {
+        path,
+        method: x.method as Dispatcher.HttpMethod,
+        headers: fields,
+        body: this.#again ?? this.#whole ?? this.#body,
+      },
+      this.#attempt ?? this,
+    )
+  }
+
+  // The request's body on its way
+
+  begin(): void {
+    this.#copy?.read()
+    this.#receiver.bodyWanted()
+  }
+
+  received(bytes: number): boolean {
+    this.#x.bytesIn += bytes
+    this.progress = this.#deps.watchdog.now()
+    if (this.#x.bytesIn <= this.#x.route!.bodyLimit) return true
+    this.#receiver.bodyTooLarge()
+    return false
+  }
+
+  ended(): void {
+    if (this.#x.pass !== undefined) this.#waitingSince = performance.now()
+  }
+
+  // What undici says
+
+  onConnect(abort: (error?: Error) => void): void {
+    if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
+    this.connected(abort)
+  }
+
+  connected(abort: (error?: Error) => void): void {
+    // Thrown, as undici's abort would take the connection along, and nothing has been sent on it.
+    if (this.#over) throw new Error('the request was over before it had a connection')
+    this.#abort = abort
+    this.#sent = true
+  }
+
+  onResponseStarted(): void {
+    this.#answering = true
+  }
+
+  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
+    if (this.#over) return true
+    if (status < 200) {
+      if (status === 103) this.#receiver.hint(raw)
+      return true
+    }
+    this.progress = this.#deps.watchdog.now()
+    this.#answered = true
+    this.#deps.upstreams.answered(this.#target!)
+    this.#replay?.forget()
+    if (this.#retrying) {
+      this.#retrying = false
+      this.#x.guard!.succeeded++
+    }
+    const { pass } = this.#x
+    if (pass !== undefined) {
+      const now = performance.now()
+      pass.answered(status, this.#waited(now), now)
+    }
+    this.#receiver.header(status, raw, resume, statusText)
+    return true
+  }
+
+  onData(chunk: Buffer): boolean {
+    if (this.#over) return true
+    this.progress = this.#deps.watchdog.now()
+    return this.#receiver.data(chunk)
+  }
+
+  onComplete(trailers: Trailers): void {
+    if (this.#over) {
+      this.#settle(this.#outcome, this.#why)
+      return
+    }
+    const { status } = this.#x
+    if (outcomeOf(status) === 'well') this.#settle('well')
+    else this.#settle('failed', `status ${status}`)
+    this.#end(trailers)
+  }
+
+  #end(trailers: Trailers): void {
+    this.#over = true
+    // An answer before the end of the upload: nothing more of that is wanted.
+    if (this.uploading) this.#body!.destroy()
+    this.#receiver.end(trailers)
+  }
+
+  onError(error: Error): void {
+    if (this.#abandoned === undefined) this.attemptFailed(error)
+    else this.attemptGone(this.#abandoned)
+  }
+
+  attemptGone(target: Target): void {
+    this.#deps.upstreams.ended(target, 'unknown')
+  }
+
+  attemptFailed(error: Error): void {
+    if (this.#over) {
+      this.#settle(this.#outcome, this.#why)
+      return
+    }
+    const code = upstreamErrorCode(error)
+    const cause = errorText(error)
+    const ours = code === 'overloaded' || code === 'internal'
+    // Of a connection that was made, it means that it broke.
+    const broken = isConnectError(code) ? 'upstream_failed' : code
+    if (this.#answered && isBodilessLength(this.#x.status, error)) {
+      this.#settle('well')
+      this.#end(null)
+    } else if (this.#answered) {
+      this.#settle('failed', cause)
+      this.#receiver.cut(broken, cause)
+    } else if (!this.#sent && !ours) {
+      this.#settle('unreachable', cause)
+      this.#elsewhere({ code, cause })
+    } else if (code === 'upstream_failed' && this.#mayResend()) {
+      this.#resend({ code, cause })
+    } else {
+      this.#settle(ours ? 'unknown' : 'failed', cause)
+      this.#receiver.refuse({ code: broken, cause })
+    }
+  }
+
+  /** undici is through with this attempt. */
+  #settle(outcome: Outcome, why = ''): void {
+    this.#x.upstreamMs = performance.now() - this.#began
+    this.#deps.upstreams.ended(this.#target!, outcome, why)
+  }
+
+  // Another try
+
+  /** Nothing was sent, so any request may go to another upstream, to each of them once. */
+  #elsewhere(failure: Refusal): void {
+    this.#unreachable ??= []
+    this.#unreachable.push(this.#target!)
+    const left = (this.#tried?.length ?? 0) + 1 < this.#x.route!.service.upstreams.length
+    this.#retry(failure, left && this.#withinBudget())
+  }
+
+  /** What may be sent twice is. */
+  #resend(failure: Refusal): void {
+    this.#resends++
+    const again = this.#withinBudget()
+    // Most likely a connection that the upstream closed while it was idle, which says nothing about it. But who breaks
+    // so many that the budget is spent is not well.
+    this.#settle(again ? 'unknown' : 'failed', failure.cause)
+    this.#retry(failure, again)
+  }
+
+  #withinBudget(): boolean {
+    const { guard, route } = this.#x
+    return guard!.mayRetry(route!.service, this.#deps.watchdog.now())
+  }
+
+  #retry(failure: Refusal, again: boolean): void {
+    this.#tried ??= []
+    this.#tried.push(this.#target!)
+    if (again) {
+      this.#retrying = true
+      this.#dispatch(failure)
+    } else this.#receiver.refuse(failure)
+  }
+
+  #mayResend(): boolean {
+    if (this.#answering || !IDEMPOTENT.has(this.#x.method)) return false
+    if (this.#resends >= this.#x.route!.service.retries.attempts) return false
+    if (this.#body === null) return true
+    const whole = this.#replay?.whole()
+    if (whole === undefined) return false
+    this.#again = Readable.from([whole], { objectMode: false })
+    // What becomes of it is told by the handler.
+    this.#again.on('error', () => {})
+    return true
+  }
+
+  // How it stands, for who watches the time
+
+  /** It waits for its turn at an upstream. */
+  get queued(): boolean {
+    return this.#leaveQueue !== undefined
+  }
+
+  /** The client has not sent all of it yet. */
+  get uploading(): boolean {
+    return this.#body !== null && !this.#req.complete
+  }
+
+  /** Whether the upstream has asked for more than the client has sent. */
+  get waitsForClient(): boolean {
+    return this.#body?.waitingForClient === true
+  }
+
+  /** The upstream has not been given all of the body yet. */
+  get bodyUnderWay(): boolean {
+    return this.#body !== null && this.#again === undefined && !this.#body.ended
+  }
+
+  /** Whether a connection has been waited for longer than so many ms. */
+  lacksConnection(connect: number, now: number): boolean {
+    if (this.#sent || now - this.#dispatched <= connect) return false
+    return this.#deps.upstreams.connecting(this.#target!)
+  }
+
+  /** There was no connection in time. undici finds out that nobody waits for it any more when it has one, or none. */
+  abandon(connect: number): void {
+    const cause = `no connection within ${connect} ms`
+    this.#x.upstreamMs = performance.now() - this.#began
+    this.#deps.upstreams.unreachable(this.#target!, cause)
+    if (this.#attempt === undefined) this.#abandoned = this.#target
+    else this.#attempt.abandon(this.#target!)
+    this.#elsewhere({ code: 'upstream_connect_timeout', cause })
+  }
+
+  // The end
+
+  /** Nobody waits for a response, or for the rest of it, any more. */
+  giveUp(code: ErrorCode, cause = ''): void {
+    this.#over = true
+    if (ERRORS[code].source === 'upstream') {
+      this.#outcome = 'failed'
+      this.#why = cause
+    }
+    if (this.#retrying && code !== 'client_closed') {
+      this.#retrying = false
+      this.#x.guard!.failed++
+    }
+    this.#replay?.forget()
+    this.#tellPass(code)
+    this.#leaveQueue?.()
+    if (this.#waitingSince > 0) this.#x.upstreamMs = performance.now() - this.#began
+    // Lets go of the request, which is read to a decent end now.
+    this.#body?.destroy()
+    this.#abort?.()
+  }
+
+  /** Says what has become of the request to what guards its service. */
+  #tellPass(code: ErrorCode): void {
+    const { pass } = this.#x
+    if (pass === undefined) return
+    const now = performance.now()
+    const waited = this.#waited(now) ?? 0
+    if (ERRORS[code].source !== 'upstream') pass.left(waited, now)
+    else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
+  }
+
+  /** Ms that the upstream has had the whole request; undefined while there is more to come, or no upstream has it. */
+  #waited(now: number): number | undefined {
+    return this.#waitingSince > 0 && !this.uploading ? now - this.#waitingSince : undefined
+  }
+}
