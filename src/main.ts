@@ -16,7 +16,7 @@ import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import type { Reading } from './telemetry/reading.js'
-import { createGuards } from './upstream/guard.js'
+import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
 /** How long a start waits for the store before it serves without. */
@@ -48,6 +48,7 @@ export interface RunningGateway {
   readonly adminAddress: string
   readonly config: ConfigSource
   readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
+  readonly guards: { describe(): readonly GuardState[] }
   /** What was counted, as data. */
   read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
@@ -81,6 +82,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const upstreams = createUpstreams(config.current(), { log })
   const watchdog = createWatchdog()
   const guards = createGuards()
+  const guardsNow = { describe: () => guards.describe(config.current()) }
   let exhaust: () => void
   const exhausted = new Promise<void>((resolve) => {
     exhaust = resolve
@@ -103,7 +105,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
-    guards: () => guards.describe(config.current()),
+    guards: guardsNow.describe,
     overload: () => overload.describe(),
     otlp: member === undefined ? otlpOptions(settings) : undefined,
     serviceName: settings.telemetry.service_name,
@@ -145,6 +147,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     limiter: store.limiter,
     assignments: store.assignments,
     upstreams,
+    guards: guardsNow,
     metrics,
     ready: () => {
       const reasons: string[] = []
@@ -214,6 +217,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     adminAddress,
     config,
     upstreams,
+    guards: guardsNow,
     read: metrics.read,
     exhausted,
     close(delayMs = settings.server.shutdown_delay) {

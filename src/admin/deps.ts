@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
 
 /** What the admin server is made of. It opens no socket and no store itself. */
@@ -8,6 +9,8 @@ export interface AdminDeps {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   readonly upstreams: UpstreamControl
+  /** What stands between requests and the upstreams of each service, in this process or in all workers. */
+  readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
   readonly metrics: { scrape(): Promise<string> }
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }

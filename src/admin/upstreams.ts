@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
+import { serviceState } from './service-state.js'
 import { listed } from './tier-of.js'
 
 interface UpstreamOf {
@@ -11,9 +12,12 @@ interface UpstreamOf {
 /** How the upstreams are, and the order to take one out or to give it requests again. */
 export function upstreamRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'guards' | 'log'>,
 ): void {
-  app.get('/upstreams', async () => ({ upstreams: await deps.upstreams.describe() }))
+  app.get('/upstreams', async () => {
+    const [upstreams, guards] = await Promise.all([deps.upstreams.describe(), deps.guards.describe()])
+    return { upstreams, services: guards.map(serviceState) }
+  })
 
   app.put<UpstreamOf>('/upstreams/:service/:address', async (request, reply) => {
     const { service, address } = request.params

@@ -109,6 +109,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     assignments: store.assignments,
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
+    guards: { describe: () => [] },
     metrics: { scrape: () => Promise.resolve('') },
     ready: () => ({ ready: true, reasons: [] }),
     token,

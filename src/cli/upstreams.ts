@@ -1,3 +1,4 @@
+import type { ServiceState } from '../admin/service-state.js'
 import type { UpstreamState } from '../upstream/pool.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
@@ -44,14 +45,14 @@ drained there is drained until it is restored, the address leaves the configurat
         else print(`${set.address} of ${service}: ${withWhy(set)}`)
         return 0
       }
-      const { upstreams } = await control.call<{ upstreams: readonly UpstreamState[] }>('GET', '/upstreams')
+      const { upstreams, services } = await control.call<Told>('GET', '/upstreams')
       const shown = service === undefined ? upstreams : upstreams.filter((one) => one.service === service)
       if (shown.length === 0 && service !== undefined) {
         const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
         throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
       }
       if (json) printJson(shown)
-      else print(describe(shown))
+      else print(describe(shown, services))
       return 0
     } finally {
       await control.close()
@@ -59,7 +60,13 @@ drained there is drained until it is restored, the address leaves the configurat
   },
 })
 
-function describe(upstreams: readonly UpstreamState[]): string {
+interface Told {
+  readonly upstreams: readonly UpstreamState[]
+  /** A gateway of an older version does not tell. */
+  readonly services?: readonly ServiceState[]
+}
+
+function describe(upstreams: readonly UpstreamState[], services: readonly ServiceState[] = []): string {
   const sections: string[] = []
   for (const service of new Set(upstreams.map((one) => one.service))) {
     const own = upstreams.filter((one) => one.service === service)
@@ -76,11 +83,29 @@ function describe(upstreams: readonly UpstreamState[]): string {
         one.why ?? '',
       ]),
     ]
-    const waiting = own[0]!.waiting
-    const head = waiting === 0 ? service : `${service}: ${waiting} waiting`
+    const facts = factsOf(
+      own[0]!.waiting,
+      services.find((one) => one.service === service),
+    )
+    const head = facts.length === 0 ? service : `${service}: ${facts.join(', ')}`
     sections.push([head, table(withoutEmpty(rows), 2), ...namesOf(own)].join('\n'))
   }
   return sections.join('\n\n')
+}
+
+/** What is to be said of a service as a whole. Nothing of what it does not have, and of what has not happened. */
+function factsOf(waiting: number, state: ServiceState | undefined): string[] {
+  const facts: string[] = []
+  if (state !== undefined) {
+    const { circuit, concurrency, retries } = state
+    if (circuit !== null) facts.push(`circuit ${circuit.replace('_', ' ')}`)
+    if (concurrency !== null) facts.push(`${concurrency.in_flight} of ${concurrency.limit} at once`)
+    const again = Object.entries(retries).filter(([, count]) => count > 0)
+    if (again.length > 0)
+      facts.push(`retries: ${again.map(([what, count]) => `${count} ${what.replace('_', ' ')}`).join(' / ')}`)
+  }
+  if (waiting > 0) facts.push(`${waiting} waiting`)
+  return facts
 }
 
 /** Leaves out the columns in which nothing stands but their head. */

@@ -1,6 +1,6 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import type { UpstreamControl } from '../admin/deps.js'
+import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
@@ -12,6 +12,7 @@ import { ProcessGone } from './channel.js'
 import { createCountForAll, createToldAssignments } from './count-for-all.js'
 import { createFigures } from './figures.js'
 import { forkWorker, type Worker } from './fork.js'
+import { guardsOfAll } from './guards-of-all.js'
 import type { Reloaded } from './questions.js'
 import { createSupervisor, type Member } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
@@ -168,6 +169,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
   }
 
+  const guards: AdminDeps['guards'] = {
+    describe: async () => guardsOfAll(await ofAll((worker) => worker.channel.ask('guards', null, READ_MS))),
+  }
+
   /** The latest attempt to give all workers what is in force. */
   let spreading: Promise<void> = Promise.resolve()
   async function spread(reloaded: Reloaded): Promise<void> {
@@ -231,6 +236,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       return store.assignments
     },
     upstreams,
+    guards,
     metrics: figures,
     ready: () => {
       const reasons: string[] = []

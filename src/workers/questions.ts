@@ -1,6 +1,7 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/reading.js'
+import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
 
 /**
@@ -71,6 +72,7 @@ export type OfWorker = {
   reload: [Reloaded, { hash: string; error?: string }]
   metrics: [null, Reading]
   upstreams: [null, readonly UpstreamState[]]
+  guards: [null, readonly GuardState[]]
   /** An upstream is drained or restored by hand. Null: it has none of that address. */
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
   /** Answered at once; the worker's end is the end of it. */

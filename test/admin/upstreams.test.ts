@@ -38,6 +38,27 @@ t.test('GET /upstreams shows every upstream of every service', async (t) => {
   t.equal(json.upstreams.length, 2)
 })
 
+t.test('and of every service what stands in front of them', async (t) => {
+  const retries = { succeeded: 2, failed: 1, no_budget: 0 }
+  const guards = {
+    describe: () => [
+      {
+        service: 'payments',
+        circuit: 'half_open' as const,
+        concurrency: { limit: 40, in_flight: 3 },
+        retries,
+      },
+      { service: 'marketing', circuit: undefined, concurrency: undefined, retries },
+    ],
+  }
+  const { call } = await startAdmin(t, { guards })
+  const { json } = await call('GET', '/upstreams')
+  t.strictSame(json.services, [
+    { service: 'payments', circuit: 'half_open', concurrency: { limit: 40, in_flight: 3 }, retries },
+    { service: 'marketing', circuit: null, concurrency: null, retries },
+  ])
+})
+
 t.test('PUT drains an upstream by its address or its host and port, and restores it', async (t) => {
   const { call, upstreams, logged } = await start(t)
   const states = () => upstreams.describe().map(({ state }) => state)

@@ -20,6 +20,8 @@ services:
   api:
     upstreams: [{ url: ${backend.origin}, weight: 3 }, http://127.0.0.1:1]
     slow_start: 1m
+    circuit_breaker: {}
+    concurrency: { max: 50 }
   named: { upstreams: [http://localhost:1], health: { path: /healthz, interval: 100ms, timeout: 5s } }
 routes: [{ path: /*, service: api }, { path: /named, service: named }]
 server: { shutdown_delay: 0 }
@@ -38,6 +40,7 @@ log: { access: off }
     named,
     /^named\n {2}upstream +state +for +weight +in flight +last check +why\n {2}http:\/\/localhost:1 +unhealthy +\d+ s +1 +0\/128 +failed \d+ s ago: ECONNREFUSED +checks fail: ECONNREFUSED\n {2}localhost is \S/,
   )
+  t.match((await tidegate(['upstreams', 'api', ...on])).stdout, /^api: circuit closed, 0 of 50 at once\n/)
   t.strictSame(await tidegate(['upstreams', 'api', '--drain', host, ...on]), {
     code: 0,
     stdout: `${backend.origin} of api: drained, by hand\n`,

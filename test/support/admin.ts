@@ -77,6 +77,7 @@ export async function startAdmin(
     limiter: createMemoryLimiter({ now: () => NOW }),
     assignments: createMemoryAssignments(),
     upstreams: { describe: () => [], setState: () => undefined },
+    guards: { describe: () => [] },
     metrics: { scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n') },
     ready: () => ({ ready: true, reasons: [] }),
     token: undefined,
