@@ -279,7 +279,7 @@ t.test('a WebSocket holds a place until it is open, and is never slow', async (t
     t,
     yamlFor(
       chat.origin,
-      'concurrency: { min: 1, max: 1 }\n    circuit_breaker: { slow: 100ms, slow_ratio: 1, min_requests: 1 }',
+      'concurrency: { min: 1, max: 1 }\n    circuit_breaker: { slow: 1s, slow_ratio: 1, min_requests: 1 }',
     ),
   )
   const open = []
@@ -291,6 +291,8 @@ t.test('a WebSocket holds a place until it is open, and is never slow', async (t
     open.push(client)
   }
   t.match(stateOf(gateway), { circuit: 'closed', concurrency: { in_flight: 0 } })
+  // For longer than what is slow.
+  await new Promise((resolve) => setTimeout(resolve, 1_100))
   for (const client of open) client.socket.destroy()
   await gateway.recorded(3)
   t.match(stateOf(gateway), { circuit: 'closed', concurrency: { in_flight: 0 } })
