@@ -15,11 +15,11 @@ import type { Upstreams } from '../upstream/pool.js'
 import { admit } from './admit.js'
 import { answerHere } from './answer.js'
 import { type Charges, createCharges } from './charges.js'
-import { endGently, peerOf, refuseSocket } from './client-error.js'
-import { type Accepted, began, ended, isClosing, ongoingOn, parserFailed } from './connection.js'
+import { peerOf, refuseSocket } from './client-error.js'
+import { isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
 import { createExchange, type Exchange } from './exchange.js'
-import { forward, type UnderWay } from './forward.js'
+import { forward } from './forward.js'
 import { checkHandshake } from './handshake.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './headers.js'
 import { readHttp2Head } from './http2-headers.js'
@@ -27,21 +27,20 @@ import { createHttp2, createHttp2Counts, type Http2Counts } from './http2-server
 import { http2Exchange } from './http2-stream.js'
 import { createConnectionCounts, type Entrance } from './listener.js'
 import { createMirror } from './mirror.js'
+import { Ongoing, type Stage, type Way } from './ongoing.js'
 import { isOut, sendWaiting } from './outbox.js'
 import type { Overload } from './overload.js'
-import { type Answer, sendAnswer } from './own-answer.js'
-import { enter, leave, readNoMore, waitBehind, waitNoMore } from './pipeline.js'
+import { readNoMore } from './pipeline.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import type { ReplayMemory } from './replay.js'
-import { sendRefusal } from './reply.js'
 import { matchRoute } from './route.js'
 import { securedOf } from './secured.js'
 import { createServer } from './server.js'
 import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
 import { upgrade } from './upgrade.js'
-import type { Watchdog, Watched } from './watchdog.js'
+import type { Watchdog } from './watchdog.js'
 
 export interface GatewayDeps {
   /** The snapshot in force. Each request asks once, at its start. */
@@ -69,9 +68,6 @@ export interface GatewayDeps {
   /** While true every response asks the client to leave its connection. */
   readonly draining: () => boolean
 }
-
-type Outcome = Refusal | Answer | undefined
-type Stage<O = Outcome> = (x: Exchange) => O | Promise<O>
 
 /**
  * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
@@ -101,12 +97,18 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refus
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const charges = createCharges(deps.limiter)
-  const stages = stagesOf(deps, charges)
   const handshakeStages = handshakeStagesOf(deps, charges)
-  const send = forward({ ...deps, mirror: createMirror(deps) })
   const upgrades = upgrade(deps)
   const write = record(deps)
   const nextId = requestIds()
+  const way: Way = {
+    stages: stagesOf(deps, charges),
+    send: forward({ ...deps, mirror: createMirror(deps) }),
+    done,
+    internal,
+    watchdog: deps.watchdog,
+    draining: deps.draining,
+  }
 
   /** After every exchange, once. */
   function done(x: Exchange): void {
@@ -125,7 +127,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const started = performance.now()
     const snapshot = deps.snapshot()
     const headers = headersOf(req, snapshot)
-    new Ongoing(exchangeOf(req, snapshot, headers, started), req, res).begin(malformed(req, headers))
+    new Ongoing(way, exchangeOf(req, snapshot, headers, started), req, res).begin(malformed(req, headers))
   }
 
   /** A stream of HTTP/2 goes the same way. */
@@ -141,7 +143,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const { req, res } = http2Exchange(stream, socket, head, bodiless)
     const headers = headersOf(req, snapshot)
     const refused = head.refused ?? ('code' in headers ? headers : undefined)
-    new Ongoing(exchangeOf(req, snapshot, headers, started), req, res).begin(refused)
+    new Ongoing(way, exchangeOf(req, snapshot, headers, started), req, res).begin(refused)
   }
 
   function headersOf(req: IncomingMessage, snapshot: Snapshot): RequestHeaders | Refusal {
@@ -212,122 +214,6 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
     deps.log.error({ request_id: x.requestId, error: text }, 'a stage failed')
     return { code: 'internal', cause: text.split('\n', 1)[0]! }
-  }
-
-  /** One accepted request, from the first stage until its response is closed. */
-  class Ongoing implements Accepted, Watched {
-    underWay: UnderWay | undefined
-    watchSlot = -1
-    #closed = false
-    /** Of an answer of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
-    #untaken = 0
-    #untakenSince = 0
-
-    constructor(
-      readonly x: Exchange,
-      readonly req: IncomingMessage,
-      readonly res: ServerResponse,
-    ) {}
-
-    begin(refused: Refusal | undefined): void {
-      const { socket } = this.req
-      began(socket, this)
-      if (enter(socket, this.x.snapshot.config.server)) {
-        this.res.shouldKeepAlive = false
-        endGently(socket)
-      }
-      this.res.on('close', this.#onClose)
-      // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
-      if (this.res.socket === null) waitBehind(socket, this.#onClose)
-      if (refused === undefined) this.run(0)
-      else this.refuse(refused)
-    }
-
-    /** Runs the stages from the given one on; goes on by itself when one of them has to wait. */
-    run(from: number): void {
-      try {
-        for (let i = from; i < stages.length; i++) {
-          const answer = stages[i]!(this.x)
-          if (answer === undefined) continue
-          if (answer instanceof Promise) {
-            answer.then(
-              (outcome) => this.proceed(outcome, i + 1),
-              (error) => this.failed(error),
-            )
-            return
-          }
-          this.answer(answer)
-          return
-        }
-        this.underWay = send(this.x, this.req, this.res)
-        this.underWay.start()
-      } catch (error) {
-        this.failed(error)
-      }
-    }
-
-    proceed(outcome: Outcome, next: number): void {
-      // The client may have left while the store was asked.
-      if (this.#closed) return
-      if (outcome === undefined) {
-        this.run(next)
-        return
-      }
-      try {
-        this.answer(outcome)
-      } catch (error) {
-        this.failed(error)
-      }
-    }
-
-    answer(outcome: Refusal | Answer): void {
-      if ('code' in outcome) this.refuse(outcome)
-      else {
-        sendAnswer(this.x, this.req, this.res, outcome, deps.draining())
-        deps.watchdog.add(this)
-      }
-    }
-
-    refuse(refusal: Refusal): void {
-      // Not when the response is closed: that is up to the client, which may hold it open.
-      this.x.pass?.left(0, 0)
-      sendRefusal(this.x, this.req, this.res, refusal, deps.draining())
-      deps.watchdog.add(this)
-    }
-
-    /** A client that does not take what the gateway answers loses the connection; forwarded responses `forward.ts` watches. */
-    check(now: number): void {
-      // Behind another response it waits for that one to be taken.
-      const untaken = this.res.socket?.writableLength ?? 0
-      if (untaken === 0 || untaken !== this.#untaken) {
-        this.#untaken = untaken
-        this.#untakenSince = now
-      } else if (now - this.#untakenSince > this.x.snapshot.config.server.slow_read) this.res.destroy()
-    }
-
-    failed(error: unknown): void {
-      const refusal = internal(this.x, error)
-      if (this.#closed) return
-      if (this.res.headersSent) this.res.destroy()
-      else this.refuse(refusal)
-    }
-
-    #onClose = (): void => {
-      if (this.#closed) return
-      this.#closed = true
-      // Node has taken the socket from the response by now.
-      const { socket } = this.req
-      ended(socket, this)
-      leave(socket, this.x.snapshot.config.server)
-      deps.watchdog.delete(this)
-      waitNoMore(socket, this.#onClose)
-      this.underWay?.closed()
-      if (this.x.status === 0) {
-        this.x.status = 499
-        this.x.error = 'client_closed'
-      }
-      done(this.x)
-    }
   }
 
   /** Refuses on the bare socket what never became a request, and records it like any other. */

@@ -7,6 +7,7 @@ import { chooseCoding } from './coding.js'
 import { availableCodings, CompressedBody } from './compressed-body.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
+import type { UnderWay } from './ongoing.js'
 import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
 import { createReplayMemory, type ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
@@ -24,14 +25,6 @@ export interface ForwardDeps extends SendingDeps {
 
 /** A gateway that has no room says when to come back, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
-
-/** A forwarded exchange, as the one who accepted it sees it. */
-export interface UnderWay {
-  /** Called once, and before all else. */
-  start(): void
-  /** The response is closed: completely sent, or the client has gone. */
-  closed(): void
-}
 
 /** Last stage: the request goes to an upstream of its service (`sending.ts`), and the response comes back. */
 export function forward(deps: ForwardDeps) {
