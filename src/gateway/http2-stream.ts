@@ -238,7 +238,12 @@ class Http2Response extends EventEmitter {
 
   /** Nobody wants what is still coming in (RFC 9113 §8.1). */
   #onFinish = (): void => {
-    if (this.#ended && !this.req.complete) setImmediate(() => reset(this.#stream, constants.NGHTTP2_NO_ERROR))
+    if (!this.#ended || this.req.complete) return
+    setImmediate(() => {
+      reset(this.#stream, constants.NGHTTP2_NO_ERROR)
+      // What is here of it has to be read before Node says that the stream is closed.
+      this.#stream.resume()
+    })
   }
 }
 

@@ -31,6 +31,8 @@ export class Http2Request {
   #listening = false
   #answered = false
   #over = false
+  /** Given up by the handler: what still comes is read for nobody. */
+  #dropped = false
   #announced = -1
   #received = 0
   #trailers: string[] | null = null
@@ -124,7 +126,7 @@ export class Http2Request {
   }
 
   #onData = (chunk: Buffer): void => {
-    if (this.#over) return
+    if (this.#over || this.#dropped) return
     this.#received += chunk.length
     if (this.#handler.onData!(chunk) === false) this.#stream!.pause()
   }
@@ -136,7 +138,8 @@ export class Http2Request {
   /** Node ends a stream that was reset, too: only the code tells the two apart. */
   #onEnd = (): void => {
     const stream = this.#stream!
-    if (this.#over || !this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR) return
+    if (this.#over || this.#dropped || !this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR)
+      return
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
     this.#handler.onComplete!(this.#trailers)
@@ -157,7 +160,10 @@ export class Http2Request {
     if (this.#over) return
     this.#reason = error ?? coded('UND_ERR_ABORTED', 'the request was given up')
     this.#kept = undefined
+    this.#dropped = true
     this.#stream?.close(constants.NGHTTP2_CANCEL)
+    // Of a response that has come whole, Node says that it is closed only once it has been read.
+    this.#stream?.resume()
   }
 
   #closed({ id = 0, rstCode }: ClientHttp2Stream, lastStream: number): Outcome {

@@ -1,12 +1,14 @@
+import { lookup } from 'node:dns'
 import { constants } from 'node:http2'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { Readable } from 'node:stream'
 import t from 'tap'
 import { request } from 'undici'
+import { openHttp2 } from '../../src/upstream/http2-pool.js'
 import { createAuthority, pairOf } from '../support/authority.js'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
+import { snapshotOf, startGateway } from '../support/gateway.js'
 import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE, uint32 } from '../support/http2-frames.js'
 import { http2Upstream, type ReceivedStream } from '../support/http2-upstream.js'
 import { openRaw, rawExchange } from '../support/raw.js'
@@ -309,4 +311,30 @@ t.test('headers without end are a 502, not memory', async (t) => {
   const gateway = await startGateway(t, config(upstream.origin))
   t.match(await (await fetch(`${gateway.origin}/many`)).json(), { status: 502 })
   t.match(await (await fetch(`${gateway.origin}/long`)).json(), { status: 502 })
+})
+
+t.test('a whole response that nobody reads is let go when its request is given up', async (t) => {
+  const upstream = await http2Upstream(t, (received) => answer(received, BIG.subarray(0, 100_000)))
+  const { upstreams } = snapshotOf(config(upstream.origin)).services[0]!
+  const sender = openHttp2(upstreams[0]!, 1, 5_000, lookup)
+  t.teardown(() => sender.destroy())
+  let abort: (() => void) | undefined
+  let failed = ''
+  sender.dispatch(
+    { path: '/', method: 'GET', headers: ['host', 'a'] },
+    {
+      onConnect(giveUp) {
+        abort = giveUp
+      },
+      onHeaders: () => true,
+      onData: () => false,
+      onError({ message }) {
+        failed = message
+      },
+    },
+  )
+  await eventually('it has come', () => upstream.received[0]?.stream.closed === true)
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  abort!()
+  await eventually('it is over', () => failed !== '')
 })
