@@ -18,7 +18,7 @@ function config({ upstream, store, adminPort = 0, token }: Settings): string {
   return `
 listen: 127.0.0.1:0
 admin: { listen: "127.0.0.1:${adminPort}"${token === undefined ? '' : `, token: ${token}`} }
-${store === undefined ? '' : `store: { redis: "${store}" }`}
+${store === undefined ? '' : `store: { redis: "${store}", timeout: 2s }`}
 tiers: [free, pro]
 consumers: [{ header: { name: x-user-id } }]
 services:
@@ -47,7 +47,7 @@ t.test(
   async (t) => {
     const redis = await startRedis(t)
     const yaml = `
-store: { redis: "${redis.url}" }
+store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free]
 services:
   models:

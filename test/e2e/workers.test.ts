@@ -8,6 +8,7 @@ import { type GatewayProcess, startBackend, startProcess, tally } from '../suppo
 const config = (upstream: string, folder: string, extra = '') => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
+store: { timeout: 2s }
 tiers: [free, pro]
 consumers: [{ header: { name: x-user-id } }, { ip: {} }]
 services:
