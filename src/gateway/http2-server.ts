@@ -155,8 +155,17 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (this.#abused || this.session.destroyed) return
       this.#abused = true
       counts.closed[why]++
-      this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
-      this.session.destroy()
+      this.#afterReading(() => {
+        this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
+        this.session.destroy()
+      })
+    }
+
+    /** Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`http2-close.ts`). */
+    #afterReading(act: () => void): void {
+      setImmediate(() => {
+        if (!this.session.destroyed) act()
+      })
     }
 
     /**
@@ -166,8 +175,12 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     leave(): void {
       if (this.#leaving) return
       this.#leaving = true
+      this.#afterReading(this.#sayGoodbye)
+    }
+
+    #sayGoodbye = (): void => {
       const { session } = this
-      if (session.closed || session.destroyed) return
+      if (session.closed) return
       session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1)
       const end = () => {
         clearTimeout(timer)
