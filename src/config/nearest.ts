@@ -4,9 +4,14 @@ import { closest, distance } from 'fastest-levenshtein'
 export function nearest(word: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || word.length > 64) return undefined
   const best = closest(word.toLowerCase(), known)
-  // Two letters that changed places are two edits: that much is forgiven in short words, too, but of three it leaves one.
-  const most = best.length <= 3 ? best.length - 2 : Math.max(2, Math.floor(best.length / 3))
-  return distance(word.toLowerCase(), best.toLowerCase()) <= most ? best : undefined
+  const edits = distance(word.toLowerCase(), best.toLowerCase())
+  // Two letters that changed places are two edits: that much is forgiven in short words, too. Of three any two leave but one.
+  const most = best.length > 3 || lettersOf(word) === lettersOf(best) ? Math.max(2, best.length / 3) : 1
+  return edits <= most ? best : undefined
+}
+
+function lettersOf(word: string): string {
+  return [...word.toLowerCase()].sort().join('')
 }
 
 /** What to do about an unknown word. */

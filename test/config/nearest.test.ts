@@ -7,6 +7,7 @@ t.test('a typing error is recognised, a word of its own is not', async (t) => {
     ['tires', 'tiers'],
     ['Tiers', 'tiers'],
     ['logs', 'log'],
+    ['lgo', 'log'],
     ['strip_perfix', 'strip_prefix'],
   ] as const)
     t.equal(nearest(word, keys), meant)
