@@ -6,8 +6,8 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   const best = closest(word.toLowerCase(), known)
   const edits = distance(word.toLowerCase(), best.toLowerCase())
   // Two letters that changed places are two edits: that much is forgiven in short words, too. Of three any two leave but one.
-  const most = best.length > 3 || lettersOf(word) === lettersOf(best) ? Math.max(2, best.length / 3) : 1
-  return edits <= most ? best : undefined
+  if (best.length > 3) return edits <= Math.max(2, best.length / 3) ? best : undefined
+  return edits <= best.length - 2 || lettersOf(word) === lettersOf(best) ? best : undefined
 }
 
 function lettersOf(word: string): string {
