@@ -140,7 +140,6 @@ export const cors = object(
   },
   'Cross-origin requests of browsers. Preflights are answered by the gateway: nobody has to say who is calling, and nothing is counted or forwarded',
 )
-export type CorsSettings = Static<typeof cors>
 
 export const mirror = object(
   {

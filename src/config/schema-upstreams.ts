@@ -58,7 +58,6 @@ const Health = object(
   },
   'Checks that the gateway makes by itself',
 )
-export type HealthSettings = Static<typeof Health>
 
 const percent = (description: string, fallback: number) =>
   integer(description, { default: fallback, minimum: 1, maximum: 100 })

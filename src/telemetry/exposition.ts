@@ -35,6 +35,27 @@ export interface Exposition {
 const PUSH_TIMEOUT_MS = 10_000
 const LAST_PUSH_MS = 2000
 
+/** Between two lines about pushes that failed, ms: each one is counted. */
+const COMPLAINT_MS = 60_000
+
+/** What is done about a push that failed: it is counted, and logged once a minute. */
+export function countFailedPushes(
+  count: Float64Array,
+  log: { warn(details: object, message: string): void },
+): (error: Error | undefined) => void {
+  let complainedAt = Number.NEGATIVE_INFINITY
+  return (error) => {
+    count[0]! += 1
+    const now = performance.now()
+    if (now - complainedAt < COMPLAINT_MS) return
+    complainedAt = now
+    log.warn(
+      { error: error?.message },
+      'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
+    )
+  }
+}
+
 /**
  * Hands the cells to OpenTelemetry's SDK: it serves them in the Prometheus form and, with `otlp`, pushes them.
  * `refresh` runs before each reading, to bring gauges up to date; `onPushFailed` after each push that failed.

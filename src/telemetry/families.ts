@@ -1,3 +1,4 @@
+import type { Snapshot } from '../config/snapshot.js'
 import { createFamily, type Definition, type Family } from './cells.js'
 
 /** Ms: from a request that never left the gateway to one that waits for a slow backend. */
@@ -306,4 +307,11 @@ export type Families = { readonly [K in keyof typeof DEFINITIONS]: Family }
 export function createFamilies(): Families {
   const entries = Object.entries(DEFINITIONS).map(([key, definition]) => [key, createFamily(definition)])
   return Object.fromEntries(entries) as Families
+}
+
+/** Which configuration is in force, and since when. */
+export function showConfig(families: Families, { hash, loadedAt }: Snapshot): void {
+  families.configInfo.clear()
+  families.configInfo.cell(hash)[0] = 1
+  families.configLoaded.cell()[0] = loadedAt / 1000
 }

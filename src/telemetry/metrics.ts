@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto'
 import type { Snapshot } from '../config/snapshot.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
-import { createExposition, type OtlpOptions } from './exposition.js'
-import { createFamilies } from './families.js'
+import { countFailedPushes, createExposition, type OtlpOptions } from './exposition.js'
+import { createFamilies, showConfig } from './families.js'
 import { readGuards } from './guards.js'
 import { createProcessMetrics } from './process-metrics.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
@@ -47,15 +47,11 @@ export interface Metrics extends Recorder {
   close(): Promise<void>
 }
 
-/** Between two log lines on an OTLP endpoint that fails, ms. */
-const PUSH_COMPLAINT_MS = 60_000
-
 export function createMetrics(options: MetricsOptions): Metrics {
   const families = createFamilies()
   const storeUp = families.storeState.cell('up')
   const storeDegraded = families.storeState.cell('degraded')
   const dropped = families.logLinesDropped.cell()
-  const pushFailures = families.otlpFailures.cell()
   const reloads = {
     applied: families.configReloads.cell('applied'),
     rejected: families.configReloads.cell('rejected'),
@@ -88,33 +84,17 @@ export function createMetrics(options: MetricsOptions): Metrics {
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }
 
-  let complainedAt = Number.NEGATIVE_INFINITY
-  function pushFailed(error: Error | undefined): void {
-    pushFailures[0]! += 1
-    const now = performance.now()
-    if (now - complainedAt < PUSH_COMPLAINT_MS) return
-    complainedAt = now
-    options.log.warn(
-      { error: error?.message },
-      'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
-    )
-  }
-
   const exposition = createExposition({
     families: Object.values(families),
     refresh,
     resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
     otlp: options.otlp,
-    onPushFailed: pushFailed,
+    onPushFailed: countFailedPushes(families.otlpFailures.cell(), options.log),
   })
 
   const ofProcess = createProcessMetrics()
 
-  function loaded(snapshot: Snapshot): void {
-    families.configInfo.clear()
-    families.configInfo.cell(snapshot.hash)[0] = 1
-    families.configLoaded.cell()[0] = snapshot.loadedAt / 1000
-  }
+  const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)
 
   return {
     ...createRecorder(families),

@@ -1,8 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
-import { createExposition, type OtlpOptions } from '../telemetry/exposition.js'
-import { createFamilies } from '../telemetry/families.js'
+import { countFailedPushes, createExposition, type OtlpOptions } from '../telemetry/exposition.js'
+import { createFamilies, showConfig } from '../telemetry/families.js'
 import { createProcessMetrics } from '../telemetry/process-metrics.js'
 import type { Reading } from '../telemetry/reading.js'
 import { readFamilies, readProcess } from '../telemetry/reading.js'
@@ -31,16 +31,12 @@ export interface Figures {
 
 const STATES: readonly State[] = ['starting', 'serving', 'draining']
 
-/** Between two log lines on an OTLP endpoint that fails, ms. */
-const PUSH_COMPLAINT_MS = 60_000
-
 export function createFigures(options: FiguresOptions): Figures {
   const families = createFamilies()
   /** What this process counts of what the workers count as well. */
   const own = createFamilies()
   const totals = createTotals(families)
   const ofProcess = createProcessMetrics()
-  const pushFailures = families.otlpFailures.cell()
   const reloads = {
     applied: families.configReloads.cell('applied'),
     rejected: families.configReloads.cell('rejected'),
@@ -60,29 +56,15 @@ export function createFigures(options: FiguresOptions): Figures {
     }
   }
 
-  let complainedAt = Number.NEGATIVE_INFINITY
   const exposition = createExposition({
     families: Object.values(families),
     refresh,
     resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
     otlp: options.otlp,
-    onPushFailed(error) {
-      pushFailures[0]! += 1
-      const now = performance.now()
-      if (now - complainedAt < PUSH_COMPLAINT_MS) return
-      complainedAt = now
-      options.log.warn(
-        { error: error?.message },
-        'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
-      )
-    },
+    onPushFailed: countFailedPushes(families.otlpFailures.cell(), options.log),
   })
 
-  function loaded(snapshot: Snapshot): void {
-    families.configInfo.clear()
-    families.configInfo.cell(snapshot.hash)[0] = 1
-    families.configLoaded.cell()[0] = snapshot.loadedAt / 1000
-  }
+  const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)
 
   return {
     loaded,
