@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
@@ -52,4 +53,17 @@ t.test('a path without tests is a mistake', async (t) => {
   const folder = t.testdir({ 'helper.ts': '' })
   t.throws(() => findTests([folder]), { message: `no test files in ${folder}` })
   t.throws(() => findTests([join(folder, 'not-there')]), { code: 'ENOENT' })
+})
+
+t.test('the command ends with the counts, and with 0 only when all passed', async (t) => {
+  const folder = t.testdir({ 'good.test.ts': HEAD, 'false.test.ts': `${HEAD}t.equal(1, 2)` })
+  const npmTest = (file: string) =>
+    new Promise<{ code: number; last: string | undefined }>((resolve) => {
+      const args = [join(root, 'scripts/test.mjs'), '--tests-only', join(folder, file)]
+      execFile(process.execPath, args, (error, stdout) => {
+        resolve({ code: Number(error?.code ?? 0), last: stdout.trimEnd().split('\n').at(-1) })
+      })
+    })
+  t.same(await npmTest('good.test.ts'), { code: 0, last: '1 passed, 0 failed' })
+  t.same(await npmTest('false.test.ts'), { code: 1, last: '1 passed, 1 failed' })
 })
