@@ -71,6 +71,16 @@ export function createHealthChecks(random: () => number = Math.random): HealthCh
   }
 }
 
+/**
+ * Ms until the next check: give or take a tenth, so that gateways that were started together do not ask together.
+ *
+ * @param took ms that the last one took, which are part of the interval
+ * @param random from 0 to below 1
+ */
+export function untilNext(interval: number, took: number, random: number): number {
+  return Math.max(interval * (0.9 + 0.2 * random) - took, 0)
+}
+
 function startChecker(subject: CheckSubject, random: () => number): Checker {
   const { interval, healthyAfter, unhealthyAfter } = subject.settings
   const watchers = new Set<Checked>()
@@ -88,9 +98,7 @@ function startChecker(subject: CheckSubject, random: () => number): Checker {
       row = passed ? Math.max(row, 0) + 1 : Math.min(row, 0) - 1
       const up = row >= healthyAfter ? true : row <= -unhealthyAfter ? false : undefined
       for (const checked of watchers) checked({ at: Date.now(), passed, ms, detail }, up)
-      // Give or take a tenth: gateways that were started together do not ask together.
-      const rest = interval * (0.9 + 0.2 * random()) - ms
-      timer = setTimeout(check, Math.max(rest, 0))
+      timer = setTimeout(check, untilNext(interval, ms, random()))
       timer.unref()
     })
   }

@@ -26,6 +26,7 @@ const acme = authority.issue(
   'DNS:acme.internal,DNS:second.internal,URI:spiffe://example/acme,email:ops@acme.example',
 )
 const nameless = authority.issue('nameless')
+const expired = authority.issue('acme', 'DNS:acme.internal', 0)
 
 const SITE = `
 tiers: [free]
@@ -280,13 +281,14 @@ t.test('where client certificates are required, nobody gets in without one of th
   for (const maxVersion of ['TLSv1.2', 'TLSv1.3'] as const) {
     t.ok(await isRefused(port, { maxVersion }), `${maxVersion}: none`)
     t.ok(await isRefused(port, { maxVersion, ...pairOf(stranger) }), `${maxVersion}: of another CA`)
+    t.ok(await isRefused(port, { maxVersion, ...pairOf(expired) }), `${maxVersion}: expired`)
     const made = await handshake(port, { maxVersion, ...pairOf(acme) })
     t.equal(await ask(made), 200, maxVersion)
     t.match(await recordOf(site, site.received()), { consumer: 'acme' })
     made.socket.destroy()
   }
   t.equal(site.received(), 2)
-  t.equal(site.counts.rejected.tls, 4)
+  t.equal(site.counts.rejected.tls, 6)
 })
 
 t.test('a session that began without a certificate is no way around one that is required', async (t) => {
@@ -322,6 +324,7 @@ t.test(
         ['none', {}, 200, '127.0.0.1'],
         ['good', pairOf(acme), 200, 'acme'],
         ['of another CA', pairOf(stranger), 401, undefined],
+        ['expired', pairOf(expired), 401, undefined],
       ]
     for (const [i, [what, options, status, consumer]] of cases.entries()) {
       const made = await handshake(site.gateway.port, options)

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
+import { untilNext } from '../../src/upstream/health-check.js'
 import { createUpstreams, type Target } from '../../src/upstream/pool.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'
@@ -243,3 +244,14 @@ t.test(
     )
   },
 )
+
+t.test('gateways that were started together do not check together', async (t) => {
+  const interval = 1000
+  t.equal(untilNext(interval, 0, 0), 900)
+  t.equal(untilNext(interval, 0, 0.5), 1000)
+  t.equal(untilNext(interval, 100, 0.5), 900, 'a check is part of its interval')
+  t.equal(untilNext(interval, 5000, 0.99), 0, 'one that took longer is followed at once')
+  const rounds = [0.1, 0.4, 0.9].map((random) => untilNext(interval, 20, random))
+  t.equal(new Set(rounds).size, 3)
+  t.ok(rounds.every((ms) => ms >= 880 && ms < 1080))
+})
