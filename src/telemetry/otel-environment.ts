@@ -1,0 +1,205 @@
+/**
+ * The environment variables by which OpenTelemetry is set up everywhere (specification: "Environment Variable
+ * Specification" and "OpenTelemetry Protocol Exporter"). The configuration file wins over them; who reads this
+ * decides where it says nothing.
+ */
+export interface OtelEnvironment {
+  /** `OTEL_SDK_DISABLED=true`: nothing is pushed, whatever else is said. */
+  readonly disabled: boolean
+  /** `OTEL_SERVICE_NAME`, or the `service.name` of `OTEL_RESOURCE_ATTRIBUTES`. */
+  readonly serviceName: string | undefined
+  /** `OTEL_RESOURCE_ATTRIBUTES`, without `service.name`. */
+  readonly resource: Readonly<Record<string, string>>
+  readonly metrics: MetricsEnvironment
+  readonly traces: TracesEnvironment
+  /** What is set and not understood, one sentence each and without the value, which may be secret. */
+  readonly problems: readonly string[]
+}
+
+/** What is said of a signal, or, where nothing is said of it alone, of all. */
+export interface SignalEnvironment {
+  /** `OTEL_METRICS_EXPORTER`, `OTEL_TRACES_EXPORTER`. Undefined: nothing is said. */
+  readonly exporter: 'otlp' | 'none' | undefined
+  /** The whole URL, with `/v1/metrics` or `/v1/traces` when it comes from `OTEL_EXPORTER_OTLP_ENDPOINT`. */
+  readonly endpoint: string | undefined
+  /** Those of the signal over those of all. May hold secrets: never logged. */
+  readonly headers: Readonly<Record<string, string>>
+  /** No push takes longer, ms. */
+  readonly timeoutMs: number | undefined
+  readonly compression: 'gzip' | 'none' | undefined
+  /** Paths of PEM files: whom to trust, and who we are. */
+  readonly certificate: string | undefined
+  readonly clientCertificate: string | undefined
+  readonly clientKey: string | undefined
+}
+
+export interface MetricsEnvironment extends SignalEnvironment {
+  /** `OTEL_METRIC_EXPORT_INTERVAL`, ms between two pushes. */
+  readonly intervalMs: number | undefined
+  /** `OTEL_METRIC_EXPORT_TIMEOUT`, ms: from the reading to the end of the push. */
+  readonly exportTimeoutMs: number | undefined
+  readonly temporality: 'cumulative' | 'delta' | 'lowmemory' | undefined
+  readonly histograms: 'classic' | 'exponential' | undefined
+}
+
+export interface TracesEnvironment extends SignalEnvironment {
+  readonly sampler: Sampler | undefined
+}
+
+/** `OTEL_TRACES_SAMPLER` with its `OTEL_TRACES_SAMPLER_ARG`. */
+export interface Sampler {
+  /** Whether a caller that has decided already is followed. */
+  readonly parentBased: boolean
+  /** Share of the traces that begin here, 0 to 1. */
+  readonly ratio: number
+}
+
+/** Values of a variable that are understood, in lower case, and what they mean here. */
+type Choice<T> = Readonly<Record<string, T>>
+
+const EXPORTERS: Choice<'otlp' | 'none'> = { otlp: 'otlp', none: 'none' }
+const COMPRESSIONS: Choice<'gzip' | 'none'> = { gzip: 'gzip', none: 'none' }
+const PROTOCOLS: Choice<true> = { 'http/protobuf': true }
+const TEMPORALITIES: Choice<'cumulative' | 'delta' | 'lowmemory'> = {
+  cumulative: 'cumulative',
+  delta: 'delta',
+  lowmemory: 'lowmemory',
+}
+const HISTOGRAMS: Choice<'classic' | 'exponential'> = {
+  explicit_bucket_histogram: 'classic',
+  base2_exponential_bucket_histogram: 'exponential',
+}
+const SAMPLERS: Choice<{ readonly parentBased: boolean; readonly ratio: number | 'argument' }> = {
+  always_on: { parentBased: false, ratio: 1 },
+  always_off: { parentBased: false, ratio: 0 },
+  traceidratio: { parentBased: false, ratio: 'argument' },
+  parentbased_always_on: { parentBased: true, ratio: 1 },
+  parentbased_always_off: { parentBased: true, ratio: 0 },
+  parentbased_traceidratio: { parentBased: true, ratio: 'argument' },
+}
+
+/** Never throws: what cannot be understood is as if it were not set, and among the problems. */
+export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
+  const problems: string[] = []
+
+  /** As the specification has it, an empty value is none. */
+  function text(name: string): string | undefined {
+    const value = Object.hasOwn(env, name) ? env[name]?.trim() : undefined
+    return value === '' ? undefined : value
+  }
+
+  function choice<T>(name: string, choices: Choice<T>): T | undefined {
+    const value = text(name)?.toLowerCase()
+    if (value === undefined) return undefined
+    if (Object.hasOwn(choices, value)) return choices[value]
+    problems.push(`${name} is not understood: ${Object.keys(choices).join(', ')} are`)
+    return undefined
+  }
+
+  function number(name: string, least: number, most: number): number | undefined {
+    const value = text(name)
+    if (value === undefined) return undefined
+    const read = Number(value)
+    if (read >= least && read <= most) return read
+    problems.push(`${name} has to be a number from ${least} to ${most}`)
+    return undefined
+  }
+
+  function url(name: string, path: string): string | undefined {
+    const value = text(name)
+    if (value === undefined) return undefined
+    const parsed = URL.canParse(value) ? new URL(value) : undefined
+    if (parsed?.protocol !== 'http:' && parsed?.protocol !== 'https:') {
+      problems.push(`${name} has to be an http:// or https:// URL`)
+      return undefined
+    }
+    if (path !== '') parsed.pathname = `${parsed.pathname.replace(/\/$/, '')}${path}`
+    return parsed.href
+  }
+
+  /** `key=value,key=value`, with values in percent encoding. One that is broken spoils the whole. */
+  function pairs(name: string): Record<string, string> {
+    const read: [string, string][] = []
+    for (const pair of text(name)?.split(',') ?? []) {
+      if (pair.trim() === '') continue
+      const at = pair.indexOf('=')
+      const key = decoded(pair.slice(0, Math.max(at, 0)).trim())
+      const value = decoded(pair.slice(at + 1).trim())
+      if (key === undefined || key === '' || value === undefined) {
+        problems.push(`${name} has to be key=value pairs with commas between them, in percent encoding`)
+        return {}
+      }
+      read.push([key, value])
+    }
+    return Object.fromEntries(read)
+  }
+
+  function headers(signal: string): Record<string, string> {
+    const read: [string, string][] = []
+    for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', `OTEL_EXPORTER_OTLP_${signal}_HEADERS`]) {
+      const found = Object.entries(pairs(name))
+      // Node refuses such a header when it is sent, which would be each push.
+      if (found.some(([key, value]) => !/^[\w!#$%&'*+.^`|~-]+$/.test(key) || /[^\t\x20-\x7e]/.test(value))) {
+        problems.push(`${name} holds what may not stand in a header`)
+        continue
+      }
+      for (const [key, value] of found) read.push([key.toLowerCase(), value])
+    }
+    return Object.fromEntries(read)
+  }
+
+  function signal(signal: 'METRICS' | 'TRACES', path: string): SignalEnvironment {
+    const of = <T>(key: string, read: (name: string) => T | undefined) =>
+      read(`OTEL_EXPORTER_OTLP_${signal}_${key}`) ?? read(`OTEL_EXPORTER_OTLP_${key}`)
+    of('PROTOCOL', (name) => choice(name, PROTOCOLS))
+    return {
+      exporter: choice(`OTEL_${signal}_EXPORTER`, EXPORTERS),
+      endpoint: url(`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`, '') ?? url('OTEL_EXPORTER_OTLP_ENDPOINT', path),
+      headers: headers(signal),
+      timeoutMs: of('TIMEOUT', (name) => number(name, 1, MOST_MS)),
+      compression: of('COMPRESSION', (name) => choice(name, COMPRESSIONS)),
+      certificate: of('CERTIFICATE', text),
+      clientCertificate: of('CLIENT_CERTIFICATE', text),
+      clientKey: of('CLIENT_KEY', text),
+    }
+  }
+
+  function sampler(): Sampler | undefined {
+    const chosen = choice('OTEL_TRACES_SAMPLER', SAMPLERS)
+    if (chosen === undefined) return undefined
+    const { parentBased, ratio } = chosen
+    return {
+      parentBased,
+      ratio: ratio === 'argument' ? (number('OTEL_TRACES_SAMPLER_ARG', 0, 1) ?? 1) : ratio,
+    }
+  }
+
+  const { 'service.name': serviceName, ...resource } = pairs('OTEL_RESOURCE_ATTRIBUTES')
+  const metrics = signal('METRICS', '/v1/metrics')
+  const traces = signal('TRACES', '/v1/traces')
+  return {
+    disabled: text('OTEL_SDK_DISABLED')?.toLowerCase() === 'true',
+    serviceName: text('OTEL_SERVICE_NAME') ?? serviceName,
+    resource,
+    metrics: {
+      ...metrics,
+      intervalMs: number('OTEL_METRIC_EXPORT_INTERVAL', 1, MOST_MS),
+      exportTimeoutMs: number('OTEL_METRIC_EXPORT_TIMEOUT', 1, MOST_MS),
+      temporality: choice('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE', TEMPORALITIES),
+      histograms: choice('OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION', HISTOGRAMS),
+    },
+    traces: { ...traces, sampler: sampler() },
+    problems: [...new Set(problems)],
+  }
+}
+
+/** The longest that a timer of Node waits. */
+const MOST_MS = 2 ** 31 - 1
+
+function decoded(text: string): string | undefined {
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return undefined
+  }
+}
