@@ -1,6 +1,36 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { Refused } from './command.js'
+import { formatListen, parseListen } from '../config/addresses.js'
+import { defineCommand, Refused, WrongUse } from './command.js'
+import { stopSignal } from './stop-signal.js'
+import { print } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'demo-backend',
+  help: `Usage: tidegate demo-backend [--listen HOST:PORT] [--name NAME]
+
+Runs a backend that answers every request with what it was sent, as JSON, until SIGTERM or Ctrl-C: something for a
+gateway to stand in front of, where there is no real service yet.
+
+Options:
+  -l, --listen HOST:PORT   by default 127.0.0.1:9001
+  -n, --name NAME          what its answers call it; by default upstream`,
+  options: { listen: { type: 'string', short: 'l' }, name: { type: 'string', short: 'n' } },
+  async run({ listen = '127.0.0.1:9001', name = 'upstream' }) {
+    const at = parseListen(listen)
+    if (at === undefined) {
+      throw new WrongUse(
+        `tidegate demo-backend: --listen takes host:port, such as 0.0.0.0:9001, not ${listen}; see: tidegate demo-backend --help`,
+      )
+    }
+    const stopped = stopSignal()
+    const backend = await startDemoBackend(name, `http://${formatListen(at)}`, 'demo-backend')
+    print(`${name} answers on ${backend.address}`)
+    await stopped
+    await backend.close()
+    return 0
+  },
+})
 
 export interface DemoBackend {
   readonly service: string
@@ -26,14 +56,14 @@ const MAX_ECHO = 4096
 
 /**
  * Starts a backend that answers every request with what it was sent, as JSON. `origin`: `http://host:port` on this
- * machine. Rejects with one line for the operator.
+ * machine. `command` is the one that wants it, for messages. Rejects with one line for the operator.
  */
-export function startDemoBackend(service: string, origin: string): Promise<DemoBackend> {
+export function startDemoBackend(service: string, origin: string, command = 'demo'): Promise<DemoBackend> {
   const { hostname, port } = new URL(origin)
   const server = createServer((request, response) => answer(service, request, response))
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Refused(cannotListen(service, origin, error))),
+      reject(new Refused(`tidegate ${command}: ${cannotListen(service, origin, error)}`)),
     )
     server.listen(Number(port || 80), hostname.replace(/^\[|\]$/g, ''), () => {
       resolve({
@@ -52,9 +82,9 @@ export function startDemoBackend(service: string, origin: string): Promise<DemoB
 function cannotListen(service: string, origin: string, error: NodeJS.ErrnoException): string {
   const { host, port } = new URL(origin)
   if (error.code === 'EADDRINUSE') {
-    return `tidegate demo: port ${port} is taken, and the ${service} demo backend needs it; stop what listens there`
+    return `port ${port} is taken, and the ${service} demo backend needs it; stop what listens there`
   }
-  return `tidegate demo: the ${service} demo backend cannot listen on ${host} (${error.code}); its address must be one of this machine`
+  return `the ${service} demo backend cannot listen on ${host} (${error.code}); its address must be one of this machine`
 }
 
 function answer(service: string, request: IncomingMessage, response: ServerResponse): void {

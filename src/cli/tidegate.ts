@@ -20,7 +20,15 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     load: () => import('./upstreams.js'),
   },
   schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
+  health: {
+    summary: 'say whether the gateway of this machine should be given traffic',
+    load: () => import('./health.js'),
+  },
   demo: { summary: 'run the gateway in front of two demo backends', load: () => import('./demo.js') },
+  'demo-backend': {
+    summary: 'run one demo backend by itself',
+    load: () => import('./demo-backend.js'),
+  },
 }
 
 const HELP = `tidegate: a tiered API gateway

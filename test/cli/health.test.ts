@@ -1,0 +1,81 @@
+import { once } from 'node:events'
+import t from 'tap'
+import { request } from 'undici'
+import { spawnCli, tidegate } from '../support/cli.js'
+import { startBackend, startProcess } from '../support/process.js'
+import { freePort, startRedis } from '../support/redis.js'
+
+const config = (upstream: string, redis: string) => `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0, token: not-asked-of-probes }
+store: { redis: "${redis}" }
+tiers: [free]
+services: { api: { upstreams: [${upstream}] } }
+routes: [{ path: /*, service: api }]
+server: { shutdown_delay: 30s }
+`
+
+t.test('health says what /readyz says, without a token and without the configuration', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  const gateway = await startProcess(t, config(backend.origin, redis.url))
+  const admin = gateway.admin.replace('http://', '')
+  const health = () => tidegate(['health', '--admin', admin])
+  t.strictSame(await health(), { code: 0, stdout: 'ready\n', stderr: '' })
+
+  await redis.stop()
+  await request(`${gateway.address}/x`).then(({ body }) => body.dump())
+  t.match(await health(), {
+    code: 0,
+    stdout: 'ready; the store is out of reach: deciding without it\n',
+    stderr: '',
+  })
+
+  gateway.child.kill('SIGTERM')
+  while ((await request(`${gateway.admin}/readyz`)).statusCode === 200);
+  t.match(await health(), { code: 1, stdout: '', stderr: /^tidegate health: not ready: shutting down/ })
+
+  gateway.child.kill('SIGKILL')
+  await once(gateway.child, 'exit')
+  t.strictSame(await health(), {
+    code: 1,
+    stdout: '',
+    stderr: `tidegate health: no gateway answers at ${admin} (ECONNREFUSED)\n`,
+  })
+})
+
+t.test('health and demo-backend refuse an address that is none', async (t) => {
+  t.match(await tidegate(['health', '-a', '8081']), {
+    code: 2,
+    stderr:
+      'tidegate health: --admin takes host:port, such as 127.0.0.1:8081, not 8081; see: tidegate health --help\n',
+  })
+  t.match(await tidegate(['demo-backend', '--listen', 'x']), {
+    code: 2,
+    stderr: /^tidegate demo-backend: --listen takes host:port, such as 0\.0\.0\.0:9001, not x; see/,
+  })
+})
+
+t.test('one demo backend answers with what it was sent, until SIGTERM', async (t) => {
+  const port = await freePort()
+  const address = `127.0.0.1:${port}`
+  const run = spawnCli(['demo-backend', '--listen', address, '--name', 'payments'])
+  t.teardown(() => run.child.kill('SIGKILL'))
+  await run.printed(/payments answers on http:\/\/127\.0\.0\.1:\d+\n/)
+  const answer = await request(`http://${address}/hello`, { headers: { 'x-request-id': 'r1' } })
+  t.match(await answer.body.json(), {
+    service: 'payments',
+    method: 'GET',
+    path: '/hello',
+    headers: { 'x-request-id': 'r1' },
+  })
+
+  const second = await tidegate(['demo-backend', '--listen', address])
+  t.match(second, {
+    code: 1,
+    stderr: /^tidegate demo-backend: port \d+ is taken, and the upstream demo backend needs it/,
+  })
+
+  run.child.kill('SIGTERM')
+  t.equal(await run.exited, 0)
+})
