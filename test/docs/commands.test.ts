@@ -1,0 +1,99 @@
+import { execFile } from 'node:child_process'
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import t, { type Test } from 'tap'
+import { spawnCli } from '../support/cli.js'
+import { type Page, ROOT, readPages } from '../support/pages.js'
+import { CLI } from '../support/process.js'
+import { freePort } from '../support/redis.js'
+
+/**
+ * Blocks with `<!-- run -->` above them are run in bash, page by page and in order, with the demo (`npm start`) running and
+ * its configuration in the folder. What they print has to be what the page shows, but for numbers, hashes and times.
+ */
+const MARK = 'run'
+const PORTS = [8080, 8081, 9001, 9002]
+
+interface Step {
+  readonly line: number
+  readonly command: string
+  readonly shown: string
+}
+
+/** `$ ` begins a command, which goes on where a line ends in a backslash; what follows is what it prints. */
+function stepsOf(page: Page): Step[] {
+  return page.blocks
+    .filter(({ mark }) => mark === MARK)
+    .flatMap(({ text, line }) => {
+      const steps: Step[] = []
+      text.split('\n').forEach((one, i) => {
+        const last = steps.at(-1)
+        if (one.startsWith('$ ')) steps.push({ line: line + i, command: one.slice(2), shown: '' })
+        else if (last === undefined) throw new Error(`${page.path}:${line}: does not begin with "$ "`)
+        else if (last.shown === '' && last.command.endsWith('\\'))
+          steps[steps.length - 1] = { ...last, command: `${last.command.slice(0, -1)} ${one.trim()}` }
+        else steps[steps.length - 1] = { ...last, shown: `${last.shown}${one}\n` }
+      })
+      return steps
+    })
+}
+
+/** What is left of an output when all has been taken out of it that is another thing each time. */
+function shapeOf(text: string): string {
+  return text
+    .replaceAll('\r', '')
+    .replace(/# .*$/gm, '')
+    .replace(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, 'TIME')
+    .replace(/\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} [\d:]+ GMT/g, 'TIME')
+    .replace(/\b[0-9a-f]{12}(?:-[0-9a-z]+)?\b/g, 'ID')
+    .replace(/\d+(?:\.\d+)?/g, '0')
+    .replace(/ +/g, ' ')
+    .replace(/^ | $/gm, '')
+    .trim()
+}
+
+async function startDemo(t: Test) {
+  const ports = await Promise.all(PORTS.map(() => freePort()))
+  const onPorts = (text: string) =>
+    PORTS.reduce((all, port, i) => all.replaceAll(`:${port}`, `:${ports[i]}`), text)
+  const folder = t.testdir({ config: {}, bin: {} })
+  mkdirSync(join(folder, 'docs'))
+  writeFileSync(
+    join(folder, 'config/tidegate.yaml'),
+    onPorts(readFileSync(join(ROOT, 'config/tidegate.yaml'), 'utf8')),
+  )
+  const write = (name: string, script: string) => {
+    writeFileSync(join(folder, 'bin', name), `#!/bin/sh\n${script}\n`)
+    chmodSync(join(folder, 'bin', name), 0o755)
+  }
+  write('tidegate', `exec "${process.execPath}" "${CLI}" "$@"`)
+  // The page means the installed command.
+  write('npx', '[ "$1" = tidegate ] || exit 127; exec "$@"')
+  const demo = spawnCli(['demo', '--config', 'config/tidegate.yaml'], { cwd: folder })
+  t.teardown(() => demo.child.kill('SIGKILL'))
+  await demo.printed(/Ctrl-C ends all of it/)
+  const env = { ...process.env, PATH: `${join(folder, 'bin')}:${process.env.PATH}`, NO_COLOR: '1' }
+  return (command: string): Promise<string> =>
+    new Promise((resolve) => {
+      const args = ['-c', onPorts(command)]
+      execFile('bash', args, { cwd: folder, env, timeout: 20_000 }, (_, stdout, stderr) => {
+        resolve(stdout + stderr.replace(/^ *% Total[\s\S]*$/m, ''))
+      })
+    })
+}
+
+const pages = readPages().filter((page) => stepsOf(page).length > 0)
+
+t.test('there are pages whose commands are run', async (t) => {
+  t.ok(pages.length > 0)
+})
+
+for (const page of pages) {
+  t.test(`the commands of ${page.path} print what it shows`, async (t) => {
+    const run = await startDemo(t)
+    for (const { line, command, shown } of stepsOf(page)) {
+      const printed = await run(command)
+      t.equal(shapeOf(printed), shapeOf(shown), `${page.path}:${line}: ${command}`, { printed })
+    }
+  })
+}
