@@ -39,6 +39,7 @@ import { securedOf } from './secured.js'
 import { createServer } from './server.js'
 import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
+import { traceOfCaller } from './trace.js'
 import { upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
 
@@ -171,6 +172,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       started,
     )
     x.secured = securedOf(req.socket)
+    if (known.traceparent !== undefined) x.trace = traceOfCaller(known.traceparent)
     return x
   }
 

@@ -1,6 +1,7 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
+import type { TraceContext } from '../telemetry/trace-context.js'
 import type { Guard, Pass } from '../upstream/guard.js'
 import type { RequestHeaders } from './headers.js'
 import type { Secured } from './secured.js'
@@ -22,6 +23,8 @@ export interface Exchange {
   readonly started: number
   /** Of a connection over TLS. */
   secured: Secured | undefined
+  /** Set when the caller names its trace. */
+  trace: TraceContext | undefined
 
   // match route
   host: string
@@ -106,6 +109,7 @@ export function createExchange(
     peer,
     started,
     secured: undefined,
+    trace: undefined,
     host: '',
     path: '',
     query: '',

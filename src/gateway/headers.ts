@@ -23,6 +23,10 @@ export interface RequestHeaders {
   readonly identity: readonly string[]
   /** Lower-case protocol of an Upgrade field that the Connection field names. */
   readonly upgrade: string | undefined
+  /** As it came, which may not be valid; it is in `forward`, too. A repeated one is empty. */
+  readonly traceparent: string | undefined
+  /** All fields of this name, joined; they are in `forward`, too. */
+  readonly tracestate: string | undefined
 }
 
 /** A field of the identity list, or undefined. */
@@ -49,6 +53,8 @@ enum Field {
   /** Says where the request came from: kept only from a trusted proxy. */
   Provenance,
   Identity,
+  TraceParent,
+  TraceState,
 }
 
 const FIELDS: readonly (readonly [string, Field])[] = [
@@ -72,6 +78,8 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['x-ssl-client-cert', Field.Provenance],
   ['x-ssl-client-verify', Field.Provenance],
   ['x-ssl-client-s-dn', Field.Provenance],
+  ['traceparent', Field.TraceParent],
+  ['tracestate', Field.TraceState],
   ['keep-alive', Field.Drop],
   ['proxy-connection', Field.Drop],
   ['proxy-authorization', Field.Drop],
@@ -131,6 +139,8 @@ export function readHeaders(
   let via: string | undefined
   let requestId: string | undefined
   let upgrade: string | undefined
+  let traceparent: string | undefined
+  let tracestate: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const wireName = raw[i]!
     const value = raw[i + 1]!
@@ -203,6 +213,14 @@ export function readHeaders(
         }
         identity.push(name, value)
         break
+      case Field.TraceParent:
+        traceparent = traceparent === undefined ? value : ''
+        forward.push(wireName, value)
+        break
+      case Field.TraceState:
+        tracestate = tracestate === undefined ? value : `${tracestate},${value}`
+        forward.push(wireName, value)
+        break
     }
   }
   if (hosts > 1) return { code: 'bad_host' }
@@ -214,6 +232,7 @@ export function readHeaders(
       if (field === Field.Identity || field === Field.Provenance || name.startsWith('x-forwarded-')) {
         return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
       }
+      if (field === Field.TraceParent) traceparent = undefined
       removeField(forward, name)
       // Upgrade counts only when Connection names it (RFC 9110 §7.8).
     }
@@ -231,6 +250,8 @@ export function readHeaders(
     requestId,
     identity: identity ?? NONE,
     upgrade,
+    traceparent,
+    tracestate,
   }
 }
 
@@ -262,6 +283,8 @@ export const NO_HEADERS: RequestHeaders = Object.freeze({
   requestId: undefined,
   identity: NONE,
   upgrade: undefined,
+  traceparent: undefined,
+  tracestate: undefined,
 })
 
 function isUsualConnection(value: string): boolean {

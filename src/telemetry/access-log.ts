@@ -3,6 +3,7 @@ import type { Decision } from '../limiter/limiter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 import type { RequestRecord } from './record.js'
+import type { TraceContext } from './trace-context.js'
 
 /** One JSON line per request. `docs/logs.md` has the fields. */
 export interface AccessLog {
@@ -112,7 +113,7 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
   // The quotes stand in the template: each piece that is put together by itself costs again when the line is written.
   return function line(r) {
     const decision = r.decision
-    return `{"time":"${time()}","request_id":"${inside(r.requestId)}","method":"${inside(r.method)}","host":"${inside(
+    return `{"time":"${time()}","request_id":"${inside(r.requestId)}"${tracePart(r.trace)},"method":"${inside(r.method)}","host":"${inside(
       r.host,
     )}","path":"${inside(pathOf(r.target))}"${constantPart(r)}${
       r.consumer === undefined ? '' : `,"consumer":"${inside(r.consumer)}"${tenantPart(r.tenant)}`
@@ -122,6 +123,10 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
       r.upstream === undefined ? '' : milliseconds(r.upstreamMs)
     },"duration_ms":${milliseconds(r.durationMs)},"bytes_in":${r.bytesIn},"bytes_out":${r.bytesOut}}\n`
   }
+}
+
+function tracePart(trace: TraceContext | undefined): string {
+  return trace === undefined ? '' : `,"trace_id":"${trace.traceId}","span_id":"${trace.spanId}"`
 }
 
 function tenantPart(tenant: string | undefined): string {

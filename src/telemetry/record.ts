@@ -1,6 +1,7 @@
 import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Decision } from '../limiter/limiter.js'
+import type { TraceContext } from './trace-context.js'
 
 /**
  * What telemetry is told of one finished request, once, whatever its outcome. The gateway's Exchange has this
@@ -9,6 +10,8 @@ import type { Decision } from '../limiter/limiter.js'
 export interface RequestRecord {
   readonly snapshot: Snapshot
   readonly requestId: string
+  /** The trace that it belongs to, where that is known. */
+  readonly trace: TraceContext | undefined
   /** As it came on the wire; a caller may have made it up. */
   readonly method: string
   /** The raw request target; a caller may have made it up. The log cuts the query off. */

@@ -23,6 +23,7 @@ const allowed: Decision = {
 const record: RequestRecord = {
   snapshot,
   requestId: 'r',
+  trace: undefined,
   method: 'GET',
   target: '/hello?token=secret',
   host: 'localhost',

@@ -179,6 +179,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
   return {
     snapshot,
     requestId: 'req-1',
+    trace: undefined,
     method: 'GET',
     target: '/payments/1?card=4111',
     host: 'api.example.com',

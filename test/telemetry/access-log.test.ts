@@ -45,6 +45,12 @@ t.test('a request that went well is one line with all that is known of it', asyn
   })
 })
 
+t.test('a request of a known trace names it, and its span', async (t) => {
+  const trace = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: false }
+  t.match(lineOf({ trace }), { trace_id: trace.traceId, span_id: trace.spanId })
+  t.notOk('trace_id' in lineOf({}) || 'span_id' in lineOf({}))
+})
+
 t.test('a denied request names the limit that denied it', async (t) => {
   const decision = exampleDecision({ allowed: false, binding: 1, violated: 2, remaining: 0, retryMs: 900 })
   const line = lineOf({

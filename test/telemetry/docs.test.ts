@@ -100,7 +100,15 @@ t.test('docs/logs.md has every field of an access line, and no other', async (t)
   const snapshot = exampleSnapshot()
   const denied = exampleDecision({ allowed: false, decidedBy: 'local', reason: 'timeout' })
   const written = JSON.parse(
-    line(exampleRecord(snapshot, { tenant: 'acme', decision: denied, error: 'quota_exceeded', cause: 'x' })),
+    line(
+      exampleRecord(snapshot, {
+        trace: { traceId: 'a'.repeat(32), spanId: 'b'.repeat(16), sampled: false },
+        tenant: 'acme',
+        decision: denied,
+        error: 'quota_exceeded',
+        cause: 'x',
+      }),
+    ),
   )
   t.same(documented.sort(), Object.keys(written).sort())
   const example = /```json\n(\{"time".+\})\n```/.exec(page('logs.md'))?.[1] ?? ''

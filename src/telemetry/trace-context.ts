@@ -1,0 +1,69 @@
+/** W3C Trace Context, Level 1 (https://www.w3.org/TR/trace-context/), with the random flag of Level 2. */
+
+/** What is known of a request's trace. */
+export interface TraceContext {
+  /** 32 lower-case hex digits, not all zero. */
+  readonly traceId: string
+  /** 16 lower-case hex digits: the gateway's own span where it records one, else the span of the caller. */
+  readonly spanId: string
+  /** Whether this gateway records the request. */
+  readonly sampled: boolean
+}
+
+/** The span of a caller, as its `traceparent` names it. */
+export interface ParentContext {
+  readonly traceId: string
+  readonly spanId: string
+  /** Eight bits. */
+  readonly flags: number
+}
+
+export const SAMPLED = 0x01
+/** Level 2: the right half of the trace id is random. It goes with the id, whoever passes it on. */
+export const RANDOM = 0x02
+
+/** Later versions may have more behind a further `-` (§4.3). `ff` is no version. */
+const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|-)/
+
+/** @returns undefined for what is no valid `traceparent`: then its `tracestate` counts for nothing, too. */
+export function parseTraceparent(value: string): ParentContext | undefined {
+  if (!TRACEPARENT.test(value) || (value.startsWith('00') && value.length > 55)) return undefined
+  return {
+    traceId: value.slice(3, 35),
+    spanId: value.slice(36, 52),
+    flags: Number.parseInt(value.slice(53, 55), 16),
+  }
+}
+
+export function formatTraceparent(traceId: string, spanId: string, flags: number): string {
+  return `00-${traceId}-${spanId}-${flags < 16 ? '0' : ''}${flags.toString(16)}`
+}
+
+/** Most that is passed on of a `tracestate`, in characters and in members (§3.3.1.1, §3.3.1.5). */
+const MAX_STATE = 512
+const MAX_MEMBERS = 32
+
+const MEMBER =
+  /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]$/
+
+/**
+ * The members of a `tracestate`, of all its fields joined by commas, without the spaces and empty members that may stand
+ * between them.
+ *
+ * @returns undefined when it is not valid or too long, and has to be dropped
+ */
+export function parseTracestate(value: string): string | undefined {
+  if (value.length > MAX_STATE) return undefined
+  const members: string[] = []
+  const keys = new Set<string>()
+  for (const part of value.split(',')) {
+    const member = part.replace(/^[ \t]+|[ \t]+$/g, '')
+    if (member === '') continue
+    if (!MEMBER.test(member)) return undefined
+    const key = member.slice(0, member.indexOf('='))
+    if (keys.has(key)) return undefined
+    keys.add(key)
+    members.push(member)
+  }
+  return members.length === 0 || members.length > MAX_MEMBERS ? undefined : members.join(',')
+}
