@@ -77,7 +77,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       throw error
     },
   )
-  const store = (member?.openStore ?? openStore)(settings.store, log)
+  const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
   const watchdog = createWatchdog()

@@ -89,7 +89,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     lastError = err instanceof Error ? err.message : typeof error === 'string' ? error : lastError
   }
   const log: AdminLog = { info() {}, warn: note, error: note }
-  const store = openStore(snapshot.config.store, log, false)
+  const store = openStore(snapshot.config.store, log, { decides: false, fleet: 'asks' })
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
 

@@ -1,13 +1,15 @@
-import { Cluster, type Redis } from 'ioredis'
 import { askStore } from './ask.js'
 import { type Log, onceASecond } from './degraded.js'
 import type { TierAssignments } from './limiter.js'
 import { type Client, runAssign } from './scripts.js'
+import { channelOf, openSubscriber, type Subscriber } from './subscriber.js'
 
 export interface RedisAssignmentsOptions {
   /** From `connectStore`; stays the caller's to disconnect. */
   readonly store: Client
   readonly log: Log
+  /** Stays the caller's to close; by default one of its own. */
+  readonly subscriber?: Subscriber
   /** Ms between two looks at the store's version number, for changes whose message got lost. */
   readonly pollMs?: number
   /** Tests only: without messages, so that only the poll is left. */
@@ -55,8 +57,7 @@ function checkConsumer(consumer: string): void {
  */
 export function createRedisAssignments(options: RedisAssignmentsOptions): TierAssignments {
   const { store, log, pollMs = 500, subscribe = true } = options
-  // Messages know no databases: two deployments on one server must not hear each other.
-  const channel = `tier:{assignments}:changed:${store instanceof Cluster ? 0 : (store.options.db ?? 0)}`
+  const channel = channelOf(store, 'tier:{assignments}:changed')
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   let tiers = new Map<string, string>()
   /** Number of the change up to which `tiers` is complete; -1: everything has to be loaded. */
@@ -147,12 +148,14 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
     if (number === version + 1) version = number
   }
 
-  function onMessage(_channel: string, message: string): void {
+  function onMessage(message: string): void {
     const [number, consumer, tier] = readMessage(message)
     if (number !== undefined) apply(number, consumer, tier)
   }
 
-  const subscriber = subscribe ? openSubscriber(store, channel, onMessage) : undefined
+  const own = subscribe && options.subscriber === undefined ? openSubscriber(store) : undefined
+  const subscriber = options.subscriber ?? own
+  subscriber?.listen(channel, onMessage)
   const reload = () => {
     version = -1
   }
@@ -178,7 +181,7 @@ export function createRedisAssignments(options: RedisAssignmentsOptions): TierAs
       clearTimeout(timer)
       store.off('close', reload)
       store.off('ready', tick)
-      subscriber?.disconnect()
+      own?.close()
     },
   }
 }
@@ -194,22 +197,4 @@ function readMessage(message: string): [number, string, string] | [undefined] {
   } catch {
     return [undefined]
   }
-}
-
-/** A connection of its own for messages. Subscribes anew each time that it connects. */
-function openSubscriber(
-  store: Client,
-  channel: string,
-  onMessage: (channel: string, message: string) => void,
-): Client {
-  const subscriber: Client =
-    store instanceof Cluster ? store.duplicate() : (store.duplicate({ autoResubscribe: false }) as Redis)
-  subscriber.on('error', () => {
-    // The connection that decisions go over reports the same trouble.
-  })
-  subscriber.on('ready', () => {
-    subscriber.subscribe(channel).catch(() => {})
-  })
-  subscriber.on('message', onMessage)
-  return subscriber
 }

@@ -17,16 +17,20 @@ const BELIEVED_FOR = 3500
 /** Ms: a store that hangs must not keep a gateway from leaving. */
 const LEAVE_TIMEOUT = 500
 
-/** Announces this process every second, in the background. */
-export function createNodes(store: Client): Nodes {
-  const self = randomUUID().slice(0, 13)
+/**
+ * Announces this process every second, in the background.
+ *
+ * @param key of those that are counted together: by default all that decide
+ * @param self unlike that of any other
+ */
+export function createNodes(store: Client, key = KEY, self = randomUUID().slice(0, 13)): Nodes {
   let count = 1
   let timer: NodeJS.Timeout | undefined
   let closed = false
 
   async function announce(): Promise<void> {
     try {
-      count = Math.max(1, await runAnnounce(store, KEY, self, BELIEVED_FOR))
+      count = Math.max(1, await runAnnounce(store, key, self, BELIEVED_FOR))
     } catch {
       // Others complain about the store; here it only means that the number may be old.
     }
@@ -45,7 +49,7 @@ export function createNodes(store: Client): Nodes {
       clearTimeout(timer)
       store.off('ready', announce)
       if (store.status !== 'ready') return
-      await askStore(LEAVE_TIMEOUT, runAnnounce(store, KEY, self, 0)).catch(() => {})
+      await askStore(LEAVE_TIMEOUT, runAnnounce(store, key, self, 0)).catch(() => {})
     },
   }
 }

@@ -2,33 +2,47 @@ import type { Config } from '../config/schema.js'
 import { createMemoryAssignments, createRedisAssignments } from './assignments.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
+import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
 import type { Limiter, TierAssignments } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { createNodes } from './nodes.js'
 import { createRedisLimiter } from './redis.js'
+import { openSubscriber } from './subscriber.js'
 
 /** Where counts and tier assignments live. */
 export interface Store {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  /** The gateways that share it. */
+  readonly fleet: Fleet
   /** Resolves when the store has answered for the first time; decisions before that are made without it. */
   readonly ready: Promise<void>
   close(): Promise<void>
 }
 
-/**
- * Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start.
- *
- * @param serves whether this process decides on requests, and so has a share of the limits while Redis is away
- */
-export function openStore(config: Config['store'], log: Log, serves = true): Store {
+export interface Role {
+  /** Whether this process decides on requests, and so has a share of the limits while Redis is away; by default it does. */
+  readonly decides?: boolean
+  /** `member`: it asks other gateways, and answers; `asks`: it only asks; by default neither. */
+  readonly fleet?: 'member' | 'asks' | undefined
+}
+
+/** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
+export function openStore(
+  config: Config['store'],
+  log: Log,
+  { decides = true, fleet: part }: Role = {},
+): Store {
   if (config.redis === undefined) {
     const limiter = createMemoryLimiter({ maxKeys: config.max_keys })
     const assignments = createMemoryAssignments()
-    return { limiter, assignments, ready: Promise.resolve(), close: () => limiter.close() }
+    return { limiter, assignments, fleet: LONE_FLEET, ready: Promise.resolve(), close: () => limiter.close() }
   }
   const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
-  const nodes = serves ? createNodes(store) : undefined
+  const subscriber = openSubscriber(store)
+  const fleet =
+    part === undefined ? LONE_FLEET : createFleet({ store, subscriber, member: part === 'member' })
+  const nodes = decides ? createNodes(store) : undefined
   const limiter = createRedisLimiter({
     store,
     timeoutMs: config.timeout,
@@ -39,13 +53,15 @@ export function openStore(config: Config['store'], log: Log, serves = true): Sto
     gateways: nodes?.count ?? (() => 1),
     log,
   })
-  const assignments = createRedisAssignments({ store, log })
+  const assignments = createRedisAssignments({ store, subscriber, log })
   return {
     limiter,
     assignments,
+    fleet,
     ready: limiter.ready,
     async close() {
-      await Promise.all([limiter.close(), assignments.close(), nodes?.close()])
+      await Promise.all([limiter.close(), assignments.close(), nodes?.close(), fleet.close()])
+      subscriber.close()
       store.disconnect()
     },
   }

@@ -107,7 +107,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
   /** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
   function openShared(settings: Config['store']) {
-    const opened = openStore(settings, log, false)
+    const opened = openStore(settings, log, { decides: false, fleet: 'member' })
     const told = settings.redis === undefined ? createToldAssignments(tell) : undefined
     return { ...opened, settings, told, assignments: told ?? opened.assignments }
   }

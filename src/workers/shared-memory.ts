@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema.js'
 import type { Policy, Service, Snapshot } from '../config/snapshot.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
+import { LONE_FLEET } from '../limiter/fleet.js'
 import type { Charge, Decision, Levels, Limiter, Slot, TierAssignments } from '../limiter/limiter.js'
 import { createLocal } from '../limiter/local.js'
 import type { Store } from '../limiter/store.js'
@@ -106,6 +107,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   return {
     limiter,
     assignments,
+    fleet: LONE_FLEET,
     ready: Promise.resolve(),
     close: () => Promise.resolve(),
     know(snapshot) {

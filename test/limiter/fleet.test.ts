@@ -1,0 +1,140 @@
+import { hostname } from 'node:os'
+import { setTimeout as delay } from 'node:timers/promises'
+import t, { type Test } from 'tap'
+import { connectStore } from '../../src/limiter/connect.js'
+import { ANSWER_BYTES, createFleet, type Fleet, LONE_FLEET, QUESTION_BYTES } from '../../src/limiter/fleet.js'
+import { openSubscriber } from '../../src/limiter/subscriber.js'
+import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { startRedisCluster } from '../support/redis-cluster.js'
+
+const quiet = { info() {}, warn() {} }
+const skip = hasRedisServer ? false : 'needs a redis-server of its own'
+const SELF = `${hostname()}:${process.pid}`
+
+/** A gateway's place in the fleet, on connections of its own. */
+function openFleet(t: Test, redis: string | readonly string[], member = true): Fleet {
+  const store = connectStore({ redis }, quiet)
+  const subscriber = openSubscriber(store)
+  const fleet = createFleet({ store, subscriber, member })
+  t.teardown(async () => {
+    await fleet.close()
+    subscriber.close()
+    store.disconnect()
+  })
+  return fleet
+}
+
+const members = (redis: TestRedis) => redis.client.zrangebyscore('nodes:{fleet}', '-inf', '+inf')
+
+async function until(what: string, condition: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + 5000
+  while (!(await condition())) {
+    if (performance.now() > end) throw new Error(`not within 5 s: ${what}`)
+    await delay(20)
+  }
+}
+
+const are = (redis: TestRedis, count: number) =>
+  until(`${count} gateways`, async () => (await members(redis)).length === count)
+
+t.test('all others answer, and who only asks is not asked', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b, c] = [openFleet(t, redis.url), openFleet(t, redis.url), openFleet(t, redis.url)]
+  const tool = openFleet(t, redis.url, false)
+  for (const [i, fleet] of [a, b, c].entries()) fleet.answer('count', (body) => ({ asked: body, i }))
+  await are(redis, 3)
+
+  const { answers, silent, problem } = await tool.ask<{ i: number }>('count', { of: 'payments' })
+  t.same(answers.map(({ answer }) => answer.i).sort(), [0, 1, 2])
+  t.same(new Set(answers.map(({ node }) => node)), new Set([SELF]))
+  t.same(answers[0]!.answer, { asked: { of: 'payments' }, i: answers[0]!.answer.i })
+  t.same([silent, problem], [[], undefined])
+
+  const two = await a.ask<{ i: number }>('count', null)
+  t.same(two.answers.map(({ answer }) => answer.i).sort(), [1, 2], 'not itself')
+
+  const first = await a.ask<{ i: number }>('count', null, { enough: () => true })
+  t.equal(first.answers.length, 1, 'one is enough when the asker says so')
+
+  await c.close()
+  await are(redis, 2)
+  t.equal((await a.ask('count', null)).answers.length, 1, 'who has left is not missed')
+})
+
+t.test('one that hangs, fails, answers too much or knows no such question is silent', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
+  b.answer('hang', () => new Promise(() => {}))
+  b.answer('fail', () => Promise.reject(new Error('no')))
+  b.answer('much', () => 'x'.repeat(ANSWER_BYTES))
+  b.answer('nothing', () => undefined)
+  await are(redis, 2)
+  for (const kind of ['hang', 'fail', 'much', 'unknown']) {
+    const { answers, silent, problem } = await a.ask(kind, null, { timeoutMs: 100 })
+    t.same([answers, silent, problem], [[], [SELF], undefined], kind)
+  }
+  const { answers, silent } = await a.ask('nothing', null)
+  t.same([answers, silent], [[{ node: SELF, answer: null }], []], 'nothing to say is an answer')
+  t.match((await a.ask('nothing', 'x'.repeat(QUESTION_BYTES))).problem, /too long/)
+})
+
+t.test('what anybody publishes there breaks nothing, and floods are not answered', async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
+  let handled = 0
+  b.answer('count', () => ++handled)
+  await are(redis, 2)
+  const [db] = /\d+$/.exec(new URL(redis.url).pathname) ?? ['0']
+  const [name] = await members(redis)
+  for (const text of ['', 'null', '[]', '{"id":1}', '{"id":"x","from":1}', 'x'.repeat(QUESTION_BYTES + 1)]) {
+    await redis.client.publish(`nodes:ask:${db}`, text)
+    await redis.client.publish(`nodes:answer:${name}:${db}`, text)
+  }
+  t.equal((await a.ask('count', null)).answers.length, 1)
+
+  const flood = JSON.stringify({ id: 1, from: 'nobody', kind: 'count', body: null })
+  for (let i = 0; i < 200; i++) void redis.client.publish(`nodes:ask:${db}`, flood)
+  await redis.client.ping()
+  // Behind all of them on the same connection.
+  await a.ask('count', null, { timeoutMs: 200 })
+  t.ok(handled <= 51 + 50, `${handled} of 202 handled`)
+
+  for (let i = 0; i < 10; i++) void a.ask('count', null, { timeoutMs: 10 })
+  t.match((await a.ask('count', null)).problem, /too many questions/)
+})
+
+t.test('without a store nobody can be asked, and that is said', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
+  b.answer('count', () => 1)
+  await are(redis, 2)
+  t.equal((await a.ask('count', null)).answers.length, 1)
+  await redis.stop()
+  const { answers, problem } = await a.ask('count', null, { timeoutMs: 50 })
+  t.same(answers, [])
+  t.match(problem, /no connection|out of reach|did not answer/)
+  await redis.restart()
+  await are(redis, 2)
+  t.equal((await a.ask('count', null)).answers.length, 1, 'and again when it is back')
+})
+
+t.test('in a cluster a question reaches gateways on any of its nodes', { skip }, async (t) => {
+  const nodes = await startRedisCluster(t, 2)
+  const addresses = nodes.map(({ proxy }) => `redis://127.0.0.1:${proxy.port}`)
+  const [a, b] = [openFleet(t, addresses), openFleet(t, addresses.slice(1))]
+  a.answer('which', () => 'a')
+  b.answer('which', () => 'b')
+  await until('both are known', async () => {
+    const known = await Promise.all(
+      nodes.map(({ redis }) => members(redis).catch((error: Error) => /^MOVED/.test(error.message) && [])),
+    )
+    return known.flat().length === 2
+  })
+  t.same((await a.ask('which', null)).answers, [{ node: SELF, answer: 'b' }])
+  t.same((await b.ask('which', null)).answers, [{ node: SELF, answer: 'a' }])
+})
+
+t.test('a gateway whose counts are in its own memory is alone', async (t) => {
+  t.equal(LONE_FLEET.node, SELF)
+  t.same(await LONE_FLEET.ask('count', null), { answers: [], silent: [], problem: undefined })
+})
