@@ -16,6 +16,7 @@ import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import type { Reading } from './telemetry/reading.js'
+import { createTop, type Top } from './telemetry/top.js'
 import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
@@ -49,6 +50,7 @@ export interface RunningGateway {
   readonly config: ConfigSource
   readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
   readonly guards: { describe(): readonly GuardState[] }
+  readonly top: Pick<Top, 'read'>
   /** What was counted, as data. */
   read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
@@ -111,6 +113,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     serviceName: settings.telemetry.service_name,
     log,
   })
+  const top = createTop()
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {
@@ -132,6 +135,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     overload,
     watchdog,
     metrics,
+    top,
     accessLog,
     log,
     entrance: { counts, tls, log },
@@ -218,6 +222,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     config,
     upstreams,
     guards: guardsNow,
+    top,
     read: metrics.read,
     exhausted,
     close(delayMs = settings.server.shutdown_delay) {

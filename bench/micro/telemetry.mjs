@@ -3,13 +3,14 @@
 import { openSync, writeSync } from 'node:fs'
 import { createAccessLog, createLineBuilder } from '../../dist/telemetry/access-log.js'
 import { createMetrics } from '../../dist/telemetry/metrics.js'
+import { createTop } from '../../dist/telemetry/top.js'
 
 const ROUNDS = 15
 const CALLS = 200_000
 
 function snapshotWith(routeCount) {
   const tiers = ['free', 'pro', 'enterprise']
-  const limits = [{ name: 'minute', amount: 100, windowMs: 60_000, algorithm: 'sliding' }]
+  const limits = [{ name: 'minute', amount: 100, burst: 100, windowMs: 60_000, algorithm: 'sliding' }]
   const services = Array.from({ length: Math.ceil(routeCount / 10) }, (_, index) => ({
     index,
     name: `service-${index}`,
@@ -21,6 +22,7 @@ function snapshotWith(routeCount) {
     index,
     label: `/api/v1/resource-${index}/*`,
     service: services[index % services.length],
+    quotaOf: services[index % services.length],
     cost: 1,
   }))
   return {
@@ -84,6 +86,14 @@ const metrics = createMetrics({
 })
 const few = recordsOf(snapshotWith(20), 1000)
 const many = recordsOf(snapshotWith(2000), 10_000)
+/** As many consumers as there are, each with a string of its own, as it comes off a socket. */
+const crowd = recordsOf(snapshotWith(20), 200_000).map((r, i) => ({
+  ...r,
+  consumer: `consumer-${(i * 7919) % 200_000}`,
+}))
+const limited = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: false } }))
+const near = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: true, remaining: 1 } }))
+const top = createTop()
 const line = createLineBuilder()
 const log = createAccessLog({ destination: process.argv[2] ?? '/dev/null' })
 const perLine = openSync('/dev/null', 'w')
@@ -92,6 +102,10 @@ let length = 0
 const cases = {
   'metrics.record, 20 routes': (i) => metrics.record(few[i % few.length]),
   'metrics.record, 2,000 routes': (i) => metrics.record(many[i % many.length]),
+  'top.record, 100 consumers': (i) => top.record(few[i % few.length], 1000),
+  'top.record, each another consumer': (i) => top.record(crowd[i % crowd.length], 1000),
+  'top.record, each another consumer, all limited': (i) => top.record(limited[i % limited.length], 1000),
+  'top.record, each another consumer, all near': (i) => top.record(near[i % near.length], 1000),
   'access line, built only': (i) => {
     length += line(few[i % few.length]).length
   },
@@ -117,7 +131,7 @@ for (let round = 0; round < ROUNDS; round++) {
 }
 for (const [name, times] of Object.entries(results)) {
   times.sort((a, b) => a - b)
-  console.log(`${name.padEnd(44)} ${times[times.length >> 1].toFixed(0).padStart(6)} ns`)
+  console.log(`${name.padEnd(48)} ${times[times.length >> 1].toFixed(0).padStart(6)} ns`)
 }
 console.log(`mean line ${Math.round(length / (ROUNDS * CALLS))} characters, ${log.dropped()} lines dropped`)
 

@@ -56,6 +56,8 @@ export interface GatewayDeps {
     mirrored(service: string, result: MirrorResult): void
     shed(r: RequestRecord, reason: ShedReason): void
   }
+  /** Who is limited now, and who costs most. */
+  readonly top: { record(r: RequestRecord, now: number): void }
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly accessLog: { write(r: RequestRecord): void }

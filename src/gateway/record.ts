@@ -4,14 +4,17 @@ import type { Exchange } from './exchange.js'
 
 export interface RecordDeps {
   readonly metrics: { record(r: RequestRecord): void }
+  readonly top: { record(r: RequestRecord, now: number): void }
   readonly accessLog: { write(r: RequestRecord): void }
 }
 
 /** After every exchange, whatever its end: a success, a 429, an upstream error, a client that left. Once each. */
-export function record({ metrics, accessLog }: RecordDeps) {
+export function record({ metrics, top, accessLog }: RecordDeps) {
   return function record(x: Exchange): void {
-    x.durationMs = performance.now() - x.started
+    const now = performance.now()
+    x.durationMs = now - x.started
     metrics.record(x)
+    top.record(x, now)
     if (x.route === undefined || x.route.accessLog) accessLog.write(x)
   }
 }

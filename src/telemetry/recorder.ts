@@ -236,9 +236,14 @@ export function createRecorder(families: Families): Recorder {
 }
 
 /** Index into OUTCOMES. */
-function outcomeOf({ allowed, remaining }: Decision, limit: Limit | undefined): number {
-  if (!allowed) return 1
-  return limit !== undefined && remaining < NEAR * limit.burst ? 2 : 0
+function outcomeOf(decision: Decision, limit: Limit | undefined): number {
+  if (!decision.allowed) return 1
+  return isNear(decision, limit) ? 2 : 0
+}
+
+/** Whether an allowed request has left less than 20 % of its binding limit. */
+export function isNear({ remaining }: Decision, limit: Limit | undefined): boolean {
+  return limit !== undefined && remaining < NEAR * limit.burst
 }
 
 function createServicePlace(families: Families, service: Service | undefined, tiers: number): ServicePlace {

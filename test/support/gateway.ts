@@ -103,6 +103,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
       mirrored: (service, result) => void mirrored.push([service, result]),
       shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
     },
+    top: { record() {} },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
     log: { error: (fields, message) => void logged.push({ fields, message }) },
     draining: () => draining,
