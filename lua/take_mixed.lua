@@ -11,6 +11,8 @@
 --           allowed, then four integers as in take.lua for the last one allowed, if any, and for the first denied, if any:
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0, over all parts), + 16 * mask of the limits
 --           that deny; remaining for cost 1; ms until the binding limit resets; ms until this cost could pass (-1: never)
+--           and, of a denied one, four more for each limit: what was left, ms until it resets, and of a sliding window used
+--           in it and used in the one before, else 0
 
 local deadline, now = ARGV[1] + 0, ARGV[2] + 0
 if now == 0 then
@@ -20,6 +22,20 @@ end
 if deadline > 0 and now > deadline then return { now } end
 
 local reply, nextKey, arg = { now }, 1, 3
+
+local function told(parts, reply)
+  local r = #reply
+  for p = 1, #parts do
+    local part = parts[p]
+    for i = 1, #part.list do
+      local l, s = part.list[i], part.counts[i]
+      local ahead = l.does.roll(l, s, now)
+      local sliding = l.kind == 's'
+      reply[r + 1], reply[r + 2] = l.does.free(l, s, now + ahead), ahead + l.does.reset(l, s, now + ahead)
+      reply[r + 3], reply[r + 4], r = sliding and s[2] or 0, sliding and s[3] or 0, r + 4
+    end
+  end
+end
 
 local function decide(parts, n, count)
   local free, mask, longest, binding, reset, number, least = nil, 0, 0, 0, 0, 0, nil
@@ -72,9 +88,11 @@ while arg <= #ARGV do
   local granted, verdict, remaining, reset, wait = decide(parts, n, count)
   local r = #reply
   reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4], reply[r + 5] = granted, verdict, remaining, reset, wait
+  if granted == 0 then told(parts, reply) end
   if granted > 0 and granted < count then
     granted, verdict, remaining, reset, wait = decide(parts, n, 1)
     reply[r + 6], reply[r + 7], reply[r + 8], reply[r + 9] = verdict, remaining, reset, wait
+    told(parts, reply)
   end
 end
 

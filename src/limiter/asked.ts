@@ -1,4 +1,5 @@
 import type { Part } from '../config/snapshot.js'
+import { countedSize, readCounted } from './counted.js'
 import type { Decision, DegradedReason } from './limiter.js'
 import { TAKE_REPLY } from './scripts.js'
 import type { Shard } from './shard.js'
@@ -71,31 +72,36 @@ export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void
 export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
   const now = reply[0]!
   let at = 1
-  const verdict = (given: number): Verdict => ({
-    allowed: (reply[at]! & 1) === 1,
-    decidedBy: 'store',
-    reason: undefined,
-    binding: (reply[at]! >> 1) & 7,
-    violated: reply[at]! >> 4,
-    remaining: reply[at + 1]! + given,
-    resetMs: reply[at + 2]!,
-    retryMs: reply[at + 3]!,
-    at: now,
-    sentAt,
-  })
+  const verdict = (given: number, { parts, plain }: Asked): Verdict => {
+    const allowed = (reply[at]! & 1) === 1
+    return {
+      allowed,
+      decidedBy: 'store',
+      reason: undefined,
+      binding: (reply[at]! >> 1) & 7,
+      violated: reply[at]! >> 4,
+      remaining: reply[at + 1]! + given,
+      resetMs: reply[at + 2]!,
+      retryMs: reply[at + 3]!,
+      at: now,
+      counted: allowed ? undefined : readCounted(parts, plain, reply, at + TAKE_REPLY),
+      sentAt,
+    }
+  }
   for (const asked of all) {
     if (asked.plain && asked.count === 1) {
-      asked.answer(verdict(0))
-      at += TAKE_REPLY
+      const one = verdict(0, asked)
+      at += TAKE_REPLY + (one.allowed ? 0 : countedSize(asked.parts, true))
+      asked.answer(one)
       continue
     }
     const granted = reply[at]!
     const each = asked.others === undefined ? [asked] : [asked, ...asked.others]
     at += 1
     // The reply speaks of the last one that passed: those before it left more.
-    for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost))
+    for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost, asked))
     if (granted > 0) at += TAKE_REPLY
-    for (const one of each.slice(granted)) one.answer(verdict(0))
-    if (granted < each.length) at += TAKE_REPLY
+    for (const one of each.slice(granted)) one.answer(verdict(0, asked))
+    if (granted < each.length) at += TAKE_REPLY + countedSize(asked.parts, asked.plain)
   }
 }

@@ -1,22 +1,10 @@
-import type { Limit, Algorithm as Name, Part } from '../config/snapshot.js'
-import type { Algorithm, Counts } from './algorithms/algorithm.js'
-import { calendar } from './algorithms/calendar.js'
-import { fixed } from './algorithms/fixed.js'
-import { sliding } from './algorithms/sliding.js'
-import { strict } from './algorithms/strict.js'
-import { tokenBucket } from './algorithms/token-bucket.js'
+import type { Limit, Part } from '../config/snapshot.js'
+import type { Counts } from './algorithms/algorithm.js'
+import { ALGORITHMS } from './algorithms/by-name.js'
+import { countedIn } from './counted.js'
 import type { DecidedBy, Decision, DegradedReason, LimitUsage, Slot } from './limiter.js'
 
 /** What lua/take.lua and lua/take_mixed.lua decide, in this process. */
-
-export const ALGORITHMS: Readonly<Record<Name, Algorithm>> = {
-  sliding,
-  strict,
-  token_bucket: tokenBucket,
-  fixed,
-  calendar,
-  concurrency: strict,
-}
 
 /** How many integers a key of these limits takes. */
 export function sizeOf(limits: readonly Limit[]): number {
@@ -96,7 +84,20 @@ export function takeFrom(
     }
   }
   const remaining = allowed ? left : Math.max(0, free)
-  return { allowed, decidedBy, reason, binding, violated, remaining, resetMs, retryMs, at: now }
+  const counted = allowed ? undefined : countedIn(parts, counts, now)
+  return { allowed, decidedBy, reason, binding, violated, remaining, resetMs, retryMs, at: now, counted }
+}
+
+/** The same without charging: of counts that stay as they are. */
+export function previewFrom(
+  parts: readonly Part[],
+  counts: readonly (Counts | undefined)[],
+  now: number,
+  cost: number,
+): Decision {
+  const own = parts.map((_, k) => [...(counts[k] ?? [])])
+  const counted = countedIn(parts, own, now)
+  return { ...takeFrom(parts, own, now, cost, 'store', undefined), counted }
 }
 
 /**

@@ -44,7 +44,7 @@ export function createDenials(size: number, clock: () => number): Denials {
       if (denial === undefined || denial.policy !== policy || denial.cost !== cost) return undefined
       const at = clock()
       if (at < denial.asked || at >= denial.until) return undefined
-      const { binding, violated, remaining, resetMs, retryMs, at: decidedAt } = denial.verdict
+      const { binding, violated, remaining, resetMs, retryMs, at: decidedAt, counted } = denial.verdict
       const passed = at - denial.answered
       return {
         allowed: false,
@@ -56,6 +56,7 @@ export function createDenials(size: number, clock: () => number): Denials {
         resetMs: Math.max(1, Math.ceil(resetMs - passed)),
         retryMs: retryMs < 0 ? retryMs : Math.max(1, Math.ceil(retryMs - passed)),
         at: decidedAt + Math.max(0, Math.floor(passed)),
+        counted,
       }
     },
     remember(key, policy, cost, verdict, asked) {

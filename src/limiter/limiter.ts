@@ -1,4 +1,5 @@
 import type { Limit, Policy, Service } from '../config/snapshot.js'
+import type { Counted } from './counted.js'
 
 /** Where a decision was made. `cache` is a remembered denial; the last three are degraded. */
 export type DecidedBy = 'store' | 'cache' | 'local' | 'open' | 'closed'
@@ -29,6 +30,8 @@ export interface Decision {
   readonly at: number
   /** The same for each of several servers, when more than one was asked: for `Charge`. */
   readonly times?: readonly number[]
+  /** How the limits stood, of a denied request and of a preview. Of a remembered denial as they stood when it was made. */
+  readonly counted?: Counted | undefined
 }
 
 /** Who else than the consumer a request is counted under. */
@@ -98,6 +101,18 @@ export interface Limiter {
    *   until it has faded. Below 0: given back to the windows that were charged, as far as they still count.
    */
   settle(charge: Charge, quota: number, slot: Slot): void | Promise<void>
+  /**
+   * What `take` would answer now, charging nothing. Rejects when the store is out of reach.
+   *
+   * @param levels what is not known of them counts as the same for all such requests
+   */
+  preview(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels?: Levels,
+  ): Promise<Decision>
   /** Reads without charging. Rejects when the store is out of reach. In the order of the policy; limits of levels not known are left out. */
   usage(service: Service, policy: Policy, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
   /** Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs. */

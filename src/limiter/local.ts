@@ -1,5 +1,6 @@
 import type { Part, Policy, Service } from '../config/snapshot.js'
-import { ALGORITHMS, sizeOf } from './decide.js'
+import { ALGORITHMS } from './algorithms/by-name.js'
+import { sizeOf } from './decide.js'
 import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { createRecent } from './recent.js'

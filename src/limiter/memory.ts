@@ -1,6 +1,6 @@
 import type { Part, Policy, Service } from '../config/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
-import { expiryOf, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
+import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
 import type {
   Charge,
   DecidedBy,
@@ -177,6 +177,15 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     paid(key) {
       const entry = entries.get(key)
       if (entry?.owed === 0) entry.expires = Number.NEGATIVE_INFINITY
+    },
+    async preview(service, policy, consumer, cost, levels) {
+      const { parts } = policy
+      const at = now()
+      const counts = keysOf(service.name, parts, consumer, levels).map((key) => {
+        const entry = entries.get(key)
+        return entry !== undefined && entry.expires >= at ? entry.counts : undefined
+      })
+      return previewFrom(parts, counts, at, cost)
     },
     async usage(service, policy, consumer, levels) {
       const at = now()

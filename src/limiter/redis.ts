@@ -1,7 +1,7 @@
 import type { Part, Policy, Service } from '../config/snapshot.js'
 import { askStore, storeError } from './ask.js'
 import type { Asked, Verdict } from './asked.js'
-import { usageFrom } from './decide.js'
+import { previewFrom, usageFrom } from './decide.js'
 import { decideDegraded, type Log, onceASecond } from './degraded.js'
 import { createDenials } from './denials.js'
 import { type Group, groupBySlot, renumbered, takeInTurn } from './in-turn.js'
@@ -239,6 +239,15 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       if (slot !== 'renew') return
       charge.slotTimes = heard.map((ms, i) => ms ?? slotTimes?.[i] ?? times?.[i] ?? slotAt)
       charge.slotAt = charge.slotTimes[0]!
+    },
+    async preview(service, policy, consumer, cost, levels) {
+      const { parts } = policy
+      const keys = keysOf(service.name, parts, consumer, levels)
+      const read = keys.map((key) => askStore(OPERATOR_TIMEOUT, runUsage(store, key, now?.() ?? 0)))
+      const found = await Promise.all(read)
+      const at = Math.max(...found.map(([time]) => time))
+      const counts = found.map(([, value, expires], k) => decodeCounts(parts[k]!.limits, value, expires, at))
+      return previewFrom(parts, counts, at, cost)
     },
     async usage(service, policy, consumer, levels) {
       const byIndex: LimitUsage[] = []

@@ -90,6 +90,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
         // What is not heard of is lost: a slot lapses by itself.
       }
     },
+    preview: () => Promise.reject(new Error('the primary is asked')),
     usage: () => Promise.reject(new Error('the primary is asked')),
     reset: () => Promise.reject(new Error('the primary is asked')),
     state: () => (performance.now() - lostAt < LOST_MS ? 'degraded' : 'up'),

@@ -1,7 +1,8 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Limit } from '../../src/config/snapshot.js'
-import type { Charge, Decision, Levels, Limiter, Slot } from '../../src/limiter/limiter.js'
+import { COUNTED } from '../../src/limiter/counted.js'
+import type { Charge, Decision, Levels, Limiter, LimitUsage, Slot } from '../../src/limiter/limiter.js'
 import { policyOf, serviceOf } from './build.js'
 import { createModel } from './model-limiter.js'
 
@@ -371,8 +372,19 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
               // Not at every step of the clock: what nobody looks at may be there again when the clock steps back.
               await subject.expire()
               const before = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
+              const looks = cost === 1 && subject.clock >= latest
+              const preview = looks && (await subject.limiter.preview(service, policy, consumer, cost))
               const decision = await take()
               compare(decision, model.take(policy.limits, cost, subject.clock))
+              if (preview) {
+                const { counted, ...foreseen } = preview
+                compare(decision, foreseen)
+                if (!decision.allowed) {
+                  const told = await subject.limiter.usage(service, policy, consumer)
+                  sameCounts(decision.counted?.numbers, told)
+                  sameCounts(counted?.numbers, told)
+                }
+              }
               if (decision.allowed) slowed = false
               if (decision.allowed) return
               const after = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
@@ -480,6 +492,17 @@ const STEP = fc.oneof(
     }),
   },
 )
+
+/** What a denied request is told of each limit is what an operator would read at that moment. */
+function sameCounts(numbers: readonly number[] | undefined, usage: readonly LimitUsage[]): void {
+  usage.forEach(({ limit, used, resetMs }, i) => {
+    const [amount, left, reset, current = -1, before = -1] = (numbers ?? []).slice(i * COUNTED)
+    const weighed = current + (before * reset!) / limit.windowMs
+    const adds = limit.algorithm !== 'sliding' || Math.ceil(weighed) === used
+    if (amount !== limit.burst || limit.burst - left! !== used || reset !== resetMs || !adds)
+      throw new Error(`limit ${i} is told as ${numbers}, and is ${JSON.stringify({ used, resetMs })}`)
+  })
+}
 
 function compare(decision: Decision, expected: Partial<Decision>): void {
   for (const [field, value] of Object.entries(expected)) {

@@ -200,15 +200,16 @@ t.test(
 )
 
 t.test(
-  'take_mixed: replies how many passed, then for the last of these and for the first denied',
+  'take_mixed: replies how many passed, then for the last of these and for the first denied, with how its limits stand',
   async (t) => {
     await redis.client.flushdb()
     const minute = policyOf([5, 60_000], { algorithm: 'fixed', amount: 9, windowMs: 60_000 })
     const take = (count: number, cost: number) =>
       runTakeMixed(redis.client, [{ keys: ['rl:a:{k}:1m'], parts: minute.parts, cost, count }], 0, NOW)
     t.same(await take(1, 1), [NOW, 1, 0b01, 4, 60_000, 0], 'one that passes: binding 0, 4 left')
-    t.same(await take(3, 2), [NOW, 2, 0b01, 0, 60_000, 0, 0b1_0000, 0, 60_000, 84_000], 'two of three')
-    t.same(await take(2, 1), [NOW, 0, 0b1_0000, 0, 60_000, 72_000], 'none of two')
+    const denied = (wait: number) => [0b1_0000, 0, 60_000, wait, 0, 60_000, 5, 0, 4, 60_000, 0, 0]
+    t.same(await take(3, 2), [NOW, 2, 0b01, 0, 60_000, 0, ...denied(84_000)], 'two of three')
+    t.same(await take(2, 1), [NOW, 0, ...denied(72_000)], 'none of two')
   },
 )
 
@@ -268,10 +269,14 @@ t.test(
       const later = NOW + 60_000
       const [, value, at] = await runUsage(redis.client, key, later)
       t.equal(usageFrom(minute.limits, decodeCounts(minute.limits, value, at, later), later)[0]?.used, 10)
-      const denied = [later, 0b1_0000, 0, 60_000, 6000]
-      t.same(await runTake(redis.client, [takeOf(key, minute, 1)], 0, later), denied, `by ${shift} ms`)
+      const verdict = [0b1_0000, 0, 60_000, 6000]
+      t.same(
+        await runTake(redis.client, [takeOf(key, minute, 1)], 0, later),
+        [later, ...verdict, 0, 10],
+        `by ${shift} ms`,
+      )
       const mixed = { keys: [key], parts: minute.parts, cost: 1, count: 1 }
-      t.same(await runTakeMixed(redis.client, [mixed], 0, later), [later, 0, ...denied.slice(1)])
+      t.same(await runTakeMixed(redis.client, [mixed], 0, later), [later, 0, ...verdict, 0, 60_000, 0, 10])
     }
   },
 )
