@@ -247,6 +247,15 @@ const DEFINITIONS = {
     across: 'primary',
     labels: ['result'],
   },
+  configGood: {
+    otlp: 'tidegate.config.last_reload_successful',
+    prometheus: 'tidegate_config_last_reload_successful',
+    kind: 'gauge',
+    unit: '',
+    help: '1 while the configuration in force is what the file said when it was read last, 0 while that was rejected.',
+    across: 'primary',
+    labels: [],
+  },
   configInfo: {
     otlp: 'tidegate.config.info',
     prometheus: 'tidegate_config_info',
@@ -309,8 +318,9 @@ export function createFamilies(): Families {
   return Object.fromEntries(entries) as Families
 }
 
-/** Which configuration is in force, and since when. */
-export function showConfig(families: Families, { hash, loadedAt }: Snapshot): void {
+/** Which configuration is in force, since when, and whether the file said so when it was read last. */
+export function showConfig(families: Families, { hash, loadedAt }: Snapshot, good = true): void {
+  families.configGood.cell()[0] = good ? 1 : 0
   families.configInfo.clear()
   families.configInfo.cell(hash)[0] = 1
   families.configLoaded.cell()[0] = loadedAt / 1000

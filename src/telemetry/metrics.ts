@@ -57,6 +57,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
     rejected: families.configReloads.cell('rejected'),
     unchanged: families.configReloads.cell('unchanged'),
   }
+  // From 0 on, so that the first of them is an increase.
+  for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)
 
   function refresh(): void {
     const up = options.storeState() === 'up'
@@ -101,7 +103,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     loaded,
     reloaded(result, snapshot) {
       reloads[result][0]! += 1
-      loaded(snapshot)
+      showConfig(families, snapshot, result !== 'rejected')
     },
     certificatesReloaded(result) {
       families.tlsReloads.cell(result)[0]! += 1

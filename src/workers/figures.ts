@@ -70,7 +70,7 @@ export function createFigures(options: FiguresOptions): Figures {
     loaded,
     reloaded(result, snapshot) {
       reloads[result][0]! += 1
-      loaded(snapshot)
+      showConfig(families, snapshot, result !== 'rejected')
     },
     ended(reason, last) {
       exits[reason][0]! += 1

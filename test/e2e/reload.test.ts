@@ -115,6 +115,7 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
   t.equal(await ask(), 429, 'the last good configuration stays in force')
   const metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
   t.match(metrics, /^tidegate_config_reloads_total\{result="rejected"\} 1$/m)
+  t.match(metrics, /^tidegate_config_last_reload_successful 0$/m)
   const lines = () =>
     gateway
       .stderr()

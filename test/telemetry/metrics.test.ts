@@ -326,11 +326,24 @@ t.test('counts reloads by result, and a rejected one changes nothing else', asyn
     )
   }
   t.same(await reloads(), [0, 0, 0], 'the first load is none')
+  const good = async () => sampleOf(await metrics.scrape(), 'tidegate_config_last_reload_successful')
+  t.equal(await good(), 1)
   metrics.reloaded('rejected', snapshot)
   metrics.reloaded('rejected', snapshot)
+  t.equal(await good(), 0, 'as long as the file stays as it is')
   metrics.reloaded('unchanged', snapshot)
+  t.equal(await good(), 1, 'the file is the last good one again')
   t.same(await reloads(), [0, 2, 1])
   t.equal(sampleOf(await metrics.scrape(), 'tidegate_config_info', { hash: snapshot.hash }), 1)
+})
+
+t.test('reloads of certificates are counted from 0 on, so that the first is an increase', async (t) => {
+  const metrics = metricsOf()
+  const rejected = async () =>
+    sampleOf(await metrics.scrape(), 'tidegate_tls_reloads_total', { result: 'rejected' })
+  t.equal(await rejected(), 0)
+  metrics.certificatesReloaded('rejected')
+  t.equal(await rejected(), 1)
 })
 
 t.test('asks for the state of the store, the upstreams and the log at each scrape', async (t) => {
