@@ -17,6 +17,7 @@ import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import type { Reading } from './telemetry/reading.js'
 import { createTop, type Top } from './telemetry/top.js'
+import { answerTop, createTopOfAll } from './telemetry/top-of-all.js'
 import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
@@ -114,6 +115,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     log,
   })
   const top = createTop()
+  answerTop(store.fleet, top.read)
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {
@@ -152,6 +154,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     assignments: store.assignments,
     upstreams,
     guards: guardsNow,
+    top: createTopOfAll(() => store.fleet, top.read),
     metrics,
     ready: () => {
       const reasons: string[] = []

@@ -1,5 +1,7 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { TopQuestion } from '../telemetry/top.js'
+import type { TopOfAll } from '../telemetry/top-of-all.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
 
@@ -11,6 +13,8 @@ export interface AdminDeps {
   readonly upstreams: UpstreamControl
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
+  /** Who is limited now and the like, on all gateways of the store. */
+  readonly top: (question: TopQuestion) => Promise<TopOfAll>
   readonly metrics: { scrape(): Promise<string> }
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }

@@ -9,6 +9,7 @@ import { metricsRoutes } from './metrics.js'
 import { PROBES, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
 import { tierRoutes } from './tier.js'
+import { topRoutes } from './top.js'
 import { upstreamRoutes } from './upstreams.js'
 import { usageRoutes } from './usage.js'
 
@@ -91,6 +92,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   usageRoutes(app, deps)
   tierRoutes(app, deps)
   upstreamRoutes(app, deps)
+  topRoutes(app, deps)
   return app
 }
 

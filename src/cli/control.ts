@@ -4,6 +4,7 @@ import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
 import { openStore } from '../limiter/store.js'
+import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
@@ -110,6 +111,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
+    top: createTopOfAll(() => store.fleet, undefined),
     metrics: { scrape: () => Promise.resolve('') },
     ready: () => ({ ready: true, reasons: [] }),
     token,

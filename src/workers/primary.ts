@@ -8,6 +8,9 @@ import { openStore } from '../limiter/store.js'
 import { addressOf, listen, logReload, otlpOptions } from '../main.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
+import type { TopQuestion } from '../telemetry/top.js'
+import { mergeTop } from '../telemetry/top-merge.js'
+import { answerTop, createTopOfAll } from '../telemetry/top-of-all.js'
 import { ProcessGone } from './channel.js'
 import { createCountForAll, createToldAssignments } from './count-for-all.js'
 import { createFigures } from './figures.js'
@@ -108,6 +111,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   /** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
   function openShared(settings: Config['store']) {
     const opened = openStore(settings, log, { decides: false, fleet: 'member' })
+    answerTop(opened.fleet, ownTop)
     const told = settings.redis === undefined ? createToldAssignments(tell) : undefined
     return { ...opened, settings, told, assignments: told ?? opened.assignments }
   }
@@ -167,6 +171,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       drained.set(service, known[0]!.address, state)
       return upstreamsOfAll(known.map((one) => [one]))[0]
     },
+  }
+
+  async function ownTop(question: TopQuestion) {
+    return mergeTop(await ofAll((worker) => worker.channel.ask('top', question, READ_MS)))
   }
 
   const guards: AdminDeps['guards'] = {
@@ -237,6 +245,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
     upstreams,
     guards,
+    top: createTopOfAll(() => store.fleet, ownTop),
     metrics: figures,
     ready: () => {
       const reasons: string[] = []

@@ -1,6 +1,7 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { Reading } from '../telemetry/reading.js'
+import type { TopQuestion, TopReading } from '../telemetry/top.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
 
@@ -72,6 +73,8 @@ export type OfWorker = {
   reload: [Reloaded, { hash: string; error?: string }]
   metrics: [null, Reading]
   upstreams: [null, readonly UpstreamState[]]
+  /** Who is limited now, and the like. */
+  top: [TopQuestion, TopReading]
   guards: [null, readonly GuardState[]]
   /** An upstream is drained or restored by hand. Null: it has none of that address. */
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]

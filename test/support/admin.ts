@@ -78,6 +78,10 @@ export async function startAdmin(
     assignments: createMemoryAssignments(),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
+    top: async () => ({
+      reading: { from: NOW - 45_000, to: NOW, missed: 0, groups: [] },
+      nodes: { answered: 1, silent: [], problem: null },
+    }),
     metrics: { scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n') },
     ready: () => ({ ready: true, reasons: [] }),
     token: undefined,

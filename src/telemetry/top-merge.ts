@@ -1,0 +1,115 @@
+import { cut, type Entry, merge, type Sketch } from './space-saving.js'
+import {
+  COUNTERS,
+  DIMENSIONS,
+  type Dimension,
+  type TopGroup,
+  type TopQuestion,
+  type TopReading,
+} from './top.js'
+
+/** What several processes have counted, as if it had been one. */
+export function mergeTop(readings: readonly TopReading[]): TopReading {
+  const groups = new Map<string, { service: string; tier: string; sketches: Sketch[] }>()
+  for (const { service, tier, sketch } of readings.flatMap((one) => one.groups)) {
+    const name = JSON.stringify([service, tier])
+    const known = groups.get(name)
+    if (known === undefined) groups.set(name, { service, tier, sketches: [sketch] })
+    else known.sketches.push(sketch)
+  }
+  const merged: TopGroup[] = Array.from(groups.values(), ({ service, tier, sketches }) => {
+    return { service, tier, sketch: merge(sketches, COUNTERS) }
+  })
+  const now = Date.now()
+  return {
+    from: readings.length === 0 ? now : Math.min(...readings.map(({ from }) => from)),
+    to: readings.length === 0 ? now : Math.max(...readings.map(({ to }) => to)),
+    missed: readings.reduce((sum, { missed }) => sum + missed, 0),
+    groups: merged,
+  }
+}
+
+export interface TopRow {
+  readonly consumer: string
+  readonly service: string
+  readonly tier: string
+  /** The true count is between `count - error` and `count`. */
+  readonly count: number
+  readonly error: number
+  /** Of all that was counted, 0 to 1. */
+  readonly share: number
+  /** The limit that was binding latest; null: none was. */
+  readonly limit: string | null
+  /** Unix ms. */
+  readonly since: number
+}
+
+/** The greatest counts of all groups together, and the most that somebody may have who is not among them. */
+export function topRows(
+  { groups }: TopReading,
+  most: number,
+): { total: number; floor: number; rows: TopRow[] } {
+  const total = groups.reduce((sum, { sketch }) => sum + sketch.total, 0)
+  const all = groups.flatMap(({ service, tier, sketch }) =>
+    sketch.entries.map(({ key, count, error, label, since }): TopRow => {
+      const share = total === 0 ? 0 : Math.round((count / total) * 10_000) / 10_000
+      return { consumer: key, service, tier, count, error, share, limit: label || null, since }
+    }),
+  )
+  all.sort((a, b) => b.count - a.count || a.error - b.error)
+  const floor = Math.max(all[most]?.count ?? 0, ...groups.map(({ sketch }) => sketch.floor))
+  return { total, floor, rows: all.slice(0, most) }
+}
+
+/** Few enough entries that the whole has at most so many bytes of JSON. */
+export function cutTop(reading: TopReading, bytes: number): TopReading {
+  let left = reading
+  for (let size = COUNTERS; size > 0 && Buffer.byteLength(JSON.stringify(left)) > bytes; ) {
+    size >>= 1
+    left = { ...left, groups: left.groups.map((group) => ({ ...group, sketch: cut(group.sketch, size) })) }
+  }
+  return left
+}
+
+/** A question that came from outside. Undefined: it is none. */
+export function readTopQuestion(data: unknown): TopQuestion | undefined {
+  const { by, service, tier } = (data ?? {}) as Partial<Record<string, unknown>>
+  const name = (value: unknown) => value === undefined || typeof value === 'string'
+  if (!(DIMENSIONS as readonly unknown[]).includes(by) || !name(service) || !name(tier)) return undefined
+  return { by: by as Dimension, service: service as string | undefined, tier: tier as string | undefined }
+}
+
+/** A reading that came from outside: anybody with access to the store may send anything. Undefined: it is none. */
+export function readTopReading(data: unknown): TopReading | undefined {
+  const { from, to, missed, groups } = (data ?? {}) as Partial<Record<string, unknown>>
+  if (!isTime(from) || !isTime(to) || !isCount(missed) || !Array.isArray(groups)) return undefined
+  return groups.every(isGroup) ? { from, to, missed, groups } : undefined
+}
+
+function isGroup(data: unknown): data is TopGroup {
+  const { service, tier, sketch } = (data ?? {}) as Partial<Record<string, unknown>>
+  const { total, floor, entries } = (sketch ?? {}) as Partial<Record<string, unknown>>
+  if (typeof service !== 'string' || typeof tier !== 'string') return false
+  return isCount(total) && isCount(floor) && Array.isArray(entries) && entries.every(isEntry)
+}
+
+function isEntry(data: unknown): data is Entry {
+  const { key, count, error, label, since } = (data ?? {}) as Partial<Record<string, unknown>>
+  return (
+    typeof key === 'string' &&
+    typeof label === 'string' &&
+    isCount(count) &&
+    isCount(error) &&
+    isTime(since) &&
+    error <= count
+  )
+}
+
+/** Of which a Date can be made (ECMA-262, 21.4.1.1). */
+function isTime(value: unknown): value is number {
+  return isCount(value) && value <= 8.64e15
+}
+
+function isCount(value: unknown): value is number {
+  return typeof value === 'number' && value >= 0 && value <= Number.MAX_SAFE_INTEGER
+}

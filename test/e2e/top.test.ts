@@ -1,0 +1,72 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import t from 'tap'
+import { request } from 'undici'
+import { startBackend, startProcess } from '../support/process.js'
+import { hasRedisServer, startRedis } from '../support/redis.js'
+
+const skip = hasRedisServer ? false : 'needs a redis-server of its own to kill'
+
+interface Told {
+  readonly nodes: { answered: number; silent: string[]; problem: string | null }
+  readonly rows: readonly { consumer: string; count: number; error: number; limit: string | null }[]
+}
+
+t.test('GET /top of one gateway tells what all on its Redis have counted', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  const yaml = `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+store: { redis: "${redis.url}", timeout: 2s }
+tiers: [free]
+consumers: [{ header: { name: x-user-id } }]
+services: { api: { upstreams: [${backend.origin}], limits: { free: 10/day } } }
+routes: [{ path: /*, service: api, cost: 2 }]
+log: { access: off }
+`
+  const [single, workers] = await Promise.all([
+    startProcess(t, yaml),
+    startProcess(t, yaml, {}, ['--workers', '2']),
+  ])
+  const send = async ({ address }: { address: string }, user: string, count: number) => {
+    for (let i = 0; i < count; i++) {
+      const { body } = await request(address, { headers: { 'x-user-id': user }, reset: true })
+      await body.dump()
+    }
+  }
+  const top = async ({ admin }: { admin: string }, by: string) => {
+    const { body } = await request(`${admin}/top?by=${by}`)
+    return (await body.json()) as Told
+  }
+  await send(single, 'eve', 7)
+  await send(workers, 'eve', 12)
+  await send(workers, 'bob', 5)
+  while ((await redis.client.zcard('nodes:{fleet}')) < 2) await delay(20)
+
+  for (const gateway of [single, workers]) {
+    const { nodes, rows } = await top(gateway, 'limited')
+    t.strictSame(nodes, { answered: 2, silent: [], problem: null })
+    t.match(rows, [{ consumer: 'eve', count: 14, error: 0, limit: 'day' }])
+    t.equal(rows.length, 1)
+  }
+  const { rows } = await top(workers, 'cost')
+  t.strictSame(
+    rows.map(({ consumer, count }) => [consumer, count]),
+    [
+      ['eve', 10],
+      ['bob', 10],
+    ],
+  )
+  const near = await top(single, 'near')
+  t.strictSame(near.rows.map(({ consumer, count }) => [consumer, count]).sort(), [
+    ['bob', 1],
+    ['eve', 1],
+  ])
+
+  await redis.stop()
+  // Asked another way: what was answered is good for half a second.
+  const alone = await top(single, 'limited&tier=free')
+  t.equal(alone.nodes.answered, 1)
+  t.ok(alone.nodes.problem, 'that the others could not be asked is told')
+  t.match(alone.rows, [{ consumer: 'eve', count: 2 }])
+})
