@@ -1,6 +1,6 @@
 import { spawnSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 
@@ -21,6 +21,7 @@ const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
   /^lua\/[\w-]+\.lua$/,
   /^docs\/[\w-]+\.(md|svg)$/,
+  /^deploy\/[\w./-]+$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
   /^(package\.json|README\.md|LICENSE)$/,
 ]
@@ -50,10 +51,14 @@ t.test('the packed tarball', async (t) => {
       const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
       // README, the example configuration and messages point to them.
       const pages = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)
+      const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
+        .filter((entry) => entry.isFile())
+        .map((entry) => relative(root, join(entry.parentPath, entry.name)))
       const needed = [
         ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
         ...scripts,
         ...pages,
+        ...deploy,
         'config/tidegate.yaml',
         'config/schema.json',
         'README.md',

@@ -1,9 +1,11 @@
 import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
+import type { Snapshot } from '../config/snapshot.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
 import { surviveFaults } from './faults.js'
 import { laxParser, nodeWarning } from './node-version.js'
+import { openServiceManager } from './service-manager.js'
 import { stopSignal } from './stop-signal.js'
 import { complain } from './terminal.js'
 
@@ -16,6 +18,7 @@ signal exits at once. SIGHUP reads the configuration again, as does a change of 
 With --workers, SIGUSR2 replaces all workers by new ones, of the version that is installed by then, and refuses nothing
 meanwhile.
 When the heap stays full (server.shed.exit_heap), it drains by itself and exits with 1.
+systemd is told when it serves, reloads and drains, and that it lives, when it asks for that (NOTIFY_SOCKET, WATCHDOG_USEC).
 
 Options:
 ${CONFIG_HELP}
@@ -45,14 +48,17 @@ a bad configuration or a taken port, says why and exits with 1.`,
     const gateway = await start(file, count).catch((error: Error) => {
       throw new Refused(error.message)
     })
-    process.on('SIGHUP', () => void gateway.reload())
+    const manager = openServiceManager(process.env)
+    process.on('SIGHUP', () => void manager.reloading(gateway.reload()))
     restart = gateway.restart
     complain(
       `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
     )
     const warning = nodeWarning(process.versions.node)
     if (warning !== undefined) complain(`tidegate: ${warning}`)
+    manager.ready(`serving on ${gateway.address}, admin on ${gateway.adminAddress}`)
     const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
+    manager.stopping(gateway.drainMs())
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)
     // Whatever may still hold the event loop after a drain must not hold the exit. Without a signal, memory has run out.
     process.exit(signal === undefined ? 1 : 0)
@@ -76,6 +82,8 @@ interface Started {
   reload(): Promise<unknown>
   restart(): Promise<unknown>
   close(delayMs?: number): Promise<void>
+  /** How long that may take, by the configuration in force. */
+  drainMs(): number
   /** Resolves when there is too little memory left. A worker sees to that by itself. */
   readonly exhausted?: Promise<void>
 }
@@ -88,6 +96,7 @@ async function start(configFile: string, count: number | undefined): Promise<Sta
     return {
       ...gateway,
       reload: () => gateway.config.reload('signal'),
+      drainMs: () => drainMs(gateway.config.current()),
       async restart() {
         complain('tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
       },
@@ -99,5 +108,13 @@ async function start(configFile: string, count: number | undefined): Promise<Sta
   process.on('exit', (code) => {
     if (code > 128) primary.kill()
   })
-  return { ...primary, reload: () => primary.config.reload('signal') }
+  return {
+    ...primary,
+    reload: () => primary.config.reload('signal'),
+    drainMs: () => drainMs(primary.config.current()),
+  }
+}
+
+function drainMs({ config: { server } }: Snapshot): number {
+  return server.shutdown_delay + server.shutdown_grace
 }

@@ -31,7 +31,7 @@ export interface RunningPrimary {
   /** As the workers have bound it. */
   readonly address: string
   readonly adminAddress: string
-  readonly config: Pick<ConfigSource, 'reload'>
+  readonly config: Pick<ConfigSource, 'current' | 'reload'>
   /** New workers take the place of the old; nothing is refused meanwhile. */
   restart(): Promise<boolean>
   /** Drains the workers, all at once, and closes. Idempotent. */
@@ -326,7 +326,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   return {
     address,
     adminAddress: addressOf(admin),
-    config: { reload },
+    config: { current: config.current, reload },
     restart,
     close(delayMs = config.current().config.server.shutdown_delay) {
       closing ??= close(delayMs)
