@@ -15,6 +15,8 @@ import { openStore, type Store } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
+import { readOtelEnvironment } from './telemetry/otel-environment.js'
+import { metricsPush, recordsExponential, serviceName } from './telemetry/otlp-settings.js'
 import type { Reading } from './telemetry/reading.js'
 import { createTop, type Top } from './telemetry/top.js'
 import { answerTop, createTopOfAll } from './telemetry/top-of-all.js'
@@ -71,15 +73,15 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const settings = config.current().config
   const events = options.events ?? createLog({ level: settings.log.level, worker: member?.place })
   const { log } = events
+  const abandon = async (error: unknown): Promise<never> => {
+    await Promise.allSettled([config.close(), events.close()])
+    throw error
+  }
+  const telemetry = await telemetryOptions(settings, env, log, member === undefined).catch(abandon)
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
-  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(
-    async (error) => {
-      await Promise.allSettled([config.close(), events.close()])
-      throw error
-    },
-  )
+  const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
   const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
@@ -110,8 +112,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
     guards: guardsNow.describe,
     overload: () => overload.describe(),
-    otlp: member === undefined ? otlpOptions(settings) : undefined,
-    serviceName: settings.telemetry.service_name,
+    ...telemetry,
     log,
   })
   const top = createTop()
@@ -265,8 +266,26 @@ async function openEntrance(
   }
 }
 
-export function otlpOptions({ telemetry: { otlp } }: Config) {
-  return otlp === undefined ? undefined : { url: otlp.url, intervalMs: otlp.interval, headers: otlp.headers }
+/**
+ * How metrics are recorded and pushed, by the configuration and the environment.
+ *
+ * @param pushes whether this process sends what it counts: of several the one that looks after them does
+ */
+export async function telemetryOptions(
+  { telemetry }: Config,
+  env: NodeJS.ProcessEnv,
+  log: Log,
+  pushes: boolean,
+) {
+  const otel = readOtelEnvironment(env)
+  if (pushes && otel.problems.length > 0) {
+    log.warn({ problems: otel.problems }, 'variables of the environment for OpenTelemetry are ignored')
+  }
+  return {
+    otlp: pushes ? metricsPush(telemetry, otel) : undefined,
+    exponential: recordsExponential(telemetry, otel),
+    serviceName: serviceName(telemetry, otel),
+  }
 }
 
 export function logReload(

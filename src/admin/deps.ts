@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { TextFormat } from '../telemetry/text-format.js'
 import type { TopQuestion } from '../telemetry/top.js'
 import type { TopOfAll } from '../telemetry/top-of-all.js'
 import type { GuardState } from '../upstream/guard.js'
@@ -15,7 +16,7 @@ export interface AdminDeps {
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
   /** Who is limited now and the like, on all gateways of the store. */
   readonly top: (question: TopQuestion) => Promise<TopOfAll>
-  readonly metrics: { scrape(): Promise<string> }
+  readonly metrics: { scrape(format: TextFormat): Promise<string> }
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */

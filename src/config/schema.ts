@@ -248,7 +248,7 @@ export const ConfigSchema = object(
                 secret: true,
                 examples: ['http://127.0.0.1:4318/v1/metrics'],
               }),
-              interval: timer('Time between two pushes', '10s', 1000),
+              interval: Type.Optional(timer('Time between two pushes; by default 10s', undefined, 1000)),
               headers: Type.Optional(
                 named(string('Value of the header', { secret: true }), 'Headers sent along', {
                   keys: '^[A-Za-z0-9-]{1,64}$',
@@ -260,11 +260,16 @@ export const ConfigSchema = object(
             { restart: true },
           ),
         ),
-        service_name: string('service.name in what is sent', {
-          default: 'tidegate',
-          maxLength: 255,
-          restart: true,
-        }),
+        histograms: Type.Optional(
+          choice(
+            ['classic', 'exponential'],
+            'exponential: histograms are recorded as exponential ones, too, and pushed as such; by default classic',
+            { restart: true },
+          ),
+        ),
+        service_name: Type.Optional(
+          string('service.name in what is sent; by default tidegate', { maxLength: 255, restart: true }),
+        ),
       },
       'Metrics',
       { default: {} },

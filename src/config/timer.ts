@@ -4,5 +4,9 @@ import { scalar } from './define.js'
 const LONGEST_TIMER = 24 * 86_400_000
 
 /** A duration that a timer waits. */
-export const timer = (description: string, fallback: string, least = 1) =>
-  scalar('duration', description, { default: fallback, least, most: LONGEST_TIMER })
+export const timer = (description: string, fallback: string | undefined, least = 1) =>
+  scalar('duration', description, {
+    ...(fallback !== undefined && { default: fallback }),
+    least,
+    most: LONGEST_TIMER,
+  })

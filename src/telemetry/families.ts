@@ -1,8 +1,24 @@
 import type { Snapshot } from '../config/snapshot.js'
-import { createFamily, type Definition, type Family } from './cells.js'
+import { type Cell, createFamily, type Definition, type Family } from './cells.js'
 
 /** Ms: from a request that never left the gateway to one that waits for a slow backend. */
-const REQUEST_MS = Float64Array.of(1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000)
+const REQUEST_MS = Float64Array.of(
+  0.5,
+  1,
+  2.5,
+  5,
+  10,
+  25,
+  50,
+  100,
+  250,
+  500,
+  1000,
+  2500,
+  5000,
+  10_000,
+  30_000,
+)
 /** Ms: the gateway's own share is well below one. */
 const OVERHEAD_MS = Float64Array.of(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000)
 /** Ms: the store's time limit is 100 and a decision without it comes 20 later at most. */
@@ -45,7 +61,7 @@ const DEFINITIONS = {
     prometheus: 'tidegate_limit_decisions_total',
     kind: 'counter',
     unit: '{decision}',
-    help: 'Quota decisions by the limit that was binding; near is allowed with less than 20 % of it left.',
+    help: 'Quota decisions by the limit that was binding; near is allowed with 80 % of it used, or more.',
     labels: [SERVICE, TIER, 'limit', 'decision', 'decided_by'],
   },
   candidateDecisions: {
@@ -305,23 +321,35 @@ const DEFINITIONS = {
     prometheus: 'tidegate_otlp_export_failures_total',
     kind: 'counter',
     unit: '{export}',
-    help: 'Pushes to the OTLP endpoint that failed; the next one carries the same totals.',
-    across: 'primary',
-    labels: [],
+    help: 'Pushes to the OTLP endpoint that failed. Of metrics the next one carries the same totals; spans are lost.',
+    labels: ['signal'],
   },
 } as const satisfies Record<string, Definition>
 
 export type Families = { readonly [K in keyof typeof DEFINITIONS]: Family }
 
-export function createFamilies(): Families {
-  const entries = Object.entries(DEFINITIONS).map(([key, definition]) => [key, createFamily(definition)])
+/** @param exponential whether histograms are recorded as exponential ones, too */
+export function createFamilies(exponential = false): Families {
+  const entries = Object.entries(DEFINITIONS).map(([key, definition]) => [
+    key,
+    createFamily(definition, exponential),
+  ])
   return Object.fromEntries(entries) as Families
 }
 
 /** Which configuration is in force, since when, and whether the file said so when it was read last. */
 export function showConfig(families: Families, { hash, loadedAt }: Snapshot, good = true): void {
-  families.configGood.cell()[0] = good ? 1 : 0
+  families.configGood.set(good ? 1 : 0)
   families.configInfo.clear()
-  families.configInfo.cell(hash)[0] = 1
-  families.configLoaded.cell()[0] = loadedAt / 1000
+  families.configInfo.set(1, hash)
+  families.configLoaded.set(loadedAt / 1000)
+}
+
+/** All results of a reload from the start on: a count that begins with its first one hides that one from `increase()`. */
+export function reloadCells({ configReloads }: Families): Record<'applied' | 'rejected' | 'unchanged', Cell> {
+  return {
+    applied: configReloads.cell('applied'),
+    rejected: configReloads.cell('rejected'),
+    unchanged: configReloads.cell('unchanged'),
+  }
 }

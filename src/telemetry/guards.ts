@@ -15,13 +15,13 @@ export function readGuards(
   families.concurrencyInFlight.clear()
   for (const { service, circuit, concurrency, retries } of guards) {
     if (circuit !== undefined) {
-      for (const state of STATES) families.circuitState.cell(service, state)[0] = state === circuit ? 1 : 0
+      for (const state of STATES) families.circuitState.set(state === circuit ? 1 : 0, service, state)
     }
     if (concurrency !== undefined) {
-      families.concurrencyLimit.cell(service)[0] = concurrency.limit
-      families.concurrencyInFlight.cell(service)[0] = concurrency.in_flight
+      families.concurrencyLimit.set(concurrency.limit, service)
+      families.concurrencyInFlight.set(concurrency.in_flight, service)
     }
-    for (const result of RESULTS) families.upstreamRetries.cell(service, result)[0] = retries[result]
+    for (const result of RESULTS) families.upstreamRetries.set(retries[result], service, result)
   }
-  for (const [reason, share] of Object.entries(overload)) families.overload.cell(reason)[0] = share
+  for (const [reason, share] of Object.entries(overload)) families.overload.set(share, reason)
 }

@@ -1,13 +1,14 @@
-import { randomUUID } from 'node:crypto'
 import type { Snapshot } from '../config/snapshot.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
-import { countFailedPushes, createExposition, type OtlpOptions } from './exposition.js'
-import { createFamilies, showConfig } from './families.js'
+import { countFailedPushes, createExposition } from './exposition.js'
+import { createFamilies, reloadCells, showConfig } from './families.js'
 import { readGuards } from './guards.js'
 import { createProcessMetrics } from './process-metrics.js'
+import type { OtlpOptions } from './push.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
+import { formatProcesses, sampleName, type TextFormat } from './text-format.js'
 import { showUpstreams } from './upstreams.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -27,6 +28,8 @@ export interface MetricsOptions {
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
   readonly otlp?: OtlpOptions | undefined
+  /** Whether histograms are recorded as exponential ones, too. */
+  readonly exponential?: boolean
   /** OTel resource attribute `service.name`. */
   readonly serviceName: string
   readonly log: { warn(details: object, message: string): void }
@@ -39,8 +42,8 @@ export interface Metrics extends Recorder {
   reloaded(result: ReloadResult, snapshot: Snapshot): void
   /** One attempt to read the certificates again. */
   certificatesReloaded(result: ReloadResult): void
-  /** The Prometheus text format, version 0.0.4. */
-  scrape(): Promise<string>
+  /** By default in the Prometheus text format, version 0.0.4. */
+  scrape(format?: TextFormat): Promise<string>
   /** The same as data, for the process that shows the figures of several. */
   read(): Promise<Reading>
   /** Pushes the last figures over OTLP, if at all, and stops. */
@@ -48,53 +51,52 @@ export interface Metrics extends Recorder {
 }
 
 export function createMetrics(options: MetricsOptions): Metrics {
-  const families = createFamilies()
-  const storeUp = families.storeState.cell('up')
-  const storeDegraded = families.storeState.cell('degraded')
-  const dropped = families.logLinesDropped.cell()
-  const reloads = {
-    applied: families.configReloads.cell('applied'),
-    rejected: families.configReloads.cell('rejected'),
-    unchanged: families.configReloads.cell('unchanged'),
-  }
+  const families = createFamilies(options.exponential)
+  const ofProcess = createProcessMetrics()
+  const reloads = reloadCells(families)
   // From 0 on, so that the first of them is an increase.
   for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)
 
   function refresh(): void {
     const up = options.storeState() === 'up'
-    storeUp[0] = up ? 1 : 0
-    storeDegraded[0] = up ? 0 : 1
-    dropped[0] = options.logLinesDropped()
+    families.storeState.set(up ? 1 : 0, 'up')
+    families.storeState.set(up ? 0 : 1, 'degraded')
+    families.logLinesDropped.set(options.logLinesDropped())
     const connections = options.connections?.()
     if (connections !== undefined) {
-      families.connections.cell()[0] = connections.open
+      families.connections.set(connections.open)
       for (const [reason, count] of Object.entries(connections.rejected)) {
-        families.connectionsRejected.cell(reason)[0] = count
+        families.connectionsRejected.set(count, reason)
       }
     }
     const http2 = options.http2?.()
     if (http2 !== undefined) {
-      families.http2Connections.cell()[0] = http2.open
-      for (const [reason, count] of Object.entries(http2.closed))
-        families.http2Aborted.cell(reason)[0] = count
+      families.http2Connections.set(http2.open)
+      for (const [reason, count] of Object.entries(http2.closed)) families.http2Aborted.set(count, reason)
     }
     families.certificateExpiry.clear()
     for (const { certificate, notAfter } of options.certificates?.() ?? []) {
-      families.certificateExpiry.cell(certificate)[0] = notAfter / 1000
+      families.certificateExpiry.set(notAfter / 1000, certificate)
     }
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }
 
   const exposition = createExposition({
-    families: Object.values(families),
+    families,
     refresh,
-    resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
+    async processes(format) {
+      const metrics = await readProcess(ofProcess)
+      const sampled = metrics.map(({ values, ...metric }) => ({
+        ...metric,
+        samples: values.map((value) => [sampleName(metric.name, value), value.value] as const),
+      }))
+      return formatProcesses(sampled, format)
+    },
+    serviceName: options.serviceName,
     otlp: options.otlp,
-    onPushFailed: countFailedPushes(families.otlpFailures.cell(), options.log),
+    onPushFailed: countFailedPushes(families, 'metrics', options.log),
   })
-
-  const ofProcess = createProcessMetrics()
 
   const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)
 
@@ -102,15 +104,13 @@ export function createMetrics(options: MetricsOptions): Metrics {
     ...createRecorder(families),
     loaded,
     reloaded(result, snapshot) {
-      reloads[result][0]! += 1
+      families.configReloads.add(reloads[result], 1)
       showConfig(families, snapshot, result !== 'rejected')
     },
     certificatesReloaded(result) {
-      families.tlsReloads.cell(result)[0]! += 1
+      families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
-    async scrape() {
-      return `${await exposition.prometheus()}${await ofProcess.metrics()}`
-    },
+    scrape: exposition.scrape,
     async read() {
       refresh()
       return { families: readFamilies(Object.values(families)), process: await readProcess(ofProcess) }

@@ -1,7 +1,9 @@
 import type { Registry } from 'prom-client'
-import type { Family } from './cells.js'
+import type { Family, LabelValue } from './cells.js'
+import type { Exemplar } from './exemplars.js'
+import type { Exponential } from './exponential.js'
 
-/** What one process has counted so far, as data that can be sent to another. */
+/** What one process has counted so far, as data that can be sent to another: JSON keeps it. */
 export interface Reading {
   readonly families: readonly FamilyReading[]
   readonly process: readonly ProcessReading[]
@@ -10,8 +12,15 @@ export interface Reading {
 export interface FamilyReading {
   /** The name in the Prometheus form. */
   readonly name: string
-  /** The label values as JSON text, and the cell. */
-  readonly points: readonly (readonly [labels: string, cell: readonly number[]])[]
+  readonly size: number
+  /** Label values of all series, one after the other. */
+  readonly labels: readonly LabelValue[]
+  /** Figures of all series, one after the other. */
+  readonly figures: readonly number[]
+  /** By series, where histograms are recorded in this way, too. */
+  readonly exponentials?: readonly Exponential[]
+  /** By place in the figures. */
+  readonly exemplars?: readonly (readonly [bucket: number, exemplar: Exemplar])[]
 }
 
 /** A metric of prom-client's, about the process itself. */
@@ -31,10 +40,17 @@ export interface ProcessValue {
 
 export function readFamilies(families: readonly Family[]): FamilyReading[] {
   const readings: FamilyReading[] = []
-  for (const { definition, points } of families) {
-    if (points.size === 0) continue
-    const read = Array.from(points, ([labels, { cell }]) => [labels, Array.from(cell)] as const)
-    readings.push({ name: definition.prometheus, points: read })
+  for (const family of families) {
+    const { definition, size, figures, labels, exponential } = family.view()
+    if (size === 0) continue
+    readings.push({
+      name: definition.prometheus,
+      size,
+      labels,
+      figures: Array.from(figures),
+      ...(exponential && { exponentials: Array.from({ length: size }, (_, series) => exponential(series)) }),
+      ...(family.exemplars.empty ? {} : { exemplars: [...family.exemplars.all()] }),
+    })
   }
   return readings
 }

@@ -1,18 +1,19 @@
 import { STATUS_CODES } from 'node:http'
-import type { Limit, Service, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Limit, Route, Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { ERRORS } from '../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../limiter/limiter.js'
-import { type Cell, observe } from './cells.js'
+import type { Cell } from './cells.js'
 import type { Families } from './families.js'
 import type { RequestRecord } from './record.js'
+import { createSlots, type Slots } from './slots.js'
 
 /**
- * The hot path of the metrics: finds a request's cells by array index, in tables made once per snapshot. Every label
+ * The hot path of the metrics: finds a request's cells by numbers, in tables that each snapshot has. Every label
  * comes from the configuration or from one of the fixed sets here, so nothing that a caller sends makes a series.
  */
 
 const NONE = 'none'
-/** Less than this share of the binding limit left: `near`. */
+/** At most this share of the binding limit left, so 80 % used: `near`. */
 const NEAR = 0.2
 
 const METHODS = ['_OTHER', 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS', 'TRACE', 'CONNECT']
@@ -31,8 +32,9 @@ const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'cl
 const OUTCOMES = ['allowed', 'denied', 'near']
 const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
 
+const SHED_REASONS = ['concurrency', 'circuit', 'event_loop', 'heap'] as const
 /** Why a request is turned away before any quota is taken. */
-export type ShedReason = 'concurrency' | 'circuit' | 'event_loop' | 'heap'
+export type ShedReason = (typeof SHED_REASONS)[number]
 
 interface ServicePlace {
   readonly name: string
@@ -42,30 +44,21 @@ interface ServicePlace {
   readonly clientDurations: readonly Cell[]
   /** By REASONS. */
   readonly failOpen: readonly Cell[]
-  /** By tier + 1, then by (limit + 1, decision, decided by). */
-  readonly decisions: (Cell | undefined)[][]
-  /** By tier + 1, then by (limit, decision). */
-  readonly candidates: (Cell | undefined)[][]
-  /** By tier + 1. */
-  readonly shed: readonly Map<ShedReason, Cell>[]
 }
 
-/** What is known of a request once its route and tier are. */
-interface Place {
-  readonly route: string
-  readonly tier: string
-  readonly service: ServicePlace
-  /** Of the service whose limits count. */
-  readonly quota: ServicePlace
-  /** By method, then by status. */
-  readonly durations: ((Cell | undefined)[] | undefined)[]
-}
-
+/** The cells that requests of one snapshot have come to, by numbers that the snapshot gives to its parts. */
 interface Table {
   readonly tiers: number
-  readonly services: ServicePlace[]
-  /** By (route + 1) × (tiers + 1) + tier + 1. */
-  readonly places: (Place | undefined)[]
+  /** The last one is for requests that have no route. */
+  readonly services: readonly ServicePlace[]
+  /** By route and tier, then by method and status. */
+  readonly durations: Slots
+  /** By service and tier, then by limit, decision and who decided. */
+  readonly decisions: Slots
+  /** By service and tier, then by limit and decision. */
+  readonly candidates: Slots
+  /** By service and tier, then by reason. */
+  readonly shed: Slots
 }
 
 export interface Recorder {
@@ -84,10 +77,8 @@ export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'abort
 
 /** Allocates only when a request is the first with its labels, or the first of a snapshot. */
 export function createRecorder(families: Families): Recorder {
-  const durationBounds = families.serverDuration.definition.boundsMs!
-  const clientBounds = families.clientDuration.definition.boundsMs!
-  const overheadBounds = families.overhead.definition.boundsMs!
-  const limitBounds = families.limitDuration.definition.boundsMs!
+  const { serverDuration, clientDuration, overhead, limitDuration, limitDecisions, candidateDecisions } =
+    families
   const errors = new Map(Object.keys(ERRORS).map((code) => [code, families.requestsRefused.cell(code)]))
 
   // Around a reload, requests of the old and the new snapshot take turns for a while.
@@ -98,84 +89,12 @@ export function createRecorder(families: Families): Recorder {
   function tableOf(next: Snapshot): Table {
     let found = tables.get(next)
     if (found === undefined) {
-      const services = next.services.map((service) =>
-        createServicePlace(families, service, next.tiers.length),
-      )
-      services.push(createServicePlace(families, undefined, next.tiers.length))
-      const places = new Array((next.routes.length + 1) * (next.tiers.length + 1)).fill(undefined)
-      found = { tiers: next.tiers.length, services, places }
+      found = createTable(families, next)
       tables.set(next, found)
     }
     snapshot = next
     table = found
     return found
-  }
-
-  function makePlace(r: RequestRecord, tier: number): Place {
-    const service = table.services[r.route?.service.index ?? table.services.length - 1]!
-    return {
-      route: r.route?.label ?? NONE,
-      tier: r.snapshot.tiers[tier] ?? NONE,
-      service,
-      quota: table.services[r.route?.quotaOf.index ?? table.services.length - 1]!,
-      durations: new Array(METHODS.length).fill(undefined),
-    }
-  }
-
-  function makeDuration(place: Place, method: number, status: number): Cell {
-    const cell = families.serverDuration.cell(
-      place.route,
-      METHODS[method]!,
-      STATUSES[status]!,
-      place.service.name,
-      place.tier,
-    )
-    place.durations[method] ??= []
-    place.durations[method][status] = cell
-    return cell
-  }
-
-  function countDecision(r: RequestRecord, place: Place, tier: number, decision: Decision): void {
-    const service = place.quota
-    observe(service.limitDuration, limitBounds, r.limitMs)
-    const by = decision.decidedBy
-    if (by === 'open' && decision.reason !== undefined)
-      service.failOpen[REASONS.indexOf(decision.reason)]![0]! += 1
-    // open and closed look at no limit, so none of them is binding
-    const bound = by !== 'open' && by !== 'closed'
-    const limit = bound ? r.route?.quotaOf.policies[tier]?.limits[decision.binding] : undefined
-    const outcome = outcomeOf(decision, limit)
-    const slot =
-      ((limit === undefined ? 0 : decision.binding + 1) * OUTCOMES.length + outcome) * DECIDED_BY.length +
-      DECIDED_BY.indexOf(by)
-    let cell = service.decisions[tier + 1]![slot]
-    if (cell === undefined) {
-      cell = families.limitDecisions.cell(
-        service.name,
-        place.tier,
-        limit?.name ?? NONE,
-        OUTCOMES[outcome]!,
-        by,
-      )
-      service.decisions[tier + 1]![slot] = cell
-    }
-    cell[0]! += 1
-  }
-
-  function countCandidate(r: RequestRecord, decision: Decision): void {
-    const tier = tierOf(r)
-    const limit = r.route?.quotaOf.policies[tier]?.candidate?.limits[decision.binding]
-    if (limit === undefined) return
-    const place = placeOf(r, tier)
-    const outcome = outcomeOf(decision, limit)
-    const cells = place.quota.candidates[tier + 1]!
-    const slot = decision.binding * OUTCOMES.length + outcome
-    let cell = cells[slot]
-    if (cell === undefined) {
-      cell = families.candidateDecisions.cell(place.quota.name, place.tier, limit.name, OUTCOMES[outcome]!)
-      cells[slot] = cell
-    }
-    cell[0]! += 1
   }
 
   /** Index into the tiers of the record's snapshot, whose table is the present one from now on; -1: none. */
@@ -184,52 +103,99 @@ export function createRecorder(families: Families): Recorder {
     return r.tier >= 0 && r.tier < tiers ? r.tier : -1
   }
 
-  function placeOf(r: RequestRecord, tier: number): Place {
-    const { places, tiers } = table
-    const at = (r.route === undefined ? 0 : r.route.index + 1) * (tiers + 1) + tier + 1
-    let place = places[at]
-    if (place === undefined) {
-      place = makePlace(r, tier)
-      places[at] = place
+  /** One number for two, of which either may be -1: none. */
+  function pairOf(index: number, tier: number): number {
+    return (index + 1) * (table.tiers + 1) + tier + 1
+  }
+
+  function makeDuration(r: RequestRecord, tier: number, place: number, method: number, status: number): Cell {
+    const cell = serverDuration.cell(
+      r.route?.label ?? NONE,
+      METHODS[method]!,
+      STATUSES[status]!,
+      r.route?.service.name ?? NONE,
+      r.snapshot.tiers[tier] ?? NONE,
+    )
+    table.durations.set(place, method * STATUSES.length + status, cell)
+    return cell
+  }
+
+  function countDecision(r: RequestRecord, route: Route, tier: number, decision: Decision): void {
+    const { quotaOf } = route
+    const service = table.services[quotaOf.index]!
+    limitDuration.observe(service.limitDuration, r.limitMs, r.trace)
+    const by = decision.decidedBy
+    if (by === 'open' && decision.reason !== undefined) {
+      families.failOpen.add(service.failOpen[REASONS.indexOf(decision.reason)]!, 1)
     }
-    return place
+    // open and closed look at no limit, so none of them is binding
+    const bound = by !== 'open' && by !== 'closed'
+    const limit = bound ? quotaOf.policies[tier]?.limits[decision.binding] : undefined
+    const outcome = outcomeOf(decision, limit)
+    const place = pairOf(quotaOf.index, tier)
+    const kind =
+      ((limit === undefined ? 0 : decision.binding + 1) * OUTCOMES.length + outcome) * DECIDED_BY.length +
+      DECIDED_BY.indexOf(by)
+    let cell = table.decisions.get(place, kind)
+    if (cell < 0) {
+      const tierName = r.snapshot.tiers[tier] ?? NONE
+      cell = limitDecisions.cell(service.name, tierName, limit?.name ?? NONE, OUTCOMES[outcome]!, by)
+      table.decisions.set(place, kind, cell)
+    }
+    limitDecisions.add(cell, 1)
+  }
+
+  function countCandidate(r: RequestRecord, decision: Decision): void {
+    const tier = tierOf(r)
+    const quotaOf = r.route?.quotaOf
+    const limit = quotaOf?.policies[tier]?.candidate?.limits[decision.binding]
+    if (quotaOf === undefined || limit === undefined) return
+    const outcome = outcomeOf(decision, limit)
+    const place = pairOf(quotaOf.index, tier)
+    const kind = decision.binding * OUTCOMES.length + outcome
+    let cell = table.candidates.get(place, kind)
+    if (cell < 0) {
+      cell = candidateDecisions.cell(quotaOf.name, r.snapshot.tiers[tier]!, limit.name, OUTCOMES[outcome]!)
+      table.candidates.set(place, kind, cell)
+    }
+    candidateDecisions.add(cell, 1)
   }
 
   function record(r: RequestRecord): void {
     const tier = tierOf(r)
-    const place = placeOf(r, tier)
+    const { route } = r
+    const place = pairOf(route === undefined ? -1 : route.index, tier)
     const method = METHOD_INDEX.get(r.method) ?? 0
     const status = STATUS_INDEX[r.status] ?? 0
-    observe(
-      place.durations[method]?.[status] ?? makeDuration(place, method, status),
-      durationBounds,
-      r.durationMs,
-    )
+    let cell = table.durations.get(place, method * STATUSES.length + status)
+    if (cell < 0) cell = makeDuration(r, tier, place, method, status)
+    serverDuration.observe(cell, r.durationMs, r.trace)
 
-    const service = place.service
-    observe(service.overhead, overheadBounds, r.durationMs - r.upstreamMs)
+    const service = table.services[route === undefined ? table.services.length - 1 : route.service.index]!
+    overhead.observe(service.overhead, r.durationMs - r.upstreamMs, r.trace)
     if (r.upstream !== undefined) {
-      const cell = service.clientDurations[indexOfUpstream(service.upstreams, r.upstream)]
-      if (cell !== undefined) observe(cell, clientBounds, r.upstreamMs)
+      const client = service.clientDurations[indexOfUpstream(service.upstreams, r.upstream)]
+      if (client !== undefined) clientDuration.observe(client, r.upstreamMs, r.trace)
     }
-    if (r.decision !== undefined && r.route !== undefined) countDecision(r, place, tier, r.decision)
-    if (r.error !== undefined) errors.get(r.error)![0]! += 1
+    if (r.decision !== undefined && route !== undefined) countDecision(r, route, tier, r.decision)
+    if (r.error !== undefined) families.requestsRefused.add(errors.get(r.error)!, 1)
   }
 
   function mirrored(service: string, result: MirrorResult): void {
-    families.mirrored.cell(service, result)[0]! += 1
+    families.mirrored.add(families.mirrored.cell(service, result), 1)
   }
 
   function shed(r: RequestRecord, reason: ShedReason): void {
     const tier = tierOf(r)
-    const place = placeOf(r, tier)
-    const cells = place.service.shed[tier + 1]!
-    let cell = cells.get(reason)
-    if (cell === undefined) {
-      cell = families.shed.cell(place.service.name, place.tier, reason)
-      cells.set(reason, cell)
+    const service = r.route?.service
+    const place = pairOf(service?.index ?? -1, tier)
+    const kind = SHED_REASONS.indexOf(reason)
+    let cell = table.shed.get(place, kind)
+    if (cell < 0) {
+      cell = families.shed.cell(service?.name ?? NONE, r.snapshot.tiers[tier] ?? NONE, reason)
+      table.shed.set(place, kind, cell)
     }
-    cell[0]! += 1
+    families.shed.add(cell, 1)
   }
 
   return { record, candidate: countCandidate, mirrored, shed }
@@ -241,18 +207,29 @@ function outcomeOf(decision: Decision, limit: Limit | undefined): number {
   return isNear(decision, limit) ? 2 : 0
 }
 
-/** Whether an allowed request has left less than 20 % of its binding limit. */
+/** Whether an allowed request has used 80 % of its binding limit, or more. */
 export function isNear({ remaining }: Decision, limit: Limit | undefined): boolean {
-  return limit !== undefined && remaining < NEAR * limit.burst
+  return limit !== undefined && remaining <= NEAR * limit.burst
 }
 
-function createServicePlace(families: Families, service: Service | undefined, tiers: number): ServicePlace {
+function createTable(families: Families, { services, tiers }: Snapshot): Table {
+  return {
+    tiers: tiers.length,
+    services: [...services, undefined].map((service) => createServicePlace(families, service)),
+    durations: createSlots(),
+    decisions: createSlots(),
+    candidates: createSlots(),
+    shed: createSlots(),
+  }
+}
+
+function createServicePlace(families: Families, service: Service | undefined): ServicePlace {
   const name = service?.name ?? NONE
   return {
     name,
     overhead: families.overhead.cell(name),
     // Without a service there is no quota and no upstream: no series for what cannot happen.
-    limitDuration: service === undefined ? new Float64Array(0) : families.limitDuration.cell(name),
+    limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
     failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
     upstreams: service?.upstreams ?? [],
     clientDurations: (service?.upstreams ?? []).map((upstream) => {
@@ -260,9 +237,6 @@ function createServicePlace(families: Families, service: Service | undefined, ti
       const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
       return families.clientDuration.cell(name, hostname, number)
     }),
-    decisions: Array.from({ length: tiers + 1 }, () => []),
-    candidates: Array.from({ length: tiers + 1 }, () => []),
-    shed: Array.from({ length: tiers + 1 }, () => new Map()),
   }
 }
 

@@ -10,7 +10,7 @@ import { clear, createSummary, hit, merge, type Sketch, type Summary, sketchOf }
  * in bounded memory. No consumer is a label of a metric; this is where they are told apart.
  */
 
-/** `limited`: requests denied. `near`: requests allowed with less than 20 % of the binding limit left. `cost`: what allowed ones took. */
+/** `limited`: requests denied. `near`: requests allowed with 80 % of the binding limit used, or more. `cost`: what allowed ones took. */
 export const DIMENSIONS = ['limited', 'near', 'cost'] as const
 export type Dimension = (typeof DIMENSIONS)[number]
 

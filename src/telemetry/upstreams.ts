@@ -18,12 +18,12 @@ export function showUpstreams(
     family.clear()
   for (const one of upstreams) {
     const { service, upstream } = one
-    upstreamHealthy.cell(service, upstream)[0] = one.healthy ? 1 : 0
-    upstreamInFlight.cell(service, upstream)[0] = one.inFlight
-    upstreamEjections.cell(service, upstream)[0] = one.ejections
+    upstreamHealthy.set(one.healthy ? 1 : 0, service, upstream)
+    upstreamInFlight.set(one.inFlight, service, upstream)
+    upstreamEjections.set(one.ejections, service, upstream)
     if (one.checksPassed + one.checksFailed === 0) continue
-    upstreamChecks.cell(service, upstream, 'passed')[0] = one.checksPassed
-    upstreamChecks.cell(service, upstream, 'failed')[0] = one.checksFailed
+    upstreamChecks.set(one.checksPassed, service, upstream, 'passed')
+    upstreamChecks.set(one.checksFailed, service, upstream, 'failed')
   }
-  for (const [service, count] of waiting) upstreamWaiting.cell(service)[0] = count
+  for (const [service, count] of waiting) upstreamWaiting.set(count, service)
 }

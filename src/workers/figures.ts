@@ -1,11 +1,12 @@
-import { randomUUID } from 'node:crypto'
 import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
-import { countFailedPushes, createExposition, type OtlpOptions } from '../telemetry/exposition.js'
-import { createFamilies, showConfig } from '../telemetry/families.js'
+import { countFailedPushes, createExposition } from '../telemetry/exposition.js'
+import { createFamilies, reloadCells, showConfig } from '../telemetry/families.js'
 import { createProcessMetrics } from '../telemetry/process-metrics.js'
+import type { OtlpOptions } from '../telemetry/push.js'
 import type { Reading } from '../telemetry/reading.js'
 import { readFamilies, readProcess } from '../telemetry/reading.js'
+import type { TextFormat } from '../telemetry/text-format.js'
 import type { State } from './supervisor.js'
 import { createTotals, type WorkerReading } from './totals.js'
 
@@ -15,6 +16,8 @@ export interface FiguresOptions {
   readonly states: () => Iterable<State>
   readonly logLinesDropped: () => number
   readonly otlp: OtlpOptions | undefined
+  /** Whether workers record histograms as exponential ones, too. */
+  readonly exponential: boolean
   readonly serviceName: string
   readonly log: { warn(details: object, message: string): void }
 }
@@ -25,43 +28,41 @@ export interface Figures {
   reloaded(result: ReloadResult, snapshot: Snapshot): void
   /** A worker has ended. `last`: what it had counted when it was last asked, or said so itself. */
   ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
-  scrape(): Promise<string>
+  scrape(format?: TextFormat): Promise<string>
   close(): Promise<void>
 }
 
 const STATES: readonly State[] = ['starting', 'serving', 'draining']
 
 export function createFigures(options: FiguresOptions): Figures {
-  const families = createFamilies()
+  const { exponential } = options
+  const families = createFamilies(exponential)
   /** What this process counts of what the workers count as well. */
   const own = createFamilies()
-  const totals = createTotals(families)
+  const totals = createTotals(families, createFamilies(exponential))
   const ofProcess = createProcessMetrics()
-  const reloads = {
-    applied: families.configReloads.cell('applied'),
-    rejected: families.configReloads.cell('rejected'),
-    unchanged: families.configReloads.cell('unchanged'),
-  }
+  const reloads = reloadCells(families)
   const exits = { drained: families.workerExits.cell('drained'), failed: families.workerExits.cell('failed') }
   let latest: readonly WorkerReading[] = []
 
   async function refresh(): Promise<void> {
     latest = await options.read()
-    own.logLinesDropped.cell()[0] = options.logLinesDropped()
+    own.logLinesDropped.set(options.logLinesDropped())
     const ofOwn: Reading = { families: readFamilies(Object.values(own)), process: [] }
     totals.show([...latest, { place: 0, reading: ofOwn }])
     const states = [...options.states()]
     for (const state of STATES) {
-      families.workers.cell(state)[0] = states.filter((one) => one === state).length
+      families.workers.set(states.filter((one) => one === state).length, state)
     }
   }
 
   const exposition = createExposition({
-    families: Object.values(families),
+    families,
     refresh,
-    resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
+    processes: async (format) => totals.processes(latest, await readProcess(ofProcess), format),
+    serviceName: options.serviceName,
     otlp: options.otlp,
-    onPushFailed: countFailedPushes(families.otlpFailures.cell(), options.log),
+    onPushFailed: countFailedPushes(own, 'metrics', options.log),
   })
 
   const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)
@@ -69,17 +70,14 @@ export function createFigures(options: FiguresOptions): Figures {
   return {
     loaded,
     reloaded(result, snapshot) {
-      reloads[result][0]! += 1
+      families.configReloads.add(reloads[result], 1)
       showConfig(families, snapshot, result !== 'rejected')
     },
     ended(reason, last) {
-      exits[reason][0]! += 1
+      families.workerExits.add(exits[reason], 1)
       if (last !== undefined) totals.retire(last)
     },
-    async scrape() {
-      const text = await exposition.prometheus()
-      return text + totals.processes(latest, await readProcess(ofProcess))
-    },
+    scrape: exposition.scrape,
     close: () => exposition.close(),
   }
 }

@@ -5,7 +5,7 @@ import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
 import { openStore } from '../limiter/store.js'
-import { addressOf, listen, logReload, otlpOptions } from '../main.js'
+import { addressOf, listen, logReload, telemetryOptions } from '../main.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
 import type { TopQuestion } from '../telemetry/top.js'
@@ -57,6 +57,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const settings = config.current().config
   const events = createLog({ level: settings.log.level })
   const { log } = events
+  const telemetry = await telemetryOptions(settings, env, log, true)
   let store = openShared(settings.store)
   const counts = createCountForAll()
   counts.startWith(config.current())
@@ -67,8 +68,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     read: readings,
     states: () => supervisor.members().map(({ state }) => state),
     logLinesDropped: events.dropped,
-    otlp: otlpOptions(settings),
-    serviceName: settings.telemetry.service_name,
+    ...telemetry,
     log,
   })
   figures.loaded(config.current())

@@ -11,7 +11,7 @@ import type { UpstreamState } from '../upstream/state.js'
  */
 
 /** Raised when a question changes its meaning: after an upgrade, workers of a newer version meet an older primary. */
-export const PROTOCOL = 1
+export const PROTOCOL = 2
 
 /** A configuration as the primary has found it good. */
 export interface GoodConfig {

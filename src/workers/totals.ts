@@ -1,6 +1,7 @@
-import type { Definition } from '../telemetry/cells.js'
+import type { Cell, Definition, Family } from '../telemetry/cells.js'
 import type { Families } from '../telemetry/families.js'
-import type { ProcessReading, ProcessValue, Reading } from '../telemetry/reading.js'
+import { type FamilyReading, type ProcessReading, type Reading, readFamilies } from '../telemetry/reading.js'
+import { formatProcesses, sampleName, type TextFormat } from '../telemetry/text-format.js'
 
 /** The latest that a worker has told of what it counted. */
 export interface WorkerReading {
@@ -15,80 +16,72 @@ export interface Totals {
   retire(of: WorkerReading): void
   /** Brings the families up to date with the workers that live, the newest of a place last. */
   show(live: readonly WorkerReading[]): void
-  /** The processes' own metrics, each sample with the place of its worker, in the Prometheus text form. */
-  processes(live: readonly WorkerReading[], primary: readonly ProcessReading[]): string
+  /** The processes' own metrics, each sample with the place of its worker. */
+  processes(live: readonly WorkerReading[], primary: readonly ProcessReading[], format?: TextFormat): string
 }
 
 /**
  * Counters and histograms are added up, and those of workers that are gone stay in: none ever goes down. A gauge is the
  * sum, the least or the greatest, as its definition says.
+ *
+ * @param families what is shown
+ * @param retired of the same kind, for what those have counted that are gone
  */
-export function createTotals(families: Families): Totals {
-  const byName = new Map(Object.values(families).map((family) => [family.definition.prometheus, family]))
-  const retired = new Map<string, Map<string, number[]>>()
+export function createTotals(families: Families, retired: Families): Totals {
+  const byName = namesOf(families)
+  const retiredByName = namesOf(retired)
   const retiredOfProcesses = new Map<string, number>()
 
   const accumulates = ({ kind, across }: Definition) => kind !== 'gauge' && across !== 'primary'
 
-  function add(to: Float64Array | number[], cell: readonly number[]): void {
-    for (let i = 0; i < to.length; i++) to[i]! += cell[i] ?? 0
-  }
-
   return {
     retire({ place, reading }) {
-      for (const { name, points } of reading.families) {
-        const family = byName.get(name)
-        if (family === undefined || !accumulates(family.definition)) continue
-        const kept = retired.get(name) ?? new Map<string, number[]>()
-        retired.set(name, kept)
-        for (const [labels, cell] of points) {
-          const known = kept.get(labels)
-          if (known === undefined) kept.set(labels, [...cell])
-          else add(known, cell)
-        }
+      for (const one of reading.families) {
+        const family = retiredByName.get(one.name)
+        if (family !== undefined && accumulates(family.definition)) addReading(family, one)
       }
       for (const { name, type, values } of reading.process) {
         if (type === 'gauge') continue
         for (const value of values) {
-          const key = sampleOf(name, value, place)
+          const key = sampleName(name, value, { worker: place })
           retiredOfProcesses.set(key, (retiredOfProcesses.get(key) ?? 0) + value.value)
         }
       }
     },
     show(live) {
-      for (const family of byName.values()) {
-        const { definition } = family
+      for (const { definition, zero, clear } of byName.values()) {
         if (definition.across === 'primary') continue
-        // Cells stay where they can: what is written of a series is remembered by it.
-        if (definition.kind === 'gauge') family.clear()
-        else for (const { cell } of family.points.values()) cell.fill(0)
-        for (const [labels, cell] of retired.get(definition.prometheus) ?? []) {
-          add(family.cell(...(JSON.parse(labels) as string[])), cell)
-        }
+        if (definition.kind === 'gauge') clear()
+        else zero()
       }
-      const seen = new Set<Float64Array>()
-      for (const { reading } of live) {
-        for (const { name, points } of reading.families) {
-          const family = byName.get(name)
-          const across = family?.definition.across ?? 'sum'
-          if (family === undefined || across === 'primary') continue
-          for (const [labels, values] of points) {
-            const cell = family.cell(...(JSON.parse(labels) as string[]))
-            if (across === 'sum' || !seen.has(cell)) add(cell, values)
-            else cell[0] = Math[across](cell[0]!, values[0]!)
-            seen.add(cell)
+      const seen = new Map<Family, Set<Cell>>()
+      const before = readFamilies(Object.values(retired))
+      for (const readings of [before, ...live.map(({ reading }) => reading.families)]) {
+        for (const one of readings) {
+          const family = byName.get(one.name)
+          if (family === undefined || family.definition.across === 'primary') continue
+          const { across = 'sum' } = family.definition
+          if (across === 'sum') {
+            addReading(family, one)
+            continue
           }
+          const known = seen.get(family) ?? new Set()
+          seen.set(family, known)
+          takeExtreme(family, one, Math[across], known)
         }
       }
     },
-    processes(live, primary) {
-      const metrics = new Map<string, { help: string; type: string; samples: Map<string, number> }>()
-      const put = (readings: readonly ProcessReading[], place: number | 'primary') => {
+    processes(live, primary, format) {
+      const metrics = new Map<
+        string,
+        { name: string; help: string; type: string; samples: Map<string, number> }
+      >()
+      const put = (readings: readonly ProcessReading[], worker: number | 'primary') => {
         for (const { name, help, type, values } of readings) {
-          const metric = metrics.get(name) ?? { help, type, samples: new Map<string, number>() }
+          const metric = metrics.get(name) ?? { name, help, type, samples: new Map<string, number>() }
           metrics.set(name, metric)
           for (const value of values) {
-            const key = sampleOf(name, value, place)
+            const key = sampleName(name, value, { worker })
             // While one worker takes over from another they share a place: of a gauge the newer one's is shown.
             const before =
               type === 'gauge' ? 0 : (metric.samples.get(key) ?? retiredOfProcesses.get(key) ?? 0)
@@ -98,18 +91,41 @@ export function createTotals(families: Families): Totals {
       }
       put(primary, 'primary')
       for (const { place, reading } of live) put(reading.process, place)
-      let text = ''
-      for (const [name, { help, type, samples }] of metrics) {
-        text += `# HELP ${name} ${help}\n# TYPE ${name} ${type}\n`
-        for (const [sample, value] of samples) text += `${sample} ${value}\n`
-      }
-      return text
+      return formatProcesses(metrics.values(), format)
     },
   }
 }
 
-/** `name{label="…",worker="1"}`. prom-client's labels are its own words, and need no escape. */
-function sampleOf(name: string, { metricName, labels }: ProcessValue, place: number | 'primary'): string {
-  const pairs = Object.entries({ ...labels, worker: place }).map(([label, value]) => `${label}="${value}"`)
-  return `${metricName ?? name}{${pairs.join(',')}}`
+function namesOf(families: Families): ReadonlyMap<string, Family> {
+  return new Map(Object.values(families).map((family) => [family.definition.prometheus, family]))
+}
+
+function addReading(family: Family, { size, labels, figures, exponentials, exemplars }: FamilyReading): void {
+  const width = figures.length / size
+  const perSeries = labels.length / size
+  const cells: Cell[] = []
+  for (let i = 0; i < size; i++) {
+    const cell = family.cell(...labels.slice(i * perSeries, (i + 1) * perSeries))
+    family.merge(cell, figures.slice(i * width, (i + 1) * width), exponentials?.[i])
+    cells.push(cell)
+  }
+  for (const [bucket, exemplar] of exemplars ?? []) {
+    const at = cells[Math.floor(bucket / width)]! + (bucket % width)
+    if ((family.exemplars.of(at)?.at ?? 0) < exemplar.at) family.exemplars.note(at, exemplar)
+  }
+}
+
+function takeExtreme(
+  family: Family,
+  { size, labels, figures }: FamilyReading,
+  extreme: (a: number, b: number) => number,
+  seen: Set<Cell>,
+): void {
+  const perSeries = labels.length / size
+  for (let i = 0; i < size; i++) {
+    const values = labels.slice(i * perSeries, (i + 1) * perSeries)
+    const cell = family.cell(...values)
+    family.set(seen.has(cell) ? extreme(family.get(...values)!, figures[i]!) : figures[i]!, ...values)
+    seen.add(cell)
+  }
 }

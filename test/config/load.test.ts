@@ -64,7 +64,7 @@ t.test('the smallest file gets every default', async (t) => {
         websocket: { enabled: false, handshake: 10_000, idle: 300_000 },
       },
     ],
-    telemetry: { service_name: 'tidegate' },
+    telemetry: {},
     log: { level: 'info', access: 'stdout' },
     server: {
       header_timeout: 10_000,

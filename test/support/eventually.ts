@@ -1,9 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /** Resolves once the condition holds; rejects when it does not within the time. */
-export async function eventually(what: string, condition: () => boolean, timeoutMs = 5_000): Promise<void> {
+export async function eventually(
+  what: string,
+  condition: () => boolean | Promise<boolean>,
+  timeoutMs = 5_000,
+): Promise<void> {
   const end = performance.now() + timeoutMs
-  while (!condition()) {
+  while (!(await condition())) {
     if (performance.now() > end) throw new Error(`not within ${timeoutMs} ms: ${what}`)
     await sleep(5)
   }

@@ -7,14 +7,13 @@ import { createTotals } from '../../src/workers/totals.js'
 /** What a worker would tell that has counted so much. */
 function reading(count: number, { up = 1, connections = 0 } = {}): Reading {
   const families = createFamilies()
-  families.failOpen.cell('api', 'timeout')[0] = count
+  families.failOpen.set(count, 'api', 'timeout')
   const histogram = families.overhead.cell('api')
-  histogram[0] = count
-  histogram[histogram.length - 1] = count / 2
-  families.storeState.cell('up')[0] = up
-  families.upstreamHealthy.cell('api', 'http://a')[0] = up
-  families.connections.cell()[0] = connections
-  families.configReloads.cell('applied')[0] = 100
+  for (let i = 0; i < count; i++) families.overhead.observe(histogram, 0.05)
+  families.storeState.set(up, 'up')
+  families.upstreamHealthy.set(up, 'api', 'http://a')
+  families.connections.set(connections)
+  families.configReloads.set(100, 'applied')
   const cpu = { name: 'process_cpu_seconds_total', help: 'CPU', type: 'counter' }
   const memory = { name: 'process_resident_memory_bytes', help: 'Memory', type: 'gauge' }
   return {
@@ -31,22 +30,22 @@ const sent = (place: number, of: Reading) => ({ place, reading: JSON.parse(JSON.
 
 t.test('counters are added up, gauges by their rule, and what is the primary’s is left alone', async (t) => {
   const families = createFamilies()
-  families.configReloads.cell('applied')[0] = 2
-  const totals = createTotals(families)
+  families.configReloads.set(2, 'applied')
+  const totals = createTotals(families, createFamilies())
   totals.show([
     sent(1, reading(3, { up: 1, connections: 5 })),
     sent(2, reading(4, { up: 0, connections: 6 })),
   ])
-  t.equal(families.failOpen.cell('api', 'timeout')[0], 7)
-  t.equal(families.overhead.cell('api')[0], 7)
-  t.equal(families.overhead.cell('api').at(-1), 3.5)
-  t.equal(families.connections.cell()[0], 11)
-  t.equal(families.storeState.cell('up')[0], 1, 'the greatest')
-  t.equal(families.upstreamHealthy.cell('api', 'http://a')[0], 0, 'the least')
-  t.equal(families.configReloads.cell('applied')[0], 2)
+  t.equal(families.failOpen.get('api', 'timeout'), 7)
+  t.equal(families.overhead.get('api'), 7)
+  t.match(families.overhead.view().figures.at(-1), 7 * 0.05)
+  t.equal(families.connections.get(), 11)
+  t.equal(families.storeState.get('up'), 1, 'the greatest')
+  t.equal(families.upstreamHealthy.get('api', 'http://a'), 0, 'the least')
+  t.equal(families.configReloads.get('applied'), 2)
   totals.show([sent(1, reading(3, { up: 0 }))])
-  t.equal(families.storeState.cell('up')[0], 0, 'nothing of an earlier reading is left')
-  t.equal(families.connections.cell()[0], 0)
+  t.equal(families.storeState.get('up'), 0, 'nothing of an earlier reading is left')
+  t.equal(families.connections.get(), 0)
 })
 
 t.test('no counter ever goes down, whoever comes and goes', (t) => {
@@ -54,7 +53,7 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
       const families = createFamilies()
-      const totals = createTotals(families)
+      const totals = createTotals(families, createFamilies())
       const alive = [0, 0, 0]
       let all = 0
       for (const { place, dies, more } of steps) {
@@ -66,7 +65,7 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
         }
         const live = alive.map((count, i) => sent(i + 1, reading(count)))
         totals.show(live)
-        if (families.failOpen.cell('api', 'timeout')[0] !== all) return false
+        if (families.failOpen.get('api', 'timeout') !== all) return false
         const cpu = [
           ...totals.processes(live, []).matchAll(/^process_cpu_seconds_total{worker="\d"} (\d+)$/gm),
         ]
@@ -79,7 +78,7 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
 })
 
 t.test('two workers in one place, while one takes over: counters of both, gauges of the newer', async (t) => {
-  const totals = createTotals(createFamilies())
+  const totals = createTotals(createFamilies(), createFamilies())
   const text = totals.processes(
     [sent(1, reading(3, { connections: 5 })), sent(1, reading(4, { connections: 6 }))],
     reading(1, { connections: 9 }).process,
@@ -87,4 +86,45 @@ t.test('two workers in one place, while one takes over: counters of both, gauges
   t.match(text, /^process_cpu_seconds_total{worker="1"} 7$/m)
   t.match(text, /^process_resident_memory_bytes{worker="1"} 6$/m)
   t.match(text, /^process_cpu_seconds_total{worker="primary"} 1$/m)
+})
+
+t.test('series of several labels, exponential buckets and exemplars come through as they are', async (t) => {
+  const trace = (digit: string) => ({ traceId: digit.repeat(32), spanId: digit.repeat(16), sampled: true })
+  const worker = (route: string, ms: number, digit: string): Reading => {
+    const families = createFamilies(true)
+    const { serverDuration } = families
+    for (const path of ['/other', route]) {
+      serverDuration.observe(serverDuration.cell(path, 'GET', 200, 'api', 'free'), ms, trace(digit))
+    }
+    return { families: readFamilies(Object.values(families)), process: [] }
+  }
+  const families = createFamilies(true)
+  const totals = createTotals(families, createFamilies(true))
+  totals.retire(sent(3, worker('/a', 3, 'c')))
+  totals.show([sent(1, worker('/a', 3, 'a')), sent(2, worker('/b', 3000, 'b'))])
+  const { serverDuration } = families
+  const view = serverDuration.view()
+  t.equal(view.size, 3)
+  const counts = (path: string) => {
+    const cell = serverDuration.cell(path, 'GET', 200, 'api', 'free')
+    const buckets = view.figures.subarray(cell, cell + view.width - 1)
+    return [...buckets.entries()].flatMap(([i, count]) =>
+      count > 0 ? [[i, count, view.exemplar(cell + i)?.traceId[0]]] : [],
+    )
+  }
+  t.strictSame(
+    counts('/other').map(([i, count]) => [i, count]),
+    [
+      [3, 2],
+      [12, 1],
+    ],
+    'and the one that is gone counts, too',
+  )
+  t.strictSame(counts('/b'), [[12, 1, 'b']])
+  t.match(counts('/a'), [[3, 2, /[ac]/]])
+  const { counts: fine } = view.exponential!(0)
+  t.equal(
+    fine.reduce((sum, n) => sum + n, 0),
+    3,
+  )
 })
