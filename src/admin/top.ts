@@ -1,9 +1,23 @@
 import type { FastifyInstance } from 'fastify'
 import { DIMENSIONS, type Dimension } from '../telemetry/top.js'
-import { topRows } from '../telemetry/top-merge.js'
+import { type TopRow, topRows } from '../telemetry/top-merge.js'
+import type { TopOfAll } from '../telemetry/top-of-all.js'
 import type { AdminDeps } from './deps.js'
 import { type Problem, sendProblem } from './problem.js'
 import { listed } from './tier-of.js'
+
+/** What `GET /top` answers. */
+export interface TopAnswer extends Pick<TopOfAll, 'nodes'> {
+  readonly by: Dimension
+  /** ISO 8601. */
+  readonly from: string
+  readonly to: string
+  readonly total: number
+  /** The most that somebody may have who has no row. */
+  readonly floor: number
+  readonly missed: number
+  readonly rows: readonly (Omit<TopRow, 'since'> & { readonly since: string })[]
+}
 
 interface TopOf {
   readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
@@ -21,7 +35,7 @@ export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' |
     const { by, service, tier, n } = asked
     const { reading, nodes } = await deps.top({ by, service, tier })
     const { total, floor, rows } = topRows(reading, n)
-    return {
+    const answer: TopAnswer = {
       by,
       from: new Date(reading.from).toISOString(),
       to: new Date(reading.to).toISOString(),
@@ -31,6 +45,7 @@ export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' |
       missed: reading.missed,
       rows: rows.map((row) => ({ ...row, since: new Date(row.since).toISOString() })),
     }
+    return answer
   })
 }
 

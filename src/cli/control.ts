@@ -16,6 +16,8 @@ import { configFile, readGoodConfig } from './config-file.js'
 export interface Control {
   /** Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded. */
   call<T = object>(method: 'GET' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T>
+  /** Names of the services in the configuration. */
+  readonly services: readonly string[]
   close(): Promise<void>
 }
 
@@ -23,19 +25,22 @@ export interface Control {
 const PATIENCE = 5000
 
 /**
- * @param whose the store's, which may be Redis; or those of the running gateway, which nobody else can tell
+ * @param whose the store's, which may be Redis; or those of the running gateway, which nobody else can tell; or `any`, of
+ *   all gateways, to which one that runs here leads, or else the store
  */
 export async function openControl(
   command: string,
   option: string | undefined,
-  whose: 'store' | 'gateway' = 'store',
+  whose: Whose = 'store',
 ): Promise<Control> {
   const file = configFile(command, option)
   const snapshot = compileSnapshot(readGoodConfig(command, file), Date.now())
-  const { address, unreachable, close } =
-    whose === 'gateway' || snapshot.config.store.redis === undefined
-      ? gatewayOf(command, file, snapshot, whose)
-      : await adminOverStore(command, file, snapshot)
+  const overStore =
+    snapshot.config.store.redis !== undefined &&
+    (whose === 'store' || (whose === 'any' && !(await answers(snapshot))))
+  const { address, unreachable, close } = overStore
+    ? await adminOverStore(command, file, snapshot)
+    : gatewayOf(command, file, snapshot, whose)
   return {
     async call<T>(method: string, path: string, body?: object) {
       const { status, text } = await askAdmin(address, method, path, body).catch((error: Error) => {
@@ -47,8 +52,22 @@ export async function openControl(
       const problem = typeof detail === 'string' ? detail : `the gateway answered ${status}`
       throw new Refused(`tidegate ${command}: ${problem}`)
     },
+    services: snapshot.services.map(({ name }) => name),
     close,
   }
+}
+
+/** Whether a gateway runs where the configuration says. */
+async function answers({ config }: Snapshot): Promise<boolean> {
+  return askAdmin(addressOf(config), 'GET', '/healthz', undefined).then(
+    ({ status }) => status === 200,
+    () => false,
+  )
+}
+
+function addressOf({ admin: { listen, token } }: Snapshot['config']): AdminAddress {
+  const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
+  return { host, port: listen.port, token }
 }
 
 function parse(text: string): object | undefined {
@@ -59,6 +78,8 @@ function parse(text: string): object | undefined {
   }
 }
 
+type Whose = 'store' | 'gateway' | 'any'
+
 interface Opened {
   readonly address: AdminAddress
   /** Says what it means that the address does not answer. */
@@ -66,19 +87,19 @@ interface Opened {
   readonly close: () => Promise<void>
 }
 
-function gatewayOf(command: string, file: string, { config }: Snapshot, whose: 'store' | 'gateway'): Opened {
-  const { listen, token } = config.admin
-  if (listen.port === 0) {
+function gatewayOf(command: string, file: string, { config }: Snapshot, whose: Whose): Opened {
+  const address = addressOf(config)
+  const { host, port } = address
+  if (port === 0) {
     throw new Refused(
       `tidegate ${command}: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`,
     )
   }
   const why = whose === 'store' ? ', and without store.redis the counts are in its memory' : ''
-  const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   return {
-    address: { host, port: listen.port, token },
+    address,
     unreachable: (error) =>
-      `no gateway answers at ${host}:${listen.port} (${error.message})${why}; start it: tidegate start --config ${file}`,
+      `no gateway answers at ${host}:${port} (${error.message})${why}; start it: tidegate start --config ${file}`,
     close: () => Promise.resolve(),
   }
 }

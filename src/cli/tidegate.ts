@@ -19,6 +19,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),
   },
+  top: {
+    summary: 'show who is limited now, near a limit, or costs most',
+    load: () => import('./top.js'),
+  },
   schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
   health: {
     summary: 'say whether the gateway of this machine should be given traffic',

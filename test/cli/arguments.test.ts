@@ -3,7 +3,18 @@ import t from 'tap'
 import { WrongUse } from '../../src/cli/command.js'
 import { tidegate } from '../support/cli.js'
 
-const COMMANDS = ['start', 'check', 'usage', 'tier', 'upstreams', 'schema', 'health', 'demo', 'demo-backend']
+const COMMANDS = [
+  'start',
+  'check',
+  'usage',
+  'tier',
+  'upstreams',
+  'top',
+  'schema',
+  'health',
+  'demo',
+  'demo-backend',
+]
 const rootFile = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
 
 t.test('--help names every command and the exit codes', async (t) => {

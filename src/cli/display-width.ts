@@ -1,0 +1,49 @@
+/**
+ * Text of callers on a terminal: nothing in it moves the cursor, and columns stay columns when it is Chinese.
+ */
+
+/** Controls, format characters (directions, zero width), halves of pairs and what no font has; line and paragraph separators. */
+const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029]/gu
+/** More than two marks on one letter are drawn over the lines above and below. */
+const PILED = /(\p{M}{2})\p{M}+/gu
+
+/** Two columns wide: East Asian Wide and Fullwidth (Unicode UAX #11), and emoji. */
+const WIDE =
+  /[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{16fe0}-\u{18aff}\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u
+const MARK = /\p{M}/u
+const ASCII = /^[ -~]*$/
+
+/** The text with all that is not seen written out, as `\u{1b}`. */
+export function seen(text: string): string {
+  if (ASCII.test(text)) return text
+  return text
+    .replace(UNSEEN, (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`)
+    .replace(PILED, '$1…')
+}
+
+/** Columns that a text takes; of one that `seen` gave. */
+export function widthOf(text: string): number {
+  if (ASCII.test(text)) return text.length
+  let width = 0
+  for (const character of text) width += columnsOf(character)
+  return width
+}
+
+function columnsOf(character: string): number {
+  if (MARK.test(character)) return 0
+  return WIDE.test(character) ? 2 : 1
+}
+
+/** The text in exactly so many columns: filled up with spaces, or cut, with `…` for the rest. */
+export function fit(text: string, width: number): string {
+  const all = widthOf(text)
+  if (all <= width) return text + ' '.repeat(width - all)
+  let left = width - 1
+  let part = ''
+  for (const character of text) {
+    left -= columnsOf(character)
+    if (left < 0) break
+    part += character
+  }
+  return width < 1 ? '' : `${part}…${' '.repeat(Math.max(0, width - 1 - widthOf(part)))}`
+}

@@ -1,0 +1,80 @@
+import { formatDuration, parseDuration } from '../config/quantities.js'
+import { DIMENSIONS, type Dimension } from '../telemetry/top.js'
+import { askTop } from './ask-top.js'
+import { defineCommand, nearest, WrongUse } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { painter, print, printJson } from './terminal.js'
+import { topLines } from './top-table.js'
+
+const ONCE_ROWS = 20
+const INTERVAL = '2s'
+const SHORTEST = 500
+const LONGEST = 3_600_000
+
+export const command = defineCommand({
+  name: 'top',
+  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T] [--interval 2s] [--once] [--config FILE] [--json]
+
+Shows which consumers are limited now, near a limit, or cost most, of all gateways on the store.
+
+Options:
+  --by WHAT           limited: denied most (the default); near: with less than 20 % of a limit left; cost: taking most
+  --service SERVICE   of one service
+  --tier TIER         of one tier
+  --interval TIME     between two looks, 500ms to 1h; by default ${INTERVAL}
+  --once              once, and not on a screen of its own
+${CONFIG_HELP}
+  --json              print JSON, once
+
+On a terminal it goes on until q is pressed:
+  l n c         limited, near, cost
+  left, right   another service
+  up, down      further down the list
+  q             the end
+
+The running gateway is asked, at admin.listen, and asks the others. Where none runs on this machine, store.redis leads to them.`,
+  options: {
+    by: { type: 'string' },
+    service: { type: 'string' },
+    tier: { type: 'string' },
+    interval: { type: 'string' },
+    once: { type: 'boolean' },
+    config: CONFIG_OPTION,
+    json: { type: 'boolean' },
+  },
+  async run({ by = 'limited', service, tier, interval = INTERVAL, once, config, json }) {
+    const wrong = (what: string) => new WrongUse(`tidegate top: ${what}; see: tidegate top --help`)
+    if (!(DIMENSIONS as readonly string[]).includes(by)) {
+      const near = nearest(by, DIMENSIONS)
+      const hint = near === undefined ? '' : `, did you mean ${near}?`
+      throw wrong(`--by is ${DIMENSIONS.join(', ')}, not ${by}${hint}`)
+    }
+    const intervalMs = parseDuration(interval)
+    if (intervalMs === undefined || intervalMs < SHORTEST || intervalMs > LONGEST) {
+      const range = `${formatDuration(SHORTEST)} to ${formatDuration(LONGEST)}`
+      throw wrong(`--interval is a time, ${range}, such as ${INTERVAL}, not ${interval}`)
+    }
+    // Here, and not on top: wrong use and --help have no need of a gateway.
+    const { openControl } = await import('./control.js')
+    const control = await openControl('top', config, 'any')
+    const what = { by: by as Dimension, service, tier }
+    try {
+      const { stdin, stdout } = process
+      if (json) printJson(await askTop(control, what, ONCE_ROWS))
+      else if (once || !stdout.isTTY || !stdin.isTTY) {
+        const columns = stdout.isTTY ? stdout.columns : Number.POSITIVE_INFINITY
+        const told = await askTop(control, what, ONCE_ROWS)
+        const { head, rows, foot } = topLines({ ...what, told, problem: undefined, columns }, painter(stdout))
+        print(
+          [head[0], '', ...head.slice(1), ...rows, ...(foot.length === 0 ? [] : ['', ...foot])].join('\n'),
+        )
+      } else {
+        const { watchTop } = await import('./top-watch.js')
+        return await watchTop({ control, what, intervalMs, stdin, stdout })
+      }
+      return 0
+    } finally {
+      await control.close()
+    }
+  },
+})
