@@ -1,0 +1,218 @@
+import type { Dashboard } from './dashboard.js'
+import { increase, max, ofNode, ofService, quantile, rate, share, sum } from './query.js'
+
+const DECISIONS = 'tidegate_limit_decisions_total'
+const FAIL_OPEN = 'tidegate_fail_open_total'
+const SECONDS = 'tidegate_limit_duration_seconds'
+const DEGRADED = ofNode('tidegate_store_state', 'state="degraded"')
+const COUNTED = 'decided_by=~"store|cache"'
+const LOCAL = 'decided_by="local"'
+
+export const DEGRADED_BOARD: Dashboard = {
+  uid: 'tidegate-degraded',
+  title: 'Tidegate: degraded',
+  text: 'Is Redis the reason? How quickly it answers, which gateways do without it, and what passes uncounted meanwhile.',
+  choose: ['service'],
+  rows: [
+    {
+      title: 'Now, and in this time',
+      panels: [
+        {
+          kind: 'stat',
+          title: 'Store',
+          text: 'Whether every gateway counts in the store. degraded: see "State of the store" for which does not. All of them: Redis. One: its network.',
+          unit: 'none',
+          width: 4,
+          names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
+          nothing: 'no gateway',
+          queries: [{ expr: max(DEGRADED), legend: 'store' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Degraded, share of the time',
+          text: 'Of the gateway that was degraded longest, how much of the time that is shown.',
+          unit: 'percentunit',
+          decimals: 2,
+          min: 0,
+          width: 5,
+          thresholds: { orange: 0.0001, red: 0.01 },
+          queries: [
+            {
+              expr: max(`avg_over_time(${DEGRADED}[$__range])`),
+              legend: 'degraded',
+            },
+          ],
+        },
+        {
+          kind: 'stat',
+          title: 'Let through uncounted in this time',
+          text: 'Requests that passed without a quota, because the store did not decide and the service says on_failure: open. Exact. If that must not be, let the service say local or closed.',
+          unit: 'short',
+          decimals: 0,
+          width: 5,
+          thresholds: { orange: 1, red: 1000 },
+          nothing: 'none',
+          queries: [{ expr: sum(increase(ofService(FAIL_OPEN))), legend: 'let through' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Of these beyond a limit (estimate)',
+          text: 'How many of those would have been denied: as large a share as the store denied in the rest of this time, service by service. Choose a time that begins before the outage.',
+          unit: 'short',
+          decimals: 0,
+          width: 5,
+          thresholds: { orange: 1, red: 1000 },
+          nothing: 'none',
+          queries: [
+            {
+              expr: sum(
+                `${sum(increase(ofService(FAIL_OPEN)), 'tidegate_service')} * ${share(
+                  increase(ofService(DECISIONS, 'decision="denied"', COUNTED)),
+                  increase(ofService(DECISIONS, COUNTED)),
+                  'tidegate_service',
+                )}`,
+              ),
+              legend: 'beyond a limit',
+            },
+          ],
+        },
+        {
+          kind: 'stat',
+          title: 'Decision, slowest 1 %',
+          text: 'How long the slowest 1 % of decisions take at least. At 100 ms (store.timeout) the gateway stops waiting. Redis itself answers in less than 1 ms: above 20 ms look at its CPU, its slow log, the network.',
+          unit: 's',
+          width: 5,
+          thresholds: { orange: 0.02, red: 0.1 },
+          nothing: 'no traffic',
+          queries: [{ expr: quantile(0.99, ofService(`${SECONDS}_bucket`)), legend: 'p99' }],
+        },
+      ],
+    },
+    {
+      title: 'Without the store',
+      panels: [
+        {
+          kind: 'timeline',
+          title: 'State of the store, by gateway',
+          text: 'All at once: Redis is away. One alone: the network between it and Redis. On and off: Redis is too slow for store.timeout now and then.',
+          unit: 'none',
+          width: 12,
+          names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
+          queries: [{ expr: max(DEGRADED, 'instance'), legend: '{{instance}}' }],
+        },
+        {
+          kind: 'stacked',
+          title: 'Let through uncounted, by reason',
+          text: 'timeout: Redis took longer than store.timeout. error: it refused, or the connection broke. breaker: it was not asked, because it had failed before; that is most of a long outage.',
+          unit: 'reqps',
+          width: 12,
+          colors: { timeout$: 'orange', error$: 'red', breaker$: 'purple' },
+          queries: [
+            {
+              expr: sum(rate(ofService(FAIL_OPEN)), 'tidegate_service, reason'),
+              legend: '{{tidegate_service}} {{reason}}',
+            },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Decisions without the store',
+          text: 'local: counted in each gateway within its share. open: let through. closed: answered with 503. Anything but nothing here is an outage, short or long.',
+          unit: 'reqps',
+          width: 8,
+          colors: { '^local': 'yellow', '^open': 'red', '^closed': 'purple' },
+          nothing: 'none: the store decides',
+          queries: [
+            {
+              expr: sum(
+                rate(ofService(DECISIONS, 'decided_by=~"local|open|closed"')),
+                'decided_by, decision',
+              ),
+              legend: '{{decided_by}} {{decision}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Local decisions: denied, share by service',
+          text: 'What each gateway denies by its own count. Much more than before the outage: the traffic is not spread evenly, so one gateway uses up its share while others do not.',
+          unit: 'percentunit',
+          min: 0,
+          max: 1,
+          width: 8,
+          nothing: 'no local decisions',
+          queries: [
+            {
+              expr: share(
+                rate(ofService(DECISIONS, LOCAL, 'decision="denied"')),
+                rate(ofService(DECISIONS, LOCAL)),
+                'tidegate_service',
+              ),
+              legend: '{{tidegate_service}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Refused for want of the store',
+          text: '503 store_unavailable, of services that say on_failure: closed. All their limited traffic fails while this is above nothing.',
+          unit: 'reqps',
+          width: 8,
+          queries: [
+            {
+              expr: sum(
+                rate(ofNode('tidegate_requests_refused_total', 'code="store_unavailable"')),
+                'instance',
+              ),
+              legend: '{{instance}}',
+            },
+          ],
+        },
+      ],
+    },
+    {
+      title: 'How quickly the store decides',
+      panels: [
+        {
+          kind: 'heatmap',
+          title: 'How long decisions take',
+          text: 'A band that grows upwards is Redis or the network becoming slow; a second band at 100 ms is store.timeout running out.',
+          unit: 's',
+          width: 8,
+          queries: [{ expr: sum(rate(ofService(`${SECONDS}_bucket`)), 'le'), legend: '{{le}}' }],
+        },
+        {
+          kind: 'lines',
+          title: 'Decisions by gateway: half, and 99 %',
+          text: 'One gateway alone: its event loop (process dashboard), or its way to Redis.',
+          unit: 's',
+          width: 8,
+          thresholds: { orange: 0.02, red: 0.1 },
+          queries: [0.5, 0.99].map((q) => ({
+            expr: quantile(q, ofService(`${SECONDS}_bucket`), 'instance'),
+            legend: `{{instance}} p${q * 100}`,
+          })),
+        },
+        {
+          kind: 'lines',
+          title: 'Slower than 25 ms, share by service',
+          text: 'Redis decides in well below a millisecond. When this grows, failing open is next: relieve Redis now.',
+          unit: 'percentunit',
+          min: 0,
+          width: 8,
+          thresholds: { red: 0.01 },
+          queries: [
+            {
+              expr: `1 - ${share(
+                rate(ofService(`${SECONDS}_bucket`, 'le="0.025"')),
+                rate(ofService(`${SECONDS}_count`)),
+                'tidegate_service',
+              )}`,
+              legend: '{{tidegate_service}}',
+            },
+          ],
+        },
+      ],
+    },
+  ],
+}

@@ -1,0 +1,217 @@
+import type { Builder } from '@grafana/grafana-foundation-sdk/cog'
+import {
+  BigValueColorMode,
+  BigValueGraphMode,
+  GraphDrawStyle,
+  GraphThresholdsStyleConfigBuilder,
+  GraphThresholdsStyleMode,
+  LegendDisplayMode,
+  LegendPlacement,
+  ReduceDataOptionsBuilder,
+  SortOrder,
+  StackingConfigBuilder,
+  StackingMode,
+  TooltipDisplayMode,
+  VisibilityMode,
+  VizLegendOptionsBuilder,
+  VizTooltipOptionsBuilder,
+} from '@grafana/grafana-foundation-sdk/common'
+import {
+  type Panel as Built,
+  DashboardLinkBuilder,
+  FieldColorBuilder,
+  FieldColorModeId,
+  MappingType,
+  SpecialValueMatch,
+  ThresholdsConfigBuilder,
+  ThresholdsMode,
+  type ValueMapping,
+} from '@grafana/grafana-foundation-sdk/dashboard'
+import {
+  PanelBuilder as Heatmap,
+  HeatmapColorOptionsBuilder,
+  YAxisConfigBuilder,
+} from '@grafana/grafana-foundation-sdk/heatmap'
+import { DataqueryBuilder, PromQueryFormat } from '@grafana/grafana-foundation-sdk/prometheus'
+import { PanelBuilder as Stat } from '@grafana/grafana-foundation-sdk/stat'
+import { PanelBuilder as Timeline } from '@grafana/grafana-foundation-sdk/statetimeline'
+import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table'
+import { PanelBuilder as Lines } from '@grafana/grafana-foundation-sdk/timeseries'
+
+export interface Query {
+  readonly expr: string
+  /** Name of each series, by its labels: `{{tidegate_service}}`. Of a table: the title of the column. */
+  readonly legend: string
+}
+
+/** One value that has a name, and perhaps a colour. */
+export type Names = Readonly<Record<string, readonly [text: string, color: string]>>
+
+export interface Panel {
+  /**
+   * `stat`: the value of now, large. `lines`, `stacked`: over time. `timeline`: which state held when. `heatmap`: how often each
+   * bucket. `table`: the values of now, a row for each combination of labels.
+   */
+  readonly kind: 'stat' | 'lines' | 'stacked' | 'timeline' | 'heatmap' | 'table'
+  readonly title: string
+  /** What it shows, and what to do when it looks wrong. */
+  readonly text: string
+  /** Of Grafana's: `reqps`, `s`, `percentunit` … */
+  readonly unit: string
+  readonly queries: readonly Query[]
+  /** Of 24 columns. */
+  readonly width: number
+  /** Rows of about 30 pixels; 4 for `stat`, 8 for the rest. */
+  readonly height?: number
+  /** From which value on it is how bad. */
+  readonly thresholds?: { readonly orange?: number; readonly red?: number; readonly below?: true }
+  readonly min?: number
+  readonly max?: number
+  readonly decimals?: number
+  readonly names?: Names
+  /** Colours of series, by a regular expression over their names. */
+  readonly colors?: Readonly<Record<string, string>>
+  /** What stands there when the query has no answer. */
+  readonly nothing?: string
+  /** Dashboard to look at next. */
+  readonly to?: string
+}
+
+/** Every query asks the data source that is chosen at the top. */
+export const DATASOURCE = { type: 'prometheus', uid: `\${datasource}` }
+
+/** @param id within its dashboard: links to one panel name it */
+export function buildPanel(panel: Panel, id: number): Builder<Built> {
+  const builder = kinds[panel.kind](panel)
+    .id(id)
+    .title(panel.title)
+    .description(panel.text)
+    .datasource(DATASOURCE)
+    .unit(panel.unit)
+    .span(panel.width)
+    .height(panel.height ?? (panel.kind === 'stat' ? 4 : 8))
+    .thresholds(thresholdsOf(panel))
+    .mappings(mappingsOf(panel))
+    .noValue(panel.nothing ?? 'nothing yet')
+  if (panel.min !== undefined) builder.min(panel.min)
+  if (panel.max !== undefined) builder.max(panel.max)
+  if (panel.decimals !== undefined) builder.decimals(panel.decimals)
+  if (panel.to !== undefined) builder.links([linkTo(panel.to)])
+  for (const [regexp, fixedColor] of Object.entries(panel.colors ?? {}))
+    builder.overrideByRegexp(regexp, [{ id: 'color', value: { mode: 'fixed', fixedColor } }])
+  return builder
+}
+
+const BY_THRESHOLD = () => new FieldColorBuilder().mode(FieldColorModeId.Thresholds)
+
+const kinds = {
+  stat: (panel: Panel) =>
+    new Stat()
+      .targets(panel.queries.map((query, i) => target(query, i).range()))
+      .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
+      .colorScheme(BY_THRESHOLD())
+      .colorMode(BigValueColorMode.Value)
+      .graphMode(panel.names === undefined ? BigValueGraphMode.Area : BigValueGraphMode.None),
+  lines,
+  stacked: (panel: Panel) =>
+    lines(panel).fillOpacity(60).stacking(new StackingConfigBuilder().mode(StackingMode.Normal).group('A')),
+  timeline: (panel: Panel) =>
+    new Timeline()
+      .targets(panel.queries.map((query, i) => target(query, i).range()))
+      .colorScheme(BY_THRESHOLD())
+      .mergeValues(true)
+      .rowHeight(0.8)
+      .fillOpacity(80)
+      .legend(new VizLegendOptionsBuilder().showLegend(false)),
+  heatmap: (panel: Panel) =>
+    new Heatmap()
+      .targets(panel.queries.map((query, i) => target(query, i).format(PromQueryFormat.Heatmap).range()))
+      .calculate(false)
+      .yAxis(new YAxisConfigBuilder().unit(panel.unit))
+      .color(new HeatmapColorOptionsBuilder().scheme('Oranges').steps(32)),
+  table: (panel: Panel) =>
+    new Table()
+      .targets(panel.queries.map((query, i) => target(query, i).format(PromQueryFormat.Table).instant()))
+      .withTransformation({ id: 'merge', options: {} })
+      .withTransformation({
+        id: 'organize',
+        options: {
+          excludeByName: { Time: true, __name__: true, alertstate: true },
+          renameByName: Object.fromEntries([
+            ...panel.queries.map(({ legend }, i) => [
+              panel.queries.length === 1 ? 'Value' : `Value #${refId(i)}`,
+              legend,
+            ]),
+            ...['service', 'tier'].map((label) => [`tidegate_${label}`, label]),
+          ]),
+        },
+      }),
+}
+
+function lines(panel: Panel) {
+  const { orange, red } = panel.thresholds ?? {}
+  const marked = orange !== undefined || red !== undefined
+  return new Lines()
+    .targets(panel.queries.map((query, i) => target(query, i).range()))
+    .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
+    .drawStyle(GraphDrawStyle.Line)
+    .lineWidth(1)
+    .fillOpacity(8)
+    .showPoints(VisibilityMode.Never)
+    .axisSoftMin(0)
+    .thresholdsStyle(
+      new GraphThresholdsStyleConfigBuilder().mode(
+        marked ? GraphThresholdsStyleMode.Dashed : GraphThresholdsStyleMode.Off,
+      ),
+    )
+    .legend(
+      new VizLegendOptionsBuilder()
+        .displayMode(LegendDisplayMode.Table)
+        .placement(LegendPlacement.Bottom)
+        .showLegend(true)
+        .calcs(['mean', 'max', 'lastNotNull']),
+    )
+    .tooltip(new VizTooltipOptionsBuilder().mode(TooltipDisplayMode.Multi).sort(SortOrder.Descending))
+}
+
+const refId = (i: number) => String.fromCharCode(65 + i)
+
+function target({ expr, legend }: Query, i: number): DataqueryBuilder {
+  return new DataqueryBuilder().datasource(DATASOURCE).refId(refId(i)).expr(expr).legendFormat(legend)
+}
+
+function thresholdsOf({ thresholds = {} }: Panel): ThresholdsConfigBuilder {
+  const { orange, red, below } = thresholds
+  const marks = [
+    ...(orange === undefined ? [] : [{ value: orange, color: 'orange' }]),
+    ...(red === undefined ? [] : [{ value: red, color: 'red' }]),
+  ]
+  // A step says from which value on it holds: what is bad when it is low begins with its worst.
+  const steps = below
+    ? [
+        { value: null, color: 'red' },
+        ...(orange === undefined ? [] : [{ value: red ?? 0, color: 'orange' }]),
+        { value: orange ?? red ?? 0, color: 'green' },
+      ]
+    : [{ value: null, color: 'green' }, ...marks]
+  return new ThresholdsConfigBuilder().mode(ThresholdsMode.Absolute).steps(steps)
+}
+
+function mappingsOf({ names, nothing }: Panel): ValueMapping[] {
+  const result = { text: nothing ?? '–', index: 100 }
+  const noNumber: ValueMapping = {
+    type: MappingType.SpecialValue,
+    options: { match: SpecialValueMatch.NullAndNan, result },
+  }
+  if (names === undefined) return [noNumber]
+  const options = Object.fromEntries(
+    Object.entries(names).map(([value, [text, color]], index) => [value, { text, color, index }]),
+  )
+  return [{ type: MappingType.ValueToText, options }, noNumber]
+}
+
+function linkTo(uid: string): DashboardLinkBuilder {
+  return new DashboardLinkBuilder(`To ${uid.replace('tidegate-', '')}`).url(
+    `/d/${uid}?\${__url_time_range}&\${__all_variables}`,
+  )
+}

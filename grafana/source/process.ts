@@ -1,0 +1,269 @@
+import type { Dashboard } from './dashboard.js'
+import { max, ofNode, rate, sum } from './query.js'
+
+/** One line for each process: with --workers a gateway has several. Of one without, `worker` is empty. */
+const PROCESS = 'instance, worker'
+const NAME = '{{instance}} {{worker}}'
+
+export const PROCESS_BOARD: Dashboard = {
+  uid: 'tidegate-process',
+  title: 'Tidegate: process',
+  text: 'Whether the gateways themselves are well: event loop, memory, connections, files, configuration, workers, and what telemetry loses.',
+  choose: [],
+  rows: [
+    {
+      title: 'Now',
+      panels: [
+        {
+          kind: 'stat',
+          title: 'Gateways',
+          text: 'How many answer Prometheus. Fewer than were started: TidegateDown names the one that is missing.',
+          unit: 'none',
+          width: 4,
+          thresholds: { red: 1, below: true },
+          nothing: 'none',
+          queries: [{ expr: `count(${ofNode('tidegate_config_info')})`, legend: 'gateways' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Configurations in force',
+          text: 'More than 1 for longer than a rollout takes: a gateway did not get the new file, or rejected it. "Configuration" below says which.',
+          unit: 'none',
+          width: 4,
+          thresholds: { orange: 2 },
+          nothing: 'none',
+          queries: [{ expr: `count(count by (hash) (${ofNode('tidegate_config_info')}))`, legend: 'hashes' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Event loop, 99 %',
+          text: 'How late the event loop of the slowest process is. All its requests wait that long. An idle one shows 10 ms, the grain of the clock. Above 100 ms: add workers or gateways.',
+          unit: 's',
+          width: 4,
+          thresholds: { orange: 0.05, red: 0.1 },
+          queries: [{ expr: max(ofNode('nodejs_eventloop_lag_p99_seconds')), legend: 'p99' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Busiest process',
+          text: 'CPU of the busiest process, in cores. One process can use little more than one: at 0.8 add workers.',
+          unit: 'none',
+          decimals: 2,
+          width: 4,
+          thresholds: { orange: 0.8, red: 0.95 },
+          queries: [{ expr: max(rate(ofNode('process_cpu_seconds_total'))), legend: 'cores' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Shed by the gateways themselves',
+          text: 'How much of its traffic the most loaded gateway turns away because its event loop or heap is full. Anything but 0: add gateways.',
+          unit: 'percentunit',
+          width: 4,
+          thresholds: { red: 0.01 },
+          queries: [{ expr: max(ofNode('tidegate_overload')), legend: 'shed' }],
+        },
+        {
+          kind: 'stat',
+          title: 'First certificate to expire',
+          text: 'When the first of the certificates that are served expires. Renew it in place: it is read again by itself.',
+          unit: 's',
+          width: 4,
+          thresholds: { orange: 14 * 86_400, red: 3 * 86_400, below: true },
+          nothing: 'no TLS here',
+          queries: [
+            {
+              expr: `min(${ofNode('tidegate_tls_certificate_expiry_timestamp_seconds')}) - time()`,
+              legend: 'left',
+            },
+          ],
+        },
+      ],
+    },
+    {
+      title: 'Work and memory',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Event loop delay: 99 %, and the most',
+          text: 'Since the last scrape. Peaks without load: garbage collection, or a large configuration that is loaded. From 200 ms on requests are shed.',
+          unit: 's',
+          width: 8,
+          thresholds: { red: 0.2 },
+          queries: [
+            { expr: max(ofNode('nodejs_eventloop_lag_p99_seconds'), PROCESS), legend: `${NAME} p99` },
+            { expr: max(ofNode('nodejs_eventloop_lag_max_seconds'), PROCESS), legend: `${NAME} most` },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'CPU',
+          text: 'In cores. More for the same traffic: heavier features (compression, TLS handshakes), or collection of garbage.',
+          unit: 'none',
+          width: 8,
+          queries: [{ expr: sum(rate(ofNode('process_cpu_seconds_total')), PROCESS), legend: NAME }],
+        },
+        {
+          kind: 'lines',
+          title: 'Time in garbage collection',
+          text: 'Share of the time that a process collects garbage, by kind. Above 10 %: the heap is too small (NODE_OPTIONS=--max-old-space-size), or something grows.',
+          unit: 'percentunit',
+          min: 0,
+          width: 8,
+          thresholds: { red: 0.1 },
+          queries: [
+            {
+              expr: sum(rate(ofNode('nodejs_gc_duration_seconds_sum')), `${PROCESS}, kind`),
+              legend: `${NAME} {{kind}}`,
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'JavaScript heap: used, and taken',
+          text: 'A line of used that only goes up, over hours, is a leak: restart, and report it. At 85 % of the most that Node allows requests are shed.',
+          unit: 'bytes',
+          width: 12,
+          queries: [
+            { expr: sum(ofNode('nodejs_heap_size_used_bytes'), PROCESS), legend: `${NAME} used` },
+            { expr: sum(ofNode('nodejs_heap_size_total_bytes'), PROCESS), legend: `${NAME} taken` },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Resident memory',
+          text: 'What the operating system sees: heap, buffers and code.',
+          unit: 'bytes',
+          width: 12,
+          queries: [{ expr: sum(ofNode('process_resident_memory_bytes'), PROCESS), legend: NAME }],
+        },
+      ],
+    },
+    {
+      title: 'Connections',
+      panels: [
+        {
+          kind: 'lines',
+          title: 'Open connections of clients',
+          text: 'All, and those of HTTP/2 among them. Far more than requests in flight is well: they are kept alive.',
+          unit: 'short',
+          width: 8,
+          queries: [
+            { expr: sum(ofNode('tidegate_connections'), 'instance'), legend: '{{instance}}' },
+            { expr: sum(ofNode('tidegate_http2_connections'), 'instance'), legend: '{{instance}} HTTP/2' },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Connections rejected or closed for abuse',
+          text: 'total: server.max_connections is reached, raise it or add gateways. per_client: one address has too many. tls: no handshake. resets, pings, settings, protocol: floods over HTTP/2. docs/security.md.',
+          unit: 'cps',
+          width: 8,
+          queries: [
+            {
+              expr: sum(rate(ofNode('tidegate_connections_rejected_total')), 'reason'),
+              legend: '{{reason}}',
+            },
+            {
+              expr: sum(rate(ofNode('tidegate_http2_aborted_total')), 'reason'),
+              legend: 'HTTP/2 {{reason}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'File descriptors in use',
+          text: 'Share of what the process may open; one or two a connection. At 80 % raise the limit (LimitNOFILE, ulimit -n): past it connections are refused.',
+          unit: 'percentunit',
+          min: 0,
+          max: 1,
+          width: 8,
+          thresholds: { red: 0.8 },
+          queries: [
+            {
+              expr: max(`${ofNode('process_open_fds')} / ${ofNode('process_max_fds')}`, PROCESS),
+              legend: NAME,
+            },
+          ],
+        },
+      ],
+    },
+    {
+      title: 'Configuration and workers',
+      panels: [
+        {
+          kind: 'table',
+          title: 'Configuration',
+          text: 'Which configuration each gateway runs. `GET /config` of one that differs says why.',
+          unit: 's',
+          width: 8,
+          queries: [
+            {
+              expr: `time() - ${ofNode('tidegate_config_loaded_timestamp_seconds')} + on (job, instance) group_left (hash) 0 * ${ofNode('tidegate_config_info')}`,
+              legend: 'in force for',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Configurations and certificates loaded',
+          text: 'In the last five minutes, by result. rejected: the last good one stays; the log has the reason with line and column.',
+          unit: 'short',
+          decimals: 0,
+          width: 8,
+          colors: { applied$: 'green', rejected$: 'red', unchanged$: 'blue' },
+          queries: [
+            {
+              expr: sum(`increase(${ofNode('tidegate_config_reloads_total')}[5m])`, 'instance, result'),
+              legend: '{{instance}} configuration {{result}}',
+            },
+            {
+              expr: sum(`increase(${ofNode('tidegate_tls_reloads_total')}[5m])`, 'instance, result'),
+              legend: '{{instance}} certificates {{result}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Workers, and their ends',
+          text: 'Only with --workers. Ends that failed: a worker crashed, its log has a fatal line; another takes its place after a second, later more slowly.',
+          unit: 'short',
+          width: 8,
+          nothing: 'no workers here',
+          colors: { serving$: 'green', failed: 'red' },
+          queries: [
+            { expr: sum(ofNode('tidegate_workers'), 'instance, state'), legend: '{{instance}} {{state}}' },
+            {
+              expr: sum(`increase(${ofNode('tidegate_worker_exits_total')}[5m])`, 'instance, result'),
+              legend: '{{instance}} ended in 5 min: {{result}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Up for',
+          text: 'Since the start of each process. A saw is a crash loop: see its last log lines.',
+          unit: 's',
+          width: 12,
+          queries: [{ expr: `time() - ${max(ofNode('process_start_time_seconds'), PROCESS)}`, legend: NAME }],
+        },
+        {
+          kind: 'lines',
+          title: 'Lost by telemetry',
+          text: 'Log lines whose destination was stuck or full, and pushes over OTLP that failed, a second. Requests never wait for either; look at the disk, and at the collector.',
+          unit: 'cps',
+          width: 12,
+          queries: [
+            {
+              expr: sum(rate(ofNode('tidegate_log_lines_dropped_total')), 'instance'),
+              legend: '{{instance}} log lines',
+            },
+            {
+              expr: sum(rate(ofNode('tidegate_otlp_export_failures_total')), 'instance'),
+              legend: '{{instance}} pushes over OTLP',
+            },
+          ],
+        },
+      ],
+    },
+  ],
+}

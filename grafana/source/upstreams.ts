@@ -1,0 +1,272 @@
+import type { Dashboard } from './dashboard.js'
+import { max, ofNode, ofService, ofTier, quantile, rate, sum } from './query.js'
+
+const HEALTHY = 'tidegate_upstream_healthy'
+const SECONDS = 'http_client_request_duration_seconds'
+const ADDRESS = 'tidegate_service, server_address, server_port'
+const NAME = '{{tidegate_service}} {{server_address}}:{{server_port}}'
+
+export const UPSTREAMS: Dashboard = {
+  uid: 'tidegate-upstreams',
+  title: 'Tidegate: upstreams',
+  text: 'Which backends serve, which are left out, slow or full, and what is turned away for want of room. `tidegate upstreams` says why one is out.',
+  choose: ['service', 'tier'],
+  rows: [
+    {
+      title: 'Now',
+      panels: [
+        {
+          kind: 'stat',
+          title: 'Left out',
+          text: 'Upstreams that at least one gateway gives no requests: drained by hand, ejected, failing their checks or not to be reached. `tidegate upstreams` says which of these.',
+          unit: 'none',
+          width: 4,
+          thresholds: { orange: 1 },
+          queries: [
+            {
+              expr: `count(min by (tidegate_service, upstream) (${ofService(HEALTHY)}) == 0) or vector(0)`,
+              legend: 'left out',
+            },
+          ],
+        },
+        {
+          kind: 'stat',
+          title: 'Services with none left',
+          text: 'Services of which some gateway can use no upstream: their requests fail there. Act at once.',
+          unit: 'none',
+          width: 4,
+          thresholds: { red: 1 },
+          queries: [
+            {
+              expr: `count(max by (instance, tidegate_service) (${ofService(HEALTHY)}) == 0) or vector(0)`,
+              legend: 'services',
+            },
+          ],
+        },
+        {
+          kind: 'stat',
+          title: 'In flight',
+          text: 'Requests and tunnels that are with upstreams now. It grows when they become slow: traffic times latency.',
+          unit: 'short',
+          width: 4,
+          queries: [{ expr: sum(ofService('tidegate_upstream_requests_in_flight')), legend: 'in flight' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Waiting',
+          text: 'Requests that wait until an upstream has a connection to spare. More than nothing for long: max_connections is too low for the latency, or too few upstreams serve.',
+          unit: 'short',
+          width: 4,
+          thresholds: { orange: 1, red: 100 },
+          queries: [{ expr: sum(ofService('tidegate_upstream_requests_waiting')), legend: 'waiting' }],
+        },
+        {
+          kind: 'stat',
+          title: 'Open circuits',
+          text: 'Services that are answered with 503 at once, because they failed or were slow too often. They are tried again by themselves.',
+          unit: 'none',
+          width: 4,
+          thresholds: { red: 1 },
+          queries: [
+            {
+              expr: `count(${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')} == 1) or vector(0)`,
+              legend: 'open',
+            },
+          ],
+        },
+        {
+          kind: 'stat',
+          title: 'Shed',
+          text: 'Requests a second turned away for want of room, before any quota. "Shed, by reason" says what was full.',
+          unit: 'reqps',
+          width: 4,
+          thresholds: { orange: 0.01, red: 10 },
+          queries: [{ expr: `${sum(rate(ofTier('tidegate_shed_total')))} or vector(0)`, legend: 'shed' }],
+        },
+      ],
+    },
+    {
+      title: 'Health',
+      panels: [
+        {
+          kind: 'timeline',
+          title: 'Upstreams',
+          text: 'left out: at least one gateway gives it no requests. On and off: it fails under load, or its check is too strict.',
+          unit: 'none',
+          width: 12,
+          names: { 0: ['left out', 'red'], 1: ['serves', 'green'] },
+          queries: [
+            {
+              expr: `min by (tidegate_service, upstream) (${ofService(HEALTHY)})`,
+              legend: '{{tidegate_service}} {{upstream}}',
+            },
+          ],
+        },
+        {
+          kind: 'timeline',
+          title: 'Circuits',
+          text: 'open: answered with 503 at once. half open: a few requests try whether the service is well. Only of services with a circuit_breaker.',
+          unit: 'none',
+          width: 12,
+          nothing: 'no circuit breakers',
+          names: { 0: ['closed', 'green'], 1: ['half open', 'yellow'], 2: ['open', 'red'] },
+          queries: [
+            {
+              expr: `clamp_max(${max(
+                ofService('tidegate_circuit_state', 'state="half_open"'),
+                'tidegate_service',
+              )} + 2 * ${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')}, 2)`,
+              legend: '{{tidegate_service}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Failed checks and ejections',
+          text: 'Checks that failed, and how often an upstream was left out because its requests failed. Ejections without failed checks: it answers its check, but not its traffic.',
+          unit: 'cps',
+          width: 12,
+          queries: [
+            {
+              expr: sum(
+                rate(ofService('tidegate_upstream_health_checks_total', 'result="failed"')),
+                'tidegate_service, upstream',
+              ),
+              legend: '{{tidegate_service}} {{upstream}} check failed',
+            },
+            {
+              expr: sum(rate(ofService('tidegate_upstream_ejections_total')), 'tidegate_service, upstream'),
+              legend: '{{tidegate_service}} {{upstream}} ejected',
+            },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Errors towards upstreams, by code',
+          text: 'Of all services. upstream_refused: nothing listens. upstream_failed: it breaks off. upstream_timeout: too slow for the route. no_upstream: all are drained. docs/errors.md has a row for each.',
+          unit: 'reqps',
+          width: 12,
+          queries: [
+            {
+              expr: `${sum(
+                rate(
+                  ofNode(
+                    'tidegate_requests_refused_total',
+                    'code=~"upstream_.+|no_upstream|overloaded|circuit_open"',
+                  ),
+                ),
+                'code',
+              )} > 0`,
+              legend: '{{code}}',
+            },
+          ],
+        },
+      ],
+    },
+    {
+      title: 'Load',
+      panels: [
+        {
+          kind: 'stacked',
+          title: 'Requests by upstream',
+          text: 'How the load is balanced. Tries count, so with retries it is more than what came in.',
+          unit: 'reqps',
+          width: 8,
+          queries: [{ expr: sum(rate(ofService(`${SECONDS}_count`)), ADDRESS), legend: NAME }],
+        },
+        {
+          kind: 'lines',
+          title: 'Time by upstream: half, and 99 %',
+          text: 'From handing a request over to the end of its response. One upstream alone: that machine. All of a service: what they share, such as their database.',
+          unit: 's',
+          width: 8,
+          thresholds: { orange: 1, red: 5 },
+          queries: [0.5, 0.99].map((q) => ({
+            expr: quantile(q, ofService(`${SECONDS}_bucket`), ADDRESS),
+            legend: `${NAME} p${q * 100}`,
+          })),
+        },
+        {
+          kind: 'lines',
+          title: 'In flight, and waiting',
+          text: 'With each upstream, and waiting for one of the service. Waiting while in flight stands still: max_connections is reached.',
+          unit: 'short',
+          width: 8,
+          colors: { waiting$: 'red' },
+          queries: [
+            {
+              expr: sum(ofService('tidegate_upstream_requests_in_flight'), 'tidegate_service, upstream'),
+              legend: '{{tidegate_service}} {{upstream}}',
+            },
+            {
+              expr: sum(ofService('tidegate_upstream_requests_waiting'), 'tidegate_service'),
+              legend: '{{tidegate_service}} waiting',
+            },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Tried again',
+          text: 'succeeded: callers noticed nothing. failed: every try did. no_budget: not tried again, because a tenth of the traffic was already; that is an outage, not a hiccup.',
+          unit: 'reqps',
+          width: 8,
+          colors: { succeeded$: 'green', failed$: 'red', no_budget$: 'purple' },
+          queries: [
+            {
+              expr: sum(rate(ofService('tidegate_upstream_retries_total')), 'tidegate_service, result'),
+              legend: '{{tidegate_service}} {{result}}',
+            },
+          ],
+        },
+        {
+          kind: 'lines',
+          title: 'Concurrency: limit, and in use',
+          text: 'How many requests may wait for responses at once, as found by itself, and how many do. A limit that falls: the service became slow. Only of services with concurrency.',
+          unit: 'short',
+          width: 8,
+          nothing: 'no concurrency limits',
+          colors: { limit$: 'orange' },
+          queries: [
+            {
+              expr: sum(ofService('tidegate_concurrency_limit'), 'tidegate_service'),
+              legend: '{{tidegate_service}} limit',
+            },
+            {
+              expr: sum(ofService('tidegate_concurrency_in_flight'), 'tidegate_service'),
+              legend: '{{tidegate_service}} in use',
+            },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Shed, by reason and tier',
+          text: 'circuit: the breaker is open. concurrency: the service is full. event_loop, heap: the gateway itself is; add gateways. The lowest tier goes first.',
+          unit: 'reqps',
+          width: 8,
+          nothing: 'none',
+          queries: [
+            {
+              expr: sum(rate(ofTier('tidegate_shed_total')), 'tidegate_service, tidegate_tier, reason'),
+              legend: '{{tidegate_service}} {{tidegate_tier}} {{reason}}',
+            },
+          ],
+        },
+        {
+          kind: 'stacked',
+          title: 'Mirrored copies',
+          text: 'Copies for a second service, by what became of them. busy: too many under way, so the copy was left out; callers notice none of it.',
+          unit: 'reqps',
+          width: 24,
+          height: 6,
+          nothing: 'no mirrors',
+          queries: [
+            {
+              expr: sum(rate(ofService('tidegate_mirrored_total')), 'tidegate_service, result'),
+              legend: '{{tidegate_service}} {{result}}',
+            },
+          ],
+        },
+      ],
+    },
+  ],
+}
