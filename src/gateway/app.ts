@@ -31,6 +31,7 @@ import { Ongoing, type Stage, type Way } from './ongoing.js'
 import { isOut, sendWaiting } from './outbox.js'
 import type { Overload } from './overload.js'
 import { readNoMore } from './pipeline.js'
+import { createPlainConnections } from './plain-connections.js'
 import { takeQuota } from './quota.js'
 import { record } from './record.js'
 import type { ReplayMemory } from './replay.js'
@@ -249,11 +250,26 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         accept: acceptStream,
       })
     : undefined
+  const plain = createPlainConnections({
+    settings,
+    accept,
+    silent(socket) {
+      // In which protocol a client would have to be told is not known where there are two.
+      if (http2 === undefined) refuseUnparsed(socket, 'request_timeout', 'no request in time')
+      else socket.destroy()
+    },
+  })
+  /** What the port leaves open is plain until it says otherwise. */
+  function speak(socket: Socket, http1: (socket: Socket) => void): void {
+    const other = http2 === undefined ? http1 : (unread: Socket) => http2.speak(unread, http1)
+    if (securedOf(socket) === undefined) plain.take(socket, other, http1)
+    else other(socket)
+  }
   return createServer(
     {
       snapshot: deps.snapshot,
       entrance: deps.entrance ?? { counts: createConnectionCounts(), log: QUIET },
-      speak: http2?.speak,
+      speak,
     },
     {
       accept,
@@ -268,9 +284,13 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         ),
       leave() {
         http2?.leave()
+        plain.leave()
         return upgrades.leave()
       },
-      closeAll: () => http2?.destroy(),
+      closeAll() {
+        http2?.destroy()
+        plain.closeAll()
+      },
     },
   )
 }

@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { PlainResponse } from './plain-response.js'
 
 /**
  * Whole responses wait here for the end of the event loop's turn and are written one after the other. A write that
@@ -45,10 +46,15 @@ export function isOut(res: ServerResponse): boolean {
 }
 
 /**
- * In one write of one string: `end(body)` makes three pieces of it, and gathering those costs more than anything else
+ * In one write of one string: Node's `end(body)` makes three pieces of it, and gathering those costs more than anything else
  * about a small response.
  */
 function send(res: ServerResponse, body: string | Buffer): void {
+  const other: object = res
+  if (other instanceof PlainResponse) {
+    other.endNow(body)
+    return
+  }
   const { socket } = res
   // The client has gone meanwhile; its exchange has been told.
   if (res.destroyed || socket === null) return

@@ -23,8 +23,13 @@ t.test('a denied request with a body is answered at once, and the body goes nowh
   const { gateway, marketing } = await startSite(t, SITE)
   const get = rawRequest('GET /marketing/x')
   await rawExchange(gateway.port, get + get, { responses: 2 })
+  // One that has come along as a whole keeps its connection: nobody has to read on for it.
+  const whole = `${rawRequest('POST /marketing/x', 'Content-Length: 5')}abcde`
+  const kept = await rawExchange(gateway.port, whole)
+  t.match(kept, { responses: [{ status: 429 }], closed: false })
+  t.equal(kept.responses[0]!.header('connection'), 'keep-alive')
   const refusals: Record<string, [string, number]> = {
-    'Content-Length': [`${rawRequest('POST /marketing/x', 'Content-Length: 5')}abcde`, 429],
+    'Content-Length': [`${rawRequest('POST /marketing/x', 'X:  y', 'Content-Length: 5')}abcde`, 429],
     chunked: [`${rawRequest('PUT /marketing/x', 'Transfer-Encoding: chunked')}5\r\nabcde\r\n0\r\n\r\n`, 429],
     'a body that does not come': [rawRequest('POST /marketing/x', 'Content-Length: 5'), 429],
     'a body that does not end': [
@@ -45,8 +50,8 @@ t.test('a denied request with a body is answered at once, and the body goes nowh
     t.ok(performance.now() - before < 3_000, `${what}: without a long wait`)
   }
   t.equal(marketing.received.length, 2)
-  await gateway.recorded(2 + Object.keys(refusals).length)
-  t.equal(gateway.records.length, 2 + Object.keys(refusals).length)
+  await gateway.recorded(3 + Object.keys(refusals).length)
+  t.equal(gateway.records.length, 3 + Object.keys(refusals).length)
   t.same(gateway.logged, [])
 })
 

@@ -120,7 +120,8 @@ t.test('requests of one connection', async (t) => {
     const client = await openRaw(gateway.port)
     client.socket.setNoDelay(true)
     for (let i = 0; i < 60; i++) {
-      client.write(rawRequest('GET /api/wait'))
+      // The blank makes it one for Node's parser: of plain requests only one is under way (plain-connections.ts).
+      client.write(rawRequest('GET /api/wait', 'X:  y'))
       await sleep(2)
     }
     t.ok(waiting.length >= 4 && waiting.length <= 20, `${waiting.length} of 60 are under way`)
