@@ -16,7 +16,11 @@ export interface AdminDeps {
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
   /** Who is limited now and the like, on all gateways of the store. */
   readonly top: (question: TopQuestion) => Promise<TopOfAll>
-  readonly metrics: { scrape(format: TextFormat): Promise<string> }
+  readonly metrics: {
+    scrape(format: TextFormat): Promise<string>
+    /** Left out: there are no native histograms. */
+    readonly scrapeNative?: (() => Promise<Buffer>) | undefined
+  }
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */

@@ -1,14 +1,14 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
-import { countFailedPushes, createExposition } from './exposition.js'
+import { countFailedPushes, createExposition, type Exposition } from './exposition.js'
 import { createFamilies, reloadCells, showConfig } from './families.js'
 import { readGuards } from './guards.js'
 import { createProcessMetrics } from './process-metrics.js'
 import type { OtlpOptions } from './push.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
-import { formatProcesses, sampleName, type TextFormat } from './text-format.js'
+import type { TextFormat } from './text-format.js'
 import { showUpstreams } from './upstreams.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -44,6 +44,7 @@ export interface Metrics extends Recorder {
   certificatesReloaded(result: ReloadResult): void
   /** By default in the Prometheus text format, version 0.0.4. */
   scrape(format?: TextFormat): Promise<string>
+  readonly scrapeNative: Exposition['scrapeNative']
   /** The same as data, for the process that shows the figures of several. */
   read(): Promise<Reading>
   /** Pushes the last figures over OTLP, if at all, and stops. */
@@ -85,14 +86,8 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const exposition = createExposition({
     families,
     refresh,
-    async processes(format) {
-      const metrics = await readProcess(ofProcess)
-      const sampled = metrics.map(({ values, ...metric }) => ({
-        ...metric,
-        samples: values.map((value) => [sampleName(metric.name, value), value.value] as const),
-      }))
-      return formatProcesses(sampled, format)
-    },
+    processes: () => readProcess(ofProcess),
+    exponential: options.exponential ?? false,
     serviceName: options.serviceName,
     otlp: options.otlp,
     onPushFailed: countFailedPushes(families, 'metrics', options.log),
@@ -111,6 +106,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
     scrape: exposition.scrape,
+    scrapeNative: exposition.scrapeNative,
     async read() {
       refresh()
       return { families: readFamilies(Object.values(families)), process: await readProcess(ofProcess) }

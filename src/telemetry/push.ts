@@ -52,7 +52,6 @@ export function startPush(options: {
   const dispatcher = new Agent({ connect: { ...otlp.tls }, connections: 1, pipelining: 1 })
   const deltas = otlp.temporality === 'delta' ? createDeltas() : undefined
   const url = new URL(otlp.url)
-  const timeout = Math.min(otlp.timeoutMs, otlp.intervalMs)
   let from = Date.now()
   let pausedUntil = 0
   let underWay: Promise<void> | undefined
@@ -109,7 +108,7 @@ export function startPush(options: {
   }
 
   const timer = setInterval(() => {
-    if (Date.now() >= pausedUntil) void push(timeout)
+    if (Date.now() >= pausedUntil) void push(otlp.timeoutMs)
   }, otlp.intervalMs)
   timer.unref()
 

@@ -72,28 +72,19 @@ function exemplarText({ traceId, spanId, ms, at }: Exemplar): string {
   return ` # {trace_id="${traceId}",span_id="${spanId}"} ${ms / 1000} ${at / 1000}`
 }
 
-/** The metrics of processes, each sample with the labels that its reading says. */
-export function formatProcesses(
-  metrics: Iterable<
-    Omit<ProcessReading, 'values'> & { readonly samples: Iterable<readonly [string, number]> }
-  >,
-  format: TextFormat = 'plain',
-): string {
+/** The metrics of processes. prom-client's labels are its own words, and need no escape. */
+export function formatProcesses(metrics: Iterable<ProcessReading>, format: TextFormat = 'plain'): string {
   let text = ''
-  for (const { name, help, type, samples } of metrics) {
+  for (const { name, help, type, values } of metrics) {
     text += header(name, help, type, format)
-    for (const [sample, value] of samples) text += `${sample} ${value}\n`
+    for (const value of values) text += `${sampleName(name, value)} ${value.value}\n`
   }
   return text
 }
 
-/** `name{label="…"}`. prom-client's labels are its own words, and need no escape. */
-export function sampleName(
-  name: string,
-  { metricName, labels }: ProcessValue,
-  more: Readonly<Record<string, string | number>> = {},
-): string {
-  const pairs = Object.entries({ ...labels, ...more }).map(([label, value]) => `${label}="${value}"`)
+/** `name{label="…"}`. */
+export function sampleName(name: string, { metricName, labels }: ProcessValue): string {
+  const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`)
   return `${metricName ?? name}${braced(pairs.join(','))}`
 }
 

@@ -1,6 +1,6 @@
 import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
-import { countFailedPushes, createExposition } from '../telemetry/exposition.js'
+import { countFailedPushes, createExposition, type Exposition } from '../telemetry/exposition.js'
 import { createFamilies, reloadCells, showConfig } from '../telemetry/families.js'
 import { createProcessMetrics } from '../telemetry/process-metrics.js'
 import type { OtlpOptions } from '../telemetry/push.js'
@@ -29,6 +29,7 @@ export interface Figures {
   /** A worker has ended. `last`: what it had counted when it was last asked, or said so itself. */
   ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
   scrape(format?: TextFormat): Promise<string>
+  readonly scrapeNative: Exposition['scrapeNative']
   close(): Promise<void>
 }
 
@@ -59,7 +60,8 @@ export function createFigures(options: FiguresOptions): Figures {
   const exposition = createExposition({
     families,
     refresh,
-    processes: async (format) => totals.processes(latest, await readProcess(ofProcess), format),
+    processes: async () => totals.processes(latest, await readProcess(ofProcess)),
+    exponential,
     serviceName: options.serviceName,
     otlp: options.otlp,
     onPushFailed: countFailedPushes(own, 'metrics', options.log),
@@ -78,6 +80,7 @@ export function createFigures(options: FiguresOptions): Figures {
       if (last !== undefined) totals.retire(last)
     },
     scrape: exposition.scrape,
+    scrapeNative: exposition.scrapeNative,
     close: () => exposition.close(),
   }
 }

@@ -1,7 +1,13 @@
 import type { Cell, Definition, Family } from '../telemetry/cells.js'
 import type { Families } from '../telemetry/families.js'
-import { type FamilyReading, type ProcessReading, type Reading, readFamilies } from '../telemetry/reading.js'
-import { formatProcesses, sampleName, type TextFormat } from '../telemetry/text-format.js'
+import {
+  type FamilyReading,
+  type ProcessReading,
+  type ProcessValue,
+  type Reading,
+  readFamilies,
+} from '../telemetry/reading.js'
+import { sampleName } from '../telemetry/text-format.js'
 
 /** The latest that a worker has told of what it counted. */
 export interface WorkerReading {
@@ -17,7 +23,7 @@ export interface Totals {
   /** Brings the families up to date with the workers that live, the newest of a place last. */
   show(live: readonly WorkerReading[]): void
   /** The processes' own metrics, each sample with the place of its worker. */
-  processes(live: readonly WorkerReading[], primary: readonly ProcessReading[], format?: TextFormat): string
+  processes(live: readonly WorkerReading[], primary: readonly ProcessReading[]): ProcessReading[]
 }
 
 /**
@@ -43,7 +49,7 @@ export function createTotals(families: Families, retired: Families): Totals {
       for (const { name, type, values } of reading.process) {
         if (type === 'gauge') continue
         for (const value of values) {
-          const key = sampleName(name, value, { worker: place })
+          const key = sampleName(name, ofWorker(value, place))
           retiredOfProcesses.set(key, (retiredOfProcesses.get(key) ?? 0) + value.value)
         }
       }
@@ -71,29 +77,34 @@ export function createTotals(families: Families, retired: Families): Totals {
         }
       }
     },
-    processes(live, primary, format) {
+    processes(live, primary) {
       const metrics = new Map<
         string,
-        { name: string; help: string; type: string; samples: Map<string, number> }
+        Omit<ProcessReading, 'values'> & { readonly values: Map<string, ProcessValue> }
       >()
       const put = (readings: readonly ProcessReading[], worker: number | 'primary') => {
         for (const { name, help, type, values } of readings) {
-          const metric = metrics.get(name) ?? { name, help, type, samples: new Map<string, number>() }
+          const metric = metrics.get(name) ?? { name, help, type, values: new Map() }
           metrics.set(name, metric)
-          for (const value of values) {
-            const key = sampleName(name, value, { worker })
+          for (const one of values) {
+            const value = ofWorker(one, worker)
+            const key = sampleName(name, value)
             // While one worker takes over from another they share a place: of a gauge the newer one's is shown.
             const before =
-              type === 'gauge' ? 0 : (metric.samples.get(key) ?? retiredOfProcesses.get(key) ?? 0)
-            metric.samples.set(key, before + value.value)
+              type === 'gauge' ? 0 : (metric.values.get(key)?.value ?? retiredOfProcesses.get(key) ?? 0)
+            metric.values.set(key, { ...value, value: before + value.value })
           }
         }
       }
       put(primary, 'primary')
       for (const { place, reading } of live) put(reading.process, place)
-      return formatProcesses(metrics.values(), format)
+      return Array.from(metrics.values(), (metric) => ({ ...metric, values: [...metric.values.values()] }))
     },
   }
+}
+
+function ofWorker(value: ProcessValue, worker: number | 'primary'): ProcessValue {
+  return { ...value, labels: { ...value.labels, worker } }
 }
 
 function namesOf(families: Families): ReadonlyMap<string, Family> {

@@ -163,12 +163,16 @@ t.test("writes the very bytes that OpenTelemetry's own serializer writes", async
   for (let i = 0; i < 200; i++) families.failOpen.set(i * 1e10, 'api', `é${i}`)
   families.connections.set(-1.5)
   const views = [families.serverDuration, families.failOpen, families.connections].map((one) => one.view())
-  for (const temporality of ['cumulative', 'delta'] as const) {
+  for (const [temporality, exponential] of [
+    ['cumulative', false],
+    ['delta', false],
+    ['cumulative', true],
+  ] as const) {
     const request: OtlpRequest = {
       views,
       resource: { 'service.name': 'x' },
       temporality,
-      exponential: false,
+      exponential,
       from: 1_790_000_000_123,
       to: 1_790_000_001_999,
     }
@@ -183,7 +187,9 @@ function decodeAll(bytes: Buffer): unknown {
     return (
       [...decode(bytes)]
         // a default may be written or not
-        .filter(([, values]) => values.some((value) => value !== 0n))
+        .filter(([, values]) => values.some((value) => value !== 0n && (value as Buffer).length !== 0))
+        // theirs has no zero_threshold
+        .filter(([field]) => field !== 14)
         .sort(([a], [b]) => a - b)
         .map(([field, values]) => [
           field,
@@ -195,9 +201,9 @@ function decodeAll(bytes: Buffer): unknown {
   }
 }
 
-function asTheirs({ views, resource, temporality, from, to }: OtlpRequest) {
+function asTheirs({ views, resource, temporality, exponential: asExponential, from, to }: OtlpRequest) {
   const hrTime = (ms: number) => [Math.floor(ms / 1000), (ms % 1000) * 1e6]
-  const one = ({ definition, size, width, figures, labels }: View) => ({
+  const one = ({ definition, size, width, figures, labels, exponential }: View) => ({
     descriptor: {
       name: definition.otlp,
       description: definition.help,
@@ -206,7 +212,7 @@ function asTheirs({ views, resource, temporality, from, to }: OtlpRequest) {
     },
     aggregationTemporality:
       temporality === 'delta' ? AggregationTemporality.DELTA : AggregationTemporality.CUMULATIVE,
-    dataPointType: dataPointType(definition),
+    dataPointType: dataPointType(definition, asExponential),
     isMonotonic: true,
     dataPoints: Array.from({ length: size }, (_, series) => {
       const cell = [...figures.subarray(series * width, (series + 1) * width)]
@@ -217,12 +223,21 @@ function asTheirs({ views, resource, temporality, from, to }: OtlpRequest) {
         sum: cell.at(-1)! / 1000,
         count: counts.reduce((sum, n) => sum + n, 0),
       }
+      const fine = asExponential ? exponential?.(series) : undefined
+      const exponentialHistogram = fine && {
+        scale: fine.scale,
+        zeroCount: fine.zeros,
+        positive: { offset: fine.offset, bucketCounts: fine.counts },
+        negative: { offset: 0, bucketCounts: [] },
+        sum: histogram.sum,
+        count: histogram.count,
+      }
       const names = definition.labels
       return {
         startTime: hrTime(from),
         endTime: hrTime(to),
         attributes: Object.fromEntries(names.map((name, i) => [name, labels[series * names.length + i]])),
-        value: definition.kind === 'histogram' ? histogram : cell[0],
+        value: definition.kind === 'histogram' ? (exponentialHistogram ?? histogram) : cell[0],
       }
     }),
   })
@@ -232,8 +247,8 @@ function asTheirs({ views, resource, temporality, from, to }: OtlpRequest) {
   }
 }
 
-function dataPointType({ kind }: Definition) {
-  if (kind === 'histogram') return DataPointType.HISTOGRAM
+function dataPointType({ kind }: Definition, exponential: boolean) {
+  if (kind === 'histogram') return exponential ? DataPointType.EXPONENTIAL_HISTOGRAM : DataPointType.HISTOGRAM
   return kind === 'counter' ? DataPointType.SUM : DataPointType.GAUGE
 }
 

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createFamilies } from '../../src/telemetry/families.js'
 import { type Reading, readFamilies } from '../../src/telemetry/reading.js'
+import { formatProcesses } from '../../src/telemetry/text-format.js'
 import { createTotals } from '../../src/workers/totals.js'
 
 /** What a worker would tell that has counted so much. */
@@ -67,7 +68,9 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
         totals.show(live)
         if (families.failOpen.get('api', 'timeout') !== all) return false
         const cpu = [
-          ...totals.processes(live, []).matchAll(/^process_cpu_seconds_total{worker="\d"} (\d+)$/gm),
+          ...formatProcesses(totals.processes(live, [])).matchAll(
+            /^process_cpu_seconds_total{worker="\d"} (\d+)$/gm,
+          ),
         ]
         if (cpu.reduce((sum, [, value]) => sum + Number(value), 0) !== all) return false
       }
@@ -79,9 +82,11 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
 
 t.test('two workers in one place, while one takes over: counters of both, gauges of the newer', async (t) => {
   const totals = createTotals(createFamilies(), createFamilies())
-  const text = totals.processes(
-    [sent(1, reading(3, { connections: 5 })), sent(1, reading(4, { connections: 6 }))],
-    reading(1, { connections: 9 }).process,
+  const text = formatProcesses(
+    totals.processes(
+      [sent(1, reading(3, { connections: 5 })), sent(1, reading(4, { connections: 6 }))],
+      reading(1, { connections: 9 }).process,
+    ),
   )
   t.match(text, /^process_cpu_seconds_total{worker="1"} 7$/m)
   t.match(text, /^process_resident_memory_bytes{worker="1"} 6$/m)

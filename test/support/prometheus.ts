@@ -1,0 +1,55 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Test } from 'tap'
+
+export const hasPrometheus = spawnSync('prometheus', ['--version']).error === undefined
+
+export interface Prometheus {
+  readonly url: string
+  /** `data` of an answer of the HTTP API: `query?query=up`. */
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it
+  api(path: string): Promise<any>
+}
+
+/** A real Prometheus with a folder of its own, which reads `config` and takes OTLP, exemplars and native histograms. */
+export async function startPrometheus(t: Test, config: object): Promise<Prometheus> {
+  const folder = t.testdir({ data: {} })
+  const file = join(folder, 'prometheus.yml')
+  writeFileSync(file, JSON.stringify(config))
+  const child = spawn(
+    'prometheus',
+    [
+      `--config.file=${file}`,
+      `--storage.tsdb.path=${join(folder, 'data')}`,
+      '--web.listen-address=127.0.0.1:0',
+      '--enable-feature=exemplar-storage,native-histograms',
+    ],
+    { stdio: ['ignore', 'ignore', 'pipe'] },
+  )
+  t.teardown(async () => {
+    if (child.exitCode !== null) return
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+  })
+  const said: string[] = []
+  for await (const line of createInterface(child.stderr)) {
+    said.push(line)
+    const address = /msg="Listening on" address=(\S+)/.exec(line)?.[1]
+    if (address === undefined) continue
+    child.stderr.resume()
+    const url = `http://${address}`
+    return {
+      url,
+      async api(path) {
+        const answer = await fetch(`${url}/api/v1/${path}`)
+        const { data, error } = (await answer.json()) as { data: unknown; error?: string }
+        if (error !== undefined) throw new Error(`${path}: ${error}`)
+        return data
+      },
+    }
+  }
+  throw new Error(`Prometheus has ended:\n${said.join('\n')}`)
+}

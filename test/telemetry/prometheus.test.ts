@@ -1,0 +1,96 @@
+import Fastify from 'fastify'
+import t, { type Test } from 'tap'
+import { metricsRoutes, wantedFormat } from '../../src/admin/metrics.js'
+import { createMetrics } from '../../src/telemetry/metrics.js'
+import { eventually } from '../support/eventually.js'
+import { hasPrometheus, startPrometheus } from '../support/prometheus.js'
+import { exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+
+const snapshot = exampleSnapshot()
+const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: true }
+const NAME = 'http_server_request_duration_seconds'
+/** Prometheus looks for targets every five seconds. */
+const PATIENCE_MS = 30_000
+
+/** Serves the metrics of three requests. */
+async function served(t: Test, exponential: boolean): Promise<string> {
+  const metrics = createMetrics({
+    storeState: () => 'up',
+    upstreams: () => [],
+    logLinesDropped: () => 0,
+    serviceName: 'x',
+    exponential,
+    log: { warn() {} },
+  })
+  for (const durationMs of [1, 4, 250]) metrics.record(exampleRecord(snapshot, { durationMs, trace: TRACE }))
+  const admin = Fastify()
+  metricsRoutes(admin, { metrics })
+  await admin.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(() => admin.close())
+  return `127.0.0.1:${(admin.server.address() as { port: number }).port}`
+}
+
+const title = hasPrometheus
+  ? 'Prometheus reads it as OpenMetrics, and native histograms as protobuf, both with exemplars'
+  : 'prometheus is not installed (Debian: apt-get install prometheus): nothing was scraped'
+t.test(title, async (t) => {
+  if (!hasPrometheus) {
+    t.pass()
+    return
+  }
+  const targets = { classic: await served(t, false), native: await served(t, true) }
+  const { api } = await startPrometheus(t, {
+    global: { scrape_interval: '1s', scrape_timeout: '1s' },
+    scrape_configs: Object.entries(targets).map(([job_name, target]) => ({
+      job_name,
+      static_configs: [{ targets: [target] }],
+    })),
+  })
+  const value = async (query: string): Promise<number | undefined> => {
+    const { result } = await api(`query?query=${encodeURIComponent(query)}`)
+    return result[0] && Number(result[0].value[1])
+  }
+  const exemplars = async (query: string) => {
+    const span = `start=${Date.now() / 1000 - 600}&end=${Date.now() / 1000 + 60}`
+    const found = await api(`query_exemplars?query=${encodeURIComponent(query)}&${span}`)
+    return found.flatMap((series: { exemplars: object[] }) => series.exemplars)
+  }
+  const ready = async () => (await value('sum(up)')) === 2
+  await eventually('both are scraped', ready, PATIENCE_MS)
+
+  const series = `${NAME}_bucket{job="classic",le="0.25"}`
+  t.equal(await value(series), 3)
+  t.match(await exemplars(series), [
+    { labels: { trace_id: TRACE.traceId, span_id: TRACE.spanId }, value: '0.25' },
+  ])
+  const [kind] = (await api('metadata?metric=tidegate_fail_open')).tidegate_fail_open ?? []
+  t.equal(kind?.type, 'counter', 'it was read as OpenMetrics')
+
+  const native = `${NAME}{job="native"}`
+  t.equal(await value(`histogram_count(${native})`), 3)
+  t.match(await value(`histogram_sum(${native})`), 0.255)
+  const median = (await value(`histogram_quantile(0.5, ${native})`))!
+  t.ok(Math.abs(median / 0.004 - 1) < 0.05, `a median of ${median}, within 5 % of 4 ms`)
+  t.ok((await exemplars(native)).length > 0)
+  t.equal(await value(`${NAME}_count{job="native"}`), undefined, 'native instead of classic')
+
+  for (const job of ['classic', 'native']) {
+    t.equal(await value(`tidegate_limit_decisions_total{job="${job}",limit="minute"}`), 3)
+    t.ok((await value(`process_cpu_seconds_total{job="${job}"}`))! > 0)
+    t.ok((await value(`nodejs_version_info{job="${job}"}`)) === 1)
+  }
+})
+
+t.test('the form is the one that is asked for most', async (t) => {
+  const PROTOBUF =
+    'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited'
+  const OPEN = 'application/openmetrics-text;version=1.0.0'
+  t.equal(wantedFormat(undefined), 'plain')
+  t.equal(wantedFormat('*/*'), 'plain')
+  t.equal(wantedFormat(`${OPEN};q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2`), 'openmetrics')
+  t.equal(wantedFormat(`${OPEN};q=0.2,text/plain;q=0.3`), 'plain')
+  t.equal(wantedFormat('application/openmetrics-text;version=2.0.0'), 'plain', 'none of ours')
+  t.equal(wantedFormat(`${PROTOBUF};q=0.6,${OPEN};q=0.5`), 'openmetrics', 'there are no native histograms')
+  t.equal(wantedFormat(`${PROTOBUF};q=0.6,${OPEN};q=0.5`, true), 'native')
+  t.equal(wantedFormat(`${PROTOBUF};q=0.4,${OPEN};q=0.5`, true), 'openmetrics')
+})
