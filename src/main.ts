@@ -20,6 +20,8 @@ import { metricsPush, recordsExponential, serviceName } from './telemetry/otlp-s
 import type { Reading } from './telemetry/reading.js'
 import { createTop, type Top } from './telemetry/top.js'
 import { answerTop, createTopOfAll } from './telemetry/top-of-all.js'
+import { createTracing } from './telemetry/tracing.js'
+import { samplingOf, tracesOptions } from './telemetry/tracing-settings.js'
 import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
@@ -77,7 +79,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await Promise.allSettled([config.close(), events.close()])
     throw error
   }
-  const telemetry = await telemetryOptions(settings, env, log, member === undefined).catch(abandon)
+  const { traces, ...telemetry } = await telemetryOptions(settings, env, log, member === undefined).catch(
+    abandon,
+  )
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
@@ -102,6 +106,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       exhaust()
     },
   })
+  const tracing = traces === undefined ? undefined : createTracing({ ...traces, log })
   const metrics = createMetrics({
     connections: () => counts,
     http2: () => http2,
@@ -113,6 +118,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     guards: guardsNow.describe,
     overload: () => overload.describe(),
     ...telemetry,
+    spans: tracing?.counts,
     log,
   })
   const top = createTop()
@@ -124,6 +130,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') upstreams.retain(event.snapshot)
+    tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
     void tls?.reload(event.snapshot.config.server.tls)
   }
@@ -139,6 +146,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     watchdog,
     metrics,
     top,
+    tracing,
     accessLog,
     log,
     entrance: { counts, tls, log },
@@ -174,7 +182,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tls?.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
-    await Promise.allSettled([upstreams.close(), store.close(), metrics.close()])
+    await Promise.allSettled([upstreams.close(), store.close(), metrics.close(), tracing?.close()])
     await Promise.allSettled([accessLog.close(), events.close()])
   }
 
@@ -267,7 +275,7 @@ async function openEntrance(
 }
 
 /**
- * How metrics are recorded and pushed, by the configuration and the environment.
+ * How metrics and traces are recorded and pushed, by the configuration and the environment.
  *
  * @param pushes whether this process sends what it counts: of several the one that looks after them does
  */
@@ -285,6 +293,7 @@ export async function telemetryOptions(
     otlp: pushes ? metricsPush(telemetry, otel) : undefined,
     exponential: recordsExponential(telemetry, otel),
     serviceName: serviceName(telemetry, otel),
+    traces: tracesOptions(telemetry, otel),
   }
 }
 

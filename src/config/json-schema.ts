@@ -38,6 +38,7 @@ function plain(part: Part): Record<string, unknown> {
     if (!MARKS.has(key)) result[key] = convert(key, value)
   }
   if (part.kind !== undefined) Object.assign(result, scalarOf(part))
+  if (result.type === 'number') delete result.pattern
   const closed =
     part.kind !== undefined ||
     part.enum !== undefined ||
@@ -68,6 +69,7 @@ function scalarOf({ kind }: Part): Record<string, unknown> {
   const { types, pattern } = KINDS[kind!]
   const type = types.length === 1 ? types[0] : types
   if (type === 'boolean') return { type }
+  if (kind === 'share') return { type: 'number', minimum: 0, maximum: 1 }
   // The one duration that needs no unit is 0.
   const bounds = kind === 'duration' ? { minimum: 0, maximum: 0 } : kind === 'size' ? { minimum: 0 } : {}
   return { type, pattern, ...bounds }

@@ -33,7 +33,7 @@ import { readTemplate, showTemplate, type Template } from './template.js'
 interface Kind<T> {
   /** What it is called in the reference. */
   readonly label: string
-  /** What YAML may take it for. */
+  /** What YAML may take it for; `integer` is any number. */
   readonly types: readonly ('string' | 'integer' | 'boolean')[]
   /** For editors. Looser than `read` where a pattern cannot say it. */
   readonly pattern: string
@@ -55,6 +55,8 @@ const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
 /** It goes into keys of the store: no colon, and nothing that is not a name. */
 const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
+
+const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
 
 const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
 
@@ -121,6 +123,18 @@ export const KINDS = {
         'write one such as 512, 16KiB or 10MiB',
       ),
     show: formatSize,
+  } satisfies Kind<number>,
+
+  /** A part of a whole. */
+  share: {
+    label: '0 to 1',
+    types: ['string', 'integer'],
+    pattern: SHARE_PATTERN,
+    read: (value, fail) => {
+      const share = new RegExp(SHARE_PATTERN).test(value) ? Number(value) : Number.NaN
+      return share <= 1 ? share : fail('is not a number from 0 to 1', 'write one such as 0.01')
+    },
+    show: String,
   } satisfies Kind<number>,
 
   rate: {

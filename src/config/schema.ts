@@ -5,6 +5,7 @@ import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
 import { protection } from './schema-protection.js'
 import { Shed, Tier } from './schema-resilience.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
+import { Traces } from './schema-traces.js'
 
 /**
  * The configuration file, said once: this schema is the source of the types, the defaults, `config/schema.json` and
@@ -260,6 +261,7 @@ export const ConfigSchema = object(
             { restart: true },
           ),
         ),
+        traces: Type.Optional(Traces),
         histograms: Type.Optional(
           choice(
             ['classic', 'exponential'],
@@ -271,7 +273,7 @@ export const ConfigSchema = object(
           string('service.name in what is sent; by default tidegate', { maxLength: 255, restart: true }),
         ),
       },
-      'Metrics',
+      'Metrics and traces',
       { default: {} },
     ),
     log: object(

@@ -10,6 +10,7 @@ import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { MirrorResult, ShedReason } from '../telemetry/recorder.js'
+import type { Tracing } from '../telemetry/tracing.js'
 import type { Guards } from '../upstream/guard.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { admit } from './admit.js'
@@ -40,7 +41,7 @@ import { securedOf } from './secured.js'
 import { createServer } from './server.js'
 import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
-import { traceOfCaller } from './trace.js'
+import { detailsOf, traceOfCaller } from './trace.js'
 import { upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
 
@@ -63,6 +64,8 @@ export interface GatewayDeps {
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
+  /** Left out: no request is recorded as a trace. */
+  readonly tracing?: Tracing | undefined
   /** What stands between the port and the first request; by default nothing but counting. */
   readonly entrance?: Entrance
   /** Written to when HTTP/2 is spoken. */
@@ -104,6 +107,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const handshakeStages = handshakeStagesOf(deps, charges)
   const upgrades = upgrade(deps)
   const write = record(deps)
+  const { tracing } = deps
   const nextId = requestIds()
   const way: Way = {
     stages: stagesOf(deps, charges),
@@ -175,7 +179,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       started,
     )
     x.secured = securedOf(req.socket)
-    if (known.traceparent !== undefined) x.trace = traceOfCaller(known.traceparent)
+    if (tracing !== undefined) x.trace = tracing.begin(x, req, detailsOf)
+    else if (known.traceparent !== undefined) x.trace = traceOfCaller(known.traceparent)
     return x
   }
 

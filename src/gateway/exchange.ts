@@ -23,7 +23,7 @@ export interface Exchange {
   readonly started: number
   /** Of a connection over TLS. */
   secured: Secured | undefined
-  /** Set when the caller names its trace. */
+  /** Where its caller names one, or the gateway records it. */
   trace: TraceContext | undefined
 
   // match route

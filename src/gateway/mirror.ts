@@ -2,11 +2,14 @@ import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Dispatcher } from 'undici'
 import type { MirrorResult } from '../telemetry/recorder.js'
+import type { Call } from '../telemetry/recording.js'
+import type { Tracing } from '../telemetry/tracing.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
-import { errorText } from './upstream-error.js'
+import { beginCopy } from './trace.js'
+import { errorText, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog, Watched } from './watchdog.js'
 
@@ -23,6 +26,7 @@ export interface MirrorDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: { mirrored(service: string, result: MirrorResult): void }
+  readonly tracing?: Pick<Tracing, 'endCopy'> | undefined
 }
 
 export interface Mirror {
@@ -38,7 +42,10 @@ export interface MirrorCopy {
   send(): void
 }
 
-export function createMirror({ upstreams, watchdog, metrics }: MirrorDeps, random = Math.random): Mirror {
+export function createMirror(
+  { upstreams, watchdog, metrics, tracing }: MirrorDeps,
+  random = Math.random,
+): Mirror {
   let underWay = 0
   return {
     copy(x, req) {
@@ -53,8 +60,9 @@ export function createMirror({ upstreams, watchdog, metrics }: MirrorDeps, rando
         return undefined
       }
       underWay++
-      return new Copy(x, req, upstreams, watchdog, (result) => {
+      return new Copy(x, req, upstreams, watchdog, (result, call) => {
         underWay--
+        if (call !== undefined) tracing?.endCopy(x.trace!, call)
         metrics.mirrored(service.name, result)
       })
     },
@@ -67,10 +75,12 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   readonly #req: IncomingMessage
   readonly #upstreams: Upstreams
   readonly #watchdog: Watchdog
-  readonly #ended: (result: MirrorResult) => void
+  readonly #ended: (result: MirrorResult, call: Call | undefined) => void
   #chunks: Buffer[] = []
   #size = 0
   #target: Target | undefined
+  /** For its span, if there is to be one. */
+  #call: Call | undefined
   #sentAt = 0
   #outcome: Outcome = 'unknown'
   #abort: ((error?: Error) => void) | undefined
@@ -81,7 +91,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     req: IncomingMessage,
     upstreams: Upstreams,
     watchdog: Watchdog,
-    ended: (result: MirrorResult) => void,
+    ended: (result: MirrorResult, call: Call | undefined) => void,
   ) {
     this.#x = x
     this.#req = req
@@ -130,12 +140,14 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     this.#target = target
     this.#sentAt = performance.now()
     const fields = upstreamHeaders(x, target.upstream, this.#req)
+    const path = upstreamPath(x, target.upstream)
+    this.#call = beginCopy(x, service, target.upstream, path, fields)
     fields.push(...MARK)
     if (body !== undefined) fields.push('Content-Length', String(body.length))
     this.#watchdog.add(this)
     this.#upstreams.begun(target).dispatch(
       {
-        path: upstreamPath(x, target.upstream),
+        path,
         method: x.method as Dispatcher.HttpMethod,
         headers: fields,
         body: body ?? null,
@@ -146,6 +158,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
 
   check(now: number): void {
     if (now - this.#sentAt <= LIMIT_MS) return
+    if (this.#call !== undefined) this.#call.error = 'upstream_timeout'
     this.#end('failed')
     this.#abort?.()
   }
@@ -160,6 +173,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   onHeaders(status: number): boolean {
     if (status >= 200 && this.#target !== undefined) {
       this.#outcome = outcomeOf(status)
+      if (this.#call !== undefined) this.#call.status = status
       this.#upstreams.answered(this.#target)
     }
     return true
@@ -175,6 +189,10 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   }
 
   onError(error: Error): void {
+    if (this.#call !== undefined) {
+      this.#call.error ??= upstreamErrorCode(error)
+      this.#call.cause ??= errorText(error)
+    }
     // What has taken too long says as much of the upstream as what has failed.
     const outcome = this.#abort !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
     this.#upstreams.ended(this.#target!, outcome, errorText(error))
@@ -193,6 +211,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     this.#over = true
     this.#letGo()
     this.#watchdog.delete(this)
-    this.#ended(result)
+    if (this.#call !== undefined) this.#call.ended = performance.now()
+    this.#ended(result, this.#call)
   }
 }

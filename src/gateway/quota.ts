@@ -9,6 +9,7 @@ import { askedCost } from './cost.js'
 import { denial } from './denial.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota } from './quota-headers.js'
+import { beginLimit } from './trace.js'
 
 export interface QuotaDeps {
   readonly limiter: Pick<Limiter, 'take'>
@@ -59,6 +60,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     }
     const levels = needsLevels(policy) ? levelsOf(x) : undefined
     const before = performance.now()
+    beginLimit(x, before)
     const settle = (decision: Decision): Refusal | undefined => {
       x.limitMs = performance.now() - before
       x.decision = decision

@@ -1,19 +1,22 @@
 import { performance } from 'node:perf_hooks'
 import type { RequestRecord } from '../telemetry/record.js'
+import type { Tracing } from '../telemetry/tracing.js'
 import type { Exchange } from './exchange.js'
 
 export interface RecordDeps {
   readonly metrics: { record(r: RequestRecord): void }
   readonly top: { record(r: RequestRecord, now: number): void }
   readonly accessLog: { write(r: RequestRecord): void }
+  readonly tracing?: Pick<Tracing, 'end'> | undefined
 }
 
 /** After every exchange, whatever its end: a success, a 429, an upstream error, a client that left. Once each. */
-export function record({ metrics, top, accessLog }: RecordDeps) {
+export function record({ metrics, top, accessLog, tracing }: RecordDeps) {
   return function record(x: Exchange): void {
     const now = performance.now()
     x.durationMs = now - x.started
     metrics.record(x)
+    tracing?.end(x)
     top.record(x, now)
     if (x.route === undefined || x.route.accessLog) accessLog.write(x)
   }

@@ -12,6 +12,7 @@ import { hashKeyOf } from './hash-key.js'
 import type { Mirror, MirrorCopy } from './mirror.js'
 import type { Replay, ReplayMemory } from './replay.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
+import { answerCall, beginCall, endCall, failCall, readGrpcStatus } from './trace.js'
 import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog } from './watchdog.js'
@@ -164,6 +165,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     const x = this.#x
     const fields = upstreamHeaders(x, target.upstream, this.#req)
     const path = upstreamPath(x, target.upstream)
+    beginCall(x, target.upstream, path, fields)
     this.#target = target
     this.#sent = false
     this.#abort = undefined
@@ -236,6 +238,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     }
     this.progress = this.#deps.watchdog.now()
     this.#answered = true
+    answerCall(this.#x, status, raw)
     this.#deps.upstreams.answered(this.#target!)
     this.#replay?.forget()
     if (this.#retrying) {
@@ -262,6 +265,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
       this.#settle(this.#outcome, this.#why)
       return
     }
+    readGrpcStatus(this.#x, trailers)
     const { status } = this.#x
     if (outcomeOf(status) === 'well') this.#settle('well')
     else this.#settle('failed', `status ${status}`)
@@ -297,7 +301,10 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     if (this.#answered && isBodilessLength(this.#x.status, error)) {
       this.#settle('well')
       this.#end(null)
-    } else if (this.#answered) {
+      return
+    }
+    failCall(this.#x, this.#sent ? broken : code, cause)
+    if (this.#answered) {
       this.#settle('failed', cause)
       this.#receiver.cut(broken, cause)
     } else if (!this.#sent && !ours) {
@@ -314,6 +321,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   /** undici is through with this attempt. */
   #settle(outcome: Outcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
+    endCall(this.#x)
     this.#deps.upstreams.ended(this.#target!, outcome, why)
   }
 
@@ -396,6 +404,8 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     const cause = `no connection within ${connect} ms`
     this.#x.upstreamMs = performance.now() - this.#began
     this.#deps.upstreams.unreachable(this.#target!, cause)
+    failCall(this.#x, 'upstream_connect_timeout', cause)
+    endCall(this.#x)
     if (this.#attempt === undefined) this.#abandoned = this.#target
     else this.#attempt.abandon(this.#target!)
     this.#elsewhere({ code: 'upstream_connect_timeout', cause })
@@ -406,6 +416,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   /** Nobody waits for a response, or for the rest of it, any more. */
   giveUp(code: ErrorCode, cause = ''): void {
     this.#over = true
+    failCall(this.#x, code, cause)
     if (ERRORS[code].source === 'upstream') {
       this.#outcome = 'failed'
       this.#why = cause

@@ -11,6 +11,7 @@ import type { Exchange } from './exchange.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { hashKeyOf } from './hash-key.js'
 import { relayAnswer } from './relay.js'
+import { answerCall, beginCall, endCall, failCall } from './trace.js'
 import { Tunnel } from './tunnel.js'
 import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
@@ -188,6 +189,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     const { upstream } = target
     const fields = upstreamHeaders(x, upstream, this.#req)
     const path = upstreamPath(x, upstream)
+    beginCall(x, upstream, path, fields)
     this.#target = target
     this.#tried = performance.now()
     this.#gateway.upstreams.begun(target)
@@ -209,6 +211,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
     const ours = code === 'overloaded' || code === 'internal'
+    failCall(this.#x, code, cause)
     if (!this.#connected && !ours) {
       this.#unreachable.push(this.#target!)
       this.#settle('unreachable', cause)
@@ -232,6 +235,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   /** The upstream has given its answer to the handshake, whatever it is. What follows is no request to it any more. */
   #reached(status: number): void {
     const { guard, pass } = this.#x
+    answerCall(this.#x, status, null)
     this.#gateway.upstreams.answered(this.#target!)
     if (this.#retrying) {
       this.#retrying = false
@@ -360,6 +364,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
 
   /** Says what has become of the handshake to what guards the service. */
   #tell(code: ErrorCode): void {
+    failCall(this.#x, code)
     const { pass } = this.#x
     if (pass === undefined) return
     const now = performance.now()
@@ -374,6 +379,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     if (target === undefined) return
     this.#target = undefined
     this.#x.upstreamMs = performance.now() - this.#began
+    endCall(this.#x)
     this.#gateway.upstreams.ended(target, outcome, why)
   }
 

@@ -3,6 +3,7 @@ import type { Decision } from '../limiter/limiter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 import type { RequestRecord } from './record.js'
+import { pathOf } from './target.js'
 import type { TraceContext } from './trace-context.js'
 
 /** One JSON line per request. `docs/logs.md` has the fields. */
@@ -170,20 +171,6 @@ const NOT_ASCII = /[\x7f-\uffff]/g
 
 function escapeUnit(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
-}
-
-/**
- * The path of a raw request target, without what may hold a secret: the query, and user:password in the absolute or
- * authority form.
- */
-function pathOf(target: string): string {
-  const query = target.indexOf('?')
-  const path = query < 0 ? target : target.slice(0, query)
-  if (path.charCodeAt(0) === 47) return path
-  const scheme = path.indexOf('://')
-  if (scheme < 0) return path.slice(path.lastIndexOf('@') + 1)
-  const slash = path.indexOf('/', scheme + 3)
-  return slash < 0 ? '/' : path.slice(slash)
 }
 
 const THREE_DIGITS = Array.from({ length: 1000 }, (_, i) => String(i).padStart(3, '0'))

@@ -64,10 +64,9 @@ const COMPLAINT_MS = 60_000
 /** What is done about a push that failed: it is counted, and logged once a minute. */
 export function countFailedPushes(
   { otlpFailures }: Families,
-  signal: 'metrics' | 'traces',
   log: { warn(details: object, message: string): void },
 ): (error: Error) => void {
-  const count = otlpFailures.cell(signal)
+  const count = otlpFailures.cell('metrics')
   let complainedAt = Number.NEGATIVE_INFINITY
   return (error) => {
     otlpFailures.add(count, 1)
@@ -75,10 +74,8 @@ export function countFailedPushes(
     if (now - complainedAt < COMPLAINT_MS) return
     complainedAt = now
     log.warn(
-      { signal, error: error.message },
-      signal === 'metrics'
-        ? 'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp'
-        : 'spans could not be pushed over OTLP and are lost; check telemetry.otlp',
+      { error: error.message },
+      'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
     )
   }
 }

@@ -316,6 +316,22 @@ const DEFINITIONS = {
     help: 'Log lines lost because their destination was stuck, full or closed.',
     labels: [],
   },
+  spansExported: {
+    otlp: 'tidegate.spans.exported',
+    prometheus: 'tidegate_spans_exported_total',
+    kind: 'counter',
+    unit: '{span}',
+    help: 'Spans that the collector has taken.',
+    labels: [],
+  },
+  spansDropped: {
+    otlp: 'tidegate.spans.dropped',
+    prometheus: 'tidegate_spans_dropped_total',
+    kind: 'counter',
+    unit: '{span}',
+    help: 'Spans that were lost, by reason; rate: requests that were not recorded because there were so many.',
+    labels: ['reason'],
+  },
   otlpFailures: {
     otlp: 'tidegate.otlp.export_failures',
     prometheus: 'tidegate_otlp_export_failures_total',

@@ -8,6 +8,7 @@ import { createProcessMetrics } from './process-metrics.js'
 import type { OtlpOptions } from './push.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
+import { type SpanCounts, showSpans } from './span-counts.js'
 import type { TextFormat } from './text-format.js'
 import { showUpstreams } from './upstreams.js'
 
@@ -27,6 +28,8 @@ export interface MetricsOptions {
   readonly guards?: () => Iterable<GuardState>
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
+  /** Left out: no request is recorded as a trace. */
+  readonly spans?: (() => SpanCounts) | undefined
   readonly otlp?: OtlpOptions | undefined
   /** Whether histograms are recorded as exponential ones, too. */
   readonly exponential?: boolean
@@ -79,6 +82,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     for (const { certificate, notAfter } of options.certificates?.() ?? []) {
       families.certificateExpiry.set(notAfter / 1000, certificate)
     }
+    if (options.spans !== undefined) showSpans(families, options.spans())
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }
@@ -90,7 +94,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     exponential: options.exponential ?? false,
     serviceName: options.serviceName,
     otlp: options.otlp,
-    onPushFailed: countFailedPushes(families, 'metrics', options.log),
+    onPushFailed: countFailedPushes(families, options.log),
   })
 
   const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)

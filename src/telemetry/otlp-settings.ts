@@ -53,14 +53,14 @@ export function withPath(url: string, path: string): string {
 }
 
 /** Names in lower case, so that one of the configuration takes the place of the same one of the environment. */
-function headersOf(
+export function headersOf(
   ...all: readonly (Readonly<Record<string, string>> | undefined)[]
 ): Record<string, string> {
   const pairs = all.flatMap((headers) => Object.entries(headers ?? {}))
   return Object.fromEntries(pairs.map(([name, value]) => [name.toLowerCase(), value]))
 }
 
-function certificatesOf({
+export function certificatesOf({
   certificate,
   clientCertificate,
   clientKey,

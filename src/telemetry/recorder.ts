@@ -16,7 +16,18 @@ const NONE = 'none'
 /** At most this share of the binding limit left, so 80 % used: `near`. */
 const NEAR = 0.2
 
-const METHODS = ['_OTHER', 'GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS', 'TRACE', 'CONNECT']
+export const METHODS = [
+  '_OTHER',
+  'GET',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'HEAD',
+  'OPTIONS',
+  'TRACE',
+  'CONNECT',
+]
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, i) => [method, i]))
 
 /** An upstream may answer with any three digits: registered codes stand as they are, the rest as their class, `2xx`. */

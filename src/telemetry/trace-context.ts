@@ -1,3 +1,5 @@
+import type { Recording } from './recording.js'
+
 /** W3C Trace Context, Level 1 (https://www.w3.org/TR/trace-context/), with the random flag of Level 2. */
 
 /** What is known of a request's trace. */
@@ -8,6 +10,8 @@ export interface TraceContext {
   readonly spanId: string
   /** Whether this gateway records the request. */
   readonly sampled: boolean
+  /** What is written down of it, if it does. */
+  readonly recording?: Recording | undefined
 }
 
 /** The span of a caller, as its `traceparent` names it. */

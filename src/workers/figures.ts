@@ -64,7 +64,7 @@ export function createFigures(options: FiguresOptions): Figures {
     exponential,
     serviceName: options.serviceName,
     otlp: options.otlp,
-    onPushFailed: countFailedPushes(own, 'metrics', options.log),
+    onPushFailed: countFailedPushes(own, options.log),
   })
 
   const loaded = (snapshot: Snapshot) => showConfig(families, snapshot)

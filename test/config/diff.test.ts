@@ -70,6 +70,7 @@ t.test('a change is told as it is written in the file', async (t) => {
       'balance: { hash: { header: x-key } }',
       'services.marketing.balance: least_requests -> { hash: { header: x-key } }',
     ],
+    ['sample: 0.05', 'sample: 1', 'telemetry.traces.sample: 0.05 -> 1'],
     ['interval: 2s,', 'interval: 3s,', 'services.payments.health.interval: 2s -> 3s'],
     ['outliers: false', 'outliers: true', 'services.open.outliers.enabled: false -> true'],
     ['default_tier: pro\n', '', 'default_tier: removed'],
@@ -103,6 +104,7 @@ t.test('secrets are masked, and still seen to have changed', async (t) => {
     'admin.token: *** -> ***',
     'store.redis: *** -> ***',
     'telemetry.otlp.headers.authorization: *** -> ***',
+    'telemetry.traces.headers.authorization: *** -> ***',
   ])
   const added = changesBetween(
     load(full.replace(/0\.0\.0\.0:9000, token: [^ ]+/, '127.0.0.1:9000')),

@@ -217,6 +217,14 @@ t.test(
   },
 )
 
+t.test('a share is a number from 0 to 1, in any way that YAML has for one', async (t) => {
+  const shareOf = (text: string) =>
+    load(`${MINIMAL}telemetry: { traces: { sample: ${text} } }`).telemetry.traces!.sample
+  t.same(['0', '0.0', '.5', '1e-3', '1', '"0.25"'].map(shareOf), [0, 0, 0.5, 0.001, 1, 0.25])
+  for (const text of ['-1', '1.01', '5%', 'half', '0x1', '.inf', '.nan', '1e3'])
+    t.throws(() => shareOf(text), text)
+})
+
 t.test('an alias stands for a whole value', async (t) => {
   const config = load(`
 tiers: [free]
