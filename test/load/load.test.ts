@@ -1,0 +1,46 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import t from 'tap'
+import { loadConfig } from '../../src/config/load.js'
+import { NODE } from '../support/node.js'
+import { isOnPath } from '../support/redis.js'
+
+const RUN = fileURLToPath(new URL('../../load/run.mjs', import.meta.url))
+const skip =
+  isOnPath('locust') && isOnPath('redis-server')
+    ? false
+    : 'no locust, or no redis-server; install python3-locust'
+
+function load(...args: string[]) {
+  const [command, ...flags] = NODE
+  return spawnSync(command, [...flags, RUN, ...args], { encoding: 'utf8' })
+}
+
+t.test('Locust and two gateways have counted the same, status by status', { skip }, async (t) => {
+  const { status, stdout, stderr } = load('check')
+  t.equal(status, 0, stdout + stderr)
+  const rows = [...stdout.matchAll(/^(payments|marketing|parallel) (200|429) +(\d+) +(\d+)$/gm)]
+  t.ok(rows.length >= 3, stdout)
+  for (const [row, , , locust, gateway] of rows) t.equal(locust, gateway, row)
+  t.match(stdout, /^payments 429 /m, 'somebody was limited')
+  t.match(stdout, /^decided without store +0$/m)
+  t.match(stdout, /^holds$/m)
+})
+
+t.test('an unknown scenario is wrong use', async (t) => {
+  const { status, stderr } = load('d')
+  t.equal(status, 2)
+  t.match(stderr, /^there is no scenario d\n\nUsage: npm run load/)
+})
+
+t.test('the configuration of the load is good', async (t) => {
+  const file = fileURLToPath(new URL('../../load/tidegate.yaml', import.meta.url))
+  const env = {
+    TIDEGATE_ADMIN_TOKEN: 'only-of-this-machine',
+    REDIS_URL: 'redis://redis:6379',
+    PAYMENTS_URL: 'http://payments:9001',
+    MARKETING_URL: 'http://marketing:9002',
+  }
+  t.match(loadConfig(readFileSync(file, 'utf8'), { file, env }), { ok: true })
+})
