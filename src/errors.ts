@@ -227,6 +227,25 @@ export interface Refusal {
   readonly violatedPolicies?: readonly string[]
   /** For the log only. */
   readonly cause?: string
+  /** Made of all the others, for a refusal that many requests meet with. */
+  readonly prepared?: PreparedRefusal
+}
+
+/** What is the same in the responses to all who are refused for one reason. */
+export interface PreparedRefusal {
+  /** `headers` as lines. */
+  readonly lines: string
+  /** The body up to the request's id, and its length in bytes. */
+  readonly body: string
+  readonly bytes: number
+}
+
+export function prepareRefusal(refusal: Refusal): PreparedRefusal {
+  const { headers = [] } = refusal
+  let lines = ''
+  for (let i = 0; i < headers.length; i += 2) lines += `${headers[i]}: ${headers[i + 1]}\r\n`
+  const body = problemStart(refusal)
+  return { lines, body, bytes: Buffer.byteLength(body) }
 }
 
 /** ASCII that JSON takes as it stands. */
@@ -241,10 +260,14 @@ const BEGINNINGS = Object.fromEntries(
 ) as Record<ErrorCode, string>
 
 /** The `application/problem+json` body of a refusal (RFC 9457), put together by hand: denials come in floods. */
-export function problemBody({ code, detail, violatedPolicies }: Refusal, requestId: string): string {
+export function problemBody(refusal: Refusal, requestId: string): string {
+  return `${problemStart(refusal)}${quoted(requestId)}}`
+}
+
+function problemStart({ code, detail, violatedPolicies }: Refusal): string {
   const violated =
     violatedPolicies === undefined ? '' : `,"violated-policies":${JSON.stringify(violatedPolicies)}`
-  return `${BEGINNINGS[code]}${quoted(detail ?? ERRORS[code].detail)},"code":"${code}"${violated},"request_id":${quoted(requestId)}}`
+  return `${BEGINNINGS[code]}${quoted(detail ?? ERRORS[code].detail)},"code":"${code}"${violated},"request_id":`
 }
 
 function quoted(text: string): string {

@@ -1,12 +1,62 @@
 import type { Level, Limit, Policy } from '../config/snapshot.js'
-import type { Refusal } from '../errors.js'
+import { prepareRefusal, type Refusal } from '../errors.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Exchange } from './exchange.js'
-import { pushQuotaHeaders, waitSeconds } from './quota-headers.js'
+import { claimsQuota, pushQuotaHeaders, waitSeconds } from './quota-headers.js'
+
+/** A refusal, and what it was made for. */
+interface Made {
+  readonly refusal: Refusal
+  readonly binding: number
+  readonly violated: number
+  readonly remaining: number
+  readonly seconds: number
+  /** Of a request that can never pass; else -1. */
+  readonly cost: number
+  readonly claims: boolean
+  readonly tier: number
+  readonly service: string
+}
+
+/** Of each policy the latest denials, by the seconds that they name: those who are over a limit ask again and again. */
+const latest = new WeakMap<Policy, (Made | undefined)[]>()
+const LATEST = 64
 
 /** What the caller of a denied request is told. */
 export function denial(x: Exchange, policy: Policy, decision: Decision, cost: number): Refusal {
-  if (decision.decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }
+  const { decidedBy, binding, violated, remaining, retryMs } = decision
+  if (decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }
+  const seconds = waitSeconds(policy.limits[binding]!, decision)
+  let made = latest.get(policy)
+  if (made === undefined) {
+    made = new Array(LATEST).fill(undefined)
+    latest.set(policy, made)
+  }
+  const slot = seconds % LATEST
+  const known = made[slot]
+  const service = x.route!.quotaOf.name
+  const never = retryMs < 0 ? cost : -1
+  const claims = claimsQuota(decision)
+  if (
+    known !== undefined &&
+    known.seconds === seconds &&
+    known.remaining === remaining &&
+    known.binding === binding &&
+    known.violated === violated &&
+    known.cost === never &&
+    known.claims === claims &&
+    known.tier === x.tier &&
+    known.service === service
+  ) {
+    return known.refusal
+  }
+  const plain = makeDenial(x, policy, decision, cost, seconds)
+  const refusal = { ...plain, prepared: prepareRefusal(plain) }
+  made[slot] = { refusal, binding, violated, remaining, seconds, cost: never, claims, tier: x.tier, service }
+  return refusal
+}
+
+function makeDenial(x: Exchange, policy: Policy, decision: Decision, cost: number, seconds: number): Refusal {
   const limit = policy.limits[decision.binding]!
   const headers: string[] = []
   pushQuotaHeaders(headers, policy, decision)
@@ -16,7 +66,6 @@ export function denial(x: Exchange, policy: Policy, decision: Decision, cost: nu
   if (decision.retryMs < 0) {
     detail = `${quota} never allows a request of cost ${cost}; ask for a higher tier.`
   } else {
-    const seconds = waitSeconds(limit, decision)
     headers.push('Retry-After', String(seconds))
     const when = limit.algorithm === 'concurrency' ? 'when one of them has ended' : `in ${seconds} s`
     detail = `${quota} is used up; try again ${when}.`

@@ -126,6 +126,19 @@ export class PlainResponse extends EventEmitter {
     return this
   }
 
+  /**
+   * As `writeHead`, with the fields as lines, which are not looked at: for those of the gateway's own that say the body's
+   * length and nothing of the connection.
+   */
+  sayHead(status: number, lines: string): void {
+    this.#head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}Date: ${httpDate()}\r\n${
+      this.shouldKeepAlive ? this.#carrier.keepAlive : 'Connection: close\r\n'
+    }\r\n`
+    this.statusCode = status
+    this.headersSent = true
+    this.#hasBody = this.req.method !== 'HEAD'
+  }
+
   flushHeaders(): void {
     this.#send(NOTHING)
   }

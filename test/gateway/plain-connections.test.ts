@@ -78,6 +78,56 @@ t.test('the bytes of a response are those of Node', async (t) => {
   }
 })
 
+t.test('the bytes of a denial are those of Node, whatever is denied to whom and when', async (t) => {
+  const upstream = await rawUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free, pro]
+default_tier: free
+consumers: [{ api_key: { header: x-key, keys: KEYS } }, { ip: {} }]
+services:
+  api: { upstreams: ['${upstream.origin}'], limits: { free: [3/s, 3/min], pro: 1/h } }
+  other: { upstreams: ['${upstream.origin}'], limits: { free: 1/min, pro: 1/min } }
+routes:
+  - { path: /api/*, service: api }
+  - { path: /api/dear, service: api, cost: 9 }
+  - { path: /other/*, service: other }
+  - { path: /shaped/*, service: other, headers: { response: { set: { X-Tier: '\${tier}' } } } }
+`.replace('KEYS', "[{ key: 'k1-of-somebody-on-pro', consumer: somebody, tier: pro }]"),
+  )
+  const denied = / 429 .*(\}|\r\n\r\n)$/s
+  const lines: [string, ...string[]][] = [
+    ['GET /api/x'],
+    ['HEAD /api/x'],
+    ['GET /api/dear'],
+    ['GET /api/x', 'X-Key: k1-of-somebody-on-pro'],
+    ['GET /other/x'],
+    ['GET /other/x', 'X-Key: k1-of-somebody-on-pro'],
+    ['GET /shaped/x'],
+  ]
+  for (const line of lines) {
+    const client = await openRaw(gateway.port)
+    for (let i = 1; i < 4; i++) {
+      client.write(rawRequest(line[0].replace('HEAD', 'GET'), ...line.slice(1)))
+      await client.until('an answer', () => client.responses().length === i)
+    }
+    client.socket.destroy()
+  }
+  const seen = new Set<string>()
+  for (const passed of [0, 500, 7_000, 8_000, 0]) {
+    gateway.clock.now += passed
+    for (const line of [...lines, ...lines]) {
+      // Of one length, which the body's depends on.
+      const request = rawRequest(...line, 'X-Request-Id: an-id.of_theirs')
+      const ours = await bytesFor(gateway.port, request, denied)
+      t.equal(ours, await bytesFor(gateway.port, odd(request), denied), line[0])
+      seen.add(ours)
+    }
+  }
+  t.ok(seen.size > 15, `${seen.size} different ones`)
+})
+
 async function startPair(t: Test, server?: string) {
   const waiting: RawRequest[] = []
   const upstream = await rawUpstream(t, (request) => {
