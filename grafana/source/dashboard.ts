@@ -38,12 +38,15 @@ const EVENTS = [
     color: 'red',
     expr: `max by (instance) (${ofNode('tidegate_store_state', 'state="degraded"')}) == 1`,
     title: 'decides without the store',
+    valueIsTime: false,
   },
   {
     name: 'Configuration applied',
     color: 'blue',
-    expr: `changes(${ofNode('tidegate_config_loaded_timestamp_seconds')}[$__interval]) > 0`,
+    // Grafana takes ms.
+    expr: `1000 * ${ofNode('tidegate_config_loaded_timestamp_seconds')}`,
     title: 'configuration applied',
+    valueIsTime: true,
   },
 ]
 
@@ -75,7 +78,7 @@ export function buildDashboard(dashboard: Dashboard): Built {
     const metric = ofNode('http_server_request_duration_seconds_count', `tidegate_${name}!=""`)
     builder.withVariable(variable(name, label, metric, `tidegate_${name}`))
   }
-  for (const { name, color, expr, title } of EVENTS) {
+  for (const { name, color, expr, title, valueIsTime } of EVENTS) {
     builder.annotation(
       new AnnotationQueryBuilder()
         .name(name)
@@ -84,6 +87,7 @@ export function buildDashboard(dashboard: Dashboard): Built {
         .iconColor(color)
         .expr(expr)
         .titleFormat(title)
+        .useValueForTime(valueIsTime)
         .textFormat('{{instance}}'),
     )
   }

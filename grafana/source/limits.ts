@@ -1,9 +1,8 @@
 import type { Dashboard } from './dashboard.js'
-import { increase, ofTier, rate, share, sum } from './query.js'
+import { DENIED, increase, ofTier, rate, share, sum } from './query.js'
 
 const DECISIONS = 'tidegate_limit_decisions_total'
 const CANDIDATE = 'tidegate_candidate_decisions_total'
-const DENIED = 'decision="denied"'
 const WHOSE = 'tidegate_service, tidegate_tier'
 const LIMIT = `${WHOSE}, limit`
 
@@ -76,7 +75,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Decisions',
-          text: 'Allowed, near (allowed, with less than 20 % left) and denied.',
+          text: 'Allowed, near (allowed, with less than 20 % left) and denied, which has the 503 of on_failure: closed in it, too.',
           unit: 'reqps',
           width: 8,
           colors: { '^allowed$': 'green', '^near$': 'yellow', '^denied$': 'red' },
@@ -176,7 +175,7 @@ export const LIMITS: Dashboard = {
           colors: { candidate$: 'purple', live$: 'orange' },
           queries: [
             {
-              expr: share(rate(ofTier(CANDIDATE, DENIED)), rate(ofTier(CANDIDATE)), WHOSE),
+              expr: share(rate(ofTier(CANDIDATE, 'decision="denied"')), rate(ofTier(CANDIDATE)), WHOSE),
               legend: '{{tidegate_service}} {{tidegate_tier}} candidate',
             },
             {

@@ -1,5 +1,5 @@
 import type { Dashboard } from './dashboard.js'
-import { max, ofNode, ofService, ofTier, quantile, rate, share, sum } from './query.js'
+import { DENIED, max, ofNode, ofService, ofTier, quantile, rate, share, sum } from './query.js'
 
 const REQUESTS = 'http_server_request_duration_seconds_count'
 const SECONDS = 'http_server_request_duration_seconds_bucket'
@@ -53,7 +53,7 @@ export const OVERVIEW: Dashboard = {
           to: 'tidegate-limits',
           queries: [
             {
-              expr: share(rate(ofTier(DECISIONS, 'decision="denied"')), rate(ofTier(DECISIONS))),
+              expr: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS))),
               legend: 'denied',
             },
           ],

@@ -21,6 +21,12 @@ export const rate = (selector: string) => `rate(${selector}[$__rate_interval])`
 /** How much more it became over what the dashboard shows. */
 export const increase = (selector: string) => `increase(${selector}[$__range])`
 
+/**
+ * Denials of a limit: what callers get 429 for. Where the store is away and the service says on_failure: closed, all are denied as
+ * well, with 503: that is an outage, and no limit.
+ */
+export const DENIED = 'decision="denied", decided_by!="closed"'
+
 const by = (labels: string) => (labels === '' ? '' : ` by (${labels})`)
 export const sum = (expression: string, labels = '') => `sum${by(labels)} (${expression})`
 export const max = (expression: string, labels = '') => `max${by(labels)} (${expression})`

@@ -1,6 +1,8 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
@@ -16,7 +18,8 @@ export interface Prometheus {
 
 /** A real Prometheus with a folder of its own, which reads `config` and takes OTLP, exemplars and native histograms. */
 export async function startPrometheus(t: Test, config: object): Promise<Prometheus> {
-  const folder = t.testdir({ data: {} })
+  // Not the test's own folder, which `testdir` empties when the gateway of the same test asks for it.
+  const folder = await mkdtemp(join(tmpdir(), 'tidegate-prometheus-'))
   const file = join(folder, 'prometheus.yml')
   writeFileSync(file, JSON.stringify(config))
   const child = spawn(
@@ -29,10 +32,15 @@ export async function startPrometheus(t: Test, config: object): Promise<Promethe
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   )
+  const ended = once(child, 'exit')
+  // A test that crashes tears nothing down.
+  const orphaned = () => child.kill('SIGKILL')
+  process.once('exit', orphaned)
   t.teardown(async () => {
-    if (child.exitCode !== null) return
+    process.off('exit', orphaned)
     child.kill('SIGKILL')
-    await once(child, 'exit')
+    await ended
+    await rm(folder, { recursive: true, force: true })
   })
   const said: string[] = []
   for await (const line of createInterface(child.stderr)) {

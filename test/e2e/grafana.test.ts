@@ -1,0 +1,257 @@
+import { writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t from 'tap'
+import { Agent, request } from 'undici'
+import { createAuthority } from '../support/authority.js'
+import { alertRules, asGrafanaAsks, dashboards, read, shownQueries } from '../support/grafana.js'
+import { startBackend, startProcess } from '../support/process.js'
+import { hasPrometheus } from '../support/prometheus.js'
+import { startRedis } from '../support/redis.js'
+import { startScraping } from '../support/scraping.js'
+
+/**
+ * One gateway with all that can be seen on it: TLS, a worker, mirrored requests, candidate limits, a telemetry endpoint that is not
+ * there. What it goes through: a consumer that is limited, Redis killed and restored, an upstream that dies, a service that fails, a
+ * configuration that is applied and one that is rejected.
+ */
+const configFor = (
+  o: Record<'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'cert' | 'key', string>,
+  more = '',
+) => `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+store: { redis: "${o.redis}" }
+tiers: [free, pro]
+consumers:
+  - api_key: { header: x-api-key, keys: [{ key: pro-key, consumer: pia, tier: pro }] }
+  - header: { name: x-user-id }
+server:
+  tls: { certificates: [{ cert: "${o.cert}", key: "${o.key}" }] }
+  http2: true
+  shed: { event_loop_delay: 60s }
+services:
+  open:
+    upstreams: [${o.good}]
+    limits:
+      free: [1/h, { amount: 10, window: 1h, name: tried, candidate: true }]
+      pro: 100000/h
+  local: { upstreams: [${o.good}], on_failure: local, limits: { free: 2/h, pro: 100000/h } }
+  closed: { upstreams: [${o.good}], on_failure: closed, limits: { free: 100000/h, pro: 100000/h } }
+  two:
+    upstreams: [${o.good}, ${o.dies}]
+    health: { path: /healthz, interval: 200ms, timeout: 5s, unhealthy_after: 2 }
+  broken:
+    upstreams: [${o.fails}]
+    circuit_breaker: { min_requests: 5, window: 1m, open: 5m }
+  narrow: { upstreams: [${o.slow}], concurrency: { min: 1, max: 1 } }
+  copy: { upstreams: [${o.good}] }
+routes:
+  - { path: /open/*, service: open, mirror: { service: copy } }
+  - { path: /local/*, service: local }
+  - { path: /closed/*, service: closed }
+  - { path: /two/*, service: two }
+  - { path: /broken/*, service: broken }
+  - { path: /narrow/*, service: narrow }
+telemetry: { otlp: { url: http://127.0.0.1:9/v1/metrics, interval: 1s } }
+log: { access: off }
+${more}`
+
+/** Wakes nobody when all is well, and here all is well with these. */
+const QUIET = [
+  'TidegateAbsent',
+  'TidegateCertificateRejected',
+  'TidegateConfigDiffers',
+  'TidegateConnectionsRejected',
+  'TidegateDown',
+  'TidegateFileDescriptors',
+  'TidegateInternalErrors',
+  'TidegateLogLinesDropped',
+  'TidegateRestarting',
+  'TidegateServiceDown',
+  'TidegateWorkersCrash',
+]
+
+const name = hasPrometheus
+  ? 'Prometheus has an answer to every query of every panel and alert, and it is what the load saw'
+  : 'prometheus is not installed (Debian: apt-get install prometheus), so the queries met no real figures'
+t.test(name, async (t) => {
+  if (!hasPrometheus) {
+    t.pass()
+    return
+  }
+  const dying = createServer((_, response) => response.end('{}')).listen(0, '127.0.0.1')
+  t.teardown(() => dying.close())
+  const [redis, good, slow, fails] = await Promise.all([
+    startRedis(t),
+    startBackend(t),
+    startBackend(t, (_, response) => void setTimeout(() => response.end('{}'), 50)),
+    startBackend(t, (_, response) => response.writeHead(500).end()),
+  ])
+  const authority = createAuthority(t)
+  const options = {
+    redis: redis.url,
+    good: good.origin,
+    slow: slow.origin,
+    fails: fails.origin,
+    dies: `http://127.0.0.1:${(dying.address() as AddressInfo).port}`,
+    ...authority.issue('gateway', 'IP:127.0.0.1'),
+  }
+  const gateway = await startProcess(t, configFor(options), {}, ['--workers', '1'])
+  // Every alert that would fire after a while fires at once.
+  const rules = read('grafana/alerts.yml').replace(/^( +for:) \w+$/gm, '$1 0s')
+  const prometheus = await startScraping(t, new URL(gateway.admin).host, rules)
+  const began = Date.now() / 1000
+
+  const agent = new Agent({ connect: { rejectUnauthorized: false }, connections: 8 })
+  t.teardown(() => agent.destroy())
+  const seen = { total: 0, statuses: new Map<number, number>(), denied: 0, letThrough: 0 }
+  const ask = async (path: string, user: string): Promise<{ status: number; counted: boolean }> => {
+    const { statusCode, headers, body } = await request(`${gateway.address}${path}`, {
+      dispatcher: agent,
+      headers: user === 'pro' ? { 'x-api-key': 'pro-key' } : { 'x-user-id': user },
+    })
+    await body.dump()
+    const counted = headers.ratelimit !== undefined
+    seen.total++
+    seen.statuses.set(statusCode, (seen.statuses.get(statusCode) ?? 0) + 1)
+    if (statusCode === 429) seen.denied++
+    if (path.startsWith('/open/') && statusCode === 200 && !counted) seen.letThrough++
+    return { status: statusCode, counted }
+  }
+  const times = <T>(count: number, one: (i: number) => Promise<T>) =>
+    Promise.all(Array.from({ length: count }, (_, i) => one(i)))
+  /** In turn: the first is allowed, the second asked of the store and denied, the third denied from memory. */
+  const limited = async (user: string) => {
+    for (let i = 0; i < 3; i++) await ask('/open/x', user)
+  }
+
+  // One of each, seen by a scrape, so that all that follows is an increase.
+  await limited('first')
+  for (const service of ['open', 'local', 'closed', 'two', 'two', 'narrow', 'broken'])
+    await ask(`/${service}/x`, 'pro')
+  await ask('/nowhere', 'pro')
+  await prometheus.scraped()
+
+  await times(100, (i) => limited(`user-${i}`))
+  await times(20, () => ask('/two/x', 'pro'))
+  await times(20, () => ask('/local/x', 'pro'))
+
+  await redis.stop()
+  await times(100, (i) => ask('/open/x', `outage-${i}`))
+  const withoutStore = async (user: string) => {
+    for (let k = 0; k < 4; k++) await ask('/local/x', user)
+    await ask('/closed/x', user)
+  }
+  await times(5, (i) => withoutStore(`outage-${i}`))
+  await prometheus.scraped()
+  await times(5, (i) => withoutStore(`late-${i}`))
+  await redis.restart()
+  for (let i = 0; !(await ask('/open/x', `probe-${i}`)).counted; i++)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+
+  dying.closeAllConnections()
+  dying.close()
+  await times(40, () => ask('/two/x', 'pro'))
+  await times(5, () => ask('/broken/x', 'pro'))
+  const shed = async () => {
+    await times(5, async () => t.equal((await ask('/broken/x', 'pro')).status, 503))
+    const statuses = await times(5, async () => (await ask('/narrow/x', 'pro')).status)
+    t.ok(statuses.includes(503), 'one at a time has room')
+  }
+  await shed()
+  await prometheus.scraped()
+  await shed()
+  const reload = async (text: string) => {
+    writeFileSync(gateway.configFile, text)
+    const { statusCode, body } = await request(`${gateway.admin}/config/reload`, { method: 'POST' })
+    await body.dump()
+    return statusCode
+  }
+  t.equal(await reload(configFor(options, 'default_tier: free\ntrusted_proxies: [10.0.0.1]')), 200)
+  t.not(await reload('tiers: [free'), 200)
+  await prometheus.scraped()
+  const now = await prometheus.scraped()
+  // Alerts look at what is recorded: once more, when that is there.
+  await prometheus.judged(now)
+  await prometheus.judged(Date.now() / 1000)
+
+  await t.test('totals are those of the load, to the request', async (t) => {
+    const total = async (expr: string) => (await prometheus.query(expr, now))[0]?.value
+    t.equal(await total('sum(http_server_request_duration_seconds_count)'), seen.total)
+    for (const [status, count] of seen.statuses) {
+      const selector = `http_server_request_duration_seconds_count{http_response_status_code="${status}"}`
+      t.equal(await total(`sum(${selector})`), count, `${status}`)
+    }
+    t.equal(
+      await total('sum(tidegate_limit_decisions_total{decision="denied",decided_by!="closed"})'),
+      seen.denied,
+    )
+    t.equal(await total('tidegate_requests_refused_total{code="quota_exceeded"}'), seen.denied)
+    t.equal(await total('sum(tidegate_fail_open_total)'), seen.letThrough)
+    t.ok(seen.letThrough >= 100 && seen.denied >= 200)
+  })
+
+  const shown = { rate: '4s', range: `${Math.ceil(now - began) + 5}s`, step: '1s' }
+
+  await t.test('so are panels that show a number for the time that is shown', async (t) => {
+    const exprOf = (uid: string, title: string) =>
+      dashboards.find((one) => one.uid === uid)!.panels.find((one) => one.title === title)!.targets![0]!.expr
+    const value = async (uid: string, title: string) => {
+      const expr = asGrafanaAsks(exprOf(uid, title), { service: 'open', tier: 'free' }, shown)
+      return Math.round((await prometheus.query(expr, now))[0]!.value * 10) / 10
+    }
+    const denied = await prometheus.query(
+      'sum(tidegate_limit_decisions_total{decision="denied",tidegate_service="open"})',
+      now,
+    )
+    t.equal(await value('tidegate-limits', 'Denied in this time'), denied[0]!.value)
+    t.equal(await value('tidegate-degraded', 'Let through uncounted in this time'), seen.letThrough)
+  })
+
+  await t.test('every query of every dashboard has an answer', async (t) => {
+    const empty: string[] = []
+    for (const { name, expr } of shownQueries) {
+      const asked = asGrafanaAsks(expr, {}, shown)
+      const answers = await prometheus.queryRange(asked, began, now)
+      if (!answers.some((values) => values.some((value) => !Number.isNaN(value))))
+        empty.push(`${name}: ${asked}`)
+    }
+    t.strictSame(empty, [])
+  })
+
+  await t.test('every alert has figures to look at, and those fire that should', async (t) => {
+    for (const { alert, expr } of alertRules) {
+      if (alert === 'TidegateAbsent') continue // nothing is what it has to say while there is a gateway
+      t.ok((await prometheus.query(judged(expr), now)).length > 0, `${alert}: ${judged(expr)}`)
+    }
+    const firing = (await prometheus.alerts()).filter(({ state }) => state === 'firing')
+    const fires = (alert: string, labels: Record<string, string>) =>
+      t.ok(
+        firing.some((one) =>
+          Object.entries({ alertname: alert, ...labels }).every(([k, v]) => one.labels[k] === v),
+        ),
+        alert,
+      )
+    fires('TidegateFailOpen', { tidegate_service: 'open' })
+    fires('TidegateErrorBudgetBurn', { tidegate_service: 'broken', severity: 'critical', window: '1h' })
+    fires('TidegateUpstreamDown', { tidegate_service: 'two', upstream: options.dies })
+    fires('TidegateShedding', { tidegate_service: 'narrow', reason: 'concurrency' })
+    fires('TidegateCircuitOpen', { tidegate_service: 'broken' })
+    fires('TidegateCertificateExpiring', { certificate: options.cert })
+    fires('TidegateConfigRejected', {})
+    fires('TidegateTelemetryFailing', {})
+    const names = new Set(firing.map(({ labels }) => labels.alertname!))
+    t.strictSame(
+      QUIET.filter((alert) => names.has(alert)),
+      [],
+    )
+    for (const { annotations } of firing) t.notMatch(annotations.description, /<no value>|error|{{/)
+  })
+})
+
+/** An alert's expression that says 0 where the alert would say nothing, and that does not look back to before the test. */
+function judged(expr: string): string {
+  const parts = expr.replace(/ offset \w+/g, '').split(/(\{[^}]*\})/)
+  return parts.map((part, i) => (i % 2 === 1 ? part : part.replace(/(==|!=|>=|<=|>|<)/g, '$1 bool'))).join('')
+}
