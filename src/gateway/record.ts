@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { Tracing } from '../telemetry/tracing.js'
 import type { Exchange } from './exchange.js'
+import { endTrace } from './trace.js'
 
 export interface RecordDeps {
   readonly metrics: { record(r: RequestRecord): void }
@@ -16,7 +17,7 @@ export function record({ metrics, top, accessLog, tracing }: RecordDeps) {
     const now = performance.now()
     x.durationMs = now - x.started
     metrics.record(x)
-    tracing?.end(x)
+    endTrace(tracing, x)
     top.record(x, now)
     if (x.route === undefined || x.route.accessLog) accessLog.write(x)
   }

@@ -5,7 +5,9 @@ import type { ErrorCode } from '../errors.js'
 import { type Call, newSpanId } from '../telemetry/recording.js'
 import type { Details } from '../telemetry/sampler.js'
 import { formatTraceparent, parseTraceparent, type TraceContext } from '../telemetry/trace-context.js'
+import type { Tracing } from '../telemetry/tracing.js'
 import type { Exchange } from './exchange.js'
+import { grpcStatus, isGrpc } from './grpc.js'
 
 /** The trace that the caller's `traceparent` names, if it is valid. */
 export function traceOfCaller(traceparent: string): TraceContext | undefined {
@@ -27,6 +29,14 @@ export function detailsOf(x: Exchange, req: IncomingMessage): Details {
     version: httpVersionMajor === 2 ? '2' : `${httpVersionMajor}.${httpVersionMinor}`,
     userAgent,
   }
+}
+
+/** The request is over. */
+export function endTrace(tracing: Pick<Tracing, 'end'> | undefined, x: Exchange): void {
+  const recording = x.trace?.recording
+  if (recording === undefined) return
+  if (x.error !== undefined && isGrpc(x)) recording.grpcStatus = grpcStatus(x.error)
+  tracing?.end(x)
 }
 
 /** The limiter is asked now. */

@@ -21,6 +21,8 @@ export interface Recording {
   readonly userAgent: string | undefined
   /** When the limiter was asked; 0: it was not. */
   limitAt: number
+  /** What the caller of gRPC is told when the gateway refuses, by number. */
+  grpcStatus: number | undefined
   /** Every time that it was sent to an upstream, in order. */
   readonly calls: Call[]
 }

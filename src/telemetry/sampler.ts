@@ -116,6 +116,7 @@ export function createSampler(
           epoch: epochAt(performance.now()),
           started: request.started,
           limitAt: 0,
+          grpcStatus: undefined,
           calls: [],
         },
       }

@@ -92,7 +92,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     if (r.consumer !== undefined) attributes['tidegate.consumer'] = short(r.consumer)
     if (r.tenant !== undefined) attributes['tidegate.tenant'] = short(r.tenant)
     if (decision !== undefined) describeDecision(attributes, r, decision)
-    const rpc = recording.calls.findLast((call) => call.grpcStatus !== undefined)?.grpcStatus
+    const rpc = recording.grpcStatus ?? recording.calls.at(-1)?.grpcStatus
     if (rpc !== undefined) describeRpc(attributes, rpc)
     const type = r.error ?? (r.status >= 500 ? String(r.status) : undefined)
     if (type !== undefined) attributes['error.type'] = type

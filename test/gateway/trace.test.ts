@@ -1,5 +1,8 @@
+import { Metadata, type ServerUnaryCall, type sendUnaryData, status } from '@grpc/grpc-js'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
+import { startGateway } from '../support/gateway.js'
+import { grpcClient, grpcUpstream } from '../support/grpc.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
 import type { CollectedSpan } from '../support/otlp-collector.js'
 import { openRaw, type RawResponse, rawExchange, rawRequest } from '../support/raw.js'
@@ -424,4 +427,49 @@ t.test('a copy for a second service is a span of its own, which may end later', 
   t.equal(copy.parentSpanId, serverSpan(spans).spanId)
   t.match(marketing.received[0]!.values('traceparent')[0], copy.spanId)
   t.notMatch(got.values('traceparent')[0], copy.spanId)
+})
+
+t.test('calls of gRPC over HTTP/2 say how they ended, whoever ended them', async (t) => {
+  const { tracing, collector } = await startTracing(t)
+  const origin = await grpcUpstream(t, {
+    unary({ request, metadata }: ServerUnaryCall<string, string>, reply: sendUnaryData<string>) {
+      if (request === 'fail') reply({ code: status.UNAVAILABLE, details: 'not now' })
+      else reply(null, String(metadata.get('traceparent')))
+    },
+  })
+  const yaml = `
+tiers: [free]
+services: { echo: { upstreams: ['${origin}'], protocol: http2, limits: { free: 2/min } } }
+routes: [{ path: /test.Echo/*, service: echo }]
+server: { http2: true }
+`
+  const gateway = await startGateway(t, yaml, { tracing })
+  const client = grpcClient(t, gateway.port)
+  const call = async (text: string) => {
+    const id = `grpc-${text}`
+    const metadata = new Metadata()
+    metadata.set('x-request-id', id)
+    const answer = await new Promise<string | undefined>((resolve) => {
+      client.unary(text, metadata, {}, (error, value) => resolve(error?.details ?? value))
+    })
+    return { answer, spans: await collector.trace(id) }
+  }
+  const told = (spans: readonly CollectedSpan[]) =>
+    [serverSpan(spans), ...callSpans(spans)].map(({ attributes, failed }) => [
+      attributes['rpc.response.status_code'],
+      attributes['network.protocol.version'],
+      failed,
+    ])
+
+  const well = await call('well')
+  t.same(told(well.spans), [
+    ['OK', '2', false],
+    ['OK', '2', false],
+  ])
+  t.match(well.answer, callSpans(well.spans)[0]!.spanId)
+  t.same(told((await call('fail')).spans), [
+    ['UNAVAILABLE', '2', true],
+    ['UNAVAILABLE', '2', true],
+  ])
+  t.same(told((await call('more')).spans), [['RESOURCE_EXHAUSTED', '2', false]])
 })
