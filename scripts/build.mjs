@@ -1,7 +1,7 @@
 // `node scripts/build.mjs`: compiles src to dist and removes what no longer has a source. dist is never emptied first,
 // so a gateway or a test that runs from it goes on. `--no-check` skips the types where they were just checked.
 import { spawnSync } from 'node:child_process'
-import { chmodSync, existsSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, readdirSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,9 +17,13 @@ const { status } = spawnSync(process.execPath, [tsc, '-p', 'tsconfig.build.json'
 })
 if (status !== 0) process.exit(1)
 
+// The admin server's page is made of files as they are.
+cpSync(join(root, 'src/admin/page'), join(dist, 'admin/page'), { recursive: true })
 for (const name of readdirSync(dist, { recursive: true })) {
   const source = join(root, 'src', name.replace(/(\.d\.ts|\.js)$/, '.ts'))
-  if (/\.(js|ts|map)$/.test(name) && !existsSync(source)) rmSync(join(dist, name))
+  const itself = join(root, 'src', name)
+  if (/\.(js|ts|map|css|html)$/.test(name) && !existsSync(source) && !existsSync(itself))
+    rmSync(join(dist, name))
 }
 const bin = join(dist, 'cli/tidegate.js')
 if (existsSync(bin)) chmodSync(bin, 0o755)

@@ -19,6 +19,7 @@ function run(cwd: string, command: string, ...args: string[]) {
 /** What a user needs, and nothing that only a developer does. */
 const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
+  /^dist\/admin\/page\/(index\.html|page\.css)$/,
   /^lua\/[\w-]+\.lua$/,
   /^docs\/[\w-]+\.(md|svg)$/,
   /^deploy\/[\w./-]+$/,
@@ -54,7 +55,9 @@ t.test('the packed tarball', async (t) => {
       const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+      const page = readdirSync(join(root, 'src/admin/page')).map((name) => `dist/admin/page/${name}`)
       const needed = [
+        ...page,
         ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
         ...scripts,
         ...pages,

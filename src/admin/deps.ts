@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Traffic } from '../telemetry/overview.js'
 import type { TextFormat } from '../telemetry/text-format.js'
 import type { TopQuestion } from '../telemetry/top.js'
 import type { TopOfAll } from '../telemetry/top-of-all.js'
@@ -17,6 +18,7 @@ export interface AdminDeps {
   /** Who is limited now and the like, on all gateways of the store. */
   readonly top: (question: TopQuestion) => Promise<TopOfAll>
   readonly metrics: {
+    traffic(): Traffic | Promise<Traffic>
     scrape(format: TextFormat): Promise<string>
     /** Left out: there are no native histograms. */
     readonly scrapeNative?: (() => Promise<Buffer>) | undefined

@@ -11,6 +11,8 @@ export interface Caller {
   readonly localPort: number | undefined
   /** Probes: a kubelet or a balancer asks without a token. */
   readonly isProbe: boolean
+  /** The page, which is the same for everybody: any other may lead to it. */
+  readonly isPage: boolean
 }
 
 /**
@@ -36,7 +38,7 @@ export function createGuard(token: string | undefined): (caller: Caller) => Prob
         )
       }
     }
-    if (headers['sec-fetch-site'] === 'cross-site')
+    if (headers['sec-fetch-site'] === 'cross-site' && !caller.isPage)
       return forbidden('A page of another site may not use the admin API.')
     const isWrite = caller.method !== 'GET' && caller.method !== 'HEAD'
     if (isWrite && !isSameOrigin(headers)) {
@@ -44,7 +46,12 @@ export function createGuard(token: string | undefined): (caller: Caller) => Prob
         'A page of another origin may not change anything here; send no Origin, or the one of the admin API.',
       )
     }
-    if (expected !== undefined && !caller.isProbe && !hasToken(headers.authorization, expected)) {
+    if (
+      expected !== undefined &&
+      !caller.isProbe &&
+      !caller.isPage &&
+      !hasToken(headers.authorization, expected)
+    ) {
       return { code: 'unauthorized', detail: 'Send the token of admin.token: Authorization: Bearer <token>.' }
     }
     return undefined

@@ -6,6 +6,8 @@ import { configRoutes } from './config.js'
 import type { AdminDeps } from './deps.js'
 import { createGuard } from './guard.js'
 import { metricsRoutes } from './metrics.js'
+import { overviewRoutes } from './overview.js'
+import { PAGE, pageRoutes } from './page.js'
 import { PROBES, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
 import { tierRoutes } from './tier.js'
@@ -55,6 +57,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       remoteAddress: request.socket.remoteAddress,
       localPort: request.socket.localPort,
       isProbe: PROBES.has(request.routeOptions.url ?? ''),
+      isPage: request.routeOptions.url === PAGE,
     })
     if (refusal === undefined) return
     if (refusal.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
@@ -93,6 +96,8 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   tierRoutes(app, deps)
   upstreamRoutes(app, deps)
   topRoutes(app, deps)
+  overviewRoutes(app, deps)
+  pageRoutes(app)
   return app
 }
 

@@ -4,6 +4,8 @@ import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
 import { openStore } from '../limiter/store.js'
+import { createFamilies } from '../telemetry/families.js'
+import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
@@ -133,7 +135,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     top: createTopOfAll(() => store.fleet, undefined),
-    metrics: { scrape: () => Promise.resolve('') },
+    metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
     ready: () => ({ ready: true, reasons: [] }),
     token,
     log,

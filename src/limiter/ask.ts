@@ -5,7 +5,10 @@
  */
 export function askStore<T>(ms: number, question: Promise<T>): Promise<T> {
   return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the store did not answer within ${ms} ms`)), ms)
+    const timer = setTimeout(
+      () => reject(new Error(`the store did not answer within ${Math.round(ms)} ms`)),
+      ms,
+    )
     question
       .then(resolve, (error: unknown) => reject(new Error(storeError(error))))
       .finally(() => clearTimeout(timer))

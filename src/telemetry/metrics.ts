@@ -4,6 +4,7 @@ import type { UpstreamReading } from '../upstream/state.js'
 import { countFailedPushes, createExposition, type Exposition } from './exposition.js'
 import { createFamilies, reloadCells, showConfig } from './families.js'
 import { readGuards } from './guards.js'
+import { type Traffic, trafficOf } from './overview.js'
 import { createProcessMetrics } from './process-metrics.js'
 import type { OtlpOptions } from './push.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
@@ -50,6 +51,8 @@ export interface Metrics extends Recorder {
   readonly scrapeNative: Exposition['scrapeNative']
   /** The same as data, for the process that shows the figures of several. */
   read(): Promise<Reading>
+  /** What has come and what became of it. */
+  traffic(): Traffic
   /** Pushes the last figures over OTLP, if at all, and stops. */
   close(): Promise<void>
 }
@@ -111,6 +114,10 @@ export function createMetrics(options: MetricsOptions): Metrics {
     },
     scrape: exposition.scrape,
     scrapeNative: exposition.scrapeNative,
+    traffic() {
+      refresh()
+      return trafficOf(families)
+    },
     async read() {
       refresh()
       return { families: readFamilies(Object.values(families)), process: await readProcess(ofProcess) }

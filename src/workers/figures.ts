@@ -2,6 +2,7 @@ import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
 import { countFailedPushes, createExposition, type Exposition } from '../telemetry/exposition.js'
 import { createFamilies, reloadCells, showConfig } from '../telemetry/families.js'
+import { type Traffic, trafficOf } from '../telemetry/overview.js'
 import { createProcessMetrics } from '../telemetry/process-metrics.js'
 import type { OtlpOptions } from '../telemetry/push.js'
 import type { Reading } from '../telemetry/reading.js'
@@ -30,6 +31,8 @@ export interface Figures {
   ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
   scrape(format?: TextFormat): Promise<string>
   readonly scrapeNative: Exposition['scrapeNative']
+  /** What has come to all workers, and what became of it. */
+  traffic(): Promise<Traffic>
   close(): Promise<void>
 }
 
@@ -81,6 +84,10 @@ export function createFigures(options: FiguresOptions): Figures {
     },
     scrape: exposition.scrape,
     scrapeNative: exposition.scrapeNative,
+    async traffic() {
+      await refresh()
+      return trafficOf(families)
+    },
     close: () => exposition.close(),
   }
 }

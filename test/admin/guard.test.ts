@@ -51,7 +51,13 @@ t.test('without a token it serves this machine only, wherever it listens', async
     .find((one) => one !== undefined && one.family === 'IPv4' && !one.internal)?.address
   if (outside === undefined) {
     const guard = createGuard(undefined)
-    const caller = { method: 'GET', headers: { host: 'localhost:1' }, localPort: 1, isProbe: false }
+    const caller = {
+      method: 'GET',
+      headers: { host: 'localhost:1' },
+      localPort: 1,
+      isProbe: false,
+      isPage: false,
+    }
     t.equal(
       guard({ ...caller, remoteAddress: '192.0.2.1' })?.code,
       'forbidden',

@@ -54,8 +54,9 @@ t.test('takes JSON only, a little of it, and says what is wrong with the rest', 
 })
 
 t.test('a fault of its own is a 500 without a word on it, and an error in the log', async (t) => {
+  const { deps } = await startAdmin(t)
   const { call, logged } = await startAdmin(t, {
-    metrics: { scrape: () => Promise.reject(new Error('s3cret detail')) },
+    metrics: { ...deps.metrics, scrape: () => Promise.reject(new Error('s3cret detail')) },
   })
   const answer = await call('GET', '/metrics')
   t.match(answer.json, { status: 500, code: 'internal' })

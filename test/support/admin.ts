@@ -8,6 +8,8 @@ import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
+import { createFamilies } from '../../src/telemetry/families.js'
+import { trafficOf } from '../../src/telemetry/overview.js'
 
 export const EXAMPLE = `
 listen: 127.0.0.1:0
@@ -82,7 +84,10 @@ export async function startAdmin(
       reading: { from: NOW - 45_000, to: NOW, missed: 0, groups: [] },
       nodes: { answered: 1, silent: [], problem: null },
     }),
-    metrics: { scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n') },
+    metrics: {
+      scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n'),
+      traffic: () => trafficOf(createFamilies()),
+    },
     ready: () => ({ ready: true, reasons: [] }),
     token: undefined,
     log: { info: note('info'), warn: note('warn'), error: note('error') },

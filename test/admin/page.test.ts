@@ -1,0 +1,126 @@
+import { createHash } from 'node:crypto'
+import t from 'tap'
+import { nodeName } from '../../src/limiter/fleet.js'
+import { startAdmin } from '../support/admin.js'
+
+const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
+
+t.test('the page may run its own script and style only, and speak to its own server only', async (t) => {
+  const { call } = await startAdmin(t)
+  const { status, headers, text } = await call('GET', '/')
+  t.equal(status, 200)
+  t.equal(headers['content-type'], 'text/html; charset=utf-8')
+  const policy = new Map(
+    String(headers['content-security-policy'])
+      .split('; ')
+      .map((directive) => directive.split(/ (.*)/s) as [string, string]),
+  )
+  const scripts = [...text.matchAll(/<script[^>]*>(.*?)<\/script>/gs)].map(([, script]) => script!)
+  const styles = [...text.matchAll(/<style[^>]*>(.*?)<\/style>/gs)].map(([, style]) => style!)
+  t.strictSame([scripts.length, styles.length], [1, 1])
+  t.strictSame(Object.fromEntries(policy), {
+    'default-src': "'none'",
+    'script-src': hashOf(scripts[0]!),
+    'style-src': hashOf(styles[0]!),
+    'connect-src': "'self'",
+    'img-src': 'data:',
+    'base-uri': "'none'",
+    'form-action': "'none'",
+    'frame-ancestors': "'none'",
+    'require-trusted-types-for': "'script'",
+    'trusted-types': "'none'",
+  })
+  const markup = text.replace(scripts[0]!, '').replace(styles[0]!, '')
+  t.notMatch(markup, /\son\w+=|\sstyle=|javascript:/i, 'no inline handlers and styles, which would not run')
+  t.notMatch(text, /https?:\/\/(?!www\.w3\.org\/2000\/svg')/, 'nothing comes from elsewhere')
+  t.notMatch(scripts[0], /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function/)
+  t.doesNotThrow(() => new Function(`async () => {${scripts[0]}}`), 'the parts make one script')
+})
+
+t.test('the page has nothing in it and needs no token; what it shows does', async (t) => {
+  const { call, port } = await startAdmin(t, { token: 'a-token-of-the-operators' })
+  const asked = { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } }
+  t.equal((await call('GET', '/')).status, 200)
+  t.equal((await call('GET', '/', asked)).status, 200, 'another page may lead to it')
+  for (const path of ['/overview', '/top', '/upstreams', '/config'])
+    t.equal((await call('GET', path)).status, 401)
+  t.equal((await call('GET', '/overview', asked)).status, 403)
+  const open = await startAdmin(t)
+  const foreign = { headers: { host: `evil.example:${port}` } }
+  t.equal((await open.call('GET', '/', foreign)).status, 403, 'no other name leads to it without a token')
+})
+
+t.test('GET /overview says in one answer what the gateway is doing', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const { json } = await call('GET', '/overview')
+  t.match(json, {
+    at: /^\d{4}-/,
+    node: nodeName(),
+    status: 'ready',
+    store: 'up',
+    reasons: [],
+    config: { hash: deps.config.current().hash },
+    traffic: { services: [], connections: 0 },
+  })
+  const traffic = await deps.metrics.traffic()
+  const degraded = { ...deps.metrics, traffic: () => ({ ...traffic, degraded: true }) }
+  const ready = () => ({ ready: false, reasons: ['shutting down'] })
+  const worse = await startAdmin(t, { metrics: degraded, ready })
+  t.match((await worse.call('GET', '/overview')).json, {
+    status: 'not_ready',
+    reasons: ['shutting down'],
+    store: 'degraded',
+  })
+})
+
+interface Figures {
+  perSecond(before: number, after: number, ms: number): number
+  quantile(bounds: readonly number[], counts: readonly number[], share: number): number | null
+  difference(before: readonly number[], after: readonly number[]): number[]
+  rate(value: number): string
+  milliseconds(value: number | null): string
+  range(count: number, error: number): string
+  seen(text: string): string
+  areas(
+    samples: readonly (readonly number[])[],
+    most: number,
+    width: number,
+    height: number,
+  ): { paths: string[]; top: number }
+}
+
+t.test('what the page makes of figures', async (t) => {
+  const file = new URL('../../src/admin/page/figures.js', import.meta.url).href
+  const { perSecond, quantile, difference, rate, milliseconds, range, seen, areas } = (await import(
+    file
+  )) as Figures
+  t.equal(perSecond(10, 30, 2000), 10)
+  t.equal(perSecond(30, 10, 2000), 5, 'a gateway that began anew')
+  t.equal(perSecond(0, 10, 0), 0)
+  t.strictSame(difference([], [1, 2]), [1, 2])
+  t.strictSame(difference([1, 2], [4, 2]), [3, 0])
+  t.equal(quantile([1, 2, 4], [0, 0, 0, 0], 0.5), null)
+  t.equal(quantile([1, 2, 4], [10, 10, 0, 0], 0.5), 1)
+  t.equal(quantile([1, 2, 4], [10, 0, 10, 0], 0.75), 3)
+  t.equal(quantile([1, 2, 4], [1, 0, 0, 99], 0.99), 4, 'above the last bound nothing is known')
+  t.strictSame([0, 0.04, 9.96, 12.4, 12_345].map(rate), ['0', '0.0', '10.0', '12', '12,345'])
+  t.strictSame([null, 0.05, 12.3, 1500, 20_000].map(milliseconds), ['–', '0.1 ms', '12 ms', '1.5 s', '20 s'])
+  t.strictSame([range(1730, 0), range(204, 3)], ['1,730', '201–204'])
+  t.equal(seen('<b>\u202e\u0000é'), '<b>\\u{202e}\\u{0}é')
+  t.strictSame(areas([], 10, 100, 50).paths, [])
+  t.strictSame(areas([[1, 1]], 10, 100, 50).paths, ['', ''], 'of one moment there is no line')
+  const { paths, top } = areas(
+    [
+      [1, 0],
+      [2, 2],
+    ],
+    3,
+    100,
+    40,
+  )
+  t.equal(top, 4)
+  t.strictSame(paths, [
+    'M50.0,30.0L100.0,20.0L100.0,40.0L50.0,40.0Z',
+    'M50.0,30.0L100.0,0.0L100.0,20.0L50.0,30.0Z',
+  ])
+})
