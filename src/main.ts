@@ -13,6 +13,7 @@ import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore, type Store } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
+import { createLineFilter } from './telemetry/line-filter.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { readOtelEnvironment } from './telemetry/otel-environment.js'
@@ -115,6 +116,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
+    logLinesLeftOut: accessLog.leftOut,
     guards: guardsNow.describe,
     overload: () => overload.describe(),
     ...telemetry,
@@ -247,9 +249,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 type Log = ReturnType<typeof createLog>['log']
 
 function openAccessLog(settings: Config, log: Log, shared: boolean): AccessLog {
+  const { access, sample, max_errors } = settings.log
   return createAccessLog({
-    destination: settings.log.access,
+    destination: access,
     shared,
+    filter: createLineFilter({
+      sample,
+      maxErrors: max_errors,
+      onFlood: (left_out) =>
+        log.warn({ left_out, max_errors }, 'access log lines of failed requests were left out'),
+    }),
     onProblem: (error) => log.warn({ error: error.message }, 'access log lines are being dropped'),
   })
 }
@@ -299,10 +308,10 @@ export async function telemetryOptions(
 
 export function logReload(
   log: Log,
-  { result, trigger, snapshot, messages }: ReloadEvent,
+  { result, trigger, snapshot, messages, durationMs }: ReloadEvent,
   changed: readonly string[],
 ): void {
-  const fields = { trigger, hash: snapshot.hash, messages }
+  const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
   if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
   else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
   else log.debug(fields, 'configuration unchanged')

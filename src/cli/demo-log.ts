@@ -32,6 +32,7 @@ export function createDemoLog(print: (line: string) => void, paint: Paint, now: 
     flush: () => Promise.resolve(),
     flushSync() {},
     dropped: () => 0,
+    leftOut: () => ({}),
     reopen() {},
     close: () => Promise.resolve(),
   }

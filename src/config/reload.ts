@@ -36,6 +36,8 @@ export interface ReloadEvent extends ReloadOutcome {
   /** The one in force now. */
   readonly snapshot: Snapshot
   readonly previous: Snapshot
+  /** Ms from the beginning of the reading to the swap. */
+  readonly durationMs: number
 }
 
 /** The configuration in force, and the way to the next one. */
@@ -112,8 +114,9 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   }
   const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
     const previous = snapshot
+    const began = performance.now()
     const outcome = await replace(previous)
-    onReload?.({ ...outcome, trigger, snapshot, previous })
+    onReload?.({ ...outcome, trigger, snapshot, previous, durationMs: performance.now() - began })
     return outcome
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {

@@ -291,6 +291,15 @@ export const ConfigSchema = object(
           maxLength: 4096,
           restart: true,
         }),
+        sample: scalar('share', 'Share of the requests below 400 that have an access line, from 0 to 1', {
+          default: 1,
+          examples: [0.05],
+          restart: true,
+        }),
+        max_errors: integer(
+          'Most access lines a second of requests with 400 or above; the rest are counted. 0: any number',
+          { default: 1000, minimum: 0, maximum: 1_000_000, restart: true },
+        ),
       },
       'Logs',
       { default: {} },

@@ -8,6 +8,7 @@ import { type Group, groupBySlot, renumbered, takeInTurn } from './in-turn.js'
 import { slotOfKey } from './key.js'
 import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from './limiter.js'
 import { createLocal } from './local.js'
+import { createOutage, type LossReason } from './outage.js'
 import { type Client, isPlain, runUsage } from './scripts.js'
 import { createSender } from './sender.js'
 import type { Shard } from './shard.js'
@@ -62,7 +63,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   } = options
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
-  const inform = onceASecond((fields, message) => log.info(fields, message))
+  const outage = createOutage(log)
   const local = createLocal(localKeys, gateways)
   const clock = now ?? (() => performance.now())
   const denials = options.denials === 0 ? undefined : createDenials(options.denials ?? 10_000, clock)
@@ -77,13 +78,13 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const sender = createSender({ store, shards, timeoutMs, batch, merge, now, warn })
   let closed = false
 
-  function onStateChange(isUp: boolean): void {
+  function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
     // What comes back may have lost counts.
     denials?.clear()
     if (shards.allUp()) {
       markReady()
-      inform({}, 'the store answers; counting in it')
-    } else if (!isUp) warn({}, 'the store does not answer; deciding without it')
+      outage.recovered()
+    } else if (!isUp) outage.lost(reason)
   }
 
   function degrade(
@@ -95,7 +96,9 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     reason: DegradedReason,
   ): Decision {
     warn({ service: service.name, mode: service.onFailure, reason }, 'decided without the store')
-    return decideDegraded(local, service, policy, consumer, cost, levels, reason)
+    const decision = decideDegraded(local, service, policy, consumer, cost, levels, reason)
+    outage.decided(decision)
+    return decision
   }
 
   function take(

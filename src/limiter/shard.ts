@@ -1,4 +1,5 @@
 import type { Redis } from 'ioredis'
+import type { LossReason } from './outage.js'
 import { runSettle, runTake, runTakeMixed } from './scripts.js'
 
 /**
@@ -32,7 +33,8 @@ export interface ShardOptions {
   readonly node: Redis
   /** Ms that a decision waits for the store. */
   readonly timeoutMs: number
-  readonly onChange: (isUp: boolean) => void
+  /** `reason`: why it is not up any more. */
+  readonly onChange: (isUp: boolean, reason?: LossReason) => void
   /** A server that is connected answers probes with an error: a right may be missing, or memory. */
   readonly onRefusal: (error: unknown) => void
 }
@@ -121,14 +123,14 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
 
   function lost(): void {
     loaded = false
-    open()
+    open('connection')
   }
 
-  function open(): void {
+  function open(reason: LossReason): void {
     if (closed || !up) return
     up = false
     schedule()
-    onChange(false)
+    onChange(false, reason)
   }
 
   node.on('ready', probe)
@@ -143,11 +145,11 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
       misses = Math.max(0, misses - FORGIVEN_PER_ANSWER)
       if (sentAt === undefined) return
       clock.learn(serverNow, sentAt)
-      if (slowness.tooMuchAfter(sentAt, serverNow - clock.at(sentAt) > SLOW * timeoutMs)) open()
+      if (slowness.tooMuchAfter(sentAt, serverNow - clock.at(sentAt) > SLOW * timeoutMs)) open('slow')
     },
     missed() {
       misses++
-      if (misses >= MISSES_TO_OPEN) open()
+      if (misses >= MISSES_TO_OPEN) open('timeouts')
     },
     close() {
       closed = true

@@ -1,4 +1,5 @@
 import { Cluster, type Redis } from 'ioredis'
+import type { LossReason } from './outage.js'
 import type { Client } from './scripts.js'
 import { createShard, type Shard, type ShardOptions } from './shard.js'
 
@@ -48,8 +49,8 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     return shards.size > 0
   }
 
-  function changed(isUp: boolean): void {
-    events.onChange(isUp)
+  function changed(isUp: boolean, reason?: LossReason): void {
+    events.onChange(isUp, reason)
     if (!isUp && timer === undefined) lookAround()
   }
 

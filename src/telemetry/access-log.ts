@@ -1,5 +1,6 @@
 import type { Snapshot, Upstream } from '../config/snapshot.js'
 import type { Decision } from '../limiter/limiter.js'
+import type { LineFilter } from './line-filter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 import type { RequestRecord } from './record.js'
@@ -13,6 +14,8 @@ export interface AccessLog {
   flush(timeoutMs?: number): Promise<void>
   flushSync(): void
   dropped(): number
+  /** Lines that were not to be written, by reason. */
+  leftOut(): Readonly<Record<string, number>>
   /** After a log rotation has moved the file away. */
   reopen(): void
   close(): Promise<void>
@@ -23,6 +26,8 @@ export interface AccessLogOptions {
   readonly onProblem?: (error: Error) => void
   /** Whether other processes write to the same destination. */
   readonly shared?: boolean
+  /** Which requests have a line. By default all. */
+  readonly filter?: LineFilter
 }
 
 /** Longest piece of what a caller sent that a line repeats, in UTF-16 units. */
@@ -38,20 +43,22 @@ export function createAccessLog(options: AccessLogOptions): AccessLog {
     ...(whole === undefined ? {} : { chunkSize: whole }),
   })
   const line = createLineBuilder()
-  const write =
-    whole === undefined
-      ? (r: RequestRecord) => sink.write(line(r))
-      : (r: RequestRecord) => {
-          const text = line(r)
-          sink.write(text.length <= whole ? text : shorten(text))
-        }
+  const { filter } = options
   return {
-    write,
+    write(r) {
+      if (filter !== undefined && !filter.keeps(r)) return
+      const text = line(r)
+      sink.write(whole === undefined || text.length <= whole ? text : shorten(text))
+    },
     flush: sink.flush,
     flushSync: sink.flushSync,
     dropped: sink.dropped,
+    leftOut: () => filter?.leftOut() ?? {},
     reopen: sink.reopen,
-    close: sink.close,
+    close() {
+      filter?.close()
+      return sink.close()
+    },
   }
 }
 
@@ -70,6 +77,7 @@ const OFF: AccessLog = {
   flush: () => Promise.resolve(),
   flushSync() {},
   dropped: () => 0,
+  leftOut: () => ({}),
   reopen() {},
   close: () => Promise.resolve(),
 }

@@ -332,6 +332,14 @@ const DEFINITIONS = {
     help: 'Spans that were lost, by reason; rate: requests that were not recorded because there were so many.',
     labels: ['reason'],
   },
+  logLinesLeftOut: {
+    otlp: 'tidegate.log.lines_left_out',
+    prometheus: 'tidegate_log_lines_left_out_total',
+    kind: 'counter',
+    unit: '{line}',
+    help: 'Access log lines that were not to be written, by reason.',
+    labels: ['reason'],
+  },
   otlpFailures: {
     otlp: 'tidegate.otlp.export_failures',
     prometheus: 'tidegate_otlp_export_failures_total',

@@ -21,6 +21,7 @@ export interface MetricsOptions {
   readonly upstreams: () => Iterable<UpstreamReading>
   readonly waiting?: () => Iterable<readonly [service: string, count: number]>
   readonly logLinesDropped: () => number
+  readonly logLinesLeftOut?: () => Readonly<Record<string, number>>
   readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
   readonly http2?: () => { readonly open: number; readonly closed: Readonly<Record<string, number>> }
   /** Unix ms. */
@@ -69,6 +70,9 @@ export function createMetrics(options: MetricsOptions): Metrics {
     families.storeState.set(up ? 1 : 0, 'up')
     families.storeState.set(up ? 0 : 1, 'degraded')
     families.logLinesDropped.set(options.logLinesDropped())
+    for (const [reason, count] of Object.entries(options.logLinesLeftOut?.() ?? {})) {
+      families.logLinesLeftOut.set(count, reason)
+    }
     const connections = options.connections?.()
     if (connections !== undefined) {
       families.connections.set(connections.open)

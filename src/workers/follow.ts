@@ -37,25 +37,26 @@ export function followConfig(
     return compileSnapshot(loaded.config, loadedAt)
   }
 
-  function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot): void {
-    onReload({ ...outcome, trigger, snapshot, previous })
+  function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot, began: number): void {
+    onReload({ ...outcome, trigger, snapshot, previous, durationMs: performance.now() - began })
   }
 
   return {
     current: () => snapshot,
     text: () => text,
     follow(next) {
+      const began = performance.now()
       const previous = snapshot
       text = next.text
       if (next.hash !== previous.hash) {
         const compiled = compile(next)
         onNext(compiled)
         snapshot = compiled
-        tell(next.trigger, { result: 'applied', messages: [] }, previous)
+        tell(next.trigger, { result: 'applied', messages: [] }, previous, began)
         return
       }
       const result = next.result === 'applied' ? 'unchanged' : next.result
-      tell(next.trigger, { result, messages: [] }, previous)
+      tell(next.trigger, { result, messages: [] }, previous, began)
     },
     restarted() {},
     status: () => ({

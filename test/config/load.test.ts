@@ -65,7 +65,7 @@ t.test('the smallest file gets every default', async (t) => {
       },
     ],
     telemetry: {},
-    log: { level: 'info', access: 'stdout' },
+    log: { level: 'info', access: 'stdout', sample: 1, max_errors: 1000 },
     server: {
       header_timeout: 10_000,
       keep_alive: 72_000,

@@ -182,7 +182,12 @@ t.test('an outage is logged at most once a second, with what was held back', { s
   const lines = log.filter(
     ({ message }) => message !== 'no connection to the store' && message.includes('store'),
   )
-  const warnings = lines.filter(({ level }) => level === 'warn')
+  const warnings = lines.filter(({ fields, level }) => level === 'warn' && fields.event === undefined)
+  t.match(
+    lines.filter(({ fields }) => fields.event !== undefined).map(({ fields }) => fields),
+    [{ event: 'degraded' }],
+    'and its beginning once',
+  )
   t.ok(warnings.length >= 2 && warnings.length <= 4, `${warnings.length} lines in 2.3 s`)
   t.ok(warnings.every(({ at }, i) => i === 0 || at - warnings[i - 1]!.at >= 999))
   t.ok(Number(warnings.at(-1)!.fields.suppressed) > 10)
