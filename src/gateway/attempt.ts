@@ -1,26 +1,26 @@
-import type { Dispatcher } from 'undici'
 import type { Target } from '../upstream/pool.js'
+import type { ResponseHandler, Sent } from '../upstream/sender.js'
 
 /** Name, value, …; null: there are none. */
-export type Trailers = readonly (string | Buffer)[] | null
+export type Trailers = readonly string[] | null
 
 /** Who sends a request, as far as a later attempt has to know. */
 interface Sender {
-  connected(abort: (error?: Error) => void): void
+  connected(sent: Sent): void
   onResponseStarted(): void
-  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean
+  onHeaders(status: number, fields: string[], reason: string): void
   onData(chunk: Buffer): boolean
   onComplete(trailers: Trailers): void
   attemptFailed(error: Error): void
-  /** undici is through with an attempt that nobody waits for any more. */
+  /** The pool is through with an attempt that nobody waits for any more. */
   attemptGone(target: Target): void
 }
 
 /**
- * One more attempt after one that was abandoned: undici goes on with that one until it has a connection or none, and must
- * not be heard as if it spoke of this one.
+ * One more attempt after one that was abandoned: the pool goes on with that one until it has a connection or none, and
+ * must not be heard as if it spoke of this one.
  */
-export class Attempt implements Dispatcher.DispatchHandler {
+export class Attempt implements ResponseHandler {
   readonly #sender: Sender
   /** Where it went, when it was abandoned, too. */
   #abandoned: Target | undefined
@@ -33,17 +33,17 @@ export class Attempt implements Dispatcher.DispatchHandler {
     this.#abandoned = target
   }
 
-  onConnect(abort: (error?: Error) => void): void {
+  onConnect(sent: Sent): void {
     if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
-    this.#sender.connected(abort)
+    this.#sender.connected(sent)
   }
 
   onResponseStarted(): void {
     this.#sender.onResponseStarted()
   }
 
-  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
-    return this.#sender.onHeaders(status, raw, resume, statusText)
+  onHeaders(status: number, fields: string[], reason: string): void {
+    this.#sender.onHeaders(status, fields, reason)
   }
 
   onData(chunk: Buffer): boolean {

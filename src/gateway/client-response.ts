@@ -83,7 +83,7 @@ export class ClientResponse {
     this.#interim = true
   }
 
-  hint(raw: readonly Buffer[]): void {
+  hint(raw: readonly string[]): void {
     if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
     try {
       this.#res.writeEarlyHints({ link: linksOf(raw) })
@@ -117,7 +117,7 @@ export class ClientResponse {
   }
 
   /** What came behind the body goes there, too, where the client can take it: over HTTP/2. Before `end`. */
-  trail(raw: readonly (Buffer | string)[]): void {
+  trail(raw: readonly string[]): void {
     if (this.#req.httpVersionMajor === 2) this.#res.addTrailers(trailersOf(raw))
   }
 
@@ -179,7 +179,7 @@ export class ClientResponse {
       if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
       else this.#res.writeHead(this.#x.status, this.#reason, head)
     } catch (error) {
-      // undici and Node should agree on what a field may hold; if ever they do not, it costs this one response.
+      // Both sides should agree on what a field may hold; if ever they do not, it costs this one response.
       this.#events.unsendable(error as Error)
       return false
     }

@@ -31,12 +31,12 @@ export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
  * @param raw name, value, … of the response, as they came
  * @param header in lower case
  */
-export function toldCost(raw: readonly Buffer[], header: string): number | undefined {
+export function toldCost(raw: readonly string[], header: string): number | undefined {
   let said: string | undefined
   for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]!.length !== header.length || raw[i]!.toString('latin1').toLowerCase() !== header) continue
+    if (raw[i]!.length !== header.length || raw[i]!.toLowerCase() !== header) continue
     if (said !== undefined) return undefined
-    said = raw[i + 1]!.toString('latin1')
+    said = raw[i + 1]!
   }
   return said !== undefined && WHOLE.test(said) ? Math.min(Number(said), MAX_COST) : undefined
 }

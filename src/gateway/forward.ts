@@ -45,8 +45,6 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   readonly #client: ClientResponse
   /** The response is compressed on its way. */
   #encoder: CompressedBody | undefined
-  /** Asks the upstream for more. */
-  #resume: (() => void) | undefined
   /** The outcome is fixed. */
   #over = false
 
@@ -82,21 +80,20 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.refuse({ code: 'payload_too_large', detail })
   }
 
-  hint(raw: Buffer[]): void {
-    this.#client.hint(raw)
+  hint(fields: readonly string[]): void {
+    this.#client.hint(fields)
   }
 
-  header(status: number, raw: Buffer[], resume: () => void, statusText: string): void {
+  header(status: number, received: readonly string[], reasonGiven: string): void {
     const x = this.#x
-    if (raw.length > MAX_RESPONSE_FIELDS * 2) {
+    if (received.length > MAX_RESPONSE_FIELDS * 2) {
       this.#refuseHeader(`more than ${MAX_RESPONSE_FIELDS} response fields`)
       return
     }
-    this.#resume = resume
     const quota = claimsQuota(x.decision)
     const { costHeader, shape } = x.route!
-    if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
-    const fields = responseHeaders(raw, x.requestId, quota, costHeader, status === 204)
+    if (costHeader !== undefined) x.toldCost = toldCost(received, costHeader)
+    const fields = responseHeaders(received, x.requestId, quota, costHeader, status === 204)
     if (fields === undefined) {
       this.#refuseHeader('a transfer coding that nobody asked for')
       return
@@ -104,7 +101,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
     if (quota) pushQuotaHeaders(head, x.route!.quotaOf.policies[x.tier]!, x.decision!)
     x.status = status
-    const reason = reasonPhrase(statusText)
+    const reason = reasonPhrase(reasonGiven)
     const coding =
       shape?.compress === undefined
         ? undefined
@@ -124,7 +121,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
         this.#x.bytesOut += chunk.length
         return this.#client.write(chunk)
       },
-      room: () => this.#resume!(),
+      room: () => this.#sending.resume(),
       failed: (error) => this.cut('internal', errorText(error)),
     })
   }
@@ -175,7 +172,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   drained(): void {
     this.#sending.progress = this.#deps.watchdog.now()
-    if (this.#encoder === undefined) this.#resume!()
+    if (this.#encoder === undefined) this.#sending.resume()
     else this.#encoder.drained()
   }
 

@@ -77,14 +77,13 @@ export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | 
  * @returns undefined for an answer that cannot be passed on
  */
 export function answerFields(x: Exchange, answer: IncomingMessage): string[] | undefined {
-  if (answer.rawHeaders.length > MAX_RESPONSE_FIELDS * 2) return undefined
-  const { statusCode } = answer
-  const raw = answer.rawHeaders.map((text) => Buffer.from(text, 'latin1'))
+  const { statusCode, rawHeaders } = answer
+  if (rawHeaders.length > MAX_RESPONSE_FIELDS * 2) return undefined
   const quota = claimsQuota(x.decision)
   const { costHeader } = x.route!
-  if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
+  if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
   const fields = responseHeaders(
-    raw,
+    rawHeaders,
     x.requestId,
     quota,
     costHeader,

@@ -1,11 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
-import type { Dispatcher } from 'undici'
 import type { MirrorResult } from '../telemetry/recorder.js'
 import type { Call } from '../telemetry/recording.js'
 import type { Tracing } from '../telemetry/tracing.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
+import type { ResponseHandler, Sent } from '../upstream/sender.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
 import { beginCopy } from './trace.js'
@@ -69,7 +69,7 @@ export function createMirror(
   }
 }
 
-class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
+class Copy implements MirrorCopy, ResponseHandler, Watched {
   watchSlot = -1
   readonly #x: Exchange
   readonly #req: IncomingMessage
@@ -83,7 +83,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
   #call: Call | undefined
   #sentAt = 0
   #outcome: Outcome = 'unknown'
-  #abort: ((error?: Error) => void) | undefined
+  #sent: Sent | undefined
   #over = false
 
   constructor(
@@ -143,14 +143,14 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     const path = upstreamPath(x, target.upstream)
     this.#call = beginCopy(x, service, target.upstream, path, fields)
     fields.push(...MARK)
-    if (body !== undefined) fields.push('Content-Length', String(body.length))
     this.#watchdog.add(this)
     this.#upstreams.begun(target).dispatch(
       {
+        method: x.method,
         path,
-        method: x.method as Dispatcher.HttpMethod,
-        headers: fields,
+        fields,
         body: body ?? null,
+        length: -1,
       },
       this,
     )
@@ -160,23 +160,22 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
     if (now - this.#sentAt <= LIMIT_MS) return
     if (this.#call !== undefined) this.#call.error = 'upstream_timeout'
     this.#end('failed')
-    this.#abort?.()
+    this.#sent?.abort()
   }
 
-  // What undici says
+  // What becomes of it
 
-  onConnect(abort: (error?: Error) => void): void {
+  onConnect(sent: Sent): void {
     if (this.#over) throw new Error('its time was over before it had a connection')
-    this.#abort = abort
+    this.#sent = sent
   }
 
-  onHeaders(status: number): boolean {
+  onHeaders(status: number): void {
     if (status >= 200 && this.#target !== undefined) {
       this.#outcome = outcomeOf(status)
       if (this.#call !== undefined) this.#call.status = status
       this.#upstreams.answered(this.#target)
     }
-    return true
   }
 
   onData(): boolean {
@@ -194,7 +193,7 @@ class Copy implements MirrorCopy, Dispatcher.DispatchHandler, Watched {
       this.#call.cause ??= errorText(error)
     }
     // What has taken too long says as much of the upstream as what has failed.
-    const outcome = this.#abort !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
+    const outcome = this.#sent !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
     this.#upstreams.ended(this.#target!, outcome, errorText(error))
     this.#end('failed')
   }

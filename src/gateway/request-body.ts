@@ -1,5 +1,5 @@
 import type { IncomingMessage } from 'node:http'
-import { Readable } from 'node:stream'
+import type { BodySink, BodySource } from '../upstream/sender.js'
 import type { Replay } from './replay.js'
 
 export interface BodyEvents {
@@ -14,62 +14,44 @@ export interface BodyEvents {
 /** Longest body that is sent as one piece. */
 const WHOLE_BYTES = 16_384
 
-/**
- * The request's body on its way upstream. It stands between the two so that undici, which destroys a body whose
- * response came early, does not destroy the client's socket with it, and so that bytes are counted as they pass.
- */
-export class RequestBody extends Readable {
+/** The request's body on its way upstream: its bytes are counted as they pass, and kept where they may be sent again. */
+export class RequestBody implements BodySource {
+  /** Nothing more will come of it. */
+  ended = false
+  /** The upstream has asked for more than the client has sent. */
+  waitingForClient = false
   readonly #request: IncomingMessage
   readonly #events: BodyEvents
   readonly #replay: Replay | undefined
-  #begun = false
-  #waiting = false
-  #taken = false
+  #sink: BodySink | undefined
 
   /** @param replay keeps what comes, where it may have to be sent again */
   constructor(request: IncomingMessage, events: BodyEvents, replay: Replay | undefined) {
-    super({ highWaterMark: 65_536 })
     this.#request = request
     this.#events = events
     this.#replay = replay
-    // undici listens only while it sends; what goes wrong later has been told by then, and must not be uncaught.
-    this.on('error', () => {})
-  }
-
-  /** Whether the upstream has asked for more than the client has sent. */
-  get waitingForClient(): boolean {
-    return this.#waiting
-  }
-
-  /** Nothing more will come of it. */
-  get ended(): boolean {
-    return this.#taken || this.readableEnded
   }
 
   /**
    * All of it, where it is short and has come by now, usually in one packet with its header: sent as one piece it costs
-   * a fifth of what two streams do. This stream has nothing to give then.
+   * a fifth of what a stream does. Nothing else comes of it then.
    */
   takeWhole(length: number): Buffer | undefined {
     const request = this.#request
-    if (this.#begun || length > WHOLE_BYTES || !request.complete || request.readableLength !== length) return
+    if (this.#sink !== undefined || length < 0 || length > WHOLE_BYTES) return
+    if (!request.complete || request.readableLength !== length) return
     const whole = request.read() as Buffer | null
     if (whole === null || !this.#events.received(whole.length)) return
-    this.#begun = true
-    this.#taken = true
+    this.ended = true
     this.#replay?.add(whole)
     this.#replay?.end()
     this.#events.ended()
     return whole
   }
 
-  override _read(): void {
-    this.#waiting = true
-    if (this.#begun) {
-      this.#request.resume()
-      return
-    }
-    this.#begun = true
+  start(sink: BodySink): void {
+    this.#sink = sink
+    this.waitingForClient = true
     // A stream of HTTP/2 that ends without a byte does so before anybody listens.
     if (this.#request.readableEnded) {
       this.#onEnd()
@@ -78,36 +60,43 @@ export class RequestBody extends Readable {
     this.#events.begin()
     this.#request.on('data', this.#onData)
     this.#request.on('end', this.#onEnd)
-    this.#request.on('error', this.#onError)
+    this.#request.on('error', ignore)
   }
 
-  override _destroy(error: Error | null, done: (error: Error | null) => void): void {
+  resume(): void {
+    if (this.ended) return
+    this.waitingForClient = true
+    this.#request.resume()
+  }
+
+  /** Lets go of the request. */
+  destroy(): void {
+    if (this.#sink === undefined || this.ended) return
+    this.ended = true
+    this.waitingForClient = false
     this.#request.off('data', this.#onData)
     this.#request.off('end', this.#onEnd)
-    this.#request.off('error', this.#onError)
     this.#request.pause()
-    done(error)
   }
 
   #onData = (chunk: Buffer): void => {
     if (!this.#events.received(chunk.length)) return
     this.#replay?.add(chunk)
-    if (!this.push(chunk)) {
-      this.#waiting = false
-      this.#request.pause()
-    }
+    if (this.#sink!.write(chunk) || this.ended) return
+    this.waitingForClient = false
+    this.#request.pause()
   }
 
   #onEnd = (): void => {
     // A stream of HTTP/2 that was reset ends, too. It closes next, and that is told to who forwards it.
     if (!this.#request.complete) return
-    this.#waiting = false
+    this.ended = true
+    this.waitingForClient = false
     this.#replay?.end()
     this.#events.ended()
-    this.push(null)
-  }
-
-  #onError = (error: Error): void => {
-    this.destroy(error)
+    this.#sink!.end()
   }
 }
+
+/** The client has gone. Whoever forwards its request is told that its response is closed. */
+function ignore(): void {}

@@ -1,11 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
-import { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
 import type { Service } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
+import type { ResponseHandler, Sent } from '../upstream/sender.js'
 import { Attempt, type Trailers } from './attempt.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
@@ -13,7 +12,7 @@ import type { Mirror, MirrorCopy } from './mirror.js'
 import type { Replay, ReplayMemory } from './replay.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { answerCall, beginCall, endCall, failCall, readGrpcStatus } from './trace.js'
-import { errorText, isBodilessLength, isConnectError, upstreamErrorCode } from './upstream-error.js'
+import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog } from './watchdog.js'
 
@@ -29,10 +28,9 @@ export interface Receiver {
   bodyWanted(): void
   bodyTooLarge(): void
   /** Fields of a 103. */
-  hint(raw: Buffer[]): void
-  /** @param resume asks for more after `data` gave false */
-  header(status: number, raw: Buffer[], resume: () => void, statusText: string): void
-  /** @returns false when the next piece should wait */
+  hint(fields: readonly string[]): void
+  header(status: number, fields: readonly string[], reason: string): void
+  /** @returns false when the next piece should wait for `resume` */
   data(chunk: Buffer): boolean
   end(trailers: Trailers): void
   /** There will be no response. */
@@ -46,9 +44,9 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT'
 
 /**
  * One request on its way to an upstream: which one, waiting for its turn there, and another try where the first came to
- * nothing. A class, as undici's parser calls these methods several times a request and one shape keeps those calls cheap.
+ * nothing.
  */
-export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
+export class Sending implements ResponseHandler, BodyEvents {
   /** Watchdog time of the last byte in either direction. */
   progress = 0
   readonly #deps: SendingDeps
@@ -63,7 +61,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   #unreachable: Target[] | undefined
   /** Takes the request out of those that wait for an upstream; set while it is one of them. */
   #leaveQueue: (() => void) | undefined
-  /** How it went with the upstream, as far as that is not what undici says. */
+  /** How it went with the upstream, as far as that is not what the connection says. */
   #outcome: Outcome = 'unknown'
   #why = ''
   #body: RequestBody | null = null
@@ -71,7 +69,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   #whole: Buffer | undefined
   /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
   #replay: Replay | undefined
-  #again: Readable | undefined
+  #again: Buffer | undefined
   /** What a second service gets of it. */
   #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream, and at the latest. */
@@ -79,8 +77,6 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   #dispatched = 0
   /** `performance.now()` from which the upstream has had the whole request to answer; 0: no upstream has it. */
   #waitingSince = 0
-  /** The request has been handed to a connection: from here on the upstream may have seen it. */
-  #sent = false
   /** How often it has been sent again. */
   #resends = 0
   /** It is under way for another time, and has not been answered since. */
@@ -91,9 +87,9 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
   /** A first byte of a response, or of a 1xx, has come; and the header of the response itself. */
   #answering = false
   #answered = false
-  /** Aborts what undici is doing for us; set once the request has a connection. */
-  #abort: ((error?: Error) => void) | undefined
-  /** The receiver has all that it will get: whatever undici still says is not news. */
+  /** Set once the request has a connection. */
+  #sent: Sent | undefined
+  /** The receiver has all that it will get: whatever is still said is not news. */
   #over = false
 
   constructor(
@@ -167,8 +163,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     const path = upstreamPath(x, target.upstream)
     beginCall(x, target.upstream, path, fields)
     this.#target = target
-    this.#sent = false
-    this.#abort = undefined
+    this.#sent = undefined
     this.#outcome = 'unknown'
     x.upstream = target.upstream
     this.#dispatched = performance.now()
@@ -176,18 +171,16 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     if (this.#began === 0) this.#began = this.#dispatched
     if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.progress = this.#deps.watchdog.now()
-    if (this.#body !== null && x.headers.contentLength > 0) {
-      fields.push('Content-Length', String(x.headers.contentLength))
-      // What is copied is read along, and HTTP/2 asks for a stream.
-      if (this.#copy === undefined && target.upstream.protocol === 'http1')
-        this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
-    }
+    // What is copied is read along.
+    if (this.#body !== null && this.#copy === undefined)
+      this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
     this.#deps.upstreams.begun(target).dispatch(
       {
+        method: x.method,
         path,
-        method: x.method as Dispatcher.HttpMethod,
-        headers: fields,
+        fields,
         body: this.#again ?? this.#whole ?? this.#body,
+        length: x.headers.contentLength,
       },
       this.#attempt ?? this,
     )
@@ -212,33 +205,32 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     if (this.#x.pass !== undefined) this.#waitingSince = performance.now()
   }
 
-  // What undici says
+  // What becomes of it
 
-  onConnect(abort: (error?: Error) => void): void {
+  onConnect(sent: Sent): void {
     if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
-    this.connected(abort)
+    this.connected(sent)
   }
 
-  connected(abort: (error?: Error) => void): void {
-    // Thrown, as undici's abort would take the connection along, and nothing has been sent on it.
+  /** The upstream may see it from here on. */
+  connected(sent: Sent): void {
     if (this.#over) throw new Error('the request was over before it had a connection')
-    this.#abort = abort
-    this.#sent = true
+    this.#sent = sent
   }
 
   onResponseStarted(): void {
     this.#answering = true
   }
 
-  onHeaders(status: number, raw: Buffer[], resume: () => void, statusText: string): boolean {
-    if (this.#over) return true
+  onHeaders(status: number, fields: string[], reason: string): void {
+    if (this.#over) return
     if (status < 200) {
-      if (status === 103) this.#receiver.hint(raw)
-      return true
+      if (status === 103) this.#receiver.hint(fields)
+      return
     }
     this.progress = this.#deps.watchdog.now()
     this.#answered = true
-    answerCall(this.#x, status, raw)
+    answerCall(this.#x, status, fields)
     this.#deps.upstreams.answered(this.#target!)
     this.#replay?.forget()
     if (this.#retrying) {
@@ -250,8 +242,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
       const now = performance.now()
       pass.answered(status, this.#waited(now), now)
     }
-    this.#receiver.header(status, raw, resume, statusText)
-    return true
+    this.#receiver.header(status, fields, reason)
   }
 
   onData(chunk: Buffer): boolean {
@@ -298,16 +289,11 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     const ours = code === 'overloaded' || code === 'internal'
     // Of a connection that was made, it means that it broke.
     const broken = isConnectError(code) ? 'upstream_failed' : code
-    if (this.#answered && isBodilessLength(this.#x.status, error)) {
-      this.#settle('well')
-      this.#end(null)
-      return
-    }
-    failCall(this.#x, this.#sent ? broken : code, cause)
+    failCall(this.#x, this.#sent === undefined ? code : broken, cause)
     if (this.#answered) {
       this.#settle('failed', cause)
       this.#receiver.cut(broken, cause)
-    } else if (!this.#sent && !ours) {
+    } else if (this.#sent === undefined && !ours) {
       this.#settle('unreachable', cause)
       this.#elsewhere({ code, cause })
     } else if (code === 'upstream_failed' && this.#mayResend()) {
@@ -318,7 +304,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     }
   }
 
-  /** undici is through with this attempt. */
+  /** This attempt has come to its end. */
   #settle(outcome: Outcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
     endCall(this.#x)
@@ -363,12 +349,13 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     if (this.#answering || !IDEMPOTENT.has(this.#x.method)) return false
     if (this.#resends >= this.#x.route!.service.retries.attempts) return false
     if (this.#body === null) return true
-    const whole = this.#replay?.whole()
-    if (whole === undefined) return false
-    this.#again = Readable.from([whole], { objectMode: false })
-    // What becomes of it is told by the handler.
-    this.#again.on('error', () => {})
-    return true
+    this.#again = this.#replay?.whole()
+    return this.#again !== undefined
+  }
+
+  /** More is wanted after `data` gave false. */
+  resume(): void {
+    this.#sent?.resume()
   }
 
   // How it stands, for who watches the time
@@ -395,11 +382,11 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
 
   /** Whether a connection has been waited for longer than so many ms. */
   lacksConnection(connect: number, now: number): boolean {
-    if (this.#sent || now - this.#dispatched <= connect) return false
+    if (this.#sent !== undefined || now - this.#dispatched <= connect) return false
     return this.#deps.upstreams.connecting(this.#target!)
   }
 
-  /** There was no connection in time. undici finds out that nobody waits for it any more when it has one, or none. */
+  /** There was no connection in time. The pool finds out that nobody waits for it any more when it has one, or none. */
   abandon(connect: number): void {
     const cause = `no connection within ${connect} ms`
     this.#x.upstreamMs = performance.now() - this.#began
@@ -431,7 +418,7 @@ export class Sending implements Dispatcher.DispatchHandler, BodyEvents {
     if (this.#waitingSince > 0) this.#x.upstreamMs = performance.now() - this.#began
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()
-    this.#abort?.()
+    this.#sent?.abort()
   }
 
   /** Says what has become of the request to what guards its service. */

@@ -114,7 +114,7 @@ function current({ trace }: Exchange): Call | undefined {
 }
 
 /** The upstream has answered, with this header. */
-export function answerCall(x: Exchange, status: number, fields: readonly Buffer[] | null): void {
+export function answerCall(x: Exchange, status: number, fields: readonly string[] | null): void {
   if (x.trace?.recording === undefined) return
   const call = current(x)
   if (call !== undefined) call.status = status
@@ -138,13 +138,13 @@ export function endCall(x: Exchange): void {
 }
 
 /** What gRPC says of the call in a header without a body, or in trailers. Name, value, … */
-export function readGrpcStatus(x: Exchange, fields: readonly (Buffer | string)[] | null): void {
+export function readGrpcStatus(x: Exchange, fields: readonly string[] | null): void {
   if (x.trace?.recording === undefined || fields === null) return
   const call = x.trace.recording.calls.at(-1)
   if (call === undefined) return
   for (let i = 0; i < fields.length; i += 2) {
-    if (fields[i]!.toString().toLowerCase() !== 'grpc-status') continue
-    const value = fields[i + 1]!.toString()
+    if (fields[i]!.toLowerCase() !== 'grpc-status') continue
+    const value = fields[i + 1]!
     if (/^\d{1,3}$/.test(value)) call.grpcStatus = Number(value)
   }
 }

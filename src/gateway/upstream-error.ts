@@ -4,7 +4,7 @@ interface CodedError extends Error {
   readonly code?: string
 }
 
-/** What undici, the resolver or the socket said, as a code of the error table. */
+/** What the connection, the resolver or the socket said, as a code of the error table. */
 export function upstreamErrorCode(error: Error): ErrorCode {
   const code = (error as CodedError).code ?? ''
   switch (code) {
@@ -19,24 +19,17 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'ENFILE':
     case 'EADDRNOTAVAIL':
       return 'overloaded'
-    case 'UND_ERR_CONNECT_TIMEOUT':
+    case 'UPSTREAM_CONNECT_TIMEOUT':
     case 'ETIMEDOUT':
       return 'upstream_connect_timeout'
-    case 'UND_ERR_HEADERS_OVERFLOW':
-    case 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH':
-    case 'UND_ERR_RES_EXCEEDED_MAX_SIZE':
-    // undici holds a status below 100 for a mistake of its own.
-    case 'ERR_ASSERTION':
+    case 'UPSTREAM_MALFORMED':
       return 'upstream_bad_response'
-    case 'UND_ERR_INVALID_ARG':
-    case 'UND_ERR_NOT_SUPPORTED':
+    case 'UPSTREAM_UNSENDABLE':
       return 'internal'
   }
   if (isTlsError(code)) return 'upstream_tls_failed'
-  // undici's parser, whose code is often undefined; Node's own, which upgrades come through.
-  if (error.name === 'HTTPParserError' || code.startsWith('HPE_')) return 'upstream_bad_response'
-  // undici's own word for a 100, a 101 or a whole response that nobody asked for.
-  if (error.message === 'bad response' || error.message === 'bad upgrade') return 'upstream_bad_response'
+  // Node's parser, which upgrades come through.
+  if (code.startsWith('HPE_')) return 'upstream_bad_response'
   return 'upstream_failed'
 }
 
@@ -60,11 +53,6 @@ const CERTIFICATE_ERRORS: ReadonlySet<string> = new Set([
 /** Whether the code says that a connection could not be made. Of one that was made, it says something else. */
 export function isConnectError(code: ErrorCode): boolean {
   return code === 'upstream_refused' || code === 'upstream_connect_timeout'
-}
-
-/** Whether undici failed a 304 for having no body, though a length without one is what it may have (RFC 9110 §8.6). */
-export function isBodilessLength(status: number, error: Error): boolean {
-  return status === 304 && (error as CodedError).code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'
 }
 
 /** For the log: the library's words, which may name addresses. */

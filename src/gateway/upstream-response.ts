@@ -20,14 +20,14 @@ const DROPPED: ReadonlySet<string> = new Set([
 /**
  * The header for the client: the upstream's end-to-end fields as they came, repeated ones and their order kept.
  *
- * @param raw name, value, … as undici's parser cut them
+ * @param raw name, value, … as they came
  * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
  * @param hidden lower-case name of a field that is between upstream and gateway, if there is one
  * @param noContent the status allows no body and no length (RFC 9110 §8.6)
  * @returns undefined when the body has a coding that the gateway neither takes off nor asked for
  */
 export function responseHeaders(
-  raw: readonly Buffer[],
+  raw: readonly string[],
   requestId: string,
   claimsQuota: boolean,
   hidden: string | undefined,
@@ -38,19 +38,19 @@ export function responseHeaders(
   let chunked = false
   let via = VIA
   for (let i = 0; i < raw.length; i += 2) {
-    const wireName = raw[i]!.toString('latin1')
+    const wireName = raw[i]!
     const name = wireName.toLowerCase()
     if (DROPPED.has(name)) {
-      if (name === 'connection') named = namedFields(raw[i + 1]!.toString('latin1'), named)
+      if (name === 'connection') named = namedFields(raw[i + 1]!, named)
       if (name === 'transfer-encoding') {
-        if (chunked || raw[i + 1]!.toString('latin1').toLowerCase() !== 'chunked') return undefined
+        if (chunked || raw[i + 1]!.toLowerCase() !== 'chunked') return undefined
         chunked = true
       }
       continue
     }
     if (noContent && name === 'content-length') continue
     if (name === hidden || (claimsQuota && QUOTA_FIELDS.has(name))) continue
-    const value = raw[i + 1]!.toString('latin1')
+    const value = raw[i + 1]!
     if (name === 'via') {
       via = `${value}, ${via}`
       continue
@@ -82,20 +82,20 @@ export function reasonPhrase(text: string): string | undefined {
 }
 
 /** The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early. */
-export function linksOf(raw: readonly Buffer[]): string[] {
+export function linksOf(raw: readonly string[]): string[] {
   const links: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]!.toString('latin1').toLowerCase() === 'link') links.push(raw[i + 1]!.toString('latin1'))
+    if (raw[i]!.toLowerCase() === 'link') links.push(raw[i + 1]!)
   }
   return links
 }
 
 /** What of an upstream's trailers may stand behind a body (RFC 9110 §6.5.1): nothing that says how to read or route it. */
-export function trailersOf(raw: readonly (Buffer | string)[]): [name: string, value: string][] {
+export function trailersOf(raw: readonly string[]): [name: string, value: string][] {
   const out: [string, string][] = []
   for (let i = 0; i < raw.length; i += 2) {
-    const name = textOf(raw[i]!).toLowerCase()
-    if (!DROPPED.has(name) && !NO_TRAILERS.has(name)) out.push([name, textOf(raw[i + 1]!)])
+    const name = raw[i]!.toLowerCase()
+    if (!DROPPED.has(name) && !NO_TRAILERS.has(name)) out.push([name, raw[i + 1]!])
   }
   return out
 }
@@ -113,7 +113,3 @@ const NO_TRAILERS: ReadonlySet<string> = new Set([
   'set-cookie',
   'via',
 ])
-
-function textOf(bytes: Buffer | string): string {
-  return typeof bytes === 'string' ? bytes : bytes.toString('latin1')
-}

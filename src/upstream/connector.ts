@@ -1,42 +1,81 @@
-import { isIP, type LookupFunction } from 'node:net'
-import type { ConnectionOptions } from 'node:tls'
-import { buildConnector } from 'undici'
+import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import type { Upstream, UpstreamTls } from '../config/snapshot.js'
+import { coded } from './sender.js'
 
-/** What undici is told in place of ECONNRESET. */
-export const RESET = 'UPSTREAM_RESET'
+/** Who reads from a connection. */
+export interface SocketReader {
+  /** The memory for the next read; undefined: the same as for the one before. */
+  buffer(): Buffer | undefined
+  /** @returns false when nothing more is to be read for now */
+  read(size: number, bytes: Buffer): boolean
+}
+
+/** Makes one connection; the callback is called once, with an error or without. */
+export type Connector = (reader: SocketReader, done: (error: Error | undefined) => void) => Socket
+
+/** After so long without a word the system asks whether the other side is there. */
+const ASK_MS = 60_000
 
 /**
- * Makes connections to upstreams, each verified where it is TLS.
+ * Makes connections to an upstream, each verified where it is TLS, from the second on with the session of one before.
  *
- * undici takes a reset for the end of a body that only the end of the connection ends, since a Mac may say so after the
- * last byte. Then a backend that crashes mid body would look like success: under another name it counts as what it is.
+ * @param lookup finds the addresses of names; of several, the others are tried when the first does not answer
  */
 export function createConnector(
   { origin, tls }: Upstream,
   timeoutMs: number,
   lookup: LookupFunction,
-): buildConnector.connector {
-  // undici would take it from the Host of a request, which may be the caller's.
-  const servername = tls === undefined ? undefined : serverNameOf(tls, hostnameOf(origin))
-  // One for each set of settings: it keeps TLS sessions, and those of others were verified by other rules.
-  const connectWithin = buildConnector({
-    timeout: timeoutMs,
-    allowH2: false,
-    lookup,
-    ...(tls === undefined ? undefined : tlsOptions(tls)),
-  })
-  return (options, callback) =>
-    connectWithin(servername === undefined ? options : { ...options, servername }, (...[error, socket]) => {
-      if (error !== null) {
-        callback(error, null)
-        return
-      }
-      socket.on('error', (failure: NodeJS.ErrnoException) => {
-        if (failure.code === 'ECONNRESET') failure.code = RESET
-      })
-      callback(null, socket)
+): Connector {
+  const host = hostnameOf(origin)
+  const port = Number(new URL(origin).port) || (tls === undefined ? 80 : 443)
+  const common = { host, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay: ASK_MS }
+  const secure = tls && {
+    ...tlsOptions(tls),
+    servername: serverNameOf(tls, host),
+    ALPNProtocols: ['http/1.1'],
+  }
+  /** Never that of others, who may have verified by other rules. */
+  let session: Buffer | undefined
+
+  function open(reader: SocketReader): Socket {
+    // Past Node's streams, which would allocate a buffer for each read. `undefined` leaves the socket the one that it has.
+    const onread = {
+      buffer: () => reader.buffer() as Buffer,
+      callback: (size: number, bytes: Uint8Array) => reader.read(size, bytes as Buffer),
+    }
+    if (secure === undefined) return connectTcp({ ...common, onread })
+    const socket = connectTls({ ...common, ...secure, session, onread } as ConnectionOptions)
+    socket.on('session', (next) => {
+      session = next
     })
+    return socket
+  }
+
+  return (reader, done) => {
+    const socket = open(reader)
+    const timer = setTimeout(
+      () => socket.destroy(coded('UPSTREAM_CONNECT_TIMEOUT', `no connection within ${timeoutMs} ms`)),
+      timeoutMs,
+    )
+    let failure: Error | undefined
+    const failed = (error: Error) => {
+      failure = error
+    }
+    const closed = () => {
+      clearTimeout(timer)
+      done(failure ?? coded('UPSTREAM_SHUT', 'the connections are closed'))
+    }
+    socket.once('error', failed)
+    socket.once('close', closed)
+    socket.once(secure === undefined ? 'connect' : 'secureConnect', () => {
+      clearTimeout(timer)
+      socket.off('error', failed)
+      socket.off('close', closed)
+      done(undefined)
+    })
+    return socket
+  }
 }
 
 type TlsOptions = Pick<

@@ -1,6 +1,5 @@
-import type { Dispatcher } from 'undici'
 import type { HealthCheck } from '../config/snapshot.js'
-import type { Sender } from './sender.js'
+import type { ResponseHandler, Sender } from './sender.js'
 
 export interface CheckResult {
   /** Unix ms at which it ended. */
@@ -124,7 +123,7 @@ function checkOnce(
   { settings, host, open }: CheckSubject,
   done: (passed: boolean, detail: string) => void,
 ): () => void {
-  const dispatcher = open()
+  const sender = open()
   let status = 0
   let bytes = 0
   let over = false
@@ -133,7 +132,7 @@ function checkOnce(
     over = true
     clearTimeout(patience)
     // Destroyed, as an answer that goes on is not worth its bytes.
-    dispatcher.destroy().catch(() => {})
+    sender.destroy().catch(() => {})
     done(passed, detail)
   }
   const judged = (): void => end(settings.statuses.has(status), `status ${status}`)
@@ -141,11 +140,10 @@ function checkOnce(
     () => end(false, `no ${status === 0 ? '' : 'whole '}answer within ${settings.timeout} ms`),
     settings.timeout,
   )
-  const handler: Dispatcher.DispatchHandler = {
+  const handler: ResponseHandler = {
     onConnect() {},
     onHeaders(code) {
       if (code >= 200) status = code
-      return true
     },
     onData(chunk) {
       bytes += chunk.length
@@ -157,12 +155,14 @@ function checkOnce(
       end(false, error.code ?? error.message)
     },
   }
-  dispatcher.dispatch(
+  sender.dispatch(
     {
       method: 'GET',
       path: settings.path,
-      headers: ['Host', host, 'User-Agent', 'tidegate-health-check', 'Accept', '*/*'],
-      reset: true,
+      fields: ['Host', host, 'User-Agent', 'tidegate-health-check', 'Accept', '*/*'],
+      body: null,
+      length: -1,
+      last: true,
     },
     handler,
   )

@@ -4,6 +4,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Upstream } from '../config/snapshot.js'
 import { hostnameOf, serverNameOf, tlsOptions } from './connector.js'
 import { closeLater } from './http2-close.js'
+import { coded } from './sender.js'
 
 /** What the upstream may send of headers, and how much of a body ahead of its reader. */
 const MAX_HEADER_PAIRS = 128
@@ -44,7 +45,7 @@ export function connectSession(
     failure ??= error
   })
   const timer = setTimeout(() => {
-    session.destroy(coded('UND_ERR_CONNECT_TIMEOUT', `no connection within ${timeoutMs} ms`))
+    session.destroy(coded('UPSTREAM_CONNECT_TIMEOUT', `no connection within ${timeoutMs} ms`))
   }, timeoutMs)
   const closed = () => {
     clearTimeout(timer)
@@ -102,8 +103,4 @@ export function probe(session: ClientHttp2Session): void {
   }, PROBE_MS)
   timer.unref()
   session.ping(() => clearTimeout(timer))
-}
-
-export function coded(code: string, message: string): Error {
-  return Object.assign(new Error(message), { code })
 }

@@ -2,9 +2,9 @@ import type { ClientHttp2Session } from 'node:http2'
 import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Upstream } from '../config/snapshot.js'
-import { coded, connectSession, probe } from './http2-connection.js'
+import { connectSession, probe } from './http2-connection.js'
 import { Http2Request, type Outcome } from './http2-request.js'
-import type { Sender } from './sender.js'
+import { coded, type Sender } from './sender.js'
 
 /** Streams on one connection, however many more the upstream would take: one that breaks takes them all along. */
 const MAX_STREAMS = 256
@@ -29,9 +29,7 @@ interface Connection {
 }
 
 /**
- * Connections over HTTP/2, by ALPN or with prior knowledge. undici's own, as of 7.30, fails everything that is under way when
- * the upstream says GOAWAY, drops what is still to be read when trailers come, and sends one body at a time: so these are
- * made of node:http2. Requests that the upstream has not looked at (REFUSED_STREAM, beyond the last stream of a GOAWAY) are
+ * Connections over HTTP/2, by ALPN or with prior knowledge, made of node:http2. Requests that the upstream has not looked at (REFUSED_STREAM, beyond the last stream of a GOAWAY) are
  * sent again on another connection.
  *
  * @param limit of connections
@@ -170,14 +168,13 @@ export function openHttp2(
     get destroyed() {
       return destroyed
     },
-    dispatch(options, handler) {
-      const request = new Http2Request(scheme, options, handler)
-      if (closing) request.fail(coded('UND_ERR_CLOSED', 'the connections are closed'))
+    dispatch(asked, handler) {
+      const request = new Http2Request(scheme, asked, handler)
+      if (closing) request.fail(coded('UPSTREAM_SHUT', 'the connections are closed'))
       else {
         waiting.push(request)
         serve()
       }
-      return true
     },
     close() {
       closing = true
@@ -190,7 +187,7 @@ export function openHttp2(
     async destroy() {
       closing = true
       destroyed = true
-      const error = coded('UND_ERR_DESTROYED', 'the connections are closed')
+      const error = coded('UPSTREAM_SHUT', 'the connections are closed')
       for (const request of waiting.splice(0)) request.fail(error)
       for (const session of connecting) session.destroy(error)
       for (const { session } of connections) session.destroy(error)

@@ -4,9 +4,14 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2'
-import type { Readable } from 'node:stream'
-import type { Dispatcher } from 'undici'
-import { coded } from './http2-connection.js'
+import {
+  type BodySink,
+  type BodySource,
+  coded,
+  type ResponseHandler,
+  type SenderRequest,
+  type Sent,
+} from './sender.js'
 
 /** What is kept of a body, so that it can be sent again when the upstream has not looked at the request. */
 const MAX_KEPT = 65_536
@@ -15,20 +20,20 @@ const MAX_KEPT = 65_536
 export type Outcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
 
 /**
- * One request as a stream of a connection, told to a handler in the words of undici. Ends by `onComplete` or `onError`, but
+ * One request as a stream of a connection. Ends by `onComplete` or `onError`, but
  * for an attempt that the upstream has not processed: that may be made again on another connection.
  */
-export class Http2Request {
+export class Http2Request implements Sent, BodySink {
   readonly #headers: OutgoingHttpHeaders
-  readonly #body: Readable | null
+  readonly #source: BodySource | null
   /** A body that is here already. */
   readonly #whole: Buffer | undefined
-  readonly #handler: Dispatcher.DispatchHandler
+  readonly #handler: ResponseHandler
   #stream: ClientHttp2Stream | undefined
   #kept: Buffer[] | undefined = []
   #keptBytes = 0
   #bodyEnded = false
-  #listening = false
+  #started = false
   #answered = false
   #over = false
   /** Given up by the handler: what still comes is read for nobody. */
@@ -39,26 +44,19 @@ export class Http2Request {
   #reason: Error | undefined
   attempts = 0
 
-  constructor(
-    scheme: 'http' | 'https',
-    { path, method, headers, body }: Dispatcher.DispatchOptions,
-    handler: Dispatcher.DispatchHandler,
-  ) {
-    this.#headers = http2Headers(scheme, method, path, headers as readonly string[])
+  constructor(scheme: 'http' | 'https', request: SenderRequest, handler: ResponseHandler) {
+    const { body } = request
+    this.#headers = http2Headers(scheme, request)
     this.#whole = Buffer.isBuffer(body) ? body : undefined
-    this.#body = this.#whole === undefined ? ((body as Readable | null | undefined) ?? null) : null
+    this.#source = Buffer.isBuffer(body) ? null : body
     this.#handler = handler
-  }
-
-  get body(): Readable | null {
-    return this.#body
   }
 
   /** Nothing has been sent: the request can fail without further thought. */
   fail(error: Error): void {
     if (this.#over) return
     this.#over = true
-    this.#handler.onError!(error)
+    this.#handler.onError(error)
   }
 
   /**
@@ -72,7 +70,7 @@ export class Http2Request {
   ): boolean {
     this.attempts++
     try {
-      this.#handler.onConnect!((error) => this.#cancel(error))
+      this.#handler.onConnect(this)
     } catch (error) {
       this.fail(error as Error)
       return false
@@ -112,7 +110,7 @@ export class Http2Request {
   #onInformation = (_: unknown, __: number, raw: string[]): void => {
     if (this.#over) return
     const [status, fields] = split(raw)
-    this.#handler.onHeaders!(status, fields, this.#resume, '')
+    this.#handler.onHeaders(status, fields, '')
   }
 
   #onResponse = (_: unknown, __: number, raw: string[]): void => {
@@ -122,13 +120,13 @@ export class Http2Request {
     this.#handler.onResponseStarted?.()
     const [status, fields, length] = split(raw)
     this.#announced = status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
-    if (this.#handler.onHeaders!(status, fields, this.#resume, '') === false) this.#stream!.pause()
+    this.#handler.onHeaders(status, fields, '')
   }
 
   #onData = (chunk: Buffer): void => {
     if (this.#over || this.#dropped) return
     this.#received += chunk.length
-    if (this.#handler.onData!(chunk) === false) this.#stream!.pause()
+    if (this.#handler.onData(chunk) === false) this.#stream!.pause()
   }
 
   #onTrailers = (_: unknown, __: number, raw: string[]): void => {
@@ -142,7 +140,7 @@ export class Http2Request {
       return
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
-    this.#handler.onComplete!(this.#trailers)
+    this.#handler.onComplete(this.#trailers)
     // An answer before the end of the upload: nobody waits for the rest, and what the upstream opens no window for
     // would hold the stream for ever.
     if (!this.#bodiless && !stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)
@@ -152,13 +150,13 @@ export class Http2Request {
     this.#reason ??= error
   }
 
-  #resume = (): void => {
+  resume(): void {
     this.#stream?.resume()
   }
 
-  #cancel(error?: Error): void {
+  abort(): void {
     if (this.#over) return
-    this.#reason = error ?? coded('UND_ERR_ABORTED', 'the request was given up')
+    this.#reason = coded('UPSTREAM_ABORTED', 'the request was given up')
     this.#kept = undefined
     this.#dropped = true
     this.#stream?.close(constants.NGHTTP2_CANCEL)
@@ -168,8 +166,8 @@ export class Http2Request {
 
   #closed({ id = 0, rstCode }: ClientHttp2Stream, lastStream: number): Outcome {
     if (this.#over) return 'done'
-    const given = (this.#reason as NodeJS.ErrnoException | undefined)?.code === 'UND_ERR_ABORTED'
-    this.#stopUpload()
+    const given = (this.#reason as NodeJS.ErrnoException | undefined)?.code === 'UPSTREAM_ABORTED'
+    this.#stream = undefined
     if (!given && this.repeatable && (rstCode === constants.NGHTTP2_REFUSED_STREAM || id > lastStream))
       return 'unprocessed'
     this.fail(this.#reason ?? coded('UPSTREAM_RESET', resetText(rstCode)))
@@ -179,57 +177,42 @@ export class Http2Request {
   // The body on its way
 
   get #bodiless(): boolean {
-    return this.#body === null && this.#whole === undefined
+    return this.#source === null && this.#whole === undefined
   }
 
   #upload(): void {
     const stream = this.#stream!
     if (this.#whole !== undefined) stream.end(this.#whole)
-    const body = this.#body
-    if (body === null) return
+    if (this.#source === null) return
     let writable = true
-    for (const chunk of this.#kept!) writable = stream.write(chunk)
-    if (this.#bodyEnded) {
-      stream.end()
-      return
-    }
-    if (!this.#listening) {
-      this.#listening = true
-      body.on('data', this.#onBody)
-      body.on('end', this.#onBodyEnd)
-      body.on('close', this.#onBodyClose)
-    } else if (writable) body.resume()
+    for (const piece of this.#kept!) writable = stream.write(piece)
+    if (this.#bodyEnded) stream.end()
+    else if (!this.#started) {
+      this.#started = true
+      this.#source.start(this)
+    } else if (writable) this.#source.resume()
   }
 
-  #stopUpload(): void {
-    if (!this.#bodyEnded) this.#body?.pause()
-    this.#stream = undefined
-  }
-
-  #onBody = (chunk: Buffer): void => {
+  write(piece: Buffer): boolean {
     const kept = this.#kept
     if (kept !== undefined) {
-      this.#keptBytes += chunk.length
+      this.#keptBytes += piece.length
       if (this.#keptBytes > MAX_KEPT) this.#kept = undefined
-      else kept.push(chunk)
+      else kept.push(piece)
     }
     const stream = this.#stream
-    if (stream === undefined || stream.destroyed || stream.closed) return
-    if (!stream.write(chunk)) this.#body!.pause()
+    // It may be sent on another connection.
+    if (stream === undefined) return false
+    return stream.destroyed || stream.closed || stream.write(piece)
   }
 
   #onDrain = (): void => {
-    this.#body?.resume()
+    if (!this.#bodyEnded) this.#source?.resume()
   }
 
-  #onBodyEnd = (): void => {
+  end(): void {
     this.#bodyEnded = true
     this.#stream?.end()
-  }
-
-  /** The client has left in the middle of it. */
-  #onBodyClose = (): void => {
-    if (!this.#bodyEnded && !this.#over) this.#cancel()
   }
 }
 
@@ -243,9 +226,7 @@ function resetText(code: number): string {
 /** Host becomes `:authority`, names go in lower case, and what belongs to a connection of HTTP/1.1 has no place here. */
 function http2Headers(
   scheme: 'http' | 'https',
-  method: string,
-  path: string,
-  fields: readonly string[],
+  { method, path, fields, body, length }: SenderRequest,
 ): OutgoingHttpHeaders {
   const headers: Record<string, string | string[]> = Object.create(null)
   headers[':method'] = method
@@ -263,6 +244,8 @@ function http2Headers(
     else if (Array.isArray(before)) before.push(value)
     else headers[name] = [before, value]
   }
+  if (Buffer.isBuffer(body)) headers['content-length'] = String(body.length)
+  else if (body !== null && length >= 0) headers['content-length'] = String(length)
   // The gateway passes trailers on, or knows how to leave them out; servers of gRPC ask for this.
   headers.te = 'trailers'
   return headers
@@ -297,18 +280,18 @@ const SINGLE: ReadonlySet<string> = new Set([
   'user-agent',
 ])
 
-/** Status, fields as undici's parser cuts them, and the length that was announced, or -1. */
-function split(raw: readonly string[]): [status: number, fields: Buffer[], length: number] {
+/** Status, fields, and the length that was announced, or -1. */
+function split(raw: readonly string[]): [status: number, fields: string[], length: number] {
   let status = 0
   let length = -1
-  const fields: Buffer[] = []
+  const fields: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
     const name = raw[i]!
     const value = raw[i + 1]!
     if (name === ':status') status = Number(value)
     else {
       if (name === 'content-length') length = Number(value)
-      fields.push(Buffer.from(name, 'latin1'), Buffer.from(value, 'latin1'))
+      fields.push(name, value)
     }
   }
   return [status, fields, length]

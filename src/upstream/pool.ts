@@ -64,7 +64,7 @@ export interface Upstreams {
   answered(target: Target): void
   /** Whether a request to the target that is not sent yet waits for a connection, and not for its turn on one. */
   connecting(target: Target): boolean
-  /** There was no connection in time; what undici makes of it later is `ended`. @param why as there */
+  /** There was no connection in time; what becomes of it later is `ended`. @param why as there */
   unreachable(target: Target, why: string): void
   /** @param why for operators; may name addresses */
   ended(target: Target, outcome: Outcome, why?: string): void

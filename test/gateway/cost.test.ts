@@ -52,7 +52,7 @@ t.test('whatever is sent, a cost is a whole number within its bounds', async (t)
     fc.property(text, (value) => {
       const asked = costOf('acme', 'X-Request-Cost', value)
       t.ok(Number.isInteger(asked) && asked >= 1 && asked <= 50, value)
-      const told = toldCost([Buffer.from('X-Cost'), Buffer.from(value, 'latin1')], 'x-cost')
+      const told = toldCost(['X-Cost', value], 'x-cost')
       t.ok(told === undefined || (Number.isInteger(told) && told >= 0 && told < 2 ** 25), value)
     }),
     { numRuns: 200 },

@@ -321,13 +321,14 @@ t.test('a whole response that nobody reads is let go when its request is given u
   let abort: (() => void) | undefined
   let failed = ''
   sender.dispatch(
-    { path: '/', method: 'GET', headers: ['host', 'a'] },
+    { path: '/', method: 'GET', fields: ['host', 'a'], body: null, length: -1 },
     {
-      onConnect(giveUp) {
-        abort = giveUp
+      onConnect(sent) {
+        abort = () => sent.abort()
       },
-      onHeaders: () => true,
+      onHeaders() {},
       onData: () => false,
+      onComplete() {},
       onError({ message }) {
         failed = message
       },

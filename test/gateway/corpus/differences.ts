@@ -85,6 +85,14 @@ export const DIFFERENCES: readonly Difference[] = [
     cases: ['GET with a body'],
   },
   {
+    what: 'A body that its method does not call for goes with `Connection: close`',
+    reason:
+      'A server that leaves it unread would take it for the next request. http-proxy closes, too, without saying so.',
+    side: 'request',
+    parts: ['connection'],
+    cases: ['GET with a body', 'DELETE with a body', 'OPTIONS with a body'],
+  },
+  {
     what: 'The path is forwarded in its canonical form',
     reason: 'One form decides route, cost and what the upstream gets, so that no spelling gets past a limit.',
     side: 'request',

@@ -1,0 +1,174 @@
+import type { Socket } from 'node:net'
+import type { SocketReader } from './connector.js'
+import { ReadBuffers } from './http1-buffers.js'
+import type { Head } from './http1-head.js'
+import { type ReaderEvents, ResponseReader } from './http1-reader.js'
+import { type Http1Request, headOf, isLast } from './http1-request.js'
+import { sendWhole, Upload } from './http1-upload.js'
+import { coded } from './sender.js'
+
+/** Who keeps the connections. */
+export interface ConnectionOwner {
+  /** It can take another request. */
+  free(connection: Http1Connection): void
+  /** It is no more. */
+  lost(connection: Http1Connection): void
+}
+
+/**
+ * One connection to an upstream, with one request on it at a time. Bytes that nobody asked for, and a response that is
+ * not understood, end it: what an upstream has said too much can never become the answer to another request.
+ */
+export class Http1Connection implements ReaderEvents, SocketReader {
+  /** `now()` of its owner until which it is kept without a request. */
+  keptUntil = 0
+  dead = false
+  readonly #owner: ConnectionOwner
+  readonly #reader = new ResponseReader(this)
+  readonly #buffers = new ReadBuffers()
+  #socket: Socket | undefined
+  #current: Http1Request | undefined
+  #upload: Upload | undefined
+  #last = false
+  #paused = false
+
+  constructor(owner: ConnectionOwner) {
+    this.#owner = owner
+  }
+
+  /** Seconds after which the other side closes it when it is idle; -1: it has not said. */
+  get idleSeconds(): number {
+    return this.#reader.idleSeconds
+  }
+
+  /** The socket is connected. What it reads comes by `read`. */
+  open(socket: Socket): void {
+    this.#socket = socket
+    socket.on('drain', () => this.#upload?.drained())
+    socket.on('end', () => this.#closed())
+    socket.on('error', (error) => this.gone(error))
+    socket.on('close', () => this.gone(undefined))
+  }
+
+  /**
+   * Only on a connection that is free.
+   *
+   * @returns false when nobody wants the response any more: then it is still free
+   */
+  send(sending: Http1Request): boolean {
+    const { request, handler } = sending
+    const socket = this.#socket!
+    const { body } = request
+    let head: string
+    try {
+      head = headOf(request)
+      handler.onConnect(sending)
+    } catch (error) {
+      handler.onError(error as Error)
+      return false
+    }
+    this.#current = sending
+    sending.connection = this
+    this.#last = isLast(request)
+    this.#reader.expect(request.method === 'HEAD')
+    if (body === null) socket.write(`${head}\r\n`, 'latin1')
+    else if (Buffer.isBuffer(body)) sendWhole(socket, head, body)
+    else {
+      this.#upload = new Upload(socket, head, body, request.length, (error) => this.gone(error))
+      this.#upload.start()
+    }
+    return true
+  }
+
+  buffer(): Buffer | undefined {
+    // While it connects, one address after the other may be tried.
+    return this.#buffers.next(this.#socket === undefined)
+  }
+
+  read(size: number, bytes: Buffer): boolean {
+    if (this.#current === undefined) {
+      this.gone(undefined)
+      return false
+    }
+    try {
+      const end = this.#reader.read(bytes, size)
+      if (this.#reader.ended) this.#complete(end === size)
+    } catch (error) {
+      this.gone(error as Error)
+    }
+    return !this.#paused
+  }
+
+  resume(): void {
+    if (!this.#paused) return
+    this.#paused = false
+    this.#socket!.resume()
+  }
+
+  /**
+   * Ends it, and the request that it may have with an error.
+   *
+   * @param error undefined: there is none to tell of
+   */
+  gone(error: Error | undefined): void {
+    if (this.dead) return
+    this.dead = true
+    const current = this.#let()
+    this.#socket?.destroy()
+    this.#owner.lost(this)
+    current?.handler.onError(error ?? coded('UPSTREAM_CLOSED', 'the connection was closed'))
+  }
+
+  // What the reader says
+
+  started(): void {
+    this.#current?.handler.onResponseStarted?.()
+  }
+
+  head({ status, fields, reason }: Head): void {
+    this.#current?.handler.onHeaders(status, fields, reason)
+  }
+
+  data(_: Buffer, from: number, to: number): void {
+    const current = this.#current
+    if (current === undefined) return
+    if (!current.handler.onData(this.#buffers.piece(from, to))) this.#paused = true
+  }
+
+  /** The other side has closed it. */
+  #closed(): void {
+    if (!this.dead && this.#current !== undefined && this.#reader.close()) this.#complete(false)
+    else this.gone(coded('UPSTREAM_CLOSED', 'the other side closed the connection'))
+  }
+
+  /** @param clean nothing came behind the response */
+  #complete(clean: boolean): void {
+    // Who aborts in the middle of what has come has been told.
+    if (this.#current === undefined) return
+    const sent = this.#upload === undefined || this.#upload.ended
+    const { handler } = this.#let()!
+    if (clean && sent && !this.#last && this.#reader.keepAlive) this.#owner.free(this)
+    else {
+      this.dead = true
+      this.#socket!.destroy()
+      this.#owner.lost(this)
+    }
+    try {
+      handler.onComplete(this.#reader.trailers)
+    } catch (error) {
+      handler.onError(error as Error)
+    }
+  }
+
+  /** It has no request any more. */
+  #let(): Http1Request | undefined {
+    const current = this.#current
+    if (current === undefined) return undefined
+    this.#current = undefined
+    current.connection = undefined
+    this.#upload?.stop()
+    this.#upload = undefined
+    this.#paused = false
+    return current
+  }
+}

@@ -1,0 +1,63 @@
+/** The parts of HTTP/1.1 that a header and a trailer section have in common (RFC 9112 §5), read without any leniency. */
+
+const TOKEN = 1
+const VALUE = 2
+
+/** What each byte may be part of: a name (RFC 9110 §5.6.2), a value (§5.5: visible, space, tab, obs-text). */
+const BYTES = new Uint8Array(256)
+for (let byte = 0; byte < 256; byte++) {
+  if (byte === 0x09 || (byte >= 0x20 && byte !== 0x7f)) BYTES[byte] = VALUE
+}
+for (const char of "!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz") {
+  BYTES[char.charCodeAt(0)] = TOKEN | VALUE
+}
+
+const TAB = 0x09
+const LF = 0x0a
+const CR = 0x0d
+const SPACE = 0x20
+const COLON = 0x3a
+
+/**
+ * Reads the lines from one place to another, each of them a field and ended by CR LF.
+ *
+ * @param text one character a byte
+ * @param fields gets name, value, … as they are written, without the spaces around a value
+ * @returns false when one of them is no field: folded, without a name, with a byte that may not be there
+ */
+export function readFields(text: string, from: number, to: number, fields: string[]): boolean {
+  let at = from
+  while (at < to) {
+    const name = at
+    while ((BYTES[text.charCodeAt(at)]! & TOKEN) !== 0) at++
+    if (at === name || text.charCodeAt(at) !== COLON) return false
+    const colon = at++
+    while (isBlank(text.charCodeAt(at))) at++
+    const value = at
+    at = endOfValue(text, at)
+    if (text.charCodeAt(at) !== CR || text.charCodeAt(at + 1) !== LF) return false
+    let end = at
+    while (end > value && isBlank(text.charCodeAt(end - 1))) end--
+    fields.push(text.slice(name, colon), text.slice(value, end))
+    at += 2
+  }
+  return at === to
+}
+
+/** The first place from there on that holds a byte which no value may have, as the CR at its end. */
+export function endOfValue(text: string, from: number): number {
+  let at = from
+  while ((BYTES[text.charCodeAt(at)]! & VALUE) !== 0) at++
+  return at
+}
+
+function isBlank(byte: number): boolean {
+  return byte === SPACE || byte === TAB
+}
+
+/** Whether lines that are not all here yet have a byte that ends the matter: a bare CR or LF, or another control. */
+export function isBroken(text: string): boolean {
+  return BROKEN.test(text)
+}
+
+const BROKEN = /(?:^|[^\r])\n|\r[^\n]|[\0-\x08\x0b\x0c\x0e-\x1f\x7f]/

@@ -1,0 +1,182 @@
+import type { LookupFunction, Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import type { Upstream } from '../config/snapshot.js'
+import { createConnector } from './connector.js'
+import { type ConnectionOwner, Http1Connection } from './http1-connection.js'
+import { Http1Request } from './http1-request.js'
+import { coded, type Sender } from './sender.js'
+
+/** How long a connection is kept without a request, where the upstream does not say how long it does. */
+const IDLE_MS = 4_000
+const MAX_IDLE_MS = 60_000
+/** So much earlier than the upstream, so that a request does not meet its end. */
+const EARLIER_MS = 2_000
+/** How often idle ones are looked at. They may go so much too early, and never too late. */
+const SWEEP_MS = 500
+
+/**
+ * Connections over HTTP/1.1, one request at a time on each: a stray byte after a response can never become another's answer.
+ * What is dispatched is written at the end of the event loop's turn, and on a connection that was free before this turn's
+ * reading began: whatever an upstream has sent behind a response has ended the connection by then.
+ *
+ * @param limit of connections
+ * @param connectMs longest wait for one
+ * @param lookup finds the addresses of names
+ */
+export function openHttp1(
+  upstream: Upstream,
+  limit: number,
+  connectMs: number,
+  lookup: LookupFunction,
+): Sender {
+  const connect = createConnector(upstream, connectMs, lookup)
+  const connections = new Set<Http1Connection>()
+  const connecting = new Set<Socket>()
+  /** The one that was used last is used first, and those that are not needed get old. */
+  let idle: Http1Connection[] = []
+  /** Free since this turn. */
+  let resting: Http1Connection[] = []
+  let waiting: Http1Request[] = []
+  let scheduled = false
+  let sweeping: NodeJS.Timeout | undefined
+  /** `performance.now()` of the latest sweep. */
+  let clock = 0
+  let closing = false
+  let destroyed = false
+  let closed: (() => void) | undefined
+
+  const owner: ConnectionOwner = {
+    free(connection) {
+      if (closing) {
+        connection.gone(undefined)
+        return
+      }
+      if (sweeping === undefined) {
+        clock = performance.now()
+        sweeping = setTimeout(sweep, SWEEP_MS).unref()
+      }
+      const { idleSeconds } = connection
+      const ms = idleSeconds < 0 ? IDLE_MS : Math.min(idleSeconds * 1_000 - EARLIER_MS, MAX_IDLE_MS)
+      if (ms <= 0) {
+        connection.gone(undefined)
+        return
+      }
+      connection.keptUntil = clock + ms
+      resting.push(connection)
+      schedule()
+    },
+    lost(connection) {
+      connections.delete(connection)
+      if (waiting.length > 0) schedule()
+      finish()
+    },
+  }
+
+  function schedule(): void {
+    if (scheduled) return
+    scheduled = true
+    setImmediate(turnEnds)
+  }
+
+  function turnEnds(): void {
+    scheduled = false
+    let next = 0
+    while (next < waiting.length) {
+      const connection = idle.pop()
+      if (connection === undefined) break
+      if (connection.dead) continue
+      if (!connection.send(waiting[next++]!)) idle.push(connection)
+    }
+    if (next > 0) waiting = next === waiting.length ? [] : waiting.slice(next)
+    for (const connection of resting) if (!connection.dead) idle.push(connection)
+    resting.length = 0
+    if (waiting.length === 0) {
+      finish()
+      return
+    }
+    // These go with the next turn; for the others connections are made.
+    if (idle.length > 0) schedule()
+    let missing = waiting.length - idle.length - connecting.size
+    while (missing-- > 0 && connections.size + connecting.size < limit) open()
+  }
+
+  function open(): void {
+    const connection = new Http1Connection(owner)
+    const socket = connect(connection, (error) => {
+      connecting.delete(socket)
+      if (error !== undefined) {
+        // Whoever has waited longest is told: it can go elsewhere.
+        waiting.shift()?.handler.onError(error)
+        if (waiting.length > 0) schedule()
+        finish()
+        return
+      }
+      connection.open(socket)
+      connections.add(connection)
+      while (waiting.length > 0) if (connection.send(waiting.shift()!)) return
+      if (!connection.dead) owner.free(connection)
+    })
+    connecting.add(socket)
+  }
+
+  function sweep(): void {
+    sweeping = undefined
+    clock = performance.now()
+    const kept = []
+    for (const connection of idle) {
+      if (connection.dead) continue
+      if (connection.keptUntil > clock) kept.push(connection)
+      else connection.gone(undefined)
+    }
+    idle = kept
+    if (kept.length > 0) sweeping = setTimeout(sweep, SWEEP_MS).unref()
+  }
+
+  function finish(): void {
+    if (closing && waiting.length === 0 && connections.size === 0 && connecting.size === 0) closed?.()
+  }
+
+  function leaveIdle(): void {
+    const all = [...idle, ...resting]
+    idle = []
+    resting = []
+    for (const connection of all) connection.gone(undefined)
+  }
+
+  return {
+    get closed() {
+      return closing
+    },
+    get destroyed() {
+      return destroyed
+    },
+    dispatch(request, handler) {
+      if (closing) {
+        handler.onError(coded('UPSTREAM_SHUT', 'the connections are closed'))
+        return
+      }
+      waiting.push(new Http1Request(request, handler))
+      schedule()
+    },
+    close() {
+      closing = true
+      clearTimeout(sweeping)
+      leaveIdle()
+      return new Promise((resolve) => {
+        closed = resolve
+        finish()
+      })
+    },
+    async destroy() {
+      closing = true
+      destroyed = true
+      clearTimeout(sweeping)
+      const error = coded('UPSTREAM_SHUT', 'the connections are closed')
+      const all = waiting
+      waiting = []
+      for (const { handler } of all) handler.onError(error)
+      for (const socket of connecting) socket.destroy()
+      for (const connection of [...connections]) connection.gone(error)
+    },
+  }
+}
