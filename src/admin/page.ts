@@ -5,11 +5,13 @@ import type { FastifyInstance } from 'fastify'
 /** Served without a token: there is nothing in it. What it shows it asks for with the token that its reader types in. */
 export const PAGE = '/'
 
+/** Each after those that it imports from. They become one script: what they import and export is left out. */
+const SCRIPTS = ['figures.js', 'elements.js', 'traffic.js', 'lists.js', 'page.js']
+
 /** One file with everything in it. Its own script and style are all that a browser may run, by their hashes. */
 export function pageRoutes(app: FastifyInstance): void {
   const style = part('page.css')
-  const script =
-    part('figures.js').replace(/^export /gm, '') + part('page.js').replace(/^import \{[^}]*\} from .*\n/m, '')
+  const script = SCRIPTS.map((name) => bare(part(name))).join('')
   // Functions, since what stands in for it may hold a `$`.
   const html = part('index.html')
     .replace('/* style */', () => style)
@@ -36,6 +38,10 @@ export function pageRoutes(app: FastifyInstance): void {
     })
     return html
   })
+}
+
+function bare(script: string): string {
+  return script.replace(/^import \{[^}]*\} from .*\n/gm, '').replace(/^export /gm, '')
 }
 
 function part(name: string): string {

@@ -34,6 +34,11 @@ t.test('the page may run its own script and style only, and speak to its own ser
   t.notMatch(markup, /\son\w+=|\sstyle=|javascript:/i, 'no inline handlers and styles, which would not run')
   t.notMatch(text, /https?:\/\/(?!www\.w3\.org\/2000\/svg')/, 'nothing comes from elsewhere')
   t.notMatch(scripts[0], /innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\b|new Function/)
+  const names = [...scripts[0]!.matchAll(/^(?:async )?(?:function|class|const|let) (\S+)/gm)].map(
+    ([, name]) => name,
+  )
+  t.equal(new Set(names).size, names.length, 'no name of one part is that of another')
+  t.notMatch(scripts[0], /^(?:import|export) /m)
   t.doesNotThrow(() => new Function(`async () => {${scripts[0]}}`), 'the parts make one script')
 })
 
