@@ -4,7 +4,7 @@ import type { Service } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
-import type { ResponseHandler, Sent } from '../upstream/sender.js'
+import type { ResponseHandler, Sender, Sent } from '../upstream/sender.js'
 import { Attempt, type Trailers } from './attempt.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
@@ -55,6 +55,8 @@ export class Sending implements ResponseHandler, BodyEvents {
   readonly #req: IncomingMessage
   readonly #receiver: Receiver
   #target: Target | undefined
+  /** That has been given it last. */
+  #sender: Sender | undefined
   /** Upstreams that it has been to already. */
   #tried: Target[] | undefined
   /** Of those, the ones that no connection could be made to. */
@@ -174,7 +176,8 @@ export class Sending implements ResponseHandler, BodyEvents {
     // What is copied is read along.
     if (this.#body !== null && this.#copy === undefined)
       this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
-    this.#deps.upstreams.begun(target).dispatch(
+    this.#sender = this.#deps.upstreams.begun(target)
+    this.#sender.dispatch(
       {
         method: x.method,
         path,
@@ -418,7 +421,8 @@ export class Sending implements ResponseHandler, BodyEvents {
     if (this.#waitingSince > 0) this.#x.upstreamMs = performance.now() - this.#began
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()
-    this.#sent?.abort()
+    if (this.#sent !== undefined) this.#sent.abort()
+    else this.#sender?.withdraw(this.#attempt ?? this)
   }
 
   /** Says what has become of the request to what guards its service. */

@@ -158,6 +158,13 @@ export function openHttp1(
       waiting.push(new Http1Request(request, handler))
       schedule()
     },
+    withdraw(handler) {
+      const at = waiting.findIndex((one) => one.handler === handler)
+      if (at < 0) return
+      waiting.splice(at, 1)
+      handler.onError(coded('UPSTREAM_ABORTED', 'the request was given up'))
+      finish()
+    },
     close() {
       closing = true
       clearTimeout(sweeping)

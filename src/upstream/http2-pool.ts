@@ -176,6 +176,13 @@ export function openHttp2(
         serve()
       }
     },
+    withdraw(handler) {
+      const at = waiting.findIndex((one) => one.handler === handler)
+      if (at < 0) return
+      const [request] = waiting.splice(at, 1)
+      request!.fail(coded('UPSTREAM_ABORTED', 'the request was given up'))
+      finish()
+    },
     close() {
       closing = true
       for (const connection of connections) if (connection.open === 0) connection.session.close()

@@ -28,7 +28,7 @@ export class Http2Request implements Sent, BodySink {
   readonly #source: BodySource | null
   /** A body that is here already. */
   readonly #whole: Buffer | undefined
-  readonly #handler: ResponseHandler
+  readonly handler: ResponseHandler
   #stream: ClientHttp2Stream | undefined
   #kept: Buffer[] | undefined = []
   #keptBytes = 0
@@ -49,14 +49,14 @@ export class Http2Request implements Sent, BodySink {
     this.#headers = http2Headers(scheme, request)
     this.#whole = Buffer.isBuffer(body) ? body : undefined
     this.#source = Buffer.isBuffer(body) ? null : body
-    this.#handler = handler
+    this.handler = handler
   }
 
   /** Nothing has been sent: the request can fail without further thought. */
   fail(error: Error): void {
     if (this.#over) return
     this.#over = true
-    this.#handler.onError(error)
+    this.handler.onError(error)
   }
 
   /**
@@ -70,7 +70,7 @@ export class Http2Request implements Sent, BodySink {
   ): boolean {
     this.attempts++
     try {
-      this.#handler.onConnect(this)
+      this.handler.onConnect(this)
     } catch (error) {
       this.fail(error as Error)
       return false
@@ -110,23 +110,23 @@ export class Http2Request implements Sent, BodySink {
   #onInformation = (_: unknown, __: number, raw: string[]): void => {
     if (this.#over) return
     const [status, fields] = split(raw)
-    this.#handler.onHeaders(status, fields, '')
+    this.handler.onHeaders(status, fields, '')
   }
 
   #onResponse = (_: unknown, __: number, raw: string[]): void => {
     if (this.#over) return
     this.#answered = true
     this.#kept = undefined
-    this.#handler.onResponseStarted?.()
+    this.handler.onResponseStarted?.()
     const [status, fields, length] = split(raw)
     this.#announced = status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
-    this.#handler.onHeaders(status, fields, '')
+    this.handler.onHeaders(status, fields, '')
   }
 
   #onData = (chunk: Buffer): void => {
     if (this.#over || this.#dropped) return
     this.#received += chunk.length
-    if (this.#handler.onData(chunk) === false) this.#stream!.pause()
+    if (this.handler.onData(chunk) === false) this.#stream!.pause()
   }
 
   #onTrailers = (_: unknown, __: number, raw: string[]): void => {
@@ -140,7 +140,7 @@ export class Http2Request implements Sent, BodySink {
       return
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
-    this.#handler.onComplete(this.#trailers)
+    this.handler.onComplete(this.#trailers)
     // An answer before the end of the upload: nobody waits for the rest, and what the upstream opens no window for
     // would hold the stream for ever.
     if (!this.#bodiless && !stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)

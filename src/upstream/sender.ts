@@ -58,6 +58,8 @@ export interface ResponseHandler {
 /** The connections to one upstream, whatever is spoken on them. */
 export interface Sender {
   dispatch(request: SenderRequest, handler: ResponseHandler): void
+  /** Nobody wants a response any more. Of a request that still waits to be sent, the handler is told by an error, now. */
+  withdraw(handler: ResponseHandler): void
   /** Whether what is not sent yet waits for a connection to be made. Undefined: it never waits for anything else. */
   readonly connecting?: boolean
   /** Takes nothing new; what is under way may go on. */

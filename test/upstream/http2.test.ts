@@ -77,6 +77,25 @@ t.test('a request of HTTP/1.1 arrives as what it would have been in HTTP/2', asy
   }
 })
 
+t.test('a request that is given up while it waits for a stream is let go of at once', async (t) => {
+  const upstream = await http2Upstream(t, answer, { settings: { maxConcurrentStreams: 0 } })
+  const gateway = await startGateway(t, config(upstream.origin))
+  const inFlight = () => gateway.upstreams.describe()[0]!.in_flight
+  const clients = await Promise.all([openRaw(gateway.port), openRaw(gateway.port)])
+  for (const client of clients) client.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+  await eventually('both wait', () => inFlight() === 2 && upstream.sessions.length === 1)
+  for (const client of clients) client.socket.destroy()
+  await gateway.recorded(2)
+  t.same(
+    gateway.records.map(({ status }) => status),
+    [499, 499],
+  )
+  t.equal(inFlight(), 0)
+  upstream.sessions[0]!.settings({ maxConcurrentStreams: 10 })
+  t.match((await rawExchange(gateway.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).responses, [{ status: 200 }])
+  t.equal(upstream.received.length, 1, 'they are not sent any more')
+})
+
 t.test('many at once share a connection', async (t) => {
   const held: ReceivedStream[] = []
   const upstream = await http2Upstream(t, (received) => void held.push(received))
