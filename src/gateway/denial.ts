@@ -7,6 +7,7 @@ import { claimsQuota, pushQuotaHeaders, waitSeconds } from './quota-headers.js'
 /** A refusal, and what it was made for. */
 interface Made {
   readonly refusal: Refusal
+  readonly policy: Policy
   readonly binding: number
   readonly violated: number
   readonly remaining: number
@@ -18,27 +19,34 @@ interface Made {
   readonly service: string
 }
 
-/** Of each policy the latest denials, by the seconds that they name: those who are over a limit ask again and again. */
-const latest = new WeakMap<Policy, (Made | undefined)[]>()
-const LATEST = 64
+/** The latest denials by policy and by the seconds that they name: those who are over a limit ask again and again. */
+const latest: (Made | undefined)[] = new Array(1024).fill(undefined)
+const numbers = new WeakMap<Policy, number>()
+let policies = 0
+
+function slotOf(policy: Policy, seconds: number): number {
+  let number = numbers.get(policy)
+  if (number === undefined) {
+    number = policies++
+    numbers.set(policy, number)
+  }
+  // 61: so that the seconds of a minute, and what is left over of one, are not those of the next policy.
+  return (number * 61 + seconds) % latest.length
+}
 
 /** What the caller of a denied request is told. */
 export function denial(x: Exchange, policy: Policy, decision: Decision, cost: number): Refusal {
   const { decidedBy, binding, violated, remaining, retryMs } = decision
   if (decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }
   const seconds = waitSeconds(policy.limits[binding]!, decision)
-  let made = latest.get(policy)
-  if (made === undefined) {
-    made = new Array(LATEST).fill(undefined)
-    latest.set(policy, made)
-  }
-  const slot = seconds % LATEST
-  const known = made[slot]
+  const slot = slotOf(policy, seconds)
+  const known = latest[slot]
   const service = x.route!.quotaOf.name
   const never = retryMs < 0 ? cost : -1
   const claims = claimsQuota(decision)
   if (
     known !== undefined &&
+    known.policy === policy &&
     known.seconds === seconds &&
     known.remaining === remaining &&
     known.binding === binding &&
@@ -52,7 +60,19 @@ export function denial(x: Exchange, policy: Policy, decision: Decision, cost: nu
   }
   const plain = makeDenial(x, policy, decision, cost, seconds)
   const refusal = { ...plain, prepared: prepareRefusal(plain) }
-  made[slot] = { refusal, binding, violated, remaining, seconds, cost: never, claims, tier: x.tier, service }
+  const { tier } = x
+  latest[slot] = {
+    refusal,
+    policy,
+    binding,
+    violated,
+    remaining,
+    seconds,
+    cost: never,
+    claims,
+    tier,
+    service,
+  }
   return refusal
 }
 

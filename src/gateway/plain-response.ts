@@ -149,19 +149,22 @@ export class PlainResponse extends EventEmitter {
     if (this.#send(chunk)) return true
     if (!this.#waits) {
       this.#waits = true
-      this.#socket.once('drain', this.#onDrain)
+      this.#socket.once('drain', () => {
+        this.#waits = false
+        if (!this.closed) this.emit('drain')
+      })
     }
     return false
   }
 
   end(last?: string | Buffer): this {
-    if (this.#sendLast(last)) process.nextTick(this.#onOut)
+    if (this.#sendLast(last)) process.nextTick(isOut, this)
     return this
   }
 
   /** As `end`, for one who is prepared for that it is closed before this returns. */
   endNow(last: string | Buffer): void {
-    if (this.#sendLast(last)) this.#onOut()
+    if (this.#sendLast(last)) this.out()
   }
 
   /** Breaks off the connection: nobody may take what has been sent for the whole. */
@@ -202,7 +205,9 @@ export class PlainResponse extends EventEmitter {
     else this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n0\r\n\r\n')
     if (this.#socket.writableLength === 0) return true
     // Behind all that waits.
-    this.#socket.write(NOTHING, this.#onOut)
+    this.#socket.write(NOTHING, (error) => {
+      if (!error) this.out()
+    })
     return false
   }
 
@@ -218,13 +223,9 @@ export class PlainResponse extends EventEmitter {
     return all
   }
 
-  #onDrain = (): void => {
-    this.#waits = false
-    if (!this.closed) this.emit('drain')
-  }
-
-  #onOut = (error?: Error | null): void => {
-    if (this.closed || error) return
+  /** The system has taken all of it. */
+  out(): void {
+    if (this.closed) return
     this.writableFinished = true
     this.#close()
   }
@@ -234,6 +235,10 @@ export class PlainResponse extends EventEmitter {
     this.#carrier.over()
     this.emit('close')
   }
+}
+
+function isOut(response: PlainResponse): void {
+  response.out()
 }
 
 function write(socket: Socket, text: string): boolean {

@@ -115,9 +115,9 @@ routes:
     client.socket.destroy()
   }
   const seen = new Set<string>()
-  for (const passed of [0, 500, 7_000, 8_000, 0]) {
+  for (const passed of [0, 7_000, 8_000]) {
     gateway.clock.now += passed
-    for (const line of [...lines, ...lines]) {
+    for (const line of lines) {
       // Of one length, which the body's depends on.
       const request = rawRequest(...line, 'X-Request-Id: an-id.of_theirs')
       const ours = await bytesFor(gateway.port, request, denied)
@@ -125,7 +125,7 @@ routes:
       seen.add(ours)
     }
   }
-  t.ok(seen.size > 15, `${seen.size} different ones`)
+  t.ok(seen.size > 12, `${seen.size} different ones`)
 })
 
 async function startPair(t: Test, server?: string) {
@@ -222,7 +222,7 @@ t.test('a refusal reaches a client that ends its side with the request', async (
 })
 
 t.test('silence ends a connection, after its first request and before it', async (t) => {
-  const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, keep_alive: 1s, http2: true }')
+  const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, keep_alive: 100ms, http2: true }')
   const asked = await openRaw(gateway.port)
   asked.write(GET)
   await client.closed()
