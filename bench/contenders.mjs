@@ -27,8 +27,8 @@ function lineCounter(file) {
 
 /**
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
- * `services` maps a path prefix to a limit; `server` are settings of that part of the configuration, `files`
- * the limit of open files where it is not to be the shell's.
+ * `services` maps a path prefix to a limit; `server` are settings of that part of the configuration, `more` further
+ * parts of it as text, `files` the limit of open files where it is not to be the shell's.
  */
 export async function startTidegate({
   dir,
@@ -41,6 +41,7 @@ export async function startTidegate({
   routes = Object.keys(services).map((service) => ({ path: `/${service}/*`, service, strip: `/${service}` })),
   name = 'tidegate',
   cli = ourCli,
+  more = '',
 }) {
   const port = await freePort()
   const adminPort = await freePort()
@@ -65,7 +66,7 @@ services:
 ${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    limits: { free: ${services[name]} }`).join('\n')}
 routes:
 ${routes.map((r) => `  - { path: ${r.path}, service: ${r.service}, strip_prefix: ${r.strip} }`).join('\n')}
-`,
+${more}`,
   )
   const out = path.join(dir, `${name}.log`)
   const log = openSync(out, 'a')

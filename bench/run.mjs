@@ -16,6 +16,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   idle                memory of 10,000 idle keep-alive clients
   routes              CPU and memory by number of routes and of consumers
   steady              memory over 10 minutes of load
+  traces              what traces add to a request, recorded or not
   c                   scenario C: 5,000 parallel clients, Redis CPU and added p99 at 4,000 requests a second
 
   --rounds N          rounds, each in new processes (7)
@@ -66,6 +67,7 @@ const PARTS = {
   bodies: async () => (await import('./bodies.mjs')).bodies,
   idle: async () => (await import('./idle.mjs')).idle,
   routes: async () => (await import('./scale.mjs')).scale,
+  traces: async () => (await import('./traces.mjs')).traces,
   steady: async () => (await import('./steady.mjs')).steady,
 }
 if (positionals.length > 1 || (positionals.length === 1 && !Object.hasOwn(PARTS, positionals[0]))) {

@@ -1,4 +1,11 @@
-import { type Attributes, type HrTime, SpanKind, type SpanStatus, SpanStatusCode } from '@opentelemetry/api'
+import {
+  type Attributes,
+  type HrTime,
+  type SpanContext,
+  SpanKind,
+  type SpanStatus,
+  SpanStatusCode,
+} from '@opentelemetry/api'
 import type { Resource } from '@opentelemetry/resources'
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
 import { readRedisAddress } from '../config/redis-address.js'
@@ -42,15 +49,18 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     status: SpanStatus,
   ): ReadableSpan {
     const { flags, state, epoch } = trace.recording!
-    const traceState = state === undefined ? {} : { traceState: serialized(state) }
-    const context = { traceId: trace.traceId, traceFlags: flags, ...traceState }
+    const { traceId } = trace
+    const context: SpanContext = { traceId, spanId, traceFlags: flags }
+    if (state !== undefined) context.traceState = serialized(state)
+    const parent =
+      parentSpanId === undefined
+        ? undefined
+        : { traceId, spanId: parentSpanId, traceFlags: flags, isRemote: remoteParent }
     return {
       name,
       kind,
-      spanContext: () => ({ ...context, spanId }),
-      ...(parentSpanId === undefined
-        ? {}
-        : { parentSpanContext: { ...context, spanId: parentSpanId, isRemote: remoteParent } }),
+      spanContext: () => context,
+      ...(parent !== undefined && { parentSpanContext: parent }),
       startTime: hrTime(epoch + began),
       endTime: hrTime(epoch + Math.max(began, ended)),
       duration: hrTime(Math.max(0, ended - began)),
