@@ -1,5 +1,6 @@
 /** `npm run bench -- bodies`: CPU per request with bodies in either direction, beside node:http in front of undici. */
 import { writeFileSync } from 'node:fs'
+import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { OPEN_LIMIT, startFloor, startTidegate } from './contenders.mjs'
@@ -42,7 +43,7 @@ async function measure(contender, { what, bytes, tail, upload }, seconds, upstre
   return { name: contender.name, what, cpu, rate: load.requests / load.seconds, wrong }
 }
 
-export async function bodies({ rounds, seconds, only, json }) {
+export async function bodies({ rounds, seconds, only, before, json }) {
   requireTools({ wrk: true })
   pinSelf()
   const store = await startStore()
@@ -56,6 +57,10 @@ export async function bodies({ rounds, seconds, only, json }) {
       const services = { open: `${OPEN_LIMIT}/min` }
       const wanted = (name) => only === undefined || only.includes(name)
       const contenders = [await startTidegate({ ...base, services }), await startFloor('bare', base)]
+      if (before !== undefined) {
+        const cli = path.join(before, 'dist/cli/tidegate.js')
+        contenders.push(await startTidegate({ ...base, services, name: 'before', cli }))
+      }
       if (wanted('nginx') && hasNginx()) contenders.push(await startNginx({ ...base, services }))
       try {
         for (const job of JOBS) {
@@ -73,15 +78,16 @@ export async function bodies({ rounds, seconds, only, json }) {
   }
   const names = [...new Set(all.map((r) => r.name))]
   const of = (what, name) => all.filter((r) => r.what === what && r.name === name)
-  const ratios = (what) => of(what, 'tidegate').map((r, i) => r.cpu / of(what, 'bare')[i].cpu)
+  const ratios = (what, peer = 'bare') => of(what, 'tidegate').map((r, i) => r.cpu / of(what, peer)[i].cpu)
   const spread = (n) => `${median(n).toFixed(2)} (${Math.min(...n).toFixed(2)}–${Math.max(...n).toFixed(2)})`
   console.log('\nCPU µs per request\n')
   printTable(
-    ['body', ...names, 'tidegate / bare'],
+    ['body', ...names, 'tidegate / bare', ...(before === undefined ? [] : ['tidegate / before'])],
     JOBS.map(({ what }) => [
       what,
       ...names.map((name) => median(of(what, name).map((r) => r.cpu)).toFixed(1)),
       spread(ratios(what)),
+      ...(before === undefined ? [] : [spread(ratios(what, 'before'))]),
     ]),
   )
   console.log()

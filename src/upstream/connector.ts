@@ -16,6 +16,8 @@ export type Connector = (reader: SocketReader, done: (error: Error | undefined) 
 
 /** After so long without a word the system asks whether the other side is there. */
 const ASK_MS = 60_000
+/** Of an upload that the upstream has not taken, before its client has to wait: above one piece, which is up to 64 KiB. */
+const SEND_BYTES = 131_072
 
 /**
  * Makes connections to an upstream, each verified where it is TLS, from the second on with the session of one before.
@@ -29,7 +31,15 @@ export function createConnector(
 ): Connector {
   const host = hostnameOf(origin)
   const port = Number(new URL(origin).port) || (tls === undefined ? 80 : 443)
-  const common = { host, port, lookup, noDelay: true, keepAlive: true, keepAliveInitialDelay: ASK_MS }
+  const common = {
+    host,
+    port,
+    lookup,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: ASK_MS,
+    highWaterMark: SEND_BYTES,
+  }
   const secure = tls && {
     ...tlsOptions(tls),
     servername: serverNameOf(tls, host),

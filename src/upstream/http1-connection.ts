@@ -71,11 +71,15 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     sending.connection = this
     this.#last = isLast(request)
     this.#reader.expect(request.method === 'HEAD')
-    if (body === null) socket.write(`${head}\r\n`, 'latin1')
-    else if (Buffer.isBuffer(body)) sendWhole(socket, head, body)
-    else {
-      this.#upload = new Upload(socket, head, body, request.length, (error) => this.gone(error))
-      this.#upload.start()
+    try {
+      if (body === null) socket.write(`${head}\r\n`, 'latin1')
+      else if (Buffer.isBuffer(body)) sendWhole(socket, head, body)
+      else {
+        this.#upload = new Upload(socket, head, body, request.length, (error) => this.gone(error))
+        this.#upload.start()
+      }
+    } catch (error) {
+      this.gone(error as Error)
     }
     return true
   }

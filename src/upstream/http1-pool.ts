@@ -80,14 +80,16 @@ export function openHttp1(
 
   function turnEnds(): void {
     scheduled = false
+    const turn = waiting
+    waiting = []
     let next = 0
-    while (next < waiting.length) {
+    while (next < turn.length) {
       const connection = idle.pop()
       if (connection === undefined) break
       if (connection.dead) continue
-      if (!connection.send(waiting[next++]!)) idle.push(connection)
+      if (!connection.send(turn[next++]!)) idle.push(connection)
     }
-    if (next > 0) waiting = next === waiting.length ? [] : waiting.slice(next)
+    if (next < turn.length) waiting = turn.slice(next).concat(waiting)
     for (const connection of resting) if (!connection.dead) idle.push(connection)
     resting.length = 0
     if (waiting.length === 0) {
