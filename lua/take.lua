@@ -12,7 +12,7 @@
 --           is asked like any other when the rest are charged:
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0), + 16 * mask of the limits that deny;
 --           remaining for cost 1; ms until the binding window ends; ms until this cost could pass (-1: never)
---           and, of a denied one, two more for each limit: used in its window, used in the one before
+--           and, of a denied one, one more for each limit: used in its window * 2^25 + used in the one before
 --
 -- Value     one limit: (window number mod 8) * 2^50 + used in it * 2^25 + used in the one before
 --           several: per limit 12 bytes, big-endian uint32: window number mod 2^32, used in it, used before
@@ -119,7 +119,7 @@ for k = 1, #KEYS do
       if several then reply[r + 1], r = 0, r + 1 end
       reply[r + 1], reply[r + 2], reply[r + 3], reply[r + 4] = 2 * waiting + 16 * mask, least, waitingEnd, longest
       for i = 1, m do
-        reply[r + 5], reply[r + 6], r = used[i], before[i], r + 2
+        reply[r + 5], r = used[i] * B + before[i], r + 1
       end
     else
       local granted = n

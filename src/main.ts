@@ -13,6 +13,8 @@ import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore, type Store } from './limiter/store.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
+import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './telemetry/decisions-of-all.js'
+import { createKeptDecisions } from './telemetry/kept-decisions.js'
 import { createLineFilter } from './telemetry/line-filter.js'
 import { createLog, type EventLog } from './telemetry/log.js'
 import { createMetrics } from './telemetry/metrics.js'
@@ -57,6 +59,7 @@ export interface RunningGateway {
   readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
   readonly guards: { describe(): readonly GuardState[] }
   readonly top: Pick<Top, 'read'>
+  readonly decisions: OwnDecisions
   /** What was counted, as data. */
   read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
@@ -125,6 +128,15 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   })
   const top = createTop()
   answerTop(store.fleet, top.read)
+  const kept = createKeptDecisions({ keep: settings.explain.keep })
+  const decisions: OwnDecisions = (id) => {
+    const found = kept.find(id)
+    return {
+      found: found === undefined ? null : { ...found, worker: member?.place ?? null },
+      reach: kept.reach(),
+    }
+  }
+  answerDecisions(store.fleet, decisions)
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {
@@ -149,6 +161,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     top,
     tracing,
+    decisions: kept,
     accessLog,
     log,
     entrance: { counts, tls, log },
@@ -166,6 +179,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     upstreams,
     guards: guardsNow,
     top: createTopOfAll(() => store.fleet, top.read),
+    decisions: createDecisionsOfAll(() => store.fleet, decisions),
     metrics,
     ready: () => {
       const reasons: string[] = []
@@ -237,6 +251,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     upstreams,
     guards: guardsNow,
     top,
+    decisions,
     read: metrics.read,
     exhausted,
     close(delayMs = settings.server.shutdown_delay) {

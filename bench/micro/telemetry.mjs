@@ -2,6 +2,7 @@
 // Medians of interleaved rounds. An argument names the file that the access log goes to, by default /dev/null.
 import { openSync, writeSync } from 'node:fs'
 import { createAccessLog, createLineBuilder } from '../../dist/telemetry/access-log.js'
+import { createKeptDecisions } from '../../dist/telemetry/kept-decisions.js'
 import { createMetrics } from '../../dist/telemetry/metrics.js'
 import { createTop } from '../../dist/telemetry/top.js'
 
@@ -28,7 +29,7 @@ function snapshotWith(routeCount) {
   return {
     hash: '0123456789ab',
     loadedAt: Date.now(),
-    config: {},
+    config: { explain: { sample: 0 } },
     tiers,
     defaultTier: 0,
     services,
@@ -94,6 +95,7 @@ const crowd = recordsOf(snapshotWith(20), 200_000).map((r, i) => ({
 const limited = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: false } }))
 const near = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: true, remaining: 1 } }))
 const top = createTop()
+const kept = createKeptDecisions({ keep: 10_000 })
 const line = createLineBuilder()
 const log = createAccessLog({ destination: process.argv[2] ?? '/dev/null' })
 const perLine = openSync('/dev/null', 'w')
@@ -106,6 +108,8 @@ const cases = {
   'top.record, each another consumer': (i) => top.record(crowd[i % crowd.length], 1000),
   'top.record, each another consumer, all limited': (i) => top.record(limited[i % limited.length], 1000),
   'top.record, each another consumer, all near': (i) => top.record(near[i % near.length], 1000),
+  'decision, not kept': (i) => kept.keep(near[i % near.length]),
+  'decision, a denial': (i) => kept.keep(limited[i % limited.length]),
   'access line, built only': (i) => {
     length += line(few[i % few.length]).length
   },

@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
 import type { Traffic } from '../telemetry/overview.js'
 import type { TextFormat } from '../telemetry/text-format.js'
 import type { TopQuestion } from '../telemetry/top.js'
@@ -23,6 +24,8 @@ export interface AdminDeps {
     /** Left out: there are no native histograms. */
     readonly scrapeNative?: (() => Promise<Buffer>) | undefined
   }
+  /** What is known of a request, on all gateways of the store. */
+  readonly decisions: (requestId: string) => Promise<DecisionAnswer>
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
 import { configRoutes } from './config.js'
+import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { createGuard } from './guard.js'
 import { metricsRoutes } from './metrics.js'
@@ -95,6 +96,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   usageRoutes(app, deps)
   tierRoutes(app, deps)
   upstreamRoutes(app, deps)
+  decisionRoutes(app, deps)
   topRoutes(app, deps)
   overviewRoutes(app, deps)
   pageRoutes(app)

@@ -4,6 +4,7 @@ import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
 import { openStore } from '../limiter/store.js'
+import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
 import { createFamilies } from '../telemetry/families.js'
 import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
@@ -136,6 +137,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     guards: { describe: () => [] },
     top: createTopOfAll(() => store.fleet, undefined),
     metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
+    decisions: createDecisionsOfAll(() => store.fleet, undefined),
     ready: () => ({ ready: true, reasons: [] }),
     token,
     log,

@@ -39,7 +39,18 @@ export function print(text: string): void {
 }
 
 export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2))
+  print(JSON.stringify(value, null, 2).replace(STEERING, escaped))
+}
+
+/** What a caller of the gateway has sent must not steer the terminal of who reads it: C0, DEL and C1, but for ends of lines. */
+export function printable(text: string): string {
+  return text.replace(STEERING, escaped)
+}
+
+const STEERING = /[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g
+
+function escaped(unit: string): string {
+  return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
 /** For what is said beside the data: problems, warnings, hints. */

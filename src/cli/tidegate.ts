@@ -14,6 +14,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'show what a consumer has used of a service, or reset it',
     load: () => import('./usage.js'),
   },
+  why: { summary: 'say why a request was limited, or was not', load: () => import('./why.js') },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',

@@ -77,6 +77,13 @@ export function limitData({ name, algorithm, by, amount, windowMs, burst, calend
   return { ...common, ...(algorithm === 'token_bucket' ? { burst } : {}), window_ms: windowMs }
 }
 
+/** A limit as {@link limitText} has it, of what {@link limitData} tells. */
+export function limitDataText(data: LimitData): string {
+  const { name, algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
+  const calendar = period === undefined ? undefined : { period, timeZone: time_zone ?? 'UTC' }
+  return limitText({ name, algorithm, by, amount, burst, windowMs: window_ms ?? lease_ms ?? 0, calendar })
+}
+
 export interface LimitData {
   readonly name: string
   readonly algorithm: Algorithm

@@ -120,6 +120,10 @@ export const Service = object(
         examples: [{ free: '10/min', pro: ['5/s', '100/min'], enterprise: 'unlimited' }],
       }),
     ),
+    show_decided_by: boolean(
+      'Whether responses say in X-Tidegate-Decided-By that they were decided without the store: open or local',
+      { default: false },
+    ),
     ...transport,
     maintenance: Type.Optional(maintenance),
     retries: Retries,

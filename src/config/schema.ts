@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
 import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
 import { protection } from './schema-protection.js'
@@ -276,6 +277,7 @@ export const ConfigSchema = object(
       'Metrics and traces',
       { default: {} },
     ),
+    explain: Explain,
     log: object(
       {
         level: choice(

@@ -81,6 +81,8 @@ export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly onFailure: OnFailure
   /** By tier index. `undefined`: unlimited, the store is not asked. */
   readonly policies: readonly (Policy | undefined)[]
+  /** Whether callers are told that a decision was made without the store. */
+  readonly showDecidedBy: boolean
   /** Set while its requests are answered with 503. */
   readonly maintenance: Maintenance | undefined
 }
@@ -207,6 +209,7 @@ function compileService(index: number, name: string, service: ServiceConfig, con
       const limits = service.limits?.[tier]
       return limits === undefined || limits === 'unlimited' ? undefined : compilePolicy(limits, refunds)
     }),
+    showDecidedBy: service.show_decided_by,
     maintenance: compileMaintenance(service.maintenance),
     ...compileResilience(service),
   }
@@ -221,6 +224,7 @@ function noService(index: number, tiers: number): Service {
     name: 'none',
     onFailure: 'open',
     policies,
+    showDecidedBy: false,
     maintenance: undefined,
   }
 }

@@ -62,6 +62,7 @@ export interface GatewayDeps {
   readonly top: { record(r: RequestRecord, now: number): void }
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
+  readonly decisions?: { keep(r: RequestRecord): void } | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: { error(fields: object, message: string): void }
   /** Left out: no request is recorded as a trace. */

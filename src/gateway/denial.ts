@@ -2,7 +2,7 @@ import type { Level, Limit, Policy } from '../config/snapshot.js'
 import { prepareRefusal, type Refusal } from '../errors.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Exchange } from './exchange.js'
-import { claimsQuota, pushQuotaHeaders, waitSeconds } from './quota-headers.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders, waitSeconds } from './quota-headers.js'
 
 /** A refusal, and what it was made for. */
 interface Made {
@@ -80,6 +80,7 @@ function makeDenial(x: Exchange, policy: Policy, decision: Decision, cost: numbe
   const limit = policy.limits[decision.binding]!
   const headers: string[] = []
   pushQuotaHeaders(headers, policy, decision)
+  pushDecidedBy(headers, x.route!.quotaOf, decision)
   const tier = x.snapshot.tiers[x.tier]!
   const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit.by, tier, x.route!.quotaOf.name)}`
   let detail: string

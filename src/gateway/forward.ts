@@ -8,7 +8,7 @@ import { availableCodings, CompressedBody } from './compressed-body.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import type { UnderWay } from './ongoing.js'
-import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
 import { createReplayMemory, type ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
 import { type Receiver, Sending, type SendingDeps } from './sending.js'
@@ -100,6 +100,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     }
     const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
     if (quota) pushQuotaHeaders(head, x.route!.quotaOf.policies[x.tier]!, x.decision!)
+    else pushDecidedBy(head, x.route!.quotaOf, x.decision)
     x.status = status
     const reason = reasonPhrase(reasonGiven)
     const coding =

@@ -3,7 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Refusal } from '../errors.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
-import { claimsQuota, pushQuotaHeaders } from './quota-headers.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
 import { shapeResponse } from './shape.js'
 import { MAX_RESPONSE_FIELDS, responseHeaders } from './upstream-response.js'
 
@@ -93,6 +93,7 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | u
   const { shape } = x.route!
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   if (quota) pushQuotaHeaders(out, x.route!.quotaOf.policies[x.tier]!, x.decision!)
+  else pushDecidedBy(out, x.route!.quotaOf, x.decision)
   return out
 }
 

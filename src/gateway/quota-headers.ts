@@ -1,4 +1,4 @@
-import type { Limit, Policy } from '../config/snapshot.js'
+import type { Limit, Policy, Service } from '../config/snapshot.js'
 import type { Decision } from '../limiter/limiter.js'
 
 /** Whether the response may claim a quota: only when the store (or a memory of its answer) decided. */
@@ -32,6 +32,17 @@ export function pushQuotaHeaders(into: string[], policy: Policy, decision: Decis
     'X-RateLimit-Reset',
     String(seconds),
   )
+}
+
+/** Says that the store did not decide, where the service wants callers to know. It claims no quota. */
+export function pushDecidedBy(
+  into: string[],
+  { showDecidedBy }: Service,
+  decision: Decision | undefined,
+): void {
+  if (!showDecidedBy || decision === undefined) return
+  const { decidedBy } = decision
+  if (decidedBy === 'open' || decidedBy === 'local') into.push('X-Tidegate-Decided-By', decidedBy)
 }
 
 /**

@@ -7,18 +7,21 @@ import { endTrace } from './trace.js'
 export interface RecordDeps {
   readonly metrics: { record(r: RequestRecord): void }
   readonly top: { record(r: RequestRecord, now: number): void }
+  /** Keeps what people may ask about. */
+  readonly decisions?: { keep(r: RequestRecord): void } | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly tracing?: Pick<Tracing, 'end'> | undefined
 }
 
 /** After every exchange, whatever its end: a success, a 429, an upstream error, a client that left. Once each. */
-export function record({ metrics, top, accessLog, tracing }: RecordDeps) {
+export function record({ metrics, top, decisions, accessLog, tracing }: RecordDeps) {
   return function record(x: Exchange): void {
     const now = performance.now()
     x.durationMs = now - x.started
     metrics.record(x)
     endTrace(tracing, x)
     top.record(x, now)
+    decisions?.keep(x)
     if (x.route === undefined || x.route.accessLog) accessLog.write(x)
   }
 }

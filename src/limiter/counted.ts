@@ -15,12 +15,16 @@ export interface Counted {
  * resets, and of a sliding window what was used in it and in the one before (else 0). -1 in front: that limit was not asked.
  */
 export const COUNTED = 5
+const B = 2 ** 25
 
 /** Room for every limit of the policy that the parts are of, as far as they tell. */
 function blank(parts: readonly Part[]): number[] {
-  let last = 0
-  for (const { indices } of parts) last = Math.max(last, ...indices)
-  return new Array<number>((last + 1) * COUNTED).fill(-1)
+  // One part: all of its limits.
+  let count = parts.length === 1 ? parts[0]!.limits.length : 0
+  if (parts.length > 1) for (const { indices } of parts) count = Math.max(count, indices.at(-1)! + 1)
+  const numbers: number[] = []
+  for (let i = 0; i < count * COUNTED; i++) numbers.push(-1)
+  return numbers
 }
 
 function put(
@@ -63,7 +67,7 @@ export function countedIn(parts: readonly Part[], counts: readonly Counts[], now
 export function countedSize(parts: readonly Part[], plain: boolean): number {
   let limits = 0
   for (const part of parts) limits += part.limits.length
-  return limits * (plain ? 2 : 4)
+  return plain ? limits : limits * 4
 }
 
 /** From the reply of take.lua (plain) or take_mixed.lua, whose contracts tell what stands there. */
@@ -81,11 +85,12 @@ export function readCounted(
       const limit = limits[i]!
       if (plain) {
         const { amount, windowMs } = limit
-        const [used, before] = [reply[at]!, reply[at + 1]!]
+        const packed = reply[at++]!
+        const before = packed % B
+        const used = (packed - before) / B
         const resetMs = windowMs - (now % windowMs)
         const left = Math.floor(((amount - used) * windowMs - before * resetMs) / windowMs)
         put(numbers, indices[i]!, limit, left, resetMs, used, before)
-        at += 2
       } else {
         put(numbers, indices[i]!, limit, reply[at]!, reply[at + 1]!, reply[at + 2]!, reply[at + 3]!)
         at += 4

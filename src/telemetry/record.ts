@@ -21,7 +21,11 @@ export interface RequestRecord {
   readonly route: Route | undefined
   /** Index into snapshot.tiers; -1 when no tier was found. */
   readonly tier: number
+  /** How the tier was found. */
+  readonly tierFrom: 'assignment' | 'credential' | 'default' | undefined
   readonly consumer: string | undefined
+  /** How the caller was identified. */
+  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'ip' | undefined
   readonly tenant: string | undefined
   readonly clientIp: string
   readonly decision: Decision | undefined

@@ -6,6 +6,7 @@ import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reloa
 import type { Config } from '../config/schema.js'
 import { openStore } from '../limiter/store.js'
 import { addressOf, listen, logReload, telemetryOptions } from '../main.js'
+import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
 import type { TopQuestion } from '../telemetry/top.js'
@@ -112,6 +113,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   function openShared(settings: Config['store']) {
     const opened = openStore(settings, log, { decides: false, fleet: 'member' })
     answerTop(opened.fleet, ownTop)
+    answerDecisions(opened.fleet, ownDecisions)
     const told = settings.redis === undefined ? createToldAssignments(tell) : undefined
     return { ...opened, settings, told, assignments: told ?? opened.assignments }
   }
@@ -175,6 +177,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
   async function ownTop(question: TopQuestion) {
     return mergeTop(await ofAll((worker) => worker.channel.ask('top', question, READ_MS)))
+  }
+
+  async function ownDecisions(requestId: string) {
+    return latestOf(await ofAll((worker) => worker.channel.ask('decision', { requestId }, READ_MS)))
   }
 
   const guards: AdminDeps['guards'] = {
@@ -246,6 +252,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     upstreams,
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
+    decisions: createDecisionsOfAll(() => store.fleet, ownDecisions),
     metrics: figures,
     ready: () => {
       const reasons: string[] = []

@@ -1,5 +1,6 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
+import type { DecisionHere } from '../telemetry/decisions-of-all.js'
 import type { Reading } from '../telemetry/reading.js'
 import type { TopQuestion, TopReading } from '../telemetry/top.js'
 import type { GuardState } from '../upstream/guard.js'
@@ -75,6 +76,8 @@ export type OfWorker = {
   upstreams: [null, readonly UpstreamState[]]
   /** Who is limited now, and the like. */
   top: [TopQuestion, TopReading]
+  /** What is kept of a request. */
+  decision: [{ requestId: string }, DecisionHere]
   guards: [null, readonly GuardState[]]
   /** An upstream is drained or restored by hand. Null: it has none of that address. */
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]

@@ -50,6 +50,7 @@ export async function runWorker(): Promise<never> {
     metrics: async () => (await gateway).read(),
     upstreams: async () => (await gateway).upstreams.describe(),
     top: async (question) => (await gateway).top.read(question),
+    decision: async ({ requestId }) => (await gateway).decisions(requestId),
     guards: async () => (await gateway).guards.describe(),
     upstream: async ({ service, address, state }) =>
       (await gateway).upstreams.setState(service, address, state) ?? null,

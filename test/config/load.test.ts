@@ -48,6 +48,7 @@ t.test('the smallest file gets every default', async (t) => {
           ejection: 30_000,
           max_ejected: 50,
         },
+        show_decided_by: false,
         retries: { budget: 10, attempts: 1 },
       },
     },
@@ -65,6 +66,7 @@ t.test('the smallest file gets every default', async (t) => {
       },
     ],
     telemetry: {},
+    explain: { keep: 10_000, sample: 0.01 },
     log: { level: 'info', access: 'stdout', sample: 1, max_errors: 1000 },
     server: {
       header_timeout: 10_000,

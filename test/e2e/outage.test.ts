@@ -16,7 +16,7 @@ tiers: [free]
 consumers: [{ header: { name: x-user-id } }]
 services:
   open: { upstreams: [${backend.origin}], limits: { free: 5/min } }
-  local: { upstreams: [${backend.origin}], on_failure: local, limits: { free: 5/min } }
+  local: { upstreams: [${backend.origin}], on_failure: local, show_decided_by: true, limits: { free: 5/min } }
   closed: { upstreams: [${backend.origin}], on_failure: closed, limits: { free: 5/min } }
 routes:
   - { path: /open/*, service: open }
@@ -30,7 +30,8 @@ log: { access: off }
       headers: { 'x-user-id': user },
     })
     const text = await body.text()
-    return { status: statusCode, claims: headers.ratelimit !== undefined, headers, text }
+    const by = headers['x-tidegate-decided-by']
+    return { status: statusCode, claims: headers.ratelimit !== undefined, by, headers, text }
   }
   const countsAgain = async () => {
     const started = Date.now()
@@ -47,9 +48,13 @@ log: { access: off }
   redis.pause()
   // Somebody else: that ada was denied is remembered for a moment, whether Redis answers or not.
   for (let i = 0; i < 20; i++) t.match(await ask('open', 'bea'), { status: 200, claims: false })
-  t.match(await ask('open', 'ada'), { status: 200, claims: false })
+  t.match(await ask('open', 'ada'), { status: 200, claims: false, by: undefined })
   const statuses: number[] = []
-  for (let i = 0; i < 8; i++) statuses.push((await ask('local', 'ada')).status)
+  for (let i = 0; i < 8; i++) {
+    const { status, by } = await ask('local', 'ada')
+    t.equal(by, 'local', 'the service says that it is by this gateway alone')
+    statuses.push(status)
+  }
   t.strictSame(statuses, [200, 200, 200, 200, 200, 429, 429, 429], 'local counts in the process')
   const closed = await ask('closed', 'ada')
   t.match(closed, { status: 503, claims: false, headers: { 'retry-after': '1' } })

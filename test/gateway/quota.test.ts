@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { ErrorCode, Refusal } from '../../src/errors.js'
 import { takeQuota as takeQuotaWith } from '../../src/gateway/quota.js'
-import { pushQuotaHeaders } from '../../src/gateway/quota-headers.js'
+import { pushDecidedBy, pushQuotaHeaders } from '../../src/gateway/quota-headers.js'
 import { matchRoute } from '../../src/gateway/route.js'
 import type { Decision, Limiter } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
@@ -387,6 +387,22 @@ t.test('closed is 503 with Retry-After, and blames no quota', async (t) => {
   })
   t.same(refusal, { code: 'store_unavailable', headers: ['Retry-After', '1'] })
 })
+
+t.test(
+  'that the store did not decide is said where the service wants it, and no quota with it',
+  async (t) => {
+    const [service] = snapshot.services
+    const said = (showDecidedBy: boolean, decidedBy: Decision['decidedBy']) => {
+      const fields: string[] = []
+      pushDecidedBy(fields, { ...service!, showDecidedBy }, exampleDecision({ decidedBy }))
+      return fields
+    }
+    t.same(said(true, 'open'), ['X-Tidegate-Decided-By', 'open'])
+    t.same(said(true, 'local'), ['X-Tidegate-Decided-By', 'local'])
+    for (const by of ['store', 'cache', 'closed'] as const) t.same(said(true, by), [], by)
+    t.same(said(false, 'open'), [])
+  },
+)
 
 t.test('an unlimited tier does not ask the limiter', async (t) => {
   const x = asked('/payments/1', 'enterprise')

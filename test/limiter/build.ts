@@ -42,6 +42,7 @@ export function serviceOf(
     name,
     onFailure,
     policies,
+    showDecidedBy: false,
     maintenance: undefined,
   }
 }

@@ -80,6 +80,11 @@ export async function startAdmin(
     assignments: createMemoryAssignments(),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
+    decisions: async () => ({
+      decision: null,
+      reach: null,
+      nodes: { answered: 1, silent: [], problem: null },
+    }),
     top: async () => ({
       reading: { from: NOW - 45_000, to: NOW, missed: 0, groups: [] },
       nodes: { answered: 1, silent: [], problem: null },

@@ -127,6 +127,7 @@ function service(
     upstreams,
     onFailure: 'open',
     policies,
+    showDecidedBy: false,
     maintenance: undefined,
   }
 }
@@ -185,7 +186,9 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     host: 'api.example.com',
     route,
     tier: 0,
+    tierFrom: 'default',
     consumer: 'alice',
+    identifiedBy: 'header',
     tenant: undefined,
     clientIp: '192.0.2.7',
     decision: exampleDecision(),

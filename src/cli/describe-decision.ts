@@ -1,0 +1,74 @@
+import { limitDataText } from '../config/limit.js'
+import type { DecisionData, LimitTold } from '../telemetry/decision-data.js'
+import { seconds } from '../telemetry/why.js'
+import { foundBy } from './found-by.js'
+import { table } from './terminal.js'
+
+/** The parts of a decision that are told of a request that was sent, and of one that was not. */
+
+const IDENTIFIED: Readonly<Record<string, string>> = {
+  api_key: 'by API key',
+  client_certificate: 'by client certificate',
+  header: 'by a trusted header',
+  ip: 'by address',
+}
+
+export function requestRows(d: Omit<DecisionData, 'time' | 'request_id'>): string[][] {
+  const served = d.quota_of === null ? d.service : `${d.service}, limits of ${d.quota_of}`
+  return [
+    ['asked', `${d.method} ${d.host}${d.path}`],
+    ['route', d.route === null ? 'none' : `${d.route} -> ${served}`],
+    ['consumer', consumerOf(d)],
+    ['tier', d.tier === null ? 'not looked for' : `${d.tier}, ${foundBy(d.tier_from ?? '')}`],
+    ...(d.cost === null ? [] : [['cost', String(d.cost)]]),
+  ]
+}
+
+function consumerOf({
+  consumer,
+  identified_by: by,
+  tenant,
+  client_ip: ip,
+}: Pick<DecisionData, 'consumer' | 'identified_by' | 'tenant' | 'client_ip'>): string {
+  if (by === null || consumer === null) return `not identified; from ${ip}`
+  const found = `${consumer}, ${IDENTIFIED[by] ?? by}`
+  const belongs = tenant === null ? '' : `, tenant ${tenant}`
+  return by === 'ip' && consumer === ip ? found : `${found}${belongs}, from ${ip}`
+}
+
+/** A line for each limit; empty when there is none. */
+export function limitTable(limits: readonly LimitTold[]): string {
+  if (limits.length === 0) return ''
+  const rows = [
+    ['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''],
+    ...limits.map((limit) => [
+      limit.name,
+      limitDataText(limit),
+      limit.used === null ? '' : `${limit.used}/${limit.allows}`,
+      limit.remaining === null ? '' : String(limit.remaining),
+      limit.reset_ms === null || limit.algorithm === 'concurrency' ? '' : seconds(limit.reset_ms),
+      countedOf(limit),
+      markOf(limit),
+    ]),
+  ]
+  return table(withoutEmpty(rows), 2)
+}
+
+/** Of a sliding window: `4 now + 35 % of 12 before`. */
+function countedOf({ current, previous, weight }: LimitTold): string {
+  if (current === undefined || previous === undefined || weight === undefined) return ''
+  return previous === 0
+    ? `${current} now`
+    : `${current} now + ${Math.round(weight * 100)} % of ${previous} before`
+}
+
+function markOf({ denied, binding }: LimitTold): string {
+  if (denied) return binding ? 'denied it, and is waited for longest' : 'denied it, too'
+  return binding ? 'leaves the least' : ''
+}
+
+/** Leaves out the columns in which nothing stands but their head. */
+function withoutEmpty(rows: readonly string[][]): string[][] {
+  const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
+  return rows.map((row) => row.filter((_, column) => used[column]))
+}

@@ -1,0 +1,83 @@
+import type { DecisionPart } from '../telemetry/decision-data.js'
+import type { DecisionTold } from '../telemetry/decisions-of-all.js'
+import { seconds } from '../telemetry/why.js'
+import { defineCommand } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { limitTable, requestRows } from './describe-decision.js'
+import { print, printable, printJson, table } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'why',
+  help: `Usage: tidegate why REQUEST_ID [--config FILE] [--json]
+
+Says why a request was limited, or was not: its route, who was calling, how the tier was found, how each limit stood, and where
+it was decided. REQUEST_ID is what the response has in X-Request-Id; a refusal has it in its body, too.
+
+Options:
+${CONFIG_HELP}
+  --json              print JSON
+
+The running gateway is asked, at admin.listen, and asks all others on its Redis; where none runs here, and the configuration
+has store.redis, they are asked through that. Each keeps the latest denials, failures and refusals, and of what went well
+a share, explain.sample.`,
+  options: { config: CONFIG_OPTION, json: { type: 'boolean' } },
+  positionals: ['REQUEST_ID'],
+  required: 1,
+  async run({ config, json }, [requestId = '']) {
+    // Here, and not on top: wrong use and --help have no need of a gateway.
+    const { openControl } = await import('./control.js')
+    const control = await openControl('why', config, 'any')
+    try {
+      const decision = await control.call<DecisionTold>('GET', `/decisions/${encodeURIComponent(requestId)}`)
+      if (json) printJson(decision)
+      else print(printable(describe(decision)))
+      return 0
+    } finally {
+      await control.close()
+    }
+  },
+})
+
+function describe(d: DecisionTold): string {
+  const rows = [
+    [
+      'request',
+      `${d.request_id} at ${d.time}${d.times > 1 ? `, the latest of ${d.times} with this id` : ''}`,
+    ],
+    ...requestRows(d),
+    ['decided', decidedOf(d)],
+    ['answered', answeredOf(d)],
+    ['gateway', `${d.node}${d.worker === null ? '' : `, worker ${d.worker}`}, configuration ${d.config}`],
+  ]
+  const limits = limitTable(d.limits)
+  return [d.why, '', table(rows, 2), ...(limits === '' ? [] : ['', limits])].join('\n')
+}
+
+const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {
+  store: 'by the store',
+  cache: 'by a denial that was remembered',
+  local: 'by this gateway alone',
+  open: 'without counting',
+  closed: 'without counting',
+}
+
+function decidedOf({ decision, limits }: DecisionTold): string {
+  if (decision === null) return limits.length === 0 ? 'no limit was asked' : ''
+  const { decided_by: by, reason, took_ms: took, counted_ms_before: age } = decision
+  const why = reason === null ? '' : `, store: ${reason}`
+  const old = age > 0 ? `, counted ${seconds(age)} before` : ''
+  return `${BY[by]}${why}, in ${took} ms${old}`
+}
+
+function answeredOf({
+  status,
+  error,
+  cause,
+  upstream,
+  upstream_ms: upstreamMs,
+  duration_ms: ms,
+}: DecisionTold): string {
+  const what = [String(status), error, cause === null ? null : `(${cause})`].filter((part) => part !== null)
+  const from = upstream === null ? 'by the gateway' : `from ${upstream} in ${upstreamMs} ms`
+  return `${what.join(' ')} ${from}, after ${ms} ms`
+}

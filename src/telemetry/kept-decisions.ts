@@ -1,0 +1,356 @@
+import type { Policy, Snapshot } from '../config/snapshot.js'
+import type { ErrorCode } from '../errors.js'
+import { COUNTED } from '../limiter/counted.js'
+import type { DecidedBy, DegradedReason } from '../limiter/limiter.js'
+import { type DecisionData, decisionPart, limitsTold } from './decision-data.js'
+import type { RequestRecord } from './record.js'
+import { pathOf } from './target.js'
+
+/**
+ * The latest decisions, for whoever asks why a request was limited. They lie in memory that is taken once and written over:
+ * a flood of denials makes no garbage, and no caller can make it larger. Half of the room is for denials, a quarter for
+ * what failed, a quarter for other refusals and a sample of what went well: a flood of one leaves the others.
+ */
+export interface KeptDecisions {
+  /** Keeps it, or does not: at the end of every request. */
+  keep(r: RequestRecord): void
+  /** The latest of that id. A caller may have sent the same for many: `times` is how many of them are here. */
+  find(requestId: string): FoundDecision | undefined
+  /** What is here. */
+  reach(): KeptReach
+  /** That are taken by now. */
+  bytes(): number
+}
+
+export interface FoundDecision {
+  readonly decision: DecisionData
+  readonly times: number
+}
+
+export interface KeptReach {
+  readonly denied: ClassReach
+  readonly failed: ClassReach
+  readonly others: ClassReach
+}
+
+export interface ClassReach {
+  readonly kept: number
+  /** Of the oldest, ISO 8601; null when there is none. */
+  readonly since: string | null
+}
+
+export interface KeptDecisionsOptions {
+  /** How many in all; 0: none. */
+  readonly keep: number
+  /** Unix ms. */
+  readonly now?: () => number
+  /** From 0 to 1. */
+  readonly random?: () => number
+}
+
+/** Of each text the most that is kept, in UTF-16 units; in this order in a slot. */
+const MOST = { id: 64, method: 8, host: 48, path: 144, consumer: 80, tenant: 32, ip: 40, cause: 80 }
+const TEXTS = Object.values(MOST)
+/** In UTF-8. What is not ASCII takes more, and may cost the last of the texts their ends. */
+const TEXT_BYTES = 512
+/** Slots that are taken together. */
+const CHUNK = 64
+/** Limits of a policy at most. */
+const LIMITS = 8
+
+/** Numbers of a slot. */
+const TIME = 0
+const STATUS = 1
+const COST = 2
+const UPSTREAM_MS = 3
+const DURATION_MS = 4
+const LIMIT_MS = 5
+const ALLOWED = 6
+const BINDING = 7
+const VIOLATED = 8
+const REMAINING = 9
+const RETRY_MS = 10
+const AT = 11
+const COUNTED_AT = 12
+const COUNTED_SIZE = 13
+const NUMBERS = 14
+
+/** What is the same for all requests of a route and tier. Not the snapshot: an old one is not held for it. */
+interface Place {
+  readonly config: string
+  readonly route: string | null
+  readonly service: string | null
+  readonly quotaOf: string | null
+  readonly tier: string | null
+  readonly policy: Policy | undefined
+}
+
+interface Refs {
+  place: Place | undefined
+  error: ErrorCode | undefined
+  upstream: string | undefined
+  decidedBy: DecidedBy | undefined
+  reason: DegradedReason | undefined
+  identifiedBy: RequestRecord['identifiedBy']
+  tierFrom: RequestRecord['tierFrom']
+}
+
+export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecisions {
+  const { keep, now = Date.now, random = Math.random } = options
+  const quarter = Math.floor(keep / 4)
+  const rings = {
+    denied: createRing(keep - 2 * quarter, true),
+    failed: createRing(quarter, false),
+    others: createRing(quarter, false),
+  }
+  const all = Object.values(rings)
+  const places = new WeakMap<Snapshot, (Place | undefined)[]>()
+  let snapshot: Snapshot | undefined
+  let known: (Place | undefined)[] = []
+
+  function placeOf(r: RequestRecord): Place {
+    if (r.snapshot !== snapshot) {
+      snapshot = r.snapshot
+      known = places.get(snapshot) ?? []
+      places.set(snapshot, known)
+    }
+    const { route, tier } = r
+    const at = (route === undefined ? 0 : route.index + 1) * (snapshot.tiers.length + 1) + tier + 1
+    let place = known[at]
+    if (place === undefined) {
+      const [service, quotaOf] = [route?.service.name ?? null, route?.quotaOf.name ?? null]
+      place = {
+        config: snapshot.hash,
+        route: route?.label ?? null,
+        service,
+        quotaOf: quotaOf === service ? null : quotaOf,
+        tier: snapshot.tiers[tier] ?? null,
+        policy: route?.quotaOf.policies[tier],
+      }
+      known[at] = place
+    }
+    return place
+  }
+
+  function ringFor(r: RequestRecord): Ring | undefined {
+    if (r.decision?.allowed === false) return rings.denied
+    if (r.status >= 500) return rings.failed
+    if (r.error !== undefined) return rings.others
+    return random() < r.snapshot.config.explain.sample ? rings.others : undefined
+  }
+
+  return {
+    keep(r) {
+      const ring = keep === 0 ? undefined : ringFor(r)
+      ring?.write(r, placeOf(r), now())
+    },
+    find(requestId) {
+      const found = all.flatMap((ring) => ring.find(requestId))
+      const [latest] = found.sort((a, b) => (a.time < b.time ? 1 : -1))
+      return latest && { decision: latest, times: found.length }
+    },
+    reach: () => ({
+      denied: rings.denied.reach(),
+      failed: rings.failed.reach(),
+      others: rings.others.reach(),
+    }),
+    bytes: () => all.reduce((sum, ring) => sum + ring.bytes(), 0),
+  }
+}
+
+interface Ring {
+  write(r: RequestRecord, place: Place, now: number): void
+  find(requestId: string): DecisionData[]
+  reach(): ClassReach
+  bytes(): number
+}
+
+interface Chunk {
+  readonly text: Buffer
+  readonly lengths: Uint16Array
+  readonly numbers: Float64Array
+  readonly refs: Refs[]
+}
+
+/** @param counts whether there is room for how each limit stood */
+function createRing(size: number, counts: boolean): Ring {
+  const width = NUMBERS + (counts ? LIMITS * COUNTED : 0)
+  const chunks: Chunk[] = []
+  let next = 0
+  let used = 0
+
+  function chunkAt(slot: number): Chunk {
+    let chunk = chunks[Math.floor(slot / CHUNK)]
+    if (chunk === undefined) {
+      const slots = Math.min(CHUNK, size - slot)
+      chunk = {
+        text: Buffer.allocUnsafeSlow(slots * TEXT_BYTES),
+        lengths: new Uint16Array(slots * TEXTS.length),
+        numbers: new Float64Array(slots * width),
+        refs: Array.from({ length: slots }, () => ({
+          place: undefined,
+          error: undefined,
+          upstream: undefined,
+          decidedBy: undefined,
+          reason: undefined,
+          identifiedBy: undefined,
+          tierFrom: undefined,
+        })),
+      }
+      chunks.push(chunk)
+    }
+    return chunk
+  }
+
+  function read({ text, lengths, numbers, refs }: Chunk, i: number): DecisionData {
+    const all = text.toString('utf8', i * TEXT_BYTES, (i + 1) * TEXT_BYTES)
+    let at = 0
+    const texts = TEXTS.map((_, k) => {
+      const length = lengths[i * TEXTS.length + k]!
+      at += length
+      return all.slice(at - length, at)
+    })
+    const shown = (text: string, most: number) => (text.length === most ? `${text}…` : text)
+    const [id = '', method = '', host = '', path = '', consumer = '', tenant = '', ip = '', cause = ''] =
+      texts
+    const o = i * width
+    const n = (index: number) => numbers[o + index]!
+    const { place, error, upstream, decidedBy, reason, identifiedBy, tierFrom } = refs[i]!
+    const { config, route, service, quotaOf, tier, policy } = place!
+    const limits = policy?.limits ?? []
+    const counted =
+      n(COUNTED_SIZE) === 0 ? undefined : [...numbers.subarray(o + NUMBERS, o + NUMBERS + n(COUNTED_SIZE))]
+    const decided = decidedBy && {
+      allowed: n(ALLOWED) === 1,
+      decidedBy,
+      reason,
+      binding: n(BINDING),
+      violated: n(VIOLATED),
+      remaining: n(REMAINING),
+      resetMs: 0,
+      retryMs: n(RETRY_MS),
+      at: n(AT),
+    }
+    return {
+      request_id: id,
+      time: new Date(n(TIME)).toISOString(),
+      config,
+      method,
+      host: shown(host, MOST.host),
+      path: shown(path, MOST.path),
+      client_ip: ip,
+      route,
+      service,
+      quota_of: quotaOf,
+      consumer: identifiedBy === undefined ? null : shown(consumer, MOST.consumer),
+      tenant: tenant === '' ? null : shown(tenant, MOST.tenant),
+      identified_by: identifiedBy ?? null,
+      tier,
+      tier_from: tierFrom ?? null,
+      cost: route === null ? null : n(COST),
+      decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
+      limits: decided ? limitsTold(limits, decided, counted) : [],
+      status: n(STATUS),
+      error: error ?? null,
+      cause: cause === '' ? null : shown(cause, MOST.cause),
+      upstream: upstream ?? null,
+      upstream_ms: milliseconds(n(UPSTREAM_MS)),
+      duration_ms: milliseconds(n(DURATION_MS)),
+    }
+  }
+
+  return {
+    write(r, place, now) {
+      if (size === 0) return
+      const { text, lengths, numbers, refs } = chunkAt(next)
+      const i = next % CHUNK
+      next = (next + 1) % size
+      used = Math.max(used, next === 0 ? size : next)
+
+      const id = cut(r.requestId, MOST.id)
+      const method = cut(r.method, MOST.method)
+      const host = cut(r.host, MOST.host)
+      const path = cut(pathOf(r.target), MOST.path)
+      const consumer = cut(r.consumer ?? '', MOST.consumer)
+      const tenant = cut(r.tenant ?? '', MOST.tenant)
+      const ip = cut(r.clientIp, MOST.ip)
+      const cause = cut(r.cause ?? '', MOST.cause)
+      text.write(id + method + host + path + consumer + tenant + ip + cause, i * TEXT_BYTES, TEXT_BYTES)
+      const l = i * TEXTS.length
+      lengths[l] = id.length
+      lengths[l + 1] = method.length
+      lengths[l + 2] = host.length
+      lengths[l + 3] = path.length
+      lengths[l + 4] = consumer.length
+      lengths[l + 5] = tenant.length
+      lengths[l + 6] = ip.length
+      lengths[l + 7] = cause.length
+
+      const { decision } = r
+      const o = i * width
+      numbers[o + TIME] = now - r.durationMs
+      numbers[o + STATUS] = r.status
+      numbers[o + COST] = r.cost ?? r.route?.cost ?? 0
+      numbers[o + UPSTREAM_MS] = r.upstreamMs
+      numbers[o + DURATION_MS] = r.durationMs
+      numbers[o + LIMIT_MS] = r.limitMs
+      numbers[o + COUNTED_SIZE] = 0
+      const ref = refs[i]!
+      ref.place = place
+      ref.error = r.error
+      ref.upstream = r.upstream?.origin
+      ref.identifiedBy = r.identifiedBy
+      ref.tierFrom = r.tierFrom
+      ref.decidedBy = decision?.decidedBy
+      ref.reason = decision?.reason
+      if (decision === undefined) return
+      numbers[o + ALLOWED] = decision.allowed ? 1 : 0
+      numbers[o + BINDING] = decision.binding
+      numbers[o + VIOLATED] = decision.violated
+      numbers[o + REMAINING] = decision.remaining
+      numbers[o + RETRY_MS] = decision.retryMs
+      numbers[o + AT] = decision.at
+      const { counted } = decision
+      if (counted === undefined || !counts) return
+      const count = Math.min(counted.numbers.length, LIMITS * COUNTED)
+      numbers[o + COUNTED_AT] = counted.at
+      numbers[o + COUNTED_SIZE] = count
+      for (let k = 0; k < count; k++) numbers[o + NUMBERS + k] = counted.numbers[k]!
+    },
+    find(requestId) {
+      const found: DecisionData[] = []
+      for (let slot = 0; slot < used; slot++) {
+        const chunk = chunks[Math.floor(slot / CHUNK)]!
+        const i = slot % CHUNK
+        const length = chunk.lengths[i * TEXTS.length]!
+        if (length !== requestId.length) continue
+        const at = i * TEXT_BYTES
+        if (chunk.text.toString('latin1', at, at + length) === requestId) found.push(read(chunk, i))
+      }
+      return found
+    },
+    reach() {
+      if (used === 0) return { kept: 0, since: null }
+      const oldest = used < size ? 0 : next
+      const time = chunkAt(oldest).numbers[(oldest % CHUNK) * width + TIME]!
+      return { kept: used, since: new Date(time).toISOString() }
+    },
+    bytes: () =>
+      chunks.reduce(
+        (sum, { text, lengths, numbers, refs }) =>
+          sum + text.length + lengths.byteLength + numbers.byteLength + refs.length * REFS_BYTES,
+        0,
+      ),
+  }
+}
+
+/** Of an object of seven fields in V8. */
+const REFS_BYTES = 80
+
+function cut(text: string, most: number): string {
+  return text.length > most ? text.slice(0, most) : text
+}
+
+function milliseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}

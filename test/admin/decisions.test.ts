@@ -1,0 +1,85 @@
+import t from 'tap'
+import { LONE_FLEET } from '../../src/limiter/fleet.js'
+import { createDecisionsOfAll, type DecisionHere, latestOf } from '../../src/telemetry/decisions-of-all.js'
+import { createKeptDecisions } from '../../src/telemetry/kept-decisions.js'
+import { startAdmin } from '../support/admin.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+
+const snapshot = exampleSnapshot()
+const denied = (requestId: string) =>
+  exampleRecord(snapshot, {
+    requestId,
+    status: 429,
+    error: 'quota_exceeded',
+    upstream: undefined,
+    decision: exampleDecision({ allowed: false, violated: 1, remaining: 0, retryMs: 1200, at: Date.now() }),
+  })
+
+function here(...ids: readonly string[]) {
+  const kept = createKeptDecisions({ keep: 100 })
+  for (const id of ids) kept.keep(denied(id))
+  return (id: string): DecisionHere => {
+    const found = kept.find(id)
+    return { found: found === undefined ? null : { ...found, worker: null }, reach: kept.reach() }
+  }
+}
+
+/** Another gateway that says what it is told to. */
+const fleetWith = (answer: unknown, silent: readonly string[] = []) => ({
+  node: 'a:1',
+  ask: async <A>() => ({ answers: [{ node: 'b:2', answer: answer as A }], silent, problem: undefined }),
+})
+
+t.test('GET /decisions/{request_id} tells why, in a sentence and in full', async (t) => {
+  const { call } = await startAdmin(t, { decisions: createDecisionsOfAll(() => LONE_FLEET, here('d-1')) })
+  const { status, json } = await call('GET', '/decisions/d-1')
+  t.equal(status, 200)
+  t.match(json, { request_id: 'd-1', node: LONE_FLEET.node, worker: null, times: 1, consumer: 'alice' })
+  t.match(
+    json.why,
+    /^Denied: the limit "minute" \(10\/min\) of alice, tier free on payments, .+; it can pass 1\.2 s later\.$/,
+  )
+})
+
+t.test('one that is not kept is 404, with who was asked and how far back denials go', async (t) => {
+  const { call } = await startAdmin(t, {
+    decisions: createDecisionsOfAll(() => fleetWith(null, ['c:3']), here('d-1')),
+  })
+  const { status, json } = await call('GET', '/decisions/d-2')
+  t.equal(status, 404)
+  t.match(json.detail, /^No decision on d-2 is kept \(2 gateways asked\)\. No answer came from c:3\. /)
+  t.match(json.detail, /The 1 denials of this gateway go back to 20/)
+  t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
+})
+
+t.test('another gateway is asked when this one does not know, and may say anything', async (t) => {
+  const theirs = here('theirs')('theirs').found
+  for (const [answer, node] of [
+    [theirs, 'b:2'],
+    [{ ...theirs, decision: { request_id: 'theirs' } }, undefined],
+    ['text', undefined],
+    [{ decision: null }, undefined],
+    [here('other')('other').found, undefined],
+  ] as const) {
+    const find = createDecisionsOfAll(() => fleetWith(answer), here())
+    t.equal((await find('theirs')).decision?.node, node)
+  }
+})
+
+t.test('an id that no request can have is 400', async (t) => {
+  const { call } = await startAdmin(t)
+  for (const id of ['x'.repeat(65), 'a%20b', '%00', 'é', 'a%2F..%2Fb', '%1b%5B2J'])
+    t.equal((await call('GET', `/decisions/${id}`)).status, 400, id)
+})
+
+t.test('of several workers the latest is told, and how often the id is there', async (t) => {
+  const [a, b] = [here('same', 'same')('same'), here('same')('same')]
+  const late = {
+    ...b.found!,
+    worker: 2,
+    decision: { ...b.found!.decision, time: '2999-01-01T00:00:00.000Z' },
+  }
+  const found = latestOf([a, { ...b, found: late }])
+  t.match(found, { found: { worker: 2, times: 3 }, reach: { denied: { kept: 3 } } })
+  t.match(latestOf([]), { found: null, reach: { denied: { kept: 0, since: null } } })
+})
