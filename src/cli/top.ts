@@ -18,7 +18,7 @@ export const command = defineCommand({
 Shows which consumers are limited now, near a limit, or cost most, of all gateways on the store.
 
 Options:
-  --by WHAT           limited: denied most (the default); near: with less than 20 % of a limit left; cost: taking most
+  --by WHAT           limited: denied most (the default); near: with 80 % of a limit used; cost: taking most
   --service SERVICE   of one service
   --tier TIER         of one tier
   --interval TIME     between two looks, 500ms to 1h; by default ${INTERVAL}

@@ -59,8 +59,8 @@ log: { access: off }
   )
   const near = await top(single, 'near')
   t.strictSame(near.rows.map(({ consumer, count }) => [consumer, count]).sort(), [
-    ['bob', 1],
-    ['eve', 1],
+    ['bob', 2],
+    ['eve', 2],
   ])
 
   await redis.stop()
