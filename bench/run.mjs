@@ -27,6 +27,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   --scenario NAME     allowed or denied (both)
   --before DIR        one more, called before: another checkout of Tidegate, built
   --json FILE         the figures once more, for a program
+  --write             of c: puts its table into docs/capacity.md
   --profile DIR       writes a CPU profile of Tidegate there; its figures don't count (or BENCH_CPU_PROF=DIR)
   --auto-pipelining   ioredis' auto-pipelining for the pair
 `
@@ -47,6 +48,7 @@ try {
       only: { type: 'string' },
       scenario: { type: 'string' },
       json: { type: 'string' },
+      write: { type: 'boolean', default: false },
       before: { type: 'string' },
       'node-args': { type: 'string' },
       profile: { type: 'string', default: process.env.BENCH_CPU_PROF },
@@ -105,6 +107,7 @@ const options = {
   only,
   scenarios: values.scenario ? [values.scenario] : ['allowed', 'denied'],
   json: values.json,
+  write: values.write,
   before: values.before,
   nodeArgs: values['node-args']?.split(',').map((arg) => `--${arg}`),
   profile: values.profile,

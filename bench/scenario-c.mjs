@@ -2,7 +2,7 @@
  * Scenario C: 5,000 parallel clients on Redis. Nobody gets more than their limit, nothing fails, nothing is waved
  * through; what Redis costs and what the gateway adds at p99, at 4,000 requests a second.
  */
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { addedLatency } from './added-latency.mjs'
@@ -14,7 +14,8 @@ import { startStore } from './store.mjs'
 
 const CLIENTS = 5000
 const RATE = 4000
-const REDIS_MARK = 0.2
+/** Of a core, by the design. */
+const REDIS_MARK = 0.1
 const HOUR = 3_600_000
 
 async function checked(gateway, service, upstream, run) {
@@ -36,10 +37,10 @@ async function checked(gateway, service, upstream, run) {
   const seen = (await ask(upstream.child)).hits - hits
   if (seen !== figures.passed)
     wrong.push(`the upstream saw ${seen} requests, the clients ${figures.passed} answers`)
-  return { ...figures, wrong }
+  return { ...figures, open, wrong }
 }
 
-export async function scenarioC({ rounds, seconds, quick, json }) {
+export async function scenarioC({ rounds, seconds, quick, json, write }) {
   requireTools({ wrk: false })
   pinSelf()
   const dir = folder()
@@ -55,6 +56,7 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
   const contenders = []
   const result = { machine: shape(store.version), clients: CLIENTS, rate: RATE }
   const wrong = []
+  let missed = false
   const verdict = (what, list) => {
     for (const w of list) {
       console.log(`WRONG ${what}: ${w}`)
@@ -100,12 +102,13 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
     console.log(
       `${open.sent} sent, ${open.passed} passed, ${open.broken} broken. Redis: ${(open.redis * 100).toFixed(1)} % of a core (mark: below ${REDIS_MARK * 100} %). Gateway: ${(open.gateway * 100).toFixed(0)} % of a core.`,
     )
-    if (open.redis >= REDIS_MARK) verdict('Redis', [`${(open.redis * 100).toFixed(1)} % of a core`])
+    missed = open.redis >= REDIS_MARK
     result.withinLimit = {
       sent: open.sent,
       passed: open.passed,
       redisCore: open.redis,
       gatewayCore: open.gateway,
+      failedOpen: open.open,
     }
 
     console.log(`\n## Every client over its limit of ${quota}, ${RATE} requests a second, ${long} s\n`)
@@ -154,11 +157,58 @@ export async function scenarioC({ rounds, seconds, quick, json }) {
     await stop(upstream.child, 'SIGKILL')
     await store.stop()
   }
-  console.log(
-    wrong.length === 0 ? '\nScenario C holds.' : `\nScenario C DOES NOT HOLD: ${wrong.length} findings.`,
-  )
+  if (result.latency !== undefined) {
+    const table = tableOf(result)
+    console.log(`\n## Table\n\n${table}`)
+    if (write && wrong.length === 0) writeTable(table)
+    else if (write) console.log('\nNot written: what is wrong above is no result.')
+  }
+  const mark = missed ? 'Scenario C holds, but for the mark of Redis.' : 'Scenario C holds.'
+  console.log(`\n${wrong.length === 0 ? mark : `Scenario C DOES NOT HOLD: ${wrong.length} findings.`}`)
   if (json) writeFileSync(json, `${JSON.stringify({ ...result, wrong }, null, 2)}\n`)
-  return wrong.length === 0
+  return wrong.length === 0 && !missed
+}
+
+/** Everything in brief, as docs/capacity.md shows it. */
+function tableOf({ machine, clients, rate, withinLimit, overLimit, burst, latency }) {
+  const percent = (share) => `${(share * 100).toFixed(1)} % of a core`
+  const ms = ({ p50, p99, p999 }) => [p50, p99, p999].map((value) => value.toFixed(2)).join(', ')
+  const { ways } = latency
+  const rows = [
+    ['within the limit: sent, passed', `${withinLimit.sent}, ${withinLimit.passed}`],
+    ['decided without the store', withinLimit.failedOpen],
+    [
+      `Redis (mark: below ${REDIS_MARK * 100} %)`,
+      `${percent(withinLimit.redisCore)}: ${withinLimit.redisCore < REDIS_MARK ? 'HOLD' : 'MISS'}`,
+    ],
+    ['gateway', percent(withinLimit.gatewayCore)],
+    ...Object.entries(ways).map(([way, figures]) => [`${way}: p50, p99, p99.9 in ms`, ms(figures)]),
+    [
+      'tidegate, limited: adds at p50, at p99',
+      `${ways['tidegate, limited'].addedP50.toFixed(2)} ms, ${ways['tidegate, limited'].addedP99.toFixed(2)} ms`,
+    ],
+    [
+      `over a limit of ${overLimit.quota}: every client got through`,
+      overLimit.least === overLimit.most ? overLimit.most : `${overLimit.least} to ${overLimit.most}`,
+    ],
+    ['all at the same moment: the last answer after', `${burst.max.toFixed(0)} ms`],
+  ]
+  const lines = rows.map(([what, figure]) => `| ${what} | ${figure} |`)
+  return [
+    `| ${clients} clients, ${rate} requests a second | |`,
+    '| --- | ---: |',
+    ...lines,
+    '',
+    machine,
+  ].join('\n')
+}
+
+function writeTable(table) {
+  const page = fileURLToPath(new URL('../docs/capacity.md', import.meta.url))
+  const text = readFileSync(page, 'utf8')
+  const [before] = text.split('<!-- scenario-c -->')
+  const [, after] = text.split('<!-- /scenario-c -->')
+  writeFileSync(page, `${before}<!-- scenario-c -->\n${table}\n<!-- /scenario-c -->${after}`)
 }
 
 /** Waits for the next hour when this one ends too soon: the previous window would count, and blur "exactly". */
