@@ -48,6 +48,9 @@ export async function startTidegate({
   const config = path.join(dir, `${name}.yaml`)
   const accessLog = path.join(dir, `${name}-access.log`)
   const names = Object.keys(services)
+  // A line for each request, denied ones too. An older checkout has no bound, and no such key.
+  const schema = readFileSync(path.join(path.dirname(cli), '../../config/schema.json'), 'utf8')
+  const unbounded = schema.includes('"max_errors"') ? '\n  max_errors: 0' : ''
   writeFileSync(
     config,
     `listen: 127.0.0.1:${port}
@@ -56,7 +59,7 @@ admin:
 store:
   redis: redis://127.0.0.1:${redisPort}
 log:
-  access: ${accessLog}
+  access: ${accessLog}${unbounded}
 server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...server].join(', ')} }
 tiers: [free]
 default_tier: free

@@ -13,6 +13,8 @@ export interface PlainListening {
   accept(req: IncomingMessage, res: ServerResponse): void
   /** Nothing has come in time on a connection, which is not read any more. */
   silent(socket: Socket): void
+  /** Ms of a clock that only goes forward. */
+  readonly clock?: () => number
 }
 
 /** The connections whose requests are all plain so far. */
@@ -35,20 +37,35 @@ const TICK_MS = 250
 /** What may come while a request is under way, before the connection is not read any more. */
 const HELD_BYTES = 8_192
 
-export function createPlainConnections({ settings, accept, silent }: PlainListening): PlainConnections {
+export function createPlainConnections({
+  settings,
+  accept,
+  silent,
+  clock = () => performance.now(),
+}: PlainListening): PlainConnections {
   const { keep_alive: idleMs, header_timeout: patience } = settings
   const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}\r\n`
   const open = new Set<PlainConnection>()
   let leaving = false
-  let now = performance.now()
+  /** Of the latest tick: free, and good enough for what is late by one. */
+  let now = clock()
   let timer: NodeJS.Timeout | undefined
 
   function tick(): void {
-    now = performance.now()
-    for (const connection of open) connection.check()
+    now = clock()
+    // After a stall, what has come in meanwhile is read before anything is held to be late.
+    setImmediate(() => {
+      for (const connection of open) connection.check()
+    })
     if (open.size > 0) return
     clearInterval(timer)
     timer = undefined
+  }
+
+  function start(): void {
+    // There has been no tick for as long as there was no connection.
+    now = clock()
+    timer = setInterval(tick, TICK_MS).unref()
   }
 
   class PlainConnection implements Carrier {
@@ -175,7 +192,7 @@ export function createPlainConnections({ settings, accept, silent }: PlainListen
 
   return {
     take(socket, first, http1) {
-      timer ??= setInterval(tick, TICK_MS).unref()
+      if (timer === undefined) start()
       open.add(new PlainConnection(socket, first, http1))
     },
     leave() {

@@ -1,7 +1,8 @@
-import type { Socket } from 'node:net'
+import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
+import { createPlainConnections } from '../../src/gateway/plain-connections.js'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
+import { snapshotOf, startGateway } from '../support/gateway.js'
 import { openRaw, rawRequest } from '../support/raw.js'
 import { type RawRequest, rawUpstream, respond } from '../support/raw-upstream.js'
 
@@ -230,6 +231,35 @@ t.test('silence ends a connection, after its first request and before it', async
   await asked.closed()
   t.match(asked.responses(), [{ status: 200 }])
   t.equal(gateway.records.length, 1)
+})
+
+t.test('silence counts from when a connection is made, however long there was none before', async (t) => {
+  let now = 0
+  let ticks = 0
+  const silent: Socket[] = []
+  const { server } = snapshotOf(yamlFor('http://127.0.0.1:1')).config
+  const connections = createPlainConnections({
+    settings: server,
+    accept() {},
+    silent: (socket) => void silent.push(socket),
+    clock() {
+      ticks++
+      return now
+    },
+  })
+  now += 3_600_000
+  const socket = new Socket()
+  connections.take(
+    socket,
+    () => {},
+    () => {},
+  )
+  const before = ticks
+  await eventually('two ticks', () => ticks > before + 1)
+  t.same(silent, [])
+  now += server.header_timeout + 1_000
+  await eventually('it is over', () => silent[0] === socket)
+  socket.destroy()
 })
 
 t.test('where only HTTP/1 is spoken, a client that has not asked is told', async (t) => {
