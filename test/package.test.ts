@@ -21,7 +21,9 @@ const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
   /^dist\/admin\/page\/(index\.html|page\.css)$/,
   /^lua\/[\w-]+\.lua$/,
-  /^docs\/[\w-]+\.(md|svg)$/,
+  /^docs\/(runbook\/)?[\w-]+\.(md|svg)$/,
+  /^grafana\/(alerts|prometheus)\.yml$/,
+  /^grafana\/(dashboards|provisioning\/\w+)\/\w+\.(json|yaml)$/,
   /^deploy\/[\w./-]+$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
   /^(package\.json|README\.md|LICENSE)$/,
@@ -51,7 +53,10 @@ t.test('the packed tarball', async (t) => {
       const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
       const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
       // README, the example configuration and messages point to them.
-      const pages = readdirSync(join(root, 'docs')).map((name) => `docs/${name}`)
+      const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+        .filter((name) => name.includes('.'))
+        .map((name) => `docs/${name}`)
+      const boards = readdirSync(join(root, 'grafana/dashboards')).map((name) => `grafana/dashboards/${name}`)
       const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
         .filter((entry) => entry.isFile())
         .map((entry) => relative(root, join(entry.parentPath, entry.name)))
@@ -61,6 +66,11 @@ t.test('the packed tarball', async (t) => {
         ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
         ...scripts,
         ...pages,
+        ...boards,
+        'grafana/alerts.yml',
+        'grafana/prometheus.yml',
+        'grafana/provisioning/dashboards/tidegate.yaml',
+        'grafana/provisioning/datasources/prometheus.yaml',
         ...deploy,
         'config/tidegate.yaml',
         'config/schema.json',

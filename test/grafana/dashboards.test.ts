@@ -5,8 +5,15 @@ import t from 'tap'
 import { dashboardFiles } from '../../grafana/source/dashboards.js'
 import { createFamilies } from '../../src/telemetry/families.js'
 import { hasPromtool } from '../support/exposition.js'
-import { asGrafanaAsks, dashboards, read, recordingRules, shownQueries } from '../support/grafana.js'
-import { ROOT } from '../support/pages.js'
+import {
+  alertRules,
+  asGrafanaAsks,
+  dashboards,
+  read,
+  recordingRules,
+  shownQueries,
+} from '../support/grafana.js'
+import { ROOT, readPages } from '../support/pages.js'
 
 t.test('grafana/dashboards is what grafana/source makes; else run: npm run grafana', async (t) => {
   const made = dashboardFiles()
@@ -78,12 +85,18 @@ t.test('queries use the variables that their dashboard has, and no other', async
   }
 })
 
-t.test('queries ask for metrics and labels that there are', async (t) => {
+t.test('queries of panels, alerts and the runbook ask for metrics and labels that there are', async (t) => {
   const definitions = Object.values(createFamilies()).map(({ definition }) => definition)
   const labels = new Set(definitions.flatMap((one) => one.labels.map((label) => label.replace(/\W/g, '_'))))
   const names = new Set(definitions.map(({ prometheus }) => prometheus))
   const recorded = new Set(recordingRules.map(({ record }) => record))
-  for (const { name, expr } of shownQueries) {
+  const runbook = readPages()
+    .filter(({ path }) => path.startsWith('docs/runbook/'))
+    .flatMap(({ path, blocks }) =>
+      blocks.filter(({ language }) => language === 'promql').map(({ text }) => ({ name: path, expr: text })),
+    )
+  const alerts = alertRules.map(({ alert, expr }) => ({ name: alert, expr }))
+  for (const { name, expr } of [...shownQueries, ...runbook, ...alerts]) {
     const words = expr.match(/\b(?:http_(?:server|client)|tidegate)[\w:]+/g) ?? []
     const unknown = words.filter(
       (word) =>
