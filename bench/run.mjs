@@ -17,6 +17,7 @@ const usage = `Usage: npm run bench -- [PART] [options]
   routes              CPU and memory by number of routes and of consumers
   steady              memory over 10 minutes of load
   traces              what traces add to a request, recorded or not
+  telemetry           what metrics, top and the access log cost a request, on against off
   c                   scenario C: 5,000 parallel clients, Redis CPU and added p99 at 4,000 requests a second
 
   --rounds N          rounds, each in new processes (7)
@@ -71,6 +72,7 @@ const PARTS = {
   routes: async () => (await import('./scale.mjs')).scale,
   traces: async () => (await import('./traces.mjs')).traces,
   steady: async () => (await import('./steady.mjs')).steady,
+  telemetry: async () => (await import('./micro/telemetry.mjs')).telemetry,
 }
 if (positionals.length > 1 || (positionals.length === 1 && !Object.hasOwn(PARTS, positionals[0]))) {
   fail(`unknown argument ${positionals.join(' ')}\n\n${usage}`, 2)

@@ -1,13 +1,21 @@
-// What telemetry costs a request, in ns of the process's CPU: node bench/micro/telemetry.mjs, after npm run build.
-// Medians of interleaved rounds. An argument names the file that the access log goes to, by default /dev/null.
+/**
+ * `npm run bench -- telemetry`: what telemetry costs a request, in ns of the process's CPU; medians of interleaved rounds.
+ * Also node bench/micro/telemetry.mjs, after npm run build; an argument names the file that the access log goes to, by
+ * default /dev/null.
+ */
 import { openSync, writeSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { createAccessLog, createLineBuilder } from '../../dist/telemetry/access-log.js'
 import { createKeptDecisions } from '../../dist/telemetry/kept-decisions.js'
+import { createLineFilter } from '../../dist/telemetry/line-filter.js'
 import { createMetrics } from '../../dist/telemetry/metrics.js'
 import { createTop } from '../../dist/telemetry/top.js'
+import { printMarks } from '../marks.mjs'
 
 const ROUNDS = 15
 const CALLS = 200_000
+/** Ns of metrics a request, at most. */
+const MOST_NS = 2000
 
 function snapshotWith(routeCount) {
   const tiers = ['free', 'pro', 'enterprise']
@@ -78,13 +86,17 @@ function recordsOf(snapshot, count) {
   })
 }
 
-const metrics = createMetrics({
-  storeState: () => 'up',
-  upstreams: () => [],
-  logLinesDropped: () => 0,
-  serviceName: 'bench',
-  log: { warn() {} },
-})
+const metricsOf = (exponential) =>
+  createMetrics({
+    storeState: () => 'up',
+    upstreams: () => [],
+    logLinesDropped: () => 0,
+    serviceName: 'bench',
+    exponential,
+    log: { warn() {} },
+  })
+const metrics = metricsOf(false)
+const fine = metricsOf(true)
 const few = recordsOf(snapshotWith(20), 1000)
 const many = recordsOf(snapshotWith(2000), 10_000)
 /** As many consumers as there are, each with a string of its own, as it comes off a socket. */
@@ -92,6 +104,12 @@ const crowd = recordsOf(snapshotWith(20), 200_000).map((r, i) => ({
   ...r,
   consumer: `consumer-${(i * 7919) % 200_000}`,
 }))
+/** Each with a trace that is recorded. */
+const traced = few.map((r, i) => ({
+  ...r,
+  trace: { traceId: `${i}`.padStart(32, '1'), spanId: `${i}`.padStart(16, '1'), sampled: true },
+}))
+const filter = createLineFilter({ sample: 0.5, maxErrors: 1000, onFlood() {} })
 const limited = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: false } }))
 const near = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: true, remaining: 1 } }))
 const top = createTop()
@@ -101,9 +119,18 @@ const log = createAccessLog({ destination: process.argv[2] ?? '/dev/null' })
 const perLine = openSync('/dev/null', 'w')
 
 let length = 0
+const OFF = 'off: the loop and a status read'
 const cases = {
+  [OFF]: (i) => {
+    length += few[i % few.length].status >> 10
+  },
   'metrics.record, 20 routes': (i) => metrics.record(few[i % few.length]),
   'metrics.record, 2,000 routes': (i) => metrics.record(many[i % many.length]),
+  'metrics.record, exponential histograms, too': (i) => fine.record(few[i % few.length]),
+  'metrics.record, each request traced': (i) => metrics.record(traced[i % traced.length]),
+  'a line kept or not': (i) => {
+    if (filter.keeps(few[i % few.length])) length++
+  },
   'top.record, 100 consumers': (i) => top.record(few[i % few.length], 1000),
   'top.record, each another consumer': (i) => top.record(crowd[i % crowd.length], 1000),
   'top.record, each another consumer, all limited': (i) => top.record(limited[i % limited.length], 1000),
@@ -119,32 +146,49 @@ const cases = {
   },
 }
 
-const results = Object.fromEntries(Object.keys(cases).map((name) => [name, []]))
-for (let round = 0; round < ROUNDS; round++) {
-  for (const [name, run] of Object.entries(cases)) {
-    const calls = name.includes('one write call') ? CALLS / 10 : CALLS
-    const began = process.cpuUsage()
-    for (let i = 0; i < calls; i++) {
-      run(i)
-      // faster than any gateway would: the writer has to get its turn
-      if (i % 5000 === 4999) await log.flush()
+export async function telemetry({ rounds }) {
+  const results = Object.fromEntries(Object.keys(cases).map((name) => [name, []]))
+  for (let round = 0; round < rounds; round++) {
+    for (const [name, run] of Object.entries(cases)) {
+      const calls = name.includes('one write call') ? CALLS / 10 : CALLS
+      const began = process.cpuUsage()
+      for (let i = 0; i < calls; i++) {
+        run(i)
+        // faster than any gateway would: the writer has to get its turn
+        if (i % 5000 === 4999) await log.flush()
+      }
+      const { user, system } = process.cpuUsage(began)
+      results[name].push(((user + system) * 1000) / calls)
     }
-    const { user, system } = process.cpuUsage(began)
-    results[name].push(((user + system) * 1000) / calls)
   }
-}
-for (const [name, times] of Object.entries(results)) {
-  times.sort((a, b) => a - b)
-  console.log(`${name.padEnd(48)} ${times[times.length >> 1].toFixed(0).padStart(6)} ns`)
-}
-console.log(`mean line ${Math.round(length / (ROUNDS * CALLS))} characters, ${log.dropped()} lines dropped`)
+  for (const [name, times] of Object.entries(results)) {
+    times.sort((a, b) => a - b)
+    console.log(`${name.padEnd(48)} ${times[times.length >> 1].toFixed(0).padStart(6)} ns`)
+  }
+  console.log(`mean line ${Math.round(length / (rounds * CALLS))} characters, ${log.dropped()} lines dropped`)
 
-const before = process.memoryUsage().heapUsed
-const began = performance.now()
-const text = await metrics.scrape()
-const took = performance.now() - began
-const series = text.split('\n').filter((row) => row !== '' && !row.startsWith('#')).length
-console.log(
-  `a scrape of ${series} lines, ${(text.length / 1e6).toFixed(1)} MB: ${took.toFixed(0)} ms, +${((process.memoryUsage().heapUsed - before) / 1e6).toFixed(0)} MB of heap`,
-)
-await log.close()
+  const before = process.memoryUsage().heapUsed
+  const began = performance.now()
+  const text = await metrics.scrape()
+  const took = performance.now() - began
+  const series = text.split('\n').filter((row) => row !== '' && !row.startsWith('#')).length
+  console.log(
+    `a scrape of ${series} lines, ${(text.length / 1e6).toFixed(1)} MB: ${took.toFixed(0)} ms, +${((process.memoryUsage().heapUsed - before) / 1e6).toFixed(0)} MB of heap`,
+  )
+  await log.close()
+  filter.close()
+  const mid = (name) => results[name][results[name].length >> 1]
+  return printMarks(
+    Object.keys(cases)
+      .filter((name) => name.startsWith('metrics.record'))
+      .map((name) => ({
+        name: `${name} ≤ ${MOST_NS} ns more than off`,
+        figure: `${(mid(name) - mid(OFF)).toFixed(0)} ns, ${(mid(name) / mid(OFF)).toFixed(1)} times`,
+        holds: mid(name) - mid(OFF) <= MOST_NS,
+      })),
+  )
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  process.exitCode = (await telemetry({ rounds: ROUNDS })) ? 0 : 1
+}

@@ -137,7 +137,10 @@ export function createFamily(definition: Definition, withExponential = false): F
       figures[at + last + 1]! += value
       if (rows !== undefined) recordExponential(rows, (at / width) * ROW, value / 1000)
       if (trace?.sampled) {
-        exemplars.note(at + i, { traceId: trace.traceId, spanId: trace.spanId, ms: value, at: Date.now() })
+        const now = Date.now()
+        if (exemplars.due(at + i, now)) {
+          exemplars.note(at + i, { traceId: trace.traceId, spanId: trace.spanId, ms: value, at: now })
+        }
       }
     },
     set(value, ...values) {

@@ -44,7 +44,14 @@ const DEFINITIONS = {
     kind: 'histogram',
     unit: 's',
     help: 'Time from handing a request to an upstream to the end of its response.',
-    labels: [SERVICE, 'server.address', 'server.port'],
+    labels: [
+      SERVICE,
+      'server.address',
+      'server.port',
+      'http.request.method',
+      'http.response.status_code',
+      'error.type',
+    ],
     boundsMs: REQUEST_MS,
   },
   overhead: {

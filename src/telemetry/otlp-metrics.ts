@@ -80,7 +80,9 @@ function pointWriter(writer: ProtobufWriter, view: View, request: OtlpRequest): 
   const names = definition.labels
   const attributes = (field: number, series: number) => {
     names.forEach((name, i) => {
-      writeAttribute(writer, field, name, labels[series * names.length + i]!)
+      const value = labels[series * names.length + i]!
+      // To Prometheus an empty label is none.
+      if (value !== '') writeAttribute(writer, field, name, value)
     })
   }
   const times = () => {

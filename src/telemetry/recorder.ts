@@ -39,6 +39,8 @@ for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
   STATUSES.push(status)
 }
 
+const ERROR_CODES = Object.keys(ERRORS)
+
 const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
 const OUTCOMES = ['allowed', 'denied', 'near']
 const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
@@ -52,7 +54,8 @@ interface ServicePlace {
   readonly overhead: Cell
   readonly limitDuration: Cell
   readonly upstreams: readonly Upstream[]
-  readonly clientDurations: readonly Cell[]
+  /** Of all services, how many upstreams come before these. */
+  readonly firstUpstream: number
   /** By REASONS. */
   readonly failOpen: readonly Cell[]
 }
@@ -64,6 +67,8 @@ interface Table {
   readonly services: readonly ServicePlace[]
   /** By route and tier, then by method and status. */
   readonly durations: Slots
+  /** By upstream, then by method and what came of it. */
+  readonly clientDurations: Slots
   /** By service and tier, then by limit, decision and who decided. */
   readonly decisions: Slots
   /** By service and tier, then by limit and decision. */
@@ -90,7 +95,7 @@ export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'abort
 export function createRecorder(families: Families): Recorder {
   const { serverDuration, clientDuration, overhead, limitDuration, limitDecisions, candidateDecisions } =
     families
-  const errors = new Map(Object.keys(ERRORS).map((code) => [code, families.requestsRefused.cell(code)]))
+  const errors = new Map(ERROR_CODES.map((code) => [code, families.requestsRefused.cell(code)]))
 
   // Around a reload, requests of the old and the new snapshot take turns for a while.
   const tables = new WeakMap<Snapshot, Table>()
@@ -128,6 +133,32 @@ export function createRecorder(families: Families): Recorder {
       r.snapshot.tiers[tier] ?? NONE,
     )
     table.durations.set(place, method * STATUSES.length + status, cell)
+    return cell
+  }
+
+  function clientCell(
+    r: RequestRecord,
+    service: ServicePlace,
+    index: number,
+    method: number,
+    status: number,
+  ): Cell {
+    // A status that came with an error is the gateway's own.
+    const result = r.error === undefined ? status : STATUSES.length + ERROR_CODES.indexOf(r.error)
+    const place = service.firstUpstream + index
+    const kind = method * (STATUSES.length + ERROR_CODES.length) + result
+    const known = table.clientDurations.get(place, kind)
+    if (known >= 0) return known
+    const { hostname, port, protocol } = new URL(service.upstreams[index]!.origin)
+    const cell = clientDuration.cell(
+      service.name,
+      hostname,
+      port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+      METHODS[method]!,
+      r.error === undefined ? STATUSES[status]! : '',
+      r.error ?? '',
+    )
+    table.clientDurations.set(place, kind, cell)
     return cell
   }
 
@@ -185,8 +216,9 @@ export function createRecorder(families: Families): Recorder {
     const service = table.services[route === undefined ? table.services.length - 1 : route.service.index]!
     overhead.observe(service.overhead, r.durationMs - r.upstreamMs, r.trace)
     if (r.upstream !== undefined) {
-      const client = service.clientDurations[indexOfUpstream(service.upstreams, r.upstream)]
-      if (client !== undefined) clientDuration.observe(client, r.upstreamMs, r.trace)
+      const index = indexOfUpstream(service.upstreams, r.upstream)
+      if (index >= 0)
+        clientDuration.observe(clientCell(r, service, index, method, status), r.upstreamMs, r.trace)
     }
     if (r.decision !== undefined && route !== undefined) countDecision(r, route, tier, r.decision)
     if (r.error !== undefined) families.requestsRefused.add(errors.get(r.error)!, 1)
@@ -224,17 +256,27 @@ export function isNear({ remaining }: Decision, limit: Limit | undefined): boole
 }
 
 function createTable(families: Families, { services, tiers }: Snapshot): Table {
+  let upstreams = 0
   return {
     tiers: tiers.length,
-    services: [...services, undefined].map((service) => createServicePlace(families, service)),
+    services: [...services, undefined].map((service) => {
+      const place = createServicePlace(families, service, upstreams)
+      upstreams += place.upstreams.length
+      return place
+    }),
     durations: createSlots(),
+    clientDurations: createSlots(),
     decisions: createSlots(),
     candidates: createSlots(),
     shed: createSlots(),
   }
 }
 
-function createServicePlace(families: Families, service: Service | undefined): ServicePlace {
+function createServicePlace(
+  families: Families,
+  service: Service | undefined,
+  firstUpstream: number,
+): ServicePlace {
   const name = service?.name ?? NONE
   return {
     name,
@@ -243,11 +285,7 @@ function createServicePlace(families: Families, service: Service | undefined): S
     limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
     failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
     upstreams: service?.upstreams ?? [],
-    clientDurations: (service?.upstreams ?? []).map((upstream) => {
-      const { hostname, port, protocol } = new URL(upstream.origin)
-      const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
-      return families.clientDuration.cell(name, hostname, number)
-    }),
+    firstUpstream,
   }
 }
 

@@ -86,4 +86,5 @@ t.test('exemplars are bounded: the bucket that had none for longest loses its ow
     [3, 1, 4],
   )
   t.equal(exemplars.of(2), undefined)
+  t.strictSame([exemplars.due(2, 0), exemplars.due(3, 500), exemplars.due(3, 1003)], [true, false, true])
 })

@@ -114,6 +114,30 @@ t.test('tells the time at each upstream apart, and the time in the gateway itsel
 })
 
 t.test(
+  'tells what came of a request to an upstream: its own status, or the error that broke it',
+  async (t) => {
+    const metrics = metricsOf()
+    const upstream = snapshot.services[0]!.upstreams[0]
+    metrics.record(exampleRecord(snapshot, { upstream, upstreamMs: 1, status: 404 }))
+    metrics.record(
+      exampleRecord(snapshot, {
+        upstream,
+        upstreamMs: 1,
+        status: 502,
+        method: 'POST',
+        error: 'upstream_refused',
+      }),
+    )
+    const text = await metrics.scrape()
+    const count = (labels: Record<string, string>) =>
+      sampleOf(text, 'http_client_request_duration_seconds_count', labels)
+    t.equal(count({ http_request_method: 'GET', http_response_status_code: '404', error_type: '' }), 1)
+    const broken = { http_request_method: 'POST', error_type: 'upstream_refused' }
+    t.equal(count({ ...broken, http_response_status_code: '' }), 1, 'the 502 is not the upstream’s')
+  },
+)
+
+t.test(
   'counts decisions by the binding limit, and those after which 80 % of it are used as near',
   async (t) => {
     const metrics = metricsOf()
