@@ -5,6 +5,7 @@ import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
 import { buildGateway } from './gateway/app.js'
+import { createExplain } from './gateway/explain.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
 import { createConnectionCounts } from './gateway/listener.js'
 import { connectionCap } from './gateway/open-files.js'
@@ -27,6 +28,9 @@ import { createTracing } from './telemetry/tracing.js'
 import { samplingOf, tracesOptions } from './telemetry/tracing-settings.js'
 import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
+
+/** For the process that looks after workers, too. */
+export { createExplain }
 
 /** How long a start waits for the store before it serves without. */
 const STORE_PATIENCE_MS = 1_000
@@ -180,6 +184,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     guards: guardsNow,
     top: createTopOfAll(() => store.fleet, top.read),
     decisions: createDecisionsOfAll(() => store.fleet, decisions),
+    explain: createExplain({
+      snapshot: config.current,
+      limiter: store.limiter,
+      assignments: store.assignments,
+      guards: guardsNow,
+    }),
     metrics,
     ready: () => {
       const reasons: string[] = []

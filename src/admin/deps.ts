@@ -1,6 +1,7 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
+import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import type { Traffic } from '../telemetry/overview.js'
 import type { TextFormat } from '../telemetry/text-format.js'
 import type { TopQuestion } from '../telemetry/top.js'
@@ -26,6 +27,8 @@ export interface AdminDeps {
   }
   /** What is known of a request, on all gateways of the store. */
   readonly decisions: (requestId: string) => Promise<DecisionAnswer>
+  /** What would become of a request that was never sent. */
+  readonly explain: (question: ExplainQuestion) => Promise<Explained>
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */

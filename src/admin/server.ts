@@ -5,6 +5,7 @@ import { PROBLEM_JSON } from '../errors.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
+import { explainRoutes } from './explain.js'
 import { createGuard } from './guard.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
@@ -97,6 +98,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   tierRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
+  explainRoutes(app, deps)
   topRoutes(app, deps)
   overviewRoutes(app, deps)
   pageRoutes(app)

@@ -7,10 +7,17 @@ export class WrongUse extends Error {}
 /** The answer is no: exit code 1. The message says why and what to do, one line each. */
 export class Refused extends Error {}
 
-type OptionSpecs = Readonly<Record<string, { readonly type: 'string' | 'boolean'; readonly short?: string }>>
+type OptionSpecs = Readonly<
+  Record<
+    string,
+    { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }
+  >
+>
 
 type OptionValues<O extends OptionSpecs> = {
-  readonly [K in keyof O]: (O[K]['type'] extends 'string' ? string : boolean) | undefined
+  readonly [K in keyof O]:
+    | (O[K] extends { multiple: true } ? readonly string[] : O[K]['type'] extends 'string' ? string : boolean)
+    | undefined
 }
 
 export interface Command {
@@ -64,7 +71,7 @@ function readArguments<O extends OptionSpecs>(
     strict: false,
     tokens: true,
   })
-  const values: Record<string, string | boolean> = {}
+  const values: Record<string, string | boolean | string[]> = {}
   const positionals: string[] = []
   for (const token of tokens) {
     if (token.kind === 'positional') positionals.push(token.value)
@@ -82,7 +89,8 @@ function readArguments<O extends OptionSpecs>(
       if (!token.value || (token.value.startsWith('-') && !token.inlineValue)) {
         throw wrong(`${token.rawName} needs a value`)
       }
-      values[token.name] = token.value
+      if (option.multiple) values[token.name] = [...((values[token.name] as string[]) ?? []), token.value]
+      else values[token.name] = token.value
     }
   }
   const names = spec.positionals ?? []

@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
+import { createExplain } from '../gateway/explain.js'
 import { openStore } from '../limiter/store.js'
 import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
 import { createFamilies } from '../telemetry/families.js'
@@ -18,7 +19,7 @@ import { configFile, readGoodConfig } from './config-file.js'
  */
 export interface Control {
   /** Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded. */
-  call<T = object>(method: 'GET' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T>
+  call<T = object>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T>
   /** Names of the services in the configuration. */
   readonly services: readonly string[]
   close(): Promise<void>
@@ -138,6 +139,12 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     top: createTopOfAll(() => store.fleet, undefined),
     metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
     decisions: createDecisionsOfAll(() => store.fleet, undefined),
+    explain: createExplain({
+      snapshot: () => snapshot,
+      limiter: store.limiter,
+      assignments: store.assignments,
+      guards: { describe: () => [] },
+    }),
     ready: () => ({ ready: true, reasons: [] }),
     token,
     log,

@@ -1,11 +1,11 @@
 import { formatListen } from '../config/addresses.js'
 import { limitData, limitText } from '../config/limit.js'
 import { readRedisAddress, redisHosts } from '../config/redis-address.js'
+import { mostSpecificFirst } from '../config/route-order.js'
 import type { Config } from '../config/schema.js'
 import type { ConsumerSource, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
-import { mostSpecificFirst } from './route-order.js'
 import { table } from './terminal.js'
 
 /** What a good configuration holds, for a person. */

@@ -13,7 +13,9 @@ const IDENTIFIED: Readonly<Record<string, string>> = {
   ip: 'by address',
 }
 
-export function requestRows(d: Omit<DecisionData, 'time' | 'request_id'>): string[][] {
+type Asked = Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'>
+
+export function requestRows(d: Asked): string[][] {
   const served = d.quota_of === null ? d.service : `${d.service}, limits of ${d.quota_of}`
   return [
     ['asked', `${d.method} ${d.host}${d.path}`],

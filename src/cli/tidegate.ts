@@ -15,6 +15,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     load: () => import('./usage.js'),
   },
   why: { summary: 'say why a request was limited, or was not', load: () => import('./why.js') },
+  explain: {
+    summary: 'say what would become of a request, without sending it',
+    load: () => import('./explain.js'),
+  },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',

@@ -81,6 +81,7 @@ function needsLevels({ parts, candidate }: Policy): boolean {
   )
 }
 
-function levelsOf(x: Exchange): Levels {
+/** Who else than the consumer the request is counted under. */
+export function levelsOf(x: Exchange): Levels {
   return { ip: addressConsumer(x.clientIp), tenant: x.tenant, route: x.route!.label }
 }

@@ -78,24 +78,35 @@ export function readCounted(
   from: number,
 ): Counted {
   const now = reply[0]!
+  if (plain) return { at: now, numbers: plainNumbers(parts[0]!.limits, reply, from) }
   const numbers = blank(parts)
   let at = from
   for (const { limits, indices } of parts) {
     for (let i = 0; i < limits.length; i++) {
-      const limit = limits[i]!
-      if (plain) {
-        const { amount, windowMs } = limit
-        const packed = reply[at++]!
-        const before = packed % B
-        const used = (packed - before) / B
-        const resetMs = windowMs - (now % windowMs)
-        const left = Math.floor(((amount - used) * windowMs - before * resetMs) / windowMs)
-        put(numbers, indices[i]!, limit, left, resetMs, used, before)
-      } else {
-        put(numbers, indices[i]!, limit, reply[at]!, reply[at + 1]!, reply[at + 2]!, reply[at + 3]!)
-        at += 4
-      }
+      put(numbers, indices[i]!, limits[i]!, reply[at]!, reply[at + 1]!, reply[at + 2]!, reply[at + 3]!)
+      at += 4
     }
   }
   return { at: now, numbers }
+}
+
+/** One part: its limits are those of the policy, in its order. */
+function plainNumbers(limits: readonly Limit[], reply: readonly number[], from: number): number[] {
+  const now = reply[0]!
+  const numbers: number[] = []
+  for (let i = 0; i < limits.length; i++) {
+    const { amount, burst, windowMs } = limits[i]!
+    const packed = reply[from + i]!
+    const before = packed % B
+    const used = (packed - before) / B
+    const resetMs = windowMs - (now % windowMs)
+    numbers.push(
+      burst,
+      Math.floor(((amount - used) * windowMs - before * resetMs) / windowMs),
+      resetMs,
+      used,
+      before,
+    )
+  }
+  return numbers
 }

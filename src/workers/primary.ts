@@ -5,7 +5,7 @@ import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
 import { openStore } from '../limiter/store.js'
-import { addressOf, listen, logReload, telemetryOptions } from '../main.js'
+import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
 import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
@@ -253,6 +253,12 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
     decisions: createDecisionsOfAll(() => store.fleet, ownDecisions),
+    explain: createExplain({
+      snapshot: config.current,
+      limiter: { preview: (...asked) => store.limiter.preview(...asked) },
+      assignments: { get: (consumer) => store.assignments.get(consumer) },
+      guards,
+    }),
     metrics: figures,
     ready: () => {
       const reasons: string[] = []

@@ -68,4 +68,31 @@ log: { access: off }
   t.equal(unknown.code, 1)
   t.match(unknown.stderr, /^tidegate why: No decision on unheard-of is kept \(2 gateways asked\)/)
   t.equal((await tidegate(['why'])).code, 2)
+
+  const explained = [
+    'explain',
+    'GET',
+    '/x',
+    '-H',
+    'x-user-id: ann',
+    '-H',
+    'x-other: 1',
+    '--config',
+    `${files}/tidegate.yaml`,
+  ]
+  t.match(
+    (await tidegate(explained)).stdout,
+    /^Denied: the limit "day" .* had 0 of 2 left/,
+    'by the file and the store',
+  )
+  for (const { admin } of [a, b]) {
+    const body = JSON.stringify({ url: '/x', headers: [['x-user-id', 'new']] })
+    const headers = { 'content-type': 'application/json' }
+    const live = await request(`${admin}/explain`, { method: 'POST', headers, body })
+    t.match(
+      await live.body.json(),
+      { decision: { allowed: true, remaining: 1 }, consumer: 'new' },
+      'by a gateway',
+    )
+  }
 })

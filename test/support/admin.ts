@@ -80,6 +80,7 @@ export async function startAdmin(
     assignments: createMemoryAssignments(),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
+    explain: () => Promise.reject(new Error('not asked')),
     decisions: async () => ({
       decision: null,
       reach: null,

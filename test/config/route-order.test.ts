@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { mostSpecificFirst } from '../../src/cli/route-order.js'
 import { formatError, loadConfig } from '../../src/config/load.js'
+import { mostSpecificFirst } from '../../src/config/route-order.js'
 import { compileSnapshot, type Route, type Snapshot } from '../../src/config/snapshot.js'
 
 interface Pattern {

@@ -1,4 +1,4 @@
-import type { Route } from '../config/snapshot.js'
+import type { Route } from './snapshot.js'
 
 /** A route under one of its hosts: what a table of routes has a line for. */
 export interface RouteLine {

@@ -1,0 +1,129 @@
+import { isIP } from 'node:net'
+import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
+import { defineCommand, WrongUse } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
+import { limitTable, requestRows } from './describe-decision.js'
+import { print, printable, printJson, table } from './terminal.js'
+
+export const command = defineCommand({
+  name: 'explain',
+  help: `Usage: tidegate explain METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS] [--live] [--config FILE] [--json]
+
+Says what would become of a request: its route, who is calling, the tier, and how each limit stands. Nothing is sent, and no
+quota is taken. URL is a path, or has a host: http://api.example.com/payments.
+
+Options:
+  -H 'NAME: VALUE'    a header of the request; may be given several times
+  --at ADDRESS        where the request comes from; by default 127.0.0.1
+  --live              ask the running gateway, at admin.listen: its configuration, its counts, its circuit breakers
+${CONFIG_HELP}
+  --json              print JSON
+
+Without --live the configuration is read from the file. With store.redis, counts and tiers are those of the store; without, they
+are in the gateway's memory, and only --live knows them.`,
+  options: {
+    header: { type: 'string', short: 'H', multiple: true },
+    at: { type: 'string' },
+    live: { type: 'boolean' },
+    config: CONFIG_OPTION,
+    json: { type: 'boolean' },
+  },
+  positionals: ['METHOD', 'URL'],
+  required: 2,
+  async run({ header, at, live, config, json }, [method = '', url = '']) {
+    if (!/^[A-Za-z]{1,32}$/.test(method))
+      throw new WrongUse(`tidegate explain: ${JSON.stringify(method)} is no method; such as GET`)
+    if (at !== undefined && isIP(at) === 0)
+      throw new WrongUse(`tidegate explain: --at takes an address, such as 192.0.2.7`)
+    const headers = (header ?? []).map(fieldOf)
+    const question = { method: method.toUpperCase(), url, headers, peer: at ?? '127.0.0.1' }
+    const { explained, note } = live ? await ofGateway(config, question) : await ofFile(config, question)
+    if (json) printJson(explained)
+    else print(printable(describe(explained, note)))
+    return 0
+  },
+})
+
+function fieldOf(text: string): readonly [string, string] {
+  const colon = text.indexOf(':')
+  const name = text.slice(0, Math.max(0, colon))
+  if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))
+    throw new WrongUse(`tidegate explain: -H takes a name and a value, such as -H 'x-api-key: KEY'`)
+  return [name, text.slice(colon + 1).trim()]
+}
+
+interface Answer {
+  readonly explained: Explained
+  /** Where the counts are from, for a person. */
+  readonly note: string
+}
+
+async function ofGateway(config: string | undefined, question: ExplainQuestion): Promise<Answer> {
+  const { openControl } = await import('./control.js')
+  const control = await openControl('explain', config, 'gateway')
+  try {
+    const explained = await control.call<Explained>('POST', '/explain', question)
+    return {
+      explained,
+      note: 'Nothing was sent and nothing taken. By the running gateway, its configuration and counts.',
+    }
+  } finally {
+    await control.close()
+  }
+}
+
+async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
+  const file = configFile('explain', option)
+  const config = readGoodConfig('explain', file)
+  const [{ compileSnapshot }, { openStore }, { createExplain }] = await Promise.all([
+    import('../config/snapshot.js'),
+    import('../limiter/store.js'),
+    import('../gateway/explain.js'),
+  ])
+  const snapshot = compileSnapshot(config, Date.now())
+  const store = openStore(config.store, { info() {}, warn() {} }, { decides: false })
+  try {
+    await Promise.race([
+      Promise.all([store.ready, store.assignments.ready]),
+      new Promise((resolve) => setTimeout(resolve, PATIENCE)),
+    ])
+    const explain = createExplain({
+      snapshot: () => snapshot,
+      limiter: store.limiter,
+      assignments: store.assignments,
+      guards: { describe: () => [] },
+    })
+    const whose =
+      config.store.redis === undefined
+        ? 'as if nothing had been used and nobody been assigned a tier: that is in the memory of the gateway (--live)'
+        : 'with the counts and tiers of the store'
+    return {
+      explained: await explain(question),
+      note: `Nothing was sent and nothing taken. By ${file}, ${whose}.`,
+    }
+  } finally {
+    await store.close()
+  }
+}
+
+/** Ms for the first answer of the store. */
+const PATIENCE = 3000
+
+function describe(d: Explained, note: string): string {
+  const rows = [
+    ...requestRows(d),
+    ...(d.split === null
+      ? []
+      : [
+          [
+            'split',
+            `${d.split.map(({ service, weight }) => `${service} ${weight}`).join(', ')}: chance takes one`,
+          ],
+        ]),
+    ...(d.fits.length > 1 ? [['fits, too', d.fits.slice(1).join(', ')]] : []),
+    ...(d.near.length === 0 ? [] : [['near', d.near.join(', ')]]),
+    ...(d.problem === null ? [] : [['store', d.problem]]),
+  ]
+  const limits = limitTable(d.limits)
+  return [d.why, '', table(rows, 2), ...(limits === '' ? [] : ['', limits]), '', note].join('\n')
+}

@@ -1,0 +1,180 @@
+import { performance } from 'node:perf_hooks'
+import { distance } from 'fastest-levenshtein'
+import { canonicalPath } from '../config/path.js'
+import { mostSpecificFirst } from '../config/route-order.js'
+import { compileRouter } from '../config/router.js'
+import type { Route, Snapshot } from '../config/snapshot.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
+import { type DecisionData, decisionPart, limitsTold } from '../telemetry/decision-data.js'
+import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
+import { pathOf } from '../telemetry/target.js'
+import { whyOf } from '../telemetry/why.js'
+import type { GuardState } from '../upstream/guard.js'
+import { answerHere } from './answer.js'
+import { identifyConsumer } from './consumer.js'
+import { askedCost } from './cost.js'
+import { createExchange, type Exchange } from './exchange.js'
+import { NO_HEADERS, readHeaders } from './headers.js'
+import { levelsOf } from './quota.js'
+import { matchRoute } from './route.js'
+import { chooseService } from './service.js'
+import { resolveTier } from './tier.js'
+
+export interface ExplainDeps {
+  readonly snapshot: () => Snapshot
+  readonly limiter: Pick<Limiter, 'preview'>
+  readonly assignments: Pick<TierAssignments, 'get'>
+  /** Of the running gateway; none where none runs. */
+  readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
+}
+
+/** Routes that are named, at most. */
+const MOST_FITS = 5
+const MOST_NEAR = 3
+
+interface Outcome {
+  readonly status: number
+  readonly error: ErrorCode | undefined
+  readonly detail: string | undefined
+}
+
+/**
+ * What would become of a request, by the very stages that one goes through, up to where quota would be taken: that is looked at,
+ * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
+ */
+export function createExplain({ snapshot: current, limiter, assignments, guards }: ExplainDeps) {
+  const stages = [matchRoute, answerHere, identifyConsumer, resolveTier(assignments), chooseService(() => 0)]
+
+  function run(x: Exchange): Outcome | undefined {
+    for (const stage of stages) {
+      const ended = stage(x)
+      if (ended !== undefined)
+        return 'code' in ended
+          ? refusal(ended)
+          : { status: ended.status, error: undefined, detail: undefined }
+    }
+    return undefined
+  }
+
+  async function circuitOf(x: Exchange): Promise<Outcome | undefined> {
+    const found = (await guards.describe()).find(({ service }) => service === x.route!.service.name)
+    return found?.circuit === 'open' ? refusal({ code: 'circuit_open' }) : undefined
+  }
+
+  async function preview(x: Exchange): Promise<Decision | undefined> {
+    const route = x.route!
+    const policy = route.quotaOf.policies[x.tier]
+    x.cost = askedCost(x, route)
+    return policy && limiter.preview(route.quotaOf, policy, x.consumer!, x.cost, levelsOf(x))
+  }
+
+  return async function explain(question: ExplainQuestion): Promise<Explained> {
+    const snapshot = current()
+    const { method, url, peer } = question
+    const read = readHeaders(question.headers.flat(), snapshot, snapshot.isTrustedProxy(peer))
+    const bad = 'code' in read ? refusal(read) : undefined
+    const headers = 'code' in read ? NO_HEADERS : read
+    const x = createExchange(snapshot, '', method, url, headers, peer, performance.now())
+    const ended = bad ?? run(x) ?? (await circuitOf(x))
+    let decision: Decision | undefined
+    let problem: string | null = null
+    if (ended === undefined) {
+      try {
+        decision = await preview(x)
+      } catch (error) {
+        problem = (error as Error).message
+      }
+    }
+    const d = dataOf(x, ended, decision)
+    const { request_id, time, upstream, upstream_ms, duration_ms, ...rest } = d
+    const key = x.path === '' ? undefined : canonicalPath(x.path)?.key
+    const fits = key === undefined ? [] : fitting(snapshot.routes, method, x.host, key)
+    return {
+      why:
+        problem === null
+          ? whyOf(d)
+          : `The store is out of reach, so what the limits would say is not known; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} then (on_failure).`,
+      ...rest,
+      fits: fits.slice(0, MOST_FITS),
+      near: key === undefined || fits.length > 0 ? [] : nearest(snapshot.routes, method, x.host, key),
+      split: splitOf(x, snapshot),
+      problem,
+    }
+  }
+}
+
+function refusal({ code, detail }: Refusal): Outcome {
+  return {
+    status: ERRORS[code].status,
+    error: code,
+    detail: (detail ?? ERRORS[code].detail).replace(/\.$/, ''),
+  }
+}
+
+function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | undefined): DecisionData {
+  const { route, snapshot, tier } = x
+  const policy = route?.quotaOf.policies[tier]
+  const denied = decision?.allowed === false
+  return {
+    request_id: '',
+    time: '',
+    config: snapshot.hash,
+    method: x.method,
+    host: x.host,
+    path: x.path === '' ? pathOf(x.target) : x.path,
+    client_ip: x.clientIp,
+    route: route?.label ?? null,
+    service: route?.service.name ?? null,
+    quota_of: route === undefined || route.quotaOf === route.service ? null : route.quotaOf.name,
+    consumer: x.consumer ?? null,
+    tenant: x.tenant ?? null,
+    identified_by: x.identifiedBy ?? null,
+    tier: snapshot.tiers[tier] ?? null,
+    tier_from: x.tierFrom ?? null,
+    cost: x.cost ?? route?.cost ?? null,
+    decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
+    limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],
+    status: ended?.status ?? (denied ? 429 : 0),
+    error: ended?.error ?? (denied ? 'quota_exceeded' : null),
+    cause: ended?.detail ?? null,
+    upstream: null,
+    upstream_ms: 0,
+    duration_ms: 0,
+  }
+}
+
+const labelOf = (route: Route, host: string) =>
+  `${route.methods.length === 0 ? '' : `${route.methods.join(',')} `}${host}${route.path}`
+
+/** By the router itself, one route at a time. */
+function fitting(routes: readonly Route[], method: string, host: string, key: string): string[] {
+  return mostSpecificFirst(routes).flatMap(({ route, host: own }) => {
+    const only = { path: route.path, methods: route.methods, hosts: own === '' ? [] : [own] }
+    return compileRouter([only])(method, host, key) === only ? [labelOf(route, own)] : []
+  })
+}
+
+/** Those that it would fit but for the host or the method; else those that are written most like it. */
+function nearest(routes: readonly Route[], method: string, host: string, key: string): string[] {
+  const lines = mostSpecificFirst(routes)
+  const but = lines.filter(({ route, host: own }) => {
+    const hosts = own === '' ? [] : [own]
+    const anywhere = { path: route.path, methods: route.methods, hosts: [] }
+    const anyhow = { path: route.path, methods: [], hosts }
+    return (
+      compileRouter([anywhere])(method, host, key) === anywhere ||
+      compileRouter([anyhow])('GET', host, key) === anyhow
+    )
+  })
+  const far = (path: string) => distance(path.replace(/\/\*$/, ''), key.slice(0, path.length))
+  const alike = but.length > 0 ? but : [...lines].sort((a, b) => far(a.route.path) - far(b.route.path))
+  return alike.slice(0, MOST_NEAR).map(({ route, host: own }) => labelOf(route, own))
+}
+
+/** Chance takes one of them: what is told is of the first. A sticky one knows where the consumer belongs. */
+function splitOf({ route, consumer }: Exchange, { routes }: Snapshot): Explained['split'] {
+  const split = routes.find((one) => one.split?.members.some((member) => member.route === route))?.split
+  if (split === undefined || (split.sticky && consumer !== undefined)) return null
+  return split.members.map(({ weight, route: { service } }) => ({ service: service.name, weight }))
+}
