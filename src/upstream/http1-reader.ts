@@ -152,7 +152,9 @@ export class ResponseReader {
     }
     if (status === 204 && (length > 0 || chunked)) throw malformed('a 204 with a body')
     const bodiless = this.#bodiless || status === 204 || status === 304 || length === 0
-    this.keepAlive = head.keepAlive && (bodiless || chunked || length > 0)
+    // A server that sends the body of a 304 after all would answer the next request with it.
+    const doubtful = status === 304 && (chunked || length > 0)
+    this.keepAlive = head.keepAlive && !doubtful && (bodiless || chunked || length > 0)
     this.idleSeconds = head.idleSeconds
     this.#events.head(head)
     if (bodiless) this.#end()
