@@ -184,6 +184,7 @@ export class Sending implements ResponseHandler, BodyEvents {
         fields,
         body: this.#again ?? this.#whole ?? this.#body,
         length: x.headers.contentLength,
+        fresh: this.#resends > 0,
       },
       this.#attempt ?? this,
     )

@@ -37,6 +37,8 @@ export function openHttp1(
   /** Free since this turn. */
   let resting: Http1Connection[] = []
   let waiting: Http1Request[] = []
+  /** Connections on their way that are for one request each, and not for those that wait. */
+  let reserved = 0
   let scheduled = false
   let sweeping: NodeJS.Timeout | undefined
   /** `performance.now()` of the latest sweep. */
@@ -98,23 +100,36 @@ export function openHttp1(
     }
     // These go with the next turn; for the others connections are made.
     if (idle.length > 0) schedule()
-    let missing = waiting.length - idle.length - connecting.size
+    let missing = waiting.length - idle.length - (connecting.size - reserved)
     while (missing-- > 0 && connections.size + connecting.size < limit) open()
   }
 
-  function open(): void {
+  /** Whether there may be one more connection, if need be in the place of an idle one. */
+  function makeRoom(): boolean {
+    if (connections.size + connecting.size < limit) return true
+    const oldest = idle.find(({ dead }) => !dead)
+    oldest?.gone(undefined)
+    return oldest !== undefined
+  }
+
+  /** @param own the one request that it is for; else it is for whoever has waited longest */
+  function open(own?: Http1Request): void {
+    if (own !== undefined) reserved++
     const connection = new Http1Connection(owner)
     const socket = connect(connection, (error) => {
       connecting.delete(socket)
+      if (own !== undefined) reserved--
       if (error !== undefined) {
-        // Whoever has waited longest is told: it can go elsewhere.
-        waiting.shift()?.handler.onError(error)
+        // It can go elsewhere.
+        const request = own ?? waiting.shift()
+        request?.handler.onError(error)
         if (waiting.length > 0) schedule()
         finish()
         return
       }
       connection.open(socket)
       connections.add(connection)
+      if (own !== undefined && connection.send(own)) return
       while (waiting.length > 0) if (connection.send(waiting.shift()!)) return
       if (!connection.dead) owner.free(connection)
     })
@@ -157,8 +172,12 @@ export function openHttp1(
         handler.onError(coded('UPSTREAM_SHUT', 'the connections are closed'))
         return
       }
-      waiting.push(new Http1Request(request, handler))
-      schedule()
+      const one = new Http1Request(request, handler)
+      if (request.fresh === true && makeRoom()) open(one)
+      else {
+        waiting.push(one)
+        schedule()
+      }
     },
     withdraw(handler) {
       const at = waiting.findIndex((one) => one.handler === handler)

@@ -10,6 +10,8 @@ export interface SenderRequest {
   readonly length: number
   /** Nothing else is sent on its connection. */
   readonly last?: boolean
+  /** On a new connection, where one can be had: another that was idle has just turned out to be dead. */
+  readonly fresh?: boolean
 }
 
 /** A request's body that comes bit by bit. */

@@ -194,6 +194,28 @@ t.test('a connection that is idle', async (t) => {
   })
 })
 
+t.test(
+  'a request that asks for a new connection gets one, in the place of an idle one if need be',
+  async (t) => {
+    const upstream = await rawUpstream(t)
+    for (const limit of [4, 2]) {
+      const before = upstream.connections()
+      const sender = open(t, upstream.origin, limit)
+      await Promise.all([send(sender), send(sender)])
+      const [fresh] = await Promise.all([
+        send(sender, { fresh: true, path: '/fresh' }),
+        send(sender),
+        send(sender),
+      ])
+      t.equal(fresh.body, 'ok')
+      const { connection } = upstream.requests.findLast(({ target }) => target === '/fresh')!
+      t.equal(connection, before + 2)
+    }
+    const { origin } = await refusingPort()
+    t.equal(await codeOf(send(open(t, origin), { fresh: true })), 'ECONNREFUSED')
+  },
+)
+
 t.test('a pool that closes lets what is under way come to its end', async (t) => {
   const upstream = await rawUpstream(t, () => {})
   const sender = open(t, upstream.origin, 1)
