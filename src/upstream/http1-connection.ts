@@ -150,6 +150,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     // Who aborts in the middle of what has come has been told.
     if (this.#current === undefined) return
     const sent = this.#upload === undefined || this.#upload.ended
+    // Of what TLS has decrypted in one go, the rest comes although reading was stopped: the next response has to come, too.
+    this.resume()
     const { handler } = this.#let()!
     if (clean && sent && !this.#last && this.#reader.keepAlive) this.#owner.free(this)
     else {

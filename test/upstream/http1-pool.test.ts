@@ -1,8 +1,10 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
+import { createServer as createTlsServer } from 'node:tls'
 import t, { type Test } from 'tap'
 import { openHttp1 } from '../../src/upstream/http1-pool.js'
 import type { BodySink, BodySource, Sender, SenderRequest, Sent } from '../../src/upstream/sender.js'
+import { createAuthority, pairOf } from '../support/authority.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
@@ -10,10 +12,10 @@ import { type RawUpstream, rawUpstream, respond } from '../support/raw-upstream.
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
-function open(t: Test, origin: string, connections = 4, connectMs = 2_000): Sender {
+function open(t: Test, origin: string, connections = 4, connectMs = 2_000, ca?: string): Sender {
   const snapshot = snapshotOf(`
 tiers: [free]
-services: { api: { upstreams: ['${origin}'] } }
+services: { api: { upstreams: ['${origin}']${ca === undefined ? '' : `, tls: { ca: ${ca} }`} } }
 routes: [{ path: /*, service: api }]
 `)
   const sender = openHttp1(snapshot.services[0]!.upstreams[0]!, connections, connectMs, (_, __, done) =>
@@ -417,6 +419,45 @@ t.test('a response is read no faster than it is taken', async (t) => {
   sent!.resume()
   await done
   t.equal(got, BIG)
+})
+
+t.test('a connection whose reading was stopped on its last bytes reads the next response', async (t) => {
+  const authority = createAuthority(t)
+  const pair = pairOf(authority.issue('upstream', 'IP:127.0.0.1'))
+  // Several records of TLS that come together, and that Node hands over one by one, stopped or not.
+  const head = `HTTP/1.1 200 OK\r\nContent-Length: ${60_000}\r\n\r\n`
+  const server = createTlsServer(pair, (socket) => {
+    socket.on('data', () => socket.write(head + 'x'.repeat(60_000)))
+    socket.on('error', () => {})
+  })
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => server.close())
+  const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const sender = open(t, origin, 1, 2_000, authority.ca)
+  for (let i = 0; i < 20; i++) {
+    let got = 0
+    await new Promise<void>((resolve, reject) => {
+      let sent: Sent | undefined
+      sender.dispatch(
+        { method: 'GET', path: '/', fields: ['Host', 'a'], body: null, length: -1 },
+        {
+          onConnect(given) {
+            sent = given
+          },
+          onHeaders() {},
+          onData(piece) {
+            got += piece.length
+            setImmediate(() => sent!.resume())
+            return false
+          },
+          onComplete: () => resolve(),
+          onError: reject,
+        },
+      )
+    })
+    t.equal(got, 60_000)
+  }
 })
 
 t.test('pieces stay what they were while others are read', async (t) => {
