@@ -85,8 +85,10 @@ export class ClientResponse {
 
   hint(raw: readonly string[]): void {
     if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
+    const link = linksOf(raw)
+    if (link.length === 0) return
     try {
-      this.#res.writeEarlyHints({ link: linksOf(raw) })
+      this.#res.writeEarlyHints({ link })
       this.#interim = true
     } catch {
       // Node refuses links that it finds malformed; a hint is nothing to fail for.

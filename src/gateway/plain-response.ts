@@ -17,8 +17,6 @@ const JOINED_BYTES = 16_384
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/
 /** What a field's value may not hold: as Node has it, every byte but control characters. */
 const NOT_VALUE = /[^\t\x20-\x7e\x80-\xff]/
-/** A Link value, as Node's `writeEarlyHints` takes it. */
-const LINK = /^(?:<[^>]*>)(?:\s*;\s*[^;"\s]+(?:=(")?[^;"\s]*\1)?)*$/
 const NOTHING = ''
 
 /**
@@ -67,10 +65,9 @@ export class PlainResponse extends EventEmitter {
     this.#inform('HTTP/1.1 100 Continue\r\n\r\n')
   }
 
-  /** Throws when a link is malformed. */
+  /** Throws when a link cannot be sent. Whether each is well-formed is for the caller to know. */
   writeEarlyHints({ link }: { readonly link: readonly string[] }): void {
-    for (const one of link)
-      if (!LINK.test(one) || NOT_VALUE.test(one)) throw new TypeError('a malformed link')
+    for (const one of link) if (NOT_VALUE.test(one)) throw new TypeError('a link that cannot be sent')
     if (link.length > 0) this.#inform(`HTTP/1.1 103 Early Hints\r\nLink: ${link.join(', ')}\r\n\r\n`)
   }
 

@@ -81,11 +81,23 @@ export function reasonPhrase(text: string): string | undefined {
   return PLAIN.test(text) ? text : undefined
 }
 
-/** The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early. */
+/**
+ * A Link value that Node's `writeEarlyHints` takes. Its own expression can read `a=b` in two ways and tries them all, for
+ * each parameter anew, before it refuses: forty of them in a malformed link stop the process for hours. This one has one way.
+ */
+const LINK = /^<[^>]*>(?:\s*;\s*[^;"\s=]+(?:=(?:"[^;"\s]*"|[^;"\s]*))?)*$/
+
+/**
+ * The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early.
+ *
+ * @returns none where one of them is malformed
+ */
 export function linksOf(raw: readonly string[]): string[] {
   const links: string[] = []
   for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]!.toLowerCase() === 'link') links.push(raw[i + 1]!)
+    if (raw[i]!.toLowerCase() !== 'link') continue
+    if (!LINK.test(raw[i + 1]!)) return []
+    links.push(raw[i + 1]!)
   }
   return links
 }

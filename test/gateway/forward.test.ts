@@ -342,6 +342,25 @@ t.test('what reaches the client', async (t) => {
     t.equal(got.text.split('HTTP/1.1 103').length - 1, 8)
   })
 
+  t.test('is no hint where a link is malformed, which costs no time however long it is', async (t) => {
+    const link = `</a.css>${'; a=b'.repeat(2_000)}`
+    for (const [end, sent] of [
+      ['"', false],
+      [' c', false],
+      ['; rel="preload"', true],
+    ] as const) {
+      // The second is read, and answered, by Node.
+      for (const blank of ['', ' ']) {
+        const got = await get(
+          `HTTP/1.1 103 Early Hints\r\nLink: ${link}${end}\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`,
+          `GET / HTTP/1.1\r\nHost: ${blank}gateway.example\r\n\r\n`,
+        )
+        t.equal(got.status, 200)
+        t.equal(got.text.includes('HTTP/1.1 103'), sent, end)
+      }
+    }
+  })
+
   t.strictSame(gateway.logged, [])
 })
 
