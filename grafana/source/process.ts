@@ -249,7 +249,7 @@ export const PROCESS_BOARD: Dashboard = {
         {
           kind: 'lines',
           title: 'Lost by telemetry',
-          text: 'Log lines whose destination was stuck or full, and pushes over OTLP that failed, a second. Requests never wait for either; look at the disk, and at the collector.',
+          text: 'A second: log lines whose destination was stuck or full, pushes over OTLP that failed, spans that were lost (queue, export) or not recorded (rate), and access log lines that were left out on purpose. Requests wait for none of it; look at the disk, and at the collector.',
           unit: 'cps',
           width: 12,
           queries: [
@@ -258,8 +258,16 @@ export const PROCESS_BOARD: Dashboard = {
               legend: '{{instance}} log lines',
             },
             {
-              expr: sum(rate(ofNode('tidegate_otlp_export_failures_total')), 'instance'),
-              legend: '{{instance}} pushes over OTLP',
+              expr: sum(rate(ofNode('tidegate_otlp_export_failures_total')), 'instance, signal'),
+              legend: '{{instance}} pushes of {{signal}}',
+            },
+            {
+              expr: sum(rate(ofNode('tidegate_spans_dropped_total')), 'instance, reason'),
+              legend: '{{instance}} spans: {{reason}}',
+            },
+            {
+              expr: sum(rate(ofNode('tidegate_log_lines_left_out_total')), 'instance, reason'),
+              legend: '{{instance}} log lines left out: {{reason}}',
             },
           ],
         },

@@ -54,8 +54,10 @@ routes:
   - { path: /two/*, service: two }
   - { path: /broken/*, service: broken }
   - { path: /narrow/*, service: narrow }
-telemetry: { otlp: { url: http://127.0.0.1:9/v1/metrics, interval: 1s } }
-log: { access: off }
+telemetry:
+  otlp: { url: http://127.0.0.1:9/v1/metrics, interval: 1s }
+  traces: { sample: 1 }
+log: { sample: 0.5 }
 ${more}`
 
 /** Wakes nobody when all is well, and here all is well with these. */
