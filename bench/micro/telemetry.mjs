@@ -115,7 +115,8 @@ const near = crowd.map((r) => ({ ...r, decision: { ...r.decision, allowed: true,
 const top = createTop()
 const kept = createKeptDecisions({ keep: 10_000 })
 const line = createLineBuilder()
-const log = createAccessLog({ destination: process.argv[2] ?? '/dev/null' })
+const isScript = process.argv[1] === fileURLToPath(import.meta.url)
+const log = createAccessLog({ destination: (isScript ? process.argv[2] : undefined) ?? '/dev/null' })
 const perLine = openSync('/dev/null', 'w')
 
 let length = 0
@@ -189,6 +190,6 @@ export async function telemetry({ rounds }) {
   )
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
+if (isScript) {
   process.exitCode = (await telemetry({ rounds: ROUNDS })) ? 0 : 1
 }

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
+import { eventually } from './eventually.js'
 
 export const hasPrometheus = spawnSync('prometheus', ['--version']).error === undefined
 
@@ -49,6 +50,8 @@ export async function startPrometheus(t: Test, config: object): Promise<Promethe
     if (address === undefined) continue
     child.stderr.resume()
     const url = `http://${address}`
+    // It listens before it has read its own log, and answers 503 meanwhile.
+    await eventually('Prometheus is ready', async () => (await fetch(`${url}/-/ready`)).ok, 30_000)
     return {
       url,
       async api(path) {
