@@ -3,12 +3,16 @@ import type { ExplainQuestion } from '../telemetry/explained.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
 
+interface ExplainOf {
+  readonly Body: unknown
+}
+
 const FORM =
   'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"}, as JSON; url alone has to be there.'
 
 /** What would become of a request that was never sent. Takes nothing of any quota. */
 export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
-  app.post<{ readonly Body: unknown }>('/explain', async (request, reply) => {
+  app.post<ExplainOf>('/explain', async (request, reply) => {
     const question = questionIn(request.body)
     if (question === undefined) return sendProblem(reply, { code: 'bad_request', detail: FORM })
     return deps.explain(question)
