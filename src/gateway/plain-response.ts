@@ -183,7 +183,8 @@ export class PlainResponse extends EventEmitter {
   #send(piece: string | Buffer): boolean {
     const head = this.#head
     this.#head = NOTHING
-    if (!this.#isOpen()) return true
+    // Who has ended its side and is slow to read gets no more, which is no reason to read all of it from the upstream.
+    if (!this.#isOpen()) return this.closed || this.#socket.destroyed
     if (piece.length === 0) return head === NOTHING || this.#socket.write(head, 'latin1')
     if (!this.chunkedEncoding) return this.#join(head, piece, NOTHING)
     return this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n')

@@ -90,7 +90,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   }
 
   read(size: number, bytes: Buffer): boolean {
-    if (this.#current === undefined) {
+    // Nor can it be the answer to a request that has not left, for it waits for the first bytes of its body.
+    if (this.#current === undefined || this.#upload?.begun === false) {
       this.gone(undefined)
       return false
     }

@@ -47,6 +47,11 @@ export class Upload implements BodySink {
     this.#broken = broken
   }
 
+  /** Something of the request has been sent. */
+  get begun(): boolean {
+    return this.#head === ''
+  }
+
   start(): void {
     this.#source.start(this)
   }
@@ -87,8 +92,10 @@ export class Upload implements BodySink {
       return
     }
     this.ended = true
-    if (this.#head !== '') this.#socket.write(`${this.#head}content-length: 0\r\n\r\n`, 'latin1')
-    else if (this.#length < 0) this.#socket.write('0\r\n\r\n', 'latin1')
+    if (this.#head !== '') {
+      this.#socket.write(`${this.#head}content-length: 0\r\n\r\n`, 'latin1')
+      this.#head = ''
+    } else if (this.#length < 0) this.#socket.write('0\r\n\r\n', 'latin1')
   }
 
   /** @returns false when the socket has enough for now */

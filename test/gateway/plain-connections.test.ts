@@ -213,6 +213,37 @@ t.test('a client that leaves is noticed, and so is the end of what it sends', as
   }
 })
 
+t.test('who ends its side and reads nothing does not have all of the response read for it', async (t) => {
+  const asked: RawRequest[] = []
+  const upstream = await rawUpstream(t, (request) => void asked.push(request))
+  const gateway = await startGateway(
+    t,
+    yamlFor(upstream.origin).replace('service: api }', 'service: api, timeouts: { idle: 200ms } }'),
+  )
+  const accepted: Socket[] = []
+  gateway.app.server.on('connection', (socket) => void accepted.push(socket))
+  const client = await openRaw(gateway.port)
+  client.socket.pause()
+  client.write(GET)
+  await eventually('it is there', () => asked.length === 1)
+  const piece = `4000\r\n${'x'.repeat(16_384)}\r\n`
+  respond(asked[0]!, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${piece}`)
+  await eventually('the client takes no more', () => {
+    if (accepted[0]!.writableLength > 0) return true
+    for (let i = 0; i < 4; i++) respond(asked[0]!, piece)
+    return false
+  })
+  client.socket.end()
+  await eventually('its end has come', () => accepted[0]!.writableEnded)
+  // An upstream that is never silent: only that nobody takes it may end this.
+  const timer = setInterval(() => respond(asked[0]!, piece), 2)
+  await gateway.recorded(1)
+  clearInterval(timer)
+  t.match(gateway.records, [{ status: 200, error: 'client_closed' }])
+  await eventually('the upstream is told', () => asked[0]!.closed)
+  client.socket.destroy()
+})
+
 t.test('a refusal reaches a client that ends its side with the request', async (t) => {
   const { gateway, client } = await startPair(t)
   client.socket.end(rawRequest('GET /nowhere'))

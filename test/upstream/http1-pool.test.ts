@@ -175,6 +175,18 @@ t.test('a connection that is idle', async (t) => {
     t.strictSame(connectionsOf(upstream), [0, 1])
   })
 
+  t.test('and so does one whose request has not left: what comes is no answer to it', async (t) => {
+    const upstream = await rawUpstream(t)
+    const sender = open(t, upstream.origin)
+    await send(sender)
+    const source = new Source()
+    const code = codeOf(send(sender, { method: 'POST', body: source, length: 1 }))
+    await eventually('it has the connection', () => source.sink !== undefined)
+    respond(upstream.requests[0]!, OK)
+    t.equal(await code, 'UPSTREAM_CLOSED')
+    t.equal(upstream.requests.length, 1)
+  })
+
   t.test('is closed before the upstream would, if that says when', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
       respond(request, 'HTTP/1.1 200 OK\r\nKeep-Alive: max=9, timeout=3\r\nContent-Length: 0\r\n\r\n'),
