@@ -3,20 +3,23 @@ import { formatError, loadConfig } from '../config/load.js'
 import { Refused } from './command.js'
 
 /** Where a configuration is looked for when `--config` is not given, in this order. */
-const USUAL_PLACES = ['tidegate.yaml', 'config/tidegate.yaml']
+const IN_THIS_FOLDER = ['tidegate.yaml', 'config/tidegate.yaml']
+/** Where the systemd unit, the image and the Kubernetes manifests have it. */
+const OF_THE_MACHINE = '/etc/tidegate/tidegate.yaml'
 
 /** The option that every command which reads a configuration has. */
 export const CONFIG_OPTION = { type: 'string', short: 'c' } as const
 
-export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${USUAL_PLACES.join(' or ')} in this folder`
+export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${IN_THIS_FOLDER.join(' or ')} in this folder,
+                      or else ${OF_THE_MACHINE}`
 
 /** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
 export function configFile(command: string, option: string | undefined): string {
   if (option !== undefined) return option
-  const found = USUAL_PLACES.find((place) => existsSync(place))
+  const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(place))
   if (found === undefined) {
     throw new Refused(
-      `tidegate ${command}: no ${USUAL_PLACES.join(' and no ')} in this folder; name one with --config FILE`,
+      `tidegate ${command}: no ${IN_THIS_FOLDER.join(' and no ')} in this folder, and no ${OF_THE_MACHINE}; name one with --config FILE`,
     )
   }
   return found

@@ -9,6 +9,7 @@ import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
 import { createFamilies } from '../telemetry/families.js'
 import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
+import { adminAt, formatAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
@@ -20,8 +21,8 @@ import { configFile, readGoodConfig } from './config-file.js'
 export interface Control {
   /** Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded. */
   call<T = object>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T>
-  /** Names of the services in the configuration. */
-  readonly services: readonly string[]
+  /** Resolves with the names of the services. */
+  services(): Promise<readonly string[]>
   close(): Promise<void>
 }
 
@@ -29,22 +30,40 @@ export interface Control {
 const PATIENCE = 5000
 
 /**
+ * @param options with `admin` that gateway is asked, whatever `whose` says
  * @param whose the store's, which may be Redis; or those of the running gateway, which nobody else can tell; or `any`, of
  *   all gateways, to which one that runs here leads, or else the store
  */
 export async function openControl(
   command: string,
-  option: string | undefined,
+  options: ControlOptions,
   whose: Whose = 'store',
 ): Promise<Control> {
+  const { config: option, admin } = options
+  // Needs nothing of the file, which may be a bad one by now, or of the environment, which may be another's.
+  if (admin !== undefined) {
+    const at = adminAt(command, admin, option)
+    const control = controlOf(command, {
+      address: at,
+      unreachable: ({ message }) => `no gateway answers at ${formatAdmin(at)} (${message})`,
+      unauthorized: `the gateway at ${formatAdmin(at)} wants its admin.token: set TIDEGATE_ADMIN_TOKEN to it`,
+      close: () => Promise.resolve(),
+    })
+    return { ...control, services: () => servicesOf(control) }
+  }
   const file = configFile(command, option)
   const snapshot = compileSnapshot(readGoodConfig(command, file), Date.now())
   const overStore =
     snapshot.config.store.redis !== undefined &&
     (whose === 'store' || (whose === 'any' && !(await answers(snapshot))))
-  const { address, unreachable, close } = overStore
+  const opened = overStore
     ? await adminOverStore(command, file, snapshot)
     : gatewayOf(command, file, snapshot, whose)
+  const names = snapshot.services.map(({ name }) => name)
+  return { ...controlOf(command, opened), services: () => Promise.resolve(names) }
+}
+
+function controlOf(command: string, { address, unreachable, unauthorized, close }: Opened) {
   return {
     async call<T>(method: string, path: string, body?: object) {
       const { status, text } = await askAdmin(address, method, path, body).catch((error: Error) => {
@@ -52,13 +71,20 @@ export async function openControl(
       })
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
+      if (status === 401 && unauthorized !== undefined)
+        throw new Refused(`tidegate ${command}: ${unauthorized}`)
       const { detail } = (answer ?? {}) as { detail?: unknown }
       const problem = typeof detail === 'string' ? detail : `the gateway answered ${status}`
       throw new Refused(`tidegate ${command}: ${problem}`)
     },
-    services: snapshot.services.map(({ name }) => name),
     close,
   }
+}
+
+/** Names of the services that have upstreams, as the gateway tells them. */
+async function servicesOf({ call }: Pick<Control, 'call'>): Promise<readonly string[]> {
+  const { upstreams } = await call<{ upstreams: readonly { service: string }[] }>('GET', '/upstreams')
+  return [...new Set(upstreams.map(({ service }) => service))]
 }
 
 /** Whether a gateway runs where the configuration says. */
@@ -84,10 +110,18 @@ function parse(text: string): object | undefined {
 
 type Whose = 'store' | 'gateway' | 'any'
 
+/** `--config` and `--admin` as they were given. */
+interface ControlOptions {
+  readonly config: string | undefined
+  readonly admin: string | undefined
+}
+
 interface Opened {
   readonly address: AdminAddress
   /** Says what it means that the address does not answer. */
   readonly unreachable: (error: Error) => string
+  /** What a 401 means, where the answer does not say it well enough. */
+  readonly unauthorized?: string
   readonly close: () => Promise<void>
 }
 

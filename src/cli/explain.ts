@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
+import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
@@ -7,7 +8,8 @@ import { print, printable, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'explain',
-  help: `Usage: tidegate explain METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS] [--live] [--config FILE] [--json]
+  help: `Usage: tidegate explain METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS]
+                        [--live | --admin HOST:PORT] [--config FILE] [--json]
 
 Says what would become of a request: its route, who is calling, the tier, and how each limit stands. Nothing is sent, and no
 quota is taken. URL is a path, or has a host: http://api.example.com/payments.
@@ -16,28 +18,33 @@ Options:
   -H 'NAME: VALUE'    a header of the request; may be given several times
   --at ADDRESS        where the request comes from; by default 127.0.0.1
   --live              ask the running gateway, at admin.listen: its configuration, its counts, its circuit breakers
+${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
 Without --live the configuration is read from the file. With store.redis, counts and tiers are those of the store; without, they
-are in the gateway's memory, and only --live knows them.`,
+are in the gateway's memory, and only --live knows them. --admin asks a running gateway, too.`,
   options: {
     header: { type: 'string', short: 'H', multiple: true },
     at: { type: 'string' },
     live: { type: 'boolean' },
+    admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['METHOD', 'URL'],
   required: 2,
-  async run({ header, at, live, config, json }, [method = '', url = '']) {
+  async run({ header, at, live, admin, config, json }, [method = '', url = '']) {
     if (!/^[A-Za-z]{1,32}$/.test(method))
       throw new WrongUse(`tidegate explain: ${JSON.stringify(method)} is no method; such as GET`)
     if (at !== undefined && isIP(at) === 0)
       throw new WrongUse(`tidegate explain: --at takes an address, such as 192.0.2.7`)
     const headers = (header ?? []).map(fieldOf)
     const question = { method: method.toUpperCase(), url, headers, peer: at ?? '127.0.0.1' }
-    const { explained, note } = live ? await ofGateway(config, question) : await ofFile(config, question)
+    const { explained, note } =
+      live || admin !== undefined
+        ? await ofGateway({ config, admin }, question)
+        : await ofFile(config, question)
     if (json) printJson(explained)
     else print(printable(describe(explained, note)))
     return 0
@@ -58,9 +65,12 @@ interface Answer {
   readonly note: string
 }
 
-async function ofGateway(config: string | undefined, question: ExplainQuestion): Promise<Answer> {
+async function ofGateway(
+  options: { config: string | undefined; admin: string | undefined },
+  question: ExplainQuestion,
+): Promise<Answer> {
   const { openControl } = await import('./control.js')
-  const control = await openControl('explain', config, 'gateway')
+  const control = await openControl('explain', options, 'gateway')
   try {
     const explained = await control.call<Explained>('POST', '/explain', question)
     return {

@@ -30,6 +30,7 @@ export async function watchTop({ control, what, intervalMs, stdin, stdout }: Wat
   const paint = painter(stdout)
   let asked = what
   let told: TopAnswer | undefined = await askTop(control, what, ROWS)
+  const names = await control.services()
   let problem: string | undefined
   let scrolled = 0
   let timer: NodeJS.Timeout | undefined
@@ -92,7 +93,7 @@ export async function watchTop({ control, what, intervalMs, stdin, stdout }: Wat
     else if (by !== undefined) turnTo({ ...asked, by })
     else if (key === 'left' || key === 'right') {
       // Between the last and the first are all of them.
-      const services = [undefined, ...control.services]
+      const services = [undefined, ...names]
       const at = services.indexOf(asked.service) + (key === 'right' ? 1 : services.length - 1)
       turnTo({ ...asked, service: services[at % services.length] })
     } else {

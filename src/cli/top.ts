@@ -1,5 +1,6 @@
 import { formatDuration, parseDuration } from '../config/quantities.js'
 import { DIMENSIONS, type Dimension } from '../telemetry/top.js'
+import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { askTop } from './ask-top.js'
 import { defineCommand, nearest, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
@@ -13,7 +14,8 @@ const LONGEST = 3_600_000
 
 export const command = defineCommand({
   name: 'top',
-  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T] [--interval 2s] [--once] [--config FILE] [--json]
+  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T] [--interval 2s] [--once]
+                    [--admin HOST:PORT | --config FILE] [--json]
 
 Shows which consumers are limited now, near a limit, or cost most, of all gateways on the store.
 
@@ -23,6 +25,7 @@ Options:
   --tier TIER         of one tier
   --interval TIME     between two looks, 500ms to 1h; by default ${INTERVAL}
   --once              once, and not on a screen of its own
+${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON, once
 
@@ -39,10 +42,11 @@ The running gateway is asked, at admin.listen, and asks the others. Where none r
     tier: { type: 'string' },
     interval: { type: 'string' },
     once: { type: 'boolean' },
+    admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
     json: { type: 'boolean' },
   },
-  async run({ by = 'limited', service, tier, interval = INTERVAL, once, config, json }) {
+  async run({ by = 'limited', service, tier, interval = INTERVAL, once, admin, config, json }) {
     const wrong = (what: string) => new WrongUse(`tidegate top: ${what}; see: tidegate top --help`)
     if (!(DIMENSIONS as readonly string[]).includes(by)) {
       const near = nearest(by, DIMENSIONS)
@@ -56,7 +60,7 @@ The running gateway is asked, at admin.listen, and asks the others. Where none r
     }
     // Here, and not on top: wrong use and --help have no need of a gateway.
     const { openControl } = await import('./control.js')
-    const control = await openControl('top', config, 'any')
+    const control = await openControl('top', { config, admin }, 'any')
     const what = { by: by as Dimension, service, tier }
     try {
       const { stdin, stdout } = process

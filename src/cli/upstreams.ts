@@ -1,31 +1,34 @@
 import type { ServiceState } from '../admin/service-state.js'
 import type { UpstreamState } from '../upstream/pool.js'
+import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { print, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'upstreams',
-  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--config FILE] [--json]
+  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--admin HOST:PORT | --config FILE] [--json]
 
 Shows how the upstreams are, takes one of a service out, or gives it requests again.
 
 Options:
   --drain ADDRESS     no new requests to this upstream of SERVICE; those under way go on to their end
   --restore ADDRESS   requests again, also for one that was ejected
+${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
 ADDRESS is the one of the configuration, or its host and port. The running gateway is asked, at admin.listen; what is
 drained there is drained until it is restored, the address leaves the configuration, or that gateway ends.`,
   options: {
+    admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
     drain: { type: 'string' },
     restore: { type: 'string' },
     json: { type: 'boolean' },
   },
   positionals: ['SERVICE'],
-  async run({ config, drain, restore, json }, [service]) {
+  async run({ admin, config, drain, restore, json }, [service]) {
     if (drain !== undefined && restore !== undefined) {
       throw new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them')
     }
@@ -35,7 +38,7 @@ drained there is drained until it is restored, the address leaves the configurat
     }
     // Here, and not on top: wrong use and --help have no need of a gateway.
     const { openControl } = await import('./control.js')
-    const control = await openControl('upstreams', config, 'gateway')
+    const control = await openControl('upstreams', { config, admin }, 'gateway')
     try {
       if (service !== undefined && address !== undefined) {
         const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`

@@ -1,6 +1,7 @@
 import type { DecisionPart } from '../telemetry/decision-data.js'
 import type { DecisionTold } from '../telemetry/decisions-of-all.js'
 import { seconds } from '../telemetry/why.js'
+import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
@@ -8,25 +9,26 @@ import { print, printable, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'why',
-  help: `Usage: tidegate why REQUEST_ID [--config FILE] [--json]
+  help: `Usage: tidegate why REQUEST_ID [--admin HOST:PORT | --config FILE] [--json]
 
 Says why a request was limited, or was not: its route, who was calling, how the tier was found, how each limit stood, and where
 it was decided. REQUEST_ID is what the response has in X-Request-Id; a refusal has it in its body, too.
 
 Options:
+${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
 The running gateway is asked, at admin.listen, and asks all others on its Redis; where none runs here, and the configuration
 has store.redis, they are asked through that. Each keeps the latest denials, failures and refusals, and of what went well
 a share, explain.sample.`,
-  options: { config: CONFIG_OPTION, json: { type: 'boolean' } },
+  options: { admin: ADMIN_OPTION, config: CONFIG_OPTION, json: { type: 'boolean' } },
   positionals: ['REQUEST_ID'],
   required: 1,
-  async run({ config, json }, [requestId = '']) {
+  async run({ admin, config, json }, [requestId = '']) {
     // Here, and not on top: wrong use and --help have no need of a gateway.
     const { openControl } = await import('./control.js')
-    const control = await openControl('why', config, 'any')
+    const control = await openControl('why', { config, admin }, 'any')
     try {
       const decision = await control.call<DecisionTold>('GET', `/decisions/${encodeURIComponent(requestId)}`)
       if (json) printJson(decision)

@@ -260,7 +260,7 @@ t.test('a file that cannot be read is one line and exit code 1', async (t) => {
   t.strictSame(
     await tidegate(['check'], { cwd }),
     line(
-      'tidegate check: no tidegate.yaml and no config/tidegate.yaml in this folder; name one with --config FILE',
+      'tidegate check: no tidegate.yaml and no config/tidegate.yaml in this folder, and no /etc/tidegate/tidegate.yaml; name one with --config FILE',
     ),
   )
 })

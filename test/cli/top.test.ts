@@ -124,7 +124,7 @@ function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
   })
   const asked: string[] = []
   const control: Control = {
-    services: ['payments', 'marketing'],
+    services: async () => ['payments', 'marketing'],
     async call<T>(_: string, path: string) {
       asked.push(path)
       if (answer.now instanceof Error) throw answer.now
@@ -231,6 +231,18 @@ log: { access: off }
       /^limited most · all services · last \d+ s · 1 gateway\n\nconsumer +service .*\neve +api +free +3 .*\n$/,
     )
     t.match([there.code, there.stderr], [0, ''])
+
+    // By its address alone: whatever the file says by now, and the environment lacks.
+    const named = await tidegate(['top', '--once', '--admin', `127.0.0.1:${port}`], {
+      env: { TIDEGATE_ADMIN_TOKEN: 'a-token-for-operators' },
+    })
+    t.match(named, { code: 0, stdout: /^limited most · .*\neve +api +free +3 .*\n$/s, stderr: '' })
+    await t.rejects(
+      command.run(['--once', '--admin', `127.0.0.1:${port}`]),
+      new Refused(
+        `tidegate top: the gateway at 127.0.0.1:${port} wants its admin.token: set TIDEGATE_ADMIN_TOKEN to it`,
+      ),
+    )
 
     const elsewhere = `${t.testdir({ 'tidegate.yaml': yaml(await freePort()) })}/tidegate.yaml`
     const told = await tidegate(['top', '--by', 'cost', '--json', '--config', elsewhere])

@@ -1,0 +1,24 @@
+import { formatListen, parseListen } from '../config/addresses.js'
+import type { AdminAddress } from './ask-admin.js'
+import { WrongUse } from './command.js'
+
+/** The option of every command that a gateway answers. */
+export const ADMIN_OPTION = { type: 'string', short: 'a' } as const
+
+export const ADMIN_HELP = `  -a, --admin HOST:PORT
+                      ask the gateway whose admin API is there, and read no configuration; its token, if it
+                      wants one, is taken from TIDEGATE_ADMIN_TOKEN`
+
+/** Throws WrongUse when `text` is no address, or `config` is there as well: that would name another gateway. */
+export function adminAt(command: string, text: string, config: string | undefined): AdminAddress {
+  const wrong = (what: string) =>
+    new WrongUse(`tidegate ${command}: ${what}; see: tidegate ${command} --help`)
+  if (config !== undefined) throw wrong('--admin and --config exclude each other')
+  const at = parseListen(text)
+  if (at === undefined) throw wrong(`--admin takes host:port, such as 127.0.0.1:8081, not ${text}`)
+  return { ...at, token: process.env.TIDEGATE_ADMIN_TOKEN || undefined }
+}
+
+export function formatAdmin({ host, port }: AdminAddress): string {
+  return formatListen({ host, port })
+}
