@@ -1,4 +1,4 @@
-import type { IncomingMessage } from 'node:http'
+import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../errors.js'
@@ -121,6 +121,15 @@ function endThenLinger(this: Socket): void {
   this.once('end', () => this.destroy())
   this.resume()
   closeSoon(this)
+}
+
+/**
+ * Breaks off a response, and the connection with it: nobody may take what has been sent for the whole. One that waits behind
+ * another does so in its turn, which Node forgets since version 24: the client would wait for the rest for ever.
+ */
+export function breakOff(res: ServerResponse): void {
+  if (res.socket === null) res.once('socket', (socket) => socket.destroy())
+  res.destroy()
 }
 
 /** Gives the other side a moment to read what was sent and to end the connection. */

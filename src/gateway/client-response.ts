@@ -1,5 +1,5 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { endGently } from './client-error.js'
+import { breakOff, endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from './reply.js'
 import { linksOf, trailersOf } from './upstream-response.js'
@@ -146,7 +146,7 @@ export class ClientResponse {
     if (socket !== null && !socket.writableEnded && this.#req.httpVersionMinor === 0) {
       ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
     }
-    this.#res.destroy()
+    breakOff(this.#res)
   }
 
   /** Ms since the client took the last byte of what has been written, as far as a look now and then can tell. */

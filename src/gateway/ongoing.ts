@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Refusal } from '../errors.js'
-import { endGently } from './client-error.js'
+import { breakOff, endGently } from './client-error.js'
 import { type Accepted, began, ended } from './connection.js'
 import type { Exchange } from './exchange.js'
 import { type Answer, sendAnswer } from './own-answer.js'
@@ -129,7 +129,7 @@ export class Ongoing implements Accepted, Watched {
     const refusal = this.way.internal(this.x, error)
     if (this.#closed) return
     if (this.res.headersSent) {
-      this.res.destroy()
+      breakOff(this.res)
       return
     }
     this.underWay?.closed()

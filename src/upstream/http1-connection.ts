@@ -17,7 +17,7 @@ export interface ConnectionOwner {
 
 /**
  * One connection to an upstream, with one request on it at a time. Bytes that nobody asked for, and a response that is
- * not understood, end it: what an upstream has said too much can never become the answer to another request.
+ * not understood, end it. What comes only once the next request is on its way nobody can tell from the answer to that.
  */
 export class Http1Connection implements ReaderEvents, SocketReader {
   /** `now()` of its owner until which it is kept without a request. */

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
-import { openRaw } from '../support/raw.js'
+import { openRaw, rawRequest } from '../support/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
 
 /**
@@ -477,3 +477,33 @@ server: { max_requests_per_connection: 2 }
   await client.closed()
   t.equal(client.responses().length, 2)
 })
+
+t.test(
+  'a response that breaks off while it waits behind another one ends the connection in its turn',
+  async (t) => {
+    const first: RawRequest[] = []
+    const upstream = await rawUpstream(t, (request) => {
+      if (request.target === '/api/first') first.push(request)
+      else {
+        respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc')
+        request.socket.end()
+      }
+    })
+    const gateway = await startGateway(
+      t,
+      `
+tiers: [free]
+services: { api: { upstreams: ['${upstream.origin}'] } }
+routes: [{ path: /api/*, service: api }]
+`,
+    )
+    const client = await openRaw(gateway.port)
+    client.write(rawRequest('GET /api/first') + rawRequest('GET /api/second') + rawRequest('GET /api/third'))
+    const behind = () => upstream.requests.filter(({ target }) => target !== '/api/first')
+    await eventually('two have broken off', () => behind().filter(({ closed }) => closed).length === 2)
+    respond(first[0]!, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
+    await client.closed()
+    t.match(client.responses(), [{ status: 200, body: 'ok' }])
+    t.equal(client.responses().length, 1)
+  },
+)
