@@ -114,6 +114,9 @@ export function parserFailed(
       // Refused before, and only waiting for a body that does not matter any more.
       res.end()
     }
+  } else if (isClosing(socket)) {
+    // Behind an answer that said it is the last, which is out, and about to end the connection: another would be one too many.
+    socket.pause()
   } else {
     refuse(parserErrorCode(error), false)
   }

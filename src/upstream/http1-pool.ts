@@ -15,7 +15,7 @@ const EARLIER_MS = 2_000
 const SWEEP_MS = 500
 
 /**
- * Connections over HTTP/1.1, one request at a time on each: a stray byte after a response can never become another's answer.
+ * Connections over HTTP/1.1, one request at a time on each: a stray byte in the packet of a response is nobody's answer.
  * What is dispatched is written at the end of the event loop's turn, and on a connection that was free before this turn's
  * reading began: whatever an upstream has sent behind a response has ended the connection by then.
  *

@@ -507,3 +507,22 @@ routes: [{ path: /api/*, service: api }]
     t.equal(client.responses().length, 1)
   },
 )
+
+t.test('behind a refusal that ends the connection there is no other, whatever came along', async (t) => {
+  const upstream = await rawUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+services: { api: { upstreams: ['${upstream.origin}'] } }
+routes: [{ path: /api/*, service: api }]
+`,
+  )
+  for (const garbage of ['GET  /a HTTP/1.1\r\n\r\n', 'what\r\n\r\n', '\0']) {
+    const client = await openRaw(gateway.port)
+    client.write(`GET /api/x HTTP/1.1\r\n\r\n${garbage}`)
+    await client.closed()
+    t.match(client.responses(), [{ status: 400 }])
+    t.equal(client.responses().length, 1, JSON.stringify(client.received()))
+  }
+})
