@@ -96,7 +96,8 @@ routes:
     const kind = KINDS[id % KINDS.length]!
     const length = LENGTHS[(id * 7) % LENGTHS.length]!
     const framing = ['sized', 'chunked', 'close', 'again', 'sized', 'cut'][(id * 5 + i) % 6]!
-    const up = id % 5 === 0 ? bodyOf(-id, LENGTHS[(id * 3) % 7]!) : undefined
+    // What is long may still be on its way when the connection breaks, and is not sent again then.
+    const up = id % 5 === 0 ? bodyOf(-id, LENGTHS[(id * 3) % (framing === 'again' ? 5 : 7)]!) : undefined
     const req = request({
       agent,
       port: gateway.port,
