@@ -263,6 +263,8 @@ t.test('wrong use is told before anything is asked', async (t) => {
     [['--by', 'limitd'], '--by is limited, near, cost, not limitd, did you mean limited?'],
     [['--interval', '10ms'], '--interval is a time, 500ms to 1h, such as 2s, not 10ms'],
     [['--interval', 'soon'], '--interval is a time, 500ms to 1h, such as 2s, not soon'],
+    [['--admin', 'web-1'], '--admin takes host:port, such as 127.0.0.1:8081, not web-1'],
+    [['--admin', '127.0.0.1:1', '--config', 'a.yaml'], '--admin and --config exclude each other'],
   ] as const) {
     const thrown = { constructor: WrongUse, message: `tidegate top: ${message}; see: tidegate top --help` }
     await t.rejects(command.run(args), thrown)
