@@ -63,13 +63,19 @@ export function openHttp2(
     return undefined
   }
 
+  /** An upstream that takes no streams on one connection for now, takes none on a second one. */
+  function allowsNone(): boolean {
+    for (const connection of connections) if (!connection.leaving && capacity(connection) === 0) return true
+    return false
+  }
+
   function serve(): void {
     while (waiting.length > 0) {
       const connection = free()
       if (connection === undefined) break
       start(connection, waiting.shift()!)
     }
-    if (waiting.length > 0 && connecting.size === 0 && connections.size < limit) connect()
+    if (waiting.length > 0 && connecting.size === 0 && connections.size < limit && !allowsNone()) connect()
     finish()
   }
 

@@ -91,6 +91,7 @@ t.test('a request that is given up while it waits for a stream is let go of at o
     [499, 499],
   )
   t.equal(inFlight(), 0)
+  t.equal(upstream.sessions.length, 1, 'no further connection was made for them')
   upstream.sessions[0]!.settings({ maxConcurrentStreams: 10 })
   t.match((await rawExchange(gateway.port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n')).responses, [{ status: 200 }])
   t.equal(upstream.received.length, 1, 'they are not sent any more')
