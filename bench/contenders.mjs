@@ -66,7 +66,7 @@ default_tier: free
 consumers:
   - header: { name: x-user-id }
 services:
-${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    limits: { free: ${services[name]} }`).join('\n')}
+${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    max_waiting: 10000\n    limits: { free: ${services[name]} }`).join('\n')}
 routes:
 ${routes.map((r) => `  - { path: ${r.path}, service: ${r.service}, strip_prefix: ${r.strip} }`).join('\n')}
 ${more}`,
