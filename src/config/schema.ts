@@ -196,6 +196,11 @@ export const ConfigSchema = object(
           default: true,
           restart: true,
         }),
+        gather: scalar(
+          'duration',
+          'How long a decision waits for others, to go to Redis along with them; 0: it goes at once. Takes load off Redis where each decision comes alone, and delays it by as much',
+          { default: '0', least: 0, most: 5, restart: true },
+        ),
         denials: integer(
           'How many denials are remembered at least, so that they need not be asked again; 0: none',
           { default: 10_000, minimum: 0, maximum: 10_000_000, restart: true },

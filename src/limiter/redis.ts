@@ -32,6 +32,8 @@ export interface RedisLimiterOptions {
   readonly batch?: number
   /** Whether equal requests of one turn of the event loop are asked as one; by default true. */
   readonly merge?: boolean
+  /** Ms that a decision waits for others to go along with in one call, a part of `timeoutMs`; by default 0. */
+  readonly gatherMs?: number
   /** Tests only: unix ms, in place of the server's clock. */
   readonly now?: () => number
 }
@@ -59,6 +61,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     gateways = () => 1,
     batch = MOST_IN_BATCH,
     merge = true,
+    gatherMs = 0,
     now,
   } = options
   const warn = onceASecond((fields, message) => log.warn(fields, message))
@@ -75,7 +78,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     onChange: onStateChange,
     onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
   })
-  const sender = createSender({ store, shards, timeoutMs, batch, merge, now, warn })
+  const sender = createSender({ store, shards, timeoutMs, batch, merge, gatherMs, now, warn })
   let closed = false
 
   function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {

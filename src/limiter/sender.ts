@@ -33,6 +33,8 @@ export interface SenderOptions {
   readonly batch: number
   /** Whether equal requests of one turn are asked as one. */
   readonly merge: boolean
+  /** Ms that a decision waits for others to go along with; 0: it goes at the end of its turn. A part of `timeoutMs`. */
+  readonly gatherMs: number
   /** Tests only: unix ms, in place of the server's clock. */
   readonly now: (() => number) | undefined
   readonly warn: (fields: object, message: string) => void
@@ -56,16 +58,17 @@ interface Batch {
 }
 
 /**
- * What comes up in one turn of the event loop goes out together: one script call per 64 requests or as many as `batch` says, in a Cluster one per
+ * What comes up in one turn of the event loop, or within `gatherMs`, goes out together: one script call per 64 requests or as many as `batch` says, in a Cluster one per
  * slot, and one write per server. Replies are matched in order. Nothing is sent twice that may have run.
  */
 export function createSender(options: SenderOptions): Sender {
-  const { store, shards, timeoutMs, batch: most, merge, now, warn } = options
+  const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn } = options
   const inFlight: Batch[] = []
   let plain: Asked[] = []
   let mixed: Asked[] = []
   let settling: Settling[] = []
   let scheduled = false
+  let gathering: NodeJS.Timeout | undefined
   let turnsWithout = 0
   let timer: NodeJS.Timeout | undefined
   /** `performance.now()` at which the timer was to fire. */
@@ -75,12 +78,18 @@ export function createSender(options: SenderOptions): Sender {
 
   function schedule(): void {
     if (scheduled) return
+    if (gatherMs > 0 && plain.length + mixed.length < most) {
+      gathering ??= setTimeout(flush, gatherMs)
+      return
+    }
     scheduled = true
     setImmediate(flush)
   }
 
   function flush(): void {
     scheduled = false
+    clearTimeout(gathering)
+    gathering = undefined
     const [settles, plainTakes, mixedTakes] = [settling, plain, mixed]
     settling = []
     plain = []
@@ -122,13 +131,15 @@ export function createSender(options: SenderOptions): Sender {
 
   function sendTakes(asked: readonly Asked[], sentAt = performance.now()): void {
     const { shard, plain: isPlain } = asked[0]!
-    const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs, done: false }
+    const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs - gatherMs, done: false }
     inFlight.push(batch)
-    if (timer === undefined) wakeIn(timeoutMs)
+    if (timer === undefined) wakeIn(timeoutMs - gatherMs)
     const run = isPlain ? runTake : runTakeMixed
     // An injected clock is not the server's, which the deadline is reckoned by.
     const call =
-      now === undefined ? run(store, asked, shard.deadline(sentAt), 0) : run(store, asked, 0, now())
+      now === undefined
+        ? run(store, asked, shard.deadline(sentAt - gatherMs), 0)
+        : run(store, asked, 0, now())
     call
       .then(
         (reply) => onReply(batch, reply),

@@ -214,6 +214,7 @@ t.test('says that the store is down instead of guessing', async (t) => {
     max_keys: 1000,
     batch: 64,
     merge: true,
+    gather: 0,
     denials: 0,
   }
   const store = openStore(config, quiet)

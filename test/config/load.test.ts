@@ -26,7 +26,15 @@ t.test('the smallest file gets every default', async (t) => {
   t.same(load(MINIMAL), {
     listen: { host: '0.0.0.0', port: 8080 },
     admin: { listen: { host: '127.0.0.1', port: 8081 } },
-    store: { timeout: 100, on_failure: 'open', max_keys: 1_000_000, batch: 64, merge: true, denials: 10_000 },
+    store: {
+      timeout: 100,
+      on_failure: 'open',
+      max_keys: 1_000_000,
+      batch: 64,
+      merge: true,
+      gather: 0,
+      denials: 10_000,
+    },
     tiers: [{ name: 'free' }],
     consumers: [{ ip: {} }],
     trusted_proxies: [],

@@ -33,7 +33,12 @@ t.test(
   'batched or not, with denials remembered and equal requests merged or not, the same requests pass',
   async (t) => {
     let clock = (Math.floor(Date.now() / DAY) + 100) * DAY
-    const open = async (options: { denials?: number; merge?: boolean; batch?: number }) => {
+    const open = async (options: {
+      denials?: number
+      merge?: boolean
+      batch?: number
+      gatherMs?: number
+    }) => {
       const store = connectStore({ redis: redis.url }, quiet)
       const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => clock, ...options })
       t.teardown(async () => {
@@ -49,6 +54,7 @@ t.test(
       await open({ merge: false }),
       await open({ denials: 0 }),
       await open({ denials: 0, merge: false }),
+      await open({ denials: 0, gatherMs: 1 }),
     ]
     const shapes = [
       [{ windowMs: 1000 }],
@@ -174,3 +180,29 @@ t.test('what is remembered is bounded, and only as old as a second', async (t) =
   clock = 1000
   t.equal(denials.find('key-24', policy, 1), undefined)
 })
+
+t.test(
+  'decisions of different moments go to the store together when they may wait for each other',
+  async (t) => {
+    const calls = async (gatherMs: number): Promise<number> => {
+      const store = connectStore({ redis: redis.url }, quiet)
+      const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, gatherMs })
+      await limiter.ready
+      const policy = policyOf({ windowMs: 60_000, amount: 100 })
+      const service = serviceOf(`gather-${gatherMs}`, [policy])
+      await redis.client.config('RESETSTAT')
+      const decided: Promise<Decision>[] = []
+      for (let i = 0; i < 12; i++) {
+        decided.push(Promise.resolve(limiter.take(service, policy, `consumer-${i}`, 1)))
+        await new Promise(setImmediate)
+      }
+      t.same([...new Set((await Promise.all(decided)).map(({ decidedBy }) => decidedBy))], ['store'])
+      const stats = await redis.client.info('commandstats')
+      await limiter.close()
+      store.disconnect()
+      return Number(/cmdstat_evalsha:calls=(\d+)/.exec(stats)?.[1])
+    }
+    t.equal(await calls(0), 12)
+    t.ok((await calls(500)) < 6, 'a few calls for all')
+  },
+)

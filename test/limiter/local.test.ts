@@ -160,6 +160,7 @@ t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
       on_failure: 'local',
       batch: 64,
       merge: true,
+      gather: 0,
       denials: 0,
     },
     log,
