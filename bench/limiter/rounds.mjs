@@ -31,7 +31,7 @@ export const PARTS = {
     shape: 'denied',
     jobs: [{ job: 'closedLoop', inFlight: IN_FLIGHT[0] }],
   })),
-  latency: ['tidegate', ...PEERS, 'the harness alone'].map((subject) => ({
+  latency: ['tidegate', 'tidegate, gathering', ...PEERS, 'the harness alone'].map((subject) => ({
     subject,
     shape: 'one',
     jobs: [{ job: 'paced', rate: RATE }],

@@ -35,12 +35,12 @@ export const SHAPES = {
 
 const quiet = { info() {}, warn() {}, error() {} }
 
-async function tidegate({ port, shape, consumers }) {
+async function tidegate({ port, shape, consumers }, gatherMs = 0) {
   const { connectStore } = await import('../../dist/limiter/connect.js')
   const { createRedisLimiter } = await import('../../dist/limiter/redis.js')
   const { policyOf } = await import('../../dist/config/snapshot.js')
   const store = connectStore({ redis: `redis://127.0.0.1:${port}` }, quiet)
-  const limiter = createRedisLimiter({ store, timeoutMs: 100, log: quiet })
+  const limiter = createRedisLimiter({ store, timeoutMs: 100, log: quiet, gatherMs })
   await limiter.ready
   const policy = policyOf(SHAPES[shape], { refunds: false, candidate: undefined })
   const service = { index: 0, name: 'orders', upstreams: [], onFailure: 'open', policies: [policy] }
@@ -160,6 +160,8 @@ async function nothing() {
 
 export const SUBJECTS = {
   tidegate,
+  /** `store.gather: 1ms` */
+  'tidegate, gathering': (options) => tidegate(options, 1),
   '@upstash/ratelimit': upstash,
   'rate-limiter-flexible': flexible,
   '@fastify/rate-limit': fastify,
