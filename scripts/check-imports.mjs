@@ -10,14 +10,26 @@ import ts from 'typescript'
 const MAY_IMPORT = {
   errors: [],
   config: ['errors'],
+  credentials: ['errors', 'config'],
   limiter: ['errors', 'config'],
   upstream: ['errors', 'config'],
   telemetry: ['errors', 'config', 'limiter', 'upstream'],
-  gateway: ['errors', 'config', 'limiter', 'upstream', 'telemetry'],
-  admin: ['errors', 'config', 'limiter', 'upstream', 'telemetry'],
-  main: ['errors', 'config', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin'],
-  workers: ['errors', 'config', 'limiter', 'upstream', 'telemetry', 'admin', 'main'],
-  cli: ['errors', 'config', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin', 'main', 'workers'],
+  gateway: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry'],
+  admin: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry'],
+  main: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin'],
+  workers: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry', 'admin', 'main'],
+  cli: [
+    'errors',
+    'config',
+    'credentials',
+    'limiter',
+    'upstream',
+    'telemetry',
+    'gateway',
+    'admin',
+    'main',
+    'workers',
+  ],
 }
 
 /** Known to nobody in their room but app.ts, which lists them in their order, and explain.ts, which runs them over a request that is not sent. */

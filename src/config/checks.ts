@@ -1,4 +1,5 @@
 import { formatListen, isLoopback } from './addresses.js'
+import { checkConsumers, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
@@ -6,9 +7,8 @@ import { checkResilience } from './check-resilience.js'
 import { checkShaping, destinationsOf } from './check-shaping.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
 import { checkUpstreams } from './check-upstreams.js'
-import { asList, type DraftConfig, headersOf, named, type Path, type Say, twice } from './draft.js'
+import { asList, type DraftConfig, knownTier, named, type Path, type Say, tierNames, twice } from './draft.js'
 import { ROUTABLE_METHODS } from './kinds.js'
-import { suggest } from './nearest.js'
 import { canonicalPath } from './path.js'
 import { readRedisAddress } from './redis-address.js'
 import { type Pattern, shapeOf } from './router.js'
@@ -87,52 +87,6 @@ function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say):
   for (const [i, tier] of twice(tierNames(tiers)))
     error(['tiers', i], `"${tier}" is listed twice; remove one`)
   knownTier(tiers, standard, ['default_tier'], error)
-}
-
-/** With holes where a tier could not be read. */
-function tierNames(tiers: DraftConfig['tiers']): (string | undefined)[] {
-  return asList(tiers).map((tier) => tier?.name)
-}
-
-function knownTier(tiers: DraftConfig['tiers'], tier: string | undefined, path: Path, error: Say): void {
-  // A tier that could not be read may be the one.
-  if (
-    tier === undefined ||
-    tiers === undefined ||
-    tierNames(tiers).includes(tier) ||
-    tierNames(tiers).includes(undefined)
-  )
-    return
-  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tierNames(tiers)), 'tiers')}`)
-}
-
-function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
-  const headers = new Map<string, number>()
-  const hashes = new Set<string>()
-  let ip: number | undefined
-  for (const [i, source] of asList(consumers).entries()) {
-    if (source === undefined) continue
-    if (ip !== undefined) {
-      error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
-    }
-    if ('ip' in source && source.ip !== undefined) ip ??= i
-    for (const header of headersOf(source)) {
-      const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
-      if (before !== undefined) {
-        const wrong = `reads the header "${header}", as consumers[${before}] does`
-        error(['consumers', i], `${wrong}; join the two, or take another`)
-      } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
-    }
-    if (!('api_key' in source)) continue
-    for (const [k, key] of asList(source.api_key?.keys).entries()) {
-      const path = ['consumers', i, 'api_key', 'keys', k]
-      knownTier(tiers, key?.tier, [...path, 'tier'], error)
-      if (key?.sha256 === undefined) continue
-      if (hashes.has(key.sha256))
-        error(path, 'the same key is given above already; a key belongs to one consumer')
-      hashes.add(key.sha256)
-    }
-  }
 }
 
 function checkServices({ services, tiers }: DraftConfig, error: Say): void {
@@ -231,28 +185,5 @@ function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig
       ['trusted_proxies', i],
       `${block} lets every caller choose its own address; name your proxies alone`,
     )
-  }
-}
-
-/** A limit by tenant where nobody has one. */
-function checkTenants({ consumers, services }: DraftConfig, warning: Say): void {
-  const known = asList(consumers).some((source) => {
-    if (source === undefined) return true
-    if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
-    return (
-      'api_key' in source &&
-      asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
-    )
-  })
-  if (known || consumers === undefined) return
-  for (const [name, service] of Object.entries(services ?? {})) {
-    for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
-      if (limits === undefined || limits === 'unlimited') continue
-      const i = asList(limits).findIndex((limit) => limit?.by === 'tenant')
-      if (i < 0) continue
-      const wrong = 'no consumer has a tenant, so that each counts as one'
-      const fix = 'give keys a tenant, or the header source the header that holds it'
-      warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
-    }
   }
 }

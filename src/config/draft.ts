@@ -1,3 +1,4 @@
+import { suggest } from './nearest.js'
 import type { Config } from './schema.js'
 
 /** A configuration while it is being checked, as much of it as could be read. */
@@ -32,4 +33,26 @@ export function named(list: Draft<readonly string[]> | undefined): string[] {
 export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
   if ('header' in source) return [source.header?.name, source.header?.tenant]
   return 'api_key' in source ? [source.api_key?.header] : []
+}
+
+/** With holes where a tier could not be read. */
+export function tierNames(tiers: DraftConfig['tiers']): (string | undefined)[] {
+  return asList(tiers).map((tier) => tier?.name)
+}
+
+export function knownTier(
+  tiers: DraftConfig['tiers'],
+  tier: string | undefined,
+  path: Path,
+  error: Say,
+): void {
+  // A tier that could not be read may be the one.
+  if (
+    tier === undefined ||
+    tiers === undefined ||
+    tierNames(tiers).includes(tier) ||
+    tierNames(tiers).includes(undefined)
+  )
+    return
+  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tierNames(tiers)), 'tiers')}`)
 }

@@ -62,19 +62,3 @@ export const listenerKeys = {
     { default: 1000, minimum: 0, maximum: 1_000_000 },
   ),
 }
-
-export const ClientCertificateConsumer = object(
-  {
-    client_certificate: object(
-      {
-        id: choice(
-          ['subject_cn', 'san_dns', 'san_uri', 'san_email', 'fingerprint'],
-          'What of the certificate is the id: the common name of its subject, the first of its alternative names of a kind, or the SHA-256 of the certificate in hex',
-          { default: 'subject_cn' },
-        ),
-      },
-      'By a certificate that server.tls.client_ca vouches for',
-    ),
-  },
-  'Callers known by their client certificate',
-)

@@ -1,8 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { Consumers } from './schema-credentials.js'
 import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
-import { ClientCertificateConsumer, listenerKeys } from './schema-listener.js'
+import { listenerKeys } from './schema-listener.js'
 import { protection } from './schema-protection.js'
 import { Shed, Tier } from './schema-resilience.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
@@ -12,78 +13,6 @@ import { Traces } from './schema-traces.js'
  * The configuration file, said once: this schema is the source of the types, the defaults, `config/schema.json` and
  * `docs/config.md`. What it cannot say (that a route's service exists, say) is in `checks.ts`.
  */
-
-const owner = {
-  consumer: string('Whose key it is: the id that quota is counted under', { maxLength: 256 }),
-  tier: Type.Optional(scalar('name', 'The tier that comes with the key; by default the default_tier')),
-  tenant: Type.Optional(
-    string('The tenant that the consumer belongs to, for limits by tenant', { maxLength: 256 }),
-  ),
-}
-const HashedKey = object(
-  {
-    // Marked as a secret since somebody will put the key itself here.
-    sha256: scalar('sha256', 'SHA-256 of the key in hex: printf %s THE-KEY | sha256sum', { secret: true }),
-    ...owner,
-  },
-  'A key by its SHA-256',
-)
-const PlainKey = object(
-  {
-    key: scalar(
-      'hashed',
-      `The key itself, best from the environment: "\${ACME_KEY}". Only its SHA-256 is kept`,
-      {
-        secret: true,
-        becomes: 'sha256',
-      },
-    ),
-    ...owner,
-  },
-  'A key by itself',
-)
-
-const ApiKeyConsumer = object(
-  {
-    api_key: object(
-      {
-        header: scalar('header', 'The header that holds the key', { default: 'x-api-key' }),
-        keys: list(
-          either<Static<typeof HashedKey>>(
-            [HashedKey, PlainKey],
-            'A key by its sha256, or by itself, with the consumer that it belongs to',
-          ),
-          'The keys that are known; any other is answered with 401',
-          { minItems: 1 },
-        ),
-      },
-      'By a key in a header',
-    ),
-  },
-  'Callers known by an API key',
-)
-const HeaderConsumer = object(
-  {
-    header: object(
-      {
-        name: scalar('header', 'The header that holds the id of the consumer', { examples: ['x-user-id'] }),
-        tenant: Type.Optional(
-          scalar(
-            'header',
-            'The header that holds the tenant that the consumer belongs to, for limits by tenant; without it the consumer is a tenant of its own',
-            { examples: ['x-tenant-id'] },
-          ),
-        ),
-      },
-      'By a header that something in front of the gateway sets, and that callers cannot',
-    ),
-  },
-  'Callers known by a header that is trusted as it is',
-)
-const IpConsumer = object(
-  { ip: object({}, 'Takes no settings: write {}') },
-  'Callers known by their address: IPv4 as it is, IPv6 by its /64',
-)
 
 export const ConfigSchema = object(
   {
@@ -220,19 +149,7 @@ export const ConfigSchema = object(
     default_tier: Type.Optional(
       scalar('name', 'The tier of consumers that nothing else is known of; by default the first'),
     ),
-    consumers: list(
-      either<
-        | Static<typeof ApiKeyConsumer>
-        | Static<typeof ClientCertificateConsumer>
-        | Static<typeof HeaderConsumer>
-        | Static<typeof IpConsumer>
-      >(
-        [ApiKeyConsumer, ClientCertificateConsumer, HeaderConsumer, IpConsumer],
-        'One way to know a caller: api_key, client_certificate, header or ip',
-      ),
-      'How callers are known; tried in order, the first that fits wins',
-      { default: [{ ip: {} }], minItems: 1 },
-    ),
+    consumers: Consumers,
     trusted_proxies: list(
       scalar('range', 'An address or a CIDR block', { examples: ['10.0.0.0/8'] }),
       'Proxies whose X-Forwarded-For is believed',

@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { compileAddressSet } from './addresses.js'
+import { type ConsumerSource, compileConsumers, identityHeadersOf } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
 import { limitOf } from './limit.js'
@@ -11,6 +12,7 @@ import { compileShape, type Shape } from './shaping.js'
 import { compileSplit, countingService, type Split } from './split.js'
 import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
+export type { CertificateId, ConsumerSource, KeyOwner } from './consumers.js'
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { type Part, type Policy, policyOf } from './policy.js'
 export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
@@ -46,31 +48,6 @@ export interface Snapshot {
    * `config/path.ts`). `undefined`: no route has this path; an array: only these methods do.
    */
   readonly match: (method: string, host: string, path: string) => Route | readonly string[] | undefined
-}
-
-export type ConsumerSource =
-  | {
-      readonly kind: 'api_key'
-      readonly header: string
-      /** By hex SHA-256 of the key. */
-      readonly keys: ReadonlyMap<string, KeyOwner>
-    }
-  | {
-      readonly kind: 'header'
-      readonly header: string
-      /** The header that holds the consumer's tenant. */
-      readonly tenant: string | undefined
-    }
-  | { readonly kind: 'client_certificate'; readonly id: CertificateId }
-  | { readonly kind: 'ip' }
-
-export type CertificateId = 'subject_cn' | 'san_dns' | 'san_uri' | 'san_email' | 'fingerprint'
-
-export interface KeyOwner {
-  readonly consumer: string
-  /** Index into `tiers`. */
-  readonly tier: number | undefined
-  readonly tenant: string | undefined
 }
 
 export type OnFailure = 'open' | 'local' | 'closed'
@@ -155,19 +132,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
   const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
   let last = config.routes.length
   const routes = config.routes.map((route, index) => compileRoute(index, route, serviceOf, () => last++))
-  const consumers = config.consumers.map((source): ConsumerSource => {
-    if ('header' in source) {
-      return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
-    }
-    if ('ip' in source) return { kind: 'ip' }
-    if ('client_certificate' in source)
-      return { kind: 'client_certificate', id: source.client_certificate.id }
-    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
-      const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
-      return [sha256, owner] as const
-    })
-    return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
-  })
+  const consumers = compileConsumers(config, tierIndex)
   return deepFreeze({
     hash: configHash(config),
     loadedAt,
@@ -182,14 +147,6 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     routes,
     match: compileRouter(routes),
   })
-}
-
-/** The headers that a source reads, in lower case. */
-export function identityHeadersOf(source: ConsumerSource): readonly string[] {
-  if (source.kind === 'ip' || source.kind === 'client_certificate') return []
-  return source.kind === 'header' && source.tenant !== undefined
-    ? [source.header, source.tenant]
-    : [source.header]
 }
 
 type ServiceConfig = Config['services'][string]

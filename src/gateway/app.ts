@@ -94,7 +94,7 @@ function handshakeStagesOf(deps: GatewayDeps, charges: Charges): readonly Stage<
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
   const { limiter, assignments, metrics } = deps
   return [
-    identifyConsumer,
+    identifyConsumer(),
     resolveTier(assignments),
     chooseService(),
     admit(deps),

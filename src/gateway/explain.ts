@@ -44,11 +44,17 @@ interface Outcome {
  * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
  */
 export function createExplain({ snapshot: current, limiter, assignments, guards }: ExplainDeps) {
-  const stages = [matchRoute, answerHere, identifyConsumer, resolveTier(assignments), chooseService(() => 0)]
+  const stages = [
+    matchRoute,
+    answerHere,
+    identifyConsumer(),
+    resolveTier(assignments),
+    chooseService(() => 0),
+  ]
 
-  function run(x: Exchange): Outcome | undefined {
+  async function run(x: Exchange): Promise<Outcome | undefined> {
     for (const stage of stages) {
-      const ended = stage(x)
+      const ended = await stage(x)
       if (ended !== undefined)
         return 'code' in ended
           ? refusal(ended)
@@ -76,7 +82,7 @@ export function createExplain({ snapshot: current, limiter, assignments, guards 
     const bad = 'code' in read ? refusal(read) : undefined
     const headers = 'code' in read ? NO_HEADERS : read
     const x = createExchange(snapshot, '', method, url, headers, peer, performance.now())
-    const ended = bad ?? run(x) ?? (await circuitOf(x))
+    const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
     let decision: Decision | undefined
     let problem: string | null = null
     if (ended === undefined) {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Snapshot } from '../../src/config/snapshot.js'
+import type { Refusal } from '../../src/errors.js'
 import { identifyConsumer } from '../../src/gateway/consumer.js'
 import { readHeaders } from '../../src/gateway/headers.js'
 import { exchangeFor } from '../support/exchange.js'
@@ -27,9 +28,12 @@ const KEYS = `  - api_key:
 const HEADER = '  - header: { name: x-user-id }'
 const IP = '  - ip: {}'
 
+const identifies = identifyConsumer()
+
+/** All of these are known at once. */
 function identify(snapshot: Snapshot, headers: readonly string[], peer?: string) {
   const x = exchangeFor(snapshot, peer === undefined ? { headers } : { headers, peer })
-  return { refusal: identifyConsumer(x), x }
+  return { refusal: identifies(x) as Refusal | undefined, x }
 }
 
 t.test('an API key says who it is and brings its tier', async (t) => {

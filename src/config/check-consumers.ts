@@ -1,0 +1,55 @@
+import { asList, type DraftConfig, headersOf, knownTier, type Say } from './draft.js'
+
+/** What the schema cannot say of the ways in which callers are known. */
+
+export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
+  const headers = new Map<string, number>()
+  const hashes = new Set<string>()
+  let ip: number | undefined
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined) continue
+    if (ip !== undefined) {
+      error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
+    }
+    if ('ip' in source && source.ip !== undefined) ip ??= i
+    for (const header of headersOf(source)) {
+      const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
+      if (before !== undefined) {
+        const wrong = `reads the header "${header}", as consumers[${before}] does`
+        error(['consumers', i], `${wrong}; join the two, or take another`)
+      } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+    }
+    if (!('api_key' in source)) continue
+    for (const [k, key] of asList(source.api_key?.keys).entries()) {
+      const path = ['consumers', i, 'api_key', 'keys', k]
+      knownTier(tiers, key?.tier, [...path, 'tier'], error)
+      if (key?.sha256 === undefined) continue
+      if (hashes.has(key.sha256))
+        error(path, 'the same key is given above already; a key belongs to one consumer')
+      hashes.add(key.sha256)
+    }
+  }
+}
+
+/** A limit by tenant where nobody has one. */
+export function checkTenants({ consumers, services }: DraftConfig, warning: Say): void {
+  const known = asList(consumers).some((source) => {
+    if (source === undefined) return true
+    if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
+    return (
+      'api_key' in source &&
+      asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+    )
+  })
+  if (known || consumers === undefined) return
+  for (const [name, service] of Object.entries(services ?? {})) {
+    for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
+      if (limits === undefined || limits === 'unlimited') continue
+      const i = asList(limits).findIndex((limit) => limit?.by === 'tenant')
+      if (i < 0) continue
+      const wrong = 'no consumer has a tenant, so that each counts as one'
+      const fix = 'give keys a tenant, or the header source the header that holds it'
+      warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
+    }
+  }
+}

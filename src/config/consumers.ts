@@ -1,0 +1,57 @@
+import type { Config } from './schema.js'
+
+/** How callers are known, compiled: what a snapshot holds of `consumers`. */
+export type ConsumerSource =
+  | {
+      readonly kind: 'api_key'
+      readonly header: string
+      /** By hex SHA-256 of the key. */
+      readonly keys: ReadonlyMap<string, KeyOwner>
+    }
+  | {
+      readonly kind: 'header'
+      readonly header: string
+      /** The header that holds the consumer's tenant. */
+      readonly tenant: string | undefined
+    }
+  | { readonly kind: 'client_certificate'; readonly id: CertificateId }
+  | { readonly kind: 'ip' }
+
+export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
+
+export type CertificateId = 'subject_cn' | 'san_dns' | 'san_uri' | 'san_email' | 'fingerprint'
+
+export interface KeyOwner {
+  readonly consumer: string
+  /** Index into `tiers`. */
+  readonly tier: number | undefined
+  readonly tenant: string | undefined
+}
+
+/** @param tierIndex of a tier that the configuration has */
+export function compileConsumers(
+  { consumers }: Config,
+  tierIndex: (name: string) => number,
+): ConsumerSource[] {
+  return consumers.map((source): ConsumerSource => {
+    if ('header' in source) {
+      return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
+    }
+    if ('ip' in source) return { kind: 'ip' }
+    if ('client_certificate' in source)
+      return { kind: 'client_certificate', id: source.client_certificate.id }
+    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
+      const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
+      return [sha256, owner] as const
+    })
+    return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
+  })
+}
+
+/** The headers that a source reads, in lower case. */
+export function identityHeadersOf(source: ConsumerSource): readonly string[] {
+  if (source.kind === 'ip' || source.kind === 'client_certificate') return []
+  return source.kind === 'header' && source.tenant !== undefined
+    ? [source.header, source.tenant]
+    : [source.header]
+}
