@@ -1,27 +1,36 @@
 /**
- * Writes config/schema.json and docs/config.md from the schema of the configuration, as it was built into dist/.
- * With --check it writes nothing and exits with 1 when either is not what the schema says.
+ * Writes the files that are made of others: config/schema.json and docs/config.md of the schema of the configuration, as it
+ * was built into dist/; docs/licences.md and sbom.cdx.json of package-lock.json.
+ * With --check it writes nothing and exits with 1 when one of them is not what it would be made of.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { jsonSchema } from '../dist/config/json-schema.js'
 import { referencePage } from '../dist/config/reference.js'
+import { bill, licencePage } from './dependencies.mjs'
 
+const manifest = JSON.parse(readOrEmpty(fileOf('package.json')))
+const lock = JSON.parse(readOrEmpty(fileOf('package-lock.json')))
 const made = {
-  'config/schema.json': `${JSON.stringify(jsonSchema(), null, 2)}\n`,
-  'docs/config.md': referencePage(),
+  'config/schema.json': [() => `${JSON.stringify(jsonSchema(), null, 2)}\n`, 'src/config/schema.ts says'],
+  'docs/config.md': [referencePage, 'src/config/schema.ts says'],
+  'docs/licences.md': [() => licencePage(lock), 'package-lock.json says'],
+  'sbom.cdx.json': [() => `${JSON.stringify(bill(manifest, lock), null, 1)}\n`, 'package-lock.json says'],
 }
 let drifted = false
-for (const [name, text] of Object.entries(made)) {
-  const file = new URL(`../${name}`, import.meta.url)
+for (const [name, [make, source]] of Object.entries(made)) {
+  const file = fileOf(name)
+  const text = make()
   if (!process.argv.includes('--check')) writeFileSync(file, text)
   else if (text !== readOrEmpty(file)) {
     drifted = true
-    console.error(
-      `${name} is not what src/config/schema.ts says; run: npm run build && node scripts/generate-schema.mjs`,
-    )
+    console.error(`${name} is not what ${source}; run: npm run schema`)
   }
 }
 process.exitCode = drifted ? 1 : 0
+
+function fileOf(name) {
+  return new URL(`../${name}`, import.meta.url)
+}
 
 function readOrEmpty(file) {
   try {

@@ -26,7 +26,7 @@ const EXPECTED = [
   /^grafana\/(dashboards|provisioning\/\w+)\/\w+\.(json|yaml)$/,
   /^deploy\/[\w./-]+$/,
   /^config\/(tidegate\.yaml|schema\.json)$/,
-  /^(package\.json|README\.md|LICENSE)$/,
+  /^(package\.json|README\.md|LICENSE|sbom\.cdx\.json)$/,
 ]
 
 t.test('the packed tarball', async (t) => {
@@ -77,6 +77,7 @@ t.test('the packed tarball', async (t) => {
         'README.md',
         'LICENSE',
         'package.json',
+        'sbom.cdx.json',
       ]
       t.strictSame(names.toSorted(), needed.toSorted())
     },

@@ -1,0 +1,200 @@
+// What package-lock.json says of the packages that the gateway is built from and with: whether each of them is what it was
+// when it was chosen, under which licence it comes, and the list of parts (SBOM) that a scanner of holes reads.
+
+/**
+ * Licences that ask for no more than their text and names to be kept. Any other is a question for whoever adds the package:
+ * one that asks for more (GPL, AGPL, SSPL, BUSL …) would bind those who run the gateway, too.
+ */
+const ALLOWED = new Set([
+  '0BSD',
+  'Apache-2.0',
+  'BSD-2-Clause',
+  'BSD-3-Clause',
+  'BlueOak-1.0.0',
+  'CC-BY-3.0',
+  'CC0-1.0',
+  'ISC',
+  'MIT',
+  'WTFPL',
+])
+
+/** Packages whose package.json names no licence, and what their own licence file says. */
+const BY_FILE = new Map([['jsonc-simple-parser', 'MIT']])
+
+/** They run a program of theirs when they are installed. Nothing that runs in production may, and no other without a look at it. */
+const MAY_RUN_AT_INSTALL = new Set(['protobufjs'])
+
+/** Scripts that npm runs by itself when this package is installed, from the registry or from git. */
+const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare', 'postprepare']
+
+const REGISTRY = 'https://registry.npmjs.org/'
+
+/** @returns every package of a lockfile, by name and version: `{ path, name, version, dev, licence, integrity, … }` */
+export function packagesOf(lock) {
+  return Object.entries(lock.packages)
+    .filter(([path]) => path !== '')
+    .map(([path, entry]) => {
+      const name = entry.name ?? path.slice(path.lastIndexOf('node_modules/') + 'node_modules/'.length)
+      return {
+        ...entry,
+        path,
+        name,
+        dev: entry.dev === true || entry.devOptional === true,
+        licence: entry.license ?? BY_FILE.get(name),
+      }
+    })
+    .sort((a, b) => compare(a.name, b.name) || compare(a.version, b.version) || compare(a.path, b.path))
+}
+
+function compare(a, b) {
+  return a < b ? -1 : a > b ? 1 : 0
+}
+
+/** What is wrong with a lockfile beside its package.json, as lines; none: nothing. */
+export function lockProblems(manifest, lock) {
+  const problems = []
+  if (lock.lockfileVersion !== 3)
+    problems.push(`is of version ${lock.lockfileVersion}, not 3; make it with npm 7 or newer`)
+  const own = lock.packages[''] ?? {}
+  for (const kind of ['dependencies', 'devDependencies', 'optionalDependencies', 'peerDependencies']) {
+    const [said, locked] = [manifest[kind] ?? {}, own[kind] ?? {}]
+    for (const name of new Set([...Object.keys(said), ...Object.keys(locked)])) {
+      if (said[name] === locked[name]) continue
+      problems.push(
+        `${name}: package.json says ${said[name] ?? 'nothing'}, the lockfile ${locked[name] ?? 'nothing'}; run npm install`,
+      )
+    }
+  }
+  for (const { path, name, version, resolved, integrity, link, dev, hasInstallScript } of packagesOf(lock)) {
+    const say = (text) => problems.push(`${path}: ${text}`)
+    if (link) say('is a link to a folder; name a version that the registry has')
+    else if (!/^\d+\.\d+\.\d+/.test(version ?? ''))
+      say(`has the version ${version}; name one that the registry has`)
+    // Without it the package comes from the registry by its name and version.
+    if (resolved !== undefined && !resolved.startsWith(REGISTRY))
+      say(`comes from ${resolved}, not from the registry`)
+    if (!link && !/^sha512-/.test(integrity ?? ''))
+      say('has no SHA-512 to hold what is downloaded against; run npm install')
+    if (hasInstallScript && !(dev && MAY_RUN_AT_INSTALL.has(name)))
+      say('runs a program when it is installed; look at it, and do without if you can')
+  }
+  for (const script of INSTALL_SCRIPTS) {
+    if (manifest.scripts?.[script] !== undefined)
+      problems.push(`package.json: the script ${script} would run wherever this is installed`)
+  }
+  return problems
+}
+
+/** Licences that are not on the list of those that may be used, as lines. */
+export function licenceProblems(lock) {
+  return packagesOf(lock)
+    .filter(({ licence }) => !isAllowed(licence))
+    .map(
+      ({ name, version, licence }) =>
+        `${name}@${version}: ${licence ?? 'no licence'} is not on the list of scripts/dependencies.mjs`,
+    )
+}
+
+/** Of `A OR B` one is enough, of `A AND B` all are needed. */
+function isAllowed(licence) {
+  if (typeof licence !== 'string') return false
+  const bare = licence.replace(/^\((.*)\)$/, '$1')
+  if (/[()]/.test(bare)) return false
+  return bare.split(' OR ').some((all) => all.split(' AND ').every((one) => ALLOWED.has(one)))
+}
+
+/** docs/licences.md */
+export function licencePage(lock) {
+  const packages = packagesOf(lock)
+  const runtime = packages.filter(({ dev }) => !dev)
+  const rows = runtime.map(({ name, version, licence }) => `| ${name} | ${version} | ${licence} |`)
+  const groups = new Map()
+  for (const { name, licence } of packages.filter(({ dev }) => dev)) {
+    const names = groups.get(licence)
+    if (names === undefined) groups.set(licence, new Set([name]))
+    else names.add(name)
+  }
+  const lines = [...groups]
+    .sort(([a], [b]) => compare(a, b))
+    .map(([licence, names]) => `- **${licence}** (${names.size}): ${[...names].sort().join(', ')}`)
+  return `<!-- Made by scripts/generate-schema.mjs from package-lock.json: npm run schema. -->
+
+# Licences of what it is made of
+
+Tidegate is under Apache-2.0. Below stands every package of \`package-lock.json\`. A test fails when one comes under a licence that is
+not on the list of \`scripts/dependencies.mjs\`; the same packages with their hashes are in \`sbom.cdx.json\` ([security](security.md#what-it-is-made-of)).
+
+## What runs
+
+${runtime.length} packages are installed with it.
+
+| Package | Version | Licence |
+| --- | --- | --- |
+${rows.join('\n')}
+
+## What builds and tests it
+
+Not installed with it, and not in the container.
+
+${lines.join('\n')}
+`
+}
+
+/**
+ * The packages that run, as CycloneDX 1.5. Without a time and a serial number, so that the same lockfile makes the same file:
+ * the lockfile's own history says when it changed.
+ */
+export function bill(manifest, lock) {
+  const runtime = packagesOf(lock).filter(({ dev }) => !dev)
+  const byPath = new Map(runtime.map((entry) => [entry.path, entry]))
+  const ref = ({ name, version }) => `pkg:npm/${name.replace(/^@/, '%40')}@${version}`
+  const own = { name: manifest.name, version: manifest.version }
+  const needs = (path, entry) => {
+    const names = Object.keys({
+      ...entry.dependencies,
+      ...entry.optionalDependencies,
+      ...entry.peerDependencies,
+    })
+    const found = names.map((name) => resolve(path, name)).filter((one) => one !== undefined)
+    return [...new Set(found.map(ref))].sort()
+  }
+  /** As Node does: in the package's own folder first, then outwards. */
+  function resolve(path, name) {
+    for (let folder = path; ; folder = folder.slice(0, Math.max(0, folder.lastIndexOf('/node_modules/')))) {
+      const found = byPath.get(`${folder}${folder === '' ? '' : '/'}node_modules/${name}`)
+      if (found !== undefined || folder === '') return found
+    }
+  }
+  const components = new Map(runtime.map((entry) => [ref(entry), entry]))
+  return {
+    $schema: 'http://cyclonedx.org/schema/bom-1.5.schema.json',
+    bomFormat: 'CycloneDX',
+    specVersion: '1.5',
+    version: 1,
+    metadata: {
+      component: {
+        'bom-ref': ref(own),
+        type: 'application',
+        ...own,
+        description: manifest.description,
+        purl: ref(own),
+        licenses: [{ license: { id: manifest.license } }],
+      },
+    },
+    components: [...components].map(([purl, { name, version, licence, integrity }]) => ({
+      'bom-ref': purl,
+      type: 'library',
+      name,
+      version,
+      purl,
+      hashes: [
+        { alg: 'SHA-512', content: Buffer.from(integrity.slice('sha512-'.length), 'base64').toString('hex') },
+      ],
+      licenses: [/ /.test(licence) ? { expression: licence } : { license: { id: licence } }],
+    })),
+    dependencies: [
+      { ref: ref(own), dependsOn: needs('', { dependencies: manifest.dependencies }) },
+      ...[...components].map(([purl, entry]) => ({ ref: purl, dependsOn: needs(entry.path, entry) })),
+    ],
+  }
+}
