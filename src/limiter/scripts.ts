@@ -27,7 +27,8 @@ const take = load('take')
 const takeMixed = load('algorithms', 'take_mixed')
 const settle = load('algorithms', 'settle')
 const usage = load('usage')
-const assign = load('assign')
+const put = load('put')
+const sweep = load('sweep')
 const announce = load('announce')
 
 /**
@@ -279,14 +280,39 @@ export function runUsage(client: Client, key: string, now: number): Promise<[num
   return run(client, usage, [key], [String(now)]) as Promise<[number, Buffer | null, number]>
 }
 
-/** @returns the number of the change */
-export function runAssign(
-  client: Client,
-  keys: readonly [hash: string, version: string, log: string],
-  consumer: string,
-  tier: string,
-  channel: string,
-  logLength: number,
-): Promise<number> {
-  return run(client, assign, keys, [consumer, tier, channel, String(logLength)]) as Promise<number>
+/** A change of a map that every node holds whole. */
+export interface Put {
+  readonly key: string
+  /** Empty: none. */
+  readonly value: string
+  readonly channel: string
+  readonly logLength: number
+  /** Unix ms at which the value ends; 0: never. */
+  readonly until: number
+  /** How many values there may be. */
+  readonly most: number
+  /** Under which condition; empty: in any case. */
+  readonly only: 'present' | 'absent' | ''
+}
+
+/**
+ * @param map the hash; the other keys are named after it
+ * @returns the number of the change; 0: the condition does not hold; -1: the map is full
+ */
+export function runPut(client: Client, map: string, change: Put): Promise<number> {
+  const { key, value, channel, logLength, until, most, only } = change
+  const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
+  const args = [key, value, channel, String(logLength), String(until), String(most), only]
+  return run(client, put, keys, args) as Promise<number>
+}
+
+/**
+ * Takes values that have ended out of such a map.
+ *
+ * @param now unix ms
+ * @param most 1 to 1000
+ * @returns how many
+ */
+export function runSweep(client: Client, map: string, now: number, most: number): Promise<number> {
+  return run(client, sweep, [map, `${map}:ends`], [String(now), String(most)]) as Promise<number>
 }

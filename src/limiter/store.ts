@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema.js'
-import { createMemoryAssignments, createRedisAssignments } from './assignments.js'
+import { ASSIGNMENTS } from './assignments.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
@@ -7,12 +7,16 @@ import type { Limiter, TierAssignments } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { createNodes } from './nodes.js'
 import { createRedisLimiter } from './redis.js'
+import { createMemoryMap, type MapShape, type ReplicatedMap } from './replicated.js'
+import { createRedisMap } from './replicated-redis.js'
 import { openSubscriber } from './subscriber.js'
 
 /** Where counts and tier assignments live. */
 export interface Store {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  /** Opens a further map that all gateways share: once for each, and closed with the store. */
+  map<V>(shape: MapShape<V>): ReplicatedMap<V>
   /** The gateways that share it. */
   readonly fleet: Fleet
   /** Resolves when the store has answered for the first time; decisions before that are made without it. */
@@ -35,8 +39,22 @@ export function openStore(
 ): Store {
   if (config.redis === undefined) {
     const limiter = createMemoryLimiter({ maxKeys: config.max_keys })
-    const assignments = createMemoryAssignments()
-    return { limiter, assignments, fleet: LONE_FLEET, ready: Promise.resolve(), close: () => limiter.close() }
+    const maps: { close(): Promise<void> }[] = []
+    const map = <V>(shape: MapShape<V>) => {
+      const opened = createMemoryMap(shape)
+      maps.push(opened)
+      return opened
+    }
+    return {
+      limiter,
+      assignments: map(ASSIGNMENTS),
+      map,
+      fleet: LONE_FLEET,
+      ready: Promise.resolve(),
+      async close() {
+        await Promise.all([limiter.close(), ...maps.map((one) => one.close())])
+      },
+    }
   }
   const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
   const subscriber = openSubscriber(store)
@@ -55,14 +73,20 @@ export function openStore(
     gateways: nodes?.count ?? (() => 1),
     log,
   })
-  const assignments = createRedisAssignments({ store, subscriber, log })
+  const maps: { close(): Promise<void> }[] = []
+  const map = <V>(shape: MapShape<V>): ReplicatedMap<V> => {
+    const opened = createRedisMap(shape, { store, subscriber, log })
+    maps.push(opened)
+    return opened
+  }
   return {
     limiter,
-    assignments,
+    assignments: map(ASSIGNMENTS),
+    map,
     fleet,
     ready: limiter.ready,
     async close() {
-      await Promise.all([limiter.close(), assignments.close(), nodes?.close(), fleet.close()])
+      await Promise.all([limiter.close(), nodes?.close(), fleet.close(), ...maps.map((one) => one.close())])
       subscriber.close()
       store.disconnect()
     },

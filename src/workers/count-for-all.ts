@@ -1,5 +1,5 @@
 import type { Policy, Service, Snapshot } from '../config/snapshot.js'
-import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Decision, Limiter } from '../limiter/limiter.js'
 import type { Settle, Take, Whose } from './questions.js'
 
 /** The answers of the primary when there is no Redis: it holds the counts of all workers. */
@@ -56,24 +56,5 @@ export function createCountForAll(): CountForAll {
       await limiter.settle(charge, quota, slot)
       return charge.slotAt
     },
-  }
-}
-
-/** Assignments without Redis: held here, and told to each worker as they change. */
-export function createToldAssignments(
-  tell: (consumer: string, tier: string | null) => Promise<void>,
-): TierAssignments & { all(): [consumer: string, tier: string][] } {
-  const tiers = new Map<string, string>()
-  return {
-    all: () => [...tiers],
-    get: (consumer) => tiers.get(consumer),
-    async set(consumer, tier) {
-      if (tier === undefined) tiers.delete(consumer)
-      else tiers.set(consumer, tier)
-      await tell(consumer, tier ?? null)
-    },
-    read: async (consumer) => tiers.get(consumer),
-    ready: Promise.resolve(),
-    close: () => Promise.resolve(),
   }
 }

@@ -4,6 +4,7 @@ import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
+import { ASSIGNMENTS } from '../limiter/assignments.js'
 import { openStore } from '../limiter/store.js'
 import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
 import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
@@ -13,11 +14,12 @@ import type { TopQuestion } from '../telemetry/top.js'
 import { mergeTop } from '../telemetry/top-merge.js'
 import { answerTop, createTopOfAll } from '../telemetry/top-of-all.js'
 import { ProcessGone } from './channel.js'
-import { createCountForAll, createToldAssignments } from './count-for-all.js'
+import { createCountForAll } from './count-for-all.js'
 import { createFigures } from './figures.js'
 import { forkWorker, type Worker } from './fork.js'
 import { guardsOfAll } from './guards-of-all.js'
 import type { Reloaded } from './questions.js'
+import { createToldMaps } from './shared-maps.js'
 import { createSupervisor, type Member } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
 import { createDrained, upstreamsOfAll } from './upstreams-of-all.js'
@@ -87,7 +89,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
           file: configFile,
           started: starting,
           current: good(),
-          assignments: store.told?.all() ?? [],
+          maps: store.told?.all() ?? [],
           drained: drained.all(),
         }),
         answers: {
@@ -114,14 +116,22 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     const opened = openStore(settings, log, { decides: false, fleet: 'member' })
     answerTop(opened.fleet, ownTop)
     answerDecisions(opened.fleet, ownDecisions)
-    const told = settings.redis === undefined ? createToldAssignments(tell) : undefined
-    return { ...opened, settings, told, assignments: told ?? opened.assignments }
+    if (settings.redis !== undefined) return { ...opened, settings, told: undefined }
+    const told = createToldMaps(tell)
+    return {
+      ...opened,
+      settings,
+      told,
+      assignments: told.open(ASSIGNMENTS),
+      map: told.open,
+      close: async () => void (await Promise.all([opened.close(), told.close()])),
+    }
   }
 
-  async function tell(consumer: string, tier: string | null): Promise<void> {
-    const each = workers().map(({ worker }) => worker.channel.ask('assign', { consumer, tier }, READ_MS))
+  async function tell(map: string, key: string, text: string | null): Promise<void> {
+    const each = workers().map(({ worker }) => worker.channel.ask('put', { map, key, text }, READ_MS))
     for (const { status } of await Promise.allSettled(each)) {
-      if (status === 'rejected') log.warn({ consumer, tier }, 'a worker has not been told of a tier in time')
+      if (status === 'rejected') log.warn({ map, key }, 'a worker has not been told of a change in time')
     }
   }
 

@@ -12,7 +12,7 @@ import type { UpstreamState } from '../upstream/state.js'
  */
 
 /** Raised when a question changes its meaning: after an upgrade, workers of a newer version meet an older primary. */
-export const PROTOCOL = 2
+export const PROTOCOL = 3
 
 /** A configuration as the primary has found it good. */
 export interface GoodConfig {
@@ -39,8 +39,8 @@ export interface Welcome {
   readonly started: GoodConfig
   /** What is in force. */
   readonly current: GoodConfig
-  /** Without Redis, which consumer was put on which tier. */
-  readonly assignments: readonly (readonly [consumer: string, tier: string])[]
+  /** Without Redis, what the maps hold that all share: by name, then by key. */
+  readonly maps: readonly (readonly [map: string, texts: readonly (readonly [key: string, text: string])[]])[]
   /** Upstreams that were drained by hand. */
   readonly drained: readonly (readonly [service: string, address: string])[]
 }
@@ -83,8 +83,8 @@ export type OfWorker = {
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
   /** Answered at once; the worker's end is the end of it. */
   drain: [{ delayMs: number }, null]
-  /** Without Redis: a consumer was put on a tier, or on none. */
-  assign: [{ consumer: string; tier: string | null }, null]
+  /** Without Redis: a value was put into a map that all share, or taken out. */
+  put: [{ map: string; key: string; text: string | null }, null]
 }
 
 /** Of the primary. */

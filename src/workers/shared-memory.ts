@@ -1,24 +1,24 @@
 import type { Config } from '../config/schema.js'
 import type { Policy, Service, Snapshot } from '../config/snapshot.js'
+import { ASSIGNMENTS } from '../limiter/assignments.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
-import type { Charge, Decision, Levels, Limiter, Slot, TierAssignments } from '../limiter/limiter.js'
+import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
 import { createLocal } from '../limiter/local.js'
 import type { Store } from '../limiter/store.js'
 import type { Channel } from './channel.js'
 import type { OfPrimary, Take, Whose } from './questions.js'
+import type { FollowedMaps } from './shared-maps.js'
 
 /** A store without Redis, as a worker has it: the counts are in the primary, which decides for all. */
 export interface SharedMemory extends Store {
   /** A snapshot that may be asked about from now on. */
   know(snapshot: Snapshot): void
-  /** The primary has put a consumer on a tier, or on none. */
-  assign(consumer: string, tier: string | null): void
 }
 
 export interface SharedMemoryOptions {
   readonly primary: Channel<Pick<OfPrimary, 'take' | 'settle'>>
-  readonly assignments: readonly (readonly [consumer: string, tier: string])[]
+  readonly maps: FollowedMaps
   /** How many share the counts, for `local`. */
   readonly workers: number
   readonly settings: Config['store']
@@ -36,8 +36,7 @@ const LOST_MS = 1000
 const SETTLE_MS = 1000
 
 export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
-  const { primary, workers, settings, log } = options
-  const tiers = new Map(options.assignments)
+  const { primary, maps, workers, settings, log } = options
   const hashes = new WeakMap<Service, string>()
   const local = createLocal(settings.max_keys, () => workers)
   const warn = onceASecond((fields, message) => log.warn(fields, message))
@@ -97,26 +96,15 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     close: () => Promise.resolve(),
   }
 
-  const assignments: TierAssignments = {
-    get: (consumer) => tiers.get(consumer),
-    set: () => Promise.reject(new Error('the primary is asked')),
-    read: async (consumer) => tiers.get(consumer),
-    ready: Promise.resolve(),
-    close: () => Promise.resolve(),
-  }
-
   return {
     limiter,
-    assignments,
+    assignments: maps.open(ASSIGNMENTS),
+    map: maps.open,
     fleet: LONE_FLEET,
     ready: Promise.resolve(),
-    close: () => Promise.resolve(),
+    close: maps.close,
     know(snapshot) {
       for (const service of snapshot.services) hashes.set(service, snapshot.hash)
-    },
-    assign(consumer, tier) {
-      if (tier === null) tiers.delete(consumer)
-      else tiers.set(consumer, tier)
     },
   }
 }

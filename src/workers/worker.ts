@@ -6,6 +6,7 @@ import { startGateway } from '../main.js'
 import { type Answers, openChannel } from './channel.js'
 import { type FollowedConfig, followConfig } from './follow.js'
 import { type OfPrimary, type OfWorker, PROTOCOL } from './questions.js'
+import { createFollowedMaps, type FollowedMaps } from './shared-maps.js'
 import { createSharedMemory, type SharedMemory } from './shared-memory.js'
 
 const DEADLINE_MS = 10_000
@@ -20,6 +21,7 @@ export async function runWorker(): Promise<never> {
   })
   let config: FollowedConfig | undefined
   let memory: SharedMemory | undefined
+  let maps: FollowedMaps | undefined
   let leaving = false
 
   /** `delayMs` undefined: as long as the configuration says. */
@@ -43,8 +45,8 @@ export async function runWorker(): Promise<never> {
       }
       return { hash: config!.current().hash }
     },
-    assign({ consumer, tier }) {
-      memory?.assign(consumer, tier)
+    put({ map, key, text }) {
+      maps?.put(map, key, text)
       return null
     },
     metrics: async () => (await gateway).read(),
@@ -74,7 +76,10 @@ export async function runWorker(): Promise<never> {
 
   try {
     const welcome = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
-    const { place, file, workers, assignments } = welcome
+    const { place, file, workers } = welcome
+    // Before anything else is awaited: changes are told from now on.
+    const followed = createFollowedMaps(welcome.maps)
+    maps = followed
     const started = await startGateway({
       configFile: file,
       member: {
@@ -91,7 +96,7 @@ export async function runWorker(): Promise<never> {
         },
         openStore(settings, log) {
           if (settings.redis !== undefined) return openStore(settings, log)
-          memory = createSharedMemory({ primary, assignments, workers, settings, log })
+          memory = createSharedMemory({ primary, maps: followed, workers, settings, log })
           memory.know(config!.current())
           return memory
         },

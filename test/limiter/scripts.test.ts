@@ -5,8 +5,9 @@ import type { Policy } from '../../src/config/snapshot.js'
 import { usageFrom } from '../../src/limiter/decide.js'
 import {
   runAnnounce,
-  runAssign,
+  runPut,
   runSettle,
+  runSweep,
   runTake,
   runTakeMixed,
   runUsage,
@@ -51,8 +52,9 @@ t.test('every script says on top which keys and arguments it takes, and uses no 
   t.same([...sources.keys()].sort(), [
     'algorithms',
     'announce',
-    'assign',
+    'put',
     'settle',
+    'sweep',
     'take',
     'take_mixed',
     'usage',
@@ -94,15 +96,28 @@ t.test('take: one key per decision, deadline, now, then cost and limits of each'
   )
 })
 
-t.test('usage and assign: as many keys and arguments as the code uses', { skip }, async (t) => {
+t.test('usage, put and sweep: as many keys and arguments as the code uses', { skip }, async (t) => {
   const usage = await watch(() => runUsage(redis.client, 'rl:a:{x}:1m', 0))
-  const keys = ['tier:{a}', 'tier:{a}:version', 'tier:{a}:log'] as const
-  const assign = await watch(() => runAssign(redis.client, keys, 'bob', 'pro', 'channel', 10))
+  const change = {
+    key: 'bob',
+    value: 'pro',
+    channel: 'channel',
+    logLength: 10,
+    until: 9,
+    most: 5,
+    only: 'absent',
+  } as const
+  const put = await watch(() => runPut(redis.client, 'tier:{a}', change))
+  const sweep = await watch(() => runSweep(redis.client, 'tier:{a}', 8, 100))
+  const keys = ['tier:{a}', 'tier:{a}:version', 'tier:{a}:log', 'tier:{a}:ends']
   t.same(usage.at(-1), { how: usage.at(-1)?.how, keys: ['rl:a:{x}:1m'], args: ['0'] })
-  t.same(assign.at(-1), { how: assign.at(-1)?.how, keys, args: ['bob', 'pro', 'channel', '10'] })
+  const args = ['bob', 'pro', 'channel', '10', '9', '5', 'absent']
+  t.same(put.at(-1), { how: put.at(-1)?.how, keys, args })
+  t.same(sweep.at(-1), { how: sweep.at(-1)?.how, keys: ['tier:{a}', 'tier:{a}:ends'], args: ['8', '100'] })
   for (const [name, seen] of [
     ['usage', usage],
-    ['assign', assign],
+    ['put', put],
+    ['sweep', sweep],
   ] as const) {
     t.equal(seen.at(-1)?.keys.length, highest(name, 'KEYS'))
     t.equal(seen.at(-1)?.args.length, highest(name, 'ARGV'))

@@ -1,0 +1,70 @@
+import {
+  createFollowedMap,
+  createMemoryMap,
+  type FollowedMap,
+  type MapShape,
+  type ReplicatedMap,
+} from '../limiter/replicated.js'
+import type { Welcome } from './questions.js'
+
+/** Maps without Redis: the primary holds them, and tells each worker of every change. */
+export interface ToldMaps {
+  open<V>(shape: MapShape<V>): ReplicatedMap<V>
+  /** What a new worker begins with. */
+  all(): Welcome['maps']
+  close(): Promise<void>
+}
+
+export function createToldMaps(
+  tell: (map: string, key: string, text: string | null) => Promise<void>,
+): ToldMaps {
+  const maps: { name: string; texts(): [string, string][]; close(): Promise<void> }[] = []
+  return {
+    open<V>(shape: MapShape<V>) {
+      const { name, write } = shape
+      const map = createMemoryMap(shape, { tell: (key, text) => tell(name, key, text) })
+      const texts = () => [...map.entries()].map(([key, value]): [string, string] => [key, write(value)])
+      maps.push({ name, texts, close: map.close })
+      return map
+    },
+    all: () => maps.map(({ name, texts }) => [name, texts()] as const),
+    async close() {
+      await Promise.all(maps.map((one) => one.close()))
+    },
+  }
+}
+
+/** The same maps in a worker. */
+export interface FollowedMaps {
+  open<V>(shape: MapShape<V>): ReplicatedMap<V>
+  put(map: string, key: string, text: string | null): void
+  close(): Promise<void>
+}
+
+export function createFollowedMaps(all: Welcome['maps']): FollowedMaps {
+  /** Of maps that are not open, as they were told. */
+  const told = new Map(all.map(([name, texts]) => [name, new Map(texts)]))
+  const open = new Map<string, Pick<FollowedMap<unknown>, 'follow' | 'close'>>()
+  return {
+    open<V>(shape: MapShape<V>) {
+      const map = createFollowedMap(shape, told.get(shape.name) ?? [])
+      told.delete(shape.name)
+      open.set(shape.name, map)
+      return map
+    },
+    put(name, key, text) {
+      const map = open.get(name)
+      if (map !== undefined) return map.follow(key, text)
+      let texts = told.get(name)
+      if (texts === undefined) {
+        texts = new Map()
+        told.set(name, texts)
+      }
+      if (text === null) texts.delete(key)
+      else texts.set(key, text)
+    },
+    async close() {
+      await Promise.all([...open.values()].map((one) => one.close()))
+    },
+  }
+}
