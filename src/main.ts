@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { createAudit } from './admin/audit.js'
 import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
@@ -198,6 +199,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
       return { ready: phase === 'serving', reasons }
     },
+    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     token: settings.admin.token,
     log,
   }

@@ -8,6 +8,7 @@ import type { TopQuestion } from '../telemetry/top.js'
 import type { TopOfAll } from '../telemetry/top-of-all.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
+import type { Audit } from './audit.js'
 
 /** What the admin server is made of. It opens no socket and no store itself. */
 export interface AdminDeps {
@@ -15,6 +16,7 @@ export interface AdminDeps {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   readonly upstreams: UpstreamControl
+  readonly audit: Audit
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
   /** Who is limited now and the like, on all gateways of the store. */
@@ -33,6 +35,8 @@ export interface AdminDeps {
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
   /** `undefined`: none is asked for, and only loopback is served. */
   readonly token: string | undefined
+  /** Whoever has the token, for the audit; left out: `token`. */
+  readonly who?: string
   readonly log: AdminLog
 }
 

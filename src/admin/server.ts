@@ -2,6 +2,8 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
+import { type Actor, actorOf, reasonProblem } from './actor.js'
+import type { Recorded } from './audit.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
@@ -22,6 +24,13 @@ const BODY_BYTES = 4096
 const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
 const MAX_CONNECTIONS = 256
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    actor: Actor
+    recorded: Recorded | undefined
+  }
+}
 
 /** The admin server of `docs/admin-api.md`, not listening yet: whoever calls decides on an address, and closes it. */
 export function createAdmin(deps: AdminDeps): FastifyInstance {
@@ -45,7 +54,10 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   })
   app.server.maxConnections = MAX_CONNECTIONS
 
+  const who = deps.who ?? (deps.token === undefined ? 'loopback' : 'token')
   const guard = createGuard(deps.token)
+  app.decorateRequest('actor')
+  app.decorateRequest('recorded')
   app.addHook('onRequest', async (request, reply) => {
     // whatever is read here is true for a moment only, and nothing of it is meant to be shown inside another page
     reply.headers({
@@ -61,9 +73,16 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       isProbe: PROBES.has(request.routeOptions.url ?? ''),
       isPage: request.routeOptions.url === PAGE,
     })
-    if (refusal === undefined) return
+    request.actor = actorOf(who, request.raw)
+    if (refusal === undefined) {
+      const unclear = reasonProblem(request.headers['x-reason'])
+      return unclear && sendProblem(reply, unclear)
+    }
     if (refusal.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
     return sendProblem(reply.header('connection', 'close'), refusal)
+  })
+  app.addHook('onSend', async (request, reply) => {
+    if (request.recorded !== undefined) reply.header('x-audit', request.recorded)
   })
 
   // JSON only: the types that an HTML form can send are 415, like any other

@@ -13,7 +13,7 @@ interface TierOf {
 /** Which tier an operator has put a consumer on. A change holds on every node within a second. */
 export function tierRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'audit' | 'log'>,
 ): void {
   function shown(consumer: string, assigned: string | undefined): object {
     const snapshot = deps.config.current()
@@ -47,11 +47,12 @@ export function tierRoutes(
       return sendProblem(reply, { code: 'unprocessable', detail })
     }
     try {
+      const before = await deps.assignments.read(id)
       await deps.assignments.set(id, tier)
+      await deps.audit.record(request, { action: 'tier.set', target: id, before, after: tier })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
     }
-    deps.log.info({ consumer: id, tier, by: request.ip }, 'tier assigned through the admin API')
     return shown(id, tier)
   })
 
@@ -60,11 +61,12 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
+      const before = await deps.assignments.read(id)
       await deps.assignments.set(id, undefined)
+      await deps.audit.record(request, { action: 'tier.remove', target: id, before })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))
     }
-    deps.log.info({ consumer: id, by: request.ip }, 'tier assignment removed through the admin API')
     return shown(id, undefined)
   })
 }

@@ -12,7 +12,7 @@ interface UpstreamOf {
 /** How the upstreams are, and the order to take one out or to give it requests again. */
 export function upstreamRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'guards' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'guards' | 'audit'>,
 ): void {
   app.get('/upstreams', async () => {
     const [upstreams, guards] = await Promise.all([deps.upstreams.describe(), deps.guards.describe()])
@@ -31,15 +31,19 @@ export function upstreamRoutes(
       const detail = `No service ${JSON.stringify(service)}; the services are ${listed(names)}.`
       return sendProblem(reply, { code: 'not_found', detail })
     }
+    const all = (await deps.upstreams.describe()).filter((one) => one.service === service)
     const found = await deps.upstreams.setState(service, address, state)
     if (found === undefined) {
-      const all = (await deps.upstreams.describe()).filter((one) => one.service === service)
       const known = listed(all.map((one) => one.address))
       const detail = `The service ${service} has no upstream ${JSON.stringify(address)}; it has ${known}.`
       return sendProblem(reply, { code: 'not_found', detail })
     }
-    const fields = { service, upstream: found.address, state, by: request.ip }
-    deps.log.info(fields, 'state of an upstream set through the admin API')
+    await deps.audit.record(request, {
+      action: state === 'drained' ? 'upstream.drain' : 'upstream.restore',
+      target: `${service} ${found.address}`,
+      before: all.find((one) => one.address === found.address)?.state,
+      after: found.state,
+    })
     return found
   })
 }

@@ -15,7 +15,7 @@ interface UsageOf {
 
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'audit' | 'log'>,
 ): void {
   app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
     const snapshot = deps.config.current()
@@ -54,18 +54,24 @@ export function usageRoutes(
   })
 
   app.delete<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
-    const { services } = deps.config.current()
+    const snapshot = deps.config.current()
+    const { services } = snapshot
     const { consumer } = request.params
     const service = services.find(({ name }) => name === request.params.service)
     if (service === undefined) return unknownService(reply, request.params.service, services)
     const bad = consumerProblem(consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
+      const { tier } = tierOf(snapshot, consumer, await deps.assignments.read(consumer), undefined)
+      const policy = service.policies[tier]
+      const used = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
+      const before = Object.fromEntries(used.map(({ limit, used }) => [limit.name, used]))
       await deps.limiter.reset(service, consumer)
+      const target = `${service.name}/${consumer}`
+      await deps.audit.record(request, { action: 'usage.reset', target, before })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'reset the usage'))
     }
-    deps.log.info({ service: service.name, consumer, by: request.ip }, 'usage reset through the admin API')
     return { service: service.name, consumer, reset: true }
   })
 }

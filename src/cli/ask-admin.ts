@@ -1,9 +1,17 @@
 import { request } from 'node:http'
+import { personHere } from './person-here.js'
 
 export interface AdminAddress {
   readonly host: string
   readonly port: number
   readonly token: string | undefined
+}
+
+export interface AdminAnswer {
+  readonly status: number
+  readonly text: string
+  /** Of a write: `stored` or `logged`, as the audit has it. */
+  readonly recorded: string | string[] | undefined
 }
 
 /** Ms without anything happening. */
@@ -12,19 +20,26 @@ const TIMEOUT = 5000
 /**
  * One request to an admin API. Rejects with an Error whose message is the reason in a word or two. Not by fetch: it
  * takes `..` out of a path, and that may be a consumer's id.
+ *
+ * @param reason why something is changed, for the audit
  */
 export function askAdmin(
   { host, port, token }: AdminAddress,
   method: string,
   path: string,
   body: object | undefined,
-): Promise<{ status: number; text: string }> {
-  const payload = body === undefined ? undefined : JSON.stringify(body)
+  reason?: string,
+): Promise<AdminAnswer> {
+  // As bytes: to a text Node would prepend the fields, and write them as UTF-8 once more.
+  const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
   const headers = {
+    'user-agent': `tidegate-cli (${personHere()})`,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    // Fields are Latin-1 to Node; this makes UTF-8 of them on the wire.
+    ...(reason === undefined ? {} : { 'x-reason': Buffer.from(reason).toString('latin1') }),
     ...(payload === undefined
       ? {}
-      : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) }),
+      : { 'content-type': 'application/json', 'content-length': payload.length }),
   }
   return new Promise((resolve, reject) => {
     const call = request({ host, port, method, path, headers, agent: false, timeout: TIMEOUT })
@@ -37,7 +52,9 @@ export function askAdmin(
       response.on('data', (chunk: string) => {
         text += chunk
       })
-      response.on('end', () => resolve({ status: response.statusCode ?? 0, text }))
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text, recorded: response.headers['x-audit'] }),
+      )
       response.on('error', fail)
     })
     call.end(payload)

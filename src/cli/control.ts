@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import { createAudit } from '../admin/audit.js'
 import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
@@ -13,6 +14,7 @@ import { adminAt, formatAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
+import { personHere } from './person-here.js'
 
 /**
  * The admin API as the operator's commands use it. With Redis this process serves it to itself, over the store that the
@@ -25,6 +27,8 @@ export interface Control {
   services(): Promise<readonly string[]>
   close(): Promise<void>
 }
+
+const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's log alone has it"
 
 /** Ms for the first answer of the store. */
 const PATIENCE = 5000
@@ -39,14 +43,15 @@ export async function openControl(
   options: ControlOptions,
   whose: Whose = 'store',
 ): Promise<Control> {
-  const { config: option, admin } = options
+  const { config: option, admin, reason } = options
   // Needs nothing of the file, which may be a bad one by now, or of the environment, which may be another's.
   if (admin !== undefined) {
     const at = adminAt(command, admin, option)
-    const control = controlOf(command, {
+    const control = controlOf(command, reason, {
       address: at,
       unreachable: ({ message }) => `no gateway answers at ${formatAdmin(at)} (${message})`,
       unauthorized: `the gateway at ${formatAdmin(at)} wants its admin.token: set TIDEGATE_ADMIN_TOKEN to it`,
+      onlyLogged: () => IN_ITS_LOG,
       close: () => Promise.resolve(),
     })
     return { ...control, services: () => servicesOf(control) }
@@ -60,15 +65,22 @@ export async function openControl(
     ? await adminOverStore(command, file, snapshot)
     : gatewayOf(command, file, snapshot, whose)
   const names = snapshot.services.map(({ name }) => name)
-  return { ...controlOf(command, opened), services: () => Promise.resolve(names) }
+  return { ...controlOf(command, reason, opened), services: () => Promise.resolve(names) }
 }
 
-function controlOf(command: string, { address, unreachable, unauthorized, close }: Opened) {
+function controlOf(
+  command: string,
+  reason: string | undefined,
+  { address, unreachable, unauthorized, onlyLogged, close }: Opened,
+) {
   return {
     async call<T>(method: string, path: string, body?: object) {
-      const { status, text } = await askAdmin(address, method, path, body).catch((error: Error) => {
-        throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
-      })
+      const { status, text, recorded } = await askAdmin(address, method, path, body, reason).catch(
+        (error: Error) => {
+          throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
+        },
+      )
+      if (recorded === 'logged') process.stderr.write(`tidegate ${command}: ${onlyLogged()}\n`)
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
       if (status === 401 && unauthorized !== undefined)
@@ -110,16 +122,20 @@ function parse(text: string): object | undefined {
 
 type Whose = 'store' | 'gateway' | 'any'
 
-/** `--config` and `--admin` as they were given. */
+/** `--config`, `--admin` and `--reason` as they were given. */
 interface ControlOptions {
   readonly config: string | undefined
   readonly admin: string | undefined
+  /** Of a command that changes something: why, for the audit. */
+  readonly reason?: string | undefined
 }
 
 interface Opened {
   readonly address: AdminAddress
   /** Says what it means that the address does not answer. */
   readonly unreachable: (error: Error) => string
+  /** Says where the audit has what was done, when the store does not. */
+  readonly onlyLogged: () => string
   /** What a 401 means, where the answer does not say it well enough. */
   readonly unauthorized?: string
   readonly close: () => Promise<void>
@@ -138,6 +154,7 @@ function gatewayOf(command: string, file: string, { config }: Snapshot, whose: W
     address,
     unreachable: (error) =>
       `no gateway answers at ${host}:${port} (${error.message})${why}; start it: tidegate start --config ${file}`,
+    onlyLogged: () => IN_ITS_LOG,
     close: () => Promise.resolve(),
   }
 }
@@ -148,7 +165,15 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     const { error, err } = fields as { error?: unknown; err?: unknown }
     lastError = err instanceof Error ? err.message : typeof error === 'string' ? error : lastError
   }
-  const log: AdminLog = { info() {}, warn: note, error: note }
+  let unstored: unknown
+  const log: AdminLog = {
+    info() {},
+    warn(fields) {
+      note(fields)
+      if ('audit' in fields) unstored = fields.audit
+    },
+    error: note,
+  }
   const store = openStore(snapshot.config.store, log, { decides: false, fleet: 'asks' })
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
@@ -180,7 +205,9 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
+    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     token,
+    who: `cli:${personHere()}`,
     log,
   })
   await admin.listen({ host: '127.0.0.1', port: 0 })
@@ -188,6 +215,8 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   return {
     address: { host: '127.0.0.1', port, token },
     unreachable,
+    onlyLogged: () =>
+      `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,
     async close() {
       await admin.close()
       await store.close()

@@ -1,4 +1,4 @@
-import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
+import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { foundBy } from './found-by.js'
@@ -12,13 +12,14 @@ interface Tier {
 
 export const command = defineCommand({
   name: 'tier',
-  help: `Usage: tidegate tier CONSUMER [TIER] [--remove] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate tier CONSUMER [TIER] [--remove] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
 
 Shows the tier of a consumer, puts the consumer on another, or takes that back. A change holds on every gateway
 within a second; what has been used counts on where both tiers have the same windows.
 
 Options:
   --remove            remove what was assigned: the tier of the credential, or the default, holds again
+${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
@@ -28,17 +29,18 @@ With store.redis in the configuration the store is asked; without, the running g
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
     remove: { type: 'boolean' },
+    reason: REASON_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['CONSUMER', 'TIER'],
   required: 1,
-  async run({ admin, config, remove, json }, [consumer = '', tier]) {
+  async run({ admin, config, reason, remove, json }, [consumer = '', tier]) {
     if (remove && tier !== undefined) {
       throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
     }
     // Here, and not on top: wrong use and --help have no need of the store.
     const { openControl } = await import('./control.js')
-    const control = await openControl('tier', { config, admin })
+    const control = await openControl('tier', { config, admin, reason })
     try {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`
       const found = remove

@@ -1,19 +1,20 @@
 import type { ServiceState } from '../admin/service-state.js'
 import type { UpstreamState } from '../upstream/pool.js'
-import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
+import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { print, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'upstreams',
-  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
 
 Shows how the upstreams are, takes one of a service out, or gives it requests again.
 
 Options:
   --drain ADDRESS     no new requests to this upstream of SERVICE; those under way go on to their end
   --restore ADDRESS   requests again, also for one that was ejected
+${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
@@ -25,10 +26,11 @@ drained there is drained until it is restored, the address leaves the configurat
     config: CONFIG_OPTION,
     drain: { type: 'string' },
     restore: { type: 'string' },
+    reason: REASON_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['SERVICE'],
-  async run({ admin, config, drain, restore, json }, [service]) {
+  async run({ admin, config, reason, drain, restore, json }, [service]) {
     if (drain !== undefined && restore !== undefined) {
       throw new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them')
     }
@@ -38,7 +40,7 @@ drained there is drained until it is restored, the address leaves the configurat
     }
     // Here, and not on top: wrong use and --help have no need of a gateway.
     const { openControl } = await import('./control.js')
-    const control = await openControl('upstreams', { config, admin }, 'gateway')
+    const control = await openControl('upstreams', { config, admin, reason }, 'gateway')
     try {
       if (service !== undefined && address !== undefined) {
         const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`

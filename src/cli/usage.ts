@@ -1,6 +1,6 @@
 import type { LimitData } from '../config/limit.js'
 import { formatDuration } from '../config/quantities.js'
-import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
+import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { foundBy } from './found-by.js'
@@ -25,13 +25,14 @@ interface LimitUsed extends LimitData {
 
 export const command = defineCommand({
   name: 'usage',
-  help: `Usage: tidegate usage SERVICE CONSUMER [--reset] [--tier TIER] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate usage SERVICE CONSUMER [--reset] [--tier TIER] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
 
 Shows what a consumer has used of a service and what remains, or forgets it.
 
 Options:
   --reset             forget what the consumer has used of the service
   --tier TIER         for a consumer whose tier comes with a credential that the configuration does not list
+${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
@@ -42,17 +43,18 @@ With store.redis in the configuration the store is asked; without, the running g
     config: CONFIG_OPTION,
     reset: { type: 'boolean' },
     tier: { type: 'string' },
+    reason: REASON_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['SERVICE', 'CONSUMER'],
   required: 2,
-  async run({ admin, config, reset, tier, json }, [service = '', consumer = '']) {
+  async run({ admin, config, reason, reset, tier, json }, [service = '', consumer = '']) {
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
     // Here, and not on top: wrong use and --help have no need of the store.
     const { openControl } = await import('./control.js')
-    const control = await openControl('usage', { config, admin })
+    const control = await openControl('usage', { config, admin, reason })
     try {
       const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`
       if (reset) {

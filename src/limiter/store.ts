@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.js'
 import { ASSIGNMENTS } from './assignments.js'
+import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
@@ -15,6 +16,8 @@ import { openSubscriber } from './subscriber.js'
 export interface Store {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  /** What operators have changed. */
+  readonly audit: AuditStream
   /** Opens a further map that all gateways share: once for each, and closed with the store. */
   map<V>(shape: MapShape<V>): ReplicatedMap<V>
   /** The gateways that share it. */
@@ -49,6 +52,7 @@ export function openStore(
       limiter,
       assignments: map(ASSIGNMENTS),
       map,
+      audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
       ready: Promise.resolve(),
       async close() {
@@ -83,6 +87,7 @@ export function openStore(
     limiter,
     assignments: map(ASSIGNMENTS),
     map,
+    audit: createRedisAuditStream(store),
     fleet,
     ready: limiter.ready,
     async close() {

@@ -1,5 +1,6 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
+import { createAudit } from '../admin/audit.js'
 import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
@@ -279,6 +280,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
       return { ready, reasons }
     },
+    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     token: settings.admin.token,
     log,
   })

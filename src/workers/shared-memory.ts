@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema.js'
 import type { Policy, Service, Snapshot } from '../config/snapshot.js'
 import { ASSIGNMENTS } from '../limiter/assignments.js'
+import { createMemoryAuditStream } from '../limiter/audit-stream.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
@@ -100,6 +101,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     limiter,
     assignments: maps.open(ASSIGNMENTS),
     map: maps.open,
+    // The primary has the admin API, and with it what operators do.
+    audit: createMemoryAuditStream(),
     fleet: LONE_FLEET,
     ready: Promise.resolve(),
     close: maps.close,

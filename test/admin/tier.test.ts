@@ -26,7 +26,11 @@ t.test('puts a consumer on a tier, shows it, and takes it back', async (t) => {
   t.equal((await call('DELETE', path)).status, 200, 'there is nothing to take back, and that is fine')
   t.match(
     logged.map(({ fields }) => fields),
-    [{ consumer: 'alice', tier: 'enterprise', by: '127.0.0.1' }, { consumer: 'alice' }, {}],
+    [
+      { audit: { action: 'tier.set', target: 'alice', before: null, after: 'enterprise' } },
+      { audit: { action: 'tier.remove', target: 'alice', before: 'enterprise', after: null } },
+      { audit: { action: 'tier.remove', before: null, after: null } },
+    ],
   )
 })
 

@@ -74,8 +74,15 @@ t.test('PUT drains an upstream by its address or its host and port, and restores
   t.match(
     logged.map(({ fields }) => fields),
     [
-      { service: 'payments', upstream: PAYMENTS, state: 'drained', by: '127.0.0.1' },
-      { service: 'payments', upstream: PAYMENTS, state: 'serving' },
+      {
+        audit: {
+          action: 'upstream.drain',
+          target: `payments ${PAYMENTS}`,
+          before: 'serving',
+          after: 'drained',
+        },
+      },
+      { audit: { action: 'upstream.restore', before: 'drained', after: 'serving' } },
     ],
   )
 })

@@ -149,7 +149,9 @@ t.test(
     t.equal(await used('/usage/payments/alice?tier=pro'), 0)
     t.equal(await used('/usage/marketing/alice'), 3)
     t.equal(await used('/usage/payments/bob'), 3)
-    t.match(logged, [{ level: 'info', fields: { service: 'payments', consumer: 'alice', by: '127.0.0.1' } }])
+    t.match(logged, [
+      { fields: { audit: { action: 'usage.reset', target: 'payments/alice', before: { minute: 3 } } } },
+    ])
   },
 )
 

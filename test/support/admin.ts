@@ -2,11 +2,13 @@ import { type IncomingHttpHeaders, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
+import { createAudit } from '../../src/admin/audit.js'
 import type { AdminDeps } from '../../src/admin/deps.js'
 import { createAdmin } from '../../src/admin/server.js'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
+import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { createFamilies } from '../../src/telemetry/families.js'
 import { trafficOf } from '../../src/telemetry/overview.js'
@@ -70,6 +72,8 @@ export async function startAdmin(
   const logged: TestAdmin['logged'] = []
   const note = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
     void logged.push({ level, fields, message })
+  const log = { info: note('info'), warn: note('warn'), error: note('error') }
+  const stream = createMemoryAuditStream(() => NOW)
   const deps: AdminDeps = {
     config: {
       current: () => snapshot,
@@ -95,8 +99,9 @@ export async function startAdmin(
       traffic: () => trafficOf(createFamilies()),
     },
     ready: () => ({ ready: true, reasons: [] }),
+    audit: createAudit({ stream: () => stream, node: 'gw-1:4711', log, now: () => NOW }),
     token: undefined,
-    log: { info: note('info'), warn: note('warn'), error: note('error') },
+    log,
     ...changes,
   }
   const app = createAdmin(deps)
@@ -146,6 +151,7 @@ export function call(
         })
       })
     })
-    outgoing.end(payload)
+    // As bytes: to a text Node prepends the fields, and then writes them as UTF-8, too.
+    outgoing.end(payload === undefined ? undefined : Buffer.from(payload))
   })
 }
