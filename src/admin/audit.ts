@@ -1,7 +1,6 @@
 import type { AuditStream } from '../limiter/audit-stream.js'
 import { scrub } from '../telemetry/log.js'
 import type { Actor } from './actor.js'
-import type { AdminLog } from './deps.js'
 
 /** One thing that was changed, as its endpoint tells it. No secrets: what stands here is stored and logged. */
 export interface Change {
@@ -54,7 +53,7 @@ export interface AuditOptions {
   readonly stream: () => AuditStream
   /** Host and process id. */
   readonly node: string
-  readonly log: AdminLog
+  readonly log: Record<'info' | 'warn', (details: object, message: string) => void>
   /** Unix ms. */
   readonly now?: () => number
 }
