@@ -9,6 +9,7 @@ import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { explainRoutes } from './explain.js'
 import { createGuard } from './guard.js'
+import { JWKS, jwksRoutes } from './jwks.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
 import { PAGE, pageRoutes } from './page.js'
@@ -70,7 +71,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       headers: request.headers,
       remoteAddress: request.socket.remoteAddress,
       localPort: request.socket.localPort,
-      isProbe: PROBES.has(request.routeOptions.url ?? ''),
+      isOpen: PROBES.has(request.routeOptions.url ?? '') || request.routeOptions.url === JWKS,
       isPage: request.routeOptions.url === PAGE,
     })
     request.actor = actorOf(who, request.raw)
@@ -113,6 +114,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   probeRoutes(app, deps)
   metricsRoutes(app, deps)
   configRoutes(app, deps)
+  jwksRoutes(app, deps)
   usageRoutes(app, deps)
   tierRoutes(app, deps)
   upstreamRoutes(app, deps)

@@ -1,6 +1,7 @@
 import { formatListen, isLoopback } from './addresses.js'
 import { checkConsumers, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
+import { checkIdentity } from './check-identity.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
 import { checkResilience } from './check-resilience.js'
@@ -24,6 +25,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkConsumers(config, error)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
+  checkIdentity(config, error)
   checkRoutes(config, error)
   checkShaping(config, error, warning)
   checkCosts(config, error, warning)

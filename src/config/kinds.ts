@@ -158,6 +158,18 @@ export const KINDS = {
     show: (value) => String(value.enabled),
   } satisfies Kind<{ enabled: boolean }>,
 
+  /** What upstreams are told of the caller, in the place of a mapping. */
+  told: {
+    label: '`headers`',
+    types: ['string'],
+    pattern: '^headers$',
+    read: (value, fail) =>
+      value === 'headers'
+        ? { headers: true }
+        : fail('is not known here', 'write headers, or a mapping with headers and jwt'),
+    show: () => 'headers',
+  } satisfies Kind<{ headers: boolean }>,
+
   listen: {
     label: 'host:port',
     types: ['string'],

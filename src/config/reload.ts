@@ -227,8 +227,10 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
 }
 
 function pemFilesOf({ services }: Config): PemFile[] {
-  return Object.values(services).flatMap(({ tls }) =>
-    [tls?.ca, tls?.cert, tls?.key].filter((pem) => pem !== undefined),
+  return Object.values(services).flatMap(({ tls, identity }) =>
+    [tls?.ca, tls?.cert, tls?.key, identity?.jwt?.key, ...(identity?.jwt?.publish ?? [])].filter(
+      (pem) => pem !== undefined,
+    ),
   )
 }
 

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { identity } from './schema-identity.js'
 import { CircuitBreaker, Concurrency, Retries } from './schema-resilience.js'
 import { compress, cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
 import { transport } from './schema-upstream-tls.js'
@@ -126,6 +127,7 @@ export const Service = object(
     ),
     ...transport,
     maintenance: Type.Optional(maintenance),
+    identity: Type.Optional(identity),
     retries: Retries,
     circuit_breaker: Type.Optional(CircuitBreaker),
     concurrency: Type.Optional(Concurrency),

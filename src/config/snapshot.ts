@@ -3,6 +3,7 @@ import { compileAddressSet } from './addresses.js'
 import { type ConsumerSource, compileConsumers, identityHeadersOf } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
+import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
 import { limitOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
@@ -13,6 +14,7 @@ import { compileSplit, countingService, type Split } from './split.js'
 import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
 export type { CertificateId, ConsumerSource, KeyOwner } from './consumers.js'
+export type { Identity, IdentityToken } from './identity.js'
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { type Part, type Policy, policyOf } from './policy.js'
 export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
@@ -39,6 +41,10 @@ export interface Snapshot {
   readonly consumers: readonly ConsumerSource[]
   /** Lower-case names of every header from which a consumer or tier could be read, with `_` written as `-`. */
   readonly identityHeaders: ReadonlySet<string>
+  /** Lower-case names of the fields that upstreams believe since the gateway alone writes them. */
+  readonly toldHeaders: ReadonlySet<string>
+  /** By which upstreams verify the tokens that they are given. */
+  readonly publicKeys: readonly PublicKey[]
   /** Whether an address (as `socket.remoteAddress` gives it, or from X-Forwarded-For) is a trusted proxy. */
   readonly isTrustedProxy: (address: string) => boolean
   readonly services: readonly Service[]
@@ -62,6 +68,8 @@ export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly showDecidedBy: boolean
   /** Set while its requests are answered with 503. */
   readonly maintenance: Maintenance | undefined
+  /** What its upstreams are told of who is calling. */
+  readonly identity: Identity | undefined
 }
 
 export interface Maintenance {
@@ -142,6 +150,8 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
     defaultTier: config.default_tier === undefined ? 0 : tierIndex(config.default_tier),
     consumers,
     identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
+    toldHeaders: toldHeaders(config),
+    publicKeys: publishedKeys(config),
     isTrustedProxy: compileAddressSet(config.trusted_proxies),
     services,
     routes,
@@ -168,6 +178,7 @@ function compileService(index: number, name: string, service: ServiceConfig, con
     }),
     showDecidedBy: service.show_decided_by,
     maintenance: compileMaintenance(service.maintenance),
+    identity: compileIdentity(name, service),
     ...compileResilience(service),
   }
 }
@@ -183,6 +194,7 @@ function noService(index: number, tiers: number): Service {
     policies,
     showDecidedBy: false,
     maintenance: undefined,
+    identity: undefined,
   }
 }
 

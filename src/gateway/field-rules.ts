@@ -77,7 +77,7 @@ const PLAIN = /^[!-$&-~]+$/
  * Text that may have come from a caller. What could end a field, or be read in two ways, is percent-encoded as UTF-8, and
  * so is the percent sign itself: two ids never look the same.
  */
-function fieldText(text: string): string {
+export function fieldText(text: string): string {
   if (PLAIN.test(text)) return text
   let out = ''
   for (const byte of Buffer.from(text, 'utf8')) {

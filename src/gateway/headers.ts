@@ -52,6 +52,8 @@ enum Field {
   ForwardedHost,
   /** Says where the request came from: kept only from a trusted proxy. */
   Provenance,
+  /** Upstreams believe it, since only the gateway writes it. */
+  Told,
   Identity,
   TraceParent,
   TraceState,
@@ -102,6 +104,7 @@ function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
   if (table === undefined) {
     table = new Map([
       ...FIELDS,
+      ...[...snapshot.toldHeaders].map((name) => [name, Field.Told] as const),
       ...[...snapshot.identityHeaders].map((name) => [name, Field.Identity] as const),
     ])
     tables.set(snapshot, table)
@@ -159,6 +162,7 @@ export function readHeaders(
     }
     switch (field) {
       case Field.Drop:
+      case Field.Told:
         break
       case Field.Host:
         host = value
@@ -229,7 +233,12 @@ export function readHeaders(
     for (const token of connection.toLowerCase().split(',')) {
       const name = token.trim()
       const field = table.get(name)
-      if (field === Field.Identity || field === Field.Provenance || name.startsWith('x-forwarded-')) {
+      if (
+        field === Field.Identity ||
+        field === Field.Told ||
+        field === Field.Provenance ||
+        name.startsWith('x-forwarded-')
+      ) {
         return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
       }
       if (field === Field.TraceParent) traceparent = undefined

@@ -139,7 +139,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     }
     this.#target = target
     this.#sentAt = performance.now()
-    const fields = upstreamHeaders(x, target.upstream, this.#req)
+    const fields = upstreamHeaders(x, service, target.upstream, this.#req)
     const path = upstreamPath(x, target.upstream)
     this.#call = beginCopy(x, service, target.upstream, path, fields)
     fields.push(...MARK)

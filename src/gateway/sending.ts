@@ -161,7 +161,7 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   #send(target: Target): void {
     const x = this.#x
-    const fields = upstreamHeaders(x, target.upstream, this.#req)
+    const fields = upstreamHeaders(x, x.route!.service, target.upstream, this.#req)
     const path = upstreamPath(x, target.upstream)
     beginCall(x, target.upstream, path, fields)
     this.#target = target

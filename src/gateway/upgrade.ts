@@ -187,7 +187,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #ask(target: Target): void {
     const x = this.#x
     const { upstream } = target
-    const fields = upstreamHeaders(x, upstream, this.#req)
+    const fields = upstreamHeaders(x, x.route!.service, upstream, this.#req)
     const path = upstreamPath(x, upstream)
     beginCall(x, upstream, path, fields)
     this.#target = target

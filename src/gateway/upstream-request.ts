@@ -1,10 +1,11 @@
 import type { IncomingMessage } from 'node:http'
 import { rewritten } from '../config/rewrite.js'
-import type { Upstream } from '../config/snapshot.js'
+import type { Identity, Service, Upstream } from '../config/snapshot.js'
 import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 import { applyRules } from './field-rules.js'
 import { identityHeader } from './headers.js'
+import { pushIdentity } from './told-identity.js'
 
 /** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
 export const VIA = '1.1 tidegate'
@@ -25,7 +26,12 @@ export function upstreamPath(x: Exchange, upstream: Upstream): string {
  * The header that the upstream gets: the client's end-to-end fields, the identity that was verified, and
  * what a proxy must add. X-Forwarded-* starts afresh unless the peer is a trusted proxy.
  */
-export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMessage): string[] {
+export function upstreamHeaders(
+  x: Exchange,
+  { identity }: Service,
+  upstream: Upstream,
+  req: IncomingMessage,
+): string[] {
   const { headers } = x
   const route = x.route!
   const rules = route.shape?.request
@@ -33,7 +39,8 @@ export function upstreamHeaders(x: Exchange, upstream: Upstream, req: IncomingMe
   const host = headers.host ?? ''
   const peer = plainAddress(x.peer)
   out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
-  if (headers.identity.length > 0) pushVerifiedIdentity(out, x)
+  if (headers.identity.length > 0) pushVerifiedIdentity(out, x, identity)
+  if (identity !== undefined) pushIdentity(out, x, identity)
   out.push(
     'X-Forwarded-For',
     headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
@@ -57,17 +64,18 @@ function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string 
  * Only the credential that identified this caller goes on, with the tenant next to it. Another one that the client sent as well was checked by
  * nobody, and the backend would take it as if the gateway had.
  */
-function pushVerifiedIdentity(out: string[], x: Exchange): void {
+function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
+  const drop = x.route!.shape?.request?.drop
+  const push = (name: string, value: string) => {
+    if (drop?.has(name) !== true && identity?.fields.has(name) !== true) out.push(name, value)
+  }
   for (const source of x.snapshot.consumers) {
     if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
       continue
     const credential = identityHeader(x.headers, source.header)
     if (credential === undefined) continue
-    const drop = x.route!.shape?.request?.drop
-    if (drop?.has(source.header) !== true) out.push(source.header, credential)
-    if (source.kind === 'header' && x.tenant !== undefined && drop?.has(source.tenant!) !== true) {
-      out.push(source.tenant!, x.tenant)
-    }
+    push(source.header, credential)
+    if (source.kind === 'header' && x.tenant !== undefined) push(source.tenant!, x.tenant)
     return
   }
 }

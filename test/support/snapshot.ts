@@ -55,6 +55,8 @@ export function exampleSnapshot(
       { kind: 'ip' },
     ],
     identityHeaders: new Set(['x-api-key']),
+    toldHeaders: new Set(['x-consumer-id', 'x-consumer-tier', 'x-consumer-tenant']),
+    publicKeys: [],
     isTrustedProxy: () => false,
     services,
     routes: [
@@ -129,6 +131,7 @@ function service(
     policies,
     showDecidedBy: false,
     maintenance: undefined,
+    identity: undefined,
   }
 }
 
