@@ -9,8 +9,8 @@ export interface Caller {
   readonly remoteAddress: string | undefined
   /** The port that the connection came in by. */
   readonly localPort: number | undefined
-  /** Asked for without a token: a kubelet or a balancer probes, an upstream wants the public keys. */
-  readonly isOpen: boolean
+  /** Probes: a kubelet or a balancer asks without a token. */
+  readonly isProbe: boolean
   /** The page, which is the same for everybody: any other may lead to it. */
   readonly isPage: boolean
 }
@@ -48,7 +48,7 @@ export function createGuard(token: string | undefined): (caller: Caller) => Prob
     }
     if (
       expected !== undefined &&
-      !caller.isOpen &&
+      !caller.isProbe &&
       !caller.isPage &&
       !hasToken(headers.authorization, expected)
     ) {

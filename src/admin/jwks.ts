@@ -1,9 +1,6 @@
 import type { FastifyInstance } from 'fastify'
 import type { AdminDeps } from './deps.js'
 
-/** Served without a token: what it holds is public. */
-export const JWKS = '/jwks.json'
-
 /** The keys by which upstreams verify the tokens that they are given (`identity.jwt`), as a JWK set (RFC 7517). */
 export function jwksRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config'>): void {
   app.get('/jwks.json', async (_request, reply) => {

@@ -1,8 +1,8 @@
 import type { FastifyInstance } from 'fastify'
 import type { AdminDeps } from './deps.js'
 
-/** Served without a token. */
-export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz'])
+/** Served without a token; the public keys are no secret. */
+export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/jwks.json'])
 
 /**
  * `/healthz`: the process lives and its event loop turns. `/readyz`: it should be given traffic. A store that is out of

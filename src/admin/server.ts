@@ -9,7 +9,7 @@ import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { explainRoutes } from './explain.js'
 import { createGuard } from './guard.js'
-import { JWKS, jwksRoutes } from './jwks.js'
+import { jwksRoutes } from './jwks.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
 import { PAGE, pageRoutes } from './page.js'
@@ -71,7 +71,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       headers: request.headers,
       remoteAddress: request.socket.remoteAddress,
       localPort: request.socket.localPort,
-      isOpen: PROBES.has(request.routeOptions.url ?? '') || request.routeOptions.url === JWKS,
+      isProbe: PROBES.has(request.routeOptions.url ?? ''),
       isPage: request.routeOptions.url === PAGE,
     })
     request.actor = actorOf(who, request.raw)

@@ -1,4 +1,5 @@
 import { asList, type DraftConfig, headersOf, type Path, type Say, twice } from './draft.js'
+import { TOLD_HEADERS } from './identity.js'
 import { suggest } from './nearest.js'
 import { missingIn, repeatedIn } from './rewrite.js'
 
@@ -11,7 +12,7 @@ export function checkShaping(config: DraftConfig, error: Say, warning: Say): voi
     if (route === undefined) continue
     checkDestination(config, route, ['routes', i], error)
     checkRewrite(route, ['routes', i], error)
-    checkHeaders(route, identity, ['routes', i], error)
+    checkHeaders(route, identity, told(config, route), ['routes', i], error)
     checkCors(route, ['routes', i], error)
   }
   checkUncounted(config, warning)
@@ -114,12 +115,24 @@ const OVERRIDES = new Set([
   'x-method-override',
 ])
 
+/** What upstreams believe since the gateway alone writes it. */
+function told({ services }: DraftConfig, route: DraftRoute): ReadonlySet<string | undefined> {
+  const names = Object.entries(services ?? {}).map(([name, service]) => {
+    const header = service?.identity?.jwt?.header
+    // One that callers send, too, but where a token takes its place.
+    if (header !== 'authorization') return header
+    return destinationsOf(route).some((to) => to.name === name) ? header : undefined
+  })
+  return new Set([...TOLD_HEADERS, ...names.filter((name) => name !== undefined)])
+}
+
 /** Of a request that is answered before anybody is asked who is calling. */
 const UNKNOWN = new Set(['consumer', 'tier', 'service', 'client_ip'])
 
 function checkHeaders(
   { headers, respond, cors, compress }: DraftRoute,
   identity: ReadonlySet<string | undefined>,
+  told: ReadonlySet<string | undefined>,
   place: Path,
   error: Say,
 ): void {
@@ -128,6 +141,8 @@ function checkHeaders(
       return 'belongs to the transport or to proxies; remove it'
     if (side === 'request' && OVERRIDES.has(name))
       return 'tells a backend another path or method; use rewrite'
+    if (side === 'request' && told.has(name))
+      return 'is written by the gateway alone (identity of a service); remove it'
     if (side === 'request' && identity.has(name) && !removes)
       return 'says who is calling; only what was verified is forwarded'
     if (side === 'response' && compress?.enabled === true && name === 'content-encoding')

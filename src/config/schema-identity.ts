@@ -19,9 +19,7 @@ const Token = object(
       { default: 'x-tidegate-identity' },
     ),
     issuer: string('Who issues it: iss', { default: 'tidegate', maxLength: 256 }),
-    audience: Type.Optional(
-      string("Whom it is for: aud; by default the service's name", { maxLength: 256 }),
-    ),
+    audience: Type.Optional(string("Whom it is for: aud; by default the service's name", { maxLength: 256 })),
     ttl: scalar(
       'duration',
       'How long a token holds. One is used for half of that, so that it has as much left when it arrives',

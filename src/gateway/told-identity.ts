@@ -16,7 +16,10 @@ export function pushIdentity(out: string[], x: Exchange, { headers, token }: Ide
     if (x.tenant !== undefined) out.push('X-Consumer-Tenant', fieldText(x.tenant))
   }
   if (token === undefined) return
-  const text = signerOf(token)({ consumer, tier, tenant: x.tenant, identifiedBy: x.identifiedBy! }, Date.now())
+  const text = signerOf(token)(
+    { consumer, tier, tenant: x.tenant, identifiedBy: x.identifiedBy! },
+    Date.now(),
+  )
   if (token.header === 'authorization') {
     // Of the fields of ours the only one that callers may send.
     removeField(out, 'authorization')

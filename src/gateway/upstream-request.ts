@@ -65,17 +65,20 @@ function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string 
  * nobody, and the backend would take it as if the gateway had.
  */
 function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
-  const drop = x.route!.shape?.request?.drop
-  const push = (name: string, value: string) => {
-    if (drop?.has(name) !== true && identity?.fields.has(name) !== true) out.push(name, value)
-  }
   for (const source of x.snapshot.consumers) {
     if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
       continue
     const credential = identityHeader(x.headers, source.header)
     if (credential === undefined) continue
-    push(source.header, credential)
-    if (source.kind === 'header' && x.tenant !== undefined) push(source.tenant!, x.tenant)
+    if (goesOn(source.header, x, identity)) out.push(source.header, credential)
+    if (source.kind === 'header' && x.tenant !== undefined && goesOn(source.tenant!, x, identity)) {
+      out.push(source.tenant!, x.tenant)
+    }
     return
   }
+}
+
+/** Neither removed by the route, nor one that the gateway writes anew. */
+function goesOn(name: string, x: Exchange, identity: Identity | undefined): boolean {
+  return x.route!.shape?.request?.drop.has(name) !== true && identity?.fields.has(name) !== true
 }

@@ -44,5 +44,6 @@ export function serviceOf(
     policies,
     showDecidedBy: false,
     maintenance: undefined,
+    identity: undefined,
   }
 }
