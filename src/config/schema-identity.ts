@@ -6,7 +6,7 @@ import { boolean, choice, either, list, object, scalar, string } from './define.
 const Token = object(
   {
     key: scalar('pem', 'File of the private key, in PEM, that tokens are signed with', {
-      examples: ['/etc/tidegate/identity.pem'],
+      examples: ['/etc/tidegate/identity.key'],
     }),
     algorithm: choice(
       ['ES256', 'EdDSA', 'RS256'],

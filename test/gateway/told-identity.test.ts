@@ -154,7 +154,12 @@ t.test('a token for each consumer, by keys that the admin server gives out', asy
   t.same(again.values('x-tidegate-identity'), [token], 'the same for a while')
 
   const admin = await startAdmin(t, {
-    config: { current: () => snapshotOf(yaml.replace(/PAYMENTS|MARKETING/g, 'http://127.0.0.1:9001')) },
+    config: {
+      current: () => snapshotOf(yaml.replace(/PAYMENTS|MARKETING/g, 'http://127.0.0.1:9001')),
+      status: () => ({}),
+      reload: () => Promise.resolve({ result: 'unchanged' }),
+    },
+    token: 'the-token-of-the-admin-api',
   })
   const { status, headers, json } = await admin.call('GET', '/jwks.json')
   t.match([status, headers['content-type']], [200, /^application\/jwk-set\+json/])
