@@ -51,7 +51,7 @@ export interface GatewayOptions {
 export interface Member {
   /** From 1: in its log lines. */
   readonly place: number
-  openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): ConfigSource
+  openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): Promise<ConfigSource>
   openStore(settings: Config['store'], log: Log): Store
 }
 
@@ -79,8 +79,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const { configFile, env = process.env, member } = options
   let onReload: (event: ReloadEvent) => void = () => {}
   const tell = (event: ReloadEvent) => onReload(event)
-  const config =
-    member?.openConfig(env, tell) ?? (await openConfig({ file: configFile, env, onReload: tell }))
+  const config = await (member?.openConfig(env, tell) ??
+    openConfig({ file: configFile, env, onReload: tell }))
   const settings = config.current().config
   const events = options.events ?? createLog({ level: settings.log.level, worker: member?.place })
   const { log } = events

@@ -1,10 +1,11 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
 import { changesBetween } from './diff.js'
-import { type ConfigError, formatError, loadConfig } from './load.js'
+import { type ConfigError, formatError } from './load.js'
+import { loadApart } from './load-apart.js'
 import { type PemFile, readPemFile } from './pem.js'
 import type { Config } from './schema.js'
-import { compileSnapshot, configHash, type Snapshot } from './snapshot.js'
+import { compileSnapshot, type Snapshot } from './snapshot.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
 
@@ -98,7 +99,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   let served = started
   let heldBack = (_key: string) => false
   let text = first.text
-  let snapshot = compileSnapshot(first.config, now())
+  let snapshot = compileSnapshot(first.config, now(), first.hash)
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
   let ownWarnings = first.messages
@@ -106,10 +107,9 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
 
   /** What cannot be changed while it runs, and differs from what it was started with. */
   const waiting = (next: Config): string[] => {
-    const keys = [
-      ...restartKeys(served, next).filter((key) => !heldBack(key)),
-      ...restartKeys(started, next).filter(heldBack),
-    ]
+    const of = restartKeys(served, next)
+    const ofStart = served === started ? of : restartKeys(started, next)
+    const keys = [...of.filter((key) => !heldBack(key)), ...ofStart.filter(heldBack)]
     return keys.map((key) => `${key} changed: takes effect at the next start`)
   }
   const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
@@ -126,7 +126,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       return { result: 'rejected', messages: next.messages }
     }
     lastError = null
-    const same = configHash(next.config) === previous.hash
+    const same = next.hash === previous.hash
     ownWarnings = next.messages
     warnings = [...ownWarnings, ...waiting(next.config)]
     if (same) {
@@ -134,7 +134,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       return { result: 'unchanged', messages: warnings }
     }
     try {
-      snapshot = compileSnapshot(next.config, now())
+      snapshot = compileSnapshot(next.config, now(), next.hash)
       text = next.text
     } catch (error) {
       // Not foreseen: the checks let something pass. That must not take a running gateway down.
@@ -235,7 +235,7 @@ function pemFilesOf({ services }: Config): PemFile[] {
 }
 
 type ReadResult =
-  | { ok: true; config: Config; text: string; messages: string[] }
+  | { ok: true; config: Config; hash: string; text: string; messages: string[] }
   | { ok: false; messages: string[] }
 
 async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadResult> {
@@ -245,11 +245,12 @@ async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadRes
   } catch (error) {
     return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
   }
-  const loaded = loadConfig(text, { file, env })
+  const loaded = await loadApart(text, { file, env })
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map((error: ConfigError) =>
     formatError(error),
   )
-  return loaded.ok ? { ok: true, config: loaded.config, text, messages } : { ok: false, messages }
+  if (!loaded.ok) return { ok: false, messages }
+  return { ok: true, config: loaded.config, hash: loaded.hash, text, messages }
 }
 
 /** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */

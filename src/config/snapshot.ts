@@ -1,9 +1,9 @@
-import { createHash } from 'node:crypto'
 import { compileAddressSet } from './addresses.js'
 import { type ConsumerSource, compileConsumers, identityHeadersOf } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
 import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
+import { configHash } from './hash.js'
 import { limitOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
@@ -127,8 +127,12 @@ export interface Route extends RouteCost {
   }
 }
 
-/** Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`. */
-export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
+/**
+ * Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`.
+ *
+ * @param hash its `configHash`, where that is known already
+ */
+export function compileSnapshot(config: Config, loadedAt: number, hash = configHash(config)): Snapshot {
   const tiers = config.tiers.map(({ name }) => name)
   const tierIndex = (name: string) => tiers.indexOf(name)
   const services = Object.entries(config.services).map(([name, service], index) =>
@@ -142,7 +146,7 @@ export function compileSnapshot(config: Config, loadedAt: number): Snapshot {
   const routes = config.routes.map((route, index) => compileRoute(index, route, serviceOf, () => last++))
   const consumers = compileConsumers(config, tierIndex)
   return deepFreeze({
-    hash: configHash(config),
+    hash,
     loadedAt,
     config,
     tiers,
@@ -264,14 +268,4 @@ function compileRoute(
     (name) => ({ ...compiled, index: nextIndex(), service: serviceOf(name) }),
   )
   return compiled
-}
-
-/** First 12 hex digits of the SHA-256 of a configuration with its secrets resolved. */
-export function configHash(config: Config): string {
-  const sorted = JSON.stringify(config, (_, value) =>
-    value === null || typeof value !== 'object' || Array.isArray(value)
-      ? value
-      : Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1))),
-  )
-  return createHash('sha256').update(sorted).digest('hex').slice(0, 12)
 }

@@ -1,4 +1,5 @@
-import { formatError, loadConfig } from '../config/load.js'
+import { formatError } from '../config/load.js'
+import { loadApart } from '../config/load-apart.js'
 import {
   type ConfigSource,
   InvalidConfig,
@@ -11,8 +12,8 @@ import type { GoodConfig, Reloaded } from './questions.js'
 
 /** The configuration of a worker: what the primary has found good, and nothing else. */
 export interface FollowedConfig extends ConfigSource {
-  /** Takes over what the primary has in force. @throws InvalidConfig; what was in force still is */
-  follow(next: Reloaded): void
+  /** Takes over what the primary has in force, one after the other. Rejects with InvalidConfig; what was in force still is. */
+  follow(next: Reloaded): Promise<void>
 }
 
 export interface FollowOptions {
@@ -23,40 +24,48 @@ export interface FollowOptions {
   readonly onNext: (snapshot: Snapshot) => void
 }
 
-/** @throws InvalidConfig when this process does not find good what the primary does: it may be of another version */
-export function followConfig(
+/** Rejects with InvalidConfig when this process does not find good what the primary does: it may be of another version. */
+export async function followConfig(
   first: GoodConfig,
   { file, env, onReload, onNext }: FollowOptions,
-): FollowedConfig {
-  let snapshot = compile(first)
+): Promise<FollowedConfig> {
+  let snapshot = await compile(first)
   let text = first.text
+  let latest: Promise<void> = Promise.resolve()
 
-  function compile({ text, loadedAt }: GoodConfig): Snapshot {
-    const loaded = loadConfig(text, { file, env })
+  async function compile({ text, loadedAt }: GoodConfig): Promise<Snapshot> {
+    const loaded = await loadApart(text, { file, env })
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
-    return compileSnapshot(loaded.config, loadedAt)
+    return compileSnapshot(loaded.config, loadedAt, loaded.hash)
   }
 
   function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot, began: number): void {
     onReload({ ...outcome, trigger, snapshot, previous, durationMs: performance.now() - began })
   }
 
+  async function takeOver(next: Reloaded): Promise<void> {
+    const began = performance.now()
+    const previous = snapshot
+    if (next.hash !== previous.hash) {
+      const compiled = await compile(next)
+      onNext(compiled)
+      text = next.text
+      snapshot = compiled
+      tell(next.trigger, { result: 'applied', messages: [] }, previous, began)
+      return
+    }
+    text = next.text
+    const result = next.result === 'applied' ? 'unchanged' : next.result
+    tell(next.trigger, { result, messages: [] }, previous, began)
+  }
+
   return {
     current: () => snapshot,
     text: () => text,
     follow(next) {
-      const began = performance.now()
-      const previous = snapshot
-      text = next.text
-      if (next.hash !== previous.hash) {
-        const compiled = compile(next)
-        onNext(compiled)
-        snapshot = compiled
-        tell(next.trigger, { result: 'applied', messages: [] }, previous, began)
-        return
-      }
-      const result = next.result === 'applied' ? 'unchanged' : next.result
-      tell(next.trigger, { result, messages: [] }, previous, began)
+      const turn = latest.then(() => takeOver(next))
+      latest = turn.catch(() => {})
+      return turn
     },
     restarted() {},
     status: () => ({

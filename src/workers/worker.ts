@@ -39,7 +39,7 @@ export async function runWorker(): Promise<never> {
       // What arrives while it starts is for afterwards.
       await gateway
       try {
-        config!.follow(next)
+        await config!.follow(next)
       } catch (error) {
         return { hash: config!.current().hash, error: (error as Error).message }
       }
@@ -84,13 +84,13 @@ export async function runWorker(): Promise<never> {
       configFile: file,
       member: {
         place,
-        openConfig(env, onReload) {
+        async openConfig(env, onReload) {
           const options = { file, env, onReload, onNext: (next: Snapshot) => memory?.know(next) }
           try {
-            config = followConfig(welcome.started, options)
+            config = await followConfig(welcome.started, options)
           } catch {
             // A file that it names may be gone by now.
-            config = followConfig(welcome.current, options)
+            config = await followConfig(welcome.current, options)
           }
           return config
         },
@@ -102,7 +102,7 @@ export async function runWorker(): Promise<never> {
         },
       },
     })
-    config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
+    await config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
     // A primary of an older version says nothing of them.
     for (const [service, address] of welcome.drained ?? [])
       started.upstreams.setState(service, address, 'drained')

@@ -11,10 +11,10 @@ routes: [{ path: /*, service: api }]
 
 const good = (limit: string) => ({ text: text(limit), hash: snapshotOf(text(limit)).hash, loadedAt: 1000 })
 
-function follow() {
+async function follow() {
   const events: ReloadEvent[] = []
   const order: string[] = []
-  const config = followConfig(good('1/s'), {
+  const config = await followConfig(good('1/s'), {
     file: 'tidegate.yaml',
     env: {},
     onReload(event) {
@@ -27,11 +27,11 @@ function follow() {
 }
 
 t.test('a worker takes over what the primary has found good, under the same hash', async (t) => {
-  const { config, events, order } = follow()
+  const { config, events, order } = await follow()
   const before = config.current()
   t.equal(before.hash, good('1/s').hash)
   const next = good('2/s')
-  config.follow({ ...next, trigger: 'admin', result: 'applied' })
+  await config.follow({ ...next, trigger: 'admin', result: 'applied' })
   t.equal(config.current().hash, next.hash)
   t.equal(config.current().loadedAt, 1000)
   t.strictSame(order, [`known ${next.hash}`, `in force ${next.hash}`], 'known before a request can ask by it')
@@ -39,10 +39,10 @@ t.test('a worker takes over what the primary has found good, under the same hash
 })
 
 t.test('what changes nothing is told all the same: SIGHUP opens the access log anew', async (t) => {
-  const { config, events } = follow()
+  const { config, events } = await follow()
   const before = config.current()
-  config.follow({ ...good('1/s'), trigger: 'signal', result: 'applied' })
-  config.follow({ ...good('1/s'), trigger: 'signal', result: 'rejected' })
+  await config.follow({ ...good('1/s'), trigger: 'signal', result: 'applied' })
+  await config.follow({ ...good('1/s'), trigger: 'signal', result: 'rejected' })
   t.equal(config.current(), before)
   t.strictSame(
     events.map(({ result, trigger }) => `${result} ${trigger}`),
@@ -53,10 +53,10 @@ t.test('what changes nothing is told all the same: SIGHUP opens the access log a
 t.test(
   'what this worker does not find good changes nothing: the primary may be of another version',
   async (t) => {
-    const { config, events } = follow()
+    const { config, events } = await follow()
     const before = config.current()
     const unknown = `${text('2/s')}invented: true\n`
-    t.throws(() =>
+    await t.rejects(
       config.follow({ text: unknown, hash: 'another', loadedAt: 2000, trigger: 'file', result: 'applied' }),
     )
     t.equal(config.current(), before)
