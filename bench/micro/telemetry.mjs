@@ -60,6 +60,7 @@ function recordsOf(snapshot, count) {
       host: 'api.example.com',
       route,
       tier: i % 3,
+      policy: route.quotaOf.policies[i % 3],
       consumer: `consumer-${i % 100}`,
       clientIp: '192.0.2.7',
       decision: {

@@ -45,6 +45,7 @@ function exchange(i, traceparent, peer = '192.0.2.7') {
     route,
     tier: 0,
     consumer: 'alice',
+    policy: service.policies[0],
     decision: { allowed: true, decidedBy: 'store', binding: 0, remaining: 50 },
     limitMs: 0.4,
     status: 200,

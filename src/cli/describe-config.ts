@@ -3,7 +3,7 @@ import { limitData, limitText } from '../config/limit.js'
 import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import type { Config } from '../config/schema.js'
-import type { ConsumerSource, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
+import type { ConsumerSource, Limit, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
 import { table } from './terminal.js'
@@ -59,10 +59,14 @@ export function tierTable({ tiers, defaultTier, services }: Snapshot): string {
 /** Wider than this, each limit has a line of its own. */
 const CELL = 32
 
+/** What a share comes to is told with what it is a share of. */
+const isWritten = ({ shareOf }: Limit) => shareOf === undefined
+
 function describePolicy(policy: Policy | undefined): string[] {
   if (policy === undefined) return ['unlimited']
-  const tried = policy.candidate?.limits.map((limit) => `candidate ${limitText(limit)}`) ?? []
-  const limits = [...policy.limits.map(limitText), ...tried]
+  const tried =
+    policy.candidate?.limits.filter(isWritten).map((limit) => `candidate ${limitText(limit)}`) ?? []
+  const limits = [...policy.limits.filter(isWritten).map(limitText), ...tried]
   const line = limits.join(', ')
   return line.length <= CELL ? [line] : limits
 }

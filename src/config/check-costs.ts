@@ -1,5 +1,5 @@
 import { asList, type DraftConfig, headersOf, type Say } from './draft.js'
-import { limitOf, limitText } from './limit.js'
+import { limitsOf, limitText } from './limit.js'
 import type { LimitSettings } from './schema-services.js'
 
 /** What routes say of the cost of their requests, held against the limits that it is taken from. */
@@ -24,9 +24,10 @@ export function checkCosts(config: DraftConfig, error: Say, warning: Say): void 
     for (const [tier, limits] of Object.entries(config.services?.[service]?.limits ?? {})) {
       if (limits === undefined || limits === 'unlimited') continue
       for (const settings of asList(limits)) {
-        const most = settings?.burst ?? settings?.amount
-        if (most === undefined || most >= least || !holds(settings)) continue
-        const wrong = `a cost of ${least} is above ${limitText(limitOf(settings))} of the tier "${tier}"`
+        if (settings?.amount === undefined || !holds(settings)) continue
+        const tight = limitsOf(settings).find(({ burst }) => burst < least)
+        if (tight === undefined) continue
+        const wrong = `a cost of ${least} is above ${limitText(tight)} of the tier "${tier}"`
         warning(['routes', i], `${wrong}: such a request never passes; lower the cost or raise the limit`)
       }
     }

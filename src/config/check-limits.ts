@@ -1,5 +1,5 @@
 import { asList, type Draft, type Path, type Say } from './draft.js'
-import { type Limit, limitOf, limitText } from './limit.js'
+import { type Limit, limitOf, limitsOf, limitText } from './limit.js'
 import { keyPartOf } from './names.js'
 import { formatDuration } from './quantities.js'
 import type { Config } from './schema.js'
@@ -10,6 +10,9 @@ import type { LimitSettings } from './schema-services.js'
 type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits']>[string]>, 'unlimited'>
 type DraftLimit = Draft<LimitSettings>
 
+/** Of one policy; the verdicts of the scripts have bits for no more. */
+const MOST_LIMITS = 8
+
 export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
   const live = findTwice()
   const tried = findTwice()
@@ -18,10 +21,20 @@ export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
     const at = [...path, i]
     if (!checkKeys(limit, at, error) || !isWhole(limit)) continue
     checkSize(limit, at, error)
+    checkShare(limit, at, error)
     const problem = (limit.candidate ? tried : live)(limit)
     if (problem !== undefined) error(at, problem)
   }
   const every = asList(limits)
+  for (const which of [true, false]) {
+    const some = every.filter((limit) => limit !== undefined && (limit.candidate === true) === which)
+    const shares = some.filter((limit) => limit?.share !== undefined).length
+    if (shares === 0 || some.length + shares <= MOST_LIMITS) continue
+    error(
+      path,
+      `${some.length} limits, ${shares} of them with a share, which counts as one more, are more than ${MOST_LIMITS}; remove some`,
+    )
+  }
   if (every.length > 0 && every.every((limit) => limit?.candidate === true)) {
     const fix =
       'add the limit that holds now; for a tier that has none, one that nobody reaches, such as 1000000/s'
@@ -86,19 +99,29 @@ function checkSize(limit: LimitSettings, at: Path, error: Say): void {
   }
 }
 
+function checkShare({ share, by }: LimitSettings, at: Path, error: Say): void {
+  if (share === undefined) return
+  if (by === 'consumer') {
+    error([...at, 'share'], 'a limit of one consumer is not shared; remove it, or write by: tenant')
+  } else if (share <= 0 || share >= 1) {
+    error([...at, 'share'], `${share} is no share; write a number above 0 and below 1, such as 0.3`)
+  }
+}
+
 /** Of limits of one policy, one after the other: what is wrong when one counts the same as another, or is called the same. */
 function findTwice(): (settings: LimitSettings) => string | undefined {
   const names = new Set<string>()
   const counts = new Set<string>()
   return (settings) => {
-    const limit = limitOf(settings)
+    const all = limitsOf(settings)
+    const [limit] = all as [Limit]
     const key = keyPartOf(limit.by, [limit])
     const isTwice = counts.has(key)
-    const isNamed = names.has(limit.name)
+    const named = all.find(({ name }) => names.has(name))?.name
     counts.add(key)
-    names.add(limit.name)
+    for (const { name } of all) names.add(name)
     if (isTwice) return `a second limit${whatOf(limit)}; keep the stricter one`
-    return isNamed ? `a second limit named "${limit.name}"; give it another name` : undefined
+    return named === undefined ? undefined : `a second limit named "${named}"; give it another name`
   }
 }
 

@@ -26,6 +26,10 @@ export interface Limit {
   readonly burst: number
   /** calendar only. */
   readonly calendar: Calendar | undefined
+  /** Of a limit that several consumers share: how much of it each may take, above 0 and below 1; undefined: all of it. */
+  readonly share: number | undefined
+  /** Of what such a share comes to, which is a limit by itself: the name of the limit that it is a share of. */
+  readonly shareOf: string | undefined
 }
 
 export interface Calendar {
@@ -40,7 +44,18 @@ const DEFAULT_LEASE = 60_000
 
 /** A limit with all that goes without saying. It has been checked: a window or a period is there where one is needed. */
 export function limitOf(settings: LimitSettings): Limit {
-  const { name, amount, window, algorithm, by, burst, period, time_zone: timeZone = 'UTC', lease } = settings
+  const {
+    name,
+    amount,
+    window,
+    algorithm,
+    by,
+    burst,
+    period,
+    time_zone: timeZone = 'UTC',
+    lease,
+    share,
+  } = settings
   const calendar = algorithm === 'calendar' && period !== undefined ? { period, timeZone } : undefined
   const windowMs =
     calendar !== undefined
@@ -56,12 +71,48 @@ export function limitOf(settings: LimitSettings): Limit {
     windowMs,
     burst: algorithm === 'token_bucket' ? (burst ?? amount) : amount,
     calendar,
+    share,
+    shareOf: undefined,
   }
 }
 
-/** `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`. */
-export function limitText({ algorithm, by, amount, windowMs, burst, calendar }: Limit): string {
-  const whose = by === 'consumer' ? '' : ` by ${by}`
+/** The same with what stands behind it: of one that is shared out, the limit of each consumer's share. */
+export function limitsOf(settings: LimitSettings): readonly Limit[] {
+  const limit = limitOf(settings)
+  return limit.share === undefined ? [limit] : [limit, shareOf(limit, limit.share)]
+}
+
+/** What each consumer may take of a limit: rounded down, and at least 1. */
+export function shareOf(limit: Limit, share: number): Limit {
+  // 0.29 × 100 is a little less than 29.
+  const part = (amount: number) => Math.max(1, Math.floor(Number((amount * share).toFixed(6))))
+  return {
+    ...limit,
+    name: shareName(limit.name),
+    amount: part(limit.amount),
+    burst: part(limit.burst),
+    share: undefined,
+    shareOf: limit.name,
+  }
+}
+
+export function shareName(limit: string): string {
+  return `${limit}-share`
+}
+
+/** `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`, `100/min by tenant share 0.3`. */
+export function limitText({
+  algorithm,
+  by,
+  amount,
+  windowMs,
+  burst,
+  calendar,
+  share,
+  shareOf,
+}: Limit): string {
+  const part = share === undefined ? '' : ` share ${share}`
+  const whose = by === 'consumer' ? '' : shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
   if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
   if (algorithm === 'concurrency') return `${amount} at once${whose}`
   const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
@@ -70,8 +121,25 @@ export function limitText({ algorithm, by, amount, windowMs, burst, calendar }: 
 }
 
 /** The same for a program: what the limit has, in the words of the file, times in ms. */
-export function limitData({ name, algorithm, by, amount, windowMs, burst, calendar }: Limit): LimitData {
-  const common = { name, algorithm, by, amount }
+export function limitData({
+  name,
+  algorithm,
+  by,
+  amount,
+  windowMs,
+  burst,
+  calendar,
+  share,
+  shareOf,
+}: Limit): LimitData {
+  const common = {
+    name,
+    algorithm,
+    by,
+    amount,
+    ...(share === undefined ? {} : { share }),
+    ...(shareOf === undefined ? {} : { share_of: shareOf }),
+  }
   if (calendar !== undefined) return { ...common, period: calendar.period, time_zone: calendar.timeZone }
   if (algorithm === 'concurrency') return { ...common, lease_ms: windowMs }
   return { ...common, ...(algorithm === 'token_bucket' ? { burst } : {}), window_ms: windowMs }
@@ -80,8 +148,10 @@ export function limitData({ name, algorithm, by, amount, windowMs, burst, calend
 /** A limit as {@link limitText} has it, of what {@link limitData} tells. */
 export function limitDataText(data: LimitData): string {
   const { name, algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
+  const { share, share_of: shareOf } = data
   const calendar = period === undefined ? undefined : { period, timeZone: time_zone ?? 'UTC' }
-  return limitText({ name, algorithm, by, amount, burst, windowMs: window_ms ?? lease_ms ?? 0, calendar })
+  const windowMs = window_ms ?? lease_ms ?? 0
+  return limitText({ name, algorithm, by, amount, burst, windowMs, calendar, share, shareOf })
 }
 
 export interface LimitData {
@@ -89,6 +159,8 @@ export interface LimitData {
   readonly algorithm: Algorithm
   readonly by: Level
   readonly amount: number
+  readonly share?: number
+  readonly share_of?: string
   readonly burst?: number
   readonly window_ms?: number
   readonly lease_ms?: number

@@ -10,10 +10,11 @@ const KEY_PREFIX = {
   concurrency: 'slots.',
 }
 
-/** Last part of the key that counts are kept under: what changes it begins to count anew. */
+/** Last part of the key that counts are kept under: what changes it begins to count anew. `each`: of shares. */
 export function keyPartOf(
   by: Level,
   limits: readonly Pick<Limit, 'algorithm' | 'windowMs' | 'calendar'>[],
+  each = false,
 ): string {
   const parts = limits.map(({ algorithm, windowMs, calendar }) =>
     calendar === undefined
@@ -25,7 +26,7 @@ export function keyPartOf(
     const clear = limits[i - 1]?.algorithm === 'sliding' && limits[i]!.algorithm === 'sliding'
     return i === 0 || clear ? before + part : `${before}+${part}`
   }, '')
-  return (by === 'consumer' ? '' : `${by}:`) + joined
+  return `${by === 'consumer' ? '' : `${by}:`}${each ? 'share:' : ''}${joined}`
 }
 
 /**

@@ -74,6 +74,13 @@ const Limit = object(
       "Whose quota it is: the caller's address (IPv6 by its /64), the consumer, its tenant (a consumer without one is a tenant of its own), the route (its host and path, whatever the method) or the whole service. Tiers whose limits by one level have the same algorithms and windows share that level's counts, each with its own amounts: with a limit by service of 800/min for free and 1000/min for pro, free is turned away first",
       { default: 'consumer' },
     ),
+    share: Type.Optional(
+      scalar(
+        'share',
+        "How much of the limit one consumer may take, above 0 and below 1, so that none of those who share it starves the rest. It counts as a limit of its own, named after this one (tenant-minute-share); a consumer without a tenant has none to share a tenant's limit with",
+        { examples: [0.3] },
+      ),
+    ),
     candidate: boolean(
       'Whether the limit is only tried out: counted beside the others on the same traffic, seen in metrics, deciding nothing',
       { default: false },

@@ -4,7 +4,7 @@ import { compileCost, type RouteCost } from './costs.js'
 import { deepFreeze } from './freeze.js'
 import { configHash } from './hash.js'
 import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
-import { limitOf } from './limit.js'
+import { limitsOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
 import { compileRouter } from './router.js'
@@ -16,7 +16,7 @@ import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstrea
 export type { CertificateId, ConsumerSource, KeyOwner } from './consumers.js'
 export type { Identity, IdentityToken } from './identity.js'
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
-export { type Part, type Policy, policyOf } from './policy.js'
+export { forTenant, type Part, type Policy, policyOf } from './policy.js'
 export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
 export type { Transport, UpstreamTls } from './transport.js'
 export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
@@ -221,8 +221,8 @@ function compilePolicy(
   settings: Exclude<NonNullable<ServiceConfig['limits']>[string], 'unlimited'>,
   refunds: boolean,
 ): Policy {
-  const live = settings.filter(({ candidate }) => !candidate).map(limitOf)
-  const tried = settings.filter(({ candidate }) => candidate).map(limitOf)
+  const live = settings.filter(({ candidate }) => !candidate).flatMap(limitsOf)
+  const tried = settings.filter(({ candidate }) => candidate).flatMap(limitsOf)
   const candidate =
     tried.length === 0 ? undefined : policyOf(tried, { refunds, candidate: undefined, prefix: 'candidate:' })
   return policyOf(live, { refunds, candidate })

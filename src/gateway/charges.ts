@@ -110,7 +110,7 @@ function renewalMs({ policy }: Charge): number {
 /** What is still to be taken, or below 0 given back, now that the response is known. */
 function quotaOf(x: Exchange, { policy, cost }: Charge): number {
   const route = x.route!
-  const live = policy === route.quotaOf.policies[x.tier]
+  const live = policy === x.policy
   // Where only the candidate would have let it pass, the response is none of the upstream's.
   if (!live && x.decision?.allowed !== true) return 0
   const due = route.refundOn?.has(x.status) === true ? 0 : x.toldCost

@@ -1,4 +1,4 @@
-import type { Level, Limit, Policy } from '../config/snapshot.js'
+import type { Limit, Policy } from '../config/snapshot.js'
 import { prepareRefusal, type Refusal } from '../errors.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Exchange } from './exchange.js'
@@ -82,7 +82,7 @@ function makeDenial(x: Exchange, policy: Policy, decision: Decision, cost: numbe
   pushQuotaHeaders(headers, policy, decision)
   pushDecidedBy(headers, x.route!.quotaOf, decision)
   const tier = x.snapshot.tiers[x.tier]!
-  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit.by, tier, x.route!.quotaOf.name)}`
+  const quota = `The quota "${limit.name}" (${amountText(limit)}) of ${whoseText(limit, tier, x.route!.quotaOf.name)}`
   let detail: string
   if (decision.retryMs < 0) {
     detail = `${quota} never allows a request of cost ${cost}; ask for a higher tier.`
@@ -106,8 +106,9 @@ function amountText({ algorithm, amount, burst, windowMs, calendar }: Limit): st
   return algorithm === 'token_bucket' ? `${rate}, ${burst} at once` : rate
 }
 
-function whoseText(by: Level, tier: string, service: string): string {
+function whoseText({ by, shareOf }: Limit, tier: string, service: string): string {
   const of = `tier ${tier} on ${service}`
+  if (shareOf !== undefined) return `your share of "${shareOf}", ${of},`
   switch (by) {
     case 'consumer':
       return of

@@ -1,4 +1,4 @@
-import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
 import type { TraceContext } from '../telemetry/trace-context.js'
@@ -55,6 +55,8 @@ export interface Exchange {
   pass: Pass | undefined
 
   // take quota
+  /** The limits that hold for it; undefined: none, or the stage was not reached. */
+  policy: Policy | undefined
   decision: Decision | undefined
   limitMs: number
   /** What it has cost, where that is not its route's own: said by the caller or the upstream, or given back. */
@@ -123,6 +125,7 @@ export function createExchange(
     tierFrom: undefined,
     guard: undefined,
     pass: undefined,
+    policy: undefined,
     decision: undefined,
     limitMs: 0,
     cost: undefined,

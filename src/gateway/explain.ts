@@ -3,7 +3,7 @@ import { distance } from 'fastest-levenshtein'
 import { canonicalPath } from '../config/path.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import { compileRouter } from '../config/router.js'
-import type { Route, Snapshot } from '../config/snapshot.js'
+import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import { type DecisionData, decisionPart, limitsTold } from '../telemetry/decision-data.js'
@@ -70,9 +70,11 @@ export function createExplain({ snapshot: current, limiter, assignments, guards 
 
   async function preview(x: Exchange): Promise<Decision | undefined> {
     const route = x.route!
-    const policy = route.quotaOf.policies[x.tier]
+    const ofTier = route.quotaOf.policies[x.tier]
     x.cost = askedCost(x, route)
-    return policy && limiter.preview(route.quotaOf, policy, x.consumer!, x.cost, levelsOf(x))
+    if (ofTier === undefined) return undefined
+    x.policy = forTenant(ofTier, x.tenant)
+    return limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))
   }
 
   return async function explain(question: ExplainQuestion): Promise<Explained> {
@@ -119,8 +121,7 @@ function refusal({ code, detail }: Refusal): Outcome {
 }
 
 function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | undefined): DecisionData {
-  const { route, snapshot, tier } = x
-  const policy = route?.quotaOf.policies[tier]
+  const { route, snapshot, tier, policy } = x
   const denied = decision?.allowed === false
   return {
     request_id: '',

@@ -99,7 +99,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       return
     }
     const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
-    if (quota) pushQuotaHeaders(head, x.route!.quotaOf.policies[x.tier]!, x.decision!)
+    if (quota) pushQuotaHeaders(head, x.policy!, x.decision!)
     else pushDecidedBy(head, x.route!.quotaOf, x.decision)
     x.status = status
     const reason = reasonPhrase(reasonGiven)

@@ -92,7 +92,7 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | u
   if (fields === undefined) return undefined
   const { shape } = x.route!
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
-  if (quota) pushQuotaHeaders(out, x.route!.quotaOf.policies[x.tier]!, x.decision!)
+  if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)
   else pushDecidedBy(out, x.route!.quotaOf, x.decision)
   return out
 }

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import type { Policy } from '../config/snapshot.js'
+import { forTenant, type Policy } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import type { Decision, Levels, Limiter } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
@@ -51,8 +51,10 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
 
   return function takeQuota(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const route = x.route!
-    const policy = route.quotaOf.policies[x.tier]
-    if (policy === undefined) return undefined
+    const ofTier = route.quotaOf.policies[x.tier]
+    if (ofTier === undefined) return undefined
+    const policy = forTenant(ofTier, x.tenant)
+    x.policy = policy
     let { cost } = route
     if (route.costFrom !== undefined) {
       cost = askedCost(x, route)

@@ -1,5 +1,4 @@
 import type { Policy } from '../config/snapshot.js'
-import type { Verdict } from './asked.js'
 import type { Decision } from './limiter.js'
 import { createRecent } from './recent.js'
 
@@ -14,14 +13,14 @@ import { createRecent } from './recent.js'
 export interface Denials {
   find(key: string, policy: Policy, cost: number): Decision | undefined
   /** @param asked ms of the clock when it was sent to the store; now it is answered */
-  remember(key: string, policy: Policy, cost: number, denied: Verdict, asked: number): void
+  remember(key: string, policy: Policy, cost: number, denied: Decision, asked: number): void
   clear(): void
 }
 
 interface Denial {
   readonly policy: Policy
   readonly cost: number
-  readonly verdict: Verdict
+  readonly decision: Decision
   /** Ms of the clock: from `asked` to `until` it holds. */
   readonly asked: number
   readonly until: number
@@ -44,7 +43,7 @@ export function createDenials(size: number, clock: () => number): Denials {
       if (denial === undefined || denial.policy !== policy || denial.cost !== cost) return undefined
       const at = clock()
       if (at < denial.asked || at >= denial.until) return undefined
-      const { binding, violated, remaining, resetMs, retryMs, at: decidedAt, counted } = denial.verdict
+      const { binding, violated, remaining, resetMs, retryMs, at: decidedAt, counted } = denial.decision
       const passed = at - denial.answered
       return {
         allowed: false,
@@ -59,11 +58,11 @@ export function createDenials(size: number, clock: () => number): Denials {
         counted,
       }
     },
-    remember(key, policy, cost, verdict, asked) {
-      const { resetMs, retryMs } = verdict
+    remember(key, policy, cost, decision, asked) {
+      const { resetMs, retryMs } = decision
       // Past the end of the window, what the caller is told would be of another. And the store's clock is read in whole ms: it may have been almost one further than it said.
       const until = asked + Math.min(resetMs, retryMs < 0 ? resetMs : retryMs, MOST_MS) - 1
-      denials.set(key, { policy, cost, verdict, asked, until, answered: clock() })
+      denials.set(key, { policy, cost, decision, asked, until, answered: clock() })
     },
     clear: denials.clear,
   }

@@ -1,5 +1,5 @@
 import { loadConfig } from '../config/load.js'
-import { compileSnapshot, type Limit } from '../config/snapshot.js'
+import { compileSnapshot, forTenant, type Limit } from '../config/snapshot.js'
 import type { Log } from './degraded.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
 import { openStore } from './store.js'
@@ -73,16 +73,17 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   const service = snapshot.services[0]!
   const opened = openStore(snapshot.config.store, log)
 
-  function policyOf(tier: string) {
+  function policyOf(tier: string, tenant: string | undefined) {
     const index = snapshot.tiers.indexOf(tier)
     if (index < 0)
       throw new RangeError(`no tier ${JSON.stringify(tier)}; the tiers are ${snapshot.tiers.join(', ')}`)
-    return service.policies[index]
+    const policy = service.policies[index]
+    return policy && forTenant(policy, tenant)
   }
 
   return {
     async take(tier, consumer, { cost = 1, ...given } = {}) {
-      const policy = policyOf(tier)
+      const policy = policyOf(tier, given.tenant)
       if (!Number.isInteger(cost) || cost < 1)
         throw new RangeError(`cost is ${cost}; it is an integer from 1`)
       if (policy === undefined) {
@@ -113,7 +114,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
       }
     },
     async usage(tier, consumer, levels) {
-      const policy = policyOf(tier)
+      const policy = policyOf(tier, levels?.tenant)
       return policy === undefined ? [] : opened.limiter.usage(service, policy, consumer, levels)
     },
     reset: (consumer) => opened.limiter.reset(service, consumer),

@@ -139,10 +139,11 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
           resolve(degrade(service, policy, consumer, cost, levels, verdict))
           return
         }
+        const decision = parts.length === 1 ? verdict : renumbered(parts, verdict)
         if (!verdict.allowed && remembered !== undefined) {
-          remembered.remember(nameOf(keys), policy, cost, verdict, now ? verdict.at : verdict.sentAt)
+          remembered.remember(nameOf(keys), policy, cost, decision, now ? verdict.at : verdict.sentAt)
         }
-        resolve(parts.length === 1 ? verdict : renumbered(parts, verdict))
+        resolve(decision)
       })
     })
   }

@@ -4,7 +4,8 @@ import type { Levels } from './limiter.js'
 
 /**
  * The key of a part; undefined when it is not known whose it is. A consumer without a tenant is a tenant of one, whose
- * counts are kept apart from those of a tenant of that name.
+ * counts are kept apart from those of a tenant of that name. A consumer's share of what others use, too, lies with that: in one
+ * slot of a Cluster, so that one call decides both.
  */
 export function keyOf(
   service: string,
@@ -12,7 +13,8 @@ export function keyOf(
   consumer: string,
   levels: Levels | undefined,
 ): string | undefined {
-  const { by, keyPart } = part
+  const { by } = part
+  const keyPart = part.each ? `${part.keyPart}:${consumerPart(consumer)}` : part.keyPart
   if (by === 'consumer') return limitKey(service, consumerPart(consumer), keyPart)
   if (by === 'service') return limitKey(service, service, keyPart)
   if (levels === undefined) return undefined

@@ -150,7 +150,7 @@ function decisionPart(r: RequestRecord, decision: Decision): string {
   if (decidedBy === 'open' || decidedBy === 'closed') {
     return `,"decided_by":"${decidedBy}"${degraded},"limit_ms":${limitMs}`
   }
-  const limit = decision.allowed ? undefined : r.route?.quotaOf.policies[r.tier]?.limits[decision.binding]
+  const limit = decision.allowed ? undefined : r.policy?.limits[decision.binding]
   const denied = limit === undefined ? '' : `,"limit":"${inside(limit.name)}"`
   return `,"decided_by":"${decidedBy}"${degraded},"remaining":${remaining}${denied},"limit_ms":${limitMs}`
 }

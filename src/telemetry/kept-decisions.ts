@@ -82,11 +82,11 @@ interface Place {
   readonly service: string | null
   readonly quotaOf: string | null
   readonly tier: string | null
-  readonly policy: Policy | undefined
 }
 
 interface Refs {
   place: Place | undefined
+  policy: Policy | undefined
   error: ErrorCode | undefined
   upstream: string | undefined
   decidedBy: DecidedBy | undefined
@@ -125,7 +125,6 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
         service,
         quotaOf: quotaOf === service ? null : quotaOf,
         tier: snapshot.tiers[tier] ?? null,
-        policy: route?.quotaOf.policies[tier],
       }
       known[at] = place
     }
@@ -189,6 +188,7 @@ function createRing(size: number, counts: boolean): Ring {
         numbers: new Float64Array(slots * width),
         refs: Array.from({ length: slots }, () => ({
           place: undefined,
+          policy: undefined,
           error: undefined,
           upstream: undefined,
           decidedBy: undefined,
@@ -215,8 +215,8 @@ function createRing(size: number, counts: boolean): Ring {
       texts
     const o = i * width
     const n = (index: number) => numbers[o + index]!
-    const { place, error, upstream, decidedBy, reason, identifiedBy, tierFrom } = refs[i]!
-    const { config, route, service, quotaOf, tier, policy } = place!
+    const { place, policy, error, upstream, decidedBy, reason, identifiedBy, tierFrom } = refs[i]!
+    const { config, route, service, quotaOf, tier } = place!
     const limits = policy?.limits ?? []
     const counted =
       n(COUNTED_SIZE) === 0 ? undefined : [...numbers.subarray(o + NUMBERS, o + NUMBERS + n(COUNTED_SIZE))]
@@ -297,6 +297,7 @@ function createRing(size: number, counts: boolean): Ring {
       numbers[o + COUNTED_SIZE] = 0
       const ref = refs[i]!
       ref.place = place
+      ref.policy = r.policy
       ref.error = r.error
       ref.upstream = r.upstream?.origin
       ref.identifiedBy = r.identifiedBy
@@ -344,8 +345,8 @@ function createRing(size: number, counts: boolean): Ring {
   }
 }
 
-/** Of an object of seven fields in V8. */
-const REFS_BYTES = 80
+/** Of an object of eight fields in V8. */
+const REFS_BYTES = 88
 
 function cut(text: string, most: number): string {
   return text.length > most ? text.slice(0, most) : text

@@ -1,4 +1,4 @@
-import type { Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { TraceContext } from './trace-context.js'
@@ -28,6 +28,8 @@ export interface RequestRecord {
   readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'ip' | undefined
   readonly tenant: string | undefined
   readonly clientIp: string
+  /** The limits that held for it. */
+  readonly policy: Policy | undefined
   readonly decision: Decision | undefined
   /** Ms that the decision took. */
   readonly limitMs: number

@@ -172,7 +172,7 @@ export function createRecorder(families: Families): Recorder {
     }
     // open and closed look at no limit, so none of them is binding
     const bound = by !== 'open' && by !== 'closed'
-    const limit = bound ? quotaOf.policies[tier]?.limits[decision.binding] : undefined
+    const limit = bound ? r.policy?.limits[decision.binding] : undefined
     const outcome = outcomeOf(decision, limit)
     const place = pairOf(quotaOf.index, tier)
     const kind =
@@ -190,7 +190,7 @@ export function createRecorder(families: Families): Recorder {
   function countCandidate(r: RequestRecord, decision: Decision): void {
     const tier = tierOf(r)
     const quotaOf = r.route?.quotaOf
-    const limit = quotaOf?.policies[tier]?.candidate?.limits[decision.binding]
+    const limit = r.policy?.candidate?.limits[decision.binding]
     if (quotaOf === undefined || limit === undefined) return
     const outcome = outcomeOf(decision, limit)
     const place = pairOf(quotaOf.index, tier)

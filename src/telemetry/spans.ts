@@ -228,7 +228,7 @@ function serverFailed({ status, error }: RequestRecord, rpc: number | undefined)
 function describeDecision(attributes: Attributes, r: RequestRecord, decision: Decision): void {
   const { allowed, decidedBy, reason, binding } = decision
   const counts = decidedBy !== 'open' && decidedBy !== 'closed'
-  const limit = counts ? r.route?.quotaOf.policies[r.tier]?.limits[binding] : undefined
+  const limit = counts ? r.policy?.limits[binding] : undefined
   if (limit !== undefined) attributes['tidegate.limit'] = limit.name
   attributes['tidegate.decision'] = !allowed ? 'denied' : isNear(decision, limit) ? 'near' : 'allowed'
   attributes['tidegate.decided_by'] = decidedBy

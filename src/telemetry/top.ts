@@ -189,7 +189,7 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
     const { decidedBy } = decision
     // Those two look at no limit: one lets everything pass, and one nothing.
     if (decidedBy === 'closed') return
-    const limit = decidedBy === 'open' ? undefined : route.quotaOf.policies[tier]?.limits[decision.binding]
+    const limit = decidedBy === 'open' ? undefined : r.policy?.limits[decision.binding]
     const group = groupOf(r)
     const key = keyOf(consumer)
     const name = limit?.name ?? ''

@@ -63,7 +63,12 @@ function nameOf(d: DecisionData, limit: LimitTold): string {
   return `the limit "${limit.name}" (${limitDataText(limit)}) of ${whose(d, limit)}, tier ${d.tier} on ${quotaOf(d)},`
 }
 
-function whose(d: DecisionData, { by }: LimitTold): string {
+function whose(d: DecisionData, limit: LimitTold): string {
+  if (limit.share_of !== undefined) return `${d.consumer}, of what ${shared(d, limit)} may use in all`
+  return shared(d, limit)
+}
+
+function shared(d: DecisionData, { by }: LimitTold): string {
   switch (by) {
     case 'consumer':
       return d.consumer ?? 'the consumer'

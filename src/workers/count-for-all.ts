@@ -1,4 +1,4 @@
-import type { Policy, Service, Snapshot } from '../config/snapshot.js'
+import { forTenant, type Policy, type Service, type Snapshot } from '../config/snapshot.js'
 import type { Decision, Limiter } from '../limiter/limiter.js'
 import type { Settle, Take, Whose } from './questions.js'
 
@@ -19,7 +19,7 @@ export function createCountForAll(): CountForAll {
   const snapshots = new Map<string, Snapshot>()
   let first: Snapshot | undefined
 
-  function find({ config, service, tier, candidate }: Whose): { service: Service; policy: Policy } {
+  function find({ config, service, tier, candidate, levels }: Whose): { service: Service; policy: Policy } {
     const snapshot = snapshots.get(config) ?? (first?.hash === config ? first : undefined)
     const found = snapshot?.services[service]
     const live = found?.policies[tier]
@@ -27,7 +27,7 @@ export function createCountForAll(): CountForAll {
     if (found === undefined || policy === undefined) {
       throw new Error(`a worker counts by a configuration that is not known here: ${config}`)
     }
-    return { service: found, policy }
+    return { service: found, policy: forTenant(policy, levels?.tenant) }
   }
 
   return {

@@ -45,8 +45,9 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   let lostAt = Number.NEGATIVE_INFINITY
 
   function whose(service: Service, policy: Policy, consumer: string, levels: Levels | undefined): Whose {
-    const tier = service.policies.findIndex((one) => one === policy || one?.candidate === policy)
-    const candidate = service.policies[tier] !== policy
+    const isOf = (one: Policy | undefined) => one === policy || one?.alone === policy
+    const tier = service.policies.findIndex((one) => isOf(one) || isOf(one?.candidate))
+    const candidate = !isOf(service.policies[tier])
     return { config: hashes.get(service) ?? '', service: service.index, tier, candidate, consumer, levels }
   }
 

@@ -34,6 +34,7 @@ const record: RequestRecord = {
   identifiedBy: 'header',
   tenant: undefined,
   clientIp: '127.0.0.1',
+  policy: snapshot.services[0]!.policies[0],
   decision: allowed,
   limitMs: 0,
   cost: undefined,

@@ -38,7 +38,7 @@ t.test('a change is told as it is written in the file', async (t) => {
     [
       'amount: 50, window: 1m, by: route',
       'amount: 60, window: 1m, by: route',
-      'services.tokens.limits.free: [100/min strict by ip, 10/s token_bucket burst 20 by tenant, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 50/min by route (candidate)] -> [100/min strict by ip, 10/s token_bucket burst 20 by tenant, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 60/min by route (candidate)]',
+      'services.tokens.limits.free: [100/min strict by ip, 10/s token_bucket burst 20 by tenant share 0.25, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 50/min by route (candidate)] -> [100/min strict by ip, 10/s token_bucket burst 20 by tenant share 0.25, 1000000/month in Europe/Berlin, 5 at once, 800/min fixed by service "all", 60/min by route (candidate)]',
     ],
     ['refund_on: [5xx, 404]', 'refund_on: [5xx]', 'routes[/t/*].refund_on: [5xx, 404] -> [5xx]'],
     ['max: 500', 'max: 600', 'routes[/t/*].cost.max: 500 -> 600'],

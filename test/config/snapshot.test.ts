@@ -98,6 +98,7 @@ t.test(
       limits: [
         { name: 'ip-minute', algorithm: 'strict', by: 'ip', amount: 100, burst: 100, windowMs: 60_000 },
         { name: 'tenant-second', algorithm: 'token_bucket', by: 'tenant', amount: 10, burst: 20 },
+        { name: 'tenant-second-share', by: 'tenant', amount: 2, burst: 5, shareOf: 'tenant-second' },
         {
           name: 'month',
           algorithm: 'calendar',
@@ -118,14 +119,21 @@ t.test(
       },
     })
     t.same(
-      policy?.parts.map(({ by, indices }) => [by, indices]),
+      policy?.parts.map(({ by, each, indices, keyPart }) => [by, each, indices, keyPart]),
       [
-        ['ip', [0]],
-        ['consumer', [2, 3]],
-        ['tenant', [1]],
-        ['service', [4]],
+        ['ip', false, [0], 'ip:strict.1m'],
+        ['consumer', false, [3, 4], 'month.Europe/Berlin+slots.30s'],
+        ['tenant', true, [2], 'tenant:share:bucket.1s'],
+        ['tenant', false, [1], 'tenant:bucket.1s'],
+        ['service', false, [5], 'service:fixed.1m'],
       ],
     )
+    t.same(
+      policy?.alone?.limits.map(({ name }) => name),
+      ['ip-minute', 'tenant-second', 'month', 'concurrent', 'all'],
+      'who has no tenant shares with nobody',
+    )
+    t.equal(policy?.alone?.candidate, policy?.candidate)
     t.match(compile(full).services[3]?.policies[1], { slots: false, refunds: true, candidate: undefined })
   },
 )

@@ -23,6 +23,8 @@ const slots: Limit = {
   windowMs: LEASE_MS,
   burst: 1,
   calendar: undefined,
+  share: undefined,
+  shareOf: undefined,
 }
 const policy = policyOf([slots], { refunds: false, candidate: undefined })
 const service: Service = { ...snapshot.services[0]!, policies: [policy] }

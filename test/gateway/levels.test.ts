@@ -86,6 +86,41 @@ routes: [{ path: /*, service: payments }]
   t.same(payments.received[length]!.values('x-user-id'), [])
 })
 
+t.test('a share: one user of a tenant cannot starve the rest, and is told what of', async (t) => {
+  const { gateway } = await startSite(
+    t,
+    `${CONSUMERS}
+services:
+  payments:
+    upstreams: [PAYMENTS]
+    limits: { free: { amount: 4, window: 1m, by: tenant, share: 0.5 }, pro: unlimited }
+routes: [{ path: /*, service: payments }]
+`,
+  )
+  const as = (user: string, ...tenant: string[]) =>
+    ask(gateway.port, 'GET /', `X-User-Id: ${user}`, ...tenant.map((name) => `X-Tenant-Id: ${name}`))
+  const first = await as('ann', 'umbrella')
+  t.equal(first.header('ratelimit-policy'), '"tenant-minute";q=4;w=60, "tenant-minute-share";q=2;w=60')
+  t.equal(first.header('ratelimit'), '"tenant-minute-share";r=1;t=60')
+  t.equal((await as('ann', 'umbrella')).status, 200)
+  const denied = await as('ann', 'umbrella')
+  t.match(problemOf(denied), {
+    status: 429,
+    detail:
+      /^The quota "tenant-minute-share" \(2 per 60 s\) of your share of "tenant-minute", tier free on payments, is used up; try/,
+    'violated-policies': ['tenant-minute-share'],
+  })
+  t.equal((await as('ben', 'umbrella')).status, 200, 'the rest is there for others')
+  t.equal((await as('cay', 'umbrella')).header('ratelimit'), '"tenant-minute";r=0;t=60')
+  t.match(problemOf(await as('dan', 'umbrella')), { 'violated-policies': ['tenant-minute'] })
+  t.match(problemOf(await as('ann', 'umbrella')), {
+    'violated-policies': ['tenant-minute', 'tenant-minute-share'],
+  })
+  const alone = await as('ann')
+  t.equal(alone.header('ratelimit-policy'), '"tenant-minute";q=4;w=60', 'who has no tenant has all of it')
+  t.equal(alone.header('ratelimit'), '"tenant-minute";r=3;t=60')
+})
+
 t.test('a tenant that is no id is 401, and one that comes twice or by a twin is no tenant', async (t) => {
   const { gateway, payments } = await startSite(
     t,

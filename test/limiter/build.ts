@@ -23,6 +23,8 @@ export function policyOf(
         windowMs,
         burst: amount,
         calendar: undefined,
+        share: undefined,
+        shareOf: undefined,
         ...given,
       }
     }),

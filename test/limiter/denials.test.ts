@@ -141,6 +141,22 @@ t.test('a denied consumer who hammers does not reach the store', async (t) => {
   t.ok(last.retryMs <= first.retryMs && last.retryMs > first.retryMs - 500, 'what it is told is up to date')
 })
 
+t.test(
+  'a remembered denial names the limit that the store named, whatever order they are asked in',
+  async (t) => {
+    const { limiter } = openLimiter(t, redis.url, 5000)
+    await limiter.ready
+    const policy = policyOf({ amount: 9, by: 'service' }, { amount: 1, by: 'consumer' })
+    const service = serviceOf('marketing', [policy])
+    const levels = { ip: '', tenant: undefined, route: '' }
+    const take = () => limiter.take(service, policy, 'mallory', 1, levels)
+    t.ok((await take()).allowed)
+    const named = { allowed: false, binding: 1, violated: 0b10 }
+    t.match(await take(), { ...named, decidedBy: 'store' })
+    t.match(await take(), { ...named, decidedBy: 'cache' })
+  },
+)
+
 t.test('a limit with slots, or whose charges may be given back, is always asked of the store', async (t) => {
   const { limiter } = openLimiter(t, redis.url, 5000)
   await limiter.ready

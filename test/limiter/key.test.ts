@@ -1,6 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { consumerPart, limitKey } from '../../src/limiter/key.js'
+import { limitsOf } from '../../src/config/limit.js'
+import { policyOf } from '../../src/config/snapshot.js'
+import { consumerPart, limitKey, slotOfKey } from '../../src/limiter/key.js'
+import { keysOf } from '../../src/limiter/whose.js'
 
 t.test('a plain id stands in the key as it is', async (t) => {
   t.equal(limitKey('payments', consumerPart('alice'), '1m'), 'rl:payments:{alice}:1m')
@@ -22,3 +25,33 @@ t.test('no two ids share a key, not even one that looks like the hash of the oth
   )
   t.pass()
 })
+
+t.test(
+  'a share lies in one slot with what it is a share of, apart for each consumer and tenant',
+  async (t) => {
+    const settings = {
+      algorithm: 'sliding',
+      amount: 10,
+      window: 60_000,
+      share: 0.5,
+      candidate: false,
+    } as const
+    const parts = (by: 'tenant' | 'service') =>
+      policyOf(limitsOf({ ...settings, by }), { refunds: false, candidate: undefined }).parts
+    const keys = (consumer: string, tenant: string) =>
+      keysOf('payments', parts('tenant'), consumer, { ip: '', tenant, route: '' })
+    t.same(keys('alice', 'acme'), [
+      'rl:payments:{acme}:tenant:share:1m:alice',
+      'rl:payments:{acme}:tenant:1m',
+    ])
+    t.match(keys('a:b', '{x}'), [
+      /^rl:payments:\{~[\w-]{22}\}:tenant:share:1m:~[\w-]{22}$/,
+      /^rl:payments:\{~[\w-]{22}\}:tenant:1m$/,
+    ])
+    t.equal(new Set(keys('a:b', '{x}').map(slotOfKey)).size, 1)
+    t.equal(
+      keysOf('payments', parts('service'), 'alice', undefined)[0],
+      'rl:payments:{payments}:service:share:1m:alice',
+    )
+  },
+)

@@ -3,11 +3,12 @@ import { limitKey } from '../../src/limiter/key.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { policyOf, serviceOf } from './build.js'
 import { contract, type Subject } from './contract.js'
+import { shareContract } from './contract-shares.js'
 
 const DAY = 86_400_000
 const START = 20_000 * DAY
 
-contract(t, 'memory', async () => {
+const open = async () => {
   const limiter = createMemoryLimiter({ now: () => subject.clock })
   const subject: Subject = {
     limiter,
@@ -19,7 +20,9 @@ contract(t, 'memory', async () => {
     windowsBack: 7,
   }
   return subject
-})
+}
+contract(t, 'memory', open)
+shareContract(t, 'memory', open)
 
 t.test('holds no more than maxKeys, and forgets one that was not used again', async (t) => {
   const limiter = createMemoryLimiter({ maxKeys: 3, now: () => START })

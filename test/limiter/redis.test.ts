@@ -4,13 +4,14 @@ import { consumerPart, limitKey } from '../../src/limiter/key.js'
 import { createRedisLimiter } from '../../src/limiter/redis.js'
 import { startRedis } from '../support/redis.js'
 import { contract, type Subject } from './contract.js'
+import { shareContract } from './contract-shares.js'
 
 const DAY = 86_400_000
 const quiet = { info() {}, warn() {} }
 
 const redis = await startRedis(t)
 
-contract(t, 'redis', async (t: Test) => {
+const open = async (t: Test) => {
   await redis.client.flushdb()
   const store = connectStore({ redis: redis.url }, quiet)
   const limiter = createRedisLimiter({ store, timeoutMs: 5000, log: quiet, now: () => subject.clock })
@@ -40,4 +41,6 @@ contract(t, 'redis', async (t: Test) => {
     windowsBack: 7,
   }
   return subject
-})
+}
+contract(t, 'redis', open)
+shareContract(t, 'redis', open)

@@ -96,6 +96,8 @@ function limit(name: string, amount: number, windowMs: number): Limit {
     windowMs,
     burst: amount,
     calendar: undefined,
+    share: undefined,
+    shareOf: undefined,
   }
 }
 
@@ -179,7 +181,7 @@ export function exampleDecision(changes: Partial<Decision> = {}): Decision {
 
 /** A GET of the first route by a free consumer that went well, but for the changes. */
 export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord> = {}): RequestRecord {
-  const route = snapshot.routes[0]!
+  const { route = snapshot.routes[0]!, tier = 0 } = changes
   return {
     snapshot,
     requestId: 'req-1',
@@ -188,12 +190,13 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     target: '/payments/1?card=4111',
     host: 'api.example.com',
     route,
-    tier: 0,
+    tier,
     tierFrom: 'default',
     consumer: 'alice',
     identifiedBy: 'header',
     tenant: undefined,
     clientIp: '192.0.2.7',
+    policy: route.quotaOf.policies[tier],
     decision: exampleDecision(),
     limitMs: 0.4,
     cost: undefined,
