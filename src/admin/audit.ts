@@ -46,6 +46,8 @@ export interface Audit {
    * what the store does not take is in the log, and the answer's `x-audit` says so.
    */
   record(request: Audited, change: Change): Promise<void>
+  /** Where the entries are. */
+  stream(): AuditStream
 }
 
 export interface AuditOptions {
@@ -66,6 +68,7 @@ const LONGEST_TARGET = 1200
 
 export function createAudit({ stream, node, log, now = Date.now }: AuditOptions): Audit {
   return {
+    stream,
     async record(request, { action, target, before, after }) {
       const { who, address, client, reason } = request.actor
       const entry: AuditEntry = {

@@ -4,6 +4,7 @@ import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
 import { type Actor, actorOf, reasonProblem } from './actor.js'
 import type { Recorded } from './audit.js'
+import { auditRoutes } from './audit-log.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
@@ -111,6 +112,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     }),
   )
 
+  auditRoutes(app, deps)
   probeRoutes(app, deps)
   metricsRoutes(app, deps)
   configRoutes(app, deps)

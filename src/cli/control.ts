@@ -15,6 +15,7 @@ import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
 import { personHere } from './person-here.js'
+import { complain } from './terminal.js'
 
 /**
  * The admin API as the operator's commands use it. With Redis this process serves it to itself, over the store that the
@@ -80,7 +81,7 @@ function controlOf(
           throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
         },
       )
-      if (recorded === 'logged') process.stderr.write(`tidegate ${command}: ${onlyLogged()}\n`)
+      if (recorded === 'logged') complain(`tidegate ${command}: ${onlyLogged()}`)
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
       if (status === 401 && unauthorized !== undefined)

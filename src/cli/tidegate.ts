@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'show who is limited now, near a limit, or costs most',
     load: () => import('./top.js'),
   },
+  audit: {
+    summary: 'show what operators have changed: who, when and why',
+    load: () => import('./audit.js'),
+  },
   schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
   health: {
     summary: 'say whether the gateway of this machine should be given traffic',

@@ -1,0 +1,97 @@
+import type { AuditEntry } from '../admin/audit.js'
+import type { AuditAnswer } from '../admin/audit-log.js'
+import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
+import { defineCommand, WrongUse } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { print, printable, printJson, table } from './terminal.js'
+
+const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
+/** Characters of a value in the table. */
+const LONGEST_CELL = 60
+
+export const command = defineCommand({
+  name: 'audit',
+  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME] [--action NAME] [-n COUNT]
+                      [--admin HOST:PORT | --config FILE] [--json]
+
+Shows what operators have changed: when, who, what was there before and after, and why. The newest is last.
+
+Options:
+  --since TIME        back from now (1h, 7d), or a moment (2026-11-25T08:00Z); by default as far back as is kept
+  --who NAME          by whom: the name of a token, loopback, or cli:USER@HOST
+  --target NAME       what was changed: a consumer, a service, an upstream
+  --action NAME       tier.set, or tier for all of tier.set and tier.remove
+  -n, --count COUNT   the newest of them, 1 to 1000; by default 100
+${ADMIN_HELP}
+${CONFIG_HELP}
+  --json              print JSON, the newest first, with the gateway, the address and the client of each
+
+With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+  options: {
+    since: { type: 'string' },
+    who: { type: 'string' },
+    target: { type: 'string' },
+    action: { type: 'string' },
+    count: { type: 'string', short: 'n' },
+    admin: ADMIN_OPTION,
+    config: CONFIG_OPTION,
+    json: { type: 'boolean' },
+  },
+  async run({ admin, config, json, count, ...asked }) {
+    if (count !== undefined && !/^[1-9]\d{0,3}$/.test(count)) {
+      throw new WrongUse(
+        `tidegate audit: --count is a number, 1 to 1000, not ${count}; see: tidegate audit --help`,
+      )
+    }
+    // Here, and not on top: wrong use and --help have no need of the store.
+    const { openControl } = await import('./control.js')
+    const control = await openControl('audit', { config, admin })
+    try {
+      const query = new URLSearchParams()
+      for (const [key, value] of Object.entries({ ...asked, n: count })) if (value) query.set(key, value)
+      const answer = await control.call<AuditAnswer>('GET', `/audit?${query}`)
+      if (json) printJson(answer)
+      else print(describe(answer))
+      return 0
+    } finally {
+      await control.close()
+    }
+  },
+})
+
+function describe({ entries, older }: AuditAnswer): string {
+  if (entries.length === 0) return 'No change is on record that fits.'
+  const rows = entries.map((entry) => [
+    entry.at.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    entry.who,
+    entry.action,
+    cut(entry.target),
+    changeOf(entry),
+    entry.reason ?? '',
+  ])
+  const cells = [HEAD, ...rows.toReversed()].map((row) => row.map(oneLine))
+  return table(cells) + (older === null ? '' : '\n\nThere are older ones: more with -n.')
+}
+
+function changeOf({ before, after }: AuditEntry): string {
+  if (before === null && after === null) return ''
+  return `${shown(before)} -> ${shown(after)}`
+}
+
+function shown(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  if (typeof value !== 'object') return cut(String(value))
+  const parts = Object.entries(value).map(
+    ([key, one]) => `${key} ${typeof one === 'string' ? one : JSON.stringify(one)}`,
+  )
+  return cut(parts.join(', ')) || 'nothing'
+}
+
+function cut(text: string): string {
+  return text.length <= LONGEST_CELL ? text : `${text.slice(0, LONGEST_CELL - 1)}…`
+}
+
+/** One line, whatever stands in it: nobody's id makes a row of its own. */
+function oneLine(text: string): string {
+  return printable(text).replaceAll('\n', '\\n')
+}

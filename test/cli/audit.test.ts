@@ -1,0 +1,55 @@
+import t from 'tap'
+import { command } from '../../src/cli/audit.js'
+import { Refused, WrongUse } from '../../src/cli/command.js'
+import { command as tier } from '../../src/cli/tier.js'
+import { tidegate } from '../support/cli.js'
+import { startRedis } from '../support/redis.js'
+
+t.test('tells what commands have changed in the store, by whom and why', async (t) => {
+  const redis = await startRedis(t)
+  const folder = t.testdir({
+    'tidegate.yaml': `
+store: { redis: "${redis.url}", timeout: 2s }
+tiers: [free, pro]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/h, pro: 100/h } } }
+routes: [{ path: /*, service: payments }]
+`,
+  })
+  const on = ['--config', `${folder}/tidegate.yaml`]
+  t.match(await tidegate(['audit', ...on]), { code: 0, stdout: 'No change is on record that fits.\n' })
+  const reason = 'ticket 4711, по просьбе'
+  t.match(await tidegate(['tier', 'acme', 'pro', '--reason', reason, ...on]), { code: 0, stderr: '' })
+  t.match(await tidegate(['tier', 'two\nlines\u001b[31m', 'pro', ...on]), { code: 0 })
+  const shown = await tidegate(['audit', ...on])
+  const lines = shown.stdout.split('\n')
+  t.match(lines, [
+    /^when +who +action +target +change +reason$/,
+    /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ {2}cli:\S+@\S+ +tier\.set +acme +nothing -> pro +ticket 4711, по просьбе$/,
+    /two\\nlines\\u001b\[31m +nothing -> pro$/,
+    '',
+  ])
+  t.equal(lines.length, 4, 'an id makes no line of its own')
+  const { stdout } = await tidegate(['audit', '-n', '1', '--target', 'acme', '--json', ...on])
+  t.match(JSON.parse(stdout), {
+    entries: [{ action: 'tier.set', target: 'acme', before: null, after: 'pro', reason }],
+    older: null,
+  })
+  t.match((await tidegate(['audit', '-n', '1', ...on])).stdout, /There are older ones: more with -n\.\n$/)
+
+  // Refused before anything is printed, so that it need not be a process of its own.
+  await t.rejects(
+    command.run(['--since', 'yesterday', ...on]),
+    new Refused(
+      'tidegate audit: since is a time back from now (1h, 30m, 7d), or one of ISO 8601, such as 2026-11-25T08:00Z.',
+    ),
+  )
+  await t.rejects(
+    command.run(['-n', 'all', ...on]),
+    new WrongUse('tidegate audit: --count is a number, 1 to 1000, not all; see: tidegate audit --help'),
+  )
+  await t.rejects(
+    tier.run(['acme', 'pro', '--reason', 'x'.repeat(501), ...on]),
+    new Refused('tidegate tier: x-reason has at most 500 characters.'),
+  )
+  t.equal(await redis.client.xlen('audit:{log}'), 2)
+})
