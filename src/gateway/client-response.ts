@@ -28,7 +28,7 @@ export class ClientResponse {
   #reason: string | undefined
   #headWritten = false
   /** First piece of the body, held so that header and body leave in one write. */
-  #first: Buffer | undefined
+  #first: Buffer | string | undefined
   #full = false
   #hints = 0
   /** A 1xx has been written. */
@@ -105,8 +105,11 @@ export class ClientResponse {
     if (status !== 204 && status !== 304 && method !== 'HEAD') queueMicrotask(this.#flush)
   }
 
-  /** @returns false when the next piece should wait for `drained` */
-  write(chunk: Buffer): boolean {
+  /**
+   * @param chunk a string is Latin-1, and for a `PlainResponse` only
+   * @returns false when the next piece should wait for `drained`
+   */
+  write(chunk: Buffer | string): boolean {
     if (!this.#headWritten) {
       if (this.#first === undefined) {
         this.#first = chunk
@@ -192,7 +195,7 @@ export class ClientResponse {
     return true
   }
 
-  #send(chunk: Buffer): boolean {
+  #send(chunk: Buffer | string): boolean {
     if (this.#res.write(chunk)) return !this.#full
     if (!this.#full) {
       this.#full = true

@@ -8,6 +8,7 @@ import { availableCodings, CompressedBody } from './compressed-body.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import type { UnderWay } from './ongoing.js'
+import { PlainResponse } from './plain-response.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
 import { createReplayMemory, type ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
@@ -127,8 +128,14 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     })
   }
 
-  data(chunk: Buffer): boolean {
-    if (this.#encoder !== undefined) return this.#encoder.write(chunk)
+  /** What a bare socket is given with the head in front of it becomes text anyway. */
+  get takesText(): boolean {
+    const res: object = this.#res
+    return this.#encoder === undefined && res instanceof PlainResponse
+  }
+
+  data(chunk: Buffer | string): boolean {
+    if (this.#encoder !== undefined) return this.#encoder.write(chunk as Buffer)
     this.#x.bytesOut += chunk.length
     return this.#client.write(chunk)
   }

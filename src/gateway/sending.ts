@@ -31,7 +31,9 @@ export interface Receiver {
   hint(fields: readonly string[]): void
   header(status: number, fields: readonly string[], reason: string): void
   /** @returns false when the next piece should wait for `resume` */
-  data(chunk: Buffer): boolean
+  /** A string is Latin-1; none comes unless `takesText`. */
+  data(chunk: Buffer | string): boolean
+  readonly takesText: boolean
   end(trailers: Trailers): void
   /** There will be no response. */
   refuse(refusal: Refusal): void
@@ -249,7 +251,11 @@ export class Sending implements ResponseHandler, BodyEvents {
     this.#receiver.header(status, fields, reason)
   }
 
-  onData(chunk: Buffer): boolean {
+  get takesText(): boolean {
+    return this.#receiver.takesText
+  }
+
+  onData(chunk: Buffer | string): boolean {
     if (this.#over) return true
     this.progress = this.#deps.watchdog.now()
     return this.#receiver.data(chunk)

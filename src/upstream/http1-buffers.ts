@@ -30,10 +30,15 @@ export class ReadBuffers {
     return this.#current
   }
 
-  /** A part of what was read, for somebody to keep. */
-  piece(from: number, to: number): Buffer {
+  /**
+   * A part of what was read, for somebody to keep.
+   *
+   * @param text whether a short one may be Latin-1 text
+   */
+  piece(from: number, to: number, text: boolean): Buffer | string {
     const bytes = this.#current
     this.#long = to - from >= LONG_PIECE
+    if (text && !this.#long) return bytes.toString('latin1', from, to)
     if (this.#long && bytes !== shared) {
       this.#spent = true
       return bytes.subarray(from, to)

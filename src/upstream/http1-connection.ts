@@ -137,7 +137,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   data(_: Buffer, from: number, to: number): void {
     const current = this.#current
     if (current === undefined) return
-    if (!current.handler.onData(this.#buffers.piece(from, to))) this.#paused = true
+    const { handler } = current
+    if (!handler.onData(this.#buffers.piece(from, to, handler.takesText === true))) this.#paused = true
   }
 
   /** The other side has closed it. */

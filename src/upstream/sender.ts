@@ -50,8 +50,10 @@ export interface ResponseHandler {
    * @param reason '' over HTTP/2
    */
   onHeaders(status: number, fields: string[], reason: string): void
+  /** A piece may come as Latin-1 text, which saves one who writes it out as such a copy. Asked before each. */
+  readonly takesText?: boolean
   /** @returns false when the next piece should wait for `resume` */
-  onData(piece: Buffer): boolean
+  onData(piece: Buffer | string): boolean
   /** @param trailers name, value, …; null: there are none */
   onComplete(trailers: readonly string[] | null): void
   onError(error: Error): void

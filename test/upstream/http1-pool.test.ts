@@ -482,12 +482,13 @@ t.test('pieces stay what they were while others are read', async (t) => {
   const sender = open(t, upstream.origin, 6)
   const lengths = [1, 100, 20_000, 70_000, 300_000, 2]
   const letters = [...'abcdefghijklmnopqrstuvwxyz']
-  const read = (letter: string, length: number) =>
-    new Promise<Buffer[]>((resolve, reject) => {
-      const pieces: Buffer[] = []
+  const read = (letter: string, length: number, takesText: boolean) =>
+    new Promise<(Buffer | string)[]>((resolve, reject) => {
+      const pieces: (Buffer | string)[] = []
       sender.dispatch(
         { method: 'GET', path: `/${letter}/${length}`, fields: ['Host', 'a'], body: null, length: -1 },
         {
+          takesText,
           onConnect() {},
           onHeaders() {},
           onData: (piece) => pieces.push(piece) > 0,
@@ -499,12 +500,18 @@ t.test('pieces stay what they were while others are read', async (t) => {
   const all = await Promise.all(
     Array.from({ length: 120 }, async (_, i) => {
       const [letter, length] = [letters[i % 26]!, lengths[i % 6]!]
-      return { letter, length, pieces: await read(letter, length) }
+      return { letter, length, pieces: await read(letter, length, i % 4 < 2) }
     }),
   )
+  let short = 0
   for (const { letter, length, pieces } of all) {
-    const body = Buffer.concat(pieces)
+    const texts = pieces.filter((piece) => typeof piece === 'string')
+    const body = Buffer.concat(
+      pieces.map((piece) => (typeof piece === 'string' ? Buffer.from(piece, 'latin1') : piece)),
+    )
+    short += texts.length
     if (body.length !== length || !body.equals(Buffer.alloc(length, letter))) t.fail(`${letter} × ${length}`)
   }
   t.equal(all.length, 120)
+  t.ok(short > 0, 'short ones came as text where that was asked for')
 })
