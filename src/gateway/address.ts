@@ -37,7 +37,10 @@ function entryAddress(text: string): string | undefined {
 
 /** An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. */
 export function plainAddress(address: string): string {
-  return address.startsWith('::ffff:') && address.includes('.') ? address.slice(7) : address
+  if (!address.startsWith('::ffff:') || !address.includes('.')) return address
+  const rest = address.slice(7)
+  // `::ffff:1:192.0.2.1` is an address of its own, and what it ends in is none.
+  return rest.includes(':') ? address : rest
 }
 
 const consumers = new Map<string, string>()

@@ -1,0 +1,21 @@
+import { forwarded, proxyProtocol } from './addresses.js'
+import { arithmetic } from './arithmetic.js'
+import { config } from './config.js'
+import { http2 } from './http2.js'
+import { paths } from './paths.js'
+import { redis } from './redis.js'
+import { requests } from './requests.js'
+import { responses } from './responses.js'
+import type { Target } from './target.js'
+
+export const TARGETS: readonly Target[] = [
+  config,
+  paths,
+  forwarded,
+  proxyProtocol,
+  requests,
+  http2,
+  responses,
+  redis,
+  arithmetic,
+]

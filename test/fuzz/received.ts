@@ -1,0 +1,77 @@
+import { ERRORS } from '../../src/errors.js'
+import { eventually } from '../support/eventually.js'
+import type { TestGateway } from '../support/gateway.js'
+import type { RawRequest, RawUpstream } from '../support/raw-upstream.js'
+import { must } from './target.js'
+
+/** RFC 9112 §3 and §5, at its narrowest. */
+const LINE = /^[A-Z-]+ \/[\x21-\x22\x24-\x7e\x80-\xff]* HTTP\/1\.1$/
+const FIELD =
+  /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+: (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/
+const ONCE = ['host', 'x-request-id', 'x-forwarded-for', 'x-forwarded-proto', 'via']
+/** HTTP/1.0 may come without a Host. */
+const AT_MOST_ONCE = ['x-forwarded-host', 'x-user-id', 'traceparent']
+const NEVER = [
+  'expect',
+  'te',
+  'trailer',
+  'proxy-authorization',
+  'x-original-url',
+  'x-http-method-override',
+  'x-real-ip',
+]
+
+/** Every status that the gateway itself answers with. */
+export const OWN = new Set<number>(Object.values(ERRORS).map(({ status }) => status))
+
+/**
+ * Of what arrived behind a gateway: each of it is one plain request of HTTP/1.1 that the gateway recorded, as whose it
+ * arrived, and nothing arrived twice. Forgets all of it afterwards.
+ */
+export async function checkReceived(gateway: TestGateway, upstream: RawUpstream): Promise<void> {
+  await eventually('nothing is under way', () => gateway.watchdog.size() === 0)
+  const arrived = upstream.requests.splice(0)
+  await eventually('all is recorded', () =>
+    arrived.every((one) => recordOf(gateway, one) !== undefined),
+  ).catch(() => {
+    const heads = arrived.filter((one) => recordOf(gateway, one) === undefined).map(({ head }) => head)
+    throw new Error(`arrived without a record: ${JSON.stringify(heads)}`)
+  })
+  const seen = new Set<string>()
+  for (const request of arrived) {
+    const { head, method } = request
+    const [line, ...fields] = head.split('\r\n')
+    const say = (what: string) => `${what}: ${JSON.stringify(head)}`
+    must(LINE.test(line!), say('a request line that others may read otherwise'))
+    for (const field of fields)
+      must(FIELD.test(field), say(`a field that others may read otherwise (${field})`))
+    for (const name of ONCE) must(request.values(name).length === 1, say(`not one ${name}`))
+    for (const name of AT_MOST_ONCE) must(request.values(name).length <= 1, say(`more than one ${name}`))
+    for (const name of NEVER) must(request.values(name).length === 0, say(`a ${name}`))
+    const [length, coding] = [request.values('content-length'), request.values('transfer-encoding')]
+    must(length.length + coding.length <= 1, say('two lengths'))
+    must(
+      length.every((value) => /^\d+$/.test(value)) && coding.every((value) => value === 'chunked'),
+      say('a length'),
+    )
+    must(
+      request.values('connection').every((value) => /^(?:keep-alive|close)$/i.test(value)),
+      say('a connection'),
+    )
+    const [id] = request.values('x-request-id')
+    must(!seen.has(id!), say('arrived twice'))
+    seen.add(id!)
+    const record = recordOf(gateway, request)!
+    must(record.method === method, say(`recorded as ${record.method}`))
+    const users = request.values('x-user-id')
+    must(users.length === 0 || users[0] === record.consumer, say(`counted as ${record.consumer}`))
+  }
+  must(gateway.logged.length === 0, `logged ${JSON.stringify(gateway.logged)}`)
+  gateway.records.length = 0
+  gateway.accessLines.length = 0
+}
+
+function recordOf(gateway: TestGateway, request: RawRequest) {
+  const [id] = request.values('x-request-id')
+  return gateway.records.find(({ requestId }) => requestId === id)
+}

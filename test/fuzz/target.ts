@@ -1,0 +1,89 @@
+import fc from 'fast-check'
+
+/** The part of a tap test that cleans up after it. */
+export interface Cleanup {
+  teardown(fn: () => unknown): unknown
+}
+
+export type Holds = fc.IAsyncPropertyWithHooks<[unknown]>
+
+/** Something that reads what others write, and what must hold whatever they write. */
+export interface Target {
+  readonly name: string
+  /** What must hold, in a line. */
+  readonly what: string
+  /** Inputs that `npm test` tries. */
+  readonly short: number
+  /** Opens what it takes. */
+  open(t: Cleanup): Promise<Holds> | Holds
+}
+
+const crashes: unknown[] = []
+
+/** From now on what would have ended the process is a finding of the input that is being tried. For a process of its own. */
+export function watchForCrashes(): void {
+  process.on('uncaughtException', (error) => void crashes.push(error))
+  process.on('unhandledRejection', (error) => void crashes.push(error))
+}
+
+/** A property that also fails when something threw where nobody waited for it. */
+export function holds<T>(inputs: fc.Arbitrary<T>, check: (input: T) => unknown): Holds {
+  return fc.asyncProperty(inputs, async (input) => {
+    crashes.length = 0
+    await check(input)
+    if (crashes.length > 0) throw crashes[0]
+  }) as unknown as Holds
+}
+
+export function must(condition: boolean, what: string): void {
+  if (!condition) throw new Error(what)
+}
+
+interface Change {
+  readonly kind: 'insert' | 'remove' | 'replace' | 'repeat' | 'cut'
+  /** Thousandths of the text. */
+  readonly at: number
+  readonly length: number
+  readonly token: string
+}
+
+/** A text, and what became of it under a few changes; tokens are what its readers mind. */
+export function mutated(
+  text: fc.Arbitrary<string>,
+  tokens: readonly string[],
+  most = 4,
+): fc.Arbitrary<string> {
+  const change: fc.Arbitrary<Change> = fc.record({
+    kind: fc.constantFrom(...(['insert', 'insert', 'replace', 'remove', 'repeat', 'cut'] as const)),
+    at: fc.integer({ min: 0, max: 1000 }),
+    length: fc.integer({ min: 1, max: 12 }),
+    token: fc.oneof(
+      { weight: 4, arbitrary: fc.constantFrom(...tokens) },
+      { weight: 1, arbitrary: fc.string({ maxLength: 4, unit: 'binary' }) },
+    ),
+  })
+  return fc
+    .tuple(text, fc.array(change, { maxLength: most }))
+    .map(([start, changes]) => changes.reduce(apply, start))
+}
+
+function apply(text: string, { kind, at, length, token }: Change): string {
+  const place = Math.floor((text.length * at) / 1000)
+  const [before, here, after] = [
+    text.slice(0, place),
+    text.slice(place, place + length),
+    text.slice(place + length),
+  ]
+  switch (kind) {
+    case 'insert':
+      return before + token + here + after
+    case 'replace':
+      return before + token + after
+    case 'remove':
+      return before + after
+    case 'repeat':
+      return before + here + here + after
+    case 'cut':
+      return before
+  }
+}
