@@ -68,7 +68,67 @@ export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void
   if (asked.others !== undefined) for (const other of asked.others) other.answer(verdict)
 }
 
-/** Answers every request from the reply of take.lua or take_mixed.lua. */
+/**
+ * Whether a reply is what take.lua or take_mixed.lua says to these requests, or the time alone. A server that is another than
+ * thought, or somebody in between, may say anything: of what cannot be true no quota is claimed.
+ */
+export function isReply(all: readonly Asked[], reply: unknown): reply is readonly number[] {
+  if (!Array.isArray(reply) || reply.length === 0) return false
+  for (let i = 0; i < reply.length; i++) if (!Number.isSafeInteger(reply[i])) return false
+  if (reply.length === 1) return true
+  let at = 1
+  for (const { parts, plain, count } of all) {
+    let limits = 0
+    let most = Number.POSITIVE_INFINITY
+    for (const part of parts) {
+      limits += part.limits.length
+      for (const { burst } of part.limits) if (burst < most) most = burst
+    }
+    const denialSize = TAKE_REPLY + (plain ? limits : limits * 4)
+    if (plain && count === 1) {
+      const allowed = (reply[at] & 1) === 1
+      if (!isVerdict(reply, at, allowed, limits, most)) return false
+      at += allowed ? TAKE_REPLY : denialSize
+      continue
+    }
+    const granted: number = reply[at++]
+    if (!(granted >= 0 && granted <= count)) return false
+    if (granted > 0) {
+      if (!isVerdict(reply, at, true, limits, most)) return false
+      at += TAKE_REPLY
+    }
+    if (granted < count) {
+      if (!isVerdict(reply, at, false, limits, most)) return false
+      at += denialSize
+    }
+  }
+  return at === reply.length
+}
+
+/** @param most that may be left of the smallest limit */
+function isVerdict(
+  reply: readonly number[],
+  at: number,
+  allowed: boolean,
+  limits: number,
+  most: number,
+): boolean {
+  const verdict = reply[at]!
+  const violated = verdict >> 4
+  return (
+    verdict >= 0 &&
+    verdict < 2 ** (limits + 4) &&
+    ((verdict & 1) === 1) === allowed &&
+    (violated === 0) === allowed &&
+    ((verdict >> 1) & 7) < limits &&
+    reply[at + 1]! >= 0 &&
+    reply[at + 1]! <= most &&
+    reply[at + 2]! >= 0 &&
+    reply[at + 3]! >= -1
+  )
+}
+
+/** Answers every request from the reply of take.lua or take_mixed.lua, which is one by `isReply`. */
 export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
   const now = reply[0]!
   let at = 1

@@ -30,7 +30,8 @@ export function createNodes(store: Client, key = KEY, self = randomUUID().slice(
 
   async function announce(): Promise<void> {
     try {
-      count = Math.max(1, await runAnnounce(store, key, self, BELIEVED_FOR))
+      const alive = await runAnnounce(store, key, self, BELIEVED_FOR)
+      if (Number.isSafeInteger(alive)) count = Math.max(1, alive)
     } catch {
       // Others complain about the store; here it only means that the number may be old.
     }

@@ -1,5 +1,5 @@
 import { isTryAgain, storeError } from './ask.js'
-import { type Asked, answerAll, mergeEqual, readReply } from './asked.js'
+import { type Asked, answerAll, isReply, mergeEqual, readReply } from './asked.js'
 import type { DegradedReason } from './limiter.js'
 import { type Client, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
 import type { Shard } from './shard.js'
@@ -158,7 +158,7 @@ export function createSender(options: SenderOptions): Sender {
       now?.() ?? 0,
     ).then(
       (at) => {
-        for (const { resolve } of settles) resolve(at)
+        for (const { resolve } of settles) resolve(Number.isSafeInteger(at) ? at : undefined)
       },
       (error: unknown) => {
         warn({ error: storeError(error) }, 'the store did not hear what was to be settled')
@@ -167,9 +167,14 @@ export function createSender(options: SenderOptions): Sender {
     )
   }
 
-  function onReply(batch: Batch, reply: readonly number[]): void {
+  function onReply(batch: Batch, reply: unknown): void {
     latestReply = performance.now()
     if (batch.done) return
+    if (!isReply(batch.asked, reply)) {
+      warn({}, 'the store answered with something that is no decision')
+      giveUp(batch, 'error')
+      return
+    }
     batch.shard.answered(reply[0]!, now === undefined ? batch.sentAt : undefined)
     if (reply.length === 1) {
       // The server refused to charge so late, or its clock has leapt; the reading just learnt sets that right.

@@ -94,10 +94,15 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
     // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
     runTake(node, [], 0, 0).then(
-      ([serverNow]) => {
+      (reply: unknown) => {
         const took = performance.now() - now
         probeSent = undefined
-        if (serverNow === undefined || took > timeoutMs) return
+        const serverNow: unknown = Array.isArray(reply) ? reply[0] : undefined
+        if (typeof serverNow !== 'number' || !Number.isSafeInteger(serverNow)) {
+          if (!closed) onRefusal(new Error('it answers with something that is no time'))
+          return
+        }
+        if (took > timeoutMs) return
         // Fast by our clock, or by the server's: ours has the time in it that our event loop may have stood still.
         const least = Math.min(took, Math.abs(serverNow - clockThen))
         if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)

@@ -24,6 +24,14 @@ const NEVER = [
 /** Every status that the gateway itself answers with. */
 export const OWN = new Set<number>(Object.values(ERRORS).map(({ status }) => status))
 
+interface Known {
+  readonly method: string
+  readonly consumer: string | undefined
+  readonly arrived?: boolean
+}
+const known = new WeakMap<TestGateway, Map<string, Known>>()
+const KEPT = 2000
+
 /**
  * Of what arrived behind a gateway: each of it is one plain request of HTTP/1.1 that the gateway recorded, as whose it
  * arrived, and nothing arrived twice. Forgets all of it afterwards.
@@ -31,13 +39,16 @@ export const OWN = new Set<number>(Object.values(ERRORS).map(({ status }) => sta
 export async function checkReceived(gateway: TestGateway, upstream: RawUpstream): Promise<void> {
   await eventually('nothing is under way', () => gateway.watchdog.size() === 0)
   const arrived = upstream.requests.splice(0)
-  await eventually('all is recorded', () =>
-    arrived.every((one) => recordOf(gateway, one) !== undefined),
-  ).catch(() => {
-    const heads = arrived.filter((one) => recordOf(gateway, one) === undefined).map(({ head }) => head)
+  const before = known.get(gateway) ?? new Map<string, Known>()
+  known.set(gateway, before)
+  const recordOf = (request: RawRequest): Known | undefined => {
+    const [id] = request.values('x-request-id')
+    return before.get(id!) ?? gateway.records.find(({ requestId }) => requestId === id)
+  }
+  await eventually('all is recorded', () => arrived.every((one) => recordOf(one) !== undefined)).catch(() => {
+    const heads = arrived.filter((one) => recordOf(one) === undefined).map(({ head }) => head)
     throw new Error(`arrived without a record: ${JSON.stringify(heads)}`)
   })
-  const seen = new Set<string>()
   for (const request of arrived) {
     const { head, method } = request
     const [line, ...fields] = head.split('\r\n')
@@ -59,19 +70,22 @@ export async function checkReceived(gateway: TestGateway, upstream: RawUpstream)
       say('a connection'),
     )
     const [id] = request.values('x-request-id')
-    must(!seen.has(id!), say('arrived twice'))
-    seen.add(id!)
-    const record = recordOf(gateway, request)!
+    const record = recordOf(request)!
+    must(!before.get(id!)?.arrived, say('arrived twice'))
+    before.set(id!, { method: record.method, consumer: record.consumer, arrived: true })
     must(record.method === method, say(`recorded as ${record.method}`))
     const users = request.values('x-user-id')
     must(users.length === 0 || users[0] === record.consumer, say(`counted as ${record.consumer}`))
   }
   must(gateway.logged.length === 0, `logged ${JSON.stringify(gateway.logged)}`)
+  // What was on its way when its client left may arrive later.
+  for (const { requestId, method, consumer } of gateway.records) {
+    if (!before.has(requestId)) before.set(requestId, { method, consumer, arrived: false })
+  }
+  for (const id of before.keys()) {
+    if (before.size <= KEPT) break
+    before.delete(id)
+  }
   gateway.records.length = 0
   gateway.accessLines.length = 0
-}
-
-function recordOf(gateway: TestGateway, request: RawRequest) {
-  const [id] = request.values('x-request-id')
-  return gateway.records.find(({ requestId }) => requestId === id)
 }

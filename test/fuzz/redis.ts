@@ -1,5 +1,3 @@
-import { once } from 'node:events'
-import { type AddressInfo, createServer, type Socket } from 'node:net'
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
@@ -7,7 +5,9 @@ import type { RedisLimiter } from '../../src/limiter/redis.js'
 import { openLimiter } from '../limiter/open-limiter.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'
-import { type Cleanup, holds, must, type Target } from './target.js'
+import { lyingRedis } from '../support/lying-redis.js'
+import { within } from '../support/within.js'
+import { holds, must, type Target } from './target.js'
 
 const NUMBERS = [
   0,
@@ -91,56 +91,6 @@ const reply = fc.oneof(
   { weight: 1, arbitrary: broken },
 )
 
-/** Speaks enough of Redis to be believed, and answers decisions with whatever it is told to. */
-async function startLiar(t: Cleanup): Promise<{ url: string; say: (answer: string) => void }> {
-  let answer = ''
-  const sockets = new Set<Socket>()
-  const server = createServer((socket) => {
-    sockets.add(socket)
-    socket.on('error', () => {})
-    socket.on('close', () => sockets.delete(socket))
-    let text = ''
-    socket.on('data', (data) => {
-      text += data.toString('latin1')
-      for (let command = takeCommand(); command !== undefined; command = takeCommand())
-        socket.write(answerTo(command), 'latin1')
-    })
-    function takeCommand(): string[] | undefined {
-      const head = /^\*(\d+)\r\n/.exec(text)
-      if (head === null) return undefined
-      const parts: string[] = []
-      let at = head[0].length
-      for (let i = 0; i < Number(head[1]); i++) {
-        const size = /^\$(\d+)\r\n/.exec(text.slice(at, at + 20))
-        const from = at + (size?.[0].length ?? 0)
-        if (size === null || text.length < from + Number(size[1]) + 2) return undefined
-        parts.push(text.slice(from, from + Number(size[1])))
-        at = from + Number(size[1]) + 2
-      }
-      text = text.slice(at)
-      return parts
-    }
-  })
-  function answerTo([name = '', , keys]: readonly string[]): string {
-    if (/^info$/i.test(name)) return bulk('redis_version:7.4.0')
-    if (!/^eval(?:sha)?$/i.test(name)) return '+OK\r\n'
-    return keys === '0' ? `*1\r\n:${Date.now()}\r\n` : answer
-  }
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  t.teardown(() => {
-    for (const socket of sockets) socket.destroy()
-    server.close()
-  })
-  const { port } = server.address() as AddressInfo
-  return {
-    url: `redis://127.0.0.1:${port}`,
-    say(next) {
-      answer = next
-    },
-  }
-}
-
 const LIMITS = [
   '10/min',
   '[2/s, 10/min]',
@@ -155,6 +105,20 @@ routes: [{ path: /*, service: api }]
 `
 /** Ms. */
 const TIMEOUT = 60
+/** After some answers a store is not asked for a while: there are others then. */
+const LIARS = 24
+
+interface Asked {
+  readonly reply: string
+  readonly tier: number
+  /** Whether it is the answer to a probe, not to a decision. */
+  readonly probe: boolean
+}
+const asked: fc.Arbitrary<Asked> = fc.record({
+  reply,
+  tier: fc.nat(LIMITS.length - 1),
+  probe: fc.oneof({ weight: 9, arbitrary: fc.constant(false) }, { weight: 1, arbitrary: fc.constant(true) }),
+})
 
 export const redis: Target = {
   name: 'redis',
@@ -162,7 +126,7 @@ export const redis: Target = {
   short: 8,
   async open(t) {
     const service = snapshotOf(YAML).services[0]!
-    const liars = await Promise.all(Array.from({ length: 6 }, () => startLiar(t)))
+    const liars = await Promise.all(Array.from({ length: LIARS }, () => lyingRedis(t)))
     const limiters: RedisLimiter[] = liars.map(
       ({ url }) => openLimiter(t as Test, url, TIMEOUT, { denials: 0 }).limiter,
     )
@@ -185,24 +149,32 @@ export const redis: Target = {
       must(counted === undefined || counted.numbers.every((n) => Number.isSafeInteger(n)), `counted ${shown}`)
     }
 
-    async function ask(i: number, answers: string, tier: number): Promise<void> {
+    const busy = new Set<number>()
+    async function oneThatIsUp(): Promise<number> {
+      let found = -1
+      const look = () => {
+        found = limiters.findIndex((limiter, i) => !busy.has(i) && limiter.state() === 'up')
+        if (found >= 0) busy.add(found)
+        return found >= 0
+      }
+      await eventually('a store is thought to be well', look, 20_000)
+      return found
+    }
+
+    async function ask({ reply, tier, probe }: Asked): Promise<void> {
+      const i = await oneThatIsUp()
       const limiter = limiters[i]!
-      await eventually('the store is thought to be well', () => limiter.state() === 'up', 10_000)
-      liars[i]!.say(answers)
-      const started = performance.now()
-      const decisions = await Promise.all(
-        // Two equal ones are asked as one, and the third goes along.
-        ['alice', 'alice', 'bob'].map((consumer) =>
-          limiter.take(service, service.policies[tier]!, consumer, 1),
-        ),
+      if (probe) await liars[i]!.misleads(reply)
+      else liars[i]!.say(reply)
+      // Two equal ones are asked as one, and the third goes along.
+      const taken = ['alice', 'alice', 'bob'].map((consumer) =>
+        limiter.take(service, service.policies[tier]!, consumer, 1),
       )
-      must(performance.now() - started < TIMEOUT + 3000, 'hangs')
+      const decisions = await within(TIMEOUT + 3000, 'a decision', Promise.all(taken))
+      busy.delete(i)
       for (const decision of decisions) check(decision, tier)
     }
 
-    const asked = fc.record({ reply, tier: fc.nat(LIMITS.length - 1) })
-    return holds(fc.array(asked, { minLength: 1, maxLength: liars.length }), async (all) => {
-      await Promise.all(all.map(({ reply, tier }, i) => ask(i, reply, tier)))
-    })
+    return holds(fc.array(asked, { minLength: 1, maxLength: 8 }), (all) => Promise.all(all.map(ask)))
   },
 }

@@ -45,7 +45,11 @@ t.test('ports, brackets and IPv4 in IPv6 are understood', async (t) => {
   ] as const
   for (const [list, client] of cases) t.equal(clientAddress('10.0.0.1', list, trusted), client, list)
   t.equal(clientAddress('::ffff:10.0.0.1', '198.51.100.1', trusted), '198.51.100.1')
-  t.equal(clientAddress('10.0.0.1', '::ffff:fff:192.0.2.1', trusted), '::ffff:fff:192.0.2.1', 'no IPv4 in that')
+  t.equal(
+    clientAddress('10.0.0.1', '::ffff:fff:192.0.2.1', trusted),
+    '::ffff:fff:192.0.2.1',
+    'no IPv4 in that',
+  )
   t.equal(clientAddress('::ffff:203.0.113.9', '198.51.100.1', trusted), '203.0.113.9')
 })
 

@@ -1,0 +1,24 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import fc from 'fast-check'
+import t from 'tap'
+import { NODE } from '../support/node.js'
+import { TARGETS } from './list.js'
+
+for (const target of TARGETS) {
+  t.test(`${target.name}: ${target.what}`, async (t) => {
+    await fc.assert(await target.open(t), { numRuns: target.short })
+  })
+}
+
+t.test('npm run fuzz', async (t) => {
+  const [command, ...flags] = NODE
+  const script = fileURLToPath(new URL('run.ts', import.meta.url))
+  const loader = new URL('../../scripts/typescript-loader.mjs', import.meta.url).href
+  const fuzz = (...args: string[]) =>
+    spawnSync(command, [...flags, `--import=${loader}`, script, ...args], { encoding: 'utf8' })
+
+  const good = fuzz('--seconds', '0.2', '--only', 'paths', '--seed', '7')
+  t.equal(good.status, 0, good.stderr)
+  t.match(good.stdout, /^seed 7\nok {3}paths .* inputs: .*\nall held\n$/)
+})

@@ -1,0 +1,75 @@
+import { once } from 'node:events'
+import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { within } from './within.js'
+
+/** The part of a tap test that cleans up after it. */
+interface Cleanup {
+  teardown(fn: () => unknown): unknown
+}
+
+const honest = () => `*1\r\n:${Date.now()}\r\n`
+
+/** Speaks enough of Redis to be believed, and answers decisions with whatever it is told to. */
+export async function lyingRedis(t: Cleanup) {
+  let answer = ''
+  let time = honest
+  let probed = () => {}
+  const sockets = new Set<Socket>()
+  const server = createServer((socket) => {
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.on('close', () => sockets.delete(socket))
+    let text = ''
+    socket.on('data', (data) => {
+      text += data.toString('latin1')
+      for (let command = takeCommand(); command !== undefined; command = takeCommand())
+        socket.write(answerTo(command), 'latin1')
+    })
+    function takeCommand(): string[] | undefined {
+      const head = /^\*(\d+)\r\n/.exec(text)
+      if (head === null) return undefined
+      const parts: string[] = []
+      let at = head[0].length
+      for (let i = 0; i < Number(head[1]); i++) {
+        const size = /^\$(\d+)\r\n/.exec(text.slice(at, at + 20))
+        const from = at + (size?.[0].length ?? 0)
+        if (size === null || text.length < from + Number(size[1]) + 2) return undefined
+        parts.push(text.slice(from, from + Number(size[1])))
+        at = from + Number(size[1]) + 2
+      }
+      text = text.slice(at)
+      return parts
+    }
+  })
+  function answerTo([name = '', , keys]: readonly string[]): string {
+    if (/^info$/i.test(name)) return '$19\r\nredis_version:7.4.0\r\n'
+    if (!/^eval(?:sha)?$/i.test(name)) return '+OK\r\n'
+    if (keys !== '0') return answer
+    queueMicrotask(probed)
+    return time()
+  }
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    for (const socket of sockets) socket.destroy()
+    server.close()
+  })
+  const { port } = server.address() as AddressInfo
+  return {
+    url: `redis://127.0.0.1:${port}`,
+    say(next: string) {
+      answer = next
+    },
+    /** Asked whether it is well, it says this once. */
+    async misleads(next: string): Promise<void> {
+      time = () => next
+      for (const socket of sockets) socket.destroy()
+      const asked = new Promise<void>((resolve) => {
+        probed = resolve
+      })
+      await within(5000, 'a probe', asked)
+      await new Promise((resolve) => setTimeout(resolve, 5))
+      time = honest
+    },
+  }
+}
