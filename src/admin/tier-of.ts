@@ -8,7 +8,7 @@ export interface FoundTier {
 
 /**
  * The tier that a consumer has when it calls, as far as it can be known without the call: what an operator assigned,
- * else what was asked for, else what the configuration gives to its API key, else the default.
+ * else what was asked for, else what the configuration gives to its key, else the default.
  */
 export function tierOf(
   snapshot: Snapshot,
@@ -27,8 +27,9 @@ export function tierOf(
 
 function credentialTier(snapshot: Snapshot, consumer: string): number | undefined {
   for (const source of snapshot.consumers) {
-    if (source.kind !== 'api_key') continue
-    for (const owner of source.keys.values()) {
+    if (source.kind !== 'api_key' && source.kind !== 'signature') continue
+    for (const key of source.keys.values()) {
+      const owner = 'owner' in key ? key.owner : key
       if (owner.consumer === consumer && owner.tier !== undefined) return owner.tier
     }
   }

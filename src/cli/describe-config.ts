@@ -116,6 +116,8 @@ function describeConsumers(source: ConsumerSource): string {
         : `id in ${source.header} (tenant in ${source.tenant})`
     case 'client_certificate':
       return `client certificate (${source.id})`
+    case 'signature':
+      return `signed request (${source.keys.size} known)`
     case 'ip':
       return 'address'
   }

@@ -10,6 +10,7 @@ const IDENTIFIED: Readonly<Record<string, string>> = {
   api_key: 'by API key',
   client_certificate: 'by client certificate',
   header: 'by a trusted header',
+  signature: 'by a signature',
   ip: 'by address',
 }
 

@@ -36,6 +36,8 @@ export function checkTenants({ consumers, services }: DraftConfig, warning: Say)
   const known = asList(consumers).some((source) => {
     if (source === undefined) return true
     if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
+    if ('signature' in source)
+      return asList(source.signature?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
     return (
       'api_key' in source &&
       asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))

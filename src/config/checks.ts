@@ -6,6 +6,7 @@ import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
 import { checkResilience } from './check-resilience.js'
 import { checkShaping, destinationsOf } from './check-shaping.js'
+import { checkSignatures } from './check-signatures.js'
 import { checkUpstreamTls } from './check-upstream-tls.js'
 import { checkUpstreams } from './check-upstreams.js'
 import { asList, type DraftConfig, knownTier, named, type Path, type Say, tierNames, twice } from './draft.js'
@@ -26,6 +27,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
   checkIdentity(config, error)
+  checkSignatures(config, error)
   checkRoutes(config, error)
   checkShaping(config, error, warning)
   checkCosts(config, error, warning)

@@ -1,4 +1,5 @@
 import type { Config } from './schema.js'
+import { compileSignatures, type SignatureSettings } from './signatures.js'
 
 /** How callers are known, compiled: what a snapshot holds of `consumers`. */
 export type ConsumerSource =
@@ -15,6 +16,7 @@ export type ConsumerSource =
       readonly tenant: string | undefined
     }
   | { readonly kind: 'client_certificate'; readonly id: CertificateId }
+  | SignatureSettings
   | { readonly kind: 'ip' }
 
 export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
@@ -40,6 +42,7 @@ export function compileConsumers(
     if ('ip' in source) return { kind: 'ip' }
     if ('client_certificate' in source)
       return { kind: 'client_certificate', id: source.client_certificate.id }
+    if ('signature' in source) return compileSignatures(source.signature, tierIndex)
     const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
       const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
       return [sha256, owner] as const
@@ -48,9 +51,13 @@ export function compileConsumers(
   })
 }
 
+/** Of a signature, which may be one of several: other than a credential they may be there more than once. */
+export const SIGNATURE_HEADERS = ['signature', 'signature-input'] as const
+
 /** The headers that a source reads, in lower case. */
 export function identityHeadersOf(source: ConsumerSource): readonly string[] {
   if (source.kind === 'ip' || source.kind === 'client_certificate') return []
+  if (source.kind === 'signature') return SIGNATURE_HEADERS
   return source.kind === 'header' && source.tenant !== undefined
     ? [source.header, source.tenant]
     : [source.header]

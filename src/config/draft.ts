@@ -32,6 +32,7 @@ export function named(list: Draft<readonly string[]> | undefined): string[] {
 /** The headers that a source of consumers reads, as far as they could be read. */
 export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
   if ('header' in source) return [source.header?.name, source.header?.tenant]
+  if ('signature' in source) return ['signature', 'signature-input']
   return 'api_key' in source ? [source.api_key?.header] : []
 }
 

@@ -82,6 +82,11 @@ const NOT_IDENTITY = new Set(
   ),
 )
 
+/** What a signature can cover besides fields (RFC 9421 §2.2). */
+const DERIVED = ['@method', '@authority', '@scheme', '@path', '@query', '@target-uri', '@request-target']
+/** Fields that a gateway writes anew or that end here; what a caller signed of them is not to be seen. */
+const NOT_COVERED = new Set(['signature', 'signature-input', 'keep-alive', 'proxy-connection'])
+
 const text = (value: string) => value
 
 function readHeaderName(value: string, fail: Fail, belongs: string, fix: string): string | undefined {
@@ -314,6 +319,25 @@ export const KINDS = {
       new RegExp(HEADER_PATTERN).test(value) && value.length <= 64
         ? value.toLowerCase()
         : fail('cannot be the name of a header here', 'write one such as x-powered-by, without "_"'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** What a signature has to cover. */
+  component: {
+    label: 'component',
+    types: ['string'],
+    pattern: '^@?[a-z0-9-]+$',
+    read: (value, fail) => {
+      const derived = value.startsWith('@')
+      if (derived && !DERIVED.includes(value))
+        return fail('is not known here', `write one of ${DERIVED.join(', ')}`)
+      if (!derived && !/^[a-z0-9-]{1,64}$/.test(value))
+        return fail('is not the name of a field in lower case', 'write one such as content-digest')
+      const read = value === 'host' || value === 'content-length' || !NOT_IDENTITY.has(value)
+      return read && !NOT_COVERED.has(value)
+        ? value
+        : fail('belongs to the transport, to proxies or to the signature itself', 'remove it')
+    },
     show: text,
   } satisfies Kind<string>,
 

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { choice, either, list, object, scalar, string } from './define.js'
+import { SignatureConsumer } from './schema-signature.js'
 
 /** The part of the schema about how callers are known. */
 
@@ -95,10 +96,11 @@ export const Consumers = list(
     | Static<typeof ApiKeyConsumer>
     | Static<typeof ClientCertificateConsumer>
     | Static<typeof HeaderConsumer>
+    | Static<typeof SignatureConsumer>
     | Static<typeof IpConsumer>
   >(
-    [ApiKeyConsumer, ClientCertificateConsumer, HeaderConsumer, IpConsumer],
-    'One way to know a caller: api_key, client_certificate, header or ip',
+    [ApiKeyConsumer, ClientCertificateConsumer, HeaderConsumer, SignatureConsumer, IpConsumer],
+    'One way to know a caller: api_key, client_certificate, header, signature or ip',
   ),
   'How callers are known; tried in order, the first that fits wins',
   { default: [{ ip: {} }], minItems: 1 },

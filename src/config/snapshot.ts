@@ -13,11 +13,12 @@ import { compileShape, type Shape } from './shaping.js'
 import { compileSplit, countingService, type Split } from './split.js'
 import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
-export type { CertificateId, ConsumerSource, KeyOwner } from './consumers.js'
+export { type CertificateId, type ConsumerSource, type KeyOwner, SIGNATURE_HEADERS } from './consumers.js'
 export type { Identity, IdentityToken } from './identity.js'
 export type { Algorithm, Calendar, Level, Limit } from './limit.js'
 export { forTenant, type Part, type Policy, policyOf } from './policy.js'
 export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
+export type { SignatureKey, SignatureSettings } from './signatures.js'
 export type { Transport, UpstreamTls } from './transport.js'
 export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
 

@@ -1,4 +1,5 @@
 import type { ConsumerSource } from '../config/snapshot.js'
+import { createSeenNonces, type SeenNonces } from '../credentials/seen-nonces.js'
 import type { Refusal } from '../errors.js'
 import { clientAddress } from './address.js'
 import type { Exchange } from './exchange.js'
@@ -7,17 +8,19 @@ import { identifyByApiKey } from './identify-api-key.js'
 import { identifyByCertificate } from './identify-certificate.js'
 import { identifyByHeader } from './identify-header.js'
 import { identifyByIp } from './identify-ip.js'
+import { identifyBySignature } from './identify-signature.js'
 
 /**
  * Second stage: who is calling. Sources are tried in the order of the file and the first whose credential is there
  * decides: a bad one is 401, never the next source, or a wrong key would be a way to a fresh quota.
  */
 export function identifyConsumer() {
+  const nonces = createSeenNonces()
   return function identifyConsumer(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const { snapshot } = x
     x.clientIp = clientAddress(x.peer, x.headers.forwardedFor, snapshot.isTrustedProxy)
     for (const source of snapshot.consumers) {
-      const identified = identifyBy(x, source)
+      const identified = identifyBy(x, source, nonces)
       if (identified !== 'absent') return identified
     }
     const names = [...snapshot.identityHeaders]
@@ -25,7 +28,11 @@ export function identifyConsumer() {
   }
 }
 
-function identifyBy(x: Exchange, source: ConsumerSource): Identified | Promise<Refusal | undefined> {
+function identifyBy(
+  x: Exchange,
+  source: ConsumerSource,
+  nonces: SeenNonces,
+): Identified | Promise<Refusal | undefined> {
   switch (source.kind) {
     case 'api_key':
       return identifyByApiKey(x, source)
@@ -33,6 +40,8 @@ function identifyBy(x: Exchange, source: ConsumerSource): Identified | Promise<R
       return identifyByCertificate(x, source)
     case 'header':
       return identifyByHeader(x, source)
+    case 'signature':
+      return identifyBySignature(x, source, nonces)
     case 'ip':
       return identifyByIp(x)
   }

@@ -38,7 +38,7 @@ export interface Exchange {
   clientIp: string
   consumer: string | undefined
   /** How the caller was identified. */
-  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'ip' | undefined
+  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined
   /** Index into snapshot.tiers that came with the credential. */
   credentialTier: number | undefined
   /** Came with the credential. */

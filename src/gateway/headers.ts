@@ -1,4 +1,4 @@
-import type { Snapshot } from '../config/snapshot.js'
+import { SIGNATURE_HEADERS, type Snapshot } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 
 /**
@@ -31,9 +31,14 @@ export interface RequestHeaders {
 
 /** A field of the identity list, or undefined. */
 export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
-  const { identity } = headers
-  for (let i = 0; i < identity.length; i += 2) if (identity[i] === name) return identity[i + 1]
-  return undefined
+  const place = placeOf(name, headers.identity)
+  return place < 0 ? undefined : headers.identity[place + 1]
+}
+
+/** Of a lower-case name in a flat list of such, -1 when it is not there. */
+function placeOf(name: string, list: readonly string[]): number {
+  for (let i = 0; i < list.length; i += 2) if (list[i] === name) return i
+  return -1
 }
 
 enum Field {
@@ -55,6 +60,8 @@ enum Field {
   /** Upstreams believe it, since only the gateway writes it. */
   Told,
   Identity,
+  /** The same, but for several signatures there may be several fields. */
+  Signature,
   TraceParent,
   TraceState,
 }
@@ -106,6 +113,9 @@ function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
       ...FIELDS,
       ...[...snapshot.toldHeaders].map((name) => [name, Field.Told] as const),
       ...[...snapshot.identityHeaders].map((name) => [name, Field.Identity] as const),
+      ...SIGNATURE_HEADERS.filter((name) => snapshot.identityHeaders.has(name)).map(
+        (name) => [name, Field.Signature] as const,
+      ),
     ])
     tables.set(snapshot, table)
   }
@@ -217,6 +227,13 @@ export function readHeaders(
         }
         identity.push(name, value)
         break
+      case Field.Signature: {
+        identity ??= []
+        const before = placeOf(name, identity)
+        if (before < 0) identity.push(name, value)
+        else identity[before + 1] += `, ${value}`
+        break
+      }
       case Field.TraceParent:
         traceparent = traceparent === undefined ? value : ''
         forward.push(wireName, value)
@@ -235,6 +252,7 @@ export function readHeaders(
       const field = table.get(name)
       if (
         field === Field.Identity ||
+        field === Field.Signature ||
         field === Field.Told ||
         field === Field.Provenance ||
         name.startsWith('x-forwarded-')

@@ -1,6 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { rewritten } from '../config/rewrite.js'
-import type { Identity, Service, Upstream } from '../config/snapshot.js'
+import { type Identity, type Service, SIGNATURE_HEADERS, type Upstream } from '../config/snapshot.js'
 import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 import { applyRules } from './field-rules.js'
@@ -68,6 +68,13 @@ function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | u
   for (const source of x.snapshot.consumers) {
     if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
       continue
+    if (source.kind === 'signature') {
+      for (const name of SIGNATURE_HEADERS) {
+        const value = identityHeader(x.headers, name)
+        if (value !== undefined && goesOn(name, x, identity)) out.push(name, value)
+      }
+      return
+    }
     const credential = identityHeader(x.headers, source.header)
     if (credential === undefined) continue
     if (goesOn(source.header, x, identity)) out.push(source.header, credential)

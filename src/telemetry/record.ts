@@ -25,7 +25,7 @@ export interface RequestRecord {
   readonly tierFrom: 'assignment' | 'credential' | 'default' | undefined
   readonly consumer: string | undefined
   /** How the caller was identified. */
-  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'ip' | undefined
+  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined
   readonly tenant: string | undefined
   readonly clientIp: string
   /** The limits that held for it. */

@@ -234,8 +234,19 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.same(snapshot.tiers, ['free', 'pro'])
   t.equal(snapshot.defaultTier, 1)
   t.same([snapshot.priorities, snapshot.classes], [[1, 0], 2], 'free has 7, and pro, by its place, 1')
-  const [keys, header, ip] = snapshot.consumers
+  const [keys, signature, header, ip] = snapshot.consumers
   t.match(keys, { kind: 'api_key', header: 'x-key' })
+  if (signature?.kind !== 'signature') throw new Error('not a signature')
+  t.match(signature, { digest: false, maxAge: 60_000, leeway: 5000, nonceRequired: true, tag: 'payments' })
+  t.equal(signature.accepted, 'sig=("@method" "@target-uri" "date");created;keyid;nonce;tag="payments"')
+  t.match(
+    [...signature.keys.values()].map(({ algorithm, owner }) => [algorithm, owner.consumer, owner.tier]),
+    [
+      ['hmac-sha256', 'acme', 1],
+      ['hmac-sha256', 'acme', undefined],
+      ['ed25519', 'bob', undefined],
+    ],
+  )
   t.same(header, { kind: 'header', header: 'x-user-id', tenant: 'x-tenant-id' })
   t.same(ip, { kind: 'ip' })
   if (keys?.kind !== 'api_key') throw new Error('not an api_key')
@@ -247,7 +258,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
     ],
   )
   t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])
-  t.same([...snapshot.identityHeaders], ['x-key', 'x-user-id', 'x-tenant-id'])
+  t.same([...snapshot.identityHeaders], ['x-key', 'signature', 'signature-input', 'x-user-id', 'x-tenant-id'])
   t.ok(snapshot.isTrustedProxy('::ffff:10.9.9.9'))
   t.notOk(snapshot.isTrustedProxy('203.0.113.1'))
   t.equal(compile(full.replace('default_tier: pro\n', '')).defaultTier, 0)

@@ -1,0 +1,219 @@
+import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto'
+import type { KeyOwner, SignatureKey, SignatureSettings } from '../config/snapshot.js'
+import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
+
+/** Signatures of requests by RFC 9421, as a verifier sees them. */
+
+/** A request as its caller sent it. */
+export interface SignedRequest {
+  readonly method: string
+  /** `http` or `https`. */
+  readonly scheme: string
+  /** Lower-case host, with its port unless that is the usual one. */
+  readonly authority: string
+  /** The request target as it came. */
+  readonly target: string
+  /** Of the target. */
+  readonly path: string
+  /** Of the target with its `?`, or empty. */
+  readonly query: string
+  readonly hasBody: boolean
+  /** The value of a field by its lower-case name, one character a byte; several joined by a comma and a blank. */
+  field(name: string): string | undefined
+}
+
+export interface Verified {
+  readonly owner: KeyOwner
+  readonly keyid: string
+  readonly nonce: string | undefined
+}
+
+/** Why a signature does not hold. */
+export interface NotVerified {
+  /** For the caller. Undefined: no more than that it is not valid, since more would help to guess. */
+  readonly detail: string | undefined
+  /** For the log. */
+  readonly cause: string
+}
+
+/** Longest of either field, in characters, and most components and characters of a nonce: what is looked at before a key is. */
+const MAX_FIELD = 4096
+const MAX_COMPONENTS = 32
+const MAX_NONCE = 128
+
+/** What says more than one of the others does. */
+const SAYS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
+  ['@target-uri', new Set(['@scheme', '@authority', '@path', '@query'])],
+  ['@request-target', new Set(['@path', '@query'])],
+])
+
+/**
+ * Checks the one signature of a request that is by a key known here. Cheap things come first: only what is in time, covers all
+ * that it has to and is of the right length is compared.
+ *
+ * @param now Unix ms
+ */
+export function verifySignature(
+  request: SignedRequest,
+  settings: SignatureSettings,
+  now: number,
+): Verified | NotVerified {
+  const input = request.field('signature-input') ?? ''
+  const given = request.field('signature') ?? ''
+  if (input.length > MAX_FIELD || given.length > MAX_FIELD) return malformed('longer than 4096 characters')
+  const lists = readInnerLists(input)
+  const signatures = readByteSequences(given)
+  if (lists === undefined) return malformed('Signature-Input is no dictionary of inner lists')
+  if (signatures === undefined) return malformed('Signature is no dictionary of byte sequences')
+  for (const [label, list] of lists) {
+    const keyid = parameter(list, 'keyid')
+    const key = typeof keyid === 'string' ? settings.keys.get(keyid) : undefined
+    if (key === undefined || (settings.tag !== undefined && parameter(list, 'tag') !== settings.tag)) continue
+    const signature = signatures.get(label)
+    if (signature === undefined) return malformed(`Signature has no "${label}"`)
+    return verifyOne(request, settings, list, signature, key, keyid as string, now)
+  }
+  return invalid('no signature by a key that is known here, with the tag that is asked for')
+}
+
+function verifyOne(
+  request: SignedRequest,
+  settings: SignatureSettings,
+  list: InnerList,
+  signature: Buffer,
+  key: SignatureKey,
+  keyid: string,
+  now: number,
+): Verified | NotVerified {
+  const alg = parameter(list, 'alg')
+  if (alg !== undefined && alg !== key.algorithm) return invalid(`alg is not ${key.algorithm}`)
+  const late = outOfTime(list, settings, now)
+  if (late !== undefined) return late
+  const nonce = parameter(list, 'nonce')
+  if (nonce === undefined ? settings.nonceRequired : typeof nonce !== 'string' || nonce === '')
+    return { detail: 'The signature needs a nonce.', cause: 'no nonce' }
+  if (typeof nonce === 'string' && nonce.length > MAX_NONCE)
+    return { detail: `The nonce is longer than ${MAX_NONCE} characters.`, cause: 'a long nonce' }
+  const missing = notCovered(request, settings, list)
+  if (missing !== undefined) {
+    return { detail: `The signature does not cover ${missing}.`, cause: `does not cover ${missing}` }
+  }
+  const base = signatureBase(request, list)
+  if (typeof base !== 'string') return base
+  if (!isSignatureOf(base, signature, key)) return invalid(`not a signature by ${keyid}`)
+  return { owner: key.owner, keyid, nonce: nonce as string | undefined }
+}
+
+/** By `created`, which has to be there, and `expires`, which may be; Unix seconds both. */
+function outOfTime(list: InnerList, settings: SignatureSettings, now: number): NotVerified | undefined {
+  const created = parameter(list, 'created')
+  const expires = parameter(list, 'expires')
+  if (typeof created !== 'number')
+    return { detail: 'The signature does not say when it was created.', cause: 'no created' }
+  if (expires !== undefined && typeof expires !== 'number') return malformed('expires is no whole number')
+  const age = now - created * 1000
+  if (age < -settings.leeway)
+    return { detail: 'The signature is of the future.', cause: `created in ${-age} ms` }
+  const old = age > settings.maxAge + settings.leeway
+  if (old || (expires !== undefined && now > expires * 1000 + settings.leeway))
+    return { detail: 'The signature is too old.', cause: old ? `created ${age} ms ago` : 'expired' }
+  return undefined
+}
+
+/** The first component that has to be covered and is not. */
+function notCovered(
+  { hasBody }: SignedRequest,
+  { components, digest }: SignatureSettings,
+  list: InnerList,
+): string | undefined {
+  const covered = new Set(list.items.filter((item) => item.parameters.length === 0).map(({ value }) => value))
+  const isCovered = (name: string) =>
+    covered.has(name) || [...SAYS].some(([whole, parts]) => covered.has(whole) && parts.has(name))
+  if (digest && hasBody && !isCovered('content-digest')) return 'content-digest'
+  return components.find((name) => !isCovered(name))
+}
+
+/** What is signed (RFC 9421 §2.5). */
+export function signatureBase(request: SignedRequest, list: InnerList): string | NotVerified {
+  if (list.items.length > MAX_COMPONENTS) return malformed(`more than ${MAX_COMPONENTS} components`)
+  const seen = new Set<string>()
+  let base = ''
+  for (const { value: name, parameters, text } of list.items) {
+    if (parameters.length > 0) {
+      const detail = `Parameters of a component, as in ${text}, are not read here.`
+      return { detail, cause: `parameters: ${text}` }
+    }
+    if (seen.has(name)) return malformed(`"${name}" is covered twice`)
+    seen.add(name)
+    const value = component(request, name)
+    if (value === undefined) {
+      const detail = `The signature covers ${name}, which is not there or does not get here.`
+      return { detail, cause: `covers ${name}` }
+    }
+    base += `${text}: ${value}\n`
+  }
+  return `${base}"@signature-params": ${list.text}`
+}
+
+function component(request: SignedRequest, name: string): string | undefined {
+  if (!name.startsWith('@')) return NAME.test(name) ? request.field(name)?.trim() : undefined
+  switch (name) {
+    case '@method':
+      return request.method
+    case '@authority':
+      return request.authority
+    case '@scheme':
+      return request.scheme
+    case '@path':
+      return request.path
+    case '@query':
+      // RFC 9421 §2.2.7: an absent query is an empty one.
+      return request.query === '' ? '?' : request.query
+    case '@target-uri':
+      return `${request.scheme}://${request.authority}${request.path}${request.query}`
+    case '@request-target':
+      return request.target
+    default:
+      return undefined
+  }
+}
+
+/** In lower case (RFC 9421 §2.1). */
+const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
+
+/** Keys ready for use, with the snapshot that they belong to. */
+const ready = new WeakMap<SignatureKey, (base: Buffer, signature: Buffer) => boolean>()
+
+function isSignatureOf(base: string, signature: Buffer, key: SignatureKey): boolean {
+  let check = ready.get(key)
+  if (check === undefined) {
+    check = checkOf(key)
+    ready.set(key, check)
+  }
+  // Fields come with one character a byte.
+  return check(Buffer.from(base, 'latin1'), signature)
+}
+
+function checkOf({ algorithm, key }: SignatureKey): (base: Buffer, signature: Buffer) => boolean {
+  if (algorithm === 'hmac-sha256') {
+    const secret = Buffer.from(key, 'base64')
+    return (base, signature) =>
+      signature.length === 32 &&
+      timingSafeEqual(createHmac('sha256', secret).update(base).digest(), signature)
+  }
+  const by = { key: createPublicKey(key), dsaEncoding: 'ieee-p1363' } as const
+  const hash = algorithm === 'ed25519' ? null : 'sha256'
+  return (base, signature) => signature.length === 64 && verify(hash, base, by, signature)
+}
+
+function parameter({ parameters }: InnerList, name: string) {
+  return parameters.find((one) => one.name === name)?.value
+}
+
+function malformed(cause: string): NotVerified {
+  return { detail: 'The signature is not well-formed (RFC 9421).', cause }
+}
+
+function invalid(cause: string): NotVerified {
+  return { detail: undefined, cause }
+}

@@ -1,0 +1,92 @@
+import { SIGNATURE_HEADERS, type SourceOf } from '../config/consumers.js'
+import { type SignedRequest, verifySignature } from '../credentials/message-signature.js'
+import type { SeenNonces } from '../credentials/seen-nonces.js'
+import type { Exchange } from './exchange.js'
+import { identityHeader } from './headers.js'
+import { type Identified, unauthorized } from './identify.js'
+
+type Signatures = SourceOf<'signature'>
+
+/**
+ * By a signature over the request as its caller sent it (RFC 9421). A nonce is looked at last: whoever has no key can neither use
+ * up those of others nor fill the memory.
+ *
+ * @param now Unix ms
+ */
+export function identifyBySignature(
+  x: Exchange,
+  source: Signatures,
+  nonces: SeenNonces,
+  now = Date.now(),
+): Identified {
+  if (SIGNATURE_HEADERS.every((name) => identityHeader(x.headers, name) === undefined)) return 'absent'
+  const found = verifySignature(requestOf(x), source, now)
+  if (!('owner' in found)) return refuse(source, found.detail, found.cause)
+  const { owner, keyid, nonce } = found
+  if (nonce !== undefined) {
+    const window = source.maxAge + 2 * source.leeway
+    if (!nonces.isNew(keyid, nonce, window, source.maxNonces, now))
+      return refuse(source, 'The nonce was used before.', 'a nonce for the second time')
+  }
+  x.consumer = owner.consumer
+  x.credentialTier = owner.tier
+  x.tenant = owner.tenant
+  x.identifiedBy = 'signature'
+  return undefined
+}
+
+function refuse({ accepted }: Signatures, detail = 'The signature is not valid.', cause: string): Identified {
+  const refusal = unauthorized(detail, 'Signature realm="tidegate"')
+  return {
+    ...refusal,
+    headers: [...refusal.headers!, 'Accept-Signature', accepted],
+    cause: `signature: ${cause}`,
+  }
+}
+
+const ABSOLUTE = /^https?:\/\/[^/?#]*/i
+
+/** As the caller sent it: behind a trusted proxy, as it came to that one. */
+function requestOf(x: Exchange): SignedRequest {
+  const { method, target, query, headers } = x
+  const scheme = headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https')
+  const path = target.replace(ABSOLUTE, '')
+  return {
+    method,
+    scheme,
+    authority: authorityOf(
+      headers.forwardedHost ?? headers.host ?? ABSOLUTE.exec(target)?.[0].slice(scheme.length + 3) ?? '',
+      scheme,
+    ),
+    target,
+    path: path.slice(0, path.length - query.length) || '/',
+    query,
+    hasBody: headers.contentLength > 0 || headers.chunked,
+    field: (name) => fieldOf(x, name),
+  }
+}
+
+/** RFC 9421 §2.2.3. */
+function authorityOf(host: string, scheme: string): string {
+  const usual = scheme === 'https' ? ':443' : ':80'
+  const lower = host.toLowerCase()
+  return lower.endsWith(usual) ? lower.slice(0, -usual.length) : lower
+}
+
+/** Of those that reach the upstream as they came, or that the gateway reads; of others a caller cannot say what arrives. */
+function fieldOf({ headers }: Exchange, name: string): string | undefined {
+  if (name === 'host') return headers.host
+  if (name === 'content-length') return headers.contentLength < 0 ? undefined : String(headers.contentLength)
+  return joined(headers.forward, name) ?? joined(headers.identity, name)
+}
+
+/** RFC 9421 §2.1. */
+function joined(list: readonly string[], name: string): string | undefined {
+  let value: string | undefined
+  for (let i = 0; i < list.length; i += 2) {
+    if (list[i]!.toLowerCase() !== name) continue
+    const one = list[i + 1]!.trim()
+    value = value === undefined ? one : `${value}, ${one}`
+  }
+  return value
+}

@@ -1,0 +1,41 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { createSeenNonces } from '../../src/credentials/seen-nonces.js'
+
+t.test('a nonce is new once for each key', async (t) => {
+  const nonces = createSeenNonces()
+  const isNew = (keyid: string, nonce: string) => nonces.isNew(keyid, nonce, 1000, 100, 0)
+  t.ok(isNew('a', 'n'))
+  t.notOk(isNew('a', 'n'))
+  t.ok(isNew('b', 'n'))
+  t.ok(isNew('a', ' n'))
+  t.ok(isNew('a ', 'n'))
+})
+
+t.test('within the window no nonce passes twice, whatever comes and when', async (t) => {
+  const step = fc.record({ nonce: fc.integer({ min: 0, max: 20 }), wait: fc.integer({ min: 0, max: 700 }) })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      const nonces = createSeenNonces()
+      const accepted = new Map<number, number>()
+      let now = 5_000
+      for (const { nonce, wait } of steps) {
+        now += wait
+        const before = accepted.get(nonce)
+        const isNew = nonces.isNew('k', String(nonce), 1000, 1000, now)
+        if (before === undefined) t.ok(isNew)
+        else if (now - before < 1000) t.notOk(isNew)
+        else if (now - before >= 3000) t.ok(isNew, 'it is not remembered for ever')
+        if (isNew) accepted.set(nonce, now)
+      }
+    }),
+  )
+})
+
+t.test('beyond the most, the oldest are forgotten and the latest are not', async (t) => {
+  const nonces = createSeenNonces()
+  const isNew = (i: number) => nonces.isNew('k', String(i), 1_000_000, 100, 0)
+  for (let i = 0; i < 1000; i++) t.ok(isNew(i))
+  for (let i = 999; i > 950; i--) t.notOk(isNew(i))
+  t.ok(isNew(1))
+})
