@@ -50,8 +50,13 @@ export class RequestBody implements BodySource {
   }
 
   start(sink: BodySink): void {
+    const again = this.#sink !== undefined
     this.#sink = sink
     this.waitingForClient = true
+    if (again) {
+      this.#request.resume()
+      return
+    }
     // A stream of HTTP/2 that ends without a byte does so before anybody listens.
     if (this.#request.readableEnded) {
       this.#onEnd()
@@ -61,6 +66,11 @@ export class RequestBody implements BodySource {
     this.#request.on('data', this.#onData)
     this.#request.on('end', this.#onEnd)
     this.#request.on('error', ignore)
+  }
+
+  wait(): void {
+    this.waitingForClient = false
+    this.#request.pause()
   }
 
   resume(): void {

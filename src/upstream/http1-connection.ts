@@ -13,6 +13,8 @@ export interface ConnectionOwner {
   free(connection: Http1Connection): void
   /** It is no more. */
   lost(connection: Http1Connection): void
+  /** Nothing of a request had left when its connection was lost. */
+  again(request: Http1Request): void
 }
 
 /**
@@ -46,8 +48,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     this.#socket = socket
     socket.on('drain', () => this.#upload?.drained())
     socket.on('end', () => this.#closed())
-    socket.on('error', (error) => this.gone(error))
-    socket.on('close', () => this.gone(undefined))
+    socket.on('error', (error) => this.#lost(error))
+    socket.on('close', () => this.#lost(undefined))
   }
 
   /**
@@ -92,7 +94,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   read(size: number, bytes: Buffer): boolean {
     // Nor can it be the answer to a request that has not left, for it waits for the first bytes of its body.
     if (this.#current === undefined || this.#upload?.begun === false) {
-      this.gone(undefined)
+      this.#lost(undefined)
       return false
     }
     try {
@@ -144,7 +146,24 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   /** The other side has closed it. */
   #closed(): void {
     if (!this.dead && this.#current !== undefined && this.#reader.close()) this.#complete(false)
-    else this.gone(coded('UPSTREAM_CLOSED', 'the other side closed the connection'))
+    else this.#lost(coded('UPSTREAM_CLOSED', 'the other side closed the connection'))
+  }
+
+  /**
+   * The other side has ended it. A request whose body the client is slow to begin with has not left: it goes on another
+   * connection, once.
+   */
+  #lost(error: Error | undefined): void {
+    const current = this.#current
+    if (this.dead || current === undefined || current.again || this.#upload?.begun !== false) {
+      this.gone(error)
+      return
+    }
+    current.again = true
+    this.#upload.recall()
+    this.#let()
+    this.gone(undefined)
+    this.#owner.again(current)
   }
 
   /** @param clean nothing came behind the response */

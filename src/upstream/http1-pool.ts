@@ -72,6 +72,14 @@ export function openHttp1(
       if (waiting.length > 0) schedule()
       finish()
     },
+    again(request) {
+      if (destroyed) request.handler.onError(coded('UPSTREAM_SHUT', 'the connections are closed'))
+      else if (makeRoom()) open(request)
+      else {
+        waiting.push(request)
+        schedule()
+      }
+    },
   }
 
   function schedule(): void {

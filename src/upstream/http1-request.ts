@@ -12,6 +12,8 @@ export class Http1Request implements Sent {
   readonly handler: ResponseHandler
   /** Has it, until it is over. */
   connection: Carrier | undefined
+  /** Its first connection was closed before anything of it had left. */
+  again = false
 
   constructor(request: SenderRequest, handler: ResponseHandler) {
     this.request = request

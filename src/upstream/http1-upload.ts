@@ -56,6 +56,12 @@ export class Upload implements BodySink {
     this.#source.start(this)
   }
 
+  /** Nothing of it has gone out, and it will go another way. */
+  recall(): void {
+    this.#stopped = true
+    this.#source.wait()
+  }
+
   /** Nothing more of it goes out. */
   stop(): void {
     this.#stopped = true

@@ -16,8 +16,10 @@ export interface SenderRequest {
 
 /** A request's body that comes bit by bit. */
 export interface BodySource {
-  /** Begins to give what comes, once. */
+  /** Begins to give what comes; after `wait` it goes on where it was, to another sink. */
   start(sink: BodySink): void
+  /** Gives nothing until it is started again. Only before it has given anything. */
+  wait(): void
   /** More is wanted after `write` gave false. */
   resume(): void
 }

@@ -142,6 +142,27 @@ t.test('a connection that the upstream closed while it was idle', APART, async (
     }
   })
 
+  t.test('takes no request along whose body has not begun: it goes on another one, once', async (t) => {
+    const upstream = await rawUpstream(t)
+    const gateway = await startGateway(t, yamlFor([upstream.origin]))
+    t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+    for (const framing of ['Content-Length: 5', 'Transfer-Encoding: chunked']) {
+      const idle = upstream.requests.at(-1)!
+      const client = await openRaw(gateway.port)
+      client.write(`POST /x HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n${framing}\r\n\r\n`)
+      await eventually('the body is asked for', () => client.received().includes('100 Continue'))
+      idle.socket.end()
+      await eventually('the connection is closed', () => idle.closed)
+      client.write(framing.startsWith('C') ? 'hello' : '5\r\nhello\r\n0\r\n\r\n')
+      await eventually('the answer', () => client.received().includes('200 OK'))
+      t.equal(client.received().split('100 Continue').length, 2, 'the client is asked for its body once')
+      t.match(upstream.requests.at(-1), { method: 'POST', body: 'hello' })
+      t.not(upstream.requests.at(-1)!.connection, idle.connection)
+      client.socket.destroy()
+    }
+    t.equal(upstream.requests.length, 3)
+  })
+
   t.test('is taken for dead when its end came before the next request', async (t) => {
     const closes = await rawUpstream(t, (request) => {
       respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')

@@ -74,6 +74,7 @@ class Source implements BodySource {
   start(sink: BodySink): void {
     this.sink = sink
   }
+  wait(): void {}
   resume(): void {
     this.resumed++
   }
@@ -175,17 +176,40 @@ t.test('a connection that is idle', async (t) => {
     t.strictSame(connectionsOf(upstream), [0, 1])
   })
 
-  t.test('and so does one whose request has not left: what comes is no answer to it', async (t) => {
-    const upstream = await rawUpstream(t)
-    const sender = open(t, upstream.origin)
-    await send(sender)
-    const source = new Source()
-    const code = codeOf(send(sender, { method: 'POST', body: source, length: 1 }))
-    await eventually('it has the connection', () => source.sink !== undefined)
-    respond(upstream.requests[0]!, OK)
-    t.equal(await code, 'UPSTREAM_CLOSED')
-    t.equal(upstream.requests.length, 1)
-  })
+  t.test(
+    'and so does one whose request has not left: that goes on another one, a second time in vain',
+    async (t) => {
+      const upstream = await rawUpstream(t)
+      const sender = open(t, upstream.origin)
+      await send(sender)
+      const source = new Source()
+      const answer = send(sender, { method: 'POST', body: source, length: 1 })
+      await eventually('it has the connection', () => source.sink !== undefined)
+      const first = source.sink
+      // No answer to it.
+      respond(upstream.requests[0]!, OK)
+      await eventually('it has another', () => source.sink !== first)
+      first.write(Buffer.from('!'))
+      source.sink.write(Buffer.from('?'))
+      source.sink.end()
+      t.match(await answer, { status: 200 })
+      t.strictSame(
+        upstream.requests.map(({ body }) => body),
+        ['', '?'],
+      )
+      t.strictSame(connectionsOf(upstream), [0, 1])
+
+      const unlucky = new Source()
+      const code = codeOf(send(sender, { method: 'POST', body: unlucky, length: 1 }))
+      await eventually('it has the connection', () => unlucky.sink !== undefined)
+      const { sink } = unlucky
+      respond(upstream.requests[1]!, OK)
+      await eventually('it has another', () => unlucky.sink !== sink)
+      upstream.stop()
+      t.match(await code, /UPSTREAM_CLOSED|ECONNRESET/)
+      t.equal(upstream.requests.length, 2)
+    },
+  )
 
   t.test('is closed before the upstream would, if that says when', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
