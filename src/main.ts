@@ -1,6 +1,7 @@
 import { lookup } from 'node:dns/promises'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
+import { createAccess } from './admin/access.js'
 import { createAudit } from './admin/audit.js'
 import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
@@ -200,7 +201,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       return { ready: phase === 'serving', reasons }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
-    token: settings.admin.token,
+    access: createAccess({ settings: () => config.current().config.admin, log }),
     log,
   }
   const admin = member === undefined ? createAdmin(adminDeps) : undefined

@@ -8,6 +8,7 @@ import type { TopQuestion } from '../telemetry/top.js'
 import type { TopOfAll } from '../telemetry/top-of-all.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamState } from '../upstream/state.js'
+import type { Access } from './access.js'
 import type { Audit } from './audit.js'
 
 /** What the admin server is made of. It opens no socket and no store itself. */
@@ -33,10 +34,8 @@ export interface AdminDeps {
   readonly explain: (question: ExplainQuestion) => Promise<Explained>
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
   readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
-  /** `undefined`: none is asked for, and only loopback is served. */
-  readonly token: string | undefined
-  /** Whoever has the token, for the audit; left out: `token`. */
-  readonly who?: string
+  /** Who may come, and do what. Without any token only loopback is served. */
+  readonly access: Access
   readonly log: AdminLog
 }
 

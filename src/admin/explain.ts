@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { ExplainQuestion } from '../telemetry/explained.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
+import { FOR_VIEWERS } from './roles.js'
 
 interface ExplainOf {
   readonly Body: unknown
@@ -12,7 +13,7 @@ const FORM =
 
 /** What would become of a request that was never sent. Takes nothing of any quota. */
 export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
-  app.post<ExplainOf>('/explain', async (request, reply) => {
+  app.post<ExplainOf>('/explain', FOR_VIEWERS, async (request, reply) => {
     const question = questionIn(request.body)
     if (question === undefined) return sendProblem(reply, { code: 'bad_request', detail: FORM })
     return deps.explain(question)

@@ -1,4 +1,3 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Problem } from './problem.js'
 
@@ -9,53 +8,42 @@ export interface Caller {
   readonly remoteAddress: string | undefined
   /** The port that the connection came in by. */
   readonly localPort: number | undefined
-  /** Probes: a kubelet or a balancer asks without a token. */
-  readonly isProbe: boolean
   /** The page, which is the same for everybody: any other may lead to it. */
   readonly isPage: boolean
 }
 
 /**
- * Gives the check that runs before everything else: `undefined` lets the request in.
+ * The check that runs before everything else: `undefined` lets the request go on.
  *
  * Without a token the server trusts whoever is on this machine, and a browser on this machine runs other people's
  * pages: a page may post here (hence Origin and Sec-Fetch-Site), or make its own name resolve to 127.0.0.1 and read
  * the answers (DNS rebinding, hence Host). With a token, no page can know it.
+ *
+ * @param open whether no token is asked for
  */
-export function createGuard(token: string | undefined): (caller: Caller) => Problem | undefined {
-  const expected = token === undefined ? undefined : digest(token)
-  return (caller) => {
-    const { headers } = caller
-    if (expected === undefined) {
-      if (!isLoopback(caller.remoteAddress)) {
-        return forbidden(
-          'Without a token the admin API serves this machine only; set admin.token to open it to others.',
-        )
-      }
-      if (!isLocalHost(headers.host, caller.localPort)) {
-        return forbidden(
-          'The Host header must be localhost, 127.0.0.1 or [::1] with the port of the admin API.',
-        )
-      }
-    }
-    if (headers['sec-fetch-site'] === 'cross-site' && !caller.isPage)
-      return forbidden('A page of another site may not use the admin API.')
-    const isWrite = caller.method !== 'GET' && caller.method !== 'HEAD'
-    if (isWrite && !isSameOrigin(headers)) {
+export function guard(caller: Caller, open: boolean): Problem | undefined {
+  const { headers } = caller
+  if (open) {
+    if (!isLoopback(caller.remoteAddress)) {
       return forbidden(
-        'A page of another origin may not change anything here; send no Origin, or the one of the admin API.',
+        'Without a token the admin API serves this machine only; set admin.tokens to open it to others.',
       )
     }
-    if (
-      expected !== undefined &&
-      !caller.isProbe &&
-      !caller.isPage &&
-      !hasToken(headers.authorization, expected)
-    ) {
-      return { code: 'unauthorized', detail: 'Send the token of admin.token: Authorization: Bearer <token>.' }
+    if (!isLocalHost(headers.host, caller.localPort)) {
+      return forbidden(
+        'The Host header must be localhost, 127.0.0.1 or [::1] with the port of the admin API.',
+      )
     }
-    return undefined
   }
+  if (headers['sec-fetch-site'] === 'cross-site' && !caller.isPage)
+    return forbidden('A page of another site may not use the admin API.')
+  const isWrite = caller.method !== 'GET' && caller.method !== 'HEAD'
+  if (isWrite && !isSameOrigin(headers)) {
+    return forbidden(
+      'A page of another origin may not change anything here; send no Origin, or the one of the admin API.',
+    )
+  }
+  return undefined
 }
 
 function forbidden(detail: string): Problem {
@@ -77,14 +65,4 @@ function isSameOrigin(headers: IncomingHttpHeaders): boolean {
   const origin = headers.origin?.toLowerCase()
   const host = headers.host?.toLowerCase()
   return origin === undefined || origin === `http://${host}` || origin === `https://${host}`
-}
-
-function hasToken(authorization: string | undefined, expected: Buffer): boolean {
-  const found = /^Bearer +(\S+)$/i.exec(authorization ?? '')
-  // digests are of one length, and how far two of them agree tells nothing about the token
-  return timingSafeEqual(digest(found?.[1] ?? ''), expected) && found !== null
-}
-
-function digest(text: string): Buffer {
-  return createHash('sha256').update(text).digest()
 }

@@ -11,6 +11,7 @@ const PROBLEMS = {
   payload_too_large: [413, 'Payload too large'],
   unsupported_media_type: [415, 'Unsupported media type'],
   unprocessable: [422, 'Cannot be done'],
+  too_many_attempts: [429, 'Too many wrong tokens'],
   headers_too_large: [431, 'Request header fields too large'],
   internal: [500, 'Internal error'],
   store_unavailable: [503, 'Store out of reach'],

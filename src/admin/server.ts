@@ -9,13 +9,14 @@ import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { explainRoutes } from './explain.js'
-import { createGuard } from './guard.js'
+import { guard } from './guard.js'
 import { jwksRoutes } from './jwks.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
 import { PAGE, pageRoutes } from './page.js'
 import { PROBES, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
+import { roleFor, roleProblem } from './roles.js'
 import { tierRoutes } from './tier.js'
 import { topRoutes } from './top.js'
 import { upstreamRoutes } from './upstreams.js'
@@ -26,6 +27,8 @@ const BODY_BYTES = 4096
 const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
 const MAX_CONNECTIONS = 256
+const TOKEN_WANTED =
+  'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -56,8 +59,6 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   })
   app.server.maxConnections = MAX_CONNECTIONS
 
-  const who = deps.who ?? (deps.token === undefined ? 'loopback' : 'token')
-  const guard = createGuard(deps.token)
   app.decorateRequest('actor')
   app.decorateRequest('recorded')
   app.addHook('onRequest', async (request, reply) => {
@@ -67,21 +68,34 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       'x-content-type-options': 'nosniff',
       'x-frame-options': 'DENY',
     })
-    const refusal = guard({
-      method: request.method,
-      headers: request.headers,
-      remoteAddress: request.socket.remoteAddress,
-      localPort: request.socket.localPort,
-      isProbe: PROBES.has(request.routeOptions.url ?? ''),
-      isPage: request.routeOptions.url === PAGE,
-    })
-    request.actor = actorOf(who, request.raw)
-    if (refusal === undefined) {
-      const unclear = reasonProblem(request.headers['x-reason'])
-      return unclear && sendProblem(reply, unclear)
+    const { socket, headers } = request
+    const url = request.routeOptions.url ?? ''
+    const isPage = url === PAGE
+    const refuse = (problem: Problem) => sendProblem(reply.header('connection', 'close'), problem)
+    const foreign = guard(
+      {
+        method: request.method,
+        headers,
+        remoteAddress: socket.remoteAddress,
+        localPort: socket.localPort,
+        isPage,
+      },
+      deps.access.isOpen(),
+    )
+    if (foreign !== undefined) return refuse(foreign)
+    if (isPage || PROBES.has(url)) return
+    const grant = deps.access.identify(headers.authorization, socket.remoteAddress ?? '')
+    if (grant === undefined) {
+      reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
+      return refuse({ code: 'unauthorized', detail: TOKEN_WANTED })
     }
-    if (refusal.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
-    return sendProblem(reply.header('connection', 'close'), refusal)
+    if ('problem' in grant) {
+      reply.header('retry-after', grant.retryAfter)
+      return refuse(grant.problem)
+    }
+    request.actor = actorOf(grant.who, request.raw)
+    const problem = roleProblem(grant.who, grant.role, roleFor(request)) ?? reasonProblem(headers['x-reason'])
+    return problem && sendProblem(reply, problem)
   })
   app.addHook('onSend', async (request, reply) => {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)

@@ -2,6 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
+import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
 import { listed, tierOf } from './tier-of.js'
 
@@ -32,7 +33,7 @@ export function tierRoutes(
     }
   })
 
-  app.put<TierOf>('/consumers/:id/tier', async (request, reply) => {
+  app.put<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
     const { id } = request.params
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
@@ -56,7 +57,7 @@ export function tierRoutes(
     return shown(id, tier)
   })
 
-  app.delete<TierOf>('/consumers/:id/tier', async (request, reply) => {
+  app.delete<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
     const { id } = request.params
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)

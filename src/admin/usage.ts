@@ -5,6 +5,7 @@ import type { LimitUsage } from '../limiter/limiter.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
+import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
 import { listed, tierOf } from './tier-of.js'
 
@@ -53,7 +54,7 @@ export function usageRoutes(
     }
   })
 
-  app.delete<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
+  app.delete<UsageOf>('/usage/:service/:consumer', FOR_SUPPORT, async (request, reply) => {
     const snapshot = deps.config.current()
     const { services } = snapshot
     const { consumer } = request.params

@@ -1,5 +1,6 @@
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import { type AccessSettings, createAccess } from '../admin/access.js'
 import { createAudit } from '../admin/audit.js'
 import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
@@ -51,7 +52,7 @@ export async function openControl(
     const control = controlOf(command, reason, {
       address: at,
       unreachable: ({ message }) => `no gateway answers at ${formatAdmin(at)} (${message})`,
-      unauthorized: `the gateway at ${formatAdmin(at)} wants its admin.token: set TIDEGATE_ADMIN_TOKEN to it`,
+      unauthorized: `the gateway at ${formatAdmin(at)} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours`,
       onlyLogged: () => IN_ITS_LOG,
       close: () => Promise.resolve(),
     })
@@ -110,7 +111,8 @@ async function answers({ config }: Snapshot): Promise<boolean> {
 
 function addressOf({ admin: { listen, token } }: Snapshot['config']): AdminAddress {
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
-  return { host, port: listen.port, token }
+  // One's own before that of everybody: the audit has the name.
+  return { host, port: listen.port, token: process.env.TIDEGATE_ADMIN_TOKEN || token }
 }
 
 function parse(text: string): object | undefined {
@@ -155,6 +157,7 @@ function gatewayOf(command: string, file: string, { config }: Snapshot, whose: W
     address,
     unreachable: (error) =>
       `no gateway answers at ${host}:${port} (${error.message})${why}; start it: tidegate start --config ${file}`,
+    unauthorized: `the gateway at ${host}:${port} asks for another token: set TIDEGATE_ADMIN_TOKEN to yours`,
     onlyLogged: () => IN_ITS_LOG,
     close: () => Promise.resolve(),
   }
@@ -184,7 +187,9 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
   // Loopback, and for this process alone.
-  const token = randomBytes(16).toString('hex')
+  const token = randomBytes(32).toString('hex')
+  const sha256 = createHash('sha256').update(token).digest('hex')
+  const access: AccessSettings = { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] }
   const admin = createAdmin({
     config: {
       current: () => snapshot,
@@ -207,8 +212,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     }),
     ready: () => ({ ready: true, reasons: [] }),
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
-    token,
-    who: `cli:${personHere()}`,
+    access: createAccess({ settings: () => access, log }),
     log,
   })
   await admin.listen({ host: '127.0.0.1', port: 0 })

@@ -13,10 +13,7 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
   const { config, tiers, services, routes } = snapshot
   const head = [
     ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
-    [
-      'admin',
-      `${formatListen(config.admin.listen)}${config.admin.token === undefined ? '' : ', with a token'}`,
-    ],
+    ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
   ]
@@ -133,6 +130,12 @@ function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): s
     parts.push(`${tls.min_version} or later, ${count} certificate${count === 1 ? '' : 's'}${clients}`)
   }
   return parts.map((part) => `, ${part}`).join('')
+}
+
+function describeTokens({ token, tokens }: Config['admin']): string {
+  const count = tokens.length + (token === undefined ? 0 : 1)
+  if (count === 0) return ''
+  return count === 1 ? ', with a token' : `, with ${count} tokens`
 }
 
 function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {

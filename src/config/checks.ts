@@ -1,4 +1,4 @@
-import { formatListen, isLoopback } from './addresses.js'
+import { checkAdmin } from './check-admin.js'
 import { checkConsumers, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
 import { checkIdentity } from './check-identity.js'
@@ -19,7 +19,7 @@ import { type Pattern, shapeOf } from './router.js'
 
 /** `locate` turns a path into the line it is on, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
-  checkListeners(config, error)
+  checkAdmin(config, error)
   checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)
@@ -35,18 +35,6 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkOverlaps(config, error, locate)
   checkUnused(config, warning)
   checkTenants(config, warning)
-}
-
-function checkListeners({ listen, admin }: DraftConfig, error: Say): void {
-  const own = admin?.listen
-  if (own?.host === undefined || own.port === undefined) return
-  if (!isLoopback(own.host) && !Object.hasOwn(admin ?? {}, 'token')) {
-    const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
-    error(['admin', 'listen'], `${wrong}; set admin.token, or listen on 127.0.0.1`)
-  }
-  if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
-    error(['admin', 'listen'], 'the same address as listen; give the admin server a port of its own')
-  }
 }
 
 function checkStore({ store }: DraftConfig, error: Say): void {

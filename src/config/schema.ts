@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { Admin } from './schema-admin.js'
 import { Consumers } from './schema-credentials.js'
 import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
@@ -20,24 +21,7 @@ export const ConfigSchema = object(
       default: '0.0.0.0:8080',
       restart: true,
     }),
-    admin: object(
-      {
-        listen: scalar('listen', 'Where the admin server listens; anything but loopback needs a token', {
-          default: '127.0.0.1:8081',
-          restart: true,
-        }),
-        token: Type.Optional(
-          string('Callers of the admin server send it as a bearer token', {
-            secret: true,
-            restart: true,
-            minLength: 16,
-            maxLength: 256,
-          }),
-        ),
-      },
-      'The admin server: health, metrics, configuration, usage',
-      { default: {} },
-    ),
+    admin: Admin,
     store: object(
       {
         redis: Type.Optional(

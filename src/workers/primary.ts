@@ -1,5 +1,6 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
+import { createAccess } from '../admin/access.js'
 import { createAudit } from '../admin/audit.js'
 import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
@@ -281,7 +282,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       return { ready, reasons }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
-    token: settings.admin.token,
+    access: createAccess({ settings: () => config.current().config.admin, log }),
     log,
   })
 

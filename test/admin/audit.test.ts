@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createAudit } from '../../src/admin/audit.js'
 import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
-import { NOW, startAdmin } from '../support/admin.js'
+import { accessOf, NOW, startAdmin } from '../support/admin.js'
 
 async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
   const stream = createMemoryAuditStream(() => NOW)
@@ -52,7 +52,7 @@ t.test('a change is recorded with who, from where, what before and after, and wh
 })
 
 t.test('a token is named', async (t) => {
-  const { call, entries } = await start(t, { token: 'a-long-admin-token' })
+  const { call, entries } = await start(t, { access: accessOf({ token: 'a-long-admin-token' }) })
   await call('PUT', '/consumers/alice/tier', {
     headers: { authorization: 'Bearer a-long-admin-token', host: 'gateway.internal' },
     ...PRO,

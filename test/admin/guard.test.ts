@@ -1,7 +1,7 @@
 import { networkInterfaces } from 'node:os'
 import t from 'tap'
-import { createGuard } from '../../src/admin/guard.js'
-import { startAdmin } from '../support/admin.js'
+import { guard } from '../../src/admin/guard.js'
+import { accessOf, startAdmin } from '../support/admin.js'
 import { rawExchange } from '../support/raw.js'
 
 t.test('without a token', async (t) => {
@@ -50,26 +50,24 @@ t.test('without a token it serves this machine only, wherever it listens', async
     .flat()
     .find((one) => one !== undefined && one.family === 'IPv4' && !one.internal)?.address
   if (outside === undefined) {
-    const guard = createGuard(undefined)
     const caller = {
       method: 'GET',
       headers: { host: 'localhost:1' },
       localPort: 1,
-      isProbe: false,
       isPage: false,
     }
     t.equal(
-      guard({ ...caller, remoteAddress: '192.0.2.1' })?.code,
+      guard({ ...caller, remoteAddress: '192.0.2.1' }, true)?.code,
       'forbidden',
       'no address but loopback here: asked directly',
     )
-    t.equal(guard({ ...caller, remoteAddress: '::ffff:127.0.0.1' }), undefined)
+    t.equal(guard({ ...caller, remoteAddress: '::ffff:127.0.0.1' }, true), undefined)
     return
   }
   const { port } = await startAdmin(t, {}, '0.0.0.0')
   const response = await fetch(`http://${outside}:${port}/healthz`)
   t.equal(response.status, 403)
-  t.match(await response.json(), { code: 'forbidden', detail: /admin\.token/ })
+  t.match(await response.json(), { code: 'forbidden', detail: /admin\.tokens/ })
 })
 
 t.test('a page of another site', async (t) => {
@@ -115,7 +113,7 @@ t.test('a page of another site', async (t) => {
 })
 
 t.test('with a token', async (t) => {
-  const { call } = await startAdmin(t, { token: 'a-long-admin-token' })
+  const { call } = await startAdmin(t, { access: accessOf({ token: 'a-long-admin-token' }) })
   const bearer = (value: string) => ({ headers: { authorization: value, host: 'gateway.internal' } })
 
   t.equal((await call('GET', '/config', bearer('Bearer a-long-admin-token'))).status, 200, 'serves any Host')

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { nodeName } from '../../src/limiter/fleet.js'
-import { startAdmin } from '../support/admin.js'
+import { accessOf, startAdmin } from '../support/admin.js'
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
@@ -43,7 +43,7 @@ t.test('the page may run its own script and style only, and speak to its own ser
 })
 
 t.test('the page has nothing in it and needs no token; what it shows does', async (t) => {
-  const { call, port } = await startAdmin(t, { token: 'a-token-of-the-operators' })
+  const { call, port } = await startAdmin(t, { access: accessOf({ token: 'a-token-of-the-operators' }) })
   const asked = { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } }
   t.equal((await call('GET', '/')).status, 200)
   t.equal((await call('GET', '/', asked)).status, 200, 'another page may lead to it')

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { Names } from '../../src/upstream/dns.js'
 import { createUpstreams } from '../../src/upstream/pool.js'
-import { startAdmin } from '../support/admin.js'
+import { accessOf, startAdmin } from '../support/admin.js'
 
 const NO_NAMES: Names = { lookup() {}, watch: () => () => {}, state: () => undefined, close() {} }
 const PAYMENTS = 'http://127.0.0.1:9001'
@@ -10,7 +10,10 @@ async function start(t: Test, token?: string) {
   const { deps } = await startAdmin(t)
   const upstreams = createUpstreams(deps.config.current(), { names: NO_NAMES })
   t.teardown(() => upstreams.close())
-  return { upstreams, ...(await startAdmin(t, { upstreams, token })) }
+  return {
+    upstreams,
+    ...(await startAdmin(t, { upstreams, access: accessOf(token === undefined ? {} : { token }) })),
+  }
 }
 
 t.test('GET /upstreams shows every upstream of every service', async (t) => {

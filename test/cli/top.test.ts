@@ -240,7 +240,7 @@ log: { access: off }
     await t.rejects(
       command.run(['--once', '--admin', `127.0.0.1:${port}`]),
       new Refused(
-        `tidegate top: the gateway at 127.0.0.1:${port} wants its admin.token: set TIDEGATE_ADMIN_TOKEN to it`,
+        `tidegate top: the gateway at 127.0.0.1:${port} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours`,
       ),
     )
 

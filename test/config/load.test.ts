@@ -25,7 +25,7 @@ function warnings(text: string): string[] {
 t.test('the smallest file gets every default', async (t) => {
   t.same(load(MINIMAL), {
     listen: { host: '0.0.0.0', port: 8080 },
-    admin: { listen: { host: '127.0.0.1', port: 8081 } },
+    admin: { listen: { host: '127.0.0.1', port: 8081 }, tokens: [] },
     store: {
       timeout: 100,
       on_failure: 'open',

@@ -2,7 +2,7 @@ import { verify } from 'node:crypto'
 import { once } from 'node:events'
 import fc from 'fast-check'
 import t from 'tap'
-import { startAdmin } from '../support/admin.js'
+import { accessOf, startAdmin } from '../support/admin.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf, startGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
@@ -159,7 +159,7 @@ t.test('a token for each consumer, by keys that the admin server gives out', asy
       status: () => ({}),
       reload: () => Promise.resolve({ result: 'unchanged' }),
     },
-    token: 'the-token-of-the-admin-api',
+    access: accessOf({ token: 'the-token-of-the-admin-api' }),
   })
   const { status, headers, json } = await admin.call('GET', '/jwks.json')
   t.match([status, headers['content-type']], [200, /^application\/jwk-set\+json/])

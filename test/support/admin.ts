@@ -2,6 +2,7 @@ import { type IncomingHttpHeaders, request } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
+import { type Access, type AccessSettings, createAccess } from '../../src/admin/access.js'
 import { createAudit } from '../../src/admin/audit.js'
 import type { AdminDeps } from '../../src/admin/deps.js'
 import { createAdmin } from '../../src/admin/server.js'
@@ -100,7 +101,7 @@ export async function startAdmin(
     },
     ready: () => ({ ready: true, reasons: [] }),
     audit: createAudit({ stream: () => stream, node: 'gw-1:4711', log, now: () => NOW }),
-    token: undefined,
+    access: accessOf({}),
     log,
     ...changes,
   }
@@ -109,6 +110,12 @@ export async function startAdmin(
   t.teardown(() => app.close())
   const { port } = app.server.address() as AddressInfo
   return { app, port, deps, logged, call: (method, path, options) => call(port, method, path, options) }
+}
+
+/** Who may come, by the token that may do everything, or by several with roles. */
+export function accessOf(settings: Partial<AccessSettings>, now: () => number = () => NOW): Access {
+  const whole = { tokens: [], ...settings }
+  return createAccess({ settings: () => whole, log: { warn() {} }, now })
 }
 
 /** The path goes out as it is. */

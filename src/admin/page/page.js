@@ -6,6 +6,8 @@ import { forgetTraffic, showTraffic } from './traffic.js'
 const EVERY = 2000
 const PATIENCE = 8000
 const KEY = 'tidegate admin token'
+/** The token is not good; or too many were not. */
+const REFUSED = [401, 429]
 const WRONG_TOKEN = 'That is not the token of this gateway.'
 
 let by = 'limited'
@@ -45,11 +47,11 @@ async function look() {
   ])
   if (mine !== turn) return
   const [overview, top, upstreams] = asked
-  const refused = asked.find((one) => one.status === 'rejected' && one.reason.status === 401)
+  const refused = asked.find((one) => one.status === 'rejected' && REFUSED.includes(one.reason.status))
   $('login').hidden = refused === undefined
   $('main').hidden = refused !== undefined
   if (refused !== undefined) {
-    say(token === null ? '' : WRONG_TOKEN)
+    say(token === null ? '' : refused.reason.status === 401 ? WRONG_TOKEN : refused.reason.message)
     pill('Waiting for the token', '')
     forget()
     return

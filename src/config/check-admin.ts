@@ -1,0 +1,37 @@
+import { formatListen, isLoopback } from './addresses.js'
+import { asList, type DraftConfig, type Say } from './draft.js'
+
+/** Who the audit names when nobody has a token of a name of their own. */
+const TAKEN = ['token', 'loopback']
+
+/** What the schema cannot say of the admin server. */
+export function checkAdmin({ listen, admin }: DraftConfig, error: Say): void {
+  checkTokens(admin, error)
+  const own = admin?.listen
+  if (own?.host === undefined || own.port === undefined) return
+  const hasToken = Object.hasOwn(admin ?? {}, 'token') || (admin?.tokens ?? [undefined]).length > 0
+  if (!isLoopback(own.host) && !hasToken) {
+    const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
+    error(['admin', 'listen'], `${wrong}; set admin.token or admin.tokens, or listen on 127.0.0.1`)
+  }
+  if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
+    error(['admin', 'listen'], 'the same address as listen; give the admin server a port of its own')
+  }
+}
+
+function checkTokens(admin: DraftConfig['admin'], error: Say): void {
+  const names = new Set<string>()
+  const hashes = new Set<string>()
+  for (const [i, token] of asList(admin?.tokens).entries()) {
+    const path = ['admin', 'tokens', i]
+    if (token?.name !== undefined) {
+      if (TAKEN.includes(token.name))
+        error([...path, 'name'], `"${token.name}" means something else in the audit; take another name`)
+      if (names.has(token.name)) error([...path, 'name'], 'the same name is given above; take another')
+      names.add(token.name)
+    }
+    if (token?.sha256 === undefined) continue
+    if (hashes.has(token.sha256)) error(path, 'the same token is given above already; give each its own')
+    hashes.add(token.sha256)
+  }
+}
