@@ -12,17 +12,19 @@ const MAY_IMPORT = {
   config: ['errors'],
   credentials: ['errors', 'config'],
   limiter: ['errors', 'config'],
+  plans: ['errors', 'config'],
   upstream: ['errors', 'config'],
-  telemetry: ['errors', 'config', 'limiter', 'upstream'],
-  gateway: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry'],
-  admin: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry'],
-  main: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry', 'gateway', 'admin'],
-  workers: ['errors', 'config', 'credentials', 'limiter', 'upstream', 'telemetry', 'admin', 'main'],
+  telemetry: ['errors', 'config', 'limiter', 'plans', 'upstream'],
+  gateway: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
+  admin: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
+  main: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry', 'gateway', 'admin'],
+  workers: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry', 'admin', 'main'],
   cli: [
     'errors',
     'config',
     'credentials',
     'limiter',
+    'plans',
     'upstream',
     'telemetry',
     'gateway',
@@ -49,7 +51,8 @@ const LISTS = new Set(['gateway/app.ts', 'gateway/explain.ts'])
 
 const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'))
 const src = join(root, 'src')
-const packages = Object.keys(JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).dependencies ?? {})
+const { dependencies, optionalDependencies } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
+const packages = Object.keys({ ...dependencies, ...optionalDependencies })
 const problems = []
 
 const files = readdirSync(src, { recursive: true })

@@ -15,6 +15,7 @@ import { createOverload } from './gateway/overload.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { openStore, type Store } from './limiter/store.js'
+import { createPlans, type Plans } from './plans/plans.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './telemetry/decisions-of-all.js'
 import { createKeptDecisions } from './telemetry/kept-decisions.js'
@@ -99,6 +100,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
+  const plans = createPlans({ settings: settings.tier_sources, log })
   const watchdog = createWatchdog()
   const guards = createGuards()
   const guardsNow = { describe: () => guards.describe(config.current()) }
@@ -122,6 +124,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     http2: () => http2,
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
+    tierSources: plans.describe,
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
@@ -149,7 +152,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     // SIGHUP is what log rotation sends, too.
     if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
-    if (event.result === 'applied') upstreams.retain(event.snapshot)
+    if (event.result === 'applied') {
+      upstreams.retain(event.snapshot)
+      plans.use(event.snapshot.config.tier_sources)
+    }
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
     void tls?.reload(event.snapshot.config.server.tls)
@@ -160,6 +166,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     snapshot: config.current,
     limiter: store.limiter,
     assignments: store.assignments,
+    plans,
     upstreams,
     guards,
     overload,
@@ -182,6 +189,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     config,
     limiter: store.limiter,
     assignments: store.assignments,
+    plans,
     upstreams,
     guards: guardsNow,
     top: createTopOfAll(() => store.fleet, top.read),
@@ -190,6 +198,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       snapshot: config.current,
       limiter: store.limiter,
       assignments: store.assignments,
+      plans,
       guards: guardsNow,
     }),
     metrics,
@@ -198,6 +207,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       if (phase !== 'serving') reasons.push('shutting down')
       if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
+      reasons.push(...sourcesDown(plans))
       return { ready: phase === 'serving', reasons }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
@@ -211,7 +221,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tls?.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
-    await Promise.allSettled([upstreams.close(), store.close(), metrics.close(), tracing?.close()])
+    await Promise.allSettled([
+      upstreams.close(),
+      plans.close(),
+      store.close(),
+      metrics.close(),
+      tracing?.close(),
+    ])
     await Promise.allSettled([accessLog.close(), events.close()])
   }
 
@@ -272,6 +288,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       return closing
     },
   }
+}
+
+/** What of the sources of tiers is out of order. */
+export function sourcesDown(plans: Pick<Plans, 'describe'>): string[] {
+  const down = plans.describe().filter(({ up }) => !up)
+  return down.map(({ source }) => `the tier source ${source} does not answer: the last known tiers hold`)
 }
 
 type Log = ReturnType<typeof createLog>['log']

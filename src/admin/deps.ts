@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Plans } from '../plans/plans.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import type { Traffic } from '../telemetry/overview.js'
@@ -16,6 +17,8 @@ export interface AdminDeps {
   readonly config: ConfigControl
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
+  readonly plans?: Pick<Plans, 'sources'>
   readonly upstreams: UpstreamControl
   readonly audit: Audit
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */

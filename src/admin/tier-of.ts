@@ -1,9 +1,30 @@
 import type { Snapshot } from '../config/snapshot.js'
+import type { AdminDeps } from './deps.js'
 
 export interface FoundTier {
   /** Index into `snapshot.tiers`. */
   readonly tier: number
-  readonly from: 'assignment' | 'query' | 'credential' | 'default'
+  readonly from: 'assignment' | 'query' | 'credential' | `source:${string}` | 'default'
+  /** It is what the source said last, longer ago than its ttl. */
+  readonly stale?: boolean
+}
+
+/** The same, with the sources of tiers asked where nothing else is known. Never rejects. */
+export async function findTier(
+  { config, plans }: Pick<AdminDeps, 'config' | 'plans'>,
+  consumer: string,
+  assigned: string | undefined,
+  asked?: string,
+): Promise<FoundTier> {
+  const snapshot = config.current()
+  const known = tierOf(snapshot, consumer, assigned, asked)
+  if (known.from !== 'default') return known
+  for (const source of plans?.sources() ?? []) {
+    const found = await source.find(consumer, performance.now())
+    const tier = found?.tier === undefined ? -1 : snapshot.tiers.indexOf(found.tier)
+    if (tier >= 0) return { tier, from: `source:${source.name}`, stale: found!.stale }
+  }
+  return known
 }
 
 /**

@@ -4,7 +4,7 @@ import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
 import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
-import { listed, tierOf } from './tier-of.js'
+import { findTier, listed } from './tier-of.js'
 
 interface TierOf {
   readonly Params: { readonly id: string }
@@ -14,12 +14,18 @@ interface TierOf {
 /** Which tier an operator has put a consumer on. A change holds on every node within a second. */
 export function tierRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'plans' | 'audit' | 'log'>,
 ): void {
-  function shown(consumer: string, assigned: string | undefined): object {
-    const snapshot = deps.config.current()
-    const { tier, from } = tierOf(snapshot, consumer, assigned, undefined)
-    return { consumer, assigned: assigned ?? null, tier: snapshot.tiers[tier], tier_from: from }
+  async function shown(consumer: string, assigned: string | undefined): Promise<object> {
+    const { tiers } = deps.config.current()
+    const { tier, from, stale = false } = await findTier(deps, consumer, assigned)
+    return {
+      consumer,
+      assigned: assigned ?? null,
+      tier: tiers[tier],
+      tier_from: from,
+      ...(stale && { tier_stale: true }),
+    }
   }
 
   app.get<TierOf>('/consumers/:id/tier', async (request, reply) => {
@@ -27,7 +33,7 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      return shown(id, await deps.assignments.read(id))
+      return await shown(id, await deps.assignments.read(id))
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'read the assignment'))
     }

@@ -7,7 +7,7 @@ import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
 import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
-import { listed, tierOf } from './tier-of.js'
+import { findTier, listed } from './tier-of.js'
 
 interface UsageOf {
   readonly Params: { readonly service: string; readonly consumer: string }
@@ -16,7 +16,7 @@ interface UsageOf {
 
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'plans' | 'audit' | 'log'>,
 ): void {
   app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
     const snapshot = deps.config.current()
@@ -32,7 +32,7 @@ export function usageRoutes(
     }
     try {
       const assigned = await deps.assignments.read(consumer)
-      const { tier, from } = tierOf(snapshot, consumer, assigned, asked)
+      const { tier, from, stale = false } = await findTier(deps, consumer, assigned, asked)
       const policy = service.policies[tier]
       const usageOf = (of: Policy | undefined) =>
         of === undefined ? [] : deps.limiter.usage(service, of, consumer)
@@ -43,6 +43,7 @@ export function usageRoutes(
         consumer,
         tier: snapshot.tiers[tier],
         tier_from: from,
+        ...(stale && { tier_stale: true }),
         unlimited: policy === undefined,
         limits: limits.map(shown),
         ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
@@ -55,15 +56,14 @@ export function usageRoutes(
   })
 
   app.delete<UsageOf>('/usage/:service/:consumer', FOR_SUPPORT, async (request, reply) => {
-    const snapshot = deps.config.current()
-    const { services } = snapshot
+    const { services } = deps.config.current()
     const { consumer } = request.params
     const service = services.find(({ name }) => name === request.params.service)
     if (service === undefined) return unknownService(reply, request.params.service, services)
     const bad = consumerProblem(consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      const { tier } = tierOf(snapshot, consumer, await deps.assignments.read(consumer), undefined)
+      const { tier } = await findTier(deps, consumer, await deps.assignments.read(consumer))
       const policy = service.policies[tier]
       const used = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
       const before = Object.fromEntries(used.map(({ limit, used }) => [limit.name, used]))

@@ -7,6 +7,7 @@ import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
 import { createExplain } from '../gateway/explain.js'
 import { openStore } from '../limiter/store.js'
+import { createPlans } from '../plans/plans.js'
 import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
 import { createFamilies } from '../telemetry/families.js'
 import { trafficOf } from '../telemetry/overview.js'
@@ -186,6 +187,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     await store.close()
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
+  const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
   // Loopback, and for this process alone.
   const token = randomBytes(32).toString('hex')
   const sha256 = createHash('sha256').update(token).digest('hex')
@@ -198,6 +200,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     },
     limiter: store.limiter,
     assignments: store.assignments,
+    plans,
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
@@ -208,6 +211,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       snapshot: () => snapshot,
       limiter: store.limiter,
       assignments: store.assignments,
+      plans,
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
@@ -224,7 +228,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,
     async close() {
       await admin.close()
-      await store.close()
+      await Promise.all([store.close(), plans.close()])
     },
   }
 }

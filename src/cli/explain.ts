@@ -85,13 +85,16 @@ async function ofGateway(
 async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
   const file = configFile('explain', option)
   const config = readGoodConfig('explain', file)
-  const [{ compileSnapshot }, { openStore }, { createExplain }] = await Promise.all([
+  const [{ compileSnapshot }, { openStore }, { createPlans }, { createExplain }] = await Promise.all([
     import('../config/snapshot.js'),
     import('../limiter/store.js'),
+    import('../plans/plans.js'),
     import('../gateway/explain.js'),
   ])
   const snapshot = compileSnapshot(config, Date.now())
-  const store = openStore(config.store, { info() {}, warn() {} }, { decides: false })
+  const log = { info() {}, warn() {} }
+  const store = openStore(config.store, log, { decides: false })
+  const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   try {
     await Promise.race([
       Promise.all([store.ready, store.assignments.ready]),
@@ -101,18 +104,21 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
       snapshot: () => snapshot,
       limiter: store.limiter,
       assignments: store.assignments,
+      plans,
       guards: { describe: () => [] },
     })
     const whose =
       config.store.redis === undefined
         ? 'as if nothing had been used and nobody been assigned a tier: that is in the memory of the gateway (--live)'
         : 'with the counts and tiers of the store'
-    return {
-      explained: await explain(question),
-      note: `Nothing was sent and nothing taken. By ${file}, ${whose}.`,
-    }
+    const explained = await explain(question)
+    const silent = plans
+      .describe()
+      .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
+    const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
+    return { explained, note: `Nothing was sent and nothing taken. By ${file}, ${whose}.${unsaid}` }
   } finally {
-    await store.close()
+    await Promise.all([store.close(), plans.close()])
   }
 }
 

@@ -8,6 +8,7 @@ interface Tier {
   readonly assigned: string | null
   readonly tier: string
   readonly tier_from: string
+  readonly tier_stale?: boolean
 }
 
 export const command = defineCommand({
@@ -57,8 +58,8 @@ With store.redis in the configuration the store is asked; without, the running g
   },
 })
 
-function describe(consumer: string, { assigned, tier, tier_from }: Tier): string {
-  const line = `${consumer}: ${tier}, ${foundBy(tier_from)}`
+function describe(consumer: string, { assigned, tier, tier_from, tier_stale }: Tier): string {
+  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}`
   // An assignment outlives the tier that it names, when the configuration drops it.
   const stale = assigned !== null && assigned !== tier
   return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line

@@ -9,6 +9,7 @@ import { print, printJson, table } from './terminal.js'
 interface Usage {
   readonly tier: string
   readonly tier_from: string
+  readonly tier_stale?: boolean
   readonly unlimited: boolean
   readonly limits: readonly LimitUsed[]
   /** Limits that are only tried out. */
@@ -75,7 +76,7 @@ With store.redis in the configuration the store is asked; without, the running g
 })
 
 function describe(service: string, consumer: string, usage: Usage): string {
-  const head = `${consumer} on ${service}: tier ${usage.tier}, ${foundBy(usage.tier_from)}`
+  const head = `${consumer} on ${service}: tier ${usage.tier}, ${foundBy(usage.tier_from, usage.tier_stale)}`
   if (usage.unlimited) return `${head}; unlimited, nothing is counted`
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],

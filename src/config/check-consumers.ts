@@ -1,3 +1,4 @@
+import { mayTellTenants } from './check-plans.js'
 import { asList, type DraftConfig, headersOf, knownTier, type Say } from './draft.js'
 
 /** What the schema cannot say of the ways in which callers are known. */
@@ -32,7 +33,10 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): v
 }
 
 /** A limit by tenant where nobody has one. */
-export function checkTenants({ consumers, services }: DraftConfig, warning: Say): void {
+export function checkTenants(
+  { consumers, services, tier_sources: sources }: DraftConfig,
+  warning: Say,
+): void {
   const known = asList(consumers).some((source) => {
     if (source === undefined) return true
     if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
@@ -44,6 +48,7 @@ export function checkTenants({ consumers, services }: DraftConfig, warning: Say)
     )
   })
   if (known || consumers === undefined) return
+  if (asList(sources).some((source) => source === undefined || mayTellTenants(source))) return
   for (const [name, service] of Object.entries(services ?? {})) {
     for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
       if (limits === undefined || limits === 'unlimited') continue

@@ -4,6 +4,7 @@ import { checkCosts } from './check-costs.js'
 import { checkIdentity } from './check-identity.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
+import { checkPlans } from './check-plans.js'
 import { checkResilience } from './check-resilience.js'
 import { checkShaping, destinationsOf } from './check-shaping.js'
 import { checkSignatures } from './check-signatures.js'
@@ -24,6 +25,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error)
+  checkPlans(config, error, warning)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)
   checkIdentity(config, error)

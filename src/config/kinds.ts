@@ -3,6 +3,7 @@ import { METHODS } from 'node:http'
 import { formatListen, type ListenAddress, parseListen, parseRange } from './addresses.js'
 import { nearest } from './nearest.js'
 import { type PemFile, readPemFile, showPemFile } from './pem.js'
+import { readPlanUrl, readPostgresUrl } from './plan-address.js'
 import {
   DURATION_PATTERN,
   formatDuration,
@@ -57,6 +58,9 @@ const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
 const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
 
 const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
+
+const CHANNEL_PATTERN = '^[a-z_][a-z0-9_]{0,62}$'
+const MEMBER_PATTERN = '^[^.]+(\\.[^.]+)*$'
 
 const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
 
@@ -250,6 +254,48 @@ export const KINDS = {
     read: readHttpUrl,
     show: text,
   } satisfies Kind<string>,
+  postgres: {
+    label: 'postgres:// address',
+    types: ['string'],
+    pattern: '^postgres(ql)?://',
+    read: readPostgresUrl,
+    show: text,
+  } satisfies Kind<string>,
+  plan_url: {
+    label: 'http(s):// address',
+    types: ['string'],
+    pattern: '^https?://.*\\{consumer\\}',
+    read: readPlanUrl,
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A channel of PostgreSQL: an identifier, as it is written without quotes. */
+  channel: {
+    label: 'name',
+    types: ['string'],
+    pattern: CHANNEL_PATTERN,
+    read: (value, fail) =>
+      new RegExp(CHANNEL_PATTERN).test(value)
+        ? value
+        : fail(
+            'is not the name of a channel here',
+            'use a-z, 0-9 and "_", beginning with a letter, 63 characters at most',
+          ),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** Where something stands in JSON: names of members, the outer ones first, with a dot between them. */
+  member: {
+    label: 'path',
+    types: ['string'],
+    pattern: MEMBER_PATTERN,
+    read: (value, fail) =>
+      new RegExp(MEMBER_PATTERN).test(value) && value.length <= 256
+        ? value
+        : fail('is not the path of a member', 'write one such as plan or subscription.plan'),
+    show: text,
+  } satisfies Kind<string>,
+
   host: {
     label: 'host',
     types: ['string'],

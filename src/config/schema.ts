@@ -5,6 +5,7 @@ import { Consumers } from './schema-credentials.js'
 import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
 import { listenerKeys } from './schema-listener.js'
+import { TierSources } from './schema-plans.js'
 import { protection } from './schema-protection.js'
 import { Shed, Tier } from './schema-resilience.js'
 import { ON_FAILURE, Route, Service, timer } from './schema-services.js'
@@ -134,6 +135,7 @@ export const ConfigSchema = object(
       scalar('name', 'The tier of consumers that nothing else is known of; by default the first'),
     ),
     consumers: Consumers,
+    tier_sources: TierSources,
     trusted_proxies: list(
       scalar('range', 'An address or a CIDR block', { examples: ['10.0.0.0/8'] }),
       'Proxies whose X-Forwarded-For is believed',

@@ -8,6 +8,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Plans } from '../plans/plans.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { MirrorResult, ShedReason } from '../telemetry/recorder.js'
 import type { Tracing } from '../telemetry/tracing.js'
@@ -50,6 +51,8 @@ export interface GatewayDeps {
   readonly snapshot: () => Snapshot
   readonly limiter: Pick<Limiter, 'take' | 'settle'>
   readonly assignments: Pick<TierAssignments, 'get'>
+  /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
+  readonly plans?: Pick<Plans, 'sources'>
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -92,10 +95,10 @@ function handshakeStagesOf(deps: GatewayDeps, charges: Charges): readonly Stage<
 
 /** What both go through once their route is known, and it is not answered here. */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, metrics } = deps
+  const { limiter, assignments, plans, metrics } = deps
   return [
     identifyConsumer(),
-    resolveTier(assignments),
+    resolveTier(assignments, plans),
     chooseService(),
     admit(deps),
     takeQuota({ limiter, charges, metrics }),

@@ -41,13 +41,17 @@ export interface Exchange {
   identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined
   /** Index into snapshot.tiers that came with the credential. */
   credentialTier: number | undefined
-  /** Came with the credential. */
+  /** Came with the credential, or else from a source of tiers. */
   tenant: string | undefined
 
   // resolve tier
   /** Index into snapshot.tiers, -1 before the stage. */
   tier: number
-  tierFrom: 'assignment' | 'credential' | 'default' | undefined
+  tierFrom: 'assignment' | 'credential' | 'source' | 'default' | undefined
+  /** Name of the source, where the tier is from one. */
+  tierSource: string | undefined
+  /** It is what the source said last, longer ago than its ttl. */
+  tierStale: boolean
 
   // admit
   guard: Guard | undefined
@@ -123,6 +127,8 @@ export function createExchange(
     tenant: undefined,
     tier: -1,
     tierFrom: undefined,
+    tierSource: undefined,
+    tierStale: false,
     guard: undefined,
     pass: undefined,
     policy: undefined,

@@ -6,7 +6,8 @@ import { compileRouter } from '../config/router.js'
 import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
-import { type DecisionData, decisionPart, limitsTold } from '../telemetry/decision-data.js'
+import type { Plans } from '../plans/plans.js'
+import { type DecisionData, decisionPart, limitsTold, tierFrom } from '../telemetry/decision-data.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import { pathOf } from '../telemetry/target.js'
 import { whyOf } from '../telemetry/why.js'
@@ -25,6 +26,7 @@ export interface ExplainDeps {
   readonly snapshot: () => Snapshot
   readonly limiter: Pick<Limiter, 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
+  readonly plans?: Pick<Plans, 'sources'>
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
 }
@@ -43,12 +45,12 @@ interface Outcome {
  * What would become of a request, by the very stages that one goes through, up to where quota would be taken: that is looked at,
  * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
  */
-export function createExplain({ snapshot: current, limiter, assignments, guards }: ExplainDeps) {
+export function createExplain({ snapshot: current, limiter, assignments, plans, guards }: ExplainDeps) {
   const stages = [
     matchRoute,
     answerHere,
     identifyConsumer(),
-    resolveTier(assignments),
+    resolveTier(assignments, plans),
     chooseService(() => 0),
   ]
 
@@ -138,7 +140,8 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tenant: x.tenant ?? null,
     identified_by: x.identifiedBy ?? null,
     tier: snapshot.tiers[tier] ?? null,
-    tier_from: x.tierFrom ?? null,
+    tier_from: tierFrom(x.tierFrom, x.tierSource),
+    tier_stale: x.tierStale,
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
     limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],

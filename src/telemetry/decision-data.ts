@@ -3,6 +3,7 @@ import type { Limit } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import { COUNTED, type Counted } from '../limiter/counted.js'
 import type { DecidedBy, Decision, DegradedReason } from '../limiter/limiter.js'
+import type { RequestRecord } from './record.js'
 
 /** What is told of one request's decision: plain data, in the words of the admin API. Times in ms. */
 export interface DecisionData {
@@ -24,7 +25,10 @@ export interface DecisionData {
   readonly tenant: string | null
   readonly identified_by: string | null
   readonly tier: string | null
+  /** `source:` is followed by the name of the source. */
   readonly tier_from: string | null
+  /** It is what the source said last, longer ago than its ttl. */
+  readonly tier_stale: boolean
   readonly cost: number | null
   /** Null: no limit was asked, since the request did not come so far, or its tier is unlimited. */
   readonly decision: DecisionPart | null
@@ -68,6 +72,11 @@ export interface LimitTold extends LimitData {
   readonly binding: boolean
   /** It denied the request. */
   readonly denied: boolean
+}
+
+/** How a tier was found, as the admin API says it. */
+export function tierFrom(from: RequestRecord['tierFrom'], source: string | undefined): string | null {
+  return from === 'source' ? `source:${source}` : (from ?? null)
 }
 
 /** The limits of a decision with all that is known of them. */

@@ -2,7 +2,7 @@ import type { Policy, Snapshot } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
 import { COUNTED } from '../limiter/counted.js'
 import type { DecidedBy, DegradedReason } from '../limiter/limiter.js'
-import { type DecisionData, decisionPart, limitsTold } from './decision-data.js'
+import { type DecisionData, decisionPart, limitsTold, tierFrom } from './decision-data.js'
 import type { RequestRecord } from './record.js'
 import { pathOf } from './target.js'
 
@@ -93,6 +93,8 @@ interface Refs {
   reason: DegradedReason | undefined
   identifiedBy: RequestRecord['identifiedBy']
   tierFrom: RequestRecord['tierFrom']
+  tierSource: string | undefined
+  tierStale: boolean
 }
 
 export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecisions {
@@ -195,6 +197,8 @@ function createRing(size: number, counts: boolean): Ring {
           reason: undefined,
           identifiedBy: undefined,
           tierFrom: undefined,
+          tierSource: undefined,
+          tierStale: false,
         })),
       }
       chunks.push(chunk)
@@ -215,7 +219,18 @@ function createRing(size: number, counts: boolean): Ring {
       texts
     const o = i * width
     const n = (index: number) => numbers[o + index]!
-    const { place, policy, error, upstream, decidedBy, reason, identifiedBy, tierFrom } = refs[i]!
+    const {
+      place,
+      policy,
+      error,
+      upstream,
+      decidedBy,
+      reason,
+      identifiedBy,
+      tierFrom: from,
+      tierSource,
+      tierStale,
+    } = refs[i]!
     const { config, route, service, quotaOf, tier } = place!
     const limits = policy?.limits ?? []
     const counted =
@@ -246,7 +261,8 @@ function createRing(size: number, counts: boolean): Ring {
       tenant: tenant === '' ? null : shown(tenant, MOST.tenant),
       identified_by: identifiedBy ?? null,
       tier,
-      tier_from: tierFrom ?? null,
+      tier_from: tierFrom(from, tierSource),
+      tier_stale: tierStale,
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
       limits: decided ? limitsTold(limits, decided, counted) : [],
@@ -302,6 +318,8 @@ function createRing(size: number, counts: boolean): Ring {
       ref.upstream = r.upstream?.origin
       ref.identifiedBy = r.identifiedBy
       ref.tierFrom = r.tierFrom
+      ref.tierSource = r.tierSource
+      ref.tierStale = r.tierStale
       ref.decidedBy = decision?.decidedBy
       ref.reason = decision?.reason
       if (decision === undefined) return
@@ -345,8 +363,8 @@ function createRing(size: number, counts: boolean): Ring {
   }
 }
 
-/** Of an object of eight fields in V8. */
-const REFS_BYTES = 88
+/** Of an object of ten fields in V8. */
+const REFS_BYTES = 104
 
 function cut(text: string, most: number): string {
   return text.length > most ? text.slice(0, most) : text

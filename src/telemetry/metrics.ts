@@ -1,4 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
+import type { SourceState } from '../plans/source.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
 import { countFailedPushes, createExposition, type Exposition } from './exposition.js'
@@ -11,6 +12,7 @@ import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
 import { type SpanCounts, showSpans } from './span-counts.js'
 import type { TextFormat } from './text-format.js'
+import { showTierSources } from './tier-sources.js'
 import { showUpstreams } from './upstreams.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -30,6 +32,7 @@ export interface MetricsOptions {
   readonly guards?: () => Iterable<GuardState>
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
+  readonly tierSources?: () => Iterable<SourceState>
   /** Left out: no request is recorded as a trace. */
   readonly spans?: (() => SpanCounts) | undefined
   readonly otlp?: OtlpOptions | undefined
@@ -90,6 +93,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.certificateExpiry.set(notAfter / 1000, certificate)
     }
     if (options.spans !== undefined) showSpans(families, options.spans())
+    showTierSources(families, options.tierSources?.() ?? [])
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }

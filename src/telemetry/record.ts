@@ -22,7 +22,11 @@ export interface RequestRecord {
   /** Index into snapshot.tiers; -1 when no tier was found. */
   readonly tier: number
   /** How the tier was found. */
-  readonly tierFrom: 'assignment' | 'credential' | 'default' | undefined
+  readonly tierFrom: 'assignment' | 'credential' | 'source' | 'default' | undefined
+  /** Name of the source, where the tier is from one. */
+  readonly tierSource: string | undefined
+  /** It is what the source said last, longer ago than its ttl. */
+  readonly tierStale: boolean
   readonly consumer: string | undefined
   /** How the caller was identified. */
   readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined

@@ -9,6 +9,7 @@ import type { Config } from '../config/schema.js'
 import { ASSIGNMENTS } from '../limiter/assignments.js'
 import { openStore } from '../limiter/store.js'
 import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
+import { createPlans } from '../plans/plans.js'
 import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
 import type { Reading } from '../telemetry/reading.js'
@@ -64,6 +65,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const { log } = events
   const telemetry = await telemetryOptions(settings, env, log, true)
   let store = openShared(settings.store)
+  // What this process tells of tiers it finds out by itself.
+  const plans = createPlans({ settings: settings.tier_sources, listen: false, log })
   const counts = createCountForAll()
   counts.startWith(config.current())
   let started = config.current()
@@ -217,6 +220,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
   onReload = (event) => {
     counts.know(event.snapshot)
+    if (event.result === 'applied') plans.use(event.snapshot.config.tier_sources)
     figures.reloaded(event.result, event.snapshot)
     logReload(log, event, config.status().changed)
     const reloaded = { ...good(), trigger: event.trigger, result: event.result }
@@ -261,6 +265,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get assignments() {
       return store.assignments
     },
+    plans,
     upstreams,
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
@@ -269,6 +274,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       snapshot: config.current,
       limiter: { preview: (...asked) => store.limiter.preview(...asked) },
       assignments: { get: (consumer) => store.assignments.get(consumer) },
+      plans,
       guards,
     }),
     metrics: figures,
@@ -288,7 +294,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
 
   async function closeParts(): Promise<void> {
     await Promise.allSettled([admin.close(), config.close()])
-    await Promise.allSettled([store.close(), figures.close()])
+    await Promise.allSettled([store.close(), plans.close(), figures.close()])
     await events.close()
   }
 

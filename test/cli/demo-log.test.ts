@@ -30,6 +30,8 @@ const record: RequestRecord = {
   route: snapshot.routes[0],
   tier: 0,
   tierFrom: 'default',
+  tierSource: undefined,
+  tierStale: false,
   consumer: 'ann',
   identifiedBy: 'header',
   tenant: undefined,

@@ -103,6 +103,8 @@ t.test('secrets are masked, and still seen to have changed', async (t) => {
   t.same(told, [
     'admin.token: *** -> ***',
     'store.redis: *** -> ***',
+    'tier_sources[0].postgres.url: *** -> ***',
+    'tier_sources[1].http.headers.authorization: *** -> ***',
     'telemetry.otlp.headers.authorization: *** -> ***',
     'telemetry.traces.headers.authorization: *** -> ***',
   ])

@@ -8,9 +8,10 @@ import { type Block, type Page, readPages } from '../support/pages.js'
 
 /** Examples of a configuration are completed to a whole one, and read as the gateway reads its file. */
 
-const CONFIG = 'listen admin store tiers default_tier consumers trusted_proxies services routes server'.split(
-  ' ',
-)
+const CONFIG =
+  'listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
+    ' ',
+  )
 const MORE = 'telemetry log explain'.split(' ')
 const UPSTREAM = 'http://127.0.0.1:9001'
 

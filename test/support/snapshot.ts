@@ -192,6 +192,8 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     route,
     tier,
     tierFrom: 'default',
+    tierSource: undefined,
+    tierStale: false,
     consumer: 'alice',
     identifiedBy: 'header',
     tenant: undefined,

@@ -17,8 +17,10 @@ const rows = (text: string) =>
 const quoted = (cell: string | undefined) => [...(cell ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name!)
 
 const [labelSection = '', ...metricSections] = page('metrics.md').split(/^## /m).slice(1)
-const own = rows(metricSections.slice(0, 3).join('\n'))
-const ofProcess = rows(metricSections[3] ?? '').flatMap(([names]) => quoted(names))
+/** Ours come before those of the process. */
+const processAt = metricSections.findIndex((section) => section.startsWith('The process'))
+const own = rows(metricSections.slice(0, processAt).join('\n'))
+const ofProcess = rows(metricSections[processAt] ?? '').flatMap(([names]) => quoted(names))
 
 t.test('docs/metrics.md has every metric of ours with its kind and labels, and no other', async (t) => {
   const documented = own.map(([name, kind, labels]) => ({

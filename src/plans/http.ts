@@ -1,0 +1,63 @@
+import { Pool } from 'undici'
+import { CONSUMER } from '../config/plan-address.js'
+import type { HttpSource } from '../config/schema-plans.js'
+import { type Directory, type Plan, planOf } from './plan.js'
+
+/** Bytes of an answer. */
+const MOST = 65_536
+
+/** An HTTP endpoint that answers GET with JSON, or with 404 for a consumer that it does not know. */
+export function openHttp(
+  settings: Pick<HttpSource, 'url' | 'headers' | 'tier' | 'tenant' | 'timeout' | 'pool'>,
+): Directory {
+  const { timeout } = settings
+  const [, origin = '', rest = ''] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(settings.url) ?? []
+  const target = rest.startsWith('/') ? rest : `/${rest}`
+  const pieces = target.split(CONSUMER)
+  const inPath = pieces[0]!.indexOf('?') < 0
+  const headers = { accept: 'application/json', 'user-agent': 'tidegate', ...settings.headers }
+  const pool = new Pool(origin, {
+    connections: settings.pool,
+    pipelining: 1,
+    connect: { timeout },
+    headersTimeout: timeout,
+    bodyTimeout: timeout,
+    maxResponseSize: MOST,
+  })
+
+  return {
+    async look(consumer, signal) {
+      // As a segment of a path these mean another place, escaped or not (WHATWG URL, double-dot URL path segment).
+      if (inPath && /^\.{1,2}$/.test(consumer)) return undefined
+      const path = pieces.join(encodeURIComponent(consumer))
+      const { statusCode, body } = await pool.request({ method: 'GET', path, headers, signal })
+      if (statusCode !== 200) {
+        await body.dump({ limit: MOST, signal }).catch(() => {})
+        if (statusCode === 404 || statusCode === 204 || statusCode === 410) return undefined
+        throw new Error(`it answers ${statusCode}`)
+      }
+      return readPlan(await body.text(), settings)
+    },
+    close: () => pool.destroy(),
+  }
+}
+
+function readPlan(text: string, { tier, tenant }: Pick<HttpSource, 'tier' | 'tenant'>): Plan | undefined {
+  let document: unknown
+  try {
+    document = JSON.parse(text)
+  } catch {
+    throw new Error('it answers with something that is not JSON')
+  }
+  return planOf(memberOf(document, tier), tenant === undefined ? undefined : memberOf(document, tenant))
+}
+
+/** Own members alone: what every object has is nobody's plan. */
+function memberOf(document: unknown, path: string): unknown {
+  let value = document
+  for (const name of path.split('.')) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined
+    value = (value as Record<string, unknown>)[name]
+  }
+  return value
+}

@@ -1,0 +1,89 @@
+/** Whether a source answers. While it does not, it is asked now and then, and nobody waits. */
+export interface Reach {
+  readonly up: boolean
+  /** Whether it may be asked now. While it is down: one question at a time, with growing pauses. */
+  mayAsk(now: number): boolean
+  /** Each question that may be asked ends in one of these. */
+  answered(now: number): void
+  failed(now: number, why: string): void
+}
+
+export interface ReachLog {
+  info(fields: object, message: string): void
+  warn(fields: object, message: string): void
+}
+
+/** Failures in a row. One or two are a slow query, or a connection that had been cut. */
+const ENOUGH = 3
+/** Ms from one question to the next while it is down: twice as long each time. */
+const FIRST_PAUSE = 1000
+const LONGEST_PAUSE = 30_000
+
+/** @param random from 0 to below 1: gateways that lost it together do not come back together */
+export function createReach(source: string, log: ReachLog, random: () => number = Math.random): Reach {
+  let failures = 0
+  let up = true
+  let lostAt = 0
+  let pause = FIRST_PAUSE
+  let askAgainAt = 0
+  let probing = false
+  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+
+  return {
+    get up() {
+      return up
+    },
+    mayAsk(now) {
+      if (up) return true
+      if (probing || now < askAgainAt) return false
+      probing = true
+      return true
+    },
+    answered(now) {
+      failures = 0
+      probing = false
+      if (up) return
+      up = true
+      pause = FIRST_PAUSE
+      log.info({ source, down_ms: Math.round(now - lostAt) }, 'the tier source answers again')
+    },
+    failed(now, why) {
+      failures++
+      if (!up) {
+        // One that was asked before it was down fails, too, and is no probe.
+        if (!probing) return
+        probing = false
+        pause = Math.min(2 * pause, LONGEST_PAUSE)
+        askAgainAt = now + pause * (0.8 + 0.4 * random())
+        warn(now, { source, error: why }, 'the tier source still does not answer; the last known tiers hold')
+        return
+      }
+      if (failures < ENOUGH) {
+        warn(now, { source, error: why }, 'a tier could not be looked up')
+        return
+      }
+      up = false
+      lostAt = now
+      askAgainAt = now + pause * (0.8 + 0.4 * random())
+      log.warn(
+        { source, error: why },
+        'the tier source does not answer; the last known tiers hold, and nobody waits for it',
+      )
+    },
+  }
+}
+
+/** At most one line a minute; it tells how many were held back before it. `now` in ms. */
+export function onceAMinute(write: (fields: object, message: string) => void) {
+  let last = Number.NEGATIVE_INFINITY
+  let suppressed = 0
+  return (now: number, fields: object, message: string): void => {
+    if (now - last < 60_000) {
+      suppressed++
+      return
+    }
+    last = now
+    write(suppressed === 0 ? fields : { ...fields, suppressed }, message)
+    suppressed = 0
+  }
+}

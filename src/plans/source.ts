@@ -1,0 +1,265 @@
+import { createMemory } from './memory.js'
+import type { Directory, Plan } from './plan.js'
+import { createReach, onceAMinute, type ReachLog } from './reach.js'
+
+/** A plan as a request is given it. */
+export interface Found extends Plan {
+  /** It is older than its ttl: the source was slow, down, or is being asked. */
+  readonly stale: boolean
+}
+
+/** One source of tiers, with what it has said lately. */
+export interface PlanSource {
+  readonly name: string
+  readonly tellsTenants: boolean
+  /**
+   * What is known of a consumer. At once where that is in memory; else a promise, which never rejects and takes no longer
+   * than the source's timeout. Undefined: the source does not know the consumer, or is not asked.
+   *
+   * @param now ms, monotonic
+   */
+  find(consumer: string, now: number): Found | undefined | Promise<Found | undefined>
+  /** The consumer's plan has changed: who comes next waits for the new one. */
+  changed(consumer: string): void
+  /** Any may have changed: what is known holds as if its ttl had passed. */
+  allChanged(): void
+  /** A tier was found that the configuration does not have. */
+  unknownTier(tier: string): void
+  /** From now on. */
+  adjust(times: PlanTimes): void
+  describe(): SourceState
+  close(): Promise<void>
+}
+
+/** Ms. */
+export interface PlanTimes {
+  readonly wait: boolean
+  readonly ttl: number
+  readonly stale: number
+  readonly negative_ttl: number
+  readonly timeout: number
+}
+
+/** What look-ups came to. One for each request that came to the source. */
+export const LOOKUPS = ['hit', 'stale', 'negative', 'miss', 'skipped'] as const
+/** What questions to the source came to. */
+export const ANSWERS = ['found', 'none', 'timeout', 'error'] as const
+
+export interface SourceCounts {
+  readonly lookups: Record<(typeof LOOKUPS)[number], number>
+  readonly questions: Record<(typeof ANSWERS)[number], number>
+  unknownTiers: number
+}
+
+export interface SourceState {
+  readonly source: string
+  readonly up: boolean
+  readonly counts: SourceCounts
+  /** Consumers of whom an answer is remembered. */
+  readonly remembered: number
+}
+
+export function createCounts(): SourceCounts {
+  return {
+    lookups: { hit: 0, stale: 0, negative: 0, miss: 0, skipped: 0 },
+    questions: { found: 0, none: 0, timeout: 0, error: 0 },
+    unknownTiers: 0,
+  }
+}
+
+export interface PlanSourceOptions extends PlanTimes {
+  readonly name: string
+  readonly tellsTenants: boolean
+  readonly directory: Directory
+  readonly max_consumers: number
+  /** Go on when a source takes the place of one of its name. */
+  readonly counts: SourceCounts
+  readonly log: ReachLog
+  /** Ms, monotonic. */
+  readonly now?: () => number
+  readonly random?: () => number
+}
+
+interface Known {
+  /** Undefined: the source does not know the consumer, or has said nothing. */
+  found: Found | undefined
+  /** When it was asked for that; -Infinity: it has not said anything yet. */
+  at: number
+  /** When it was asked in vain last. */
+  failedAt: number
+  changed: boolean
+}
+
+interface Question {
+  readonly answer: Promise<Found | undefined>
+  giveUp(why: string): void
+  readonly at: number
+  /** The consumer has changed since it was asked: the answer may be of before. */
+  overtaken: boolean
+}
+
+/** Questions at the same time. Of more, the requests go on without an answer. */
+const MOST_QUESTIONS = 512
+/** Ms until a consumer of whom nothing could be found out is asked for again. */
+const AGAIN = 1000
+
+/**
+ * Answers from memory while they hold, and beyond that while a new one is asked for (stale-while-revalidate, RFC 5861).
+ * Many that ask for one consumer are one question. A consumer waits for the source at most once in a ttl, and nobody does
+ * while the source is down: what is known lasts for `stale` longer then, and who is not known has no plan.
+ */
+export function createPlanSource(options: PlanSourceOptions): PlanSource {
+  const { name, tellsTenants, directory, counts, log, now: clock = () => performance.now() } = options
+  let times: PlanTimes = options
+  const memory = createMemory<Known>(options.max_consumers)
+  const questions = new Map<string, Question>()
+  const reach = createReach(name, log, options.random)
+  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  /** What was learnt before does not hold any longer than `stale`. */
+  let epoch = Number.NEGATIVE_INFINITY
+  let closed = false
+
+  /** What holds for want of anything newer. */
+  function lastOf({ found, at }: Known, now: number): Found | undefined {
+    return found === undefined || now - at >= times.ttl + times.stale ? undefined : { ...found, stale: true }
+  }
+
+  function find(consumer: string, now: number): Found | undefined | Promise<Found | undefined> {
+    const known = memory.get(consumer)
+    if (known === undefined) return ask(consumer, known, now)
+    const { found, at } = known
+    const age = now - at
+    const holds = found === undefined ? times.negative_ttl : times.ttl
+    if (age < holds && at >= epoch && !known.changed) {
+      if (found === undefined) counts.lookups.negative++
+      else counts.lookups.hit++
+      return found
+    }
+    if (known.changed || age >= holds + times.stale) return ask(consumer, known, now)
+    if (now - known.failedAt >= AGAIN) question(consumer, now)
+    if (found === undefined) {
+      counts.lookups.negative++
+      return undefined
+    }
+    counts.lookups.stale++
+    return lastOf(known, now)
+  }
+
+  /** Of one of whom nothing is known that holds. */
+  function ask(
+    consumer: string,
+    known: Known | undefined,
+    now: number,
+  ): Found | undefined | Promise<Found | undefined> {
+    if (!consumer.isWellFormed()) {
+      // Written in UTF-8 it would be the id of another.
+      counts.lookups.negative++
+      return undefined
+    }
+    const failedAt = known?.failedAt ?? Number.NEGATIVE_INFINITY
+    const asked = now - failedAt >= AGAIN ? question(consumer, now) : undefined
+    // Who has waited in vain does not wait again; nor does anybody for a probe.
+    if (asked === undefined || !times.wait || !reach.up || now - failedAt < times.ttl) {
+      const last = known && lastOf(known, now)
+      if (last === undefined) counts.lookups.skipped++
+      else counts.lookups.stale++
+      return last
+    }
+    counts.lookups.miss++
+    return asked.answer
+  }
+
+  /** The one that is under way, or a new one. Undefined: none may be asked now. */
+  function question(consumer: string, now: number): Question | undefined {
+    const underWay = questions.get(consumer)
+    if (underWay !== undefined) return underWay
+    if (closed || questions.size >= MOST_QUESTIONS || !reach.mayAsk(now)) return undefined
+    const controller = new AbortController()
+    const { signal } = controller
+    let late = false
+    const giveUp = (why: string) => controller.abort(new Error(why))
+    const timer = setTimeout(() => {
+      late = true
+      giveUp(`no answer within ${times.timeout} ms`)
+    }, times.timeout)
+    const given = new Promise<never>((_, reject) => {
+      signal.addEventListener('abort', () => reject(signal.reason), { once: true })
+    })
+    const answer = Promise.race([lookUp(consumer, signal), given])
+      .then((plan) => learn(consumer, plan))
+      .catch((error: Error) => inVain(consumer, late, error.message))
+      .finally(() => {
+        clearTimeout(timer)
+        questions.delete(consumer)
+      })
+    const asked: Question = { answer, giveUp, at: clock(), overtaken: false }
+    questions.set(consumer, asked)
+    return asked
+  }
+
+  /** Async, so that what it throws is an answer, too. */
+  async function lookUp(consumer: string, signal: AbortSignal): Promise<Plan | undefined> {
+    return directory.look(consumer, signal)
+  }
+
+  function learn(consumer: string, plan: Plan | undefined): Found | undefined {
+    const { at, overtaken } = questions.get(consumer)!
+    reach.answered(clock())
+    counts.questions[plan === undefined ? 'none' : 'found']++
+    const found = plan && { tier: plan.tier, tenant: plan.tenant, stale: false }
+    memory.set(consumer, { found, at, failedAt: Number.NEGATIVE_INFINITY, changed: overtaken })
+    return found
+  }
+
+  function inVain(consumer: string, late: boolean, why: string): Found | undefined {
+    const now = clock()
+    const known = memory.get(consumer)
+    if (closed) return known && lastOf(known, now)
+    reach.failed(now, why)
+    counts.questions[late ? 'timeout' : 'error']++
+    if (known === undefined) {
+      const nothing = { found: undefined, at: Number.NEGATIVE_INFINITY, failedAt: now, changed: false }
+      memory.set(consumer, nothing)
+      return undefined
+    }
+    known.failedAt = now
+    if (known.changed) {
+      known.changed = false
+      // It is known to be of before: it does not hold, but for want of anything newer.
+      known.at = Math.min(known.at, now - (known.found === undefined ? times.negative_ttl : times.ttl))
+    }
+    return lastOf(known, now)
+  }
+
+  return {
+    name,
+    tellsTenants,
+    find,
+    changed(consumer) {
+      const asked = questions.get(consumer)
+      if (asked !== undefined) asked.overtaken = true
+      const known = memory.get(consumer)
+      if (known !== undefined) known.changed = true
+    },
+    allChanged() {
+      epoch = clock()
+    },
+    unknownTier(tier) {
+      counts.unknownTiers++
+      warn(
+        clock(),
+        { source: name, tier },
+        'a tier source names a tier that tiers does not have; it counts as none',
+      )
+    },
+    adjust(next) {
+      times = next
+    },
+    describe: () => ({ source: name, up: reach.up, counts, remembered: memory.size }),
+    async close() {
+      closed = true
+      for (const asked of questions.values()) asked.giveUp('the source is closed')
+      await directory.close()
+    },
+  }
+}

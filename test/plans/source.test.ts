@@ -1,0 +1,379 @@
+import fc from 'fast-check'
+import t from 'tap'
+import type { Plan } from '../../src/plans/plan.js'
+import { createCounts, createPlanSource, type Found } from '../../src/plans/source.js'
+
+const SECOND = 1000
+const MINUTE = 60 * SECOND
+
+interface Asked {
+  readonly consumer: string
+  readonly signal: AbortSignal
+  answer(plan: Plan | undefined): Promise<void>
+  fail(why?: string): Promise<void>
+}
+
+/** A source whose answers a test gives, and whose clock it moves. */
+function scripted(
+  changes: { wait?: boolean; timeout?: number; max_consumers?: number; stale?: number } = {},
+) {
+  const asked: Asked[] = []
+  const clock = { now: 0 }
+  const logged: string[] = []
+  const counts = createCounts()
+  const settled = () => new Promise<void>((resolve) => setImmediate(resolve))
+  const source = createPlanSource({
+    name: 'billing',
+    tellsTenants: true,
+    wait: true,
+    ttl: 5 * MINUTE,
+    stale: 60 * MINUTE,
+    negative_ttl: 30 * SECOND,
+    timeout: 30_000,
+    max_consumers: 1000,
+    ...changes,
+    counts,
+    log: { info: (_, message) => logged.push(message), warn: (_, message) => logged.push(message) },
+    now: () => clock.now,
+    random: () => 0.5,
+    directory: {
+      look: (consumer, signal) =>
+        new Promise((resolve, reject) => {
+          asked.push({
+            consumer,
+            signal,
+            answer(plan) {
+              resolve(plan)
+              return settled()
+            },
+            fail(why = 'broken') {
+              reject(new Error(why))
+              return settled()
+            },
+          })
+        }),
+      close: async () => {},
+    },
+  })
+  t.teardown(() => source.close())
+  const find = (consumer = 'acme') => source.find(consumer, clock.now)
+  /** Asked, and the question is there. */
+  async function begin(consumer = 'acme'): Promise<Promise<Found | undefined>[]> {
+    const found = find(consumer)
+    await settled()
+    return [Promise.resolve(found)]
+  }
+  async function learn(plan: Plan | undefined, consumer = 'acme'): Promise<Found | undefined> {
+    const [found] = await begin(consumer)
+    await asked.at(-1)!.answer(plan)
+    return found
+  }
+  async function goDown(): Promise<void> {
+    for (const consumer of ['x', 'y', 'z']) {
+      const [found] = await begin(consumer)
+      await asked.at(-1)!.fail()
+      await found
+    }
+  }
+  return { source, asked, clock, logged, counts, find, begin, learn, goDown, settled }
+}
+
+const pro = { tier: 'pro', tenant: undefined }
+const free = { tier: 'free', tenant: undefined }
+
+t.test('the first request of a consumer waits for the answer, the others have it from memory', async (t) => {
+  const { learn, find, asked, counts, clock } = scripted()
+  t.same(await learn({ tier: 'pro', tenant: 'acme-group' }), {
+    tier: 'pro',
+    tenant: 'acme-group',
+    stale: false,
+  })
+  clock.now += 5 * MINUTE - 1
+  t.same(find(), { tier: 'pro', tenant: 'acme-group', stale: false })
+  t.equal(asked.length, 1)
+  t.match(counts, { lookups: { miss: 1, hit: 1 }, questions: { found: 1 } })
+})
+
+t.test('many that ask for one consumer at the same moment are one question', async (t) => {
+  const { find, asked, settled } = scripted()
+  const all = Array.from({ length: 50 }, () => find())
+  await settled()
+  t.equal(asked.length, 1)
+  await asked[0]!.answer(pro)
+  for (const one of await Promise.all(all)) t.match(one, { tier: 'pro', stale: false })
+})
+
+t.test('beyond its ttl an answer holds while another is asked for, behind the request', async (t) => {
+  const { learn, find, asked, clock, counts, settled } = scripted()
+  await learn(pro)
+  clock.now += 5 * MINUTE
+  t.match(find(), { tier: 'pro', stale: true })
+  t.match(find(), { tier: 'pro', stale: true })
+  await settled()
+  t.equal(asked.length, 2)
+  await asked[1]!.answer(free)
+  t.match(find(), { tier: 'free', stale: false })
+  t.match(counts.lookups, { miss: 1, stale: 2, hit: 1 })
+})
+
+t.test('nothing holds beyond ttl and stale: then it is waited for again', async (t) => {
+  const { learn, begin, asked, clock } = scripted()
+  await learn(pro)
+  clock.now += 65 * MINUTE
+  const [found] = await begin()
+  await asked[1]!.answer(free)
+  t.match(await found, { tier: 'free', stale: false })
+})
+
+t.test('that a source does not know a consumer is remembered, and asked anew behind a request', async (t) => {
+  const { learn, find, asked, clock, counts, settled } = scripted()
+  t.equal(await learn(undefined), undefined)
+  clock.now += 30 * SECOND - 1
+  t.equal(find(), undefined)
+  t.equal(asked.length, 1)
+  clock.now += 1
+  t.equal(find(), undefined)
+  await settled()
+  await asked[1]!.answer(pro)
+  t.match(find(), { tier: 'pro', stale: false })
+  t.match(counts, { lookups: { miss: 1, negative: 2, hit: 1 }, questions: { none: 1, found: 1 } })
+})
+
+t.test('a question that fails is no plan, and its consumer does not wait a second time', async (t) => {
+  const { begin, find, asked, clock, counts, settled } = scripted()
+  const [found] = await begin()
+  await asked[0]!.fail()
+  t.equal(await found, undefined)
+  t.equal(find(), undefined, 'not asked again at once')
+  clock.now += SECOND
+  t.equal(find(), undefined, 'asked again, and not waited for')
+  await settled()
+  t.equal(asked.length, 2)
+  await asked[1]!.answer(pro)
+  t.match(find(), { tier: 'pro', stale: false })
+  t.match(counts, { lookups: { miss: 1, skipped: 2, hit: 1 }, questions: { error: 1, found: 1 } })
+})
+
+t.test(
+  'a source that hangs is waited for until its timeout, and told that nobody waits any more',
+  async (t) => {
+    const { begin, asked, counts } = scripted({ timeout: 10 })
+    const [found] = await begin()
+    t.equal(await found, undefined)
+    t.equal(asked[0]!.signal.aborted, true)
+    t.match(counts.questions, { timeout: 1, error: 0 })
+    await asked[0]!.answer(pro)
+    t.match(counts.questions, { timeout: 1, found: 0 }, 'what comes later is too late')
+  },
+)
+
+t.test(
+  'a source that fails three times in a row is down: nobody waits, and one asks now and then',
+  async (t) => {
+    const { goDown, find, asked, clock, source, logged, settled } = scripted()
+    await goDown()
+    t.equal(source.describe().up, false)
+    for (const consumer of ['a', 'b', 'c']) t.equal(find(consumer), undefined)
+    await settled()
+    t.equal(asked.length, 3)
+    clock.now += SECOND
+    for (const consumer of ['a', 'b', 'c']) t.equal(find(consumer), undefined)
+    await settled()
+    t.equal(asked.length, 4, 'one of them is asked for')
+    await asked[3]!.fail()
+    clock.now += 2 * SECOND - 1
+    t.equal(find('d'), undefined)
+    await settled()
+    t.equal(asked.length, 4, 'the pauses grow')
+    clock.now += 1
+    t.equal(find('d'), undefined)
+    await settled()
+    await asked[4]!.answer(pro)
+    t.equal(source.describe().up, true)
+    t.match(find('d'), { tier: 'pro' })
+    t.ok(find('e') instanceof Promise, 'who comes now is waited for again')
+    t.same(logged, [
+      'a tier could not be looked up',
+      'the tier source does not answer; the last known tiers hold, and nobody waits for it',
+      'the tier source answers again',
+    ])
+  },
+)
+
+t.test('one failure between answers takes no source down', async (t) => {
+  const { begin, asked, source } = scripted()
+  for (let i = 0; i < 12; i++) {
+    const [found] = await begin(`c${i}`)
+    await (i % 3 === 2 ? asked.at(-1)!.answer(pro) : asked.at(-1)!.fail())
+    await found
+  }
+  t.equal(source.describe().up, true)
+})
+
+t.test('while a source is down the last known tier holds, until the end of stale', async (t) => {
+  const { learn, goDown, find, clock } = scripted()
+  await learn(pro)
+  clock.now += 5 * MINUTE
+  await goDown()
+  t.match(find(), { tier: 'pro', stale: true })
+  clock.now += 60 * MINUTE - 1
+  t.match(find(), { tier: 'pro', stale: true })
+  clock.now += 1
+  t.equal(find(), undefined)
+})
+
+t.test('a consumer that has changed is asked for anew, and waited for', async (t) => {
+  const { source, learn, begin, find, asked } = scripted()
+  await learn(pro)
+  source.changed('acme')
+  source.changed('somebody who never came')
+  const [found] = await begin()
+  await asked[1]!.answer(free)
+  t.match(await found, { tier: 'free', stale: false })
+  t.match(find(), { tier: 'free', stale: false })
+  t.equal(asked.length, 2)
+})
+
+t.test('an answer that was overtaken by a change is used once, and asked for again', async (t) => {
+  const { source, begin, find, asked, settled } = scripted()
+  const [found] = await begin()
+  source.changed('acme')
+  await asked[0]!.answer(pro)
+  t.match(await found, { tier: 'pro' })
+  const again = find()
+  await settled()
+  await asked[1]!.answer(free)
+  t.match(await again, { tier: 'free' })
+  t.match(find(), { tier: 'free', stale: false })
+})
+
+t.test('a change that cannot be looked up leaves the last known tier, marked as old', async (t) => {
+  const { source, learn, begin, find, asked, clock, settled } = scripted()
+  await learn(pro)
+  source.changed('acme')
+  const [found] = await begin()
+  await asked[1]!.fail()
+  t.match(await found, { tier: 'pro', stale: true })
+  clock.now += SECOND
+  t.match(find(), { tier: 'pro', stale: true }, 'nobody waits a second time')
+  await settled()
+  await asked[2]!.answer(free)
+  t.match(find(), { tier: 'free', stale: false })
+})
+
+t.test('when anything may have changed all is asked for anew, behind the requests', async (t) => {
+  const { source, learn, find, asked, clock, settled } = scripted()
+  await learn(pro)
+  await learn(undefined, 'other')
+  clock.now += 1
+  source.allChanged()
+  t.match(find(), { tier: 'pro', stale: true })
+  t.equal(find('other'), undefined)
+  await settled()
+  await asked[2]!.answer(free)
+  await asked[3]!.answer(pro)
+  t.match(find(), { tier: 'free', stale: false })
+  t.match(find('other'), { tier: 'pro', stale: false })
+})
+
+t.test('without wait even the first request goes on at once', async (t) => {
+  const { find, asked, settled, counts } = scripted({ wait: false })
+  t.equal(find(), undefined)
+  await settled()
+  await asked[0]!.answer(pro)
+  t.match(find(), { tier: 'pro', stale: false })
+  t.match(counts.lookups, { skipped: 1, miss: 0, hit: 1 })
+})
+
+t.test('of more questions than 512 at the same time the rest is not asked', async (t) => {
+  const { find, asked, settled, counts } = scripted()
+  const found = Array.from({ length: 600 }, (_, i) => find(`c${i}`))
+  await settled()
+  t.equal(asked.length, 512)
+  t.equal(found.filter((one) => one instanceof Promise).length, 512)
+  t.match(counts.lookups, { miss: 512, skipped: 88 })
+})
+
+t.test('an id that cannot be written in UTF-8 is nobody, rather than somebody else', async (t) => {
+  const { find, asked, settled } = scripted()
+  t.equal(find('acme\ud800'), undefined)
+  await settled()
+  t.equal(asked.length, 0)
+})
+
+t.test('a tier that the configuration does not have is logged once a minute', async (t) => {
+  const { source, clock, logged, counts } = scripted()
+  for (let i = 0; i < 5; i++) source.unknownTier('platinum')
+  clock.now += MINUTE
+  source.unknownTier('platinum')
+  t.equal(logged.length, 2)
+  t.equal(counts.unknownTiers, 6)
+})
+
+t.test('a closed source asks nobody', async (t) => {
+  const { source, find, asked, settled } = scripted()
+  await source.close()
+  t.equal(find(), undefined)
+  await settled()
+  t.equal(asked.length, 0)
+})
+
+t.test(
+  'whatever happens: no plan that the source did not give, none older than ttl and stale, and no end without an answer',
+  async () => {
+    const consumer = fc.constantFrom('a', 'b', 'c')
+    const step = fc.oneof(
+      { weight: 4, arbitrary: fc.record({ kind: fc.constant('find' as const), consumer }) },
+      { weight: 3, arbitrary: fc.record({ kind: fc.constant('answer' as const), known: fc.boolean() }) },
+      { weight: 2, arbitrary: fc.record({ kind: fc.constant('fail' as const) }) },
+      {
+        weight: 2,
+        arbitrary: fc.record({
+          kind: fc.constant('wait' as const),
+          ms: fc.constantFrom(1, SECOND, 29 * SECOND, 4 * MINUTE, 40 * MINUTE),
+        }),
+      },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('changed' as const), consumer }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('allChanged' as const) }) },
+    )
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
+        const { source, asked, clock, find, settled } = scripted()
+        /** What was said of each, and when: tiers count up, so that each answer is told from every other. */
+        const said = new Map<string, number>()
+        const waiting: Promise<unknown>[] = []
+        const open: Asked[] = []
+        let number = 0
+        let seen = 0
+        const check = (consumer: string, found: Found | undefined) => {
+          if (found === undefined) return
+          const at = said.get(`${consumer} ${found.tier}`)
+          if (at === undefined) throw new Error(`${consumer} was never said to have ${found.tier}`)
+          if (clock.now - at >= 65 * MINUTE) throw new Error('it is too old')
+          if (clock.now - at >= 5 * MINUTE && !found.stale) throw new Error('it is old, and not marked so')
+        }
+        for (const one of steps) {
+          if (one.kind === 'find') {
+            const found = find(one.consumer)
+            if (found instanceof Promise) waiting.push(found.then((late) => check(one.consumer, late)))
+            else check(one.consumer, found)
+            await settled()
+            open.push(...asked.slice(seen))
+            seen = asked.length
+          } else if (one.kind === 'answer') {
+            const question = open.shift()
+            const tier = one.known ? `t${number++}` : undefined
+            if (question !== undefined) said.set(`${question.consumer} ${tier}`, clock.now)
+            await question?.answer(tier === undefined ? undefined : { tier, tenant: undefined })
+          } else if (one.kind === 'fail') await open.shift()?.fail()
+          else if (one.kind === 'wait') clock.now += one.ms
+          else if (one.kind === 'changed') source.changed(one.consumer)
+          else source.allChanged()
+        }
+        for (const question of open) await question.fail()
+        await Promise.all(waiting)
+      }),
+      { numRuns: 150 },
+    )
+  },
+)
