@@ -2,21 +2,18 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
-import { type Actor, actorOf, reasonProblem } from './actor.js'
-import type { Recorded } from './audit.js'
 import { auditRoutes } from './audit-log.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
+import { enter } from './entrance.js'
 import { explainRoutes } from './explain.js'
-import { guard } from './guard.js'
 import { jwksRoutes } from './jwks.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
-import { PAGE, pageRoutes } from './page.js'
-import { PROBES, probeRoutes } from './probes.js'
+import { pageRoutes } from './page.js'
+import { probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
-import { roleFor, roleProblem } from './roles.js'
 import { tierRoutes } from './tier.js'
 import { topRoutes } from './top.js'
 import { upstreamRoutes } from './upstreams.js'
@@ -27,15 +24,6 @@ const BODY_BYTES = 4096
 const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
 const MAX_CONNECTIONS = 256
-const TOKEN_WANTED =
-  'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.'
-
-declare module 'fastify' {
-  interface FastifyRequest {
-    actor: Actor
-    recorded: Recorded | undefined
-  }
-}
 
 /** The admin server of `docs/admin-api.md`, not listening yet: whoever calls decides on an address, and closes it. */
 export function createAdmin(deps: AdminDeps): FastifyInstance {
@@ -68,34 +56,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       'x-content-type-options': 'nosniff',
       'x-frame-options': 'DENY',
     })
-    const { socket, headers } = request
-    const url = request.routeOptions.url ?? ''
-    const isPage = url === PAGE
-    const refuse = (problem: Problem) => sendProblem(reply.header('connection', 'close'), problem)
-    const foreign = guard(
-      {
-        method: request.method,
-        headers,
-        remoteAddress: socket.remoteAddress,
-        localPort: socket.localPort,
-        isPage,
-      },
-      deps.access.isOpen(),
-    )
-    if (foreign !== undefined) return refuse(foreign)
-    if (isPage || PROBES.has(url)) return
-    const grant = deps.access.identify(headers.authorization, socket.remoteAddress ?? '')
-    if (grant === undefined) {
-      reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
-      return refuse({ code: 'unauthorized', detail: TOKEN_WANTED })
-    }
-    if ('problem' in grant) {
-      reply.header('retry-after', grant.retryAfter)
-      return refuse(grant.problem)
-    }
-    request.actor = actorOf(grant.who, request.raw)
-    const problem = roleProblem(grant.who, grant.role, roleFor(request)) ?? reasonProblem(headers['x-reason'])
-    return problem && sendProblem(reply, problem)
+    return enter(request, reply, deps)
   })
   app.addHook('onSend', async (request, reply) => {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)

@@ -1,0 +1,61 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Actor, actorOf, reasonProblem } from './actor.js'
+import type { Recorded } from './audit.js'
+import type { AdminDeps } from './deps.js'
+import { guard } from './guard.js'
+import { PAGE } from './page.js'
+import { PROBES } from './probes.js'
+import { type Problem, sendProblem } from './problem.js'
+import { roleFor, roleProblem } from './roles.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whoever was let in; of the probes and the page nobody. */
+    actor: Actor
+    recorded: Recorded | undefined
+  }
+}
+
+const TOKEN_WANTED =
+  'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.'
+
+/**
+ * What a request passes before anything is done for it: what a browser may not do for another page, then who it is, then
+ * what they may do. Sends the refusal itself.
+ */
+export async function enter(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { access, log }: Pick<AdminDeps, 'access' | 'log'>,
+): Promise<FastifyReply | undefined> {
+  const { method, headers, socket } = request
+  const url = request.routeOptions.url ?? ''
+  const isPage = url === PAGE
+  const { remoteAddress, localPort } = socket
+  const refuse = (problem: Problem) => sendProblem(reply.header('connection', 'close'), problem)
+  const foreign = guard({ method, headers, remoteAddress, localPort, isPage }, access.isOpen())
+  if (foreign !== undefined) return refuse(foreign)
+  if (isPage || PROBES.has(url)) return undefined
+  const grant = access.identify(headers.authorization, remoteAddress ?? '')
+  if (grant === undefined) {
+    reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
+    return refuse({ code: 'unauthorized', detail: TOKEN_WANTED })
+  }
+  if ('problem' in grant) {
+    reply.header('retry-after', grant.retryAfter)
+    return refuse(grant.problem)
+  }
+  request.actor = actorOf(grant.who, request.raw)
+  const needed = roleFor(request)
+  const mayNot = roleProblem(grant.who, grant.role, needed)
+  if (mayNot !== undefined) {
+    const { address } = request.actor
+    log.warn(
+      { ...grant, needed, method, route: url, address },
+      'the admin API refused it: another role is needed',
+    )
+    return sendProblem(reply, mayNot)
+  }
+  const unclear = reasonProblem(headers['x-reason'])
+  return unclear && sendProblem(reply, unclear)
+}

@@ -1,0 +1,160 @@
+import { createHash } from 'node:crypto'
+import type { FastifyInstance } from 'fastify'
+import t from 'tap'
+import type { UpstreamState } from '../../src/upstream/state.js'
+import { accessOf, startAdmin } from '../support/admin.js'
+
+/** One good request for each endpoint that writes. A new one fails the tests below until it stands here. */
+const WRITES: Readonly<Record<string, { path: string; body?: unknown; action: string }>> = {
+  'POST /config/reload': { path: '/config/reload', action: 'config.reload' },
+  'PUT /consumers/:id/tier': {
+    path: '/consumers/alice/tier',
+    body: { tier: 'pro' },
+    action: 'tier.set',
+  },
+  'DELETE /consumers/:id/tier': { path: '/consumers/alice/tier', action: 'tier.remove' },
+  'DELETE /usage/:service/:consumer': { path: '/usage/payments/alice', action: 'usage.reset' },
+  'PUT /upstreams/:service/:address': {
+    path: '/upstreams/payments/127.0.0.1:9001',
+    body: { state: 'drained' },
+    action: 'upstream.drain',
+  },
+}
+/** What is asked by POST and changes nothing. */
+const QUESTIONS = ['POST /explain']
+/** What anybody may read who reaches the port. */
+const PUBLIC = ['GET /', 'GET /healthz', 'GET /readyz', 'GET /jwks.json']
+
+/** `METHOD /path` of every route, as Fastify's router has them. */
+function routesOf(app: FastifyInstance): string[] {
+  const parents: string[] = []
+  return app
+    .printRoutes({ commonPrefix: false })
+    .split('\n')
+    .flatMap((line) => {
+      const [, indent, name, methods] = /^([│├└─ ]+)(\S+) \((.+)\)$/.exec(line) ?? []
+      if (indent === undefined || name === undefined || methods === undefined) return []
+      const depth = indent.length / 4
+      const path = (parents[depth - 1] ?? '') + name
+      parents[depth] = path
+      return methods.split(', ').map((method) => `${method} ${path}`)
+    })
+}
+
+const isWrite = (route: string) => !/^(GET|HEAD) /.test(route) && !QUESTIONS.includes(route)
+
+async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
+  const drained = { service: 'payments', address: 'http://127.0.0.1:9001', state: 'drained' } as UpstreamState
+  const upstreams = { describe: () => [], setState: () => drained }
+  const admin = await startAdmin(t, { upstreams, ...changes })
+  const routes = routesOf(admin.app)
+  const entries = async () => {
+    const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })
+    return lines.map(({ text }) => JSON.parse(text) as { action: string; reason: string })
+  }
+  /** The example of a route, with what the test is about. */
+  function write(route: string, headers: Record<string, string> = {}) {
+    const { path, body } = WRITES[route]!
+    return admin.call(route.split(' ')[0]!, path, { headers, body })
+  }
+  return { ...admin, routes, writes: routes.filter(isWrite), entries, write }
+}
+
+t.test('every endpoint that writes stands in the table, and nothing else', async (t) => {
+  const { routes, writes } = await start(t)
+  t.ok(routes.includes('GET /usage/:service/:consumer'), 'the routes were found')
+  t.same(writes.toSorted(), Object.keys(WRITES).toSorted())
+})
+
+t.test('every endpoint that writes records what it did, with the reason', async (t) => {
+  const { writes, write, entries } = await start(t)
+  for (const [i, route] of writes.entries()) {
+    const { status, headers } = await write(route, { 'x-reason': `because ${route}` })
+    t.match({ status, audit: headers['x-audit'] }, { status: 200, audit: 'stored' }, route)
+    const all = await entries()
+    t.equal(all.length, i + 1, `${route}: one entry`)
+    t.match(all[0], { action: WRITES[route]!.action, reason: `because ${route}` })
+  }
+})
+
+t.test('no page of another site gets any endpoint to write, or an answer to read', async (t) => {
+  const { port, routes, writes, write, call, entries } = await start(t)
+  const own = `http://127.0.0.1:${port}`
+  const foreign: Record<string, string>[] = [
+    { origin: 'http://evil.example' },
+    { origin: 'null' },
+    { origin: `${own}.evil.example` },
+    { 'sec-fetch-site': 'cross-site' },
+    { 'sec-fetch-site': 'same-site' },
+    // A name of its own that has come to lead here: to the browser that is the same origin.
+    {
+      host: `evil.example:${port}`,
+      origin: `http://evil.example:${port}`,
+      'sec-fetch-site': 'same-origin',
+    },
+  ]
+  for (const route of writes) {
+    for (const headers of foreign) {
+      const { status, headers: answered } = await write(route, headers)
+      t.equal(status, 403, `${route} ${JSON.stringify(headers)}`)
+      t.notOk(Object.keys(answered).some((name) => name.startsWith('access-control-')))
+    }
+    if (WRITES[route]!.body === undefined) continue
+    for (const type of ['text/plain', 'application/x-www-form-urlencoded', 'multipart/form-data; boundary=x'])
+      t.equal(
+        (await write(route, { 'content-type': type })).status,
+        415,
+        `${route} ${type}, as forms send it`,
+      )
+  }
+  t.same(await entries(), [], 'nothing was changed')
+  for (const route of routes) {
+    const [method = '', path = ''] = route.split(' ')
+    if (method !== 'GET') continue
+    const rebound = { host: `evil.example:${port}` }
+    t.equal((await call(method, path, { headers: rebound })).status, 403, `${route} under another name`)
+    if (path !== '/')
+      t.equal((await call(method, path, { headers: { 'sec-fetch-site': 'cross-site' } })).status, 403, route)
+  }
+})
+
+t.test('nothing that it answers is shown in a frame, whatever it is', async (t) => {
+  const { routes, call } = await start(t)
+  const open = routes.map((route) => route.split(' ') as [string, string])
+  for (const [method, path] of [...open, ['GET', '/nowhere'], ['GET', '/usage/none/x']] as const) {
+    const { headers } = await call(method, path)
+    t.match(headers, { 'x-frame-options': 'DENY', 'x-content-type-options': 'nosniff' }, `${method} ${path}`)
+  }
+  t.match((await call('GET', '/')).headers['content-security-policy'], /frame-ancestors 'none'/)
+})
+
+t.test('with tokens, a stranger reads only what is public, and a viewer writes nothing', async (t) => {
+  const token = 'the-token-of-vera'
+  const sha256 = createHash('sha256').update(token).digest('hex')
+  const access = accessOf({ tokens: [{ name: 'vera', role: 'viewer', sha256 }] })
+  const { routes, writes, write, call, entries, logged } = await start(t, { access })
+  for (const route of routes) {
+    const [method = '', path = ''] = route.split(' ')
+    if (method === 'HEAD' || PUBLIC.includes(route)) continue
+    t.equal((await call(method, path)).status, 401, route)
+  }
+  for (const route of writes) {
+    const { status, json } = await write(route, { authorization: `Bearer ${token}` })
+    t.match(
+      { status, json },
+      { status: 403, json: { detail: /^This takes the role (support|operator)/ } },
+      route,
+    )
+  }
+  t.same(await entries(), [])
+  t.match(
+    logged.map(({ fields }) => fields),
+    writes.map((route) => ({
+      who: 'vera',
+      role: 'viewer',
+      method: route.split(' ')[0],
+      route: route.split(' ')[1],
+    })),
+    'and the log says who has tried',
+  )
+})
