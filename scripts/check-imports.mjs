@@ -36,6 +36,7 @@ const MAY_IMPORT = {
 
 /** Known to nobody in their room but app.ts, which lists them in their order, and explain.ts, which runs them over a request that is not sent. */
 const STAGES = [
+  'edge',
   'route',
   'answer',
   'consumer',

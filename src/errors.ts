@@ -18,6 +18,7 @@ interface ErrorEntry {
 }
 
 const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded'
+const ABNORMAL_USAGE = 'https://iana.org/assignments/http-problem-types#abnormal-usage-detected'
 const REDUCED_CAPACITY = 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
 
 export const ERRORS = {
@@ -51,6 +52,13 @@ export const ERRORS = {
     source: 'client',
     title: 'Credentials missing or not valid',
     detail: 'Send a valid credential for this API.',
+  },
+  forbidden: {
+    status: 403,
+    source: 'client',
+    title: 'Forbidden',
+    detail:
+      'Requests like this one are not let in here; if that is a mistake, tell whoever runs this gateway the request id.',
   },
   no_route: {
     status: 404,
@@ -100,6 +108,13 @@ export const ERRORS = {
     title: 'Quota exceeded',
     detail: 'The quota of this consumer is used up; try again after the time in Retry-After.',
     type: QUOTA_EXCEEDED,
+  },
+  address_limited: {
+    status: 429,
+    source: 'client',
+    title: 'Too many requests from this address',
+    detail: 'This address sends more requests than one may; try again after the time in Retry-After.',
+    type: ABNORMAL_USAGE,
   },
   headers_too_large: {
     status: 431,
@@ -229,6 +244,8 @@ export interface Refusal {
   readonly cause?: string
   /** Made of all the others, for a refusal that many requests meet with. */
   readonly prepared?: PreparedRefusal
+  /** Nothing is answered, the connection is closed. */
+  readonly silent?: boolean
 }
 
 /** What is the same in the responses to all who are refused for one reason. */

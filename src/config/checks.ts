@@ -174,7 +174,7 @@ function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig
     if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
   }
   for (const [i, block] of asList(proxies).entries()) {
-    if (block?.endsWith('/0') !== true) continue
+    if (typeof block !== 'string' || !block.endsWith('/0')) continue
     warning(
       ['trusted_proxies', i],
       `${block} lets every caller choose its own address; name your proxies alone`,

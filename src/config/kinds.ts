@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto'
 import { METHODS } from 'node:http'
+import { type AddressFile, readAddressFile, showAddressFile } from './address-file.js'
 import { formatListen, type ListenAddress, parseListen, parseRange } from './addresses.js'
 import { nearest } from './nearest.js'
 import { type PemFile, readPemFile, showPemFile } from './pem.js'
@@ -7,6 +8,7 @@ import { readPlanUrl, readPostgresUrl } from './plan-address.js'
 import {
   DURATION_PATTERN,
   formatDuration,
+  formatRate,
   formatSize,
   parseDuration,
   parseRate,
@@ -18,6 +20,7 @@ import { readClusterNode, readRedisAddress } from './redis-address.js'
 import {
   type Fail,
   readDnsName,
+  readEdgePath,
   readHost,
   readHttpUrl,
   readOrigin,
@@ -224,6 +227,55 @@ export const KINDS = {
     read: readPemFile,
     show: showPemFile,
   } satisfies Kind<PemFile>,
+
+  /** Such a file, too. */
+  address_file: {
+    label: 'file',
+    types: ['string'],
+    pattern: '^.',
+    read: readAddressFile,
+    show: showAddressFile,
+  } satisfies Kind<AddressFile>,
+
+  country: {
+    label: 'country',
+    types: ['string'],
+    pattern: '^[A-Za-z0-9]{2}$',
+    read: (value, fail) =>
+      /^[A-Za-z0-9]{2}$/.test(value)
+        ? value.toUpperCase()
+        : fail(
+            'is not a country',
+            'write two letters, such as DE (ISO 3166), or what the CDN writes, such as T1',
+          ),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** Of requests, without what a limit has beside it. */
+  per: {
+    label: 'N/s, N/min, N/h',
+    types: ['string'],
+    pattern: RATE_PATTERN,
+    read: (value, fail) => {
+      const rate = parseRate(value)
+      const good = rate !== undefined && rate.amount >= 1 && rate.amount <= 1_000_000 && rate.window >= 1
+      return good && rate.window <= 86_400_000
+        ? rate
+        : fail(
+            'is not such a rate',
+            'write one such as 100/s, 20/min or 50/10s, of 1,000,000 and a day at most',
+          )
+    },
+    show: ({ amount, window }) => formatRate(amount, window),
+  } satisfies Kind<{ amount: number; window: number }>,
+
+  edge_path: {
+    label: 'path',
+    types: ['string'],
+    pattern: '^/',
+    read: readEdgePath,
+    show: text,
+  } satisfies Kind<string>,
 
   dns_name: {
     label: 'name',

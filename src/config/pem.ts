@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 import type { Fail } from './targets.js'
+import { readWholeFile } from './whole-file.js'
 
 /** A file of certificates or of a key, read with the configuration that names it: a renewed one makes it another. */
 export interface PemFile {
@@ -15,7 +15,7 @@ const REMEDY = 'name a PEM file that this user may read'
 export function readPemFile(file: string, fail: Fail): PemFile | undefined {
   let text: string
   try {
-    text = readWhole(file)
+    text = readWholeFile(file, MAX_BYTES)
   } catch (error) {
     return fail(`cannot be read (${(error as NodeJS.ErrnoException).code ?? 'unknown error'})`, REMEDY)
   }
@@ -26,17 +26,4 @@ export function readPemFile(file: string, fail: Fail): PemFile | undefined {
 /** The file, and what tells one content from another. Nothing of the content itself. */
 export function showPemFile({ file, text }: PemFile): string {
   return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
-}
-
-/** Reads no more than such a file may hold, and never waits: not for a pipe either. */
-function readWhole(file: string): string {
-  const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)
-  try {
-    const { size } = fstatSync(handle)
-    if (size > MAX_BYTES) throw Object.assign(new Error(), { code: 'EFBIG' })
-    const buffer = Buffer.alloc(size)
-    return buffer.toString('utf8', 0, readSync(handle, buffer, 0, size, 0))
-  } finally {
-    closeSync(handle)
-  }
 }

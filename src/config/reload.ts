@@ -1,12 +1,14 @@
 import { constants } from 'node:fs'
 import { open } from 'node:fs/promises'
+import { type AddressFile, MAX_ADDRESS_FILE } from './address-file.js'
 import { changesBetween } from './diff.js'
 import { type ConfigError, formatError } from './load.js'
 import { loadApart } from './load-apart.js'
-import { type PemFile, readPemFile } from './pem.js'
+import type { PemFile } from './pem.js'
 import type { Config } from './schema.js'
 import { compileSnapshot, type Snapshot } from './snapshot.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
+import { readWholeFile } from './whole-file.js'
 import { MAX_BYTES } from './yaml.js'
 
 /** What `GET /config` shows. */
@@ -204,7 +206,7 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
   let closed = false
   return {
     async watch(config: Config): Promise<void> {
-      const files = new Map(pemFilesOf(config).map((pem) => [pem.file, pem]))
+      const files = new Map(namedFilesOf(config).map((named) => [named.file, named]))
       for (const [file, watcher] of watchers) {
         if (files.has(file)) continue
         watcher.close()
@@ -216,7 +218,7 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
         if (closed || watchers.has(file)) return
         watchers.set(file, watchFile(file, { ...options, known }))
         // It may have changed since it was read.
-        if (readPemFile(file, () => undefined)?.text !== text) options.onChange()
+        if (textOf(file) !== text) options.onChange()
       }
     },
     close() {
@@ -226,12 +228,23 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
   }
 }
 
-function pemFilesOf({ services }: Config): PemFile[] {
-  return Object.values(services).flatMap(({ tls, identity }) =>
+/** As it lies there now; undefined when it cannot be read. */
+function textOf(file: string): string | undefined {
+  try {
+    return readWholeFile(file, MAX_ADDRESS_FILE)
+  } catch {
+    return undefined
+  }
+}
+
+function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): (PemFile | AddressFile)[] {
+  const pem = Object.values(services).flatMap(({ tls, identity }) =>
     [tls?.ca, tls?.cert, tls?.key, identity?.jwt?.key, ...(identity?.jwt?.publish ?? [])].filter(
       (pem) => pem !== undefined,
     ),
   )
+  const lists = [...edge.deny, ...edge.allow, ...proxies]
+  return [...pem, ...lists.flatMap((one) => (typeof one === 'object' && 'file' in one ? [one.file] : []))]
 }
 
 type ReadResult =

@@ -2,6 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { Admin } from './schema-admin.js'
 import { Consumers } from './schema-credentials.js'
+import { Edge, TrustedProxies } from './schema-edge.js'
 import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
 import { listenerKeys } from './schema-listener.js'
@@ -136,11 +137,8 @@ export const ConfigSchema = object(
     ),
     consumers: Consumers,
     tier_sources: TierSources,
-    trusted_proxies: list(
-      scalar('range', 'An address or a CIDR block', { examples: ['10.0.0.0/8'] }),
-      'Proxies whose X-Forwarded-For is believed',
-      { default: [] },
-    ),
+    trusted_proxies: TrustedProxies,
+    edge: Edge,
     services: named(Service, 'The backends, by name'),
     routes: list(
       Route,

@@ -1,6 +1,8 @@
+import { blocksIn } from './address-file.js'
 import { compileAddressSet } from './addresses.js'
 import { type ConsumerSource, compileConsumers, identityHeadersOf } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
+import { compileEdge, type EdgeRules } from './edge.js'
 import { deepFreeze } from './freeze.js'
 import { configHash } from './hash.js'
 import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
@@ -48,6 +50,8 @@ export interface Snapshot {
   readonly publicKeys: readonly PublicKey[]
   /** Whether an address (as `socket.remoteAddress` gives it, or from X-Forwarded-For) is a trusted proxy. */
   readonly isTrustedProxy: (address: string) => boolean
+  /** Who is turned away before anything else is done. */
+  readonly edge: EdgeRules
   readonly services: readonly Service[]
   readonly routes: readonly Route[]
   /**
@@ -157,7 +161,10 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
     identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
     toldHeaders: toldHeaders(config),
     publicKeys: publishedKeys(config),
-    isTrustedProxy: compileAddressSet(config.trusted_proxies),
+    isTrustedProxy: compileAddressSet(
+      config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : blocksIn(one.file))),
+    ),
+    edge: compileEdge(config.edge),
     services,
     routes,
     match: compileRouter(routes),

@@ -95,6 +95,15 @@ export function readStripPrefix(text: string, fail: Fail): string | undefined {
   return text.endsWith('/') ? text.slice(0, -1) : text
 }
 
+/** A path of the edge rules, in the form that requests are compared with. */
+export function readEdgePath(text: string, fail: Fail): string | undefined {
+  if (readPlainPath(text, fail) === undefined) return undefined
+  const end = text.endsWith('*') ? '*' : ''
+  const bare = end === '' ? text : text.slice(0, -1)
+  if (bare.includes('*')) return fail('has a "*" that is not its end', 'write one such as /wp-*')
+  return (canonicalPath(bare)?.key ?? bare).toLowerCase() + end
+}
+
 function readPlainPath(text: string, fail: Fail): string | undefined {
   if (!text.startsWith('/')) return fail('does not begin with a slash', 'write a path such as /payments/*')
   if (text.length > 1024) return fail('is longer than 1024 characters', 'write a shorter path')

@@ -1,5 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { subscriberNetwork } from '../config/addresses.js'
+import type { Exchange } from './exchange.js'
+import { fieldOf } from './headers.js'
 
 /**
  * The address of the client: from the socket, then right to left through X-Forwarded-For for as long as the one who
@@ -23,6 +25,34 @@ export function clientAddress(
     end = start
   }
   return client
+}
+
+/**
+ * The address of the client as a CDN tells it, where `edge.cdn` says how; else by X-Forwarded-For. A header is here only
+ * when a trusted proxy sent it.
+ */
+export function clientOf({ snapshot, headers, peer }: Exchange): string {
+  const { isTrustedProxy: isTrusted, edge } = snapshot
+  const { address, portBehind, ownEntries } = edge.cdn
+  const { cdn, forwardedFor } = headers
+  const told = address === undefined ? undefined : fieldOf(cdn, address)
+  if (told !== undefined) {
+    const text = told.trim()
+    const client = entryAddress(portBehind && !text.endsWith(']') ? withoutPort(text) : text)
+    if (client !== undefined) return client
+  }
+  if (ownEntries > 0 && forwardedFor !== undefined && isTrusted(plainAddress(peer))) {
+    const entry = forwardedFor.split(',').at(-1 - ownEntries)
+    const client = entry === undefined ? undefined : entryAddress(entry.trim())
+    if (client !== undefined) return client
+  }
+  return clientAddress(peer, forwardedFor, isTrusted)
+}
+
+/** `2001:db8::1:443`: what is behind the last colon is the port. */
+function withoutPort(text: string): string {
+  const colon = text.lastIndexOf(':')
+  return colon < 0 ? text : text.slice(0, colon)
 }
 
 const ENTRY = /^(?:\[([0-9a-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9a-f:.]*:[0-9a-f:.]*))$/i

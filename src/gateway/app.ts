@@ -10,7 +10,7 @@ import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { RequestRecord } from '../telemetry/record.js'
-import type { MirrorResult, ShedReason } from '../telemetry/recorder.js'
+import type { EdgeReason, MirrorResult, ShedReason } from '../telemetry/recorder.js'
 import type { Tracing } from '../telemetry/tracing.js'
 import type { Guards } from '../upstream/guard.js'
 import type { Upstreams } from '../upstream/pool.js'
@@ -20,6 +20,7 @@ import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
+import { checkEdge } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward } from './forward.js'
 import { checkHandshake } from './handshake.js'
@@ -60,9 +61,12 @@ export interface GatewayDeps {
     candidate(r: RequestRecord, decision: Decision): void
     mirrored(service: string, result: MirrorResult): void
     shed(r: RequestRecord, reason: ShedReason): void
+    edgeDenied(reason: EdgeReason): void
   }
   /** Who is limited now, and who costs most. */
   readonly top: { record(r: RequestRecord, now: number): void }
+  /** Of the limit by address; ms of a clock that only goes forward. */
+  readonly clock?: () => number
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
@@ -84,13 +88,17 @@ export interface GatewayDeps {
  * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
  * What passes all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf(deps: GatewayDeps, charges: Charges): readonly Stage[] {
-  return [matchRoute, answerHere, ...stagesBehind(deps, charges)]
+function stagesOf(deps: GatewayDeps, edge: EdgeStage, charges: Charges): readonly Stage[] {
+  return [edge, matchRoute, answerHere, ...stagesBehind(deps, charges)]
 }
 
 /** The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it. */
-function handshakeStagesOf(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  return [matchRoute, checkHandshake, ...stagesBehind(deps, charges)]
+function handshakeStagesOf(
+  deps: GatewayDeps,
+  edge: EdgeStage,
+  charges: Charges,
+): readonly Stage<Refusal | undefined>[] {
+  return [edge, matchRoute, checkHandshake, ...stagesBehind(deps, charges)]
 }
 
 /** What both go through once their route is known, and it is not answered here. */
@@ -105,16 +113,19 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refus
   ]
 }
 
+type EdgeStage = ReturnType<typeof checkEdge>
+
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const charges = createCharges(deps.limiter)
-  const handshakeStages = handshakeStagesOf(deps, charges)
+  const edge = checkEdge(deps)
+  const handshakeStages = handshakeStagesOf(deps, edge, charges)
   const upgrades = upgrade(deps)
   const write = record(deps)
   const { tracing } = deps
   const nextId = requestIds()
   const way: Way = {
-    stages: stagesOf(deps, charges),
+    stages: stagesOf(deps, edge, charges),
     send: forward({ ...deps, mirror: createMirror(deps) }),
     done,
     internal,

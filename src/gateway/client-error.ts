@@ -54,7 +54,7 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
   x.cause = refusal.cause
   // Without a listener a reset from the other side would end the process.
   socket.on('error', () => {})
-  if (socket.destroyed || !socket.writable) {
+  if (socket.destroyed || !socket.writable || refusal.silent === true) {
     socket.destroy()
     return
   }

@@ -1,7 +1,6 @@
 import type { ConsumerSource } from '../config/snapshot.js'
 import { createSeenNonces, type SeenNonces } from '../credentials/seen-nonces.js'
 import type { Refusal } from '../errors.js'
-import { clientAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 import { type Identified, unauthorized } from './identify.js'
 import { identifyByApiKey } from './identify-api-key.js'
@@ -18,7 +17,6 @@ export function identifyConsumer() {
   const nonces = createSeenNonces()
   return function identifyConsumer(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const { snapshot } = x
-    x.clientIp = clientAddress(x.peer, x.headers.forwardedFor, snapshot.isTrustedProxy)
     for (const source of snapshot.consumers) {
       const identified = identifyBy(x, source, nonces)
       if (identified !== 'absent') return identified

@@ -15,6 +15,7 @@ import type { GuardState } from '../upstream/guard.js'
 import { answerHere } from './answer.js'
 import { identifyConsumer } from './consumer.js'
 import { askedCost } from './cost.js'
+import { checkEdge } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { NO_HEADERS, readHeaders } from './headers.js'
 import { levelsOf } from './quota.js'
@@ -35,6 +36,8 @@ export interface ExplainDeps {
 const MOST_FITS = 5
 const MOST_NEAR = 3
 
+const QUIET = { edgeDenied() {} }
+
 interface Outcome {
   readonly status: number
   readonly error: ErrorCode | undefined
@@ -47,6 +50,7 @@ interface Outcome {
  */
 export function createExplain({ snapshot: current, limiter, assignments, plans, guards }: ExplainDeps) {
   const stages = [
+    checkEdge({ metrics: QUIET, looksOnly: true }),
     matchRoute,
     answerHere,
     identifyConsumer(),
@@ -114,11 +118,14 @@ export function createExplain({ snapshot: current, limiter, assignments, plans, 
   }
 }
 
-function refusal({ code, detail }: Refusal): Outcome {
+function refusal({ code, detail, cause }: Refusal): Outcome {
+  // What a caller is not told, who asks here may know.
+  const told = code === 'forbidden' ? cause : undefined
+
   return {
     status: ERRORS[code].status,
     error: code,
-    detail: (detail ?? ERRORS[code].detail).replace(/\.$/, ''),
+    detail: (told ?? detail ?? ERRORS[code].detail).replace(/\.$/, ''),
   }
 }
 

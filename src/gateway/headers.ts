@@ -1,3 +1,4 @@
+import { headersOfCdn } from '../config/cdn.js'
 import { SIGNATURE_HEADERS, type Snapshot } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 
@@ -27,12 +28,21 @@ export interface RequestHeaders {
   readonly traceparent: string | undefined
   /** All fields of this name, joined; they are in `forward`, too. */
   readonly tracestate: string | undefined
+  /** The first; it is in `forward`, too. */
+  readonly userAgent: string | undefined
+  /** What a CDN tells of the client, flat: lower-case name, value; only from a trusted proxy. It is in `forward`, too. */
+  readonly cdn: readonly string[]
 }
 
 /** A field of the identity list, or undefined. */
 export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
-  const place = placeOf(name, headers.identity)
-  return place < 0 ? undefined : headers.identity[place + 1]
+  return fieldOf(headers.identity, name)
+}
+
+/** Of a flat list of lower-case name, value. */
+export function fieldOf(list: readonly string[], name: string): string | undefined {
+  const place = placeOf(name, list)
+  return place < 0 ? undefined : list[place + 1]
 }
 
 /** Of a lower-case name in a flat list of such, -1 when it is not there. */
@@ -64,6 +74,9 @@ enum Field {
   Signature,
   TraceParent,
   TraceState,
+  UserAgent,
+  /** Says what a CDN knows of the client: kept, and believed, only from a trusted proxy. */
+  Cdn,
 }
 
 const FIELDS: readonly (readonly [string, Field])[] = [
@@ -89,6 +102,7 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['x-ssl-client-s-dn', Field.Provenance],
   ['traceparent', Field.TraceParent],
   ['tracestate', Field.TraceState],
+  ['user-agent', Field.UserAgent],
   ['keep-alive', Field.Drop],
   ['proxy-connection', Field.Drop],
   ['proxy-authorization', Field.Drop],
@@ -111,6 +125,7 @@ function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
   if (table === undefined) {
     table = new Map([
       ...FIELDS,
+      ...headersOfCdn(snapshot.edge.cdn).map((name) => [name, Field.Cdn] as const),
       ...[...snapshot.toldHeaders].map((name) => [name, Field.Told] as const),
       ...[...snapshot.identityHeaders].map((name) => [name, Field.Identity] as const),
       ...SIGNATURE_HEADERS.filter((name) => snapshot.identityHeaders.has(name)).map(
@@ -154,6 +169,8 @@ export function readHeaders(
   let upgrade: string | undefined
   let traceparent: string | undefined
   let tracestate: string | undefined
+  let userAgent: string | undefined
+  let cdn: string[] | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const wireName = raw[i]!
     const value = raw[i + 1]!
@@ -242,6 +259,20 @@ export function readHeaders(
         tracestate = tracestate === undefined ? value : `${tracestate},${value}`
         forward.push(wireName, value)
         break
+      case Field.UserAgent:
+        userAgent ??= value
+        forward.push(wireName, value)
+        break
+      case Field.Cdn:
+        if (!trusted) break
+        cdn ??= []
+        // Which of two the CDN wrote nobody knows.
+        if (fieldOf(cdn, name) !== undefined) {
+          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+        }
+        cdn.push(name, value)
+        forward.push(wireName, value)
+        break
     }
   }
   if (hosts > 1) return { code: 'bad_host' }
@@ -255,6 +286,7 @@ export function readHeaders(
         field === Field.Signature ||
         field === Field.Told ||
         field === Field.Provenance ||
+        field === Field.Cdn ||
         name.startsWith('x-forwarded-')
       ) {
         return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
@@ -279,6 +311,8 @@ export function readHeaders(
     upgrade,
     traceparent,
     tracestate,
+    userAgent,
+    cdn: cdn ?? NONE,
   }
 }
 
@@ -312,6 +346,8 @@ export const NO_HEADERS: RequestHeaders = Object.freeze({
   upgrade: undefined,
   traceparent: undefined,
   tracestate: undefined,
+  userAgent: undefined,
+  cdn: NONE,
 })
 
 function isUsualConnection(value: string): boolean {

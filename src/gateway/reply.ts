@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../errors.js'
-import { endGently } from './client-error.js'
+import { breakOff, endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import { grpcRefusal, isGrpc } from './grpc.js'
 import { NO_HEADERS } from './headers.js'
@@ -35,6 +35,10 @@ export function sendRefusal(
   x.status = status
   x.error = refusal.code
   x.cause = refusal.cause
+  if (refusal.silent === true) {
+    breakOff(res)
+    return
+  }
   if (req.httpVersionMajor === 2 && isGrpc(x)) {
     // Its clients look at nothing but the status in the trailers, and take any but 200 for a broken proxy.
     res.writeHead(200, grpcRefusal(refusal, x.requestId))
@@ -43,7 +47,7 @@ export function sendRefusal(
   }
   const { prepared } = refusal
   const other: object = res
-  if (prepared !== undefined && other instanceof PlainResponse && x.route!.shape === undefined && !draining) {
+  if (prepared !== undefined && other instanceof PlainResponse && x.route?.shape === undefined && !draining) {
     sendPrepared(x, other, status, prepared)
     return
   }

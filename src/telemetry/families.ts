@@ -104,6 +104,14 @@ const DEFINITIONS = {
     help: 'Requests turned away for want of room, before any quota was taken.',
     labels: [SERVICE, TIER, 'reason'],
   },
+  edgeDenied: {
+    otlp: 'tidegate.edge.denied',
+    prometheus: 'tidegate_edge_denied_total',
+    kind: 'counter',
+    unit: '{request}',
+    help: 'Requests turned away at the edge, before anything else was done, by reason.',
+    labels: ['reason'],
+  },
   overload: {
     otlp: 'tidegate.overload',
     prometheus: 'tidegate_overload',

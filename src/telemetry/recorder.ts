@@ -49,6 +49,19 @@ const SHED_REASONS = ['concurrency', 'circuit', 'event_loop', 'heap'] as const
 /** Why a request is turned away before any quota is taken. */
 export type ShedReason = (typeof SHED_REASONS)[number]
 
+export const EDGE_REASONS = [
+  'deny_list',
+  'ban',
+  'auto_ban',
+  'country',
+  'user_agent',
+  'path',
+  'bot_score',
+  'ip_limit',
+] as const
+/** Why a request is turned away before anything else is done. */
+export type EdgeReason = (typeof EDGE_REASONS)[number]
+
 interface ServicePlace {
   readonly name: string
   readonly overhead: Cell
@@ -86,6 +99,8 @@ export interface Recorder {
   mirrored(service: string, result: MirrorResult): void
   /** Counts a request that is turned away because there is no room for it. It has a route and a tier. */
   shed(r: RequestRecord, reason: ShedReason): void
+  /** Counts a request that is turned away at the edge. */
+  edgeDenied(reason: EdgeReason): void
 }
 
 /** It was answered, or not; too many were under way; the body was too large, or did not come to its end. */
@@ -241,7 +256,13 @@ export function createRecorder(families: Families): Recorder {
     families.shed.add(cell, 1)
   }
 
-  return { record, candidate: countCandidate, mirrored, shed }
+  // From 0 on, so that the first of them is an increase.
+  const denied = new Map(EDGE_REASONS.map((reason) => [reason, families.edgeDenied.cell(reason)]))
+  function edgeDenied(reason: EdgeReason): void {
+    families.edgeDenied.add(denied.get(reason)!, 1)
+  }
+
+  return { record, candidate: countCandidate, mirrored, shed, edgeDenied }
 }
 
 /** Index into OUTCOMES. */

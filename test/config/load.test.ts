@@ -38,6 +38,7 @@ t.test('the smallest file gets every default', async (t) => {
     tiers: [{ name: 'free' }],
     consumers: [{ ip: {} }],
     trusted_proxies: [],
+    edge: { deny: [], allow: [], action: 'refuse' },
     services: {
       a: {
         protocol: 'http1',

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Snapshot } from '../../src/config/snapshot.js'
 import type { Refusal } from '../../src/errors.js'
+import { clientOf } from '../../src/gateway/address.js'
 import { identifyConsumer } from '../../src/gateway/consumer.js'
 import { readHeaders } from '../../src/gateway/headers.js'
 import { exchangeFor } from '../support/exchange.js'
@@ -33,6 +34,7 @@ const identifies = identifyConsumer()
 /** All of these are known at once. */
 function identify(snapshot: Snapshot, headers: readonly string[], peer?: string) {
   const x = exchangeFor(snapshot, peer === undefined ? { headers } : { headers, peer })
+  x.clientIp = clientOf(x)
   return { refusal: identifies(x) as Refusal | undefined, x }
 }
 

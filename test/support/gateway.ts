@@ -10,7 +10,7 @@ import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
-import type { MirrorResult, ShedReason } from '../../src/telemetry/recorder.js'
+import type { EdgeReason, MirrorResult, ShedReason } from '../../src/telemetry/recorder.js'
 import { createGuards, type Guards } from '../../src/upstream/guard.js'
 import { createUpstreams, type Upstreams } from '../../src/upstream/pool.js'
 
@@ -50,6 +50,8 @@ export interface TestGateway {
   readonly mirrored: [service: string, result: MirrorResult][]
   /** Who was turned away for want of room, and why. */
   readonly shed: [tier: string, reason: ShedReason][]
+  /** Who was turned away at the edge. */
+  readonly edgeDenied: EdgeReason[]
   readonly guards: Guards
   /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
   readonly logged: { fields: object; message: string }[]
@@ -84,6 +86,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const candidates: TestGateway['candidates'] = []
   const mirrored: TestGateway['mirrored'] = []
   const shed: TestGateway['shed'] = []
+  const edgeDenied: EdgeReason[] = []
   const guards = createGuards()
   const logged: TestGateway['logged'] = []
   let wake: (() => void) | undefined
@@ -102,6 +105,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
       candidate: (r, decision) => void candidates.push([r.requestId, decision]),
       mirrored: (service, result) => void mirrored.push([service, result]),
       shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
+      edgeDenied: (reason) => void edgeDenied.push(reason),
     },
     top: { record() {} },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
@@ -133,6 +137,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     candidates,
     mirrored,
     shed,
+    edgeDenied,
     guards,
     logged,
     snapshot: () => current,

@@ -1,3 +1,4 @@
+import { NO_EDGE } from '../../src/config/edge.js'
 import type { ResilienceSettings } from '../../src/config/resilience.js'
 import type { Config } from '../../src/config/schema.js'
 import {
@@ -58,6 +59,7 @@ export function exampleSnapshot(
     toldHeaders: new Set(['x-consumer-id', 'x-consumer-tier', 'x-consumer-tenant']),
     publicKeys: [],
     isTrustedProxy: () => false,
+    edge: NO_EDGE,
     services,
     routes: [
       route(0, '/payments/*', services[0]!, 1),

@@ -1,0 +1,155 @@
+import { blocksIn } from './address-file.js'
+import { createBlock, readBlock } from './address-words.js'
+import { type Cdn, compileCdn, NO_CDN } from './cdn.js'
+import { createPrefixTrie, type PrefixTrie } from './prefix-trie.js'
+import type { Config } from './schema.js'
+
+/** Who is turned away before anything else, compiled. */
+export interface EdgeRules {
+  /** Whether there is anything to look at at all. */
+  readonly active: boolean
+  readonly cdn: Cdn
+  readonly denied: AddressSet | undefined
+  readonly allowed: AddressSet | undefined
+  readonly deny: Criteria | undefined
+  readonly allow: Criteria | undefined
+  /** Whether connections are closed without a word. */
+  readonly silent: boolean
+  readonly ipLimit: IpLimit | undefined
+}
+
+export type AddressSet = Pick<PrefixTrie, 'match' | 'read' | 'size'>
+
+export interface AddressRate {
+  /** Ms that one request takes of the bucket. */
+  readonly each: number
+  /** Requests. */
+  readonly burst: number
+}
+
+export interface IpLimit extends AddressRate {
+  /** How many are remembered. */
+  readonly addresses: number
+}
+
+export type Criterion = 'country' | 'user_agent' | 'path' | 'bot_score'
+
+/** What is asked of a request beside its address. */
+export interface Criteria {
+  /** The first that fits. @param pathOf its canonical path in lower case; asked for only where there are rules about it */
+  match(asked: Asked, pathOf: () => string | undefined): Criterion | undefined
+}
+
+export interface Asked {
+  /** In capitals. */
+  readonly country: string | undefined
+  readonly userAgent: string | undefined
+  readonly botScore: number | undefined
+}
+
+/** Of a file without the key. */
+export const NO_EDGE: EdgeRules = Object.freeze({
+  active: false,
+  cdn: NO_CDN,
+  denied: undefined,
+  allowed: undefined,
+  deny: undefined,
+  allow: undefined,
+  silent: false,
+  ipLimit: undefined,
+})
+
+type Rules = Config['edge']['deny']
+
+export function compileEdge(settings: Config['edge']): EdgeRules {
+  const { deny, allow, cdn, action, ip_limit: limit } = settings
+  const rules = {
+    cdn: compileCdn(cdn),
+    denied: compileAddresses(deny),
+    allowed: compileAddresses(allow),
+    deny: compileCriteria(deny),
+    allow: compileCriteria(allow),
+    silent: action === 'close',
+    ipLimit: limit && { ...rateOf(limit.rate, limit.burst), addresses: limit.addresses },
+  }
+  const active = rules.denied !== undefined || rules.deny !== undefined || rules.ipLimit !== undefined
+  return { active, ...rules }
+}
+
+function rateOf(
+  { amount, window }: { readonly amount: number; readonly window: number },
+  burst = amount,
+): AddressRate {
+  return { each: window / amount, burst }
+}
+
+/** The latest that were compiled, by their texts: a list of 100,000 is not built anew because a limit was raised. */
+const latest: { readonly texts: readonly string[]; readonly set: AddressSet }[] = []
+const KEPT = 4
+
+function compileAddresses(rules: Rules): AddressSet | undefined {
+  const blocks = rules.filter((rule) => typeof rule === 'string')
+  const files = rules.flatMap((rule) => (typeof rule === 'object' && 'file' in rule ? [rule.file] : []))
+  if (blocks.length === 0 && files.length === 0) return undefined
+  const texts = [blocks.join(), ...files.map(({ text }) => text)]
+  const known = latest.find(
+    (one) => one.texts.length === texts.length && one.texts.every((text, i) => text === texts[i]),
+  )
+  if (known !== undefined) return known.set
+  const set = createPrefixTrie()
+  const block = createBlock()
+  for (const text of [...blocks, ...files.flatMap(blocksIn)]) {
+    readBlock(text, block)
+    set.set(block, Number.POSITIVE_INFINITY)
+  }
+  latest.unshift({ texts, set })
+  latest.length = Math.min(latest.length, KEPT)
+  return set
+}
+
+/** Of a name that a caller makes up no more is looked at. */
+const LONGEST_AGENT = 1024
+
+function compileCriteria(rules: Rules): Criteria | undefined {
+  const objects = rules.filter((rule) => typeof rule === 'object')
+  const countries = new Set(objects.flatMap((rule) => ('country' in rule ? rule.country : [])))
+  const agents = objects.flatMap((rule) => ('user_agent' in rule ? [rule.user_agent] : []))
+  const exact = new Set(agents.flatMap((rule) => ('exact' in rule ? [rule.exact.toLowerCase()] : [])))
+  const prefixes = agents.flatMap((rule) => ('prefix' in rule ? [rule.prefix.toLowerCase()] : []))
+  const pieces = agents.flatMap((rule) => ('contains' in rule ? [rule.contains.toLowerCase()] : []))
+  const paths = objects.flatMap((rule) => ('path' in rule ? [rule.path] : []))
+  const fits = paths.map(pathRule)
+  const least = Math.max(0, ...objects.map((rule) => ('bot_score_below' in rule ? rule.bot_score_below : 0)))
+  if (countries.size === 0 && agents.length === 0 && paths.length === 0 && least === 0) return undefined
+
+  function agentFits(userAgent: string | undefined): boolean {
+    if (agents.length === 0) return false
+    const agent = (userAgent ?? '').slice(0, LONGEST_AGENT).toLowerCase()
+    return (
+      exact.has(agent) ||
+      prefixes.some((prefix) => agent.startsWith(prefix)) ||
+      pieces.some((piece) => agent.includes(piece))
+    )
+  }
+
+  return {
+    match({ country, userAgent, botScore }, pathOf) {
+      if (country !== undefined && countries.has(country)) return 'country'
+      if (botScore !== undefined && botScore < least) return 'bot_score'
+      if (agentFits(userAgent)) return 'user_agent'
+      if (fits.length === 0) return undefined
+      const path = pathOf()
+      return path !== undefined && fits.some((fit) => fit(path)) ? 'path' : undefined
+    },
+  }
+}
+
+function pathRule(rule: string): (path: string) => boolean {
+  if (rule.endsWith('*')) {
+    const start = rule.slice(0, -1)
+    return (path) => path.startsWith(start)
+  }
+  const whole = rule.endsWith('/') ? rule.slice(0, -1) : rule
+  const below = `${whole}/`
+  return (path) => path === whole || path.startsWith(below)
+}

@@ -1,0 +1,125 @@
+import { performance } from 'node:perf_hooks'
+import { createBlock, type Family, formatBlock, readAddress } from '../config/address-words.js'
+import type { AddressSet, Asked, Criteria, EdgeRules, IpLimit } from '../config/edge.js'
+import { canonicalPath } from '../config/path.js'
+import { prepareRefusal, type Refusal } from '../errors.js'
+import type { EdgeReason } from '../telemetry/recorder.js'
+import { clientOf } from './address.js'
+import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
+import type { Exchange } from './exchange.js'
+import { fieldOf } from './headers.js'
+
+export interface EdgeDeps {
+  readonly metrics: { edgeDenied(reason: EdgeReason): void }
+  /** For what would become of a request that is not sent: nobody is limited. */
+  readonly looksOnly?: boolean
+  /** Ms of a clock that only goes forward. */
+  readonly clock?: (() => number) | undefined
+}
+
+/**
+ * Before anything else: whether the caller is let in at all. Reads memory only, the cheapest first, and does not
+ * allocate for who is.
+ */
+export function checkEdge({ metrics, looksOnly = false, clock = () => performance.now() }: EdgeDeps) {
+  const words = new Uint32Array(4)
+  /** Made when there is a limit for the first time; a reload does not touch it unless it wants another size. */
+  let buckets: AddressBuckets | undefined
+  let remembered = 0
+
+  function limit(x: Exchange, family: Family, ipLimit: IpLimit): Refusal | undefined {
+    if (buckets === undefined || remembered !== ipLimit.addresses) {
+      remembered = ipLimit.addresses
+      buckets = createAddressBuckets(remembered)
+    }
+    const wait = buckets.take(family, words, ipLimit, clock())
+    if (wait === 0 || x.snapshot.isTrustedProxy(x.clientIp)) return undefined
+    metrics.edgeDenied('ip_limit')
+    return limited(Math.max(1, Math.ceil(wait / 1000)))
+  }
+
+  function deny(x: Exchange, reason: EdgeReason, cause: string): Refusal {
+    metrics.edgeDenied(reason)
+    // Of a proxy's connection others have a part, too.
+    const silent = x.snapshot.edge.silent && !x.snapshot.isTrustedProxy(x.peer)
+    return silent ? { code: 'forbidden', cause, silent } : { code: 'forbidden', cause, prepared: FORBIDDEN }
+  }
+
+  return function checkEdge(x: Exchange): Refusal | undefined {
+    const { edge } = x.snapshot
+    x.clientIp = clientOf(x)
+    if (!edge.active) return undefined
+    const family = readAddress(x.clientIp, words)
+    if (family !== 0) {
+      if (edge.allowed !== undefined && edge.allowed.match(family, words, 0) !== 0) return undefined
+      const hit = edge.denied?.match(family, words, 0) ?? 0
+      if (hit !== 0 && !isAllowed(x, edge)) {
+        return deny(x, 'deny_list', `edge.deny: ${blockOf(edge.denied!, hit)}`)
+      }
+    }
+    if (edge.deny !== undefined) {
+      const criterion = matchOf(x, edge.deny)
+      if (criterion !== undefined && !isAllowed(x, edge)) {
+        return deny(x, criterion, `edge.deny: ${criterion}`)
+      }
+    }
+    if (edge.ipLimit === undefined || family === 0 || looksOnly) return undefined
+    return limit(x, family, edge.ipLimit)
+  }
+}
+
+/** By what else than the address `edge.allow` lets in, which no ban and no limit knows of. */
+function isAllowed(x: Exchange, { allow }: EdgeRules): boolean {
+  return allow !== undefined && matchOf(x, allow) !== undefined
+}
+
+function matchOf(x: Exchange, criteria: Criteria) {
+  return criteria.match(askedOf(x), () => pathOf(x.target))
+}
+
+function askedOf({ snapshot, headers }: Exchange): Asked {
+  const { country, botScore } = snapshot.edge.cdn
+  const score = botScore === undefined ? undefined : fieldOf(headers.cdn, botScore)
+  return {
+    country: country === undefined ? undefined : fieldOf(headers.cdn, country)?.trim().toUpperCase(),
+    userAgent: headers.userAgent,
+    botScore: score !== undefined && SCORE.test(score.trim()) ? Number(score) : undefined,
+  }
+}
+
+const SCORE = /^[0-9]{1,3}$/
+const ORIGIN = /^https?:\/\/[^/?#]*/i
+
+/** As the route is looked up by, in lower case; undefined for what no route is looked up for. */
+export function pathOf(target: string): string | undefined {
+  const path = target.charCodeAt(0) === 0x2f ? target : target.replace(ORIGIN, '')
+  const query = path.indexOf('?')
+  const bare = query < 0 ? path : path.slice(0, query)
+  return canonicalPath(bare === '' ? '/' : bare)?.key.toLowerCase()
+}
+
+const block = createBlock()
+
+function blockOf(set: AddressSet, hit: number): string {
+  set.read(hit, block)
+  return formatBlock(block)
+}
+
+const FORBIDDEN = prepareRefusal({ code: 'forbidden' })
+
+/** By seconds: who is over the limit asks again and again. */
+const refusals = new Map<number, Refusal>()
+const MOST_REFUSALS = 1000
+
+function limited(seconds: number): Refusal {
+  const known = refusals.get(seconds)
+  if (known !== undefined) return known
+  const plain: Refusal = {
+    code: 'address_limited',
+    detail: `This address sends more requests than one may; try again in ${seconds} s.`,
+    headers: ['Retry-After', String(seconds)],
+  }
+  const refusal = { ...plain, prepared: prepareRefusal(plain) }
+  if (refusals.size < MOST_REFUSALS) refusals.set(seconds, refusal)
+  return refusal
+}
