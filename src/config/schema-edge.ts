@@ -142,9 +142,7 @@ export const Edge = object(
       ),
     ),
     deny: rules('Who is turned away, with 403'),
-    allow: rules(
-      'Who is not, though deny says so. An address here has no limit at the edge either',
-    ),
+    allow: rules('Who is not, though deny says so. An address here has no limit at the edge either'),
     action: choice(
       ['refuse', 'close'],
       'refuse: who is turned away is told so. close: the connection is closed without a word, unless it is one of a trusted proxy',

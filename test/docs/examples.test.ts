@@ -12,7 +12,7 @@ const CONFIG =
   'listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
     ' ',
   )
-const MORE = 'telemetry log explain'.split(' ')
+const MORE = 'telemetry log explain edge'.split(' ')
 const UPSTREAM = 'http://127.0.0.1:9001'
 
 type Mapping = Record<string, unknown>
@@ -77,7 +77,8 @@ const pair = authority.issue('docs')
 const folder = t.testdir()
 /** The certificates and keys that examples name are not on this machine: files of that name, with others in them. */
 function withFiles(text: string): string {
-  return text.replace(/[\w./-]+\.(?:pem|crt|key)\b/g, (file) => {
+  const lists = text.replace(/[\w./-]+\.txt\b/g, 'test/fixtures/addresses.txt')
+  return lists.replace(/[\w./-]+\.(?:pem|crt|key)\b/g, (file) => {
     const copy = join(folder, basename(file))
     copyFileSync(/key/.test(file) ? pair.key : pair.cert, copy)
     return copy
