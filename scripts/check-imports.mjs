@@ -14,7 +14,7 @@ const MAY_IMPORT = {
   limiter: ['errors', 'config'],
   plans: ['errors', 'config'],
   upstream: ['errors', 'config'],
-  telemetry: ['errors', 'config', 'limiter', 'plans', 'upstream'],
+  telemetry: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream'],
   gateway: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
   admin: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
   main: ['errors', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry', 'gateway', 'admin'],

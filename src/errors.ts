@@ -60,6 +60,12 @@ export const ERRORS = {
     detail:
       'Requests like this one are not let in here; if that is a mistake, tell whoever runs this gateway the request id.',
   },
+  insufficient_scope: {
+    status: 403,
+    source: 'client',
+    title: 'Scope missing',
+    detail: 'The credential does not have the scopes that this takes; get one that has them.',
+  },
   no_route: {
     status: 404,
     source: 'client',
@@ -198,6 +204,13 @@ export const ERRORS = {
     title: 'Circuit open',
     detail:
       'The service behind the gateway has been failing and is given a rest; try again after the time in Retry-After.',
+    type: REDUCED_CAPACITY,
+  },
+  identity_unavailable: {
+    status: 503,
+    source: 'gateway',
+    title: 'Credential cannot be checked',
+    detail: 'What it takes to check the credential is out of reach; try again after the time in Retry-After.',
     type: REDUCED_CAPACITY,
   },
   store_unavailable: {

@@ -6,6 +6,7 @@ import { createAudit } from './admin/audit.js'
 import { createAdmin } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
+import { createTokens } from './credentials/tokens.js'
 import { buildGateway } from './gateway/app.js'
 import { createExplain } from './gateway/explain.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
@@ -101,6 +102,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
   const plans = createPlans({ settings: settings.tier_sources, log })
+  const tokens = createTokens({ log })
+  tokens.prepare(config.current())
   const watchdog = createWatchdog()
   const guards = createGuards()
   const guardsNow = { describe: () => guards.describe(config.current()) }
@@ -130,6 +133,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
     logLinesLeftOut: accessLog.leftOut,
     guards: guardsNow.describe,
+    tokens: tokens.readings,
     overload: () => overload.describe(),
     ...telemetry,
     spans: tracing?.counts,
@@ -155,6 +159,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     if (event.result === 'applied') {
       upstreams.retain(event.snapshot)
       plans.use(event.snapshot.config.tier_sources)
+      tokens.prepare(event.snapshot)
+      tokens.retain(event.snapshot)
     }
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
@@ -167,6 +173,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     limiter: store.limiter,
     assignments: store.assignments,
     plans,
+    tokens,
     upstreams,
     guards,
     overload,
@@ -199,6 +206,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       limiter: store.limiter,
       assignments: store.assignments,
       plans,
+      tokens,
       guards: guardsNow,
     }),
     metrics,
@@ -218,6 +226,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   async function closeParts(): Promise<void> {
     watchdog.close()
+    tokens.close()
     tls?.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])

@@ -5,6 +5,7 @@ import { createAudit } from '../admin/audit.js'
 import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
+import { createTokens } from '../credentials/tokens.js'
 import { createExplain } from '../gateway/explain.js'
 import { openStore } from '../limiter/store.js'
 import { createPlans } from '../plans/plans.js'
@@ -188,6 +189,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
   const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
+  const tokens = createTokens({ log })
   // Loopback, and for this process alone.
   const token = randomBytes(32).toString('hex')
   const sha256 = createHash('sha256').update(token).digest('hex')
@@ -212,6 +214,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       limiter: store.limiter,
       assignments: store.assignments,
       plans,
+      tokens,
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
@@ -228,6 +231,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,
     async close() {
       await admin.close()
+      tokens.close()
       await Promise.all([store.close(), plans.close()])
     },
   }

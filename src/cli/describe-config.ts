@@ -115,6 +115,8 @@ function describeConsumers(source: ConsumerSource): string {
       return `client certificate (${source.id})`
     case 'signature':
       return `signed request (${source.keys.size} known)`
+    case 'jwt':
+      return `token in ${source.header} (${source.issuers.map(({ issuer }) => issuer).join(', ')})`
     case 'ip':
       return 'address'
   }

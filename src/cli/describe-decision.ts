@@ -12,6 +12,7 @@ const IDENTIFIED: Readonly<Record<string, string>> = {
   header: 'by a trusted header',
   signature: 'by a signature',
   ip: 'by address',
+  jwt: 'by token',
 }
 
 type Asked = Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'>

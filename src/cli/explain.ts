@@ -85,15 +85,18 @@ async function ofGateway(
 async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
   const file = configFile('explain', option)
   const config = readGoodConfig('explain', file)
-  const [{ compileSnapshot }, { openStore }, { createPlans }, { createExplain }] = await Promise.all([
-    import('../config/snapshot.js'),
-    import('../limiter/store.js'),
-    import('../plans/plans.js'),
-    import('../gateway/explain.js'),
-  ])
+  const [{ compileSnapshot }, { openStore }, { createTokens }, { createPlans }, { createExplain }] =
+    await Promise.all([
+      import('../config/snapshot.js'),
+      import('../limiter/store.js'),
+      import('../credentials/tokens.js'),
+      import('../plans/plans.js'),
+      import('../gateway/explain.js'),
+    ])
   const snapshot = compileSnapshot(config, Date.now())
   const log = { info() {}, warn() {} }
   const store = openStore(config.store, log, { decides: false })
+  const tokens = createTokens({ log })
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   try {
     await Promise.race([
@@ -105,6 +108,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
       limiter: store.limiter,
       assignments: store.assignments,
       plans,
+      tokens,
       guards: { describe: () => [] },
     })
     const whose =
@@ -118,6 +122,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
     return { explained, note: `Nothing was sent and nothing taken. By ${file}, ${whose}.${unsaid}` }
   } finally {
+    tokens.close()
     await Promise.all([store.close(), plans.close()])
   }
 }
@@ -136,10 +141,20 @@ function describe(d: Explained, note: string): string {
             `${d.split.map(({ service, weight }) => `${service} ${weight}`).join(', ')}: chance takes one`,
           ],
         ]),
+    ...(d.token === null ? [] : tokenRows(d.token)),
     ...(d.fits.length > 1 ? [['fits, too', d.fits.slice(1).join(', ')]] : []),
     ...(d.near.length === 0 ? [] : [['near', d.near.join(', ')]]),
     ...(d.problem === null ? [] : [['store', d.problem]]),
   ]
   const limits = limitTable(d.limits)
   return [d.why, '', table(rows, 2), ...(limits === '' ? [] : ['', limits]), '', note].join('\n')
+}
+
+/** Which claims were used. What stands in the token besides is nobody's business. */
+function tokenRows({ issuer, claims, expires }: NonNullable<Explained['token']>): string[][] {
+  const used = Object.entries(claims).map(([name, value]) => `${name} ${value}`)
+  return [
+    ['token', `of ${issuer}, until ${expires}`],
+    ['claims used', used.join(', ')],
+  ]
 }

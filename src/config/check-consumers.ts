@@ -1,9 +1,10 @@
 import { mayTellTenants } from './check-plans.js'
+import { checkTokens, issuersOf } from './check-tokens.js'
 import { asList, type DraftConfig, headersOf, knownTier, type Say } from './draft.js'
 
 /** What the schema cannot say of the ways in which callers are known. */
 
-export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): void {
+export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, warning: Say): void {
   const headers = new Map<string, number>()
   const hashes = new Set<string>()
   let ip: number | undefined
@@ -20,6 +21,8 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say): v
         error(['consumers', i], `${wrong}; join the two, or take another`)
       } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
     }
+    if ('jwt' in source && source.jwt !== undefined)
+      checkTokens(source.jwt, ['consumers', i, 'jwt'], error, warning)
     if (!('api_key' in source)) continue
     for (const [k, key] of asList(source.api_key?.keys).entries()) {
       const path = ['consumers', i, 'api_key', 'keys', k]
@@ -42,6 +45,7 @@ export function checkTenants(
     if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
     if ('signature' in source)
       return asList(source.signature?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+    if ('jwt' in source) return source.jwt === undefined || issuersOf(source.jwt).some(hasTenant)
     return (
       'api_key' in source &&
       asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
@@ -59,4 +63,8 @@ export function checkTenants(
       warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
     }
   }
+}
+
+function hasTenant(issuer: object | undefined): boolean {
+  return issuer === undefined || Object.hasOwn(issuer, 'tenant')
 }

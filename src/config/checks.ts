@@ -24,7 +24,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)
-  checkConsumers(config, error)
+  checkConsumers(config, error, warning)
   checkPlans(config, error, warning)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)

@@ -1,5 +1,6 @@
 import type { Config } from './schema.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
+import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
 
 /** How callers are known, compiled: what a snapshot holds of `consumers`. */
 export type ConsumerSource =
@@ -17,6 +18,11 @@ export type ConsumerSource =
     }
   | { readonly kind: 'client_certificate'; readonly id: CertificateId }
   | SignatureSettings
+  | {
+      readonly kind: 'jwt'
+      readonly header: string
+      readonly issuers: readonly TokenIssuer[]
+    }
   | { readonly kind: 'ip' }
 
 export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
@@ -43,6 +49,10 @@ export function compileConsumers(
     if ('client_certificate' in source)
       return { kind: 'client_certificate', id: source.client_certificate.id }
     if ('signature' in source) return compileSignatures(source.signature, tierIndex)
+    if ('jwt' in source) {
+      const issuers = 'issuers' in source.jwt ? source.jwt.issuers : [source.jwt]
+      return { kind: 'jwt', header: source.jwt.header, issuers: issuers.map(compileTokenIssuer) }
+    }
     const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
       const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
       return [sha256, owner] as const

@@ -30,8 +30,8 @@ function compare(
   if (same(before, after)) return
   const key = part.restart === false ? undefined : (restart ?? (part.restart ? path : undefined))
   const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
-  const [mapping, another] = formsOf(part).filter(isMapping)
-  if (mapping !== undefined && another === undefined && isObject(before) && isObject(after)) {
+  const mapping = formOf(part, before)
+  if (isObject(before) && isObject(after) && isMapping(mapping) && formOf(part, after) === mapping) {
     for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
       compare(childOf(mapping, name), before[name], after[name], inside(name), key, changes)
     }

@@ -33,6 +33,7 @@ export function named(list: Draft<readonly string[]> | undefined): string[] {
 export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
   if ('header' in source) return [source.header?.name, source.header?.tenant]
   if ('signature' in source) return ['signature', 'signature-input']
+  if ('jwt' in source) return [source.jwt?.header]
   return 'api_key' in source ? [source.api_key?.header] : []
 }
 

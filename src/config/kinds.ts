@@ -5,6 +5,7 @@ import { formatListen, type ListenAddress, parseListen, parseRange } from './add
 import { nearest } from './nearest.js'
 import { type PemFile, readPemFile, showPemFile } from './pem.js'
 import { readPlanUrl, readPostgresUrl } from './plan-address.js'
+import { readPublicKey } from './public-key.js'
 import {
   DURATION_PATTERN,
   formatDuration,
@@ -59,6 +60,11 @@ const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
 /** It goes into keys of the store: no colon, and nothing that is not a name. */
 const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
+
+/** Also those that are URLs, as of Auth0. */
+export const CLAIM_PATTERN = '^[!-~]{1,256}$'
+
+const SCOPE_PATTERN = '^[!#-\\[\\]-~]{1,256}$'
 
 const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
 
@@ -274,6 +280,50 @@ export const KINDS = {
     types: ['string'],
     pattern: '^/',
     read: readEdgePath,
+    show: text,
+  } satisfies Kind<string>,
+
+  public_key: {
+    label: 'file or PEM',
+    types: ['string'],
+    pattern: '^.',
+    read: readPublicKey,
+    show: showPemFile,
+  } satisfies Kind<PemFile>,
+
+  /** The name of a claim of a token, or the way to it: `org.id`. */
+  claim: {
+    label: 'claim',
+    types: ['string'],
+    pattern: CLAIM_PATTERN,
+    read: (value, fail) =>
+      new RegExp(CLAIM_PATTERN).test(value)
+        ? value
+        : fail('is not the name of a claim', 'write one such as sub or org.id, without spaces'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** RFC 6749 §3.3. */
+  scope: {
+    label: 'scope',
+    types: ['string'],
+    pattern: SCOPE_PATTERN,
+    read: (value, fail) =>
+      new RegExp(SCOPE_PATTERN).test(value)
+        ? value
+        : fail('is not a scope', 'write one such as orders:write, without spaces, quotes and backslashes'),
+    show: text,
+  } satisfies Kind<string>,
+
+  /** A value of a claim, as it is compared: whatever YAML takes it for. */
+  claim_value: {
+    label: 'text, number, true or false',
+    types: ['string', 'integer', 'boolean'],
+    pattern: '^.{1,256}$',
+    read: (value, fail) =>
+      value !== '' && value.length <= 256
+        ? value
+        : fail('is empty or longer than 256 characters', 'write the value, or "*" for any'),
     show: text,
   } satisfies Kind<string>,
 

@@ -34,7 +34,6 @@ export interface Reading {
 
 /** Keys that somebody will try. */
 const NOT_HERE: ReadonlyMap<string, string> = new Map([
-  ['jwt', '"jwt" is not supported yet; use api_key, header or ip'],
   ['<<', 'merge keys are not part of YAML 1.2; write the keys out, or give a whole value by *alias'],
 ])
 const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit'

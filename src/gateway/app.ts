@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
+import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
@@ -54,6 +55,7 @@ export interface GatewayDeps {
   readonly assignments: Pick<TierAssignments, 'get'>
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
+  readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -103,9 +105,9 @@ function handshakeStagesOf(
 
 /** What both go through once their route is known, and it is not answered here. */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, plans, metrics } = deps
+  const { limiter, assignments, plans, metrics, tokens } = deps
   return [
-    identifyConsumer(),
+    identifyConsumer({ tokens }),
     resolveTier(assignments, plans),
     chooseService(),
     admit(deps),

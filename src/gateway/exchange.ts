@@ -1,4 +1,5 @@
 import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { TokenIdentity } from '../credentials/tokens.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
 import type { TraceContext } from '../telemetry/trace-context.js'
@@ -38,11 +39,15 @@ export interface Exchange {
   clientIp: string
   consumer: string | undefined
   /** How the caller was identified. */
-  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined
+  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
   /** Index into snapshot.tiers that came with the credential. */
   credentialTier: number | undefined
   /** Came with the credential, or else from a source of tiers. */
   tenant: string | undefined
+  /** What the credential may do, where it says; undefined: it does not. */
+  scopes: readonly string[] | undefined
+  /** Whose token it was, and what it says. */
+  token: TokenIdentity | undefined
 
   // resolve tier
   /** Index into snapshot.tiers, -1 before the stage. */
@@ -125,6 +130,8 @@ export function createExchange(
     identifiedBy: undefined,
     credentialTier: undefined,
     tenant: undefined,
+    scopes: undefined,
+    token: undefined,
     tier: -1,
     tierFrom: undefined,
     tierSource: undefined,

@@ -4,6 +4,7 @@ import { canonicalPath } from '../config/path.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import { compileRouter } from '../config/router.js'
 import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
+import type { Tokens } from '../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
@@ -28,6 +29,7 @@ export interface ExplainDeps {
   readonly limiter: Pick<Limiter, 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
   readonly plans?: Pick<Plans, 'sources'>
+  readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
 }
@@ -48,12 +50,13 @@ interface Outcome {
  * What would become of a request, by the very stages that one goes through, up to where quota would be taken: that is looked at,
  * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
  */
-export function createExplain({ snapshot: current, limiter, assignments, plans, guards }: ExplainDeps) {
+export function createExplain(deps: ExplainDeps) {
+  const { snapshot: current, limiter, assignments, tokens, plans, guards } = deps
   const stages = [
     checkEdge({ metrics: QUIET, looksOnly: true }),
     matchRoute,
     answerHere,
-    identifyConsumer(),
+    identifyConsumer({ tokens }),
     resolveTier(assignments, plans),
     chooseService(() => 0),
   ]
@@ -113,19 +116,19 @@ export function createExplain({ snapshot: current, limiter, assignments, plans, 
       fits: fits.slice(0, MOST_FITS),
       near: key === undefined || fits.length > 0 ? [] : nearest(snapshot.routes, method, x.host, key),
       split: splitOf(x, snapshot),
+      token: tokenOf(x),
       problem,
     }
   }
 }
 
 function refusal({ code, detail, cause }: Refusal): Outcome {
-  // What a caller is not told, who asks here may know.
-  const told = code === 'forbidden' ? cause : undefined
-
+  const told = (detail ?? ERRORS[code].detail).replace(/\.$/, '')
   return {
     status: ERRORS[code].status,
     error: code,
-    detail: (told ?? detail ?? ERRORS[code].detail).replace(/\.$/, ''),
+    // What a caller is not told, who asks here may know.
+    detail: cause === undefined ? told : code === 'forbidden' ? cause : `${told} (${cause})`,
   }
 }
 
@@ -194,4 +197,19 @@ function splitOf({ route, consumer }: Exchange, { routes }: Snapshot): Explained
   const split = routes.find((one) => one.split?.members.some((member) => member.route === route))?.split
   if (split === undefined || (split.sticky && consumer !== undefined)) return null
   return split.members.map(({ weight, route: { service } }) => ({ service: service.name, weight }))
+}
+
+/** The claims that were used, by the names that they have in the token; the token itself is never told. */
+function tokenOf({ token, snapshot }: Exchange): Explained['token'] {
+  if (token === undefined) return null
+  const { issuer, consumer, tier, tenant, scopes, expires } = token
+  const settings = snapshot.consumers
+    .flatMap((source) => (source.kind === 'jwt' ? source.issuers : []))
+    .find((one) => one.issuer === issuer)
+  if (settings === undefined) return null
+  const claims: Record<string, string> = { [settings.id.name]: consumer.slice(settings.idPrefix.length) }
+  if (settings.tier && tier !== undefined) claims[settings.tier.name] = tier
+  if (settings.tenant && tenant !== undefined) claims[settings.tenant.name] = tenant
+  if (scopes.length > 0) claims[settings.scopes.name] = scopes.join(' ')
+  return { issuer, claims, expires: new Date(expires * 1000).toISOString() }
 }

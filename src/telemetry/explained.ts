@@ -21,6 +21,13 @@ export interface Explained
   readonly near: readonly string[]
   /** The services of a split, of which chance takes one. */
   readonly split: readonly { readonly service: string; readonly weight: number }[] | null
+  /** Whose token identified the caller, and what of it was used. */
+  readonly token: {
+    readonly issuer: string
+    readonly claims: Readonly<Record<string, string>>
+    /** ISO 8601. */
+    readonly expires: string
+  } | null
   /** Why the counts are not known. */
   readonly problem: string | null
 }

@@ -1,4 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
+import type { IssuerReading } from '../credentials/tokens.js'
 import type { SourceState } from '../plans/source.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
@@ -13,6 +14,7 @@ import { createRecorder, type Recorder } from './recorder.js'
 import { type SpanCounts, showSpans } from './span-counts.js'
 import type { TextFormat } from './text-format.js'
 import { showTierSources } from './tier-sources.js'
+import { showTokens } from './tokens.js'
 import { showUpstreams } from './upstreams.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
@@ -30,6 +32,8 @@ export interface MetricsOptions {
   readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
   /** What stands between the requests and their services. Left out: nothing does. */
   readonly guards?: () => Iterable<GuardState>
+  /** Left out: no caller is known by a token. */
+  readonly tokens?: () => Iterable<IssuerReading>
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
   readonly tierSources?: () => Iterable<SourceState>
@@ -94,6 +98,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     }
     if (options.spans !== undefined) showSpans(families, options.spans())
     showTierSources(families, options.tierSources?.() ?? [])
+    showTokens(families, options.tokens?.() ?? [])
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }

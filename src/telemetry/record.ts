@@ -29,7 +29,7 @@ export interface RequestRecord {
   readonly tierStale: boolean
   readonly consumer: string | undefined
   /** How the caller was identified. */
-  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'signature' | 'ip' | undefined
+  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
   readonly tenant: string | undefined
   readonly clientIp: string
   /** The limits that held for it. */

@@ -6,6 +6,7 @@ import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
+import { createTokens } from '../credentials/tokens.js'
 import { ASSIGNMENTS } from '../limiter/assignments.js'
 import { openStore } from '../limiter/store.js'
 import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
@@ -219,6 +220,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     )
   }
   onReload = (event) => {
+    tokens.retain(event.snapshot)
     counts.know(event.snapshot)
     if (event.result === 'applied') plans.use(event.snapshot.config.tier_sources)
     figures.reloaded(event.result, event.snapshot)
@@ -243,6 +245,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
   awaitAssignments()
   const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
+  // For explain alone: keys are fetched when somebody asks.
+  const tokens = createTokens({ log })
   const admin = createAdmin({
     config: {
       current: config.current,
@@ -275,6 +279,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       limiter: { preview: (...asked) => store.limiter.preview(...asked) },
       assignments: { get: (consumer) => store.assignments.get(consumer) },
       plans,
+      tokens,
       guards,
     }),
     metrics: figures,
@@ -293,6 +298,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   })
 
   async function closeParts(): Promise<void> {
+    tokens.close()
     await Promise.allSettled([admin.close(), config.close()])
     await Promise.allSettled([store.close(), plans.close(), figures.close()])
     await events.close()

@@ -12,6 +12,7 @@ const env = {
   MAX_KEYS: '77',
   ACME_KEY: 'the-key-of-acme',
   OTLP_TOKEN: 'abc',
+  JWT_SECRET: 'a-secret-of-an-issuer-in-32-bytes',
 }
 
 function load(text: string, environment: NodeJS.ProcessEnv = env): Config {
@@ -73,6 +74,7 @@ t.test('a change is told as it is written in the file', async (t) => {
     ['sample: 0.05', 'sample: 1', 'telemetry.traces.sample: 0.05 -> 1'],
     ['interval: 2s,', 'interval: 3s,', 'services.payments.health.interval: 2s -> 3s'],
     ['outliers: false', 'outliers: true', 'services.open.outliers.enabled: false -> true'],
+    ['leeway: 7s', 'leeway: 6s', 'consumers[3].jwt.issuers[0].leeway: 7s -> 6s'],
     ['default_tier: pro\n', '', 'default_tier: removed'],
     ['on_failure: closed', 'on_failure: open', 'services.payments.on_failure: closed -> open'],
     [
@@ -98,11 +100,18 @@ t.test('services come and go by name', async (t) => {
 })
 
 t.test('secrets are masked, and still seen to have changed', async (t) => {
-  const other = { ...env, ADMIN_TOKEN: 'another-token-altogether', REDIS_PASSWORD: 'new', OTLP_TOKEN: 'def' }
+  const other = {
+    ...env,
+    ADMIN_TOKEN: 'another-token-altogether',
+    REDIS_PASSWORD: 'new',
+    OTLP_TOKEN: 'def',
+    JWT_SECRET: 'x'.repeat(32),
+  }
   const told = changesBetween(load(full), load(full, other)).map(({ text }) => text)
   t.same(told, [
     'admin.token: *** -> ***',
     'store.redis: *** -> ***',
+    'consumers[3].jwt.issuers[2].secret: *** -> ***',
     'tier_sources[0].postgres.url: *** -> ***',
     'tier_sources[1].http.headers.authorization: *** -> ***',
     'telemetry.otlp.headers.authorization: *** -> ***',

@@ -59,8 +59,8 @@ t.test('editors are told the same as the reader does', async (t) => {
     ...['wrong-types', 'numbers-for-names', 'bad-names', 'missing-keys', 'no-routes', 'limit-list-empty'],
     ...[
       'limits-too-many',
-      'jwt-is-not-there-yet',
       'bad-consumers',
+      'bad-tokens',
       'bad-api-keys',
       'bad-listen',
       'bad-telemetry',

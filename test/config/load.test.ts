@@ -315,6 +315,7 @@ t.test('whatever becomes of a file, it is read or refused with a place in it and
     ACME_KEY: 'hunter2-key',
     MAX_KEYS: '9',
     OTLP_TOKEN: 'hunter2',
+    JWT_SECRET: 'hunter2-that-is-32-characters-long',
   }
   const scrap = fc.constantFrom(
     ...[

@@ -11,6 +11,7 @@ const env = {
   MAX_KEYS: '77',
   ACME_KEY: 'the-key-of-acme',
   OTLP_TOKEN: 'abc',
+  JWT_SECRET: 'a-secret-of-an-issuer-in-32-bytes',
 }
 
 function compile(text: string, loadedAt = 0): Snapshot {
@@ -234,7 +235,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.same(snapshot.tiers, ['free', 'pro'])
   t.equal(snapshot.defaultTier, 1)
   t.same([snapshot.priorities, snapshot.classes], [[1, 0], 2], 'free has 7, and pro, by its place, 1')
-  const [keys, signature, header, ip] = snapshot.consumers
+  const [keys, signature, header, jwt, ip] = snapshot.consumers
   t.match(keys, { kind: 'api_key', header: 'x-key' })
   if (signature?.kind !== 'signature') throw new Error('not a signature')
   t.match(signature, { digest: false, maxAge: 60_000, leeway: 5000, nonceRequired: true, tag: 'payments' })
@@ -249,6 +250,35 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   )
   t.same(header, { kind: 'header', header: 'x-user-id', tenant: 'x-tenant-id' })
   t.same(ip, { kind: 'ip' })
+  if (jwt?.kind !== 'jwt') throw new Error('not a jwt')
+  const [fetched, inFile, shared] = jwt.issuers
+  t.same(fetched, {
+    issuer: 'https://id.example.com',
+    audiences: ['api', 'https://api.example.com'],
+    algorithms: ['ES256', 'Ed25519'],
+    keys: { kind: 'jwks', url: 'https://id.example.com/jwks.json', refreshMs: 300_000 },
+    leewayMs: 7_000,
+    types: ['at+jwt', 'jwt'],
+    requiredClaims: [
+      { path: { name: 'email_verified', steps: ['email_verified'] }, values: ['true'] },
+      { path: { name: 'level', steps: ['level'] }, values: ['3', '4'] },
+      { path: { name: 'org', steps: ['org'] }, values: ['*'] },
+    ],
+    requiredScopes: ['orders:write'],
+    id: { name: 'user.id', steps: ['user', 'id'] },
+    idPrefix: 'id-',
+    tier: { name: 'https://example.com/plan', steps: ['https://example', 'com/plan'] },
+    tenant: { name: 'org.id', steps: ['org', 'id'] },
+    scopes: { name: 'scp', steps: ['scp'] },
+  })
+  t.match(inFile, {
+    algorithms: ['RS256', 'ES256', 'EdDSA'],
+    keys: { kind: 'public', pems: [/BEGIN PUBLIC KEY/] },
+    id: { name: 'sub' },
+    scopes: { name: 'scope' },
+    leewayMs: 60_000,
+  })
+  t.match(shared, { algorithms: ['HS256'], keys: { kind: 'secret', secret: env.JWT_SECRET } })
   if (keys?.kind !== 'api_key') throw new Error('not an api_key')
   t.same(
     [...keys.keys.values()],
@@ -258,7 +288,10 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
     ],
   )
   t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])
-  t.same([...snapshot.identityHeaders], ['x-key', 'signature', 'signature-input', 'x-user-id', 'x-tenant-id'])
+  t.same(
+    [...snapshot.identityHeaders],
+    ['x-key', 'signature', 'signature-input', 'x-user-id', 'x-tenant-id', 'x-token'],
+  )
   t.ok(snapshot.isTrustedProxy('::ffff:10.9.9.9'))
   t.notOk(snapshot.isTrustedProxy('203.0.113.1'))
   t.equal(compile(full.replace('default_tier: pro\n', '')).defaultTier, 0)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Snapshot } from '../../src/config/snapshot.js'
+import { createTokens } from '../../src/credentials/tokens.js'
 import type { Refusal } from '../../src/errors.js'
 import { clientOf } from '../../src/gateway/address.js'
 import { identifyConsumer } from '../../src/gateway/consumer.js'
@@ -29,7 +30,7 @@ const KEYS = `  - api_key:
 const HEADER = '  - header: { name: x-user-id }'
 const IP = '  - ip: {}'
 
-const identifies = identifyConsumer()
+const identifies = identifyConsumer({ tokens: createTokens({ log: { info() {}, warn() {} } }) })
 
 /** All of these are known at once. */
 function identify(snapshot: Snapshot, headers: readonly string[], peer?: string) {

@@ -1,9 +1,12 @@
 import t from 'tap'
+import { createTokens } from '../../src/credentials/tokens.js'
 import { createExplain } from '../../src/gateway/explain.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../src/telemetry/explained.js'
 import { createClock, snapshotOf } from '../support/gateway.js'
+
+const tokens = createTokens({ log: { info() {}, warn() {} } })
 
 const KEY = 'the-key-of-acme-inc'
 const snapshot = snapshotOf(`
@@ -30,7 +33,7 @@ function open() {
   const circuits: { service: string; circuit: 'open' }[] = []
   // biome-ignore lint/suspicious/noExplicitAny: of a guard's state no more is looked at
   const guards = { describe: () => circuits as any }
-  const explain = createExplain({ snapshot: () => snapshot, limiter, assignments, guards })
+  const explain = createExplain({ snapshot: () => snapshot, limiter, assignments, tokens, guards })
   const ask = (method: string, url: string, changes: Partial<ExplainQuestion> = {}) =>
     explain({ method, url, headers: [['x-user-id', 'bob']], peer: '192.0.2.7', ...changes })
   return { limiter, assignments, circuits, ask }
@@ -95,6 +98,7 @@ t.test('what never gets as far as a limit is told with its reason', async (t) =>
     snapshot: () => snapshot,
     limiter: { preview: () => Promise.reject(new Error('no connection')) },
     assignments,
+    tokens,
     guards: { describe: () => [] },
   })
   t.match(await away({ method: 'GET', url: '/payments/1', headers: [], peer: '192.0.2.7' }), {

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
+import { createTokens } from '../../src/credentials/tokens.js'
 import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
 import { NO_OVERLOAD } from '../../src/gateway/overload.js'
 import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
@@ -80,6 +81,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const assignments = createMemoryAssignments()
   const upstreams = createUpstreams(current)
+  const tokens = createTokens({ log: { info() {}, warn() {} } })
   const watchdog = createWatchdog(20)
   const records: RequestRecord[] = []
   const accessLines: RequestRecord[] = []
@@ -93,6 +95,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const app = buildGateway({
     snapshot: () => current,
     assignments,
+    tokens,
     upstreams,
     watchdog,
     guards,
@@ -120,6 +123,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     app.server.closeAllConnections()
     await app.close()
     await upstreams.close()
+    tokens.close()
     watchdog.close()
   })
   const { port } = app.server.address() as AddressInfo

@@ -1,0 +1,88 @@
+import type { ClaimPath, RequiredClaim, TokenIssuer } from '../config/token-issuers.js'
+
+export type Claims = Readonly<Record<string, unknown>>
+
+/** The claim of this very name, else where the steps lead; undefined when there is none. */
+export function claimAt(claims: Claims, { name, steps }: ClaimPath): unknown {
+  if (Object.hasOwn(claims, name)) return claims[name]
+  if (steps.length === 1) return undefined
+  let value: unknown = claims
+  for (const step of steps) {
+    if (typeof value !== 'object' || value === null || !Object.hasOwn(value, step)) return undefined
+    value = (value as Claims)[step]
+  }
+  return value
+}
+
+/**
+ * A claim as an id or a name: a text of 1 to 256 characters, or a whole number. Anything else is none; half a
+ * surrogate pair is left out since it has no UTF-8, so that two ids could become one.
+ */
+export function textAt(claims: Claims, path: ClaimPath): string | undefined {
+  const value = claimAt(claims, path)
+  if (typeof value === 'number') return Number.isSafeInteger(value) ? String(value) : undefined
+  if (typeof value !== 'string' || value === '' || value.length > 256) return undefined
+  return value.isWellFormed() ? value : undefined
+}
+
+/** A list of texts, or a text with spaces between them (RFC 8693 §4.2). */
+export function scopesAt(claims: Claims, path: ClaimPath): readonly string[] {
+  const value = claimAt(claims, path)
+  if (typeof value === 'string') return value.split(' ').filter((scope) => scope !== '')
+  return Array.isArray(value) ? value.filter((scope) => typeof scope === 'string') : []
+}
+
+/** Why a token is not good now, and whether that is because its time has passed. */
+export interface ClaimsProblem {
+  readonly expired: boolean
+  readonly why: string
+}
+
+/** What RFC 7519 §4.1 and the issuer's settings ask of the claims. `now` in Unix ms. */
+export function checkClaims(claims: Claims, issuer: TokenIssuer, now: number): ClaimsProblem | undefined {
+  const { exp, nbf, iat, aud } = claims
+  if (!isTime(exp)) return bad('it has no exp')
+  const past = now - exp * 1000
+  if (past >= issuer.leewayMs) return { expired: true, why: `it expired ${seconds(past)} ago` }
+  for (const [name, time] of [
+    ['nbf', nbf],
+    ['iat', iat],
+  ] as const) {
+    if (time === undefined) continue
+    if (!isTime(time)) return bad(`its ${name} is no time`)
+    const early = time * 1000 - now
+    if (early > issuer.leewayMs) return bad(`its ${name} is ${seconds(early)} from now`)
+  }
+  if (issuer.audiences.length > 0 && !isFor(aud, issuer.audiences))
+    return bad(`it is not for ${issuer.audiences.join(' or ')}`)
+  for (const required of issuer.requiredClaims) {
+    if (!hasClaim(claims, required)) return bad(`its ${required.path.name} is not as required`)
+  }
+  return undefined
+}
+
+function bad(why: string): ClaimsProblem {
+  return { expired: false, why }
+}
+
+const seconds = (ms: number) => `${Math.round(ms / 1000)} s`
+
+/** JSON has numbers that are infinite here, such as 1e999. */
+function isTime(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
+}
+
+function isFor(aud: unknown, audiences: readonly string[]): boolean {
+  if (typeof aud === 'string') return audiences.includes(aud)
+  return Array.isArray(aud) && aud.some((one) => typeof one === 'string' && audiences.includes(one))
+}
+
+/** A list has it when one of its items is of the values. */
+function hasClaim(claims: Claims, { path, values }: RequiredClaim): boolean {
+  const value = claimAt(claims, path)
+  if (value === undefined || value === null) return false
+  if (values.includes('*')) return true
+  return (Array.isArray(value) ? value : [value]).some(
+    (one) => ['string', 'number', 'boolean'].includes(typeof one) && values.includes(String(one)),
+  )
+}

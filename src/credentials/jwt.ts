@@ -1,0 +1,195 @@
+import { compactVerify, errors } from 'jose'
+import type { TokenAlgorithm } from '../config/token-algorithms.js'
+import { mediaType, type TokenIssuer } from '../config/token-issuers.js'
+import { type Claims, checkClaims, scopesAt } from './claims.js'
+import { createJwks, type Jwks, type JwksLog, type JwksOptions } from './jwks.js'
+import { type FoundKeys, type KeySource, publicKeys, sharedSecret, type VerificationKey } from './keys.js'
+import { readToken, type UnprovenToken } from './token.js'
+import { createVerifiedTokens } from './verified.js'
+
+/** Ms that a token which was found good is not looked at again, at most. */
+const LONGEST_MEMORY = 600_000
+/** Signatures that are checked at the same time; whoever comes then is told to come again. */
+const MAX_CHECKING = 512
+
+export interface Verified<T> {
+  readonly value: T
+}
+
+/** Why a token is not taken. Only the kind of it is for the caller. */
+export interface Rejected {
+  readonly rejected: 'invalid' | 'expired' | 'insufficient_scope' | 'unavailable'
+  /** The configured issuer that the token names, or `none`. */
+  readonly issuer: string
+  /** For the log. */
+  readonly why: string
+  /** Of unavailable: ms until it makes sense to come again. */
+  readonly retryMs?: number
+  /** Of insufficient_scope: what it takes. */
+  readonly scopes?: readonly string[]
+}
+
+export type Verdict<T> = Verified<T> | Rejected
+
+export interface JwtOptions<T extends object> {
+  /**
+   * What of the claims is used. It is remembered in the place of the token's claims, for as long as the token is good.
+   *
+   * @returns a text that says why the claims are no use, for the log
+   */
+  readonly read: (claims: Claims, issuer: TokenIssuer) => T | string
+  readonly log: JwksLog
+  /** Unix ms. */
+  readonly now?: () => number
+  readonly jwks?: Pick<JwksOptions, 'after' | 'fetcher' | 'random'>
+}
+
+export interface JwtVerifier<T> {
+  /** At once when the token was found good before; a Promise while keys are fetched or a signature is checked. */
+  verify(token: string): Verdict<T> | Promise<Verdict<T>>
+  /** Issuers whose keys are fetched. */
+  readonly jwks: ReadonlyMap<string, Jwks>
+  close(): void
+}
+
+interface Known {
+  readonly settings: TokenIssuer
+  readonly keys: KeySource
+}
+
+/**
+ * Checks tokens (JWT) of the issuers: RFC 7519, RFC 8725, RFC 9068 §4. Algorithm and keys are those of the
+ * configuration; what the token says of them only chooses among these. All that is cheap to see comes before the signature.
+ */
+export function createJwtVerifier<T extends object>(
+  issuers: readonly TokenIssuer[],
+  options: JwtOptions<T>,
+): JwtVerifier<T> {
+  const { read, log, now = Date.now } = options
+  const jwks = new Map<string, Jwks>()
+  const known = new Map<string, Known>()
+  for (const settings of issuers) known.set(settings.issuer, { settings, keys: keysOf(settings) })
+  const verified = createVerifiedTokens<Verified<T>>()
+  /** One and the same token that comes many times at once is checked once. */
+  const checking = new Map<string, Promise<Verdict<T>>>()
+  let signatures = 0
+
+  function keysOf({ issuer, keys }: TokenIssuer): KeySource {
+    if (keys.kind === 'public') return publicKeys(keys.pems)
+    if (keys.kind === 'secret') return sharedSecret(keys.secret)
+    const set = createJwks({ ...options.jwks, url: keys.url, refreshMs: keys.refreshMs, log, now })
+    jwks.set(issuer, set)
+    return set
+  }
+
+  function verify(token: string): Verdict<T> | Promise<Verdict<T>> {
+    const entry = verified.get(token, now())
+    if (entry !== undefined) return entry.value
+    const same = checking.get(token)
+    if (same !== undefined) return same
+    const unproven = readToken(token)
+    if (typeof unproven === 'string') return reject('none', unproven)
+    const { iss } = unproven.claims
+    const issuer = typeof iss === 'string' ? known.get(iss) : undefined
+    if (issuer === undefined) return reject('none', `nobody here knows its issuer ${shown(iss)}`)
+    const problem = problemOf(unproven, issuer.settings)
+    if (problem !== undefined) return problem
+    const found = issuer.keys.find(...asked(unproven))
+    if (!(found instanceof Promise) && !('length' in found)) return withoutKey(found, issuer.settings)
+    const verdict = check(token, unproven, issuer.settings, found).finally(() => checking.delete(token))
+    checking.set(token, verdict)
+    return verdict
+  }
+
+  async function check(
+    token: string,
+    unproven: UnprovenToken,
+    issuer: TokenIssuer,
+    finding: FoundKeys | Promise<FoundKeys>,
+  ): Promise<Verdict<T>> {
+    const found = await finding
+    if (!('length' in found)) return withoutKey(found, issuer)
+    if (signatures >= MAX_CHECKING) return busy(issuer)
+    signatures++
+    const key = await signer(token, unproven, found).finally(() => signatures--)
+    if (key === undefined) return reject(issuer.issuer, 'its signature is wrong')
+    return judge(token, unproven.claims, issuer, key)
+  }
+
+  /** Whose signature it is, is known now. */
+  function judge(token: string, claims: Claims, issuer: TokenIssuer, key: VerificationKey): Verdict<T> {
+    const scopes = scopesAt(claims, issuer.scopes)
+    const missing = issuer.requiredScopes.filter((scope) => !scopes.includes(scope))
+    if (missing.length > 0) {
+      const why = `it does not have the scope ${missing.join(' ')}`
+      return { rejected: 'insufficient_scope', issuer: issuer.issuer, why, scopes: issuer.requiredScopes }
+    }
+    const value = read(claims, issuer)
+    if (typeof value === 'string') return reject(issuer.issuer, value)
+    const verdict = { value }
+    const time = now()
+    const until = Math.min((claims.exp as number) * 1000 + issuer.leewayMs, time + LONGEST_MEMORY)
+    verified.set(token, { value: verdict, until, key })
+    return verdict
+  }
+
+  function problemOf({ header, claims }: UnprovenToken, issuer: TokenIssuer): Rejected | undefined {
+    const { alg, typ } = header
+    if (!(issuer.algorithms as readonly unknown[]).includes(alg))
+      return reject(issuer.issuer, `its algorithm ${shown(alg)} is not among ${issuer.algorithms.join(', ')}`)
+    if (issuer.types.length > 0 && !issuer.types.includes(typeof typ === 'string' ? mediaType(typ) : ''))
+      return reject(issuer.issuer, `its typ ${shown(typ)} is not ${issuer.types.join(' or ')}`)
+    const problem = checkClaims(claims, issuer, now())
+    if (problem === undefined) return undefined
+    return { rejected: problem.expired ? 'expired' : 'invalid', issuer: issuer.issuer, why: problem.why }
+  }
+
+  return {
+    verify,
+    jwks,
+    close() {
+      for (const { keys } of known.values()) keys.close()
+    },
+  }
+}
+
+function asked({ header }: UnprovenToken): [TokenAlgorithm, string | undefined] {
+  return [header.alg as TokenAlgorithm, header.kid as string | undefined]
+}
+
+/** The key that it was signed with. */
+async function signer(
+  token: string,
+  { header }: UnprovenToken,
+  keys: readonly VerificationKey[],
+): Promise<VerificationKey | undefined> {
+  for (const key of keys) {
+    try {
+      await compactVerify(token, key.key, { algorithms: [header.alg as string] })
+      return key
+    } catch (error) {
+      if (!(error instanceof errors.JOSEError)) throw error
+    }
+  }
+  return undefined
+}
+
+function reject(issuer: string, why: string): Rejected {
+  return { rejected: 'invalid', issuer, why }
+}
+
+function withoutKey(found: Exclude<FoundKeys, readonly unknown[]>, { issuer }: TokenIssuer): Rejected {
+  const { unavailable, why, retryMs } = found
+  return unavailable ? { rejected: 'unavailable', issuer, why, retryMs } : reject(issuer, why)
+}
+
+function busy({ issuer }: TokenIssuer): Rejected {
+  const why = `${MAX_CHECKING} signatures are being checked`
+  return { rejected: 'unavailable', issuer, why, retryMs: 1000 }
+}
+
+/** For a log: what a caller sends, in quotes and not endless. */
+function shown(value: unknown): string {
+  const text = JSON.stringify(value) ?? 'that is not there'
+  return text.length > 80 ? `${text.slice(0, 80)}…` : text
+}
