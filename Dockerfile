@@ -16,7 +16,8 @@ COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
 FROM node:22-bookworm-slim
-ENV NODE_ENV=production
+# Fewer arenas of malloc: what reading a large configuration took is not kept by each thread that took part in it.
+ENV NODE_ENV=production MALLOC_ARENA_MAX=2
 WORKDIR /app
 COPY --from=dependencies /app/node_modules/ node_modules/
 COPY --from=build /src/dist/ dist/

@@ -52,6 +52,8 @@ async function measure({ routes, consumers }, seconds, upstream, store) {
 export async function scale({ rounds, seconds }) {
   requireTools({ wrk: true })
   pinSelf()
+  // As the image and the systemd unit have it.
+  process.env.MALLOC_ARENA_MAX = '2'
   const store = await startStore()
   const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
   console.log(`${shape(store.version)}\n${CONNECTIONS} connections; ${rounds} rounds of ${seconds} s`)

@@ -132,6 +132,9 @@ export interface Route extends RouteCost {
   }
 }
 
+/** One for all: there may be tens of thousands of routes. */
+const NONE: readonly string[] = []
+
 /**
  * Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`.
  *
@@ -244,7 +247,7 @@ function compileRoute(
 ): Route {
   const service = serviceOf(countingService(route))
   const { mirror } = route
-  const hosts = route.hosts ?? (route.host === undefined ? [] : [route.host])
+  const hosts = route.hosts ?? (route.host === undefined ? NONE : [route.host])
   const { cost, costFrom, refundOn, costHeader } = compileCost(route)
   // Written out: of an object that is spread V8 makes a shape for each, and what every request reads must have one.
   const compiled: Omit<Route, 'split'> & { split: Route['split'] } = {
@@ -252,7 +255,7 @@ function compileRoute(
     label: hosts.join(',') + route.path,
     path: route.path,
     hosts,
-    methods: route.methods ?? [],
+    methods: route.methods ?? NONE,
     service,
     quotaOf: service,
     split: undefined,

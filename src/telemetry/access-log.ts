@@ -113,7 +113,7 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
   function upstreamPart(upstream: Upstream): string {
     let part = upstreams.get(upstream)
     if (part === undefined) {
-      part = `,"upstream":"${inside(new URL(upstream.origin).host)}","upstream_ms":`
+      part = inOnePiece(`,"upstream":"${inside(new URL(upstream.origin).host)}","upstream_ms":`)
       upstreams.set(upstream, part)
     }
     return part
@@ -162,7 +162,12 @@ function makeConstantPart({ snapshot, route, tier }: RequestRecord, cost: number
     route === undefined
       ? ''
       : `,"route":"${inside(route.label)}","service":"${inside(route.service.name)}","cost":${cost}`
-  return `${ofRoute}${ofTier},"config":"${snapshot.hash}"`
+  return inOnePiece(`${ofRoute}${ofTier},"config":"${snapshot.hash}"`)
+}
+
+/** What was put together stays a tree of its parts, several times the size of the text, unless it is written down. ASCII. */
+function inOnePiece(text: string): string {
+  return Buffer.from(text, 'latin1').toString('latin1')
 }
 
 /** Printable ASCII without a quote or a backslash: valid inside a JSON string as it stands. */
