@@ -146,6 +146,8 @@ trusted_proxies: [127.0.0.1]
 server:
   proxy_protocol: true
   header_timeout: 300ms
+  # Under Node 20 a session whose client is gone may be noticed by its silence only.
+  keep_alive: 1s
   http2: true
   tls: { certificates: [${JSON.stringify(certificate)}], handshake_timeout: 300ms }
 services:
