@@ -4,6 +4,7 @@ import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import type { Config } from '../config/schema.js'
 import type { ConsumerSource, Limit, Policy, Route, Service, Snapshot } from '../config/snapshot.js'
+import { describePlans, sourceName } from './describe-plans.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
 import { table } from './terminal.js'
@@ -16,6 +17,9 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
     ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
+    ...(config.tier_sources.length === 0
+      ? []
+      : [['tiers', describePlans(config, tiers[snapshot.defaultTier]!)]]),
   ]
   const lines = mostSpecificFirst(routes).map(({ route, host }) => [
     route.methods.length === 0 ? '*' : route.methods.join(','),
@@ -159,6 +163,7 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
     store: config.store.redis === undefined ? 'memory' : 'redis',
     tiers,
     default_tier: tiers[defaultTier],
+    ...(config.tier_sources.length === 0 ? {} : { tier_sources: config.tier_sources.map(sourceName) }),
     services: services.map((service) => ({
       name: service.name,
       upstreams: service.upstreams.map(({ origin, basePath }) => origin + basePath),

@@ -67,7 +67,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const telemetry = await telemetryOptions(settings, env, log, true)
   let store = openShared(settings.store)
   // What this process tells of tiers it finds out by itself.
-  const plans = createPlans({ settings: settings.tier_sources, listen: false, log })
+  const plans = createPlans({ settings: settings.tier_sources, log })
   const counts = createCountForAll()
   counts.startWith(config.current())
   let started = config.current()

@@ -1,0 +1,95 @@
+import t from 'tap'
+import { request } from 'undici'
+import { tidegate } from '../support/cli.js'
+import { eventually } from '../support/eventually.js'
+import { noPostgres, startPostgres } from '../support/postgres.js'
+import { startBackend, startProcess } from '../support/process.js'
+
+t.test(
+  'plans in PostgreSQL hold on every gateway, change at once, and outlive the database',
+  { skip: noPostgres },
+  async (t) => {
+    const [db, backend] = await Promise.all([startPostgres(t), startBackend(t)])
+    await db.query('CREATE TABLE plans (consumer text PRIMARY KEY, tier text, tenant text)')
+    await db.query("INSERT INTO plans VALUES ('acme', 'pro', 'acme-group'), ('odd', 'platinum', NULL)")
+    const yaml = `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+tiers: [free, pro, enterprise]
+consumers: [{ header: { name: x-user-id } }]
+tier_sources:
+  - postgres:
+      name: billing
+      url: ${db.url}
+      query: SELECT tier, tenant FROM plans WHERE consumer = $1
+      listen: plans_changed
+      timeout: 5s
+services:
+  api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 1000/day, enterprise: 100000/day } }
+routes: [{ path: /*, service: api }]
+explain: { sample: 1 }
+log: { access: off }
+`
+    const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
+    const [one, two] = gateways
+    /** The amount of the consumer's tier. */
+    async function amount(of: typeof one, consumer: string, id = 'any'): Promise<number> {
+      const { statusCode, headers, body } = await request(of.address, {
+        headers: { 'x-user-id': consumer, 'x-request-id': id },
+      })
+      await body.dump()
+      t.equal(statusCode, 200)
+      return Number(headers['x-ratelimit-limit'])
+    }
+    const metric = async (of: typeof one, series: string): Promise<number> => {
+      const text = await (await request(`${of.admin}/metrics`)).body.text()
+      return Number(
+        text
+          .split('\n')
+          .find((line) => line.startsWith(`${series} `))
+          ?.split(' ')[1],
+      )
+    }
+    for (const gateway of gateways) {
+      t.equal(await amount(gateway, 'acme'), 1000)
+      t.equal(await amount(gateway, 'stranger'), 10)
+      t.equal(await amount(gateway, "' OR true --"), 10)
+      t.equal(await amount(gateway, 'odd'), 10, 'a tier that there is not')
+    }
+    t.equal(await metric(one, 'tidegate_tier_unknown_total{source="billing"}'), 1)
+
+    await db.query("UPDATE plans SET tier = 'enterprise' WHERE consumer = 'acme'")
+    await db.query("NOTIFY plans_changed, 'acme'")
+    for (const gateway of gateways) {
+      for (let i = 0; i < 4; i++) {
+        await eventually('the change holds', async () => (await amount(gateway, 'acme')) === 100_000)
+      }
+    }
+
+    await amount(one, 'acme', 'known')
+    t.match(
+      (await tidegate(['why', 'known', '--admin', new URL(one.admin).host])).stdout,
+      /^ {2}tier +enterprise, as billing says$/m,
+    )
+    t.match(
+      (await tidegate(['usage', 'api', 'acme', '--admin', new URL(two.admin).host])).stdout,
+      /tier enterprise, as billing says/,
+    )
+    const tier = await request(`${two.admin}/consumers/acme/tier`)
+    t.match(await tier.body.json(), { assigned: null, tier: 'enterprise', tier_from: 'source:billing' })
+
+    await db.stop()
+    await db.query('SELECT 1').then(
+      () => t.fail('it is still there'),
+      () => t.pass(),
+    )
+    for (const gateway of gateways) {
+      t.equal(await amount(gateway, 'acme'), 100_000)
+      for (const consumer of ['a', 'b', 'c', 'd', 'e', 'f']) t.equal(await amount(gateway, consumer), 10)
+    }
+    t.equal(await metric(one, 'tidegate_tier_source_up{source="billing"}'), 0)
+    const ready = await request(`${one.admin}/readyz`)
+    t.equal(ready.statusCode, 200)
+    t.match(await ready.body.text(), /the tier source billing does not answer: the last known tiers hold/)
+  },
+)
