@@ -16,9 +16,6 @@ declare module 'fastify' {
   }
 }
 
-const TOKEN_WANTED =
-  'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.'
-
 /**
  * What a request passes before anything is done for it: what a browser may not do for another page, then who it is, then
  * what they may do. Sends the refusal itself.
@@ -36,14 +33,12 @@ export async function enter(
   const foreign = guard({ method, headers, remoteAddress, localPort, isPage }, access.isOpen())
   if (foreign !== undefined) return refuse(foreign)
   if (isPage || PROBES.has(url)) return undefined
-  const grant = access.identify(headers.authorization, remoteAddress ?? '')
-  if (grant === undefined) {
-    reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
-    return refuse({ code: 'unauthorized', detail: TOKEN_WANTED })
-  }
+  const grant = await access.identify(headers.authorization, remoteAddress ?? '')
   if ('problem' in grant) {
-    reply.header('retry-after', grant.retryAfter)
-    return refuse(grant.problem)
+    const { problem, retryAfter } = grant
+    if (problem.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
+    if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
+    return refuse(problem)
   }
   request.actor = actorOf(grant.who, request.raw)
   const needed = roleFor(request)

@@ -58,6 +58,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     })
     return enter(request, reply, deps)
   })
+  app.addHook('onClose', async () => deps.access.close())
   app.addHook('onSend', async (request, reply) => {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)
   })

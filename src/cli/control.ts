@@ -54,7 +54,7 @@ export async function openControl(
     const control = controlOf(command, reason, {
       address: at,
       unreachable: ({ message }) => `no gateway answers at ${formatAdmin(at)} (${message})`,
-      unauthorized: `the gateway at ${formatAdmin(at)} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours`,
+      unauthorized: tokenWanted(formatAdmin(at), at),
       onlyLogged: () => IN_ITS_LOG,
       close: () => Promise.resolve(),
     })
@@ -146,6 +146,11 @@ interface Opened {
   readonly close: () => Promise<void>
 }
 
+function tokenWanted(at: string, { token }: AdminAddress): string {
+  const what = token === undefined ? 'asks for a token' : 'does not know this token'
+  return `the gateway at ${at} ${what}: set TIDEGATE_ADMIN_TOKEN to yours`
+}
+
 function gatewayOf(command: string, file: string, { config }: Snapshot, whose: Whose): Opened {
   const address = addressOf(config)
   const { host, port } = address
@@ -159,7 +164,7 @@ function gatewayOf(command: string, file: string, { config }: Snapshot, whose: W
     address,
     unreachable: (error) =>
       `no gateway answers at ${host}:${port} (${error.message})${why}; start it: tidegate start --config ${file}`,
-    unauthorized: `the gateway at ${host}:${port} asks for another token: set TIDEGATE_ADMIN_TOKEN to yours`,
+    unauthorized: tokenWanted(`${host}:${port}`, address),
     onlyLogged: () => IN_ITS_LOG,
     close: () => Promise.resolve(),
   }

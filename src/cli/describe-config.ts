@@ -138,10 +138,11 @@ function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): s
   return parts.map((part) => `, ${part}`).join('')
 }
 
-function describeTokens({ token, tokens }: Config['admin']): string {
+function describeTokens({ token, tokens, oidc }: Config['admin']): string {
   const count = tokens.length + (token === undefined ? 0 : 1)
-  if (count === 0) return ''
-  return count === 1 ? ', with a token' : `, with ${count} tokens`
+  const own = count === 0 ? [] : [count === 1 ? 'a token' : `${count} tokens`]
+  const all = oidc === undefined ? own : [...own, `those of ${oidc.issuer}`]
+  return all.length === 0 ? '' : `, with ${all.join(' and ')}`
 }
 
 function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {

@@ -5,11 +5,15 @@ import { asList, type DraftConfig, type Say } from './draft.js'
 const TAKEN = ['token', 'loopback']
 
 /** What the schema cannot say of the admin server. */
-export function checkAdmin({ listen, admin }: DraftConfig, error: Say): void {
+export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: Say): void {
   checkTokens(admin, error)
+  checkOidc(admin?.oidc, error, warning)
   const own = admin?.listen
   if (own?.host === undefined || own.port === undefined) return
-  const hasToken = Object.hasOwn(admin ?? {}, 'token') || (admin?.tokens ?? [undefined]).length > 0
+  const hasToken =
+    Object.hasOwn(admin ?? {}, 'token') ||
+    Object.hasOwn(admin ?? {}, 'oidc') ||
+    (admin?.tokens ?? [undefined]).length > 0
   if (!isLoopback(own.host) && !hasToken) {
     const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
     error(['admin', 'listen'], `${wrong}; set admin.token or admin.tokens, or listen on 127.0.0.1`)
@@ -34,4 +38,13 @@ function checkTokens(admin: DraftConfig['admin'], error: Say): void {
     if (hashes.has(token.sha256)) error(path, 'the same token is given above already; give each its own')
     hashes.add(token.sha256)
   }
+}
+
+function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Say, warning: Say): void {
+  if (oidc?.roles !== undefined && Object.keys(oidc.roles).length === 0)
+    error(['admin', 'oidc', 'roles'], 'nobody may do anything; give a value of the claim a role')
+  const url = oidc?.jwks_url === undefined ? undefined : new URL(oidc.jwks_url)
+  if (url?.protocol !== 'http:' || isLoopback(url.hostname.replace(/^\[|\]$/g, ''))) return
+  const wrong = 'who is on the way to it can put in keys of their own'
+  warning(['admin', 'oidc', 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
 }

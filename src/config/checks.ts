@@ -20,7 +20,7 @@ import { type Pattern, shapeOf } from './router.js'
 
 /** `locate` turns a path into the line it is on, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
-  checkAdmin(config, error)
+  checkAdmin(config, error, warning)
   checkListener(config, error)
   checkStore(config, error)
   checkTiers(config, error)

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { choice, either, list, object, scalar, string } from './define.js'
+import { choice, either, list, named, object, scalar, string } from './define.js'
 
 /** The part of the schema about the admin server. */
 
@@ -36,6 +36,40 @@ const PlainToken = object(
   'A token by itself',
 )
 
+const Oidc = object(
+  {
+    issuer: string('The claim iss of its tokens has to be equal to it', {
+      maxLength: 1024,
+      examples: ['https://id.example.com'],
+    }),
+    audience: string('The claim aud has to hold it: what the provider calls this API', {
+      maxLength: 1024,
+      examples: ['tidegate-admin'],
+    }),
+    jwks_url: scalar(
+      'url',
+      'Where the provider has its public keys (JWKS); its tokens are signed by RS256, ES256 or EdDSA',
+      {
+        examples: ['https://id.example.com/jwks.json'],
+      },
+    ),
+    name: scalar('claim', 'The claim that the audit names somebody by', {
+      default: 'sub',
+      examples: ['email'],
+    }),
+    role: scalar('claim', 'The claim that says what somebody is: a text or a list, or the way to it', {
+      default: 'groups',
+      examples: ['realm_access.roles'],
+    }),
+    roles: named(
+      choice(ROLES, 'What they may do'),
+      'What each value of that claim may do here; of several the most, and whoever has none of them nothing',
+      { keys: '^.{1,256}$', keyFix: 'write a value of the claim' },
+    ),
+  },
+  "People with a token (JWT) of the company's identity provider (OpenID Connect)",
+)
+
 export const Admin = object(
   {
     listen: scalar('listen', 'Where the admin server listens; anything but loopback needs a token', {
@@ -57,6 +91,7 @@ export const Admin = object(
       'Tokens of several people or programs, each with a role. Take long random ones (openssl rand -base64 32): a hash hides no short one',
       { default: [], maxItems: 1000 },
     ),
+    oidc: Type.Optional(Oidc),
   },
   'The admin server: health, metrics, configuration, usage',
   { default: {} },

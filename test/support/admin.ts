@@ -115,7 +115,7 @@ export async function startAdmin(
 /** Who may come, by the token that may do everything, or by several with roles. */
 export function accessOf(settings: Partial<AccessSettings>, now: () => number = () => NOW): Access {
   const whole = { tokens: [], ...settings }
-  return createAccess({ settings: () => whole, log: { warn() {} }, now })
+  return createAccess({ settings: () => whole, log: { info() {}, warn() {} }, now })
 }
 
 /** The path goes out as it is. */

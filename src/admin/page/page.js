@@ -8,7 +8,7 @@ const PATIENCE = 8000
 const KEY = 'tidegate admin token'
 /** The token is not good; or too many were not. */
 const REFUSED = [401, 429]
-const WRONG_TOKEN = 'That is not the token of this gateway.'
+const WRONG_TOKEN = 'That is no token of this gateway.'
 
 let by = 'limited'
 let token = sessionStorage.getItem(KEY)
