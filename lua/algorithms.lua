@@ -4,6 +4,7 @@
 --            s sliding   x strict   f fixed   c concurrency
 --            b token bucket: burst
 --            k calendar: number and start of the present period, number and start of the next, end of the next
+--            a capital letter: its amount changes by itself. Behind all that: how often, then each time: unix ms, amount, burst
 -- Value      a key of one sliding limit: as take.lua has it; else per limit, in order, big-endian:
 --            s  uint32 number of the window mod 2^32, used in it, used in the one before
 --            f  uint32 number of the window mod 2^32, used in it
@@ -208,17 +209,27 @@ function kinds.b()
     reset = function(l, s) return ceil(s[2] / l.amount) end,
     add = function(l, s, n) s[2] = min(EXACT, s[2] + n * l.window) end,
     give = function(l, s, at, n) s[2] = max(0, s[2] - n * l.window) end,
-    expires = function(l, s) return s[1] + ceil(s[2] / l.amount) end,
+    expires = function(l, s) return s[1] + ceil(s[2] / (l.slowest or l.amount)) end,
   }
 end
 
 local made = {}
 
--- Reads m limits from the arguments, starting at the given one. Returns them and the number of the next argument.
-local function limits(arg, m)
+-- The limit with another amount.
+local function changed(l, amount, burst)
+  local c = {}
+  for k, v in pairs(l) do c[k] = v end
+  c.amount, c.burst = amount, burst
+  return c
+end
+
+-- Reads m limits from the arguments, starting at the given one, as they are at `now`. Returns them and the number of the next
+-- argument. Of one whose amount is still to change `later` has what it changes to, and when, and `slowest` its least amount.
+local function limits(arg, m, now)
   local list = {}
   for i = 1, m do
-    local kind = ARGV[arg]
+    local changes = ARGV[arg] < 'a'
+    local kind = changes and string.lower(ARGV[arg]) or ARGV[arg]
     local l = { kind = kind, amount = ARGV[arg + 1] + 0, window = ARGV[arg + 2] + 0 }
     l.burst = l.amount
     arg = arg + 3
@@ -232,6 +243,20 @@ local function limits(arg, m)
     end
     if not made[kind] then made[kind] = kinds[kind]() end
     l.does = made[kind]
+    if changes then
+      local later, least, present = {}, l.amount, l
+      for c = 1, ARGV[arg] do
+        local at, amount = ARGV[arg + 1] + 0, ARGV[arg + 2] + 0
+        local one = changed(l, amount, ARGV[arg + 3] + 0)
+        least = min(least, amount)
+        if at <= now then present = one else later[#later + 1] = { at = at, limit = one } end
+        arg = arg + 3
+      end
+      arg = arg + 1
+      l = present
+      l.slowest = least
+      if #later > 0 then l.later = later end
+    end
     list[i] = l
   end
   return list, arg

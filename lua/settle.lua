@@ -23,7 +23,7 @@ while arg <= #ARGV do
   for p = 1, m do
     local list
     local key = KEYS[nextKey]
-    list, arg = limits(arg + 1, ARGV[arg] + 0)
+    list, arg = limits(arg + 1, ARGV[arg] + 0, now)
     nextKey = nextKey + 1
     for i = 1, #list do
       if list[i].kind == 'k' then

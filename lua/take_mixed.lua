@@ -37,19 +37,66 @@ local function told(parts, reply)
   end
 end
 
+-- Ms until a cost fits if the limit stays as it is: 0 if it does now, nil if it never will.
+local function untilFit(l, stored, cost)
+  if cost > l.burst then return nil end
+  local s = { spread(stored) }
+  local ahead = l.does.roll(l, s, now)
+  if cost <= l.does.free(l, s, now + ahead) then return 0 end
+  return ahead + l.does.wait(l, s, now + ahead, cost)
+end
+
+-- The same over all that the limit changes to, not before `from`; -1: never.
+local function waitOver(l, stored, cost, from)
+  local fits, begins = untilFit(l, stored, cost), from
+  for i = 1, l.later and #l.later or 0 do
+    local ends = l.later[i].at - now
+    if fits and max(begins, fits) < ends then return max(begins, fits) end
+    fits, begins = untilFit(l.later[i].limit, stored, cost), max(begins, ends)
+  end
+  return fits and max(begins, fits) or -1
+end
+
+-- The first moment at which all of them fit: what fits at one may not at a later one, where an amount has become less.
+local function waitForAll(parts, stored, n)
+  local from = 0
+  while true do
+    local latest, number = from, 0
+    for p = 1, #parts do
+      local list = parts[p].list
+      for i = 1, #list do
+        number = number + 1
+        local fits = waitOver(list[i], stored[number], list[i].kind == 'c' and 1 or n, from)
+        if fits < 0 then return -1 end
+        latest = max(latest, fits)
+      end
+    end
+    if latest == from then return from end
+    from = latest
+  end
+end
+
 local function decide(parts, n, count)
   local free, mask, longest, binding, reset, number, least = nil, 0, 0, 0, 0, 0, nil
+  local changes = false
+  for p = 1, #parts do
+    local list = parts[p].list
+    for i = 1, #list do changes = changes or list[i].later ~= nil end
+  end
+  local stored = changes and {}
   for p = 1, #parts do
     local part = parts[p]
     for i = 1, #part.list do
       local l, s = part.list[i], part.counts[i]
       local does, cost = l.does, l.kind == 'c' and 1 or n
+      if changes then stored[number + 1] = { spread(s) } end
       local ahead = does.roll(l, s, now)
       local t = now + ahead
       local room = does.free(l, s, t)
       if not free or room < free then free = room end
       if cost > room then
         local wait = cost > l.burst and -1 or ahead + does.wait(l, s, t, cost)
+        if l.later then wait = waitOver(l, stored[number + 1], cost, 0) end
         if mask == 0 or (longest ~= -1 and (wait == -1 or wait > longest)) then
           longest, binding, reset = wait, number, ahead + does.reset(l, s, t)
         end
@@ -60,6 +107,7 @@ local function decide(parts, n, count)
       number = number + 1
     end
   end
+  if mask > 0 and changes then longest = waitForAll(parts, stored, n) end
   if mask > 0 then return 0, 2 * binding + 16 * mask, max(0, free), reset, longest end
   local granted = min(count, floor(free / n))
   if granted < 1 then granted = 1 end
@@ -81,7 +129,7 @@ while arg <= #ARGV do
   arg = arg + 3
   for p = 1, m do
     local list
-    list, arg = limits(arg + 1, ARGV[arg] + 0)
+    list, arg = limits(arg + 1, ARGV[arg] + 0, now)
     parts[p] = { key = KEYS[nextKey], list = list, counts = read(KEYS[nextKey], list, now) }
     nextKey = nextKey + 1
   end

@@ -30,6 +30,27 @@ export interface Limit {
   readonly share: number | undefined
   /** Of what such a share comes to, which is a limit by itself: the name of the limit that it is a share of. */
   readonly shareOf: string | undefined
+  /** Of one whose amount is another than its tier's. */
+  readonly changed: AmountChange | undefined
+  /** What it is from a moment on, when its amount changes by itself then. */
+  readonly next: { readonly at: number; readonly limit: Limit } | undefined
+}
+
+/** How an amount came to be another than the tier's. */
+export interface AmountChange {
+  /** What the tier allows. */
+  readonly tier: number
+  /** What holds in its place; undefined: nothing does. */
+  readonly override: number | undefined
+  /** What comes on top. */
+  readonly boost: number
+}
+
+/** The limit as it is at `now` (unix ms). */
+export function standing(limit: Limit, now: number): Limit {
+  let present = limit
+  while (present.next !== undefined && now >= present.next.at) present = present.next.limit
+  return present
 }
 
 export interface Calendar {
@@ -73,6 +94,8 @@ export function limitOf(settings: LimitSettings): Limit {
     calendar,
     share,
     shareOf: undefined,
+    changed: undefined,
+    next: undefined,
   }
 }
 
@@ -100,19 +123,21 @@ export function shareName(limit: string): string {
   return `${limit}-share`
 }
 
-/** `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`, `100/min by tenant share 0.3`. */
-export function limitText({
-  algorithm,
-  by,
-  amount,
-  windowMs,
-  burst,
-  calendar,
-  share,
-  shareOf,
-}: Limit): string {
+/** What a limit's text is made of. */
+type Told = Pick<
+  Limit,
+  'algorithm' | 'by' | 'amount' | 'windowMs' | 'burst' | 'calendar' | 'share' | 'shareOf' | 'changed'
+> & { readonly next: { readonly at: number } | undefined }
+
+/**
+ * `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`, `100/min by tenant share 0.3`,
+ * `600/min (100 + boost 500 until 2026-11-25T05:00:00Z)`.
+ */
+export function limitText(limit: Told): string {
+  const { algorithm, by, amount, windowMs, burst, calendar, share, shareOf } = limit
   const part = share === undefined ? '' : ` share ${share}`
-  const whose = by === 'consumer' ? '' : shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
+  const level = shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
+  const whose = (by === 'consumer' ? '' : level) + changeText(limit)
   if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
   if (algorithm === 'concurrency') return `${amount} at once${whose}`
   const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
@@ -120,18 +145,22 @@ export function limitText({
   return formatRate(amount, windowMs) + how + most + whose
 }
 
+function changeText({ changed, next }: Pick<Told, 'changed' | 'next'>): string {
+  if (changed === undefined) return ''
+  const { tier, override, boost } = changed
+  const base = override === undefined ? `${tier}` : `override ${override} of ${tier}`
+  const more = boost === 0 ? '' : ` + boost ${boost}`
+  return ` (${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`})`
+}
+
+/** `2026-11-25T05:00:00Z` */
+export function secondOf(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19)}Z`
+}
+
 /** The same for a program: what the limit has, in the words of the file, times in ms. */
-export function limitData({
-  name,
-  algorithm,
-  by,
-  amount,
-  windowMs,
-  burst,
-  calendar,
-  share,
-  shareOf,
-}: Limit): LimitData {
+export function limitData(limit: Limit): LimitData {
+  const { name, algorithm, by, amount, windowMs, burst, calendar, share, shareOf, changed, next } = limit
   const common = {
     name,
     algorithm,
@@ -139,6 +168,16 @@ export function limitData({
     amount,
     ...(share === undefined ? {} : { share }),
     ...(shareOf === undefined ? {} : { share_of: shareOf }),
+    ...(changed === undefined
+      ? {}
+      : {
+          changed: {
+            tier_amount: changed.tier,
+            override: changed.override ?? null,
+            boost: changed.boost,
+            until: next === undefined ? null : new Date(next.at).toISOString(),
+          },
+        }),
   }
   if (calendar !== undefined) return { ...common, period: calendar.period, time_zone: calendar.timeZone }
   if (algorithm === 'concurrency') return { ...common, lease_ms: windowMs }
@@ -147,11 +186,17 @@ export function limitData({
 
 /** A limit as {@link limitText} has it, of what {@link limitData} tells. */
 export function limitDataText(data: LimitData): string {
-  const { name, algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
-  const { share, share_of: shareOf } = data
+  const { algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
+  const { share, share_of: shareOf, changed: change } = data
   const calendar = period === undefined ? undefined : { period, timeZone: time_zone ?? 'UTC' }
+  const changed = change && {
+    tier: change.tier_amount,
+    override: change.override ?? undefined,
+    boost: change.boost,
+  }
+  const next = change?.until ? { at: Date.parse(change.until) } : undefined
   const windowMs = window_ms ?? lease_ms ?? 0
-  return limitText({ name, algorithm, by, amount, burst, windowMs, calendar, share, shareOf })
+  return limitText({ algorithm, by, amount, burst, windowMs, calendar, share, shareOf, changed, next })
 }
 
 export interface LimitData {
@@ -161,6 +206,14 @@ export interface LimitData {
   readonly amount: number
   readonly share?: number
   readonly share_of?: string
+  /** Of one whose amount is another than its tier's, and for how long. */
+  readonly changed?: {
+    readonly tier_amount: number
+    readonly override: number | null
+    readonly boost: number
+    /** ISO 8601; null: for good. */
+    readonly until: string | null
+  }
   readonly burst?: number
   readonly window_ms?: number
   readonly lease_ms?: number

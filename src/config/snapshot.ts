@@ -17,7 +17,14 @@ import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstrea
 
 export { type CertificateId, type ConsumerSource, type KeyOwner, SIGNATURE_HEADERS } from './consumers.js'
 export type { Identity, IdentityToken } from './identity.js'
-export type { Algorithm, Calendar, Level, Limit } from './limit.js'
+export {
+  type Algorithm,
+  type AmountChange,
+  type Calendar,
+  type Level,
+  type Limit,
+  standing,
+} from './limit.js'
 export { forTenant, type Part, type Policy, policyOf } from './policy.js'
 export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
 export type { SignatureKey, SignatureSettings } from './signatures.js'

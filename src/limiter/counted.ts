@@ -1,4 +1,4 @@
-import type { Limit, Part } from '../config/snapshot.js'
+import { type Limit, type Part, standing } from '../config/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 
@@ -50,7 +50,8 @@ export function countedIn(parts: readonly Part[], counts: readonly Counts[], now
   parts.forEach(({ limits, indices }, k) => {
     const own = [...counts[k]!]
     let o = 0
-    limits.forEach((limit, i) => {
+    limits.forEach((one, i) => {
+      const limit = standing(one, now)
       const algorithm = ALGORITHMS[limit.algorithm]
       const ahead = algorithm.roll(limit, own, o, now)
       const free = algorithm.free(limit, own, o, now + ahead)
@@ -83,7 +84,15 @@ export function readCounted(
   let at = from
   for (const { limits, indices } of parts) {
     for (let i = 0; i < limits.length; i++) {
-      put(numbers, indices[i]!, limits[i]!, reply[at]!, reply[at + 1]!, reply[at + 2]!, reply[at + 3]!)
+      put(
+        numbers,
+        indices[i]!,
+        standing(limits[i]!, now),
+        reply[at]!,
+        reply[at + 1]!,
+        reply[at + 2]!,
+        reply[at + 3]!,
+      )
       at += 4
     }
   }

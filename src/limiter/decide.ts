@@ -1,4 +1,4 @@
-import type { Limit, Part } from '../config/snapshot.js'
+import { type Limit, type Part, standing } from '../config/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { countedIn } from './counted.js'
@@ -14,6 +14,54 @@ export function sizeOf(limits: readonly Limit[]): number {
 /** Slots are taken one a request, whatever it costs. */
 function costOf({ algorithm }: Limit, cost: number): number {
   return algorithm === 'concurrency' ? 1 : cost
+}
+
+/**
+ * Exact ms from now until a cost that is denied fits if nobody else spends, or -1: never. A limit whose amount changes meanwhile
+ * is looked at as it is in each of these times.
+ *
+ * @param own counts as stored, not rolled: those of the limit from `first` on
+ * @param from ms from now: not before
+ */
+function waitFor(limit: Limit, own: Counts, first: number, now: number, cost: number, from = 0): number {
+  let begins = from
+  for (let one: Limit | undefined = limit; one !== undefined; one = one.next?.limit) {
+    const ends = one.next === undefined ? Number.POSITIVE_INFINITY : one.next.at - now
+    if (ends <= begins) continue
+    const fits = Math.max(begins, untilFit(one, own, first, now, cost))
+    if (fits < ends) return fits
+    begins = ends
+  }
+  return -1
+}
+
+/** The first moment at which all of them fit: what fits at one may not at a later one, where an amount has become less. */
+function waitForAll(parts: readonly Part[], counts: readonly Counts[], now: number, cost: number): number {
+  let from = 0
+  for (;;) {
+    let latest = from
+    for (const [k, { limits }] of parts.entries()) {
+      let o = 0
+      for (const limit of limits) {
+        const fits = waitFor(limit, counts[k]!, o, now, costOf(limit, cost), from)
+        if (fits < 0) return -1
+        latest = Math.max(latest, fits)
+        o += ALGORITHMS[limit.algorithm].size
+      }
+    }
+    if (latest === from) return from
+    from = latest
+  }
+}
+
+/** The same of a limit that stays as it is; 0: it fits now, Infinity: never. */
+function untilFit(limit: Limit, own: Counts, first: number, now: number, cost: number): number {
+  if (cost > limit.burst) return Number.POSITIVE_INFINITY
+  const algorithm = ALGORITHMS[limit.algorithm]
+  const counts = own.slice(first, first + algorithm.size)
+  const ahead = algorithm.roll(limit, counts, 0, now)
+  if (cost <= algorithm.free(limit, counts, 0, now + ahead)) return 0
+  return ahead + algorithm.wait(limit, counts, 0, now + ahead, cost)
 }
 
 /** Decisions work on a copy: what a denied request saw stays as it was. One for all, since none of them waits. */
@@ -40,22 +88,29 @@ export function takeFrom(
   let retryMs = 0
   let binding = 0
   let resetMs = 0
+  let changes = false
   let o = 0
   for (let k = 0; k < parts.length; k++) {
     const { limits, indices } = parts[k]!
     const own = counts[k]!
     const first = o
     for (let i = 0; i < limits.length; i++) {
-      const limit = limits[i]!
+      const limit = standing(limits[i]!, now)
       const algorithm = ALGORITHMS[limit.algorithm]
       for (let j = 0; j < algorithm.size; j++) rolled[o + j] = own[o - first + j]!
       const ahead = algorithm.roll(limit, rolled, o, now)
       const t = now + ahead
       const n = costOf(limit, cost)
+      if (limit.next !== undefined) changes = true
       const room = algorithm.free(limit, rolled, o, t)
       free = Math.min(free, room)
       if (n > room) {
-        const wait = n > limit.burst ? -1 : ahead + algorithm.wait(limit, rolled, o, t, n)
+        const wait =
+          limit.next !== undefined
+            ? waitFor(limit, own, o - first, now, n)
+            : n > limit.burst
+              ? -1
+              : ahead + algorithm.wait(limit, rolled, o, t, n)
         if (violated === 0 || (retryMs !== -1 && (wait === -1 || wait > retryMs))) {
           retryMs = wait
           binding = indices[i]!
@@ -83,6 +138,7 @@ export function takeFrom(
       o += size
     }
   }
+  if (!allowed && changes) retryMs = waitForAll(parts, counts, now, cost)
   const remaining = allowed ? left : Math.max(0, free)
   const counted = allowed ? undefined : countedIn(parts, counts, now)
   return { allowed, decidedBy, reason, binding, violated, remaining, resetMs, retryMs, at: now, counted }
@@ -116,7 +172,8 @@ export function settleIn(
   slotAt: number,
 ): void {
   let o = 0
-  for (const limit of limits) {
+  for (const one of limits) {
+    const limit = standing(one, now)
     const algorithm = ALGORITHMS[limit.algorithm]
     const isSlot = limit.algorithm === 'concurrency'
     const add = isSlot ? (slot === 'renew' ? 1 : 0) : quota
@@ -135,7 +192,8 @@ export function settleIn(
 export function usageFrom(limits: readonly Limit[], counts: Counts | undefined, now: number): LimitUsage[] {
   const own = counts === undefined ? [] : [...counts]
   let o = 0
-  return limits.map((limit) => {
+  return limits.map((one) => {
+    const limit = standing(one, now)
     const algorithm = ALGORITHMS[limit.algorithm]
     const ahead = algorithm.roll(limit, own, o, now)
     const free = algorithm.free(limit, own, o, now + ahead)
@@ -145,13 +203,15 @@ export function usageFrom(limits: readonly Limit[], counts: Counts | undefined, 
   })
 }
 
-/** Unix ms at which nothing of the counts matters any more. */
+/** Unix ms at which nothing of the counts matters any more, whatever an amount changes to until then. */
 export function expiryOf(limits: readonly Limit[], counts: Counts): number {
   let o = 0
   let latest = 0
   for (const limit of limits) {
     const { size, expires } = ALGORITHMS[limit.algorithm]
-    latest = Math.max(latest, expires(limit, counts, o))
+    for (let one: Limit | undefined = limit; one !== undefined; one = one.next?.limit) {
+      latest = Math.max(latest, expires(one, counts, o))
+    }
     o += size
   }
   return latest

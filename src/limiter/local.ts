@@ -1,4 +1,4 @@
-import type { Part, Policy, Service } from '../config/snapshot.js'
+import { type Limit, type Part, type Policy, type Service, standing } from '../config/snapshot.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
 import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
@@ -56,12 +56,7 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
     if (among === 1) return policy
     const known = shares.get(policy)
     if (known?.among === among) return known.policy
-    const limits = new Map(
-      policy.limits.map((limit) => [
-        limit,
-        { ...limit, amount: Math.ceil(limit.amount / among), burst: Math.ceil(limit.burst / among) },
-      ]),
-    )
+    const limits = new Map(policy.limits.map((limit) => [limit, partOf(limit, among)]))
     const share: Policy = {
       ...policy,
       limits: [...limits.values()],
@@ -80,7 +75,8 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
     if (seen === undefined) return undefined
     const counts = new Array<number>(sizeOf(part.limits))
     let o = 0
-    part.limits.forEach((limit, i) => {
+    part.limits.forEach((one, i) => {
+      const limit = standing(one, seen.at)
       const algorithm = ALGORITHMS[limit.algorithm]
       algorithm.roll(limit, counts, o, seen.at)
       const used = limit.burst - Math.ceil(seen.left / gateways())
@@ -112,5 +108,15 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
       seenLately.clear()
       await memory.reset(service, consumer)
     },
+  }
+}
+
+function partOf(limit: Limit, among: number): Limit {
+  const { amount, burst, next } = limit
+  return {
+    ...limit,
+    amount: Math.ceil(amount / among),
+    burst: Math.ceil(burst / among),
+    next: next && { at: next.at, limit: partOf(next.limit, among) },
   }
 }

@@ -123,10 +123,12 @@ export interface Settle {
   readonly slotAt: number
 }
 
-/** Whether take.lua can decide it: sliding windows under one key. All else is take_mixed.lua's. */
+/** Whether take.lua can decide it: sliding windows under one key, of amounts that stay. All else is take_mixed.lua's. */
 export function isPlain(parts: readonly Part[]): boolean {
   if (parts.length > 1) return false
-  for (const { algorithm } of parts[0]!.limits) if (algorithm !== 'sliding') return false
+  for (const { algorithm, next } of parts[0]!.limits) {
+    if (algorithm !== 'sliding' || next !== undefined) return false
+  }
   return true
 }
 
@@ -173,6 +175,17 @@ function mixedArguments(part: Part, now: number): Written {
 const KIND = { sliding: 's', strict: 'x', token_bucket: 'b', fixed: 'f', calendar: 'k', concurrency: 'c' }
 
 function limitArguments(limit: Limit, now: number): (string | number)[] {
+  if (limit.next === undefined) return plainLimit(limit, now)
+  const [kind, ...rest] = plainLimit(limit, now)
+  const changes: number[] = []
+  for (let next: Limit['next'] = limit.next; next !== undefined; next = next.limit.next) {
+    changes.push(next.at, next.limit.amount, next.limit.burst)
+  }
+  return [String(kind).toUpperCase(), ...rest, changes.length / 3, ...changes]
+}
+
+/** But for what it changes to. */
+function plainLimit(limit: Limit, now: number): (string | number)[] {
   const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
   if (limit.algorithm === 'token_bucket') return [...common, limit.burst]
   if (limit.calendar === undefined) return common

@@ -25,6 +25,8 @@ const slots: Limit = {
   calendar: undefined,
   share: undefined,
   shareOf: undefined,
+  changed: undefined,
+  next: undefined,
 }
 const policy = policyOf([slots], { refunds: false, candidate: undefined })
 const service: Service = { ...snapshot.services[0]!, policies: [policy] }

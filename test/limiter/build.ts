@@ -25,6 +25,8 @@ export function policyOf(
         calendar: undefined,
         share: undefined,
         shareOf: undefined,
+        changed: undefined,
+        next: undefined,
         ...given,
       }
     }),

@@ -504,7 +504,7 @@ function sameCounts(numbers: readonly number[] | undefined, usage: readonly Limi
   })
 }
 
-function compare(decision: Decision, expected: Partial<Decision>): void {
+export function compare(decision: Decision, expected: Partial<Decision>): void {
   for (const [field, value] of Object.entries(expected)) {
     const found = decision[field as keyof Decision]
     if (found !== value)

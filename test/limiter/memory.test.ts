@@ -3,6 +3,7 @@ import { limitKey } from '../../src/limiter/key.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { policyOf, serviceOf } from './build.js'
 import { contract, type Subject } from './contract.js'
+import { changeContract } from './contract-changes.js'
 import { shareContract } from './contract-shares.js'
 
 const DAY = 86_400_000
@@ -22,6 +23,7 @@ const open = async () => {
   return subject
 }
 contract(t, 'memory', open)
+changeContract(t, 'memory', open)
 shareContract(t, 'memory', open)
 
 t.test('holds no more than maxKeys, and forgets one that was not used again', async (t) => {

@@ -5,17 +5,42 @@ import { type Count, free, reach, seen, startOf, unitAt, usedIn } from './model.
 const isSlot = (limit: Limit) => limit.algorithm === 'concurrency'
 const costOf = (limit: Limit, cost: number) => (isSlot(limit) ? 1 : cost)
 
-/** The first ms at which a cost fits, by halving: nothing but time passing makes room, and it only makes more. */
-function retry(limit: Limit, count: Count, cost: number, now: number): number {
-  if (cost > limit.burst) return -1
-  let [tooSoon, enough] = [0, 1]
-  while (free(limit, count, now + enough) < cost) enough *= 2
-  while (enough - tooSoon > 1) {
-    const middle = Math.floor((tooSoon + enough) / 2)
-    if (free(limit, count, now + middle) >= cost) enough = middle
-    else tooSoon = middle
+/** Of a limit whose amount changes: how it is, and from when. */
+function* changesOf(limit: Limit): Generator<{ readonly from: number; readonly limit: Limit }> {
+  yield { from: Number.NEGATIVE_INFINITY, limit }
+  if (limit.next === undefined) return
+  for (const { from, limit: later } of changesOf(limit.next.limit)) {
+    yield { from: Math.max(from, limit.next.at), limit: later }
   }
-  return enough
+}
+
+const present = (limit: Limit, now: number) =>
+  [...changesOf(limit)].filter(({ from }) => from <= now).at(-1)!.limit
+
+/**
+ * The first ms at which a cost fits, by halving: nothing but time passing makes room, and it only makes more as long as the
+ * amount stays. Where it does not fit at the last moment before it changes, it did not fit before.
+ */
+function retry(limit: Limit, count: Count, cost: number, now: number, atLeast = 0): number {
+  const changes = [...changesOf(limit)]
+  for (const [i, { from, limit: one }] of changes.entries()) {
+    const [first, end] = [
+      Math.max(from - now, atLeast),
+      (changes[i + 1]?.from ?? Number.POSITIVE_INFINITY) - now,
+    ]
+    if (end <= first || cost > one.burst) continue
+    let [tooSoon, enough] = [first - 1, Math.min(first + 1, end - 1)]
+    while (enough < end - 1 && free(one, count, now + enough) < cost)
+      enough = Math.min(2 * enough + 1, end - 1)
+    if (free(one, count, now + enough) < cost) continue
+    while (enough - tooSoon > 1) {
+      const middle = Math.floor((tooSoon + enough) / 2)
+      if (free(one, count, now + middle) >= cost) enough = middle
+      else tooSoon = middle
+    }
+    return enough
+  }
+  return -1
 }
 
 function resetMs(limit: Limit, count: Count, now: number): number {
@@ -60,19 +85,28 @@ export function createModel(shape: readonly Limit[]) {
     const ends = limits.map((limit, i) => {
       const { newest, used } = counts[i]!
       if (limit.algorithm !== 'token_bucket') return startOf(limit, newest! + reach(limit) + 1)
-      return newest! + Math.ceil(Number(used.get(newest!)!) / limit.amount)
+      const slowest = Math.min(...[...changesOf(limit)].map(({ limit: { amount } }) => amount))
+      return newest! + Math.ceil(Number(used.get(newest!)!) / slowest)
     })
     expires = Math.max(...ends)
   }
 
   return {
-    take(limits: readonly Limit[], cost: number, now: number): Partial<Decision> {
+    take(all: readonly Limit[], cost: number, now: number): Partial<Decision> {
       forget(now)
+      const limits = all.map((limit) => present(limit, now))
       const denying = limits.flatMap((l, i) => (free(l, counts[i]!, now) < costOf(l, cost) ? [i] : []))
       if (denying.length > 0) {
-        const waits = denying.map((i) => retry(limits[i]!, counts[i]!, costOf(limits[i]!, cost), now))
-        const retryMs = waits.includes(-1) ? -1 : Math.max(...waits)
-        const binding = denying[waits.indexOf(retryMs)]!
+        const waits = denying.map((i) => retry(all[i]!, counts[i]!, costOf(all[i]!, cost), now))
+        const longest = waits.includes(-1) ? -1 : Math.max(...waits)
+        const binding = denying[waits.indexOf(longest)]!
+        let retryMs = longest
+        // Until all fit at one moment: an amount may have become less by then.
+        for (let before = -1; retryMs > before; ) {
+          before = retryMs
+          const fits = all.map((limit, i) => retry(limit, counts[i]!, costOf(limit, cost), now, before))
+          retryMs = fits.includes(-1) ? -1 : Math.max(...fits)
+        }
         const remaining = Math.max(0, Math.min(...limits.map((limit, i) => free(limit, counts[i]!, now))))
         const violated = denying.reduce((mask, i) => mask + 2 ** i, 0)
         const ends = resetMs(limits[binding]!, counts[binding]!, now)
@@ -81,7 +115,7 @@ export function createModel(shape: readonly Limit[]) {
       for (const [i, limit] of limits.entries()) add(limit, counts[i]!, costOf(limit, cost), now)
       const left = limits.map((limit, i) => free(limit, counts[i]!, now))
       const binding = left.indexOf(Math.min(...left))
-      touch(limits)
+      touch(all)
       const ends = resetMs(limits[binding]!, counts[binding]!, now)
       return {
         allowed: true,
@@ -94,14 +128,8 @@ export function createModel(shape: readonly Limit[]) {
       }
     },
 
-    settle(
-      limits: readonly Limit[],
-      quota: number,
-      at: number,
-      slot: Slot,
-      slotAt: number,
-      now: number,
-    ): void {
+    settle(all: readonly Limit[], quota: number, at: number, slot: Slot, slotAt: number, now: number): void {
+      const limits = all.map((limit) => present(limit, now))
       const adds = limits.map((limit) => (isSlot(limit) ? (slot === 'renew' ? 1 : 0) : quota))
       forget(now)
       if (counts[0]!.newest === undefined && adds.every((n) => n <= 0)) return
@@ -111,7 +139,7 @@ export function createModel(shape: readonly Limit[]) {
         if (adds[i]! < 0) give(limit, counts[i]!, -adds[i]!, at)
         if (adds[i]! > 0) add(limit, counts[i]!, adds[i]!, now)
       })
-      if (adds.some((n) => n > 0)) touch(limits)
+      if (adds.some((n) => n > 0)) touch(all)
     },
   }
 }

@@ -4,6 +4,7 @@ import { consumerPart, limitKey } from '../../src/limiter/key.js'
 import { createRedisLimiter } from '../../src/limiter/redis.js'
 import { startRedis } from '../support/redis.js'
 import { contract, type Subject } from './contract.js'
+import { changeContract } from './contract-changes.js'
 import { shareContract } from './contract-shares.js'
 
 const DAY = 86_400_000
@@ -43,4 +44,5 @@ const open = async (t: Test) => {
   return subject
 }
 contract(t, 'redis', open)
+changeContract(t, 'redis', open)
 shareContract(t, 'redis', open)

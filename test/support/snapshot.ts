@@ -100,6 +100,8 @@ function limit(name: string, amount: number, windowMs: number): Limit {
     calendar: undefined,
     share: undefined,
     shareOf: undefined,
+    changed: undefined,
+    next: undefined,
   }
 }
 
