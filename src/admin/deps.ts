@@ -1,4 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
+import type { Amounts } from '../limiter/amounts.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
@@ -19,6 +20,7 @@ export interface AdminDeps {
   readonly assignments: TierAssignments
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
+  readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
   readonly upstreams: UpstreamControl
   readonly audit: Audit
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */

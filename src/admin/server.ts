@@ -2,6 +2,7 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
+import { amountRoutes } from './amounts.js'
 import { auditRoutes } from './audit-log.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
@@ -95,6 +96,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   jwksRoutes(app, deps)
   usageRoutes(app, deps)
   tierRoutes(app, deps)
+  amountRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)

@@ -46,6 +46,15 @@ export function tierOf(
   return { tier: snapshot.defaultTier, from: 'default' }
 }
 
+/** The tenant that the configuration gives to the consumer's API key. */
+export function credentialTenant(snapshot: Snapshot, consumer: string): string | undefined {
+  for (const source of snapshot.consumers) {
+    if (source.kind !== 'api_key') continue
+    for (const owner of source.keys.values()) if (owner.consumer === consumer) return owner.tenant
+  }
+  return undefined
+}
+
 function credentialTier(snapshot: Snapshot, consumer: string): number | undefined {
   for (const source of snapshot.consumers) {
     if (source.kind !== 'api_key' && source.kind !== 'signature') continue
@@ -55,6 +64,11 @@ function credentialTier(snapshot: Snapshot, consumer: string): number | undefine
     }
   }
   return undefined
+}
+
+/** Unix ms for a program to read; null: no end. */
+export function isoOf(at: number | undefined): string | null {
+  return at === undefined ? null : new Date(at).toISOString()
 }
 
 /** For a refusal: the names to choose from. */

@@ -1,10 +1,12 @@
 import type { FastifyInstance } from 'fastify'
+import type { Assignment } from '../limiter/limiter.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
+import { bodyWith, periodOf } from './period.js'
 import { sendProblem } from './problem.js'
 import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
-import { findTier, listed } from './tier-of.js'
+import { findTier, isoOf, listed } from './tier-of.js'
 
 interface TierOf {
   readonly Params: { readonly id: string }
@@ -16,12 +18,13 @@ export function tierRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'assignments' | 'plans' | 'audit' | 'log'>,
 ): void {
-  async function shown(consumer: string, assigned: string | undefined): Promise<object> {
+  async function shown(consumer: string, assigned: Assignment | undefined): Promise<object> {
     const { tiers } = deps.config.current()
-    const { tier, from, stale = false } = await findTier(deps, consumer, assigned)
+    const { tier, from, stale = false } = await findTier(deps, consumer, assigned?.tier)
     return {
       consumer,
-      assigned: assigned ?? null,
+      assigned: assigned?.tier ?? null,
+      until: isoOf(assigned?.until),
       tier: tiers[tier],
       tier_from: from,
       ...(stale && { tier_stale: true }),
@@ -44,23 +47,31 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     const { tiers } = deps.config.current()
-    const tier = tierIn(request.body)
-    if (tier === undefined) {
-      const detail = `Send {"tier":"…"} and nothing else, as JSON; the tiers are ${listed(tiers)}.`
+    const { tier, for: period } = bodyWith(request.body, ['tier', 'for']) ?? {}
+    if (typeof tier !== 'string') {
+      const detail = `Send {"tier":"…"}, with "for":"2h" when it ends by itself, and nothing else, as JSON; the tiers are ${listed(tiers)}.`
       return sendProblem(reply, { code: 'bad_request', detail })
     }
+    const ms = periodOf(period)
+    if (typeof ms === 'object') return sendProblem(reply, ms)
     if (!tiers.includes(tier)) {
       const detail = `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`
       return sendProblem(reply, { code: 'unprocessable', detail })
     }
+    const until = ms === undefined ? undefined : Date.now() + ms
     try {
-      const before = await deps.assignments.read(id)
-      await deps.assignments.set(id, tier)
-      await deps.audit.record(request, { action: 'tier.set', target: id, before, after: tier })
+      const before = told(await deps.assignments.read(id))
+      await deps.assignments.set(id, tier, until)
+      await deps.audit.record(request, {
+        action: 'tier.set',
+        target: id,
+        before,
+        after: told({ tier, until }),
+      })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
     }
-    return shown(id, tier)
+    return shown(id, { tier, until })
   })
 
   app.delete<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
@@ -68,7 +79,7 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      const before = await deps.assignments.read(id)
+      const before = told(await deps.assignments.read(id))
       await deps.assignments.set(id, undefined)
       await deps.audit.record(request, { action: 'tier.remove', target: id, before })
     } catch (error) {
@@ -78,8 +89,9 @@ export function tierRoutes(
   })
 }
 
-function tierIn(body: unknown): string | undefined {
-  if (typeof body !== 'object' || body === null || Object.keys(body).length !== 1 || !('tier' in body))
-    return undefined
-  return typeof body.tier === 'string' ? body.tier : undefined
+/** For the record: the tier's name, and its end where it has one. */
+function told(assigned: Assignment | undefined): unknown {
+  return assigned?.until === undefined
+    ? assigned?.tier
+    : { tier: assigned.tier, until: isoOf(assigned.until) }
 }

@@ -1,23 +1,38 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { limitData } from '../config/limit.js'
-import type { Policy, Service } from '../config/snapshot.js'
+import { forTenant, type Limit, type Policy, type Service } from '../config/snapshot.js'
 import type { LimitUsage } from '../limiter/limiter.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
 import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
-import { findTier, listed } from './tier-of.js'
+import { credentialTenant, findTier, isoOf, listed } from './tier-of.js'
 
 interface UsageOf {
   readonly Params: { readonly service: string; readonly consumer: string }
-  readonly Querystring: { readonly tier?: string | readonly string[] }
+  readonly Querystring: {
+    readonly tier?: string | readonly string[]
+    readonly tenant?: string | readonly string[]
+  }
 }
 
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'plans' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'amounts' | 'plans' | 'audit' | 'log'>,
 ): void {
+  /** Where it is not known whose a consumer is, the limits of a tenant are named. */
+  function policyOf(
+    service: Service,
+    ofTier: Policy | undefined,
+    consumer: string,
+    tenant: string | undefined,
+  ): Policy | undefined {
+    if (ofTier === undefined) return undefined
+    const own = tenant === undefined ? ofTier : forTenant(ofTier, tenant)
+    return deps.amounts.policyFor(service, own, consumer, tenant)
+  }
+
   app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
     const snapshot = deps.config.current()
     const { consumer } = request.params
@@ -30,20 +45,32 @@ export function usageRoutes(
       const detail = `No tier of that name; the tiers are ${listed(snapshot.tiers)}.`
       return sendProblem(reply, { code: 'unprocessable', detail })
     }
+    const { tenant = credentialTenant(snapshot, consumer) } = request.query
+    if (tenant !== undefined && typeof tenant !== 'string') {
+      return sendProblem(reply, { code: 'bad_request', detail: 'One tenant at a time.' })
+    }
     try {
       const assigned = await deps.assignments.read(consumer)
-      const { tier, from, stale = false } = await findTier(deps, consumer, assigned, asked)
-      const policy = service.policies[tier]
-      const usageOf = (of: Policy | undefined) =>
-        of === undefined ? [] : deps.limiter.usage(service, of, consumer)
+      const { tier, from, stale = false } = await findTier(deps, consumer, assigned?.tier, asked)
+      const policy = policyOf(service, service.policies[tier], consumer, tenant)
+      const levels = tenant === undefined ? undefined : { ip: '', tenant, route: '' }
+      const usageOf = async (of: Policy | undefined) =>
+        of === undefined
+          ? []
+          : (await deps.limiter.usage(service, of, consumer, levels)).filter(({ limit }) => isKnown(limit))
       const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy?.candidate)])
-      const notShown = policy?.limits.filter((limit) => !limits.some((one) => one.limit === limit)) ?? []
+      const notShown =
+        policy?.limits.filter(({ name }) => !limits.some((one) => one.limit.name === name)) ?? []
       return {
         service: service.name,
         consumer,
+        ...(tenant === undefined ? {} : { tenant }),
         tier: snapshot.tiers[tier],
         tier_from: from,
         ...(stale && { tier_stale: true }),
+        ...(from === 'assignment' && assigned?.until !== undefined
+          ? { tier_until: isoOf(assigned.until) }
+          : {}),
         unlimited: policy === undefined,
         limits: limits.map(shown),
         ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
@@ -63,7 +90,8 @@ export function usageRoutes(
     const bad = consumerProblem(consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      const { tier } = await findTier(deps, consumer, await deps.assignments.read(consumer))
+      const assigned = await deps.assignments.read(consumer)
+      const { tier } = await findTier(deps, consumer, assigned?.tier)
       const policy = service.policies[tier]
       const used = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
       const before = Object.fromEntries(used.map(({ limit, used }) => [limit.name, used]))
@@ -76,6 +104,9 @@ export function usageRoutes(
     return { service: service.name, consumer, reset: true }
   })
 }
+
+/** A consumer's id, and a tenant's, do not lead to the count of an address or a route. */
+const isKnown = ({ by }: Limit) => by !== 'ip' && by !== 'route'
 
 function shown({ limit, used, remaining, resetMs }: LimitUsage): object {
   return { ...limitData(limit), used, remaining, reset_ms: resetMs }

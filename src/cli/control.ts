@@ -189,7 +189,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
 
-  if (!(await inTime(store.ready))) {
+  if (!(await inTime(Promise.all([store.ready, store.amounts.map.ready])))) {
     await store.close()
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
@@ -208,6 +208,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     limiter: store.limiter,
     assignments: store.assignments,
     plans,
+    amounts: store.amounts,
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
@@ -220,6 +221,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       assignments: store.assignments,
       plans,
       tokens,
+      amounts: store.amounts,
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
@@ -242,7 +244,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   }
 }
 
-async function inTime(ready: Promise<void>): Promise<boolean> {
+async function inTime(ready: Promise<unknown>): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<boolean>((resolve) => {
     timer = setTimeout(resolve, PATIENCE, false)

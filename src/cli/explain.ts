@@ -100,7 +100,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   try {
     await Promise.race([
-      Promise.all([store.ready, store.assignments.ready]),
+      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready]),
       new Promise((resolve) => setTimeout(resolve, PATIENCE)),
     ])
     const explain = createExplain({
@@ -109,6 +109,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
       assignments: store.assignments,
       plans,
       tokens,
+      amounts: store.amounts,
       guards: { describe: () => [] },
     })
     const whose =

@@ -1,3 +1,5 @@
+import { secondOf } from '../config/limit.js'
+
 /** How a tier was found, in words: `tier_from` of the admin API. */
 export function foundBy(tierFrom: string, stale = false): string {
   if (tierFrom.startsWith('source:')) {
@@ -14,4 +16,9 @@ export function foundBy(tierFrom: string, stale = false): string {
     default:
       return 'the default'
   }
+}
+
+/** Of what ends by itself: ` until 2026-11-25T05:00:00Z`; null: nothing. */
+export function untilText(iso: string | null | undefined): string {
+  return iso === null || iso === undefined ? '' : ` until ${secondOf(Date.parse(iso))}`
 }

@@ -20,6 +20,14 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     load: () => import('./explain.js'),
   },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
+  boost: {
+    summary: 'raise one limit of a consumer or tenant for a time',
+    load: () => import('./boost.js'),
+  },
+  override: {
+    summary: 'give a consumer or tenant its own amount of one limit',
+    load: () => import('./override.js'),
+  },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),

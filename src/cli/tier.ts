@@ -1,11 +1,12 @@
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { foundBy } from './found-by.js'
+import { foundBy, untilText } from './found-by.js'
 import { print, printJson } from './terminal.js'
 
 interface Tier {
   readonly assigned: string | null
+  readonly until: string | null
   readonly tier: string
   readonly tier_from: string
   readonly tier_stale?: boolean
@@ -13,12 +14,14 @@ interface Tier {
 
 export const command = defineCommand({
   name: 'tier',
-  help: `Usage: tidegate tier CONSUMER [TIER] [--remove] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate tier CONSUMER [TIER [--for TIME] | --remove] [--reason TEXT]
+                     [--admin HOST:PORT | --config FILE] [--json]
 
 Shows the tier of a consumer, puts the consumer on another, or takes that back. A change holds on every gateway
 within a second; what has been used counts on where both tiers have the same windows.
 
 Options:
+  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on every gateway
   --remove            remove what was assigned: the tier of the credential, or the default, holds again
 ${REASON_HELP}
 ${ADMIN_HELP}
@@ -30,14 +33,18 @@ With store.redis in the configuration the store is asked; without, the running g
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
     remove: { type: 'boolean' },
+    for: { type: 'string' },
     reason: REASON_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['CONSUMER', 'TIER'],
   required: 1,
-  async run({ admin, config, reason, remove, json }, [consumer = '', tier]) {
+  async run({ admin, config, reason, remove, for: period, json }, [consumer = '', tier]) {
     if (remove && tier !== undefined) {
       throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
+    }
+    if (period !== undefined && tier === undefined) {
+      throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
     }
     // Here, and not on top: wrong use and --help have no need of the store.
     const { openControl } = await import('./control.js')
@@ -48,7 +55,7 @@ With store.redis in the configuration the store is asked; without, the running g
         ? await control.call<Tier>('DELETE', path)
         : tier === undefined
           ? await control.call<Tier>('GET', path)
-          : await control.call<Tier>('PUT', path, { tier })
+          : await control.call<Tier>('PUT', path, period === undefined ? { tier } : { tier, for: period })
       if (json) printJson(found)
       else print(describe(consumer, found))
       return 0
@@ -58,8 +65,8 @@ With store.redis in the configuration the store is asked; without, the running g
   },
 })
 
-function describe(consumer: string, { assigned, tier, tier_from, tier_stale }: Tier): string {
-  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}`
+function describe(consumer: string, { assigned, until, tier, tier_from, tier_stale }: Tier): string {
+  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}${untilText(until)}`
   // An assignment outlives the tier that it names, when the configuration drops it.
   const stale = assigned !== null && assigned !== tier
   return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line

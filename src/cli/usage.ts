@@ -1,15 +1,16 @@
-import type { LimitData } from '../config/limit.js'
+import { type LimitData, limitDataText } from '../config/limit.js'
 import { formatDuration } from '../config/quantities.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { foundBy } from './found-by.js'
+import { foundBy, untilText } from './found-by.js'
 import { print, printJson, table } from './terminal.js'
 
 interface Usage {
   readonly tier: string
   readonly tier_from: string
   readonly tier_stale?: boolean
+  readonly tier_until?: string
   readonly unlimited: boolean
   readonly limits: readonly LimitUsed[]
   /** Limits that are only tried out. */
@@ -26,7 +27,7 @@ interface LimitUsed extends LimitData {
 
 export const command = defineCommand({
   name: 'usage',
-  help: `Usage: tidegate usage SERVICE CONSUMER [--reset] [--tier TIER] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate usage SERVICE CONSUMER [--reset] [--tier TIER] [--tenant TENANT] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
 
 Shows what a consumer has used of a service and what remains, or forgets it.
 
@@ -44,12 +45,13 @@ With store.redis in the configuration the store is asked; without, the running g
     config: CONFIG_OPTION,
     reset: { type: 'boolean' },
     tier: { type: 'string' },
+    tenant: { type: 'string' },
     reason: REASON_OPTION,
     json: { type: 'boolean' },
   },
   positionals: ['SERVICE', 'CONSUMER'],
   required: 2,
-  async run({ admin, config, reason, reset, tier, json }, [service = '', consumer = '']) {
+  async run({ admin, config, reason, reset, tier, tenant, json }, [service = '', consumer = '']) {
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
@@ -64,7 +66,8 @@ With store.redis in the configuration the store is asked; without, the running g
         else print(`${consumer} has used nothing of ${service} any more`)
         return 0
       }
-      const query = tier === undefined ? '' : `?tier=${encodeURIComponent(tier)}`
+      const asked = Object.entries({ tier, tenant }).filter(([, value]) => value !== undefined)
+      const query = asked.length === 0 ? '' : `?${new URLSearchParams(asked as [string, string][])}`
       const usage = await control.call<Usage>('GET', path + query)
       if (json) printJson(usage)
       else print(describe(service, consumer, usage))
@@ -76,7 +79,8 @@ With store.redis in the configuration the store is asked; without, the running g
 })
 
 function describe(service: string, consumer: string, usage: Usage): string {
-  const head = `${consumer} on ${service}: tier ${usage.tier}, ${foundBy(usage.tier_from, usage.tier_stale)}`
+  const found = foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until)
+  const head = `${consumer} on ${service}: tier ${usage.tier}, ${found}`
   if (usage.unlimited) return `${head}; unlimited, nothing is counted`
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
@@ -84,9 +88,13 @@ function describe(service: string, consumer: string, usage: Usage): string {
     ...(usage.candidates ?? []).map((limit) => row(`${limit.name} (candidate)`, limit)),
   ]
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
+  const changes = usage.limits
+    .filter((limit) => limit.changed !== undefined)
+    .map((limit) => `\n  ${limit.name}: ${limitDataText(limit)}`)
+  const own = changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
   const note =
     others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${head}\n\n${table(rows, 2)}${note}`
+  return `${head}\n\n${table(rows, 2)}${own}${note}`
 }
 
 function row(name: string, limit: LimitUsed): string[] {

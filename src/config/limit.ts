@@ -148,6 +148,7 @@ export function limitText(limit: Told): string {
 function changeText({ changed, next }: Pick<Told, 'changed' | 'next'>): string {
   if (changed === undefined) return ''
   const { tier, override, boost } = changed
+  if (override === undefined && boost === 0) return ` (${tier} by the tier)`
   const base = override === undefined ? `${tier}` : `override ${override} of ${tier}`
   const more = boost === 0 ? '' : ` + boost ${boost}`
   return ` (${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`})`

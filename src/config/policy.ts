@@ -15,6 +15,8 @@ export interface Policy {
   readonly candidate: Policy | undefined
   /** What holds instead for a consumer without a tenant, where a tenant's quota is shared out: nobody else takes of its own. */
   readonly alone: Policy | undefined
+  /** The policy of the tier, where this is that with other amounts for somebody. */
+  readonly base: Policy | undefined
   /** The RateLimit-Policy field value, the same for every response. */
   readonly header: string
 }
@@ -51,7 +53,7 @@ export function policyOf(
     own.length === limits.length && tried === candidate
       ? undefined
       : policyOf(own, { refunds, candidate: tried, prefix })
-  return { limits, parts, slots, refunds, candidate, alone, header }
+  return { limits, parts, slots, refunds, candidate, alone, base: undefined, header }
 }
 
 /** Of the limits by a level, or of the shares in them. */

@@ -23,6 +23,7 @@ export {
   type Calendar,
   type Level,
   type Limit,
+  shareOf,
   standing,
 } from './limit.js'
 export { forTenant, type Part, type Policy, policyOf } from './policy.js'

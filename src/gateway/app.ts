@@ -8,6 +8,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
+import type { Amounts } from '../limiter/amounts.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { RequestRecord } from '../telemetry/record.js'
@@ -56,6 +57,7 @@ export interface GatewayDeps {
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
+  readonly amounts: Pick<Amounts, 'policyFor'>
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -105,13 +107,13 @@ function handshakeStagesOf(
 
 /** What both go through once their route is known, and it is not answered here. */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, plans, metrics, tokens } = deps
+  const { limiter, assignments, amounts, plans, metrics, tokens } = deps
   return [
     identifyConsumer({ tokens }),
     resolveTier(assignments, plans),
     chooseService(),
     admit(deps),
-    takeQuota({ limiter, charges, metrics }),
+    takeQuota({ limiter, amounts, charges, metrics }),
   ]
 }
 

@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { forTenant, type Policy } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
+import type { Amounts } from '../limiter/amounts.js'
 import type { Decision, Levels, Limiter } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import { addressConsumer } from './address.js'
@@ -13,6 +14,7 @@ import { beginLimit } from './trace.js'
 
 export interface QuotaDeps {
   readonly limiter: Pick<Limiter, 'take'>
+  readonly amounts: Pick<Amounts, 'policyFor'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
 }
@@ -21,7 +23,7 @@ export interface QuotaDeps {
  * Fourth stage: takes what the request costs from every limit of its tier, or refuses it. The one stage that may
  * wait (for the store, at most `store.timeout`).
  */
-export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
+export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
   function hold(
     x: Exchange,
     policy: Policy,
@@ -53,7 +55,7 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
     const route = x.route!
     const ofTier = route.quotaOf.policies[x.tier]
     if (ofTier === undefined) return undefined
-    const policy = forTenant(ofTier, x.tenant)
+    const policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
     x.policy = policy
     let { cost } = route
     if (route.costFrom !== undefined) {
@@ -77,9 +79,12 @@ export function takeQuota({ limiter, charges, metrics }: QuotaDeps) {
   }
 }
 
-function needsLevels({ parts, candidate }: Policy): boolean {
+function needsLevels({ parts, candidate, base }: Policy): boolean {
   return (
-    parts.length > 1 || parts[0]!.by !== 'consumer' || (candidate !== undefined && needsLevels(candidate))
+    base !== undefined ||
+    parts.length > 1 ||
+    parts[0]!.by !== 'consumer' ||
+    (candidate !== undefined && needsLevels(candidate))
   )
 }
 

@@ -122,6 +122,12 @@ export interface Limiter {
   close(): Promise<void>
 }
 
+export interface Assignment {
+  readonly tier: string
+  /** Unix ms; undefined: until somebody takes it back. */
+  readonly until: number | undefined
+}
+
 /**
  * Which consumer was put on which tier by an operator. Held whole in the process, so a look-up is a Map read;
  * kept in step by a message at once and by a poll within a second when the message is lost.
@@ -129,10 +135,14 @@ export interface Limiter {
 export interface TierAssignments {
   /** The assigned tier's name, whatever the current config says of it. */
   get(consumer: string): string | undefined
-  /** Stores the assignment; `undefined` removes it. Rejects when the store is out of reach. */
-  set(consumer: string, tier: string | undefined): Promise<void>
+  /**
+   * Stores the assignment; `undefined` removes it. Rejects when the store is out of reach.
+   *
+   * @param until unix ms at which it ends by itself, by each gateway's clock
+   */
+  set(consumer: string, tier: string | undefined, until?: number): Promise<void>
   /** The assignment as the store has it now, for the operator's tools. */
-  read(consumer: string): Promise<string | undefined>
+  read(consumer: string): Promise<Assignment | undefined>
   /** Resolves when the first full load is done. Reads before that see what has come so far. */
   readonly ready: Promise<void>
   close(): Promise<void>

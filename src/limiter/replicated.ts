@@ -109,7 +109,8 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
     get(key) {
       const value = values.get(key)
       if (until === undefined || value === undefined) return value
-      return endOf(value) <= now() ? undefined : value
+      const end = endOf(value)
+      return end !== Number.POSITIVE_INFINITY && end <= now() ? undefined : value
     },
     entries() {
       sweep()

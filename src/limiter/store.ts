@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema.js'
-import { ASSIGNMENTS } from './assignments.js'
+import { AMOUNTS, type Amounts, createAmounts } from './amounts.js'
+import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
@@ -16,6 +17,8 @@ import { openSubscriber } from './subscriber.js'
 export interface Store {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  /** Boosts and overrides. */
+  readonly amounts: Amounts
   /** What operators have changed. */
   readonly audit: AuditStream
   /** Opens a further map that all gateways share: once for each, and closed with the store. */
@@ -50,7 +53,8 @@ export function openStore(
     }
     return {
       limiter,
-      assignments: map(ASSIGNMENTS),
+      assignments: createAssignments(map(ASSIGNMENTS)),
+      amounts: createAmounts(map(AMOUNTS)),
       map,
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
@@ -85,7 +89,8 @@ export function openStore(
   }
   return {
     limiter,
-    assignments: map(ASSIGNMENTS),
+    assignments: createAssignments(map(ASSIGNMENTS)),
+    amounts: createAmounts(map(AMOUNTS)),
     map,
     audit: createRedisAuditStream(store),
     fleet,

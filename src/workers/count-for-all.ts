@@ -1,5 +1,6 @@
 import { forTenant, type Policy, type Service, type Snapshot } from '../config/snapshot.js'
-import type { Decision, Limiter } from '../limiter/limiter.js'
+import type { Decision } from '../limiter/limiter.js'
+import type { Store } from '../limiter/store.js'
 import type { Settle, Take, Whose } from './questions.js'
 
 /** The answers of the primary when there is no Redis: it holds the counts of all workers. */
@@ -8,9 +9,12 @@ export interface CountForAll {
   know(snapshot: Snapshot): void
   /** The one that workers start with from now on, whatever comes after. */
   startWith(snapshot: Snapshot): void
-  take(takes: readonly Take[], limiter: Limiter): Promise<readonly Decision[]>
-  settle(settle: Settle, limiter: Limiter): Promise<number>
+  take(takes: readonly Take[], store: Counting): Promise<readonly Decision[]>
+  settle(settle: Settle, store: Counting): Promise<number>
 }
+
+/** What it counts in, and what operators have changed of the limits. */
+type Counting = Pick<Store, 'limiter' | 'amounts'>
 
 /** A worker that drains asks by an older one, but not by one so old. */
 const KEPT = 16
@@ -19,7 +23,10 @@ export function createCountForAll(): CountForAll {
   const snapshots = new Map<string, Snapshot>()
   let first: Snapshot | undefined
 
-  function find({ config, service, tier, candidate, levels }: Whose): { service: Service; policy: Policy } {
+  function find(
+    { config, service, tier, candidate, consumer, levels }: Whose,
+    amounts: Store['amounts'],
+  ): { service: Service; policy: Policy } {
     const snapshot = snapshots.get(config) ?? (first?.hash === config ? first : undefined)
     const found = snapshot?.services[service]
     const live = found?.policies[tier]
@@ -27,7 +34,9 @@ export function createCountForAll(): CountForAll {
     if (found === undefined || policy === undefined) {
       throw new Error(`a worker counts by a configuration that is not known here: ${config}`)
     }
-    return { service: found, policy: forTenant(policy, levels?.tenant) }
+    const tenant = levels?.tenant
+    const own = forTenant(policy, tenant)
+    return { service: found, policy: candidate ? own : amounts.policyFor(found, own, consumer, tenant) }
   }
 
   return {
@@ -43,16 +52,16 @@ export function createCountForAll(): CountForAll {
       first = snapshot
       this.know(snapshot)
     },
-    take: (takes, limiter) =>
+    take: (takes, { limiter, amounts }) =>
       Promise.all(
         takes.map((take) => {
-          const { service, policy } = find(take)
+          const { service, policy } = find(take, amounts)
           return limiter.take(service, policy, take.consumer, take.cost, take.levels)
         }),
       ),
-    async settle(settle, limiter) {
+    async settle(settle, { limiter, amounts }) {
       const { consumer, levels, cost, decidedBy, at, slotAt, quota, slot } = settle
-      const charge = { ...find(settle), consumer, levels, cost, decidedBy, at, slotAt }
+      const charge = { ...find(settle, amounts), consumer, levels, cost, decidedBy, at, slotAt }
       await limiter.settle(charge, quota, slot)
       return charge.slotAt
     },

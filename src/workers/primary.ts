@@ -7,8 +7,9 @@ import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
 import { createTokens } from '../credentials/tokens.js'
-import { ASSIGNMENTS } from '../limiter/assignments.js'
-import { openStore } from '../limiter/store.js'
+import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
+import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
+import { openStore, type Store } from '../limiter/store.js'
 import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
 import { createPlans } from '../plans/plans.js'
 import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
@@ -128,7 +129,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       ...opened,
       settings,
       told,
-      assignments: told.open(ASSIGNMENTS),
+      assignments: createAssignments(told.open(ASSIGNMENTS)),
+      amounts: createAmounts(told.open(AMOUNTS)),
       map: told.open,
       close: async () => void (await Promise.all([opened.close(), told.close()])),
     }
@@ -142,7 +144,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 
   /** What workers that have no Redis count in: while a restart changes the store, that of the old or the new ones. */
-  let counting = store.limiter
+  let counting: Pick<Store, 'limiter' | 'amounts'> = store
   const memory = () => counting
 
   function good() {
@@ -270,6 +272,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       return store.assignments
     },
     plans,
+    get amounts() {
+      return store.amounts
+    },
     upstreams,
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
@@ -280,6 +285,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       assignments: { get: (consumer) => store.assignments.get(consumer) },
       plans,
       tokens,
+      amounts: { policyFor: (...asked) => store.amounts.policyFor(...asked) },
       guards,
     }),
     metrics: figures,
@@ -339,14 +345,14 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     counts.startWith(started)
     if (!isDeepStrictEqual(wanted, store.settings)) store = openShared(wanted)
     const next = store
-    if (wanted.redis === undefined) counting = next.limiter
+    if (wanted.redis === undefined) counting = next
     const restarted = await supervisor.restart()
     if (restarted) config.restarted((key) => OWN_KEYS.test(key))
     else {
       ;({ store, started, starting } = before)
       counts.startWith(started)
     }
-    counting = store.limiter
+    counting = store
     if (next !== before.store) await (restarted ? before.store : next).close()
     awaitAssignments()
     restarting = false

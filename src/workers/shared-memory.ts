@@ -1,6 +1,7 @@
 import type { Config } from '../config/schema.js'
 import type { Policy, Service, Snapshot } from '../config/snapshot.js'
-import { ASSIGNMENTS } from '../limiter/assignments.js'
+import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
+import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
 import { createMemoryAuditStream } from '../limiter/audit-stream.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
@@ -45,7 +46,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   let lostAt = Number.NEGATIVE_INFINITY
 
   function whose(service: Service, policy: Policy, consumer: string, levels: Levels | undefined): Whose {
-    const isOf = (one: Policy | undefined) => one === policy || one?.alone === policy
+    const ofTier = policy.base ?? policy
+    const isOf = (one: Policy | undefined) => one === ofTier || one?.alone === ofTier
     const tier = service.policies.findIndex((one) => isOf(one) || isOf(one?.candidate))
     const candidate = !isOf(service.policies[tier])
     return { config: hashes.get(service) ?? '', service: service.index, tier, candidate, consumer, levels }
@@ -100,7 +102,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
 
   return {
     limiter,
-    assignments: maps.open(ASSIGNMENTS),
+    assignments: createAssignments(maps.open(ASSIGNMENTS)),
+    amounts: createAmounts(maps.open(AMOUNTS)),
     map: maps.open,
     // The primary has the admin API, and with it what operators do.
     audit: createMemoryAuditStream(),

@@ -7,11 +7,18 @@ t.test('puts a consumer on a tier, shows it, and takes it back', async (t) => {
   t.same((await call('GET', path)).json, {
     consumer: 'alice',
     assigned: null,
+    until: null,
     tier: 'free',
     tier_from: 'default',
   })
   const put = await call('PUT', path, { body: { tier: 'enterprise' } })
-  const assigned = { consumer: 'alice', assigned: 'enterprise', tier: 'enterprise', tier_from: 'assignment' }
+  const assigned = {
+    consumer: 'alice',
+    assigned: 'enterprise',
+    until: null,
+    tier: 'enterprise',
+    tier_from: 'assignment',
+  }
   t.match(put, { status: 200 })
   t.same(put.json, assigned)
   t.same((await call('GET', path)).json, assigned)
@@ -19,6 +26,7 @@ t.test('puts a consumer on a tier, shows it, and takes it back', async (t) => {
   t.same((await call('DELETE', path)).json, {
     consumer: 'alice',
     assigned: null,
+    until: null,
     tier: 'free',
     tier_from: 'default',
   })
@@ -49,6 +57,7 @@ t.test('tells an assignment to a tier that the configuration has no more', async
   t.same((await call('GET', '/consumers/alice/tier')).json, {
     consumer: 'alice',
     assigned: 'gold',
+    until: null,
     tier: 'free',
     tier_from: 'default',
   })
@@ -93,4 +102,26 @@ t.test('an id may hold a slash, a percent sign and anything else', async (t) => 
     )
     t.equal(deps.assignments.get(id), 'pro')
   }
+})
+
+t.test('a tier for a time says when it ends, and is recorded so', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  const before = Date.now()
+  const { json } = await call('PUT', '/consumers/alice/tier', { body: { tier: 'pro', for: '2h' } })
+  t.match(json, { assigned: 'pro', tier: 'pro', tier_from: 'assignment' })
+  const until = Date.parse(json.until)
+  t.ok(until >= before + 7_200_000 && until <= Date.now() + 7_200_000)
+  t.same((await call('GET', '/consumers/alice/tier')).json, json)
+  t.match((await call('GET', '/usage/payments/alice')).json, { tier: 'pro', tier_until: json.until })
+  t.match(logged[0]?.fields, { audit: { before: null, after: { tier: 'pro', until: json.until } } })
+  for (const time of ['', '1y', '0', 5, null]) {
+    const { status } = await call('PUT', '/consumers/alice/tier', { body: { tier: 'pro', for: time } })
+    t.equal(status, 400, `${time}`)
+  }
+  await deps.assignments.set('bob', 'pro', Date.now() - 1)
+  t.match(
+    (await call('GET', '/consumers/bob/tier')).json,
+    { assigned: null, tier: 'free' },
+    'one that is over',
+  )
 })

@@ -4,7 +4,7 @@ import { createExplain } from '../../src/gateway/explain.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../src/telemetry/explained.js'
-import { createClock, snapshotOf } from '../support/gateway.js'
+import { createClock, memoryAmounts, snapshotOf } from '../support/gateway.js'
 
 const tokens = createTokens({ log: { info() {}, warn() {} } })
 
@@ -30,13 +30,14 @@ function open() {
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const assignments = createMemoryAssignments()
+  const amounts = memoryAmounts()
   const circuits: { service: string; circuit: 'open' }[] = []
   // biome-ignore lint/suspicious/noExplicitAny: of a guard's state no more is looked at
   const guards = { describe: () => circuits as any }
-  const explain = createExplain({ snapshot: () => snapshot, limiter, assignments, tokens, guards })
+  const explain = createExplain({ snapshot: () => snapshot, limiter, assignments, amounts, tokens, guards })
   const ask = (method: string, url: string, changes: Partial<ExplainQuestion> = {}) =>
     explain({ method, url, headers: [['x-user-id', 'bob']], peer: '192.0.2.7', ...changes })
-  return { limiter, assignments, circuits, ask }
+  return { limiter, assignments, amounts, circuits, ask }
 }
 
 t.test('it says what the limits would say, and takes nothing of them', async (t) => {
@@ -99,6 +100,7 @@ t.test('what never gets as far as a limit is told with its reason', async (t) =>
     limiter: { preview: () => Promise.reject(new Error('no connection')) },
     assignments,
     tokens,
+    amounts: memoryAmounts(),
     guards: { describe: () => [] },
   })
   t.match(await away({ method: 'GET', url: '/payments/1', headers: [], peer: '192.0.2.7' }), {

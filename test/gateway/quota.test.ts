@@ -6,7 +6,7 @@ import { matchRoute } from '../../src/gateway/route.js'
 import type { Decision, Limiter } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { exchangeFor } from '../support/exchange.js'
-import { createClock, snapshotOf } from '../support/gateway.js'
+import { createClock, memoryAmounts, snapshotOf } from '../support/gateway.js'
 import { exampleDecision } from '../support/snapshot.js'
 
 const snapshot = snapshotOf(`
@@ -51,7 +51,12 @@ function asObject(flat: readonly string[]): Record<string, string> {
 
 /** The stage alone: what it holds is never settled, what it tries out never counted. */
 function takeQuota(limiter: Pick<Limiter, 'take'>) {
-  return takeQuotaWith({ limiter, charges: { hold() {} }, metrics: { candidate() {} } })
+  return takeQuotaWith({
+    limiter,
+    amounts: memoryAmounts(),
+    charges: { hold() {} },
+    metrics: { candidate() {} },
+  })
 }
 
 /** A limiter that always decides the same. */
@@ -328,7 +333,7 @@ routes: [{ path: /*, service: a }]
         : exampleDecision()
     }
     const stage = (limiter: Pick<Limiter, 'take'>) =>
-      takeQuotaWith({ limiter, charges: { hold() {} }, metrics })
+      takeQuotaWith({ limiter, amounts: memoryAmounts(), charges: { hold() {} }, metrics })
     const ask = (limiter: Pick<Limiter, 'take'>) => {
       const x = exchangeFor(of)
       matchRoute(x)

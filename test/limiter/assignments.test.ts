@@ -1,6 +1,10 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { createMemoryAssignments, createRedisAssignments } from '../../src/limiter/assignments.js'
+import {
+  ASSIGNMENTS,
+  createMemoryAssignments,
+  createRedisAssignments,
+} from '../../src/limiter/assignments.js'
 import { connectStore } from '../../src/limiter/connect.js'
 import type { TierAssignments } from '../../src/limiter/limiter.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
@@ -47,7 +51,7 @@ for (const [name, open] of [
     for (const tier of ['pro', 'enterprise', undefined]) {
       await node.set('alice', tier)
       t.equal(node.get('alice'), tier)
-      t.equal(await node.read('alice'), tier)
+      t.equal((await node.read('alice'))?.tier, tier)
     }
     await t.rejects(node.set('x'.repeat(1025), 'pro'), /longer than 1024/)
   })
@@ -58,11 +62,34 @@ for (const [name, open] of [
     for (const id of ['', '{a}:b', '__proto__', 'é\n\u0000', '2001:db8::/64']) {
       await node.set(id, 'pro')
       t.equal(node.get(id), 'pro')
-      t.equal(await node.read(id), 'pro')
+      t.equal((await node.read(id))?.tier, 'pro')
     }
     t.equal(node.get('toString'), undefined)
   })
 }
+
+t.test(
+  'an assignment with an end ends by itself, on every node; one of an older gateway has none',
+  async (t) => {
+    const redis = await startRedis(t)
+    const [a, b] = [openNode(t, redis.url), openNode(t, redis.url)]
+    await Promise.all([a.ready, b.ready])
+    const ends = Date.now() + 300
+    await a.set('alice', 'pro', ends)
+    t.same(await b.read('alice'), { tier: 'pro', until: ends })
+    await until(b, 'alice', 'pro')
+    for (const node of [a, b]) await until(node, 'alice', undefined)
+    t.ok(Date.now() >= ends)
+    t.equal(await b.read('alice'), undefined)
+    t.same(ASSIGNMENTS.parse('pro'), { tier: 'pro', until: undefined })
+    for (const one of [
+      { tier: 'pro', until: undefined },
+      { tier: 'pro', until: 1_760_000_000_000 },
+    ]) {
+      t.same(ASSIGNMENTS.parse(ASSIGNMENTS.write(one)), one)
+    }
+  },
+)
 
 t.test('a change reaches the other nodes by message, at once', async (t) => {
   const redis = await startRedis(t)

@@ -8,9 +8,11 @@ import type { AdminDeps } from '../../src/admin/deps.js'
 import { createAdmin } from '../../src/admin/server.js'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
+import { AMOUNTS, createAmounts } from '../../src/limiter/amounts.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
+import { createMemoryMap } from '../../src/limiter/replicated.js'
 import { createFamilies } from '../../src/telemetry/families.js'
 import { trafficOf } from '../../src/telemetry/overview.js'
 
@@ -83,6 +85,7 @@ export async function startAdmin(
     },
     limiter: createMemoryLimiter({ now: () => NOW }),
     assignments: createMemoryAssignments(),
+    amounts: createAmounts(createMemoryMap(AMOUNTS)),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     explain: () => Promise.reject(new Error('not asked')),

@@ -7,9 +7,11 @@ import { createTokens } from '../../src/credentials/tokens.js'
 import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
 import { NO_OVERLOAD } from '../../src/gateway/overload.js'
 import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
+import { AMOUNTS, type Amounts, createAmounts } from '../../src/limiter/amounts.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
+import { createMemoryMap } from '../../src/limiter/replicated.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
 import type { EdgeReason, MirrorResult, ShedReason } from '../../src/telemetry/recorder.js'
 import { createGuards, type Guards } from '../../src/upstream/guard.js'
@@ -31,6 +33,11 @@ export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot 
   return compileSnapshot(result.config, Date.now())
 }
 
+/** Boosts and overrides of one process: none so far. */
+export function memoryAmounts(now?: () => number): Amounts {
+  return createAmounts(createMemoryMap(AMOUNTS, now && { now }), now)
+}
+
 export interface TestGateway {
   readonly app: FastifyInstance
   readonly port: number
@@ -39,6 +46,7 @@ export interface TestGateway {
   readonly clock: Clock
   readonly limiter: MemoryLimiter
   readonly assignments: TierAssignments
+  readonly amounts: Amounts
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   /** What was recorded, in order, as it was when it was recorded. */
@@ -80,6 +88,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const assignments = createMemoryAssignments()
+  const amounts = memoryAmounts()
   const upstreams = createUpstreams(current)
   const tokens = createTokens({ log: { info() {}, warn() {} } })
   const watchdog = createWatchdog(20)
@@ -96,6 +105,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     snapshot: () => current,
     assignments,
     tokens,
+    amounts,
     upstreams,
     watchdog,
     guards,
@@ -134,6 +144,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     clock,
     limiter,
     assignments,
+    amounts,
     upstreams,
     watchdog,
     records,

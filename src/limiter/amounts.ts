@@ -1,0 +1,163 @@
+import type { Policy, Service } from '../config/snapshot.js'
+import { type AmountRule, adjusted, MOST_AMOUNT } from './adjusted.js'
+import type { MapShape, ReplicatedMap } from './replicated.js'
+
+/**
+ * Boosts and overrides: what operators have changed of single limits, for one consumer or for all of one tenant. A boost comes on
+ * top of what a limit allows, an override takes its place.
+ */
+
+export type AmountKind = 'boost' | 'override'
+
+/** Which limit of whom. */
+export interface AmountKey {
+  readonly kind: AmountKind
+  readonly of: 'consumer' | 'tenant'
+  readonly id: string
+  readonly service: string
+  readonly limit: string
+}
+
+/** What it is changed by, or to. */
+export interface Amount {
+  /** 1 to 2^25 - 1. */
+  readonly amount: number
+  /** Unix ms at which it ends by itself; undefined: never. */
+  readonly until: number | undefined
+  /** What whoever did it had to say. */
+  readonly reason: string | undefined
+}
+
+export const LONGEST_REASON = 200
+
+export const AMOUNTS: MapShape<Amount> = {
+  name: 'amounts:{amounts}',
+  what: 'boosts and overrides',
+  keyName: 'name of a boost or override',
+  parse(text) {
+    try {
+      const { amount, until, reason } = JSON.parse(text) as Record<string, unknown>
+      const whole = (value: unknown, most: number) =>
+        Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most
+      if (!whole(amount, MOST_AMOUNT)) return undefined
+      if (until !== undefined && !whole(until, Number.MAX_SAFE_INTEGER)) return undefined
+      if (reason !== undefined && typeof reason !== 'string') return undefined
+      return { amount: amount as number, until: until as number | undefined, reason }
+    } catch {
+      return undefined
+    }
+  },
+  write: ({ amount, until, reason }) =>
+    JSON.stringify({ amount, until, reason: reason?.slice(0, LONGEST_REASON) }),
+  until: ({ until }) => until,
+  most: 200_000,
+  longestKey: 1400,
+  longestValue: 1600,
+}
+
+/** The id stands last: any character may be in it. */
+export function amountKeyText({ kind, of, id, service, limit }: AmountKey): string {
+  return `${kind}:${of}:${service}:${limit}:${id}`
+}
+
+/** @returns undefined: anybody with access to the store may write anything */
+export function readAmountKey(text: string): AmountKey | undefined {
+  const [kind, of, service, limit, ...rest] = text.split(':')
+  if (kind !== 'boost' && kind !== 'override') return undefined
+  if ((of !== 'consumer' && of !== 'tenant') || service === undefined || limit === undefined) return undefined
+  return rest.length === 0 ? undefined : { kind, of, service, limit, id: rest.join(':') }
+}
+
+export interface Amounts {
+  /**
+   * The policy as it holds for this consumer: the same object until something changes, so that what is kept by policy
+   * is kept. From memory.
+   */
+  policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy
+  /** Where they are, for operators. */
+  readonly map: ReplicatedMap<Amount>
+}
+
+/** What is changed for one consumer, or for one tenant. Replaced, not changed. */
+interface Changes {
+  readonly rules: readonly (AmountRule & { readonly key: string; readonly service: string })[]
+  /** The newest first. */
+  readonly made: Made[]
+}
+
+interface Made {
+  readonly base: Policy
+  /** Of the tenant, where the consumer has some of its own, too. */
+  readonly theirs: Changes | undefined
+  /** Unix ms up to which it is right. */
+  readonly until: number
+  readonly policy: Policy
+}
+
+/** Policies that are remembered for one of them: of so many services and tiers does hardly anybody make use at a time. */
+const MOST_MADE = 8
+
+/** @param now unix ms */
+export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Date.now): Amounts {
+  const consumers = new Map<string, Changes>()
+  const tenants = new Map<string, Changes>()
+
+  function put(text: string, amount: Amount | undefined): void {
+    const key = readAmountKey(text)
+    if (key === undefined) return
+    const { kind, of, id, service, limit } = key
+    const all = of === 'consumer' ? consumers : tenants
+    const others = all.get(id)?.rules.filter((rule) => rule.key !== text) ?? []
+    const rules =
+      amount === undefined
+        ? others
+        : [...others, { key: text, service, kind, limit, amount: amount.amount, until: amount.until }]
+    if (rules.length === 0) all.delete(id)
+    else all.set(id, { rules, made: [] })
+  }
+
+  function putAll(): void {
+    consumers.clear()
+    tenants.clear()
+    for (const [text, amount] of map.entries()) put(text, amount)
+  }
+
+  map.onChange((text) => {
+    if (text === undefined) putAll()
+    else put(text, map.get(text))
+  })
+  putAll()
+
+  function make(
+    service: Service,
+    base: Policy,
+    own: Changes | undefined,
+    theirs: Changes | undefined,
+  ): Policy {
+    const at = now()
+    const holder = own ?? theirs!
+    const rulesOf = (changes: Changes | undefined) =>
+      changes?.rules.filter((rule) => rule.service === service.name) ?? []
+    const { policy, until } = adjusted(base, rulesOf(own), rulesOf(theirs), at)
+    const index = holder.made.findIndex((one) => one.base === base)
+    if (index >= 0) holder.made.splice(index, 1)
+    holder.made.unshift({ base, theirs: own && theirs, until, policy })
+    holder.made.length = Math.min(holder.made.length, MOST_MADE)
+    return policy
+  }
+
+  return {
+    policyFor(service, policy, consumer, tenant) {
+      if (consumers.size + tenants.size === 0) return policy
+      const own = consumers.get(consumer)
+      const theirs = tenant === undefined ? undefined : tenants.get(tenant)
+      if (own === undefined && theirs === undefined) return policy
+      for (const one of (own ?? theirs!).made) {
+        if (one.base !== policy || one.theirs !== (own && theirs)) continue
+        if (one.until === Number.POSITIVE_INFINITY || now() < one.until) return one.policy
+      }
+      return make(service, policy, own, theirs)
+    },
+    map,
+  }
+}
