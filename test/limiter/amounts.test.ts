@@ -36,7 +36,7 @@ function open() {
   const amounts = createAmounts(createMemoryMap(AMOUNTS, { now }), now)
   const limiter = createMemoryLimiter({ now })
   const held = (consumer = 'alice', tenant?: string, service = payments) =>
-    amounts.policyFor(service, policy, consumer, tenant)
+    amounts.policyFor(service, service.policies[0]!, consumer, tenant)
   return { clock, amounts, limiter, held }
 }
 
@@ -49,7 +49,8 @@ t.test('a policy with a boost is the same object until something changes', async
   t.equal(held(), boosted)
   t.equal(held('alice', 'acme'), boosted, 'whatever the tenant, which has none')
   t.equal(held('bob'), policy)
-  t.equal(held('alice', undefined, serviceOf('marketing', [policy])), policy, 'on another service')
+  const other = policyOf({ name: 'minute', amount: 3 })
+  t.equal(held('alice', undefined, serviceOf('marketing', [other])), other, 'on another service')
   await amounts.map.set(key(), value(4, NOW + 5000))
   t.equal(held().limits[0]!.amount, 7)
   await amounts.map.set(key({ of: 'tenant', id: 'acme' }), value(10, NOW + 9000))
