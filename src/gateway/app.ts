@@ -8,7 +8,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
-import type { Amounts } from '../limiter/amounts.js'
+import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { RequestRecord } from '../telemetry/record.js'
@@ -57,7 +57,8 @@ export interface GatewayDeps {
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  readonly amounts: Pick<Amounts, 'policyFor'>
+  /** Boosts and overrides. Left out: there are none. */
+  readonly amounts?: Pick<Amounts, 'policyFor'>
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -107,7 +108,7 @@ function handshakeStagesOf(
 
 /** What both go through once their route is known, and it is not answered here. */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, amounts, plans, metrics, tokens } = deps
+  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, tokens } = deps
   return [
     identifyConsumer({ tokens }),
     resolveTier(assignments, plans),

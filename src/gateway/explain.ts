@@ -6,7 +6,7 @@ import { compileRouter } from '../config/router.js'
 import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
-import type { Amounts } from '../limiter/amounts.js'
+import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import { type DecisionData, decisionPart, limitsTold, tierFrom } from '../telemetry/decision-data.js'
@@ -31,7 +31,8 @@ export interface ExplainDeps {
   readonly assignments: Pick<TierAssignments, 'get'>
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  readonly amounts: Pick<Amounts, 'policyFor'>
+  /** Left out: nothing is changed for anybody. */
+  readonly amounts?: Pick<Amounts, 'policyFor'>
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
 }
@@ -53,7 +54,7 @@ interface Outcome {
  * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
  */
 export function createExplain(deps: ExplainDeps) {
-  const { snapshot: current, limiter, assignments, amounts, tokens, plans, guards } = deps
+  const { snapshot: current, limiter, assignments, amounts = NO_AMOUNTS, tokens, plans, guards } = deps
   const stages = [
     checkEdge({ metrics: QUIET, looksOnly: true }),
     matchRoute,

@@ -78,6 +78,9 @@ export interface Amounts {
   readonly map: ReplicatedMap<Amount>
 }
 
+/** Where nothing is changed. */
+export const NO_AMOUNTS: Pick<Amounts, 'policyFor'> = { policyFor: (_service, policy) => policy }
+
 /** What is changed for one consumer, or for one tenant. Replaced, not changed. */
 interface Changes {
   readonly rules: readonly (AmountRule & { readonly key: string; readonly service: string })[]
