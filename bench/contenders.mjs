@@ -27,8 +27,8 @@ function lineCounter(file) {
 
 /**
  * Metrics, request ids, access log to a file, counts in Redis: as in production, nothing turned off.
- * `services` maps a path prefix to a limit; `server` are settings of that part of the configuration, `more` further
- * parts of it as text, `files` the limit of open files where it is not to be the shell's.
+ * `services` maps a path prefix to a limit; `server` and `store` are settings of those parts of the configuration, `more`
+ * further parts of it as text, `files` the limit of open files where it is not to be the shell's.
  */
 export async function startTidegate({
   dir,
@@ -37,6 +37,7 @@ export async function startTidegate({
   services,
   nodeArgs = [],
   server = [],
+  store = [],
   files,
   routes = Object.keys(services).map((service) => ({ path: `/${service}/*`, service, strip: `/${service}` })),
   name = 'tidegate',
@@ -58,7 +59,7 @@ admin:
   listen: 127.0.0.1:${adminPort}
 store:
   redis: redis://127.0.0.1:${redisPort}
-log:
+${store.map((line) => `  ${line}\n`).join('')}log:
   access: ${accessLog}${unbounded}
 server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...server].join(', ')} }
 tiers: [free]
