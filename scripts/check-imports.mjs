@@ -40,6 +40,7 @@ const STAGES = [
   'route',
   'answer',
   'consumer',
+  'authorize',
   'tier',
   'service',
   'admit',

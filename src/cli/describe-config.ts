@@ -97,14 +97,25 @@ function describeDestination(config: Config, { index, service }: Route): string 
 
 /** The names of what a route changes on the way. */
 function describeShape(config: Config, { index }: Route): string {
-  const { rewrite, headers, cors, compress, mirror } = config.routes[index]!
+  const { auth, rewrite, headers, cors, compress, mirror } = config.routes[index]!
   const parts: string[] = []
+  if (auth !== undefined) parts.push(describeAuth(auth))
   if (rewrite !== undefined) parts.push(`as ${rewrite}`)
   if (headers !== undefined) parts.push('changes headers')
   if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
   if (compress?.enabled === true) parts.push(`compressed by ${compress.encodings.join(' or ')}`)
   if (mirror !== undefined) parts.push(`${mirror.share} % to ${mirror.service}, too`)
   return parts.join(', ')
+}
+
+function describeAuth({
+  any_of: kinds,
+  required,
+  scopes,
+}: NonNullable<Config['routes'][number]['auth']>): string {
+  const who = kinds === undefined ? 'a credential' : kinds.join(' or ')
+  const may = scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`
+  return required ? `takes ${who}${may}` : `takes ${who} or none`
 }
 
 function describeConsumers(source: ConsumerSource): string {

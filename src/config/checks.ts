@@ -1,4 +1,5 @@
 import { checkAdmin } from './check-admin.js'
+import { checkAuth } from './check-auth.js'
 import { checkConsumers, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
 import { checkIdentity } from './check-identity.js'
@@ -31,6 +32,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkIdentity(config, error)
   checkSignatures(config, error)
   checkRoutes(config, error)
+  checkAuth(config, error)
   checkShaping(config, error, warning)
   checkCosts(config, error, warning)
   checkResilience(config, error)

@@ -1,5 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
+import { Auth } from './schema-auth.js'
 import { identity } from './schema-identity.js'
 import { CircuitBreaker, Concurrency, Retries } from './schema-resilience.js'
 import { compress, cors, headers, maintenance, mirror, respond, split, sticky } from './schema-shaping.js'
@@ -210,6 +211,7 @@ export const Route = object(
         { examples: ['/v2/*', '/people/:id'] },
       ),
     ),
+    auth: Type.Optional(Auth),
     headers: Type.Optional(headers),
     cors: Type.Optional(cors),
     compress: Type.Optional(compress),

@@ -33,6 +33,7 @@ export interface SignatureKey {
     /** Index into the tiers of the snapshot. */
     readonly tier: number | undefined
     readonly tenant: string | undefined
+    readonly scopes: readonly string[] | undefined
   }
 }
 
@@ -44,8 +45,8 @@ export function compileSignatures(
   tierIndex: (name: string) => number,
 ): SignatureSettings {
   const keys = settings.keys.map((key): [string, SignatureKey] => {
-    const { consumer, tier, tenant } = key
-    const owner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
+    const { consumer, tier, tenant, scopes } = key
+    const owner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant, scopes }
     if ('public_key' in key) {
       const { text } = key.public_key
       return [key.id, { algorithm: publicAlgorithm(text)!, key: text, owner }]

@@ -9,13 +9,20 @@ import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHead
 import { limitsOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
+import { compileAuth, type RouteAuth } from './route-auth.js'
 import { compileRouter } from './router.js'
 import type { Config } from './schema.js'
 import { compileShape, type Shape } from './shaping.js'
 import { compileSplit, countingService, type Split } from './split.js'
 import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
-export { type CertificateId, type ConsumerSource, type KeyOwner, SIGNATURE_HEADERS } from './consumers.js'
+export {
+  type CertificateId,
+  type ConsumerSource,
+  identityHeadersOf,
+  type KeyOwner,
+  SIGNATURE_HEADERS,
+} from './consumers.js'
 export type { Identity, IdentityToken } from './identity.js'
 export {
   type Algorithm,
@@ -106,6 +113,8 @@ export interface Route extends RouteCost {
   readonly quotaOf: Service
   /** Where one of several services serves. */
   readonly split: Split<Route> | undefined
+  /** What it asks of its callers; undefined: whatever the sources know will do. */
+  readonly auth: RouteAuth | undefined
   /** What is changed on the way, or answered here; undefined for most routes. */
   readonly shape: Shape | undefined
   /** The service that gets copies, and how many percent of the requests. */
@@ -159,8 +168,10 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
   const nobody = noService(services.length, tiers.length)
   const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
   let last = config.routes.length
-  const routes = config.routes.map((route, index) => compileRoute(index, route, serviceOf, () => last++))
   const consumers = compileConsumers(config, tierIndex)
+  const routes = config.routes.map((route, index) =>
+    compileRoute(index, route, consumers, serviceOf, () => last++),
+  )
   return deepFreeze({
     hash,
     loadedAt,
@@ -250,6 +261,7 @@ function compilePolicy(
 function compileRoute(
   index: number,
   route: RouteConfig,
+  consumers: readonly ConsumerSource[],
   serviceOf: (name: string | undefined) => Service,
   nextIndex: () => number,
 ): Route {
@@ -267,6 +279,7 @@ function compileRoute(
     service,
     quotaOf: service,
     split: undefined,
+    auth: compileAuth(route, consumers),
     shape: compileShape(route),
     mirror: mirror === undefined ? undefined : { service: serviceOf(mirror.service), share: mirror.share },
     stripPrefix: route.strip_prefix ?? '',

@@ -1,5 +1,5 @@
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto'
-import type { KeyOwner, SignatureKey, SignatureSettings } from '../config/snapshot.js'
+import type { SignatureKey, SignatureSettings } from '../config/snapshot.js'
 import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
 
 /** Signatures of requests by RFC 9421, as a verifier sees them. */
@@ -23,7 +23,7 @@ export interface SignedRequest {
 }
 
 export interface Verified {
-  readonly owner: KeyOwner
+  readonly owner: SignatureKey['owner']
   readonly keyid: string
   readonly nonce: string | undefined
 }

@@ -18,6 +18,7 @@ import type { Guards } from '../upstream/guard.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { admit } from './admit.js'
 import { answerHere } from './answer.js'
+import { authorize } from './authorize.js'
 import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
@@ -111,6 +112,7 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refus
   const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, tokens } = deps
   return [
     identifyConsumer({ tokens }),
+    authorize,
     resolveTier(assignments, plans),
     chooseService(),
     admit(deps),

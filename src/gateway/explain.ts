@@ -15,6 +15,7 @@ import { pathOf } from '../telemetry/target.js'
 import { whyOf } from '../telemetry/why.js'
 import type { GuardState } from '../upstream/guard.js'
 import { answerHere } from './answer.js'
+import { authorize } from './authorize.js'
 import { identifyConsumer } from './consumer.js'
 import { askedCost } from './cost.js'
 import { checkEdge } from './edge.js'
@@ -60,6 +61,7 @@ export function createExplain(deps: ExplainDeps) {
     matchRoute,
     answerHere,
     identifyConsumer({ tokens }),
+    authorize,
     resolveTier(assignments, plans),
     chooseService(() => 0),
   ]

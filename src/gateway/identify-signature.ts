@@ -31,6 +31,7 @@ export function identifyBySignature(
   x.consumer = owner.consumer
   x.credentialTier = owner.tier
   x.tenant = owner.tenant
+  x.scopes = owner.scopes
   x.identifiedBy = 'signature'
   return undefined
 }

@@ -211,6 +211,7 @@ t.test('routes have everything at hand', async (t) => {
     service: services[0],
     quotaOf: services[0],
     split: undefined,
+    auth: undefined,
     shape: undefined,
     mirror: undefined,
     stripPrefix: '/payments',

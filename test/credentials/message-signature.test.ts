@@ -9,7 +9,7 @@ const SECRET = 'a-secret-of-the-partner'
 const KEY: SignatureKey = {
   algorithm: 'hmac-sha256',
   key: Buffer.from(SECRET).toString('base64'),
-  owner: { consumer: 'acme', tier: 1, tenant: undefined },
+  owner: { consumer: 'acme', tier: 1, tenant: undefined, scopes: undefined },
 }
 const CREATED = 1_760_000_055
 const NOW = CREATED * 1000 + 500

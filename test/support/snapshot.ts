@@ -151,6 +151,7 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     service: of,
     quotaOf: of,
     split: undefined,
+    auth: undefined,
     shape: undefined,
     mirror: undefined,
     stripPrefix: '',

@@ -1,0 +1,30 @@
+import { type Static, Type } from '@sinclair/typebox'
+import { boolean, choice, list, object, scalar } from './define.js'
+
+/** The part of the schema about what a route asks of its callers. */
+
+export const Auth = object(
+  {
+    any_of: Type.Optional(
+      list(
+        choice(
+          ['api_key', 'jwt', 'client_certificate', 'signature', 'header'],
+          'A kind of credential that consumers knows',
+        ),
+        'The credentials that identify a caller here, in the order of consumers; others are not looked at. Left out: all of consumers',
+        { minItems: 1, maxItems: 5, examples: [['jwt', 'api_key']] },
+      ),
+    ),
+    required: boolean(
+      'Whether a caller without any is answered with 401. false: it is known by its address',
+      { default: true },
+    ),
+    scopes: list(
+      scalar('scope', 'A scope'),
+      'What a credential must have, all of it; one that does not is answered with 403',
+      { default: [], maxItems: 32, examples: [['payments:write']] },
+    ),
+  },
+  'What a route asks of its callers. Left out: whatever consumers knows will do',
+)
+export type AuthSettings = Static<typeof Auth>
