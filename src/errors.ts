@@ -47,6 +47,12 @@ export const ERRORS = {
     title: 'Bad header',
     detail: 'A header field is repeated, malformed or not allowed here; send the request again without it.',
   },
+  digest_mismatch: {
+    status: 400,
+    source: 'client',
+    title: 'Another body than was signed',
+    detail: 'The body has another digest than the Content-Digest that was signed; sign what is sent.',
+  },
   unauthorized: {
     status: 401,
     source: 'client',

@@ -26,6 +26,8 @@ export interface Verified {
   readonly owner: SignatureKey['owner']
   readonly keyid: string
   readonly nonce: string | undefined
+  /** Whether `content-digest` is signed, so that the body is. */
+  readonly coversDigest: boolean
 }
 
 /** Why a signature does not hold. */
@@ -101,7 +103,8 @@ function verifyOne(
   const base = signatureBase(request, list)
   if (typeof base !== 'string') return base
   if (!isSignatureOf(base, signature, key)) return invalid(`not a signature by ${keyid}`)
-  return { owner: key.owner, keyid, nonce: nonce as string | undefined }
+  const coversDigest = list.items.some(({ value }) => value === 'content-digest')
+  return { owner: key.owner, keyid, nonce: nonce as string | undefined, coversDigest }
 }
 
 /** By `created`, which has to be there, and `expires`, which may be; Unix seconds both. */

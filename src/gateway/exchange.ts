@@ -1,4 +1,5 @@
 import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
+import type { ExpectedDigest } from '../credentials/body-digest.js'
 import type { TokenIdentity } from '../credentials/tokens.js'
 import type { ErrorCode } from '../errors.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
@@ -48,6 +49,8 @@ export interface Exchange {
   scopes: readonly string[] | undefined
   /** Whose token it was, and what it says. */
   token: TokenIdentity | undefined
+  /** Of the body, where it was signed. */
+  bodyDigest: ExpectedDigest | undefined
 
   // resolve tier
   /** Index into snapshot.tiers, -1 before the stage. */
@@ -132,6 +135,7 @@ export function createExchange(
     tenant: undefined,
     scopes: undefined,
     token: undefined,
+    bodyDigest: undefined,
     tier: -1,
     tierFrom: undefined,
     tierSource: undefined,

@@ -1,6 +1,8 @@
 import { SIGNATURE_HEADERS, type SourceOf } from '../config/consumers.js'
+import { isBodyOf, readContentDigest } from '../credentials/body-digest.js'
 import { type SignedRequest, verifySignature } from '../credentials/message-signature.js'
 import type { SeenNonces } from '../credentials/seen-nonces.js'
+import type { Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
 import { identityHeader } from './headers.js'
 import { type Identified, unauthorized } from './identify.js'
@@ -23,6 +25,8 @@ export function identifyBySignature(
   const found = verifySignature(requestOf(x), source, now)
   if (!('owner' in found)) return refuse(source, found.detail, found.cause)
   const { owner, keyid, nonce } = found
+  const wrong = found.coversDigest ? takeDigest(x) : undefined
+  if (wrong !== undefined) return wrong
   if (nonce !== undefined) {
     const window = source.maxAge + 2 * source.leeway
     if (!nonces.isNew(keyid, nonce, window, source.maxNonces, now))
@@ -36,6 +40,21 @@ export function identifyBySignature(
   return undefined
 }
 
+/** The body has to be the one that was signed, which is known at its end; that there is none, at once. */
+function takeDigest(x: Exchange): Refusal | undefined {
+  const expected = readContentDigest(fieldOf(x, 'content-digest')!)
+  if (expected === undefined) {
+    return { code: 'bad_header', detail: 'Content-Digest has to have a digest by sha-256 or sha-512.' }
+  }
+  if (hasBody(x)) x.bodyDigest = expected
+  else if (!isBodyOf(expected, NOTHING)) return { code: 'digest_mismatch', cause: 'there is no body' }
+  return undefined
+}
+
+const NOTHING = Buffer.alloc(0)
+
+const hasBody = ({ headers }: Exchange) => headers.contentLength > 0 || headers.chunked
+
 function refuse({ accepted }: Signatures, detail = 'The signature is not valid.', cause: string): Identified {
   const refusal = unauthorized(detail, 'Signature realm="tidegate"')
   return {
@@ -45,7 +64,7 @@ function refuse({ accepted }: Signatures, detail = 'The signature is not valid.'
   }
 }
 
-const ABSOLUTE = /^https?:\/\/[^/?#]*/i
+const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
 /** As the caller sent it: behind a trusted proxy, as it came to that one. */
 function requestOf(x: Exchange): SignedRequest {
@@ -55,14 +74,11 @@ function requestOf(x: Exchange): SignedRequest {
   return {
     method,
     scheme,
-    authority: authorityOf(
-      headers.forwardedHost ?? headers.host ?? ABSOLUTE.exec(target)?.[0].slice(scheme.length + 3) ?? '',
-      scheme,
-    ),
+    authority: authorityOf(headers.forwardedHost ?? headers.host ?? ABSOLUTE.exec(target)?.[1] ?? '', scheme),
     target,
     path: path.slice(0, path.length - query.length) || '/',
     query,
-    hasBody: headers.contentLength > 0 || headers.chunked,
+    hasBody: hasBody(x),
     field: (name) => fieldOf(x, name),
   }
 }

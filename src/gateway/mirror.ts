@@ -1,5 +1,6 @@
 import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
+import { isBodyOf } from '../credentials/body-digest.js'
 import type { MirrorResult } from '../telemetry/recorder.js'
 import type { Call } from '../telemetry/recording.js'
 import type { Tracing } from '../telemetry/tracing.js'
@@ -119,7 +120,11 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
 
   #complete = (): void => {
     // Or it was reset (HTTP/2), and closes next.
-    if (this.#req.complete) this.#dispatch(Buffer.concat(this.#chunks))
+    if (!this.#req.complete) return
+    const body = Buffer.concat(this.#chunks)
+    const { bodyDigest } = this.#x
+    if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
+    else this.#dispatch(body)
   }
 
   #closed = (): void => {

@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import type { BodyDigest } from '../credentials/body-digest.js'
 import type { BodySink, BodySource } from '../upstream/sender.js'
 import type { Replay } from './replay.js'
 
@@ -9,6 +10,8 @@ export interface BodyEvents {
   begin(): void
   /** The client has sent all of it. */
   ended(): void
+  /** It is not the body that was signed. Its end goes nowhere. */
+  forged(): void
 }
 
 /** Longest body that is sent as one piece. */
@@ -23,13 +26,25 @@ export class RequestBody implements BodySource {
   readonly #request: IncomingMessage
   readonly #events: BodyEvents
   readonly #replay: Replay | undefined
+  readonly #digest: BodyDigest | undefined
   #sink: BodySink | undefined
+  /** The latest piece, where the body may turn out to be another one than was signed: its end is kept back until that is known. */
+  #held: Buffer | undefined
 
-  /** @param replay keeps what comes, where it may have to be sent again */
-  constructor(request: IncomingMessage, events: BodyEvents, replay: Replay | undefined) {
+  /**
+   * @param replay keeps what comes, where it may have to be sent again
+   * @param digest what it has to be the body of, where that was signed
+   */
+  constructor(
+    request: IncomingMessage,
+    events: BodyEvents,
+    replay: Replay | undefined,
+    digest: BodyDigest | undefined,
+  ) {
     this.#request = request
     this.#events = events
     this.#replay = replay
+    this.#digest = digest
   }
 
   /**
@@ -43,6 +58,11 @@ export class RequestBody implements BodySource {
     const whole = request.read() as Buffer | null
     if (whole === null || !this.#events.received(whole.length)) return
     this.ended = true
+    this.#digest?.add(whole)
+    if (this.#digest?.holds() === false) {
+      this.#events.forged()
+      return
+    }
     this.#replay?.add(whole)
     this.#replay?.end()
     this.#events.ended()
@@ -92,14 +112,27 @@ export class RequestBody implements BodySource {
   #onData = (chunk: Buffer): void => {
     if (!this.#events.received(chunk.length)) return
     this.#replay?.add(chunk)
-    if (this.#sink!.write(chunk) || this.ended) return
+    const piece = this.#digest === undefined ? chunk : this.#hold(chunk, this.#digest)
+    if (piece === undefined || this.#sink!.write(piece) || this.ended) return
     this.waitingForClient = false
     this.#request.pause()
+  }
+
+  #hold(chunk: Buffer, digest: BodyDigest): Buffer | undefined {
+    digest.add(chunk)
+    const before = this.#held
+    this.#held = chunk
+    return before
   }
 
   #onEnd = (): void => {
     // A stream of HTTP/2 that was reset ends, too. It closes next, and that is told to who forwards it.
     if (!this.#request.complete) return
+    if (this.#digest?.holds() === false) {
+      this.#events.forged()
+      return
+    }
+    if (this.#held !== undefined) this.#sink!.write(this.#held)
     this.ended = true
     this.waitingForClient = false
     this.#replay?.end()

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
 import type { Service } from '../config/snapshot.js'
+import { createBodyDigest } from '../credentials/body-digest.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
@@ -111,10 +112,11 @@ export class Sending implements ResponseHandler, BodyEvents {
   }
 
   start(): void {
-    const { headers, method, route, guard } = this.#x
+    const { headers, method, route, guard, bodyDigest } = this.#x
     if (headers.contentLength > 0 || headers.chunked) {
       if (IDEMPOTENT.has(method) && route!.service.retries.attempts > 0) this.#replay = this.#replays.keep()
-      this.#body = new RequestBody(this.#req, this, this.#replay)
+      const digest = bodyDigest === undefined ? undefined : createBodyDigest(bodyDigest)
+      this.#body = new RequestBody(this.#req, this, this.#replay, digest)
     }
     this.progress = this.#deps.watchdog.now()
     guard!.budget.request(this.progress)
@@ -163,6 +165,15 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   #send(target: Target): void {
     const x = this.#x
+    // What is copied is read along.
+    if (this.#body !== null && this.#copy === undefined)
+      this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
+    if (this.#over) {
+      // It was another body than was signed. What was free for it is free for the next one.
+      this.#deps.upstreams.begun(target)
+      this.#deps.upstreams.ended(target, 'unknown')
+      return
+    }
     const fields = upstreamHeaders(x, x.route!.service, target.upstream, this.#req)
     const path = upstreamPath(x, target.upstream)
     beginCall(x, target.upstream, path, fields)
@@ -175,9 +186,6 @@ export class Sending implements ResponseHandler, BodyEvents {
     if (this.#began === 0) this.#began = this.#dispatched
     if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.progress = this.#deps.watchdog.now()
-    // What is copied is read along.
-    if (this.#body !== null && this.#copy === undefined)
-      this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
     this.#sender = this.#deps.upstreams.begun(target)
     this.#sender.dispatch(
       {
@@ -209,6 +217,10 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   ended(): void {
     if (this.#x.pass !== undefined) this.#waitingSince = performance.now()
+  }
+
+  forged(): void {
+    this.#receiver.cut('digest_mismatch', 'the body has another digest than was signed')
   }
 
   // What becomes of it

@@ -1,9 +1,11 @@
+import { createSecretKey } from 'node:crypto'
 import t from 'tap'
 import { snapshotOf } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
+import { tokenOf } from '../support/issuer.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
-import { problemOf, startSite } from '../support/site.js'
 import { signed } from '../support/signing.js'
+import { problemOf, startSite } from '../support/site.js'
 import { handshake } from '../support/websocket.js'
 
 /** What a route asks of its callers. */
@@ -16,6 +18,7 @@ consumers:
       keys:
         - { id: k1, secret: a-secret-of-the-partner, consumer: partner, scopes: [pay:write, pay:read] }
         - { id: k2, secret: a-secret-of-another-one, consumer: reader, scopes: [pay:read] }
+  - jwt: { issuer: jobs, audience: api, secret: a-secret-of-32-bytes-or-a-bit-more }
   - header: { name: x-user-id }
   - ip: {}
 server: { http2: { enabled: true } }
@@ -26,6 +29,7 @@ routes:
   - { path: /keys, service: payments, auth: { any_of: [header, api_key] }, websocket: true }
   - { path: /any, service: payments, auth: {} }
   - { path: /open, service: payments, auth: { any_of: [signature], required: false } }
+  - { path: /token, service: payments, auth: { any_of: [jwt], scopes: [pay:read, pay:write] } }
   - { path: /write, service: payments, auth: { any_of: [signature, api_key], scopes: [pay:read, pay:write] } }
 `
 const KEY = 'X-Api-Key: key-of-acme'
@@ -73,9 +77,9 @@ t.test('an address is enough only where a route says so', async (t) => {
   t.match(await ask('/keys'), { status: 401 })
   const any = await ask('/any')
   t.equal(any.status, 401)
-  const lines = any.response.head.split('
-').filter((line) => /^(www-authenticate|accept-)/i.test(line))
+  const lines = any.response.head.split('\r\n').filter((line) => /^(www-authenticate|accept-)/i.test(line))
   t.same(lines, [
+    'WWW-Authenticate: Bearer realm="tidegate"',
     'WWW-Authenticate: ApiKey realm="tidegate"',
     'WWW-Authenticate: Signature realm="tidegate"',
     'Accept-Signature: sig=("@method" "@authority" "@path" "@query");created;keyid',
@@ -107,6 +111,24 @@ t.test('a credential without all scopes is 403, and takes no quota', async (t) =
   })
 })
 
+t.test('who comes with a token is told which scopes it takes', async (t) => {
+  const { ask } = await start(t)
+  const now = Math.floor(Date.now() / 1000)
+  const by = (scope: string) => {
+    const claims = { iss: 'jobs', aud: 'api', sub: 'job-1', exp: now + 60, scope }
+    const key = createSecretKey('a-secret-of-32-bytes-or-a-bit-more', 'utf8')
+    return `Authorization: Bearer ${tokenOf({ alg: 'HS256' }, claims, key)}`
+  }
+  t.match(await ask('/token', by('pay:write other pay:read')), { status: 200, consumer: 'job-1' })
+  const { response } = await ask('/token', by('pay:read'))
+  t.equal(response.status, 403)
+  t.equal(
+    response.header('www-authenticate'),
+    'Bearer realm="tidegate", error="insufficient_scope", scope="pay:read pay:write"',
+  )
+  t.equal((await ask('/token', KEY)).response.header('www-authenticate'), 'Bearer realm="tidegate"')
+})
+
 t.test('upgrades and HTTP/2 are asked the same', async (t) => {
   const { gateway } = await start(t)
   const { responses } = await rawExchange(gateway.port, handshake('/keys'))
@@ -124,6 +146,6 @@ t.test('a gateway that knows callers by their credential alone may let a route d
     routes.find((route) => route.path === path)!.auth?.sources.map(({ kind }) => kind)
   t.notOk(consumers.some(({ kind }) => kind === 'ip'))
   t.same(kinds('/open'), ['signature', 'ip'])
-  t.same(kinds('/any'), ['api_key', 'signature', 'header'])
+  t.same(kinds('/any'), ['api_key', 'signature', 'jwt', 'header'])
   t.equal(kinds('/*'), undefined)
 })
