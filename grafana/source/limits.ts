@@ -1,8 +1,11 @@
 import type { Dashboard } from './dashboard.js'
-import { DENIED, increase, ofTier, rate, share, sum } from './query.js'
+import { DENIED, increase, min, ofNode, ofTier, rate, share, sum } from './query.js'
 
 const DECISIONS = 'tidegate_limit_decisions_total'
 const CANDIDATE = 'tidegate_candidate_decisions_total'
+const SOURCE_UP = 'tidegate_tier_source_up'
+const LOOKUPS = 'tidegate_tier_lookups_total'
+const QUESTIONS = 'tidegate_tier_source_questions_total'
 const WHOSE = 'tidegate_service, tidegate_tier'
 const LIMIT = `${WHOSE}, limit`
 
@@ -201,6 +204,43 @@ export const LIMITS: Dashboard = {
               expr: sum(rate(ofTier(CANDIDATE)), `${LIMIT}, decision`),
               legend: '{{tidegate_service}} {{tidegate_tier}} {{limit}} {{decision}}',
             },
+          ],
+        },
+      ],
+    },
+    {
+      title: 'Where tiers come from',
+      panels: [
+        {
+          kind: 'timeline',
+          title: 'Sources of tiers, by gateway',
+          text: 'down: the last known tiers hold, and who is not known has the next source or the default. All gateways at once: the source. One alone: its network.',
+          unit: 'none',
+          width: 8,
+          nothing: 'no tier_sources',
+          names: { 0: ['down', 'red'], 1: ['up', 'green'] },
+          queries: [{ expr: min(ofNode(SOURCE_UP), 'source, instance'), legend: '{{source}} {{instance}}' }],
+        },
+        {
+          kind: 'stacked',
+          title: 'Look-ups, by what was known',
+          text: 'hit, negative: from memory. stale: from memory, older than its ttl. miss: the request waited for the source. skipped: it went on without, because the source is down; if that is much, paying customers have the default tier.',
+          unit: 'reqps',
+          width: 8,
+          nothing: 'no tier_sources',
+          colors: { hit$: 'green', negative$: 'blue', stale$: 'yellow', miss$: 'orange', skipped$: 'red' },
+          queries: [{ expr: sum(rate(ofNode(LOOKUPS)), 'source, result'), legend: '{{source}} {{result}}' }],
+        },
+        {
+          kind: 'stacked',
+          title: 'Questions to the sources, by answer',
+          text: 'What the database or the endpoint has to bear. Many more than new consumers: ttl is short, or max_consumers too small. timeout, error: the log has the words.',
+          unit: 'reqps',
+          width: 8,
+          nothing: 'no tier_sources',
+          colors: { found$: 'green', none$: 'blue', timeout$: 'orange', error$: 'red' },
+          queries: [
+            { expr: sum(rate(ofNode(QUESTIONS)), 'source, result'), legend: '{{source}} {{result}}' },
           ],
         },
       ],

@@ -29,6 +29,7 @@ export const DENIED = 'decision="denied", decided_by!="closed"'
 
 const by = (labels: string) => (labels === '' ? '' : ` by (${labels})`)
 export const sum = (expression: string, labels = '') => `sum${by(labels)} (${expression})`
+export const min = (expression: string, labels = '') => `min${by(labels)} (${expression})`
 export const max = (expression: string, labels = '') => `max${by(labels)} (${expression})`
 
 /**

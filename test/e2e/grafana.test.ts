@@ -27,6 +27,8 @@ tiers: [free, pro]
 consumers:
   - api_key: { header: x-api-key, keys: [{ key: pro-key, consumer: pia, tier: pro }] }
   - header: { name: x-user-id }
+tier_sources:
+  - http: { name: billing, url: "${o.good}/plans/{consumer}", timeout: 5s }
 server:
   tls: { certificates: [{ cert: "${o.cert}", key: "${o.key}" }] }
   http2: true
@@ -72,6 +74,7 @@ const QUIET = [
   'TidegateLogLinesDropped',
   'TidegateRestarting',
   'TidegateServiceDown',
+  'TidegateTierSourceDown',
   'TidegateWorkersCrash',
 ]
 
