@@ -23,7 +23,12 @@ export function requestRows(d: Asked): string[][] {
     ['asked', `${d.method} ${d.host}${d.path}`],
     ['route', d.route === null ? 'none' : `${d.route} -> ${served}`],
     ['consumer', consumerOf(d)],
-    ['tier', d.tier === null ? 'not looked for' : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale)}`],
+    [
+      'tier',
+      d.tier === null
+        ? 'not looked for'
+        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}`,
+    ],
     ...(d.cost === null ? [] : [['cost', String(d.cost)]]),
   ]
 }

@@ -1,7 +1,16 @@
 import { secondOf } from '../config/limit.js'
 
-/** How a tier was found, in words: `tier_from` of the admin API. */
-export function foundBy(tierFrom: string, stale = false): string {
+const GIVEN_BY: Readonly<Record<string, string>> = {
+  jwt: 'said by its token',
+  signature: 'given by its signing key',
+}
+
+/**
+ * How a tier was found, in words: `tier_from` of the admin API.
+ *
+ * @param identifiedBy where that is known; of a consumer without a request only API keys are
+ */
+export function foundBy(tierFrom: string, stale = false, identifiedBy: string | null = null): string {
   if (tierFrom.startsWith('source:')) {
     const source = tierFrom.slice('source:'.length)
     return stale ? `as ${source} said last, longer ago than its ttl` : `as ${source} says`
@@ -10,7 +19,7 @@ export function foundBy(tierFrom: string, stale = false): string {
     case 'assignment':
       return 'assigned'
     case 'credential':
-      return 'given by its API key'
+      return GIVEN_BY[identifiedBy ?? ''] ?? 'given by its API key'
     case 'query':
       return 'as asked for'
     default:

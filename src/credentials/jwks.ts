@@ -56,8 +56,9 @@ export function createJwks(options: JwksOptions): Jwks {
   let keys: ReadonlyMap<string, VerificationKey> | undefined
   let fetchedAt = 0
   let triedAt = Number.NEGATIVE_INFINITY
-  /** Fetches in a row that failed. */
+  /** Fetches in a row that failed, and why the last one did. */
   let failures = 0
+  let failed = ''
   let underWay: Promise<void> | undefined
   let waiting = 0
   let closed = false
@@ -94,7 +95,7 @@ export function createJwks(options: JwksOptions): Jwks {
       fetches.succeeded++
       const wrong = problems.join('; ')
       if (failures > 0 || keys === undefined || wrong !== told)
-        log.info({ jwks_url: url, keys: found.size, problems }, 'keys fetched')
+        log.info({ jwks_url: url, keys: found.size, ...(wrong !== '' && { problems }) }, 'keys fetched')
       told = wrong
       failures = 0
       for (const [print, key] of keys ?? []) if (!found.has(print)) key.gone = true
@@ -104,6 +105,7 @@ export function createJwks(options: JwksOptions): Jwks {
       if (closed) return
       failures++
       const failure = error instanceof FetchFailure ? error : new FetchFailure('failed', String(error))
+      failed = failure.message
       fetches[failure.result]++
       const instead = keys === undefined ? 'tokens cannot be checked' : 'the last good ones stay in use'
       log.warn({ jwks_url: url, error: failure.message, failures }, `keys could not be fetched; ${instead}`)
@@ -112,7 +114,10 @@ export function createJwks(options: JwksOptions): Jwks {
 
   /** In what there is now. */
   function look(algorithm: TokenAlgorithm, kid: string | undefined): FoundKeys {
-    if (keys === undefined) return unavailable('its keys have not been fetched yet')
+    if (keys === undefined)
+      return unavailable(
+        failures === 0 ? 'its keys are not there yet' : `its keys could not be fetched: ${failed}`,
+      )
     const found: VerificationKey[] = []
     for (const key of keys.values())
       if ((kid === undefined || key.kid === kid) && fits(key, algorithm)) found.push(key)
@@ -121,7 +126,9 @@ export function createJwks(options: JwksOptions): Jwks {
     const why =
       kid === undefined ? `no key is for ${algorithm}` : `no key for ${algorithm} is named ${shown(kid)}`
     // Nobody can say that there is none while the set cannot be had.
-    return failures > 0 ? unavailable(`${why} so far`) : noSuchKey(why)
+    return failures > 0
+      ? unavailable(`${why}, and no newer ones could be fetched: ${failed}`)
+      : noSuchKey(why)
   }
 
   function unavailable(why: string): NoKey {

@@ -129,7 +129,8 @@ export function createTokens(options: TokensOptions): Tokens {
         for (const [issuer, keys] of verifier.jwks)
           jwks.set(issuer, { ...keys.state(), fetches: keys.fetches })
       }
-      return [...counts].map(([issuer, { tokens, unknownTiers }]) => ({
+      // Where there is no issuer, nobody wants to know what there would be to count.
+      return [...(counts.size === 1 ? [] : counts)].map(([issuer, { tokens, unknownTiers }]) => ({
         issuer,
         tokens,
         unknownTiers,

@@ -6,6 +6,10 @@ export function showTokens(families: Families, readings: Iterable<IssuerReading>
   families.jwksKeys.clear()
   families.jwksAge.clear()
   for (const { issuer, tokens, unknownTiers, jwks } of readings) {
+    if (issuer === 'none') {
+      families.tokens.set(tokens.invalid, issuer, 'invalid')
+      continue
+    }
     for (const [result, count] of Object.entries(tokens)) families.tokens.set(count, issuer, result)
     families.unknownTiers.set(unknownTiers, issuer)
     if (jwks === undefined) continue

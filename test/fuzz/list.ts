@@ -7,12 +7,14 @@ import { redis } from './redis.js'
 import { requests } from './requests.js'
 import { responses } from './responses.js'
 import type { Target } from './target.js'
+import { tokens } from './tokens.js'
 
 export const TARGETS: readonly Target[] = [
   config,
   paths,
   forwarded,
   proxyProtocol,
+  tokens,
   requests,
   http2,
   responses,
