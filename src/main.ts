@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify'
 import { createAccess } from './admin/access.js'
 import { createAudit } from './admin/audit.js'
 import { createAdmin } from './admin/server.js'
+import { takesStoredKeys } from './config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
 import { createTokens } from './credentials/tokens.js'
@@ -15,6 +16,7 @@ import { connectionCap } from './gateway/open-files.js'
 import { createOverload } from './gateway/overload.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
+import { createKeyring } from './limiter/keyring.js'
 import { openStore, type Store } from './limiter/store.js'
 import { createPlans, type Plans } from './plans/plans.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
@@ -161,11 +163,15 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       plans.use(event.snapshot.config.tier_sources)
       tokens.prepare(event.snapshot)
       tokens.retain(event.snapshot)
+      void keyring.hold(takesStoredKeys(event.snapshot.consumers))
     }
     tracing?.use(samplingOf(event.snapshot.config.telemetry, readOtelEnvironment(env)))
     if (member === undefined) logReload(log, event, config.status().changed)
     void tls?.reload(event.snapshot.config.server.tls)
   }
+
+  const keyring = createKeyring({ store: () => store.keys })
+  const keysReady = keyring.hold(takesStoredKeys(config.current().consumers))
 
   let phase: 'serving' | 'draining' | 'closed' = 'serving'
   const gateway = buildGateway({
@@ -175,6 +181,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     plans,
     tokens,
     amounts: store.amounts,
+    keyring,
     upstreams,
     guards,
     overload,
@@ -199,6 +206,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     assignments: store.assignments,
     plans,
     amounts: store.amounts,
+    keys: store.keys,
     upstreams,
     guards: guardsNow,
     top: createTopOfAll(() => store.fleet, top.read),
@@ -210,6 +218,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       plans,
       tokens,
       amounts: store.amounts,
+      keyring,
       guards: guardsNow,
     }),
     metrics,
@@ -219,6 +228,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
       reasons.push(...sourcesDown(plans))
+      if (!keyring.loaded()) reasons.push('API keys are not loaded yet')
       return { ready: phase === 'serving', reasons }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
@@ -233,6 +243,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tls?.close()
     overload.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
+    await keyring.close()
     await Promise.allSettled([
       upstreams.close(),
       plans.close(),
@@ -243,8 +254,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await Promise.allSettled([accessLog.close(), events.close()])
   }
 
-  // The first requests should be counted, too; a store that takes longer is no reason not to serve.
-  await Promise.race([store.ready, delay(STORE_PATIENCE_MS)])
+  // The first requests should be counted, and their keys known; a store that takes longer is no reason not to serve.
+  await Promise.race([Promise.all([store.ready, keysReady]), delay(STORE_PATIENCE_MS)])
   try {
     await listen(gateway, settings.listen, 'listen', configFile)
     if (admin !== undefined) await listen(admin, settings.admin.listen, 'admin.listen', configFile)

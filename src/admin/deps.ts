@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Amounts } from '../limiter/amounts.js'
+import type { KeyStore } from '../limiter/keyring.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
@@ -21,6 +22,8 @@ export interface AdminDeps {
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
+  /** The API keys of the store. */
+  readonly keys: KeyStore
   readonly upstreams: UpstreamControl
   readonly audit: Audit
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */

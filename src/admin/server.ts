@@ -10,6 +10,7 @@ import type { AdminDeps } from './deps.js'
 import { enter } from './entrance.js'
 import { explainRoutes } from './explain.js'
 import { jwksRoutes } from './jwks.js'
+import { keyRoutes } from './keys.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
 import { pageRoutes } from './page.js'
@@ -97,6 +98,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   usageRoutes(app, deps)
   tierRoutes(app, deps)
   amountRoutes(app, deps)
+  keyRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)

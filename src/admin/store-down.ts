@@ -1,8 +1,11 @@
+import { MapRefusal } from '../limiter/replicated.js'
 import type { AdminLog } from './deps.js'
 import type { Problem } from './problem.js'
 
-/** The refusal for a store that did not answer. What it said, an address perhaps, goes to the log only. */
+/** The refusal for a store that did not answer, or that does not take so much. What it said, an address perhaps, goes to the log only. */
 export function storeDown(log: AdminLog, error: unknown, attempt: string): Problem {
+  if (error instanceof MapRefusal)
+    return { code: 'unprocessable', detail: `Could not ${attempt}: ${error.message}.` }
   log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
   return {
     code: 'store_unavailable',

@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { AdminDeps } from './deps.js'
+import { issuedTier } from './issued-tier.js'
 
 export interface FoundTier {
   /** Index into `snapshot.tiers`. */
@@ -9,9 +10,9 @@ export interface FoundTier {
   readonly stale?: boolean
 }
 
-/** The same, with the sources of tiers asked where nothing else is known. Never rejects. */
+/** The same, with the API keys of the store looked at, and the sources of tiers asked, where nothing else is known. Never rejects. */
 export async function findTier(
-  { config, plans }: Pick<AdminDeps, 'config' | 'plans'>,
+  { config, keys, plans }: Pick<AdminDeps, 'config' | 'keys' | 'plans'>,
   consumer: string,
   assigned: string | undefined,
   asked?: string,
@@ -19,6 +20,8 @@ export async function findTier(
   const snapshot = config.current()
   const known = tierOf(snapshot, consumer, assigned, asked)
   if (known.from !== 'default') return known
+  const issued = await issuedTier({ config, keys }, consumer).catch(() => undefined)
+  if (issued !== undefined) return { tier: snapshot.tiers.indexOf(issued), from: 'credential' }
   for (const source of plans?.sources() ?? []) {
     const found = await source.find(consumer, performance.now())
     const tier = found?.tier === undefined ? -1 : snapshot.tiers.indexOf(found.tier)

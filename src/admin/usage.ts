@@ -19,7 +19,10 @@ interface UsageOf {
 
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'assignments' | 'amounts' | 'plans' | 'audit' | 'log'>,
+  deps: Pick<
+    AdminDeps,
+    'config' | 'limiter' | 'assignments' | 'amounts' | 'keys' | 'plans' | 'audit' | 'log'
+  >,
 ): void {
   /** Where it is not known whose a consumer is, the limits of a tenant are named. */
   function policyOf(

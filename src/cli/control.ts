@@ -7,6 +7,7 @@ import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
 import { createTokens } from '../credentials/tokens.js'
 import { createExplain } from '../gateway/explain.js'
+import { createKeyring } from '../limiter/keyring.js'
 import { openStore } from '../limiter/store.js'
 import { createPlans } from '../plans/plans.js'
 import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
@@ -209,6 +210,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     assignments: store.assignments,
     plans,
     amounts: store.amounts,
+    keys: store.keys,
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
@@ -222,6 +224,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       plans,
       tokens,
       amounts: store.amounts,
+      keyring: createKeyring({ store: () => store.keys }),
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),

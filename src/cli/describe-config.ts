@@ -1,4 +1,5 @@
 import { formatListen } from '../config/addresses.js'
+import type { SourceOf } from '../config/consumers.js'
 import { limitData, limitText } from '../config/limit.js'
 import { readRedisAddress, redisHosts } from '../config/redis-address.js'
 import { mostSpecificFirst } from '../config/route-order.js'
@@ -121,7 +122,7 @@ function describeAuth({
 function describeConsumers(source: ConsumerSource): string {
   switch (source.kind) {
     case 'api_key':
-      return `API key in ${source.header} (${source.keys.size} known)`
+      return `API key in ${source.header} (${keysOf(source)})`
     case 'header':
       return source.tenant === undefined
         ? `id in ${source.header}`
@@ -135,6 +136,12 @@ function describeConsumers(source: ConsumerSource): string {
     case 'ip':
       return 'address'
   }
+}
+
+function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
+  const known = `${keys.size} known`
+  if (storeGrace === undefined) return known
+  return keys.size === 0 ? 'those of the store' : `${known}, and those of the store`
 }
 
 /** Empty for plain text from anybody. */

@@ -36,11 +36,12 @@ export function requestRows(d: Asked): string[][] {
 function consumerOf({
   consumer,
   identified_by: by,
+  key_id: key,
   tenant,
   client_ip: ip,
-}: Pick<DecisionData, 'consumer' | 'identified_by' | 'tenant' | 'client_ip'>): string {
+}: Pick<DecisionData, 'consumer' | 'identified_by' | 'key_id' | 'tenant' | 'client_ip'>): string {
   if (by === null || consumer === null) return `not identified; from ${ip}`
-  const found = `${consumer}, ${IDENTIFIED[by] ?? by}`
+  const found = `${consumer}, ${IDENTIFIED[by] ?? by}${key ? ` ${key}` : ''}`
   const belongs = tenant === null ? '' : `, tenant ${tenant}`
   return by === 'ip' && consumer === ip ? found : `${found}${belongs}, from ${ip}`
 }

@@ -85,14 +85,21 @@ async function ofGateway(
 async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
   const file = configFile('explain', option)
   const config = readGoodConfig('explain', file)
-  const [{ compileSnapshot }, { openStore }, { createTokens }, { createPlans }, { createExplain }] =
-    await Promise.all([
-      import('../config/snapshot.js'),
-      import('../limiter/store.js'),
-      import('../credentials/tokens.js'),
-      import('../plans/plans.js'),
-      import('../gateway/explain.js'),
-    ])
+  const [
+    { compileSnapshot },
+    { openStore },
+    { createKeyring },
+    { createTokens },
+    { createPlans },
+    { createExplain },
+  ] = await Promise.all([
+    import('../config/snapshot.js'),
+    import('../limiter/store.js'),
+    import('../limiter/keyring.js'),
+    import('../credentials/tokens.js'),
+    import('../plans/plans.js'),
+    import('../gateway/explain.js'),
+  ])
   const snapshot = compileSnapshot(config, Date.now())
   const log = { info() {}, warn() {} }
   const store = openStore(config.store, log, { decides: false })
@@ -110,6 +117,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
       plans,
       tokens,
       amounts: store.amounts,
+      keyring: createKeyring({ store: () => store.keys }),
       guards: { describe: () => [] },
     })
     const whose =

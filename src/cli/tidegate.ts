@@ -28,6 +28,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'give a consumer or tenant its own amount of one limit',
     load: () => import('./override.js'),
   },
+  key: {
+    summary: 'make an API key, list the keys, replace or revoke one',
+    load: () => import('./key.js'),
+  },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),

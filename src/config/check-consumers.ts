@@ -24,6 +24,10 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, wa
     if ('jwt' in source && source.jwt !== undefined)
       checkTokens(source.jwt, ['consumers', i, 'jwt'], error, warning)
     if (!('api_key' in source)) continue
+    if (source.api_key?.keys?.length === 0 && source.api_key.store?.enabled === false) {
+      const fix = 'give keys, or store: true for those of tidegate key'
+      error(['consumers', i, 'api_key'], `knows no key, so that it answers every caller with 401; ${fix}`)
+    }
     for (const [k, key] of asList(source.api_key?.keys).entries()) {
       const path = ['consumers', i, 'api_key', 'keys', k]
       knownTier(tiers, key?.tier, [...path, 'tier'], error)
@@ -32,6 +36,17 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, wa
         error(path, 'the same key is given above already; a key belongs to one consumer')
       hashes.add(key.sha256)
     }
+  }
+}
+
+/** Keys that a restart would make an end of. */
+export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say): void {
+  if (store === undefined || Object.hasOwn(store, 'redis')) return
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined || !('api_key' in source) || source.api_key?.store?.enabled !== true) continue
+    const wrong =
+      'without store.redis, keys of tidegate key are in the memory of the gateway, and gone with it'
+    warning(['consumers', i, 'api_key', 'store'], `${wrong}; set store.redis to keep them`)
   }
 }
 
@@ -48,7 +63,8 @@ export function checkTenants(
     if ('jwt' in source) return source.jwt === undefined || issuersOf(source.jwt).some(hasTenant)
     return (
       'api_key' in source &&
-      asList(source.api_key?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+      (source.api_key?.store?.enabled !== false ||
+        asList(source.api_key.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant')))
     )
   })
   if (known || consumers === undefined) return

@@ -1,6 +1,6 @@
 import { checkAdmin } from './check-admin.js'
 import { checkAuth } from './check-auth.js'
-import { checkConsumers, checkTenants } from './check-consumers.js'
+import { checkConsumers, checkStoredKeys, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
 import { checkIdentity } from './check-identity.js'
 import { checkLimits } from './check-limits.js'
@@ -39,6 +39,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkOverlaps(config, error, locate)
   checkUnused(config, warning)
   checkTenants(config, warning)
+  checkStoredKeys(config, warning)
 }
 
 function checkStore({ store }: DraftConfig, error: Say): void {

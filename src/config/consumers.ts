@@ -9,6 +9,8 @@ export type ConsumerSource =
       readonly header: string
       /** By hex SHA-256 of the key. */
       readonly keys: ReadonlyMap<string, KeyOwner>
+      /** Ms for which keys of the store still work while it is away; undefined: none of them does. */
+      readonly storeGrace: number | undefined
     }
   | {
       readonly kind: 'header'
@@ -57,12 +59,23 @@ export function compileConsumers(
       const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
       return [sha256, owner] as const
     })
-    return { kind: 'api_key', header: source.api_key.header, keys: new Map(keys) }
+    const { header, store } = source.api_key
+    return {
+      kind: 'api_key',
+      header,
+      keys: new Map(keys),
+      storeGrace: store.enabled ? store.grace : undefined,
+    }
   })
 }
 
 /** Of a signature, which may be one of several: other than a credential they may be there more than once. */
 export const SIGNATURE_HEADERS = ['signature', 'signature-input'] as const
+
+/** Whether API keys of the store are good. */
+export function takesStoredKeys(consumers: readonly ConsumerSource[]): boolean {
+  return consumers.some((source) => source.kind === 'api_key' && source.storeGrace !== undefined)
+}
 
 /** The headers that a source reads, in lower case. */
 export function identityHeadersOf(source: ConsumerSource): readonly string[] {

@@ -1,5 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
-import { choice, either, list, named, object, scalar, string } from './define.js'
+import { boolean, choice, either, list, named, object, scalar, string } from './define.js'
 import { CLAIM_PATTERN, type KindValue } from './kinds.js'
 import { SignatureConsumer } from './schema-signature.js'
 import { timer } from './timer.js'
@@ -37,6 +37,18 @@ const PlainKey = object(
   'A key by itself',
 )
 
+const KeysOfStore = object(
+  {
+    enabled: boolean('Whether keys of the store are known', { default: true }),
+    grace: scalar(
+      'duration',
+      'While the store is away, keys that were known before still work for so long; after that the answer is 503',
+      { default: '24h', least: 0, most: 365 * 86_400_000 },
+    ),
+  },
+  'Keys of the store with settings',
+)
+
 const ApiKeyConsumer = object(
   {
     api_key: object(
@@ -47,8 +59,13 @@ const ApiKeyConsumer = object(
             [HashedKey, PlainKey],
             'A key by its sha256, or by itself, with the consumer that it belongs to',
           ),
-          'The keys that are known; any other is answered with 401',
-          { minItems: 1 },
+          'Keys that are known by this file; any that is not known is answered with 401',
+          { default: [] },
+        ),
+        store: either<Static<typeof KeysOfStore>>(
+          [scalar('switch', 'Whether keys of the store are known', { shorthand: true }), KeysOfStore],
+          'true, or a mapping with settings: keys that tidegate key has made are known, too. They are in the store, and in the memory of every gateway',
+          { default: false },
         ),
       },
       'By a key in a header',

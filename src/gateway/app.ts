@@ -9,6 +9,7 @@ import type { Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
+import type { Keyring } from '../limiter/keyring.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import type { RequestRecord } from '../telemetry/record.js'
@@ -60,6 +61,8 @@ export interface GatewayDeps {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Boosts and overrides. Left out: there are none. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
+  /** Left out: no API key of the store is known. */
+  readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -109,9 +112,9 @@ function handshakeStagesOf(
 
 /** What both go through once their route is known, and it is not answered here. */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, tokens } = deps
+  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics } = deps
   return [
-    identifyConsumer({ tokens }),
+    identifyConsumer(deps),
     authorize,
     resolveTier(assignments, plans),
     chooseService(),

@@ -2,6 +2,7 @@ import type { ConsumerSource } from '../config/snapshot.js'
 import { createSeenNonces, type SeenNonces } from '../credentials/seen-nonces.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { Refusal } from '../errors.js'
+import type { Keyring } from '../limiter/keyring.js'
 import type { Exchange } from './exchange.js'
 import type { Identified } from './identify.js'
 import { identifyByApiKey } from './identify-api-key.js'
@@ -15,6 +16,8 @@ import { nobody } from './nobody.js'
 /** What it takes to check credentials that are not in the snapshot. */
 export interface Means {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
+  /** Left out: no API key of the store is known. */
+  readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
 }
 
 /**
@@ -36,12 +39,12 @@ export function identifyConsumer(means: Means) {
 function identifyBy(
   x: Exchange,
   source: ConsumerSource,
-  { tokens }: Means,
+  { tokens, keyring }: Means,
   nonces: SeenNonces,
 ): Identified | Promise<Refusal | undefined> {
   switch (source.kind) {
     case 'api_key':
-      return identifyByApiKey(x, source)
+      return identifyByApiKey(x, source, keyring)
     case 'client_certificate':
       return identifyByCertificate(x, source)
     case 'header':

@@ -51,6 +51,8 @@ export interface Exchange {
   token: TokenIdentity | undefined
   /** Of the body, where it was signed. */
   bodyDigest: ExpectedDigest | undefined
+  /** Of an API key of the store. */
+  keyId: string | undefined
 
   // resolve tier
   /** Index into snapshot.tiers, -1 before the stage. */
@@ -136,6 +138,7 @@ export function createExchange(
     scopes: undefined,
     token: undefined,
     bodyDigest: undefined,
+    keyId: undefined,
     tier: -1,
     tierFrom: undefined,
     tierSource: undefined,

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { distance } from 'fastest-levenshtein'
+import { takesStoredKeys } from '../config/consumers.js'
 import { canonicalPath } from '../config/path.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import { compileRouter } from '../config/router.js'
@@ -7,6 +8,7 @@ import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
+import type { Keyring } from '../limiter/keyring.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
 import { type DecisionData, decisionPart, limitsTold, tierFrom } from '../telemetry/decision-data.js'
@@ -34,6 +36,8 @@ export interface ExplainDeps {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: nothing is changed for anybody. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
+  /** Left out: no API key of the store is known. */
+  readonly keyring?: Pick<Keyring, 'find' | 'hold'> | undefined
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
 }
@@ -41,6 +45,7 @@ export interface ExplainDeps {
 /** Routes that are named, at most. */
 const MOST_FITS = 5
 const MOST_NEAR = 3
+const KEYS_PATIENCE_MS = 3000
 
 const QUIET = { edgeDenied() {} }
 
@@ -55,12 +60,22 @@ interface Outcome {
  * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
  */
 export function createExplain(deps: ExplainDeps) {
-  const { snapshot: current, limiter, assignments, amounts = NO_AMOUNTS, tokens, plans, guards } = deps
+  const {
+    snapshot: current,
+    limiter,
+    assignments,
+    amounts = NO_AMOUNTS,
+    tokens,
+    plans,
+    keyring,
+    guards,
+  } = deps
   const stages = [
     checkEdge({ metrics: QUIET, looksOnly: true }),
     matchRoute,
     answerHere,
-    identifyConsumer({ tokens }),
+    // Nobody has used the key.
+    identifyConsumer({ tokens, keyring: keyring && { find: keyring.find, used() {} } }),
     authorize,
     resolveTier(assignments, plans),
     chooseService(() => 0),
@@ -98,6 +113,7 @@ export function createExplain(deps: ExplainDeps) {
     const bad = 'code' in read ? refusal(read) : undefined
     const headers = 'code' in read ? NO_HEADERS : read
     const x = createExchange(snapshot, '', method, url, headers, peer, performance.now())
+    await hold(keyring, takesStoredKeys(snapshot.consumers))
     const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
     let decision: Decision | undefined
     let problem: string | null = null
@@ -127,6 +143,17 @@ export function createExplain(deps: ExplainDeps) {
   }
 }
 
+/** The keys may have to be loaded first: what is not there by then is told as what callers get. */
+async function hold(keyring: ExplainDeps['keyring'], needed: boolean): Promise<void> {
+  if (keyring === undefined || !needed) return
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, KEYS_PATIENCE_MS)
+  })
+  await Promise.race([keyring.hold(needed), late])
+  clearTimeout(timer)
+}
+
 function refusal({ code, detail, cause }: Refusal): Outcome {
   const told = (detail ?? ERRORS[code].detail).replace(/\.$/, '')
   return {
@@ -154,6 +181,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     consumer: x.consumer ?? null,
     tenant: x.tenant ?? null,
     identified_by: x.identifiedBy ?? null,
+    key_id: x.keyId ?? null,
     tier: snapshot.tiers[tier] ?? null,
     tier_from: tierFrom(x.tierFrom, x.tierSource),
     tier_stale: x.tierStale,

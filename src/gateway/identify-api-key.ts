@@ -1,39 +1,57 @@
-import { createHash } from 'node:crypto'
 import type { SourceOf } from '../config/consumers.js'
+import { digestOf, isKey } from '../credentials/key-format.js'
+import type { Refusal } from '../errors.js'
+import type { Keyring } from '../limiter/keyring.js'
 import type { Exchange } from './exchange.js'
 import { identityHeader } from './headers.js'
 import { type Identified, MAX_CREDENTIAL, unauthorized } from './identify.js'
 
 type ApiKeys = SourceOf<'api_key'>
-type Owner = ApiKeys['keys'] extends ReadonlyMap<string, infer V> ? V : never
 
-export function identifyByApiKey(x: Exchange, source: ApiKeys): Identified {
-  const key = identityHeader(x.headers, source.header)
+/** @param keyring undefined: no key of the store is known */
+export function identifyByApiKey(
+  x: Exchange,
+  source: ApiKeys,
+  keyring: Pick<Keyring, 'find' | 'used'> | undefined,
+): Identified {
+  const { header, keys, storeGrace } = source
+  const key = identityHeader(x.headers, header)
   if (key === undefined) return 'absent'
-  const owner = ownerOf(source, key)
-  if (owner === undefined) return unauthorized(`The API key in ${source.header} is not valid.`)
-  x.consumer = owner.consumer
-  x.credentialTier = owner.tier
-  x.tenant = owner.tenant
-  x.identifiedBy = 'api_key'
-  return undefined
+  if (key === '' || key.length > MAX_CREDENTIAL) return notValid(header)
+  const digest = digestOf(key)
+  const owner = keys.get(digest)
+  if (owner !== undefined) {
+    x.consumer = owner.consumer
+    x.credentialTier = owner.tier
+    x.tenant = owner.tenant
+    x.identifiedBy = 'api_key'
+    return undefined
+  }
+  if (storeGrace === undefined || keyring === undefined) return notValid(header)
+  const found = keyring.find(digest, storeGrace)
+  if (typeof found === 'object') {
+    x.consumer = found.consumer
+    x.credentialTier = tierIndex(x.snapshot.tiers, found.tier)
+    x.tenant = found.tenant
+    x.scopes = found.scopes
+    x.keyId = found.id
+    x.identifiedBy = 'api_key'
+    keyring.used(found)
+    return undefined
+  }
+  if (found === 'expired') return unauthorized(`The API key in ${header} has expired.`)
+  // What is no key of ours can be refused without a look.
+  return found === 'unavailable' && isKey(key) ? UNAVAILABLE : notValid(header)
 }
 
-/** Valid keys seen, by their text, so that each is hashed once. Only valid ones: strangers cannot fill it. */
-const seen = new WeakMap<ApiKeys, Map<string, Owner>>()
-const MAX_SEEN = 100_000
+const UNAVAILABLE: Refusal = { code: 'identity_unavailable', headers: ['Retry-After', '1'] }
 
-function ownerOf(source: ApiKeys, key: string): Owner | undefined {
-  let known = seen.get(source)
-  if (known === undefined) {
-    known = new Map()
-    seen.set(source, known)
-  }
-  const hit = known.get(key)
-  if (hit !== undefined) return hit
-  if (key.length === 0 || key.length > MAX_CREDENTIAL) return undefined
-  // The look-up is by digest, so its timing tells nothing of a key that one does not have.
-  const owner = source.keys.get(createHash('sha256').update(key, 'latin1').digest('hex'))
-  if (owner !== undefined && known.size < MAX_SEEN) known.set(key, owner)
-  return owner
+function notValid(header: string): Refusal {
+  return unauthorized(`The API key in ${header} is not valid.`)
+}
+
+/** Keys outlive tiers: one that the configuration does not have counts as none. */
+function tierIndex(tiers: readonly string[], name: string | undefined): number | undefined {
+  const index = name === undefined ? -1 : tiers.indexOf(name)
+  return index < 0 ? undefined : index
 }

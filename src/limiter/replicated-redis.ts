@@ -98,6 +98,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const present = Number(await ask(store.get(`${name}:version`)))
     if (version < 0 || present < version || performance.now() > reloadAt) {
       await loadAll(present)
+      confirmed = asked
       markReady()
       // Where nobody writes any more, nobody else takes out what has ended.
       if (held.sweep()) await sweepStore()

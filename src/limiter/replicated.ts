@@ -47,23 +47,26 @@ export interface MapShape<V> {
   readonly longestValue: number
 }
 
-/** @returns how the value is stored, empty for none. Throws, with a message for an operator. */
+/** A write that no store takes, whatever its state. The message is for an operator. */
+export class MapRefusal extends Error {}
+
+/** @returns how the value is stored, empty for none. Throws MapRefusal. */
 export function writeWithin<V>(shape: MapShape<V>, key: string, value: V | undefined): string {
   const { what, keyName, longestKey, longestValue } = shape
   if (key.length > longestKey) {
-    throw new Error(`the ${keyName} is longer than ${longestKey} characters; nothing is stored`)
+    throw new MapRefusal(`the ${keyName} is longer than ${longestKey} characters; nothing is stored`)
   }
   const text = value === undefined ? '' : shape.write(value)
   if (text.length > longestValue) {
-    throw new Error(
+    throw new MapRefusal(
       `what is to be stored of ${keyName} ${key} is longer than the ${longestValue} characters that ${what} may have`,
     )
   }
   return text
 }
 
-export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most'>): Error {
-  return new Error(`there are ${most} ${what}, which is as many as there may be; remove some first`)
+export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most'>): MapRefusal {
+  return new MapRefusal(`there are ${most} ${what}, which is as many as there may be; remove some first`)
 }
 
 /** The part of a map that is in the memory of a process. */

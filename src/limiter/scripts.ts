@@ -29,6 +29,7 @@ const settle = load('algorithms', 'settle')
 const usage = load('usage')
 const put = load('put')
 const sweep = load('sweep')
+const touch = load('touch')
 const announce = load('announce')
 
 /**
@@ -328,4 +329,22 @@ export function runPut(client: Client, map: string, change: Put): Promise<number
  */
 export function runSweep(client: Client, map: string, now: number, most: number): Promise<number> {
   return run(client, sweep, [map, `${map}:ends`], [String(now), String(most)]) as Promise<number>
+}
+
+/**
+ * Notes when keys of such a map were used last.
+ *
+ * @param minute unix time
+ * @param before unix minute up to which uses are forgotten
+ * @returns how many of them are keys of the map
+ */
+export function runTouch(
+  client: Client,
+  map: string,
+  used: readonly string[],
+  minute: number,
+  before: number,
+): Promise<number> {
+  const args = [String(minute), String(before), ...used]
+  return run(client, touch, [map, `${map}:used`], args) as Promise<number>
 }

@@ -1,10 +1,13 @@
 import type { Config } from '../config/schema.js'
 import { AMOUNTS, type Amounts, createAmounts } from './amounts.js'
+import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
+import { createKeyStore, type KeyStore } from './keyring.js'
+import { createMemoryLastUsed, createRedisLastUsed } from './last-used.js'
 import type { Limiter, TierAssignments } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { createNodes } from './nodes.js'
@@ -21,6 +24,7 @@ export interface Store {
   readonly amounts: Amounts
   /** What operators have changed. */
   readonly audit: AuditStream
+  readonly keys: KeyStore
   /** Opens a further map that all gateways share: once for each, and closed with the store. */
   map<V>(shape: MapShape<V>): ReplicatedMap<V>
   /** The gateways that share it. */
@@ -55,6 +59,7 @@ export function openStore(
       limiter,
       assignments: createAssignments(map(ASSIGNMENTS)),
       amounts: createAmounts(map(AMOUNTS)),
+      keys: createKeyStore(map, createMemoryLastUsed(API_KEYS.most)),
       map,
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
@@ -91,6 +96,7 @@ export function openStore(
     limiter,
     assignments: createAssignments(map(ASSIGNMENTS)),
     amounts: createAmounts(map(AMOUNTS)),
+    keys: createKeyStore(map, createRedisLastUsed(store, API_KEYS.name)),
     map,
     audit: createRedisAuditStream(store),
     fleet,

@@ -24,6 +24,8 @@ export interface DecisionData {
   readonly consumer: string | null
   readonly tenant: string | null
   readonly identified_by: string | null
+  /** Of an API key of the store: its public handle. */
+  readonly key_id: string | null
   readonly tier: string | null
   /** `source:` is followed by the name of the source. */
   readonly tier_from: string | null

@@ -49,7 +49,7 @@ export interface KeptDecisionsOptions {
 }
 
 /** Of each text the most that is kept, in UTF-16 units; in this order in a slot. */
-const MOST = { id: 64, method: 8, host: 48, path: 144, consumer: 80, tenant: 32, ip: 40, cause: 80 }
+const MOST = { id: 64, method: 8, host: 48, path: 144, consumer: 80, tenant: 32, key: 16, ip: 40, cause: 80 }
 const TEXTS = Object.values(MOST)
 /** In UTF-8. What is not ASCII takes more, and may cost the last of the texts their ends. */
 const TEXT_BYTES = 512
@@ -215,8 +215,17 @@ function createRing(size: number, counts: boolean): Ring {
       return all.slice(at - length, at)
     })
     const shown = (text: string, most: number) => (text.length === most ? `${text}…` : text)
-    const [id = '', method = '', host = '', path = '', consumer = '', tenant = '', ip = '', cause = ''] =
-      texts
+    const [
+      id = '',
+      method = '',
+      host = '',
+      path = '',
+      consumer = '',
+      tenant = '',
+      key = '',
+      ip = '',
+      cause = '',
+    ] = texts
     const o = i * width
     const n = (index: number) => numbers[o + index]!
     const {
@@ -260,6 +269,7 @@ function createRing(size: number, counts: boolean): Ring {
       consumer: identifiedBy === undefined ? null : shown(consumer, MOST.consumer),
       tenant: tenant === '' ? null : shown(tenant, MOST.tenant),
       identified_by: identifiedBy ?? null,
+      key_id: key === '' ? null : key,
       tier,
       tier_from: tierFrom(from, tierSource),
       tier_stale: tierStale,
@@ -289,9 +299,10 @@ function createRing(size: number, counts: boolean): Ring {
       const path = cut(pathOf(r.target), MOST.path)
       const consumer = cut(r.consumer ?? '', MOST.consumer)
       const tenant = cut(r.tenant ?? '', MOST.tenant)
+      const key = r.keyId ?? ''
       const ip = cut(r.clientIp, MOST.ip)
       const cause = cut(r.cause ?? '', MOST.cause)
-      text.write(id + method + host + path + consumer + tenant + ip + cause, i * TEXT_BYTES, TEXT_BYTES)
+      text.write(id + method + host + path + consumer + tenant + key + ip + cause, i * TEXT_BYTES, TEXT_BYTES)
       const l = i * TEXTS.length
       lengths[l] = id.length
       lengths[l + 1] = method.length
@@ -299,8 +310,9 @@ function createRing(size: number, counts: boolean): Ring {
       lengths[l + 3] = path.length
       lengths[l + 4] = consumer.length
       lengths[l + 5] = tenant.length
-      lengths[l + 6] = ip.length
-      lengths[l + 7] = cause.length
+      lengths[l + 6] = key.length
+      lengths[l + 7] = ip.length
+      lengths[l + 8] = cause.length
 
       const { decision } = r
       const o = i * width

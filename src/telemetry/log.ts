@@ -71,10 +71,11 @@ function serializeError(error: unknown): unknown {
   }
 }
 
-/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens, secret query values. */
+/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens, secret query values, API keys of Tidegate. */
 export function scrub(line: string): string {
   return line
     .replace(/(\w:\/\/)[^\s/?#"\\]*@/g, '$1***@')
+    .replace(/\b(tg_live_)[0-9A-Za-z]{8,}/g, '$1***')
     .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, '$1 ***')
     .replace(
       /([?&](?:api[_-]?key|key|(?:access_|refresh_|id_)?token|password|secret|sig(?:nature)?|code)=)[^&\s"\\]+/gi,

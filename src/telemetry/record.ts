@@ -31,6 +31,8 @@ export interface RequestRecord {
   /** How the caller was identified. */
   readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
   readonly tenant: string | undefined
+  /** Of an API key of the store: its public handle. */
+  readonly keyId: string | undefined
   readonly clientIp: string
   /** The limits that held for it. */
   readonly policy: Policy | undefined

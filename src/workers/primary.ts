@@ -8,7 +8,10 @@ import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reloa
 import type { Config } from '../config/schema.js'
 import { createTokens } from '../credentials/tokens.js'
 import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
+import { API_KEYS } from '../limiter/api-keys.js'
 import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
+import { createKeyring, createKeyStore } from '../limiter/keyring.js'
+import { createMemoryLastUsed } from '../limiter/last-used.js'
 import { openStore, type Store } from '../limiter/store.js'
 import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
 import { createPlans } from '../plans/plans.js'
@@ -102,6 +105,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
         answers: {
           take: (takes) => counts.take(takes, memory()),
           settle: (one) => counts.settle(one, memory()),
+          async keysUsed({ ids, minute }) {
+            await store.keys.lastUsed.touch(ids, minute)
+            return null
+          },
           farewell(reading) {
             lastWords.set(worker.pid, reading)
             return null
@@ -131,6 +138,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       told,
       assignments: createAssignments(told.open(ASSIGNMENTS)),
       amounts: createAmounts(told.open(AMOUNTS)),
+      keys: createKeyStore(told.open, createMemoryLastUsed(API_KEYS.most)),
       map: told.open,
       close: async () => void (await Promise.all([opened.close(), told.close()])),
     }
@@ -275,6 +283,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get amounts() {
       return store.amounts
     },
+    get keys() {
+      return store.keys
+    },
     upstreams,
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
@@ -286,6 +297,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       plans,
       tokens,
       amounts: { policyFor: (...asked) => store.amounts.policyFor(...asked) },
+      keyring: createKeyring({ store: () => store.keys }),
       guards,
     }),
     metrics: figures,

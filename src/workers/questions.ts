@@ -99,4 +99,6 @@ export type OfPrimary = {
   take: [readonly Take[], readonly Decision[]]
   /** Answers with when the slot was taken last. */
   settle: [Settle, number]
+  /** Without Redis: which API keys were used, in which unix minute. */
+  keysUsed: [{ ids: readonly string[]; minute: number }, null]
 }

@@ -5,6 +5,8 @@ import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
 import { createMemoryAuditStream } from '../limiter/audit-stream.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
+import { createKeyStore } from '../limiter/keyring.js'
+import type { LastUsed } from '../limiter/last-used.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
 import { createLocal } from '../limiter/local.js'
 import type { Store } from '../limiter/store.js'
@@ -19,7 +21,7 @@ export interface SharedMemory extends Store {
 }
 
 export interface SharedMemoryOptions {
-  readonly primary: Channel<Pick<OfPrimary, 'take' | 'settle'>>
+  readonly primary: Channel<Pick<OfPrimary, 'take' | 'settle' | 'keysUsed'>>
   readonly maps: FollowedMaps
   /** How many share the counts, for `local`. */
   readonly workers: number
@@ -36,6 +38,7 @@ interface Asked {
 /** Ms for which the store counts as lost after it did not answer. */
 const LOST_MS = 1000
 const SETTLE_MS = 1000
+const TELL_MS = 1000
 
 export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   const { primary, maps, workers, settings, log } = options
@@ -100,10 +103,17 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     close: () => Promise.resolve(),
   }
 
+  const lastUsed: LastUsed = {
+    touch: async (ids, minute) => void (await primary.ask('keysUsed', { ids, minute }, TELL_MS)),
+    read: () => Promise.reject(new Error('the primary is asked')),
+    forget: () => Promise.reject(new Error('the primary is asked')),
+  }
+
   return {
     limiter,
     assignments: createAssignments(maps.open(ASSIGNMENTS)),
     amounts: createAmounts(maps.open(AMOUNTS)),
+    keys: createKeyStore(maps.open, lastUsed),
     map: maps.open,
     // The primary has the admin API, and with it what operators do.
     audit: createMemoryAuditStream(),

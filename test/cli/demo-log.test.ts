@@ -35,6 +35,7 @@ const record: RequestRecord = {
   consumer: 'ann',
   identifiedBy: 'header',
   tenant: undefined,
+  keyId: undefined,
   clientIp: '127.0.0.1',
   policy: snapshot.services[0]!.policies[0],
   decision: allowed,

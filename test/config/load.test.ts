@@ -164,6 +164,7 @@ ${MINIMAL}`,
     {
       api_key: {
         header: 'x-api-key',
+        store: { enabled: false, grace: 86_400_000 },
         keys: [
           {
             sha256: '9f8cfdb17116bf0e2a44e071454f25594cb9b8737bf331e6a2f0b30550572f29',

@@ -10,6 +10,7 @@ import {
   runSweep,
   runTake,
   runTakeMixed,
+  runTouch,
   runUsage,
 } from '../../src/limiter/scripts.js'
 import { decodeCounts } from '../../src/limiter/stored.js'
@@ -57,6 +58,7 @@ t.test('every script says on top which keys and arguments it takes, and uses no 
     'sweep',
     'take',
     'take_mixed',
+    'touch',
     'usage',
   ])
   for (const [name, source] of sources) {
@@ -96,7 +98,7 @@ t.test('take: one key per decision, deadline, now, then cost and limits of each'
   )
 })
 
-t.test('usage, put and sweep: as many keys and arguments as the code uses', { skip }, async (t) => {
+t.test('usage, put, sweep and touch: as many keys and arguments as the code uses', { skip }, async (t) => {
   const usage = await watch(() => runUsage(redis.client, 'rl:a:{x}:1m', 0))
   const change = {
     key: 'bob',
@@ -109,11 +111,17 @@ t.test('usage, put and sweep: as many keys and arguments as the code uses', { sk
   } as const
   const put = await watch(() => runPut(redis.client, 'tier:{a}', change))
   const sweep = await watch(() => runSweep(redis.client, 'tier:{a}', 8, 100))
+  const touch = await watch(() => runTouch(redis.client, 'tier:{a}', ['bob', 'eve'], 7, 5))
   const keys = ['tier:{a}', 'tier:{a}:version', 'tier:{a}:log', 'tier:{a}:ends']
   t.same(usage.at(-1), { how: usage.at(-1)?.how, keys: ['rl:a:{x}:1m'], args: ['0'] })
   const args = ['bob', 'pro', 'channel', '10', '9', '5', 'absent']
   t.same(put.at(-1), { how: put.at(-1)?.how, keys, args })
   t.same(sweep.at(-1), { how: sweep.at(-1)?.how, keys: ['tier:{a}', 'tier:{a}:ends'], args: ['8', '100'] })
+  t.same(touch.at(-1), {
+    how: touch.at(-1)?.how,
+    keys: ['tier:{a}', 'tier:{a}:used'],
+    args: ['7', '5', 'bob', 'eve'],
+  })
   for (const [name, seen] of [
     ['usage', usage],
     ['put', put],

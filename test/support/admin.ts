@@ -11,6 +11,8 @@ import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { AMOUNTS, createAmounts } from '../../src/limiter/amounts.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
+import { createKeyStore } from '../../src/limiter/keyring.js'
+import { createMemoryLastUsed } from '../../src/limiter/last-used.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { createMemoryMap } from '../../src/limiter/replicated.js'
 import { createFamilies } from '../../src/telemetry/families.js'
@@ -86,6 +88,7 @@ export async function startAdmin(
     limiter: createMemoryLimiter({ now: () => NOW }),
     assignments: createMemoryAssignments(),
     amounts: createAmounts(createMemoryMap(AMOUNTS)),
+    keys: createKeyStore(createMemoryMap, createMemoryLastUsed(100)),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     explain: () => Promise.reject(new Error('not asked')),
