@@ -69,7 +69,9 @@ export function createVerifiedTokens<T>(most = MOST): VerifiedTokens<T> {
       return undefined
     },
     set(token, entry) {
-      put(token.slice(-TAIL), { token, entry })
+      // A copy: what is cut out of a request's header would hold on to the whole of it. A good token is ASCII.
+      const own = Buffer.from(token, 'latin1').toString('latin1')
+      put(own.slice(-TAIL), { token: own, entry })
     },
   }
 }
