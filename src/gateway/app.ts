@@ -54,7 +54,7 @@ import type { Watchdog } from './watchdog.js'
 export interface GatewayDeps {
   /** The snapshot in force. Each request asks once, at its start. */
   readonly snapshot: () => Snapshot
-  readonly limiter: Pick<Limiter, 'take' | 'settle'>
+  readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>

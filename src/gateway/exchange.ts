@@ -2,6 +2,7 @@ import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ExpectedDigest } from '../credentials/body-digest.js'
 import type { TokenIdentity } from '../credentials/tokens.js'
 import type { ErrorCode } from '../errors.js'
+import type { Counted } from '../limiter/counted.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
 import type { TraceContext } from '../telemetry/trace-context.js'
 import type { Guard, Pass } from '../upstream/guard.js'
@@ -73,6 +74,10 @@ export interface Exchange {
   policy: Policy | undefined
   decision: Decision | undefined
   limitMs: number
+  /** Whether it is one of those that are kept to be explained, where that is not for its outcome. */
+  sampled: boolean | undefined
+  /** Of such a one: how its limits stood. */
+  counted: Counted | undefined
   /** What it has cost, where that is not its route's own: said by the caller or the upstream, or given back. */
   cost: number | undefined
   /** What was charged and is not settled yet. */
@@ -148,6 +153,8 @@ export function createExchange(
     policy: undefined,
     decision: undefined,
     limitMs: 0,
+    sampled: undefined,
+    counted: undefined,
     cost: undefined,
     held: undefined,
     upstream: undefined,

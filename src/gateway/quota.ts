@@ -13,7 +13,7 @@ import { claimsQuota } from './quota-headers.js'
 import { beginLimit } from './trace.js'
 
 export interface QuotaDeps {
-  readonly limiter: Pick<Limiter, 'take'>
+  readonly limiter: Pick<Limiter, 'take' | 'preview'>
   readonly amounts: Pick<Amounts, 'policyFor'>
   readonly charges: Pick<Charges, 'hold'>
   readonly metrics: { candidate(r: RequestRecord, decision: Decision): void }
@@ -51,6 +51,17 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     else settle(taken)
   }
 
+  /**
+   * How the limits stand right before the request is charged, of a sampled one: only a denial says so by itself. Asked on the same
+   * connection in front of it. Nobody waits for it: the answer is here before that to the charge, or it is not known.
+   */
+  function look(x: Exchange, policy: Policy, cost: number, levels: Levels | undefined): void {
+    const keep = ({ counted }: Decision): void => {
+      x.counted = counted
+    }
+    limiter.preview(x.route!.quotaOf, policy, x.consumer!, cost, levels).then(keep, () => {})
+  }
+
   return function takeQuota(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const route = x.route!
     const ofTier = route.quotaOf.policies[x.tier]
@@ -72,6 +83,8 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       hold(x, policy, cost, levels, decision)
       return undefined
     }
+    x.sampled = Math.random() < x.snapshot.config.explain.sample
+    if (x.sampled) look(x, policy, cost, levels)
     // In the same turn, so that both go to the store together.
     if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)
     const taken = limiter.take(route.quotaOf, policy, x.consumer!, cost, levels)

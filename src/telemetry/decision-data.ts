@@ -60,7 +60,7 @@ export interface DecisionPart {
   readonly took_ms: number
 }
 
-/** How a limit stood before the request was charged. Null: that was not told, as of most requests that passed. */
+/** How a limit stood before the request was charged. Null: that was not told, as of requests that passed and were not in the sample when they came. */
 export interface LimitTold extends LimitData {
   /** What counted: the amount or the burst, of `local` a gateway's share. */
   readonly allows: number

@@ -103,7 +103,7 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
   const rings = {
     denied: createRing(keep - 2 * quarter, true),
     failed: createRing(quarter, false),
-    others: createRing(quarter, false),
+    others: createRing(quarter, true),
   }
   const all = Object.values(rings)
   const places = new WeakMap<Snapshot, (Place | undefined)[]>()
@@ -137,7 +137,7 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
     if (r.decision?.allowed === false) return rings.denied
     if (r.status >= 500) return rings.failed
     if (r.error !== undefined) return rings.others
-    return random() < r.snapshot.config.explain.sample ? rings.others : undefined
+    return (r.sampled ?? random() < r.snapshot.config.explain.sample) ? rings.others : undefined
   }
 
   return {
@@ -341,7 +341,7 @@ function createRing(size: number, counts: boolean): Ring {
       numbers[o + REMAINING] = decision.remaining
       numbers[o + RETRY_MS] = decision.retryMs
       numbers[o + AT] = decision.at
-      const { counted } = decision
+      const counted = decision.counted ?? (decision.decidedBy === 'store' ? r.counted : undefined)
       if (counted === undefined || !counts) return
       const count = Math.min(counted.numbers.length, LIMITS * COUNTED)
       numbers[o + COUNTED_AT] = counted.at

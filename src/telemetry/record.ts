@@ -1,5 +1,6 @@
 import type { Policy, Route, Snapshot, Upstream } from '../config/snapshot.js'
 import type { ErrorCode } from '../errors.js'
+import type { Counted } from '../limiter/counted.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { TraceContext } from './trace-context.js'
 
@@ -37,6 +38,10 @@ export interface RequestRecord {
   /** The limits that held for it. */
   readonly policy: Policy | undefined
   readonly decision: Decision | undefined
+  /** Whether it is one of those that are kept to be explained, where that is not for its outcome; undefined: nobody has asked. */
+  readonly sampled?: boolean | undefined
+  /** Of such a one: how its limits stood before it was charged, where that is known. */
+  readonly counted?: Counted | undefined
   /** Ms that the decision took. */
   readonly limitMs: number
   /** What the request has cost, where that is not its route's own. */

@@ -3,10 +3,14 @@ import type { ErrorCode, Refusal } from '../../src/errors.js'
 import { takeQuota as takeQuotaWith } from '../../src/gateway/quota.js'
 import { pushDecidedBy, pushQuotaHeaders } from '../../src/gateway/quota-headers.js'
 import { matchRoute } from '../../src/gateway/route.js'
+import { connectStore } from '../../src/limiter/connect.js'
 import type { Decision, Limiter } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
+import { createRedisLimiter } from '../../src/limiter/redis.js'
+import { limitsTold } from '../../src/telemetry/decision-data.js'
 import { exchangeFor } from '../support/exchange.js'
 import { createClock, memoryAmounts, snapshotOf } from '../support/gateway.js'
+import { startRedis } from '../support/redis.js'
 import { exampleDecision } from '../support/snapshot.js'
 
 const snapshot = snapshotOf(`
@@ -49,10 +53,12 @@ function asObject(flat: readonly string[]): Record<string, string> {
   return Object.fromEntries(flat.flatMap((name, i) => (i % 2 === 0 ? [[name, flat[i + 1]!]] : [])))
 }
 
+const NOT_LOOKED_AT: Pick<Limiter, 'preview'> = { preview: () => Promise.reject(new Error('not here')) }
+
 /** The stage alone: what it holds is never settled, what it tries out never counted. */
 function takeQuota(limiter: Pick<Limiter, 'take'>) {
   return takeQuotaWith({
-    limiter,
+    limiter: { ...NOT_LOOKED_AT, ...limiter },
     amounts: memoryAmounts(),
     charges: { hold() {} },
     metrics: { candidate() {} },
@@ -333,7 +339,12 @@ routes: [{ path: /*, service: a }]
         : exampleDecision()
     }
     const stage = (limiter: Pick<Limiter, 'take'>) =>
-      takeQuotaWith({ limiter, amounts: memoryAmounts(), charges: { hold() {} }, metrics })
+      takeQuotaWith({
+        limiter: { ...NOT_LOOKED_AT, ...limiter },
+        amounts: memoryAmounts(),
+        charges: { hold() {} },
+        metrics,
+      })
     const ask = (limiter: Pick<Limiter, 'take'>) => {
       const x = exchangeFor(of)
       matchRoute(x)
@@ -434,5 +445,63 @@ t.test(
     t.match(await takeQuota(limiter)(x), { code: 'quota_exceeded' })
     t.same(calls, [['payments', '"minute";q=10;w=60', 'alice', 5]])
     t.match(x.decision, { allowed: false })
+  },
+)
+
+t.test(
+  'of a sampled request that passes it is told how each limit stood before it was charged',
+  async (t) => {
+    const yaml = (sample: number) =>
+      snapshotOf(`
+explain: { sample: ${sample} }
+tiers: [free]
+services: { a: { upstreams: [http://a], limits: { free: [10/min, 100/h] } } }
+routes: [{ path: /*, service: a, cost: 2 }]
+`)
+    const redis = await startRedis(t)
+    // Not in the past: the server expires what it is given by its own clock.
+    const at = (Math.floor(Date.now() / 86_400_000) + 100) * 86_400_000
+    const now = () => at
+    const quiet = { info() {}, warn() {} }
+    const store = connectStore({ redis: redis.url }, quiet)
+    const ofRedis = createRedisLimiter({ store, timeoutMs: 2_000, log: quiet, now })
+    t.teardown(async () => {
+      await ofRedis.close()
+      store.disconnect()
+    })
+    await ofRedis.ready
+    for (const [where, limiter] of [
+      ['memory', createMemoryLimiter({ now })],
+      ['redis', ofRedis],
+    ] as const) {
+      const stage = takeQuotaWith({
+        limiter,
+        amounts: memoryAmounts(),
+        charges: { hold() {} },
+        metrics: { candidate() {} },
+      })
+      const pass = async (sample: number) => {
+        const x = exchangeFor(yaml(sample))
+        matchRoute(x)
+        x.consumer = 'alice'
+        x.tier = 0
+        t.equal(await stage(x), undefined)
+        // In memory it is told a tick later; of Redis it has come in front of the decision.
+        if (where === 'memory') await new Promise(setImmediate)
+        return x
+      }
+      t.match(await pass(0), { sampled: false, counted: undefined }, where)
+      const { counted, sampled } = await pass(1)
+      t.equal(sampled, true)
+      const limits = limitsTold(yaml(1).services[0]!.policies[0]!.limits, exampleDecision(), counted!.numbers)
+      t.match(
+        limits.map(({ used, remaining, current }) => ({ used, remaining, current })),
+        [
+          { used: 2, remaining: 8, current: 2 },
+          { used: 2, remaining: 98, current: 2 },
+        ],
+        where,
+      )
+    }
   },
 )

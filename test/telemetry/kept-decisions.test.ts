@@ -68,6 +68,30 @@ t.test('a denial is told with its route, its caller and how its limits stood', a
   t.notMatch(JSON.stringify(found), /4111/, 'the query is not kept')
 })
 
+t.test(
+  'a request that passed is kept when it is in the sample, with how its limits stood if that is known',
+  async (t) => {
+    const kept = open(100, () => 0.999)
+    const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
+    const none = { ...with100, config: { ...with100.config, explain: { keep: 0, sample: 0.5 } } }
+    kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
+    kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
+    kept.keep(exampleRecord(none, { requestId: 'by chance' }))
+    kept.keep(
+      exampleRecord(none, {
+        requestId: 'without the store',
+        sampled: true,
+        counted,
+        decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
+      }),
+    )
+    t.match(kept.find('in')?.decision.limits[0], { used: 6, remaining: 4, current: 5, previous: 2 })
+    t.equal(kept.find('out'), undefined)
+    t.equal(kept.find('by chance'), undefined)
+    t.match(kept.find('without the store')?.decision.limits[0], { used: null, remaining: null })
+  },
+)
+
 t.test('a flood of denials leaves what failed, what was refused and the sample', async (t) => {
   const kept = open(40)
   kept.keep(record({ requestId: 'fine' }))
