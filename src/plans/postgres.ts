@@ -43,7 +43,8 @@ export function openPostgres(options: PostgresOptions): Directory {
       ...parseIntoClientConfig(settings.url),
       application_name: 'tidegate',
       keepAlive: true,
-      connectionTimeoutMillis: settings.timeout,
+      // After whoever asked has been told that it took too long.
+      connectionTimeoutMillis: settings.timeout + 100,
     }
     const made = new pg.Pool({
       ...address,

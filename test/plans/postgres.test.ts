@@ -2,12 +2,14 @@ import t from 'tap'
 import type { Config } from '../../src/config/schema.js'
 import { createPlans } from '../../src/plans/plans.js'
 import { openPostgres, type PostgresOptions } from '../../src/plans/postgres.js'
+import { createAuthority } from '../support/authority.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'
 import { noPostgres, startPostgres, type TestPostgres } from '../support/postgres.js'
 
 t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
-  const db: TestPostgres = await startPostgres(t)
+  const authority = createAuthority(t)
+  const db: TestPostgres = await startPostgres(t, authority.issue('db', 'IP:127.0.0.1'))
   await db.query('CREATE TABLE plans (consumer text PRIMARY KEY, tier text, tenant text)')
   await db.query(
     "INSERT INTO plans VALUES ('acme', 'pro', 'acme-group'), ('bob', 'free', NULL), ('nobody', NULL, NULL)",
@@ -177,6 +179,23 @@ routes: [{ path: /*, service: payments }]
     })
     t.match(find('bob'), { tier: 'free' })
     t.ok(logged.includes('the tier source answers again'))
+  })
+
+  t.test('over TLS the certificate of the server is checked', async (t) => {
+    const by = (query: string) => opened({ url: `${db.url}?${query}` }).look('bob')
+    t.match(await by(`sslmode=verify-full&sslrootcert=${authority.ca}`), { tier: 'free' })
+    t.match(await by('sslmode=no-verify'), { tier: 'free' })
+    await t.rejects(
+      by('sslmode=verify-full'),
+      { code: 'UNABLE_TO_VERIFY_LEAF_SIGNATURE' },
+      'not of a CA that is trusted',
+    )
+    const elsewhere = `${db.url.replace('127.0.0.1', 'localhost')}?sslmode=verify-full&sslrootcert=${authority.ca}`
+    await t.rejects(
+      opened({ url: elsewhere }).look('bob'),
+      { code: 'ERR_TLS_CERT_ALTNAME_INVALID' },
+      'not of that name',
+    )
   })
 
   t.test('closing does not wait for a server that hangs', async (t) => {

@@ -1,6 +1,15 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chownSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
@@ -43,8 +52,15 @@ export const noPostgres = bin === undefined && 'no PostgreSQL server: apt-get in
 /** The server refuses to run as root. Nobody's id is known everywhere. */
 const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
-/** A real server with an empty database, gone at the end of the test. */
-export async function startPostgres(t: Cleanup): Promise<TestPostgres> {
+/**
+ * A real server with an empty database, gone at the end of the test.
+ *
+ * @param tls files of a certificate: it speaks TLS with who wants that
+ */
+export async function startPostgres(
+  t: Cleanup,
+  tls?: { readonly cert: string; readonly key: string },
+): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'tidegate-postgres-'))
   if (user.uid !== undefined) chownSync(folder, user.uid, user.gid)
   const data = join(folder, 'data')
@@ -63,6 +79,20 @@ export async function startPostgres(t: Cleanup): Promise<TestPostgres> {
     'max_connections=30',
     'shared_buffers=1MB',
   ]
+  if (tls !== undefined) {
+    settings.push(
+      'ssl=on',
+      ...(['cert', 'key'] as const).map((name) => `ssl_${name}_file=${ownFile(tls[name], name)}`),
+    )
+  }
+  /** The server takes no key that others may read. */
+  function ownFile(file: string, name: string): string {
+    const own = join(folder, name)
+    copyFileSync(file, own)
+    chmodSync(own, 0o600)
+    if (user.uid !== undefined) chownSync(own, user.uid, user.gid)
+    return own
+  }
   const url = `postgres://tidegate@127.0.0.1:${port}/postgres`
 
   let server = start()
