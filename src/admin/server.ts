@@ -9,6 +9,7 @@ import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { enter } from './entrance.js'
 import { explainRoutes } from './explain.js'
+import { importRoutes } from './import.js'
 import { jwksRoutes } from './jwks.js'
 import { keyRoutes } from './keys.js'
 import { metricsRoutes } from './metrics.js'
@@ -99,6 +100,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   tierRoutes(app, deps)
   amountRoutes(app, deps)
   keyRoutes(app, deps)
+  importRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)

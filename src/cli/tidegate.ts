@@ -32,6 +32,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'make an API key, list the keys, replace or revoke one',
     load: () => import('./key.js'),
   },
+  import: {
+    summary: 'put many consumers on tiers, from a table',
+    load: () => import('./import.js'),
+  },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),

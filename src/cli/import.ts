@@ -1,0 +1,183 @@
+import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
+import { defineCommand, Refused } from './command.js'
+import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { cellsOf, linesOf } from './csv.js'
+import { complain, print, printable, printJson } from './terminal.js'
+
+interface Answer {
+  readonly tiers: number
+  readonly overrides: number
+  readonly boosts: number
+  readonly bad: readonly { readonly row: number; readonly problem: string }[]
+}
+
+interface Bad {
+  readonly line: number
+  readonly problem: string
+}
+
+const COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until']
+/** Rows of one request. */
+const BATCH = 1000
+/** Lines of a file: their keys are remembered, to find those that come twice. */
+const MOST_LINES = 1_000_000
+/** Bad lines that are told for a person. */
+const MOST_TOLD = 20
+
+export const command = defineCommand({
+  name: 'import',
+  help: `Usage: tidegate import FILE.csv [--dry-run] [--skip-bad] [--reason TEXT]
+                       [--admin HOST:PORT | --config FILE] [--json]
+
+Puts many consumers on tiers, and gives overrides and boosts, as a table says. Its first line names its columns, of:
+  consumer, tenant    whose it is: one of them
+  tier                the tier to put the consumer on; or
+  service, limit      the limit to change, with
+  amount              its override, or
+  by                  its boost
+  until               when it ends by itself: 2026-12-31, or 2026-12-31T18:00:00Z; a boost needs it
+
+The whole file is looked at first. When a line is bad, nothing is changed.
+
+Options:
+  --dry-run           only look
+  --skip-bad          leave bad lines out, and take the others
+${REASON_HELP}
+${ADMIN_HELP}
+${CONFIG_HELP}
+  --json              print JSON
+
+With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+  options: {
+    admin: ADMIN_OPTION,
+    config: CONFIG_OPTION,
+    'dry-run': { type: 'boolean' },
+    'skip-bad': { type: 'boolean' },
+    reason: REASON_OPTION,
+    json: { type: 'boolean' },
+  },
+  positionals: ['FILE'],
+  required: 1,
+  async run({ admin, config, reason, json, ...flags }, [file = '']) {
+    const dryRun = flags['dry-run'] === true
+    // Here, and not on top: wrong use and --help have no need of the store.
+    const { openControl } = await import('./control.js')
+    const control = await openControl('import', { config, admin, reason })
+    const send = (rows: readonly object[], dry: boolean) =>
+      control.call<Answer>('POST', '/import', { rows, dry_run: dry })
+    try {
+      const looked = await pass(file, new Set(), (rows) => send(rows, true))
+      const { bad, ...counts } = looked
+      const takes = !dryRun && (bad.length === 0 || flags['skip-bad'] === true)
+      if (takes) {
+        const skip = new Set(bad.map(({ line }) => line))
+        const done = await pass(file, skip, (rows) => send(rows, false))
+        // Between the two an end may have come, or the configuration of the gateway another.
+        const [first] = done.bad
+        if (first !== undefined) {
+          const where = `${file}:${first.line}: ${first.problem}`
+          throw new Refused(
+            `tidegate import: ${where}; it was good a moment ago, and its part of ${BATCH} lines is not imported`,
+          )
+        }
+      }
+      if (json) printJson({ applied: takes, ...counts, bad })
+      else {
+        for (const { line, problem } of bad.slice(0, MOST_TOLD))
+          complain(printable(`${file}:${line}: ${problem}`))
+        if (bad.length > MOST_TOLD) complain(`and ${bad.length - MOST_TOLD} more bad lines; --json has all`)
+        print(summary(counts, bad.length, takes, dryRun))
+      }
+      return bad.length === 0 || takes ? 0 : 1
+    } finally {
+      await control.close()
+    }
+  },
+})
+
+function summary(counts: Omit<Answer, 'bad'>, bad: number, applied: boolean, dryRun: boolean): string {
+  const { tiers, overrides, boosts } = counts
+  const what = `${tiers} tiers, ${overrides} overrides, ${boosts} boosts`
+  const lines = bad === 0 ? '' : `; ${bad} bad line${bad === 1 ? '' : 's'}`
+  if (applied) return `imported ${what}${bad === 0 ? '' : `${lines} left out`}`
+  return `${what}${lines}; nothing was changed${dryRun ? '' : ': correct them, or leave them out by --skip-bad'}`
+}
+
+/** Goes through the file once. @param skip lines to leave out */
+async function pass(
+  file: string,
+  skip: ReadonlySet<number>,
+  send: (rows: readonly object[]) => Promise<Answer>,
+): Promise<Omit<Answer, 'bad'> & { readonly bad: readonly Bad[] }> {
+  const bad: Bad[] = []
+  const total = { tiers: 0, overrides: 0, boosts: 0 }
+  const seen = new Map<string, number>()
+  let columns: readonly string[] | undefined
+  let lines: number[] = []
+  let rows: object[] = []
+
+  async function flush(): Promise<void> {
+    if (rows.length === 0) return
+    const answer = await send(rows)
+    total.tiers += answer.tiers
+    total.overrides += answer.overrides
+    total.boosts += answer.boosts
+    for (const { row, problem } of answer.bad) bad.push({ line: lines[row]!, problem })
+    lines = []
+    rows = []
+  }
+
+  try {
+    for await (const { number, text } of linesOf(file)) {
+      if (text.trim() === '') continue
+      const cells = cellsOf(text)
+      if (columns === undefined) {
+        columns = columnsIn(cells)
+        continue
+      }
+      if (number > MOST_LINES) throw new Error(`it has more than ${MOST_LINES} lines; cut it in pieces`)
+      if (skip.has(number)) continue
+      if (cells === undefined) bad.push({ line: number, problem: 'a quote is out of place, or not closed' })
+      else if (cells.length !== columns.length) {
+        bad.push({ line: number, problem: `${cells.length} cells under ${columns.length} columns` })
+      } else {
+        const row = Object.fromEntries(
+          columns.flatMap((name, i) => (cells[i] === '' ? [] : [[name, cells[i]!]])),
+        )
+        const before = seen.get(keyOf(row))
+        if (before !== undefined) {
+          bad.push({ line: number, problem: `the same as line ${before} is about; which of them is meant?` })
+          continue
+        }
+        seen.set(keyOf(row), number)
+        lines.push(number)
+        if (rows.push(row) === BATCH) await flush()
+      }
+    }
+  } catch (error) {
+    if (error instanceof Refused) throw error
+    const gone = (error as NodeJS.ErrnoException).code === 'ENOENT'
+    const why = gone ? 'there is no such file' : (error as Error).message
+    throw new Refused(`tidegate import: ${file}: ${why}`)
+  }
+  if (columns === undefined)
+    throw new Refused(`tidegate import: ${file} is empty; its first line names its columns`)
+  await flush()
+  return { ...total, bad: bad.sort((a, b) => a.line - b.line) }
+}
+
+/** What a row is about: what another one would write again. */
+function keyOf(row: Readonly<Record<string, string>>): string {
+  const { consumer = '', tenant = '', tier, service = '', limit = '', amount } = row
+  const kind = tier !== undefined ? 'tier' : amount !== undefined ? 'override' : 'boost'
+  return JSON.stringify([kind, consumer, tenant, ...(tier === undefined ? [service, limit] : [])])
+}
+
+function columnsIn(cells: readonly string[] | undefined): readonly string[] {
+  const known = `columns are ${COLUMNS.join(', ')}`
+  if (cells === undefined) throw new Error(`its first line is no list of columns; ${known}`)
+  const wrong = cells.find((name) => !COLUMNS.includes(name))
+  if (wrong !== undefined) throw new Error(`no column ${JSON.stringify(wrong)}; ${known}`)
+  if (new Set(cells).size < cells.length) throw new Error('a column is there twice')
+  return cells
+}
