@@ -36,6 +36,8 @@ export interface KeyOwner {
   /** Index into `tiers`. */
   readonly tier: number | undefined
   readonly tenant: string | undefined
+  /** For the scopes that routes ask for. */
+  readonly scopes: readonly string[] | undefined
 }
 
 /** @param tierIndex of a tier that the configuration has */
@@ -55,8 +57,9 @@ export function compileConsumers(
       const issuers = 'issuers' in source.jwt ? source.jwt.issuers : [source.jwt]
       return { kind: 'jwt', header: source.jwt.header, issuers: issuers.map(compileTokenIssuer) }
     }
-    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant }) => {
-      const owner: KeyOwner = { consumer, tier: tier === undefined ? undefined : tierIndex(tier), tenant }
+    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant, scopes }) => {
+      const index = tier === undefined ? undefined : tierIndex(tier)
+      const owner: KeyOwner = { consumer, tier: index, tenant, scopes }
       return [sha256, owner] as const
     })
     const { header, store } = source.api_key

@@ -13,6 +13,11 @@ const owner = {
   tenant: Type.Optional(
     string('The tenant that the consumer belongs to, for limits by tenant', { maxLength: 256 }),
   ),
+  scopes: Type.Optional(
+    list(scalar('scope', 'A scope'), 'What the key may do, for the scopes that routes ask for', {
+      maxItems: 32,
+    }),
+  ),
 }
 const HashedKey = object(
   {

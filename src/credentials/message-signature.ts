@@ -127,11 +127,13 @@ function outOfTime(list: InnerList, settings: SignatureSettings, now: number): N
 function notCovered(
   { hasBody }: SignedRequest,
   { components, digest }: SignatureSettings,
-  list: InnerList,
+  { items }: InnerList,
 ): string | undefined {
-  const covered = new Set(list.items.filter((item) => item.parameters.length === 0).map(({ value }) => value))
   const isCovered = (name: string) =>
-    covered.has(name) || [...SAYS].some(([whole, parts]) => covered.has(whole) && parts.has(name))
+    items.some(
+      ({ value, parameters }) =>
+        parameters.length === 0 && (value === name || SAYS.get(value)?.has(name) === true),
+    )
   if (digest && hasBody && !isCovered('content-digest')) return 'content-digest'
   return components.find((name) => !isCovered(name))
 }

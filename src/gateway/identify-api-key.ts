@@ -24,6 +24,7 @@ export function identifyByApiKey(
     x.consumer = owner.consumer
     x.credentialTier = owner.tier
     x.tenant = owner.tenant
+    x.scopes = owner.scopes
     x.identifiedBy = 'api_key'
     return undefined
   }

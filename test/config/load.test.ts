@@ -37,6 +37,7 @@ t.test('the smallest file gets every default', async (t) => {
     },
     tiers: [{ name: 'free' }],
     consumers: [{ ip: {} }],
+    tier_sources: [],
     trusted_proxies: [],
     edge: { deny: [], allow: [], action: 'refuse' },
     services: {

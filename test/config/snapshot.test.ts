@@ -284,8 +284,8 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.same(
     [...keys.keys.values()],
     [
-      { consumer: 'acme', tier: 1, tenant: 'acme-group' },
-      { consumer: 'demo', tier: undefined, tenant: undefined },
+      { consumer: 'acme', tier: 1, tenant: 'acme-group', scopes: ['tokens:write'] },
+      { consumer: 'demo', tier: undefined, tenant: undefined, scopes: undefined },
     ],
   )
   t.match([...keys.keys.keys()], [/^[0-9a-f]{64}$/, /^9f8cfdb1/])

@@ -13,7 +13,7 @@ import { handshake } from '../support/websocket.js'
 const SITE = `
 tiers: [free]
 consumers:
-  - api_key: { keys: [{ key: key-of-acme, consumer: acme }] }
+  - api_key: { keys: [{ key: key-of-acme, consumer: acme }, { key: key-of-job, consumer: job, scopes: [pay:read, pay:write] }] }
   - signature:
       keys:
         - { id: k1, secret: a-secret-of-the-partner, consumer: partner, scopes: [pay:write, pay:read] }
@@ -105,6 +105,7 @@ t.test('a credential without all scopes is 403, and takes no quota', async (t) =
   }
   t.match(await ask('/write'), { status: 401 })
   t.same(payments.received, [])
+  t.match(await ask('/write', 'X-Api-Key: key-of-job'), { status: 200, consumer: 'job' })
   t.match(await ask('/write', ...by('k1', 'a-secret-of-the-partner', '/write')), {
     status: 200,
     consumer: 'partner',

@@ -51,7 +51,9 @@ export function exampleSnapshot(
       {
         kind: 'api_key',
         header: 'x-api-key',
-        keys: new Map([['0'.repeat(64), { consumer: 'acme', tier: 1, tenant: undefined }]]),
+        keys: new Map([
+          ['0'.repeat(64), { consumer: 'acme', tier: 1, tenant: undefined, scopes: undefined }],
+        ]),
         storeGrace: undefined,
       },
       { kind: 'ip' },
