@@ -22,6 +22,11 @@ export function roleFor({ method, routeOptions }: Pick<FastifyRequest, 'method' 
   return routeOptions.config?.role ?? (reads ? 'viewer' : 'operator')
 }
 
+/** Whether it may have changed something: what a viewer may do has not. */
+export function isWrite(request: Parameters<typeof roleFor>[0]): boolean {
+  return roleFor(request) !== 'viewer'
+}
+
 /** @returns the refusal, if whoever has the role may not do what takes `needed` */
 export function roleProblem(who: string, role: Role, needed: Role): Problem | undefined {
   if (ROLES.indexOf(role) >= ROLES.indexOf(needed)) return undefined

@@ -17,6 +17,7 @@ import { overviewRoutes } from './overview.js'
 import { pageRoutes } from './page.js'
 import { probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
+import { isWrite } from './roles.js'
 import { tierRoutes } from './tier.js'
 import { topRoutes } from './top.js'
 import { upstreamRoutes } from './upstreams.js'
@@ -64,6 +65,14 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   app.addHook('onClose', async () => deps.access.close())
   app.addHook('onSend', async (request, reply) => {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)
+  })
+
+  // The store may have done it all the same, or a part of it.
+  app.addHook('onResponse', async (request, reply) => {
+    const isOpen = reply.statusCode === 503 && isWrite(request) && request.recorded === undefined
+    if (!isOpen || request.actor === undefined) return
+    const target = `${request.method} ${request.url}`
+    await deps.audit.record(request, { action: 'write.failed', target })
   })
 
   // JSON only: the types that an HTML form can send are 415, like any other

@@ -2,6 +2,7 @@ import t from 'tap'
 import { createAudit } from '../../src/admin/audit.js'
 import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
 import { accessOf, NOW, startAdmin } from '../support/admin.js'
+import { eventually } from '../support/eventually.js'
 
 async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
   const stream = createMemoryAuditStream(() => NOW)
@@ -122,4 +123,15 @@ t.test('an entry is bounded, whatever was changed', async (t) => {
   t.ok(line!.text.length < 6000, `${line!.text.length} characters`)
   t.match(JSON.parse(line!.text), { before: /^\[0,1,2,.*…$/ })
   t.same(await entries(), [])
+})
+
+t.test('what the store did not answer is recorded, too: it may have been done', async (t) => {
+  const { deps } = await startAdmin(t)
+  const away = { ...deps.assignments, set: () => Promise.reject(new Error('no answer')) }
+  const { call, entries } = await start(t, { assignments: away })
+  t.equal((await call('PUT', '/consumers/alice/tier', PRO)).status, 503)
+  await eventually('recorded', async () => (await entries()).length > 0)
+  t.match(await entries(), [
+    { action: 'write.failed', target: 'PUT /consumers/alice/tier', before: null, after: null },
+  ])
 })
