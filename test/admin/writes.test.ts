@@ -2,7 +2,8 @@ import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { UpstreamState } from '../../src/upstream/state.js'
-import { accessOf, startAdmin } from '../support/admin.js'
+import { accessOf, EXAMPLE, startAdmin } from '../support/admin.js'
+import { snapshotOf } from '../support/gateway.js'
 
 type Call = Awaited<ReturnType<typeof startAdmin>>['call']
 
@@ -79,7 +80,13 @@ const isWrite = (route: string) => !/^(GET|HEAD) /.test(route) && !QUESTIONS.inc
 async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
   const drained = { service: 'payments', address: 'http://127.0.0.1:9001', state: 'drained' } as UpstreamState
   const upstreams = { describe: () => [], setState: () => drained }
-  const admin = await startAdmin(t, { upstreams, ...changes })
+  const snapshot = snapshotOf(EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:'))
+  const config = {
+    current: () => snapshot,
+    status: () => ({}),
+    reload: () => Promise.resolve({ result: 'unchanged' as const }),
+  }
+  const admin = await startAdmin(t, { upstreams, config, ...changes })
   const routes = routesOf(admin.app)
   const entries = async () => {
     const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })
@@ -99,17 +106,22 @@ t.test('every endpoint that writes stands in the table', async (t) => {
 })
 
 t.test('every endpoint that writes records what it did, with the reason', async (t) => {
-  const { writes, write, entries, call } = await start(t)
+  const { writes, write, entries, call, logged } = await start(t)
+  const secrets: string[] = []
   for (const route of writes) {
     const { path, make, action } = WRITES[route]!
     const made = (await make?.(call)) ?? path
     const before = (await entries()).length
-    const { status, headers } = await write(route, { 'x-reason': `because ${route}` }, made)
+    const { status, headers, json } = await write(route, { 'x-reason': `because ${route}` }, made)
     t.match({ status, audit: headers['x-audit'] }, { status: 200, audit: 'stored' }, route)
     const all = await entries()
     t.equal(all.length, before + 1, `${route}: one entry`)
     t.match(all[0], { action, reason: `because ${route}` })
+    if (json.key !== undefined) secrets.push(json.key)
   }
+  const said = JSON.stringify([await entries(), logged])
+  t.ok(secrets.length > 0)
+  for (const secret of secrets) t.notOk(said.includes(secret), 'a key that was made stands nowhere')
 })
 
 t.test('no page of another site gets any endpoint to write, or an answer to read', async (t) => {
