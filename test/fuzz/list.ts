@@ -1,6 +1,7 @@
 import { forwarded, proxyProtocol } from './addresses.js'
 import { arithmetic } from './arithmetic.js'
 import { config } from './config.js'
+import { forgedTokens, jwks, signatures } from './credentials.js'
 import { http2 } from './http2.js'
 import { paths } from './paths.js'
 import { redis } from './redis.js'
@@ -15,6 +16,9 @@ export const TARGETS: readonly Target[] = [
   forwarded,
   proxyProtocol,
   tokens,
+  forgedTokens,
+  jwks,
+  signatures,
   requests,
   http2,
   responses,
