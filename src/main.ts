@@ -16,6 +16,7 @@ import { connectionCap } from './gateway/open-files.js'
 import { createOverload } from './gateway/overload.js'
 import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
+import { createBans } from './limiter/bans.js'
 import { createKeyring } from './limiter/keyring.js'
 import { openStore, type Store } from './limiter/store.js'
 import { createPlans, type Plans } from './plans/plans.js'
@@ -101,6 +102,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   let onTls: (result: TlsReload) => void = () => {}
   const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
   const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
+  const bans = createBans({ map: store.bans })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
   const plans = createPlans({ settings: settings.tier_sources, log })
@@ -136,6 +138,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     logLinesLeftOut: accessLog.leftOut,
     guards: guardsNow.describe,
     tokens: tokens.readings,
+    bans: () => ({ ...bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
     ...telemetry,
     spans: tracing?.counts,
@@ -178,6 +181,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     snapshot: config.current,
     limiter: store.limiter,
     assignments: store.assignments,
+    bans,
+    shareBan: (block, ban) => store.bans.set(block, ban),
     plans,
     tokens,
     amounts: store.amounts,
@@ -204,6 +209,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     config,
     limiter: store.limiter,
     assignments: store.assignments,
+    bans: store.bans,
     plans,
     amounts: store.amounts,
     keys: store.keys,
@@ -215,6 +221,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       snapshot: config.current,
       limiter: store.limiter,
       assignments: store.assignments,
+      bans,
       plans,
       tokens,
       amounts: store.amounts,
@@ -242,6 +249,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tokens.close()
     tls?.close()
     overload.close()
+    bans.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await keyring.close()
     await Promise.allSettled([

@@ -1,7 +1,9 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Amounts } from '../limiter/amounts.js'
+import type { Ban } from '../limiter/bans.js'
 import type { KeyStore } from '../limiter/keyring.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { ReplicatedMap } from '../limiter/replicated.js'
 import type { Plans } from '../plans/plans.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
@@ -19,6 +21,7 @@ export interface AdminDeps {
   readonly config: ConfigControl
   readonly limiter: Limiter
   readonly assignments: TierAssignments
+  readonly bans: ReplicatedMap<Ban>
   /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
   readonly plans?: Pick<Plans, 'sources'>
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>

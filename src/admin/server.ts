@@ -4,6 +4,7 @@ import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
 import { amountRoutes } from './amounts.js'
 import { auditRoutes } from './audit-log.js'
+import { banRoutes } from './bans.js'
 import { configRoutes } from './config.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
@@ -110,6 +111,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   amountRoutes(app, deps)
   keyRoutes(app, deps)
   importRoutes(app, deps)
+  banRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)

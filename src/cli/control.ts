@@ -208,6 +208,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     },
     limiter: store.limiter,
     assignments: store.assignments,
+    bans: store.bans,
     plans,
     amounts: store.amounts,
     keys: store.keys,

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net'
+import type { Bans } from '../limiter/bans.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
@@ -87,6 +88,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
   const config = readGoodConfig('explain', file)
   const [
     { compileSnapshot },
+    { createBans },
     { openStore },
     { createKeyring },
     { createTokens },
@@ -94,6 +96,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
     { createExplain },
   ] = await Promise.all([
     import('../config/snapshot.js'),
+    import('../limiter/bans.js'),
     import('../limiter/store.js'),
     import('../limiter/keyring.js'),
     import('../credentials/tokens.js'),
@@ -105,15 +108,18 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
   const store = openStore(config.store, log, { decides: false })
   const tokens = createTokens({ log })
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
+  let bans: Bans | undefined
   try {
     await Promise.race([
-      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready]),
+      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]),
       new Promise((resolve) => setTimeout(resolve, PATIENCE)),
     ])
+    bans = createBans({ map: store.bans })
     const explain = createExplain({
       snapshot: () => snapshot,
       limiter: store.limiter,
       assignments: store.assignments,
+      bans,
       plans,
       tokens,
       amounts: store.amounts,
@@ -132,6 +138,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
     return { explained, note: `Nothing was sent and nothing taken. By ${file}, ${whose}.${unsaid}` }
   } finally {
     tokens.close()
+    bans?.close()
     await Promise.all([store.close(), plans.close()])
   }
 }

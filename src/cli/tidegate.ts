@@ -36,6 +36,8 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'put many consumers on tiers, from a table',
     load: () => import('./import.js'),
   },
+  ban: { summary: 'turn an address away, or show who is', load: () => import('./ban.js') },
+  unban: { summary: 'let an address in again', load: () => import('./unban.js') },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),

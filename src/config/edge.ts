@@ -16,6 +16,7 @@ export interface EdgeRules {
   /** Whether connections are closed without a word. */
   readonly silent: boolean
   readonly ipLimit: IpLimit | undefined
+  readonly autoBan: AutoBanSettings | undefined
 }
 
 export type AddressSet = Pick<PrefixTrie, 'match' | 'read' | 'size'>
@@ -30,6 +31,16 @@ export interface AddressRate {
 export interface IpLimit extends AddressRate {
   /** How many are remembered. */
   readonly addresses: number
+}
+
+export interface AutoBanSettings {
+  readonly denials: AddressRate
+  readonly authFailures: AddressRate
+  /** Ms. */
+  readonly forMs: number
+  readonly max: number
+  /** Whether all gateways share them. */
+  readonly share: boolean
 }
 
 export type Criterion = 'country' | 'user_agent' | 'path' | 'bot_score'
@@ -57,12 +68,13 @@ export const NO_EDGE: EdgeRules = Object.freeze({
   allow: undefined,
   silent: false,
   ipLimit: undefined,
+  autoBan: undefined,
 })
 
 type Rules = Config['edge']['deny']
 
 export function compileEdge(settings: Config['edge']): EdgeRules {
-  const { deny, allow, cdn, action, ip_limit: limit } = settings
+  const { deny, allow, cdn, action, ip_limit: limit, auto_ban: ban } = settings
   const rules = {
     cdn: compileCdn(cdn),
     denied: compileAddresses(deny),
@@ -71,6 +83,13 @@ export function compileEdge(settings: Config['edge']): EdgeRules {
     allow: compileCriteria(allow),
     silent: action === 'close',
     ipLimit: limit && { ...rateOf(limit.rate, limit.burst), addresses: limit.addresses },
+    autoBan: ban && {
+      denials: rateOf(ban.after_denials),
+      authFailures: rateOf(ban.after_auth_failures),
+      forMs: ban.for,
+      max: ban.max,
+      share: ban.share,
+    },
   }
   const active = rules.denied !== undefined || rules.deny !== undefined || rules.ipLimit !== undefined
   return { active, ...rules }

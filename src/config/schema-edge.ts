@@ -1,6 +1,6 @@
 import { type Static, Type } from '@sinclair/typebox'
 import type { AddressFile } from './address-file.js'
-import { choice, either, integer, list, object, scalar, string } from './define.js'
+import { boolean, choice, either, integer, list, object, scalar, string } from './define.js'
 
 /** The part of the schema about who is turned away before anything else is done. */
 
@@ -132,6 +132,21 @@ const IpLimit = object(
   'A limit by address, IPv6 by its /64, before anything is asked or charged; each process counts by itself',
 )
 
+const AutoBan = object(
+  {
+    after_denials: rate('More requests than this that end with 429 are too many', '100/min'),
+    after_auth_failures: rate('More requests than this that end with 401 are too many', '20/min'),
+    for: scalar('duration', 'How long the ban lasts', { default: '10m', least: 1000, most: 604_800_000 }),
+    max: integer('How many there are at most; past that nobody is banned', {
+      default: 10_000,
+      minimum: 1,
+      maximum: 100_000,
+    }),
+    share: boolean('Whether the gateways that share a store share these bans, too', { default: true }),
+  },
+  'Bans an address, IPv6 by its /64, that goes on after it was refused. Never one of trusted_proxies or edge.allow',
+)
+
 export const Edge = object(
   {
     cdn: Type.Optional(
@@ -142,13 +157,16 @@ export const Edge = object(
       ),
     ),
     deny: rules('Who is turned away, with 403'),
-    allow: rules('Who is not, though deny says so. An address here has no limit at the edge either'),
+    allow: rules(
+      'Who is not, though deny says so. An address here is not banned or limited at the edge either',
+    ),
     action: choice(
       ['refuse', 'close'],
       'refuse: who is turned away is told so. close: the connection is closed without a word, unless it is one of a trusted proxy',
       { default: 'refuse' },
     ),
     ip_limit: Type.Optional(IpLimit),
+    auto_ban: Type.Optional(AutoBan),
   },
   'Who is turned away before anything else is done',
   { default: {} },

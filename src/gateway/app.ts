@@ -9,6 +9,7 @@ import type { Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
+import type { Ban, Bans } from '../limiter/bans.js'
 import type { Keyring } from '../limiter/keyring.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
@@ -20,6 +21,7 @@ import type { Upstreams } from '../upstream/pool.js'
 import { admit } from './admit.js'
 import { answerHere } from './answer.js'
 import { authorize } from './authorize.js'
+import { autoBan } from './auto-ban.js'
 import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
@@ -74,13 +76,17 @@ export interface GatewayDeps {
   }
   /** Who is limited now, and who costs most. */
   readonly top: { record(r: RequestRecord, now: number): void }
-  /** Of the limit by address; ms of a clock that only goes forward. */
+  /** Who is banned; left out, nobody is. */
+  readonly bans?: Bans | undefined
+  /** Makes a ban of this gateway's one of all. */
+  readonly shareBan?: ((block: string, ban: Ban) => Promise<void>) | undefined
+  /** Of limits and bans by address; ms of a clock that only goes forward. */
   readonly clock?: () => number
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
   readonly accessLog: { write(r: RequestRecord): void }
-  readonly log: { error(fields: object, message: string): void }
+  readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
   /** Left out: no request is recorded as a trace. */
   readonly tracing?: Tracing | undefined
   /** What stands between the port and the first request; by default nothing but counting. */
@@ -129,6 +135,8 @@ type EdgeStage = ReturnType<typeof checkEdge>
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
+  const banAfter =
+    deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const handshakeStages = handshakeStagesOf(deps, edge, charges)
   const upgrades = upgrade(deps)
   const write = record(deps)
@@ -148,6 +156,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     charges.settle(x)
     // Of what never got as far as an upstream nothing has been said yet.
     x.pass?.left(0, 0)
+    banAfter?.(x)
     write(x)
   }
 

@@ -3,6 +3,7 @@ import { createBlock, type Family, formatBlock, readAddress } from '../config/ad
 import type { AddressSet, Asked, Criteria, EdgeRules, IpLimit } from '../config/edge.js'
 import { canonicalPath } from '../config/path.js'
 import { prepareRefusal, type Refusal } from '../errors.js'
+import type { BanHit, Bans } from '../limiter/bans.js'
 import type { EdgeReason } from '../telemetry/recorder.js'
 import { clientOf } from './address.js'
 import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
@@ -11,6 +12,8 @@ import { fieldOf } from './headers.js'
 
 export interface EdgeDeps {
   readonly metrics: { edgeDenied(reason: EdgeReason): void }
+  /** Left out: nobody is banned. */
+  readonly bans?: Pick<Bans, 'size' | 'match'> | undefined
   /** For what would become of a request that is not sent: nobody is limited. */
   readonly looksOnly?: boolean
   /** Ms of a clock that only goes forward. */
@@ -21,7 +24,12 @@ export interface EdgeDeps {
  * Before anything else: whether the caller is let in at all. Reads memory only, the cheapest first, and does not
  * allocate for who is.
  */
-export function checkEdge({ metrics, looksOnly = false, clock = () => performance.now() }: EdgeDeps) {
+export function checkEdge({
+  metrics,
+  bans = NO_BANS,
+  looksOnly = false,
+  clock = () => performance.now(),
+}: EdgeDeps) {
   const words = new Uint32Array(4)
   /** Made when there is a limit for the first time; a reload does not touch it unless it wants another size. */
   let buckets: AddressBuckets | undefined
@@ -48,10 +56,16 @@ export function checkEdge({ metrics, looksOnly = false, clock = () => performanc
   return function checkEdge(x: Exchange): Refusal | undefined {
     const { edge } = x.snapshot
     x.clientIp = clientOf(x)
-    if (!edge.active) return undefined
+    if (!edge.active && bans.size === 0) return undefined
     const family = readAddress(x.clientIp, words)
     if (family !== 0) {
       if (edge.allowed !== undefined && edge.allowed.match(family, words, 0) !== 0) return undefined
+      if (bans.size > 0) {
+        const found = bans.match(family, words)
+        if (found !== undefined && !x.snapshot.isTrustedProxy(x.clientIp)) {
+          return deny(x, found.ban.source === 'auto' ? 'auto_ban' : 'ban', banText(found))
+        }
+      }
       const hit = edge.denied?.match(family, words, 0) ?? 0
       if (hit !== 0 && !isAllowed(x, edge)) {
         return deny(x, 'deny_list', `edge.deny: ${blockOf(edge.denied!, hit)}`)
@@ -66,6 +80,14 @@ export function checkEdge({ metrics, looksOnly = false, clock = () => performanc
     if (edge.ipLimit === undefined || family === 0 || looksOnly) return undefined
     return limit(x, family, edge.ipLimit)
   }
+}
+
+const NO_BANS = { size: 0, match: () => undefined }
+
+/** For the log, and who asks why. */
+function banText({ block, ban: { source, until, reason } }: BanHit): string {
+  const end = until === undefined ? '' : ` until ${new Date(until).toISOString().slice(0, 19)}Z`
+  return `${source === 'auto' ? 'auto_ban' : 'ban'} ${block}${end}${reason === undefined ? '' : `: ${reason}`}`
 }
 
 /** By what else than the address `edge.allow` lets in, which no ban and no limit knows of. */

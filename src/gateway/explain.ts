@@ -8,6 +8,7 @@ import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
 import type { Tokens } from '../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
+import type { Bans } from '../limiter/bans.js'
 import type { Keyring } from '../limiter/keyring.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
@@ -32,6 +33,8 @@ export interface ExplainDeps {
   readonly snapshot: () => Snapshot
   readonly limiter: Pick<Limiter, 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
+  /** Left out: nobody is banned. */
+  readonly bans?: Pick<Bans, 'size' | 'match'>
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: nothing is changed for anybody. */
@@ -65,13 +68,14 @@ export function createExplain(deps: ExplainDeps) {
     limiter,
     assignments,
     amounts = NO_AMOUNTS,
+    bans,
     tokens,
     plans,
     keyring,
     guards,
   } = deps
   const stages = [
-    checkEdge({ metrics: QUIET, looksOnly: true }),
+    checkEdge({ metrics: QUIET, bans, looksOnly: true }),
     matchRoute,
     answerHere,
     // Nobody has used the key.

@@ -3,6 +3,7 @@ import { AMOUNTS, type Amounts, createAmounts } from './amounts.js'
 import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
+import { BANS, type Ban } from './bans.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
@@ -22,6 +23,7 @@ export interface Store {
   readonly assignments: TierAssignments
   /** Boosts and overrides. */
   readonly amounts: Amounts
+  readonly bans: ReplicatedMap<Ban>
   /** What operators have changed. */
   readonly audit: AuditStream
   readonly keys: KeyStore
@@ -60,6 +62,7 @@ export function openStore(
       assignments: createAssignments(map(ASSIGNMENTS)),
       amounts: createAmounts(map(AMOUNTS)),
       keys: createKeyStore(map, createMemoryLastUsed(API_KEYS.most)),
+      bans: map(BANS),
       map,
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
@@ -97,6 +100,7 @@ export function openStore(
     assignments: createAssignments(map(ASSIGNMENTS)),
     amounts: createAmounts(map(AMOUNTS)),
     keys: createKeyStore(map, createRedisLastUsed(store, API_KEYS.name)),
+    bans: map(BANS),
     map,
     audit: createRedisAuditStream(store),
     fleet,

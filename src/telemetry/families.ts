@@ -112,6 +112,15 @@ const DEFINITIONS = {
     help: 'Requests turned away at the edge, before anything else was done, by reason.',
     labels: ['reason'],
   },
+  bans: {
+    otlp: 'tidegate.bans',
+    prometheus: 'tidegate_bans',
+    kind: 'gauge',
+    unit: '{block}',
+    help: 'Blocks of addresses that are turned away: manual, auto, or by the configuration.',
+    labels: ['source'],
+    across: 'max',
+  },
   overload: {
     otlp: 'tidegate.overload',
     prometheus: 'tidegate_overload',

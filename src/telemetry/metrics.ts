@@ -34,6 +34,8 @@ export interface MetricsOptions {
   readonly guards?: () => Iterable<GuardState>
   /** Left out: no caller is known by a token. */
   readonly tokens?: () => Iterable<IssuerReading>
+  /** How many blocks of addresses are turned away, by who said so. */
+  readonly bans?: () => Readonly<Record<string, number>>
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
   readonly tierSources?: () => Iterable<SourceState>
@@ -100,6 +102,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     showTierSources(families, options.tierSources?.() ?? [])
     showTokens(families, options.tokens?.() ?? [])
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
+    for (const [source, count] of Object.entries(options.bans?.() ?? {})) families.bans.set(count, source)
     readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
   }
 

@@ -10,6 +10,7 @@ import { createTokens } from '../credentials/tokens.js'
 import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
 import { API_KEYS } from '../limiter/api-keys.js'
 import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
+import { BANS, createBans } from '../limiter/bans.js'
 import { createKeyring, createKeyStore } from '../limiter/keyring.js'
 import { createMemoryLastUsed } from '../limiter/last-used.js'
 import { openStore, type Store } from '../limiter/store.js'
@@ -130,8 +131,17 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     const opened = openStore(settings, log, { decides: false, fleet: 'member' })
     answerTop(opened.fleet, ownTop)
     answerDecisions(opened.fleet, ownDecisions)
-    if (settings.redis !== undefined) return { ...opened, settings, told: undefined }
+    if (settings.redis !== undefined) {
+      const banned = createBans({ map: opened.bans })
+      const close = () => {
+        banned.close()
+        return opened.close()
+      }
+      return { ...opened, settings, told: undefined, banned, close }
+    }
     const told = createToldMaps(tell)
+    const bans = told.open(BANS)
+    const banned = createBans({ map: bans })
     return {
       ...opened,
       settings,
@@ -139,8 +149,13 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       assignments: createAssignments(told.open(ASSIGNMENTS)),
       amounts: createAmounts(told.open(AMOUNTS)),
       keys: createKeyStore(told.open, createMemoryLastUsed(API_KEYS.most)),
+      bans,
+      banned,
       map: told.open,
-      close: async () => void (await Promise.all([opened.close(), told.close()])),
+      close: async () => {
+        banned.close()
+        await Promise.all([opened.close(), told.close()])
+      },
     }
   }
 
@@ -279,6 +294,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get assignments() {
       return store.assignments
     },
+    get bans() {
+      return store.bans
+    },
     plans,
     get amounts() {
       return store.amounts
@@ -294,6 +312,12 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       snapshot: config.current,
       limiter: { preview: (...asked) => store.limiter.preview(...asked) },
       assignments: { get: (consumer) => store.assignments.get(consumer) },
+      bans: {
+        get size() {
+          return store.banned.size
+        },
+        match: (family, words) => store.banned.match(family, words),
+      },
       plans,
       tokens,
       amounts: { policyFor: (...asked) => store.amounts.policyFor(...asked) },

@@ -3,6 +3,7 @@ import type { Policy, Service, Snapshot } from '../config/snapshot.js'
 import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
 import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
 import { createMemoryAuditStream } from '../limiter/audit-stream.js'
+import { BANS } from '../limiter/bans.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
 import { createKeyStore } from '../limiter/keyring.js'
@@ -114,6 +115,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     assignments: createAssignments(maps.open(ASSIGNMENTS)),
     amounts: createAmounts(maps.open(AMOUNTS)),
     keys: createKeyStore(maps.open, lastUsed),
+    bans: maps.open(BANS),
     map: maps.open,
     // The primary has the admin API, and with it what operators do.
     audit: createMemoryAuditStream(),

@@ -11,6 +11,7 @@ import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { AMOUNTS, createAmounts } from '../../src/limiter/amounts.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryAuditStream } from '../../src/limiter/audit-stream.js'
+import { BANS } from '../../src/limiter/bans.js'
 import { createKeyStore } from '../../src/limiter/keyring.js'
 import { createMemoryLastUsed } from '../../src/limiter/last-used.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
@@ -89,6 +90,7 @@ export async function startAdmin(
     assignments: createMemoryAssignments(),
     amounts: createAmounts(createMemoryMap(AMOUNTS)),
     keys: createKeyStore(createMemoryMap, createMemoryLastUsed(100)),
+    bans: createMemoryMap(BANS, { now: () => NOW }),
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     explain: () => Promise.reject(new Error('not asked')),

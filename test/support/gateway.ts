@@ -122,7 +122,10 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     },
     top: { record() {} },
     accessLog: { write: (r) => void accessLines.push({ ...r }) },
-    log: { error: (fields, message) => void logged.push({ fields, message }) },
+    log: {
+      error: (fields, message) => void logged.push({ fields, message }),
+      warn: (fields, message) => void logged.push({ fields, message }),
+    },
     draining: () => draining,
     ...overrides,
     // One that only decides is settled with where the counts are.

@@ -1,0 +1,175 @@
+import type { FastifyInstance } from 'fastify'
+import { createBlock, formatBlock, readAddress, readBlock } from '../config/address-words.js'
+import { compileAddressSet } from '../config/addresses.js'
+import { parseDuration } from '../config/quantities.js'
+import { type Ban, LONGEST_REASON } from '../limiter/bans.js'
+import type { AdminDeps } from './deps.js'
+import { sendProblem } from './problem.js'
+import { FOR_SUPPORT } from './roles.js'
+import { storeDown } from './store-down.js'
+
+interface BanOf {
+  readonly Params: { readonly block: string }
+  readonly Body: unknown
+}
+
+/** A ban as it is shown. */
+export interface ShownBan {
+  readonly block: string
+  readonly source: Ban['source']
+  /** ISO 8601. */
+  readonly since: string
+  readonly until: string | null
+  readonly reason: string | null
+}
+
+export interface BanList {
+  readonly bans: readonly ShownBan[]
+  /** How many there are in all. */
+  readonly total: number
+}
+
+/** Shown of a list at most, the latest. */
+const MOST_SHOWN = 1000
+/** The widest block that is banned: a slip of the hand must not shut everybody out. */
+const WIDEST = { 4: 8, 6: 16 } as const
+const PATIENCE_MS = 3000
+const MONTH = 31 * 86_400_000
+
+const block = createBlock()
+
+/** Whom operators turn away at the edge. A change holds on every node within a second. */
+export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | 'audit' | 'log'>): void {
+  // Asked each time: a restart of the workers may have opened another store.
+  const bans: Pick<AdminDeps['bans'], 'read' | 'set' | 'entries'> = {
+    read: (key) => deps.bans.read(key),
+    set: (key, ban) => deps.bans.set(key, ban),
+    entries: () => deps.bans.entries(),
+  }
+
+  /** Rejects when the store has not told of them in time. */
+  async function loaded(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(reject, PATIENCE_MS, new Error('the bans are not loaded yet'))
+    })
+    await Promise.race([deps.bans.ready, late]).finally(() => clearTimeout(timer))
+  }
+
+  app.get('/bans', async (_request, reply) => {
+    try {
+      await loaded()
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the bans'))
+    }
+    const all = [...bans.entries()]
+    const latest = all.sort(([, a], [, b]) => b.since - a.since).slice(0, MOST_SHOWN)
+    return { bans: latest.map(([key, ban]) => shown(key, ban)), total: all.length } satisfies BanList
+  })
+
+  app.put<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+    const key = keyOf(request.params.block)
+    if (typeof key !== 'string') return sendProblem(reply, key)
+    const asked = askedIn(request.body)
+    if (asked === undefined) return sendProblem(reply, { code: 'bad_request', detail: BODY })
+    const since = Date.now()
+    const ban: Ban = {
+      source: 'manual',
+      since,
+      ...(asked.forMs !== undefined && { until: since + asked.forMs }),
+      ...(asked.reason !== undefined && { reason: asked.reason }),
+    }
+    try {
+      const before = await bans.read(key)
+      await bans.set(key, ban)
+      const [was, is] = [before && shown(key, before), shown(key, ban)]
+      await deps.audit.record(request, { action: 'ban.set', target: key, before: was, after: is })
+      return is
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'ban the address'))
+    }
+  })
+
+  app.delete<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+    const key = keyOf(request.params.block, false)
+    if (typeof key !== 'string') return sendProblem(reply, key)
+    try {
+      await loaded()
+      const lifted: ShownBan[] = []
+      for (const one of [key, ...subscriberOf(key)]) {
+        const before = await bans.read(one)
+        // Also when the store has none: a gateway that has banned the address for itself lets it in again.
+        await bans.set(one, undefined)
+        if (before !== undefined) lifted.push(shown(one, before))
+      }
+      const before = lifted.length > 1 ? lifted : lifted[0]
+      await deps.audit.record(request, { action: 'ban.remove', target: key, before })
+      return { block: key, lifted, still: holding(key) }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'lift the ban'))
+    }
+  })
+
+  /** The wider bans that hold it all the same. */
+  function holding(key: string): ShownBan[] {
+    const address = key.slice(0, key.indexOf('/'))
+    const own = Number(key.slice(key.indexOf('/') + 1))
+    return [...bans.entries()]
+      .filter(
+        ([other]) => Number(other.slice(other.indexOf('/') + 1)) < own && compileAddressSet([other])(address),
+      )
+      .map(([other, ban]) => shown(other, ban))
+  }
+}
+
+const BODY = `Send {"for":"1h","reason":"…"} as JSON; both may be left out. for is a duration such as 30m, 1h or 7d, a month at most; a reason has at most ${LONGEST_REASON} characters.`
+
+function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
+  return {
+    block: key,
+    source,
+    since: new Date(since).toISOString(),
+    until: until === undefined ? null : new Date(until).toISOString(),
+    reason: reason ?? null,
+  }
+}
+
+/** The block in its one form. @param narrow whether a very wide one is refused */
+function keyOf(text: string, narrow = true) {
+  const fault = readBlock(text, block)
+  if (fault === 'malformed') {
+    const detail = 'That is no address block; write one such as 203.0.113.0/24, 192.0.2.7 or 2001:db8::/48.'
+    return { code: 'bad_request', detail } as const
+  }
+  const key = formatBlock(block)
+  if (fault === 'inexact') {
+    return { code: 'bad_request', detail: `It has bits set behind its prefix; write ${key}.` } as const
+  }
+  const least = WIDEST[block.family === 6 ? 6 : 4]
+  if (narrow && block.length < least) {
+    const detail = `${key} is wider than /${least}, which would shut too many out; use edge.deny in the configuration.`
+    return { code: 'unprocessable', detail } as const
+  }
+  return key
+}
+
+/** The block that an address of IPv6 is banned by on its own account. */
+function subscriberOf(key: string): string[] {
+  if (!key.endsWith('/128')) return []
+  readAddress(key.slice(0, -4), block.words)
+  block.family = 6
+  block.length = 64
+  block.words.fill(0, 2)
+  return [formatBlock(block)]
+}
+
+function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | undefined {
+  if (body === undefined) return { forMs: undefined, reason: undefined }
+  if (typeof body !== 'object' || body === null) return undefined
+  if (Object.keys(body).some((key) => key !== 'for' && key !== 'reason')) return undefined
+  const { for: time, reason } = body as { for?: unknown; reason?: unknown }
+  const forMs = typeof time === 'string' ? parseDuration(time) : undefined
+  if (time !== undefined && (forMs === undefined || forMs < 1000 || forMs > MONTH)) return undefined
+  if (reason !== undefined && (typeof reason !== 'string' || reason.length > LONGEST_REASON)) return undefined
+  return { forMs, reason: reason === '' ? undefined : (reason as string | undefined) }
+}

@@ -1,0 +1,71 @@
+import t from 'tap'
+import { startAdmin } from '../support/admin.js'
+
+const at = (block: string) => `/bans/${encodeURIComponent(block)}`
+
+t.test('bans a block for a while, shows it, and lifts it', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  t.same((await call('GET', '/bans')).json, { bans: [], total: 0 })
+  const put = await call('PUT', at('203.0.113.0/24'), { body: { for: '1h', reason: 'scraping' } })
+  t.match(put.json, { block: '203.0.113.0/24', source: 'manual', reason: 'scraping' })
+  t.equal(Date.parse(put.json.until) - Date.parse(put.json.since), 3_600_000)
+  t.same((await call('GET', '/bans')).json, { bans: [put.json], total: 1 })
+  t.match(deps.bans.get('203.0.113.0/24'), { reason: 'scraping' })
+  t.match((await call('PUT', at('2001:db8::1'))).json, {
+    block: '2001:db8::1/128',
+    until: null,
+    reason: null,
+  })
+
+  t.same((await call('DELETE', at('203.0.113.7'))).json, {
+    block: '203.0.113.7/32',
+    lifted: [],
+    still: [put.json],
+  })
+  t.same((await call('DELETE', at('203.0.113.0/24'))).json, {
+    block: '203.0.113.0/24',
+    lifted: [put.json],
+    still: [],
+  })
+  t.equal(deps.bans.get('203.0.113.0/24'), undefined)
+  t.match(
+    logged.map(({ fields }) => fields),
+    [
+      { audit: { action: 'ban.set', target: '203.0.113.0/24', before: null, after: { reason: 'scraping' } } },
+      { audit: { action: 'ban.set', target: '2001:db8::1/128' } },
+      { audit: { action: 'ban.remove', target: '203.0.113.7/32', before: null } },
+      { audit: { action: 'ban.remove', target: '203.0.113.0/24', before: { reason: 'scraping' } } },
+    ],
+  )
+})
+
+t.test('an address of IPv6 is let in again though it was its /64 that a gateway has banned', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  await deps.bans.set('2001:db8::/64', { source: 'auto', since: 1000 })
+  t.match((await call('DELETE', at('2001:db8::abcd'))).json, {
+    lifted: [{ block: '2001:db8::/64', source: 'auto' }],
+    still: [],
+  })
+  t.equal(deps.bans.get('2001:db8::/64'), undefined)
+})
+
+t.test('what is no block, too wide, or another body is refused', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const cases: [string, unknown, number, RegExp][] = [
+    ['banana', {}, 400, /no address block/],
+    ['203.0.113.7/24', {}, 400, /write 203\.0\.113\.0\/24/],
+    ['0.0.0.0/0', {}, 422, /wider than \/8/],
+    ['2000::/3', {}, 422, /wider than \/16/],
+    ['203.0.113.7', { for: '1 hour' }, 400, /30m, 1h or 7d/],
+    ['203.0.113.7', { for: '0' }, 400, /30m, 1h or 7d/],
+    ['203.0.113.7', { for: '90d' }, 400, /a month at most/],
+    ['203.0.113.7', { reason: 'x'.repeat(201) }, 400, /200 characters/],
+    ['203.0.113.7', { until: 5 }, 400, /"for":"1h"/],
+  ]
+  for (const [block, body, status, detail] of cases) {
+    const answer = await call('PUT', at(block), { body })
+    t.equal(answer.status, status, `${block} ${JSON.stringify(body)}`)
+    t.match(answer.json.detail, detail)
+  }
+  t.equal(deps.bans.entries().size, 0)
+})

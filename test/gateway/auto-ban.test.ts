@@ -1,0 +1,131 @@
+import t, { type Test } from 'tap'
+import type { ErrorCode } from '../../src/errors.js'
+import { autoBan } from '../../src/gateway/auto-ban.js'
+import { BANS, type Ban, createBans } from '../../src/limiter/bans.js'
+import { createMemoryMap } from '../../src/limiter/replicated.js'
+import { exchangeFor } from '../support/exchange.js'
+import { snapshotOf, startGateway } from '../support/gateway.js'
+import { rawExchange, rawRequest } from '../support/raw.js'
+import { recordingUpstream } from '../support/upstream.js'
+
+function config(ban: string, upstream = 'http://127.0.0.1:9', allow = '[]'): string {
+  return `
+tiers: [free]
+trusted_proxies: [10.0.0.0/8]
+consumers: [{ api_key: { keys: [{ key: k, consumer: acme }] } }]
+edge: { allow: ${allow}, auto_ban: ${ban} }
+services: { api: { upstreams: ["${upstream}"], limits: { free: 2/h } } }
+routes: [{ path: /*, service: api }]
+`
+}
+
+function open(t: Test, ban: string, allow?: string) {
+  const snapshot = snapshotOf(config(ban, undefined, allow))
+  const clock = { now: 1000 }
+  const map = createMemoryMap(BANS, { now: () => clock.now })
+  const bans = createBans({ map, now: () => clock.now })
+  t.teardown(() => {
+    bans.close()
+    return map.close()
+  })
+  const shared: [string, Ban][] = []
+  const logged: string[] = []
+  const share = async (block: string, one: Ban) => void shared.push([block, one])
+  const log = { warn: (_: object, message: string) => void logged.push(message) }
+  const after = autoBan({ bans, share, log, clock: () => clock.now, now: () => clock.now })
+  const end = (clientIp: string, error: ErrorCode | undefined, times = 1) => {
+    for (let i = 0; i < times; i++) {
+      const x = exchangeFor(snapshot, {})
+      x.clientIp = clientIp
+      x.error = error
+      after(x)
+    }
+  }
+  return { end, bans, shared, logged, clock }
+}
+
+t.test('who goes on after 429 or 401 is banned, who does not is not', async (t) => {
+  const { end, bans, shared, clock } = open(
+    t,
+    '{ after_denials: 10/min, after_auth_failures: 3/min, for: 5m }',
+  )
+  end('203.0.113.1', 'quota_exceeded', 10)
+  end('203.0.113.2', 'unauthorized', 3)
+  end('203.0.113.3', 'no_route', 100)
+  end('203.0.113.3', undefined, 100)
+  end('203.0.113.3', 'upstream_failed', 100)
+  t.equal(bans.size, 0)
+  end('203.0.113.1', 'address_limited')
+  end('203.0.113.2', 'unauthorized')
+  t.same(
+    shared.map(([block]) => block),
+    ['203.0.113.1/32', '203.0.113.2/32'],
+  )
+  t.match(shared[0]![1], { source: 'auto', since: 1000, until: 301_000 })
+  t.equal(bans.size, 2)
+  end('203.0.113.1', 'quota_exceeded', 50)
+  t.equal(shared.length, 2, 'one ban is enough')
+  for (let minute = 0; minute < 10; minute++) {
+    clock.now += 60_000
+    end('203.0.113.4', 'quota_exceeded', 10)
+  }
+  t.equal(shared.length, 2, 'as many as are allowed, for as long as they like')
+})
+
+t.test('of IPv6 it is the /64', async (t) => {
+  const { end, shared } = open(t, '{ after_denials: 10/min }')
+  for (let i = 0; i < 11; i++) end(`2001:db8::${i}:1`, 'quota_exceeded')
+  t.same(
+    shared.map(([block]) => block),
+    ['2001:db8::/64'],
+  )
+})
+
+t.test('never a trusted proxy, nor who is allowed', async (t) => {
+  const { end, bans } = open(t, '{ after_denials: 1/min, after_auth_failures: 1/min }', '[203.0.113.0/24]')
+  for (const address of ['10.0.0.1', '203.0.113.9', '', 'fe80::1%eth0']) {
+    end(address, 'quota_exceeded', 100)
+    end(address, 'unauthorized', 100)
+  }
+  t.equal(bans.size, 0)
+})
+
+t.test('there are no more than max, whoever comes, and with share: false they stay here', async (t) => {
+  const { end, bans, shared, logged, clock } = open(t, '{ after_denials: 1/min, max: 5, share: false }')
+  for (let i = 0; i < 50; i++) end(`203.0.113.${i}`, 'quota_exceeded', 3)
+  t.same(bans.counts(), { manual: 0, auto: 5 })
+  t.same(shared, [])
+  t.ok(logged.length <= 2, 'and the log is not flooded')
+  clock.now += 3_600_000
+  t.equal(bans.match(4, Uint32Array.of(0xcb007100, 0, 0, 0)), undefined)
+})
+
+t.test('behind a gateway: a bad key too often, and nothing is answered but 403', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const map = createMemoryMap(BANS)
+  const bans = createBans({ map })
+  t.teardown(() => {
+    bans.close()
+    return map.close()
+  })
+  const gateway = await startGateway(t, config('{ after_auth_failures: 3/min, for: 1m }', upstream.origin), {
+    bans,
+    shareBan: (block, ban) => map.set(block, ban),
+  })
+  const ask = async (key: string) =>
+    (await rawExchange(gateway.port, rawRequest('GET /a', `X-Api-Key: ${key}`))).responses[0]!
+  const statuses: number[] = []
+  for (let i = 0; i < 6; i++) statuses.push((await ask('wrong')).status)
+  t.same(statuses, [401, 401, 401, 401, 403, 403])
+  t.equal((await ask('k')).status, 403, 'a good key does not help now')
+  t.match(map.get('127.0.0.1/32'), { source: 'auto' })
+  t.same(gateway.edgeDenied, ['auto_ban', 'auto_ban', 'auto_ban'])
+  t.match(gateway.records.at(-1), {
+    cause: /^auto_ban 127\.0\.0\.1\/32 until .*Z: it went on with credentials/,
+  })
+  await map.set('127.0.0.1/32', undefined)
+  t.equal((await ask('k')).status, 200, 'until it is lifted')
+  await map.set('127.0.0.0/8', { source: 'manual', since: 1, reason: 'a test' })
+  t.equal((await ask('k')).status, 403)
+  t.equal(gateway.edgeDenied.at(-1), 'ban')
+})

@@ -1,0 +1,125 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { readAddress } from '../../src/config/address-words.js'
+import { compileAddressSet } from '../../src/config/addresses.js'
+import { BANS, type Ban, type Bans, createBans } from '../../src/limiter/bans.js'
+import { connectStore } from '../../src/limiter/connect.js'
+import { createMemoryMap } from '../../src/limiter/replicated.js'
+import { createRedisMap } from '../../src/limiter/replicated-redis.js'
+import { eventually } from '../support/eventually.js'
+import { startRedis } from '../support/redis.js'
+
+const words = new Uint32Array(4)
+function banOf(bans: Bans, address: string): string | undefined {
+  const family = readAddress(address, words)
+  return family === 0 ? undefined : bans.match(family, words)?.block
+}
+
+const manual = (since: number, until?: number): Ban => ({
+  source: 'manual',
+  since,
+  ...(until !== undefined && { until }),
+})
+
+t.test('what is in the map is banned, until it ends or is lifted', async (t) => {
+  let now = 1000
+  const map = createMemoryMap(BANS, { now: () => now })
+  t.teardown(() => map.close())
+  await map.set('198.51.100.0/24', manual(1000))
+  const bans = createBans({ map, now: () => now })
+  t.teardown(() => bans.close())
+  await map.set('203.0.113.7/32', manual(1000, 5000))
+  await map.set('no address', manual(1000))
+  t.equal(banOf(bans, '198.51.100.9'), '198.51.100.0/24')
+  t.equal(banOf(bans, '203.0.113.7'), '203.0.113.7/32')
+  t.equal(banOf(bans, '203.0.113.8'), undefined)
+  t.same(bans.counts(), { manual: 2, auto: 0 })
+  now = 5000
+  t.equal(banOf(bans, '203.0.113.7'), undefined, 'to the millisecond')
+  await map.set('198.51.100.0/24', undefined)
+  t.equal(banOf(bans, '198.51.100.9'), undefined)
+})
+
+t.test('a ban of its own holds at once, is lifted for all, and ends by itself', async (t) => {
+  let now = 1000
+  const map = createMemoryMap(BANS, { now: () => now })
+  const bans = createBans({ map, now: () => now })
+  t.teardown(() => {
+    bans.close()
+    return map.close()
+  })
+  const auto = { source: 'auto', since: 1000, until: 5000 } as const
+  bans.add('203.0.113.7/32', auto)
+  bans.add('203.0.113.8/32', auto)
+  t.equal(banOf(bans, '203.0.113.7'), '203.0.113.7/32')
+  t.same(bans.counts(), { manual: 0, auto: 2 })
+  await map.set('203.0.113.7/32', undefined)
+  t.equal(banOf(bans, '203.0.113.7'), undefined)
+  await map.set('203.0.113.8/32', auto)
+  t.same(bans.counts(), { manual: 0, auto: 1 }, 'what all share is not counted twice')
+  now = 5000
+  t.equal(banOf(bans, '203.0.113.8'), undefined)
+})
+
+t.test('whatever comes and goes, it knows what a list would', async () => {
+  const key = fc
+    .tuple(fc.nat(3), fc.nat(3), fc.constantFrom(8, 16, 24, 32))
+    .map(([a, b, length]) => `10.${length >= 16 ? a : 0}.${length >= 24 ? b : 0}.0/${length}`)
+  const change = fc.record({
+    key,
+    out: fc.boolean(),
+    until: fc.option(fc.constantFrom(500, 1500), { nil: undefined }),
+  })
+  await fc.assert(
+    fc.asyncProperty(fc.array(change, { maxLength: 40 }), fc.nat(40), async (changes, late) => {
+      const map = createMemoryMap(BANS, { now: () => 1000 })
+      let bans: Bans | undefined
+      for (const [i, { key, out, until }] of changes.entries()) {
+        if (i === late) bans = createBans({ map, now: () => 1000 })
+        await map.set(key, out ? undefined : manual(0, until))
+      }
+      bans ??= createBans({ map, now: () => 1000 })
+      const keys = [...map.entries().keys()]
+      const same = [0, 1, 2, 3].every((a) =>
+        [0, 1, 2, 3].every((b) => {
+          const address = `10.${a}.${b}.0`
+          return (banOf(bans!, address) !== undefined) === compileAddressSet(keys)(address)
+        }),
+      )
+      bans.close()
+      await map.close()
+      return same
+    }),
+    { numRuns: 200 },
+  )
+})
+
+t.test('100,000 bans of a store hold on another gateway, and so does a change of one', async (t) => {
+  const redis = await startRedis(t)
+  const quiet = { info() {}, warn() {} }
+  const open = () => {
+    const store = connectStore({ redis: redis.url }, quiet)
+    const map = createRedisMap(BANS, { store, log: quiet })
+    t.teardown(async () => {
+      await map.close()
+      store.disconnect()
+    })
+    return map
+  }
+  const text = BANS.write(manual(1000))
+  const pairs: string[] = []
+  for (let i = 0; i < 100_000; i++) pairs.push(`10.${i >> 16}.${(i >> 8) & 255}.${i & 255}/32`, text)
+  for (let i = 0; i < pairs.length; i += 20_000)
+    await redis.client.hset(BANS.name, ...pairs.slice(i, i + 20_000))
+  await redis.client.set(`${BANS.name}:version`, 100_000)
+  const [one, other] = [open(), open()]
+  const bans = createBans({ map: other })
+  t.teardown(() => bans.close())
+  await Promise.all([one.ready, other.ready])
+  await eventually('all are loaded', () => bans.size === 100_000)
+  t.equal(banOf(bans, '10.1.134.159'), '10.1.134.159/32')
+  await one.set('203.0.113.0/24', manual(Date.now()))
+  await eventually('it is banned', () => banOf(bans, '203.0.113.7') === '203.0.113.0/24')
+  await one.set('203.0.113.0/24', undefined)
+  await eventually('it is lifted', () => banOf(bans, '203.0.113.7') === undefined)
+})
