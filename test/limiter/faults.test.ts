@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
+import { API_KEYS } from '../../src/limiter/api-keys.js'
 import { createRedisAssignments } from '../../src/limiter/assignments.js'
 import { connectStore } from '../../src/limiter/connect.js'
+import { createRedisLastUsed } from '../../src/limiter/last-used.js'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { createRedisMap } from '../../src/limiter/replicated-redis.js'
 import { runAnnounce } from '../../src/limiter/scripts.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
@@ -149,12 +152,25 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
   t.equal(await runAnnounce(store, 'nodes:{gateways}', 'one', 1000), 1)
   t.equal(await runAnnounce(store, 'nodes:{gateways}', 'one', 0), 0)
   await assignments.set('alice', 'pro')
-  t.equal(await assignments.read('alice'), 'pro')
+  t.match(await assignments.read('alice'), { tier: 'pro' })
   await redis.client.hset('tier:{assignments}', 'alice', 'free')
   await redis.client.zadd('tier:{assignments}:log', 2, 'alice')
   await redis.client.incr('tier:{assignments}:version')
   while (assignments.get('alice') !== 'free') await delay(10)
-  t.match(await redis.client.info('clients'), /pubsub_clients:1/)
+  const keys = createRedisMap(API_KEYS, { store, log: { info() {}, warn: (...line) => lines.push(line) } })
+  const lastUsed = createRedisLastUsed(store, API_KEYS.name)
+  t.teardown(() => keys.close())
+  await keys.ready
+  const sha256 = '0123456789abcdef'.repeat(4)
+  const id = sha256.slice(0, 16)
+  const ended = { consumer: 'alice', created: 1, expires: 2, tier: undefined, tenant: undefined }
+  await keys.set(id, { id, sha256, ...ended, scopes: undefined, name: undefined, replacedBy: undefined })
+  await lastUsed.touch([id], 1)
+  t.same(await lastUsed.read([id]), [1])
+  await lastUsed.forget(id)
+  await keys.set('next', undefined)
+  t.equal(await redis.client.hlen('keys:{keys}'), 0, 'what has ended is swept')
+  t.match(await redis.client.info('clients'), /pubsub_clients:2/)
   t.same(lines, [])
   t.same(
     log.filter(({ level }) => level === 'warn'),
