@@ -62,10 +62,16 @@ export function amountKeyText({ kind, of, id, service, limit }: AmountKey): stri
 
 /** @returns undefined: anybody with access to the store may write anything */
 export function readAmountKey(text: string): AmountKey | undefined {
-  const [kind, of, service, limit, ...rest] = text.split(':')
-  if (kind !== 'boost' && kind !== 'override') return undefined
-  if ((of !== 'consumer' && of !== 'tenant') || service === undefined || limit === undefined) return undefined
-  return rest.length === 0 ? undefined : { kind, of, service, limit, id: rest.join(':') }
+  const a = text.indexOf(':')
+  const b = text.indexOf(':', a + 1)
+  const c = text.indexOf(':', b + 1)
+  const d = text.indexOf(':', c + 1)
+  // Each is found behind the one before, or -1 is not.
+  if (a < 0 || b < a || c < b || d < c) return undefined
+  const kind = text.slice(0, a)
+  const of = text.slice(a + 1, b)
+  if ((kind !== 'boost' && kind !== 'override') || (of !== 'consumer' && of !== 'tenant')) return undefined
+  return { kind, of, service: text.slice(b + 1, c), limit: text.slice(c + 1, d), id: text.slice(d + 1) }
 }
 
 export interface Amounts {
@@ -81,9 +87,15 @@ export interface Amounts {
 /** Where nothing is changed. */
 export const NO_AMOUNTS: Pick<Amounts, 'policyFor'> = { policyFor: (_service, policy) => policy }
 
-/** What is changed for one consumer, or for one tenant. Replaced, not changed. */
+type Rule = AmountRule & { readonly key: string; readonly service: string }
+
+function ruleOf(key: string, { kind, service, limit }: AmountKey, { amount, until }: Amount): Rule {
+  return { key, service, kind, limit, amount, until }
+}
+
+/** What is changed for one consumer, or for one tenant. Replaced, not changed, once requests have seen it. */
 interface Changes {
-  readonly rules: readonly (AmountRule & { readonly key: string; readonly service: string })[]
+  readonly rules: Rule[]
   /** The newest first. */
   readonly made: Made[]
 }
@@ -108,21 +120,25 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
   function put(text: string, amount: Amount | undefined): void {
     const key = readAmountKey(text)
     if (key === undefined) return
-    const { kind, of, id, service, limit } = key
-    const all = of === 'consumer' ? consumers : tenants
-    const others = all.get(id)?.rules.filter((rule) => rule.key !== text) ?? []
-    const rules =
-      amount === undefined
-        ? others
-        : [...others, { key: text, service, kind, limit, amount: amount.amount, until: amount.until }]
-    if (rules.length === 0) all.delete(id)
-    else all.set(id, { rules, made: [] })
+    const all = key.of === 'consumer' ? consumers : tenants
+    const others = all.get(key.id)?.rules.filter((rule) => rule.key !== text) ?? []
+    const rules = amount === undefined ? others : [...others, ruleOf(text, key, amount)]
+    if (rules.length === 0) all.delete(key.id)
+    else all.set(key.id, { rules, made: [] })
   }
 
+  /** Of a hundred thousand of them: in one go, as requests wait meanwhile. */
   function putAll(): void {
     consumers.clear()
     tenants.clear()
-    for (const [text, amount] of map.entries()) put(text, amount)
+    for (const [text, amount] of map.entries()) {
+      const key = readAmountKey(text)
+      if (key === undefined) continue
+      const all = key.of === 'consumer' ? consumers : tenants
+      const known = all.get(key.id)
+      if (known === undefined) all.set(key.id, { rules: [ruleOf(text, key, amount)], made: [] })
+      else known.rules.push(ruleOf(text, key, amount))
+    }
   }
 
   map.onChange((text) => {

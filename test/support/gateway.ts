@@ -88,7 +88,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const assignments = createMemoryAssignments()
-  const amounts = memoryAmounts()
+  const amounts = memoryAmounts(() => clock.now)
   const upstreams = createUpstreams(current)
   const tokens = createTokens({ log: { info() {}, warn() {} } })
   const watchdog = createWatchdog(20)
