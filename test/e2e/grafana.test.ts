@@ -71,6 +71,7 @@ const QUIET = [
   'TidegateDown',
   'TidegateFileDescriptors',
   'TidegateInternalErrors',
+  'TidegateIssuerAway',
   'TidegateLogLinesDropped',
   'TidegateRestarting',
   'TidegateServiceDown',
