@@ -193,7 +193,7 @@ export function bill(manifest, lock) {
       licenses: [/ /.test(licence) ? { expression: licence } : { license: { id: licence } }],
     })),
     dependencies: [
-      { ref: ref(own), dependsOn: needs('', { dependencies: manifest.dependencies }) },
+      { ref: ref(own), dependsOn: needs('', manifest) },
       ...[...components].map(([purl, entry]) => ({ ref: purl, dependsOn: needs(entry.path, entry) })),
     ],
   }
