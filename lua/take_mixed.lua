@@ -13,6 +13,10 @@
 --           that deny; remaining for cost 1; ms until the binding limit resets; ms until this cost could pass (-1: never)
 --           and, of a denied one, four more for each limit: what was left, ms until it resets, and of a sliding window used
 --           in it and used in the one before, else 0
+--
+-- How long until a cost could pass, over limits that change at a moment (`later`: a boost that ends): untilFit is the wait
+-- if a limit stays as it is (nil: never), waitOver the same over all that it changes to and not before `from`, and the
+-- reply is the first moment at which all limits fit: what fits at one may not at a later one, where an amount became less
 
 local deadline, now = ARGV[1] + 0, ARGV[2] + 0
 if now == 0 then
@@ -37,7 +41,6 @@ local function told(parts, reply)
   end
 end
 
--- Ms until a cost fits if the limit stays as it is: 0 if it does now, nil if it never will.
 local function untilFit(l, stored, cost)
   if cost > l.burst then return nil end
   local s = { spread(stored) }
@@ -46,7 +49,6 @@ local function untilFit(l, stored, cost)
   return ahead + l.does.wait(l, s, now + ahead, cost)
 end
 
--- The same over all that the limit changes to, not before `from`; -1: never.
 local function waitOver(l, stored, cost, from)
   local fits, begins = untilFit(l, stored, cost), from
   for i = 1, l.later and #l.later or 0 do
@@ -57,7 +59,6 @@ local function waitOver(l, stored, cost, from)
   return fits and max(begins, fits) or -1
 end
 
--- The first moment at which all of them fit: what fits at one may not at a later one, where an amount has become less.
 local function waitForAll(parts, stored, n)
   local from = 0
   while true do

@@ -82,7 +82,13 @@ export function isReply(all: readonly Asked[], reply: unknown): reply is readonl
     let most = Number.POSITIVE_INFINITY
     for (const part of parts) {
       limits += part.limits.length
-      for (const { burst } of part.limits) if (burst < most) most = burst
+      for (const limit of part.limits) {
+        // The server's clock may be past a change that this process has yet to come to.
+        let burst = limit.burst
+        for (let later = limit.next; later !== undefined; later = later.limit.next)
+          if (later.limit.burst > burst) burst = later.limit.burst
+        if (burst < most) most = burst
+      }
     }
     const denialSize = TAKE_REPLY + (plain ? limits : limits * 4)
     if (plain && count === 1) {

@@ -5,6 +5,7 @@ import t from 'tap'
 import { Agent, request } from 'undici'
 import { createAuthority } from '../support/authority.js'
 import { alertRules, asGrafanaAsks, dashboards, read, shownQueries } from '../support/grafana.js'
+import { createKey, startJwksServer } from '../support/issuer.js'
 import { readPages } from '../support/pages.js'
 import { startBackend, startProcess } from '../support/process.js'
 import { hasPrometheus } from '../support/prometheus.js'
@@ -17,7 +18,7 @@ import { startScraping } from '../support/scraping.js'
  * configuration that is applied and one that is rejected.
  */
 const configFor = (
-  o: Record<'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'cert' | 'key', string>,
+  o: Record<'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'issuer' | 'cert' | 'key', string>,
   more = '',
 ) => `
 listen: 127.0.0.1:0
@@ -27,6 +28,7 @@ tiers: [free, pro]
 consumers:
   - api_key: { header: x-api-key, keys: [{ key: pro-key, consumer: pia, tier: pro }] }
   - header: { name: x-user-id }
+  - jwt: { issuer: id.example.com, audience: api, jwks_url: "${o.issuer}" }
 tier_sources:
   - http: { name: billing, url: "${o.good}/plans/{consumer}", timeout: 5s }
 server:
@@ -95,12 +97,14 @@ t.test(name, async (t) => {
     startBackend(t, (_, response) => void setTimeout(() => response.end('{}'), 50)),
     startBackend(t, (_, response) => response.writeHead(500).end()),
   ])
+  const issuer = await startJwksServer(t, [createKey('ed25519', 'k1').jwk])
   const authority = createAuthority(t)
   const options = {
     redis: redis.url,
     good: good.origin,
     slow: slow.origin,
     fails: fails.origin,
+    issuer: issuer.url,
     dies: `http://127.0.0.1:${(dying.address() as AddressInfo).port}`,
     ...authority.issue('gateway', 'IP:127.0.0.1'),
   }

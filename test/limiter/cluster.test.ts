@@ -112,7 +112,7 @@ else {
       const started = performance.now()
       while (b!.get('alice') !== tier && performance.now() - started < 5000) await delay(2)
       t.ok(performance.now() - started < 3000, `${tier}`)
-      t.equal(await b!.read('alice'), tier)
+      t.equal((await b!.read('alice'))?.tier, tier)
     }
   })
 }
