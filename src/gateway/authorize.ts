@@ -1,4 +1,5 @@
 import type { Refusal } from '../errors.js'
+import { scopeChallenge } from './challenge.js'
 import type { Exchange } from './exchange.js'
 
 /** Behind who is calling: whether the credential has the scopes that the route asks for, all of them. */
@@ -7,13 +8,11 @@ export function authorize(x: Exchange): Refusal | undefined {
   if (needed === undefined || needed.length === 0) return undefined
   const { scopes = NONE } = x
   if (needed.every((scope) => scopes.includes(scope))) return undefined
-  const list = needed.join(' ')
-  const challenge = `Bearer realm="tidegate", error="insufficient_scope", scope="${list}"`
   return {
     code: 'insufficient_scope',
-    detail: `This takes a credential with the scopes ${list}.`,
-    // RFC 6750 §3.1: of tokens alone. Others have no scheme in which to say it.
-    ...(x.identifiedBy === 'jwt' ? { headers: ['WWW-Authenticate', challenge] } : {}),
+    detail: `This takes a credential with the scopes ${needed.join(' ')}.`,
+    // Of tokens alone: others have no scheme in which to say it.
+    ...(x.identifiedBy === 'jwt' ? { headers: ['WWW-Authenticate', scopeChallenge(needed)] } : {}),
     cause:
       scopes.length === 0
         ? 'the credential has no scopes'

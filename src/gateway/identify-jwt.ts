@@ -2,14 +2,12 @@ import type { SourceOf } from '../config/consumers.js'
 import type { Verdict } from '../credentials/jwt.js'
 import type { TokenIdentity, Tokens } from '../credentials/tokens.js'
 import type { Refusal } from '../errors.js'
+import { CHALLENGES, scopeChallenge } from './challenge.js'
 import type { Exchange } from './exchange.js'
 import { identityHeader } from './headers.js'
 import { type Identified, unauthorized } from './identify.js'
 
 type Jwt = SourceOf<'jwt'>
-
-/** What a client is asked for that has no token (RFC 6750 §3: then without an error). */
-export const BEARER = 'Bearer realm="tidegate"'
 
 export function identifyByJwt(
   x: Exchange,
@@ -19,7 +17,8 @@ export function identifyByJwt(
   const field = identityHeader(x.headers, source.header)
   if (field === undefined) return 'absent'
   const token = source.header === 'authorization' ? bearerToken(field) : field
-  if (token === undefined) return unauthorized('The authorization header holds no bearer token.', BEARER)
+  if (token === undefined)
+    return unauthorized('The authorization header holds no bearer token.', CHALLENGES.jwt)
   const verdict = tokens.verify(source, token)
   return verdict instanceof Promise
     ? verdict.then((later) => decide(x, source, later, tokens))
@@ -55,7 +54,7 @@ function decide(
 /** The caller learns what to do about it (RFC 6750 §3.1); why exactly is for the log. */
 function refusalOf(
   header: string,
-  { rejected, why, scopes, retryMs = 0 }: Exclude<Verdict<TokenIdentity>, { value: unknown }>,
+  { rejected, why, scopes = [], retryMs = 0 }: Exclude<Verdict<TokenIdentity>, { value: unknown }>,
 ): Refusal {
   const cause = `token: ${why}`
   switch (rejected) {
@@ -63,26 +62,24 @@ function refusalOf(
       const seconds = Math.max(1, Math.ceil(retryMs / 1000))
       return { code: 'identity_unavailable', headers: ['Retry-After', String(seconds)], cause }
     }
-    case 'insufficient_scope': {
-      const list = scopes?.join(' ') ?? ''
+    case 'insufficient_scope':
       return {
         code: 'insufficient_scope',
-        detail: `The token in ${header} does not have the scopes that it takes here: ${list}.`,
-        headers: ['WWW-Authenticate', `${BEARER}, error="insufficient_scope", scope="${list}"`],
+        detail: `The token in ${header} does not have the scopes that it takes here: ${scopes.join(' ')}.`,
+        headers: ['WWW-Authenticate', scopeChallenge(scopes)],
         cause,
       }
-    }
     case 'expired':
       return {
         ...unauthorized(
           `The token in ${header} has expired; get a new one.`,
-          `${BEARER}, error="invalid_token", error_description="The token has expired"`,
+          `${CHALLENGES.jwt}, error="invalid_token", error_description="The token has expired"`,
         ),
         cause,
       }
     case 'invalid':
       return {
-        ...unauthorized(`The token in ${header} is not valid.`, `${BEARER}, error="invalid_token"`),
+        ...unauthorized(`The token in ${header} is not valid.`, `${CHALLENGES.jwt}, error="invalid_token"`),
         cause,
       }
   }

@@ -3,6 +3,7 @@ import { isBodyOf, readContentDigest } from '../credentials/body-digest.js'
 import { type SignedRequest, verifySignature } from '../credentials/message-signature.js'
 import type { SeenNonces } from '../credentials/seen-nonces.js'
 import type { Refusal } from '../errors.js'
+import { CHALLENGES } from './challenge.js'
 import type { Exchange } from './exchange.js'
 import { identityHeader } from './headers.js'
 import { type Identified, unauthorized } from './identify.js'
@@ -56,7 +57,7 @@ const NOTHING = Buffer.alloc(0)
 const hasBody = ({ headers }: Exchange) => headers.contentLength > 0 || headers.chunked
 
 function refuse({ accepted }: Signatures, detail = 'The signature is not valid.', cause: string): Identified {
-  const refusal = unauthorized(detail, 'Signature realm="tidegate"')
+  const refusal = unauthorized(detail, CHALLENGES.signature)
   return {
     ...refusal,
     headers: [...refusal.headers!, 'Accept-Signature', accepted],

@@ -1,13 +1,11 @@
 import type { Refusal } from '../errors.js'
-import type { Exchange } from './exchange.js'
+import { CHALLENGES } from './challenge.js'
 
 /**
- * One way to know a caller. It answers `'absent'`, at once, when its credential is not there, and the next source is
+ * What one way to know a caller finds: `'absent'`, at once, when its credential is not there, and the next source is
  * asked. A credential that is there decides: `undefined` with the consumer written into the exchange, or a refusal.
- * Only where it has not been seen lately may it be looked at for longer, by a Promise.
+ * Only where it has not been seen lately may it be looked at for longer, by a Promise of one of these two.
  */
-export type Identify<Source> = (x: Exchange, source: Source) => Identified | Promise<Refusal | undefined>
-
 export type Identified = Refusal | undefined | 'absent'
 
 /** Longest credential or trusted id, in characters. */
@@ -19,9 +17,9 @@ export function isId(text: string): boolean {
 
 /**
  * @param detail for the caller: which credential is wrong, never its text
- * @param challenge RFC 9110 §11.6.1 wants one; API keys have no registered scheme
+ * @param challenge one of `CHALLENGES`, perhaps with more to say
  */
-export function unauthorized(detail: string | undefined, challenge = 'ApiKey realm="tidegate"'): Refusal {
+export function unauthorized(detail: string | undefined, challenge: string = CHALLENGES.api_key): Refusal {
   return {
     code: 'unauthorized',
     headers: ['WWW-Authenticate', challenge],
