@@ -1,6 +1,6 @@
 import { blocksIn } from './address-file.js'
 import { createBlock, readBlock } from './address-words.js'
-import { type Cdn, compileCdn, NO_CDN } from './cdn.js'
+import { type Cdn, compileCdn } from './cdn.js'
 import { createPrefixTrie, type PrefixTrie } from './prefix-trie.js'
 import type { Config } from './schema.js'
 
@@ -57,19 +57,6 @@ export interface Asked {
   readonly userAgent: string | undefined
   readonly botScore: number | undefined
 }
-
-/** Of a file without the key. */
-export const NO_EDGE: EdgeRules = Object.freeze({
-  active: false,
-  cdn: NO_CDN,
-  denied: undefined,
-  allowed: undefined,
-  deny: undefined,
-  allow: undefined,
-  silent: false,
-  ipLimit: undefined,
-  autoBan: undefined,
-})
 
 type Rules = Config['edge']['deny']
 

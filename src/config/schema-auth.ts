@@ -1,4 +1,4 @@
-import { type Static, Type } from '@sinclair/typebox'
+import { Type } from '@sinclair/typebox'
 import { boolean, choice, list, object, scalar } from './define.js'
 
 /** The part of the schema about what a route asks of its callers. */
@@ -27,4 +27,3 @@ export const Auth = object(
   },
   'What a route asks of its callers. Left out: whatever consumers knows will do',
 )
-export type AuthSettings = Static<typeof Auth>

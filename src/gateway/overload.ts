@@ -121,11 +121,3 @@ function readingsOfProcess(): Readings {
     close: () => delay.disable(),
   }
 }
-
-/** Sheds nothing, whatever happens. */
-export const NO_OVERLOAD: Overload = {
-  pressure: 0,
-  sheds: () => undefined,
-  describe: () => ({ event_loop: 0, heap: 0 }),
-  close() {},
-}

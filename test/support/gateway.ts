@@ -5,7 +5,6 @@ import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot, type Snapshot } from '../../src/config/snapshot.js'
 import { createTokens } from '../../src/credentials/tokens.js'
 import { buildGateway, type GatewayDeps } from '../../src/gateway/app.js'
-import { NO_OVERLOAD } from '../../src/gateway/overload.js'
 import { createWatchdog, type Watchdog } from '../../src/gateway/watchdog.js'
 import { AMOUNTS, type Amounts, createAmounts } from '../../src/limiter/amounts.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
@@ -109,7 +108,8 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     upstreams,
     watchdog,
     guards,
-    overload: NO_OVERLOAD,
+    // Sheds nothing, whatever happens.
+    overload: { pressure: 0, sheds: () => undefined },
     metrics: {
       record(r) {
         records.push({ ...r })

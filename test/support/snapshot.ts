@@ -1,4 +1,5 @@
-import { NO_EDGE } from '../../src/config/edge.js'
+import { NO_CDN } from '../../src/config/cdn.js'
+import type { EdgeRules } from '../../src/config/edge.js'
 import type { ResilienceSettings } from '../../src/config/resilience.js'
 import type { Config } from '../../src/config/schema.js'
 import {
@@ -221,4 +222,17 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     bytesOut: 512,
     ...changes,
   }
+}
+
+/** Of a file without the key. */
+const NO_EDGE: EdgeRules = {
+  active: false,
+  cdn: NO_CDN,
+  denied: undefined,
+  allowed: undefined,
+  deny: undefined,
+  allow: undefined,
+  silent: false,
+  ipLimit: undefined,
+  autoBan: undefined,
 }
