@@ -21,7 +21,7 @@ export interface Means {
 }
 
 /**
- * Second stage: who is calling. Sources (all, or those that the route will have) are tried in the order of the file, and the
+ * Who is calling. Sources (all, or those that the route will have) are tried in the order of the file, and the
  * first whose credential is there decides: a bad one is 401, never the next source, or a wrong key would be a way to a fresh quota.
  */
 export function identifyConsumer(means: Means) {

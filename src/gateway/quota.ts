@@ -20,8 +20,8 @@ export interface QuotaDeps {
 }
 
 /**
- * Fourth stage: takes what the request costs from every limit of its tier, or refuses it. The one stage that may
- * wait (for the store, at most `store.timeout`).
+ * Takes what the request costs from every limit of its tier, or refuses it. Waits for the store, at most
+ * `store.timeout`.
  */
 export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
   function hold(

@@ -12,7 +12,7 @@ const AUTHORITY = /^(?:[a-z0-9](?:[a-z0-9._-]{0,253})|\[[0-9a-f:.]{2,45}\])(?::[
 const ABSOLUTE = /^https?:\/\/([^/?#]*)(.*)$/i
 
 /**
- * First stage: which route this is. Target and Host are brought to one form here; everything later, the
+ * Which route this is. Target and Host are brought to one form here; everything later, the
  * upstream's request included, uses that form alone.
  */
 export function matchRoute(x: Exchange): Refusal | undefined {

@@ -4,7 +4,7 @@ import type { Found, PlanSource } from '../plans/source.js'
 import type { Exchange } from './exchange.js'
 
 /**
- * Third stage: which tier. What an operator assigned wins, then what came with the credential, then what the sources of
+ * Which tier. What an operator assigned wins, then what came with the credential, then what the sources of
  * tiers say, in their order, then the default. Reads memory only, but for a consumer that a source has not been asked about
  * lately: then it waits for the source, at most its timeout. A tier that this configuration does not have counts as none.
  */
