@@ -32,7 +32,7 @@ const KEEPS_NONE = 'explain.keep is 0: none are kept.'
 function keeps({ reach }: DecisionAnswer, sample: number): string {
   const { kept = 0, since = null } = reach?.denied ?? {}
   const what = `Kept are denials, failures, refusals and ${Math.round(sample * 1e6) / 1e4} % of what went well, until newer ones take their place.`
-  return since === null ? what : `${what} The ${kept} denials of this gateway go back to ${since}.`
+  return since === null ? what : `${what} The denials of this gateway (${kept}) go back to ${since}.`
 }
 
 function notFound(id: string, { nodes }: DecisionAnswer, kept: string): string {

@@ -76,7 +76,7 @@ export function importRoutes(
         await Promise.all(writes.slice(i, i + AT_ONCE).map(write))
       await deps.audit.record(request, {
         action: 'import.rows',
-        target: `${writes.length} rows`,
+        target: `${writes.length} row${writes.length === 1 ? '' : 's'}`,
         after: count,
       })
     } catch (error) {

@@ -8,7 +8,7 @@ import type { ConsumerSource, Limit, Policy, Route, Service, Snapshot } from '..
 import { describePlans, sourceName } from './describe-plans.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
-import { table } from './terminal.js'
+import { counted, table } from './terminal.js'
 
 /** What a good configuration holds, for a person. */
 export function describeConfig(file: string, snapshot: Snapshot): string {
@@ -40,11 +40,7 @@ ${upstreams === '' ? '' : `\nupstreams, where there are several or they are chec
 routes, the most specific first
 ${table(lines, 2)}
 
-${count(services, 'service')}, ${count(tiers, 'tier')}, ${count(routes, 'route')}`
-}
-
-function count({ length }: readonly unknown[], what: string): string {
-  return `${length} ${what}${length === 1 ? '' : 's'}`
+${counted(services.length, 'service')}, ${counted(tiers.length, 'tier')}, ${counted(routes.length, 'route')}`
 }
 
 /** Service by tier, with the limits as they stand in the file. The default tier is marked. */
@@ -148,10 +144,9 @@ function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
 function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): string {
   const parts = proxied ? ['behind the PROXY protocol'] : []
   if (tls !== undefined) {
-    const count = tls.certificates.length
     const clients =
       tls.client_ca === undefined ? '' : `, client certificates ${tls.client_certificate ?? 'required'}`
-    parts.push(`${tls.min_version} or later, ${count} certificate${count === 1 ? '' : 's'}${clients}`)
+    parts.push(`${tls.min_version} or later, ${counted(tls.certificates.length, 'certificate')}${clients}`)
   }
   return parts.map((part) => `, ${part}`).join('')
 }

@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { cellsOf, linesOf } from './csv.js'
-import { complain, print, printable, printJson } from './terminal.js'
+import { complain, counted, print, printable, printJson } from './terminal.js'
 
 interface Answer {
   readonly tiers: number
@@ -85,7 +85,8 @@ With store.redis in the configuration the store is asked; without, the running g
       else {
         for (const { line, problem } of bad.slice(0, MOST_TOLD))
           complain(printable(`${file}:${line}: ${problem}`))
-        if (bad.length > MOST_TOLD) complain(`and ${bad.length - MOST_TOLD} more bad lines; --json has all`)
+        if (bad.length > MOST_TOLD)
+          complain(`and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json has all`)
         print(summary(counts, bad.length, takes, dryRun))
       }
       return bad.length === 0 || takes ? 0 : 1
@@ -97,8 +98,8 @@ With store.redis in the configuration the store is asked; without, the running g
 
 function summary(counts: Omit<Answer, 'bad'>, bad: number, applied: boolean, dryRun: boolean): string {
   const { tiers, overrides, boosts } = counts
-  const what = `${tiers} tiers, ${overrides} overrides, ${boosts} boosts`
-  const lines = bad === 0 ? '' : `; ${bad} bad line${bad === 1 ? '' : 's'}`
+  const what = [counted(tiers, 'tier'), counted(overrides, 'override'), counted(boosts, 'boost')].join(', ')
+  const lines = bad === 0 ? '' : `; ${counted(bad, 'bad line')}`
   if (applied) return `imported ${what}${bad === 0 ? '' : `${lines} left out`}`
   return `${what}${lines}; nothing was changed${dryRun ? '' : ': correct them, or leave them out by --skip-bad'}`
 }

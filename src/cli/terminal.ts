@@ -34,6 +34,11 @@ export function table(rows: readonly (readonly string[])[], indent = 0): string 
     .join('\n')
 }
 
+/** `1 tier`, `2 tiers`. */
+export function counted(count: number, what: string): string {
+  return `${count} ${what}${count === 1 ? '' : 's'}`
+}
+
 export function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }

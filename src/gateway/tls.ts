@@ -159,7 +159,10 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
       if (left <= 0 || left > EXPIRY_WARNING_MS) continue
       const days = Math.floor(left / DAY_MS)
       const fields = { certificate: file, expires: new Date(notAfter).toISOString() }
-      log.warn(fields, `a certificate of server.tls expires in ${days} days; renew it`)
+      log.warn(
+        fields,
+        `a certificate of server.tls expires in ${days} ${days === 1 ? 'day' : 'days'}; renew it`,
+      )
     }
   }
 

@@ -48,7 +48,7 @@ t.test('one that is not kept is 404, with who was asked and how far back denials
   const { status, json } = await call('GET', '/decisions/d-2')
   t.equal(status, 404)
   t.match(json.detail, /^No decision on d-2 is kept \(2 gateways asked\)\. No answer came from c:3\. /)
-  t.match(json.detail, /The 1 denials of this gateway go back to 20/)
+  t.match(json.detail, /The denials of this gateway \(1\) go back to 20/)
   t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
 })
 

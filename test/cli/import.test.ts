@@ -86,6 +86,11 @@ routes: [{ path: /*, service: payments }]
     ].join('\n'),
   })
   t.equal(await redis.client.hlen('tier:{assignments}'), 0)
+  writeFileSync(at('one.csv'), 'consumer,tier\nann,pro\n')
+  t.equal(
+    (await tidegate(['import', at('one.csv'), '--dry-run', ...on])).stdout,
+    '1 tier, 0 overrides, 0 boosts; nothing was changed\n',
+  )
   const run = (...argv: string[]) => command.run([...argv, '--json', ...on])
   t.equal(await run(at('good.csv'), '--dry-run'), 0)
   t.equal(await redis.client.hlen('tier:{assignments}'), 0, 'a dry run changes nothing')
