@@ -1,7 +1,7 @@
-import { limitDataText } from '../config/limit.js'
+import { type LimitData, limitDataParts, limitDataText } from '../config/limit.js'
 import type { DecisionData, LimitTold } from '../telemetry/decision-data.js'
 import { seconds } from '../telemetry/why.js'
-import { foundBy } from './found-by.js'
+import { foundBy, untilText } from './found-by.js'
 import { table } from './terminal.js'
 
 /** The parts of a decision that are told of a request that was sent, and of one that was not. */
@@ -27,7 +27,7 @@ export function requestRows(d: Asked): string[][] {
       'tier',
       d.tier === null
         ? 'not looked for'
-        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}`,
+        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}`,
     ],
     ...(d.cost === null ? [] : [['cost', String(d.cost)]]),
   ]
@@ -53,7 +53,7 @@ export function limitTable(limits: readonly LimitTold[]): string {
     ['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''],
     ...limits.map((limit) => [
       limit.name,
-      limitDataText(limit),
+      limitDataParts(limit).quota,
       limit.used === null ? '' : `${limit.used}/${limit.allows}`,
       limit.remaining === null ? '' : String(limit.remaining),
       limit.reset_ms === null || limit.algorithm === 'concurrency' ? '' : seconds(limit.reset_ms),
@@ -61,7 +61,15 @@ export function limitTable(limits: readonly LimitTold[]): string {
       markOf(limit),
     ]),
   ]
-  return table(withoutEmpty(rows), 2)
+  return table(withoutEmpty(rows), 2) + changedLimits(limits)
+}
+
+/** What stands beneath a table of limits, of those that have another amount than the tier says. */
+export function changedLimits(limits: readonly LimitData[]): string {
+  const changes = limits
+    .filter(({ changed }) => changed !== undefined)
+    .map((limit) => `\n  ${limit.name}: ${limitDataText(limit)}`)
+  return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
 }
 
 /** Of a sliding window: `4 now + 35 % of 12 before`. */

@@ -1,8 +1,9 @@
-import { type LimitData, limitDataText } from '../config/limit.js'
+import type { LimitData } from '../config/limit.js'
 import { formatDuration } from '../config/quantities.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
+import { changedLimits } from './describe-decision.js'
 import { foundBy, untilText } from './found-by.js'
 import { print, printJson, table } from './terminal.js'
 
@@ -88,13 +89,9 @@ function describe(service: string, consumer: string, usage: Usage): string {
     ...(usage.candidates ?? []).map((limit) => row(`${limit.name} (candidate)`, limit)),
   ]
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
-  const changes = usage.limits
-    .filter((limit) => limit.changed !== undefined)
-    .map((limit) => `\n  ${limit.name}: ${limitDataText(limit)}`)
-  const own = changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
   const note =
     others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${head}\n\n${table(rows, 2)}${own}${note}`
+  return `${head}\n\n${table(rows, 2)}${changedLimits(usage.limits)}${note}`
 }
 
 function row(name: string, limit: LimitUsed): string[] {

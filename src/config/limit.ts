@@ -134,10 +134,15 @@ type Told = Pick<
  * `600/min (100 + boost 500 until 2026-11-25T05:00:00Z)`.
  */
 export function limitText(limit: Told): string {
-  const { algorithm, by, amount, windowMs, burst, calendar, share, shareOf } = limit
+  const change = changeText(limit)
+  return change === '' ? quotaText(limit) : `${quotaText(limit)} (${change})`
+}
+
+/** What it comes to, without how. */
+function quotaText({ algorithm, by, amount, windowMs, burst, calendar, share, shareOf }: Told): string {
   const part = share === undefined ? '' : ` share ${share}`
   const level = shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
-  const whose = (by === 'consumer' ? '' : level) + changeText(limit)
+  const whose = by === 'consumer' ? '' : level
   if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
   if (algorithm === 'concurrency') return `${amount} at once${whose}`
   const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
@@ -148,10 +153,10 @@ export function limitText(limit: Told): string {
 function changeText({ changed, next }: Pick<Told, 'changed' | 'next'>): string {
   if (changed === undefined) return ''
   const { tier, override, boost } = changed
-  if (override === undefined && boost === 0) return ` (${tier} by the tier)`
+  if (override === undefined && boost === 0) return `${tier} by the tier`
   const base = override === undefined ? `${tier}` : `override ${override} of ${tier}`
   const more = boost === 0 ? '' : ` + boost ${boost}`
-  return ` (${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`})`
+  return `${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`}`
 }
 
 /** `2026-11-25T05:00:00Z` */
@@ -187,6 +192,16 @@ export function limitData(limit: Limit): LimitData {
 
 /** A limit as {@link limitText} has it, of what {@link limitData} tells. */
 export function limitDataText(data: LimitData): string {
+  return limitText(toldOf(data))
+}
+
+/** The two parts of that text: `600/min`, and `100 + boost 500 until 2026-11-25T05:00:00Z`, which is empty where nothing is changed. */
+export function limitDataParts(data: LimitData): { readonly quota: string; readonly change: string } {
+  const told = toldOf(data)
+  return { quota: quotaText(told), change: changeText(told) }
+}
+
+function toldOf(data: LimitData): Told {
   const { algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
   const { share, share_of: shareOf, changed: change } = data
   const calendar = period === undefined ? undefined : { period, timeZone: time_zone ?? 'UTC' }
@@ -197,7 +212,7 @@ export function limitDataText(data: LimitData): string {
   }
   const next = change?.until ? { at: Date.parse(change.until) } : undefined
   const windowMs = window_ms ?? lease_ms ?? 0
-  return limitText({ algorithm, by, amount, burst, windowMs, calendar, share, shareOf, changed, next })
+  return { algorithm, by, amount, burst, windowMs, calendar, share, shareOf, changed, next }
 }
 
 export interface LimitData {

@@ -63,6 +63,8 @@ export interface Exchange {
   tierSource: string | undefined
   /** It is what the source said last, longer ago than its ttl. */
   tierStale: boolean
+  /** Unix ms at which the assignment ends by itself, where it does. */
+  tierUntil: number | undefined
 
   // admit
   guard: Guard | undefined
@@ -148,6 +150,7 @@ export function createExchange(
     tierFrom: undefined,
     tierSource: undefined,
     tierStale: false,
+    tierUntil: undefined,
     guard: undefined,
     pass: undefined,
     policy: undefined,

@@ -189,6 +189,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     tier: snapshot.tiers[tier] ?? null,
     tier_from: tierFrom(x.tierFrom, x.tierSource),
     tier_stale: x.tierStale,
+    tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
     limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],

@@ -14,10 +14,11 @@ export function resolveTier(
 ) {
   return function resolveTier(x: Exchange): undefined | Promise<undefined> {
     const assigned = assignments.get(x.consumer!)
-    const tier = assigned === undefined ? -1 : x.snapshot.tiers.indexOf(assigned)
+    const tier = assigned === undefined ? -1 : x.snapshot.tiers.indexOf(assigned.tier)
     if (tier >= 0) {
       x.tier = tier
       x.tierFrom = 'assignment'
+      x.tierUntil = assigned!.until
     } else if (x.credentialTier !== undefined) {
       x.tier = x.credentialTier
       x.tierFrom = 'credential'

@@ -25,7 +25,7 @@ export const ASSIGNMENTS: MapShape<Assignment> = {
 
 export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignments {
   return {
-    get: (consumer) => map.get(consumer)?.tier,
+    get: map.get,
     set: (consumer, tier, until) => map.set(consumer, tier === undefined ? undefined : { tier, until }),
     read: map.read,
     ready: map.ready,

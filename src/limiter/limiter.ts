@@ -133,8 +133,8 @@ export interface Assignment {
  * kept in step by a message at once and by a poll within a second when the message is lost.
  */
 export interface TierAssignments {
-  /** The assigned tier's name, whatever the current config says of it. */
-  get(consumer: string): string | undefined
+  /** What was assigned, whatever the current config says of the tier, until its end. */
+  get(consumer: string): Assignment | undefined
   /**
    * Stores the assignment; `undefined` removes it. Rejects when the store is out of reach.
    *

@@ -31,6 +31,8 @@ export interface DecisionData {
   readonly tier_from: string | null
   /** It is what the source said last, longer ago than its ttl. */
   readonly tier_stale: boolean
+  /** When the assignment ends by itself, ISO 8601; null: nothing was assigned, or for good. */
+  readonly tier_until: string | null
   readonly cost: number | null
   /** Null: no limit was asked, since the request did not come so far, or its tier is unlimited. */
   readonly decision: DecisionPart | null

@@ -95,6 +95,7 @@ interface Refs {
   tierFrom: RequestRecord['tierFrom']
   tierSource: string | undefined
   tierStale: boolean
+  tierUntil: number | undefined
 }
 
 export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecisions {
@@ -199,6 +200,7 @@ function createRing(size: number, counts: boolean): Ring {
           tierFrom: undefined,
           tierSource: undefined,
           tierStale: false,
+          tierUntil: undefined,
         })),
       }
       chunks.push(chunk)
@@ -239,6 +241,7 @@ function createRing(size: number, counts: boolean): Ring {
       tierFrom: from,
       tierSource,
       tierStale,
+      tierUntil,
     } = refs[i]!
     const { config, route, service, quotaOf, tier } = place!
     const limits = policy?.limits ?? []
@@ -273,6 +276,7 @@ function createRing(size: number, counts: boolean): Ring {
       tier,
       tier_from: tierFrom(from, tierSource),
       tier_stale: tierStale,
+      tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
       cost: route === null ? null : n(COST),
       decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
       limits: decided ? limitsTold(limits, decided, counted) : [],
@@ -332,6 +336,7 @@ function createRing(size: number, counts: boolean): Ring {
       ref.tierFrom = r.tierFrom
       ref.tierSource = r.tierSource
       ref.tierStale = r.tierStale
+      ref.tierUntil = r.tierUntil
       ref.decidedBy = decision?.decidedBy
       ref.reason = decision?.reason
       if (decision === undefined) return

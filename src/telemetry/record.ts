@@ -28,6 +28,8 @@ export interface RequestRecord {
   readonly tierSource: string | undefined
   /** It is what the source said last, longer ago than its ttl. */
   readonly tierStale: boolean
+  /** Unix ms at which the assignment of the tier ends by itself, where it does. */
+  readonly tierUntil: number | undefined
   readonly consumer: string | undefined
   /** How the caller was identified. */
   readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined

@@ -1,4 +1,4 @@
-import { limitDataText } from '../config/limit.js'
+import { limitDataParts } from '../config/limit.js'
 import type { DegradedReason } from '../limiter/limiter.js'
 import type { DecisionData, DecisionPart, LimitTold } from './decision-data.js'
 
@@ -60,7 +60,9 @@ function alone({ reason }: DecisionPart): string {
 }
 
 function nameOf(d: DecisionData, limit: LimitTold): string {
-  return `the limit "${limit.name}" (${limitDataText(limit)}) of ${whose(d, limit)}, tier ${d.tier} on ${quotaOf(d)},`
+  const { quota, change } = limitDataParts(limit)
+  const amount = change === '' ? quota : `${quota}: ${change}`
+  return `the limit "${limit.name}" (${amount}) of ${whose(d, limit)}, tier ${d.tier} on ${quotaOf(d)},`
 }
 
 function whose(d: DecisionData, limit: LimitTold): string {

@@ -15,7 +15,7 @@ t.test('rows are looked at without a change, then written, with one record of al
   t.same((await send(true)).json, { applied: false, ...counts })
   t.equal(deps.assignments.get('alice'), undefined)
   t.same((await send(false)).json, { applied: true, ...counts })
-  t.equal(deps.assignments.get('alice'), 'pro')
+  t.equal(deps.assignments.get('alice')?.tier, 'pro')
   t.same(await deps.assignments.read('bob'), { tier: 'free', until: Date.parse('3000-01-01T00:00:00Z') })
   const key = { service: 'payments', limit: 'minute' }
   t.match(deps.amounts.map.get(amountKeyText({ kind: 'override', of: 'tenant', id: 'acme-group', ...key })), {

@@ -22,7 +22,7 @@ t.test('puts a consumer on a tier, shows it, and takes it back', async (t) => {
   t.match(put, { status: 200 })
   t.same(put.json, assigned)
   t.same((await call('GET', path)).json, assigned)
-  t.equal(deps.assignments.get('alice'), 'enterprise')
+  t.equal(deps.assignments.get('alice')?.tier, 'enterprise')
   t.same((await call('DELETE', path)).json, {
     consumer: 'alice',
     assigned: null,
@@ -100,7 +100,7 @@ t.test('an id may hold a slash, a percent sign and anything else', async (t) => 
       200,
       id,
     )
-    t.equal(deps.assignments.get(id), 'pro')
+    t.equal(deps.assignments.get(id)?.tier, 'pro')
   }
 })
 

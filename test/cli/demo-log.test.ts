@@ -32,6 +32,7 @@ const record: RequestRecord = {
   tierFrom: 'default',
   tierSource: undefined,
   tierStale: false,
+  tierUntil: undefined,
   consumer: 'ann',
   identifiedBy: 'header',
   tenant: undefined,

@@ -35,6 +35,20 @@ t.test('an assignment to a tier that this configuration does not have counts as 
   t.same(await tierOf('platinum', undefined), ['pro', 'default'])
 })
 
+t.test('when an assignment ends is known of what was decided by it', async (t) => {
+  const assignments = createMemoryAssignments()
+  const until = Date.now() + 3_600_000
+  await assignments.set('acme', 'enterprise', until)
+  await assignments.set('other', 'platinum', until)
+  const ends = async (consumer: string) => {
+    const x = exchangeFor(snapshot)
+    x.consumer = consumer
+    await resolveTier(assignments)(x)
+    return x.tierUntil
+  }
+  t.same(await Promise.all(['acme', 'other', 'nobody'].map(ends)), [until, undefined, undefined])
+})
+
 t.test('an assignment is that of one consumer', async (t) => {
   const assignments = createMemoryAssignments()
   await assignments.set('acme', 'enterprise')

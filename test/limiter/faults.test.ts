@@ -156,7 +156,7 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
   await redis.client.hset('tier:{assignments}', 'alice', 'free')
   await redis.client.zadd('tier:{assignments}:log', 2, 'alice')
   await redis.client.incr('tier:{assignments}:version')
-  while (assignments.get('alice') !== 'free') await delay(10)
+  while (assignments.get('alice')?.tier !== 'free') await delay(10)
   const keys = createRedisMap(API_KEYS, { store, log: { info() {}, warn: (...line) => lines.push(line) } })
   const lastUsed = createRedisLastUsed(store, API_KEYS.name)
   t.teardown(() => keys.close())

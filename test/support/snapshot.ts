@@ -203,6 +203,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
     tierFrom: 'default',
     tierSource: undefined,
     tierStale: false,
+    tierUntil: undefined,
     consumer: 'alice',
     identifiedBy: 'header',
     tenant: undefined,
