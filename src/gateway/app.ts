@@ -168,8 +168,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
     const started = performance.now()
     const snapshot = deps.snapshot()
-    const headers = headersOf(req, snapshot)
-    new Ongoing(way, exchangeOf(req, snapshot, headers, started), req, res).begin(malformed(req, headers))
+    const peer = peerOf(req.socket)
+    const headers = headersOf(req, snapshot, peer)
+    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(malformed(req, headers))
   }
 
   /** A stream of HTTP/2 goes the same way. */
@@ -183,13 +184,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const snapshot = deps.snapshot()
     const head = readHttp2Head(raw, bodiless)
     const { req, res } = http2Exchange(stream, socket, head, bodiless)
-    const headers = headersOf(req, snapshot)
+    const peer = peerOf(req.socket)
+    const headers = headersOf(req, snapshot, peer)
     const refused = head.refused ?? ('code' in headers ? headers : undefined)
-    new Ongoing(way, exchangeOf(req, snapshot, headers, started), req, res).begin(refused)
+    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(refused)
   }
 
-  function headersOf(req: IncomingMessage, snapshot: Snapshot): RequestHeaders | Refusal {
-    return readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peerOf(req.socket)))
+  function headersOf(req: IncomingMessage, snapshot: Snapshot, peer: string): RequestHeaders | Refusal {
+    return readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peer))
   }
 
   function malformed(req: IncomingMessage, headers: RequestHeaders | Refusal): Refusal | undefined {
@@ -200,6 +202,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     req: IncomingMessage,
     snapshot: Snapshot,
     headers: RequestHeaders | Refusal,
+    peer: string,
     started: number,
   ): Exchange {
     const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
@@ -209,7 +212,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       req.method!,
       req.url!,
       known,
-      peerOf(req.socket),
+      peer,
       started,
     )
     x.secured = securedOf(req.socket)
@@ -227,8 +230,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
     const started = performance.now()
     const snapshot = deps.snapshot()
-    const headers = headersOf(req, snapshot)
-    const x = exchangeOf(req, snapshot, headers, started)
+    const peer = peerOf(req.socket)
+    const headers = headersOf(req, snapshot, peer)
+    const x = exchangeOf(req, snapshot, headers, peer, started)
     const upgrading = upgrades.begin(x, req, socket, head, done)
     sendWaiting()
     const earlier = ongoingOn(socket)
