@@ -2,6 +2,7 @@ import type { FieldRules, FieldValue } from '../config/shaping.js'
 import type { Template, Variable } from '../config/template.js'
 import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
+import { plainName } from './headers.js'
 
 /** What a route says of header fields, done. All lists are flat: name, value, … */
 
@@ -15,10 +16,10 @@ export function applyRules({ drop, put }: FieldRules, fields: readonly string[],
   return out
 }
 
-/** A twin of a name that is written with `_` goes along: backends of the CGI family cannot tell the two apart. */
+/** A twin of a name that is written with `_` or the like goes along: backends of the CGI family cannot tell the two apart. */
 function isDropped(drop: ReadonlySet<string>, wireName: string): boolean {
   const name = wireName.toLowerCase()
-  return drop.has(name) || (name.includes('_') && drop.has(name.replaceAll('_', '-')))
+  return drop.has(name) || drop.has(plainName(name))
 }
 
 /** A field whose value names something that is not known of this request is left out. */

@@ -137,6 +137,17 @@ function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
   return table
 }
 
+const ODD = /[^a-z0-9-]/
+const EACH_ODD = /[^a-z0-9-]/g
+
+/**
+ * What backends of the CGI family make of a lower-case name, written with `-`: `x_user_id` and `x.user.id` are `x-user-id` to
+ * them. Which characters they do not tell from `-` differs: `_` all, `.` PHP, too, and some (lighttpd) whatever is no letter or digit.
+ */
+export function plainName(name: string): string {
+  return ODD.test(name) ? name.replace(EACH_ODD, '-') : name
+}
+
 const REQUEST_ID = /^[\w.-]{1,64}$/
 
 /**
@@ -174,13 +185,13 @@ export function readHeaders(
   for (let i = 0; i < raw.length; i += 2) {
     const wireName = raw[i]!
     const value = raw[i + 1]!
-    let name = wireName.toLowerCase()
+    const name = wireName.toLowerCase()
     const field = table.get(name)
     if (field === undefined) {
-      if (name.includes('_')) {
-        // CGI-like backends read `x_user_id` as `x-user-id`: a twin of a field that we vouch for must not pass.
-        name = name.replaceAll('_', '-')
-        if (table.has(name) || name.startsWith('x-forwarded-')) continue
+      const plain = plainName(name)
+      if (plain !== name) {
+        // A twin of a field that we vouch for must not pass.
+        if (table.has(plain) || plain.startsWith('x-forwarded-')) continue
       } else if (!trusted && name.startsWith('x-forwarded-')) {
         continue
       }

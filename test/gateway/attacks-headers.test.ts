@@ -71,6 +71,13 @@ t.test('names that a backend could read as an identity or an origin do not pass'
     'X_FORWARDED_FOR',
     'x-forwarded_for',
     'x_real_ip',
+    'x.user.id',
+    'X~User+Id',
+    "x!user'id",
+    'x-api.key',
+    'X-Consumer.Id',
+    'x.forwarded.for',
+    'client.cert',
   ]
   const framing = [
     'content_length',
@@ -80,13 +87,17 @@ t.test('names that a backend could read as an identity or an origin do not pass'
     'x_forwarded_anything',
   ]
   const fields = [...twins, ...framing].map((name) => `${name}: mallory`)
-  const got = await passed(site, get('X-User-Id: alice', ...fields, 'my_own_field: stays'))
+  const got = await passed(
+    site,
+    get('X-User-Id: alice', ...fields, 'my_own_field: stays', 'my.own.field: stays'),
+  )
   t.same(got.values('x-user-id'), ['alice'])
   t.same(
     got.rawHeaders.filter((text) => text === 'mallory'),
     [],
   )
   t.same(got.values('my_own_field'), ['stays'])
+  t.same(got.values('my.own.field'), ['stays'])
 })
 
 t.test('an identity that is there twice is 400', async (t) => {
