@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Limit, Service } from '../config/snapshot.js'
 import { MOST_AMOUNT } from '../limiter/adjusted.js'
@@ -132,9 +133,11 @@ export function amountRoutes(
       return sendProblem(reply, { code: 'not_found', detail: `A ${kind} is of a consumer or of a tenant.` })
     }
     const key = { kind, service, limit, of, id } as const
+    const text = amountKeyText(key)
+    // A colon in the name of a service would make it the boost of somebody else, and the record would not tell whose.
+    const isOwn = isDeepStrictEqual(readAmountKey(text), key)
     try {
-      const text = amountKeyText(key)
-      const before = await map.read(text)
+      const before = isOwn ? await map.read(text) : undefined
       if (before === undefined) {
         const detail = `There is no ${kind} of ${limit} on ${service} for ${of} ${JSON.stringify(id)}; list them to see what holds.`
         return sendProblem(reply, { code: 'not_found', detail })

@@ -39,6 +39,16 @@ t.test('a boost is set, told, listed and taken back, and each change is recorded
   )
 })
 
+t.test('names that are put together otherwise do not lead to what is of somebody else', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  await call('PUT', '/boosts/payments/minute/consumer/a:b', { body: { by: 5, for: '1h' } })
+  const others = ['/boosts/payments:minute/a/consumer/b', '/boosts/payments/minute:a/consumer/b']
+  for (const path of others) t.match(await call('DELETE', path), { status: 404 }, path)
+  t.equal(deps.amounts.map.entries().size, 1)
+  t.equal(logged.length, 1, 'what was set, and nothing else')
+  t.match(await call('DELETE', '/boosts/payments/minute/consumer/a:b'), { status: 200 })
+})
+
 t.test('an override of a tenant stays until it is removed, and is listed behind what ends', async (t) => {
   const { call } = await startAdmin(t)
   const path = '/overrides/payments/minute/tenant/acme%2Fgroup'
