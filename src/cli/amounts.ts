@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { type Command, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { untilText } from './found-by.js'
-import { print, printJson, table } from './terminal.js'
+import { oneLine, print, printable, printJson, table } from './terminal.js'
 
 /** `tidegate boost` and `tidegate override`: what is changed of single limits, for a consumer or a tenant. */
 
@@ -119,7 +119,7 @@ With store.redis in the configuration the store is asked; without, the running g
             `/${name}s?${query}`,
           )
           if (json) printJson(found)
-          else print(listText(name, number, found[`${name}s`]!, found.not_shown))
+          else print(printable(listText(name, number, found[`${name}s`]!, found.not_shown)))
           return 0
         }
         const [of, id] = consumer === undefined ? ['tenant', tenant!] : ['consumer', consumer]
@@ -131,7 +131,7 @@ With store.redis in the configuration the store is asked; without, the running g
               ...(time === undefined ? {} : { for: time }),
             })
         if (json) printJson(done)
-        else print(remove ? removedText(name, of, id, done) : setText(name, of, id, done))
+        else print(oneLine(remove ? removedText(name, of, id, done) : setText(name, of, id, done)))
         return 0
       } finally {
         await control.close()

@@ -3,7 +3,7 @@ import type { AuditAnswer } from '../admin/audit-log.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { print, printable, printJson, table } from './terminal.js'
+import { oneLine, print, printJson, table } from './terminal.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
 /** Characters of a value in the table. */
@@ -89,9 +89,4 @@ function shown(value: unknown): string {
 
 function cut(text: string): string {
   return text.length <= LONGEST_CELL ? text : `${text.slice(0, LONGEST_CELL - 1)}…`
-}
-
-/** One line, whatever stands in it: nobody's id makes a row of its own. */
-function oneLine(text: string): string {
-  return printable(text).replaceAll('\n', '\\n')
 }

@@ -5,7 +5,7 @@ import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { print, printable, printJson, table } from './terminal.js'
+import { oneLine, print, printable, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'explain',
@@ -163,7 +163,7 @@ function describe(d: Explained, note: string): string {
     ...(d.problem === null ? [] : [['store', d.problem]]),
   ]
   const limits = limitTable(d.limits)
-  return [d.why, '', table(rows, 2), ...(limits === '' ? [] : ['', limits]), '', note].join('\n')
+  return [oneLine(d.why), '', table(rows, 2), ...(limits === '' ? [] : ['', limits]), '', note].join('\n')
 }
 
 /** Which claims were used. What stands in the token besides is nobody's business. */

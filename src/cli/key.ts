@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import type { Control } from './control.js'
-import { complain, print, printable, printJson, table } from './terminal.js'
+import { complain, oneLine, print, printJson, table } from './terminal.js'
 
 const ACTIONS = ['create', 'list', 'rotate', 'revoke'] as const
 type Action = (typeof ACTIONS)[number]
@@ -151,7 +151,7 @@ function show(issued: Issued, json: boolean | undefined): void {
     ...(tier === null ? [] : [`tier ${tier}`]),
     expires === null ? 'without end' : `until ${moment(expires)}`,
   ]
-  complain(printable(`${parts.join(', ')}. It is shown this once.`))
+  complain(oneLine(`${parts.join(', ')}. It is shown this once.`))
   if (replaces !== undefined)
     complain(`${replaces.id}, the old one, works until ${moment(replaces.expires!)}.`)
 }
@@ -160,7 +160,7 @@ async function revoke(control: Control, id: string, json: boolean | undefined): 
   const path = `/keys/${encodeURIComponent(id)}`
   const revoked = await control.call<{ id: string; consumer: string }>('DELETE', path)
   if (json) printJson(revoked)
-  else print(printable(`${revoked.id} of ${revoked.consumer} is revoked`))
+  else print(oneLine(`${revoked.id} of ${revoked.consumer} is revoked`))
 }
 
 async function list(
@@ -180,7 +180,7 @@ async function list(
   }
   all.sort((a, b) => compare(a.consumer, b.consumer) || compare(a.created, b.created))
   if (json) printJson(all)
-  else if (all.length === 0) print(consumer === undefined ? 'No keys.' : printable(`No keys of ${consumer}.`))
+  else if (all.length === 0) print(consumer === undefined ? 'No keys.' : oneLine(`No keys of ${consumer}.`))
   else print(table(rowsOf(all)))
 }
 
@@ -197,7 +197,7 @@ function rowsOf(keys: readonly Key[]): string[][] {
     ending(key),
     key.last_used === null ? 'never' : moment(key.last_used),
   ])
-  const cells = [head, ...rows.map((row) => row.map((cell) => printable(cell).replaceAll('\n', ' ')))]
+  const cells = [head, ...rows.map((row) => row.map(oneLine))]
   // A column in which nothing stands but its head is left out.
   const used = head.map((_, column) => rows.some((row) => row[column] !== ''))
   return cells.map((row) => row.filter((_, column) => used[column]))

@@ -15,9 +15,10 @@ export function painter(stream: Pick<WriteStream, 'isTTY'>, env: NodeJS.ProcessE
 
 /**
  * Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces; a column
- * without anything in it is none.
+ * without anything in it is none. A cell is one line, whatever stands in it: nobody's id makes a row of its own.
  */
-export function table(rows: readonly (readonly string[])[], indent = 0): string {
+export function table(lines: readonly (readonly string[])[], indent = 0): string {
+  const rows = lines.map((line) => line.map(withoutEnds))
   const widths: number[] = []
   for (const row of rows) {
     row.forEach((cell, column) => {
@@ -47,12 +48,21 @@ export function printJson(value: unknown): void {
   print(JSON.stringify(value, null, 2).replace(STEERING, escaped))
 }
 
-/** What a caller of the gateway has sent must not steer the terminal of who reads it: C0, DEL and C1, but for ends of lines. */
+/** What a caller of the gateway has sent must not steer the terminal of who reads it: C0, DEL and C1, but for ends of lines; and what turns the direction of a text. */
 export function printable(text: string): string {
   return text.replace(STEERING, escaped)
 }
 
-const STEERING = /[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]/g
+const STEERING = /[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
+
+/** The same, of what has to stay on its line. */
+export function oneLine(text: string): string {
+  return withoutEnds(printable(text))
+}
+
+function withoutEnds(text: string): string {
+  return text.replaceAll('\n', '\\n')
+}
 
 function escaped(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`

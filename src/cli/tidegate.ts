@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs'
 import { type Command, nearest, Refused, WrongUse } from './command.js'
-import { complain, print, table } from './terminal.js'
+import { complain, print, printable, table } from './terminal.js'
 
 /** Loaded one at a time: `tidegate check` has no need of a server. */
 const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
@@ -125,7 +125,8 @@ try {
 } catch (error) {
   const expected = error instanceof WrongUse || error instanceof Refused
   // Anything but our own two is a fault of ours, and its stack is what a report of it needs.
-  complain(expected ? error.message : String((error as Error).stack ?? error))
+  // Ids and what a gateway answers are in it.
+  complain(printable(expected ? error.message : String((error as Error).stack ?? error)))
   // A start that failed half-way may have left something open that would keep the process.
   process.exit(error instanceof WrongUse ? 2 : 1)
 }

@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { foundBy, untilText } from './found-by.js'
-import { print, printJson } from './terminal.js'
+import { oneLine, print, printJson } from './terminal.js'
 
 interface Tier {
   readonly assigned: string | null
@@ -57,7 +57,7 @@ With store.redis in the configuration the store is asked; without, the running g
           ? await control.call<Tier>('GET', path)
           : await control.call<Tier>('PUT', path, period === undefined ? { tier } : { tier, for: period })
       if (json) printJson(found)
-      else print(describe(consumer, found))
+      else print(oneLine(describe(consumer, found)))
       return 0
     } finally {
       await control.close()

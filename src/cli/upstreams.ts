@@ -3,7 +3,7 @@ import type { UpstreamState } from '../upstream/pool.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { print, printJson, table } from './terminal.js'
+import { oneLine, print, printable, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'upstreams',
@@ -47,7 +47,7 @@ drained there is drained until it is restored, the address leaves the configurat
         const state = drain === undefined ? 'serving' : 'drained'
         const set = await control.call<UpstreamState>('PUT', path, { state })
         if (json) printJson(set)
-        else print(`${set.address} of ${service}: ${withWhy(set)}`)
+        else print(oneLine(`${set.address} of ${service}: ${withWhy(set)}`))
         return 0
       }
       const { upstreams, services } = await control.call<Told>('GET', '/upstreams')
@@ -57,7 +57,7 @@ drained there is drained until it is restored, the address leaves the configurat
         throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
       }
       if (json) printJson(shown)
-      else print(describe(shown, services))
+      else print(printable(describe(shown, services)))
       return 0
     } finally {
       await control.close()

@@ -5,7 +5,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { changedLimits } from './describe-decision.js'
 import { foundBy, untilText } from './found-by.js'
-import { print, printJson, table } from './terminal.js'
+import { oneLine, print, printJson, table } from './terminal.js'
 
 interface Usage {
   readonly tier: string
@@ -64,7 +64,7 @@ With store.redis in the configuration the store is asked; without, the running g
       if (reset) {
         const done = await control.call('DELETE', path)
         if (json) printJson(done)
-        else print(`${consumer} has used nothing of ${service} any more`)
+        else print(oneLine(`${consumer} has used nothing of ${service} any more`))
         return 0
       }
       const asked = Object.entries({ tier, tenant }).filter(([, value]) => value !== undefined)
@@ -81,7 +81,7 @@ With store.redis in the configuration the store is asked; without, the running g
 
 function describe(service: string, consumer: string, usage: Usage): string {
   const found = foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until)
-  const head = `${consumer} on ${service}: tier ${usage.tier}, ${found}`
+  const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
   if (usage.unlimited) return `${head}; unlimited, nothing is counted`
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { nearest } from '../../src/cli/command.js'
 import { nodeWarning } from '../../src/cli/node-version.js'
-import { painter, table } from '../../src/cli/terminal.js'
+import { oneLine, painter, printable, table } from '../../src/cli/terminal.js'
 
 t.test('colour is for terminals, and for those who did not refuse it', async (t) => {
   t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
@@ -21,6 +21,13 @@ t.test('a table is aligned and its lines end without spaces', async (t) => {
     'a  b\nc  d',
     'a column of nothing takes no room',
   )
+})
+
+t.test('what steers a terminal is written out, and what is to be one line is one', async (t) => {
+  t.equal(printable('a\u001b[2J\u009b\u007f\r\nb'), String.raw`a\u001b[2J\u009b\u007f\u000d` + '\nb')
+  t.equal(printable('\u061c\u200e\u200f\u2028\u202e\u2066'), String.raw`\u061c\u200e\u200f\u2028\u202e\u2066`)
+  t.equal(oneLine('a\nb\tc'), String.raw`a\nb\u0009c`)
+  t.equal(table([['a\nb', 'c']]), String.raw`a\nb  c`)
 })
 
 t.test('a swapped or missing letter is recognised, another word is not', async (t) => {

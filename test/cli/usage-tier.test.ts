@@ -141,6 +141,29 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   t.strictSame(await spend(gateway.address, 'ann', 11), [...Array(10).fill(200), 429])
 })
 
+t.test('an id neither steers the terminal of who looks at it nor makes a line of its own', async (t) => {
+  const redis = await startRedis(t)
+  const file = t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store: redis.url }) })
+  const on = ['--config', join(file, 'tidegate.yaml')]
+  const evil = 'x\u001b[2J\u009b1m\u202e\nann: pro, assigned'
+  const shown = String.raw`x\u001b[2J\u009b1m\u202e\nann: pro, assigned`
+  const minute = ['--service', 'payments', '--limit', 'hour']
+  for (const [line, args] of [
+    [`${shown}: pro, assigned`, ['tier', evil, 'pro']],
+    [`${shown} on payments: tier pro, assigned`, ['usage', 'payments', evil]],
+    [`${shown} has used nothing of payments any more`, ['usage', 'payments', evil, '--reset']],
+    [`${shown}: 5 more of hour on payments until`, ['boost', evil, ...minute, '--by', '5', '--for', '1h']],
+    [`${shown}  payments  hour`, ['boost', '--list']],
+    [`${shown}: no boost of hour`, ['boost', evil, ...minute, '--remove']],
+    [`There is no boost of hour on payments for consumer`, ['boost', evil, ...minute, '--remove']],
+  ] as const) {
+    const { stdout, stderr } = await tidegate([...args, ...on])
+    const told = stdout + stderr
+    t.ok(told.includes(line), `${args.join(' ')}: ${told}`)
+    t.notMatch(told, /[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]|^ann: /m, args[0])
+  }
+})
+
 t.test('a Redis that cannot be reached is one line, and no secret', async (t) => {
   const port = await freePort()
   const store = `redis://user:hunter2@127.0.0.1:${port}`
