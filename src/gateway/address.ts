@@ -1,7 +1,7 @@
 import { isIPv4, isIPv6 } from 'node:net'
 import { subscriberNetwork } from '../config/addresses.js'
 import type { Exchange } from './exchange.js'
-import { fieldOf } from './headers.js'
+import { fieldOf } from './field-list.js'
 
 /**
  * The address of the client: from the socket, then right to left through X-Forwarded-For for as long as the one who

@@ -1,6 +1,7 @@
 import type { Coding, Compress } from '../config/compress.js'
 import { pushVary } from './cors.js'
 import type { Exchange } from './exchange.js'
+import { joinedField } from './field-list.js'
 
 /** What no longer holds of a body that has another coding. The digests are of the bytes as they were. */
 const UNTRUE: ReadonlySet<string> = new Set([
@@ -32,9 +33,10 @@ export function chooseCoding(
   if (UNCHANGED.has(status) || !isWorthIt(compress, fields)) return undefined
   // Also where this client gets it as it is: for a cache the next one's answer is another.
   pushVary(fields, 'Accept-Encoding')
-  if (x.method === 'HEAD' || NO_TRANSFORM.test(sent(x, 'cache-control'))) return undefined
+  if (x.method === 'HEAD' || NO_TRANSFORM.test(joinedField(x.headers.forward, 'cache-control') ?? ''))
+    return undefined
   const coding = negotiated(
-    sent(x, 'accept-encoding'),
+    joinedField(x.headers.forward, 'accept-encoding') ?? '',
     compress.encodings.filter((name) => available.includes(name)),
   )
   if (coding === undefined) return undefined
@@ -70,16 +72,6 @@ function isWorthIt({ takes, minSize }: Compress, fields: readonly string[]): boo
     }
   }
   return type !== undefined && takes(type)
-}
-
-/** All values of a request field. */
-function sent({ headers: { forward } }: Exchange, name: string): string {
-  let value = ''
-  for (let i = 0; i < forward.length; i += 2) {
-    if (forward[i]!.length !== name.length || forward[i]!.toLowerCase() !== name) continue
-    value = value === '' ? forward[i + 1]! : `${value},${forward[i + 1]}`
-  }
-  return value
 }
 
 const WEIGHT = /^(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)$/

@@ -1,6 +1,6 @@
 import type { Cors } from '../config/cors.js'
 import type { Exchange } from './exchange.js'
-import type { RequestHeaders } from './headers.js'
+import { onlyField } from './field-list.js'
 
 /** Cross-origin requests, by the Fetch standard (fetch.spec.whatwg.org, "CORS protocol"). */
 
@@ -10,8 +10,8 @@ const NAMES = /^[A-Za-z0-9!#$%&'*+.^_`|~ ,-]{1,1024}$/
 
 /** The method that a preflight asks for; undefined for what is no preflight. */
 export function preflightMethod(x: Exchange): string | undefined {
-  if (x.method !== 'OPTIONS' || sentField(x.headers, 'origin') === undefined) return undefined
-  const method = sentField(x.headers, 'access-control-request-method')
+  if (x.method !== 'OPTIONS' || onlyField(x.headers.forward, 'origin') === undefined) return undefined
+  const method = onlyField(x.headers.forward, 'access-control-request-method')
   return method !== undefined && METHOD.test(method) ? method : undefined
 }
 
@@ -19,14 +19,14 @@ export function preflightMethod(x: Exchange): string | undefined {
 export function preflightFields(cors: Cors, x: Exchange): string[] {
   const out = ['Vary', 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers']
   if (!pushOrigin(out, cors, x)) return out
-  const { headers } = x
+  const { forward } = x.headers
   out.push(
     'Access-Control-Allow-Methods',
-    cors.methods ?? sentField(headers, 'access-control-request-method')!,
+    cors.methods ?? onlyField(forward, 'access-control-request-method')!,
     'Access-Control-Max-Age',
     cors.maxAge,
   )
-  const asked = sentField(headers, 'access-control-request-headers')
+  const asked = onlyField(forward, 'access-control-request-headers')
   const allowed = cors.headers ?? (asked !== undefined && NAMES.test(asked) ? asked : undefined)
   if (allowed !== undefined) out.push('Access-Control-Allow-Headers', allowed)
   return out
@@ -61,20 +61,9 @@ export function pushVary(out: string[], name: string): void {
 
 /** @returns whether the page may read the answer */
 function pushOrigin(out: string[], cors: Cors, x: Exchange): boolean {
-  const origin = sentField(x.headers, 'origin')
+  const origin = onlyField(x.headers.forward, 'origin')
   if (origin === undefined || !cors.allows(origin)) return false
   out.push('Access-Control-Allow-Origin', cors.any ? '*' : origin)
   if (cors.credentials) out.push('Access-Control-Allow-Credentials', 'true')
   return true
-}
-
-/** A field of the request by its lower-case name; undefined when it is not there, or twice. */
-function sentField({ forward }: RequestHeaders, name: string): string | undefined {
-  let found: string | undefined
-  for (let i = 0; i < forward.length; i += 2) {
-    if (forward[i]!.length !== name.length || forward[i]!.toLowerCase() !== name) continue
-    if (found !== undefined) return undefined
-    found = forward[i + 1]!
-  }
-  return found
 }

@@ -1,5 +1,6 @@
 import type { RouteCost } from '../config/costs.js'
 import type { Exchange } from './exchange.js'
+import { onlyField } from './field-list.js'
 
 /** The most that a limit can hold (25 bits, as its amount). */
 const MAX_COST = 2 ** 25 - 1
@@ -11,14 +12,7 @@ const WHOLE = /^[0-9]+$/
  */
 export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   if (costFrom === undefined || !costFrom.consumers.has(x.consumer!)) return cost
-  const { forward } = x.headers
-  let said: string | undefined
-  for (let i = 0; i < forward.length; i += 2) {
-    const name = forward[i]!
-    if (name.length !== costFrom.header.length || name.toLowerCase() !== costFrom.header) continue
-    if (said !== undefined) return cost
-    said = forward[i + 1]!
-  }
+  const said = onlyField(x.headers.forward, costFrom.header)
   if (said === undefined || !WHOLE.test(said)) return cost
   const asked = Number(said)
   return asked === 0 ? cost : Math.min(asked, costFrom.max)
@@ -32,11 +26,6 @@ export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
  * @param header in lower case
  */
 export function toldCost(raw: readonly string[], header: string): number | undefined {
-  let said: string | undefined
-  for (let i = 0; i < raw.length; i += 2) {
-    if (raw[i]!.length !== header.length || raw[i]!.toLowerCase() !== header) continue
-    if (said !== undefined) return undefined
-    said = raw[i + 1]!
-  }
+  const said = onlyField(raw, header)
   return said !== undefined && WHOLE.test(said) ? Math.min(Number(said), MAX_COST) : undefined
 }

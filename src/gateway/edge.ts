@@ -8,7 +8,7 @@ import type { EdgeReason } from '../telemetry/recorder.js'
 import { clientOf } from './address.js'
 import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
 import type { Exchange } from './exchange.js'
-import { fieldOf } from './headers.js'
+import { fieldOf } from './field-list.js'
 
 export interface EdgeDeps {
   readonly metrics: { edgeDenied(reason: EdgeReason): void }

@@ -1,15 +1,10 @@
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import type { Exchange } from './exchange.js'
+import { sentField } from './field-list.js'
 
 /** Whether the caller speaks gRPC: then a refusal is told in its words. */
 export function isGrpc({ headers }: Exchange): boolean {
-  const { forward } = headers
-  for (let i = 0; i < forward.length; i += 2) {
-    if (forward[i]!.toLowerCase() === 'content-type') {
-      return /^application\/grpc(?:$|[+; ])/i.test(forward[i + 1]!)
-    }
-  }
-  return false
+  return /^application\/grpc(?:$|[+; ])/i.test(sentField(headers.forward, 'content-type') ?? '')
 }
 
 /** The header of a response that has nothing else (Trailers-Only): status and reason as gRPC has them. */

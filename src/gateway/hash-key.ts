@@ -1,5 +1,6 @@
 import type { Service } from '../config/snapshot.js'
 import type { Exchange } from './exchange.js'
+import { sentField } from './field-list.js'
 import { identityHeader } from './headers.js'
 
 /** What the service wants the same upstream for; undefined when it does not, or when the request has none of it. */
@@ -10,12 +11,7 @@ export function hashKeyOf(x: Exchange, { balance }: Service): string | undefined
       return undefined
     case 'hash_consumer':
       return x.consumer ?? x.clientIp
-    case 'hash_header': {
-      const { forward } = x.headers
-      for (let i = 0; i < forward.length; i += 2) {
-        if (forward[i]!.toLowerCase() === balance.header) return forward[i + 1]
-      }
-      return identityHeader(x.headers, balance.header)
-    }
+    case 'hash_header':
+      return sentField(x.headers.forward, balance.header) ?? identityHeader(x.headers, balance.header)
   }
 }

@@ -1,6 +1,7 @@
 import { headersOfCdn } from '../config/cdn.js'
 import { SIGNATURE_HEADERS, type Snapshot } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
+import { fieldOf, placeOf, removeField } from './field-list.js'
 
 /**
  * What the stages need of a request's header, read in one pass over the raw list: Node's own `headers` object joins
@@ -37,18 +38,6 @@ export interface RequestHeaders {
 /** A field of the identity list, or undefined. */
 export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
   return fieldOf(headers.identity, name)
-}
-
-/** Of a flat list of lower-case name, value. */
-export function fieldOf(list: readonly string[], name: string): string | undefined {
-  const place = placeOf(name, list)
-  return place < 0 ? undefined : list[place + 1]
-}
-
-/** Of a lower-case name in a flat list of such, -1 when it is not there. */
-function placeOf(name: string, list: readonly string[]): number {
-  for (let i = 0; i < list.length; i += 2) if (list[i] === name) return i
-  return -1
 }
 
 enum Field {
@@ -257,7 +246,7 @@ export function readHeaders(
         break
       case Field.Signature: {
         identity ??= []
-        const before = placeOf(name, identity)
+        const before = placeOf(identity, name)
         if (before < 0) identity.push(name, value)
         else identity[before + 1] += `, ${value}`
         break
@@ -363,10 +352,4 @@ export const NO_HEADERS: RequestHeaders = Object.freeze({
 
 function isUsualConnection(value: string): boolean {
   return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Upgrade'
-}
-
-function removeField(list: string[], name: string): void {
-  for (let i = list.length - 2; i >= 0; i -= 2) {
-    if (list[i]!.toLowerCase() === name) list.splice(i, 2)
-  }
 }

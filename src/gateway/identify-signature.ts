@@ -5,6 +5,7 @@ import type { SeenNonces } from '../credentials/seen-nonces.js'
 import type { Refusal } from '../errors.js'
 import { CHALLENGES } from './challenge.js'
 import type { Exchange } from './exchange.js'
+import { joinedField } from './field-list.js'
 import { identityHeader } from './headers.js'
 import { type Identified, unauthorized } from './identify.js'
 
@@ -43,7 +44,7 @@ export function identifyBySignature(
 
 /** The body has to be the one that was signed, which is known at its end; that there is none, at once. */
 function takeDigest(x: Exchange): Refusal | undefined {
-  const expected = readContentDigest(fieldOf(x, 'content-digest')!)
+  const expected = readContentDigest(signedField(x, 'content-digest')!)
   if (expected === undefined) {
     return { code: 'bad_header', detail: 'Content-Digest has to have a digest by sha-256 or sha-512.' }
   }
@@ -80,7 +81,7 @@ function requestOf(x: Exchange): SignedRequest {
     path: path.slice(0, path.length - query.length) || '/',
     query,
     hasBody: hasBody(x),
-    field: (name) => fieldOf(x, name),
+    field: (name) => signedField(x, name),
   }
 }
 
@@ -92,19 +93,8 @@ function authorityOf(host: string, scheme: string): string {
 }
 
 /** Of those that reach the upstream as they came, or that the gateway reads; of others a caller cannot say what arrives. */
-function fieldOf({ headers }: Exchange, name: string): string | undefined {
+function signedField({ headers }: Exchange, name: string): string | undefined {
   if (name === 'host') return headers.host
   if (name === 'content-length') return headers.contentLength < 0 ? undefined : String(headers.contentLength)
-  return joined(headers.forward, name) ?? joined(headers.identity, name)
-}
-
-/** RFC 9421 §2.1. */
-function joined(list: readonly string[], name: string): string | undefined {
-  let value: string | undefined
-  for (let i = 0; i < list.length; i += 2) {
-    if (list[i]!.toLowerCase() !== name) continue
-    const one = list[i + 1]!.trim()
-    value = value === undefined ? one : `${value}, ${one}`
-  }
-  return value
+  return joinedField(headers.forward, name) ?? joinedField(headers.identity, name)
 }

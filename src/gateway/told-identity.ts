@@ -1,6 +1,7 @@
 import type { Identity, IdentityToken } from '../config/snapshot.js'
 import { createIdentitySigner, type IdentitySigner } from '../credentials/identity-token.js'
 import type { Exchange } from './exchange.js'
+import { removeField } from './field-list.js'
 import { fieldText } from './field-rules.js'
 
 /**
@@ -37,8 +38,4 @@ function signerOf(token: IdentityToken): IdentitySigner {
     signers.set(token, signer)
   }
   return signer
-}
-
-function removeField(list: string[], name: string): void {
-  for (let i = list.length - 2; i >= 0; i -= 2) if (list[i]!.toLowerCase() === name) list.splice(i, 2)
 }

@@ -18,16 +18,11 @@ export function traceOfCaller(traceparent: string): TraceContext | undefined {
 
 /** What the server span says of how the request came. */
 export function detailsOf(x: Exchange, req: IncomingMessage): Details {
-  const { forward } = x.headers
-  let userAgent: string | undefined
-  for (let i = 0; i < forward.length; i += 2) {
-    if (forward[i]!.toLowerCase() === 'user-agent') userAgent = forward[i + 1]
-  }
   const { httpVersionMajor, httpVersionMinor } = req
   return {
     scheme: x.secured === undefined ? 'http' : 'https',
     version: httpVersionMajor === 2 ? '2' : `${httpVersionMajor}.${httpVersionMinor}`,
-    userAgent,
+    userAgent: x.headers.userAgent,
   }
 }
 
