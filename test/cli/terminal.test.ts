@@ -24,7 +24,7 @@ t.test('a table is aligned and its lines end without spaces', async (t) => {
 })
 
 t.test('what steers a terminal is written out, and what is to be one line is one', async (t) => {
-  t.equal(printable('a\u001b[2J\u009b\u007f\r\nb'), String.raw`a\u001b[2J\u009b\u007f\u000d` + '\nb')
+  t.equal(printable('a\u001b[2J\u009b\u007f\r\nb'), `${String.raw`a\u001b[2J\u009b\u007f\u000d`}\nb`)
   t.equal(printable('\u061c\u200e\u200f\u2028\u202e\u2066'), String.raw`\u061c\u200e\u200f\u2028\u202e\u2066`)
   t.equal(oneLine('a\nb\tc'), String.raw`a\nb\u0009c`)
   t.equal(table([['a\nb', 'c']]), String.raw`a\nb  c`)
