@@ -135,7 +135,10 @@ const IpLimit = object(
 const AutoBan = object(
   {
     after_denials: rate('More requests than this that end with 429 are too many', '100/min'),
-    after_auth_failures: rate('More requests than this that end with 401 are too many', '20/min'),
+    after_auth_failures: rate(
+      'More requests than this whose credential is not good (401) are too many',
+      '20/min',
+    ),
     for: scalar('duration', 'How long the ban lasts', { default: '10m', least: 1000, most: 604_800_000 }),
     max: integer('How many there are at most; past that nobody is banned', {
       default: 10_000,

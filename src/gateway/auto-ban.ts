@@ -62,6 +62,7 @@ export function autoBan(deps: AutoBanDeps) {
     const settings = x.snapshot.edge.autoBan
     if (settings === undefined || x.error === undefined) return
     if (x.error === 'unauthorized') {
+      if (!hasCredential(x)) return
       failures ??= createAddressBuckets(ADDRESSES)
       const family = readAddress(x.clientIp, words)
       if (family === 0 || failures.take(family, words, settings.authFailures, clock()) === 0) return
@@ -73,4 +74,12 @@ export function autoBan(deps: AutoBanDeps) {
       ban(x, family, denials, 'it went on after it was limited')
     }
   }
+}
+
+/**
+ * Without one nobody has guessed. And any page can let its visitors' browsers send such requests, as pictures say, until
+ * their address is banned; a field of its own a browser asks the gateway for first (CORS).
+ */
+function hasCredential({ headers, secured }: Exchange): boolean {
+  return headers.identity.length > 0 || secured?.certificate !== undefined
 }

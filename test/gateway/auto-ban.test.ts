@@ -33,9 +33,14 @@ function open(t: Test, ban: string, allow?: string) {
   const share = async (block: string, one: Ban) => void shared.push([block, one])
   const log = { warn: (_: object, message: string) => void logged.push(message) }
   const after = autoBan({ bans, share, log, clock: () => clock.now, now: () => clock.now })
-  const end = (clientIp: string, error: ErrorCode | undefined, times = 1) => {
+  const end = (
+    clientIp: string,
+    error: ErrorCode | undefined,
+    times = 1,
+    headers = ['x-api-key', 'guess'],
+  ) => {
     for (let i = 0; i < times; i++) {
-      const x = exchangeFor(snapshot, {})
+      const x = exchangeFor(snapshot, { headers })
       x.clientIp = clientIp
       x.error = error
       after(x)
@@ -71,6 +76,18 @@ t.test('who goes on after 429 or 401 is banned, who does not is not', async (t) 
   }
   t.equal(shared.length, 2, 'as many as are allowed, for as long as they like')
 })
+
+t.test(
+  'nobody is banned for requests without a credential, which any page makes its visitors send',
+  async (t) => {
+    const { end, bans } = open(t, '{ after_denials: 100/min, after_auth_failures: 3/min }')
+    end('203.0.113.1', 'unauthorized', 50, [])
+    end('203.0.113.1', 'unauthorized', 50, ['cookie', 'a=b', 'referer', 'https://elsewhere.example/'])
+    t.equal(bans.size, 0)
+    end('203.0.113.1', 'unauthorized', 4, ['x-api-key', 'guess'])
+    t.equal(bans.size, 1)
+  },
+)
 
 t.test('of IPv6 it is the /64', async (t) => {
   const { end, shared } = open(t, '{ after_denials: 10/min }')
