@@ -1,6 +1,6 @@
 import type { Policy, Service } from '../config/snapshot.js'
 import { type AmountRule, adjusted, MOST_AMOUNT } from './adjusted.js'
-import type { MapShape, ReplicatedMap } from './replicated.js'
+import { isTime, type MapShape, type ReplicatedMap } from './replicated.js'
 
 /**
  * Boosts and overrides: what operators have changed of single limits, for one consumer or for all of one tenant. A boost comes on
@@ -37,12 +37,11 @@ export const AMOUNTS: MapShape<Amount> = {
   parse(text) {
     try {
       const { amount, until, reason } = JSON.parse(text) as Record<string, unknown>
-      const whole = (value: unknown, most: number) =>
-        Number.isSafeInteger(value) && (value as number) >= 1 && (value as number) <= most
-      if (!whole(amount, MOST_AMOUNT)) return undefined
-      if (until !== undefined && !whole(until, Number.MAX_SAFE_INTEGER)) return undefined
+      if (!Number.isSafeInteger(amount) || (amount as number) < 1 || (amount as number) > MOST_AMOUNT)
+        return undefined
+      if (until !== undefined && !isTime(until)) return undefined
       if (reason !== undefined && typeof reason !== 'string') return undefined
-      return { amount: amount as number, until: until as number | undefined, reason }
+      return { amount: amount as number, until, reason }
     } catch {
       return undefined
     }

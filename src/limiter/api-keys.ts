@@ -1,4 +1,4 @@
-import type { MapShape } from './replicated.js'
+import { isTime, type MapShape } from './replicated.js'
 
 /** An API key as the store has it: all but the key itself. */
 export interface StoredKey {
@@ -78,11 +78,11 @@ function parseKey(text: string): StoredKey | undefined {
   if (typeof found !== 'object' || found === null) return undefined
   const { sha256, consumer, tier, tenant, scopes, name, created, expires, replaced_by: replacedBy } = found
   if (typeof sha256 !== 'string' || !/^[0-9a-f]{64}$/.test(sha256)) return undefined
-  if (!isName(consumer) || !Number.isSafeInteger(created)) return undefined
+  if (!isName(consumer) || !isTime(created)) return undefined
   if (tier !== undefined && !isName(tier)) return undefined
   if (tenant !== undefined && !isName(tenant)) return undefined
   if (name !== undefined && typeof name !== 'string') return undefined
-  if (expires !== undefined && !Number.isSafeInteger(expires)) return undefined
+  if (expires !== undefined && !isTime(expires)) return undefined
   if (scopes !== undefined && !(Array.isArray(scopes) && scopes.every(isScope))) return undefined
   if (replacedBy !== undefined && typeof replacedBy !== 'string') return undefined
   return {
@@ -93,8 +93,8 @@ function parseKey(text: string): StoredKey | undefined {
     tenant,
     scopes,
     name,
-    created: created as number,
-    expires: expires as number | undefined,
+    created,
+    expires,
     replacedBy,
     told: 0,
   }

@@ -1,6 +1,6 @@
 import { createBlock, type Family, formatBlock, readBlock } from '../config/address-words.js'
 import { createPrefixTrie, type PrefixTrie } from '../config/prefix-trie.js'
-import type { MapShape, ReplicatedMap } from './replicated.js'
+import { isTime, type MapShape, type ReplicatedMap } from './replicated.js'
 
 /** Addresses that are turned away for now. Its key is the block, as `formatBlock` writes it. */
 export interface Ban {
@@ -22,11 +22,12 @@ export const BANS: MapShape<Ban> = {
   parse(text) {
     try {
       const { source, since, until, reason } = JSON.parse(text) as Partial<Record<keyof Ban, unknown>>
-      if ((source !== 'manual' && source !== 'auto') || typeof since !== 'number') return undefined
+      if ((source !== 'manual' && source !== 'auto') || !isTime(since)) return undefined
+      if (until !== undefined && !isTime(until)) return undefined
       return {
         source,
         since,
-        ...(typeof until === 'number' && { until }),
+        ...(until !== undefined && { until }),
         ...(typeof reason === 'string' && { reason: reason.slice(0, LONGEST_REASON) }),
       }
     } catch {

@@ -47,6 +47,14 @@ export interface MapShape<V> {
   readonly longestValue: number
 }
 
+/** Ms that a Date can hold (ECMA-262, 21.4.1.1). Anything later cannot be shown to anybody. */
+const LATEST = 8.64e15
+
+/** Whether it is a time: unix ms, whole. */
+export function isTime(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LATEST
+}
+
 /** A write that no store takes, whatever its state. The message is for an operator. */
 export class MapRefusal extends Error {}
 

@@ -88,7 +88,13 @@ t.test('what is none of ours in the store is none', async (t) => {
   for (const text of ['', '{', 'null', '5', '{}', '{"amount":0}', '{"amount":1.5}', '{"amount":"5"}']) {
     t.equal(AMOUNTS.parse(text), undefined, text)
   }
-  for (const text of ['{"amount":1,"until":"x"}', '{"amount":1,"reason":5}', '{"amount":33554432}']) {
+  for (const text of [
+    '{"amount":1,"until":"x"}',
+    '{"amount":1,"reason":5}',
+    '{"amount":33554432}',
+    '{"amount":1,"until":9e15}',
+    '{"amount":1,"until":-1}',
+  ]) {
     t.equal(AMOUNTS.parse(text), undefined, text)
   }
   t.same(AMOUNTS.parse('{"amount":7,"until":5}'), { amount: 7, until: 5, reason: undefined })

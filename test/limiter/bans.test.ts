@@ -61,6 +61,27 @@ t.test('a ban of its own holds at once, is lifted for all, and ends by itself', 
   t.equal(banOf(bans, '203.0.113.8'), undefined)
 })
 
+t.test(
+  'what is no ban of ours in the store is none: its times can be shown, and it does not hold for good',
+  async (t) => {
+    const good = { source: 'auto', since: 5, until: 8.64e15 }
+    t.same(BANS.parse(JSON.stringify(good)), good)
+    for (const text of ['', '{', 'null', '5', '[]', '{}', '{"source":"auto","since":1e999}']) {
+      t.equal(BANS.parse(text), undefined, text)
+    }
+    for (const wrong of [
+      { since: 9e15 },
+      { since: -1 },
+      { since: '5' },
+      { until: 1e300 },
+      { until: 9e15 },
+      { until: 'soon' },
+    ]) {
+      t.equal(BANS.parse(JSON.stringify({ ...good, ...wrong })), undefined, JSON.stringify(wrong))
+    }
+  },
+)
+
 t.test('whatever comes and goes, it knows what a list would', async () => {
   const key = fc
     .tuple(fc.nat(3), fc.nat(3), fc.constantFrom(8, 16, 24, 32))

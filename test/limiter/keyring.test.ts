@@ -190,6 +190,8 @@ t.test('a key is read as it was written, and what is no key is none', async (t) 
     { scopes: 'admin' },
     { scopes: ['a b'] },
     { created: '1' },
+    { created: 9e15 },
+    { expires: 9e15 },
     { expires: 'never' },
     { expires: null },
   ]) {
