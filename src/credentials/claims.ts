@@ -67,9 +67,11 @@ function bad(why: string): ClaimsProblem {
 
 const seconds = (ms: number) => `${Math.round(ms / 1000)} s`
 
-/** JSON has numbers that are infinite here, such as 1e999. */
+/** The last second of a Date (ECMA-262, 21.4.1.1). JSON has later ones, and some that are infinite here, such as 1e999. */
+const LAST = 8.64e12
+
 function isTime(value: unknown): value is number {
-  return typeof value === 'number' && Number.isFinite(value)
+  return typeof value === 'number' && value >= -LAST && value <= LAST
 }
 
 function isFor(aud: unknown, audiences: readonly string[]): boolean {
