@@ -18,7 +18,8 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, wa
       const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
       if (before !== undefined) {
         const wrong = `reads the header "${header}", as consumers[${before}] does`
-        error(['consumers', i], `${wrong}; join the two, or take another`)
+        const both = 'jwt' in source ? 'list the issuers of both under one jwt: issuers' : 'join the two'
+        error(['consumers', i], `${wrong}; ${both}, or take another`)
       } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
     }
     if ('jwt' in source && source.jwt !== undefined)

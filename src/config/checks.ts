@@ -2,6 +2,7 @@ import { checkAdmin } from './check-admin.js'
 import { checkAuth } from './check-auth.js'
 import { checkConsumers, checkStoredKeys, checkTenants } from './check-consumers.js'
 import { checkCosts } from './check-costs.js'
+import { checkEdge } from './check-edge.js'
 import { checkIdentity } from './check-identity.js'
 import { checkLimits } from './check-limits.js'
 import { checkListener } from './check-listener.js'
@@ -26,6 +27,7 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkStore(config, error)
   checkTiers(config, error)
   checkConsumers(config, error, warning)
+  checkEdge(config, error)
   checkPlans(config, error, warning)
   checkServices(config, error)
   checkUpstreamTls(config, error, warning)

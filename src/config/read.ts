@@ -149,11 +149,20 @@ function readEither(
       if (form === undefined) return undefined
     } else form = mappings[0]
   }
-  if (form === undefined) return fail(`must not be ${kindOf(node)}`, `write ${part.description}`)
+  if (form === undefined) {
+    const mappings =
+      forms.every(isMapping) && forms.map((one) => `{ ${Object.keys(one.properties ?? {})[0]}: … }`)
+    const fix = mappings ? `one of ${mappings.join(', ')}` : inSentence(part.description ?? 'another value')
+    return fail(`must not be ${kindOf(node)}`, `write ${fix}`)
+  }
   let value = read(reading, form, node, path, offset)
   if (value !== undefined && form.shorthand) value = expand(forms.find(isMapping)!, value, fail)
   if (value === undefined) return undefined
   return part.wrap && form.items === undefined ? [value] : value
+}
+
+function inSentence(description: string): string {
+  return description.slice(0, 1).toLowerCase() + description.slice(1)
 }
 
 /** Of several mappings the one that the keys speak for; says what is wrong when they do not. */

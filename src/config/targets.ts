@@ -55,7 +55,10 @@ export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefi
 export function readHttpUrl(text: string, fail: Fail): string | undefined {
   const url = URL.canParse(text) ? new URL(text) : undefined
   if (url !== undefined && /^https?:$/.test(url.protocol) && url.hostname !== '') return text
-  return fail('is not an http:// or https:// address', 'write one such as http://127.0.0.1:4318/v1/metrics')
+  return fail(
+    'is not an http:// or https:// address',
+    'write all of it, such as https://collector.internal:4318/path',
+  )
 }
 
 const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?$/
