@@ -170,7 +170,9 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const snapshot = deps.snapshot()
     const peer = peerOf(req.socket)
     const headers = headersOf(req, snapshot, peer)
-    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(malformed(req, headers))
+    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(
+      malformed(req, headers),
+    )
   }
 
   /** A stream of HTTP/2 goes the same way. */
