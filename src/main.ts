@@ -19,7 +19,7 @@ import { createWatchdog } from './gateway/watchdog.js'
 import { createBans } from './limiter/bans.js'
 import { createKeyring } from './limiter/keyring.js'
 import { openStore, type Store } from './limiter/store.js'
-import { createPlans, type Plans } from './plans/plans.js'
+import { createPlans } from './plans/plans.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './telemetry/decisions-of-all.js'
 import { createKeptDecisions } from './telemetry/kept-decisions.js'
@@ -71,6 +71,8 @@ export interface RunningGateway {
   readonly guards: { describe(): readonly GuardState[] }
   readonly top: Pick<Top, 'read'>
   readonly decisions: OwnDecisions
+  /** What does not work as it should while requests are served all the same, for operators. */
+  outOfOrder(): readonly string[]
   /** What was counted, as data. */
   read(): Promise<Reading>
   /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
@@ -205,6 +207,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   store.assignments.ready.then(() => {
     assignmentsLoaded = true
   })
+  function outOfOrder(): readonly string[] {
+    const reasons: string[] = []
+    if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
+    if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
+    for (const { source, up } of plans.describe()) {
+      if (!up) reasons.push(`the tier source ${source} does not answer: the last known tiers hold`)
+    }
+    if (!keyring.loaded()) reasons.push('API keys are not loaded yet')
+    return reasons
+  }
   const adminDeps = {
     config,
     limiter: store.limiter,
@@ -230,13 +242,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     }),
     metrics,
     ready: () => {
-      const reasons: string[] = []
-      if (phase !== 'serving') reasons.push('shutting down')
-      if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
-      if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
-      reasons.push(...sourcesDown(plans))
-      if (!keyring.loaded()) reasons.push('API keys are not loaded yet')
-      return { ready: phase === 'serving', reasons }
+      const ready = phase === 'serving'
+      return { ready, reasons: ready ? outOfOrder() : ['shutting down', ...outOfOrder()] }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     access: createAccess({ settings: () => config.current().config.admin, log }),
@@ -312,6 +319,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     guards: guardsNow,
     top,
     decisions,
+    outOfOrder,
     read: metrics.read,
     exhausted,
     close(delayMs = settings.server.shutdown_delay) {
@@ -319,12 +327,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       return closing
     },
   }
-}
-
-/** What of the sources of tiers is out of order. */
-export function sourcesDown(plans: Pick<Plans, 'describe'>): string[] {
-  const down = plans.describe().filter(({ up }) => !up)
-  return down.map(({ source }) => `the tier source ${source} does not answer: the last known tiers hold`)
 }
 
 type Log = ReturnType<typeof createLog>['log']

@@ -44,10 +44,15 @@ export interface AdminDeps {
   /** What would become of a request that was never sent. */
   readonly explain: (question: ExplainQuestion) => Promise<Explained>
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
-  readonly ready: () => { readonly ready: boolean; readonly reasons: readonly string[] }
+  readonly ready: () => Readiness | Promise<Readiness>
   /** Who may come, and do what. Without any token only loopback is served. */
   readonly access: Access
   readonly log: AdminLog
+}
+
+export interface Readiness {
+  readonly ready: boolean
+  readonly reasons: readonly string[]
 }
 
 /** The upstreams of this process, or of all workers. */

@@ -9,7 +9,7 @@ export function overviewRoutes(
 ): void {
   app.get('/overview', async () => {
     const { degraded, ...traffic } = await deps.metrics.traffic()
-    const { ready, reasons } = deps.ready()
+    const { ready, reasons } = await deps.ready()
     return {
       at: new Date().toISOString(),
       node: nodeName(),

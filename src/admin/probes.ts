@@ -12,7 +12,7 @@ export function probeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'ready' 
   app.get('/healthz', async () => ({ status: 'ok' }))
 
   app.get('/readyz', async (_request, reply) => {
-    const { ready, reasons } = deps.ready()
+    const { ready, reasons } = await deps.ready()
     reply.code(ready ? 200 : 503)
     return { status: ready ? 'ready' : 'not_ready', store: deps.limiter.state(), reasons }
   })

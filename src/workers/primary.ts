@@ -55,6 +55,8 @@ export interface RunningPrimary {
 /** Ms that a worker has to take a configuration over, and to tell its figures. A busy one is late, not lost. */
 const RELOAD_MS = 10_000
 const READ_MS = 1000
+/** For what a probe asks, and who probes waits a second at most: of a worker that is too busy to say, nothing is told. */
+const PROBE_MS = 200
 /** Keys that this process alone reads, at its start. */
 const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
 
@@ -325,14 +327,15 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       guards,
     }),
     metrics: figures,
-    ready: () => {
+    async ready() {
       const reasons: string[] = []
-      const ready = phase === 'serving' && serving() > 0
-      if (phase !== 'serving') reasons.push('shutting down')
-      else if (serving() < count) reasons.push(`${serving()} of ${count} workers serve`)
       if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
-      return { ready, reasons }
+      for (const told of await ofAll((worker) => worker.channel.ask('outOfOrder', null, PROBE_MS)))
+        reasons.push(...told)
+      if (phase !== 'serving') reasons.unshift('shutting down')
+      else if (serving() < count) reasons.unshift(`${serving()} of ${count} workers serve`)
+      return { ready: phase === 'serving' && serving() > 0, reasons: [...new Set(reasons)] }
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     access: createAccess({ settings: () => config.current().config.admin, log }),

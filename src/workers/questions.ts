@@ -79,6 +79,8 @@ export type OfWorker = {
   /** What is kept of a request. */
   decision: [{ requestId: string }, DecisionHere]
   guards: [null, readonly GuardState[]]
+  /** What does not work as it should: `RunningGateway.outOfOrder`. */
+  outOfOrder: [null, readonly string[]]
   /** An upstream is drained or restored by hand. Null: it has none of that address. */
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
   /** Answered at once; the worker's end is the end of it. */

@@ -54,6 +54,7 @@ export async function runWorker(): Promise<never> {
     top: async (question) => (await gateway).top.read(question),
     decision: async ({ requestId }) => (await gateway).decisions(requestId),
     guards: async () => (await gateway).guards.describe(),
+    outOfOrder: async () => (await gateway).outOfOrder(),
     upstream: async ({ service, address, state }) =>
       (await gateway).upstreams.setState(service, address, state) ?? null,
     drain({ delayMs }) {

@@ -88,8 +88,14 @@ log: { access: off }
       for (const consumer of ['a', 'b', 'c', 'd', 'e', 'f']) t.equal(await amount(gateway, consumer), 10)
     }
     t.equal(await metric(one, 'tidegate_tier_source_up{source="billing"}'), 0)
-    const ready = await request(`${one.admin}/readyz`)
-    t.equal(ready.statusCode, 200)
-    t.match(await ready.body.text(), /the tier source billing does not answer: the last known tiers hold/)
+    for (const { admin } of gateways) {
+      const ready = await request(`${admin}/readyz`)
+      t.equal(ready.statusCode, 200)
+      t.same(await ready.body.json(), {
+        status: 'ready',
+        store: 'up',
+        reasons: ['the tier source billing does not answer: the last known tiers hold'],
+      })
+    }
   },
 )
