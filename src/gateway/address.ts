@@ -65,8 +65,13 @@ function entryAddress(text: string): string | undefined {
   return ipv6 !== undefined && isIPv6(ipv6) ? plainAddress(ipv6) : undefined
 }
 
-/** An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. */
+/**
+ * An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. The zone of a link-local one (`fe80::1%eth0`)
+ * is this machine's own name for the way there: no list, limit or ban knows it.
+ */
 export function plainAddress(address: string): string {
+  const zone = address.indexOf('%')
+  if (zone >= 0) return plainAddress(address.slice(0, zone))
   if (!address.startsWith('::ffff:') || !address.includes('.')) return address
   const rest = address.slice(7)
   // `::ffff:1:192.0.2.1` is an address of its own, and what it ends in is none.

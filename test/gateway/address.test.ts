@@ -8,6 +8,7 @@ const trusted = compileAddressSet(['10.0.0.0/8', '192.168.1.7', 'fd00::/8'])
 t.test('the socket says who it is when nobody else was heard', async (t) => {
   t.equal(clientAddress('203.0.113.9', undefined, trusted), '203.0.113.9')
   t.equal(clientAddress('10.0.0.1', undefined, trusted), '10.0.0.1')
+  t.equal(clientAddress('fe80::1%eth0', undefined, trusted), 'fe80::1', 'without its zone')
 })
 
 t.test('X-Forwarded-For of a stranger is not read', async (t) => {

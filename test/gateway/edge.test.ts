@@ -114,6 +114,19 @@ t.test('who is allowed is let in whatever is denied, and nobody else where all a
   t.equal(reasonOf({ peer: '192.0.2.1', target: '/robots.txt' }), 'ip_limit', 'but not without limit')
 })
 
+t.test('who comes from the same link is no exception', async (t) => {
+  const { reasonOf } = edgeOf('  deny: [0.0.0.0/0, "::/0"]')
+  t.equal(reasonOf({ peer: 'fe80::1%eth0' }), 'deny_list')
+  t.equal(reasonOf({ peer: 'fe80::1' }), 'deny_list')
+  const { ask } = edgeOf('  ip_limit: { rate: 1/s, burst: 1 }')
+  t.equal(ask({ peer: 'fe80::1%eth0' }).refusal, undefined)
+  t.match(
+    ask({ peer: 'fe80::2%eth1' }).refusal,
+    { code: 'address_limited' },
+    'one /64, whatever the link is called',
+  )
+})
+
 t.test('the path is the one that the route is found by', async () => {
   const found: string[] = []
   const snapshot = {
