@@ -103,20 +103,22 @@ export interface GatewayDeps {
  * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
  * What passes all of them is forwarded; `record` sees every outcome.
  */
-function stagesOf(deps: GatewayDeps, edge: EdgeStage, charges: Charges): readonly Stage[] {
-  return [edge, matchRoute, answerHere, ...stagesBehind(deps, charges)]
+function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]): readonly Stage[] {
+  return [edge, matchRoute, answerHere, ...behind]
 }
 
 /** The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it. */
 function handshakeStagesOf(
-  deps: GatewayDeps,
   edge: EdgeStage,
-  charges: Charges,
+  behind: readonly Stage<Refusal | undefined>[],
 ): readonly Stage<Refusal | undefined>[] {
-  return [edge, matchRoute, checkHandshake, ...stagesBehind(deps, charges)]
+  return [edge, matchRoute, checkHandshake, ...behind]
 }
 
-/** What both go through once their route is known, and it is not answered here. */
+/**
+ * What both go through once their route is known, and it is not answered here. The very same stages: a nonce that one way has
+ * seen is not to be good on the other.
+ */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
   const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics } = deps
   return [
@@ -137,13 +139,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const edge = checkEdge(deps)
   const banAfter =
     deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
-  const handshakeStages = handshakeStagesOf(deps, edge, charges)
+  const behind = stagesBehind(deps, charges)
+  const handshakeStages = handshakeStagesOf(edge, behind)
   const upgrades = upgrade(deps)
   const write = record(deps)
   const { tracing } = deps
   const nextId = requestIds()
   const way: Way = {
-    stages: stagesOf(deps, edge, charges),
+    stages: stagesOf(edge, behind),
     send: forward({ ...deps, mirror: createMirror(deps) }),
     done,
     internal,

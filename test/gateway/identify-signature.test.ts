@@ -3,6 +3,7 @@ import { http2Client } from '../support/http2-client.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
 import { signed } from '../support/signing.js'
 import { expectRefused, problemOf, startSite } from '../support/site.js'
+import { handshake } from '../support/websocket.js'
 
 const SITE = `
 tiers: [free, pro]
@@ -126,6 +127,28 @@ t.test('a nonce is good for once', async (t) => {
     200,
     'strangers use up none',
   )
+})
+
+t.test('a nonce of a request is good for no handshake, nor the other way round', async (t) => {
+  const { gateway, marketing } = await startSite(t, SITE)
+  const fields = (nonce: string) => {
+    const [a = '', b, c = '', d] = signed(lines('GET', '/m/x'), { ...ACME, more: `;nonce="${nonce}"` })
+    return { [a]: b, [c]: d }
+  }
+  const asHandshake = async (nonce: string) => {
+    const bytes = handshake('/m/x', { Host: 'gateway.example', ...fields(nonce) })
+    return (await rawExchange(gateway.port, bytes)).responses[0]!.status
+  }
+  const asRequest = async (nonce: string) => {
+    const own = Object.entries(fields(nonce)).map(([name, value]) => `${name}: ${value}`)
+    const bytes = request('GET /m/x', 'gateway.example', ...own)
+    return (await rawExchange(gateway.port, bytes)).responses[0]!.status
+  }
+  t.equal(await asRequest('n-1'), 200)
+  t.equal(await asHandshake('n-1'), 401)
+  t.equal(await asHandshake('n-2'), 200, 'its backend speaks no WebSocket')
+  t.equal(await asRequest('n-2'), 401)
+  t.equal(marketing.received.length, 2)
 })
 
 t.test(
