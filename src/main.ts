@@ -25,14 +25,15 @@ import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './tele
 import { createKeptDecisions } from './telemetry/kept-decisions.js'
 import { createLineFilter } from './telemetry/line-filter.js'
 import { createLog, type EventLog } from './telemetry/log.js'
+import { logReload } from './telemetry/log-reload.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { readOtelEnvironment } from './telemetry/otel-environment.js'
-import { metricsPush, recordsExponential, serviceName } from './telemetry/otlp-settings.js'
 import type { Reading } from './telemetry/reading.js'
+import { telemetryOptions } from './telemetry/settings.js'
 import { createTop, type Top } from './telemetry/top.js'
 import { answerTop, createTopOfAll } from './telemetry/top-of-all.js'
 import { createTracing } from './telemetry/tracing.js'
-import { samplingOf, tracesOptions } from './telemetry/tracing-settings.js'
+import { samplingOf } from './telemetry/tracing-settings.js'
 import { createGuards, type GuardState } from './upstream/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool.js'
 
@@ -96,9 +97,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await Promise.allSettled([config.close(), events.close()])
     throw error
   }
-  const { traces, ...telemetry } = await telemetryOptions(settings, env, log, member === undefined).catch(
-    abandon,
-  )
+  const { traces, ...telemetry } = await telemetryOptions(
+    settings.telemetry,
+    env,
+    log,
+    member === undefined,
+  ).catch(abandon)
   const counts = createConnectionCounts()
   const http2 = createHttp2Counts()
   let onTls: (result: TlsReload) => void = () => {}
@@ -364,40 +368,6 @@ async function openEntrance(
   } catch (error) {
     throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
   }
-}
-
-/**
- * How metrics and traces are recorded and pushed, by the configuration and the environment.
- *
- * @param pushes whether this process sends what it counts: of several the one that looks after them does
- */
-export async function telemetryOptions(
-  { telemetry }: Config,
-  env: NodeJS.ProcessEnv,
-  log: Log,
-  pushes: boolean,
-) {
-  const otel = readOtelEnvironment(env)
-  if (pushes && otel.problems.length > 0) {
-    log.warn({ problems: otel.problems }, 'variables of the environment for OpenTelemetry are ignored')
-  }
-  return {
-    otlp: pushes ? metricsPush(telemetry, otel) : undefined,
-    exponential: recordsExponential(telemetry, otel),
-    serviceName: serviceName(telemetry, otel),
-    traces: tracesOptions(telemetry, otel),
-  }
-}
-
-export function logReload(
-  log: Log,
-  { result, trigger, snapshot, messages, durationMs }: ReloadEvent,
-  changed: readonly string[],
-): void {
-  const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
-  if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
-  else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
-  else log.debug(fields, 'configuration unchanged')
 }
 
 export async function listen(

@@ -14,11 +14,13 @@ import { BANS, createBans } from '../limiter/bans.js'
 import { createKeyring, createKeyStore } from '../limiter/keyring.js'
 import { createMemoryLastUsed } from '../limiter/last-used.js'
 import { openStore, type Store } from '../limiter/store.js'
-import { addressOf, createExplain, listen, logReload, telemetryOptions } from '../main.js'
+import { addressOf, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
 import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
+import { logReload } from '../telemetry/log-reload.js'
 import type { Reading } from '../telemetry/reading.js'
+import { telemetryOptions } from '../telemetry/settings.js'
 import type { TopQuestion } from '../telemetry/top.js'
 import { mergeTop } from '../telemetry/top-merge.js'
 import { answerTop, createTopOfAll } from '../telemetry/top-of-all.js'
@@ -71,7 +73,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const settings = config.current().config
   const events = createLog({ level: settings.log.level })
   const { log } = events
-  const telemetry = await telemetryOptions(settings, env, log, true)
+  const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
   let store = openShared(settings.store)
   // What this process tells of tiers it finds out by itself.
   const plans = createPlans({ settings: settings.tier_sources, log })

@@ -1,0 +1,13 @@
+import type { ReloadEvent } from '../config/reload.js'
+
+/** @param changed what is different from the configuration before, a line each */
+export function logReload(
+  log: Record<'debug' | 'info' | 'error', (fields: object, message: string) => void>,
+  { result, trigger, snapshot, messages, durationMs }: ReloadEvent,
+  changed: readonly string[],
+): void {
+  const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
+  if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
+  else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
+  else log.debug(fields, 'configuration unchanged')
+}

@@ -1,0 +1,29 @@
+import type { Config } from '../config/schema.js'
+import { readOtelEnvironment } from './otel-environment.js'
+import { metricsPush, recordsExponential, serviceName } from './otlp-settings.js'
+import { tracesOptions } from './tracing-settings.js'
+
+/**
+ * How metrics and traces are recorded and pushed, by the configuration and the environment.
+ *
+ * Rejects, with an Error for the operator, when a file that they name cannot be read.
+ *
+ * @param pushes whether this process sends what it counts: of several the one that looks after them does
+ */
+export async function telemetryOptions(
+  telemetry: Config['telemetry'],
+  env: NodeJS.ProcessEnv,
+  log: { warn(fields: object, message: string): void },
+  pushes: boolean,
+) {
+  const otel = readOtelEnvironment(env)
+  if (pushes && otel.problems.length > 0) {
+    log.warn({ problems: otel.problems }, 'variables of the environment for OpenTelemetry are ignored')
+  }
+  return {
+    otlp: pushes ? metricsPush(telemetry, otel) : undefined,
+    exponential: recordsExponential(telemetry, otel),
+    serviceName: serviceName(telemetry, otel),
+    traces: tracesOptions(telemetry, otel),
+  }
+}
