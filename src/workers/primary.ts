@@ -7,30 +7,25 @@ import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
 import { createTokens } from '../credentials/tokens.js'
-import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
-import { API_KEYS } from '../limiter/api-keys.js'
-import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
-import { BANS, createBans } from '../limiter/bans.js'
-import { createKeyring, createKeyStore } from '../limiter/keyring.js'
-import { createMemoryLastUsed } from '../limiter/last-used.js'
-import { openStore, type Store } from '../limiter/store.js'
+import { createKeyring } from '../limiter/keyring.js'
+import type { Store } from '../limiter/store.js'
 import { addressOf, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
-import { answerDecisions, createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
+import { createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
 import { logReload } from '../telemetry/log-reload.js'
 import type { Reading } from '../telemetry/reading.js'
 import { telemetryOptions } from '../telemetry/settings.js'
 import type { TopQuestion } from '../telemetry/top.js'
 import { mergeTop } from '../telemetry/top-merge.js'
-import { answerTop, createTopOfAll } from '../telemetry/top-of-all.js'
+import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { ProcessGone } from './channel.js'
 import { createCountForAll } from './count-for-all.js'
 import { createFigures } from './figures.js'
 import { forkWorker, type Worker } from './fork.js'
 import { guardsOfAll } from './guards-of-all.js'
 import type { Reloaded } from './questions.js'
-import { createToldMaps } from './shared-maps.js'
+import { openSharedStore } from './shared-store.js'
 import { createSupervisor, type Member } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
 import { createDrained, upstreamsOfAll } from './upstreams-of-all.js'
@@ -74,7 +69,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const events = createLog({ level: settings.log.level })
   const { log } = events
   const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
-  let store = openShared(settings.store)
+  const open = (settings: Config['store']) =>
+    openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions })
+  let store = open(settings.store)
   // What this process tells of tiers it finds out by itself.
   const plans = createPlans({ settings: settings.tier_sources, log })
   const counts = createCountForAll()
@@ -129,39 +126,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       lastWords.delete(member.child.pid)
     },
   })
-
-  /** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
-  function openShared(settings: Config['store']) {
-    const opened = openStore(settings, log, { decides: false, fleet: 'member' })
-    answerTop(opened.fleet, ownTop)
-    answerDecisions(opened.fleet, ownDecisions)
-    if (settings.redis !== undefined) {
-      const banned = createBans({ map: opened.bans })
-      const close = () => {
-        banned.close()
-        return opened.close()
-      }
-      return { ...opened, settings, told: undefined, banned, close }
-    }
-    const told = createToldMaps(tell)
-    const bans = told.open(BANS)
-    const banned = createBans({ map: bans })
-    return {
-      ...opened,
-      settings,
-      told,
-      assignments: createAssignments(told.open(ASSIGNMENTS)),
-      amounts: createAmounts(told.open(AMOUNTS)),
-      keys: createKeyStore(told.open, createMemoryLastUsed(API_KEYS.most)),
-      bans,
-      banned,
-      map: told.open,
-      close: async () => {
-        banned.close()
-        await Promise.all([opened.close(), told.close()])
-      },
-    }
-  }
 
   async function tell(map: string, key: string, text: string | null): Promise<void> {
     const each = workers().map(({ worker }) => worker.channel.ask('put', { map, key, text }, READ_MS))
@@ -384,7 +348,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     started = config.current()
     starting = good()
     counts.startWith(started)
-    if (!isDeepStrictEqual(wanted, store.settings)) store = openShared(wanted)
+    if (!isDeepStrictEqual(wanted, store.settings)) store = open(wanted)
     const next = store
     if (wanted.redis === undefined) counting = next
     const restarted = await supervisor.restart()

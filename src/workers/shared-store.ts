@@ -1,0 +1,56 @@
+import type { Config } from '../config/schema.js'
+import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
+import { API_KEYS } from '../limiter/api-keys.js'
+import { ASSIGNMENTS, createAssignments } from '../limiter/assignments.js'
+import { BANS, createBans } from '../limiter/bans.js'
+import { createKeyStore } from '../limiter/keyring.js'
+import { createMemoryLastUsed } from '../limiter/last-used.js'
+import { openStore } from '../limiter/store.js'
+import { answerDecisions } from '../telemetry/decisions-of-all.js'
+import { answerTop } from '../telemetry/top-of-all.js'
+import { createToldMaps } from './shared-maps.js'
+
+interface SharedStoreOptions {
+  readonly log: Parameters<typeof openStore>[1]
+  /** Tells all workers of a change of a map; done when they have it, or are too late. Null: the value is gone. */
+  readonly tell: Parameters<typeof createToldMaps>[0]
+  /** What the workers know, for other gateways that ask. */
+  readonly top: Parameters<typeof answerTop>[1]
+  readonly decisions: Parameters<typeof answerDecisions>[1]
+}
+
+/** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
+export function openSharedStore(
+  settings: Config['store'],
+  { log, tell, top, decisions }: SharedStoreOptions,
+) {
+  const opened = openStore(settings, log, { decides: false, fleet: 'member' })
+  answerTop(opened.fleet, top)
+  answerDecisions(opened.fleet, decisions)
+  if (settings.redis !== undefined) {
+    const banned = createBans({ map: opened.bans })
+    const close = () => {
+      banned.close()
+      return opened.close()
+    }
+    return { ...opened, settings, told: undefined, banned, close }
+  }
+  const told = createToldMaps(tell)
+  const bans = told.open(BANS)
+  const banned = createBans({ map: bans })
+  return {
+    ...opened,
+    settings,
+    told,
+    assignments: createAssignments(told.open(ASSIGNMENTS)),
+    amounts: createAmounts(told.open(AMOUNTS)),
+    keys: createKeyStore(told.open, createMemoryLastUsed(API_KEYS.most)),
+    bans,
+    banned,
+    map: told.open,
+    close: async () => {
+      banned.close()
+      await Promise.all([opened.close(), told.close()])
+    },
+  }
+}
