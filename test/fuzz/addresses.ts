@@ -1,5 +1,17 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import fc from 'fast-check'
+import { blocksIn, readAddressFile } from '../../src/config/address-file.js'
+import {
+  type Block,
+  createBlock,
+  formatBlock,
+  readAddress,
+  readBlock,
+} from '../../src/config/address-words.js'
+import { createPrefixTrie } from '../../src/config/prefix-trie.js'
 import { addressConsumer, clientAddress } from '../../src/gateway/address.js'
 import { parseProxyHeader } from '../../src/gateway/proxy-protocol.js'
 import { proxyV1, proxyV2 } from '../support/proxy-header.js'
@@ -139,4 +151,91 @@ export const proxyProtocol: Target = {
         break
       }
     }),
+}
+
+const blocks = fc.array(
+  fc.tuple(address, fc.option(fc.integer({ min: 0, max: 128 }), { nil: undefined })).map(([text, length]) => {
+    const block = createBlock()
+    // With the bits behind its prefix as it needs them, mostly: a list with a mistake is refused, and tells nothing more.
+    const whole = length === undefined ? text : `${text}/${text.includes(':') ? length : length % 33}`
+    return readBlock(whole, block) === 'malformed' ? whole : formatBlock(block)
+  }),
+  { maxLength: 20 },
+)
+const list = mutated(
+  blocks.map((all) => all.join('\n')),
+  [
+    '\n',
+    '\r\n',
+    '#',
+    ' # ',
+    '/',
+    '/0',
+    '/32',
+    '/33',
+    '/129',
+    '/024',
+    '::',
+    ':',
+    '.',
+    '\t',
+    '\0',
+    '%',
+    '\ufeff',
+    ',',
+    '-',
+  ],
+  2,
+)
+
+function holdsAddress({ family, words, length }: Block, of: number, address: Uint32Array): boolean {
+  if (family !== of) return false
+  for (let bit = 0; bit < length; bit++) {
+    if ((((words[bit >> 5]! ^ address[bit >> 5]!) >>> (31 - (bit & 31))) & 1) === 1) return false
+  }
+  return true
+}
+
+export const lists: Target = {
+  name: 'lists',
+  what: 'a list of addresses is refused with its line, or turns away those that comparing bit by bit does',
+  short: 800,
+  open(t) {
+    const folder = mkdtempSync(join(tmpdir(), 'tidegate-fuzz-'))
+    t.teardown(() => rmSync(folder, { recursive: true }))
+    const file = join(folder, 'list.txt')
+    return holds(
+      fc.record({ list, asked: fc.array(address, { minLength: 1, maxLength: 8 }) }),
+      ({ list, asked }) => {
+        writeFileSync(file, list)
+        const faults: string[] = []
+        const read = readAddressFile(file, (wrong) => void faults.push(wrong))
+        if (read === undefined) {
+          must(faults.length === 1 && /^has on line \d+ /.test(faults[0]!), `refused for ${faults}`)
+          must(!/[\0-\x1f]/.test(faults[0]!), 'the fault has what steers a terminal')
+          return
+        }
+        const trie = createPrefixTrie()
+        const known = blocksIn(read).map((text) => {
+          const block = createBlock()
+          must(readBlock(text, block) === undefined, `${text} is taken, and is no block`)
+          const again = createBlock()
+          must(readBlock(formatBlock(block), again) === undefined, `${formatBlock(block)} is not read again`)
+          must(formatBlock(again) === formatBlock(block), `${text} is written in two ways`)
+          trie.set(block, Number.POSITIVE_INFINITY)
+          return block
+        })
+        const words = new Uint32Array(4)
+        for (const text of [...asked, ...known.map((block) => formatBlock(block).replace(/\/.*/, ''))]) {
+          const family = readAddress(text, words)
+          if (family === 0) continue
+          const expected = known.some((block) => holdsAddress(block, family, words))
+          must(
+            (trie.match(family, words, 0) !== 0) === expected,
+            `${text} is ${expected ? 'let in' : 'turned away'}`,
+          )
+        }
+      },
+    )
+  },
 }

@@ -1,8 +1,9 @@
-import { forwarded, proxyProtocol } from './addresses.js'
+import { forwarded, lists, proxyProtocol } from './addresses.js'
 import { arithmetic } from './arithmetic.js'
 import { config } from './config.js'
 import { forgedTokens, jwks, signatures } from './credentials.js'
 import { http2 } from './http2.js'
+import { maps } from './maps.js'
 import { paths } from './paths.js'
 import { redis } from './redis.js'
 import { requests } from './requests.js'
@@ -15,6 +16,7 @@ export const TARGETS: readonly Target[] = [
   paths,
   forwarded,
   proxyProtocol,
+  lists,
   tokens,
   forgedTokens,
   jwks,
@@ -23,5 +25,6 @@ export const TARGETS: readonly Target[] = [
   http2,
   responses,
   redis,
+  maps,
   arithmetic,
 ]
