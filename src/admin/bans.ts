@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { createBlock, formatBlock, readAddress, readBlock } from '../config/address-words.js'
 import { compileAddressSet } from '../config/addresses.js'
-import { parseDuration } from '../config/quantities.js'
+import { formatDuration, parseDuration } from '../config/quantities.js'
 import { type Ban, LONGEST_REASON } from '../limiter/bans.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
@@ -71,7 +71,7 @@ export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | '
     const key = keyOf(request.params.block)
     if (typeof key !== 'string') return sendProblem(reply, key)
     const asked = askedIn(request.body)
-    if (asked === undefined) return sendProblem(reply, { code: 'bad_request', detail: BODY })
+    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
     const since = Date.now()
     const ban: Ban = {
       source: 'manual',
@@ -122,7 +122,9 @@ export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | '
   }
 }
 
-const BODY = `Send {"for":"1h","reason":"…"} as JSON; both may be left out. for is a duration such as 30m, 1h or 7d, a month at most; a reason has at most ${LONGEST_REASON} characters.`
+const BODY = 'Send {"for":"1h","reason":"…"} as JSON; both may be left out.'
+const FOR = `"for" is no time from 1s to ${formatDuration(MONTH)}; write one such as 30m, 1h or 7d.`
+const REASON = `A reason has at most ${LONGEST_REASON} characters here.`
 
 function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
   return {
@@ -163,13 +165,15 @@ function subscriberOf(key: string): string[] {
   return [formatBlock(block)]
 }
 
-function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | undefined {
+/** What is asked for, or what is wrong with it. */
+function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | string {
   if (body === undefined) return { forMs: undefined, reason: undefined }
-  if (typeof body !== 'object' || body === null) return undefined
-  if (Object.keys(body).some((key) => key !== 'for' && key !== 'reason')) return undefined
+  if (typeof body !== 'object' || body === null) return BODY
+  if (Object.keys(body).some((key) => key !== 'for' && key !== 'reason')) return BODY
   const { for: time, reason } = body as { for?: unknown; reason?: unknown }
   const forMs = typeof time === 'string' ? parseDuration(time) : undefined
-  if (time !== undefined && (forMs === undefined || forMs < 1000 || forMs > MONTH)) return undefined
-  if (reason !== undefined && (typeof reason !== 'string' || reason.length > LONGEST_REASON)) return undefined
+  if (time !== undefined && (forMs === undefined || forMs < 1000 || forMs > MONTH)) return FOR
+  if (reason !== undefined && typeof reason !== 'string') return BODY
+  if (reason !== undefined && reason.length > LONGEST_REASON) return REASON
   return { forMs, reason: reason === '' ? undefined : (reason as string | undefined) }
 }

@@ -6,13 +6,15 @@ import { WrongUse } from './command.js'
 export const ADMIN_OPTION = { type: 'string', short: 'a' } as const
 
 export const ADMIN_HELP = `  -a, --admin HOST:PORT
-                      ask the gateway whose admin API is there, and read no configuration; its token, if it
-                      wants one, is taken from TIDEGATE_ADMIN_TOKEN`
+                      ask the gateway whose admin API is there, and read no
+                      configuration; its token, if it wants one, is taken from
+                      TIDEGATE_ADMIN_TOKEN`
 
 /** The option of every command that changes something. */
 export const REASON_OPTION = { type: 'string' } as const
 
-export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegate audit: a ticket, say; 500 characters at most`
+export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegate audit: a ticket, say; 500
+                      characters at most`
 
 /** Throws WrongUse when `text` is no address, or `config` is there as well: that would name another gateway. */
 export function adminAt(command: string, text: string, config: string | undefined): AdminAddress {

@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { type Command, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { untilText } from './found-by.js'
-import { oneLine, print, printable, printJson, table } from './terminal.js'
+import { listing, oneLine, print, printJson } from './terminal.js'
 
 /** `tidegate boost` and `tidegate override`: what is changed of single limits, for a consumer or a tenant. */
 
@@ -34,19 +34,25 @@ export function amountCommand({ name, number, what, numberHelp, ends }: Words): 
   const indent = ' '.repeat(`Usage: tidegate ${name} `.length)
   return defineCommand({
     name,
-    help: `Usage: tidegate ${name} CONSUMER --service SERVICE --limit LIMIT --${number} N ${period} [--reason TEXT]
-${indent}CONSUMER --service SERVICE --limit LIMIT --remove [--reason TEXT]
+    help: `Usage: tidegate ${name} CONSUMER --service SERVICE --limit LIMIT --${number} N
+${indent}         ${period} [--reason TEXT]
+${indent}CONSUMER --service SERVICE --limit LIMIT --remove
+${indent}         [--reason TEXT]
 ${indent}[CONSUMER] [--service SERVICE] --list
-       each with [--admin HOST:PORT | --config FILE] [--json], and with --tenant TENANT in place of CONSUMER
+       each with [--admin HOST:PORT | --config FILE] [--json], and with
+       --tenant TENANT in place of CONSUMER
 
 ${what}
 
 Options:
-  --tenant TENANT     for every consumer of a tenant, and for the quota that they share, in place of CONSUMER
+  --tenant TENANT     for every consumer of a tenant, and for the quota that
+                      they share, in place of CONSUMER
   --service SERVICE   on which service
-  --limit LIMIT       which of its limits, by its name: minute, or as tidegate usage shows it
+  --limit LIMIT       which of its limits, by its name: minute, or as tidegate
+                      usage shows it
 ${numberHelp}
-  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on every gateway
+  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on
+                      every gateway
   --remove            end it now
   --list              show those that hold, the one that ends first on top
 ${REASON_HELP}
@@ -54,7 +60,8 @@ ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
     options: {
       admin: ADMIN_OPTION,
       config: CONFIG_OPTION,
@@ -92,8 +99,11 @@ With store.redis in the configuration the store is asked; without, the running g
           )
           .filter(([, value]) => value === undefined)
           .map(([option]) => option)
-        if (missing.length > 0)
-          throw wrong(`${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`)
+        const last = missing.pop()
+        if (last !== undefined) {
+          const all = missing.length === 0 ? `${last} is` : `${missing.join(', ')} and ${last} are`
+          throw wrong(`${all} missing`)
+        }
         if (remove && (text !== undefined || time !== undefined)) {
           throw wrong(`--remove takes no --${number} and no --for`)
         }
@@ -119,7 +129,7 @@ With store.redis in the configuration the store is asked; without, the running g
             `/${name}s?${query}`,
           )
           if (json) printJson(found)
-          else print(printable(listText(name, number, found[`${name}s`]!, found.not_shown)))
+          else print(listText(name, number, found[`${name}s`]!, found.not_shown))
           return 0
         }
         const [of, id] = consumer === undefined ? ['tenant', tenant!] : ['consumer', consumer]
@@ -175,5 +185,5 @@ function listText(name: string, number: 'by' | 'amount', all: readonly Shown[], 
     one.reason ?? '',
   ])
   const more = notShown === 0 ? '' : `\n\nand ${notShown} more; ask for one CONSUMER or --tenant`
-  return `${table([['whose', 'service', 'limit', number, 'until', 'by tier', 'reason'], ...rows])}${more}`
+  return listing(['whose', 'service', 'limit', number, 'until', 'by tier', 'reason'], rows) + more
 }

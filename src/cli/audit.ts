@@ -3,7 +3,7 @@ import type { AuditAnswer } from '../admin/audit-log.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { oneLine, print, printJson, table } from './terminal.js'
+import { listing, print, printJson } from './terminal.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
 /** Characters of a value in the table. */
@@ -11,22 +11,26 @@ const LONGEST_CELL = 60
 
 export const command = defineCommand({
   name: 'audit',
-  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME] [--action NAME] [-n COUNT]
-                      [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME] [--action NAME]
+                      [-n COUNT] [--admin HOST:PORT | --config FILE] [--json]
 
-Shows what operators have changed: when, who, what was there before and after, and why. The newest is last.
+Shows what operators have changed: when, who, what was there before and after,
+and why. The newest is last.
 
 Options:
-  --since TIME        back from now (1h, 7d), or a moment (2026-11-25T08:00Z); by default as far back as is kept
+  --since TIME        back from now (1h, 7d), or a moment (2026-11-25T08:00Z);
+                      by default as far back as is kept
   --who NAME          by whom: the name of a token, loopback, or cli:USER@HOST
   --target NAME       what was changed: a consumer, a service, an upstream
   --action NAME       tier.set, or tier for all of tier.set and tier.remove
   -n, --count COUNT   the newest of them, 1 to 1000; by default 100
 ${ADMIN_HELP}
 ${CONFIG_HELP}
-  --json              print JSON, the newest first, with the gateway, the address and the client of each
+  --json              print JSON, the newest first, with the gateway, the
+                      address and the client of each
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     since: { type: 'string' },
     who: { type: 'string' },
@@ -69,22 +73,37 @@ function describe({ entries, older }: AuditAnswer): string {
     changeOf(entry),
     entry.reason ?? '',
   ])
-  const cells = [HEAD, ...rows.toReversed()].map((row) => row.map(oneLine))
-  return table(cells) + (older === null ? '' : '\n\nThere are older ones: more with -n.')
+  return listing(HEAD, rows.toReversed()) + (older === null ? '' : '\n\nThere are older ones: more with -n.')
 }
 
-function changeOf({ before, after }: AuditEntry): string {
+/** Of two mappings what is not the same in both; else all of it. */
+function changeOf({ target, before, after }: AuditEntry): string {
   if (before === null && after === null) return ''
-  return `${shown(before)} -> ${shown(after)}`
+  if (!isMapping(before) || !isMapping(after)) return `${shown(before, target)} -> ${shown(after, target)}`
+  const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]
+  const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
+  if (changed.length === 0) return 'nothing new'
+  return cut(changed.map((name) => `${name} ${text(before[name])} -> ${text(after[name])}`).join(', '))
 }
 
-function shown(value: unknown): string {
-  if (value === null || value === undefined) return 'nothing'
-  if (typeof value !== 'object') return cut(String(value))
-  const parts = Object.entries(value).map(
-    ([key, one]) => `${key} ${typeof one === 'string' ? one : JSON.stringify(one)}`,
-  )
+function isMapping(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+function shown(value: unknown, target: string): string {
+  if (!isMapping(value)) return cut(text(value))
+  const parts = Object.entries(value)
+    .filter(([, one]) => one !== null && one !== target)
+    .map(([key, one]) => `${key} ${text(one)}`)
   return cut(parts.join(', ')) || 'nothing'
+}
+
+/** Times to the second. */
+function text(value: unknown): string {
+  if (value === null || value === undefined) return 'nothing'
+  if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value.join(' ')
+  if (typeof value !== 'string') return JSON.stringify(value)
+  return value.replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z$/, '$1Z')
 }
 
 function cut(text: string): string {

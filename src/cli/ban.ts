@@ -2,25 +2,30 @@ import type { BanList, ShownBan } from '../admin/bans.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { print, printable, printJson, table } from './terminal.js'
+import { listing, print, printable, printJson } from './terminal.js'
 
 export const command = defineCommand({
   name: 'ban',
-  help: `Usage: tidegate ban BLOCK [--for TIME] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate ban BLOCK [--for TIME] [--reason TEXT]
+                    [--admin HOST:PORT | --config FILE] [--json]
        tidegate ban --list
 
-Turns an address, or a block of them, away at the edge: 403 before anything else is done. It holds on every gateway
-within a second. tidegate unban BLOCK lifts it.
+Turns an address, or a block of them, away at the edge: 403 before anything else
+is done. It holds on every gateway within a second. tidegate unban BLOCK lifts
+it.
 
 Options:
-  --for TIME          how long, such as 30m, 1h or 7d; left out: until it is lifted
-  --list              show who is banned, the latest first; auto: by a gateway, for what came from there
+  --for TIME          how long, such as 30m, 1h or 7d; left out: until it is
+                      lifted
+  --list              show who is banned, the latest first; auto: by a gateway,
+                      for what came from there
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     for: { type: 'string' },
     list: { type: 'boolean' },
@@ -63,12 +68,12 @@ function listOf({ bans, total }: BanList): string {
   const rows = bans.map((ban) => [
     ban.block,
     ban.source,
-    ban.since.slice(0, 19),
-    endOf(ban),
+    `${ban.since.slice(0, 19)}Z`,
+    ban.until === null ? 'when it is lifted' : `${ban.until.slice(0, 19)}Z`,
     ban.reason ?? '',
   ])
   const more = total > bans.length ? `\nand ${total - bans.length} more` : ''
-  return printable(table([['block', 'by', 'since', 'ends', 'reason'], ...rows])) + more
+  return listing(['block', 'by', 'since', 'ends', 'reason'], rows) + more
 }
 
 function endOf({ until }: ShownBan): string {

@@ -10,8 +10,9 @@ export const command = defineCommand({
   name: 'check',
   help: `Usage: tidegate check [--config FILE] [--json]
 
-Reads a configuration as the gateway would, without starting anything, and says what is wrong with it, as
-file:line:column, or what it holds. The certificates that it names are looked at, too.
+Reads a configuration as the gateway would, without starting anything, and says
+what is wrong with it, as file:line:column, or what it holds. The certificates
+that it names are looked at, too.
 
 Options:
 ${CONFIG_HELP}

@@ -10,8 +10,9 @@ const OF_THE_MACHINE = '/etc/tidegate/tidegate.yaml'
 /** The option that every command which reads a configuration has. */
 export const CONFIG_OPTION = { type: 'string', short: 'c' } as const
 
-export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${IN_THIS_FOLDER.join(' or ')} in this folder,
-                      or else ${OF_THE_MACHINE}`
+export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${IN_THIS_FOLDER[0]} or
+                      ${IN_THIS_FOLDER[1]} in this folder, or else
+                      ${OF_THE_MACHINE}`
 
 /** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
 export function configFile(command: string, option: string | undefined): string {

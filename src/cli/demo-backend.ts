@@ -9,8 +9,9 @@ export const command = defineCommand({
   name: 'demo-backend',
   help: `Usage: tidegate demo-backend [--listen HOST:PORT] [--name NAME]
 
-Runs a backend that answers every request with what it was sent, as JSON, until SIGTERM or Ctrl-C: something for a
-gateway to stand in front of, where there is no real service yet.
+Runs a backend that answers every request with what it was sent, as JSON, until
+SIGTERM or Ctrl-C: something for a gateway to stand in front of, where there is
+no real service yet.
 
 Options:
   -l, --listen HOST:PORT   by default 127.0.0.1:9001

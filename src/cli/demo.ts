@@ -17,11 +17,12 @@ export const command = defineCommand({
   name: 'demo',
   help: `Usage: tidegate demo [--config FILE]
 
-Starts a demo backend for every upstream of the configuration, and the gateway in front of them, and shows what to
-try. Ctrl-C ends all of it.
+Starts a demo backend for every upstream of the configuration, and the gateway
+in front of them, and shows what to try. Ctrl-C ends all of it.
 
 Options:
-  -c, --config FILE   the configuration; by default the example that Tidegate comes with`,
+  -c, --config FILE   the configuration; by default the example that Tidegate
+                      comes with`,
   options: { config: CONFIG_OPTION },
   async run({ config }) {
     const stopped = stopSignal()

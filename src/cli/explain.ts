@@ -12,19 +12,22 @@ export const command = defineCommand({
   help: `Usage: tidegate explain METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS]
                         [--live | --admin HOST:PORT] [--config FILE] [--json]
 
-Says what would become of a request: its route, who is calling, the tier, and how each limit stands. Nothing is sent, and no
-quota is taken. URL is a path, or has a host: http://api.example.com/payments.
+Says what would become of a request: its route, who is calling, the tier, and
+how each limit stands. Nothing is sent, and no quota is taken. URL is a path, or
+has a host: http://api.example.com/payments.
 
 Options:
   -H 'NAME: VALUE'    a header of the request; may be given several times
   --at ADDRESS        where the request comes from; by default 127.0.0.1
-  --live              ask the running gateway, at admin.listen: its configuration, its counts, its circuit breakers
+  --live              ask the running gateway, at admin.listen: its
+                      configuration, its counts, its circuit breakers
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-Without --live the configuration is read from the file. With store.redis, counts and tiers are those of the store; without, they
-are in the gateway's memory, and only --live knows them. --admin asks a running gateway, too.`,
+Without --live the configuration is read from the file. With store.redis, counts
+and tiers are those of the store; without, they are in the gateway's memory, and
+only --live knows them. --admin asks a running gateway, too.`,
   options: {
     header: { type: 'string', short: 'H', multiple: true },
     at: { type: 'string' },

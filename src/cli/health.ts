@@ -9,8 +9,9 @@ export const command = defineCommand({
   name: 'health',
   help: `Usage: tidegate health [--admin HOST:PORT]
 
-Asks /readyz of a gateway: exit code 0 while it should be given traffic, 1 while it should not, or does not answer. For
-the health check of a container, which has no curl. It needs no token, and reads no configuration: the file may be a
+Asks /readyz of a gateway: exit code 0 while it should be given traffic, 1 while
+it should not, or does not answer. For the health check of a container, which
+has no curl. It needs no token, and reads no configuration: the file may be a
 bad one by now, and the gateway well, with the last good one.
 
 Options:

@@ -29,13 +29,15 @@ export const command = defineCommand({
   help: `Usage: tidegate import FILE.csv [--dry-run] [--skip-bad] [--reason TEXT]
                        [--admin HOST:PORT | --config FILE] [--json]
 
-Puts many consumers on tiers, and gives overrides and boosts, as a table says. Its first line names its columns, of:
+Puts many consumers on tiers, and gives overrides and boosts, as a table says.
+Its first line names its columns, of:
   consumer, tenant    whose it is: one of them
   tier                the tier to put the consumer on; or
   service, limit      the limit to change, with
   amount              its override, or
   by                  its boost
-  until               when it ends by itself: 2026-12-31, or 2026-12-31T18:00:00Z; a boost needs it
+  until               when it ends by itself: 2026-12-31, or
+                      2026-12-31T18:00:00Z; a boost needs it
 
 The whole file is looked at first. When a line is bad, nothing is changed.
 
@@ -47,7 +49,8 @@ ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,

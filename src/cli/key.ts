@@ -1,38 +1,44 @@
+import { digestOf, idOfDigest, isKey } from '../credentials/key-format.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import type { Control } from './control.js'
-import { complain, oneLine, print, printJson, table } from './terminal.js'
+import { complain, listing, oneLine, print, printJson } from './terminal.js'
 
 const ACTIONS = ['create', 'list', 'rotate', 'revoke'] as const
 type Action = (typeof ACTIONS)[number]
 
 export const command = defineCommand({
   name: 'key',
-  help: `Usage: tidegate key create --consumer ID [--tier TIER] [--tenant ID] [--scopes A,B]
-                           [--expires DURATION] [--name TEXT]
+  help: `Usage: tidegate key create --consumer ID [--tier TIER] [--tenant ID]
+                           [--scopes A,B] [--expires DURATION] [--name TEXT]
        tidegate key list [--consumer ID]
        tidegate key rotate KEY-ID [--overlap DURATION] [--expires DURATION]
        tidegate key revoke KEY-ID
 
-Makes API keys, lists them, replaces one by another, or ends one. All of it holds on every gateway within a second. A key is
-shown once, when it is made: the store has its SHA-256 alone. KEY-ID is the beginning of that:
-printf %s "$KEY" | sha256sum | cut -c1-16
+Makes API keys, lists them, replaces one by another, or ends one. All of it
+holds on every gateway within a second. A key is shown once, when it is made:
+the store has its SHA-256 alone. KEY-ID is the beginning of that; the key itself
+will do, too, and is not sent anywhere: printf %s "$KEY" | sha256sum | cut
+-c1-16
 
 Options:
   --consumer ID       whose key it is: the id that quota is counted under
   --tier TIER         the tier that it brings; by default the default_tier
   --tenant ID         the tenant that the consumer belongs to
   --scopes A,B        what it allows, for routes that ask for scopes
-  --expires DURATION  how long it works: 90d, 12h; by default without end; of rotate as long as the old one was to
-  --overlap DURATION  how long the old key still works: by default 24h; 0 ends it at once
+  --expires DURATION  how long it works: 90d, 12h; by default without end; of
+                      rotate as long as the old one was to
+  --overlap DURATION  how long the old key still works: by default 24h; 0 ends
+                      it at once
   --name TEXT         what it is used for, or by whom
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     consumer: { type: 'string' },
     tier: { type: 'string' },
@@ -55,8 +61,8 @@ With store.redis in the configuration the store is asked; without, the running g
     const control = await openControl('key', { config, admin, reason })
     try {
       if (asked === 'list') await list(control, given.consumer, json)
-      else if (asked === 'revoke') await revoke(control, id!, json)
-      else if (asked === 'rotate') await rotate(control, id!, given, json)
+      else if (asked === 'revoke') await revoke(control, idOf(id!), json)
+      else if (asked === 'rotate') await rotate(control, idOf(id!), given, json)
       else await create(control, given, json)
       return 0
     } finally {
@@ -156,6 +162,11 @@ function show(issued: Issued, json: boolean | undefined): void {
     complain(`${replaces.id}, the old one, works until ${moment(replaces.expires!)}.`)
 }
 
+/** Whoever finds a key has it whole: then its id is made of it here, and the key itself goes nowhere. */
+function idOf(text: string): string {
+  return isKey(text) ? idOfDigest(digestOf(text)) : text
+}
+
 async function revoke(control: Control, id: string, json: boolean | undefined): Promise<void> {
   const path = `/keys/${encodeURIComponent(id)}`
   const revoked = await control.call<{ id: string; consumer: string }>('DELETE', path)
@@ -181,12 +192,13 @@ async function list(
   all.sort((a, b) => compare(a.consumer, b.consumer) || compare(a.created, b.created))
   if (json) printJson(all)
   else if (all.length === 0) print(consumer === undefined ? 'No keys.' : oneLine(`No keys of ${consumer}.`))
-  else print(table(rowsOf(all)))
+  else print(listing(HEAD, rowsOf(all)))
 }
 
+const HEAD = ['id', 'consumer', 'tier', 'tenant', 'scopes', 'name', 'created', 'expires', 'last used']
+
 function rowsOf(keys: readonly Key[]): string[][] {
-  const head = ['id', 'consumer', 'tier', 'tenant', 'scopes', 'name', 'created', 'expires', 'last used']
-  const rows = keys.map((key) => [
+  return keys.map((key) => [
     key.id,
     key.consumer,
     key.tier ?? '',
@@ -197,10 +209,6 @@ function rowsOf(keys: readonly Key[]): string[][] {
     ending(key),
     key.last_used === null ? 'never' : moment(key.last_used),
   ])
-  const cells = [head, ...rows.map((row) => row.map(oneLine))]
-  // A column in which nothing stands but its head is left out.
-  const used = head.map((_, column) => rows.some((row) => row[column] !== ''))
-  return cells.map((row) => row.filter((_, column) => used[column]))
 }
 
 function ending({ expires, state, replaced_by: by }: Key): string {

@@ -13,19 +13,23 @@ export const command = defineCommand({
   name: 'start',
   help: `Usage: tidegate start [--config FILE] [--workers N]
 
-Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in flight and exits with 0; a second
-signal exits at once. SIGHUP reads the configuration again, as does a change of the file, and opens the access log anew.
-With --workers, SIGUSR2 replaces all workers by new ones, of the version that is installed by then, and refuses nothing
-meanwhile.
-When the heap stays full (server.shed.exit_heap), it drains by itself and exits with 1.
-systemd is told when it serves, reloads and drains, and that it lives, when it asks for that (NOTIFY_SOCKET, WATCHDOG_USEC).
+Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in
+flight and exits with 0; a second signal exits at once. SIGHUP reads the
+configuration again, as does a change of the file, and opens the access log
+anew. With --workers, SIGUSR2 replaces all workers by new ones, of the version
+that is installed by then, and refuses nothing meanwhile. When the heap stays
+full (server.shed.exit_heap), it drains by itself and exits with 1. systemd is
+told when it serves, reloads and drains, and that it lives, when it asks for
+that (NOTIFY_SOCKET, WATCHDOG_USEC).
 
 Options:
 ${CONFIG_HELP}
-  -w, --workers N     serve from N processes, and look after them from one more; auto: one for each core
+  -w, --workers N     serve from N processes, and look after them from one more;
+                      auto: one for each core
 
-Access lines go where log.access says (by default stdout), everything else to stderr. A start that fails, because of
-a bad configuration or a taken port, says why and exits with 1.`,
+Access lines go where log.access says (by default stdout), everything else to
+stderr. A start that fails, because of a bad configuration or a taken port, says
+why and exits with 1.`,
   options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
   async run(options) {
     // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.

@@ -1,5 +1,6 @@
 import type { WriteStream } from 'node:tty'
 import { styleText } from 'node:util'
+import { widthOf } from './display-width.js'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 
@@ -33,6 +34,27 @@ export function table(lines: readonly (readonly string[])[], indent = 0): string
         .join('  ')}`.trimEnd(),
     )
     .join('\n')
+}
+
+/**
+ * A list for a person: a line each, or, where the terminal is too narrow for that, a few lines each, with what they are in front.
+ * In a file or a pipe it is a line each, whatever the width. Columns in which nothing stands are left out, and no cell steers the
+ * terminal or makes a line of its own.
+ *
+ * @param columns of the terminal; undefined: it is none
+ */
+export function listing(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns = process.stdout.isTTY ? process.stdout.columns : undefined,
+): string {
+  const cells = rows.map((row) => row.map(oneLine))
+  const used = head.map((_, column) => cells.some((row) => row[column] !== ''))
+  const lines = table([head, ...cells].map((row) => row.filter((_, column) => used[column])))
+  if (!columns || lines.split('\n').every((line) => widthOf(line) <= columns)) return lines
+  return cells
+    .map((row) => table(head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== '')))
+    .join('\n\n')
 }
 
 /** `1 tier`, `2 tiers`. */

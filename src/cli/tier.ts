@@ -17,18 +17,22 @@ export const command = defineCommand({
   help: `Usage: tidegate tier CONSUMER [TIER [--for TIME] | --remove] [--reason TEXT]
                      [--admin HOST:PORT | --config FILE] [--json]
 
-Shows the tier of a consumer, puts the consumer on another, or takes that back. A change holds on every gateway
-within a second; what has been used counts on where both tiers have the same windows.
+Shows the tier of a consumer, puts the consumer on another, or takes that back.
+A change holds on every gateway within a second; what has been used counts on
+where both tiers have the same windows.
 
 Options:
-  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on every gateway
-  --remove            remove what was assigned: the tier of the credential, or the default, holds again
+  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on
+                      every gateway
+  --remove            remove what was assigned: the tier of the credential, or
+                      the default, holds again
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,

@@ -14,13 +14,16 @@ const LONGEST = 3_600_000
 
 export const command = defineCommand({
   name: 'top',
-  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T] [--interval 2s] [--once]
+  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T]
+                    [--interval 2s] [--once]
                     [--admin HOST:PORT | --config FILE] [--json]
 
-Shows which consumers are limited now, near a limit, or cost most, of all gateways on the store.
+Shows which consumers are limited now, near a limit, or cost most, of all
+gateways on the store.
 
 Options:
-  --by WHAT           limited: denied most (the default); near: with 80 % of a limit used; cost: taking most
+  --by WHAT           limited: denied most (the default); near: with 80 % of a
+                      limit used; cost: taking most
   --service SERVICE   of one service
   --tier TIER         of one tier
   --interval TIME     between two looks, 500ms to 1h; by default ${INTERVAL}
@@ -35,7 +38,8 @@ On a terminal it goes on until q is pressed:
   up, down      further down the list
   q             the end
 
-The running gateway is asked, at admin.listen, and asks the others. Where none runs on this machine, store.redis leads to them.`,
+The running gateway is asked, at admin.listen, and asks the others. Where none
+runs on this machine, store.redis leads to them.`,
   options: {
     by: { type: 'string' },
     service: { type: 'string' },

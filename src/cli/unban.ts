@@ -12,10 +12,12 @@ interface Lifted {
 
 export const command = defineCommand({
   name: 'unban',
-  help: `Usage: tidegate unban BLOCK [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate unban BLOCK [--reason TEXT] [--admin HOST:PORT | --config FILE]
+                      [--json]
 
-Lifts the ban of an address or a block, whoever made it, on every gateway within a second. Of an address of IPv6 that
-of its /64, too, which is what gateways ban.
+Lifts the ban of an address or a block, whoever made it, on every gateway within
+a second. Of an address of IPv6 that of its /64, too, which is what gateways
+ban.
 
 Options:
 ${REASON_HELP}

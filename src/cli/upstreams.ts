@@ -7,20 +7,25 @@ import { oneLine, print, printable, printJson, table } from './terminal.js'
 
 export const command = defineCommand({
   name: 'upstreams',
-  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS]
+                          [--reason TEXT]
+                          [--admin HOST:PORT | --config FILE] [--json]
 
-Shows how the upstreams are, takes one of a service out, or gives it requests again.
+Shows how the upstreams are, takes one of a service out, or gives it requests
+again.
 
 Options:
-  --drain ADDRESS     no new requests to this upstream of SERVICE; those under way go on to their end
+  --drain ADDRESS     no new requests to this upstream of SERVICE; those under
+                      way go on to their end
   --restore ADDRESS   requests again, also for one that was ejected
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-ADDRESS is the one of the configuration, or its host and port. The running gateway is asked, at admin.listen; what is
-drained there is drained until it is restored, the address leaves the configuration, or that gateway ends.`,
+ADDRESS is the one of the configuration, or its host and port. The running
+gateway is asked, at admin.listen; what is drained there is drained until it is
+restored, the address leaves the configuration, or that gateway ends.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,

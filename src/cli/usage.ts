@@ -28,19 +28,25 @@ interface LimitUsed extends LimitData {
 
 export const command = defineCommand({
   name: 'usage',
-  help: `Usage: tidegate usage SERVICE CONSUMER [--reset] [--tier TIER] [--tenant TENANT] [--reason TEXT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate usage SERVICE CONSUMER [--reset | --tier TIER | --tenant TENANT]
+                      [--reason TEXT] [--admin HOST:PORT | --config FILE]
+                      [--json]
 
 Shows what a consumer has used of a service and what remains, or forgets it.
 
 Options:
   --reset             forget what the consumer has used of the service
-  --tier TIER         for a consumer whose tier comes with a credential that the configuration does not list
+  --tier TIER         for a consumer whose tier comes with a credential that the
+                      configuration does not list
+  --tenant TENANT     show the limits of the tenant, too, where the
+                      configuration does not say whose the consumer is
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running gateway, at admin.listen.`,
+With store.redis in the configuration the store is asked; without, the running
+gateway, at admin.listen.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,

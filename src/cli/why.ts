@@ -11,17 +11,19 @@ export const command = defineCommand({
   name: 'why',
   help: `Usage: tidegate why REQUEST_ID [--admin HOST:PORT | --config FILE] [--json]
 
-Says why a request was limited, or was not: its route, who was calling, how the tier was found, how each limit stood, and where
-it was decided. REQUEST_ID is what the response has in X-Request-Id; a refusal has it in its body, too.
+Says why a request was limited, or was not: its route, who was calling, how the
+tier was found, how each limit stood, and where it was decided. REQUEST_ID is
+what the response has in X-Request-Id; a refusal has it in its body, too.
 
 Options:
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-The running gateway is asked, at admin.listen, and asks all others on its Redis; where none runs here, and the configuration
-has store.redis, they are asked through that. Each keeps the latest denials, failures and refusals, and of what went well
-a share, explain.sample.`,
+The running gateway is asked, at admin.listen, and asks all others on its Redis;
+where none runs here, and the configuration has store.redis, they are asked
+through that. Each keeps the latest denials, failures and refusals, and of what
+went well a share, explain.sample.`,
   options: { admin: ADMIN_OPTION, config: CONFIG_OPTION, json: { type: 'boolean' } },
   positionals: ['REQUEST_ID'],
   required: 1,

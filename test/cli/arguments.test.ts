@@ -30,6 +30,8 @@ t.test('every command explains itself', async (t) => {
   for (const name of COMMANDS) {
     const { command } = await import(`../../src/cli/${name}.ts`)
     t.match(command.help, new RegExp(`^Usage: tidegate ${name}`))
+    for (const line of command.help.split('\n'))
+      t.ok(line.length <= 80, `${name} --help has on 80 columns: ${line}`)
   }
   const { command } = await import('../../src/cli/tier.js')
   for (const args of [

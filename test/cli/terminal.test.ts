@@ -1,7 +1,7 @@
 import t from 'tap'
 import { nearest } from '../../src/cli/command.js'
 import { nodeWarning } from '../../src/cli/node-version.js'
-import { oneLine, painter, printable, table } from '../../src/cli/terminal.js'
+import { counted, listing, oneLine, painter, printable, table } from '../../src/cli/terminal.js'
 
 t.test('colour is for terminals, and for those who did not refuse it', async (t) => {
   t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
@@ -28,6 +28,29 @@ t.test('what steers a terminal is written out, and what is to be one line is one
   t.equal(printable('\u061c\u200e\u200f\u2028\u202e\u2066'), String.raw`\u061c\u200e\u200f\u2028\u202e\u2066`)
   t.equal(oneLine('a\nb\tc'), String.raw`a\nb\u0009c`)
   t.equal(table([['a\nb', 'c']]), String.raw`a\nb  c`)
+})
+
+t.test(
+  'a list is a line each where the terminal has room, and a few lines each where it has not',
+  async (t) => {
+    const head = ['id', 'tenant', 'reason']
+    const rows = [
+      ['ann', '', 'ticket 4711'],
+      ['bob\u001b[2J', '', ''],
+    ]
+    const wide = 'id            reason\nann           ticket 4711\nbob\\u001b[2J'
+    t.equal(listing(head, rows, undefined), wide, 'a file has no width')
+    t.equal(listing(head, rows, 25), wide)
+    t.equal(listing(head, rows, 24), 'id      ann\nreason  ticket 4711\n\nid  bob\\u001b[2J')
+    t.equal(listing(head, rows, 0), wide, 'of a terminal that does not know its width')
+  },
+)
+
+t.test('one is not many', async (t) => {
+  t.same(
+    [0, 1, 2].map((count) => counted(count, 'tier')),
+    ['0 tiers', '1 tier', '2 tiers'],
+  )
 })
 
 t.test('a swapped or missing letter is recognised, another word is not', async (t) => {
