@@ -1,11 +1,14 @@
 /** Whether a source answers. While it does not, it is asked now and then, and nobody waits. */
 export interface Reach {
   readonly up: boolean
-  /** Whether it may be asked now. While it is down: one question at a time, with growing pauses. */
-  mayAsk(now: number): boolean
+  /**
+   * Whether it may be asked for a consumer now. While it is down: one question at a time, with growing pauses, and of those
+   * that have failed none before the others had their turn.
+   */
+  mayAsk(now: number, consumer: string): boolean
   /** Each question that may be asked ends in one of these. */
   answered(now: number): void
-  failed(now: number, why: string): void
+  failed(now: number, consumer: string, why: string): void
 }
 
 export interface ReachLog {
@@ -13,8 +16,15 @@ export interface ReachLog {
   warn(fields: object, message: string): void
 }
 
-/** Failures in a row. One or two are a slow query, or a connection that had been cut. */
+/**
+ * Consumers whose questions failed in a row. One or two are a slow query, or a connection that had been cut; and one consumer whose
+ * id the source cannot digest must not take it from all the others, however often it comes.
+ */
 const ENOUGH = 3
+/** Failures in a row, where there are not as many consumers. */
+const ENOUGH_OF_FEW = 10
+/** Consumers that are remembered to have failed. */
+const MOST_FAILED = 1000
 /** Ms from one question to the next while it is down: twice as long each time. */
 const FIRST_PAUSE = 1000
 const LONGEST_PAUSE = 30_000
@@ -22,6 +32,8 @@ const LONGEST_PAUSE = 30_000
 /** @param random from 0 to below 1: gateways that lost it together do not come back together */
 export function createReach(source: string, log: ReachLog, random: () => number = Math.random): Reach {
   let failures = 0
+  /** Since the last answer. */
+  const inVain = new Set<string>()
   let up = true
   let lostAt = 0
   let pause = FIRST_PAUSE
@@ -33,22 +45,25 @@ export function createReach(source: string, log: ReachLog, random: () => number 
     get up() {
       return up
     },
-    mayAsk(now) {
+    mayAsk(now, consumer) {
       if (up) return true
-      if (probing || now < askAgainAt) return false
+      if (probing || now < askAgainAt + (inVain.has(consumer) ? pause : 0)) return false
       probing = true
       return true
     },
     answered(now) {
       failures = 0
+      inVain.clear()
       probing = false
       if (up) return
       up = true
       pause = FIRST_PAUSE
       log.info({ source, down_ms: Math.round(now - lostAt) }, 'the tier source answers again')
     },
-    failed(now, why) {
+    failed(now, consumer, why) {
       failures++
+      if (inVain.size >= MOST_FAILED) inVain.clear()
+      inVain.add(consumer)
       if (!up) {
         // One that was asked before it was down fails, too, and is no probe.
         if (!probing) return
@@ -58,7 +73,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
         warn(now, { source, error: why }, 'the tier source still does not answer; the last known tiers hold')
         return
       }
-      if (failures < ENOUGH) {
+      if (inVain.size < ENOUGH && failures < ENOUGH_OF_FEW) {
         warn(now, { source, error: why }, 'a tier could not be looked up')
         return
       }

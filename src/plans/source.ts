@@ -173,7 +173,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   function question(consumer: string, now: number): Question | undefined {
     const underWay = questions.get(consumer)
     if (underWay !== undefined) return underWay
-    if (closed || questions.size >= MOST_QUESTIONS || !reach.mayAsk(now)) return undefined
+    if (closed || questions.size >= MOST_QUESTIONS || !reach.mayAsk(now, consumer)) return undefined
     const controller = new AbortController()
     const { signal } = controller
     let late = false
@@ -217,7 +217,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     const now = clock()
     const known = memory.get(consumer)
     if (closed) return known && lastOf(known, now)
-    reach.failed(now, why)
+    reach.failed(now, consumer, why)
     counts.questions[late ? 'timeout' : 'error']++
     if (known === undefined) {
       const nothing = { found: undefined, at: Number.NEGATIVE_INFINITY, failedAt: now, changed: false }

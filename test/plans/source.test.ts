@@ -200,6 +200,34 @@ t.test(
   },
 )
 
+t.test('a consumer of whom a question always fails takes the source from nobody else', async (t) => {
+  const { begin, find, asked, clock, source, settled } = scripted()
+  async function failFor(consumer: string): Promise<void> {
+    const count = asked.length
+    find(consumer)
+    await settled()
+    if (asked.length > count) await asked.at(-1)!.fail()
+    clock.now += SECOND
+  }
+  for (let i = 0; i < 9; i++) await failFor(i % 2 === 0 ? 'evil' : 'twin')
+  t.equal(asked.length, 9)
+  t.equal(source.describe().up, true)
+  const [found] = await begin('acme')
+  await asked.at(-1)!.answer(pro)
+  t.match(await found, { tier: 'pro' }, 'who comes waits for the answer as ever')
+  for (let i = 0; i < 10; i++) await failFor('evil')
+  t.equal(source.describe().up, false, 'where nobody else asks, it is down in the end')
+  const before = asked.length
+  find('evil')
+  await settled()
+  t.equal(asked.length, before, 'those that have failed do not find out whether it is back')
+  find('bob')
+  await settled()
+  t.equal(asked.at(-1)!.consumer, 'bob', 'before others had their turn')
+  await asked.at(-1)!.answer(pro)
+  t.equal(source.describe().up, true)
+})
+
 t.test('one failure between answers takes no source down', async (t) => {
   const { begin, asked, source } = scripted()
   for (let i = 0; i < 12; i++) {
