@@ -1,4 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
+import type { PlanSource } from '../plans/source.js'
 import type { AdminDeps } from './deps.js'
 import { issuedTier } from './issued-tier.js'
 
@@ -8,6 +9,8 @@ export interface FoundTier {
   readonly from: 'assignment' | 'query' | 'credential' | `source:${string}` | 'default'
   /** It is what the source said last, longer ago than its ttl. */
   readonly stale?: boolean
+  /** Why it may not be the one that is expected, a sentence for each source that has none to give. */
+  readonly notes?: readonly string[]
 }
 
 /** The same, with the API keys of the store looked at, and the sources of tiers asked, where nothing else is known. Never rejects. */
@@ -22,12 +25,25 @@ export async function findTier(
   if (known.from !== 'default') return known
   const issued = await issuedTier({ config, keys }, consumer).catch(() => undefined)
   if (issued !== undefined) return { tier: snapshot.tiers.indexOf(issued), from: 'credential' }
+  const notes: string[] = []
   for (const source of plans?.sources() ?? []) {
+    const failures = failuresOf(source)
     const found = await source.find(consumer, performance.now())
     const tier = found?.tier === undefined ? -1 : snapshot.tiers.indexOf(found.tier)
-    if (tier >= 0) return { tier, from: `source:${source.name}`, stale: found!.stale }
+    if (tier >= 0) return { tier, from: `source:${source.name}`, stale: found!.stale, notes }
+    if (found?.tier !== undefined) {
+      const said = JSON.stringify(found.tier)
+      notes.push(`${source.name} says ${said}, which is no tier of this configuration`)
+    } else if (found === undefined && failuresOf(source) > failures)
+      notes.push(`${source.name} did not answer`)
+    else if (found === undefined && !source.describe().up) notes.push(`${source.name} is down`)
   }
-  return known
+  return { ...known, notes }
+}
+
+function failuresOf(source: PlanSource): number {
+  const { timeout, error } = source.describe().counts.questions
+  return timeout + error
 }
 
 /**

@@ -20,7 +20,7 @@ export function tierRoutes(
 ): void {
   async function shown(consumer: string, assigned: Assignment | undefined): Promise<object> {
     const { tiers } = deps.config.current()
-    const { tier, from, stale = false } = await findTier(deps, consumer, assigned?.tier)
+    const { tier, from, stale = false, notes = [] } = await findTier(deps, consumer, assigned?.tier)
     return {
       consumer,
       assigned: assigned?.tier ?? null,
@@ -28,6 +28,7 @@ export function tierRoutes(
       tier: tiers[tier],
       tier_from: from,
       ...(stale && { tier_stale: true }),
+      ...(notes.length > 0 && { tier_notes: notes }),
     }
   }
 

@@ -54,7 +54,7 @@ export function usageRoutes(
     }
     try {
       const assigned = await deps.assignments.read(consumer)
-      const { tier, from, stale = false } = await findTier(deps, consumer, assigned?.tier, asked)
+      const { tier, from, stale = false, notes = [] } = await findTier(deps, consumer, assigned?.tier, asked)
       const policy = policyOf(service, service.policies[tier], consumer, tenant)
       const levels = tenant === undefined ? undefined : { ip: '', tenant, route: '' }
       const usageOf = async (of: Policy | undefined) =>
@@ -71,6 +71,7 @@ export function usageRoutes(
         tier: snapshot.tiers[tier],
         tier_from: from,
         ...(stale && { tier_stale: true }),
+        ...(notes.length > 0 && { tier_notes: notes }),
         ...(from === 'assignment' && assigned?.until !== undefined
           ? { tier_until: isoOf(assigned.until) }
           : {}),

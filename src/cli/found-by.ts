@@ -31,3 +31,8 @@ export function foundBy(tierFrom: string, stale = false, identifiedBy: string | 
 export function untilText(iso: string | null | undefined): string {
   return iso === null || iso === undefined ? '' : ` until ${secondOf(Date.parse(iso))}`
 }
+
+/** What is to be known of a tier beside it: ` (billing did not answer)`. */
+export function notesText(notes: readonly string[] = []): string {
+  return notes.length === 0 ? '' : ` (${notes.join('; ')})`
+}

@@ -1,7 +1,7 @@
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { foundBy, untilText } from './found-by.js'
+import { foundBy, notesText, untilText } from './found-by.js'
 import { oneLine, print, printJson } from './terminal.js'
 
 interface Tier {
@@ -10,6 +10,7 @@ interface Tier {
   readonly tier: string
   readonly tier_from: string
   readonly tier_stale?: boolean
+  readonly tier_notes?: readonly string[]
 }
 
 export const command = defineCommand({
@@ -69,8 +70,11 @@ gateway, at admin.listen.`,
   },
 })
 
-function describe(consumer: string, { assigned, until, tier, tier_from, tier_stale }: Tier): string {
-  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}${untilText(until)}`
+function describe(
+  consumer: string,
+  { assigned, until, tier, tier_from, tier_stale, tier_notes }: Tier,
+): string {
+  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}${untilText(until)}${notesText(tier_notes)}`
   // An assignment outlives the tier that it names, when the configuration drops it.
   const stale = assigned !== null && assigned !== tier
   return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line

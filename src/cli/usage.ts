@@ -4,13 +4,14 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { changedLimits } from './describe-decision.js'
-import { foundBy, untilText } from './found-by.js'
+import { foundBy, notesText, untilText } from './found-by.js'
 import { oneLine, print, printJson, table } from './terminal.js'
 
 interface Usage {
   readonly tier: string
   readonly tier_from: string
   readonly tier_stale?: boolean
+  readonly tier_notes?: readonly string[]
   readonly tier_until?: string
   readonly unlimited: boolean
   readonly limits: readonly LimitUsed[]
@@ -86,7 +87,8 @@ gateway, at admin.listen.`,
 })
 
 function describe(service: string, consumer: string, usage: Usage): string {
-  const found = foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until)
+  const found =
+    foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until) + notesText(usage.tier_notes)
   const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
   if (usage.unlimited) return `${head}; unlimited, nothing is counted`
   const rows = [

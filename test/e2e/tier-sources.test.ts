@@ -75,6 +75,13 @@ log: { access: off }
       (await tidegate(['usage', 'api', 'acme', '--admin', new URL(two.admin).host])).stdout,
       /tier enterprise, as billing says/,
     )
+    const told = async (consumer: string) =>
+      (await tidegate(['tier', consumer, '--admin', new URL(two.admin).host])).stdout
+    t.equal(
+      await told('odd'),
+      'odd: free, the default (billing says "platinum", which is no tier of this configuration)\n',
+    )
+    t.equal(await told('stranger'), 'stranger: free, the default\n')
     const tier = await request(`${two.admin}/consumers/acme/tier`)
     t.match(await tier.body.json(), { assigned: null, tier: 'enterprise', tier_from: 'source:billing' })
 
@@ -87,6 +94,7 @@ log: { access: off }
       t.equal(await amount(gateway, 'acme'), 100_000)
       for (const consumer of ['a', 'b', 'c', 'd', 'e', 'f']) t.equal(await amount(gateway, consumer), 10)
     }
+    t.match(await told('newcomer'), /^newcomer: free, the default \(billing (?:did not answer|is down)\)$/m)
     t.equal(await metric(one, 'tidegate_tier_source_up{source="billing"}'), 0)
     for (const { admin } of gateways) {
       const ready = await request(`${admin}/readyz`)
