@@ -1,5 +1,6 @@
 import { OptionalKind, type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox'
-import { type Bounds, KINDS, type KindName, type KindValue, NAME_PATTERN } from './kinds.js'
+import type { Bounds } from './kind.js'
+import { KINDS, type KindName, type KindValue, NAME_PATTERN } from './kinds.js'
 
 /**
  * The words that the schema is written in. Every part is a JSON schema of what stands in the file, typed as what

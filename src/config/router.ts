@@ -1,4 +1,4 @@
-import { ROUTABLE_METHODS } from './kinds.js'
+import { ROUTABLE_METHODS } from './kinds-http.js'
 
 /** What decides which requests a route gets. */
 export interface Pattern {

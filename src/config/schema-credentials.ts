@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, list, named, object, scalar, string } from './define.js'
-import { CLAIM_PATTERN, type KindValue } from './kinds.js'
+import type { KindValue } from './kinds.js'
+import { CLAIM_PATTERN } from './kinds-credentials.js'
 import { SignatureConsumer } from './schema-signature.js'
 import { timer } from './timer.js'
 import { TOKEN_ALGORITHMS } from './token-algorithms.js'
