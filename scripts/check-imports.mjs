@@ -34,7 +34,7 @@ const MAY_IMPORT = {
   ],
 }
 
-/** Known to nobody in their room but app.ts, which lists them in their order, and explain.ts, which runs them over a request that is not sent. */
+/** Known to nobody in their room but app.ts, which lists them in their order, explain.ts, which runs them over a request that is not sent, and plan.ts, which does over those of a log. */
 const STAGES = [
   'edge',
   'route',
@@ -49,7 +49,7 @@ const STAGES = [
   'upgrade',
   'record',
 ]
-const LISTS = new Set(['gateway/app.ts', 'gateway/explain.ts'])
+const LISTS = new Set(['gateway/app.ts', 'gateway/explain.ts', 'gateway/plan.ts'])
 
 const root = resolve(process.argv[2] ?? join(dirname(fileURLToPath(import.meta.url)), '..'))
 const src = join(root, 'src')

@@ -85,8 +85,8 @@ function readArguments<O extends OptionSpecs>(
       if (token.value !== undefined) throw wrong(`${token.rawName} takes no value`)
       values[token.name] = true
     } else {
-      // `--config --json` has forgotten a value; one that really begins with a dash is written --config=-x.
-      if (!token.value || (token.value.startsWith('-') && !token.inlineValue)) {
+      // `--config --json` has forgotten a value; one that really begins with a dash is written --config=-x. A dash by itself is one.
+      if (!token.value || (/^-./.test(token.value) && !token.inlineValue)) {
         throw wrong(`${token.rawName} needs a value`)
       }
       if (option.multiple) values[token.name] = [...((values[token.name] as string[]) ?? []), token.value]

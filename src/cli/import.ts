@@ -1,7 +1,8 @@
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { cellsOf, linesOf } from './csv.js'
+import { cellsOf } from './csv.js'
+import { linesOf } from './lines.js'
 import { complain, counted, print, printable, printJson } from './terminal.js'
 
 interface Answer {

@@ -19,6 +19,10 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     summary: 'say what would become of a request, without sending it',
     load: () => import('./explain.js'),
   },
+  plan: {
+    summary: 'say what new limits would have done to the traffic of an access log',
+    load: () => import('./plan.js'),
+  },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
   boost: {
     summary: 'raise one limit of a consumer or tenant for a time',

@@ -99,7 +99,7 @@ export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS
 }
 
 /** Half of the shortest lease, ms. */
-function renewalMs({ policy }: Charge): number {
+export function renewalMs({ policy }: Charge): number {
   let least = Number.POSITIVE_INFINITY
   for (const { algorithm, windowMs } of policy.limits) {
     if (algorithm === 'concurrency') least = Math.min(least, windowMs)

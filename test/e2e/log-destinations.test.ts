@@ -81,7 +81,7 @@ t.test('an access log that cannot be written costs lines, which are counted, and
     const gateway = { address: address!, admin: admin! }
     t.same(await ask(gateway, 20), ['200'])
     await eventually('lines are written', () => run.stdout().split('\n').length > 20)
-    run.child.stdout.destroy()
+    run.child.stdout!.destroy()
     t.same(await ask(gateway, 100), ['200'])
     t.ok((await droppedMore(gateway, 80)) > 80)
     t.same(await ask(gateway, 20), ['200'])

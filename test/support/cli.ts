@@ -14,6 +14,8 @@ export interface CliResult {
 export interface CliOptions {
   readonly cwd?: string
   readonly env?: NodeJS.ProcessEnv
+  /** What it reads from its standard input, by default nothing. */
+  readonly stdin?: string
 }
 
 /** Runs the built command to its end. */
@@ -24,12 +26,12 @@ export async function tidegate(args: readonly string[], options: CliOptions = {}
 }
 
 /** Starts the built command and leaves it running. */
-export function spawnCli(args: readonly string[], { cwd, env }: CliOptions = {}) {
+export function spawnCli(args: readonly string[], { cwd, env, stdin }: CliOptions = {}) {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
   const [command, ...flags] = NODE
   const child = spawn(command, [...flags, CLI, ...args], {
     env: { ...process.env, ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),
   })
   let stdout = ''
@@ -42,10 +44,11 @@ export function spawnCli(args: readonly string[], { cwd, env }: CliOptions = {})
       changed()
     })
   }
-  collect(child.stdout, (text) => {
+  child.stdin?.end(stdin)
+  collect(child.stdout!, (text) => {
     stdout += text
   })
-  collect(child.stderr, (text) => {
+  collect(child.stderr!, (text) => {
     stderr += text
   })
   const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string)
