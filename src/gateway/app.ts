@@ -26,7 +26,7 @@ import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
-import { checkEdge } from './edge.js'
+import { bannedBy, checkEdge } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward } from './forward.js'
 import { checkHandshake } from './handshake.js'
@@ -50,7 +50,7 @@ import { createServer } from './server.js'
 import { chooseService } from './service.js'
 import { resolveTier } from './tier.js'
 import { detailsOf, traceOfCaller } from './trace.js'
-import { upgrade } from './upgrade.js'
+import { type Upgrades, upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
 
 export interface GatewayDeps {
@@ -142,6 +142,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const behind = stagesBehind(deps, charges)
   const handshakeStages = handshakeStagesOf(edge, behind)
   const upgrades = upgrade(deps)
+  if (deps.bans !== undefined) turnAwayBanned(deps.bans, upgrades, deps.snapshot)
   const write = record(deps)
   const { tracing } = deps
   const nextId = requestIds()
@@ -341,6 +342,24 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       },
     },
   )
+}
+
+/** Ms for which bans are gathered: there may be many tunnels to look at, and many bans in a flood. */
+const GATHER_MS = 200
+
+/** A request is over soon, a tunnel may never be: it ends when its client is banned. */
+function turnAwayBanned(
+  bans: Bans,
+  upgrades: Pick<Upgrades, 'turnAway'>,
+  snapshot: GatewayDeps['snapshot'],
+): void {
+  let timer: NodeJS.Timeout | undefined
+  bans.onBanned(() => {
+    timer ??= setTimeout(() => {
+      timer = undefined
+      upgrades.turnAway(({ clientIp }) => bannedBy(clientIp, snapshot(), bans))
+    }, GATHER_MS).unref()
+  })
 }
 
 const QUIET = { warn() {}, debug() {} }

@@ -2,6 +2,7 @@ import { performance } from 'node:perf_hooks'
 import { createBlock, type Family, formatBlock, readAddress } from '../config/address-words.js'
 import type { AddressSet, Asked, Criteria, EdgeRules, IpLimit } from '../config/edge.js'
 import { canonicalPath } from '../config/path.js'
+import type { Snapshot } from '../config/snapshot.js'
 import { prepareRefusal, type Refusal } from '../errors.js'
 import type { BanHit, Bans } from '../limiter/bans.js'
 import type { EdgeReason } from '../telemetry/recorder.js'
@@ -80,6 +81,24 @@ export function checkEdge({
     if (edge.ipLimit === undefined || family === 0 || looksOnly) return undefined
     return limit(x, family, edge.ipLimit)
   }
+}
+
+/**
+ * Of somebody who was let in before: the ban that holds the address now, as it is logged.
+ *
+ * @param clientIp as the first stage has found it
+ */
+export function bannedBy(
+  clientIp: string,
+  { edge, isTrustedProxy }: Snapshot,
+  bans: Pick<Bans, 'match'>,
+): string | undefined {
+  const words = new Uint32Array(4)
+  const family = readAddress(clientIp, words)
+  if (family === 0 || isTrustedProxy(clientIp)) return undefined
+  if (edge.allowed !== undefined && edge.allowed.match(family, words, 0) !== 0) return undefined
+  const found = bans.match(family, words)
+  return found && banText(found)
 }
 
 const NO_BANS = { size: 0, match: () => undefined }

@@ -7,8 +7,9 @@ import type { Watchdog, Watched } from './watchdog.js'
 /** How long, once one side has ended, nothing may move before both are cut; and how long a Close may go unanswered. */
 const ENDING_MS = 2_000
 
-/** RFC 6455 §7.4.1: an endpoint is going away. */
+/** RFC 6455 §7.4.1: an endpoint is going away, or it does not take the other one any more. */
 const GOING_AWAY = 1001
+const POLICY = 1008
 
 /**
  * Two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass as they came,
@@ -111,7 +112,7 @@ export class Tunnel implements Watched {
   }
 
   /**
-   * Ends the tunnel from here: a Close 1001 to the client as soon as no frame is cut by it. What the client answers goes
+   * Ends the tunnel from here: a Close 1001 (1008 to whom it is forbidden) to the client as soon as no frame is cut by it. What the client answers goes
    * on to the upstream, so both sides part in the way they know.
    *
    * @param graceMs for a frame that is under way
@@ -134,7 +135,8 @@ export class Tunnel implements Watched {
 
   #sayFarewell(): void {
     this.#farewell = 'said'
-    if (this.#client.writable) this.#client.write(closeFrame(GOING_AWAY))
+    const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
+    if (this.#client.writable) this.#client.write(closeFrame(code))
     this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
   }
 

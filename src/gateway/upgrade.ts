@@ -53,6 +53,12 @@ export interface Upgrades {
     ended: (x: Exchange) => void,
   ): Upgrade
   /**
+   * Ends the tunnels, and refuses the handshakes under way, of those who are not let in any more.
+   *
+   * @param why for the log; undefined: it may go on
+   */
+  turnAway(why: (x: Exchange) => string | undefined): void
+  /**
    * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
    *
    * @returns resolves when everything that was under way has its outcome
@@ -73,6 +79,9 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
   return {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
+    turnAway(why) {
+      for (const one of [...open]) one.turnAway(why)
+    },
     leave() {
       gateway.leaving = true
       for (const one of open) one.leave()
@@ -328,6 +337,13 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#x.error = refusal.code
     this.#x.cause = refusal.cause
     this.#onGone()
+  }
+
+  turnAway(why: (x: Exchange) => string | undefined): void {
+    const cause = why(this.#x)
+    if (cause === undefined) return
+    if (this.#tunnel !== undefined) this.#tunnel.leave('forbidden', cause, 0)
+    else if (!this.#over && this.#x.status === 0) this.#refuse({ code: 'forbidden', cause })
   }
 
   /** The gateway drains. A handshake that is under way gets its answer when the upstream has given its own. */

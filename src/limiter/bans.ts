@@ -54,6 +54,8 @@ export interface Bans {
   match(family: Family, words: Uint32Array): BanHit | undefined
   /** Here alone, until all share it. */
   add(block: string, ban: Ban & { readonly until: number }): void
+  /** Calls when somebody is banned who was not, or may be: after each change of them, and after a load of all. */
+  onBanned(listener: () => void): void
   /** How many there are of each source. */
   counts(): { readonly manual: number; readonly auto: number }
   close(): void
@@ -75,6 +77,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
   let next: PrefixTrie | undefined
   const own = new Map<string, Ban & { readonly until: number }>()
   const automatic = new Set<string>()
+  const listeners: (() => void)[] = []
   const block = createBlock()
   const hit = createBlock()
 
@@ -90,6 +93,11 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
   function changed(key: string): void {
     put(trie, key)
     if (next !== undefined) put(next, key)
+    if (map.get(key) ?? own.get(key)) tell()
+  }
+
+  function tell(): void {
+    for (const listener of listeners) listener()
   }
 
   function load(): void {
@@ -107,6 +115,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
       else {
         trie = loading
         next = undefined
+        tell()
       }
     }
     slice()
@@ -147,6 +156,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
       own.set(key, ban)
       changed(key)
     },
+    onBanned: (listener) => void listeners.push(listener),
     counts: () => ({ manual: trie.size - automatic.size, auto: automatic.size }),
     close() {
       next = undefined

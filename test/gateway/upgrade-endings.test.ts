@@ -1,9 +1,11 @@
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import t from 'tap'
+import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { BANS, createBans } from '../../src/limiter/bans.js'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { createMemoryMap } from '../../src/limiter/replicated.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
@@ -302,6 +304,64 @@ t.test('limits of time', async (t) => {
     await raw.closed()
     t.ok(raw.received().endsWith('\r\n\r\n\x88\x02\x03\xe9'))
     await gateway.recorded(1)
+    await quiet(gateway)
+  })
+})
+
+t.test('a ban', async (t) => {
+  const FORWARDED = 'trusted_proxies: [127.0.0.1]'
+
+  async function start(t: Test, more: string) {
+    const chat = await startChat(t)
+    const map = createMemoryMap(BANS)
+    const bans = createBans({ map })
+    t.teardown(() => {
+      bans.close()
+      return map.close()
+    })
+    const gateway = await startGateway(t, chatConfig([chat.origin], 'true', more), { bans })
+    const from = async (address: string) => {
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/free/room', { ...ALICE, 'X-Forwarded-For': address }))
+      await eventually('the tunnel is open', () => raw.received().includes('101 Switching'))
+      return raw
+    }
+    return { chat, map, gateway, from }
+  }
+  const BAN = { source: 'manual', since: 1, reason: 'a test' } as const
+
+  t.test('ends the tunnels that its address has open, with 1008, and no other', async (t) => {
+    const { map, gateway, from } = await start(t, FORWARDED)
+    const banned = await from('203.0.113.9')
+    const other = await from('198.51.100.7')
+    await map.set('203.0.113.0/24', BAN)
+    await banned.closed()
+    t.ok(banned.received().endsWith('\x88\x02\x03\xf0'))
+    await gateway.recorded(1)
+    t.match(gateway.records, [
+      { status: 101, error: 'forbidden', clientIp: '203.0.113.9', cause: 'ban 203.0.113.0/24: a test' },
+    ])
+    other.write('\x89\x80\x00\x00\x00\x00')
+    await eventually('the other one is answered', () => other.received().endsWith('\x8a\x00'))
+    other.socket.destroy()
+    await gateway.recorded(2)
+    await quiet(gateway)
+  })
+
+  t.test('ends none of a proxy that is trusted, nor of whom edge.allow lets in', async (t) => {
+    const { map, gateway, from } = await start(t, `${FORWARDED}\nedge: { allow: [203.0.113.9] }`)
+    const allowed = await from('203.0.113.9')
+    const proxy = await from('127.0.0.1')
+    const banned = await from('203.0.113.8')
+    await map.set('203.0.113.0/24', BAN)
+    await map.set('127.0.0.0/8', BAN)
+    await banned.closed()
+    for (const raw of [allowed, proxy]) {
+      raw.write('\x89\x80\x00\x00\x00\x00')
+      await eventually('it is answered', () => raw.received().endsWith('\x8a\x00'))
+      raw.socket.destroy()
+    }
+    await gateway.recorded(3)
     await quiet(gateway)
   })
 })
