@@ -64,7 +64,7 @@ export interface GatewayDeps {
   /** Boosts and overrides. Left out: there are none. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
   /** Left out: no API key of the store is known. */
-  readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
+  readonly keyring?: Pick<Keyring, 'find' | 'used' | 'holds' | 'onChange'> | undefined
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -142,7 +142,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const behind = stagesBehind(deps, charges)
   const handshakeStages = handshakeStagesOf(edge, behind)
   const upgrades = upgrade(deps)
-  if (deps.bans !== undefined) turnAwayBanned(deps.bans, upgrades, deps.snapshot)
+  turnAway(deps, upgrades)
   const write = record(deps)
   const { tracing } = deps
   const nextId = requestIds()
@@ -344,22 +344,30 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   )
 }
 
-/** Ms for which bans are gathered: there may be many tunnels to look at, and many bans in a flood. */
+/** Ms for which changes are gathered: there may be many tunnels to look at, and many bans in a flood. */
 const GATHER_MS = 200
 
-/** A request is over soon, a tunnel may never be: it ends when its client is banned. */
-function turnAwayBanned(
-  bans: Bans,
+/** A request is over soon, a tunnel may never be: it ends when its client is banned, or the key that opened it is revoked. */
+function turnAway(
+  { bans, keyring, snapshot }: Pick<GatewayDeps, 'bans' | 'keyring' | 'snapshot'>,
   upgrades: Pick<Upgrades, 'turnAway'>,
-  snapshot: GatewayDeps['snapshot'],
 ): void {
-  let timer: NodeJS.Timeout | undefined
-  bans.onBanned(() => {
-    timer ??= setTimeout(() => {
-      timer = undefined
-      upgrades.turnAway(({ clientIp }) => bannedBy(clientIp, snapshot(), bans))
-    }, GATHER_MS).unref()
-  })
+  let awaited = false
+  const why = ({ clientIp, keyId }: Exchange): string | undefined => {
+    if (keyId !== undefined && keyring?.holds(keyId) === false) return 'its API key does not hold any more'
+    return bans && bannedBy(clientIp, snapshot(), bans)
+  }
+  const soon = (): void => {
+    if (awaited) return
+    awaited = true
+    const look = (): void => {
+      awaited = false
+      upgrades.turnAway(why)
+    }
+    setTimeout(look, GATHER_MS).unref()
+  }
+  bans?.onBanned(soon)
+  keyring?.onChange(soon)
 }
 
 const QUIET = { warn() {}, debug() {} }

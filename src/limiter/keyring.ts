@@ -33,6 +33,10 @@ export type FoundKey = StoredKey | 'unknown' | 'expired' | 'unavailable'
 export interface Keyring {
   /** @param graceMs for how long keys are still good that are not known to be what the store has */
   find(digest: string, graceMs: number): FoundKey
+  /** Whether somebody who was let in by a key is to stay: it is there still, and has not expired. @param id of the key */
+  holds(id: string): boolean
+  /** Calls after each change of the keys that are held here. */
+  onChange(listener: () => void): void
   /** Notes that a request came with it. */
   used(key: StoredKey): void
   /** From the first time on that they are needed all keys are held here. Resolves when they are. */
@@ -62,6 +66,9 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
   /** Unix ms at which each was told of last: keys are loaded anew now and then. */
   const told = new Map<string, number>()
   let gathered: string[] = []
+  const listeners: (() => void)[] = []
+  /** Of each store once. */
+  const followed = new WeakSet<ReplicatedMap<StoredKey>>()
   let loading: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
 
@@ -78,6 +85,14 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
     }
   }
 
+  function follow(keys: ReplicatedMap<StoredKey>): void {
+    if (followed.has(keys)) return
+    followed.add(keys)
+    keys.onChange(() => {
+      for (const listener of listeners) listener()
+    })
+  }
+
   return {
     find(digest, graceMs) {
       const keys = store().keys()
@@ -88,6 +103,14 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       if (present - confirmed > graceMs) return 'unavailable'
       return found.expires !== undefined && found.expires <= present ? 'expired' : found
     },
+    holds(id) {
+      const keys = store().keys()
+      const found = keys.get(id)
+      // Before the first load nothing is known, of anybody.
+      if (found === undefined) return keys.confirmedAt() === 0
+      return found.expires === undefined || found.expires > now()
+    },
+    onChange: (listener) => void listeners.push(listener),
     used(key) {
       const present = now()
       if (present - (key.told ?? 0) < TOUCH_EVERY) return
@@ -103,7 +126,9 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
     },
     async hold(needed) {
       if (!needed) return
-      const { ready } = store().keys()
+      const keys = store().keys()
+      follow(keys)
+      const { ready } = keys
       loading ??= ready
       await ready
       loading = undefined

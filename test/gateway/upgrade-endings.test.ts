@@ -3,7 +3,11 @@ import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
+import { issueKey } from '../../src/admin/issue-key.js'
+import { API_KEYS } from '../../src/limiter/api-keys.js'
 import { BANS, createBans } from '../../src/limiter/bans.js'
+import { createKeyring, createKeyStore } from '../../src/limiter/keyring.js'
+import { createMemoryLastUsed } from '../../src/limiter/last-used.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { createMemoryMap } from '../../src/limiter/replicated.js'
 import { eventually } from '../support/eventually.js'
@@ -364,6 +368,40 @@ t.test('a ban', async (t) => {
     await gateway.recorded(3)
     await quiet(gateway)
   })
+})
+
+t.test('a key of the store that is revoked ends the tunnels that it has opened', async (t) => {
+  const chat = await startChat(t)
+  const map = createMemoryMap(API_KEYS)
+  t.teardown(() => map.close())
+  const store = createKeyStore(() => map, createMemoryLastUsed(10))
+  const keyring = createKeyring({ store: () => store })
+  await keyring.hold(true)
+  const ask = { consumer: 'bob', tier: undefined, tenant: undefined, scopes: undefined, name: undefined }
+  const [one, two] = await Promise.all(
+    [1, 2].map(() => issueKey(store, { ...ask, lifetime: undefined }, Date.now())),
+  )
+  const config = chatConfig([chat.origin]).replace('api_key: { keys', 'api_key: { store: true, keys')
+  const gateway = await startGateway(t, config, { keyring })
+  const by = async (key: string) => {
+    const raw = await openRaw(gateway.port)
+    raw.write(handshake('/free/room', { 'X-Api-Key': key }))
+    await eventually('the tunnel is open', () => raw.received().includes('101 Switching'))
+    return raw
+  }
+  const [revoked, other, filed] = [await by(one!.key), await by(two!.key), await by('secret-of-alice')]
+  await map.set(one!.stored.id, undefined)
+  await revoked.closed()
+  t.ok(revoked.received().endsWith('\x88\x02\x03\xf0'))
+  await gateway.recorded(1)
+  t.match(gateway.records, [{ status: 101, error: 'forbidden', cause: 'its API key does not hold any more' }])
+  for (const raw of [other, filed]) {
+    raw.write('\x89\x80\x00\x00\x00\x00')
+    await eventually('the others are answered', () => raw.received().endsWith('\x8a\x00'))
+    raw.socket.destroy()
+  }
+  await gateway.recorded(3)
+  await quiet(gateway)
 })
 
 t.test('a drain', async (t) => {
