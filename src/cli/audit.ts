@@ -83,7 +83,11 @@ function changeOf({ target, before, after }: AuditEntry): string {
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]
   const changed = names.filter((name) => JSON.stringify(before[name]) !== JSON.stringify(after[name]))
   if (changed.length === 0) return 'nothing new'
-  return cut(changed.map((name) => `${name} ${text(before[name])} -> ${text(after[name])}`).join(', '))
+  const told = changed.map((name) => {
+    const was = Object.hasOwn(before, name) ? `${text(before[name])} -> ` : ''
+    return `${name} ${was}${text(after[name])}`
+  })
+  return cut(told.join(', '))
 }
 
 function isMapping(value: unknown): value is Record<string, unknown> {

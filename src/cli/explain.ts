@@ -113,9 +113,11 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   let bans: Bans | undefined
   try {
-    await Promise.race([
-      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]),
-      new Promise((resolve) => setTimeout(resolve, PATIENCE)),
+    const loaded = await Promise.race([
+      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]).then(
+        () => true,
+      ),
+      new Promise<boolean>((resolve) => setTimeout(resolve, PATIENCE, false)),
     ])
     bans = createBans({ map: store.bans })
     const explain = createExplain({
@@ -132,7 +134,9 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
     const whose =
       config.store.redis === undefined
         ? 'as if nothing had been used and nobody been assigned a tier: that is in the memory of the gateway (--live)'
-        : 'with the counts and tiers of the store'
+        : loaded
+          ? 'with the counts and tiers of the store'
+          : 'without the store, which is out of reach: what it has of tiers, boosts, bans and API keys is not known'
     const explained = await explain(question)
     const silent = plans
       .describe()

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
@@ -64,6 +65,8 @@ gateway, at admin.listen.`,
   required: 1,
   async run({ admin, config, reason, json, ...flags }, [file = '']) {
     const dryRun = flags['dry-run'] === true
+    // Before the store is waited for.
+    if (!existsSync(file)) throw new Refused(`tidegate import: ${file}: there is no such file`)
     // Here, and not on top: wrong use and --help have no need of the store.
     const { openControl } = await import('./control.js')
     const control = await openControl('import', { config, admin, reason })
@@ -161,9 +164,7 @@ async function pass(
     }
   } catch (error) {
     if (error instanceof Refused) throw error
-    const gone = (error as NodeJS.ErrnoException).code === 'ENOENT'
-    const why = gone ? 'there is no such file' : (error as Error).message
-    throw new Refused(`tidegate import: ${file}: ${why}`)
+    throw new Refused(`tidegate import: ${file}: ${(error as Error).message}`)
   }
   if (columns === undefined)
     throw new Refused(`tidegate import: ${file} is empty; its first line names its columns`)

@@ -3,6 +3,22 @@ import t from 'tap'
 import { tidegate } from '../support/cli.js'
 import { startRedis } from '../support/redis.js'
 
+t.test('explain does not claim to know what a store has that is out of reach', async (t) => {
+  const yaml = `
+store: { redis: "redis://127.0.0.1:1" }
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const { code, stdout } = await tidegate(['explain', 'GET', '/x', '--config', file])
+  t.equal(code, 0)
+  t.match(
+    stdout,
+    /without the store, which is out of reach: what it has of tiers, boosts, bans and API keys is not known/,
+  )
+})
+
 t.test('explain says until when a tier and a boost hold, without brackets in brackets', async (t) => {
   const redis = await startRedis(t)
   const yaml = `
