@@ -41,10 +41,15 @@ export interface DemoBackend {
 }
 
 /** What a backend's author wants to see of what a gateway sends. */
+/** What a gateway writes, and what callers are known by: not all that a browser sends. */
 const SHOWN_HEADERS = [
   'host',
   'x-api-key',
   'x-user-id',
+  'x-consumer-id',
+  'x-consumer-tier',
+  'x-consumer-tenant',
+  'x-tidegate-identity',
   'x-forwarded-for',
   'x-forwarded-proto',
   'x-forwarded-host',

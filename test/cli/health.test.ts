@@ -62,12 +62,14 @@ t.test('one demo backend answers with what it was sent, until SIGTERM', async (t
   const run = spawnCli(['demo-backend', '--listen', address, '--name', 'payments'])
   t.teardown(() => run.child.kill('SIGKILL'))
   await run.printed(/payments answers on http:\/\/127\.0\.0\.1:\d+\n/)
-  const answer = await request(`http://${address}/hello`, { headers: { 'x-request-id': 'r1' } })
+  const answer = await request(`http://${address}/hello`, {
+    headers: { 'x-request-id': 'r1', 'x-consumer-id': 'ann' },
+  })
   t.match(await answer.body.json(), {
     service: 'payments',
     method: 'GET',
     path: '/hello',
-    headers: { 'x-request-id': 'r1' },
+    headers: { 'x-request-id': 'r1', 'x-consumer-id': 'ann' },
   })
 
   const second = await tidegate(['demo-backend', '--listen', address])
