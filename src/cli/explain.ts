@@ -174,10 +174,19 @@ function describe(d: Explained, note: string): string {
 }
 
 /** Which claims were used. What stands in the token besides is nobody's business. */
-function tokenRows({ issuer, claims, expires }: NonNullable<Explained['token']>): string[][] {
+function tokenRows({
+  issuer,
+  claims,
+  expires,
+  unknown_tier: unknown,
+}: NonNullable<Explained['token']>): string[][] {
   const used = Object.entries(claims).map(([name, value]) => `${name} ${value}`)
   return [
     ['token', `of ${issuer}, until ${expires}`],
     ['claims used', used.join(', ')],
+    // An older gateway does not tell.
+    ...(unknown
+      ? [['not a tier', `${unknown}, which the token names and this configuration does not have`]]
+      : []),
   ]
 }

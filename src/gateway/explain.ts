@@ -249,5 +249,6 @@ function tokenOf({ token, snapshot }: Exchange): Explained['token'] {
   if (settings.tier && tier !== undefined) claims[settings.tier.name] = tier
   if (settings.tenant && tenant !== undefined) claims[settings.tenant.name] = tenant
   if (scopes.length > 0) claims[settings.scopes.name] = scopes.join(' ')
-  return { issuer, claims, expires: new Date(expires * 1000).toISOString() }
+  const unknown = tier !== undefined && !snapshot.tiers.includes(tier) ? tier : null
+  return { issuer, claims, expires: new Date(expires * 1000).toISOString(), unknown_tier: unknown }
 }

@@ -27,6 +27,8 @@ export interface Explained
     readonly claims: Readonly<Record<string, string>>
     /** ISO 8601. */
     readonly expires: string
+    /** The tier that it names, where that is none of the configuration; null: it names none, or one that there is. */
+    readonly unknown_tier: string | null
   } | null
   /** Why the counts are not known. */
   readonly problem: string | null

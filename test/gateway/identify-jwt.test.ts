@@ -328,7 +328,13 @@ t.test('explain tells the claims that were used, and never the token', async (t)
     issuer: ISSUER,
     claims: { sub: 'alice', plan: 'pro', 'org.id': 'acme-group', scope: 'read write' },
     expires: new Date(exp * 1000).toISOString(),
+    unknown_tier: null,
   })
+  t.match(
+    await ask(signed({ exp, plan: 'platinum' })),
+    { tier_from: 'default', token: { claims: { plan: 'platinum' }, unknown_tier: 'platinum' } },
+    'a tier that there is not',
+  )
   t.notMatch(JSON.stringify(explained), /alice@example.com/)
   const bad = await ask(signed({ exp: 1_000_000_000 }))
   t.match(bad, {
