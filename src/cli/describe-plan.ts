@@ -15,6 +15,8 @@ export interface PlanTold {
   readonly shown: number
   readonly unknownTiers: ReadonlyMap<string, number>
   readonly forgot: boolean
+  /** Share of the requests below 400 that a gateway with this configuration logs. */
+  readonly logged: number
 }
 
 /** The answer in a sentence, then the figures by tier, by limit and by consumer, then what they leave out. */
@@ -98,7 +100,7 @@ function source({ file, hash, logs, tally }: PlanTold): string {
 }
 
 /** What the figures leave out, or take for granted. */
-function notesOf({ tally, problems, unknownTiers, forgot }: PlanTold): string[] {
+function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTold): string[] {
   const { unidentified, refused, answered } = tally.skipped
   const notes: string[] = []
   const unrouted = tally.unrouted()
@@ -126,6 +128,10 @@ function notesOf({ tally, problems, unknownTiers, forgot }: PlanTold): string[] 
   if (problems.other > 0)
     notes.push(
       `${counted(problems.other, 'line')} of no access log left out, the first at ${problems.first}.`,
+    )
+  if (logged < 1)
+    notes.push(
+      `log.sample is ${logged} in ${file}: if it was when the log was written, most requests are missing, and more would be denied.`,
     )
   if (tally.moreConsumers())
     notes.push('More consumers were denied than are kept: those that came last are not among them.')

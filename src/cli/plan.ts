@@ -67,6 +67,7 @@ ${CONFIG_HELP}
       shown,
       unknownTiers: plan.unknownTiers(),
       forgot: plan.forgot(),
+      logged: config.log.sample,
     }
     if (json) printJson(planJson(told))
     else print(printable(describePlan(told)))

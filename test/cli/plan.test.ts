@@ -80,7 +80,9 @@ t.test('a log of a gateway, planned by other limits and by the same', async (t) 
 })
 
 t.test('from the standard input', async (t) => {
-  const folder = t.testdir({ 'tidegate.yaml': configOf('http://127.0.0.1:9', '1/h') })
+  const folder = t.testdir({
+    'tidegate.yaml': configOf('http://127.0.0.1:9', '1/h', 'stdout, sample: 0.05'),
+  })
   const line = {
     time: '2026-11-24T13:50:49.731Z',
     request_id: 'a',
@@ -106,6 +108,7 @@ t.test('from the standard input', async (t) => {
   t.match(stdout, 'for the standard input, from 2026-11-24T13:50:49Z')
   t.match(stdout, '\\u{1b}[2Jann')
   t.match(stdout, '1 line of no access log left out, the first at -:2.')
+  t.match(stdout, 'log.sample is 0.05 in ')
   t.notMatch(stdout, '\u001b')
 })
 
