@@ -20,7 +20,7 @@ const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{
     load: () => import('./explain.js'),
   },
   plan: {
-    summary: 'say what new limits would have done to the traffic of an access log',
+    summary: 'say what new limits would have done to logged traffic',
     load: () => import('./plan.js'),
   },
   tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
