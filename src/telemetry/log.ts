@@ -71,12 +71,13 @@ function serializeError(error: unknown): unknown {
   }
 }
 
-/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens, secret query values, API keys of Tidegate. */
+/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens and others in the form of a JWT, secret query values, API keys of Tidegate. */
 export function scrub(line: string): string {
   return line
     .replace(/(\w:\/\/)[^\s/?#"\\]*@/g, '$1***@')
     .replace(/\b(tg_live_)[0-9A-Za-z]{8,}/g, '$1***')
     .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, '$1 ***')
+    .replace(/\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*/g, 'eyJ***')
     .replace(
       /([?&](?:api[_-]?key|key|(?:access_|refresh_|id_)?token|password|secret|sig(?:nature)?|code)=)[^&\s"\\]+/gi,
       '$1***',
