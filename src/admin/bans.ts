@@ -1,6 +1,5 @@
 import type { FastifyInstance } from 'fastify'
 import { createBlock, formatBlock, readAddress, readBlock } from '../config/address-words.js'
-import { compileAddressSet } from '../config/addresses.js'
 import { formatDuration, parseDuration } from '../config/quantities.js'
 import { type Ban, LONGEST_REASON } from '../limiter/bans.js'
 import type { AdminDeps } from './deps.js'
@@ -110,15 +109,19 @@ export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | '
     }
   })
 
-  /** The wider bans that hold it all the same. */
+  /** The wider bans that hold it all the same, the narrowest first. There may be 200,000: each that could be is looked up. */
   function holding(key: string): ShownBan[] {
-    const address = key.slice(0, key.indexOf('/'))
-    const own = Number(key.slice(key.indexOf('/') + 1))
-    return [...bans.entries()]
-      .filter(
-        ([other]) => Number(other.slice(other.indexOf('/') + 1)) < own && compileAddressSet([other])(address),
-      )
-      .map(([other, ban]) => shown(other, ban))
+    const all = bans.entries()
+    const wider: ShownBan[] = []
+    readBlock(key, block)
+    while (block.length > 0) {
+      block.length--
+      block.words[block.length >>> 5]! &= ~(0x8000_0000 >>> (block.length & 31))
+      const other = formatBlock(block)
+      const ban = all.get(other)
+      if (ban !== undefined) wider.push(shown(other, ban))
+    }
+    return wider
   }
 }
 

@@ -39,6 +39,23 @@ t.test('bans a block for a while, shows it, and lifts it', async (t) => {
   )
 })
 
+t.test('whoever is let in again hears of every wider ban, however many others there are', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const ban = { source: 'manual', since: 1 } as const
+  const wider = {
+    '203.0.113.77': ['203.0.113.76/31', '203.0.113.64/27', '203.0.0.0/16', '128.0.0.0/1', '0.0.0.0/0'],
+    '2001:db8:1:2:3:4:5:6': ['2001:db8:1:2:3:4:5:0/112', '2001:db8:1::/48', '2000::/3', '::/0'],
+  }
+  const others = ['203.0.113.78/31', '203.0.113.96/27', '2001:db8:2::/48', '64.0.0.0/2']
+  for (const block of [...others, ...Object.values(wider).flat()]) await deps.bans.set(block, ban)
+  for (const [address, blocks] of Object.entries(wider)) {
+    const { json } = await call('DELETE', at(address))
+    const still = (json.still as { block: string }[]).map(({ block }) => block)
+    t.same(still, blocks, address)
+  }
+  t.match((await call('DELETE', at('203.0.113.64/27'))).json, { lifted: [{}], still: [{}, {}, {}] })
+})
+
 t.test('an address of IPv6 is let in again though it was its /64 that a gateway has banned', async (t) => {
   const { call, deps } = await startAdmin(t)
   await deps.bans.set('2001:db8::/64', { source: 'auto', since: 1000 })
