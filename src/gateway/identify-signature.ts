@@ -6,7 +6,7 @@ import type { Refusal } from '../errors.js'
 import { CHALLENGES } from './challenge.js'
 import type { Exchange } from './exchange.js'
 import { joinedField } from './field-list.js'
-import { identityHeader } from './headers.js'
+import { identityHeader, plainName } from './headers.js'
 import { type Identified, unauthorized } from './identify.js'
 
 type Signatures = SourceOf<'signature'>
@@ -96,5 +96,17 @@ function authorityOf(host: string, scheme: string): string {
 function signedField({ headers }: Exchange, name: string): string | undefined {
   if (name === 'host') return headers.host
   if (name === 'content-length') return headers.contentLength < 0 ? undefined : String(headers.contentLength)
+  if (hasTwin(headers.forward, name)) return undefined
   return joinedField(headers.forward, name) ?? joinedField(headers.identity, name)
+}
+
+/** Whether `x_a` is there for `x-a`: which of the two a backend takes for what was signed nobody can say. */
+function hasTwin(list: readonly string[], name: string): boolean {
+  for (let i = 0; i < list.length; i += 2) {
+    const other = list[i]!
+    if (other.length !== name.length) continue
+    const lower = other.toLowerCase()
+    if (lower !== name && plainName(lower) === plainName(name)) return true
+  }
+  return false
 }

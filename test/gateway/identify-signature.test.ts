@@ -103,6 +103,23 @@ t.test('a signature that does not hold is 401, never the next source', async (t)
   t.same(payments.received[0]!.values('x-user-id'), [], 'what nobody has looked at stays here')
 })
 
+t.test('a field that is signed has no second spelling, which somebody may have put beside it', async (t) => {
+  const { gateway, payments } = await startSite(t, SITE)
+  const own = header(signed([...lines('GET', '/a'), ['x-amount', '10']], ACME))
+  const ask = async (...more: readonly string[]) => {
+    const bytes = request('GET /a', 'gateway.example', ...own, 'X-Amount: 10', ...more)
+    return (await rawExchange(gateway.port, bytes)).responses[0]!
+  }
+  t.equal((await ask()).status, 200)
+  for (const twin of ['X_Amount: 99', 'x.amount: 99']) {
+    const answer = await ask(twin)
+    t.equal(answer.status, 401, twin)
+    t.match(problemOf(answer).detail, /covers x-amount/)
+  }
+  t.equal((await ask('x_other: 99')).status, 200)
+  t.equal(payments.received.length, 2)
+})
+
 t.test('a nonce is good for once', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const bytes = (more: string) =>
