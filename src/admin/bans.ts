@@ -1,6 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { createBlock, formatBlock, readAddress, readBlock } from '../config/address-words.js'
 import { formatDuration, parseDuration } from '../config/quantities.js'
+import type { Snapshot } from '../config/snapshot.js'
 import { type Ban, LONGEST_REASON } from '../limiter/bans.js'
 import type { AdminDeps } from './deps.js'
 import { sendProblem } from './problem.js'
@@ -20,6 +21,8 @@ export interface ShownBan {
   readonly since: string
   readonly until: string | null
   readonly reason: string | null
+  /** Of one that has just been made: what of the configuration lets the address in all the same. */
+  readonly let_in?: 'trusted_proxies' | 'edge.allow' | undefined
 }
 
 export interface BanList {
@@ -38,7 +41,10 @@ const MONTH = 31 * 86_400_000
 const block = createBlock()
 
 /** Whom operators turn away at the edge. A change holds on every node within a second. */
-export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | 'audit' | 'log'>): void {
+export function banRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'bans' | 'audit' | 'log'>,
+): void {
   // Asked each time: a restart of the workers may have opened another store.
   const bans: Pick<AdminDeps['bans'], 'read' | 'set' | 'entries'> = {
     read: (key) => deps.bans.read(key),
@@ -83,7 +89,8 @@ export function banRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'bans' | '
       await bans.set(key, ban)
       const [was, is] = [before && shown(key, before), shown(key, ban)]
       await deps.audit.record(request, { action: 'ban.set', target: key, before: was, after: is })
-      return is
+      const lets = letsIn(deps.config.current(), key)
+      return lets === undefined ? is : { ...is, let_in: lets }
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'ban the address'))
     }
@@ -137,6 +144,16 @@ function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
     until: until === undefined ? null : new Date(until).toISOString(),
     reason: reason ?? null,
   }
+}
+
+/** By what the address is let in though it is banned. Of a block that is no single address: whether its first one is. */
+function letsIn({ edge, isTrustedProxy }: Snapshot, key: string): ShownBan['let_in'] {
+  const address = key.slice(0, key.indexOf('/'))
+  if (isTrustedProxy(address)) return 'trusted_proxies'
+  const family = readAddress(address, block.words)
+  const allowed =
+    family !== 0 && edge.allowed !== undefined && edge.allowed.match(family, block.words, 0) !== 0
+  return allowed ? 'edge.allow' : undefined
 }
 
 /** The block in its one form. @param narrow whether a very wide one is refused */

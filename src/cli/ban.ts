@@ -2,7 +2,7 @@ import type { BanList, ShownBan } from '../admin/bans.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { listing, print, printable, printJson } from './terminal.js'
+import { complain, listing, print, printable, printJson } from './terminal.js'
 
 export const command = defineCommand({
   name: 'ban',
@@ -56,6 +56,8 @@ gateway, at admin.listen.`,
       const ban = await control.call<ShownBan>('PUT', `/bans/${encodeURIComponent(block)}`, body)
       if (json) printJson(ban)
       else print(printable(`${ban.block} is banned ${endOf(ban)}`))
+      if (ban.let_in !== undefined)
+        complain(`tidegate ban: it is let in all the same, by ${ban.let_in} of the configuration`)
       return 0
     } finally {
       await control.close()

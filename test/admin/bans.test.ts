@@ -1,5 +1,6 @@
 import t from 'tap'
 import { startAdmin } from '../support/admin.js'
+import { snapshotOf } from '../support/gateway.js'
 
 const at = (block: string) => `/bans/${encodeURIComponent(block)}`
 
@@ -64,6 +65,29 @@ t.test('an address of IPv6 is let in again though it was its /64 that a gateway 
     still: [],
   })
   t.equal(deps.bans.get('2001:db8::/64'), undefined)
+})
+
+t.test('a ban says what lets the address in all the same', async (t) => {
+  const snapshot = snapshotOf(`
+trusted_proxies: [192.0.2.0/24]
+edge: { allow: [203.0.113.7, "2001:db8::/32"] }
+tiers: [free]
+services: { a: { upstreams: [http://a], limits: { free: 1/s } } }
+routes: [{ path: /*, service: a }]
+`)
+  const config = {
+    current: () => snapshot,
+    status: () => ({}),
+    reload: () => Promise.resolve({ result: 'unchanged' as const }),
+  }
+  const { call } = await startAdmin(t, { config })
+  const letsIn = async (block: string) => (await call('PUT', at(block))).json.let_in
+  t.same(await Promise.all(['192.0.2.9', '203.0.113.7', '2001:db8::7', '203.0.113.8'].map(letsIn)), [
+    'trusted_proxies',
+    'edge.allow',
+    'edge.allow',
+    undefined,
+  ])
 })
 
 t.test('what is no block, too wide, or another body is refused', async (t) => {
