@@ -11,8 +11,9 @@ const LONGEST_CELL = 60
 
 export const command = defineCommand({
   name: 'audit',
-  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME] [--action NAME]
-                      [-n COUNT] [--admin HOST:PORT | --config FILE] [--json]
+  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME]
+                      [--action NAME] [-n COUNT]
+                      [--admin HOST:PORT | --config FILE] [--json]
 
 Shows what operators have changed: when, who, what was there before and after,
 and why. The newest is last.

@@ -16,9 +16,9 @@ access log: how many requests would have been denied that were not, of whom, and
 by which limit. Nothing is asked of a gateway or a store, and nothing is sent.
 
 Options:
-  --log FILE          an access log of Tidegate, plain or compressed by gzip; - is
-                      the standard input. Several, such as those of all gateways,
-                      are taken together, in the order of time
+  --log FILE          an access log of Tidegate, plain or compressed by gzip;
+                      - is the standard input. Several, such as those of all
+                      gateways, are taken together, in the order of time
   --at-most PERCENT   exit with 1 when more of the requests would be newly
                       denied, such as 0.1%
   --top N             how many consumers are shown; by default ${MOST_SHOWN}
