@@ -61,7 +61,7 @@ export interface AuditOptions {
 }
 
 /** About how many entries the store keeps. */
-export const KEPT_ENTRIES = 10_000
+const KEPT_ENTRIES = 10_000
 /** Of `before` and `after` as JSON, each: a row of a support desk, not an archive. */
 const LONGEST_VALUE = 2000
 const LONGEST_TARGET = 1200

@@ -15,20 +15,11 @@ interface Import {
   readonly Body: unknown
 }
 
-export const IMPORT_COLUMNS = [
-  'consumer',
-  'tenant',
-  'tier',
-  'service',
-  'limit',
-  'amount',
-  'by',
-  'until',
-] as const
+const IMPORT_COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until'] as const
 type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
 
 /** Rows of a request at most. */
-export const MOST_ROWS = 1000
+const MOST_ROWS = 1000
 /** Bytes: of the longest ids, each character in four. */
 const BODY_BYTES = 8 * 1024 * 1024
 /** Writes that are under way at once. */

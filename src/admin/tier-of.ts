@@ -50,7 +50,7 @@ function failuresOf(source: PlanSource): number {
  * The tier that a consumer has when it calls, as far as it can be known without the call: what an operator assigned,
  * else what was asked for, else what the configuration gives to its key, else the default.
  */
-export function tierOf(
+function tierOf(
   snapshot: Snapshot,
   consumer: string,
   assigned: string | undefined,

@@ -21,7 +21,7 @@ export function upstreamRows(services: readonly Service[]): string[][] {
   })
 }
 
-export function balanceText(balance: Balance): string {
+function balanceText(balance: Balance): string {
   switch (balance.kind) {
     case 'round_robin':
       return 'in turn'

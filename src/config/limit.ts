@@ -119,7 +119,7 @@ export function shareOf(limit: Limit, share: number): Limit {
   }
 }
 
-export function shareName(limit: string): string {
+function shareName(limit: string): string {
   return `${limit}-share`
 }
 

@@ -1,7 +1,7 @@
 import type { Fail } from './targets.js'
 
 /** What the value of a header field may name besides text. */
-export const VARIABLES = ['consumer', 'tier', 'request_id', 'route', 'service', 'client_ip'] as const
+const VARIABLES = ['consumer', 'tier', 'request_id', 'route', 'service', 'client_ip'] as const
 export type Variable = (typeof VARIABLES)[number]
 
 /** The value of a header field: text and names of variables by turns, beginning and ending with text. */

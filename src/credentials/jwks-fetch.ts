@@ -2,7 +2,7 @@ import { Agent, request } from 'undici'
 
 /** Ms for the whole of a fetch: name, connection, TLS, header and body. */
 const PATIENCE_MS = 2_000
-export const MAX_BYTES = 64 * 1024
+const MAX_BYTES = 64 * 1024
 
 export type FetchResult = 'succeeded' | 'failed' | 'timeout' | 'too_large' | 'invalid'
 

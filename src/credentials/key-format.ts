@@ -7,7 +7,7 @@ import { crc32 } from 'node:zlib'
  * checksum lets them tell it from what only looks like one, as in the tokens of GitHub
  * (https://github.blog/engineering/behind-githubs-new-authentication-token-formats/).
  */
-export const KEY_PREFIX = 'tg_live_'
+const KEY_PREFIX = 'tg_live_'
 /** What scanners look for. */
 export const KEY_PATTERN = 'tg_live_[0-9A-Za-z]{36}'
 
@@ -15,7 +15,7 @@ const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const RANDOM_LENGTH = 30
 const CHECKSUM_LENGTH = 6
 const BODY = KEY_PREFIX.length + RANDOM_LENGTH
-export const KEY_LENGTH = BODY + CHECKSUM_LENGTH
+const KEY_LENGTH = BODY + CHECKSUM_LENGTH
 /** Bytes from here on would make some characters likelier than others. */
 const FAIR = 256 - (256 % BASE62.length)
 const WELL_FORMED = new RegExp(`^${KEY_PATTERN}$`)

@@ -44,7 +44,7 @@ function sameAlgorithm(a: string, b: string): boolean {
 const ED25519: ReadonlySet<string> = new Set(['EdDSA', 'Ed25519'])
 
 /** Keys that stand in the configuration. They have no names: all that fit the algorithm are tried. */
-export function fixedKeys(keys: readonly KeyObject[]): KeySource {
+function fixedKeys(keys: readonly KeyObject[]): KeySource {
   const all = keys.map((key): VerificationKey => ({ kid: undefined, algorithm: undefined, key, gone: false }))
   return {
     find(algorithm) {

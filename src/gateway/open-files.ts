@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 const OTHERS = 200
 
 /** How many files and sockets this process may have open; undefined where the system does not say. */
-export function openFileLimit(): number | undefined {
+function openFileLimit(): number | undefined {
   try {
     const soft = /^Max open files +([0-9]+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
     return soft === undefined ? undefined : Number(soft)

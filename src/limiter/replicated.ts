@@ -149,7 +149,7 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
 }
 
 /** Ms between two looks for values that have ended. */
-export const SWEEP_MS = 500
+const SWEEP_MS = 500
 
 export interface MemoryMapOptions {
   /** Unix ms. */

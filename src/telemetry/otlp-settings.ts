@@ -46,7 +46,7 @@ export function serviceName({ service_name }: Config['telemetry'], env: OtelEnvi
 }
 
 /** A bare collector address gets the path that the OTLP specification gives to a signal. */
-export function withPath(url: string, path: string): string {
+function withPath(url: string, path: string): string {
   const parsed = new URL(url)
   if (parsed.pathname === '/') parsed.pathname = path
   return parsed.href

@@ -49,7 +49,7 @@ const SHED_REASONS = ['concurrency', 'circuit', 'event_loop', 'heap'] as const
 /** Why a request is turned away before any quota is taken. */
 export type ShedReason = (typeof SHED_REASONS)[number]
 
-export const EDGE_REASONS = [
+const EDGE_REASONS = [
   'deny_list',
   'ban',
   'auto_ban',
