@@ -22,6 +22,8 @@ const LOG_LENGTH = 10_000
 const SCAN_COUNT = 1000
 const SWEEP_COUNT = 1000
 const TIMEOUT = 1000
+/** Changes that are remembered as they were told. */
+const TOLD = 1000
 /** Ms: a server that lost a change and has since numbered others so far is not seen through otherwise. */
 const RELOAD_EVERY = 300_000
 /** On top, for each value: 100 gateways that load a million of them anew ask Redis for 10,000 values a second. */
@@ -39,8 +41,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const channel = channelOf(store, `${name}:changed`)
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const held = createHeld(shape, now)
-  /** Number of the change up to which `held` is complete; -1: everything has to be loaded. */
+  /** Number of the change up to which `held` is complete; -1: it is not. */
   let version = -1
+  /** Everything is to be loaded. Apart from `version`, so that a load which is under way does not take the wish for its own. */
+  let loadAnew = true
+  /** The latest changes that were believed without asking the store, by their numbers. */
+  const told = new Map<number, string>()
   /** `performance.now()` from which everything is loaded anew. */
   let reloadAt = 0
   let confirmed = 0
@@ -70,6 +76,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     if (closed) return
     held.replace(all)
     version = present
+    told.clear()
     reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
   }
 
@@ -96,14 +103,18 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const asked = now()
     // Read first: what is changed while the rest is read has a greater number, and is read again next time.
     const present = Number(await ask(store.get(`${name}:version`)))
-    if (version < 0 || present < version || performance.now() > reloadAt) {
-      await loadAll(present)
+    if (loadAnew || present < version || performance.now() > reloadAt) {
+      loadAnew = false
+      await loadAll(present).catch((error: unknown) => {
+        loadAnew = true
+        throw error
+      })
       confirmed = asked
       markReady()
       // Where nobody writes any more, nobody else takes out what has ended.
       if (held.sweep()) await sweepStore()
       // What messages brought during a long load may have been overwritten by an older page of it.
-      if (!closed) return poll()
+      if (!closed && !loadAnew) return poll()
     } else if (present > version) await loadChanges(present)
     confirmed = asked
   }
@@ -127,16 +138,27 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       })
   }
 
-  /** One change, as a message or our own reply tells it; either may come after something newer has been read. */
-  function apply(number: number, key: string, value: V | undefined): void {
-    if (number <= version) return
-    held.put(key, value)
-    if (number === version + 1) version = number
+  /**
+   * One change, as a message or our own reply tells it; either may come after something newer has been read. Of two that
+   * tell different things by one number, one is not the store's: then everything is loaded anew.
+   */
+  function apply(number: number, key: string, text: string): void {
+    const change = `${key}\n${text}`
+    if (number <= version) {
+      const before = told.get(number)
+      if (before !== undefined && before !== change) loadAnew = true
+      return
+    }
+    held.put(key, parse(text))
+    if (number !== version + 1) return
+    version = number
+    told.set(number, change)
+    if (told.size > TOLD) told.delete(told.keys().next().value!)
   }
 
   function onMessage(message: string): void {
     const [number, key, text] = readMessage(message)
-    if (number !== undefined) apply(number, key, parse(text))
+    if (number !== undefined) apply(number, key, text)
   }
 
   /** So that what has ended does not count as there. */
@@ -160,7 +182,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     )
     if (number < 0) throw fullError(shape)
     if (number === 0) return false
-    apply(number, key, value)
+    apply(number, key, text)
     return true
   }
 
@@ -169,6 +191,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   subscriber?.listen(channel, onMessage)
   const reload = () => {
     version = -1
+    loadAnew = true
   }
   store.on('close', reload)
   store.on('ready', tick)

@@ -8,6 +8,7 @@ import {
   type ReplicatedMap,
 } from '../../src/limiter/replicated.js'
 import { createRedisMap } from '../../src/limiter/replicated-redis.js'
+import { channelOf, openSubscriber } from '../../src/limiter/subscriber.js'
 import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis.js'
 
@@ -216,4 +217,28 @@ t.test('a map that another process tells is read only', async (t) => {
   map.follow('a', null)
   t.same([...map.entries().keys()], ['c'])
   await t.rejects(map.set('d', { owner: 'd' }), { message: 'the primary is asked' })
+})
+
+t.test('redis: a number that somebody else has used up hides no change', async (t) => {
+  await redis.client.flushdb()
+  const clock = { now: 1_000 }
+  const store = connectStore({ redis: redis.url }, quiet)
+  t.teardown(() => store.disconnect())
+  const subscriber = openSubscriber(store)
+  const options = { store, subscriber, log: quiet, pollMs: 50, now: () => clock.now }
+  const [a, b] = [createRedisMap(PASSES, options), createRedisMap(PASSES, options)]
+  t.teardown(async () => {
+    await Promise.all([a.close(), b.close()])
+    subscriber.close()
+  })
+  await Promise.all([a.ready, b.ready])
+  const channel = channelOf(store, `${PASSES.name}:changed`)
+  await eventually('messages are heard', () => subscriber.hears(channel), 5000)
+  await redis.client.publish(channel, '[1,"eve","{\\"owner\\":\\"eve\\"}"]')
+  await eventually('what was said is heard', () => b.get('eve') !== undefined, 5000)
+  await a.set('a', { owner: 'alice' })
+  for (const map of [a, b]) {
+    await eventually('the first change of the store', () => map.get('a')?.owner === 'alice', 5000)
+    await eventually('and nothing else', () => map.get('eve') === undefined, 5000)
+  }
 })
