@@ -97,8 +97,10 @@ ${more}`,
     accessLines: lineCounter(accessLog),
     /** Its script reads the one key of a decision with one GET, whatever the batch. */
     decisionCommand: 'get',
-    /** It also asks, now and then, whether a tier was assigned elsewhere. */
-    pollsPerSecond: 3,
+    /** It also asks, now and then, whether a tier was assigned elsewhere, an amount changed, somebody banned, a key revoked. */
+    pollsPerSecond: 10,
+    /** Share of the requests, at most, whose limits are read before they are charged, to be explained (`explain.sample`, by default 0.01). */
+    looksFirst: 0.02,
     remembersDenials: true,
   }
 }

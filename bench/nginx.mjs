@@ -84,7 +84,5 @@ ${Object.entries(services).map(location).join('\n')}
     pid: child.pid,
     url,
     decisionCommand: limited ? 'get' : undefined,
-    // It has been seen to ask for a few more than wrk leaves behind.
-    moreDecisions: limited ? 16 : 0,
   }
 }

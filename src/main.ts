@@ -3,6 +3,7 @@ import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
 import { createAccess } from './admin/access.js'
 import { createAudit } from './admin/audit.js'
+import { answerAudited } from './admin/audit-line.js'
 import { createAdmin } from './admin/server.js'
 import { takesStoredKeys } from './config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
@@ -161,6 +162,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     }
   }
   answerDecisions(store.fleet, decisions)
+  answerAudited(store.fleet, { stream: () => store.audit, log })
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {

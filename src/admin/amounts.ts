@@ -215,10 +215,10 @@ export function amountProblem(
   return { code: 'unprocessable', detail }
 }
 
-const targetOf = ({ service, limit, of, id }: AmountKey) => `${service}/${limit}/${of}/${id}`
+export const targetOf = ({ service, limit, of, id }: AmountKey) => `${service}/${limit}/${of}/${id}`
 
 /** For the record. */
-function numberOf(kind: AmountKind, value: Amount | undefined): unknown {
+export function numberOf(kind: AmountKind, value: Amount | undefined): unknown {
   if (value === undefined) return undefined
   const until = isoOf(value.until)
   return { [NUMBER[kind]]: value.amount, ...(until === null ? {} : { until }) }

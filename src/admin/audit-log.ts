@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 import { parseDuration } from '../config/quantities.js'
 import type { AuditStream } from '../limiter/audit-stream.js'
-import type { AuditEntry } from './audit.js'
+import { type AuditEntry, entryIn } from './audit.js'
 import type { AdminDeps } from './deps.js'
 import { type Problem, sendProblem } from './problem.js'
 import { storeDown } from './store-down.js'
@@ -62,17 +62,6 @@ async function find(stream: AuditStream, { since, n, ...asked }: Asked): Promise
     }
     before = lines.at(-1)?.id
     if (before === undefined || lines.length < PAGE) return { entries, older: null }
-  }
-}
-
-/** Anybody with access to the store may write anything: what is no entry of ours is none. */
-function entryIn(text: string): AuditEntry | undefined {
-  try {
-    const entry = JSON.parse(text) as AuditEntry
-    const texts = [entry.at, entry.who, entry.action, entry.target, entry.node, entry.address]
-    return texts.every((one) => typeof one === 'string') ? entry : undefined
-  } catch {
-    return undefined
   }
 }
 

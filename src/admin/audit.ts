@@ -58,6 +58,8 @@ export interface AuditOptions {
   readonly log: Record<'info' | 'warn', (details: object, message: string) => void>
   /** Unix ms. */
   readonly now?: () => number
+  /** Told the id of each entry that the store has taken. */
+  readonly onStored?: (id: string) => void
 }
 
 /** About how many entries the store keeps. */
@@ -66,7 +68,7 @@ const KEPT_ENTRIES = 10_000
 const LONGEST_VALUE = 2000
 const LONGEST_TARGET = 1200
 
-export function createAudit({ stream, node, log, now = Date.now }: AuditOptions): Audit {
+export function createAudit({ stream, node, log, now = Date.now, onStored }: AuditOptions): Audit {
   return {
     stream,
     async record(request, { action, target, before, after }) {
@@ -86,8 +88,9 @@ export function createAudit({ stream, node, log, now = Date.now }: AuditOptions)
       // Somebody pastes a key into a reason, sooner or later.
       const text = scrub(JSON.stringify(entry))
       try {
-        await stream().append(text, KEPT_ENTRIES)
+        const id = await stream().append(text, KEPT_ENTRIES)
         request.recorded = 'stored'
+        onStored?.(id)
         log.info({ audit: entry }, 'audit')
       } catch (error) {
         request.recorded = 'logged'
@@ -95,6 +98,17 @@ export function createAudit({ stream, node, log, now = Date.now }: AuditOptions)
         log.warn({ audit: entry, error: message }, 'audit: not in the store, this line is the only record')
       }
     },
+  }
+}
+
+/** Anybody with access to the store may write anything: what is no entry of ours is none. */
+export function entryIn(text: string): AuditEntry | undefined {
+  try {
+    const entry = JSON.parse(text) as AuditEntry
+    const texts = [entry.at, entry.who, entry.action, entry.target, entry.node, entry.address]
+    return texts.every((one) => typeof one === 'string') ? entry : undefined
+  } catch {
+    return undefined
   }
 }
 

@@ -1,12 +1,14 @@
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
 import { type Amount, type AmountKey, amountKeyText } from '../limiter/amounts.js'
-import { amountProblem, limitsOf } from './amounts.js'
+import { amountProblem, limitsOf, numberOf, targetOf } from './amounts.js'
+import type { Change } from './audit.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
 import { bodyWith } from './period.js'
 import { sendProblem } from './problem.js'
 import { storeDown } from './store-down.js'
+import { tierTold } from './tier.js'
 import { listed } from './tier-of.js'
 
 /** Many tiers, overrides and boosts at a time, as `tidegate import` sends them: a part of a file in each request. */
@@ -22,6 +24,8 @@ type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
 const MOST_ROWS = 1000
 /** Bytes: of the longest ids, each character in four. */
 const BODY_BYTES = 8 * 1024 * 1024
+/** Rows of a request that are recorded one by one, each with what was there before. Of more, only how many there were is recorded. */
+const MOST_RECORDED = 100
 /** Writes that are under way at once. */
 const AT_ONCE = 64
 
@@ -44,6 +48,18 @@ export function importRoutes(
       : deps.amounts.map.set(amountKeyText(one.key), one.value)
   }
 
+  /** What a row is about to change, for the record. */
+  async function changeOf(one: Write): Promise<Change> {
+    if (one.what === 'tiers') {
+      const { consumer, tier, until } = one
+      const before = tierTold(await deps.assignments.read(consumer))
+      return { action: 'tier.set', target: consumer, before, after: tierTold({ tier, until }) }
+    }
+    const { key, value } = one
+    const before = numberOf(key.kind, await deps.amounts.map.read(amountKeyText(key)))
+    return { action: `${key.kind}.set`, target: targetOf(key), before, after: numberOf(key.kind, value) }
+  }
+
   app.post<Import>('/import', { bodyLimit: BODY_BYTES }, async (request, reply) => {
     const asked = bodyWith(request.body, ['rows', 'dry_run'])
     const rows = asked?.rows
@@ -63,8 +79,10 @@ export function importRoutes(
     for (const { what } of writes) count[what]++
     if (asked?.dry_run === true || bad.length > 0) return { applied: false, ...count, bad }
     try {
+      const changes = writes.length <= MOST_RECORDED ? await Promise.all(writes.map(changeOf)) : []
       for (let i = 0; i < writes.length; i += AT_ONCE)
         await Promise.all(writes.slice(i, i + AT_ONCE).map(write))
+      for (const change of changes) await deps.audit.record(request, change)
       await deps.audit.record(request, {
         action: 'import.rows',
         target: `${writes.length} row${writes.length === 1 ? '' : 's'}`,

@@ -61,13 +61,13 @@ export function tierRoutes(
     }
     const until = ms === undefined ? undefined : Date.now() + ms
     try {
-      const before = told(await deps.assignments.read(id))
+      const before = tierTold(await deps.assignments.read(id))
       await deps.assignments.set(id, tier, until)
       await deps.audit.record(request, {
         action: 'tier.set',
         target: id,
         before,
-        after: told({ tier, until }),
+        after: tierTold({ tier, until }),
       })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
@@ -80,7 +80,7 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      const before = told(await deps.assignments.read(id))
+      const before = tierTold(await deps.assignments.read(id))
       await deps.assignments.set(id, undefined)
       await deps.audit.record(request, { action: 'tier.remove', target: id, before })
     } catch (error) {
@@ -91,7 +91,7 @@ export function tierRoutes(
 }
 
 /** For the record: the tier's name, and its end where it has one. */
-function told(assigned: Assignment | undefined): unknown {
+export function tierTold(assigned: Assignment | undefined): unknown {
   return assigned?.until === undefined
     ? assigned?.tier
     : { tier: assigned.tier, until: isoOf(assigned.until) }

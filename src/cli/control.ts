@@ -2,6 +2,7 @@ import { createHash, randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
 import { type AccessSettings, createAccess } from '../admin/access.js'
 import { createAudit } from '../admin/audit.js'
+import { askForLines } from '../admin/audit-line.js'
 import type { AdminLog } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
@@ -178,6 +179,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     lastError = err instanceof Error ? err.message : typeof error === 'string' ? error : lastError
   }
   let unstored: unknown
+  const stored: string[] = []
   const log: AdminLog = {
     info() {},
     warn(fields) {
@@ -229,7 +231,12 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       guards: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
-    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
+    audit: createAudit({
+      stream: () => store.audit,
+      node: store.fleet.node,
+      log,
+      onStored: (id) => void stored.push(id),
+    }),
     access: createAccess({ settings: () => access, log }),
     log,
   })
@@ -243,6 +250,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     async close() {
       await admin.close()
       tokens.close()
+      await askForLines(store.fleet, stored)
       await Promise.all([store.close(), plans.close()])
     },
   }

@@ -4,13 +4,15 @@ import type { Client } from './scripts.js'
 /** What operators have changed, one text each, in the order of the store; the newest are kept. The texts are the admin API's. */
 export interface AuditStream {
   /**
-   * Rejects when the store is out of reach, or has not answered within a second.
+   * Resolves with its id. Rejects when the store is out of reach, or has not answered within a second.
    *
    * @param keep about how many there are at most, this one included
    */
-  append(text: string, keep: number): Promise<void>
+  append(text: string, keep: number): Promise<string>
   /** Newest first. Rejects as above. */
   read(range: AuditRange): Promise<readonly AuditLine[]>
+  /** The text of one of them. Rejects as above, and when the id is none. */
+  one(id: string): Promise<string | undefined>
 }
 
 export interface AuditRange {
@@ -42,8 +44,10 @@ export function createMemoryAuditStream(now: () => number = Date.now): AuditStre
       const at = Math.max(last, Math.floor(now()))
       number = at === last ? number + 1 : 0
       last = at
-      lines.push({ id: `${at}-${number}`, text })
+      const id = `${at}-${number}`
+      lines.push({ id, text })
       if (lines.length > keep) lines.splice(0, lines.length - keep)
+      return id
     },
     async read({ since, before, count }) {
       const found: AuditLine[] = []
@@ -54,6 +58,7 @@ export function createMemoryAuditStream(now: () => number = Date.now): AuditStre
       }
       return found
     },
+    one: async (id) => lines.find((line) => line.id === id)?.text,
   }
 }
 
@@ -62,7 +67,8 @@ export function createRedisAuditStream(store: Client): AuditStream {
   return {
     async append(text, keep) {
       // `~`: whole nodes of the stream are dropped, so it holds up to a hundred more and an addition costs nothing.
-      await askStore(TIMEOUT, store.xadd(KEY, 'MAXLEN', '~', keep, '*', FIELD, text))
+      const id = await askStore(TIMEOUT, store.xadd(KEY, 'MAXLEN', '~', keep, '*', FIELD, text))
+      return id!
     },
     async read({ since, before, count }) {
       const end = before === undefined ? '+' : `(${before}`
@@ -70,9 +76,17 @@ export function createRedisAuditStream(store: Client): AuditStream {
         TIMEOUT,
         store.xrevrange(KEY, end, Math.max(0, Math.floor(since)), 'COUNT', count),
       )
-      return found.map(([id, fields]) => ({ id, text: fields[fields.indexOf(FIELD) + 1] ?? '' }))
+      return found.map(([id, fields]) => ({ id, text: textIn(fields) }))
+    },
+    async one(id) {
+      const [found] = await askStore(TIMEOUT, store.xrevrange(KEY, id, id, 'COUNT', 1))
+      return found && textIn(found[1])
     },
   }
+}
+
+function textIn(fields: readonly string[]): string {
+  return fields[fields.indexOf(FIELD) + 1] ?? ''
 }
 
 function timeOf(id: string): number {

@@ -29,6 +29,8 @@ export interface AskOptions<A> {
   /** Ms, by default 1000. */
   readonly timeoutMs?: number
   readonly enough?: (answer: A) => boolean
+  /** Asks one of them, whichever it is. */
+  readonly onlyOne?: boolean
 }
 
 export interface FleetAnswers<A> {
@@ -98,7 +100,8 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
   async function onQuestion(message: string): Promise<void> {
     const asked = readMessage(message, QUESTION_BYTES)
     const handler = asked?.kind === undefined ? undefined : handlers.get(asked.kind)
-    if (asked === undefined || handler === undefined || asked.from === self || !mayAnswer()) return
+    if (asked === undefined || handler === undefined || asked.from === self) return
+    if ((asked.to !== undefined && asked.to !== self) || !mayAnswer()) return
     try {
       const text = JSON.stringify({ id: asked.id, from: self, body: (await handler(asked.body)) ?? null })
       if (!closed && Buffer.byteLength(text) <= ANSWER_BYTES) await store.publish(answersOf(asked.from), text)
@@ -146,18 +149,21 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
 
   return {
     node,
-    async ask<A>(kind: string, body: unknown, { timeoutMs = TIMEOUT, enough }: AskOptions<A> = {}) {
+    async ask<A>(kind: string, body: unknown, { timeoutMs = TIMEOUT, enough, onlyOne }: AskOptions<A> = {}) {
       const nobody = (problem: string | undefined): FleetAnswers<A> => ({ answers: [], silent: [], problem })
       const id = ++count
-      const text = JSON.stringify({ id, from: self, kind, body })
+      const textTo = (to?: string) => JSON.stringify({ id, from: self, to, kind, body })
+      const text = textTo(onlyOne ? 'x'.repeat(LONGEST_NAME) : undefined)
       if (Buffer.byteLength(text) > QUESTION_BYTES) return nobody('the question is too long')
       if (!mayAsk()) return nobody('too many questions in one second')
       const until = performance.now() + timeoutMs
       try {
-        const missing = await others(until)
-        if (missing.size === 0) return nobody(undefined)
+        const all = await others(until)
+        const [first] = all
+        if (first === undefined) return nobody(undefined)
+        const missing = onlyOne ? new Set([first]) : all
         const { heard, over } = collect(id, missing, until, enough)
-        await askStore(timeoutMs, store.publish(questions, text))
+        await askStore(timeoutMs, store.publish(questions, onlyOne ? textTo(first) : text))
         await over
         return { answers: heard, silent: [...missing].map(nameOf), problem: undefined }
       } catch (error) {
@@ -181,6 +187,8 @@ function nameOf(member: string): string {
 interface Message {
   readonly id: number
   readonly from: string
+  /** The only one who is asked; undefined: all are. */
+  readonly to: string | undefined
   readonly kind: string | undefined
   readonly body: unknown
 }
@@ -190,9 +198,10 @@ function readMessage(text: string, most: number): Message | undefined {
   // In UTF-16 units, of which a byte makes one at most.
   if (text.length > most) return undefined
   try {
-    const { id, from, kind, body } = JSON.parse(text) as Record<string, unknown>
+    const { id, from, to, kind, body } = JSON.parse(text) as Record<string, unknown>
     if (typeof id !== 'number' || typeof from !== 'string' || from.length > LONGEST_NAME) return undefined
-    return { id, from, kind: typeof kind === 'string' ? kind : undefined, body }
+    const textOf = (value: unknown) => (typeof value === 'string' ? value : undefined)
+    return { id, from, to: textOf(to), kind: textOf(kind), body }
   } catch {
     return undefined
   }

@@ -1,3 +1,4 @@
+import { answerAudited } from '../admin/audit-line.js'
 import type { Config } from '../config/schema.js'
 import { AMOUNTS, createAmounts } from '../limiter/amounts.js'
 import { API_KEYS } from '../limiter/api-keys.js'
@@ -27,6 +28,7 @@ export function openSharedStore(
   const opened = openStore(settings, log, { decides: false, fleet: 'member' })
   answerTop(opened.fleet, top)
   answerDecisions(opened.fleet, decisions)
+  answerAudited(opened.fleet, { stream: () => opened.audit, log })
   if (settings.redis !== undefined) {
     const banned = createBans({ map: opened.bans })
     const close = () => {

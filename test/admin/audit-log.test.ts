@@ -97,6 +97,7 @@ t.test('a store that is away is told', async (t) => {
   const stream = {
     append: () => Promise.reject(new Error('away')),
     read: () => Promise.reject(new Error('away')),
+    one: () => Promise.reject(new Error('away')),
   }
   const { call } = await startAdmin(t, {
     audit: createAudit({ stream: () => stream, node: 'gw-1:1', log: quiet }),

@@ -62,7 +62,11 @@ t.test('a token is named', async (t) => {
 })
 
 t.test('a store that is away leaves the line in the log, and the answer says so', async (t) => {
-  const stream = { append: () => Promise.reject(new Error('there is no connection')), read: async () => [] }
+  const stream = {
+    append: () => Promise.reject(new Error('there is no connection')),
+    read: async () => [],
+    one: async () => undefined,
+  }
   const logged: [object, string][] = []
   const log = {
     info() {},

@@ -2,33 +2,68 @@ import t from 'tap'
 import { amountKeyText } from '../../src/limiter/amounts.js'
 import { startAdmin } from '../support/admin.js'
 
-t.test('rows are looked at without a change, then written, with one record of all', async (t) => {
+t.test(
+  'rows are looked at without a change, then written, with a record of each and one of all',
+  async (t) => {
+    const { call, deps, logged } = await startAdmin(t)
+    const rows = [
+      { consumer: 'alice', tier: 'pro' },
+      { consumer: 'bob', tier: 'free', until: '2999-12-31' },
+      { tenant: 'acme-group', service: 'payments', limit: 'minute', amount: '70' },
+      {
+        consumer: 'alice',
+        service: 'payments',
+        limit: 'minute',
+        by: '5',
+        until: '2999-12-31T18:00:00+01:00',
+      },
+    ]
+    const send = (dry_run: boolean) => call('POST', '/import', { body: { rows, dry_run } })
+    const counts = { tiers: 2, overrides: 1, boosts: 1, bad: [] }
+    t.same((await send(true)).json, { applied: false, ...counts })
+    t.equal(deps.assignments.get('alice'), undefined)
+    t.same((await send(false)).json, { applied: true, ...counts })
+    t.equal(deps.assignments.get('alice')?.tier, 'pro')
+    t.same(await deps.assignments.read('bob'), { tier: 'free', until: Date.parse('3000-01-01T00:00:00Z') })
+    const key = { service: 'payments', limit: 'minute' }
+    t.match(
+      deps.amounts.map.get(amountKeyText({ kind: 'override', of: 'tenant', id: 'acme-group', ...key })),
+      {
+        amount: 70,
+        until: undefined,
+      },
+    )
+    t.match(deps.amounts.map.get(amountKeyText({ kind: 'boost', of: 'consumer', id: 'alice', ...key })), {
+      amount: 5,
+      until: Date.parse('2999-12-31T17:00:00Z'),
+    })
+    const until = '2999-12-31T17:00:00.000Z'
+    const of = (action: string, target: string, before: unknown, after: unknown) => ({
+      audit: { action, target, before, after },
+    })
+    t.match(
+      logged.map(({ fields }) => fields),
+      [
+        of('tier.set', 'alice', null, 'pro'),
+        of('tier.set', 'bob', null, { tier: 'free', until: '3000-01-01T00:00:00.000Z' }),
+        of('override.set', 'payments/minute/tenant/acme-group', null, { amount: 70 }),
+        of('boost.set', 'payments/minute/consumer/alice', null, { by: 5, until }),
+        of('import.rows', '4 rows', null, { tiers: 2, overrides: 1, boosts: 1 }),
+      ],
+    )
+    await send(false)
+    t.match(logged[5]?.fields, of('tier.set', 'alice', 'pro', 'pro'), 'what was there before')
+  },
+)
+
+t.test('of more than a hundred rows only how many there were is recorded', async (t) => {
   const { call, deps, logged } = await startAdmin(t)
-  const rows = [
-    { consumer: 'alice', tier: 'pro' },
-    { consumer: 'bob', tier: 'free', until: '2999-12-31' },
-    { tenant: 'acme-group', service: 'payments', limit: 'minute', amount: '70' },
-    { consumer: 'alice', service: 'payments', limit: 'minute', by: '5', until: '2999-12-31T18:00:00+01:00' },
-  ]
-  const send = (dry_run: boolean) => call('POST', '/import', { body: { rows, dry_run } })
-  const counts = { tiers: 2, overrides: 1, boosts: 1, bad: [] }
-  t.same((await send(true)).json, { applied: false, ...counts })
-  t.equal(deps.assignments.get('alice'), undefined)
-  t.same((await send(false)).json, { applied: true, ...counts })
-  t.equal(deps.assignments.get('alice')?.tier, 'pro')
-  t.same(await deps.assignments.read('bob'), { tier: 'free', until: Date.parse('3000-01-01T00:00:00Z') })
-  const key = { service: 'payments', limit: 'minute' }
-  t.match(deps.amounts.map.get(amountKeyText({ kind: 'override', of: 'tenant', id: 'acme-group', ...key })), {
-    amount: 70,
-    until: undefined,
-  })
-  t.match(deps.amounts.map.get(amountKeyText({ kind: 'boost', of: 'consumer', id: 'alice', ...key })), {
-    amount: 5,
-    until: Date.parse('2999-12-31T17:00:00Z'),
-  })
+  const rows = Array.from({ length: 101 }, (_, i) => ({ consumer: `user-${i}`, tier: 'pro' }))
+  t.match((await call('POST', '/import', { body: { rows } })).json, { applied: true, tiers: 101 })
+  t.equal(deps.assignments.get('user-100')?.tier, 'pro')
   t.match(
     logged.map(({ fields }) => fields),
-    [{ audit: { action: 'import.rows', target: '4 rows', after: { tiers: 2, overrides: 1, boosts: 1 } } }],
+    [{ audit: { action: 'import.rows', target: '101 rows', after: { tiers: 101 } } }],
   )
 })
 

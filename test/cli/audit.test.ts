@@ -3,6 +3,8 @@ import { command } from '../../src/cli/audit.js'
 import { Refused, WrongUse } from '../../src/cli/command.js'
 import { command as tier } from '../../src/cli/tier.js'
 import { tidegate } from '../support/cli.js'
+import { eventually } from '../support/eventually.js'
+import { startProcessOn } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
 
 t.test('tells what commands have changed in the store, by whom and why', async (t) => {
@@ -53,3 +55,53 @@ routes: [{ path: /*, service: payments }]
   )
   t.equal(await redis.client.xlen('audit:{log}'), 2)
 })
+
+t.test(
+  'what a command has written to the store by itself is a line in the log of one gateway, too',
+  async (t) => {
+    const redis = await startRedis(t)
+    const yaml = `
+listen: 127.0.0.1:0
+admin: { listen: 127.0.0.1:0 }
+store: { redis: "${redis.url}", timeout: 2s }
+tiers: [free, pro]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/h, pro: 100/h } } }
+routes: [{ path: /*, service: payments }]
+`
+    for (const args of [[], ['--workers', '2']]) {
+      await redis.client.flushall()
+      await t.test(`tidegate start ${args.join(' ')}`, async (t) => {
+        const configFile = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
+        const start = () => startProcessOn(t, configFile, {}, args)
+        const gateways = [await start(), await start()]
+        const alive = () => redis.client.zcard('nodes:{fleet}')
+        await eventually('both are known', async () => (await alive()) === 2, 5000)
+        const { code, stderr } = await tidegate([
+          'tier',
+          'acme',
+          'pro',
+          '--reason',
+          'r-1',
+          '--config',
+          configFile,
+        ])
+        t.equal(code, 0, stderr)
+        const lines = () =>
+          gateways.flatMap((gateway) =>
+            gateway
+              .stderr()
+              .split('\n')
+              .filter((line) => line.includes('"msg":"audit"')),
+          )
+        await eventually('a line', () => lines().length > 0, 5000)
+        const entry = { action: 'tier.set', target: 'acme', before: null, after: 'pro', reason: 'r-1' }
+        t.match(
+          lines().map((line) => JSON.parse(line)),
+          [{ level: 'info', audit: entry }],
+        )
+        t.match(JSON.parse(lines()[0]!).audit.who, /^cli:/)
+        for (const gateway of gateways) await gateway.stop()
+      })
+    }
+  },
+)

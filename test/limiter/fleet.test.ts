@@ -56,6 +56,13 @@ t.test('all others answer, and who only asks is not asked', async (t) => {
   const first = await a.ask<{ i: number }>('count', null, { enough: () => true })
   t.equal(first.answers.length, 1, 'one is enough when the asker says so')
 
+  const asked: string[] = []
+  for (const [name, fleet] of Object.entries({ a, b, c })) fleet.answer('one', () => asked.push(name))
+  const one = await tool.ask('one', null, { onlyOne: true })
+  t.same([one.answers.length, one.silent, one.problem], [1, [], undefined])
+  await tool.ask('count', null)
+  t.equal(asked.length, 1, 'nobody else was asked')
+
   await c.close()
   await are(redis, 2)
   t.equal((await a.ask('count', null)).answers.length, 1, 'who has left is not missed')
