@@ -15,7 +15,7 @@ import { startStore } from './store.mjs'
 const CLIENTS = 5000
 const RATE = 4000
 /** How long a decision may wait for others, of the gateway that does that. */
-const GATHER = '1ms'
+const GATHER = '2ms'
 /** Of a core, by the design. */
 const REDIS_MARK = 0.1
 const HOUR = 3_600_000
