@@ -128,6 +128,6 @@ export function readLine(text: string): LoggedRequest | undefined {
     clientIp: client_ip,
     status,
     error: textOf('error'),
-    decidedBy: textOf('decided_by'),
+    reachedLimits: textOf('decided_by') !== undefined || textOf('upstream') !== undefined,
   }
 }

@@ -28,8 +28,8 @@ export interface LoggedRequest {
   readonly clientIp: string
   readonly status: number
   readonly error: string | undefined
-  /** Whether its limits were asked; undefined: it has none, or did not get so far. */
-  readonly decidedBy: string | undefined
+  /** Whether it got as far as its limits: they were asked, or there were none and it was forwarded. */
+  readonly reachedLimits: boolean
 }
 
 /**
@@ -51,32 +51,6 @@ export interface Planned {
 
 /** Counts that are held at once, of consumers, addresses, tenants and routes. */
 const MOST_KEYS = 2_000_000
-
-/** Refusals that come before a limit is asked, or that have nothing to do with the caller's quota. */
-const BEFORE_QUOTA: ReadonlySet<string> = new Set([
-  'bad_request',
-  'bad_target',
-  'bad_host',
-  'bad_header',
-  'unauthorized',
-  'forbidden',
-  'insufficient_scope',
-  'no_route',
-  'method_not_allowed',
-  'uri_too_long',
-  'expectation_failed',
-  'upgrade_required',
-  'address_limited',
-  'headers_too_large',
-  'internal',
-  'upgrade_not_supported',
-  'draining',
-  'overloaded',
-  'maintenance',
-  'circuit_open',
-  'identity_unavailable',
-  'http_version',
-])
 
 /**
  * Runs the requests of a log, in the order in which they began, past the limits of another configuration: by the stages of a real
@@ -134,9 +108,9 @@ export function createPlan(snapshot: Snapshot) {
 
   return {
     request(logged: LoggedRequest): Planned | Skipped {
-      const { consumer, error, decidedBy } = logged
+      const { consumer, error } = logged
       if (consumer === undefined) return 'unidentified'
-      if (decidedBy === undefined && error !== undefined && BEFORE_QUOTA.has(error)) return 'refused'
+      if (!logged.reachedLimits) return 'refused'
       settleUntil(logged.began)
       const headers = { ...NO_HEADERS, host: logged.host === '' ? undefined : logged.host }
       const x = createExchange(

@@ -153,6 +153,7 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
       const nobody = (problem: string | undefined): FleetAnswers<A> => ({ answers: [], silent: [], problem })
       const id = ++count
       const textTo = (to?: string) => JSON.stringify({ id, from: self, to, kind, body })
+      // Names are not known yet: with the longest there may be.
       const text = textTo(onlyOne ? 'x'.repeat(LONGEST_NAME) : undefined)
       if (Buffer.byteLength(text) > QUESTION_BYTES) return nobody('the question is too long')
       if (!mayAsk()) return nobody('too many questions in one second')

@@ -45,8 +45,16 @@ t.test('a line of the access log is read', async (t) => {
     clientIp: '127.0.0.1',
     status: 429,
     error: 'quota_exceeded',
-    decidedBy: 'store',
+    reachedLimits: true,
   })
+  const reached = (more: object) =>
+    readLine(JSON.stringify({ ...JSON.parse(lineOf('a', 50, 1)), ...more }))?.reachedLimits
+  t.equal(reached({ error: 'forbidden' }), false)
+  t.equal(
+    reached({ upstream: '10.0.0.1:80', error: 'upstream_timeout' }),
+    true,
+    'without limits, and forwarded',
+  )
 })
 
 t.test('what is no such line is left out, whatever it is', async (t) => {

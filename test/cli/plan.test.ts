@@ -95,6 +95,7 @@ t.test('from the standard input', async (t) => {
     client_ip: '192.0.2.1',
     status: 429,
     error: 'quota_exceeded',
+    decided_by: 'store',
   }
   const { code, stdout, stderr } = await tidegate(
     ['plan', '--config', join(folder, 'tidegate.yaml'), '--log', '-'],

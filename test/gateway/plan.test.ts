@@ -32,7 +32,7 @@ function logged(changes: Partial<LoggedRequest> = {}): LoggedRequest {
     clientIp: '192.0.2.7',
     status: 200,
     error: undefined,
-    decidedBy: 'store',
+    reachedLimits: true,
     ...changes,
   }
 }
@@ -66,12 +66,12 @@ t.test('of what never came to a limit nothing is counted', async (t) => {
   - { path: /fixed, respond: { status: 200, body: ok } }`
   const plan = createPlan(snapshotOf(`${configOf('{ free: 1/min, pro: 1/min }').trimEnd()}`))
   t.equal(plan.request(logged({ consumer: undefined })), 'unidentified')
-  t.equal(plan.request(logged({ error: 'insufficient_scope', status: 403, decidedBy: undefined })), 'refused')
+  t.equal(plan.request(logged({ error: 'insufficient_scope', status: 403, reachedLimits: false })), 'refused')
   t.equal(plan.request(logged({ path: '/gone/x' })), 'unrouted')
   t.equal(plan.request(logged({ method: 'TRACE' })), 'unrouted')
   t.equal(isDenied(plan.request(logged())), false, 'the first that counts')
   t.equal(
-    isDenied(plan.request(logged({ error: 'upstream_timeout', status: 504, decidedBy: undefined }))),
+    isDenied(plan.request(logged({ error: 'upstream_timeout', status: 504 }))),
     true,
     'one that had no limit then, whatever its end',
   )
