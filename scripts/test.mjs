@@ -91,7 +91,7 @@ async function runTests(files) {
     raw.write(tap)
     parser.write(tap)
   }
-  const failed = await runTestFiles(files, { jobs: JOBS, timeoutMs: 120_000, write })
+  const failed = await runTestFiles(files, { jobs: JOBS, timeoutMs: 300_000, write })
   parser.end()
   await new Promise((done) => {
     raw.end(done)
