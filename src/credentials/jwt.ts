@@ -35,9 +35,10 @@ export interface JwtOptions<T extends object> {
   /**
    * What of the claims is used. It is remembered in the place of the token's claims, for as long as the token is good.
    *
+   * @param key what the token was signed with
    * @returns a text that says why the claims are no use, for the log
    */
-  readonly read: (claims: Claims, issuer: TokenIssuer) => T | string
+  readonly read: (claims: Claims, issuer: TokenIssuer, key: VerificationKey) => T | string
   readonly log: JwksLog
   /** Unix ms. */
   readonly now?: () => number
@@ -124,7 +125,7 @@ export function createJwtVerifier<T extends object>(
       const why = `it does not have the scope ${missing.join(' ')}`
       return { rejected: 'insufficient_scope', issuer: issuer.issuer, why, scopes: issuer.requiredScopes }
     }
-    const value = read(claims, issuer)
+    const value = read(claims, issuer, key)
     if (typeof value === 'string') return reject(issuer.issuer, value)
     const verdict = { value }
     const time = now()

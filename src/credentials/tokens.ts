@@ -4,6 +4,7 @@ import type { TokenIssuer } from '../config/token-issuers.js'
 import { type Claims, scopesAt, textAt } from './claims.js'
 import type { FetchResult } from './jwks-fetch.js'
 import { createJwtVerifier, type JwtOptions, type JwtVerifier, type Verdict } from './jwt.js'
+import type { VerificationKey } from './keys.js'
 
 type Source = SourceOf<'jwt'>
 
@@ -17,6 +18,9 @@ export interface TokenIdentity {
   readonly scopes: readonly string[]
   /** Unix seconds. */
   readonly expires: number
+  /** Unix ms from which it is taken no longer: `expires` and the leeway of its issuer. */
+  readonly until: number
+  readonly signedWith: Pick<VerificationKey, 'gone'>
 }
 
 export const TOKEN_RESULTS = [
@@ -149,7 +153,11 @@ function sourcesOf({ consumers }: Snapshot): readonly Source[] {
 }
 
 /** What the settings of the issuer take from the claims. */
-function readIdentity(claims: Claims, settings: TokenIssuer): TokenIdentity | string {
+function readIdentity(
+  claims: Claims,
+  settings: TokenIssuer,
+  signedWith: VerificationKey,
+): TokenIdentity | string {
   const id = textAt(claims, settings.id)
   if (id === undefined) return `its ${settings.id.name} is no id of 1 to 256 characters`
   const consumer = settings.idPrefix + id
@@ -161,5 +169,7 @@ function readIdentity(claims: Claims, settings: TokenIssuer): TokenIdentity | st
     tenant: settings.tenant && textAt(claims, settings.tenant),
     scopes: scopesAt(claims, settings.scopes),
     expires: claims.exp as number,
+    until: (claims.exp as number) * 1000 + settings.leewayMs,
+    signedWith,
   }
 }

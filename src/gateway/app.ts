@@ -48,6 +48,7 @@ import { matchRoute } from './route.js'
 import { securedOf } from './secured.js'
 import { createServer } from './server.js'
 import { chooseService } from './service.js'
+import { createStay } from './stay.js'
 import { resolveTier } from './tier.js'
 import { detailsOf, traceOfCaller } from './trace.js'
 import { type Upgrades, upgrade } from './upgrade.js'
@@ -64,7 +65,7 @@ export interface GatewayDeps {
   /** Boosts and overrides. Left out: there are none. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
   /** Left out: no API key of the store is known. */
-  readonly keyring?: Pick<Keyring, 'find' | 'used' | 'holds' | 'onChange'> | undefined
+  readonly keyring?: Pick<Keyring, 'find' | 'used' | 'goodUntil' | 'onChange'> | undefined
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {
@@ -82,6 +83,8 @@ export interface GatewayDeps {
   readonly shareBan?: ((block: string, ban: Ban) => Promise<void>) | undefined
   /** Of limits and bans by address; ms of a clock that only goes forward. */
   readonly clock?: () => number
+  /** Unix ms: of the credentials that tunnels were opened with. */
+  readonly unixTime?: () => number
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
@@ -141,7 +144,8 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
   const handshakeStages = handshakeStagesOf(edge, behind)
-  const upgrades = upgrade(deps)
+  const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
+  const upgrades = upgrade({ ...deps, stay: createStay({ ...deps, banOf }) })
   turnAway(deps, upgrades)
   const write = record(deps)
   const { tracing } = deps
@@ -347,22 +351,18 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 /** Ms for which changes are gathered: there may be many tunnels to look at, and many bans in a flood. */
 const GATHER_MS = 200
 
-/** A request is over soon, a tunnel may never be: it ends when its client is banned, or the key that opened it is revoked. */
+/** A tunnel ends when its client is banned, or the key that opened it is revoked; that its time is over, it sees itself. */
 function turnAway(
-  { bans, keyring, snapshot }: Pick<GatewayDeps, 'bans' | 'keyring' | 'snapshot'>,
+  { bans, keyring }: Pick<GatewayDeps, 'bans' | 'keyring'>,
   upgrades: Pick<Upgrades, 'turnAway'>,
 ): void {
   let awaited = false
-  const why = ({ clientIp, keyId }: Exchange): string | undefined => {
-    if (keyId !== undefined && keyring?.holds(keyId) === false) return 'its API key does not hold any more'
-    return bans && bannedBy(clientIp, snapshot(), bans)
-  }
   const soon = (): void => {
     if (awaited) return
     awaited = true
     const look = (): void => {
       awaited = false
-      upgrades.turnAway(why)
+      upgrades.turnAway()
     }
     setTimeout(look, GATHER_MS).unref()
   }

@@ -67,7 +67,12 @@ export class FrameBoundary {
   }
 }
 
-/** A Close frame from a server: unmasked, no reason. */
-export function closeFrame(code: number): Buffer {
-  return Buffer.from([0x80 | CLOSE, 2, code >> 8, code & 0xff])
+/**
+ * A Close frame from a server: unmasked.
+ *
+ * @param reason for whoever wrote the client: at most 123 bytes
+ */
+export function closeFrame(code: number, reason = ''): Buffer {
+  const text = Buffer.from(reason)
+  return Buffer.concat([Buffer.from([0x80 | CLOSE, 2 + text.length, code >> 8, code & 0xff]), text])
 }

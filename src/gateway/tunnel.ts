@@ -36,10 +36,16 @@ export class Tunnel implements Watched {
   /** Watchdog time. */
   #cutAt = Number.POSITIVE_INFINITY
   #open = 2
+  #reason = ''
+  /** Unix ms from which whoever opened it has to be asked about again, by a look at `mayStay`. */
+  askAgainAt = Number.POSITIVE_INFINITY
+  readonly #mayStay: () => void
+  readonly #unixTime: () => number
 
   /**
    * @param readBefore the bytes of `client.bytesRead` that do not belong to the tunnel; all that was written does not
    * @param ended called once, when both sockets are closed
+   * @param mayStay called when `askAgainAt` has come by `unixTime`: sets the next one, or ends the tunnel
    */
   constructor(
     x: Exchange,
@@ -48,12 +54,16 @@ export class Tunnel implements Watched {
     watchdog: Watchdog,
     readBefore: number,
     ended: () => void,
+    mayStay: () => void,
+    unixTime: () => number,
   ) {
     this.#x = x
     this.#client = client
     this.#upstream = upstream
     this.#watchdog = watchdog
     this.#ended = ended
+    this.#mayStay = mayStay
+    this.#unixTime = unixTime
     this.#readBefore = readBefore
     this.#writtenBefore = client.bytesWritten
     this.#progress = watchdog.now()
@@ -112,13 +122,15 @@ export class Tunnel implements Watched {
   }
 
   /**
-   * Ends the tunnel from here: a Close 1001 (1008 to whom it is forbidden) to the client as soon as no frame is cut by it. What the client answers goes
-   * on to the upstream, so both sides part in the way they know.
+   * Ends the tunnel from here: a Close 1001 (1008 to whom it is forbidden) to the client as soon as no frame is cut by it. What
+   * the client answers goes on to the upstream, so both sides part in the way they know.
    *
    * @param graceMs for a frame that is under way
+   * @param reason in the Close, for the client: at most 123 bytes
    */
-  leave(error: ErrorCode, cause: string, graceMs: number): void {
+  leave(error: ErrorCode, cause: string, graceMs: number, reason = ''): void {
     if (this.#farewell !== 'none') return
+    this.#reason = reason
     if (!this.#ending) this.#fault(error, cause)
     this.#cutAt = this.#watchdog.now() + Math.max(graceMs, ENDING_MS)
     if (this.#frames.closed) this.#end()
@@ -136,7 +148,7 @@ export class Tunnel implements Watched {
   #sayFarewell(): void {
     this.#farewell = 'said'
     const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
-    if (this.#client.writable) this.#client.write(closeFrame(code))
+    if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason))
     this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
   }
 
@@ -148,6 +160,7 @@ export class Tunnel implements Watched {
       this.#queued = queued
       this.#progress = now
     }
+    if (this.#farewell === 'none' && this.askAgainAt <= this.#unixTime()) this.#mayStay()
     const still = now - this.#progress
     const { idle } = this.#x.route!.websocket
     if (now > this.#cutAt || (this.#ending && still > ENDING_MS)) {

@@ -11,6 +11,7 @@ import type { Exchange } from './exchange.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { hashKeyOf } from './hash-key.js'
 import { relayAnswer } from './relay.js'
+import type { Stay } from './stay.js'
 import { answerCall, beginCall, endCall, failCall } from './trace.js'
 import { Tunnel } from './tunnel.js'
 import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
@@ -29,6 +30,7 @@ const NO_PROTOCOL: Refusal = { code: 'upstream_bad_response', cause: '101 withou
 export interface UpgradeDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
+  readonly stay: Stay
 }
 
 /** An upgrade under way, as the one who accepted it sees it. */
@@ -52,12 +54,8 @@ export interface Upgrades {
     head: Buffer,
     ended: (x: Exchange) => void,
   ): Upgrade
-  /**
-   * Ends the tunnels, and refuses the handshakes under way, of those who are not let in any more.
-   *
-   * @param why for the log; undefined: it may go on
-   */
-  turnAway(why: (x: Exchange) => string | undefined): void
+  /** Ends the tunnels, and refuses the handshakes under way, of those who may not stay any more. */
+  turnAway(): void
   /**
    * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
    *
@@ -79,8 +77,8 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
   return {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
-    turnAway(why) {
-      for (const one of [...open]) one.turnAway(why)
+    turnAway() {
+      for (const one of [...open]) one.turnAway()
     },
     leave() {
       gateway.leaving = true
@@ -301,9 +299,18 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     if (this.#head.length > 0) upstream.write(this.#head)
     join(fields!)
     x.status = 101
-    this.#tunnel = new Tunnel(x, this.#socket, upstream, this.#gateway.watchdog, this.#readBefore, () =>
-      this.#finish(),
+    const { watchdog, stay } = this.#gateway
+    this.#tunnel = new Tunnel(
+      x,
+      this.#socket,
+      upstream,
+      watchdog,
+      this.#readBefore,
+      () => this.#finish(),
+      () => this.turnAway(),
+      stay.now,
     )
+    this.#tunnel.askAgainAt = stay.askAgainAt(x)
   }
 
   #objection(answer: IncomingMessage): Refusal | undefined {
@@ -339,10 +346,15 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#onGone()
   }
 
-  turnAway(why: (x: Exchange) => string | undefined): void {
-    const cause = why(this.#x)
-    if (cause === undefined) return
-    if (this.#tunnel !== undefined) this.#tunnel.leave('forbidden', cause, 0)
+  turnAway(): void {
+    const { stay } = this.#gateway
+    const objection = stay.objection(this.#x)
+    if (objection === undefined) {
+      if (this.#tunnel !== undefined) this.#tunnel.askAgainAt = stay.askAgainAt(this.#x)
+      return
+    }
+    const { cause, reason } = objection
+    if (this.#tunnel !== undefined) this.#tunnel.leave('forbidden', cause, 0, reason)
     else if (!this.#over && this.#x.status === 0) this.#refuse({ code: 'forbidden', cause })
   }
 

@@ -33,8 +33,13 @@ export type FoundKey = StoredKey | 'unknown' | 'expired' | 'unavailable'
 export interface Keyring {
   /** @param graceMs for how long keys are still good that are not known to be what the store has */
   find(digest: string, graceMs: number): FoundKey
-  /** Whether somebody who was let in by a key is to stay: it is there still, and has not expired. @param id of the key */
-  holds(id: string): boolean
+  /**
+   * Until when somebody who was let in by a key may stay.
+   *
+   * @param id of the key
+   * @returns Unix ms, infinite for one that does not expire; undefined: it is there no longer
+   */
+  goodUntil(id: string): number | undefined
   /** Calls after each change of the keys that are held here. */
   onChange(listener: () => void): void
   /** Notes that a request came with it. */
@@ -103,12 +108,12 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       if (present - confirmed > graceMs) return 'unavailable'
       return found.expires !== undefined && found.expires <= present ? 'expired' : found
     },
-    holds(id) {
+    goodUntil(id) {
       const keys = store().keys()
       const found = keys.get(id)
+      if (found !== undefined) return found.expires ?? Number.POSITIVE_INFINITY
       // Before the first load nothing is known, of anybody.
-      if (found === undefined) return keys.confirmedAt() === 0
-      return found.expires === undefined || found.expires > now()
+      return keys.confirmedAt() === 0 ? Number.POSITIVE_INFINITY : undefined
     },
     onChange: (listener) => void listeners.push(listener),
     used(key) {

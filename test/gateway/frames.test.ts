@@ -90,4 +90,9 @@ t.test('does not lose its way in a length that no number holds', async (t) => {
 
 t.test('a Close frame of a server is unmasked and holds its code', async (t) => {
   t.same(closeFrame(1001), Buffer.from([0x88, 0x02, 0x03, 0xe9]))
+  t.same(
+    closeFrame(1008, 'no'),
+    Buffer.from([0x88, 0x04, 0x03, 0xf0, 0x6e, 0x6f]),
+    'and a reason, where there is one',
+  )
 })

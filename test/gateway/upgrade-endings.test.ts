@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { issueKey } from '../../src/admin/issue-key.js'
+import { createTokens } from '../../src/credentials/tokens.js'
 import { API_KEYS } from '../../src/limiter/api-keys.js'
 import { BANS, createBans } from '../../src/limiter/bans.js'
 import { createKeyring, createKeyStore } from '../../src/limiter/keyring.js'
@@ -13,6 +14,7 @@ import { createMemoryMap } from '../../src/limiter/replicated.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
+import { createKey, type SigningKey, startJwksServer, tokenOf } from '../support/issuer.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { exampleDecision } from '../support/snapshot.js'
 import {
@@ -370,7 +372,8 @@ t.test('a ban', async (t) => {
   })
 })
 
-t.test('a key of the store that is revoked ends the tunnels that it has opened', async (t) => {
+/** A gateway whose API keys are in a store of its own. */
+async function startWithKeys(t: Test, clock = { now: Date.now() }) {
   const chat = await startChat(t)
   const map = createMemoryMap(API_KEYS)
   t.teardown(() => map.close())
@@ -378,19 +381,24 @@ t.test('a key of the store that is revoked ends the tunnels that it has opened',
   const keyring = createKeyring({ store: () => store })
   await keyring.hold(true)
   const ask = { consumer: 'bob', tier: undefined, tenant: undefined, scopes: undefined, name: undefined }
-  const [one, two] = await Promise.all(
-    [1, 2].map(() => issueKey(store, { ...ask, lifetime: undefined }, Date.now())),
-  )
+  const make = async (lifetime: number | undefined) =>
+    (await issueKey(store, { ...ask, lifetime }, clock.now))!
   const config = chatConfig([chat.origin]).replace('api_key: { keys', 'api_key: { store: true, keys')
-  const gateway = await startGateway(t, config, { keyring })
+  const gateway = await startGateway(t, config, { keyring, unixTime: () => clock.now })
   const by = async (key: string) => {
     const raw = await openRaw(gateway.port)
     raw.write(handshake('/free/room', { 'X-Api-Key': key }))
     await eventually('the tunnel is open', () => raw.received().includes('101 Switching'))
     return raw
   }
-  const [revoked, other, filed] = [await by(one!.key), await by(two!.key), await by('secret-of-alice')]
-  await map.set(one!.stored.id, undefined)
+  return { map, make, gateway, by }
+}
+
+t.test('a key of the store that is revoked ends the tunnels that it has opened', async (t) => {
+  const { map, make, gateway, by } = await startWithKeys(t)
+  const [one, two] = [await make(undefined), await make(undefined)]
+  const [revoked, other, filed] = [await by(one.key), await by(two.key), await by('secret-of-alice')]
+  await map.set(one.stored.id, undefined)
   await revoked.closed()
   t.ok(revoked.received().endsWith('\x88\x02\x03\xf0'))
   await gateway.recorded(1)
@@ -402,6 +410,95 @@ t.test('a key of the store that is revoked ends the tunnels that it has opened',
   }
   await gateway.recorded(3)
   await quiet(gateway)
+})
+
+t.test('a credential whose time is over', async (t) => {
+  const ended = (reason: string) => `\x88${String.fromCharCode(2 + reason.length)}\x03\xf0${reason}`
+  const answers = async (raw: Awaited<ReturnType<typeof openRaw>>) => {
+    raw.write('\x89\x80\x00\x00\x00\x00')
+    await eventually('it is answered', () => raw.received().endsWith('\x8a\x00'))
+  }
+
+  t.test('ends the tunnels of its API key, and says so to the client', async (t) => {
+    const clock = { now: Date.now() }
+    const { map, make, gateway, by } = await startWithKeys(t, clock)
+    const [one, two, three] = [await make(60_000), await make(60_001), await make(undefined)]
+    const [first, second, rotated] = [await by(one.key), await by(two.key), await by(three.key)]
+    clock.now += 59_999
+    for (const raw of [first, second, rotated]) await answers(raw)
+    clock.now++
+    await first.closed()
+    t.ok(first.received().endsWith(ended('The API key has expired.')))
+    await gateway.recorded(1)
+    t.match(gateway.records, [{ status: 101, error: 'forbidden', cause: 'its API key has expired' }])
+    await answers(second)
+    await map.set(three.stored.id, { ...three.stored, expires: clock.now + 10 })
+    await answers(rotated)
+    clock.now += 10
+    await Promise.all([second.closed(), rotated.closed()])
+    await gateway.recorded(3)
+    await quiet(gateway)
+  })
+
+  t.test(
+    'ends those of its token, leeway and all, and those of a key that the issuer takes back',
+    async (t) => {
+      const clock = { now: Date.now() }
+      const chat = await startChat(t)
+      const [lasting, leaving] = [createKey('p256', 'lasting'), createKey('p256', 'leaving')]
+      const jwks = await startJwksServer(t, [lasting.jwk, leaving.jwk])
+      let fetchAgain = () => {}
+      const tokens = createTokens({
+        log: { info() {}, warn() {} },
+        now: () => clock.now,
+        jwks: {
+          after(_, run) {
+            fetchAgain = run
+            return () => {}
+          },
+        },
+      })
+      t.teardown(() => tokens.close())
+      const iss = 'https://id.example.com'
+      const source = `jwt: { issuer: "${iss}", audience: api, jwks_url: "${jwks.url}", leeway: 5s }`
+      const config = chatConfig([chat.origin]).replace(/api_key: .*/, source)
+      const gateway = await startGateway(t, config, { tokens, unixTime: () => clock.now })
+      const by = async (key: SigningKey, seconds: number) => {
+        const exp = Math.floor(clock.now / 1000) + seconds
+        const claims = { iss, aud: 'api', sub: 'alice', exp }
+        const raw = await openRaw(gateway.port)
+        const token = tokenOf({ alg: 'ES256', kid: key.kid }, claims, key.privateKey)
+        raw.write(handshake('/free/room', { Authorization: `Bearer ${token}` }))
+        await eventually('the tunnel is open', () => raw.received().includes('101 Switching'))
+        return { raw, until: exp * 1000 + 5000 }
+      }
+      const [short, long, other] = [
+        await by(lasting, 60),
+        await by(lasting, 86_400 * 365),
+        await by(leaving, 600),
+      ]
+      clock.now = short.until - 1
+      for (const { raw } of [short, long, other]) await answers(raw)
+      clock.now++
+      await short.raw.closed()
+      t.ok(short.raw.received().endsWith(ended('The token has expired.')))
+      jwks.answer([lasting.jwk])
+      fetchAgain()
+      await eventually('the keys are fetched', () => tokens.readings()[1]?.jwks?.keys === 1)
+      clock.now += 10_000
+      await other.raw.closed()
+      t.ok(other.raw.received().endsWith('\x88\x02\x03\xf0'))
+      await gateway.recorded(2)
+      t.match(gateway.records, [
+        { status: 101, error: 'forbidden', cause: 'its token has expired' },
+        { status: 101, error: 'forbidden', cause: "its token's issuer has taken the key back" },
+      ])
+      await answers(long.raw)
+      long.raw.socket.destroy()
+      await gateway.recorded(3)
+      await quiet(gateway)
+    },
+  )
 })
 
 t.test('a drain', async (t) => {
