@@ -17,8 +17,9 @@ export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'conf
     }
     const answer = await deps.decisions(id)
     if (answer.decision !== null) return answer.decision
-    const { keep, sample } = deps.config.current().config.explain
-    const detail = notFound(id, answer, keep === 0 ? KEEPS_NONE : keeps(answer, sample))
+    const { explain, log } = deps.config.current().config
+    const kept = explain.keep === 0 ? KEEPS_NONE : keeps(answer, explain.sample)
+    const detail = notFound(id, answer, log.access === 'off' ? kept : `${kept} ${LOGGED}`)
     return sendProblem(reply, {
       code: 'not_found',
       detail,
@@ -29,9 +30,12 @@ export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'conf
 
 const KEEPS_NONE = 'explain.keep is 0: none are kept.'
 
+/** What was decided outlives the process there. */
+const LOGGED = 'The access log may have it still: look for the id there.'
+
 function keeps({ reach }: DecisionAnswer, sample: number): string {
   const { kept = 0, since = null } = reach?.denied ?? {}
-  const what = `Kept are denials, failures, refusals and ${Math.round(sample * 1e6) / 1e4} % of what went well, until newer ones take their place.`
+  const what = `Kept are denials, failures, refusals and ${Math.round(sample * 1e6) / 1e4} % of what went well, until newer ones take their place or their gateway ends.`
   return since === null ? what : `${what} The denials of this gateway (${kept}) go back to ${since}.`
 }
 

@@ -60,7 +60,8 @@ const ANSWERED_A_SECOND = 50
 const TIMEOUT = 1000
 const LOOK_EVERY = 10
 const LONGEST_NAME = 300
-const DEAF = 'the store is out of reach, or does not let this user listen to the channels nodes:*'
+const AWAY = 'the store is out of reach'
+const DEAF = 'the store does not let its user listen to the channels nodes:*'
 const KEY = 'nodes:{fleet}'
 
 /** For a process whose store is its own memory. */
@@ -116,7 +117,7 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
   /** Those that live, but this one. A process that has just come has to wait for its own ear first. */
   async function others(until: number): Promise<Set<string>> {
     while (!subscriber.hears(answersOf(self))) {
-      if (performance.now() + LOOK_EVERY > until) throw new Error(DEAF)
+      if (performance.now() + LOOK_EVERY > until) throw new Error(store.status === 'ready' ? DEAF : AWAY)
       await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY))
     }
     const names = await askStore(until - performance.now(), store.zrangebyscore(KEY, '-inf', '+inf'))

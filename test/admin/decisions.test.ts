@@ -49,6 +49,11 @@ t.test('one that is not kept is 404, with who was asked and how far back denials
   t.equal(status, 404)
   t.match(json.detail, /^No decision on d-2 is kept \(2 gateways asked\)\. No answer came from c:3\. /)
   t.match(json.detail, /The denials of this gateway \(1\) go back to 20/)
+  t.match(
+    json.detail,
+    /until newer ones take their place or their gateway ends\. .+ The access log may have it still: look for the id there\.$/,
+    'what a gateway kept is gone with it, and the access log is not',
+  )
   t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
 })
 

@@ -119,10 +119,29 @@ t.test('without a store nobody can be asked, and that is said', { skip }, async 
   await redis.stop()
   const { answers, problem } = await a.ask('count', null, { timeoutMs: 50 })
   t.same(answers, [])
-  t.match(problem, /no connection|out of reach|did not answer/)
+  t.match(
+    problem,
+    /^(there is no connection to the store|the store is out of reach|the store did not answer)/,
+  )
   await redis.restart()
   await are(redis, 2)
   t.equal((await a.ask('count', null)).answers.length, 1, 'and again when it is back')
+})
+
+t.test('a store that is away is told from one whose user may not listen', { skip }, async (t) => {
+  const redis = await startRedis(t)
+  await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>pw', '~*', '+@all', 'resetchannels')
+  const deaf = openFleet(t, redis.url.replace('://', '://deaf:pw@'))
+  const hearing = openFleet(t, redis.url)
+  await are(redis, 2)
+  t.equal(
+    (await deaf.ask('count', null)).problem,
+    'the store does not let its user listen to the channels nodes:*',
+  )
+  await redis.stop()
+  const { problem } = await openFleet(t, redis.url).ask('count', null, { timeoutMs: 50 })
+  t.equal(problem, 'the store is out of reach')
+  t.notMatch((await hearing.ask('count', null, { timeoutMs: 50 })).problem, /listen/)
 })
 
 t.test('in a cluster a question reaches gateways on any of its nodes', { skip }, async (t) => {
