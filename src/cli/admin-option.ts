@@ -29,3 +29,8 @@ export function adminAt(command: string, text: string, config: string | undefine
 export function formatAdmin({ host, port }: AdminAddress): string {
   return formatListen({ host, port })
 }
+
+/** What is left to a person whose configuration cannot be read: the gateway goes on with its last good one, and may be asked. */
+export function orAskAdmin(command: string): string {
+  return `tidegate ${command}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)`
+}

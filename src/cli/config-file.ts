@@ -42,9 +42,16 @@ export function readConfig(command: string, file: string) {
   return loadConfig(text, { file, env: process.env })
 }
 
-/** For commands that need a good configuration. Throws Refused with every error of a bad one, a line each. */
-export function readGoodConfig(command: string, file: string) {
+/**
+ * For commands that need a good configuration. Throws Refused with every error of a bad one, a line each.
+ *
+ * @param otherwise a last line for who has a bad one: what can be done without it
+ */
+export function readGoodConfig(command: string, file: string, otherwise?: string) {
   const loaded = readConfig(command, file)
-  if (!loaded.ok) throw new Refused(loaded.errors.map(formatError).join('\n'))
+  if (!loaded.ok) {
+    const lines = loaded.errors.map(formatError)
+    throw new Refused([...lines, ...(otherwise === undefined ? [] : [otherwise])].join('\n'))
+  }
   return loaded.config
 }

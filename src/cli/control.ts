@@ -15,7 +15,7 @@ import { createDecisionsOfAll } from '../telemetry/decisions-of-all.js'
 import { createFamilies } from '../telemetry/families.js'
 import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
-import { adminAt, formatAdmin } from './admin-option.js'
+import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
@@ -63,7 +63,7 @@ export async function openControl(
     return { ...control, services: () => servicesOf(control) }
   }
   const file = configFile(command, option)
-  const snapshot = compileSnapshot(readGoodConfig(command, file), Date.now())
+  const snapshot = compileSnapshot(readGoodConfig(command, file, orAskAdmin(command)), Date.now())
   const overStore =
     snapshot.config.store.redis !== undefined &&
     (whose === 'store' || (whose === 'any' && !(await answers(snapshot))))

@@ -2,7 +2,7 @@ import { type LimitData, limitDataParts, limitDataText } from '../config/limit.j
 import type { DecisionData, LimitTold } from '../telemetry/decision-data.js'
 import { seconds } from '../telemetry/why.js'
 import { foundBy, untilText } from './found-by.js'
-import { table } from './terminal.js'
+import { remarked, wrapped } from './terminal.js'
 
 /** The parts of a decision that are told of a request that was sent, and of one that was not. */
 
@@ -49,26 +49,25 @@ function consumerOf({
 /** A line for each limit; empty when there is none. */
 export function limitTable(limits: readonly LimitTold[]): string {
   if (limits.length === 0) return ''
-  const rows = [
-    ['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''],
-    ...limits.map((limit) => [
-      limit.name,
-      limitDataParts(limit).quota,
-      limit.used === null ? '' : `${limit.used}/${limit.allows}`,
-      limit.remaining === null ? '' : String(limit.remaining),
-      limit.reset_ms === null || limit.algorithm === 'concurrency' ? '' : seconds(limit.reset_ms),
-      countedOf(limit),
-      markOf(limit),
-    ]),
-  ]
-  return table(withoutEmpty(rows), 2) + changedLimits(limits)
+  const rows = limits.map((limit) => [
+    limit.name,
+    limitDataParts(limit).quota,
+    limit.used === null ? '' : `${limit.used}/${limit.allows}`,
+    limit.remaining === null ? '' : String(limit.remaining),
+    limit.reset_ms === null || limit.algorithm === 'concurrency' ? '' : seconds(limit.reset_ms),
+    countedOf(limit),
+    markOf(limit),
+  ])
+  return (
+    remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows) + changedLimits(limits)
+  )
 }
 
 /** What stands beneath a table of limits, of those that have another amount than the tier says. */
 export function changedLimits(limits: readonly LimitData[]): string {
   const changes = limits
     .filter(({ changed }) => changed !== undefined)
-    .map((limit) => `\n  ${limit.name}: ${limitDataText(limit)}`)
+    .map((limit) => `\n${wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4)}`)
   return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
 }
 
@@ -83,10 +82,4 @@ function countedOf({ current, previous, weight }: LimitTold): string {
 function markOf({ denied, binding }: LimitTold): string {
   if (denied) return binding ? 'denied it, and is waited for longest' : 'denied it, too'
   return binding ? 'leaves the least' : ''
-}
-
-/** Leaves out the columns in which nothing stands but their head. */
-function withoutEmpty(rows: readonly string[][]): string[][] {
-  const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
-  return rows.map((row) => row.filter((_, column) => used[column]))
 }

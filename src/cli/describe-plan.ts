@@ -2,7 +2,7 @@ import { limitText } from '../config/limit.js'
 import type { LineProblems } from './access-lines.js'
 import { seen } from './display-width.js'
 import type { Tally } from './plan-tally.js'
-import { counted, table } from './terminal.js'
+import { columnsOf, counted, firstCut, table, wrapped } from './terminal.js'
 
 /** What a plan has come to. */
 export interface PlanTold {
@@ -20,9 +20,9 @@ export interface PlanTold {
 }
 
 /** The answer in a sentence, then the figures by tier, by limit and by consumer, then what they leave out. */
-export function describePlan(told: PlanTold): string {
+export function describePlan(told: PlanTold, columns = columnsOf(process.stdout)): string {
   const { tally, shown } = told
-  const parts = [verdict(told), source(told)]
+  const parts = [verdict(told), source(told)].map((line) => wrapped(line, 0, columns))
   const tiers = tally.tiers()
   if (tiers.length > 0) {
     const head = ['service', 'tier', 'requests', 'denied', 'denied now', 'newly', 'consumers', 'let through']
@@ -66,10 +66,11 @@ export function describePlan(told: PlanTold): string {
       number(one.deniedNow),
       number(one.newlyDenied),
     ])
-    parts.push(rightAligned([['consumer', 'service', 'tier', 'denied', 'denied now', 'newly'], ...rows], 3))
+    const head = ['consumer', 'service', 'tier', 'denied', 'denied now', 'newly']
+    parts.push(rightAligned(firstCut([head, ...rows], 2, columns), 3))
   }
   const notes = notesOf(told)
-  if (notes.length > 0) parts.push(notes.join('\n'))
+  if (notes.length > 0) parts.push(notes.map((note) => wrapped(note, 0, columns)).join('\n'))
   return parts.join('\n\n')
 }
 

@@ -1,11 +1,11 @@
 import { isIP } from 'node:net'
 import type { Bans } from '../limiter/bans.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
-import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
+import { ADMIN_HELP, ADMIN_OPTION, orAskAdmin } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { oneLine, print, printable, printJson, table } from './terminal.js'
+import { details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 
 export const command = defineCommand({
   name: 'explain',
@@ -77,9 +77,10 @@ async function ofGateway(
   const control = await openControl('explain', options, 'gateway')
   try {
     const explained = await control.call<Explained>('POST', '/explain', question)
+    const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
     return {
       explained,
-      note: 'Nothing was sent and nothing taken. By the running gateway, its configuration and counts.',
+      note: `Nothing was sent and nothing taken. By the running gateway, its configuration ${counts}.`,
     }
   } finally {
     await control.close()
@@ -88,7 +89,7 @@ async function ofGateway(
 
 async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
   const file = configFile('explain', option)
-  const config = readGoodConfig('explain', file)
+  const config = readGoodConfig('explain', file, orAskAdmin('explain'))
   const [
     { compileSnapshot },
     { createBans },
@@ -170,7 +171,14 @@ function describe(d: Explained, note: string): string {
     ...(d.problem === null ? [] : [['store', d.problem]]),
   ]
   const limits = limitTable(d.limits)
-  return [oneLine(d.why), '', table(rows, 2), ...(limits === '' ? [] : ['', limits]), '', note].join('\n')
+  return [
+    wrapped(oneLine(d.why)),
+    '',
+    details(rows),
+    ...(limits === '' ? [] : ['', limits]),
+    '',
+    wrapped(note),
+  ].join('\n')
 }
 
 /** Which claims were used. What stands in the token besides is nobody's business. */

@@ -1,6 +1,6 @@
 import type { WriteStream } from 'node:tty'
 import { styleText } from 'node:util'
-import { widthOf } from './display-width.js'
+import { fit, widthOf } from './display-width.js'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 
@@ -46,16 +46,124 @@ export function table(lines: readonly (readonly string[])[], indent = 0): string
 export function listing(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  columns = process.stdout.isTTY ? process.stdout.columns : undefined,
+  columns = columnsOf(process.stdout),
 ): string {
   const cells = rows.map((row) => row.map(oneLine))
-  const used = head.map((_, column) => cells.some((row) => row[column] !== ''))
-  const lines = table([head, ...cells].map((row) => row.filter((_, column) => used[column])))
-  if (!columns || lines.split('\n').every((line) => widthOf(line) <= columns)) return lines
+  const lines = table(withoutEmpty([head, ...cells]))
+  if (fits(lines, columns || undefined)) return lines
   return cells
     .map((row) => table(head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== '')))
     .join('\n\n')
 }
+
+/**
+ * Figures in columns, of which the last are words: these end their line, or stand beneath it, where the terminal is too narrow for
+ * that. One that is too narrow for the figures, too, has a line for each of them. Columns in which nothing stands are left out.
+ *
+ * @param columns of the terminal; undefined: it is none
+ */
+export function remarked(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns = columnsOf(process.stdout),
+): string {
+  const whole = table(withoutEmpty([head, ...rows]), INDENT)
+  if (fits(whole, columns)) return whole
+  const figures = table(withoutEmpty([head, ...rows].map((row) => row.slice(0, -1))), INDENT)
+  if (fits(figures, columns)) {
+    const beneath = (row: readonly string[]) => {
+      const words = oneLine(row.at(-1)!)
+      return words === '' ? '' : `\n${wrapped(`${' '.repeat(2 * INDENT)}${words}`, 2 * INDENT, columns)}`
+    }
+    return figures
+      .split('\n')
+      .map((line, i) => (i === 0 ? line : line + beneath(rows[i - 1]!)))
+      .join('\n')
+  }
+  return rows
+    .map((row) =>
+      details(
+        head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== ''),
+        columns,
+      ),
+    )
+    .join('\n\n')
+}
+
+/**
+ * The rows of a table, with the first column cut where a line would be too long for the terminal: one long id is not to push the
+ * figures of all others away.
+ *
+ * @param indent spaces that will be in front
+ * @param columns of the terminal; undefined: it is none
+ */
+export function firstCut(
+  rows: readonly (readonly string[])[],
+  indent: number,
+  columns = columnsOf(process.stdout),
+): readonly (readonly string[])[] {
+  if (columns === undefined) return rows
+  const others = rows[0]!.slice(1).map((_, i) => Math.max(...rows.map((row) => widthOf(row[i + 1]!))) + 2)
+  const room = Math.max(LEAST, columns - indent - others.reduce((sum, width) => sum + width, 0))
+  return rows.map(([first = '', ...rest]) => [widthOf(first) <= room ? first : fit(first, room), ...rest])
+}
+
+/** Columns by which one id is told from another. */
+const LEAST = 8
+
+/**
+ * Names, and what is to be said of each. On a terminal that is too narrow for a line, it goes on beneath where it began.
+ *
+ * @param columns of the terminal; undefined: it is none
+ */
+export function details(rows: readonly (readonly string[])[], columns = columnsOf(process.stdout)): string {
+  const hanging = INDENT + Math.max(0, ...rows.map(([name = '']) => name.length)) + 2
+  return table(rows, INDENT)
+    .split('\n')
+    .map((line) => wrapped(line, hanging, columns))
+    .join('\n')
+}
+
+/**
+ * A line for a person, broken between its words where the terminal is too narrow for it. A word is never broken: it may be one to copy.
+ * A number stays with its unit.
+ *
+ * @param hanging spaces in front of all but the first
+ * @param columns of the terminal; undefined: it is none
+ */
+export function wrapped(text: string, hanging = 0, columns = columnsOf(process.stdout)): string {
+  if (fits(text, columns)) return text
+  const lines: string[] = []
+  let line = ''
+  // What stands in front of the words of the first line, its name and the space around, stays as it is.
+  for (const word of text.match(WORD) ?? []) {
+    if (line.trim() !== '' && widthOf(line) > hanging && widthOf(line + word) > columns!) {
+      lines.push(line)
+      line = ' '.repeat(hanging) + word.trimStart()
+    } else line += word
+  }
+  return [...lines, line].join('\n')
+}
+
+const WORD = /\s*(?:\d[\d.]* (?:%|ms|s|min|h|days)(?=\W|$)\S*|\S+)/g
+
+/** Columns of a terminal; undefined: it is none, or does not know. */
+export function columnsOf(stream: Pick<WriteStream, 'isTTY' | 'columns'>): number | undefined {
+  return stream.isTTY ? stream.columns || undefined : undefined
+}
+
+function fits(text: string, columns: number | undefined): boolean {
+  return columns === undefined || text.split('\n').every((line) => widthOf(line) <= columns)
+}
+
+/** Leaves out the columns in which nothing stands but their head. */
+function withoutEmpty(rows: readonly (readonly string[])[]): (readonly string[])[] {
+  const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
+  return rows.map((row) => row.filter((_, column) => used[column]))
+}
+
+/** Of what stands beneath a sentence. */
+const INDENT = 2
 
 /** `1 tier`, `2 tiers`. */
 export function counted(count: number, what: string): string {

@@ -3,7 +3,7 @@ import type { UpstreamState } from '../upstream/pool.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { oneLine, print, printable, printJson, table } from './terminal.js'
+import { oneLine, print, printable, printJson, remarked, wrapped } from './terminal.js'
 
 export const command = defineCommand({
   name: 'upstreams',
@@ -76,29 +76,28 @@ interface Told {
   readonly services?: readonly ServiceState[]
 }
 
+const HEAD = ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'last check', 'why']
+
 function describe(upstreams: readonly UpstreamState[], services: readonly ServiceState[] = []): string {
   const sections: string[] = []
   for (const service of new Set(upstreams.map((one) => one.service))) {
     const own = upstreams.filter((one) => one.service === service)
-    const rows = [
-      ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'last check', 'why'],
-      ...own.map((one) => [
-        one.address,
-        one.state,
-        ago(one.since),
-        String(one.weight),
-        `${one.in_flight}/${one.max_connections}`,
-        one.ejections === 0 ? '' : times(one.ejections),
-        checkOf(one),
-        one.why ?? '',
-      ]),
-    ]
+    const rows = own.map((one) => [
+      one.address,
+      one.state,
+      ago(one.since),
+      String(one.weight),
+      `${one.in_flight}/${one.max_connections}`,
+      one.ejections === 0 ? '' : times(one.ejections),
+      checkOf(one),
+      one.why ?? '',
+    ])
     const facts = factsOf(
       own[0]!.waiting,
       services.find((one) => one.service === service),
     )
     const head = facts.length === 0 ? service : `${service}: ${facts.join(', ')}`
-    sections.push([head, table(withoutEmpty(rows), 2), ...namesOf(own)].join('\n'))
+    sections.push([wrapped(head), remarked(HEAD, rows), ...namesOf(own)].join('\n'))
   }
   return sections.join('\n\n')
 }
@@ -116,12 +115,6 @@ function factsOf(waiting: number, state: ServiceState | undefined): string[] {
   }
   if (waiting > 0) facts.push(`${waiting} waiting`)
   return facts
-}
-
-/** Leaves out the columns in which nothing stands but their head. */
-function withoutEmpty(rows: readonly string[][]): string[][] {
-  const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
-  return rows.map((row) => row.filter((_, column) => used[column]))
 }
 
 function withWhy({ state, why }: UpstreamState): string {

@@ -5,7 +5,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { changedLimits } from './describe-decision.js'
 import { foundBy, notesText, untilText } from './found-by.js'
-import { oneLine, print, printJson, table } from './terminal.js'
+import { oneLine, print, printJson, table, wrapped } from './terminal.js'
 
 interface Usage {
   readonly tier: string
@@ -90,7 +90,7 @@ function describe(service: string, consumer: string, usage: Usage): string {
   const found =
     foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until) + notesText(usage.tier_notes)
   const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
-  if (usage.unlimited) return `${head}; unlimited, nothing is counted`
+  if (usage.unlimited) return wrapped(`${head}; unlimited, nothing is counted`)
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
     ...usage.limits.map((limit) => row(limit.name, limit)),
@@ -99,7 +99,7 @@ function describe(service: string, consumer: string, usage: Usage): string {
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
   const note =
     others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${head}\n\n${table(rows, 2)}${changedLimits(usage.limits)}${note}`
+  return `${wrapped(head)}\n\n${table(rows, 2)}${changedLimits(usage.limits)}${note}`
 }
 
 function row(name: string, limit: LimitUsed): string[] {

@@ -5,7 +5,7 @@ import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { oneLine, print, printable, printJson, table } from './terminal.js'
+import { details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 
 export const command = defineCommand({
   name: 'why',
@@ -54,7 +54,7 @@ function describe(d: DecisionTold): string {
     ['gateway', `${d.node}${d.worker === null ? '' : `, worker ${d.worker}`}, configuration ${d.config}`],
   ]
   const limits = limitTable(d.limits)
-  return [oneLine(d.why), '', table(rows, 2), ...(limits === '' ? [] : ['', limits])].join('\n')
+  return [wrapped(oneLine(d.why)), '', details(rows), ...(limits === '' ? [] : ['', limits])].join('\n')
 }
 
 const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {

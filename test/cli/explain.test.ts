@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { tidegate } from '../support/cli.js'
-import { startRedis } from '../support/redis.js'
+import { startProcess } from '../support/process.js'
+import { freePort, startRedis } from '../support/redis.js'
 
 t.test('explain does not claim to know what a store has that is out of reach', async (t) => {
   const yaml = `
@@ -52,4 +53,55 @@ routes: [{ path: /*, service: payments }]
     (await tidegate(['explain', 'GET', '/x', '-H', 'x-user-id: ann', '--json', ...on])).stdout,
   )
   t.match(json.tier_until, /^20\d\d-.*Z$/)
+})
+
+t.test('who cannot read the configuration is told that a gateway can be asked without it', async (t) => {
+  const file = join(t.testdir({ 'tidegate.yaml': 'services: [' }), 'tidegate.yaml')
+  for (const argv of [
+    ['explain', 'GET', '/x'],
+    ['why', 'r-1'],
+    ['top', '--once'],
+    ['usage', 'a', 'b'],
+  ]) {
+    const { code, stderr } = await tidegate([...argv, '--config', file])
+    t.equal(code, 1)
+    t.match(stderr, /tidegate\.yaml:1:\d+: .+\n/)
+    t.match(
+      stderr,
+      `\ntidegate ${argv[0]}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)\n`,
+    )
+  }
+  t.notMatch(
+    (await tidegate(['plan', '--log', file, '--config', file])).stderr,
+    /--admin/,
+    'plan asks nobody',
+  )
+})
+
+t.test('a running gateway whose store is away does not claim to have explained by its counts', async (t) => {
+  const adminPort = await freePort()
+  const gateway = await startProcess(
+    t,
+    `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${adminPort}" }
+store: { redis: "redis://127.0.0.1:1", on_failure: local }
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+server: { shutdown_delay: 0 }
+log: { access: off }
+`,
+  )
+  const { code, stdout, stderr } = await tidegate([
+    'explain',
+    'GET',
+    '/x',
+    '--live',
+    '--config',
+    gateway.configFile,
+  ])
+  t.equal(code, 0, stderr)
+  t.match(stdout, /^The store is out of reach, so what the limits would say is not known/)
+  t.match(stdout, /By the running gateway, its configuration without counts: its store is out of reach\.\n$/)
 })

@@ -1,7 +1,18 @@
 import t from 'tap'
 import { nearest } from '../../src/cli/command.js'
 import { nodeWarning } from '../../src/cli/node-version.js'
-import { counted, listing, oneLine, painter, printable, table } from '../../src/cli/terminal.js'
+import {
+  counted,
+  details,
+  firstCut,
+  listing,
+  oneLine,
+  painter,
+  printable,
+  remarked,
+  table,
+  wrapped,
+} from '../../src/cli/terminal.js'
 
 t.test('colour is for terminals, and for those who did not refuse it', async (t) => {
   t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
@@ -45,6 +56,60 @@ t.test(
     t.equal(listing(head, rows, 0), wide, 'of a terminal that does not know its width')
   },
 )
+
+t.test('a sentence is broken between its words where the terminal is too narrow for it', async (t) => {
+  const text = 'Denied: it can pass 0.8 s later.'
+  t.equal(wrapped(text, 0, undefined), text, 'a file has no width')
+  t.equal(wrapped(text, 0, 32), text)
+  t.equal(wrapped(text, 0, 22), 'Denied: it can pass\n0.8 s later.', 'a number stays with its unit')
+  t.equal(wrapped('an-id-to-be-copied is here', 2, 10), 'an-id-to-be-copied\n  is here', 'no word is broken')
+  t.equal(wrapped('時間 時間 時間', 0, 9), '時間 時間\n時間', 'a Chinese sign is two columns wide')
+})
+
+t.test('what is said of each name goes on beneath itself', async (t) => {
+  const rows = [
+    ['why', 'checks fail: status 503'],
+    ['state', 'unhealthy'],
+  ]
+  t.equal(details(rows, undefined), '  why    checks fail: status 503\n  state  unhealthy')
+  t.equal(details(rows, 25), '  why    checks fail:\n         status 503\n  state  unhealthy')
+  t.equal(details([['consumer', 'x'.repeat(30)]], 20), `  consumer  ${'x'.repeat(30)}`)
+})
+
+t.test('words at the end of a line of figures stand beneath it where there is no room', async (t) => {
+  const head = ['limit', 'used', 'left', '']
+  const rows = [
+    ['second', '5/5', '', 'denied it, and is waited for longest'],
+    ['minute', '9/100', '', ''],
+  ]
+  t.equal(
+    remarked(head, rows, undefined),
+    '  limit   used\n  second  5/5    denied it, and is waited for longest\n  minute  9/100',
+  )
+  t.equal(
+    remarked(head, rows, 30),
+    '  limit   used\n  second  5/5\n    denied it, and is waited\n    for longest\n  minute  9/100',
+  )
+  t.equal(
+    remarked(head, rows.slice(1), 14),
+    '  limit  minute\n  used   9/100',
+    'too narrow for the figures themselves',
+  )
+})
+
+t.test('one long id does not push the figures of the others away', async (t) => {
+  const rows = [
+    ['consumer', 'denied'],
+    ['x'.repeat(100), '12'],
+  ]
+  t.strictSame(firstCut(rows, 2, undefined), rows)
+  t.strictSame(firstCut(rows, 2, 30), [rows[0], [`${'x'.repeat(19)}…`, '12']])
+  t.strictSame(
+    firstCut(rows, 2, 5),
+    [rows[0], [`${'x'.repeat(7)}…`, '12']],
+    'something of it is always there',
+  )
+})
 
 t.test('one is not many', async (t) => {
   t.same(
