@@ -26,7 +26,7 @@ import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './tele
 import { createKeptDecisions } from './telemetry/kept-decisions.js'
 import { createLineFilter } from './telemetry/line-filter.js'
 import { createLog, type EventLog } from './telemetry/log.js'
-import { logReload } from './telemetry/log-reload.js'
+import { logReload, logWarnings } from './telemetry/log-reload.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { readOtelEnvironment } from './telemetry/otel-environment.js'
 import type { Reading } from './telemetry/reading.js'
@@ -296,6 +296,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     },
     'started',
   )
+  if (member === undefined) logWarnings(log, config.status().warnings)
 
   let closing: Promise<void> | undefined
   async function drain(delayMs: number): Promise<void> {

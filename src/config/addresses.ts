@@ -27,6 +27,13 @@ export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
+/** Whether somebody on the way to it could read and change what is said there: plain http to another machine. */
+export function isOpenToTheWay(url: string): boolean {
+  if (!URL.canParse(url)) return false
+  const { protocol, hostname } = new URL(url)
+  return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))
+}
+
 /** A block of addresses, both ends included. IPv4 as a number, IPv6 as eight numbers of 16 bits. */
 export type AddressRange =
   | { readonly family: 4; readonly first: number; readonly last: number }

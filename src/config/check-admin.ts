@@ -1,4 +1,4 @@
-import { formatListen, isLoopback } from './addresses.js'
+import { formatListen, isLoopback, isOpenToTheWay } from './addresses.js'
 import { asList, type DraftConfig, type Say } from './draft.js'
 
 /** Who the audit names when nobody has a token of a name of their own. */
@@ -43,8 +43,7 @@ function checkTokens(admin: DraftConfig['admin'], error: Say): void {
 function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Say, warning: Say): void {
   if (oidc?.roles !== undefined && Object.keys(oidc.roles).length === 0)
     error(['admin', 'oidc', 'roles'], 'nobody may do anything; give a value of the claim a role')
-  const url = oidc?.jwks_url === undefined ? undefined : new URL(oidc.jwks_url)
-  if (url?.protocol !== 'http:' || isLoopback(url.hostname.replace(/^\[|\]$/g, ''))) return
+  if (oidc?.jwks_url === undefined || !isOpenToTheWay(oidc.jwks_url)) return
   const wrong = 'who is on the way to it can put in keys of their own'
   warning(['admin', 'oidc', 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
 }

@@ -1,4 +1,6 @@
+import { isOpenToTheWay } from './addresses.js'
 import { asList, type Draft, type DraftConfig, type Say } from './draft.js'
+import { CONSUMER } from './plan-address.js'
 import type { Config } from './schema.js'
 
 /** What the schema cannot say of the sources of tiers. */
@@ -27,6 +29,13 @@ export function checkPlans(
       const at = Object.hasOwn(settings, 'name') ? ['tier_sources', i, kind, 'name'] : ['tier_sources', i]
       error(at, `called "${name}", as tier_sources[${before}] is; give each a name of its own`)
     } else names.set(name, i)
+    // Where headers are sent, one of them is a secret, mostly; what is in the address nobody can tell.
+    if ('headers' in settings && settings.url !== undefined) {
+      if (isOpenToTheWay(settings.url.replaceAll(CONSUMER, 'id'))) {
+        const wrong = 'who is on the way to it can read its headers, and put consumers on any tier'
+        warning(['tier_sources', i, kind, 'url'], `${wrong}; take https, or a network that is yours alone`)
+      }
+    }
     if (!('query' in settings) || settings.query === undefined) continue
     const path = ['tier_sources', i, kind, 'query']
     if (!/\$1(?!\d)/.test(settings.query)) {

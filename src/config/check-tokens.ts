@@ -1,4 +1,4 @@
-import { isLoopback } from './addresses.js'
+import { isOpenToTheWay } from './addresses.js'
 import { asList, type Draft, named, type Path, type Say, twice } from './draft.js'
 import { keyFits, publicKeyOf } from './public-key.js'
 import type { Config } from './schema.js'
@@ -40,8 +40,7 @@ function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
     error([...path, given[1]!], `given next to ${given[0]}; keep one of the two`)
     return
   }
-  const url = issuer.jwks_url === undefined ? undefined : new URL(issuer.jwks_url)
-  if (url?.protocol === 'http:' && !isLoopback(url.hostname.replace(/^\[|\]$/g, ''))) {
+  if (issuer.jwks_url !== undefined && isOpenToTheWay(issuer.jwks_url)) {
     const wrong = 'who is on the way to it can put in keys of their own'
     warning([...path, 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
   }

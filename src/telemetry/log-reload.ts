@@ -1,5 +1,13 @@
 import type { ReloadEvent } from '../config/reload.js'
 
+/** Says at the start what `tidegate check` would warn of; of a later configuration its reload says it. */
+export function logWarnings(
+  log: Record<'warn', (fields: object, message: string) => void>,
+  messages: readonly string[],
+): void {
+  if (messages.length > 0) log.warn({ messages }, 'configuration taken, with warnings')
+}
+
 /** @param changed what is different from the configuration before, a line each */
 export function logReload(
   log: Record<'debug' | 'info' | 'error', (fields: object, message: string) => void>,

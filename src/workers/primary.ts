@@ -13,7 +13,7 @@ import { addressOf, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
 import { createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
-import { logReload } from '../telemetry/log-reload.js'
+import { logReload, logWarnings } from '../telemetry/log-reload.js'
 import type { Reading } from '../telemetry/reading.js'
 import { telemetryOptions } from '../telemetry/settings.js'
 import type { TopQuestion } from '../telemetry/top.js'
@@ -334,6 +334,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
     'started',
   )
+  logWarnings(log, config.status().warnings)
 
   let restarting = false
   /** The new workers open the store that is configured by now; so does this process, or it would look into another. */

@@ -73,6 +73,33 @@ t.test('SIGHUP reads the configuration again', async (t) => {
   t.equal(await gateway.stop(), 0)
 })
 
+t.test('what check warns of is in the log of the start', async (t) => {
+  const unused = '  unused: { upstreams: [http://127.0.0.1:1] }'
+  const cwd = t.testdir({
+    'tidegate.yaml': config('http://127.0.0.1:1').replace(
+      /services: \{ (.*) \}/,
+      `services:\n  $1\n${unused}`,
+    ),
+  })
+  for (const args of [['start'], ['start', '--workers', '2']]) {
+    const run = spawnCli(args, { cwd })
+    t.teardown(() => run.child.kill('SIGKILL'))
+    await run.printed(/listens on/)
+    await run.printed(/with warnings/)
+    run.child.kill('SIGTERM')
+    t.equal(await run.exited, 0)
+    const warned = run
+      .stderr()
+      .split('\n')
+      .filter((line) => line.includes('with warnings'))
+    t.equal(warned.length, 1, args.join(' '))
+    t.match(JSON.parse(warned[0]!), {
+      level: 'warn',
+      messages: [/^tidegate\.yaml:7:3: services\.unused: no route leads to this service/],
+    })
+  }
+})
+
 t.test('a taken port is one clear line and exit code 1', async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')

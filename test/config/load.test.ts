@@ -285,6 +285,35 @@ routes:
   )
 })
 
+t.test('warns of addresses whose answers somebody on the way could replace', async (t) => {
+  const at = (host: string) => `
+tiers: [free]
+admin:
+  oidc: { issuer: https://id.example.com, audience: admin, jwks_url: "http://${host}/admin.json", roles: { a: viewer } }
+consumers:
+  - jwt: { issuer: https://id.example.com, audience: api, jwks_url: "http://${host}/jwks.json" }
+tier_sources:
+  - http: { name: a, url: "http://${host}/{consumer}", headers: { authorization: "${SECRET}" } }
+  - http: { name: b, url: "http://${host}/plans?of={consumer}" }
+services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } } }
+routes: [{ path: /*, service: a }]
+`
+  const keys =
+    'who is on the way to it can put in keys of their own; take https, or a network that is yours alone'
+  const said = warnings(at('id.internal'))
+  t.same(said, [
+    `test.yaml:4:70: admin.oidc.jwks_url: ${keys}`,
+    `test.yaml:6:69: consumers[0].jwt.jwks_url: ${keys}`,
+    'test.yaml:8:27: tier_sources[0].http.url: who is on the way to it can read its headers, and put consumers on any tier; take https, or a network that is yours alone',
+  ])
+  t.notMatch(said.join(), SECRET)
+  for (const host of ['127.0.0.1:1', '[::1]:1', 'localhost', 'LOCALHOST:80'])
+    t.same(warnings(at(host)), [], host)
+  t.same(warnings(at('x').replaceAll('http://x', 'https://x')), [])
+})
+
+const SECRET = 'Bearer hunter2-hunter2'
+
 t.test('warns of costs and levels that do not fit what is there', async (t) => {
   t.same(
     warnings(`tiers: [free]
