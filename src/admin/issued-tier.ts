@@ -1,21 +1,18 @@
 import { takesStoredKeys } from '../config/consumers.js'
-import { askStore } from '../limiter/ask.js'
 import type { AdminDeps } from './deps.js'
-
-/** Ms for the first load of all keys. */
-const PATIENCE = 10_000
+import { keysHeld } from './keys-held.js'
 
 /**
  * The name of the tier that the consumer's API key of the store brings: of several, the one that was made last. Rejects
  * when the store is out of reach.
  */
 export async function issuedTier(
-  { config, keys }: Pick<AdminDeps, 'config' | 'keys'>,
+  { config, keys, limiter }: Pick<AdminDeps, 'config' | 'keys' | 'limiter'>,
   consumer: string,
 ): Promise<string | undefined> {
   const { consumers, tiers } = config.current()
   if (!takesStoredKeys(consumers)) return undefined
-  await askStore(PATIENCE, keys.keys().ready)
+  await keysHeld({ keys, limiter })
   const now = Date.now()
   let latest: { tier: string; created: number } | undefined
   for (const { consumer: owner, tier, created, expires } of keys.keys().entries().values()) {

@@ -1,10 +1,10 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { takesStoredKeys } from '../config/consumers.js'
 import { isKeyId, type StoredKey } from '../limiter/api-keys.js'
-import { askStore } from '../limiter/ask.js'
 import type { AdminDeps } from './deps.js'
 import { issueKey, rotateKey } from './issue-key.js'
 import { readKeyRequest, readRotateRequest } from './key-request.js'
+import { keysHeld } from './keys-held.js'
 import { type Problem, sendProblem } from './problem.js'
 import { FOR_SUPPORT } from './roles.js'
 import { storeDown } from './store-down.js'
@@ -21,13 +21,11 @@ interface KeysOf {
 
 /** Keys of one answer at most. */
 const PAGE = 1000
-/** Ms for the first load of all keys. */
-const PATIENCE = 10_000
 
 /** API keys of the store: made, listed, replaced and revoked. What is done holds on every node within a second. */
 export function keyRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'keys' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'keys' | 'limiter' | 'audit' | 'log'>,
   now: () => number = Date.now,
 ): void {
   const read = (id: string) => deps.keys.keys().read(id)
@@ -57,7 +55,7 @@ export function keyRoutes(
       return sendProblem(reply, { code: 'bad_request', detail })
     }
     try {
-      await askStore(PATIENCE, deps.keys.keys().ready)
+      await keysHeld(deps)
       const page = pageOf(deps.keys.keys().entries().values(), consumer as string | undefined, after)
       return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
     } catch (error) {

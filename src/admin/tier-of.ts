@@ -15,7 +15,7 @@ export interface FoundTier {
 
 /** The same, with the API keys of the store looked at, and the sources of tiers asked, where nothing else is known. Never rejects. */
 export async function findTier(
-  { config, keys, plans }: Pick<AdminDeps, 'config' | 'keys' | 'plans'>,
+  { config, keys, limiter, plans }: Pick<AdminDeps, 'config' | 'keys' | 'limiter' | 'plans'>,
   consumer: string,
   assigned: string | undefined,
   asked?: string,
@@ -23,7 +23,7 @@ export async function findTier(
   const snapshot = config.current()
   const known = tierOf(snapshot, consumer, assigned, asked)
   if (known.from !== 'default') return known
-  const issued = await issuedTier({ config, keys }, consumer).catch(() => undefined)
+  const issued = await issuedTier({ config, keys, limiter }, consumer).catch(() => undefined)
   if (issued !== undefined) return { tier: snapshot.tiers.indexOf(issued), from: 'credential' }
   const notes: string[] = []
   for (const source of plans?.sources() ?? []) {

@@ -16,7 +16,7 @@ interface TierOf {
 /** Which tier an operator has put a consumer on. A change holds on every node within a second. */
 export function tierRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'keys' | 'plans' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'keys' | 'limiter' | 'plans' | 'audit' | 'log'>,
 ): void {
   async function shown(consumer: string, assigned: Assignment | undefined): Promise<object> {
     const { tiers } = deps.config.current()

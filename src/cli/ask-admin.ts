@@ -16,6 +16,20 @@ export interface AdminAnswer {
 
 /** Ms without anything happening. */
 const TIMEOUT = 5000
+const SECONDS = TIMEOUT / 1000
+const SILENT = `silent for ${SECONDS} s`
+
+/** What it means that nothing has come from there: a gateway that stands still is not to be started once more. */
+export function noAnswer(at: string, error: Error): string {
+  return isSilence(error)
+    ? `the gateway at ${at} took the question and has been ${SILENT}: it stands still, or what it asks does`
+    : `no gateway answers at ${at} (${error.message})`
+}
+
+/** Whether it was connected to, and nothing came. */
+export function isSilence({ message }: Error): boolean {
+  return message === SILENT
+}
 
 /**
  * One request to an admin API. Rejects with an Error whose message is the reason in a word or two. Not by fetch: it
@@ -44,7 +58,11 @@ export function askAdmin(
   return new Promise((resolve, reject) => {
     const call = request({ host, port, method, path, headers, agent: false, timeout: TIMEOUT })
     const fail = (error: NodeJS.ErrnoException) => reject(new Error(error.code ?? error.message))
-    call.on('timeout', () => call.destroy(new Error(`silent for ${TIMEOUT / 1000} s`)))
+    call.on('timeout', () =>
+      call.destroy(
+        new Error(call.socket?.connecting === false ? SILENT : `no connection within ${SECONDS} s`),
+      ),
+    )
     call.on('error', fail)
     call.on('response', (response) => {
       let text = ''

@@ -16,7 +16,7 @@ import { createFamilies } from '../telemetry/families.js'
 import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
-import { type AdminAddress, askAdmin } from './ask-admin.js'
+import { type AdminAddress, askAdmin, isSilence, noAnswer } from './ask-admin.js'
 import { Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
 import { personHere } from './person-here.js'
@@ -55,7 +55,7 @@ export async function openControl(
     const at = adminAt(command, admin, option)
     const control = controlOf(command, reason, {
       address: at,
-      unreachable: ({ message }) => `no gateway answers at ${formatAdmin(at)} (${message})`,
+      unreachable: (error) => noAnswer(formatAdmin(at), error),
       unauthorized: tokenWanted(formatAdmin(at), at),
       onlyLogged: () => IN_ITS_LOG,
       close: () => Promise.resolve(),
@@ -164,8 +164,10 @@ function gatewayOf(command: string, file: string, { config }: Snapshot, whose: W
   const why = whose === 'store' ? ', and without store.redis the counts are in its memory' : ''
   return {
     address,
-    unreachable: (error) =>
-      `no gateway answers at ${host}:${port} (${error.message})${why}; start it: tidegate start --config ${file}`,
+    unreachable: (error) => {
+      const what = noAnswer(`${host}:${port}`, error)
+      return isSilence(error) ? what : `${what}${why}; start it: tidegate start --config ${file}`
+    },
     unauthorized: tokenWanted(`${host}:${port}`, address),
     onlyLogged: () => IN_ITS_LOG,
     close: () => Promise.resolve(),

@@ -1,5 +1,5 @@
 import { formatListen, parseListen } from '../config/addresses.js'
-import { askAdmin } from './ask-admin.js'
+import { askAdmin, noAnswer } from './ask-admin.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { print } from './terminal.js'
 
@@ -26,7 +26,7 @@ Options:
     }
     const { status, text } = await askAdmin({ ...at, token: undefined }, 'GET', '/readyz', undefined).catch(
       (error: Error) => {
-        throw new Refused(`tidegate health: no gateway answers at ${formatListen(at)} (${error.message})`)
+        throw new Refused(`tidegate health: ${noAnswer(formatListen(at), error)}`)
       },
     )
     const reasons = reasonsIn(text)

@@ -31,6 +31,20 @@ t.test('health says what /readyz says, without a token and without the configura
     stderr: '',
   })
 
+  const env = { TIDEGATE_ADMIN_TOKEN: 'not-asked-of-probes' }
+  t.match(
+    await tidegate(['key', 'list', '--admin', admin], { env }),
+    { code: 1, stderr: /^tidegate key: Could not list the keys: the store is out of reach\./ },
+    'and not that there is no gateway: it answers before a command gives up',
+  )
+
+  gateway.child.kill('SIGSTOP')
+  t.match(await health(), {
+    code: 1,
+    stderr: `tidegate health: the gateway at ${admin} took the question and has been silent for 5 s: it stands still, or what it asks does\n`,
+  })
+  gateway.child.kill('SIGCONT')
+
   gateway.child.kill('SIGTERM')
   while ((await request(`${gateway.admin}/readyz`)).statusCode === 200);
   t.match(await health(), { code: 1, stdout: '', stderr: /^tidegate health: not ready: shutting down/ })
