@@ -109,7 +109,7 @@ t.test('a stage that fails is 500: the reason is in the log and nowhere else', a
 t.test(
   'a client that leaves while the store is asked is recorded as gone, and nothing is forwarded',
   async (t) => {
-    let decide: (decision: Decision) => void = () => {}
+    let decide: ((decision: Decision) => void) | undefined
     const limiter = {
       take: () =>
         new Promise<Decision>((resolve) => {
@@ -119,10 +119,10 @@ t.test(
     const { gateway, payments } = await startSite(t, SITE, {}, { limiter })
     const connection = await openRaw(gateway.port)
     connection.write(rawRequest('GET /payments/x'))
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    await eventually('the store is asked', () => decide !== undefined)
     connection.socket.destroy()
     await gateway.recorded(1)
-    decide(exampleDecision())
+    decide!(exampleDecision())
     await new Promise((resolve) => setTimeout(resolve, 50))
     t.match(gateway.records, [{ status: 499, error: 'client_closed' }])
     t.equal(payments.received.length, 0)
@@ -148,7 +148,7 @@ t.test('a store that fails after the client has left leaves nothing behind', asy
 })
 
 t.test('a request keeps the configuration that it began with', async (t) => {
-  let decide: (decision: Decision) => void = () => {}
+  let decide: ((decision: Decision) => void) | undefined
   const limiter = {
     take: () =>
       new Promise<Decision>((resolve) => {
@@ -159,16 +159,18 @@ t.test('a request keeps the configuration that it began with', async (t) => {
   const { gateway, payments, marketing } = site
   const before = gateway.snapshot()
   const first = rawExchange(gateway.port, rawRequest('GET /payments/x'))
-  await new Promise((resolve) => setTimeout(resolve, 50))
+  await eventually('the store is asked', () => decide !== undefined)
+  const decideFirst = decide!
+  decide = undefined
   gateway.use(SITE.replaceAll('PAYMENTS', marketing.origin).replaceAll('MARKETING', payments.origin))
-  decide(exampleDecision())
+  decideFirst(exampleDecision())
   t.match((await first).responses, [{ status: 200 }])
   t.equal(payments.received.length, 1)
   await gateway.recorded(1)
   t.equal(gateway.records[0]!.snapshot, before)
   const second = rawExchange(gateway.port, rawRequest('GET /payments/x'))
-  await new Promise((resolve) => setTimeout(resolve, 50))
-  decide(exampleDecision())
+  await eventually('the store is asked again', () => decide !== undefined)
+  decide!(exampleDecision())
   t.match((await second).responses, [{ status: 200 }])
   t.equal(marketing.received.length, 1)
 })

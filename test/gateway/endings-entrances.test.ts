@@ -145,11 +145,11 @@ consumers: [{ header: { name: x-user-id } }]
 trusted_proxies: [127.0.0.1]
 server:
   proxy_protocol: true
-  header_timeout: 300ms
+  header_timeout: 1s
   # Under Node 20 a session whose client is gone may be noticed by its silence only.
   keep_alive: 1s
   http2: true
-  tls: { certificates: [${JSON.stringify(certificate)}], handshake_timeout: 300ms }
+  tls: { certificates: [${JSON.stringify(certificate)}], handshake_timeout: 1s }
 services:
   api:
     upstreams: ['${one.origin}']

@@ -211,8 +211,10 @@ t.test('several upstreams', APART, async (t) => {
         t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
         waits.push(performance.now() - sent)
       }
-      // Five of ten would, if nothing were known of it; on a busy machine a second goes by and another one may.
-      t.ok(waits.filter((ms) => ms > 1_500).length <= 2, waits.join())
+      // Five of ten would, if nothing were known of it; whenever a second has gone by, one more may.
+      const quick = waits.filter((ms) => ms <= 1_500)
+      const seconds = quick.reduce((sum, ms) => sum + ms, 0) / 1_000
+      t.ok(waits.length - quick.length <= 1 + seconds, waits.join())
     },
   )
 

@@ -53,7 +53,7 @@ t.test('total: the whole exchange', APART, async (t) => {
 
   t.test('bounds an upload that trickles: 408', async (t) => {
     const upstream = await rawUpstream(t, () => {}, { early: true })
-    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { total: 300ms }'))
+    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { total: 1s }'))
     const client = await openRaw(gateway.port)
     client.write('POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n')
     const timer = setInterval(() => client.write(CHUNK), 20)

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { rawUpstream, respond } from '../support/raw-upstream.js'
@@ -116,7 +117,7 @@ t.test('bytes after a response never answer the next request', async (t) => {
             const client = await openRaw(gateway.port)
             client.write(GET)
             await client.until('first', () => client.responses().length === 1)
-            if (later) await new Promise((resolve) => setTimeout(resolve, 25))
+            if (later) await eventually('its connection goes', () => upstream.requests[0]!.closed)
             client.write(GET)
             await client.until('second', () => client.responses().length === 2)
             t.equal(client.responses()[1]!.body, 'true')
@@ -183,7 +184,7 @@ t.test('whatever bytes an upstream sends, the gateway lives and its clients get 
         answer = pieces.join('')
         const client = await openRaw(gateway.port, method === 'HEAD')
         client.write(`${method} /x HTTP/${version}\r\nHost: a\r\nConnection: close\r\n\r\n`)
-        await client.closed(3_000)
+        await client.closed()
         const text = client.received()
         if (text !== '' && !/^HTTP\/1\.1 [1-9][0-9][0-9] /.test(text))
           throw new Error(`not HTTP: ${JSON.stringify(text)}`)

@@ -103,6 +103,8 @@ log: { access: 'off', level: error }
 tiers: [free]
 services: { api: { upstreams: ['${backend.origin}'] } }
 routes: [{ path: /*, service: api }]
+# The machine may have much else to do.
+server: { shed: { event_loop_delay: 0 } }
 `,
   )
   const port = Number(new URL(gateway.address).port)

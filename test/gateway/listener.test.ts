@@ -14,7 +14,7 @@ routes: [{ path: /payments/*, service: payments }, { path: /marketing/*, service
 `
 const PROXIED = `${SITE}
 trusted_proxies: [127.0.0.1, 198.51.100.0/24]
-server: { proxy_protocol: true, header_timeout: 300ms, max_connections_per_client: 2 }
+server: { proxy_protocol: true, header_timeout: 1m, max_connections_per_client: 2 }
 `
 const REQUEST = rawRequest('GET /payments/1', 'X-Forwarded-For: 203.0.113.99')
 
@@ -122,7 +122,7 @@ t.test(
 t.test(
   'with proxy_protocol a connection without a header, with a bad one or with a late one is closed unanswered',
   async (t) => {
-    const site = await startEntrance(t, PROXIED)
+    const site = await startEntrance(t, PROXIED.replace('1m', '300ms'))
     const { counts, lines } = site
     for (const bytes of [REQUEST, 'PROXY TCP4 1.2.3.4\r\n', 'PROXY TCP4 ', '', `PROXY ${'A'.repeat(200)}`]) {
       const connection = await sent(site, Buffer.from(bytes))
@@ -231,7 +231,7 @@ t.test('connections above max_connections are closed at once and counted', async
 })
 
 t.test('a connection that has not sent its PROXY header does not hold up a drain', async (t) => {
-  const site = await startEntrance(t, PROXIED.replace('300ms', '1m'))
+  const site = await startEntrance(t, PROXIED)
   const silent = await openRaw(site.gateway.port)
   await eventually('it is there', () => site.counts.open === 1)
   await site.gateway.app.close()

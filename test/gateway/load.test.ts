@@ -1,5 +1,5 @@
-import { performance } from 'node:perf_hooks'
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
 import { problemOf, startSite } from '../support/site.js'
 
@@ -18,9 +18,8 @@ routes:
 `
 
 t.test('a header that comes too slowly, or not at all, is 408 in time', async (t) => {
-  const site = await startSite(t, `${SITE}\nserver: { header_timeout: 300ms }`)
+  const site = await startSite(t, `${SITE}\nserver: { header_timeout: 1s }`)
   const { gateway } = site
-  const began = performance.now()
   const dripping = await openRaw(gateway.port)
   const drip = setInterval(() => dripping.write('a'), 50)
   dripping.write('GET /payments/x HTTP/1.1\r\nHost: a\r\nX: ')
@@ -30,15 +29,13 @@ t.test('a header that comes too slowly, or not at all, is 408 in time', async (t
   kept.write(rawRequest('GET /payments/first'))
   await kept.until('the response', () => kept.responses().length === 1)
   kept.write(half)
+  // Within header_timeout and the 2 s between two looks, and some slack.
+  const inTime = 12_000
   await Promise.all([
-    dripping.closed().finally(() => clearInterval(drip)),
-    kept.closed(),
-    openRaw(gateway.port).then((idle) => idle.closed()),
+    dripping.closed(inTime).finally(() => clearInterval(drip)),
+    kept.closed(inTime),
+    openRaw(gateway.port).then((idle) => idle.closed(inTime)),
   ])
-  t.ok(
-    performance.now() - began < 9_000,
-    'within header_timeout and the 2 s between two looks, and some slack',
-  )
   t.match(dripping.responses(), [{ status: 408 }])
   t.equal(problemOf(dripping.responses()[0]!).code, late.code)
   t.match(kept.responses(), [{ status: 200 }, { status: 408 }])
@@ -91,7 +88,9 @@ t.test('5,000 connections with junk leave the gateway as it was', async (t) => {
   }
   await Promise.all(Array.from({ length: 20 }, worker))
   await gateway.recorded(TOTAL)
-  await new Promise((resolve) => setTimeout(resolve, 20))
+  const open = () =>
+    new Promise<number>((resolve) => gateway.app.server.getConnections((_, count) => resolve(count)))
+  await eventually('no connection is left open', async () => (await open()) === 0)
   t.equal(gateway.records.length, TOTAL, 'each is recorded once')
   t.notOk(
     gateway.records.some(({ status }) => status < 400 || status >= 506),
@@ -100,10 +99,6 @@ t.test('5,000 connections with junk leave the gateway as it was', async (t) => {
   t.notOk(payments.received.some(({ complete }) => complete))
   t.same(gateway.logged, [])
   t.equal(gateway.watchdog.size(), 0, 'nothing is left under way')
-  const open = await new Promise<number>((resolve) =>
-    gateway.app.server.getConnections((_, count) => resolve(count)),
-  )
-  t.equal(open, 0, 'no connection is left open')
   const { responses } = await rawExchange(gateway.port, rawRequest('GET /payments/x'))
   t.match(responses, [{ status: 200 }])
 })

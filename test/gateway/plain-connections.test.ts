@@ -254,7 +254,7 @@ t.test('a refusal reaches a client that ends its side with the request', async (
 })
 
 t.test('silence ends a connection, after its first request and before it', async (t) => {
-  const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, keep_alive: 100ms, http2: true }')
+  const { gateway, client } = await startPair(t, '{ header_timeout: 500ms, keep_alive: 500ms, http2: true }')
   const asked = await openRaw(gateway.port)
   asked.write(GET)
   await client.closed()

@@ -51,7 +51,7 @@ t.test('so has one whose answer has begun already: the response is cut', async (
     (request) => respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun'),
     { early: true },
   )
-  const gateway = await startGateway(t, config(upstream.origin, '', ', timeouts: { request: 300ms }'))
+  const gateway = await startGateway(t, config(upstream.origin, '', ', timeouts: { request: 1s }'))
   const client = await openRaw(gateway.port)
   client.write(rawRequest('POST /api/slow', 'Content-Length: 100000'))
   await drip(client, 'x')

@@ -208,7 +208,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
     const began = performance.now()
     const response = await send(gateway, rawRequest('GET /quick'))
     t.equal(codeOf(response.body), 'upstream_connect_timeout')
-    t.ok(performance.now() - began < 5_000)
+    t.ok(performance.now() - began < 15_000)
   })
 
   t.test('of WebSocket handshakes, too, which then go to another upstream', async (t) => {

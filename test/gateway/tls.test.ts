@@ -198,7 +198,7 @@ t.test('a WebSocket works over TLS', async (t) => {
 t.test(
   'plain HTTP, rubbish, silence and a half handshake on the TLS port are closed, and counted',
   async (t) => {
-    const site = await startEntrance(t, secure(certificates(api), 'handshake_timeout: 200ms'))
+    const site = await startEntrance(t, secure(certificates(api), 'handshake_timeout: 1s'))
     for (const bytes of [REQUEST, '\0'.repeat(2_000), '', '\x16\x03\x01\x02\x00\x01']) {
       const connection = await openRaw(site.gateway.port)
       connection.write(bytes)

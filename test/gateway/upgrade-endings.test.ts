@@ -209,7 +209,7 @@ t.test('a client that leaves', async (t) => {
       const upstream = await startBare(t, (socket) => {
         socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\npart')
       })
-      const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 300ms }'))
+      const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 1s }'))
       const raw = await openRaw(gateway.port)
       raw.write(handshake('/chat/room', ALICE))
       await raw.until('the first part', () => raw.received().endsWith('part'))

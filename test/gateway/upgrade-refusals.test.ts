@@ -246,7 +246,7 @@ t.test('an upstream that refuses', async (t) => {
     const upstream = await startBare(t, (socket) => {
       socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\npart')
     })
-    const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 200ms }'))
+    const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 1s }'))
     const raw = await openRaw(gateway.port)
     raw.write(handshake('/free/room', ALICE))
     await raw.closed()

@@ -76,7 +76,7 @@ t.test('the tunnel', async (t) => {
       received += data.length
     })
     socket.resume()
-    await eventually('all has come', () => received === 64 << 20, 10_000)
+    await eventually('all has come', () => received === 64 << 20, 60_000)
     socket.terminate()
     await gateway.recorded(1)
   })
@@ -100,7 +100,7 @@ t.test('the tunnel', async (t) => {
     }
     t.ok(before > 32 << 20, `${before} of ${64 << 20} bytes wait at the client`)
     chat.sockets[0]!.resume()
-    await eventually('all has come', () => received === 64 << 20, 10_000)
+    await eventually('all has come', () => received === 64 << 20, 60_000)
     socket.terminate()
     await gateway.recorded(1)
     await quiet(gateway)

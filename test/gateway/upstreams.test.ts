@@ -146,7 +146,7 @@ t.test('requests that wait for an upstream', APART, async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(
       t,
-      yamlFor([upstream.origin], ', max_connections: 1, max_waiting: 1, max_wait: 300ms'),
+      yamlFor([upstream.origin], ', max_connections: 1, max_waiting: 1, max_wait: 2s'),
     )
     const first = await openRaw(gateway.port)
     first.write(get())
@@ -156,17 +156,17 @@ t.test('requests that wait for an upstream', APART, async (t) => {
     second.write('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello')
     await eventually('it waits', () => gateway.watchdog.size() === 2)
     const third = (await rawExchange(gateway.port, get())).responses[0]!
-    t.ok(performance.now() - began < 5_000)
     t.match(third, { status: 503 })
+    t.equal(second.responses().length, 0, 'at once')
     t.equal(third.header('retry-after'), '1')
     await second.until('answer', () => second.responses().length === 1)
-    t.ok(performance.now() - began >= 290)
+    t.ok(performance.now() - began >= 1_990)
     t.match(second.responses(), [{ status: 503 }])
     t.equal(second.responses()[0]!.header('retry-after'), '1')
     await gateway.recorded(2)
     t.match(gateway.records, [
       { error: 'overloaded', cause: '1 requests wait for an upstream', upstreamMs: 0 },
-      { error: 'overloaded', cause: 'no upstream was free within 300 ms', upstreamMs: 0 },
+      { error: 'overloaded', cause: 'no upstream was free within 2000 ms', upstreamMs: 0 },
     ])
     respond(upstream.requests[0]!, OK)
     await first.until('answer', () => first.responses().length === 1)
@@ -220,7 +220,7 @@ t.test('an upstream is ejected', APART, async (t) => {
     ['that answers 503', (r) => respond(r, 'HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy')],
     ['that resets', (r) => reset(r.socket)],
     ['that breaks off in a body', (r) => r.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')],
-    ['that says nothing', () => {}, ', timeouts: { headers: 100ms }'],
+    ['that says nothing', () => {}, ', timeouts: { headers: 1s }'],
     ['that speaks no HTTP', (r) => respond(r, 'hello\r\n\r\n')],
   ]
   for (const [what, handler, route] of ways) {

@@ -80,8 +80,8 @@ t.test('whatever goes on at once, every byte is that of its own exchange', async
     `
 tiers: [free]
 services:
-  open: { upstreams: ['http://127.0.0.1:${portOf(open)}'], max_connections: 12, max_waiting: 100, retries: { budget: 100 } }
-  secure: { upstreams: ['https://127.0.0.1:${portOf(secure)}'], max_connections: 6, max_waiting: 100, retries: { budget: 100 }, tls: { ca: ${authority.ca} } }
+  open: { upstreams: ['http://127.0.0.1:${portOf(open)}'], max_connections: 12, max_waiting: 100, max_wait: 30s, retries: { budget: 100 } }
+  secure: { upstreams: ['https://127.0.0.1:${portOf(secure)}'], max_connections: 6, max_waiting: 100, max_wait: 30s, retries: { budget: 100 }, tls: { ca: ${authority.ca} } }
   second: { upstreams: ['http://127.0.0.1:${portOf(open)}'] }
 routes:
   - { path: /plain/*, service: open }

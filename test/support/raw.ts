@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
+/** Ms that nothing takes here, on however busy a machine: what has not come by then does not come. */
+const PATIENCE = 30_000
+
 /** A response as it came over the wire. */
 export interface RawResponse {
   readonly status: number
@@ -62,7 +65,7 @@ export function rawOn(socket: Socket, head = false): RawConnection {
     responses: () => parseResponses(text, over, head),
     isClosed: () => over,
     write: (bytes) => void socket.write(bytes, 'latin1'),
-    until(what, condition, timeoutMs = 5_000) {
+    until(what, condition, timeoutMs = PATIENCE) {
       return new Promise((resolve, reject) => {
         const check = () => {
           if (condition()) settle(resolve)
@@ -100,7 +103,7 @@ export interface RawExchange {
 export async function rawExchange(
   port: number,
   bytes: string,
-  { responses = 1, head = false, timeoutMs = 5_000 } = {},
+  { responses = 1, head = false, timeoutMs = PATIENCE } = {},
 ): Promise<RawExchange> {
   const connection = await openRaw(port, head)
   try {
