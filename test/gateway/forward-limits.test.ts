@@ -87,27 +87,28 @@ t.test('headers: from the last byte of the request to the response’s header', 
 
   t.test('does not run while the body comes in', async (t) => {
     const upstream = await rawUpstream(t)
-    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 700ms }'))
+    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 2s }'))
     const client = await openRaw(gateway.port)
     client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n')
     for (let i = 0; i < 10; i++) {
       client.write('x')
-      await new Promise((resolve) => setTimeout(resolve, 90))
+      await new Promise((resolve) => setTimeout(resolve, 250))
     }
     await client.until('answer', () => client.responses().length === 1)
     t.equal(client.responses()[0]!.status, 200)
     client.socket.destroy()
   })
+})
 
-  t.test('is kept by an answer that came while the process stood still', async (t) => {
-    const upstream = await rawUpstream(t, (request) => {
-      respond(request, OK)
-      // Nothing else runs for so long; the answer waits in the kernel.
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600)
-    })
-    const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
-    t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+// Not beside the others, which would stand still with it.
+t.test('headers: is kept by an answer that came while the process stood still', async (t) => {
+  const upstream = await rawUpstream(t, (request) => {
+    respond(request, OK)
+    // Nothing else runs for so long; the answer waits in the kernel.
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
   })
+  const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 1s }'))
+  t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
 })
 
 t.test('idle: no byte while a body is under way', APART, async (t) => {
@@ -226,10 +227,10 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
         const timer = setInterval(() => {
           respond(request, left > 0 ? CHUNK : '0\r\n\r\n')
           if (left-- === 0) clearInterval(timer)
-        }, 130)
+        }, 200)
       }
     })
-    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { idle: 600ms }'))
+    const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { idle: 1s }'))
     const bytes = [1, 2, 3].map((i) => `GET /${i} HTTP/1.1\r\nHost: a\r\n\r\n`).join('')
     const { responses } = await rawExchange(gateway.port, bytes, { responses: 3 })
     t.ok(responses[0]!.body === 'hello'.repeat(8))
@@ -394,9 +395,11 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     const gateway = await startGateway(t, yamlFor(upstream.origin))
     const client = await openRaw(gateway.port)
     client.write('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nhello')
-    await client.until('answer', () => client.responses().length === 1, 700)
+    await client.until('answer', () => client.responses().length === 1)
+    const answered = performance.now()
     t.match(client.responses(), [{ status: 204 }])
     await client.closed()
+    t.ok(performance.now() - answered > 200, 'long before the end of the connection')
   })
 
   t.test('but is in already keeps the connection', async (t) => {
