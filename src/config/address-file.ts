@@ -48,11 +48,14 @@ export function showAddressFile({ file, text }: AddressFile): string {
   return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
 }
 
-export function blocksIn({ text }: AddressFile): string[] {
-  return text
-    .split('\n')
-    .map(addressOn)
-    .filter((address) => address !== '')
+/** One after the other: there may be half a million. */
+export function* blocksIn({ text }: AddressFile): Generator<string> {
+  for (let from = 0; from < text.length; ) {
+    const end = text.indexOf('\n', from)
+    const address = addressOn(text.slice(from, end < 0 ? undefined : end))
+    if (address !== '') yield address
+    from = end < 0 ? text.length : end + 1
+  }
 }
 
 function addressOn(line: string): string {

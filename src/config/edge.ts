@@ -1,4 +1,5 @@
-import { blocksIn } from './address-file.js'
+import { setImmediate } from 'node:timers/promises'
+import { type AddressFile, blocksIn } from './address-file.js'
 import { createBlock, readBlock } from './address-words.js'
 import { type Cdn, compileCdn } from './cdn.js'
 import { createPrefixTrie, type PrefixTrie } from './prefix-trie.js'
@@ -93,23 +94,73 @@ function rateOf(
 const latest: { readonly texts: readonly string[]; readonly set: AddressSet }[] = []
 const KEPT = 4
 
+/** How many blocks go into a list before requests have their turn again: some 2 ms. */
+const SLICE = 2000
+
+/**
+ * Makes the lists of addresses of a configuration while requests go on, so that `compileEdge` finds them made: half a million blocks
+ * take most of a second.
+ */
+export async function prepareAddresses({ deny, allow }: Config['edge']): Promise<void> {
+  for (const rules of [deny, allow]) {
+    const list = listOf(rules)
+    if (list === undefined || latest.some((one) => isMadeOf(one, list))) continue
+    const making = make(list)
+    for (let step = making.next(); ; step = making.next()) {
+      if (step.done) {
+        keep(list, step.value)
+        break
+      }
+      await setImmediate()
+    }
+  }
+}
+
 function compileAddresses(rules: Rules): AddressSet | undefined {
+  const list = listOf(rules)
+  if (list === undefined) return undefined
+  const known = latest.find((one) => isMadeOf(one, list))
+  if (known !== undefined) return known.set
+  const making = make(list)
+  for (let step = making.next(); ; step = making.next()) if (step.done) return keep(list, step.value)
+}
+
+interface AddressList {
+  readonly blocks: readonly string[]
+  readonly files: readonly AddressFile[]
+  /** What tells it from another one. */
+  readonly texts: readonly string[]
+}
+
+function listOf(rules: Rules): AddressList | undefined {
   const blocks = rules.filter((rule) => typeof rule === 'string')
   const files = rules.flatMap((rule) => (typeof rule === 'object' && 'file' in rule ? [rule.file] : []))
   if (blocks.length === 0 && files.length === 0) return undefined
-  const texts = [blocks.join(), ...files.map(({ text }) => text)]
-  const known = latest.find(
-    (one) => one.texts.length === texts.length && one.texts.every((text, i) => text === texts[i]),
-  )
-  if (known !== undefined) return known.set
-  const set = createPrefixTrie()
-  const block = createBlock()
-  for (const text of [...blocks, ...files.flatMap(blocksIn)]) {
-    readBlock(text, block)
-    set.set(block, Number.POSITIVE_INFINITY)
-  }
+  return { blocks, files, texts: [blocks.join(), ...files.map(({ text }) => text)] }
+}
+
+function isMadeOf(one: (typeof latest)[number], { texts }: AddressList): boolean {
+  return one.texts.length === texts.length && one.texts.every((text, i) => text === texts[i])
+}
+
+function keep({ texts }: AddressList, set: AddressSet): AddressSet {
   latest.unshift({ texts, set })
   latest.length = Math.min(latest.length, KEPT)
+  return set
+}
+
+/** In slices, behind each of which whoever makes it may do something else. */
+function* make({ blocks, files }: AddressList): Generator<void, AddressSet> {
+  const set = createPrefixTrie()
+  const block = createBlock()
+  let count = 0
+  for (const texts of [blocks, ...files.map(blocksIn)]) {
+    for (const text of texts) {
+      readBlock(text, block)
+      set.set(block, Number.POSITIVE_INFINITY)
+      if (++count % SLICE === 0) yield
+    }
+  }
   return set
 }
 

@@ -18,14 +18,20 @@ export type LoadedApart =
  * Bytes of a file that is read in a thread of its own: about 300 routes. Smaller ones take less time to read than a
  * thread takes to start.
  */
-const APART = 16 * 1024
+export const APART = 16 * 1024
 
 /**
  * As `loadConfig`, with the requests of a running gateway in mind: a file of 10,000 routes takes half a second to read, and
  * the store's answers that come meanwhile would all be too late. What the reading needed of memory goes with the thread.
+ *
+ * @param large whether there is more to read than the text: it names files as long as that
  */
-export async function loadApart(text: string, question: Omit<ThreadQuestion, 'text'>): Promise<LoadedApart> {
-  if (text.length < APART) return loadHere(text, question)
+export async function loadApart(
+  text: string,
+  question: Omit<ThreadQuestion, 'text'>,
+  large = false,
+): Promise<LoadedApart> {
+  if (text.length < APART && !large) return loadHere(text, question)
   let answer: ThreadAnswer
   try {
     answer = await ask({ text, ...question })

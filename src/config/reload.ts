@@ -1,9 +1,10 @@
 import { constants } from 'node:fs'
-import { open } from 'node:fs/promises'
+import { open, stat } from 'node:fs/promises'
 import { type AddressFile, MAX_ADDRESS_FILE } from './address-file.js'
 import { changesBetween } from './diff.js'
+import { prepareAddresses } from './edge.js'
 import { type ConfigError, formatError } from './load.js'
-import { loadApart } from './load-apart.js'
+import { APART, loadApart } from './load-apart.js'
 import type { PemFile } from './pem.js'
 import type { Config } from './schema.js'
 import { compileSnapshot, type Snapshot } from './snapshot.js'
@@ -122,7 +123,9 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return outcome
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
-    const next = await readConfig(file, env)
+    const next = await readConfig(file, env, await namesLongFiles(previous.config))
+    // Before anything of it counts: meanwhile requests go on, by the lists that hold.
+    if (next.ok && next.hash !== previous.hash) await prepareAddresses(next.config.edge)
     if (!next.ok) {
       lastError = { at: new Date(now()).toISOString(), messages: next.messages }
       return { result: 'rejected', messages: next.messages }
@@ -237,6 +240,18 @@ function textOf(file: string): string | undefined {
   }
 }
 
+/** Whether it names files that take long to read as they are now. */
+export async function namesLongFiles(config: Config): Promise<boolean> {
+  for (const { file } of namedFilesOf(config)) {
+    const size = await stat(file).then(
+      (found) => found.size,
+      () => 0,
+    )
+    if (size >= APART) return true
+  }
+  return false
+}
+
 function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): (PemFile | AddressFile)[] {
   const pem = Object.values(services).flatMap(({ tls, identity }) =>
     [tls?.ca, tls?.cert, tls?.key, identity?.jwt?.key, ...(identity?.jwt?.publish ?? [])].filter(
@@ -251,14 +266,14 @@ type ReadResult =
   | { ok: true; config: Config; hash: string; text: string; messages: string[] }
   | { ok: false; messages: string[] }
 
-async function readConfig(file: string, env: NodeJS.ProcessEnv): Promise<ReadResult> {
+async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): Promise<ReadResult> {
   let text: string
   try {
     text = await readText(file)
   } catch (error) {
     return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
   }
-  const loaded = await loadApart(text, { file, env })
+  const loaded = await loadApart(text, { file, env }, large)
   const messages = (loaded.ok ? loaded.warnings : loaded.errors).map((error: ConfigError) =>
     formatError(error),
   )

@@ -184,7 +184,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
     toldHeaders: toldHeaders(config),
     publicKeys: publishedKeys(config),
     isTrustedProxy: compileAddressSet(
-      config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : blocksIn(one.file))),
+      config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : [...blocksIn(one.file)])),
     ),
     edge: compileEdge(config.edge),
     services,

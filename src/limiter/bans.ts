@@ -100,23 +100,31 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
     for (const listener of listeners) listener()
   }
 
+  /** Live: what is added meanwhile comes, what is taken out does not, and both are `changed`. Of another map `load` begins anew. */
+  function* keysNow(): Generator<string> {
+    yield* map.entries().keys()
+    yield* own.keys()
+  }
+
   function load(): void {
-    const keys = [...new Set([...map.entries().keys(), ...own.keys()])]
+    const keys = keysNow()
     const loading = createPrefixTrie()
     next = loading
     automatic.clear()
-    let from = 0
     const slice = (): void => {
       // Meanwhile they have been loaded anew.
       if (next !== loading) return
-      for (const key of keys.slice(from, from + SLICE)) put(loading, key)
-      from += SLICE
-      if (from < keys.length) setImmediate(slice)
-      else {
-        trie = loading
-        next = undefined
-        tell()
+      for (let i = 0; i < SLICE; i++) {
+        const { done, value } = keys.next()
+        if (done) {
+          trie = loading
+          next = undefined
+          tell()
+          return
+        }
+        put(loading, value)
       }
+      setImmediate(slice)
     }
     slice()
   }

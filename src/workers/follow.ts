@@ -1,8 +1,10 @@
+import { prepareAddresses } from '../config/edge.js'
 import { formatError } from '../config/load.js'
 import { loadApart } from '../config/load-apart.js'
 import {
   type ConfigSource,
   InvalidConfig,
+  namesLongFiles,
   type ReloadEvent,
   type ReloadOutcome,
   type ReloadTrigger,
@@ -29,13 +31,14 @@ export async function followConfig(
   first: GoodConfig,
   { file, env, onReload, onNext }: FollowOptions,
 ): Promise<FollowedConfig> {
-  let snapshot = await compile(first)
+  let snapshot = await compile(first, false)
   let text = first.text
   let latest: Promise<void> = Promise.resolve()
 
-  async function compile({ text, loadedAt }: GoodConfig): Promise<Snapshot> {
-    const loaded = await loadApart(text, { file, env })
+  async function compile({ text, loadedAt }: GoodConfig, large: boolean): Promise<Snapshot> {
+    const loaded = await loadApart(text, { file, env }, large)
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
+    await prepareAddresses(loaded.config.edge)
     return compileSnapshot(loaded.config, loadedAt, loaded.hash)
   }
 
@@ -47,7 +50,7 @@ export async function followConfig(
     const began = performance.now()
     const previous = snapshot
     if (next.hash !== previous.hash) {
-      const compiled = await compile(next)
+      const compiled = await compile(next, await namesLongFiles(previous.config))
       onNext(compiled)
       text = next.text
       snapshot = compiled

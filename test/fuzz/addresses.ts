@@ -216,7 +216,7 @@ export const lists: Target = {
           return
         }
         const trie = createPrefixTrie()
-        const known = blocksIn(read).map((text) => {
+        const known = [...blocksIn(read)].map((text) => {
           const block = createBlock()
           must(readBlock(text, block) === undefined, `${text} is taken, and is no block`)
           const again = createBlock()

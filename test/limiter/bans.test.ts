@@ -1,10 +1,11 @@
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { readAddress } from '../../src/config/address-words.js'
 import { compileAddressSet } from '../../src/config/addresses.js'
 import { BANS, type Ban, type Bans, createBans } from '../../src/limiter/bans.js'
 import { connectStore } from '../../src/limiter/connect.js'
-import { createMemoryMap } from '../../src/limiter/replicated.js'
+import { createHeld, createMemoryMap } from '../../src/limiter/replicated.js'
 import { createRedisMap } from '../../src/limiter/replicated-redis.js'
 import { eventually } from '../support/eventually.js'
 import { startRedis } from '../support/redis.js'
@@ -113,6 +114,35 @@ t.test('whatever comes and goes, it knows what a list would', async () => {
     }),
     { numRuns: 200 },
   )
+})
+
+t.test('while a list is loaded the one before holds, and what changes meanwhile is in it', async (t) => {
+  const held = createHeld(BANS, () => 1000)
+  held.put('198.51.100.0/24', manual(1))
+  const bans = createBans({ map: held, now: () => 1000 })
+  t.teardown(() => bans.close())
+  const many = Array.from({ length: 20_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}/32`)
+  const list = () => new Map([...many, '198.51.100.0/24'].map((key) => [key, manual(1)]))
+  held.replace(list())
+  t.equal(banOf(bans, '198.51.100.9'), '198.51.100.0/24')
+  t.equal(banOf(bans, '10.0.78.31'), undefined)
+  held.replace(list())
+  await nextTurn()
+  held.put(many[0]!, undefined)
+  held.put(many.at(-1)!, undefined)
+  held.put('198.51.100.0/24', undefined)
+  held.put('203.0.113.7/32', manual(1))
+  bans.add('203.0.113.8/32', { source: 'auto', since: 1, until: 5000 })
+  t.equal(banOf(bans, '203.0.113.7'), '203.0.113.7/32', 'a new one holds at once')
+  await eventually('the list is loaded', () => banOf(bans, '10.0.0.1') !== undefined)
+  t.equal(bans.size, 20_000)
+  for (const address of ['198.51.100.9', '10.0.0.0', many.at(-1)!.split('/')[0]!]) {
+    t.equal(banOf(bans, address), undefined, address)
+  }
+  for (const address of ['203.0.113.7', '203.0.113.8', '10.0.0.1']) {
+    t.equal(banOf(bans, address), `${address}/32`)
+  }
+  t.same(bans.counts(), { manual: 19_999, auto: 1 })
 })
 
 t.test('100,000 bans of a store hold on another gateway, and so does a change of one', async (t) => {
