@@ -154,8 +154,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const top = createTop()
   answerTop(store.fleet, top.read)
   const kept = createKeptDecisions({ keep: settings.explain.keep })
-  const decisions: OwnDecisions = (id) => {
-    const found = kept.find(id)
+  const decisions: OwnDecisions = (question) => {
+    const found = kept.find(question)
     return {
       found: found === undefined ? null : { ...found, worker: member?.place ?? null },
       reach: kept.reach(),

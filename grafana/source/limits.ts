@@ -30,7 +30,7 @@ export const LIMITS: Dashboard = {
         {
           kind: 'stat',
           title: 'Denied in this time',
-          text: 'Requests that got 429 in the time that is shown. What one caller was told, and why: `tidegate why REQUEST_ID`.',
+          text: 'Requests that got 429 in the time that is shown. What one caller was told, and why: `tidegate why REQUEST_ID`, or `tidegate why --consumer CONSUMER`.',
           unit: 'short',
           width: 6,
           nothing: 'none',

@@ -5,6 +5,7 @@ import type { KeyStore } from '../limiter/keyring.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { ReplicatedMap } from '../limiter/replicated.js'
 import type { Plans } from '../plans/plans.js'
+import type { DecisionQuestion } from '../telemetry/decision-data.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import type { Traffic } from '../telemetry/overview.js'
@@ -39,8 +40,8 @@ export interface AdminDeps {
     /** Left out: there are no native histograms. */
     readonly scrapeNative?: (() => Promise<Buffer>) | undefined
   }
-  /** What is known of a request, on all gateways of the store. */
-  readonly decisions: (requestId: string) => Promise<DecisionAnswer>
+  /** What is known of a request, or of a consumer, on all gateways of the store. */
+  readonly decisions: (question: DecisionQuestion) => Promise<DecisionAnswer>
   /** What would become of a request that was never sent. */
   readonly explain: (question: ExplainQuestion) => Promise<Explained>
   /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */

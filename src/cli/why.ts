@@ -1,21 +1,25 @@
 import type { DecisionPart } from '../telemetry/decision-data.js'
-import type { DecisionTold } from '../telemetry/decisions-of-all.js'
+import type { DecisionAnswer, DecisionTold } from '../telemetry/decisions-of-all.js'
 import { seconds } from '../telemetry/why.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
-import { defineCommand } from './command.js'
+import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
+import { complain, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 
 export const command = defineCommand({
   name: 'why',
   help: `Usage: tidegate why REQUEST_ID [--admin HOST:PORT | --config FILE] [--json]
+       tidegate why --consumer CONSUMER [--service SERVICE] [the same]
 
 Says why a request was limited, or was not: its route, who was calling, how the
 tier was found, how each limit stood, and where it was decided. REQUEST_ID is
 what the response has in X-Request-Id; a refusal has it in its body, too.
 
 Options:
+  --consumer CONSUMER the latest denial of this consumer, as tidegate top names
+                      it; where there is none, the latest that is kept
+  --service SERVICE   of this service only
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
@@ -24,23 +28,46 @@ The running gateway is asked, at admin.listen, and asks all others on its Redis;
 where none runs here, and the configuration has store.redis, they are asked
 through that. Each keeps the latest denials, failures and refusals, and of what
 went well a share, explain.sample.`,
-  options: { admin: ADMIN_OPTION, config: CONFIG_OPTION, json: { type: 'boolean' } },
+  options: {
+    consumer: { type: 'string' },
+    service: { type: 'string' },
+    admin: ADMIN_OPTION,
+    config: CONFIG_OPTION,
+    json: { type: 'boolean' },
+  },
   positionals: ['REQUEST_ID'],
-  required: 1,
-  async run({ admin, config, json }, [requestId = '']) {
+  async run({ consumer, service, admin, config, json }, [requestId]) {
+    const wrong = (what: string) => new WrongUse(`tidegate why: ${what}; see: tidegate why --help`)
+    if (requestId === undefined && consumer === undefined)
+      throw wrong('REQUEST_ID is missing, or --consumer CONSUMER')
+    if (requestId !== undefined && (consumer ?? service) !== undefined)
+      throw wrong('REQUEST_ID is of one request: leave --consumer and --service out')
+    const of = service === undefined ? '' : `&service=${encodeURIComponent(service)}`
+    const path =
+      requestId === undefined
+        ? `/decisions?consumer=${encodeURIComponent(consumer!)}${of}`
+        : `/decisions/${encodeURIComponent(requestId)}`
     // Here, and not on top: wrong use and --help have no need of a gateway.
     const { openControl } = await import('./control.js')
     const control = await openControl('why', { config, admin }, 'any')
     try {
-      const decision = await control.call<DecisionTold>('GET', `/decisions/${encodeURIComponent(requestId)}`)
+      const decision = await control.call<DecisionTold & Partial<Pick<DecisionAnswer, 'nodes'>>>('GET', path)
       if (json) printJson(decision)
       else print(printable(describe(decision)))
+      const missing = decision.nodes === undefined ? undefined : missingOf(decision.nodes)
+      if (missing !== undefined) complain(printable(`tidegate why: there may be a later one: ${missing}`))
       return 0
     } finally {
       await control.close()
     }
   },
 })
+
+/** Who could not be asked. */
+function missingOf({ silent, problem }: DecisionAnswer['nodes']): string | undefined {
+  if (problem !== null) return `others could not be asked: ${problem}`
+  return silent.length === 0 ? undefined : `no answer came from ${silent.join(', ')}`
+}
 
 function describe(d: DecisionTold): string {
   const rows = [

@@ -129,3 +129,12 @@ export function decisionPart(
     took_ms: Math.round(tookMs * 1000) / 1000,
   }
 }
+
+/** What is asked for: a request by its id, or what became of a consumer last. */
+export type DecisionQuestion = string | { readonly consumer: string; readonly service?: string | undefined }
+
+/** Whether one says more to who asks for a consumer: the last denial does, and where there is none whatever came last. */
+export function saysMore(one: DecisionData, other: DecisionData): boolean {
+  const denies = ({ decision }: DecisionData) => decision?.allowed === false
+  return denies(one) === denies(other) ? one.time > other.time : denies(one)
+}

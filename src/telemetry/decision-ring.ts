@@ -66,6 +66,8 @@ interface Refs {
 export interface Ring {
   write(r: RequestRecord, place: Place, now: number): void
   find(requestId: string): DecisionData[]
+  /** The one of the consumer that came last, of that service where one is named. */
+  latest(consumer: string, service: string | undefined): DecisionData | undefined
   reach(): ClassReach
   bytes(): number
 }
@@ -122,7 +124,6 @@ export function createRing(size: number, counts: boolean): Ring {
       at += length
       return all.slice(at - length, at)
     })
-    const shown = (text: string, most: number) => (text.length === most ? `${text}…` : text)
     const [
       id = '',
       method = '',
@@ -271,6 +272,26 @@ export function createRing(size: number, counts: boolean): Ring {
       }
       return found
     },
+    latest(consumer, service) {
+      const kept = cut(consumer, MOST.consumer)
+      const needle = Buffer.from(kept)
+      let looked: Chunk | undefined
+      let isIn = false
+      // The last that was written first, and whole chunks left out: somebody who never came costs a search of the bytes.
+      for (let back = 1; back <= used; back++) {
+        const slot = (next - back + size) % size
+        const chunk = chunks[Math.floor(slot / CHUNK)]!
+        if (chunk !== looked) {
+          looked = chunk
+          isIn = chunk.text.includes(needle)
+        }
+        const place = chunk.refs[slot % CHUNK]!.place
+        if (!isIn || (service !== undefined && place?.service !== service)) continue
+        const decision = read(chunk, slot % CHUNK)
+        if (decision.consumer === shown(kept, MOST.consumer)) return decision
+      }
+      return undefined
+    },
     reach() {
       if (used === 0) return { kept: 0, since: null }
       const oldest = used < size ? 0 : next
@@ -288,6 +309,11 @@ export function createRing(size: number, counts: boolean): Ring {
 
 /** Of an object of eleven fields in V8: three words of its own, and one for each. */
 const REFS_BYTES = 112
+
+/** As it is told: whether there was more is not known. */
+function shown(text: string, most: number): string {
+  return text.length === most ? `${text}…` : text
+}
 
 function cut(text: string, most: number): string {
   return text.length > most ? text.slice(0, most) : text

@@ -1,5 +1,5 @@
 import type { Fleet } from '../limiter/fleet.js'
-import type { DecisionData } from './decision-data.js'
+import { type DecisionData, type DecisionQuestion, saysMore } from './decision-data.js'
 import type { FoundDecision, KeptReach } from './kept-decisions.js'
 import { whyOf } from './why.js'
 
@@ -9,7 +9,7 @@ export interface DecisionHere {
   readonly reach: KeptReach
 }
 
-export type OwnDecisions = (requestId: string) => DecisionHere | Promise<DecisionHere>
+export type OwnDecisions = (question: DecisionQuestion) => DecisionHere | Promise<DecisionHere>
 
 /** A decision, and who has made it. */
 export interface DecisionTold extends DecisionData {
@@ -40,9 +40,20 @@ export const REQUEST_ID = /^[\w.-]{1,64}$/
 
 /** Lets the others on the store know what is kept here, when they ask. */
 export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions): void {
-  fleet.answer(KIND, async (id) =>
-    typeof id === 'string' && REQUEST_ID.test(id) ? (await own(id)).found : null,
-  )
+  fleet.answer(KIND, async (body) => {
+    const question = readQuestion(body)
+    return question === undefined ? null : (await own(question)).found
+  })
+}
+
+/** Another gateway's question, which may be of another version. */
+function readQuestion(body: unknown): DecisionQuestion | undefined {
+  if (typeof body === 'string') return REQUEST_ID.test(body) ? body : undefined
+  if (typeof body !== 'object' || body === null) return undefined
+  const { consumer, service } = body as Record<string, unknown>
+  if (typeof consumer !== 'string' || consumer === '') return undefined
+  if (service !== undefined && typeof service !== 'string') return undefined
+  return { consumer, service }
 }
 
 /**
@@ -52,23 +63,28 @@ export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions)
 export function createDecisionsOfAll(
   fleet: () => Pick<Fleet, 'ask' | 'node'>,
   own: OwnDecisions | undefined,
-): (requestId: string) => Promise<DecisionAnswer> {
-  return async (requestId) => {
-    const here = await own?.(requestId)
+): (question: DecisionQuestion) => Promise<DecisionAnswer> {
+  return async (question) => {
+    const here = await own?.(question)
     const reach = here?.reach ?? null
-    if (here?.found) {
+    const byId = typeof question === 'string'
+    if (byId && here?.found) {
       const decision = told(here.found, fleet().node)
       return { decision, reach, nodes: { answered: 1, silent: [], problem: null } }
     }
-    const enough = (answer: unknown) => readFound(answer, requestId) !== undefined
-    const { answers, silent, problem = null } = await fleet().ask<unknown>(KIND, requestId, { enough })
+    // A request is with one gateway; what became of a consumer last, all of them have to be asked for.
+    const enough = byId ? (answer: unknown) => readFound(answer, question) !== undefined : undefined
+    const asked = await fleet().ask<unknown>(KIND, question, enough === undefined ? {} : { enough })
+    const { answers, silent, problem = null } = asked
     const nodes = { answered: answers.length + (here === undefined ? 0 : 1), silent, problem }
-    for (const { node, answer } of answers) {
-      const found = readFound(answer, requestId)
-      // Who has not been heard of by then does not matter.
-      if (found !== undefined) return { decision: told(found, node), reach, nodes: { ...nodes, silent: [] } }
-    }
-    return { decision: null, reach, nodes }
+    const all = answers.flatMap(({ node, answer }) => {
+      const found = readFound(answer, question)
+      return found === undefined ? [] : [told(found, node)]
+    })
+    if (here?.found) all.push(told(here.found, fleet().node))
+    const [decision = null] = all.sort((a, b) => (saysMore(a, b) ? -1 : 1))
+    // Who has not been heard of by then does not matter where a request is found.
+    return { decision, reach, nodes: byId && decision !== null ? { ...nodes, silent: [] } : nodes }
   }
 }
 
@@ -80,18 +96,26 @@ function told({ decision, times, worker }: Found, node: string): DecisionTold {
 }
 
 /** The answer of another gateway, which may be of another version. */
-function readFound(answer: unknown, requestId: string): Found | undefined {
+function readFound(answer: unknown, question: DecisionQuestion): Found | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
   const { decision, times, worker } = answer as Partial<Found>
-  const whole = decision?.request_id === requestId && Array.isArray(decision.limits)
-  return whole && typeof times === 'number' ? { decision, times, worker: worker ?? null } : undefined
+  const meant =
+    typeof question === 'string'
+      ? decision?.request_id === question
+      : typeof decision?.time === 'string' && typeof decision.consumer === 'string'
+  const whole = meant && Array.isArray(decision?.limits)
+  return whole && decision && typeof times === 'number'
+    ? { decision, times, worker: worker ?? null }
+    : undefined
 }
 
-/** The latest of those that several workers have kept of one id. */
-export function latestOf(all: readonly DecisionHere[]): DecisionHere {
+/** The latest of those that several workers have kept of one id, or of a consumer. */
+export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHere {
   const found = all.flatMap((one) => one.found ?? [])
-  const [latest] = found.sort((a, b) => (a.decision.time < b.decision.time ? 1 : -1))
-  const times = found.reduce((sum, one) => sum + one.times, 0)
+  const [latest] = found.sort(({ decision: a }, { decision: b }) =>
+    (byId ? a.time > b.time : saysMore(a, b)) ? -1 : 1,
+  )
+  const times = byId ? found.reduce((sum, one) => sum + one.times, 0) : 1
   const joined = (name: keyof KeptReach) => {
     const each = all.map(({ reach }) => reach[name])
     // Of a worker that keeps less far back, more may have been lost.

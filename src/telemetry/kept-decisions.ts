@@ -1,5 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
-import type { DecisionData } from './decision-data.js'
+import { type DecisionData, type DecisionQuestion, saysMore } from './decision-data.js'
 import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
 import type { RequestRecord } from './record.js'
 
@@ -11,8 +11,11 @@ import type { RequestRecord } from './record.js'
 export interface KeptDecisions {
   /** Keeps it, or does not: at the end of every request. */
   keep(r: RequestRecord): void
-  /** The latest of that id. A caller may have sent the same for many: `times` is how many of them are here. */
-  find(requestId: string): FoundDecision | undefined
+  /**
+   * The latest of that id: a caller may have sent the same for many, and `times` is how many of them are here. Of a consumer the
+   * latest denial, or where there is none whatever came last.
+   */
+  find(question: DecisionQuestion): FoundDecision | undefined
   /** What is here. */
   reach(): KeptReach
   /** That are taken by now. */
@@ -87,8 +90,15 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
       const ring = keep === 0 ? undefined : ringFor(r)
       ring?.write(r, placeOf(r), now())
     },
-    find(requestId) {
-      const found = all.flatMap((ring) => ring.find(requestId))
+    find(question) {
+      if (typeof question !== 'string') {
+        const { consumer, service } = question
+        const [found] = all
+          .flatMap((ring) => ring.latest(consumer, service) ?? [])
+          .sort((a, b) => (saysMore(a, b) ? -1 : 1))
+        return found && { decision: found, times: 1 }
+      }
+      const found = all.flatMap((ring) => ring.find(question))
       const [latest] = found.sort((a, b) => (a.time < b.time ? 1 : -1))
       return latest && { decision: latest, times: found.length }
     },

@@ -11,6 +11,7 @@ import { createKeyring } from '../limiter/keyring.js'
 import type { Store } from '../limiter/store.js'
 import { addressOf, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
+import type { DecisionQuestion } from '../telemetry/decision-data.js'
 import { createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
 import { logReload, logWarnings } from '../telemetry/log-reload.js'
@@ -188,8 +189,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     return mergeTop(await ofAll((worker) => worker.channel.ask('top', question, READ_MS)))
   }
 
-  async function ownDecisions(requestId: string) {
-    return latestOf(await ofAll((worker) => worker.channel.ask('decision', { requestId }, READ_MS)))
+  async function ownDecisions(question: DecisionQuestion) {
+    const all = await ofAll((worker) => worker.channel.ask('decision', { requestId: question }, READ_MS))
+    return latestOf(all, typeof question === 'string')
   }
 
   const guards: AdminDeps['guards'] = {

@@ -1,5 +1,6 @@
 import type { ReloadResult, ReloadTrigger } from '../config/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
+import type { DecisionQuestion } from '../telemetry/decision-data.js'
 import type { DecisionHere } from '../telemetry/decisions-of-all.js'
 import type { Reading } from '../telemetry/reading.js'
 import type { TopQuestion, TopReading } from '../telemetry/top.js'
@@ -76,8 +77,8 @@ export type OfWorker = {
   upstreams: [null, readonly UpstreamState[]]
   /** Who is limited now, and the like. */
   top: [TopQuestion, TopReading]
-  /** What is kept of a request. */
-  decision: [{ requestId: string }, DecisionHere]
+  /** What is kept of a request, or of a consumer. */
+  decision: [{ requestId: DecisionQuestion }, DecisionHere]
   guards: [null, readonly GuardState[]]
   /** What does not work as it should: `RunningGateway.outOfOrder`. */
   outOfOrder: [null, readonly string[]]

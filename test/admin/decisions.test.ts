@@ -1,5 +1,6 @@
 import t from 'tap'
 import { LONE_FLEET } from '../../src/limiter/fleet.js'
+import type { DecisionQuestion } from '../../src/telemetry/decision-data.js'
 import { createDecisionsOfAll, type DecisionHere, latestOf } from '../../src/telemetry/decisions-of-all.js'
 import { createKeptDecisions } from '../../src/telemetry/kept-decisions.js'
 import { startAdmin } from '../support/admin.js'
@@ -18,8 +19,8 @@ const denied = (requestId: string) =>
 function here(...ids: readonly string[]) {
   const kept = createKeptDecisions({ keep: 100 })
   for (const id of ids) kept.keep(denied(id))
-  return (id: string): DecisionHere => {
-    const found = kept.find(id)
+  return (question: DecisionQuestion): DecisionHere => {
+    const found = kept.find(question)
     return { found: found === undefined ? null : { ...found, worker: null }, reach: kept.reach() }
   }
 }
@@ -87,4 +88,71 @@ t.test('of several workers the latest is told, and how often the id is there', a
   const found = latestOf([a, { ...b, found: late }])
   t.match(found, { found: { worker: 2, times: 3 }, reach: { denied: { kept: 3 } } })
   t.match(latestOf([]), { found: null, reach: { denied: { kept: 0, since: null } } })
+})
+
+t.test('GET /decisions tells the latest denial of a consumer, by name and service', async (t) => {
+  const { call } = await startAdmin(t, {
+    decisions: createDecisionsOfAll(() => LONE_FLEET, here('d-1', 'd-2')),
+  })
+  const { status, json } = await call('GET', '/decisions?consumer=alice&service=payments')
+  t.equal(status, 200)
+  t.match(json, {
+    consumer: 'alice',
+    times: 1,
+    why: /^Denied: /,
+    nodes: { answered: 1, silent: [], problem: null },
+  })
+  t.match(await call('GET', '/decisions?consumer=alice&service=marketing'), {
+    status: 404,
+    json: {
+      detail:
+        /^No decision about "alice" on marketing is kept \(1 gateway asked\)\. .+ look for the consumer there\.$/,
+    },
+  })
+  t.match(await call('GET', '/decisions?consumer=alice&service=market'), {
+    status: 404,
+    json: { detail: 'No service "market"; the services are payments, marketing.' },
+  })
+  for (const query of [
+    '',
+    '?consumer=',
+    '?consumer=a&consumer=b',
+    '?consumer=a&tier=free',
+    '?consumer=a&service=b&service=c',
+  ])
+    t.equal((await call('GET', `/decisions${query}`)).status, 400, query)
+})
+
+t.test('of a consumer all gateways are heard, and who is missing is told', async (t) => {
+  const own = here('own')({ consumer: 'alice' }).found!
+  const at = (time: string, allowed = false) => ({
+    ...own,
+    decision: { ...own.decision, time, decision: { ...own.decision.decision!, allowed } },
+  })
+  const ask = (mine: string, theirs: ReturnType<typeof at> | unknown) =>
+    createDecisionsOfAll(
+      () => fleetWith(theirs, ['c:3']),
+      () => ({ ...here()('x'), found: { ...at(mine), worker: null } }),
+    )({ consumer: 'alice' })
+  const later = await ask('2026-11-29T03:00:00.000Z', at('2026-11-29T03:00:01.000Z'))
+  t.equal(later.decision?.node, 'b:2', 'the later one')
+  t.same(later.nodes, { answered: 2, silent: ['c:3'], problem: null })
+  const passed = await ask('2026-11-29T03:00:00.000Z', at('2026-11-29T03:00:01.000Z', true))
+  t.equal(passed.decision?.node, 'a:1', 'a denial, whatever has passed since')
+  for (const nonsense of [
+    'text',
+    {},
+    { decision: {} },
+    { decision: { consumer: 1, time: 2 }, times: 1 },
+    null,
+  ])
+    t.equal((await ask('2026-11-29T03:00:00.000Z', nonsense)).decision?.node, 'a:1')
+})
+
+t.test('without any gateway on the store that is what is said', async (t) => {
+  const { call } = await startAdmin(t, { decisions: createDecisionsOfAll(() => LONE_FLEET, undefined) })
+  t.equal(
+    (await call('GET', '/decisions/d-1')).json.detail,
+    'No gateway runs on this store: nobody is there to be asked.',
+  )
 })

@@ -67,7 +67,18 @@ log: { access: off }
   const unknown = await tidegate(['why', 'unheard-of', '--json', '--config', `${files}/tidegate.yaml`])
   t.equal(unknown.code, 1)
   t.match(unknown.stderr, /^tidegate why: No decision on unheard-of is kept \(2 gateways asked\)/)
+  const ofAnn = await tidegate(['why', '--consumer', 'ann', '--config', `${files}/tidegate.yaml`])
+  t.match(ofAnn, { code: 0, stderr: '', stdout: /^Denied: the limit "day" .+\n\n {2}request +at-b at / })
+  for (const { admin } of [a, b]) {
+    const found = await request(`${admin}/decisions?consumer=ann&service=api`)
+    t.match(
+      await found.body.json(),
+      { request_id: 'at-b', nodes: { answered: 2, silent: [] } },
+      'of two workers',
+    )
+  }
   t.equal((await tidegate(['why'])).code, 2)
+  t.equal((await tidegate(['why', 'at-b', '--consumer', 'ann'])).code, 2)
 
   const explained = [
     'explain',

@@ -160,3 +160,45 @@ t.test(
     t.match(kept.find('cut')?.decision, { consumer: `${'u'.repeat(80)}…`, path: `/${'p'.repeat(143)}…` })
   },
 )
+
+t.test('of a consumer the latest denial is told, and of who was not denied whatever came last', async (t) => {
+  const kept = open(100)
+  const of = (requestId: string, consumer: string, at: number) => ({ requestId, consumer, durationMs: -at })
+  kept.keep(denied('bob-1', of('bob-1', 'bob', 1)))
+  kept.keep(denied('bob-2', of('bob-2', 'bob', 2)))
+  kept.keep(denied('bobby-3', of('bobby-3', 'bobby', 3)))
+  kept.keep(record(of('bob-4', 'bob', 4)))
+  kept.keep(record({ ...of('ann-5', 'ann', 5), status: 502, error: 'upstream_refused' }))
+  kept.keep(record(of('ann-6', 'ann', 6)))
+  const idOf = (consumer: string, service?: string) => kept.find({ consumer, service })?.decision.request_id
+  t.equal(idOf('bob'), 'bob-2', 'what passed since then is not why somebody is limited')
+  t.equal(idOf('ann'), 'ann-6')
+  t.equal(idOf('bo'), undefined, 'the whole name')
+  t.equal(idOf('bob', 'payments'), 'bob-2')
+  t.equal(idOf('bob', 'marketing'), undefined)
+  t.equal(kept.find({ consumer: 'bob' })?.times, 1)
+})
+
+t.test(
+  'the latest of a consumer is found by an id of any length and alphabet, however often memory was written over',
+  async (t) => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom('a', 'aa', 'é', '名', 'x'.repeat(80), 'x'.repeat(90)), fc.nat(3)), {
+          maxLength: 60,
+        }),
+        (sent) => {
+          const kept = open(24)
+          const rows = sent.map(([consumer], i) => ({ consumer, requestId: `r-${i}` }))
+          for (const [i, row] of rows.entries()) kept.keep(denied(row.requestId, { ...row, durationMs: -i }))
+          for (const [name] of sent) {
+            const meant = (consumer: string) => consumer.slice(0, 80) === name.slice(0, 80)
+            const expected = rows.slice(-12).findLast(({ consumer }) => meant(consumer))
+            t.equal(kept.find({ consumer: name })?.decision.request_id, expected?.requestId)
+          }
+        },
+      ),
+      { numRuns: 50 },
+    )
+  },
+)
