@@ -105,8 +105,9 @@ async function startGateway(core, dir, store, upstream, storeTimeout = '100ms') 
   await until(`Tidegate is ready (its output is in ${out})`, 60_000, () => {
     if (child.exitCode !== null)
       throw new Error(`Tidegate ended with ${child.exitCode}:\n${readFileSync(out, 'utf8')}`)
+    // It serves before it has found its store, and what it decides then is not counted there.
     return fetch(`${admin}/readyz`).then(
-      (answer) => answer.ok,
+      async (answer) => answer.ok && (await answer.json()).store === 'up',
       () => false,
     )
   })

@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { spawnCli, tidegate } from '../support/cli.js'
-import { freePort } from '../support/redis.js'
+import { freePort } from '../support/free-port.js'
 
 /** The example that comes with Tidegate, on ports that nobody else has. */
 async function exampleOn(folder: string) {

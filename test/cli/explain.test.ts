@@ -1,8 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
 import { tidegate } from '../support/cli.js'
+import { freePort } from '../support/free-port.js'
 import { startProcess } from '../support/process.js'
-import { freePort, startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis.js'
 
 t.test('explain does not claim to know what a store has that is out of reach', async (t) => {
   const yaml = `

@@ -2,8 +2,10 @@ import { once } from 'node:events'
 import t from 'tap'
 import { request } from 'undici'
 import { spawnCli, tidegate } from '../support/cli.js'
-import { startBackend, startProcess } from '../support/process.js'
-import { freePort, startRedis } from '../support/redis.js'
+import { eventually } from '../support/eventually.js'
+import { freePort } from '../support/free-port.js'
+import { startBackend, startProcess, storeUp } from '../support/process.js'
+import { startRedis } from '../support/redis.js'
 
 const config = (upstream: string, redis: string) => `
 listen: 127.0.0.1:0
@@ -21,10 +23,14 @@ t.test('health says what /readyz says, without a token and without the configura
   const gateway = await startProcess(t, config(backend.origin, redis.url))
   const admin = gateway.admin.replace('http://', '')
   const health = () => tidegate(['health', '--admin', admin])
+  await storeUp(gateway)
   t.strictSame(await health(), { code: 0, stdout: 'ready\n', stderr: '' })
 
   await redis.stop()
-  await request(`${gateway.address}/x`).then(({ body }) => body.dump())
+  await eventually('it is noticed', async () => {
+    const { body } = await request(`${gateway.admin}/readyz`)
+    return /"store":"degraded"/.test(await body.text())
+  })
   t.match(await health(), {
     code: 0,
     stdout: 'ready; the store is out of reach: deciding without it\n',

@@ -16,7 +16,7 @@ admin: { listen: 127.0.0.1:0 }
 tiers: [free]
 services: { api: { upstreams: [${upstream}] } }
 routes: [{ path: /*, service: api }]
-server: { shutdown_delay: 500ms, shutdown_grace: 20s }
+server: { shutdown_delay: 3s, shutdown_grace: 20s }
 log: { access: off }
 `
 
@@ -46,7 +46,7 @@ for (const workers of [[], ['--workers', '1']]) {
     await systemd.next(/^READY=1\nSTATUS=serving on /)
 
     const exited = gateway.stop('SIGTERM')
-    t.equal(await systemd.next(/^STOPPING=1/), 'STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=30500000')
+    t.equal(await systemd.next(/^STOPPING=1/), 'STOPPING=1\nSTATUS=draining\nEXTEND_TIMEOUT_USEC=33000000')
     await systemd.next(/^WATCHDOG=1$/)
     t.equal(await exited, 0)
     t.equal(systemd.got.filter((one) => one.startsWith('READY=1')).length, 3, 'and workers tell nothing')

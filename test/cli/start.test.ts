@@ -48,7 +48,7 @@ t.test('SIGINT does not wait for load balancers; a second signal does not wait f
   const patient = await startProcess(t, config(backend.origin, '60s'))
   const began = performance.now()
   t.equal(await patient.stop('SIGINT'), 0)
-  t.ok(performance.now() - began < 10_000)
+  t.ok(performance.now() - began < 40_000)
 
   const draining = await startProcess(t, config(backend.origin, '60s'))
   draining.child.kill('SIGTERM')
@@ -66,7 +66,7 @@ t.test('SIGHUP reads the configuration again', async (t) => {
   renameSync(next, gateway.configFile)
   gateway.child.kill('SIGHUP')
   let text = ''
-  for (const deadline = Date.now() + 5000; text !== 'second' && Date.now() < deadline; ) {
+  for (const deadline = Date.now() + 30_000; text !== 'second' && Date.now() < deadline; ) {
     text = await (await fetch(`${gateway.address}/x`)).text()
   }
   t.equal(text, 'second')
@@ -125,7 +125,7 @@ t.test('a bad configuration does not start: every error, exit code 1', async (t)
   t.match(stderr, /^tidegate\.yaml:4:1: .*tires.*; .+$/m)
   t.match(stderr, /^tidegate\.yaml:6:18: routes.*; .+$/m)
   // It takes well under a second; the rest is room for a machine with much else to do.
-  t.ok(took < 10_000, `${Math.round(took)} ms`)
+  t.ok(took < 60_000, `${Math.round(took)} ms`)
   t.equal((await tidegate(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
 })
 

@@ -11,8 +11,9 @@ import { command } from '../../src/cli/top.js'
 import { type TopView, topLines } from '../../src/cli/top-table.js'
 import { watchTop } from '../../src/cli/top-watch.js'
 import { tidegate } from '../support/cli.js'
-import { startBackend, startProcess } from '../support/process.js'
-import { freePort, hasRedisServer, startRedis } from '../support/redis.js'
+import { freePort } from '../support/free-port.js'
+import { startBackend, startProcess, storeUp } from '../support/process.js'
+import { hasRedisServer, startRedis } from '../support/redis.js'
 
 const TO = '2026-11-25T12:00:45.000Z'
 const ROW = {
@@ -221,6 +222,7 @@ routes: [{ path: /*, service: api }]
 log: { access: off }
 `
     const gateway = await startProcess(t, yaml(port))
+    await storeUp(gateway)
     for (let i = 0; i < 5; i++) {
       const { body } = await request(gateway.address, { headers: { 'x-user-id': 'eve' } })
       await body.dump()

@@ -2,8 +2,8 @@ import t from 'tap'
 import { Refused, WrongUse } from '../../src/cli/command.js'
 import { command } from '../../src/cli/upstreams.js'
 import { tidegate } from '../support/cli.js'
+import { freePort } from '../support/free-port.js'
 import { startBackend, startProcess } from '../support/process.js'
-import { freePort } from '../support/redis.js'
 
 t.test('shows how the upstreams are, drains one and restores it', async (t) => {
   const backend = await startBackend(t)

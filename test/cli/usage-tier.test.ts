@@ -4,8 +4,9 @@ import { Refused } from '../../src/cli/command.js'
 import { command as tier } from '../../src/cli/tier.js'
 import { command as usage } from '../../src/cli/usage.js'
 import { tidegate } from '../support/cli.js'
-import { startBackend, startProcess } from '../support/process.js'
-import { freePort, startRedis } from '../support/redis.js'
+import { freePort } from '../support/free-port.js'
+import { startBackend, startProcess, storeUp } from '../support/process.js'
+import { startRedis } from '../support/redis.js'
 
 interface Settings {
   readonly upstream: string
@@ -103,8 +104,7 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config({ upstream: backend.origin, store: redis.url }))
   const on = ['--config', gateway.configFile]
-  // A decision before the store has answered is not counted in it.
-  while (!/"store":"up"/.test(await (await fetch(`${gateway.admin}/readyz`)).text()));
+  await storeUp(gateway)
   await spend(gateway.address, 'ann', 3)
 
   const first = await tidegate(['usage', 'payments', 'ann', ...on])

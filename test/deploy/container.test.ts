@@ -8,8 +8,8 @@ import { type Copy, DockerfileParser, type Instruction, type JSONInstruction } f
 import { validate } from 'dockerfile-utils'
 import t from 'tap'
 import { request } from 'undici'
+import { freePort } from '../support/free-port.js'
 import { startBackend } from '../support/process.js'
-import { freePort } from '../support/redis.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const TEXT = readFileSync(join(root, 'Dockerfile'), 'utf8')

@@ -3,9 +3,9 @@ import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { spawnCli } from '../support/cli.js'
+import { freePort } from '../support/free-port.js'
 import { type Page, ROOT, readPages } from '../support/pages.js'
 import { CLI } from '../support/process.js'
-import { freePort } from '../support/redis.js'
 
 /**
  * Blocks with `<!-- run -->` above them are run in bash, page by page and in order, with the demo (`npm start`) running and

@@ -8,11 +8,12 @@ import { createRedisLastUsed } from '../../src/limiter/last-used.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { createRedisMap } from '../../src/limiter/replicated-redis.js'
 import { runAnnounce } from '../../src/limiter/scripts.js'
+import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
-import { policy, serviceWhich, slowest, traffic, used } from './traffic.js'
+import { PATIENT, policy, RECOVERY, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
 const service = serviceWhich('open')
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and freeze'
@@ -20,16 +21,19 @@ const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop 
 // On a shared server SCRIPT FLUSH is everybody's.
 t.jobs = hasRedisServer ? 4 : 1
 
-async function open(t: Test): Promise<{ redis: TestRedis } & ReturnType<typeof openLimiter>> {
+async function open(
+  t: Test,
+  timeoutMs?: number,
+): Promise<{ redis: TestRedis } & ReturnType<typeof openLimiter>> {
   const redis = await startRedis(t)
-  const opened = openLimiter(t, redis.url)
+  const opened = openLimiter(t, redis.url, timeoutMs)
   await opened.limiter.ready
   return { redis, ...opened }
 }
 
 t.test('SCRIPT FLUSH under way: every decision is counted, none degraded', async (t) => {
   const redis = await startRedis(t)
-  const { limiter } = openLimiter(t, redis.url, 2000)
+  const { limiter } = openLimiter(t, redis.url, PATIENT)
   await limiter.ready
   const running = traffic(limiter, 300)
   for (let i = 0; i < 20; i++) {
@@ -44,14 +48,15 @@ t.test('SCRIPT FLUSH under way: every decision is counted, none degraded', async
 t.test('a reply lost on the way: passed, charged once, and never sent again', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
-  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`)
+  const url = `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`
+  const { limiter } = openLimiter(t, url, PATIENT)
   await limiter.ready
   proxy.cutNextReply()
   const decision = await limiter.take(service, policy, 'alice', 1)
   t.match(decision, { allowed: true, decidedBy: 'open', reason: 'error' })
   const started = performance.now()
   while (limiter.state() !== 'up') await delay(5)
-  t.ok(performance.now() - started < 8000)
+  t.ok(performance.now() - started < RECOVERY)
   await delay(300)
   t.equal(await used(limiter, 'alice'), 1)
 })
@@ -66,10 +71,14 @@ t.test('while the breaker is open the store is asked nothing but a probe now and
   await delay(150)
   const calls = async () =>
     Number(/cmdstat_evalsha:calls=(\d+)/.exec(await redis.client.info('commandstats'))?.[1])
+  const started = performance.now()
   const before = await calls()
   const decided = await traffic(limiter, 450)
   const asked = (await calls()) - before
-  t.ok(asked <= 3, `${asked} probes for ${decided.length} decisions`)
+  // 200 ms at least lie between two; one may have been on its way before.
+  const most = 2 + Math.floor((performance.now() - started) / 200)
+  t.ok(asked <= most, `${asked} probes for ${decided.length} decisions, ${most} at most`)
+  t.ok(decided.every(({ decision }) => decision.reason === 'breaker'))
 })
 
 t.test('closed: denies what cannot be counted', { skip }, async (t) => {
@@ -78,11 +87,11 @@ t.test('closed: denies what cannot be counted', { skip }, async (t) => {
   const all = await traffic(limiter, 300, 'closed')
   t.ok(all.every(({ decision }) => !decision.allowed && decision.decidedBy === 'closed'))
   t.ok(all.every(({ decision }) => decision.violated === 0 && decision.retryMs > 0))
-  t.ok(slowest(all) < 1500)
+  t.ok(slowest(all) < SLOWEST)
 })
 
 t.test('local: counts in the process, and goes on with what the store had left', { skip }, async (t) => {
-  const { redis, limiter } = await open(t)
+  const { redis, limiter } = await open(t, PATIENT)
   const small = policyOf([5, 86_400_000])
   const local = serviceOf('payments', [small], 'local')
   t.equal((await limiter.take(local, small, 'carol', 1)).decidedBy, 'store')
@@ -103,11 +112,11 @@ t.test('a primary that becomes a replica, and is made a primary again', { skip }
   await redis.client.replicaof('127.0.0.1', 1)
   const during = await traffic(limiter, 300)
   t.ok(during.every(({ decision }) => decision.allowed && decision.decidedBy === 'open'))
-  t.ok(slowest(during) < 1500)
+  t.ok(slowest(during) < SLOWEST)
   await redis.client.replicaof('NO', 'ONE')
   const back = performance.now()
   while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
-  t.ok(performance.now() - back < 8000)
+  t.ok(performance.now() - back < RECOVERY)
   t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
@@ -116,11 +125,11 @@ t.test('a store without memory left, and with some again', { skip }, async (t) =
   await redis.client.config('SET', 'maxmemory', '100kb')
   const during = await traffic(limiter, 300)
   t.ok(during.every(({ decision }) => decision.allowed && decision.decidedBy === 'open'))
-  t.ok(slowest(during) < 1500)
+  t.ok(slowest(during) < SLOWEST)
   await redis.client.config('SET', 'maxmemory', '0')
   const back = performance.now()
   while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
-  t.ok(performance.now() - back < 8000)
+  t.ok(performance.now() - back < RECOVERY)
   t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
@@ -131,7 +140,7 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
   const words = rights.filter((word) => word.length > 1)
   await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>pw', ...words)
   const url = `redis://gateway:pw@127.0.0.1:${redis.port}`
-  const { limiter, log } = openLimiter(t, url)
+  const { limiter, log } = openLimiter(t, url, PATIENT)
   await limiter.ready
   t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
   t.equal((await limiter.take(service, policy, 'alice', 1)).decidedBy, 'store')
@@ -181,11 +190,11 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
 // By itself: it stalls every other test of this process, too.
 t.test('a stall of our own event loop is no fault of the store', { buffered: false }, async (t) => {
   const redis = await startRedis(t)
-  const { limiter } = openLimiter(t, redis.url)
+  const { limiter } = openLimiter(t, redis.url, 500)
   await limiter.ready
   const deciding = limiter.take(service, policy, 'alice', 1)
   await turn()
-  const until = performance.now() + 300
+  const until = performance.now() + 1500
   while (performance.now() < until);
   t.equal((await deciding).decidedBy, 'store')
   t.equal(limiter.state(), 'up')
@@ -194,7 +203,9 @@ t.test('a stall of our own event loop is no fault of the store', { buffered: fal
 t.test('an outage is logged at most once a second, with what was held back', { skip }, async (t) => {
   const { redis, limiter, log } = await open(t)
   await redis.stop()
+  const started = performance.now()
   await traffic(limiter, 2300)
+  const seconds = (performance.now() - started) / 1000
   const lines = log.filter(
     ({ message }) => message !== 'no connection to the store' && message.includes('store'),
   )
@@ -204,8 +215,7 @@ t.test('an outage is logged at most once a second, with what was held back', { s
     [{ event: 'degraded' }],
     'and its beginning once',
   )
-  t.ok(warnings.length >= 2 && warnings.length <= 4, `${warnings.length} lines in 2.3 s`)
-  t.ok(warnings.every(({ at }, i) => i === 0 || at - warnings[i - 1]!.at >= 999))
+  t.ok(warnings.length >= 2 && warnings.length <= 1 + seconds, `${warnings.length} lines in ${seconds} s`)
   t.ok(Number(warnings.at(-1)!.fields.suppressed) > 10)
 })
 
@@ -216,11 +226,12 @@ t.test(
     const redis = await startRedis(t)
     await redis.client.config('SET', 'requirepass', 'right-secret')
     const { limiter, log } = openLimiter(t, `redis://default:wrong-s%65cret@127.0.0.1:${redis.port}`)
+    const refusals = () => log.filter(({ message }) => message === 'no connection to the store')
+    await eventually('it is refused', () => refusals().length > 0)
     await delay(1300)
     const decision = await limiter.take(service, policy, 'alice', 1)
     t.match(decision, { allowed: true, decidedBy: 'open', reason: 'breaker' })
-    const refusals = log.filter(({ message }) => message === 'no connection to the store')
-    t.match(refusals[0]?.fields, { user: 'default', store: `127.0.0.1:${redis.port}`, error: /WRONGPASS/ })
+    t.match(refusals()[0]?.fields, { user: 'default', store: `127.0.0.1:${redis.port}`, error: /WRONGPASS/ })
     t.notMatch(JSON.stringify(log), /secret/)
     const info = await redis.client.auth('right-secret').then(() => redis.client.info('stats'))
     t.ok(Number(/total_connections_received:(\d+)/.exec(info)?.[1]) <= 6)

@@ -9,10 +9,11 @@ import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
+import { PATIENT } from './traffic.js'
 
 const DAY = 86_400_000
-/** Ms: a Redis that waits for a busy machine is not out of reach. */
-const PATIENT = 500
+/** Ms: a Redis that waits for a busy machine is not out of reach. One that is frozen is missed three times before it is. */
+const FROZEN = 1000
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to stop'
 const log = { info() {}, warn() {} }
 
@@ -93,7 +94,7 @@ t.test(
     const redis = await startRedis(t)
     const policy = policyOf([30, DAY])
     const service = serviceOf('payments', [policy], 'local')
-    const { limiter } = openLimiter(t, redis.url, PATIENT)
+    const { limiter } = openLimiter(t, redis.url, FROZEN)
     await limiter.ready
     const take = () => limiter.take(service, policy, 'alice', 1)
     for (let i = 0; i < 5; i++) await take()
@@ -114,8 +115,8 @@ t.test('what is charged afterwards does not go below zero', { skip }, async (t) 
   const redis = await startRedis(t)
   const policy = policyOf([4, DAY])
   const service = serviceOf('payments', [policy], 'local')
-  const one = openLimiter(t, redis.url, PATIENT).limiter
-  const other = openLimiter(t, redis.url, PATIENT).limiter
+  const one = openLimiter(t, redis.url, FROZEN).limiter
+  const other = openLimiter(t, redis.url, FROZEN).limiter
   await Promise.all([one.ready, other.ready])
   redis.pause()
   for (const limiter of [one, other]) {
@@ -146,8 +147,8 @@ t.test('gateways count each other, and one that leaves is not counted any more',
   await b!.close()
   await counts(1)
   await a!.close()
-  await delay(10)
-  t.equal(await redis.client.zcard('nodes:{gateways}'), 0)
+  // Not for as long as one is believed to live that says nothing.
+  await eventually('none is left', async () => (await redis.client.zcard('nodes:{gateways}')) === 0, 3000)
 })
 
 t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
@@ -177,7 +178,7 @@ t.test('what may have reached the store is not charged to it again', { skip }, a
   const proxy = await startProxy(t, redis.port)
   const policy = policyOf([30, DAY])
   const service = serviceOf('payments', [policy], 'local')
-  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}`)
+  const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}`, PATIENT)
   await limiter.ready
   for (let i = 0; i < 3; i++) {
     await eventually('the store is back', () => limiter.state() === 'up')

@@ -6,8 +6,6 @@ export interface LogLine {
   readonly level: 'info' | 'warn'
   readonly fields: Record<string, unknown>
   readonly message: string
-  /** `performance.now()` */
-  readonly at: number
 }
 
 export interface OpenLimiter {
@@ -24,7 +22,7 @@ export function openLimiter(
 ): OpenLimiter {
   const lines: LogLine[] = []
   const write = (level: LogLine['level']) => (fields: object, message: string) => {
-    lines.push({ level, fields: { ...fields }, message, at: performance.now() })
+    lines.push({ level, fields: { ...fields }, message })
   }
   const log = { info: write('info'), warn: write('warn') }
   const store = connectStore(typeof redis === 'object' && 'redis' in redis ? redis : { redis }, log)

@@ -1,5 +1,5 @@
+import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
-import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import type { Policy } from '../../src/config/snapshot.js'
 import { usageFrom } from '../../src/limiter/decide.js'
@@ -44,7 +44,13 @@ async function watch(run: () => Promise<unknown>) {
     seen.push({ how, keys: rest.slice(0, Number(count)), args: rest.slice(Number(count)) })
   })
   await run()
-  await delay(50)
+  // It shows everything in the order in which it was done.
+  const end = randomUUID()
+  const shown = new Promise<void>((resolve) => {
+    monitor.on('monitor', (_time: string, [, text]: string[]) => text === end && resolve())
+  })
+  await redis.client.echo(end)
+  await shown
   monitor.disconnect()
   return seen
 }

@@ -1,17 +1,17 @@
-import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import t from 'tap'
+import { eventually } from '../support/eventually.js'
 import { hasRedisServer } from '../support/redis.js'
 import { startSentinels } from '../support/redis-sentinel.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
-import { policy, serviceWhich, slowest, traffic, used } from './traffic.js'
+import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 
 t.test('a primary is killed under load: its replica goes on counting', { skip }, async (t) => {
   const { primary, url } = await startSentinels(t)
-  const { limiter } = openLimiter(t, url)
+  const { limiter } = openLimiter(t, url, PATIENT)
   await limiter.ready
   const limit = policyOf([50, 86_400_000])
   const limited = serviceOf('limited', [limit], 'closed')
@@ -28,7 +28,7 @@ t.test('a primary is killed under load: its replica goes on counting', { skip },
   const during = []
   while (limiter.state() === 'degraded' || during.length === 0) {
     during.push(...(await traffic(limiter, 100)))
-    if (performance.now() - gone > 20_000) throw new Error('no new primary within 20 s')
+    if (performance.now() - gone > 60_000) throw new Error('no new primary within 60 s')
   }
   const gap = performance.now() - gone
   const after = await traffic(limiter, 300)
@@ -42,7 +42,7 @@ t.test('a primary is killed under load: its replica goes on counting', { skip },
   t.comment(
     `counting again after ${gap.toFixed(0)} ms; slowest ${slowest(all).toFixed(1)} ms; ${lost} charges lost; ${admitted} admitted of a limit of 50`,
   )
-  t.ok(slowest(all) < 400, `no decision takes long: ${slowest(all).toFixed(1)} ms`)
+  t.ok(slowest(all) < SLOWEST, `nobody waits for the timeout: ${slowest(all).toFixed(1)} ms`)
   // 20 callers: each may have been told of a charge that was not replicated, or not of one that was.
   t.ok(Math.abs(lost) <= 40, `${lost} charges lost`)
   t.ok(admitted <= 100, 'over the limit by no more than the limit, once')
@@ -50,14 +50,18 @@ t.test('a primary is killed under load: its replica goes on counting', { skip },
 
 t.test('a failover by hand: the new primary is counted in', { skip }, async (t) => {
   const { primary, replica, url } = await startSentinels(t)
-  const { limiter } = openLimiter(t, url)
+  const { limiter } = openLimiter(t, url, PATIENT)
   await limiter.ready
   const [, port] = /:(\d+),/.exec(url)!
   const sentinel = new Redis(Number(port), '127.0.0.1')
   t.teardown(() => sentinel.disconnect())
-  await sentinel.call('SENTINEL', 'FAILOVER', 'main')
+  // A replica that it has just not heard of for a moment is none that it would take.
+  await eventually('it is done', async () => {
+    const reply = await sentinel.call('SENTINEL', 'FAILOVER', 'main').catch(String)
+    return reply === 'OK' || /INPROG/.test(String(reply))
+  })
   const all = []
-  const until = performance.now() + 15_000
+  const until = performance.now() + 40_000
   const isPrimary = async () => /^master/.test(String(await replica.client.call('ROLE')))
   while (!(await isPrimary()) && performance.now() < until) all.push(...(await traffic(limiter, 100)))
   // Sentinel does so, too, but ten seconds later.
@@ -69,7 +73,7 @@ t.test('a failover by hand: the new primary is counted in', { skip }, async (t) 
   const counted = await traffic(limiter, 200)
   t.ok(counted.every(({ decision }) => decision.decidedBy === 'store'))
   t.ok(all.every(({ decision }) => decision.allowed))
-  t.ok(slowest(all) < 400, `no decision takes long: ${slowest(all).toFixed(1)} ms`)
+  t.ok(slowest(all) < SLOWEST, `nobody waits for the timeout: ${slowest(all).toFixed(1)} ms`)
   const without = all.filter(({ decision }) => decision.decidedBy !== 'store').length
   t.comment(`${without} of ${all.length} decided without the store`)
 })
@@ -77,11 +81,10 @@ t.test('a failover by hand: the new primary is counted in', { skip }, async (t) 
 t.test('Sentinels that ask for a password of their own', { skip }, async (t) => {
   const { url } = await startSentinels(t, { password: 'sentinel-pw' })
   const refused = openLimiter(t, url)
-  await delay(1200)
+  await eventually('the log tells why', () => /NOAUTH|Authentication/i.test(JSON.stringify(refused.log)))
   t.equal(refused.limiter.state(), 'degraded')
-  t.match(JSON.stringify(refused.log), /NOAUTH|Authentication/i, 'the log tells why')
   t.notMatch(JSON.stringify(refused.log), /sentinel-pw/)
-  const { limiter } = openLimiter(t, { redis: url, sentinel: { password: 'sentinel-pw' } })
+  const { limiter } = openLimiter(t, { redis: url, sentinel: { password: 'sentinel-pw' } }, PATIENT)
   await limiter.ready
   t.equal((await limiter.take(serviceWhich('open'), policy, 'alice', 1)).decidedBy, 'store')
 })

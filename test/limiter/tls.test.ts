@@ -2,9 +2,11 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { connectStore, type StoreAddress } from '../../src/limiter/connect.js'
 import { makeCertificates } from '../support/certificates.js'
-import { freePort, hasRedisServer, startRedis } from '../support/redis.js'
+import { eventually } from '../support/eventually.js'
+import { freePort } from '../support/free-port.js'
+import { hasRedisServer, startRedis } from '../support/redis.js'
 import { openLimiter } from './open-limiter.js'
-import { policy, serviceWhich, slowest, traffic, used } from './traffic.js'
+import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 const service = serviceWhich('open')
@@ -25,7 +27,11 @@ t.test(
   { skip },
   async (t) => {
     const { redis, files, url } = await open(t)
-    const { limiter } = openLimiter(t, { redis: url, tls: { ...files, server_name: 'redis.internal' } })
+    const { limiter } = openLimiter(
+      t,
+      { redis: url, tls: { ...files, server_name: 'redis.internal' } },
+      PATIENT,
+    )
     await limiter.ready
     const all = await traffic(limiter, 200)
     t.ok(all.every(({ decision }) => decision.decidedBy === 'store'))
@@ -33,7 +39,7 @@ t.test(
     await redis.stop()
     const during = await traffic(limiter, 200)
     t.ok(during.every(({ decision }) => decision.allowed))
-    t.ok(slowest(during) < 400)
+    t.ok(slowest(during) < SLOWEST, 'nobody waits for the timeout')
     await redis.restart()
     while ((await limiter.take(service, policy, 'bob', 1)).decidedBy !== 'store') await delay(5)
   },
@@ -53,13 +59,14 @@ t.test(
     await Promise.all(
       cases.map(async ([tls, why]) => {
         const { limiter, log } = openLimiter(t, { redis: url, tls })
-        await delay(800)
+        const told = () => log.filter(({ message }) => message === 'no connection to the store')
+        await eventually('the log tells why', () => why.test(JSON.stringify(told())))
         t.match(await limiter.take(service, policy, 'alice', 1), {
           allowed: true,
           decidedBy: 'open',
           reason: 'breaker',
         })
-        t.match(JSON.stringify(log.filter(({ message }) => message === 'no connection to the store')), why)
+        t.match(JSON.stringify(told()), why)
       }),
     )
   },

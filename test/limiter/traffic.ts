@@ -37,6 +37,16 @@ export async function traffic(
   return all
 }
 
+/**
+ * Ms, for decisions that wait for nothing but a timeout of 100 ms at most, or for a connection that is gone: on a quiet machine
+ * 150 ms. On a busy one all are late, and without what is tested it is never.
+ */
+export const SLOWEST = 3000
+/** Ms until a store that is there again is counted in: half a second on a quiet machine. */
+export const RECOVERY = 20_000
+/** Ms that a decision waits for a store which is well, and only late because the machine is busy. */
+export const PATIENT = 5000
+
 export const slowest = (all: readonly Timed[]) => Math.max(...all.map(({ ms }) => ms))
 
 export const median = (all: readonly Timed[]) =>

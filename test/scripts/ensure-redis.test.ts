@@ -1,7 +1,7 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
-import { createServer } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { refusingPort } from '../support/hanging-listener.js'
 import { startRedis } from '../support/redis.js'
 
 const script = fileURLToPath(new URL('../../scripts/ensure-redis.mjs', import.meta.url))
@@ -9,7 +9,7 @@ const script = fileURLToPath(new URL('../../scripts/ensure-redis.mjs', import.me
 /** Runs the check on a machine that has no command at all. */
 function check(redisUrl?: string): SpawnSyncReturns<string> {
   const env = { PATH: '/nonexistent', ...(redisUrl === undefined ? {} : { REDIS_URL: redisUrl }) }
-  return spawnSync(process.execPath, [script], { encoding: 'utf8', env, timeout: 10_000 })
+  return spawnSync(process.execPath, [script], { encoding: 'utf8', env, timeout: 60_000 })
 }
 
 t.test('says what to install where there is no Redis, in one line', async (t) => {
@@ -23,10 +23,7 @@ t.test('says what to install where there is no Redis, in one line', async (t) =>
 })
 
 t.test('says so when nothing answers at REDIS_URL, without its password', async (t) => {
-  const server = createServer().listen(0, '127.0.0.1')
-  await new Promise((resolve) => server.once('listening', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
+  const { port } = await refusingPort()
   const { status, stderr } = check(`redis://user:secret@127.0.0.1:${port}`)
   t.equal(status, 1)
   t.equal(stderr, `no Redis answers at 127.0.0.1:${port} (REDIS_URL); start it, or install redis-server\n`)

@@ -1,6 +1,7 @@
 import { connect, type Socket } from 'node:net'
 import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
+import { freePort } from './free-port.js'
 
 // Listens, says where, and never looks at its socket again.
 const STUCK = `
@@ -8,7 +9,7 @@ const { parentPort } = require('node:worker_threads')
 const { createServer } = require('node:net')
 const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
   parentPort.postMessage(server.address().port)
-  setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 60_000), 20)
+  setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000), 20)
 })`
 
 /**
@@ -40,12 +41,8 @@ export async function hangingListener(t: Test): Promise<{ port: number; origin: 
   }
 }
 
-/** A port that refuses connections: something listened there a moment ago. */
+/** A port that refuses connections. */
 export async function refusingPort(): Promise<{ port: number; origin: string }> {
-  const { createServer } = await import('node:net')
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
+  const port = await freePort()
   return { port, origin: `http://127.0.0.1:${port}` }
 }

@@ -14,7 +14,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import pg from 'pg'
 import { eventually } from './eventually.js'
-import { freePort } from './redis.js'
+import { freePort } from './free-port.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown

@@ -5,6 +5,7 @@ import { createServer, type IncomingMessage, type RequestListener } from 'node:h
 import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
+import { eventually } from './eventually.js'
 import { NODE } from './node.js'
 
 export const CLI = fileURLToPath(new URL('../../dist/cli/tidegate.js', import.meta.url))
@@ -72,6 +73,13 @@ export async function startProcessOn(
       return exited
     },
   }
+}
+
+/** Resolves when the store has answered: the start does not wait for it for long, and no decision before is counted in it. */
+export function storeUp({ admin }: Pick<GatewayProcess, 'admin'>): Promise<void> {
+  return eventually('the store is up', async () =>
+    /"store":"up"/.test(await (await fetch(`${admin}/readyz`)).text()),
+  )
 }
 
 export interface Backend {

@@ -1,7 +1,8 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
+import { BUS, freePort } from './free-port.js'
 import { startProxy, type TcpProxy } from './proxy.js'
-import { BUS, freePort, ownRedis, type TestRedis } from './redis.js'
+import { ownRedis, type TestRedis } from './redis.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown
@@ -111,7 +112,7 @@ export async function moveSlot(
     const keys = (await source.call('CLUSTER', 'GETKEYSINSLOT', slot, 1)) as string[]
     if (keys[0] === undefined) break
     await delay(pauseMs)
-    await source.migrate('127.0.0.1', to.redis.port, keys[0], 0, 1000)
+    await source.migrate('127.0.0.1', to.redis.port, keys[0], 0, 10_000)
     moved++
   }
   await target.call('CLUSTER', 'SETSLOT', slot, 'NODE', String(targetId))

@@ -5,7 +5,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
-import { freePort, ownRedis, redisServer, type TestRedis } from './redis.js'
+import { freePort } from './free-port.js'
+import { ownRedis, redisServer, type TestRedis } from './redis.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown
@@ -18,7 +19,7 @@ export interface SentinelSet {
   readonly url: string
 }
 
-/** A primary, its replica, and three Sentinels that believe a server to be gone after 500 ms. */
+/** A primary, its replica, and three Sentinels that believe a server to be gone after 1.5 s. */
 export async function startSentinels(t: Cleanup, { password = '' } = {}): Promise<SentinelSet> {
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1']
   const primary = await ownRedis(t, await freePort(), quick)
@@ -50,7 +51,7 @@ async function startSentinel(t: Cleanup, primaryPort: number, password: string):
     `dir ${folder}`,
     ...(password === '' ? [] : [`requirepass ${password}`, `sentinel sentinel-pass ${password}`]),
     `sentinel monitor main 127.0.0.1 ${primaryPort} 2`,
-    'sentinel down-after-milliseconds main 500',
+    'sentinel down-after-milliseconds main 1500',
     'sentinel failover-timeout main 3000',
   ]
   await writeFile(file, `${lines.join('\n')}\n`)

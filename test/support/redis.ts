@@ -1,10 +1,10 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtemp, rm } from 'node:fs/promises'
-import { type AddressInfo, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Redis } from 'ioredis'
+import { freePort } from './free-port.js'
 
 /** The part of a tap test that cleans up after it. */
 interface Cleanup {
@@ -71,17 +71,6 @@ export async function ownRedis(t: Cleanup, port: number, args: readonly string[]
   }
 }
 
-/** Cluster nodes talk to each other on the port so far above their own. */
-export const BUS = 10_000
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const { port } = server.address() as AddressInfo
-  server.close()
-  return port + BUS < 65_536 ? port : freePort()
-}
-
 async function spawnRedis(port: number, folder: string, args: readonly string[]): Promise<ChildProcess> {
   const always = [
     '--port',
@@ -102,7 +91,12 @@ async function spawnRedis(port: number, folder: string, args: readonly string[])
   child.once('exit', () => process.off('exit', orphaned))
   const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: null })
   probe.on('error', () => {})
-  await probe.ping()
+  const ended = once(child, 'exit').then(([code]) => {
+    probe.disconnect()
+    throw new Error(`${redisServer} on port ${port} ended with ${code} before it answered`)
+  })
+  ended.catch(() => {})
+  await Promise.race([probe.ping(), ended])
   probe.disconnect()
   return child
 }

@@ -10,7 +10,7 @@ const snapshot = exampleSnapshot()
 const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: true }
 const NAME = 'http_server_request_duration_seconds'
 /** Prometheus looks for targets every five seconds. */
-const PATIENCE_MS = 30_000
+const PATIENCE_MS = 60_000
 
 /** Serves the metrics of three requests. */
 async function served(t: Test, exponential: boolean): Promise<string> {
@@ -40,7 +40,7 @@ t.test(title, async (t) => {
   }
   const targets = { classic: await served(t, false), native: await served(t, true) }
   const { api } = await startPrometheus(t, {
-    global: { scrape_interval: '1s', scrape_timeout: '1s' },
+    global: { scrape_interval: '3s', scrape_timeout: '3s' },
     scrape_configs: Object.entries(targets).map(([job_name, target]) => ({
       job_name,
       static_configs: [{ targets: [target] }],

@@ -189,7 +189,7 @@ t.test('a renewed certificate is noticed, and new connections show it', async (t
   t.equal((await fetch(`${gateway.origin}/bank/1`)).status, 200)
 
   use(authority.issue('gateway-renewed'))
-  await eventually('the reload', () => events.some(({ result }) => result === 'applied'), 10_000)
+  await eventually('the reload', () => events.some(({ result }) => result === 'applied'))
   t.match(source.status().changed, [
     /^services\.bank\.tls\.cert: .*gateway\.pem \([0-9a-f]{8}\) -> .*gateway\.pem \([0-9a-f]{8}\)$/,
     /^services\.bank\.tls\.key: /,
@@ -203,8 +203,9 @@ t.test('a renewed certificate is noticed, and new connections show it', async (t
 
   const known = events.length
   writeFileSync(key, 'half a ke')
-  await eventually('the refusal', () => events.length > known, 10_000)
-  t.match(events.at(-1), { result: 'rejected', messages: [/services\.bank\.tls\.key: .* holds no PEM/] })
+  const refusal = () => events.slice(known).find(({ result }) => result === 'rejected')
+  await eventually('the refusal', () => refusal() !== undefined)
+  t.match(refusal(), { result: 'rejected', messages: [/services\.bank\.tls\.key: .* holds no PEM/] })
 })
 
 t.test('WebSockets go to upstreams over TLS, verified by the same rules', async (t) => {
