@@ -211,7 +211,7 @@ t.test('says that the store is down instead of guessing', async (t) => {
   const quiet = { info() {}, warn() {}, error() {} }
   const config = {
     redis: redis.url,
-    timeout: 100,
+    timeout: 1_000,
     on_failure: 'open' as const,
     max_keys: 1000,
     batch: 64,

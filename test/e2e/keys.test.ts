@@ -4,32 +4,31 @@ import { createKey } from '../../src/credentials/key-format.js'
 import { startGateway } from '../../src/main.js'
 import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend } from '../support/process.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
 
-const config = (upstream: string, redis?: string) => `
+const config = (upstream: string, redis: string) => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
-${redis === undefined ? '' : `store: { redis: "${redis}", timeout: 2s }`}
+store: { redis: "${redis}", timeout: 2s }
 tiers: [free, pro]
 consumers: [{ api_key: { store: true } }]
 services: { api: { upstreams: [${upstream}], limits: { free: 1000/h, pro: 2000/h } } }
 routes: [{ path: /*, service: api }]
 explain: { sample: 1 }
-server: { shutdown_delay: 0 }
+server: { shutdown_delay: 0, shed: { event_loop_delay: 0 } }
 log: { access: off, level: fatal }
 `
 
 async function ask(address: string, key: string, more: Record<string, string> = {}) {
-  // A connection of its own each time: with workers, any of them may get it.
   const headers = { 'x-api-key': key, connection: 'close', ...more }
   const { statusCode: status, body, headers: told } = await request(`${address}/x`, { headers })
   return { status, policy: String(told['ratelimit-policy']), text: await body.text() }
 }
 
-async function json(address: string, method: 'GET' | 'POST' | 'DELETE' = 'GET', what?: object) {
+async function json(address: string, method: 'GET' | 'POST' = 'GET', what?: object) {
   const sent =
     what === undefined ? {} : { body: JSON.stringify(what), headers: { 'content-type': 'application/json' } }
   const { body } = await request(address, { method, ...sent })
@@ -138,23 +137,4 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
       await eventually('401', async () => (await ask(late.address, third.key)).status === 401)
     },
   )
-})
-
-t.test('workers without Redis have the keys of their primary, and tell it what was used', async (t) => {
-  const backend = await startBackend(t)
-  const gateway = await startProcess(t, config(backend.origin), {}, ['--workers', '2'])
-  const { key, id } = await json(`${gateway.admin}/keys`, 'POST', { consumer: 'acme' })
-  const statuses = async () =>
-    new Set(
-      await Promise.all(Array.from({ length: 20 }, async () => (await ask(gateway.address, key)).status)),
-    )
-  t.same(await statuses(), new Set([200]))
-  t.match(await json(`${gateway.admin}/keys/${id}`), { last_used: null })
-  // The old ones tell it as they leave.
-  gateway.child.kill('SIGUSR2')
-  const used = async () => (await json(`${gateway.admin}/keys/${id}`)).last_used !== null
-  await eventually('the use is told', used, 20_000)
-  t.same(await statuses(), new Set([200]), 'new workers begin with the keys')
-  await json(`${gateway.admin}/keys/${id}`, 'DELETE')
-  t.same(await statuses(), new Set([401]))
 })

@@ -17,11 +17,12 @@ t.test(
     const yaml = `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
-store: { redis: "${redis.url}", on_failure: local }
+store: { redis: "${redis.url}", on_failure: local, timeout: 2s }
 tiers: [free]
 consumers: [{ header: { name: x-user-id } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: ${LIMIT}/day } } }
 routes: [{ path: /*, service: api }]
+server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
     const gateways = await Promise.all(Array.from({ length: GATEWAYS }, () => startProcess(t, yaml)))

@@ -25,7 +25,7 @@ tiers: [free]
 services: { api: { upstreams: [${upstream}] } }
 routes: [{ path: /*, service: api }]
 log: { access: ${access} }
-server: { shutdown_delay: 0s }
+server: { shutdown_delay: 0s, shed: { event_loop_delay: 0 } }
 `
 
 t.test('an access log that cannot be written costs lines, which are counted, and nothing else', async (t) => {

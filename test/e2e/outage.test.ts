@@ -1,5 +1,6 @@
 import t from 'tap'
 import { request } from 'undici'
+import { eventually } from '../support/eventually.js'
 import { startBackend, startProcess } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
 
@@ -11,17 +12,18 @@ t.test('Redis hangs, and later dies: traffic goes on, unclaimed and counted, unt
     `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
-store: { redis: "${redis.url}" }
+store: { redis: "${redis.url}", timeout: 1s }
 tiers: [free]
 consumers: [{ header: { name: x-user-id } }]
 services:
-  open: { upstreams: [${backend.origin}], limits: { free: 5/min } }
-  local: { upstreams: [${backend.origin}], on_failure: local, show_decided_by: true, limits: { free: 5/min } }
-  closed: { upstreams: [${backend.origin}], on_failure: closed, limits: { free: 5/min } }
+  open: { upstreams: [${backend.origin}], limits: { free: 5/h } }
+  local: { upstreams: [${backend.origin}], on_failure: local, show_decided_by: true, limits: { free: 5/h } }
+  closed: { upstreams: [${backend.origin}], on_failure: closed, limits: { free: 5/h } }
 routes:
   - { path: /open/*, service: open }
   - { path: /local/*, service: local }
   - { path: /closed/*, service: closed }
+server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `,
   )
@@ -34,18 +36,15 @@ log: { access: off }
     return { status: statusCode, claims: headers.ratelimit !== undefined, by, headers, text }
   }
   const countsAgain = async () => {
-    const started = Date.now()
-    while (!(await ask('open', `probe-${Date.now()}`)).claims) {
-      if (Date.now() - started > 10_000) throw new Error('still not counting after 10 s')
-      await new Promise((resolve) => setTimeout(resolve, 20))
-    }
-    return Date.now() - started
+    let probes = 0
+    await eventually('it counts again', async () => (await ask('open', `probe-${probes++}`)).claims)
   }
 
   for (let i = 0; i < 5; i++) t.match(await ask('open', 'ada'), { status: 200, claims: true })
   t.match(await ask('open', 'ada'), { status: 429, claims: true })
 
   redis.pause()
+  const since = performance.now()
   // Somebody else: that ada was denied is remembered for a moment, whether Redis answers or not.
   for (let i = 0; i < 20; i++) t.match(await ask('open', 'bea'), { status: 200, claims: false })
   t.match(await ask('open', 'ada'), { status: 200, claims: false, by: undefined })
@@ -68,10 +67,11 @@ log: { access: off }
     .stderr()
     .split('\n')
     .filter((line) => line.includes('without the store')).length
-  t.ok(lines >= 1 && lines <= 6, `${lines} log lines for some thirty decisions`)
+  const seconds = (performance.now() - since) / 1_000
+  t.ok(lines >= 1 && lines <= 2 + seconds, `${lines} log lines in ${seconds} s, for some thirty decisions`)
 
   redis.resume()
-  t.ok((await countsAgain()) < 2_000, 'counting again within two seconds')
+  await countsAgain()
   t.match(await ask('open', 'ada'), { status: 429 }, 'what was counted before the stall is still there')
 
   await redis.stop()

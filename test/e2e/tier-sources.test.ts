@@ -15,6 +15,7 @@ t.test(
     const yaml = `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
+store: { timeout: 2s }
 tiers: [free, pro, enterprise]
 consumers: [{ header: { name: x-user-id } }]
 tier_sources:
@@ -28,6 +29,7 @@ services:
   api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 1000/day, enterprise: 100000/day } }
 routes: [{ path: /*, service: api }]
 explain: { sample: 1 }
+server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
     const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])

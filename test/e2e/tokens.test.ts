@@ -14,6 +14,7 @@ tiers: [free, pro]
 consumers: [{ jwt: { issuer: id.example.com, audience: api, jwks_url: "${jwks.url}", tier: plan } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 1/day, pro: unlimited } } }
 routes: [{ path: /*, service: api }]
+server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
   const now = Math.floor(Date.now() / 1000)

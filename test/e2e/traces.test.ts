@@ -17,7 +17,7 @@ tiers: [free]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 1000/min } } }
 routes: [{ path: /*, service: api }]
 telemetry: { traces: { url: ${collector.origin}/v1/traces, sample: ${sample} } }
-server: { shutdown_delay: 0s }
+server: { shutdown_delay: 0s, shed: { event_loop_delay: 0 } }
 log: { access: ${log} }
 `
   const env = { OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test' }
@@ -33,8 +33,12 @@ log: { access: ${log} }
   await reload.body.dump()
   for (let i = 0; i < 20; i++) await get('/after')
   await eventually('spans have come', () => collector.spans.length > 0)
-  const metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
-  t.ok(sampleOf(metrics, 'tidegate_spans_exported_total')! > 0)
+  let metrics = ''
+  // What the collector has is counted when it has said so.
+  await eventually('they are counted', async () => {
+    metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
+    return (sampleOf(metrics, 'tidegate_spans_exported_total') ?? 0) > 0
+  })
   t.equal(sampleOf(metrics, 'tidegate_spans_dropped_total', { reason: 'export' }), 0)
   t.equal(await gateway.stop(), 0)
 

@@ -18,6 +18,7 @@ consumers: [{ header: { name: x-user-id } }]
 services:
   chat: { upstreams: [${chat.origin}], limits: { free: { amount: 2, algorithm: concurrency, lease: 5s } } }
 routes: [{ path: /*, service: chat, websocket: true }]
+server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
   const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml)])

@@ -141,7 +141,7 @@ tier_sources:
       url: ${db.url}
       query: SELECT tier, tenant FROM plans WHERE consumer = $1
       listen: plans_changed
-      timeout: 100ms
+      timeout: 1s
       ttl: 1s
 services: { payments: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: payments }]
@@ -161,9 +161,8 @@ routes: [{ path: /*, service: payments }]
     db.pause()
     now += 60_000
     t.match(find('acme'), { tier: 'pro', stale: true }, 'what is known holds, at once')
-    const before = performance.now()
     t.equal(await find('bob'), undefined, 'who is not known waits once')
-    t.ok(performance.now() - before < 2_000)
+    t.ok(plans.describe()[0]!.counts.questions.timeout > 0, 'for as long as its timeout')
     await find('carol')
     await eventually('it is down', () => plans.describe()[0]!.up === false)
     t.equal(find('dora'), undefined, 'now nobody waits')
