@@ -8,6 +8,7 @@ import { createAdmin } from './admin/server.js'
 import { takesStoredKeys } from './config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
+import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
 import { buildGateway } from './gateway/app.js'
 import { createExplain } from './gateway/explain.js'
@@ -185,6 +186,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const keysReady = keyring.hold(takesStoredKeys(config.current().consumers))
 
   let phase: 'serving' | 'draining' | 'closed' = 'serving'
+  const nonces = createSeenNonces()
   const gateway = buildGateway({
     snapshot: config.current,
     limiter: store.limiter,
@@ -195,6 +197,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     tokens,
     amounts: store.amounts,
     keyring,
+    nonces,
     upstreams,
     guards,
     overload,
@@ -244,6 +247,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       tokens,
       amounts: store.amounts,
       keyring,
+      nonces,
       guards: guardsNow,
     }),
     metrics,

@@ -9,6 +9,8 @@ export interface SeenNonces {
    * @returns whether this one is new; it is not, from now on
    */
   isNew(keyid: string, nonce: string, window: number, most: number, now: number): boolean
+  /** Whether it would be refused. Changes nothing. */
+  has(keyid: string, nonce: string): boolean
 }
 
 /**
@@ -22,7 +24,7 @@ export function createSeenNonces(): SeenNonces {
   let since = Number.NEGATIVE_INFINITY
   return {
     isNew(keyid, nonce, window, most, now) {
-      const hash = createHash('sha256').update(`${keyid.length} ${keyid}${nonce}`).digest().readUIntBE(0, 6)
+      const hash = hashOf(keyid, nonce)
       if (young.has(hash) || old.has(hash)) return false
       if (now - since >= window || young.size >= most / 2) {
         // Twice a window without any: the older ones are of no use either.
@@ -33,5 +35,13 @@ export function createSeenNonces(): SeenNonces {
       young.add(hash)
       return true
     },
+    has(keyid, nonce) {
+      const hash = hashOf(keyid, nonce)
+      return young.has(hash) || old.has(hash)
+    },
   }
+}
+
+function hashOf(keyid: string, nonce: string): number {
+  return createHash('sha256').update(`${keyid.length} ${keyid}${nonce}`).digest().readUIntBE(0, 6)
 }

@@ -6,6 +6,7 @@ import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../config/snapshot.js'
+import type { SeenNonces } from '../credentials/seen-nonces.js'
 import type { Tokens } from '../credentials/tokens.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
@@ -66,6 +67,8 @@ export interface GatewayDeps {
   readonly amounts?: Pick<Amounts, 'policyFor'>
   /** Left out: no API key of the store is known. */
   readonly keyring?: Pick<Keyring, 'find' | 'used' | 'goodUntil' | 'onChange'> | undefined
+  /** Left out: those that this gateway has seen, and nobody else knows. */
+  readonly nonces?: SeenNonces
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly metrics: {

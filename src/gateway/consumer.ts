@@ -18,6 +18,8 @@ export interface Means {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Left out: no API key of the store is known. */
   readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
+  /** Left out: those that it has seen itself. */
+  readonly nonces?: Pick<SeenNonces, 'isNew'> | undefined
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Means {
  * first whose credential is there decides: a bad one is 401, never the next source, or a wrong key would be a way to a fresh quota.
  */
 export function identifyConsumer(means: Means) {
-  const nonces = createSeenNonces()
+  const { nonces = createSeenNonces() } = means
   return function identifyConsumer(x: Exchange): Refusal | undefined | Promise<Refusal | undefined> {
     const sources = x.route?.auth?.sources ?? x.snapshot.consumers
     for (const source of sources) {
@@ -40,7 +42,7 @@ function identifyBy(
   x: Exchange,
   source: ConsumerSource,
   { tokens, keyring }: Means,
-  nonces: SeenNonces,
+  nonces: Pick<SeenNonces, 'isNew'>,
 ): Identified | Promise<Refusal | undefined> {
   switch (source.kind) {
     case 'api_key':

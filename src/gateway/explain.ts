@@ -5,6 +5,7 @@ import { canonicalPath } from '../config/path.js'
 import { mostSpecificFirst } from '../config/route-order.js'
 import { compileRouter } from '../config/router.js'
 import { forTenant, type Route, type Snapshot } from '../config/snapshot.js'
+import type { SeenNonces } from '../credentials/seen-nonces.js'
 import type { Tokens } from '../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { type Amounts, NO_AMOUNTS } from '../limiter/amounts.js'
@@ -41,6 +42,8 @@ export interface ExplainDeps {
   readonly amounts?: Pick<Amounts, 'policyFor'>
   /** Left out: no API key of the store is known. */
   readonly keyring?: Pick<Keyring, 'find' | 'hold'> | undefined
+  /** Those that requests have used; left out: none that is known here. */
+  readonly nonces?: Pick<SeenNonces, 'has'>
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
 }
@@ -72,14 +75,19 @@ export function createExplain(deps: ExplainDeps) {
     tokens,
     plans,
     keyring,
+    nonces,
     guards,
   } = deps
   const stages = [
     checkEdge({ metrics: QUIET, bans, looksOnly: true }),
     matchRoute,
     answerHere,
-    // Nobody has used the key.
-    identifyConsumer({ tokens, keyring: keyring && { find: keyring.find, used() {} } }),
+    // Nobody has used the key, and the nonce is still good for the request itself.
+    identifyConsumer({
+      tokens,
+      keyring: keyring && { find: keyring.find, used() {} },
+      nonces: { isNew: (keyid, nonce) => nonces?.has(keyid, nonce) !== true },
+    }),
     authorize,
     resolveTier(assignments, plans),
     chooseService(() => 0),

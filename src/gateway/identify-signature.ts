@@ -20,7 +20,7 @@ type Signatures = SourceOf<'signature'>
 export function identifyBySignature(
   x: Exchange,
   source: Signatures,
-  nonces: SeenNonces,
+  nonces: Pick<SeenNonces, 'isNew'>,
   now = Date.now(),
 ): Identified {
   if (SIGNATURE_HEADERS.every((name) => identityHeader(x.headers, name) === undefined)) return 'absent'

@@ -22,7 +22,9 @@ t.test('within the window no nonce passes twice, whatever comes and when', async
       for (const { nonce, wait } of steps) {
         now += wait
         const before = accepted.get(nonce)
+        const known = nonces.has('k', String(nonce))
         const isNew = nonces.isNew('k', String(nonce), 1000, 1000, now)
+        t.equal(isNew, !known, 'a look says what would be, and changes nothing')
         if (before === undefined) t.ok(isNew)
         else if (now - before < 1000) t.notOk(isNew)
         else if (now - before >= 3000) t.ok(isNew, 'it is not remembered for ever')

@@ -1,10 +1,12 @@
 import t from 'tap'
+import { createSeenNonces } from '../../src/credentials/seen-nonces.js'
 import { createTokens } from '../../src/credentials/tokens.js'
 import { createExplain } from '../../src/gateway/explain.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../src/telemetry/explained.js'
 import { createClock, memoryAmounts, snapshotOf } from '../support/gateway.js'
+import { signed } from '../support/signing.js'
 
 const tokens = createTokens({ log: { info() {}, warn() {} } })
 
@@ -39,6 +41,48 @@ function open() {
     explain({ method, url, headers: [['x-user-id', 'bob']], peer: '192.0.2.7', ...changes })
   return { limiter, assignments, amounts, circuits, ask }
 }
+
+t.test(
+  'a signature may be asked about again and again: its nonce stays good for the request itself',
+  async (t) => {
+    const nonces = createSeenNonces()
+    const signing = snapshotOf(`
+tiers: [free]
+consumers: [{ signature: { keys: [{ id: acme-1, secret: a-secret-of-the-partner, consumer: acme }] } }]
+services: { payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min } } }
+routes: [{ path: /*, service: payments }]
+`)
+    const explain = createExplain({
+      snapshot: () => signing,
+      limiter: createMemoryLimiter(),
+      assignments: createMemoryAssignments(),
+      tokens,
+      nonces,
+      guards: { describe: () => [] },
+    })
+    const lines = [
+      ['@method', 'GET'],
+      ['@authority', 'gateway.example'],
+      ['@path', '/a'],
+      ['@query', '?'],
+    ] as const
+    const key = { secret: 'a-secret-of-the-partner', keyid: 'acme-1' }
+    const [input = '', inputs = '', name = '', signature = ''] = signed(lines, {
+      ...key,
+      more: ';nonce="n-1"',
+    })
+    const headers = [
+      ['host', 'gateway.example'],
+      [input, inputs],
+      [name, signature],
+    ] as const
+    const ask = () => explain({ method: 'GET', url: '/a', headers, peer: '192.0.2.7' })
+    for (let i = 0; i < 3; i++)
+      t.match(await ask(), { status: 0, consumer: 'acme', identified_by: 'signature' })
+    t.ok(nonces.isNew('acme-1', 'n-1', 60_000, 1000, Date.now()))
+    t.match(await ask(), { status: 401, cause: /The nonce was used before/ }, 'by a real request')
+  },
+)
 
 t.test('it says what the limits would say, and takes nothing of them', async (t) => {
   const { ask, limiter } = open()
