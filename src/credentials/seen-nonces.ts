@@ -9,8 +9,8 @@ export interface SeenNonces {
    * @returns whether this one is new; it is not, from now on
    */
   isNew(keyid: string, nonce: string, window: number, most: number, now: number): boolean
-  /** Whether it would be refused. Changes nothing. */
-  has(keyid: string, nonce: string): boolean
+  /** Whether `isNew` would say that it is not. Changes nothing. */
+  has(keyid: string, nonce: string, window: number, now: number): boolean
 }
 
 /**
@@ -22,22 +22,27 @@ export function createSeenNonces(): SeenNonces {
   let young = new Set<number>()
   let old = new Set<number>()
   let since = Number.NEGATIVE_INFINITY
+
+  function replace(older: Set<number>, now: number): void {
+    old = older
+    young = new Set()
+    since = now
+  }
+
   return {
     isNew(keyid, nonce, window, most, now) {
       const hash = hashOf(keyid, nonce)
+      // First what is over: or where nobody comes with a new one, the old ones would be known for ever.
+      if (now - since >= window) replace(now - since >= 2 * window ? new Set() : young, now)
       if (young.has(hash) || old.has(hash)) return false
-      if (now - since >= window || young.size >= most / 2) {
-        // Twice a window without any: the older ones are of no use either.
-        old = now - since >= 2 * window ? new Set() : young
-        young = new Set()
-        since = now
-      }
+      if (young.size >= most / 2) replace(young, now)
       young.add(hash)
       return true
     },
-    has(keyid, nonce) {
+    has(keyid, nonce, window, now) {
       const hash = hashOf(keyid, nonce)
-      return young.has(hash) || old.has(hash)
+      const age = now - since
+      return (age < 2 * window && young.has(hash)) || (age < window && old.has(hash))
     },
   }
 }

@@ -86,7 +86,9 @@ export function createExplain(deps: ExplainDeps) {
     identifyConsumer({
       tokens,
       keyring: keyring && { find: keyring.find, used() {} },
-      nonces: { isNew: (keyid, nonce) => nonces?.has(keyid, nonce) !== true },
+      nonces: {
+        isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
+      },
     }),
     authorize,
     resolveTier(assignments, plans),

@@ -22,7 +22,7 @@ t.test('within the window no nonce passes twice, whatever comes and when', async
       for (const { nonce, wait } of steps) {
         now += wait
         const before = accepted.get(nonce)
-        const known = nonces.has('k', String(nonce))
+        const known = nonces.has('k', String(nonce), 1000, now)
         const isNew = nonces.isNew('k', String(nonce), 1000, 1000, now)
         t.equal(isNew, !known, 'a look says what would be, and changes nothing')
         if (before === undefined) t.ok(isNew)
@@ -32,6 +32,14 @@ t.test('within the window no nonce passes twice, whatever comes and when', async
       }
     }),
   )
+})
+
+t.test('a nonce is forgotten when its time is over, though no other has come', async (t) => {
+  const nonces = createSeenNonces()
+  const isNew = (now: number) => nonces.isNew('k', 'n', 1000, 1000, now)
+  t.ok(isNew(5000))
+  for (const now of [5700, 6400, 7100, 7399]) t.notOk(isNew(now), `${now}`)
+  t.ok(isNew(8000))
 })
 
 t.test('beyond the most, the oldest are forgotten and the latest are not', async (t) => {
