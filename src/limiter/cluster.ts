@@ -22,4 +22,17 @@ export class StoreCluster extends Cluster {
     if (/^(TRYAGAIN|NOSCRIPT)/.test(error.message)) handlers.defaults()
     else super.handleError(...args)
   }
+
+  override disconnect(reconnect = false): void {
+    super.disconnect(reconnect)
+    if (!reconnect) asksNoMore(this)
+  }
+}
+
+/**
+ * For one that is closed: an answer that comes after makes ioredis ask for the slots again and again, of no server, and a process
+ * would not end by itself.
+ */
+export function asksNoMore(cluster: Cluster): void {
+  cluster.refreshSlotsCache = () => {}
 }

@@ -1,4 +1,5 @@
 import { Cluster, type Redis } from 'ioredis'
+import { asksNoMore } from './cluster.js'
 import type { Client } from './scripts.js'
 
 /** A connection of its own for messages: one that listens may do nothing else. */
@@ -40,7 +41,10 @@ export function openSubscriber(store: Client): Subscriber {
       if (connection.status === 'ready') subscribe(channel)
     },
     hears: (channel) => heard.has(channel),
-    close: () => connection.disconnect(),
+    close() {
+      connection.disconnect()
+      if (connection instanceof Cluster) asksNoMore(connection)
+    },
   }
 }
 

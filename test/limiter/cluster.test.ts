@@ -1,3 +1,5 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
 import t from 'tap'
@@ -5,11 +7,43 @@ import { createRedisAssignments } from '../../src/limiter/assignments.js'
 import { connectStore } from '../../src/limiter/connect.js'
 import { consumerPart, limitKey, slotOf } from '../../src/limiter/key.js'
 import { eventually } from '../support/eventually.js'
+import { NODE } from '../support/node.js'
 import { hasRedisServer } from '../support/redis.js'
 import { startRedisCluster } from '../support/redis-cluster.js'
+import { within } from '../support/within.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT, RECOVERY, SLOWEST } from './traffic.js'
+
+const built = (name: string) => JSON.stringify(new URL(`../../dist/limiter/${name}.js`, import.meta.url).href)
+
+/** Closes what it has opened at the moment at which ioredis asks by itself. */
+const CLOSES = `
+import { once } from 'node:events'
+import { connectStore } from ${built('connect')}
+import { openSubscriber } from ${built('subscriber')}
+const [which, address] = process.argv.slice(2)
+const store = connectStore({ redis: [address] }, { info() {}, warn() {} })
+await once(store, 'ready')
+let closed = store
+let close = () => store.disconnect()
+if (which === 'subscriber') {
+  const duplicate = store.duplicate.bind(store)
+  store.duplicate = () => {
+    closed = duplicate()
+    return closed
+  }
+  const subscriber = openSubscriber(store)
+  close = () => subscriber.close()
+  await once(closed, 'ready')
+  store.disconnect()
+}
+closed.refreshSlotsCache = (callback) => {
+  delete closed.refreshSlotsCache
+  closed.refreshSlotsCache(callback)
+  close()
+}
+`
 
 if (!hasRedisServer) t.plan(0, 'needs a redis-server on the PATH to make a cluster of')
 else {
@@ -94,6 +128,16 @@ else {
     while (limiter.state() !== 'up') await delay(5)
     t.comment(`up again after ${(performance.now() - back).toFixed(0)} ms`)
     t.ok(performance.now() - back < RECOVERY)
+  })
+
+  t.test('a process ends whose store was closed while it asked for the slots', async (t) => {
+    for (const which of ['store', 'subscriber']) {
+      const file = `${t.testdir({ 'closes.mjs': CLOSES })}/closes.mjs`
+      const [command, ...flags] = NODE
+      const child = spawn(command, [...flags, file, which, addresses[0]!], { stdio: 'inherit' })
+      t.teardown(() => child.kill('SIGKILL'))
+      t.strictSame(await within(60_000, 'its end', once(child, 'exit')), [0, null], which)
+    }
   })
 
   t.test('assignments hold on every node of a cluster', async (t) => {
