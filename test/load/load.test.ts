@@ -18,7 +18,13 @@ function load(...args: string[]) {
 }
 
 t.test('Locust and two gateways have counted the same, status by status', { skip }, async (t) => {
-  const { status, stdout, stderr } = load('check')
+  let run = load('check')
+  // Somebody comes to a limit in three seconds, and where the machine is busy in more.
+  for (const seconds of ['15', '60']) {
+    if (/^payments 429 /m.test(run.stdout)) break
+    run = load('check', '--seconds', seconds)
+  }
+  const { status, stdout, stderr } = run
   t.equal(status, 0, stdout + stderr)
   const rows = [...stdout.matchAll(/^(payments|marketing|parallel) (200|429) +(\d+) +(\d+)$/gm)]
   t.ok(rows.length >= 3, stdout)

@@ -50,7 +50,11 @@ export async function startProcessOn(
   let stderr = ''
   child.stderr!.setEncoding('utf8')
   const exited = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)
+  // A test that takes too long tears nothing down.
+  const orphaned = () => child.kill('SIGKILL')
+  process.once('exit', orphaned)
   t.teardown(() => {
+    process.off('exit', orphaned)
     child.kill('SIGKILL')
     return exited
   })
@@ -75,10 +79,13 @@ export async function startProcessOn(
   }
 }
 
-/** Resolves when the store has answered: the start does not wait for it for long, and no decision before is counted in it. */
+/**
+ * Resolves when the store has answered and all that is kept there is loaded: the start does not wait for it for long, and no
+ * decision before is counted in it.
+ */
 export function storeUp({ admin }: Pick<GatewayProcess, 'admin'>): Promise<void> {
   return eventually('the store is up', async () =>
-    /"store":"up"/.test(await (await fetch(`${admin}/readyz`)).text()),
+    /"store":"up","reasons":\[\]/.test(await (await fetch(`${admin}/readyz`)).text()),
   )
 }
 

@@ -13,7 +13,7 @@ import { type RawUpstream, rawUpstream, respond } from '../support/raw-upstream.
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
-function open(t: Test, origin: string, connections = 4, connectMs = 2_000, ca?: string): Sender {
+function open(t: Test, origin: string, connections = 4, connectMs = 10_000, ca?: string): Sender {
   const snapshot = snapshotOf(`
 tiers: [free]
 services: { api: { upstreams: ['${origin}']${ca === undefined ? '' : `, tls: { ca: ${ca} }`} } }
@@ -475,7 +475,7 @@ t.test('a connection whose reading was stopped on its last bytes reads the next 
   await once(server, 'listening')
   t.teardown(() => server.close())
   const origin = `https://127.0.0.1:${(server.address() as AddressInfo).port}`
-  const sender = open(t, origin, 1, 2_000, authority.ca)
+  const sender = open(t, origin, 1, 10_000, authority.ca)
   for (let i = 0; i < 20; i++) {
     let got = 0
     await new Promise<void>((resolve, reject) => {
