@@ -38,7 +38,9 @@ routes: [{ path: /*, service: a }]
   t.notOk(denies('198.51.100.7'))
   t.notOk(source.current().isTrustedProxy('198.51.100.7'))
 
-  await writeFile(list, '203.0.113.8\nbanana\n')
+  // Beside, as before: of one that is written in place the first moment may be seen, when it is empty and good.
+  await writeFile(`${list}.new`, '203.0.113.8\nbanana\n')
+  await rename(`${list}.new`, list)
   await eventually('it is rejected', () => source.status().lastError !== null)
   t.match(source.status().lastError?.messages.join(), /has on line 2 no address block, "banana"/)
   t.ok(denies('203.0.113.7'), 'the last good one stays')
@@ -109,7 +111,9 @@ routes: [{ path: /*, service: a }]
   const seen = new Set<number>()
   for (let i = 1; i <= 5; i++) {
     const lines = Array.from({ length: 5000 + i }, (_, k) => `10.${i}.${k >> 8}.${k & 255}`)
-    await writeFile(list, lines.join('\n'))
+    // Whole at once: a reload reads it while the next one is written.
+    await writeFile(`${list}.new`, lines.join('\n'))
+    await rename(`${list}.new`, list)
     void source.reload('admin')
     await nextTurn()
     seen.add(source.current().edge.denied!.size)

@@ -53,7 +53,7 @@ async function watched(
     source,
     events,
     async next() {
-      await eventually('a reload', () => events.length > taken, 10_000)
+      await eventually('a reload', () => events.length > taken)
       return events[taken++]!
     },
     amount: () => source.current().services[0]?.policies[0]?.limits[0]?.amount,

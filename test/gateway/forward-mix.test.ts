@@ -95,7 +95,7 @@ t.test('whatever clients and upstreams do at once, nobody gets what was not mean
   const yaml = `
 tiers: [free]
 services: { api: { upstreams: ['${upstream.origin}'], max_connections: 6, max_waiting: 18, max_wait: 20s } }
-routes: [{ path: /*, service: api, timeouts: { headers: 400ms, idle: 400ms, total: 30s } }]
+routes: [{ path: /*, service: api, timeouts: { headers: 700ms, idle: 700ms, total: 30s } }]
 `
   // So few connections that one which is not given back is missed soon.
   const gateway = await startGateway(t, yaml)

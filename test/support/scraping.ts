@@ -68,7 +68,8 @@ export async function startScraping(t: Test, target: string, rules: string): Pro
     async scraped() {
       const from = Date.now() / 1000
       for (;;) {
-        const [last] = await query('timestamp(up)', Date.now() / 1000)
+        // One that has failed for want of time is none.
+        const [last] = await query('timestamp(up) and (up == 1)', Date.now() / 1000)
         // A scrape is dated by its beginning: one that began later has it all.
         if (last !== undefined && last.value > from) return last.value
         await sleep(50)
