@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
+import { freePort } from '../support/free-port.js'
 import { startGateway } from '../support/gateway.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { rawUpstream, reset, respond } from '../support/raw-upstream.js'
@@ -481,7 +482,8 @@ t.test('more requests than an upstream may have', APART, async (t) => {
   })
 
   t.test('find an upstream that came back', async (t) => {
-    const first = await rawUpstream(t, (request) => reset(request.socket))
+    // On one that nobody is given while nobody listens there.
+    const first = await rawUpstream(t, (request) => reset(request.socket), { port: await freePort() })
     const gateway = await gatewayWith(t, first.origin, 'max_connections: 2, max_wait: 20s')
     first.stop()
     for (let i = 0; i < 5; i++) t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 502)

@@ -1,7 +1,7 @@
-import { createServer } from 'node:net'
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { refusingPort } from '../support/hanging-listener.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
 import { startSite } from '../support/site.js'
 import { exampleDecision } from '../support/snapshot.js'
@@ -28,17 +28,8 @@ const later = {
   },
 }
 
-/** A port that nobody listens on. */
-async function refusing(): Promise<string> {
-  const server = createServer()
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  const { port } = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return `http://127.0.0.1:${port}`
-}
-
 async function start(t: Parameters<typeof startSite>[0]) {
-  return startSite(t, SITE.replace('REFUSING', await refusing()), {}, later)
+  return startSite(t, SITE.replace('REFUSING', (await refusingPort()).origin), {}, later)
 }
 
 t.test(
