@@ -83,12 +83,13 @@ log: { access: off }
   const ofAnn = await tidegate(['why', '--consumer', 'ann', '--config', `${files}/tidegate.yaml`])
   t.match(ofAnn, { code: 0, stderr: '', stdout: /^Denied: the limit "day" .+\n\n {2}request +at-b at / })
   for (const { admin } of [a, b]) {
-    const found = await request(`${admin}/decisions?consumer=ann&service=api`)
-    t.match(
-      await found.body.json(),
-      { request_id: 'at-b', nodes: { answered: 2, silent: [] } },
-      'of two workers',
-    )
+    let found: { nodes?: { answered: number } } = {}
+    await eventually('both have answered', async () => {
+      const { body } = await request(`${admin}/decisions?consumer=ann&service=api`)
+      found = (await body.json()) as typeof found
+      return found.nodes?.answered === 2
+    })
+    t.match(found, { request_id: 'at-b', nodes: { answered: 2, silent: [] } }, 'of two workers')
   }
   t.equal((await tidegate(['why'])).code, 2)
   t.equal((await tidegate(['why', 'at-b', '--consumer', 'ann'])).code, 2)
