@@ -24,10 +24,11 @@ type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
 const MOST_ROWS = 1000
 /** Bytes: of the longest ids, each character in four. */
 const BODY_BYTES = 8 * 1024 * 1024
-/** Rows of a request that are recorded one by one, each with what was there before. Of more, only how many there were is recorded. */
+/** Rows of a request that are recorded one by one, each with what was there before. Of more, only what they add up to is recorded. */
 const MOST_RECORDED = 100
 /** Writes that are under way at once. */
 const AT_ONCE = 64
+const SHA256 = /^[0-9a-f]{64}$/
 
 type Write =
   | {
@@ -61,10 +62,16 @@ export function importRoutes(
   }
 
   app.post<Import>('/import', { bodyLimit: BODY_BYTES }, async (request, reply) => {
-    const asked = bodyWith(request.body, ['rows', 'dry_run'])
+    const asked = bodyWith(request.body, ['rows', 'dry_run', 'file_sha256'])
+    const file = asked?.file_sha256
     const rows = asked?.rows
     if (!Array.isArray(rows) || rows.length > MOST_ROWS || !rows.every(isRow)) {
       const detail = `Send {"rows":[…],"dry_run":true}: at most ${MOST_ROWS} rows, each of texts named ${listed(IMPORT_COLUMNS)}.`
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    if (file !== undefined && !(typeof file === 'string' && SHA256.test(file))) {
+      const detail =
+        '"file_sha256" is no SHA-256 in 64 hexadecimal digits, in lower case; leave it out, or send that of the file.'
       return sendProblem(reply, { code: 'bad_request', detail })
     }
     const snapshot = deps.config.current()
@@ -86,13 +93,21 @@ export function importRoutes(
       await deps.audit.record(request, {
         action: 'import.rows',
         target: `${writes.length} row${writes.length === 1 ? '' : 's'}`,
-        after: count,
+        // The hash first: of an entry that is too long the end is cut off.
+        after: { ...(file !== undefined && { file_sha256: file }), ...count, by_tier: byTier(writes) },
       })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'write all of the rows'))
     }
     return { applied: true, ...count, bad }
   })
+}
+
+/** How many were put on each tier. */
+function byTier(writes: readonly Write[]): Readonly<Record<string, number>> {
+  const counts = new Map<string, number>()
+  for (const one of writes) if (one.what === 'tiers') counts.set(one.tier, (counts.get(one.tier) ?? 0) + 1)
+  return Object.fromEntries(counts)
 }
 
 function isRow(row: unknown): row is Row {

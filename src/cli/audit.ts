@@ -78,7 +78,8 @@ function describe({ entries, older }: AuditAnswer): string {
 }
 
 /** Of two mappings what is not the same in both; else all of it. */
-function changeOf({ target, before, after }: AuditEntry): string {
+function changeOf({ action, target, before, after }: AuditEntry): string {
+  if (action === 'import.rows' && isMapping(after)) return importOf(after)
   if (before === null && after === null) return ''
   if (!isMapping(before) || !isMapping(after)) return `${shown(before, target)} -> ${shown(after, target)}`
   const names = [...new Set([...Object.keys(before), ...Object.keys(after)])]
@@ -89,6 +90,17 @@ function changeOf({ target, before, after }: AuditEntry): string {
     return `${name} ${was}${text(after[name])}`
   })
   return cut(told.join(', '))
+}
+
+/** The hash to its last digit: it is what a file that was kept is held against. */
+function importOf({ file_sha256: hash, by_tier: tiers, ...counts }: Record<string, unknown>): string {
+  const listOf = (all: Record<string, unknown>) =>
+    Object.entries(all)
+      .filter(([, count]) => count !== 0)
+      .map(([name, count]) => `${name} ${text(count)}`)
+  const told = listOf(counts).join(', ')
+  const each = isMapping(tiers) && Object.keys(tiers).length > 0 ? ` (${listOf(tiers).join(', ')})` : ''
+  return `${cut(told + each)}${typeof hash === 'string' ? `, file sha256 ${hash}` : ''}`
 }
 
 function isMapping(value: unknown): value is Record<string, unknown> {

@@ -1,4 +1,5 @@
-import { existsSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { createReadStream, existsSync } from 'node:fs'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
@@ -70,15 +71,15 @@ gateway, at admin.listen.`,
     // Here, and not on top: wrong use and --help have no need of the store.
     const { openControl } = await import('./control.js')
     const control = await openControl('import', { config, admin, reason })
-    const send = (rows: readonly object[], dry: boolean) =>
-      control.call<Answer>('POST', '/import', { rows, dry_run: dry })
+    const send = (rows: readonly object[], more: object) =>
+      control.call<Answer>('POST', '/import', { rows, ...more })
     try {
-      const looked = await pass(file, new Set(), (rows) => send(rows, true))
-      const { bad, ...counts } = looked
+      const looked = await pass(file, new Set(), (rows) => send(rows, { dry_run: true }))
+      const { bad, sha256, ...counts } = looked
       const takes = !dryRun && (bad.length === 0 || flags['skip-bad'] === true)
       if (takes) {
         const skip = new Set(bad.map(({ line }) => line))
-        const done = await pass(file, skip, (rows) => send(rows, false))
+        const done = await pass(file, skip, (rows) => send(rows, { file_sha256: sha256 }))
         // Between the two an end may have come, or the configuration of the gateway another.
         const [first] = done.bad
         if (first !== undefined) {
@@ -87,8 +88,12 @@ gateway, at admin.listen.`,
             `tidegate import: ${where}; it was good a moment ago, and its part of ${BATCH} lines is not imported`,
           )
         }
+        if (done.sha256 !== sha256) {
+          const is = 'what it holds now is imported, and the record names the SHA-256 of what it held before'
+          throw new Refused(`tidegate import: ${file} has changed meanwhile: ${is}; import it again`)
+        }
       }
-      if (json) printJson({ applied: takes, ...counts, bad })
+      if (json) printJson({ applied: takes, sha256, ...counts, bad })
       else {
         for (const { line, problem } of bad.slice(0, MOST_TOLD))
           complain(printable(`${file}:${line}: ${problem}`))
@@ -103,7 +108,7 @@ gateway, at admin.listen.`,
   },
 })
 
-function summary(counts: Omit<Answer, 'bad'>, bad: number, applied: boolean, dryRun: boolean): string {
+function summary(counts: Counts, bad: number, applied: boolean, dryRun: boolean): string {
   const { tiers, overrides, boosts } = counts
   const what = [counted(tiers, 'tier'), counted(overrides, 'override'), counted(boosts, 'boost')].join(', ')
   const lines = bad === 0 ? '' : `; ${counted(bad, 'bad line')}`
@@ -111,15 +116,30 @@ function summary(counts: Omit<Answer, 'bad'>, bad: number, applied: boolean, dry
   return `${what}${lines}; nothing was changed${dryRun ? '' : ': correct them, or leave them out by --skip-bad'}`
 }
 
+type Counts = Omit<Answer, 'bad'>
+
+interface Passed extends Counts {
+  readonly bad: readonly Bad[]
+  /** Of the bytes of the file, in hexadecimal. */
+  readonly sha256: string
+}
+
 /** Goes through the file once. @param skip lines to leave out */
 async function pass(
   file: string,
   skip: ReadonlySet<number>,
   send: (rows: readonly object[]) => Promise<Answer>,
-): Promise<Omit<Answer, 'bad'> & { readonly bad: readonly Bad[] }> {
+): Promise<Passed> {
   const bad: Bad[] = []
   const total = { tiers: 0, overrides: 0, boosts: 0 }
   const seen = new Map<string, number>()
+  const hash = createHash('sha256')
+  async function* bytes(): AsyncGenerator<Buffer> {
+    for await (const chunk of createReadStream(file)) {
+      hash.update(chunk)
+      yield chunk
+    }
+  }
   let columns: readonly string[] | undefined
   let lines: number[] = []
   let rows: object[] = []
@@ -136,7 +156,7 @@ async function pass(
   }
 
   try {
-    for await (const { number, text } of linesOf(file)) {
+    for await (const { number, text } of linesOf(file, bytes())) {
       if (text.trim() === '') continue
       const cells = cellsOf(text)
       if (columns === undefined) {
@@ -169,7 +189,7 @@ async function pass(
   if (columns === undefined)
     throw new Refused(`tidegate import: ${file} is empty; its first line names its columns`)
   await flush()
-  return { ...total, bad: bad.sort((a, b) => a.line - b.line) }
+  return { ...total, bad: bad.sort((a, b) => a.line - b.line), sha256: hash.digest('hex') }
 }
 
 /** What a row is about: what another one would write again. */

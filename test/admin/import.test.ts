@@ -48,7 +48,12 @@ t.test(
         of('tier.set', 'bob', null, { tier: 'free', until: '3000-01-01T00:00:00.000Z' }),
         of('override.set', 'payments/minute/tenant/acme-group', null, { amount: 70 }),
         of('boost.set', 'payments/minute/consumer/alice', null, { by: 5, until }),
-        of('import.rows', '4 rows', null, { tiers: 2, overrides: 1, boosts: 1 }),
+        of('import.rows', '4 rows', null, {
+          tiers: 2,
+          overrides: 1,
+          boosts: 1,
+          by_tier: { pro: 1, free: 1 },
+        }),
       ],
     )
     await send(false)
@@ -56,16 +61,37 @@ t.test(
   },
 )
 
-t.test('of more than a hundred rows only how many there were is recorded', async (t) => {
-  const { call, deps, logged } = await startAdmin(t)
-  const rows = Array.from({ length: 101 }, (_, i) => ({ consumer: `user-${i}`, tier: 'pro' }))
-  t.match((await call('POST', '/import', { body: { rows } })).json, { applied: true, tiers: 101 })
-  t.equal(deps.assignments.get('user-100')?.tier, 'pro')
-  t.match(
-    logged.map(({ fields }) => fields),
-    [{ audit: { action: 'import.rows', target: '101 rows', after: { tiers: 101 } } }],
-  )
-})
+t.test(
+  'of more than a hundred rows what they add up to is recorded, and of which file they are',
+  async (t) => {
+    const { call, deps, logged } = await startAdmin(t)
+    const rows = Array.from({ length: 101 }, (_, i) => ({ consumer: `user-${i}`, tier: 'pro' }))
+    rows[0]!.tier = 'free'
+    const file_sha256 = '0123456789abcdef'.repeat(4)
+    t.match((await call('POST', '/import', { body: { rows, file_sha256 } })).json, {
+      applied: true,
+      tiers: 101,
+    })
+    t.equal(deps.assignments.get('user-100')?.tier, 'pro')
+    t.match(
+      logged.map(({ fields }) => fields),
+      [
+        {
+          audit: {
+            action: 'import.rows',
+            target: '101 rows',
+            after: { file_sha256, tiers: 101, by_tier: { free: 1, pro: 100 } },
+          },
+        },
+      ],
+    )
+    for (const bad of ['', file_sha256.toUpperCase(), `${file_sha256}0`, 5, null]) {
+      const body = { rows: [{ consumer: 'eve', tier: 'pro' }], file_sha256: bad }
+      t.match(await call('POST', '/import', { body }), { status: 400, json: { detail: /no SHA-256/ } })
+    }
+    t.equal(deps.assignments.get('eve'), undefined)
+  },
+)
 
 t.test('a bad row is told by its number, and then none is written', async (t) => {
   const { call, deps } = await startAdmin(t)

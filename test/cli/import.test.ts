@@ -1,4 +1,5 @@
-import { writeFileSync } from 'node:fs'
+import { createHash } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
@@ -103,6 +104,14 @@ routes: [{ path: /*, service: payments }]
   t.equal(await run(at('good.csv')), 0)
   t.equal(await redis.client.hlen('tier:{assignments}'), 2502)
   t.equal(await redis.client.hget('tier:{assignments}', 'customer-2499'), 'pro')
+  const sha256 = createHash('sha256')
+    .update(readFileSync(at('good.csv')))
+    .digest('hex')
+  const audit = await tidegate(['audit', '--action', 'import', '-n', '3', ...on])
+  const parts = audit.stdout.split('\n').filter((line) => line.includes(`, file sha256 ${sha256}`))
+  t.equal(parts.length, 3, 'each part names the file, by all of its hash')
+  t.match(parts[0], /import\.rows +1000 rows +tiers 1000 \(free 500, pro 500\), file/)
+  t.match(parts[2], /500 rows +tiers 500 \(free 250, pro 250\), file/)
   const refused = async (name: string, why: RegExp) => {
     const error = await run(at(name)).catch((reason: unknown) => reason)
     t.type(error, Refused)
