@@ -125,7 +125,7 @@ class Upgraded(Consumer):
         changed = time.monotonic()
         # A tier holds on every gateway within a second, and the requests go to all of them in turn.
         in_a_row = 0
-        while in_a_row < 2 * len(URLS) and time.monotonic() - changed < 5:
+        while in_a_row < 2 * len(URLS) and time.monotonic() - changed < 20:
             in_a_row = in_a_row + 1 if self.ask("payments") == 200 else 0
         gevent.sleep(max(0.0, 1 - (time.monotonic() - changed)))
         denied = [self.ask("payments") for _ in range(30)].count(429)
