@@ -3,6 +3,7 @@ import { type Command, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { untilText } from './found-by.js'
 import { listing, oneLine, print, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 /** `tidegate boost` and `tidegate override`: what is changed of single limits, for a consumer or a tenant. */
 
@@ -111,14 +112,8 @@ gateway, at admin.listen.`,
           throw wrong(`--${number} takes a whole number, not ${text}`)
         }
       }
-      // Here, and not on top: wrong use and --help have no need of the store.
-      const { openControl } = await import('./control.js')
-      const control = await openControl(name, {
-        config: given.config,
-        admin: given.admin,
-        reason: given.reason,
-      })
-      try {
+      const { config, admin, reason } = given
+      return withControl(name, { config, admin, reason }, async (control) => {
         if (list) {
           const asked = Object.entries({ consumer, tenant, service }).filter(
             ([, value]) => value !== undefined,
@@ -143,9 +138,7 @@ gateway, at admin.listen.`,
         if (json) printJson(done)
         else print(oneLine(remove ? removedText(name, of, id, done) : setText(name, of, id, done)))
         return 0
-      } finally {
-        await control.close()
-      }
+      })
     },
   })
 }

@@ -4,6 +4,7 @@ import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { listing, print, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
 /** Characters of a value in the table. */
@@ -48,19 +49,14 @@ gateway, at admin.listen.`,
         `tidegate audit: --count is a number, 1 to 1000, not ${count}; see: tidegate audit --help`,
       )
     }
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('audit', { config, admin })
-    try {
+    return withControl('audit', { config, admin }, async (control) => {
       const query = new URLSearchParams()
       for (const [key, value] of Object.entries({ ...asked, n: count })) if (value) query.set(key, value)
       const answer = await control.call<AuditAnswer>('GET', `/audit?${query}`)
       if (json) printJson(answer)
       else print(describe(answer))
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

@@ -3,6 +3,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { complain, listing, print, printable, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 export const command = defineCommand({
   name: 'ban',
@@ -42,10 +43,7 @@ gateway, at admin.listen.`,
         'tidegate ban: name a BLOCK such as 203.0.113.0/24, or --list; see: tidegate ban --help',
       )
     }
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('ban', { config, admin, reason })
-    try {
+    return withControl('ban', { config, admin, reason }, async (control) => {
       if (block === undefined) {
         const answer = await control.call<BanList>('GET', '/bans')
         if (json) printJson(answer)
@@ -59,9 +57,7 @@ gateway, at admin.listen.`,
       if (ban.let_in !== undefined)
         complain(`tidegate ban: it is let in all the same, by ${ban.let_in} of the configuration`)
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

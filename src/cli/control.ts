@@ -39,17 +39,9 @@ const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's
 /** Ms for the first answer of the store. */
 const PATIENCE = 5000
 
-/**
- * @param options with `admin` that gateway is asked, whatever `whose` says
- * @param whose the store's, which may be Redis; or those of the running gateway, which nobody else can tell; or `any`, of
- *   all gateways, to which one that runs here leads, or else the store
- */
-export async function openControl(
-  command: string,
-  options: ControlOptions,
-  whose: Whose = 'store',
-): Promise<Control> {
-  const { config: option, admin, reason } = options
+/** Its commands ask by `withControl`. */
+export async function openControl(command: string, options: ControlOptions): Promise<Control> {
+  const { config: option, admin, reason, whose = 'store' } = options
   // Needs nothing of the file, which may be a bad one by now, or of the environment, which may be another's.
   if (admin !== undefined) {
     const at = adminAt(command, admin, option)
@@ -130,11 +122,16 @@ function parse(text: string): object | undefined {
 type Whose = 'store' | 'gateway' | 'any'
 
 /** `--config`, `--admin` and `--reason` as they were given. */
-interface ControlOptions {
+export interface ControlOptions {
   readonly config: string | undefined
   readonly admin: string | undefined
   /** Of a command that changes something: why, for the audit. */
   readonly reason?: string | undefined
+  /**
+   * The store's admin API, which may be Redis; or that of the running gateway, which nobody else can tell; or `any`, of all
+   * gateways, to which one that runs here leads, or else the store. With `admin` that gateway is asked in any case.
+   */
+  readonly whose?: Whose
 }
 
 interface Opened {

@@ -6,6 +6,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
 import { details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
+import { withControl } from './with-control.js'
 
 export const command = defineCommand({
   name: 'explain',
@@ -73,18 +74,14 @@ async function ofGateway(
   options: { config: string | undefined; admin: string | undefined },
   question: ExplainQuestion,
 ): Promise<Answer> {
-  const { openControl } = await import('./control.js')
-  const control = await openControl('explain', options, 'gateway')
-  try {
+  return withControl('explain', { ...options, whose: 'gateway' }, async (control) => {
     const explained = await control.call<Explained>('POST', '/explain', question)
     const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
     return {
       explained,
       note: `Nothing was sent and nothing taken. By the running gateway, its configuration ${counts}.`,
     }
-  } finally {
-    await control.close()
-  }
+  })
 }
 
 async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {

@@ -4,6 +4,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import type { Control } from './control.js'
 import { complain, listing, oneLine, print, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 const ACTIONS = ['create', 'list', 'rotate', 'revoke'] as const
 type Action = (typeof ACTIONS)[number]
@@ -56,18 +57,13 @@ gateway, at admin.listen.`,
   required: 1,
   async run({ admin, config, reason, json, ...given }, [action = '', id]) {
     const asked = checked(action, id, given)
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('key', { config, admin, reason })
-    try {
+    return withControl('key', { config, admin, reason }, async (control) => {
       if (asked === 'list') await list(control, given.consumer, json)
       else if (asked === 'revoke') await revoke(control, idOf(id!), json)
       else if (asked === 'rotate') await rotate(control, idOf(id!), given, json)
       else await create(control, given, json)
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

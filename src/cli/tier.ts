@@ -3,6 +3,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { foundBy, notesText, untilText } from './found-by.js'
 import { oneLine, print, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 interface Tier {
   readonly assigned: string | null
@@ -51,10 +52,7 @@ gateway, at admin.listen.`,
     if (period !== undefined && tier === undefined) {
       throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
     }
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('tier', { config, admin, reason })
-    try {
+    return withControl('tier', { config, admin, reason }, async (control) => {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`
       const found = remove
         ? await control.call<Tier>('DELETE', path)
@@ -64,9 +62,7 @@ gateway, at admin.listen.`,
       if (json) printJson(found)
       else print(oneLine(describe(consumer, found)))
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

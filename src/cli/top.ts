@@ -6,6 +6,7 @@ import { defineCommand, nearest, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { painter, print, printJson } from './terminal.js'
 import { topLines } from './top-table.js'
+import { withControl } from './with-control.js'
 
 const ONCE_ROWS = 20
 const INTERVAL = '2s'
@@ -62,11 +63,8 @@ runs on this machine, store.redis leads to them.`,
       const range = `${formatDuration(SHORTEST)} to ${formatDuration(LONGEST)}`
       throw wrong(`--interval is a time, ${range}, such as ${INTERVAL}, not ${interval}`)
     }
-    // Here, and not on top: wrong use and --help have no need of a gateway.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('top', { config, admin }, 'any')
     const what = { by: by as Dimension, service, tier }
-    try {
+    return withControl('top', { config, admin, whose: 'any' }, async (control) => {
       const { stdin, stdout } = process
       if (json) printJson(await askTop(control, what, ONCE_ROWS))
       else if (once || !stdout.isTTY || !stdin.isTTY) {
@@ -81,8 +79,6 @@ runs on this machine, store.redis leads to them.`,
         return await watchTop({ control, what, intervalMs, stdin, stdout })
       }
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })

@@ -3,6 +3,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { print, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 interface Lifted {
   readonly block: string
@@ -35,17 +36,12 @@ Exit code 1: a wider ban holds it all the same; it is named.`,
   positionals: ['BLOCK'],
   required: 1,
   async run({ admin, config, json, reason }, [block = '']) {
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('unban', { config, admin, reason })
-    try {
+    return withControl('unban', { config, admin, reason }, async (control) => {
       const found = await control.call<Lifted>('DELETE', `/bans/${encodeURIComponent(block)}`)
       if (json) printJson(found)
       else print(describe(found))
       return found.still.length === 0 ? 0 : 1
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

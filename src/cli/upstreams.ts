@@ -4,6 +4,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { oneLine, print, printable, printJson, remarked, wrapped } from './terminal.js'
+import { withControl } from './with-control.js'
 
 export const command = defineCommand({
   name: 'upstreams',
@@ -43,10 +44,7 @@ restored, the address leaves the configuration, or that gateway ends.`,
     if (address !== undefined && service === undefined) {
       throw new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help')
     }
-    // Here, and not on top: wrong use and --help have no need of a gateway.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('upstreams', { config, admin, reason }, 'gateway')
-    try {
+    return withControl('upstreams', { config, admin, reason, whose: 'gateway' }, async (control) => {
       if (service !== undefined && address !== undefined) {
         const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`
         const state = drain === undefined ? 'serving' : 'drained'
@@ -64,9 +62,7 @@ restored, the address leaves the configuration, or that gateway ends.`,
       if (json) printJson(shown)
       else print(printable(describe(shown, services)))
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

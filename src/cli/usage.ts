@@ -6,6 +6,7 @@ import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { changedLimits } from './describe-decision.js'
 import { foundBy, notesText, untilText } from './found-by.js'
 import { oneLine, print, printJson, table, wrapped } from './terminal.js'
+import { withControl } from './with-control.js'
 
 interface Usage {
   readonly tier: string
@@ -63,10 +64,7 @@ gateway, at admin.listen.`,
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('usage', { config, admin, reason })
-    try {
+    return withControl('usage', { config, admin, reason }, async (control) => {
       const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`
       if (reset) {
         const done = await control.call('DELETE', path)
@@ -80,9 +78,7 @@ gateway, at admin.listen.`,
       if (json) printJson(usage)
       else print(describe(service, consumer, usage))
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

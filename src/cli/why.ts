@@ -6,6 +6,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
 import { complain, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
+import { withControl } from './with-control.js'
 
 export const command = defineCommand({
   name: 'why',
@@ -47,19 +48,14 @@ went well a share, explain.sample.`,
       requestId === undefined
         ? `/decisions?consumer=${encodeURIComponent(consumer!)}${of}`
         : `/decisions/${encodeURIComponent(requestId)}`
-    // Here, and not on top: wrong use and --help have no need of a gateway.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('why', { config, admin }, 'any')
-    try {
+    return withControl('why', { config, admin, whose: 'any' }, async (control) => {
       const decision = await control.call<DecisionTold & Partial<Pick<DecisionAnswer, 'nodes'>>>('GET', path)
       if (json) printJson(decision)
       else print(printable(describe(decision)))
       const missing = decision.nodes === undefined ? undefined : missingOf(decision.nodes)
       if (missing !== undefined) complain(printable(`tidegate why: there may be a later one: ${missing}`))
       return 0
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 

@@ -1,0 +1,19 @@
+import type { Control, ControlOptions } from './control.js'
+
+/**
+ * Opens the admin API, lets `use` ask it, and closes it again, whatever comes of it. Resolves with what `use` does.
+ * Half of the gateway comes along with it, and is read no earlier: wrong use and --help have no need of it.
+ */
+export async function withControl<T>(
+  command: string,
+  options: ControlOptions,
+  use: (control: Control) => Promise<T>,
+): Promise<T> {
+  const { openControl } = await import('./control.js')
+  const control = await openControl(command, options)
+  try {
+    return await use(control)
+  } finally {
+    await control.close()
+  }
+}
