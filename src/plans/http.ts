@@ -1,10 +1,12 @@
 import { Pool } from 'undici'
 import { CONSUMER } from '../config/plan-address.js'
 import type { HttpSource } from '../config/schema-plans.js'
-import { type Directory, type Plan, planOf } from './plan.js'
+import { type Directory, NoAnswerForOne, type Plan, planOf } from './plan.js'
 
 /** Bytes of an answer. */
 const MOST = 65_536
+/** What an endpoint says of a question that it does not like: of the id in it, or of how things are with that consumer. */
+const OF_THE_QUESTION = [400, 409, 413, 414, 422, 431, 451]
 
 /** An HTTP endpoint that answers GET with JSON, or with 404 for a consumer that it does not know. */
 export function openHttp(
@@ -34,7 +36,8 @@ export function openHttp(
       if (statusCode !== 200) {
         await body.dump({ limit: MOST, signal }).catch(() => {})
         if (statusCode === 404 || statusCode === 204 || statusCode === 410) return undefined
-        throw new Error(`it answers ${statusCode}`)
+        const why = `it answers ${statusCode}`
+        throw OF_THE_QUESTION.includes(statusCode) ? new NoAnswerForOne(why) : new Error(why)
       }
       return readPlan(await body.text(), settings)
     },

@@ -5,10 +5,14 @@ export interface Plan {
   readonly tenant: string | undefined
 }
 
+/** The source answers, but what it says of this one consumer is of no use. Of itself, and of the others, that says nothing. */
+export class NoAnswerForOne extends Error {}
+
 /** Where plans are looked up. */
 export interface Directory {
   /**
-   * Undefined: it knows nothing of the consumer. Rejects when there is no answer, or one that is none.
+   * Undefined: it knows nothing of the consumer. Rejects when there is no answer, or one that is none: with
+   * NoAnswerForOne where that is for this consumer.
    *
    * @param signal aborted when nobody waits any longer: then what it takes is given back at once
    */
@@ -21,7 +25,7 @@ export interface Directory {
 const LONGEST_TIER = 63
 const LONGEST_TENANT = 256
 
-/** What came out of a row or a document. Throws when it cannot be what it should: then something else was asked for. */
+/** What came out of a row or a document. Throws NoAnswerForOne when it cannot be what it should. */
 export function planOf(tier: unknown, tenant: unknown): Plan | undefined {
   const plan = { tier: textOf('tier', tier, LONGEST_TIER), tenant: textOf('tenant', tenant, LONGEST_TENANT) }
   return plan.tier === undefined && plan.tenant === undefined ? undefined : plan
@@ -30,9 +34,9 @@ export function planOf(tier: unknown, tenant: unknown): Plan | undefined {
 function textOf(what: string, value: unknown, most: number): string | undefined {
   if (value === undefined || value === null || value === '') return undefined
   if (typeof value !== 'string' && typeof value !== 'number' && typeof value !== 'bigint') {
-    throw new Error(`its ${what} is neither text nor a number`)
+    throw new NoAnswerForOne(`its ${what} is neither text nor a number`)
   }
   const text = String(value)
-  if (text.length > most) throw new Error(`its ${what} is longer than ${most} characters`)
+  if (text.length > most) throw new NoAnswerForOne(`its ${what} is longer than ${most} characters`)
   return text
 }

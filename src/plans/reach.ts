@@ -9,6 +9,11 @@ export interface Reach {
   /** Each question that may be asked ends in one of these. */
   answered(now: number): void
   failed(now: number, consumer: string, why: string): void
+  /**
+   * It has answered, but with something that is no use for this consumer. That takes it from nobody else, nor does it hide that
+   * others get no answer.
+   */
+  unfit(now: number, consumer: string, why: string): void
 }
 
 export interface ReachLog {
@@ -41,6 +46,11 @@ export function createReach(source: string, log: ReachLog, random: () => number 
   let probing = false
   const warn = onceAMinute((fields, message) => log.warn(fields, message))
 
+  function remember(consumer: string): void {
+    if (inVain.size >= MOST_FAILED) inVain.clear()
+    inVain.add(consumer)
+  }
+
   return {
     get up() {
       return up
@@ -60,10 +70,17 @@ export function createReach(source: string, log: ReachLog, random: () => number 
       pause = FIRST_PAUSE
       log.info({ source, down_ms: Math.round(now - lostAt) }, 'the tier source answers again')
     },
+    unfit(now, consumer, why) {
+      warn(now, { source, error: why }, 'a tier could not be looked up')
+      if (up || !probing) return
+      probing = false
+      // Somebody else finds out whether it is back.
+      remember(consumer)
+      askAgainAt = now + pause * (0.8 + 0.4 * random())
+    },
     failed(now, consumer, why) {
       failures++
-      if (inVain.size >= MOST_FAILED) inVain.clear()
-      inVain.add(consumer)
+      remember(consumer)
       if (!up) {
         // One that was asked before it was down fails, too, and is no probe.
         if (!probing) return

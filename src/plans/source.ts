@@ -1,5 +1,5 @@
 import { createMemory } from './memory.js'
-import type { Directory, Plan } from './plan.js'
+import { type Directory, NoAnswerForOne, type Plan } from './plan.js'
 import { createReach, onceAMinute, type ReachLog } from './reach.js'
 
 /** A plan as a request is given it. */
@@ -189,7 +189,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     })
     const answer = Promise.race([lookUp(consumer, signal), given])
       .then((plan) => learn(consumer, plan))
-      .catch((error: Error) => inVain(consumer, late, error.message))
+      .catch((error: Error) => inVain(consumer, late, error))
       .finally(() => {
         clearTimeout(timer)
         questions.delete(consumer)
@@ -213,11 +213,12 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     return found
   }
 
-  function inVain(consumer: string, late: boolean, why: string): Found | undefined {
+  function inVain(consumer: string, late: boolean, error: Error): Found | undefined {
     const now = clock()
     const known = memory.get(consumer)
     if (closed) return known && lastOf(known, now)
-    reach.failed(now, consumer, why)
+    if (error instanceof NoAnswerForOne) reach.unfit(now, consumer, error.message)
+    else reach.failed(now, consumer, error.message)
     counts.questions[late ? 'timeout' : 'error']++
     if (known === undefined) {
       const nothing = { found: undefined, at: Number.NEGATIVE_INFINITY, failedAt: now, changed: false }

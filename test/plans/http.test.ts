@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { openHttp } from '../../src/plans/http.js'
+import { NoAnswerForOne } from '../../src/plans/plan.js'
 
 type Answer = (req: IncomingMessage, res: ServerResponse) => void
 
@@ -66,6 +67,13 @@ t.test('what is no answer is an error that says so', async (t) => {
   const asked = (status: number, body: string) => look(JSON.stringify([status, body]))
   await t.rejects(asked(500, ''), { message: 'it answers 500' })
   await t.rejects(asked(302, ''), { message: 'it answers 302' }, 'redirects are not followed')
+  for (const status of [400, 409, 413, 414, 422, 431, 451]) {
+    await t.rejects(asked(status, ''), new NoAnswerForOne(`it answers ${status}`))
+  }
+  for (const status of [401, 403, 405, 408, 429, 500, 503]) {
+    const error: unknown = await asked(status, '').catch((reason: unknown) => reason)
+    t.notOk(error instanceof NoAnswerForOne, `${status} is not the fault of one consumer`)
+  }
   await t.rejects(asked(200, '<html>'), { message: 'it answers with something that is not JSON' })
   await t.rejects(asked(200, '{"tier":["pro"]}'), { message: 'its tier is neither text nor a number' })
   await t.rejects(asked(200, JSON.stringify({ tier: 'x'.repeat(64) })), {

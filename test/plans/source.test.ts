@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { Plan } from '../../src/plans/plan.js'
+import { NoAnswerForOne, type Plan } from '../../src/plans/plan.js'
 import { createCounts, createPlanSource, type Found } from '../../src/plans/source.js'
 
 const SECOND = 1000
@@ -10,7 +10,7 @@ interface Asked {
   readonly consumer: string
   readonly signal: AbortSignal
   answer(plan: Plan | undefined): Promise<void>
-  fail(why?: string): Promise<void>
+  fail(error?: Error): Promise<void>
 }
 
 /** A source whose answers a test gives, and whose clock it moves. */
@@ -46,8 +46,8 @@ function scripted(
               resolve(plan)
               return settled()
             },
-            fail(why = 'broken') {
-              reject(new Error(why))
+            fail(error = new Error('broken')) {
+              reject(error)
               return settled()
             },
           })
@@ -224,6 +224,51 @@ t.test('a consumer of whom a question always fails takes the source from nobody 
   find('bob')
   await settled()
   t.equal(asked.at(-1)!.consumer, 'bob', 'before others had their turn')
+  await asked.at(-1)!.answer(pro)
+  t.equal(source.describe().up, true)
+})
+
+t.test(
+  'whatever is wrong with the answers for single consumers, the source is there for the others',
+  async (t) => {
+    const { begin, asked, source, counts, find, logged } = scripted()
+    for (let i = 0; i < 50; i++) {
+      const [found] = await begin(`evil-${i}`)
+      await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
+      t.equal(await found, undefined)
+    }
+    t.equal(source.describe().up, true)
+    t.equal(counts.questions.error, 50)
+    t.same(logged, ['a tier could not be looked up'], 'once a minute')
+    const before = asked.length
+    t.equal(find('evil-1'), undefined)
+    t.equal(asked.length, before, 'who has waited in vain is not asked for again at once')
+  },
+)
+
+t.test('nor do they hide that it has no answer for the others', async (t) => {
+  const { begin, asked, clock, source, find, settled } = scripted()
+  for (const consumer of ['a', 'b', 'c']) {
+    const [found] = await begin(consumer)
+    await asked.at(-1)!.fail()
+    await found
+    if (consumer === 'c') break
+    await begin('evil')
+    await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
+    clock.now += SECOND
+  }
+  t.equal(source.describe().up, false)
+  clock.now += 2 * SECOND
+  const before = asked.length
+  find('evil')
+  await settled()
+  t.equal(asked.length, before + 1, 'it finds out whether it is back, as anybody may')
+  await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
+  t.equal(source.describe().up, false)
+  clock.now += 2 * SECOND
+  find('bob')
+  await settled()
+  t.equal(asked.at(-1)!.consumer, 'bob', 'the next one is somebody else')
   await asked.at(-1)!.answer(pro)
   t.equal(source.describe().up, true)
 })
