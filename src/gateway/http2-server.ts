@@ -47,8 +47,8 @@ const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
 /** Pings and SETTINGS that a connection may send at once, and each second: clients ask every few seconds at most. */
 const CONTROL_BURST = 100
 const CONTROL_RATE = 10
-/** Between the two GOAWAY of a graceful end, for what the client had sent before it knew; a ping that comes back ends it. */
-const NOTICE_MS = 1_000
+/** From the end of the last stream, or from the GOAWAY where there is none, for the client to take what is left and to close. */
+const GOODBYE_MS = 1_000
 const STREAM_WINDOW = 262_144
 /** Beside the fields that are counted: the four pseudo-header fields, and some that show that there are too many. */
 const SPARE_PAIRS = 8
@@ -137,7 +137,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       this.#silence = setTimeout(() => {
         // Not the session: one that was closed before waits until the client has taken all, and has closed, too.
         if (this.streams === 0) this.socket.destroy()
-      }, NOTICE_MS)
+      }, GOODBYE_MS)
       this.#silence.unref()
     }
 
@@ -169,26 +169,14 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     }
 
     /**
-     * The first GOAWAY says that there will be an end, the second, once the client has had the time to hear of it, which was the
-     * last stream: so none that it has sent is lost (RFC 9113 §6.8).
+     * One GOAWAY, which names the last stream that is taken. What the client has sent behind that before it knew was not begun,
+     * and may be sent again whatever it is (RFC 9113 §6.8, §8.7). A first one with 2^31-1, which leaves time for it, would say
+     * more than is true: from then on nghttp2 ignores new streams, and Node gives no access to its `submit_shutdown_notice`.
      */
     leave(): void {
       if (this.#leaving) return
       this.#leaving = true
-      this.#afterReading(this.#sayGoodbye)
-    }
-
-    #sayGoodbye = (): void => {
-      const { session } = this
-      if (session.closed) return
-      session.goaway(constants.NGHTTP2_NO_ERROR, 2 ** 31 - 1)
-      const end = () => {
-        clearTimeout(timer)
-        if (!session.destroyed) this.#end()
-      }
-      const timer = setTimeout(end, NOTICE_MS)
-      timer.unref()
-      session.ping(end)
+      this.#end()
     }
   }
 

@@ -383,29 +383,57 @@ t.test('a client that opens no window is let go in time, and its upstream with i
   await eventually('the upstream is let go', () => closed.length === 2)
 })
 
-t.test('a drain lets every stream end, and takes what was sent before the client knew', async (t) => {
-  const { client, gateway } = await site(t, {}, (_, res) => void setTimeout(() => res.end('ok'), 5))
-  let failed = 0
-  let asked = 0
-  let left = false
-  client.session.once('goaway', () => {
-    left = true
-  })
-  const workers = Array.from({ length: 20 }, async () => {
-    while (!left || asked < 400) {
-      if (client.isClosed()) return
-      asked++
-      const { status, body } = await client.ask('/')
-      if (status !== 200 || body !== 'ok') failed++
+t.test(
+  'a drain lets every stream end that it names, and has begun none of those sent before the client knew',
+  async (t) => {
+    // Frames, as Node's client refuses by itself what it has not sent when a GOAWAY comes, and tells it from nothing else.
+    const upstream = await recordingUpstream(t, (_, res) => void setTimeout(() => res.end('ok'), 5))
+    const gateway = await startGateway(t, config(upstream.origin))
+    const client = await rawHttp2(t, gateway.port)
+    const fields = headerBlock([
+      [':method', 'GET'],
+      [':scheme', 'http'],
+      [':path', '/'],
+      [':authority', 'api.example'],
+    ])
+    const answered = new Set<number>()
+    let next = 1
+    const ask = () => {
+      client.send(frame(TYPE.headers, FLAG.endHeaders | FLAG.endStream, next, fields))
+      next += 2
     }
-  })
-  await eventually('some went through', () => asked > 200, 10_000)
-  gateway.drain(true)
-  await Promise.all(workers)
-  await eventually('the connection is gone', () => client.session.destroyed, 10_000)
-  t.equal(failed, 0)
-  t.ok(left)
-})
+    client.onFrame((one) => {
+      if (one.type === TYPE.ping && one.flags === 0) client.send(frame(TYPE.ping, FLAG.ack, 0, one.payload))
+      if (one.type !== TYPE.data || (one.flags & FLAG.endStream) === 0) return
+      answered.add(one.stream)
+      if (client.goaway() === undefined) ask()
+    })
+    for (let i = 0; i < 20; i++) ask()
+    await eventually('some went through', () => answered.size > 200)
+    gateway.drain(true)
+    await eventually('the connection is gone', () => client.isClosed())
+    t.equal(client.goaway(), constants.NGHTTP2_NO_ERROR)
+    const goaways = client.frames.filter(({ type }) => type === TYPE.goaway)
+    const last = goaways[0]!.payload.readUInt32BE(0)
+    t.ok(
+      goaways.every(({ payload }) => payload.readUInt32BE(0) === last),
+      'what was said once holds',
+    )
+    t.ok(last >= 401 && last < next, `the last stream is ${last}`)
+    const taken = Array.from({ length: (last + 1) / 2 }, (_, i) => 2 * i + 1)
+    t.same(
+      taken.filter((stream) => !answered.has(stream)),
+      [],
+      'each up to that was answered',
+    )
+    t.equal(
+      upstream.received.length,
+      taken.length,
+      'and no other was forwarded: a client may send them again',
+    )
+    t.equal(client.frames.filter(({ type }) => type === TYPE.reset).length, 0)
+  },
+)
 
 t.test('over HTTP/2 on both sides, trailers come through', async (t) => {
   const upstream = await http2Upstream(t, ({ stream, headers }) => {

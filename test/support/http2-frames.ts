@@ -92,6 +92,8 @@ export interface RawHttp2 {
   readonly socket: Socket
   readonly frames: Frame[]
   send(...frames: readonly Buffer[]): void
+  /** Calls for each frame that comes from now on, after it is among `frames`. */
+  onFrame(listener: (frame: Frame) => void): void
   isClosed(): boolean
   /** Of the GOAWAY that came, or undefined. */
   goaway(): number | undefined
@@ -104,6 +106,7 @@ export async function rawHttp2(t: Test, port: number): Promise<RawHttp2> {
   await once(socket, 'connect')
   const frames: Frame[] = []
   let closed = false
+  let heard: (frame: Frame) => void = () => {}
   socket.on('error', () => {})
   socket.on('close', () => {
     closed = true
@@ -114,6 +117,7 @@ export async function rawHttp2(t: Test, port: number): Promise<RawHttp2> {
     if (one.type === TYPE.settings && one.flags === 0 && socket.writable) {
       socket.write(frame(TYPE.settings, FLAG.ack, 0))
     }
+    heard(one)
   })
   socket.write(PREFACE, 'latin1')
   socket.write(frame(TYPE.settings, 0, 0))
@@ -123,6 +127,9 @@ export async function rawHttp2(t: Test, port: number): Promise<RawHttp2> {
     socket,
     frames,
     send: (...bytes) => void (socket.writable && socket.write(Buffer.concat(bytes))),
+    onFrame(listener) {
+      heard = listener
+    },
     isClosed: () => closed,
     goaway: () => codeOf(TYPE.goaway, 0, 4),
     resetOf: (stream) => codeOf(TYPE.reset, stream, 0),
