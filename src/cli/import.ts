@@ -6,6 +6,7 @@ import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { cellsOf } from './csv.js'
 import { linesOf } from './lines.js'
 import { complain, counted, print, printable, printJson } from './terminal.js'
+import { withControl } from './with-control.js'
 
 interface Answer {
   readonly tiers: number
@@ -68,12 +69,9 @@ gateway, at admin.listen.`,
     const dryRun = flags['dry-run'] === true
     // Before the store is waited for.
     if (!existsSync(file)) throw new Refused(`tidegate import: ${file}: there is no such file`)
-    // Here, and not on top: wrong use and --help have no need of the store.
-    const { openControl } = await import('./control.js')
-    const control = await openControl('import', { config, admin, reason })
-    const send = (rows: readonly object[], more: object) =>
-      control.call<Answer>('POST', '/import', { rows, ...more })
-    try {
+    return withControl('import', { config, admin, reason }, async (control) => {
+      const send = (rows: readonly object[], more: object) =>
+        control.call<Answer>('POST', '/import', { rows, ...more })
       const looked = await pass(file, new Set(), (rows) => send(rows, { dry_run: true }))
       const { bad, sha256, ...counts } = looked
       const takes = !dryRun && (bad.length === 0 || flags['skip-bad'] === true)
@@ -102,9 +100,7 @@ gateway, at admin.listen.`,
         print(summary(counts, bad.length, takes, dryRun))
       }
       return bad.length === 0 || takes ? 0 : 1
-    } finally {
-      await control.close()
-    }
+    })
   },
 })
 
