@@ -1,4 +1,4 @@
-import { isOpenToTheWay } from './addresses.js'
+import { isLoopback, isOpenToTheWay } from './addresses.js'
 import { asList, type Draft, type DraftConfig, type Say } from './draft.js'
 import { CONSUMER } from './plan-address.js'
 import type { Config } from './schema.js'
@@ -36,6 +36,12 @@ export function checkPlans(
         warning(['tier_sources', i, kind, 'url'], `${wrong}; take https, or a network that is yours alone`)
       }
     }
+    if (kind === 'postgres' && settings.url !== undefined && saysNothingOfTls(settings.url)) {
+      const wrong =
+        'without sslmode nothing is encrypted: who is on the way can read and change what is asked'
+      const fix = 'add ?sslmode=verify-full, or sslmode=disable in a network that is yours alone'
+      warning(['tier_sources', i, kind, 'url'], `${wrong}; ${fix}`)
+    }
     if (!('query' in settings) || settings.query === undefined) continue
     const path = ['tier_sources', i, kind, 'query']
     if (!/\$1(?!\d)/.test(settings.query)) {
@@ -45,6 +51,13 @@ export function checkPlans(
       error(path, 'asks for more than $1, and there is nothing else to give; leave the others out')
     }
   }
+}
+
+/** Of a server on another machine; `sslmode=disable` does say something. A `host` of its own may be a socket of this machine. */
+function saysNothingOfTls(url: string): boolean {
+  const { hostname, searchParams } = new URL(url)
+  const host = searchParams.get('host') ?? hostname.replace(/^\[|\]$/g, '')
+  return !searchParams.has('sslmode') && !host.startsWith('/') && !isLoopback(host)
 }
 
 /** Whether a source may say which tenant a consumer belongs to: of a table its query does, by the name of a column. */

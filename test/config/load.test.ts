@@ -312,6 +312,36 @@ routes: [{ path: /*, service: a }]
   t.same(warnings(at('x').replaceAll('http://x', 'https://x')), [])
 })
 
+t.test(
+  'warns of a database that is asked in clear over a network, unless that is said to be meant',
+  async (t) => {
+    const said = (url: string) =>
+      warnings(`
+tiers: [free]
+consumers: [{ header: { name: x-user-id } }]
+tier_sources:
+  - postgres: { url: "${url}", query: SELECT tier FROM plans WHERE consumer = $1 }
+services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } } }
+routes: [{ path: /*, service: a }]
+`)
+    const warned = [
+      'test.yaml:5:22: tier_sources[0].postgres.url: without sslmode nothing is encrypted: who is on the way can read and change what is asked; add ?sslmode=verify-full, or sslmode=disable in a network that is yours alone',
+    ]
+    t.same(said('postgres://u:hunter2@db.internal:5432/billing'), warned)
+    t.same(said('postgresql://u:hunter2@[2001:db8::1]/billing?application_name=x'), warned)
+    t.same(said('postgres:///billing?host=db.internal'), warned)
+    for (const url of [
+      'postgres://u:p@db.internal/billing?sslmode=verify-full',
+      'postgres://u:p@db.internal/billing?sslmode=disable',
+      'postgres://u:p@127.0.0.1/billing',
+      'postgres://u:p@[::1]/billing',
+      'postgres://u:p@localhost/billing',
+      'postgres:///billing?host=/run/postgresql',
+    ])
+      t.same(said(url), [], url)
+  },
+)
+
 const SECRET = 'Bearer hunter2-hunter2'
 
 t.test('warns of costs and levels that do not fit what is there', async (t) => {
