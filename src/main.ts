@@ -249,6 +249,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       keyring,
       nonces,
       guards: guardsNow,
+      upstreams,
     }),
     metrics,
     ready: () => {

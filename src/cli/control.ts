@@ -228,6 +228,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       amounts: store.amounts,
       keyring: createKeyring({ store: () => store.keys }),
       guards: { describe: () => [] },
+      upstreams: { describe: () => [] },
     }),
     ready: () => ({ ready: true, reasons: [] }),
     audit: createAudit({

@@ -128,6 +128,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
       amounts: store.amounts,
       keyring: createKeyring({ store: () => store.keys }),
       guards: { describe: () => [] },
+      upstreams: { describe: () => [] },
     })
     const whose =
       config.store.redis === undefined
@@ -165,6 +166,7 @@ function describe(d: Explained, note: string): string {
     ...(d.token === null ? [] : tokenRows(d.token)),
     ...(d.fits.length > 1 ? [['fits, too', d.fits.slice(1).join(', ')]] : []),
     ...(d.near.length === 0 ? [] : [['near', d.near.join(', ')]]),
+    ...upstreamRows(d.upstreams),
     ...(d.problem === null ? [] : [['store', d.problem]]),
   ]
   const limits = limitTable(d.limits)
@@ -176,6 +178,13 @@ function describe(d: Explained, note: string): string {
     '',
     wrapped(note),
   ].join('\n')
+}
+
+/** An older gateway does not tell. */
+function upstreamRows(upstreams: Explained['upstreams'] | undefined): string[][] {
+  if (!upstreams) return []
+  const { all, serving, drained } = upstreams
+  return [['upstreams', `${serving} of ${all} serving${drained === 0 ? '' : `, ${drained} drained`}`]]
 }
 
 /** Which claims were used. What stands in the token besides is nobody's business. */

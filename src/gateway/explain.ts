@@ -18,6 +18,7 @@ import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import { pathOf } from '../telemetry/target.js'
 import { whyOf } from '../telemetry/why.js'
 import type { GuardState } from '../upstream/guard.js'
+import type { UpstreamState } from '../upstream/state.js'
 import { answerHere } from './answer.js'
 import { authorize } from './authorize.js'
 import { identifyConsumer } from './consumer.js'
@@ -46,6 +47,8 @@ export interface ExplainDeps {
   readonly nonces?: Pick<SeenNonces, 'has'>
   /** Of the running gateway; none where none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
+  /** Of the running gateway; none where none runs. */
+  readonly upstreams: { describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]> }
 }
 
 /** Routes that are named, at most. */
@@ -77,6 +80,7 @@ export function createExplain(deps: ExplainDeps) {
     keyring,
     nonces,
     guards,
+    upstreams,
   } = deps
   const stages = [
     checkEdge({ metrics: QUIET, bans, looksOnly: true }),
@@ -111,6 +115,15 @@ export function createExplain(deps: ExplainDeps) {
     return found?.circuit === 'open' ? refusal({ code: 'circuit_open' }) : undefined
   }
 
+  async function upstreamsOf({ route }: Exchange): Promise<Explained['upstreams']> {
+    const all = (await upstreams.describe()).filter(({ service }) => service === route!.service.name)
+    const count = (...states: UpstreamState['state'][]) =>
+      all.filter(({ state }) => states.includes(state)).length
+    return all.length === 0
+      ? null
+      : { all: all.length, serving: count('serving', 'slow_start'), drained: count('drained') }
+  }
+
   async function preview(x: Exchange): Promise<Decision | undefined> {
     const route = x.route!
     const ofTier = route.quotaOf.policies[x.tier]
@@ -138,6 +151,9 @@ export function createExplain(deps: ExplainDeps) {
         problem = (error as Error).message
       }
     }
+    const passes = ended === undefined && problem === null && decision?.allowed !== false
+    const found = ended === undefined ? await upstreamsOf(x) : null
+    const nobody = passes && found !== null && found.drained === found.all
     const d = dataOf(x, ended, decision)
     const { request_id, time, upstream, upstream_ms, duration_ms, ...rest } = d
     const key = x.path === '' ? undefined : canonicalPath(x.path)?.key
@@ -145,16 +161,30 @@ export function createExplain(deps: ExplainDeps) {
     return {
       why:
         problem === null
-          ? whyOf(d)
+          ? whyOf(d) + (passes && found !== null ? beyond(found, d.service!) : '')
           : `The store is out of reach, so what the limits would say is not known; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} then (on_failure).`,
       ...rest,
+      ...(nobody && { status: ERRORS.no_upstream.status, error: 'no_upstream' }),
       fits: fits.slice(0, MOST_FITS),
       near: key === undefined || fits.length > 0 ? [] : nearest(snapshot.routes, method, x.host, key),
       split: splitOf(x, snapshot),
       token: tokenOf(x),
+      upstreams: found,
       problem,
     }
   }
+}
+
+/** What comes after the limits. */
+function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, service: string): string {
+  if (drained === all) {
+    const which = all === 1 ? 'the only upstream' : `each of the ${all} upstreams`
+    return ` But ${which} of ${service} is drained: ${ERRORS.no_upstream.status} no_upstream.`
+  }
+  if (serving > 0) return ''
+  return all === 1
+    ? ` But the upstream of ${service} is out; it is asked all the same, as there is no other.`
+    : ` But none of the ${all} upstreams of ${service} serves; one that is not drained is asked all the same.`
 }
 
 /** The keys may have to be loaded first: what is not there by then is told as what callers get. */

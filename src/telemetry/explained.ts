@@ -30,6 +30,8 @@ export interface Explained
     /** The tier that it names, where that is none of the configuration; null: it names none, or one that there is. */
     readonly unknown_tier: string | null
   } | null
+  /** Of its service, how many there are and what they do; null: no gateway was asked, or it does not get there. */
+  readonly upstreams: { readonly all: number; readonly serving: number; readonly drained: number } | null
   /** Why the counts are not known. */
   readonly problem: string | null
 }

@@ -293,6 +293,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       amounts: { policyFor: (...asked) => store.amounts.policyFor(...asked) },
       keyring: createKeyring({ store: () => store.keys }),
       guards,
+      upstreams,
     }),
     metrics: figures,
     async ready() {

@@ -5,6 +5,7 @@ import { createExplain } from '../../src/gateway/explain.js'
 import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../src/telemetry/explained.js'
+import type { UpstreamState } from '../../src/upstream/state.js'
 import { createClock, memoryAmounts, snapshotOf } from '../support/gateway.js'
 import { signed } from '../support/signing.js'
 
@@ -36,10 +37,21 @@ function open() {
   const circuits: { service: string; circuit: 'open' }[] = []
   // biome-ignore lint/suspicious/noExplicitAny: of a guard's state no more is looked at
   const guards = { describe: () => circuits as any }
-  const explain = createExplain({ snapshot: () => snapshot, limiter, assignments, amounts, tokens, guards })
+  const states: { service: string; state: UpstreamState['state'] }[] = []
+  // biome-ignore lint/suspicious/noExplicitAny: nor of that of an upstream
+  const upstreams = { describe: () => states as any }
+  const explain = createExplain({
+    snapshot: () => snapshot,
+    limiter,
+    assignments,
+    amounts,
+    tokens,
+    guards,
+    upstreams,
+  })
   const ask = (method: string, url: string, changes: Partial<ExplainQuestion> = {}) =>
     explain({ method, url, headers: [['x-user-id', 'bob']], peer: '192.0.2.7', ...changes })
-  return { limiter, assignments, amounts, circuits, ask }
+  return { limiter, assignments, amounts, circuits, states, ask }
 }
 
 t.test(
@@ -59,6 +71,7 @@ routes: [{ path: /*, service: payments }]
       tokens,
       nonces,
       guards: { describe: () => [] },
+      upstreams: { describe: () => [] },
     })
     const lines = [
       ['@method', 'GET'],
@@ -146,9 +159,54 @@ t.test('what never gets as far as a limit is told with its reason', async (t) =>
     tokens,
     amounts: memoryAmounts(),
     guards: { describe: () => [] },
+    upstreams: { describe: () => [] },
   })
   t.match(await away({ method: 'GET', url: '/payments/1', headers: [], peer: '192.0.2.7' }), {
     problem: 'no connection',
     why: /not known; payments is open then/,
   })
+})
+
+t.test('what the limits let through is told with the upstreams that are there for it', async (t) => {
+  const { ask, states } = open()
+  t.match(await ask('GET', '/payments/1'), { upstreams: null, status: 0 }, 'no gateway was asked')
+  states.push({ service: 'other', state: 'drained' })
+  const add = (state: UpstreamState['state']) => states.push({ service: 'payments', state })
+
+  add('unhealthy')
+  t.match(await ask('GET', '/payments/1'), {
+    status: 0,
+    error: null,
+    upstreams: { all: 1, serving: 0, drained: 0 },
+    why: /^Allowed: .* But the upstream of payments is out; it is asked all the same, as there is no other\.$/,
+  })
+  add('drained')
+  t.match(await ask('GET', '/payments/1'), {
+    status: 0,
+    upstreams: { all: 2, serving: 0, drained: 1 },
+    why: /But none of the 2 upstreams of payments serves; one that is not drained is asked/,
+  })
+  add('slow_start')
+  t.match(await ask('GET', '/payments/1'), {
+    upstreams: { all: 3, serving: 1, drained: 1 },
+    why: /no other has less\.$/,
+  })
+
+  states.splice(1, 3, { service: 'payments', state: 'drained' })
+  t.match(await ask('GET', '/payments/1'), {
+    status: 503,
+    error: 'no_upstream',
+    decision: { allowed: true },
+    why: /But the only upstream of payments is drained: 503 no_upstream\.$/,
+  })
+  t.match(
+    await ask('POST', '/payments/refunds', { headers: [] }),
+    { status: 503, error: 'no_upstream' },
+    'by whatever tier',
+  )
+  t.match(
+    await ask('GET', '/paymens/1'),
+    { status: 404, upstreams: null },
+    'of what does not get there, nothing',
+  )
 })

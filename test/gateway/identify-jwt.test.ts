@@ -311,6 +311,7 @@ t.test('explain tells the claims that were used, and never the token', async (t)
     assignments: { get: () => undefined },
     tokens,
     guards: { describe: () => [] },
+    upstreams: { describe: () => [] },
   })
   const ask = (token: string) =>
     explain({ method: 'GET', url: '/', headers: [['authorization', `Bearer ${token}`]], peer: '192.0.2.7' })
