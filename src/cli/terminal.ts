@@ -50,7 +50,7 @@ export function listing(
 ): string {
   const cells = rows.map((row) => row.map(oneLine))
   const lines = table(withoutEmpty([head, ...cells]))
-  if (fits(lines, columns || undefined)) return lines
+  if (fits(lines, columns)) return lines
   return cells
     .map((row) => table(head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== '')))
     .join('\n\n')
@@ -153,7 +153,7 @@ export function columnsOf(stream: Pick<WriteStream, 'isTTY' | 'columns'>): numbe
 }
 
 function fits(text: string, columns: number | undefined): boolean {
-  return columns === undefined || text.split('\n').every((line) => widthOf(line) <= columns)
+  return !columns || text.split('\n').every((line) => widthOf(line) <= columns)
 }
 
 /** Leaves out the columns in which nothing stands but their head. */

@@ -155,16 +155,11 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (this.#abused || this.session.destroyed) return
       this.#abused = true
       counts.closed[why]++
-      this.#afterReading(() => {
+      // Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`http2-close.ts`).
+      setImmediate(() => {
+        if (this.session.destroyed) return
         this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
         this.session.destroy()
-      })
-    }
-
-    /** Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`http2-close.ts`). */
-    #afterReading(act: () => void): void {
-      setImmediate(() => {
-        if (!this.session.destroyed) act()
       })
     }
 

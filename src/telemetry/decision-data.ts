@@ -133,8 +133,13 @@ export function decisionPart(
 /** What is asked for: a request by its id, or what became of a consumer last. */
 export type DecisionQuestion = string | { readonly consumer: string; readonly service?: string | undefined }
 
-/** Whether one says more to who asks for a consumer: the last denial does, and where there is none whatever came last. */
-export function saysMore(one: DecisionData, other: DecisionData): boolean {
+/** For `sort`. */
+export function latestFirst(a: DecisionData, b: DecisionData): number {
+  return a.time === b.time ? 0 : a.time > b.time ? -1 : 1
+}
+
+/** For `sort`, by what says most to who asks for a consumer: the last denial, and where there is none whatever came last. */
+export function mostTellingFirst(a: DecisionData, b: DecisionData): number {
   const denies = ({ decision }: DecisionData) => decision?.allowed === false
-  return denies(one) === denies(other) ? one.time > other.time : denies(one)
+  return denies(a) === denies(b) ? latestFirst(a, b) : denies(a) ? -1 : 1
 }

@@ -1,5 +1,5 @@
 import type { Fleet } from '../limiter/fleet.js'
-import { type DecisionData, type DecisionQuestion, saysMore } from './decision-data.js'
+import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
 import type { FoundDecision, KeptReach } from './kept-decisions.js'
 import { whyOf } from './why.js'
 
@@ -82,7 +82,7 @@ export function createDecisionsOfAll(
       return found === undefined ? [] : [told(found, node)]
     })
     if (here?.found) all.push(told(here.found, fleet().node))
-    const [decision = null] = all.sort((a, b) => (saysMore(a, b) ? -1 : 1))
+    const [decision = null] = all.sort(mostTellingFirst)
     // Who has not been heard of by then does not matter where a request is found.
     return { decision, reach, nodes: byId && decision !== null ? { ...nodes, silent: [] } : nodes }
   }
@@ -113,7 +113,7 @@ function readFound(answer: unknown, question: DecisionQuestion): Found | undefin
 export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHere {
   const found = all.flatMap((one) => one.found ?? [])
   const [latest] = found.sort(({ decision: a }, { decision: b }) =>
-    (byId ? a.time > b.time : saysMore(a, b)) ? -1 : 1,
+    byId ? latestFirst(a, b) : mostTellingFirst(a, b),
   )
   const times = byId ? found.reduce((sum, one) => sum + one.times, 0) : 1
   const joined = (name: keyof KeptReach) => {

@@ -1,5 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
-import { type DecisionData, type DecisionQuestion, saysMore } from './decision-data.js'
+import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
 import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
 import type { RequestRecord } from './record.js'
 
@@ -93,13 +93,11 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
     find(question) {
       if (typeof question !== 'string') {
         const { consumer, service } = question
-        const [found] = all
-          .flatMap((ring) => ring.latest(consumer, service) ?? [])
-          .sort((a, b) => (saysMore(a, b) ? -1 : 1))
+        const [found] = all.flatMap((ring) => ring.latest(consumer, service) ?? []).sort(mostTellingFirst)
         return found && { decision: found, times: 1 }
       }
       const found = all.flatMap((ring) => ring.find(question))
-      const [latest] = found.sort((a, b) => (a.time < b.time ? 1 : -1))
+      const [latest] = found.sort(latestFirst)
       return latest && { decision: latest, times: found.length }
     },
     reach: () => ({

@@ -190,7 +190,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 
   async function ownDecisions(question: DecisionQuestion) {
-    const all = await ofAll((worker) => worker.channel.ask('decision', { requestId: question }, READ_MS))
+    const all = await ofAll((worker) => worker.channel.ask('decision', question, READ_MS))
     return latestOf(all, typeof question === 'string')
   }
 

@@ -78,7 +78,7 @@ export type OfWorker = {
   /** Who is limited now, and the like. */
   top: [TopQuestion, TopReading]
   /** What is kept of a request, or of a consumer. */
-  decision: [{ requestId: DecisionQuestion }, DecisionHere]
+  decision: [DecisionQuestion, DecisionHere]
   guards: [null, readonly GuardState[]]
   /** What does not work as it should: `RunningGateway.outOfOrder`. */
   outOfOrder: [null, readonly string[]]

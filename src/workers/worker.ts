@@ -52,7 +52,7 @@ export async function runWorker(): Promise<never> {
     metrics: async () => (await gateway).read(),
     upstreams: async () => (await gateway).upstreams.describe(),
     top: async (question) => (await gateway).top.read(question),
-    decision: async ({ requestId }) => (await gateway).decisions(requestId),
+    decision: async (question) => (await gateway).decisions(question),
     guards: async () => (await gateway).guards.describe(),
     outOfOrder: async () => (await gateway).outOfOrder(),
     upstream: async ({ service, address, state }) =>
