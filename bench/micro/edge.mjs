@@ -2,10 +2,13 @@
 // Medians of interleaved rounds: a look-up of an address among 100,000 blocks, a change of one, a token, and the whole stage.
 import { createBlock, readAddress, readBlock } from '../../dist/config/address-words.js'
 import { compileAddressSet } from '../../dist/config/addresses.js'
-import { NO_EDGE } from '../../dist/config/edge.js'
+import { NO_CDN } from '../../dist/config/cdn.js'
 import { createPrefixTrie } from '../../dist/config/prefix-trie.js'
 import { createAddressBuckets } from '../../dist/gateway/address-buckets.js'
 import { checkEdge } from '../../dist/gateway/edge.js'
+
+/** Of a configuration without `edge`. */
+const NO_EDGE = { active: false, cdn: NO_CDN, silent: false }
 
 const ROUNDS = 15
 const CALLS = 200_000

@@ -3,6 +3,7 @@ import { parseDuration } from '../config/quantities.js'
 import type { AuditStream } from '../limiter/audit-stream.js'
 import { type AuditEntry, entryIn } from './audit.js'
 import type { AdminDeps } from './deps.js'
+import { momentIn } from './moment.js'
 import { type Problem, sendProblem } from './problem.js'
 import { storeDown } from './store-down.js'
 import { listed } from './tier-of.js'
@@ -103,6 +104,6 @@ function read(query: AuditOf['Querystring'], now: number): Asked | Problem {
 function sinceIn(text: string, now: number): number | undefined {
   const back = parseDuration(text)
   if (back !== undefined) return back === 0 ? 0 : Math.max(0, now - back)
-  const at = /^\d{4}-\d\d-\d\d/.test(text) ? Date.parse(text) : Number.NaN
-  return at >= 0 ? at : undefined
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? momentIn(text) : undefined
+  return at !== undefined && at >= 0 ? at : undefined
 }

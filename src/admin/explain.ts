@@ -8,12 +8,15 @@ interface ExplainOf {
   readonly Body: unknown
 }
 
+/** Of the question: a request may have tokens of 8 KiB in its header. */
+const BODY_BYTES = 65_536
+
 const FORM =
   'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"}, as JSON; url alone has to be there.'
 
 /** What would become of a request that was never sent. Takes nothing of any quota. */
 export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
-  app.post<ExplainOf>('/explain', FOR_VIEWERS, async (request, reply) => {
+  app.post<ExplainOf>('/explain', { ...FOR_VIEWERS, bodyLimit: BODY_BYTES }, async (request, reply) => {
     const question = questionIn(request.body)
     if (question === undefined) return sendProblem(reply, { code: 'bad_request', detail: FORM })
     return deps.explain(question)
@@ -33,5 +36,10 @@ function questionIn(body: unknown): ExplainQuestion | undefined {
 }
 
 function isField(field: unknown): field is [string, string] {
-  return Array.isArray(field) && field.length === 2 && field.every((part) => typeof part === 'string')
+  return Array.isArray(field) && field.length === 2 && field.every(isText)
+}
+
+/** What a header can't hold never gets as far as the gateway's rules: there is nothing to explain of it. */
+function isText(part: unknown): part is string {
+  return typeof part === 'string' && !/[\0\r\n]/.test(part)
 }

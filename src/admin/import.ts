@@ -5,6 +5,7 @@ import { amountProblem, limitsOf, numberOf, targetOf } from './amounts.js'
 import type { Change } from './audit.js'
 import { consumerProblem } from './consumer-id.js'
 import type { AdminDeps } from './deps.js'
+import { momentIn } from './moment.js'
 import { bodyWith } from './period.js'
 import { sendProblem } from './problem.js'
 import { storeDown } from './store-down.js'
@@ -156,7 +157,7 @@ function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: 
 function timeOf(text: string): number | string {
   const day = /^\d{4}-\d\d-\d\d$/.test(text)
   const whole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(text)
-  const at = day || whole ? Date.parse(text) : Number.NaN
-  if (Number.isNaN(at)) return `${JSON.stringify(text)} is no time; write 2026-12-31 or 2026-12-31T18:00:00Z`
+  const at = day || whole ? momentIn(text) : undefined
+  if (at === undefined) return `${JSON.stringify(text)} is no time; write 2026-12-31 or 2026-12-31T18:00:00Z`
   return day ? at + 86_400_000 : at
 }

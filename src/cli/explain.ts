@@ -61,7 +61,9 @@ function fieldOf(text: string): readonly [string, string] {
   const name = text.slice(0, Math.max(0, colon))
   if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))
     throw new WrongUse(`tidegate explain: -H takes a name and a value, such as -H 'x-api-key: KEY'`)
-  return [name, text.slice(colon + 1).trim()]
+  const value = text.slice(colon + 1).trim()
+  if (/[\0\r\n]/.test(value)) throw new WrongUse('tidegate explain: -H takes a value on one line')
+  return [name, value]
 }
 
 interface Answer {

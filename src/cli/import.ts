@@ -27,6 +27,8 @@ const BATCH = 1000
 const MOST_LINES = 1_000_000
 /** Bad lines that are told for a person. */
 const MOST_TOLD = 20
+/** What a decoder puts where bytes are no UTF-8: an id with it would be another one's. */
+const REPLACED = '\ufffd'
 
 export const command = defineCommand({
   name: 'import',
@@ -161,7 +163,9 @@ async function pass(
       }
       if (number > MOST_LINES) throw new Error(`it has more than ${MOST_LINES} lines; cut it in pieces`)
       if (skip.has(number)) continue
-      if (cells === undefined) bad.push({ line: number, problem: 'a quote is out of place, or not closed' })
+      if (text.includes(REPLACED)) bad.push({ line: number, problem: 'not UTF-8; save the file as that' })
+      else if (cells === undefined)
+        bad.push({ line: number, problem: 'a quote is out of place, or not closed' })
       else if (cells.length !== columns.length) {
         bad.push({ line: number, problem: `${cells.length} cells under ${columns.length} columns` })
       } else {

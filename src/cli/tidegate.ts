@@ -124,6 +124,9 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit()
 })
 
+// A disk that is full, or nobody who reads: a gateway goes on without what it would have said there.
+process.stderr.on('error', () => {})
+
 try {
   process.exitCode = await run(process.argv.slice(2))
 } catch (error) {

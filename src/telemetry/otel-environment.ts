@@ -105,6 +105,12 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     return undefined
   }
 
+  /** Whole ones: timers take no others. */
+  function milliseconds(name: string): number | undefined {
+    const read = number(name, 1, MOST_MS)
+    return read === undefined ? undefined : Math.round(read)
+  }
+
   function url(name: string, path: string): string | undefined {
     const value = text(name)
     if (value === undefined) return undefined
@@ -156,7 +162,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
       exporter: choice(`OTEL_${signal}_EXPORTER`, EXPORTERS),
       endpoint: url(`OTEL_EXPORTER_OTLP_${signal}_ENDPOINT`, '') ?? url('OTEL_EXPORTER_OTLP_ENDPOINT', path),
       headers: headers(signal),
-      timeoutMs: of('TIMEOUT', (name) => number(name, 1, MOST_MS)),
+      timeoutMs: of('TIMEOUT', milliseconds),
       compression: of('COMPRESSION', (name) => choice(name, COMPRESSIONS)),
       certificate: of('CERTIFICATE', text),
       clientCertificate: of('CLIENT_CERTIFICATE', text),
@@ -183,8 +189,8 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     resource,
     metrics: {
       ...metrics,
-      intervalMs: number('OTEL_METRIC_EXPORT_INTERVAL', 1, MOST_MS),
-      exportTimeoutMs: number('OTEL_METRIC_EXPORT_TIMEOUT', 1, MOST_MS),
+      intervalMs: milliseconds('OTEL_METRIC_EXPORT_INTERVAL'),
+      exportTimeoutMs: milliseconds('OTEL_METRIC_EXPORT_TIMEOUT'),
       temporality: choice('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE', TEMPORALITIES),
       histograms: choice('OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION', HISTOGRAMS),
     },

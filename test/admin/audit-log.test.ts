@@ -85,6 +85,7 @@ t.test('says what may be asked', async (t) => {
     'n=x': /1 to 1000/,
     'since=yesterday': /since is a time back from now/,
     'since=2026-13-45': /since is a time back from now/,
+    'since=2026-02-30': /since is a time back from now/,
     'since=5': /since is a time back from now/,
     'before=x': /before is the id/,
     'before=%2B': /before is the id/,

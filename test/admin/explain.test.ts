@@ -19,9 +19,16 @@ t.test('POST /explain asks with what it is given, and takes no other form', asyn
     { url: '/x', method: 'get' },
     { url: '/x', headers: { a: 'b' } },
     { url: '/x', headers: [['a']] },
+    { url: '/x', headers: [['a', 'b\r\nc: d']] },
     { url: '/x', peer: 1 },
     { url: '/x', other: 1 },
     [],
   ])
     t.equal((await call('POST', '/explain', { body })).status, 400, JSON.stringify(body))
+  const token = ['authorization', `Bearer ${'x'.repeat(8192)}`]
+  t.equal(
+    (await call('POST', '/explain', { body: { url: '/x', headers: [token] } })).status,
+    200,
+    'a long token',
+  )
 })

@@ -107,6 +107,8 @@ t.test('a bad row is told by its number, and then none is written', async (t) =>
     [{ consumer: 'a', tier: 'pro', until: 'tomorrow' }, /^"tomorrow" is no time; write 2026-12-31 or/],
     [{ consumer: 'a', tier: 'pro', until: '2999-12-31T18:00:00' }, /is no time/],
     [{ consumer: 'a', tier: 'pro', until: '2999-13-01' }, /is no time/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-02-29' }, /is no time/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-11-31T10:00:00+01:00' }, /is no time/],
     [{ consumer: 'a', service: 'payments' }, /^neither a tier, nor a service and its limit$/],
     [{ consumer: 'a', ...at }, /^an amount \(override\) or by \(boost\), and not both$/],
     [

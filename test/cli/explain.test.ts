@@ -39,6 +39,10 @@ routes: [{ path: /*, service: payments }]
   t.equal(await run('tier', 'ann', 'pro', '--for', '2h'), 'ann: pro, assigned until TIME\n')
   await run('boost', 'ann', '--service', 'payments', '--limit', 'minute', '--by', '50', '--for', '1h')
 
+  t.match(await tidegate(['explain', 'GET', '/x', '-H', 'a: b\nc: d', ...on]), {
+    code: 2,
+    stderr: 'tidegate explain: -H takes a value on one line\n',
+  })
   const told = await run('explain', 'GET', '/x', '-H', 'x-user-id: ann')
   const [why, ...rest] = told.split('\n')
   t.equal(

@@ -88,6 +88,11 @@ routes: [{ path: /*, service: payments }]
     ].join('\n'),
   })
   t.equal(await redis.client.hlen('tier:{assignments}'), 0)
+  writeFileSync(at('latin.csv'), Buffer.from('consumer,tier\nM\xfcller,pro\n', 'latin1'))
+  t.match(await tidegate(['import', at('latin.csv'), ...on]), {
+    code: 1,
+    stderr: `${at('latin.csv')}:2: not UTF-8; save the file as that\n`,
+  })
   writeFileSync(at('one.csv'), 'consumer,tier\nann,pro\n')
   t.equal(
     (await tidegate(['import', at('one.csv'), '--dry-run', ...on])).stdout,

@@ -1,4 +1,4 @@
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawn } from 'node:child_process'
 import {
   closeSync,
   constants,
@@ -16,7 +16,8 @@ import { Agent, request } from 'undici'
 import { spawnCli } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { sampleOf } from '../support/exposition.js'
-import { type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
+import { freePort } from '../support/free-port.js'
+import { CLI, type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
 
 const config = (upstream: string, access: string) => `
 listen: 127.0.0.1:0
@@ -126,4 +127,26 @@ t.test('an access log that cannot be written costs lines, which are counted, and
     t.match(text, /"status":200/, 'lines go on')
     t.equal(await gateway.stop(), 0)
   })
+})
+
+t.test('a gateway whose stderr is on a full disk starts and serves all the same', async (t) => {
+  const backend = await startBackend(t)
+  const port = await freePort()
+  const yaml = config(backend.origin, 'off').replace('listen: 127.0.0.1:0', `listen: 127.0.0.1:${port}`)
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const full = openSync('/dev/full', constants.O_WRONLY)
+  const child = spawn(process.execPath, [CLI, 'start', '--config', file], {
+    stdio: ['ignore', 'ignore', full],
+  })
+  t.teardown(() => {
+    child.kill('SIGKILL')
+    closeSync(full)
+  })
+  const ask = () =>
+    request(`http://127.0.0.1:${port}/`).then(async ({ statusCode, body }) => {
+      await body.dump()
+      return statusCode
+    })
+  await eventually('it serves', async () => (await ask().catch(() => 0)) === 200)
+  t.equal(child.exitCode, null)
 })

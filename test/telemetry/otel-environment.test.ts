@@ -25,7 +25,7 @@ t.test('what is said of a signal wins over what is said of all; headers are put 
     OTEL_EXPORTER_OTLP_HEADERS: 'X-Tenant=a, authorization=Bearer%20one',
     OTEL_EXPORTER_OTLP_METRICS_HEADERS: 'Authorization=Bearer%20two',
     OTEL_EXPORTER_OTLP_TIMEOUT: '5000',
-    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '250',
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '250.4',
     OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
     OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: 'none',
     OTEL_EXPORTER_OTLP_CERTIFICATE: '/etc/ca.pem',
