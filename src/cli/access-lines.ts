@@ -1,12 +1,16 @@
 import { closeSync, createReadStream, openSync, readSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import TinyQueue from 'tinyqueue'
 import type { LoggedRequest } from '../gateway/plan.js'
-import { linesOf } from './lines.js'
+import type { CommandIo } from './command.js'
+import { linesOf, whyUnreadable } from './lines.js'
 
 /** A line is written when its request ends. So many others are waited for before the one that began first of them is told. */
 const WAITING = 50_000
 const GZIP = Buffer.from([0x1f, 0x8b])
+
+type Input = Pick<CommandIo, 'stdin' | 'cwd'>
 
 export interface LineProblems {
   /** Lines that are none of an access log: of the gateway's events, say, or cut in the middle. */
@@ -22,11 +26,12 @@ export interface LineProblems {
  * @throws Error with the file's name when one can't be read
  */
 export async function* loggedRequests(
+  io: Input,
   files: readonly string[],
   problems: LineProblems,
 ): AsyncGenerator<LoggedRequest> {
   const waiting = new TinyQueue<LoggedRequest>([], (a, b) => a.began - b.began)
-  for await (const request of merged(files, problems)) {
+  for await (const request of merged(io, files, problems)) {
     waiting.push(request)
     if (waiting.length > WAITING) yield waiting.pop()!
   }
@@ -34,10 +39,14 @@ export async function* loggedRequests(
 }
 
 /** Always from the file whose next request ended first: that of one day comes before that of the next, in whatever order they are named. */
-async function* merged(files: readonly string[], problems: LineProblems): AsyncGenerator<LoggedRequest> {
+async function* merged(
+  io: Input,
+  files: readonly string[],
+  problems: LineProblems,
+): AsyncGenerator<LoggedRequest> {
   const heads: { lines: AsyncGenerator<LoggedRequest>; next: LoggedRequest }[] = []
   for (const file of files) {
-    const lines = requestsOf(file, problems)
+    const lines = requestsOf(io, file, problems)
     const first = await lines.next()
     if (!first.done) heads.push({ lines, next: first.value })
   }
@@ -51,9 +60,9 @@ async function* merged(files: readonly string[], problems: LineProblems): AsyncG
   }
 }
 
-async function* requestsOf(file: string, problems: LineProblems): AsyncGenerator<LoggedRequest> {
+async function* requestsOf(io: Input, file: string, problems: LineProblems): AsyncGenerator<LoggedRequest> {
   try {
-    for await (const { number, text } of linesOf(file, openLog(file))) {
+    for await (const { number, text } of linesOf(openLog(io, file))) {
       if (text === '') continue
       const request = readLine(text)
       if (request !== undefined) yield request
@@ -63,22 +72,14 @@ async function* requestsOf(file: string, problems: LineProblems): AsyncGenerator
       }
     }
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    throw new Error(`${file}: ${WHY[code ?? ''] ?? message}`)
+    throw new Error(`${file}: ${whyUnreadable(error as Error)}`)
   }
 }
 
-const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a folder',
-  EACCES: 'it may not be read',
-  Z_BUF_ERROR: 'it ends in the middle of its compressed data',
-  Z_DATA_ERROR: 'its compressed data is damaged',
-}
-
-function openLog(file: string): AsyncIterable<Buffer> {
-  if (file === '-') return process.stdin
-  const fd = openSync(file, 'r')
+function openLog(io: Input, file: string): AsyncIterable<Buffer> {
+  if (file === '-') return io.stdin
+  const path = resolve(io.cwd, file)
+  const fd = openSync(path, 'r')
   const begin = Buffer.alloc(2)
   try {
     readSync(fd, begin, 0, 2, 0)
@@ -86,7 +87,7 @@ function openLog(file: string): AsyncIterable<Buffer> {
     closeSync(fd)
     throw error
   }
-  const stream = createReadStream(file, { fd, start: 0, highWaterMark: 1 << 18 })
+  const stream = createReadStream(path, { fd, start: 0, highWaterMark: 1 << 18 })
   if (!begin.equals(GZIP)) return stream
   const gunzip = createGunzip({ chunkSize: 1 << 18 })
   stream.on('error', (error) => gunzip.destroy(error))

@@ -1,6 +1,6 @@
 import { formatListen, parseListen } from '../config/addresses.js'
 import type { AdminAddress } from './ask-admin.js'
-import { WrongUse } from './command.js'
+import { type CommandIo, WrongUse } from './command.js'
 
 /** The option of every command that a gateway answers. */
 export const ADMIN_OPTION = { type: 'string', short: 'a' } as const
@@ -17,13 +17,18 @@ export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegat
                       characters at most`
 
 /** Throws WrongUse when `text` is no address, or `config` is there as well: that would name another gateway. */
-export function adminAt(command: string, text: string, config: string | undefined): AdminAddress {
+export function adminAt(
+  { env }: Pick<CommandIo, 'env'>,
+  command: string,
+  text: string,
+  config: string | undefined,
+): AdminAddress {
   const wrong = (what: string) =>
     new WrongUse(`tidegate ${command}: ${what}; see: tidegate ${command} --help`)
   if (config !== undefined) throw wrong('--admin and --config exclude each other')
   const at = parseListen(text)
   if (at === undefined) throw wrong(`--admin takes host:port, such as 127.0.0.1:8081, not ${text}`)
-  return { ...at, token: process.env.TIDEGATE_ADMIN_TOKEN || undefined }
+  return { ...at, token: env.TIDEGATE_ADMIN_TOKEN || undefined }
 }
 
 export function formatAdmin({ host, port }: AdminAddress): string {

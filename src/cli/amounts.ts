@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-op
 import { type Command, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { untilText } from './found-by.js'
-import { listing, oneLine, print, printJson } from './terminal.js'
+import { columnsOf, listing, oneLine, print, printJson } from './terminal.js'
 import { withControl } from './with-control.js'
 
 /** `tidegate boost` and `tidegate override`: what is changed of single limits, for a consumer or a tenant. */
@@ -77,7 +77,7 @@ gateway, at admin.listen.`,
       json: { type: 'boolean' },
     },
     positionals: ['CONSUMER'],
-    async run(values, [consumer]) {
+    async run(values, io, [consumer]) {
       const given = values as Readonly<Record<string, string | undefined>> & {
         readonly remove?: boolean
         readonly list?: boolean
@@ -113,7 +113,7 @@ gateway, at admin.listen.`,
         }
       }
       const { config, admin, reason } = given
-      return withControl(name, { config, admin, reason }, async (control) => {
+      return withControl(io, name, { config, admin, reason }, async (control) => {
         if (list) {
           const asked = Object.entries({ consumer, tenant, service }).filter(
             ([, value]) => value !== undefined,
@@ -123,8 +123,8 @@ gateway, at admin.listen.`,
             'GET',
             `/${name}s?${query}`,
           )
-          if (json) printJson(found)
-          else print(listText(name, number, found[`${name}s`]!, found.not_shown))
+          if (json) printJson(io, found)
+          else print(io, listText(name, number, found[`${name}s`]!, found.not_shown, columnsOf(io.stdout)))
           return 0
         }
         const [of, id] = consumer === undefined ? ['tenant', tenant!] : ['consumer', consumer]
@@ -135,8 +135,8 @@ gateway, at admin.listen.`,
               [number]: Number(text),
               ...(time === undefined ? {} : { for: time }),
             })
-        if (json) printJson(done)
-        else print(oneLine(remove ? removedText(name, of, id, done) : setText(name, of, id, done)))
+        if (json) printJson(io, done)
+        else print(io, oneLine(remove ? removedText(name, of, id, done) : setText(name, of, id, done)))
         return 0
       })
     },
@@ -166,7 +166,13 @@ function removedText(name: string, of: string, id: string, { service, limit, amo
   return `${whoseText(of, id)}: no ${name} of ${limit} on ${service} any more; by tier: ${amountsText(amounts)}`
 }
 
-function listText(name: string, number: 'by' | 'amount', all: readonly Shown[], notShown: number): string {
+function listText(
+  name: string,
+  number: 'by' | 'amount',
+  all: readonly Shown[],
+  notShown: number,
+  columns: number | undefined,
+): string {
   if (all.length === 0) return `No ${name} holds.`
   const rows = all.map((one) => [
     one.tenant === undefined ? one.consumer! : `tenant ${one.tenant}`,
@@ -178,5 +184,5 @@ function listText(name: string, number: 'by' | 'amount', all: readonly Shown[], 
     one.reason ?? '',
   ])
   const more = notShown === 0 ? '' : `\n\nand ${notShown} more; ask for one CONSUMER or --tenant`
-  return listing(['whose', 'service', 'limit', number, 'until', 'by tier', 'reason'], rows) + more
+  return listing(['whose', 'service', 'limit', number, 'until', 'by tier', 'reason'], rows, columns) + more
 }

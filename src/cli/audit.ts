@@ -3,7 +3,7 @@ import type { AuditAnswer } from '../admin/audit-log.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { listing, print, printJson } from './terminal.js'
+import { columnsOf, listing, print, printJson } from './terminal.js'
 import { withControl } from './with-control.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
@@ -43,24 +43,24 @@ gateway, at admin.listen.`,
     config: CONFIG_OPTION,
     json: { type: 'boolean' },
   },
-  async run({ admin, config, json, count, ...asked }) {
+  async run({ admin, config, json, count, ...asked }, io) {
     if (count !== undefined && !/^[1-9]\d{0,3}$/.test(count)) {
       throw new WrongUse(
         `tidegate audit: --count is a number, 1 to 1000, not ${count}; see: tidegate audit --help`,
       )
     }
-    return withControl('audit', { config, admin }, async (control) => {
+    return withControl(io, 'audit', { config, admin }, async (control) => {
       const query = new URLSearchParams()
       for (const [key, value] of Object.entries({ ...asked, n: count })) if (value) query.set(key, value)
       const answer = await control.call<AuditAnswer>('GET', `/audit?${query}`)
-      if (json) printJson(answer)
-      else print(describe(answer))
+      if (json) printJson(io, answer)
+      else print(io, describe(answer, columnsOf(io.stdout)))
       return 0
     })
   },
 })
 
-function describe({ entries, older }: AuditAnswer): string {
+function describe({ entries, older }: AuditAnswer, columns: number | undefined): string {
   if (entries.length === 0) return 'No change is on record that fits.'
   const rows = entries.map((entry) => [
     entry.at.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
@@ -70,7 +70,8 @@ function describe({ entries, older }: AuditAnswer): string {
     changeOf(entry),
     entry.reason ?? '',
   ])
-  return listing(HEAD, rows.toReversed()) + (older === null ? '' : '\n\nThere are older ones: more with -n.')
+  const list = listing(HEAD, rows.toReversed(), columns)
+  return list + (older === null ? '' : '\n\nThere are older ones: more with -n.')
 }
 
 /** Of two mappings what is not the same in both; else all of it. */

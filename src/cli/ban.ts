@@ -2,7 +2,7 @@ import type { BanList, ShownBan } from '../admin/bans.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { complain, listing, print, printable, printJson } from './terminal.js'
+import { columnsOf, complain, listing, print, printable, printJson } from './terminal.js'
 import { withControl } from './with-control.js'
 
 export const command = defineCommand({
@@ -37,31 +37,31 @@ gateway, at admin.listen.`,
   },
   positionals: ['BLOCK'],
   required: 0,
-  async run({ admin, config, for: time, json, list, reason }, [block]) {
+  async run({ admin, config, for: time, json, list, reason }, io, [block]) {
     if ((block === undefined) !== (list === true)) {
       throw new WrongUse(
         'tidegate ban: name a BLOCK such as 203.0.113.0/24, or --list; see: tidegate ban --help',
       )
     }
-    return withControl('ban', { config, admin, reason }, async (control) => {
+    return withControl(io, 'ban', { config, admin, reason }, async (control) => {
       if (block === undefined) {
         const answer = await control.call<BanList>('GET', '/bans')
-        if (json) printJson(answer)
-        else print(listOf(answer))
+        if (json) printJson(io, answer)
+        else print(io, listOf(answer, columnsOf(io.stdout)))
         return 0
       }
       const body = { ...(time !== undefined && { for: time }), ...(reason !== undefined && { reason }) }
       const ban = await control.call<ShownBan>('PUT', `/bans/${encodeURIComponent(block)}`, body)
-      if (json) printJson(ban)
-      else print(printable(`${ban.block} is banned ${endOf(ban)}`))
+      if (json) printJson(io, ban)
+      else print(io, printable(`${ban.block} is banned ${endOf(ban)}`))
       if (ban.let_in !== undefined)
-        complain(`tidegate ban: it is let in all the same, by ${ban.let_in} of the configuration`)
+        complain(io, `tidegate ban: it is let in all the same, by ${ban.let_in} of the configuration`)
       return 0
     })
   },
 })
 
-function listOf({ bans, total }: BanList): string {
+function listOf({ bans, total }: BanList, columns: number | undefined): string {
   if (total === 0) return 'nobody is banned'
   const rows = bans.map((ban) => [
     ban.block,
@@ -71,7 +71,7 @@ function listOf({ bans, total }: BanList): string {
     ban.reason ?? '',
   ])
   const more = total > bans.length ? `\nand ${total - bans.length} more` : ''
-  return listing(['block', 'by', 'since', 'ends', 'reason'], rows) + more
+  return listing(['block', 'by', 'since', 'ends', 'reason'], rows, columns) + more
 }
 
 function endOf({ until }: ShownBan): string {

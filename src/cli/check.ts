@@ -20,21 +20,21 @@ ${CONFIG_HELP}
 
 Exits with 0 when the configuration is good, with 1 when it is not.`,
   options: { config: CONFIG_OPTION, json: { type: 'boolean' } },
-  async run({ config, json }) {
-    const file = configFile('check', config)
-    const loaded = readConfig('check', file)
+  async run({ config, json }, io) {
+    const file = configFile(io, 'check', config)
+    const loaded = readConfig(io, 'check', file)
     const { warnings, errors } = loaded.ok ? await checkCertificates(loaded, Date.now()) : loaded
     if (!loaded.ok || errors.length > 0) {
-      if (json) printJson({ ok: false, file, errors, warnings })
+      if (json) printJson(io, { ok: false, file, errors, warnings })
       // Without the warnings: what a broken file lacks may only seem to be missing.
-      else complain(errors.map(formatError).join('\n'))
+      else complain(io, errors.map(formatError).join('\n'))
       return 1
     }
     const snapshot = compileSnapshot(loaded.config, Date.now())
-    if (json) printJson({ ok: true, file, ...summarizeConfig(snapshot), warnings })
+    if (json) printJson(io, { ok: true, file, ...summarizeConfig(snapshot), warnings })
     else {
-      print(describeConfig(file, snapshot))
-      for (const warning of warnings) complain(formatWarning(warning))
+      print(io, describeConfig(file, snapshot))
+      for (const warning of warnings) complain(io, formatWarning(warning))
     }
     return 0
   },

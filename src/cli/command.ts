@@ -1,3 +1,4 @@
+import type { Readable, Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { closest, distance } from 'fastest-levenshtein'
 
@@ -20,10 +21,26 @@ type OptionValues<O extends OptionSpecs> = {
     | undefined
 }
 
+/**
+ * What a command reads, where it prints, and where it runs. `tidegate.ts` passes what the process has, a test its own.
+ * The commands that run until a signal need a process of their own all the same.
+ */
+export interface CommandIo {
+  readonly stdin: Readable & { readonly isTTY?: boolean }
+  readonly stdout: Writable & { readonly isTTY?: boolean; readonly columns?: number }
+  readonly stderr: Writable
+  readonly env: NodeJS.ProcessEnv
+  /**
+   * Absolute path of the folder that file names on the command line start from. Those in a configuration start from where
+   * the process was started.
+   */
+  readonly cwd: string
+}
+
 export interface Command {
   readonly help: string
   /** Resolves with the exit code. Rejects with WrongUse or Refused. */
-  run(argv: readonly string[]): Promise<number>
+  run(argv: readonly string[], io: CommandIo): Promise<number>
 }
 
 export interface CommandSpec<O extends OptionSpecs> {
@@ -34,16 +51,16 @@ export interface CommandSpec<O extends OptionSpecs> {
   readonly positionals?: readonly string[]
   /** How many of the positionals must be there. */
   readonly required?: number
-  run(values: OptionValues<O>, positionals: readonly string[]): Promise<number>
+  run(values: OptionValues<O>, io: CommandIo, positionals: readonly string[]): Promise<number>
 }
 
 /** Puts the reading of arguments in front of what a command does. */
 export function defineCommand<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
   return {
     help: spec.help,
-    async run(argv) {
+    async run(argv, io) {
       const { values, positionals } = readArguments(spec, argv)
-      return spec.run(values, positionals)
+      return spec.run(values, io, positionals)
     },
   }
 }

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { formatError, loadConfig } from '../config/load.js'
-import { Refused } from './command.js'
+import { type CommandIo, Refused } from './command.js'
 
 /** Where a configuration is looked for when `--config` is not given, in this order. */
 const IN_THIS_FOLDER = ['tidegate.yaml', 'config/tidegate.yaml']
@@ -15,9 +16,13 @@ export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default 
                       ${OF_THE_MACHINE}`
 
 /** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
-export function configFile(command: string, option: string | undefined): string {
+export function configFile(
+  { cwd }: Pick<CommandIo, 'cwd'>,
+  command: string,
+  option: string | undefined,
+): string {
   if (option !== undefined) return option
-  const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(place))
+  const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(resolve(cwd, place)))
   if (found === undefined) {
     throw new Refused(
       `tidegate ${command}: no ${IN_THIS_FOLDER.join(' and no ')} in this folder, and no ${OF_THE_MACHINE}; name one with --config FILE`,
@@ -27,10 +32,10 @@ export function configFile(command: string, option: string | undefined): string 
 }
 
 /** Reads and checks the file with the gateway's own loader. Throws Refused when it cannot be read. */
-export function readConfig(command: string, file: string) {
+export function readConfig({ cwd, env }: Pick<CommandIo, 'cwd' | 'env'>, command: string, file: string) {
   let text: string
   try {
-    text = readFileSync(file, 'utf8')
+    text = readFileSync(resolve(cwd, file), 'utf8')
   } catch (error) {
     const { code } = error as NodeJS.ErrnoException
     const why =
@@ -39,7 +44,7 @@ export function readConfig(command: string, file: string) {
       `tidegate ${command}: cannot read ${file}: ${why}; name the configuration with --config FILE`,
     )
   }
-  return loadConfig(text, { file, env: process.env })
+  return loadConfig(text, { file, env })
 }
 
 /**
@@ -47,8 +52,13 @@ export function readConfig(command: string, file: string) {
  *
  * @param otherwise a last line for who has a bad one: what can be done without it
  */
-export function readGoodConfig(command: string, file: string, otherwise?: string) {
-  const loaded = readConfig(command, file)
+export function readGoodConfig(
+  io: Pick<CommandIo, 'cwd' | 'env'>,
+  command: string,
+  file: string,
+  otherwise?: string,
+) {
+  const loaded = readConfig(io, command, file)
   if (!loaded.ok) {
     const lines = loaded.errors.map(formatError)
     throw new Refused([...lines, ...(otherwise === undefined ? [] : [otherwise])].join('\n'))

@@ -17,7 +17,7 @@ import { trafficOf } from '../telemetry/overview.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin, isSilence, noAnswer } from './ask-admin.js'
-import { Refused } from './command.js'
+import { type CommandIo, Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
 import { personHere } from './person-here.js'
 import { complain } from './terminal.js'
@@ -40,12 +40,12 @@ const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's
 const PATIENCE = 5000
 
 /** Its commands ask by `withControl`. */
-export async function openControl(command: string, options: ControlOptions): Promise<Control> {
+export async function openControl(io: CommandIo, command: string, options: ControlOptions): Promise<Control> {
   const { config: option, admin, reason, whose = 'store' } = options
   // Needs nothing of the file, which may be a bad one by now, or of the environment, which may be another's.
   if (admin !== undefined) {
-    const at = adminAt(command, admin, option)
-    const control = controlOf(command, reason, {
+    const at = adminAt(io, command, admin, option)
+    const control = controlOf(io, command, reason, {
       address: at,
       unreachable: (error) => noAnswer(formatAdmin(at), error),
       unauthorized: tokenWanted(formatAdmin(at), at),
@@ -54,19 +54,20 @@ export async function openControl(command: string, options: ControlOptions): Pro
     })
     return { ...control, services: () => servicesOf(control) }
   }
-  const file = configFile(command, option)
-  const snapshot = compileSnapshot(readGoodConfig(command, file, orAskAdmin(command)), Date.now())
+  const file = configFile(io, command, option)
+  const snapshot = compileSnapshot(readGoodConfig(io, command, file, orAskAdmin(command)), Date.now())
   const overStore =
     snapshot.config.store.redis !== undefined &&
-    (whose === 'store' || (whose === 'any' && !(await answers(snapshot))))
+    (whose === 'store' || (whose === 'any' && !(await answers(snapshot, io.env))))
   const opened = overStore
     ? await adminOverStore(command, file, snapshot)
-    : gatewayOf(command, file, snapshot, whose)
+    : gatewayOf(io, command, file, snapshot, whose)
   const names = snapshot.services.map(({ name }) => name)
-  return { ...controlOf(command, reason, opened), services: () => Promise.resolve(names) }
+  return { ...controlOf(io, command, reason, opened), services: () => Promise.resolve(names) }
 }
 
 function controlOf(
+  io: CommandIo,
   command: string,
   reason: string | undefined,
   { address, unreachable, unauthorized, onlyLogged, close }: Opened,
@@ -78,7 +79,7 @@ function controlOf(
           throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
         },
       )
-      if (recorded === 'logged') complain(`tidegate ${command}: ${onlyLogged()}`)
+      if (recorded === 'logged') complain(io, `tidegate ${command}: ${onlyLogged()}`)
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
       if (status === 401 && unauthorized !== undefined)
@@ -98,17 +99,17 @@ async function servicesOf({ call }: Pick<Control, 'call'>): Promise<readonly str
 }
 
 /** Whether a gateway runs where the configuration says. */
-async function answers({ config }: Snapshot): Promise<boolean> {
-  return askAdmin(addressOf(config), 'GET', '/healthz', undefined).then(
+async function answers({ config }: Snapshot, env: NodeJS.ProcessEnv): Promise<boolean> {
+  return askAdmin(addressOf(config, env), 'GET', '/healthz', undefined).then(
     ({ status }) => status === 200,
     () => false,
   )
 }
 
-function addressOf({ admin: { listen, token } }: Snapshot['config']): AdminAddress {
+function addressOf({ admin: { listen, token } }: Snapshot['config'], env: NodeJS.ProcessEnv): AdminAddress {
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   // One's own before that of everybody: the audit has the name.
-  return { host, port: listen.port, token: process.env.TIDEGATE_ADMIN_TOKEN || token }
+  return { host, port: listen.port, token: env.TIDEGATE_ADMIN_TOKEN || token }
 }
 
 function parse(text: string): object | undefined {
@@ -150,8 +151,14 @@ function tokenWanted(at: string, { token }: AdminAddress): string {
   return `the gateway at ${at} ${what}: set TIDEGATE_ADMIN_TOKEN to yours`
 }
 
-function gatewayOf(command: string, file: string, { config }: Snapshot, whose: Whose): Opened {
-  const address = addressOf(config)
+function gatewayOf(
+  { env }: CommandIo,
+  command: string,
+  file: string,
+  { config }: Snapshot,
+  whose: Whose,
+): Opened {
+  const address = addressOf(config, env)
   const { host, port } = address
   if (port === 0) {
     throw new Refused(

@@ -17,7 +17,7 @@ Options:
   -l, --listen HOST:PORT   by default 127.0.0.1:9001
   -n, --name NAME          what its answers call it; by default upstream`,
   options: { listen: { type: 'string', short: 'l' }, name: { type: 'string', short: 'n' } },
-  async run({ listen = '127.0.0.1:9001', name = 'upstream' }) {
+  async run({ listen = '127.0.0.1:9001', name = 'upstream' }, io) {
     const at = parseListen(listen)
     if (at === undefined) {
       throw new WrongUse(
@@ -26,7 +26,7 @@ Options:
     }
     const stopped = stopSignal()
     const backend = await startDemoBackend(name, `http://${formatListen(at)}`, 'demo-backend')
-    print(`${name} answers on ${backend.address}`)
+    print(io, `${name} answers on ${backend.address}`)
     await stopped
     await backend.close()
     return 0

@@ -24,12 +24,12 @@ Options:
   -c, --config FILE   the configuration; by default the example that Tidegate
                       comes with`,
   options: { config: CONFIG_OPTION },
-  async run({ config }) {
+  async run({ config }, io) {
     const stopped = stopSignal()
     surviveFaults()
-    const paint = painter(process.stdout)
-    const file = config ?? packagedConfig()
-    const snapshot = compileSnapshot(readGoodConfig('demo', file), Date.now())
+    const paint = painter(io.stdout, io.env)
+    const file = config ?? packagedConfig(io.cwd)
+    const snapshot = compileSnapshot(readGoodConfig(io, 'demo', file), Date.now())
     const backends: DemoBackend[] = []
     let gateway: RunningGateway
     try {
@@ -37,27 +37,27 @@ Options:
         backends.push(await startDemoBackend(service, origin))
       }
       const { startGateway } = await import('../main.js')
-      gateway = await startGateway({ configFile: file, ...createDemoLog(print, paint) })
+      gateway = await startGateway({ configFile: file, ...createDemoLog((line) => print(io, line), paint) })
     } catch (error) {
       await Promise.all(backends.map((backend) => backend.close()))
       throw error instanceof Refused ? error : new Refused((error as Error).message)
     }
-    print(welcome(file, snapshot, gateway, backends, paint))
+    print(io, welcome(file, snapshot, gateway, backends, paint))
     const warning = nodeWarning(process.versions.node)
-    if (warning !== undefined) complain(`${warning}\n`)
+    if (warning !== undefined) complain(io, `${warning}\n`)
     await stopped
     await gateway.close(0)
     await Promise.all(backends.map((backend) => backend.close()))
-    print('\nstopped')
+    print(io, '\nstopped')
     // A connection that somebody keeps open must not hold the prompt.
     process.exit(0)
   },
 })
 
 /** As short as it can be written from here. */
-function packagedConfig(): string {
+function packagedConfig(cwd: string): string {
   const path = fileURLToPath(new URL('../../config/tidegate.yaml', import.meta.url))
-  const near = relative('.', path)
+  const near = relative(cwd, path)
   return near.startsWith('..') ? path : near
 }
 

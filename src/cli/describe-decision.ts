@@ -47,7 +47,7 @@ function consumerOf({
 }
 
 /** A line for each limit; empty when there is none. */
-export function limitTable(limits: readonly LimitTold[]): string {
+export function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
   if (limits.length === 0) return ''
   const rows = limits.map((limit) => [
     limit.name,
@@ -59,15 +59,16 @@ export function limitTable(limits: readonly LimitTold[]): string {
     markOf(limit),
   ])
   return (
-    remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows) + changedLimits(limits)
+    remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows, columns) +
+    changedLimits(limits, columns)
   )
 }
 
 /** What stands beneath a table of limits, of those that have another amount than the tier says. */
-export function changedLimits(limits: readonly LimitData[]): string {
+export function changedLimits(limits: readonly LimitData[], columns: number | undefined): string {
   const changes = limits
     .filter(({ changed }) => changed !== undefined)
-    .map((limit) => `\n${wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4)}`)
+    .map((limit) => `\n${wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4, columns)}`)
   return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
 }
 

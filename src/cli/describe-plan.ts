@@ -2,7 +2,7 @@ import { limitText } from '../config/limit.js'
 import type { LineProblems } from './access-lines.js'
 import { seen } from './display-width.js'
 import type { Tally } from './plan-tally.js'
-import { columnsOf, counted, firstCut, table, wrapped } from './terminal.js'
+import { counted, firstCut, table, wrapped } from './terminal.js'
 
 /** What a plan has come to. */
 export interface PlanTold {
@@ -20,7 +20,7 @@ export interface PlanTold {
 }
 
 /** The answer in a sentence, then the figures by tier, by limit and by consumer, then what they leave out. */
-export function describePlan(told: PlanTold, columns = columnsOf(process.stdout)): string {
+export function describePlan(told: PlanTold, columns: number | undefined): string {
   const { tally, shown } = told
   const parts = [verdict(told), source(told)].map((line) => wrapped(line, 0, columns))
   const tiers = tally.tiers()

@@ -2,10 +2,10 @@ import { isIP } from 'node:net'
 import type { Bans } from '../limiter/bans.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
 import { ADMIN_HELP, ADMIN_OPTION, orAskAdmin } from './admin-option.js'
-import { defineCommand, WrongUse } from './command.js'
+import { type CommandIo, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
+import { columnsOf, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 import { withControl } from './with-control.js'
 
 export const command = defineCommand({
@@ -39,7 +39,7 @@ only --live knows them. --admin asks a running gateway, too.`,
   },
   positionals: ['METHOD', 'URL'],
   required: 2,
-  async run({ header, at, live, admin, config, json }, [method = '', url = '']) {
+  async run({ header, at, live, admin, config, json }, io, [method = '', url = '']) {
     if (!/^[A-Za-z]{1,32}$/.test(method))
       throw new WrongUse(`tidegate explain: ${JSON.stringify(method)} is no method; such as GET`)
     if (at !== undefined && isIP(at) === 0)
@@ -48,10 +48,10 @@ only --live knows them. --admin asks a running gateway, too.`,
     const question = { method: method.toUpperCase(), url, headers, peer: at ?? '127.0.0.1' }
     const { explained, note } =
       live || admin !== undefined
-        ? await ofGateway({ config, admin }, question)
-        : await ofFile(config, question)
-    if (json) printJson(explained)
-    else print(printable(describe(explained, note)))
+        ? await ofGateway(io, { config, admin }, question)
+        : await ofFile(io, config, question)
+    if (json) printJson(io, explained)
+    else print(io, printable(describe(explained, note, columnsOf(io.stdout))))
     return 0
   },
 })
@@ -73,10 +73,11 @@ interface Answer {
 }
 
 async function ofGateway(
+  io: CommandIo,
   options: { config: string | undefined; admin: string | undefined },
   question: ExplainQuestion,
 ): Promise<Answer> {
-  return withControl('explain', { ...options, whose: 'gateway' }, async (control) => {
+  return withControl(io, 'explain', { ...options, whose: 'gateway' }, async (control) => {
     const explained = await control.call<Explained>('POST', '/explain', question)
     const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
     return {
@@ -86,9 +87,9 @@ async function ofGateway(
   })
 }
 
-async function ofFile(option: string | undefined, question: ExplainQuestion): Promise<Answer> {
-  const file = configFile('explain', option)
-  const config = readGoodConfig('explain', file, orAskAdmin('explain'))
+async function ofFile(io: CommandIo, option: string | undefined, question: ExplainQuestion): Promise<Answer> {
+  const file = configFile(io, 'explain', option)
+  const config = readGoodConfig(io, 'explain', file, orAskAdmin('explain'))
   const [
     { compileSnapshot },
     { createBans },
@@ -154,7 +155,7 @@ async function ofFile(option: string | undefined, question: ExplainQuestion): Pr
 /** Ms for the first answer of the store. */
 const PATIENCE = 3000
 
-function describe(d: Explained, note: string): string {
+function describe(d: Explained, note: string, columns: number | undefined): string {
   const rows = [
     ...requestRows(d),
     ...(d.split === null
@@ -171,14 +172,14 @@ function describe(d: Explained, note: string): string {
     ...upstreamRows(d.upstreams),
     ...(d.problem === null ? [] : [['store', d.problem]]),
   ]
-  const limits = limitTable(d.limits)
+  const limits = limitTable(d.limits, columns)
   return [
-    wrapped(oneLine(d.why)),
+    wrapped(oneLine(d.why), 0, columns),
     '',
-    details(rows),
+    details(rows, columns),
     ...(limits === '' ? [] : ['', limits]),
     '',
-    wrapped(note),
+    wrapped(note, 0, columns),
   ].join('\n')
 }
 

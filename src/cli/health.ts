@@ -17,7 +17,7 @@ bad one by now, and the gateway well, with the last good one.
 Options:
   -a, --admin HOST:PORT   where the admin API listens; by default ${USUAL}`,
   options: { admin: { type: 'string', short: 'a' } },
-  async run({ admin = USUAL }) {
+  async run({ admin = USUAL }, io) {
     const at = parseListen(admin)
     if (at === undefined) {
       throw new WrongUse(
@@ -31,7 +31,7 @@ Options:
     )
     const reasons = reasonsIn(text)
     if (status !== 200) throw new Refused(`tidegate health: not ready: ${reasons ?? `status ${status}`}`)
-    print(reasons ? `ready; ${reasons}` : 'ready')
+    print(io, reasons ? `ready; ${reasons}` : 'ready')
     return 0
   },
 })

@@ -1,10 +1,11 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
+import { resolve } from 'node:path'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
-import { defineCommand, Refused } from './command.js'
+import { type CommandIo, defineCommand, Refused } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { cellsOf } from './csv.js'
-import { linesOf } from './lines.js'
+import { linesOf, whyUnreadable } from './lines.js'
 import { complain, counted, print, printable, printJson } from './terminal.js'
 import { withControl } from './with-control.js'
 
@@ -67,19 +68,20 @@ gateway, at admin.listen.`,
   },
   positionals: ['FILE'],
   required: 1,
-  async run({ admin, config, reason, json, ...flags }, [file = '']) {
+  async run({ admin, config, reason, json, ...flags }, io, [file = '']) {
     const dryRun = flags['dry-run'] === true
     // Before the store is waited for.
-    if (!existsSync(file)) throw new Refused(`tidegate import: ${file}: there is no such file`)
-    return withControl('import', { config, admin, reason }, async (control) => {
+    if (!existsSync(resolve(io.cwd, file)))
+      throw new Refused(`tidegate import: ${file}: there is no such file`)
+    return withControl(io, 'import', { config, admin, reason }, async (control) => {
       const send = (rows: readonly object[], more: object) =>
         control.call<Answer>('POST', '/import', { rows, ...more })
-      const looked = await pass(file, new Set(), (rows) => send(rows, { dry_run: true }))
+      const looked = await pass(io, file, new Set(), (rows) => send(rows, { dry_run: true }))
       const { bad, sha256, ...counts } = looked
       const takes = !dryRun && (bad.length === 0 || flags['skip-bad'] === true)
       if (takes) {
         const skip = new Set(bad.map(({ line }) => line))
-        const done = await pass(file, skip, (rows) => send(rows, { file_sha256: sha256 }))
+        const done = await pass(io, file, skip, (rows) => send(rows, { file_sha256: sha256 }))
         // Between the two an end may have come, or the configuration of the gateway another.
         const [first] = done.bad
         if (first !== undefined) {
@@ -93,13 +95,13 @@ gateway, at admin.listen.`,
           throw new Refused(`tidegate import: ${file} has changed meanwhile: ${is}; import it again`)
         }
       }
-      if (json) printJson({ applied: takes, sha256, ...counts, bad })
+      if (json) printJson(io, { applied: takes, sha256, ...counts, bad })
       else {
         for (const { line, problem } of bad.slice(0, MOST_TOLD))
-          complain(printable(`${file}:${line}: ${problem}`))
+          complain(io, printable(`${file}:${line}: ${problem}`))
         if (bad.length > MOST_TOLD)
-          complain(`and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json has all`)
-        print(summary(counts, bad.length, takes, dryRun))
+          complain(io, `and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json has all`)
+        print(io, summary(counts, bad.length, takes, dryRun))
       }
       return bad.length === 0 || takes ? 0 : 1
     })
@@ -124,6 +126,7 @@ interface Passed extends Counts {
 
 /** Goes through the file once. @param skip lines to leave out */
 async function pass(
+  { cwd }: CommandIo,
   file: string,
   skip: ReadonlySet<number>,
   send: (rows: readonly object[]) => Promise<Answer>,
@@ -133,7 +136,7 @@ async function pass(
   const seen = new Map<string, number>()
   const hash = createHash('sha256')
   async function* bytes(): AsyncGenerator<Buffer> {
-    for await (const chunk of createReadStream(file)) {
+    for await (const chunk of createReadStream(resolve(cwd, file))) {
       hash.update(chunk)
       yield chunk
     }
@@ -154,7 +157,7 @@ async function pass(
   }
 
   try {
-    for await (const { number, text } of linesOf(file, bytes())) {
+    for await (const { number, text } of linesOf(bytes())) {
       if (text.trim() === '') continue
       const cells = cellsOf(text)
       if (columns === undefined) {
@@ -184,7 +187,7 @@ async function pass(
     }
   } catch (error) {
     if (error instanceof Refused) throw error
-    throw new Refused(`tidegate import: ${file}: ${(error as Error).message}`)
+    throw new Refused(`tidegate import: ${file}: ${whyUnreadable(error as Error)}`)
   }
   if (columns === undefined)
     throw new Refused(`tidegate import: ${file} is empty; its first line names its columns`)

@@ -1,9 +1,9 @@
 import { digestOf, idOfDigest, isKey } from '../credentials/key-format.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
-import { defineCommand, WrongUse } from './command.js'
+import { type CommandIo, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import type { Control } from './control.js'
-import { complain, listing, oneLine, print, printJson } from './terminal.js'
+import { columnsOf, complain, listing, oneLine, print, printJson } from './terminal.js'
 import { withControl } from './with-control.js'
 
 const ACTIONS = ['create', 'list', 'rotate', 'revoke'] as const
@@ -55,13 +55,13 @@ gateway, at admin.listen.`,
   },
   positionals: ['ACTION', 'KEY-ID'],
   required: 1,
-  async run({ admin, config, reason, json, ...given }, [action = '', id]) {
+  async run({ admin, config, reason, json, ...given }, io, [action = '', id]) {
     const asked = checked(action, id, given)
-    return withControl('key', { config, admin, reason }, async (control) => {
-      if (asked === 'list') await list(control, given.consumer, json)
-      else if (asked === 'revoke') await revoke(control, idOf(id!), json)
-      else if (asked === 'rotate') await rotate(control, idOf(id!), given, json)
-      else await create(control, given, json)
+    return withControl(io, 'key', { config, admin, reason }, async (control) => {
+      if (asked === 'list') await list(io, control, given.consumer, json)
+      else if (asked === 'revoke') await revoke(io, control, idOf(id!), json)
+      else if (asked === 'rotate') await rotate(io, control, idOf(id!), given, json)
+      else await create(io, control, given, json)
       return 0
     })
   },
@@ -117,17 +117,23 @@ interface Issued extends Key {
   readonly replaces?: Key
 }
 
-async function create(control: Control, given: Given, json: boolean | undefined): Promise<void> {
+async function create(
+  io: CommandIo,
+  control: Control,
+  given: Given,
+  json: boolean | undefined,
+): Promise<void> {
   const { scopes, expires, ...rest } = given
   const issued = await control.call<Issued>('POST', '/keys', {
     ...rest,
     ...(typeof scopes === 'string' ? { scopes: scopes.split(',').map((scope) => scope.trim()) } : {}),
     ...(expires === undefined ? {} : { expires_in: expires }),
   })
-  show(issued, json)
+  show(io, issued, json)
 }
 
 async function rotate(
+  io: CommandIo,
   control: Control,
   id: string,
   { overlap, expires }: Given,
@@ -137,25 +143,26 @@ async function rotate(
     ...(overlap === undefined ? {} : { overlap }),
     ...(expires === undefined ? {} : { expires_in: expires }),
   }
-  show(await control.call<Issued>('POST', `/keys/${encodeURIComponent(id)}/rotate`, body), json)
+  const issued = await control.call<Issued>('POST', `/keys/${encodeURIComponent(id)}/rotate`, body)
+  show(io, issued, json)
 }
 
 /** The key alone on stdout, so that it can go where it belongs; all else beside it. */
-function show(issued: Issued, json: boolean | undefined): void {
+function show(io: CommandIo, issued: Issued, json: boolean | undefined): void {
   if (json) {
-    printJson(issued)
+    printJson(io, issued)
     return
   }
-  print(issued.key)
+  print(io, issued.key)
   const { id, consumer, tier, expires, replaces } = issued
   const parts = [
     `key ${id} of ${consumer}`,
     ...(tier === null ? [] : [`tier ${tier}`]),
     expires === null ? 'without end' : `until ${moment(expires)}`,
   ]
-  complain(oneLine(`${parts.join(', ')}. It is shown this once.`))
+  complain(io, oneLine(`${parts.join(', ')}. It is shown this once.`))
   if (replaces !== undefined)
-    complain(`${replaces.id}, the old one, works until ${moment(replaces.expires!)}.`)
+    complain(io, `${replaces.id}, the old one, works until ${moment(replaces.expires!)}.`)
 }
 
 /** Whoever finds a key has it whole: then its id is made of it here, and the key itself goes nowhere. */
@@ -163,14 +170,15 @@ function idOf(text: string): string {
   return isKey(text) ? idOfDigest(digestOf(text)) : text
 }
 
-async function revoke(control: Control, id: string, json: boolean | undefined): Promise<void> {
+async function revoke(io: CommandIo, control: Control, id: string, json: boolean | undefined): Promise<void> {
   const path = `/keys/${encodeURIComponent(id)}`
   const revoked = await control.call<{ id: string; consumer: string }>('DELETE', path)
-  if (json) printJson(revoked)
-  else print(oneLine(`${revoked.id} of ${revoked.consumer} is revoked`))
+  if (json) printJson(io, revoked)
+  else print(io, oneLine(`${revoked.id} of ${revoked.consumer} is revoked`))
 }
 
 async function list(
+  io: CommandIo,
   control: Control,
   consumer: string | boolean | undefined,
   json: boolean | undefined,
@@ -186,9 +194,10 @@ async function list(
     more = page.more
   }
   all.sort((a, b) => compare(a.consumer, b.consumer) || compare(a.created, b.created))
-  if (json) printJson(all)
-  else if (all.length === 0) print(consumer === undefined ? 'No keys.' : oneLine(`No keys of ${consumer}.`))
-  else print(listing(HEAD, rowsOf(all)))
+  if (json) printJson(io, all)
+  else if (all.length === 0)
+    print(io, consumer === undefined ? 'No keys.' : oneLine(`No keys of ${consumer}.`))
+  else print(io, listing(HEAD, rowsOf(all), columnsOf(io.stdout)))
 }
 
 const HEAD = ['id', 'consumer', 'tier', 'tenant', 'scopes', 'name', 'created', 'expires', 'last used']

@@ -1,5 +1,17 @@
-import { createReadStream } from 'node:fs'
 import { StringDecoder } from 'node:string_decoder'
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'it may not be read',
+  Z_BUF_ERROR: 'it ends in the middle of its compressed data',
+  Z_DATA_ERROR: 'its compressed data is damaged',
+}
+
+/** Says why a file cannot be read, without its name. */
+export function whyUnreadable({ code, message }: NodeJS.ErrnoException): string {
+  return WHY[code ?? ''] ?? message
+}
 
 /** Characters of a line: what is longer is no line of a table or log. */
 const LONGEST_LINE = 65_536
@@ -7,12 +19,10 @@ const LONGEST_LINE = 65_536
 /**
  * The lines of a file, one after the other, whatever its size. In UTF-8, with or without its mark in front; ends of lines as they come.
  *
- * @param input what is in the file, where it is not to be read as it is
  * @throws Error when the file can't be read, or a line is longer than 65,536 characters
  */
 export async function* linesOf(
-  file: string,
-  input: AsyncIterable<Buffer> = createReadStream(file),
+  input: AsyncIterable<Buffer>,
 ): AsyncGenerator<{ readonly number: number; readonly text: string }> {
   const decoder = new StringDecoder('utf8')
   let rest = ''

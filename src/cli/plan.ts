@@ -2,7 +2,7 @@ import type { LineProblems } from './access-lines.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { describePlan, planJson, share } from './describe-plan.js'
-import { complain, print, printable, printJson } from './terminal.js'
+import { columnsOf, complain, print, printable, printJson } from './terminal.js'
 
 const MOST_SHOWN = 10
 
@@ -31,7 +31,7 @@ ${CONFIG_HELP}
     config: CONFIG_OPTION,
     json: { type: 'boolean' },
   },
-  async run({ log, top, config: option, json, ...flags }) {
+  async run({ log, top, config: option, json, ...flags }, io) {
     if (log === undefined)
       throw new WrongUse(
         'tidegate plan: --log FILE is missing: the access log to look at; see: tidegate plan --help',
@@ -39,8 +39,8 @@ ${CONFIG_HELP}
     if (new Set(log).size < log.length) throw new WrongUse('tidegate plan: a --log is given twice')
     const atMost = flags['at-most'] === undefined ? undefined : percentOf(flags['at-most'])
     const shown = top === undefined ? MOST_SHOWN : countOf(top)
-    const file = configFile('plan', option)
-    const config = readGoodConfig('plan', file)
+    const file = configFile(io, 'plan', option)
+    const config = readGoodConfig(io, 'plan', file)
     const [{ compileSnapshot }, { createPlan }, { loggedRequests }, { createTally }] = await Promise.all([
       import('../config/snapshot.js'),
       import('../gateway/plan.js'),
@@ -52,7 +52,7 @@ ${CONFIG_HELP}
     const tally = createTally()
     const problems: LineProblems = { other: 0, first: undefined }
     try {
-      for await (const request of loggedRequests(log, problems)) tally.add(request, plan.request(request))
+      for await (const request of loggedRequests(io, log, problems)) tally.add(request, plan.request(request))
     } catch (error) {
       throw new Refused(`tidegate plan: ${(error as Error).message}`)
     }
@@ -73,11 +73,12 @@ ${CONFIG_HELP}
       forgot: plan.forgot(),
       logged: config.log.sample,
     }
-    if (json) printJson(planJson(told))
-    else print(printable(describePlan(told)))
+    if (json) printJson(io, planJson(told))
+    else print(io, printable(describePlan(told, columnsOf(io.stdout))))
     const { newlyDenied, requests } = tally.all
     if (atMost === undefined || newlyDenied * 100 <= atMost * requests) return 0
     complain(
+      io,
       `tidegate plan: ${share(newlyDenied, requests)} of the requests would be newly denied, more than ${atMost} % (--at-most)`,
     )
     return 1

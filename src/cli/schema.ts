@@ -14,8 +14,8 @@ and in the first line of the configuration:
   # yaml-language-server: $schema=./tidegate.schema.json`,
   // It prints nothing but JSON; the option is there because every command that prints data has it.
   options: { json: { type: 'boolean' } },
-  async run() {
-    process.stdout.write(readFileSync(new URL('../../config/schema.json', import.meta.url)))
+  async run(_, { stdout }) {
+    stdout.write(readFileSync(new URL('../../config/schema.json', import.meta.url)))
     return 0
   },
 })

@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process'
+import type { CommandIo } from './command.js'
 import { complain } from './terminal.js'
 
 /** What is told to the service manager that started this process, if one did. */
@@ -24,7 +25,8 @@ const CLOSING_MS = 10_000
  * Node has no datagram sockets of the Unix kind, so systemd's own systemd-notify carries each message, one after the
  * other. It is a process of its own, hence `NotifyAccess=all` in the unit.
  */
-export function openServiceManager(env: NodeJS.ProcessEnv): ServiceManager {
+export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): ServiceManager {
+  const { env } = io
   if (!env.NOTIFY_SOCKET) return ALONE
   let status = ''
   let failed = false
@@ -35,7 +37,7 @@ export function openServiceManager(env: NodeJS.ProcessEnv): ServiceManager {
       .then(() => notify(assignments, env))
       .catch((error: Error) => {
         // Said once: the watchdog would say it again and again.
-        if (!failed) complain(`tidegate: systemd is not told that ${assignments[0]}: ${error.message}`)
+        if (!failed) complain(io, `tidegate: systemd is not told that ${assignments[0]}: ${error.message}`)
         failed = true
       })
     return before

@@ -1,7 +1,7 @@
 import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import type { Snapshot } from '../config/snapshot.js'
-import { defineCommand, Refused, WrongUse } from './command.js'
+import { type CommandIo, defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile } from './config-file.js'
 import { surviveFaults } from './faults.js'
 import { laxParser, nodeWarning } from './node-version.js'
@@ -31,10 +31,10 @@ Access lines go where log.access says (by default stdout), everything else to
 stderr. A start that fails, because of a bad configuration or a taken port, says
 why and exits with 1.`,
   options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
-  async run(options) {
+  async run(options, io) {
     // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.
-    process.stdout.removeAllListeners('error').on('error', () => {})
-    const lax = laxParser(process.execArgv, process.env.NODE_OPTIONS)
+    io.stdout.removeAllListeners('error').on('error', () => {})
+    const lax = laxParser(process.execArgv, io.env.NODE_OPTIONS)
     if (lax !== undefined) throw new Refused(lax)
     // Of the processes that the primary has started from this same command line.
     if (cluster.isWorker) {
@@ -45,21 +45,22 @@ why and exits with 1.`,
     const count = options.workers === undefined ? undefined : countOf(options.workers)
     const stopped = stopSignal()
     surviveFaults()
-    const file = configFile('start', options.config)
+    const file = configFile(io, 'start', options.config)
     // Early: a signal that comes too soon must not be the end of it.
     let restart: () => Promise<unknown> = () => Promise.resolve()
     process.on('SIGUSR2', () => void restart())
-    const gateway = await start(file, count).catch((error: Error) => {
+    const gateway = await start(io, file, count).catch((error: Error) => {
       throw new Refused(error.message)
     })
-    const manager = openServiceManager(process.env)
+    const manager = openServiceManager(io)
     process.on('SIGHUP', () => void manager.reloading(gateway.reload()))
     restart = gateway.restart
     complain(
+      io,
       `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
     )
     const warning = nodeWarning(process.versions.node)
-    if (warning !== undefined) complain(`tidegate: ${warning}`)
+    if (warning !== undefined) complain(io, `tidegate: ${warning}`)
     manager.ready(`serving on ${gateway.address}, admin on ${gateway.adminAddress}`)
     const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
     manager.stopping(gateway.drainMs())
@@ -92,7 +93,7 @@ interface Started {
   readonly exhausted?: Promise<void>
 }
 
-async function start(configFile: string, count: number | undefined): Promise<Started> {
+async function start(io: CommandIo, configFile: string, count: number | undefined): Promise<Started> {
   // Here, and not on top: wrong use and --help have no need of a server.
   if (count === undefined) {
     const { startGateway } = await import('../main.js')
@@ -102,7 +103,7 @@ async function start(configFile: string, count: number | undefined): Promise<Sta
       reload: () => gateway.config.reload('signal'),
       drainMs: () => drainMs(gateway.config.current()),
       async restart() {
-        complain('tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
+        complain(io, 'tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
       },
     }
   }

@@ -1,5 +1,5 @@
-import type { WriteStream } from 'node:tty'
 import { styleText } from 'node:util'
+import type { CommandIo } from './command.js'
 import { fit, widthOf } from './display-width.js'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
@@ -8,7 +8,7 @@ type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 export type Paint = (style: Style, text: string) => string
 
 /** Colour for a person at a terminal only, and not for one who says so (NO_COLOR, see no-color.org). */
-export function painter(stream: Pick<WriteStream, 'isTTY'>, env: NodeJS.ProcessEnv = process.env): Paint {
+export function painter(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): Paint {
   // styleText can ask the same of a stream, but not every Node 20 does.
   const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
   return (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text)
@@ -46,7 +46,7 @@ export function table(lines: readonly (readonly string[])[], indent = 0): string
 export function listing(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  columns = columnsOf(process.stdout),
+  columns: number | undefined,
 ): string {
   const cells = rows.map((row) => row.map(oneLine))
   const lines = table(withoutEmpty([head, ...cells]))
@@ -65,7 +65,7 @@ export function listing(
 export function remarked(
   head: readonly string[],
   rows: readonly (readonly string[])[],
-  columns = columnsOf(process.stdout),
+  columns: number | undefined,
 ): string {
   const whole = table(withoutEmpty([head, ...rows]), INDENT)
   if (fits(whole, columns)) return whole
@@ -100,7 +100,7 @@ export function remarked(
 export function firstCut(
   rows: readonly (readonly string[])[],
   indent: number,
-  columns = columnsOf(process.stdout),
+  columns: number | undefined,
 ): readonly (readonly string[])[] {
   if (columns === undefined) return rows
   const others = rows[0]!.slice(1).map((_, i) => Math.max(...rows.map((row) => widthOf(row[i + 1]!))) + 2)
@@ -116,7 +116,7 @@ const LEAST = 8
  *
  * @param columns of the terminal; undefined: it is none
  */
-export function details(rows: readonly (readonly string[])[], columns = columnsOf(process.stdout)): string {
+export function details(rows: readonly (readonly string[])[], columns: number | undefined): string {
   const hanging = INDENT + Math.max(0, ...rows.map(([name = '']) => name.length)) + 2
   return table(rows, INDENT)
     .split('\n')
@@ -131,7 +131,7 @@ export function details(rows: readonly (readonly string[])[], columns = columnsO
  * @param hanging spaces in front of all but the first
  * @param columns of the terminal; undefined: it is none
  */
-export function wrapped(text: string, hanging = 0, columns = columnsOf(process.stdout)): string {
+export function wrapped(text: string, hanging: number, columns: number | undefined): string {
   if (fits(text, columns)) return text
   const lines: string[] = []
   let line = ''
@@ -148,7 +148,7 @@ export function wrapped(text: string, hanging = 0, columns = columnsOf(process.s
 const WORD = /\s*(?:\d[\d.]* (?:%|ms|s|min|h|days)(?=\W|$)\S*|\S+)/g
 
 /** Columns of a terminal; undefined: it is none, or does not know. */
-export function columnsOf(stream: Pick<WriteStream, 'isTTY' | 'columns'>): number | undefined {
+export function columnsOf(stream: CommandIo['stdout']): number | undefined {
   return stream.isTTY ? stream.columns || undefined : undefined
 }
 
@@ -170,12 +170,12 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
-export function print(text: string): void {
-  process.stdout.write(`${text}\n`)
+export function print({ stdout }: Pick<CommandIo, 'stdout'>, text: string): void {
+  stdout.write(`${text}\n`)
 }
 
-export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2).replace(STEERING, escaped))
+export function printJson(io: Pick<CommandIo, 'stdout'>, value: unknown): void {
+  print(io, JSON.stringify(value, null, 2).replace(STEERING, escaped))
 }
 
 /** What a caller of the gateway has sent must not steer the terminal of who reads it: C0, DEL and C1, but for ends of lines; and what turns the direction of a text. */
@@ -199,6 +199,6 @@ function escaped(unit: string): string {
 }
 
 /** For what is said beside the data: problems, warnings, hints. */
-export function complain(text: string): void {
-  process.stderr.write(`${text}\n`)
+export function complain({ stderr }: Pick<CommandIo, 'stderr'>, text: string): void {
+  stderr.write(`${text}\n`)
 }

@@ -1,122 +1,5 @@
 #!/usr/bin/env node
-import { readFileSync } from 'node:fs'
-import { type Command, nearest, Refused, WrongUse } from './command.js'
-import { complain, print, printable, table } from './terminal.js'
-
-/** Loaded one at a time: `tidegate check` has no need of a server. */
-const COMMANDS: Readonly<Record<string, { summary: string; load: () => Promise<{ command: Command }> }>> = {
-  start: { summary: 'run the gateway', load: () => import('./start.js') },
-  check: {
-    summary: 'say whether a configuration is good, and what it holds',
-    load: () => import('./check.js'),
-  },
-  usage: {
-    summary: 'show what a consumer has used of a service, or reset it',
-    load: () => import('./usage.js'),
-  },
-  why: { summary: 'say why a request was limited, or was not', load: () => import('./why.js') },
-  explain: {
-    summary: 'say what would become of a request, without sending it',
-    load: () => import('./explain.js'),
-  },
-  plan: {
-    summary: 'say what new limits would have done to logged traffic',
-    load: () => import('./plan.js'),
-  },
-  tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
-  boost: {
-    summary: 'raise one limit of a consumer or tenant for a time',
-    load: () => import('./boost.js'),
-  },
-  override: {
-    summary: 'give a consumer or tenant its own amount of one limit',
-    load: () => import('./override.js'),
-  },
-  key: {
-    summary: 'make an API key, list the keys, replace or revoke one',
-    load: () => import('./key.js'),
-  },
-  import: {
-    summary: 'put many consumers on tiers, from a table',
-    load: () => import('./import.js'),
-  },
-  ban: { summary: 'turn an address away, or show who is', load: () => import('./ban.js') },
-  unban: { summary: 'let an address in again', load: () => import('./unban.js') },
-  upstreams: {
-    summary: 'show how the upstreams are, drain one or restore it',
-    load: () => import('./upstreams.js'),
-  },
-  top: {
-    summary: 'show who is limited now, near a limit, or costs most',
-    load: () => import('./top.js'),
-  },
-  audit: {
-    summary: 'show what operators have changed: who, when and why',
-    load: () => import('./audit.js'),
-  },
-  schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
-  health: {
-    summary: 'say whether the gateway of this machine should be given traffic',
-    load: () => import('./health.js'),
-  },
-  demo: { summary: 'run the gateway in front of two demo backends', load: () => import('./demo.js') },
-  'demo-backend': {
-    summary: 'run one demo backend by itself',
-    load: () => import('./demo-backend.js'),
-  },
-}
-
-const HELP = `tidegate: a tiered API gateway
-
-Usage: tidegate COMMAND [options]
-
-${table(
-  Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary]),
-  2,
-)}
-
-  tidegate COMMAND --help   how to use one of them
-  tidegate --version
-
-Exit codes: 0 well, 1 the answer is no (a bad configuration, say), 2 wrong use.`
-
-function version(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
-  return (JSON.parse(text) as { version: string }).version
-}
-
-/** Whether help is asked for, and not behind `--`, where arguments are data. */
-function asksForHelp(argv: readonly string[]): boolean {
-  const end = argv.indexOf('--')
-  return argv.slice(0, end < 0 ? argv.length : end).some((arg) => arg === '--help' || arg === '-h')
-}
-
-async function run(argv: readonly string[]): Promise<number> {
-  const [name, ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv
-  if (name === '--help' || name === '-h' || name === 'help') {
-    print(HELP)
-    return 0
-  }
-  if (name === '--version' || name === '-v') {
-    print(version())
-    return 0
-  }
-  if (name === undefined) throw new WrongUse('tidegate: no command given; see: tidegate --help')
-  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (entry === undefined) {
-    const near = name.startsWith('-') ? undefined : nearest(name, Object.keys(COMMANDS))
-    const kind = name.startsWith('-') ? 'option' : 'command'
-    throw new WrongUse(
-      `tidegate: unknown ${kind} ${name}${near === undefined ? '' : `, did you mean ${near}?`}; see: tidegate --help`,
-    )
-  }
-  const { command } = await entry.load()
-  if (asksForHelp(rest)) {
-    print(command.help)
-    return 0
-  }
-  return command.run(rest)
-}
+import { runCli } from './run-cli.js'
 
 // `tidegate schema | head` closes the pipe early: nothing is wrong then.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
@@ -127,13 +10,17 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
 // A disk that is full, or nobody who reads: a gateway goes on without what it would have said there.
 process.stderr.on('error', () => {})
 
-try {
-  process.exitCode = await run(process.argv.slice(2))
-} catch (error) {
-  const expected = error instanceof WrongUse || error instanceof Refused
-  // Anything but our own two is a fault of ours, and its stack is what a report of it needs.
-  // Ids and what a gateway answers are in it.
-  complain(printable(expected ? error.message : String((error as Error).stack ?? error)))
-  // A start that failed half-way may have left something open that would keep the process.
-  process.exit(error instanceof WrongUse ? 2 : 1)
-}
+const { argv, stdout, stderr, env } = process
+const code = await runCli(argv.slice(2), {
+  stdout,
+  stderr,
+  env,
+  cwd: process.cwd(),
+  // Node opens it at the first look, and most commands read nothing.
+  get stdin() {
+    return process.stdin
+  },
+})
+process.exitCode = code
+// A start that failed half-way may have left something open that would keep the process.
+if (code !== 0) stdout.write('', () => process.exit())

@@ -45,22 +45,22 @@ gateway, at admin.listen.`,
   },
   positionals: ['CONSUMER', 'TIER'],
   required: 1,
-  async run({ admin, config, reason, remove, for: period, json }, [consumer = '', tier]) {
+  async run({ admin, config, reason, remove, for: period, json }, io, [consumer = '', tier]) {
     if (remove && tier !== undefined) {
       throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
     }
     if (period !== undefined && tier === undefined) {
       throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
     }
-    return withControl('tier', { config, admin, reason }, async (control) => {
+    return withControl(io, 'tier', { config, admin, reason }, async (control) => {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`
       const found = remove
         ? await control.call<Tier>('DELETE', path)
         : tier === undefined
           ? await control.call<Tier>('GET', path)
           : await control.call<Tier>('PUT', path, period === undefined ? { tier } : { tier, for: period })
-      if (json) printJson(found)
-      else print(oneLine(describe(consumer, found)))
+      if (json) printJson(io, found)
+      else print(io, oneLine(describe(consumer, found)))
       return 0
     })
   },

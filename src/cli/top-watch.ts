@@ -13,6 +13,7 @@ export interface WatchOptions {
   readonly intervalMs: number
   readonly stdin: ReadStream
   readonly stdout: WriteStream
+  readonly env: NodeJS.ProcessEnv
 }
 
 /** Most that are asked for. */
@@ -26,8 +27,15 @@ const HELP = 'l limited  n near  c cost  ←→ service  ↑↓ further  q end'
  *
  * @returns the exit code
  */
-export async function watchTop({ control, what, intervalMs, stdin, stdout }: WatchOptions): Promise<number> {
-  const paint = painter(stdout)
+export async function watchTop({
+  control,
+  what,
+  intervalMs,
+  stdin,
+  stdout,
+  env,
+}: WatchOptions): Promise<number> {
+  const paint = painter(stdout, env)
   let asked = what
   let told: TopAnswer | undefined = await askTop(control, what, ROWS)
   const names = await control.services()

@@ -1,3 +1,4 @@
+import type { ReadStream, WriteStream } from 'node:tty'
 import { formatDuration, parseDuration } from '../config/quantities.js'
 import { DIMENSIONS, type Dimension } from '../telemetry/top.js'
 import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
@@ -51,7 +52,7 @@ runs on this machine, store.redis leads to them.`,
     config: CONFIG_OPTION,
     json: { type: 'boolean' },
   },
-  async run({ by = 'limited', service, tier, interval = INTERVAL, once, admin, config, json }) {
+  async run({ by = 'limited', service, tier, interval = INTERVAL, once, admin, config, json }, io) {
     const wrong = (what: string) => new WrongUse(`tidegate top: ${what}; see: tidegate top --help`)
     if (!(DIMENSIONS as readonly string[]).includes(by)) {
       const near = nearest(by, DIMENSIONS)
@@ -64,19 +65,30 @@ runs on this machine, store.redis leads to them.`,
       throw wrong(`--interval is a time, ${range}, such as ${INTERVAL}, not ${interval}`)
     }
     const what = { by: by as Dimension, service, tier }
-    return withControl('top', { config, admin, whose: 'any' }, async (control) => {
-      const { stdin, stdout } = process
-      if (json) printJson(await askTop(control, what, ONCE_ROWS))
+    return withControl(io, 'top', { config, admin, whose: 'any' }, async (control) => {
+      const { stdin, stdout } = io
+      if (json) printJson(io, await askTop(control, what, ONCE_ROWS))
       else if (once || !stdout.isTTY || !stdin.isTTY) {
-        const columns = stdout.isTTY ? stdout.columns : Number.POSITIVE_INFINITY
+        const columns = stdout.isTTY ? stdout.columns! : Number.POSITIVE_INFINITY
         const told = await askTop(control, what, ONCE_ROWS)
-        const { head, rows, foot } = topLines({ ...what, told, problem: undefined, columns }, painter(stdout))
+        const { head, rows, foot } = topLines(
+          { ...what, told, problem: undefined, columns },
+          painter(stdout, io.env),
+        )
         print(
+          io,
           [head[0], '', ...head.slice(1), ...rows, ...(foot.length === 0 ? [] : ['', ...foot])].join('\n'),
         )
       } else {
         const { watchTop } = await import('./top-watch.js')
-        return await watchTop({ control, what, intervalMs, stdin, stdout })
+        return await watchTop({
+          control,
+          what,
+          intervalMs,
+          stdin: stdin as ReadStream,
+          stdout: stdout as WriteStream,
+          env: io.env,
+        })
       }
       return 0
     })

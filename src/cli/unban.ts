@@ -35,11 +35,11 @@ Exit code 1: a wider ban holds it all the same; it is named.`,
   },
   positionals: ['BLOCK'],
   required: 1,
-  async run({ admin, config, json, reason }, [block = '']) {
-    return withControl('unban', { config, admin, reason }, async (control) => {
+  async run({ admin, config, json, reason }, io, [block = '']) {
+    return withControl(io, 'unban', { config, admin, reason }, async (control) => {
       const found = await control.call<Lifted>('DELETE', `/bans/${encodeURIComponent(block)}`)
-      if (json) printJson(found)
-      else print(describe(found))
+      if (json) printJson(io, found)
+      else print(io, describe(found))
       return found.still.length === 0 ? 0 : 1
     })
   },

@@ -3,7 +3,7 @@ import type { UpstreamState } from '../upstream/pool.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from './admin-option.js'
 import { defineCommand, Refused, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
-import { oneLine, print, printable, printJson, remarked, wrapped } from './terminal.js'
+import { columnsOf, oneLine, print, printable, printJson, remarked, wrapped } from './terminal.js'
 import { withControl } from './with-control.js'
 
 export const command = defineCommand({
@@ -36,7 +36,7 @@ restored, the address leaves the configuration, or that gateway ends.`,
     json: { type: 'boolean' },
   },
   positionals: ['SERVICE'],
-  async run({ admin, config, reason, drain, restore, json }, [service]) {
+  async run({ admin, config, reason, drain, restore, json }, io, [service]) {
     if (drain !== undefined && restore !== undefined) {
       throw new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them')
     }
@@ -44,13 +44,13 @@ restored, the address leaves the configuration, or that gateway ends.`,
     if (address !== undefined && service === undefined) {
       throw new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help')
     }
-    return withControl('upstreams', { config, admin, reason, whose: 'gateway' }, async (control) => {
+    return withControl(io, 'upstreams', { config, admin, reason, whose: 'gateway' }, async (control) => {
       if (service !== undefined && address !== undefined) {
         const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`
         const state = drain === undefined ? 'serving' : 'drained'
         const set = await control.call<UpstreamState>('PUT', path, { state })
-        if (json) printJson(set)
-        else print(oneLine(`${set.address} of ${service}: ${withWhy(set)}`))
+        if (json) printJson(io, set)
+        else print(io, oneLine(`${set.address} of ${service}: ${withWhy(set)}`))
         return 0
       }
       const { upstreams, services } = await control.call<Told>('GET', '/upstreams')
@@ -59,8 +59,8 @@ restored, the address leaves the configuration, or that gateway ends.`,
         const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
         throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
       }
-      if (json) printJson(shown)
-      else print(printable(describe(shown, services)))
+      if (json) printJson(io, shown)
+      else print(io, printable(describe(shown, services, columnsOf(io.stdout))))
       return 0
     })
   },
@@ -74,7 +74,11 @@ interface Told {
 
 const HEAD = ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'last check', 'why']
 
-function describe(upstreams: readonly UpstreamState[], services: readonly ServiceState[] = []): string {
+function describe(
+  upstreams: readonly UpstreamState[],
+  services: readonly ServiceState[] = [],
+  columns: number | undefined,
+): string {
   const sections: string[] = []
   for (const service of new Set(upstreams.map((one) => one.service))) {
     const own = upstreams.filter((one) => one.service === service)
@@ -93,7 +97,7 @@ function describe(upstreams: readonly UpstreamState[], services: readonly Servic
       services.find((one) => one.service === service),
     )
     const head = facts.length === 0 ? service : `${service}: ${facts.join(', ')}`
-    sections.push([wrapped(head), remarked(HEAD, rows), ...namesOf(own)].join('\n'))
+    sections.push([wrapped(head, 0, columns), remarked(HEAD, rows, columns), ...namesOf(own)].join('\n'))
   }
   return sections.join('\n\n')
 }

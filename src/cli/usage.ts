@@ -5,7 +5,7 @@ import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { changedLimits } from './describe-decision.js'
 import { foundBy, notesText, untilText } from './found-by.js'
-import { oneLine, print, printJson, table, wrapped } from './terminal.js'
+import { columnsOf, oneLine, print, printJson, table, wrapped } from './terminal.js'
 import { withControl } from './with-control.js'
 
 interface Usage {
@@ -60,33 +60,33 @@ gateway, at admin.listen.`,
   },
   positionals: ['SERVICE', 'CONSUMER'],
   required: 2,
-  async run({ admin, config, reason, reset, tier, tenant, json }, [service = '', consumer = '']) {
+  async run({ admin, config, reason, reset, tier, tenant, json }, io, [service = '', consumer = '']) {
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
-    return withControl('usage', { config, admin, reason }, async (control) => {
+    return withControl(io, 'usage', { config, admin, reason }, async (control) => {
       const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`
       if (reset) {
         const done = await control.call('DELETE', path)
-        if (json) printJson(done)
-        else print(oneLine(`${consumer} has used nothing of ${service} any more`))
+        if (json) printJson(io, done)
+        else print(io, oneLine(`${consumer} has used nothing of ${service} any more`))
         return 0
       }
       const asked = Object.entries({ tier, tenant }).filter(([, value]) => value !== undefined)
       const query = asked.length === 0 ? '' : `?${new URLSearchParams(asked as [string, string][])}`
       const usage = await control.call<Usage>('GET', path + query)
-      if (json) printJson(usage)
-      else print(describe(service, consumer, usage))
+      if (json) printJson(io, usage)
+      else print(io, describe(service, consumer, usage, columnsOf(io.stdout)))
       return 0
     })
   },
 })
 
-function describe(service: string, consumer: string, usage: Usage): string {
+function describe(service: string, consumer: string, usage: Usage, columns: number | undefined): string {
   const found =
     foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until) + notesText(usage.tier_notes)
   const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
-  if (usage.unlimited) return wrapped(`${head}; unlimited, nothing is counted`)
+  if (usage.unlimited) return wrapped(`${head}; unlimited, nothing is counted`, 0, columns)
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
     ...usage.limits.map((limit) => row(limit.name, limit)),
@@ -95,7 +95,7 @@ function describe(service: string, consumer: string, usage: Usage): string {
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
   const note =
     others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${wrapped(head)}\n\n${table(rows, 2)}${changedLimits(usage.limits)}${note}`
+  return `${wrapped(head, 0, columns)}\n\n${table(rows, 2)}${changedLimits(usage.limits, columns)}${note}`
 }
 
 function row(name: string, limit: LimitUsed): string[] {

@@ -5,7 +5,7 @@ import { ADMIN_HELP, ADMIN_OPTION } from './admin-option.js'
 import { defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
-import { complain, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
+import { columnsOf, complain, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 import { withControl } from './with-control.js'
 
 export const command = defineCommand({
@@ -37,7 +37,7 @@ went well a share, explain.sample.`,
     json: { type: 'boolean' },
   },
   positionals: ['REQUEST_ID'],
-  async run({ consumer, service, admin, config, json }, [requestId]) {
+  async run({ consumer, service, admin, config, json }, io, [requestId]) {
     const wrong = (what: string) => new WrongUse(`tidegate why: ${what}; see: tidegate why --help`)
     if (requestId === undefined && consumer === undefined)
       throw wrong('REQUEST_ID is missing, or --consumer CONSUMER')
@@ -48,12 +48,12 @@ went well a share, explain.sample.`,
       requestId === undefined
         ? `/decisions?consumer=${encodeURIComponent(consumer!)}${of}`
         : `/decisions/${encodeURIComponent(requestId)}`
-    return withControl('why', { config, admin, whose: 'any' }, async (control) => {
+    return withControl(io, 'why', { config, admin, whose: 'any' }, async (control) => {
       const decision = await control.call<DecisionTold & Partial<Pick<DecisionAnswer, 'nodes'>>>('GET', path)
-      if (json) printJson(decision)
-      else print(printable(describe(decision)))
+      if (json) printJson(io, decision)
+      else print(io, printable(describe(decision, columnsOf(io.stdout))))
       const missing = decision.nodes === undefined ? undefined : missingOf(decision.nodes)
-      if (missing !== undefined) complain(printable(`tidegate why: there may be a later one: ${missing}`))
+      if (missing !== undefined) complain(io, printable(`tidegate why: there may be a later one: ${missing}`))
       return 0
     })
   },
@@ -65,7 +65,7 @@ function missingOf({ silent, problem }: DecisionAnswer['nodes']): string | undef
   return silent.length === 0 ? undefined : `no answer came from ${silent.join(', ')}`
 }
 
-function describe(d: DecisionTold): string {
+function describe(d: DecisionTold, columns: number | undefined): string {
   const rows = [
     [
       'request',
@@ -76,8 +76,13 @@ function describe(d: DecisionTold): string {
     ['answered', answeredOf(d)],
     ['gateway', `${d.node}${d.worker === null ? '' : `, worker ${d.worker}`}, configuration ${d.config}`],
   ]
-  const limits = limitTable(d.limits)
-  return [wrapped(oneLine(d.why)), '', details(rows), ...(limits === '' ? [] : ['', limits])].join('\n')
+  const limits = limitTable(d.limits, columns)
+  return [
+    wrapped(oneLine(d.why), 0, columns),
+    '',
+    details(rows, columns),
+    ...(limits === '' ? [] : ['', limits]),
+  ].join('\n')
 }
 
 const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {

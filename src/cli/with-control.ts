@@ -1,3 +1,4 @@
+import type { CommandIo } from './command.js'
 import type { Control, ControlOptions } from './control.js'
 
 /**
@@ -5,12 +6,13 @@ import type { Control, ControlOptions } from './control.js'
  * Half of the gateway comes along with it, and is read no earlier: wrong use and --help have no need of it.
  */
 export async function withControl<T>(
+  io: CommandIo,
   command: string,
   options: ControlOptions,
   use: (control: Control) => Promise<T>,
 ): Promise<T> {
   const { openControl } = await import('./control.js')
-  const control = await openControl(command, options)
+  const control = await openControl(io, command, options)
   try {
     return await use(control)
   } finally {

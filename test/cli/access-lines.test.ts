@@ -18,10 +18,12 @@ const lineOf = (id: string, ended: number, took: number) =>
     duration_ms: took,
   })
 
+const io = { stdin: process.stdin, cwd: process.cwd() }
+
 async function all(files: string[]) {
   const problems: LineProblems = { other: 0, first: undefined }
   const found: LoggedRequest[] = []
-  for await (const request of loggedRequests(files, problems)) found.push(request)
+  for await (const request of loggedRequests(io, files, problems)) found.push(request)
   return { found, problems }
 }
 

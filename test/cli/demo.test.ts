@@ -3,7 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { spawnCli, tidegate } from '../support/cli.js'
+import { spawnCli, tidegateProcess } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
 
 /** The example that comes with Tidegate, on ports that nobody else has. */
@@ -87,7 +87,7 @@ t.test('a taken port is one clear line and exit code 1, whoever needed it', asyn
   for (const [port, line] of wanted) {
     const server = createServer().listen(port, port === gateway ? '0.0.0.0' : '127.0.0.1')
     await once(server, 'listening')
-    const { code, stdout, stderr } = await tidegate(['demo', '--config', file])
+    const { code, stdout, stderr } = await tidegateProcess(['demo', '--config', file])
     server.close()
     t.strictSame({ code, stdout, stderr }, { code: 1, stdout: '', stderr: `${line}\n` })
   }

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { request } from 'undici'
-import { spawnCli, tidegate } from '../support/cli.js'
+import { spawnCli, tidegate, tidegateProcess } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { freePort } from '../support/free-port.js'
 import { startBackend, startProcess, storeUp } from '../support/process.js'
@@ -92,7 +92,7 @@ t.test('one demo backend answers with what it was sent, until SIGTERM', async (t
     headers: { 'x-request-id': 'r1', 'x-consumer-id': 'ann' },
   })
 
-  const second = await tidegate(['demo-backend', '--listen', address])
+  const second = await tidegateProcess(['demo-backend', '--listen', address])
   t.match(second, {
     code: 1,
     stderr: /^tidegate demo-backend: port \d+ is taken, and the upstream demo backend needs it/,

@@ -12,6 +12,7 @@ tiers: [free, pro]
 consumers: [{ header: { name: x-user-id } }]
 services: { api: { upstreams: [${upstream}], limits: { free: ${limits}, pro: unlimited } } }
 routes: [{ path: /api/*, service: api }]
+server: { shutdown_delay: 0 }
 log: { access: ${log} }
 `
 

@@ -55,7 +55,10 @@ for (const workers of [[], ['--workers', '1']]) {
 }
 
 t.test('without NOTIFY_SOCKET nothing is started, and a reload is a reload', async (t) => {
-  const manager = openServiceManager({ PATH: '/nowhere', WATCHDOG_USEC: '1000' })
+  const manager = openServiceManager({
+    env: { PATH: '/nowhere', WATCHDOG_USEC: '1000' },
+    stderr: process.stderr,
+  })
   manager.ready('serving')
   manager.stopping(1)
   t.equal(await manager.reloading(Promise.resolve(7)), 7)

@@ -6,7 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { laxParser } from '../../src/cli/node-version.js'
-import { spawnCli, tidegate } from '../support/cli.js'
+import { spawnCli, tidegateProcess } from '../support/cli.js'
 import { CLI, startBackend, startProcess } from '../support/process.js'
 
 const config = (upstream: string, delay = '0s', port = 0) => `
@@ -106,7 +106,7 @@ t.test('a taken port is one clear line and exit code 1', async (t) => {
   t.teardown(() => server.close())
   const { port } = server.address() as AddressInfo
   const cwd = t.testdir({ 'tidegate.yaml': config('http://127.0.0.1:1', '0s', port) })
-  t.strictSame(await tidegate(['start'], { cwd }), {
+  t.strictSame(await tidegateProcess(['start'], { cwd }), {
     code: 1,
     stdout: '',
     stderr: `127.0.0.1:${port} (listen in tidegate.yaml) is taken; stop what listens there, or set listen to another port\n`,
@@ -118,7 +118,7 @@ t.test('a bad configuration does not start: every error, exit code 1', async (t)
     'tidegate.yaml': config('http://127.0.0.1:1').replace('tiers:', 'tires:').replace('/*', 'x'),
   })
   const began = performance.now()
-  const { code, stdout, stderr } = await tidegate(['start'], { cwd })
+  const { code, stdout, stderr } = await tidegateProcess(['start'], { cwd })
   const took = performance.now() - began
   t.equal(code, 1)
   t.equal(stdout, '')
@@ -126,7 +126,7 @@ t.test('a bad configuration does not start: every error, exit code 1', async (t)
   t.match(stderr, /^tidegate\.yaml:6:18: routes.*; .+$/m)
   // It takes well under a second; the rest is room for a machine with much else to do.
   t.ok(took < 60_000, `${Math.round(took)} ms`)
-  t.equal((await tidegate(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
+  t.equal((await tidegateProcess(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
 })
 
 t.test('a Node whose parser is lax does not serve', async (t) => {

@@ -3,11 +3,10 @@ import type { ReadStream, WriteStream } from 'node:tty'
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import type { TopAnswer } from '../../src/admin/top.js'
-import { Refused, WrongUse } from '../../src/cli/command.js'
+import { Refused } from '../../src/cli/command.js'
 import type { Control } from '../../src/cli/control.js'
 import { widthOf } from '../../src/cli/display-width.js'
 import { keysOf } from '../../src/cli/screen.js'
-import { command } from '../../src/cli/top.js'
 import { type TopView, topLines } from '../../src/cli/top-table.js'
 import { watchTop } from '../../src/cli/top-watch.js'
 import { tidegate } from '../support/cli.js'
@@ -140,6 +139,7 @@ function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
     intervalMs: 5,
     stdin: stdin as unknown as ReadStream,
     stdout: stdout as unknown as WriteStream,
+    env: {},
   })
   t.teardown(() => stdin.write('q'))
   return {
@@ -239,12 +239,11 @@ log: { access: off }
       env: { TIDEGATE_ADMIN_TOKEN: 'a-token-for-operators' },
     })
     t.match(named, { code: 0, stdout: /^limited most · .*\neve +api +free +3 .*\n$/s, stderr: '' })
-    await t.rejects(
-      command.run(['--once', '--admin', `127.0.0.1:${port}`]),
-      new Refused(
-        `tidegate top: the gateway at 127.0.0.1:${port} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours`,
-      ),
-    )
+    t.strictSame(await tidegate(['top', '--once', '--admin', `127.0.0.1:${port}`]), {
+      code: 1,
+      stdout: '',
+      stderr: `tidegate top: the gateway at 127.0.0.1:${port} asks for a token: set TIDEGATE_ADMIN_TOKEN to yours\n`,
+    })
 
     const elsewhere = `${t.testdir({ 'tidegate.yaml': yaml(await freePort()) })}/tidegate.yaml`
     const told = await tidegate(['top', '--by', 'cost', '--json', '--config', elsewhere])
@@ -253,9 +252,10 @@ log: { access: off }
       nodes: { answered: 1 },
       rows: [{ consumer: 'eve', count: 2 }],
     })
-    await t.rejects(command.run(['--service', 'ap', '--config', gateway.configFile]), {
-      constructor: Refused,
-      message: 'tidegate top: No service "ap"; the services are api.',
+    t.strictSame(await tidegate(['top', '--service', 'ap', '--config', gateway.configFile]), {
+      code: 1,
+      stdout: '',
+      stderr: 'tidegate top: No service "ap"; the services are api.\n',
     })
   },
 )
@@ -268,7 +268,7 @@ t.test('wrong use is told before anything is asked', async (t) => {
     [['--admin', 'web-1'], '--admin takes host:port, such as 127.0.0.1:8081, not web-1'],
     [['--admin', '127.0.0.1:1', '--config', 'a.yaml'], '--admin and --config exclude each other'],
   ] as const) {
-    const thrown = { constructor: WrongUse, message: `tidegate top: ${message}; see: tidegate top --help` }
-    await t.rejects(command.run(args), thrown)
+    const stderr = `tidegate top: ${message}; see: tidegate top --help\n`
+    t.strictSame(await tidegate(['top', ...args]), { code: 2, stdout: '', stderr })
   }
 })

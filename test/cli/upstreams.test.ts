@@ -1,6 +1,4 @@
 import t from 'tap'
-import { Refused, WrongUse } from '../../src/cli/command.js'
-import { command } from '../../src/cli/upstreams.js'
 import { tidegate } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
 import { startBackend, startProcess } from '../support/process.js'
@@ -58,33 +56,33 @@ log: { access: off }
     stdout: `${backend.origin} of api: slow_start, 10 % of its weight\n`,
   })
 
-  // Refused before anything is printed, so that it need not be a process of its own.
-  await t.rejects(
-    command.run(['nope', ...on]),
-    new Refused('tidegate upstreams: No service "nope"; the services are api, named.'),
-  )
-  await t.rejects(
-    command.run(['api', '--drain', '127.0.0.1:2', ...on]),
-    new Refused(
-      `tidegate upstreams: The service api has no upstream "127.0.0.1:2"; it has ${backend.origin}, http://127.0.0.1:1.`,
-    ),
+  const refused = async (args: readonly string[], line: string) =>
+    t.strictSame(await tidegate(['upstreams', ...args, ...on]), {
+      code: 1,
+      stdout: '',
+      stderr: `tidegate upstreams: ${line}\n`,
+    })
+  await refused(['nope'], 'No service "nope"; the services are api, named.')
+  await refused(
+    ['api', '--drain', '127.0.0.1:2'],
+    `The service api has no upstream "127.0.0.1:2"; it has ${backend.origin}, http://127.0.0.1:1.`,
   )
   await gateway.stop()
-  await t.rejects(
-    command.run([...on]),
-    new Refused(
-      `tidegate upstreams: no gateway answers at 127.0.0.1:${adminPort} (ECONNREFUSED); start it: tidegate start --config ${gateway.configFile}`,
-    ),
+  await refused(
+    [],
+    `no gateway answers at 127.0.0.1:${adminPort} (ECONNREFUSED); start it: tidegate start --config ${gateway.configFile}`,
   )
 })
 
 t.test('an address needs its service, and one order at a time is enough', async (t) => {
-  await t.rejects(
-    command.run(['--drain', 'http://a']),
-    new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help'),
-  )
-  await t.rejects(
-    command.run(['api', '--drain', 'http://a', '--restore', 'http://b']),
-    new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them'),
-  )
+  t.strictSame(await tidegate(['upstreams', '--drain', 'http://a']), {
+    code: 2,
+    stdout: '',
+    stderr: 'tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help\n',
+  })
+  t.strictSame(await tidegate(['upstreams', 'api', '--drain', 'http://a', '--restore', 'http://b']), {
+    code: 2,
+    stdout: '',
+    stderr: 'tidegate upstreams: --drain and --restore exclude each other; give one of them\n',
+  })
 })

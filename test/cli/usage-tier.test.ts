@@ -1,8 +1,5 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { Refused } from '../../src/cli/command.js'
-import { command as tier } from '../../src/cli/tier.js'
-import { command as usage } from '../../src/cli/usage.js'
 import { tidegate } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
 import { startBackend, startProcess, storeUp } from '../support/process.js'
@@ -171,14 +168,13 @@ t.test('a Redis that cannot be reached is one line, and no secret', async (t) =>
     t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store }) }),
     'tidegate.yaml',
   )
-  const error = await usage.run(['payments', 'ann', '-c', file]).catch((reason: unknown) => reason)
-  t.type(error, Refused)
-  const { message } = error as Refused
+  const { code, stdout, stderr } = await tidegate(['usage', 'payments', 'ann', '-c', file])
+  t.match([code, stdout], [1, ''])
   t.match(
-    message,
-    /^tidegate usage: the store is out of reach \(.*ECONNREFUSED.*\); check store\.redis in \S+, and/,
+    stderr,
+    /^tidegate usage: the store is out of reach \(.*ECONNREFUSED.*\); check store\.redis in \S+, and.*\n$/,
   )
-  t.notMatch(message, /hunter2|\n/)
+  t.notMatch(stderr, 'hunter2')
 })
 
 t.test('without Redis the running gateway is asked', async (t) => {
@@ -200,16 +196,16 @@ t.test('without Redis the running gateway is asked', async (t) => {
   t.match(await tidegate(['tier', '..', 'pro', ...on]), { code: 0, stdout: '..: pro, assigned\n' })
   t.strictSame(await spend(gateway.address, '..', 1), [200])
 
-  // Refused before anything is printed, so that it need not be a process of its own.
-  const refused = async (run: Promise<number>, line: string) => t.rejects(run, new Refused(line))
+  const refused = async (args: readonly string[], line: string) =>
+    t.strictSame(await tidegate([...args, ...on]), { code: 1, stdout: '', stderr: `${line}\n` })
   await refused(
-    usage.run(['paymnts', 'ann', ...on]),
+    ['usage', 'paymnts', 'ann'],
     'tidegate usage: No service "paymnts"; the services are payments, open.',
   )
-  await refused(tier.run(['ann', 'gold', ...on]), 'tidegate tier: No tier "gold"; the tiers are free, pro.')
+  await refused(['tier', 'ann', 'gold'], 'tidegate tier: No tier "gold"; the tiers are free, pro.')
   await gateway.stop()
   await refused(
-    tier.run(['ann', ...on]),
+    ['tier', 'ann'],
     `tidegate tier: no gateway answers at 127.0.0.1:${adminPort} (ECONNREFUSED), and without store.redis the counts are in its memory; start it: tidegate start --config ${gateway.configFile}`,
   )
 })
@@ -219,10 +215,9 @@ t.test('a gateway whose admin port is any free one cannot be found', async (t) =
     t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1' }) }),
     'tidegate.yaml',
   )
-  await t.rejects(
-    usage.run(['payments', 'ann', '-c', file]),
-    new Refused(
-      `tidegate usage: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`,
-    ),
-  )
+  t.strictSame(await tidegate(['usage', 'payments', 'ann', '-c', file]), {
+    code: 1,
+    stdout: '',
+    stderr: `tidegate usage: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port\n`,
+  })
 })

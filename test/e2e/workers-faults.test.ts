@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { connect, createServer } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate } from '../support/cli.js'
+import { tidegateProcess } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { sampleOf } from '../support/exposition.js'
 import { startBackend, startProcess } from '../support/process.js'
@@ -33,10 +33,10 @@ t.test('what cannot start at all ends with 1 and one reason, and tries no more',
     'bad.yaml': config('http://127.0.0.1:1').replace('tiers:', 'tires:'),
   })
   const [taken, bad, none, many] = await Promise.all([
-    tidegate(['start', '--workers', '2'], { cwd }),
-    tidegate(['start', '--workers', '2', '-c', 'bad.yaml'], { cwd }),
-    tidegate(['start', '--workers', '0'], { cwd }),
-    tidegate(['start', '--workers', 'many'], { cwd }),
+    tidegateProcess(['start', '--workers', '2'], { cwd }),
+    tidegateProcess(['start', '--workers', '2', '-c', 'bad.yaml'], { cwd }),
+    tidegateProcess(['start', '--workers', '0'], { cwd }),
+    tidegateProcess(['start', '--workers', 'many'], { cwd }),
   ])
   t.strictSame(taken, {
     code: 1,

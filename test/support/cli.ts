@@ -1,6 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync } from 'node:fs'
+import { Readable, Writable } from 'node:stream'
+import { runCli } from '../../src/cli/run-cli.js'
 import { NODE } from './node.js'
 import { CLI } from './process.js'
 
@@ -18,8 +20,39 @@ export interface CliOptions {
   readonly stdin?: string
 }
 
-/** Runs the built command to its end. */
-export async function tidegate(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
+/** Runs a command line to its end in this process, where it takes milliseconds. */
+export async function tidegate(
+  args: readonly string[],
+  { cwd = process.cwd(), env, stdin = '' }: CliOptions = {},
+): Promise<CliResult> {
+  const stdout = textStream()
+  const stderr = textStream()
+  const code = await runCli(args, {
+    stdin: Readable.from([Buffer.from(stdin)]),
+    stdout: stdout.stream,
+    stderr: stderr.stream,
+    env: { ...process.env, ...env },
+    cwd,
+  })
+  return { code, stdout: stdout.text(), stderr: stderr.text() }
+}
+
+function textStream() {
+  const chunks: Buffer[] = []
+  const stream = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      chunks.push(chunk)
+      done()
+    },
+  })
+  return { stream, text: () => Buffer.concat(chunks).toString('utf8') }
+}
+
+/**
+ * Runs the built command to its end in a process of its own: for what a process alone has (pipes, signals, the end of it),
+ * and for `start` and `demo`.
+ */
+export async function tidegateProcess(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const run = spawnCli(args, options)
   const code = await run.exited
   return { code, stdout: run.stdout(), stderr: run.stderr() }
