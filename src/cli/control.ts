@@ -19,6 +19,7 @@ import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin, isSilence, noAnswer } from './ask-admin.js'
 import { type CommandIo, Refused } from './command.js'
 import { configFile, readGoodConfig } from './config-file.js'
+import { inTime } from './in-time.js'
 import { personHere } from './person-here.js'
 import { complain } from './terminal.js'
 
@@ -198,7 +199,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
 
-  if (!(await inTime(Promise.all([store.ready, store.amounts.map.ready])))) {
+  if (!(await inTime(Promise.all([store.ready, store.amounts.map.ready]), PATIENCE))) {
     await store.close()
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
@@ -261,14 +262,4 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
       await Promise.all([store.close(), plans.close()])
     },
   }
-}
-
-async function inTime(ready: Promise<unknown>): Promise<boolean> {
-  let timer: NodeJS.Timeout | undefined
-  const late = new Promise<boolean>((resolve) => {
-    timer = setTimeout(resolve, PATIENCE, false)
-  })
-  const first = await Promise.race([ready.then(() => true), late])
-  clearTimeout(timer)
-  return first
 }

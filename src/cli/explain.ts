@@ -5,6 +5,7 @@ import { ADMIN_HELP, ADMIN_OPTION, orAskAdmin } from './admin-option.js'
 import { type CommandIo, defineCommand, WrongUse } from './command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from './config-file.js'
 import { limitTable, requestRows } from './describe-decision.js'
+import { inTime } from './in-time.js'
 import { columnsOf, details, oneLine, print, printable, printJson, wrapped } from './terminal.js'
 import { withControl } from './with-control.js'
 
@@ -114,12 +115,10 @@ async function ofFile(io: CommandIo, option: string | undefined, question: Expla
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   let bans: Bans | undefined
   try {
-    const loaded = await Promise.race([
-      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]).then(
-        () => true,
-      ),
-      new Promise<boolean>((resolve) => setTimeout(resolve, PATIENCE, false)),
-    ])
+    const loaded = await inTime(
+      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]),
+      PATIENCE,
+    )
     bans = createBans({ map: store.bans })
     const explain = createExplain({
       snapshot: () => snapshot,

@@ -5,7 +5,24 @@ import { freePort } from '../support/free-port.js'
 import { startProcess } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
 
-t.test('explain does not claim to know what a store has that is out of reach', async (t) => {
+t.test('explain leaves nothing behind that keeps its process', async (t) => {
+  const yaml = `
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9] } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  const before = timers()
+  t.match(await tidegate(['explain', 'GET', '/x', '--config', file]), { code: 0, stderr: '' })
+  t.equal(timers(), before)
+})
+
+// One test waits for a store that does not answer: the others run beside it.
+t.jobs = 2
+const APART = { buffered: true }
+
+t.test('explain does not claim to know what a store has that is out of reach', APART, async (t) => {
   const yaml = `
 store: { redis: "redis://127.0.0.1:1" }
 tiers: [free]
