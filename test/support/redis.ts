@@ -92,12 +92,10 @@ async function spawnRedis(port: number, folder: string, args: readonly string[])
   const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: null })
   probe.on('error', () => {})
   const ended = once(child, 'exit').then(([code]) => {
-    probe.disconnect()
     throw new Error(`${redisServer} on port ${port} ended with ${code} before it answered`)
   })
   ended.catch(() => {})
-  await Promise.race([probe.ping(), ended])
-  probe.disconnect()
+  await Promise.race([probe.ping(), ended]).finally(() => probe.disconnect())
   return child
 }
 
@@ -109,7 +107,12 @@ async function kill(child: ChildProcess): Promise<void> {
 }
 
 function connect(url: string): Redis {
-  const client = new Redis(url, { retryStrategy: () => 20, maxRetriesPerRequest: null })
+  // Of a connection that is gone ioredis would wait so many ms for the end, and keep the process.
+  const client = new Redis(url, {
+    retryStrategy: () => 20,
+    maxRetriesPerRequest: null,
+    disconnectTimeout: 100,
+  })
   client.on('error', () => {})
   return client
 }
