@@ -4,8 +4,7 @@ FROM node:22-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
-COPY tsconfig.json tsconfig.build.json ./
-COPY scripts/build.mjs scripts/
+COPY scripts/build.mjs scripts/compile.mjs scripts/
 COPY src/ src/
 # Types are checked by the tests.
 RUN node scripts/build.mjs --no-check

@@ -22,7 +22,7 @@ const ALLOWED = new Set([
 const BY_FILE = new Map([['jsonc-simple-parser', 'MIT']])
 
 /** They run a program of theirs when they are installed. Nothing that runs in production may, and no other without a look at it. */
-const MAY_RUN_AT_INSTALL = new Set(['protobufjs'])
+const MAY_RUN_AT_INSTALL = new Set(['esbuild', 'protobufjs'])
 
 /** Scripts that npm runs by itself when this package is installed, from the registry or from git. */
 const INSTALL_SCRIPTS = ['preinstall', 'install', 'postinstall', 'prepare', 'preprepare', 'postprepare']

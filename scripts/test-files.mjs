@@ -1,86 +1,115 @@
-// Runs test files, each in a process of its own, a few at a time, and writes one TAP stream with a subtest for each. tap's
-// own runner would do the same, but it puts three loaders and a record of files into every process that a test starts,
-// directly or not: more CPU time than most of the tests take themselves.
+// Runs compiled test files in a few processes, and writes one TAP stream with a subtest for each file. A process takes one file after
+// the other: to start Node, tap and the gateway's modules costs more than most files. One that says `// Runs alone: …` has a
+// process to itself.
 import { spawn } from 'node:child_process'
-import { readdirSync, statSync } from 'node:fs'
+import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
+import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { Parser } from 'tap-parser'
+import { compiledFile } from './compile.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
-const LOADER = new URL('typescript-loader.mjs', import.meta.url).href
+const WORKER = fileURLToPath(new URL('test-worker.mjs', import.meta.url))
 
-/** Every test file at or under the paths; a path that holds none is a mistake. */
+/** Trees of test files that only tests of the runner run. */
+const FIXTURES = /^test\/fixtures\//
+
+/**
+ * Finds every test file at or under the paths.
+ *
+ * @returns `{ name, path, alone }`: its source from the root, its compiled file, and whether it asks for a process of its own
+ * @throws where a path is not there, or holds none
+ */
 export function findTests(paths) {
-  const files = paths.flatMap((path) => {
+  const names = paths.flatMap((path) => {
     const found = statSync(path).isFile()
       ? [path]
       : readdirSync(path, { recursive: true })
           .filter((name) => name.endsWith('.test.ts'))
           .map((name) => join(path, name))
+          .filter((name) => FIXTURES.test(relative(root, path)) || !FIXTURES.test(relative(root, name)))
     if (found.length === 0) throw new Error(`no test files in ${path}`)
-    return found
+    return found.map((file) => relative(root, file))
   })
-  return [...new Set(files.map((file) => relative(root, file)))].sort()
+  return [...new Set(names)].sort().map((name) => ({
+    name,
+    path: join(root, compiledFile(name)),
+    alone: /^\/\/ Runs alone: \S/m.test(readFileSync(join(root, name), 'utf8')),
+  }))
 }
 
 /**
- * @param jobs how many at a time
+ * Runs the files, those first that run alone: they take longest.
+ *
+ * @param jobs how many processes at a time
  * @param timeoutMs a file that takes longer says what it waits for and fails; one that is too busy to say so is killed
  * @param graceMs how long it may take to say so
  * @param write takes the TAP, a whole file's at a time
+ * @returns how many files failed
  */
 export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 5000, write }) {
-  const waiting = [...files]
+  const waiting = files.toSorted((a, b) => Number(b.alone) - Number(a.alone))
   let done = 0
   let failed = 0
 
   write('TAP version 14\n')
   const work = async () => {
+    let worker
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
-      const { ok, ms, output, expired } = await runFile(file, timeoutMs, graceMs)
+      worker ??= startWorker()
+      const { ok, ms, tap, why } = await worker.run(file, timeoutMs, graceMs)
       done++
       if (!ok) failed++
-      const line = `${ok ? 'ok' : 'not ok'} ${done} - ${file} # time=${ms.toFixed(3)}ms`
-      const why = expired ? `\n  ---\n  expired: ${file}\n  ...` : ''
-      write(`# Subtest: ${file}\n${output.replace(/^(?=.)/gm, '    ')}${line}${why}\n`)
+      const line = `${ok ? 'ok' : 'not ok'} ${done} - ${file.name} # time=${ms.toFixed(3)}ms`
+      const diagnostics = Object.entries(why).map(([key, value]) => `\n  ---\n  ${key}: ${JSON.stringify(value)}\n  ...`)
+      write(`# Subtest: ${file.name}\n${tap.replace(/^(?=.)/gm, '    ')}${line}${diagnostics.join('')}\n`)
+      if (file.alone || !ok) worker = worker.end()
     }
+    worker?.end()
   }
   await Promise.all(Array.from({ length: jobs }, work))
   write(`1..${done}\n`)
   return failed
 }
 
-function runFile(file, timeoutMs, graceMs) {
-  const started = performance.now()
-  return new Promise((resolve) => {
-    const env = { ...process.env, TAP: '1', TAP_TIMEOUT: String(timeoutMs / 1000) }
-    const child = spawn(process.execPath, ['--enable-source-maps', `--import=${LOADER}`, file], {
-      cwd: root,
-      env,
-      stdio: ['ignore', 'pipe', 'inherit'],
-    })
-    let expired = false
-    // The file keeps the time itself; here is for one that is too busy to.
-    const timers = [
-      setTimeout(() => {
-        expired = true
-        child.kill('SIGALRM')
-      }, timeoutMs + graceMs),
-      setTimeout(() => child.kill('SIGKILL'), timeoutMs + 2 * graceMs),
-    ]
-    let output = ''
-    child.stdout.setEncoding('utf8')
-    child.stdout.on('data', (text) => {
-      output += text
-    })
-    child.on('close', (code) => {
-      for (const timer of timers) clearTimeout(timer)
-      if (output !== '' && !output.endsWith('\n')) output += '\n'
-      // A process can end well before its tests have, or without any.
-      const whole = Parser.parse(output).find(([event]) => event === 'complete')
-      const ok = code === 0 && output !== '' && whole?.[1].ok === true
-      resolve({ ok, ms: performance.now() - started, output, expired })
-    })
+function startWorker() {
+  const child = spawn(process.execPath, ['--enable-source-maps', WORKER], {
+    cwd: root,
+    env: { ...process.env, TAP: '1' },
+    stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'],
   })
+  const [, , , input, output] = child.stdio
+  input.on('error', () => {})
+  const exited = new Promise((done) => child.once('close', (code, signal) => done(code ?? signal)))
+  let tap = ''
+  let finish = () => {}
+  createInterface({ input: output }).on('line', (line) => {
+    const message = JSON.parse(line)
+    if (message.tap !== undefined) tap += message.tap
+    else finish(message.result)
+  })
+
+  /** Runs one file. Resolves with its TAP, and with what its own tests do not tell: an end in the middle, or one too late. */
+  async function run({ name, path }, timeoutMs, graceMs) {
+    const started = performance.now()
+    tap = ''
+    const result = new Promise((done) => {
+      finish = done
+    })
+    input.write(`${JSON.stringify({ name, path, timeoutMs })}\n`)
+    let expired = false
+    // The file keeps the time itself; here is for one that is too busy to, or does not close what it has opened.
+    const timer = setTimeout(() => {
+      expired = true
+      child.kill('SIGKILL')
+    }, timeoutMs + graceMs)
+    const died = exited.then((code) => ({ ok: false, code }))
+    const { ok, open = '', code } = await Promise.race([result, died])
+    clearTimeout(timer)
+    if (tap !== '' && !tap.endsWith('\n')) tap += '\n'
+    const why = expired ? { expired: name } : code !== undefined ? { ended: code } : open === '' ? {} : { open }
+    return { ok: ok && open === '', ms: performance.now() - started, tap, why }
+  }
+
+  return { run, end: () => void input.end() }
 }

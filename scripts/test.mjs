@@ -1,32 +1,36 @@
-// `npm test`: everything that has to hold, in one command, quickest to tell first. `npm test -- test/cli` runs some tests
-// only, `--tests-only` leaves the checks out (`dist` has to be built then). One line for each check and each test file; no
-// test runs when a check fails; the last line has the counts.
+// `npm test`: everything that has to hold, in one command: the checks, then the tests. No test runs when a check fails.
+// `npm test -- test/cli test/errors.test.ts` runs only these tests, `npm test -- --tests-only` all of them, both without the checks;
+// `--watch` runs them again when a file changes. One line for each check and each test file; the last line has the counts.
 import { spawn } from 'node:child_process'
-import { createWriteStream, mkdirSync, rmSync } from 'node:fs'
+import { createWriteStream, mkdirSync, rmSync, watch } from 'node:fs'
 import { createRequire } from 'node:module'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { compileSources, compileTests } from './compile.mjs'
 import { countLine, tapResults } from './tap-results.mjs'
 import { findTests, runTestFiles } from './test-files.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { resolve } = createRequire(import.meta.url)
-const tsc = resolve('typescript/bin/tsc')
 const biome = resolve('@biomejs/biome/bin/biome')
-const testsOnly = process.argv.includes('--tests-only')
+const { values, positionals: paths } = parseArgs({
+  allowPositionals: true,
+  options: { 'tests-only': { type: 'boolean' }, watch: { type: 'boolean' } },
+})
+const withChecks = paths.length === 0 && !values['tests-only'] && !values.watch
 /** Raw TAP of the last run: what `.ci/run` counts. A run without checks is no verdict, and leaves the one there is alone. */
-const RESULTS = join(root, testsOnly ? '.tap/tests-only.tap' : '.tap/results.tap')
-/** Test files at a time. */
-const JOBS = 3
+const RESULTS = join(root, withChecks ? '.tap/results.tap' : '.tap/some.tap')
+/** Processes at a time: tests wait more than they compute. */
+const JOBS = 4
 
 /** Takes longer than the others together, and needs none of them: runs beside them. */
-const TYPES = { name: 'types', args: [tsc, '--noEmit', '-p', '.'] }
+const TYPES = { name: 'types', args: ['scripts/check-types.mjs'] }
 
 /** Asks the registry; tells, and fails nothing. */
 const AUDIT = { name: 'audit', args: ['scripts/audit.mjs', '--report'] }
 
 const CHECKS = [
-  { name: 'build', args: ['scripts/build.mjs', '--no-check'] },
   { name: 'lint', args: [biome, 'ci', '--colors=off', '.'] },
   { name: 'imports', args: ['scripts/check-imports.mjs'] },
   { name: 'made', args: ['scripts/generate-schema.mjs', '--check'] },
@@ -91,7 +95,7 @@ async function runTests(files) {
     raw.write(tap)
     parser.write(tap)
   }
-  const failed = await runTestFiles(files, { jobs: JOBS, timeoutMs: 300_000, write })
+  const failed = await runTestFiles(files, { jobs: JOBS, timeoutMs: 120_000, write })
   parser.end()
   await new Promise((done) => {
     raw.end(done)
@@ -99,25 +103,46 @@ async function runTests(files) {
   return { failed, results }
 }
 
-const paths = process.argv.slice(2).filter((arg) => arg !== '--tests-only')
-const files = findTests(paths.length > 0 ? paths : [join(root, 'test')])
-mkdirSync(join(root, '.tap'), { recursive: true })
-rmSync(RESULTS, { force: true })
-const started = performance.now()
-const inTurn = async () => {
-  for (const entry of CHECKS) if (!(await check(entry))) return false
-  return true
-}
-const held = testsOnly ? [] : await Promise.all([check(TYPES), check(AUDIT), inTurn()])
-if (held.includes(false)) {
-  console.log('0 passed, 1 failed')
-  process.exitCode = 1
-} else {
-  const { failed, results } = await runTests(files)
+/** Runs the checks, then the tests. Resolves with whether all held. */
+async function runAll() {
+  const started = performance.now()
+  rmSync(RESULTS, { force: true })
+  await compileSources()
+  await compileTests()
+  const inTurn = async () => {
+    for (const entry of CHECKS) if (!(await check(entry))) return false
+    return true
+  }
+  const held = withChecks ? await Promise.all([check(TYPES), check(AUDIT), inTurn()]) : []
+  if (held.includes(false)) {
+    console.log('0 passed, 1 failed')
+    return false
+  }
+  const { failed, results } = await runTests(findTests(paths.length > 0 ? paths : [join(root, 'test')]))
   for (const name of results.skipped) console.log(`skipped: ${name}`)
-  const what = testsOnly ? 'tests' : `${CHECKS.length + 2} checks and the tests`
+  const what = withChecks ? `${CHECKS.length + 2} checks and the tests` : 'tests'
   console.log(`${what} in ${seconds(performance.now() - started)}`)
   if (failed > 0 || results.passed === 0) results.failed = Math.max(1, results.failed)
   console.log(countLine(results))
-  if (results.failed > 0) process.exitCode = 1
+  return results.failed === 0
 }
+
+/** Runs the tests, and again at each change. */
+async function runAtEachChange() {
+  let changed = () => {}
+  for (const folder of ['src', 'test', 'lua', 'config', 'docs'])
+    watch(join(root, folder), { recursive: true }, () => changed())
+  for (;;) {
+    const change = new Promise((done) => {
+      changed = done
+    })
+    await runAll().catch((error) => console.log(error.message))
+    await change
+    // An editor writes more than once.
+    await new Promise((done) => setTimeout(done, 50))
+  }
+}
+
+mkdirSync(join(root, '.tap'), { recursive: true })
+if (values.watch) await runAtEachChange()
+else if (!(await runAll())) process.exitCode = 1

@@ -13,10 +13,8 @@ for (const target of TARGETS) {
 
 t.test('npm run fuzz', async (t) => {
   const [command, ...flags] = NODE
-  const script = fileURLToPath(new URL('run.ts', import.meta.url))
-  const loader = new URL('../../scripts/typescript-loader.mjs', import.meta.url).href
-  const fuzz = (...args: string[]) =>
-    spawnSync(command, [...flags, `--import=${loader}`, script, ...args], { encoding: 'utf8' })
+  const script = fileURLToPath(new URL('../../dist-test/fuzz/run.js', import.meta.url))
+  const fuzz = (...args: string[]) => spawnSync(command, [...flags, script, ...args], { encoding: 'utf8' })
 
   const good = fuzz('--seconds', '0.2', '--only', 'paths', '--seed', '7')
   t.equal(good.status, 0, good.stderr)

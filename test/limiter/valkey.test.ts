@@ -11,8 +11,8 @@ if (!isOnPath(SERVER)) {
 } else {
   t.comment(`${SERVER} is on the PATH: tested`)
   for (const suite of ['redis', 'scripts']) {
-    const file = fileURLToPath(new URL(`./${suite}.test.ts`, import.meta.url))
+    const file = fileURLToPath(new URL(`../../dist-test/limiter/${suite}.test.js`, import.meta.url))
     const env = { ...process.env, TIDEGATE_TEST_REDIS_SERVER: SERVER }
-    t.spawn(process.execPath, [...process.execArgv, file], { env }, `${suite}.test.ts on ${SERVER}`)
+    t.spawn(process.execPath, [file], { env }, `${suite}.test.ts on ${SERVER}`)
   }
 }

@@ -182,7 +182,7 @@ t.test('writes to a file, and off writes nothing', async (t) => {
   t.equal(off.dropped(), 0)
 })
 
-const child = fileURLToPath(new URL('../support/log-to-stdout.ts', import.meta.url))
+const child = fileURLToPath(new URL('../../dist-test/support/log-to-stdout.js', import.meta.url))
 
 async function logToStdout(lines: number, reader: 'asleep' | 'gone') {
   const args = [...process.execArgv, child, String(lines)]

@@ -1,0 +1,109 @@
+// Compiles TypeScript to JavaScript that Node runs as it is. Types are only taken out: `npm test` checks them beside the tests.
+// A file is compiled again when its source has changed since, and output whose source is gone is removed.
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import { dirname, join, posix, sep } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { transform, version } from 'esbuild'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+
+/** Where each tree of sources is compiled to. */
+const TREES = { src: 'dist', test: 'dist-test', 'grafana/source': 'dist-grafana' }
+
+/** Names the compiler and this script: output of another one is not taken for current. */
+const STAMP = `esbuild ${version}\n${readFileSync(fileURLToPath(import.meta.url), 'utf8')}`
+
+/**
+ * Compiles `src` to `dist`, with the files of the admin server's page as they are. `dist` is never emptied first: a gateway that
+ * runs from it goes on. Rejects on bad syntax.
+ */
+export async function compileSources() {
+  await compileTree('src', (name) => name.startsWith('admin/page/'), (text) => text)
+}
+
+/** Compiles the tests to `dist-test`, and the sources of the dashboards to `dist-grafana`. Rejects on bad syntax. */
+export async function compileTests() {
+  for (const tree of ['test', 'grafana/source']) await compileTree(tree, () => false, forTests)
+}
+
+/** The compiled file of a source, both relative to the root: `test/limiter/key.test.ts` → `dist-test/limiter/key.test.js`. */
+export function compiledFile(source) {
+  const tree = Object.keys(TREES).find((name) => source.startsWith(`${name}/`))
+  if (tree === undefined) throw new Error(`${source} is in none of ${Object.keys(TREES).join(', ')}`)
+  return TREES[tree] + source.slice(tree.length).replace(/\.ts$/, '.js')
+}
+
+/**
+ * What a test's source is compiled from, line by line what it was:
+ * - it imports the compiled files of other trees;
+ * - `import.meta.url` stays the source's, so that fixtures are found beside it;
+ * - tap's root test is the file's own, as many files share a process (see test-worker.mjs).
+ */
+function forTests(text, source) {
+  const folder = posix.dirname(compiledFile(source))
+  const own = JSON.stringify(posix.relative(folder, source))
+  const fileTest = JSON.stringify(posix.relative(folder, 'scripts/file-test.mjs'))
+  const imports = text
+    .replace(/\b(from |import |import\()(['"`])((?:\.\.\/)+)(src|grafana\/source)\/([^'"`]+)\2/g, (_, ...found) => {
+      const [keyword, quote, up, tree, name] = found
+      return `${keyword}${quote}${up}${TREES[tree]}/${name.replace(/\.ts$/, '.js')}${quote}`
+    })
+    .replace(
+      /^import t(, \{[^}]+\})? from 'tap'$/m,
+      (_, types = '') =>
+        `import { fileTest } from ${fileTest}; ${types === '' ? '' : `import${types.slice(1)} from 'tap'; `}const t = await fileTest()`,
+    )
+  return `import.meta.url = new URL(${own}, import.meta.url).href; ${imports}`
+}
+
+async function compileTree(tree, asIs, prepare) {
+  const out = join(root, TREES[tree])
+  const stamp = join(out, '.stamp')
+  const current = existsSync(stamp) && readFileSync(stamp, 'utf8') === STAMP
+  const names = readdirSync(join(root, tree), { recursive: true })
+    .map((name) => name.replaceAll(sep, '/'))
+    .filter((name) => name.endsWith('.ts') || (asIs(name) && statSync(join(root, tree, name)).isFile()))
+  const compile = async (name) => {
+    const source = `${tree}/${name}`
+    const file = join(root, compiledFile(source))
+    const { mtime } = statSync(join(root, source))
+    if (current && existsSync(file) && statSync(file).mtime.getTime() === mtime.getTime()) return
+    const text = readFileSync(join(root, source), 'utf8')
+    mkdirSync(dirname(file), { recursive: true })
+    if (asIs(name)) writeFileSync(file, text)
+    else {
+      const { code, map } = await toJavaScript(prepare(text, source), source, dirname(file))
+      writeFileSync(`${file}.map`, map)
+      writeFileSync(file, `${code}//# sourceMappingURL=${posix.basename(file)}.map\n`)
+    }
+    utimesSync(file, mtime, mtime)
+  }
+  await Promise.all(names.map(compile))
+  removeOrphans(out, new Set(names))
+  if (!current) writeFileSync(stamp, STAMP)
+}
+
+async function toJavaScript(text, source, folder) {
+  const { code, map, warnings } = await transform(text, {
+    loader: 'ts',
+    format: 'esm',
+    platform: 'node',
+    target: 'node20.19',
+    sourcefile: posix.relative(folder, join(root, source)),
+    sourcemap: true,
+    sourcesContent: false,
+    tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+  })
+  for (const { text, location } of warnings) console.error(`${source}:${location?.line}: ${text}`)
+  return { code, map }
+}
+
+/** Removes output, declarations too, that comes from none of the sources. */
+function removeOrphans(out, sources) {
+  for (const entry of readdirSync(out, { recursive: true, withFileTypes: true })) {
+    const file = join(entry.parentPath, entry.name)
+    const name = file.slice(out.length + 1).replaceAll(sep, '/')
+    const source = name.replace(/(\.d\.ts|\.js|\.js\.map)$/, '.ts')
+    if (entry.isFile() && name !== '.stamp' && !sources.has(name) && !sources.has(source)) rmSync(file)
+  }
+}
