@@ -40,6 +40,26 @@ async function spend(address: string, consumer: string, times: number): Promise<
   return statuses
 }
 
+// One test waits 5 s for a store that does not answer: the others run beside it.
+t.jobs = 2
+const APART = { buffered: true }
+
+t.test('a Redis that cannot be reached is one line, and no secret', APART, async (t) => {
+  const port = await freePort()
+  const store = `redis://user:hunter2@127.0.0.1:${port}`
+  const file = join(
+    t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store }) }),
+    'tidegate.yaml',
+  )
+  const { code, stdout, stderr } = await tidegate(['usage', 'payments', 'ann', '-c', file])
+  t.match([code, stdout], [1, ''])
+  t.match(
+    stderr,
+    /^tidegate usage: the store is out of reach \(.*ECONNREFUSED.*\); check store\.redis in \S+, and.*\n$/,
+  )
+  t.notMatch(stderr, 'hunter2')
+})
+
 t.test(
   'usage tells how each limit counts and whose it is, what is tried out, and what it cannot show',
   async (t) => {
@@ -159,22 +179,6 @@ t.test('an id neither steers the terminal of who looks at it nor makes a line of
     t.ok(told.includes(line), `${args.join(' ')}: ${told}`)
     t.notMatch(told, /[\0-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e]|^ann: /m, args[0])
   }
-})
-
-t.test('a Redis that cannot be reached is one line, and no secret', async (t) => {
-  const port = await freePort()
-  const store = `redis://user:hunter2@127.0.0.1:${port}`
-  const file = join(
-    t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store }) }),
-    'tidegate.yaml',
-  )
-  const { code, stdout, stderr } = await tidegate(['usage', 'payments', 'ann', '-c', file])
-  t.match([code, stdout], [1, ''])
-  t.match(
-    stderr,
-    /^tidegate usage: the store is out of reach \(.*ECONNREFUSED.*\); check store\.redis in \S+, and.*\n$/,
-  )
-  t.notMatch(stderr, 'hunter2')
 })
 
 t.test('without Redis the running gateway is asked', async (t) => {

@@ -1,0 +1,130 @@
+import { execFile } from 'node:child_process'
+import { join } from 'node:path'
+import t from 'tap'
+import { request } from 'undici'
+import { tidegate, tidegateProcess } from '../support/cli.js'
+import { freePort } from '../support/free-port.js'
+import { NODE } from '../support/node.js'
+import { CLI, startBackend, startProcessOn, storeUp } from '../support/process.js'
+import { isOnPath, startRedis } from '../support/redis.js'
+
+/**
+ * The built command, in processes of its own. Other tests call a command in theirs (`tidegate` of test/support/cli.ts): here is what
+ * that takes for granted, and what a process alone has. `start` and `demo` have no tests in process: start.test.ts, demo.test.ts.
+ */
+
+const CONFIG = 'tidegate.yaml'
+
+/** What each prints is the same when it is asked again, but for numbers. `[name, arguments, exit code]` */
+const LINES: readonly (readonly [name: string, args: string, code: number])[] = [
+  ['check', '', 0],
+  ['check', '--config nope.yaml', 1],
+  ['usage', 'api ann', 0],
+  ['why', 'by-ann', 0],
+  ['explain', 'GET /x -H x-user-id:ann', 0],
+  ['plan', '--log -', 0],
+  ['tier', 'bob pro --reason ticket', 0],
+  ['boost', 'cy --service api --limit day --by 5 --for 1h', 0],
+  ['override', 'dan --service api --limit day --amount 7', 0],
+  ['key', 'list', 0],
+  ['import', 'tiers.csv', 0],
+  ['ban', '203.0.113.0/24', 0],
+  ['unban', '192.0.2.7', 0],
+  ['upstreams', 'api', 0],
+  ['top', '--by cost', 0],
+  ['audit', '--target nobody', 0],
+  ['schema', '', 0],
+  ['demo-backend', '--listen x', 2],
+]
+
+const LOGGED = JSON.stringify({
+  time: '2026-11-24T13:50:49.731Z',
+  request_id: 'a',
+  method: 'GET',
+  path: '/x',
+  route: '/*',
+  service: 'api',
+  consumer: 'ann',
+  client_ip: '192.0.2.1',
+  status: 200,
+  decided_by: 'store',
+})
+
+const withoutNumbers = (text: string) =>
+  text
+    .replace(/\d+(?:\.\d+)?/g, '0')
+    .replace(/ +/g, ' ')
+    .replace(/0 (?:min|s|ms)\b/g, '0 TIME')
+
+t.test('every command prints and ends in a process of its own as it does in this one', async (t) => {
+  const redis = await startRedis(t)
+  const backend = await startBackend(t)
+  const cwd = t.testdir({
+    [CONFIG]: `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${await freePort()}" }
+store: { redis: "${redis.url}", timeout: 2s }
+tiers: [free, pro]
+consumers: [{ header: { name: x-user-id } }]
+services: { api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 100/day } } }
+routes: [{ path: /*, service: api }]
+explain: { sample: 1 }
+log: { access: off }
+`,
+    'tiers.csv': 'consumer,tier\neve,pro\n',
+  })
+  const gateway = await startProcessOn(t, join(cwd, CONFIG))
+  await storeUp(gateway)
+  const headers = { 'x-user-id': 'ann', 'x-request-id': 'by-ann' }
+  await (await request(`${gateway.address}/x`, { headers })).body.dump()
+
+  const lines = [...LINES, ['health', `--admin ${gateway.admin.replace('http://', '')}`, 0] as const]
+  const options = { cwd, stdin: `${LOGGED}\n` }
+  const waiting = lines.map(([name, args, code]) => {
+    const line = [name, ...args.split(' ').filter((one) => one !== '')]
+    return { line, code }
+  })
+  const compare = async () => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      const { line, code } = next
+      const own = await tidegateProcess(line, options)
+      const here = await tidegate(line, options)
+      t.equal(own.code, code, line.join(' '), own)
+      t.equal(here.code, code, line.join(' '), here)
+      t.equal(withoutNumbers(own.stdout), withoutNumbers(here.stdout), line.join(' '))
+      t.equal(withoutNumbers(own.stderr), withoutNumbers(here.stderr), line.join(' '))
+    }
+  }
+  // Two at a time.
+  await Promise.all([compare(), compare()])
+})
+
+const NODE_COMMAND = NODE.map((part) => `'${part}'`).join(' ')
+const bash = (script: string, cwd = '.') =>
+  new Promise<string>((resolve) => {
+    execFile('bash', ['-c', script], { cwd }, (_, stdout, stderr) => resolve(stdout + stderr))
+  })
+
+t.test('whoever reads the output may go away early', async (t) => {
+  t.equal(await bash(`${NODE_COMMAND} '${CLI}' schema | head -c 1; echo " \${PIPESTATUS[0]}"`), '{ 0\n')
+})
+
+const skip = isOnPath('script') ? false : 'no script to make a terminal; install util-linux'
+
+t.test('a terminal is told from a pipe, and has its width', { skip }, async (t) => {
+  const cwd = t.testdir({
+    [CONFIG]: `
+tiers: [free]
+services: { api: { upstreams: [http://127.0.0.1:9] } }
+routes: [{ path: /*, service: api }]
+`,
+  })
+  const shown = await bash(
+    `script -qec "stty cols 40; ${NODE_COMMAND} '${CLI}' explain GET /x" /dev/null < /dev/null`,
+    cwd,
+  )
+  const lines = shown.trimEnd().split(/\r?\n/)
+  t.match(lines[0], /^Not limited: tier free is unlimited on$/)
+  t.ok(lines.length > 6, shown)
+  for (const line of lines.filter((line) => line.includes(' '))) t.ok(line.length <= 40, line)
+})
