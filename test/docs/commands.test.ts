@@ -2,14 +2,15 @@ import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { spawnCli } from '../support/cli.js'
+import { spawnCli, tidegate } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
 import { type Page, ROOT, readPages } from '../support/pages.js'
 import { CLI } from '../support/process.js'
 
 /**
- * Blocks with `<!-- run -->` above them are run in bash, page by page and in order, with the demo (`npm start`) running and
- * its configuration in the folder. What they print has to be what the page shows, but for numbers, hashes and times.
+ * Blocks with `<!-- run -->` above them are run, page by page and in order, with the demo (`npm start`) running and its
+ * configuration in the folder. What they print has to be what the page shows, but for numbers, hashes and times. A line
+ * that is `tidegate` and its arguments is a call of the command in this process; bash runs all others.
  */
 const MARK = 'run'
 const PORTS = [8080, 8081, 9001, 9002]
@@ -52,6 +53,14 @@ function shapeOf(text: string): string {
     .trim()
 }
 
+/** The arguments of a line that is `tidegate` with arguments alone, as bash reads them; undefined: bash is needed. */
+function argumentsOf(command: string): string[] | undefined {
+  const line = /^(?:npx )?tidegate((?: +(?:[\w@%+=:,./-]+|'[^']*'|"[^"$`\\]*"))*) *(?:#.*)?$/.exec(
+    command,
+  )?.[1]
+  return line?.match(/'[^']*'|"[^"]*"|\S+/g)?.map((word) => word.replace(/^(['"])(.*)\1$/, '$2')) ?? undefined
+}
+
 async function startDemo(t: Test) {
   const ports = await Promise.all(PORTS.map(() => freePort()))
   const onPorts = (text: string) =>
@@ -72,14 +81,20 @@ async function startDemo(t: Test) {
   const demo = spawnCli(['demo', '--config', 'config/tidegate.yaml'], { cwd: folder })
   t.teardown(() => demo.child.kill('SIGKILL'))
   await demo.printed(/Ctrl-C ends all of it/)
-  const env = { ...process.env, PATH: `${join(folder, 'bin')}:${process.env.PATH}`, NO_COLOR: '1' }
-  return (command: string): Promise<string> =>
+  const env = { PATH: `${join(folder, 'bin')}:${process.env.PATH}`, NO_COLOR: '1' }
+  const inBash = (command: string): Promise<string> =>
     new Promise((resolve) => {
-      const args = ['-c', onPorts(command)]
-      execFile('bash', args, { cwd: folder, env, timeout: 20_000 }, (_, stdout, stderr) => {
+      const options = { cwd: folder, env: { ...process.env, ...env }, timeout: 20_000 }
+      execFile('bash', ['-c', command], options, (_, stdout, stderr) => {
         resolve(stdout + stderr.replace(/^ *% Total[\s\S]*$/m, ''))
       })
     })
+  return async (command: string): Promise<string> => {
+    const args = argumentsOf(onPorts(command))
+    if (args === undefined) return inBash(onPorts(command))
+    const { stdout, stderr } = await tidegate(args, { cwd: folder, env })
+    return stdout + stderr
+  }
 }
 
 const pages = readPages().filter((page) => stepsOf(page).length > 0)
