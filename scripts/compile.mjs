@@ -1,6 +1,15 @@
 // Compiles TypeScript to JavaScript that Node runs as it is. Types are only taken out: `npm test` checks them beside the tests.
 // A file is compiled again when its source has changed since, and output whose source is gone is removed.
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  utimesSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join, posix, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { transform, version } from 'esbuild'
@@ -18,7 +27,11 @@ const STAMP = `esbuild ${version}\n${readFileSync(fileURLToPath(import.meta.url)
  * runs from it goes on. Rejects on bad syntax.
  */
 export async function compileSources() {
-  await compileTree('src', (name) => name.startsWith('admin/page/'), (text) => text)
+  await compileTree(
+    'src',
+    (name) => name.startsWith('admin/page/'),
+    (text) => text,
+  )
 }
 
 /** Compiles the tests to `dist-test`, and the sources of the dashboards to `dist-grafana`. Rejects on bad syntax. */
@@ -44,10 +57,13 @@ function forTests(text, source) {
   const own = JSON.stringify(posix.relative(folder, source))
   const fileTest = JSON.stringify(posix.relative(folder, 'scripts/file-test.mjs'))
   const imports = text
-    .replace(/\b(from |import |import\()(['"`])((?:\.\.\/)+)(src|grafana\/source)\/([^'"`]+)\2/g, (_, ...found) => {
-      const [keyword, quote, up, tree, name] = found
-      return `${keyword}${quote}${up}${TREES[tree]}/${name.replace(/\.ts$/, '.js')}${quote}`
-    })
+    .replace(
+      /\b(from |import |import\()(['"`])((?:\.\.\/)+)(src|grafana\/source)\/([^'"`]+)\2/g,
+      (_, ...found) => {
+        const [keyword, quote, up, tree, name] = found
+        return `${keyword}${quote}${up}${TREES[tree]}/${name.replace(/\.ts$/, '.js')}${quote}`
+      },
+    )
     .replace(
       /^import t(, \{[^}]+\})? from 'tap'$/m,
       (_, types = '') =>

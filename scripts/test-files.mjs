@@ -43,11 +43,11 @@ export function findTests(paths) {
  *
  * @param jobs how many processes at a time
  * @param timeoutMs a file that takes longer says what it waits for and fails; one that is too busy to say so is killed
- * @param graceMs how long it may take to say so
+ * @param graceMs how long it may take to say so, and to close what it has opened: idle connections of `fetch` take 4 s
  * @param write takes the TAP, a whole file's at a time
  * @returns how many files failed
  */
-export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 5000, write }) {
+export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, write }) {
   const waiting = files.toSorted((a, b) => Number(b.alone) - Number(a.alone))
   let done = 0
   let failed = 0
@@ -57,11 +57,13 @@ export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 5000, wri
     let worker
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
       worker ??= startWorker()
-      const { ok, ms, tap, why } = await worker.run(file, timeoutMs, graceMs)
+      const { ok, ms, tap, skip, why } = await worker.run(file, timeoutMs, graceMs)
       done++
       if (!ok) failed++
-      const line = `${ok ? 'ok' : 'not ok'} ${done} - ${file.name} # time=${ms.toFixed(3)}ms`
-      const diagnostics = Object.entries(why).map(([key, value]) => `\n  ---\n  ${key}: ${JSON.stringify(value)}\n  ...`)
+      const line = `${ok ? 'ok' : 'not ok'} ${done} - ${file.name} # ${skip === undefined ? `time=${ms.toFixed(3)}ms` : `SKIP ${skip}`}`
+      const diagnostics = Object.entries(why).map(
+        ([key, value]) => `\n  ---\n  ${key}: ${JSON.stringify(value)}\n  ...`,
+      )
       write(`# Subtest: ${file.name}\n${tap.replace(/^(?=.)/gm, '    ')}${line}${diagnostics.join('')}\n`)
       if (file.alone || !ok) worker = worker.end()
     }
@@ -97,19 +99,28 @@ function startWorker() {
     const result = new Promise((done) => {
       finish = done
     })
-    input.write(`${JSON.stringify({ name, path, timeoutMs })}\n`)
+    input.write(`${JSON.stringify({ name, path, timeoutMs, graceMs })}\n`)
     let expired = false
     // The file keeps the time itself; here is for one that is too busy to, or does not close what it has opened.
-    const timer = setTimeout(() => {
-      expired = true
-      child.kill('SIGKILL')
-    }, timeoutMs + graceMs)
+    const timer = setTimeout(
+      () => {
+        expired = true
+        child.kill('SIGKILL')
+      },
+      timeoutMs + 2 * graceMs,
+    )
     const died = exited.then((code) => ({ ok: false, code }))
-    const { ok, open = '', code } = await Promise.race([result, died])
+    const { ok, open = '', skip, code } = await Promise.race([result, died])
     clearTimeout(timer)
     if (tap !== '' && !tap.endsWith('\n')) tap += '\n'
-    const why = expired ? { expired: name } : code !== undefined ? { ended: code } : open === '' ? {} : { open }
-    return { ok: ok && open === '', ms: performance.now() - started, tap, why }
+    const why = expired
+      ? { expired: name }
+      : code !== undefined
+        ? { ended: code }
+        : open === ''
+          ? {}
+          : { open }
+    return { ok: ok && open === '', ms: performance.now() - started, tap, skip, why }
   }
 
   return { run, end: () => void input.end() }

@@ -1,12 +1,11 @@
 // A process of the test run: runs compiled test files, one after the other, as it is told on descriptor 3, and tells on
 // descriptor 4 what became of each. Both speak lines of JSON; at the end of its input it ends by itself.
 import { readSync, writeSync } from 'node:fs'
+import { setImmediate as nextTurn, setTimeout as pause } from 'node:timers/promises'
 import { pathToFileURL } from 'node:url'
 import { Test } from 'tap'
 import { setFileTest } from './file-test.mjs'
 
-/** Ms in which what a file has opened has to be closed once its last test is over: idle connections of `fetch` take 4 s. */
-const CLOSING = 10_000
 /** Ms between two looks. */
 const LOOK = 20
 
@@ -43,21 +42,16 @@ function leftOpen(before) {
 }
 
 /** Resolves with what is still open after the time for closing, which is nothing as a rule. */
-async function waitForClosing(before) {
-  const end = performance.now() + CLOSING
-  // A timer of this loop would be counted with the others.
-  const pause = () =>
-    new Promise((done) => {
-      setTimeout(done, LOOK)
-    })
-  while (leftOpen(before) !== '' && performance.now() < end) await pause()
+async function waitForClosing(before, closingMs) {
+  const end = performance.now() + closingMs
+  // What was begun last, a server that is about to listen, say, is open a turn later.
+  await nextTurn()
+  await nextTurn()
+  while (leftOpen(before) !== '' && performance.now() < end) await pause(LOOK)
   return leftOpen(before)
 }
 
-/** Whether a test found something to do, or said why not: a file without a test is a mistake. */
-const hasTests = ({ count, plan }) => count > 0 || plan.skipReason !== 'no tests found'
-
-async function runFile({ name, path, timeoutMs }) {
+async function runFile({ name, path, timeoutMs, graceMs }) {
   const before = openResources()
   const test = new Test({ name, timeout: timeoutMs })
   test.on('data', (tap) => tell({ tap }))
@@ -73,9 +67,13 @@ async function runFile({ name, path, timeoutMs }) {
   if (!test.ended) test.end()
   await ended
   test.setTimeout(0)
-  const { results, time } = test
-  return { ok: results.ok && hasTests(results), ms: time, open: await waitForClosing(before) }
+  const { ok, count, plan } = test.results
+  // A file without a test is a mistake, unless it says why: `t.plan(0, 'why')`.
+  const skip = count > 0 ? undefined : plan.skipReason
+  const open = await waitForClosing(before, graceMs)
+  return skip === 'no tests found' ? { ok: false, open } : { ok, open, skip }
 }
 
-for (let line = nextLine(); line !== undefined; line = nextLine()) tell({ result: await runFile(JSON.parse(line)) })
+for (let line = nextLine(); line !== undefined; line = nextLine())
+  tell({ result: await runFile(JSON.parse(line)) })
 process.exit()

@@ -1,53 +1,84 @@
 import { execFile } from 'node:child_process'
-import { join, relative } from 'node:path'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { tapResults } = await import(join(root, 'scripts/tap-results.mjs'))
 const { findTests, runTestFiles } = await import(join(root, 'scripts/test-files.mjs'))
-const HEAD = "import t from 'tap'\nt.test('passes', async (t) => t.pass())\n"
+const FOLDER = 'test/fixtures/runner'
 
-async function run(t: Test, content: Record<string, string>, options: object = {}) {
-  const folder = t.testdir(content)
+/** Runs files of test/fixtures/runner, as `npm test` runs the others. */
+async function run(names: readonly string[], options: object = {}) {
+  const files = findTests(names.map((name) => join(root, FOLDER, `${name}.test.ts`)))
   const { parser, results } = tapResults()
   let tap = ''
   const write = (text: string) => {
     tap += text
     parser.write(text)
   }
-  const failed = await runTestFiles(findTests([folder]), { jobs: 4, timeoutMs: 60_000, write, ...options })
+  const failed = await runTestFiles(files, { jobs: 2, timeoutMs: 60_000, graceMs: 500, write, ...options })
   parser.end()
-  const failures = results.failures
-    .map((name: string) => name.replace(`${relative(root, folder)}/`, ''))
-    .sort()
-  return { failed, passed: results.passed, failures, tap }
+  const failures = results.failures.map((name: string) => name.replace(`${FOLDER}/`, '')).sort()
+  return { failed, passed: results.passed, skipped: results.skipped, failures, tap }
 }
 
+t.test('every file is a subtest', async (t) => {
+  const { failed, passed, skipped, failures, tap } = await run([
+    'broken',
+    'early',
+    'empty',
+    'false',
+    'good',
+    'late',
+    'open',
+    'skipped',
+    'source',
+  ])
+  t.match(tap, /^# Subtest: test\/fixtures\/runner\/good\.test\.ts$/m)
+  t.match(tap, /^1\.\.9$/m)
+
+  t.test('whose tests count, and which says why where it has none', async (t) => {
+    t.equal(passed, 7)
+    t.same(skipped, [`${FOLDER}/skipped.test.ts`])
+  })
+  t.test(
+    'and fails where a test does, ends the process, throws too late or leaves something open',
+    async (t) => {
+      t.equal(failed, 6)
+      t.same(failures, [
+        'broken.test.ts',
+        'early.test.ts',
+        'empty.test.ts',
+        'false.test.ts > is false',
+        'late.test.ts > throws when nobody waits any more',
+        'open.test.ts',
+      ])
+      t.match(tap, /does not load/)
+      t.match(tap, 'open: "TCPServerWrap (1)"')
+    },
+  )
+})
+
 t.test(
-  'every file is a subtest, and a file fails that fails, ends early, has no tests or dies',
+  'a file that takes too long is ended, and named, whether it waits, waits for nothing, or is too busy to notice',
   async (t) => {
-    const { failed, passed, failures, tap } = await run(t, {
-      'good.test.ts': `${HEAD}t.test('typed', async (t) => t.equal(2 as number, 2))`,
-      'early.test.ts': `${HEAD}t.test('never ends', async () => process.exit(0))`,
-      'false.test.ts': `${HEAD}t.test('is false', async (t) => t.equal(1, 2))`,
-      'empty.test.ts': '',
-      'broken.test.ts': 'process.exit(3)',
-      'helper.ts': 'throw new Error("not a test file")',
-    })
-    t.equal(failed, 4)
-    t.equal(passed, 4)
-    t.same(failures, ['broken.test.ts', 'early.test.ts', 'empty.test.ts', 'false.test.ts > is false'])
-    t.match(tap, /^1\.\.5$/m)
+    const { failed, passed, failures, tap } = await run(['busy', 'waiting', 'dry'], { timeoutMs: 500 })
+    t.equal(failed, 3)
+    t.equal(passed, 3, 'what it had done before counts')
+    t.same(failures, ['busy.test.ts took too long', 'dry.test.ts', 'waiting.test.ts > waits for long'])
+    t.match(tap, /expired: test\/fixtures\/runner\/waiting\.test\.ts/)
   },
 )
 
-t.test('a file that is too busy to keep the time is ended, and named', async (t) => {
-  const content = { 'busy.test.ts': `${HEAD}for (;;);` }
-  const { failed, failures } = await run(t, content, { timeoutMs: 100, graceMs: 100 })
-  t.equal(failed, 1)
-  t.match(failures, [/^busy\.test\.ts.* took too long$/])
-})
+t.test(
+  'files share a process, but for one that says that it runs alone, and one after a failure',
+  async (t) => {
+    t.match(await run(['shared-one', 'alone', 'shared-two'], { jobs: 1 }), { failed: 0, passed: 3 })
+    const { failures } = await run(['open', 'shared-one', 'shared-two'], { jobs: 1 })
+    t.same(failures, ['open.test.ts'])
+  },
+)
 
 t.test('a path without tests is a mistake', async (t) => {
   const folder = t.testdir({ 'helper.ts': '' })
@@ -55,15 +86,21 @@ t.test('a path without tests is a mistake', async (t) => {
   t.throws(() => findTests([join(folder, 'not-there')]), { code: 'ENOENT' })
 })
 
+t.test('files that the runner is tried on are not among the tests', async (t) => {
+  const names = findTests([join(root, 'test')]).map(({ name }: { name: string }) => name)
+  t.ok(names.includes('test/scripts/test-files.test.ts'))
+  t.notOk(names.some((name: string) => name.startsWith('test/fixtures/')))
+})
+
 t.test('the command ends with the counts, and with 0 only when all passed', async (t) => {
-  const folder = t.testdir({ 'good.test.ts': HEAD, 'false.test.ts': `${HEAD}t.equal(1, 2)` })
-  const npmTest = (file: string) =>
-    new Promise<{ code: number; last: string | undefined }>((resolve) => {
-      const args = [join(root, 'scripts/test.mjs'), '--tests-only', join(folder, file)]
+  const npmTest = (t: Test, name: string, expected: object) =>
+    new Promise<void>((resolve) => {
+      const args = [join(root, 'scripts/test.mjs'), join(root, FOLDER, `${name}.test.ts`)]
       execFile(process.execPath, args, (error, stdout) => {
-        resolve({ code: Number(error?.code ?? 0), last: stdout.trimEnd().split('\n').at(-1) })
+        t.same({ code: Number(error?.code ?? 0), last: stdout.trimEnd().split('\n').at(-1) }, expected)
+        resolve()
       })
     })
-  t.same(await npmTest('good.test.ts'), { code: 0, last: '1 passed, 0 failed' })
-  t.same(await npmTest('false.test.ts'), { code: 1, last: '1 passed, 1 failed' })
+  await npmTest(t, 'good', { code: 0, last: '2 passed, 0 failed' })
+  await npmTest(t, 'false', { code: 1, last: '1 passed, 1 failed' })
 })
