@@ -20,9 +20,13 @@ server: { shutdown_delay: 3s, shutdown_grace: 20s }
 log: { access: off }
 `
 
+// Each drains for 3 s: beside the other.
+t.jobs = 2
+const APART = { skip, buffered: true }
+
 for (const workers of [[], ['--workers', '1']]) {
   const how = workers.length === 0 ? 'one process' : 'a primary with workers'
-  t.test(`systemd is told of start, life, reload and drain by ${how}`, { skip }, async (t) => {
+  t.test(`systemd is told of start, life, reload and drain by ${how}`, APART, async (t) => {
     const systemd = await readDatagrams(t)
     const backend = await startBackend(t)
     const env = { NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '400000' }
