@@ -1,4 +1,5 @@
 // Raw TAP -> results, shared by the test run and by the count that CI prints.
+import { existsSync, readFileSync } from 'node:fs'
 import { Parser } from 'tap-parser'
 
 /**
@@ -53,4 +54,26 @@ export function tapResults({ onFile = () => {}, onFailure = () => {} } = {}) {
 /** `N passed, N failed`, and what was skipped when something was. */
 export function countLine({ passed, failed, skipped }) {
   return `${passed} passed, ${failed} failed${skipped.length === 0 ? '' : `, ${skipped.length} skipped`}`
+}
+
+/**
+ * Counts the tests of several files of raw TAP together. A file in which none passed, or that is not there, counts as a failure: a run
+ * that proves nothing must not look like one that proves something.
+ *
+ * @returns `lines` to print, of which the last is `N passed, N failed`, and `ok`
+ */
+export function countFiles(files) {
+  const total = { passed: 0, failed: 0, skipped: [] }
+  const lines = []
+  for (const file of files) {
+    const { parser, results } = tapResults()
+    parser.end(existsSync(file) ? readFileSync(file, 'utf8') : '')
+    lines.push(...results.failures.filter((name) => name !== '').map((name) => `failed: ${name}`))
+    lines.push(...results.skipped.map((name) => `skipped: ${name}`))
+    if (results.passed === 0) lines.push(`no test has passed in ${file}`)
+    total.passed += results.passed
+    total.failed += results.passed === 0 ? Math.max(1, results.failed) : results.failed
+    total.skipped.push(...results.skipped)
+  }
+  return { lines: [...lines, countLine(total)], ok: total.failed === 0 && total.passed > 0 }
 }

@@ -11,8 +11,8 @@ import { compiledFile } from './compile.mjs'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const WORKER = fileURLToPath(new URL('test-worker.mjs', import.meta.url))
 
-/** Trees of test files that only tests of the runner run. */
-const FIXTURES = /^test\/fixtures\//
+/** What no path but their own asks for: files that tests of the runner run, and those that take minutes. */
+const APART = /^test\/(?:fixtures|long)\//
 
 /**
  * Finds every test file at or under the paths.
@@ -27,7 +27,7 @@ export function findTests(paths) {
       : readdirSync(path, { recursive: true })
           .filter((name) => name.endsWith('.test.ts'))
           .map((name) => join(path, name))
-          .filter((name) => FIXTURES.test(relative(root, path)) || !FIXTURES.test(relative(root, name)))
+          .filter((name) => APART.test(`${relative(root, path)}/`) || !APART.test(relative(root, name)))
     if (found.length === 0) throw new Error(`no test files in ${path}`)
     return found.map((file) => relative(root, file))
   })
@@ -44,10 +44,11 @@ export function findTests(paths) {
  * @param jobs how many processes at a time
  * @param timeoutMs a file that takes longer says what it waits for and fails; one that is too busy to say so is killed
  * @param graceMs how long it may take to say so, and to close what it has opened: idle connections of `fetch` take 4 s
+ * @param untilMs when the last file may begin, as `performance.now()` has it; those behind it are skipped
  * @param write takes the TAP, a whole file's at a time
  * @returns how many files failed
  */
-export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, write }) {
+export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, untilMs = Infinity, write }) {
   const waiting = files.toSorted((a, b) => Number(b.alone) - Number(a.alone))
   let done = 0
   let failed = 0
@@ -56,6 +57,10 @@ export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, w
   const work = async () => {
     let worker
     for (let file = waiting.shift(); file !== undefined; file = waiting.shift()) {
+      if (performance.now() > untilMs) {
+        write(`ok ${++done} - ${file.name} # SKIP no time was left\n`)
+        continue
+      }
       worker ??= startWorker()
       const { ok, ms, tap, skip, why } = await worker.run(file, timeoutMs, graceMs)
       done++

@@ -1,6 +1,7 @@
 // `npm test`: everything that has to hold, in one command: the checks, then the tests. No test runs when a check fails.
 // `npm test -- test/cli test/errors.test.ts` runs only these tests, `npm test -- --tests-only` all of them, both without the checks;
-// `--watch` runs them again when a file changes. One line for each check and each test file; the last line has the counts.
+// `--watch` runs them again when a file changes. `npm run test:long` is this with `--long`: what takes minutes, one file after the other;
+// with `--minutes N` it begins none after so long. One line for each check and each test file; the last line has the counts.
 import { spawn } from 'node:child_process'
 import { createWriteStream, mkdirSync, rmSync, watch } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -16,13 +17,23 @@ const { resolve } = createRequire(import.meta.url)
 const biome = resolve('@biomejs/biome/bin/biome')
 const { values, positionals: paths } = parseArgs({
   allowPositionals: true,
-  options: { 'tests-only': { type: 'boolean' }, watch: { type: 'boolean' } },
+  options: {
+    'tests-only': { type: 'boolean' },
+    watch: { type: 'boolean' },
+    long: { type: 'boolean' },
+    minutes: { type: 'string' },
+  },
 })
-const withChecks = paths.length === 0 && !values['tests-only'] && !values.watch
+const withChecks = paths.length === 0 && !values['tests-only'] && !values.watch && !values.long
 /** Raw TAP of the last run: what `.ci/run` counts. A run without checks is no verdict, and leaves the one there is alone. */
-const RESULTS = join(root, withChecks ? '.tap/results.tap' : '.tap/some.tap')
-/** Processes at a time: tests wait more than they compute. */
-const JOBS = 4
+const RESULTS = join(root, `.tap/${withChecks ? 'results' : values.long ? 'long' : 'some'}.tap`)
+/**
+ * `jobs`: processes at a time; tests wait more than they compute, but for the long ones, which measure what a busy machine changes.
+ * `timeoutMs`: what one file may take.
+ */
+const { jobs, timeoutMs, folder } = values.long
+  ? { jobs: 1, timeoutMs: 1_200_000, folder: 'test/long' }
+  : { jobs: 4, timeoutMs: 120_000, folder: 'test' }
 
 /** Takes longer than the others together, and needs none of them: runs beside them. */
 const TYPES = { name: 'types', args: ['scripts/check-types.mjs'] }
@@ -95,13 +106,16 @@ async function runTests(files) {
     raw.write(tap)
     parser.write(tap)
   }
-  const failed = await runTestFiles(files, { jobs: JOBS, timeoutMs: 120_000, write })
+  const failed = await runTestFiles(files, { jobs, timeoutMs, untilMs, write })
   parser.end()
   await new Promise((done) => {
     raw.end(done)
   })
   return { failed, results }
 }
+
+/** When the last file may begin, as `performance.now()` has it. */
+const untilMs = performance.now() + Number(values.minutes ?? Infinity) * 60_000
 
 /** Runs the checks, then the tests. Resolves with whether all held. */
 async function runAll() {
@@ -118,7 +132,7 @@ async function runAll() {
     console.log('0 passed, 1 failed')
     return false
   }
-  const { failed, results } = await runTests(findTests(paths.length > 0 ? paths : [join(root, 'test')]))
+  const { failed, results } = await runTests(findTests(paths.length > 0 ? paths : [join(root, folder)]))
   for (const name of results.skipped) console.log(`skipped: ${name}`)
   const what = withChecks ? `${CHECKS.length + 2} checks and the tests` : 'tests'
   console.log(`${what} in ${seconds(performance.now() - started)}`)

@@ -2,19 +2,14 @@ import { spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
-import { NODE } from '../support/node.js'
 
-const script = fileURLToPath(new URL('../../scripts/count-tests.mjs', import.meta.url))
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const { countFiles } = await import(join(root, 'scripts/tap-results.mjs'))
 
-function count(file: string) {
-  const [command, ...flags] = NODE
-  return spawnSync(command, [...flags, script, file], { encoding: 'utf8' })
-}
-
-function countTap(t: Test, tap: string) {
-  const file = join(t.testdir({ 'results.tap': tap }), 'results.tap')
-  const { status, stdout } = count(file)
-  return { status, lines: stdout.trimEnd().split('\n') }
+function countTap(t: Test, ...taps: string[]) {
+  const folder = t.testdir(Object.fromEntries(taps.map((tap, i) => [`${i}.tap`, tap])))
+  const { ok, lines } = countFiles(taps.map((_, i) => join(folder, `${i}.tap`)))
+  return { status: ok ? 0 : 1, lines: lines.map((line: string) => line.replace(folder, '')) }
 }
 
 const GOOD = `TAP version 14
@@ -82,10 +77,30 @@ t.test('names what was skipped', async (t) => {
   })
 })
 
-t.test('a run without a test is a failure', async (t) => {
-  const lines = ['no test has passed', '0 passed, 1 failed']
+t.test('a run without a test is a failure, and so is one of several', async (t) => {
+  const lines = ['no test has passed in /0.tap', '0 passed, 1 failed']
   t.strictSame(countTap(t, 'TAP version 14\n1..0 # no tests found\n'), { status: 1, lines })
   t.strictSame(countTap(t, ''), { status: 1, lines })
-  const { status, stdout } = count('/no/such/file')
-  t.strictSame({ status, stdout }, { status: 1, stdout: `${lines.join('\n')}\n` })
+  t.strictSame(countTap(t, GOOD, ''), {
+    status: 1,
+    lines: ['no test has passed in /1.tap', '2 passed, 1 failed'],
+  })
+  t.strictSame(countFiles(['/no/such/file']).ok, false)
+  t.strictSame(countFiles([]).ok, false)
+})
+
+t.test('counts several runs together', async (t) => {
+  t.strictSame(countTap(t, GOOD, GOOD), { status: 0, lines: ['4 passed, 0 failed'] })
+})
+
+t.test('the command prints the lines, and ends with 1 where a test failed', async (t) => {
+  const count = (tap: string) => {
+    const file = join(t.testdir({ 'results.tap': tap }), 'results.tap')
+    const { status, stdout } = spawnSync(process.execPath, [join(root, 'scripts/count-tests.mjs'), file], {
+      encoding: 'utf8',
+    })
+    return { status, stdout }
+  }
+  t.strictSame(count(GOOD), { status: 0, stdout: '2 passed, 0 failed\n' })
+  t.match(count(''), { status: 1, stdout: /\n0 passed, 1 failed\n$/ })
 })

@@ -86,10 +86,22 @@ t.test('a path without tests is a mistake', async (t) => {
   t.throws(() => findTests([join(folder, 'not-there')]), { code: 'ENOENT' })
 })
 
-t.test('files that the runner is tried on are not among the tests', async (t) => {
-  const names = findTests([join(root, 'test')]).map(({ name }: { name: string }) => name)
-  t.ok(names.includes('test/scripts/test-files.test.ts'))
-  t.notOk(names.some((name: string) => name.startsWith('test/fixtures/')))
+t.test(
+  'files that take minutes, and those that the runner is tried on, run only when they are asked for',
+  async (t) => {
+    const found = (path: string): string[] =>
+      findTests([join(root, path)]).map(({ name }: { name: string }) => name)
+    t.ok(found('test').includes('test/scripts/test-files.test.ts'))
+    t.notOk(found('test').some((name) => /^test\/(?:fixtures|long)\//.test(name)))
+    t.ok(found('test/long').includes('test/long/fuzz.test.ts'))
+    t.same(found(`${FOLDER}/good.test.ts`), [`${FOLDER}/good.test.ts`])
+  },
+)
+
+t.test('no file is begun when the time is up, and those left out are named', async (t) => {
+  const { failed, passed, skipped } = await run(['good', 'false'], { untilMs: performance.now() - 1 })
+  t.same({ failed, passed }, { failed: 0, passed: 0 })
+  t.same(skipped, [`${FOLDER}/false.test.ts`, `${FOLDER}/good.test.ts`])
 })
 
 t.test('the command ends with the counts, and with 0 only when all passed', async (t) => {
