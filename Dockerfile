@@ -1,6 +1,6 @@
 # Tidegate in a container; docs/deploy.md says how to run it. To be had the same again, name the images by digest.
 
-FROM node:22-bookworm-slim AS build
+FROM node:24-bookworm-slim AS build
 WORKDIR /src
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts --no-audit --no-fund
@@ -9,12 +9,12 @@ COPY src/ src/
 # Types are checked by the tests.
 RUN node scripts/build.mjs --no-check
 
-FROM node:22-bookworm-slim AS dependencies
+FROM node:24-bookworm-slim AS dependencies
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --omit=dev --ignore-scripts --no-audit --no-fund
 
-FROM node:22-bookworm-slim
+FROM node:24-bookworm-slim
 # Fewer arenas of malloc: what reading a large configuration took is not kept by each thread that took part in it.
 ENV NODE_ENV=production MALLOC_ARENA_MAX=2
 WORKDIR /app

@@ -23,7 +23,7 @@ t.test('the Dockerfile has nothing that a linter minds', async (t) => {
     [],
   )
   for (const from of INSTRUCTIONS.filter((one) => keyword(one) === 'FROM')) {
-    t.match(words(from)[0], /^node:22-bookworm-slim$/, 'one image, by a tag that is not latest')
+    t.match(words(from)[0], /^node:24-bookworm-slim$/, 'one image, by a tag that is not latest')
   }
   t.strictSame(INSTRUCTIONS.filter((one) => keyword(one) === 'USER').flatMap(words), ['1000:1000'])
 })
