@@ -18,7 +18,7 @@ export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegat
 
 /** Throws WrongUse when `text` is no address, or `config` is there as well: that would name another gateway. */
 export function adminAt(
-  { env }: Pick<CommandIo, 'env'>,
+  { env }: CommandIo,
   command: string,
   text: string,
   config: string | undefined,

@@ -16,11 +16,7 @@ export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default 
                       ${OF_THE_MACHINE}`
 
 /** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
-export function configFile(
-  { cwd }: Pick<CommandIo, 'cwd'>,
-  command: string,
-  option: string | undefined,
-): string {
+export function configFile({ cwd }: CommandIo, command: string, option: string | undefined): string {
   if (option !== undefined) return option
   const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(resolve(cwd, place)))
   if (found === undefined) {
@@ -32,7 +28,7 @@ export function configFile(
 }
 
 /** Reads and checks the file with the gateway's own loader. Throws Refused when it cannot be read. */
-export function readConfig({ cwd, env }: Pick<CommandIo, 'cwd' | 'env'>, command: string, file: string) {
+export function readConfig({ cwd, env }: CommandIo, command: string, file: string) {
   let text: string
   try {
     text = readFileSync(resolve(cwd, file), 'utf8')
@@ -52,12 +48,7 @@ export function readConfig({ cwd, env }: Pick<CommandIo, 'cwd' | 'env'>, command
  *
  * @param otherwise a last line for who has a bad one: what can be done without it
  */
-export function readGoodConfig(
-  io: Pick<CommandIo, 'cwd' | 'env'>,
-  command: string,
-  file: string,
-  otherwise?: string,
-) {
+export function readGoodConfig(io: CommandIo, command: string, file: string, otherwise?: string) {
   const loaded = readConfig(io, command, file)
   if (!loaded.ok) {
     const lines = loaded.errors.map(formatError)

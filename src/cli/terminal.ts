@@ -170,11 +170,11 @@ export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
 }
 
-export function print({ stdout }: Pick<CommandIo, 'stdout'>, text: string): void {
+export function print({ stdout }: CommandIo, text: string): void {
   stdout.write(`${text}\n`)
 }
 
-export function printJson(io: Pick<CommandIo, 'stdout'>, value: unknown): void {
+export function printJson(io: CommandIo, value: unknown): void {
   print(io, JSON.stringify(value, null, 2).replace(STEERING, escaped))
 }
 

@@ -60,7 +60,7 @@ restored, the address leaves the configuration, or that gateway ends.`,
         throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
       }
       if (json) printJson(io, shown)
-      else print(io, printable(describe(shown, services, columnsOf(io.stdout))))
+      else print(io, printable(describe(shown, columnsOf(io.stdout), services)))
       return 0
     })
   },
@@ -76,8 +76,8 @@ const HEAD = ['upstream', 'state', 'for', 'weight', 'in flight', 'ejected', 'las
 
 function describe(
   upstreams: readonly UpstreamState[],
-  services: readonly ServiceState[] = [],
   columns: number | undefined,
+  services: readonly ServiceState[] = [],
 ): string {
   const sections: string[] = []
   for (const service of new Set(upstreams.map((one) => one.service))) {

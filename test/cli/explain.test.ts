@@ -15,7 +15,7 @@ routes: [{ path: /*, service: payments }]
   const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
   const before = timers()
   t.match(await tidegate(['explain', 'GET', '/x', '--config', file]), { code: 0, stderr: '' })
-  t.equal(timers(), before)
+  t.ok(timers() <= before)
 })
 
 // One test waits for a store that does not answer: the others run beside it.

@@ -33,7 +33,6 @@ const LINES: readonly (readonly [name: string, args: string, code: number])[] = 
   ['upstreams', 'api', 0],
   ['top', '--by cost', 0],
   ['audit', '--target nobody', 0],
-  ['schema', '', 0],
   ['demo-backend', '--listen x', 2],
 ]
 
