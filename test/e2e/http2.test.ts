@@ -13,7 +13,7 @@ import { http2Client } from '../support/http2-client.js'
 import { recordingUpstream } from '../support/upstream.js'
 
 const authority = createAuthority(t)
-const own = authority.issue('gateway', 'IP:127.0.0.1')
+const own = authority.issue('gateway', 'IP:127.0.0.1,DNS:localhost')
 const acme = authority.issue('acme')
 const ca = readFileSync(authority.ca, 'utf8')
 
