@@ -302,6 +302,17 @@ t.test('a first load that fails says everything, and watches nothing', async (t)
   await t.rejects(openConfig({ file: dir, env: {} }), { message: /this is a directory/ })
 })
 
+t.test('a close waits for the reload that is under way', async (t) => {
+  const dir = t.testdir({ 'tidegate.yaml': config(10) })
+  const file = join(dir, 'tidegate.yaml')
+  const watch = await watched(t, file, { stableMs: 5000 })
+  await writeFile(file, config(20))
+  void watch.source.reload('admin')
+  await watch.source.close()
+  t.match(watch.events, [{ trigger: 'admin', result: 'applied' }])
+  t.equal(watch.amount(), 20)
+})
+
 t.test('after close nothing is reloaded any more', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
