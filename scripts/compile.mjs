@@ -26,17 +26,14 @@ const STAMP = `esbuild ${version}\n${readFileSync(fileURLToPath(import.meta.url)
  * Compiles `src` to `dist`, with the files of the admin server's page as they are. `dist` is never emptied first: a gateway that
  * runs from it goes on. Rejects on bad syntax.
  */
-export async function compileSources() {
-  await compileTree(
-    'src',
-    (name) => name.startsWith('admin/page/'),
-    (text) => text,
-  )
+export async function compileSources(folder = root) {
+  const isOfPage = (name) => name.startsWith('admin/page/')
+  await compileTree(folder, 'src', isOfPage, (text) => text)
 }
 
 /** Compiles the tests to `dist-test`, and the sources of the dashboards to `dist-grafana`. Rejects on bad syntax. */
-export async function compileTests() {
-  for (const tree of ['test', 'grafana/source']) await compileTree(tree, () => false, forTests)
+export async function compileTests(folder = root) {
+  for (const tree of ['test', 'grafana/source']) await compileTree(folder, tree, () => false, forTests)
 }
 
 /** The compiled file of a source, both relative to the root: `test/limiter/key.test.ts` → `dist-test/limiter/key.test.js`. */
@@ -72,23 +69,27 @@ function forTests(text, source) {
   return `import.meta.url = new URL(${own}, import.meta.url).href; ${imports}`
 }
 
-async function compileTree(tree, asIs, prepare) {
-  const out = join(root, TREES[tree])
+async function compileTree(base, tree, asIs, prepare) {
+  const out = join(base, TREES[tree])
   const stamp = join(out, '.stamp')
   const current = existsSync(stamp) && readFileSync(stamp, 'utf8') === STAMP
-  const names = readdirSync(join(root, tree), { recursive: true })
+  const names = readdirSync(join(base, tree), { recursive: true })
     .map((name) => name.replaceAll(sep, '/'))
-    .filter((name) => name.endsWith('.ts') || (asIs(name) && statSync(join(root, tree, name)).isFile()))
+    .filter((name) => name.endsWith('.ts') || (asIs(name) && statSync(join(base, tree, name)).isFile()))
   const compile = async (name) => {
     const source = `${tree}/${name}`
-    const file = join(root, compiledFile(source))
-    const { mtime } = statSync(join(root, source))
+    const file = join(base, compiledFile(source))
+    const { mtime } = statSync(join(base, source))
     if (current && existsSync(file) && statSync(file).mtime.getTime() === mtime.getTime()) return
-    const text = readFileSync(join(root, source), 'utf8')
+    const text = readFileSync(join(base, source), 'utf8')
     mkdirSync(dirname(file), { recursive: true })
     if (asIs(name)) writeFileSync(file, text)
     else {
-      const { code, map } = await toJavaScript(prepare(text, source), source, dirname(file))
+      const { code, map } = await toJavaScript(
+        prepare(text, source),
+        source,
+        posix.relative(dirname(file), join(base, source)),
+      )
       writeFileSync(`${file}.map`, map)
       writeFileSync(file, `${code}//# sourceMappingURL=${posix.basename(file)}.map\n`)
     }
@@ -99,18 +100,22 @@ async function compileTree(tree, asIs, prepare) {
   if (!current) writeFileSync(stamp, STAMP)
 }
 
-async function toJavaScript(text, source, folder) {
-  const { code, map, warnings } = await transform(text, {
+/** @param path to the source from the compiled file, for its map */
+async function toJavaScript(text, source, path) {
+  const { code, map } = await transform(text, {
     loader: 'ts',
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
-    sourcefile: posix.relative(folder, join(root, source)),
+    sourcefile: path,
     sourcemap: true,
     sourcesContent: false,
     tsconfigRaw: { compilerOptions: { verbatimModuleSyntax: true } },
+    logLevel: 'silent',
+  }).catch((error) => {
+    const [{ text, location }] = error.errors
+    throw new Error(`${source}:${location.line}:${location.column + 1}: ${text}`)
   })
-  for (const { text, location } of warnings) console.error(`${source}:${location?.line}: ${text}`)
   return { code, map }
 }
 

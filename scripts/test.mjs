@@ -121,8 +121,13 @@ const untilMs = performance.now() + Number(values.minutes ?? Infinity) * 60_000
 async function runAll() {
   const started = performance.now()
   rmSync(RESULTS, { force: true })
-  await compileSources()
-  await compileTests()
+  try {
+    await compileSources()
+    await compileTests()
+  } catch (error) {
+    console.log(`${error.message}\n0 passed, 1 failed`)
+    return false
+  }
   const inTurn = async () => {
     for (const entry of CHECKS) if (!(await check(entry))) return false
     return true
@@ -150,7 +155,7 @@ async function runAtEachChange() {
     const change = new Promise((done) => {
       changed = done
     })
-    await runAll().catch((error) => console.log(error.message))
+    await runAll()
     await change
     // An editor writes more than once.
     await new Promise((done) => setTimeout(done, 50))
