@@ -21,7 +21,7 @@ export interface TestRedis {
   readonly client: Redis
   /** kill -9. */
   stop(): Promise<void>
-  /** Starts again on the same port, empty. */
+  /** Starts again on the same port: empty, unless its arguments say that it keeps anything. */
   restart(): Promise<void>
   /** SIGSTOP: connections stay open, nothing is answered. */
   pause(): void
@@ -45,10 +45,29 @@ export async function startRedis(t: Cleanup, args: readonly string[] = []): Prom
 }
 
 /** @param args of redis-server, beyond port, address and folder */
-export async function ownRedis(t: Cleanup, port: number, args: readonly string[]): Promise<TestRedis> {
+export function ownRedis(t: Cleanup, port: number, args: readonly string[]): Promise<TestRedis> {
+  return runRedis(t, port, (folder) => [
+    ...['--port', String(port), '--bind', '127.0.0.1', '--save', '', '--appendonly', 'no', '--dir', folder],
+    ...args,
+  ])
+}
+
+/**
+ * Runs redis-server with these arguments and nothing else.
+ *
+ * @param argsIn all of them, for a folder of its own; they have to listen on `port`
+ * @param login `user:password@` where the server wants one
+ */
+export async function runRedis(
+  t: Cleanup,
+  port: number,
+  argsIn: (folder: string) => readonly string[],
+  login = '',
+): Promise<TestRedis> {
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-redis-'))
-  let child = await spawnRedis(port, folder, args)
-  const client = connect(`redis://127.0.0.1:${port}`)
+  const args = argsIn(folder)
+  let child = await spawnRedis(port, args, login)
+  const client = connect(`redis://${login}127.0.0.1:${port}`)
   t.teardown(async () => {
     client.disconnect()
     await kill(child)
@@ -64,32 +83,23 @@ export async function ownRedis(t: Cleanup, port: number, args: readonly string[]
     client,
     stop: () => kill(child),
     async restart() {
-      child = await spawnRedis(port, folder, args)
+      child = await spawnRedis(port, args, login)
     },
     pause: () => void child.kill('SIGSTOP'),
     resume: () => void child.kill('SIGCONT'),
   }
 }
 
-async function spawnRedis(port: number, folder: string, args: readonly string[]): Promise<ChildProcess> {
-  const always = [
-    '--port',
-    String(port),
-    '--bind',
-    '127.0.0.1',
-    '--save',
-    '',
-    '--appendonly',
-    'no',
-    '--dir',
-    folder,
-  ]
-  const child = spawn(redisServer, [...always, ...args], { stdio: 'ignore' })
+async function spawnRedis(port: number, args: readonly string[], login: string): Promise<ChildProcess> {
+  const child = spawn(redisServer, args, { stdio: 'ignore' })
   // A test that crashes tears nothing down.
   const orphaned = () => child.kill('SIGKILL')
   process.once('exit', orphaned)
   child.once('exit', () => process.off('exit', orphaned))
-  const probe = new Redis(port, '127.0.0.1', { retryStrategy: () => 10, maxRetriesPerRequest: null })
+  const probe = new Redis(`redis://${login}127.0.0.1:${port}`, {
+    retryStrategy: () => 10,
+    maxRetriesPerRequest: null,
+  })
   probe.on('error', () => {})
   const ended = once(child, 'exit').then(([code]) => {
     throw new Error(`${redisServer} on port ${port} ended with ${code} before it answered`)
