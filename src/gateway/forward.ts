@@ -15,7 +15,7 @@ import { sendRefusal } from './reply.js'
 import { type Receiver, Sending, type SendingDeps } from './sending.js'
 import { shapeResponse } from './shape.js'
 import { errorText } from './upstream-error.js'
-import { MAX_RESPONSE_FIELDS, reasonPhrase, responseHeaders } from './upstream-response.js'
+import { reasonPhrase, responseFault, responseHeaders } from './upstream-response.js'
 import type { Watched } from './watchdog.js'
 
 export interface ForwardDeps extends SendingDeps {
@@ -87,8 +87,9 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   header(status: number, received: readonly string[], reasonGiven: string): void {
     const x = this.#x
-    if (received.length > MAX_RESPONSE_FIELDS * 2) {
-      this.#refuseHeader(`more than ${MAX_RESPONSE_FIELDS} response fields`)
+    const fault = responseFault(status, received)
+    if (fault !== undefined) {
+      this.#refuseHeader(fault)
       return
     }
     const quota = claimsQuota(x.decision)

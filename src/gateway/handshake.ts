@@ -5,7 +5,7 @@ import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
 import { shapeResponse } from './shape.js'
-import { MAX_RESPONSE_FIELDS, responseHeaders } from './upstream-response.js'
+import { responseFault, responseHeaders } from './upstream-response.js'
 
 /** RFC 6455 §1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
@@ -74,11 +74,12 @@ export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | 
 /**
  * The fields of the upstream's answer for the client, with what the gateway adds; without those of the hop.
  *
- * @returns undefined for an answer that cannot be passed on
+ * @returns for an answer that cannot be passed on, why, in words for the log
  */
-export function answerFields(x: Exchange, answer: IncomingMessage): string[] | undefined {
+export function answerFields(x: Exchange, answer: IncomingMessage): string[] | string {
   const { statusCode, rawHeaders } = answer
-  if (rawHeaders.length > MAX_RESPONSE_FIELDS * 2) return undefined
+  const fault = responseFault(statusCode!, rawHeaders)
+  if (fault !== undefined) return fault
   const quota = claimsQuota(x.decision)
   const { costHeader } = x.route!
   if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
@@ -89,7 +90,7 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | u
     costHeader,
     statusCode === 101 || statusCode === 204,
   )
-  if (fields === undefined) return undefined
+  if (fields === undefined) return 'a transfer coding that nobody asked for'
   const { shape } = x.route!
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)

@@ -2,7 +2,9 @@ import { EventEmitter } from 'node:events'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
+import { SINGLE_VALUE_FIELDS } from '../upstream/http2-fields.js'
 import { peerOf } from './client-error.js'
+import { failOf } from './faults.js'
 import type { Http2Head } from './http2-headers.js'
 import { securedOf, setSecured } from './secured.js'
 
@@ -228,12 +230,26 @@ class Http2Response extends EventEmitter {
     const mayTrail =
       this.#trailers !== undefined || (!last && !this.#ended && head['content-length'] === undefined)
     if (mayTrail && !last) this.#stream.once('wantTrailers', this.#onWantTrailers)
-    this.#stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last })
+    try {
+      this.#stream.respond(head, { endStream: last, waitForTrailers: mayTrail && !last })
+    } catch (error) {
+      this.#unsendable(error)
+    }
   }
 
   #onWantTrailers = (): void => {
     if (this.#stream.destroyed || this.#stream.closed) return
-    this.#stream.sendTrailers(this.#trailers ?? {})
+    try {
+      this.#stream.sendTrailers(this.#trailers ?? {})
+    } catch (error) {
+      this.#unsendable(error)
+    }
+  }
+
+  /** Node does not send a header or a trailer. Nothing more of the response goes out: the client sees a reset. */
+  #unsendable(error: unknown): void {
+    failOf(this, error)
+    this.socket.destroy()
   }
 
   /** Nobody wants what is still coming in (RFC 9113 §8.1). */
@@ -282,7 +298,7 @@ function responseFields(list: readonly string[]): OutgoingHttpHeaders {
     const before = fields[name]
     if (before === undefined) fields[name] = value
     // Node sends these once; of two that differ, HTTP/1.1 has no meaning either.
-    else if (SINGLE.has(name)) continue
+    else if (SINGLE_VALUE_FIELDS.has(name)) continue
     else if (Array.isArray(before)) before.push(value)
     else fields[name] = [before, value]
   }
@@ -294,29 +310,7 @@ const HOP: ReadonlySet<string> = new Set([
   'keep-alive',
   'proxy-connection',
   'transfer-encoding',
+  'te',
   'upgrade',
   'http2-settings',
-])
-
-/** `kSingleValueHeaders` of Node's lib/internal/http2/util.js, those that a response may have. */
-const SINGLE: ReadonlySet<string> = new Set([
-  'access-control-allow-credentials',
-  'access-control-max-age',
-  'age',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-location',
-  'content-md5',
-  'content-range',
-  'content-type',
-  'date',
-  'etag',
-  'expires',
-  'last-modified',
-  'location',
-  'retry-after',
-  'server',
-  'tk',
-  'x-content-type-options',
 ])

@@ -3,6 +3,7 @@ import type { Refusal } from '../errors.js'
 import { breakOff, endGently } from './client-error.js'
 import { type Accepted, began, ended } from './connection.js'
 import type { Exchange } from './exchange.js'
+import { type Failing, own } from './faults.js'
 import { type Answer, sendAnswer } from './own-answer.js'
 import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
 import { sendRefusal } from './reply.js'
@@ -33,7 +34,7 @@ export interface Way {
 }
 
 /** One accepted request, from the first stage until its response is closed. */
-export class Ongoing implements Accepted, Watched {
+export class Ongoing implements Accepted, Failing, Watched {
   underWay: UnderWay | undefined
   watchSlot = -1
   #closed = false
@@ -50,6 +51,7 @@ export class Ongoing implements Accepted, Watched {
 
   begin(refused: Refusal | undefined): void {
     const { socket } = this.req
+    own(this.res, this)
     began(socket, this)
     if (enter(socket, this.x.snapshot.config.server)) {
       this.res.shouldKeepAlive = false
@@ -129,6 +131,8 @@ export class Ongoing implements Accepted, Watched {
     const refusal = this.way.internal(this.x, error)
     if (this.#closed) return
     if (this.res.headersSent) {
+      this.x.error ??= refusal.code
+      this.x.cause ??= refusal.cause
       breakOff(this.res)
       return
     }

@@ -21,11 +21,6 @@ import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js
 
 /** A gateway that has no room says when to come back, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
-const BAD_HEADER: Refusal = {
-  code: 'upstream_bad_response',
-  cause: 'too many fields, or a transfer coding that nobody asked for',
-}
-const NO_PROTOCOL: Refusal = { code: 'upstream_bad_response', cause: '101 without the protocol in Upgrade' }
 
 export interface UpgradeDeps {
   readonly upstreams: Upstreams
@@ -260,10 +255,11 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     }
     this.#reached(answer.statusCode!)
     this.#answer = outcomeOf(answer.statusCode!)
-    const fields = answerFields(this.#x, answer)
     // For Node a 101 that names no protocol is a response like any other.
-    if (fields === undefined || answer.statusCode === 101) {
-      this.#refuse(fields === undefined ? BAD_HEADER : NO_PROTOCOL)
+    const fields =
+      answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.#x, answer)
+    if (typeof fields === 'string') {
+      this.#refuse(badResponse(fields))
       return
     }
     this.#socket.off('end', this.#onGone)
@@ -287,17 +283,17 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#reached(101)
     this.#answer = 'well'
     const fields = answerFields(x, answer)
-    const refusal = this.#objection(answer) ?? (fields === undefined ? BAD_HEADER : undefined)
-    if (refusal !== undefined) {
+    const objection = this.#objection(answer)
+    if (objection !== undefined || typeof fields === 'string') {
       upstream.destroy()
-      this.#refuse(refusal)
+      this.#refuse(objection ?? badResponse(fields as string))
       return
     }
     this.#gateway.watchdog.delete(this)
     this.#socket.off('end', this.#onGone)
     this.#socket.off('close', this.#onGone)
     if (this.#head.length > 0) upstream.write(this.#head)
-    join(fields!)
+    join(fields)
     x.status = 101
     const { watchdog, stay } = this.#gateway
     this.#tunnel = new Tunnel(
@@ -316,7 +312,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #objection(answer: IncomingMessage): Refusal | undefined {
     if (this.#gateway.leaving) return { code: 'draining' }
     const fault = acceptanceFault(this.#x, answer)
-    return fault === undefined ? undefined : { code: 'upstream_bad_response', cause: fault }
+    return fault === undefined ? undefined : badResponse(fault)
   }
 
   check(now: number): void {
@@ -422,6 +418,10 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#ended(this.#x)
     if (this.#gateway.open.size === 0) this.#gateway.left()
   }
+}
+
+function badResponse(cause: string): Refusal {
+  return { code: 'upstream_bad_response', cause }
 }
 
 function isCutAnswer(error: NodeJS.ErrnoException): boolean {

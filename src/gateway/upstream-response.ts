@@ -2,7 +2,9 @@ import { QUOTA_FIELDS } from './quota-headers.js'
 import { VIA } from './upstream-request.js'
 
 /** More fields than this and the response is refused: nobody sends them in good faith. */
-export const MAX_RESPONSE_FIELDS = 100
+const MAX_RESPONSE_FIELDS = 100
+/** A higher status is invalid (RFC 9110 §15), and HTTP/2 of Node throws at it. */
+const MAX_STATUS = 599
 
 /** RFC 9110 §7.6.1, and what the gateway sets itself. */
 const DROPPED: ReadonlySet<string> = new Set([
@@ -16,6 +18,18 @@ const DROPPED: ReadonlySet<string> = new Set([
   'upgrade',
   'x-request-id',
 ])
+
+/**
+ * Returns why a response is not passed on, whatever the client speaks: words for the log.
+ *
+ * @param raw name, value, … as they came
+ * @returns undefined for a good one
+ */
+export function responseFault(status: number, raw: readonly string[]): string | undefined {
+  if (status > MAX_STATUS) return `the status ${status} is above ${MAX_STATUS}`
+  if (raw.length > MAX_RESPONSE_FIELDS * 2) return `more than ${MAX_RESPONSE_FIELDS} response fields`
+  return undefined
+}
 
 /**
  * The header for the client: the upstream's end-to-end fields as they came, repeated ones and their order kept.

@@ -4,6 +4,7 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2'
+import { SINGLE_VALUE_FIELDS } from './http2-fields.js'
 import {
   type BodySink,
   type BodySource,
@@ -119,6 +120,11 @@ export class Http2Request implements Sent, BodySink {
     this.#kept = undefined
     this.handler.onResponseStarted?.()
     const [status, fields, length] = split(raw)
+    if (status < 200) {
+      // nghttp2 takes three digits for a status, whichever they are.
+      this.#refuse(`the status ${status} is below 100`)
+      return
+    }
     this.#announced = status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
     this.handler.onHeaders(status, fields, '')
   }
@@ -148,6 +154,14 @@ export class Http2Request implements Sent, BodySink {
 
   #onStreamError = (error: Error): void => {
     this.#reason ??= error
+  }
+
+  /** The response is none. Nobody has been told of any part of it. */
+  #refuse(what: string): void {
+    const stream = this.#stream!
+    this.fail(coded('UPSTREAM_MALFORMED', `the response is malformed: ${what}`))
+    stream.close(constants.NGHTTP2_PROTOCOL_ERROR)
+    stream.resume()
   }
 
   resume(): void {
@@ -240,7 +254,7 @@ function http2Headers(
     if (name === 'host') headers[':authority'] = value
     else if (before === undefined) headers[name] = value
     // Those that Node holds for single ones, it refuses as lists. They are joined, as anybody may (RFC 9110 §5.3).
-    else if (SINGLE.has(name)) headers[name] = `${before}, ${value}`
+    else if (SINGLE_VALUE_FIELDS.has(name)) headers[name] = `${before}, ${value}`
     else if (Array.isArray(before)) before.push(value)
     else headers[name] = [before, value]
   }
@@ -250,35 +264,6 @@ function http2Headers(
   headers.te = 'trailers'
   return headers
 }
-
-/** `kSingleValueHeaders` of Node's lib/internal/http2/util.js, those that a request may have. */
-const SINGLE: ReadonlySet<string> = new Set([
-  'access-control-request-method',
-  'authorization',
-  'content-encoding',
-  'content-language',
-  'content-length',
-  'content-location',
-  'content-md5',
-  'content-range',
-  'content-type',
-  'date',
-  'dnt',
-  'expires',
-  'from',
-  'if-match',
-  'if-modified-since',
-  'if-none-match',
-  'if-range',
-  'if-unmodified-since',
-  'last-modified',
-  'max-forwards',
-  'range',
-  'referer',
-  'tk',
-  'upgrade-insecure-requests',
-  'user-agent',
-])
 
 /** Status, fields, and the length that was announced, or -1. */
 function split(raw: readonly string[]): [status: number, fields: string[], length: number] {

@@ -50,6 +50,8 @@ t.test(
         'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
       'a status of two digits': 'HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n',
       'a status below 100': 'HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n',
+      'a status above 599': 'HTTP/1.1 600 Odd\r\nContent-Length: 5\r\n\r\nhello',
+      'the highest status of three digits': 'HTTP/1.1 999 Odd\r\nContent-Length: 5\r\n\r\nhello',
       'another protocol': 'ICY 200 OK\r\nContent-Length: 0\r\n\r\n',
       'a version that there is not': 'HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n',
       'no header at all': 'hello',
@@ -82,7 +84,7 @@ t.test(
         respond(request, `HTTP/1.1 ${request.target.slice(1)} \r\nContent-Length: 0\r\n\r\n`),
       )
       const gateway = await startGateway(t, yamlFor(upstream.origin))
-      for (const status of [299, 418, 499, 599, 600, 999]) {
+      for (const status of [299, 418, 499, 599]) {
         const { responses } = await rawExchange(gateway.port, `GET /${status} HTTP/1.1\r\nHost: a\r\n\r\n`)
         t.equal(responses[0]!.status, status)
       }

@@ -257,3 +257,19 @@ t.test('an upstream that refuses', async (t) => {
     await quiet(gateway)
   })
 })
+
+t.test('an upstream whose answer has a status above 599 is 502', async (t) => {
+  for (const status of [600, 999]) {
+    const upstream = await startBare(
+      t,
+      (socket) => void socket.write(`HTTP/1.1 ${status} Odd\r\nContent-Length: 2\r\n\r\nok`),
+    )
+    const gateway = await startGateway(t, chatConfig([upstream.origin]))
+    const { responses } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+    t.equal(responses[0]!.status, 502)
+    t.equal(JSON.parse(responses[0]!.body).code, 'upstream_bad_response')
+    await quiet(gateway)
+    t.match(gateway.records[0], { cause: `the status ${status} is above 599` })
+    await eventually('nothing is open', () => upstream.open() === 0)
+  }
+})
