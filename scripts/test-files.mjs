@@ -90,10 +90,12 @@ function startWorker() {
   input.on('error', () => {})
   const exited = new Promise((done) => child.once('close', (code, signal) => done(code ?? signal)))
   let tap = ''
+  let begin = () => {}
   let finish = () => {}
   createInterface({ input: output }).on('line', (line) => {
     const message = JSON.parse(line)
-    if (message.tap !== undefined) tap += message.tap
+    if (message.begun !== undefined) begin()
+    else if (message.tap !== undefined) tap += message.tap
     else finish(message.result)
   })
 
@@ -104,16 +106,19 @@ function startWorker() {
     const result = new Promise((done) => {
       finish = done
     })
-    input.write(`${JSON.stringify({ name, path, timeoutMs, graceMs })}\n`)
     let expired = false
+    let timer
     // The file keeps the time itself; here is for one that is too busy to, or does not close what it has opened.
-    const timer = setTimeout(
-      () => {
-        expired = true
-        child.kill('SIGKILL')
-      },
-      timeoutMs + 2 * graceMs,
-    )
+    begin = () => {
+      timer = setTimeout(
+        () => {
+          expired = true
+          child.kill('SIGKILL')
+        },
+        timeoutMs + 2 * graceMs,
+      )
+    }
+    input.write(`${JSON.stringify({ name, path, timeoutMs, graceMs })}\n`)
     const died = exited.then((code) => ({ ok: false, code }))
     const { ok, open = '', skip, code } = await Promise.race([result, died])
     clearTimeout(timer)

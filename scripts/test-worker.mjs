@@ -52,6 +52,7 @@ async function waitForClosing(before, closingMs) {
 }
 
 async function runFile({ name, path, timeoutMs, graceMs }) {
+  tell({ begun: name })
   const before = openResources()
   const test = new Test({ name, timeout: timeoutMs })
   test.on('data', (tap) => tell({ tap }))

@@ -63,7 +63,10 @@ t.test('every file is a subtest', async (t) => {
 t.test(
   'a file that takes too long is ended, and named, whether it waits, waits for nothing, or is too busy to notice',
   async (t) => {
-    const { failed, passed, failures, tap } = await run(['busy', 'waiting', 'dry'], { timeoutMs: 500 })
+    const { failed, passed, failures, tap } = await run(['busy', 'waiting', 'dry'], {
+      jobs: 3,
+      timeoutMs: 2000,
+    })
     t.equal(failed, 3)
     t.equal(passed, 3, 'what it had done before counts')
     t.same(failures, ['busy.test.ts took too long', 'dry.test.ts', 'waiting.test.ts > waits for long'])
