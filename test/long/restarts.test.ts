@@ -1,6 +1,6 @@
 import t from 'tap'
 import { expectToHold } from './long.js'
 
-t.test('restarts, reloads and upgrades under full load cost no request', async (t) => {
+t.test('stopping and restarting gateways under full load costs no request', async (t) => {
   await expectToHold(t, 'bench/restart.mjs')
 })
