@@ -3,13 +3,13 @@ import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
 import { freePort } from './free-port.js'
 
-// Listens, says where, and never looks at its socket again.
+// Listens, says where, and stops before it could accept a connection: none is ever taken out of the backlog.
 const STUCK = `
 const { parentPort } = require('node:worker_threads')
 const { createServer } = require('node:net')
 const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 }, () => {
   parentPort.postMessage(server.address().port)
-  setTimeout(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000), 20)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000)
 })`
 
 /**
@@ -19,7 +19,6 @@ const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 },
 export async function hangingListener(t: Test): Promise<{ port: number; origin: string }> {
   const worker = new Worker(STUCK, { eval: true })
   const port = await new Promise<number>((resolve) => worker.once('message', resolve))
-  await new Promise((resolve) => setTimeout(resolve, 50))
   const fillers: Socket[] = []
   t.teardown(async () => {
     for (const socket of fillers) socket.destroy()
