@@ -90,7 +90,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const amounts = memoryAmounts(() => clock.now)
   const upstreams = createUpstreams(current)
   const tokens = createTokens({ log: { info() {}, warn() {} } })
-  const watchdog = createWatchdog(20)
+  const watchdog = overrides.watchdog ?? createWatchdog(20)
   const records: RequestRecord[] = []
   const accessLines: RequestRecord[] = []
   const candidates: TestGateway['candidates'] = []

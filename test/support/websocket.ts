@@ -6,6 +6,7 @@ import type { Test } from 'tap'
 import { type ServerOptions, WebSocket, WebSocketServer } from 'ws'
 import { eventually } from './eventually.js'
 import type { TestGateway } from './gateway.js'
+import type { RawConnection } from './raw.js'
 
 export const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 export const ACCEPT = createHash('sha1').update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
@@ -140,9 +141,29 @@ export async function opened(...args: Parameters<typeof dial>): Promise<WebSocke
   return socket
 }
 
+/** @throws where the socket is closed already: its event would never come */
 export async function closeOf(socket: WebSocket): Promise<{ code: number; reason: string }> {
+  if (socket.readyState === WebSocket.CLOSED) throw new Error('the socket was closed before the test looked')
   const [code, reason] = await once(socket, 'close')
   return { code, reason: String(reason) }
+}
+
+/** The client's answer to a Close 1001: masked, with a mask of zeros. */
+export const CLIENT_CLOSE = '\x88\x82\0\0\0\0\x03\xe9'
+
+/** Waits for a Close frame, answers it and waits for the end, as a client does. The gateway cuts one that does not only after 2 s. */
+export async function answerClose(raw: RawConnection, close: string): Promise<void> {
+  await raw.until('Close', () => raw.received().endsWith(close))
+  raw.socket.end(CLIENT_CLOSE, 'latin1')
+  await raw.closed()
+}
+
+/** Begins a drain. Resolves once every tunnel knows of it; `closed` resolves when the last of them has ended. */
+export async function beginDrain(gateway: TestGateway): Promise<{ closed: Promise<void> }> {
+  const closed = gateway.app.close()
+  // Fastify stops listening right after the hook that tells the tunnels.
+  await eventually('the drain has begun', () => !gateway.app.server.listening)
+  return { closed }
 }
 
 /** Resolves when nothing is left of what was under way. */
