@@ -148,7 +148,12 @@ export class Tunnel implements Watched {
   #sayFarewell(): void {
     this.#farewell = 'said'
     const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
-    if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason))
+    // A slow client cannot answer before it has taken the end of its message, behind which the Close waits.
+    if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason), this.#expectAnswer)
+    else this.#expectAnswer()
+  }
+
+  #expectAnswer = (): void => {
     this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
   }
 

@@ -641,6 +641,38 @@ t.test('a drain', async (t) => {
     raw.socket.destroy()
   })
 
+  t.test('gives a client 2 s to answer the Close from when the Close has gone out', async (t) => {
+    let upstream: Socket | undefined
+    const bare = await startBare(t, (socket) => {
+      upstream = socket
+      socket.write(`${SWITCHING}\x81\x0ahello`, 'latin1')
+    })
+    const watchdog = createSteppedWatchdog()
+    const yaml = chatConfig([bare.origin], 'true', 'server: { shutdown_grace: 30s }')
+    const gateway = await startGateway(t, yaml, { watchdog })
+    const accepted = ownSocket(gateway)
+    const raw = await openRaw(gateway.port)
+    const own = await accepted
+    raw.write(handshake('/free/room', ALICE))
+    await raw.until('half a frame', () => raw.received().endsWith('hello'))
+    const { closed } = await beginDrain(gateway)
+    // Holds back what is written, like a client that does not read.
+    own.cork()
+    upstream!.write('world')
+    await eventually('the Close is queued', () => own.writableLength === 5 + GOING_AWAY.length)
+    watchdog.pass(10_000)
+    await sleep(20)
+    t.same(gateway.records, [])
+    own.uncork()
+    await raw.until('Close', () => raw.received().endsWith(`\x81\x0ahelloworld${GOING_AWAY}`))
+    watchdog.pass(2_000)
+    await sleep(20)
+    t.same(gateway.records, [])
+    watchdog.pass(1)
+    await closed
+    t.match(gateway.records, [{ status: 101, error: 'draining' }])
+  })
+
   t.test('does not wait for a handshake longer than its grace', async (t) => {
     const bare = await startBare(t)
     const gateway = await startGateway(
