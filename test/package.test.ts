@@ -1,8 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
+import { scratchFolder } from './support/scratch.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
@@ -34,7 +35,7 @@ t.test('the packed tarball', async (t) => {
     t.fail('dist is missing: run npm run build first (npm test does)')
     return
   }
-  const folder = t.testdir({ empty: { 'package.json': '{"private":true}' } })
+  const folder = scratchFolder(t, 'tidegate-package-')
   // `npm test` has built dist already, and other tests run from it: prepack would write it anew beneath them.
   const packed = run(root, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder)
   t.equal(packed.status, 0, packed.stderr)
@@ -89,21 +90,18 @@ t.test('the packed tarball', async (t) => {
 
   t.test('installs into an empty folder and works there', async (t) => {
     const empty = join(folder, 'empty')
+    mkdirSync(empty)
+    writeFileSync(join(empty, 'package.json'), '{"private":true}')
     const tarball = join(folder, filename)
     const installed = run(empty, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball)
     t.equal(installed.status, 0, installed.stderr)
 
-    const check = run(
-      empty,
-      'npx',
-      'tidegate',
-      'check',
-      '--config',
-      'node_modules/tidegate/config/tidegate.yaml',
-    )
+    // What `npx tidegate` would find and run.
+    const command = join(empty, 'node_modules/.bin/tidegate')
+    const check = run(empty, command, 'check', '--config', 'node_modules/tidegate/config/tidegate.yaml')
     t.equal(check.status, 0, check.stderr)
     t.match(check.stdout, /payments/)
-    t.equal(run(empty, 'npx', 'tidegate', '--version').stdout, `${manifest.version}\n`)
+    t.equal(run(empty, command, '--version').stdout, `${manifest.version}\n`)
 
     // Loads every module, so a dependency that is missing from package.json shows here.
     const script = `import { startGateway } from 'tidegate'; console.log(typeof startGateway)`

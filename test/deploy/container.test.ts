@@ -1,7 +1,6 @@
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
+import { chmodSync, cpSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { type Copy, DockerfileParser, type Instruction, type JSONInstruction } from 'dockerfile-ast'
@@ -10,6 +9,7 @@ import t from 'tap'
 import { request } from 'undici'
 import { freePort } from '../support/free-port.js'
 import { startBackend } from '../support/process.js'
+import { IN_MEMORY, scratchFolder } from '../support/scratch.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const TEXT = readFileSync(join(root, 'Dockerfile'), 'utf8')
@@ -74,7 +74,9 @@ function buildIn(scratch: string): Stage {
             whole || !target.endsWith('/') ? target : join(target, source.split('/').at(-1)!),
           )
           mkdirSync(dirname(path), { recursive: true })
-          cpSync(join(base, source), path, { recursive: true, verbatimSymlinks: true })
+          // Nothing changes a file of a stage that is done: links are as good as copies of 7,500 files.
+          if (from === undefined) cpSync(join(base, source), path, { recursive: true, verbatimSymlinks: true })
+          else execFileSync('cp', ['-al', join(base, source), path])
         }
         break
       }
@@ -109,16 +111,15 @@ function run(command: string, cwd: string): void {
 
 /** A namespace has the root file system read-only, and a process 1 of its own, as a container has. */
 const NAMESPACE = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c']
-const INSIDE =
-  'mount --make-rprivate / && mount -o remount,bind,ro / && exec setpriv --reuid=1000 --regid=1000 --clear-groups "$@"'
+const READ_ONLY = ['/', ...(IN_MEMORY === undefined ? [] : [IN_MEMORY])]
+const INSIDE = `mount --make-rprivate / && ${READ_ONLY.map((path) => `mount -o remount,bind,ro ${path} && `).join('')}exec setpriv --reuid=1000 --regid=1000 --clear-groups "$@"`
 const skip =
   spawnSync('unshare', [...NAMESPACE, INSIDE, 'sh', 'true']).status === 0
     ? false
     : 'no namespace may be made here; run it as root, with util-linux'
 
 t.test('its commands, run in folders, make a gateway', async (t) => {
-  const scratch = mkdtempSync(join(tmpdir(), 'tidegate-image-'))
-  t.teardown(() => rmSync(scratch, { recursive: true, force: true }))
+  const scratch = scratchFolder(t, 'tidegate-image-')
   chmodSync(scratch, 0o755)
   const image = buildIn(scratch)
   const at = (args: readonly string[]) =>
