@@ -1,8 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend } from '../support/process.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 const LIMIT = 30
 const GATEWAYS = 3
@@ -25,7 +26,7 @@ routes: [{ path: /*, service: api }]
 server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
-    const gateways = await Promise.all(Array.from({ length: GATEWAYS }, () => startProcess(t, yaml)))
+    const gateways = await Promise.all(Array.from({ length: GATEWAYS }, () => startWhole(t, yaml)))
     const ask = async (gateway: number, user: string) => {
       const { statusCode, headers, body } = await request(gateways[gateway]!.address, {
         headers: { 'x-user-id': user },

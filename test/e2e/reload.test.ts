@@ -1,8 +1,9 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { Agent, request } from 'undici'
-import { startBackend, startProcess, tally } from '../support/process.js'
+import { startBackend, tally } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 function config(redis: string, upstream: string, limit: string, extra = ''): string {
   return `
@@ -37,7 +38,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 t.test('2,000 requests across 20 reloads, and none fails', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
-  const gateway = await startProcess(t, config(redis.url, backend.origin, '100000/min'))
+  const gateway = await startWhole(t, config(redis.url, backend.origin, '100000/min'))
   const agent = new Agent({ connections: 16 })
   t.teardown(() => agent.destroy())
 
@@ -88,7 +89,7 @@ t.test('2,000 requests across 20 reloads, and none fails', async (t) => {
 t.test('a raised limit counts what was used already, and a bad file changes nothing', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
-  const gateway = await startProcess(t, config(redis.url, backend.origin, '5/h'))
+  const gateway = await startWhole(t, config(redis.url, backend.origin, '5/h'))
   const ask = async () => {
     const { statusCode, body } = await request(`${gateway.address}/api/x`, {
       headers: { 'x-user-id': 'ada' },

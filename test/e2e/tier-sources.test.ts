@@ -4,6 +4,7 @@ import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { noPostgres, startPostgres } from '../support/postgres.js'
 import { startBackend, startProcess } from '../support/process.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 t.test(
   'plans in PostgreSQL hold on every gateway, change at once, and outlive the database',
@@ -32,7 +33,7 @@ explain: { sample: 1 }
 server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
-    const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
+    const gateways = await Promise.all([startWhole(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
     const [one, two] = gateways
     /** The amount of the consumer's tier. */
     async function amount(of: typeof one, consumer: string, id = 'any'): Promise<number> {

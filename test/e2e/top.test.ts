@@ -4,6 +4,7 @@ import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { startBackend, startProcess } from '../support/process.js'
 import { hasRedisServer, startRedis } from '../support/redis.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to kill'
 
@@ -27,7 +28,7 @@ server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
   const [single, workers] = await Promise.all([
-    startProcess(t, yaml),
+    startWhole(t, yaml),
     startProcess(t, yaml, {}, ['--workers', '2']),
   ])
   const send = async ({ address }: { address: string }, user: string, count: number) => {

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../support/eventually.js'
-import { startProcess } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
 import { startChat } from '../support/websocket.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 t.test('a consumer has so many sockets open over all gateways, for as long as they are open', async (t) => {
   const [chat, redis] = await Promise.all([startChat(t), startRedis(t)])
@@ -21,7 +21,7 @@ routes: [{ path: /*, service: chat, websocket: true }]
 server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
-  const gateways = await Promise.all([startProcess(t, yaml), startProcess(t, yaml)])
+  const gateways = await Promise.all([startWhole(t, yaml), startWhole(t, yaml)])
   /** The open socket, or the status that it was refused with. */
   const dial = async (gateway: number, user = 'alice'): Promise<WebSocket | number> => {
     const url = gateways[gateway]!.address.replace('http', 'ws')

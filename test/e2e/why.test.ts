@@ -5,6 +5,7 @@ import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { startBackend, startProcess } from '../support/process.js'
 import { startRedis } from '../support/redis.js'
+import { startWhole } from '../support/whole-gateway.js'
 
 t.test('why a request was limited is told by whichever gateway is asked', async (t) => {
   const redis = await startRedis(t)
@@ -21,20 +22,20 @@ routes: [{ path: /*, service: api }]
 server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
-  const [a, b] = await Promise.all([startProcess(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
-  const send = async (to: typeof a, id: string) => {
+  const [a, b] = await Promise.all([startWhole(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
+  const send = async (to: { address: string }, id: string) => {
     const headers = { 'x-user-id': 'ann', 'x-request-id': id }
     const { statusCode, body } = await request(to.address, { headers })
     await body.dump()
     return statusCode
   }
-  const ask = async (of: typeof a, id: string) => {
+  const ask = async (of: { admin: string }, id: string) => {
     const { statusCode, body } = await request(`${of.admin}/decisions/${id}`)
     // biome-ignore lint/suspicious/noExplicitAny: a test looks into it
     return { status: statusCode, json: (await body.json()) as any }
   }
   /** One that had no time to answer is silent, and that is no fault. */
-  const askUntil = async (of: typeof a, id: string, good: (told: Told) => boolean) => {
+  const askUntil = async (of: { admin: string }, id: string, good: (told: Told) => boolean) => {
     let told = await ask(of, id)
     await eventually(`${id} is told`, async () => {
       if (!good(told)) told = await ask(of, id)
