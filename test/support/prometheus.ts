@@ -29,6 +29,8 @@ export async function startPrometheus(t: Test, config: object): Promise<Promethe
       `--config.file=${file}`,
       `--storage.tsdb.path=${join(folder, 'data')}`,
       '--web.listen-address=127.0.0.1:0',
+      // By default it waits for up to five seconds, twice, before it scrapes at all.
+      '--scrape.discovery-reload-interval=100ms',
       '--enable-feature=exemplar-storage,native-histograms',
     ],
     { stdio: ['ignore', 'ignore', 'pipe'] },

@@ -41,7 +41,7 @@ export async function startScraping(t: Test, target: string, rules: string): Pro
   const file = join(folder, 'rules.yml')
   writeFileSync(file, rules)
   const { api } = await startPrometheus(t, {
-    global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '1s' },
+    global: { scrape_interval: '1s', scrape_timeout: '1s', evaluation_interval: '500ms' },
     rule_files: [file],
     scrape_configs: [{ job_name: 'tidegate', static_configs: [{ targets: [target] }] }],
   })
