@@ -19,7 +19,11 @@ async function exampleOn(folder: string) {
   return { file, gateway, admin, payments, marketing }
 }
 
-t.test('the demo shows what to try, it works as shown, and Ctrl-C ends all of it', async (t) => {
+// They wait for processes to start.
+t.jobs = 2
+const BESIDE = { buffered: true }
+
+t.test('the demo shows what to try, it works as shown, and Ctrl-C ends all of it', BESIDE, async (t) => {
   const { file, gateway, admin, payments, marketing } = await exampleOn(t.testdir())
   const run = spawnCli(['demo', '--config', file])
   t.teardown(() => run.child.kill('SIGKILL'))
@@ -68,27 +72,25 @@ t.test('the demo shows what to try, it works as shown, and Ctrl-C ends all of it
   }
 })
 
-t.test('a taken port is one clear line and exit code 1, whoever needed it', async (t) => {
-  const { file, gateway, admin, marketing } = await exampleOn(t.testdir())
-  const wanted: [port: number, line: string][] = [
-    [
-      marketing,
-      `tidegate demo: port ${marketing} is taken, and the marketing demo backend needs it; stop what listens there`,
-    ],
-    [
-      gateway,
-      `0.0.0.0:${gateway} (listen in ${file}) is taken; stop what listens there, or set listen to another port`,
-    ],
-    [
-      admin,
-      `127.0.0.1:${admin} (admin.listen in ${file}) is taken; stop what listens there, or set admin.listen to another port`,
-    ],
-  ]
-  for (const [port, line] of wanted) {
-    const server = createServer().listen(port, port === gateway ? '0.0.0.0' : '127.0.0.1')
-    await once(server, 'listening')
-    const { code, stdout, stderr } = await tidegateProcess(['demo', '--config', file])
-    server.close()
-    t.strictSame({ code, stdout, stderr }, { code: 1, stdout: '', stderr: `${line}\n` })
+t.test('a taken port is one clear line and exit code 1, whoever needed it', BESIDE, async (t) => {
+  const wanted = {
+    marketing: (port: number) =>
+      `tidegate demo: port ${port} is taken, and the marketing demo backend needs it; stop what listens there`,
+    gateway: (port: number, file: string) =>
+      `0.0.0.0:${port} (listen in ${file}) is taken; stop what listens there, or set listen to another port`,
+    admin: (port: number, file: string) =>
+      `127.0.0.1:${port} (admin.listen in ${file}) is taken; stop what listens there, or set admin.listen to another port`,
   }
+  const folder = t.testdir({ marketing: {}, gateway: {}, admin: {} })
+  const names = ['marketing', 'gateway', 'admin'] as const
+  await Promise.all(
+    names.map(async (name) => {
+      const { file, [name]: port } = await exampleOn(join(folder, name))
+      const server = createServer().listen(port, name === 'gateway' ? '0.0.0.0' : '127.0.0.1')
+      await once(server, 'listening')
+      const { code, stdout, stderr } = await tidegateProcess(['demo', '--config', file])
+      server.close()
+      t.strictSame({ code, stdout, stderr }, { code: 1, stdout: '', stderr: `${wanted[name](port, file)}\n` })
+    }),
+  )
 })

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { laxParser } from '../../src/cli/node-version.js'
 import { spawnCli, tidegateProcess } from '../support/cli.js'
+import { eventually } from '../support/eventually.js'
 import { CLI, startBackend, startProcess } from '../support/process.js'
 
 const config = (upstream: string, delay = '0s', port = 0) => `
@@ -15,92 +16,92 @@ admin: { listen: 127.0.0.1:0 }
 tiers: [free]
 services: { api: { upstreams: [${upstream}] } }
 routes: [{ path: /*, service: api }]
-server: { shutdown_delay: ${delay} }
+server: { shutdown_delay: ${delay}, shed: { event_loop_delay: 0 } }
 `
 
-t.test('says where it listens in one line, keeps stdout for the access log, and ends with 0', async (t) => {
-  const backend = await startBackend(t)
-  const cwd = t.testdir({ 'tidegate.yaml': config(backend.origin) })
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+/** With a service that no route leads to. */
+const withUnused = (yaml: string) =>
+  yaml.replace(/services: \{ (.*) \}/, 'services:\n  $1\n  unused: { upstreams: [http://127.0.0.1:1] }')
+
+// Each starts a process or two, and waits for it: some beside each other.
+t.jobs = 3
+const BESIDE = { buffered: true }
+
+/** Where it says that it listens, in its one line for people. */
+function listensOn(stderr: string): string {
+  const line = stderr.split('\n').find((text) => text.startsWith('tidegate listens'))
+  const found =
+    /^tidegate listens on (http:\/\/127\.0\.0\.1:\d+), admin on http:\/\/127\.0\.0\.1:\d+, configuration tidegate\.yaml$/
+  const address = found.exec(line ?? '')?.[1]
+  if (address === undefined) throw new Error(`no such line: ${line}`)
+  return address
+}
+
+t.test(
+  'says where it listens and what check warns of, reads the configuration again at SIGHUP, and ends with 0',
+  BESIDE,
+  async (t) => {
+    const first = await startBackend(t, (_request, response) => response.end('first'))
+    const second = await startBackend(t, (_request, response) => response.end('second'))
+    const cwd = t.testdir({ 'tidegate.yaml': withUnused(config(first.origin)) })
     const run = spawnCli(['start'], { cwd })
     t.teardown(() => run.child.kill('SIGKILL'))
     await run.printed(/listens on/)
-    const line = run
-      .stderr()
-      .split('\n')
-      .find((text) => text.startsWith('tidegate listens'))
-    const found =
-      /^tidegate listens on (http:\/\/127\.0\.0\.1:\d+), admin on http:\/\/127\.0\.0\.1:\d+, configuration tidegate\.yaml$/.exec(
-        line ?? '',
-      )
-    t.ok(found, `${line}`)
-    t.equal((await fetch(`${found?.[1]}/x?y=1`)).status, 200)
-    run.child.kill(signal)
-    t.equal(await run.exited, 0, signal)
-    const lines = run.stdout().trimEnd().split('\n')
-    t.equal(lines.length, 1)
-    t.match(JSON.parse(lines[0]!), { path: '/x', status: 200 })
-  }
-})
-
-t.test('SIGINT does not wait for load balancers; a second signal does not wait for anything', async (t) => {
-  const backend = await startBackend(t)
-  const patient = await startProcess(t, config(backend.origin, '60s'))
-  const began = performance.now()
-  t.equal(await patient.stop('SIGINT'), 0)
-  t.ok(performance.now() - began < 40_000)
-
-  const draining = await startProcess(t, config(backend.origin, '60s'))
-  draining.child.kill('SIGTERM')
-  while ((await fetch(`${draining.admin}/readyz`)).status !== 503);
-  t.equal(await draining.stop('SIGTERM'), 128 + 15)
-})
-
-t.test('SIGHUP reads the configuration again', async (t) => {
-  const first = await startBackend(t, (_request, response) => response.end('first'))
-  const second = await startBackend(t, (_request, response) => response.end('second'))
-  const gateway = await startProcess(t, config(first.origin))
-  t.equal(await (await fetch(`${gateway.address}/x`)).text(), 'first')
-  const next = join(t.testdir(), 'next.yaml')
-  writeFileSync(next, config(second.origin))
-  renameSync(next, gateway.configFile)
-  gateway.child.kill('SIGHUP')
-  let text = ''
-  for (const deadline = Date.now() + 30_000; text !== 'second' && Date.now() < deadline; ) {
-    text = await (await fetch(`${gateway.address}/x`)).text()
-  }
-  t.equal(text, 'second')
-  t.equal(await gateway.stop(), 0)
-})
-
-t.test('what check warns of is in the log of the start', async (t) => {
-  const unused = '  unused: { upstreams: [http://127.0.0.1:1] }'
-  const cwd = t.testdir({
-    'tidegate.yaml': config('http://127.0.0.1:1').replace(
-      /services: \{ (.*) \}/,
-      `services:\n  $1\n${unused}`,
-    ),
-  })
-  for (const args of [['start'], ['start', '--workers', '2']]) {
-    const run = spawnCli(args, { cwd })
-    t.teardown(() => run.child.kill('SIGKILL'))
-    await run.printed(/listens on/)
+    const address = listensOn(run.stderr())
     await run.printed(/with warnings/)
-    run.child.kill('SIGTERM')
-    t.equal(await run.exited, 0)
     const warned = run
       .stderr()
       .split('\n')
       .filter((line) => line.includes('with warnings'))
-    t.equal(warned.length, 1, args.join(' '))
+    t.equal(warned.length, 1)
     t.match(JSON.parse(warned[0]!), {
       level: 'warn',
       messages: [/^tidegate\.yaml:7:3: services\.unused: no route leads to this service/],
     })
-  }
+
+    t.equal(await (await fetch(`${address}/x`)).text(), 'first')
+    const next = join(cwd, 'next.yaml')
+    writeFileSync(next, config(second.origin))
+    renameSync(next, join(cwd, 'tidegate.yaml'))
+    run.child.kill('SIGHUP')
+    await eventually(
+      'the second serves',
+      async () => (await (await fetch(`${address}/x`)).text()) === 'second',
+    )
+
+    run.child.kill('SIGTERM')
+    t.equal(await run.exited, 0)
+    const lines = run.stdout().trimEnd().split('\n')
+    t.equal(lines.length, first.requests.length + second.requests.length, 'stdout holds the access log alone')
+    for (const line of lines) t.match(JSON.parse(line), { path: '/x', status: 200 })
+  },
+)
+
+t.test('SIGINT does not wait for load balancers', BESIDE, async (t) => {
+  const backend = await startBackend(t)
+  const cwd = t.testdir({ 'tidegate.yaml': config(backend.origin, '60s') })
+  const run = spawnCli(['start'], { cwd })
+  t.teardown(() => run.child.kill('SIGKILL'))
+  await run.printed(/listens on/)
+  t.equal((await fetch(`${listensOn(run.stderr())}/x?y=1`)).status, 200)
+  const began = performance.now()
+  run.child.kill('SIGINT')
+  t.equal(await run.exited, 0)
+  t.ok(performance.now() - began < 40_000)
+  const lines = run.stdout().trimEnd().split('\n')
+  t.equal(lines.length, 1)
+  t.match(JSON.parse(lines[0]!), { path: '/x', status: 200 })
 })
 
-t.test('a taken port is one clear line and exit code 1', async (t) => {
+t.test('a second signal does not wait for anything', BESIDE, async (t) => {
+  const backend = await startBackend(t)
+  const draining = await startProcess(t, config(backend.origin, '60s'))
+  draining.child.kill('SIGTERM')
+  await eventually('it drains', async () => (await fetch(`${draining.admin}/readyz`)).status === 503)
+  t.equal(await draining.stop('SIGTERM'), 128 + 15)
+})
+
+t.test('a taken port is one clear line and exit code 1', BESIDE, async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -113,7 +114,7 @@ t.test('a taken port is one clear line and exit code 1', async (t) => {
   })
 })
 
-t.test('a bad configuration does not start: every error, exit code 1', async (t) => {
+t.test('a bad configuration does not start: every error, exit code 1', BESIDE, async (t) => {
   const cwd = t.testdir({
     'tidegate.yaml': config('http://127.0.0.1:1').replace('tiers:', 'tires:').replace('/*', 'x'),
   })
@@ -129,7 +130,7 @@ t.test('a bad configuration does not start: every error, exit code 1', async (t)
   t.equal((await tidegateProcess(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
 })
 
-t.test('a Node whose parser is lax does not serve', async (t) => {
+t.test('a Node whose parser is lax does not serve', BESIDE, async (t) => {
   const cwd = t.testdir({ 'tidegate.yaml': config('http://127.0.0.1:1') })
   const { code, stderr } = await withNode('--insecure-http-parser', cwd)
   t.equal(code, 1)

@@ -14,6 +14,7 @@ consumers: [{ header: { name: x-user-id } }, { ip: {} }]
 services:
   api: { upstreams: [${upstream}] }
   limited: { upstreams: [${upstream}], limits: { free: 20/day, pro: { amount: 30, window: 1d } } }
+  unused: { upstreams: [${upstream}] }
 routes: [{ path: /*, service: api }, { path: /limited, service: limited }${extra}]
 server: { shutdown_delay: 4s, shutdown_grace: 10s, shed: { event_loop_delay: 0 } }
 log: { access: ${folder}/access.log }
@@ -64,7 +65,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 }
 
 /** Not as much as they can: `npm run bench:restart` does that. */
-const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 10 }
+const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 30 }
 
 const serving = ({ workers }: Status, ...not: number[]) =>
   workers.filter(({ state, pid }) => state === 'serving' && !not.includes(pid))
@@ -86,6 +87,13 @@ t.test('two workers are one gateway', async (t) => {
 
   await t.test('both serve, and /metrics has the figures of both', async (t) => {
     t.match(gateway.stderr(), /listens on .*, 2 workers$/m)
+    const warned = () => gateway.stderr().match(/^.*with warnings.*$/gm) ?? []
+    await until('what check warns of is in its log', async () => warned().length > 0)
+    t.equal(warned().length, 1, 'once, not by each of them')
+    t.match(JSON.parse(warned()[0]!), {
+      level: 'warn',
+      messages: [/^\S+tidegate\.yaml:10:3: services\.unused: no route leads to this service/],
+    })
     for (; asked < 40; asked++) await get(`/${asked}`)
     t.equal(await answered(gateway), 40)
     const cpu = await Promise.all(
@@ -152,14 +160,14 @@ t.test('two workers are one gateway', async (t) => {
   await t.test('kill -9 of a worker loses the requests that it had, and no other', async (t) => {
     const [victim] = serving(await ask<Status>(gateway, '/config'))
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 300)
+    await until('the load is on', async () => load.done() > 100)
     process.kill(victim!.pid, 'SIGKILL')
     const down = load.done()
     await until(
       'another has its place',
       async () => serving(await ask<Status>(gateway, '/config'), victim!.pid).length === 2,
     )
-    await until('and more was asked meanwhile', async () => load.done() > down + 300)
+    await until('and more was asked meanwhile', async () => load.done() > down + 100)
     const { statuses, failures, total } = await load.stop()
     t.comment(`${failures.length} of ${total} requests failed: ${failures}`)
     t.ok(failures.length <= 12, `${failures.length} failed of the 12 in flight at most`)
@@ -185,6 +193,7 @@ t.test('two workers are one gateway', async (t) => {
       upstreams: [
         { service: 'api', state: 'serving', max_connections: 256 },
         { service: 'limited', state: 'drained' },
+        { service: 'unused', state: 'serving' },
       ],
     })
   })
@@ -193,7 +202,7 @@ t.test('two workers are one gateway', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     const counted = (await answered(gateway))!
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 300)
+    await until('the load is on', async () => load.done() > 100)
     gateway.child.kill('SIGUSR2')
     const old = before.workers.map(({ pid }) => pid)
     await until('only new ones are there', async () => {
@@ -215,7 +224,7 @@ t.test('two workers are one gateway', async (t) => {
 
   await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
-    await until('the load is on', async () => load.done() > 300)
+    await until('the load is on', async () => load.done() > 100)
     const exited = gateway.stop('SIGTERM')
     await until('/readyz says 503', async () => {
       const { statusCode, body } = await request(`${gateway.admin}/readyz`)
