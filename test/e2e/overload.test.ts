@@ -17,8 +17,13 @@ server: { shutdown_delay: 0, shutdown_grace: 1s, shed: ${shed} }
 `
 }
 
+// They wait for what a process does by itself: beside each other.
+t.jobs = 2
+const BESIDE = { buffered: true }
+
 t.test(
   'a gateway that is kept from its work sheds, says so, and serves again when that is over',
+  BESIDE,
   async (t) => {
     const backend = await startBackend(t)
     const gateway = await startProcess(t, yamlFor(backend.origin, '{ event_loop_delay: 100ms }'))
@@ -64,7 +69,7 @@ t.test(
   },
 )
 
-t.test('a heap that stays full: drains, says why, and exits with 1', async (t) => {
+t.test('a heap that stays full: drains, says why, and exits with 1', BESIDE, async (t) => {
   const backend = await startBackend(t)
   // Any process has more than a tenth of 64 MB in use.
   const gateway = await startProcess(

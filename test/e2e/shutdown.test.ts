@@ -18,7 +18,11 @@ log: { access: off }
 `
 }
 
-t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', async (t) => {
+// They wait for a drain, or for the start of a process: beside each other.
+t.jobs = 3
+const BESIDE = { buffered: true }
+
+t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', BESIDE, async (t) => {
   const backend = await startBackend(t, (_req, res) => {
     setTimeout(() => res.end('late'), 30)
   })
@@ -52,7 +56,7 @@ t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', a
   t.equal(await exited, 0)
 })
 
-t.test('a request in flight at SIGTERM gets its whole answer', async (t) => {
+t.test('a request in flight at SIGTERM gets its whole answer', BESIDE, async (t) => {
   let end = () => {}
   const backend = await startBackend(t, (req, res) => {
     if (req.url !== '/x') return res.end()
@@ -78,7 +82,7 @@ t.test('a request in flight at SIGTERM gets its whole answer', async (t) => {
   t.ok(Date.now() - stopped < 40_000, 'and its connection, which was not told to close, holds nothing up')
 })
 
-t.test('a second SIGTERM ends it at once', async (t) => {
+t.test('a second SIGTERM ends it at once', BESIDE, async (t) => {
   const backend = await startBackend(t, () => {})
   const gateway = await startProcess(t, config(backend.origin, '1m'))
   request(`${gateway.address}/never-answered`).catch(() => {})
