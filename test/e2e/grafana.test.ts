@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import t from 'tap'
 import { Agent, request } from 'undici'
 import { createAuthority } from '../support/authority.js'
+import { freePort } from '../support/free-port.js'
 import { alertRules, asGrafanaAsks, dashboards, read, shownQueries } from '../support/grafana.js'
 import { createKey, startJwksServer } from '../support/issuer.js'
 import { readPages } from '../support/pages.js'
@@ -18,11 +19,11 @@ import { startScraping } from '../support/scraping.js'
  * configuration that is applied and one that is rejected.
  */
 const configFor = (
-  o: Record<'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'issuer' | 'cert' | 'key', string>,
+  o: Record<'admin' | 'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'issuer' | 'cert' | 'key', string>,
   more = '',
 ) => `
 listen: 127.0.0.1:0
-admin: { listen: 127.0.0.1:0 }
+admin: { listen: "${o.admin}" }
 store: { redis: "${o.redis}", timeout: 2s }
 tiers: [free, pro]
 consumers:
@@ -103,6 +104,7 @@ t.test(name, async (t) => {
   const issuer = await startJwksServer(t, [createKey('ed25519', 'k1').jwk])
   const authority = createAuthority(t)
   const options = {
+    admin: `127.0.0.1:${await freePort()}`,
     redis: redis.url,
     good: good.origin,
     slow: slow.origin,
@@ -111,10 +113,13 @@ t.test(name, async (t) => {
     dies: `http://127.0.0.1:${(dying.address() as AddressInfo).port}`,
     ...authority.issue('gateway', 'IP:127.0.0.1'),
   }
-  const gateway = await startProcess(t, configFor(options), {}, ['--workers', '1'])
   // Every alert that would fire after a while fires at once.
   const rules = read('grafana/alerts.yml').replace(/^( +for:) \w+$/gm, '$1 0s')
-  const prometheus = await startScraping(t, new URL(gateway.admin).host, rules)
+  // Prometheus looks for its targets five seconds after its start: the gateway is there by then.
+  const [gateway, prometheus] = await Promise.all([
+    startProcess(t, configFor(options), {}, ['--workers', '1']),
+    startScraping(t, options.admin, rules),
+  ])
   const began = Date.now() / 1000
 
   const agent = new Agent({ connect: { rejectUnauthorized: false }, connections: 8 })
