@@ -75,7 +75,8 @@ function buildIn(scratch: string): Stage {
           )
           mkdirSync(dirname(path), { recursive: true })
           // Nothing changes a file of a stage that is done: links are as good as copies of 7,500 files.
-          if (from === undefined) cpSync(join(base, source), path, { recursive: true, verbatimSymlinks: true })
+          if (from === undefined)
+            cpSync(join(base, source), path, { recursive: true, verbatimSymlinks: true })
           else execFileSync('cp', ['-al', join(base, source), path])
         }
         break
