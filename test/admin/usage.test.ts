@@ -4,7 +4,7 @@ import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { openStore } from '../../src/limiter/store.js'
 import { NOW, startAdmin } from '../support/admin.js'
 import { snapshotOf } from '../support/gateway.js'
-import { startRedis } from '../support/redis.js'
+import { ownRedis } from '../support/redis.js'
 
 async function startUsed(t: Parameters<typeof startAdmin>[0]) {
   const limiter = createMemoryLimiter({ now: () => NOW })
@@ -207,7 +207,7 @@ t.test('a consumer id may hold any character', async (t) => {
 })
 
 t.test('says that the store is down instead of guessing', async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const quiet = { info() {}, warn() {}, error() {} }
   const config = {
     redis: redis.url,

@@ -5,7 +5,7 @@ import { spawnCli, tidegate, tidegateProcess } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { freePort } from '../support/free-port.js'
 import { startBackend, startProcess, storeUp } from '../support/process.js'
-import { startRedis } from '../support/redis.js'
+import { ownRedis } from '../support/redis.js'
 
 const config = (upstream: string, redis?: string) => `
 listen: 127.0.0.1:0
@@ -32,7 +32,7 @@ t.test('health says of a gateway that stands still that it is silent', APART, as
 })
 
 t.test('health says what /readyz says, without a token and without the configuration', async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config(backend.origin, redis.url))
   const admin = gateway.admin.replace('http://', '')

@@ -10,7 +10,7 @@ import { createKey, startJwksServer } from '../support/issuer.js'
 import { readPages } from '../support/pages.js'
 import { startBackend, startProcess } from '../support/process.js'
 import { hasPrometheus } from '../support/prometheus.js'
-import { startRedis } from '../support/redis.js'
+import { ownRedis } from '../support/redis.js'
 import { startScraping } from '../support/scraping.js'
 
 /**
@@ -96,7 +96,7 @@ t.test(name, async (t) => {
   let kept: (() => void)[] | undefined
   const slowly = (answer: () => void) => (kept === undefined ? answer() : kept.push(answer))
   const [redis, good, slow, fails] = await Promise.all([
-    startRedis(t),
+    ownRedis(t),
     startBackend(t),
     startBackend(t, (_, response) => void slowly(() => response.end('{}'))),
     startBackend(t, (_, response) => response.writeHead(500).end()),

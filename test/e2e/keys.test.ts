@@ -5,7 +5,7 @@ import { startGateway } from '../../src/main.js'
 import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
 import { startBackend } from '../support/process.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis } from '../support/redis.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
 
@@ -37,7 +37,7 @@ async function json(address: string, method: 'GET' | 'POST' = 'GET', what?: obje
 }
 
 t.test('keys of the store on two gateways, of which one hears no messages', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const backend = await startBackend(t)
   await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>pw', '~*', '+@all', 'resetchannels', '&tier:*')
   const deaf = redis.url.replace('://', '://deaf:pw@')

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
 import { startBackend } from '../support/process.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis } from '../support/redis.js'
 import { startWhole } from '../support/whole-gateway.js'
 
 const LIMIT = 30
@@ -13,7 +13,7 @@ t.test(
   'three gateways without their Redis admit together what the limit says, and one for each',
   { skip },
   async (t) => {
-    const redis = await startRedis(t)
+    const redis = await ownRedis(t)
     const backend = await startBackend(t)
     const yaml = `
 listen: 127.0.0.1:0

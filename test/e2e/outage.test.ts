@@ -2,11 +2,11 @@ import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { startBackend } from '../support/process.js'
-import { startRedis } from '../support/redis.js'
+import { ownRedis } from '../support/redis.js'
 import { startWhole } from '../support/whole-gateway.js'
 
 t.test('Redis hangs, and later dies: traffic goes on, unclaimed and counted, until it is back', async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const backend = await startBackend(t)
   const gateway = await startWhole(
     t,

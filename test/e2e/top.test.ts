@@ -3,7 +3,7 @@ import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { startBackend, startProcess } from '../support/process.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis } from '../support/redis.js'
 import { startWhole } from '../support/whole-gateway.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to kill'
@@ -14,7 +14,7 @@ interface Told {
 }
 
 t.test('GET /top of one gateway tells what all on its Redis have counted', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const backend = await startBackend(t)
   const yaml = `
 listen: 127.0.0.1:0

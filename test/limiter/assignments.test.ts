@@ -8,7 +8,7 @@ import {
 import { connectStore } from '../../src/limiter/connect.js'
 import type { TierAssignments } from '../../src/limiter/limiter.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis.js'
 
 /** Ms: a second, and room for a machine with much else to do. Without what is tested it is never. */
 const SOON = 20_000
@@ -219,7 +219,7 @@ t.test('the log keeps the newest 10,000 changes', async (t) => {
 })
 
 t.test('while the store is away the last known assignments hold, and set rejects', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const node = openNode(t, redis.url)
   await node.ready
   await node.set('alice', 'pro')
@@ -236,7 +236,7 @@ t.test('while the store is away the last known assignments hold, and set rejects
 })
 
 t.test('a store that hangs makes set reject in time', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const node = openNode(t, redis.url)
   await node.ready
   redis.pause()
@@ -246,7 +246,7 @@ t.test('a store that hangs makes set reject in time', { skip }, async (t) => {
 })
 
 t.test('a store that has lost everything is believed', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const node = openNode(t, redis.url)
   await node.ready
   await node.set('alice', 'pro')

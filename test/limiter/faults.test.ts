@@ -10,7 +10,7 @@ import { createRedisMap } from '../../src/limiter/replicated-redis.js'
 import { runAnnounce } from '../../src/limiter/scripts.js'
 import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/proxy.js'
-import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, type OwnRedis, ownRedis, startRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT, policy, RECOVERY, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
@@ -24,8 +24,8 @@ t.jobs = hasRedisServer ? 4 : 1
 async function open(
   t: Test,
   timeoutMs?: number,
-): Promise<{ redis: TestRedis } & ReturnType<typeof openLimiter>> {
-  const redis = await startRedis(t)
+): Promise<{ redis: OwnRedis } & ReturnType<typeof openLimiter>> {
+  const redis = await ownRedis(t)
   const opened = openLimiter(t, redis.url, timeoutMs)
   await opened.limiter.ready
   return { redis, ...opened }
@@ -134,7 +134,7 @@ t.test('a store without memory left, and with some again', { skip }, async (t) =
 })
 
 t.test('the rights that docs/limits.md names are all it takes', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const docs = readFileSync(new URL('../../docs/limits.md', import.meta.url), 'utf8')
   const rights = [...docs.matchAll(/`([~+][^`]+)`/g)].flatMap(([, words = '']) => words.split(/\s+/))
   const words = rights.filter((word) => word.length > 1)
@@ -223,7 +223,7 @@ t.test(
   'a refused password is logged without the password, and not tried all the time',
   { skip },
   async (t) => {
-    const redis = await startRedis(t)
+    const redis = await ownRedis(t)
     await redis.client.config('SET', 'requirepass', 'right-secret')
     const { limiter, log } = openLimiter(t, `redis://default:wrong-s%65cret@127.0.0.1:${redis.port}`)
     const refusals = () => log.filter(({ message }) => message === 'no connection to the store')

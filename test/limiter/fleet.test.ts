@@ -4,7 +4,7 @@ import { connectStore } from '../../src/limiter/connect.js'
 import { ANSWER_BYTES, createFleet, type Fleet, LONE_FLEET, QUESTION_BYTES } from '../../src/limiter/fleet.js'
 import { openSubscriber } from '../../src/limiter/subscriber.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis.js'
 import { startRedisCluster } from '../support/redis-cluster.js'
 
 const quiet = { info() {}, warn() {} }
@@ -119,7 +119,7 @@ t.test('what anybody publishes there breaks nothing, and floods are not answered
 })
 
 t.test('without a store nobody can be asked, and that is said', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
   b.answer('count', () => 1)
   await are(redis, 2)
@@ -137,7 +137,7 @@ t.test('without a store nobody can be asked, and that is said', { skip }, async 
 })
 
 t.test('a store that is away is told from one whose user may not listen', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>pw', '~*', '+@all', 'resetchannels')
   const deaf = openFleet(t, redis.url.replace('://', '://deaf:pw@'))
   const hearing = openFleet(t, redis.url)

@@ -6,7 +6,7 @@ import { createNodes } from '../../src/limiter/nodes.js'
 import { openStore } from '../../src/limiter/store.js'
 import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/proxy.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis, startRedis } from '../support/redis.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT } from './traffic.js'
@@ -70,7 +70,7 @@ t.test('what is charged afterwards is paid off at the rate of the share', async 
 })
 
 t.test('goes on with its share of what the store had left', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const policy = policyOf([30, DAY])
   const service = serviceOf('payments', [policy], 'local')
   const { limiter } = openLimiter(t, redis.url, PATIENT, { gateways: () => 3 })
@@ -91,7 +91,7 @@ t.test(
   'what was admitted meanwhile is charged to the store once, when the key is next asked for',
   { skip },
   async (t) => {
-    const redis = await startRedis(t)
+    const redis = await ownRedis(t)
     const policy = policyOf([30, DAY])
     const service = serviceOf('payments', [policy], 'local')
     const { limiter } = openLimiter(t, redis.url, FROZEN)
@@ -112,7 +112,7 @@ t.test(
 )
 
 t.test('what is charged afterwards does not go below zero', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const policy = policyOf([4, DAY])
   const service = serviceOf('payments', [policy], 'local')
   const one = openLimiter(t, redis.url, FROZEN).limiter
@@ -152,7 +152,7 @@ t.test('gateways count each other, and one that leaves is not counted any more',
 })
 
 t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   const store = openStore(
     {
       redis: redis.url,

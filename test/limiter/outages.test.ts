@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { RedisLimiter } from '../../src/limiter/redis.js'
 import { startProxy } from '../support/proxy.js'
-import { hasRedisServer, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, type OwnRedis, ownRedis, startRedis } from '../support/redis.js'
 import { openLimiter } from './open-limiter.js'
 import {
   median,
@@ -57,8 +57,8 @@ async function outage(
   )
 }
 
-async function open(t: Test): Promise<{ redis: TestRedis } & ReturnType<typeof openLimiter>> {
-  const redis = await startRedis(t)
+async function open(t: Test): Promise<{ redis: OwnRedis } & ReturnType<typeof openLimiter>> {
+  const redis = await ownRedis(t)
   const opened = openLimiter(t, redis.url)
   await opened.limiter.ready
   return { redis, ...opened }

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis } from '../support/redis.js'
 import { type OpenLimiter, openLimiter } from './open-limiter.js'
 import { policy, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
@@ -28,7 +28,7 @@ async function refused(t: Test, { limiter, log }: OpenLimiter, why: RegExp, end:
 }
 
 t.test('a server that asks for a password, and none is configured', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   await redis.client.config('SET', 'requirepass', 'secret')
   const opened = openLimiter(t, redis.url)
   await refused(t, opened, /NOAUTH/, async () => {
@@ -38,14 +38,14 @@ t.test('a server that asks for a password, and none is configured', { skip }, as
 })
 
 t.test('a user without the right to run scripts', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>secret', '~*', '+@all', '-@scripting')
   const opened = openLimiter(t, `redis://gateway:secret@127.0.0.1:${redis.port}`)
   await refused(t, opened, /NOPERM/, () => redis.client.call('ACL', 'SETUSER', 'gateway', '+@scripting'))
 })
 
 t.test('a right that is taken away under load', { skip }, async (t) => {
-  const redis = await startRedis(t)
+  const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>secret', '~*', '+@all')
   const opened = openLimiter(t, `redis://gateway:secret@127.0.0.1:${redis.port}`)
   await opened.limiter.ready
@@ -56,7 +56,7 @@ t.test('a right that is taken away under load', { skip }, async (t) => {
 })
 
 t.test('a server that loads its data set', { skip }, async (t) => {
-  const redis = await startRedis(t, [
+  const redis = await ownRedis(t, [
     ...['--enable-debug-command', 'yes', '--loading-process-events-interval-bytes', '1024'],
   ])
   await redis.client.call('DEBUG', 'POPULATE', 20_000)

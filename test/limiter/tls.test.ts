@@ -4,7 +4,7 @@ import { connectStore, type StoreAddress } from '../../src/limiter/connect.js'
 import { makeCertificates } from '../support/certificates.js'
 import { eventually } from '../support/eventually.js'
 import { freePort } from '../support/free-port.js'
-import { hasRedisServer, startRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis } from '../support/redis.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
@@ -15,7 +15,7 @@ const service = serviceWhich('open')
 async function open(t: Test) {
   const files = makeCertificates(t)
   const port = await freePort()
-  const redis = await startRedis(t, [
+  const redis = await ownRedis(t, [
     ...['--tls-port', String(port), '--tls-ca-cert-file', files.ca],
     ...['--tls-cert-file', files.cert, '--tls-key-file', files.key],
   ])

@@ -5,7 +5,7 @@ import { loadConfig } from '../../src/config/load.js'
 import { createKey, digestOf, idOfDigest } from '../../src/credentials/key-format.js'
 import { openStore } from '../../src/limiter/store.js'
 import { freePort } from './free-port.js'
-import { runRedis, type TestRedis } from './redis.js'
+import { type OwnRedis, runRedis } from './redis.js'
 
 const root = new URL('../../', import.meta.url)
 const textOf = (name: string) => readFileSync(new URL(name, root), 'utf8')
@@ -14,7 +14,7 @@ const ADMINISTRATOR = 'user administrator on >secret ~* &* +@all'
 
 export const SHIPPED_ACL = textOf('deploy/redis/users.acl')
 
-export interface DeployedRedis extends TestRedis {
+export interface DeployedRedis extends OwnRedis {
   /** For `store.redis`: the user of deploy/redis/users.acl. */
   readonly gateway: string
   /** Puts other users into its file; they are there after its next start. */

@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import pg from 'pg'
 import { eventually } from './eventually.js'
 import { freePort } from './free-port.js'
+import { killAtExit } from './kill-at-exit.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown
@@ -98,10 +99,7 @@ export async function startPostgres(
   let server = start()
   function start(): ChildProcess {
     const child = spawn(join(bin!, 'postgres'), ['-D', data, ...settings.flatMap((one) => ['-c', one])], run)
-    // A test that crashes tears nothing down.
-    const orphaned = () => child.kill('SIGQUIT')
-    process.once('exit', orphaned)
-    child.once('exit', () => process.off('exit', orphaned))
+    killAtExit(child, 'SIGQUIT')
     return child
   }
   async function stop(): Promise<void> {

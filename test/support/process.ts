@@ -6,6 +6,7 @@ import type { AddressInfo } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { eventually } from './eventually.js'
+import { killAtExit } from './kill-at-exit.js'
 import { NODE } from './node.js'
 
 export const CLI = fileURLToPath(new URL('../../dist/cli/tidegate.js', import.meta.url))
@@ -50,11 +51,8 @@ export async function startProcessOn(
   let stderr = ''
   child.stderr!.setEncoding('utf8')
   const exited = once(child, 'exit').then(([code, signal]) => (code ?? signal) as number | string)
-  // A test that takes too long tears nothing down.
-  const orphaned = () => child.kill('SIGKILL')
-  process.once('exit', orphaned)
+  killAtExit(child)
   t.teardown(() => {
-    process.off('exit', orphaned)
     child.kill('SIGKILL')
     return exited
   })

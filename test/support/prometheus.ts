@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 import { eventually } from './eventually.js'
+import { killAtExit } from './kill-at-exit.js'
 
 export const hasPrometheus = spawnSync('prometheus', ['--version']).error === undefined
 
@@ -36,11 +37,8 @@ export async function startPrometheus(t: Test, config: object): Promise<Promethe
     { stdio: ['ignore', 'ignore', 'pipe'] },
   )
   const ended = once(child, 'exit')
-  // A test that crashes tears nothing down.
-  const orphaned = () => child.kill('SIGKILL')
-  process.once('exit', orphaned)
+  killAtExit(child)
   t.teardown(async () => {
-    process.off('exit', orphaned)
     child.kill('SIGKILL')
     await ended
     await rm(folder, { recursive: true, force: true })

@@ -2,14 +2,14 @@ import { setTimeout as delay } from 'node:timers/promises'
 import type { Redis } from 'ioredis'
 import { BUS, freePort } from './free-port.js'
 import { startProxy, type TcpProxy } from './proxy.js'
-import { ownRedis, type TestRedis } from './redis.js'
+import { type OwnRedis, ownRedis } from './redis.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown
 }
 
 export interface ClusterNode {
-  readonly redis: TestRedis
+  readonly redis: OwnRedis
   /** Clients are sent through it: it is what the node announces as itself. */
   readonly proxy: TcpProxy
 }
@@ -84,7 +84,7 @@ async function startNode(t: Cleanup): Promise<ClusterNode> {
     'repl-ping-replica-period': 1,
   }
   const args = Object.entries(settings).flatMap(([name, value]) => [`--${name}`, String(value)])
-  return { redis: await ownRedis(t, port, args), proxy }
+  return { redis: await ownRedis(t, args, port), proxy }
 }
 
 async function everyNode(nodes: readonly ClusterNode[], holds: (client: Redis) => Promise<boolean>) {

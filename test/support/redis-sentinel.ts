@@ -6,15 +6,17 @@ import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Redis } from 'ioredis'
 import { freePort } from './free-port.js'
-import { ownRedis, redisServer, type TestRedis } from './redis.js'
+import { killAtExit } from './kill-at-exit.js'
+import { type OwnRedis, ownRedis } from './redis.js'
+import { redisServer } from './redis-process.js'
 
 interface Cleanup {
   teardown(fn: () => unknown): unknown
 }
 
 export interface SentinelSet {
-  readonly primary: TestRedis
-  readonly replica: TestRedis
+  readonly primary: OwnRedis
+  readonly replica: OwnRedis
   /** `redis+sentinel://…/main` */
   readonly url: string
 }
@@ -22,8 +24,8 @@ export interface SentinelSet {
 /** A primary, its replica, and three Sentinels that believe a server to be gone after 1.5 s. */
 export async function startSentinels(t: Cleanup, { password = '' } = {}): Promise<SentinelSet> {
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1']
-  const primary = await ownRedis(t, await freePort(), quick)
-  const replica = await ownRedis(t, await freePort(), quick)
+  const primary = await ownRedis(t, quick)
+  const replica = await ownRedis(t, quick)
   await replica.client.replicaof('127.0.0.1', primary.port)
   while (!/master_link_status:up/.test(await replica.client.info('replication'))) await delay(20)
   const ports = await Promise.all([1, 2, 3].map(() => startSentinel(t, primary.port, password)))
@@ -56,10 +58,8 @@ async function startSentinel(t: Cleanup, primaryPort: number, password: string):
   ]
   await writeFile(file, `${lines.join('\n')}\n`)
   const child = spawn(redisServer, [file, '--sentinel'], { stdio: 'ignore' })
-  const orphaned = () => child.kill('SIGKILL')
-  process.once('exit', orphaned)
+  killAtExit(child)
   t.teardown(async () => {
-    process.off('exit', orphaned)
     const exit = once(child, 'exit')
     child.kill('SIGKILL')
     await exit
