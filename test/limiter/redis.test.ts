@@ -10,6 +10,12 @@ import { shareContract } from './contract-shares.js'
 const DAY = 86_400_000
 const quiet = { info() {}, warn() {} }
 
+/** Removes every key that expires before ARGV[1], Unix ms. In one command: the properties ask for it thousands of times. */
+const EXPIRE = `
+  for _, key in ipairs(redis.call('KEYS', 'rl:*')) do
+    if tonumber(ARGV[1]) > redis.call('PEXPIRETIME', key) then redis.call('DEL', key) end
+  end
+`
 const redis = await startRedis(t)
 
 const open = async (t: Test) => {
@@ -26,17 +32,14 @@ const open = async (t: Test) => {
     // Ahead of the real clock, so that Redis itself lets nothing expire.
     clock: (Math.floor(Date.now() / DAY) + 100) * DAY,
     async expire() {
-      for (const key of await redis.client.keys('rl:*')) {
-        const at = Number(await redis.client.call('PEXPIRETIME', key))
-        if (subject.clock > at) await redis.client.del(key)
-      }
+      await redis.client.eval(EXPIRE, 0, subject.clock)
     },
     async state(service, consumer, keyPart) {
       const key = limitKey(service, consumerPart(consumer), keyPart)
-      const [dump, expires] = [
-        await redis.client.dumpBuffer(key),
-        await redis.client.call('PEXPIRETIME', key),
-      ]
+      const [dump, expires] = await Promise.all([
+        redis.client.dumpBuffer(key),
+        redis.client.call('PEXPIRETIME', key),
+      ])
       return `${dump?.toString('hex')} until ${expires}`
     },
     windowsBack: 7,
