@@ -11,6 +11,7 @@ import { runAnnounce } from '../../src/limiter/scripts.js'
 import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, type OwnRedis, ownRedis, startRedis } from '../support/redis.js'
+import { stall } from '../support/stall.js'
 import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT, policy, RECOVERY, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
@@ -194,8 +195,7 @@ t.test('a stall of our own event loop is no fault of the store', { buffered: fal
   await limiter.ready
   const deciding = limiter.take(service, policy, 'alice', 1)
   await turn()
-  const until = performance.now() + 1500
-  while (performance.now() < until);
+  stall(1500)
   t.equal((await deciding).decidedBy, 'store')
   t.equal(limiter.state(), 'up')
 })

@@ -6,6 +6,7 @@ import { createShard, type Shard } from '../../src/limiter/shard.js'
 import { eventually } from '../support/eventually.js'
 import { startProxy } from '../support/proxy.js'
 import { startRedis } from '../support/redis.js'
+import { stall } from '../support/stall.js'
 
 /** Ms. Long, so that a busy machine is never taken for a slow store. */
 const TIMEOUT = 400
@@ -142,8 +143,3 @@ t.test('an event loop of ours that stands still is not a slow server', { buffere
   const moved = ahead() - before
   t.ok(Math.abs(moved) < 0.4 * TIMEOUT, `the clock is still known: ${moved.toFixed(1)} ms`)
 })
-
-function stall(ms: number): void {
-  const until = performance.now() + ms
-  while (performance.now() < until);
-}

@@ -3,6 +3,7 @@ import t, { type Test } from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
 import type { RedisLimiter } from '../../src/limiter/redis.js'
 import { startRedis } from '../support/redis.js'
+import { stall } from '../support/stall.js'
 import { openLimiter } from './open-limiter.js'
 import { policy, serviceWhich, used } from './traffic.js'
 
@@ -43,11 +44,6 @@ async function degradesNone(
     t.equal(await used(limiter, 'consumer-7'), decisions.length / askedFor, 'each is charged exactly once')
   } while (found.at(-1) !== 0 && found.length < ATTEMPTS)
   t.equal(found.at(-1), 0, `degraded, time after time: ${found}`)
-}
-
-function stall(ms: number): void {
-  const until = performance.now() + ms
-  while (performance.now() < until);
 }
 
 t.test(
