@@ -60,6 +60,9 @@ async function watched(
   }
 }
 
+// Each has a folder of its own, and waits.
+t.jobs = 8
+
 type Writer = (file: string, text: string, dir: string) => Promise<void>
 
 const ways: Record<string, Writer> = {

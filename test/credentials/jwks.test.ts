@@ -1,6 +1,7 @@
 import { once } from 'node:events'
 import { createServer as createTlsServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
+import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { createJwks, type Jwks } from '../../src/credentials/jwks.js'
 import { createFetcher } from '../../src/credentials/jwks-fetch.js'
@@ -42,7 +43,7 @@ function open(t: Test, url: string, patienceMs?: number) {
   const done = () => Object.values(jwks.fetches).reduce((sum, count) => sum + count, 0)
   /** Resolves when so many fetches have ended. */
   async function fetched(count: number): Promise<void> {
-    while (done() < count || timers.length === 0) await new Promise((resolve) => setImmediate(resolve))
+    while (done() < count || timers.length === 0) await delay(2)
   }
   return {
     jwks,
@@ -177,7 +178,7 @@ t.test('no more wait for keys than there is room for', async (t) => {
   const { jwks } = open(t, server.url)
   const waiting = Array.from({ length: 1000 }, () => jwks.find('ES256', 'first'))
   t.match(jwks.find('ES256', 'first'), { unavailable: true, why: /too many wait/ })
-  while (server.asked() === 0) await new Promise((resolve) => setImmediate(resolve))
+  while (server.asked() === 0) await delay(2)
   answer()
   t.same(new Set((await Promise.all(waiting)).map((found) => kids(found)[0])), new Set(['first']))
 })

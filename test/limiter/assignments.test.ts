@@ -15,6 +15,9 @@ const SOON = 20_000
 const quiet = { info() {}, warn() {} }
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
 
+// Each has a server of its own, and waits.
+t.jobs = 4
+
 /** One node's view of the assignments, on connections of its own. */
 function openNode(
   t: Test,

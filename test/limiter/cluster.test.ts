@@ -24,6 +24,8 @@ import { connectStore } from ${built('connect')}
 import { openSubscriber } from ${built('subscriber')}
 const [which, address] = process.argv.slice(2)
 const store = connectStore({ redis: [address] }, { info() {}, warn() {} })
+// Before it has connected: ioredis asks again after so many ms, in place of 2 s.
+store.options.slotsRefreshInterval = 50
 await once(store, 'ready')
 let closed = store
 let close = () => store.disconnect()
@@ -131,8 +133,8 @@ else {
   })
 
   t.test('a process ends whose store was closed while it asked for the slots', async (t) => {
+    const file = `${t.testdir({ 'closes.mjs': CLOSES })}/closes.mjs`
     for (const which of ['store', 'subscriber']) {
-      const file = `${t.testdir({ 'closes.mjs': CLOSES })}/closes.mjs`
       const [command, ...flags] = NODE
       const child = spawn(command, [...flags, file, which, addresses[0]!], { stdio: 'inherit' })
       t.teardown(() => child.kill('SIGKILL'))

@@ -85,7 +85,8 @@ t.test(
             else if ('amount' in step)
               policy = policyOf(...shape.map((limit) => ({ ...limit, amount: step.amount })))
             else {
-              for (const [i, limiter] of limiters.entries()) {
+              // Each has a service of its own: they do not meet.
+              const asked = limiters.map(async (limiter, i) => {
                 const service = serviceOf(`${run}-${i}`, [policy])
                 const charge = 'refund' in step ? decided[i]![step.refund % decided[i]!.length] : undefined
                 if ('turn' in step) {
@@ -103,7 +104,8 @@ t.test(
                   const common = { service, policy, consumer, cost, levels: undefined, at, slotAt: at }
                   await limiter.settle({ ...common, decidedBy: 'store' }, -1, 'keep')
                 } else if ('reset' in step) await limiter.reset(service, 'consumer-0')
-              }
+              })
+              await Promise.all(asked)
             }
           }
           // Not when to come again: who is remembered is told what was so when the store was asked.

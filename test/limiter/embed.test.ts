@@ -20,8 +20,8 @@ t.test('the example of the docs runs, in memory and on Redis', async (t) => {
   t.ok(example.trim().split('\n').length <= 20, 'and has 20 lines')
   t.not(patient, example)
   const redis = await startRedis(t)
-  for (const env of [{}, { REDIS_URL: redis.url }]) {
-    const file = `${t.testdir({ 'server.mjs': patient })}/server.mjs`
+  const file = `${t.testdir({ 'server.mjs': patient })}/server.mjs`
+  const runs = [{}, { REDIS_URL: redis.url }].map(async (env) => {
     const [command, ...flags] = NODE
     const child = spawn(command, [...flags, file], {
       env: { ...process.env, REDIS_URL: undefined, PORT: '0', ...env },
@@ -38,9 +38,11 @@ t.test('the example of the docs runs, in memory and on Redis', async (t) => {
     t.match(await ask(), { status: 200, text: '0 left' })
     t.match(await ask(), { status: 429, retry: /^\d+$/, text: /^minute is used up/ })
     t.match(await ask('secret'), { status: 200, text: 'hello acme' })
+    const exit = once(child, 'exit')
     child.kill('SIGKILL')
-    await once(child, 'exit')
-  }
+    await exit
+  })
+  await Promise.all(runs)
 })
 
 t.test('slots are given back once, and a quota with them', async (t) => {

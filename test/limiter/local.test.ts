@@ -17,6 +17,9 @@ const FROZEN = 1000
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to stop'
 const log = { info() {}, warn() {} }
 
+// Each has a server of its own, and waits.
+t.jobs = 4
+
 t.test('each of n gateways has its share of every limit, rounded up', async (t) => {
   const policy = policyOf([10, DAY], { algorithm: 'token_bucket', amount: 100, burst: 7, windowMs: DAY })
   const service = serviceOf('payments', [policy], 'local')
@@ -119,10 +122,11 @@ t.test('what is charged afterwards does not go below zero', { skip }, async (t) 
   const other = openLimiter(t, redis.url, FROZEN).limiter
   await Promise.all([one.ready, other.ready])
   redis.pause()
-  for (const limiter of [one, other]) {
+  const spent = [one, other].map(async (limiter) => {
     while ((await limiter.take(service, policy, 'opener', 1)).reason !== 'breaker') t.pass('in vain')
     for (let i = 0; i < 4; i++) t.match(await limiter.take(service, policy, 'alice', 1), { allowed: true })
-  }
+  })
+  await Promise.all(spent)
   redis.resume()
   await eventually('the store is back', () => one.state() === 'up' && other.state() === 'up')
   for (const limiter of [one, other]) t.notOk((await limiter.take(service, policy, 'alice', 1)).allowed)

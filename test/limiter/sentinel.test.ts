@@ -7,6 +7,9 @@ import { policyOf, serviceOf } from './build.js'
 import { openLimiter } from './open-limiter.js'
 import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from './traffic.js'
 
+// Each has servers of its own, and waits for Sentinel.
+t.jobs = 3
+
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 
 t.test('a primary is killed under load: its replica goes on counting', { skip }, async (t) => {
