@@ -13,6 +13,9 @@ import { type RawUpstream, rawUpstream, respond } from '../support/raw-upstream.
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
+// Each has an upstream of its own, and some wait.
+t.jobs = 4
+
 function open(t: Test, origin: string, connections = 4, connectMs = 10_000, ca?: string): Sender {
   const snapshot = snapshotOf(`
 tiers: [free]
