@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { formatError, loadConfig } from '../../src/config/load.js'
 import { compileSnapshot } from '../../src/config/snapshot.js'
+import { codePoint } from '../support/code-point.js'
 import { holds, must, type Target } from './target.js'
 
 const read = (name: string) => readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')
@@ -107,7 +108,7 @@ const edit: fc.Arbitrary<Edit> = fc.record({
   at: fc.integer({ min: 0, max: 1000 }),
   token: fc.oneof(
     { weight: 9, arbitrary: fc.constantFrom(...TOKENS) },
-    fc.string({ maxLength: 6, unit: 'binary' }),
+    fc.string({ maxLength: 6, unit: codePoint }),
   ),
 })
 
@@ -159,7 +160,7 @@ export const config: Target = {
   what: 'a file is read or refused with a place and a reason, without a secret in it; what is read compiles',
   short: 15,
   open: () =>
-    holds(fc.oneof({ weight: 20, arbitrary: file }, fc.string({ unit: 'binary' })), (text) => {
+    holds(fc.oneof({ weight: 20, arbitrary: file }, fc.string({ unit: codePoint })), (text) => {
       const result = loadConfig(text, { file: 'a.yaml', env })
       const lines = text.split('\n').length
       for (const error of result.ok ? result.warnings : [...result.errors, ...result.warnings]) {

@@ -1,4 +1,5 @@
 import fc from 'fast-check'
+import { codePoint } from '../support/code-point.js'
 
 /** The part of a tap test that cleans up after it. */
 export interface Cleanup {
@@ -59,7 +60,7 @@ export function mutated(
     length: fc.integer({ min: 1, max: 12 }),
     token: fc.oneof(
       { weight: 4, arbitrary: fc.constantFrom(...tokens) },
-      { weight: 1, arbitrary: fc.string({ maxLength: 4, unit: 'binary' }) },
+      { weight: 1, arbitrary: fc.string({ maxLength: 4, unit: codePoint }) },
     ),
   })
   return fc

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createKeptDecisions } from '../../src/telemetry/kept-decisions.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
+import { codePoint } from '../support/code-point.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
 
 const NOW = 1_760_000_000_000
@@ -131,7 +132,7 @@ t.test('the latest of several with one id is told, and how many there are', asyn
 t.test(
   'whatever callers send, what is kept takes no more memory, and is told as far as it fits',
   async (t) => {
-    const text = fc.string({ unit: 'binary', maxLength: 3000 })
+    const text = fc.string({ unit: codePoint, maxLength: 3000 })
     fc.assert(
       fc.property(
         fc.array(

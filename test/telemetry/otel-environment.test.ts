@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { readOtelEnvironment } from '../../src/telemetry/otel-environment.js'
+import { codePoint } from '../support/code-point.js'
 
 t.test('nothing set, or set to nothing, says nothing', async (t) => {
   const empty = readOtelEnvironment({})
@@ -94,7 +95,7 @@ t.test('no value makes it throw, and none is repeated in a problem', async () =>
     'OTEL_TRACES_SAMPLER',
   ]
   fc.assert(
-    fc.property(fc.constantFrom(...names), fc.string({ unit: 'binary', minLength: 12 }), (name, value) => {
+    fc.property(fc.constantFrom(...names), fc.string({ unit: codePoint, minLength: 12 }), (name, value) => {
       const { problems } = readOtelEnvironment({ [name]: value })
       return problems.length <= 1 && problems.every((problem) => !problem.includes(value))
     }),

@@ -5,6 +5,7 @@ import t from 'tap'
 import { Client } from 'undici'
 import type { Head } from '../../src/upstream/http1-head.js'
 import { ResponseReader } from '../../src/upstream/http1-reader.js'
+import { codePoint } from '../support/code-point.js'
 
 /** What a reader makes of bytes. */
 interface Understood {
@@ -111,7 +112,7 @@ const blank = fc.constantFrom('', ' ', '\t', '  ')
 const line = fc.tuple(field, blank, blank).map(([[name, text], a, b]) => `${name}:${a}${text}${b}\r\n`)
 const lines = fc.array(line, { maxLength: 4 }).map((all) => all.join(''))
 const content = fc
-  .string({ unit: 'binary', maxLength: 60 })
+  .string({ unit: codePoint, maxLength: 60 })
   .map((text) => Buffer.from(text).toString('latin1'))
 const extension = fc.constantFrom('', '', ';a', ';a=b', ';a=b;c')
 const chunk = fc
