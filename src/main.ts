@@ -8,8 +8,10 @@ import { createAdmin } from './admin/server.js'
 import { takesStoredKeys } from './config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
+import type { Snapshot } from './config/snapshot.js'
 import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
+import { addressConsumer, plainAddress } from './gateway/address.js'
 import { buildGateway } from './gateway/app.js'
 import { createExplain } from './gateway/explain.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
@@ -22,6 +24,7 @@ import { createBans } from './limiter/bans.js'
 import { createKeyring } from './limiter/keyring.js'
 import { openStore, type Store } from './limiter/store.js'
 import { createPlans } from './plans/plans.js'
+import { createShares, type Shares } from './shares.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
 import { answerDecisions, createDecisionsOfAll, type OwnDecisions } from './telemetry/decisions-of-all.js'
 import { createKeptDecisions } from './telemetry/kept-decisions.js'
@@ -134,6 +137,8 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       exhaust()
     },
   })
+  const top = createTop()
+  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
   const metrics = createMetrics({
     connections: () => counts,
     http2: () => http2,
@@ -145,6 +150,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
     logLinesLeftOut: accessLog.leftOut,
     guards: guardsNow.describe,
+    shares: shares.all,
     tokens: tokens.readings,
     bans: () => ({ ...bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
@@ -152,7 +158,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     spans: tracing?.counts,
     log,
   })
-  const top = createTop()
   answerTop(store.fleet, top.read)
   const kept = createKeptDecisions({ keep: settings.explain.keep })
   const decisions: OwnDecisions = (question) => {
@@ -258,6 +263,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     access: createAccess({ settings: () => config.current().config.admin, log }),
+    shares,
     log,
   }
   const admin = member === undefined ? createAdmin(adminDeps) : undefined
@@ -342,6 +348,14 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 type Log = ReturnType<typeof createLog>['log']
+
+/** Who an address is counted as when it comes to shares: itself, or its /64; a trusted proxy is many, and is not counted. */
+export function callerByAddress(snapshot: () => Snapshot): Shares['callerOf'] {
+  return (address) => {
+    const plain = plainAddress(address)
+    return snapshot().isTrustedProxy(plain) ? undefined : addressConsumer(plain)
+  }
+}
 
 function openAccessLog(settings: Config, log: Log, shared: boolean): AccessLog {
   const { access, sample, max_errors } = settings.log

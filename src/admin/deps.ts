@@ -5,6 +5,7 @@ import type { KeyStore } from '../limiter/keyring.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { ReplicatedMap } from '../limiter/replicated.js'
 import type { Plans } from '../plans/plans.js'
+import type { Shares } from '../shares.js'
 import type { DecisionQuestion } from '../telemetry/decision-data.js'
 import type { DecisionAnswer } from '../telemetry/decisions-of-all.js'
 import type { Explained, ExplainQuestion } from '../telemetry/explained.js'
@@ -48,6 +49,8 @@ export interface AdminDeps {
   readonly ready: () => Readiness | Promise<Readiness>
   /** Who may come, and do what. Without any token only loopback is served. */
   readonly access: Access
+  /** Left out: shares of its own, and no proxy is trusted. */
+  readonly shares?: Shares
   readonly log: AdminLog
 }
 

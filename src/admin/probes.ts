@@ -4,6 +4,11 @@ import type { AdminDeps } from './deps.js'
 /** Served without a token; the public keys are no secret. */
 export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/jwks.json'])
 
+/** What has the last connections of the admin port for itself. */
+export function isProbeOrScrape(url: string | undefined): boolean {
+  return url === '/healthz' || url === '/readyz' || url === '/metrics'
+}
+
 /**
  * `/healthz`: the process lives and its event loop turns. `/readyz`: it should be given traffic. A store that is out of
  * reach is told but leaves the gateway ready: traffic goes on without it, and 503 would take every node out at once.

@@ -14,6 +14,7 @@ const PROBLEMS = {
   too_many_attempts: [429, 'Too many wrong tokens'],
   headers_too_large: [431, 'Request header fields too large'],
   internal: [500, 'Internal error'],
+  crowded: [503, 'Too many connections'],
   issuer_unavailable: [503, 'Identity provider out of reach'],
   store_unavailable: [503, 'Store out of reach'],
 } as const satisfies Record<string, readonly [number, string]>

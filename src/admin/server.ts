@@ -2,10 +2,12 @@ import { STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
+import { createShares } from '../shares.js'
 import { amountRoutes } from './amounts.js'
 import { auditRoutes } from './audit-log.js'
 import { banRoutes } from './bans.js'
 import { configRoutes } from './config.js'
+import { keepRoom } from './connections.js'
 import { decisionRoutes } from './decisions.js'
 import type { AdminDeps } from './deps.js'
 import { enter } from './entrance.js'
@@ -16,7 +18,7 @@ import { keyRoutes } from './keys.js'
 import { metricsRoutes } from './metrics.js'
 import { overviewRoutes } from './overview.js'
 import { pageRoutes } from './page.js'
-import { probeRoutes } from './probes.js'
+import { isProbeOrScrape, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
 import { isWrite } from './roles.js'
 import { tierRoutes } from './tier.js'
@@ -28,7 +30,6 @@ import { usageRoutes } from './usage.js'
 const BODY_BYTES = 4096
 const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
-const MAX_CONNECTIONS = 256
 
 /** The admin server of `docs/admin-api.md`, not listening yet: whoever calls decides on an address, and closes it. */
 export function createAdmin(deps: AdminDeps): FastifyInstance {
@@ -50,7 +51,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       })
     },
   })
-  app.server.maxConnections = MAX_CONNECTIONS
+  const connections = keepRoom(app.server, deps.shares ?? createShares())
 
   app.decorateRequest('actor')
   app.decorateRequest('recorded')
@@ -61,6 +62,9 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       'x-content-type-options': 'nosniff',
       'x-frame-options': 'DENY',
     })
+    if (connections.isReserved() && !isProbeOrScrape(request.routeOptions.url)) {
+      return sendProblem(reply.headers({ connection: 'close', 'retry-after': 1 }), CROWDED)
+    }
     return enter(request, reply, deps)
   })
   app.addHook('onClose', async () => deps.access.close())
@@ -119,6 +123,12 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   overviewRoutes(app, deps)
   pageRoutes(app)
   return app
+}
+
+const CROWDED: Problem = {
+  code: 'crowded',
+  detail:
+    'Most connections of the admin port are taken; the rest is for probes and scrapes. Try again shortly.',
 }
 
 function problemOf(error: FastifyError): Problem {

@@ -19,6 +19,7 @@ export interface TopView {
 const WORDS: Readonly<Record<Dimension, { title: string; head: string; none: string }>> = {
   limited: { title: 'limited most', head: 'denied', none: 'Nobody is being limited.' },
   near: { title: 'near a limit', head: 'near', none: 'Nobody is near a limit.' },
+  share: { title: 'over their share', head: 'refused', none: 'Nobody holds more than a share.' },
   cost: { title: 'costing most', head: 'cost', none: 'Nothing was taken from any limit.' },
 }
 

@@ -18,8 +18,8 @@ export interface WatchOptions {
 
 /** Most that are asked for. */
 const ROWS = 100
-const BY: Readonly<Record<string, Dimension>> = { l: 'limited', n: 'near', c: 'cost' }
-const HELP = 'l limited  n near  c cost  ←→ service  ↑↓ further  q end'
+const BY: Readonly<Record<string, Dimension>> = { l: 'limited', n: 'near', c: 'cost', s: 'share' }
+const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ further  q end'
 
 /**
  * The live table, until its reader has seen enough. Rejects when the first answer is a refusal; a gateway that goes away

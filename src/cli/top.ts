@@ -16,16 +16,17 @@ const LONGEST = 3_600_000
 
 export const command = defineCommand({
   name: 'top',
-  help: `Usage: tidegate top [--by limited|near|cost] [--service S] [--tier T]
+  help: `Usage: tidegate top [--by limited|near|cost|share] [--service S] [--tier T]
                     [--interval 2s] [--once]
                     [--admin HOST:PORT | --config FILE] [--json]
 
-Shows which consumers are limited now, near a limit, or cost most, of all
-gateways on the store.
+Shows which consumers are limited now, near a limit, cost most, or hold a
+share already and want more, of all gateways on the store.
 
 Options:
   --by WHAT           limited: denied most (the default); near: with 80 % of a
-                      limit used; cost: taking most
+                      limit used; cost: taking most; share: refused
+                      because they hold as much at once as one may
   --service SERVICE   of one service
   --tier TIER         of one tier
   --interval TIME     between two looks, 500ms to 1h; by default ${INTERVAL}
@@ -35,7 +36,7 @@ ${CONFIG_HELP}
   --json              print JSON, once
 
 On a terminal it goes on until q is pressed:
-  l n c         limited, near, cost
+  l n c s       limited, near, cost, share
   left, right   another service
   up, down      further down the list
   q             the end

@@ -104,6 +104,22 @@ const DEFINITIONS = {
     help: 'Requests turned away for want of room, before any quota was taken.',
     labels: [SERVICE, TIER, 'reason'],
   },
+  shareHeld: {
+    otlp: 'tidegate.share.held',
+    prometheus: 'tidegate_share_held',
+    kind: 'gauge',
+    unit: '',
+    help: 'How much of something bounded all callers hold now.',
+    labels: ['share', SERVICE],
+  },
+  shareRefused: {
+    otlp: 'tidegate.share.refused',
+    prometheus: 'tidegate_share_refused_total',
+    kind: 'counter',
+    unit: '{attempt}',
+    help: 'How often a caller found nothing left: it held its share already (caller), or everything was taken (all).',
+    labels: ['share', SERVICE, 'reason'],
+  },
   edgeDenied: {
     otlp: 'tidegate.edge.denied',
     prometheus: 'tidegate_edge_denied_total',

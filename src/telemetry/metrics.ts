@@ -1,6 +1,7 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { IssuerReading } from '../credentials/tokens.js'
 import type { SourceState } from '../plans/source.js'
+import type { Share } from '../shares.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
 import { countFailedPushes, createExposition, type Exposition } from './exposition.js'
@@ -11,6 +12,7 @@ import { createProcessMetrics } from './process-metrics.js'
 import type { OtlpOptions } from './push.js'
 import { type Reading, readFamilies, readProcess } from './reading.js'
 import { createRecorder, type Recorder } from './recorder.js'
+import { showShares } from './shares.js'
 import { type SpanCounts, showSpans } from './span-counts.js'
 import type { TextFormat } from './text-format.js'
 import { showTierSources } from './tier-sources.js'
@@ -38,6 +40,8 @@ export interface MetricsOptions {
   readonly bans?: () => Readonly<Record<string, number>>
   /** How much is shed because the gateway cannot keep up, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
+  /** What is bounded and shared. */
+  readonly shares?: () => Iterable<Share>
   readonly tierSources?: () => Iterable<SourceState>
   /** Left out: no request is recorded as a trace. */
   readonly spans?: (() => SpanCounts) | undefined
@@ -99,6 +103,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.certificateExpiry.set(notAfter / 1000, certificate)
     }
     if (options.spans !== undefined) showSpans(families, options.spans())
+    showShares(families, options.shares?.() ?? [])
     showTierSources(families, options.tierSources?.() ?? [])
     showTokens(families, options.tokens?.() ?? [])
     showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])

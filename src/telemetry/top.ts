@@ -1,6 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { Snapshot } from '../config/snapshot.js'
 import { consumerPart } from '../limiter/key.js'
+import type { Share } from '../shares.js'
 import type { RequestRecord } from './record.js'
 import { isNear } from './recorder.js'
 import { clear, createSummary, hit, merge, type Sketch, type Summary, sketchOf } from './space-saving.js'
@@ -10,8 +11,11 @@ import { clear, createSummary, hit, merge, type Sketch, type Summary, sketchOf }
  * in bounded memory. No consumer is a label of a metric; this is where they are told apart.
  */
 
-/** `limited`: requests denied. `near`: requests allowed with 80 % of the binding limit used, or more. `cost`: what allowed ones took. */
-export const DIMENSIONS = ['limited', 'near', 'cost'] as const
+/**
+ * `limited`: requests denied. `near`: requests allowed with 80 % of the binding limit used, or more. `cost`: what allowed ones
+ * took. `share`: attempts of a caller to hold more at once than one may.
+ */
+export const DIMENSIONS = ['limited', 'near', 'cost', 'share'] as const
 export type Dimension = (typeof DIMENSIONS)[number]
 
 /**
@@ -40,6 +44,8 @@ export interface Top {
    * @param now `performance.now()`
    */
   record(r: RequestRecord, now: number): void
+  /** Counts an attempt of a caller that has its share already. */
+  overShare(share: Pick<Share, 'name' | 'service'>, caller: string): void
   /** What has been counted of one kind, of one service or tier or of all. */
   read(question: TopQuestion): TopReading
 }
@@ -76,7 +82,7 @@ interface Group {
   readonly service: string
   readonly tier: string
   /** As DIMENSIONS. */
-  readonly windows: readonly [Windows, Windows, Windows]
+  readonly windows: readonly [Windows, Windows, Windows, Windows]
 }
 
 interface Clock {
@@ -151,15 +157,18 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
     const at = service.index * r.snapshot.tiers.length + r.tier
     let group = table[at]
     if (group === undefined) {
-      const tier = r.snapshot.tiers[r.tier]!
-      const name = JSON.stringify([service.name, tier])
-      group = groups.get(name) ?? {
-        service: service.name,
-        tier,
-        windows: [{ ...NONE }, { ...NONE }, { ...NONE }],
-      }
-      groups.set(name, group)
+      group = groupNamed(service.name, r.snapshot.tiers[r.tier]!)
       table[at] = group
+    }
+    return group
+  }
+
+  function groupNamed(service: string, tier: string): Group {
+    const name = JSON.stringify([service, tier])
+    let group = groups.get(name)
+    if (group === undefined) {
+      group = { service, tier, windows: [{ ...NONE }, { ...NONE }, { ...NONE }, { ...NONE }] }
+      groups.set(name, group)
     }
     return group
   }
@@ -208,6 +217,11 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
 
   return {
     record,
+    overShare({ name, service }, caller) {
+      const now = steady()
+      if (now >= over) turn(now)
+      count(groupNamed(service, 'none').windows[3], keyOf(caller), 1, name, now)
+    },
     read({ by, service, tier }) {
       const now = steady()
       if (now >= over) turn(now)

@@ -1,5 +1,6 @@
 import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
+import type { Share } from '../shares.js'
 import { countFailedPushes, createExposition, type Exposition } from '../telemetry/exposition.js'
 import { createFamilies, reloadCells, showConfig } from '../telemetry/families.js'
 import { type Traffic, trafficOf } from '../telemetry/overview.js'
@@ -7,6 +8,7 @@ import { createProcessMetrics } from '../telemetry/process-metrics.js'
 import type { OtlpOptions } from '../telemetry/push.js'
 import type { Reading } from '../telemetry/reading.js'
 import { readFamilies, readProcess } from '../telemetry/reading.js'
+import { showShares } from '../telemetry/shares.js'
 import type { TextFormat } from '../telemetry/text-format.js'
 import type { State } from './supervisor.js'
 import { createTotals, type WorkerReading } from './totals.js'
@@ -16,6 +18,8 @@ export interface FiguresOptions {
   readonly read: () => Promise<readonly WorkerReading[]>
   readonly states: () => Iterable<State>
   readonly logLinesDropped: () => number
+  /** Of this process: those of the admin port. */
+  readonly shares: () => Iterable<Share>
   readonly otlp: OtlpOptions | undefined
   /** Whether workers record histograms as exponential ones, too. */
   readonly exponential: boolean
@@ -52,6 +56,7 @@ export function createFigures(options: FiguresOptions): Figures {
   async function refresh(): Promise<void> {
     latest = await options.read()
     own.logLinesDropped.set(options.logLinesDropped())
+    showShares(own, options.shares())
     const ofOwn: Reading = { families: readFamilies(Object.values(own)), process: [] }
     totals.show([...latest, { place: 0, reading: ofOwn }])
     const states = [...options.states()]

@@ -9,8 +9,9 @@ import type { Config } from '../config/schema.js'
 import { createTokens } from '../credentials/tokens.js'
 import { createKeyring } from '../limiter/keyring.js'
 import type { Store } from '../limiter/store.js'
-import { addressOf, createExplain, listen } from '../main.js'
+import { addressOf, callerByAddress, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
+import { createShares } from '../shares.js'
 import type { DecisionQuestion } from '../telemetry/decision-data.js'
 import { createDecisionsOfAll, latestOf } from '../telemetry/decisions-of-all.js'
 import { createLog } from '../telemetry/log.js'
@@ -80,10 +81,12 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   let started = config.current()
   let starting = good()
 
+  const shares = createShares({ callerOf: callerByAddress(config.current) })
   const figures = createFigures({
     read: readings,
     states: () => supervisor.members().map(({ state }) => state),
     logLinesDropped: events.dropped,
+    shares: shares.all,
     ...telemetry,
     log,
   })
@@ -308,6 +311,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
     audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
     access: createAccess({ settings: () => config.current().config.admin, log }),
+    shares,
     log,
   })
 

@@ -85,7 +85,7 @@ t.test('GET /top says who is limited now, how sure that is, and who was asked', 
 t.test('a question that makes no sense is answered with what does', async (t) => {
   const { call } = await startAdmin(t, { top: told().top })
   for (const [query, status, detail] of [
-    ['by=rate', 400, 'by is one of limited, near, cost.'],
+    ['by=rate', 400, 'by is one of limited, near, cost, share.'],
     ['by=near&by=cost', 400, 'Give by once.'],
     ['servce=payments', 400, 'No parameter "servce"; there are by, service, tier, n.'],
     ['n=0', 400, 'n is a number of rows, 1 to 100.'],

@@ -262,7 +262,7 @@ log: { access: off }
 
 t.test('wrong use is told before anything is asked', async (t) => {
   for (const [args, message] of [
-    [['--by', 'limitd'], '--by is limited, near, cost, not limitd, did you mean limited?'],
+    [['--by', 'limitd'], '--by is limited, near, cost, share, not limitd, did you mean limited?'],
     [['--interval', '10ms'], '--interval is a time, 500ms to 1h, such as 2s, not 10ms'],
     [['--interval', 'soon'], '--interval is a time, 500ms to 1h, such as 2s, not soon'],
     [['--admin', 'web-1'], '--admin takes host:port, such as 127.0.0.1:8081, not web-1'],

@@ -50,6 +50,16 @@ t.test(
   },
 )
 
+t.test('callers that want more than their share are counted by what it is a share of', async (t) => {
+  const { top, rows } = openTop()
+  top.overShare({ name: 'tunnels', service: 'payments' }, 'bob')
+  top.overShare({ name: 'tunnels', service: 'payments' }, 'bob')
+  top.overShare({ name: 'admin_connections', service: 'none' }, '192.0.2.1')
+  t.strictSame(rows('share'), ['payments none bob 2', 'none none 192.0.2.1 1'])
+  t.strictSame(rows('limited'), [])
+  t.match(top.read({ by: 'share' }).groups[0]!.sketch.entries, [{ label: 'tunnels' }])
+})
+
 t.test('what no limit has decided is no limiting, and costs where it was served', async (t) => {
   const { record, rows, snapshot } = openTop()
   const marketing = { route: snapshot.routes[2], tier: 1, decision: undefined }

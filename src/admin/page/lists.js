@@ -4,6 +4,7 @@ import { ago, number, range, rate, seen } from './figures.js'
 export const BY = {
   limited: ['Limited', 'denied', 'Nobody is being limited.'],
   near: ['Near a limit', 'near', 'Nobody is near a limit.'],
+  share: ['Over their share', 'refused', 'Nobody holds more than a share.'],
   cost: ['Costing most', 'cost', 'Nothing was taken from any limit.'],
 }
 
