@@ -40,7 +40,9 @@ t.test('every key has a description, and no mapping takes keys that are not know
 
 t.test('editors are told the same as the reader does', async (t) => {
   // Strict but for the unions of types that sizes and durations are.
-  const validate = new Ajv({ allErrors: true, allowUnionTypes: true, strictTypes: false }).compile(jsonSchema())
+  const validate = new Ajv({ allErrors: true, allowUnionTypes: true, strictTypes: false }).compile(
+    jsonSchema(),
+  )
   const valid = (text: string) => validate(parse(text))
   t.ok(valid(readRoot('config/tidegate.yaml')), JSON.stringify(validate.errors))
   const full = readFileSync(`${root}test/fixtures/config-full.yaml`, 'utf8')
