@@ -10,7 +10,7 @@ import ts from 'typescript'
 const MAY_IMPORT = {
   errors: [],
   shares: [],
-  config: ['errors'],
+  config: ['errors', 'shares'],
   credentials: ['errors', 'shares', 'config'],
   limiter: ['errors', 'shares', 'config'],
   plans: ['errors', 'shares', 'config'],
@@ -68,6 +68,7 @@ const STAGES = [
   'tier',
   'service',
   'admit',
+  'tunnel-place',
   'quota',
   'forward',
   'upgrade',

@@ -128,6 +128,14 @@ export const ERRORS = {
     detail: 'This address sends more requests than one may; try again after the time in Retry-After.',
     type: ABNORMAL_USAGE,
   },
+  share_exceeded: {
+    status: 429,
+    source: 'client',
+    title: 'Too much at once',
+    detail:
+      'This caller holds as much at once as one may; end some of it, or try again after the time in Retry-After.',
+    type: ABNORMAL_USAGE,
+  },
   headers_too_large: {
     status: 431,
     source: 'client',

@@ -204,6 +204,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     keyring,
     nonces,
     upstreams,
+    shares,
     guards,
     overload,
     watchdog,

@@ -21,6 +21,12 @@ export interface Share {
   readonly onRefused: ((share: Share, caller: string) => void) | undefined
 }
 
+/** What a caller took, for who gives it back. */
+export interface Holding {
+  readonly share: Share
+  readonly caller: string | undefined
+}
+
 /** `caller`: it holds as much as one may. `all`: everything is taken. */
 export type Shortage = 'caller' | 'all'
 
@@ -38,7 +44,8 @@ export function quarter(total: number): number {
  */
 export function take(share: Share, caller: string | undefined, amount = 1): Shortage | undefined {
   const own = caller === undefined ? 0 : (share.holders.get(caller) ?? 0)
-  if (caller !== undefined && own + amount > share.most) {
+  // Where one may have all, all is what is lacking.
+  if (caller !== undefined && own + amount > share.most && share.most < share.total) {
     share.refused.caller++
     share.onRefused?.(share, caller)
     return 'caller'

@@ -87,7 +87,7 @@ function describe(
       one.state,
       ago(one.since),
       String(one.weight),
-      `${one.in_flight}/${one.max_connections}`,
+      `${one.in_flight}/${one.max_connections}${one.tunnels > 0 ? ` + ${one.tunnels} tunnels` : ''}`,
       one.ejections === 0 ? '' : times(one.ejections),
       checkOf(one),
       one.why ?? '',

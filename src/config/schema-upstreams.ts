@@ -131,6 +131,16 @@ export const upstreamKeys = {
       maximum: 65_536,
     },
   ),
+  max_tunnels: integer(
+    'WebSockets at once, to all upstreams together. They are none of max_connections; one more gets 503',
+    { default: 1024, minimum: 1, maximum: 1_000_000 },
+  ),
+  max_tunnels_per_client: Type.Optional(
+    integer(
+      'WebSockets of one consumer at once, of one address (IPv6: its /64) where callers are known by that; one more gets 429. 0: any number. trusted_proxies may have more. By default a quarter of max_tunnels',
+      { minimum: 0, maximum: 1_000_000 },
+    ),
+  ),
   max_waiting: integer(
     'Requests that wait while every upstream has all its connections in use; more get 503 at once',
     { default: 1000, minimum: 0, maximum: 100_000 },

@@ -1,3 +1,4 @@
+import { quarter } from '../shares.js'
 import type { Config } from './schema.js'
 import type { OutlierSettings } from './schema-upstreams.js'
 import { statusesOf } from './statuses.js'
@@ -49,6 +50,8 @@ export interface UpstreamSettings {
   readonly slowStart: number
   /** To each upstream. */
   readonly maxConnections: number
+  readonly maxTunnels: number
+  readonly maxTunnelsPerClient: number
   readonly maxWaiting: number
   readonly maxWait: number
   readonly health: HealthCheck | undefined
@@ -61,6 +64,8 @@ export const NO_UPSTREAMS: UpstreamSettings = {
   balance: { kind: 'round_robin' },
   slowStart: 0,
   maxConnections: 1,
+  maxTunnels: 1,
+  maxTunnelsPerClient: 1,
   maxWaiting: 0,
   maxWait: 1,
   health: undefined,
@@ -80,11 +85,17 @@ export function compileUpstreams(service: ServiceConfig, connectMs: number): Ups
     balance: balanceOf(service.balance),
     slowStart: service.slow_start,
     maxConnections: service.max_connections,
+    maxTunnels: service.max_tunnels,
+    maxTunnelsPerClient: tunnelsPerClient(service),
     maxWaiting: service.max_waiting,
     maxWait: service.max_wait,
     health: healthOf(service.health),
     outliers: service.outliers.enabled ? service.outliers : undefined,
   }
+}
+
+function tunnelsPerClient({ max_tunnels, max_tunnels_per_client: most }: ServiceConfig): number {
+  return most === 0 ? max_tunnels : (most ?? quarter(max_tunnels))
 }
 
 function balanceOf(balance: ServiceConfig['balance']): Balance {

@@ -14,6 +14,7 @@ import type { Ban, Bans } from '../limiter/bans.js'
 import type { Keyring } from '../limiter/keyring.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import type { Plans } from '../plans/plans.js'
+import { createShares, type Shares } from '../shares.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import type { EdgeReason, MirrorResult, ShedReason } from '../telemetry/recorder.js'
 import type { Tracing } from '../telemetry/tracing.js'
@@ -52,6 +53,7 @@ import { chooseService } from './service.js'
 import { createStay } from './stay.js'
 import { resolveTier } from './tier.js'
 import { detailsOf, traceOfCaller } from './trace.js'
+import { leaveTunnel, takeTunnel } from './tunnel-place.js'
 import { type Upgrades, upgrade } from './upgrade.js'
 import type { Watchdog } from './watchdog.js'
 
@@ -88,6 +90,8 @@ export interface GatewayDeps {
   readonly clock?: () => number
   /** Unix ms: of the credentials that tunnels were opened with. */
   readonly unixTime?: () => number
+  /** Who holds how much of what is bounded. Left out: shares of its own, and no proxy is trusted. */
+  readonly shares?: Shares
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
@@ -113,12 +117,16 @@ function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]
   return [edge, matchRoute, answerHere, ...behind]
 }
 
-/** The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it. */
+/**
+ * The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it; and whether there is
+ * a place for it is known before its quota is taken.
+ */
 function handshakeStagesOf(
   edge: EdgeStage,
+  shares: Shares,
   behind: readonly Stage<Refusal | undefined>[],
 ): readonly Stage<Refusal | undefined>[] {
-  return [edge, matchRoute, checkHandshake, ...behind]
+  return [edge, matchRoute, checkHandshake, ...behind.slice(0, -1), takeTunnel(shares), ...behind.slice(-1)]
 }
 
 /**
@@ -146,7 +154,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const banAfter =
     deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
-  const handshakeStages = handshakeStagesOf(edge, behind)
+  const handshakeStages = handshakeStagesOf(edge, deps.shares ?? createShares(), behind)
   const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
   const upgrades = upgrade({ ...deps, stay: createStay({ ...deps, banOf }) })
   turnAway(deps, upgrades)
@@ -167,6 +175,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     charges.settle(x)
     // Of what never got as far as an upstream nothing has been said yet.
     x.pass?.left(0, 0)
+    leaveTunnel(x)
     banAfter?.(x)
     write(x)
   }

@@ -4,6 +4,7 @@ import type { TokenIdentity } from '../credentials/tokens.js'
 import type { ErrorCode } from '../errors.js'
 import type { Counted } from '../limiter/counted.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
+import type { Holding } from '../shares.js'
 import type { TraceContext } from '../telemetry/trace-context.js'
 import type { Guard, Pass } from '../upstream/guard.js'
 import type { RequestHeaders } from './headers.js'
@@ -70,6 +71,8 @@ export interface Exchange {
   guard: Guard | undefined
   /** What was reserved for it; undefined where its service has neither circuit breaker nor limit of concurrency. */
   pass: Pass | undefined
+  /** Of an upgrade: its place among the tunnels of the service. */
+  tunnel: Holding | undefined
 
   // take quota
   /** The limits that hold for it; undefined: none, or the stage was not reached. */
@@ -153,6 +156,7 @@ export function createExchange(
     tierUntil: undefined,
     guard: undefined,
     pass: undefined,
+    tunnel: undefined,
     policy: undefined,
     decision: undefined,
     limitMs: 0,

@@ -2,7 +2,6 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
-import type { Service } from '../config/snapshot.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
@@ -107,8 +106,6 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #target: Target | undefined
   /** Addresses that no connection could be made to. */
   readonly #unreachable: Target[] = []
-  /** Takes the request out of those that wait for an upstream; set while it is one of them. */
-  #leaveQueue: (() => void) | undefined
   /** The upstream may have seen something of the handshake. */
   #connected = false
   #request: ClientRequest | undefined
@@ -162,28 +159,9 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #try(failure: Refusal | undefined): void {
     const { service } = this.#x.route!
     const key = hashKeyOf(this.#x, service)
-    const target = this.#gateway.upstreams.pick(service, key, this.#unreachable)
+    const target = this.#gateway.upstreams.pickForTunnel(service, key, this.#unreachable)
     if (typeof target !== 'string') this.#ask(target)
-    else if (target === 'busy') this.#wait(service, key)
     else this.#refuse(failure ?? { code: 'no_upstream' })
-  }
-
-  #wait(service: Service, key: string | undefined): void {
-    this.#leaveQueue = this.#gateway.upstreams.wait({
-      service,
-      key,
-      tried: this.#unreachable,
-      proceed: (target) => {
-        this.#leaveQueue = undefined
-        this.#ask(target)
-      },
-      waitedTooLong: () => {
-        this.#leaveQueue = undefined
-        this.#refuse({ code: 'overloaded', cause: `no upstream was free within ${service.maxWait} ms` })
-      },
-    })
-    if (this.#leaveQueue === undefined)
-      this.#refuse({ code: 'overloaded', cause: `${service.maxWaiting} requests wait for an upstream` })
   }
 
   #ask(target: Target): void {
@@ -194,7 +172,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     beginCall(x, upstream, path, fields)
     this.#target = target
     this.#tried = performance.now()
-    this.#gateway.upstreams.begun(target)
+    this.#gateway.upstreams.tunnelBegun(target)
     x.upstream = upstream
     try {
       this.#request = this.#gateway.ask(upstream, path, fields, this.#socket, this)
@@ -404,13 +382,12 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#target = undefined
     this.#x.upstreamMs = performance.now() - this.#began
     endCall(this.#x)
-    this.#gateway.upstreams.ended(target, outcome, why)
+    this.#gateway.upstreams.tunnelEnded(target, outcome, why)
   }
 
   #finish(): void {
     if (this.#over) return
     this.#over = true
-    this.#leaveQueue?.()
     this.#settle(this.#answer)
     this.#request?.destroy()
     this.#gateway.watchdog.delete(this)

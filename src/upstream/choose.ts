@@ -28,18 +28,23 @@ export function createChoice({ kind }: Balance, targets: readonly Target[], rand
     kind === 'round_robin'
       ? roundRobin(targets.length)
       : kind === 'least_requests'
-        ? leastRequests((i) => targets[i]!.endpoint.inFlight, random)
+        ? leastRequests((i) => targets[i]!.endpoint.inFlight + targets[i]!.endpoint.tunnels, random)
         : hashing(targets.map(({ endpoint }) => endpoint.address))
   return { targets, balancer, weights: new Float64Array(targets.length) }
 }
 
-/** One of those that are given requests and have room, by their weight; when all are out, one of them all the same. */
+/**
+ * One of those that are given requests and have room, by their weight; when all are out, one of them all the same.
+ *
+ * @param tunnel it needs no room: tunnels are counted elsewhere
+ */
 export function chooseTarget(
   choice: Choice,
   slowStart: number,
   key: string | undefined,
   tried: readonly Target[] | undefined,
   now: () => number,
+  tunnel = false,
 ): Target | NoTarget {
   const { targets, balancer, weights } = choice
   let time = 0
@@ -59,7 +64,7 @@ export function chooseTarget(
         continue
       }
     }
-    if (endpoint.inFlight >= endpoint.capacity) busy = true
+    if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
     else {
       weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
       some = true
@@ -67,7 +72,7 @@ export function chooseTarget(
   }
   if (!some && !busy) {
     if (!out) return 'tried'
-    const left = weighAll(choice, tried)
+    const left = weighAll(choice, tried, tunnel)
     if (left !== undefined) return left
   } else if (!some) return 'busy'
   const target = targets[balancer.choose(weights, key)]!
@@ -80,14 +85,18 @@ export function chooseTarget(
  *
  * @returns why there is none even so
  */
-function weighAll({ targets, weights }: Choice, tried: readonly Target[] | undefined): NoTarget | undefined {
+function weighAll(
+  { targets, weights }: Choice,
+  tried: readonly Target[] | undefined,
+  tunnel: boolean,
+): NoTarget | undefined {
   let some = false
   let busy = false
   for (let i = 0; i < targets.length; i++) {
     const target = targets[i]!
     const { endpoint } = target
     if (endpoint.drained || tried?.includes(target)) continue
-    if (endpoint.inFlight >= endpoint.capacity) busy = true
+    if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
     else {
       weights[i] = endpoint.upstream.weight
       some = true

@@ -29,6 +29,8 @@ export interface Endpoint {
   /** The pool is to be made anew before the next request: the name moved, or the settings did. */
   stale: boolean
   inFlight: number
+  /** None of those in flight. */
+  tunnels: number
   /** No snapshot in force names it: the pool goes with the last request. */
   retired: boolean
 
@@ -77,6 +79,7 @@ export function createEndpoint(service: Service, upstream: Upstream, now: number
     pool: undefined,
     stale: false,
     inFlight: 0,
+    tunnels: 0,
     retired: false,
     state: 'serving',
     since: now,

@@ -50,6 +50,10 @@ export interface Upstreams {
    * @param tried those that this request has been to already
    */
   pick(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
+  /** The same for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`. */
+  pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
+  tunnelBegun(target: Target): void
+  tunnelEnded(target: Target, outcome: Outcome, why?: string): void
   /**
    * Puts a request that found all of them busy behind the others that wait.
    *
@@ -330,6 +334,11 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     })
   }
 
+  function judgeOutcome(endpoint: Endpoint, outcome: Outcome, why: string): void {
+    if (outcome === 'unreachable') changed(endpoint, () => couldNotReach(endpoint, why, now()))
+    if (outcome !== 'unknown') assess(endpoint, outcome !== 'well', why)
+  }
+
   function describeOne(endpoint: Endpoint): UpstreamState {
     const time = now()
     const group = groups.get(endpoint.service)
@@ -358,6 +367,17 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       queue.wake()
       return queue.length === before ? found : choose(members, key, tried)
     },
+    pickForTunnel(service, key, tried) {
+      const members = membersOf(service)
+      return chooseTarget(members, members.group.service.slowStart, key, tried, now, true)
+    },
+    tunnelBegun({ endpoint }) {
+      endpoint.tunnels++
+    },
+    tunnelEnded({ endpoint }, outcome, why = '') {
+      endpoint.tunnels--
+      judgeOutcome(endpoint, outcome, why)
+    },
     wait(request) {
       const { queue } = groupOf(request.service)
       if (queue.length >= request.service.maxWaiting) return undefined
@@ -382,8 +402,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     },
     ended({ endpoint }, outcome, why = '') {
       endpoint.inFlight--
-      if (outcome === 'unreachable') changed(endpoint, () => couldNotReach(endpoint, why, now()))
-      if (outcome !== 'unknown') assess(endpoint, outcome !== 'well', why)
+      judgeOutcome(endpoint, outcome, why)
       if (endpoint.retired && endpoint.inFlight === 0) leave(endpoint)
       const queue = groups.get(endpoint.service)?.queue
       if (queue !== undefined && queue.length > 0) queue.wake(1)

@@ -12,6 +12,8 @@ export interface UpstreamState {
   readonly since: string
   readonly weight: number
   readonly in_flight: number
+  /** Open WebSockets. */
+  readonly tunnels: number
   readonly max_connections: number
   /** Requests that wait for any upstream of the service. */
   readonly waiting: number
@@ -35,6 +37,7 @@ export interface UpstreamReading {
   readonly upstream: string
   /** Whether it is given requests. */
   readonly healthy: boolean
+  /** Tunnels among them. */
   readonly inFlight: number
   readonly ejections: number
   readonly checksPassed: number
@@ -42,8 +45,9 @@ export interface UpstreamReading {
 }
 
 export function readingOf(endpoint: Endpoint): UpstreamReading {
-  const { service, address, state, inFlight, ejections, checksPassed, checksFailed } = endpoint
+  const { service, address, state, tunnels, ejections, checksPassed, checksFailed } = endpoint
   const healthy = state === 'serving' || state === 'slow_start'
+  const inFlight = endpoint.inFlight + tunnels
   return { service, upstream: address, healthy, inFlight, ejections, checksPassed, checksFailed }
 }
 
@@ -67,6 +71,7 @@ export function describeEndpoint(
     since: new Date(more.unixNow - (more.now - endpoint.since)).toISOString(),
     weight: endpoint.upstream.weight,
     in_flight: endpoint.inFlight,
+    tunnels: endpoint.tunnels,
     max_connections: endpoint.connections,
     waiting: more.waiting,
     ejections: endpoint.ejections,

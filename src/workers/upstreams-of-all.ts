@@ -31,6 +31,7 @@ function joined(states: readonly UpstreamState[]): UpstreamState {
     ...worst!,
     why,
     in_flight: sum((one) => one.in_flight),
+    tunnels: sum((one) => one.tunnels),
     max_connections: sum((one) => one.max_connections),
     waiting: sum((one) => one.waiting),
     ejections: sum((one) => one.ejections),

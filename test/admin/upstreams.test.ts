@@ -29,6 +29,7 @@ t.test('GET /upstreams shows every upstream of every service', async (t) => {
       since: /^\d{4}-\d\d-\d\dT/,
       weight: 1,
       in_flight: 0,
+      tunnels: 0,
       max_connections: 128,
       waiting: 0,
       ejections: 0,

@@ -47,6 +47,7 @@ t.test('the smallest file gets every default', async (t) => {
         balance: 'round_robin',
         slow_start: 0,
         max_connections: 128,
+        max_tunnels: 1024,
         max_waiting: 1000,
         max_wait: 1000,
         outliers: {

@@ -64,6 +64,8 @@ t.test('upstreams: weights, balance, checks and ejection, each compiled once', a
     balance: { kind: 'hash_header', header: 'x-session' },
     slowStart: 30_000,
     maxConnections: 64,
+    maxTunnels: 1024,
+    maxTunnelsPerClient: 256,
     maxWaiting: 10,
     maxWait: 500,
     outliers: { consecutive_failures: 3, interval: 5_000, ejection: 10_000 },

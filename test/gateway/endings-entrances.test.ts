@@ -310,7 +310,7 @@ routes:
       inside: [...inside.values()].filter((requests) => requests !== 0),
       places: gateway.guards.describe(gateway.snapshot())[0]!.concurrency!.in_flight,
       waiting: [...real.waiting()].filter(([, requests]) => requests > 0),
-      inFlight: real.describe().filter((state) => state.in_flight !== 0),
+      inFlight: real.describe().filter((state) => state.in_flight + state.tunnels !== 0),
       connections: counts.open,
       sessions: http2.open,
       unrecorded: answered.filter((id) => !gateway.records.some(({ requestId }) => requestId === id)),

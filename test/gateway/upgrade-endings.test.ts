@@ -159,7 +159,7 @@ t.test('an upstream that fails', async (t) => {
     const chat = await startChat(t)
     const yaml = chatConfig([chat.origin]).replace(
       /(free: \{ upstreams: \[.*?\])/,
-      '$1, max_connections: 1, max_wait: 50ms',
+      '$1, max_tunnels: 1, max_tunnels_per_client: 0',
     )
     const gateway = await startGateway(t, yaml)
     for (let i = 0; i < 3; i++) {

@@ -191,27 +191,19 @@ t.test('requests that wait for an upstream', APART, async (t) => {
     }
   })
 
-  t.test('are WebSockets, too, and a tunnel is one of the connections', async (t) => {
+  t.test('are never WebSockets: tunnels take no connection', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, yamlFor([chat.origin], LIMITS, ', websocket: true'))
     const open = async () => {
       const socket = new WebSocket(`ws://127.0.0.1:${gateway.port}/room`)
-      socket.on('error', () => {})
+      await new Promise((resolve) => socket.once('open', resolve))
       return socket
     }
-    const first = await open()
-    await new Promise((resolve) => first.once('open', resolve))
-    const second = await open()
-    await eventually('it waits', () => [...gateway.upstreams.waiting()][0]![1] === 1)
-    t.equal(gateway.upstreams.describe()[0]!.in_flight, 1)
-    const third = await open()
-    await eventually('it waits', () => [...gateway.upstreams.waiting()][0]![1] === 2)
-    third.terminate()
-    await eventually('it is gone', () => [...gateway.upstreams.waiting()][0]![1] === 1)
-    first.close()
-    await new Promise((resolve) => second.once('open', resolve))
-    second.close()
-    await eventually('all is over', () => gateway.upstreams.describe()[0]!.in_flight === 0)
+    const sockets = [await open(), await open()]
+    t.match(gateway.upstreams.describe(), [{ in_flight: 0, tunnels: 2 }])
+    t.match([...gateway.upstreams.health()], [{ inFlight: 2 }])
+    for (const socket of sockets) socket.close()
+    await eventually('all is over', () => gateway.upstreams.describe()[0]!.tunnels === 0)
   })
 })
 

@@ -80,6 +80,8 @@ export const PLAIN_UPSTREAMS: UpstreamSettings = {
   balance: { kind: 'round_robin' },
   slowStart: 0,
   maxConnections: 128,
+  maxTunnels: 1024,
+  maxTunnelsPerClient: 256,
   maxWaiting: 1000,
   maxWait: 1000,
   health: undefined,

@@ -11,6 +11,7 @@ function stateOf(changes: Partial<UpstreamState>): UpstreamState {
     since: '2026-11-24T22:00:00.000Z',
     weight: 2,
     in_flight: 1,
+    tunnels: 0,
     max_connections: 128,
     waiting: 0,
     ejections: 0,
