@@ -65,7 +65,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
 }
 
 /** Not as much as they can: `npm run bench:restart` does that. */
-const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 30 }
+const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 60 }
 
 const serving = ({ workers }: Status, ...not: number[]) =>
   workers.filter(({ state, pid }) => state === 'serving' && !not.includes(pid))
