@@ -75,13 +75,13 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a dynamic import against the direction',
     'limiter/dynamic.ts',
     `await import('../main.js')`,
-    'limiter/dynamic.ts: imports main.ts; limiter may import errors, config',
+    'limiter/dynamic.ts: imports main.ts; limiter may import errors, shares, config',
   ],
   [
     'a gateway that sees the admin room',
     'gateway/app.ts',
     `import '../admin/plain.js'`,
-    'gateway/app.ts: imports admin/plain.ts; gateway may import errors, config, credentials, limiter, plans, upstream, telemetry',
+    'gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, config, credentials, limiter, plans, upstream, telemetry',
   ],
   [
     'a stage that imports another stage',
@@ -129,7 +129,7 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a room that the design does not know',
     'utils/anything.ts',
     '',
-    'utils/anything.ts: utils is not a room; the rooms are errors, config, credentials, limiter, plans, upstream, telemetry, gateway, admin, main, workers, cli',
+    'utils/anything.ts: utils is not a room; the rooms are errors, shares, config, credentials, limiter, plans, upstream, telemetry, gateway, admin, main, workers, cli',
   ],
 ]
 
