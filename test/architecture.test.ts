@@ -57,19 +57,19 @@ const violations: [what: string, file: string, source: string, problem: string][
     'a type-only import against the direction',
     'config/type-only.ts',
     `import type { X } from '../limiter/plain.js'`,
-    'config/type-only.ts: imports limiter/plain.ts; config may import errors',
+    'config/type-only.ts: imports limiter/plain.ts; config may import errors, shares',
   ],
   [
     'an import type expression against the direction',
     'config/type-expression.ts',
     `export type X = import('../limiter/plain.js').X`,
-    'config/type-expression.ts: imports limiter/plain.ts; config may import errors',
+    'config/type-expression.ts: imports limiter/plain.ts; config may import errors, shares',
   ],
   [
     'a re-export against the direction',
     'config/re-export.ts',
     `export * from '../limiter/plain.js'`,
-    'config/re-export.ts: imports limiter/plain.ts; config may import errors',
+    'config/re-export.ts: imports limiter/plain.ts; config may import errors, shares',
   ],
   [
     'a dynamic import against the direction',
