@@ -10,9 +10,7 @@ if (!isOnPath(SERVER)) {
   t.pass(`${SERVER} is not there`)
 } else {
   t.comment(`${SERVER} is on the PATH: tested`)
-  for (const suite of ['redis', 'scripts']) {
-    const file = fileURLToPath(new URL(`../../dist-test/limiter/${suite}.test.js`, import.meta.url))
-    const env = { ...process.env, TIDEGATE_TEST_REDIS_SERVER: SERVER }
-    t.spawn(process.execPath, [file], { env }, `${suite}.test.ts on ${SERVER}`)
-  }
+  const file = fileURLToPath(new URL('../../dist-test/limiter/valkey-suites.js', import.meta.url))
+  const env = { ...process.env, TIDEGATE_TEST_REDIS_SERVER: SERVER }
+  t.spawn(process.execPath, [file], { env }, `redis.test.ts and scripts.test.ts on ${SERVER}`)
 }
