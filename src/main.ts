@@ -117,8 +117,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const bans = createBans({ map: store.bans })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const upstreams = createUpstreams(config.current(), { log })
-  const plans = createPlans({ settings: settings.tier_sources, log })
-  const tokens = createTokens({ log })
+  const top = createTop()
+  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
+  const plans = createPlans({ settings: settings.tier_sources, log, shares })
+  const tokens = createTokens({ log, shares })
   tokens.prepare(config.current())
   const watchdog = createWatchdog()
   const guards = createGuards()
@@ -137,8 +139,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       exhaust()
     },
   })
-  const top = createTop()
-  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
   const metrics = createMetrics({
     connections: () => counts,
     http2: () => http2,

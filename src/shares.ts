@@ -101,3 +101,31 @@ export function createShares({ callerOf = (address) => address, onRefused }: Sha
     all: () => known.values(),
   }
 }
+
+/** Those who wait for something, in turn by caller: one that has many waiting holds up no other. */
+export interface Turns<T> {
+  push(caller: string, one: T): void
+  /** The next one; undefined: nobody waits. */
+  next(): T | undefined
+}
+
+export function createTurns<T>(): Turns<T> {
+  /** Whose turn is next comes first. */
+  const lanes = new Map<string, T[]>()
+  return {
+    push(caller, one) {
+      const lane = lanes.get(caller)
+      if (lane === undefined) lanes.set(caller, [one])
+      else lane.push(one)
+    },
+    next() {
+      for (const [caller, lane] of lanes) {
+        lanes.delete(caller)
+        const one = lane.shift()
+        if (lane.length > 0) lanes.set(caller, lane)
+        return one
+      }
+      return undefined
+    },
+  }
+}

@@ -14,7 +14,7 @@ const nameOf = (kind: string) =>
   )
 
 const timeout = timer(
-  'Longest time that one question takes, the connection included. The first request of a consumer waits for it',
+  'Longest time that one question takes, the connection included. The first request of a consumer waits for it, and as long at most for its turn',
   '500ms',
   10,
 )

@@ -1,6 +1,7 @@
 import { compactVerify, errors } from 'jose'
 import type { TokenAlgorithm } from '../config/token-algorithms.js'
 import { mediaType, type TokenIssuer } from '../config/token-issuers.js'
+import { createShares, give, type Shares, take } from '../shares.js'
 import { type Claims, checkClaims, scopesAt } from './claims.js'
 import { createJwks, type Jwks, type JwksLog, type JwksOptions } from './jwks.js'
 import { type FoundKeys, type KeySource, publicKeys, sharedSecret, type VerificationKey } from './keys.js'
@@ -9,8 +10,8 @@ import { createVerifiedTokens } from './verified.js'
 
 /** Ms that a token which was found good is not looked at again, at most. */
 const LONGEST_MEMORY = 600_000
-/** Signatures that are checked at the same time; whoever comes then is told to come again. */
-const MAX_CHECKING = 512
+/** Tokens whose keys are waited for, or whose signatures are checked, at the same time; whoever comes then, or past the share of one caller, is told to come again. */
+const MAX_CHECKING = 1024
 
 export interface Verified<T> {
   readonly value: T
@@ -42,12 +43,18 @@ export interface JwtOptions<T extends object> {
   readonly log: JwksLog
   /** Unix ms. */
   readonly now?: () => number
+  /** Left out: shares of its own. */
+  readonly shares?: Pick<Shares, 'open' | 'callerOf'>
   readonly jwks?: Pick<JwksOptions, 'after' | 'fetcher' | 'random'>
 }
 
 export interface JwtVerifier<T> {
-  /** At once when the token was found good before; a Promise while keys are fetched or a signature is checked. */
-  verify(token: string): Verdict<T> | Promise<Verdict<T>>
+  /**
+   * At once when the token was found good before; a Promise while keys are fetched or a signature is checked.
+   *
+   * @param address whose token it is: one address has a share of the checks; left out, it has all
+   */
+  verify(token: string, address?: string): Verdict<T> | Promise<Verdict<T>>
   /** Issuers whose keys are fetched. */
   readonly jwks: ReadonlyMap<string, Jwks>
   close(): void
@@ -66,14 +73,14 @@ export function createJwtVerifier<T extends object>(
   issuers: readonly TokenIssuer[],
   options: JwtOptions<T>,
 ): JwtVerifier<T> {
-  const { read, log, now = Date.now } = options
+  const { read, log, now = Date.now, shares = createShares() } = options
+  const share = shares.open('verifications', MAX_CHECKING)
   const jwks = new Map<string, Jwks>()
   const known = new Map<string, Known>()
   for (const settings of issuers) known.set(settings.issuer, { settings, keys: keysOf(settings) })
   const verified = createVerifiedTokens<Verified<T>>()
   /** One and the same token that comes many times at once is checked once. */
   const checking = new Map<string, Promise<Verdict<T>>>()
-  let signatures = 0
 
   function keysOf({ issuer, keys }: TokenIssuer): KeySource {
     if (keys.kind === 'public') return publicKeys(keys.pems)
@@ -83,7 +90,7 @@ export function createJwtVerifier<T extends object>(
     return set
   }
 
-  function verify(token: string): Verdict<T> | Promise<Verdict<T>> {
+  function verify(token: string, address?: string): Verdict<T> | Promise<Verdict<T>> {
     const entry = verified.get(token, now())
     if (entry !== undefined) return entry.value
     const same = checking.get(token)
@@ -97,7 +104,9 @@ export function createJwtVerifier<T extends object>(
     if (problem !== undefined) return problem
     const found = issuer.keys.find(...asked(unproven))
     if (!(found instanceof Promise) && !('length' in found)) return withoutKey(found, issuer.settings)
-    const verdict = check(token, unproven, issuer.settings, found).finally(() => checking.delete(token))
+    const verdict = check(token, unproven, issuer.settings, found, address).finally(() =>
+      checking.delete(token),
+    )
     checking.set(token, verdict)
     return verdict
   }
@@ -107,12 +116,18 @@ export function createJwtVerifier<T extends object>(
     unproven: UnprovenToken,
     issuer: TokenIssuer,
     finding: FoundKeys | Promise<FoundKeys>,
+    address: string | undefined,
   ): Promise<Verdict<T>> {
-    const found = await finding
-    if (!('length' in found)) return withoutKey(found, issuer)
-    if (signatures >= MAX_CHECKING) return busy(issuer)
-    signatures++
-    const key = await signer(token, unproven, found).finally(() => signatures--)
+    const caller = address === undefined ? undefined : shares.callerOf(address)
+    if (take(share, caller) !== undefined) return busy(issuer)
+    let key: VerificationKey | undefined
+    try {
+      const found = await finding
+      if (!('length' in found)) return withoutKey(found, issuer)
+      key = await signer(token, unproven, found)
+    } finally {
+      give(share, caller)
+    }
     if (key === undefined) return reject(issuer.issuer, 'its signature is wrong')
     return judge(token, unproven.claims, issuer, key)
   }
@@ -185,7 +200,7 @@ function withoutKey(found: Exclude<FoundKeys, readonly unknown[]>, { issuer }: T
 }
 
 function busy({ issuer }: TokenIssuer): Rejected {
-  const why = `${MAX_CHECKING} signatures are being checked`
+  const why = `too many tokens are being checked, ${MAX_CHECKING} or the share of one caller`
   return { rejected: 'unavailable', issuer, why, retryMs: 1000 }
 }
 

@@ -52,7 +52,12 @@ export interface JwksReading {
 
 /** Checks the tokens of callers, by the sources of whatever snapshot a request has. */
 export interface Tokens {
-  verify(source: Source, token: string): Verdict<TokenIdentity> | Promise<Verdict<TokenIdentity>>
+  /** @param address whose token it is */
+  verify(
+    source: Source,
+    token: string,
+    address?: string,
+  ): Verdict<TokenIdentity> | Promise<Verdict<TokenIdentity>>
   /** A good token has a tier that the configuration does not have. */
   unknownTier(issuer: string): void
   /** Fetches the keys that the tokens of a snapshot need, before the first of those comes. */
@@ -63,7 +68,7 @@ export interface Tokens {
   close(): void
 }
 
-export type TokensOptions = Pick<JwtOptions<TokenIdentity>, 'log' | 'now' | 'jwks'>
+export type TokensOptions = Pick<JwtOptions<TokenIdentity>, 'log' | 'now' | 'jwks' | 'shares'>
 
 interface Counts {
   readonly tokens: Record<TokenResult, number>
@@ -107,8 +112,8 @@ export function createTokens(options: TokensOptions): Tokens {
   }
 
   return {
-    verify(source, token) {
-      const verdict = verifierOf(source).verify(token)
+    verify(source, token, address) {
+      const verdict = verifierOf(source).verify(token, address)
       return verdict instanceof Promise
         ? verdict.then((later) => count(later, 'verified'))
         : count(verdict, 'cached')

@@ -19,7 +19,7 @@ export function identifyByJwt(
   const token = source.header === 'authorization' ? bearerToken(field) : field
   if (token === undefined)
     return unauthorized('The authorization header holds no bearer token.', CHALLENGES.jwt)
-  const verdict = tokens.verify(source, token)
+  const verdict = tokens.verify(source, token, x.clientIp)
   return verdict instanceof Promise
     ? verdict.then((later) => decide(x, source, later, tokens))
     : decide(x, source, verdict, tokens)

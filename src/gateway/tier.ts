@@ -37,7 +37,7 @@ function lookUp(x: Exchange, sources: readonly PlanSource[], from: number): unde
     const source = sources[i]!
     // Who has a tier may still need a tenant: without it, quotas of a whole organisation would not hold.
     if (x.tier >= 0 && (x.tenant !== undefined || !source.tellsTenants)) continue
-    const found = source.find(x.consumer!, x.started)
+    const found = source.find(x.consumer!, x.started, x.clientIp)
     if (found instanceof Promise) {
       return found.then((late) => {
         take(x, source, late)

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { tellsTenants } from '../config/check-plans.js'
 import type { Config } from '../config/schema.js'
+import { createShares, type Shares } from '../shares.js'
 import { openHttp } from './http.js'
 import { openPostgres } from './postgres.js'
 import type { ReachLog } from './reach.js'
@@ -28,6 +29,8 @@ export interface PlansOptions {
   /** Whether messages of changes are listened to: not by a process that only looks up now and then. */
   readonly listen?: boolean
   readonly log: ReachLog
+  /** Left out: shares of its own. */
+  readonly shares?: Pick<Shares, 'open' | 'callerOf'>
 }
 
 interface Opened {
@@ -35,7 +38,7 @@ interface Opened {
   readonly source: PlanSource
 }
 
-export function createPlans({ settings, listen = true, log }: PlansOptions): Plans {
+export function createPlans({ settings, listen = true, log, shares = createShares() }: PlansOptions): Plans {
   let opened: readonly Opened[] = []
   let sources: readonly PlanSource[] = []
   /** Counters do not go back, whatever happens to the source. */
@@ -64,6 +67,7 @@ export function createPlans({ settings, listen = true, log }: PlansOptions): Pla
       tellsTenants: tellsTenants(one),
       directory,
       counts: known,
+      shares,
       log,
     })
     return source

@@ -1,3 +1,4 @@
+import { createShares, createTurns, give, type Shares, take } from '../shares.js'
 import { createMemory } from './memory.js'
 import { type Directory, NoAnswerForOne, type Plan } from './plan.js'
 import { createReach, onceAMinute, type ReachLog } from './reach.js'
@@ -13,12 +14,13 @@ export interface PlanSource {
   readonly name: string
   readonly tellsTenants: boolean
   /**
-   * What is known of a consumer. At once where that is in memory; else a promise, which never rejects and takes no longer
-   * than the source's timeout. Undefined: the source does not know the consumer, or is not asked.
+   * What is known of a consumer. At once where that is in memory; else a promise, which never rejects. It waits for its turn
+   * at the source no longer than the timeout, and then for the answer no longer than that. Undefined: the source does not know the consumer, or is not asked.
    *
    * @param now ms, monotonic
+   * @param address of whoever comes as that consumer: all questions from one are one caller's
    */
-  find(consumer: string, now: number): Found | undefined | Promise<Found | undefined>
+  find(consumer: string, now: number, address?: string): Found | undefined | Promise<Found | undefined>
   /** The consumer's plan has changed: who comes next waits for the new one. */
   changed(consumer: string): void
   /** Any may have changed: what is known holds as if its ttl had passed. */
@@ -43,7 +45,7 @@ export interface PlanTimes {
 /** What look-ups came to. One for each request that came to the source. */
 export const LOOKUPS = ['hit', 'stale', 'negative', 'miss', 'skipped'] as const
 /** What questions to the source came to. */
-export const ANSWERS = ['found', 'none', 'timeout', 'error'] as const
+export const ANSWERS = ['found', 'none', 'timeout', 'error', 'dropped'] as const
 
 export interface SourceCounts {
   readonly lookups: Record<(typeof LOOKUPS)[number], number>
@@ -62,7 +64,7 @@ export interface SourceState {
 export function createCounts(): SourceCounts {
   return {
     lookups: { hit: 0, stale: 0, negative: 0, miss: 0, skipped: 0 },
-    questions: { found: 0, none: 0, timeout: 0, error: 0 },
+    questions: { found: 0, none: 0, timeout: 0, error: 0, dropped: 0 },
     unknownTiers: 0,
   }
 }
@@ -72,6 +74,10 @@ export interface PlanSourceOptions extends PlanTimes {
   readonly tellsTenants: boolean
   readonly directory: Directory
   readonly max_consumers: number
+  /** Questions that it is asked at the same time; further ones wait. */
+  readonly pool?: number
+  /** Left out: shares of its own. */
+  readonly shares?: Pick<Shares, 'open' | 'callerOf'>
   /** Go on when a source takes the place of one of its name. */
   readonly counts: SourceCounts
   readonly log: ReachLog
@@ -91,14 +97,22 @@ interface Known {
 }
 
 interface Question {
+  readonly consumer: string
   readonly answer: Promise<Found | undefined>
+  settle(found: Found | undefined): void
+  /** The source has been asked; else it waits for its turn. */
+  asked: boolean
+  /** Who waits for it to be asked. */
+  readonly callers: Set<string>
+  /** While it waits. */
+  waits: NodeJS.Timeout | undefined
   giveUp(why: string): void
-  readonly at: number
+  at: number
   /** The consumer has changed since it was asked: the answer may be of before. */
   overtaken: boolean
 }
 
-/** Questions at the same time. Of more, the requests go on without an answer. */
+/** Questions under way and waiting. Of more, the requests go on without an answer; so they do past the share of one caller. */
 const MOST_QUESTIONS = 512
 /** Ms until a consumer of whom nothing could be found out is asked for again. */
 const AGAIN = 1000
@@ -113,6 +127,11 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   let times: PlanTimes = options
   const memory = createMemory<Known>(options.max_consumers)
   const questions = new Map<string, Question>()
+  const { pool = MOST_QUESTIONS, shares = createShares() } = options
+  const share = shares.open('tier_lookups', MOST_QUESTIONS)
+  /** Those that wait until the source has one connection to spare. */
+  const turns = createTurns<Question>()
+  let asking = 0
   const reach = createReach(name, log, options.random)
   const warn = onceAMinute((fields, message) => log.warn(fields, message))
   /** What was learnt before does not hold any longer than `stale`. */
@@ -124,9 +143,13 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     return found === undefined || now - at >= times.ttl + times.stale ? undefined : { ...found, stale: true }
   }
 
-  function find(consumer: string, now: number): Found | undefined | Promise<Found | undefined> {
+  function find(
+    consumer: string,
+    now: number,
+    address: string | undefined,
+  ): Found | undefined | Promise<Found | undefined> {
     const known = memory.get(consumer)
-    if (known === undefined) return ask(consumer, known, now)
+    if (known === undefined) return ask(consumer, known, now, address)
     const { found, at } = known
     const age = now - at
     const holds = found === undefined ? times.negative_ttl : times.ttl
@@ -135,8 +158,8 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       else counts.lookups.hit++
       return found
     }
-    if (known.changed || age >= holds + times.stale) return ask(consumer, known, now)
-    if (now - known.failedAt >= AGAIN) question(consumer, now)
+    if (known.changed || age >= holds + times.stale) return ask(consumer, known, now, address)
+    if (now - known.failedAt >= AGAIN) question(consumer, now, address)
     if (found === undefined) {
       counts.lookups.negative++
       return undefined
@@ -150,6 +173,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     consumer: string,
     known: Known | undefined,
     now: number,
+    address: string | undefined,
   ): Found | undefined | Promise<Found | undefined> {
     if (!consumer.isWellFormed()) {
       // Written in UTF-8 it would be the id of another.
@@ -157,7 +181,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       return undefined
     }
     const failedAt = known?.failedAt ?? Number.NEGATIVE_INFINITY
-    const asked = now - failedAt >= AGAIN ? question(consumer, now) : undefined
+    const asked = now - failedAt >= AGAIN ? question(consumer, now, address) : undefined
     // Who has waited in vain does not wait again; nor does anybody for a probe.
     if (asked === undefined || !times.wait || !reach.up || now - failedAt < times.ttl) {
       const last = known && lastOf(known, now)
@@ -170,33 +194,102 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   }
 
   /** The one that is under way, or a new one. Undefined: none may be asked now. */
-  function question(consumer: string, now: number): Question | undefined {
+  function question(consumer: string, now: number, address: string | undefined): Question | undefined {
+    // Whoever comes through a trusted proxy is told apart by what they are known as.
+    const caller = (address === undefined ? undefined : shares.callerOf(address)) ?? consumer
     const underWay = questions.get(consumer)
-    if (underWay !== undefined) return underWay
-    if (closed || questions.size >= MOST_QUESTIONS || !reach.mayAsk(now, consumer)) return undefined
+    if (underWay !== undefined) {
+      // It waits for whoever is first.
+      if (!underWay.asked && !underWay.callers.has(caller)) joinTurns(underWay, caller)
+      return underWay
+    }
+    const { up } = reach
+    if (closed || !reach.mayAsk(now, consumer) || take(share, caller) !== undefined) return undefined
+    let settle: Question['settle'] = () => {}
+    const answer = new Promise<Found | undefined>((resolve) => {
+      settle = resolve
+    }).finally(() => {
+      give(share, caller)
+      questions.delete(consumer)
+    })
+    const made: Question = {
+      consumer,
+      answer,
+      settle,
+      asked: false,
+      callers: new Set(),
+      waits: undefined,
+      giveUp() {},
+      at: 0,
+      overtaken: false,
+    }
+    questions.set(consumer, made)
+    // A probe is the only one, and decides for all.
+    if (!up || asking < pool) put(made)
+    else queue(made, caller)
+    return made
+  }
+
+  /** Waiting in here is no failure of the source: what has to wait for too long is dropped, and asked for again. */
+  function queue(made: Question, caller: string): void {
+    const drop = (): void => {
+      clearTimeout(made.waits)
+      made.asked = true
+      counts.questions.dropped++
+      const known = memory.get(made.consumer)
+      made.settle(known && lastOf(known, clock()))
+    }
+    made.waits = setTimeout(drop, times.timeout)
+    made.giveUp = drop
+    joinTurns(made, caller)
+  }
+
+  function joinTurns(made: Question, caller: string): void {
+    made.callers.add(caller)
+    turns.push(caller, made)
+  }
+
+  function nextTurn(): void {
+    while (asking < pool) {
+      const next = turns.next()
+      if (next === undefined) return
+      if (next.asked) continue
+      // Nobody waits for a source that is down.
+      if (!reach.up) next.giveUp('the source is down')
+      else put(next)
+    }
+  }
+
+  /** Puts it to the source. */
+  function put(asked: Question): void {
+    const { consumer } = asked
     const controller = new AbortController()
     const { signal } = controller
     let late = false
-    const giveUp = (why: string) => controller.abort(new Error(why))
+    clearTimeout(asked.waits)
+    asked.giveUp = (why) => controller.abort(new Error(why))
     const tooLate = () => {
       late = true
-      giveUp(`no answer within ${times.timeout} ms`)
+      asked.giveUp(`no answer within ${times.timeout} ms`)
     }
     // An answer that has come while the event loop stood still is read first: that was not the source's fault.
     const timer = setTimeout(() => setImmediate(tooLate), times.timeout)
     const given = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true })
     })
-    const answer = Promise.race([lookUp(consumer, signal), given])
+    asked.asked = true
+    asked.at = clock()
+    asked.overtaken = false
+    asking++
+    Promise.race([lookUp(consumer, signal), given])
       .then((plan) => learn(consumer, plan))
       .catch((error: Error) => inVain(consumer, late, error))
-      .finally(() => {
+      .then((found) => {
         clearTimeout(timer)
-        questions.delete(consumer)
+        asking--
+        asked.settle(found)
+        nextTurn()
       })
-    const asked: Question = { answer, giveUp, at: clock(), overtaken: false }
-    questions.set(consumer, asked)
-    return asked
   }
 
   /** Async, so that what it throws is an answer, too. */

@@ -259,7 +259,7 @@ const DEFINITIONS = {
     prometheus: 'tidegate_tier_source_questions_total',
     kind: 'counter',
     unit: '{question}',
-    help: 'Questions to a source of tiers, by what came of it: found, none, timeout, error.',
+    help: 'Questions to a source of tiers, by what came of it: found, none, timeout, error, or dropped before its turn.',
     labels: ['source', 'result'],
   },
   tierUnknown: {

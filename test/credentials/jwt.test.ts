@@ -4,6 +4,7 @@ import t from 'tap'
 import type { TokenAlgorithm } from '../../src/config/token-algorithms.js'
 import { compileTokenIssuer, type TokenIssuer } from '../../src/config/token-issuers.js'
 import { createJwtVerifier, type JwtVerifier, type Verdict } from '../../src/credentials/jwt.js'
+import { createShares } from '../../src/shares.js'
 import { createClock } from '../support/gateway.js'
 import { base64url, createKey, tokenOf } from '../support/issuer.js'
 
@@ -328,14 +329,14 @@ t.test('what is cheap to see is seen before any signature is checked', async (t)
 
 t.test('no more signatures are checked at once than there is room for', async (t) => {
   const verifier = open(issuerOf())
-  const tokens = Array.from({ length: 600 }, (_, i) => ofEc({ ...CLAIMS, jti: String(i) }))
+  const tokens = Array.from({ length: 1100 }, (_, i) => ofEc({ ...CLAIMS, jti: String(i) }))
   const verdicts = await Promise.all(tokens.map((token) => verifier.verify(token)))
   const good = verdicts.filter((verdict) => 'value' in verdict).length
   const busy = verdicts.filter(
     (verdict) => 'rejected' in verdict && verdict.rejected === 'unavailable',
   ).length
-  t.same({ good, busy }, { good: 512, busy: 88 })
-  t.match(await verifier.verify(tokens[599]!), ALICE, 'later there is')
+  t.same({ good, busy }, { good: 1024, busy: 76 })
+  t.match(await verifier.verify(tokens[1099]!), ALICE, 'later there is')
 })
 
 t.test('claims of any shape are judged, and never more than once differently', async (t) => {
@@ -355,4 +356,51 @@ t.test('claims of any shape are judged, and never more than once differently', a
     { numRuns: 200 },
   )
   t.pass()
+})
+
+t.test('forged tokens of one address leave room for the tokens of others', async (t) => {
+  const refused: string[] = []
+  const shares = createShares({ onRefused: ({ name }, caller) => refused.push(`${name} ${caller}`) })
+  const verifier = createJwtVerifier([issuerOf()], {
+    read: ({ sub }) => ({ sub }),
+    log: { info() {}, warn() {} },
+    now: () => clock.now,
+    shares,
+  })
+  const forged = (jti: number) => tokenOf({ alg: 'ES256' }, { ...CLAIMS, jti }, other.privateKey)
+  const flood = Array.from({ length: 600 }, (_, i) => verifier.verify(forged(i), '192.0.2.1'))
+  const good = tokenOf({ alg: 'ES256' }, CLAIMS, ec.privateKey)
+  t.same(await verifier.verify(good, '192.0.2.2'), ALICE)
+  const verdicts = await Promise.all(flood)
+  const unavailable = verdicts.filter((one) => 'rejected' in one && one.rejected === 'unavailable')
+  t.equal(unavailable.length, 600 - 256)
+  t.strictSame(new Set(refused), new Set(['verifications 192.0.2.1']))
+  t.equal([...shares.all()][0]!.held, 0)
+})
+
+t.test('those that wait for keys count, too, and give their place back when there are none', async (t) => {
+  const shares = createShares()
+  let fail: () => void = () => {}
+  const fetched = new Promise<string>((_, reject) => {
+    fail = () => reject(new Error('gone'))
+  })
+  const settings = { public_key: undefined, jwks_url: 'https://id.example.com/jwks.json' }
+  const verifier = createJwtVerifier([issuerOf(settings)], {
+    read: ({ sub }) => ({ sub }),
+    log: { info() {}, warn() {} },
+    now: () => clock.now,
+    jwks: { fetcher: { fetch: () => fetched, close() {} } },
+    shares,
+  })
+  t.teardown(() => verifier.close())
+  const flood = Array.from({ length: 300 }, (_, i) =>
+    verifier.verify(
+      tokenOf({ alg: 'ES256', kid: `k${i}` }, { ...CLAIMS, jti: i }, other.privateKey),
+      '192.0.2.1',
+    ),
+  )
+  t.equal([...shares.all()][0]!.held, 256)
+  fail()
+  for (const verdict of await Promise.all(flood)) t.match(verdict, { rejected: 'unavailable' })
+  t.equal([...shares.all()][0]!.held, 0)
 })

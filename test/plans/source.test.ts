@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { NoAnswerForOne, type Plan } from '../../src/plans/plan.js'
 import { createCounts, createPlanSource, type Found } from '../../src/plans/source.js'
+import { createShares, type Shares } from '../../src/shares.js'
 
 const SECOND = 1000
 const MINUTE = 60 * SECOND
@@ -15,7 +16,14 @@ interface Asked {
 
 /** A source whose answers a test gives, and whose clock it moves. */
 function scripted(
-  changes: { wait?: boolean; timeout?: number; max_consumers?: number; stale?: number } = {},
+  changes: {
+    wait?: boolean
+    timeout?: number
+    max_consumers?: number
+    stale?: number
+    pool?: number
+    shares?: Shares
+  } = {},
 ) {
   const asked: Asked[] = []
   const clock = { now: 0 }
@@ -450,3 +458,85 @@ t.test(
     )
   },
 )
+
+t.test(
+  'a source has as many questions as connections; the others wait, and callers take turns',
+  async (t) => {
+    const shares = createShares()
+    const { source, asked, settled } = scripted({ pool: 2, shares })
+    const flood = Array.from({ length: 60 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
+    const payer = source.find('acme', 0, '192.0.2.2')
+    await settled()
+    t.equal(asked.length, 2)
+    await asked[0]!.answer(free)
+    await asked[1]!.answer(free)
+    await settled()
+    t.ok(
+      asked.slice(0, 4).some(({ consumer }) => consumer === 'acme'),
+      'the second caller is next but one at most, behind two of sixty',
+    )
+    await asked.find(({ consumer }) => consumer === 'acme')!.answer(pro)
+    t.match(await payer, { tier: 'pro', stale: false })
+    for (let i = 0; i < asked.length; i++) await asked[i]!.answer(free)
+    t.equal(asked.length, 61)
+    t.match(await Promise.all(flood), new Array(60).fill({ tier: 'free' }))
+    t.equal([...shares.all()][0]!.held, 0)
+  },
+)
+
+t.test('waiting in here is no failure of the source: what waits too long is dropped', async (t) => {
+  const shares = createShares()
+  const { source, asked, counts, settled, logged } = scripted({ pool: 1, timeout: 100, shares })
+  const slow = source.find('first', 0, '192.0.2.1')
+  const waits = Array.from({ length: 20 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
+  await settled()
+  // Its own time is up, too: one failure, not twenty-one.
+  t.strictSame(await Promise.all([slow, ...waits]), new Array(21).fill(undefined))
+  await settled()
+  t.equal(source.describe().up, true)
+  t.match(counts.questions, { timeout: 1, dropped: 20 })
+  t.strictSame(logged, ['a tier could not be looked up'])
+  const again = source.find('new-3', 0, '192.0.2.1')
+  await settled()
+  t.equal(asked.at(-1)!.consumer, 'new-3', 'it is asked for again at once')
+  await asked.at(-1)!.answer(pro)
+  t.match(await again, { tier: 'pro' })
+  t.equal([...shares.all()][0]!.held, 0)
+})
+
+t.test('who waits for a question that another caller has asked has it at the turn of either', async (t) => {
+  const { source, asked, settled } = scripted({ pool: 1 })
+  for (let i = 0; i < 20; i++) void source.find(`new-${i}`, 0, '192.0.2.1')
+  void source.find('acme', 0, '192.0.2.1')
+  const own = source.find('acme', 0, '192.0.2.2')
+  await settled()
+  await asked[0]!.answer(free)
+  await asked[1]!.answer(free)
+  t.equal(asked[2]!.consumer, 'acme')
+  await asked[2]!.answer(pro)
+  t.match(await own, { tier: 'pro' })
+  for (let i = 3; i < asked.length; i++) await asked[i]!.answer(free)
+  t.equal(asked.length, 21, 'and it is asked once')
+})
+
+t.test('one caller has a quarter of all questions; past it, it goes on without an answer', async (t) => {
+  const shares = createShares()
+  const { source, counts, settled } = scripted({ pool: 1, shares })
+  const flood = Array.from({ length: 200 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
+  t.equal(flood.filter((found) => found === undefined).length, 72)
+  t.equal(counts.lookups.skipped, 72)
+  t.ok(source.find('acme', 0, '192.0.2.2') instanceof Promise)
+  await settled()
+})
+
+t.test('who waits when a source goes down waits no longer', async (t) => {
+  const { source, asked, settled } = scripted({ pool: 3 })
+  const all = Array.from({ length: 30 }, (_, i) => source.find(`new-${i}`, 0, `192.0.2.${i}`))
+  await settled()
+  for (const one of [...asked]) await one.fail()
+  await settled()
+  for (let i = 3; i < asked.length; i++) await asked[i]!.fail()
+  t.strictSame(await Promise.all(all), new Array(30).fill(undefined))
+  t.equal(source.describe().up, false)
+  t.ok(asked.length < 10, `${asked.length} were asked`)
+})
