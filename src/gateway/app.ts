@@ -77,6 +77,8 @@ export interface GatewayDeps {
     record(r: RequestRecord): void
     candidate(r: RequestRecord, decision: Decision): void
     mirrored(service: string, result: MirrorResult): void
+    /** Something threw in an exchange, which ended for it. */
+    internalError(): void
     shed(r: RequestRecord, reason: ShedReason): void
     edgeDenied(reason: EdgeReason): void
   }
@@ -156,14 +158,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const behind = stagesBehind(deps, charges)
   const handshakeStages = handshakeStagesOf(edge, deps.shares ?? createShares(), behind)
   const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
-  const upgrades = upgrade({ ...deps, stay: createStay({ ...deps, banOf }) })
+  const upgrades = upgrade({ ...deps, internal, stay: createStay({ ...deps, banOf }) })
   turnAway(deps, upgrades)
   const write = record(deps)
   const { tracing } = deps
   const nextId = requestIds()
   const way: Way = {
     stages: stagesOf(edge, behind),
-    send: forward({ ...deps, mirror: createMirror(deps) }),
+    send: forward({ ...deps, mirror: createMirror({ ...deps, internal }) }),
     done,
     internal,
     watchdog: deps.watchdog,
@@ -172,15 +174,37 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   /** After every exchange, once. */
   function done(x: Exchange): void {
-    charges.settle(x)
-    // Of what never got as far as an upstream nothing has been said yet.
-    x.pass?.left(0, 0)
-    leaveTunnel(x)
-    banAfter?.(x)
-    write(x)
+    attempt(x, charges.settle)
+    attempt(x, leaveGuard)
+    attempt(x, leaveTunnel)
+    if (banAfter !== undefined) attempt(x, banAfter)
+    attempt(x, write)
+  }
+
+  /** Whatever becomes of this, the next is done, too. */
+  function attempt(x: Exchange, step: (x: Exchange) => void): void {
+    try {
+      step(x)
+    } catch (error) {
+      internal(x, error)
+    }
   }
 
   function accept(req: IncomingMessage, res: ServerResponse): void {
+    try {
+      acceptRequest(req, res)
+    } catch (error) {
+      lost(req.socket, error)
+    }
+  }
+
+  /** It threw before there was an exchange: what can be ended is the connection, or the stream. */
+  function lost(socket: Duplex, error: unknown): void {
+    report({}, error)
+    socket.destroy()
+  }
+
+  function acceptRequest(req: IncomingMessage, res: ServerResponse): void {
     // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
     if (isClosing(req.socket)) {
       readNoMore(req.socket)
@@ -202,14 +226,18 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     raw: readonly string[],
     bodiless: boolean,
   ): void {
-    const started = performance.now()
-    const snapshot = deps.snapshot()
-    const head = readHttp2Head(raw, bodiless)
-    const { req, res } = http2Exchange(stream, socket, head, bodiless)
-    const peer = peerOf(req.socket)
-    const headers = headersOf(req, snapshot, peer)
-    const refused = head.refused ?? ('code' in headers ? headers : undefined)
-    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(refused)
+    try {
+      const started = performance.now()
+      const snapshot = deps.snapshot()
+      const head = readHttp2Head(raw, bodiless)
+      const { req, res } = http2Exchange(stream, socket, head, bodiless)
+      const peer = peerOf(req.socket)
+      const headers = headersOf(req, snapshot, peer)
+      const refused = head.refused ?? ('code' in headers ? headers : undefined)
+      new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(refused)
+    } catch (error) {
+      lost(stream, error)
+    }
   }
 
   function headersOf(req: IncomingMessage, snapshot: Snapshot, peer: string): RequestHeaders | Refusal {
@@ -245,6 +273,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
   function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
+    try {
+      beginUpgrade(req, socket, head)
+    } catch (error) {
+      lost(socket, error)
+    }
+  }
+
+  function beginUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (isClosing(socket)) {
       // It was answered with `Connection: close`: nobody reads what follows.
       socket.on('error', () => {})
@@ -264,9 +300,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       return
     }
     const refused = malformed(req, headers) ?? checkUpgradable(req)
-    refusalOf(x, refused)
-      .then((refusal) => upgrading.proceed(refusal))
-      .catch((error) => upgrading.proceed(internal(x, error)))
+    refusalOf(x, refused).then(
+      (refusal) => upgrading.proceed(refusal),
+      (error) => upgrading.broken(error),
+    )
   }
 
   async function refusalOf(x: Exchange, refused: Refusal | undefined): Promise<Refusal | undefined> {
@@ -281,9 +318,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   }
 
   function internal(x: Exchange, error: unknown): Refusal {
+    return { code: 'internal', cause: report({ request_id: x.requestId }, error).split('\n', 1)[0]! }
+  }
+
+  function report(fields: object, error: unknown): string {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
-    deps.log.error({ request_id: x.requestId, error: text }, 'a stage failed')
-    return { code: 'internal', cause: text.split('\n', 1)[0]! }
+    deps.metrics.internalError()
+    deps.log.error({ ...fields, error: text }, 'a request failed by a fault of the gateway')
+    return text
   }
 
   /** Refuses on the bare socket what never became a request, and records it like any other. */
@@ -343,10 +385,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
         refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
       },
-      parserFailed: (error, socket) =>
-        parserFailed(error, socket, (code, unread) =>
-          refuseUnparsed(socket, code, error.message, { unread }),
-        ),
+      parserFailed(error, socket) {
+        try {
+          parserFailed(error, socket, (code, unread) =>
+            refuseUnparsed(socket, code, error.message, { unread }),
+          )
+        } catch (thrown) {
+          lost(socket, thrown)
+        }
+      },
       leave() {
         http2?.leave()
         plain.leave()
@@ -358,6 +405,11 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       },
     },
   )
+}
+
+/** Of what never got as far as an upstream nothing has been said yet. */
+function leaveGuard(x: Exchange): void {
+  x.pass?.left(0, 0)
 }
 
 /** Ms for which changes are gathered: there may be many tunnels to look at, and many bans in a flood. */

@@ -1,13 +1,14 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import { breakOff, endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
+import type { Breakable } from './faults.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from './reply.js'
 import { linksOf, trailersOf } from './upstream-response.js'
 
 /** Early hints that are passed on. Nothing slows down an upstream that sends them without end. */
 const MAX_HINTS = 8
 
-export interface ClientEvents {
+export interface ClientEvents extends Breakable {
   /** The client has taken what was written; more may come. */
   drained(): void
   /** Node does not send this header. Nothing has gone out, so there can be another answer. */
@@ -115,7 +116,7 @@ export class ClientResponse {
         this.#first = chunk
         return true
       }
-      this.#flush()
+      this.#flushNow()
       if (!this.#headWritten) return true
     }
     return this.#send(chunk)
@@ -163,6 +164,14 @@ export class ClientResponse {
   }
 
   #flush = (): void => {
+    try {
+      this.#flushNow()
+    } catch (error) {
+      this.#events.broken(error)
+    }
+  }
+
+  #flushNow(): void {
     if (this.#headWritten || this.#head === undefined) return
     // A connection whose upload may never end is not used again.
     if (!this.#writeHead(this.uploading)) return
@@ -201,7 +210,11 @@ export class ClientResponse {
       this.#full = true
       this.#res.once('drain', () => {
         this.#full = false
-        this.#events.drained()
+        try {
+          this.#events.drained()
+        } catch (error) {
+          this.#events.broken(error)
+        }
       })
     }
     return false

@@ -1,6 +1,7 @@
 import type { Transform } from 'node:stream'
 import * as zlib from 'node:zlib'
 import type { Coding } from '../config/compress.js'
+import type { Breakable } from './faults.js'
 
 /**
  * Responses that are compressed at once; further ones go out as they are. A gzip holds 300 KiB, a brotli of this
@@ -42,14 +43,13 @@ export function availableCodings(): readonly Coding[] {
   return atOnce < MAX_AT_ONCE ? ALL : NONE
 }
 
-export interface CompressedEvents {
+export interface CompressedEvents extends Breakable {
   /** Before the first byte: now, or when none comes for a moment, the header has to go. */
   begin(): void
   /** @returns false when the next piece should wait for `drained` */
   compressed(chunk: Buffer): boolean
   /** There is room for more to compress. */
   room(): void
-  failed(error: Error): void
 }
 
 /** The body of a response on its way through an encoder, no faster than the client takes it. */
@@ -72,12 +72,12 @@ export class CompressedBody {
     this.#flushKind = coding === 'gzip' ? constants.Z_SYNC_FLUSH : undefined
     this.#encoder.on('data', this.#onData)
     this.#encoder.on('drain', () => {
-      if (!this.#over) events.room()
+      if (!this.#over) this.#try(() => events.room())
     })
     this.#encoder.on('error', (error) => {
       if (this.#over) return
       this.destroy()
-      events.failed(error)
+      events.broken(error)
     })
     this.#flushSoon()
   }
@@ -96,8 +96,10 @@ export class CompressedBody {
     this.#encoder.once('end', () => {
       if (this.#over) return
       this.#release()
-      if (!this.#begun) this.#events.begin()
-      finished()
+      this.#try(() => {
+        if (!this.#begun) this.#events.begin()
+        finished()
+      })
     })
     this.#encoder.end()
   }
@@ -122,11 +124,25 @@ export class CompressedBody {
 
   #onData = (chunk: Buffer): void => {
     if (this.#over) return
-    if (!this.#begun) {
-      this.#begun = true
-      this.#events.begin()
+    this.#try(() => {
+      this.#begin()
+      if (!this.#events.compressed(chunk)) this.#encoder.pause()
+    })
+  }
+
+  #begin(): void {
+    if (this.#begun) return
+    this.#begun = true
+    this.#events.begin()
+  }
+
+  /** What is called from here on by the encoder or a timer ends the exchange when it throws. */
+  #try(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.#events.broken(error)
     }
-    if (!this.#events.compressed(chunk)) this.#encoder.pause()
   }
 
   #flushSoon(): void {
@@ -136,11 +152,8 @@ export class CompressedBody {
   #flush = (): void => {
     this.#timer = undefined
     if (this.#over || this.#ended) return
-    if (!this.#begun) {
-      this.#begun = true
-      this.#events.begin()
-    }
-    if (!this.#fresh) return
+    this.#try(() => this.#begin())
+    if (!this.#fresh || this.#over) return
     if (this.#encoder.writableNeedDrain) {
       this.#flushSoon()
       return

@@ -2,11 +2,13 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Coding } from '../config/compress.js'
 import type { ErrorCode, Refusal } from '../errors.js'
 import type { Trailers } from './attempt.js'
+import { breakOff } from './client-error.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
 import { chooseCoding } from './coding.js'
 import { availableCodings, CompressedBody } from './compressed-body.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
+import { broken } from './faults.js'
 import type { UnderWay } from './ongoing.js'
 import { PlainResponse } from './plain-response.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
@@ -125,7 +127,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
         return this.#client.write(chunk)
       },
       room: () => this.#sending.resume(),
-      failed: (error) => this.cut('internal', errorText(error)),
+      broken: (error) => this.broken(error),
     })
   }
 
@@ -187,6 +189,19 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   unsendable(error: Error): void {
     this.#refuseHeader(errorText(error))
+  }
+
+  broken(error: unknown): void {
+    broken(this.#res, error)
+  }
+
+  fail({ code, cause = '' }: Refusal): void {
+    if (this.#client.committed || !this.#res.headersSent) this.cut(code, cause)
+    else {
+      // It was being refused already.
+      this.#stop(code, cause)
+      breakOff(this.#res)
+    }
   }
 
   closed(): void {

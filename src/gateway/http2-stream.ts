@@ -4,7 +4,7 @@ import { constants, type OutgoingHttpHeaders, type ServerHttp2Stream } from 'nod
 import type { Socket } from 'node:net'
 import { SINGLE_VALUE_FIELDS } from '../upstream/http2-fields.js'
 import { peerOf } from './client-error.js'
-import { failOf } from './faults.js'
+import { broken } from './faults.js'
 import type { Http2Head } from './http2-headers.js'
 import { securedOf, setSecured } from './secured.js'
 
@@ -248,7 +248,7 @@ class Http2Response extends EventEmitter {
 
   /** Node does not send a header or a trailer. Nothing more of the response goes out: the client sees a reset. */
   #unsendable(error: unknown): void {
-    failOf(this, error)
+    broken(this, error)
     this.socket.destroy()
   }
 

@@ -9,6 +9,7 @@ import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { ResponseHandler, Sent } from '../upstream/sender.js'
 import type { Exchange } from './exchange.js'
 import { hashKeyOf } from './hash-key.js'
+import type { Way } from './ongoing.js'
 import { beginCopy } from './trace.js'
 import { errorText, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
@@ -28,6 +29,8 @@ export interface MirrorDeps {
   readonly watchdog: Watchdog
   readonly metrics: { mirrored(service: string, result: MirrorResult): void }
   readonly tracing?: Pick<Tracing, 'endCopy'> | undefined
+  /** Counts and logs what was thrown. */
+  readonly internal: Way['internal']
 }
 
 export interface Mirror {
@@ -44,7 +47,7 @@ export interface MirrorCopy {
 }
 
 export function createMirror(
-  { upstreams, watchdog, metrics, tracing }: MirrorDeps,
+  { upstreams, watchdog, metrics, tracing, internal }: MirrorDeps,
   random = Math.random,
 ): Mirror {
   let underWay = 0
@@ -61,7 +64,7 @@ export function createMirror(
         return undefined
       }
       underWay++
-      return new Copy(x, req, upstreams, watchdog, (result, call) => {
+      return new Copy(x, req, upstreams, watchdog, internal, (result, call) => {
         underWay--
         if (call !== undefined) tracing?.endCopy(x.trace!, call)
         metrics.mirrored(service.name, result)
@@ -76,10 +79,13 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   readonly #req: IncomingMessage
   readonly #upstreams: Upstreams
   readonly #watchdog: Watchdog
+  readonly #internal: Way['internal']
   readonly #ended: (result: MirrorResult, call: Call | undefined) => void
   #chunks: Buffer[] = []
   #size = 0
   #target: Target | undefined
+  /** The same, while the upstream is busy with it. */
+  #busy: Target | undefined
   /** For its span, if there is to be one. */
   #call: Call | undefined
   #sentAt = 0
@@ -92,12 +98,14 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     req: IncomingMessage,
     upstreams: Upstreams,
     watchdog: Watchdog,
+    internal: Way['internal'],
     ended: (result: MirrorResult, call: Call | undefined) => void,
   ) {
     this.#x = x
     this.#req = req
     this.#upstreams = upstreams
     this.#watchdog = watchdog
+    this.#internal = internal
     this.#ended = ended
     // Whether or not the body is ever read: a request that is over without having been sent leaves no copy behind.
     req.once('close', this.#closed)
@@ -109,12 +117,12 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   send(): void {
-    this.#dispatch(undefined)
+    this.#attempt(() => this.#dispatch(undefined))
   }
 
   #take = (chunk: Buffer): void => {
     this.#size += chunk.length
-    if (this.#size > MAX_BODY) this.#end('too_large')
+    if (this.#size > MAX_BODY) this.#attempt(() => this.#end('too_large'))
     else this.#chunks.push(chunk)
   }
 
@@ -123,12 +131,37 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     if (!this.#req.complete) return
     const body = Buffer.concat(this.#chunks)
     const { bodyDigest } = this.#x
-    if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
-    else this.#dispatch(body)
+    this.#attempt(() => {
+      if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
+      else this.#dispatch(body)
+    })
   }
 
   #closed = (): void => {
-    if (this.#target === undefined) this.#end('aborted')
+    if (this.#target === undefined) this.#attempt(() => this.#end('aborted'))
+  }
+
+  /** Ends no more than the copy when it throws, wherever it is called from. */
+  #attempt(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  broken(error: unknown): void {
+    this.#internal(this.#x, error)
+    if (!this.#over) this.#attempt(() => this.#end('failed'))
+    if (this.#sent === undefined) this.#attempt(() => this.#release('unknown', ''))
+    else this.#sent.abort()
+  }
+
+  /** The upstream is through with it. */
+  #release(outcome: Outcome, why: string): void {
+    const target = this.#busy
+    this.#busy = undefined
+    if (target !== undefined) this.#upstreams.ended(target, outcome, why)
   }
 
   #dispatch(body: Buffer | undefined): void {
@@ -149,16 +182,9 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     this.#call = beginCopy(x, service, target.upstream, path, fields)
     fields.push(...MARK)
     this.#watchdog.add(this)
-    this.#upstreams.begun(target).dispatch(
-      {
-        method: x.method,
-        path,
-        fields,
-        body: body ?? null,
-        length: -1,
-      },
-      this,
-    )
+    const sender = this.#upstreams.begun(target)
+    this.#busy = target
+    sender.dispatch({ method: x.method, path, fields, body: body ?? null, length: -1 }, this)
   }
 
   check(now: number): void {
@@ -176,11 +202,11 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   onHeaders(status: number): void {
-    if (status >= 200 && this.#target !== undefined) {
-      this.#outcome = outcomeOf(status)
-      if (this.#call !== undefined) this.#call.status = status
-      this.#upstreams.answered(this.#target)
-    }
+    const target = this.#target
+    if (status < 200 || target === undefined) return
+    this.#outcome = outcomeOf(status)
+    if (this.#call !== undefined) this.#call.status = status
+    this.#attempt(() => this.#upstreams.answered(target))
   }
 
   onData(): boolean {
@@ -188,8 +214,8 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   onComplete(): void {
-    this.#upstreams.ended(this.#target!, this.#outcome)
-    this.#end('answered')
+    this.#attempt(() => this.#release(this.#outcome, ''))
+    this.#attempt(() => this.#end('answered'))
   }
 
   onError(error: Error): void {
@@ -199,8 +225,8 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     }
     // What has taken too long says as much of the upstream as what has failed.
     const outcome = this.#sent !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
-    this.#upstreams.ended(this.#target!, outcome, errorText(error))
-    this.#end('failed')
+    this.#attempt(() => this.#release(outcome, errorText(error)))
+    this.#attempt(() => this.#end('failed'))
   }
 
   #letGo(): void {

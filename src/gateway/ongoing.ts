@@ -3,7 +3,7 @@ import type { Refusal } from '../errors.js'
 import { breakOff, endGently } from './client-error.js'
 import { type Accepted, began, ended } from './connection.js'
 import type { Exchange } from './exchange.js'
-import { type Failing, own } from './faults.js'
+import { type Breakable, own } from './faults.js'
 import { type Answer, sendAnswer } from './own-answer.js'
 import { enter, leave, waitBehind, waitNoMore } from './pipeline.js'
 import { sendRefusal } from './reply.js'
@@ -16,6 +16,8 @@ export type Stage<O = Outcome> = (x: Exchange) => O | Promise<O>
 export interface UnderWay {
   /** Called once, and before all else. */
   start(): void
+  /** It comes to nothing, by a fault of the gateway's own: the client gets the refusal, or sees its response cut. */
+  fail(refusal: Refusal): void
   /** The response is closed: completely sent, or the client has gone. */
   closed(): void
 }
@@ -25,16 +27,16 @@ export interface Way {
   readonly stages: readonly Stage[]
   /** For what has passed all of them. */
   readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => UnderWay
-  /** After every exchange, once. */
+  /** After every exchange, once. Never throws. */
   readonly done: (x: Exchange) => void
-  /** Logs why a stage has failed. */
+  /** Counts and logs what was thrown. */
   readonly internal: (x: Exchange, error: unknown) => Refusal
   readonly watchdog: Watchdog
   readonly draining: () => boolean
 }
 
 /** One accepted request, from the first stage until its response is closed. */
-export class Ongoing implements Accepted, Failing, Watched {
+export class Ongoing implements Accepted, Breakable, Watched {
   underWay: UnderWay | undefined
   watchSlot = -1
   #closed = false
@@ -74,7 +76,7 @@ export class Ongoing implements Accepted, Failing, Watched {
         if (answer instanceof Promise) {
           answer.then(
             (outcome) => this.proceed(outcome, i + 1),
-            (error) => this.failed(error),
+            (error) => this.broken(error),
           )
           return
         }
@@ -84,7 +86,7 @@ export class Ongoing implements Accepted, Failing, Watched {
       this.underWay = send(this.x, this.req, this.res)
       this.underWay.start()
     } catch (error) {
-      this.failed(error)
+      this.broken(error)
     }
   }
 
@@ -98,7 +100,7 @@ export class Ongoing implements Accepted, Failing, Watched {
     try {
       this.answer(outcome)
     } catch (error) {
-      this.failed(error)
+      this.broken(error)
     }
   }
 
@@ -127,33 +129,51 @@ export class Ongoing implements Accepted, Failing, Watched {
     } else if (now - this.#untakenSince > this.x.snapshot.config.server.slow_read) this.res.destroy()
   }
 
-  failed(error: unknown): void {
+  broken(error: unknown): void {
     const refusal = this.way.internal(this.x, error)
     if (this.#closed) return
-    if (this.res.headersSent) {
-      this.x.error ??= refusal.code
-      this.x.cause ??= refusal.cause
-      breakOff(this.res)
-      return
+    try {
+      if (this.underWay !== undefined) this.underWay.fail(refusal)
+      else if (!this.res.headersSent) this.refuse(refusal)
+      else this.#breakOff(refusal)
+    } catch (again) {
+      this.way.internal(this.x, again)
+      this.#breakOff(refusal)
     }
-    this.underWay?.closed()
-    this.refuse(refusal)
+  }
+
+  #breakOff({ code, cause }: Refusal): void {
+    this.x.error ??= code
+    this.x.cause ??= cause
+    breakOff(this.res)
   }
 
   #onClose = (): void => {
     if (this.#closed) return
     this.#closed = true
+    try {
+      this.#letGo()
+    } catch (error) {
+      this.way.internal(this.x, error)
+    }
+    try {
+      this.underWay?.closed()
+    } catch (error) {
+      this.way.internal(this.x, error)
+    }
+    if (this.x.status === 0) {
+      this.x.status = 499
+      this.x.error = 'client_closed'
+    }
+    this.way.done(this.x)
+  }
+
+  #letGo(): void {
     // Node has taken the socket from the response by now.
     const { socket } = this.req
     ended(socket, this)
     leave(socket, this.x.snapshot.config.server)
     this.way.watchdog.delete(this)
     waitNoMore(socket, this.#onClose)
-    this.underWay?.closed()
-    if (this.x.status === 0) {
-      this.x.status = 499
-      this.x.error = 'client_closed'
-    }
-    this.way.done(this.x)
   }
 }

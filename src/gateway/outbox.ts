@@ -1,4 +1,5 @@
 import type { ServerResponse } from 'node:http'
+import { broken } from './faults.js'
 import { PlainResponse } from './plain-response.js'
 
 /**
@@ -33,7 +34,14 @@ export function sendWaiting(): void {
   const bodies = pieces
   waiting = spare
   pieces = sparePieces
-  for (let i = 0; i < responses.length; i++) send(responses[i]!, bodies[i]!)
+  for (let i = 0; i < responses.length; i++) {
+    const res = responses[i]!
+    try {
+      send(res, bodies[i]!)
+    } catch (error) {
+      broken(res, error)
+    }
+  }
   responses.length = 0
   bodies.length = 0
   spare = responses

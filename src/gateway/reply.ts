@@ -2,6 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { ERRORS, PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../errors.js'
 import { breakOff, endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
+import { broken } from './faults.js'
 import { grpcRefusal, isGrpc } from './grpc.js'
 import { NO_HEADERS } from './headers.js'
 import { sendThisTurn } from './outbox.js'
@@ -131,7 +132,11 @@ export function endLingering(req: IncomingMessage, res: ServerResponse, last?: s
     clearTimeout(timer)
     req.off('data', count)
     req.off('end', end)
-    res.end()
+    try {
+      res.end()
+    } catch (error) {
+      broken(res, error)
+    }
   }
   const count = (chunk: Buffer): void => {
     left -= chunk.length

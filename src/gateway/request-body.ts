@@ -1,9 +1,10 @@
 import type { IncomingMessage } from 'node:http'
 import type { BodyDigest } from '../credentials/body-digest.js'
 import type { BodySink, BodySource } from '../upstream/sender.js'
+import type { Breakable } from './faults.js'
 import type { Replay } from './replay.js'
 
-export interface BodyEvents {
+export interface BodyEvents extends Breakable {
   /** Called with every chunk's size. Returns false when the body has become too large. */
   received(bytes: number): boolean
   /** Before the first byte is read: the time to say 100 Continue. */
@@ -110,6 +111,14 @@ export class RequestBody implements BodySource {
   }
 
   #onData = (chunk: Buffer): void => {
+    try {
+      this.#take(chunk)
+    } catch (error) {
+      this.#events.broken(error)
+    }
+  }
+
+  #take(chunk: Buffer): void {
     if (!this.#events.received(chunk.length)) return
     this.#replay?.add(chunk)
     const piece = this.#digest === undefined ? chunk : this.#hold(chunk, this.#digest)
@@ -126,6 +135,14 @@ export class RequestBody implements BodySource {
   }
 
   #onEnd = (): void => {
+    try {
+      this.#end()
+    } catch (error) {
+      this.#events.broken(error)
+    }
+  }
+
+  #end(): void {
     // A stream of HTTP/2 that was reset ends, too. It closes next, and that is told to who forwards it.
     if (!this.#request.complete) return
     if (this.#digest?.holds() === false) {

@@ -8,6 +8,7 @@ import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { ResponseHandler, Sender, Sent } from '../upstream/sender.js'
 import { Attempt, type Trailers } from './attempt.js'
 import type { Exchange } from './exchange.js'
+import type { Breakable } from './faults.js'
 import { hashKeyOf } from './hash-key.js'
 import type { Mirror, MirrorCopy } from './mirror.js'
 import type { Replay, ReplayMemory } from './replay.js'
@@ -24,7 +25,7 @@ export interface SendingDeps {
 }
 
 /** Who waits for the response. Told nothing more once `cut`, `refuse` or `end` was called, or it has given up itself. */
-export interface Receiver {
+export interface Receiver extends Breakable {
   /** The upstream asks for the request's body. */
   bodyWanted(): void
   bodyTooLarge(): void
@@ -68,6 +69,8 @@ export class Sending implements ResponseHandler, BodyEvents {
   #leaveQueue: (() => void) | undefined
   /** How it went with the upstream, as far as that is not what the connection says. */
   #outcome: Outcome = 'unknown'
+  /** An upstream is busy with it. */
+  #busy = false
   #why = ''
   #body: RequestBody | null = null
   /** Where the whole of it had come before it was sent. */
@@ -149,11 +152,11 @@ export class Sending implements ResponseHandler, BodyEvents {
       tried: this.#resends > 0 ? this.#unreachable : this.#tried,
       proceed: (target) => {
         this.#leaveQueue = undefined
-        this.#send(target)
+        this.#try(() => this.#send(target))
       },
       waitedTooLong: () => {
         this.#leaveQueue = undefined
-        this.#noRoom(`no upstream was free within ${service.maxWait} ms`)
+        this.#try(() => this.#noRoom(`no upstream was free within ${service.maxWait} ms`))
       },
     })
     if (this.#leaveQueue === undefined) this.#noRoom(`${service.maxWaiting} requests wait for an upstream`)
@@ -187,17 +190,23 @@ export class Sending implements ResponseHandler, BodyEvents {
     if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.progress = this.#deps.watchdog.now()
     this.#sender = this.#deps.upstreams.begun(target)
-    this.#sender.dispatch(
-      {
-        method: x.method,
-        path,
-        fields,
-        body: this.#again ?? this.#whole ?? this.#body,
-        length: x.headers.contentLength,
-        fresh: this.#resends > 0,
-      },
-      this.#attempt ?? this,
-    )
+    this.#busy = true
+    try {
+      this.#sender.dispatch(
+        {
+          method: x.method,
+          path,
+          fields,
+          body: this.#again ?? this.#whole ?? this.#body,
+          length: x.headers.contentLength,
+          fresh: this.#resends > 0,
+        },
+        this.#attempt ?? this,
+      )
+    } catch (error) {
+      this.#release()
+      throw error
+    }
   }
 
   // The request's body on its way
@@ -241,6 +250,14 @@ export class Sending implements ResponseHandler, BodyEvents {
   }
 
   onHeaders(status: number, fields: string[], reason: string): void {
+    try {
+      this.#header(status, fields, reason)
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  #header(status: number, fields: string[], reason: string): void {
     if (this.#over) return
     if (status < 200) {
       if (status === 103) this.#receiver.hint(fields)
@@ -269,11 +286,24 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   onData(chunk: Buffer | string): boolean {
     if (this.#over) return true
-    this.progress = this.#deps.watchdog.now()
-    return this.#receiver.data(chunk)
+    try {
+      this.progress = this.#deps.watchdog.now()
+      return this.#receiver.data(chunk)
+    } catch (error) {
+      this.broken(error)
+      return true
+    }
   }
 
   onComplete(trailers: Trailers): void {
+    try {
+      this.#complete(trailers)
+    } catch (error) {
+      this.#brokenAtEnd(error)
+    }
+  }
+
+  #complete(trailers: Trailers): void {
     if (this.#over) {
       this.#settle(this.#outcome, this.#why)
       return
@@ -298,10 +328,20 @@ export class Sending implements ResponseHandler, BodyEvents {
   }
 
   attemptGone(target: Target): void {
-    this.#deps.upstreams.ended(target, 'unknown')
+    this.#try(() => this.#deps.upstreams.ended(target, 'unknown'))
   }
 
   attemptFailed(error: Error): void {
+    const target = this.#target
+    try {
+      this.#failed(error)
+    } catch (thrown) {
+      if (this.#target === target) this.#brokenAtEnd(thrown)
+      else this.broken(thrown)
+    }
+  }
+
+  #failed(error: Error): void {
     if (this.#over) {
       this.#settle(this.#outcome, this.#why)
       return
@@ -330,7 +370,34 @@ export class Sending implements ResponseHandler, BodyEvents {
   #settle(outcome: Outcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
     endCall(this.#x)
+    this.#release(outcome, why)
+  }
+
+  /** No upstream is busy with it any more. */
+  #release(outcome: Outcome = 'unknown', why = ''): void {
+    if (!this.#busy) return
+    this.#busy = false
     this.#deps.upstreams.ended(this.#target!, outcome, why)
+  }
+
+  /** Something of it threw. */
+  broken(error: unknown): void {
+    this.#receiver.broken(error)
+  }
+
+  /** It threw as the upstream was through with it, which it may not have been told. */
+  #brokenAtEnd(error: unknown): void {
+    this.broken(error)
+    this.#try(() => this.#release())
+  }
+
+  /** What is called from elsewhere ends no more than this exchange when it throws. */
+  #try(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.broken(error)
+    }
   }
 
   // Another try
@@ -415,6 +482,8 @@ export class Sending implements ResponseHandler, BodyEvents {
     this.#deps.upstreams.unreachable(this.#target!, cause)
     failCall(this.#x, 'upstream_connect_timeout', cause)
     endCall(this.#x)
+    // The pool goes on with it, and says so when it has ended.
+    this.#busy = false
     if (this.#attempt === undefined) this.#abandoned = this.#target
     else this.#attempt.abandon(this.#target!)
     this.#elsewhere({ code: 'upstream_connect_timeout', cause })

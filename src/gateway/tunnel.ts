@@ -1,6 +1,7 @@
 import type { Socket } from 'node:net'
 import type { ErrorCode } from '../errors.js'
 import type { Exchange } from './exchange.js'
+import type { Breakable } from './faults.js'
 import { closeFrame, FrameBoundary } from './frames.js'
 import type { Watchdog, Watched } from './watchdog.js'
 
@@ -10,6 +11,14 @@ const ENDING_MS = 2_000
 /** RFC 6455 §7.4.1: an endpoint is going away, or it does not take the other one any more. */
 const GOING_AWAY = 1001
 const POLICY = 1008
+
+/** Who waits for the end of a tunnel. */
+export interface TunnelOwner extends Breakable {
+  /** Both sockets are closed. Called once. */
+  ended(): void
+  /** `askAgainAt` has come: sets the next one, or ends the tunnel. */
+  mayStay(): void
+}
 
 /**
  * Two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass as they came,
@@ -21,7 +30,8 @@ export class Tunnel implements Watched {
   readonly #client: Socket
   readonly #upstream: Socket
   readonly #watchdog: Watchdog
-  readonly #ended: () => void
+  readonly #owner: TunnelOwner
+  #over = false
   /** What the upstream sent, as far as it was passed on. */
   readonly #frames = new FrameBoundary()
   /** Bytes on the client's socket that were HTTP. */
@@ -39,13 +49,11 @@ export class Tunnel implements Watched {
   #reason = ''
   /** Unix ms from which whoever opened it has to be asked about again, by a look at `mayStay`. */
   askAgainAt = Number.POSITIVE_INFINITY
-  readonly #mayStay: () => void
   readonly #unixTime: () => number
 
   /**
    * @param readBefore the bytes of `client.bytesRead` that do not belong to the tunnel; all that was written does not
-   * @param ended called once, when both sockets are closed
-   * @param mayStay called when `askAgainAt` has come by `unixTime`: sets the next one, or ends the tunnel
+   * @param unixTime that of `askAgainAt`
    */
   constructor(
     x: Exchange,
@@ -53,16 +61,14 @@ export class Tunnel implements Watched {
     upstream: Socket,
     watchdog: Watchdog,
     readBefore: number,
-    ended: () => void,
-    mayStay: () => void,
+    owner: TunnelOwner,
     unixTime: () => number,
   ) {
     this.#x = x
     this.#client = client
     this.#upstream = upstream
     this.#watchdog = watchdog
-    this.#ended = ended
-    this.#mayStay = mayStay
+    this.#owner = owner
     this.#unixTime = unixTime
     this.#readBefore = readBefore
     this.#writtenBefore = client.bytesWritten
@@ -74,16 +80,25 @@ export class Tunnel implements Watched {
   }
 
   #guard(side: Socket, other: Socket, broken: ErrorCode): void {
-    side.on('end', () => {
+    const on = (event: string, heard: (error: Error) => void): void => {
+      side.on(event, (error: Error) => {
+        try {
+          heard(error)
+        } catch (thrown) {
+          this.broken(thrown)
+        }
+      })
+    }
+    on('end', () => {
       this.#end()
       // The pipe does it, unless it was undone for the farewell.
       other.end()
     })
-    side.on('error', (error) => {
+    on('error', (error) => {
       // Behind a Close or a FIN a reset is merely a hasty goodbye.
       if (!this.#ending && !this.#frames.closed) this.#fault(broken, error.message)
     })
-    side.on('close', () => {
+    on('close', () => {
       this.#end()
       if (--this.#open === 0) this.#close()
       else {
@@ -92,6 +107,17 @@ export class Tunnel implements Watched {
         other.resume()
       }
     })
+  }
+
+  broken(error: unknown): void {
+    this.#owner.broken(error)
+  }
+
+  /** Ends it at once. */
+  cut(): void {
+    this.#client.destroy()
+    this.#upstream.destroy()
+    this.#close()
   }
 
   #end(): void {
@@ -107,6 +133,14 @@ export class Tunnel implements Watched {
   }
 
   #fromUpstream = (chunk: Buffer): void => {
+    try {
+      this.#pass(chunk)
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  #pass(chunk: Buffer): void {
     if (this.#farewell === 'none') {
       this.#frames.read(chunk)
     } else if (this.#farewell === 'wanted') {
@@ -165,7 +199,7 @@ export class Tunnel implements Watched {
       this.#queued = queued
       this.#progress = now
     }
-    if (this.#farewell === 'none' && this.askAgainAt <= this.#unixTime()) this.#mayStay()
+    if (this.#farewell === 'none' && this.askAgainAt <= this.#unixTime()) this.#owner.mayStay()
     const still = now - this.#progress
     const { idle } = this.#x.route!.websocket
     if (now > this.#cutAt || (this.#ending && still > ENDING_MS)) {
@@ -177,9 +211,11 @@ export class Tunnel implements Watched {
   }
 
   #close(): void {
+    if (this.#over) return
+    this.#over = true
     this.#watchdog.delete(this)
     this.#x.bytesIn = this.#client.bytesRead - this.#readBefore
     this.#x.bytesOut = this.#client.bytesWritten - this.#writtenBefore
-    this.#ended()
+    this.#owner.ended()
   }
 }

@@ -7,8 +7,10 @@ import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import { closeSoon, refuseSocket } from './client-error.js'
 import type { Exchange } from './exchange.js'
+import type { Breakable } from './faults.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { hashKeyOf } from './hash-key.js'
+import type { Way } from './ongoing.js'
 import { relayAnswer } from './relay.js'
 import type { Stay } from './stay.js'
 import { answerCall, beginCall, endCall, failCall } from './trace.js'
@@ -25,10 +27,12 @@ export interface UpgradeDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly stay: Stay
+  /** Counts and logs what was thrown. */
+  readonly internal: Way['internal']
 }
 
 /** An upgrade under way, as the one who accepted it sees it. */
-export interface Upgrade {
+export interface Upgrade extends Breakable {
   /** The stages are through: goes on to the upstream, or refuses. Does nothing once the client has left. */
   proceed(refusal: Refusal | undefined): void
 }
@@ -72,11 +76,11 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
     // Node says Duplex for the sake of those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
     turnAway() {
-      for (const one of [...open]) one.turnAway()
+      for (const one of [...open]) one.attempt(() => one.turnAway())
     },
     leave() {
       gateway.leaving = true
-      for (const one of open) one.leave()
+      for (const one of open) one.attempt(() => one.leave())
       return new Promise((resolve) => {
         gateway.left = resolve
         if (open.size === 0) resolve()
@@ -143,16 +147,49 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     socket.on('close', this.#onGone)
   }
 
-  proceed(refusal: Refusal | undefined): void {
-    if (this.#over) return
-    if (refusal !== undefined) this.#refuse(refusal)
-    else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
-    else {
-      this.#began = performance.now()
-      this.#x.guard!.budget.request(this.#gateway.watchdog.now())
-      this.#gateway.watchdog.add(this)
-      this.#try(undefined)
+  /** What is called by a socket, a promise or a timer ends no more than this exchange when it throws. */
+  attempt(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.broken(error)
     }
+  }
+
+  broken(error: unknown): void {
+    const refusal = this.#gateway.internal(this.#x, error)
+    if (this.#over) return
+    const x = this.#x
+    try {
+      if (x.status === 0) {
+        this.#refuse(refusal)
+        return
+      }
+      x.error ??= refusal.code
+      x.cause ??= refusal.cause
+      if (this.#tunnel !== undefined) {
+        this.#tunnel.cut()
+        return
+      }
+    } catch (again) {
+      this.#gateway.internal(x, again)
+    }
+    this.#socket.destroy()
+    this.#finish()
+  }
+
+  proceed(refusal: Refusal | undefined): void {
+    this.attempt(() => {
+      if (this.#over) return
+      if (refusal !== undefined) this.#refuse(refusal)
+      else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
+      else {
+        this.#began = performance.now()
+        this.#x.guard!.budget.request(this.#gateway.watchdog.now())
+        this.#gateway.watchdog.add(this)
+        this.#try(undefined)
+      }
+    })
   }
 
   /** @param failure why the request is not with another upstream already, for when there is no further one */
@@ -187,6 +224,10 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   failed(error: Error): void {
+    this.attempt(() => this.#failed(error))
+  }
+
+  #failed(error: Error): void {
     if (this.#over) return
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
@@ -227,6 +268,10 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   answered(answer: IncomingMessage): void {
+    this.attempt(() => this.#answered(answer))
+  }
+
+  #answered(answer: IncomingMessage): void {
     if (this.#over) {
       answer.destroy()
       return
@@ -241,18 +286,29 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       return
     }
     this.#socket.off('end', this.#onGone)
-    relayAnswer(this.#x, answer, fields, this.#socket, (error) => {
-      if (error !== undefined && !this.#over) {
-        // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
-        this.#x.error = isCutAnswer(error) ? 'upstream_failed' : 'client_closed'
-        this.#x.cause = errorText(error)
-      }
-      this.#finish()
-      closeSoon(this.#socket)
-    })
+    relayAnswer(this.#x, answer, fields, this.#socket, (error) =>
+      this.attempt(() => {
+        if (error !== undefined && !this.#over) {
+          // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
+          this.#x.error = isCutAnswer(error) ? 'upstream_failed' : 'client_closed'
+          this.#x.cause = errorText(error)
+        }
+        this.#finish()
+        closeSoon(this.#socket)
+      }),
+    )
   }
 
   switched(answer: IncomingMessage, upstream: Socket, join: (fields: readonly string[]) => void): void {
+    try {
+      this.#switched(answer, upstream, join)
+    } catch (error) {
+      upstream.destroy()
+      this.broken(error)
+    }
+  }
+
+  #switched(answer: IncomingMessage, upstream: Socket, join: (fields: readonly string[]) => void): void {
     if (this.#over) {
       upstream.destroy()
       return
@@ -271,8 +327,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#socket.off('end', this.#onGone)
     this.#socket.off('close', this.#onGone)
     if (this.#head.length > 0) upstream.write(this.#head)
-    join(fields)
     x.status = 101
+    join(fields)
     const { watchdog, stay } = this.#gateway
     this.#tunnel = new Tunnel(
       x,
@@ -280,8 +336,11 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       upstream,
       watchdog,
       this.#readBefore,
-      () => this.#finish(),
-      () => this.turnAway(),
+      {
+        ended: () => this.#finish(),
+        mayStay: () => this.turnAway(),
+        broken: (error) => this.broken(error),
+      },
       stay.now,
     )
     this.#tunnel.askAgainAt = stay.askAgainAt(x)
@@ -317,7 +376,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     // A refusal of the upstream is half relayed: the client is to see that it is cut.
     this.#x.error = refusal.code
     this.#x.cause = refusal.cause
-    this.#onGone()
+    this.#gone()
   }
 
   turnAway(): void {
@@ -344,6 +403,10 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   #onGone = (): void => {
+    this.attempt(() => this.#gone())
+  }
+
+  #gone(): void {
     if (this.#over) return
     this.#x.error ??= 'client_closed'
     if (this.#x.status === 0) this.#x.status = 499
@@ -388,12 +451,13 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #finish(): void {
     if (this.#over) return
     this.#over = true
-    this.#settle(this.#answer)
+    const { watchdog, open } = this.#gateway
+    this.attempt(() => this.#settle(this.#answer))
     this.#request?.destroy()
-    this.#gateway.watchdog.delete(this)
-    this.#gateway.open.delete(this)
+    watchdog.delete(this)
+    open.delete(this)
     this.#ended(this.#x)
-    if (this.#gateway.open.size === 0) this.#gateway.left()
+    if (open.size === 0) this.#gateway.left()
   }
 }
 

@@ -1,8 +1,9 @@
 import { performance } from 'node:perf_hooks'
+import type { Breakable } from './faults.js'
 
 /** Something under way that has to end in time. */
-export interface Watched {
-  /** Called every tick with `performance.now()`; ends itself when it is past its time. Must not throw. */
+export interface Watched extends Breakable {
+  /** Called every tick with `performance.now()`; ends itself when it is past its time. */
   check(now: number): void
   /** The watchdog's own: where it stands in its list, -1 when it does not. */
   watchSlot?: number
@@ -35,7 +36,14 @@ export function createWatchdog(tickMs = 100): Watchdog {
     // After a stall, what has come in meanwhile is read before anything is held to be late.
     checking = setImmediate(() => {
       // Backwards: what is deleted meanwhile is replaced by one that has been checked.
-      for (let i = watched.length - 1; i >= 0; i--) watched[i]?.check(now)
+      for (let i = watched.length - 1; i >= 0; i--) {
+        const one = watched[i]
+        try {
+          one?.check(now)
+        } catch (error) {
+          one!.broken(error)
+        }
+      }
     })
   }, tickMs)
   timer.unref()

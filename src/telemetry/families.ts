@@ -229,6 +229,14 @@ const DEFINITIONS = {
     help: 'Requests that the gateway answered itself or could not complete, by error code.',
     labels: ['code'],
   },
+  internalErrors: {
+    otlp: 'tidegate.internal_errors',
+    prometheus: 'tidegate_internal_errors_total',
+    kind: 'counter',
+    unit: '{error}',
+    help: 'Exceptions in the handling of one request, which ended that request and nothing else.',
+    labels: [],
+  },
   mirrored: {
     otlp: 'tidegate.mirrored',
     prometheus: 'tidegate_mirrored_total',

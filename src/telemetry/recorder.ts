@@ -99,6 +99,8 @@ export interface Recorder {
   mirrored(service: string, result: MirrorResult): void
   /** Counts a request that is turned away because there is no room for it. It has a route and a tier. */
   shed(r: RequestRecord, reason: ShedReason): void
+  /** Counts an exception in the handling of one request. */
+  internalError(): void
   /** Counts a request that is turned away at the edge. */
   edgeDenied(reason: EdgeReason): void
 }
@@ -262,7 +264,12 @@ export function createRecorder(families: Families): Recorder {
     families.edgeDenied.add(denied.get(reason)!, 1)
   }
 
-  return { record, candidate: countCandidate, mirrored, shed, edgeDenied }
+  const thrown = families.internalErrors.cell()
+  function internalError(): void {
+    families.internalErrors.add(thrown, 1)
+  }
+
+  return { record, candidate: countCandidate, mirrored, internalError, shed, edgeDenied }
 }
 
 /** Index into OUTCOMES. */

@@ -98,7 +98,7 @@ t.test('a stage that fails is 500: the reason is in the log and nowhere else', a
     t.match(gateway.records, [{ status: 500, error: 'internal', cause: /10\.0\.0\.5/ }])
     t.match(gateway.logged, [
       {
-        message: 'a stage failed',
+        message: 'a request failed by a fault of the gateway',
         fields: { request_id: problemOf(responses[0]!).request_id, error: /10\.0\.0\.5/ },
       },
     ])

@@ -45,6 +45,7 @@ t.test('the watchdog', async (t) => {
           watchdog.delete(one)
           setTimeout(resolve, 30)
         },
+        broken() {},
       }
       watchdog.add(one)
     })
@@ -61,7 +62,7 @@ t.test('the watchdog', async (t) => {
     const began = performance.now()
     const from = watchdog.now()
     const ended = await new Promise<number>((resolve) => {
-      watchdog.add({ check: (now) => now - from > 50 && resolve(performance.now()) })
+      watchdog.add({ check: (now) => now - from > 50 && resolve(performance.now()), broken() {} })
     })
     t.ok(ended - began >= 50)
   })
@@ -69,7 +70,7 @@ t.test('the watchdog', async (t) => {
   t.test('looks at nothing once it is closed', async (t) => {
     const watchdog = createWatchdog(5)
     let checks = 0
-    watchdog.add({ check: () => checks++ })
+    watchdog.add({ check: () => checks++, broken() {} })
     watchdog.close()
     await new Promise((resolve) => setTimeout(resolve, 30))
     t.equal(checks, 0)

@@ -172,6 +172,7 @@ t.test('of the share that is asked for, no more than 256 are under way', async (
       upstreams: gateway.upstreams,
       watchdog: gateway.watchdog,
       metrics: { mirrored: (_, result) => void results.push(result) },
+      internal: () => ({ code: 'internal' }),
     },
     () => (draws++ % 100) / 100,
   )

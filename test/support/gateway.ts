@@ -61,6 +61,8 @@ export interface TestGateway {
   /** Who was turned away at the edge. */
   readonly edgeDenied: EdgeReason[]
   readonly guards: Guards
+  /** Exceptions that were counted. */
+  internalErrors(): number
   /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
   readonly logged: { fields: object; message: string }[]
   snapshot(): Snapshot
@@ -98,6 +100,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const shed: TestGateway['shed'] = []
   const edgeDenied: EdgeReason[] = []
   const guards = createGuards()
+  let internalErrors = 0
   const logged: TestGateway['logged'] = []
   let wake: (() => void) | undefined
   const app = buildGateway({
@@ -116,6 +119,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
         wake?.()
       },
       candidate: (r, decision) => void candidates.push([r.requestId, decision]),
+      internalError: () => void internalErrors++,
       mirrored: (service, result) => void mirrored.push([service, result]),
       shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
       edgeDenied: (reason) => void edgeDenied.push(reason),
@@ -157,6 +161,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     shed,
     edgeDenied,
     guards,
+    internalErrors: () => internalErrors,
     logged,
     snapshot: () => current,
     use(next) {
