@@ -494,7 +494,10 @@ t.test('waiting in here is no failure of the source: what waits too long is drop
   t.strictSame(await Promise.all([slow, ...waits]), new Array(21).fill(undefined))
   await settled()
   t.equal(source.describe().up, true)
-  t.match(counts.questions, { timeout: 1, dropped: 20 })
+  const { timeout, dropped } = counts.questions
+  t.equal(timeout + dropped, 21)
+  // Whose turn comes when the first is given up, a moment before its own time is over, is asked, and fails like that one.
+  t.ok(timeout === 1 || timeout === 2, `${timeout} of the source's own`)
   t.strictSame(logged, ['a tier could not be looked up'])
   const again = source.find('new-3', 0, '192.0.2.1')
   await settled()
