@@ -71,7 +71,7 @@ t.test('without NOTIFY_SOCKET nothing is started, and a reload is a reload', asy
 t.test('a machine without systemd-notify is told of once, and serves', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   const env = { NOTIFY_SOCKET: '/nowhere', WATCHDOG_USEC: '2000' }
-  const node = ['/usr/bin/env', '-u', 'NODE_OPTIONS', 'PATH=/nowhere', process.execPath] as const
+  const node = ['/usr/bin/env', 'PATH=/nowhere', process.execPath] as const
   const configFile = `${t.testdir({ 'tidegate.yaml': config(backend.origin) })}/tidegate.yaml`
   const gateway = await startProcessOn(t, configFile, env, [], [], node)
   gateway.child.kill('SIGHUP')

@@ -142,7 +142,6 @@ t.test('a Node whose parser is lax does not serve', BESIDE, async (t) => {
 async function withNode(flag: string, cwd: string) {
   const child = spawn(process.execPath, [flag, CLI, 'start'], {
     cwd,
-    env: { ...process.env, NODE_OPTIONS: '' },
     stdio: ['ignore', 'ignore', 'pipe'],
   })
   let stderr = ''

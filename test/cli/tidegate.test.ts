@@ -4,7 +4,6 @@ import t from 'tap'
 import { request } from 'undici'
 import { tidegate, tidegateProcess } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
-import { NODE } from '../support/node.js'
 import { CLI, startBackend, startProcessOn, storeUp } from '../support/process.js'
 import { isOnPath, startRedis } from '../support/redis.js'
 
@@ -98,7 +97,7 @@ log: { access: off }
   await Promise.all([compare(), compare()])
 })
 
-const NODE_COMMAND = NODE.map((part) => `'${part}'`).join(' ')
+const NODE_COMMAND = `'${process.execPath}'`
 const bash = (script: string, cwd = '.') =>
   new Promise<string>((resolve) => {
     execFile('bash', ['-c', script], { cwd }, (_, stdout, stderr) => resolve(stdout + stderr))

@@ -100,9 +100,7 @@ function run(command: string, cwd: string): void {
   const fetchesAll = /^npm ci (?!.*--omit=dev)/.test(command)
   const instead =
     fetchesAll && !process.env.TIDEGATE_TEST_FETCH ? `ln -s ${join(root, 'node_modules')}` : command
-  const env = Object.fromEntries(
-    Object.entries(process.env).filter(([name]) => !/^npm_|^NODE_OPTIONS$|^TAP/i.test(name)),
-  )
+  const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
   execFileSync('sh', ['-c', instead], {
     cwd,
     env: { ...env, npm_config_prefer_offline: 'true' },

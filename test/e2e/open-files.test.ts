@@ -2,7 +2,6 @@ import { get } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { NODE } from '../support/node.js'
 import { startBackend, startProcessOn, tally } from '../support/process.js'
 import { openRaw, type RawConnection, rawRequest } from '../support/raw.js'
 
@@ -51,7 +50,7 @@ routes: [{ path: /*, service: a }]
 log: { access: off }
 `,
     })
-    const limited = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'bash', ...NODE] as const
+    const limited = ['bash', '-c', 'ulimit -n 200; exec "$@"', 'bash', process.execPath] as const
     const file = join(folder, 'tidegate.yaml')
     const eater = ['--import', join(folder, 'eater.mjs')]
     const gateway = await startProcessOn(t, file, {}, [], eater, limited)

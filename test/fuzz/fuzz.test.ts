@@ -2,7 +2,6 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import t from 'tap'
-import { NODE } from '../support/node.js'
 import { TARGETS } from './list.js'
 
 for (const target of TARGETS) {
@@ -12,9 +11,8 @@ for (const target of TARGETS) {
 }
 
 t.test('npm run fuzz', async (t) => {
-  const [command, ...flags] = NODE
   const script = fileURLToPath(new URL('../../dist-test/fuzz/run.js', import.meta.url))
-  const fuzz = (...args: string[]) => spawnSync(command, [...flags, script, ...args], { encoding: 'utf8' })
+  const fuzz = (...args: string[]) => spawnSync(process.execPath, [script, ...args], { encoding: 'utf8' })
 
   const good = fuzz('--seconds', '0.2', '--only', 'paths', '--seed', '7')
   t.equal(good.status, 0, good.stderr)

@@ -7,7 +7,6 @@ import { createRedisAssignments } from '../../src/limiter/assignments.js'
 import { connectStore } from '../../src/limiter/connect.js'
 import { consumerPart, limitKey, slotOf } from '../../src/limiter/key.js'
 import { eventually } from '../support/eventually.js'
-import { NODE } from '../support/node.js'
 import { hasRedisServer } from '../support/redis.js'
 import { startRedisCluster } from '../support/redis-cluster.js'
 import { within } from '../support/within.js'
@@ -135,8 +134,7 @@ else {
   t.test('a process ends whose store was closed while it asked for the slots', async (t) => {
     const file = `${t.testdir({ 'closes.mjs': CLOSES })}/closes.mjs`
     for (const which of ['store', 'subscriber']) {
-      const [command, ...flags] = NODE
-      const child = spawn(command, [...flags, file, which, addresses[0]!], { stdio: 'inherit' })
+      const child = spawn(process.execPath, [file, which, addresses[0]!], { stdio: 'inherit' })
       t.teardown(() => child.kill('SIGKILL'))
       t.strictSame(await within(60_000, 'its end', once(child, 'exit')), [0, null], which)
     }

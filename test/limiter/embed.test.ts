@@ -5,7 +5,6 @@ import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
 import { openLimiter } from '../../src/limiter/embed.js'
-import { NODE } from '../support/node.js'
 import { startRedis } from '../support/redis.js'
 
 const page = readFileSync(new URL('../../docs/limiter-library.md', import.meta.url), 'utf8')
@@ -22,8 +21,7 @@ t.test('the example of the docs runs, in memory and on Redis', async (t) => {
   const redis = await startRedis(t)
   const file = `${t.testdir({ 'server.mjs': patient })}/server.mjs`
   const runs = [{}, { REDIS_URL: redis.url }].map(async (env) => {
-    const [command, ...flags] = NODE
-    const child = spawn(command, [...flags, file], {
+    const child = spawn(process.execPath, [file], {
       env: { ...process.env, REDIS_URL: undefined, PORT: '0', ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     })

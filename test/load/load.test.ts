@@ -4,7 +4,6 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load.js'
-import { NODE } from '../support/node.js'
 import { isOnPath } from '../support/redis.js'
 
 const RUN = fileURLToPath(new URL('../../load/run.mjs', import.meta.url))
@@ -16,8 +15,7 @@ const skip =
   hasLocust && isOnPath('redis-server') ? false : 'no locust, or no redis-server; install python3-locust'
 
 function load(...args: string[]) {
-  const [command, ...flags] = NODE
-  return spawnSync(command, [...flags, RUN, ...args], { encoding: 'utf8' })
+  return spawnSync(process.execPath, [RUN, ...args], { encoding: 'utf8' })
 }
 
 t.test('Locust and two gateways have counted the same, status by status', { skip }, async (t) => {

@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
-import { NODE } from '../support/node.js'
 
 /**
  * Runs a script of this repository to its end, with its output as comments of the test. The script has its own marks; the test holds
@@ -12,9 +11,8 @@ import { NODE } from '../support/node.js'
  * @param script relative to the root
  */
 export async function expectToHold(t: Test, script: string, ...args: string[]): Promise<readonly string[]> {
-  const [command, ...flags] = NODE
   const file = fileURLToPath(new URL(`../../${script}`, import.meta.url))
-  const child = spawn(command, [...flags, file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
+  const child = spawn(process.execPath, [file, ...args], { stdio: ['ignore', 'pipe', 'inherit'] })
   // A test that takes too long tears nothing down.
   const orphaned = () => child.kill('SIGKILL')
   process.once('exit', orphaned)

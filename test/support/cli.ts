@@ -3,7 +3,6 @@ import { once } from 'node:events'
 import { existsSync } from 'node:fs'
 import { Readable, Writable } from 'node:stream'
 import { runCli } from '../../src/cli/run-cli.js'
-import { NODE } from './node.js'
 import { CLI } from './process.js'
 
 export interface CliResult {
@@ -61,8 +60,7 @@ export async function tidegateProcess(args: readonly string[], options: CliOptio
 /** Starts the built command and leaves it running. */
 export function spawnCli(args: readonly string[], { cwd, env, stdin }: CliOptions = {}) {
   if (!existsSync(CLI)) throw new Error('dist/ is missing: run `npm run build` first (npm test does)')
-  const [command, ...flags] = NODE
-  const child = spawn(command, [...flags, CLI, ...args], {
+  const child = spawn(process.execPath, [CLI, ...args], {
     env: { ...process.env, ...env },
     stdio: [stdin === undefined ? 'ignore' : 'pipe', 'pipe', 'pipe'],
     ...(cwd === undefined ? {} : { cwd }),

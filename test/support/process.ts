@@ -7,7 +7,6 @@ import { fileURLToPath } from 'node:url'
 import type { Test } from 'tap'
 import { eventually } from './eventually.js'
 import { killAtExit } from './kill-at-exit.js'
-import { NODE } from './node.js'
 
 export const CLI = fileURLToPath(new URL('../../dist/cli/tidegate.js', import.meta.url))
 
@@ -41,7 +40,7 @@ export async function startProcessOn(
   env: NodeJS.ProcessEnv = {},
   args: readonly string[] = [],
   nodeFlags: readonly string[] = [],
-  node: readonly [command: string, ...args: string[]] = NODE,
+  node: readonly [command: string, ...args: string[]] = [process.execPath],
 ): Promise<GatewayProcess> {
   const [command, ...flags] = node
   const child = spawn(command, [...flags, ...nodeFlags, CLI, 'start', '--config', configFile, ...args], {

@@ -4,7 +4,6 @@ import { connect } from 'node:net'
 import { Redis } from 'ioredis'
 import t, { type Test } from 'tap'
 import { eventually } from './eventually.js'
-import { NODE } from './node.js'
 import { hasRedisServer, startRedis, type TestRedis } from './redis.js'
 import { within } from './within.js'
 
@@ -96,8 +95,7 @@ t.test('a process with an idle server ends, and the server with it', { skip }, a
     await returnRedis(server)
     console.log(server.port)
   `
-  const [command, ...flags] = NODE
-  const child = spawn(command, [...flags, '--input-type=module', '--eval', script], {
+  const child = spawn(process.execPath, ['--input-type=module', '--eval', script], {
     stdio: ['ignore', 'pipe', 'inherit'],
   })
   t.teardown(() => child.kill('SIGKILL'))

@@ -2,7 +2,6 @@ import { fork } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
 import { openChannel } from '../../src/workers/channel.js'
-import { NODE } from '../support/node.js'
 
 type OfOther = {
   double: [number, number]
@@ -25,8 +24,7 @@ const channel = openChannel(process, {
 
 t.test('two processes ask each other', async (t) => {
   const file = `${t.testdir({ 'other.mjs': OTHER })}/other.mjs`
-  const [command, ...args] = NODE
-  const child = fork(file, [], { execPath: command, execArgv: args })
+  const child = fork(file, [], { execArgv: [] })
   const exited = once(child, 'exit')
   t.teardown(() => child.kill('SIGKILL'))
   const channel = openChannel<OfOther>(child, { add: () => 1 })
