@@ -1,5 +1,6 @@
 import { forwarded, lists, proxyProtocol } from './addresses.js'
 import { arithmetic } from './arithmetic.js'
+import { http1Backends, http2Backends, upgradeBackends } from './backends.js'
 import { config } from './config.js'
 import { forgedTokens, jwks, signatures } from './credentials.js'
 import { http2 } from './http2.js'
@@ -24,6 +25,9 @@ export const TARGETS: readonly Target[] = [
   requests,
   http2,
   responses,
+  http1Backends,
+  http2Backends,
+  upgradeBackends,
   redis,
   maps,
   arithmetic,

@@ -43,6 +43,17 @@ const FIELDS = [
     'Location: /',
     'X-Token: forged',
   ],
+  // Node sends these once over HTTP/2, and these not at all.
+  ...[
+    'ETag: a',
+    'ETag: b',
+    'Host: a',
+    'Host: b',
+    'Referer: a',
+    'Referer: b',
+    'TE: gzip',
+    'Keep-Alive: timeout=1',
+  ],
 ]
 const TOKENS = [
   ...[
@@ -78,7 +89,8 @@ const TOKENS = [
   ],
 ]
 
-const answer = mutated(
+/** What a backend says over HTTP/1.1, and what it should not. */
+export const answer = mutated(
   fc
     .record({
       before: fc.constantFrom(
@@ -100,9 +112,18 @@ const answer = mutated(
         '999 x',
         '20 x',
         '0200 x',
+        '205 Reset',
+        '600 x',
       ),
       fields: fc.array(fc.constantFrom(...FIELDS), { maxLength: 4 }),
-      body: fc.constantFrom('hello', '', '5\r\nhello\r\n0\r\n\r\n', '5\r\nhel', FORGED),
+      body: fc.constantFrom(
+        'hello',
+        '',
+        '5\r\nhello\r\n0\r\n\r\n',
+        '5\r\nhello\r\n0\r\nDate: a\r\nDate: b\r\nX-A: 1\r\n\r\n',
+        '5\r\nhel',
+        FORGED,
+      ),
       after: fc.constantFrom('', '', FORGED),
     })
     .map(({ before, status, fields, body, after }) => {
