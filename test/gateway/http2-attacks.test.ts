@@ -1,3 +1,4 @@
+// Runs alone: it measures the memory of the process, and counts its HTTP/2 sessions.
 import { connect } from 'node:net'
 import { queryObjects } from 'node:v8'
 import t, { type Test } from 'tap'
