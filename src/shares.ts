@@ -30,7 +30,13 @@ export interface Holding {
 /** `caller`: it holds as much as one may. `all`: everything is taken. */
 export type Shortage = 'caller' | 'all'
 
-export type ShareName = 'admin_connections' | 'tunnels' | 'verifications' | 'tier_lookups'
+export type ShareName =
+  | 'admin_connections'
+  | 'tunnels'
+  | 'verifications'
+  | 'tier_lookups'
+  | 'upload_buffers'
+  | 'uploads'
 
 /** The part of a bound that one caller may hold where holding costs it nothing. */
 export function quarter(total: number): number {

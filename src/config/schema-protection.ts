@@ -7,6 +7,15 @@ export const protection = {
     "How long a client may take nothing of an answer of the gateway's own; that of an upstream has the route's timeouts.idle",
     { default: '30s', least: 100, most: 86_400_000 },
   ),
+  min_rate: integer(
+    'Bytes a second that a client has to send of a body that holds a connection to an upstream over HTTP/1.1, while more of it is awaited; one that is slower gets 408. Until 64 KiB of a body are here, or all of it, it holds none. 0: a body is sent on as it comes, however slowly',
+    { default: 240, minimum: 0, maximum: 1_000_000_000 },
+  ),
+  min_rate_grace: scalar('duration', 'Over which time min_rate is measured, again and again', {
+    default: '5s',
+    least: 10,
+    most: 3_600_000,
+  }),
   max_pipelined: integer(
     'Requests of one connection that may be under way at once; what a client sends beyond them waits unread, but for up to 256 that came in one packet; past those it is the last',
     { default: 32, minimum: 1, maximum: 1_000 },

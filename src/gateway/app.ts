@@ -151,12 +151,13 @@ type EdgeStage = ReturnType<typeof checkEdge>
 
 /** The data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
+  const { shares = createShares() } = deps
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
   const banAfter =
     deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
-  const handshakeStages = handshakeStagesOf(edge, deps.shares ?? createShares(), behind)
+  const handshakeStages = handshakeStagesOf(edge, shares, behind)
   const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
   const upgrades = upgrade({ ...deps, internal, stay: createStay({ ...deps, banOf }) })
   turnAway(deps, upgrades)
@@ -165,7 +166,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const nextId = requestIds()
   const way: Way = {
     stages: stagesOf(edge, behind),
-    send: forward({ ...deps, mirror: createMirror({ ...deps, internal }) }),
+    send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),
     done,
     internal,
     watchdog: deps.watchdog,

@@ -156,7 +156,10 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   refuse(refusal: Refusal): void {
     this.#stop(refusal.code, refusal.cause)
-    const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
+    const full =
+      refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
+        ? { ...refusal, headers: RETRY_SOON }
+        : refusal
     sendRefusal(this.#x, this.#req, this.#res, full, this.#deps.draining())
   }
 
@@ -226,6 +229,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     const still = now - sending.progress
     if (total > 0 && took > total) this.#expire(`the whole took more than ${total} ms`)
     // The queue has a limit of its own.
+    else if (!sending.keepsPace(now)) this.#tooSlow()
     else if (sending.queued) return
     else if (request > 0 && sending.uploading && took > request) {
       const cause = `the request has not come to its end within ${request} ms`
@@ -247,9 +251,15 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#res.destroy()
   }
 
+  #tooSlow(): void {
+    const { min_rate } = this.#x.snapshot.config.server
+    this.cut('request_timeout', `less than ${min_rate} bytes a second of the request`)
+  }
+
   #expire(cause: string): void {
     const { begun, full } = this.#client
     if (begun) this.cut(full ? 'client_closed' : 'upstream_timeout', cause)
+    else if (this.#sending.waitsForShare) this.refuse({ code: 'share_exceeded', cause })
     else {
       const late = this.#sending.uploading && this.#sending.waitsForClient
       this.refuse({ code: late ? 'request_timeout' : 'upstream_timeout', cause })

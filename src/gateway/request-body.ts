@@ -11,6 +11,10 @@ export interface BodyEvents extends Breakable {
   begin(): void
   /** The client has sent all of it. */
   ended(): void
+  /** While it is gathered: so many bytes are kept. Returns false when no more should be read for now. */
+  kept(bytes: number): boolean
+  /** What was kept has gone on. */
+  emptied(): void
   /** It is not the body that was signed. Its end goes nowhere. */
   forged(): void
 }
@@ -31,6 +35,8 @@ export class RequestBody implements BodySource {
   #sink: BodySink | undefined
   /** The latest piece, where the body may turn out to be another one than was signed: its end is kept back until that is known. */
   #held: Buffer | undefined
+  /** What is gathered before there is a sink. */
+  #kept: Buffer[] | undefined
 
   /**
    * @param replay keeps what comes, where it may have to be sent again
@@ -54,7 +60,7 @@ export class RequestBody implements BodySource {
    */
   takeWhole(length: number): Buffer | undefined {
     const request = this.#request
-    if (this.#sink !== undefined || length < 0 || length > WHOLE_BYTES) return
+    if (this.#sink !== undefined || this.#kept !== undefined || length < 0 || length > WHOLE_BYTES) return
     if (!request.complete || request.readableLength !== length) return
     const whole = request.read() as Buffer | null
     if (whole === null || !this.#events.received(whole.length)) return
@@ -70,14 +76,45 @@ export class RequestBody implements BodySource {
     return whole
   }
 
+  /** Whether nothing more has to come in. */
+  get isHere(): boolean {
+    return this.#request.complete
+  }
+
+  /** Reads it before it has a sink. */
+  gather(): void {
+    this.#kept = []
+    this.waitingForClient = true
+    this.#listen()
+  }
+
   start(sink: BodySink): void {
     const again = this.#sink !== undefined
     this.#sink = sink
+    const kept = this.#kept
+    if (kept !== undefined) {
+      this.#kept = undefined
+      this.#giveKept(kept, sink)
+      return
+    }
     this.waitingForClient = true
     if (again) {
       this.#request.resume()
       return
     }
+    this.#listen()
+  }
+
+  #giveKept(kept: readonly Buffer[], sink: BodySink): void {
+    let more = true
+    for (const piece of kept) more = sink.write(piece)
+    this.#events.emptied()
+    if (this.ended) sink.end()
+    else if (more) this.resume()
+    else this.#pause()
+  }
+
+  #listen(): void {
     // A stream of HTTP/2 that ends without a byte does so before anybody listens.
     if (this.#request.readableEnded) {
       this.#onEnd()
@@ -102,7 +139,8 @@ export class RequestBody implements BodySource {
 
   /** Lets go of the request. */
   destroy(): void {
-    if (this.#sink === undefined || this.ended) return
+    if ((this.#sink === undefined && this.#kept === undefined) || this.ended) return
+    this.#kept = undefined
     this.ended = true
     this.waitingForClient = false
     this.#request.off('data', this.#onData)
@@ -122,9 +160,21 @@ export class RequestBody implements BodySource {
     if (!this.#events.received(chunk.length)) return
     this.#replay?.add(chunk)
     const piece = this.#digest === undefined ? chunk : this.#hold(chunk, this.#digest)
-    if (piece === undefined || this.#sink!.write(piece) || this.ended) return
+    if (piece === undefined || this.#give(piece) || this.ended) return
+    this.#pause()
+  }
+
+  #pause(): void {
     this.waitingForClient = false
     this.#request.pause()
+  }
+
+  /** @returns whether more may come */
+  #give(piece: Buffer): boolean {
+    if (this.#kept === undefined) return this.#sink!.write(piece)
+    this.#kept.push(piece)
+    // A sink that has begun meanwhile has asked for more itself, or not.
+    return this.#events.kept(piece.length) || this.#sink !== undefined
   }
 
   #hold(chunk: Buffer, digest: BodyDigest): Buffer | undefined {
@@ -149,12 +199,16 @@ export class RequestBody implements BodySource {
       this.#events.forged()
       return
     }
-    if (this.#held !== undefined) this.#sink!.write(this.#held)
+    if (this.#held !== undefined) {
+      if (this.#kept === undefined) this.#sink!.write(this.#held)
+      else this.#kept.push(this.#held)
+    }
+    const gathered = this.#kept !== undefined
     this.ended = true
     this.waitingForClient = false
     this.#replay?.end()
     this.#events.ended()
-    this.#sink!.end()
+    if (!gathered) this.#sink!.end()
   }
 }
 

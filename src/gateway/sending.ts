@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { Service } from '../config/snapshot.js'
 import { createBodyDigest } from '../credentials/body-digest.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
+import type { Shares } from '../shares.js'
 import { outcomeOf } from '../upstream/outliers.js'
 import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { ResponseHandler, Sender, Sent } from '../upstream/sender.js'
@@ -14,6 +15,7 @@ import type { Mirror, MirrorCopy } from './mirror.js'
 import type { Replay, ReplayMemory } from './replay.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { answerCall, beginCall, endCall, failCall, readGrpcStatus } from './trace.js'
+import { isPaced, UploadPace } from './upload-pace.js'
 import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog } from './watchdog.js'
@@ -22,6 +24,7 @@ export interface SendingDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly mirror: Mirror
+  readonly shares: Shares
 }
 
 /** Who waits for the response. Told nothing more once `cut`, `refuse` or `end` was called, or it has given up itself. */
@@ -73,6 +76,8 @@ export class Sending implements ResponseHandler, BodyEvents {
   #busy = false
   #why = ''
   #body: RequestBody | null = null
+  /** Of a body that has not come whole. */
+  #pace: UploadPace | undefined
   /** Where the whole of it had come before it was sent. */
   #whole: Buffer | undefined
   /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
@@ -124,8 +129,14 @@ export class Sending implements ResponseHandler, BodyEvents {
     this.progress = this.#deps.watchdog.now()
     guard!.budget.request(this.progress)
     if (route!.mirror !== undefined) this.#copy = this.#deps.mirror.copy(this.#x, this.#req)
+    const body = this.#body
+    if (body !== null && !body.isHere && isPaced(route!.service, this.#x.snapshot.config.server.min_rate)) {
+      this.#pace = new UploadPace(this.#x, this.#deps.shares, this.progress, () => this.#dispatch(undefined))
+      body.gather()
+      return
+    }
     this.#dispatch(undefined)
-    if (this.#body === null) this.#copy?.send()
+    if (body === null) this.#copy?.send()
   }
 
   // To which upstream
@@ -224,7 +235,16 @@ export class Sending implements ResponseHandler, BodyEvents {
     return false
   }
 
+  kept(bytes: number): boolean {
+    return this.#pace!.kept(bytes)
+  }
+
+  emptied(): void {
+    this.#pace!.emptied()
+  }
+
   ended(): void {
+    this.#pace?.complete()
     if (this.#x.pass !== undefined) this.#waitingSince = performance.now()
   }
 
@@ -319,6 +339,7 @@ export class Sending implements ResponseHandler, BodyEvents {
     this.#over = true
     // An answer before the end of the upload: nothing more of that is wanted.
     if (this.uploading) this.#body!.destroy()
+    this.#pace?.release()
     this.#receiver.end(trailers)
   }
 
@@ -459,6 +480,18 @@ export class Sending implements ResponseHandler, BodyEvents {
     return this.#body !== null && !this.#req.complete
   }
 
+  /** Whether the body waits until its caller may have another upload. */
+  get waitsForShare(): boolean {
+    return this.#pace?.waitsForShare === true
+  }
+
+  /** Whether the client sends fast enough for the connection that its body holds. To be asked now and then. */
+  keepsPace(now: number): boolean {
+    const pace = this.#pace
+    if (pace === undefined || this.#over || this.#body!.ended) return true
+    return pace.look(now, this.#body!.waitingForClient) || this.#target?.upstream.protocol === 'http2'
+  }
+
   /** Whether the upstream has asked for more than the client has sent. */
   get waitsForClient(): boolean {
     return this.#body?.waitingForClient === true
@@ -471,7 +504,7 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   /** Whether a connection has been waited for longer than so many ms. */
   lacksConnection(connect: number, now: number): boolean {
-    if (this.#sent !== undefined || now - this.#dispatched <= connect) return false
+    if (this.#sent !== undefined || this.#dispatched === 0 || now - this.#dispatched <= connect) return false
     return this.#deps.upstreams.connecting(this.#target!)
   }
 
@@ -509,6 +542,7 @@ export class Sending implements ResponseHandler, BodyEvents {
     if (this.#waitingSince > 0) this.#x.upstreamMs = performance.now() - this.#began
     // Lets go of the request, which is read to a decent end now.
     this.#body?.destroy()
+    this.#pace?.release()
     if (this.#sent !== undefined) this.#sent.abort()
     else this.#sender?.withdraw(this.#attempt ?? this)
   }

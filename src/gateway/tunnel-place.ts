@@ -1,5 +1,6 @@
 import type { Refusal } from '../errors.js'
 import { give, type Shares, take } from '../shares.js'
+import { callerOf } from './caller.js'
 import type { Exchange } from './exchange.js'
 
 const RETRY_SOON = ['Retry-After', '1']
@@ -26,9 +27,4 @@ export function leaveTunnel(x: Exchange): void {
   if (tunnel === undefined) return
   x.tunnel = undefined
   give(tunnel.share, tunnel.caller)
-}
-
-/** Who is counted: the consumer where one is known, else the address. Undefined: a proxy that is trusted. */
-function callerOf(x: Exchange, shares: Shares): string | undefined {
-  return x.identifiedBy === 'ip' ? shares.callerOf(x.clientIp) : x.consumer
 }

@@ -95,6 +95,8 @@ t.test('the smallest file gets every default', async (t) => {
       max_headers: 100,
       max_header_size: 16 * 1024,
       slow_read: 30_000,
+      min_rate: 240,
+      min_rate_grace: 5000,
       max_pipelined: 32,
       max_requests_per_connection: 0,
       proxy_protocol: false,

@@ -11,6 +11,7 @@ const SITE = `
 tiers: [free]
 services: { payments: { upstreams: [PAYMENTS], limits: { free: 100000/s } } }
 routes: [{ path: /*, service: payments }]
+server: { min_rate: 0 }
 `
 const BAD: Refused = { status: 400, code: 'bad_request' }
 const HIDDEN = 'GET /hidden HTTP/1.1\r\nHost: gateway.example\r\n\r\n'

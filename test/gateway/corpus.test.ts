@@ -125,6 +125,7 @@ t.test('the same corpus through @fastify/http-proxy and through Tidegate', async
 tiers: [free]
 services: { api: { upstreams: ['${upstream.origin}'] } }
 routes: [{ path: /*, service: api }]
+server: { min_rate: 0 }
 `,
   )
   const peerPort = await startPeer(t, upstream.origin)

@@ -12,6 +12,7 @@ function yamlFor(origins: readonly string[], route = ''): string {
 tiers: [free]
 services: { api: { upstreams: [${origins.map((origin) => `'${origin}'`).join(', ')}] } }
 routes: [{ path: /*, service: api${route} }]
+server: { min_rate: 0 }
 `
 }
 

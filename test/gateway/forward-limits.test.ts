@@ -11,6 +11,7 @@ function yamlFor(origin: string, route = '', service = ''): string {
 tiers: [free]
 services: { api: { upstreams: ['${origin}']${service} } }
 routes: [{ path: /*, service: api${route} }]
+server: { min_rate: 0 }
 `
 }
 

@@ -104,7 +104,7 @@ tiers: [free]
 services: { api: { upstreams: ['${backend.origin}'] } }
 routes: [{ path: /*, service: api }]
 # The machine may have much else to do.
-server: { shed: { event_loop_delay: 0 } }
+server: { shed: { event_loop_delay: 0 }, min_rate: 0 }
 `,
   )
   const port = Number(new URL(gateway.address).port)

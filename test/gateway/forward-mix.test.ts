@@ -96,6 +96,7 @@ t.test('whatever clients and upstreams do at once, nobody gets what was not mean
 tiers: [free]
 services: { api: { upstreams: ['${upstream.origin}'], max_connections: 6, max_waiting: 18, max_wait: 20s } }
 routes: [{ path: /*, service: api, timeouts: { headers: 700ms, idle: 700ms, total: 30s } }]
+server: { min_rate: 0 }
 `
   // So few connections that one which is not given back is missed soon.
   const gateway = await startGateway(t, yaml)

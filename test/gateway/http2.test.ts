@@ -294,7 +294,7 @@ function request(method: string, path: string): [name: string, value: string][] 
 }
 
 t.test('an upload that is reset, even without an error, never comes to its end', async (t) => {
-  const { client, gateway, upstream } = await site(t)
+  const { client, gateway, upstream } = await site(t, { server: 'http2: true, min_rate: 0' })
   const raw = await rawHttp2(t, gateway.port)
   for (const [i, code] of [constants.NGHTTP2_NO_ERROR, constants.NGHTTP2_CANCEL].entries()) {
     const id = 1 + 2 * i

@@ -117,7 +117,7 @@ t.test('a second service over HTTP/2 gets bodies, too', async (t) => {
 })
 
 t.test('an upload that is reset over HTTP/2, even without an error, is never copied', async (t) => {
-  const { gateway, payments, marketing } = await startSite(t, `${SITE}\nserver: { http2: true }`)
+  const { gateway, payments, marketing } = await startSite(t, `${SITE}\nserver: { http2: true, min_rate: 0 }`)
   const client = await rawHttp2(t, gateway.port)
   const fields = [
     [':method', 'POST'],

@@ -36,12 +36,7 @@ t.test('a body that comes byte by byte has to be there in time', async (t) => {
     t.match(client.responses(), [{ status: 408 }], framing)
     t.equal(problemOf(client.responses()[0]!).code, 'request_timeout')
   }
-  await eventually('both ended for the upstream', () => upstream.requests.every(({ closed }) => closed))
-  t.same(
-    upstream.requests.map(({ complete }) => complete),
-    [false, false],
-    'and never looked complete',
-  )
+  t.equal(upstream.requests.length, 0, 'and took no connection to the upstream')
   t.match(gateway.records, [{ cause: /within 300 ms/ }, { cause: /within 300 ms/ }])
 })
 
@@ -51,7 +46,7 @@ t.test('so has one whose answer has begun already: the response is cut', async (
     (request) => respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun'),
     { early: true },
   )
-  const gateway = await startGateway(t, config(upstream.origin, '', ', timeouts: { request: 1s }'))
+  const gateway = await startGateway(t, config(upstream.origin, 'min_rate: 0', ', timeouts: { request: 1s }'))
   const client = await openRaw(gateway.port)
   client.write(rawRequest('POST /api/slow', 'Content-Length: 100000'))
   await drip(client, 'x')
