@@ -184,7 +184,8 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     const settings = wanted
     const messages: string[] = []
     const next = await loadCertificates(settings, (path, message) => messages.push(said(path, message)))
-    const result = next === undefined ? 'rejected' : apply(settings, next)
+    if (next !== undefined) messages.push(...expiredInPlaceOfGood(next, now()))
+    const result = next === undefined || messages.length > 0 ? 'rejected' : apply(settings, next)
     if (result === 'rejected') {
       log.error({ messages }, 'certificates rejected; the last good ones stay in force')
     } else if (result === 'applied') {
@@ -193,6 +194,18 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     }
     onReload?.(result)
     return result
+  }
+
+  /** Every client refuses an expired certificate: in the place of a good one it is a mistake, an old file put back, say. */
+  function expiredInPlaceOfGood({ certificates }: LoadedTls, at: number): string[] {
+    const good = loaded.certificates.filter(({ notAfter }) => notAfter > at)
+    const messages: string[] = []
+    checkDates(certificates, at, (path, message) => {
+      const { file, names, notAfter } = certificates[path[1] as number]!
+      const serves = good.some((one) => one.file === file || one.names.some((name) => names.includes(name)))
+      if (notAfter <= at && serves) messages.push(said(path, message))
+    })
+    return messages
   }
 
   function apply(settings: TlsSettings, next: LoadedTls): TlsReload {

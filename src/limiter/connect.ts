@@ -44,6 +44,10 @@ export function connectStore(store: StoreAddress, log: Log): Client {
     warn({ store: node ?? where, user: first.username, error: error.message }, 'no connection to the store')
   }
 
+  const accepted = () => {
+    unauthorised = false
+  }
+
   if (cluster) {
     const client = new StoreCluster(
       parsed.flatMap((address) => address.hosts),
@@ -63,6 +67,7 @@ export function connectStore(store: StoreAddress, log: Log): Client {
     )
     client.on('error', report)
     client.on('node error', report)
+    client.on('+node', (node: Redis) => node.on('ready', accepted))
     client.on('ready', () => checkVersion(client.nodes('master')[0], warn))
     return client
   }
@@ -84,7 +89,10 @@ export function connectStore(store: StoreAddress, log: Log): Client {
           sentinelCommandTimeout: SENTINEL_TIMEOUT,
         })
   client.on('error', (error: Error) => report(error))
-  client.on('ready', () => checkVersion(client, warn))
+  client.on('ready', () => {
+    accepted()
+    checkVersion(client, warn)
+  })
   return client
 }
 

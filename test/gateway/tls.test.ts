@@ -438,6 +438,40 @@ t.test('a certificate that does not fit its key, or is none, changes nothing but
   t.same(results, [...broken.map(() => 'rejected'), 'applied'])
 })
 
+t.test('an expired certificate never replaces a good one while it runs', async (t) => {
+  const { pair } = folderWith(t, api)
+  let now = Date.now()
+  const site = await startEntrance(t, secure(certificates(pair)), {
+    now: () => now,
+    pollMs: 60_000,
+    stableMs: 60_000,
+  })
+  const served = async () => {
+    const made = await handshake(site.gateway.port)
+    made.socket.destroy()
+    return made.subject
+  }
+  const old = authority.issue('old', 'DNS:api.example', 1)
+  const put = ({ cert, key }: Issued) => {
+    copyFileSync(cert, pair.cert)
+    copyFileSync(key, pair.key)
+  }
+  // Issued for two days, and for one.
+  now += 1.5 * 86_400_000
+  put(old)
+  t.equal(await site.tls!.reload(), 'rejected')
+  t.equal(await served(), 'api')
+  t.match(site.lines.at(-1), {
+    level: 'error',
+    fields: { messages: [/tls\.crt expired on .*; renew the certificate/] },
+    message: /the last good ones stay/,
+  })
+  // Nothing is lost by it once the one that is served has expired, too.
+  now += 86_400_000
+  t.equal(await site.tls!.reload(), 'applied')
+  t.equal(await served(), 'old')
+})
+
 t.test('certificates in a Kubernetes secret are renewed by the swap of its ..data link', async (t) => {
   const folder = t.testdir()
   const put = (name: string, { cert, key }: Issued) => {

@@ -220,6 +220,26 @@ t.test('an outage is logged at most once a second, with what was held back', { s
 })
 
 t.test(
+  'a password that was refused once makes no later connection wait five seconds',
+  { skip },
+  async (t) => {
+    const redis = await ownRedis(t)
+    await redis.client.config('SET', 'requirepass', 'other')
+    const { limiter, log } = openLimiter(t, `redis://default:right@127.0.0.1:${redis.port}`)
+    await eventually('it is refused', () => log.some(({ fields }) => /WRONGPASS/.test(String(fields.error))))
+    await redis.client.config('SET', 'requirepass', 'right')
+    await eventually('it is let in', () => limiter.state() === 'up', 20_000)
+    for (let i = 0; i < 3; i++) {
+      await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+      await eventually('the loss is noticed', () => limiter.state() === 'degraded')
+      const lost = performance.now()
+      await eventually('it is back', () => limiter.state() === 'up')
+      t.ok(performance.now() - lost < 4_500, `${performance.now() - lost} ms`)
+    }
+  },
+)
+
+t.test(
   'a refused password is logged without the password, and not tried all the time',
   { skip },
   async (t) => {
