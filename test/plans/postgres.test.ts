@@ -168,7 +168,8 @@ routes: [{ path: /*, service: payments }]
     // Past the timeout of the connection itself, too, which is 100 ms longer.
     stall(1200)
     t.equal(await unknown, undefined, 'who is not known waits once')
-    t.ok(plans.describe()[0]!.counts.questions.timeout > 0, 'for as long as its timeout')
+    const { questions } = plans.describe()[0]!.counts
+    t.ok(questions.timeout > 0, 'for as long as its timeout', { questions, logged })
     await find('carol')
     await eventually('it is down', () => plans.describe()[0]!.up === false)
     t.equal(find('dora'), undefined, 'now nobody waits')
