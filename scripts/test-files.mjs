@@ -79,12 +79,35 @@ export async function runTestFiles(files, { jobs, timeoutMs, graceMs = 10_000, u
   return failed
 }
 
+/** Workers that run. */
+const workers = new Set()
+
+/** Ends the workers with all that their tests have started: a worker leads a group of processes. */
+export function stopWorkers() {
+  for (const child of workers) stopGroup(child)
+}
+
+function stopGroup({ pid }) {
+  try {
+    process.kill(-pid, 'SIGKILL')
+  } catch {
+    // Nothing of it is left.
+  }
+}
+
 function startWorker() {
   const child = spawn(process.execPath, ['--enable-source-maps', WORKER], {
     cwd: root,
     // The root test of tap is not used; it would end the process when its time is up.
     env: { ...process.env, TAP: '1', TAP_TIMEOUT: '0' },
     stdio: ['ignore', 'inherit', 'inherit', 'pipe', 'pipe'],
+    detached: true,
+  })
+  workers.add(child)
+  child.once('exit', () => {
+    workers.delete(child)
+    // A worker that was killed, or that crashed, has torn nothing down.
+    stopGroup(child)
   })
   const [, , , input, output] = child.stdio
   input.on('error', () => {})
@@ -113,7 +136,7 @@ function startWorker() {
       timer = setTimeout(
         () => {
           expired = true
-          child.kill('SIGKILL')
+          stopGroup(child)
         },
         timeoutMs + 2 * graceMs,
       )

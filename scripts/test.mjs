@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { compileSources, compileTests } from './compile.mjs'
 import { countLine, tapResults } from './tap-results.mjs'
-import { findTests, runTestFiles } from './test-files.mjs'
+import { findTests, runTestFiles, stopWorkers } from './test-files.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const { resolve } = createRequire(import.meta.url)
@@ -163,5 +163,7 @@ async function runAtEachChange() {
 }
 
 mkdirSync(join(root, '.tap'), { recursive: true })
+process.on('exit', stopWorkers)
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => process.exit(1))
 if (values.watch) await runAtEachChange()
 else if (!(await runAll())) process.exitCode = 1

@@ -1,7 +1,8 @@
-import { execFile } from 'node:child_process'
+import { execFile, spawnSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t, { type Test } from 'tap'
+import { eventually } from '../support/eventually.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const { tapResults } = await import(join(root, 'scripts/tap-results.mjs'))
@@ -73,6 +74,15 @@ t.test(
     t.match(tap, /expired: test\/fixtures\/runner\/waiting\.test\.ts/)
   },
 )
+
+t.test('what a file has started ends with its process', async (t) => {
+  const { tap, failures } = await run(['orphan'], { timeoutMs: 1000 })
+  t.same(failures, ['orphan.test.ts took too long'])
+  const pid = /# pid (\d+)/.exec(tap)![1]!
+  // One that has ended may be listed as long as nobody has asked how.
+  const state = () => spawnSync('ps', ['-o', 'stat=', '-p', pid], { encoding: 'utf8' }).stdout
+  await eventually('it has ended', () => !/^[^Z]/.test(state()))
+})
 
 t.test(
   'files share a process, but for one that says that it runs alone, and one after a failure',
