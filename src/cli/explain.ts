@@ -110,7 +110,7 @@ async function ofFile(io: CommandIo, option: string | undefined, question: Expla
   ])
   const snapshot = compileSnapshot(config, Date.now())
   const log = { info() {}, warn() {} }
-  const store = openStore(config.store, log, { decides: false })
+  const store = openStore(config.store, log, { decides: false, fleet: 'asks' })
   const tokens = createTokens({ log })
   const plans = createPlans({ settings: config.tier_sources, listen: false, log })
   let bans: Bans | undefined

@@ -31,10 +31,12 @@ export interface AskOptions<A> {
   readonly enough?: (answer: A) => boolean
   /** Asks one of them, whichever it is. */
   readonly onlyOne?: boolean
+  /** Asks this one alone: the `member` of an answer. */
+  readonly to?: string | undefined
 }
 
 export interface FleetAnswers<A> {
-  readonly answers: readonly { readonly node: string; readonly answer: A }[]
+  readonly answers: readonly { readonly node: string; readonly member: string; readonly answer: A }[]
   /** Gateways that are believed to live and have not answered. */
   readonly silent: readonly string[]
   /** Why nobody could be asked, for an operator. */
@@ -61,6 +63,8 @@ const TIMEOUT = 1000
 const LOOK_EVERY = 10
 const LONGEST_NAME = 300
 const AWAY = 'the store is out of reach'
+/** The problem of a question that was not asked: another second, and it may be. */
+export const TOO_MANY = 'too many questions in one second'
 const DEAF = 'the store does not let its user listen to the channels nodes:*'
 const KEY = 'nodes:{fleet}'
 
@@ -130,8 +134,8 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
     missing: Set<string>,
     until: number,
     enough: AskOptions<A>['enough'],
-  ): { heard: { node: string; answer: A }[]; over: Promise<void> } {
-    const heard: { node: string; answer: A }[] = []
+  ): { heard: { node: string; member: string; answer: A }[]; over: Promise<void> } {
+    const heard: { node: string; member: string; answer: A }[] = []
     const over = new Promise<void>((resolve) => {
       const timer = setTimeout(done, Math.max(0, until - performance.now()))
       function done(): void {
@@ -140,7 +144,7 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
         resolve()
       }
       waiting.set(id, (from, answer) => {
-        if (heard.length < MOST_ANSWERS) heard.push({ node: nameOf(from), answer: answer as A })
+        if (heard.length < MOST_ANSWERS) heard.push({ node: nameOf(from), member: from, answer: answer as A })
         missing.delete(from)
         if (missing.size === 0 || enough?.(answer as A) === true) done()
       })
@@ -150,22 +154,26 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
 
   return {
     node,
-    async ask<A>(kind: string, body: unknown, { timeoutMs = TIMEOUT, enough, onlyOne }: AskOptions<A> = {}) {
+    async ask<A>(
+      kind: string,
+      body: unknown,
+      { timeoutMs = TIMEOUT, enough, onlyOne, to }: AskOptions<A> = {},
+    ) {
       const nobody = (problem: string | undefined): FleetAnswers<A> => ({ answers: [], silent: [], problem })
       const id = ++count
       const textTo = (to?: string) => JSON.stringify({ id, from: self, to, kind, body })
       // Names are not known yet: with the longest there may be.
-      const text = textTo(onlyOne ? 'x'.repeat(LONGEST_NAME) : undefined)
+      const text = textTo(onlyOne ? 'x'.repeat(LONGEST_NAME) : to)
       if (Buffer.byteLength(text) > QUESTION_BYTES) return nobody('the question is too long')
-      if (!mayAsk()) return nobody('too many questions in one second')
+      if (!mayAsk()) return nobody(TOO_MANY)
       const until = performance.now() + timeoutMs
       try {
         const all = await others(until)
-        const [first] = all
-        if (first === undefined) return nobody(undefined)
-        const missing = onlyOne ? new Set([first]) : all
+        const one = to ?? (onlyOne ? all.values().next().value : undefined)
+        if (all.size === 0) return nobody(undefined)
+        const missing = one === undefined ? all : new Set([one])
         const { heard, over } = collect(id, missing, until, enough)
-        await askStore(timeoutMs, store.publish(questions, onlyOne ? textTo(first) : text))
+        await askStore(timeoutMs, store.publish(questions, textTo(one)))
         await over
         return { answers: heard, silent: [...missing].map(nameOf), problem: undefined }
       } catch (error) {

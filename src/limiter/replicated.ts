@@ -26,6 +26,35 @@ export interface ReplicatedMap<V> {
   close(): Promise<void>
 }
 
+/** A map whose store may forget what it had: a replica that lagged has taken over, a backup was restored, Redis restarted empty. */
+export interface ForgettableMap {
+  /** As this process knows it. */
+  history(): MapHistory
+  /** The same, after a look into the store. Rejects when it is out of reach. */
+  look(): Promise<MapHistory>
+  /** What the store has holds from now on, on every gateway. */
+  accept(): Promise<void>
+  /**
+   * Writes back what the gateways know; it holds on every gateway then. What the store has beyond that goes.
+   *
+   * @returns how many values; undefined: nobody who could be asked knows them
+   */
+  restore(): Promise<number | undefined>
+}
+
+export interface MapHistory {
+  /** As in the shape. */
+  readonly what: string
+  /** How many values this process serves. */
+  readonly held: number
+  /** Unix ms since which the store has forgotten some, and nobody has decided what holds; undefined: it has not. */
+  readonly forgottenAt: number | undefined
+  /** Whether this process serves what the store had before. */
+  readonly known: boolean
+  /** How often this process has noticed that the store had forgotten some. */
+  readonly rollbacks: number
+}
+
 /** What a map holds. */
 export interface MapShape<V> {
   /** The key of its hash, with a tag that all its keys share: `tier:{assignments}`. The ACL of the store names its beginning. */

@@ -29,6 +29,7 @@ const takeMixed = load('algorithms', 'take_mixed')
 const settle = load('algorithms', 'settle')
 const usage = load('usage')
 const put = load('put')
+const restore = load('restore')
 const sweep = load('sweep')
 const touch = load('touch')
 const announce = load('announce')
@@ -244,6 +245,35 @@ export function runPut(client: Client, map: string, change: Put): Promise<number
   const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
   const args = [key, value, channel, String(logLength), String(until), String(most), only]
   return run(client, put, keys, args) as Promise<number>
+}
+
+/** A value of such a map as it is stored. */
+export interface StoredValue {
+  readonly key: string
+  /** Empty: none. */
+  readonly text: string
+  /** Unix ms at which it ends; 0: never. */
+  readonly until: number
+}
+
+/**
+ * Writes values of such a map as a node knows them.
+ *
+ * @param version number that the map must have
+ * @param next number that it has from then on
+ * @param values 300 at most
+ * @returns whether it had that number; otherwise nothing is written
+ */
+export async function runRestore(
+  client: Client,
+  map: string,
+  version: number,
+  next: number,
+  values: readonly StoredValue[],
+): Promise<boolean> {
+  const keys = [map, `${map}:version`, `${map}:ends`]
+  const args = values.flatMap(({ key, text, until }) => [key, text, String(until)])
+  return (await run(client, restore, keys, [String(version), String(next), ...args])) === 1
 }
 
 /**

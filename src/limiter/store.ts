@@ -13,8 +13,8 @@ import type { Limiter, TierAssignments } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 import { createNodes } from './nodes.js'
 import { createRedisLimiter } from './redis.js'
-import { createMemoryMap, type MapShape, type ReplicatedMap } from './replicated.js'
-import { createRedisMap } from './replicated-redis.js'
+import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated.js'
+import { createRedisMap, type RedisMap } from './replicated-redis.js'
 import { openSubscriber } from './subscriber.js'
 
 /** Where counts and tier assignments live. */
@@ -29,6 +29,8 @@ export interface Store {
   readonly keys: KeyStore
   /** Opens a further map that all gateways share: once for each, and closed with the store. */
   map<V>(shape: MapShape<V>): ReplicatedMap<V>
+  /** Those that are open here and whose store may forget what it had. */
+  maps(): readonly ForgettableMap[]
   /** The gateways that share it. */
   readonly fleet: Fleet
   /** Resolves when the store has answered for the first time; decisions before that are made without it. */
@@ -64,6 +66,7 @@ export function openStore(
       keys: createKeyStore(map, createMemoryLastUsed(API_KEYS.most)),
       bans: map(BANS),
       map,
+      maps: () => [],
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
       ready: Promise.resolve(),
@@ -89,9 +92,9 @@ export function openStore(
     gateways: nodes?.count ?? (() => 1),
     log,
   })
-  const maps: { close(): Promise<void> }[] = []
+  const maps: Pick<RedisMap<never>, 'close' | keyof ForgettableMap>[] = []
   const map = <V>(shape: MapShape<V>): ReplicatedMap<V> => {
-    const opened = createRedisMap(shape, { store, subscriber, log })
+    const opened = createRedisMap(shape, { store, subscriber, fleet, log })
     maps.push(opened)
     return opened
   }
@@ -102,6 +105,7 @@ export function openStore(
     keys: createKeyStore(map, createRedisLastUsed(store, API_KEYS.name)),
     bans: map(BANS),
     map,
+    maps: () => maps,
     audit: createRedisAuditStream(store),
     fleet,
     ready: limiter.ready,
@@ -111,4 +115,14 @@ export function openStore(
       store.disconnect()
     },
   }
+}
+
+/** What is out of order in maps whose store has forgotten what it had, for operators. */
+export function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
+  return maps.flatMap((map) => {
+    const { what, forgottenAt, known } = map.history()
+    if (forgottenAt === undefined) return []
+    const holds = known ? 'the last known hold' : 'no gateway knows them any more'
+    return `the store has forgotten ${what}: ${holds}; decide by tidegate store`
+  })
 }

@@ -4,11 +4,12 @@ import { createAccess } from '../admin/access.js'
 import { createAudit } from '../admin/audit.js'
 import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
 import { createAdmin } from '../admin/server.js'
+import { takesStoredKeys } from '../config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/reload.js'
 import type { Config } from '../config/schema.js'
 import { createTokens } from '../credentials/tokens.js'
 import { createKeyring } from '../limiter/keyring.js'
-import type { Store } from '../limiter/store.js'
+import { forgottenReasons, type Store } from '../limiter/store.js'
 import { addressOf, callerByAddress, createExplain, listen } from '../main.js'
 import { createPlans } from '../plans/plans.js'
 import { createShares } from '../shares.js'
@@ -74,6 +75,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const open = (settings: Config['store']) =>
     openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions })
   let store = open(settings.store)
+  /** Other gateways ask this process for them when the store has forgotten them. */
+  const holdKeys = () => {
+    if (takesStoredKeys(config.current().consumers)) store.keys.keys()
+  }
+  holdKeys()
   // What this process tells of tiers it finds out by itself.
   const plans = createPlans({ settings: settings.tier_sources, log })
   const counts = createCountForAll()
@@ -220,7 +226,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   onReload = (event) => {
     tokens.retain(event.snapshot)
     counts.know(event.snapshot)
-    if (event.result === 'applied') plans.use(event.snapshot.config.tier_sources)
+    if (event.result === 'applied') {
+      plans.use(event.snapshot.config.tier_sources)
+      holdKeys()
+    }
     figures.reloaded(event.result, event.snapshot)
     logReload(log, event, config.status().changed)
     const reloaded = { ...good(), trigger: event.trigger, result: event.result }
@@ -277,6 +286,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get keys() {
       return store.keys
     },
+    maps: () => store.maps(),
     upstreams,
     guards,
     top: createTopOfAll(() => store.fleet, ownTop),
@@ -303,6 +313,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       const reasons: string[] = []
       if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
       if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
+      reasons.push(...forgottenReasons(store.maps()))
       for (const told of await ofAll((worker) => worker.channel.ask('outOfOrder', null, PROBE_MS)))
         reasons.push(...told)
       if (phase !== 'serving') reasons.unshift('shutting down')
@@ -356,7 +367,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     started = config.current()
     starting = good()
     counts.startWith(started)
-    if (!isDeepStrictEqual(wanted, store.settings)) store = open(wanted)
+    if (!isDeepStrictEqual(wanted, store.settings)) {
+      store = open(wanted)
+      holdKeys()
+    }
     const next = store
     if (wanted.redis === undefined) counting = next
     const restarted = await supervisor.restart()

@@ -117,6 +117,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     keys: createKeyStore(maps.open, lastUsed),
     bans: maps.open(BANS),
     map: maps.open,
+    maps: () => [],
     // The primary has the admin API, and with it what operators do.
     audit: createMemoryAuditStream(),
     fleet: LONE_FLEET,

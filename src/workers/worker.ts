@@ -96,7 +96,7 @@ export async function runWorker(): Promise<never> {
           return config
         },
         openStore(settings, log) {
-          if (settings.redis !== undefined) return openStore(settings, log)
+          if (settings.redis !== undefined) return openStore(settings, log, { fleet: 'asks' })
           memory = createSharedMemory({ primary, maps: followed, workers, settings, log })
           memory.know(config!.current())
           return memory

@@ -28,7 +28,11 @@ function here(...ids: readonly string[]) {
 /** Another gateway that says what it is told to. */
 const fleetWith = (answer: unknown, silent: readonly string[] = []) => ({
   node: 'a:1',
-  ask: async <A>() => ({ answers: [{ node: 'b:2', answer: answer as A }], silent, problem: undefined }),
+  ask: async <A>() => ({
+    answers: [{ node: 'b:2', member: 'b:2~1', answer: answer as A }],
+    silent,
+    problem: undefined,
+  }),
 })
 
 t.test('GET /decisions/{request_id} tells why, in a sentence and in full', async (t) => {

@@ -60,6 +60,7 @@ t.test('every script says on top which keys and arguments it takes, and uses no 
     'algorithms',
     'announce',
     'put',
+    'restore',
     'settle',
     'sweep',
     'take',
