@@ -22,7 +22,7 @@ import { openTls, type Tls, type TlsReload } from './gateway/tls.js'
 import { createWatchdog } from './gateway/watchdog.js'
 import { createBans } from './limiter/bans.js'
 import { createKeyring } from './limiter/keyring.js'
-import { openStore, type Store } from './limiter/store.js'
+import { forgottenReasons, openStore, type Store } from './limiter/store.js'
 import { createPlans } from './plans/plans.js'
 import { createShares, type Shares } from './shares.js'
 import { type AccessLog, createAccessLog } from './telemetry/access-log.js'
@@ -144,6 +144,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     http2: () => http2,
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
+    maps: store.maps,
     tierSources: plans.describe,
     upstreams: () => upstreams.health(),
     waiting: () => upstreams.waiting(),
@@ -230,6 +231,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       if (!up) reasons.push(`the tier source ${source} does not answer: the last known tiers hold`)
     }
     if (!keyring.loaded()) reasons.push('API keys are not loaded yet')
+    reasons.push(...forgottenReasons(store.maps()))
     return reasons
   }
   const adminDeps = {
@@ -240,6 +242,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     plans,
     amounts: store.amounts,
     keys: store.keys,
+    maps: store.maps,
     upstreams,
     guards: guardsNow,
     top: createTopOfAll(() => store.fleet, top.read),

@@ -115,6 +115,16 @@ export const DEGRADED_BOARD: Dashboard = {
           ],
         },
         {
+          kind: 'timeline',
+          title: 'What the store has forgotten',
+          text: 'Records that the store has lost while nobody has decided what holds: the gateways serve what they knew, from memory alone. Decide by tidegate store.',
+          unit: 'none',
+          width: 24,
+          names: { 0: ['kept', 'green'], 1: ['forgotten', 'red'] },
+          nothing: 'no Redis',
+          queries: [{ expr: max(ofNode('tidegate_store_forgotten'), 'records'), legend: '{{records}}' }],
+        },
+        {
           kind: 'stacked',
           title: 'Decisions without the store',
           text: 'local: counted in each gateway within its share. open: let through. closed: answered with 503. Anything but nothing here is an outage, short or long.',

@@ -3,7 +3,7 @@ import type { Amounts } from '../limiter/amounts.js'
 import type { Ban } from '../limiter/bans.js'
 import type { KeyStore } from '../limiter/keyring.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
-import type { ReplicatedMap } from '../limiter/replicated.js'
+import type { ForgettableMap, ReplicatedMap } from '../limiter/replicated.js'
 import type { Plans } from '../plans/plans.js'
 import type { Shares } from '../shares.js'
 import type { DecisionQuestion } from '../telemetry/decision-data.js'
@@ -29,6 +29,8 @@ export interface AdminDeps {
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
   /** The API keys of the store. */
   readonly keys: KeyStore
+  /** What the store keeps for all gateways, and may forget: those of them that are open here. */
+  readonly maps: () => readonly ForgettableMap[]
   readonly upstreams: UpstreamControl
   readonly audit: Audit
   /** What stands between requests and the upstreams of each service, in this process or in all workers. */

@@ -21,6 +21,7 @@ import { pageRoutes } from './page.js'
 import { isProbeOrScrape, probeRoutes } from './probes.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './problem.js'
 import { isWrite } from './roles.js'
+import { storeRoutes } from './store.js'
 import { tierRoutes } from './tier.js'
 import { topRoutes } from './top.js'
 import { upstreamRoutes } from './upstreams.js'
@@ -116,6 +117,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   keyRoutes(app, deps)
   importRoutes(app, deps)
   banRoutes(app, deps)
+  storeRoutes(app, deps)
   upstreamRoutes(app, deps)
   decisionRoutes(app, deps)
   explainRoutes(app, deps)

@@ -36,6 +36,7 @@ export function isSilence({ message }: Error): boolean {
  * takes `..` out of a path, and that may be a consumer's id.
  *
  * @param reason why something is changed, for the audit
+ * @param patienceMs ms without anything happening
  */
 export function askAdmin(
   { host, port, token }: AdminAddress,
@@ -43,6 +44,7 @@ export function askAdmin(
   path: string,
   body: object | undefined,
   reason?: string,
+  patienceMs = TIMEOUT,
 ): Promise<AdminAnswer> {
   // As bytes: to a text Node would prepend the fields, and write them as UTF-8 once more.
   const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
@@ -56,7 +58,7 @@ export function askAdmin(
       : { 'content-type': 'application/json', 'content-length': payload.length }),
   }
   return new Promise((resolve, reject) => {
-    const call = request({ host, port, method, path, headers, agent: false, timeout: TIMEOUT })
+    const call = request({ host, port, method, path, headers, agent: false, timeout: patienceMs })
     const fail = (error: NodeJS.ErrnoException) => reject(new Error(error.code ?? error.message))
     call.on('timeout', () =>
       call.destroy(

@@ -28,8 +28,17 @@ import { complain } from './terminal.js'
  * gateways share; without, the counts are in the gateway's memory, and it is asked there. One API, one set of answers.
  */
 export interface Control {
-  /** Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded. */
-  call<T = object>(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<T>
+  /**
+   * Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded.
+   *
+   * @param patienceMs ms without anything happening, by default 5 s
+   */
+  call<T = object>(
+    method: 'GET' | 'POST' | 'PUT' | 'DELETE',
+    path: string,
+    body?: object,
+    patienceMs?: number,
+  ): Promise<T>
   /** Resolves with the names of the services. */
   services(): Promise<readonly string[]>
   close(): Promise<void>
@@ -74,12 +83,17 @@ function controlOf(
   { address, unreachable, unauthorized, onlyLogged, close }: Opened,
 ) {
   return {
-    async call<T>(method: string, path: string, body?: object) {
-      const { status, text, recorded } = await askAdmin(address, method, path, body, reason).catch(
-        (error: Error) => {
-          throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
-        },
-      )
+    async call<T>(method: string, path: string, body?: object, patienceMs?: number) {
+      const { status, text, recorded } = await askAdmin(
+        address,
+        method,
+        path,
+        body,
+        reason,
+        patienceMs,
+      ).catch((error: Error) => {
+        throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
+      })
       if (recorded === 'logged') complain(io, `tidegate ${command}: ${onlyLogged()}`)
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
@@ -221,6 +235,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     plans,
     amounts: store.amounts,
     keys: store.keys,
+    maps: store.maps,
     // They are in the gateways.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },

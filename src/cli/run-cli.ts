@@ -43,6 +43,10 @@ export const COMMANDS: Readonly<
   },
   ban: { summary: 'turn an address away, or show who is', load: () => import('./ban.js') },
   unban: { summary: 'let an address in again', load: () => import('./unban.js') },
+  store: {
+    summary: 'decide what holds when the store has forgotten something',
+    load: () => import('./store.js'),
+  },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
     load: () => import('./upstreams.js'),

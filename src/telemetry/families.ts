@@ -254,6 +254,23 @@ const DEFINITIONS = {
     across: 'max',
     labels: ['state'],
   },
+  storeRollbacks: {
+    otlp: 'tidegate.store.rollbacks',
+    prometheus: 'tidegate_store_rollbacks_total',
+    kind: 'counter',
+    unit: '{rollback}',
+    help: 'Times at which a process noticed that the store had forgotten what it had, by what that was.',
+    labels: ['records'],
+  },
+  storeForgotten: {
+    otlp: 'tidegate.store.forgotten',
+    prometheus: 'tidegate_store_forgotten',
+    kind: 'gauge',
+    unit: '',
+    help: '1 while the store has forgotten some of these records and no operator has decided what holds.',
+    labels: ['records'],
+    across: 'max',
+  },
   tierLookups: {
     otlp: 'tidegate.tier.lookups',
     prometheus: 'tidegate_tier_lookups_total',

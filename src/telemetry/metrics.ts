@@ -1,5 +1,6 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { IssuerReading } from '../credentials/tokens.js'
+import type { MapHistory } from '../limiter/replicated.js'
 import type { SourceState } from '../plans/source.js'
 import type { Share } from '../shares.js'
 import type { GuardState } from '../upstream/guard.js'
@@ -24,6 +25,8 @@ export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 export interface MetricsOptions {
   /** These are asked each time that metrics are read. */
   readonly storeState: () => 'up' | 'degraded'
+  /** What the store keeps for all gateways. Left out: it forgets nothing. */
+  readonly maps?: () => Iterable<{ history(): MapHistory }>
   readonly upstreams: () => Iterable<UpstreamReading>
   readonly waiting?: () => Iterable<readonly [service: string, count: number]>
   readonly logLinesDropped: () => number
@@ -82,6 +85,11 @@ export function createMetrics(options: MetricsOptions): Metrics {
     const up = options.storeState() === 'up'
     families.storeState.set(up ? 1 : 0, 'up')
     families.storeState.set(up ? 0 : 1, 'degraded')
+    for (const map of options.maps?.() ?? []) {
+      const { what, rollbacks, forgottenAt } = map.history()
+      families.storeRollbacks.set(rollbacks, what)
+      families.storeForgotten.set(forgottenAt === undefined ? 0 : 1, what)
+    }
     families.logLinesDropped.set(options.logLinesDropped())
     for (const [reason, count] of Object.entries(options.logLinesLeftOut?.() ?? {})) {
       families.logLinesLeftOut.set(count, reason)

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
+import type { ForgettableMap } from '../../src/limiter/replicated.js'
 import type { UpstreamState } from '../../src/upstream/state.js'
 import { accessOf, EXAMPLE, startAdmin } from '../support/admin.js'
 import { snapshotOf } from '../support/gateway.js'
@@ -43,6 +44,8 @@ const WRITES: Readonly<Record<string, Example>> = {
     body: { rows: [{ consumer: 'alice', tier: 'pro' }] },
     action: 'import.rows',
   },
+  'POST /store/accept': { path: '/store/accept', action: 'store.accept' },
+  'POST /store/restore': { path: '/store/restore', action: 'store.restore' },
   'PUT /bans/:block': { path: BLOCK, body: { for: '1h' }, action: 'ban.set' },
   'DELETE /bans/:block': { path: BLOCK, action: 'ban.remove' },
   'POST /keys': { path: '/keys', body: { consumer: 'alice' }, action: 'key.create' },
@@ -53,6 +56,13 @@ const WRITES: Readonly<Record<string, Example>> = {
     make: anyKey('/rotate'),
   },
   'DELETE /keys/:id': { path: '/keys/0123456789abcdef', action: 'key.revoke', make: anyKey('') },
+}
+/** It forgets again as soon as it is decided. */
+const FORGETFUL: ForgettableMap = {
+  history: () => ({ what: 'bans', held: 1, forgottenAt: 1, known: true, rollbacks: 1 }),
+  look: async () => FORGETFUL.history(),
+  accept: async () => {},
+  restore: async () => 1,
 }
 /** What is asked by POST and changes nothing. */
 const QUESTIONS = ['POST /explain']
@@ -86,7 +96,7 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<ty
     status: () => ({}),
     reload: () => Promise.resolve({ result: 'unchanged' as const }),
   }
-  const admin = await startAdmin(t, { upstreams, config, ...changes })
+  const admin = await startAdmin(t, { upstreams, config, maps: () => [FORGETFUL], ...changes })
   const routes = routesOf(admin.app)
   const entries = async () => {
     const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })

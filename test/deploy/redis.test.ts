@@ -15,6 +15,8 @@ const skip = hasRedisServer ? false : 'no redis-server on the PATH'
 /** What deploy/redis/users.acl began with up to November 2026. */
 const OLD_ACL = SHIPPED_ACL.replace(/^user default .*$/m, 'user default off')
 
+const MAPS = ['tier:{assignments}', 'keys:{keys}', 'ban:{bans}', 'amounts:{amounts}']
+
 const config = (upstream: string, redis: string) => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
@@ -104,7 +106,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
       t.strictSame(await statuses(consumer, 2), [200, 200])
       await written()
       const before = await recordsIn(client)
-      for (const map of ['tier:{assignments}', 'keys:{keys}', 'ban:{bans}', 'amounts:{amounts}']) {
+      for (const map of MAPS) {
         t.ok(before.get(map)!.length >= 1 && before.has(`${map}:version`) && before.has(`${map}:log`), map)
         if (map !== 'amounts:{amounts}') t.ok(before.has(`${map}:ends`))
       }
@@ -155,11 +157,28 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     await redis.stop()
     await redis.restart()
     t.equal(await client.exists('tier:{assignments}', 'keys:{keys}', 'ban:{bans}'), 0, 'it has lost them')
+    const reasons = async () =>
+      (await (await request(`${gateway.admin}/readyz`)).body.text()).split('forgotten')
+    await eventually('the gateway knows', async () => (await reasons()).length === 5)
     redis.writeAcl(SHIPPED_ACL)
     await redis.stop()
     await redis.restart()
     const after = await recordsIn(client)
     for (const [key, records] of before) t.strictSame(after.get(key), records, key)
+    const restored = await tidegate(['store', 'restore', '--config', gateway.configFile])
+    t.equal(restored.code, 0, restored.stderr)
+    await eventually('all is well', async () => (await reasons()).length === 1)
+    const now = await recordsIn(client)
+    // And whatever a busy disk had kept from the file when it was killed: the gateway knows that, too.
+    for (const map of MAPS) {
+      const all = new Set(now.get(map))
+      t.strictSame(
+        before.get(map)!.filter((text) => !all.has(text)),
+        [],
+        map,
+      )
+    }
+    t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
   })
 
   t.test('charges nothing while too few replicas follow it, and goes on when they do', async (t) => {

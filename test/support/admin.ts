@@ -91,6 +91,7 @@ export async function startAdmin(
     amounts: createAmounts(createMemoryMap(AMOUNTS)),
     keys: createKeyStore(createMemoryMap, createMemoryLastUsed(100)),
     bans: createMemoryMap(BANS, { now: () => NOW }),
+    maps: () => [],
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     explain: () => Promise.reject(new Error('not asked')),
