@@ -36,6 +36,8 @@ export type ShareName =
   | 'verifications'
   | 'tier_lookups'
   | 'upload_buffers'
+  | 'response_buffers'
+  | 'slow_readers'
   | 'uploads'
 
 /** The part of a bound that one caller may hold where holding costs it nothing. */

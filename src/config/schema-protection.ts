@@ -8,7 +8,7 @@ export const protection = {
     { default: '30s', least: 100, most: 86_400_000 },
   ),
   min_rate: integer(
-    'Bytes a second that a client has to send of a body that holds a connection to an upstream over HTTP/1.1, while more of it is awaited; one that is slower gets 408. Until 64 KiB of a body are here, or all of it, it holds none. 0: a body is sent on as it comes, however slowly',
+    'Bytes a second that a client has to send of a body that holds a connection to an upstream over HTTP/1.1, while more of it is awaited; one that is slower gets 408; and that it has to take of a response for which such a connection waits, or it is cut. Until 64 KiB of a body are here, or all of it, it holds none. 0: a body is sent on as it comes, however slowly',
     { default: 240, minimum: 0, maximum: 1_000_000_000 },
   ),
   min_rate_grace: scalar('duration', 'Over which time min_rate is measured, again and again', {

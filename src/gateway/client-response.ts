@@ -2,6 +2,8 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import { breakOff, endGently } from './client-error.js'
 import type { Exchange } from './exchange.js'
 import type { Breakable } from './faults.js'
+import { connectionOf } from './http2-stream.js'
+import { sentOn } from './read-pace.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from './reply.js'
 import { linksOf, trailersOf } from './upstream-response.js'
 
@@ -151,6 +153,24 @@ export class ClientResponse {
       ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
     }
     breakOff(this.#res)
+  }
+
+  /** Bytes that the client has taken of the response. Where its connection is its own, as exactly as the system says. */
+  get taken(): number {
+    const { socket } = this.#res
+    if (this.#req.httpVersionMajor === 2) return this.#x.bytesOut - (socket?.writableLength ?? 0)
+    return sentOn(socket)
+  }
+
+  /** Bytes that have gone out on its connection. */
+  get sent(): number {
+    return sentOn(this.connection)
+  }
+
+  /** Over HTTP/2 other responses are on it, too. */
+  get connection(): object {
+    const { socket } = this.#req
+    return connectionOf(socket) ?? socket
   }
 
   /** Ms since the client took the last byte of what has been written, as far as a look now and then can tell. */

@@ -12,6 +12,7 @@ import { broken } from './faults.js'
 import type { UnderWay } from './ongoing.js'
 import { PlainResponse } from './plain-response.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
+import { createSlowReaders, type ReadPace, type SlowReaders } from './read-pace.js'
 import { createReplayMemory, type ReplayMemory } from './replay.js'
 import { sendRefusal } from './reply.js'
 import { type Receiver, Sending, type SendingDeps } from './sending.js'
@@ -27,13 +28,19 @@ export interface ForwardDeps extends SendingDeps {
 }
 
 /** A gateway that has no room says when to come back, in seconds. */
+const SLOW_READER: Refusal = {
+  code: 'share_exceeded',
+  cause: 'its caller is slow to take other responses of the service',
+}
+
 const RETRY_SOON = ['Retry-After', '1']
 
 /** Last stage: the request goes to an upstream of its service (`sending.ts`), and the response comes back. */
 export function forward(deps: ForwardDeps) {
   const replays = deps.replays ?? createReplayMemory()
+  const readers = createSlowReaders(deps.shares)
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
-    return new Forwarding(deps, replays, x, req, res)
+    return new Forwarding(deps, replays, readers, x, req, res)
   }
 }
 
@@ -45,6 +52,9 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   readonly #req: IncomingMessage
   readonly #res: ServerResponse
   readonly #sending: Sending
+  readonly #readers: SlowReaders
+  /** Once the client has not taken something at once. */
+  #pace: ReadPace | undefined
   readonly #client: ClientResponse
   /** The response is compressed on its way. */
   #encoder: CompressedBody | undefined
@@ -54,6 +64,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   constructor(
     deps: ForwardDeps,
     replays: ReplayMemory,
+    readers: SlowReaders,
     x: Exchange,
     req: IncomingMessage,
     res: ServerResponse,
@@ -61,6 +72,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#deps = deps
     this.#x = x
     this.#req = req
+    this.#readers = readers
     this.#res = res
     this.#sending = new Sending(deps, replays, x, req, this)
     this.#client = new ClientResponse(x, req, res, deps.draining, this)
@@ -69,6 +81,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   start(): void {
     this.#deps.watchdog.add(this)
     if (this.#x.headers.contentLength > this.#x.route!.bodyLimit) this.bodyTooLarge()
+    else if (this.#readers.refuses(this.#x)) this.refuse(SLOW_READER)
     else this.#sending.start()
   }
 
@@ -124,7 +137,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       begin: () => this.#client.begin(head, reason),
       compressed: (chunk) => {
         this.#x.bytesOut += chunk.length
-        return this.#client.write(chunk)
+        return this.#write(chunk)
       },
       room: () => this.#sending.resume(),
       broken: (error) => this.broken(error),
@@ -140,7 +153,16 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   data(chunk: Buffer | string): boolean {
     if (this.#encoder !== undefined) return this.#encoder.write(chunk as Buffer)
     this.#x.bytesOut += chunk.length
-    return this.#client.write(chunk)
+    return this.#write(chunk)
+  }
+
+  #write(chunk: Buffer | string): boolean {
+    if (this.#client.write(chunk)) return true
+    const { snapshot, upstream } = this.#x
+    // A stream of HTTP/2 that waits keeps no connection from others.
+    if (snapshot.config.server.min_rate === 0 || upstream!.protocol === 'http2') return false
+    this.#pace ??= this.#readers.pace(this.#x, this.#client.connection)
+    return this.#pace.hold(chunk.length)
   }
 
   end(trailers: Trailers): void {
@@ -150,6 +172,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   #complete(trailers: Trailers): void {
     this.#over = true
+    this.#pace?.upstreamDone()
     if (trailers && trailers.length > 0) this.#client.trail(trailers)
     this.#client.end()
   }
@@ -185,6 +208,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   // What the client's side says
 
   drained(): void {
+    this.#pace?.drained()
     this.#sending.progress = this.#deps.watchdog.now()
     if (this.#encoder === undefined) this.#sending.resume()
     else this.#encoder.drained()
@@ -209,6 +233,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   closed(): void {
     this.#deps.watchdog.delete(this)
+    this.#pace?.drained()
     const x = this.#x
     if (this.#over && this.#res.writableFinished) return
     x.error ??= 'client_closed'
@@ -236,6 +261,10 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       if (this.#client.begun) this.cut('request_timeout', cause)
       else this.#expire(cause)
     } else if (this.#client.begun) {
+      if (!this.#client.behind && this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
+        this.cut('client_closed', 'the client is too slow to take the response')
+        return
+      }
       if (idle > 0 && still > idle && !this.#client.behind)
         this.#expire(`no byte of the response for ${idle} ms`)
     } else if (sending.lacksConnection(connect, now)) sending.abandon(connect)
@@ -249,6 +278,11 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#x.error ??= 'client_closed'
     this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
     this.#res.destroy()
+  }
+
+  #readsOn(pace: ReadPace, now: number): boolean {
+    const wanted = this.#deps.upstreams.hasWaiting(this.#x.route!.service)
+    return pace.look(now, this.#client.taken, this.#client.sent, wanted)
   }
 
   #tooSlow(): void {

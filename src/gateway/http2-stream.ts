@@ -45,6 +45,11 @@ class StreamEnd extends EventEmitter {
     stream.once('close', () => this.emit('close'))
   }
 
+  /** What all streams of the connection share. */
+  get connection(): Socket {
+    return this.#socket
+  }
+
   /** Bytes that the client has not taken. */
   get writableLength(): number {
     return this.#stream.writableLength
@@ -66,6 +71,11 @@ class StreamEnd extends EventEmitter {
   resume(): void {}
   cork(): void {}
   uncork(): void {}
+}
+
+/** The connection of a stream, by what it has in place of a socket. */
+export function connectionOf(socket: object | null): Socket | null {
+  return socket instanceof StreamEnd ? socket.connection : null
 }
 
 interface Http2Request extends ServerHttp2Stream {

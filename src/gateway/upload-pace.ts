@@ -42,8 +42,7 @@ export class UploadPace {
     this.#caller = callerOf(x, shares)
     const { service } = x.route!
     this.#buffers = shares.open('upload_buffers', ALL_BYTES)
-    const connections = service.maxConnections * service.upstreams.filter(isHttp1).length
-    this.#uploads = shares.open('uploads', connections, undefined, service.name)
+    this.#uploads = shares.open('uploads', connectionsOf(service), undefined, service.name)
   }
 
   /** It has all that is kept of it, and waits for its turn among the uploads of its caller. */
@@ -121,6 +120,11 @@ export class UploadPace {
 /** Whether uploads to a service are paced: HTTP/2 has streams enough, and gRPC sends both ways for as long as it likes. */
 export function isPaced({ upstreams }: Service, minRate: number): boolean {
   return minRate > 0 && upstreams.some(isHttp1)
+}
+
+/** Those to upstreams over HTTP/1.1, each of which carries one request at a time. */
+export function connectionsOf({ maxConnections, upstreams }: Service): number {
+  return maxConnections * upstreams.filter(isHttp1).length
 }
 
 function isHttp1({ protocol }: Service['upstreams'][number]): boolean {

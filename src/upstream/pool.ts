@@ -74,6 +74,8 @@ export interface Upstreams {
   ended(target: Target, outcome: Outcome, why?: string): void
   /** Every configured upstream, for the metrics. */
   health(): Iterable<UpstreamReading>
+  /** Whether requests of a service wait. */
+  hasWaiting(service: Service): boolean
   /** How many requests wait, by service. */
   waiting(): Iterable<readonly [service: string, count: number]>
   /** Every configured upstream, for operators. */
@@ -415,6 +417,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
         }
       }
     },
+    hasWaiting: ({ name }) => (groups.get(name)?.queue.length ?? 0) > 0,
     *waiting() {
       for (const [name, { queue }] of groups) yield [name, queue.length]
     },
