@@ -88,7 +88,7 @@ export const Shed = object(
       60_000,
     ),
     heap: percent(
-      'Sheds while the heap is fuller than this, in percent of what it may grow to; 0: never',
+      'Sheds while the heap is fuller than this, in percent of 80 % of `--max-old-space-size`, where V8 ends the process; garbage is not counted; 0: never',
       85,
       0,
     ),

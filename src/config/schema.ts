@@ -95,7 +95,7 @@ export const ConfigSchema = object(
           default: 'open',
         }),
         max_keys: integer(
-          'How many counters are kept in memory at most, without Redis or while it is out of reach',
+          'How many counters are kept in memory at most, without Redis or while it is out of reach; fewer where half of the heap has no room for them at 640 bytes each',
           {
             default: 1_000_000,
             minimum: 1,

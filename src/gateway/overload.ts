@@ -1,6 +1,7 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { getHeapStatistics } from 'node:v8'
+import { constants, monitorEventLoopDelay, PerformanceObserver } from 'node:perf_hooks'
+import { getHeapSpaceStatistics } from 'node:v8'
 import type { Config } from '../config/schema.js'
+import { oldGenerationLimit } from '../limiter/heap-room.js'
 
 export type Overloaded = 'event_loop' | 'heap'
 
@@ -8,7 +9,7 @@ export type Overloaded = 'event_loop' | 'heap'
 export interface Readings {
   /** Ms: the 99th percentile since it was last asked. */
   eventLoopDelay(): number
-  /** Percent of what the heap may grow to. */
+  /** Percent of what the heap may hold before V8 ends the process, without its garbage. */
   heap(): number
   close(): void
 }
@@ -103,10 +104,22 @@ function gauge(mark: number) {
 }
 
 const RESOLUTION_MS = 10
+/**
+ * From this share of the old generation on V8 ends the process: after four collections in a row that left more, and took
+ * more than 60 % of the time (`Heap::CheckIneffectiveMarkCompact`). Seen at 82 % of 64 MiB.
+ */
+const ENDS_AT = 0.8
 
 function readingsOfProcess(): Readings {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   delay.enable()
+  const limit = oldGenerationLimit() * ENDS_AT
+  /** Bytes that the latest collection of the old generation has left. Between two of them garbage fills it in any case. */
+  let left = oldGenerationBytes()
+  const collections = new PerformanceObserver((list) => {
+    if (list.getEntries().some(isMajor)) left = oldGenerationBytes()
+  })
+  collections.observe({ entryTypes: ['gc'] })
   return {
     eventLoopDelay() {
       // It measures its own timer: what lies above its period is delay. NaN before the first measurement.
@@ -114,10 +127,22 @@ function readingsOfProcess(): Readings {
       delay.reset()
       return Number.isNaN(p99) ? 0 : p99
     },
-    heap() {
-      const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
-      return (used / limit) * 100
+    heap: () => (left / limit) * 100,
+    close() {
+      delay.disable()
+      collections.disconnect()
     },
-    close: () => delay.disable(),
   }
+}
+
+function isMajor(collection: object): boolean {
+  return (collection as { detail?: { kind?: number } }).detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
+}
+
+/** Of all spaces but those of the young generation: what V8 holds against its limit. */
+function oldGenerationBytes(): number {
+  let bytes = 0
+  for (const { space_name: name, space_used_size: used } of getHeapSpaceStatistics())
+    if (!name.startsWith('new_')) bytes += used
+  return bytes
 }

@@ -7,6 +7,7 @@ import { BANS, type Ban } from './bans.js'
 import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
+import { countersThatFit } from './heap-room.js'
 import { createKeyStore, type KeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed } from './last-used.js'
 import type { Limiter, TierAssignments } from './limiter.js'
@@ -51,8 +52,9 @@ export function openStore(
   log: Log,
   { decides = true, fleet: part }: Role = {},
 ): Store {
+  const maxKeys = countersThatFit(config.max_keys)
   if (config.redis === undefined) {
-    const limiter = createMemoryLimiter({ maxKeys: config.max_keys })
+    const limiter = createMemoryLimiter({ maxKeys })
     const maps: { close(): Promise<void> }[] = []
     const map = <V>(shape: MapShape<V>) => {
       const opened = createMemoryMap(shape)
@@ -83,7 +85,7 @@ export function openStore(
   const limiter = createRedisLimiter({
     store,
     timeoutMs: config.timeout,
-    localKeys: config.max_keys,
+    localKeys: maxKeys,
     batch: config.batch,
     merge: config.merge,
     // At least nine tenths of the time are the store's.

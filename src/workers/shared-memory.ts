@@ -6,6 +6,7 @@ import { createMemoryAuditStream } from '../limiter/audit-stream.js'
 import { BANS } from '../limiter/bans.js'
 import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
 import { LONE_FLEET } from '../limiter/fleet.js'
+import { countersThatFit } from '../limiter/heap-room.js'
 import { createKeyStore } from '../limiter/keyring.js'
 import type { LastUsed } from '../limiter/last-used.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
@@ -44,7 +45,7 @@ const TELL_MS = 1000
 export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   const { primary, maps, workers, settings, log } = options
   const hashes = new WeakMap<Service, string>()
-  const local = createLocal(settings.max_keys, () => workers)
+  const local = createLocal(countersThatFit(settings.max_keys), () => workers)
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   let asked: Asked[] = []
   let lostAt = Number.NEGATIVE_INFINITY

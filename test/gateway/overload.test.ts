@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process'
 import t, { type Test } from 'tap'
 import { createOverload, type OverloadOptions } from '../../src/gateway/overload.js'
 
@@ -109,4 +110,28 @@ t.test('the readings of the process are numbers, and of an idle one small', asyn
   for (; looked < 3; looked++) overload.tick()
   t.strictSame(overload.describe(), { event_loop: 0, heap: 0 })
   t.equal(overload.pressure, 0)
+})
+
+t.test('a small heap sheds before V8 ends the process, and garbage is no reason to', async (t) => {
+  const script = `
+    const { createOverload } = await import(${JSON.stringify(new URL('../../dist/gateway/overload.js', import.meta.url).href)})
+    const { setTimeout: sleep } = await import('node:timers/promises')
+    const settings = { event_loop_delay: 0, heap: 85, exit_heap: 0 }
+    const overload = createOverload({ settings, exhausted() {}, tickMs: 20 })
+    const block = (size) => Array.from({ length: size }, (_, i) => ({ i }))
+    let kept = [], most = 0
+    // Three times the heap, a little at a time, and nothing of it stays.
+    for (let i = 0; i < 200; i++) {
+      kept.push(block(20_000))
+      if (kept.length > 10) kept.shift()
+      most = Math.max(most, overload.pressure)
+      await sleep(2)
+    }
+    for (kept = []; overload.pressure < 1; await sleep(5)) kept.push(block(2_000))
+    console.log(JSON.stringify({ most, kept: kept.length }))
+    process.exit()`
+  const flags = ['--max-old-space-size=64', '--input-type=module', '-e', script]
+  const { stdout, stderr, status } = spawnSync(process.execPath, flags, { encoding: 'utf8' })
+  t.equal(status, 0, stderr.slice(0, 300))
+  t.match(JSON.parse(stdout || '{}'), { most: 0 })
 })
