@@ -435,6 +435,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     confirmedAt: () => confirmed,
     history,
     async look() {
+      if (store.status !== 'ready') throw new Error('there is no connection to the store')
       await pollOnce()
       return history()
     },

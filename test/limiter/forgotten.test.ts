@@ -306,6 +306,12 @@ t.test(
     })
     await writer.close()
     await redis.stop()
+    const looked = () =>
+      a.map.look().then(
+        () => '',
+        (error: Error) => error.message,
+      )
+    await eventually('a look says so', async () => (await looked()) === 'there is no connection to the store')
     await redis.restart()
     await noticed([a])
     t.same(owners(a), { x: 'xenia' })

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import type { Redis } from 'ioredis'
 import { loadConfig } from '../../src/config/load.js'
 import { createKey, digestOf, idOfDigest } from '../../src/credentials/key-format.js'
-import { openStore } from '../../src/limiter/store.js'
+import { openStore, type Store } from '../../src/limiter/store.js'
 import { freePort } from './free-port.js'
 import { type OwnRedis, runRedis } from './redis.js'
 
@@ -71,13 +71,20 @@ export interface Writer {
   stop(): Promise<void>
 }
 
-/** Writes tiers, API keys, bans, boosts and overrides, as fast as the store takes them, until it fails. */
-export async function writeRecords(redis: string, name: string): Promise<Writer> {
+/** The store as a gateway has it. */
+export async function openGatewayStore(redis: string): Promise<Store> {
   const yaml = `store: { redis: "${redis}", timeout: 2s }\ntiers: [free]\nconsumers: [{ ip: {} }]\nservices: { api: { upstreams: [http://127.0.0.1:9], limits: { free: 1/s } } }\nroutes: [{ path: /*, service: api }]\n`
   const loaded = loadConfig(yaml, { file: 'tidegate.yaml', env: {} })
   if (!loaded.ok) throw new Error(JSON.stringify(loaded.errors))
-  const store = openStore(loaded.config.store, { info() {}, warn() {} }, { decides: false })
+  const quiet = { info() {}, warn() {} }
+  const store = openStore(loaded.config.store, quiet, { decides: false, fleet: 'member' })
   await store.ready
+  return store
+}
+
+/** Writes tiers, API keys, bans, boosts and overrides, as fast as the store takes them, until it fails. */
+export async function writeRecords(redis: string, name: string): Promise<Writer> {
+  const store = await openGatewayStore(redis)
   const taken = new Map<string, Set<string>>()
   let stopped = false
   const writes: Record<string, (i: number) => Promise<string>> = {
