@@ -297,6 +297,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     const subject = await open(t)
     const step = fc.record({ after: fc.nat(400), cost: fc.integer({ min: 1, max: 5 }) })
     let run = 0
+    let passed = 0
     await fc.assert(
       fc.asyncProperty(
         fc.constantFrom(7, 50, 999, 1000),
@@ -315,12 +316,14 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
             const within = admitted.filter((one) => one.at > at - windowMs && one.at <= at)
             if (within.reduce((sum, { cost }) => sum + cost, 0) > 10) return false
           }
-          return admitted.length > 5
+          passed += admitted.length
+          return true
         },
       ),
       { numRuns: 40 },
     )
-    t.pass()
+    // Of one run it may be as few as two: ten at once, and nothing more in its time.
+    t.ok(passed > 200, `${passed} were admitted`)
   })
 
   t.test(

@@ -68,7 +68,15 @@ export function rawOn(socket: Socket, head = false): RawConnection {
     until(what, condition, timeoutMs = PATIENCE) {
       return new Promise((resolve, reject) => {
         const check = () => {
-          if (condition()) settle(resolve)
+          let holds = false
+          try {
+            holds = condition()
+          } catch (error) {
+            // What came is no response: thrown here it would be nobody's.
+            settle(() => reject(error))
+            return
+          }
+          if (holds) settle(resolve)
           else if (over) settle(() => reject(new Error(`closed before ${what}: ${JSON.stringify(text)}`)))
         }
         const settle = (then: () => void) => {
