@@ -13,6 +13,8 @@ import { type Cleanup, type Holds, holds, must, mutated, type Target } from './t
 
 /** Longer than anything takes that ends at all, on however busy a machine. */
 const PATIENCE_MS = 20_000
+/** What follows a 101 is no response. */
+const SWITCHED = /^HTTP\/1\.1 101 .*?\r\n\r\n/s
 const LIMITS = 'timeouts: { headers: 60ms, idle: 60ms, total: 200ms }'
 
 /** Asks for `/bad` in one way, and waits until it is over. */
@@ -49,7 +51,8 @@ server: { http2: true }
     if (more !== '') setImmediate(() => client.write(more))
     await client.until('an answer', () => client.received() !== '' || client.isClosed())
     // What follows a head may take the gateway's limits of time to end.
-    await client.until('its end', () => client.responses().length > 0, 300).catch(() => {})
+    const over = (): boolean => SWITCHED.test(client.received()) || client.responses().length > 0
+    await client.until('its end', over, 300).catch(() => {})
     client.socket.destroy()
   }
 
