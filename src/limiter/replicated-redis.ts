@@ -108,6 +108,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function loadAll(present: number): Promise<void> {
     const all = new Map<string, V>()
     const began = losses
+    // A message may bring a change while the pages are read, which are then older: it is no value that has gone.
+    const from = version
     let cursor = '0'
     do {
       const page: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', SCAN_COUNT))
@@ -119,7 +121,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       cursor = page[0]
     } while (cursor !== '0' && !closed)
     const missing = missingIn(all)
-    const changed = missing.length === 0 ? [] : await keysSince(version)
+    const changed = missing.length === 0 ? [] : await keysSince(from)
     // Pages of two stores, or of one that was emptied meanwhile, make no whole.
     if ((await readVersion()) < present || losses !== began)
       throw new Error('the store changed while it was read')
@@ -256,6 +258,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       const { change } = forgotten
       await loadKeys(lately.flatMap(([number, key]) => (number <= change ? [key] : [])))
       if (present > version) await loadChanges(present)
+      // What a message has brought since may have been overwritten by what was read before it: the next look reads it again.
+      else version = present
     } else if (loadAnew || present < version || performance.now() > reloadAt) {
       loadAnew = false
       await loadAll(present).catch((error: unknown) => {

@@ -621,3 +621,34 @@ t.test('what another gateway tells is believed only as far as it has the form', 
   t.equal(await ask([7, 3], { ...page, next: 1 }, page), undefined, 'more than there may be')
   t.equal(await ask([7, 3], { ...page, next: 1 }), undefined, 'one that goes away half way')
 })
+
+t.test('a change that comes while everything is read is none that was forgotten', async (t) => {
+  const redis = await startRedis(t)
+  const writer = openGateway(t, redis)
+  await writer.map.ready
+  await writer.map.set('a', { owner: 'ann' })
+  const store = connectStore({ redis: redis.url }, { info() {}, warn() {} })
+  const map = createRedisMap(PASSES, { store, log: { info() {}, warn() {} }, pollMs: 20 })
+  t.teardown(async () => {
+    await map.close()
+    store.disconnect()
+  })
+  await map.ready
+
+  let reads = 0
+  const hscan = store.hscan.bind(store) as (...args: unknown[]) => Promise<unknown>
+  store.hscan = (async (...args: unknown[]) => {
+    const page = await hscan(...args)
+    // After the page was read, and before it is held.
+    await writer.map.set(`new-${reads}`, { owner: 'bea' })
+    await eventually('the message has come', () => map.get(`new-${reads}`) !== undefined)
+    await map.set(`own-${reads}`, { owner: 'cyd' })
+    reads++
+    return page
+  }) as typeof store.hscan
+  store.disconnect(true)
+  await eventually('everything is read anew', () => reads > 0)
+  await eventually('all holds', () => map.get('own-0') !== undefined && map.get('a') !== undefined)
+  await map.look()
+  t.match(map.history(), { rollbacks: 0, forgottenAt: undefined, held: 2 * reads + 1 })
+})
