@@ -151,14 +151,24 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
   })
 
   t.test('and of a Redis that ran with the old users: what it lost is in its file still', async (t) => {
+    const reasons = async () =>
+      (await (await request(`${gateway.admin}/readyz`)).body.text()).split('forgotten')
+    // A busy disk may have lost the latest of the test before, and the gateway may have been away while the last were written:
+    // what it has never seen no restore can know of.
+    const hasLooked = async () => (await request(`${gateway.admin}/store`)).statusCode === 200
+    await eventually('the gateway has looked', hasLooked)
+    if ((await reasons()).length > 1) {
+      const accepted = await tidegate(['store', 'accept', '--config', gateway.configFile])
+      t.equal(accepted.code, 0, accepted.stderr)
+    }
+    await eventually('the gateway has what the store has', async () => (await reasons()).length === 1)
+    await eventually('the gateway has looked again', hasLooked)
     await written()
     const before = await recordsIn(client)
     redis.writeAcl(OLD_ACL)
     await redis.stop()
     await redis.restart()
     t.equal(await client.exists('tier:{assignments}', 'keys:{keys}', 'ban:{bans}'), 0, 'it has lost them')
-    const reasons = async () =>
-      (await (await request(`${gateway.admin}/readyz`)).body.text()).split('forgotten')
     await eventually('the gateway knows', async () => (await reasons()).length === 5)
     redis.writeAcl(SHIPPED_ACL)
     await redis.stop()
