@@ -9,13 +9,13 @@ const RESERVE = 32
 
 interface Connection {
   readonly caller: string | undefined
-  /** Of the latest request; undefined before the first. */
+  /** The latest request; undefined before the first. */
   req: IncomingMessage | undefined
   res: ServerResponse | undefined
 }
 
 export interface AdminConnections {
-  /** Whether only the reserve is left, so that a request that is no probe or scrape has to wait. */
+  /** Only the reserve is left: a request that is no probe or scrape has to wait. */
   isReserved(): boolean
 }
 
@@ -72,7 +72,7 @@ export function keepRoom(server: Server, shares: Shares): AdminConnections {
   return { isReserved: () => share.held > MOST - RESERVE }
 }
 
-/** Whether a whole request has come and is being worked on. */
+/** Tells whether a whole request has come and is being worked on. */
 function isBusy({ req, res }: Connection): boolean {
   return req?.complete === true && res?.writableEnded === false && !res.destroyed
 }

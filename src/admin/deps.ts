@@ -29,7 +29,7 @@ export interface AdminDeps {
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
   /** The API keys of the store. */
   readonly keys: KeyStore
-  /** What the store keeps for all gateways, and may forget: those of them that are open here. */
+  /** Maps that the store keeps for all gateways and may forget, as far as they are open here. */
   readonly maps: () => readonly ForgettableMap[]
   readonly upstreams: UpstreamControl
   readonly audit: Audit

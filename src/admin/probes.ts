@@ -4,7 +4,7 @@ import type { AdminDeps } from './deps.js'
 /** Served without a token; the public keys are no secret. */
 export const PROBES: ReadonlySet<string> = new Set(['/healthz', '/readyz', '/jwks.json'])
 
-/** What has the last connections of the admin port for itself. */
+/** Tells whether a request is one that the last connections of the admin port are kept for. */
 export function isProbeOrScrape(url: string | undefined): boolean {
   return url === '/healthz' || url === '/readyz' || url === '/metrics'
 }

@@ -5,7 +5,7 @@ import { sendProblem } from './problem.js'
 import { storeDown } from './store-down.js'
 import { isoOf } from './tier-of.js'
 
-/** What of the store's records an operator is shown. */
+/** One kind of the store's records, as an operator is shown it. */
 export interface ShownRecords {
   /** Which: `API keys`. */
   readonly records: string
@@ -21,7 +21,7 @@ export interface ShownStore {
   readonly records: readonly ShownRecords[]
 }
 
-/** Whether the store has forgotten what it had, and what holds then. */
+/** Adds the routes that tell whether the store has forgotten records, and that decide what holds then. */
 export function storeRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'maps' | 'keys' | 'audit' | 'log'>,

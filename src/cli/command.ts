@@ -22,7 +22,7 @@ type OptionValues<O extends OptionSpecs> = {
 }
 
 /**
- * What a command reads, where it prints, and where it runs. `tidegate.ts` passes what the process has, a test its own.
+ * The streams, environment and folder of a command. `tidegate.ts` passes those of the process, a test its own.
  * The commands that run until a signal need a process of their own all the same.
  */
 export interface CommandIo {
