@@ -8,7 +8,6 @@ t.test(
   'nothing that is read from others breaks on five minutes of inputs that nobody would send',
   async (t) => {
     const seed = FUZZ_SEED === undefined ? [] : ['--seed', FUZZ_SEED]
-    const lines = await expectToHold(t, 'dist-test/fuzz/run.js', '--seconds', '300', ...seed)
-    t.equal(lines.at(-1), 'all held')
+    await expectToHold(t, 'dist-test/fuzz/run.js', '--seconds', '300', ...seed)
   },
 )
