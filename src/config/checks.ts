@@ -171,12 +171,21 @@ function shared(a: Pattern, b: Pattern): string | undefined {
   return b.methods.find((method) => a.methods.includes(method))
 }
 
-function checkUnused({ services, routes, trusted_proxies: proxies }: DraftConfig, warning: Say): void {
+function checkUnused(
+  { services, routes, trusted_proxies: proxies, trusted_headers: headers }: DraftConfig,
+  warning: Say,
+): void {
   const used = new Set(
     asList(routes).flatMap((route) => (route ? destinationsOf(route).map(({ name }) => name) : [])),
   )
   for (const name of Object.keys(services ?? {})) {
     if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
+  }
+  if (asList(headers).length > 0 && asList(proxies).length === 0) {
+    warning(
+      ['trusted_headers'],
+      'trusted_proxies is empty, so nobody may send these; list your proxies there',
+    )
   }
   for (const [i, block] of asList(proxies).entries()) {
     if (typeof block !== 'string' || !block.endsWith('/0')) continue

@@ -22,6 +22,12 @@ export const TrustedProxies = list(
   { default: [] },
 )
 
+export const TrustedHeaders = list(
+  scalar('field', 'Name of a header', { examples: ['x-ssl-client-verify'] }),
+  'Headers that trusted_proxies write to tell backends who is calling, and that go on to these: ssl-client-*, x-ssl-*, x-client-*, x-consumer-*, x-amzn-mtls-*, x-original-*, x-arr-clientcert, remote-user. From everybody else they are removed, as those are that are not named here',
+  { default: [], maxItems: 100, examples: [['x-ssl-client-verify', 'x-ssl-client-s-dn']] },
+)
+
 const Country = object(
   {
     country: list(

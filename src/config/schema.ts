@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { Admin } from './schema-admin.js'
 import { Consumers } from './schema-credentials.js'
-import { Edge, TrustedProxies } from './schema-edge.js'
+import { Edge, TrustedHeaders, TrustedProxies } from './schema-edge.js'
 import { Explain } from './schema-explain.js'
 import { http2Keys } from './schema-http2.js'
 import { listenerKeys } from './schema-listener.js'
@@ -138,6 +138,7 @@ export const ConfigSchema = object(
     consumers: Consumers,
     tier_sources: TierSources,
     trusted_proxies: TrustedProxies,
+    trusted_headers: TrustedHeaders,
     edge: Edge,
     services: named(Service, 'The backends, by name'),
     routes: list(

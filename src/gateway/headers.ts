@@ -1,7 +1,7 @@
 import type { Snapshot } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import { fieldOf, placeOf, removeField } from './field-list.js'
-import { Field, fieldTable } from './field-table.js'
+import { Field, fieldTable, isClaim } from './field-table.js'
 
 /**
  * What the stages need of a request's header, read in one pass over the raw list: Node's own `headers` object joins
@@ -94,8 +94,8 @@ export function readHeaders(
       const plain = plainName(name)
       if (plain !== name) {
         // A twin of a field that we vouch for must not pass.
-        if (table.has(plain) || plain.startsWith('x-forwarded-')) continue
-      } else if (!trusted && name.startsWith('x-forwarded-')) {
+        if (table.has(plain) || isClaim(plain) || plain.startsWith('x-forwarded-')) continue
+      } else if (isClaim(name) || (!trusted && name.startsWith('x-forwarded-'))) {
         continue
       }
       forward.push(wireName, value)
@@ -104,6 +104,9 @@ export function readHeaders(
     switch (field) {
       case Field.Drop:
       case Field.Told:
+        break
+      case Field.Plain:
+        forward.push(wireName, value)
         break
       case Field.Host:
         host = value

@@ -39,6 +39,7 @@ t.test('the smallest file gets every default', async (t) => {
     consumers: [{ ip: {} }],
     tier_sources: [],
     trusted_proxies: [],
+    trusted_headers: [],
     edge: { deny: [], allow: [], action: 'refuse' },
     services: {
       a: {

@@ -217,7 +217,7 @@ t.test('where a request comes from is said anew, unless a trusted proxy said it'
   t.same(origin(stranger), ['127.0.0.1', 'http', 'gateway.example', '', '', '', '', '', ''])
   t.match(site.gateway.records.at(-1), { consumer: '127.0.0.1', clientIp: '127.0.0.1' })
 
-  const behind = await startSite(t, BEHIND_PROXY)
+  const behind = await startSite(t, `${BEHIND_PROXY}\ntrusted_headers: [x-ssl-client-verify]`)
   const proxied = await passed(behind, get(...claims))
   t.same(origin(proxied), [
     '1.1.1.1, 198.51.100.1, 127.0.0.1',

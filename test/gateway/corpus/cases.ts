@@ -460,6 +460,18 @@ export const CASES: readonly CorpusCase[] = [
     response: OK,
   },
   {
+    name: 'fields by which servers say who is calling',
+    method: 'GET',
+    target: '/a',
+    fields: [
+      ['Proxy', 'http://evil.example'],
+      ['Remote-User', 'root'],
+      ['X-Client-Cert', 'MIIB'],
+      ['X-SSL-Client-Verify', 'SUCCESS'],
+    ],
+    response: OK,
+  },
+  {
     name: 'a request id',
     method: 'GET',
     target: '/a',

@@ -42,6 +42,13 @@ export const DIFFERENCES: readonly Difference[] = [
     cases: ['fields that say where it came from'],
   },
   {
+    what: '`Proxy`, `Remote-User`, `X-Client-*`, `X-SSL-*` and the like are dropped',
+    reason: 'Backends believe them ([security](security.md#proxies-in-front)).',
+    side: 'request',
+    parts: ['proxy', 'remote-user', 'x-client-cert', 'x-ssl-client-verify'],
+    cases: ['fields by which servers say who is calling'],
+  },
+  {
     what: '`X-Original-URL`, `X-Rewrite-URL` and method overrides are dropped',
     reason: 'They make a backend serve another path or method than the one that was routed and counted.',
     side: 'request',
