@@ -48,8 +48,8 @@ export type Criterion = 'country' | 'user_agent' | 'path' | 'bot_score'
 
 /** What is asked of a request beside its address. */
 export interface Criteria {
-  /** The first that fits. @param pathOf its canonical path in lower case; asked for only where there are rules about it */
-  match(asked: Asked, pathOf: () => string | undefined): Criterion | undefined
+  /** The first that fits. @param pathsOf what its path may be read as, in lower case; asked for only where there are rules about it */
+  match(asked: Asked, pathsOf: () => readonly string[]): Criterion | undefined
 }
 
 export interface Asked {
@@ -190,13 +190,12 @@ function compileCriteria(rules: Rules): Criteria | undefined {
   }
 
   return {
-    match({ country, userAgent, botScore }, pathOf) {
+    match({ country, userAgent, botScore }, pathsOf) {
       if (country !== undefined && countries.has(country)) return 'country'
       if (botScore !== undefined && botScore < least) return 'bot_score'
       if (agentFits(userAgent)) return 'user_agent'
       if (fits.length === 0) return undefined
-      const path = pathOf()
-      return path !== undefined && fits.some((fit) => fit(path)) ? 'path' : undefined
+      return pathsOf().some((path) => fits.some((fit) => fit(path))) ? 'path' : undefined
     },
   }
 }

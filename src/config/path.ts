@@ -110,13 +110,48 @@ function unescaped(text: string): string {
   return String.fromCharCode(Number.parseInt(text.slice(1), 16))
 }
 
+const NO_READINGS: readonly string[] = Object.freeze([])
+/** Rounds of decoding after which a path that still changes is refused (`hasDotSegment`). */
+const ROUNDS = 4
+
+/**
+ * Returns what a backend might take a path for: with its escapes undone once or more, up to an escaped `?` or `#`, without the
+ * `;parameters` and the blanks at the end of its segments, with a backslash for a slash.
+ *
+ * @param key of a canonical path
+ * @returns none for most paths: they have one reading, the key itself
+ */
+export function otherReadings(key: string): readonly string[] {
+  if (!key.includes('%') && !key.includes(';')) return NO_READINGS
+  const readings = new Set<string>()
+  let text = key
+  for (let round = 0; round <= ROUNDS; round++) {
+    readings.add(text)
+    readings.add(bareSegments(text))
+    readings.add(bareSegments(text.split(/[?#]/, 1)[0]!))
+    const decoded = text.replace(/%[0-9a-f]{2}/gi, unescaped)
+    if (decoded === text) break
+    text = decoded
+  }
+  readings.delete(key)
+  return [...readings]
+}
+
+function bareSegments(path: string): string {
+  return path
+    .split(/[/\\]/)
+    .map((segment) => segment.split(';', 1)[0]!.trimEnd())
+    .join('/')
+    .replace(/\/{2,}/g, '/')
+}
+
 /**
  * Whether any reader of this path could find `.` or `..` between separators: after more rounds of decoding, with
  * `%2F`, `%5C` or a backslash as a separator, or with the `;parameters` of a segment cut off.
  */
 function hasDotSegment(path: string): boolean {
   let text = path
-  for (let round = 0; round < 4; round++) {
+  for (let round = 0; round < ROUNDS; round++) {
     for (const segment of text.split(/[/\\]|%2f|%5c/i)) {
       const bare = segment.split(/;|%3b/i, 1)[0]
       if (bare === '.' || bare === '..') return true

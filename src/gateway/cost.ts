@@ -18,6 +18,15 @@ export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   return asked === 0 ? cost : Math.min(asked, costFrom.max)
 }
 
+/** What a request takes from each limit of its route: as much as the dearest of those that its path could be read as. */
+export function costOf(x: Exchange, route: RouteCost): number {
+  let cost = askedCost(x, route)
+  for (const other of x.alsoRead ?? NONE) cost = Math.max(cost, askedCost(x, other))
+  return cost
+}
+
+const NONE: readonly RouteCost[] = []
+
 /**
  * What the upstream says that a request has cost in all, 0 to 2^25 - 1 (more counts as that); undefined when it does not
  * say, or twice, or no whole number.

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import { createBlock, type Family, formatBlock, readAddress } from '../config/address-words.js'
-import type { AddressSet, Asked, Criteria, EdgeRules, IpLimit } from '../config/edge.js'
-import { canonicalPath } from '../config/path.js'
+import type { AddressSet, Asked, EdgeRules, IpLimit } from '../config/edge.js'
+import { canonicalPath, otherReadings } from '../config/path.js'
 import type { Snapshot } from '../config/snapshot.js'
 import { prepareRefusal, type Refusal } from '../errors.js'
 import type { BanHit, Bans } from '../limiter/bans.js'
@@ -73,7 +73,7 @@ export function checkEdge({
       }
     }
     if (edge.deny !== undefined) {
-      const criterion = matchOf(x, edge.deny)
+      const criterion = edge.deny.match(askedOf(x), () => readingsOf(x.target))
       if (criterion !== undefined && !isAllowed(x, edge)) {
         return deny(x, criterion, `edge.deny: ${criterion}`)
       }
@@ -111,11 +111,7 @@ function banText({ block, ban: { source, until, reason } }: BanHit): string {
 
 /** By what else than the address `edge.allow` lets in, which no ban and no limit knows of. */
 function isAllowed(x: Exchange, { allow }: EdgeRules): boolean {
-  return allow !== undefined && matchOf(x, allow) !== undefined
-}
-
-function matchOf(x: Exchange, criteria: Criteria) {
-  return criteria.match(askedOf(x), () => pathOf(x.target))
+  return allow !== undefined && allow.match(askedOf(x), () => asList(pathOf(x.target))) !== undefined
 }
 
 function askedOf({ snapshot, headers }: Exchange): Asked {
@@ -138,6 +134,18 @@ export function pathOf(target: string): string | undefined {
   const bare = query < 0 ? path : path.slice(0, query)
   return canonicalPath(bare === '' ? '/' : bare)?.key.toLowerCase()
 }
+
+/** The same, and what else a backend might take it for. */
+function readingsOf(target: string): readonly string[] {
+  const path = pathOf(target)
+  return path === undefined ? NONE : [path, ...otherReadings(path).map((reading) => reading.toLowerCase())]
+}
+
+function asList(path: string | undefined): readonly string[] {
+  return path === undefined ? NONE : [path]
+}
+
+const NONE: readonly string[] = []
 
 const block = createBlock()
 

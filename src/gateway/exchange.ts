@@ -37,6 +37,8 @@ export interface Exchange {
   /** With its `?`, or empty. */
   query: string
   route: Route | undefined
+  /** Routes that a backend could take its path for: where they cost more, so does the request. */
+  alsoRead: readonly Route[] | undefined
 
   // identify consumer
   clientIp: string
@@ -140,6 +142,7 @@ export function createExchange(
     path: '',
     query: '',
     route: undefined,
+    alsoRead: undefined,
     clientIp: peer,
     consumer: undefined,
     identifiedBy: undefined,

@@ -22,7 +22,7 @@ import type { UpstreamState } from '../upstream/state.js'
 import { answerHere } from './answer.js'
 import { authorize } from './authorize.js'
 import { identifyConsumer } from './consumer.js'
-import { askedCost } from './cost.js'
+import { costOf } from './cost.js'
 import { checkEdge } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { NO_HEADERS, readHeaders } from './headers.js'
@@ -127,7 +127,7 @@ export function createExplain(deps: ExplainDeps) {
   async function preview(x: Exchange): Promise<Decision | undefined> {
     const route = x.route!
     const ofTier = route.quotaOf.policies[x.tier]
-    x.cost = askedCost(x, route)
+    x.cost = costOf(x, route)
     if (ofTier === undefined) return undefined
     x.policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
     return limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))

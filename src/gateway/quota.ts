@@ -6,7 +6,7 @@ import type { Decision, Levels, Limiter } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
 import { addressConsumer } from './address.js'
 import type { Charges } from './charges.js'
-import { askedCost } from './cost.js'
+import { costOf } from './cost.js'
 import { denial } from './denial.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota } from './quota-headers.js'
@@ -69,8 +69,8 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     const policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
     x.policy = policy
     let { cost } = route
-    if (route.costFrom !== undefined) {
-      cost = askedCost(x, route)
+    if (route.costFrom !== undefined || x.alsoRead !== undefined) {
+      cost = costOf(x, route)
       x.cost = cost
     }
     const levels = needsLevels(policy) ? levelsOf(x) : undefined

@@ -1,4 +1,4 @@
-import { canonicalPath } from '../config/path.js'
+import { canonicalPath, otherReadings } from '../config/path.js'
 import type { Route } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import { preflightMethod } from './cors.js'
@@ -51,8 +51,8 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
   x.route = found
   if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
-  if (!found.allowEncoded && isOtherRoute(x, canonical.key, found))
-    return { code: 'bad_target', detail: ENCODED }
+  if (found.allowEncoded) x.alsoRead = othersOf(x, canonical.key, found)
+  else if (isOtherRoute(x, canonical.key, found)) return { code: 'bad_target', detail: ENCODED }
   // Found by its key, but spelled so that the prefix cannot be cut off as text.
   if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
   return undefined
@@ -76,6 +76,18 @@ function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
   if (end < 0) return false
   const other = x.snapshot.match(x.method, x.host, key.slice(0, end))
   return other !== undefined && !isMethodList(other) && other !== found
+}
+
+/** The routes that the path would belong to in the eyes of a backend that reads it in another way. */
+function othersOf(x: Exchange, key: string, found: Route): readonly Route[] | undefined {
+  let others: Route[] | undefined
+  for (const reading of otherReadings(key)) {
+    const other = x.snapshot.match(x.method, x.host, reading)
+    if (other === undefined || isMethodList(other) || other === found) continue
+    others ??= []
+    others.push(other)
+  }
+  return others
 }
 
 const NEVER = 'TRACE and CONNECT are never passed on.'

@@ -1,9 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { askedCost, toldCost } from '../../src/gateway/cost.js'
+import { askedCost, costOf as costOfRoute, toldCost } from '../../src/gateway/cost.js'
 import { matchRoute } from '../../src/gateway/route.js'
 import { exchangeFor } from '../support/exchange.js'
-import { snapshotOf } from '../support/gateway.js'
+import { snapshotOf, startGateway } from '../support/gateway.js'
+import { rawExchange, rawRequest } from '../support/raw.js'
+import { recordingUpstream } from '../support/upstream.js'
 
 const snapshot = snapshotOf(`
 tiers: [free]
@@ -57,4 +59,55 @@ t.test('whatever is sent, a cost is a whole number within its bounds', async (t)
     }),
     { numRuns: 200 },
   )
+})
+
+t.test('no spelling that a backend may take for another route costs less than that route', async (t) => {
+  const dear = snapshotOf(`
+tiers: [free]
+services: { api: { upstreams: [http://a], limits: { free: 1000/min } } }
+routes:
+  - { path: /*, service: api, allow_encoded: true }
+  - { path: /reports/export, service: api, cost: 20 }
+  - { path: /refunds/:id, service: api, cost: 5, methods: [POST] }
+`)
+  const paid = (target: string, method = 'GET') => {
+    const x = exchangeFor(dear, { target, method })
+    t.equal(matchRoute(x), undefined, target)
+    return costOfRoute(x, x.route!)
+  }
+  for (const target of [
+    '/reports/export',
+    '/reports%2Fexport',
+    '/reports%2fexport',
+    '/reports/export;x',
+    '/reports;a=b/export',
+    '/reports%5Cexport',
+    '/reports/%2565xport',
+    '/reports/export%3Fx',
+    '/reports/export%20',
+    '/reports%252Fexport',
+  ])
+    t.equal(paid(target), 20, target)
+  t.equal(paid('/refunds%2F7', 'POST'), 5)
+  t.equal(paid('/refunds%2F7'), 1, 'a method that the dear route does not take')
+  t.equal(paid('/files/a%2Fb;c'), 1)
+})
+
+t.test('what is taken from the quota is the dearer cost', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free]
+services: { api: { upstreams: ["${upstream.origin}"], limits: { free: 10/min } } }
+routes:
+  - { path: /*, service: api, allow_encoded: true }
+  - { path: /export, service: api, cost: 6 }
+`,
+  )
+  const ask = async (target: string) =>
+    (await rawExchange(gateway.port, rawRequest(`GET ${target}`))).responses[0]!.status
+  t.equal(await ask('/export;x'), 200)
+  t.equal(await ask('/%2565xport'), 429)
+  t.equal(await ask('/plain;x'), 200)
 })

@@ -6,6 +6,7 @@ import { checkEdge, pathOf } from '../../src/gateway/edge.js'
 import { matchRoute } from '../../src/gateway/route.js'
 import type { EdgeReason } from '../../src/telemetry/recorder.js'
 import { type Asked, exchangeFor } from '../support/exchange.js'
+import { startFaces } from '../support/faces.js'
 import { snapshotOf, startGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
@@ -125,6 +126,54 @@ t.test('who comes from the same link is no exception', async (t) => {
     { code: 'address_limited' },
     'one /64, whatever the link is called',
   )
+})
+
+t.test('a path is denied in every spelling that a backend may take for it, on every face', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const yaml = `
+tiers: [free]
+edge: { deny: [{ path: /admin }, { path: /.env }, { path: /wp-* }], allow: [{ path: /open }] }
+services: { api: { upstreams: ["${upstream.origin}"] } }
+routes: [{ path: /*, service: api, websocket: true, allow_encoded: true }]
+`
+  const denied = [
+    '/admin;x',
+    '/admin;x=1/y',
+    '/admin%3Bx',
+    '/admin%2fx',
+    '/admin%5Cx',
+    '/%2561dmin',
+    '/%252561dmin',
+    '/admin%20',
+    '/admin%2520/x',
+    '/.env%3fx',
+    '/.env%23x',
+    '/.env%253Fx',
+    '/;x/admin',
+    '/%2Fadmin',
+    '/ADMIN%2FX',
+    '/wp%2Dlogin;x',
+    '/%77p-login%2Fx',
+  ]
+  const passed = ['/administration;x', '/x%2fadmin', '/a;admin', '/open;x', '/a%20b', '/100%25']
+  for (const face of await startFaces(t, yaml)) {
+    const before = upstream.received.length
+    for (const target of denied)
+      t.match(await face.ask({ target }), { status: 403 }, `${face.name} ${target}`)
+    t.equal(upstream.received.length, before, face.name)
+    for (const target of passed)
+      t.not((await face.ask({ target })).status, 403, `${face.name} ${target} is another path`)
+  }
+})
+
+t.test('what is allowed is allowed as it is written alone', async (t) => {
+  const { reasonOf } = edgeOf(`
+  deny: [0.0.0.0/0]
+  allow: [{ path: /open }]`)
+  t.equal(reasonOf({ target: '/open' }), undefined)
+  for (const target of ['/open;x', '/%256Fpen', '/open%20', '/open%3Fx']) {
+    t.equal(reasonOf({ target }), 'deny_list', target)
+  }
 })
 
 t.test('the path is the one that the route is found by', async () => {
