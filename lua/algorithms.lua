@@ -12,7 +12,7 @@
 --            x  uint32 number of the sub-bucket mod 2^32, used in it, used in each of the 16 before
 --            c  the same; a slot is a charge of 1 that is given back, or lapses
 --            b  double unix ms of the latest charge, double debt in tokens * window
---            of another type or length: counts as none, so that one bad key does not fail other decisions
+--            of another type or length: counts as none, so that one bad key does not fail other decisions, and is told
 -- Expires    when no limit's counts matter any more
 -- Clock      stepped back, so that what is stored begins up to one window or HOLD ms from now: decided as at its
 --            beginning, so that nothing used is free again; further back: counts as none, so that nobody is locked out
@@ -262,31 +262,32 @@ local function limits(arg, m, now)
   return list, arg
 end
 
--- The counts of every limit of a key as they are stored; empty when there are none.
+-- The counts of every limit of a key as they are stored; empty when there are none. And whether it holds something else.
 local function read(key, list, now)
   local counts = {}
   for i = 1, #list do counts[i] = {} end
   local value = pcall('GET', key)
-  if type(value) ~= 'string' then return counts end
+  if type(value) ~= 'string' then return counts, value ~= false end
   if #list == 1 and list[1].kind == 's' then
     local number = tonumber(value)
-    if number and number % 1 == 0 then
+    local counted = number and number % 1 == 0
+    if counted then
       local rest = (number - number % B) / B
       local about = floor(call('PEXPIRETIME', key) / list[1].window + 0.5) - 2
       local further = (floor(rest / B) - about) % 8
       counts[1] = { about + (further > 3 and further - 8 or further), rest % B, number % B }
     end
-    return counts
+    return counts, not counted
   end
   local size = 0
   for i = 1, #list do size = size + struct.size(list[i].does.format) end
-  if #value ~= size then return counts end
+  if #value ~= size then return counts, true end
   local at = 1
   for i = 1, #list do
     list[i].does.read(list[i], counts[i], value, at, now)
     at = at + struct.size(list[i].does.format)
   end
-  return counts
+  return counts, false
 end
 
 -- `keep` the expiry when nothing was added: what is given back does not make anything matter for longer.

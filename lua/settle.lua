@@ -3,11 +3,13 @@
 -- KEYS      of charge 1, one per part, then of charge 2 ...: as in take_mixed.lua
 -- ARGV[1]   now, unix ms; 0: this server's clock (tests bring their own)
 -- ARGV[2..] per charge: quota: what to charge now on top, or, below 0, what to give back to the windows charged then;
---           unix ms at which it was charged; slot: 0 keep, 1 give back, 2 renew, 3 keep and charge no more than there is
---           room for; unix ms at which it was taken or renewed; number of parts, then per part: number of limits, then the limits as algorithms.lua reads them, and of every
---           calendar limit one more: number of the period that was charged
+--           unix ms at which it was charged; slot: 0 keep, 1 give back, 2 renew, 3 keep and charge what is owed;
+--           unix ms at which it was taken or renewed; number of parts, then per part: number of limits, then the limits
+--           as algorithms.lua reads them, and of every calendar limit one more: number of the period that was charged.
+--           With slot 3 then per limit: number of counts, and these as algorithms.lua lays them out, whole numbers of
+--           windows unlike there: what was charged elsewhere. Each window is charged its own, as far as there is room
 --
--- Reply     now
+-- Reply     now, then -i for each KEYS[i] that held something else than counts
 -- Expires   as before when nothing was added
 
 local now = ARGV[1] + 0
@@ -16,7 +18,7 @@ if now == 0 then
   now = t[1] * 1000 + (t[2] - t[2] % 1000) / 1000
 end
 
-local nextKey, arg = 1, 2
+local nextKey, arg, reply = 1, 2, { now }
 while arg <= #ARGV do
   local quota, at, slot, slotAt, m = ARGV[arg] + 0, ARGV[arg + 1] + 0, ARGV[arg + 2] + 0, ARGV[arg + 3] + 0, ARGV[arg + 4] + 0
   arg = arg + 5
@@ -31,7 +33,14 @@ while arg <= #ARGV do
         arg = arg + 1
       end
     end
-    local counts = read(key, list, now)
+    local owed = {}
+    for i = 1, slot == 3 and #list or 0 do
+      local o, n = {}, ARGV[arg] + 0
+      for c = 1, n do o[c] = ARGV[arg + c] + 0 end
+      owed[i], arg = o, arg + 1 + n
+    end
+    local counts, isForeign = read(key, list, now)
+    if isForeign then reply[#reply + 1] = 1 - nextKey end
     local known, given, added = counts[1][1] ~= nil, false, false
     for i = 1, #list do
       local l, s = list[i], counts[i]
@@ -46,9 +55,18 @@ while arg <= #ARGV do
         l.does.give(l, s, at, -add)
         given = true
       elseif add > 0 then
-        local ahead = l.does.roll(l, s, now)
-        if slot == 3 then add = max(0, min(add, l.does.free(l, s, now + ahead))) end
+        l.does.roll(l, s, now)
         l.does.add(l, s, add)
+        added = true
+      end
+      local o = owed[i]
+      if o and o[1] then
+        local t = now + l.does.roll(l, s, now)
+        l.does.roll(l, o, t)
+        local unit = l.kind == 'b' and l.window or 1
+        for c = 2, #o do
+          s[c] = s[c] + min(o[c], max(0, l.does.free(l, s, t)) * unit)
+        end
         added = true
       end
     end
@@ -60,4 +78,4 @@ while arg <= #ARGV do
   end
 end
 
-return now
+return reply

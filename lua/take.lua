@@ -13,10 +13,11 @@
 --           verdict: 1 if allowed, + 2 * number of the binding limit (from 0), + 16 * mask of the limits that deny;
 --           remaining for cost 1; ms until the binding window ends; ms until this cost could pass (-1: never)
 --           and, of a denied one, one more for each limit: used in its window * 2^25 + used in the one before
+--           Behind all decisions: -i for each KEYS[i] that held something else than counts
 --
 -- Value     one limit: (window number mod 8) * 2^50 + used in it * 2^25 + used in the one before
 --           several: per limit 12 bytes, big-endian uint32: window number mod 2^32, used in it, used before
---           of another type or length: counts as none, so that one bad key does not fail the other decisions
+--           of another type or length: counts as none, so that one bad key does not fail the other decisions, and is told
 -- Expires   when the window after the stored one ends, of the limit for which that is latest
 -- Clock     stepped back, so that the stored window begins up to its own length or HOLD ms from now: decided as at its
 --           beginning, so that nothing used is free again; further back: counts as none, so that nobody is locked out.
@@ -38,7 +39,7 @@ end
 if deadline > 0 and now > deadline then return { now } end
 
 local reply, r, arg = { now }, 1, 3
-local windows, used, before = {}, {}, {}
+local windows, used, before, foreign = {}, {}, {}, {}
 
 for k = 1, #KEYS do
   local key, n, several = KEYS[k], ARGV[arg] + 0, nil
@@ -52,9 +53,11 @@ for k = 1, #KEYS do
   repeat
     local again = false
     local v = pcall('GET', key)
+    local held = v
     if type(v) ~= 'string' or (m > 1 and #v ~= 12 * m) then v = nil end
     local number = v and m == 1 and tonumber(v)
     if number and number % 1 ~= 0 then number = nil end
+    if held and not number and (m == 1 or not v) then foreign[#foreign + 1] = -k end
     local same = false
 
     local mask, least, binding, longest, waiting = 0, nil, 0, 0, 0
@@ -148,4 +151,5 @@ for k = 1, #KEYS do
   until not again
 end
 
+for i = 1, #foreign do reply[r + i] = foreign[i] end
 return reply

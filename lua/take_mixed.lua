@@ -13,6 +13,7 @@
 --           that deny; remaining for cost 1; ms until the binding limit resets; ms until this cost could pass (-1: never)
 --           and, of a denied one, four more for each limit: what was left, ms until it resets, and of a sliding window used
 --           in it and used in the one before, else 0
+--           Behind all decisions: -i for each KEYS[i] that held something else than counts
 --
 -- How long until a cost could pass, over limits that change at a moment (`later`: a boost that ends): untilFit is the wait
 -- if a limit stays as it is (nil: never), waitOver the same over all that it changes to and not before `from`, and the
@@ -25,7 +26,7 @@ if now == 0 then
 end
 if deadline > 0 and now > deadline then return { now } end
 
-local reply, nextKey, arg = { now }, 1, 3
+local reply, foreign, nextKey, arg = { now }, {}, 1, 3
 
 local function told(parts, reply)
   local r = #reply
@@ -131,7 +132,9 @@ while arg <= #ARGV do
   for p = 1, m do
     local list
     list, arg = limits(arg + 1, ARGV[arg] + 0, now)
-    parts[p] = { key = KEYS[nextKey], list = list, counts = read(KEYS[nextKey], list, now) }
+    local counts, isForeign = read(KEYS[nextKey], list, now)
+    if isForeign then foreign[#foreign + 1] = -nextKey end
+    parts[p] = { key = KEYS[nextKey], list = list, counts = counts }
     nextKey = nextKey + 1
   end
   local granted, verdict, remaining, reset, wait = decide(parts, n, count)
@@ -145,4 +148,5 @@ while arg <= #ARGV do
   end
 end
 
+for i = 1, #foreign do reply[#reply + 1] = foreign[i] end
 return reply

@@ -5,13 +5,13 @@ import { createAccess } from './admin/access.js'
 import { createAudit } from './admin/audit.js'
 import { answerAudited } from './admin/audit-line.js'
 import { createAdmin } from './admin/server.js'
+import { addressKey, plainAddress } from './config/address-key.js'
 import { takesStoredKeys } from './config/consumers.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/reload.js'
 import type { Config } from './config/schema.js'
 import type { Snapshot } from './config/snapshot.js'
 import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
-import { addressConsumer, plainAddress } from './gateway/address.js'
 import { buildGateway } from './gateway/app.js'
 import { createExplain } from './gateway/explain.js'
 import { createHttp2Counts } from './gateway/http2-server.js'
@@ -144,6 +144,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     http2: () => http2,
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
+    foreignKeys: () => store.limiter.foreignKeys(),
     maps: store.maps,
     tierSources: plans.describe,
     upstreams: () => upstreams.health(),
@@ -357,7 +358,7 @@ type Log = ReturnType<typeof createLog>['log']
 export function callerByAddress(snapshot: () => Snapshot): Shares['callerOf'] {
   return (address) => {
     const plain = plainAddress(address)
-    return snapshot().isTrustedProxy(plain) ? undefined : addressConsumer(plain)
+    return snapshot().isTrustedProxy(plain) ? undefined : addressKey(plain)
   }
 }
 

@@ -1,4 +1,5 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
+import { isAddressKey } from '../config/address-key.js'
 import { limitData } from '../config/limit.js'
 import { forTenant, type Limit, type Policy, type Service } from '../config/snapshot.js'
 import type { LimitUsage } from '../limiter/limiter.js'
@@ -56,7 +57,9 @@ export function usageRoutes(
       const assigned = await deps.assignments.read(consumer)
       const { tier, from, stale = false, notes = [] } = await findTier(deps, consumer, assigned?.tier, asked)
       const policy = policyOf(service, service.policies[tier], consumer, tenant)
-      const levels = tenant === undefined ? undefined : { ip: '', tenant, route: '' }
+      const byAddress = isAddressKey(consumer)
+      const levels =
+        tenant === undefined && !byAddress ? undefined : { ip: consumer, tenant, route: '', byAddress }
       const usageOf = async (of: Policy | undefined) =>
         of === undefined
           ? []
@@ -94,12 +97,16 @@ export function usageRoutes(
     const bad = consumerProblem(consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
+      const byAddress = isAddressKey(consumer)
       const assigned = await deps.assignments.read(consumer)
       const { tier } = await findTier(deps, consumer, assigned?.tier)
       const policy = service.policies[tier]
-      const used = policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer)
+      const used =
+        policy === undefined
+          ? []
+          : await deps.limiter.usage(service, policy, consumer, { ip: '', tenant: '', route: '', byAddress })
       const before = Object.fromEntries(used.map(({ limit, used }) => [limit.name, used]))
-      await deps.limiter.reset(service, consumer)
+      await deps.limiter.reset(service, consumer, byAddress)
       const target = `${service.name}/${consumer}`
       await deps.audit.record(request, { action: 'usage.reset', target, before })
     } catch (error) {

@@ -1,5 +1,5 @@
 import { isIPv4, isIPv6 } from 'node:net'
-import { subscriberNetwork } from '../config/addresses.js'
+import { plainAddress } from '../config/address-key.js'
 import type { Exchange } from './exchange.js'
 import { fieldOf } from './field-list.js'
 
@@ -63,37 +63,4 @@ function entryAddress(text: string): string | undefined {
   const [, bracketed, ipv4, ipv6 = bracketed] = ENTRY.exec(text) ?? []
   if (ipv4 !== undefined) return isIPv4(ipv4) ? ipv4 : undefined
   return ipv6 !== undefined && isIPv6(ipv6) ? plainAddress(ipv6) : undefined
-}
-
-/**
- * An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) is the IPv4 address. The zone of a link-local one (`fe80::1%eth0`)
- * is this machine's own name for the way there: no list, limit or ban knows it.
- */
-export function plainAddress(address: string): string {
-  const zone = address.indexOf('%')
-  if (zone >= 0) return plainAddress(address.slice(0, zone))
-  if (!address.startsWith('::ffff:') || !address.includes('.')) return address
-  const rest = address.slice(7)
-  // `::ffff:1:192.0.2.1` is an address of its own, and what it ends in is none.
-  return rest.includes(':') ? address : rest
-}
-
-const consumers = new Map<string, string>()
-const MAX_CONSUMERS = 10_000
-
-/**
- * The id under which an address is counted: IPv4 as it is, IPv6 by its /64, which is what one subscriber gets and
- * can pick 2^64 addresses from.
- */
-export function addressConsumer(address: string): string {
-  if (!address.includes(':')) return address
-  let id = consumers.get(address)
-  if (id === undefined) {
-    const zone = address.indexOf('%')
-    const bare = zone < 0 ? address : address.slice(0, zone)
-    id = isIPv6(bare) ? subscriberNetwork(bare) : address
-    if (consumers.size >= MAX_CONSUMERS) consumers.clear()
-    consumers.set(address, id)
-  }
-  return id
 }

@@ -1,6 +1,6 @@
+import { plainAddress } from '../config/address-key.js'
 import type { FieldRules, FieldValue } from '../config/shaping.js'
 import type { Template, Variable } from '../config/template.js'
-import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 import { plainName } from './headers.js'
 

@@ -1,8 +1,8 @@
-import { addressConsumer } from './address.js'
+import { addressKey } from '../config/address-key.js'
 import type { Exchange } from './exchange.js'
 
 /** Everybody has an address. */
 export function identifyByIp(x: Exchange): undefined {
-  x.consumer = addressConsumer(x.clientIp)
+  x.consumer = addressKey(x.clientIp)
   x.identifiedBy = 'ip'
 }

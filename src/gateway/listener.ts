@@ -1,8 +1,8 @@
 import cluster from 'node:cluster'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
+import { addressKey, plainAddress } from '../config/address-key.js'
 import type { Snapshot } from '../config/snapshot.js'
-import { addressConsumer, plainAddress } from './address.js'
 import { peerOf } from './client-error.js'
 import { connectionCap } from './open-files.js'
 import { assumeAddress, type ProxyHeader, readProxyHeader } from './proxy-protocol.js'
@@ -129,7 +129,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   function admit(socket: Counted, address: string): boolean {
     if (perClient === 0) return true
     if (snapshot().isTrustedProxy(address)) return true
-    const client = addressConsumer(address)
+    const client = addressKey(address)
     const others = clients.get(client) ?? 0
     if (others >= perClient) {
       reject(socket, 'per_client', { client, max_connections_per_client: perClient }, CROWD)

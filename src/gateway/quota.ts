@@ -1,10 +1,10 @@
 import { performance } from 'node:perf_hooks'
+import { addressKey } from '../config/address-key.js'
 import { forTenant, type Policy } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
 import type { Amounts } from '../limiter/amounts.js'
 import type { Decision, Levels, Limiter } from '../limiter/limiter.js'
 import type { RequestRecord } from '../telemetry/record.js'
-import { addressConsumer } from './address.js'
 import type { Charges } from './charges.js'
 import { costOf } from './cost.js'
 import { denial } from './denial.js'
@@ -73,7 +73,7 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       cost = costOf(x, route)
       x.cost = cost
     }
-    const levels = needsLevels(policy) ? levelsOf(x) : undefined
+    const levels = x.identifiedBy === 'ip' || needsLevels(policy) ? levelsOf(x) : undefined
     const before = performance.now()
     beginLimit(x, before)
     const settle = (decision: Decision): Refusal | undefined => {
@@ -103,5 +103,10 @@ function needsLevels({ parts, candidate, base }: Policy): boolean {
 
 /** Who else than the consumer the request is counted under. */
 export function levelsOf(x: Exchange): Levels {
-  return { ip: addressConsumer(x.clientIp), tenant: x.tenant, route: x.route!.label }
+  return {
+    ip: addressKey(x.clientIp),
+    tenant: x.tenant,
+    route: x.route!.label,
+    byAddress: x.identifiedBy === 'ip',
+  }
 }

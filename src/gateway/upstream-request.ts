@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
+import { plainAddress } from '../config/address-key.js'
 import { rewritten } from '../config/rewrite.js'
 import { type Identity, type Service, SIGNATURE_HEADERS, type Upstream } from '../config/snapshot.js'
-import { plainAddress } from './address.js'
 import type { Exchange } from './exchange.js'
 import { applyRules } from './field-rules.js'
 import { identityHeader } from './headers.js'

@@ -1,7 +1,7 @@
 import type { Part } from '../config/snapshot.js'
 import { countedSize, readCounted } from './counted.js'
 import type { Decision, DegradedReason } from './limiter.js'
-import { TAKE_REPLY } from './scripts.js'
+import { lengthWithoutForeign, TAKE_REPLY } from './scripts.js'
 import type { Shard } from './shard.js'
 
 /** What the store says of one request. Its limits are numbered over the parts that were asked. */
@@ -76,6 +76,12 @@ export function isReply(all: readonly Asked[], reply: unknown): reply is readonl
   if (!Array.isArray(reply) || reply.length === 0) return false
   for (let i = 0; i < reply.length; i++) if (!Number.isSafeInteger(reply[i])) return false
   if (reply.length === 1) return true
+  const length = lengthWithoutForeign(reply)
+  if (length < reply.length) {
+    let keys = 0
+    for (const one of all) keys += one.keys.length
+    for (let i = length; i < reply.length; i++) if (-reply[i]! > keys) return false
+  }
   let at = 1
   for (const { parts, plain, count } of all) {
     let limits = 0
@@ -108,7 +114,7 @@ export function isReply(all: readonly Asked[], reply: unknown): reply is readonl
       at += denialSize
     }
   }
-  return at === reply.length
+  return at === length
 }
 
 /** @param most that may be left of the smallest limit */

@@ -42,6 +42,8 @@ export interface Levels {
   readonly tenant: string | undefined
   /** The route's label. */
   readonly route: string
+  /** Whether the consumer is an address: a consumer of that name is somebody else, and has counts of its own. */
+  readonly byAddress?: boolean | undefined
 }
 
 /** An allowed request that is settled once its response is known. */
@@ -49,7 +51,7 @@ export interface Charge {
   readonly service: Service
   readonly policy: Policy
   readonly consumer: string
-  /** Needed when the policy has a part that is not by consumer. */
+  /** Needed when the policy has a part that is not by consumer, and of an address. */
   readonly levels: Levels | undefined
   readonly cost: number
   /** From the decision. */
@@ -84,7 +86,7 @@ export interface Limiter {
    * or none. A `concurrency` limit takes 1, whatever the cost. Never rejects or throws: a store that fails is a
    * degraded decision, by `service.onFailure`.
    *
-   * @param levels needed when the policy has a part that is not by consumer
+   * @param levels needed when the policy has a part that is not by consumer, and of an address
    */
   take(
     service: Service,
@@ -115,10 +117,16 @@ export interface Limiter {
   ): Promise<Decision>
   /** Reads without charging. Rejects when the store is out of reach. In the order of the policy; limits of levels not known are left out. */
   usage(service: Service, policy: Policy, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
-  /** Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs. */
-  reset(service: Service, consumer: string): Promise<void>
+  /**
+   * Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs.
+   *
+   * @param byAddress whether the consumer is an address
+   */
+  reset(service: Service, consumer: string, byAddress?: boolean): Promise<void>
   /** `degraded` while decisions are made without the store. The memory limiter is always up. */
   state(): 'up' | 'degraded'
+  /** How often a key of the store held something else than counts, which is counted as none and written over. */
+  foreignKeys(): number
   close(): Promise<void>
 }
 

@@ -1,4 +1,5 @@
 import { type Limit, type Part, type Policy, type Service, standing } from '../config/snapshot.js'
+import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
 import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
@@ -11,7 +12,7 @@ import { createRecent } from './recent.js'
  * What it admits too much is bounded. Per window, all gateways together admit less than amount + gateways. In the window
  * in which the store is lost, what was counted in the store comes on top, but for consumers that a gateway has seen
  * lately: these go on with their share of what was left then. When the store is back, what was admitted here is charged
- * to it once per key, when the key is next asked for.
+ * to it once per key, when the key is next asked for: to each limit what its own windows still count.
  */
 export interface Local {
   take(
@@ -27,11 +28,11 @@ export interface Local {
   saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
   /** Whether anything was admitted here that the store may not know of. */
   owes(): boolean
-  /** What was admitted of a key here and is not charged to the store; 0 mostly. */
-  claim(key: string): number
+  /** Takes what was admitted of a key here and is not charged to the store, counted as the key's limits are; undefined: nothing. */
+  claim(key: string): Counts | undefined
   /** The store has charged what was claimed. */
   paid(key: string): void
-  reset(service: Service, consumer: string): Promise<void>
+  reset(service: Service, consumer: string, byAddress?: boolean): Promise<void>
 }
 
 interface Seen {
@@ -45,9 +46,10 @@ interface Seen {
 /**
  * @param maxKeys how many are counted, and about how many are remembered as seen
  * @param gateways how many share the store
+ * @param now unix ms
  */
-export function createLocal(maxKeys: number, gateways: () => number): Local {
-  const memory = createMemoryLimiter({ maxKeys, seed })
+export function createLocal(maxKeys: number, gateways: () => number, now: () => number = Date.now): Local {
+  const memory = createMemoryLimiter({ maxKeys, now, seed })
   const shares = new WeakMap<Policy, { readonly among: number; readonly policy: Policy }>()
   const seenLately = createRecent<Seen>(Math.ceil(maxKeys / 2))
 
@@ -104,9 +106,9 @@ export function createLocal(maxKeys: number, gateways: () => number): Local {
     owes: memory.owes,
     claim: memory.claim,
     paid: memory.paid,
-    async reset(service, consumer) {
+    async reset(service, consumer, byAddress) {
       seenLately.clear()
-      await memory.reset(service, consumer)
+      await memory.reset(service, consumer, byAddress)
     },
   }
 }

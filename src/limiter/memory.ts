@@ -37,8 +37,8 @@ export interface MemoryLimiter extends Limiter {
   settle(charge: Charge, quota: number, slot: Slot): void
   /** Whether anything is to be claimed. */
   owes(): boolean
-  /** What the store was never asked about and was charged to a key here, since it was last claimed. */
-  claim(key: string): number
+  /** Takes what the store was never asked about and was charged to a key here since it was last claimed; undefined: nothing. */
+  claim(key: string): Counts | undefined
   /** What was claimed is charged in the store: the key is forgotten, unless more was charged meanwhile. */
   paid(key: string): void
   /** What is held of a key, as it is. */
@@ -52,8 +52,8 @@ interface Entry {
   counts: Counts
   /** Unix ms after which the counts are as good as none. */
   expires: number
-  /** What the store does not know of. */
-  owed: number
+  /** Counts of what the store does not know of, each limit's by its own windows; undefined: it knows all. */
+  owed: Counts | undefined
   /** Since the hand came by. */
   used: boolean
 }
@@ -87,13 +87,13 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     }
   }
 
-  function owe(entry: Entry, owed: number): void {
-    owing += Number(owed > 0) - Number(entry.owed > 0)
+  function owe(entry: Entry, owed: Counts | undefined): void {
+    owing += Number(owed !== undefined) - Number(entry.owed !== undefined)
     entry.owed = owed
   }
 
   function remove(entry: Entry, index: number): void {
-    owe(entry, 0)
+    owe(entry, undefined)
     entries.delete(entry.key)
     const last = ring.pop()!
     if (last !== entry) ring[index] = last
@@ -109,13 +109,13 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   function keep(entry: Entry | undefined, key: string, counts: Counts, expires: number, at: number): Entry {
     // Making room for another key of the same request may have put it out.
     if (entry !== undefined && entries.get(key) === entry) {
-      if (entry.expires < at) owe(entry, 0)
+      if (entry.expires < at) owe(entry, undefined)
       entry.counts = counts
       entry.expires = expires
       return entry
     }
     makeRoom(at)
-    const made = { key, counts, expires, owed: 0, used: false }
+    const made = { key, counts, expires, owed: undefined, used: false }
     entries.set(key, made)
     ring.push(made)
     return made
@@ -140,7 +140,12 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     for (let k = 0; decision.allowed && k < parts.length; k++) {
       const entry = keep(known[k], keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at)
       // Whatever was asked of the store in vain, it may have charged; that must not be charged again.
-      if (reason === 'breaker') owe(entry, entry.owed + cost)
+      if (reason === 'breaker') {
+        const { limits } = parts[k]!
+        const owed = entry.owed ?? new Array<number>(sizeOf(limits))
+        settleIn(limits, owed, at, cost, at, 'keep', 0)
+        owe(entry, owed)
+      }
     }
     return decision
   }
@@ -162,21 +167,21 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
         settleIn(part.limits, counts, at, quota, charge.at, slot, charge.slotAt)
         const expires = adds ? expiryOf(part.limits, counts) : entry!.expires
         const kept = keep(entry, key, counts, expires, at)
-        if (kept.owed > 0) owe(kept, Math.max(0, kept.owed + quota))
+        if (kept.owed !== undefined) settleIn(part.limits, kept.owed, at, quota, charge.at, 'keep', 0)
       }
       if (slot === 'renew') charge.slotAt = at
     },
     owes: () => owing > 0,
     claim(key) {
       const entry = entries.get(key)
-      if (entry === undefined) return 0
-      const owed = entry.expires < now() ? 0 : entry.owed
-      owe(entry, 0)
+      if (entry === undefined) return undefined
+      const owed = entry.expires < now() ? undefined : entry.owed
+      owe(entry, undefined)
       return owed
     },
     paid(key) {
       const entry = entries.get(key)
-      if (entry?.owed === 0) entry.expires = Number.NEGATIVE_INFINITY
+      if (entry !== undefined && entry.owed === undefined) entry.expires = Number.NEGATIVE_INFINITY
     },
     async preview(service, policy, consumer, cost, levels) {
       const { parts } = policy
@@ -201,13 +206,14 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
       }
       return byIndex.filter((usage) => usage !== undefined)
     },
-    async reset(service, consumer) {
-      for (const key of consumerKeys(service, consumer)) {
+    async reset(service, consumer, byAddress) {
+      for (const key of consumerKeys(service, consumer, byAddress)) {
         const entry = entries.get(key)
         if (entry !== undefined) entry.expires = Number.NEGATIVE_INFINITY
       }
     },
     state: () => 'up',
+    foreignKeys: () => 0,
     async close() {
       entries.clear()
       ring.length = 0

@@ -46,6 +46,7 @@ export interface RedisLimiter extends Limiter {
 
 /** More would keep the server from its other clients for too long. */
 const MOST_IN_BATCH = 64
+const OWED = { quota: 0, at: 0, slot: 'keep', slotAt: 0 } as const
 /** Ms that an operator's question (usage, reset) waits. */
 const OPERATOR_TIMEOUT = 2000
 
@@ -68,7 +69,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
   const outage = createOutage(log)
-  const local = createLocal(localKeys, gateways)
+  const local = createLocal(localKeys, gateways, now)
   const clock = now ?? (() => performance.now())
   const denials = options.denials === 0 ? undefined : createDenials(options.denials ?? 10_000, clock)
   let markReady = () => {}
@@ -79,7 +80,22 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     onChange: onStateChange,
     onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
   })
-  const sender = createSender({ store, shards, timeoutMs, batch, merge, gatherMs, now, warn })
+  let foreign = 0
+  const warnOfForeign = onceASecond((fields, message) => log.warn(fields, message))
+  const sender = createSender({
+    store,
+    shards,
+    timeoutMs,
+    batch,
+    merge,
+    gatherMs,
+    now,
+    warn,
+    onForeign(keys) {
+      foreign += keys.length
+      warnOfForeign({ key: keys[0], keys: foreign }, 'a key of the store held something else than counts')
+    },
+  })
   let closed = false
 
   function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
@@ -201,9 +217,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   function chargeOwed({ slot, parts, keys }: Group): void {
     keys.forEach((key, i) => {
       const owed = local.claim(key)
-      if (owed === 0) return
-      const charge = { quota: owed, at: 0, slot: 'fill', slotAt: 0 } as const
-      sender.settle(slot, { keys: [key], parts: [parts[i]!], ...charge }).then((heard) => {
+      if (owed === undefined) return
+      sender.settle(slot, { keys: [key], parts: [parts[i]!], owed, ...OWED }).then((heard) => {
         if (heard !== undefined) local.paid(key)
       })
     })
@@ -272,13 +287,14 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       )
       return byIndex.filter((usage) => usage !== undefined)
     },
-    async reset(service, consumer) {
-      await local.reset(service, consumer)
-      const keys = [...consumerKeys(service, consumer)]
+    async reset(service, consumer, byAddress) {
+      await local.reset(service, consumer, byAddress)
+      const keys = [...consumerKeys(service, consumer, byAddress)]
       if (keys.length > 0) await askStore(OPERATOR_TIMEOUT, store.del(...keys))
       denials?.clear()
     },
     state: () => (shards.allUp() ? 'up' : 'degraded'),
+    foreignKeys: () => foreign,
     async close() {
       closed = true
       markReady()

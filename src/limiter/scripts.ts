@@ -1,7 +1,9 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Cluster, Command, type Redis } from 'ioredis'
-import type { Part } from '../config/snapshot.js'
+import type { Limit, Part } from '../config/snapshot.js'
+import type { Counts } from './algorithms/algorithm.js'
+import { ALGORITHMS } from './algorithms/by-name.js'
 import { periodAt } from './algorithms/period.js'
 import type { Slot } from './limiter.js'
 import { bulk, mixedArguments, plainArguments } from './script-arguments.js'
@@ -116,9 +118,28 @@ export interface Settle {
   readonly quota: number
   /** Unix ms by the server's clock at which the quota was charged. */
   readonly at: number
-  /** `fill`: keep, and charge no more than there is room for. */
-  readonly slot: Slot | 'fill'
+  readonly slot: Slot
   readonly slotAt: number
+  /** Counts of the one part to charge besides, each limit's to its own windows, and no more than there is room for. */
+  readonly owed?: Counts
+}
+
+/** How many integers of a reply are not about keys that held something else than counts. Those are its end, each -1 - index. */
+export function lengthWithoutForeign(reply: readonly number[]): number {
+  let length = reply.length
+  while (length > 0 && reply[length - 1]! < 0) length--
+  return length
+}
+
+/** Lists the keys of a call that held something else than counts; `settle` and `take` have replaced it. */
+export function foreignKeys(
+  keys: readonly { keys: readonly string[] }[],
+  reply: readonly number[],
+): string[] {
+  const length = lengthWithoutForeign(reply)
+  if (length === reply.length) return []
+  const all = keys.flatMap((one) => one.keys)
+  return reply.slice(length).map((negative) => all[-1 - negative]!)
 }
 
 /** Integers of a decision in the replies of take.lua and take_mixed.lua. */
@@ -129,7 +150,8 @@ export const TAKE_REPLY = 4
  *
  * @param deadline unix ms by the server's clock, 0: none
  * @param now unix ms, 0: the server's clock
- * @returns the server's unix ms, then what the script's contract says; alone when the deadline had passed
+ * @returns the server's unix ms, then what the script's contract says; alone when the deadline had passed. `foreignKeys` reads
+ *   its end
  */
 export function runTake(
   client: Client,
@@ -172,20 +194,34 @@ export function runTakeMixed(
   return runWritten(client, takeMixed, keys[0], wire, size) as Promise<number[]>
 }
 
-const SLOT = { keep: '0', release: '1', renew: '2', fill: '3' }
+const SLOT = { keep: '0', release: '1', renew: '2' }
+const OWED = '3'
+
+/** Writes for each limit how many counts there are, then these. Slots are not owed: whoever took them gives them back here. */
+function owedArguments(limits: readonly Limit[], owed: Counts): string[] {
+  let o = 0
+  return limits.flatMap(({ algorithm }) => {
+    const { size } = ALGORITHMS[algorithm]
+    const counts = algorithm === 'concurrency' ? [] : owed.slice(o, o + size)
+    // The script knows by itself when a period ends.
+    if (algorithm === 'calendar') counts.pop()
+    o += size
+    return [counts.length, ...counts].map((count) => bulk(String(count)))
+  })
+}
 
 /**
  * Changes charges, in one call: the keys in one Cluster slot, if it is a Cluster.
  *
  * @param now unix ms, 0: the server's clock
- * @returns the server's unix ms
+ * @returns the server's unix ms, and what `foreignKeys` reads
  */
-export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number> {
+export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number[]> {
   const keys = settles.flatMap((one) => one.keys)
   let args = bulk(String(now))
   let size = 2 + keys.length
-  for (const { parts, quota, at, slot, slotAt } of settles) {
-    args += bulk(String(quota)) + bulk(String(at)) + bulk(SLOT[slot]) + bulk(String(slotAt))
+  for (const { parts, quota, at, slot, slotAt, owed } of settles) {
+    args += bulk(String(quota)) + bulk(String(at)) + bulk(owed ? OWED : SLOT[slot]) + bulk(String(slotAt))
     args += bulk(String(parts.length))
     size += 5
     for (const part of parts) {
@@ -193,12 +229,13 @@ export function runSettle(client: Client, settles: readonly Settle[], now: numbe
       const charged = part.limits.flatMap(({ calendar }) =>
         calendar === undefined ? [] : [bulk(String(periodAt(calendar, at).index))],
       )
-      args += mixed.text + charged.join('')
-      size += mixed.count + charged.length
+      const owing = owed === undefined ? [] : owedArguments(part.limits, owed)
+      args += mixed.text + charged.join('') + owing.join('')
+      size += mixed.count + charged.length + owing.length
     }
   }
   const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
-  return runWritten(client, settle, keys[0], wire, size) as Promise<number>
+  return runWritten(client, settle, keys[0], wire, size) as Promise<number[]>
 }
 
 /**

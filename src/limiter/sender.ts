@@ -1,7 +1,7 @@
 import { isTryAgain, storeError } from './ask.js'
 import { type Asked, answerAll, isReply, mergeEqual, readReply } from './asked.js'
 import type { DegradedReason } from './limiter.js'
-import { type Client, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
+import { type Client, foreignKeys, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
 import type { Shard } from './shard.js'
 import type { Shards } from './shards.js'
 
@@ -38,6 +38,8 @@ export interface SenderOptions {
   /** Tests only: unix ms, in place of the server's clock. */
   readonly now: (() => number) | undefined
   readonly warn: (fields: object, message: string) => void
+  /** These keys held something else than counts. */
+  readonly onForeign: (keys: readonly string[]) => void
 }
 
 /** Turns without equal requests after which only every so many-th turn is looked through for them. */
@@ -62,7 +64,7 @@ interface Batch {
  * slot, and one write per server. Replies are matched in order. Nothing is sent twice that may have run.
  */
 export function createSender(options: SenderOptions): Sender {
-  const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn } = options
+  const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
   const inFlight: Batch[] = []
   let plain: Asked[] = []
   let mixed: Asked[] = []
@@ -157,8 +159,15 @@ export function createSender(options: SenderOptions): Sender {
       settles.map(({ settle }) => settle),
       now?.() ?? 0,
     ).then(
-      (at) => {
-        for (const { resolve } of settles) resolve(Number.isSafeInteger(at) ? at : undefined)
+      (reply) => {
+        const [at]: unknown[] = Array.isArray(reply) ? reply : []
+        const isTime = Number.isSafeInteger(at)
+        if (isTime)
+          tellForeign(
+            settles.map(({ settle }) => settle),
+            reply,
+          )
+        for (const { resolve } of settles) resolve(isTime ? (at as number) : undefined)
       },
       (error: unknown) => {
         warn({ error: storeError(error) }, 'the store did not hear what was to be settled')
@@ -182,7 +191,13 @@ export function createSender(options: SenderOptions): Sender {
       return
     }
     finish(batch)
+    tellForeign(batch.asked, reply)
     readReply(batch.asked, reply, batch.sentAt)
+  }
+
+  function tellForeign(sent: readonly { keys: readonly string[] }[], reply: readonly number[]): void {
+    const keys = foreignKeys(sent, reply)
+    if (keys.length > 0) onForeign(keys)
   }
 
   function onError(batch: Batch, error: unknown): void {

@@ -254,6 +254,14 @@ const DEFINITIONS = {
     across: 'max',
     labels: ['state'],
   },
+  storeForeignKeys: {
+    otlp: 'tidegate.store.foreign_keys',
+    prometheus: 'tidegate_store_foreign_keys_total',
+    kind: 'counter',
+    unit: '{key}',
+    help: 'Times at which a key held something else than counts: it counted as none, and was written over.',
+    labels: [],
+  },
   storeRollbacks: {
     otlp: 'tidegate.store.rollbacks',
     prometheus: 'tidegate_store_rollbacks_total',

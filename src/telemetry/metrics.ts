@@ -25,6 +25,8 @@ export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 export interface MetricsOptions {
   /** These are asked each time that metrics are read. */
   readonly storeState: () => 'up' | 'degraded'
+  /** How often a key of the store held something else than counts; left out: it cannot. */
+  readonly foreignKeys?: () => number
   /** What the store keeps for all gateways. Left out: it forgets nothing. */
   readonly maps?: () => Iterable<{ history(): MapHistory }>
   readonly upstreams: () => Iterable<UpstreamReading>
@@ -85,6 +87,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
     const up = options.storeState() === 'up'
     families.storeState.set(up ? 1 : 0, 'up')
     families.storeState.set(up ? 0 : 1, 'degraded')
+    families.storeForeignKeys.set(options.foreignKeys?.() ?? 0)
     for (const map of options.maps?.() ?? []) {
       const { what, rollbacks, forgottenAt } = map.history()
       families.storeRollbacks.set(rollbacks, what)

@@ -102,6 +102,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     usage: () => Promise.reject(new Error('the primary is asked')),
     reset: () => Promise.reject(new Error('the primary is asked')),
     state: () => (performance.now() - lostAt < LOST_MS ? 'degraded' : 'up'),
+    foreignKeys: () => 0,
     close: () => Promise.resolve(),
   }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
 import { blocksIn, readAddressFile } from '../../src/config/address-file.js'
+import { addressKey } from '../../src/config/address-key.js'
 import {
   type Block,
   createBlock,
@@ -12,7 +13,7 @@ import {
   readBlock,
 } from '../../src/config/address-words.js'
 import { createPrefixTrie } from '../../src/config/prefix-trie.js'
-import { addressConsumer, clientAddress } from '../../src/gateway/address.js'
+import { clientAddress } from '../../src/gateway/address.js'
 import { parseProxyHeader } from '../../src/gateway/proxy-protocol.js'
 import { proxyV1, proxyV2 } from '../support/proxy-header.js'
 import { holds, must, mutated, type Target } from './target.js'
@@ -88,7 +89,7 @@ export const forwarded: Target = {
             'is changed by what is in front',
           )
         }
-        must(addressConsumer(found).length <= 64, 'makes a long id')
+        must(addressKey(found).length <= 64, 'makes a long id')
       },
     ),
 }

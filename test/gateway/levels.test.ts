@@ -46,6 +46,26 @@ routes: [{ path: /*, service: payments }]
   },
 )
 
+t.test('a consumer whose id is an address spends nothing of that address', async (t) => {
+  const { gateway } = await startSite(
+    t,
+    `
+tiers: [free]
+trusted_proxies: [127.0.0.1]
+consumers:
+  - api_key: { keys: [{ key: key-of-one, consumer: 192.0.2.7 }] }
+  - ip: {}
+services: { payments: { upstreams: [PAYMENTS], limits: { free: 2/min } } }
+routes: [{ path: /*, service: payments }]
+`,
+  )
+  const from = async (...fields: string[]) =>
+    (await ask(gateway.port, 'GET /', 'X-Forwarded-For: 192.0.2.7', ...fields)).status
+  t.same([await from(), await from(), await from()], [200, 200, 429], 'the address')
+  const key = 'X-Api-Key: key-of-one'
+  t.same([await from(key), await from(key), await from(key)], [200, 200, 429], 'the consumer')
+})
+
 t.test('by tenant: from the key or a header; who has none is a tenant of one', async (t) => {
   const { gateway, payments } = await startSite(
     t,

@@ -309,7 +309,7 @@ routes: [{ path: /x/*, service: a }]
     takeQuota(limiter)(x)
     return levels
   }
-  const levels = { ip: '2001:db8:0:0::/64', tenant: 'acme', route: '/x/*' }
+  const levels = { ip: '2001:db8:0:0::/64', tenant: 'acme', route: '/x/*', byAddress: false }
   t.same(asks('[10/min, 5/s]'), [undefined])
   t.same(asks('{ amount: 1, window: 1m, by: ip }'), [levels])
   t.same(asks('[10/min, { amount: 1, window: 1m, by: service }]'), [levels])

@@ -47,8 +47,9 @@ t.test('slots, refunds, debts and candidates are counted once for all gateways',
   const used = async () => {
     const service = first.snapshot().services[0]!
     const policy = service.policies[0]!
-    const live = await reader.usage(service, policy, '127.0.0.1')
-    const tried = await reader.usage(service, policy.candidate!, '127.0.0.1')
+    const levels = { ip: '127.0.0.1', tenant: undefined, route: '', byAddress: true }
+    const live = await reader.usage(service, policy, '127.0.0.1', levels)
+    const tried = await reader.usage(service, policy.candidate!, '127.0.0.1', levels)
     return [...live, ...tried].map((one) => one.used)
   }
   /** Settling is not waited for: it is behind the response. */

@@ -29,10 +29,12 @@ routes:
   - { path: /both/*, service: marketing, cost: 4, refund_on: [503], cost_header: x-token-cost }
 `
 
+const levelsAt = (ip: string) => ({ ip, tenant: undefined, route: '', byAddress: true })
+
 /** How much of each limit somebody at 127.0.0.1 has used. */
 async function used(gateway: TestGateway, service: number, consumer = '127.0.0.1'): Promise<number[]> {
   const of = gateway.snapshot().services[service]!
-  const usage = await gateway.limiter.usage(of, of.policies[0]!, consumer)
+  const usage = await gateway.limiter.usage(of, of.policies[0]!, consumer, levelsAt(consumer))
   return usage.map((one) => one.used)
 }
 
@@ -181,7 +183,7 @@ t.test('what a response gives back', async (t) => {
     await gateway.recorded(recorded + 1)
     const [now] = await used(gateway, 1)
     const { cost } = gateway.records.at(-1)!
-    await gateway.limiter.reset(gateway.snapshot().services[1]!, '127.0.0.1')
+    await gateway.limiter.reset(gateway.snapshot().services[1]!, '127.0.0.1', true)
     return [now, cost]
   }
   t.same(await after('/refunded/x', 200), [4, undefined])
@@ -285,6 +287,7 @@ routes:
         gateway.snapshot().services[0]!,
         policies[0]!.candidate!,
         '127.0.0.1',
+        levelsAt('127.0.0.1'),
       )
       return usage.map((one) => one.used)
     }

@@ -170,6 +170,32 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     },
   )
 
+  t.test(
+    `${name}: a consumer that is called like an address does not spend what the address has`,
+    async (t) => {
+      const subject = await open(t)
+      const policy = policyOf(
+        [2, 60_000],
+        { amount: 3, by: 'tenant' },
+        { amount: 9, by: 'ip', windowMs: 60_000 },
+      )
+      const service = serviceOf('payments', [policy])
+      const id = '192.0.2.7'
+      const levels = (byAddress: boolean) => ({ ip: id, tenant: undefined, route: '/a', byAddress })
+      const take = (byAddress: boolean) => subject.limiter.take(service, policy, id, 1, levels(byAddress))
+      const used = async (byAddress: boolean) =>
+        (await subject.limiter.usage(service, policy, id, levels(byAddress))).map(({ used }) => used)
+      for (let i = 0; i < 2; i++) t.ok((await take(true)).allowed)
+      t.notOk((await take(true)).allowed)
+      t.same(await used(false), [0, 0, 2], 'what is counted by address is of everybody behind it')
+      t.ok((await take(false)).allowed)
+      t.same(await used(true), [2, 2, 3])
+      await subject.limiter.reset(service, id, true)
+      t.same(await used(true), [0, 2, 3])
+      t.same(await used(false), [1, 1, 3])
+    },
+  )
+
   t.test(`${name}: levels count apart, pass together, and the one that denied is named`, async (t) => {
     const subject = await open(t)
     const policy = policyOf(

@@ -114,6 +114,55 @@ t.test(
   },
 )
 
+t.test(
+  'after an outage each limit is charged what its own windows still count, and nothing for those that have passed',
+  { skip },
+  async (t) => {
+    const redis = await ownRedis(t)
+    const month = { period: 'month', timeZone: 'UTC' } as const
+    const policy = policyOf(
+      [6, 1000],
+      [10, 60_000],
+      { algorithm: 'fixed', amount: 50, windowMs: 60_000 },
+      { algorithm: 'strict', amount: 50, windowMs: 160_000 },
+      { algorithm: 'token_bucket', amount: 60, windowMs: 60_000 },
+      { algorithm: 'calendar', amount: 1000, windowMs: 31 * DAY, calendar: month },
+    )
+    const service = serviceOf('payments', [policy], 'local')
+    const minute = Date.UTC(2026, 10, 30, 12)
+    let clock = minute
+    const { limiter } = openLimiter(t, redis.url, FROZEN, { now: () => clock })
+    await limiter.ready
+    const take = (consumer: string) => limiter.take(service, policy, consumer, 1)
+    const used = async (consumer: string) =>
+      (await limiter.usage(service, policy, consumer)).map(({ used }) => used)
+    redis.pause()
+    while ((await take('opener')).reason !== 'breaker') t.pass('in vain')
+    for (const consumer of ['quiet', 'steady', 'steady', 'next']) {
+      for (let i = 0; i < 3; i++) t.match(await take(consumer), { allowed: true, decidedBy: 'local' })
+      clock += 1000
+    }
+    redis.resume()
+    await eventually('the store is back', () => limiter.state() === 'up')
+
+    clock = minute + 30_000
+    t.match(await take('steady'), { allowed: true, decidedBy: 'store' })
+    t.same(
+      await used('steady'),
+      [1, 7, 7, 7, 1, 7],
+      'the minute and the month; the second and the bucket have passed',
+    )
+    clock = minute + 90_000
+    t.match(await take('next'), { allowed: true, decidedBy: 'store' })
+    t.same(await used('next'), [1, 3, 1, 4, 1, 4], 'half of the minute before')
+    clock = minute + 4 * 60_000
+    t.match(await take('quiet'), { allowed: true, decidedBy: 'store' })
+    t.same(await used('quiet'), [1, 1, 1, 1, 1, 4], 'the month alone')
+    t.match(await take('quiet'), { allowed: true, decidedBy: 'store' })
+    t.same(await used('quiet'), [2, 2, 2, 2, 2, 5], 'once')
+  },
+)
+
 t.test('what is charged afterwards does not go below zero', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const policy = policyOf([4, DAY])
