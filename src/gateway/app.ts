@@ -28,7 +28,7 @@ import { type Charges, createCharges } from './charges.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
-import { bannedBy, checkEdge } from './edge.js'
+import { bannedBy, checkEdge, denyBanned } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { forward } from './forward.js'
 import { checkHandshake } from './handshake.js'
@@ -136,15 +136,27 @@ function handshakeStagesOf(
  * seen is not to be good on the other.
  */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
-  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics } = deps
+  const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, bans } = deps
   return [
-    identifyConsumer(deps),
+    bans === undefined ? identifyConsumer(deps) : stillLetIn(identifyConsumer(deps), bans, metrics),
     authorize,
     resolveTier(assignments, plans),
     chooseService(),
     admit(deps),
     takeQuota({ limiter, amounts, charges, metrics }),
   ]
+}
+
+/** Where a credential takes time to check, whoever was banned meanwhile is not told that it was good. */
+function stillLetIn(
+  identify: Stage<Refusal | undefined>,
+  bans: Bans,
+  metrics: GatewayDeps['metrics'],
+): Stage<Refusal | undefined> {
+  return (x) => {
+    const found = identify(x)
+    return found instanceof Promise ? found.then((refusal) => refusal ?? denyBanned(x, bans, metrics)) : found
+  }
 }
 
 type EdgeStage = ReturnType<typeof checkEdge>
@@ -168,6 +180,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),
     done,
+    refusing,
     internal,
     watchdog: deps.watchdog,
     draining: deps.draining,
@@ -178,8 +191,17 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     attempt(x, charges.settle)
     attempt(x, leaveGuard)
     attempt(x, leaveTunnel)
-    if (banAfter !== undefined) attempt(x, banAfter)
     attempt(x, write)
+  }
+
+  /** Whoever is banned by now is not told whether another guess of theirs was good. */
+  function refusing(x: Exchange, refusal: Refusal): Refusal {
+    const { code } = refusal
+    if (code !== 'unauthorized' && code !== 'quota_exceeded' && code !== 'address_limited') return refusal
+    if (deps.bans === undefined || banAfter === undefined) return refusal
+    const banned = denyBanned(x, deps.bans, deps.metrics)
+    if (banned === undefined) banAfter(x, code)
+    return banned ?? refusal
   }
 
   /** Whatever becomes of this, the next is done, too. */
@@ -313,7 +335,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
       if (x.over) return undefined
       const refusal = await stage(x)
-      if (refusal !== undefined) return refusal
+      if (refusal !== undefined) return refusing(x, refusal)
     }
     return undefined
   }

@@ -1,5 +1,6 @@
 import { performance } from 'node:perf_hooks'
 import { createBlock, type Family, formatBlock, readAddress } from '../config/address-words.js'
+import type { ErrorCode } from '../errors.js'
 import type { Ban, Bans } from '../limiter/bans.js'
 import { onceASecond } from '../limiter/degraded.js'
 import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
@@ -19,7 +20,10 @@ export interface AutoBanDeps {
 /** Of those that are refused: 1 MiB for each of the two reasons, once somebody is. */
 const ADDRESSES = 65_536
 
-/** After every exchange: bans the address, IPv6 by its /64, that goes on after it was refused. */
+/**
+ * Counts refusals, as they are decided: whoever sends many requests at once must not have them all judged before one is counted.
+ * Bans the address, IPv6 by its /64, that goes on after it was refused.
+ */
 export function autoBan(deps: AutoBanDeps) {
   const { bans, share, log, clock = () => performance.now(), now = Date.now } = deps
   const words = new Uint32Array(4)
@@ -58,16 +62,16 @@ export function autoBan(deps: AutoBanDeps) {
     })
   }
 
-  return function autoBan(x: Exchange): void {
+  return function autoBan(x: Exchange, code: ErrorCode): void {
     const settings = x.snapshot.edge.autoBan
-    if (settings === undefined || x.error === undefined) return
-    if (x.error === 'unauthorized') {
+    if (settings === undefined) return
+    if (code === 'unauthorized') {
       if (!hasCredential(x)) return
       failures ??= createAddressBuckets(ADDRESSES)
       const family = readAddress(x.clientIp, words)
       if (family === 0 || failures.take(family, words, settings.authFailures, clock()) === 0) return
       ban(x, family, failures, 'it went on with credentials that are not valid')
-    } else if (x.error === 'quota_exceeded' || x.error === 'address_limited') {
+    } else if (code === 'quota_exceeded' || code === 'address_limited') {
       denials ??= createAddressBuckets(ADDRESSES)
       const family = readAddress(x.clientIp, words)
       if (family === 0 || denials.take(family, words, settings.denials, clock()) === 0) return

@@ -47,13 +47,6 @@ export function checkEdge({
     return limited(Math.max(1, Math.ceil(wait / 1000)))
   }
 
-  function deny(x: Exchange, reason: EdgeReason, cause: string): Refusal {
-    metrics.edgeDenied(reason)
-    // Of a proxy's connection others have a part, too.
-    const silent = x.snapshot.edge.silent && !x.snapshot.isTrustedProxy(x.peer)
-    return silent ? { code: 'forbidden', cause, silent } : { code: 'forbidden', cause, prepared: FORBIDDEN }
-  }
-
   return function checkEdge(x: Exchange): Refusal | undefined {
     const { edge } = x.snapshot
     x.clientIp = clientOf(x)
@@ -64,23 +57,41 @@ export function checkEdge({
       if (bans.size > 0) {
         const found = bans.match(family, words)
         if (found !== undefined && !x.snapshot.isTrustedProxy(x.clientIp)) {
-          return deny(x, found.ban.source === 'auto' ? 'auto_ban' : 'ban', banText(found))
+          return deny(x, metrics, reasonOf(found), banText(found))
         }
       }
       const hit = edge.denied?.match(family, words, 0) ?? 0
       if (hit !== 0 && !isAllowed(x, edge)) {
-        return deny(x, 'deny_list', `edge.deny: ${blockOf(edge.denied!, hit)}`)
+        return deny(x, metrics, 'deny_list', `edge.deny: ${blockOf(edge.denied!, hit)}`)
       }
     }
     if (edge.deny !== undefined) {
       const criterion = edge.deny.match(askedOf(x), () => readingsOf(x.target))
       if (criterion !== undefined && !isAllowed(x, edge)) {
-        return deny(x, criterion, `edge.deny: ${criterion}`)
+        return deny(x, metrics, criterion, `edge.deny: ${criterion}`)
       }
     }
     if (edge.ipLimit === undefined || family === 0 || looksOnly) return undefined
     return limit(x, family, edge.ipLimit)
   }
+}
+
+function deny(x: Exchange, metrics: EdgeDeps['metrics'], reason: EdgeReason, cause: string): Refusal {
+  metrics.edgeDenied(reason)
+  // Of a proxy's connection others have a part, too.
+  const silent = x.snapshot.edge.silent && !x.snapshot.isTrustedProxy(x.peer)
+  return silent ? { code: 'forbidden', cause, silent } : { code: 'forbidden', cause, prepared: FORBIDDEN }
+}
+
+/** Refuses a request whose address was banned while it was looked at. */
+export function denyBanned(
+  x: Exchange,
+  bans: Pick<Bans, 'size' | 'match'>,
+  metrics: EdgeDeps['metrics'],
+): Refusal | undefined {
+  if (bans.size === 0) return undefined
+  const found = banOn(x.clientIp, x.snapshot, bans)
+  return found && deny(x, metrics, reasonOf(found), banText(found))
 }
 
 /**
@@ -90,15 +101,27 @@ export function checkEdge({
  */
 export function bannedBy(
   clientIp: string,
-  { edge, isTrustedProxy }: Snapshot,
+  snapshot: Snapshot,
   bans: Pick<Bans, 'match'>,
 ): string | undefined {
+  const found = banOn(clientIp, snapshot, bans)
+  return found && banText(found)
+}
+
+function banOn(
+  clientIp: string,
+  { edge, isTrustedProxy }: Snapshot,
+  bans: Pick<Bans, 'match'>,
+): BanHit | undefined {
   const words = new Uint32Array(4)
   const family = readAddress(clientIp, words)
   if (family === 0 || isTrustedProxy(clientIp)) return undefined
   if (edge.allowed !== undefined && edge.allowed.match(family, words, 0) !== 0) return undefined
-  const found = bans.match(family, words)
-  return found && banText(found)
+  return bans.match(family, words)
+}
+
+function reasonOf({ ban }: BanHit): EdgeReason {
+  return ban.source === 'auto' ? 'auto_ban' : 'ban'
 }
 
 const NO_BANS = { size: 0, match: () => undefined }

@@ -29,6 +29,8 @@ export interface Way {
   readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => UnderWay
   /** After every exchange, once. Never throws. */
   readonly done: (x: Exchange) => void
+  /** Told of every refusal of a stage, as it is decided. Gives what is answered. */
+  readonly refusing: (x: Exchange, refusal: Refusal) => Refusal
   /** Counts and logs what was thrown. */
   readonly internal: (x: Exchange, error: unknown) => Refusal
   readonly watchdog: Watchdog
@@ -105,7 +107,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
   }
 
   answer(outcome: Refusal | Answer): void {
-    if ('code' in outcome) this.refuse(outcome)
+    if ('code' in outcome) this.refuse(this.way.refusing(this.x, outcome))
     else {
       sendAnswer(this.x, this.req, this.res, outcome, this.way.draining())
       this.way.watchdog.add(this)

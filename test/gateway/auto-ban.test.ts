@@ -3,10 +3,13 @@ import type { ErrorCode } from '../../src/errors.js'
 import { autoBan } from '../../src/gateway/auto-ban.js'
 import { BANS, type Ban, createBans } from '../../src/limiter/bans.js'
 import { createMemoryMap } from '../../src/limiter/replicated.js'
+import { eventually } from '../support/eventually.js'
 import { exchangeFor } from '../support/exchange.js'
 import { snapshotOf, startGateway } from '../support/gateway.js'
-import { rawExchange, rawRequest } from '../support/raw.js'
+import { http2Client } from '../support/http2-client.js'
+import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
 import { recordingUpstream } from '../support/upstream.js'
+import { handshake } from '../support/websocket.js'
 
 function config(ban: string, upstream = 'http://127.0.0.1:9', allow = '[]'): string {
   return `
@@ -15,7 +18,7 @@ trusted_proxies: [10.0.0.0/8]
 consumers: [{ api_key: { keys: [{ key: k, consumer: acme }] } }]
 edge: { allow: ${allow}, auto_ban: ${ban} }
 services: { api: { upstreams: ["${upstream}"], limits: { free: 2/h } } }
-routes: [{ path: /*, service: api }]
+routes: [{ path: /*, service: api, websocket: true }]
 `
 }
 
@@ -42,8 +45,7 @@ function open(t: Test, ban: string, allow?: string) {
     for (let i = 0; i < times; i++) {
       const x = exchangeFor(snapshot, { headers })
       x.clientIp = clientIp
-      x.error = error
-      after(x)
+      if (error !== undefined) after(x, error)
     }
   }
   return { end, bans, shared, logged, clock }
@@ -145,4 +147,87 @@ t.test('behind a gateway: a bad key too often, and nothing is answered but 403',
   await map.set('127.0.0.0/8', { source: 'manual', since: 1, reason: 'a test' })
   t.equal((await ask('k')).status, 403)
   t.equal(gateway.edgeDenied.at(-1), 'ban')
+})
+
+t.test('many guesses at once are no more than as many one by one, on every face', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const start = async () => {
+    const map = createMemoryMap(BANS)
+    const bans = createBans({ map })
+    t.teardown(() => {
+      bans.close()
+      return map.close()
+    })
+    const yaml = `${config('{ after_auth_failures: 5/min, for: 1m }', upstream.origin)}server: { http2: true }\n`
+    return startGateway(t, yaml, { bans, shareBan: (block, ban) => map.set(block, ban) })
+  }
+  const guesses = 101
+  const key = (i: number) => (i === guesses - 1 ? 'k' : `guess-${i}`)
+  const tally = (statuses: readonly number[]) => ({
+    told: statuses.filter((status) => status === 401).length,
+    banned: statuses.filter((status) => status === 403).length,
+  })
+
+  const pipelined = await start()
+  const bytes = Array.from({ length: guesses }, (_, i) => rawRequest('GET /a', `X-Api-Key: ${key(i)}`)).join(
+    '',
+  )
+  const { responses } = await rawExchange(pipelined.port, bytes, { responses: guesses })
+  t.same(tally(responses.map(({ status }) => status)), { told: 6, banned: 95 }, 'pipelined')
+
+  const streams = await start()
+  const client = await http2Client(t, streams.origin)
+  const asked = Array.from({ length: guesses }, (_, i) => client.ask('/a', { 'x-api-key': key(i) }))
+  const answers = await Promise.all(asked)
+  t.same(tally(answers.map(({ status }) => status)), { told: 6, banned: 95 }, 'streams of HTTP/2')
+
+  const tunnels = await start()
+  const connections = await Promise.all(
+    Array.from({ length: guesses }, async (_, i) => {
+      const connection = await openRaw(tunnels.port)
+      connection.write(handshake('/a', { 'X-Api-Key': key(i) }))
+      return connection
+    }),
+  )
+  for (const connection of connections)
+    await connection.until('an answer', () => connection.responses().length > 0)
+  const statuses = connections.map((connection) => connection.responses()[0]!.status)
+  // One by one they come: which of them is the last is for the system to say.
+  t.equal(tally(statuses).told, 6, 'upgrades')
+  t.equal(upstream.received.length, 0)
+})
+
+t.test('a credential that takes time to check is none for whoever was banned meanwhile', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const map = createMemoryMap(BANS)
+  const bans = createBans({ map })
+  t.teardown(() => {
+    bans.close()
+    return map.close()
+  })
+  let answer: ((verdict: unknown) => void) | undefined
+  const yaml = `
+tiers: [free]
+consumers: [{ jwt: { issuer: https://issuer.example, audience: api, jwks_url: "https://issuer.example/jwks" } }]
+edge: { auto_ban: { after_auth_failures: 5/min } }
+services: { api: { upstreams: ["${upstream.origin}"] } }
+routes: [{ path: /*, service: api }]
+`
+  const gateway = await startGateway(t, yaml, {
+    bans,
+    tokens: {
+      verify: () =>
+        new Promise((resolve) => {
+          answer = resolve as (verdict: unknown) => void
+        }),
+      unknownTier() {},
+    },
+  })
+  const token = 'eyJhbGciOiJFUzI1NiJ9.e30.c2ln'
+  const waiting = rawExchange(gateway.port, rawRequest('GET /a', `Authorization: Bearer ${token}`))
+  await eventually('it is being checked', () => answer !== undefined)
+  bans.add('127.0.0.1/32', { source: 'auto', since: 1, until: Date.now() + 60_000, reason: 'a test' })
+  answer!({ value: { consumer: 'acme', issuer: 'https://issuer.example' } })
+  t.equal((await waiting).responses[0]!.status, 403)
+  t.equal(upstream.received.length, 0)
 })
