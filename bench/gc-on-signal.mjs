@@ -2,7 +2,7 @@
  * Loaded before a gateway whose memory is measured (`--expose-gc --import`): at SIGWINCH, which means nothing to a server, it
  * collects all garbage and writes what is left to the file in BENCH_MEMORY.
  */
-import { renameSync, writeFileSync } from 'node:fs'
+import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
 process.on('SIGWINCH', async () => {
@@ -12,6 +12,13 @@ process.on('SIGWINCH', async () => {
     await sleep(100)
   }
   const file = process.env.BENCH_MEMORY
-  writeFileSync(`${file}.new`, JSON.stringify(process.memoryUsage()))
+  writeFileSync(`${file}.new`, JSON.stringify({ ...process.memoryUsage(), anonymous: anonymous() }))
   renameSync(`${file}.new`, file)
 })
+
+/** Bytes of the process's own, in memory or swapped out. The pages of Node's own program come and go as the kernel pleases. */
+function anonymous() {
+  const status = readFileSync('/proc/self/status', 'utf8')
+  const kib = (name) => Number(new RegExp(`^${name}:\\s+(\\d+)`, 'm').exec(status)[1])
+  return (kib('RssAnon') + kib('VmSwap')) * 1024
+}

