@@ -30,7 +30,10 @@ export async function enter(
   const isPage = url === PAGE
   const { remoteAddress, localPort } = socket
   const refuse = (problem: Problem) => sendProblem(reply.header('connection', 'close'), problem)
-  const foreign = guard({ method, headers, remoteAddress, localPort, isPage }, access.isOpen())
+  const foreign = guard(
+    { method, headers, hosts: hostsOf(request.raw.rawHeaders), remoteAddress, localPort, isPage },
+    access.isOpen(),
+  )
   if (foreign !== undefined) return refuse(foreign)
   if (isPage || PROBES.has(url)) return undefined
   const grant = await access.identify(headers.authorization, remoteAddress ?? '')
@@ -53,4 +56,8 @@ export async function enter(
   }
   const unclear = reasonProblem(headers['x-reason'])
   return unclear && sendProblem(reply, unclear)
+}
+
+function hostsOf(rawHeaders: readonly string[]): number {
+  return rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === 'host').length
 }

@@ -5,6 +5,8 @@ import type { Problem } from './problem.js'
 export interface Caller {
   readonly method: string
   readonly headers: IncomingHttpHeaders
+  /** How many Host fields there are: Node shows the first alone. */
+  readonly hosts: number
   readonly remoteAddress: string | undefined
   /** The port that the connection came in by. */
   readonly localPort: number | undefined
@@ -23,6 +25,7 @@ export interface Caller {
  */
 export function guard(caller: Caller, open: boolean): Problem | undefined {
   const { headers } = caller
+  if (caller.hosts > 1) return { code: 'bad_request', detail: 'Send one Host header.' }
   if (open) {
     if (!isLoopback(caller.remoteAddress)) {
       return forbidden(

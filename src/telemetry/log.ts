@@ -71,9 +71,20 @@ function serializeError(error: unknown): unknown {
   }
 }
 
-/** Takes credentials out of a finished line, wherever they stand in it: user:password in a URL, bearer tokens and others in the form of a JWT, secret query values, API keys of Tidegate. */
+/** What changes how a terminal or a page shows the text around it: controls, direction of writing, what is not seen. */
+const STEERING = /[\x7f-\x9f\p{Cf}\u2028\u2029]/gu
+
+function escaped(char: string): string {
+  return char.replace(/[\s\S]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+}
+
+/**
+ * Escapes what could steer a terminal, and takes credentials out of a finished line of JSON, wherever they stand in it:
+ * user:password in a URL, bearer tokens and others in the form of a JWT, secret query values, API keys of Tidegate.
+ */
 export function scrub(line: string): string {
   return line
+    .replace(STEERING, escaped)
     .replace(/(\w:\/\/)[^\s/?#"\\]*@/g, '$1***@')
     .replace(/\b(tg_live_)[0-9A-Za-z]{8,}/g, '$1***')
     .replace(/\b(Bearer|Basic)\s+[\w.~+/=-]+/gi, '$1 ***')

@@ -38,6 +38,15 @@ t.test('without a token', async (t) => {
   const empty = await rawExchange(port, 'GET /config HTTP/1.1\r\nHost:\r\n\r\n')
   t.equal(empty.responses[0]?.status, 403, 'refuses an empty Host')
   t.ok(empty.closed)
+  const own = `Host: localhost:${port}`
+  for (const two of [
+    `${own}\r\nHost: evil.example`,
+    `Host: evil.example\r\n${own}`,
+    `${own}\r\nhost: localhost:${port}`,
+  ]) {
+    const { responses } = await rawExchange(port, `GET /config HTTP/1.1\r\n${two}\r\n\r\n`)
+    t.equal(responses[0]?.status, 400, `refuses two Hosts: ${JSON.stringify(two)}`)
+  }
   t.equal(
     (await call('GET', '/metrics', { headers: { host: 'evil.example' } })).status,
     403,
@@ -53,6 +62,7 @@ t.test('without a token it serves this machine only, wherever it listens', async
     const caller = {
       method: 'GET',
       headers: { host: 'localhost:1' },
+      hosts: 1,
       localPort: 1,
       isPage: false,
     }

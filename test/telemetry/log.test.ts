@@ -52,6 +52,17 @@ t.test('leaves out what is below its level', async (t) => {
   t.same(await written(t, (log) => log.fatal('no'), 'silent'), [])
 })
 
+t.test('an id that would steer a terminal is escaped, and stays the same id', async (t) => {
+  const id = 'x\u202egnp.exe\u2066\u200b\u009b1m\u{e0041}é'
+  const path = join(t.testdir(), 'events.log')
+  const events = createLog({ level: 'info', destination: path })
+  events.log.info({ consumer: id, audit: { target: id } }, id)
+  await events.close()
+  const text = readFileSync(path, 'utf8')
+  t.notMatch(text, /[\x7f-\x9f\p{Cf}]/u)
+  t.match(JSON.parse(text), { consumer: id, audit: { target: id }, msg: id })
+})
+
 t.test('no secret gets out, wherever it stands', async (t) => {
   const reply = Object.assign(new Error('WRONGPASS at redis://default:s3cret@10.0.0.1:6379'), {
     command: { name: 'auth', args: ['default', 's3cret'] },
