@@ -19,7 +19,7 @@ import { createLog } from '../telemetry/log.js'
 import { logReload, logWarnings } from '../telemetry/log-reload.js'
 import type { Reading } from '../telemetry/reading.js'
 import { telemetryOptions } from '../telemetry/settings.js'
-import type { TopQuestion } from '../telemetry/top.js'
+import { createTop, type TopQuestion } from '../telemetry/top.js'
 import { mergeTop } from '../telemetry/top-merge.js'
 import { createTopOfAll } from '../telemetry/top-of-all.js'
 import { ProcessGone } from './channel.js'
@@ -87,7 +87,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   let started = config.current()
   let starting = good()
 
-  const shares = createShares({ callerOf: callerByAddress(config.current) })
+  /** Of the admin port, which no worker has. */
+  const top = createTop()
+  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
   const figures = createFigures({
     read: readings,
     states: () => supervisor.members().map(({ state }) => state),
@@ -195,7 +197,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 
   async function ownTop(question: TopQuestion) {
-    return mergeTop(await ofAll((worker) => worker.channel.ask('top', question, READ_MS)))
+    const told = await ofAll((worker) => worker.channel.ask('top', question, READ_MS))
+    return mergeTop([top.read(question), ...told])
   }
 
   async function ownDecisions(question: DecisionQuestion) {

@@ -1,4 +1,6 @@
+import { once } from 'node:events'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
 import { sampleOf } from '../support/exposition.js'
@@ -103,6 +105,30 @@ t.test('two workers are one gateway', async (t) => {
     t.equal(await metric(gateway, 'tidegate_workers', { state: 'serving' }), 2)
     const ready = await request(`${gateway.admin}/readyz`)
     t.match(await ready.body.json(), { status: 'ready', reasons: [] })
+  })
+
+  await t.test('top names who fills the admin port, which none of them has', async (t) => {
+    const sockets: Socket[] = []
+    t.teardown(() => {
+      for (const socket of sockets) socket.destroy()
+    })
+    for (let i = 0; i < 65; i++) {
+      const socket = connect({
+        port: Number(new URL(gateway.admin).port),
+        host: '127.0.0.1',
+        localAddress: '127.0.0.2',
+      })
+      socket.on('error', () => {})
+      sockets.push(socket)
+      await once(socket, 'connect')
+    }
+    type Top = { rows: { consumer: string; limit: string }[] }
+    let rows: Top['rows'] = []
+    await until('it is counted', async () => {
+      rows = (await ask<Top>(gateway, '/top?by=share')).rows
+      return rows.length > 0
+    })
+    t.match(rows, [{ consumer: '127.0.0.2', service: 'none', limit: 'admin_connections' }])
   })
 
   await t.test('a reload reaches both before it is answered', async (t) => {
