@@ -39,10 +39,22 @@ export type ShareName =
   | 'response_buffers'
   | 'slow_readers'
   | 'uploads'
+  | 'connections'
 
 /** The part of a bound that one caller may hold where holding costs it nothing. */
 export function quarter(total: number): number {
   return Math.max(1, Math.floor(total / 4))
+}
+
+/**
+ * Tells whether a caller may have one more of what others may want at any moment. One that is alone may hold seven eighths, and
+ * each further caller finds as much of what is left (dynamic thresholds: Choudhury and Hahne 1998). Of fewer than eight, all.
+ *
+ * @param own what the caller holds
+ * @param free what nobody holds
+ */
+export function leavesRoom(own: number, free: number): boolean {
+  return own < 7 * free
 }
 
 /**

@@ -281,7 +281,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   }
 
   #readsOn(pace: ReadPace, now: number): boolean {
-    const wanted = this.#deps.upstreams.hasWaiting(this.#x.route!.service)
+    const wanted = this.#deps.upstreams.othersWait(this.#x.route!.service, pace.caller)
     return pace.look(now, this.#client.taken, this.#client.sent, wanted)
   }
 

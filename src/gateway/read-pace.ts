@@ -56,7 +56,7 @@ const waitingOn = new WeakMap<object, number>()
 export class ReadPace {
   readonly #x: Exchange
   readonly #connection: object
-  readonly #caller: string | undefined
+  readonly caller: string | undefined
   readonly #buffers: Share
   readonly #readers: Share
   #held = 0
@@ -76,14 +76,14 @@ export class ReadPace {
   constructor(x: Exchange, connection: object, caller: string | undefined, buffers: Share, readers: Share) {
     this.#x = x
     this.#connection = connection
-    this.#caller = caller
+    this.caller = caller
     this.#buffers = buffers
     this.#readers = readers
   }
 
   /** The client has not taken a piece at once. @returns whether the upstream may go on */
   hold(bytes: number): boolean {
-    if (this.#held + bytes <= RESPONSE_BYTES && take(this.#buffers, this.#caller, bytes) === undefined) {
+    if (this.#held + bytes <= RESPONSE_BYTES && take(this.#buffers, this.caller, bytes) === undefined) {
       this.#held += bytes
       return true
     }
@@ -96,7 +96,7 @@ export class ReadPace {
 
   /** The client has taken all. */
   drained(): void {
-    if (this.#held > 0) give(this.#buffers, this.#caller, this.#held)
+    if (this.#held > 0) give(this.#buffers, this.caller, this.#held)
     this.#held = 0
     this.upstreamDone()
   }
@@ -107,7 +107,7 @@ export class ReadPace {
     this.#waits = false
     if (!this.#isSlow) return
     this.#isSlow = false
-    give(this.#readers, this.#caller)
+    give(this.#readers, this.caller)
   }
 
   /**
@@ -125,7 +125,8 @@ export class ReadPace {
       this.#movedAt = now
       this.#cutAt = now + min_rate_grace
     } else {
-      // Over HTTP/2 a piece may take long: its part of what goes out on the connection tells of it, too.
+      // Over HTTP/2 a piece may take long, and a pipelined response has its turn to come: its part of what goes out on
+      // the connection tells of it, too.
       const part = (sent - this.#sent) / waitingOn.get(this.#connection)!
       const moved = Math.max(taken - this.#taken, part)
       if (moved * 1000 >= min_rate * (now - this.#lookedAt)) this.#movedAt = now
@@ -137,7 +138,7 @@ export class ReadPace {
     this.#taken = taken
     this.#sent = sent
     if (!this.#isSlow && now - this.#movedAt > SLOW_MS && (wanted || !this.#isOver)) {
-      this.#isOver = take(this.#readers, this.#caller) !== undefined
+      this.#isOver = take(this.#readers, this.caller) !== undefined
       if (this.#isOver && wanted) return false
       this.#isSlow = !this.#isOver
     }

@@ -3,11 +3,12 @@ import { performance } from 'node:perf_hooks'
 import type { Service } from '../config/snapshot.js'
 import { createBodyDigest } from '../credentials/body-digest.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
-import type { Shares } from '../shares.js'
+import { give, type Holding, type Shares } from '../shares.js'
 import { outcomeOf } from '../upstream/outliers.js'
-import type { Outcome, Target, Upstreams } from '../upstream/pool.js'
+import type { Asking, Outcome, Target, Upstreams } from '../upstream/pool.js'
 import type { ResponseHandler, Sender, Sent } from '../upstream/sender.js'
 import { Attempt, type Trailers } from './attempt.js'
+import { callerOf } from './caller.js'
 import type { Exchange } from './exchange.js'
 import type { Breakable } from './faults.js'
 import { hashKeyOf } from './hash-key.js'
@@ -53,9 +54,10 @@ const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT'
  * One request on its way to an upstream: which one, waiting for its turn there, and another try where the first came to
  * nothing.
  */
-export class Sending implements ResponseHandler, BodyEvents {
+export class Sending implements ResponseHandler, BodyEvents, Asking {
   /** Watchdog time of the last byte in either direction. */
   progress = 0
+  place: Holding | undefined
   readonly #deps: SendingDeps
   readonly #replays: ReplayMemory
   readonly #x: Exchange
@@ -141,15 +143,20 @@ export class Sending implements ResponseHandler, BodyEvents {
 
   // To which upstream
 
+  /** Who its share of the connections is counted for. */
+  get caller(): string | undefined {
+    return callerOf(this.#x, this.#deps.shares)
+  }
+
   /** @param failure why the request is not with another upstream already, for when there is no further one */
   #dispatch(failure: Refusal | undefined): void {
     const x = this.#x
     const { service } = x.route!
     const key = hashKeyOf(x, service)
-    let target = this.#deps.upstreams.pick(service, key, this.#tried)
+    let target = this.#deps.upstreams.pick(service, key, this.#tried, this)
     // Another one first: what broke once may break again. What could not be reached is not tried twice.
     if (target === 'tried' && this.#resends > 0)
-      target = this.#deps.upstreams.pick(service, key, this.#unreachable)
+      target = this.#deps.upstreams.pick(service, key, this.#unreachable, this)
     if (typeof target !== 'string') this.#send(target)
     else if (target === 'busy') this.#wait(service, key)
     else this.#receiver.refuse(failure ?? { code: 'no_upstream' })
@@ -161,6 +168,7 @@ export class Sending implements ResponseHandler, BodyEvents {
       service,
       key,
       tried: this.#resends > 0 ? this.#unreachable : this.#tried,
+      asking: this,
       proceed: (target) => {
         this.#leaveQueue = undefined
         this.#try(() => this.#send(target))
@@ -200,7 +208,7 @@ export class Sending implements ResponseHandler, BodyEvents {
     if (this.#began === 0) this.#began = this.#dispatched
     if (this.#abandoned !== undefined) this.#attempt = new Attempt(this)
     this.progress = this.#deps.watchdog.now()
-    this.#sender = this.#deps.upstreams.begun(target)
+    this.#sender = this.#deps.upstreams.begun(target, this)
     this.#busy = true
     try {
       this.#sender.dispatch(
@@ -397,8 +405,16 @@ export class Sending implements ResponseHandler, BodyEvents {
   /** No upstream is busy with it any more. */
   #release(outcome: Outcome = 'unknown', why = ''): void {
     if (!this.#busy) return
-    this.#busy = false
+    this.#leave()
     this.#deps.upstreams.ended(this.#target!, outcome, why)
+  }
+
+  #leave(): void {
+    this.#busy = false
+    const { place } = this
+    if (place === undefined) return
+    this.place = undefined
+    give(place.share, place.caller)
   }
 
   /** Something of it threw. */
@@ -516,7 +532,7 @@ export class Sending implements ResponseHandler, BodyEvents {
     failCall(this.#x, 'upstream_connect_timeout', cause)
     endCall(this.#x)
     // The pool goes on with it, and says so when it has ended.
-    this.#busy = false
+    this.#leave()
     if (this.#attempt === undefined) this.#abandoned = this.#target
     else this.#attempt.abandon(this.#target!)
     this.#elsewhere({ code: 'upstream_connect_timeout', cause })

@@ -1,4 +1,5 @@
 import type { Balance, Upstream } from '../config/snapshot.js'
+import type { Holding } from '../shares.js'
 import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
 import { type Endpoint, isOut, settle, shareOf, tryAgain } from './endpoint.js'
 
@@ -14,29 +15,54 @@ export interface Target {
  */
 export type NoTarget = 'busy' | 'drained' | 'tried'
 
+/** A request, for whom its upstreams are shared out. */
+export interface Asking {
+  /** Asked for only where connections are scarce. Undefined: it is exempt from the cap. */
+  readonly caller: string | undefined
+  /** What it holds of the connections, as far as that is counted. */
+  place: Holding | undefined
+}
+
 /** What is chosen from, and how. */
 export interface Choice {
   readonly targets: readonly Target[]
   readonly balancer: Balancer
+  /** Whether a caller may have one more, of so many that are free. */
+  readonly leavesRoom: (asking: Asking, free: number) => boolean
   /** Scratch, so that choosing allocates nothing. */
   readonly weights: Float64Array
 }
 
+/** Whose connections they are is counted, and looked at, from this part of them on: until then there are enough for all. */
+const SCARCE_FROM = 1 / 4
+
+/** Whether the next request of the upstream is to be counted for its caller. */
+export function isScarce({ inFlight, capacity }: Endpoint): boolean {
+  return inFlight >= capacity * SCARCE_FROM
+}
+
 /** @param random from 0 to below 1 */
-export function createChoice({ kind }: Balance, targets: readonly Target[], random: () => number): Choice {
+export function createChoice(
+  { kind }: Balance,
+  targets: readonly Target[],
+  random: () => number,
+  leavesRoom: Choice['leavesRoom'],
+): Choice {
   const balancer =
     kind === 'round_robin'
       ? roundRobin(targets.length)
       : kind === 'least_requests'
         ? leastRequests((i) => targets[i]!.endpoint.inFlight + targets[i]!.endpoint.tunnels, random)
         : hashing(targets.map(({ endpoint }) => endpoint.address))
-  return { targets, balancer, weights: new Float64Array(targets.length) }
+  return { targets, balancer, leavesRoom, weights: new Float64Array(targets.length) }
 }
 
 /**
  * One of those that are given requests and have room, by their weight; when all are out, one of them all the same.
  *
+ * @param asking left out: it is nobody's, and takes what is free
  * @param tunnel it needs no room: tunnels are counted elsewhere
+ * @returns `over_share`: one has room, which is for other callers
  */
 export function chooseTarget(
   choice: Choice,
@@ -44,10 +70,13 @@ export function chooseTarget(
   key: string | undefined,
   tried: readonly Target[] | undefined,
   now: () => number,
+  asking?: Asking,
   tunnel = false,
-): Target | NoTarget {
+): Target | NoTarget | 'over_share' {
   const { targets, balancer, weights } = choice
   let time = 0
+  let room = 0
+  let free = 0
   let some = false
   let busy = false
   let out = false
@@ -64,8 +93,10 @@ export function chooseTarget(
         continue
       }
     }
+    room += endpoint.capacity
     if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
     else {
+      free += endpoint.capacity - endpoint.inFlight
       weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
       some = true
     }
@@ -75,6 +106,8 @@ export function chooseTarget(
     const left = weighAll(choice, tried, tunnel)
     if (left !== undefined) return left
   } else if (!some) return 'busy'
+  else if (asking !== undefined && free <= room * (1 - SCARCE_FROM) && !choice.leavesRoom(asking, free))
+    return 'over_share'
   const target = targets[balancer.choose(weights, key)]!
   if (target.endpoint.unreachableUntil !== 0) tryAgain(target.endpoint, time)
   return target

@@ -2,7 +2,16 @@ import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot, Upstream } from '../config/snapshot.js'
 import { addressOf } from '../config/snapshot.js'
-import { type Choice, chooseTarget, createChoice, type NoTarget, type Target } from './choose.js'
+import { leavesRoom, type Share, type Shares, take } from '../shares.js'
+import {
+  type Asking,
+  type Choice,
+  chooseTarget,
+  createChoice,
+  isScarce,
+  type NoTarget,
+  type Target,
+} from './choose.js'
 import { openSender } from './connections.js'
 import { createNames, type Names } from './dns.js'
 import {
@@ -22,7 +31,7 @@ import type { Sender } from './sender.js'
 import { describeEndpoint, readingOf, type UpstreamReading, type UpstreamState } from './state.js'
 import { createWaitQueue, type WaitQueue } from './wait-queue.js'
 
-export type { NoTarget, Target } from './choose.js'
+export type { Asking, NoTarget, Target } from './choose.js'
 export type { UpstreamReading, UpstreamState } from './state.js'
 
 /**
@@ -36,6 +45,7 @@ export interface Waits {
   readonly service: Service
   readonly key: string | undefined
   readonly tried: readonly Target[] | undefined
+  readonly asking: Asking
   /** It is its turn. */
   proceed(target: Target): void
   /** Nothing has become free in time. */
@@ -48,22 +58,26 @@ export interface Upstreams {
    *
    * @param key what the same upstream is wanted for, where the service balances by a hash
    * @param tried those that this request has been to already
+   * @param asking whose request it is; left out, it takes what is free
    */
-  pick(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
+  pick(service: Service, key?: string, tried?: readonly Target[], asking?: Asking): Target | NoTarget
   /** The same for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`. */
   pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
   tunnelBegun(target: Target): void
   tunnelEnded(target: Target, outcome: Outcome, why?: string): void
   /**
-   * Puts a request that found all of them busy behind the others that wait.
+   * Puts a request that found all of them busy behind the others of its caller that wait.
    *
    * @returns takes it out again before its turn; undefined when too many wait already
    */
   wait(request: Waits): (() => void) | undefined
   /** Finds the addresses of upstreams, for connections that are made elsewhere. */
   readonly lookup: LookupFunction
-  /** A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`. */
-  begun(target: Target): Sender
+  /**
+   * A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`, before which the
+   * place that it may have been given here is to be given back.
+   */
+  begun(target: Target, asking?: Asking): Sender
   /** A header came back: it can be reached. */
   answered(target: Target): void
   /** Whether a request to the target that is not sent yet waits for a connection, and not for its turn on one. */
@@ -74,8 +88,8 @@ export interface Upstreams {
   ended(target: Target, outcome: Outcome, why?: string): void
   /** Every configured upstream, for the metrics. */
   health(): Iterable<UpstreamReading>
-  /** Whether requests of a service wait. */
-  hasWaiting(service: Service): boolean
+  /** Whether requests of other callers wait for the service. */
+  othersWait(service: Service, caller: string | undefined): boolean
   /** How many requests wait, by service. */
   waiting(): Iterable<readonly [service: string, count: number]>
   /** Every configured upstream, for operators. */
@@ -99,6 +113,8 @@ export interface UpstreamsOptions {
   /** From 0 to below 1. */
   readonly random?: () => number
   readonly names?: Names
+  /** Where it is counted who has how many of the connections. Left out: nowhere, and one caller may have all. */
+  readonly shares?: Pick<Shares, 'open'> | undefined
   /** Told when an upstream comes or goes, of each state not more than once a second. */
   readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
 }
@@ -110,6 +126,8 @@ interface Group {
   /** Of the snapshot in force. */
   endpoints: readonly Endpoint[]
   readonly queue: WaitQueue<Waits>
+  /** Of the connections, while they are scarce. */
+  readonly share: Share | undefined
 }
 
 /** The upstreams of a service as one snapshot has them. */
@@ -118,7 +136,7 @@ interface Members extends Choice {
 }
 
 export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {}): Upstreams {
-  const { now = () => performance.now(), random = Math.random, log } = options
+  const { now = () => performance.now(), random = Math.random, log, shares } = options
   const names = options.names ?? createNames()
   const checks = createHealthChecks(random)
   const groups = new Map<string, Group>()
@@ -165,11 +183,31 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       endpoint.retired = true
       return { upstream, endpoint }
     })
-    return { group, ...createChoice(service.balance, targets, random) }
+    const { share } = group
+    const mayHave: Choice['leavesRoom'] = ({ caller }, free) =>
+      share === undefined || caller === undefined || leavesRoom(share.holders.get(caller) ?? 0, free)
+    return { group, ...createChoice(service.balance, targets, random, mayHave) }
   }
 
-  function choose(members: Members, key: string | undefined, tried: readonly Target[] | undefined) {
-    return chooseTarget(members, members.group.service.slowStart, key, tried, now)
+  function choose(
+    members: Members,
+    key: string | undefined,
+    tried: readonly Target[] | undefined,
+    asking: Asking | undefined,
+  ) {
+    return chooseTarget(members, members.group.service.slowStart, key, tried, now, asking)
+  }
+
+  /** A caller is to wait although something is free. */
+  function countOver({ share }: Group, { caller }: Asking): void {
+    share!.refused.caller++
+    share!.onRefused?.(share!, caller!)
+  }
+
+  function takePlace({ service }: Endpoint, asking: Asking): void {
+    const share = groups.get(service)?.share
+    const { caller } = asking
+    if (share !== undefined && take(share, caller) === undefined) asking.place = { share, caller }
   }
 
   // Groups
@@ -178,10 +216,11 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     const group: Group = {
       service,
       endpoints: [],
+      share: shares?.open('connections', 0, 0, service.name),
       queue: createWaitQueue<Waits, Target>({
-        find: ({ service: of, key, tried }) => {
-          const found = choose(membersOf(of), key, tried)
-          return typeof found === 'string' ? undefined : found
+        find: ({ service: of, key, tried, asking }) => {
+          const found = choose(membersOf(of), key, tried, asking)
+          return typeof found === 'string' && found !== 'over_share' ? 'nothing' : found
         },
         go: (request, target) => request.proceed(target),
         expired: (request) => request.waitedTooLong(),
@@ -221,6 +260,8 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       return endpoint
     })
     for (const endpoint of before.values()) retire(endpoint)
+    const connections = group.endpoints.reduce((sum, { capacity }) => sum + capacity, 0)
+    shares?.open('connections', connections, connections, service.name)
     known.set(service, membersIn(group, service))
     group.queue.wake()
   }
@@ -358,20 +399,27 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   for (const service of initial.services) update(service, true)
 
   return {
-    pick(service, key, tried) {
+    pick(service, key, tried, asking) {
       const members = membersOf(service)
       const { queue } = members.group
-      const found = choose(members, key, tried)
-      if (queue.length === 0 || typeof found === 'string') return found
+      let found = choose(members, key, tried, asking)
       // Nobody overtakes those who wait, where there is something for them: an upstream may be free that they have been to,
       // or one that came back just because its time was over, which wakes nobody.
-      const before = queue.length
-      queue.wake()
-      return queue.length === before ? found : choose(members, key, tried)
+      if (queue.length > 0 && typeof found !== 'string') {
+        const before = queue.length
+        queue.wake()
+        if (queue.length !== before) found = choose(members, key, tried, asking)
+      }
+      if (found !== 'over_share') return found
+      countOver(members.group, asking!)
+      return 'busy'
     },
     pickForTunnel(service, key, tried) {
       const members = membersOf(service)
-      return chooseTarget(members, members.group.service.slowStart, key, tried, now, true)
+      // One that asks for nobody is over no share.
+      return chooseTarget(members, members.group.service.slowStart, key, tried, now, undefined, true) as
+        | Target
+        | NoTarget
     },
     tunnelBegun({ endpoint }) {
       endpoint.tunnels++
@@ -382,13 +430,14 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     },
     wait(request) {
       const { queue } = groupOf(request.service)
-      if (queue.length >= request.service.maxWaiting) return undefined
-      const waiting = queue.push(request, now() + request.service.maxWait)
-      return () => queue.remove(waiting)
+      const { maxWait, maxWaiting } = request.service
+      const waiting = queue.push(request, now() + maxWait, request.asking.caller, maxWaiting)
+      return waiting && (() => queue.remove(waiting))
     },
     lookup: names.lookup,
-    begun({ endpoint }) {
+    begun({ endpoint }, asking) {
       if (endpoint.stale) leave(endpoint)
+      if (asking !== undefined && isScarce(endpoint)) takePlace(endpoint, asking)
       endpoint.inFlight++
       return endpoint.pool ?? open(endpoint)
     },
@@ -417,7 +466,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
         }
       }
     },
-    hasWaiting: ({ name }) => (groups.get(name)?.queue.length ?? 0) > 0,
+    othersWait: ({ name }, caller) => groups.get(name)?.queue.othersWait(caller) === true,
     *waiting() {
       for (const [name, { queue }] of groups) yield [name, queue.length]
     },

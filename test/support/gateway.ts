@@ -11,6 +11,7 @@ import { createMemoryAssignments } from '../../src/limiter/assignments.js'
 import type { Decision, TierAssignments } from '../../src/limiter/limiter.js'
 import { createMemoryLimiter, type MemoryLimiter } from '../../src/limiter/memory.js'
 import { createMemoryMap } from '../../src/limiter/replicated.js'
+import { createShares } from '../../src/shares.js'
 import type { RequestRecord } from '../../src/telemetry/record.js'
 import type { EdgeReason, MirrorResult, ShedReason } from '../../src/telemetry/recorder.js'
 import { createGuards, type Guards } from '../../src/upstream/guard.js'
@@ -90,7 +91,8 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const assignments = createMemoryAssignments()
   const amounts = memoryAmounts(() => clock.now)
-  const upstreams = createUpstreams(current)
+  const shares = overrides.shares ?? createShares()
+  const upstreams = createUpstreams(current, { shares })
   const tokens = createTokens({ log: { info() {}, warn() {} } })
   const watchdog = overrides.watchdog ?? createWatchdog(20)
   const records: RequestRecord[] = []
@@ -109,6 +111,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     tokens,
     amounts,
     upstreams,
+    shares,
     watchdog,
     guards,
     // Sheds nothing, whatever happens.

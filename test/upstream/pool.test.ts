@@ -1,7 +1,14 @@
 import t from 'tap'
 import type { Service } from '../../src/config/snapshot.js'
+import { createShares, give } from '../../src/shares.js'
 import type { Names } from '../../src/upstream/dns.js'
-import { createUpstreams, type NoTarget, type Target } from '../../src/upstream/pool.js'
+import {
+  type Asking,
+  createUpstreams,
+  type NoTarget,
+  type Target,
+  type UpstreamsOptions,
+} from '../../src/upstream/pool.js'
 import { snapshotOf } from '../support/gateway.js'
 
 function snapshotWith(services: Record<string, readonly string[]>, more = '') {
@@ -18,7 +25,7 @@ routes: [{ path: /*, service: ${first} }]
 }
 
 /** Upstreams whose clock stands still until a test moves it. */
-function upstreamsOf(services: Record<string, readonly string[]>, more = '') {
+function upstreamsOf(services: Record<string, readonly string[]>, more = '', options: UpstreamsOptions = {}) {
   const snapshot = snapshotWith(services, more)
   const clock = { now: 1_000 }
   const moved = new Map<string, () => void>()
@@ -36,6 +43,7 @@ function upstreamsOf(services: Record<string, readonly string[]>, more = '') {
   const upstreams = createUpstreams(snapshot, {
     now: () => clock.now,
     names,
+    ...options,
     log: { info: note, warn: note },
   })
   t.teardown(() => upstreams.close())
@@ -56,6 +64,8 @@ function upstreamsOf(services: Record<string, readonly string[]>, more = '') {
   return { snapshot, upstreams, clock, service, pick, run, states, moved, logged }
 }
 
+/** A request that is exempt from the cap of one caller. */
+const NOBODY = { caller: undefined, place: undefined }
 const A = 'http://127.0.0.1:9001'
 const B = 'http://127.0.0.1:9002'
 const C = 'http://127.0.0.1:9003'
@@ -145,6 +155,7 @@ t.test('what is free is used, although some wait for what they have not been to 
       service: service(),
       key: undefined,
       tried,
+      asking: NOBODY,
       proceed: (target) => {
         upstreams.begun(target)
         went.push(originOf(target))
@@ -179,6 +190,7 @@ t.test('who waits goes first to an upstream whose ejection is over', async (t) =
     service: service(),
     key: undefined,
     tried: undefined,
+    asking: NOBODY,
     proceed: (target) => {
       upstreams.begun(target)
       went.push(originOf(target))
@@ -261,6 +273,63 @@ t.test(
       t.equal(named(text), undefined, text)
   },
 )
+
+t.test('one caller leaves connections to the others, who do not wait behind it', async (t) => {
+  const shares = createShares()
+  const { upstreams, service } = upstreamsOf({ api: [A, B] }, ', max_connections: 16', { shares })
+  const went: string[] = []
+  const requestOf = (caller: string | undefined): Asking => ({ caller, place: undefined })
+  const start = (target: Target, asking: Asking) => {
+    upstreams.begun(target, asking)
+    return { asking, target }
+  }
+  const begin = (asking: Asking) => {
+    const target = upstreams.pick(service(), undefined, undefined, asking)
+    return typeof target === 'string' ? undefined : start(target, asking)
+  }
+  const end = ({ asking, target }: ReturnType<typeof start>) => {
+    if (asking.place !== undefined) give(asking.place.share, asking.place.caller)
+    upstreams.ended(target, 'well')
+  }
+  const fill = (caller: string | undefined) => {
+    const begun = []
+    for (let one = begin(requestOf(caller)); one !== undefined; one = begin(requestOf(caller)))
+      begun.push(one)
+    return begun
+  }
+  const a = fill('a')
+  t.equal(a.length, 29, 'of 32, eight of them before any was counted')
+  const later: ReturnType<typeof start>[] = []
+  for (const caller of ['a', 'a', 'b']) {
+    const asking = requestOf(caller)
+    t.equal(upstreams.othersWait(service(), 'a'), false)
+    upstreams.wait({
+      service: service(),
+      key: undefined,
+      tried: undefined,
+      asking,
+      proceed(target) {
+        went.push(caller)
+        later.push(start(target, asking))
+      },
+      waitedTooLong: () => {},
+    })
+  }
+  t.equal(upstreams.othersWait(service(), 'a'), true)
+  const b = fill('b')
+  t.strictSame(went, ['b'], 'the one who waits goes first')
+  t.equal(b.length, 2)
+  t.match([...shares.all()], [{ name: 'connections', service: 'api', total: 32, refused: { caller: 1 } }])
+  end(a.pop()!)
+  t.strictSame(went, ['b'], 'a still has more than its share')
+  for (const one of b) end(one)
+  t.strictSame(went, ['b', 'a'])
+  for (const one of a) end(one)
+  t.strictSame(went, ['b', 'a', 'a'])
+  for (const one of later) end(one)
+  t.equal([...shares.all()][0]!.held, 0)
+  t.equal(fill(undefined).length, 32, 'a trusted proxy may have all')
+})
 
 t.test('what comes and goes is logged, of each state once a second at most', async (t) => {
   const { upstreams, run, pick, logged, clock } = upstreamsOf({ api: [A, B] })
