@@ -155,19 +155,17 @@ export class ClientResponse {
     breakOff(this.#res)
   }
 
-  /** Bytes that the client has taken of the response. Where its connection is its own, as exactly as the system says. */
+  /** Bytes that the client has taken of a stream of HTTP/2. Else 0: what goes out on the connection tells of it. */
   get taken(): number {
-    const { socket } = this.#res
-    if (this.#req.httpVersionMajor === 2) return this.#x.bytesOut - (socket?.writableLength ?? 0)
-    return sentOn(socket)
+    if (this.#req.httpVersionMajor !== 2) return 0
+    return this.#x.bytesOut - (this.#res.socket?.writableLength ?? 0)
   }
 
-  /** Bytes that have gone out on its connection. */
+  /** Bytes that have gone out on its connection, of other responses, too: pipelined ones, or streams of HTTP/2. */
   get sent(): number {
     return sentOn(this.connection)
   }
 
-  /** Over HTTP/2 other responses are on it, too. */
   get connection(): object {
     const { socket } = this.#req
     return connectionOf(socket) ?? socket

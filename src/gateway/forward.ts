@@ -200,6 +200,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   /** Nothing more of the upstream's response goes out. */
   #stop(code: ErrorCode, cause?: string): void {
     this.#over = true
+    this.#pace?.upstreamDone()
     this.#encoder?.destroy()
     this.#client.drop()
     this.#sending.giveUp(code, cause)
@@ -261,7 +262,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       if (this.#client.begun) this.cut('request_timeout', cause)
       else this.#expire(cause)
     } else if (this.#client.begun) {
-      if (!this.#client.behind && this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
+      if (this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
         this.cut('client_closed', 'the client is too slow to take the response')
         return
       }

@@ -5,7 +5,7 @@ import t, { type Test } from 'tap'
 import { createShares, type Shares } from '../../src/shares.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
-import { rawExchange } from '../support/raw.js'
+import { openRaw, rawExchange } from '../support/raw.js'
 import { type RawRequest, rawUpstream, respond } from '../support/raw-upstream.js'
 
 const config = (origin: string, { service = '', server = '' } = {}) => `
@@ -148,4 +148,31 @@ t.test('a client that reads on is not cut, though the upstream is faster', async
   t.equal(gateway.records.length, 0)
   t.ok(count > 1_000_000, `${count} bytes`)
   client.destroy()
+})
+
+t.test('responses pipelined behind another that goes on for ever keep no connection waiting', async (t) => {
+  const upstream = await rawUpstream(t, (request) => {
+    if (request.target !== '/drip') serve(request)
+    else respond(request, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')
+  })
+  const shares = createShares()
+  const server = 'min_rate: 1000, min_rate_grace: 300ms'
+  const gateway = await startGateway(t, config(upstream.origin, { server }), { shares })
+  const client = await openRaw(gateway.port)
+  client.write(get('/drip') + get('/large').repeat(3))
+  await eventually('all are under way', () => upstream.requests.length === 4)
+  const drip = upstream.requests.find(({ target }) => target === '/drip')!
+  const timer = setInterval(() => respond(drip, '1\r\nx\r\n'), 10)
+  t.teardown(() => clearInterval(timer))
+  await eventually('they are cut', () => upstream.requests.filter(({ closed }) => closed).length === 3)
+  t.equal(drip.closed, false)
+  t.equal(shareOf(shares, 'slow_readers')!.held, 0)
+  const before = client.received().length
+  await eventually('the first goes on', () => client.received().length > before + 20)
+  respond(drip, '0\r\n\r\n')
+  await gateway.recorded(4)
+  const cut = gateway.records.filter(({ error }) => error === 'client_closed')
+  t.equal(cut.length, 3)
+  t.match(cut[0], { cause: 'the client is too slow to take the response' })
+  client.socket.destroy()
 })
