@@ -172,6 +172,12 @@ export const ERRORS = {
     title: 'Upstream failed',
     detail: 'The service behind the gateway broke off before it answered.',
   },
+  upstream_cut: {
+    status: 502,
+    source: 'upstream',
+    title: 'Upstream broke off',
+    detail: 'The service behind the gateway broke off in the middle of its response; nobody sees this body.',
+  },
   upstream_bad_response: {
     status: 502,
     source: 'upstream',
@@ -256,6 +262,11 @@ export const ERRORS = {
 } as const satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof ERRORS
+
+/** Whether a request failed for a reason that is not its caller's. The status alone does not tell: a response may be cut in its body. */
+export function isFailure(status: number, error: ErrorCode | undefined): boolean {
+  return status >= 500 || error === 'upstream_cut'
+}
 
 export const PROBLEM_JSON = 'application/problem+json'
 

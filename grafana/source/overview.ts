@@ -5,7 +5,7 @@ const REQUESTS = 'http_server_request_duration_seconds_count'
 const SECONDS = 'http_server_request_duration_seconds_bucket'
 const DECISIONS = 'tidegate_limit_decisions_total'
 const OVERHEAD = 'tidegate_overhead_seconds_bucket'
-const FAILED = 'http_response_status_code=~"5.."'
+const FAILED = 'error_type!=""'
 
 export const OVERVIEW: Dashboard = {
   uid: 'tidegate-overview',
@@ -27,8 +27,8 @@ export const OVERVIEW: Dashboard = {
         },
         {
           kind: 'stat',
-          title: 'Failed (5xx)',
-          text: 'Share of requests answered with 5xx, by the gateway or by an upstream. Above 1 %: "Errors by code" below says whose they are; the upstreams dashboard, which one.',
+          title: 'Failed',
+          text: 'Share of requests answered with 5xx, by the gateway or by an upstream, or cut in the middle of the response. Above 1 %: "Errors by code" below says whose they are; the upstreams dashboard, which one.',
           unit: 'percentunit',
           decimals: 2,
           min: 0,
@@ -169,7 +169,7 @@ export const OVERVIEW: Dashboard = {
         {
           kind: 'lines',
           title: 'Failed, by service',
-          text: 'Share of 5xx of each service. One service alone: its upstreams. All at once: the gateway, or what all of them share.',
+          text: 'Share of requests to each service that failed: 5xx, or cut in the middle of the response. One service alone: its upstreams. All at once: the gateway, or what all of them share.',
           unit: 'percentunit',
           min: 0,
           width: 8,

@@ -143,7 +143,7 @@ export const UPSTREAMS: Dashboard = {
         {
           kind: 'stacked',
           title: 'Errors towards upstreams, by code',
-          text: 'Of all services. upstream_refused: nothing listens. upstream_failed: it breaks off. upstream_timeout: too slow for the route. no_upstream: all are drained. docs/errors.md has a row for each.',
+          text: 'Of all services. upstream_refused: nothing listens. upstream_failed: it breaks off before it answers. upstream_cut: in the middle of its response. upstream_timeout: too slow for the route. no_upstream: all are drained. docs/errors.md has a row for each.',
           unit: 'reqps',
           width: 12,
           queries: [

@@ -1,12 +1,14 @@
 import type { Config } from './schema.js'
 import { statusesOf } from './statuses.js'
 
+const CUT = 'upstream_cut'
+
 export interface RouteCost {
   /** Of a request that says nothing of its cost, or may not. */
   readonly cost: number
   readonly costFrom: CostFrom | undefined
-  /** Statuses on which a request gets back what it took. */
-  readonly refundOn: ReadonlySet<number> | undefined
+  /** Outcomes on which a request gets back what it took: statuses, and a response that was cut. */
+  readonly refundOn: ReadonlySet<number | typeof CUT> | undefined
   /** Lower-case name of the response header that says what the request has cost in all. */
   readonly costHeader: string | undefined
 }
@@ -17,6 +19,12 @@ export interface CostFrom {
   readonly header: string
   readonly max: number
   readonly consumers: ReadonlySet<string>
+}
+
+function outcomesOf(texts: readonly string[]): ReadonlySet<number | typeof CUT> {
+  return new Set(
+    texts.flatMap((text): readonly (number | typeof CUT)[] => (text === CUT ? [CUT] : statusesOf(text))),
+  )
 }
 
 /** What a route says of the cost of its requests, compiled. */
@@ -31,7 +39,7 @@ export function compileCost({
       typeof cost === 'number'
         ? undefined
         : { header: cost.header, max: cost.max, consumers: new Set(cost.consumers) },
-    refundOn: refundOn === undefined ? undefined : new Set(refundOn.flatMap(statusesOf)),
+    refundOn: refundOn === undefined ? undefined : outcomesOf(refundOn),
     costHeader,
   }
 }

@@ -7,6 +7,7 @@ import { readTemplate, showTemplate, type Template } from './template.js'
 const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 
 const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
+const OUTCOME_PATTERN = '^([2-5]([0-9][0-9]|xx)|upstream_cut)$'
 
 const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
 
@@ -168,6 +169,21 @@ export const HTTP = {
       new RegExp(STATUS_PATTERN).test(value)
         ? value
         : fail('is neither a status nor a class of them', 'write 5xx, or one such as 502, from 200 to 599'),
+    show: asText,
+  } satisfies Kind<string>,
+
+  /** The same, or that the response broke off when its status was out. */
+  outcome: {
+    label: 'class, status or outcome',
+    types: ['string', 'integer'],
+    pattern: OUTCOME_PATTERN,
+    read: (value, fail) =>
+      new RegExp(OUTCOME_PATTERN).test(value)
+        ? value
+        : fail(
+            'is neither a status, nor a class of them, nor an outcome',
+            'write 5xx, one such as 502, from 200 to 599, or upstream_cut',
+          ),
     show: asText,
   } satisfies Kind<string>,
 

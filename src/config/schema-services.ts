@@ -223,9 +223,16 @@ export const Route = object(
     ),
     refund_on: Type.Optional(
       list(
-        scalar('status', 'A class such as 5xx, or one status'),
-        "Statuses of the response on which a request gets back what it took, whether they are the upstream's or the gateway's own: 502, 504, or 499 for a caller that left without one",
-        { minItems: 1, maxItems: 100, examples: [['5xx'], ['502', '504']] },
+        scalar('outcome', 'A class such as 5xx, one status, or upstream_cut'),
+        "Statuses of the response on which a request gets back what it took, whether they are the upstream's or the gateway's own: 502, 504, or 499 for a caller that left without one; and `upstream_cut` for a response that broke off in its body",
+        {
+          minItems: 1,
+          maxItems: 100,
+          examples: [
+            ['5xx', 'upstream_cut'],
+            ['502', '504'],
+          ],
+        },
       ),
     ),
     cost_header: Type.Optional(

@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks'
+import type { Route } from '../config/snapshot.js'
 import type { Charge, Limiter } from '../limiter/limiter.js'
 import type { Exchange, Held } from './exchange.js'
 
@@ -113,8 +114,18 @@ function quotaOf(x: Exchange, { policy, cost }: Charge): number {
   const live = policy === x.policy
   // Where only the candidate would have let it pass, the response is none of the upstream's.
   if (!live && x.decision?.allowed !== true) return 0
-  const due = route.refundOn?.has(x.status) === true ? 0 : x.toldCost
+  const due = givesBack(route, x.status, x.error) ? 0 : x.toldCost
   if (due === undefined) return 0
   if (live) x.cost = due
   return due - cost
+}
+
+/** Whether a request gets back what it took. */
+export function givesBack(
+  { refundOn }: Pick<Route, 'refundOn'>,
+  status: number,
+  error: string | undefined,
+): boolean {
+  if (refundOn === undefined) return false
+  return refundOn.has(status) || (error === 'upstream_cut' && refundOn.has(error))
 }

@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Coding } from '../config/compress.js'
-import type { ErrorCode, Refusal } from '../errors.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../errors.js'
 import type { Trailers } from './attempt.js'
 import { breakOff } from './client-error.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
@@ -191,9 +191,11 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       this.refuse({ code, cause })
       return
     }
-    this.#x.error = code
+    // The status that is out says that all is well: the outcome has a name of its own, and the cause says what happened.
+    const error = ERRORS[code].source === 'upstream' ? 'upstream_cut' : code
+    this.#x.error = error
     this.#x.cause = cause
-    this.#stop(code, cause)
+    this.#stop(error, cause)
     this.#client.cut()
   }
 

@@ -3,7 +3,7 @@ import { forTenant, type Limit, type Snapshot } from '../config/snapshot.js'
 import type { Charge, Decision } from '../limiter/limiter.js'
 import { createMemoryLimiter } from '../limiter/memory.js'
 import { answerHere } from './answer.js'
-import { renewalMs } from './charges.js'
+import { givesBack, renewalMs } from './charges.js'
 import { createExchange, type Exchange } from './exchange.js'
 import { NO_HEADERS } from './headers.js'
 import { levelsOf } from './quota.js'
@@ -87,10 +87,10 @@ export function createPlan(snapshot: Snapshot) {
 
   /** What it takes, and what it has cost in the end, as far as the log knows: the callers' and the upstreams' word is in its `cost`. */
   function costsOf({ route, consumer }: Exchange, { cost, status, error }: LoggedRequest) {
-    const { cost: own, costFrom, costHeader, refundOn } = route!
+    const { cost: own, costFrom, costHeader } = route!
     const said = costFrom?.consumers.has(consumer!) === true && cost > 0
     const asked = said ? Math.min(cost, costFrom!.max) : own
-    if (refundOn?.has(status) === true) return { asked, due: 0 }
+    if (givesBack(route!, status, error)) return { asked, due: 0 }
     // Of what was denied then no upstream has said anything.
     return { asked, due: costHeader !== undefined && error !== 'quota_exceeded' ? cost : asked }
   }

@@ -380,7 +380,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     const ours = code === 'overloaded' || code === 'internal'
     // Of a connection that was made, it means that it broke.
     const broken = isConnectError(code) ? 'upstream_failed' : code
-    failCall(this.#x, this.#sent === undefined ? code : broken, cause)
+    failCall(this.#x, this.#answered ? 'upstream_cut' : this.#sent === undefined ? code : broken, cause)
     if (this.#answered) {
       this.#settle('failed', cause)
       this.#receiver.cut(broken, cause)

@@ -290,7 +290,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       this.attempt(() => {
         if (error !== undefined && !this.#over) {
           // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
-          this.#x.error = isCutAnswer(error) ? 'upstream_failed' : 'client_closed'
+          this.#x.error = isCutAnswer(error) ? 'upstream_cut' : 'client_closed'
           this.#x.cause = errorText(error)
         }
         this.#finish()
@@ -374,7 +374,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       return
     }
     // A refusal of the upstream is half relayed: the client is to see that it is cut.
-    this.#x.error = refusal.code
+    this.#x.error = ERRORS[refusal.code].source === 'upstream' ? 'upstream_cut' : refusal.code
     this.#x.cause = refusal.cause
     this.#gone()
   }

@@ -35,7 +35,7 @@ const DEFINITIONS = {
     kind: 'histogram',
     unit: 's',
     help: 'Time from accepting a request to the end of its response.',
-    labels: ['http.route', 'http.request.method', 'http.response.status_code', SERVICE, TIER],
+    labels: ['http.route', 'http.request.method', 'http.response.status_code', SERVICE, TIER, 'error.type'],
     boundsMs: REQUEST_MS,
   },
   clientDuration: {

@@ -1,4 +1,5 @@
 import type { Snapshot } from '../config/snapshot.js'
+import { isFailure } from '../errors.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
 import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
 import type { RequestRecord } from './record.js'
@@ -80,7 +81,7 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
 
   function ringFor(r: RequestRecord): Ring | undefined {
     if (r.decision?.allowed === false) return rings.denied
-    if (r.status >= 500) return rings.failed
+    if (isFailure(r.status, r.error)) return rings.failed
     if (r.error !== undefined) return rings.others
     return (r.sampled ?? random() < r.snapshot.config.explain.sample) ? rings.others : undefined
   }

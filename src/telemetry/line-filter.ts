@@ -1,8 +1,9 @@
+import { isFailure } from '../errors.js'
 import type { RequestRecord } from './record.js'
 
 /** Which requests have a line in the access log. */
 export interface LineFilter {
-  keeps(r: Pick<RequestRecord, 'status' | 'requestId'>): boolean
+  keeps(r: Pick<RequestRecord, 'status' | 'requestId'> & Partial<Pick<RequestRecord, 'error'>>): boolean
   /** Lines left out since the start, by reason. */
   leftOut(): Readonly<Record<'sample' | 'max_errors', number>>
   close(): void
@@ -39,8 +40,8 @@ export function createLineFilter(options: LineFilterOptions): LineFilter {
   }
 
   return {
-    keeps({ status, requestId }) {
-      if (status < 400) {
+    keeps({ status, error, requestId }) {
+      if (status < 400 && !isFailure(status, error)) {
         if (sample >= 1 || shareOf(requestId) < sample) return true
         leftOut.sample++
         return false

@@ -55,13 +55,13 @@ export function trafficOf(families: Families): Traffic {
   }
   const bounds = Array.from(families.serverDuration.definition.boundsMs!)
   const counts = new Array<number>(bounds.length + 1).fill(0)
-  for (const [[, , status, service, tier], figures] of seriesOf(families.serverDuration)) {
+  for (const [[, , status, service, tier, error], figures] of seriesOf(families.serverDuration)) {
     let count = 0
     for (let i = 0; i < counts.length; i++) {
       count += figures[i]!
       if (status !== '101') counts[i]! += figures[i]!
     }
-    rowOf(service!, tier!).responses[classOf(status!)] += count
+    rowOf(service!, tier!).responses[error ? 'server_error' : classOf(status!)] += count
   }
   for (const [[service, tier, , decision, by], [count]] of seriesOf(families.limitDecisions)) {
     const row = rowOf(service!, tier!)

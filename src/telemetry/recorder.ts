@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { Limit, Route, Service, Snapshot, Upstream } from '../config/snapshot.js'
-import { ERRORS } from '../errors.js'
+import { ERRORS, isFailure } from '../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../limiter/limiter.js'
 import type { Cell } from './cells.js'
 import type { Families } from './families.js'
@@ -40,6 +40,8 @@ for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
 }
 
 const ERROR_CODES = Object.keys(ERRORS)
+/** From 1; 0 stands for none. */
+const ERROR_INDEX: ReadonlyMap<string, number> = new Map(ERROR_CODES.map((code, i) => [code, i + 1]))
 
 const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
 const OUTCOMES = ['allowed', 'denied', 'near']
@@ -78,7 +80,7 @@ interface Table {
   readonly tiers: number
   /** The last one is for requests that have no route. */
   readonly services: readonly ServicePlace[]
-  /** By route and tier, then by method and status. */
+  /** By route and tier, then by method, status and what failed. */
   readonly durations: Slots
   /** By upstream, then by method and what came of it. */
   readonly clientDurations: Slots
@@ -141,15 +143,23 @@ export function createRecorder(families: Families): Recorder {
     return (index + 1) * (table.tiers + 1) + tier + 1
   }
 
-  function makeDuration(r: RequestRecord, tier: number, place: number, method: number, status: number): Cell {
+  function makeDuration(
+    r: RequestRecord,
+    tier: number,
+    place: number,
+    method: number,
+    status: number,
+    kind: number,
+  ): Cell {
     const cell = serverDuration.cell(
       r.route?.label ?? NONE,
       METHODS[method]!,
       STATUSES[status]!,
       r.route?.service.name ?? NONE,
       r.snapshot.tiers[tier] ?? NONE,
+      isFailure(r.status, r.error) ? (r.error ?? STATUSES[status]!) : '',
     )
-    table.durations.set(place, method * STATUSES.length + status, cell)
+    table.durations.set(place, kind, cell)
     return cell
   }
 
@@ -226,8 +236,10 @@ export function createRecorder(families: Families): Recorder {
     const place = pairOf(route === undefined ? -1 : route.index, tier)
     const method = METHOD_INDEX.get(r.method) ?? 0
     const status = STATUS_INDEX[r.status] ?? 0
-    let cell = table.durations.get(place, method * STATUSES.length + status)
-    if (cell < 0) cell = makeDuration(r, tier, place, method, status)
+    const failed = r.error !== undefined && isFailure(r.status, r.error) ? ERROR_INDEX.get(r.error)! : 0
+    const kind = (method * STATUSES.length + status) * (ERROR_CODES.length + 1) + failed
+    let cell = table.durations.get(place, kind)
+    if (cell < 0) cell = makeDuration(r, tier, place, method, status, kind)
     serverDuration.observe(cell, r.durationMs, r.trace)
 
     const service = table.services[route === undefined ? table.services.length - 1 : route.service.index]!

@@ -111,7 +111,12 @@ export class Breaker {
 
   /** What was told to be well has broken off since. */
   spoiled(epoch: number, now: number): void {
-    if (epoch !== this.#epoch || this.#state !== 'closed') return
+    if (epoch !== this.#epoch) return
+    if (this.#state === 'half_open') {
+      this.#probeErrors++
+      this.#judgeProbes(now)
+      return
+    }
     const bucket = this.#bucket(now)
     if (this.#errorSum >= this.#totalSum) return
     this.#addError(bucket)

@@ -95,7 +95,8 @@ export class Pass {
   readonly #epoch: number
   readonly #concurrency: ConcurrencyLimit | undefined
   #over = false
-  #answered = false
+  /** What was said of it to be well. */
+  #well = false
 
   constructor(breaker: Breaker | undefined, epoch: number, concurrency: ConcurrencyLimit | undefined) {
     this.#breaker = breaker
@@ -106,7 +107,7 @@ export class Pass {
   /** @param ms from the request's last byte to the response's header; undefined when that came first */
   answered(status: number, ms: number | undefined, now: number): void {
     if (this.#end()) return
-    this.#answered = true
+    this.#well = status < 500
     this.#breaker?.outcome(this.#epoch, status >= 500, ms ?? 0, now)
     if (this.#concurrency === undefined) return
     if (status === 503 || status === 504) this.#concurrency.lost(now)
@@ -116,7 +117,10 @@ export class Pass {
 
   /** The upstream could not be reached, broke off, or (`late`) was too slow; also in the middle of its response. */
   failed(late: boolean, ms: number, now: number): void {
-    if (this.#answered) this.#breaker?.spoiled(this.#epoch, now)
+    if (this.#well) {
+      this.#well = false
+      this.#breaker?.spoiled(this.#epoch, now)
+    }
     if (this.#end()) return
     this.#breaker?.outcome(this.#epoch, true, ms, now)
     if (late) this.#concurrency?.lost(now)

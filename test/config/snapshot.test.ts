@@ -163,7 +163,7 @@ t.test('a route knows who may say what a request costs, and when it is given bac
   t.match(route, { cost: 2, costFrom: { header: 'x-request-cost', max: 500 }, costHeader: 'x-token-cost' })
   t.same([...route.costFrom!.consumers], ['acme'])
   t.same(
-    [...route.refundOn!].sort((a, b) => a - b),
+    [...route.refundOn!].sort((a, b) => Number(a) - Number(b)),
     [404, ...Array.from({ length: 100 }, (_, i) => 500 + i)],
   )
 })

@@ -212,7 +212,7 @@ t.test('an upstream that breaks off in the middle never looks complete', async (
   t.notMatch(client.received(), /\r\n0\r\n\r\n$/)
   t.same(client.responses(), [])
   await gateway.recorded(1)
-  t.match(gateway.records[0], { status: 200, error: 'upstream_failed' })
+  t.match(gateway.records[0], { status: 200, error: 'upstream_cut' })
 })
 
 t.test('a body goes through no faster than the client takes it, and ends with its client', async (t) => {

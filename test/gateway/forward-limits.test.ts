@@ -41,7 +41,7 @@ t.test('total: the whole exchange', APART, async (t) => {
     t.notMatch(client.received(), /\r\n0\r\n\r\n$/, 'no clean end')
     await eventually('the upstream sees the end', () => upstream.requests[0]!.closed)
     await gateway.recorded(1)
-    t.match(gateway.records[0], { status: 200, error: 'upstream_timeout', cause: /1000 ms/ })
+    t.match(gateway.records[0], { status: 200, error: 'upstream_cut', cause: /1000 ms/ })
     t.ok(gateway.records[0]!.durationMs >= 1000)
   })
 
@@ -123,7 +123,7 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     await client.closed()
     t.match(client.received(), /hello\r\n$/)
     await eventually('the upstream sees the end', () => upstream.requests[0]!.closed)
-    t.match(gateway.records[0], { status: 200, error: 'upstream_timeout' })
+    t.match(gateway.records[0], { status: 200, error: 'upstream_cut' })
   })
 
   t.test('from the client: 408, and the upstream sees a cut', async (t) => {

@@ -263,7 +263,7 @@ t.test('a body that is cut by the upstream is reset, never a clean end', async (
   })
   t.match(await client.ask('/'), { status: 200, body: 'half', code: constants.NGHTTP2_INTERNAL_ERROR })
   await gateway.recorded(1)
-  t.match(gateway.records[0], { status: 200, error: 'upstream_failed' })
+  t.match(gateway.records[0], { status: 200, error: 'upstream_cut' })
 })
 
 t.test('what upstreams break off is not held against the connection', async (t) => {

@@ -7,6 +7,7 @@ import type { TestGateway } from '../support/gateway.js'
 import { startGateway } from '../support/gateway.js'
 import { refusingPort } from '../support/hanging-listener.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
+import { rawUpstream } from '../support/raw-upstream.js'
 import { startSite } from '../support/site.js'
 import { recordingUpstream } from '../support/upstream.js'
 import { closeOf, handshake, opened, startChat } from '../support/websocket.js'
@@ -234,6 +235,33 @@ t.test('a caller who leaves without a response gets back what it took where 499 
     t.same(await used(gateway, 1), [left], target)
   }
 })
+
+t.test(
+  'what is cut in the middle of its response is given back where `upstream_cut` is listed',
+  async (t) => {
+    const upstream = await rawUpstream(t, ({ socket }) =>
+      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'),
+    )
+    const yaml = SITE.replace('refund_on: [503]', 'refund_on: [503, upstream_cut]')
+    const gateway = await startGateway(
+      t,
+      yaml.replace('PAYMENTS', upstream.origin).replace('MARKETING', upstream.origin),
+    )
+    for (const [target, left] of [
+      ['/refunded/x', 4],
+      ['/both/x', 4],
+    ] as const) {
+      const recorded = gateway.records.length
+      const client = await openRaw(gateway.port)
+      client.write(rawRequest(`GET ${target}`))
+      await client.closed()
+      t.match(client.received(), 'HTTP/1.1 200 OK')
+      await gateway.recorded(recorded + 1)
+      t.match(gateway.records.at(-1), { status: 200, error: 'upstream_cut' })
+      t.same(await used(gateway, 1), [left], target)
+    }
+  },
+)
 
 t.test('a debt is waited for', async (t) => {
   const marketing = await recordingUpstream(t, (req, res) => {

@@ -369,8 +369,8 @@ t.test('what an upstream does wrong fails both spans', async (t) => {
     'a client that asks for nothing is wrong, as the conventions have it: its own span fails',
   )
   t.same(await told('/payments/cut'), [
-    [200, 'upstream_failed', true],
-    [200, 'upstream_failed', true],
+    [200, 'upstream_cut', true],
+    [200, 'upstream_cut', true],
   ])
 })
 

@@ -237,7 +237,7 @@ t.test('an upstream that refuses', async (t) => {
       t.match(raw.received(), 'part')
       t.same(raw.responses(), [], 'no complete response')
       await gateway.recorded(1)
-      t.match(gateway.records[0], { status: 403, error: 'upstream_failed' })
+      t.match(gateway.records[0], { status: 403, error: 'upstream_cut' })
       await quiet(gateway)
     })
   }
@@ -252,7 +252,7 @@ t.test('an upstream that refuses', async (t) => {
     await raw.closed()
     t.same(raw.responses(), [])
     await gateway.recorded(1)
-    t.match(gateway.records[0], { status: 403, error: 'upstream_timeout' })
+    t.match(gateway.records[0], { status: 403, error: 'upstream_cut', cause: /handshake/ })
     await eventually('the upstream is let go', () => upstream.open() === 0)
     await quiet(gateway)
   })

@@ -212,6 +212,11 @@ t.test('an upstream is ejected', APART, async (t) => {
     ['that answers 503', (r) => respond(r, 'HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy')],
     ['that resets', (r) => reset(r.socket)],
     ['that breaks off in a body', (r) => r.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf')],
+    [
+      'that stops in a body',
+      (r) => r.socket.write('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'),
+      ', timeouts: { idle: 1s }',
+    ],
     ['that says nothing', () => {}, ', timeouts: { headers: 1s }'],
     ['that speaks no HTTP', (r) => respond(r, 'hello\r\n\r\n')],
   ]

@@ -1,6 +1,7 @@
 import t from 'tap'
 import type { Limit } from '../../src/config/snapshot.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
+import type { RequestRecord } from '../../src/telemetry/record.js'
 import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
 
@@ -77,9 +78,39 @@ t.test('counts a request by route, method, status, service and tier, and its tim
   t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '0.025' }), 1)
   t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '1' }), 2)
   t.equal(sampleOf(text, `${name}_bucket`, { ...ok, le: '+Inf' }), 2)
-  t.equal(sampleOf(text, `${name}_count`, { ...first, http_response_status_code: '502' }), 1)
+  const refused = { ...first, http_response_status_code: '502', error_type: 'upstream_refused' }
+  t.equal(sampleOf(text, `${name}_count`, refused), 1)
   t.equal(sampleOf(text, 'tidegate_requests_refused_total', { code: 'upstream_refused' }), 1)
 })
+
+t.test(
+  'what failed says why: a response that was cut has the status that was sent, and is no success',
+  async (t) => {
+    const metrics = metricsOf()
+    const of = (status: number, error?: RequestRecord['error']) => exampleRecord(snapshot, { status, error })
+    metrics.record(of(200))
+    metrics.record(of(200, 'upstream_cut'))
+    metrics.record(of(200, 'client_closed'))
+    metrics.record(of(101, 'upstream_failed'))
+    metrics.record(of(500))
+    metrics.record(of(500, 'internal'))
+    metrics.record(of(429, 'quota_exceeded'))
+    const text = await metrics.scrape()
+    const count = (status: string, type: string) =>
+      sampleOf(text, 'http_server_request_duration_seconds_count', {
+        ...first,
+        http_response_status_code: status,
+        error_type: type,
+      })
+    t.equal(count('200', 'upstream_cut'), 1)
+    t.equal(count('200', ''), 2, 'a caller who leaves is none of our failures')
+    t.equal(count('101', ''), 1, 'a tunnel that ends was opened')
+    t.equal(count('500', '500'), 1, "the upstream's own")
+    t.equal(count('500', 'internal'), 1)
+    t.equal(count('429', ''), 1)
+    t.equal(metrics.traffic().services[0]!.responses.server_error, 3)
+  },
+)
 
 t.test('a value on the upper bound of a bucket is in it', async (t) => {
   const metrics = metricsOf()

@@ -158,7 +158,7 @@ t.test('pushes as protobuf the series that /metrics shows, under the same names'
 
 t.test("writes the very bytes that OpenTelemetry's own serializer writes", async (t) => {
   const families = createFamilies(true)
-  const cell = families.serverDuration.cell('/a/*', 'GET', 200, 'api', 'free')
+  const cell = families.serverDuration.cell('/a/*', 'GET', 502, 'api', 'free', 'upstream_failed')
   for (const ms of [0, 0.3, 7, 5000, 1e6]) families.serverDuration.observe(cell, ms)
   for (let i = 0; i < 200; i++) families.failOpen.set(i * 1e10, 'api', `é${i}`)
   families.connections.set(-1.5)

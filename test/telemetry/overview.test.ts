@@ -26,7 +26,7 @@ t.test('traffic is told by service and tier, whatever the route and the method',
   families.storeState.set(1, 'degraded')
   const { services, duration, connections, degraded } = trafficOf(families)
   t.match(services, [
-    { service: 'none', tier: 'none', responses: { ok: 1 }, decisions: {} },
+    { service: 'none', tier: 'none', responses: { ok: 0, server_error: 1 }, decisions: {} },
     {
       service: 'payments',
       tier: 'free',

@@ -186,6 +186,14 @@ t.test('a response that breaks off is counted when that is known', async (t) => 
   t.equal(one.state(100), 'open')
 })
 
+t.test('a probe whose response breaks off is no success', async (t) => {
+  const one = opened(0)
+  const epochs = [1, 2].map(() => one.enter(0, 5_000))
+  for (const epoch of epochs) one.outcome(epoch, false, 10, 5_000)
+  for (const epoch of epochs) one.spoiled(epoch, 5_100)
+  t.equal(one.state(5_100), 'open')
+})
+
 t.test('a reload changes its settings, and not its state', async (t) => {
   const one = opened(0)
   one.configure({ ...SETTINGS, windowMs: 60_000 })

@@ -257,7 +257,7 @@ t.test('a stream that is reset before its answer is a 502, and within its answer
     await t.rejects(begun.text(), `${code}`)
   }
   await gateway.recorded(5)
-  t.match(gateway.records[1], { status: 200, error: 'upstream_failed' })
+  t.match(gateway.records[1], { status: 200, error: 'upstream_cut' })
 })
 
 t.test('a client that leaves cancels its stream and nobody elses', async (t) => {

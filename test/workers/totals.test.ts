@@ -99,7 +99,7 @@ t.test('series of several labels, exponential buckets and exemplars come through
     const families = createFamilies(true)
     const { serverDuration } = families
     for (const path of ['/other', route]) {
-      serverDuration.observe(serverDuration.cell(path, 'GET', 200, 'api', 'free'), ms, trace(digit))
+      serverDuration.observe(serverDuration.cell(path, 'GET', 200, 'api', 'free', ''), ms, trace(digit))
     }
     return { families: readFamilies(Object.values(families)), process: [] }
   }
@@ -111,7 +111,7 @@ t.test('series of several labels, exponential buckets and exemplars come through
   const view = serverDuration.view()
   t.equal(view.size, 3)
   const counts = (path: string) => {
-    const cell = serverDuration.cell(path, 'GET', 200, 'api', 'free')
+    const cell = serverDuration.cell(path, 'GET', 200, 'api', 'free', '')
     const buckets = view.figures.subarray(cell, cell + view.width - 1)
     return [...buckets.entries()].flatMap(([i, count]) =>
       count > 0 ? [[i, count, view.exemplar(cell + i)?.traceId[0]]] : [],
