@@ -45,13 +45,20 @@ function isUnreserved(code: number): boolean {
   )
 }
 
+/** What a byte of a path is to the common case; all that is not here needs work, or is refused. */
+const PLAIN_BYTE = 1
+/** Has no place in a path (RFC 3986 §3.3), but browsers send some of it: goes on escaped. */
+const ESCAPED_BYTE = 2
+const BYTES = new Uint8Array(128).fill(PLAIN_BYTE, 0x21, 0x7f)
+for (const char of '%;\\#?') BYTES[char.charCodeAt(0)] = 0
+for (const char of '"<>^`{|}') BYTES[char.charCodeAt(0)] = ESCAPED_BYTE
+
 /** Whether nothing in the path needs work: the common case, checked without allocating. */
 function isPlain(raw: string): boolean {
   let previous = 0
   for (let i = 0; i < raw.length; i++) {
     const code = raw.charCodeAt(i)
-    if (code <= 0x20 || code >= 0x7f || code === PERCENT || code === SEMICOLON || code === 0x5c) return false
-    if (code === 0x23 || code === 0x3f) return false
+    if (BYTES[code] !== PLAIN_BYTE) return false
     // Two slashes, or a dot that begins a segment (it may be a dot segment): the slow way decides.
     if (previous === SLASH && (code === SLASH || code === DOT)) return false
     previous = code
@@ -61,7 +68,7 @@ function isPlain(raw: string): boolean {
 
 /**
  * Canonical form of the path of a request target (without its query): unreserved characters unescaped, escapes in
- * upper case (RFC 3986 §6.2.2), repeated slashes merged; and the key that its route is found by.
+ * upper case (RFC 3986 §6.2.2), repeated slashes merged, `"<>^`{|}` escaped; and the key that its route is found by.
  *
  * @returns undefined for a path that must be refused: not starting with `/`, a dot segment in any spelling
  *   (`..`, `%2e.`, `..;x`, `%252e%252e`), a backslash, `#`, a control or non-ASCII character, `%00`, a malformed escape.
@@ -80,7 +87,7 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
     }
     if (code !== PERCENT) {
       if (code === SEMICOLON) encoded = true
-      path += raw[i]
+      path += BYTES[code] === ESCAPED_BYTE ? `%${code.toString(16).toUpperCase()}` : raw[i]
       continue
     }
     const high = hexValue(raw.charCodeAt(i + 1))

@@ -7,6 +7,7 @@ import { deepFreeze } from './freeze.js'
 import { configHash } from './hash.js'
 import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
 import { limitsOf } from './limit.js'
+import { canonicalPath } from './path.js'
 import { type Policy, policyOf } from './policy.js'
 import { compilePriorities, compileResilience, NO_RESILIENCE, type ResilienceSettings } from './resilience.js'
 import { compileAuth, type RouteAuth } from './route-auth.js'
@@ -282,7 +283,7 @@ function compileRoute(
     auth: compileAuth(route, consumers),
     shape: compileShape(route),
     mirror: mirror === undefined ? undefined : { service: serviceOf(mirror.service), share: mirror.share },
-    stripPrefix: route.strip_prefix ?? '',
+    stripPrefix: route.strip_prefix === undefined ? '' : canonicalPath(route.strip_prefix)!.path,
     cost,
     costFrom,
     refundOn,

@@ -49,7 +49,8 @@ export function readUpstream(text: string, fail: Fail): UpstreamAddress | undefi
     )
   }
   const url = new URL(text)
-  return { origin: url.origin, host: url.host, basePath: raw.endsWith('/') ? raw.slice(0, -1) : raw }
+  const { path } = base
+  return { origin: url.origin, host: url.host, basePath: path.endsWith('/') ? path.slice(0, -1) : path }
 }
 
 export function readHttpUrl(text: string, fail: Fail): string | undefined {

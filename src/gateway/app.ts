@@ -21,7 +21,7 @@ import type { Tracing } from '../telemetry/tracing.js'
 import type { Guards } from '../upstream/guard.js'
 import type { Upstreams } from '../upstream/pool.js'
 import { admit } from './admit.js'
-import { answerHere } from './answer.js'
+import { answerAsterisk, answerHere } from './answer.js'
 import { authorize } from './authorize.js'
 import { autoBan } from './auto-ban.js'
 import { type Charges, createCharges } from './charges.js'
@@ -116,7 +116,7 @@ export interface GatewayDeps {
  * What passes all of them is forwarded; `record` sees every outcome.
  */
 function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]): readonly Stage[] {
-  return [edge, matchRoute, answerHere, ...behind]
+  return [edge, answerAsterisk, matchRoute, answerHere, ...behind]
 }
 
 /**

@@ -40,6 +40,15 @@ export function joinedField(list: readonly string[], name: string): string | und
   return value
 }
 
+/** Gives the first of that name another value. */
+export function replaceField(list: string[], name: string, value: string): void {
+  for (let i = 0; i < list.length; i += 2) {
+    if (!isNamed(list[i]!, name)) continue
+    list[i + 1] = value
+    return
+  }
+}
+
 export function removeField(list: string[], name: string): void {
   for (let i = list.length - 2; i >= 0; i -= 2) if (isNamed(list[i]!, name)) list.splice(i, 2)
 }

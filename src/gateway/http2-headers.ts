@@ -1,5 +1,6 @@
 import { METHODS } from 'node:http'
 import type { Refusal } from '../errors.js'
+import { plainAuthority } from './authority.js'
 
 /** The header of a stream in the terms of HTTP/1.1, so that what reads those reads these. */
 export interface Http2Head {
@@ -70,7 +71,7 @@ export function readHttp2Head(raw: readonly string[], bodiless: boolean): Http2H
   if (!KNOWN_METHODS.has(method)) refused ??= { code: 'bad_request', cause: 'method' }
   if (method !== 'CONNECT' && scheme !== 'http' && scheme !== 'https')
     refused ??= { code: 'bad_request', cause: 'scheme' }
-  if (host !== undefined && authority !== undefined && host.toLowerCase() !== authority.toLowerCase()) {
+  if (host !== undefined && authority !== undefined && !isSameHost(host, authority, scheme)) {
     refused ??= { code: 'bad_host', detail: TWO_HOSTS }
   }
   const named = authority ?? host
@@ -78,6 +79,10 @@ export function readHttp2Head(raw: readonly string[], bodiless: boolean): Http2H
   else fields.unshift('host', named)
   if (!bodiless && !hasLength) fields.push('transfer-encoding', 'chunked')
   return { method, target: path ?? named ?? '', fields, refused }
+}
+
+function isSameHost(host: string, authority: string, scheme = 'http'): boolean {
+  return plainAuthority(host, scheme) === plainAuthority(authority, scheme)
 }
 
 const TWO_HOSTS = ':authority and the host field name different hosts; send one of them.'

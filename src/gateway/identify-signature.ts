@@ -3,6 +3,7 @@ import { isBodyOf, readContentDigest } from '../credentials/body-digest.js'
 import { type SignedRequest, verifySignature } from '../credentials/message-signature.js'
 import type { SeenNonces } from '../credentials/seen-nonces.js'
 import type { Refusal } from '../errors.js'
+import { plainAuthority } from './authority.js'
 import { CHALLENGES } from './challenge.js'
 import type { Exchange } from './exchange.js'
 import { joinedField } from './field-list.js'
@@ -70,26 +71,24 @@ const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
 /** As the caller sent it: behind a trusted proxy, as it came to that one. */
 function requestOf(x: Exchange): SignedRequest {
-  const { method, target, query, headers } = x
+  const { method, target, headers } = x
   const scheme = headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https')
   const path = target.replace(ABSOLUTE, '')
+  const mark = path.indexOf('?')
+  const query = mark < 0 ? '' : path.slice(mark)
   return {
     method,
     scheme,
-    authority: authorityOf(headers.forwardedHost ?? headers.host ?? ABSOLUTE.exec(target)?.[1] ?? '', scheme),
+    authority: plainAuthority(
+      headers.forwardedHost ?? headers.host ?? ABSOLUTE.exec(target)?.[1] ?? '',
+      scheme,
+    ),
     target,
     path: path.slice(0, path.length - query.length) || '/',
     query,
     hasBody: hasBody(x),
     field: (name) => signedField(x, name),
   }
-}
-
-/** RFC 9421 §2.2.3. */
-function authorityOf(host: string, scheme: string): string {
-  const usual = scheme === 'https' ? ':443' : ':80'
-  const lower = host.toLowerCase()
-  return lower.endsWith(usual) ? lower.slice(0, -usual.length) : lower
 }
 
 /** Of those that reach the upstream as they came, or that the gateway reads; of others a caller cannot say what arrives. */

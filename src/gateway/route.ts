@@ -1,15 +1,14 @@
 import { canonicalPath, otherReadings } from '../config/path.js'
 import type { Route } from '../config/snapshot.js'
 import type { Refusal } from '../errors.js'
+import { hostName, plainAuthority } from './authority.js'
 import { preflightMethod } from './cors.js'
 import type { Exchange } from './exchange.js'
 
 /** Longest request target, in characters. Longer ones are 414. */
 export const MAX_TARGET = 8192
 
-// reg-name or IPv4, or an IPv6 literal, with an optional port (RFC 3986 §3.2.2). No userinfo, no escapes.
-const AUTHORITY = /^(?:[a-z0-9](?:[a-z0-9._-]{0,253})|\[[0-9a-f:.]{2,45}\])(?::[0-9]{0,5})?$/i
-const ABSOLUTE = /^https?:\/\/([^/?#]*)(.*)$/i
+const ABSOLUTE = /^(https?):\/\/([^/?#]*)(.*)$/i
 
 /**
  * Which route this is. Target and Host are brought to one form here; everything later, the
@@ -26,12 +25,12 @@ export function matchRoute(x: Exchange): Refusal | undefined {
     // takes the other one. Anything else (`*`, `host:port`) has no path.
     const absolute = ABSOLUTE.exec(target)
     if (absolute === null) return { code: 'bad_target', detail: NO_PATH }
-    const named = absolute[1]!
-    if (authority !== undefined && authority.toLowerCase() !== named.toLowerCase()) {
+    const [, scheme = '', named = '', rest = ''] = absolute
+    if (authority !== undefined && !isSameHost(authority, named, scheme.toLowerCase())) {
       return { code: 'bad_host', detail: TWO_HOSTS }
     }
     authority = named
-    target = absolute[2] === '' ? '/' : absolute[2]!
+    target = rest === '' ? '/' : rest
     if (target.charCodeAt(0) === 0x3f) target = `/${target}`
   }
   if (authority !== undefined) {
@@ -40,8 +39,9 @@ export function matchRoute(x: Exchange): Refusal | undefined {
     x.host = host
   }
   const mark = target.indexOf('?')
-  x.query = mark < 0 ? '' : target.slice(mark)
-  if (mark >= 0 && !isQuery(x.query)) return { code: 'bad_target', detail: BAD_QUERY }
+  const query = mark < 0 ? '' : readQuery(target, mark)
+  if (query === undefined) return { code: 'bad_target', detail: BAD_QUERY }
+  x.query = query
   const canonical = canonicalPath(mark < 0 ? target : target.slice(0, mark))
   if (canonical === undefined) return { code: 'bad_target' }
   x.path = canonical.path
@@ -102,29 +102,28 @@ function isMethodList(found: object): found is readonly string[] {
   return Array.isArray(found)
 }
 
-let lastAuthority = ''
-let lastHost: string | undefined
+/** What RFC 3986 has no place for in a query, and browsers send all the same; in a path `canonicalPath` escapes it. */
+const UNESCAPED = /["<>\\^`{|}]/g
 
-/** Lower-case host without port, or undefined. The last one is remembered: most requests name the same. */
-function hostName(authority: string): string | undefined {
-  if (authority === lastAuthority) return lastHost
-  let host: string | undefined
-  if (AUTHORITY.test(authority)) {
-    const end = authority.lastIndexOf(':')
-    const bracket = authority.lastIndexOf(']')
-    host = (end > bracket ? authority.slice(0, end) : authority).toLowerCase()
-    // The root's own dot: `example.com.` is `example.com`.
-    if (host.endsWith('.')) host = host.slice(0, -1)
+/** With its `?`, and what has to be escaped escaped; undefined for what a reader could take for the end of the target. */
+function readQuery(target: string, mark: number): string | undefined {
+  let plain = true
+  for (let i = mark; i < target.length; i++) {
+    const code = target.charCodeAt(i)
+    if (code <= 0x20 || code === 0x7f || code === 0x23) return undefined
+    if (ESCAPED[code] === 1) plain = false
   }
-  lastAuthority = authority
-  lastHost = host
-  return host
+  const query = target.slice(mark)
+  return plain ? query : query.replace(UNESCAPED, escapeOctet)
 }
 
-function isQuery(query: string): boolean {
-  for (let i = 0; i < query.length; i++) {
-    const code = query.charCodeAt(i)
-    if (code <= 0x20 || code === 0x7f || code === 0x23) return false
-  }
-  return true
+const ESCAPED = new Uint8Array(128)
+for (const char of '"<>\\^`{|}') ESCAPED[char.charCodeAt(0)] = 1
+
+function escapeOctet(char: string): string {
+  return `%${char.charCodeAt(0).toString(16).toUpperCase()}`
+}
+
+function isSameHost(one: string, other: string, scheme: string): boolean {
+  return plainAuthority(one, scheme) === plainAuthority(other, scheme)
 }

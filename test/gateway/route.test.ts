@@ -224,6 +224,34 @@ t.test('a query with a space, a control character or a # is 400', async (t) => {
   }
 })
 
+t.test('what no URI may hold goes on escaped, and finds the route of the escaped form', async (t) => {
+  const { x, refusal } = route({ target: '/payments/a"<b>^`{c|d}?e="<f>^`{g|h}\\' })
+  t.equal(refusal, undefined)
+  t.equal(x.path, '/payments/a%22%3Cb%3E%5E%60%7Bc%7Cd%7D')
+  t.equal(x.query, '?e=%22%3Cf%3E%5E%60%7Bg%7Ch%7D%5C')
+  t.equal(route({ target: x.path }).x.path, x.path)
+})
+
+t.test('the port that a scheme has anyway makes no other host', async (t) => {
+  for (const [target, host] of [
+    ['http://api.example.com:80/payments/1', 'api.example.com'],
+    ['http://api.example.com/payments/1', 'API.example.com:80'],
+    ['https://api.example.com/payments/1', 'api.example.com:443'],
+    ['http://api.example.com:/payments/1', 'api.example.com'],
+  ] as const)
+    t.match(
+      route({ target, headers: ['Host', host] }),
+      { refusal: undefined, x: { host: 'api.example.com' } },
+      target,
+    )
+  for (const [target, host] of [
+    ['http://api.example.com:443/payments/1', 'api.example.com'],
+    ['https://api.example.com:80/payments/1', 'api.example.com'],
+    ['http://api.example.com:8080/payments/1', 'api.example.com'],
+  ] as const)
+    t.match(route({ target, headers: ['Host', host] }).refusal, { code: 'bad_host' }, target)
+})
+
 t.test('a target of 8,192 characters passes, a longer one is 414', async (t) => {
   t.equal(route({ target: '/payments/'.padEnd(MAX_TARGET, 'a') }).refusal, undefined)
   t.same(route({ target: '/payments/'.padEnd(MAX_TARGET + 1, 'a') }).refusal, {

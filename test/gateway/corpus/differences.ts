@@ -107,6 +107,13 @@ export const DIFFERENCES: readonly Difference[] = [
     cases: ['escapes in lower case', 'escapes that need not be', 'two slashes'],
   },
   {
+    what: 'What no URI may hold (`"`, `<`, `>`, `^`, `` ` ``, `{`, `}`; a bar; in a query a backslash) goes on escaped',
+    reason: 'Browsers send some of it, and servers refuse it or read it in two ways (RFC 3986).',
+    side: 'request',
+    parts: ['(target)'],
+    cases: ['a query of odd characters'],
+  },
+  {
     what: 'A path with `;`, `%2F` or a dot segment is 400',
     reason: 'Backends read them differently. A route can allow the first two with `allow_encoded`.',
     side: 'exchange',
