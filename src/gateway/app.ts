@@ -25,6 +25,7 @@ import { answerAsterisk, answerHere } from './answer.js'
 import { authorize } from './authorize.js'
 import { autoBan } from './auto-ban.js'
 import { type Charges, createCharges } from './charges.js'
+import { limitExtensions } from './chunk-extensions.js'
 import { peerOf, refuseSocket } from './client-error.js'
 import { isClosing, ongoingOn, parserFailed } from './connection.js'
 import { identifyConsumer } from './consumer.js'
@@ -237,9 +238,23 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     const snapshot = deps.snapshot()
     const peer = peerOf(req.socket)
     const headers = headersOf(req, snapshot, peer)
+    if ('chunked' in headers && headers.chunked) limitExtensions(req, (error) => failed(error, req.socket))
     new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(
       malformed(req, headers),
     )
+  }
+
+  /** Not before Node's parser is through with what it has: it would go on with a connection that was answered. */
+  function failed(error: Error, socket: Socket): void {
+    queueMicrotask(() => parserGaveUp(error, socket))
+  }
+
+  function parserGaveUp(error: Error, socket: Duplex): void {
+    try {
+      parserFailed(error, socket, (code, unread) => refuseUnparsed(socket, code, error.message, { unread }))
+    } catch (thrown) {
+      lost(socket, thrown)
+    }
   }
 
   /** A stream of HTTP/2 goes the same way. */
@@ -408,15 +423,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
         const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
         refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
       },
-      parserFailed(error, socket) {
-        try {
-          parserFailed(error, socket, (code, unread) =>
-            refuseUnparsed(socket, code, error.message, { unread }),
-          )
-        } catch (thrown) {
-          lost(socket, thrown)
-        }
-      },
+      parserFailed: parserGaveUp,
       leave() {
         http2?.leave()
         plain.leave()

@@ -12,6 +12,8 @@ const LINGER_BYTES = 65_536
 
 interface ParserError extends Error {
   readonly code?: string | undefined
+  /** What Node's parser says of it. */
+  readonly reason?: string | undefined
   readonly rawPacket?: unknown
 }
 
@@ -23,11 +25,11 @@ export function parserErrorCode(error: ParserError): ErrorCode {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return 'request_timeout'
     case 'HPE_INVALID_VERSION':
+      // Any other reason is that it is none at all: `HTTP/1`, or a line that ends with a bare LF.
+      return error.reason === 'Invalid HTTP version' ? 'http_version' : 'bad_request'
     // The preface of HTTP/2.
     case 'HPE_PAUSED_H2_UPGRADE':
       return 'http_version'
-    case 'HPE_CHUNK_EXTENSIONS_OVERFLOW':
-      return 'payload_too_large'
     default:
       return 'bad_request'
   }

@@ -1,6 +1,8 @@
 import t from 'tap'
+import { startFaces } from '../support/faces.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { expectRefused, type Refused, startSite } from '../support/site.js'
+import { recordingUpstream } from '../support/upstream.js'
 
 /**
  * Where a message ends: whatever two servers could read differently is refused, and what passes is framed anew.
@@ -121,11 +123,50 @@ t.test('a version that is not spoken here is 505', async (t) => {
     const bytes = `GET /orders HTTP/${version}\r\nHost: gateway.example\r\n\r\n`
     await expectRefused(t, site, version, bytes, { status: 505, code: 'http_version' })
   }
-  await expectRefused(t, site, 'no version', 'GET /orders\r\n\r\n', { status: 505, code: 'http_version' })
-  const bare = 'GET /orders HTTP/1.1\nHost: gateway.example\n\n'
-  await expectRefused(t, site, 'bare LFs for CRLF', bare, { status: 505, code: 'http_version' })
+  await expectRefused(t, site, 'HTTP/0.9', 'GET /orders\r\n\r\n', { status: 505, code: 'http_version' })
   const preface = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'
   await expectRefused(t, site, 'the preface of HTTP/2', preface, { status: 505, code: 'http_version' })
+})
+
+t.test('a version that is none, and a line that ends with a bare LF, are 400 on every face', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const host = 'Host: gateway.example\r\n'
+  const wrong = [
+    ...[
+      'HTTP/1',
+      'HTTP/1.',
+      'HTTP/.1',
+      'HTTP/01.1',
+      'HTTP/1.01',
+      'HTTP/1.10',
+      'HTTP/ 1.1',
+      'HTTP/1 .1',
+      'http/1.1',
+      'HTTPS/1.1',
+    ].map((version) => `GET / ${version}\r\n${host}\r\n`),
+    `GET / HTTP/1.1 \r\n${host}\r\n`,
+    `GET / HTTP/1.1\n${host}\r\n`,
+    'GET / HTTP/1.1\r\nHost: gateway.example\nX: y\r\n\r\n',
+    'GET / HTTP/1.1\nHost: gateway.example\n\n',
+    `GET / HTTP/1.1\r\n${host}\n`,
+    `GET / HTTP/1.1\r${host}\r\n`,
+    `GET / HTTP/1.0\n${host}\r\n`,
+  ]
+  for (const { name, open, gateway } of await startFaces(
+    t,
+    SITE.replace('PAYMENTS', upstream.origin).replace(/^server.*$/m, ''),
+  )) {
+    if (open === undefined) continue
+    for (const bytes of wrong) {
+      const connection = await open()
+      connection.write(bytes)
+      await connection.closed()
+      t.match(connection.responses(), [{ status: 400 }], `${name}: ${JSON.stringify(bytes)}`)
+      t.equal(connection.responses().length, 1)
+      t.equal(gateway.records.at(-1)?.error, 'bad_request')
+    }
+  }
+  t.same(upstream.received, [])
 })
 
 t.test('behind a refusal nothing of the connection is read any more', async (t) => {

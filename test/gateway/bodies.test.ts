@@ -1,9 +1,11 @@
 import t from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { eventually } from '../support/eventually.js'
+import { startFaces } from '../support/faces.js'
 import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
-import { expectRefused, problemOf, startSite } from '../support/site.js'
+import { expectRefused, startSite } from '../support/site.js'
 import { exampleDecision } from '../support/snapshot.js'
+import { recordingUpstream } from '../support/upstream.js'
 
 /** Bodies that nobody wants, that are too large, or that wait for a word. */
 
@@ -71,19 +73,50 @@ t.test('a body above the limit of its route is 413, announced or not', async (t)
   t.match(fit, [{ status: 200 }])
 })
 
-t.test('chunk extensions are no way to send without end', async (t) => {
-  const { gateway, payments } = await startSite(t, SITE)
-  const start = rawRequest('POST /payments/x', 'Transfer-Encoding: chunked')
-  const { responses, closed } = await rawExchange(
-    gateway.port,
-    `${start}1;${'x'.repeat(20_000)}\r\na\r\n0\r\n\r\n`,
-  )
-  t.match(responses, [{ status: 413 }])
-  t.equal(problemOf(responses[0]!).code, 'payload_too_large')
-  t.ok(closed)
-  await gateway.recorded(1)
-  t.match(gateway.records, [{ status: 413, error: 'payload_too_large' }])
-  t.notOk(payments.received.some(({ complete }) => complete))
+t.test('chunk extensions are no way to send without end, on any face', async (t) => {
+  const upstream = await recordingUpstream(t)
+  const yaml = `
+tiers: [free]
+services: { api: { upstreams: ["${upstream.origin}"] } }
+routes: [{ path: /*, service: api }]
+`
+  const start = rawRequest('POST /x', 'Transfer-Encoding: chunked')
+  const extended = (chunks: number, bytes: number) =>
+    `${`1;${'x'.repeat(bytes)}\r\na\r\n`.repeat(chunks)}0\r\n\r\n`
+  for (const { name, open, gateway } of await startFaces(t, yaml)) {
+    // A handshake has no body, and a connection is no plain one once there are chunks on it.
+    if (open === undefined || name === 'plain' || name === 'upgrade') continue
+    for (const [what, body] of [
+      ['one of 64 KiB', extended(1, 65_536)],
+      ['2,000 of 1 KB', extended(2_000, 1_000)],
+      ['20,000 of 100 bytes', extended(20_000, 100)],
+    ] as const) {
+      const before = gateway.records.length
+      const connection = await open()
+      connection.write(start + body)
+      await connection.until('an answer', () => connection.responses().length > 0)
+      t.match(connection.responses(), [{ status: 400 }], `${name}: ${what}`)
+      await connection.closed()
+      await gateway.recorded(before + 1)
+      t.match(gateway.records.at(-1), { status: 400, error: 'bad_request' }, `${name}: ${what}`)
+    }
+    t.notOk(upstream.received.some(({ complete }) => complete))
+    for (const [what, pieces] of [
+      ['none', Array.from({ length: 5_000 }, () => '1\r\na\r\n')],
+      ['some', Array.from({ length: 100 }, () => `1;${'x'.repeat(500)}\r\na\r\n`)],
+    ] as const) {
+      const connection = await open()
+      connection.write(start)
+      // Each in a packet, and over TLS a record, of its own.
+      for (const piece of pieces) connection.write(piece)
+      connection.write('0\r\n\r\n')
+      await connection.until('an answer', () => connection.responses().length > 0)
+      t.match(connection.responses(), [{ status: 200 }], `${name}: ${what}`)
+      connection.socket.destroy()
+      t.equal(upstream.received.at(-1)!.body.length, pieces.length)
+      upstream.received.length = 0
+    }
+  }
 })
 
 t.test('100 Continue is said after the quota was taken, and not before', async (t) => {

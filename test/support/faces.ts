@@ -29,6 +29,8 @@ export interface Face {
   readonly name: 'plain' | 'node' | 'tls' | 'http2' | 'upgrade'
   readonly gateway: TestGateway
   ask(asked?: Asked): Promise<Answered>
+  /** A connection for bytes as the test writes them; over HTTP/2 there is none. */
+  readonly open: (() => Promise<RawConnection>) | undefined
 }
 
 /**
@@ -48,12 +50,18 @@ export async function startFaces(t: Test, yaml: string, server = ''): Promise<re
     name,
     gateway,
     ask: (asked = {}) => askHttp1(dial, gateway.port, asked, extra),
+    open: () => dial(gateway.port, false),
   })
   return [
     over('plain', open, [], openRaw),
     over('node', open, ['Connection: close'], openRaw),
     over('tls', secure.gateway, [], openTlsClient),
-    { name: 'http2', gateway: open, ask: (asked = {}) => askHttp2(t, open.origin, asked) },
+    {
+      name: 'http2',
+      gateway: open,
+      ask: (asked = {}) => askHttp2(t, open.origin, asked),
+      open: undefined,
+    },
     over('upgrade', open, HANDSHAKE, openRaw),
   ]
 }
