@@ -2,7 +2,7 @@
 // the other: to start Node, tap and the gateway's modules costs more than most files. One that says `// Runs alone: …` has a
 // process to itself.
 import { spawn } from 'node:child_process'
-import { readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -22,6 +22,7 @@ const APART = /^test\/(?:fixtures|long)\//
  */
 export function findTests(paths) {
   const names = paths.flatMap((path) => {
+    if (!existsSync(path)) throw new Error(`there is no ${path}`)
     const found = statSync(path).isFile()
       ? [path]
       : readdirSync(path, { recursive: true })

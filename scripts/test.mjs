@@ -121,9 +121,11 @@ const untilMs = performance.now() + Number(values.minutes ?? Infinity) * 60_000
 async function runAll() {
   const started = performance.now()
   rmSync(RESULTS, { force: true })
+  let files
   try {
     await compileSources()
     await compileTests()
+    files = findTests(paths.length > 0 ? paths : [join(root, folder)])
   } catch (error) {
     console.log(`${error.message}\n0 passed, 1 failed`)
     return false
@@ -137,7 +139,7 @@ async function runAll() {
     console.log('0 passed, 1 failed')
     return false
   }
-  const { failed, results } = await runTests(findTests(paths.length > 0 ? paths : [join(root, folder)]))
+  const { failed, results } = await runTests(files)
   for (const name of results.skipped) console.log(`skipped: ${name}`)
   const what = withChecks ? `${CHECKS.length + 2} checks and the tests` : 'tests'
   console.log(`${what} in ${seconds(performance.now() - started)}`)

@@ -40,8 +40,6 @@ export interface AdminDeps {
   readonly metrics: {
     traffic(): Traffic | Promise<Traffic>
     scrape(format: TextFormat): Promise<string>
-    /** Left out: there are no native histograms. */
-    readonly scrapeNative?: (() => Promise<Buffer>) | undefined
   }
   /** What is known of a request, or of a consumer, on all gateways of the store. */
   readonly decisions: (question: DecisionQuestion) => Promise<DecisionAnswer>

@@ -102,26 +102,3 @@ export function readExponential(rows: Float64Array, at: number): Exponential {
   const counts = Array.from({ length: rows[at + SPAN]! }, (_, i) => rows[at + COUNTS + placeOf(offset + i)]!)
   return { scale: MAX_SCALE - rows[at + COARSER]!, zeros: rows[at + ZEROS]!, offset, counts }
 }
-
-/** What has come since `earlier`, which the same row was. */
-export function sinceExponential(now: Exponential, earlier: Exponential): Exponential {
-  const by = earlier.scale - now.scale
-  const counts = [...now.counts]
-  earlier.counts.forEach((count, i) => {
-    counts[((earlier.offset + i) >> by) - now.offset]! -= count
-  })
-  return { ...now, zeros: now.zeros - earlier.zeros, counts }
-}
-
-/** The same, no finer than `scale`: two buckets become one until it is so. */
-export function atMostScale(one: Exponential, scale: number): Exponential {
-  const by = one.scale - scale
-  if (by <= 0) return one
-  const offset = one.offset >> by
-  const counts: number[] = []
-  one.counts.forEach((count, i) => {
-    const place = ((one.offset + i) >> by) - offset
-    counts[place] = (counts[place] ?? 0) + count
-  })
-  return { scale, zeros: one.zeros, offset, counts }
-}

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { Family, View } from './cells.js'
 import type { Families } from './families.js'
-import { encodeExposition } from './prometheus-protobuf.js'
 import { type OtlpOptions, startPush } from './push.js'
 import type { ProcessReading } from './reading.js'
 import { ending, formatMetrics, formatProcesses, type TextFormat } from './text-format.js'
@@ -9,8 +8,6 @@ import { ending, formatMetrics, formatProcesses, type TextFormat } from './text-
 export interface Exposition {
   /** All series as text, ending in a newline. */
   scrape(format?: TextFormat): Promise<string>
-  /** The same in Prometheus' own form of protobuf, which has native histograms. Undefined: there are none. */
-  readonly scrapeNative: (() => Promise<Buffer>) | undefined
   /** Pushes what is left and stops pushing; waits two seconds for a slow collector at most. */
   close(): Promise<void>
 }
@@ -20,8 +17,6 @@ export interface ExpositionOptions {
   /** Brings gauges up to date, before each reading. */
   readonly refresh: () => void | Promise<void>
   readonly processes: () => Promise<readonly ProcessReading[]>
-  /** Whether the families record histograms as exponential ones, too. */
-  readonly exponential: boolean
   readonly serviceName: string
   readonly otlp: OtlpOptions | undefined
   /** Told of each push that failed. */
@@ -51,9 +46,6 @@ export function createExposition(options: ExpositionOptions): Exposition {
       const text = await formatMetrics(await read(), format)
       return text + formatProcesses(await options.processes(), format) + ending(format)
     },
-    scrapeNative: options.exponential
-      ? async () => encodeExposition(await read(), await options.processes())
-      : undefined,
     close: async () => push?.close(),
   }
 }

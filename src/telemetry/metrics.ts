@@ -5,7 +5,7 @@ import type { SourceState } from '../plans/source.js'
 import type { Share } from '../shares.js'
 import type { GuardState } from '../upstream/guard.js'
 import type { UpstreamReading } from '../upstream/state.js'
-import { countFailedPushes, createExposition, type Exposition } from './exposition.js'
+import { countFailedPushes, createExposition } from './exposition.js'
 import { createFamilies, reloadCells, showConfig } from './families.js'
 import { readGuards } from './guards.js'
 import { type Traffic, trafficOf } from './overview.js'
@@ -67,7 +67,6 @@ export interface Metrics extends Recorder {
   certificatesReloaded(result: ReloadResult): void
   /** By default in the Prometheus text format, version 0.0.4. */
   scrape(format?: TextFormat): Promise<string>
-  readonly scrapeNative: Exposition['scrapeNative']
   /** The same as data, for the process that shows the figures of several. */
   read(): Promise<Reading>
   /** What has come and what became of it. */
@@ -126,7 +125,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
     families,
     refresh,
     processes: () => readProcess(ofProcess),
-    exponential: options.exponential ?? false,
     serviceName: options.serviceName,
     otlp: options.otlp,
     onPushFailed: countFailedPushes(families, options.log),
@@ -145,7 +143,6 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.tlsReloads.add(families.tlsReloads.cell(result), 1)
     },
     scrape: exposition.scrape,
-    scrapeNative: exposition.scrapeNative,
     traffic() {
       refresh()
       return trafficOf(families)

@@ -38,7 +38,6 @@ export interface MetricsEnvironment extends SignalEnvironment {
   readonly intervalMs: number | undefined
   /** `OTEL_METRIC_EXPORT_TIMEOUT`, ms: from the reading to the end of the push. */
   readonly exportTimeoutMs: number | undefined
-  readonly temporality: 'cumulative' | 'delta' | 'lowmemory' | undefined
   readonly histograms: 'classic' | 'exponential' | undefined
 }
 
@@ -60,11 +59,7 @@ type Choice<T> = Readonly<Record<string, T>>
 const EXPORTERS: Choice<'otlp' | 'none'> = { otlp: 'otlp', none: 'none' }
 const COMPRESSIONS: Choice<'gzip' | 'none'> = { gzip: 'gzip', none: 'none' }
 const PROTOCOLS: Choice<true> = { 'http/protobuf': true }
-const TEMPORALITIES: Choice<'cumulative' | 'delta' | 'lowmemory'> = {
-  cumulative: 'cumulative',
-  delta: 'delta',
-  lowmemory: 'lowmemory',
-}
+const TEMPORALITIES: Choice<true> = { cumulative: true }
 const HISTOGRAMS: Choice<'classic' | 'exponential'> = {
   explicit_bucket_histogram: 'classic',
   base2_exponential_bucket_histogram: 'exponential',
@@ -182,6 +177,8 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
 
   const { 'service.name': serviceName, ...resource } = pairs('OTEL_RESOURCE_ATTRIBUTES')
   const metrics = signal('METRICS', '/v1/metrics')
+  // A collector makes deltas of totals (its processor `cumulativetodelta`).
+  choice('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE', TEMPORALITIES)
   const traces = signal('TRACES', '/v1/traces')
   return {
     disabled: text('OTEL_SDK_DISABLED')?.toLowerCase() === 'true',
@@ -191,7 +188,6 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
       ...metrics,
       intervalMs: milliseconds('OTEL_METRIC_EXPORT_INTERVAL'),
       exportTimeoutMs: milliseconds('OTEL_METRIC_EXPORT_TIMEOUT'),
-      temporality: choice('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE', TEMPORALITIES),
       histograms: choice('OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION', HISTOGRAMS),
     },
     traces: { ...traces, sampler: sampler() },

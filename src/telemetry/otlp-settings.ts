@@ -27,9 +27,6 @@ export function metricsPush(
     ),
     headers: headersOf(metrics.headers, otlp?.headers),
     compression: metrics.compression ?? 'none',
-    // What lowmemory leaves cumulative are instruments that we have none of.
-    temporality:
-      metrics.temporality === undefined || metrics.temporality === 'cumulative' ? 'cumulative' : 'delta',
     histograms: histograms ?? metrics.histograms ?? 'classic',
     resource,
     tls: certificatesOf(metrics),

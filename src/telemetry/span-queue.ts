@@ -1,9 +1,5 @@
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
-
-/** What takes spans to a collector. It does not throw, and calls back once. */
-export interface SpanSender {
-  send(spans: ReadableSpan[], done: (error: Error | undefined) => void): void
-}
+import type { OtlpSender } from './otlp-http.js'
 
 /** Why spans were not sent: too many waited, the collector did not take them, or more requests than are recorded. */
 export type DropReason = 'queue' | 'export' | 'rate'
@@ -16,7 +12,7 @@ export interface SpanQueue {
 }
 
 export interface SpanQueueOptions {
-  readonly sender: SpanSender
+  readonly sender: Pick<OtlpSender<ReadableSpan[]>, 'send'>
   /** Longest wait of a span until it is sent, ms. */
   readonly delayMs?: number | undefined
   readonly onSent: (spans: number) => void

@@ -1,9 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import type { Config } from '../config/schema.js'
 import type { OtelEnvironment } from './otel-environment.js'
+import type { OtlpEndpoint } from './otlp-http.js'
 import { certificatesOf, headersOf, serviceName } from './otlp-settings.js'
 import type { Sampling } from './sampler.js'
-import type { TracesEndpoint } from './span-sender.js'
 import type { TracingOptions } from './tracing.js'
 
 /** Where a collector listens, by the specification of OTLP. */
@@ -38,7 +38,7 @@ export function tracesOptions(
 export function tracesEndpoint(
   { otlp, traces }: Config['telemetry'],
   { disabled, traces: env }: OtelEnvironment,
-): TracesEndpoint | undefined {
+): OtlpEndpoint | undefined {
   const asked = env.exporter === 'otlp' || (env.exporter === undefined && env.endpoint !== undefined)
   if (disabled || (traces === undefined && !asked)) return undefined
   const common = {

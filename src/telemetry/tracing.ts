@@ -1,16 +1,17 @@
+import { ProtobufTraceSerializer, TraceExporterMetricsHelper } from '@opentelemetry/otlp-transformer'
 import { resourceFromAttributes } from '@opentelemetry/resources'
+import { createOtlpSender, type OtlpEndpoint } from './otlp-http.js'
 import type { RequestRecord } from './record.js'
 import type { Call } from './recording.js'
 import { createSampler, type Sampler, type Sampling } from './sampler.js'
 import type { SpanCounts } from './span-counts.js'
 import { createSpanQueue, type DropReason } from './span-queue.js'
-import { createSpanSender, type TracesEndpoint } from './span-sender.js'
 import { createSpanMaker } from './spans.js'
 import type { TraceContext } from './trace-context.js'
 
 export interface TracingOptions {
   readonly sampling: Sampling
-  readonly endpoint: TracesEndpoint
+  readonly endpoint: OtlpEndpoint
   /** Attributes of the process that all spans come from. */
   readonly resource: Readonly<Record<string, string>>
   /** Longest wait of a span until it is sent, ms. */
@@ -51,7 +52,7 @@ export function createTracing({ sampling, endpoint, resource, delayMs, log }: Tr
     dropped.rate++
   })
   const spans = createSpanMaker(resourceFromAttributes({ ...resource }))
-  const sender = createSpanSender(endpoint)
+  const sender = createOtlpSender(endpoint, ProtobufTraceSerializer, 'span', TraceExporterMetricsHelper)
   const queue = createSpanQueue({
     sender,
     delayMs,

@@ -1,7 +1,7 @@
 import type { ReloadResult } from '../config/reload.js'
 import type { Snapshot } from '../config/snapshot.js'
 import type { Share } from '../shares.js'
-import { countFailedPushes, createExposition, type Exposition } from '../telemetry/exposition.js'
+import { countFailedPushes, createExposition } from '../telemetry/exposition.js'
 import { createFamilies, reloadCells, showConfig } from '../telemetry/families.js'
 import { type Traffic, trafficOf } from '../telemetry/overview.js'
 import { createProcessMetrics } from '../telemetry/process-metrics.js'
@@ -34,7 +34,6 @@ export interface Figures {
   /** A worker has ended. `last`: what it had counted when it was last asked, or said so itself. */
   ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
   scrape(format?: TextFormat): Promise<string>
-  readonly scrapeNative: Exposition['scrapeNative']
   /** What has come to all workers, and what became of it. */
   traffic(): Promise<Traffic>
   close(): Promise<void>
@@ -69,7 +68,6 @@ export function createFigures(options: FiguresOptions): Figures {
     families,
     refresh,
     processes: async () => totals.processes(latest, await readProcess(ofProcess)),
-    exponential,
     serviceName: options.serviceName,
     otlp: options.otlp,
     onPushFailed: countFailedPushes(own, options.log),
@@ -88,7 +86,6 @@ export function createFigures(options: FiguresOptions): Figures {
       if (last !== undefined) totals.retire(last)
     },
     scrape: exposition.scrape,
-    scrapeNative: exposition.scrapeNative,
     async traffic() {
       await refresh()
       return trafficOf(families)

@@ -107,8 +107,6 @@ t.test('what Grafana and Prometheus are told to read is there', async (t) => {
   const source = parse(read('grafana/provisioning/datasources/prometheus.yaml')).datasources[0]
   t.equal(source.type, 'prometheus')
   const config = parse(read('grafana/prometheus.yml'))
-  // A Prometheus that keeps native histograms keeps nothing else, unless it is told to, and the rules are made of classic ones.
-  t.equal(config.scrape_configs[0].scrape_classic_histograms, true)
   for (const file of config.rule_files) t.ok(existsSync(join(ROOT, 'grafana', file)), file)
   t.equal(source.jsonData.timeInterval, config.global.scrape_interval, 'rates are told over what is scraped')
   t.equal(config.scrape_configs[0].job_name, 'tidegate', 'alerts ask for this job')

@@ -1,13 +1,11 @@
 import fc from 'fast-check'
 import t from 'tap'
 import {
-  atMostScale,
   type Exponential,
   mergeExponential,
   ROW,
   readExponential,
   recordExponential,
-  sinceExponential,
   ZERO_THRESHOLD,
 } from '../../src/telemetry/exponential.js'
 
@@ -22,8 +20,6 @@ function of(values: readonly number[]): Exponential {
   for (const value of values) recordExponential(rows, 0, value)
   return readExponential(rows, 0)
 }
-
-const total = ({ zeros, counts }: Exponential) => zeros + counts.reduce((sum, n) => sum + n, 0)
 
 t.test('each value is in the bucket whose bounds it lies between', async () => {
   fc.assert(
@@ -70,26 +66,6 @@ t.test('merged in any order and grouping, histograms are the one of all values',
       mergeExponential(rows, ROW, of(a))
       mergeExponential(rows, ROW, of(b))
       return JSON.stringify(readExponential(rows, ROW)) === JSON.stringify(of([...a, ...b]))
-    }),
-  )
-})
-
-t.test('what has come since is what was recorded since', async () => {
-  fc.assert(
-    fc.property(fc.array(seconds), fc.array(seconds), (before, after) => {
-      const now = of([...before, ...after])
-      const since = sinceExponential(now, of(before))
-      return total(since) === after.length && since.counts.every((count) => count >= 0)
-    }),
-  )
-})
-
-t.test('made coarser, it loses nothing', async () => {
-  fc.assert(
-    fc.property(fc.array(seconds), fc.integer({ min: -4, max: 20 }), (values, scale) => {
-      const one = of(values)
-      const coarse = atMostScale(one, scale)
-      return total(coarse) === values.length && coarse.scale === Math.min(scale, one.scale)
     }),
   )
 })

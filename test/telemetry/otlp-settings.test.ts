@@ -48,8 +48,8 @@ t.test('the file wins over the environment, header by header', async (t) => {
   t.equal(serviceName({} as Telemetry, readOtelEnvironment({})), 'tidegate')
 })
 
-t.test('the shorter of both timeouts holds, and lowmemory is delta', async (t) => {
-  t.match(push({ otlp: OTLP }), { timeoutMs: 10_000, compression: 'none', temporality: 'cumulative' })
+t.test('the shorter of both timeouts holds, of those that the environment names', async (t) => {
+  t.match(push({ otlp: OTLP }), { timeoutMs: 10_000, compression: 'none' })
   t.match(
     push(
       { otlp: OTLP },
@@ -57,10 +57,9 @@ t.test('the shorter of both timeouts holds, and lowmemory is delta', async (t) =
         OTEL_EXPORTER_OTLP_TIMEOUT: '7000',
         OTEL_METRIC_EXPORT_TIMEOUT: '3000',
         OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
-        OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'lowmemory',
       },
     ),
-    { timeoutMs: 3000, compression: 'gzip', temporality: 'delta' },
+    { timeoutMs: 3000, compression: 'gzip' },
   )
 })
 

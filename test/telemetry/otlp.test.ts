@@ -2,16 +2,10 @@ import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { gunzipSync } from 'node:zlib'
-import { ValueType } from '@opentelemetry/api'
-import { ProtobufMetricsSerializer } from '@opentelemetry/otlp-transformer'
-import { resourceFromAttributes } from '@opentelemetry/resources'
-import { AggregationTemporality, DataPointType } from '@opentelemetry/sdk-metrics'
 import t, { type Test } from 'tap'
-import type { Definition, View } from '../../src/telemetry/cells.js'
 import { createFamilies } from '../../src/telemetry/families.js'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.js'
-import { encodeMetrics, type OtlpRequest } from '../../src/telemetry/otlp-metrics.js'
-import type { OtlpOptions } from '../../src/telemetry/push.js'
+import { type OtlpOptions, startPush } from '../../src/telemetry/push.js'
 import { eventually } from '../support/eventually.js'
 import { parseExposition, sampleOf } from '../support/exposition.js'
 import { decode, double, type Message, messages, number, text } from '../support/protobuf.js'
@@ -56,6 +50,15 @@ async function keeping(
   return { url, pushes }
 }
 
+const OTLP = {
+  intervalMs: 60_000,
+  timeoutMs: 10_000,
+  headers: { authorization: 'Bearer s3cret' },
+  compression: 'none',
+  histograms: 'classic',
+  resource: {},
+} as const
+
 function metricsTo(url: string, changes: Partial<OtlpOptions> = {}, warned: string[] = []): Metrics {
   return createMetrics({
     storeState: () => 'up',
@@ -73,17 +76,7 @@ function metricsTo(url: string, changes: Partial<OtlpOptions> = {}, warned: stri
     logLinesDropped: () => 0,
     serviceName: 'edge-eu',
     exponential: changes.histograms === 'exponential',
-    otlp: {
-      url,
-      intervalMs: 60_000,
-      timeoutMs: 10_000,
-      headers: { authorization: 'Bearer s3cret' },
-      compression: 'none',
-      temporality: 'cumulative',
-      histograms: 'classic',
-      resource: {},
-      ...changes,
-    },
+    otlp: { ...OTLP, url, ...changes },
     log: { warn: (details, message) => warned.push(JSON.stringify(details) + message) },
   })
 }
@@ -97,7 +90,6 @@ const attributesOf = (message: Message | undefined, field: number) =>
   )
 
 const bytes = (message: Message | undefined, field: number) => message?.get(field)?.[0] as Buffer
-const hex = (message: Message | undefined, field: number) => bytes(message, field).toString('hex')
 
 const resourceOf = (push: Pushed | undefined) => messages(push?.body, 1)[0]
 const metricsOf = (push: Pushed | undefined) =>
@@ -150,107 +142,7 @@ t.test('pushes as protobuf the series that /metrics shows, under the same names'
     'http.response.status_code': 200,
     'tidegate.service': 'payments',
   })
-  const [exemplar] = messages(point, 8)
-  t.equal(hex(exemplar, 5), TRACE.traceId)
-  t.equal(hex(exemplar, 4), TRACE.spanId)
-  t.equal(double(exemplar, 3), 0.01325)
 })
-
-t.test("writes the very bytes that OpenTelemetry's own serializer writes", async (t) => {
-  const families = createFamilies(true)
-  const cell = families.serverDuration.cell('/a/*', 'GET', 502, 'api', 'free', 'upstream_failed')
-  for (const ms of [0, 0.3, 7, 5000, 1e6]) families.serverDuration.observe(cell, ms)
-  for (let i = 0; i < 200; i++) families.failOpen.set(i * 1e10, 'api', `é${i}`)
-  families.connections.set(-1.5)
-  const views = [families.serverDuration, families.failOpen, families.connections].map((one) => one.view())
-  for (const [temporality, exponential] of [
-    ['cumulative', false],
-    ['delta', false],
-    ['cumulative', true],
-  ] as const) {
-    const request: OtlpRequest = {
-      views,
-      resource: { 'service.name': 'x' },
-      temporality,
-      exponential,
-      from: 1_790_000_000_123,
-      to: 1_790_000_001_999,
-    }
-    const theirs = ProtobufMetricsSerializer.serializeRequest(asTheirs(request) as never)
-    t.same(decodeAll(Buffer.from(await encodeMetrics(request))), decodeAll(Buffer.from(theirs!)))
-  }
-})
-
-/** Fields may stand in any order: sorted, and as deep as they are messages. */
-function decodeAll(bytes: Buffer): unknown {
-  try {
-    return (
-      [...decode(bytes)]
-        // a default may be written or not
-        .filter(([, values]) => values.some((value) => value !== 0n && (value as Buffer).length !== 0))
-        // theirs has no zero_threshold
-        .filter(([field]) => field !== 14)
-        .sort(([a], [b]) => a - b)
-        .map(([field, values]) => [
-          field,
-          values.map((value) => (typeof value === 'bigint' ? value : decodeAll(value))),
-        ])
-    )
-  } catch {
-    return bytes.toString('hex')
-  }
-}
-
-function asTheirs({ views, resource, temporality, exponential: asExponential, from, to }: OtlpRequest) {
-  const hrTime = (ms: number) => [Math.floor(ms / 1000), (ms % 1000) * 1e6]
-  const one = ({ definition, size, width, figures, labels, exponential }: View) => ({
-    descriptor: {
-      name: definition.otlp,
-      description: definition.help,
-      unit: definition.unit,
-      valueType: ValueType.DOUBLE,
-    },
-    aggregationTemporality:
-      temporality === 'delta' ? AggregationTemporality.DELTA : AggregationTemporality.CUMULATIVE,
-    dataPointType: dataPointType(definition, asExponential),
-    isMonotonic: true,
-    dataPoints: Array.from({ length: size }, (_, series) => {
-      const cell = [...figures.subarray(series * width, (series + 1) * width)]
-      const counts = cell.slice(0, -1)
-      const boundaries = Array.from(definition.boundsMs ?? [], (ms) => ms / 1000)
-      const histogram = {
-        buckets: { boundaries, counts },
-        sum: cell.at(-1)! / 1000,
-        count: counts.reduce((sum, n) => sum + n, 0),
-      }
-      const fine = asExponential ? exponential?.(series) : undefined
-      const exponentialHistogram = fine && {
-        scale: fine.scale,
-        zeroCount: fine.zeros,
-        positive: { offset: fine.offset, bucketCounts: fine.counts },
-        negative: { offset: 0, bucketCounts: [] },
-        sum: histogram.sum,
-        count: histogram.count,
-      }
-      const names = definition.labels
-      return {
-        startTime: hrTime(from),
-        endTime: hrTime(to),
-        attributes: Object.fromEntries(names.map((name, i) => [name, labels[series * names.length + i]])),
-        value: definition.kind === 'histogram' ? (exponentialHistogram ?? histogram) : cell[0],
-      }
-    }),
-  })
-  return {
-    resource: resourceFromAttributes({ ...resource }),
-    scopeMetrics: [{ scope: { name: 'tidegate' }, metrics: views.map(one) }],
-  }
-}
-
-function dataPointType({ kind }: Definition, exponential: boolean) {
-  if (kind === 'histogram') return exponential ? DataPointType.EXPONENTIAL_HISTOGRAM : DataPointType.HISTOGRAM
-  return kind === 'counter' ? DataPointType.SUM : DataPointType.GAUGE
-}
 
 t.test('both names of every metric agree', async (t) => {
   for (const { definition } of Object.values(createFamilies())) {
@@ -274,38 +166,7 @@ t.test('compressed when that is asked for, and exponential histograms when those
     bytes(positive, 2).reduce((sum, n) => sum + n, 0),
     2,
   )
-  t.equal(messages(point, 11).length, 3, 'exemplars')
 })
-
-t.test(
-  'deltas: what came since the last push that has arrived, nothing twice and nothing lost',
-  async (t) => {
-    let status = 200
-    const { url, pushes } = await keeping(t, () => status)
-    const metrics = metricsTo(url, { intervalMs: 5, temporality: 'delta' })
-    const requests = (push: Pushed) => {
-      const histogram = messages(metricOf(push, 'http.server.request.duration'), 9)[0]
-      return number(messages(histogram, 1)[0], 4) ?? 0
-    }
-    const arrived = () => pushes.filter((push) => push.status === 200).map(requests)
-    metrics.record(exampleRecord(snapshot))
-    await eventually('a push without the first request', () => arrived().length > 1 && arrived().at(-1) === 0)
-    status = 500
-    metrics.record(exampleRecord(snapshot))
-    await eventually(
-      'the second is pushed twice in vain',
-      () => pushes.filter((push) => push.status === 500 && requests(push) === 1).length > 1,
-    )
-    status = 200
-    metrics.record(exampleRecord(snapshot))
-    await metrics.close()
-    t.equal(
-      arrived().reduce((total, n) => total + n, 0),
-      3,
-    )
-    t.equal(number(messages(metricOf(pushes[0]!, 'http.server.request.duration'), 9)[0], 2), 1, 'delta')
-  },
-)
 
 const FAILURES = 'tidegate_otlp_export_failures_total'
 const METRICS = { signal: 'metrics' }
@@ -328,19 +189,36 @@ t.test('a collector that refuses is counted, logged once, and costs nothing else
   t.notMatch(warned[0], /s3cret/)
 })
 
-t.test('one that says when to come again is left alone until then', async (t) => {
-  let asked = 0
-  const url = await collector(t, (request, response) => {
-    asked++
-    request.resume()
-    response.writeHead(503, { 'retry-after': '100' }).end()
+t.test('one that is too busy is asked again, and none of it is counted twice', async (t) => {
+  let status = 503
+  const { url, pushes } = await keeping(t, () => status)
+  const metrics = metricsTo(url, { intervalMs: 60_000 })
+  metrics.record(exampleRecord(snapshot))
+  const closed = metrics.close()
+  await eventually('it is refused', () => pushes.length > 0)
+  status = 200
+  await closed
+  const taken = pushes.filter((push) => push.status === 200)
+  t.equal(taken.length, 1)
+  const histogram = messages(metricOf(taken[0], 'http.server.request.duration'), 9)[0]
+  t.equal(number(messages(histogram, 1)[0], 4), 1)
+})
+
+t.test('more series than fit one request are sent in several, each of them once', async (t) => {
+  const { url, pushes } = await keeping(t)
+  const { failOpen } = createFamilies()
+  for (let i = 0; i < 2500; i++) failOpen.set(i, 'api', `${i}`)
+  const push = startPush({
+    otlp: { ...OTLP, url },
+    resource: {},
+    read: async () => [failOpen.view()],
+    onFailed: (error) => t.error(error),
   })
-  const metrics = metricsTo(url, { intervalMs: 2 })
-  await eventually('a failure', async () => sampleOf(await metrics.scrape(), FAILURES, METRICS) === 1)
-  // The timer has had its turn many times by then.
-  for (let i = 0; i < 5; i++) await metrics.scrape()
-  t.equal(asked, 1)
-  await metrics.close()
+  await push.close()
+  t.equal(pushes.length, 5)
+  const points = pushes.flatMap((push) => messages(messages(metricOf(push, 'tidegate.fail_open'), 7)[0], 1))
+  const values = points.map((point) => double(point, 4))
+  t.same(values.sort(), Array.from({ length: 2500 }, (_, i) => i).sort())
 })
 
 t.test('points that were rejected are a failure though the answer is 200', async (t) => {
