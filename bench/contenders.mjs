@@ -65,7 +65,7 @@ server: { ${['shutdown_delay: 0s', 'max_connections_per_client: 0', ...server].j
 tiers: [free]
 default_tier: free
 consumers:
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
 services:
 ${names.map((name) => `  ${name}:\n    upstreams: [http://127.0.0.1:${upstreamPort}]\n    max_waiting: 10000\n    limits: { free: ${services[name]} }`).join('\n')}
 routes:

@@ -42,7 +42,10 @@ const gateway = await startGateway(
       api: { upstreams: [backend.origin], outliers: false, limits: { free: '100000/s' } },
       tight: { upstreams: [backend.origin], outliers: false, limits: { free: '5/min' } },
     },
-    { consumers: [{ header: { name: 'x-user-id' } }, { ip: {} }], log: { access: '/dev/null' } },
+    {
+      consumers: [{ header: { name: 'x-user-id', from: ['127.0.0.1'] } }, { ip: {} }],
+      log: { access: '/dev/null' },
+    },
   ),
   { nodeArgs: measurable(folder()) },
 )

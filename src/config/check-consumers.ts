@@ -1,10 +1,24 @@
+import { formatListen, isLoopback } from './addresses.js'
 import { mayTellTenants } from './check-plans.js'
 import { checkTokens, issuersOf } from './check-tokens.js'
-import { asList, type DraftConfig, headersOf, knownTier, type Say } from './draft.js'
+import {
+  asList,
+  type Draft,
+  type DraftConfig,
+  headersOf,
+  knownTier,
+  named,
+  type Path,
+  type Say,
+} from './draft.js'
+import type { Config } from './schema.js'
 
 /** What the schema cannot say of the ways in which callers are known. */
 
-export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, warning: Say): void {
+type HeaderSettings = Extract<Config['consumers'][number], { header: object }>['header']
+
+export function checkConsumers(config: DraftConfig, error: Say, warning: Say): void {
+  const { consumers, tiers } = config
   const headers = new Map<string, number>()
   const hashes = new Set<string>()
   let ip: number | undefined
@@ -22,6 +36,8 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, wa
         error(['consumers', i], `${wrong}; ${both}, or take another`)
       } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
     }
+    if ('header' in source && source.header !== undefined)
+      checkBelieved(source.header, config, ['consumers', i, 'header'], error, warning)
     if ('jwt' in source && source.jwt !== undefined)
       checkTokens(source.jwt, ['consumers', i, 'jwt'], error, warning)
     if (!('api_key' in source)) continue
@@ -37,6 +53,28 @@ export function checkConsumers({ consumers, tiers }: DraftConfig, error: Say, wa
         error(path, 'the same key is given above already; a key belongs to one consumer')
       hashes.add(key.sha256)
     }
+  }
+}
+
+/** A header that every caller could write, where callers come from elsewhere. */
+function checkBelieved(
+  header: Draft<HeaderSettings>,
+  { listen, trusted_proxies: proxies }: DraftConfig,
+  path: Path,
+  error: Say,
+  warning: Say,
+): void {
+  if (listen?.host === undefined || listen.port === undefined || isLoopback(listen.host)) return
+  const where = formatListen({ host: listen.host, port: listen.port })
+  const { name, from } = header
+  if (named(from).some((block) => block === 'anyone' || block.endsWith('/0'))) {
+    const wrong = `everybody who reaches ${where} chooses whom its requests count for`
+    warning([...path, 'from'], `${wrong}; name the addresses that set ${name ?? 'it'}`)
+  } else if (!Object.hasOwn(header, 'from') && proxies !== undefined && asList(proxies).length === 0) {
+    const wrong = `does not say whose ${name ?? 'header'} is believed, and ${where} can be reached from other machines`
+    const fix =
+      'write from: with the addresses of what sets it, such as [10.0.0.0/8], or list these in trusted_proxies'
+    error(path, `${wrong}; ${fix} (from: anyone lets every caller choose)`)
   }
 }
 

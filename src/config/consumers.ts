@@ -1,3 +1,4 @@
+import { compileAddressSet } from './addresses.js'
 import type { Config } from './schema.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
@@ -17,6 +18,8 @@ export type ConsumerSource =
       readonly header: string
       /** The header that holds the consumer's tenant. */
       readonly tenant: string | undefined
+      /** Whether both are believed from this address. */
+      readonly believes: (peer: string) => boolean
     }
   | { readonly kind: 'client_certificate'; readonly id: CertificateId }
   | SignatureSettings
@@ -40,14 +43,27 @@ export interface KeyOwner {
   readonly scopes: readonly string[] | undefined
 }
 
-/** @param tierIndex of a tier that the configuration has */
+const anyone = () => true
+
+function believer(from: readonly string[] | undefined, standard: (peer: string) => boolean) {
+  if (from === undefined) return standard
+  return from.includes('anyone') ? anyone : compileAddressSet(from)
+}
+
+/**
+ * @param tierIndex of a tier that the configuration has
+ * @param isTrustedProxy whether an address is in `trusted_proxies`
+ */
 export function compileConsumers(
-  { consumers }: Config,
+  { consumers, trusted_proxies: proxies }: Config,
   tierIndex: (name: string) => number,
+  isTrustedProxy: (address: string) => boolean,
 ): ConsumerSource[] {
   return consumers.map((source): ConsumerSource => {
     if ('header' in source) {
-      return { kind: 'header', header: source.header.name, tenant: source.header.tenant }
+      const { name, tenant, from } = source.header
+      const believes = believer(from, proxies.length > 0 ? isTrustedProxy : anyone)
+      return { kind: 'header', header: name, tenant, believes }
     }
     if ('ip' in source) return { kind: 'ip' }
     if ('client_certificate' in source)

@@ -37,6 +37,21 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 
+  /** Who is believed. */
+  believed: {
+    label: 'address, CIDR block or anyone',
+    types: ['string'],
+    pattern: '^(anyone|[0-9a-fA-F.:]+(/[0-9]{1,3})?)$',
+    read: (value, fail) => {
+      if (value === 'anyone') return value
+      const parsed = parseRange(value)
+      if (parsed === undefined)
+        return fail('is not an address block', 'write one such as 10.0.0.0/8, or anyone')
+      return parsed.exact ? value : fail('has bits set behind its prefix', `write ${parsed.network}`)
+    },
+    show: asText,
+  } satisfies Kind<string>,
+
   country: {
     label: 'country',
     types: ['string'],

@@ -91,11 +91,24 @@ const HeaderConsumer = object(
             { examples: ['x-tenant-id'] },
           ),
         ),
+        from: Type.Optional(
+          either<string[]>(
+            [
+              scalar('believed', 'A CIDR block, or anyone'),
+              list(scalar('believed', 'An address or a CIDR block'), 'Addresses of what sets the header', {
+                minItems: 1,
+                maxItems: 1000,
+              }),
+            ],
+            'Whose header is believed: of everybody else it is as if it were not there. Left out: trusted_proxies where there are any, else anyone, if the gateway listens on loopback only',
+            { wrap: true, examples: [['10.0.0.0/8'], 'anyone'] },
+          ),
+        ),
       },
       'By a header that something in front of the gateway sets, and that callers cannot',
     ),
   },
-  'Callers known by a header that is trusted as it is',
+  'Callers known by a header, which is believed from whoever sets it',
 )
 const IpConsumer = object(
   { ip: object({}, 'Takes no settings: write {}') },

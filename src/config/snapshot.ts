@@ -169,7 +169,10 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
   const nobody = noService(services.length, tiers.length)
   const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
   let last = config.routes.length
-  const consumers = compileConsumers(config, tierIndex)
+  const isTrustedProxy = compileAddressSet(
+    config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : [...blocksIn(one.file)])),
+  )
+  const consumers = compileConsumers(config, tierIndex, isTrustedProxy)
   const routes = config.routes.map((route, index) =>
     compileRoute(index, route, consumers, serviceOf, () => last++),
   )
@@ -184,9 +187,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
     identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
     toldHeaders: toldHeaders(config),
     publicKeys: publishedKeys(config),
-    isTrustedProxy: compileAddressSet(
-      config.trusted_proxies.flatMap((one) => (typeof one === 'string' ? [one] : [...blocksIn(one.file)])),
-    ),
+    isTrustedProxy,
     edge: compileEdge(config.edge),
     services,
     routes,

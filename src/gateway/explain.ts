@@ -25,7 +25,7 @@ import { identifyConsumer } from './consumer.js'
 import { costOf } from './cost.js'
 import { checkEdge } from './edge.js'
 import { createExchange, type Exchange } from './exchange.js'
-import { NO_HEADERS, readHeaders } from './headers.js'
+import { identityHeader, NO_HEADERS, readHeaders } from './headers.js'
 import { levelsOf } from './quota.js'
 import { matchRoute } from './route.js'
 import { chooseService } from './service.js'
@@ -161,7 +161,7 @@ export function createExplain(deps: ExplainDeps) {
     return {
       why:
         problem === null
-          ? whyOf(d) + (passes && found !== null ? beyond(found, d.service!) : '')
+          ? whyOf(d) + disbelieved(x) + (passes && found !== null ? beyond(found, d.service!) : '')
           : `The store is out of reach, so what the limits would say is not known; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} then (on_failure).`,
       ...rest,
       ...(nobody && { status: ERRORS.no_upstream.status, error: 'no_upstream' }),
@@ -173,6 +173,17 @@ export function createExplain(deps: ExplainDeps) {
       problem,
     }
   }
+}
+
+/** Says that a header by which the caller could have been known is not believed from where the request comes from. */
+function disbelieved({ snapshot, headers, peer, identifiedBy, route }: Exchange): string {
+  if (identifiedBy === 'header') return ''
+  for (const source of route?.auth?.sources ?? snapshot.consumers) {
+    if (source.kind !== 'header' || source.believes(peer)) continue
+    if (identityHeader(headers, source.header) === undefined) continue
+    return ` The header ${source.header} is not believed from ${peer} (header.from, or trusted_proxies).`
+  }
+  return ''
 }
 
 /** What comes after the limits. */

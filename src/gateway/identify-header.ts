@@ -4,10 +4,10 @@ import type { Exchange } from './exchange.js'
 import { identityHeader } from './headers.js'
 import { type Identified, isId, MAX_CREDENTIAL, unauthorized } from './identify.js'
 
-/** By a header that something in front sets: it is taken as it is. */
+/** Identifies by a header that something in front sets. From whoever it is not believed of, it is as if it were not there. */
 export function identifyByHeader(x: Exchange, source: SourceOf<'header'>): Identified {
   const id = identityHeader(x.headers, source.header)
-  if (id === undefined) return 'absent'
+  if (id === undefined || !source.believes(x.peer)) return 'absent'
   const tenant = source.tenant === undefined ? undefined : identityHeader(x.headers, source.tenant)
   if (!isId(id)) return badId(source.header)
   if (tenant !== undefined && !isId(tenant)) return badId(source.tenant!)

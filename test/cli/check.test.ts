@@ -7,7 +7,7 @@ const GOOD = `listen: 127.0.0.1:18080
 store: { redis: "redis://user:hunter2@127.0.0.1:6399/3", on_failure: local }
 tiers: [free, pro]
 consumers:
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 services:
   payments:
@@ -112,8 +112,27 @@ t.test('--json says the same to a program, without secrets', async (t) => {
   })
 })
 
+t.test('warns of a header that everybody may set, where not only this machine is everybody', async (t) => {
+  const warned = async (listen: string, from: string) => {
+    const yaml = `listen: "${listen}"
+tiers: [free]
+consumers: [{ header: { name: x-user-id, from: ${from} } }]
+services: { api: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: api }]
+`
+    const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+    const { code, stdout, stderr } = await tidegate(['check', '--config', file])
+    t.equal(code, 0, stderr)
+    return /everybody who reaches (\S+) chooses/.exec(stdout + stderr)?.[1]
+  }
+  t.equal(await warned('0.0.0.0:8080', 'anyone'), '0.0.0.0:8080')
+  t.equal(await warned('[::]:8080', '["0.0.0.0/0"]'), '[::]:8080')
+  t.equal(await warned('127.0.0.1:8080', 'anyone'), undefined)
+  t.equal(await warned('0.0.0.0:8080', '[10.0.0.0/8]'), undefined)
+})
+
 const MANY = `tiers: [free, pro]
-consumers: [{ header: { name: x-user-id, tenant: x-tenant-id } }]
+consumers: [{ header: { name: x-user-id, tenant: x-tenant-id, from: anyone } }]
 services:
   models:
     upstreams: [http://127.0.0.1:9001]

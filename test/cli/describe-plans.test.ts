@@ -5,7 +5,7 @@ import { snapshotOf } from '../support/gateway.js'
 t.test('the order in which a tier is looked for is told without the secrets of addresses', async (t) => {
   const { config } = snapshotOf(`
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 tier_sources:
   - postgres: { name: billing, url: "postgres://user:hunter2@db.internal:5433/plans", query: SELECT tier FROM plans WHERE c = $1 }
   - postgres: { url: "postgres:///plans?host=/run/postgresql", query: SELECT tier FROM plans WHERE c = $1 }

@@ -38,12 +38,32 @@ routes: [{ path: /*, service: payments }]
   )
 })
 
+t.test('explain --at says whether a header is believed from there', async (t) => {
+  const yaml = `
+tiers: [free]
+consumers: [{ header: { name: x-user-id, from: [10.0.0.0/8] } }, { ip: {} }]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const at = async (address: string) => {
+    const argv = ['explain', 'GET', '/x', '-H', 'x-user-id: ann', '--at', address, '--config', file]
+    return (await tidegate([...argv, '--json'])).stdout
+  }
+  t.match(JSON.parse(await at('10.0.0.1')), { consumer: 'ann', identified_by: 'header' })
+  t.match(JSON.parse(await at('192.0.2.7')), {
+    consumer: '192.0.2.7',
+    identified_by: 'ip',
+    why: /The header x-user-id is not believed from 192\.0\.2\.7/,
+  })
+})
+
 t.test('explain says until when a tier and a boost hold, without brackets in brackets', async (t) => {
   const redis = await startRedis(t)
   const yaml = `
 store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min, pro: 100/min } } }
 routes: [{ path: /*, service: payments }]
 `

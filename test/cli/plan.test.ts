@@ -9,7 +9,7 @@ const configOf = (upstream: string, limits: string, log = 'off') => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${upstream}], limits: { free: ${limits}, pro: unlimited } } }
 routes: [{ path: /api/*, service: api }]
 server: { shutdown_delay: 0 }

@@ -63,7 +63,7 @@ listen: 127.0.0.1:0
 admin: { listen: "127.0.0.1:${await freePort()}" }
 store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 100/day } } }
 routes: [{ path: /*, service: api }]
 explain: { sample: 1 }

@@ -216,7 +216,7 @@ listen: 127.0.0.1:0
 admin: { listen: "127.0.0.1:${admin}", token: a-token-for-operators }
 store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 2/day } } }
 routes: [{ path: /*, service: api }]
 log: { access: off }

@@ -18,7 +18,7 @@ listen: 127.0.0.1:0
 admin: { listen: "127.0.0.1:${adminPort}"${token === undefined ? '' : `, token: ${token}`} }
 ${store === undefined ? '' : `store: { redis: "${store}", timeout: 2s }`}
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   payments: { upstreams: [${upstream}], limits: { free: 10/h, pro: [5/s, 100/h] } }
   open: { upstreams: [${upstream}], limits: { free: unlimited, pro: unlimited } }

@@ -322,7 +322,7 @@ t.test(
     const said = (url: string) =>
       warnings(`
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: [127.0.0.1] } }]
 tier_sources:
   - postgres: { url: "${url}", query: SELECT tier FROM plans WHERE consumer = $1 }
 services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } } }

@@ -251,7 +251,13 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
       ['ed25519', 'bob', undefined],
     ],
   )
-  t.same(header, { kind: 'header', header: 'x-user-id', tenant: 'x-tenant-id' })
+  if (header?.kind !== 'header') throw new Error('not a header')
+  t.match(header, { header: 'x-user-id', tenant: 'x-tenant-id' })
+  t.same(
+    ['10.1.2.3', '::ffff:10.1.2.3', '10.2.0.1', '127.0.0.1'].map(header.believes),
+    [true, true, false, false],
+    'from: goes before trusted_proxies',
+  )
   t.same(ip, { kind: 'ip' })
   if (jwt?.kind !== 'jwt') throw new Error('not a jwt')
   const [fetched, inFile, shared] = jwt.issuers

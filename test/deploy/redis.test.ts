@@ -22,7 +22,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis}", timeout: 2s }
 tiers: [free, pro]
-consumers: [{ api_key: { store: true } }, { header: { name: x-user-id } }]
+consumers: [{ api_key: { store: true } }, { header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${upstream}], limits: { free: 3/h, pro: 100/h } } }
 routes: [{ path: /*, service: api }]
 server: { shed: { event_loop_delay: 0 } }

@@ -22,7 +22,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   api: { upstreams: [${backend.origin}], limits: { free: [2/day, { amount: 100, window: 30d, algorithm: fixed, name: hour }] } }
   costly: { upstreams: [${backend.origin}], limits: { free: 10/day } }

@@ -28,7 +28,7 @@ store: { redis: "${o.redis}", timeout: 2s }
 tiers: [free, pro]
 consumers:
   - api_key: { header: x-api-key, keys: [{ key: pro-key, consumer: pia, tier: pro }] }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - jwt: { issuer: id.example.com, audience: api, jwks_url: "${o.issuer}" }
 tier_sources:
   - http: { name: billing, url: "${o.good}/plans/{consumer}", timeout: 5s }

@@ -20,7 +20,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis.url}", on_failure: local, timeout: 2s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: ${LIMIT}/day } } }
 routes: [{ path: /*, service: api }]
 server: { shed: { event_loop_delay: 0 } }

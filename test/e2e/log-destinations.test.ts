@@ -23,7 +23,7 @@ const config = (upstream: string, access: string) => `
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services: { api: { upstreams: [${upstream}] } }
 routes: [{ path: /*, service: api }]
 log: { access: ${access} }

@@ -15,7 +15,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis.url}", timeout: 1s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   open: { upstreams: [${backend.origin}], limits: { free: 5/h } }
   local: { upstreams: [${backend.origin}], on_failure: local, show_decided_by: true, limits: { free: 5/h } }

@@ -9,7 +9,7 @@ function yamlFor(origin: string, shed: string): string {
 listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 tiers: [free, enterprise]
-consumers: [{ header: { name: x-user } }, { ip: {} }]
+consumers: [{ header: { name: x-user, from: anyone } }, { ip: {} }]
 services: { api: { upstreams: ['${origin}'] } }
 routes: [{ path: /*, service: api }]
 log: { access: "off" }

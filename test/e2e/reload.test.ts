@@ -11,7 +11,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis}", timeout: 2s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   api: { upstreams: [${upstream}], limits: { free: ${limit} } }
 routes:

@@ -14,7 +14,7 @@ admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis}", timeout: 2s }
 tiers: [free, pro]
 trusted_proxies: [127.0.0.1]
-consumers: [{ api_key: { store: true } }, { header: { name: x-user-id } }]
+consumers: [{ api_key: { store: true } }, { header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${upstream}], limits: { free: 1000/h, pro: 2000/h } } }
 routes: [{ path: /*, service: api }]
 server: { shutdown_delay: 0, shed: { event_loop_delay: 0 } }

@@ -18,7 +18,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { timeout: 2s }
 tiers: [free, pro, enterprise]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 tier_sources:
   - postgres:
       name: billing

@@ -14,7 +14,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { redis: "${redis.url}", timeout: 5s }
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   chat: { upstreams: [${chat.origin}], limits: { free: { amount: 2, algorithm: concurrency, lease: 5s } } }
 routes: [{ path: /*, service: chat, websocket: true }]

@@ -12,7 +12,7 @@ listen: 127.0.0.1:0
 admin: { listen: 127.0.0.1:0 }
 store: { timeout: 2s }
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services:
   api: { upstreams: [${upstream}] }
   limited: { upstreams: [${upstream}], limits: { free: 20/day, pro: { amount: 30, window: 1d } } }

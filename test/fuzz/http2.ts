@@ -125,7 +125,7 @@ export const http2: Target = {
       t as Test,
       `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services: { api: { upstreams: ['${upstream.origin}'] } }
 routes: [{ path: /api/*, service: api }]
 server: { http2: true }

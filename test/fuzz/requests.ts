@@ -178,7 +178,7 @@ export const requests: Target = {
       t as Test,
       `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services: { api: { upstreams: ['${upstream.origin}'], limits: { free: 1000000/min } } }
 routes: [{ path: /api/*, service: api, body_limit: 1000 }]
 `,

@@ -15,7 +15,7 @@ const SITE = `
 tiers: [free, pro]
 consumers:
   - api_key: { header: x-api-key, keys: [{ sha256: ${sha256('key-of-acme')}, consumer: acme, tier: pro }] }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 services:
   payments: { upstreams: [PAYMENTS], limits: { free: 100000/s, pro: 100000/s } }

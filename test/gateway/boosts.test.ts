@@ -10,7 +10,7 @@ t.test(
       t,
       `
 tiers: [free]
-consumers: [{ header: { name: X-User-Id, tenant: X-Tenant-Id } }]
+consumers: [{ header: { name: X-User-Id, tenant: X-Tenant-Id, from: anyone } }]
 services:
   payments:
     upstreams: [PAYMENTS]

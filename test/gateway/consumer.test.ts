@@ -27,7 +27,7 @@ const KEYS = `  - api_key:
         - { sha256: ${sha256('key-of-acme')}, consumer: acme, tier: pro }
         - { sha256: ${sha256('key-of-bob')}, consumer: bob }
         - { key: "schl\u00fcssel", consumer: umlaut }`
-const HEADER = '  - header: { name: x-user-id }'
+const HEADER = '  - header: { name: x-user-id, from: anyone }'
 const IP = '  - ip: {}'
 
 const identifies = identifyConsumer({ tokens: createTokens({ log: { info() {}, warn() {} } }) })
@@ -109,6 +109,49 @@ t.test('a trusted id is taken as it is, up to 256 characters', async (t) => {
     })
   }
 })
+
+t.test(
+  'a header is believed from those that it names, and from others it is as if it were not there',
+  async (t) => {
+    const header = (from: string) => `  - header: { name: x-user-id, tenant: x-org${from} }`
+    const who = (snapshot: Snapshot, peer: string) => {
+      const { consumer, tenant, identifiedBy } = identify(
+        snapshot,
+        ['x-user-id', 'alice', 'x-org', 'acme'],
+        peer,
+      ).x
+      return [consumer, tenant, identifiedBy]
+    }
+    const alice = ['alice', 'acme', 'header']
+    const named = withConsumers([header(', from: [10.0.0.0/8, "fd00::/8"]'), IP].join('\n'))
+    t.same(who(named, '10.1.2.3'), alice)
+    t.same(who(named, '::ffff:10.1.2.3'), alice)
+    t.same(who(named, 'fd00::7'), alice)
+    t.same(who(named, '192.0.2.7'), ['192.0.2.7', undefined, 'ip'])
+    t.same(who(named, '127.0.0.1'), ['127.0.0.1', undefined, 'ip'])
+    const alone = withConsumers(header(', from: 10.0.0.1'))
+    t.match(identify(alone, ['x-user-id', 'alice'], '10.0.0.2').refusal, { code: 'unauthorized' })
+
+    const proxies = 'trusted_proxies: [10.0.0.0/8]'
+    t.same(
+      who(withConsumers([header(''), IP].join('\n'), proxies), '10.1.2.3'),
+      alice,
+      'by default a trusted proxy',
+    )
+    t.same(who(withConsumers([header(''), IP].join('\n'), proxies), '192.0.2.7'), [
+      '192.0.2.7',
+      undefined,
+      'ip',
+    ])
+    const narrower = withConsumers([header(', from: [192.0.2.7]'), IP].join('\n'), proxies)
+    t.same(who(narrower, '192.0.2.7'), alice, 'what it says itself goes first')
+    t.same(who(narrower, '10.1.2.3'), ['10.1.2.3', undefined, 'ip'])
+
+    const loopback = withConsumers(header(''), 'listen: 127.0.0.1:0')
+    t.same(who(loopback, '127.0.0.1'), alice, 'or who reaches a gateway that only this machine reaches')
+    t.throws(() => withConsumers(header('')), /does not say whose x-user-id is believed/)
+  },
+)
 
 t.test('nobody known is 401 and says what to send', async (t) => {
   t.match(identify(withConsumers([KEYS, HEADER].join('\n')), []).refusal, {

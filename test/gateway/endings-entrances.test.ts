@@ -141,7 +141,7 @@ t.test(
     const certificate = authority.issue('api', 'DNS:api.example')
     const yaml = `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 trusted_proxies: [127.0.0.1]
 server:
   proxy_protocol: true

@@ -147,7 +147,7 @@ t.test('whatever becomes of requests, all that was taken for them is given back,
   const all = [one!, two!, refusing, hanging].map(({ origin }) => `'${origin}'`)
   const yamlOf = (upstreams: readonly string[], connections: number) => `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 trusted_proxies: [127.0.0.1]
 services:
   api:

@@ -16,7 +16,7 @@ const snapshot = snapshotOf(`
 tiers: [free, pro]
 consumers:
   - api_key: { keys: [{ key: ${KEY}, consumer: acme, tier: pro }] }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 services:
   payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min, pro: unlimited } }

@@ -76,7 +76,7 @@ t.test(
   async (t) => {
     const yaml = `
 tiers: [free]
-consumers: [{ header: { name: x-client-id } }]
+consumers: [{ header: { name: x-client-id, from: anyone } }]
 services:
   api: { upstreams: ["${upstream.origin}"], balance: { hash: { header: x-client-shard } } }
 routes: [{ path: /*, service: api, websocket: true, cost: { header: x-client-cost, consumers: [mallory] } }]

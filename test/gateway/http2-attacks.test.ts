@@ -33,7 +33,7 @@ async function startSite(t: Test, server = 'http2: true'): Promise<Site> {
   const yaml = `
 tiers: [free]
 consumers:
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
 services: { api: { upstreams: ["${upstream.origin}"] } }
 routes: [{ path: /*, service: api }]
 server: { ${server} }

@@ -12,7 +12,7 @@ consumers:
       keys:
         - { id: acme-1, secret: a-secret-of-the-partner, consumer: acme, tier: pro, tenant: group }
         - { id: bob-1, secret: YW5vdGhlci1zZWNyZXQtb2YtYm9i, encoding: base64, consumer: bob }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 server: { http2: { enabled: true } }
 services:

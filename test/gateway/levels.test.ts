@@ -8,7 +8,7 @@ tiers: [free, pro]
 trusted_proxies: [127.0.0.1]
 consumers:
   - api_key: { keys: [{ key: key-of-pro, consumer: paul, tier: pro, tenant: umbrella }] }
-  - header: { name: X-User-Id, tenant: X-Tenant-Id }
+  - header: { name: X-User-Id, tenant: X-Tenant-Id, from: anyone }
 `
 const PRO = 'X-Api-Key: key-of-pro'
 

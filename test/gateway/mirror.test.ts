@@ -11,7 +11,7 @@ import { recordingUpstream } from '../support/upstream.js'
 
 const SITE = `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   payments: { upstreams: [PAYMENTS], limits: { free: 100/min } }
   marketing: { upstreams: [MARKETING/shadow], limits: { free: 1/min } }

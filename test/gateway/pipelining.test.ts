@@ -254,7 +254,7 @@ t.test('no two requests can be answered with each other’s response or limits',
   )
   const yaml = `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   api:
     upstreams: ['${upstream.origin}']

@@ -8,7 +8,7 @@ const START = 1_760_000_040_000
 
 const configOf = (limits: string, more = '') => `
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 services:
   api: { upstreams: [http://127.0.0.1:9], limits: ${limits} }
 routes: [{ path: /api/*, service: api${more} }]

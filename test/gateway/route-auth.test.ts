@@ -19,7 +19,7 @@ consumers:
         - { id: k1, secret: a-secret-of-the-partner, consumer: partner, scopes: [pay:write, pay:read] }
         - { id: k2, secret: a-secret-of-another-one, consumer: reader, scopes: [pay:read] }
   - jwt: { issuer: jobs, audience: api, secret: a-secret-of-32-bytes-or-a-bit-more }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 server: { http2: { enabled: true } }
 services:

@@ -11,7 +11,7 @@ import { handshake, startChat } from '../support/websocket.js'
 const SERVICES = `
 tiers: [free, pro]
 consumers:
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
   - ip: {}
 services:
   payments: { upstreams: [PAYMENTS], limits: { free: 3/min, pro: unlimited } }

@@ -19,7 +19,7 @@ const SITE = `
 tiers: [free, pro]
 consumers:
   - api_key: { keys: [{ key: key-of-acme, consumer: acme, tier: pro, tenant: group }] }
-  - header: { name: x-user-id, tenant: x-org }
+  - header: { name: x-user-id, tenant: x-org, from: anyone }
   - ip: {}
 server: { http2: { enabled: true } }
 services:

@@ -15,7 +15,7 @@ import { handshake, startChat } from '../support/websocket.js'
 const SITE = `
 tiers: [free]
 trusted_proxies: [127.0.0.1]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services:
   payments: { upstreams: [PAYMENTS], limits: { free: 2/min } }
 routes:

@@ -14,7 +14,7 @@ const ATTACKER: ClientOptions = { localAddress: '127.0.0.2' }
 
 const config = (chat: string, more = '', limits = '') => `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services:
   both: { upstreams: ['${chat}'], max_wait: 50ms${more}${limits} }
 routes:

@@ -233,7 +233,7 @@ t.test('a client that leaves', async (t) => {
       await gateway.recorded(1)
       t.match(gateway.records[0], {
         status: 403,
-        error: how === 'with a reset' ? 'client_closed' : 'upstream_timeout',
+        error: how === 'with a reset' ? 'client_closed' : 'upstream_cut',
       })
       await eventually('the upstream is let go', () => upstream.open() === 0)
       await quiet(gateway)

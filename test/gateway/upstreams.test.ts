@@ -9,7 +9,7 @@ import { startChat } from '../support/websocket.js'
 function yamlFor(origins: readonly string[], more = '', route = ''): string {
   return `
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }, { ip: {} }]
+consumers: [{ header: { name: x-user-id, from: anyone } }, { ip: {} }]
 services: { api: { upstreams: [${origins.map((origin) => `'${origin}'`).join(', ')}]${more} } }
 routes: [{ path: /*, service: api${route} }]
 `

@@ -27,7 +27,7 @@ async function endpoint(t: Test) {
 function settings(...sources: string[]): Config['tier_sources'] {
   return snapshotOf(`
 tiers: [free]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 tier_sources: [${sources.map((source) => `{ http: ${source} }`).join(', ')}]
 services: { payments: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: payments }]

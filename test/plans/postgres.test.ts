@@ -137,7 +137,7 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
   t.test('a server that is away, hangs and comes back', async (t) => {
     const [settings] = snapshotOf(`
 tiers: [free, pro]
-consumers: [{ header: { name: x-user-id } }]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
 tier_sources:
   - postgres:
       url: ${db.url}

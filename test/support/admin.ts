@@ -24,7 +24,7 @@ listen: 127.0.0.1:0
 tiers: [free, pro, enterprise]
 consumers:
   - api_key: { keys: [{ key: the-key-of-acme-inc, consumer: acme, tier: pro }] }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
 services:
   payments:
     upstreams: [http://127.0.0.1:9001]

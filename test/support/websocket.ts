@@ -117,7 +117,7 @@ export function chatConfig(origins: readonly string[], websocket = 'true', more 
 tiers: [free, pro]
 consumers:
   - api_key: { keys: [{ key: secret-of-alice, consumer: alice, tier: free }] }
-  - header: { name: x-user-id }
+  - header: { name: x-user-id, from: anyone }
 services:
   chat:
     upstreams: ${upstreams}
