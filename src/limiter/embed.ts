@@ -2,7 +2,7 @@ import { loadConfig } from '../config/load.js'
 import { compileSnapshot, forTenant, type Limit } from '../config/snapshot.js'
 import type { Log } from './degraded.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
-import { openStore } from './store.js'
+import { openCounts } from './open-limiter.js'
 
 /** The limiter by itself, for who has an HTTP server already: `import { openLimiter } from 'tidegate/limiter'`. */
 
@@ -71,7 +71,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   const { limits, store = {}, on_failure, service: name = 'api', log = QUIET } = settings
   const snapshot = compile({ limits, store, on_failure, name })
   const service = snapshot.services[0]!
-  const opened = openStore(snapshot.config.store, log)
+  const opened = openCounts(snapshot.config.store, log, true)
 
   function policyOf(tier: string, tenant: string | undefined) {
     const index = snapshot.tiers.indexOf(tier)

@@ -4,16 +4,12 @@ import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
 import { BANS, type Ban } from './bans.js'
-import { connectStore } from './connect.js'
 import type { Log } from './degraded.js'
 import { createFleet, type Fleet, LONE_FLEET } from './fleet.js'
-import { countersThatFit } from './heap-room.js'
 import { createKeyStore, type KeyStore } from './keyring.js'
 import { createMemoryLastUsed, createRedisLastUsed } from './last-used.js'
 import type { Limiter, TierAssignments } from './limiter.js'
-import { createMemoryLimiter } from './memory.js'
-import { createNodes } from './nodes.js'
-import { createRedisLimiter } from './redis.js'
+import { openCounts } from './open-limiter.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated.js'
 import { createRedisMap, type RedisMap } from './replicated-redis.js'
 import { openSubscriber } from './subscriber.js'
@@ -52,9 +48,8 @@ export function openStore(
   log: Log,
   { decides = true, fleet: part }: Role = {},
 ): Store {
-  const maxKeys = countersThatFit(config.max_keys)
-  if (config.redis === undefined) {
-    const limiter = createMemoryLimiter({ maxKeys })
+  const { limiter, redis, ready, close } = openCounts(config, log, decides)
+  if (redis === undefined) {
     const maps: { close(): Promise<void> }[] = []
     const map = <V>(shape: MapShape<V>) => {
       const opened = createMemoryMap(shape)
@@ -71,32 +66,18 @@ export function openStore(
       maps: () => [],
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
-      ready: Promise.resolve(),
+      ready,
       async close() {
-        await Promise.all([limiter.close(), ...maps.map((one) => one.close())])
+        await Promise.all([close(), ...maps.map((one) => one.close())])
       },
     }
   }
-  const store = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
-  const subscriber = openSubscriber(store)
+  const subscriber = openSubscriber(redis)
   const fleet =
-    part === undefined ? LONE_FLEET : createFleet({ store, subscriber, member: part === 'member' })
-  const nodes = decides ? createNodes(store) : undefined
-  const limiter = createRedisLimiter({
-    store,
-    timeoutMs: config.timeout,
-    localKeys: maxKeys,
-    batch: config.batch,
-    merge: config.merge,
-    // At least nine tenths of the time are the store's.
-    gatherMs: Math.min(config.gather, config.timeout / 10),
-    denials: config.denials,
-    gateways: nodes?.count ?? (() => 1),
-    log,
-  })
+    part === undefined ? LONE_FLEET : createFleet({ store: redis, subscriber, member: part === 'member' })
   const maps: Pick<RedisMap<never>, 'close' | keyof ForgettableMap>[] = []
   const map = <V>(shape: MapShape<V>): ReplicatedMap<V> => {
-    const opened = createRedisMap(shape, { store, subscriber, fleet, log })
+    const opened = createRedisMap(shape, { store: redis, subscriber, fleet, log })
     maps.push(opened)
     return opened
   }
@@ -104,17 +85,17 @@ export function openStore(
     limiter,
     assignments: createAssignments(map(ASSIGNMENTS)),
     amounts: createAmounts(map(AMOUNTS)),
-    keys: createKeyStore(map, createRedisLastUsed(store, API_KEYS.name)),
+    keys: createKeyStore(map, createRedisLastUsed(redis, API_KEYS.name)),
     bans: map(BANS),
     map,
     maps: () => maps,
-    audit: createRedisAuditStream(store),
+    audit: createRedisAuditStream(redis),
     fleet,
-    ready: limiter.ready,
+    ready,
     async close() {
-      await Promise.all([limiter.close(), nodes?.close(), fleet.close(), ...maps.map((one) => one.close())])
+      await Promise.all([fleet.close(), ...maps.map((one) => one.close())])
       subscriber.close()
-      store.disconnect()
+      await close()
     },
   }
 }

@@ -1,0 +1,54 @@
+import type { Config } from '../config/schema.js'
+import { connectStore } from './connect.js'
+import type { Log } from './degraded.js'
+import { countersThatFit } from './heap-room.js'
+import type { Limiter } from './limiter.js'
+import { createMemoryLimiter } from './memory.js'
+import { createNodes } from './nodes.js'
+import { createRedisLimiter } from './redis.js'
+
+/** Counts, and the Redis that they are in. */
+export interface Counts {
+  readonly limiter: Limiter
+  /** Undefined: they are in this process. */
+  readonly redis: ReturnType<typeof connectStore> | undefined
+  /** Resolves when the store has answered for the first time; decisions before that are made without it. */
+  readonly ready: Promise<void>
+  close(): Promise<void>
+}
+
+/**
+ * Opens the counts that `store` in the configuration names, in the background: an unreachable Redis is no reason not to start.
+ *
+ * @param decides whether this process decides on requests, and so has a share of the limits while Redis is away
+ */
+export function openCounts(config: Config['store'], log: Log, decides: boolean): Counts {
+  const maxKeys = countersThatFit(config.max_keys)
+  if (config.redis === undefined) {
+    const limiter = createMemoryLimiter({ maxKeys })
+    return { limiter, redis: undefined, ready: Promise.resolve(), close: () => limiter.close() }
+  }
+  const redis = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
+  const nodes = decides ? createNodes(redis) : undefined
+  const limiter = createRedisLimiter({
+    store: redis,
+    timeoutMs: config.timeout,
+    localKeys: maxKeys,
+    batch: config.batch,
+    merge: config.merge,
+    // At least nine tenths of the time are the store's.
+    gatherMs: Math.min(config.gather, config.timeout / 10),
+    denials: config.denials,
+    gateways: nodes?.count ?? (() => 1),
+    log,
+  })
+  return {
+    limiter,
+    redis,
+    ready: limiter.ready,
+    async close() {
+      await Promise.all([limiter.close(), nodes?.close()])
+      redis.disconnect()
+    },
+  }
+}
