@@ -17,7 +17,7 @@ import type { Replay, ReplayMemory } from './replay.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { answerCall, beginCall, endCall, failCall, readGrpcStatus } from './trace.js'
 import { isPaced, UploadPace } from './upload-pace.js'
-import { errorText, isConnectError, upstreamErrorCode } from './upstream-error.js'
+import { errorText, isConnectError, upstreamErrorCode, wasRefusedForGood } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 import type { Watchdog } from './watchdog.js'
 
@@ -387,7 +387,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     } else if (this.#sent === undefined && !ours) {
       this.#settle('unreachable', cause)
       this.#elsewhere({ code, cause })
-    } else if (code === 'upstream_failed' && this.#mayResend()) {
+    } else if (code === 'upstream_failed' && !wasRefusedForGood(error) && this.#mayResend()) {
       this.#resend({ code, cause })
     } else {
       this.#settle(ours ? 'unknown' : 'failed', cause)

@@ -13,6 +13,8 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'ENETUNREACH':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
+    // Over HTTP/2, for as long as its SETTINGS say so.
+    case 'UPSTREAM_NO_STREAMS':
       return 'upstream_refused'
     // This side has run out of sockets or of ports.
     case 'EMFILE':
@@ -53,6 +55,11 @@ const CERTIFICATE_ERRORS: ReadonlySet<string> = new Set([
 /** Whether the code says that a connection could not be made. Of one that was made, it says something else. */
 export function isConnectError(code: ErrorCode): boolean {
   return code === 'upstream_refused' || code === 'upstream_connect_timeout'
+}
+
+/** Whether the sender has sent it as often as it may, and each time the upstream did not look at it: once more is once too many. */
+export function wasRefusedForGood(error: Error): boolean {
+  return (error as CodedError).code === 'UPSTREAM_UNPROCESSED'
 }
 
 /** For the log: the library's words, which may name addresses. */

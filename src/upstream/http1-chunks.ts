@@ -4,6 +4,8 @@ enum At {
   /** The first digit of a size. */
   Size,
   Digits,
+  /** Between a size and an extension. */
+  Blank,
   Extension,
   SizeLf,
   Data,
@@ -15,18 +17,18 @@ enum At {
 const LF = 0x0a
 const CR = 0x0d
 const SEMICOLON = 0x3b
+const SPACE = 0x20
+const TAB = 0x09
+const DELETE = 0x7f
 /** Digits of a size: 2^48 is as much as anybody sends. */
 const MAX_DIGITS = 12
-/** Of what may stand behind a size, which means nothing to anybody. */
-const MAX_EXTENSION = 256
+/** Longest chunk extension that is accepted, in bytes. Extensions are ignored (RFC 9112 §7.1.1). */
+const MAX_EXTENSION = 4_096
 const MAX_TRAILERS = 16_384
 
 /** Of bytes and of what they are worth as hexadecimal digits. */
 const DIGITS = new Int8Array(256).fill(-1)
 for (const digit of '0123456789abcdefABCDEF') DIGITS[digit.charCodeAt(0)] = Number.parseInt(digit, 16)
-
-/** Semicolon, name, value (RFC 9112 §7.1.1); not the quoted ones, which nobody sends either. */
-const EXTENSIONS = /^(?:;[!#$%&'*+.^_`|~0-9A-Za-z-]+(?:=[!#$%&'*+.^_`|~0-9A-Za-z-]+)?)+$/
 
 /** Takes the chunks off a body (RFC 9112 §7.1), however they were cut on their way. */
 export class Chunks {
@@ -41,6 +43,7 @@ export class Chunks {
   #at = At.Size
   #left = 0
   #digits = 0
+  #extension = 0
   #text = ''
 
   /**
@@ -91,21 +94,21 @@ export class Chunks {
         }
         if (this.#at === At.Size) return false
         if (byte === CR) this.#at = At.SizeLf
-        else if (byte === SEMICOLON) {
-          this.#at = At.Extension
-          this.#text = ';'
-        } else return false
+        else if (byte === SEMICOLON) this.#at = At.Extension
+        else if (byte === SPACE || byte === TAB) this.#at = At.Blank
+        else return false
         return true
       }
+      case At.Blank:
+        if (byte === SEMICOLON) this.#at = At.Extension
+        else if (byte !== SPACE && byte !== TAB) return false
+        return ++this.#extension <= MAX_EXTENSION
       case At.Extension:
-        if (byte === CR) {
-          this.#at = At.SizeLf
-          return EXTENSIONS.test(this.#text)
-        }
-        this.#text += String.fromCharCode(byte)
-        return this.#text.length <= MAX_EXTENSION
+        if (byte === CR) this.#at = At.SizeLf
+        else if ((byte < SPACE && byte !== TAB) || byte === DELETE) return false
+        return ++this.#extension <= MAX_EXTENSION
       case At.SizeLf:
-        this.#text = ''
+        this.#extension = 0
         this.#digits = 0
         this.#at = this.#left === 0 ? At.Trailers : At.Data
         return byte === LF

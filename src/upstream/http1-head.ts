@@ -9,6 +9,8 @@ export interface Head {
   /** By Content-Length; -1 without one. */
   readonly length: number
   readonly chunked: boolean
+  /** Why nobody can say where a body ends, in words for the log; undefined where it is clear. */
+  readonly unclear: string | undefined
   /** The connection may be used again. */
   readonly keepAlive: boolean
   /** Seconds after which the other side closes the connection when it is idle; -1: it does not say. */
@@ -25,8 +27,8 @@ export function mayBegin(text: string): boolean {
 }
 
 /**
- * Reads the head of a response, status line and fields (RFC 9112 §4, §5), and refuses whatever two readers could
- * understand differently: a length next to a coding, more than one of either, a coding other than chunked, one in HTTP/1.0.
+ * Reads the head of a response, status line and fields (RFC 9112 §4, §5). Says where two readers could differ on its body: a length
+ * next to a coding, more than one of either, a coding other than chunked, one in HTTP/1.0.
  *
  * @param text one character a byte
  * @param end where the empty line begins: the CR LF of the line before it
@@ -45,6 +47,7 @@ export function readHead(text: string, end: number): Head | string {
 
   let length = -1
   let chunked = false
+  let unclear: string | undefined
   let connection: string | undefined
   let idleSeconds = -1
   for (let i = 0; i < fields.length; i += 2) {
@@ -63,27 +66,28 @@ export function readHead(text: string, end: number): Head | string {
       }
       case 14:
         if (name.toLowerCase() !== 'content-length') break
-        if (length >= 0) return 'there is more than one Content-Length'
+        if (length >= 0) unclear = 'there is more than one Content-Length'
         length = lengthOf(fields[i + 1]!)
-        if (length < 0) return 'the Content-Length is malformed'
+        if (length < 0) unclear = 'the Content-Length is malformed'
         break
       case 17:
         if (name.toLowerCase() !== 'transfer-encoding') break
         if (chunked || fields[i + 1]!.toLowerCase() !== 'chunked')
-          return 'a transfer coding that nobody asked for'
+          unclear = 'a transfer coding that nobody asked for'
         chunked = true
         break
     }
   }
-  if (chunked && length >= 0) return 'there are a Content-Length and a Transfer-Encoding'
+  if (chunked && length >= 0) unclear = 'there are a Content-Length and a Transfer-Encoding'
   // RFC 9112 §6.1: who sends it has mistaken the version, or the framing.
-  if (chunked && minor === 0) return 'HTTP/1.0 has no Transfer-Encoding'
+  if (chunked && minor === 0) unclear = 'HTTP/1.0 has no Transfer-Encoding'
   return {
     status,
     reason: text.slice(STATUS_END + 1, lineEnd),
     fields,
     length,
     chunked,
+    unclear,
     keepAlive: keeps(connection, minor),
     idleSeconds,
   }

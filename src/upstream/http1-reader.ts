@@ -5,6 +5,10 @@ import { coded } from './sender.js'
 
 /** Longest head of a response, status line and all. */
 const MAX_HEAD = 16_384
+/** Bytes of the empty lines in front of it. */
+const MAX_BLANK = 8
+const CR = 0x0d
+const LF = 0x0a
 /** Most heads are no longer: so much is turned into text at first. */
 const USUAL_HEAD = 1_024
 
@@ -46,6 +50,8 @@ export class ResponseReader {
   /** Of a head that is not all here. */
   #text = ''
   #left = 0
+  /** Bytes of empty lines in front of the head. */
+  #blank = 0
   #chunks: Chunks | undefined
 
   constructor(events: ReaderEvents) {
@@ -57,6 +63,7 @@ export class ResponseReader {
     this.#at = At.Head
     this.#bodiless = bodiless
     this.#text = ''
+    this.#blank = 0
     this.ended = false
     this.trailers = null
   }
@@ -113,9 +120,17 @@ export class ResponseReader {
   }
 
   /** @returns where the head ends, or all that there is */
-  #readHead(bytes: Buffer, from: number, to: number): number {
+  #readHead(bytes: Buffer, at: number, to: number): number {
+    let from = at
     const before = this.#text.length
-    if (before === 0) this.#events.started()
+    if (before === 0) {
+      if (bytes[from] === CR || this.#blank % 2 === 1) {
+        const start = this.#skipBlank(bytes, from, to)
+        if (start === to) return to
+        from = start
+      }
+      this.#events.started()
+    }
     let upTo = Math.min(to, from + USUAL_HEAD)
     let text = this.#text + bytes.toString('latin1', from, upTo)
     let end = text.indexOf('\r\n\r\n')
@@ -139,21 +154,36 @@ export class ResponseReader {
     return from + end + 4 - before
   }
 
+  /** Skips empty lines in front of a head, which some servers leave behind what they sent before. @returns where they end */
+  #skipBlank(bytes: Buffer, from: number, to: number): number {
+    let at = from
+    while (at < to && bytes[at] === (this.#blank % 2 === 0 ? CR : LF)) {
+      at++
+      this.#blank++
+    }
+    if (this.#blank > MAX_BLANK || (this.#blank % 2 === 1 && at < to)) throw malformed('it is not HTTP/1.1')
+    return at
+  }
+
   #begin(head: Head): void {
-    const { status, length, chunked } = head
+    const { status, length, chunked, unclear } = head
     if (status < 200) {
-      // Nothing was sent that asks for either.
-      if (status === 100 || status === 101) throw malformed(`a ${status} that nobody asked for`)
-      if (length >= 0 || chunked) throw malformed('a 1xx with a body')
+      // Nothing was sent that asks for it. A 100 that nobody asked for means nothing (RFC 9110 §15.2).
+      if (status === 101) throw malformed('a 101 that nobody asked for')
       // Of HTTP/1.0, or with `Connection: close`.
       if (!head.keepAlive) throw malformed('a 1xx that says it is the last')
       this.#events.head(head)
       return
     }
-    if (status === 204 && (length > 0 || chunked)) throw malformed('a 204 with a body')
-    const bodiless = this.#bodiless || status === 204 || status === 304 || length === 0
-    // A server that sends the body of a 304 after all would answer the next request with it.
-    const doubtful = status === 304 && (chunked || length > 0)
+    // They end with their head, whatever that says of a body (RFC 9112 §6.3).
+    const headOnly = this.#bodiless || status === 204 || status === 304
+    if (unclear !== undefined) {
+      if (!headOnly) throw malformed(unclear)
+      dropFraming(head.fields)
+    }
+    const bodiless = headOnly || length === 0
+    // A server that sends that body after all would answer the next request with it.
+    const doubtful = headOnly && (chunked || length > 0 || unclear !== undefined)
     this.keepAlive = head.keepAlive && !doubtful && (bodiless || chunked || length > 0)
     this.idleSeconds = head.idleSeconds
     this.#events.head(head)
@@ -171,6 +201,14 @@ export class ResponseReader {
     this.#at = At.Nothing
     this.#chunks = undefined
     this.ended = true
+  }
+}
+
+/** Nobody can say which of them is true. */
+function dropFraming(fields: string[]): void {
+  for (let i = fields.length - 2; i >= 0; i -= 2) {
+    const name = fields[i]!.toLowerCase()
+    if (name === 'content-length' || name === 'transfer-encoding') fields.splice(i, 2)
   }
 }
 

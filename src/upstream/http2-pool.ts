@@ -63,10 +63,15 @@ export function openHttp2(
     return undefined
   }
 
-  /** An upstream that takes no streams on one connection for now, takes none on a second one. */
+  /** An upstream that takes no streams on one connection takes none on a second one, and nobody knows for how long. */
   function allowsNone(): boolean {
-    for (const connection of connections) if (!connection.leaving && capacity(connection) === 0) return true
-    return false
+    let none = false
+    for (const connection of connections) {
+      if (connection.leaving) continue
+      if (capacity(connection) > 0) return false
+      none = true
+    }
+    return none
   }
 
   function serve(): void {
@@ -75,7 +80,10 @@ export function openHttp2(
       if (connection === undefined) break
       start(connection, waiting.shift()!)
     }
-    if (waiting.length > 0 && connecting.size === 0 && connections.size < limit && !allowsNone()) connect()
+    if (waiting.length > 0 && connecting.size === 0) {
+      if (allowsNone()) failAll(coded('UPSTREAM_NO_STREAMS', 'the upstream takes no streams'))
+      else if (connections.size < limit) connect()
+    }
     finish()
   }
 
@@ -87,11 +95,15 @@ export function openHttp2(
         serve()
         return
       }
-      // All that wait would meet the same: those that can go elsewhere do it now.
-      for (const request of waiting.splice(0)) request.fail(error)
+      failAll(error)
       finish()
     })
     connecting.add(session)
+  }
+
+  /** All that wait would meet the same: those that can go elsewhere do it now. */
+  function failAll(error: Error): void {
+    for (const request of waiting.splice(0)) request.fail(error)
   }
 
   function add(session: ClientHttp2Session): void {

@@ -4,6 +4,7 @@ import {
   constants,
   type OutgoingHttpHeaders,
 } from 'node:http2'
+import { Readable } from 'node:stream'
 import { SINGLE_VALUE_FIELDS } from './http2-fields.js'
 import {
   type BodySink,
@@ -86,6 +87,7 @@ export class Http2Request implements Sent, BodySink {
       return true
     }
     this.#stream = stream
+    stream.push = pushNoting
     stream.on('headers', this.#onInformation)
     stream.on('response', this.#onResponse)
     stream.on('trailers', this.#onTrailers)
@@ -105,7 +107,9 @@ export class Http2Request implements Sent, BodySink {
 
   /** An attempt that came to nothing is the last one. */
   giveUp(): void {
-    this.fail(this.#reason ?? coded('UPSTREAM_RESET', 'the upstream did not process the request'))
+    this.fail(
+      coded('UPSTREAM_UNPROCESSED', this.#reason?.message ?? 'the upstream did not process the request'),
+    )
   }
 
   #onInformation = (_: unknown, __: number, raw: string[]): void => {
@@ -125,7 +129,7 @@ export class Http2Request implements Sent, BodySink {
       this.#refuse(`the status ${status} is below 100`)
       return
     }
-    this.#announced = status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
+    this.#announced = status === 204 || status === 304 || this.#headers[':method'] === 'HEAD' ? -1 : length
     this.handler.onHeaders(status, fields, '')
   }
 
@@ -139,11 +143,15 @@ export class Http2Request implements Sent, BodySink {
     this.#trailers = raw
   }
 
-  /** Node ends a stream that was reset, too: only the code tells the two apart. */
+  /**
+   * Node ends a stream that was reset, too. With NO_ERROR, by which a server says that it wants no more of the request (RFC 9113
+   * §8.1), that looks like the end of a response which is cut.
+   */
   #onEnd = (): void => {
     const stream = this.#stream!
     if (this.#over || this.#dropped || !this.#answered || stream.rstCode !== constants.NGHTTP2_NO_ERROR)
       return
+    if (!hasEnded(stream)) return
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
     this.handler.onComplete(this.#trailers)
@@ -228,6 +236,21 @@ export class Http2Request implements Sent, BodySink {
     this.#bodyEnded = true
     this.#stream?.end()
   }
+}
+
+const ENDED = Symbol('the other side has ended the stream')
+interface Ending {
+  [ENDED]?: boolean
+}
+
+/** Node says the end of a stream by `push(null)`: after END_STREAM while it is open, after a reset once it is closed. */
+function pushNoting(this: ClientHttp2Stream, chunk: unknown, encoding?: BufferEncoding): boolean {
+  if (chunk === null && !this.closed) (this as Ending)[ENDED] = true
+  return Readable.prototype.push.call(this, chunk, encoding)
+}
+
+function hasEnded(stream: ClientHttp2Stream): boolean {
+  return (stream as Ending)[ENDED] === true
 }
 
 function resetText(code: number): string {

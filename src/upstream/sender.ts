@@ -90,6 +90,10 @@ export type SenderErrorCode =
   | 'UPSTREAM_RESET'
   | 'UPSTREAM_GONE'
   | 'UPSTREAM_NO_HTTP2'
+  /** Over HTTP/2, by its SETTINGS. */
+  | 'UPSTREAM_NO_STREAMS'
+  /** Over HTTP/2: sent as often as it may, and each time it did not look at the request. */
+  | 'UPSTREAM_UNPROCESSED'
   /** What came is not HTTP, or two readers could understand it differently. */
   | 'UPSTREAM_MALFORMED'
   /** The request is none that may be sent: a mistake on this side. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
+import { startFaces } from '../support/faces.js'
 import { startGateway } from '../support/gateway.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { rawUpstream, respond } from '../support/raw-upstream.js'
@@ -46,8 +47,6 @@ t.test(
       'more than 100 fields': `HTTP/1.1 200 OK\r\nContent-Length: 0\r\n${fields(100)}\r\n`,
       'an upgrade that nobody asked for':
         'HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n',
-      'a 100 that nobody asked for':
-        'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
       'a status of two digits': 'HTTP/1.1 20 OK\r\nContent-Length: 0\r\n\r\n',
       'a status below 100': 'HTTP/1.1 099 Odd\r\nContent-Length: 0\r\n\r\n',
       'a status above 599': 'HTTP/1.1 600 Odd\r\nContent-Length: 5\r\n\r\nhello',
@@ -55,7 +54,6 @@ t.test(
       'another protocol': 'ICY 200 OK\r\nContent-Length: 0\r\n\r\n',
       'a version that there is not': 'HTTP/1.2 200 OK\r\nContent-Length: 0\r\n\r\n',
       'no header at all': 'hello',
-      'a 204 with a body': 'HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nhello',
     }
     for (const [what, bytes] of Object.entries(malformed)) {
       t.test(what, async (t) => {
@@ -98,6 +96,8 @@ t.test('bytes after a response never answer the next request', async (t) => {
     'a length': 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
     chunks: 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
     'a 204': 'HTTP/1.1 204 No Content\r\n\r\n',
+    'a 204 with a length': 'HTTP/1.1 204 No Content\r\nContent-Length: 8\r\n\r\n',
+    'a 204 with chunks': 'HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n',
     'a 304': 'HTTP/1.1 304 Not Modified\r\n\r\n',
     'a 304 with a length': 'HTTP/1.1 304 Not Modified\r\nContent-Length: 8\r\n\r\n',
     'a connection that closes': 'HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok',
@@ -200,3 +200,58 @@ t.test('whatever bytes an upstream sends, the gateway lives and its clients get 
   t.strictSame(gateway.logged, [])
   t.equal(gateway.watchdog.size(), 0, 'nothing is left under way')
 })
+
+t.test('what ends with its head is passed on, whatever that says of a body, on every face', async (t) => {
+  const upstream = await rawUpstream(t, (request) => {
+    const [, status, framing] = request.target.split('/')
+    respond(
+      request,
+      `HTTP/1.1 ${status} X\r\nX-Kept: yes\r\n${framing!.replaceAll('_', '\r\n').replaceAll('-:', ': ')}\r\n\r\n`,
+    )
+  })
+  const framings = [
+    'Content-Length-:5',
+    'Transfer-Encoding-:chunked',
+    'Transfer-Encoding-:gzip',
+    'Content-Length-:5_Transfer-Encoding-:chunked',
+    'Content-Length-:5_Content-Length-:6',
+  ]
+  for (const face of await startFaces(t, yamlFor(upstream.origin))) {
+    if (face.name === 'upgrade') continue
+    for (const framing of framings) {
+      for (const [status, method] of [
+        [204, 'DELETE'],
+        [304, 'GET'],
+        [200, 'HEAD'],
+      ] as const) {
+        const answer = await face.ask({ method, target: `/${status}/${framing}` })
+        t.equal(answer.status, status, `${face.name} ${method} ${framing}`)
+        t.equal(answer.header('x-kept'), 'yes')
+        t.equal(answer.body, '')
+        t.equal(answer.header('transfer-encoding'), undefined, `${face.name} ${method} ${framing}`)
+        if (status === 204) t.equal(answer.header('content-length'), undefined)
+      }
+    }
+    t.equal(
+      face.gateway.upstreams.describe()[0]!.state,
+      'serving',
+      `${face.name}: nothing of it counts against the upstream`,
+    )
+  }
+})
+
+t.test(
+  'a 100 that nobody asked for, an empty line and chunk extensions change nothing, on any face',
+  async (t) => {
+    const upstream = await rawUpstream(t, (request) => {
+      respond(
+        request,
+        '\r\nHTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
+      )
+      respond(request, '2;a="b;c"\r\nok\r\n0 ;x\r\n\r\n')
+    })
+    for (const face of await startFaces(t, yamlFor(upstream.origin))) {
+      if (face.name !== 'upgrade') t.match(await face.ask(), { status: 200, body: 'ok' }, face.name)
+    }
+  },
+)

@@ -114,7 +114,7 @@ const lines = fc.array(line, { maxLength: 4 }).map((all) => all.join(''))
 const content = fc
   .string({ unit: codePoint, maxLength: 60 })
   .map((text) => Buffer.from(text).toString('latin1'))
-const extension = fc.constantFrom('', '', ';a', ';a=b', ';a=b;c')
+const extension = fc.constantFrom('', '', ';a', ';a=b', ';a=b;c', ';a="b;c \xe9\\""')
 const chunk = fc
   .tuple(
     content.filter((text) => text !== ''),
@@ -224,6 +224,14 @@ const assembled = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(
 const method = fc.constantFrom<Method>('GET', 'GET', 'GET', 'HEAD')
 const places = fc.array(fc.nat(2_000), { maxLength: 6 })
 
+/** One of the heads ends its response, whatever it says of a body. */
+function endsWithHead({ heads }: Pick<Understood, 'heads'>, method: Method): boolean {
+  return (
+    method === 'HEAD' ||
+    heads.some(([status]) => (status as number) < 200 || status === 204 || status === 304)
+  )
+}
+
 t.test('what is well-formed is understood as undici does, however it is cut', async () => {
   await fc.assert(
     fc.asyncProperty(response, method, places, async (text, method, places) => {
@@ -251,6 +259,8 @@ t.test('whatever comes: nothing is accepted that undici refuses, or takes for so
         const pieces = cut(bytes, places)
         const found = ours(pieces, method)
         const theirs = await undicis(pieces, method)
+        // undici looks for a body where RFC 9112 §6.3 knows of none.
+        if (endsWithHead(found, method) && /content-length|transfer-encoding/i.test(text)) return
         same(found.heads, theirs.heads.slice(0, found.heads.length))
         if (!found.complete) return
         accepted++
@@ -323,4 +333,99 @@ t.test('many small chunks are one piece', async (t) => {
   const text = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${'1\r\nx\r\n'.repeat(5_000)}0\r\n\r\n`
   reader.read(Buffer.from(text), text.length)
   t.strictSame([pieces, reader.ended], [[5_000], true])
+})
+
+t.test('a response to HEAD, a 204 and a 304 end with their head, whatever it says of a body', async (t) => {
+  const framings = [
+    'Content-Length: 5',
+    'Content-Length: 0',
+    'Content-Length: five',
+    'Content-Length: 5\r\nContent-Length: 6',
+    'Transfer-Encoding: chunked',
+    'Transfer-Encoding: gzip, chunked',
+    'Transfer-Encoding: gzip',
+    'Content-Length: 5\r\nTransfer-Encoding: chunked',
+  ]
+  for (const framing of framings) {
+    for (const [status, method] of [
+      ['204 No Content', 'GET'],
+      ['304 Not Modified', 'GET'],
+      ['200 OK', 'HEAD'],
+    ] as const) {
+      const text = `HTTP/1.1 ${status}\r\nX-A: b\r\n${framing}\r\n\r\n`
+      for (const places of [[], [1, 30, 50]]) {
+        const found = ours(cut(Buffer.from(text), places), method)
+        t.match(found, { complete: true, body: '', wrong: undefined, left: 0 }, `${status} ${framing}`)
+        if (framing !== 'Content-Length: 0') t.equal(found.reader.keepAlive, false, `${status} ${framing}`)
+      }
+    }
+    t.match(
+      ours([Buffer.from(`HTTP/1.1 103 Early Hints\r\n${framing}\r\n\r\nHTTP/1.1 200 OK\r\n\r\n`)], 'GET'),
+      {
+        complete: true,
+        heads: [[103], [200]],
+      },
+    )
+  }
+  const two = ours(
+    [Buffer.from('HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\nContent-Length: 6\r\nX: y\r\n\r\n')],
+    'GET',
+  )
+  t.same(two.heads, [[304, 'X', 'y']], 'which of two lengths is true nobody can say')
+})
+
+t.test('a 100 that nobody asked for and empty lines in front of a head are passed over', async (t) => {
+  const response = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+  for (const before of [
+    'HTTP/1.1 100 Continue\r\n\r\n',
+    'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 100 Continue\r\nX: y\r\n\r\n',
+    '\r\n',
+    '\r\n\r\n\r\n',
+    'HTTP/1.1 100 Continue\r\n\r\n\r\n',
+  ]) {
+    for (let place = 0; place <= before.length; place++) {
+      const found = ours(cut(Buffer.from(before + response), [place, place + 1]), 'GET')
+      t.match(
+        found,
+        { complete: true, body: 'ok', left: 0, wrong: undefined },
+        JSON.stringify([before, place]),
+      )
+    }
+  }
+  for (const before of ['\n', '\r', '\r\r\n', '\r\n\r', '\r\n'.repeat(5), ' ']) {
+    t.match(
+      ours([Buffer.from(before + response)], 'GET'),
+      { complete: false, wrong: /malformed/ },
+      JSON.stringify(before),
+    )
+  }
+})
+
+t.test('chunk extensions are passed over, as long as they are short and of one line', async (t) => {
+  const read = (extension: string, places: number[] = []) => {
+    const text = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2${extension}\r\nok\r\n0${extension}\r\n\r\n`
+    return ours(cut(Buffer.from(text, 'latin1'), places), 'GET')
+  }
+  for (const extension of [
+    ';a="b;c\\""',
+    ' ;a',
+    '\t; a = b',
+    ';a="x y"',
+    ';\xe9',
+    ';',
+    `;${'x'.repeat(4_000)}`,
+  ])
+    for (const places of [[], [46, 48, 50, 52]])
+      t.match(read(extension, places), { complete: true, body: 'ok', left: 0 }, JSON.stringify(extension))
+  for (const extension of [
+    ' ',
+    ' x',
+    ';a\nb',
+    ';a\rb',
+    ';\0',
+    ';\x7f',
+    `;${'x'.repeat(5_000)}`,
+    `${' '.repeat(5_000)};`,
+  ])
+    t.match(read(extension), { complete: false, wrong: /malformed/ }, JSON.stringify(extension.slice(0, 20)))
 })
