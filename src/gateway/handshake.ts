@@ -1,11 +1,12 @@
 import { createHash } from 'node:crypto'
 import type { IncomingMessage } from 'node:http'
 import type { Refusal } from '../errors.js'
+import { dropFraming, type Head, readHead } from '../upstream/http1-head.js'
 import { toldCost } from './cost.js'
 import type { Exchange } from './exchange.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from './quota-headers.js'
 import { shapeResponse } from './shape.js'
-import { responseFault, responseHeaders } from './upstream-response.js'
+import { hasNoBody, responseFault, responseHeaders } from './upstream-response.js'
 
 /** RFC 6455 §1.3. */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
@@ -77,25 +78,40 @@ export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | 
  * @returns for an answer that cannot be passed on, why, in words for the log
  */
 export function answerFields(x: Exchange, answer: IncomingMessage): string[] | string {
-  const { statusCode, rawHeaders } = answer
+  const { statusCode } = answer
+  const head = strictHead(answer)
+  if (typeof head === 'string') return head
+  const rawHeaders = head.fields
+  if (head.unclear !== undefined) {
+    if (statusCode !== 101 && !hasNoBody(statusCode!)) return head.unclear
+    dropFraming(rawHeaders)
+  }
   const fault = responseFault(statusCode!, rawHeaders)
   if (fault !== undefined) return fault
   const quota = claimsQuota(x.decision)
   const { costHeader } = x.route!
   if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
+  // Of codings there is none left but chunks.
   const fields = responseHeaders(
     rawHeaders,
     x.requestId,
     quota,
     costHeader,
     statusCode === 101 || statusCode === 204,
-  )
-  if (fields === undefined) return 'a transfer coding that nobody asked for'
+  )!
   const { shape } = x.route!
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)
   else pushDecidedBy(out, x.route!.quotaOf, x.decision)
   return out
+}
+
+/** Reads anew what Node has read, by the rules for every other response: Node takes a status of two digits, and codings as they come. */
+function strictHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): Head | string {
+  const status = String(statusCode).padStart(3, '0')
+  let text = `HTTP/${httpVersion} ${status} ${statusMessage}\r\n`
+  for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+  return readHead(text, text.length - 2)
 }
 
 /** The header of the 101 for the client, again in the form of http-proxy. */

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import { pipeline, Transform } from 'node:stream'
 import { bareHead } from './client-error.js'
 import type { Exchange } from './exchange.js'
-import { reasonPhrase } from './upstream-response.js'
+import { hasNoBody, reasonPhrase } from './upstream-response.js'
 
 /**
  * Passes on an answer other than 101 to a handshake, on the client's bare socket and with framing of its own: by length
@@ -24,11 +24,17 @@ export function relayAnswer(
   if (status === 426 && answer.headers.upgrade !== undefined) {
     fields.push('Connection', 'Upgrade', 'Upgrade', answer.headers.upgrade)
   }
-  const empty = status === 204 || status === 304
+  const empty = hasNoBody(status)
   const chunked = !empty && answer.headers['content-length'] === undefined
   if (chunked) fields.push('Transfer-Encoding', 'chunked')
   x.status = status
-  socket.write(bareHead(status, reasonPhrase(answer.statusMessage ?? '') ?? '', fields), 'latin1')
+  const head = bareHead(status, reasonPhrase(answer.statusMessage ?? '') ?? '', fields)
+  if (empty) {
+    answer.resume()
+    socket.end(head, 'latin1', () => done(undefined))
+    return
+  }
+  socket.write(head, 'latin1')
   // Read on, so that bytes that came too early do not reset the connection under the answer.
   socket.resume()
   pipeline(answer, chunked ? chunks(x) : counted(x), socket, (error) => done(error ?? undefined))

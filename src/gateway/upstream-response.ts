@@ -80,6 +80,11 @@ export function responseHeaders(
   return out
 }
 
+/** Whether a response ends with its head, whatever that says of a body (RFC 9112 §6.3). */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 304
+}
+
 function namedFields(connection: string, before: string[] | undefined): string[] | undefined {
   const value = connection.toLowerCase()
   if (value === 'keep-alive' || value === 'close') return before

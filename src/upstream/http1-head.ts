@@ -93,6 +93,14 @@ export function readHead(text: string, end: number): Head | string {
   }
 }
 
+/** Takes off what says where a body ends: nobody can say which of it is true. */
+export function dropFraming(fields: string[]): void {
+  for (let i = fields.length - 2; i >= 0; i -= 2) {
+    const name = fields[i]!.toLowerCase()
+    if (name === 'content-length' || name === 'transfer-encoding') fields.splice(i, 2)
+  }
+}
+
 /** -1 when the status line has none where it has to be. */
 function statusOf(text: string): number {
   if (text.charCodeAt(8) !== 0x20) return -1

@@ -1,6 +1,6 @@
 import { Chunks } from './http1-chunks.js'
 import { isBroken } from './http1-fields.js'
-import { type Head, mayBegin, readHead } from './http1-head.js'
+import { dropFraming, type Head, mayBegin, readHead } from './http1-head.js'
 import { coded } from './sender.js'
 
 /** Longest head of a response, status line and all. */
@@ -201,14 +201,6 @@ export class ResponseReader {
     this.#at = At.Nothing
     this.#chunks = undefined
     this.ended = true
-  }
-}
-
-/** Nobody can say which of them is true. */
-function dropFraming(fields: string[]): void {
-  for (let i = fields.length - 2; i >= 0; i -= 2) {
-    const name = fields[i]!.toLowerCase()
-    if (name === 'content-length' || name === 'transfer-encoding') fields.splice(i, 2)
   }
 }
 

@@ -1,6 +1,7 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway.js'
+import { MALFORMED } from '../support/malformed-responses.js'
 import { openRaw, rawExchange } from '../support/raw.js'
 import { ALICE, chatConfig, handshake, KEY, quiet, startBare } from '../support/websocket.js'
 
@@ -271,5 +272,35 @@ t.test('an upstream whose answer has a status above 599 is 502', async (t) => {
     await quiet(gateway)
     t.match(gateway.records[0], { cause: `the status ${status} is above 599` })
     await eventually('nothing is open', () => upstream.open() === 0)
+  }
+})
+
+t.test('an answer to a handshake is read as strictly as every other', async (t) => {
+  for (const [what, bytes] of Object.entries(MALFORMED)) {
+    const upstream = await startBare(t, (socket) => void socket.write(bytes, 'latin1'))
+    const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 1s }'))
+    const { responses } = await rawExchange(gateway.port, handshake('/free/room', ALICE))
+    t.equal(responses.length, 1, what)
+    t.equal(responses[0]!.status, 502, what)
+    t.equal(JSON.parse(responses[0]!.body || '{}').code, 'upstream_bad_response', what)
+  }
+})
+
+t.test('a 204 and a 304 to a handshake end with their head', async (t) => {
+  for (const status of [204, 304]) {
+    for (const framing of ['Content-Length: 5', 'Transfer-Encoding: chunked', 'Transfer-Encoding: gzip']) {
+      const upstream = await startBare(
+        t,
+        (socket) => void socket.write(`HTTP/1.1 ${status} X\r\n${framing}\r\n\r\nhello`),
+      )
+      const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 1s }'))
+      const raw = await openRaw(gateway.port)
+      raw.write(handshake('/free/room', ALICE))
+      await raw.closed()
+      const what = `${status} ${framing}`
+      t.match(raw.responses(), [{ status }], what)
+      t.match(raw.received(), /\r\n\r\n$/, `${what}: nothing behind it`)
+      t.equal(raw.responses()[0]!.header('transfer-encoding'), undefined, what)
+    }
   }
 })
