@@ -59,6 +59,7 @@ export function createPlans({ settings, listen = true, log, shares = createShare
             listen,
             log,
             onChange: (consumer) => changed(source, consumer),
+            onBroken: () => void known.protocolErrors++,
           })
         : openHttp(one.http)
     const source = createPlanSource({

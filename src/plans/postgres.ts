@@ -2,8 +2,9 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ClientConfig, Pool, PoolClient } from 'pg'
 import type { PostgresSource } from '../config/schema-plans.js'
 import { type Directory, planOf } from './plan.js'
+import { guardClient } from './postgres-guard.js'
 import { type Channel, listenTo } from './postgres-listen.js'
-import type { ReachLog } from './reach.js'
+import { onceAMinute, type ReachLog } from './reach.js'
 
 export interface PostgresOptions {
   readonly name: string
@@ -12,6 +13,8 @@ export interface PostgresOptions {
   readonly listen: boolean
   /** Undefined: any consumer may have changed. */
   readonly onChange: (consumer: string | undefined) => void
+  /** Called for each connection that was ended because its server broke the protocol. */
+  readonly onBroken?: () => void
   readonly log: ReachLog
 }
 
@@ -24,7 +27,8 @@ const DATA_EXCEPTION = /^22/
 
 /** A table of PostgreSQL. The package `pg` is loaded here, where it is asked for; it is an optional dependency. */
 export function openPostgres(options: PostgresOptions): Directory {
-  const { name, settings, onChange, log } = options
+  const { name, settings, onChange, onBroken, log } = options
+  const warn = onceAMinute((fields, message) => log.warn(fields, message))
   let pool: Pool | undefined
   let channel: Channel | undefined
   let closed = false
@@ -47,8 +51,22 @@ export function openPostgres(options: PostgresOptions): Directory {
       // After whoever asked has been told that it took too long.
       connectionTimeoutMillis: settings.timeout + 100,
     }
+    class Guarded extends pg.Client {
+      constructor(config?: ClientConfig) {
+        super(config)
+        guardClient(this, (error) => {
+          onBroken?.()
+          warn(
+            performance.now(),
+            { source: name, error },
+            'the database broke the protocol; the connection is ended',
+          )
+        })
+      }
+    }
     const made = new pg.Pool({
       ...address,
+      Client: Guarded,
       max: settings.pool,
       idleTimeoutMillis: IDLE,
       allowExitOnIdle: true,
@@ -67,7 +85,7 @@ export function openPostgres(options: PostgresOptions): Directory {
       channel = listenTo({
         source: name,
         channel: settings.listen,
-        connect: () => new pg.Client(address),
+        connect: () => new Guarded(address),
         // What was said while nobody listened is not known.
         onListening: () => onChange(undefined),
         onMessage: (consumer) => onChange(consumer === '' ? undefined : consumer),

@@ -51,6 +51,8 @@ export interface SourceCounts {
   readonly lookups: Record<(typeof LOOKUPS)[number], number>
   readonly questions: Record<(typeof ANSWERS)[number], number>
   unknownTiers: number
+  /** Connections that were ended because the database broke the protocol. */
+  protocolErrors: number
 }
 
 export interface SourceState {
@@ -66,6 +68,7 @@ export function createCounts(): SourceCounts {
     lookups: { hit: 0, stale: 0, negative: 0, miss: 0, skipped: 0 },
     questions: { found: 0, none: 0, timeout: 0, error: 0, dropped: 0 },
     unknownTiers: 0,
+    protocolErrors: 0,
   }
 }
 

@@ -262,6 +262,14 @@ const DEFINITIONS = {
     help: 'Times at which a key held something else than counts: it counted as none, and was written over.',
     labels: [],
   },
+  storeProtocolErrors: {
+    otlp: 'tidegate.store.protocol_errors',
+    prometheus: 'tidegate_store_protocol_errors_total',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections to the store that were ended because its server broke the protocol.',
+    labels: [],
+  },
   storeRollbacks: {
     otlp: 'tidegate.store.rollbacks',
     prometheus: 'tidegate_store_rollbacks_total',
@@ -301,6 +309,14 @@ const DEFINITIONS = {
     kind: 'counter',
     unit: '{request}',
     help: 'Requests for which a source named a tier that the configuration does not have.',
+    labels: ['source'],
+  },
+  tierProtocolErrors: {
+    otlp: 'tidegate.tier.source_protocol_errors',
+    prometheus: 'tidegate_tier_source_protocol_errors_total',
+    kind: 'counter',
+    unit: '{connection}',
+    help: 'Connections to a source of tiers that were ended because its server broke the protocol.',
     labels: ['source'],
   },
   tierSourceUp: {

@@ -11,5 +11,6 @@ export function showTierSources(families: Families, sources: Iterable<SourceStat
     for (const result of LOOKUPS) families.tierLookups.set(counts.lookups[result], source, result)
     for (const result of ANSWERS) families.tierQuestions.set(counts.questions[result], source, result)
     families.tierUnknown.set(counts.unknownTiers, source)
+    families.tierProtocolErrors.set(counts.protocolErrors, source)
   }
 }
