@@ -145,6 +145,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     certificates: () => tls?.expiries() ?? [],
     storeState: () => store.limiter.state(),
     foreignKeys: () => store.limiter.foreignKeys(),
+    storeProtocolErrors: store.protocolErrors,
     maps: store.maps,
     tierSources: plans.describe,
     upstreams: () => upstreams.health(),

@@ -4,6 +4,7 @@ import { Redis, type RedisOptions } from 'ioredis'
 import { type RedisAddress, readRedisAddress, redisHosts } from '../config/redis-address.js'
 import type { Config } from '../config/schema.js'
 import { StoreCluster } from './cluster.js'
+import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
 import { type Log, onceASecond } from './degraded.js'
 import type { Client } from './scripts.js'
 
@@ -26,9 +27,10 @@ const SENTINEL_TIMEOUT = 1000
  * Opens the connection to the store, in the background: it is returned at once and goes on trying until it is
  * disconnected. What fails is logged, at most once a second; no address is logged with its password.
  *
+ * @param onBroken is called for each connection that was ended because its server broke the protocol
  * @throws Error on an address or a file that can't be read
  */
-export function connectStore(store: StoreAddress, log: Log): Client {
+export function connectStore(store: StoreAddress, log: Log, onBroken: () => void = () => {}): Client {
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const addresses = typeof store.redis === 'string' ? [store.redis] : store.redis
   const parsed = addresses.map(parse)
@@ -37,7 +39,15 @@ export function connectStore(store: StoreAddress, log: Log): Client {
   const cluster = typeof store.redis !== 'string'
   let unauthorised = false
   const retryStrategy = () => (unauthorised ? RECONNECT_UNAUTHORISED : reconnectDelay())
-  const options = connectionOptions(first, first.tls ? tlsOptions(store.tls ?? {}) : undefined)
+  const warnOfProtocol = onceASecond((fields, message) => log.warn(fields, message))
+  const broken: OnBroken = (server, error) => {
+    onBroken()
+    warnOfProtocol({ store: server, error }, 'the store broke the protocol; the connection is ended')
+  }
+  const options = {
+    ...connectionOptions(first, first.tls ? tlsOptions(store.tls ?? {}) : undefined),
+    Connector: directConnector(broken),
+  }
   const where = parsed.flatMap(redisHosts).join(',')
   const report = (error: Error, node?: string) => {
     unauthorised = /^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)
@@ -51,6 +61,7 @@ export function connectStore(store: StoreAddress, log: Log): Client {
   if (cluster) {
     const client = new StoreCluster(
       parsed.flatMap((address) => address.hosts),
+      broken,
       {
         redisOptions: options,
         // For what StoreCluster says.
@@ -72,21 +83,32 @@ export function connectStore(store: StoreAddress, log: Log): Client {
     return client
   }
 
-  const single = { db: first.db, retryStrategy, enableOfflineQueue: false }
+  const single = { ...options, db: first.db, retryStrategy, enableOfflineQueue: false }
   const client =
     first.sentinelPrimary === undefined
-      ? new Redis({ ...options, ...single, ...first.hosts[0] })
+      ? new Redis({ ...single, ...first.hosts[0] })
       : new Redis({
-          ...options,
           ...single,
-          sentinels: [...first.hosts],
-          name: first.sentinelPrimary,
-          ...(store.sentinel?.username === undefined ? {} : { sentinelUsername: store.sentinel.username }),
-          ...(store.sentinel === undefined ? {} : { sentinelPassword: store.sentinel.password }),
-          ...(options.tls === undefined ? {} : { sentinelTLS: options.tls, enableTLSForSentinelMode: true }),
-          sentinelRetryStrategy: reconnectDelay,
-          // A Sentinel that accepts and says nothing must not keep the others from being asked.
-          sentinelCommandTimeout: SENTINEL_TIMEOUT,
+          Connector: sentinelConnector(
+            {
+              hosts: first.hosts,
+              primary: first.sentinelPrimary,
+              options: {
+                ...(store.sentinel?.username === undefined ? {} : { username: store.sentinel.username }),
+                ...(store.sentinel === undefined ? {} : { password: store.sentinel.password }),
+                ...(options.tls === undefined ? {} : { tls: options.tls }),
+                // Its lists would be maps.
+                protocol: 2,
+                retryStrategy: () => null,
+                enableReadyCheck: false,
+                connectTimeout: options.connectTimeout,
+                disconnectTimeout: options.disconnectTimeout,
+                // A Sentinel that accepts and says nothing must not keep the others from being asked.
+                commandTimeout: SENTINEL_TIMEOUT,
+              },
+            },
+            broken,
+          ),
         })
   client.on('error', (error: Error) => report(error))
   client.on('ready', () => {

@@ -14,6 +14,8 @@ export interface Counts {
   readonly redis: ReturnType<typeof connectStore> | undefined
   /** Resolves when the store has answered for the first time; decisions before that are made without it. */
   readonly ready: Promise<void>
+  /** Connections that were ended because the store broke the protocol. */
+  protocolErrors(): number
   close(): Promise<void>
 }
 
@@ -26,9 +28,17 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
   const maxKeys = countersThatFit(config.max_keys)
   if (config.redis === undefined) {
     const limiter = createMemoryLimiter({ maxKeys })
-    return { limiter, redis: undefined, ready: Promise.resolve(), close: () => limiter.close() }
+    return {
+      limiter,
+      redis: undefined,
+      ready: Promise.resolve(),
+      protocolErrors: () => 0,
+      close: () => limiter.close(),
+    }
   }
-  const redis = connectStore({ redis: config.redis, tls: config.tls, sentinel: config.sentinel }, log)
+  let broken = 0
+  const { tls, sentinel } = config
+  const redis = connectStore({ redis: config.redis, tls, sentinel }, log, () => void broken++)
   const nodes = decides ? createNodes(redis) : undefined
   const limiter = createRedisLimiter({
     store: redis,
@@ -46,6 +56,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     limiter,
     redis,
     ready: limiter.ready,
+    protocolErrors: () => broken,
     async close() {
       await Promise.all([limiter.close(), nodes?.close()])
       redis.disconnect()

@@ -169,11 +169,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   async function loadKeys(keys: readonly string[]): Promise<void> {
-    if (keys.length === 0) return
-    const found = await ask(store.hmget(name, ...keys))
-    keys.forEach((key, i) => {
-      held.put(key, parse(found[i]))
-    })
+    for (let from = 0; from < keys.length; from += SCAN_COUNT) {
+      const page = keys.slice(from, from + SCAN_COUNT)
+      const found = await ask(store.hmget(name, ...page))
+      page.forEach((key, i) => {
+        held.put(key, parse(found[i]))
+      })
+    }
   }
 
   /** The store has forgotten: what is held here holds on. */

@@ -18,6 +18,8 @@ export interface Shards {
 /** Ms, with jitter: a connection and a question for each gateway. */
 const LOOK_EVERY = 300
 const LOOK_JITTER = 400
+/** Looks in a row that no node has answered. */
+const FRUITLESS_LOOKS = 3
 
 type Events = Pick<ShardOptions, 'onChange' | 'onRefusal'>
 
@@ -43,6 +45,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
   const shards = new Map<Redis, Shard>()
   const byKey = new Map<string, Shard>()
   let timer: NodeJS.Timeout | undefined
+  let fruitless = 0
 
   function allUp(): boolean {
     for (const shard of shards.values()) if (!shard.isUp()) return false
@@ -60,12 +63,20 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
       () => {
         timer = undefined
         if (allUp()) return
-        if (cluster.status === 'ready') cluster.refreshSlotsCache()
+        if (cluster.status === 'ready') cluster.refreshSlotsCache(looked)
         lookAround()
       },
       LOOK_EVERY + Math.random() * LOOK_JITTER,
     )
     timer.unref()
+  }
+
+  /** Where none of the nodes that are known answers, all may have got other addresses: those of the configuration are asked. */
+  function looked(error?: Error | null): void {
+    fruitless = error == null ? 0 : fruitless + 1
+    if (fruitless < FRUITLESS_LOOKS || cluster.status !== 'ready') return
+    fruitless = 0
+    cluster.disconnect(true)
   }
 
   /** Keeps one shard per primary; called whenever the set of nodes may have changed. */
@@ -86,6 +97,8 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
       }
       byKey.set(`${node.options.host}:${node.options.port}`, shard)
     }
+    // One that is new may never come up.
+    if (!allUp() && timer === undefined) lookAround()
   }
 
   cluster.on('ready', refresh)

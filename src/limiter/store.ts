@@ -28,6 +28,8 @@ export interface Store {
   map<V>(shape: MapShape<V>): ReplicatedMap<V>
   /** Those that are open here and whose store may forget what it had. */
   maps(): readonly ForgettableMap[]
+  /** Connections that were ended because the store broke the protocol. */
+  protocolErrors(): number
   /** The gateways that share it. */
   readonly fleet: Fleet
   /** Resolves when the store has answered for the first time; decisions before that are made without it. */
@@ -48,7 +50,7 @@ export function openStore(
   log: Log,
   { decides = true, fleet: part }: Role = {},
 ): Store {
-  const { limiter, redis, ready, close } = openCounts(config, log, decides)
+  const { limiter, redis, ready, protocolErrors, close } = openCounts(config, log, decides)
   if (redis === undefined) {
     const maps: { close(): Promise<void> }[] = []
     const map = <V>(shape: MapShape<V>) => {
@@ -64,6 +66,7 @@ export function openStore(
       bans: map(BANS),
       map,
       maps: () => [],
+      protocolErrors,
       audit: createMemoryAuditStream(),
       fleet: LONE_FLEET,
       ready,
@@ -89,6 +92,7 @@ export function openStore(
     bans: map(BANS),
     map,
     maps: () => maps,
+    protocolErrors,
     audit: createRedisAuditStream(redis),
     fleet,
     ready,

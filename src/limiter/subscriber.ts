@@ -1,5 +1,5 @@
 import { Cluster, type Redis } from 'ioredis'
-import { asksNoMore } from './cluster.js'
+import { StoreCluster } from './cluster.js'
 import type { Client } from './scripts.js'
 
 /** A connection of its own for messages: one that listens may do nothing else. */
@@ -13,8 +13,10 @@ export interface Subscriber {
 
 /** @param store from `connectStore`: the same servers, the same credentials */
 export function openSubscriber(store: Client): Subscriber {
-  const connection: Client =
-    store instanceof Cluster ? store.duplicate() : (store.duplicate({ autoResubscribe: false }) as Redis)
+  const connection =
+    store instanceof StoreCluster
+      ? store.openSubscriber()
+      : ((store as Redis).duplicate({ autoResubscribe: false }) as Redis)
   const channels = new Map<string, (message: string) => void>()
   const heard = new Set<string>()
 
@@ -43,7 +45,6 @@ export function openSubscriber(store: Client): Subscriber {
     hears: (channel) => heard.has(channel),
     close() {
       connection.disconnect()
-      if (connection instanceof Cluster) asksNoMore(connection)
     },
   }
 }

@@ -27,6 +27,8 @@ export interface MetricsOptions {
   readonly storeState: () => 'up' | 'degraded'
   /** How often a key of the store held something else than counts; left out: it cannot. */
   readonly foreignKeys?: () => number
+  /** Connections that were ended because the store broke the protocol. */
+  readonly storeProtocolErrors?: () => number
   /** What the store keeps for all gateways. Left out: it forgets nothing. */
   readonly maps?: () => Iterable<{ history(): MapHistory }>
   readonly upstreams: () => Iterable<UpstreamReading>
@@ -92,6 +94,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
       families.storeRollbacks.set(rollbacks, what)
       families.storeForgotten.set(forgottenAt === undefined ? 0 : 1, what)
     }
+    families.storeProtocolErrors.set(options.storeProtocolErrors?.() ?? 0)
     families.logLinesDropped.set(options.logLinesDropped())
     for (const [reason, count] of Object.entries(options.logLinesLeftOut?.() ?? {})) {
       families.logLinesLeftOut.set(count, reason)

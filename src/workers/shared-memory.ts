@@ -120,6 +120,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     bans: maps.open(BANS),
     map: maps.open,
     maps: () => [],
+    protocolErrors: () => 0,
     // The primary has the admin API, and with it what operators do.
     audit: createMemoryAuditStream(),
     fleet: LONE_FLEET,

@@ -1,5 +1,6 @@
 import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
+import { commandReader } from './redis-commands.js'
 import { within } from './within.js'
 
 /** The part of a tap test that cleans up after it. */
@@ -19,27 +20,10 @@ export async function lyingRedis(t: Cleanup) {
     sockets.add(socket)
     socket.on('error', () => {})
     socket.on('close', () => sockets.delete(socket))
-    let text = ''
+    const read = commandReader()
     socket.on('data', (data) => {
-      text += data.toString('latin1')
-      for (let command = takeCommand(); command !== undefined; command = takeCommand())
-        socket.write(answerTo(command), 'latin1')
+      for (const command of read(data)) socket.write(answerTo(command), 'latin1')
     })
-    function takeCommand(): string[] | undefined {
-      const head = /^\*(\d+)\r\n/.exec(text)
-      if (head === null) return undefined
-      const parts: string[] = []
-      let at = head[0].length
-      for (let i = 0; i < Number(head[1]); i++) {
-        const size = /^\$(\d+)\r\n/.exec(text.slice(at, at + 20))
-        const from = at + (size?.[0].length ?? 0)
-        if (size === null || text.length < from + Number(size[1]) + 2) return undefined
-        parts.push(text.slice(from, from + Number(size[1])))
-        at = from + Number(size[1]) + 2
-      }
-      text = text.slice(at)
-      return parts
-    }
   })
   function answerTo([name = '', , keys]: readonly string[]): string {
     if (/^info$/i.test(name)) return '$19\r\nredis_version:7.4.0\r\n'

@@ -1,0 +1,206 @@
+import type { Socket } from 'node:net'
+import {
+  ARRAY,
+  createRespReader,
+  decodeReply,
+  ERROR,
+  PUSH,
+  RespError,
+  type RespValue,
+  readReply,
+} from './resp-reader.js'
+
+/** What stands between a socket and ioredis. */
+export interface ReplyGuard {
+  /** Whether bytes are being handed to ioredis right now. */
+  delivers(): boolean
+}
+
+/**
+ * Longest reply, in bytes. The longest that Tidegate asks for are pages of 1,000 API keys with 8 KiB each, and the keys of
+ * 10,000 changes with 1.4 KiB each.
+ */
+export const LONGEST_REPLY = 32 * 1024 * 1024
+/** Longest message, in bytes: an answer of another gateway has 256 KiB at most, and a message of one waits here until it is whole. */
+const LONGEST_MESSAGE = 1024 * 1024
+/** Pieces of a reply that are kept apart. */
+const MOST_PIECES = 256
+/** A Redis Cluster has at most 1,000 nodes, and that many slots. */
+const MOST_NODES = 1000
+const SLOTS = 16_384
+
+/** A command whose reply ioredis takes apart without looking first. */
+interface Watched {
+  /** Number of the command on its connection, from 1. */
+  readonly number: number
+  readonly name: 'subscribe' | 'slots'
+  /** Confirmations still to come: one for each channel. */
+  left: number
+}
+
+/**
+ * Reads what a Redis server sends before ioredis does, which rethrows from a timer where no stack belongs to a connection
+ * any more. Bytes pass as they came, uncopied. The connection is destroyed, and its commands fail, on what ioredis could not
+ * take: bytes that are no reply, a reply longer than `LONGEST_REPLY`, more replies than commands, messages that nobody has
+ * subscribed to, and a wrong shape of CLUSTER SLOTS, SUBSCRIBE or a message.
+ *
+ * Every write is one command: Tidegate uses no pipelines, and no MULTI, which ioredis sends as one.
+ *
+ * @param socket new: nothing has been read or written
+ * @param onBroken is told once, what was wrong
+ */
+export function guardReplies(socket: Socket, onBroken: (what: string) => void): ReplyGuard {
+  const reader = createRespReader(LONGEST_REPLY)
+  const write = socket.write as (...args: unknown[]) => boolean
+  const push = socket.push
+  const watched: Watched[] = []
+  let sent = 0
+  let answered = 0
+  let subscribes = false
+  let delivering = false
+  let broken = false
+  /** Pieces of a reply that is looked at before ioredis gets it; undefined: it gets the pieces as they come. */
+  let held: Buffer[] | undefined
+
+  function deliver(chunk: Buffer): boolean {
+    delivering = true
+    try {
+      return push.call(socket, chunk)
+    } finally {
+      delivering = false
+    }
+  }
+
+  /** Whether the reply that begins must be looked at as a whole. */
+  function mustBeHeld(type: number): boolean {
+    if (type === PUSH && !subscribes) throw new RespError('a message that nobody has subscribed to')
+    // Messages are arrays in RESP2.
+    if (subscribes && (type === PUSH || type === ARRAY)) return true
+    const first = watched[0]
+    if (first?.number !== answered + 1) return false
+    if (first.name === 'subscribe' && type !== ERROR) throw new RespError('a subscription is not confirmed')
+    return first.name === 'slots'
+  }
+
+  function countReply(): void {
+    if (++answered > sent) throw new RespError('a reply that no command has asked for')
+    if (watched[0]?.number === answered) watched.shift()
+  }
+
+  function checkHeld(reply: Buffer): void {
+    const first = watched[0]
+    if (!subscribes) {
+      if (reader.type !== ERROR && !(reader.type === ARRAY && areSlots(decodeReply(reply)))) {
+        throw new RespError('what CLUSTER SLOTS answers is no list of slots')
+      }
+      countReply()
+      return
+    }
+    const value = decodeReply(reply)
+    const [kind, channel, last] = value as RespValue[]
+    const isMessage = kind === 'message' && typeof last === 'string'
+    const confirms = kind === 'subscribe' && typeof last === 'number'
+    if ((value as RespValue[]).length !== 3 || typeof channel !== 'string' || (!isMessage && !confirms)) {
+      throw new RespError('a message of a shape that is not known')
+    }
+    if (isMessage) return
+    if (first?.name !== 'subscribe' || first.number !== answered + 1) {
+      throw new RespError('a subscription is confirmed that nobody has asked for')
+    }
+    if (--first.left === 0) countReply()
+  }
+
+  /** @returns as `Readable.push` */
+  function read(chunk: Buffer): boolean {
+    let goesOn = true
+    let passed = 0
+    let at = 0
+    while (at < chunk.length) {
+      if (reader.size === 0 && mustBeHeld(chunk[at]!)) {
+        if (at > passed) goesOn = deliver(chunk.subarray(passed, at))
+        passed = at
+        held = []
+      }
+      const end = readReply(reader, chunk, at)
+      if (end < 0) break
+      at = end
+      if (held === undefined) {
+        countReply()
+        continue
+      }
+      const reply = Buffer.concat([...held, chunk.subarray(passed, at)])
+      held = undefined
+      passed = at
+      checkHeld(reply)
+      goesOn = deliver(reply)
+    }
+    if (held !== undefined) {
+      if (subscribes && reader.size > LONGEST_MESSAGE) throw new RespError('a message is too long')
+      held.push(chunk.subarray(passed))
+      if (held.length > MOST_PIECES) held = [Buffer.concat(held)]
+    } else if (passed < chunk.length) goesOn = deliver(passed === 0 ? chunk : chunk.subarray(passed))
+    return goesOn
+  }
+
+  // Whatever reads from a socket, TLS or not, pushes here what it has read.
+  socket.push = (chunk: Buffer | null) => {
+    if (broken) return false
+    if (chunk === null) return push.call(socket, null)
+    try {
+      return read(chunk)
+    } catch (error) {
+      if (!(error instanceof RespError)) throw error
+      broken = true
+      onBroken(error.message)
+      socket.destroy(error)
+      return false
+    }
+  }
+  socket.write = (...args: unknown[]) => {
+    sent++
+    const name = watchedName(args[0] as string | Buffer)
+    if (name !== undefined) watched.push({ number: sent, left: channelsOf(args[0] as string | Buffer), name })
+    subscribes ||= name === 'subscribe'
+    return write.apply(socket, args)
+  }
+  return { delivers: () => delivering }
+}
+
+/** `*3\r\n$7\r\ncluster\r\n$5\r\nSLOTS\r\n`, `*2\r\n$9\r\nsubscribe\r\n…` */
+const WATCHED = /^\*\d+\r\n\$\d+\r\n(?:(subscribe)|cluster\r\n\$5\r\nslots)\r\n/i
+
+function watchedName(command: string | Buffer): Watched['name'] | undefined {
+  // Nearly all are EVALSHA and EVAL.
+  const length = typeof command === 'string' ? command.indexOf('$') : command.indexOf(0x24)
+  const name = typeof command === 'string' ? command.charCodeAt(length + 4) : command[length + 4]
+  if (name === 0x65) return undefined
+  const found = WATCHED.exec(typeof command === 'string' ? command : command.toString('latin1', 0, 60))
+  return found === null ? undefined : found[1] === undefined ? 'slots' : 'subscribe'
+}
+
+function channelsOf(command: string | Buffer): number {
+  return Number.parseInt(command.toString().slice(1), 10) - 1
+}
+
+function isSlot(value: RespValue): value is number {
+  return typeof value === 'number' && value >= 0 && value < SLOTS
+}
+
+/** Whether it is `[[first, last, [host, port, …], …], …]`. A node whose host is not known has null, or an empty one. */
+function areSlots(value: RespValue): boolean {
+  const nodes = new Set<string>()
+  const isNode = (node: RespValue) => {
+    if (!Array.isArray(node)) return false
+    const [host, port] = node as readonly RespValue[]
+    nodes.add(`${host}:${port}`)
+    return (
+      (typeof host === 'string' || host === null) && typeof port === 'number' && port >= 0 && port <= 65_535
+    )
+  }
+  const isRange = (range: RespValue) => {
+    if (!Array.isArray(range) || range.length < 2) return false
+    const [first, last, ...servers] = range as readonly RespValue[]
+    return isSlot(first) && isSlot(last) && servers.every(isNode)
+  }
+  return Array.isArray(value) && value.length <= SLOTS && value.every(isRange) && nodes.size <= MOST_NODES
+}

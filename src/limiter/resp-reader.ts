@@ -1,0 +1,320 @@
+/** Where a reader stands in the replies of a Redis connection. Made by `createRespReader`, moved by `readReply`. */
+export interface RespReader {
+  /** Longest reply that is read, in bytes. */
+  readonly most: number
+  /** First byte of the reply that is being read, or was read last. */
+  type: number
+  /** Bytes of that reply before the next chunk; 0: the next byte begins one. */
+  size: number
+  phase: number
+  /** First byte of the value that is being read: of the reply, or of an item in it. */
+  kind: number
+  number: number
+  digits: number
+  /** The byte of a sign; 0: none. */
+  sign: number
+  /** Bytes of a string still to come. */
+  body: number
+  /** Values that lengths have announced and that have not begun. */
+  announced: number
+  depth: number
+  /** Items still to come, of each array around the value. */
+  readonly items: number[]
+}
+
+/** Thrown on bytes that are no reply of Redis, or too long a one. The message says what is wrong, for an operator. */
+export class RespError extends Error {}
+
+/** Deepest array that is read. Redis nests the replies that Tidegate asks for four deep (CLUSTER SLOTS). */
+const DEEPEST = 16
+/** A length, an integer, a big number. The last is unbounded, and read in quadratic time. */
+const MOST_DIGITS = 64
+/** Bytes of the shortest value: `_\r\n`. */
+const SHORTEST = 3
+
+// What the next byte is, of a value.
+const TYPE = 0
+const DIGITS = 1
+const LINE = 2
+const FEED = 3
+const BODY = 4
+const BODY_END = 5
+const BODY_FEED = 6
+const EMPTY = 7
+const TRUTH = 8
+
+const CR = 13
+const LF = 10
+const PLUS = 43
+const MINUS = 45
+const ZERO = 48
+
+export const ARRAY = 42
+export const ERROR = 45
+export const PUSH = 62
+const BULK = 36
+const BLOB_ERROR = 33
+const VERBATIM = 61
+const SET = 126
+const MAP = 37
+const INTEGER = 58
+const BIG_NUMBER = 40
+const DOUBLE = 44
+const NULL = 95
+const BOOLEAN = 35
+
+/** @param most longest reply that is read, in bytes */
+export function createRespReader(most: number): RespReader {
+  return {
+    most,
+    type: 0,
+    size: 0,
+    phase: TYPE,
+    kind: 0,
+    number: 0,
+    digits: 0,
+    sign: 0,
+    body: 0,
+    announced: 0,
+    depth: 0,
+    items: new Array<number>(DEEPEST).fill(0),
+  }
+}
+
+/**
+ * Reads on to the end of one reply, in RESP2 or RESP3 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+ * It looks at types and lengths only, and keeps no byte. Lengths that would exceed `most` are refused when they are
+ * announced. After an error the reader is of no use.
+ *
+ * @returns where in the chunk the reply ends; -1: not in this chunk
+ * @throws RespError
+ */
+export function readReply(reader: RespReader, chunk: Uint8Array, from: number): number {
+  const end = chunk.length
+  let at = from
+  while (at < end) {
+    switch (reader.phase) {
+      case TYPE: {
+        const kind = chunk[at++]!
+        if (reader.depth === 0) reader.type = kind
+        else reader.announced--
+        // Nearly all that is read are integers, whole: they need none of the state.
+        const after = kind === INTEGER ? afterInteger(chunk, at, end) : -1
+        if (after < 0) begin(reader, kind)
+        else {
+          at = after
+          if (isWhole(reader)) return endOf(reader, at, from)
+        }
+        break
+      }
+      case DIGITS:
+        at = readDigits(reader, chunk, at)
+        break
+      case LINE: {
+        const cr = chunk.indexOf(CR, at)
+        if (cr >= 0) reader.phase = FEED
+        at = cr < 0 ? end : cr + 1
+        break
+      }
+      case TRUTH: {
+        const byte = chunk[at++]
+        if (byte !== 116 && byte !== 102) throw new RespError('a boolean is neither true nor false')
+        reader.phase = EMPTY
+        break
+      }
+      case EMPTY:
+        if (chunk[at++] !== CR) throw new RespError('a line does not end where it should')
+        reader.phase = FEED
+        break
+      case BODY: {
+        const here = Math.min(reader.body, end - at)
+        at += here
+        reader.body -= here
+        if (reader.body === 0) reader.phase = BODY_END
+        break
+      }
+      case BODY_END:
+        if (chunk[at++] !== CR) throw new RespError('a string does not end where it should')
+        reader.phase = BODY_FEED
+        break
+      default:
+        // FEED and BODY_FEED
+        if (chunk[at++] !== LF) throw new RespError('a line does not end where it should')
+        if (reader.phase === FEED && isLength(reader.kind) && hasBegun(reader, at - from)) break
+        reader.phase = TYPE
+        if (isWhole(reader)) return endOf(reader, at, from)
+    }
+  }
+  reader.size += at - from
+  if (reader.size > reader.most) throw tooLong(reader)
+  return -1
+}
+
+/** @returns offset after an integer and its line break; -1: it is not whole, or has more to be looked at */
+function afterInteger(chunk: Uint8Array, from: number, end: number): number {
+  const most = Math.min(end, from + MOST_DIGITS)
+  for (let at = from; at < most; at++) {
+    const byte = chunk[at]!
+    if (byte >= ZERO && byte < ZERO + 10) continue
+    return at > from && byte === CR && at + 1 < end && chunk[at + 1] === LF ? at + 2 : -1
+  }
+  return -1
+}
+
+function endOf(reader: RespReader, at: number, from: number): number {
+  if (reader.size + at - from > reader.most) throw tooLong(reader)
+  reader.size = 0
+  return at
+}
+
+function begin(reader: RespReader, kind: number): void {
+  reader.kind = kind
+  switch (kind) {
+    case INTEGER:
+    case BIG_NUMBER:
+    case BULK:
+    case BLOB_ERROR:
+    case VERBATIM:
+    case ARRAY:
+    case SET:
+    case MAP:
+    case PUSH:
+      if (kind === PUSH && reader.depth > 0) throw new RespError('a message stands inside a reply')
+      reader.phase = DIGITS
+      reader.number = 0
+      reader.digits = 0
+      reader.sign = 0
+      break
+    case PLUS:
+    case ERROR:
+    case DOUBLE:
+      reader.phase = LINE
+      break
+    case NULL:
+      reader.phase = EMPTY
+      break
+    case BOOLEAN:
+      reader.phase = TRUTH
+      break
+    default:
+      throw new RespError(`no type of reply begins with the byte ${kind}`)
+  }
+}
+
+function readDigits(reader: RespReader, chunk: Uint8Array, from: number): number {
+  for (let at = from; at < chunk.length; at++) {
+    const digit = chunk[at]! - ZERO
+    if (digit >= 0 && digit <= 9) {
+      reader.number = reader.number * 10 + digit
+      if (++reader.digits > MOST_DIGITS) throw new RespError('a number has too many digits')
+    } else if (digit === CR - ZERO && reader.digits > 0) {
+      reader.phase = FEED
+      return at + 1
+    } else if (reader.digits === 0 && reader.sign === 0 && maySign(reader.kind, digit + ZERO)) {
+      reader.sign = digit + ZERO
+    } else throw new RespError('a number has something in it that is no digit')
+  }
+  return chunk.length
+}
+
+/** Only `$-1` and `*-1`, which are null in RESP2, have a length with a sign. */
+function maySign(kind: number, byte: number): boolean {
+  if (kind === INTEGER || kind === BIG_NUMBER) return byte === MINUS || byte === PLUS
+  return byte === MINUS && (kind === BULK || kind === ARRAY)
+}
+
+function isLength(kind: number): boolean {
+  switch (kind) {
+    case BULK:
+    case BLOB_ERROR:
+    case VERBATIM:
+    case ARRAY:
+    case SET:
+    case MAP:
+    case PUSH:
+      return true
+  }
+  return false
+}
+
+/** Whether there is more of the value behind its length. @param here bytes of the reply in this chunk so far */
+function hasBegun(reader: RespReader, here: number): boolean {
+  const { kind, number } = reader
+  if (reader.sign !== 0) {
+    if (number !== 1 || reader.digits !== 1) throw new RespError('a length is negative')
+    return false
+  }
+  if (kind === BULK || kind === BLOB_ERROR || kind === VERBATIM) {
+    if (kind === VERBATIM && number < 4) throw new RespError('a string has no room for its format')
+    reader.body = number
+    reader.phase = number === 0 ? BODY_END : BODY
+    if (reader.size + here + number > reader.most) throw tooLong(reader)
+    return true
+  }
+  const items = kind === MAP ? 2 * number : number
+  if (items === 0) return false
+  if (reader.depth === DEEPEST) throw new RespError(`a reply is nested more than ${DEEPEST} deep`)
+  reader.announced += items
+  if (reader.size + here + reader.announced * SHORTEST > reader.most) throw tooLong(reader)
+  reader.items[reader.depth++] = items
+  reader.phase = TYPE
+  return true
+}
+
+/** Whether the value that has just ended is the last of the reply. */
+function isWhole(reader: RespReader): boolean {
+  while (reader.depth > 0) {
+    if (--reader.items[reader.depth - 1]! > 0) return false
+    reader.depth--
+  }
+  return true
+}
+
+function tooLong({ most }: RespReader): RespError {
+  return new RespError(`a reply is longer than ${most} bytes`)
+}
+
+/** A value of Redis: what is no array, string or integer is undefined. */
+export type RespValue = readonly RespValue[] | string | number | null | undefined
+
+/** Decodes one reply that `readReply` has found whole. Strings are taken for UTF-8. */
+export function decodeReply(reply: Buffer): RespValue {
+  let at = 0
+
+  function line(): string {
+    const cr = reply.indexOf(CR, at)
+    const text = reply.toString('latin1', at, cr)
+    at = cr + 2
+    return text
+  }
+
+  function value(): RespValue {
+    const kind = reply[at++]!
+    const text = line()
+    switch (kind) {
+      case INTEGER:
+        return Number(text)
+      case NULL:
+        return null
+      case PLUS:
+        return text
+      case BULK:
+      case BLOB_ERROR:
+      case VERBATIM: {
+        const length = Number(text)
+        if (length < 0) return null
+        at += length + 2
+        return kind === BULK ? reply.toString('utf8', at - length - 2, at - 2) : undefined
+      }
+      case ARRAY:
+      case PUSH:
+        return text === '-1' ? null : Array.from({ length: Number(text) }, value)
+      case SET:
+      case MAP:
+        for (let left = (kind === MAP ? 2 : 1) * Number(text); left > 0; left--) value()
+    }
+    return undefined
+  }
+
+  return value()
+}
