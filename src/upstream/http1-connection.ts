@@ -17,6 +17,20 @@ export interface ConnectionOwner {
   again(request: Http1Request): void
 }
 
+/** A read of fewer bytes says that there is no more for now: a record of TLS has as many. */
+const LONG_READ = 16_384
+/** Bytes of long reads in a row after which the other sockets have a turn. libuv would read 2 MiB from each that has them. */
+const BYTES_IN_A_ROW = 131_072
+
+/** Those that read on when the other sockets have had their turn. */
+let resting: Http1Connection[] = []
+
+function readOn(): void {
+  const all = resting
+  resting = []
+  for (const connection of all) connection.readOn()
+}
+
 /**
  * One connection to an upstream, with one request on it at a time. Bytes that nobody asked for, and a response that is
  * not understood, end it. What comes only once the next request is on its way nobody can tell from the answer to that.
@@ -33,6 +47,8 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   #upload: Upload | undefined
   #last = false
   #paused = false
+  /** Bytes of long reads in a row. */
+  #inARow = 0
 
   constructor(owner: ConnectionOwner) {
     this.#owner = owner
@@ -103,7 +119,22 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     } catch (error) {
       this.gone(error as Error)
     }
+    if (size < LONG_READ) this.#inARow = 0
+    else if (this.#rests(size)) return false
     return !this.#paused
+  }
+
+  /** Takes note of a long read. @returns whether others are to have a turn first */
+  #rests(size: number): boolean {
+    this.#inARow += size
+    if (this.#inARow < BYTES_IN_A_ROW) return false
+    this.#inARow = 0
+    if (resting.push(this) === 1) setImmediate(readOn)
+    return true
+  }
+
+  readOn(): void {
+    if (!this.dead && !this.#paused) this.#socket!.resume()
   }
 
   resume(): void {

@@ -465,6 +465,44 @@ t.test('a response is read no faster than it is taken', async (t) => {
   t.equal(got, BIG)
 })
 
+t.test('others have their turn while a long response comes as fast as it can be read', async (t) => {
+  const BIG = 16 * 1024 * 1024
+  const upstream = await rawUpstream(t, (request) => {
+    respond(request, `HTTP/1.1 200 OK\r\nContent-Length: ${BIG}\r\n\r\n`)
+    request.socket.write(Buffer.alloc(BIG, 'x'))
+  })
+  const sender = open(t, upstream.origin)
+  let got = 0
+  let inTurn = 0
+  let most = 0
+  let turns = setImmediate(function next() {
+    inTurn = 0
+    turns = setImmediate(next)
+  })
+  await new Promise<void>((resolve, reject) =>
+    sender.dispatch(
+      { method: 'GET', path: '/', fields: ['Host', 'a'], body: null, length: -1 },
+      {
+        onConnect() {},
+        onHeaders() {},
+        onData(piece) {
+          got += piece.length
+          inTurn += piece.length
+          most = Math.max(most, inTurn)
+          // Until there is more than one read takes.
+          for (const end = performance.now() + 1; performance.now() < end; );
+          return true
+        },
+        onComplete: () => resolve(),
+        onError: reject,
+      },
+    ),
+  )
+  clearImmediate(turns)
+  t.equal(got, BIG)
+  t.ok(most <= 131_072 + 65_536, `${most} bytes in a turn`)
+})
+
 t.test('a connection whose reading was stopped on its last bytes reads the next response', async (t) => {
   const authority = createAuthority(t)
   const pair = pairOf(authority.issue('upstream', 'IP:127.0.0.1'))
