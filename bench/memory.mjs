@@ -4,9 +4,9 @@
  */
 import os from 'node:os'
 import { parseArgs } from 'node:util'
-import { policyOf } from '../dist/config/snapshot.js'
-import { connectStore } from '../dist/limiter/connect.js'
-import { createRedisLimiter } from '../dist/limiter/redis.js'
+import { policyOf } from '../dist/config/snapshot/snapshot.js'
+import { connectStore } from '../dist/limiter/redis/connect.js'
+import { createRedisLimiter } from '../dist/limiter/redis/redis.js'
 import { requireTools, shape } from './machine.mjs'
 import { printMarks } from './marks.mjs'
 import { startStore } from './store.mjs'

@@ -6,75 +6,53 @@ import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
-/** Which rooms a room may import besides itself. `src/errors.ts`, `src/shares.ts` and `src/main.ts` are rooms of one file. */
-const MAY_IMPORT = {
+const BASE = ['errors', 'shares', 'net']
+const CONFIG = [...BASE, 'config']
+const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
+const SERVING = [...PARTS, 'telemetry']
+
+/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts` and `main.ts` are rooms of one file. */
+const ROOMS = {
   errors: [],
   shares: [],
-  config: ['errors', 'shares'],
-  credentials: ['errors', 'shares', 'config'],
-  limiter: ['errors', 'shares', 'config'],
-  plans: ['errors', 'shares', 'config'],
-  upstream: ['errors', 'shares', 'config'],
-  telemetry: ['errors', 'shares', 'config', 'credentials', 'limiter', 'plans', 'upstream'],
-  gateway: ['errors', 'shares', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
-  admin: ['errors', 'shares', 'config', 'credentials', 'limiter', 'plans', 'upstream', 'telemetry'],
-  main: [
-    'errors',
-    'shares',
-    'config',
-    'credentials',
-    'limiter',
-    'plans',
-    'upstream',
-    'telemetry',
-    'gateway',
-    'admin',
-  ],
-  workers: [
-    'errors',
-    'shares',
-    'config',
-    'credentials',
-    'limiter',
-    'plans',
-    'upstream',
-    'telemetry',
-    'admin',
-    'main',
-  ],
-  cli: [
-    'errors',
-    'shares',
-    'config',
-    'credentials',
-    'limiter',
-    'plans',
-    'upstream',
-    'telemetry',
-    'gateway',
-    'admin',
-    'main',
-    'workers',
-  ],
+  net: [],
+  config: BASE,
+  credentials: CONFIG,
+  'tier-sources': CONFIG,
+  upstream: CONFIG,
+  limiter: CONFIG,
+  fleet: [...CONFIG, 'limiter'],
+  telemetry: PARTS,
+  gateway: SERVING,
+  admin: SERVING,
+  main: [...SERVING, 'gateway', 'admin'],
+  workers: [...SERVING, 'admin', 'main'],
+  cli: [...SERVING, 'gateway', 'admin', 'main', 'workers'],
 }
 
-/** Known to nobody in their room but app.ts, which lists them in their order, explain.ts, which runs them over a request that is not sent, and plan.ts, which does over those of a log. */
-const STAGES = [
-  'edge',
-  'route',
-  'answer',
-  'consumer',
-  'authorize',
-  'tier',
-  'service',
-  'admit',
-  'tunnel-place',
-  'quota',
-  'forward',
-  'upgrade',
-  'record',
-]
-const LISTS = new Set(['gateway/app.ts', 'gateway/explain.ts', 'gateway/plan.ts'])
+/**
+ * The parts of a room, from the lowest: each may import those before its own. A part is a folder, a file of the room's own, or `.`
+ * for its other files. A room that is not here has files only.
+ */
+const PARTS_OF = {
+  config: ['values', 'schema', 'snapshot', 'check', 'load'],
+  limiter: ['algorithms', '.', 'redis', 'open-limiter.ts', 'embed.ts'],
+  upstream: ['.', 'guard', 'http1', 'http2', 'pool'],
+  telemetry: ['record', 'logs', 'metrics', 'export', 'traces', 'decisions', 'top', '.'],
+  gateway: [
+    ...['exchange', 'transform', 'respond', 'listen', 'identify', 'edge', 'quota', 'request-lifecycle.ts'],
+    ...['forward', 'websocket', 'stages', 'simulate', 'app.ts'],
+  ],
+  admin: ['access', '.', 'routes', 'page.ts', 'auth-hook.ts', 'server.ts'],
+  cli: ['.', 'read', 'print', 'client', 'commands', 'run-cli.ts', 'tidegate.ts'],
+}
+
+/** What to do about an import against the direction. */
+const MOVE = 'move what both need to the lower of the two, or hand it over as an argument'
+
+/** Stages stand beside each other: who runs them in their order may import them, and nobody else. */
+const STAGES = 'gateway/stages/'
+const RUNS_STAGES = /^gateway\/(?:app\.ts$|simulate\/)/
 
 /**
  * Checks a package's `src`.
@@ -96,7 +74,14 @@ export function checkImports(root) {
   if (files.length === 0) problems.push('src holds no .ts file: there is nothing to check')
 
   const roomOf = (file) => (file.includes('/') ? file.slice(0, file.indexOf('/')) : file.replace(/\.ts$/, ''))
-  const stageOf = (file) => STAGES.find((stage) => file === `gateway/${stage}.ts`)
+
+  /** The part of its room that a file is in, by its place in the list; undefined: the room has none, or none for this file. */
+  function partOf(file) {
+    const [room, part] = file.split('/')
+    const parts = PARTS_OF[room]
+    const at = parts?.indexOf(part) ?? -1
+    return at >= 0 || part.endsWith('.ts') === false ? at : (parts?.indexOf('.') ?? -1)
+  }
 
   /** The file of src that a specifier means, or undefined with a problem noted when it means none. */
   function resolveImport(file, specifier) {
@@ -129,25 +114,29 @@ export function checkImports(root) {
   function checkDirection(from, to) {
     const [fromRoom, toRoom] = [roomOf(from), roomOf(to)]
     if (fromRoom !== toRoom) {
-      const allowed = MAY_IMPORT[fromRoom]
+      const allowed = ROOMS[fromRoom]
       if (!allowed.includes(toRoom)) {
         const list = allowed.length === 0 ? 'no other room' : allowed.join(', ')
-        problems.push(`${from}: imports ${to}; ${fromRoom} may import ${list}`)
+        problems.push(`${from}: imports ${to}; ${fromRoom} may import ${list}: ${MOVE}`)
       }
-    } else if (fromRoom === 'gateway' && stageOf(to) !== undefined && !LISTS.has(from)) {
+    } else if (to.startsWith(STAGES) && !RUNS_STAGES.test(from)) {
+      problems.push(`${from}: imports the stage ${to}; only app.ts and simulate/ run stages: ${MOVE}`)
+    } else if (PARTS_OF[fromRoom] !== undefined && partOf(to) > partOf(from)) {
       problems.push(
-        `${from}: imports the stage ${to}; only gateway/app.ts does, move what is shared to a file of its own`,
+        `${from}: imports ${to}; the parts of ${fromRoom} are, from the lowest, ${PARTS_OF[fromRoom].join(', ')}: ${MOVE}`,
       )
     }
   }
 
   const imports = new Map()
   for (const file of files) {
-    if (MAY_IMPORT[roomOf(file)] === undefined) {
-      problems.push(
-        `${file}: ${roomOf(file)} is not a room; the rooms are ${Object.keys(MAY_IMPORT).join(', ')}`,
-      )
+    const room = roomOf(file)
+    if (ROOMS[room] === undefined) {
+      problems.push(`${file}: ${room} is not a room; the rooms are ${Object.keys(ROOMS).join(', ')}`)
       continue
+    }
+    if (PARTS_OF[room] !== undefined && partOf(file) < 0) {
+      problems.push(`${file}: is in no part of ${room}; its parts are ${PARTS_OF[room].join(', ')}`)
     }
     const targets = new Set()
     for (const { fileName } of ts.preProcessFile(readFileSync(join(src, file), 'utf8'), true, true)
@@ -159,7 +148,7 @@ export function checkImports(root) {
       const target = resolveImport(file, fileName)
       if (target === undefined) continue
       targets.add(target)
-      if (MAY_IMPORT[roomOf(target)] !== undefined) checkDirection(file, target)
+      if (ROOMS[roomOf(target)] !== undefined) checkDirection(file, target)
     }
     imports.set(file, targets)
   }

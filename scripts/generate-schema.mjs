@@ -4,15 +4,18 @@
  * With --check it writes nothing and exits with 1 when one of them is not what it would be made of.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
-import { jsonSchema } from '../dist/config/json-schema.js'
-import { referencePage } from '../dist/config/reference.js'
+import { jsonSchema } from '../dist/config/schema/json-schema.js'
+import { referencePage } from '../dist/config/schema/reference.js'
 import { bill, licencePage } from './dependencies.mjs'
 
 const manifest = JSON.parse(readOrEmpty(fileOf('package.json')))
 const lock = JSON.parse(readOrEmpty(fileOf('package-lock.json')))
 const made = {
-  'config/schema.json': [() => `${JSON.stringify(jsonSchema(), null, 2)}\n`, 'src/config/schema.ts says'],
-  'docs/config.md': [referencePage, 'src/config/schema.ts says'],
+  'config/schema.json': [
+    () => `${JSON.stringify(jsonSchema(), null, 2)}\n`,
+    'src/config/schema/schema.ts says',
+  ],
+  'docs/config.md': [referencePage, 'src/config/schema/schema.ts says'],
   'docs/licences.md': [() => licencePage(lock), 'package-lock.json says'],
   'sbom.cdx.json': [() => `${JSON.stringify(bill(manifest, lock), null, 1)}\n`, 'package-lock.json says'],
 }

@@ -26,13 +26,15 @@ t.test('a tree that keeps the directions passes', async (t) => {
     src: {
       'errors.ts': 'export const a = 1',
       'main.ts': `import './gateway/app.js'; import './admin/server.js'`,
-      config: { 'load.ts': `import { a } from '../errors.js'; import '@scope/known/deep'` },
+      config: { load: { 'load.ts': `import { a } from '../../errors.js'; import '@scope/known/deep'` } },
       gateway: {
-        'app.ts': `import './route.js'; import fastify from 'fastify'`,
-        'route.ts': `import type { X } from './exchange.js'; import '../config/load.js'`,
-        'exchange.ts': `import { readFileSync } from 'node:fs'`,
+        'app.ts': `import './stages/route.js'; import fastify from 'fastify'`,
+        stages: {
+          'route.ts': `import type { X } from '../exchange/exchange.js'; import '../../config/load/load.js'`,
+        },
+        exchange: { 'exchange.ts': `import { readFileSync } from 'node:fs'` },
       },
-      admin: { 'server.ts': `import '../config/load.js'` },
+      admin: { 'server.ts': `import '../config/load/load.js'` },
       cli: { 'start.ts': `await import('../main.js')` },
     },
   })
@@ -44,91 +46,111 @@ t.test('a tree without sources fails the check', async (t) => {
   t.strictSame(checkImports(root).problems, ['src holds no .ts file: there is nothing to check'])
 })
 
+const MOVE = ': move what both need to the lower of the two, or hand it over as an argument'
+
 /** Files of one tree, each of which breaks one rule, and what the check says of it. */
 const violations: [what: string, file: string, source: string, problem: string][] = [
   [
     'an import against the direction',
     'errors.ts',
-    `import './config/plain.js'`,
-    'errors.ts: imports config/plain.ts; errors may import no other room',
+    `import './config/load/plain.js'`,
+    `errors.ts: imports config/load/plain.ts; errors may import no other room${MOVE}`,
   ],
   [
     'a type-only import against the direction',
-    'config/type-only.ts',
-    `import type { X } from '../limiter/plain.js'`,
-    'config/type-only.ts: imports limiter/plain.ts; config may import errors, shares',
+    'config/load/type-only.ts',
+    `import type { X } from '../../limiter/plain.js'`,
+    `config/load/type-only.ts: imports limiter/plain.ts; config may import errors, shares, net${MOVE}`,
   ],
   [
     'an import type expression against the direction',
-    'config/type-expression.ts',
-    `export type X = import('../limiter/plain.js').X`,
-    'config/type-expression.ts: imports limiter/plain.ts; config may import errors, shares',
+    'config/load/type-expression.ts',
+    `export type X = import('../../limiter/plain.js').X`,
+    `config/load/type-expression.ts: imports limiter/plain.ts; config may import errors, shares, net${MOVE}`,
   ],
   [
     'a re-export against the direction',
-    'config/re-export.ts',
-    `export * from '../limiter/plain.js'`,
-    'config/re-export.ts: imports limiter/plain.ts; config may import errors, shares',
+    'config/load/re-export.ts',
+    `export * from '../../limiter/plain.js'`,
+    `config/load/re-export.ts: imports limiter/plain.ts; config may import errors, shares, net${MOVE}`,
   ],
   [
     'a dynamic import against the direction',
     'limiter/dynamic.ts',
     `await import('../main.js')`,
-    'limiter/dynamic.ts: imports main.ts; limiter may import errors, shares, config',
+    `limiter/dynamic.ts: imports main.ts; limiter may import errors, shares, net, config${MOVE}`,
   ],
   [
     'a gateway that sees the admin room',
     'gateway/app.ts',
     `import '../admin/plain.js'`,
-    'gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, config, credentials, limiter, plans, upstream, telemetry',
+    `gateway/app.ts: imports admin/plain.ts; gateway may import errors, shares, net, config, credentials, tier-sources, upstream, limiter, fleet, telemetry${MOVE}`,
   ],
   [
     'a stage that imports another stage',
-    'gateway/quota.ts',
+    'gateway/stages/quota.ts',
     `import { x } from './tier.js'`,
-    'gateway/quota.ts: imports the stage gateway/tier.ts; only gateway/app.ts does, move what is shared to a file of its own',
+    `gateway/stages/quota.ts: imports the stage gateway/stages/tier.ts; only app.ts and simulate/ run stages${MOVE}`,
   ],
   [
     'a shared file of the gateway that imports a stage',
-    'gateway/exchange.ts',
-    `import type { X } from './tier.js'`,
-    'gateway/exchange.ts: imports the stage gateway/tier.ts; only gateway/app.ts does, move what is shared to a file of its own',
+    'gateway/exchange/exchange.ts',
+    `import type { X } from '../stages/tier.js'`,
+    `gateway/exchange/exchange.ts: imports the stage gateway/stages/tier.ts; only app.ts and simulate/ run stages${MOVE}`,
   ],
   [
     'a cycle between files of one room',
-    'upstream/a.ts',
+    'upstream/pool/a.ts',
     `import type { X } from './b.js'`,
-    'cycle: upstream/a.ts -> upstream/b.ts -> upstream/c.ts -> upstream/a.ts',
+    'cycle: upstream/pool/a.ts -> upstream/pool/b.ts -> upstream/pool/c.ts -> upstream/pool/a.ts',
+  ],
+  [
+    'a part of a room that imports one above it',
+    'config/values/above.ts',
+    `import '../load/plain.js'`,
+    `config/values/above.ts: imports config/load/plain.ts; the parts of config are, from the lowest, values, schema, snapshot, check, load${MOVE}`,
+  ],
+  [
+    'a part that its room does not have',
+    'config/more/anything.ts',
+    '',
+    'config/more/anything.ts: is in no part of config; its parts are values, schema, snapshot, check, load',
+  ],
+  [
+    'a file beside the parts of a room that has only parts',
+    'config/beside.ts',
+    '',
+    'config/beside.ts: is in no part of config; its parts are values, schema, snapshot, check, load',
   ],
   [
     'an import of a file that does not exist',
-    'config/missing.ts',
+    'config/load/missing.ts',
     `import './nope.js'`,
-    'config/missing.ts: imports ./nope.js, and src/config/nope.ts does not exist',
+    'config/load/missing.ts: imports ./nope.js, and src/config/load/nope.ts does not exist',
   ],
   [
     'an import from outside of src',
-    'config/outside.ts',
-    `import '../../test/helper.js'`,
-    'config/outside.ts: imports ../../test/helper.js, which is outside of src; read it as a file, or move it in',
+    'config/load/outside.ts',
+    `import '../../../test/helper.js'`,
+    'config/load/outside.ts: imports ../../../test/helper.js, which is outside of src; read it as a file, or move it in',
   ],
   [
     'a package that an installed copy would not have',
-    'config/package.ts',
+    'config/load/package.ts',
     `import '@scope/other/x'`,
-    'config/package.ts: imports @scope/other, which is not in the dependencies of package.json: it would be missing when installed',
+    'config/load/package.ts: imports @scope/other, which is not in the dependencies of package.json: it would be missing when installed',
   ],
   [
     'a module of Node without node:',
-    'config/builtin.ts',
+    'config/load/builtin.ts',
     `import { readFileSync } from 'fs'`,
-    'config/builtin.ts: imports fs; write node:fs',
+    'config/load/builtin.ts: imports fs; write node:fs',
   ],
   [
     'a room that the design does not know',
     'utils/anything.ts',
     '',
-    'utils/anything.ts: utils is not a room; the rooms are errors, shares, config, credentials, limiter, plans, upstream, telemetry, gateway, admin, main, workers, cli',
+    'utils/anything.ts: utils is not a room; the rooms are errors, shares, net, config, credentials, tier-sources, upstream, limiter, fleet, telemetry, gateway, admin, main, workers, cli',
   ],
 ]
 
@@ -136,12 +158,12 @@ t.test('each way of breaking a direction is found', async (t) => {
   const root = t.testdir({ 'package.json': packageJson })
   const files: [file: string, source: string][] = [
     ...violations.map(([, file, source]): [string, string] => [file, source]),
-    ['config/plain.ts', ''],
+    ['config/load/plain.ts', ''],
     ['limiter/plain.ts', ''],
     ['admin/plain.ts', ''],
-    ['gateway/tier.ts', ''],
-    ['upstream/b.ts', `import './c.js'`],
-    ['upstream/c.ts', `import './a.js'`],
+    ['gateway/stages/tier.ts', ''],
+    ['upstream/pool/b.ts', `import './c.js'`],
+    ['upstream/pool/c.ts', `import './a.js'`],
     ['main.ts', ''],
   ]
   for (const [file, source] of files) {

@@ -36,9 +36,9 @@ export const SHAPES = {
 const quiet = { info() {}, warn() {}, error() {} }
 
 async function tidegate({ port, shape, consumers }, gatherMs = 0) {
-  const { connectStore } = await import('../../dist/limiter/connect.js')
-  const { createRedisLimiter } = await import('../../dist/limiter/redis.js')
-  const { policyOf } = await import('../../dist/config/snapshot.js')
+  const { connectStore } = await import('../../dist/limiter/redis/connect.js')
+  const { createRedisLimiter } = await import('../../dist/limiter/redis/redis.js')
+  const { policyOf } = await import('../../dist/config/snapshot/snapshot.js')
   const store = connectStore({ redis: `redis://127.0.0.1:${port}` }, quiet)
   const limiter = createRedisLimiter({ store, timeoutMs: 100, log: quiet, gatherMs })
   await limiter.ready

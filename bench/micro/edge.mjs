@@ -1,11 +1,12 @@
 // What the edge rules cost a request, in ns of the process's CPU: node bench/micro/edge.mjs, after npm run build.
 // Medians of interleaved rounds: a look-up of an address among 100,000 blocks, a change of one, a token, and the whole stage.
-import { createBlock, readAddress, readBlock } from '../../dist/config/address-words.js'
-import { compileAddressSet } from '../../dist/config/addresses.js'
-import { NO_CDN } from '../../dist/config/cdn.js'
-import { createPrefixTrie } from '../../dist/config/prefix-trie.js'
-import { createAddressBuckets } from '../../dist/gateway/address-buckets.js'
-import { checkEdge } from '../../dist/gateway/edge.js'
+
+import { NO_CDN } from '../../dist/config/snapshot/cdn.js'
+import { createAddressBuckets } from '../../dist/gateway/edge/address-buckets.js'
+import { checkEdge } from '../../dist/gateway/stages/edge.js'
+import { compileAddressSet } from '../../dist/net/addresses.js'
+import { createBlock, readAddress, readBlock } from '../../dist/net/parse-cidr.js'
+import { createPrefixTrie } from '../../dist/net/prefix-trie.js'
 
 /** Of a configuration without `edge`. */
 const NO_EDGE = { active: false, cdn: NO_CDN, silent: false }

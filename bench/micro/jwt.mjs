@@ -1,7 +1,7 @@
 // What a token (JWT) costs a request, in µs of the process's CPU: node bench/micro/jwt.mjs, after npm run build.
 // Medians of interleaved rounds: one that was found good before, and one that nobody has seen, by algorithm.
 import { exportSPKI, generateKeyPair, SignJWT } from 'jose'
-import { compileTokenIssuer } from '../../dist/config/token-issuers.js'
+import { compileTokenIssuer } from '../../dist/config/snapshot/token-issuers.js'
 import { createJwtVerifier } from '../../dist/credentials/jwt.js'
 
 const ROUNDS = 9

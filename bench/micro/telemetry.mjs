@@ -5,11 +5,11 @@
  */
 import { openSync, writeSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
-import { createAccessLog, createLineBuilder } from '../../dist/telemetry/access-log.js'
-import { createKeptDecisions } from '../../dist/telemetry/kept-decisions.js'
-import { createLineFilter } from '../../dist/telemetry/line-filter.js'
+import { createKeptDecisions } from '../../dist/telemetry/decisions/decision-store.js'
+import { createAccessLog, createLineBuilder } from '../../dist/telemetry/logs/access-log.js'
+import { createLineFilter } from '../../dist/telemetry/logs/line-filter.js'
 import { createMetrics } from '../../dist/telemetry/metrics.js'
-import { createTop } from '../../dist/telemetry/top.js'
+import { createTop } from '../../dist/telemetry/top/top.js'
 import { printMarks } from '../marks.mjs'
 
 const ROUNDS = 15

@@ -10,10 +10,10 @@ import {
   endTrace,
   readGrpcStatus,
   traceOfCaller,
-} from '../../dist/gateway/trace.js'
-import { createSampler } from '../../dist/telemetry/sampler.js'
-import { BATCH, MAX_WAITING } from '../../dist/telemetry/span-queue.js'
-import { createSpanMaker } from '../../dist/telemetry/spans.js'
+} from '../../dist/gateway/exchange/trace.js'
+import { createSampler } from '../../dist/telemetry/traces/sampler.js'
+import { BATCH, MAX_WAITING } from '../../dist/telemetry/traces/span-queue.js'
+import { createSpanMaker } from '../../dist/telemetry/traces/spans.js'
 
 const ROUNDS = 15
 const CALLS = 200_000

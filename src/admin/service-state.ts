@@ -1,5 +1,5 @@
-import type { BreakerState } from '../upstream/breaker.js'
-import type { GuardState } from '../upstream/guard.js'
+import type { BreakerState } from '../upstream/guard/breaker.js'
+import type { GuardState } from '../upstream/guard/guard.js'
 
 /** What an operator is told of one service: plain data, as `GET /upstreams` gives it. */
 export interface ServiceState {

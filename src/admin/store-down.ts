@@ -1,6 +1,6 @@
-import { MapRefusal } from '../limiter/replicated.js'
+import { MapRefusal } from '../fleet/replicated-map.js'
+import type { Problem } from './access/problem.js'
 import type { AdminLog } from './deps.js'
-import type { Problem } from './problem.js'
 
 /** The refusal for a store that did not answer, or that does not take so much. What it said, an address perhaps, goes to the log only. */
 export function storeDown(log: AdminLog, error: unknown, attempt: string): Problem {

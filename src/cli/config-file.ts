@@ -1,6 +1,6 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { formatError, loadConfig } from '../config/load.js'
+import { formatError, loadConfig } from '../config/load/load.js'
 import { type CommandIo, Refused } from './command.js'
 
 /** Where a configuration is looked for when `--config` is not given, in this order. */

@@ -1,73 +1,79 @@
 import { readFileSync } from 'node:fs'
 import { type Command, type CommandIo, nearest, Refused, WrongUse } from './command.js'
-import { complain, print, printable, table } from './terminal.js'
+import { complain, print, printable, table } from './print/terminal.js'
 
 /** Loaded one at a time: `tidegate check` has no need of a server. */
 export const COMMANDS: Readonly<
   Record<string, { summary: string; load: () => Promise<{ command: Command }> }>
 > = {
-  start: { summary: 'run the gateway', load: () => import('./start.js') },
+  start: { summary: 'run the gateway', load: () => import('./commands/start.js') },
   check: {
     summary: 'say whether a configuration is good, and what it holds',
-    load: () => import('./check.js'),
+    load: () => import('./commands/check.js'),
   },
   usage: {
     summary: 'show what a consumer has used of a service, or reset it',
-    load: () => import('./usage.js'),
+    load: () => import('./commands/usage.js'),
   },
-  why: { summary: 'say why a request was limited, or was not', load: () => import('./why.js') },
+  why: { summary: 'say why a request was limited, or was not', load: () => import('./commands/why.js') },
   explain: {
     summary: 'say what would become of a request, without sending it',
-    load: () => import('./explain.js'),
+    load: () => import('./commands/explain.js'),
   },
   plan: {
     summary: 'say what new limits would have done to logged traffic',
-    load: () => import('./plan.js'),
+    load: () => import('./commands/plan.js'),
   },
-  tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./tier.js') },
+  tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./commands/tier.js') },
   boost: {
     summary: 'raise one limit of a consumer or tenant for a time',
-    load: () => import('./boost.js'),
+    load: () => import('./commands/boost.js'),
   },
   override: {
     summary: 'give a consumer or tenant its own amount of one limit',
-    load: () => import('./override.js'),
+    load: () => import('./commands/override.js'),
   },
   key: {
     summary: 'make an API key, list the keys, replace or revoke one',
-    load: () => import('./key.js'),
+    load: () => import('./commands/key.js'),
   },
   import: {
     summary: 'put many consumers on tiers, from a table',
-    load: () => import('./import.js'),
+    load: () => import('./commands/import.js'),
   },
-  ban: { summary: 'turn an address away, or show who is', load: () => import('./ban.js') },
-  unban: { summary: 'let an address in again', load: () => import('./unban.js') },
+  ban: { summary: 'turn an address away, or show who is', load: () => import('./commands/ban.js') },
+  unban: { summary: 'let an address in again', load: () => import('./commands/unban.js') },
   store: {
     summary: 'decide what holds when the store has forgotten something',
-    load: () => import('./store.js'),
+    load: () => import('./commands/store.js'),
   },
   upstreams: {
     summary: 'show how the upstreams are, drain one or restore it',
-    load: () => import('./upstreams.js'),
+    load: () => import('./commands/upstreams.js'),
   },
   top: {
     summary: 'show who is limited now, near a limit, or costs most',
-    load: () => import('./top.js'),
+    load: () => import('./commands/top.js'),
   },
   audit: {
     summary: 'show what operators have changed: who, when and why',
-    load: () => import('./audit.js'),
+    load: () => import('./commands/audit.js'),
   },
-  schema: { summary: 'print the JSON schema of the configuration', load: () => import('./schema.js') },
+  schema: {
+    summary: 'print the JSON schema of the configuration',
+    load: () => import('./commands/schema.js'),
+  },
   health: {
     summary: 'say whether the gateway of this machine should be given traffic',
-    load: () => import('./health.js'),
+    load: () => import('./commands/health.js'),
   },
-  demo: { summary: 'run the gateway in front of two demo backends', load: () => import('./demo.js') },
+  demo: {
+    summary: 'run the gateway in front of two demo backends',
+    load: () => import('./commands/demo.js'),
+  },
   'demo-backend': {
     summary: 'run one demo backend by itself',
-    load: () => import('./demo-backend.js'),
+    load: () => import('./commands/demo-backend.js'),
   },
 }
 

@@ -1,4 +1,4 @@
-import type { ClaimPath, RequiredClaim, TokenIssuer } from '../config/token-issuers.js'
+import type { ClaimPath, RequiredClaim, TokenIssuer } from '../config/snapshot/token-issuers.js'
 
 export type Claims = Readonly<Record<string, unknown>>
 

@@ -1,5 +1,5 @@
 import { createPrivateKey, sign } from 'node:crypto'
-import type { IdentityToken } from '../config/snapshot.js'
+import type { IdentityToken } from '../config/snapshot/snapshot.js'
 
 /** What a token says of a caller. */
 export interface TokenSubject {

@@ -1,4 +1,4 @@
-import type { TokenAlgorithm } from '../config/token-algorithms.js'
+import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 import { createFetcher, type Fetcher, FetchFailure, type FetchResult } from './jwks-fetch.js'
 import {
   type FoundKeys,

@@ -1,6 +1,6 @@
 import { compactVerify, errors } from 'jose'
-import type { TokenAlgorithm } from '../config/token-algorithms.js'
-import { mediaType, type TokenIssuer } from '../config/token-issuers.js'
+import { mediaType, type TokenIssuer } from '../config/snapshot/token-issuers.js'
+import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 import { createShares, give, type Shares, take } from '../shares.js'
 import { type Claims, checkClaims, scopesAt } from './claims.js'
 import { createJwks, type Jwks, type JwksLog, type JwksOptions } from './jwks.js'

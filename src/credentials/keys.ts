@@ -1,6 +1,6 @@
 import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } from 'node:crypto'
-import { keyFits, publicKeyOf, weaknessOf } from '../config/public-key.js'
-import type { TokenAlgorithm } from '../config/token-algorithms.js'
+import { keyFits, publicKeyOf, weaknessOf } from '../config/values/public-key.js'
+import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 
 /** A key that tokens may be signed with. The same object for as long as the issuer has it. */
 export interface VerificationKey {

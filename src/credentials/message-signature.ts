@@ -1,5 +1,5 @@
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto'
-import type { SignatureKey, SignatureSettings } from '../config/snapshot.js'
+import type { SignatureKey, SignatureSettings } from '../config/snapshot/snapshot.js'
 import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
 
 /** Signatures of requests by RFC 9421, as a verifier sees them. */

@@ -1,7 +1,7 @@
-import { type Limit, type Part, standing } from '../config/snapshot.js'
+import { type Limit, type Part, standing } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
-import { countedIn } from './counted.js'
+import { countedIn } from './limit-readings.js'
 import type { DecidedBy, Decision, DegradedReason, LimitUsage, Slot } from './limiter.js'
 
 /** What lua/take.lua and lua/take_mixed.lua decide, in this process. */

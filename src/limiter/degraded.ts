@@ -1,4 +1,4 @@
-import type { Policy, Service } from '../config/snapshot.js'
+import type { Policy, Service } from '../config/snapshot/snapshot.js'
 import type { Decision, DegradedReason, Levels } from './limiter.js'
 import type { Local } from './local.js'
 

@@ -1,5 +1,5 @@
-import { loadConfig } from '../config/load.js'
-import { compileSnapshot, forTenant, type Limit } from '../config/snapshot.js'
+import { loadConfig } from '../config/load/load.js'
+import { compileSnapshot, forTenant, type Limit } from '../config/snapshot/snapshot.js'
 import type { Log } from './degraded.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
 import { openCounts } from './open-limiter.js'

@@ -1,5 +1,5 @@
-import type { Limit, Policy, Service } from '../config/snapshot.js'
-import type { Counted } from './counted.js'
+import type { Limit, Policy, Service } from '../config/snapshot/snapshot.js'
+import type { Counted } from './limit-readings.js'
 
 /** Where a decision was made. `cache` is a remembered denial; the last three are degraded. */
 export type DecidedBy = 'store' | 'cache' | 'local' | 'open' | 'closed'

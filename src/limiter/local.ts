@@ -1,10 +1,10 @@
-import { type Limit, type Part, type Policy, type Service, standing } from '../config/snapshot.js'
+import { type Limit, type Part, type Policy, type Service, standing } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
+import { createRecent } from './generational-cache.js'
 import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
-import { createRecent } from './recent.js'
 
 /**
  * The degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.

@@ -1,5 +1,6 @@
-import type { Part, Policy, Service } from '../config/snapshot.js'
+import type { Part, Policy, Service } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
+import { consumerKeys, keyOf, keysOf } from './counter-keys.js'
 import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
 import type {
   Charge,
@@ -11,7 +12,6 @@ import type {
   LimitUsage,
   Slot,
 } from './limiter.js'
-import { consumerKeys, keyOf, keysOf } from './whose.js'
 
 export interface MemoryLimiterOptions {
   /** How many keys are remembered; past it one that was not used for long is forgotten. */

@@ -1,11 +1,11 @@
-import type { Config } from '../config/schema.js'
-import { connectStore } from './connect.js'
+import type { Config } from '../config/schema/schema.js'
 import type { Log } from './degraded.js'
 import { countersThatFit } from './heap-room.js'
 import type { Limiter } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
-import { createNodes } from './nodes.js'
-import { createRedisLimiter } from './redis.js'
+import { connectStore } from './redis/connect.js'
+import { createNodes } from './redis/heartbeat.js'
+import { createRedisLimiter } from './redis/redis.js'
 
 /** Counts, and the Redis that they are in. */
 export interface Counts {

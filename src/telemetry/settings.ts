@@ -1,7 +1,7 @@
-import type { Config } from '../config/schema.js'
-import { readOtelEnvironment } from './otel-environment.js'
-import { metricsPush, recordsExponential, serviceName } from './otlp-settings.js'
-import { tracesOptions } from './tracing-settings.js'
+import type { Config } from '../config/schema/schema.js'
+import { readOtelEnvironment } from './export/otel-environment.js'
+import { metricsPush, recordsExponential, serviceName } from './export/otlp-settings.js'
+import { tracesOptions } from './traces/tracing-settings.js'
 
 /**
  * How metrics and traces are recorded and pushed, by the configuration and the environment.

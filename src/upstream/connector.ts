@@ -1,6 +1,6 @@
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import type { Upstream, UpstreamTls } from '../config/snapshot.js'
+import type { Upstream, UpstreamTls } from '../config/snapshot/snapshot.js'
 import { coded } from './sender.js'
 
 /** Who reads from a connection. */

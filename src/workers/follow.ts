@@ -1,6 +1,5 @@
-import { prepareAddresses } from '../config/edge.js'
-import { formatError } from '../config/load.js'
-import { loadApart } from '../config/load-apart.js'
+import { loadApart } from '../config/load/in-thread.js'
+import { formatError } from '../config/load/load.js'
 import {
   type ConfigSource,
   InvalidConfig,
@@ -8,9 +7,10 @@ import {
   type ReloadEvent,
   type ReloadOutcome,
   type ReloadTrigger,
-} from '../config/reload.js'
-import { compileSnapshot, type Snapshot } from '../config/snapshot.js'
-import type { GoodConfig, Reloaded } from './questions.js'
+} from '../config/load/reload.js'
+import { prepareAddresses } from '../config/snapshot/edge.js'
+import { compileSnapshot, type Snapshot } from '../config/snapshot/snapshot.js'
+import type { GoodConfig, Reloaded } from './messages.js'
 
 /** The configuration of a worker: what the primary has found good, and nothing else. */
 export interface FollowedConfig extends ConfigSource {

@@ -2,7 +2,7 @@ import cluster from 'node:cluster'
 import { once } from 'node:events'
 import { type Answers, type Channel, openChannel } from './channel.js'
 import { rescueHandoffs } from './handoff.js'
-import { type OfPrimary, type OfWorker, PROTOCOL, type Welcome } from './questions.js'
+import { type OfPrimary, type OfWorker, PROTOCOL, type Welcome } from './messages.js'
 import type { Child } from './supervisor.js'
 
 /** A worker as the primary sees it. */

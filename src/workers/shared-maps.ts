@@ -4,8 +4,8 @@ import {
   type FollowedMap,
   type MapShape,
   type ReplicatedMap,
-} from '../limiter/replicated.js'
-import type { Welcome } from './questions.js'
+} from '../fleet/replicated-map.js'
+import type { Welcome } from './messages.js'
 
 /** Maps without Redis: the primary holds them, and tells each worker of every change. */
 export interface ToldMaps {

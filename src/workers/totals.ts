@@ -1,13 +1,13 @@
-import type { Cell, Definition, Family } from '../telemetry/cells.js'
-import type { Families } from '../telemetry/families.js'
+import { sampleName } from '../telemetry/export/text-format.js'
+import type { Families } from '../telemetry/metrics/metric-definitions.js'
+import type { Cell, Definition, Family } from '../telemetry/metrics/metric-family.js'
 import {
   type FamilyReading,
   type ProcessReading,
   type ProcessValue,
   type Reading,
   readFamilies,
-} from '../telemetry/reading.js'
-import { sampleName } from '../telemetry/text-format.js'
+} from '../telemetry/metrics/process-counts.js'
 
 /** The latest that a worker has told of what it counted. */
 export interface WorkerReading {

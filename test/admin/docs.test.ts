@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import { type ProblemCode, problemText, statusOf } from '../../src/admin/problem.js'
+import { type ProblemCode, problemText, statusOf } from '../../src/admin/access/problem.js'
 import { startAdmin } from '../support/admin.js'
 
 const page = readFileSync(new URL('../../docs/admin-api.md', import.meta.url), 'utf8')
@@ -11,7 +11,7 @@ t.test('docs/admin-api.md has every endpoint, and no other', async (t) => {
     ([, method, path]) => `${method} ${path!.replace(/\{(\w+)\}/g, ':$1')}`,
   )
   const folder = new URL('../../src/admin/', import.meta.url)
-  const sources = readdirSync(folder)
+  const sources = readdirSync(folder, { recursive: true, encoding: 'utf8' })
     .filter((file) => file.endsWith('.ts'))
     .map((file) => readFileSync(new URL(file, folder), 'utf8'))
   const calls = sources.flatMap((source) => [
@@ -31,7 +31,7 @@ t.test(
     const rows = [...page.matchAll(/^\| (\d{3}) \| `(\w+)` \|/gm)]
     t.ok(rows.length > 8)
     for (const [, status, code] of rows) t.equal(statusOf(code as ProblemCode), Number(status), `${code}`)
-    const source = readFileSync(new URL('../../src/admin/problem.ts', import.meta.url), 'utf8')
+    const source = readFileSync(new URL('../../src/admin/access/problem.ts', import.meta.url), 'utf8')
     const defined = [...source.matchAll(/^ {2}(\w+): \[\d+/gm)].map(([, code]) => code)
     t.same(rows.map(([, , code]) => code).sort(), defined.sort())
 

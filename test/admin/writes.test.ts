@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'
-import type { ForgettableMap } from '../../src/limiter/replicated.js'
-import type { UpstreamState } from '../../src/upstream/state.js'
+import type { ForgettableMap } from '../../src/fleet/replicated-map.js'
+import type { UpstreamState } from '../../src/upstream/pool/state.js'
 import { accessOf, EXAMPLE, startAdmin } from '../support/admin.js'
 import { snapshotOf } from '../support/gateway.js'
 

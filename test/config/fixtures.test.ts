@@ -2,7 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { METHODS } from 'node:http'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { formatError, loadConfig } from '../../src/config/load.js'
+import { formatError, loadConfig } from '../../src/config/load/load.js'
 
 const folder = fileURLToPath(new URL('../fixtures/config/', import.meta.url))
 /** What the fixtures find in the environment. None of it may be seen again. */

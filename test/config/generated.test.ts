@@ -3,10 +3,10 @@ import { fileURLToPath } from 'node:url'
 import { Ajv } from 'ajv'
 import t from 'tap'
 import { parse } from 'yaml'
-import { jsonSchema } from '../../src/config/json-schema.js'
-import { formsOf, type Part } from '../../src/config/part.js'
-import { referencePage } from '../../src/config/reference.js'
-import { ConfigSchema } from '../../src/config/schema.js'
+import { jsonSchema } from '../../src/config/schema/json-schema.js'
+import { formsOf, type Part } from '../../src/config/schema/node.js'
+import { referencePage } from '../../src/config/schema/reference.js'
+import { ConfigSchema } from '../../src/config/schema/schema.js'
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const readRoot = (name: string) => readFileSync(`${root}${name}`, 'utf8')

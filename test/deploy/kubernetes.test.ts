@@ -5,8 +5,8 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
 import { parseAllDocuments } from 'yaml'
-import { formatListen } from '../../src/config/addresses.js'
-import { loadConfig } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load/load.js'
+import { formatListen } from '../../src/net/addresses.js'
 
 const folder = fileURLToPath(new URL('../../deploy/kubernetes', import.meta.url))
 const skip = spawnSync('kustomize', ['version']).status === 0 ? false : 'no kustomize; install it'

@@ -2,7 +2,7 @@ import { copyFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments, stringify } from 'yaml'
-import { formatError, loadConfig } from '../../src/config/load.js'
+import { formatError, loadConfig } from '../../src/config/load/load.js'
 import { createAuthority } from '../support/authority.js'
 import { type Block, type Page, readPages } from '../support/pages.js'
 

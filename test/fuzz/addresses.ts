@@ -3,18 +3,12 @@ import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
-import { blocksIn, readAddressFile } from '../../src/config/address-file.js'
-import { addressKey } from '../../src/config/address-key.js'
-import {
-  type Block,
-  createBlock,
-  formatBlock,
-  readAddress,
-  readBlock,
-} from '../../src/config/address-words.js'
-import { createPrefixTrie } from '../../src/config/prefix-trie.js'
-import { clientAddress } from '../../src/gateway/address.js'
-import { parseProxyHeader } from '../../src/gateway/proxy-protocol.js'
+import { blocksIn, readAddressFile } from '../../src/config/values/address-file.js'
+import { clientAddress } from '../../src/gateway/exchange/address.js'
+import { parseProxyHeader } from '../../src/gateway/listen/proxy-protocol.js'
+import { addressKey } from '../../src/net/address-key.js'
+import { type Block, createBlock, formatBlock, readAddress, readBlock } from '../../src/net/parse-cidr.js'
+import { createPrefixTrie } from '../../src/net/prefix-trie.js'
 import { proxyV1, proxyV2 } from '../support/proxy-header.js'
 import { holds, must, mutated, type Target } from './target.js'
 

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import type { Limit, Part } from '../../src/config/snapshot.js'
+import type { Limit, Part } from '../../src/config/snapshot/snapshot.js'
 import type { Counts } from '../../src/limiter/algorithms/algorithm.js'
 import { previewFrom, settleIn, takeFrom, usageFrom } from '../../src/limiter/decide.js'
 import { snapshotOf } from '../support/gateway.js'

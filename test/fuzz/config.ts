@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
-import { formatError, loadConfig } from '../../src/config/load.js'
-import { compileSnapshot } from '../../src/config/snapshot.js'
+import { formatError, loadConfig } from '../../src/config/load/load.js'
+import { compileSnapshot } from '../../src/config/snapshot/snapshot.js'
 import { codePoint } from '../support/code-point.js'
 import { holds, must, type Target } from './target.js'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import { createHttp2Counts } from '../../src/gateway/http2-server.js'
+import { createHttp2Counts } from '../../src/gateway/listen/http2-server.js'
 import { startGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'
 import { frame, headerBlock, rawHttp2, TYPE, uint32 } from '../support/http2-frames.js'

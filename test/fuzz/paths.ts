@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { canonicalPath } from '../../src/config/path.js'
+import { canonicalPath } from '../../src/net/path.js'
 import { holds, must, mutated, type Target } from './target.js'
 
 const TOKENS = [

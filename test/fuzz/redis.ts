@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
-import type { RedisLimiter } from '../../src/limiter/redis.js'
+import type { RedisLimiter } from '../../src/limiter/redis/redis.js'
 import { openLimiter } from '../limiter/open-limiter.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf } from '../support/gateway.js'

@@ -1,6 +1,6 @@
 import { createSecretKey } from 'node:crypto'
 import fc from 'fast-check'
-import { compileTokenIssuer } from '../../src/config/token-issuers.js'
+import { compileTokenIssuer } from '../../src/config/snapshot/token-issuers.js'
 import { createJwtVerifier } from '../../src/credentials/jwt.js'
 import { base64url, createKey, tokenOf } from '../support/issuer.js'
 import { holds, must, mutated, type Target } from './target.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { amountKeyText } from '../../src/limiter/amounts.js'
+import { amountKeyText } from '../../src/fleet/overrides.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
 import { problemOf, startSite } from '../support/site.js'
 

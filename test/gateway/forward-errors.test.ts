@@ -1,6 +1,6 @@
 import t from 'tap'
-import { upstreamErrorCode } from '../../src/gateway/upstream-error.js'
-import { createWatchdog } from '../../src/gateway/watchdog.js'
+import { createWatchdog } from '../../src/gateway/exchange/watchdog.js'
+import { upstreamErrorCode } from '../../src/gateway/forward/upstream-error.js'
 
 const coded = (code: string) => Object.assign(new Error('words'), { code })
 

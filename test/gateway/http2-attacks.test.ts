@@ -2,7 +2,7 @@
 import { connect } from 'node:net'
 import { queryObjects } from 'node:v8'
 import t, { type Test } from 'tap'
-import { createHttp2Counts } from '../../src/gateway/http2-server.js'
+import { createHttp2Counts } from '../../src/gateway/listen/http2-server.js'
 import { eventually } from '../support/eventually.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { http2Client } from '../support/http2-client.js'

@@ -1,5 +1,5 @@
 import t, { type Test } from 'tap'
-import { createReplayMemory } from '../../src/gateway/replay.js'
+import { createReplayMemory } from '../../src/gateway/forward/body-buffer.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
 import { rawExchange, rawRequest } from '../support/raw.js'

@@ -3,7 +3,7 @@ import { readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { dashboardFiles } from '../../grafana/source/dashboards.js'
-import { createFamilies } from '../../src/telemetry/families.js'
+import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { hasPromtool } from '../support/exposition.js'
 import {
   alertRules,

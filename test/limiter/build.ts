@@ -4,7 +4,7 @@ import {
   type OnFailure,
   type Policy,
   type Service,
-} from '../../src/config/snapshot.js'
+} from '../../src/config/snapshot/snapshot.js'
 import { PLAIN_RESILIENCE, PLAIN_UPSTREAMS } from '../support/snapshot.js'
 
 /** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */

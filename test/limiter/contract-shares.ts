@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import { limitsOf } from '../../src/config/limit.js'
-import { forTenant, policyOf } from '../../src/config/snapshot.js'
+import { limitsOf } from '../../src/config/snapshot/limit.js'
+import { forTenant, policyOf } from '../../src/config/snapshot/snapshot.js'
 import { serviceOf } from './build.js'
 import type { Subject } from './contract.js'
 

@@ -24,8 +24,8 @@ t.test('with as many consumers as there is room for, half of the heap is enough'
   const script = `
     const { createLocal } = await import(${JSON.stringify(new URL('../../dist/limiter/local.js', import.meta.url).href)})
     const { countersThatFit } = await import(${JSON.stringify(new URL('../../dist/limiter/heap-room.js', import.meta.url).href)})
-    const { loadConfig } = await import(${JSON.stringify(new URL('../../dist/config/load.js', import.meta.url).href)})
-    const { compileSnapshot } = await import(${JSON.stringify(new URL('../../dist/config/snapshot.js', import.meta.url).href)})
+    const { loadConfig } = await import(${JSON.stringify(new URL('../../dist/config/load/load.js', import.meta.url).href)})
+    const { compileSnapshot } = await import(${JSON.stringify(new URL('../../dist/config/snapshot/snapshot.js', import.meta.url).href)})
     const { config } = loadConfig(\`
 tiers: [free]
 services: { api: { upstreams: ['http://a'], limits: { free: [5/s, 100/min, 1000/h] } } }

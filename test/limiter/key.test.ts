@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { limitsOf } from '../../src/config/limit.js'
-import { policyOf } from '../../src/config/snapshot.js'
+import { limitsOf } from '../../src/config/snapshot/limit.js'
+import { policyOf } from '../../src/config/snapshot/snapshot.js'
+import { keysOf } from '../../src/limiter/counter-keys.js'
 import { consumerPart, limitKey, slotOfKey } from '../../src/limiter/key.js'
-import { keysOf } from '../../src/limiter/whose.js'
 
 t.test('a plain id stands in the key as it is', async (t) => {
   t.equal(limitKey('payments', consumerPart('alice'), '1m'), 'rl:payments:{alice}:1m')

@@ -1,6 +1,10 @@
 import type { Test } from 'tap'
-import { connectStore, type StoreAddress } from '../../src/limiter/connect.js'
-import { createRedisLimiter, type RedisLimiter, type RedisLimiterOptions } from '../../src/limiter/redis.js'
+import { connectStore, type StoreAddress } from '../../src/limiter/redis/connect.js'
+import {
+  createRedisLimiter,
+  type RedisLimiter,
+  type RedisLimiterOptions,
+} from '../../src/limiter/redis/redis.js'
 
 export interface LogLine {
   readonly level: 'info' | 'warn'

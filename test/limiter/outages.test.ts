@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import type { RedisLimiter } from '../../src/limiter/redis.js'
+import type { RedisLimiter } from '../../src/limiter/redis/redis.js'
 import { startProxy } from '../support/proxy.js'
 import { hasRedisServer, type OwnRedis, ownRedis, startRedis } from '../support/redis.js'
 import { openLimiter } from './open-limiter.js'

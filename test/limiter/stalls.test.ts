@@ -1,7 +1,7 @@
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
-import type { RedisLimiter } from '../../src/limiter/redis.js'
+import type { RedisLimiter } from '../../src/limiter/redis/redis.js'
 import { startRedis } from '../support/redis.js'
 import { stall } from '../support/stall.js'
 import { openLimiter } from './open-limiter.js'

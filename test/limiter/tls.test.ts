@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { connectStore, type StoreAddress } from '../../src/limiter/connect.js'
+import { connectStore, type StoreAddress } from '../../src/limiter/redis/connect.js'
 import { makeCertificates } from '../support/certificates.js'
 import { eventually } from '../support/eventually.js'
 import { freePort } from '../support/free-port.js'

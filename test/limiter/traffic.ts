@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { OnFailure } from '../../src/config/snapshot.js'
+import type { OnFailure } from '../../src/config/snapshot/snapshot.js'
 import type { Decision } from '../../src/limiter/limiter.js'
-import type { RedisLimiter } from '../../src/limiter/redis.js'
+import type { RedisLimiter } from '../../src/limiter/redis/redis.js'
 import { policyOf, serviceOf } from './build.js'
 
 /** So large that nothing is denied: what was charged can be read off. */

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import type { Redis } from 'ioredis'
-import { loadConfig } from '../../src/config/load.js'
+import { loadConfig } from '../../src/config/load/load.js'
 import { createKey, digestOf, idOfDigest } from '../../src/credentials/key-format.js'
-import { openStore, type Store } from '../../src/limiter/store.js'
+import { openStore, type Store } from '../../src/fleet/open-store.js'
 import { freePort } from './free-port.js'
 import { type OwnRedis, runRedis } from './redis.js'
 

@@ -1,8 +1,12 @@
 import { once } from 'node:events'
 import { connect } from 'node:net'
 import type { Test } from 'tap'
-import { type ConnectionCounts, createConnectionCounts, type Entrance } from '../../src/gateway/listener.js'
-import { openTls, type Tls, type TlsOptions } from '../../src/gateway/tls.js'
+import {
+  type ConnectionCounts,
+  createConnectionCounts,
+  type Entrance,
+} from '../../src/gateway/listen/listener.js'
+import { openTls, type Tls, type TlsOptions } from '../../src/gateway/listen/tls.js'
 import { snapshotOf } from './gateway.js'
 import { type RawConnection, rawOn } from './raw.js'
 import { type Site, startSite } from './site.js'

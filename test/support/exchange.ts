@@ -1,7 +1,7 @@
-import type { Snapshot } from '../../src/config/snapshot.js'
+import type { Snapshot } from '../../src/config/snapshot/snapshot.js'
 import type { Refusal } from '../../src/errors.js'
-import { createExchange, type Exchange } from '../../src/gateway/exchange.js'
-import { readHeaders } from '../../src/gateway/headers.js'
+import { createExchange, type Exchange } from '../../src/gateway/exchange/exchange.js'
+import { readHeaders } from '../../src/gateway/exchange/headers.js'
 
 export interface Asked {
   readonly method?: string

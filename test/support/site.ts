@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
 import type { ErrorCode } from '../../src/errors.js'
-import type { RequestRecord } from '../../src/telemetry/record.js'
+import type { RequestRecord } from '../../src/telemetry/record/record.js'
 import { type Overrides, startGateway, type TestGateway } from './gateway.js'
 import { type RawResponse, rawExchange } from './raw.js'
 import { type RecordingUpstream, recordingUpstream } from './upstream.js'

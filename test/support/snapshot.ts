@@ -1,7 +1,7 @@
-import { NO_CDN } from '../../src/config/cdn.js'
-import type { EdgeRules } from '../../src/config/edge.js'
-import type { ResilienceSettings } from '../../src/config/resilience.js'
-import type { Config } from '../../src/config/schema.js'
+import type { Config } from '../../src/config/schema/schema.js'
+import { NO_CDN } from '../../src/config/snapshot/cdn.js'
+import type { EdgeRules } from '../../src/config/snapshot/edge.js'
+import type { ResilienceSettings } from '../../src/config/snapshot/resilience.js'
 import {
   type Limit,
   type Policy,
@@ -10,10 +10,10 @@ import {
   type Service,
   type Snapshot,
   type Upstream,
-} from '../../src/config/snapshot.js'
-import type { UpstreamSettings } from '../../src/config/upstream-settings.js'
+} from '../../src/config/snapshot/snapshot.js'
+import type { UpstreamSettings } from '../../src/config/snapshot/upstream-settings.js'
 import type { Decision } from '../../src/limiter/limiter.js'
-import type { RequestRecord } from '../../src/telemetry/record.js'
+import type { RequestRecord } from '../../src/telemetry/record/record.js'
 
 /**
  * A snapshot as compiled, by hand: two services on three tiers, three routes. For tests of what reads snapshots without

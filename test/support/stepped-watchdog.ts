@@ -1,4 +1,4 @@
-import type { Watchdog, Watched } from '../../src/gateway/watchdog.js'
+import type { Watchdog, Watched } from '../../src/gateway/exchange/watchdog.js'
 
 export interface SteppedWatchdog extends Watchdog {
   /** Moves the time on and checks everything that is watched. */

@@ -1,6 +1,6 @@
 import type { Test } from 'tap'
-import type { Sampling } from '../../src/telemetry/sampler.js'
-import { createTracing, type Tracing } from '../../src/telemetry/tracing.js'
+import type { Sampling } from '../../src/telemetry/traces/sampler.js'
+import { createTracing, type Tracing } from '../../src/telemetry/traces/tracing.js'
 import { type CollectedSpan, type Collector, startCollector } from './otlp-collector.js'
 
 export interface Traced {

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 import { startGateway } from '../../src/main.js'
-import { createLog } from '../../src/telemetry/log.js'
+import { createLog } from '../../src/telemetry/logs/log.js'
 
 export interface WholeGateway {
   readonly address: string

@@ -1,7 +1,7 @@
 import t from 'tap'
-import type { Limit } from '../../src/config/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/snapshot.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
-import type { RequestRecord } from '../../src/telemetry/record.js'
+import type { RequestRecord } from '../../src/telemetry/record/record.js'
 import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
 

@@ -1,6 +1,6 @@
 import Fastify from 'fastify'
 import t, { type Test } from 'tap'
-import { metricsRoutes, wantedFormat } from '../../src/admin/metrics.js'
+import { metricsRoutes, wantedFormat } from '../../src/admin/routes/metrics.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { eventually } from '../support/eventually.js'
 import { hasPrometheus, startPrometheus } from '../support/prometheus.js'

@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { ReloadEvent } from '../../src/config/reload.js'
+import type { ReloadEvent } from '../../src/config/load/reload.js'
 import { followConfig } from '../../src/workers/follow.js'
 import { snapshotOf } from '../support/gateway.js'
 

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { createFamilies } from '../../src/telemetry/families.js'
-import { type Reading, readFamilies } from '../../src/telemetry/reading.js'
-import { formatProcesses } from '../../src/telemetry/text-format.js'
+import { formatProcesses } from '../../src/telemetry/export/text-format.js'
+import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
+import { type Reading, readFamilies } from '../../src/telemetry/metrics/process-counts.js'
 import { createTotals } from '../../src/workers/totals.js'
 
 /** What a worker would tell that has counted so much. */

@@ -1,4 +1,4 @@
-import type { Calendar } from '../../config/snapshot.js'
+import type { Calendar } from '../../config/snapshot/snapshot.js'
 
 /** A day or month of a calendar. */
 export interface Period {

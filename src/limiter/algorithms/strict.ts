@@ -1,4 +1,4 @@
-import type { Limit } from '../../config/snapshot.js'
+import type { Limit } from '../../config/snapshot/snapshot.js'
 import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
 
 /**

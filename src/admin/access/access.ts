@@ -1,0 +1,157 @@
+import { createHash, timingSafeEqual } from 'node:crypto'
+import { isDeepStrictEqual } from 'node:util'
+import type { Config } from '../../config/schema/schema.js'
+import type { JwtVerifier, Verdict } from '../../credentials/jwt.js'
+import { createFailedTokens } from './failed-tokens.js'
+import { type OidcOptions, type OidcSettings, openOidc, type Person } from './oidc.js'
+import type { Problem } from './problem.js'
+import type { Role } from './roles.js'
+
+/** Who somebody is, and what they may do. */
+export interface Grant {
+  readonly who: string
+  readonly role: Role
+}
+
+export interface Refusal {
+  readonly problem: Problem
+  /** Whole seconds, where it goes away by itself. */
+  readonly retryAfter?: number
+}
+
+export interface Access {
+  /** Whether whoever comes has to have a token; without, this machine is served, and may do everything. */
+  isOpen(): boolean
+  /** Who has the token of an Authorization field, as the configuration in force has it. */
+  identify(authorization: string | undefined, address: string): Grant | Refusal | Promise<Grant | Refusal>
+  close(): void
+}
+
+/** The part of the configuration that says who may come. */
+export type AccessSettings = Pick<Config['admin'], 'token' | 'tokens' | 'oidc'>
+
+export interface AccessOptions {
+  readonly settings: () => AccessSettings
+  readonly log: OidcOptions['log']
+  /** Unix ms. */
+  readonly now?: () => number
+}
+
+const LOOPBACK: Grant = { who: 'loopback', role: 'operator' }
+const WANTED: Refusal = {
+  problem: {
+    code: 'unauthorized',
+    detail: 'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.',
+  },
+}
+const EXPIRED: Refusal = {
+  problem: {
+    code: 'unauthorized',
+    detail: 'The token has expired; get another from your identity provider.',
+  },
+}
+const JWT = /^[\w-]+\.[\w-]+\.[\w-]+$/
+
+export function createAccess({ settings, log, now = Date.now }: AccessOptions): Access {
+  const failed = createFailedTokens(now)
+  let tokens = compileTokens(settings())
+  let oidc: { of: OidcSettings; verifier: JwtVerifier<Person> } | undefined
+
+  /** Looked at for each request, so that a reload takes a token away at once. */
+  function follow(): AccessSettings {
+    const present = settings()
+    if (tokens.of !== present) tokens = compileTokens(present)
+    if (!isDeepStrictEqual(oidc?.of, present.oidc)) {
+      oidc?.verifier.close()
+      oidc = present.oidc && { of: present.oidc, verifier: openOidc(present.oidc, { log, now }) }
+    }
+    return present
+  }
+
+  const isOpen = () => {
+    follow()
+    return tokens.holders.length === 0 && oidc === undefined
+  }
+
+  function refuse(address: string, given: Buffer, why: string | undefined): Refusal {
+    failed.add(address, given)
+    if (why !== undefined) log.warn({ address, why }, 'a token for the admin API is not taken')
+    if (failed.waitFor(address) > 0)
+      log.warn({ address }, 'too many wrong tokens for the admin API: the address has to wait a minute')
+    return WANTED
+  }
+
+  function judge(verdict: Verdict<Person>, address: string, given: Buffer): Grant | Refusal {
+    if ('value' in verdict) return grantOf(verdict.value)
+    if (verdict.rejected === 'expired') return EXPIRED
+    if (verdict.rejected !== 'unavailable') return refuse(address, given, verdict.why)
+    log.warn({ address, why: verdict.why }, 'a token for the admin API cannot be checked')
+    const detail =
+      'The keys of the identity provider cannot be fetched just now; try again, or take a token of admin.tokens.'
+    return { problem: { code: 'issuer_unavailable', detail }, retryAfter: seconds(verdict.retryMs ?? 1000) }
+  }
+
+  return {
+    isOpen,
+    identify(authorization, address) {
+      if (isOpen()) return LOOPBACK
+      const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
+      // Nothing was guessed.
+      if (token === undefined) return WANTED
+      const waitMs = failed.waitFor(address)
+      // Also with the right one: whoever guesses must not learn which it is.
+      if (waitMs > 0) return wait(waitMs)
+      const given = digest(token)
+      const grant = holderOf(tokens.holders, given)
+      if (grant !== undefined) return grant
+      if (oidc === undefined || !JWT.test(token)) return refuse(address, given, undefined)
+      const verdict = oidc.verifier.verify(token)
+      return verdict instanceof Promise
+        ? verdict.then((one) => judge(one, address, given))
+        : judge(verdict, address, given)
+    },
+    close: () => oidc?.verifier.close(),
+  }
+}
+
+interface Holder {
+  readonly digest: Buffer
+  readonly grant: Grant
+}
+
+function compileTokens(of: AccessSettings): { of: AccessSettings; holders: readonly Holder[] } {
+  const holders: Holder[] = of.tokens.map(({ sha256, name, role }) => ({
+    digest: Buffer.from(sha256, 'hex'),
+    grant: { who: name, role },
+  }))
+  if (of.token !== undefined)
+    holders.unshift({ digest: digest(of.token), grant: { who: 'token', role: 'operator' } })
+  return { of, holders }
+}
+
+/** All are compared, and each to its end: how long it takes tells nothing of which it is, or how far two agree. */
+function holderOf(holders: readonly Holder[], given: Buffer): Grant | undefined {
+  let found: Grant | undefined
+  for (const { digest: expected, grant } of holders) if (timingSafeEqual(expected, given)) found = grant
+  return found
+}
+
+function grantOf({ who, role }: Person): Grant | Refusal {
+  if (role !== undefined) return { who, role }
+  const detail = `The token is good, but nothing that it says of ${who} has a role here; add it to admin.oidc.roles.`
+  return { problem: { code: 'forbidden', detail } }
+}
+
+function wait(ms: number): Refusal {
+  const retryAfter = seconds(ms)
+  const detail = `Too many wrong tokens came from this address; try again in ${retryAfter} s.`
+  return { problem: { code: 'too_many_attempts', detail }, retryAfter }
+}
+
+function seconds(ms: number): number {
+  return Math.max(1, Math.ceil(ms / 1000))
+}
+
+function digest(text: string): Buffer {
+  return createHash('sha256').update(text).digest()
+}

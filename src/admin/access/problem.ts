@@ -1,0 +1,47 @@
+import type { FastifyReply } from 'fastify'
+import { PROBLEM_JSON } from '../../errors.js'
+
+/** The admin server's own refusals. Callers of the gateway never see them, so they are no part of `errors.ts`. */
+const PROBLEMS = {
+  bad_request: [400, 'Bad request'],
+  unauthorized: [401, 'Token missing or not valid'],
+  forbidden: [403, 'Forbidden'],
+  not_found: [404, 'Not found'],
+  request_timeout: [408, 'Request timeout'],
+  payload_too_large: [413, 'Payload too large'],
+  unsupported_media_type: [415, 'Unsupported media type'],
+  unprocessable: [422, 'Cannot be done'],
+  too_many_attempts: [429, 'Too many wrong tokens'],
+  headers_too_large: [431, 'Request header fields too large'],
+  internal: [500, 'Internal error'],
+  crowded: [503, 'Too many connections'],
+  issuer_unavailable: [503, 'Identity provider out of reach'],
+  store_unavailable: [503, 'Store out of reach'],
+} as const satisfies Record<string, readonly [number, string]>
+
+export type ProblemCode = keyof typeof PROBLEMS
+
+/** What is wrong and what to do; `more` are further members of the body. */
+export interface Problem {
+  readonly code: ProblemCode
+  readonly detail: string
+  readonly more?: object
+}
+
+export function statusOf(code: ProblemCode): number {
+  return PROBLEMS[code][0]
+}
+
+/** The `application/problem+json` body (RFC 9457). */
+export function problemText({ code, detail, more }: Problem): string {
+  const [status, title] = PROBLEMS[code]
+  return JSON.stringify({ title, status, detail, code, ...more })
+}
+
+export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
+  // as bytes: to a string, Fastify adds a charset that the type does not define
+  return reply
+    .code(statusOf(problem.code))
+    .type(PROBLEM_JSON)
+    .send(Buffer.from(problemText(problem)))
+}

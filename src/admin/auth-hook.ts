@@ -1,0 +1,63 @@
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import { type Actor, actorOf, reasonProblem } from './access/actor.js'
+import type { Recorded } from './access/audit.js'
+import { guard } from './access/guard.js'
+import { type Problem, sendProblem } from './access/problem.js'
+import { roleFor, roleProblem } from './access/roles.js'
+import type { AdminDeps } from './deps.js'
+import { PAGE } from './page.js'
+import { PROBES } from './routes/probes.js'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Whoever was let in; of the probes and the page nobody. */
+    actor: Actor
+    recorded: Recorded | undefined
+  }
+}
+
+/**
+ * What a request passes before anything is done for it: what a browser may not do for another page, then who it is, then
+ * what they may do. Sends the refusal itself.
+ */
+export async function enter(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  { access, log }: Pick<AdminDeps, 'access' | 'log'>,
+): Promise<FastifyReply | undefined> {
+  const { method, headers, socket } = request
+  const url = request.routeOptions.url ?? ''
+  const isPage = url === PAGE
+  const { remoteAddress, localPort } = socket
+  const refuse = (problem: Problem) => sendProblem(reply.header('connection', 'close'), problem)
+  const foreign = guard(
+    { method, headers, hosts: hostsOf(request.raw.rawHeaders), remoteAddress, localPort, isPage },
+    access.isOpen(),
+  )
+  if (foreign !== undefined) return refuse(foreign)
+  if (isPage || PROBES.has(url)) return undefined
+  const grant = await access.identify(headers.authorization, remoteAddress ?? '')
+  if ('problem' in grant) {
+    const { problem, retryAfter } = grant
+    if (problem.code === 'unauthorized') reply.header('www-authenticate', 'Bearer realm="tidegate admin"')
+    if (retryAfter !== undefined) reply.header('retry-after', retryAfter)
+    return refuse(problem)
+  }
+  request.actor = actorOf(grant.who, request.raw)
+  const needed = roleFor(request)
+  const mayNot = roleProblem(grant.who, grant.role, needed)
+  if (mayNot !== undefined) {
+    const { address } = request.actor
+    log.warn(
+      { ...grant, needed, method, route: url, address },
+      'the admin API refused it: another role is needed',
+    )
+    return sendProblem(reply, mayNot)
+  }
+  const unclear = reasonProblem(headers['x-reason'])
+  return unclear && sendProblem(reply, unclear)
+}
+
+function hostsOf(rawHeaders: readonly string[]): number {
+  return rawHeaders.filter((text, i) => i % 2 === 0 && text.toLowerCase() === 'host').length
+}

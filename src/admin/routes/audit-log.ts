@@ -1,0 +1,109 @@
+import type { FastifyInstance } from 'fastify'
+import { parseDuration } from '../../config/values/quantities.js'
+import type { AuditStream } from '../../fleet/audit-stream.js'
+import { type AuditEntry, entryIn } from '../access/audit.js'
+import { type Problem, sendProblem } from '../access/problem.js'
+import type { AdminDeps } from '../deps.js'
+import { storeDown } from '../store-down.js'
+import { momentIn } from './iso-time.js'
+import { listed } from './tier-of.js'
+
+/** What `GET /audit` answers. */
+export interface AuditAnswer {
+  /** The newest first. */
+  readonly entries: readonly (AuditEntry & { readonly id: string })[]
+  /** For `before`, to get those that are older; null: there are none. */
+  readonly older: string | null
+}
+
+interface AuditOf {
+  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
+}
+
+const ENTRIES = 100
+const MOST_ENTRIES = 1000
+/** Lines that are read at once: few of them may be wanted. */
+const PAGE = 500
+const KEYS: readonly string[] = ['since', 'who', 'target', 'action', 'n', 'before']
+
+/** What operators have changed, on all gateways of the store. */
+export function auditRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'audit' | 'log'>): void {
+  app.get<AuditOf>('/audit', async (request, reply) => {
+    const asked = read(request.query, Date.now())
+    if ('code' in asked) return sendProblem(reply, asked)
+    try {
+      return await find(deps.audit.stream(), asked)
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the audit'))
+    }
+  })
+}
+
+interface Asked {
+  /** Unix ms. */
+  readonly since: number
+  readonly who: string | undefined
+  readonly target: string | undefined
+  readonly action: string | undefined
+  readonly n: number
+  readonly before: string | undefined
+}
+
+/** At most as many as were asked for, of however many are kept. */
+async function find(stream: AuditStream, { since, n, ...asked }: Asked): Promise<AuditAnswer> {
+  const entries: AuditAnswer['entries'][number][] = []
+  let { before } = asked
+  for (;;) {
+    const lines = await stream.read({ since, before, count: PAGE })
+    for (const { id, text } of lines) {
+      const entry = entryIn(text)
+      if (entry === undefined || !fits(entry, asked)) continue
+      if (entries.length === n) return { entries, older: entries.at(-1)!.id }
+      entries.push({ id, ...entry })
+    }
+    before = lines.at(-1)?.id
+    if (before === undefined || lines.length < PAGE) return { entries, older: null }
+  }
+}
+
+function fits({ who, target, action }: AuditEntry, asked: Pick<Asked, 'who' | 'target' | 'action'>): boolean {
+  return (
+    (asked.who === undefined || asked.who === who) &&
+    (asked.action === undefined || asked.action === action || action.startsWith(`${asked.action}.`)) &&
+    (asked.target === undefined || isPart(target, asked.target))
+  )
+}
+
+/** Whether it is the target, or one end of it: `payments/alice` is both the service's and the consumer's. */
+function isPart(target: string, asked: string): boolean {
+  return (
+    target === asked ||
+    ['/', ' '].some((mark) => target.startsWith(asked + mark) || target.endsWith(mark + asked))
+  )
+}
+
+function read(query: AuditOf['Querystring'], now: number): Asked | Problem {
+  const bad = (detail: string): Problem => ({ code: 'bad_request', detail })
+  for (const [key, value] of Object.entries(query)) {
+    if (!KEYS.includes(key)) return bad(`No parameter ${JSON.stringify(key)}; there are ${listed(KEYS)}.`)
+    if (typeof value !== 'string') return bad(`Give ${key} once.`)
+  }
+  const given = query as Partial<Record<string, string>>
+  const { who, target, action, before, n = String(ENTRIES), since = '0' } = given
+  if (!/^[1-9]\d{0,3}$/.test(n) || Number(n) > MOST_ENTRIES)
+    return bad(`n is a number of entries, 1 to ${MOST_ENTRIES}.`)
+  if (before !== undefined && !/^\d{1,15}-\d{1,15}$/.test(before))
+    return bad('before is the id of an entry, such as the answer has as older.')
+  const from = sinceIn(since, now)
+  if (from === undefined)
+    return bad('since is a time back from now (1h, 30m, 7d), or one of ISO 8601, such as 2026-11-25T08:00Z.')
+  return { since: from, who, target, action, n: Number(n), before }
+}
+
+/** Unix ms. `0`: all that is kept. */
+function sinceIn(text: string, now: number): number | undefined {
+  const back = parseDuration(text)
+  if (back !== undefined) return back === 0 ? 0 : Math.max(0, now - back)
+  const at = /^\d{4}-\d\d-\d\d/.test(text) ? momentIn(text) : undefined
+  return at !== undefined && at >= 0 ? at : undefined
+}

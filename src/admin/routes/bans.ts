@@ -1,0 +1,199 @@
+import type { FastifyInstance } from 'fastify'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { formatDuration, parseDuration } from '../../config/values/quantities.js'
+import { type Ban, LONGEST_REASON } from '../../fleet/bans.js'
+import { createBlock, formatBlock, readAddress, readBlock } from '../../net/parse-cidr.js'
+import { sendProblem } from '../access/problem.js'
+import { FOR_SUPPORT } from '../access/roles.js'
+import type { AdminDeps } from '../deps.js'
+import { storeDown } from '../store-down.js'
+
+interface BanOf {
+  readonly Params: { readonly block: string }
+  readonly Body: unknown
+}
+
+/** A ban as it is shown. */
+export interface ShownBan {
+  readonly block: string
+  readonly source: Ban['source']
+  /** ISO 8601. */
+  readonly since: string
+  readonly until: string | null
+  readonly reason: string | null
+  /** Of one that has just been made: what of the configuration lets the address in all the same. */
+  readonly let_in?: 'trusted_proxies' | 'edge.allow' | undefined
+}
+
+export interface BanList {
+  readonly bans: readonly ShownBan[]
+  /** How many there are in all. */
+  readonly total: number
+}
+
+/** Shown of a list at most, the latest. */
+const MOST_SHOWN = 1000
+/** The widest block that is banned: a slip of the hand must not shut everybody out. */
+const WIDEST = { 4: 8, 6: 16 } as const
+const PATIENCE_MS = 3000
+const MONTH = 31 * 86_400_000
+
+const block = createBlock()
+
+/** Whom operators turn away at the edge. A change holds on every node within a second. */
+export function banRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'bans' | 'audit' | 'log'>,
+): void {
+  // Asked each time: a restart of the workers may have opened another store.
+  const bans: Pick<AdminDeps['bans'], 'read' | 'set' | 'entries'> = {
+    read: (key) => deps.bans.read(key),
+    set: (key, ban) => deps.bans.set(key, ban),
+    entries: () => deps.bans.entries(),
+  }
+
+  /** Rejects when the store has not told of them in time. */
+  async function loaded(): Promise<void> {
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise((_, reject) => {
+      timer = setTimeout(reject, PATIENCE_MS, new Error('the bans are not loaded yet'))
+    })
+    await Promise.race([deps.bans.ready, late]).finally(() => clearTimeout(timer))
+  }
+
+  app.get('/bans', async (_request, reply) => {
+    try {
+      await loaded()
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the bans'))
+    }
+    const all = [...bans.entries()]
+    const latest = all.sort(([, a], [, b]) => b.since - a.since).slice(0, MOST_SHOWN)
+    return { bans: latest.map(([key, ban]) => shown(key, ban)), total: all.length } satisfies BanList
+  })
+
+  app.put<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+    const key = keyOf(request.params.block)
+    if (typeof key !== 'string') return sendProblem(reply, key)
+    const asked = askedIn(request.body)
+    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
+    const since = Date.now()
+    const ban: Ban = {
+      source: 'manual',
+      since,
+      ...(asked.forMs !== undefined && { until: since + asked.forMs }),
+      ...(asked.reason !== undefined && { reason: asked.reason }),
+    }
+    try {
+      const before = await bans.read(key)
+      await bans.set(key, ban)
+      const [was, is] = [before && shown(key, before), shown(key, ban)]
+      await deps.audit.record(request, { action: 'ban.set', target: key, before: was, after: is })
+      const lets = letsIn(deps.config.current(), key)
+      return lets === undefined ? is : { ...is, let_in: lets }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'ban the address'))
+    }
+  })
+
+  app.delete<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+    const key = keyOf(request.params.block, false)
+    if (typeof key !== 'string') return sendProblem(reply, key)
+    try {
+      await loaded()
+      const lifted: ShownBan[] = []
+      for (const one of [key, ...subscriberOf(key)]) {
+        const before = await bans.read(one)
+        // Also when the store has none: a gateway that has banned the address for itself lets it in again.
+        await bans.set(one, undefined)
+        if (before !== undefined) lifted.push(shown(one, before))
+      }
+      const before = lifted.length > 1 ? lifted : lifted[0]
+      await deps.audit.record(request, { action: 'ban.remove', target: key, before })
+      return { block: key, lifted, still: holding(key) }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'lift the ban'))
+    }
+  })
+
+  /** The wider bans that hold it all the same, the narrowest first. There may be 200,000: each that could be is looked up. */
+  function holding(key: string): ShownBan[] {
+    const all = bans.entries()
+    const wider: ShownBan[] = []
+    readBlock(key, block)
+    while (block.length > 0) {
+      block.length--
+      block.words[block.length >>> 5]! &= ~(0x8000_0000 >>> (block.length & 31))
+      const other = formatBlock(block)
+      const ban = all.get(other)
+      if (ban !== undefined) wider.push(shown(other, ban))
+    }
+    return wider
+  }
+}
+
+const BODY = 'Send {"for":"1h","reason":"…"} as JSON; both may be left out.'
+const FOR = `"for" is no time from 1s to ${formatDuration(MONTH)}; write one such as 30m, 1h or 7d.`
+const REASON = `A reason has at most ${LONGEST_REASON} characters here.`
+
+function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
+  return {
+    block: key,
+    source,
+    since: new Date(since).toISOString(),
+    until: until === undefined ? null : new Date(until).toISOString(),
+    reason: reason ?? null,
+  }
+}
+
+/** By what the address is let in though it is banned. Of a block that is no single address: whether its first one is. */
+function letsIn({ edge, isTrustedProxy }: Snapshot, key: string): ShownBan['let_in'] {
+  const address = key.slice(0, key.indexOf('/'))
+  if (isTrustedProxy(address)) return 'trusted_proxies'
+  const family = readAddress(address, block.words)
+  const allowed =
+    family !== 0 && edge.allowed !== undefined && edge.allowed.match(family, block.words, 0) !== 0
+  return allowed ? 'edge.allow' : undefined
+}
+
+/** The block in its one form. @param narrow whether a very wide one is refused */
+function keyOf(text: string, narrow = true) {
+  const fault = readBlock(text, block)
+  if (fault === 'malformed') {
+    const detail = 'That is no address block; write one such as 203.0.113.0/24, 192.0.2.7 or 2001:db8::/48.'
+    return { code: 'bad_request', detail } as const
+  }
+  const key = formatBlock(block)
+  if (fault === 'inexact') {
+    return { code: 'bad_request', detail: `It has bits set behind its prefix; write ${key}.` } as const
+  }
+  const least = WIDEST[block.family === 6 ? 6 : 4]
+  if (narrow && block.length < least) {
+    const detail = `${key} is wider than /${least}, which would shut too many out; use edge.deny in the configuration.`
+    return { code: 'unprocessable', detail } as const
+  }
+  return key
+}
+
+/** The block that an address of IPv6 is banned by on its own account. */
+function subscriberOf(key: string): string[] {
+  if (!key.endsWith('/128')) return []
+  readAddress(key.slice(0, -4), block.words)
+  block.family = 6
+  block.length = 64
+  block.words.fill(0, 2)
+  return [formatBlock(block)]
+}
+
+/** What is asked for, or what is wrong with it. */
+function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | string {
+  if (body === undefined) return { forMs: undefined, reason: undefined }
+  if (typeof body !== 'object' || body === null) return BODY
+  if (Object.keys(body).some((key) => key !== 'for' && key !== 'reason')) return BODY
+  const { for: time, reason } = body as { for?: unknown; reason?: unknown }
+  const forMs = typeof time === 'string' ? parseDuration(time) : undefined
+  if (time !== undefined && (forMs === undefined || forMs < 1000 || forMs > MONTH)) return FOR
+  if (reason !== undefined && typeof reason !== 'string') return BODY
+  if (reason !== undefined && reason.length > LONGEST_REASON) return REASON
+  return { forMs, reason: reason === '' ? undefined : (reason as string | undefined) }
+}

@@ -1,0 +1,26 @@
+import type { FastifyInstance } from 'fastify'
+import { sendProblem } from '../access/problem.js'
+import type { AdminDeps } from '../deps.js'
+
+/** What configuration is in force, and the order to read it again. `status` holds no secrets: `config/load/reload.ts` sees to it. */
+export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'audit'>): void {
+  app.get('/config', async () => deps.config.status())
+
+  app.post('/config/reload', async (request, reply) => {
+    const before = deps.config.current().hash
+    const { result, messages } = await deps.config.reload('admin')
+    const after = deps.config.current().hash
+    const status = deps.config.status()
+    const changed = result === 'applied' && 'changed' in status ? status.changed : undefined
+    await deps.audit.record(request, {
+      action: 'config.reload',
+      target: 'config',
+      before: { hash: before },
+      after: { hash: after, result, changed },
+    })
+    if (result !== 'rejected') return { result, ...status }
+    const detail =
+      'The new configuration has errors; the one that was in force still is. Correct them and reload again.'
+    return sendProblem(reply, { code: 'unprocessable', detail, more: { result, messages } })
+  })
+}

@@ -1,0 +1,45 @@
+import type { FastifyInstance } from 'fastify'
+import type { ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
+import { sendProblem } from '../access/problem.js'
+import { FOR_VIEWERS } from '../access/roles.js'
+import type { AdminDeps } from '../deps.js'
+
+interface ExplainOf {
+  readonly Body: unknown
+}
+
+/** Of the question: a request may have tokens of 8 KiB in its header. */
+const BODY_BYTES = 65_536
+
+const FORM =
+  'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"}, as JSON; url alone has to be there.'
+
+/** What would become of a request that was never sent. Takes nothing of any quota. */
+export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
+  app.post<ExplainOf>('/explain', { ...FOR_VIEWERS, bodyLimit: BODY_BYTES }, async (request, reply) => {
+    const question = questionIn(request.body)
+    if (question === undefined) return sendProblem(reply, { code: 'bad_request', detail: FORM })
+    return deps.explain(question)
+  })
+}
+
+const KEYS = ['method', 'url', 'headers', 'peer']
+
+function questionIn(body: unknown): ExplainQuestion | undefined {
+  if (typeof body !== 'object' || body === null || Object.keys(body).some((key) => !KEYS.includes(key)))
+    return undefined
+  const { method = 'GET', url, headers = [], peer = '127.0.0.1' } = body as Record<string, unknown>
+  if (typeof method !== 'string' || typeof url !== 'string' || typeof peer !== 'string') return undefined
+  if (!/^[A-Z]{1,32}$/.test(method) || url === '' || !Array.isArray(headers) || !headers.every(isField))
+    return undefined
+  return { method, url, headers, peer }
+}
+
+function isField(field: unknown): field is [string, string] {
+  return Array.isArray(field) && field.length === 2 && field.every(isText)
+}
+
+/** What a header can't hold never gets as far as the gateway's rules: there is nothing to explain of it. */
+function isText(part: unknown): part is string {
+  return typeof part === 'string' && !/[\0\r\n]/.test(part)
+}

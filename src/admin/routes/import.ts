@@ -1,0 +1,163 @@
+import type { FastifyInstance } from 'fastify'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { type Amount, type AmountKey, amountKeyText } from '../../fleet/overrides.js'
+import type { Change } from '../access/audit.js'
+import { sendProblem } from '../access/problem.js'
+import type { AdminDeps } from '../deps.js'
+import { storeDown } from '../store-down.js'
+import { consumerProblem } from './consumer-id.js'
+import { bodyWith } from './expiry.js'
+import { momentIn } from './iso-time.js'
+import { amountProblem, limitsOf, numberOf, targetOf } from './overrides.js'
+import { tierTold } from './tier.js'
+import { listed } from './tier-of.js'
+
+/** Many tiers, overrides and boosts at a time, as `tidegate import` sends them: a part of a file in each request. */
+
+interface Import {
+  readonly Body: unknown
+}
+
+const IMPORT_COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until'] as const
+type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
+
+/** Rows of a request at most. */
+const MOST_ROWS = 1000
+/** Bytes: of the longest ids, each character in four. */
+const BODY_BYTES = 8 * 1024 * 1024
+/** Rows of a request that are recorded one by one, each with what was there before. Of more, only what they add up to is recorded. */
+const MOST_RECORDED = 100
+/** Writes that are under way at once. */
+const AT_ONCE = 64
+const SHA256 = /^[0-9a-f]{64}$/
+
+type Write =
+  | {
+      readonly what: 'tiers'
+      readonly consumer: string
+      readonly tier: string
+      readonly until: number | undefined
+    }
+  | { readonly what: 'overrides' | 'boosts'; readonly key: AmountKey; readonly value: Amount }
+
+export function importRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'amounts' | 'audit' | 'log'>,
+): void {
+  function write(one: Write): Promise<void> {
+    return one.what === 'tiers'
+      ? deps.assignments.set(one.consumer, one.tier, one.until)
+      : deps.amounts.map.set(amountKeyText(one.key), one.value)
+  }
+
+  /** What a row is about to change, for the record. */
+  async function changeOf(one: Write): Promise<Change> {
+    if (one.what === 'tiers') {
+      const { consumer, tier, until } = one
+      const before = tierTold(await deps.assignments.read(consumer))
+      return { action: 'tier.set', target: consumer, before, after: tierTold({ tier, until }) }
+    }
+    const { key, value } = one
+    const before = numberOf(key.kind, await deps.amounts.map.read(amountKeyText(key)))
+    return { action: `${key.kind}.set`, target: targetOf(key), before, after: numberOf(key.kind, value) }
+  }
+
+  app.post<Import>('/import', { bodyLimit: BODY_BYTES }, async (request, reply) => {
+    const asked = bodyWith(request.body, ['rows', 'dry_run', 'file_sha256'])
+    const file = asked?.file_sha256
+    const rows = asked?.rows
+    if (!Array.isArray(rows) || rows.length > MOST_ROWS || !rows.every(isRow)) {
+      const detail = `Send {"rows":[…],"dry_run":true}: at most ${MOST_ROWS} rows, each of texts named ${listed(IMPORT_COLUMNS)}.`
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    if (file !== undefined && !(typeof file === 'string' && SHA256.test(file))) {
+      const detail =
+        '"file_sha256" is no SHA-256 in 64 hexadecimal digits, in lower case; leave it out, or send that of the file.'
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    const snapshot = deps.config.current()
+    const bad: { row: number; problem: string }[] = []
+    const writes: Write[] = []
+    for (const [i, row] of rows.entries()) {
+      const read = readRow(row, snapshot, request.actor.reason, Date.now())
+      if (typeof read === 'string') bad.push({ row: i, problem: read })
+      else writes.push(read)
+    }
+    const count = { tiers: 0, overrides: 0, boosts: 0 }
+    for (const { what } of writes) count[what]++
+    if (asked?.dry_run === true || bad.length > 0) return { applied: false, ...count, bad }
+    try {
+      const changes = writes.length <= MOST_RECORDED ? await Promise.all(writes.map(changeOf)) : []
+      for (let i = 0; i < writes.length; i += AT_ONCE)
+        await Promise.all(writes.slice(i, i + AT_ONCE).map(write))
+      for (const change of changes) await deps.audit.record(request, change)
+      await deps.audit.record(request, {
+        action: 'import.rows',
+        target: `${writes.length} row${writes.length === 1 ? '' : 's'}`,
+        // The hash first: of an entry that is too long the end is cut off.
+        after: { ...(file !== undefined && { file_sha256: file }), ...count, by_tier: byTier(writes) },
+      })
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'write all of the rows'))
+    }
+    return { applied: true, ...count, bad }
+  })
+}
+
+/** How many were put on each tier. */
+function byTier(writes: readonly Write[]): Readonly<Record<string, number>> {
+  const counts = new Map<string, number>()
+  for (const one of writes) if (one.what === 'tiers') counts.set(one.tier, (counts.get(one.tier) ?? 0) + 1)
+  return Object.fromEntries(counts)
+}
+
+function isRow(row: unknown): row is Row {
+  const known = bodyWith(row, IMPORT_COLUMNS)
+  return known !== undefined && Object.values(known).every((value) => typeof value === 'string')
+}
+
+/** What a row says is to be written, or what is wrong with it. Times are unix ms. */
+function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: number): Write | string {
+  const { consumer, tenant, tier, service, limit, amount, by } = row
+  if ((consumer === undefined) === (tenant === undefined))
+    return 'a consumer or a tenant is named, and not both'
+  const id = consumer ?? tenant!
+  const bad = consumerProblem(id)
+  if (bad !== undefined) return `${bad.detail}`
+  const until = row.until === undefined ? undefined : timeOf(row.until)
+  if (typeof until === 'string') return until
+  if (until !== undefined && until <= now) return `until ${row.until} is over`
+  if (tier !== undefined) {
+    if (consumer === undefined) return 'a tier is of a consumer'
+    if ([service, limit, amount, by].some((cell) => cell !== undefined))
+      return 'a tier or a limit, and not both'
+    if (snapshot.tiers.includes(tier)) return { what: 'tiers', consumer, tier, until }
+    return `no tier ${JSON.stringify(tier)}; the tiers are ${listed(snapshot.tiers)}`
+  }
+  if (service === undefined || limit === undefined) return 'neither a tier, nor a service and its limit'
+  if ((amount === undefined) === (by === undefined)) return 'an amount (override) or by (boost), and not both'
+  const found = snapshot.services.find(({ name }) => name === service)
+  if (found === undefined) {
+    return `no service ${JSON.stringify(service)}; the services are ${listed(snapshot.services.map(({ name }) => name))}`
+  }
+  const names = [...new Set(limitsOf(found).map(({ name }) => name))]
+  if (!names.includes(limit))
+    return `no limit ${JSON.stringify(limit)} on ${service}; its limits are ${listed(names)}`
+  if (by !== undefined && until === undefined) return 'a boost ends: until is missing'
+  const text = amount ?? by!
+  const number = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN
+  const kind = by === undefined ? 'override' : 'boost'
+  const wrong = amountProblem(kind, snapshot.services, { service, limit }, number)
+  if (wrong !== undefined) return `${wrong.detail}`.replace('NaN', JSON.stringify(text))
+  const key = { kind, of: consumer === undefined ? 'tenant' : 'consumer', id, service, limit } as const
+  return { what: `${kind}s`, key, value: { amount: number, until, reason } }
+}
+
+/** A day is over at its end in UTC; a time says its zone, as anything else would hang on where it is read. */
+function timeOf(text: string): number | string {
+  const day = /^\d{4}-\d\d-\d\d$/.test(text)
+  const whole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(text)
+  const at = day || whole ? momentIn(text) : undefined
+  if (at === undefined) return `${JSON.stringify(text)} is no time; write 2026-12-31 or 2026-12-31T18:00:00Z`
+  return day ? at + 86_400_000 : at
+}

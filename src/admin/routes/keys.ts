@@ -1,0 +1,202 @@
+import type { FastifyInstance, FastifyReply } from 'fastify'
+import { takesStoredKeys } from '../../config/snapshot/consumers.js'
+import { isKeyId, type StoredKey } from '../../fleet/api-keys.js'
+import { type Problem, sendProblem } from '../access/problem.js'
+import { FOR_SUPPORT } from '../access/roles.js'
+import type { AdminDeps } from '../deps.js'
+import { storeDown } from '../store-down.js'
+import { issueKey, rotateKey } from './issue-key.js'
+import { readKeyRequest, readRotateRequest } from './key-request.js'
+import { listed } from './tier-of.js'
+import { keysHeld } from './wait-for-keys.js'
+
+interface KeyOf {
+  readonly Params: { readonly id: string }
+  readonly Body: unknown
+}
+
+interface KeysOf {
+  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
+}
+
+/** Keys of one answer at most. */
+const PAGE = 1000
+
+/** API keys of the store: made, listed, replaced and revoked. What is done holds on every node within a second. */
+export function keyRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'keys' | 'limiter' | 'audit' | 'log'>,
+  now: () => number = Date.now,
+): void {
+  const read = (id: string) => deps.keys.keys().read(id)
+
+  async function shown(keys: readonly StoredKey[]): Promise<object[]> {
+    const used = await deps.keys.lastUsed.read(keys.map(({ id }) => id))
+    return keys.map((key, i) => keyData(key, used[i], now()))
+  }
+
+  /** What stands in the way of a key that is to be used. */
+  function unusable(tier: string | undefined): Problem | undefined {
+    const { consumers, tiers } = deps.config.current()
+    if (!takesStoredKeys(consumers)) {
+      const detail =
+        'The configuration knows no keys of the store, so that a new one would be refused; write store: true to an api_key of consumers first.'
+      return { code: 'unprocessable', detail }
+    }
+    if (tier === undefined || tiers.includes(tier)) return undefined
+    const detail = `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`
+    return { code: 'unprocessable', detail }
+  }
+
+  app.get<KeysOf>('/keys', async (request, reply) => {
+    const { consumer, after = '', ...more } = request.query
+    if (typeof after !== 'string' || Array.isArray(consumer) || Object.keys(more).length > 0) {
+      const detail = 'Ask for consumer, or after the id of a key, or both; each once.'
+      return sendProblem(reply, { code: 'bad_request', detail })
+    }
+    try {
+      await keysHeld(deps)
+      const page = pageOf(deps.keys.keys().entries().values(), consumer as string | undefined, after)
+      return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'list the keys'))
+    }
+  })
+
+  app.get<KeyOf>('/keys/:id', async (request, reply) => {
+    const { id } = request.params
+    try {
+      const key = isKeyId(id) ? await read(id) : undefined
+      return key === undefined ? noSuchKey(reply, id) : (await shown([key]))[0]
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'read the key'))
+    }
+  })
+
+  app.post<KeyOf>('/keys', async (request, reply) => {
+    const asked = readKeyRequest(request.body)
+    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
+    const wrong = unusable(asked.tier)
+    if (wrong !== undefined) return sendProblem(reply, wrong)
+    try {
+      const { key, stored } = await issueKey(deps.keys, asked, now())
+      await deps.audit.record(request, {
+        action: 'key.create',
+        target: nameOf(stored),
+        after: toldOf(stored),
+      })
+      return { key, ...keyData(stored, undefined, now()) }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'make a key'))
+    }
+  })
+
+  app.post<KeyOf>('/keys/:id/rotate', async (request, reply) => {
+    const { id } = request.params
+    const asked = readRotateRequest(request.body)
+    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
+    try {
+      const old = isKeyId(id) ? await read(id) : undefined
+      if (old === undefined) return noSuchKey(reply, id)
+      const wrong = unusable(undefined) ?? notToBeRotated(old, now())
+      if (wrong !== undefined) return sendProblem(reply, wrong)
+      const rotated = await rotateKey(deps.keys, old, asked, now())
+      if (rotated === undefined) return noSuchKey(reply, id)
+      const replaces = keyData(rotated.old, undefined, now())
+      const data = keyData(rotated.stored, undefined, now())
+      await deps.audit.record(request, {
+        action: 'key.rotate',
+        target: nameOf(old),
+        before: toldOf(old),
+        after: toldOf(rotated.old),
+      })
+      return { key: rotated.key, ...data, replaces }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'rotate the key'))
+    }
+  })
+
+  app.delete<KeyOf>('/keys/:id', FOR_SUPPORT, async (request, reply) => {
+    const { id } = request.params
+    try {
+      const key = isKeyId(id) ? await read(id) : undefined
+      if (key === undefined || !(await deps.keys.keys().setIf('present', id, undefined)))
+        return noSuchKey(reply, id)
+      // Left behind, it is forgotten with time.
+      await deps.keys.lastUsed.forget(id).catch(() => {})
+      await deps.audit.record(request, { action: 'key.revoke', target: nameOf(key), before: toldOf(key) })
+      return { id, consumer: key.consumer, revoked: true }
+    } catch (error) {
+      return sendProblem(reply, storeDown(deps.log, error, 'revoke the key'))
+    }
+  })
+}
+
+function notToBeRotated({ id, expires, replacedBy }: StoredKey, now: number): Problem | undefined {
+  if (replacedBy !== undefined) {
+    const detail = `The key ${id} has been replaced by ${replacedBy} already; rotate that one.`
+    return { code: 'unprocessable', detail }
+  }
+  if (expires === undefined || expires > now) return undefined
+  return { code: 'unprocessable', detail: `The key ${id} has expired; make a new one.` }
+}
+
+function noSuchKey(reply: FastifyReply, id: string): FastifyReply {
+  const found = JSON.stringify(id.slice(0, 64))
+  const detail = isKeyId(id)
+    ? `No key ${found}; it may have been revoked, or have expired more than 30 days ago.`
+    : `No key ${found}; an id has 16 hex digits: the beginning of the SHA-256 of the key.`
+  return sendProblem(reply, { code: 'not_found', detail })
+}
+
+/** The next by id, one more than a page holds: without sorting them all, since there may be very many. */
+function pageOf(keys: Iterable<StoredKey>, consumer: string | undefined, after: string): StoredKey[] {
+  const page: StoredKey[] = []
+  for (const key of keys) {
+    if (key.id <= after || (consumer !== undefined && key.consumer !== consumer)) continue
+    if (page.length > PAGE && key.id > page[PAGE]!.id) continue
+    page.splice(placeOf(page, key.id), 0, key)
+    if (page.length > PAGE + 1) page.pop()
+  }
+  return page
+}
+
+/** Of the first whose id is not less. */
+function placeOf(sorted: readonly StoredKey[], id: string): number {
+  let [low, high] = [0, sorted.length]
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if (sorted[middle]!.id < id) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** In the audit: found by the consumer, and by the id. */
+function nameOf({ consumer, id }: StoredKey): string {
+  return `${consumer}/${id}`
+}
+
+/** What the audit tells of a key beside its name: what there is. */
+function toldOf({ tier, tenant, scopes, name, expires, replacedBy }: StoredKey): object {
+  const end = expires === undefined ? 'never' : new Date(expires).toISOString()
+  return { expires: end, tier, tenant, scopes, name, replaced_by: replacedBy }
+}
+
+/** @param used unix minute */
+function keyData(key: StoredKey, used: number | undefined, now: number): object {
+  const { id, consumer, tier, tenant, scopes, name, created, expires, replacedBy } = key
+  return {
+    id,
+    consumer,
+    tier: tier ?? null,
+    tenant: tenant ?? null,
+    scopes: scopes ?? null,
+    name: name ?? null,
+    created: new Date(created).toISOString(),
+    expires: expires === undefined ? null : new Date(expires).toISOString(),
+    state: expires !== undefined && expires <= now ? 'expired' : 'active',
+    replaced_by: replacedBy ?? null,
+    last_used: used === undefined ? null : new Date(used * 60_000).toISOString(),
+  }
+}

@@ -1,0 +1,23 @@
+import type { FastifyInstance } from 'fastify'
+import { nodeName } from '../../fleet/gateway-rpc.js'
+import type { AdminDeps } from '../deps.js'
+
+/** What this gateway is doing, in one answer: for the page, and for whoever wants the same. */
+export function overviewRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'metrics' | 'ready'>,
+): void {
+  app.get('/overview', async () => {
+    const { degraded, ...traffic } = await deps.metrics.traffic()
+    const { ready, reasons } = await deps.ready()
+    return {
+      at: new Date().toISOString(),
+      node: nodeName(),
+      status: ready ? 'ready' : 'not_ready',
+      store: degraded ? 'degraded' : deps.limiter.state(),
+      reasons,
+      config: deps.config.status(),
+      traffic,
+    }
+  })
+}

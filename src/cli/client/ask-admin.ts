@@ -1,0 +1,82 @@
+import { request } from 'node:http'
+import { personHere } from '../current-user.js'
+
+export interface AdminAddress {
+  readonly host: string
+  readonly port: number
+  readonly token: string | undefined
+}
+
+export interface AdminAnswer {
+  readonly status: number
+  readonly text: string
+  /** Of a write: `stored` or `logged`, as the audit has it. */
+  readonly recorded: string | string[] | undefined
+}
+
+/** Ms without anything happening. */
+const TIMEOUT = 5000
+const SECONDS = TIMEOUT / 1000
+const SILENT = `silent for ${SECONDS} s`
+
+/** What it means that nothing has come from there: a gateway that stands still is not to be started once more. */
+export function noAnswer(at: string, error: Error): string {
+  return isSilence(error)
+    ? `the gateway at ${at} took the question and has been ${SILENT}: it stands still, or what it asks does`
+    : `no gateway answers at ${at} (${error.message})`
+}
+
+/** Whether it was connected to, and nothing came. */
+export function isSilence({ message }: Error): boolean {
+  return message === SILENT
+}
+
+/**
+ * One request to an admin API. Rejects with an Error whose message is the reason in a word or two. Not by fetch: it
+ * takes `..` out of a path, and that may be a consumer's id.
+ *
+ * @param reason why something is changed, for the audit
+ * @param patienceMs ms without anything happening
+ */
+export function askAdmin(
+  { host, port, token }: AdminAddress,
+  method: string,
+  path: string,
+  body: object | undefined,
+  reason?: string,
+  patienceMs = TIMEOUT,
+): Promise<AdminAnswer> {
+  // As bytes: to a text Node would prepend the fields, and write them as UTF-8 once more.
+  const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
+  const headers = {
+    'user-agent': `tidegate-cli (${personHere()})`,
+    ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
+    // Fields are Latin-1 to Node; this makes UTF-8 of them on the wire.
+    ...(reason === undefined ? {} : { 'x-reason': Buffer.from(reason).toString('latin1') }),
+    ...(payload === undefined
+      ? {}
+      : { 'content-type': 'application/json', 'content-length': payload.length }),
+  }
+  return new Promise((resolve, reject) => {
+    const call = request({ host, port, method, path, headers, agent: false, timeout: patienceMs })
+    const fail = (error: NodeJS.ErrnoException) => reject(new Error(error.code ?? error.message))
+    call.on('timeout', () =>
+      call.destroy(
+        new Error(call.socket?.connecting === false ? SILENT : `no connection within ${SECONDS} s`),
+      ),
+    )
+    call.on('error', fail)
+    call.on('response', (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (chunk: string) => {
+        text += chunk
+      })
+      response.on('end', () =>
+        resolve({ status: response.statusCode ?? 0, text, recorded: response.headers['x-audit'] }),
+      )
+      response.on('error', fail)
+    })
+    call.end(payload)
+  })
+}

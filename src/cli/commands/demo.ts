@@ -1,0 +1,112 @@
+import { relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.js'
+import type { RunningGateway } from '../../main.js'
+import { defineCommand, Refused } from '../command.js'
+import { CONFIG_OPTION, readGoodConfig } from '../config-file.js'
+import { nodeWarning } from '../node-version.js'
+import { examplesFor } from '../print/demo-examples.js'
+import { createDemoLog } from '../print/demo-log.js'
+import { tierTable } from '../print/describe-config.js'
+import { complain, type Paint, painter, print, table } from '../print/terminal.js'
+import { surviveFaults } from '../report-errors.js'
+import { stopSignal } from '../stop-signal.js'
+import { type DemoBackend, startDemoBackend } from './demo-backend.js'
+
+export const command = defineCommand({
+  name: 'demo',
+  help: `Usage: tidegate demo [--config FILE]
+
+Starts a demo backend for every upstream of the configuration, and the gateway
+in front of them, and shows what to try. Ctrl-C ends all of it.
+
+Options:
+  -c, --config FILE   the configuration; by default the example that Tidegate
+                      comes with`,
+  options: { config: CONFIG_OPTION },
+  async run({ config }, io) {
+    const stopped = stopSignal()
+    surviveFaults()
+    const paint = painter(io.stdout, io.env)
+    const file = config ?? packagedConfig(io.cwd)
+    const snapshot = compileSnapshot(readGoodConfig(io, 'demo', file), Date.now())
+    const backends: DemoBackend[] = []
+    let gateway: RunningGateway
+    try {
+      for (const { service, origin } of upstreamsOf(snapshot)) {
+        backends.push(await startDemoBackend(service, origin))
+      }
+      const { startGateway } = await import('../../main.js')
+      gateway = await startGateway({ configFile: file, ...createDemoLog((line) => print(io, line), paint) })
+    } catch (error) {
+      await Promise.all(backends.map((backend) => backend.close()))
+      throw error instanceof Refused ? error : new Refused((error as Error).message)
+    }
+    print(io, welcome(file, snapshot, gateway, backends, paint))
+    const warning = nodeWarning(process.versions.node)
+    if (warning !== undefined) complain(io, `${warning}\n`)
+    await stopped
+    await gateway.close(0)
+    await Promise.all(backends.map((backend) => backend.close()))
+    print(io, '\nstopped')
+    // A connection that somebody keeps open must not hold the prompt.
+    process.exit(0)
+  },
+})
+
+/** As short as it can be written from here. */
+function packagedConfig(cwd: string): string {
+  const path = fileURLToPath(new URL('../../../config/tidegate.yaml', import.meta.url))
+  const near = relative(cwd, path)
+  return near.startsWith('..') ? path : near
+}
+
+/** Each address once: a backend that two services share is named after the first. */
+function upstreamsOf({ services }: Snapshot): { service: string; origin: string }[] {
+  const byOrigin = new Map<string, string>()
+  for (const { name, upstreams } of services) {
+    for (const { origin } of upstreams) if (!byOrigin.has(origin)) byOrigin.set(origin, name)
+  }
+  return [...byOrigin].map(([origin, service]) => ({ service, origin }))
+}
+
+function welcome(
+  file: string,
+  snapshot: Snapshot,
+  gateway: RunningGateway,
+  backends: readonly DemoBackend[],
+  paint: Paint,
+): string {
+  const address = reachable(gateway.address)
+  const admin = reachable(gateway.adminAddress)
+  const rows = [
+    ['gateway', address],
+    ['admin', admin, 'try /metrics and /config'],
+    ...backends.map((backend) => [backend.service, backend.address, 'demo backend']),
+  ]
+  const examples = examplesFor(snapshot, address).map(
+    ({ what, line }) => `  ${paint('dim', `# ${what}`)}\n  ${paint('bold', line)}`,
+  )
+  return `
+${paint('bold', 'Tidegate demo')}
+
+${table(rows, 2)}
+
+  Configuration: ${file}
+
+${paint('bold', 'What each tier may do')}
+
+${tierTable(snapshot)}
+
+${paint('bold', 'Try, in another terminal')}
+
+${examples.join('\n\n')}
+
+Requests are shown here as they come, and so is what an edit of the configuration changes. Ctrl-C ends all of it.
+`
+}
+
+/** An address to connect to, for one to listen on. */
+function reachable(address: string): string {
+  return address.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
+}

@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process'
+import type { CommandIo } from '../command.js'
+import { complain } from '../print/terminal.js'
+
+/** What is told to the service manager that started this process, if one did. */
+export interface ServiceManager {
+  /** It serves: a start under `Type=notify` is over. `status` is what `systemctl status` shows. */
+  ready(status: string): void
+  /** A reload that was asked for, told from its begin to its end. */
+  reloading<T>(reload: Promise<T>): Promise<T>
+  /** It drains, which may take so many ms, longer than the unit may have planned for. */
+  stopping(drainMs: number): void
+}
+
+const ALONE: ServiceManager = { ready() {}, reloading: (reload) => reload, stopping() {} }
+
+/** Ms beyond the drain that closing everything may take. */
+const CLOSING_MS = 10_000
+
+/**
+ * Speaks sd_notify(3) to systemd when NOTIFY_SOCKET says that it listens, and does nothing otherwise. With WATCHDOG_USEC,
+ * and unless WATCHDOG_PID is another process, it also says that it lives, twice in that time: no longer when the event
+ * loop stands still, and then systemd starts it anew.
+ *
+ * Node has no datagram sockets of the Unix kind, so systemd's own systemd-notify carries each message, one after the
+ * other. It is a process of its own, hence `NotifyAccess=all` in the unit.
+ */
+export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): ServiceManager {
+  const { env } = io
+  if (!env.NOTIFY_SOCKET) return ALONE
+  let status = ''
+  let failed = false
+  let before: Promise<void> = Promise.resolve()
+
+  function send(...assignments: readonly string[]): Promise<void> {
+    before = before
+      .then(() => notify(assignments, env))
+      .catch((error: Error) => {
+        // Said once: the watchdog would say it again and again.
+        if (!failed) complain(io, `tidegate: systemd is not told that ${assignments[0]}: ${error.message}`)
+        failed = true
+      })
+    return before
+  }
+
+  const watchdog = watchdogMs(env)
+  if (watchdog !== undefined) setInterval(() => void send('WATCHDOG=1'), watchdog / 2).unref()
+
+  return {
+    ready(text) {
+      status = text
+      void send('READY=1', `STATUS=${text}`)
+    },
+    async reloading(reload) {
+      // By CLOCK_MONOTONIC, which is what hrtime is on Linux: `Type=notify-reload` tells reloads apart by it.
+      void send('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`, 'STATUS=reloading')
+      try {
+        return await reload
+      } finally {
+        void send('READY=1', `STATUS=${status}`)
+      }
+    },
+    stopping(drainMs) {
+      void send('STOPPING=1', 'STATUS=draining', `EXTEND_TIMEOUT_USEC=${(drainMs + CLOSING_MS) * 1000}`)
+    },
+  }
+}
+
+function watchdogMs({ WATCHDOG_USEC, WATCHDOG_PID }: NodeJS.ProcessEnv): number | undefined {
+  if (WATCHDOG_PID !== undefined && Number(WATCHDOG_PID) !== process.pid) return undefined
+  const ms = Number(WATCHDOG_USEC) / 1000
+  return ms >= 1 ? ms : undefined
+}
+
+function notify(assignments: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn('systemd-notify', assignments, { env, stdio: 'ignore' })
+    child.once('error', (error: NodeJS.ErrnoException) =>
+      reject(
+        new Error(
+          error.code === 'ENOENT'
+            ? 'there is no systemd-notify on the PATH; install it, or take Type=exec'
+            : error.message,
+        ),
+      ),
+    )
+    child.once('exit', (code, signal) =>
+      code === 0 ? resolve() : reject(new Error(`systemd-notify ended with ${signal ?? code}`)),
+    )
+  })
+}

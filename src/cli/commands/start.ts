@@ -1,0 +1,125 @@
+import cluster from 'node:cluster'
+import { availableParallelism } from 'node:os'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { type CommandIo, defineCommand, Refused, WrongUse } from '../command.js'
+import { CONFIG_HELP, CONFIG_OPTION, configFile } from '../config-file.js'
+import { laxParser, nodeWarning } from '../node-version.js'
+import { complain } from '../print/terminal.js'
+import { surviveFaults } from '../report-errors.js'
+import { stopSignal } from '../stop-signal.js'
+import { openServiceManager } from './service-manager.js'
+
+export const command = defineCommand({
+  name: 'start',
+  help: `Usage: tidegate start [--config FILE] [--workers N]
+
+Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in
+flight and exits with 0; a second signal exits at once. SIGHUP reads the
+configuration again, as does a change of the file, and opens the access log
+anew. With --workers, SIGUSR2 replaces all workers by new ones, of the version
+that is installed by then, and refuses nothing meanwhile. When the heap stays
+full (server.shed.exit_heap), it drains by itself and exits with 1. systemd is
+told when it serves, reloads and drains, and that it lives, when it asks for
+that (NOTIFY_SOCKET, WATCHDOG_USEC).
+
+Options:
+${CONFIG_HELP}
+  -w, --workers N     serve from N processes, and look after them from one more;
+                      auto: one for each core
+
+Access lines go where log.access says (by default stdout), everything else to
+stderr. A start that fails, because of a bad configuration or a taken port, says
+why and exits with 1.`,
+  options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
+  async run(options, io) {
+    // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.
+    io.stdout.removeAllListeners('error').on('error', () => {})
+    const lax = laxParser(process.execArgv, io.env.NODE_OPTIONS)
+    if (lax !== undefined) throw new Refused(lax)
+    // Of the processes that the primary has started from this same command line.
+    if (cluster.isWorker) {
+      surviveFaults()
+      const { runWorker } = await import('../../workers/worker.js')
+      return runWorker()
+    }
+    const count = options.workers === undefined ? undefined : countOf(options.workers)
+    const stopped = stopSignal()
+    surviveFaults()
+    const file = configFile(io, 'start', options.config)
+    // Early: a signal that comes too soon must not be the end of it.
+    let restart: () => Promise<unknown> = () => Promise.resolve()
+    process.on('SIGUSR2', () => void restart())
+    const gateway = await start(io, file, count).catch((error: Error) => {
+      throw new Refused(error.message)
+    })
+    const manager = openServiceManager(io)
+    process.on('SIGHUP', () => void manager.reloading(gateway.reload()))
+    restart = gateway.restart
+    complain(
+      io,
+      `tidegate listens on ${gateway.address}, admin on ${gateway.adminAddress}, configuration ${file}${count === undefined ? '' : `, ${count} ${count === 1 ? 'worker' : 'workers'}`}`,
+    )
+    const warning = nodeWarning(process.versions.node)
+    if (warning !== undefined) complain(io, `tidegate: ${warning}`)
+    manager.ready(`serving on ${gateway.address}, admin on ${gateway.adminAddress}`)
+    const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
+    manager.stopping(gateway.drainMs())
+    await gateway.close(signal === 'SIGINT' ? 0 : undefined)
+    // Whatever may still hold the event loop after a drain must not hold the exit. Without a signal, memory has run out.
+    process.exit(signal === undefined ? 1 : 0)
+  },
+})
+
+const MOST_WORKERS = 256
+
+function countOf(text: string): number {
+  if (text === 'auto') return availableParallelism()
+  const count = Number(text)
+  if (/^\d+$/.test(text) && count >= 1 && count <= MOST_WORKERS) return count
+  throw new WrongUse(
+    `tidegate start: --workers takes a number from 1 to ${MOST_WORKERS}, or auto; see: tidegate start --help`,
+  )
+}
+
+interface Started {
+  readonly address: string
+  readonly adminAddress: string
+  reload(): Promise<unknown>
+  restart(): Promise<unknown>
+  close(delayMs?: number): Promise<void>
+  /** How long that may take, by the configuration in force. */
+  drainMs(): number
+  /** Resolves when there is too little memory left. A worker sees to that by itself. */
+  readonly exhausted?: Promise<void>
+}
+
+async function start(io: CommandIo, configFile: string, count: number | undefined): Promise<Started> {
+  // Here, and not on top: wrong use and --help have no need of a server.
+  if (count === undefined) {
+    const { startGateway } = await import('../../main.js')
+    const gateway = await startGateway({ configFile })
+    return {
+      ...gateway,
+      reload: () => gateway.config.reload('signal'),
+      drainMs: () => drainMs(gateway.config.current()),
+      async restart() {
+        complain(io, 'tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
+      },
+    }
+  }
+  const { startPrimary } = await import('../../workers/primary.js')
+  const primary = await startPrimary({ configFile, workers: count })
+  // The second signal of an impatient operator is for all of them. After a crash the workers drain by themselves.
+  process.on('exit', (code) => {
+    if (code > 128) primary.kill()
+  })
+  return {
+    ...primary,
+    reload: () => primary.config.reload('signal'),
+    drainMs: () => drainMs(primary.config.current()),
+  }
+}
+
+function drainMs({ config: { server } }: Snapshot): number {
+  return server.shutdown_delay + server.shutdown_grace
+}

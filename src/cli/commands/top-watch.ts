@@ -1,0 +1,133 @@
+import type { ReadStream, WriteStream } from 'node:tty'
+import type { TopAnswer } from '../../admin/routes/top.js'
+import type { Dimension } from '../../telemetry/top/top.js'
+import type { Control } from '../client/admin-client.js'
+import { askTop, type TopWhat } from '../client/ask-top.js'
+import { type Key, openScreen } from '../print/screen.js'
+import { painter } from '../print/terminal.js'
+import { cutTo, topLines } from '../print/top-table.js'
+
+export interface WatchOptions {
+  readonly control: Control
+  readonly what: TopWhat
+  readonly intervalMs: number
+  readonly stdin: ReadStream
+  readonly stdout: WriteStream
+  readonly env: NodeJS.ProcessEnv
+}
+
+/** Most that are asked for. */
+const ROWS = 100
+const BY: Readonly<Record<string, Dimension>> = { l: 'limited', n: 'near', c: 'cost', s: 'share' }
+const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ further  q end'
+
+/**
+ * The live table, until its reader has seen enough. Rejects when the first answer is a refusal; a gateway that goes away
+ * later may come back.
+ *
+ * @returns the exit code
+ */
+export async function watchTop({
+  control,
+  what,
+  intervalMs,
+  stdin,
+  stdout,
+  env,
+}: WatchOptions): Promise<number> {
+  const paint = painter(stdout, env)
+  let asked = what
+  let told: TopAnswer | undefined = await askTop(control, what, ROWS)
+  const names = await control.services()
+  let problem: string | undefined
+  let scrolled = 0
+  let timer: NodeJS.Timeout | undefined
+  /** Of the latest question: the answer to an older one is not shown any more. */
+  let turn = 0
+  let end: (code: number) => void = () => {}
+  const ended = new Promise<number>((resolve) => {
+    end = resolve
+  })
+
+  const screen = openScreen(stdin, stdout, { onKey, onResize: draw, onEnd: end })
+
+  function draw(): void {
+    const { columns, rows: height } = screen
+    const { head, rows, foot } = topLines({ ...asked, told, problem, columns }, paint)
+    const room = Math.max(1, height - head.length - foot.length - 2)
+    scrolled = Math.max(0, Math.min(scrolled, rows.length - room))
+    const shown = rows.slice(scrolled, scrolled + room)
+    const more = rows.length - scrolled - shown.length
+    const last = more > 0 ? `${HELP}  (${more} more)` : HELP
+    const filling = Array.from({ length: Math.max(0, room - shown.length) }, () => '')
+    screen.draw([
+      head[0]!,
+      '',
+      ...head.slice(1),
+      ...shown,
+      ...filling,
+      ...foot,
+      paint('dim', cutTo(last, columns)),
+    ])
+  }
+
+  async function look(): Promise<void> {
+    clearTimeout(timer)
+    const mine = ++turn
+    try {
+      const answer = await askTop(control, asked, ROWS)
+      if (mine !== turn) return
+      told = answer
+      problem = undefined
+    } catch (error) {
+      if (mine !== turn) return
+      problem = (error as Error).message.replace(/^tidegate top: /, '')
+    }
+    draw()
+    timer = setTimeout(() => void look(), intervalMs)
+  }
+
+  function turnTo(next: TopWhat): void {
+    asked = next
+    told = undefined
+    scrolled = 0
+    draw()
+    void look()
+  }
+
+  function onKey(key: Key): void {
+    const by = BY[key]
+    if (key === 'q' || key === 'Q' || key === '\u0003' || key === '\u0004') end(0)
+    else if (by !== undefined) turnTo({ ...asked, by })
+    else if (key === 'left' || key === 'right') {
+      // Between the last and the first are all of them.
+      const services = [undefined, ...names]
+      const at = services.indexOf(asked.service) + (key === 'right' ? 1 : services.length - 1)
+      turnTo({ ...asked, service: services[at % services.length] })
+    } else {
+      const page = Math.max(1, screen.rows - 6)
+      const steps: Readonly<Record<string, number>> = {
+        up: -1,
+        down: 1,
+        page_up: -page,
+        page_down: page,
+        home: -ROWS,
+        end: ROWS,
+      }
+      const step = steps[key]
+      if (step === undefined) return
+      scrolled += step
+      draw()
+    }
+  }
+
+  try {
+    draw()
+    timer = setTimeout(() => void look(), intervalMs)
+    return await ended
+  } finally {
+    turn++
+    clearTimeout(timer)
+    screen.close()
+  }
+}

@@ -1,0 +1,236 @@
+import type { Config } from '../../config/schema/schema.js'
+import type { SourceOf } from '../../config/snapshot/consumers.js'
+import { limitData, limitText } from '../../config/snapshot/limit.js'
+import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
+import type {
+  ConsumerSource,
+  Limit,
+  Policy,
+  Route,
+  Service,
+  Snapshot,
+} from '../../config/snapshot/snapshot.js'
+import { readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
+import { formatListen } from '../../net/addresses.js'
+import { describePlans, sourceName } from './describe-plans.js'
+import { describeResilience, resilienceData } from './describe-resilience.js'
+import { upstreamRows } from './describe-upstreams.js'
+import { counted, table } from './terminal.js'
+
+/** What a good configuration holds, for a person. */
+export function describeConfig(file: string, snapshot: Snapshot): string {
+  const { config, tiers, services, routes } = snapshot
+  const head = [
+    ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
+    ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
+    ['store', describeStore(config.store)],
+    ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
+    ...(config.tier_sources.length === 0
+      ? []
+      : [['tiers', describePlans(config, tiers[snapshot.defaultTier]!)]]),
+  ]
+  const lines = mostSpecificFirst(routes).map(({ route, host }) => [
+    route.methods.length === 0 ? '*' : route.methods.join(','),
+    host + route.path,
+    describeDestination(config, route),
+    [describeCost(config, route), describeShape(config, route)].filter((text) => text !== '').join(', '),
+  ])
+  const rows = upstreamRows(services)
+  const upstreams = rows.length === 0 ? '' : table(rows, 2)
+  return `${file} is good, hash ${snapshot.hash}
+
+${table(head, 2)}
+
+services, and their limits for each tier
+${tierTable(snapshot)}
+${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}${describeResilience(snapshot)}
+routes, the most specific first
+${table(lines, 2)}
+
+${counted(services.length, 'service')}, ${counted(tiers.length, 'tier')}, ${counted(routes.length, 'route')}`
+}
+
+/** Service by tier, with the limits as they stand in the file. The default tier is marked. */
+export function tierTable({ tiers, defaultTier, services }: Snapshot): string {
+  const head = ['', ...tiers.map((tier, i) => (i === defaultTier ? `${tier} (default)` : tier))]
+  const rows = services.flatMap((service) => {
+    const cells = [[service.name], ...service.policies.map(describePolicy)]
+    const lines = Math.max(...cells.map((cell) => cell.length))
+    return Array.from({ length: lines }, (_, i) => cells.map((cell) => cell[i] ?? ''))
+  })
+  return table([head, ...rows], 2)
+}
+
+/** Wider than this, each limit has a line of its own. */
+const CELL = 32
+
+/** What a share comes to is told with what it is a share of. */
+const isWritten = ({ shareOf }: Limit) => shareOf === undefined
+
+function describePolicy(policy: Policy | undefined): string[] {
+  if (policy === undefined) return ['unlimited']
+  const tried =
+    policy.candidate?.limits.filter(isWritten).map((limit) => `candidate ${limitText(limit)}`) ?? []
+  const limits = [...policy.limits.filter(isWritten).map(limitText), ...tried]
+  const line = limits.join(', ')
+  return line.length <= CELL ? [line] : limits
+}
+
+/** Empty for what every route is: a cost of 1, whatever becomes of the request. */
+function describeCost(config: Config, { index, cost, costFrom, costHeader }: Route): string {
+  const { refund_on: refundOn } = config.routes[index]!
+  const parts: string[] = []
+  if (cost !== 1 || costFrom !== undefined) parts.push(`cost ${cost}`)
+  if (costFrom !== undefined) {
+    const [first, ...others] = costFrom.consumers
+    const whose = others.length === 0 ? first : `${first} and ${others.length} more`
+    parts.push(`${costFrom.header} of ${whose} up to ${costFrom.max}`)
+  }
+  if (costHeader !== undefined) parts.push(`cost told by ${costHeader}`)
+  if (refundOn !== undefined) parts.push(`given back on ${refundOn.join(' ')}`)
+  return parts.join(', ')
+}
+
+function describeDestination(config: Config, { index, service }: Route): string {
+  const { split, sticky, respond } = config.routes[index]!
+  if (respond !== undefined) return `answers ${respond.status}`
+  const shares = split?.map((share) => `${share.service} ${share.weight}`).join(', ')
+  const name = shares === undefined ? service.name : sticky === undefined ? shares : `${shares} by ${sticky}`
+  return service.maintenance === undefined || split !== undefined ? name : `${name} (in maintenance)`
+}
+
+/** The names of what a route changes on the way. */
+function describeShape(config: Config, { index }: Route): string {
+  const { auth, rewrite, headers, cors, compress, mirror } = config.routes[index]!
+  const parts: string[] = []
+  if (auth !== undefined) parts.push(describeAuth(auth))
+  if (rewrite !== undefined) parts.push(`as ${rewrite}`)
+  if (headers !== undefined) parts.push('changes headers')
+  if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
+  if (compress?.enabled === true) parts.push(`compressed by ${compress.encodings.join(' or ')}`)
+  if (mirror !== undefined) parts.push(`${mirror.share} % to ${mirror.service}, too`)
+  return parts.join(', ')
+}
+
+function describeAuth({
+  any_of: kinds,
+  required,
+  scopes,
+}: NonNullable<Config['routes'][number]['auth']>): string {
+  const who = kinds === undefined ? 'a credential' : kinds.join(' or ')
+  const may = scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`
+  return required ? `takes ${who}${may}` : `takes ${who} or none`
+}
+
+function describeConsumers(source: ConsumerSource): string {
+  switch (source.kind) {
+    case 'api_key':
+      return `API key in ${source.header} (${keysOf(source)})`
+    case 'header':
+      return source.tenant === undefined
+        ? `id in ${source.header}`
+        : `id in ${source.header} (tenant in ${source.tenant})`
+    case 'client_certificate':
+      return `client certificate (${source.id})`
+    case 'signature':
+      return `signed request (${source.keys.size} known)`
+    case 'jwt':
+      return `token in ${source.header} (${source.issuers.map(({ issuer }) => issuer).join(', ')})`
+    case 'ip':
+      return 'address'
+  }
+}
+
+function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
+  const known = `${keys.size} known`
+  if (storeGrace === undefined) return known
+  return keys.size === 0 ? 'those of the store' : `${known}, and those of the store`
+}
+
+/** Empty for plain text from anybody. */
+function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): string {
+  const parts = proxied ? ['behind the PROXY protocol'] : []
+  if (tls !== undefined) {
+    const clients =
+      tls.client_ca === undefined ? '' : `, client certificates ${tls.client_certificate ?? 'required'}`
+    parts.push(`${tls.min_version} or later, ${counted(tls.certificates.length, 'certificate')}${clients}`)
+  }
+  return parts.map((part) => `, ${part}`).join('')
+}
+
+function describeTokens({ token, tokens, oidc }: Config['admin']): string {
+  const count = tokens.length + (token === undefined ? 0 : 1)
+  const own = count === 0 ? [] : [count === 1 ? 'a token' : `${count} tokens`]
+  const all = oidc === undefined ? own : [...own, `those of ${oidc.issuer}`]
+  return all.length === 0 ? '' : `, with ${all.join(' and ')}`
+}
+
+function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {
+  if (redis === undefined) return 'in the memory of the process'
+  // No more than the address: the URL may hold a password.
+  const hosts = (typeof redis === 'string' ? [redis] : redis).flatMap((url) => {
+    const address = readRedisAddress(url, () => undefined)
+    return address === undefined ? [] : redisHosts(address)
+  })
+  return `Redis at ${hosts.join(', ')}, at most ${timeout} ms, ${onFailure} when it fails`
+}
+
+/** The same for a program. Nothing here is a secret. */
+export function summarizeConfig({ hash, config, tiers, defaultTier, services, routes }: Snapshot): object {
+  return {
+    hash,
+    listen: formatListen(config.listen),
+    admin: formatListen(config.admin.listen),
+    store: config.store.redis === undefined ? 'memory' : 'redis',
+    tiers,
+    default_tier: tiers[defaultTier],
+    ...(config.tier_sources.length === 0 ? {} : { tier_sources: config.tier_sources.map(sourceName) }),
+    services: services.map((service) => ({
+      name: service.name,
+      upstreams: service.upstreams.map(({ origin, basePath }) => origin + basePath),
+      on_failure: service.onFailure,
+      limits: limitsByTier(service, tiers),
+      ...resilienceData(service),
+    })),
+    routes: mostSpecificFirst(routes).map(({ route, host }) => ({
+      ...(host === '' ? {} : { host }),
+      path: route.path,
+      methods: route.methods,
+      ...destinationData(config, route),
+      ...costData(config, route),
+    })),
+  }
+}
+
+function limitsByTier(service: Service, tiers: readonly string[]): object {
+  const shown = (policy: Policy | undefined) =>
+    policy === undefined
+      ? 'unlimited'
+      : [
+          ...policy.limits.map(limitData),
+          ...(policy.candidate?.limits ?? []).map((limit) => ({ ...limitData(limit), candidate: true })),
+        ]
+  return Object.fromEntries(tiers.map((tier, i) => [tier, shown(service.policies[i])]))
+}
+
+function destinationData({ routes }: Config, { index, service }: Route): object {
+  const { split, respond, mirror } = routes[index]!
+  const destination = respond !== undefined ? { respond: respond.status } : { service: service.name }
+  return {
+    ...destination,
+    ...(split === undefined ? {} : { split }),
+    ...(mirror === undefined ? {} : { mirror }),
+  }
+}
+
+function costData({ routes }: Config, { index, cost, costFrom, costHeader }: Route): object {
+  const { refund_on: refundOn } = routes[index]!
+  return {
+    cost,
+    ...(costFrom === undefined
+      ? {}
+      : { cost_from: { header: costFrom.header, max: costFrom.max, consumers: [...costFrom.consumers] } }),
+    ...(refundOn === undefined ? {} : { refund_on: refundOn }),
+    ...(costHeader === undefined ? {} : { cost_header: costHeader }),
+  }
+}

@@ -1,0 +1,86 @@
+import { type LimitData, limitDataParts, limitDataText } from '../../config/snapshot/limit.js'
+import type { DecisionData, LimitTold } from '../../telemetry/decisions/decision-data.js'
+import { seconds } from '../../telemetry/decisions/why.js'
+import { remarked, wrapped } from './terminal.js'
+import { foundBy, untilText } from './tier-origin.js'
+
+/** The parts of a decision that are told of a request that was sent, and of one that was not. */
+
+const IDENTIFIED: Readonly<Record<string, string>> = {
+  api_key: 'by API key',
+  client_certificate: 'by client certificate',
+  header: 'by a trusted header',
+  signature: 'by a signature',
+  ip: 'by address',
+  jwt: 'by token',
+}
+
+type Asked = Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'>
+
+export function requestRows(d: Asked): string[][] {
+  const served = d.quota_of === null ? d.service : `${d.service}, limits of ${d.quota_of}`
+  return [
+    ['asked', `${d.method} ${d.host}${d.path}`],
+    ['route', d.route === null ? 'none' : `${d.route} -> ${served}`],
+    ['consumer', consumerOf(d)],
+    [
+      'tier',
+      d.tier === null
+        ? 'not looked for'
+        : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}`,
+    ],
+    ...(d.cost === null ? [] : [['cost', String(d.cost)]]),
+  ]
+}
+
+function consumerOf({
+  consumer,
+  identified_by: by,
+  key_id: key,
+  tenant,
+  client_ip: ip,
+}: Pick<DecisionData, 'consumer' | 'identified_by' | 'key_id' | 'tenant' | 'client_ip'>): string {
+  if (by === null || consumer === null) return `not identified; from ${ip}`
+  const found = `${consumer}, ${IDENTIFIED[by] ?? by}${key ? ` ${key}` : ''}`
+  const belongs = tenant === null ? '' : `, tenant ${tenant}`
+  return by === 'ip' && consumer === ip ? found : `${found}${belongs}, from ${ip}`
+}
+
+/** A line for each limit; empty when there is none. */
+export function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
+  if (limits.length === 0) return ''
+  const rows = limits.map((limit) => [
+    limit.name,
+    limitDataParts(limit).quota,
+    limit.used === null ? '' : `${limit.used}/${limit.allows}`,
+    limit.remaining === null ? '' : String(limit.remaining),
+    limit.reset_ms === null || limit.algorithm === 'concurrency' ? '' : seconds(limit.reset_ms),
+    countedOf(limit),
+    markOf(limit),
+  ])
+  return (
+    remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows, columns) +
+    changedLimits(limits, columns)
+  )
+}
+
+/** What stands beneath a table of limits, of those that have another amount than the tier says. */
+export function changedLimits(limits: readonly LimitData[], columns: number | undefined): string {
+  const changes = limits
+    .filter(({ changed }) => changed !== undefined)
+    .map((limit) => `\n${wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4, columns)}`)
+  return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
+}
+
+/** Of a sliding window: `4 now + 35 % of 12 before`. */
+function countedOf({ current, previous, weight }: LimitTold): string {
+  if (current === undefined || previous === undefined || weight === undefined) return ''
+  return previous === 0
+    ? `${current} now`
+    : `${current} now + ${Math.round(weight * 100)} % of ${previous} before`
+}
+
+function markOf({ denied, binding }: LimitTold): string {
+  if (denied) return binding ? 'denied it, and is waited for longest' : 'denied it, too'
+  return binding ? 'leaves the least' : ''
+}

@@ -1,0 +1,61 @@
+import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
+import { formatDuration } from '../../config/values/quantities.js'
+import { table } from './terminal.js'
+
+/** What happens when something cannot keep up, as far as the file says; empty when it says nothing. */
+export function describeResilience(snapshot: Snapshot): string {
+  const rows = snapshot.services.flatMap((service) => {
+    const text = [describeBreaker(service), describeConcurrency(service)].filter((part) => part !== '')
+    return text.length === 0 ? [] : [[service.name, text.join('; ')]]
+  })
+  const said = snapshot.config.tiers.some(({ priority }) => priority !== undefined)
+  if (rows.length === 0 && !said) return ''
+  const order = [['turned away first', shedOrder(snapshot).join(', then ')]]
+  return `\nwhen there is not room for all\n${table([...order, ...rows], 2)}\n`
+}
+
+/** The tiers, class by class, from those that are shed first. */
+function shedOrder({ tiers, priorities, classes }: Snapshot): string[] {
+  return Array.from({ length: classes }, (_, rank) =>
+    tiers.filter((_, i) => priorities[i] === rank).join(' and '),
+  )
+}
+
+function describeBreaker({ circuitBreaker: breaker }: Service): string {
+  if (breaker === undefined) return ''
+  const { errorRatio, slowMs, slowRatio, windowMs, openMs } = breaker
+  const slow =
+    slowMs === Number.POSITIVE_INFINITY
+      ? ''
+      : ` or ${percent(slowRatio)} slower than ${formatDuration(slowMs)}`
+  return `circuit opens for ${formatDuration(openMs)} at ${percent(errorRatio)} errors${slow} in ${formatDuration(windowMs)}`
+}
+
+function describeConcurrency({ concurrency }: Service): string {
+  return concurrency === undefined ? '' : `${concurrency.min} to ${concurrency.max} requests at once`
+}
+
+function percent(share: number): string {
+  return `${Math.round(share * 100)} %`
+}
+
+/** The same for a program, of one service. */
+export function resilienceData({ retries, circuitBreaker, concurrency }: Service): object {
+  return {
+    retries: { budget: Math.round(retries.budget * 100), attempts: retries.attempts },
+    ...(circuitBreaker === undefined
+      ? {}
+      : {
+          circuit_breaker: {
+            error_ratio: Math.round(circuitBreaker.errorRatio * 100),
+            slow_ms: Number.isFinite(circuitBreaker.slowMs) ? circuitBreaker.slowMs : 0,
+            slow_ratio: Math.round(circuitBreaker.slowRatio * 100),
+            window_ms: circuitBreaker.windowMs,
+            min_requests: circuitBreaker.minRequests,
+            open_ms: circuitBreaker.openMs,
+            probes: circuitBreaker.probes,
+          },
+        }),
+    ...(concurrency === undefined ? {} : { concurrency }),
+  }
+}

@@ -1,0 +1,35 @@
+import { addressOf, type Balance, type Service } from '../../config/snapshot/snapshot.js'
+import { formatDuration } from '../../config/values/quantities.js'
+
+/** A row for each service that has several upstreams, or checks them: where its requests go, and how they are shared. */
+export function upstreamRows(services: readonly Service[]): string[][] {
+  return services.flatMap((service) => {
+    const { upstreams, health, slowStart, balance } = service
+    if (upstreams.length < 2 && health === undefined) return []
+    const even = upstreams.every(({ weight }) => weight === upstreams[0]!.weight)
+    const notes = [
+      ...(upstreams.length < 2 ? [] : [balanceText(balance)]),
+      ...(slowStart === 0 ? [] : [`slow start ${formatDuration(slowStart)}`]),
+      ...(health === undefined ? [] : [`checked at ${health.path} every ${formatDuration(health.interval)}`]),
+    ]
+    return upstreams.map((upstream, i) => [
+      i === 0 ? service.name : '',
+      addressOf(upstream),
+      even ? '' : `weight ${upstream.weight}`,
+      i === 0 ? notes.join(', ') : '',
+    ])
+  })
+}
+
+function balanceText(balance: Balance): string {
+  switch (balance.kind) {
+    case 'round_robin':
+      return 'in turn'
+    case 'least_requests':
+      return 'to the one with fewer requests'
+    case 'hash_consumer':
+      return 'by consumer'
+    case 'hash_header':
+      return `by ${balance.header}`
+  }
+}

@@ -1,0 +1,172 @@
+import type { Limit } from '../../config/snapshot/snapshot.js'
+import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
+
+/** What is kept of consumers that are denied anything, at most; of others nothing is kept. */
+const MOST_CONSUMERS = 1_000_000
+const MOST_ROUTES = 1000
+const MINUTE = 60_000
+
+export interface Counts {
+  requests: number
+  deniedThen: number
+  deniedNow: number
+  /** Denied now, and not then. */
+  newlyDenied: number
+  newlyAllowed: number
+}
+
+export interface TierCounts extends Counts {
+  readonly service: string
+  readonly tier: string
+  consumersNewlyDenied: number
+}
+
+export interface ConsumerCounts {
+  readonly service: string
+  readonly tier: string
+  readonly consumer: string
+  deniedThen: number
+  deniedNow: number
+  newlyDenied: number
+}
+
+export interface LimitCounts {
+  readonly service: string
+  readonly tier: string
+  readonly limit: Limit
+  deniedNow: number
+}
+
+/** What has come of a log so far. */
+export interface Tally {
+  add(request: LoggedRequest, outcome: Planned | Skipped): void
+  readonly all: Counts
+  readonly skipped: Readonly<Record<Skipped, number>>
+  /** Unix ms of the first and the last request; undefined: there was none. */
+  span(): { readonly from: number; readonly to: number } | undefined
+  /** By name. */
+  tiers(): readonly TierCounts[]
+  /** The limit that denies most first. */
+  limits(): readonly LimitCounts[]
+  /** Who is newly denied most first. */
+  consumers(): readonly ConsumerCounts[]
+  /** Whether there were more than are kept. */
+  moreConsumers(): boolean
+  /** What has no route now and had one then, by its route then. */
+  unrouted(): readonly { readonly route: string; readonly requests: number }[]
+  /** Unix ms at which the minute began in which most were newly denied. */
+  worstMinute(): { readonly at: number; readonly newlyDenied: number } | undefined
+}
+
+export function createTally(): Tally {
+  const all: Counts = { requests: 0, deniedThen: 0, deniedNow: 0, newlyDenied: 0, newlyAllowed: 0 }
+  const skipped = { unidentified: 0, refused: 0, unrouted: 0, answered: 0 }
+  const tiers = new Map<string, TierCounts>()
+  const limits = new Map<string, LimitCounts>()
+  const consumers = new Map<string, ConsumerCounts>()
+  const unrouted = new Map<string, number>()
+  const minutes = new Map<number, number>()
+  let from = Number.POSITIVE_INFINITY
+  let to = Number.NEGATIVE_INFINITY
+  let more = false
+
+  function tierOf({ service, tier }: Planned): TierCounts {
+    const key = `${service} ${tier}`
+    let counts = tiers.get(key)
+    if (counts === undefined) {
+      counts = {
+        service,
+        tier,
+        requests: 0,
+        deniedThen: 0,
+        deniedNow: 0,
+        newlyDenied: 0,
+        newlyAllowed: 0,
+        consumersNewlyDenied: 0,
+      }
+      tiers.set(key, counts)
+    }
+    return counts
+  }
+
+  function consumerOf({ service, tier, consumer }: Planned): ConsumerCounts | undefined {
+    const key = `${service} ${tier} ${consumer}`
+    const known = consumers.get(key)
+    if (known !== undefined) return known
+    if (consumers.size >= MOST_CONSUMERS) {
+      more = true
+      return undefined
+    }
+    const counts = { service, tier, consumer, deniedThen: 0, deniedNow: 0, newlyDenied: 0 }
+    consumers.set(key, counts)
+    return counts
+  }
+
+  function deny({ service, tier, limit }: Planned): void {
+    const key = `${service} ${tier} ${limit!.name}`
+    const counts = limits.get(key)
+    if (counts === undefined) limits.set(key, { service, tier, limit: limit!, deniedNow: 1 })
+    else counts.deniedNow++
+  }
+
+  function skip(request: LoggedRequest, why: Skipped): void {
+    skipped[why]++
+    if (why !== 'unrouted' || request.service === undefined) return
+    const route = request.route ?? request.path
+    if (unrouted.has(route) || unrouted.size < MOST_ROUTES)
+      unrouted.set(route, (unrouted.get(route) ?? 0) + 1)
+  }
+
+  return {
+    add(request, outcome) {
+      from = Math.min(from, request.began)
+      to = Math.max(to, request.began)
+      if (typeof outcome === 'string') {
+        skip(request, outcome)
+        return
+      }
+      const { deniedThen, deniedNow } = outcome
+      const tier = tierOf(outcome)
+      const newly = deniedNow && !deniedThen
+      for (const counts of [all, tier]) {
+        counts.requests++
+        counts.deniedThen += Number(deniedThen)
+        counts.deniedNow += Number(deniedNow)
+        counts.newlyDenied += Number(newly)
+        counts.newlyAllowed += Number(deniedThen && !deniedNow)
+      }
+      if (deniedNow) deny(outcome)
+      if (newly) {
+        const minute = Math.floor(request.began / MINUTE)
+        minutes.set(minute, (minutes.get(minute) ?? 0) + 1)
+      }
+      if (!deniedThen && !deniedNow) return
+      const consumer = consumerOf(outcome)
+      if (consumer === undefined) return
+      if (newly && consumer.newlyDenied === 0) tier.consumersNewlyDenied++
+      consumer.deniedThen += Number(deniedThen)
+      consumer.deniedNow += Number(deniedNow)
+      consumer.newlyDenied += Number(newly)
+    },
+    all,
+    skipped,
+    span: () => (from <= to ? { from, to } : undefined),
+    tiers: () => [...tiers.values()].sort((a, b) => compare(a.service, b.service) || compare(a.tier, b.tier)),
+    limits: () => [...limits.values()].sort((a, b) => b.deniedNow - a.deniedNow),
+    consumers: () =>
+      [...consumers.values()].sort(
+        (a, b) => b.newlyDenied - a.newlyDenied || b.deniedNow - a.deniedNow || b.deniedThen - a.deniedThen,
+      ),
+    moreConsumers: () => more,
+    unrouted: () =>
+      [...unrouted].map(([route, requests]) => ({ route, requests })).sort((a, b) => b.requests - a.requests),
+    worstMinute() {
+      let worst: { at: number; newlyDenied: number } | undefined
+      for (const [minute, newlyDenied] of minutes)
+        if (newlyDenied > (worst?.newlyDenied ?? 0)) worst = { at: minute * MINUTE, newlyDenied }
+      return worst
+    },
+  }
+}
+
+const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)

@@ -1,0 +1,206 @@
+import { canonicalPath } from '../../net/path.js'
+import {
+  asList,
+  type DraftConfig,
+  knownTier,
+  named,
+  type Path,
+  type Say,
+  tierNames,
+  twice,
+} from '../schema/partial-config.js'
+import { type Pattern, shapeOf } from '../snapshot/router.js'
+import { readRedisAddress } from '../values/redis-address.js'
+import { ROUTABLE_METHODS } from '../values/scalar-http.js'
+import { checkAdmin } from './admin.js'
+import { checkAuth } from './auth.js'
+import { checkConsumers, checkStoredKeys, checkTenants } from './consumers.js'
+import { checkCosts } from './costs.js'
+import { checkEdge } from './edge.js'
+import { checkIdentity } from './identity.js'
+import { checkLimits } from './limits.js'
+import { checkListener } from './listener.js'
+import { checkResilience } from './resilience.js'
+import { checkShaping, destinationsOf } from './shaping.js'
+import { checkSignatures } from './signatures.js'
+import { checkPlans } from './tier-sources.js'
+import { checkUpstreamTls } from './upstream-tls.js'
+import { checkUpstreams } from './upstreams.js'
+
+/** What the schema cannot say: names that must exist, things that must not be there twice, sums that must fit. */
+
+/** `locate` turns a path into the line it is on, for messages that point at a second place. */
+export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
+  checkAdmin(config, error, warning)
+  checkListener(config, error)
+  checkStore(config, error)
+  checkTiers(config, error)
+  checkConsumers(config, error, warning)
+  checkEdge(config, error)
+  checkPlans(config, error, warning)
+  checkServices(config, error)
+  checkUpstreamTls(config, error, warning)
+  checkIdentity(config, error)
+  checkSignatures(config, error)
+  checkRoutes(config, error)
+  checkAuth(config, error)
+  checkShaping(config, error, warning)
+  checkCosts(config, error, warning)
+  checkResilience(config, error)
+  checkOverlaps(config, error, locate)
+  checkUnused(config, warning)
+  checkTenants(config, warning)
+  checkStoredKeys(config, warning)
+}
+
+function checkStore({ store }: DraftConfig, error: Say): void {
+  if (store === undefined) return
+  const { redis, tls, sentinel } = store
+  const texts = redis === undefined || typeof redis === 'string' ? [redis] : asList(redis)
+  const addresses = texts.map((text) =>
+    text === undefined ? undefined : readRedisAddress(text, () => undefined),
+  )
+  const [first] = addresses
+  for (const [i, address] of addresses.entries()) {
+    if (address === undefined || first === undefined) continue
+    if (
+      address.tls !== first.tls ||
+      address.username !== first.username ||
+      address.password !== first.password
+    ) {
+      error(
+        ['store', 'redis', i],
+        'differs from the first node in TLS, user or password; give all nodes the same',
+      )
+    }
+  }
+  // What could not be read may be the one that makes it right.
+  if (redis !== undefined && addresses.includes(undefined)) return
+  if (tls !== undefined && first?.tls !== true) {
+    error(
+      ['store', 'tls'],
+      'no address in store.redis begins with rediss, so that nothing goes over TLS; write rediss://',
+    )
+  }
+  if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {
+    error(['store', 'tls'], 'cert and key belong together; give both, or neither')
+  }
+  if (sentinel !== undefined && first?.sentinelPrimary === undefined) {
+    error(['store', 'sentinel'], 'store.redis names no Sentinels; write redis+sentinel://, or remove this')
+  }
+}
+
+function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say): void {
+  if (tiers === undefined) return
+  for (const [i, tier] of twice(tierNames(tiers)))
+    error(['tiers', i], `"${tier}" is listed twice; remove one`)
+  knownTier(tiers, standard, ['default_tier'], error)
+}
+
+function checkServices({ services, tiers }: DraftConfig, error: Say): void {
+  for (const [name, service] of Object.entries(services ?? {})) {
+    if (service !== undefined) checkUpstreams(service, ['services', name], error)
+    if (service?.limits === undefined) continue
+    const path = ['services', name, 'limits']
+    for (const [tier, limits] of Object.entries(service.limits)) {
+      knownTier(tiers, tier, [...path, tier], error)
+      if (limits !== undefined && limits !== 'unlimited') checkLimits(limits, [...path, tier], error)
+    }
+    for (const tier of named(tierNames(tiers))) {
+      if (Object.hasOwn(service.limits, tier)) continue
+      error(path, `the tier "${tier}" has no limit; add one, or "${tier}: unlimited"`)
+    }
+  }
+}
+
+function checkRoutes({ routes }: DraftConfig, error: Say): void {
+  for (const [i, route] of asList(routes).entries()) {
+    if (route === undefined) continue
+    const { path, strip_prefix: prefix } = route
+    if (route.host !== undefined && route.hosts !== undefined) {
+      error(['routes', i, 'host'], 'given next to hosts; keep one of the two')
+    }
+    for (const list of ['hosts', 'methods'] as const) {
+      for (const [k, item] of twice(route[list]))
+        error(['routes', i, list, k], `${item} is listed twice; remove one`)
+    }
+    if (path !== undefined && prefix !== undefined && !`${path}/`.startsWith(`${prefix}/`)) {
+      const fix = 'strip whole literal segments from the front of the path'
+      error(['routes', i, 'strip_prefix'], `"${prefix}" is not the beginning of "${path}"; ${fix}`)
+    }
+    if (path !== undefined && canonicalPath(path)?.encoded === true && route.allow_encoded === false) {
+      error(['routes', i, 'path'], `"${path}" matches nothing without allow_encoded; set it to true`)
+    }
+  }
+}
+
+/** Two routes that claim the same host, path and method, and routes whose every method is taken. */
+function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path) => number): void {
+  const places = new Map<string, { index: number; pattern: Pattern }[]>()
+  for (const [index, route] of asList(routes).entries()) {
+    if (route?.path === undefined) continue
+    const hosts = route.hosts ?? (route.host === undefined ? ['*'] : [route.host])
+    const pattern: Pattern = { path: route.path, hosts: named(hosts), methods: named(route.methods) }
+    for (const host of new Set(pattern.hosts)) {
+      const place = host + shapeOf(route.path)
+      const sharing = places.get(place)
+      if (sharing === undefined) places.set(place, [{ index, pattern }])
+      else sharing.push({ index, pattern })
+    }
+  }
+  const said = new Set<string>()
+  for (const sharing of places.values()) {
+    for (const [k, { index, pattern }] of sharing.entries()) {
+      const before = sharing.find((other, o) => o >= k || shared(other.pattern, pattern) !== undefined)
+      if (before === undefined || before.index === index) continue
+      const method = shared(before.pattern, pattern)
+      const of = method === '' ? '' : ` for ${method}`
+      const first = `routes[${before.index}] on line ${locate(['routes', before.index])}`
+      const message = `the same host and path as ${first}${of}; remove one, or let them differ in host, path or methods`
+      if (!said.has(`${before.index} ${index}`)) error(['routes', index, 'path'], message)
+      said.add(`${before.index} ${index}`)
+    }
+    const explicit = sharing.flatMap(({ pattern }) => pattern.methods)
+    const taken = new Set(explicit.includes('GET') ? [...explicit, 'HEAD'] : explicit)
+    if (!ROUTABLE_METHODS.every((method) => taken.has(method))) continue
+    for (const { index, pattern } of sharing) {
+      if (pattern.methods.length > 0) continue
+      error(
+        ['routes', index, 'path'],
+        'never reached: other routes of this path take every method; remove it',
+      )
+    }
+  }
+}
+
+/** The method that two routes of one place both claim: '' when both take any, undefined when they share none. */
+function shared(a: Pattern, b: Pattern): string | undefined {
+  if (a.methods.length === 0 || b.methods.length === 0)
+    return a.methods.length === b.methods.length ? '' : undefined
+  return b.methods.find((method) => a.methods.includes(method))
+}
+
+function checkUnused(
+  { services, routes, trusted_proxies: proxies, trusted_headers: headers }: DraftConfig,
+  warning: Say,
+): void {
+  const used = new Set(
+    asList(routes).flatMap((route) => (route ? destinationsOf(route).map(({ name }) => name) : [])),
+  )
+  for (const name of Object.keys(services ?? {})) {
+    if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
+  }
+  if (asList(headers).length > 0 && asList(proxies).length === 0) {
+    warning(
+      ['trusted_headers'],
+      'trusted_proxies is empty, so nobody may send these; list your proxies there',
+    )
+  }
+  for (const [i, block] of asList(proxies).entries()) {
+    if (typeof block !== 'string' || !block.endsWith('/0')) continue
+    warning(
+      ['trusted_proxies', i],
+      `${block} lets every caller choose its own address; name your proxies alone`,
+    )
+  }
+}

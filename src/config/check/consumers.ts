@@ -1,0 +1,125 @@
+import { formatListen, isLoopback } from '../../net/addresses.js'
+import {
+  asList,
+  type Draft,
+  type DraftConfig,
+  headersOf,
+  knownTier,
+  named,
+  type Path,
+  type Say,
+} from '../schema/partial-config.js'
+import type { Config } from '../schema/schema.js'
+import { mayTellTenants } from './tier-sources.js'
+import { checkTokens, issuersOf } from './tokens.js'
+
+/** What the schema cannot say of the ways in which callers are known. */
+
+type HeaderSettings = Extract<Config['consumers'][number], { header: object }>['header']
+
+export function checkConsumers(config: DraftConfig, error: Say, warning: Say): void {
+  const { consumers, tiers } = config
+  const headers = new Map<string, number>()
+  const hashes = new Set<string>()
+  let ip: number | undefined
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined) continue
+    if (ip !== undefined) {
+      error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
+    }
+    if ('ip' in source && source.ip !== undefined) ip ??= i
+    for (const header of headersOf(source)) {
+      const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
+      if (before !== undefined) {
+        const wrong = `reads the header "${header}", as consumers[${before}] does`
+        const both = 'jwt' in source ? 'list the issuers of both under one jwt: issuers' : 'join the two'
+        error(['consumers', i], `${wrong}; ${both}, or take another`)
+      } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+    }
+    if ('header' in source && source.header !== undefined)
+      checkBelieved(source.header, config, ['consumers', i, 'header'], error, warning)
+    if ('jwt' in source && source.jwt !== undefined)
+      checkTokens(source.jwt, ['consumers', i, 'jwt'], error, warning)
+    if (!('api_key' in source)) continue
+    if (source.api_key?.keys?.length === 0 && source.api_key.store?.enabled === false) {
+      const fix = 'give keys, or store: true for those of tidegate key'
+      error(['consumers', i, 'api_key'], `knows no key, so that it answers every caller with 401; ${fix}`)
+    }
+    for (const [k, key] of asList(source.api_key?.keys).entries()) {
+      const path = ['consumers', i, 'api_key', 'keys', k]
+      knownTier(tiers, key?.tier, [...path, 'tier'], error)
+      if (key?.sha256 === undefined) continue
+      if (hashes.has(key.sha256))
+        error(path, 'the same key is given above already; a key belongs to one consumer')
+      hashes.add(key.sha256)
+    }
+  }
+}
+
+/** A header that every caller could write, where callers come from elsewhere. */
+function checkBelieved(
+  header: Draft<HeaderSettings>,
+  { listen, trusted_proxies: proxies }: DraftConfig,
+  path: Path,
+  error: Say,
+  warning: Say,
+): void {
+  if (listen?.host === undefined || listen.port === undefined || isLoopback(listen.host)) return
+  const where = formatListen({ host: listen.host, port: listen.port })
+  const { name, from } = header
+  if (named(from).some((block) => block === 'anyone' || block.endsWith('/0'))) {
+    const wrong = `everybody who reaches ${where} chooses whom its requests count for`
+    warning([...path, 'from'], `${wrong}; name the addresses that set ${name ?? 'it'}`)
+  } else if (!Object.hasOwn(header, 'from') && proxies !== undefined && asList(proxies).length === 0) {
+    const wrong = `does not say whose ${name ?? 'header'} is believed, and ${where} can be reached from other machines`
+    const fix =
+      'write from: with the addresses of what sets it, such as [10.0.0.0/8], or list these in trusted_proxies'
+    error(path, `${wrong}; ${fix} (from: anyone lets every caller choose)`)
+  }
+}
+
+/** Keys that a restart would make an end of. */
+export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say): void {
+  if (store === undefined || Object.hasOwn(store, 'redis')) return
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined || !('api_key' in source) || source.api_key?.store?.enabled !== true) continue
+    const wrong =
+      'without store.redis, keys of tidegate key are in the memory of the gateway, and gone with it'
+    warning(['consumers', i, 'api_key', 'store'], `${wrong}; set store.redis to keep them`)
+  }
+}
+
+/** A limit by tenant where nobody has one. */
+export function checkTenants(
+  { consumers, services, tier_sources: sources }: DraftConfig,
+  warning: Say,
+): void {
+  const known = asList(consumers).some((source) => {
+    if (source === undefined) return true
+    if ('header' in source) return source.header === undefined || Object.hasOwn(source.header, 'tenant')
+    if ('signature' in source)
+      return asList(source.signature?.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant'))
+    if ('jwt' in source) return source.jwt === undefined || issuersOf(source.jwt).some(hasTenant)
+    return (
+      'api_key' in source &&
+      (source.api_key?.store?.enabled !== false ||
+        asList(source.api_key.keys).some((key) => key === undefined || Object.hasOwn(key, 'tenant')))
+    )
+  })
+  if (known || consumers === undefined) return
+  if (asList(sources).some((source) => source === undefined || mayTellTenants(source))) return
+  for (const [name, service] of Object.entries(services ?? {})) {
+    for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
+      if (limits === undefined || limits === 'unlimited') continue
+      const i = asList(limits).findIndex((limit) => limit?.by === 'tenant')
+      if (i < 0) continue
+      const wrong = 'no consumer has a tenant, so that each counts as one'
+      const fix = 'give keys a tenant, or the header source the header that holds it'
+      warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
+    }
+  }
+}
+
+function hasTenant(issuer: object | undefined): boolean {
+  return issuer === undefined || Object.hasOwn(issuer, 'tenant')
+}

@@ -1,0 +1,31 @@
+import { asList, type DraftConfig, headersOf, type Path, type Say } from '../schema/partial-config.js'
+import { compileCdn, headersOfCdn } from '../snapshot/cdn.js'
+
+/** What the schema cannot say of who is turned away: headers that one reader leaves nothing of for another. */
+export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
+  const settings = edge?.cdn
+  if (settings === undefined) return
+  const named = headersOfCdn(compileCdn(settings as Parameters<typeof compileCdn>[0]))
+  for (const [i, name] of named.entries()) {
+    if (named.indexOf(name) === i) continue
+    error(['edge', 'cdn'], `"${name}" is to tell two things; name a header for each`)
+  }
+  const readByCdn = new Set(named)
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined) continue
+    for (const [k, header] of headersOf(source).entries()) {
+      if (header === undefined || !readByCdn.has(header)) continue
+      const wrong = `"${header}" is what edge.cdn reads, and is taken off what comes from anybody but trusted_proxies`
+      error(
+        ['consumers', i, ...placeOf(source, k)],
+        `${wrong}; take another, or ip: {} to know callers by address`,
+      )
+    }
+  }
+}
+
+/** Where the file has the header that {@link headersOf} names at `k`. */
+function placeOf(source: object, k: number): Path {
+  const [kind = ''] = Object.keys(source)
+  return [kind, kind !== 'header' ? 'header' : k === 0 ? 'name' : 'tenant']
+}

@@ -1,0 +1,133 @@
+import { asList, type Draft, type Path, type Say } from '../schema/partial-config.js'
+import type { Config } from '../schema/schema.js'
+import type { LimitSettings } from '../schema/services.js'
+import { type Limit, limitOf, limitsOf, limitText } from '../snapshot/limit.js'
+import { keyPartOf } from '../snapshot/limit-names.js'
+import { formatDuration } from '../values/quantities.js'
+
+/** The limits of one tier: which key goes with which algorithm, sums that must fit, things that must not be there twice. */
+
+type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits']>[string]>, 'unlimited'>
+type DraftLimit = Draft<LimitSettings>
+
+/** Of one policy; the verdicts of the scripts have bits for no more. */
+const MOST_LIMITS = 8
+
+export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
+  const live = findTwice()
+  const tried = findTwice()
+  for (const [i, limit] of asList(limits).entries()) {
+    if (limit === undefined) continue
+    const at = [...path, i]
+    if (!checkKeys(limit, at, error) || !isWhole(limit)) continue
+    checkSize(limit, at, error)
+    checkShare(limit, at, error)
+    const problem = (limit.candidate ? tried : live)(limit)
+    if (problem !== undefined) error(at, problem)
+  }
+  const every = asList(limits)
+  for (const which of [true, false]) {
+    const some = every.filter((limit) => limit !== undefined && (limit.candidate === true) === which)
+    const shares = some.filter((limit) => limit?.share !== undefined).length
+    if (shares === 0 || some.length + shares <= MOST_LIMITS) continue
+    error(
+      path,
+      `${some.length} limits, ${shares} of them with a share, which counts as one more, are more than ${MOST_LIMITS}; remove some`,
+    )
+  }
+  if (every.length > 0 && every.every((limit) => limit?.candidate === true)) {
+    const fix =
+      'add the limit that holds now; for a tier that has none, one that nobody reaches, such as 1000000/s'
+    error(path, `only candidates, and a candidate decides nothing; ${fix}`)
+  }
+}
+
+/** Keys of a limit that go with some algorithms only, and what to do about one that is in the wrong place. */
+const BELONGS: readonly (readonly [keyof LimitSettings, readonly LimitSettings['algorithm'][], string])[] = [
+  ['window', ['sliding', 'strict', 'token_bucket', 'fixed'], ''],
+  ['burst', ['token_bucket'], 'only a token_bucket has a burst; remove it, or write algorithm: token_bucket'],
+  ['period', ['calendar'], 'only a calendar has periods; give a window, or write algorithm: calendar'],
+  ['time_zone', ['calendar'], 'only a calendar has a time zone; remove it, or write algorithm: calendar'],
+  ['lease', ['concurrency'], 'only concurrency has leases; remove it, or write algorithm: concurrency'],
+]
+const NO_WINDOW: Readonly<Record<string, string>> = {
+  calendar: 'a calendar has no window; write period: day or period: month',
+  concurrency:
+    'requests at once have no window; remove it, or give a lease, which is what a slot lapses after',
+}
+
+function checkKeys(limit: DraftLimit, at: Path, error: Say): boolean {
+  const { algorithm } = limit
+  if (algorithm === undefined) return false
+  let good = true
+  for (const [key, algorithms, wrong] of BELONGS) {
+    const fits = algorithms.includes(algorithm)
+    if (fits || !Object.hasOwn(limit, key)) continue
+    good = false
+    error([...at, key], key === 'window' ? NO_WINDOW[algorithm]! : wrong)
+  }
+  const needs = algorithm === 'calendar' ? 'period' : algorithm === 'concurrency' ? undefined : 'window'
+  if (needs !== undefined && !Object.hasOwn(limit, needs)) {
+    good = false
+    error(at, `"${needs}" is missing; add it, such as ${needs === 'window' ? '1m' : 'month'}`)
+  }
+  return good
+}
+
+/** Whether all that a limit needs could be read. */
+function isWhole(limit: DraftLimit): limit is LimitSettings {
+  return limit.amount !== undefined && Object.values(limit).every((value) => value !== undefined)
+}
+
+function checkSize(limit: LimitSettings, at: Path, error: Say): void {
+  const compiled = limitOf(limit)
+  const { amount, burst, windowMs, calendar } = compiled
+  // Nothing of it fades, so nothing is multiplied.
+  if (calendar !== undefined) return
+  const wrong = `${limitText(compiled)} cannot be counted exactly`
+  if (amount * windowMs >= 2 ** 53) {
+    const what = limit.algorithm === 'concurrency' ? 'lease' : 'window'
+    error(
+      at,
+      `${wrong}: amount × ${what} in ms must be below 2^53; take a smaller amount or a shorter ${what}`,
+    )
+  } else if (burst * windowMs >= 2 ** 53) {
+    error(
+      [...at, 'burst'],
+      `${wrong}: burst × window in ms must be below 2^53; take a smaller burst or a shorter window`,
+    )
+  }
+}
+
+function checkShare({ share, by }: LimitSettings, at: Path, error: Say): void {
+  if (share === undefined) return
+  if (by === 'consumer') {
+    error([...at, 'share'], 'a limit of one consumer is not shared; remove it, or write by: tenant')
+  } else if (share <= 0 || share >= 1) {
+    error([...at, 'share'], `${share} is no share; write a number above 0 and below 1, such as 0.3`)
+  }
+}
+
+/** Of limits of one policy, one after the other: what is wrong when one counts the same as another, or is called the same. */
+function findTwice(): (settings: LimitSettings) => string | undefined {
+  const names = new Set<string>()
+  const counts = new Set<string>()
+  return (settings) => {
+    const all = limitsOf(settings)
+    const [limit] = all as [Limit]
+    const key = keyPartOf(limit.by, [limit])
+    const isTwice = counts.has(key)
+    const named = all.find(({ name }) => names.has(name))?.name
+    counts.add(key)
+    for (const { name } of all) names.add(name)
+    if (isTwice) return `a second limit${whatOf(limit)}; keep the stricter one`
+    return named === undefined ? undefined : `a second limit named "${named}"; give it another name`
+  }
+}
+
+function whatOf({ algorithm, by, windowMs, calendar }: Limit): string {
+  const whose = by === 'consumer' ? '' : ` by ${by}`
+  if (calendar !== undefined) return ` per ${calendar.period} in ${calendar.timeZone}${whose}`
+  if (algorithm === 'concurrency') return ` of requests at once${whose}`
+  return ` with a window of ${formatDuration(windowMs)}${whose}`
+}

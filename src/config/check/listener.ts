@@ -1,0 +1,41 @@
+import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
+
+/** What of the listener's settings does not go together. What its files hold is looked at by `certificates.ts`. */
+export function checkListener(
+  { server, trusted_proxies: proxies, consumers }: DraftConfig,
+  error: Say,
+): void {
+  const tls = server?.tls
+  if (server?.proxy_protocol === true && asList(proxies).length === 0) {
+    const fix = 'list the proxy there; with the PROXY protocol nobody else may connect'
+    error(['server', 'proxy_protocol'], `trusted_proxies is empty; ${fix}`)
+  }
+  const asked = tls !== undefined && Object.hasOwn(tls, 'client_ca')
+  if (tls !== undefined && !asked && Object.hasOwn(tls, 'client_certificate')) {
+    error(
+      ['server', 'tls', 'client_certificate'],
+      'no client is asked for a certificate; give client_ca, or remove this',
+    )
+  }
+  const files = new Map<string, number>()
+  for (const [i, certificate] of asList(tls?.certificates).entries()) {
+    if (certificate?.cert === undefined) continue
+    const first = files.get(certificate.cert)
+    if (first === undefined) files.set(certificate.cert, i)
+    else
+      error(
+        ['server', 'tls', 'certificates', i, 'cert'],
+        `${certificate.cert} is certificates[${first}] already; remove one`,
+      )
+  }
+  let decides: number | undefined
+  for (const [i, source] of asList(consumers).entries()) {
+    if (source === undefined || !('client_certificate' in source)) continue
+    const path = ['consumers', i, 'client_certificate']
+    if (!asked) {
+      error(path, 'no client is asked for a certificate; give server.tls.client_ca')
+    }
+    if (decides === undefined) decides = i
+    else error(path, `never reached: consumers[${decides}] decides about every certificate; keep one`)
+  }
+}

@@ -1,0 +1,26 @@
+import type { DraftConfig, Say } from '../schema/partial-config.js'
+
+/** What the schema cannot say of retries, circuit breakers and concurrency limits. */
+export function checkResilience({ services, server }: DraftConfig, error: Say): void {
+  for (const [name, service] of Object.entries(services ?? {})) {
+    const { min, max, initial } = service?.concurrency ?? {}
+    const path = ['services', name, 'concurrency']
+    if (min !== undefined && max !== undefined && min > max) {
+      error([...path, 'min'], `${min} is above its max, ${max}; raise max, or lower this`)
+    } else if (initial !== undefined && min !== undefined && max !== undefined) {
+      if (initial < min || initial > max) {
+        error(
+          [...path, 'initial'],
+          `${initial} is not between min, ${min}, and max, ${max}; write a number between`,
+        )
+      }
+    }
+  }
+  const { heap = 0, exit_heap: exit = 0 } = server?.shed ?? {}
+  if (exit > 0 && exit <= heap) {
+    error(
+      ['server', 'shed', 'exit_heap'],
+      `${exit} is not above heap, ${heap}, so that it would exit without having shed; raise it, or write 0`,
+    )
+  }
+}

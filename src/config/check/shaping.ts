@@ -1,0 +1,224 @@
+import { asList, type DraftConfig, headersOf, type Path, type Say, twice } from '../schema/partial-config.js'
+import { TOLD_HEADERS } from '../snapshot/identity.js'
+import { suggest } from '../values/nearest-name.js'
+import { missingIn, repeatedIn } from '../values/rewrite.js'
+
+type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
+
+/** What the schema cannot say of what a route changes on the way, and of where it leads. */
+export function checkShaping(config: DraftConfig, error: Say, warning: Say): void {
+  const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
+  for (const [i, route] of asList(config.routes).entries()) {
+    if (route === undefined) continue
+    checkDestination(config, route, ['routes', i], error)
+    checkRewrite(route, ['routes', i], error)
+    checkHeaders(route, identity, told(config, route), ['routes', i], error)
+    checkCors(route, ['routes', i], error)
+  }
+  checkUncounted(config, warning)
+}
+
+/** Every service that a route leads to, with the key that names it. */
+export function destinationsOf(route: DraftRoute): { name: string; path: Path }[] {
+  const found: { name: string; path: Path }[] = []
+  if (route.service !== undefined) found.push({ name: route.service, path: ['service'] })
+  for (const [k, share] of asList(route.split).entries()) {
+    if (share?.service !== undefined) found.push({ name: share.service, path: ['split', k, 'service'] })
+  }
+  if (route.mirror?.service !== undefined) {
+    found.push({ name: route.mirror.service, path: ['mirror', 'service'] })
+  }
+  return found
+}
+
+const DESTINATIONS = ['service', 'split', 'respond'] as const
+/** What has no meaning where nothing is forwarded. */
+const FORWARDING = ['strip_prefix', 'rewrite', 'mirror', 'refund_on', 'cost_header', 'preserve_host'] as const
+
+function checkDestination({ services }: DraftConfig, route: DraftRoute, place: Path, error: Say): void {
+  const [first, second] = DESTINATIONS.filter((key) => Object.hasOwn(route, key))
+  if (first === undefined) {
+    error(place, '"service" is missing; name one, or give split or respond')
+  } else if (second !== undefined) {
+    error([...place, second], `given next to ${first}; keep one of the two`)
+  }
+  if (services !== undefined) {
+    for (const { name, path } of destinationsOf(route)) {
+      if (Object.hasOwn(services, name)) continue
+      const known = suggest(name, Object.keys(services), 'services')
+      error([...place, ...path], `no service is named "${name}"; ${known}`)
+    }
+  }
+  if (route.sticky !== undefined && !Object.hasOwn(route, 'split')) {
+    error([...place, 'sticky'], 'given without split; remove it')
+  }
+  const shares = asList(route.split)
+  const names = shares.map((share) => share?.service)
+  for (const [k, name] of twice(names.filter((name) => name !== undefined))) {
+    error([...place, 'split', k, 'service'], `"${name}" is listed twice; add up its weights`)
+  }
+  if (shares.length > 0 && shares.every((share) => share?.weight === 0)) {
+    error([...place, 'split'], 'every weight is 0, so that no service is left; raise one')
+  }
+  if (route.mirror?.service !== undefined && [route.service, ...names].includes(route.mirror.service)) {
+    error([...place, 'mirror', 'service'], 'the route leads there anyway; name another service')
+  }
+  if (!Object.hasOwn(route, 'respond')) return
+  for (const key of FORWARDING) {
+    if (Object.hasOwn(route, key) && route[key] !== false) {
+      error([...place, key], 'given next to respond, which forwards nothing; remove it')
+    }
+  }
+  if (route.compress?.enabled === true) {
+    error([...place, 'compress'], 'given next to respond, whose answers go out as they are; remove it')
+  }
+  if (route.websocket?.enabled === true) {
+    error([...place, 'websocket'], 'given next to respond, which forwards nothing; remove it')
+  }
+  const { status, body } = route.respond ?? {}
+  if ((status === 204 || status === 304) && body !== undefined) {
+    error([...place, 'respond', 'body'], `a ${status} has no body; remove it, or take another status`)
+  }
+}
+
+function checkRewrite({ path, rewrite, strip_prefix: prefix }: DraftRoute, place: Path, error: Say): void {
+  if (rewrite === undefined) return
+  if (prefix !== undefined) {
+    error([...place, 'rewrite'], 'given next to strip_prefix; keep one of the two')
+  }
+  if (path === undefined) return
+  const missing = missingIn(path, rewrite)
+  if (missing !== undefined) {
+    error([...place, 'rewrite'], `"${missing}" is not in "${path}"; take from the path of the route only`)
+  }
+  const repeated = repeatedIn(path, rewrite)
+  if (repeated !== undefined) {
+    error([...place, 'rewrite'], `"${repeated}" is in "${path}" twice; give the two different names`)
+  }
+}
+
+/** Say how a message travels or where it comes from: the gateway writes them by itself. */
+const TRANSPORT = new Set(
+  `connection content-length expect forwarded host keep-alive proxy-authenticate proxy-authorization
+   proxy-connection http2-settings te trailer transfer-encoding upgrade via x-real-ip x-request-id x-tidegate-mirror`.split(
+    /\s+/,
+  ),
+)
+const PREFIXES = ['x-forwarded-', 'sec-websocket-']
+const QUOTA = /^(?:ratelimit|ratelimit-policy|x-ratelimit-(?:limit|remaining|reset)|retry-after)$/
+/** Which of them the request has is what was limited; a backend must not be told another. */
+const OVERRIDES = new Set([
+  'x-original-url',
+  'x-rewrite-url',
+  'x-http-method-override',
+  'x-http-method',
+  'x-method-override',
+])
+
+/** What upstreams believe since the gateway alone writes it. */
+function told({ services }: DraftConfig, route: DraftRoute): ReadonlySet<string | undefined> {
+  const names = Object.entries(services ?? {}).map(([name, service]) => {
+    const header = service?.identity?.jwt?.header
+    // One that callers send, too, but where a token takes its place.
+    if (header !== 'authorization') return header
+    return destinationsOf(route).some((to) => to.name === name) ? header : undefined
+  })
+  return new Set([...TOLD_HEADERS, ...names.filter((name) => name !== undefined)])
+}
+
+/** Of a request that is answered before anybody is asked who is calling. */
+const UNKNOWN = new Set(['consumer', 'tier', 'service', 'client_ip'])
+
+function checkHeaders(
+  { headers, respond, cors, compress }: DraftRoute,
+  identity: ReadonlySet<string | undefined>,
+  told: ReadonlySet<string | undefined>,
+  place: Path,
+  error: Say,
+): void {
+  const object = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
+    if (TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix)))
+      return 'belongs to the transport or to proxies; remove it'
+    if (side === 'request' && OVERRIDES.has(name))
+      return 'tells a backend another path or method; use rewrite'
+    if (side === 'request' && told.has(name))
+      return 'is written by the gateway alone (identity of a service); remove it'
+    if (side === 'request' && identity.has(name) && !removes)
+      return 'says who is calling; only what was verified is forwarded'
+    if (side === 'response' && compress?.enabled === true && name === 'content-encoding')
+      return 'is written by compress; remove it'
+    if (side === 'response' && QUOTA.test(name)) return 'says what the limiter decided; remove it'
+    if (side === 'response' && cors !== undefined && name.startsWith('access-control-'))
+      return 'is written by cors; remove it'
+    return undefined
+  }
+  for (const side of ['request', 'response'] as const) {
+    const changes = headers?.[side]
+    if (changes === undefined) continue
+    const at = [...place, 'headers', side]
+    if (respond !== undefined && side === 'request') {
+      error(at, 'given next to respond, which forwards nothing; remove it')
+    }
+    for (const key of ['set', 'add'] as const) {
+      for (const name of Object.keys(changes[key] ?? {})) {
+        const wrong = object(name.toLowerCase(), side, false)
+        if (wrong !== undefined) error([...at, key, name], `"${name}" ${wrong}`)
+      }
+    }
+    const set = new Set<string>()
+    for (const name of Object.keys(changes.set ?? {})) {
+      const lower = name.toLowerCase()
+      if (set.has(lower)) error([...at, 'set', name], `"${name}" is set above; keep one of the two`)
+      set.add(lower)
+    }
+    for (const [k, name] of asList(changes.remove).entries()) {
+      if (name === undefined) continue
+      const wrong = object(name, side, true)
+      if (wrong !== undefined) error([...at, 'remove', k], `"${name}" ${wrong}`)
+      else if (set.has(name)) error([...at, 'remove', k], `"${name}" is set above; keep one of the two`)
+    }
+  }
+  for (const [name, value] of Object.entries(respond?.headers ?? {})) {
+    const unknown = asList(value?.pieces).find((piece, k) => k % 2 === 1 && UNKNOWN.has(piece!))
+    if (unknown !== undefined) {
+      const wrong = `names \${${unknown}}, but nobody is asked who is calling before a fixed answer`
+      error([...place, 'respond', 'headers', name], `${wrong}; remove it`)
+    }
+    const wrong = object(name.toLowerCase(), 'response', false)
+    if (wrong !== undefined && name.toLowerCase() !== 'retry-after') {
+      error([...place, 'respond', 'headers', name], `"${name}" ${wrong}`)
+    }
+  }
+}
+
+function checkCors({ cors }: DraftRoute, place: Path, error: Say): void {
+  const origins = asList(cors?.origins)
+  for (const [k, origin] of twice(cors?.origins)) {
+    error([...place, 'cors', 'origins', k], `"${origin}" is listed twice; remove one`)
+  }
+  if (origins.includes('*') && origins.length > 1) {
+    error([...place, 'cors', 'origins'], '"*" stands for every origin; remove the others, or "*"')
+  }
+  const open = origins.find((origin) => origin === '*' || origin === 'null')
+  if (cors?.credentials === true && open !== undefined) {
+    const wrong = `with the origin "${open}" every page could act for whoever looks at it`
+    error([...place, 'cors', 'credentials'], `${wrong}; name the origins, or remove credentials`)
+  }
+}
+
+/** Limits of a service whose requests all come by splits in which another one's count. */
+function checkUncounted({ services, routes }: DraftConfig, warning: Say): void {
+  const counted = new Set(asList(routes).map((route) => route?.service ?? asList(route?.split)[0]?.service))
+  const others = new Set(
+    asList(routes).flatMap((route) => [
+      ...asList(route?.split).map((share) => share?.service),
+      route?.mirror?.service,
+    ]),
+  )
+  for (const [name, service] of Object.entries(services ?? {})) {
+    if (service?.limits === undefined || counted.has(name) || !others.has(name)) continue
+    const wrong =
+      'never looked at: of a split the limits of its first service count, and copies of a mirror are not limited'
+    warning(['services', name, 'limits'], `${wrong}; remove them`)
+  }
+}

@@ -1,0 +1,83 @@
+import { isOpenToTheWay } from '../../net/addresses.js'
+import { asList, type Draft, named, type Path, type Say, twice } from '../schema/partial-config.js'
+import type { Config } from '../schema/schema.js'
+import { keyFits, publicKeyOf } from '../values/public-key.js'
+import { algorithmsOf, type TokenAlgorithm } from '../values/token-algorithms.js'
+
+type Jwt = Draft<Extract<Config['consumers'][number], { jwt: unknown }>['jwt']>
+type Issuer = Exclude<Jwt, { readonly issuers?: unknown }>
+
+const KEYS = ['jwks_url', 'public_key', 'secret'] as const
+
+/** The issuers of either form, with holes where one could not be read. */
+export function issuersOf(jwt: Jwt): readonly (Issuer | undefined)[] {
+  return 'issuers' in jwt ? asList(jwt.issuers) : [jwt as Issuer]
+}
+
+/** What the schema cannot say of tokens: where their keys come from, and what those can sign. */
+export function checkTokens(jwt: Jwt, path: Path, error: Say, warning: Say): void {
+  const issuers = issuersOf(jwt)
+  const names = issuers.map((issuer) => issuer?.issuer)
+  for (const [i, name] of twice(names as string[])) {
+    error([...path, 'issuers', i, 'issuer'], `"${name}" is listed twice; join the two`)
+  }
+  for (const [i, issuer] of issuers.entries()) {
+    if (issuer === undefined) continue
+    const at = 'issuers' in jwt ? [...path, 'issuers', i] : path
+    checkKeys(issuer, at, error, warning)
+    if (Object.hasOwn(issuer, 'audience')) continue
+    warning(at, 'without an audience, tokens that were made for another API are good here; name yours')
+  }
+}
+
+function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
+  const given = KEYS.filter((key) => Object.hasOwn(issuer, key))
+  if (given.length === 0) {
+    error(path, 'has no keys; add one of jwks_url, public_key and secret')
+    return
+  }
+  if (given.length > 1) {
+    error([...path, given[1]!], `given next to ${given[0]}; keep one of the two`)
+    return
+  }
+  if (issuer.jwks_url !== undefined && isOpenToTheWay(issuer.jwks_url)) {
+    const wrong = 'who is on the way to it can put in keys of their own'
+    warning([...path, 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
+  }
+  const known = issuer.algorithms === undefined || !asList(issuer.algorithms).includes(undefined)
+  if (known) checkAlgorithms(issuer, path, error)
+}
+
+/** A key is only good for what was meant for it: a public one taken for a secret is no secret (RFC 8725 §2.1). */
+function checkAlgorithms(issuer: Issuer, path: Path, error: Say): void {
+  const shared = Object.hasOwn(issuer, 'secret')
+  const given = issuer.algorithms === undefined ? undefined : (named(issuer.algorithms) as TokenAlgorithm[])
+  const say = (i: number, message: string) =>
+    error(given === undefined ? path : [...path, 'algorithms', i], message)
+  for (const [i, algorithm] of algorithmsOf(given, shared).entries()) {
+    const symmetric = algorithm.startsWith('HS')
+    if (symmetric && !shared) say(i, `${algorithm} needs a secret; take another, or give secret`)
+    else if (!symmetric && shared)
+      say(i, `${algorithm} needs public keys; with a secret it is HS256, HS384 or HS512`)
+    else if (shared && issuer.secret !== undefined && !longEnough(issuer.secret, algorithm))
+      say(
+        i,
+        `${algorithm} needs a secret of ${bytesFor(algorithm)} bytes or more (RFC 7518 section 3.2); make one`,
+      )
+  }
+  for (const [k, pem] of asList(issuer.public_key).entries()) {
+    const key = pem?.text === undefined ? undefined : publicKeyOf(pem.text)
+    if (key === undefined || algorithmsOf(given, shared).some((one) => keyFits(one, key))) continue
+    const list = algorithmsOf(given, shared).join(', ')
+    error(
+      [...path, 'public_key', k],
+      `signs with none of the algorithms (${list}); give another, or name its own`,
+    )
+  }
+}
+
+const bytesFor = (algorithm: TokenAlgorithm) => Number(algorithm.slice(2)) / 8
+
+function longEnough(secret: string, algorithm: TokenAlgorithm): boolean {
+  return Buffer.byteLength(secret) >= bytesFor(algorithm)
+}

@@ -1,0 +1,158 @@
+import { formsOf, isMapping, type Part } from '../schema/node.js'
+import { type Config, ConfigSchema } from '../schema/schema.js'
+import type { LimitSettings } from '../schema/services.js'
+import { limitOf, limitText } from '../snapshot/limit.js'
+import { KINDS } from '../values/scalar-types.js'
+
+export interface Change {
+  /** `services.payments.limits.free: 10/min -> 20/min`; what is secret is masked. */
+  readonly text: string
+  /** The key, when the change takes effect at the next start only. */
+  readonly restart: string | undefined
+}
+
+/** What differs between two configurations, key by key, as it would be written in the file. */
+export function changesBetween(before: Config, after: Config): readonly Change[] {
+  const changes: Change[] = []
+  compare(ConfigSchema as unknown as Part, before, after, '', undefined, changes)
+  return changes
+}
+
+/** `restart` is the key above this one that is read at the start only, if there is one. */
+function compare(
+  part: Part,
+  before: unknown,
+  after: unknown,
+  path: string,
+  restart: string | undefined,
+  changes: Change[],
+): void {
+  if (same(before, after)) return
+  const key = part.restart === false ? undefined : (restart ?? (part.restart ? path : undefined))
+  const inside = (name: string) => (path === '' ? name : `${path}.${name}`)
+  const mapping = formOf(part, before)
+  if (isObject(before) && isObject(after) && isMapping(mapping) && formOf(part, after) === mapping) {
+    for (const name of new Set([...Object.keys(before), ...Object.keys(after)])) {
+      compare(childOf(mapping, name), before[name], after[name], inside(name), key, changes)
+    }
+    return
+  }
+  if (
+    part.items !== undefined &&
+    isMapping(formsOf(part.items)[0]!) &&
+    Array.isArray(before) &&
+    Array.isArray(after)
+  ) {
+    const [was, is] = [byIdentity(before), byIdentity(after)]
+    for (const [name, place] of new Map([...was, ...is])) {
+      const label = `${path}[${place.label}]`
+      compare(formOf(part.items, place.value), was.get(name)?.value, is.get(name)?.value, label, key, changes)
+    }
+    const order = [...was.keys()]
+    const moved =
+      was.size === is.size && order.every((name) => is.has(name)) && order.join() !== [...is.keys()].join()
+    if (moved) changes.push({ text: `${path}: order changed`, restart: key })
+    return
+  }
+  const text =
+    before === undefined
+      ? `${path}: added${describe(part, after)}`
+      : after === undefined
+        ? `${path}: removed`
+        : `${path}: ${show(part, before)} -> ${show(part, after)}`
+  changes.push({ text, restart: key })
+}
+
+function describe(part: Part, value: unknown): string {
+  return isObject(value) && part.anyOf === undefined ? '' : ` (${show(part, value)})`
+}
+
+/** A value as it would stand in the file. */
+function show(part: Part, value: unknown): string {
+  if (value === undefined) return '(none)'
+  if (part.secret) return '***'
+  const form = formOf(part, value)
+  if (form.secret) return '***'
+  if (Array.isArray(value)) {
+    const shown = value.map((item) => show(form.items ?? part, item))
+    return part.wrap && shown.length === 1 ? shown[0]! : `[${shown.join(', ')}]`
+  }
+  if (form.kind !== undefined) return KINDS[form.kind].show(value as never)
+  if (!isObject(value)) return String(value)
+  if (isLimit(value)) {
+    const limit = limitText(limitOf(value))
+    const named = value.name === undefined ? limit : `${limit} "${value.name}"`
+    return value.candidate ? `${named} (candidate)` : named
+  }
+  if (value.enabled === false) return 'false'
+  if (onlyName(value)) return value.name
+  const keys = Object.entries(value).map(([name, item]) => `${name}: ${show(childOf(form, name), item)}`)
+  return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
+}
+
+/** Routes are known by what they match, keys by their hash, so that a new one shifts none of the others. */
+function byIdentity(list: readonly unknown[]): Map<string, { label: string; value: unknown }> {
+  const places = new Map<string, { label: string; value: unknown }>()
+  for (const [i, value] of list.entries()) {
+    const item = isObject(value) ? value : {}
+    let [id, label] = [String(i), String(i)]
+    if (typeof item.path === 'string') {
+      const methods = Array.isArray(item.methods) ? `${item.methods.join(',')} ` : ''
+      label = `${methods}${Array.isArray(item.hosts) ? item.hosts.join(',') : String(item.host ?? '')}${item.path}`
+      id = label
+    } else if (typeof item.sha256 === 'string') {
+      label = String(item.consumer)
+      id = item.sha256
+    }
+    places.set(id, { label, value })
+  }
+  return places
+}
+
+function childOf(mapping: Part, name: string): Part {
+  if (mapping.properties !== undefined) return mapping.properties[name] ?? {}
+  return Object.values(mapping.patternProperties ?? {})[0] ?? {}
+}
+
+/** The form that a value has been read by. */
+function formOf(part: Part, value: unknown): Part {
+  const forms = formsOf(part)
+  if (Array.isArray(value)) return forms.find((form) => form.items !== undefined) ?? part
+  if (isObject(value)) {
+    const mappings = forms.filter(isMapping)
+    return (
+      mappings.find((form) => form.required?.some((key) => value[key] !== undefined)) ??
+      mappings[0] ??
+      forms[0]!
+    )
+  }
+  return (
+    forms.find((form) => form.const === value) ??
+    forms.find((form) => !isMapping(form) && !form.items) ??
+    part
+  )
+}
+
+/** What else has both is no part of the schema. */
+function isLimit(value: object): value is LimitSettings {
+  return 'amount' in value && 'algorithm' in value
+}
+
+/** What is no more than its name is written as that: a tier. */
+function onlyName(value: Record<string, unknown>): value is { name: string } {
+  return typeof value.name === 'string' && Object.keys(value).length === 1
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}
+
+/** As the JSON of both would say, without writing it: there may be files of 16 MiB in them. */
+function same(a: unknown, b: unknown): boolean {
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b
+  if (Array.isArray(a) !== Array.isArray(b)) return false
+  const [was, is] = [a, b] as Record<string, unknown>[]
+  const names = new Set([...Object.keys(was!), ...Object.keys(is!)])
+  for (const name of names) if (!same(was![name], is![name])) return false
+  return true
+}

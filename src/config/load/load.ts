@@ -1,0 +1,129 @@
+import { isAlias, isMap, isScalar, isSeq } from 'yaml'
+import { check } from '../check/checks.js'
+import { below, offsetOf, type Part } from '../schema/node.js'
+import type { Draft, Path } from '../schema/partial-config.js'
+import { type Config, ConfigSchema } from '../schema/schema.js'
+import { redact } from './environment.js'
+import { type Reading, read } from './read.js'
+import { type ParsedYaml, parseYaml } from './yaml.js'
+
+export interface ConfigError {
+  readonly file: string
+  /** From 1. */
+  readonly line: number
+  /** From 1, in UTF-16 units. */
+  readonly column: number
+  /** What is wrong; what to do. Never a secret. */
+  readonly message: string
+}
+
+export type LoadResult =
+  | {
+      readonly ok: true
+      readonly config: Config
+      readonly warnings: readonly ConfigError[]
+      /** For what is found out later: the place of a key, and a message on it. */
+      readonly at: (path: Path, message: string) => ConfigError
+    }
+  | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
+
+/** More than anybody fixes in one go, and a bound on what a broken file can put into a log. */
+const MAX_ERRORS = 100
+const LATER = { line: Number.MAX_SAFE_INTEGER, column: 1 }
+
+/**
+ * Reads the text of a configuration file. Reports everything that is wrong at once, in the order of the file;
+ * only a file that is no YAML is not looked at further.
+ */
+export function loadConfig(text: string, options: { file: string; env: NodeJS.ProcessEnv }): LoadResult {
+  const { file, env } = options
+  const parsed = parseYaml(text)
+  if (!('document' in parsed)) return { ok: false, errors: [{ file, ...parsed }], warnings: [] }
+  if (parsed.problems.length > 0) {
+    return { ok: false, errors: parsed.problems.map((problem) => ({ file, ...problem })), warnings: [] }
+  }
+  const { document, position, target } = parsed
+  const errors: ConfigError[] = []
+  const warnings: ConfigError[] = []
+  if (isEmpty(document.contents)) {
+    const message = 'the file is empty; give at least tiers, services and routes'
+    return { ok: false, errors: [{ file, line: 1, column: 1, message }], warnings }
+  }
+  const reading: Reading = {
+    target,
+    env,
+    used: new Map(),
+    report: (offset, message) => errors.push({ file, ...position(offset), message }),
+    line: (offset) => position(offset).line,
+  }
+  const config = read(reading, ConfigSchema as unknown as Part, document.contents, '', 0) as
+    | Draft<Config>
+    | undefined
+  const at = (path: Path, message: string, exact = true): ConfigError => {
+    const { offset, shown } = placeOf(parsed, path)
+    return { file, ...(exact ? position(offset) : LATER), message: `${shown}: ${message}` }
+  }
+  const say = (list: ConfigError[]) => (path: Path, message: string) => {
+    // Finding the place takes a search; nobody reads the thousandth.
+    list.push(at(path, message, list.length <= 10 * MAX_ERRORS))
+  }
+  if (config !== undefined) {
+    check(config, say(errors), say(warnings), (path) => position(placeOf(parsed, path).offset).line)
+  }
+  if (errors.length > 0)
+    return { ok: false, errors: inOrder(errors, reading.used), warnings: inOrder(warnings, reading.used) }
+  return {
+    ok: true,
+    config: config as Config,
+    warnings: inOrder(warnings, reading.used),
+    at: (path, message) => inOrder([at(path, message)], reading.used)[0]!,
+  }
+}
+
+/** `file:line:column: what is wrong; what to do` */
+export function formatError({ file, line, column, message }: ConfigError): string {
+  return `${file}:${line}:${column}: ${message}`
+}
+
+/** In the order of the file, not endlessly many, and with nothing in them that came from the environment. */
+function inOrder(errors: readonly ConfigError[], used: ReadonlyMap<string, string>): readonly ConfigError[] {
+  const sorted = errors
+    .map((error) => ({ ...error, message: redact(error.message, used) }))
+    .sort((a, b) => a.line - b.line || a.column - b.column)
+  if (sorted.length <= MAX_ERRORS) return sorted
+  const next = sorted[MAX_ERRORS]!
+  const message = `and ${sorted.length - MAX_ERRORS} more from here on; correct those above first`
+  return [...sorted.slice(0, MAX_ERRORS), { ...next, message }]
+}
+
+function isEmpty(contents: unknown): boolean {
+  return contents === null || (isScalar(contents) && contents.value === null)
+}
+
+/**
+ * Where the value at a path begins, or the nearest thing around it that has a place, and the path as the file has it: one
+ * value that stands for a list of one has no index there.
+ */
+function placeOf({ document, target }: ParsedYaml, path: Path): { offset: number; shown: string } {
+  let node: unknown = document.contents
+  let offset = offsetOf(node) ?? 0
+  let shown = ''
+  for (const step of path) {
+    if (isAlias(node)) node = target(node)
+    if (typeof step === 'number') {
+      if (node !== undefined && !isSeq(node)) continue
+      node = isSeq(node) ? node.items[step] : undefined
+      offset = offsetOf(node) ?? offset
+      shown = `${shown}[${step}]`
+    } else {
+      const pair = isMap(node)
+        ? node.items.find(({ key }) => isScalar(key) && String(key.value) === step)
+        : undefined
+      node = pair?.value
+      const own = isScalar(node) || isAlias(node) ? offsetOf(node) : offsetOf(pair?.key)
+      offset = own ?? offset
+      shown = below(shown, step)
+    }
+  }
+  return { offset, shown }
+}

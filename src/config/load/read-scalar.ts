@@ -1,0 +1,80 @@
+import type { Scalar } from 'yaml'
+import { offsetOf, type Part, quote } from '../schema/node.js'
+import { suggest } from '../values/nearest-name.js'
+import { formatDuration } from '../values/quantities.js'
+import { KINDS } from '../values/scalar-types.js'
+import { substitute } from './environment.js'
+
+/** Records what is wrong and what to do, at an offset into the text or at the value. */
+export type FailAt = (wrong: string, fix: string, at?: number) => undefined
+
+/** Reads the text of one value by its kind or JSON type, with the environment put in. */
+export function readScalar(
+  part: Part,
+  scalar: Scalar,
+  env: NodeJS.ProcessEnv,
+  used: Map<string, string>,
+  fail: FailAt,
+): unknown {
+  const source = typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value))
+  const { text, used: here, problems } = substitute(source, env, part.kind === 'template')
+  for (const { offset, wrong, fix } of problems) {
+    const quoted = scalar.type === 'PLAIN' ? 0 : 1
+    fail(wrong, fix, (offsetOf(scalar) ?? 0) + (scalar.type?.startsWith('BLOCK') ? 0 : offset + quoted))
+  }
+  if (problems.length > 0) return undefined
+  for (const [name, value] of here) used.set(name, value)
+  const replaced = here.size > 0
+  // What the environment put in is never shown; what stands in the file is, unless it is a secret by its nature.
+  const shown = part.secret ? 'the value' : quote(source)
+  const wrong = (what: string, fix: string) =>
+    fail(`${shown} ${what}`, replaced ? 'correct what the environment holds, or write the value here' : fix)
+  const unquoted = () =>
+    wrong(`is read as a ${typeof scalar.value}`, `put it in quotes: "${part.secret ? '…' : source}"`)
+  if (part.kind !== undefined) {
+    const { read, types } = KINDS[part.kind]
+    const value = read(text, wrong, part)
+    const type = typeof scalar.value === 'number' ? 'integer' : (typeof scalar.value as 'string' | 'boolean')
+    const fits = replaced || (types as readonly string[]).includes(type)
+    return value === undefined || fits ? value : unquoted()
+  }
+  if (part.enum !== undefined) {
+    return part.enum.includes(text) ? text : wrong('is not known here', suggest(text, part.enum, 'choices'))
+  }
+  if (part.type === 'boolean') {
+    if (text === 'true' || text === 'false') return text === 'true'
+    return wrong('is neither true nor false', 'write true or false')
+  }
+  if (part.type === 'integer') {
+    const value =
+      typeof scalar.value === 'number'
+        ? scalar.value
+        : replaced && /^-?[0-9]+$/.test(text)
+          ? Number(text)
+          : Number.NaN
+    return Number.isSafeInteger(value)
+      ? inBounds(part, value, wrong)
+      : wrong('is not a whole number', 'write digits alone')
+  }
+  if (typeof scalar.value !== 'string') return unquoted()
+  if (text.length < (part.minLength ?? 0)) {
+    return part.minLength === 1
+      ? wrong('is empty', 'give a value')
+      : wrong('is too short', `give ${part.minLength} characters or more`)
+  }
+  if (text.length > (part.maxLength ?? Number.POSITIVE_INFINITY)) {
+    return wrong('is too long', `give ${part.maxLength} characters or less`)
+  }
+  return text
+}
+
+/** The value when it lies within the bounds of its part. */
+export function inBounds(part: Part, value: number, fail: FailAt): number | undefined {
+  const { least = part.minimum, most = part.maximum, kind } = part
+  const show = (bound: number) => (kind === 'duration' ? formatDuration(bound) : String(bound))
+  if (least !== undefined && value < least)
+    return fail(`is less than ${show(least)}`, `write ${show(least)} or more`)
+  if (most !== undefined && value > most)
+    return fail(`is more than ${show(most)}`, `write ${show(most)} or less`)
+  return value
+}

@@ -1,0 +1,240 @@
+import {
+  type Alias,
+  Document,
+  isAlias,
+  isCollection,
+  isMap,
+  isScalar,
+  isSeq,
+  type Node,
+  type Pair,
+  type YAMLMap,
+} from 'yaml'
+import { below, exampleOf, formsOf, isMapping, offsetOf, type Part, quote } from '../schema/node.js'
+import { nearest, suggest } from '../values/nearest-name.js'
+import { substitute } from './environment.js'
+import { type FailAt, inBounds, readScalar } from './read-scalar.js'
+
+/**
+ * Reads a YAML document by the schema: checks and converts in one walk, says everything that is wrong, and gives
+ * back as much as could be read, so that the checks that follow can go on from there. What is given but could not
+ * be read is there as undefined: nobody needs to be told that it is missing, too.
+ */
+
+export interface Reading {
+  /** What an alias stands for. */
+  target(alias: Alias): Node | undefined
+  readonly env: NodeJS.ProcessEnv
+  /** What was taken from it. */
+  readonly used: Map<string, string>
+  report(offset: number, message: string): void
+  /** Of an offset, from 1. */
+  line(offset: number): number
+}
+
+/** Keys that somebody will try. */
+const NOT_HERE: ReadonlyMap<string, string> = new Map([
+  ['<<', 'merge keys are not part of YAML 1.2; write the keys out, or give a whole value by *alias'],
+])
+const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit'
+
+/** Reads one value. `offset` is where to point when the value itself has no place. */
+export function read(reading: Reading, part: Part, node: unknown, path: string, offset: number): unknown {
+  const fail: FailAt = (wrong, fix, at = offsetOf(node) ?? offset) => {
+    reading.report(at, `${path === '' ? '' : `${path}: `}${wrong}; ${fix}`)
+    return undefined
+  }
+  if (isAlias(node)) {
+    const target = reading.target(node)
+    if (target === undefined) {
+      return fail(
+        `there is no &${node.source} above this`,
+        'name an anchor, or quote a value that begins with "*"',
+      )
+    }
+    return read(reading, part, target, path, offset)
+  }
+  if ((isScalar(node) || isCollection(node)) && node.tag !== undefined) {
+    return fail('tags have no meaning here', 'remove it, or quote a value that begins with "!"')
+  }
+  if (node === null || node === undefined || (isScalar(node) && node.value === null)) {
+    return fail('has no value', 'give it one, or remove the key')
+  }
+  if (part.anyOf !== undefined) return readEither(reading, part, node, path, offset, fail)
+  if (isMapping(part)) {
+    if (isMap(node)) return readMapping(reading, part, node, path)
+    return fail(`must be a mapping, not ${kindOf(node)}`, 'write its keys below it, indented')
+  }
+  if (part.items !== undefined) {
+    const { items, minItems = 0, maxItems = Number.POSITIVE_INFINITY } = part
+    if (!isSeq(node)) {
+      return fail(`must be a list, not ${kindOf(node)}`, 'write [a, b], or a line with "- " for each')
+    }
+    const count = node.items.length
+    if (count === 0 && minItems > 0) fail('is an empty list', 'name at least one, or remove the key')
+    else if (count < minItems)
+      fail(`has ${count} of at least ${minItems} items`, 'name more, or remove the key')
+    if (count > maxItems) fail(`has ${count} items`, `name ${maxItems} at most`)
+    return node.items.map((item, i) => read(reading, items, item, `${path}[${i}]`, offsetOf(node) ?? offset))
+  }
+  if (isScalar(node)) return readScalar(part, node, reading.env, reading.used, fail)
+  return fail(`must be a single value, not ${kindOf(node)}`, `write ${exampleOf(part) ?? 'one value'}`)
+}
+
+function readMapping(reading: Reading, part: Part, map: YAMLMap, path: string): unknown {
+  const own = part.properties
+  const [pattern = '', values = {}] = Object.entries(part.patternProperties ?? {})[0] ?? []
+  const seen = new Map<string, number>()
+  const meant = new Set<string | undefined>()
+  // Names that users choose must not meet those that every object has.
+  const result: Record<string, unknown> = Object.create(own === undefined ? null : Object.prototype)
+  const take = (key: string, child: Part, pair: Pair, at: number) => {
+    result[child.becomes ?? key] = read(reading, child, pair.value, below(path, key), at)
+  }
+  for (const pair of map.items) {
+    const key = keyOf(pair)
+    const at = offsetOf(pair.key) ?? offsetOf(map) ?? 0
+    const say = (message: string) => reading.report(at, `${path === '' ? '' : `${path}: `}${message}`)
+    const before = seen.get(key ?? '')
+    if (key === undefined) say('a key must be plain text; write "key: value"')
+    else if (before !== undefined) {
+      say(`duplicate key ${quote(key)}; it is on line ${reading.line(before)} already, keep one of the two`)
+    } else {
+      seen.set(key, at)
+      if (own === undefined) {
+        if (!new RegExp(pattern).test(key))
+          say(`${quote(key)} cannot be a name here; ${part.keyFix ?? NAME_FIX}`)
+        take(key, values, pair, at)
+      } else if (Object.hasOwn(own, key)) take(key, own[key]!, pair, at)
+      else {
+        meant.add(key === '<<' ? undefined : nearest(key, Object.keys(own)))
+        say(unknownKey(key, Object.keys(own)))
+      }
+    }
+  }
+  for (const [key, child] of Object.entries(own ?? {})) {
+    if (seen.has(key)) continue
+    if (child.default !== undefined) result[child.becomes ?? key] = defaultOf(child)
+    else if (part.required?.includes(key) && !meant.has(key) && !seen.has('<<')) {
+      const example = exampleOf(child)
+      const message = `"${key}" is missing; add it${example === undefined ? '' : `, ${example}`}`
+      reading.report(offsetOf(map) ?? 0, `${path === '' ? '' : `${path}: `}${message}`)
+    }
+  }
+  return result
+}
+
+function readEither(
+  reading: Reading,
+  part: Part,
+  node: unknown,
+  path: string,
+  offset: number,
+  fail: FailAt,
+): unknown {
+  const forms = formsOf(part)
+  let form: Part | undefined
+  if (isScalar(node)) {
+    const text = substitute(String(node.value), reading.env).text
+    const literal = forms.find((candidate) => candidate.const !== undefined && candidate.const === text)
+    if (literal !== undefined) return literal.const
+    form = forms.find(
+      (candidate) => candidate.const === undefined && !isMapping(candidate) && !candidate.items,
+    )
+  } else if (isSeq(node)) form = forms.find((candidate) => candidate.items !== undefined)
+  else if (isMap(node)) {
+    const mappings = forms.filter(isMapping)
+    if (mappings.length > 1) {
+      form = chooseMapping(reading, mappings, node, path)
+      if (form === undefined) return undefined
+    } else form = mappings[0]
+  }
+  if (form === undefined) {
+    const mappings =
+      forms.every(isMapping) && forms.map((one) => `{ ${Object.keys(one.properties ?? {})[0]}: … }`)
+    const fix = mappings ? `one of ${mappings.join(', ')}` : inSentence(part.description ?? 'another value')
+    return fail(`must not be ${kindOf(node)}`, `write ${fix}`)
+  }
+  let value = read(reading, form, node, path, offset)
+  if (value !== undefined && form.shorthand) value = expand(forms.find(isMapping)!, value, fail)
+  if (value === undefined) return undefined
+  return part.wrap && form.items === undefined ? [value] : value
+}
+
+function inSentence(description: string): string {
+  return description.slice(0, 1).toLowerCase() + description.slice(1)
+}
+
+/** Of several mappings the one that the keys speak for; says what is wrong when they do not. */
+function chooseMapping(
+  reading: Reading,
+  mappings: readonly Part[],
+  map: YAMLMap,
+  path: string,
+): Part | undefined {
+  const owns = mappings.map((mapping) => Object.keys(mapping.properties ?? {}))
+  const known = [...new Set(owns.flat())]
+  const telling = known.filter((key) => !owns.every((keys) => keys.includes(key)))
+  const keys = map.items.map((pair) => keyOf(pair) ?? '')
+  const [first, ...others] = keys.filter((key) => telling.includes(key))
+  const index = owns.findIndex((own) => first !== undefined && own.includes(first))
+  const stray = others.find((key) => !owns[index]?.includes(key))
+  const report = (key: string | undefined, message: string) => {
+    const pair = map.items[keys.indexOf(key ?? '')]
+    reading.report(offsetOf(pair?.key) ?? offsetOf(map) ?? 0, `${path}: ${message}`)
+    return undefined
+  }
+  if (stray !== undefined) {
+    return report(
+      stray,
+      `"${stray}" does not go with "${first}"; give each an item of its own, beginning with "- "`,
+    )
+  }
+  if (index >= 0) return mappings[index]
+  const unknown = keys.filter((key) => !known.includes(key))
+  for (const key of unknown) report(key, unknownKey(key, known))
+  if (unknown.length > 0) return undefined
+  return report(undefined, `${telling.map((key) => `"${key}"`).join(' or ')} is missing; add one of them`)
+}
+
+/** What a shorthand says, with the defaults of the form that it is short for. */
+function expand(full: Part, value: unknown, fail: FailAt): unknown {
+  const said = value as Readonly<Record<string, unknown>>
+  const result: Record<string, unknown> = {}
+  for (const [key, part] of Object.entries(full.properties ?? {})) {
+    const own = said[key]
+    if (own !== undefined) result[key] = own
+    else if (part.default !== undefined) result[key] = defaultOf(part)
+    if (typeof own !== 'number') continue
+    if (inBounds(part, own, (wrong, fix) => fail(`its ${key} ${wrong}`, fix)) === undefined) return undefined
+  }
+  return result
+}
+
+const defaults = new WeakMap<Part, unknown>()
+
+/** A default is written as it would stand in the file, and read the same way. */
+function defaultOf(part: Part): unknown {
+  if (!defaults.has(part)) {
+    const document = new Document(part.default)
+    const report = (_: number, message: string) => {
+      throw new Error(`a default of the schema is not valid: ${message}`)
+    }
+    const reading = { target: () => undefined, env: {}, used: new Map(), report, line: () => 0 }
+    defaults.set(part, read(reading, part, document.contents, '', 0))
+  }
+  return defaults.get(part)
+}
+
+function unknownKey(key: string, known: readonly string[]): string {
+  return NOT_HERE.get(key) ?? `unknown key ${quote(key)}; ${suggest(key, known, 'known keys')}`
+}
+
+function keyOf({ key }: Pair): string | undefined {
+  if (!isScalar(key)) return undefined
+  return typeof key.value === 'string' ? key.value : (key.source ?? String(key.value))
+}
+
+function kindOf(node: unknown): string {
+  return isMap(node) ? 'a mapping' : isSeq(node) ? 'a list' : 'a single value'
+}

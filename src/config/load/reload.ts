@@ -1,0 +1,319 @@
+import { constants } from 'node:fs'
+import { open, stat } from 'node:fs/promises'
+import type { Config } from '../schema/schema.js'
+import { prepareAddresses } from '../snapshot/edge.js'
+import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
+import { type AddressFile, MAX_ADDRESS_FILE } from '../values/address-file.js'
+import type { PemFile } from '../values/pem.js'
+import { readWholeFile } from '../values/read-file.js'
+import { changesBetween } from './diff.js'
+import { APART, loadApart } from './in-thread.js'
+import { type ConfigError, formatError } from './load.js'
+import { signatureOf, type WatchOptions, watchFile } from './watch.js'
+import { MAX_BYTES } from './yaml.js'
+
+/** What `GET /config` shows. */
+export interface ConfigStatus {
+  readonly file: string
+  readonly hash: string
+  /** ISO 8601. */
+  readonly loadedAt: string
+  /** Why the last reload was rejected; null once the file is good again. */
+  readonly lastError: { readonly at: string; readonly messages: readonly string[] } | null
+  /** What differs from the snapshot before: `services.payments.limits.free: 10/min -> 20/min`. Secrets masked. */
+  readonly changed: readonly string[]
+  /** Of the configuration in force: a service that no route leads to, a change that waits for the next start. */
+  readonly warnings: readonly string[]
+}
+
+export type ReloadTrigger = 'file' | 'signal' | 'admin'
+export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
+
+export interface ReloadOutcome {
+  readonly result: ReloadResult
+  /** Errors when rejected; else warnings, and what takes effect at the next start only. */
+  readonly messages: readonly string[]
+}
+
+export interface ReloadEvent extends ReloadOutcome {
+  readonly trigger: ReloadTrigger
+  /** The one in force now. */
+  readonly snapshot: Snapshot
+  readonly previous: Snapshot
+  /** Ms from the beginning of the reading to the swap. */
+  readonly durationMs: number
+}
+
+/** The configuration in force, and the way to the next one. */
+export interface ConfigSource {
+  current(): Snapshot
+  /** The text that the snapshot was made from. */
+  text(): string
+  status(): ConfigStatus
+  /** What serves has been started anew with what is in force: nothing of it waits any more but the keys that `still` names. */
+  restarted(still: (key: string) => boolean): void
+  /** Never rejects because of the file: what is wrong with it is in the messages. */
+  reload(trigger: ReloadTrigger): Promise<ReloadOutcome>
+  /** Stops watching. A reload under way ends first. */
+  close(): Promise<void>
+}
+
+export interface ConfigSourceOptions {
+  readonly file: string
+  readonly env: NodeJS.ProcessEnv
+  /** Unix ms. */
+  readonly now?: () => number
+  /** Told of every reload, after the swap. */
+  readonly onReload?: (event: ReloadEvent) => void
+  /** Ms between two looks at the file when no event tells of a change; 1000. */
+  readonly pollMs?: number
+  /** Ms for which the file has to stay as it is before it is read; 150. */
+  readonly stableMs?: number
+}
+
+/** More than anybody reads; a file that was swapped for another one has thousands. */
+const MAX_CHANGES = 200
+
+/** Why a first load failed: every message, one a line. */
+export class InvalidConfig extends Error {
+  readonly messages: readonly string[]
+  constructor(messages: readonly string[]) {
+    super(messages.join('\n'))
+    this.name = 'InvalidConfig'
+    this.messages = messages
+  }
+}
+
+/**
+ * Loads a configuration file, and watches it from then on. A file that is not good changes nothing: the last good
+ * snapshot stays in force. Reloads run one after the other.
+ *
+ * @throws InvalidConfig when the first load fails.
+ */
+export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSource> {
+  const { file, env, now = Date.now, onReload, pollMs = 1000, stableMs = 150 } = options
+  // Before the file is read: a change in between is then seen as one.
+  const known = await signatureOf(file)
+  const first = await readConfig(file, env)
+  if (!first.ok) throw new InvalidConfig(first.messages)
+
+  const started = first.config
+  /** What the processes that serve were started with, and what of it they do not decide: see `restarted`. */
+  let served = started
+  let heldBack = (_key: string) => false
+  let text = first.text
+  let snapshot = compileSnapshot(first.config, now(), first.hash)
+  let lastError: ConfigStatus['lastError'] = null
+  let changed: readonly string[] = []
+  let ownWarnings = first.messages
+  let warnings = ownWarnings
+
+  /** What cannot be changed while it runs, and differs from what it was started with. */
+  const waiting = (next: Config): string[] => {
+    const of = restartKeys(served, next)
+    const ofStart = served === started ? of : restartKeys(started, next)
+    const keys = [...of.filter((key) => !heldBack(key)), ...ofStart.filter(heldBack)]
+    return keys.map((key) => `${key} changed: takes effect at the next start`)
+  }
+  const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    const previous = snapshot
+    const began = performance.now()
+    const outcome = await replace(previous)
+    onReload?.({ ...outcome, trigger, snapshot, previous, durationMs: performance.now() - began })
+    return outcome
+  }
+  const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
+    const next = await readConfig(file, env, await namesLongFiles(previous.config))
+    // Before anything of it counts: meanwhile requests go on, by the lists that hold.
+    if (next.ok && next.hash !== previous.hash) await prepareAddresses(next.config.edge)
+    if (!next.ok) {
+      lastError = { at: new Date(now()).toISOString(), messages: next.messages }
+      return { result: 'rejected', messages: next.messages }
+    }
+    lastError = null
+    const same = next.hash === previous.hash
+    ownWarnings = next.messages
+    warnings = [...ownWarnings, ...waiting(next.config)]
+    if (same) {
+      text = next.text
+      return { result: 'unchanged', messages: warnings }
+    }
+    try {
+      snapshot = compileSnapshot(next.config, now(), next.hash)
+      text = next.text
+    } catch (error) {
+      // Not foreseen: the checks let something pass. That must not take a running gateway down.
+      const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
+      lastError = { at: new Date(now()).toISOString(), messages: [`${file}:1:1: ${message}`] }
+      return { result: 'rejected', messages: lastError.messages }
+    }
+    changed = listed(changesBetween(previous.config, next.config).map(({ text }) => text))
+    void named.watch(next.config)
+    return { result: 'applied', messages: warnings }
+  }
+
+  let running: Promise<ReloadOutcome> | undefined
+  let queued: Promise<ReloadOutcome> | undefined
+  const run = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    const turn = attempt(trigger).finally(() => {
+      if (running === turn) running = undefined
+    })
+    running = turn
+    return turn
+  }
+  const reload = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
+    // The one that waits has not read the file yet: it answers for all who ask meanwhile.
+    if (queued !== undefined) return queued
+    if (running === undefined) return run(trigger)
+    queued = running
+      .catch(() => undefined)
+      .then(() => {
+        queued = undefined
+        return run(trigger)
+      })
+    return queued
+  }
+
+  const onChange = () => void reload('file')
+  const watcher = watchFile(file, { known, pollMs, stableMs, onChange })
+  const named = watchNamedFiles({ pollMs, stableMs, onChange })
+  void named.watch(first.config)
+  return {
+    current: () => snapshot,
+    text: () => text,
+    restarted(still) {
+      served = snapshot.config
+      heldBack = still
+      warnings = [...ownWarnings, ...waiting(snapshot.config)]
+    },
+    status: () => ({
+      file,
+      hash: snapshot.hash,
+      loadedAt: new Date(snapshot.loadedAt).toISOString(),
+      lastError,
+      changed,
+      warnings,
+    }),
+    reload,
+    async close() {
+      watcher.close()
+      named.close()
+      await Promise.allSettled([running, queued])
+    },
+  }
+}
+
+/** Watches the files that a configuration names and that were read along with it. */
+function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
+  const watchers = new Map<string, { close(): void }>()
+  let closed = false
+  return {
+    async watch(config: Config): Promise<void> {
+      const files = new Map(namedFilesOf(config).map((named) => [named.file, named]))
+      for (const [file, watcher] of watchers) {
+        if (files.has(file)) continue
+        watcher.close()
+        watchers.delete(file)
+      }
+      for (const [file, { text }] of files) {
+        if (watchers.has(file)) continue
+        const known = await signatureOf(file)
+        if (closed || watchers.has(file)) return
+        watchers.set(file, watchFile(file, { ...options, known }))
+        // It may have changed since it was read.
+        if (textOf(file) !== text) options.onChange()
+      }
+    },
+    close() {
+      closed = true
+      for (const watcher of watchers.values()) watcher.close()
+    },
+  }
+}
+
+/** As it lies there now; undefined when it cannot be read. */
+function textOf(file: string): string | undefined {
+  try {
+    return readWholeFile(file, MAX_ADDRESS_FILE)
+  } catch {
+    return undefined
+  }
+}
+
+/** Whether it names files that take long to read as they are now. */
+export async function namesLongFiles(config: Config): Promise<boolean> {
+  for (const { file } of namedFilesOf(config)) {
+    const size = await stat(file).then(
+      (found) => found.size,
+      () => 0,
+    )
+    if (size >= APART) return true
+  }
+  return false
+}
+
+function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): (PemFile | AddressFile)[] {
+  const pem = Object.values(services).flatMap(({ tls, identity }) =>
+    [tls?.ca, tls?.cert, tls?.key, identity?.jwt?.key, ...(identity?.jwt?.publish ?? [])].filter(
+      (pem) => pem !== undefined,
+    ),
+  )
+  const lists = [...edge.deny, ...edge.allow, ...proxies]
+  return [...pem, ...lists.flatMap((one) => (typeof one === 'object' && 'file' in one ? [one.file] : []))]
+}
+
+type ReadResult =
+  | { ok: true; config: Config; hash: string; text: string; messages: string[] }
+  | { ok: false; messages: string[] }
+
+async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): Promise<ReadResult> {
+  let text: string
+  try {
+    text = await readText(file)
+  } catch (error) {
+    return { ok: false, messages: [formatError({ file, line: 1, column: 1, message: whyUnreadable(error) })] }
+  }
+  const loaded = await loadApart(text, { file, env }, large)
+  const messages = (loaded.ok ? loaded.warnings : loaded.errors).map((error: ConfigError) =>
+    formatError(error),
+  )
+  if (!loaded.ok) return { ok: false, messages }
+  return { ok: true, config: loaded.config, hash: loaded.hash, text, messages }
+}
+
+/** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */
+async function readText(file: string): Promise<string> {
+  const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
+  try {
+    if ((await handle.stat()).isDirectory()) throw Object.assign(new Error(), { code: 'EISDIR' })
+    const buffer = Buffer.alloc(MAX_BYTES + 1)
+    let length = 0
+    for (;;) {
+      const { bytesRead } = await handle.read(buffer, length, buffer.length - length, null)
+      length += bytesRead
+      if (bytesRead === 0 || length === buffer.length) break
+    }
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: false }).decode(buffer.subarray(0, length))
+  } finally {
+    await handle.close()
+  }
+}
+
+function whyUnreadable(error: unknown): string {
+  const code = (error as NodeJS.ErrnoException).code ?? 'unknown error'
+  if (code === 'ENOENT') return 'there is no such file; create it, or name another with --config'
+  if (code === 'EACCES') return 'this user may not read the file; give it the right to'
+  if (code === 'EISDIR') return 'this is a directory; name the file in it'
+  if (code === 'ERR_ENCODING_INVALID_ENCODED_DATA') return 'the file is not UTF-8 text; save it as UTF-8'
+  return `the file cannot be read (${code}); see to it that it can`
+}
+
+/** The keys that differ and are read at a start only. */
+function restartKeys(before: Config, after: Config): string[] {
+  return [...new Set(changesBetween(before, after).flatMap(({ restart }) => restart ?? []))]
+}
+
+function listed(changes: readonly string[]): readonly string[] {
+  if (changes.length <= MAX_CHANGES) return changes
+  return [...changes.slice(0, MAX_CHANGES), `and ${changes.length - MAX_CHANGES} more`]
+}

@@ -1,0 +1,41 @@
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
+import type { Config } from '../schema/schema.js'
+import { configHash } from '../snapshot/hash.js'
+import { type ConfigError, loadConfig } from './load.js'
+
+/** What `loadApart` runs in a thread of its own. `workerData` is a `ThreadQuestion`, the one message a `ThreadAnswer`. */
+
+export interface ThreadQuestion {
+  readonly text: string
+  readonly file: string
+  readonly env: NodeJS.ProcessEnv
+}
+
+export type ThreadAnswer =
+  | {
+      readonly config: Config
+      readonly hash: string
+      /** The objects of the configuration without a prototype: a copy between threads has one. */
+      readonly bare: readonly object[]
+      readonly warnings: readonly ConfigError[]
+    }
+  | { readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
+
+function answer({ text, file, env }: ThreadQuestion): ThreadAnswer {
+  const loaded = loadConfig(text, { file, env })
+  if (!loaded.ok) return { errors: loaded.errors, warnings: loaded.warnings }
+  const { config, warnings } = loaded
+  return { config, hash: configHash(config), bare: [...bareObjects(config)], warnings }
+}
+
+/** Sent along with the configuration they are references into it, so those in the copy are found without a path. */
+function bareObjects(value: unknown, found = new Set<object>(), seen = new Set<object>()): Set<object> {
+  if (typeof value !== 'object' || value === null || seen.has(value)) return found
+  seen.add(value)
+  if (Object.getPrototypeOf(value) === null) found.add(value)
+  for (const item of Object.values(value)) bareObjects(item, found, seen)
+  return found
+}
+
+const port: MessagePort | null = parentPort
+port?.postMessage(answer(workerData as ThreadQuestion))

@@ -1,0 +1,76 @@
+import { KINDS } from '../values/scalar-types.js'
+import type { Part } from './node.js'
+import { ConfigSchema } from './schema.js'
+
+const ENVIRONMENT = { $ref: '#/$defs/environment' }
+/** What only our own reader understands. */
+const MARKS = new Set([
+  'kind',
+  'secret',
+  'restart',
+  'wrap',
+  'shorthand',
+  'becomes',
+  'keyFix',
+  'least',
+  'most',
+])
+
+/** The schema as editors want it: `config/schema.json`. */
+export function jsonSchema(): Record<string, unknown> {
+  return {
+    $schema: 'http://json-schema.org/draft-07/schema#',
+    title: 'Tidegate configuration',
+    ...plain(ConfigSchema as unknown as Part),
+    $defs: {
+      environment: {
+        description: 'Taken from the environment, by name, with or without a default',
+        type: 'string',
+        pattern: '\\$\\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\\}',
+      },
+    },
+  }
+}
+
+function plain(part: Part): Record<string, unknown> {
+  const result: Record<string, unknown> = {}
+  for (const [key, value] of Object.entries(part)) {
+    if (!MARKS.has(key)) result[key] = convert(key, value)
+  }
+  if (part.kind !== undefined) Object.assign(result, scalarOf(part))
+  if (result.type === 'number') delete result.pattern
+  const closed =
+    part.kind !== undefined ||
+    part.enum !== undefined ||
+    ['integer', 'boolean'].includes(part.type ?? '') ||
+    (part.minLength ?? 0) > 1
+  if (!closed) return result
+  const { description, default: fallback, examples, ...shape } = result
+  return {
+    description,
+    ...(fallback === undefined ? {} : { default: fallback }),
+    ...(examples === undefined ? {} : { examples }),
+    anyOf: [shape, ENVIRONMENT],
+  }
+}
+
+function convert(key: string, value: unknown): unknown {
+  if (key === 'properties' || key === 'patternProperties') {
+    return Object.fromEntries(
+      Object.entries(value as Record<string, Part>).map(([name, part]) => [name, plain(part)]),
+    )
+  }
+  if (key === 'items') return plain(value as Part)
+  if (key === 'anyOf') return (value as Part[]).map(plain)
+  return value
+}
+
+function scalarOf({ kind }: Part): Record<string, unknown> {
+  const { types, pattern } = KINDS[kind!]
+  const type = types.length === 1 ? types[0] : types
+  if (type === 'boolean') return { type }
+  if (kind === 'share') return { type: 'number', minimum: 0, maximum: 1 }
+  // The one duration that needs no unit is 0.
+  const bounds = kind === 'duration' ? { minimum: 0, maximum: 0 } : kind === 'size' ? { minimum: 0 } : {}
+  return { type, pattern, ...bounds }
+}

@@ -1,0 +1,60 @@
+import { suggest } from '../values/nearest-name.js'
+import type { Config } from './schema.js'
+
+/** A configuration while it is being checked, as much of it as could be read. */
+
+export type DraftConfig = Draft<Config>
+export type Path = readonly (string | number)[]
+export type Say = (path: Path, message: string) => void
+export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
+
+/** What a list holds for the second time, with its place. */
+export function twice(list: Draft<readonly string[]> | undefined): [number, string][] {
+  const seen = new Set<string>()
+  const repeated: [number, string][] = []
+  for (const [i, item] of asList(list).entries()) {
+    if (item === undefined) continue
+    if (seen.has(item)) repeated.push([i, item])
+    seen.add(item)
+  }
+  return repeated
+}
+
+/** A list of a draft may have holes. */
+export function asList<T>(list: { readonly [index: number]: T } | undefined): readonly (T | undefined)[] {
+  return Array.isArray(list) ? list : []
+}
+
+export function named(list: Draft<readonly string[]> | undefined): string[] {
+  return asList(list).filter((item): item is string => item !== undefined)
+}
+
+/** The headers that a source of consumers reads, as far as they could be read. */
+export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
+  if ('header' in source) return [source.header?.name, source.header?.tenant]
+  if ('signature' in source) return ['signature', 'signature-input']
+  if ('jwt' in source) return [source.jwt?.header]
+  return 'api_key' in source ? [source.api_key?.header] : []
+}
+
+/** With holes where a tier could not be read. */
+export function tierNames(tiers: DraftConfig['tiers']): (string | undefined)[] {
+  return asList(tiers).map((tier) => tier?.name)
+}
+
+export function knownTier(
+  tiers: DraftConfig['tiers'],
+  tier: string | undefined,
+  path: Path,
+  error: Say,
+): void {
+  // A tier that could not be read may be the one.
+  if (
+    tier === undefined ||
+    tiers === undefined ||
+    tierNames(tiers).includes(tier) ||
+    tierNames(tiers).includes(undefined)
+  )
+    return
+  error(path, `no tier is named "${tier}"; ${suggest(tier, named(tierNames(tiers)), 'tiers')}`)
+}

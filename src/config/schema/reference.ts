@@ -1,0 +1,146 @@
+import { KINDS } from '../values/scalar-types.js'
+import { formsOf, inFile, isMapping, type Part } from './node.js'
+import { ConfigSchema } from './schema.js'
+
+/** The reference page of the configuration file, `docs/config.md`, from the schema. */
+export function referencePage(): string {
+  const sections: string[] = []
+  section(ConfigSchema as unknown as Part, '', false, sections)
+  return `${INTRODUCTION}\n${sections.join('\n')}`
+}
+
+/** One table for a mapping, then those of the mappings in it. */
+function section(part: Part, path: string, restart: boolean, sections: string[]): void {
+  const children = childrenOf(part, path)
+  if (children.length > 0) {
+    const rows = children.map(([key, child]) => row(part, key, child, part.restart ?? restart))
+    const heading = path === '' ? '## The top of the file' : `## \`${path}\``
+    const table = ['| key | value | default | meaning |', '| --- | --- | --- | --- |', ...rows].join('\n')
+    sections.push(`${heading}\n\n${part.description}.\n\n${table}\n`)
+  }
+  for (const [key, child] of children) {
+    const inside = path === '' ? key : `${path}.${key}`
+    for (const [form, suffix] of mappingsIn(child)) {
+      section(form, inside + suffix, child.restart ?? part.restart ?? restart, sections)
+    }
+  }
+}
+
+function childrenOf(part: Part, path: string): [string, Part][] {
+  const values = Object.values(part.patternProperties ?? {})[0]
+  if (values === undefined) return Object.entries(part.properties ?? {})
+  return [[path.endsWith('limits') ? '<tier>' : '<name>', values]]
+}
+
+/** The mappings that a value may be or hold, with what to write behind its key to get there. */
+function mappingsIn(part: Part): [Part, string][] {
+  const forms = formsOf(part)
+  const mappings = forms.filter(isMapping)
+  const found: [Part, string][] = mappings.length === 0 ? [] : [[joined(mappings, part), '']]
+  for (const { items } of forms) {
+    if (items === undefined || part.wrap) continue
+    for (const [inner, suffix] of mappingsIn(items)) found.push([inner, `[]${suffix}`])
+  }
+  return found
+}
+
+/** Several mappings as one, for a table of all that may stand there. */
+function joined(mappings: readonly Part[], part: Part): Part {
+  if (mappings.length === 1) return mappings[0]!
+  const properties = Object.assign({}, ...mappings.map((mapping) => mapping.properties))
+  const required = mappings[0]!.required!.filter((key) =>
+    mappings.every((other) => other.required!.includes(key)),
+  )
+  return { properties, required, description: part.description! }
+}
+
+function row(parent: Part, key: string, part: Part, restart: boolean): string {
+  const required = parent.required?.includes(key) === true
+  const fallback =
+    part.default === undefined
+      ? required
+        ? '**required**'
+        : ''
+      : isEmptyMapping(part.default)
+        ? ''
+        : code(part.default)
+  const example = part.examples === undefined ? '' : ` Such as ${part.examples.map(code).join(', ')}.`
+  const later = (part.restart ?? restart) ? ' *Next start.*' : ''
+  const meaning = `${part.description}.${example}${later}`
+  return `| \`${key}\` | ${typeOf(part)} | ${fallback} | ${meaning.replaceAll('|', '\\|')} |`
+}
+
+function typeOf(part: Part): string {
+  const names = formsOf(part).map((form) => {
+    if (form.const !== undefined) return `\`${form.const}\``
+    if (form.kind !== undefined) return KINDS[form.kind].label
+    if (form.enum !== undefined) return form.enum.map((value) => `\`${value}\``).join(', ')
+    if (form.items !== undefined) return `list of ${typeOf(form.items)}`
+    if (isMapping(form)) return 'mapping'
+    if (form.type === 'integer') return `${form.minimum} to ${form.maximum}`
+    return form.type === 'boolean' ? 'true or false' : 'text'
+  })
+  return [...new Set(names)].join(' or ')
+}
+
+function isEmptyMapping(value: unknown): boolean {
+  return typeof value === 'object' && !Array.isArray(value) && Object.keys(value ?? {}).length === 0
+}
+
+function code(value: unknown): string {
+  return `\`${inFile(value)}\``
+}
+
+const INTRODUCTION = `<!-- Made from src/config/schema/schema.ts by \`node scripts/generate-schema.mjs\`; do not edit. -->
+
+# The configuration file
+
+One YAML file says everything. \`config/tidegate.yaml\` is an example with comments, and the smallest file is
+
+\`\`\`yaml
+tiers: [free]
+services:
+  payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 10/min } }
+routes:
+  - { path: /payments/*, service: payments }
+\`\`\`
+
+\`tidegate check --config FILE\` says what is wrong with a file, all of it at once, each as
+\`file:line:column: what is wrong; what to do\`. An editor with a YAML language server completes and explains keys: write
+\`tidegate schema > schema.json\`, and begin the file with
+
+\`\`\`yaml
+# yaml-language-server: $schema=./schema.json
+\`\`\`
+
+## How values are written
+
+- **Durations**: a whole number and a unit, \`100ms\`, \`5s\`, \`1m\`, \`2h\`, \`1d\`.
+- **Sizes**: bytes, \`512\`, or with a unit, \`16KiB\`, \`10MiB\`, \`1GiB\`.
+- **Limits**: \`N/s\`, \`N/min\`, \`N/h\`, \`N/day\`, any other window as in \`100/30s\`, or in full:
+  \`{ amount: 100, window: 30s, name: burst }\`. A list of limits must hold as a whole: a request takes from all or from none.
+  \`unlimited\` is written out, so that no tier is without a limit by accident. [limits.md](limits.md) tells the algorithms apart.
+- **The environment**: \`\${NAME}\` or \`\${NAME:-default}\` in any value, \`$\${\` for a plain \`\${\`. What is put in is text and never
+  becomes structure. In the header values of a route a name in lower case is the gateway's own: [shaping.md](shaping.md). Inside \`{ }\` and \`[ ]\` YAML wants quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
+- YAML 1.2: \`off\` and \`no\` are text. Aliases work; merge keys (\`<<\`) and tags do not. A file holds 1 MiB at most.
+
+## Which route a request takes
+
+The most specific one, whatever the order in the file:
+
+1. **Host**: the exact name, then \`*.example.com\` (all names below, however deep; the longest wins), then routes without a host.
+2. **Path**, segment by segment from the left: a literal, then \`:name\`, then \`*\`. \`/payments/*\` also takes \`/payments\`, and a
+   slash at the end makes no difference. Case does.
+3. **Method**: a route that names the method, then one that names none. GET includes HEAD unless a route names HEAD. CONNECT and
+   TRACE are never routed.
+
+What finds nothing at one step falls back to the next, so a route for \`POST /payments/refunds\` leaves \`GET /payments/refunds\` to
+\`/payments/*\`. A path that has routes, but none for the method, is answered with 405 and the methods that it has.
+
+## Changing it while it runs
+
+The file is watched: written in place, replaced by \`mv\` or an editor, or swapped by a Kubernetes ConfigMap (not mounted by
+\`subPath\`: those never change). SIGHUP and \`POST /config/reload\` do the same. The file is read, checked and swapped in as a
+whole; one that is not good changes nothing, and \`GET /config\` says why. Nothing in flight is dropped and no count is lost: a
+raised limit counts what was used already. What is marked *Next start* keeps its old value until then, and the reload says so.
+`

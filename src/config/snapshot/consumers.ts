@@ -1,0 +1,106 @@
+import { compileAddressSet } from '../../net/addresses.js'
+import type { Config } from '../schema/schema.js'
+import { compileSignatures, type SignatureSettings } from './signatures.js'
+import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
+
+/** How callers are known, compiled: what a snapshot holds of `consumers`. */
+export type ConsumerSource =
+  | {
+      readonly kind: 'api_key'
+      readonly header: string
+      /** By hex SHA-256 of the key. */
+      readonly keys: ReadonlyMap<string, KeyOwner>
+      /** Ms for which keys of the store still work while it is away; undefined: none of them does. */
+      readonly storeGrace: number | undefined
+    }
+  | {
+      readonly kind: 'header'
+      readonly header: string
+      /** The header that holds the consumer's tenant. */
+      readonly tenant: string | undefined
+      /** Whether both are believed from this address. */
+      readonly believes: (peer: string) => boolean
+    }
+  | { readonly kind: 'client_certificate'; readonly id: CertificateId }
+  | SignatureSettings
+  | {
+      readonly kind: 'jwt'
+      readonly header: string
+      readonly issuers: readonly TokenIssuer[]
+    }
+  | { readonly kind: 'ip' }
+
+export type SourceOf<K extends ConsumerSource['kind']> = Extract<ConsumerSource, { kind: K }>
+
+export type CertificateId = 'subject_cn' | 'san_dns' | 'san_uri' | 'san_email' | 'fingerprint'
+
+export interface KeyOwner {
+  readonly consumer: string
+  /** Index into `tiers`. */
+  readonly tier: number | undefined
+  readonly tenant: string | undefined
+  /** For the scopes that routes ask for. */
+  readonly scopes: readonly string[] | undefined
+}
+
+const anyone = () => true
+
+function believer(from: readonly string[] | undefined, standard: (peer: string) => boolean) {
+  if (from === undefined) return standard
+  return from.includes('anyone') ? anyone : compileAddressSet(from)
+}
+
+/**
+ * @param tierIndex of a tier that the configuration has
+ * @param isTrustedProxy whether an address is in `trusted_proxies`
+ */
+export function compileConsumers(
+  { consumers, trusted_proxies: proxies }: Config,
+  tierIndex: (name: string) => number,
+  isTrustedProxy: (address: string) => boolean,
+): ConsumerSource[] {
+  return consumers.map((source): ConsumerSource => {
+    if ('header' in source) {
+      const { name, tenant, from } = source.header
+      const believes = believer(from, proxies.length > 0 ? isTrustedProxy : anyone)
+      return { kind: 'header', header: name, tenant, believes }
+    }
+    if ('ip' in source) return { kind: 'ip' }
+    if ('client_certificate' in source)
+      return { kind: 'client_certificate', id: source.client_certificate.id }
+    if ('signature' in source) return compileSignatures(source.signature, tierIndex)
+    if ('jwt' in source) {
+      const issuers = 'issuers' in source.jwt ? source.jwt.issuers : [source.jwt]
+      return { kind: 'jwt', header: source.jwt.header, issuers: issuers.map(compileTokenIssuer) }
+    }
+    const keys = source.api_key.keys.map(({ sha256, consumer, tier, tenant, scopes }) => {
+      const index = tier === undefined ? undefined : tierIndex(tier)
+      const owner: KeyOwner = { consumer, tier: index, tenant, scopes }
+      return [sha256, owner] as const
+    })
+    const { header, store } = source.api_key
+    return {
+      kind: 'api_key',
+      header,
+      keys: new Map(keys),
+      storeGrace: store.enabled ? store.grace : undefined,
+    }
+  })
+}
+
+/** Of a signature, which may be one of several: other than a credential they may be there more than once. */
+export const SIGNATURE_HEADERS = ['signature', 'signature-input'] as const
+
+/** Whether API keys of the store are good. */
+export function takesStoredKeys(consumers: readonly ConsumerSource[]): boolean {
+  return consumers.some((source) => source.kind === 'api_key' && source.storeGrace !== undefined)
+}
+
+/** The headers that a source reads, in lower case. */
+export function identityHeadersOf(source: ConsumerSource): readonly string[] {
+  if (source.kind === 'ip' || source.kind === 'client_certificate') return []
+  if (source.kind === 'signature') return SIGNATURE_HEADERS
+  return source.kind === 'header' && source.tenant !== undefined
+    ? [source.header, source.tenant]
+    : [source.header]
+}

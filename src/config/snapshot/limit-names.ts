@@ -1,0 +1,45 @@
+import { formatDuration } from '../values/quantities.js'
+import type { Level, Limit } from './limit.js'
+
+const KEY_PREFIX = {
+  sliding: '',
+  strict: 'strict.',
+  token_bucket: 'bucket.',
+  fixed: 'fixed.',
+  calendar: '',
+  concurrency: 'slots.',
+}
+
+/** Last part of the key that counts are kept under: what changes it begins to count anew. `each`: of shares. */
+export function keyPartOf(
+  by: Level,
+  limits: readonly Pick<Limit, 'algorithm' | 'windowMs' | 'calendar'>[],
+  each = false,
+): string {
+  const parts = limits.map(({ algorithm, windowMs, calendar }) =>
+    calendar === undefined
+      ? KEY_PREFIX[algorithm] + formatDuration(windowMs)
+      : `${calendar.period}.${calendar.timeZone}`,
+  )
+  // Short: with three limits, two characters more would take 16 bytes more of every consumer. `1s1m1h` is still clear.
+  const joined = parts.reduce((before, part, i) => {
+    const clear = limits[i - 1]?.algorithm === 'sliding' && limits[i]!.algorithm === 'sliding'
+    return i === 0 || clear ? before + part : `${before}+${part}`
+  }, '')
+  return `${by === 'consumer' ? '' : `${by}:`}${each ? 'share:' : ''}${joined}`
+}
+
+/**
+ * The RateLimit-Policy field (draft-ietf-httpapi-ratelimit-headers-11). `w` in whole seconds, at least 1; a bucket's is
+ * the time in which it fills. A month has no one length, and slots have no window: they have a unit instead.
+ */
+export function policyHeader(limits: readonly Limit[]): string {
+  return limits
+    .map(({ name, algorithm, amount, windowMs, burst, calendar }) => {
+      if (algorithm === 'concurrency') return `"${name}";q=${amount};qu="concurrent-requests"`
+      if (calendar?.period === 'month') return `"${name}";q=${amount}`
+      const ms = algorithm === 'token_bucket' ? (windowMs * burst) / amount : windowMs
+      return `"${name}";q=${burst};w=${Math.max(1, Math.ceil(ms / 1000))}`
+    })
+    .join(', ')
+}

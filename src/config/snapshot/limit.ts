@@ -1,0 +1,258 @@
+import type { LimitSettings } from '../schema/services.js'
+import { formatDuration, formatRate } from '../values/quantities.js'
+
+/** A limit as it is counted, from how it stands in the file, and back to how a person reads it. */
+
+/** Whose quota a limit is: what is counted together. */
+export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
+
+/**
+ * sliding: sliding window counter, estimated. strict: sub-buckets, never above the amount in any window.
+ * token_bucket: a steady rate and a burst. fixed: windows from multiples of their length. calendar: days or months in
+ * a time zone. concurrency: requests under way at once.
+ */
+export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
+
+export interface Limit {
+  /** Unique within the policy: given, or after what is counted (`minute`, `30s`, `month`, `ip-minute`). */
+  readonly name: string
+  readonly algorithm: Algorithm
+  readonly by: Level
+  /** 1 to 2^25 - 1, and, but for calendar, amount × windowMs < 2^53. */
+  readonly amount: number
+  /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
+  readonly windowMs: number
+  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Else the amount. */
+  readonly burst: number
+  /** calendar only. */
+  readonly calendar: Calendar | undefined
+  /** Of a limit that several consumers share: how much of it each may take, above 0 and below 1; undefined: all of it. */
+  readonly share: number | undefined
+  /** Of what such a share comes to, which is a limit by itself: the name of the limit that it is a share of. */
+  readonly shareOf: string | undefined
+  /** Of one whose amount is another than its tier's. */
+  readonly changed: AmountChange | undefined
+  /** What it is from a moment on, when its amount changes by itself then. */
+  readonly next: { readonly at: number; readonly limit: Limit } | undefined
+}
+
+/** How an amount came to be another than the tier's. */
+export interface AmountChange {
+  /** What the tier allows. */
+  readonly tier: number
+  /** What holds in its place; undefined: nothing does. */
+  readonly override: number | undefined
+  /** What comes on top. */
+  readonly boost: number
+}
+
+/** The limit as it is at `now` (unix ms). */
+export function standing(limit: Limit, now: number): Limit {
+  let present = limit
+  while (present.next !== undefined && now >= present.next.at) present = present.next.limit
+  return present
+}
+
+export interface Calendar {
+  readonly period: 'day' | 'month'
+  /** An IANA name. */
+  readonly timeZone: string
+}
+
+const DAY = 86_400_000
+const LONGEST_MS = { day: DAY, month: 31 * DAY }
+const DEFAULT_LEASE = 60_000
+
+/** A limit with all that goes without saying. It has been checked: a window or a period is there where one is needed. */
+export function limitOf(settings: LimitSettings): Limit {
+  const {
+    name,
+    amount,
+    window,
+    algorithm,
+    by,
+    burst,
+    period,
+    time_zone: timeZone = 'UTC',
+    lease,
+    share,
+  } = settings
+  const calendar = algorithm === 'calendar' && period !== undefined ? { period, timeZone } : undefined
+  const windowMs =
+    calendar !== undefined
+      ? LONGEST_MS[calendar.period]
+      : algorithm === 'concurrency'
+        ? (lease ?? DEFAULT_LEASE)
+        : window!
+  return {
+    name: name ?? nameOfLimit({ algorithm, by, windowMs, calendar }),
+    algorithm,
+    by,
+    amount,
+    windowMs,
+    burst: algorithm === 'token_bucket' ? (burst ?? amount) : amount,
+    calendar,
+    share,
+    shareOf: undefined,
+    changed: undefined,
+    next: undefined,
+  }
+}
+
+/** The same with what stands behind it: of one that is shared out, the limit of each consumer's share. */
+export function limitsOf(settings: LimitSettings): readonly Limit[] {
+  const limit = limitOf(settings)
+  return limit.share === undefined ? [limit] : [limit, shareOf(limit, limit.share)]
+}
+
+/** What each consumer may take of a limit: rounded down, and at least 1. */
+export function shareOf(limit: Limit, share: number): Limit {
+  // 0.29 × 100 is a little less than 29.
+  const part = (amount: number) => Math.max(1, Math.floor(Number((amount * share).toFixed(6))))
+  return {
+    ...limit,
+    name: shareName(limit.name),
+    amount: part(limit.amount),
+    burst: part(limit.burst),
+    share: undefined,
+    shareOf: limit.name,
+  }
+}
+
+function shareName(limit: string): string {
+  return `${limit}-share`
+}
+
+/** What a limit's text is made of. */
+type Told = Pick<
+  Limit,
+  'algorithm' | 'by' | 'amount' | 'windowMs' | 'burst' | 'calendar' | 'share' | 'shareOf' | 'changed'
+> & { readonly next: { readonly at: number } | undefined }
+
+/**
+ * `10/min`, `10/s token_bucket burst 20`, `1000/month in Europe/Berlin`, `5 at once by ip`, `100/min by tenant share 0.3`,
+ * `600/min (100 + boost 500 until 2026-11-25T05:00:00Z)`.
+ */
+export function limitText(limit: Told): string {
+  const change = changeText(limit)
+  return change === '' ? quotaText(limit) : `${quotaText(limit)} (${change})`
+}
+
+/** What it comes to, without how. */
+function quotaText({ algorithm, by, amount, windowMs, burst, calendar, share, shareOf }: Told): string {
+  const part = share === undefined ? '' : ` share ${share}`
+  const level = shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
+  const whose = by === 'consumer' ? '' : level
+  if (calendar !== undefined) return `${amount}/${calendar.period} in ${calendar.timeZone}${whose}`
+  if (algorithm === 'concurrency') return `${amount} at once${whose}`
+  const how = algorithm === 'sliding' ? '' : ` ${algorithm}`
+  const most = burst === amount ? '' : ` burst ${burst}`
+  return formatRate(amount, windowMs) + how + most + whose
+}
+
+function changeText({ changed, next }: Pick<Told, 'changed' | 'next'>): string {
+  if (changed === undefined) return ''
+  const { tier, override, boost } = changed
+  if (override === undefined && boost === 0) return `${tier} by the tier`
+  const base = override === undefined ? `${tier}` : `override ${override} of ${tier}`
+  const more = boost === 0 ? '' : ` + boost ${boost}`
+  return `${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`}`
+}
+
+/** `2026-11-25T05:00:00Z` */
+export function secondOf(at: number): string {
+  return `${new Date(at).toISOString().slice(0, 19)}Z`
+}
+
+/** The same for a program: what the limit has, in the words of the file, times in ms. */
+export function limitData(limit: Limit): LimitData {
+  const { name, algorithm, by, amount, windowMs, burst, calendar, share, shareOf, changed, next } = limit
+  const common = {
+    name,
+    algorithm,
+    by,
+    amount,
+    ...(share === undefined ? {} : { share }),
+    ...(shareOf === undefined ? {} : { share_of: shareOf }),
+    ...(changed === undefined
+      ? {}
+      : {
+          changed: {
+            tier_amount: changed.tier,
+            override: changed.override ?? null,
+            boost: changed.boost,
+            until: next === undefined ? null : new Date(next.at).toISOString(),
+          },
+        }),
+  }
+  if (calendar !== undefined) return { ...common, period: calendar.period, time_zone: calendar.timeZone }
+  if (algorithm === 'concurrency') return { ...common, lease_ms: windowMs }
+  return { ...common, ...(algorithm === 'token_bucket' ? { burst } : {}), window_ms: windowMs }
+}
+
+/** A limit as {@link limitText} has it, of what {@link limitData} tells. */
+export function limitDataText(data: LimitData): string {
+  return limitText(toldOf(data))
+}
+
+/** The two parts of that text: `600/min`, and `100 + boost 500 until 2026-11-25T05:00:00Z`, which is empty where nothing is changed. */
+export function limitDataParts(data: LimitData): { readonly quota: string; readonly change: string } {
+  const told = toldOf(data)
+  return { quota: quotaText(told), change: changeText(told) }
+}
+
+function toldOf(data: LimitData): Told {
+  const { algorithm, by, amount, burst = amount, window_ms, lease_ms, period, time_zone } = data
+  const { share, share_of: shareOf, changed: change } = data
+  const calendar = period === undefined ? undefined : { period, timeZone: time_zone ?? 'UTC' }
+  const changed = change && {
+    tier: change.tier_amount,
+    override: change.override ?? undefined,
+    boost: change.boost,
+  }
+  const next = change?.until ? { at: Date.parse(change.until) } : undefined
+  const windowMs = window_ms ?? lease_ms ?? 0
+  return { algorithm, by, amount, burst, windowMs, calendar, share, shareOf, changed, next }
+}
+
+export interface LimitData {
+  readonly name: string
+  readonly algorithm: Algorithm
+  readonly by: Level
+  readonly amount: number
+  readonly share?: number
+  readonly share_of?: string
+  /** Of one whose amount is another than its tier's, and for how long. */
+  readonly changed?: {
+    readonly tier_amount: number
+    readonly override: number | null
+    readonly boost: number
+    /** ISO 8601; null: for good. */
+    readonly until: string | null
+  }
+  readonly burst?: number
+  readonly window_ms?: number
+  readonly lease_ms?: number
+  readonly period?: Calendar['period']
+  readonly time_zone?: string
+}
+
+const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
+  [1000, 'second'],
+  [60_000, 'minute'],
+  [3_600_000, 'hour'],
+  [86_400_000, 'day'],
+])
+
+/** The name of a limit that was given none: after its window, and whose quota it is when it is not the consumer's. */
+function nameOfLimit({
+  algorithm,
+  by,
+  windowMs,
+  calendar,
+}: Pick<Limit, 'algorithm' | 'by' | 'windowMs' | 'calendar'>): string {
+  const name =
+    calendar?.period ??
+    (algorithm === 'concurrency' ? 'concurrent' : (NAMED_WINDOWS.get(windowMs) ?? formatDuration(windowMs)))
+  return by === 'consumer' ? name : `${by}-${name}`
+}

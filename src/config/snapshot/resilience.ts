@@ -1,0 +1,74 @@
+import type { Config } from '../schema/schema.js'
+
+/** Percents of the file become shares here. */
+
+export interface RetrySettings {
+  /** Of the requests of the last 10 s, 0 to 1. */
+  readonly budget: number
+  /** How often a request that may have been seen is sent again. */
+  readonly attempts: number
+}
+
+export interface BreakerSettings {
+  /** 0 to 1. */
+  readonly errorRatio: number
+  /** Ms; Infinity: nothing is slow. */
+  readonly slowMs: number
+  readonly slowRatio: number
+  readonly windowMs: number
+  readonly minRequests: number
+  readonly openMs: number
+  readonly probes: number
+}
+
+export interface ConcurrencySettings {
+  readonly initial: number
+  readonly min: number
+  readonly max: number
+}
+
+type ServiceConfig = Config['services'][string]
+
+/** What a service says of itself when it cannot keep up. */
+export interface ResilienceSettings {
+  readonly retries: RetrySettings
+  readonly circuitBreaker: BreakerSettings | undefined
+  readonly concurrency: ConcurrencySettings | undefined
+}
+
+/** Of a route that answers by itself. */
+export const NO_RESILIENCE: ResilienceSettings = {
+  retries: { budget: 0, attempts: 0 },
+  circuitBreaker: undefined,
+  concurrency: undefined,
+}
+
+export function compileResilience(service: ServiceConfig): ResilienceSettings {
+  const { retries, circuit_breaker: breaker, concurrency } = service
+  return {
+    retries: { budget: retries.budget / 100, attempts: retries.attempts },
+    circuitBreaker: breaker && {
+      errorRatio: breaker.error_ratio / 100,
+      slowMs: breaker.slow === 0 ? Number.POSITIVE_INFINITY : breaker.slow,
+      slowRatio: breaker.slow_ratio / 100,
+      windowMs: breaker.window,
+      minRequests: breaker.min_requests,
+      openMs: breaker.open,
+      probes: breaker.probes,
+    },
+    concurrency: concurrency && {
+      ...concurrency,
+      initial: concurrency.initial ?? Math.min(Math.max(100, concurrency.min), concurrency.max),
+    },
+  }
+}
+
+/** The classes of the tiers, from the one that is shed first. */
+export function compilePriorities(tiers: Config['tiers']): {
+  readonly priorities: readonly number[]
+  readonly classes: number
+} {
+  const said = tiers.map(({ priority }, place) => priority ?? place)
+  const ascending = [...new Set(said)].sort((a, b) => a - b)
+  return { priorities: said.map((priority) => ascending.indexOf(priority)), classes: ascending.length }
+}

@@ -1,0 +1,24 @@
+import type { Config } from '../schema/schema.js'
+import type { ConsumerSource } from './consumers.js'
+
+/** What a route asks of its callers, compiled. */
+export interface RouteAuth {
+  /** By which they are known here, in the order of the file. */
+  readonly sources: readonly ConsumerSource[]
+  /** All of which a credential must have. */
+  readonly scopes: readonly string[]
+}
+
+const ADDRESS: ConsumerSource = { kind: 'ip' }
+
+export function compileAuth(
+  { auth }: Config['routes'][number],
+  consumers: readonly ConsumerSource[],
+): RouteAuth | undefined {
+  if (auth === undefined) return undefined
+  const { any_of: kinds, required, scopes } = auth
+  const sources = consumers.filter(
+    ({ kind }) => kind !== 'ip' && (kinds === undefined || (kinds as readonly string[]).includes(kind)),
+  )
+  return { sources: required ? sources : [...sources, ADDRESS], scopes }
+}

@@ -1,0 +1,87 @@
+import type { Config } from '../schema/schema.js'
+import { algorithmsOf, type TokenAlgorithm } from '../values/token-algorithms.js'
+
+/** Who issues tokens (JWT) and what makes one of theirs good, compiled. */
+export interface TokenIssuer {
+  /** Equal to the token's `iss`. */
+  readonly issuer: string
+  /** The token's `aud` has one of them; empty: it is not looked at. */
+  readonly audiences: readonly string[]
+  /** JWS names (RFC 7518 §3.1, RFC 8037, RFC 9864) of those that may sign. */
+  readonly algorithms: readonly TokenAlgorithm[]
+  readonly keys: TokenKeys
+  /** Ms by which the clocks may differ. */
+  readonly leewayMs: number
+  /** `typ` has to be one of them, in lower case; empty: it is not looked at. */
+  readonly types: readonly string[]
+  readonly requiredClaims: readonly RequiredClaim[]
+  readonly requiredScopes: readonly string[]
+  readonly id: ClaimPath
+  /** In front of the id. */
+  readonly idPrefix: string
+  readonly tier: ClaimPath | undefined
+  readonly tenant: ClaimPath | undefined
+  readonly scopes: ClaimPath
+}
+
+export type TokenKeys =
+  | { readonly kind: 'jwks'; readonly url: string; readonly refreshMs: number }
+  /** PEM. */
+  | { readonly kind: 'public'; readonly pems: readonly string[] }
+  | { readonly kind: 'secret'; readonly secret: string }
+
+/** Where a claim stands: under this very name, else where its steps lead. */
+export interface ClaimPath {
+  readonly name: string
+  readonly steps: readonly string[]
+}
+
+export interface RequiredClaim {
+  readonly path: ClaimPath
+  /** One of them, written as text; `*`: any value. */
+  readonly values: readonly string[]
+}
+
+export type IssuerSettings = Extract<
+  Extract<Config['consumers'][number], { jwt: unknown }>['jwt'],
+  { issuers: unknown }
+>['issuers'][number]
+
+export function compileTokenIssuer(settings: IssuerSettings): TokenIssuer {
+  const { secret, tier, tenant } = settings
+  return {
+    issuer: settings.issuer,
+    audiences: settings.audience ?? [],
+    algorithms: algorithmsOf(settings.algorithms, secret !== undefined),
+    keys: keysOf(settings),
+    leewayMs: settings.leeway,
+    types: (settings.type ?? []).map(mediaType),
+    requiredClaims: Object.entries(settings.required_claims ?? {}).map(([name, values]) => ({
+      path: claimPath(name),
+      values,
+    })),
+    requiredScopes: settings.required_scopes ?? [],
+    id: claimPath(settings.id),
+    idPrefix: settings.id_prefix ?? '',
+    tier: tier === undefined ? undefined : claimPath(tier),
+    tenant: tenant === undefined ? undefined : claimPath(tenant),
+    scopes: claimPath(settings.scopes),
+  }
+}
+
+function keysOf({ jwks_url: url, public_key: pems, secret, refresh }: IssuerSettings): TokenKeys {
+  if (secret !== undefined) return { kind: 'secret', secret }
+  if (pems !== undefined) return { kind: 'public', pems: pems.map(({ text }) => text) }
+  return { kind: 'jwks', url: url!, refreshMs: refresh }
+}
+
+/** @param path `org.id`: the member `id` of the claim `org` */
+export function claimPath(path: string): ClaimPath {
+  return { name: path, steps: path.split('.') }
+}
+
+/** `typ` leaves out the `application/` of a media type that has no other slash (RFC 7515 §4.1.9). */
+export function mediaType(type: string): string {
+  const lower = type.toLowerCase()
+  return lower.startsWith('application/') ? lower.slice('application/'.length) : lower
+}

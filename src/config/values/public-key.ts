@@ -1,0 +1,75 @@
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import type { Fail } from './parse-url.js'
+import { type PemFile, readPemFile } from './pem.js'
+import type { TokenAlgorithm } from './token-algorithms.js'
+
+/** Bits of an RSA key: fewer are broken (RFC 7518 §3.3), more make each signature a burden. */
+const RSA_BITS = { least: 2048, most: 8192 }
+/** A greater one makes each signature a burden, too; with 1 everybody could sign. Mostly it is 65537. */
+const EXPONENT = { least: 3n, most: 2n ** 32n }
+
+const CURVES: Readonly<Partial<Record<TokenAlgorithm, string>>> = {
+  ES256: 'prime256v1',
+  ES384: 'secp384r1',
+  ES512: 'secp521r1',
+}
+
+/** A public key or a certificate in PEM, as the text itself or the file that holds it. */
+export function readPublicKey(value: string, fail: Fail): PemFile | undefined {
+  const pem = value.includes('-----BEGIN ') ? { file: 'inline', text: value } : readPemFile(value, fail)
+  if (pem === undefined) return undefined
+  if (/-----BEGIN [A-Z0-9 ]*PRIVATE KEY-----/.test(pem.text))
+    return fail('holds a private key', 'give the public one alone: openssl pkey -in FILE -pubout')
+  const key = publicKeyOf(pem.text)
+  if (key === undefined)
+    return fail(
+      'holds no public key that can be read',
+      'give one that begins with -----BEGIN PUBLIC KEY-----',
+    )
+  const problem = weaknessOf(key)
+  return problem === undefined
+    ? pem
+    : fail(problem, 'give a key of RSA 2048 to 8192, P-256, P-384, P-521 or Ed25519')
+}
+
+/** @param pem SPKI, PKCS #1 or a certificate */
+export function publicKeyOf(pem: string): KeyObject | undefined {
+  try {
+    return createPublicKey(pem)
+  } catch {
+    return undefined
+  }
+}
+
+/** Why a key may sign nothing here; undefined for a good one. */
+export function weaknessOf({
+  asymmetricKeyType: type,
+  asymmetricKeyDetails: details,
+}: KeyObject): string | undefined {
+  if (type === 'ed25519') return undefined
+  if (type === 'ec')
+    return Object.values(CURVES).includes(details?.namedCurve ?? '')
+      ? undefined
+      : 'is on a curve that is not known here'
+  if (type !== 'rsa') return 'is of a kind that is not known here'
+  const bits = details?.modulusLength ?? 0
+  if (bits < RSA_BITS.least || bits > RSA_BITS.most) return `has ${bits} bits`
+  const exponent = details?.publicExponent ?? 0n
+  const usual = exponent >= EXPONENT.least && exponent <= EXPONENT.most && exponent % 2n === 1n
+  return usual ? undefined : 'has an exponent that no key should have'
+}
+
+/** Whether signatures of this algorithm can be made with the key's other half. */
+export function keyFits(algorithm: TokenAlgorithm, key: KeyObject): boolean {
+  switch (algorithm.slice(0, 2)) {
+    case 'RS':
+    case 'PS':
+      return key.asymmetricKeyType === 'rsa'
+    case 'ES':
+      return key.asymmetricKeyType === 'ec' && key.asymmetricKeyDetails?.namedCurve === CURVES[algorithm]
+    case 'Ed':
+      return key.asymmetricKeyType === 'ed25519'
+    default:
+      return key.type === 'secret'
+  }
+}

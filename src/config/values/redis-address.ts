@@ -1,0 +1,115 @@
+import type { Fail } from './parse-url.js'
+
+export interface RedisServer {
+  readonly host: string
+  readonly port: number
+}
+
+/** Where a store is and how to log in. The password goes into a connection and nowhere else. */
+export interface RedisAddress {
+  /** One server, or the Sentinels. */
+  readonly hosts: readonly RedisServer[]
+  /** The name that Sentinel knows the primary by. */
+  readonly sentinelPrimary: string | undefined
+  readonly db: number
+  readonly username: string | undefined
+  readonly password: string | undefined
+  readonly tls: boolean
+}
+
+const FORM =
+  /^(?<scheme>rediss?(?:\+sentinel)?):\/\/(?:(?<user>[^:@/?#]*)(?::(?<password>[^@/?#]*))?@)?(?<hosts>[^/?#@]+)(?<path>\/[^?#]*)?$/
+
+/**
+ * Reads `redis[s]://[user:password@]host[:port][/db]`, or
+ * `redis[s]+sentinel://[user:password@]host[:port][,host[:port]…]/primary[/db]` for a primary that Sentinel names.
+ * User and password may be percent-encoded; they are those of the Redis servers, not of the Sentinels.
+ *
+ * @param fail is told what is wrong without the address, since it may hold a password
+ */
+export function readRedisAddress(text: string, fail: Fail): RedisAddress | undefined {
+  const groups = FORM.exec(text)?.groups
+  if (groups === undefined) {
+    return fail(
+      'is not the address of a Redis server',
+      'write redis://host:6379, rediss:// for TLS; escape special characters of a password as %40 and so on',
+    )
+  }
+  const sentinel = groups.scheme!.endsWith('+sentinel')
+  const path = (groups.path ?? '').split('/').filter((part) => part !== '')
+  const sentinelPrimary = sentinel ? path.shift() : undefined
+  if (sentinel && sentinelPrimary === undefined) {
+    return fail(
+      'names Sentinels but no primary',
+      'write redis+sentinel://host:26379,other:26379/primary with the name that Sentinel knows it by',
+    )
+  }
+  const db = path.shift() ?? '0'
+  if (!/^\d{1,4}$/.test(db) || path.length > 0) {
+    const form = sentinel ? 'redis+sentinel://host:26379/primary/0' : 'redis://host:6379/0'
+    return fail('ends in something that is not a database number', `write ${form}, or leave the number out`)
+  }
+  const names = groups.hosts!.split(',')
+  if (!sentinel && names.length > 1) {
+    return fail(
+      'has several hosts',
+      'write a list of addresses for a Redis Cluster, or redis+sentinel:// with the name of the primary',
+    )
+  }
+  const hosts = names.map((host) => readServer(host, sentinel ? 26379 : 6379))
+  if (hosts.includes(undefined)) {
+    return fail('has a host or port that is not valid', 'write host:6379, an IPv6 address in brackets')
+  }
+  const [username, password] = [decode(groups.user), decode(groups.password)]
+  if (username === null || password === null) {
+    return fail(
+      'has a user or password that is not percent-encoded properly',
+      'write % itself as %25, @ as %40',
+    )
+  }
+  return {
+    hosts: hosts as RedisServer[],
+    sentinelPrimary,
+    db: Number(db),
+    username,
+    password,
+    tls: groups.scheme!.startsWith('rediss'),
+  }
+}
+
+/** The nodes of a Cluster: single servers, which know no databases but the first. */
+export function readClusterNode(text: string, fail: Fail): RedisAddress | undefined {
+  const address = readRedisAddress(text, fail)
+  if (address?.sentinelPrimary !== undefined) {
+    return fail(
+      'names Sentinels, in the list of the nodes of a Redis Cluster',
+      'write it alone, not in a list: one address takes all Sentinels, separated by commas',
+    )
+  }
+  if (address !== undefined && address.db !== 0) {
+    return fail('has a database number, which a Redis Cluster does not know', 'leave the number out')
+  }
+  return address
+}
+
+/** `host:port` of each server of an address that has been read; nothing of it is a secret. */
+export function redisHosts(address: RedisAddress): readonly string[] {
+  return address.hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`)
+}
+
+function readServer(text: string, defaultPort: number): RedisServer | undefined {
+  const parts = /^(?:\[([0-9a-fA-F:.]+)\]|([^:[\]\s]+))(?::(\d{1,5}))?$/.exec(text)
+  const host = parts?.[1] ?? parts?.[2]
+  const port = parts?.[3] === undefined ? defaultPort : Number(parts[3])
+  return host === undefined || port < 1 || port > 65535 ? undefined : { host, port }
+}
+
+/** `null`: not percent-encoded. */
+function decode(text: string | undefined): string | undefined | null {
+  if (text === undefined || text === '') return undefined
+  try {
+    return decodeURIComponent(text)
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,51 @@
+import { ADDRESSES } from './scalar-addresses.js'
+import { CREDENTIALS } from './scalar-credentials.js'
+import { HTTP } from './scalar-http.js'
+import { QUANTITIES } from './scalar-quantities.js'
+import { asText, type Kind } from './scalar-type.js'
+
+/** Names of services, tiers and limits: they go into Redis keys, labels and header fields as they are. */
+export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
+
+const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most'
+
+/** What a scalar of the file can be, by the name that the schema has for it. */
+export const KINDS = {
+  ...QUANTITIES,
+  ...ADDRESSES,
+  ...HTTP,
+  ...CREDENTIALS,
+
+  switch: {
+    label: 'true or false',
+    types: ['boolean'],
+    pattern: '^(true|false)$',
+    read: (value, fail) =>
+      value === 'true' || value === 'false'
+        ? { enabled: value === 'true' }
+        : fail('is neither true nor false', 'write true, false, or a mapping of settings'),
+    show: (value) => String(value.enabled),
+  } satisfies Kind<{ enabled: boolean }>,
+
+  name: {
+    label: 'name',
+    types: ['string'],
+    pattern: NAME_PATTERN,
+    read: (value, fail) => (new RegExp(NAME_PATTERN).test(value) ? value : fail('is not a name', NAME_FIX)),
+    show: asText,
+  } satisfies Kind<string>,
+
+  /** The name of a tier, in the place of the tier. */
+  tier: {
+    label: 'name',
+    types: ['string'],
+    pattern: NAME_PATTERN,
+    read: (value, fail) =>
+      new RegExp(NAME_PATTERN).test(value) ? { name: value } : fail('is not a name', NAME_FIX),
+    show: (value) => value.name,
+  } satisfies Kind<{ name: string }>,
+} as const
+
+export type KindName = keyof typeof KINDS
+/** What a kind is read into. */
+export type KindValue<K extends KindName> = NonNullable<ReturnType<(typeof KINDS)[K]['read']>>

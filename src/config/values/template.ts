@@ -1,0 +1,52 @@
+import type { Fail } from './parse-url.js'
+
+/** What the value of a header field may name besides text. */
+const VARIABLES = ['consumer', 'tier', 'request_id', 'route', 'service', 'client_ip'] as const
+export type Variable = (typeof VARIABLES)[number]
+
+/** The value of a header field: text and names of variables by turns, beginning and ending with text. */
+export interface Template {
+  readonly pieces: readonly string[]
+}
+
+/**
+ * In a template the names without a capital letter are the gateway's own, so that a variable of the environment which
+ * happens to be called `consumer` can never stand in for who is calling. `substitute` leaves them between these, which
+ * nothing that comes from the environment can hold.
+ */
+const MARK = '\0'
+
+export function marked(name: string): string {
+  return MARK + name + MARK
+}
+
+export function isOwn(name: string): boolean {
+  return !/[A-Z]/.test(name)
+}
+
+/** @param text with the environment put in, and the gateway's own names marked */
+export function readTemplate(text: string, fail: Fail): Template | undefined {
+  const pieces = text.split(MARK)
+  const unknown = pieces.find((piece, i) => i % 2 === 1 && !(VARIABLES as readonly string[]).includes(piece))
+  if (unknown !== undefined) {
+    const known = VARIABLES.map((name) => `\${${name}}`).join(', ')
+    return fail(
+      `names \${${unknown}}, which the gateway does not know`,
+      `write ${known}, or a name of the environment with a capital letter`,
+    )
+  }
+  if (text === '') return fail('is empty', 'give a value, or name the field under remove')
+  if (text.length > 4096) return fail('is longer than 4096 characters', 'write a shorter value')
+  if (pieces.some((piece, i) => i % 2 === 0 && /[^\t\x20-\x7e]/.test(piece)) || text.trim() !== text) {
+    return fail(
+      'cannot be the value of a header field',
+      'use printable ASCII on one line, with no space at the ends',
+    )
+  }
+  return { pieces }
+}
+
+/** As it would stand in the file. */
+export function showTemplate({ pieces }: Template): string {
+  return JSON.stringify(pieces.map((piece, i) => (i % 2 === 1 ? `\${${piece}}` : piece)).join(''))
+}

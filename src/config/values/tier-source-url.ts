@@ -1,0 +1,48 @@
+import type { Fail } from './parse-url.js'
+
+/** Where the sources of tiers are: addresses that hold secrets, so that nothing of them is repeated in a message. */
+
+/** In the address of an HTTP source, in the place of the consumer's id. */
+export const CONSUMER = '{consumer}'
+
+/**
+ * `postgres://[user[:password]@]host[:port]/database[?sslmode=…]`. Of libpq's `sslmode` only what says whether the
+ * server's certificate is checked: the others mean different things to different clients.
+ */
+export function readPostgresUrl(text: string, fail: Fail): string | undefined {
+  const fix = 'write postgres://user:password@host:5432/database; escape special characters as %40 and so on'
+  if (
+    !/^postgres(ql)?:\/\/[\x21-\x7e]+$/.test(text) ||
+    /%(?![0-9a-fA-F]{2})/.test(text) ||
+    !URL.canParse(text)
+  ) {
+    return fail('is not the address of a PostgreSQL database', fix)
+  }
+  const { hostname, pathname, searchParams } = new URL(text)
+  if (hostname === '' && !searchParams.has('host')) return fail('names no host', fix)
+  if (pathname.length < 2) return fail('names no database', fix)
+  const mode = searchParams.get('sslmode')
+  if (mode !== null && !['disable', 'verify-full', 'no-verify'].includes(mode)) {
+    return fail(
+      'has an sslmode that does not say whether the certificate of the server is checked',
+      'write sslmode=verify-full, with sslrootcert=FILE for a CA of your own, or sslmode=no-verify',
+    )
+  }
+  return text
+}
+
+/** An http(s) address with `{consumer}` in its path or query. */
+export function readPlanUrl(text: string, fail: Fail): string | undefined {
+  const fix = `write one such as http://billing.internal/plans/${CONSUMER}`
+  const [, origin = '', rest = ''] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(text) ?? []
+  if (origin === '' || !URL.canParse(origin)) return fail('is not an http:// or https:// address', fix)
+  if (origin.includes('@')) return fail('holds credentials', 'give them in headers, as authorization')
+  if (!/^[\x21-\x22\x24-\x7e]*$/.test(rest)) {
+    return fail('holds a fragment, a space or characters beyond ASCII', 'remove them, or escape them as %20')
+  }
+  if (!rest.includes(CONSUMER)) return fail(`has no ${CONSUMER} behind its host`, fix)
+  if (/[{}]/.test(rest.replaceAll(CONSUMER, ''))) {
+    return fail(`holds braces that are not those of ${CONSUMER}`, `write ${CONSUMER} alone, others as %7B`)
+  }
+  return text
+}

@@ -1,0 +1,43 @@
+import type { Assignment, TierAssignments } from '../limiter/limiter.js'
+import { createMemoryMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
+import { createRedisMap, type RedisMapOptions } from './replicated-map-redis.js'
+
+const WITH_END = /^(.+) (\d{1,15})$/s
+
+/** Which consumer was put on which tier by an operator: the tier's name, and behind a space unix ms at which it ends, if it does. */
+export const ASSIGNMENTS: MapShape<Assignment> = {
+  name: 'tier:{assignments}',
+  what: 'tier assignments',
+  keyName: 'consumer id',
+  parse(text) {
+    const [, tier, until] = WITH_END.exec(text) ?? []
+    return tier === undefined ? { tier: text, until: undefined } : { tier, until: Number(until) }
+  },
+  write({ tier, until }) {
+    if (tier === '') throw new Error('a tier has a name; leave it undefined to remove the assignment')
+    return until === undefined ? tier : `${tier} ${until}`
+  },
+  until: ({ until }) => until,
+  most: 1_000_000,
+  longestKey: 1024,
+  longestValue: 1024,
+}
+
+export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignments {
+  return {
+    get: map.get,
+    set: (consumer, tier, until) => map.set(consumer, tier === undefined ? undefined : { tier, until }),
+    read: map.read,
+    ready: map.ready,
+    close: map.close,
+  }
+}
+
+/** Assignments of one process, gone with it. */
+export function createMemoryAssignments(): TierAssignments {
+  return createAssignments(createMemoryMap(ASSIGNMENTS))
+}
+
+export function createRedisAssignments(options: RedisMapOptions): TierAssignments {
+  return createAssignments(createRedisMap(ASSIGNMENTS, options))
+}

@@ -1,0 +1,74 @@
+import { type Client, runRestore, type StoredValue } from '../limiter/redis/scripts.js'
+import { askStore } from '../limiter/redis/store-timeout.js'
+import type { Held, MapShape } from './replicated-map.js'
+
+export interface WriteBackOptions {
+  /** The greatest number of a change that any gateway has seen. */
+  readonly known: number
+  /** Number of the change up to which the held values are complete; undefined: they are not to be written any more. */
+  readonly change: () => number | undefined
+  /** Takes over what was changed meanwhile. */
+  readonly look: () => Promise<void>
+}
+
+/** Values of one call: Redis does nothing else meanwhile. */
+const AT_ONCE = 200
+const TIMEOUT = 1000
+const MOST_TRIES = 100
+
+/**
+ * Makes the store have what is held: writes all of it, and takes out what is not held. A change that operators make
+ * meanwhile is taken over first, so none is lost or undone. Where it ends half way, it can begin anew.
+ *
+ * @returns how many values were written
+ */
+export async function writeBack<V>(
+  store: Client,
+  shape: MapShape<V>,
+  held: Pick<Held<V>, 'get' | 'entries'>,
+  { known, change, look }: WriteBackOptions,
+): Promise<number> {
+  const { name } = shape
+  let written = 0
+
+  function storedValue(key: string): StoredValue {
+    const value = held.get(key)
+    if (value === undefined) return { key, text: '', until: 0 }
+    return { key, text: shape.write(value), until: shape.until?.(value) ?? 0 }
+  }
+
+  async function write(keys: readonly string[], isLast = false): Promise<void> {
+    for (let tries = 0; tries < MOST_TRIES; tries++) {
+      const number = change()
+      if (number === undefined) throw new Error('somebody else has decided meanwhile')
+      const values = keys.map(storedValue)
+      // Beyond all that any gateway has seen: whoever was away all the time finds nothing missing.
+      const next = isLast ? Math.max(known, number) + 1 : number
+      if (await askStore(TIMEOUT, runRestore(store, name, number, next, values))) {
+        written += values.filter(({ text }) => text !== '').length
+        return
+      }
+      await look()
+    }
+    throw new Error('the store was changed all the time')
+  }
+
+  let batch: string[] = []
+  // Live: what is added meanwhile comes, too.
+  for (const key of held.entries().keys()) {
+    batch.push(key)
+    if (batch.length < AT_ONCE) continue
+    await write(batch)
+    batch = []
+  }
+  await write(batch)
+  let cursor = '0'
+  do {
+    const page: [string, string[]] = await askStore(TIMEOUT, store.hscan(name, cursor, 'COUNT', AT_ONCE))
+    const others = page[1].filter((key, i) => i % 2 === 0 && held.get(key) === undefined)
+    for (let i = 0; i < others.length; i += AT_ONCE) await write(others.slice(i, i + AT_ONCE))
+    cursor = page[0]
+  } while (cursor !== '0')
+  await write([], true)
+  return written
+}

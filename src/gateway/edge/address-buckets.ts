@@ -1,0 +1,88 @@
+import { randomFillSync } from 'node:crypto'
+import type { AddressRate } from '../../config/snapshot/edge.js'
+import type { Family } from '../../net/parse-cidr.js'
+
+/**
+ * A token bucket for each address, IPv6 by its /64, in a table that never grows. Of a bucket only the time is kept at which
+ * it will be full again (the theoretical arrival time of GCRA, ITU-T I.371), so a slot is 16 bytes.
+ *
+ * An address that is not known has a full bucket, so to be forgotten is to get a fresh one. In the eight slots that an
+ * address may be in, who has most left makes room: one with a drained bucket stays for as long as anybody else there has
+ * more, however many addresses come by. To be forgotten it would have to drain seven others that lie in the same
+ * eight, and which those are hangs on a number that each process draws for itself.
+ */
+export interface AddressBuckets {
+  /**
+   * Takes one token.
+   *
+   * @param words of the address, as `readAddress` gives them
+   * @param now ms of a clock that only goes forward, from 1 on
+   * @returns ms until there is one; 0: it was taken
+   */
+  take(family: Family, words: Uint32Array, rate: AddressRate, now: number): number
+  /** The bucket is full again. */
+  forget(family: Family, words: Uint32Array): void
+  readonly bytes: number
+}
+
+const WAYS = 8
+/** No source address of IPv6 begins with it: for IPv4. */
+const IPV4 = 0xffff_ffff
+
+/** @param addresses how many are remembered at least; rounded up to a power of two */
+export function createAddressBuckets(
+  addresses: number,
+  seed: number = randomFillSync(new Uint32Array(1))[0]!,
+): AddressBuckets {
+  const slots = Math.max(WAYS, 2 ** Math.ceil(Math.log2(addresses)))
+  const mask = slots / WAYS - 1
+  const highs = new Uint32Array(slots)
+  const lows = new Uint32Array(slots)
+  /** When the bucket is full again; 0: the slot is free. */
+  const fullAt = new Float64Array(slots)
+
+  /** The slot of an address, or the one that it may take. */
+  function slotOf(high: number, low: number): number {
+    const first = (hashOf(high, low, seed) & mask) * WAYS
+    let fullest = first
+    for (let slot = first; slot < first + WAYS; slot++) {
+      if (lows[slot] === low && highs[slot] === high) return slot
+      if (fullAt[slot]! < fullAt[fullest]!) fullest = slot
+    }
+    return fullest
+  }
+
+  const isOf = (slot: number, high: number, low: number) => lows[slot] === low && highs[slot] === high
+
+  return {
+    take(family, words, { each, burst }, now) {
+      const high = family === 4 ? IPV4 : words[0]!
+      const low = family === 4 ? words[0]! : words[1]!
+      const slot = slotOf(high, low)
+      const full = isOf(slot, high, low) ? Math.max(fullAt[slot]!, now) : now
+      const wait = full + each - now - burst * each
+      // Half a microsecond: what times of 15 digits are off by.
+      if (wait > 0.0005) return wait
+      highs[slot] = high
+      lows[slot] = low
+      fullAt[slot] = full + each
+      return 0
+    },
+    forget(family, words) {
+      const high = family === 4 ? IPV4 : words[0]!
+      const low = family === 4 ? words[0]! : words[1]!
+      const slot = slotOf(high, low)
+      if (isOf(slot, high, low)) fullAt[slot] = 0
+    },
+    bytes: highs.byteLength + lows.byteLength + fullAt.byteLength,
+  }
+}
+
+/** The finalizer of MurmurHash3 over both words. */
+function hashOf(high: number, low: number, seed: number): number {
+  let hash = seed ^ Math.imul(high, 0xcc9e2d51)
+  hash = Math.imul(hash ^ (hash >>> 15), 0x1b873593) ^ low
+  hash = Math.imul(hash ^ (hash >>> 16), 0x85ebca6b)
+  hash = Math.imul(hash ^ (hash >>> 13), 0xc2b2ae35)
+  return hash ^ (hash >>> 16)
+}

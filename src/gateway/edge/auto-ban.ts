@@ -1,0 +1,89 @@
+import { performance } from 'node:perf_hooks'
+import type { ErrorCode } from '../../errors.js'
+import type { Ban, Bans } from '../../fleet/bans.js'
+import { onceASecond } from '../../limiter/degraded.js'
+import { createBlock, type Family, formatBlock, readAddress } from '../../net/parse-cidr.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
+
+export interface AutoBanDeps {
+  readonly bans: Bans
+  /** Makes a ban one of all gateways; left out, or where it fails, it holds here alone. */
+  readonly share?: ((block: string, ban: Ban) => Promise<void>) | undefined
+  readonly log: { warn(fields: object, message: string): void }
+  /** Ms of a clock that only goes forward. */
+  readonly clock?: (() => number) | undefined
+  /** Unix ms. */
+  readonly now?: (() => number) | undefined
+}
+
+/** Of those that are refused: 1 MiB for each of the two reasons, once somebody is. */
+const ADDRESSES = 65_536
+
+/**
+ * Counts refusals, as they are decided: whoever sends many requests at once must not have them all judged before one is counted.
+ * Bans the address, IPv6 by its /64, that goes on after it was refused.
+ */
+export function autoBan(deps: AutoBanDeps) {
+  const { bans, share, log, clock = () => performance.now(), now = Date.now } = deps
+  const words = new Uint32Array(4)
+  const block = createBlock()
+  let denials: AddressBuckets | undefined
+  let failures: AddressBuckets | undefined
+  const warn = onceASecond((fields, message) => log.warn(fields, message))
+
+  function ban(x: Exchange, family: Family, buckets: AddressBuckets, why: string): void {
+    const { autoBan, allowed } = x.snapshot.edge
+    if (x.snapshot.isTrustedProxy(x.clientIp)) return
+    if (allowed !== undefined && allowed.match(family, words, 0) !== 0) return
+    // Requests that were on their way when it was banned.
+    if (bans.match(family, words) !== undefined) return
+    const { max, forMs, share: forAll } = autoBan!
+    if (bans.counts().auto >= max) {
+      warn(
+        { client: x.clientIp, max },
+        'an address is not banned: there are as many bans as edge.auto_ban.max',
+      )
+      return
+    }
+    block.family = family
+    block.words.set(words)
+    block.length = family === 4 ? 32 : 64
+    if (family === 6) block.words.fill(0, 2)
+    const key = formatBlock(block)
+    const since = now()
+    const made = { source: 'auto', since, until: since + forMs, reason: why } as const
+    bans.add(key, made)
+    buckets.forget(family, words)
+    warn({ block: key, reason: why, for_ms: forMs }, 'an address is banned for a while')
+    if (!forAll || share === undefined) return
+    share(key, made).catch((error: Error) => {
+      warn({ block: key, error: error.message }, 'a ban holds here alone: the store has not taken it')
+    })
+  }
+
+  return function autoBan(x: Exchange, code: ErrorCode): void {
+    const settings = x.snapshot.edge.autoBan
+    if (settings === undefined) return
+    if (code === 'unauthorized') {
+      if (!hasCredential(x)) return
+      failures ??= createAddressBuckets(ADDRESSES)
+      const family = readAddress(x.clientIp, words)
+      if (family === 0 || failures.take(family, words, settings.authFailures, clock()) === 0) return
+      ban(x, family, failures, 'it went on with credentials that are not valid')
+    } else if (code === 'quota_exceeded' || code === 'address_limited') {
+      denials ??= createAddressBuckets(ADDRESSES)
+      const family = readAddress(x.clientIp, words)
+      if (family === 0 || denials.take(family, words, settings.denials, clock()) === 0) return
+      ban(x, family, denials, 'it went on after it was limited')
+    }
+  }
+}
+
+/**
+ * Without one nobody has guessed. And any page can let its visitors' browsers send such requests, as pictures say, until
+ * their address is banned; a field of its own a browser asks the gateway for first (CORS).
+ */
+function hasCredential({ headers, secured }: Exchange): boolean {
+  return headers.identity.length > 0 || secured?.certificate !== undefined
+}

@@ -1,0 +1,272 @@
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Refusal } from '../../errors.js'
+import { fieldOf, placeOf, removeField } from './header-list.js'
+import { Field, fieldTable, isClaim } from './header-table.js'
+
+/**
+ * What the stages need of a request's header, read in one pass over the raw list: Node's own `headers` object joins
+ * and drops repeated fields, and a repeated Host or credential is exactly what must be seen.
+ */
+export interface RequestHeaders {
+  /** End-to-end fields for the upstream as a flat name, value list, without any field that the gateway sets itself. */
+  readonly forward: readonly string[]
+  readonly host: string | undefined
+  /** -1 when there is none. */
+  readonly contentLength: number
+  readonly chunked: boolean
+  readonly expectContinue: boolean
+  /** All X-Forwarded-For fields, joined; only from a trusted proxy. */
+  readonly forwardedFor: string | undefined
+  readonly forwardedProto: string | undefined
+  readonly forwardedHost: string | undefined
+  readonly via: string | undefined
+  readonly requestId: string | undefined
+  /** Fields that can name a consumer, flat: lower-case name, value. They reach the upstream only once verified. */
+  readonly identity: readonly string[]
+  /** Lower-case protocol of an Upgrade field that the Connection field names. */
+  readonly upgrade: string | undefined
+  /** As it came, which may not be valid; it is in `forward`, too. A repeated one is empty. */
+  readonly traceparent: string | undefined
+  /** All fields of this name, joined; they are in `forward`, too. */
+  readonly tracestate: string | undefined
+  /** The first; it is in `forward`, too. */
+  readonly userAgent: string | undefined
+  /** What a CDN tells of the client, flat: lower-case name, value; only from a trusted proxy. It is in `forward`, too. */
+  readonly cdn: readonly string[]
+}
+
+/** A field of the identity list, or undefined. */
+export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
+  return fieldOf(headers.identity, name)
+}
+
+const ODD = /[^a-z0-9-]/
+const EACH_ODD = /[^a-z0-9-]/g
+
+/**
+ * What backends of the CGI family make of a lower-case name, written with `-`: `x_user_id` and `x.user.id` are `x-user-id` to
+ * them. Which characters they do not tell from `-` differs: `_` all, `.` PHP, too, and some (lighttpd) whatever is no letter or digit.
+ */
+export function plainName(name: string): string {
+  return ODD.test(name) ? name.replace(EACH_ODD, '-') : name
+}
+
+const REQUEST_ID = /^[\w.-]{1,64}$/
+
+/**
+ * Reads `rawHeaders` (name, value, …) once.
+ *
+ * @param trusted whether the peer is a trusted proxy: only then are X-Forwarded-* and Forwarded believed and kept
+ * @returns a refusal for a header that two readers could understand differently, or that tries to hide or forge
+ *   an identity
+ */
+export function readHeaders(
+  raw: readonly string[],
+  snapshot: Snapshot,
+  trusted: boolean,
+): RequestHeaders | Refusal {
+  if (raw.length > snapshot.config.server.max_headers * 2) return { code: 'headers_too_large' }
+  const table = fieldTable(snapshot)
+  const forward: string[] = []
+  let identity: string[] | undefined
+  let host: string | undefined
+  let hosts = 0
+  let connection: string | undefined
+  let contentLength = -1
+  let chunked = false
+  let expectContinue = false
+  let forwardedFor: string | undefined
+  let forwardedProto: string | undefined
+  let forwardedHost: string | undefined
+  let via: string | undefined
+  let requestId: string | undefined
+  let upgrade: string | undefined
+  let traceparent: string | undefined
+  let tracestate: string | undefined
+  let userAgent: string | undefined
+  let cdn: string[] | undefined
+  for (let i = 0; i < raw.length; i += 2) {
+    const wireName = raw[i]!
+    const value = raw[i + 1]!
+    const name = wireName.toLowerCase()
+    const field = table.get(name)
+    if (field === undefined) {
+      const plain = plainName(name)
+      if (plain !== name) {
+        // A twin of a field that we vouch for must not pass.
+        if (table.has(plain) || isClaim(plain) || plain.startsWith('x-forwarded-')) continue
+      } else if (isClaim(name) || (!trusted && name.startsWith('x-forwarded-'))) {
+        continue
+      }
+      forward.push(wireName, value)
+      continue
+    }
+    switch (field) {
+      case Field.Drop:
+      case Field.Told:
+        break
+      case Field.Plain:
+        forward.push(wireName, value)
+        break
+      case Field.Host:
+        host = value
+        hosts++
+        break
+      case Field.Connection:
+        connection = connection === undefined ? value : `${connection},${value}`
+        break
+      case Field.ContentLength:
+        // Node has refused repeated, signed and overlong ones; a number is forwarded, never the text.
+        contentLength = Number(value)
+        if (!Number.isSafeInteger(contentLength)) return { code: 'bad_request', cause: 'content-length' }
+        break
+      case Field.TransferEncoding:
+        if (chunked || value.toLowerCase() !== 'chunked') {
+          return {
+            code: 'bad_request',
+            detail: 'The only Transfer-Encoding that is accepted is chunked, once.',
+          }
+        }
+        chunked = true
+        break
+      case Field.Expect:
+        if (value.toLowerCase() !== '100-continue') return { code: 'expectation_failed' }
+        expectContinue = true
+        break
+      case Field.Upgrade:
+        upgrade = value.toLowerCase()
+        break
+      case Field.Via:
+        via = via === undefined ? value : `${via}, ${value}`
+        break
+      case Field.RequestId:
+        if (REQUEST_ID.test(value)) requestId = value
+        break
+      case Field.ForwardedFor:
+        if (trusted) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor},${value}`
+        break
+      case Field.ForwardedProto:
+        if (trusted) forwardedProto = value
+        break
+      case Field.ForwardedHost:
+        if (trusted) forwardedHost = value
+        break
+      case Field.Provenance:
+        if (trusted) forward.push(wireName, value)
+        break
+      case Field.Identity:
+        identity ??= []
+        if (identity.includes(name)) {
+          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+        }
+        identity.push(name, value)
+        break
+      case Field.Signature: {
+        identity ??= []
+        const before = placeOf(identity, name)
+        if (before < 0) identity.push(name, value)
+        else identity[before + 1] += `, ${value}`
+        break
+      }
+      case Field.TraceParent:
+        traceparent = traceparent === undefined ? value : ''
+        forward.push(wireName, value)
+        break
+      case Field.TraceState:
+        tracestate = tracestate === undefined ? value : `${tracestate},${value}`
+        forward.push(wireName, value)
+        break
+      case Field.UserAgent:
+        userAgent ??= value
+        forward.push(wireName, value)
+        break
+      case Field.Cdn:
+        if (!trusted) break
+        cdn ??= []
+        // Which of two the CDN wrote nobody knows.
+        if (fieldOf(cdn, name) !== undefined) {
+          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+        }
+        cdn.push(name, value)
+        forward.push(wireName, value)
+        break
+    }
+  }
+  if (hosts > 1) return { code: 'bad_host' }
+  if (chunked && contentLength >= 0) return { code: 'bad_request', cause: 'content-length and chunked' }
+  if (connection !== undefined && !isUsualConnection(connection)) {
+    for (const token of connection.toLowerCase().split(',')) {
+      const name = token.trim()
+      const field = table.get(name)
+      if (
+        field === Field.Identity ||
+        field === Field.Signature ||
+        field === Field.Told ||
+        field === Field.Provenance ||
+        field === Field.Cdn ||
+        name.startsWith('x-forwarded-')
+      ) {
+        return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
+      }
+      if (field === Field.TraceParent) traceparent = undefined
+      removeField(forward, name)
+      // Upgrade counts only when Connection names it (RFC 9110 §7.8).
+    }
+  }
+  return {
+    forward,
+    host,
+    contentLength,
+    chunked,
+    expectContinue,
+    forwardedFor,
+    forwardedProto,
+    forwardedHost,
+    via,
+    requestId,
+    identity: identity ?? NONE,
+    upgrade,
+    traceparent,
+    tracestate,
+    userAgent,
+    cdn: cdn ?? NONE,
+  }
+}
+
+/**
+ * What the version adds: only HTTP/1.0 and 1.1 are spoken here, 1.1 needs a Host (RFC 9112 §3.2), and chunks before
+ * 1.1 are a sign of two readers who disagree (§6.1).
+ */
+export function checkVersion(major: number, minor: number, headers: RequestHeaders): Refusal | undefined {
+  if (major !== 1) return { code: 'http_version' }
+  if (minor > 0) return headers.host === undefined ? { code: 'bad_host' } : undefined
+  return headers.chunked
+    ? { code: 'bad_request', detail: 'HTTP/1.0 has no Transfer-Encoding; send a Content-Length.' }
+    : undefined
+}
+
+const NONE: readonly string[] = []
+
+/** Of a request whose own header could not be read. */
+export const NO_HEADERS: RequestHeaders = Object.freeze({
+  forward: NONE,
+  host: undefined,
+  contentLength: -1,
+  chunked: false,
+  expectContinue: false,
+  forwardedFor: undefined,
+  forwardedProto: undefined,
+  forwardedHost: undefined,
+  via: undefined,
+  requestId: undefined,
+  identity: NONE,
+  upgrade: undefined,
+  traceparent: undefined,
+  tracestate: undefined,
+  userAgent: undefined,
+  cdn: NONE,
+})
+
+function isUsualConnection(value: string): boolean {
+  return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Upgrade'
+}

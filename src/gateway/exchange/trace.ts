@@ -1,0 +1,149 @@
+import type { IncomingMessage } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import type { Service, Upstream } from '../../config/snapshot/snapshot.js'
+import type { ErrorCode } from '../../errors.js'
+import { type Call, newSpanId } from '../../telemetry/record/recording.js'
+import {
+  formatTraceparent,
+  parseTraceparent,
+  type TraceContext,
+} from '../../telemetry/record/trace-context.js'
+import type { Details } from '../../telemetry/traces/sampler.js'
+import type { Tracing } from '../../telemetry/traces/tracing.js'
+import type { Exchange } from './exchange.js'
+import { grpcStatus, isGrpc } from './grpc.js'
+
+/** The trace that the caller's `traceparent` names, if it is valid. */
+export function traceOfCaller(traceparent: string): TraceContext | undefined {
+  const parent = parseTraceparent(traceparent)
+  if (parent === undefined) return undefined
+  return { traceId: parent.traceId, spanId: parent.spanId, sampled: false, recording: undefined }
+}
+
+/** What the server span says of how the request came. */
+export function detailsOf(x: Exchange, req: IncomingMessage): Details {
+  const { httpVersionMajor, httpVersionMinor } = req
+  return {
+    scheme: x.secured === undefined ? 'http' : 'https',
+    version: httpVersionMajor === 2 ? '2' : `${httpVersionMajor}.${httpVersionMinor}`,
+    userAgent: x.headers.userAgent,
+  }
+}
+
+/** The request is over. */
+export function endTrace(tracing: Pick<Tracing, 'end'> | undefined, x: Exchange): void {
+  const recording = x.trace?.recording
+  if (recording === undefined) return
+  if (x.error !== undefined && isGrpc(x)) recording.grpcStatus = grpcStatus(x.error)
+  tracing?.end(x)
+}
+
+/** The limiter is asked now. */
+export function beginLimit({ trace }: Exchange, now: number): void {
+  if (trace?.recording !== undefined) trace.recording.limitAt = now
+}
+
+/**
+ * A recorded request is sent to an upstream, which is told the span that this is to be.
+ *
+ * @param path for the upstream, with its query
+ * @param fields of its header: where a `traceparent` is, it is replaced
+ */
+export function beginCall(x: Exchange, upstream: Upstream, path: string, fields: string[]): void {
+  if (x.trace?.recording !== undefined) x.trace.recording.calls.push(call(x, upstream, path, fields))
+}
+
+/** The same for a copy, which ends by itself. */
+export function beginCopy(
+  x: Exchange,
+  service: Service,
+  upstream: Upstream,
+  path: string,
+  fields: string[],
+): Call | undefined {
+  if (x.trace?.recording === undefined) return undefined
+  return call(x, upstream, path, fields, service)
+}
+
+function call(x: Exchange, upstream: Upstream, path: string, fields: string[], copyFor?: Service): Call {
+  const { traceId, recording } = x.trace!
+  const { flags, state, calls, parentSpanId } = recording!
+  const spanId = newSpanId()
+  // A route may keep its upstreams from what callers say of their traces, or say something of its own.
+  const drop = x.route!.shape?.request?.drop
+  if (drop?.has('traceparent') !== true) {
+    // Of a trace that begins here, or whose state is not valid, what came as its state says nothing.
+    const keepsState = parentSpanId !== undefined && state !== undefined
+    replaceField(fields, 'traceparent', formatTraceparent(traceId, spanId, flags), keepsState)
+  }
+  return {
+    spanId,
+    service: (copyFor ?? x.route!.service).name,
+    upstream,
+    method: x.method,
+    path: withoutQuery(path),
+    resends: copyFor === undefined ? calls.length : 0,
+    copy: copyFor !== undefined,
+    began: performance.now(),
+    ended: 0,
+    status: 0,
+    grpcStatus: undefined,
+    error: undefined,
+    cause: undefined,
+  }
+}
+
+function replaceField(fields: string[], name: string, value: string, keepsState: boolean): void {
+  for (let i = fields.length - 2; i >= 0; i -= 2) {
+    const found = fields[i]!.toLowerCase()
+    if (found === name || (found === 'tracestate' && !keepsState)) fields.splice(i, 2)
+  }
+  fields.push(name, value)
+}
+
+function withoutQuery(path: string): string {
+  const mark = path.indexOf('?')
+  return mark < 0 ? path : path.slice(0, mark)
+}
+
+/** The attempt that is under way, if the request is recorded. */
+function current({ trace }: Exchange): Call | undefined {
+  const call = trace?.recording?.calls.at(-1)
+  return call === undefined || call.ended > 0 ? undefined : call
+}
+
+/** The upstream has answered, with this header. */
+export function answerCall(x: Exchange, status: number, fields: readonly string[] | null): void {
+  if (x.trace?.recording === undefined) return
+  const call = current(x)
+  if (call !== undefined) call.status = status
+  readGrpcStatus(x, fields)
+}
+
+/** It has come to nothing; what is told first is the reason. */
+export function failCall(x: Exchange, error: ErrorCode, cause?: string): void {
+  if (x.trace?.recording === undefined) return
+  const call = current(x)
+  if (call === undefined || call.error !== undefined) return
+  call.error = error
+  call.cause = cause
+}
+
+/** Nothing more will come of it. */
+export function endCall(x: Exchange): void {
+  if (x.trace?.recording === undefined) return
+  const call = current(x)
+  if (call !== undefined) call.ended = performance.now()
+}
+
+/** What gRPC says of the call in a header without a body, or in trailers. Name, value, … */
+export function readGrpcStatus(x: Exchange, fields: readonly string[] | null): void {
+  if (x.trace?.recording === undefined || fields === null) return
+  const call = x.trace.recording.calls.at(-1)
+  if (call === undefined) return
+  for (let i = 0; i < fields.length; i += 2) {
+    if (fields[i]!.toLowerCase() !== 'grpc-status') continue
+    const value = fields[i + 1]!
+    if (/^\d{1,3}$/.test(value)) call.grpcStatus = Number(value)
+  }
+}

@@ -1,0 +1,305 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Coding } from '../../config/snapshot/compress.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { broken } from '../exchange/faults.js'
+import type { Watched } from '../exchange/watchdog.js'
+import { toldCost } from '../quota/cost.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.js'
+import type { UnderWay } from '../request-lifecycle.js'
+import { breakOff } from '../respond/client-error.js'
+import { PlainResponse } from '../respond/plain-response.js'
+import { sendRefusal } from '../respond/send-error.js'
+import { availableCodings, CompressedBody } from '../transform/compressed-body.js'
+import { chooseCoding } from '../transform/content-encoding.js'
+import { shapeResponse } from '../transform/response-headers.js'
+import type { Trailers } from './attempt.js'
+import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
+import { type ClientEvents, ClientResponse } from './client-response.js'
+import { createSlowReaders, type ReadPace, type SlowReaders } from './read-pace.js'
+import { errorText } from './upstream-error.js'
+import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js'
+import { reasonPhrase, responseFault, responseHeaders } from './upstream-response.js'
+
+export interface ForwardDeps extends SendingDeps {
+  /** For bodies that may have to be sent again; by default of the usual size. */
+  readonly replays?: ReplayMemory
+  readonly draining: () => boolean
+}
+
+/** A gateway that has no room says when to come back, in seconds. */
+const SLOW_READER: Refusal = {
+  code: 'share_exceeded',
+  cause: 'its caller is slow to take other responses of the service',
+}
+
+const RETRY_SOON = ['Retry-After', '1']
+
+/** Last stage: the request goes to an upstream of its service (`sending.ts`), and the response comes back. */
+export function forward(deps: ForwardDeps) {
+  const replays = deps.replays ?? createReplayMemory()
+  const readers = createSlowReaders(deps.shares)
+  return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
+    return new Forwarding(deps, replays, readers, x, req, res)
+  }
+}
+
+/** Brings the response of an upstream to the client, and sees to it that the whole ends in time, however it ends. */
+class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
+  watchSlot = -1
+  readonly #deps: ForwardDeps
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #res: ServerResponse
+  readonly #sending: Sending
+  readonly #readers: SlowReaders
+  /** Once the client has not taken something at once. */
+  #pace: ReadPace | undefined
+  readonly #client: ClientResponse
+  /** The response is compressed on its way. */
+  #encoder: CompressedBody | undefined
+  /** The outcome is fixed. */
+  #over = false
+
+  constructor(
+    deps: ForwardDeps,
+    replays: ReplayMemory,
+    readers: SlowReaders,
+    x: Exchange,
+    req: IncomingMessage,
+    res: ServerResponse,
+  ) {
+    this.#deps = deps
+    this.#x = x
+    this.#req = req
+    this.#readers = readers
+    this.#res = res
+    this.#sending = new Sending(deps, replays, x, req, this)
+    this.#client = new ClientResponse(x, req, res, deps.draining, this)
+  }
+
+  start(): void {
+    this.#deps.watchdog.add(this)
+    if (this.#x.headers.contentLength > this.#x.route!.bodyLimit) this.bodyTooLarge()
+    else if (this.#readers.refuses(this.#x)) this.refuse(SLOW_READER)
+    else this.#sending.start()
+  }
+
+  // What comes of the request
+
+  bodyWanted(): void {
+    if (this.#x.headers.expectContinue) this.#client.proceed()
+  }
+
+  bodyTooLarge(): void {
+    const detail = `The body is larger than the ${this.#x.route!.bodyLimit} bytes that this route accepts.`
+    this.refuse({ code: 'payload_too_large', detail })
+  }
+
+  hint(fields: readonly string[]): void {
+    this.#client.hint(fields)
+  }
+
+  header(status: number, received: readonly string[], reasonGiven: string): void {
+    const x = this.#x
+    const fault = responseFault(status, received)
+    if (fault !== undefined) {
+      this.#refuseHeader(fault)
+      return
+    }
+    const quota = claimsQuota(x.decision)
+    const { costHeader, shape } = x.route!
+    if (costHeader !== undefined) x.toldCost = toldCost(received, costHeader)
+    const fields = responseHeaders(received, x.requestId, quota, costHeader, status === 204)
+    if (fields === undefined) {
+      this.#refuseHeader('a transfer coding that nobody asked for')
+      return
+    }
+    const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
+    if (quota) pushQuotaHeaders(head, x.policy!, x.decision!)
+    else pushDecidedBy(head, x.route!.quotaOf, x.decision)
+    x.status = status
+    const reason = reasonPhrase(reasonGiven)
+    const coding =
+      shape?.compress === undefined
+        ? undefined
+        : chooseCoding(shape.compress, x, status, head, availableCodings())
+    if (coding === undefined) this.#client.begin(head, reason)
+    else this.#compress(coding, head, reason)
+  }
+
+  #refuseHeader(cause: string): void {
+    this.refuse({ code: 'upstream_bad_response', cause })
+  }
+
+  #compress(coding: Coding, head: string[], reason: string | undefined): void {
+    this.#encoder = new CompressedBody(coding, {
+      begin: () => this.#client.begin(head, reason),
+      compressed: (chunk) => {
+        this.#x.bytesOut += chunk.length
+        return this.#write(chunk)
+      },
+      room: () => this.#sending.resume(),
+      broken: (error) => this.broken(error),
+    })
+  }
+
+  /** What a bare socket is given with the head in front of it becomes text anyway. */
+  get takesText(): boolean {
+    const res: object = this.#res
+    return this.#encoder === undefined && res instanceof PlainResponse
+  }
+
+  data(chunk: Buffer | string): boolean {
+    if (this.#encoder !== undefined) return this.#encoder.write(chunk as Buffer)
+    this.#x.bytesOut += chunk.length
+    return this.#write(chunk)
+  }
+
+  #write(chunk: Buffer | string): boolean {
+    if (this.#client.write(chunk)) return true
+    const { snapshot, upstream } = this.#x
+    // A stream of HTTP/2 that waits keeps no connection from others.
+    if (snapshot.config.server.min_rate === 0 || upstream!.protocol === 'http2') return false
+    this.#pace ??= this.#readers.pace(this.#x, this.#client.connection)
+    return this.#pace.hold(chunk.length)
+  }
+
+  end(trailers: Trailers): void {
+    if (this.#encoder === undefined) this.#complete(trailers)
+    else this.#encoder.end(() => this.#complete(trailers))
+  }
+
+  #complete(trailers: Trailers): void {
+    this.#over = true
+    this.#pace?.upstreamDone()
+    if (trailers && trailers.length > 0) this.#client.trail(trailers)
+    this.#client.end()
+  }
+
+  refuse(refusal: Refusal): void {
+    this.#stop(refusal.code, refusal.cause)
+    const full =
+      refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
+        ? { ...refusal, headers: RETRY_SOON }
+        : refusal
+    sendRefusal(this.#x, this.#req, this.#res, full, this.#deps.draining())
+  }
+
+  cut(code: ErrorCode, cause: string): void {
+    if (!this.#client.committed) {
+      this.refuse({ code, cause })
+      return
+    }
+    // The status that is out says that all is well: the outcome has a name of its own, and the cause says what happened.
+    const error = ERRORS[code].source === 'upstream' ? 'upstream_cut' : code
+    this.#x.error = error
+    this.#x.cause = cause
+    this.#stop(error, cause)
+    this.#client.cut()
+  }
+
+  /** Nothing more of the upstream's response goes out. */
+  #stop(code: ErrorCode, cause?: string): void {
+    this.#over = true
+    this.#pace?.upstreamDone()
+    this.#encoder?.destroy()
+    this.#client.drop()
+    this.#sending.giveUp(code, cause)
+  }
+
+  // What the client's side says
+
+  drained(): void {
+    this.#pace?.drained()
+    this.#sending.progress = this.#deps.watchdog.now()
+    if (this.#encoder === undefined) this.#sending.resume()
+    else this.#encoder.drained()
+  }
+
+  unsendable(error: Error): void {
+    this.#refuseHeader(errorText(error))
+  }
+
+  broken(error: unknown): void {
+    broken(this.#res, error)
+  }
+
+  fail({ code, cause = '' }: Refusal): void {
+    if (this.#client.committed || !this.#res.headersSent) this.cut(code, cause)
+    else {
+      // It was being refused already.
+      this.#stop(code, cause)
+      breakOff(this.#res)
+    }
+  }
+
+  closed(): void {
+    this.#deps.watchdog.delete(this)
+    this.#pace?.drained()
+    const x = this.#x
+    if (this.#over && this.#res.writableFinished) return
+    x.error ??= 'client_closed'
+    if (x.status === 0) x.status = 499
+    if (!this.#over) this.#stop('client_closed')
+  }
+
+  // The time that it all takes
+
+  check(now: number): void {
+    const { total, request, headers, idle, connect } = this.#x.route!.timeouts
+    if (this.#over) {
+      if (idle > 0 && this.#client.stuckFor(now) > idle) this.#letGo(idle)
+      return
+    }
+    const sending = this.#sending
+    const took = now - this.#x.started
+    const still = now - sending.progress
+    if (total > 0 && took > total) this.#expire(`the whole took more than ${total} ms`)
+    // The queue has a limit of its own.
+    else if (!sending.keepsPace(now)) this.#tooSlow()
+    else if (sending.queued) return
+    else if (request > 0 && sending.uploading && took > request) {
+      const cause = `the request has not come to its end within ${request} ms`
+      if (this.#client.begun) this.cut('request_timeout', cause)
+      else this.#expire(cause)
+    } else if (this.#client.begun) {
+      if (this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
+        this.cut('client_closed', 'the client is too slow to take the response')
+        return
+      }
+      if (idle > 0 && still > idle && !this.#client.behind)
+        this.#expire(`no byte of the response for ${idle} ms`)
+    } else if (sending.lacksConnection(connect, now)) sending.abandon(connect)
+    else if (sending.bodyUnderWay) {
+      if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
+    } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
+  }
+
+  /** All is written, but the client does not take it. */
+  #letGo(idle: number): void {
+    this.#x.error ??= 'client_closed'
+    this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
+    this.#res.destroy()
+  }
+
+  #readsOn(pace: ReadPace, now: number): boolean {
+    const wanted = this.#deps.upstreams.othersWait(this.#x.route!.service, pace.caller)
+    return pace.look(now, this.#client.taken, this.#client.sent, wanted)
+  }
+
+  #tooSlow(): void {
+    const { min_rate } = this.#x.snapshot.config.server
+    this.cut('request_timeout', `less than ${min_rate} bytes a second of the request`)
+  }
+
+  #expire(cause: string): void {
+    const { begun, full } = this.#client
+    if (begun) this.cut(full ? 'client_closed' : 'upstream_timeout', cause)
+    else if (this.#sending.waitsForShare) this.refuse({ code: 'share_exceeded', cause })
+    else {
+      const late = this.#sending.uploading && this.#sending.waitsForClient
+      this.refuse({ code: late ? 'request_timeout' : 'upstream_timeout', cause })
+    }
+  }
+}

@@ -1,0 +1,17 @@
+import type { Service } from '../../config/snapshot/snapshot.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { sentField } from '../exchange/header-list.js'
+import { identityHeader } from '../exchange/headers.js'
+
+/** What the service wants the same upstream for; undefined when it does not, or when the request has none of it. */
+export function hashKeyOf(x: Exchange, { balance }: Service): string | undefined {
+  switch (balance.kind) {
+    case 'round_robin':
+    case 'least_requests':
+      return undefined
+    case 'hash_consumer':
+      return x.consumer ?? x.clientIp
+    case 'hash_header':
+      return sentField(x.headers.forward, balance.header) ?? identityHeader(x.headers, balance.header)
+  }
+}

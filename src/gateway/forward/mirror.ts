@@ -1,0 +1,247 @@
+import type { IncomingMessage } from 'node:http'
+import { performance } from 'node:perf_hooks'
+import { isBodyOf } from '../../credentials/body-digest.js'
+import type { MirrorResult } from '../../telemetry/metrics/recorder.js'
+import type { Call } from '../../telemetry/record/recording.js'
+import type { Tracing } from '../../telemetry/traces/tracing.js'
+import { outcomeOf } from '../../upstream/pool/outliers.js'
+import type { Outcome, Target, Upstreams } from '../../upstream/pool/pool.js'
+import type { ResponseHandler, Sent } from '../../upstream/sender.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { beginCopy } from '../exchange/trace.js'
+import type { Watchdog, Watched } from '../exchange/watchdog.js'
+import type { Way } from '../request-lifecycle.js'
+import { hashKeyOf } from './hash-key.js'
+import { errorText, upstreamErrorCode } from './upstream-error.js'
+import { upstreamHeaders, upstreamPath } from './upstream-request.js'
+
+/** Copies under way to all services; what more is due is not made. With the largest body this bounds what they hold. */
+const MAX_UNDER_WAY = 256
+/** A larger body is not copied: it would have to be kept, as a copy must not slow down the request. */
+const MAX_BODY = 65_536
+/** Longest time for a copy, from its sending to the last byte of an answer that nobody reads. */
+const LIMIT_MS = 30_000
+/** Tells the service that its answer is thrown away. The gateway drops it from requests. */
+const MARK = ['X-Tidegate-Mirror', '1']
+
+export interface MirrorDeps {
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  readonly metrics: { mirrored(service: string, result: MirrorResult): void }
+  readonly tracing?: Pick<Tracing, 'endCopy'> | undefined
+  /** Counts and logs what was thrown. */
+  readonly internal: Way['internal']
+}
+
+export interface Mirror {
+  /** A copy of the request for its route's second service, if its turn has come and there is room. */
+  copy(x: Exchange, req: IncomingMessage): MirrorCopy | undefined
+}
+
+/** Nothing that becomes of it is seen by the request that it is a copy of. */
+export interface MirrorCopy {
+  /** Reads along with who reads the request's body now, and sends the copy at its end. */
+  read(): void
+  /** Sends it, without a body. */
+  send(): void
+}
+
+export function createMirror(
+  { upstreams, watchdog, metrics, tracing, internal }: MirrorDeps,
+  random = Math.random,
+): Mirror {
+  let underWay = 0
+  return {
+    copy(x, req) {
+      const { service, share } = x.route!.mirror!
+      if (share < 100 && random() * 100 >= share) return undefined
+      if (x.headers.contentLength > MAX_BODY) {
+        metrics.mirrored(service.name, 'too_large')
+        return undefined
+      }
+      if (underWay >= MAX_UNDER_WAY) {
+        metrics.mirrored(service.name, 'busy')
+        return undefined
+      }
+      underWay++
+      return new Copy(x, req, upstreams, watchdog, internal, (result, call) => {
+        underWay--
+        if (call !== undefined) tracing?.endCopy(x.trace!, call)
+        metrics.mirrored(service.name, result)
+      })
+    },
+  }
+}
+
+class Copy implements MirrorCopy, ResponseHandler, Watched {
+  watchSlot = -1
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #upstreams: Upstreams
+  readonly #watchdog: Watchdog
+  readonly #internal: Way['internal']
+  readonly #ended: (result: MirrorResult, call: Call | undefined) => void
+  #chunks: Buffer[] = []
+  #size = 0
+  #target: Target | undefined
+  /** The same, while the upstream is busy with it. */
+  #busy: Target | undefined
+  /** For its span, if there is to be one. */
+  #call: Call | undefined
+  #sentAt = 0
+  #outcome: Outcome = 'unknown'
+  #sent: Sent | undefined
+  #over = false
+
+  constructor(
+    x: Exchange,
+    req: IncomingMessage,
+    upstreams: Upstreams,
+    watchdog: Watchdog,
+    internal: Way['internal'],
+    ended: (result: MirrorResult, call: Call | undefined) => void,
+  ) {
+    this.#x = x
+    this.#req = req
+    this.#upstreams = upstreams
+    this.#watchdog = watchdog
+    this.#internal = internal
+    this.#ended = ended
+    // Whether or not the body is ever read: a request that is over without having been sent leaves no copy behind.
+    req.once('close', this.#closed)
+  }
+
+  read(): void {
+    this.#req.on('data', this.#take)
+    this.#req.once('end', this.#complete)
+  }
+
+  send(): void {
+    this.#attempt(() => this.#dispatch(undefined))
+  }
+
+  #take = (chunk: Buffer): void => {
+    this.#size += chunk.length
+    if (this.#size > MAX_BODY) this.#attempt(() => this.#end('too_large'))
+    else this.#chunks.push(chunk)
+  }
+
+  #complete = (): void => {
+    // Or it was reset (HTTP/2), and closes next.
+    if (!this.#req.complete) return
+    const body = Buffer.concat(this.#chunks)
+    const { bodyDigest } = this.#x
+    this.#attempt(() => {
+      if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
+      else this.#dispatch(body)
+    })
+  }
+
+  #closed = (): void => {
+    if (this.#target === undefined) this.#attempt(() => this.#end('aborted'))
+  }
+
+  /** Ends no more than the copy when it throws, wherever it is called from. */
+  #attempt(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  broken(error: unknown): void {
+    this.#internal(this.#x, error)
+    if (!this.#over) this.#attempt(() => this.#end('failed'))
+    if (this.#sent === undefined) this.#attempt(() => this.#release('unknown', ''))
+    else this.#sent.abort()
+  }
+
+  /** The upstream is through with it. */
+  #release(outcome: Outcome, why: string): void {
+    const target = this.#busy
+    this.#busy = undefined
+    if (target !== undefined) this.#upstreams.ended(target, outcome, why)
+  }
+
+  #dispatch(body: Buffer | undefined): void {
+    if (this.#over) return
+    this.#letGo()
+    const x = this.#x
+    const { service } = x.route!.mirror!
+    const target = this.#upstreams.pick(service, hashKeyOf(x, service))
+    // A copy never waits.
+    if (typeof target === 'string') {
+      this.#end('busy')
+      return
+    }
+    this.#target = target
+    this.#sentAt = performance.now()
+    const fields = upstreamHeaders(x, service, target.upstream, this.#req)
+    const path = upstreamPath(x, target.upstream)
+    this.#call = beginCopy(x, service, target.upstream, path, fields)
+    fields.push(...MARK)
+    this.#watchdog.add(this)
+    const sender = this.#upstreams.begun(target)
+    this.#busy = target
+    sender.dispatch({ method: x.method, path, fields, body: body ?? null, length: -1 }, this)
+  }
+
+  check(now: number): void {
+    if (now - this.#sentAt <= LIMIT_MS) return
+    if (this.#call !== undefined) this.#call.error = 'upstream_timeout'
+    this.#end('failed')
+    this.#sent?.abort()
+  }
+
+  // What becomes of it
+
+  onConnect(sent: Sent): void {
+    if (this.#over) throw new Error('its time was over before it had a connection')
+    this.#sent = sent
+  }
+
+  onHeaders(status: number): void {
+    const target = this.#target
+    if (status < 200 || target === undefined) return
+    this.#outcome = outcomeOf(status)
+    if (this.#call !== undefined) this.#call.status = status
+    this.#attempt(() => this.#upstreams.answered(target))
+  }
+
+  onData(): boolean {
+    return true
+  }
+
+  onComplete(): void {
+    this.#attempt(() => this.#release(this.#outcome, ''))
+    this.#attempt(() => this.#end('answered'))
+  }
+
+  onError(error: Error): void {
+    if (this.#call !== undefined) {
+      this.#call.error ??= upstreamErrorCode(error)
+      this.#call.cause ??= errorText(error)
+    }
+    // What has taken too long says as much of the upstream as what has failed.
+    const outcome = this.#sent !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
+    this.#attempt(() => this.#release(outcome, errorText(error)))
+    this.#attempt(() => this.#end('failed'))
+  }
+
+  #letGo(): void {
+    this.#req.off('data', this.#take)
+    this.#req.off('end', this.#complete)
+    this.#req.off('close', this.#closed)
+    this.#chunks = []
+  }
+
+  #end(result: MirrorResult): void {
+    if (this.#over) return
+    this.#over = true
+    this.#letGo()
+    this.#watchdog.delete(this)
+    if (this.#call !== undefined) this.#call.ended = performance.now()
+    this.#ended(result, this.#call)
+  }
+}

@@ -1,0 +1,161 @@
+import type { Service } from '../../config/snapshot/snapshot.js'
+import { give, type Share, type Shares, take } from '../../shares.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { callerOf } from '../identify/caller.js'
+import { connectionsOf } from './upload-pace.js'
+
+/** Of one response that its client is slow to take. */
+const RESPONSE_BYTES = 262_144
+/** Of all of them together. */
+const ALL_BYTES = 33_554_432
+/** The system takes what a slow client makes room for in pieces: so many times `min_rate_grace` one may last. */
+const PIECES = 6
+/** Ms without a byte from which a client counts as slow. */
+const SLOW_MS = 250
+
+/** The responses that clients are slow to take while a connection to an upstream waits for them. */
+export interface SlowReaders {
+  /** @param connection that the client reads its response from, perhaps among others */
+  pace(x: Exchange, connection: object): ReadPace
+  /** Whether the caller keeps as many connections of the service waiting as one may: then it gets no further one. */
+  refuses(x: Exchange): boolean
+}
+
+export function createSlowReaders(shares: Shares): SlowReaders {
+  const buffers = shares.open('response_buffers', ALL_BYTES)
+  const readers = new Set<Share>()
+  const ofService = (service: Service): Share => {
+    const share = shares.open('slow_readers', connectionsOf(service), undefined, service.name)
+    readers.add(share)
+    return share
+  }
+  return {
+    pace: (x, connection) =>
+      new ReadPace(x, connection, callerOf(x, shares), buffers, ofService(x.route!.service)),
+    refuses(x) {
+      if (readers.size === 0) return false
+      for (const { held, service, holders, most } of readers) {
+        if (held < most || service !== x.route!.service.name) continue
+        const caller = callerOf(x, shares)
+        if (caller !== undefined && (holders.get(caller) ?? 0) >= most) return true
+      }
+      return false
+    },
+  }
+}
+
+/** How many responses of a connection keep an upstream waiting. */
+const waitingOn = new WeakMap<object, number>()
+
+/**
+ * Sees to it that no connection to an upstream over HTTP/1.1 is held by a client that is slow to read. What the client does not
+ * take is held up to a bound, so that the upstream is done with it. Past that the upstream waits, and the client has to take
+ * `server.min_rate`. Of those that are slow meanwhile one caller has a quarter of the connections; past it, they are cut when
+ * others wait.
+ */
+export class ReadPace {
+  readonly #x: Exchange
+  readonly #connection: object
+  readonly caller: string | undefined
+  readonly #buffers: Share
+  readonly #readers: Share
+  #held = 0
+  #isSlow = false
+  /** It is slow, and its caller has its share of those already. */
+  #isOver = false
+  /** The upstream waits. */
+  #waits = false
+  /** As of the latest look in which anything had moved; 0: there was none since it waits. */
+  #movedAt = 0
+  #lookedAt = 0
+  #taken = 0
+  #sent = 0
+  /** When it has taken too little. */
+  #cutAt = 0
+
+  constructor(x: Exchange, connection: object, caller: string | undefined, buffers: Share, readers: Share) {
+    this.#x = x
+    this.#connection = connection
+    this.caller = caller
+    this.#buffers = buffers
+    this.#readers = readers
+  }
+
+  /** The client has not taken a piece at once. @returns whether the upstream may go on */
+  hold(bytes: number): boolean {
+    if (this.#held + bytes <= RESPONSE_BYTES && take(this.#buffers, this.caller, bytes) === undefined) {
+      this.#held += bytes
+      return true
+    }
+    if (this.#waits) return false
+    this.#waits = true
+    this.#movedAt = 0
+    waitingOn.set(this.#connection, (waitingOn.get(this.#connection) ?? 0) + 1)
+    return false
+  }
+
+  /** The client has taken all. */
+  drained(): void {
+    if (this.#held > 0) give(this.#buffers, this.caller, this.#held)
+    this.#held = 0
+    this.upstreamDone()
+  }
+
+  /** No connection to an upstream waits any more. */
+  upstreamDone(): void {
+    if (this.#waits) waitingOn.set(this.#connection, waitingOn.get(this.#connection)! - 1)
+    this.#waits = false
+    if (!this.#isSlow) return
+    this.#isSlow = false
+    give(this.#readers, this.caller)
+  }
+
+  /**
+   * Now and then.
+   *
+   * @param taken bytes that the client has taken, as far as can be told
+   * @param sent bytes that have gone out on its connection, of this response and others
+   * @param wanted others wait for a connection
+   * @returns false: the client is too slow to keep an upstream waiting
+   */
+  look(now: number, taken: number, sent: number, wanted: boolean): boolean {
+    if (!this.#waits) return true
+    const { min_rate, min_rate_grace } = this.#x.snapshot.config.server
+    if (this.#movedAt === 0) {
+      this.#movedAt = now
+      this.#cutAt = now + min_rate_grace
+    } else {
+      // Over HTTP/2 a piece may take long, and a pipelined response has its turn to come: its part of what goes out on
+      // the connection tells of it, too.
+      const part = (sent - this.#sent) / waitingOn.get(this.#connection)!
+      const moved = Math.max(taken - this.#taken, part)
+      if (moved * 1000 >= min_rate * (now - this.#lookedAt)) this.#movedAt = now
+      // What comes in pieces counts for as long as the piece lasts at that rate, within a bound.
+      if (moved > 0)
+        this.#cutAt = Math.min(this.#cutAt + (moved * 1000) / min_rate, now + PIECES * min_rate_grace)
+    }
+    this.#lookedAt = now
+    this.#taken = taken
+    this.#sent = sent
+    if (!this.#isSlow && now - this.#movedAt > SLOW_MS && (wanted || !this.#isOver)) {
+      this.#isOver = take(this.#readers, this.caller) !== undefined
+      if (this.#isOver && wanted) return false
+      this.#isSlow = !this.#isOver
+    }
+    return now <= this.#cutAt
+  }
+}
+
+interface Handle {
+  readonly bytesWritten?: number
+  readonly writeQueueSize?: number
+  readonly _parent?: Handle
+}
+
+/** Bytes that the system has taken on a connection. `bytesWritten` of a socket has those that still wait. */
+export function sentOn(socket: object | null): number {
+  let handle = (socket as { _handle?: Handle | null } | null)?._handle
+  // Of TLS what is below it.
+  while (handle?._parent !== undefined) handle = handle._parent
+  return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0)
+}

@@ -1,0 +1,96 @@
+import type { IncomingMessage } from 'node:http'
+import {
+  type Identity,
+  type Service,
+  SIGNATURE_HEADERS,
+  type Upstream,
+} from '../../config/snapshot/snapshot.js'
+import { rewritten } from '../../config/values/rewrite.js'
+import { plainAddress } from '../../net/address-key.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { identityHeader } from '../exchange/headers.js'
+import { applyRules } from '../transform/header-rules.js'
+import { pushIdentity } from '../transform/identity-headers.js'
+
+/** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
+export const VIA = '1.1 tidegate'
+
+/** Path and query for the upstream: the canonical path that was matched, rewritten or less the route's prefix. */
+export function upstreamPath(x: Exchange, upstream: Upstream): string {
+  const { stripPrefix, shape } = x.route!
+  if (shape?.rewrite !== undefined) return upstream.basePath + rewritten(shape.rewrite, x.path) + x.query
+  let path = x.path
+  if (stripPrefix.length > 0) {
+    path = path.slice(stripPrefix.length)
+    if (path.charCodeAt(0) !== 0x2f) path = `/${path}`
+  }
+  return upstream.basePath + path + x.query
+}
+
+/**
+ * The header that the upstream gets: the client's end-to-end fields, the identity that was verified, and
+ * what a proxy must add. X-Forwarded-* starts afresh unless the peer is a trusted proxy.
+ */
+export function upstreamHeaders(
+  x: Exchange,
+  { identity }: Service,
+  upstream: Upstream,
+  req: IncomingMessage,
+): string[] {
+  const { headers } = x
+  const route = x.route!
+  const rules = route.shape?.request
+  const out = rules === undefined ? headers.forward.slice() : applyRules(rules, headers.forward, x)
+  const host = headers.host ?? ''
+  const peer = plainAddress(x.peer)
+  out.push('Host', route.preserveHost && host !== '' ? host : upstream.host)
+  if (headers.identity.length > 0) pushVerifiedIdentity(out, x, identity)
+  if (identity !== undefined) pushIdentity(out, x, identity)
+  out.push(
+    'X-Forwarded-For',
+    headers.forwardedFor === undefined ? peer : `${headers.forwardedFor}, ${peer}`,
+    'X-Forwarded-Proto',
+    headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https'),
+  )
+  const forwardedHost = headers.forwardedHost ?? host
+  if (forwardedHost !== '') out.push('X-Forwarded-Host', forwardedHost)
+  const via = viaOf(req)
+  out.push('Via', headers.via === undefined ? via : `${headers.via}, ${via}`, 'X-Request-Id', x.requestId)
+  return out
+}
+
+/** By the version in which the client spoke (RFC 9110 §7.6.3). */
+function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string {
+  if (httpVersionMajor === 2) return '2.0 tidegate'
+  return httpVersionMinor === 0 ? '1.0 tidegate' : VIA
+}
+
+/**
+ * Only the credential that identified this caller goes on, with the tenant next to it. Another one that the client sent as well was checked by
+ * nobody, and the backend would take it as if the gateway had.
+ */
+function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
+  for (const source of x.snapshot.consumers) {
+    if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
+      continue
+    if (source.kind === 'signature') {
+      for (const name of SIGNATURE_HEADERS) {
+        const value = identityHeader(x.headers, name)
+        if (value !== undefined && goesOn(name, x, identity)) out.push(name, value)
+      }
+      return
+    }
+    const credential = identityHeader(x.headers, source.header)
+    if (credential === undefined) continue
+    if (goesOn(source.header, x, identity)) out.push(source.header, credential)
+    if (source.kind === 'header' && x.tenant !== undefined && goesOn(source.tenant!, x, identity)) {
+      out.push(source.tenant!, x.tenant)
+    }
+    return
+  }
+}
+
+/** Neither removed by the route, nor one that the gateway writes anew. */
+function goesOn(name: string, x: Exchange, identity: Identity | undefined): boolean {
+  return x.route!.shape?.request?.drop.has(name) !== true && identity?.fields.has(name) !== true
+}

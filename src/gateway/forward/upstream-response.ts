@@ -1,0 +1,146 @@
+import { QUOTA_FIELDS } from '../quota/headers.js'
+import { VIA } from './upstream-request.js'
+
+/** More fields than this and the response is refused: nobody sends them in good faith. */
+const MAX_RESPONSE_FIELDS = 100
+/** A higher status is invalid (RFC 9110 §15), and HTTP/2 of Node throws at it. */
+const MAX_STATUS = 599
+
+/** RFC 9110 §7.6.1, and what the gateway sets itself. */
+const DROPPED: ReadonlySet<string> = new Set([
+  'connection',
+  'keep-alive',
+  'proxy-connection',
+  'proxy-authenticate',
+  'te',
+  'trailer',
+  'transfer-encoding',
+  'upgrade',
+  'x-request-id',
+])
+
+/**
+ * Returns why a response is not passed on, whatever the client speaks: words for the log.
+ *
+ * @param raw name, value, … as they came
+ * @returns undefined for a good one
+ */
+export function responseFault(status: number, raw: readonly string[]): string | undefined {
+  if (status > MAX_STATUS) return `the status ${status} is above ${MAX_STATUS}`
+  if (raw.length > MAX_RESPONSE_FIELDS * 2) return `more than ${MAX_RESPONSE_FIELDS} response fields`
+  return undefined
+}
+
+/**
+ * The header for the client: the upstream's end-to-end fields as they came, repeated ones and their order kept.
+ *
+ * @param raw name, value, … as they came
+ * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
+ * @param hidden lower-case name of a field that is between upstream and gateway, if there is one
+ * @param noContent the status allows no body and no length (RFC 9110 §8.6)
+ * @returns undefined when the body has a coding that the gateway neither takes off nor asked for
+ */
+export function responseHeaders(
+  raw: readonly string[],
+  requestId: string,
+  claimsQuota: boolean,
+  hidden: string | undefined,
+  noContent: boolean,
+): string[] | undefined {
+  const out: string[] = []
+  let named: string[] | undefined
+  let chunked = false
+  let via = VIA
+  for (let i = 0; i < raw.length; i += 2) {
+    const wireName = raw[i]!
+    const name = wireName.toLowerCase()
+    if (DROPPED.has(name)) {
+      if (name === 'connection') named = namedFields(raw[i + 1]!, named)
+      if (name === 'transfer-encoding') {
+        if (chunked || raw[i + 1]!.toLowerCase() !== 'chunked') return undefined
+        chunked = true
+      }
+      continue
+    }
+    if (noContent && name === 'content-length') continue
+    if (name === hidden || (claimsQuota && QUOTA_FIELDS.has(name))) continue
+    const value = raw[i + 1]!
+    if (name === 'via') {
+      via = `${value}, ${via}`
+      continue
+    }
+    out.push(wireName, value)
+  }
+  if (named !== undefined) {
+    for (let i = out.length - 2; i >= 0; i -= 2) {
+      if (named.includes(out[i]!.toLowerCase())) out.splice(i, 2)
+    }
+  }
+  out.push('Via', via, 'X-Request-Id', requestId)
+  return out
+}
+
+/** Whether a response ends with its head, whatever that says of a body (RFC 9112 §6.3). */
+export function hasNoBody(status: number): boolean {
+  return status === 204 || status === 304
+}
+
+function namedFields(connection: string, before: string[] | undefined): string[] | undefined {
+  const value = connection.toLowerCase()
+  if (value === 'keep-alive' || value === 'close') return before
+  const named = value.split(',').map((token) => token.trim())
+  return before === undefined ? named : [...before, ...named]
+}
+
+const PLAIN = /^[\t\x20-\x7e]+$/
+
+/** The upstream's reason phrase if it can be sent on, else none (it means nothing: RFC 9112 §4). */
+export function reasonPhrase(text: string): string | undefined {
+  if (text === 'OK') return text
+  return PLAIN.test(text) ? text : undefined
+}
+
+/**
+ * A Link value that Node's `writeEarlyHints` takes. Its own expression can read `a=b` in two ways and tries them all, for
+ * each parameter anew, before it refuses: forty of them in a malformed link stop the process for hours. This one has one way.
+ */
+const LINK = /^<[^>]*>(?:\s*;\s*[^;"\s=]+(?:=(?:"[^;"\s]*"|[^;"\s]*))?)*$/
+
+/**
+ * The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early.
+ *
+ * @returns none where one of them is malformed
+ */
+export function linksOf(raw: readonly string[]): string[] {
+  const links: string[] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    if (raw[i]!.toLowerCase() !== 'link') continue
+    if (!LINK.test(raw[i + 1]!)) return []
+    links.push(raw[i + 1]!)
+  }
+  return links
+}
+
+/** What of an upstream's trailers may stand behind a body (RFC 9110 §6.5.1): nothing that says how to read or route it. */
+export function trailersOf(raw: readonly string[]): [name: string, value: string][] {
+  const out: [string, string][] = []
+  for (let i = 0; i < raw.length; i += 2) {
+    const name = raw[i]!.toLowerCase()
+    if (!DROPPED.has(name) && !NO_TRAILERS.has(name)) out.push([name, raw[i + 1]!])
+  }
+  return out
+}
+
+const NO_TRAILERS: ReadonlySet<string> = new Set([
+  'authorization',
+  'cache-control',
+  'content-encoding',
+  'content-length',
+  'content-range',
+  'content-type',
+  'host',
+  'location',
+  'retry-after',
+  'set-cookie',
+  'via',
+])

@@ -1,0 +1,58 @@
+import type { SourceOf } from '../../config/snapshot/consumers.js'
+import { digestOf, isKey } from '../../credentials/key-format.js'
+import type { Refusal } from '../../errors.js'
+import type { Keyring } from '../../fleet/keyring.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { identityHeader } from '../exchange/headers.js'
+import { type Identified, MAX_CREDENTIAL, unauthorized } from './identify.js'
+
+type ApiKeys = SourceOf<'api_key'>
+
+/** @param keyring undefined: no key of the store is known */
+export function identifyByApiKey(
+  x: Exchange,
+  source: ApiKeys,
+  keyring: Pick<Keyring, 'find' | 'used'> | undefined,
+): Identified {
+  const { header, keys, storeGrace } = source
+  const key = identityHeader(x.headers, header)
+  if (key === undefined) return 'absent'
+  if (key === '' || key.length > MAX_CREDENTIAL) return notValid(header)
+  const digest = digestOf(key)
+  const owner = keys.get(digest)
+  if (owner !== undefined) {
+    x.consumer = owner.consumer
+    x.credentialTier = owner.tier
+    x.tenant = owner.tenant
+    x.scopes = owner.scopes
+    x.identifiedBy = 'api_key'
+    return undefined
+  }
+  if (storeGrace === undefined || keyring === undefined) return notValid(header)
+  const found = keyring.find(digest, storeGrace)
+  if (typeof found === 'object') {
+    x.consumer = found.consumer
+    x.credentialTier = tierIndex(x.snapshot.tiers, found.tier)
+    x.tenant = found.tenant
+    x.scopes = found.scopes
+    x.keyId = found.id
+    x.identifiedBy = 'api_key'
+    keyring.used(found)
+    return undefined
+  }
+  if (found === 'expired') return unauthorized(`The API key in ${header} has expired.`)
+  // What is no key of ours can be refused without a look.
+  return found === 'unavailable' && isKey(key) ? UNAVAILABLE : notValid(header)
+}
+
+const UNAVAILABLE: Refusal = { code: 'identity_unavailable', headers: ['Retry-After', '1'] }
+
+function notValid(header: string): Refusal {
+  return unauthorized(`The API key in ${header} is not valid.`)
+}
+
+/** Keys outlive tiers: one that the configuration does not have counts as none. */
+function tierIndex(tiers: readonly string[], name: string | undefined): number | undefined {
+  const index = name === undefined ? -1 : tiers.indexOf(name)
+  return index < 0 ? undefined : index
+}

@@ -1,0 +1,86 @@
+import type { SourceOf } from '../../config/snapshot/consumers.js'
+import type { Verdict } from '../../credentials/jwt.js'
+import type { TokenIdentity, Tokens } from '../../credentials/tokens.js'
+import type { Refusal } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { identityHeader } from '../exchange/headers.js'
+import { CHALLENGES, scopeChallenge } from './challenge.js'
+import { type Identified, unauthorized } from './identify.js'
+
+type Jwt = SourceOf<'jwt'>
+
+export function identifyByJwt(
+  x: Exchange,
+  source: Jwt,
+  tokens: Pick<Tokens, 'verify' | 'unknownTier'>,
+): Identified | Promise<Refusal | undefined> {
+  const field = identityHeader(x.headers, source.header)
+  if (field === undefined) return 'absent'
+  const token = source.header === 'authorization' ? bearerToken(field) : field
+  if (token === undefined)
+    return unauthorized('The authorization header holds no bearer token.', CHALLENGES.jwt)
+  const verdict = tokens.verify(source, token, x.clientIp)
+  return verdict instanceof Promise
+    ? verdict.then((later) => decide(x, source, later, tokens))
+    : decide(x, source, verdict, tokens)
+}
+
+/** The name of a scheme is in any case (RFC 9110 §11.1). */
+function bearerToken(field: string): string | undefined {
+  if (field.startsWith('Bearer ')) return field.slice(7)
+  return field.slice(0, 7).toLowerCase() === 'bearer ' ? field.slice(7) : undefined
+}
+
+function decide(
+  x: Exchange,
+  { header }: Jwt,
+  verdict: Verdict<TokenIdentity>,
+  tokens: Pick<Tokens, 'unknownTier'>,
+): Refusal | undefined {
+  if ('rejected' in verdict) return refusalOf(header, verdict)
+  const { value } = verdict
+  x.identifiedBy = 'jwt'
+  x.consumer = value.consumer
+  x.tenant = value.tenant
+  x.scopes = value.scopes
+  x.token = value
+  if (value.tier === undefined) return undefined
+  const tier = x.snapshot.tiers.indexOf(value.tier)
+  if (tier >= 0) x.credentialTier = tier
+  else tokens.unknownTier(value.issuer)
+  return undefined
+}
+
+/** The caller learns what to do about it (RFC 6750 §3.1); why exactly is for the log. */
+function refusalOf(
+  header: string,
+  { rejected, why, scopes = [], retryMs = 0 }: Exclude<Verdict<TokenIdentity>, { value: unknown }>,
+): Refusal {
+  const cause = `token: ${why}`
+  switch (rejected) {
+    case 'unavailable': {
+      const seconds = Math.max(1, Math.ceil(retryMs / 1000))
+      return { code: 'identity_unavailable', headers: ['Retry-After', String(seconds)], cause }
+    }
+    case 'insufficient_scope':
+      return {
+        code: 'insufficient_scope',
+        detail: `The token in ${header} does not have the scopes that it takes here: ${scopes.join(' ')}.`,
+        headers: ['WWW-Authenticate', scopeChallenge(scopes)],
+        cause,
+      }
+    case 'expired':
+      return {
+        ...unauthorized(
+          `The token in ${header} has expired; get a new one.`,
+          `${CHALLENGES.jwt}, error="invalid_token", error_description="The token has expired"`,
+        ),
+        cause,
+      }
+    case 'invalid':
+      return {
+        ...unauthorized(`The token in ${header} is not valid.`, `${CHALLENGES.jwt}, error="invalid_token"`),
+        cause,
+      }
+  }
+}

@@ -1,0 +1,37 @@
+import type { ConsumerSource, SignatureSettings } from '../../config/snapshot/snapshot.js'
+import { identityHeadersOf } from '../../config/snapshot/snapshot.js'
+import type { Refusal } from '../../errors.js'
+import { CHALLENGES } from './challenge.js'
+import { unauthorized } from './identify.js'
+
+/** What a caller is told that has sent no credential: where one could be sent, with a challenge for each way that has one. */
+export function nobody(sources: readonly ConsumerSource[]): Refusal {
+  let refusal = prepared.get(sources)
+  if (refusal === undefined) {
+    refusal = made(sources)
+    prepared.set(sources, refusal)
+  }
+  return refusal
+}
+
+/** Of a snapshot or of one of its routes, with which they go. */
+const prepared = new WeakMap<readonly ConsumerSource[], Refusal>()
+
+function made(sources: readonly ConsumerSource[]): Refusal {
+  const names = sources.flatMap(identityHeadersOf)
+  const where =
+    names.length === 0 ? 'Send a client certificate.' : `Send a credential in ${names.join(' or ')}.`
+  const [first, ...more] = Object.entries(CHALLENGES).filter(([kind]) =>
+    sources.some((source) => source.kind === kind),
+  )
+  const { headers, ...refusal } = unauthorized(where, first?.[1])
+  const signature = sources.find((source) => source.kind === 'signature') as SignatureSettings | undefined
+  return {
+    ...refusal,
+    headers: [
+      ...headers!,
+      ...more.flatMap(([, challenge]) => ['WWW-Authenticate', challenge]),
+      ...(signature === undefined ? [] : ['Accept-Signature', signature.accepted]),
+    ],
+  }
+}

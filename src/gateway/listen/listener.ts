@@ -1,0 +1,218 @@
+import cluster from 'node:cluster'
+import type { Server } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { addressKey, plainAddress } from '../../net/address-key.js'
+import { peerOf } from '../respond/client-error.js'
+import { connectionCap } from './open-files.js'
+import { assumeAddress, type ProxyHeader, readProxyHeader } from './proxy-protocol.js'
+
+/** Why a connection was closed before it could ask for anything. */
+export type Rejection = 'total' | 'per_client' | 'untrusted' | 'proxy_header' | 'tls'
+
+/** What becomes of connections, for the metrics. Plain numbers: whoever reads them does so in his own time. */
+export interface ConnectionCounts {
+  open: number
+  readonly rejected: Record<Rejection, number>
+}
+
+export function createConnectionCounts(): ConnectionCounts {
+  return { open: 0, rejected: { total: 0, per_client: 0, untrusted: 0, proxy_header: 0, tls: 0 } }
+}
+
+/** TLS of the listener: takes a raw connection, gives back one that is decrypted. */
+export interface TlsStep {
+  /** @param next is not called when the handshake fails; then `failed` is, and the connection is closed */
+  secure(socket: Socket, next: (secured: Socket) => void, failed: (why: string) => void): void
+}
+
+export interface Entrance {
+  readonly counts: ConnectionCounts
+  /** In place of plain text. */
+  readonly tls?: TlsStep | undefined
+  readonly log: {
+    warn(fields: object, message: string): void
+    debug(fields: object, message: string): void
+  }
+}
+
+export interface Listening {
+  readonly snapshot: () => Snapshot
+  readonly entrance: Entrance
+  /**
+   * Which protocol a connection speaks; by default HTTP/1.1.
+   *
+   * @param http1 hands it to Node's HTTP/1.1 server. Bytes that were read before must have been put back (`unshift`)
+   */
+  readonly speak?: ((socket: Socket, http1: (socket: Socket) => void) => void) | undefined
+}
+
+/** Between two lines of log on rejections of one kind. */
+const COMPLAINT_MS = 60_000
+
+/** How long a connection that has not said anything may still do so once the server has stopped listening. */
+const LAST_WORD_MS = 1_000
+
+/** Whose connection it is, and what its protocol reads from, on the raw socket. */
+const CLIENT = Symbol('client')
+const SPOKEN = Symbol('spoken')
+type Counted = Socket & { [CLIENT]?: string; [SPOKEN]?: Socket }
+
+/**
+ * Puts itself between the port and the HTTP server that listens on it. Every accepted connection is counted, then goes
+ * through the steps that the configuration asks for — PROXY header, TLS — and is then given to the protocol that it
+ * speaks. The HTTP server goes on to count, limit and close its sockets as if it had taken them in itself.
+ *
+ * @returns to be called when the server stops listening: ends the connections that say nothing from then on, which the
+ *   HTTP server would wait for, if it knows them at all
+ */
+export function takeConnections(server: Server, { snapshot, entrance, speak }: Listening): () => void {
+  const { counts, tls, log } = entrance
+  const settings = snapshot().config.server
+  const {
+    max_connections_per_client: perClient,
+    proxy_protocol: proxied,
+    header_timeout: patience,
+  } = settings
+  const { rejected } = counts
+  const clients = new Map<string, number>()
+  const complaints = new Map<Rejection, number>()
+  const listeners = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  const http1 = (socket: Socket): void => {
+    for (const listener of listeners) listener.call(server, socket)
+  }
+  const handOver = speak === undefined ? http1 : (socket: Socket) => speak(socket, http1)
+  const open = new Set<Counted>()
+  let left = false
+
+  const most = connectionCap(settings.max_connections)
+  // What a worker of node:cluster does not take is offered to the next at once, and when all are full it goes round and
+  // round: there it is taken and closed.
+  if (!cluster.isWorker) server.maxConnections = most
+  server.on('drop', () => reject(undefined, 'total', { max_connections: most }, FULL))
+  // After listening there is nobody else to hear that accepting failed, and an error that nobody hears ends the process.
+  server.on('error', (error) => {
+    if (server.listening) complain('total', { error: error.message }, 'a connection could not be accepted')
+  })
+
+  function reject(socket: Socket | undefined, reason: Rejection, fields: object, message: string): void {
+    rejected[reason]++
+    complain(reason, fields, message)
+    socket?.destroy()
+  }
+
+  function complain(reason: Rejection, fields: object, message: string): void {
+    if (reason === 'tls') {
+      // Half of the internet tries what speaks TLS here: of no interest unless somebody looks for it.
+      log.debug(fields, message)
+      return
+    }
+    const now = performance.now()
+    if (now - (complaints.get(reason) ?? Number.NEGATIVE_INFINITY) < COMPLAINT_MS) return
+    complaints.set(reason, now)
+    log.warn({ ...fields, rejected: rejected[reason] }, message)
+  }
+
+  /** Of every connection that was accepted, when it is closed. */
+  function closed(this: Counted): void {
+    open.delete(this)
+    counts.open = open.size
+    const client = this[CLIENT]
+    if (client === undefined) return
+    const others = clients.get(client)! - 1
+    if (others === 0) clients.delete(client)
+    else clients.set(client, others)
+  }
+
+  /** Counts a connection for its client, whose address is known now. */
+  function admit(socket: Counted, address: string): boolean {
+    if (perClient === 0) return true
+    if (snapshot().isTrustedProxy(address)) return true
+    const client = addressKey(address)
+    const others = clients.get(client) ?? 0
+    if (others >= perClient) {
+      reject(socket, 'per_client', { client, max_connections_per_client: perClient }, CROWD)
+      return false
+    }
+    clients.set(client, others + 1)
+    socket[CLIENT] = client
+    return true
+  }
+
+  const plain = !proxied && tls === undefined
+  server.on('connection', (socket: Socket) => {
+    if (open.size >= most) {
+      reject(socket, 'total', { max_connections: most }, FULL)
+      return
+    }
+    open.add(socket)
+    counts.open = open.size
+    socket.once('close', closed)
+    const peer = plainAddress(peerOf(socket))
+    if (peer === '') {
+      // Reset again before anybody looked: a health check, mostly.
+      socket.destroy()
+      return
+    }
+    if (plain) {
+      if (admit(socket, peer)) spoken(socket, socket)
+      return
+    }
+    // The steps have nobody else to hear of a reset.
+    socket.on('error', () => {})
+    if (proxied) readProxied(socket, peer)
+    else if (admit(socket, peer)) secure(socket, undefined)
+  })
+
+  function spoken(socket: Counted, readable: Socket): void {
+    if (left) {
+      socket.destroy()
+      return
+    }
+    socket[SPOKEN] = readable
+    handOver(readable)
+  }
+
+  function readProxied(socket: Socket, peer: string): void {
+    if (!snapshot().isTrustedProxy(peer)) {
+      reject(socket, 'untrusted', { peer }, STRANGER)
+      return
+    }
+    readProxyHeader(socket, patience, (header) => {
+      if (typeof header === 'string') reject(socket, 'proxy_header', { peer, cause: header }, HEADERLESS)
+      else if (admit(socket, plainAddress(header.client?.address ?? peer))) secure(socket, header)
+    })
+  }
+
+  function secure(socket: Socket, header: ProxyHeader | undefined): void {
+    const speakTo = (readable: Socket): void => {
+      if (header !== undefined) assumeAddress(readable, header)
+      spoken(socket, readable)
+    }
+    if (tls === undefined) speakTo(socket)
+    else
+      tls.secure(socket, speakTo, (cause) => {
+        rejected.tls++
+        complain('tls', { client: header?.client?.address ?? peerOf(socket), cause }, HANDSHAKE)
+      })
+  }
+
+  return () => {
+    const timer = setTimeout(() => {
+      left = true
+      for (const socket of open) if (!((socket[SPOKEN]?.bytesRead ?? 0) > 0)) socket.destroy()
+    }, LAST_WORD_MS)
+    timer.unref()
+  }
+}
+
+const FULL =
+  'closing new connections: as many as allowed are open; raise server.max_connections, or the limit of open files (ulimit -n)'
+const CROWD =
+  'closing new connections of a client that has as many as allowed; raise server.max_connections_per_client, or, if it is a proxy, list it in trusted_proxies'
+const STRANGER =
+  'closed a connection that is not from trusted_proxies: with server.proxy_protocol nobody else may connect; list the proxy there'
+const HEADERLESS =
+  'closed a connection without a good header of the PROXY protocol; switch it on in the proxy, or server.proxy_protocol off'
+const HANDSHAKE = 'a TLS handshake failed'

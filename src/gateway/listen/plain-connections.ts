@@ -1,0 +1,206 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import type { Config } from '../../config/schema/schema.js'
+import { endGently } from '../respond/client-error.js'
+import { type Carrier, PlainResponse } from '../respond/plain-response.js'
+import { sendWaiting } from '../respond/write-batch.js'
+import { readPlainHead } from './plain-head.js'
+import { plainRequest } from './plain-request.js'
+
+export interface PlainListening {
+  readonly settings: Config['server']
+  accept(req: IncomingMessage, res: ServerResponse): void
+  /** Nothing has come in time on a connection, which is not read any more. */
+  silent(socket: Socket): void
+  /** Ms of a clock that only goes forward. */
+  readonly clock?: () => number
+}
+
+/** The connections whose requests are all plain so far. */
+export interface PlainConnections {
+  /**
+   * Takes a connection, until something comes on it that is not plain.
+   *
+   * @param first takes it, with the first bytes put back, when those are not plain
+   * @param http1 the same, when there have been requests before
+   */
+  take(socket: Socket, first: (socket: Socket) => void, http1: (socket: Socket) => void): void
+  /** Ends those that wait for another request, and the others as soon as they do. */
+  leave(): void
+  closeAll(): void
+}
+
+/** How often it is looked for connections that have been silent for too long. */
+const TICK_MS = 250
+
+/** What may come while a request is under way, before the connection is not read any more. */
+const HELD_BYTES = 8_192
+
+export function createPlainConnections({
+  settings,
+  accept,
+  silent,
+  clock = () => performance.now(),
+}: PlainListening): PlainConnections {
+  const { keep_alive: idleMs, header_timeout: patience } = settings
+  const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}\r\n`
+  const open = new Set<PlainConnection>()
+  let leaving = false
+  /** Of the latest tick: free, and good enough for what is late by one. */
+  let now = clock()
+  let timer: NodeJS.Timeout | undefined
+
+  function tick(): void {
+    now = clock()
+    // After a stall, what has come in meanwhile is read before anything is held to be late.
+    setImmediate(() => {
+      for (const connection of open) connection.check()
+    })
+    if (open.size > 0) return
+    clearInterval(timer)
+    timer = undefined
+  }
+
+  function start(): void {
+    // There has been no tick for as long as there was no connection.
+    now = clock()
+    timer = setInterval(tick, TICK_MS).unref()
+  }
+
+  class PlainConnection implements Carrier {
+    readonly keepAlive = keepAlive
+    /** The response that is under way. */
+    #current: PlainResponse | undefined
+    #asked = false
+    #ending = false
+    /** What has come meanwhile. */
+    #held: Buffer | undefined
+    #since = now + TICK_MS
+
+    constructor(
+      readonly socket: Socket,
+      readonly first: (socket: Socket) => void,
+      readonly http1: (socket: Socket) => void,
+    ) {
+      socket.on('data', this.#onData)
+      socket.on('end', this.#onEnd)
+      socket.on('error', this.#onError)
+      socket.on('close', this.#onClose)
+    }
+
+    check(): void {
+      if (this.#current !== undefined || this.#ending) return
+      const silence = now - this.#since
+      if (this.#asked) {
+        if (silence > idleMs) this.socket.destroy()
+      } else if (silence > patience) {
+        this.#letGo()
+        silent(this.socket)
+      }
+    }
+
+    leave(): void {
+      if (this.#asked && this.#current === undefined && !this.#ending) this.socket.destroy()
+    }
+
+    over(): void {
+      const last = this.#current!
+      this.#current = undefined
+      this.#since = now + TICK_MS
+      // Of a body that nobody has asked for, somebody may still wait for the end.
+      last.req.resume()
+      if (this.socket.destroyed) return
+      if (!last.shouldKeepAlive || leaving) this.#end(last.shouldKeepAlive)
+      else if (this.#held !== undefined) process.nextTick(this.#goOn)
+    }
+
+    /** @param unannounced what the client has sent meanwhile may be a request, and its system is not to lose the answer for that */
+    #end(unannounced: boolean): void {
+      this.#ending = true
+      this.#held = undefined
+      if (unannounced) endGently(this.socket)
+      this.socket.destroySoon()
+    }
+
+    #onData = (chunk: Buffer): void => {
+      if (this.#ending) return
+      if (this.#current !== undefined) {
+        this.#hold(chunk)
+        return
+      }
+      const head = readPlainHead(chunk, settings)
+      if (head === undefined) {
+        this.#handOver(chunk)
+        return
+      }
+      this.#asked = true
+      const req = plainRequest(head, this.socket)
+      const res = new PlainResponse(this, req)
+      this.#current = res
+      accept(req, res as unknown as ServerResponse)
+    }
+
+    #hold(chunk: Buffer): void {
+      const held = this.#held
+      this.#held = held === undefined ? chunk : Buffer.concat([held, chunk])
+      if (this.#held.length > HELD_BYTES) this.socket.pause()
+    }
+
+    #goOn = (): void => {
+      const held = this.#held
+      if (held === undefined || this.#current !== undefined || this.socket.destroyed) return
+      this.#held = undefined
+      this.#onData(held)
+      if (this.socket.isPaused()) this.socket.resume()
+    }
+
+    #handOver(bytes: Buffer): void {
+      const { socket } = this
+      this.#letGo()
+      socket.pause()
+      socket.unshift(bytes)
+      if (this.#asked) this.http1(socket)
+      else this.first(socket)
+      socket.resume()
+    }
+
+    #letGo(): void {
+      const { socket } = this
+      open.delete(this)
+      socket.off('data', this.#onData)
+      socket.off('end', this.#onEnd)
+      socket.off('error', this.#onError)
+      socket.off('close', this.#onClose)
+    }
+
+    /** Who ends its side has left, as over HTTP/1.1 with Node; but what is answered already it gets. */
+    #onEnd = (): void => {
+      sendWaiting()
+      this.#ending = true
+      this.socket.end()
+    }
+
+    /** A reset, mostly: the connection is closed next. */
+    #onError = (): void => {}
+
+    #onClose = (): void => {
+      open.delete(this)
+      this.#current?.gone()
+    }
+  }
+
+  return {
+    take(socket, first, http1) {
+      if (timer === undefined) start()
+      open.add(new PlainConnection(socket, first, http1))
+    },
+    leave() {
+      leaving = true
+      for (const connection of open) connection.leave()
+    },
+    closeAll() {
+      for (const { socket } of open) socket.destroy()
+    },
+  }
+}

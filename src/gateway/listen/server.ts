@@ -1,0 +1,91 @@
+import {
+  createServer as createHttpServer,
+  type IncomingMessage,
+  type Server,
+  type ServerResponse,
+} from 'node:http'
+import type { Duplex } from 'node:stream'
+import Fastify, { type FastifyInstance } from 'fastify'
+import type { Config } from '../../config/schema/schema.js'
+import { type Listening, takeConnections } from './listener.js'
+import { GatewayRequest } from './upgrade-filter.js'
+
+/** What the server hands over, and to whom. */
+export interface Accepting {
+  accept(req: IncomingMessage, res: ServerResponse): void
+  /** @param head what came behind the request's header */
+  acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
+  acceptConnect(req: IncomingMessage, socket: Duplex): void
+  /** Node's parser, or one of its timers, has given up on a connection. */
+  parserFailed(error: Error, socket: Duplex): void
+  /** Ends the tunnels; resolves with the last of them. */
+  leave(): Promise<void>
+  /** Ends at once what Node does not count among the server's connections. */
+  closeAll(): void
+}
+
+/**
+ * The server of the data plane, which is not listening yet. Fastify opens, drains and closes it; its requests go straight
+ * to `on`: routing is the snapshot's business, and a Fastify request and reply beside each would be for nothing.
+ */
+export function createServer(listening: Listening, on: Accepting): FastifyInstance {
+  let main: Server | undefined
+  const leaving: (() => void)[] = []
+  const app = Fastify({
+    logger: false,
+    forceCloseConnections: 'idle',
+    clientErrorHandler: (error, socket) => on.parserFailed(error, socket),
+    serverFactory() {
+      const server = openServer(listening.snapshot().config.server, on)
+      const closeAllConnections = server.closeAllConnections.bind(server)
+      server.closeAllConnections = () => {
+        closeAllConnections()
+        on.closeAll()
+      }
+      leaving.push(takeConnections(server, listening))
+      if (main === undefined) {
+        main = server
+        server.on('upgrade', on.acceptUpgrade)
+      } else {
+        // A name with several addresses: Fastify makes a server for each and joins only their upgrades.
+        server.on('clientError', (error, socket) => on.parserFailed(error, socket))
+      }
+      return server
+    },
+  })
+  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
+  let left: Promise<void> | undefined
+  app.addHook('preClose', (next) => {
+    left = on.leave()
+    for (const leave of leaving) leave()
+    next()
+  })
+  // After the server: when `close` resolves, the last tunnel has been recorded.
+  app.addHook('onClose', () => left)
+  return app
+}
+
+function openServer(options: Config['server'], on: Accepting): Server {
+  const server = createHttpServer(
+    {
+      keepAliveTimeout: options.keep_alive,
+      requestTimeout: 0,
+      maxHeaderSize: options.max_header_size,
+      headersTimeout: options.header_timeout,
+      connectionsCheckingInterval: 2_000,
+      highWaterMark: 65_536,
+      IncomingMessage: GatewayRequest,
+      insecureHTTPParser: false,
+      // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
+      requireHostHeader: false,
+    },
+    on.accept,
+  )
+  // More than this Node drops in silence; 101 are enough to see that there are too many.
+  server.maxHeadersCount = options.max_headers * 2 + 2
+  // Without a listener Node says 100 Continue before anybody has looked at the request.
+  server.on('checkContinue', on.accept)
+  server.on('checkExpectation', on.accept)
+  server.on('connect', on.acceptConnect)
+  return server
+}

@@ -1,0 +1,131 @@
+import { performance } from 'node:perf_hooks'
+import type { Route } from '../../config/snapshot/snapshot.js'
+import type { Charge, Limiter } from '../../limiter/limiter.js'
+import type { Exchange, Held } from '../exchange/exchange.js'
+
+/** Between two looks at who needs a renewal, ms. The least lease that can be configured is five times as long. */
+const TICK_MS = 1_000
+
+/** What was charged for requests whose responses are not closed yet. */
+export interface Charges {
+  /** Remembers a charge until the response of its exchange is closed. When that has happened already, it is settled at once. */
+  hold(x: Exchange, charge: Charge): void
+  /**
+   * The response is closed, or the tunnel: slots are given back, and quota is given back or taken as the response says.
+   * Once for every exchange, before it is recorded.
+   */
+  settle(x: Exchange): void
+  /** Slots that are held now. */
+  size(): number
+}
+
+/**
+ * One timer renews all slots that are held for long, each when half of its lease is over, so that neither a tunnel of
+ * hours outlives its slot nor a gateway that died keeps one.
+ *
+ * @param tickMs of that timer, which runs only while slots are held
+ */
+export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS): Charges {
+  // A list with places, and no Set: `watchdog.ts` tells why.
+  const slots: Held[] = []
+  let timer: NodeJS.Timeout | undefined
+
+  function tick(): void {
+    if (slots.length === 0) {
+      clearInterval(timer)
+      timer = undefined
+    }
+    const now = performance.now()
+    for (const held of slots) if (now >= held.renewAt && held.renewing === undefined) renew(held, now)
+  }
+
+  function renew(held: Held, now: number): void {
+    held.renewAt = now + renewalMs(held.charge)
+    const renewing = limiter.settle(held.charge, 0, 'renew')
+    if (!(renewing instanceof Promise)) return
+    held.renewing = renewing.finally(() => {
+      held.renewing = undefined
+    })
+  }
+
+  function enlist(held: Held): void {
+    held.place = slots.length
+    slots.push(held)
+    timer ??= setInterval(tick, tickMs).unref()
+  }
+
+  function delist(held: Held): void {
+    const last = slots.pop()!
+    if (last !== held) {
+      slots[held.place] = last
+      last.place = held.place
+    }
+    held.place = -1
+  }
+
+  function settleOne(x: Exchange, held: Held): void {
+    const { charge, renewing } = held
+    if (held.place >= 0) delist(held)
+    const quota = quotaOf(x, charge)
+    const slot = charge.policy.slots ? 'release' : 'keep'
+    if (quota === 0 && slot === 'keep') return
+    // A renewal that is under way moves what is to be released.
+    if (renewing === undefined) void limiter.settle(charge, quota, slot)
+    else void renewing.then(() => limiter.settle(charge, quota, slot))
+  }
+
+  return {
+    hold(x, charge) {
+      const held: Held = { charge, place: -1, renewAt: 0, renewing: undefined }
+      if (x.over) {
+        settleOne(x, held)
+        return
+      }
+      if (charge.policy.slots) {
+        held.renewAt = performance.now() + renewalMs(charge)
+        enlist(held)
+      }
+      if (x.held === undefined) x.held = [held]
+      else x.held.push(held)
+    },
+    settle(x) {
+      x.over = true
+      const { held } = x
+      if (held === undefined) return
+      x.held = undefined
+      for (const one of held) settleOne(x, one)
+    },
+    size: () => slots.length,
+  }
+}
+
+/** Half of the shortest lease, ms. */
+export function renewalMs({ policy }: Charge): number {
+  let least = Number.POSITIVE_INFINITY
+  for (const { algorithm, windowMs } of policy.limits) {
+    if (algorithm === 'concurrency') least = Math.min(least, windowMs)
+  }
+  return least / 2
+}
+
+/** What is still to be taken, or below 0 given back, now that the response is known. */
+function quotaOf(x: Exchange, { policy, cost }: Charge): number {
+  const route = x.route!
+  const live = policy === x.policy
+  // Where only the candidate would have let it pass, the response is none of the upstream's.
+  if (!live && x.decision?.allowed !== true) return 0
+  const due = givesBack(route, x.status, x.error) ? 0 : x.toldCost
+  if (due === undefined) return 0
+  if (live) x.cost = due
+  return due - cost
+}
+
+/** Whether a request gets back what it took. */
+export function givesBack(
+  { refundOn }: Pick<Route, 'refundOn'>,
+  status: number,
+  error: string | undefined,
+): boolean {
+  if (refundOn === undefined) return false
+  return refundOn.has(status) || (error === 'upstream_cut' && refundOn.has(error))
+}

@@ -1,0 +1,154 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import type { Socket } from 'node:net'
+import type { Duplex } from 'node:stream'
+import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { shapeOwn } from '../transform/response-headers.js'
+
+/** How long a refused connection may take to read its answer. */
+const FLUSH_MS = 1_000
+/** What it may send meanwhile. */
+const LINGER_BYTES = 65_536
+
+interface ParserError extends Error {
+  readonly code?: string | undefined
+  /** What Node's parser says of it. */
+  readonly reason?: string | undefined
+  readonly rawPacket?: unknown
+}
+
+/** What Node's parser or its timers said of a connection, as a code of the error table. */
+export function parserErrorCode(error: ParserError): ErrorCode {
+  switch (error.code) {
+    case 'HPE_HEADER_OVERFLOW':
+      return hasEndlessTarget(error.rawPacket) ? 'uri_too_long' : 'headers_too_large'
+    case 'ERR_HTTP_REQUEST_TIMEOUT':
+      return 'request_timeout'
+    case 'HPE_INVALID_VERSION':
+      // Any other reason is that it is none at all: `HTTP/1`, or a line that ends with a bare LF.
+      return error.reason === 'Invalid HTTP version' ? 'http_version' : 'bad_request'
+    // The preface of HTTP/2.
+    case 'HPE_PAUSED_H2_UPGRADE':
+      return 'http_version'
+    default:
+      return 'bad_request'
+  }
+}
+
+/** Node counts the target as part of the header: the request line without an end tells the two apart. */
+function hasEndlessTarget(packet: unknown): boolean {
+  if (!Buffer.isBuffer(packet) || packet.length === 0) return false
+  const end = packet.indexOf(0x0a)
+  return /^[A-Z-]{1,20} \S/.test(packet.subarray(0, 24).toString('latin1')) && (end < 0 || end > 8_192)
+}
+
+/**
+ * Answers on a bare socket: for everything that is refused before there is a request to answer, or where Node has
+ * handed the socket over. Writes the outcome into the exchange.
+ *
+ * @param linger read on and throw away for a moment, as closing on unread bytes would reset the connection and take the
+ *   answer with it. Takes the socket from Node's parser if that has it still.
+ */
+export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
+  const { status, title } = ERRORS[refusal.code]
+  x.status = status
+  x.error = refusal.code
+  x.cause = refusal.cause
+  // Without a listener a reset from the other side would end the process.
+  socket.on('error', () => {})
+  if (socket.destroyed || !socket.writable || refusal.silent === true) {
+    socket.destroy()
+    return
+  }
+  const body = problemBody(refusal, x.requestId)
+  const fields = [
+    'Content-Type',
+    PROBLEM_JSON,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
+    'X-Request-Id',
+    x.requestId,
+    ...(refusal.headers ?? []),
+  ]
+  if (x.route?.shape !== undefined) shapeOwn(fields, x.route.shape, x)
+  const head = bareHead(status, title, fields)
+  const sent = x.method === 'HEAD' ? '' : body
+  x.bytesOut = Buffer.byteLength(sent)
+  if (linger) {
+    readOn(socket)
+    socket.end(head + sent)
+  } else socket.end(head + sent, () => socket.destroy())
+  closeSoon(socket)
+}
+
+/** What comes now is for nobody: the parser would make requests of it. */
+function readOn(socket: Duplex): void {
+  const parsers = socket.listeners('data')
+  readOff(socket)
+  for (const parser of parsers) socket.off('data', parser as () => void)
+  socket.resume()
+}
+
+/** Reads on and throws away, for so long as that is not too much. */
+function readOff(socket: Duplex): void {
+  let left = LINGER_BYTES
+  socket.on('data', (chunk: Buffer) => {
+    left -= chunk.length
+    if (left < 0) socket.destroy()
+  })
+}
+
+/**
+ * Lets the connection end as RFC 9112 §9.6 asks for, once the response that is its last has been sent: what the client
+ * had sent along behind that request is read and thrown away for a moment. Node closes at once, and where bytes
+ * come on, or lie there unread, the client's system throws away what it has received: the answer, and those before it.
+ */
+export function endGently(socket: Socket): void {
+  // It is what Node calls then.
+  socket.destroySoon = endThenLinger
+}
+
+function endThenLinger(this: Socket): void {
+  this.end()
+  if (this.readableEnded) {
+    if (this.writableFinished) this.destroy()
+    else this.once('finish', () => this.destroy())
+    return
+  }
+  const parsers = this.listeners('data')
+  readOff(this)
+  for (const parser of parsers) this.off('data', parser as () => void)
+  this.once('end', () => this.destroy())
+  this.resume()
+  closeSoon(this)
+}
+
+/**
+ * Breaks off a response, and the connection with it: nobody may take what has been sent for the whole. One that waits behind
+ * another does so in its turn, which Node forgets since version 24: the client would wait for the rest for ever.
+ */
+export function breakOff(res: ServerResponse): void {
+  if (res.socket === null) res.once('socket', (socket) => socket.destroy())
+  res.destroy()
+}
+
+/** Gives the other side a moment to read what was sent and to end the connection. */
+export function closeSoon(socket: Duplex): void {
+  const timer = setTimeout(() => socket.destroy(), FLUSH_MS)
+  timer.unref()
+  socket.once('close', () => clearTimeout(timer))
+}
+
+/** The first line and the header, to be written as latin1; the connection ends with this response. */
+export function bareHead(status: number, reason: string, fields: readonly string[]): string {
+  let head = `HTTP/1.1 ${status} ${reason}\r\n`
+  for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
+  return `${head}Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n`
+}
+
+/** The address of whoever is at the other end, or empty when the connection is gone. */
+export function peerOf(socket: Duplex | IncomingMessage['socket']): string {
+  return 'remoteAddress' in socket && typeof socket.remoteAddress === 'string' ? socket.remoteAddress : ''
+}

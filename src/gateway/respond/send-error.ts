@@ -1,0 +1,151 @@
+import type { IncomingMessage, ServerResponse } from 'node:http'
+import { ERRORS, PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { broken } from '../exchange/faults.js'
+import { grpcRefusal, isGrpc } from '../exchange/grpc.js'
+import { NO_HEADERS } from '../exchange/headers.js'
+import { shapeOwn } from '../transform/response-headers.js'
+import { breakOff, endGently } from './client-error.js'
+import { PlainResponse } from './plain-response.js'
+import { sendThisTurn } from './write-batch.js'
+
+/** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
+const LINGER_BYTES = 65_536
+const LINGER_MS = 1_000
+
+/** After these the two sides may disagree about where the next request starts, or the caller is not in good faith. */
+const CLOSING: ReadonlySet<number> = new Set([400, 408, 413, 414, 417, 431, 501, 505])
+
+/**
+ * Whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) Of a
+ * header that could not be read, it is not known: there may be one.
+ */
+export function hasUnreadBody({ headers }: Exchange, req: IncomingMessage): boolean {
+  return !req.complete && (headers.contentLength > 0 || headers.chunked || headers === NO_HEADERS)
+}
+
+/** Answers with a refusal from the table; the request goes no further. Its body is not parsed and barely read. */
+export function sendRefusal(
+  x: Exchange,
+  req: IncomingMessage,
+  res: ServerResponse,
+  refusal: Refusal,
+  draining: boolean,
+): void {
+  const { status } = ERRORS[refusal.code]
+  x.status = status
+  x.error = refusal.code
+  x.cause = refusal.cause
+  if (refusal.silent === true) {
+    breakOff(res)
+    return
+  }
+  if (req.httpVersionMajor === 2 && isGrpc(x)) {
+    // Its clients look at nothing but the status in the trailers, and take any but 200 for a broken proxy.
+    res.writeHead(200, grpcRefusal(refusal, x.requestId))
+    res.end()
+    return
+  }
+  const { prepared } = refusal
+  const other: object = res
+  if (prepared !== undefined && other instanceof PlainResponse && x.route?.shape === undefined && !draining) {
+    sendPrepared(x, other, status, prepared)
+    return
+  }
+  const body = problemBody(refusal, x.requestId)
+  const headers = [
+    'Content-Type',
+    PROBLEM_JSON,
+    'Content-Length',
+    String(Buffer.byteLength(body)),
+    'Cache-Control',
+    'no-store',
+    'X-Request-Id',
+    x.requestId,
+  ]
+  if (refusal.headers !== undefined) headers.push(...refusal.headers)
+  if (x.route?.shape !== undefined) shapeOwn(headers, x.route.shape, x)
+  const unread = hasUnreadBody(x, req)
+  if (draining || unread || CLOSING.has(status)) {
+    headers.push('Connection', 'close')
+    // Requests that came along behind this one are not for us any more (RFC 9112 §9.6).
+    res.shouldKeepAlive = false
+    endGently(req.socket)
+  }
+  res.writeHead(status, headers)
+  x.bytesOut = x.method === 'HEAD' ? 0 : body.length
+  if (unread) endLingering(req, res, body)
+  else endWhole(res, body)
+}
+
+/** The same bytes, without putting them together anew for each: denials come in floods. */
+function sendPrepared(x: Exchange, res: PlainResponse, status: number, prepared: PreparedRefusal): void {
+  const { requestId } = x
+  // An id of ours, or one of a caller that holds nothing to be escaped.
+  const bytes = prepared.bytes + requestId.length + 3
+  res.sayHead(
+    status,
+    `${PROBLEM_FIELD}Content-Length: ${bytes}\r\nCache-Control: no-store\r\nX-Request-Id: ${requestId}\r\n${prepared.lines}`,
+  )
+  x.bytesOut = x.method === 'HEAD' ? 0 : bytes
+  sendThisTurn(res as unknown as ServerResponse, `${prepared.body}"${requestId}"}`)
+}
+
+const PROBLEM_FIELD = `Content-Type: ${PROBLEM_JSON}\r\n`
+
+/** Largest body that is worth turning into text. */
+const WHOLE_BYTES = 16_384
+
+/**
+ * Sends header and body and ends the response, in one write of one string where that can be.
+ *
+ * @param body a string is ASCII
+ */
+export function endWhole(res: ServerResponse, body: string | Buffer): void {
+  if (res.socket === null || res.chunkedEncoding || body.length > WHOLE_BYTES || res.req.method === 'HEAD') {
+    res.end(body)
+  } else sendThisTurn(res, body)
+}
+
+const EMPTY = Buffer.alloc(0)
+
+/** Sends the header now. `flushHeaders` would send its Latin-1 bytes as UTF-8; it is left what cannot have a body. */
+export function flushHead(res: ServerResponse): void {
+  if (res.req.method === 'HEAD' || res.statusCode === 204 || res.statusCode === 304) res.flushHeaders()
+  else res.write(EMPTY)
+}
+
+/**
+ * Writes the last chunk at once and ends the response only after the client has stopped sending, or 64 KiB or a second
+ * later: closing on unread bytes would reset the connection and take the answer with it.
+ */
+export function endLingering(req: IncomingMessage, res: ServerResponse, last?: string | Buffer): void {
+  if (req.httpVersionMajor === 2) {
+    // A stream says by itself that the rest is not wanted.
+    res.end(last)
+    return
+  }
+  if (last !== undefined && last.length > 0) res.write(last)
+  else flushHead(res)
+  let left = LINGER_BYTES
+  const end = (): void => {
+    clearTimeout(timer)
+    req.off('data', count)
+    req.off('end', end)
+    try {
+      res.end()
+    } catch (error) {
+      broken(res, error)
+    }
+  }
+  const count = (chunk: Buffer): void => {
+    left -= chunk.length
+    if (left < 0) end()
+  }
+  const timer = setTimeout(end, LINGER_MS)
+  timer.unref()
+  req.on('error', end)
+  req.on('end', end)
+  req.on('data', count)
+  req.resume()
+}

@@ -1,0 +1,310 @@
+import { performance } from 'node:perf_hooks'
+import { distance } from 'fastest-levenshtein'
+import { takesStoredKeys } from '../../config/snapshot/consumers.js'
+import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
+import { compileRouter } from '../../config/snapshot/router.js'
+import { forTenant, type Route, type Snapshot } from '../../config/snapshot/snapshot.js'
+import type { SeenNonces } from '../../credentials/seen-nonces.js'
+import type { Tokens } from '../../credentials/tokens.js'
+import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import type { Bans } from '../../fleet/bans.js'
+import type { Keyring } from '../../fleet/keyring.js'
+import { type Amounts, NO_AMOUNTS } from '../../fleet/overrides.js'
+import type { Decision, Limiter, TierAssignments } from '../../limiter/limiter.js'
+import { canonicalPath } from '../../net/path.js'
+import {
+  type DecisionData,
+  decisionPart,
+  limitsTold,
+  tierFrom,
+} from '../../telemetry/decisions/decision-data.js'
+import type { Explained, ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
+import { whyOf } from '../../telemetry/decisions/why.js'
+import { pathOf } from '../../telemetry/record/target.js'
+import type { Plans } from '../../tier-sources/tier-sources.js'
+import type { GuardState } from '../../upstream/guard/guard.js'
+import type { UpstreamState } from '../../upstream/pool/state.js'
+import { createExchange, type Exchange } from '../exchange/exchange.js'
+import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
+import { costOf } from '../quota/cost.js'
+import { authorize } from '../stages/authorize.js'
+import { identifyConsumer } from '../stages/consumer.js'
+import { answerHere } from '../stages/direct-response.js'
+import { checkEdge } from '../stages/edge.js'
+import { levelsOf } from '../stages/quota.js'
+import { matchRoute } from '../stages/route.js'
+import { chooseService } from '../stages/service.js'
+import { resolveTier } from '../stages/tier.js'
+
+export interface ExplainDeps {
+  readonly snapshot: () => Snapshot
+  readonly limiter: Pick<Limiter, 'preview'>
+  readonly assignments: Pick<TierAssignments, 'get'>
+  /** Left out: nobody is banned. */
+  readonly bans?: Pick<Bans, 'size' | 'match'>
+  readonly plans?: Pick<Plans, 'sources'>
+  readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
+  /** Left out: nothing is changed for anybody. */
+  readonly amounts?: Pick<Amounts, 'policyFor'>
+  /** Left out: no API key of the store is known. */
+  readonly keyring?: Pick<Keyring, 'find' | 'hold'> | undefined
+  /** Those that requests have used; left out: none that is known here. */
+  readonly nonces?: Pick<SeenNonces, 'has'>
+  /** Of the running gateway; none where none runs. */
+  readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
+  /** Of the running gateway; none where none runs. */
+  readonly upstreams: { describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]> }
+}
+
+/** Routes that are named, at most. */
+const MOST_FITS = 5
+const MOST_NEAR = 3
+const KEYS_PATIENCE_MS = 3000
+
+const QUIET = { edgeDenied() {} }
+
+interface Outcome {
+  readonly status: number
+  readonly error: ErrorCode | undefined
+  readonly detail: string | undefined
+}
+
+/**
+ * What would become of a request, by the very stages that one goes through, up to where quota would be taken: that is looked at,
+ * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
+ */
+export function createExplain(deps: ExplainDeps) {
+  const {
+    snapshot: current,
+    limiter,
+    assignments,
+    amounts = NO_AMOUNTS,
+    bans,
+    tokens,
+    plans,
+    keyring,
+    nonces,
+    guards,
+    upstreams,
+  } = deps
+  const stages = [
+    checkEdge({ metrics: QUIET, bans, looksOnly: true }),
+    matchRoute,
+    answerHere,
+    // Nobody has used the key, and the nonce is still good for the request itself.
+    identifyConsumer({
+      tokens,
+      keyring: keyring && { find: keyring.find, used() {} },
+      nonces: {
+        isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
+      },
+    }),
+    authorize,
+    resolveTier(assignments, plans),
+    chooseService(() => 0),
+  ]
+
+  async function run(x: Exchange): Promise<Outcome | undefined> {
+    for (const stage of stages) {
+      const ended = await stage(x)
+      if (ended !== undefined)
+        return 'code' in ended
+          ? refusal(ended)
+          : { status: ended.status, error: undefined, detail: undefined }
+    }
+    return undefined
+  }
+
+  async function circuitOf(x: Exchange): Promise<Outcome | undefined> {
+    const found = (await guards.describe()).find(({ service }) => service === x.route!.service.name)
+    return found?.circuit === 'open' ? refusal({ code: 'circuit_open' }) : undefined
+  }
+
+  async function upstreamsOf({ route }: Exchange): Promise<Explained['upstreams']> {
+    const all = (await upstreams.describe()).filter(({ service }) => service === route!.service.name)
+    const count = (...states: UpstreamState['state'][]) =>
+      all.filter(({ state }) => states.includes(state)).length
+    return all.length === 0
+      ? null
+      : { all: all.length, serving: count('serving', 'slow_start'), drained: count('drained') }
+  }
+
+  async function preview(x: Exchange): Promise<Decision | undefined> {
+    const route = x.route!
+    const ofTier = route.quotaOf.policies[x.tier]
+    x.cost = costOf(x, route)
+    if (ofTier === undefined) return undefined
+    x.policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
+    return limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))
+  }
+
+  return async function explain(question: ExplainQuestion): Promise<Explained> {
+    const snapshot = current()
+    const { method, url, peer } = question
+    const read = readHeaders(question.headers.flat(), snapshot, snapshot.isTrustedProxy(peer))
+    const bad = 'code' in read ? refusal(read) : undefined
+    const headers = 'code' in read ? NO_HEADERS : read
+    const x = createExchange(snapshot, '', method, url, headers, peer, performance.now())
+    await hold(keyring, takesStoredKeys(snapshot.consumers))
+    const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
+    let decision: Decision | undefined
+    let problem: string | null = null
+    if (ended === undefined) {
+      try {
+        decision = await preview(x)
+      } catch (error) {
+        problem = (error as Error).message
+      }
+    }
+    const passes = ended === undefined && problem === null && decision?.allowed !== false
+    const found = ended === undefined ? await upstreamsOf(x) : null
+    const nobody = passes && found !== null && found.drained === found.all
+    const d = dataOf(x, ended, decision)
+    const { request_id, time, upstream, upstream_ms, duration_ms, ...rest } = d
+    const key = x.path === '' ? undefined : canonicalPath(x.path)?.key
+    const fits = key === undefined ? [] : fitting(snapshot.routes, method, x.host, key)
+    return {
+      why:
+        problem === null
+          ? whyOf(d) + disbelieved(x) + (passes && found !== null ? beyond(found, d.service!) : '')
+          : `The store is out of reach, so what the limits would say is not known; ${x.route!.quotaOf.name} is ${x.route!.quotaOf.onFailure} then (on_failure).`,
+      ...rest,
+      ...(nobody && { status: ERRORS.no_upstream.status, error: 'no_upstream' }),
+      fits: fits.slice(0, MOST_FITS),
+      near: key === undefined || fits.length > 0 ? [] : nearest(snapshot.routes, method, x.host, key),
+      split: splitOf(x, snapshot),
+      token: tokenOf(x),
+      upstreams: found,
+      problem,
+    }
+  }
+}
+
+/** Says that a header by which the caller could have been known is not believed from where the request comes from. */
+function disbelieved({ snapshot, headers, peer, identifiedBy, route }: Exchange): string {
+  if (identifiedBy === 'header') return ''
+  for (const source of route?.auth?.sources ?? snapshot.consumers) {
+    if (source.kind !== 'header' || source.believes(peer)) continue
+    if (identityHeader(headers, source.header) === undefined) continue
+    return ` The header ${source.header} is not believed from ${peer} (header.from, or trusted_proxies).`
+  }
+  return ''
+}
+
+/** What comes after the limits. */
+function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, service: string): string {
+  if (drained === all) {
+    const which = all === 1 ? 'the only upstream' : `each of the ${all} upstreams`
+    return ` But ${which} of ${service} is drained: ${ERRORS.no_upstream.status} no_upstream.`
+  }
+  if (serving > 0) return ''
+  return all === 1
+    ? ` But the upstream of ${service} is out; it is asked all the same, as there is no other.`
+    : ` But none of the ${all} upstreams of ${service} serves; one that is not drained is asked all the same.`
+}
+
+/** The keys may have to be loaded first: what is not there by then is told as what callers get. */
+async function hold(keyring: ExplainDeps['keyring'], needed: boolean): Promise<void> {
+  if (keyring === undefined || !needed) return
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, KEYS_PATIENCE_MS)
+  })
+  await Promise.race([keyring.hold(needed), late])
+  clearTimeout(timer)
+}
+
+function refusal({ code, detail, cause }: Refusal): Outcome {
+  const told = (detail ?? ERRORS[code].detail).replace(/\.$/, '')
+  return {
+    status: ERRORS[code].status,
+    error: code,
+    // What a caller is not told, who asks here may know.
+    detail: cause === undefined ? told : code === 'forbidden' ? cause : `${told} (${cause})`,
+  }
+}
+
+function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | undefined): DecisionData {
+  const { route, snapshot, tier, policy } = x
+  const denied = decision?.allowed === false
+  return {
+    request_id: '',
+    time: '',
+    config: snapshot.hash,
+    method: x.method,
+    host: x.host,
+    path: x.path === '' ? pathOf(x.target) : x.path,
+    client_ip: x.clientIp,
+    route: route?.label ?? null,
+    service: route?.service.name ?? null,
+    quota_of: route === undefined || route.quotaOf === route.service ? null : route.quotaOf.name,
+    consumer: x.consumer ?? null,
+    tenant: x.tenant ?? null,
+    identified_by: x.identifiedBy ?? null,
+    key_id: x.keyId ?? null,
+    tier: snapshot.tiers[tier] ?? null,
+    tier_from: tierFrom(x.tierFrom, x.tierSource),
+    tier_stale: x.tierStale,
+    tier_until: x.tierUntil === undefined ? null : new Date(x.tierUntil).toISOString(),
+    cost: x.cost ?? route?.cost ?? null,
+    decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
+    limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],
+    status: ended?.status ?? (denied ? 429 : 0),
+    error: ended?.error ?? (denied ? 'quota_exceeded' : null),
+    cause: ended?.detail ?? null,
+    upstream: null,
+    upstream_ms: 0,
+    duration_ms: 0,
+  }
+}
+
+const labelOf = (route: Route, host: string) =>
+  `${route.methods.length === 0 ? '' : `${route.methods.join(',')} `}${host}${route.path}`
+
+/** By the router itself, one route at a time. */
+function fitting(routes: readonly Route[], method: string, host: string, key: string): string[] {
+  return mostSpecificFirst(routes).flatMap(({ route, host: own }) => {
+    const only = { path: route.path, methods: route.methods, hosts: own === '' ? [] : [own] }
+    return compileRouter([only])(method, host, key) === only ? [labelOf(route, own)] : []
+  })
+}
+
+/** Those that it would fit but for the host or the method; else those that are written most like it. */
+function nearest(routes: readonly Route[], method: string, host: string, key: string): string[] {
+  const lines = mostSpecificFirst(routes)
+  const but = lines.filter(({ route, host: own }) => {
+    const hosts = own === '' ? [] : [own]
+    const anywhere = { path: route.path, methods: route.methods, hosts: [] }
+    const anyhow = { path: route.path, methods: [], hosts }
+    return (
+      compileRouter([anywhere])(method, host, key) === anywhere ||
+      compileRouter([anyhow])('GET', host, key) === anyhow
+    )
+  })
+  const far = (path: string) => distance(path.replace(/\/\*$/, ''), key.slice(0, path.length))
+  const alike = but.length > 0 ? but : [...lines].sort((a, b) => far(a.route.path) - far(b.route.path))
+  return alike.slice(0, MOST_NEAR).map(({ route, host: own }) => labelOf(route, own))
+}
+
+/** Chance takes one of them: what is told is of the first. A sticky one knows where the consumer belongs. */
+function splitOf({ route, consumer }: Exchange, { routes }: Snapshot): Explained['split'] {
+  const split = routes.find((one) => one.split?.members.some((member) => member.route === route))?.split
+  if (split === undefined || (split.sticky && consumer !== undefined)) return null
+  return split.members.map(({ weight, route: { service } }) => ({ service: service.name, weight }))
+}
+
+/** The claims that were used, by the names that they have in the token; the token itself is never told. */
+function tokenOf({ token, snapshot }: Exchange): Explained['token'] {
+  if (token === undefined) return null
+  const { issuer, consumer, tier, tenant, scopes, expires } = token
+  const settings = snapshot.consumers
+    .flatMap((source) => (source.kind === 'jwt' ? source.issuers : []))
+    .find((one) => one.issuer === issuer)
+  if (settings === undefined) return null
+  const claims: Record<string, string> = { [settings.id.name]: consumer.slice(settings.idPrefix.length) }
+  if (settings.tier && tier !== undefined) claims[settings.tier.name] = tier
+  if (settings.tenant && tenant !== undefined) claims[settings.tenant.name] = tenant
+  if (scopes.length > 0) claims[settings.scopes.name] = scopes.join(' ')
+  const unknown = tier !== undefined && !snapshot.tiers.includes(tier) ? tier : null
+  return { issuer, claims, expires: new Date(expires * 1000).toISOString(), unknown_tier: unknown }
+}

@@ -1,0 +1,27 @@
+import { performance } from 'node:perf_hooks'
+import type { RequestRecord } from '../../telemetry/record/record.js'
+import type { Tracing } from '../../telemetry/traces/tracing.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { endTrace } from '../exchange/trace.js'
+
+export interface RecordDeps {
+  readonly metrics: { record(r: RequestRecord): void }
+  readonly top: { record(r: RequestRecord, now: number): void }
+  /** Keeps what people may ask about. */
+  readonly decisions?: { keep(r: RequestRecord): void } | undefined
+  readonly accessLog: { write(r: RequestRecord): void }
+  readonly tracing?: Pick<Tracing, 'end'> | undefined
+}
+
+/** After every exchange, whatever its end: a success, a 429, an upstream error, a client that left. Once each. */
+export function record({ metrics, top, decisions, accessLog, tracing }: RecordDeps) {
+  return function record(x: Exchange): void {
+    const now = performance.now()
+    x.durationMs = now - x.started
+    metrics.record(x)
+    endTrace(tracing, x)
+    top.record(x, now)
+    decisions?.keep(x)
+    if (x.route === undefined || x.route.accessLog) accessLog.write(x)
+  }
+}

@@ -1,0 +1,129 @@
+import type { Route } from '../../config/snapshot/snapshot.js'
+import type { Refusal } from '../../errors.js'
+import { canonicalPath, otherReadings } from '../../net/path.js'
+import { hostName, plainAuthority } from '../exchange/authority.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { preflightMethod } from '../transform/cors.js'
+
+/** Longest request target, in characters. Longer ones are 414. */
+export const MAX_TARGET = 8192
+
+const ABSOLUTE = /^(https?):\/\/([^/?#]*)(.*)$/i
+
+/**
+ * Which route this is. Target and Host are brought to one form here; everything later, the
+ * upstream's request included, uses that form alone.
+ */
+export function matchRoute(x: Exchange): Refusal | undefined {
+  if (x.method === 'TRACE' || x.method === 'CONNECT')
+    return { code: 'method_not_allowed', headers: ['Allow', ''], detail: NEVER }
+  if (x.target.length > MAX_TARGET) return { code: 'uri_too_long' }
+  let target = x.target
+  let authority = x.headers.host
+  if (target.charCodeAt(0) !== 0x2f) {
+    // Absolute form. Its authority would replace Host (RFC 9112 §3.2.2); to say two is to hope that somebody
+    // takes the other one. Anything else (`*`, `host:port`) has no path.
+    const absolute = ABSOLUTE.exec(target)
+    if (absolute === null) return { code: 'bad_target', detail: NO_PATH }
+    const [, scheme = '', named = '', rest = ''] = absolute
+    if (authority !== undefined && !isSameHost(authority, named, scheme.toLowerCase())) {
+      return { code: 'bad_host', detail: TWO_HOSTS }
+    }
+    authority = named
+    target = rest === '' ? '/' : rest
+    if (target.charCodeAt(0) === 0x3f) target = `/${target}`
+  }
+  if (authority !== undefined) {
+    const host = hostName(authority)
+    if (host === undefined) return { code: 'bad_host' }
+    x.host = host
+  }
+  const mark = target.indexOf('?')
+  const query = mark < 0 ? '' : readQuery(target, mark)
+  if (query === undefined) return { code: 'bad_target', detail: BAD_QUERY }
+  x.query = query
+  const canonical = canonicalPath(mark < 0 ? target : target.slice(0, mark))
+  if (canonical === undefined) return { code: 'bad_target' }
+  x.path = canonical.path
+
+  const found = preflighted(x, canonical.key) ?? x.snapshot.match(x.method, x.host, canonical.key)
+  if (found === undefined) return { code: 'no_route' }
+  if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
+  x.route = found
+  if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
+  if (found.allowEncoded) x.alsoRead = othersOf(x, canonical.key, found)
+  else if (isOtherRoute(x, canonical.key, found)) return { code: 'bad_target', detail: ENCODED }
+  // Found by its key, but spelled so that the prefix cannot be cut off as text.
+  if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
+  return undefined
+}
+
+/** The route that a browser asks about before it sends a request, if that route answers such questions. */
+function preflighted(x: Exchange, key: string): Route | undefined {
+  if (x.method !== 'OPTIONS') return undefined
+  const method = preflightMethod(x)
+  const found = method === undefined ? undefined : x.snapshot.match(method, x.host, key)
+  return found === undefined || isMethodList(found) || found.shape?.cors === undefined ? undefined : found
+}
+
+/**
+ * Whether the path would belong to another route for a backend that decodes it before it looks for the query, as a
+ * proxy in between may do.
+ */
+function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
+  if (!key.includes('%')) return false
+  const end = key.search(/%3F|%23/)
+  if (end < 0) return false
+  const other = x.snapshot.match(x.method, x.host, key.slice(0, end))
+  return other !== undefined && !isMethodList(other) && other !== found
+}
+
+/** The routes that the path would belong to in the eyes of a backend that reads it in another way. */
+function othersOf(x: Exchange, key: string, found: Route): readonly Route[] | undefined {
+  let others: Route[] | undefined
+  for (const reading of otherReadings(key)) {
+    const other = x.snapshot.match(x.method, x.host, reading)
+    if (other === undefined || isMethodList(other) || other === found) continue
+    others ??= []
+    others.push(other)
+  }
+  return others
+}
+
+const NEVER = 'TRACE and CONNECT are never passed on.'
+const ENCODED =
+  'The path holds a semicolon or an escaped slash, backslash, percent sign, question mark or #, and could be read as another path; send it in its plain form.'
+const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'
+const NO_PATH = 'The request target is neither a path nor an http:// or https:// address; send it as a path.'
+const TWO_HOSTS = 'The request target and the Host header name different hosts; send the same in both.'
+const BAD_QUERY = 'The query holds a space, a control character or a #; escape it.'
+
+function isMethodList(found: object): found is readonly string[] {
+  return Array.isArray(found)
+}
+
+/** What RFC 3986 has no place for in a query, and browsers send all the same; in a path `canonicalPath` escapes it. */
+const UNESCAPED = /["<>\\^`{|}]/g
+
+/** With its `?`, and what has to be escaped escaped; undefined for what a reader could take for the end of the target. */
+function readQuery(target: string, mark: number): string | undefined {
+  let plain = true
+  for (let i = mark; i < target.length; i++) {
+    const code = target.charCodeAt(i)
+    if (code <= 0x20 || code === 0x7f || code === 0x23) return undefined
+    if (ESCAPED[code] === 1) plain = false
+  }
+  const query = target.slice(mark)
+  return plain ? query : query.replace(UNESCAPED, escapeOctet)
+}
+
+const ESCAPED = new Uint8Array(128)
+for (const char of '"<>\\^`{|}') ESCAPED[char.charCodeAt(0)] = 1
+
+function escapeOctet(char: string): string {
+  return `%${char.charCodeAt(0).toString(16).toUpperCase()}`
+}
+
+function isSameHost(one: string, other: string, scheme: string): boolean {
+  return plainAuthority(one, scheme) === plainAuthority(other, scheme)
+}

@@ -1,0 +1,71 @@
+import type { TierAssignments } from '../../limiter/limiter.js'
+import type { Found, PlanSource } from '../../tier-sources/source.js'
+import type { Plans } from '../../tier-sources/tier-sources.js'
+import type { Exchange } from '../exchange/exchange.js'
+
+/**
+ * Which tier. What an operator assigned wins, then what came with the credential, then what the sources of
+ * tiers say, in their order, then the default. Reads memory only, but for a consumer that a source has not been asked about
+ * lately: then it waits for the source, at most its timeout. A tier that this configuration does not have counts as none.
+ */
+export function resolveTier(
+  assignments: Pick<TierAssignments, 'get'>,
+  plans: Pick<Plans, 'sources'> = NO_PLANS,
+) {
+  return function resolveTier(x: Exchange): undefined | Promise<undefined> {
+    const assigned = assignments.get(x.consumer!)
+    const tier = assigned === undefined ? -1 : x.snapshot.tiers.indexOf(assigned.tier)
+    if (tier >= 0) {
+      x.tier = tier
+      x.tierFrom = 'assignment'
+      x.tierUntil = assigned!.until
+    } else if (x.credentialTier !== undefined) {
+      x.tier = x.credentialTier
+      x.tierFrom = 'credential'
+    }
+    const sources = plans.sources()
+    // An address is nobody's plan, and anybody can have many of them.
+    return sources.length === 0 || x.identifiedBy === 'ip' ? orDefault(x) : lookUp(x, sources, 0)
+  }
+}
+
+const NO_PLANS = { sources: (): readonly PlanSource[] => [] }
+
+/** Of the sources from the given one on; goes on by itself when one of them has to be waited for. */
+function lookUp(x: Exchange, sources: readonly PlanSource[], from: number): undefined | Promise<undefined> {
+  for (let i = from; i < sources.length; i++) {
+    const source = sources[i]!
+    // Who has a tier may still need a tenant: without it, quotas of a whole organisation would not hold.
+    if (x.tier >= 0 && (x.tenant !== undefined || !source.tellsTenants)) continue
+    const found = source.find(x.consumer!, x.started, x.clientIp)
+    if (found instanceof Promise) {
+      return found.then((late) => {
+        take(x, source, late)
+        return lookUp(x, sources, i + 1)
+      })
+    }
+    take(x, source, found)
+  }
+  return orDefault(x)
+}
+
+function take(x: Exchange, source: PlanSource, found: Found | undefined): void {
+  if (found === undefined) return
+  x.tenant ??= found.tenant
+  if (x.tier >= 0 || found.tier === undefined) return
+  const tier = x.snapshot.tiers.indexOf(found.tier)
+  if (tier < 0) {
+    source.unknownTier(found.tier)
+    return
+  }
+  x.tier = tier
+  x.tierFrom = 'source'
+  x.tierSource = source.name
+  x.tierStale = found.stale
+}
+
+function orDefault(x: Exchange): undefined {
+  if (x.tier >= 0) return
+  x.tier = x.snapshot.defaultTier
+  x.tierFrom = 'default'
+}

@@ -1,0 +1,30 @@
+import type { Refusal } from '../../errors.js'
+import { give, type Shares, take } from '../../shares.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { callerOf } from '../identify/caller.js'
+
+const RETRY_SOON = ['Retry-After', '1']
+
+/** Before any quota is taken: whether the service, and this caller, may have another tunnel. `leaveTunnel` gives it back. */
+export function takeTunnel(shares: Shares) {
+  return function takeTunnel(x: Exchange): Refusal | undefined {
+    const { service } = x.route!
+    const share = shares.open('tunnels', service.maxTunnels, service.maxTunnelsPerClient, service.name)
+    const caller = callerOf(x, shares)
+    const shortage = take(share, caller)
+    if (shortage === undefined) {
+      x.tunnel = { share, caller }
+      return undefined
+    }
+    const code = shortage === 'caller' ? 'share_exceeded' : 'overloaded'
+    const cause = `${share.held} tunnels of ${service.name} are open, ${share.holders.get(caller ?? '') ?? 0} of this caller`
+    return { code, headers: RETRY_SOON, cause }
+  }
+}
+
+export function leaveTunnel(x: Exchange): void {
+  const { tunnel } = x
+  if (tunnel === undefined) return
+  x.tunnel = undefined
+  give(tunnel.share, tunnel.caller)
+}

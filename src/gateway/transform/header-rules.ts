@@ -1,0 +1,89 @@
+import type { FieldRules, FieldValue } from '../../config/snapshot/shaping.js'
+import type { Template, Variable } from '../../config/values/template.js'
+import { plainAddress } from '../../net/address-key.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { plainName } from '../exchange/headers.js'
+
+/** What a route says of header fields, done. All lists are flat: name, value, … */
+
+/** The fields that stay, with those that the rules add. */
+export function applyRules({ drop, put }: FieldRules, fields: readonly string[], x: Exchange): string[] {
+  const out: string[] = []
+  for (let i = 0; i < fields.length; i += 2) {
+    if (!isDropped(drop, fields[i]!)) out.push(fields[i]!, fields[i + 1]!)
+  }
+  pushValues(out, put, x)
+  return out
+}
+
+/** A twin of a name that is written with `_` or the like goes along: backends of the CGI family cannot tell the two apart. */
+function isDropped(drop: ReadonlySet<string>, wireName: string): boolean {
+  const name = wireName.toLowerCase()
+  return drop.has(name) || drop.has(plainName(name))
+}
+
+/** A field whose value names something that is not known of this request is left out. */
+export function pushValues(out: string[], values: readonly FieldValue[], x: Exchange): void {
+  for (const { name, value } of values) {
+    const text = render(value, x)
+    if (text !== undefined) out.push(name, text)
+  }
+}
+
+/**
+ * What rules add to an answer of the gateway's own. What such an answer says of itself is not replaced: a refusal stays
+ * `application/problem+json` whatever a route sets for its responses.
+ */
+export function pushMissing(out: string[], { put }: FieldRules, x: Exchange): void {
+  const own = out.length
+  for (const { name, lowerName, value } of put) {
+    let there = false
+    for (let i = 0; i < own; i += 2) if (out[i]!.toLowerCase() === lowerName) there = true
+    const text = there ? undefined : render(value, x)
+    if (text !== undefined) out.push(name, text)
+  }
+}
+
+function render({ pieces }: Template, x: Exchange): string | undefined {
+  let text = pieces[0]!
+  for (let i = 1; i < pieces.length; i += 2) {
+    const value = variable(pieces[i] as Variable, x)
+    if (value === undefined) return undefined
+    text += value + pieces[i + 1]!
+  }
+  return text
+}
+
+function variable(name: Variable, x: Exchange): string | undefined {
+  switch (name) {
+    case 'consumer':
+      return x.consumer === undefined ? undefined : fieldText(x.consumer)
+    case 'tier':
+      return x.snapshot.tiers[x.tier]
+    case 'request_id':
+      return x.requestId
+    case 'route':
+      return fieldText(x.route!.label)
+    case 'service':
+      return x.route!.service.name
+    case 'client_ip':
+      // Before somebody has looked behind the proxies in front, it may be that of a proxy.
+      return x.identifiedBy === undefined ? undefined : fieldText(plainAddress(x.clientIp))
+  }
+}
+
+const PLAIN = /^[!-$&-~]+$/
+
+/**
+ * Text that may have come from a caller. What could end a field, or be read in two ways, is percent-encoded as UTF-8, and
+ * so is the percent sign itself: two ids never look the same.
+ */
+export function fieldText(text: string): string {
+  if (PLAIN.test(text)) return text
+  let out = ''
+  for (const byte of Buffer.from(text, 'utf8')) {
+    const plain = byte > 0x20 && byte < 0x7f && byte !== 0x25
+    out += plain ? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`
+  }
+  return out
+}

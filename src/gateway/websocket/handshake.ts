@@ -1,0 +1,134 @@
+import { createHash } from 'node:crypto'
+import type { IncomingMessage } from 'node:http'
+import type { Refusal } from '../../errors.js'
+import { dropFraming, type Head, readHead } from '../../upstream/http1/head.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { hasNoBody, responseFault, responseHeaders } from '../forward/upstream-response.js'
+import { toldCost } from '../quota/cost.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.js'
+import { shapeResponse } from '../transform/response-headers.js'
+
+/** RFC 6455 §1.3. */
+const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
+/** 16 bytes in base64. */
+const KEY = /^[A-Za-z0-9+/]{22}==$/
+const VERSION = '13'
+
+/**
+ * What has to hold of an upgrade besides its route (RFC 6455 §4.2.1), looked at before anything is charged for it.
+ */
+export function checkHandshake(x: Exchange): Refusal | undefined {
+  const { headers } = x
+  if (x.method !== 'GET' || headers.upgrade !== 'websocket') return { code: 'upgrade_not_supported' }
+  if (!x.route!.websocket.enabled) {
+    return {
+      code: 'upgrade_not_supported',
+      detail: 'This route takes no WebSocket; send a plain HTTP request without Upgrade.',
+    }
+  }
+  // Node reads no body of an upgrade: what was announced as one would be taken for frames.
+  if (headers.contentLength > 0 || headers.chunked) return malformed('may not have a body')
+  const keys = fields(headers.forward, 'sec-websocket-key')
+  if (keys.length !== 1 || !KEY.test(keys[0]!))
+    return malformed('needs one Sec-WebSocket-Key of 16 bytes in base64')
+  const versions = fields(headers.forward, 'sec-websocket-version')
+  if (versions.length !== 1) return malformed('needs one Sec-WebSocket-Version')
+  if (versions[0] !== VERSION) {
+    return {
+      code: 'upgrade_required',
+      headers: ['Connection', 'Upgrade', 'Upgrade', 'websocket', 'Sec-WebSocket-Version', VERSION],
+    }
+  }
+  return undefined
+}
+
+function malformed(what: string): Refusal {
+  return { code: 'bad_request', detail: `A WebSocket handshake ${what} (RFC 6455 section 4.1).` }
+}
+
+function fields(list: readonly string[], name: string): string[] {
+  return list.filter((_, i) => i % 2 === 1 && list[i - 1]!.toLowerCase() === name)
+}
+
+/**
+ * The header of the handshake for the upstream, in the form that http-proxy hands on to Node: repeated fields under one
+ * name, whatever their case, and `connection` and `upgrade` in lower case, which is where it looks for them.
+ *
+ * @param fields name, value, … without those two
+ */
+export function handshakeHeaders(fields: readonly string[]): Record<string, string | string[]> {
+  return { ...byName(fields), connection: 'Upgrade', upgrade: 'websocket' }
+}
+
+/** What is wrong with the upstream's 101, or undefined. It has to answer this very handshake (RFC 6455 §4.1). */
+export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | undefined {
+  if (answer.headers.upgrade?.toLowerCase() !== 'websocket') return '101 to another protocol than websocket'
+  const [key] = fields(x.headers.forward, 'sec-websocket-key')
+  const accept = createHash('sha1')
+    .update(key! + GUID)
+    .digest('base64')
+  return answer.headers['sec-websocket-accept'] === accept
+    ? undefined
+    : '101 with a Sec-WebSocket-Accept that does not match'
+}
+
+/**
+ * The fields of the upstream's answer for the client, with what the gateway adds; without those of the hop.
+ *
+ * @returns for an answer that cannot be passed on, why, in words for the log
+ */
+export function answerFields(x: Exchange, answer: IncomingMessage): string[] | string {
+  const { statusCode } = answer
+  const head = strictHead(answer)
+  if (typeof head === 'string') return head
+  const rawHeaders = head.fields
+  if (head.unclear !== undefined) {
+    if (statusCode !== 101 && !hasNoBody(statusCode!)) return head.unclear
+    dropFraming(rawHeaders)
+  }
+  const fault = responseFault(statusCode!, rawHeaders)
+  if (fault !== undefined) return fault
+  const quota = claimsQuota(x.decision)
+  const { costHeader } = x.route!
+  if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
+  // Of codings there is none left but chunks.
+  const fields = responseHeaders(
+    rawHeaders,
+    x.requestId,
+    quota,
+    costHeader,
+    statusCode === 101 || statusCode === 204,
+  )!
+  const { shape } = x.route!
+  const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
+  if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)
+  else pushDecidedBy(out, x.route!.quotaOf, x.decision)
+  return out
+}
+
+/** Reads anew what Node has read, by the rules for every other response: Node takes a status of two digits, and codings as they come. */
+function strictHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): Head | string {
+  const status = String(statusCode).padStart(3, '0')
+  let text = `HTTP/${httpVersion} ${status} ${statusMessage}\r\n`
+  for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
+  return readHead(text, text.length - 2)
+}
+
+/** The header of the 101 for the client, again in the form of http-proxy. */
+export function switchingHeaders(fields: readonly string[]): Record<string, string | string[]> {
+  return { Upgrade: 'websocket', Connection: 'Upgrade', ...byName(fields) }
+}
+
+/** A flat list as an object: repeated fields become lists under the name that came first. */
+function byName(list: readonly string[]): Record<string, string | string[]> {
+  const out = new Map<string, [name: string, values: string[]]>()
+  for (let i = 0; i < list.length; i += 2) {
+    const name = list[i]!
+    const known = out.get(name.toLowerCase())
+    if (known === undefined) out.set(name.toLowerCase(), [name, [list[i + 1]!]])
+    else known[1].push(list[i + 1]!)
+  }
+  return Object.fromEntries(
+    [...out.values()].map(([name, values]) => [name, values.length === 1 ? values[0]! : values]),
+  )
+}

@@ -1,0 +1,221 @@
+import type { Socket } from 'node:net'
+import type { ErrorCode } from '../../errors.js'
+import type { Exchange } from '../exchange/exchange.js'
+import type { Breakable } from '../exchange/faults.js'
+import type { Watchdog, Watched } from '../exchange/watchdog.js'
+import { closeFrame, FrameBoundary } from './frames.js'
+
+/** How long, once one side has ended, nothing may move before both are cut; and how long a Close may go unanswered. */
+const ENDING_MS = 2_000
+
+/** RFC 6455 §7.4.1: an endpoint is going away, or it does not take the other one any more. */
+const GOING_AWAY = 1001
+const POLICY = 1008
+
+/** Who waits for the end of a tunnel. */
+export interface TunnelOwner extends Breakable {
+  /** Both sockets are closed. Called once. */
+  ended(): void
+  /** `askAgainAt` has come: sets the next one, or ends the tunnel. */
+  mayStay(): void
+}
+
+/**
+ * Two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass as they came,
+ * Close frames with their codes among them. Here is watched what pipes do not: that it ends.
+ */
+export class Tunnel implements Watched {
+  watchSlot = -1
+  readonly #x: Exchange
+  readonly #client: Socket
+  readonly #upstream: Socket
+  readonly #watchdog: Watchdog
+  readonly #owner: TunnelOwner
+  #over = false
+  /** What the upstream sent, as far as it was passed on. */
+  readonly #frames = new FrameBoundary()
+  /** Bytes on the client's socket that were HTTP. */
+  readonly #readBefore: number
+  readonly #writtenBefore: number
+  #moved = 0
+  #queued = 0
+  #progress: number
+  /** A side has ended: the other is to follow. */
+  #ending = false
+  #farewell: 'none' | 'wanted' | 'said' = 'none'
+  /** Watchdog time. */
+  #cutAt = Number.POSITIVE_INFINITY
+  #open = 2
+  #reason = ''
+  /** Unix ms from which whoever opened it has to be asked about again, by a look at `mayStay`. */
+  askAgainAt = Number.POSITIVE_INFINITY
+  readonly #unixTime: () => number
+
+  /**
+   * @param readBefore the bytes of `client.bytesRead` that do not belong to the tunnel; all that was written does not
+   * @param unixTime that of `askAgainAt`
+   */
+  constructor(
+    x: Exchange,
+    client: Socket,
+    upstream: Socket,
+    watchdog: Watchdog,
+    readBefore: number,
+    owner: TunnelOwner,
+    unixTime: () => number,
+  ) {
+    this.#x = x
+    this.#client = client
+    this.#upstream = upstream
+    this.#watchdog = watchdog
+    this.#owner = owner
+    this.#unixTime = unixTime
+    this.#readBefore = readBefore
+    this.#writtenBefore = client.bytesWritten
+    this.#progress = watchdog.now()
+    upstream.on('data', this.#fromUpstream)
+    this.#guard(client, upstream, 'client_closed')
+    this.#guard(upstream, client, 'upstream_failed')
+    watchdog.add(this)
+  }
+
+  #guard(side: Socket, other: Socket, broken: ErrorCode): void {
+    const on = (event: string, heard: (error: Error) => void): void => {
+      side.on(event, (error: Error) => {
+        try {
+          heard(error)
+        } catch (thrown) {
+          this.broken(thrown)
+        }
+      })
+    }
+    on('end', () => {
+      this.#end()
+      // The pipe does it, unless it was undone for the farewell.
+      other.end()
+    })
+    on('error', (error) => {
+      // Behind a Close or a FIN a reset is merely a hasty goodbye.
+      if (!this.#ending && !this.#frames.closed) this.#fault(broken, error.message)
+    })
+    on('close', () => {
+      this.#end()
+      if (--this.#open === 0) this.#close()
+      else {
+        other.end()
+        // Its pipe is gone with this side, and unread it would never tell of its end.
+        other.resume()
+      }
+    })
+  }
+
+  broken(error: unknown): void {
+    this.#owner.broken(error)
+  }
+
+  /** Ends it at once. */
+  cut(): void {
+    this.#client.destroy()
+    this.#upstream.destroy()
+    this.#close()
+  }
+
+  #end(): void {
+    if (this.#ending) return
+    this.#ending = true
+    this.#progress = this.#watchdog.now()
+  }
+
+  #fault(error: ErrorCode, cause: string): void {
+    if (this.#x.error !== undefined) return
+    this.#x.error = error
+    this.#x.cause = cause
+  }
+
+  #fromUpstream = (chunk: Buffer): void => {
+    try {
+      this.#pass(chunk)
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  #pass(chunk: Buffer): void {
+    if (this.#farewell === 'none') {
+      this.#frames.read(chunk)
+    } else if (this.#farewell === 'wanted') {
+      const whole = this.#frames.read(chunk, true)
+      if (!this.#client.write(chunk.subarray(0, whole))) this.#pauseUpstream()
+      if (this.#frames.clean) this.#sayFarewell()
+    }
+  }
+
+  #pauseUpstream(): void {
+    this.#upstream.pause()
+    this.#client.once('drain', () => this.#upstream.resume())
+  }
+
+  /**
+   * Ends the tunnel from here: a Close 1001 (1008 to whom it is forbidden) to the client as soon as no frame is cut by it. What
+   * the client answers goes on to the upstream, so both sides part in the way they know.
+   *
+   * @param graceMs for a frame that is under way
+   * @param reason in the Close, for the client: at most 123 bytes
+   */
+  leave(error: ErrorCode, cause: string, graceMs: number, reason = ''): void {
+    if (this.#farewell !== 'none') return
+    this.#reason = reason
+    if (!this.#ending) this.#fault(error, cause)
+    this.#cutAt = this.#watchdog.now() + Math.max(graceMs, ENDING_MS)
+    if (this.#frames.closed) this.#end()
+    if (this.#ending) {
+      this.#farewell = 'said'
+      return
+    }
+    this.#farewell = 'wanted'
+    this.#upstream.unpipe(this.#client)
+    if (this.#client.writableNeedDrain) this.#pauseUpstream()
+    else this.#upstream.resume()
+    if (this.#frames.clean) this.#sayFarewell()
+  }
+
+  #sayFarewell(): void {
+    this.#farewell = 'said'
+    const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
+    // A slow client cannot answer before it has taken the end of its message, behind which the Close waits.
+    if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason), this.#expectAnswer)
+    else this.#expectAnswer()
+  }
+
+  #expectAnswer = (): void => {
+    this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
+  }
+
+  check(now: number): void {
+    const moved = this.#client.bytesRead + this.#upstream.bytesRead
+    const queued = this.#client.writableLength + this.#upstream.writableLength
+    if (moved !== this.#moved || queued !== this.#queued) {
+      this.#moved = moved
+      this.#queued = queued
+      this.#progress = now
+    }
+    if (this.#farewell === 'none' && this.askAgainAt <= this.#unixTime()) this.#owner.mayStay()
+    const still = now - this.#progress
+    const { idle } = this.#x.route!.websocket
+    if (now > this.#cutAt || (this.#ending && still > ENDING_MS)) {
+      this.#client.destroy()
+      this.#upstream.destroy()
+    } else if (!this.#ending && still > idle) {
+      this.leave('request_timeout', `no byte in either direction for ${idle} ms`, 0)
+    }
+  }
+
+  #close(): void {
+    if (this.#over) return
+    this.#over = true
+    this.#watchdog.delete(this)
+    this.#x.bytesIn = this.#client.bytesRead - this.#readBefore
+    this.#x.bytesOut = this.#client.bytesWritten - this.#writtenBefore
+    this.#owner.ended()
+  }
+}

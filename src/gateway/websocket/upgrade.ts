@@ -1,0 +1,470 @@
+import type { ClientRequest, IncomingMessage } from 'node:http'
+import type { Socket } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import type { Duplex } from 'node:stream'
+import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import { outcomeOf } from '../../upstream/pool/outliers.js'
+import type { Outcome, Target, Upstreams } from '../../upstream/pool/pool.js'
+import type { Exchange } from '../exchange/exchange.js'
+import type { Breakable } from '../exchange/faults.js'
+import { answerCall, beginCall, endCall, failCall } from '../exchange/trace.js'
+import type { Watchdog, Watched } from '../exchange/watchdog.js'
+import { hashKeyOf } from '../forward/hash-key.js'
+import { errorText, isConnectError, upstreamErrorCode } from '../forward/upstream-error.js'
+import { upstreamHeaders, upstreamPath } from '../forward/upstream-request.js'
+import type { Way } from '../request-lifecycle.js'
+import { closeSoon, refuseSocket } from '../respond/client-error.js'
+import { acceptanceFault, answerFields } from './handshake.js'
+import { relayAnswer } from './relay.js'
+import type { Stay } from './session-revocation.js'
+import { Tunnel } from './tunnel.js'
+import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
+
+/** A gateway that has no room says when to come back, in seconds. */
+const RETRY_SOON = ['Retry-After', '1']
+
+export interface UpgradeDeps {
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  readonly stay: Stay
+  /** Counts and logs what was thrown. */
+  readonly internal: Way['internal']
+}
+
+/** An upgrade under way, as the one who accepted it sees it. */
+export interface Upgrade extends Breakable {
+  /** The stages are through: goes on to the upstream, or refuses. Does nothing once the client has left. */
+  proceed(refusal: Refusal | undefined): void
+}
+
+export interface Upgrades {
+  /**
+   * Takes charge of a socket that Node has handed over with an upgrade request. Until the upstream has switched
+   * protocols nothing that the client sends reaches it.
+   *
+   * @param head what the client sent after its header
+   * @param ended called once, when the exchange has its outcome: of a tunnel, when both sides are closed
+   */
+  begin(
+    x: Exchange,
+    req: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    ended: (x: Exchange) => void,
+  ): Upgrade
+  /** Ends the tunnels, and refuses the handshakes under way, of those who may not stay any more. */
+  turnAway(): void
+  /**
+   * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
+   *
+   * @returns resolves when everything that was under way has its outcome
+   */
+  leave(): Promise<void>
+}
+
+/** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
+export function upgrade(deps: UpgradeDeps): Upgrades {
+  const open = new Set<Upgrading>()
+  const gateway: Gateway = {
+    ...deps,
+    ask: createWsProxy(deps.upstreams.lookup),
+    open,
+    leaving: false,
+    left: () => {},
+  }
+  return {
+    // Node says Duplex for the sake of those who bring sockets of their own.
+    begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
+    turnAway() {
+      for (const one of [...open]) one.attempt(() => one.turnAway())
+    },
+    leave() {
+      gateway.leaving = true
+      for (const one of open) one.attempt(() => one.leave())
+      return new Promise((resolve) => {
+        gateway.left = resolve
+        if (open.size === 0) resolve()
+      })
+    },
+  }
+}
+
+interface Gateway extends UpgradeDeps {
+  readonly ask: WsProxy
+  /** All that has no outcome yet. */
+  readonly open: Set<Upgrading>
+  leaving: boolean
+  /** Called whenever nothing is open any more. */
+  left: () => void
+}
+
+class Upgrading implements Upgrade, HandshakeEvents, Watched {
+  watchSlot = -1
+  readonly #gateway: Gateway
+  readonly #x: Exchange
+  readonly #req: IncomingMessage
+  readonly #socket: Socket
+  readonly #head: Buffer
+  readonly #ended: (x: Exchange) => void
+  readonly #readBefore: number
+  #target: Target | undefined
+  /** Addresses that no connection could be made to. */
+  readonly #unreachable: Target[] = []
+  /** The upstream may have seen something of the handshake. */
+  #connected = false
+  #request: ClientRequest | undefined
+  /** `performance.now()` at the first and at the latest hand-over to an upstream. */
+  #began = 0
+  #tried = 0
+  /** It is under way for another time. */
+  #retrying = false
+  /** When a drain has no more patience. */
+  #cutAt = Number.POSITIVE_INFINITY
+  #tunnel: Tunnel | undefined
+  /** What the upstream's answer tells of it, if there was one. */
+  #answer: Outcome = 'unknown'
+  #over = false
+
+  constructor(
+    gateway: Gateway,
+    x: Exchange,
+    req: IncomingMessage,
+    socket: Socket,
+    head: Buffer,
+    ended: (x: Exchange) => void,
+  ) {
+    this.#gateway = gateway
+    this.#x = x
+    this.#req = req
+    this.#socket = socket
+    this.#head = head
+    this.#ended = ended
+    this.#readBefore = socket.bytesRead - head.length
+    gateway.open.add(this)
+    // Node has taken its own listeners away: without one, a reset would end the process.
+    socket.on('error', this.#onError)
+    socket.on('end', this.#onGone)
+    socket.on('close', this.#onGone)
+  }
+
+  /** What is called by a socket, a promise or a timer ends no more than this exchange when it throws. */
+  attempt(step: () => void): void {
+    try {
+      step()
+    } catch (error) {
+      this.broken(error)
+    }
+  }
+
+  broken(error: unknown): void {
+    const refusal = this.#gateway.internal(this.#x, error)
+    if (this.#over) return
+    const x = this.#x
+    try {
+      if (x.status === 0) {
+        this.#refuse(refusal)
+        return
+      }
+      x.error ??= refusal.code
+      x.cause ??= refusal.cause
+      if (this.#tunnel !== undefined) {
+        this.#tunnel.cut()
+        return
+      }
+    } catch (again) {
+      this.#gateway.internal(x, again)
+    }
+    this.#socket.destroy()
+    this.#finish()
+  }
+
+  proceed(refusal: Refusal | undefined): void {
+    this.attempt(() => {
+      if (this.#over) return
+      if (refusal !== undefined) this.#refuse(refusal)
+      else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
+      else {
+        this.#began = performance.now()
+        this.#x.guard!.budget.request(this.#gateway.watchdog.now())
+        this.#gateway.watchdog.add(this)
+        this.#try(undefined)
+      }
+    })
+  }
+
+  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  #try(failure: Refusal | undefined): void {
+    const { service } = this.#x.route!
+    const key = hashKeyOf(this.#x, service)
+    const target = this.#gateway.upstreams.pickForTunnel(service, key, this.#unreachable)
+    if (typeof target !== 'string') this.#ask(target)
+    else this.#refuse(failure ?? { code: 'no_upstream' })
+  }
+
+  #ask(target: Target): void {
+    const x = this.#x
+    const { upstream } = target
+    const fields = upstreamHeaders(x, x.route!.service, upstream, this.#req)
+    const path = upstreamPath(x, upstream)
+    beginCall(x, upstream, path, fields)
+    this.#target = target
+    this.#tried = performance.now()
+    this.#gateway.upstreams.tunnelBegun(target)
+    x.upstream = upstream
+    try {
+      this.#request = this.#gateway.ask(upstream, path, fields, this.#socket, this)
+    } catch (error) {
+      // Node found something in the header that it does not send.
+      this.#refuse({ code: 'internal', cause: errorText(error as Error) })
+    }
+  }
+
+  connected(): void {
+    this.#connected = true
+  }
+
+  failed(error: Error): void {
+    this.attempt(() => this.#failed(error))
+  }
+
+  #failed(error: Error): void {
+    if (this.#over) return
+    const code = upstreamErrorCode(error)
+    const cause = errorText(error)
+    const ours = code === 'overloaded' || code === 'internal'
+    failCall(this.#x, code, cause)
+    if (!this.#connected && !ours) {
+      this.#unreachable.push(this.#target!)
+      this.#settle('unreachable', cause)
+      this.#retry({ code, cause })
+    } else {
+      this.#settle(ours ? 'unknown' : 'failed', cause)
+      this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
+    }
+  }
+
+  /** Nothing was sent, so another upstream may be tried, each once, where there is budget for it. */
+  #retry(failure: Refusal): void {
+    const { guard, route } = this.#x
+    const more = this.#unreachable.length < route!.service.upstreams.length
+    if (more && guard!.mayRetry(route!.service, this.#gateway.watchdog.now())) {
+      this.#retrying = true
+      this.#try(failure)
+    } else this.#refuse(failure)
+  }
+
+  /** The upstream has given its answer to the handshake, whatever it is. What follows is no request to it any more. */
+  #reached(status: number): void {
+    const { guard, pass } = this.#x
+    answerCall(this.#x, status, null)
+    this.#gateway.upstreams.answered(this.#target!)
+    if (this.#retrying) {
+      this.#retrying = false
+      guard!.succeeded++
+    }
+    if (pass === undefined) return
+    const now = performance.now()
+    pass.answered(status, now - this.#tried, now)
+  }
+
+  answered(answer: IncomingMessage): void {
+    this.attempt(() => this.#answered(answer))
+  }
+
+  #answered(answer: IncomingMessage): void {
+    if (this.#over) {
+      answer.destroy()
+      return
+    }
+    this.#reached(answer.statusCode!)
+    this.#answer = outcomeOf(answer.statusCode!)
+    // For Node a 101 that names no protocol is a response like any other.
+    const fields =
+      answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.#x, answer)
+    if (typeof fields === 'string') {
+      this.#refuse(badResponse(fields))
+      return
+    }
+    this.#socket.off('end', this.#onGone)
+    relayAnswer(this.#x, answer, fields, this.#socket, (error) =>
+      this.attempt(() => {
+        if (error !== undefined && !this.#over) {
+          // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
+          this.#x.error = isCutAnswer(error) ? 'upstream_cut' : 'client_closed'
+          this.#x.cause = errorText(error)
+        }
+        this.#finish()
+        closeSoon(this.#socket)
+      }),
+    )
+  }
+
+  switched(answer: IncomingMessage, upstream: Socket, join: (fields: readonly string[]) => void): void {
+    try {
+      this.#switched(answer, upstream, join)
+    } catch (error) {
+      upstream.destroy()
+      this.broken(error)
+    }
+  }
+
+  #switched(answer: IncomingMessage, upstream: Socket, join: (fields: readonly string[]) => void): void {
+    if (this.#over) {
+      upstream.destroy()
+      return
+    }
+    const x = this.#x
+    this.#reached(101)
+    this.#answer = 'well'
+    const fields = answerFields(x, answer)
+    const objection = this.#objection(answer)
+    if (objection !== undefined || typeof fields === 'string') {
+      upstream.destroy()
+      this.#refuse(objection ?? badResponse(fields as string))
+      return
+    }
+    this.#gateway.watchdog.delete(this)
+    this.#socket.off('end', this.#onGone)
+    this.#socket.off('close', this.#onGone)
+    if (this.#head.length > 0) upstream.write(this.#head)
+    x.status = 101
+    join(fields)
+    const { watchdog, stay } = this.#gateway
+    this.#tunnel = new Tunnel(
+      x,
+      this.#socket,
+      upstream,
+      watchdog,
+      this.#readBefore,
+      {
+        ended: () => this.#finish(),
+        mayStay: () => this.turnAway(),
+        broken: (error) => this.broken(error),
+      },
+      stay.now,
+    )
+    this.#tunnel.askAgainAt = stay.askAgainAt(x)
+  }
+
+  #objection(answer: IncomingMessage): Refusal | undefined {
+    if (this.#gateway.leaving) return { code: 'draining' }
+    const fault = acceptanceFault(this.#x, answer)
+    return fault === undefined ? undefined : badResponse(fault)
+  }
+
+  check(now: number): void {
+    const { connect } = this.#x.route!.timeouts
+    const { handshake } = this.#x.route!.websocket
+    if (now > this.#cutAt) {
+      this.#expire({ code: 'draining', cause: 'the gateway is shutting down' })
+    } else if (now - this.#began > handshake) {
+      this.#expire({
+        code: 'upstream_timeout',
+        cause: `not through with the handshake within ${handshake} ms`,
+      })
+    } else if (this.#target !== undefined && !this.#connected && now - this.#tried > connect) {
+      const error = new Error(`no connection within ${connect} ms`)
+      this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
+    }
+  }
+
+  #expire(refusal: Refusal): void {
+    if (this.#x.status === 0) {
+      this.#refuse(refusal)
+      return
+    }
+    // A refusal of the upstream is half relayed: the client is to see that it is cut.
+    this.#x.error = ERRORS[refusal.code].source === 'upstream' ? 'upstream_cut' : refusal.code
+    this.#x.cause = refusal.cause
+    this.#gone()
+  }
+
+  turnAway(): void {
+    const { stay } = this.#gateway
+    const objection = stay.objection(this.#x)
+    if (objection === undefined) {
+      if (this.#tunnel !== undefined) this.#tunnel.askAgainAt = stay.askAgainAt(this.#x)
+      return
+    }
+    const { cause, reason } = objection
+    if (this.#tunnel !== undefined) this.#tunnel.leave('forbidden', cause, 0, reason)
+    else if (!this.#over && this.#x.status === 0) this.#refuse({ code: 'forbidden', cause })
+  }
+
+  /** The gateway drains. A handshake that is under way gets its answer when the upstream has given its own. */
+  leave(): void {
+    const { shutdown_grace } = this.#x.snapshot.config.server
+    this.#cutAt = performance.now() + shutdown_grace
+    this.#tunnel?.leave('draining', 'the gateway is shutting down', shutdown_grace)
+  }
+
+  #onError = (error: Error): void => {
+    if (!this.#over && this.#tunnel === undefined) this.#x.cause = errorText(error)
+  }
+
+  #onGone = (): void => {
+    this.attempt(() => this.#gone())
+  }
+
+  #gone(): void {
+    if (this.#over) return
+    this.#x.error ??= 'client_closed'
+    if (this.#x.status === 0) this.#x.status = 499
+    this.#tell('client_closed')
+    this.#socket.destroy()
+    this.#finish()
+  }
+
+  #refuse(refusal: Refusal): void {
+    this.#tell(refusal.code)
+    if (this.#retrying) {
+      this.#retrying = false
+      this.#x.guard!.failed++
+    }
+    if (ERRORS[refusal.code].source === 'upstream') this.#settle('failed', refusal.cause)
+    const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
+    refuseSocket(this.#socket, this.#x, full, true)
+    this.#finish()
+  }
+
+  /** Says what has become of the handshake to what guards the service. */
+  #tell(code: ErrorCode): void {
+    failCall(this.#x, code)
+    const { pass } = this.#x
+    if (pass === undefined) return
+    const now = performance.now()
+    const waited = this.#target === undefined ? 0 : now - this.#tried
+    if (ERRORS[code].source !== 'upstream') pass.left(waited, now)
+    else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
+  }
+
+  /** The upstream is no longer busy with this. */
+  #settle(outcome: Outcome, why = ''): void {
+    const target = this.#target
+    if (target === undefined) return
+    this.#target = undefined
+    this.#x.upstreamMs = performance.now() - this.#began
+    endCall(this.#x)
+    this.#gateway.upstreams.tunnelEnded(target, outcome, why)
+  }
+
+  #finish(): void {
+    if (this.#over) return
+    this.#over = true
+    const { watchdog, open } = this.#gateway
+    this.attempt(() => this.#settle(this.#answer))
+    this.#request?.destroy()
+    watchdog.delete(this)
+    open.delete(this)
+    this.#ended(this.#x)
+    if (open.size === 0) this.#gateway.left()
+  }
+}
+
+function badResponse(cause: string): Refusal {
+  return { code: 'upstream_bad_response', cause }
+}
+
+function isCutAnswer(error: NodeJS.ErrnoException): boolean {
+  return error.code === 'ECONNRESET' && error.syscall === undefined
+}

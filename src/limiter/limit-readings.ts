@@ -1,0 +1,121 @@
+import { type Limit, type Part, standing } from '../config/snapshot/snapshot.js'
+import type { Counts } from './algorithms/algorithm.js'
+import { ALGORITHMS } from './algorithms/by-name.js'
+
+/** How the limits of a policy stood when a request was decided, before it was charged. */
+export interface Counted {
+  /** Unix ms, by the clock of whoever counted. */
+  readonly at: number
+  /** COUNTED for each limit of the policy, in its order. */
+  readonly numbers: readonly number[]
+}
+
+/**
+ * What stands for a limit: what it allows (of the mode `local`, a gateway's share), what was left of that, ms until it
+ * resets, and of a sliding window what was used in it and in the one before (else 0). -1 in front: that limit was not asked.
+ */
+export const COUNTED = 5
+const B = 2 ** 25
+
+/** Room for every limit of the policy that the parts are of, as far as they tell. */
+function blank(parts: readonly Part[]): number[] {
+  // One part: all of its limits.
+  let count = parts.length === 1 ? parts[0]!.limits.length : 0
+  if (parts.length > 1) for (const { indices } of parts) count = Math.max(count, indices.at(-1)! + 1)
+  const numbers: number[] = []
+  for (let i = 0; i < count * COUNTED; i++) numbers.push(-1)
+  return numbers
+}
+
+function put(
+  numbers: number[],
+  index: number,
+  { burst }: Limit,
+  left: number,
+  resetMs: number,
+  used: number,
+  before: number,
+): void {
+  const o = index * COUNTED
+  numbers[o] = burst
+  numbers[o + 1] = left
+  numbers[o + 2] = resetMs
+  numbers[o + 3] = used
+  numbers[o + 4] = before
+}
+
+/** Of counts in this process, which stay as they are. */
+export function countedIn(parts: readonly Part[], counts: readonly Counts[], now: number): Counted {
+  const numbers = blank(parts)
+  parts.forEach(({ limits, indices }, k) => {
+    const own = [...counts[k]!]
+    let o = 0
+    limits.forEach((one, i) => {
+      const limit = standing(one, now)
+      const algorithm = ALGORITHMS[limit.algorithm]
+      const ahead = algorithm.roll(limit, own, o, now)
+      const free = algorithm.free(limit, own, o, now + ahead)
+      const resetMs = ahead + algorithm.reset(limit, own, o, now + ahead)
+      const sliding = limit.algorithm === 'sliding'
+      put(numbers, indices[i]!, limit, free, resetMs, sliding ? own[o + 1]! : 0, sliding ? own[o + 2]! : 0)
+      o += algorithm.size
+    })
+  })
+  return { at: now, numbers }
+}
+
+/** How many integers a denial's reply has for it, behind the verdict. */
+export function countedSize(parts: readonly Part[], plain: boolean): number {
+  let limits = 0
+  for (const part of parts) limits += part.limits.length
+  return plain ? limits : limits * 4
+}
+
+/** From the reply of take.lua (plain) or take_mixed.lua, whose contracts tell what stands there. */
+export function readCounted(
+  parts: readonly Part[],
+  plain: boolean,
+  reply: readonly number[],
+  from: number,
+): Counted {
+  const now = reply[0]!
+  if (plain) return { at: now, numbers: plainNumbers(parts[0]!.limits, reply, from) }
+  const numbers = blank(parts)
+  let at = from
+  for (const { limits, indices } of parts) {
+    for (let i = 0; i < limits.length; i++) {
+      put(
+        numbers,
+        indices[i]!,
+        standing(limits[i]!, now),
+        reply[at]!,
+        reply[at + 1]!,
+        reply[at + 2]!,
+        reply[at + 3]!,
+      )
+      at += 4
+    }
+  }
+  return { at: now, numbers }
+}
+
+/** One part: its limits are those of the policy, in its order. */
+function plainNumbers(limits: readonly Limit[], reply: readonly number[], from: number): number[] {
+  const now = reply[0]!
+  const numbers: number[] = []
+  for (let i = 0; i < limits.length; i++) {
+    const { amount, burst, windowMs } = limits[i]!
+    const packed = reply[from + i]!
+    const before = packed % B
+    const used = (packed - before) / B
+    const resetMs = windowMs - (now % windowMs)
+    numbers.push(
+      burst,
+      Math.floor(((amount - used) * windowMs - before * resetMs) / windowMs),
+      resetMs,
+      used,
+      before,
+    )
+  }
+  return numbers
+}

@@ -1,0 +1,181 @@
+import { readFileSync } from 'node:fs'
+import type { ConnectionOptions } from 'node:tls'
+import { Redis, type RedisOptions } from 'ioredis'
+import type { Config } from '../../config/schema/schema.js'
+import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
+import { type Log, onceASecond } from '../degraded.js'
+import { StoreCluster } from './cluster.js'
+import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
+import type { Client } from './scripts.js'
+
+/** Where the store is: an address, or those of a Cluster's nodes, with what it takes to get in. */
+export interface StoreAddress {
+  readonly redis: string | readonly string[]
+  readonly tls?: Config['store']['tls'] | undefined
+  readonly sentinel?: Config['store']['sentinel'] | undefined
+}
+
+/** Ms, evenly spread: gateways that lost one server don't come back in one wave, and each is back well within a second. */
+const RECONNECT_MIN = 100
+const RECONNECT_SPREAD = 400
+/** Ms: a refused password is not going to be right a moment later. */
+const RECONNECT_UNAUTHORISED = 5000
+const SLOTS_REFRESH_MS = 2000
+const SENTINEL_TIMEOUT = 1000
+
+/**
+ * Opens the connection to the store, in the background: it is returned at once and goes on trying until it is
+ * disconnected. What fails is logged, at most once a second; no address is logged with its password.
+ *
+ * @param onBroken is called for each connection that was ended because its server broke the protocol
+ * @throws Error on an address or a file that can't be read
+ */
+export function connectStore(store: StoreAddress, log: Log, onBroken: () => void = () => {}): Client {
+  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const addresses = typeof store.redis === 'string' ? [store.redis] : store.redis
+  const parsed = addresses.map(parse)
+  const first = parsed[0]
+  if (first === undefined) throw new Error('store.redis is an empty list; name at least one node')
+  const cluster = typeof store.redis !== 'string'
+  let unauthorised = false
+  const retryStrategy = () => (unauthorised ? RECONNECT_UNAUTHORISED : reconnectDelay())
+  const warnOfProtocol = onceASecond((fields, message) => log.warn(fields, message))
+  const broken: OnBroken = (server, error) => {
+    onBroken()
+    warnOfProtocol({ store: server, error }, 'the store broke the protocol; the connection is ended')
+  }
+  const options = {
+    ...connectionOptions(first, first.tls ? tlsOptions(store.tls ?? {}) : undefined),
+    Connector: directConnector(broken),
+  }
+  const where = parsed.flatMap(redisHosts).join(',')
+  const report = (error: Error, node?: string) => {
+    unauthorised = /^(WRONGPASS|NOAUTH|NOPERM)/.test(error.message)
+    warn({ store: node ?? where, user: first.username, error: error.message }, 'no connection to the store')
+  }
+
+  const accepted = () => {
+    unauthorised = false
+  }
+
+  if (cluster) {
+    const client = new StoreCluster(
+      parsed.flatMap((address) => address.hosts),
+      broken,
+      {
+        redisOptions: options,
+        // For what StoreCluster says.
+        enableOfflineQueue: true,
+        // A node that is lost is tried again and stays in place, so that its own breaker can see it come back.
+        clusterNodeRetryStrategy: retryStrategy,
+        clusterRetryStrategy: reconnectDelay,
+        slotsRefreshInterval: SLOTS_REFRESH_MS,
+        // One redirection (nothing has run where MOVED and ASK come from), and no other second sending.
+        maxRedirections: 1,
+        retryDelayOnFailover: 0,
+        retryDelayOnClusterDown: 0,
+      },
+    )
+    client.on('error', report)
+    client.on('node error', report)
+    client.on('+node', (node: Redis) => node.on('ready', accepted))
+    client.on('ready', () => checkVersion(client.nodes('master')[0], warn))
+    return client
+  }
+
+  const single = { ...options, db: first.db, retryStrategy, enableOfflineQueue: false }
+  const client =
+    first.sentinelPrimary === undefined
+      ? new Redis({ ...single, ...first.hosts[0] })
+      : new Redis({
+          ...single,
+          Connector: sentinelConnector(
+            {
+              hosts: first.hosts,
+              primary: first.sentinelPrimary,
+              options: {
+                ...(store.sentinel?.username === undefined ? {} : { username: store.sentinel.username }),
+                ...(store.sentinel === undefined ? {} : { password: store.sentinel.password }),
+                ...(options.tls === undefined ? {} : { tls: options.tls }),
+                // Its lists would be maps.
+                protocol: 2,
+                retryStrategy: () => null,
+                enableReadyCheck: false,
+                connectTimeout: options.connectTimeout,
+                disconnectTimeout: options.disconnectTimeout,
+                // A Sentinel that accepts and says nothing must not keep the others from being asked.
+                commandTimeout: SENTINEL_TIMEOUT,
+              },
+            },
+            broken,
+          ),
+        })
+  client.on('error', (error: Error) => report(error))
+  client.on('ready', () => {
+    accepted()
+    checkVersion(client, warn)
+  })
+  return client
+}
+
+/** PEXPIRETIME, which the scripts use, came with Redis 7. */
+function checkVersion(node: Redis | undefined, warn: (fields: object, message: string) => void): void {
+  node?.info('server').then(
+    (info) => {
+      const version = /redis_version:(\S+)/.exec(info)?.[1] ?? 'unknown'
+      if (Number.parseInt(version, 10) < 7)
+        warn({ version }, 'the store is too old; Tidegate needs Redis 7 or newer')
+    },
+    () => {
+      // A user who may not ask loses this hint, nothing else.
+    },
+  )
+}
+
+function reconnectDelay(): number {
+  return RECONNECT_MIN + Math.random() * RECONNECT_SPREAD
+}
+
+function parse(text: string): RedisAddress {
+  return readRedisAddress(text, (wrong, fix) => {
+    throw new Error(`an address in store.redis ${wrong}; ${fix}`)
+  })!
+}
+
+function tlsOptions(tls: NonNullable<StoreAddress['tls']>): ConnectionOptions {
+  return {
+    ...(tls.ca === undefined ? {} : { ca: readPem('ca', tls.ca) }),
+    ...(tls.cert === undefined ? {} : { cert: readPem('cert', tls.cert) }),
+    ...(tls.key === undefined ? {} : { key: readPem('key', tls.key) }),
+    ...(tls.server_name === undefined ? {} : { servername: tls.server_name }),
+  }
+}
+
+function readPem(name: string, file: string): Buffer {
+  try {
+    return readFileSync(file)
+  } catch (error) {
+    throw new Error(
+      `store.tls.${name} names ${file}, which can not be read (${(error as NodeJS.ErrnoException).code}); ` +
+        'give a PEM file that the gateway may read, its path from where the gateway is started',
+    )
+  }
+}
+
+function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undefined) {
+  return {
+    ...(address.username === undefined ? {} : { username: address.username }),
+    ...(address.password === undefined ? {} : { password: address.password }),
+    ...(tls === undefined ? {} : { tls }),
+    connectionName: 'tidegate',
+    connectTimeout: 1000,
+    disconnectTimeout: 100,
+    keepAlive: 5000,
+    maxLoadingRetryTime: 500,
+    // A decision is sent once or not at all: what is sent again may be charged twice.
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+    // A primary that has become a replica: connect anew, to find the primary by name. 1: without sending again.
+    reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
+  } satisfies RedisOptions
+}

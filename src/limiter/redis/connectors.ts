@@ -1,0 +1,205 @@
+import { connect as connectTcp, Socket } from 'node:net'
+import { type ConnectionOptions, connect as connectTls } from 'node:tls'
+import { AbstractConnector, type Cluster, Redis, type RedisOptions } from 'ioredis'
+import type { RedisServer } from '../../config/values/redis-address.js'
+import { guardReplies, type ReplyGuard } from './reply-guard.js'
+
+/** Told of each connection that was ended for what its server sent. @param server `host:port` */
+export type OnBroken = (server: string, what: string) => void
+
+type Connector = NonNullable<RedisOptions['Connector']>
+
+interface Address {
+  readonly host: string
+  readonly port: number
+}
+
+/** Opens sockets for ioredis that give it only what it can take. */
+abstract class GuardedConnector extends AbstractConnector {
+  readonly #onBroken: OnBroken
+  #guard: ReplyGuard | undefined
+
+  constructor(options: RedisOptions, onBroken: OnBroken) {
+    super(options.disconnectTimeout ?? 0)
+    this.#onBroken = onBroken
+  }
+
+  protected open({ host, port }: Address, tls: ConnectionOptions | undefined): Socket {
+    // A redirection may name any. Node would throw, and leave a handle open.
+    if (!(port > 0 && port < 65_536)) throw new Error(`${host} has no port ${port}`)
+    const socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ host, port, ...tls })
+    this.stream = socket
+    this.#guard = guardReplies(socket, (what) => this.#onBroken(`${host}:${port}`, what))
+    socket.once('error', (error) => {
+      this.firstError = error
+    })
+    return socket
+  }
+
+  /** A connection that could not be made. ioredis reports why, and tries again; a rejection would be its end. */
+  protected failed(error: unknown): Socket {
+    this.firstError = error as Error
+    this.stream = new Socket()
+    return this.stream.destroy()
+  }
+
+  /**
+   * ioredis closes a connection from within a reply that it cannot take, or that says READONLY. What follows would meet a
+   * queue of commands that is not theirs any more.
+   */
+  override disconnect(): void {
+    super.disconnect()
+    if (this.#guard?.delivers() === true) this.stream.destroy()
+  }
+
+  override async connect(): Promise<Socket> {
+    this.connecting = true
+    // ioredis may be closed in the turn that has opened it.
+    await undefined
+    const socket = this.connecting
+      ? await this.find().catch((error: unknown) => this.failed(error))
+      : undefined
+    if (socket === undefined || !this.connecting) {
+      socket?.destroy()
+      throw new Error('Connection is closed.')
+    }
+    return socket
+  }
+
+  /** Opens a socket. A rejection is reported, and another attempt follows. */
+  protected abstract find(): Promise<Socket>
+}
+
+/** Connects to the server that the options of a client name. */
+export function directConnector(onBroken: OnBroken): Connector {
+  return class extends GuardedConnector {
+    readonly #options: RedisOptions
+
+    constructor(options: unknown) {
+      super(options as RedisOptions, onBroken)
+      this.#options = options as RedisOptions
+    }
+
+    protected override async find(): Promise<Socket> {
+      const { host = '127.0.0.1', port = 6379, tls } = this.#options
+      return this.open({ host, port }, tls)
+    }
+  }
+}
+
+/** Connects to any node of a Cluster: messages come to all of them. */
+export function nodeConnector(cluster: Cluster, onBroken: OnBroken): Connector {
+  return class extends GuardedConnector {
+    readonly #tls: ConnectionOptions | undefined
+    #at = ''
+
+    constructor(options: unknown) {
+      super(options as RedisOptions, onBroken)
+      this.#tls = (options as RedisOptions).tls
+      // One that has left the Cluster hears nothing any more.
+      cluster.on('-node', ({ options: { host, port } }: Redis) => {
+        if (this.#at === `${host}:${port}`) this.disconnect()
+      })
+    }
+
+    protected override async find(): Promise<Socket> {
+      const nodes = cluster.nodes()
+      const node = nodes[Math.floor(Math.random() * nodes.length)]
+      if (node === undefined) throw new Error('no node of the Cluster is known')
+      const { host = '127.0.0.1', port = 6379 } = node.options
+      this.#at = `${host}:${port}`
+      return this.open({ host, port }, this.#tls)
+    }
+  }
+}
+
+export interface Sentinels {
+  readonly hosts: readonly RedisServer[]
+  /** The name that they know the primary by. */
+  readonly primary: string
+  /** For a connection to one of them. */
+  readonly options: Omit<RedisOptions, 'replyMapping'>
+}
+
+/** Sentinels that are learned from others, at most: what they say of themselves is not bounded. */
+const MOST_SENTINELS = 20
+
+/** Connects to the primary that the first Sentinel names which answers. */
+export function sentinelConnector({ hosts, primary, options }: Sentinels, onBroken: OnBroken): Connector {
+  return class extends GuardedConnector {
+    readonly #tls: ConnectionOptions | undefined
+    /** The next one to ask is the first. */
+    #known: Address[] = [...hosts]
+
+    constructor(clientOptions: unknown) {
+      super(clientOptions as RedisOptions, onBroken)
+      this.#tls = (clientOptions as RedisOptions).tls
+    }
+
+    /** Whether a server is what the Sentinel took it for. It reads `INFO`, or what came in its place. */
+    override check(info: { role?: unknown } | null): boolean {
+      const role = typeof info === 'object' ? info?.role : undefined
+      if (role === undefined || role === 'master') return true
+      this.#askAnother()
+      return false
+    }
+
+    #askAnother(): void {
+      this.#known.push(this.#known.shift()!)
+    }
+
+    protected override async find(): Promise<Socket> {
+      let problem: unknown
+      for (let i = this.#known.length; i > 0 && this.connecting; i--) {
+        try {
+          return this.open(await this.#ask(this.#known[0]!), this.#tls)
+        } catch (error) {
+          problem = error
+          this.#askAnother()
+        }
+      }
+      throw new Error(`no Sentinel tells where the primary is: ${(problem as Error | undefined)?.message}`)
+    }
+
+    async #ask({ host, port }: Address): Promise<Address> {
+      const client = new Redis({ ...options, host, port, Connector: directConnector(onBroken) })
+      let problem: Error | undefined
+      client.on('error', (error: Error) => {
+        problem ??= error
+      })
+      try {
+        const [named, others] = await Promise.all([
+          client.call('sentinel', 'get-master-addr-by-name', primary),
+          client.call('sentinel', 'sentinels', primary),
+        ])
+        this.#learn(others)
+        const address = Array.isArray(named) ? addressOf(named[0], named[1]) : undefined
+        if (address === undefined) throw new Error(`${host}:${port} knows no primary ${primary}`)
+        return address
+      } catch (error) {
+        throw problem ?? error
+      } finally {
+        client.disconnect()
+      }
+    }
+
+    /** @param others names and values of each, one after the other */
+    #learn(others: unknown): void {
+      if (!Array.isArray(others)) return
+      for (const pairs of others as unknown[]) {
+        if (!Array.isArray(pairs)) continue
+        const saysOf = (name: string): unknown => pairs[pairs.indexOf(name) + 1]
+        const address = addressOf(saysOf('ip'), saysOf('port'))
+        const isKnown = this.#known.some(({ host, port }) => host === address?.host && port === address.port)
+        if (address === undefined || isKnown || this.#known.length >= MOST_SENTINELS) continue
+        if (!String(saysOf('flags')).includes('disconnected')) this.#known.push(address)
+      }
+    }
+  }
+}
+
+function addressOf(host: unknown, port: unknown): Address | undefined {
+  const number = Number(port)
+  const isAddress = typeof host === 'string' && host !== '' && number > 0 && number <= 65_535
+  return isAddress ? { host, port: number } : undefined
+}

@@ -1,0 +1,96 @@
+import type { Part, Service } from '../../config/snapshot/snapshot.js'
+import { slotOfKey } from '../key.js'
+import type { Decision, DegradedReason } from '../limiter.js'
+import type { Settle } from './scripts.js'
+import type { Verdict } from './take-batch.js'
+
+/** Parts whose keys lie in one slot, and so are decided in one call. */
+export interface Group {
+  readonly slot: number
+  readonly parts: readonly Part[]
+  readonly keys: readonly string[]
+}
+
+/** In the order of their first parts. */
+export function groupBySlot(parts: readonly Part[], keys: readonly string[]): readonly Group[] {
+  const bySlot = new Map<number, { slot: number; parts: Part[]; keys: string[] }>()
+  parts.forEach((part, i) => {
+    const slot = slotOfKey(keys[i]!)
+    const group = bySlot.get(slot) ?? { slot, parts: [], keys: [] }
+    group.parts.push(part)
+    group.keys.push(keys[i]!)
+    bySlot.set(slot, group)
+  })
+  return [...bySlot.values()]
+}
+
+/** The store numbers the limits of the parts that it was asked for; a decision, those of the policy. */
+export function renumbered(parts: readonly Part[], verdict: Verdict): Decision {
+  const indices = parts.flatMap((part) => part.indices)
+  const violated = indices.reduce((mask, index, i) => mask | (((verdict.violated >> i) & 1) << index), 0)
+  return { ...verdict, binding: indices[verdict.binding]!, violated }
+}
+
+export interface InTurn {
+  readonly groups: readonly Group[]
+  readonly service: Service
+  readonly cost: number
+  /** Ms for all groups together. */
+  readonly timeoutMs: number
+  ask(group: Group): DegradedReason | Promise<Verdict | DegradedReason>
+  settle(slot: number, settle: Settle): unknown
+  degrade(reason: DegradedReason): Decision
+}
+
+/**
+ * Asks one group after the other, all within the time of one decision. What those before were charged is given back when
+ * a later one denies. When a later one can't be asked, the request is decided as if there were no store: with `open`
+ * it has passed, and keeps what it was charged but for slots, which nobody would give back; else all of it is given back.
+ */
+export async function takeInTurn(turn: InTurn): Promise<Decision> {
+  const { groups, service, cost, timeoutMs, ask, settle, degrade } = turn
+  const due = performance.now() + timeoutMs
+  const charged: { readonly group: Group; readonly at: number }[] = []
+  let tightest: Decision | undefined
+
+  function giveBack(group: Group, at: number, quota: number): void {
+    settle(group.slot, { ...group, quota, at, slot: 'release', slotAt: at })
+  }
+
+  for (const group of groups) {
+    const asked = Promise.resolve(ask(group))
+    const verdict = await inTime(asked, due)
+    if (verdict === undefined || typeof verdict === 'string') {
+      if (verdict === undefined) {
+        asked.then((late) => {
+          if (typeof late !== 'string' && late.allowed) giveBack(group, late.at, -cost)
+        })
+      }
+      const quota = service.onFailure === 'open' ? 0 : -cost
+      for (const { group, at } of charged) giveBack(group, at, quota)
+      return degrade(verdict ?? 'timeout')
+    }
+    if (!verdict.allowed) {
+      for (const { group, at } of charged) giveBack(group, at, -cost)
+      return renumbered(group.parts, verdict)
+    }
+    charged.push({ group, at: verdict.at })
+    if (tightest === undefined || verdict.remaining < tightest.remaining) {
+      tightest = renumbered(group.parts, verdict)
+    }
+  }
+  return { ...tightest!, times: charged.map(({ at }) => at) }
+}
+
+/** Undefined when it takes longer. */
+async function inTime<T>(answer: Promise<T>, due: number): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), due - performance.now())
+  })
+  try {
+    return await Promise.race([answer, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

@@ -1,0 +1,309 @@
+import type { Part, Policy, Service } from '../../config/snapshot/snapshot.js'
+import { consumerKeys, keyOf, keysOf } from '../counter-keys.js'
+import { previewFrom, usageFrom } from '../decide.js'
+import { decideDegraded, type Log, onceASecond } from '../degraded.js'
+import { createDenials } from '../denial-cache.js'
+import { slotOfKey } from '../key.js'
+import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from '../limiter.js'
+import { createLocal } from '../local.js'
+import { createOutage, type LossReason } from '../outage.js'
+import { type Group, groupBySlot, renumbered, takeInTurn } from './cross-slot-take.js'
+import { decodeCounts } from './decode-counts.js'
+import type { Shard } from './node.js'
+import { createShards } from './nodes.js'
+import { isPlain } from './script-arguments.js'
+import { createSender } from './script-batcher.js'
+import { type Client, runUsage } from './scripts.js'
+import { askStore, storeError } from './store-timeout.js'
+import type { Asked, Verdict } from './take-batch.js'
+
+export interface RedisLimiterOptions {
+  /** From `connectStore`; stays the caller's to disconnect. */
+  readonly store: Client
+  /** Ms that a decision waits for the store; past it, it is made without. */
+  readonly timeoutMs: number
+  readonly log: Log
+  /** How many keys the mode `local` remembers. */
+  readonly localKeys?: number
+  /** How many gateways share the store, for the mode `local`; by default 1. */
+  readonly gateways?: () => number
+  /** How many denials are remembered, at least; 0: none, and every request is asked of the store. By default 10,000. */
+  readonly denials?: number
+  /** How many requests go out in one script call at most, 1 to 64; by default 64. */
+  readonly batch?: number
+  /** Whether equal requests of one turn of the event loop are asked as one; by default true. */
+  readonly merge?: boolean
+  /** Ms that a decision waits for others to go along with in one call, a part of `timeoutMs`; by default 0. */
+  readonly gatherMs?: number
+  /** Tests only: unix ms, in place of the server's clock. */
+  readonly now?: () => number
+}
+
+export interface RedisLimiter extends Limiter {
+  /** Resolves when the store has answered for the first time: before that, decisions are degraded. */
+  readonly ready: Promise<void>
+}
+
+/** More would keep the server from its other clients for too long. */
+const MOST_IN_BATCH = 64
+const OWED = { quota: 0, at: 0, slot: 'keep', slotAt: 0 } as const
+/** Ms that an operator's question (usage, reset) waits. */
+const OPERATOR_TIMEOUT = 2000
+
+/**
+ * Counts in Redis. One call decides all limits of a request that lie in one slot: those by consumer, and without a
+ * Cluster all there are. Else the groups are asked one after the other, and given back when a later one denies.
+ */
+export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
+  const {
+    store,
+    timeoutMs,
+    log,
+    localKeys = 100_000,
+    gateways = () => 1,
+    batch = MOST_IN_BATCH,
+    merge = true,
+    gatherMs = 0,
+    now,
+  } = options
+  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
+  const outage = createOutage(log)
+  const local = createLocal(localKeys, gateways, now)
+  const clock = now ?? (() => performance.now())
+  const denials = options.denials === 0 ? undefined : createDenials(options.denials ?? 10_000, clock)
+  let markReady = () => {}
+  const ready = new Promise<void>((resolve) => {
+    markReady = resolve
+  })
+  const shards = createShards(store, timeoutMs, {
+    onChange: onStateChange,
+    onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
+  })
+  let foreign = 0
+  const warnOfForeign = onceASecond((fields, message) => log.warn(fields, message))
+  const sender = createSender({
+    store,
+    shards,
+    timeoutMs,
+    batch,
+    merge,
+    gatherMs,
+    now,
+    warn,
+    onForeign(keys) {
+      foreign += keys.length
+      warnOfForeign({ key: keys[0], keys: foreign }, 'a key of the store held something else than counts')
+    },
+  })
+  let closed = false
+
+  function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
+    // What comes back may have lost counts.
+    denials?.clear()
+    if (shards.allUp()) {
+      markReady()
+      outage.recovered()
+    } else if (!isUp) outage.lost(reason)
+  }
+
+  function degrade(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels: Levels | undefined,
+    reason: DegradedReason,
+  ): Decision {
+    warn({ service: service.name, mode: service.onFailure, reason }, 'decided without the store')
+    const decision = decideDegraded(local, service, policy, consumer, cost, levels, reason)
+    outage.decided(decision)
+    return decision
+  }
+
+  function take(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels?: Levels,
+  ): Decision | Promise<Decision> {
+    const { parts } = policy
+    const keys = keysOf(service.name, parts, consumer, levels)
+    const groups = groupsOf(parts, keys)
+    if (groups !== undefined) {
+      return takeInTurn({
+        groups,
+        service,
+        cost,
+        timeoutMs,
+        ask: (group) => askGroup(group, service, policy, cost),
+        settle: sender.settle,
+        degrade: (reason) => degrade(service, policy, consumer, cost, levels, reason),
+      })
+    }
+    const slot = shards.clustered ? slotOfKey(keys[0]!) : 0
+    const shard = shards.of(slot)
+    if (shard === undefined || !shard.isUp() || closed) {
+      return degrade(service, policy, consumer, cost, levels, 'breaker')
+    }
+    const remembered = denials === undefined || !isRemembered(service, policy) ? undefined : denials
+    const denied = remembered?.find(nameOf(keys), policy, cost)
+    if (denied !== undefined) return denied
+    return new Promise((resolve) => {
+      ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
+        if (typeof verdict === 'string') {
+          resolve(degrade(service, policy, consumer, cost, levels, verdict))
+          return
+        }
+        const decision = parts.length === 1 ? verdict : renumbered(parts, verdict)
+        if (!verdict.allowed && remembered !== undefined) {
+          remembered.remember(nameOf(keys), policy, cost, decision, now ? verdict.at : verdict.sentAt)
+        }
+        resolve(decision)
+      })
+    })
+  }
+
+  /** Undefined when one call can decide all of them. */
+  function groupsOf(parts: readonly Part[], keys: readonly string[]): readonly Group[] | undefined {
+    if (!shards.clustered || parts.length === 1) return undefined
+    const groups = groupBySlot(parts, keys)
+    return groups.length === 1 ? undefined : groups
+  }
+
+  function askGroup(
+    group: Group,
+    service: Service,
+    policy: Policy,
+    cost: number,
+  ): DegradedReason | Promise<Verdict | DegradedReason> {
+    const shard = shards.of(group.slot)
+    if (shard === undefined || !shard.isUp() || closed) return 'breaker'
+    return new Promise((resolve) => ask(group, shard, service, policy, cost, resolve))
+  }
+
+  function ask(
+    group: Group,
+    shard: Shard,
+    service: Service,
+    policy: Policy,
+    cost: number,
+    answer: Asked['answer'],
+  ): void {
+    const { slot, parts, keys } = group
+    const watched = service.onFailure === 'local'
+    if (watched && local.owes()) chargeOwed(group)
+    sender.ask({
+      keys,
+      parts,
+      cost,
+      plain: isPlain(parts),
+      mergeable: !policy.slots,
+      slot,
+      shard,
+      answer: watched
+        ? (verdict) => {
+            if (typeof verdict !== 'string') local.saw(keys, parts, verdict)
+            answer(verdict)
+          }
+        : answer,
+      others: undefined,
+      count: 1,
+    })
+  }
+
+  /** What was admitted while the store was away, before anything more is asked of these keys. */
+  function chargeOwed({ slot, parts, keys }: Group): void {
+    keys.forEach((key, i) => {
+      const owed = local.claim(key)
+      if (owed === undefined) return
+      sender.settle(slot, { keys: [key], parts: [parts[i]!], owed, ...OWED }).then((heard) => {
+        if (heard !== undefined) local.paid(key)
+      })
+    })
+  }
+
+  function isRemembered(service: Service, { slots, refunds, parts }: Policy): boolean {
+    if (slots || refunds) return false
+    // In a Cluster a level that is asked early is given back when a later one denies.
+    return (
+      !shards.clustered ||
+      (parts.length === 1 && service.policies.every((other) => (other?.parts.length ?? 1) === 1))
+    )
+  }
+
+  return {
+    take,
+    ready,
+    async settle(charge, quota, slot) {
+      const { service, policy, consumer, levels, at, slotAt, times, slotTimes } = charge
+      if (charge.decidedBy === 'local') return local.settle(charge, quota, slot)
+      if (charge.decidedBy !== 'store') return
+      const { parts } = policy
+      const keys = keysOf(service.name, parts, consumer, levels)
+      const one = { slot: shards.clustered ? slotOfKey(keys[0]!) : 0, parts, keys }
+      // Before, and after for what was being asked meanwhile. Where giving back is usual nothing is remembered.
+      const forgets = quota < 0 && !policy.refunds
+      if (forgets) denials?.clear()
+      const heard = await Promise.all(
+        (groupsOf(parts, keys) ?? [one]).map((group, i) =>
+          sender.settle(group.slot, {
+            keys: group.keys,
+            parts: group.parts,
+            quota,
+            at: times?.[i] ?? at,
+            slot,
+            slotAt: slotTimes?.[i] ?? times?.[i] ?? slotAt,
+          }),
+        ),
+      )
+      if (forgets) denials?.clear()
+      if (slot !== 'renew') return
+      charge.slotTimes = heard.map((ms, i) => ms ?? slotTimes?.[i] ?? times?.[i] ?? slotAt)
+      charge.slotAt = charge.slotTimes[0]!
+    },
+    async preview(service, policy, consumer, cost, levels) {
+      const { parts } = policy
+      const keys = keysOf(service.name, parts, consumer, levels)
+      const read = keys.map((key) => askStore(OPERATOR_TIMEOUT, runUsage(store, key, now?.() ?? 0)))
+      const found = await Promise.all(read)
+      const at = Math.max(...found.map(([time]) => time))
+      const counts = found.map(([, value, expires], k) => decodeCounts(parts[k]!.limits, value, expires, at))
+      return previewFrom(parts, counts, at, cost)
+    },
+    async usage(service, policy, consumer, levels) {
+      const byIndex: LimitUsage[] = []
+      await Promise.all(
+        policy.parts.map(async ({ limits, indices }, k) => {
+          const key = keyOf(service.name, policy.parts[k]!, consumer, levels)
+          if (key === undefined) return
+          const asked = runUsage(store, key, now?.() ?? 0)
+          const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
+          usageFrom(limits, decodeCounts(limits, value, expires, at), at).forEach((usage, i) => {
+            byIndex[indices[i]!] = usage
+          })
+        }),
+      )
+      return byIndex.filter((usage) => usage !== undefined)
+    },
+    async reset(service, consumer, byAddress) {
+      await local.reset(service, consumer, byAddress)
+      const keys = [...consumerKeys(service, consumer, byAddress)]
+      if (keys.length > 0) await askStore(OPERATOR_TIMEOUT, store.del(...keys))
+      denials?.clear()
+    },
+    state: () => (shards.allUp() ? 'up' : 'degraded'),
+    foreignKeys: () => foreign,
+    async close() {
+      closed = true
+      markReady()
+      shards.close()
+      sender.close()
+    },
+  }
+}
+
+function nameOf(keys: readonly string[]): string {
+  return keys.length === 1 ? keys[0]! : keys.join(' ')
+}

@@ -1,0 +1,85 @@
+import type { Limit, Part } from '../../config/snapshot/snapshot.js'
+import { periodAt } from '../algorithms/period.js'
+
+/** What of a policy the scripts are told, written once: it is the same in every call, or for as long as a period lasts. */
+
+/** One argument on the wire. ASCII only: it is counted in characters. */
+export function bulk(text: string): string {
+  return `$${text.length}\r\n${text}\r\n`
+}
+
+/** Whether take.lua can decide it: sliding windows under one key, of amounts that stay. All else is take_mixed.lua's. */
+export function isPlain(parts: readonly Part[]): boolean {
+  if (parts.length > 1) return false
+  for (const { algorithm, next } of parts[0]!.limits) {
+    if (algorithm !== 'sliding' || next !== undefined) return false
+  }
+  return true
+}
+
+/** Arguments on the wire, and how many they are. */
+interface Written {
+  readonly text: string
+  readonly count: number
+}
+
+const writtenPlain = new WeakMap<Part, Written>()
+
+/** What stands for a part in a call of take.lua: it is the same in every call. */
+export function plainArguments(part: Part): Written {
+  const known = writtenPlain.get(part)
+  if (known !== undefined) return known
+  const { limits } = part
+  const made = write([limits.length, ...limits.flatMap(({ amount, windowMs }) => [amount, windowMs])])
+  writtenPlain.set(part, made)
+  return made
+}
+
+interface Dated extends Written {
+  /** Unix ms between which it is right: the period of a calendar's limit is part of it. */
+  readonly from: number
+  readonly until: number
+}
+
+const writtenMixed = new WeakMap<Part, Dated>()
+
+/** What stands for a part in the other scripts. @param now unix ms */
+export function mixedArguments(part: Part, now: number): Written {
+  const known = writtenMixed.get(part)
+  if (known !== undefined && now >= known.from && now < known.until) return known
+  const { limits } = part
+  const periods = limits.flatMap(({ calendar }) => (calendar === undefined ? [] : [periodAt(calendar, now)]))
+  const made = {
+    ...write([limits.length, ...limits.flatMap((limit) => limitArguments(limit, now))]),
+    from: Math.max(Number.NEGATIVE_INFINITY, ...periods.map(({ start }) => start)),
+    until: Math.min(Number.POSITIVE_INFINITY, ...periods.map(({ end }) => end)),
+  }
+  writtenMixed.set(part, made)
+  return made
+}
+
+const KIND = { sliding: 's', strict: 'x', token_bucket: 'b', fixed: 'f', calendar: 'k', concurrency: 'c' }
+
+function limitArguments(limit: Limit, now: number): (string | number)[] {
+  if (limit.next === undefined) return plainLimit(limit, now)
+  const [kind, ...rest] = plainLimit(limit, now)
+  const changes: number[] = []
+  for (let next: Limit['next'] = limit.next; next !== undefined; next = next.limit.next) {
+    changes.push(next.at, next.limit.amount, next.limit.burst)
+  }
+  return [String(kind).toUpperCase(), ...rest, changes.length / 3, ...changes]
+}
+
+/** But for what it changes to. */
+function plainLimit(limit: Limit, now: number): (string | number)[] {
+  const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
+  if (limit.algorithm === 'token_bucket') return [...common, limit.burst]
+  if (limit.calendar === undefined) return common
+  const present = periodAt(limit.calendar, now)
+  const next = periodAt(limit.calendar, present.end)
+  return [...common, present.index, present.start, next.index, next.start, next.end]
+}
+
+function write(values: readonly (string | number)[]): Written {
+  return { text: values.map((value) => bulk(String(value))).join(''), count: values.length }
+}

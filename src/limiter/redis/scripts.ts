@@ -1,0 +1,345 @@
+import { createHash } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { type Cluster, Command, type Redis } from 'ioredis'
+import type { Limit, Part } from '../../config/snapshot/snapshot.js'
+import type { Counts } from '../algorithms/algorithm.js'
+import { ALGORITHMS } from '../algorithms/by-name.js'
+import { periodAt } from '../algorithms/period.js'
+import type { Slot } from '../limiter.js'
+import { bulk, mixedArguments, plainArguments } from './script-arguments.js'
+
+/**
+ * The Lua files of lua/, typed. What KEYS, ARGV and the reply mean stands on top of each file.
+ */
+
+/** What runs a script: a connection, or a Cluster that finds the node by the first key. */
+export type Client = Redis | Cluster
+
+interface Script {
+  readonly source: string
+  readonly sha: string
+}
+
+function load(...names: readonly string[]): Script {
+  const texts = names.map((name) =>
+    readFileSync(new URL(`../../../lua/${name}.lua`, import.meta.url), 'utf8'),
+  )
+  const source = texts.join('\n')
+  return { source, sha: createHash('sha1').update(source).digest('hex') }
+}
+
+const take = load('take')
+const takeMixed = load('algorithms', 'take_mixed')
+const settle = load('algorithms', 'settle')
+const usage = load('usage')
+const put = load('put')
+const restore = load('restore')
+const sweep = load('sweep')
+const touch = load('touch')
+const announce = load('announce')
+
+/**
+ * A command whose bytes are ready. ioredis would walk over all arguments five times; at 64 decisions a call that is
+ * a quarter of what a decision costs.
+ */
+class ReadyCommand extends Command {
+  readonly #wire: string
+
+  /** @param key finds the node in a Cluster */
+  constructor(name: string, key: string | undefined, wire: string) {
+    super(name, key === undefined ? [] : ['', '1', key])
+    this.#wire = wire
+  }
+
+  override toWritable(): string {
+    return this.#wire
+  }
+}
+
+/**
+ * EVALSHA, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has run, so this can't
+ * charge twice; whatever else goes wrong is the caller's to decide, and is never sent again.
+ *
+ * @param rest everything after the script: number of keys, keys, arguments, on the wire
+ * @param count how many that are
+ */
+function runWritten(
+  client: Client,
+  script: Script,
+  key: string | undefined,
+  rest: string,
+  count: number,
+): Promise<unknown> {
+  const head = `*${count + 2}\r\n`
+  const command = new ReadyCommand('evalsha', key, `${head}${EVALSHA}${bulk(script.sha)}${rest}`)
+  client.sendCommand(command)
+  return command.promise.catch((error: unknown) => {
+    if (!isNoScript(error)) throw error
+    const again = new ReadyCommand(
+      'eval',
+      key,
+      `${head}${EVAL}$${Buffer.byteLength(script.source)}\r\n${script.source}\r\n${rest}`,
+    )
+    client.sendCommand(again)
+    return again.promise
+  })
+}
+
+const EVALSHA = bulk('evalsha')
+const EVAL = bulk('eval')
+
+function isNoScript(error: unknown): boolean {
+  return error instanceof Error && error.message.startsWith('NOSCRIPT')
+}
+
+/** The same for scripts that run seldom. */
+async function run(client: Client, script: Script, keys: readonly string[], args: readonly string[]) {
+  const rest = [keys.length, ...keys, ...args]
+  try {
+    return await client.callBuffer('evalsha', script.sha, ...rest)
+  } catch (error) {
+    if (!isNoScript(error)) throw error
+    return await client.callBuffer('eval', script.source, ...rest)
+  }
+}
+
+/** Equal requests to decide: parts in one Cluster slot, if it is a Cluster. */
+export interface Take {
+  /** Of each part. */
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
+  readonly cost: number
+  /** How many: they are allowed first come, first served. */
+  readonly count: number
+}
+
+/** A charge to change. */
+export interface Settle {
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
+  readonly quota: number
+  /** Unix ms by the server's clock at which the quota was charged. */
+  readonly at: number
+  readonly slot: Slot
+  readonly slotAt: number
+  /** Counts of the one part to charge besides, each limit's to its own windows, and no more than there is room for. */
+  readonly owed?: Counts
+}
+
+/** How many integers of a reply are not about keys that held something else than counts. Those are its end, each -1 - index. */
+export function lengthWithoutForeign(reply: readonly number[]): number {
+  let length = reply.length
+  while (length > 0 && reply[length - 1]! < 0) length--
+  return length
+}
+
+/** Lists the keys of a call that held something else than counts; `settle` and `take` have replaced it. */
+export function foreignKeys(
+  keys: readonly { keys: readonly string[] }[],
+  reply: readonly number[],
+): string[] {
+  const length = lengthWithoutForeign(reply)
+  if (length === reply.length) return []
+  const all = keys.flatMap((one) => one.keys)
+  return reply.slice(length).map((negative) => all[-1 - negative]!)
+}
+
+/** Integers of a decision in the replies of take.lua and take_mixed.lua. */
+export const TAKE_REPLY = 4
+
+/**
+ * Decides requests that are all plain, in one call: the keys in one Cluster slot, if it is a Cluster.
+ *
+ * @param deadline unix ms by the server's clock, 0: none
+ * @param now unix ms, 0: the server's clock
+ * @returns the server's unix ms, then what the script's contract says; alone when the deadline had passed. `foreignKeys` reads
+ *   its end
+ */
+export function runTake(
+  client: Client,
+  takes: readonly Take[],
+  deadline: number,
+  now: number,
+): Promise<number[]> {
+  let keys = bulk(String(takes.length))
+  let args = bulk(String(deadline)) + bulk(String(now))
+  let size = 3
+  for (const { keys: own, parts, cost, count } of takes) {
+    const { text, count: arity } = plainArguments(parts[0]!)
+    keys += bulk(own[0]!)
+    args += (count === 1 ? bulk(String(cost)) : bulk(String(-cost)) + bulk(String(count))) + text
+    size += 2 + arity + (count === 1 ? 0 : 1)
+  }
+  return runWritten(client, take, takes[0]?.keys[0], keys + args, size) as Promise<number[]>
+}
+
+/** As runTake, for requests under limits of any algorithm and level. */
+export function runTakeMixed(
+  client: Client,
+  takes: readonly Take[],
+  deadline: number,
+  now: number,
+): Promise<number[]> {
+  const keys = takes.flatMap((one) => one.keys)
+  let args = bulk(String(deadline)) + bulk(String(now))
+  let size = 3 + keys.length
+  for (const { parts, cost, count } of takes) {
+    args += bulk(String(cost)) + bulk(String(count)) + bulk(String(parts.length))
+    size += 3
+    for (const part of parts) {
+      const mixed = mixedArguments(part, now || Date.now())
+      args += mixed.text
+      size += mixed.count
+    }
+  }
+  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return runWritten(client, takeMixed, keys[0], wire, size) as Promise<number[]>
+}
+
+const SLOT = { keep: '0', release: '1', renew: '2' }
+const OWED = '3'
+
+/** Writes for each limit how many counts there are, then these. Slots are not owed: whoever took them gives them back here. */
+function owedArguments(limits: readonly Limit[], owed: Counts): string[] {
+  let o = 0
+  return limits.flatMap(({ algorithm }) => {
+    const { size } = ALGORITHMS[algorithm]
+    const counts = algorithm === 'concurrency' ? [] : owed.slice(o, o + size)
+    // The script knows by itself when a period ends.
+    if (algorithm === 'calendar') counts.pop()
+    o += size
+    return [counts.length, ...counts].map((count) => bulk(String(count)))
+  })
+}
+
+/**
+ * Changes charges, in one call: the keys in one Cluster slot, if it is a Cluster.
+ *
+ * @param now unix ms, 0: the server's clock
+ * @returns the server's unix ms, and what `foreignKeys` reads
+ */
+export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number[]> {
+  const keys = settles.flatMap((one) => one.keys)
+  let args = bulk(String(now))
+  let size = 2 + keys.length
+  for (const { parts, quota, at, slot, slotAt, owed } of settles) {
+    args += bulk(String(quota)) + bulk(String(at)) + bulk(owed ? OWED : SLOT[slot]) + bulk(String(slotAt))
+    args += bulk(String(parts.length))
+    size += 5
+    for (const part of parts) {
+      const mixed = mixedArguments(part, now || Date.now())
+      const charged = part.limits.flatMap(({ calendar }) =>
+        calendar === undefined ? [] : [bulk(String(periodAt(calendar, at).index))],
+      )
+      const owing = owed === undefined ? [] : owedArguments(part.limits, owed)
+      args += mixed.text + charged.join('') + owing.join('')
+      size += mixed.count + charged.length + owing.length
+    }
+  }
+  const wire = bulk(String(keys.length)) + keys.map(bulk).join('') + args
+  return runWritten(client, settle, keys[0], wire, size) as Promise<number[]>
+}
+
+/**
+ * Says that a gateway lives.
+ *
+ * @param ttl ms for which that is believed; 0: it leaves
+ * @returns how many live
+ */
+export function runAnnounce(client: Client, key: string, node: string, ttl: number): Promise<number> {
+  return run(client, announce, [key], [node, String(ttl)]) as Promise<number>
+}
+
+/**
+ * Sent with its text, which is short: who asks in front of a charge must not come behind it for want of the script.
+ *
+ * @returns the server's unix ms, the stored value, unix ms of its expiry (negative: none)
+ */
+export function runUsage(client: Client, key: string, now: number): Promise<[number, Buffer | null, number]> {
+  const asked = client.callBuffer('eval', usage.source, '1', key, String(now))
+  return asked as Promise<[number, Buffer | null, number]>
+}
+
+/** A change of a map that every node holds whole. */
+export interface Put {
+  readonly key: string
+  /** Empty: none. */
+  readonly value: string
+  readonly channel: string
+  readonly logLength: number
+  /** Unix ms at which the value ends; 0: never. */
+  readonly until: number
+  /** How many values there may be. */
+  readonly most: number
+  /** Under which condition; empty: in any case. */
+  readonly only: 'present' | 'absent' | ''
+}
+
+/**
+ * @param map the hash; the other keys are named after it
+ * @returns the number of the change; 0: the condition does not hold; -1: the map is full
+ */
+export function runPut(client: Client, map: string, change: Put): Promise<number> {
+  const { key, value, channel, logLength, until, most, only } = change
+  const keys = [map, `${map}:version`, `${map}:log`, `${map}:ends`]
+  const args = [key, value, channel, String(logLength), String(until), String(most), only]
+  return run(client, put, keys, args) as Promise<number>
+}
+
+/** A value of such a map as it is stored. */
+export interface StoredValue {
+  readonly key: string
+  /** Empty: none. */
+  readonly text: string
+  /** Unix ms at which it ends; 0: never. */
+  readonly until: number
+}
+
+/**
+ * Writes values of such a map as a node knows them.
+ *
+ * @param version number that the map must have
+ * @param next number that it has from then on
+ * @param values 300 at most
+ * @returns whether it had that number; otherwise nothing is written
+ */
+export async function runRestore(
+  client: Client,
+  map: string,
+  version: number,
+  next: number,
+  values: readonly StoredValue[],
+): Promise<boolean> {
+  const keys = [map, `${map}:version`, `${map}:ends`]
+  const args = values.flatMap(({ key, text, until }) => [key, text, String(until)])
+  return (await run(client, restore, keys, [String(version), String(next), ...args])) === 1
+}
+
+/**
+ * Takes values that have ended out of such a map.
+ *
+ * @param now unix ms
+ * @param most 1 to 1000
+ * @returns how many
+ */
+export function runSweep(client: Client, map: string, now: number, most: number): Promise<number> {
+  return run(client, sweep, [map, `${map}:ends`], [String(now), String(most)]) as Promise<number>
+}
+
+/**
+ * Notes when keys of such a map were used last.
+ *
+ * @param minute unix time
+ * @param before unix minute up to which uses are forgotten
+ * @returns how many of them are keys of the map
+ */
+export function runTouch(
+  client: Client,
+  map: string,
+  used: readonly string[],
+  minute: number,
+  before: number,
+): Promise<number> {
+  const args = [String(minute), String(before), ...used]
+  return run(client, touch, [map, `${map}:used`], args) as Promise<number>
+}

@@ -1,0 +1,179 @@
+import type { Part } from '../../config/snapshot/snapshot.js'
+import { countedSize, readCounted } from '../limit-readings.js'
+import type { Decision, DegradedReason } from '../limiter.js'
+import type { Shard } from './node.js'
+import { lengthWithoutForeign, TAKE_REPLY } from './scripts.js'
+
+/** What the store says of one request. Its limits are numbered over the parts that were asked. */
+export interface Verdict extends Decision {
+  /** `performance.now()` when it was asked. */
+  readonly sentAt: number
+}
+
+/** A request that waits for its verdict. */
+export interface Asked {
+  /** Of each part, in one Cluster slot. */
+  readonly keys: readonly string[]
+  readonly parts: readonly Part[]
+  readonly cost: number
+  /** Whether take.lua can decide it, which is faster; else take_mixed.lua. */
+  readonly plain: boolean
+  /** Whether equal requests may be asked as one. Those that take slots may not: a slot is 1, whatever the cost. */
+  readonly mergeable: boolean
+  /** 0 without a Cluster. */
+  readonly slot: number
+  readonly shard: Shard
+  /** Called once; a reason: the store did not decide. */
+  readonly answer: (verdict: Verdict | DegradedReason) => void
+  /** Equal requests behind this one that it is asked for, too. */
+  others: Asked[] | undefined
+  /** How many it is asked for. */
+  count: number
+}
+
+/**
+ * Makes one of requests (all plain, or all mixed) for the same keys and cost, as long as nothing else that one of these keys counts comes between:
+ * who came first is served first, as if each had been asked for itself.
+ */
+export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
+  const latest = new Map<string, Asked>()
+  const left: Asked[] = []
+  for (const asked of all) {
+    const before = latest.get(asked.keys[0]!)
+    if (
+      before !== undefined &&
+      isEqual(before, asked) &&
+      asked.keys.every((key) => latest.get(key) === before)
+    ) {
+      before.count++
+      if (before.others === undefined) before.others = [asked]
+      else before.others.push(asked)
+    } else {
+      for (const key of asked.keys) latest.set(key, asked)
+      left.push(asked)
+    }
+  }
+  return left
+}
+
+function isEqual(a: Asked, b: Asked): boolean {
+  return (
+    a.mergeable && b.mergeable && a.cost === b.cost && a.parts === b.parts && a.keys.length === b.keys.length
+  )
+}
+
+/** Answers a request, and those it was asked for, too. */
+export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void {
+  asked.answer(verdict)
+  if (asked.others !== undefined) for (const other of asked.others) other.answer(verdict)
+}
+
+/**
+ * Whether a reply is what take.lua or take_mixed.lua says to these requests, or the time alone. A server that is another than
+ * thought, or somebody in between, may say anything: of what cannot be true no quota is claimed.
+ */
+export function isReply(all: readonly Asked[], reply: unknown): reply is readonly number[] {
+  if (!Array.isArray(reply) || reply.length === 0) return false
+  for (let i = 0; i < reply.length; i++) if (!Number.isSafeInteger(reply[i])) return false
+  if (reply.length === 1) return true
+  const length = lengthWithoutForeign(reply)
+  if (length < reply.length) {
+    let keys = 0
+    for (const one of all) keys += one.keys.length
+    for (let i = length; i < reply.length; i++) if (-reply[i]! > keys) return false
+  }
+  let at = 1
+  for (const { parts, plain, count } of all) {
+    let limits = 0
+    let most = Number.POSITIVE_INFINITY
+    for (const part of parts) {
+      limits += part.limits.length
+      for (const limit of part.limits) {
+        // The server's clock may be past a change that this process has yet to come to.
+        let burst = limit.burst
+        for (let later = limit.next; later !== undefined; later = later.limit.next)
+          if (later.limit.burst > burst) burst = later.limit.burst
+        if (burst < most) most = burst
+      }
+    }
+    const denialSize = TAKE_REPLY + (plain ? limits : limits * 4)
+    if (plain && count === 1) {
+      const allowed = (reply[at] & 1) === 1
+      if (!isVerdict(reply, at, allowed, limits, most)) return false
+      at += allowed ? TAKE_REPLY : denialSize
+      continue
+    }
+    const granted: number = reply[at++]
+    if (!(granted >= 0 && granted <= count)) return false
+    if (granted > 0) {
+      if (!isVerdict(reply, at, true, limits, most)) return false
+      at += TAKE_REPLY
+    }
+    if (granted < count) {
+      if (!isVerdict(reply, at, false, limits, most)) return false
+      at += denialSize
+    }
+  }
+  return at === length
+}
+
+/** @param most that may be left of the smallest limit */
+function isVerdict(
+  reply: readonly number[],
+  at: number,
+  allowed: boolean,
+  limits: number,
+  most: number,
+): boolean {
+  const verdict = reply[at]!
+  const violated = verdict >> 4
+  return (
+    verdict >= 0 &&
+    verdict < 2 ** (limits + 4) &&
+    ((verdict & 1) === 1) === allowed &&
+    (violated === 0) === allowed &&
+    ((verdict >> 1) & 7) < limits &&
+    reply[at + 1]! >= 0 &&
+    reply[at + 1]! <= most &&
+    reply[at + 2]! >= 0 &&
+    reply[at + 3]! >= -1
+  )
+}
+
+/** Answers every request from the reply of take.lua or take_mixed.lua, which is one by `isReply`. */
+export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
+  const now = reply[0]!
+  let at = 1
+  const verdict = (given: number, { parts, plain }: Asked): Verdict => {
+    const allowed = (reply[at]! & 1) === 1
+    return {
+      allowed,
+      decidedBy: 'store',
+      reason: undefined,
+      binding: (reply[at]! >> 1) & 7,
+      violated: reply[at]! >> 4,
+      remaining: reply[at + 1]! + given,
+      resetMs: reply[at + 2]!,
+      retryMs: reply[at + 3]!,
+      at: now,
+      counted: allowed ? undefined : readCounted(parts, plain, reply, at + TAKE_REPLY),
+      sentAt,
+    }
+  }
+  for (const asked of all) {
+    if (asked.plain && asked.count === 1) {
+      const one = verdict(0, asked)
+      at += TAKE_REPLY + (one.allowed ? 0 : countedSize(asked.parts, true))
+      asked.answer(one)
+      continue
+    }
+    const granted = reply[at]!
+    const each = asked.others === undefined ? [asked] : [asked, ...asked.others]
+    at += 1
+    // The reply speaks of the last one that passed: those before it left more.
+    for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost, asked))
+    if (granted > 0) at += TAKE_REPLY
+    for (const one of each.slice(granted)) one.answer(verdict(0, asked))
+    if (granted < each.length) at += TAKE_REPLY + countedSize(asked.parts, asked.plain)
+  }
+}

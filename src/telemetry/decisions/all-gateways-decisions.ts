@@ -1,0 +1,129 @@
+import type { Fleet } from '../../fleet/gateway-rpc.js'
+import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
+import type { FoundDecision, KeptReach } from './decision-store.js'
+import { whyOf } from './why.js'
+
+/** What is kept in one gateway: in its process, or in all of its workers. */
+export interface DecisionHere {
+  readonly found: (FoundDecision & { readonly worker: number | null }) | null
+  readonly reach: KeptReach
+}
+
+export type OwnDecisions = (question: DecisionQuestion) => DecisionHere | Promise<DecisionHere>
+
+/** A decision, and who has made it. */
+export interface DecisionTold extends DecisionData {
+  readonly why: string
+  readonly node: string
+  /** Number of the worker; null without workers. */
+  readonly worker: number | null
+  /** How many requests of this id are kept there: a caller may send the same again. This is the latest. */
+  readonly times: number
+}
+
+/** What all gateways on one store know of a request. */
+export interface DecisionAnswer {
+  readonly decision: DecisionTold | null
+  /** Of this gateway; null when the process that asks is none. */
+  readonly reach: KeptReach | null
+  readonly nodes: {
+    /** This one among them. */
+    readonly answered: number
+    readonly silent: readonly string[]
+    readonly problem: string | null
+  }
+}
+
+const KIND = 'decision'
+/** What `X-Request-Id` may be: any other is replaced by one of the gateway's own. */
+export const REQUEST_ID = /^[\w.-]{1,64}$/
+
+/** Lets the others on the store know what is kept here, when they ask. */
+export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions): void {
+  fleet.answer(KIND, async (body) => {
+    const question = readQuestion(body)
+    return question === undefined ? null : (await own(question)).found
+  })
+}
+
+/** Another gateway's question, which may be of another version. */
+function readQuestion(body: unknown): DecisionQuestion | undefined {
+  if (typeof body === 'string') return REQUEST_ID.test(body) ? body : undefined
+  if (typeof body !== 'object' || body === null) return undefined
+  const { consumer, service } = body as Record<string, unknown>
+  if (typeof consumer !== 'string' || consumer === '') return undefined
+  if (service !== undefined && typeof service !== 'string') return undefined
+  return { consumer, service }
+}
+
+/**
+ * @param fleet the one in force: a restart may bring another store
+ * @param own undefined: this process serves nothing
+ */
+export function createDecisionsOfAll(
+  fleet: () => Pick<Fleet, 'ask' | 'node'>,
+  own: OwnDecisions | undefined,
+): (question: DecisionQuestion) => Promise<DecisionAnswer> {
+  return async (question) => {
+    const here = await own?.(question)
+    const reach = here?.reach ?? null
+    const byId = typeof question === 'string'
+    if (byId && here?.found) {
+      const decision = told(here.found, fleet().node)
+      return { decision, reach, nodes: { answered: 1, silent: [], problem: null } }
+    }
+    // A request is with one gateway; what became of a consumer last, all of them have to be asked for.
+    const enough = byId ? (answer: unknown) => readFound(answer, question) !== undefined : undefined
+    const asked = await fleet().ask<unknown>(KIND, question, enough === undefined ? {} : { enough })
+    const { answers, silent, problem = null } = asked
+    const nodes = { answered: answers.length + (here === undefined ? 0 : 1), silent, problem }
+    const all = answers.flatMap(({ node, answer }) => {
+      const found = readFound(answer, question)
+      return found === undefined ? [] : [told(found, node)]
+    })
+    if (here?.found) all.push(told(here.found, fleet().node))
+    const [decision = null] = all.sort(mostTellingFirst)
+    // Who has not been heard of by then does not matter where a request is found.
+    return { decision, reach, nodes: byId && decision !== null ? { ...nodes, silent: [] } : nodes }
+  }
+}
+
+type Found = NonNullable<DecisionHere['found']>
+
+function told({ decision, times, worker }: Found, node: string): DecisionTold {
+  const { request_id, time, ...rest } = decision
+  return { request_id, why: whyOf(decision), time, node, worker, times, ...rest }
+}
+
+/** The answer of another gateway, which may be of another version. */
+function readFound(answer: unknown, question: DecisionQuestion): Found | undefined {
+  if (typeof answer !== 'object' || answer === null) return undefined
+  const { decision, times, worker } = answer as Partial<Found>
+  const meant =
+    typeof question === 'string'
+      ? decision?.request_id === question
+      : typeof decision?.time === 'string' && typeof decision.consumer === 'string'
+  const whole = meant && Array.isArray(decision?.limits)
+  return whole && decision && typeof times === 'number'
+    ? { decision, times, worker: worker ?? null }
+    : undefined
+}
+
+/** The latest of those that several workers have kept of one id, or of a consumer. */
+export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHere {
+  const found = all.flatMap((one) => one.found ?? [])
+  const [latest] = found.sort(({ decision: a }, { decision: b }) =>
+    byId ? latestFirst(a, b) : mostTellingFirst(a, b),
+  )
+  const times = byId ? found.reduce((sum, one) => sum + one.times, 0) : 1
+  const joined = (name: keyof KeptReach) => {
+    const each = all.map(({ reach }) => reach[name])
+    // Of a worker that keeps less far back, more may have been lost.
+    const since = each.flatMap((one) => one.since ?? []).sort()
+    return { kept: each.reduce((sum, { kept }) => sum + kept, 0), since: since.at(-1) ?? null }
+  }
+  return {
+    found: latest === undefined ? null : { ...latest, times },
+    reach: { denied: joined('denied'), failed: joined('failed'), others: joined('others') },
+  }
+}

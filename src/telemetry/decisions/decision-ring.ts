@@ -1,0 +1,328 @@
+import type { Policy } from '../../config/snapshot/snapshot.js'
+import type { ErrorCode } from '../../errors.js'
+import { COUNTED } from '../../limiter/limit-readings.js'
+import type { DecidedBy, DegradedReason } from '../../limiter/limiter.js'
+import type { RequestRecord } from '../record/record.js'
+import { pathOf } from '../record/target.js'
+import { type DecisionData, decisionPart, limitsTold, tierFrom } from './decision-data.js'
+
+export interface ClassReach {
+  readonly kept: number
+  /** Of the oldest, ISO 8601; null when there is none. */
+  readonly since: string | null
+}
+
+/** Of each text the most that is kept, in UTF-16 units; in this order in a slot. */
+const MOST = { id: 64, method: 8, host: 48, path: 144, consumer: 80, tenant: 32, key: 16, ip: 40, cause: 80 }
+const TEXTS = Object.values(MOST)
+const CONSUMER = Object.keys(MOST).indexOf('consumer')
+/** In UTF-8. What is not ASCII takes more, and may cost the last of the texts their ends. */
+const TEXT_BYTES = 512
+/** Slots that are taken together. */
+const CHUNK = 64
+/** Limits of a policy at most. */
+const LIMITS = 8
+
+/** Numbers of a slot. */
+const TIME = 0
+const STATUS = 1
+const COST = 2
+const UPSTREAM_MS = 3
+const DURATION_MS = 4
+const LIMIT_MS = 5
+const ALLOWED = 6
+const BINDING = 7
+const VIOLATED = 8
+const REMAINING = 9
+const RETRY_MS = 10
+const AT = 11
+const COUNTED_AT = 12
+const COUNTED_SIZE = 13
+const NUMBERS = 14
+
+/** What is the same for all requests of a route and tier. Not the snapshot: an old one is not held for it. */
+export interface Place {
+  readonly config: string
+  readonly route: string | null
+  readonly service: string | null
+  readonly quotaOf: string | null
+  readonly tier: string | null
+}
+
+interface Refs {
+  place: Place | undefined
+  policy: Policy | undefined
+  error: ErrorCode | undefined
+  upstream: string | undefined
+  decidedBy: DecidedBy | undefined
+  reason: DegradedReason | undefined
+  identifiedBy: RequestRecord['identifiedBy']
+  tierFrom: RequestRecord['tierFrom']
+  tierSource: string | undefined
+  tierStale: boolean
+  tierUntil: number | undefined
+}
+
+/** The latest decisions of one class, in memory that is taken as it is needed and then written over. */
+export interface Ring {
+  write(r: RequestRecord, place: Place, now: number): void
+  find(requestId: string): DecisionData[]
+  /** The one of the consumer that came last, of that service where one is named. */
+  latest(consumer: string, service: string | undefined): DecisionData | undefined
+  reach(): ClassReach
+  bytes(): number
+}
+
+interface Chunk {
+  readonly text: Buffer
+  readonly lengths: Uint16Array
+  readonly numbers: Float64Array
+  readonly refs: Refs[]
+}
+
+/**
+ * @param size how many decisions
+ * @param counts whether there is room for how each limit stood
+ */
+export function createRing(size: number, counts: boolean): Ring {
+  const width = NUMBERS + (counts ? LIMITS * COUNTED : 0)
+  const chunks: Chunk[] = []
+  let next = 0
+  let used = 0
+
+  function chunkAt(slot: number): Chunk {
+    let chunk = chunks[Math.floor(slot / CHUNK)]
+    if (chunk === undefined) {
+      const slots = Math.min(CHUNK, size - slot)
+      chunk = {
+        text: Buffer.allocUnsafeSlow(slots * TEXT_BYTES),
+        lengths: new Uint16Array(slots * TEXTS.length),
+        numbers: new Float64Array(slots * width),
+        refs: Array.from({ length: slots }, () => ({
+          place: undefined,
+          policy: undefined,
+          error: undefined,
+          upstream: undefined,
+          decidedBy: undefined,
+          reason: undefined,
+          identifiedBy: undefined,
+          tierFrom: undefined,
+          tierSource: undefined,
+          tierStale: false,
+          tierUntil: undefined,
+        })),
+      }
+      chunks.push(chunk)
+    }
+    return chunk
+  }
+
+  function read({ text, lengths, numbers, refs }: Chunk, i: number): DecisionData {
+    const all = text.toString('utf8', i * TEXT_BYTES, (i + 1) * TEXT_BYTES)
+    let at = 0
+    const texts = TEXTS.map((_, k) => {
+      const length = lengths[i * TEXTS.length + k]!
+      at += length
+      return all.slice(at - length, at)
+    })
+    const [
+      id = '',
+      method = '',
+      host = '',
+      path = '',
+      consumer = '',
+      tenant = '',
+      key = '',
+      ip = '',
+      cause = '',
+    ] = texts
+    const o = i * width
+    const n = (index: number) => numbers[o + index]!
+    const {
+      place,
+      policy,
+      error,
+      upstream,
+      decidedBy,
+      reason,
+      identifiedBy,
+      tierFrom: from,
+      tierSource,
+      tierStale,
+      tierUntil,
+    } = refs[i]!
+    const { config, route, service, quotaOf, tier } = place!
+    const limits = policy?.limits ?? []
+    const counted =
+      n(COUNTED_SIZE) === 0 ? undefined : [...numbers.subarray(o + NUMBERS, o + NUMBERS + n(COUNTED_SIZE))]
+    const decided = decidedBy && {
+      allowed: n(ALLOWED) === 1,
+      decidedBy,
+      reason,
+      binding: n(BINDING),
+      violated: n(VIOLATED),
+      remaining: n(REMAINING),
+      resetMs: 0,
+      retryMs: n(RETRY_MS),
+      at: n(AT),
+    }
+    return {
+      request_id: id,
+      time: new Date(n(TIME)).toISOString(),
+      config,
+      method,
+      host: shown(host, MOST.host),
+      path: shown(path, MOST.path),
+      client_ip: ip,
+      route,
+      service,
+      quota_of: quotaOf,
+      consumer: identifiedBy === undefined ? null : shown(consumer, MOST.consumer),
+      tenant: tenant === '' ? null : shown(tenant, MOST.tenant),
+      identified_by: identifiedBy ?? null,
+      key_id: key === '' ? null : key,
+      tier,
+      tier_from: tierFrom(from, tierSource),
+      tier_stale: tierStale,
+      tier_until: tierUntil === undefined ? null : new Date(tierUntil).toISOString(),
+      cost: route === null ? null : n(COST),
+      decision: decided ? decisionPart(decided, limits, counted && n(COUNTED_AT), n(LIMIT_MS)) : null,
+      limits: decided ? limitsTold(limits, decided, counted) : [],
+      status: n(STATUS),
+      error: error ?? null,
+      cause: cause === '' ? null : shown(cause, MOST.cause),
+      upstream: upstream ?? null,
+      upstream_ms: milliseconds(n(UPSTREAM_MS)),
+      duration_ms: milliseconds(n(DURATION_MS)),
+    }
+  }
+
+  return {
+    write(r, place, now) {
+      if (size === 0) return
+      const { text, lengths, numbers, refs } = chunkAt(next)
+      const i = next % CHUNK
+      next = (next + 1) % size
+      used = Math.max(used, next === 0 ? size : next)
+
+      const id = cut(r.requestId, MOST.id)
+      const method = cut(r.method, MOST.method)
+      const host = cut(r.host, MOST.host)
+      const path = cut(pathOf(r.target), MOST.path)
+      const consumer = cut(r.consumer ?? '', MOST.consumer)
+      const tenant = cut(r.tenant ?? '', MOST.tenant)
+      const key = r.keyId ?? ''
+      const ip = cut(r.clientIp, MOST.ip)
+      const cause = cut(r.cause ?? '', MOST.cause)
+      text.write(id + method + host + path + consumer + tenant + key + ip + cause, i * TEXT_BYTES, TEXT_BYTES)
+      const l = i * TEXTS.length
+      lengths[l] = id.length
+      lengths[l + 1] = method.length
+      lengths[l + 2] = host.length
+      lengths[l + 3] = path.length
+      lengths[l + 4] = consumer.length
+      lengths[l + 5] = tenant.length
+      lengths[l + 6] = key.length
+      lengths[l + 7] = ip.length
+      lengths[l + 8] = cause.length
+
+      const { decision } = r
+      const o = i * width
+      numbers[o + TIME] = now - r.durationMs
+      numbers[o + STATUS] = r.status
+      numbers[o + COST] = r.cost ?? r.route?.cost ?? 0
+      numbers[o + UPSTREAM_MS] = r.upstreamMs
+      numbers[o + DURATION_MS] = r.durationMs
+      numbers[o + LIMIT_MS] = r.limitMs
+      numbers[o + COUNTED_SIZE] = 0
+      const ref = refs[i]!
+      ref.place = place
+      ref.policy = r.policy
+      ref.error = r.error
+      ref.upstream = r.upstream?.origin
+      ref.identifiedBy = r.identifiedBy
+      ref.tierFrom = r.tierFrom
+      ref.tierSource = r.tierSource
+      ref.tierStale = r.tierStale
+      ref.tierUntil = r.tierUntil
+      ref.decidedBy = decision?.decidedBy
+      ref.reason = decision?.reason
+      if (decision === undefined) return
+      numbers[o + ALLOWED] = decision.allowed ? 1 : 0
+      numbers[o + BINDING] = decision.binding
+      numbers[o + VIOLATED] = decision.violated
+      numbers[o + REMAINING] = decision.remaining
+      numbers[o + RETRY_MS] = decision.retryMs
+      numbers[o + AT] = decision.at
+      const counted = decision.counted ?? (decision.decidedBy === 'store' ? r.counted : undefined)
+      if (counted === undefined || !counts) return
+      const count = Math.min(counted.numbers.length, LIMITS * COUNTED)
+      numbers[o + COUNTED_AT] = counted.at
+      numbers[o + COUNTED_SIZE] = count
+      for (let k = 0; k < count; k++) numbers[o + NUMBERS + k] = counted.numbers[k]!
+    },
+    find(requestId) {
+      const found: DecisionData[] = []
+      for (let slot = 0; slot < used; slot++) {
+        const chunk = chunks[Math.floor(slot / CHUNK)]!
+        const i = slot % CHUNK
+        const length = chunk.lengths[i * TEXTS.length]!
+        if (length !== requestId.length) continue
+        const at = i * TEXT_BYTES
+        if (chunk.text.toString('latin1', at, at + length) === requestId) found.push(read(chunk, i))
+      }
+      return found
+    },
+    latest(consumer, service) {
+      const kept = cut(consumer, MOST.consumer)
+      const needle = Buffer.from(kept)
+      let looked: Chunk | undefined
+      let isIn = false
+      // The last that was written first, and whole chunks left out: somebody who never came costs a search of the bytes.
+      for (let back = 1; back <= used; back++) {
+        const slot = (next - back + size) % size
+        const chunk = chunks[Math.floor(slot / CHUNK)]!
+        if (chunk !== looked) {
+          looked = chunk
+          isIn = chunk.text.includes(needle)
+        }
+        const i = slot % CHUNK
+        if (!isIn || chunk.lengths[i * TEXTS.length + CONSUMER] !== kept.length) continue
+        if (service !== undefined && chunk.refs[i]!.place?.service !== service) continue
+        // To read one takes some twenty times as long as to see that it is another's.
+        if (!chunk.text.subarray(i * TEXT_BYTES, (i + 1) * TEXT_BYTES).includes(needle)) continue
+        const decision = read(chunk, i)
+        if (decision.consumer === shown(kept, MOST.consumer)) return decision
+      }
+      return undefined
+    },
+    reach() {
+      if (used === 0) return { kept: 0, since: null }
+      const oldest = used < size ? 0 : next
+      const time = chunkAt(oldest).numbers[(oldest % CHUNK) * width + TIME]!
+      return { kept: used, since: new Date(time).toISOString() }
+    },
+    bytes: () =>
+      chunks.reduce(
+        (sum, { text, lengths, numbers, refs }) =>
+          sum + text.length + lengths.byteLength + numbers.byteLength + refs.length * REFS_BYTES,
+        0,
+      ),
+  }
+}
+
+/** Of an object of eleven fields in V8: three words of its own, and one for each. */
+const REFS_BYTES = 112
+
+/** As it is told: whether there was more is not known. */
+function shown(text: string, most: number): string {
+  return text.length === most ? `${text}…` : text
+}
+
+function cut(text: string, most: number): string {
+  return text.length > most ? text.slice(0, most) : text
+}
+
+function milliseconds(ms: number): number {
+  return Math.round(ms * 1000) / 1000
+}

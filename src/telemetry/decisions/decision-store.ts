@@ -1,0 +1,111 @@
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { isFailure } from '../../errors.js'
+import type { RequestRecord } from '../record/record.js'
+import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
+import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
+
+/**
+ * The latest decisions, for whoever asks why a request was limited. They lie in memory that is taken once and written over:
+ * a flood of denials makes no garbage, and no caller can make it larger. Half of the room is for denials, a quarter for
+ * what failed, a quarter for other refusals and a sample of what went well: a flood of one leaves the others.
+ */
+export interface KeptDecisions {
+  /** Keeps it, or does not: at the end of every request. */
+  keep(r: RequestRecord): void
+  /**
+   * The latest of that id: a caller may have sent the same for many, and `times` is how many of them are here. Of a consumer the
+   * latest denial, or where there is none whatever came last.
+   */
+  find(question: DecisionQuestion): FoundDecision | undefined
+  /** What is here. */
+  reach(): KeptReach
+  /** That are taken by now. */
+  bytes(): number
+}
+
+export interface FoundDecision {
+  readonly decision: DecisionData
+  readonly times: number
+}
+
+export interface KeptReach {
+  readonly denied: ClassReach
+  readonly failed: ClassReach
+  readonly others: ClassReach
+}
+
+export interface KeptDecisionsOptions {
+  /** How many in all; 0: none. */
+  readonly keep: number
+  /** Unix ms. */
+  readonly now?: () => number
+  /** From 0 to 1. */
+  readonly random?: () => number
+}
+
+export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecisions {
+  const { keep, now = Date.now, random = Math.random } = options
+  const quarter = Math.floor(keep / 4)
+  const rings = {
+    denied: createRing(keep - 2 * quarter, true),
+    failed: createRing(quarter, false),
+    others: createRing(quarter, true),
+  }
+  const all = Object.values(rings)
+  const places = new WeakMap<Snapshot, (Place | undefined)[]>()
+  let snapshot: Snapshot | undefined
+  let known: (Place | undefined)[] = []
+
+  function placeOf(r: RequestRecord): Place {
+    if (r.snapshot !== snapshot) {
+      snapshot = r.snapshot
+      known = places.get(snapshot) ?? []
+      places.set(snapshot, known)
+    }
+    const { route, tier } = r
+    const at = (route === undefined ? 0 : route.index + 1) * (snapshot.tiers.length + 1) + tier + 1
+    let place = known[at]
+    if (place === undefined) {
+      const [service, quotaOf] = [route?.service.name ?? null, route?.quotaOf.name ?? null]
+      place = {
+        config: snapshot.hash,
+        route: route?.label ?? null,
+        service,
+        quotaOf: quotaOf === service ? null : quotaOf,
+        tier: snapshot.tiers[tier] ?? null,
+      }
+      known[at] = place
+    }
+    return place
+  }
+
+  function ringFor(r: RequestRecord): Ring | undefined {
+    if (r.decision?.allowed === false) return rings.denied
+    if (isFailure(r.status, r.error)) return rings.failed
+    if (r.error !== undefined) return rings.others
+    return (r.sampled ?? random() < r.snapshot.config.explain.sample) ? rings.others : undefined
+  }
+
+  return {
+    keep(r) {
+      const ring = keep === 0 ? undefined : ringFor(r)
+      ring?.write(r, placeOf(r), now())
+    },
+    find(question) {
+      if (typeof question !== 'string') {
+        const { consumer, service } = question
+        const [found] = all.flatMap((ring) => ring.latest(consumer, service) ?? []).sort(mostTellingFirst)
+        return found && { decision: found, times: 1 }
+      }
+      const found = all.flatMap((ring) => ring.find(question))
+      const [latest] = found.sort(latestFirst)
+      return latest && { decision: latest, times: found.length }
+    },
+    reach: () => ({
+      denied: rings.denied.reach(),
+      failed: rings.failed.reach(),
+      others: rings.others.reach(),
+    }),
+    bytes: () => all.reduce((sum, ring) => sum + ring.bytes(), 0),
+  }
+}

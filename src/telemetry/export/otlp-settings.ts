@@ -1,0 +1,81 @@
+import { readFileSync } from 'node:fs'
+import type { Config } from '../../config/schema/schema.js'
+import type { OtelEnvironment, SignalEnvironment } from './otel-environment.js'
+import type { OtlpOptions } from './push.js'
+
+const DEFAULT_INTERVAL_MS = 10_000
+const DEFAULT_TIMEOUT_MS = 10_000
+/** Where a collector on the same machine listens, by the OTLP specification. */
+const LOCAL_COLLECTOR = 'http://localhost:4318/v1/metrics'
+
+/**
+ * Whether and how metrics are pushed: by the configuration, and where it says nothing by the environment. Throws an Error
+ * for the operator when a file of the environment's cannot be read.
+ */
+export function metricsPush(
+  { otlp, histograms }: Config['telemetry'],
+  { disabled, metrics, resource }: OtelEnvironment,
+): OtlpOptions | undefined {
+  const wanted = otlp !== undefined || metrics.endpoint !== undefined || metrics.exporter === 'otlp'
+  if (disabled || metrics.exporter === 'none' || !wanted) return undefined
+  return {
+    url: otlp === undefined ? (metrics.endpoint ?? LOCAL_COLLECTOR) : withPath(otlp.url, '/v1/metrics'),
+    intervalMs: otlp?.interval ?? metrics.intervalMs ?? DEFAULT_INTERVAL_MS,
+    timeoutMs: Math.min(
+      metrics.timeoutMs ?? DEFAULT_TIMEOUT_MS,
+      metrics.exportTimeoutMs ?? Number.POSITIVE_INFINITY,
+    ),
+    headers: headersOf(metrics.headers, otlp?.headers),
+    compression: metrics.compression ?? 'none',
+    histograms: histograms ?? metrics.histograms ?? 'classic',
+    resource,
+    tls: certificatesOf(metrics),
+  }
+}
+
+/** Whether histograms are recorded as exponential ones beside the classic ones. */
+export function recordsExponential({ histograms }: Config['telemetry'], env: OtelEnvironment): boolean {
+  return (histograms ?? env.metrics.histograms) === 'exponential'
+}
+
+export function serviceName({ service_name }: Config['telemetry'], env: OtelEnvironment): string {
+  return service_name ?? env.serviceName ?? 'tidegate'
+}
+
+/** A bare collector address gets the path that the OTLP specification gives to a signal. */
+function withPath(url: string, path: string): string {
+  const parsed = new URL(url)
+  if (parsed.pathname === '/') parsed.pathname = path
+  return parsed.href
+}
+
+/** Names in lower case, so that one of the configuration takes the place of the same one of the environment. */
+export function headersOf(
+  ...all: readonly (Readonly<Record<string, string>> | undefined)[]
+): Record<string, string> {
+  const pairs = all.flatMap((headers) => Object.entries(headers ?? {}))
+  return Object.fromEntries(pairs.map(([name, value]) => [name.toLowerCase(), value]))
+}
+
+export function certificatesOf({
+  certificate,
+  clientCertificate,
+  clientKey,
+}: SignalEnvironment): OtlpOptions['tls'] {
+  if (certificate === undefined && clientCertificate === undefined && clientKey === undefined)
+    return undefined
+  return {
+    ...(certificate !== undefined && { ca: pem('CERTIFICATE', certificate) }),
+    ...(clientCertificate !== undefined && { cert: pem('CLIENT_CERTIFICATE', clientCertificate) }),
+    ...(clientKey !== undefined && { key: pem('CLIENT_KEY', clientKey) }),
+  }
+}
+
+function pem(variable: string, path: string): Buffer {
+  try {
+    return readFileSync(path)
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new Error(`OTEL_EXPORTER_OTLP_${variable} names a file that cannot be read: ${path}: ${code}`)
+  }
+}

@@ -1,0 +1,21 @@
+import type { ReloadEvent } from '../../config/load/reload.js'
+
+/** Says at the start what `tidegate check` would warn of; of a later configuration its reload says it. */
+export function logWarnings(
+  log: Record<'warn', (fields: object, message: string) => void>,
+  messages: readonly string[],
+): void {
+  if (messages.length > 0) log.warn({ messages }, 'configuration taken, with warnings')
+}
+
+/** @param changed what is different from the configuration before, a line each */
+export function logReload(
+  log: Record<'debug' | 'info' | 'error', (fields: object, message: string) => void>,
+  { result, trigger, snapshot, messages, durationMs }: ReloadEvent,
+  changed: readonly string[],
+): void {
+  const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
+  if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
+  else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
+  else log.debug(fields, 'configuration unchanged')
+}

@@ -1,0 +1,203 @@
+import type { TraceContext } from '../record/trace-context.js'
+import { createExemplars, type Exemplar, type Exemplars } from './exemplars.js'
+import { type Exponential, mergeExponential, ROW, readExponential, recordExponential } from './exponential.js'
+
+/**
+ * A metric as it leaves by both doors. OTLP sends `otlp` with `unit`, from which Prometheus' own OTLP receiver makes
+ * the name that `/metrics` serves directly; both are written down.
+ */
+export interface Definition {
+  readonly otlp: string
+  readonly prometheus: string
+  readonly kind: 'counter' | 'gauge' | 'histogram'
+  /** UCUM, as OTel's semantic conventions write it: `s`, `{request}`, or empty. */
+  readonly unit: string
+  readonly help: string
+  /** OTel attribute names; Prometheus shows them with `_` for `.`. */
+  readonly labels: readonly string[]
+  /** Upper bounds of a histogram's buckets in ms, ascending; what lies above goes to one more bucket. */
+  readonly boundsMs?: Float64Array
+  /**
+   * How the figures of several workers become one: added up unless this says otherwise. `primary`: only the process that
+   * looks after them counts it.
+   */
+  readonly across?: 'sum' | 'max' | 'min' | 'primary'
+}
+
+export type LabelValue = string | number
+
+/** Where the figures of one series begin in its family. */
+export type Cell = number
+
+/** The series of a metric as they were at one moment. */
+export interface View {
+  readonly definition: Definition
+  readonly size: number
+  /** Figures of a series: its value, or a histogram's bucket counts followed by the sum in ms. */
+  readonly width: number
+  /** Of all series, one after the other. */
+  readonly figures: Float64Array
+  /** Label values of all series, one after the other. */
+  readonly labels: readonly LabelValue[]
+  /** Of a histogram that is recorded in this way, too. */
+  readonly exponential?: ((series: number) => Exponential) | undefined
+  /** Of a histogram, by place in the figures. */
+  readonly exemplar: (bucket: number) => Exemplar | undefined
+}
+
+/**
+ * One metric and its series. All figures of a family lie in one array and all label values in another: with 10,000
+ * routes an array, a map's entry and an object for each series were the larger part of the memory.
+ *
+ * Series live as long as the process: the same labels are the same cell after a reload, and their order does not change.
+ */
+export interface Family {
+  readonly definition: Definition
+  /** The cell of these label values, made when it is asked for first. */
+  cell(...labels: readonly LabelValue[]): Cell
+  add(cell: Cell, amount: number): void
+  /**
+   * Adds one measurement, in ms, to a histogram's cell. What is not a number ≥ 0 counts as 0: NaN would stay in the sum
+   * for ever. With a trace that is recorded it is the exemplar of its bucket.
+   */
+  observe(cell: Cell, ms: number, trace?: TraceContext): void
+  /** For what is read anew each time. */
+  set(value: number, ...labels: readonly LabelValue[]): void
+  /** The first figure of a series, if there is one. */
+  get(...labels: readonly LabelValue[]): number | undefined
+  /** Adds what another process has recorded of the same series. */
+  merge(cell: Cell, figures: ArrayLike<number>, exponential: Exponential | undefined): void
+  readonly exemplars: Exemplars
+  view(): View
+  /** Counts from 0 again; the series stay. */
+  zero(): void
+  /** Forgets all series: for gauges that are read anew each time. */
+  clear(): void
+}
+
+/** Series that there is room for at first. */
+const ROOM = 4
+const FREE = -1
+
+/** @param withExponential whether a histogram is recorded as an exponential one, too */
+export function createFamily(definition: Definition, withExponential = false): Family {
+  const { boundsMs } = definition
+  const width = boundsMs === undefined ? 1 : boundsMs.length + 2
+  const perSeries = definition.labels.length
+  let size = 0
+  let figures = new Float64Array(ROOM * width)
+  let labels: LabelValue[] = []
+  let rows = withExponential && boundsMs !== undefined ? new Float64Array(ROOM * ROW) : undefined
+  const exemplars = createExemplars()
+  /** Which series have these labels: a hash table with open addressing, never more than two thirds full. */
+  let index = new Int32Array(2 * ROOM).fill(FREE)
+
+  function slotOf(values: readonly LabelValue[], from = 0): number {
+    const mask = index.length - 1
+    let slot = hashOf(values, from, perSeries) & mask
+    for (; index[slot] !== FREE; slot = (slot + 1) & mask) {
+      const known = index[slot]! * perSeries
+      let i = 0
+      while (i < perSeries && labels[known + i] === values[from + i]) i++
+      if (i === perSeries) break
+    }
+    return slot
+  }
+
+  function makeRoom(): void {
+    if ((size + 1) * width > figures.length) figures = longer(figures)
+    if (rows !== undefined && (size + 1) * ROW > rows.length) rows = longer(rows)
+    if (3 * (size + 1) <= 2 * index.length) return
+    index = new Int32Array(2 * index.length).fill(FREE)
+    for (let series = 0; series < size; series++) index[slotOf(labels, series * perSeries)] = series
+  }
+
+  function cell(...values: readonly LabelValue[]): Cell {
+    const found = index[slotOf(values)]!
+    if (found !== FREE) return found * width
+    makeRoom()
+    index[slotOf(values)] = size
+    for (let i = 0; i < perSeries; i++) labels.push(values[i]!)
+    return size++ * width
+  }
+
+  return {
+    definition,
+    cell,
+    add(at, amount) {
+      figures[at]! += amount
+    },
+    observe(at, ms, trace) {
+      const bounds = boundsMs!
+      const value = Number.isNaN(ms) ? 0 : Math.max(ms, 0)
+      const last = bounds.length
+      let i = 0
+      while (i < last && value > bounds[i]!) i++
+      figures[at + i]! += 1
+      figures[at + last + 1]! += value
+      if (rows !== undefined) recordExponential(rows, (at / width) * ROW, value / 1000)
+      if (trace?.sampled) {
+        const now = Date.now()
+        if (exemplars.due(at + i, now)) {
+          exemplars.note(at + i, { traceId: trace.traceId, spanId: trace.spanId, ms: value, at: now })
+        }
+      }
+    },
+    set(value, ...values) {
+      const at = cell(...values)
+      figures[at] = value
+    },
+    get(...values) {
+      const found = index[slotOf(values)]!
+      return found === FREE ? undefined : figures[found * width]
+    },
+    merge(at, more, exponential) {
+      for (let i = 0; i < width; i++) figures[at + i]! += more[i] ?? 0
+      if (rows !== undefined && exponential !== undefined) {
+        mergeExponential(rows, (at / width) * ROW, exponential)
+      }
+    },
+    exemplars,
+    view() {
+      const kept = rows?.slice(0, size * ROW)
+      return {
+        definition,
+        size,
+        width,
+        figures: figures.slice(0, size * width),
+        // Only ever added to: clear() begins a new one.
+        labels,
+        exponential: kept && ((series) => readExponential(kept, series * ROW)),
+        exemplar: exemplars.of,
+      }
+    },
+    zero() {
+      figures.fill(0)
+      rows?.fill(0)
+    },
+    clear() {
+      size = 0
+      figures.fill(0)
+      rows?.fill(0)
+      labels = []
+      index.fill(FREE)
+    },
+  }
+}
+
+function longer(array: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  const next = new Float64Array(Math.ceil(array.length * 1.5))
+  next.set(array)
+  return next
+}
+
+/** FNV-1a over `count` values, a step between them. */
+function hashOf(values: readonly LabelValue[], from: number, count: number): number {
+  let hash = 0x811c9dc5
+  for (let k = from; k < from + count; k++) {
+    const text = String(values[k])
+    for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
+    hash = Math.imul(hash ^ 0xff, 0x01000193)
+  }
+  return hash ^ (hash >>> 15)
+}

@@ -1,0 +1,98 @@
+import type { Families } from './metric-definitions.js'
+import type { Family } from './metric-family.js'
+
+/** What a page needs to show the traffic: counts since the start, which whoever asks twice makes rates of. */
+export interface Traffic {
+  readonly services: readonly ServiceTraffic[]
+  /** Of all requests but tunnels, which take as long as they like. */
+  readonly duration: Distribution
+  readonly connections: number
+  /** Whether decisions are made without the store, by any worker. */
+  readonly degraded: boolean
+}
+
+export interface ServiceTraffic {
+  readonly service: string
+  readonly tier: string
+  /** By what the caller got. A 429 is no `client_error`. */
+  readonly responses: {
+    readonly ok: number
+    readonly limited: number
+    readonly client_error: number
+    readonly server_error: number
+  }
+  readonly decisions: Readonly<Record<string, number>>
+  readonly decided_by: Readonly<Record<string, number>>
+}
+
+export interface Distribution {
+  /** Upper bounds of the buckets, ms. What lies above goes to one more. */
+  readonly bounds_ms: readonly number[]
+  readonly counts: readonly number[]
+}
+
+interface Row {
+  readonly service: string
+  readonly tier: string
+  readonly responses: { ok: number; limited: number; client_error: number; server_error: number }
+  readonly decisions: Record<string, number>
+  readonly decided_by: Record<string, number>
+}
+
+export function trafficOf(families: Families): Traffic {
+  const rows = new Map<string, Row>()
+  const rowOf = (service: string, tier: string): Row => {
+    const name = JSON.stringify([service, tier])
+    const row = rows.get(name) ?? {
+      service,
+      tier,
+      responses: { ok: 0, limited: 0, client_error: 0, server_error: 0 },
+      decisions: {},
+      decided_by: {},
+    }
+    rows.set(name, row)
+    return row
+  }
+  const bounds = Array.from(families.serverDuration.definition.boundsMs!)
+  const counts = new Array<number>(bounds.length + 1).fill(0)
+  for (const [[, , status, service, tier, error], figures] of seriesOf(families.serverDuration)) {
+    let count = 0
+    for (let i = 0; i < counts.length; i++) {
+      count += figures[i]!
+      if (status !== '101') counts[i]! += figures[i]!
+    }
+    rowOf(service!, tier!).responses[error ? 'server_error' : classOf(status!)] += count
+  }
+  for (const [[service, tier, , decision, by], [count]] of seriesOf(families.limitDecisions)) {
+    const row = rowOf(service!, tier!)
+    row.decisions[decision!] = (row.decisions[decision!] ?? 0) + count!
+    row.decided_by[by!] = (row.decided_by[by!] ?? 0) + count!
+  }
+  const services = [...rows.values()].sort((a, b) => compare(a.service, b.service) || compare(a.tier, b.tier))
+  return {
+    services,
+    duration: { bounds_ms: bounds, counts },
+    connections: families.connections.get() ?? 0,
+    degraded: (families.storeState.get('degraded') ?? 0) > 0,
+  }
+}
+
+function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64Array]> {
+  const { size, width, figures, labels, definition } = family.view()
+  const perSeries = definition.labels.length
+  for (let i = 0; i < size; i++) {
+    const own = labels.slice(i * perSeries, (i + 1) * perSeries).map(String)
+    yield [own, figures.subarray(i * width, (i + 1) * width)]
+  }
+}
+
+/** Of a status as metrics label it: `429`, `5xx`, `other`. */
+function classOf(status: string): keyof Row['responses'] {
+  if (status === '429') return 'limited'
+  if (status.startsWith('4')) return 'client_error'
+  return status.startsWith('5') ? 'server_error' : 'ok'
+}
+
+function compare(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0
+}

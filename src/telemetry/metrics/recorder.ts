@@ -1,0 +1,336 @@
+import { STATUS_CODES } from 'node:http'
+import type { Limit, Route, Service, Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
+import { ERRORS, isFailure } from '../../errors.js'
+import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'
+import type { RequestRecord } from '../record/record.js'
+import type { Families } from './metric-definitions.js'
+import type { Cell } from './metric-family.js'
+import { createSlots, type Slots } from './pair-map.js'
+
+/**
+ * The hot path of the metrics: finds a request's cells by numbers, in tables that each snapshot has. Every label
+ * comes from the configuration or from one of the fixed sets here, so nothing that a caller sends makes a series.
+ */
+
+const NONE = 'none'
+/** At most this share of the binding limit left, so 80 % used: `near`. */
+const NEAR = 0.2
+
+export const METHODS = [
+  '_OTHER',
+  'GET',
+  'POST',
+  'PUT',
+  'PATCH',
+  'DELETE',
+  'HEAD',
+  'OPTIONS',
+  'TRACE',
+  'CONNECT',
+]
+const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, i) => [method, i]))
+
+/** An upstream may answer with any three digits: registered codes stand as they are, the rest as their class, `2xx`. */
+const STATUSES: (number | string)[] = ['other', ...Array.from({ length: 9 }, (_, i) => `${i + 1}xx`)]
+const STATUS_INDEX = new Uint8Array(1000)
+for (let status = 100; status < 1000; status++) STATUS_INDEX[status] = Math.floor(status / 100)
+for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
+  STATUS_INDEX[status] = STATUSES.length
+  STATUSES.push(status)
+}
+
+const ERROR_CODES = Object.keys(ERRORS)
+/** From 1; 0 stands for none. */
+const ERROR_INDEX: ReadonlyMap<string, number> = new Map(ERROR_CODES.map((code, i) => [code, i + 1]))
+
+const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
+const OUTCOMES = ['allowed', 'denied', 'near']
+const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
+
+const SHED_REASONS = ['concurrency', 'circuit', 'event_loop', 'heap'] as const
+/** Why a request is turned away before any quota is taken. */
+export type ShedReason = (typeof SHED_REASONS)[number]
+
+const EDGE_REASONS = [
+  'deny_list',
+  'ban',
+  'auto_ban',
+  'country',
+  'user_agent',
+  'path',
+  'bot_score',
+  'ip_limit',
+] as const
+/** Why a request is turned away before anything else is done. */
+export type EdgeReason = (typeof EDGE_REASONS)[number]
+
+interface ServicePlace {
+  readonly name: string
+  readonly overhead: Cell
+  readonly limitDuration: Cell
+  readonly upstreams: readonly Upstream[]
+  /** Of all services, how many upstreams come before these. */
+  readonly firstUpstream: number
+  /** By REASONS. */
+  readonly failOpen: readonly Cell[]
+}
+
+/** The cells that requests of one snapshot have come to, by numbers that the snapshot gives to its parts. */
+interface Table {
+  readonly tiers: number
+  /** The last one is for requests that have no route. */
+  readonly services: readonly ServicePlace[]
+  /** By route and tier, then by method, status and what failed. */
+  readonly durations: Slots
+  /** By upstream, then by method and what came of it. */
+  readonly clientDurations: Slots
+  /** By service and tier, then by limit, decision and who decided. */
+  readonly decisions: Slots
+  /** By service and tier, then by limit and decision. */
+  readonly candidates: Slots
+  /** By service and tier, then by reason. */
+  readonly shed: Slots
+}
+
+export interface Recorder {
+  /** Counts one finished request. */
+  record(r: RequestRecord): void
+  /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
+  candidate(r: RequestRecord, decision: Decision): void
+  /** Counts a request of which a copy was due for a service. */
+  mirrored(service: string, result: MirrorResult): void
+  /** Counts a request that is turned away because there is no room for it. It has a route and a tier. */
+  shed(r: RequestRecord, reason: ShedReason): void
+  /** Counts an exception in the handling of one request. */
+  internalError(): void
+  /** Counts a request that is turned away at the edge. */
+  edgeDenied(reason: EdgeReason): void
+}
+
+/** It was answered, or not; too many were under way; the body was too large, or did not come to its end. */
+export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'aborted'
+
+/** Allocates only when a request is the first with its labels, or the first of a snapshot. */
+export function createRecorder(families: Families): Recorder {
+  const { serverDuration, clientDuration, overhead, limitDuration, limitDecisions, candidateDecisions } =
+    families
+  const errors = new Map(ERROR_CODES.map((code) => [code, families.requestsRefused.cell(code)]))
+
+  // Around a reload, requests of the old and the new snapshot take turns for a while.
+  const tables = new WeakMap<Snapshot, Table>()
+  let snapshot: Snapshot | undefined
+  let table: Table
+
+  function tableOf(next: Snapshot): Table {
+    let found = tables.get(next)
+    if (found === undefined) {
+      found = createTable(families, next)
+      tables.set(next, found)
+    }
+    snapshot = next
+    table = found
+    return found
+  }
+
+  /** Index into the tiers of the record's snapshot, whose table is the present one from now on; -1: none. */
+  function tierOf(r: RequestRecord): number {
+    const { tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
+    return r.tier >= 0 && r.tier < tiers ? r.tier : -1
+  }
+
+  /** One number for two, of which either may be -1: none. */
+  function pairOf(index: number, tier: number): number {
+    return (index + 1) * (table.tiers + 1) + tier + 1
+  }
+
+  function makeDuration(
+    r: RequestRecord,
+    tier: number,
+    place: number,
+    method: number,
+    status: number,
+    kind: number,
+  ): Cell {
+    const cell = serverDuration.cell(
+      r.route?.label ?? NONE,
+      METHODS[method]!,
+      STATUSES[status]!,
+      r.route?.service.name ?? NONE,
+      r.snapshot.tiers[tier] ?? NONE,
+      isFailure(r.status, r.error) ? (r.error ?? STATUSES[status]!) : '',
+    )
+    table.durations.set(place, kind, cell)
+    return cell
+  }
+
+  function clientCell(
+    r: RequestRecord,
+    service: ServicePlace,
+    index: number,
+    method: number,
+    status: number,
+  ): Cell {
+    // A status that came with an error is the gateway's own.
+    const result = r.error === undefined ? status : STATUSES.length + ERROR_CODES.indexOf(r.error)
+    const place = service.firstUpstream + index
+    const kind = method * (STATUSES.length + ERROR_CODES.length) + result
+    const known = table.clientDurations.get(place, kind)
+    if (known >= 0) return known
+    const { hostname, port, protocol } = new URL(service.upstreams[index]!.origin)
+    const cell = clientDuration.cell(
+      service.name,
+      hostname,
+      port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+      METHODS[method]!,
+      r.error === undefined ? STATUSES[status]! : '',
+      r.error ?? '',
+    )
+    table.clientDurations.set(place, kind, cell)
+    return cell
+  }
+
+  function countDecision(r: RequestRecord, route: Route, tier: number, decision: Decision): void {
+    const { quotaOf } = route
+    const service = table.services[quotaOf.index]!
+    limitDuration.observe(service.limitDuration, r.limitMs, r.trace)
+    const by = decision.decidedBy
+    if (by === 'open' && decision.reason !== undefined) {
+      families.failOpen.add(service.failOpen[REASONS.indexOf(decision.reason)]!, 1)
+    }
+    // open and closed look at no limit, so none of them is binding
+    const bound = by !== 'open' && by !== 'closed'
+    const limit = bound ? r.policy?.limits[decision.binding] : undefined
+    const outcome = outcomeOf(decision, limit)
+    const place = pairOf(quotaOf.index, tier)
+    const kind =
+      ((limit === undefined ? 0 : decision.binding + 1) * OUTCOMES.length + outcome) * DECIDED_BY.length +
+      DECIDED_BY.indexOf(by)
+    let cell = table.decisions.get(place, kind)
+    if (cell < 0) {
+      const tierName = r.snapshot.tiers[tier] ?? NONE
+      cell = limitDecisions.cell(service.name, tierName, limit?.name ?? NONE, OUTCOMES[outcome]!, by)
+      table.decisions.set(place, kind, cell)
+    }
+    limitDecisions.add(cell, 1)
+  }
+
+  function countCandidate(r: RequestRecord, decision: Decision): void {
+    const tier = tierOf(r)
+    const quotaOf = r.route?.quotaOf
+    const limit = r.policy?.candidate?.limits[decision.binding]
+    if (quotaOf === undefined || limit === undefined) return
+    const outcome = outcomeOf(decision, limit)
+    const place = pairOf(quotaOf.index, tier)
+    const kind = decision.binding * OUTCOMES.length + outcome
+    let cell = table.candidates.get(place, kind)
+    if (cell < 0) {
+      cell = candidateDecisions.cell(quotaOf.name, r.snapshot.tiers[tier]!, limit.name, OUTCOMES[outcome]!)
+      table.candidates.set(place, kind, cell)
+    }
+    candidateDecisions.add(cell, 1)
+  }
+
+  function record(r: RequestRecord): void {
+    const tier = tierOf(r)
+    const { route } = r
+    const place = pairOf(route === undefined ? -1 : route.index, tier)
+    const method = METHOD_INDEX.get(r.method) ?? 0
+    const status = STATUS_INDEX[r.status] ?? 0
+    const failed = r.error !== undefined && isFailure(r.status, r.error) ? ERROR_INDEX.get(r.error)! : 0
+    const kind = (method * STATUSES.length + status) * (ERROR_CODES.length + 1) + failed
+    let cell = table.durations.get(place, kind)
+    if (cell < 0) cell = makeDuration(r, tier, place, method, status, kind)
+    serverDuration.observe(cell, r.durationMs, r.trace)
+
+    const service = table.services[route === undefined ? table.services.length - 1 : route.service.index]!
+    overhead.observe(service.overhead, r.durationMs - r.upstreamMs, r.trace)
+    if (r.upstream !== undefined) {
+      const index = indexOfUpstream(service.upstreams, r.upstream)
+      if (index >= 0)
+        clientDuration.observe(clientCell(r, service, index, method, status), r.upstreamMs, r.trace)
+    }
+    if (r.decision !== undefined && route !== undefined) countDecision(r, route, tier, r.decision)
+    if (r.error !== undefined) families.requestsRefused.add(errors.get(r.error)!, 1)
+  }
+
+  function mirrored(service: string, result: MirrorResult): void {
+    families.mirrored.add(families.mirrored.cell(service, result), 1)
+  }
+
+  function shed(r: RequestRecord, reason: ShedReason): void {
+    const tier = tierOf(r)
+    const service = r.route?.service
+    const place = pairOf(service?.index ?? -1, tier)
+    const kind = SHED_REASONS.indexOf(reason)
+    let cell = table.shed.get(place, kind)
+    if (cell < 0) {
+      cell = families.shed.cell(service?.name ?? NONE, r.snapshot.tiers[tier] ?? NONE, reason)
+      table.shed.set(place, kind, cell)
+    }
+    families.shed.add(cell, 1)
+  }
+
+  // From 0 on, so that the first of them is an increase.
+  const denied = new Map(EDGE_REASONS.map((reason) => [reason, families.edgeDenied.cell(reason)]))
+  function edgeDenied(reason: EdgeReason): void {
+    families.edgeDenied.add(denied.get(reason)!, 1)
+  }
+
+  const thrown = families.internalErrors.cell()
+  function internalError(): void {
+    families.internalErrors.add(thrown, 1)
+  }
+
+  return { record, candidate: countCandidate, mirrored, internalError, shed, edgeDenied }
+}
+
+/** Index into OUTCOMES. */
+function outcomeOf(decision: Decision, limit: Limit | undefined): number {
+  if (!decision.allowed) return 1
+  return isNear(decision, limit) ? 2 : 0
+}
+
+/** Whether an allowed request has used 80 % of its binding limit, or more. */
+export function isNear({ remaining }: Decision, limit: Limit | undefined): boolean {
+  return limit !== undefined && remaining <= NEAR * limit.burst
+}
+
+function createTable(families: Families, { services, tiers }: Snapshot): Table {
+  let upstreams = 0
+  return {
+    tiers: tiers.length,
+    services: [...services, undefined].map((service) => {
+      const place = createServicePlace(families, service, upstreams)
+      upstreams += place.upstreams.length
+      return place
+    }),
+    durations: createSlots(),
+    clientDurations: createSlots(),
+    decisions: createSlots(),
+    candidates: createSlots(),
+    shed: createSlots(),
+  }
+}
+
+function createServicePlace(
+  families: Families,
+  service: Service | undefined,
+  firstUpstream: number,
+): ServicePlace {
+  const name = service?.name ?? NONE
+  return {
+    name,
+    overhead: families.overhead.cell(name),
+    // Without a service there is no quota and no upstream: no series for what cannot happen.
+    limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
+    failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
+    upstreams: service?.upstreams ?? [],
+    firstUpstream,
+  }
+}
+
+/** By identity, which is how the gateway gets them, or by origin. */
+function indexOfUpstream(upstreams: readonly Upstream[], upstream: Upstream): number {
+  const index = upstreams.indexOf(upstream)
+  return index >= 0 ? index : upstreams.findIndex((candidate) => candidate.origin === upstream.origin)
+}

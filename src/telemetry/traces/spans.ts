@@ -1,0 +1,306 @@
+import {
+  type Attributes,
+  type HrTime,
+  type SpanContext,
+  SpanKind,
+  type SpanStatus,
+  SpanStatusCode,
+} from '@opentelemetry/api'
+import type { Resource } from '@opentelemetry/resources'
+import type { ReadableSpan } from '@opentelemetry/sdk-trace'
+import type { Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
+import { readRedisAddress } from '../../config/values/redis-address.js'
+import { ERRORS } from '../../errors.js'
+import type { Decision } from '../../limiter/limiter.js'
+import { isNear, METHODS } from '../metrics/recorder.js'
+import type { RequestRecord } from '../record/record.js'
+import { type Call, newSpanId, type Recording } from '../record/recording.js'
+import { pathOf } from '../record/target.js'
+import type { TraceContext } from '../record/trace-context.js'
+
+/**
+ * Makes spans of what was written down of a request, by OTel's semantic conventions for HTTP, gRPC and databases. No query,
+ * no credential and no other field of a header than `User-Agent` goes into one.
+ */
+export interface SpanMaker {
+  /** The server span first, then the limiter's and one for each attempt. */
+  ofRequest(r: RequestRecord, recording: Recording): ReadableSpan[]
+  /** Of a copy for a second service, which ends when it ends. */
+  ofCopy(trace: TraceContext, call: Call): ReadableSpan
+}
+
+/** Most of a text that a caller chose, in UTF-16 units. */
+const MAX_TEXT = 1024
+
+export function createSpanMaker(resource: Resource): SpanMaker {
+  const scope = { name: 'tidegate' }
+  const storeOf = createStoreAttributes()
+
+  function make(
+    trace: TraceContext,
+    spanId: string,
+    parentSpanId: string | undefined,
+    remoteParent: boolean,
+    name: string,
+    kind: SpanKind,
+    began: number,
+    ended: number,
+    attributes: Attributes,
+    status: SpanStatus,
+  ): ReadableSpan {
+    const { flags, state, epoch } = trace.recording!
+    const { traceId } = trace
+    const context: SpanContext = { traceId, spanId, traceFlags: flags }
+    if (state !== undefined) context.traceState = serialized(state)
+    const parent =
+      parentSpanId === undefined
+        ? undefined
+        : { traceId, spanId: parentSpanId, traceFlags: flags, isRemote: remoteParent }
+    return {
+      name,
+      kind,
+      spanContext: () => context,
+      ...(parent !== undefined && { parentSpanContext: parent }),
+      startTime: hrTime(epoch + began),
+      endTime: hrTime(epoch + Math.max(began, ended)),
+      duration: hrTime(Math.max(0, ended - began)),
+      status,
+      attributes,
+      links: NONE,
+      events: NONE,
+      ended: true,
+      resource,
+      instrumentationScope: scope,
+      droppedAttributesCount: 0,
+      droppedEventsCount: 0,
+      droppedLinksCount: 0,
+    }
+  }
+
+  function ofServer(trace: TraceContext, r: RequestRecord, recording: Recording): ReadableSpan {
+    const { route, snapshot, decision } = r
+    const known = METHODS.includes(r.method)
+    const attributes: Attributes = {
+      'http.request.method': known ? r.method : '_OTHER',
+      'url.path': short(pathOf(r.target)),
+      'url.scheme': recording.scheme,
+      'network.protocol.version': recording.version,
+      'client.address': r.clientIp,
+      'tidegate.request_id': r.requestId,
+      'tidegate.config': snapshot.hash,
+    }
+    if (!known) attributes['http.request.method_original'] = r.method.slice(0, 32)
+    if (r.status > 0) attributes['http.response.status_code'] = r.status
+    if (r.host !== '') attributes['server.address'] = r.host
+    if (recording.userAgent !== undefined) attributes['user_agent.original'] = short(recording.userAgent)
+    if (route !== undefined) {
+      attributes['http.route'] = route.label
+      attributes['tidegate.service'] = route.service.name
+    }
+    const tier = snapshot.tiers[r.tier]
+    if (tier !== undefined) attributes['tidegate.tier'] = tier
+    if (r.consumer !== undefined) attributes['tidegate.consumer'] = short(r.consumer)
+    if (r.tenant !== undefined) attributes['tidegate.tenant'] = short(r.tenant)
+    if (decision !== undefined) describeDecision(attributes, r, decision)
+    const rpc = recording.grpcStatus ?? recording.calls.at(-1)?.grpcStatus
+    if (rpc !== undefined) describeRpc(attributes, rpc)
+    const type = r.error ?? (r.status >= 500 ? String(r.status) : undefined)
+    if (type !== undefined) attributes['error.type'] = type
+    const name = known ? r.method : 'HTTP'
+    return make(
+      trace,
+      trace.spanId,
+      recording.parentSpanId,
+      true,
+      route === undefined ? name : `${name} ${route.label}`,
+      SpanKind.SERVER,
+      recording.started,
+      recording.started + r.durationMs,
+      attributes,
+      serverFailed(r, rpc) ? failed(r.cause) : UNSET,
+    )
+  }
+
+  function ofLimiter(trace: TraceContext, r: RequestRecord, recording: Recording): ReadableSpan {
+    const { decision, route, snapshot } = r
+    const attributes: Attributes = {}
+    const tier = snapshot.tiers[r.tier]
+    if (route !== undefined) attributes['tidegate.service'] = route.quotaOf.name
+    if (tier !== undefined) attributes['tidegate.tier'] = tier
+    let kind = SpanKind.INTERNAL
+    let status: SpanStatus = UNSET
+    // A client that has left before the answer leaves the question without one.
+    const took = decision === undefined ? recording.started + r.durationMs - recording.limitAt : r.limitMs
+    if (decision !== undefined) {
+      describeDecision(attributes, r, decision)
+      const { decidedBy, reason, remaining } = decision
+      if (decidedBy !== 'open' && decidedBy !== 'closed') attributes['tidegate.remaining'] = remaining
+      const cost = r.cost ?? route?.cost
+      if (cost !== undefined) attributes['tidegate.cost'] = cost
+      if (reason !== undefined) {
+        attributes['error.type'] = reason
+        status = FAILED
+      }
+    }
+    const store = storeOf(snapshot)
+    if (store !== undefined && wasAsked(decision)) {
+      kind = SpanKind.CLIENT
+      Object.assign(attributes, store)
+    }
+    return make(
+      trace,
+      newSpanId(),
+      trace.spanId,
+      false,
+      'take quota',
+      kind,
+      recording.limitAt,
+      recording.limitAt + took,
+      attributes,
+      status,
+    )
+  }
+
+  function ofCall(trace: TraceContext, call: Call): ReadableSpan {
+    const { upstream, status, error, grpcStatus } = call
+    const known = METHODS.includes(call.method)
+    const method = known ? call.method : '_OTHER'
+    const attributes: Attributes = {
+      'http.request.method': method,
+      'url.full': upstream.origin + short(call.path),
+      ...addressOf(upstream),
+      'network.protocol.version': upstream.protocol === 'http2' ? '2' : '1.1',
+      'tidegate.service': call.service,
+    }
+    if (!known) attributes['http.request.method_original'] = call.method.slice(0, 32)
+    if (call.resends > 0) attributes['http.request.resend_count'] = call.resends
+    if (call.copy) attributes['tidegate.mirror'] = true
+    if (status > 0) attributes['http.response.status_code'] = status
+    if (grpcStatus !== undefined) describeRpc(attributes, grpcStatus)
+    const type = error ?? (status >= 400 ? String(status) : undefined)
+    if (type !== undefined) attributes['error.type'] = type
+    // Who is asked has not failed when the one who asked has left.
+    const bad = type !== undefined && error !== 'client_closed'
+    return make(
+      trace,
+      call.spanId,
+      trace.spanId,
+      false,
+      known ? method : 'HTTP',
+      SpanKind.CLIENT,
+      call.began,
+      call.ended,
+      attributes,
+      bad || (grpcStatus ?? 0) > 0 ? failed(call.cause) : UNSET,
+    )
+  }
+
+  return {
+    ofRequest(r, recording) {
+      const trace = r.trace!
+      const spans = [ofServer(trace, r, recording)]
+      if (recording.limitAt > 0) spans.push(ofLimiter(trace, r, recording))
+      for (const call of recording.calls) spans.push(ofCall(trace, call))
+      return spans
+    },
+    ofCopy: ofCall,
+  }
+}
+
+const NONE: never[] = []
+const UNSET: SpanStatus = { code: SpanStatusCode.UNSET }
+const FAILED: SpanStatus = { code: SpanStatusCode.ERROR }
+
+function failed(message: string | undefined): SpanStatus {
+  return message === undefined ? FAILED : { code: SpanStatusCode.ERROR, message: short(message) }
+}
+
+/** gRPC's codes that are the server's fault, by its semantic conventions. */
+const SERVER_ERRORS: ReadonlySet<number> = new Set([2, 4, 12, 13, 14, 15])
+
+/** What a client got wrong, a refusal for want of quota included, is no failure of a server (HTTP conventions, "Status"). */
+function serverFailed({ status, error }: RequestRecord, rpc: number | undefined): boolean {
+  if (status >= 500 || (rpc !== undefined && SERVER_ERRORS.has(rpc))) return true
+  // It broke when the header was out already.
+  return error !== undefined && status < 400 && ERRORS[error].source !== 'client'
+}
+
+function describeDecision(attributes: Attributes, r: RequestRecord, decision: Decision): void {
+  const { allowed, decidedBy, reason, binding } = decision
+  const counts = decidedBy !== 'open' && decidedBy !== 'closed'
+  const limit = counts ? r.policy?.limits[binding] : undefined
+  if (limit !== undefined) attributes['tidegate.limit'] = limit.name
+  attributes['tidegate.decision'] = !allowed ? 'denied' : isNear(decision, limit) ? 'near' : 'allowed'
+  attributes['tidegate.decided_by'] = decidedBy
+  if (reason !== undefined) attributes['tidegate.degraded'] = reason
+}
+
+/** Whether the store was asked. A breaker keeps it from being. */
+function wasAsked(decision: Decision | undefined): boolean {
+  if (decision === undefined) return true
+  return decision.decidedBy === 'store' || decision.reason === 'timeout' || decision.reason === 'error'
+}
+
+const GRPC_STATUSES = [
+  ...['OK', 'CANCELLED', 'UNKNOWN', 'INVALID_ARGUMENT', 'DEADLINE_EXCEEDED', 'NOT_FOUND', 'ALREADY_EXISTS'],
+  ...['PERMISSION_DENIED', 'RESOURCE_EXHAUSTED', 'FAILED_PRECONDITION', 'ABORTED', 'OUT_OF_RANGE'],
+  ...['UNIMPLEMENTED', 'INTERNAL', 'UNAVAILABLE', 'DATA_LOSS', 'UNAUTHENTICATED'],
+]
+
+function describeRpc(attributes: Attributes, status: number): void {
+  const name = GRPC_STATUSES[status] ?? String(status)
+  attributes['rpc.system.name'] = 'grpc'
+  attributes['rpc.response.status_code'] = name
+  if (status > 0) attributes['error.type'] ??= name
+}
+
+const addresses = new WeakMap<Upstream, Attributes>()
+
+function addressOf(upstream: Upstream): Attributes {
+  let known = addresses.get(upstream)
+  if (known === undefined) {
+    const { hostname, port, protocol } = new URL(upstream.origin)
+    const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
+    known = { 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': number }
+    addresses.set(upstream, known)
+  }
+  return known
+}
+
+/** What is said of the store when it is asked; undefined for counts in memory. Which node of several it was nobody knows here. */
+function createStoreAttributes(): (snapshot: Snapshot) => Attributes | undefined {
+  const made = new WeakMap<Snapshot, Attributes>()
+  return (snapshot) => {
+    const { redis } = snapshot.config.store
+    if (redis === undefined) return undefined
+    let attributes = made.get(snapshot)
+    if (attributes === undefined) {
+      attributes = { 'db.system.name': 'redis', 'db.operation.name': 'EVALSHA' }
+      const address = typeof redis === 'string' ? readRedisAddress(redis, () => undefined) : undefined
+      if (address !== undefined && address.sentinelPrimary === undefined) {
+        const { host, port } = address.hosts[0]!
+        attributes['server.address'] = host
+        attributes['server.port'] = port
+        attributes['db.namespace'] = String(address.db)
+      }
+      made.set(snapshot, attributes)
+    }
+    return attributes
+  }
+}
+
+function short(text: string): string {
+  return text.length > MAX_TEXT ? `${text.slice(0, MAX_TEXT)}...` : text
+}
+
+function serialized(state: string) {
+  const never = () => {
+    throw new Error('a trace state is only sent')
+  }
+  return { serialize: () => state, get: never, set: never, unset: never }
+}
+
+function hrTime(ms: number): HrTime {
+  const seconds = Math.floor(ms / 1000)
+  return [seconds, Math.round((ms - seconds * 1000) * 1e6)]
+}

@@ -1,0 +1,91 @@
+import { ProtobufTraceSerializer, TraceExporterMetricsHelper } from '@opentelemetry/otlp-transformer'
+import { resourceFromAttributes } from '@opentelemetry/resources'
+import { createOtlpSender, type OtlpEndpoint } from '../export/otlp-http.js'
+import type { RequestRecord } from '../record/record.js'
+import type { Call } from '../record/recording.js'
+import type { TraceContext } from '../record/trace-context.js'
+import { createSampler, type Sampler, type Sampling } from './sampler.js'
+import type { SpanCounts } from './span-counts.js'
+import { createSpanQueue, type DropReason } from './span-queue.js'
+import { createSpanMaker } from './spans.js'
+
+export interface TracingOptions {
+  readonly sampling: Sampling
+  readonly endpoint: OtlpEndpoint
+  /** Attributes of the process that all spans come from. */
+  readonly resource: Readonly<Record<string, string>>
+  /** Longest wait of a span until it is sent, ms. */
+  readonly delayMs?: number
+  readonly log: { warn(details: object, message: string): void }
+}
+
+export interface Tracing extends Sampler {
+  /** A recorded request is over. */
+  end(r: RequestRecord): void
+  /** A copy of a recorded request is over, which may be long after it. */
+  endCopy(trace: TraceContext, call: Call): void
+  counts(): SpanCounts
+  /** Sends what is left, for two seconds at most. */
+  close(): Promise<void>
+}
+
+const LAST_PUSH_MS = 2000
+/** Between two lines about spans that were not sent, ms. */
+const COMPLAINT_MS = 60_000
+
+/** Decides which requests are recorded, makes spans of them and sends those. No request waits for any of it. */
+export function createTracing({ sampling, endpoint, resource, delayMs, log }: TracingOptions): Tracing {
+  let sent = 0
+  let failed = 0
+  const dropped = { queue: 0, export: 0, rate: 0 }
+  let complainedAt = Number.NEGATIVE_INFINITY
+
+  function complain(reason: DropReason, error: Error | undefined): void {
+    const now = performance.now()
+    if (now - complainedAt < COMPLAINT_MS) return
+    complainedAt = now
+    const fields = { reason, error: error?.message, dropped: dropped[reason] }
+    log.warn(fields, 'spans could not be sent and are lost; check telemetry.traces and the collector')
+  }
+
+  const sampler = createSampler(sampling, () => {
+    dropped.rate++
+  })
+  const spans = createSpanMaker(resourceFromAttributes({ ...resource }))
+  const sender = createOtlpSender(endpoint, ProtobufTraceSerializer, 'span', TraceExporterMetricsHelper)
+  const queue = createSpanQueue({
+    sender,
+    delayMs,
+    onSent(count) {
+      sent += count
+    },
+    onDropped(reason, count, error) {
+      dropped[reason] += count
+      if (reason === 'export') failed++
+      complain(reason, error)
+    },
+  })
+
+  return {
+    ...sampler,
+    end(r) {
+      const recording = r.trace?.recording
+      if (recording === undefined) return
+      const now = recording.started + r.durationMs
+      for (const call of recording.calls) {
+        if (call.ended > 0) continue
+        call.ended = now
+        call.error ??= r.error
+      }
+      queue.add(spans.ofRequest(r, recording))
+    },
+    endCopy(trace, call) {
+      queue.add([spans.ofCopy(trace, call)])
+    },
+    counts: () => ({ sent, failed, dropped }),
+    async close() {
+      await queue.close(LAST_PUSH_MS)
+      sender.close()
+    },
+  }
+}

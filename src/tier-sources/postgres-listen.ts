@@ -1,0 +1,113 @@
+import type { Client } from 'pg'
+import { onceAMinute, type ReachLog } from './source-health.js'
+
+/** A connection of its own that hears the messages of a channel, for as long as it is open. */
+export interface Channel {
+  close(): void
+}
+
+export interface ListenOptions {
+  /** Name of the source, for the log. */
+  readonly source: string
+  /** An identifier of PostgreSQL, checked by the configuration. */
+  readonly channel: string
+  /** Makes a client that has not connected yet. May throw. */
+  readonly connect: () => Client
+  /** Each time that the server has confirmed it: messages before it went unheard. */
+  readonly onListening: () => void
+  readonly onMessage: (payload: string) => void
+  readonly log: ReachLog
+  readonly random?: () => number
+}
+
+/** Ms from one attempt to the next: twice as long each time. */
+const FIRST_PAUSE = 500
+const LONGEST_PAUSE = 30_000
+/** Ms from one sign of life to the next, and until one is late: of a connection that hangs TCP tells after hours. */
+const HEARTBEAT = 30_000
+const PATIENCE = 5_000
+
+export function listenTo(options: ListenOptions): Channel {
+  const { source, channel, connect, onListening, onMessage, log, random = Math.random } = options
+  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  let closed = false
+  let pause = FIRST_PAUSE
+  let timer: NodeJS.Timeout | undefined
+  let current: Client | undefined
+
+  function again(client: Client | undefined, why: string): void {
+    if (closed || client !== current) return
+    current = undefined
+    destroy(client)
+    warn(
+      performance.now(),
+      { source, channel, error: why },
+      'messages of changed tiers are not heard; ttl holds meanwhile',
+    )
+    clearTimeout(timer)
+    timer = setTimeout(begin, pause * (0.8 + 0.4 * random()))
+    timer.unref()
+    pause = Math.min(2 * pause, LONGEST_PAUSE)
+  }
+
+  function begin(): void {
+    let client: Client | undefined
+    try {
+      client = connect()
+    } catch (error) {
+      again(current, (error as Error).message)
+      return
+    }
+    const own = client
+    current = own
+    own.on('error', (error) => again(own, error.message))
+    own.on('end', () => again(own, 'the connection has ended'))
+    own.on('notification', (message) => {
+      if (message.channel === channel) onMessage(message.payload ?? '')
+    })
+    own
+      .connect()
+      .then(() => own.query(`LISTEN "${channel}"`))
+      .then(() => {
+        if (closed || own !== current) return
+        pause = FIRST_PAUSE
+        onListening()
+        timer = setTimeout(beat, HEARTBEAT, own)
+        timer.unref()
+      })
+      .catch((error: Error) => again(own, error.message))
+  }
+
+  function beat(client: Client): void {
+    const late = setTimeout(() => again(client, `no sign of life within ${PATIENCE} ms`), PATIENCE)
+    late.unref()
+    client
+      .query('SELECT 1')
+      .then(() => {
+        if (closed || client !== current) return
+        timer = setTimeout(beat, HEARTBEAT, client)
+        timer.unref()
+      })
+      .catch((error: Error) => again(client, error.message))
+      .finally(() => clearTimeout(late))
+  }
+
+  begin()
+
+  return {
+    close() {
+      closed = true
+      clearTimeout(timer)
+      destroy(current)
+    },
+  }
+}
+
+/** At once: a server that hangs would not answer a goodbye. */
+function destroy(client: Client | undefined): void {
+  if (client === undefined) return
+  client.removeAllListeners()
+  client.on('error', () => {})
+  const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
+  connection?.stream?.destroy()
+}

@@ -1,0 +1,113 @@
+import { isDeepStrictEqual } from 'node:util'
+import { tellsTenants } from '../config/check/tier-sources.js'
+import type { Config } from '../config/schema/schema.js'
+import { createShares, type Shares } from '../shares.js'
+import { openHttp } from './http.js'
+import { openPostgres } from './postgres.js'
+import {
+  createCounts,
+  createPlanSource,
+  type PlanSource,
+  type SourceCounts,
+  type SourceState,
+} from './source.js'
+import type { ReachLog } from './source-health.js'
+
+type Settings = Config['tier_sources']
+
+/** Who is asked for tiers, in the order of the configuration. */
+export interface Plans {
+  sources(): readonly PlanSource[]
+  /** Another configuration: sources that are the same go on with all they know. */
+  use(settings: Settings): void
+  describe(): readonly SourceState[]
+  close(): Promise<void>
+}
+
+export interface PlansOptions {
+  readonly settings: Settings
+  /** Whether messages of changes are listened to: not by a process that only looks up now and then. */
+  readonly listen?: boolean
+  readonly log: ReachLog
+  /** Left out: shares of its own. */
+  readonly shares?: Pick<Shares, 'open' | 'callerOf'>
+}
+
+interface Opened {
+  readonly settings: Settings[number]
+  readonly source: PlanSource
+}
+
+export function createPlans({ settings, listen = true, log, shares = createShares() }: PlansOptions): Plans {
+  let opened: readonly Opened[] = []
+  let sources: readonly PlanSource[] = []
+  /** Counters do not go back, whatever happens to the source. */
+  const counts = new Map<string, SourceCounts>()
+
+  function open(one: Settings[number]): PlanSource {
+    const [name, of] =
+      'postgres' in one
+        ? [one.postgres.name ?? 'postgres', one.postgres]
+        : [one.http.name ?? 'http', one.http]
+    const known = counts.get(name) ?? createCounts()
+    counts.set(name, known)
+    const directory =
+      'postgres' in one
+        ? openPostgres({
+            name,
+            settings: one.postgres,
+            listen,
+            log,
+            onChange: (consumer) => changed(source, consumer),
+            onBroken: () => void known.protocolErrors++,
+          })
+        : openHttp(one.http)
+    const source = createPlanSource({
+      ...of,
+      name,
+      tellsTenants: tellsTenants(one),
+      directory,
+      counts: known,
+      shares,
+      log,
+    })
+    return source
+  }
+
+  function use(next: Settings): void {
+    const before = [...opened]
+    opened = next.map((one) => {
+      const at = before.findIndex((other) => isDeepStrictEqual(askedOf(other.settings), askedOf(one)))
+      const same = before[at]
+      if (same === undefined) return { settings: one, source: open(one) }
+      before.splice(at, 1)
+      same.source.adjust('postgres' in one ? one.postgres : one.http)
+      return { settings: one, source: same.source }
+    })
+    sources = opened.map(({ source }) => source)
+    for (const { source } of before) void source.close()
+  }
+
+  use(settings)
+
+  return {
+    sources: () => sources,
+    use,
+    describe: () => sources.map((source) => source.describe()),
+    async close() {
+      await Promise.all(sources.map((source) => source.close()))
+    },
+  }
+}
+
+/** What makes it another source. How long its answers hold does not. */
+function askedOf(settings: Settings[number]): object {
+  const { ttl, stale, negative_ttl, wait, ...rest } =
+    'postgres' in settings ? settings.postgres : settings.http
+  return rest
+}
+
+function changed(source: PlanSource, consumer: string | undefined): void {
+  if (consumer === undefined) source.allChanged()
+  else source.changed(consumer)
+}

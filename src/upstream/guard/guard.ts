@@ -1,0 +1,187 @@
+import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
+import { Breaker, type BreakerState } from './breaker.js'
+import { ConcurrencyLimit } from './concurrency.js'
+import { RetryBudget } from './retry-budget.js'
+
+/** Which of the two keeps a request away from a service. */
+export type Barrier = 'circuit' | 'concurrency'
+
+/** What a guard is doing, for metrics and for people. */
+export interface GuardState {
+  readonly service: string
+  /** Undefined: the service has no circuit breaker. */
+  readonly circuit: BreakerState | undefined
+  /** Undefined: the service has no limit of concurrency. */
+  readonly concurrency: { readonly limit: number; readonly in_flight: number } | undefined
+  readonly retries: {
+    /** Tried again, and a response came. */
+    readonly succeeded: number
+    readonly failed: number
+    /** Not tried again for want of budget. */
+    readonly no_budget: number
+  }
+}
+
+/** What stands between the requests of one service and its upstreams. Lives across reloads. */
+export class Guard {
+  readonly service: string
+  readonly budget: RetryBudget
+  breaker: Breaker | undefined
+  concurrency: ConcurrencyLimit | undefined
+  succeeded = 0
+  failed = 0
+  noBudget = 0
+
+  constructor(service: Service) {
+    this.service = service.name
+    this.budget = new RetryBudget(service.retries.budget)
+    this.configure(service)
+  }
+
+  configure({ retries, circuitBreaker, concurrency }: Service): void {
+    this.budget.share = retries.budget
+    if (circuitBreaker === undefined) this.breaker = undefined
+    else if (this.breaker === undefined) this.breaker = new Breaker(circuitBreaker)
+    else this.breaker.configure(circuitBreaker)
+    if (concurrency === undefined) this.concurrency = undefined
+    else if (this.concurrency === undefined) this.concurrency = new ConcurrencyLimit(concurrency)
+    else this.concurrency.configure(concurrency)
+  }
+
+  /** Whether a request may be tried again now; if so, it is counted. */
+  mayRetry({ retries }: Service, now: number): boolean {
+    if (this.budget.take(now)) return true
+    // Without any budget nothing is missed.
+    if (retries.budget > 0) this.noBudget++
+    return false
+  }
+
+  /** Whether anybody has to ask at all. */
+  get watching(): boolean {
+    return this.breaker !== undefined || this.concurrency !== undefined
+  }
+
+  /**
+   * Asks to pass. Who gets a pass says once what has become of the request.
+   *
+   * @param rank the class of the caller of so many, from 0: the higher, the more important
+   * @param now ms that never go back
+   */
+  enter(rank: number, classes: number, now: number): Pass | Barrier {
+    const { breaker, concurrency } = this
+    const epoch = breaker === undefined ? 0 : breaker.enter(rank, now)
+    if (epoch < 0) return 'circuit'
+    if (concurrency?.enter(rank, classes) === false) {
+      breaker?.release(epoch)
+      return 'concurrency'
+    }
+    return new Pass(breaker, epoch, concurrency)
+  }
+
+  state(now: number): GuardState {
+    const { concurrency } = this
+    return {
+      service: this.service,
+      circuit: this.breaker?.state(now),
+      concurrency: concurrency && { limit: concurrency.limit, in_flight: concurrency.inFlight },
+      retries: { succeeded: this.succeeded, failed: this.failed, no_budget: this.noBudget },
+    }
+  }
+}
+
+/** A request that a guard has let pass, until its response's header is there. Only the first word about it counts. */
+export class Pass {
+  readonly #breaker: Breaker | undefined
+  readonly #epoch: number
+  readonly #concurrency: ConcurrencyLimit | undefined
+  #over = false
+  /** What was said of it to be well. */
+  #well = false
+
+  constructor(breaker: Breaker | undefined, epoch: number, concurrency: ConcurrencyLimit | undefined) {
+    this.#breaker = breaker
+    this.#epoch = epoch
+    this.#concurrency = concurrency
+  }
+
+  /** @param ms from the request's last byte to the response's header; undefined when that came first */
+  answered(status: number, ms: number | undefined, now: number): void {
+    if (this.#end()) return
+    this.#well = status < 500
+    this.#breaker?.outcome(this.#epoch, status >= 500, ms ?? 0, now)
+    if (this.#concurrency === undefined) return
+    if (status === 503 || status === 504) this.#concurrency.lost(now)
+    // Other failures may be quick, and say nothing about how long a response takes.
+    else if (status < 500 && ms !== undefined) this.#concurrency.sample(ms, now)
+  }
+
+  /** The upstream could not be reached, broke off, or (`late`) was too slow; also in the middle of its response. */
+  failed(late: boolean, ms: number, now: number): void {
+    if (this.#well) {
+      this.#well = false
+      this.#breaker?.spoiled(this.#epoch, now)
+    }
+    if (this.#end()) return
+    this.#breaker?.outcome(this.#epoch, true, ms, now)
+    if (late) this.#concurrency?.lost(now)
+  }
+
+  /** It has ended for a reason that is none of the upstream's. Of one that waited for long, that much is known. */
+  left(ms: number, now: number): void {
+    if (this.#end()) return
+    if (this.#breaker?.isSlow(ms) === true) this.#breaker.outcome(this.#epoch, false, ms, now)
+    else this.#breaker?.release(this.#epoch)
+    this.#concurrency?.atLeast(ms, now)
+  }
+
+  #end(): boolean {
+    if (this.#over) return true
+    this.#over = true
+    this.#concurrency?.leave()
+    return false
+  }
+}
+
+export interface Guards {
+  /** Of a service of the snapshot. */
+  of(snapshot: Snapshot, service: Service): Guard
+  /** Of every service of the snapshot, in its order. */
+  describe(snapshot: Snapshot): GuardState[]
+}
+
+/** @param now ms that never go back */
+export function createGuards(now: () => number = () => performance.now()): Guards {
+  const byName = new Map<string, Guard>()
+  const tables = new WeakMap<Snapshot, readonly Guard[]>()
+  let latest = Number.NEGATIVE_INFINITY
+  let snapshot: Snapshot | undefined
+  let table: readonly Guard[] = []
+
+  function guardOf(service: Service, configure: boolean): Guard {
+    let guard = byName.get(service.name)
+    if (guard === undefined) {
+      guard = new Guard(service)
+      byName.set(service.name, guard)
+    } else if (configure) guard.configure(service)
+    return guard
+  }
+
+  /** Around a reload, requests of the old and the new snapshot take turns for a while; the new one's settings hold. */
+  function tableOf(next: Snapshot): readonly Guard[] {
+    let found = tables.get(next)
+    if (found === undefined) {
+      const newer = next.loadedAt >= latest
+      if (newer) latest = next.loadedAt
+      found = next.services.map((service) => guardOf(service, newer))
+      tables.set(next, found)
+    }
+    snapshot = next
+    table = found
+    return found
+  }
+
+  return {
+    of: (of, service) => (of === snapshot ? table : tableOf(of))[service.index]!,
+    describe: (of) => tableOf(of).map((guard) => guard.state(now())),
+  }
+}

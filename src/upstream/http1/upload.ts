@@ -1,0 +1,125 @@
+import type { Socket } from 'node:net'
+import { type BodySink, type BodySource, coded } from '../sender.js'
+
+/** What is short is sent as one piece of text: gathering two costs more than turning bytes into characters. */
+const SHORT = 16_384
+
+/** Sends a head and a body that is here, in one write. */
+export function sendWhole(socket: Socket, head: string, body: Buffer): void {
+  if (head.length + body.length < SHORT) {
+    socket.write(`${head}\r\n${body.toString('latin1')}`, 'latin1')
+    return
+  }
+  socket.cork()
+  socket.write(`${head}\r\n`, 'latin1')
+  socket.write(body)
+  socket.uncork()
+}
+
+/** A body on its way to a socket. Its head leaves with the first piece. */
+export class Upload implements BodySink {
+  ended = false
+  readonly #socket: Socket
+  readonly #source: BodySource
+  readonly #length: number
+  readonly #broken: (error: Error) => void
+  /** Until it has left; the framing follows then. */
+  #head: string
+  #sent = 0
+  #stopped = false
+  #full = false
+
+  /**
+   * @param length of all of it; -1: nobody knows, and it goes in chunks
+   * @param broken the source gives more than that, or less
+   */
+  constructor(
+    socket: Socket,
+    head: string,
+    source: BodySource,
+    length: number,
+    broken: (error: Error) => void,
+  ) {
+    this.#socket = socket
+    this.#head = head
+    this.#source = source
+    this.#length = length
+    this.#broken = broken
+  }
+
+  /** Something of the request has been sent. */
+  get begun(): boolean {
+    return this.#head === ''
+  }
+
+  start(): void {
+    this.#source.start(this)
+  }
+
+  /** Nothing of it has gone out, and it will go another way. */
+  recall(): void {
+    this.#stopped = true
+    this.#source.wait()
+  }
+
+  /** Nothing more of it goes out. */
+  stop(): void {
+    this.#stopped = true
+  }
+
+  drained(): void {
+    if (!this.#full || this.#stopped) return
+    this.#full = false
+    this.#source.resume()
+  }
+
+  write(piece: Buffer): boolean {
+    if (this.#stopped || piece.length === 0) return true
+    this.#sent += piece.length
+    if (this.#length >= 0 && this.#sent > this.#length) {
+      this.#break()
+      return true
+    }
+    const chunked = this.#length < 0
+    let before = ''
+    if (this.#head !== '') {
+      before = `${this.#head}${chunked ? 'transfer-encoding: chunked' : `content-length: ${this.#length}`}\r\n\r\n`
+      this.#head = ''
+    }
+    if (chunked) before += `${piece.length.toString(16)}\r\n`
+    if (!this.#send(before, piece, chunked ? '\r\n' : '')) this.#full = true
+    return !this.#full
+  }
+
+  end(): void {
+    if (this.#stopped) return
+    if (this.#length >= 0 && this.#sent !== this.#length) {
+      this.#break()
+      return
+    }
+    this.ended = true
+    if (this.#head !== '') {
+      this.#socket.write(`${this.#head}content-length: 0\r\n\r\n`, 'latin1')
+      this.#head = ''
+    } else if (this.#length < 0) this.#socket.write('0\r\n\r\n', 'latin1')
+  }
+
+  /** @returns false when the socket has enough for now */
+  #send(before: string, piece: Buffer, after: string): boolean {
+    const socket = this.#socket
+    if (before === '' && after === '') return socket.write(piece)
+    if (before.length + piece.length < SHORT)
+      return socket.write(`${before}${piece.toString('latin1')}${after}`, 'latin1')
+    socket.cork()
+    if (before !== '') socket.write(before, 'latin1')
+    let more = socket.write(piece)
+    if (after !== '') more = socket.write(after, 'latin1')
+    socket.uncork()
+    return more
+  }
+
+  #break(): void {
+    this.#stopped = true
+    this.#broken(coded('UPSTREAM_UNSENDABLE', 'the body has another length than was announced'))
+  }
+}

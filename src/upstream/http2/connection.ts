@@ -1,0 +1,106 @@
+import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
+import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net'
+import { connect as connectTls, type TLSSocket } from 'node:tls'
+import type { Upstream } from '../../config/snapshot/snapshot.js'
+import { hostnameOf, serverNameOf, tlsOptions } from '../connector.js'
+import { coded } from '../sender.js'
+import { closeLater } from './close.js'
+
+/** What the upstream may send of headers, and how much of a body ahead of its reader. */
+const MAX_HEADER_PAIRS = 128
+const MAX_HEADER_BYTES = 16_384
+const STREAM_WINDOW = 262_144
+const CONNECTION_WINDOW = 4 * 1024 * 1024
+/** MB that one connection may take in all. */
+const MAX_SESSION_MEMORY = 32
+const PROBE_MS = 5_000
+
+/**
+ * Makes a connection and waits until the other side has said, by its SETTINGS, that it speaks HTTP/2: until then nothing of a
+ * request is sent, so what fails here may be sent elsewhere.
+ *
+ * @param done called once
+ */
+export function connectSession(
+  upstream: Upstream,
+  timeoutMs: number,
+  lookup: LookupFunction,
+  done: (error: Error | undefined, session: ClientHttp2Session) => void,
+): ClientHttp2Session {
+  let failure: Error | undefined
+  const session = connectHttp2(upstream.origin, {
+    createConnection: () => openSocket(upstream, lookup),
+    settings: {
+      enablePush: false,
+      initialWindowSize: STREAM_WINDOW,
+      maxHeaderListSize: MAX_HEADER_BYTES,
+    },
+    maxHeaderListPairs: MAX_HEADER_PAIRS,
+    maxSessionMemory: MAX_SESSION_MEMORY,
+    maxSettings: 32,
+  })
+  closeLater(session)
+  // Without a listener any of its troubles would end the process.
+  session.on('error', (error) => {
+    failure ??= error
+  })
+  const timer = setTimeout(() => {
+    session.destroy(coded('UPSTREAM_CONNECT_TIMEOUT', `no connection within ${timeoutMs} ms`))
+  }, timeoutMs)
+  const closed = () => {
+    clearTimeout(timer)
+    done(
+      failure ?? coded('UPSTREAM_NO_HTTP2', 'the connection was closed before HTTP/2 was agreed on'),
+      session,
+    )
+  }
+  session.once('close', closed)
+  session.once('connect', (_, socket) => {
+    const { alpnProtocol } = socket as TLSSocket
+    if (upstream.tls !== undefined && alpnProtocol !== 'h2') {
+      session.destroy(coded('UPSTREAM_NO_HTTP2', 'the upstream does not offer HTTP/2 (ALPN h2)'))
+      return
+    }
+    session.setLocalWindowSize(CONNECTION_WINDOW)
+  })
+  session.once('remoteSettings', () => {
+    clearTimeout(timer)
+    if (session.destroyed) return
+    session.off('close', closed)
+    done(undefined, session)
+  })
+  return session
+}
+
+function openSocket(upstream: Upstream, lookup: LookupFunction): Socket {
+  const { origin, tls } = upstream
+  const url = new URL(origin)
+  const host = hostnameOf(origin)
+  const socket =
+    tls === undefined
+      ? connectTcp({ host, port: Number(url.port || 80), lookup })
+      : connectTls({
+          ...tlsOptions(tls),
+          host,
+          lookup,
+          port: Number(url.port || 443),
+          servername: serverNameOf(tls, host),
+          ALPNProtocols: ['h2'],
+        })
+  socket.setNoDelay(true)
+  socket.setKeepAlive(true, 60_000)
+  return socket
+}
+
+/**
+ * Asks whether anybody is still there, and ends the connection when not. Only on suspicion: servers of gRPC count pings and
+ * hang up on those who send many.
+ */
+export function probe(session: ClientHttp2Session): void {
+  if (session.closed || session.destroyed) return
+  const timer = setTimeout(() => {
+    session.destroy(coded('UPSTREAM_GONE', `no answer to a ping within ${PROBE_MS} ms`))
+  }, PROBE_MS)
+  timer.unref()
+  session.ping(() => clearTimeout(timer))
+}

@@ -1,0 +1,141 @@
+import type { Balance, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Holding } from '../../shares.js'
+import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
+import { type Endpoint, isOut, settle, shareOf, tryAgain } from './endpoint.js'
+
+/** One upstream of a service, as a snapshot has it. */
+export interface Target {
+  readonly upstream: Upstream
+  readonly endpoint: Endpoint
+}
+
+/**
+ * Why there is no upstream: all have as many requests as they may have; an operator has drained them all; the request
+ * has been to every one of them.
+ */
+export type NoTarget = 'busy' | 'drained' | 'tried'
+
+/** A request, for whom its upstreams are shared out. */
+export interface Asking {
+  /** Asked for only where connections are scarce. Undefined: it is exempt from the cap. */
+  readonly caller: string | undefined
+  /** What it holds of the connections, as far as that is counted. */
+  place: Holding | undefined
+}
+
+/** What is chosen from, and how. */
+export interface Choice {
+  readonly targets: readonly Target[]
+  readonly balancer: Balancer
+  /** Whether a caller may have one more, of so many that are free. */
+  readonly leavesRoom: (asking: Asking, free: number) => boolean
+  /** Scratch, so that choosing allocates nothing. */
+  readonly weights: Float64Array
+}
+
+/** Whose connections they are is counted, and looked at, from this part of them on: until then there are enough for all. */
+const SCARCE_FROM = 1 / 4
+
+/** Whether the next request of the upstream is to be counted for its caller. */
+export function isScarce({ inFlight, capacity }: Endpoint): boolean {
+  return inFlight >= capacity * SCARCE_FROM
+}
+
+/** @param random from 0 to below 1 */
+export function createChoice(
+  { kind }: Balance,
+  targets: readonly Target[],
+  random: () => number,
+  leavesRoom: Choice['leavesRoom'],
+): Choice {
+  const balancer =
+    kind === 'round_robin'
+      ? roundRobin(targets.length)
+      : kind === 'least_requests'
+        ? leastRequests((i) => targets[i]!.endpoint.inFlight + targets[i]!.endpoint.tunnels, random)
+        : hashing(targets.map(({ endpoint }) => endpoint.address))
+  return { targets, balancer, leavesRoom, weights: new Float64Array(targets.length) }
+}
+
+/**
+ * One of those that are given requests and have room, by their weight; when all are out, one of them all the same.
+ *
+ * @param asking left out: it is nobody's, and takes what is free
+ * @param tunnel it needs no room: tunnels are counted elsewhere
+ * @returns `over_share`: one has room, which is for other callers
+ */
+export function chooseTarget(
+  choice: Choice,
+  slowStart: number,
+  key: string | undefined,
+  tried: readonly Target[] | undefined,
+  now: () => number,
+  asking?: Asking,
+  tunnel = false,
+): Target | NoTarget | 'over_share' {
+  const { targets, balancer, weights } = choice
+  let time = 0
+  let room = 0
+  let free = 0
+  let some = false
+  let busy = false
+  let out = false
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i]!
+    const { endpoint } = target
+    weights[i] = 0
+    if (tried?.includes(target)) continue
+    if (endpoint.state !== 'serving') {
+      if (time === 0) time = now()
+      settle(endpoint, slowStart, time)
+      if (isOut(endpoint, time)) {
+        out = true
+        continue
+      }
+    }
+    room += endpoint.capacity
+    if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
+    else {
+      free += endpoint.capacity - endpoint.inFlight
+      weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
+      some = true
+    }
+  }
+  if (!some && !busy) {
+    if (!out) return 'tried'
+    const left = weighAll(choice, tried, tunnel)
+    if (left !== undefined) return left
+  } else if (!some) return 'busy'
+  else if (asking !== undefined && free <= room * (1 - SCARCE_FROM) && !choice.leavesRoom(asking, free))
+    return 'over_share'
+  const target = targets[balancer.choose(weights, key)]!
+  if (target.endpoint.unreachableUntil !== 0) tryAgain(target.endpoint, time)
+  return target
+}
+
+/**
+ * All are out: rather than refuse everything, all are tried that nobody has taken out by hand.
+ *
+ * @returns why there is none even so
+ */
+function weighAll(
+  { targets, weights }: Choice,
+  tried: readonly Target[] | undefined,
+  tunnel: boolean,
+): NoTarget | undefined {
+  let some = false
+  let busy = false
+  for (let i = 0; i < targets.length; i++) {
+    const target = targets[i]!
+    const { endpoint } = target
+    if (endpoint.drained || tried?.includes(target)) continue
+    if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
+    else {
+      weights[i] = endpoint.upstream.weight
+      some = true
+    }
+  }
+  if (some) return undefined
+  if (busy) return 'busy'
+  return targets.every(({ endpoint }) => endpoint.drained) ? 'drained' : 'tried'
+}

@@ -1,0 +1,204 @@
+import { leavesRoom } from '../../shares.js'
+
+/** A request that waits until an upstream has a connection to spare. Made by the queue, one a wait. */
+export interface Waiting<R> {
+  readonly request: R
+  /** `now()` until which it waits. */
+  readonly until: number
+  readonly lane: Lane<R>
+  before: Waiting<R> | undefined
+  behind: Waiting<R> | undefined
+  queued: boolean
+}
+
+/** The requests of one caller that wait, in the order in which they came. */
+interface Lane<R> {
+  readonly caller: string | undefined
+  first: Waiting<R> | undefined
+  last: Waiting<R> | undefined
+  length: number
+  /** Among the lanes in which a request waits. */
+  before: Lane<R> | undefined
+  behind: Lane<R> | undefined
+}
+
+export interface WaitQueue<R> {
+  readonly length: number
+  /** Whether a request of somebody else waits. */
+  othersWait(caller: string | undefined): boolean
+  /**
+   * Puts a request behind those of its caller.
+   *
+   * @param caller undefined: one that is exempt from the cap
+   * @param most requests of all callers; one caller leaves an eighth of what is left to the others
+   * @returns undefined when there is no room for it
+   */
+  push(request: R, until: number, caller: string | undefined, most: number): Waiting<R> | undefined
+  /** Takes out a request that leaves before its turn; does nothing for one that has had it. */
+  remove(waiting: Waiting<R>): void
+  /** Lets requests go for which something is free: callers take turns. `most`: how many there can be room for. */
+  wake(most?: number): void
+  close(): void
+}
+
+/** `nothing`: nothing is free for this request; `over_share`: its caller has enough. */
+export type NotFound = 'nothing' | 'over_share'
+
+export interface WaitQueueOptions<R, T extends object> {
+  /** Returns what there is for a request now. */
+  readonly find: (request: R) => T | NotFound
+  readonly go: (request: R, found: T) => void
+  /** It has waited too long. */
+  readonly expired: (request: R) => void
+  /** Ms that never go back. */
+  readonly now: () => number
+}
+
+/**
+ * How many requests in front of a lane may find nothing for themselves, so that those behind them are still looked at: they
+ * have been to the upstream that is free, or a reload took it from them.
+ */
+const LOOK_PAST = 8
+/** The same of all lanes together. */
+const LOOK_PAST_IN_ALL = 64
+/** Lanes in which no request waits are kept up to this number, since most callers come again. */
+const SPARE_LANES = 1024
+
+/**
+ * Callers take turns; of one caller first come, first served. Each request waits for a limited time. Lists of links and no
+ * Map or Set of what comes and goes: one through which many pass keeps the collector busy (gateway/exchange/watchdog.ts).
+ */
+export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R, T>): WaitQueue<R> {
+  const { find, go, expired, now } = options
+  let lanes = new Map<string | undefined, Lane<R>>()
+  /** Whose turn is next. */
+  let first: Lane<R> | undefined
+  let last: Lane<R> | undefined
+  let length = 0
+  let timer: NodeJS.Timeout | undefined
+
+  function laneOf(caller: string | undefined): Lane<R> {
+    let lane = lanes.get(caller)
+    if (lane === undefined) {
+      if (lanes.size >= SPARE_LANES) lanes = new Map([...lanes].filter(([, { length }]) => length > 0))
+      lane = { caller, first: undefined, last: undefined, length: 0, before: undefined, behind: undefined }
+      lanes.set(caller, lane)
+    }
+    return lane
+  }
+
+  function link(lane: Lane<R>): void {
+    lane.before = last
+    if (last === undefined) first = lane
+    else last.behind = lane
+    last = lane
+  }
+
+  function unlink(lane: Lane<R>): void {
+    if (lane.before === undefined) first = lane.behind
+    else lane.before.behind = lane.behind
+    if (lane.behind === undefined) last = lane.before
+    else lane.behind.before = lane.before
+    lane.before = undefined
+    lane.behind = undefined
+  }
+
+  function remove(waiting: Waiting<R>): void {
+    if (!waiting.queued) return
+    const { lane } = waiting
+    waiting.queued = false
+    length--
+    lane.length--
+    if (waiting.before === undefined) lane.first = waiting.behind
+    else waiting.before.behind = waiting.behind
+    if (waiting.behind === undefined) lane.last = waiting.before
+    else waiting.behind.before = waiting.before
+    if (lane.length === 0) unlink(lane)
+    if (length === 0) disarm()
+  }
+
+  function disarm(): void {
+    clearTimeout(timer)
+    timer = undefined
+  }
+
+  function arm(): void {
+    if (length === 0 || timer !== undefined) return
+    let next = Number.POSITIVE_INFINITY
+    for (let lane = first; lane !== undefined; lane = lane.behind) next = Math.min(next, lane.first!.until)
+    timer = setTimeout(look, Math.max(1, next - now()))
+  }
+
+  function look(): void {
+    timer = undefined
+    const time = now()
+    const late: Waiting<R>[] = []
+    // After a reload with a longer wait one in front may be due later than one behind it: by that much it is late.
+    for (let lane = first; lane !== undefined; lane = lane.behind) {
+      for (let one = lane.first; one !== undefined && one.until <= time; one = one.behind) late.push(one)
+    }
+    for (const waiting of late) {
+      // Another one that was late may have taken it along.
+      if (!waiting.queued) continue
+      remove(waiting)
+      expired(waiting.request)
+    }
+    arm()
+  }
+
+  /** Lets the first go for which something is free. @returns whether there was one */
+  function letOneGo(): boolean {
+    let left = LOOK_PAST_IN_ALL
+    for (let lane = first; lane !== undefined; lane = lane.behind) {
+      let tries = LOOK_PAST
+      for (let one = lane.first; one !== undefined; one = one.behind) {
+        const found = find(one.request)
+        if (typeof found === 'string') {
+          if (--left === 0) return false
+          if (found === 'over_share' || --tries === 0) break
+          continue
+        }
+        remove(one)
+        if (lane.length > 0) {
+          unlink(lane)
+          link(lane)
+        }
+        go(one.request, found)
+        return true
+      }
+    }
+    return false
+  }
+
+  return {
+    get length() {
+      return length
+    },
+    othersWait: (caller) => first !== undefined && (first !== last || first.caller !== caller),
+    push(request, until, caller, most) {
+      const lane = laneOf(caller)
+      if (length >= most || (caller !== undefined && !leavesRoom(lane.length, most - length)))
+        return undefined
+      const waiting: Waiting<R> = { request, until, lane, before: lane.last, behind: undefined, queued: true }
+      if (lane.last === undefined) lane.first = waiting
+      else lane.last.behind = waiting
+      lane.last = waiting
+      length++
+      lane.length++
+      if (lane.length === 1) link(lane)
+      arm()
+      return waiting
+    },
+    remove,
+    wake(most = Number.POSITIVE_INFINITY) {
+      for (let left = most; left > 0 && length > 0; left--) if (!letOneGo()) return
+    },
+    close() {
+      disarm()
+      lanes.clear()
+      first = undefined
+      last = undefined
+      length = 0
+    },
+  }
+}

@@ -1,0 +1,107 @@
+import t from 'tap'
+import { createAudit } from '../../../src/admin/access/audit.js'
+import { createMemoryAuditStream } from '../../../src/fleet/audit-stream.js'
+import { startAdmin } from '../../support/admin.js'
+
+const quiet = { info() {}, warn() {}, error() {} }
+const HOUR = 3_600_000
+
+async function start(t: Parameters<typeof startAdmin>[0]) {
+  let now = Date.now() - 3 * HOUR
+  const stream = createMemoryAuditStream(() => now)
+  const audit = createAudit({ stream: () => stream, node: 'gw-1:1', log: quiet, now: () => now })
+  const { call } = await startAdmin(t, { audit })
+  const write = (who: string, action: `${string}.${string}`, target: string) =>
+    audit.record(
+      { actor: { who, address: '127.0.0.1', client: undefined, reason: undefined }, recorded: undefined },
+      { action, target },
+    )
+  const told = async (query = '') => {
+    const { status, json } = await call('GET', `/audit${query}`)
+    if (status !== 200) return json
+    return (json.entries as { target: string }[]).map(({ target }) => target)
+  }
+  return { call, stream, write, told, pass: (ms: number) => (now += ms) }
+}
+
+t.test('tells what was changed, the newest first, and by whom, of what and since when', async (t) => {
+  const { write, told, pass, call } = await start(t)
+  t.strictSame((await call('GET', '/audit')).json, { entries: [], older: null })
+  await write('alice', 'tier.set', 'acme')
+  pass(2 * HOUR)
+  await write('bob', 'tier.remove', 'acme')
+  await write('bob', 'usage.reset', 'payments/acme')
+  await write('alice', 'upstream.drain', 'payments http://127.0.0.1:9001')
+  await write('alice', 'usage.reset', 'payments/acme/2')
+  const all = ['payments/acme/2', 'payments http://127.0.0.1:9001', 'payments/acme', 'acme', 'acme']
+  t.strictSame(await told(), all)
+  t.strictSame(await told('?who=bob'), ['payments/acme', 'acme'])
+  t.strictSame(await told('?action=tier'), ['acme', 'acme'])
+  t.strictSame(await told('?action=tier.set'), ['acme'])
+  t.strictSame(await told('?action=tie'), [])
+  t.strictSame(await told('?target=acme'), ['payments/acme', 'acme', 'acme'], 'by itself, or of a service')
+  t.strictSame(await told('?target=payments'), all.slice(0, 3), 'or the service')
+  t.strictSame(await told('?target=pay'), [])
+  t.strictSame(await told('?since=90m'), all.slice(0, 4))
+  t.strictSame(await told('?since=0'), all)
+  const moment = new Date(Date.now() - 2 * HOUR).toISOString()
+  t.strictSame(await told(`?since=${moment}&who=alice`), [all[0], all[1]])
+})
+
+t.test('older ones come in pages', async (t) => {
+  const { write, call, pass } = await start(t)
+  for (let i = 0; i < 1205; i++) {
+    if (i % 10 === 0) pass(1)
+    await write(i % 2 === 0 ? 'alice' : 'bob', 'tier.set', String(i))
+  }
+  const seen: string[] = []
+  let before = ''
+  for (let pages = 0; before !== 'none' && pages < 10; pages++) {
+    const { json } = await call('GET', `/audit?who=alice&n=250${before}`)
+    seen.push(...json.entries.map(({ target }: { target: string }) => target))
+    before = json.older === null ? 'none' : `&before=${json.older}`
+  }
+  t.strictSame(
+    seen,
+    Array.from({ length: 603 }, (_, i) => String(1204 - 2 * i)),
+  )
+  t.equal((await call('GET', '/audit')).json.entries.length, 100, 'a hundred unless said otherwise')
+})
+
+t.test('what is no entry of ours is left out', async (t) => {
+  const { stream, write, told } = await start(t)
+  for (const text of ['', 'no JSON', 'null', '7', '{}', '{"at":1}', '[]']) await stream.append(text, 100)
+  await write('alice', 'tier.set', 'acme')
+  t.strictSame(await told(), ['acme'])
+})
+
+t.test('says what may be asked', async (t) => {
+  const { told } = await start(t)
+  const wrong: Record<string, RegExp> = {
+    'whose=alice': /No parameter "whose"; there are since, who/,
+    'who=a&who=b': /Give who once/,
+    'n=0': /1 to 1000/,
+    'n=1001': /1 to 1000/,
+    'n=x': /1 to 1000/,
+    'since=yesterday': /since is a time back from now/,
+    'since=2026-13-45': /since is a time back from now/,
+    'since=2026-02-30': /since is a time back from now/,
+    'since=5': /since is a time back from now/,
+    'before=x': /before is the id/,
+    'before=%2B': /before is the id/,
+  }
+  for (const [query, detail] of Object.entries(wrong))
+    t.match(await told(`?${query}`), { status: 400, detail }, query)
+})
+
+t.test('a store that is away is told', async (t) => {
+  const stream = {
+    append: () => Promise.reject(new Error('away')),
+    read: () => Promise.reject(new Error('away')),
+    one: () => Promise.reject(new Error('away')),
+  }
+  const { call } = await startAdmin(t, {
+    audit: createAudit({ stream: () => stream, node: 'gw-1:1', log: quiet }),
+  })
+  t.match(await call('GET', '/audit'), { status: 503, json: { detail: /read the audit/ } })
+})

@@ -1,0 +1,213 @@
+import t from 'tap'
+import { digestOf, isKey } from '../../../src/credentials/key-format.js'
+import type { StoredKey } from '../../../src/fleet/api-keys.js'
+import { createKeyStore } from '../../../src/fleet/keyring.js'
+import { createMemoryLastUsed } from '../../../src/fleet/last-used.js'
+import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
+import { EXAMPLE, startAdmin } from '../../support/admin.js'
+import { snapshotOf } from '../../support/gateway.js'
+
+const snapshot = snapshotOf(EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:'))
+const config = {
+  current: () => snapshot,
+  status: () => ({}),
+  reload: () => Promise.resolve({ result: 'unchanged' as const }),
+}
+const start = (t: Parameters<typeof startAdmin>[0]) => startAdmin(t, { config })
+
+t.test('makes a key, which is shown once, lists it and revokes it', async (t) => {
+  const { call, deps } = await start(t)
+  const asked = {
+    consumer: 'bob',
+    tier: 'pro',
+    tenant: 'acme',
+    scopes: ['a', 'b'],
+    name: 'ci',
+    expires_in: '90d',
+  }
+  const { status, json } = await call('POST', '/keys', { body: asked })
+  t.equal(status, 200)
+  const { key, ...shown } = json
+  t.ok(isKey(key))
+  t.equal(shown.id, digestOf(key).slice(0, 16))
+  t.match(shown, { consumer: 'bob', tier: 'pro', tenant: 'acme', scopes: ['a', 'b'], name: 'ci' })
+  t.match(shown, { state: 'active', replaced_by: null, last_used: null })
+  t.equal(Date.parse(shown.expires) - Date.parse(shown.created), 90 * 86_400_000)
+  const list = await call('GET', '/keys')
+  t.same(list.json, { keys: [shown], more: false })
+  t.same((await call('GET', `/keys/${shown.id}`)).json, shown)
+  t.notMatch(list.text, key)
+  t.notMatch(JSON.stringify(deps.keys.keys().get(shown.id)), key)
+
+  await deps.keys.lastUsed.touch([shown.id], 29_000_000)
+  t.match((await call('GET', `/keys/${shown.id}`)).json, { last_used: '2025-02-19T21:20:00.000Z' })
+  const gone = { id: shown.id, consumer: 'bob', revoked: true }
+  t.same((await call('DELETE', `/keys/${shown.id}`)).json, gone)
+  t.equal(deps.keys.keys().get(shown.id), undefined)
+  t.match(await call('DELETE', `/keys/${shown.id}`), { status: 404 })
+  t.match(await call('GET', `/keys/${shown.id}`), { status: 404, json: { detail: /may have been revoked/ } })
+  t.match(await call('GET', '/keys/nonsense'), { status: 404, json: { detail: /16 hex digits/ } })
+})
+
+t.test('what is done is in the audit, the key is not', async (t) => {
+  const { call, logged } = await start(t)
+  const { key, id } = (await call('POST', '/keys', { body: { consumer: 'bob' } })).json
+  const headers = { 'x-reason': `${key} was found in a repository` }
+  const next = (await call('POST', `/keys/${id}/rotate`, { headers, body: { overlap: '0' } })).json
+  await call('DELETE', `/keys/${id}`)
+  const entries = logged.flatMap(({ fields }) => ('audit' in fields ? [fields.audit] : []))
+  t.match(entries, [
+    { action: 'key.create', target: `bob/${id}`, after: { expires: 'never' } },
+    { action: 'key.rotate', target: `bob/${id}`, after: { replaced_by: next.id } },
+    { action: 'key.revoke', target: `bob/${id}`, before: { replaced_by: next.id } },
+  ])
+  const kept = (await call('GET', '/audit')).text
+  t.match(kept, /tg_live_\*\*\* was found/)
+  t.notMatch(kept, key.slice(8))
+})
+
+t.test('rotates a key: the old one works for a while, the new one as long as the old was to', async (t) => {
+  const { call } = await start(t)
+  const body = { consumer: 'bob', tier: 'pro', scopes: ['a'], expires_in: '30d' }
+  const old = (await call('POST', '/keys', { body })).json
+  const next = (await call('POST', `/keys/${old.id}/rotate`)).json
+  t.match(next, { consumer: 'bob', tier: 'pro', scopes: ['a'], state: 'active' })
+  t.not(next.key, old.key)
+  t.equal(Date.parse(next.expires) - Date.parse(next.created), 30 * 86_400_000)
+  const { replaces } = next
+  t.match(replaces, { id: old.id, state: 'active', replaced_by: next.id })
+  t.equal(
+    Date.parse(replaces.expires) - Date.parse(next.created),
+    86_400_000,
+    'a day, if nothing else is said',
+  )
+  const again = await call('POST', `/keys/${old.id}/rotate`)
+  t.match(again, {
+    status: 422,
+    json: { detail: `The key ${old.id} has been replaced by ${next.id} already; rotate that one.` },
+  })
+  const short = (await call('POST', `/keys/${next.id}/rotate`, { body: { overlap: '0', expires_in: '1h' } }))
+    .json
+  t.match(short.replaces, { state: 'expired' })
+  t.equal(Date.parse(short.expires) - Date.parse(short.created), 3_600_000)
+  t.match(await call('POST', `/keys/${'0'.repeat(16)}/rotate`), { status: 404 })
+})
+
+t.test('a key that has expired is listed as that, and is not rotated', async (t) => {
+  const { call, deps } = await start(t)
+  const sha256 = digestOf('one')
+  const id = sha256.slice(0, 16)
+  const old: StoredKey = {
+    ...{
+      id,
+      sha256,
+      consumer: 'bob',
+      tier: undefined,
+      tenant: undefined,
+      scopes: undefined,
+      name: undefined,
+    },
+    ...{ created: Date.now() - 2000, expires: Date.now() - 1000, replacedBy: undefined },
+  }
+  await deps.keys.keys().set(id, old)
+  t.match((await call('GET', '/keys?consumer=bob')).json, { keys: [{ id, state: 'expired' }] })
+  t.match(await call('POST', `/keys/${id}/rotate`), {
+    status: 422,
+    json: { detail: `The key ${id} has expired; make a new one.` },
+  })
+})
+
+t.test('lists by consumer, in pages, each key once', async (t) => {
+  const { call, deps } = await start(t)
+  const ids: string[] = []
+  for (let i = 0; i < 2300; i++) {
+    const sha256 = digestOf(String(i))
+    const id = sha256.slice(0, 16)
+    ids.push(id)
+    await deps.keys.keys().set(id, {
+      ...{ id, sha256, consumer: i % 100 === 0 ? 'bob' : 'eve', tier: undefined, tenant: undefined },
+      ...{ scopes: undefined, name: undefined, created: i, expires: undefined, replacedBy: undefined },
+    })
+  }
+  const found: string[] = []
+  let pages = 0
+  for (let more = true; more; pages++) {
+    const { json } = await call('GET', `/keys${found.length === 0 ? '' : `?after=${found.at(-1)}`}`)
+    found.push(...json.keys.map((key: { id: string }) => key.id))
+    more = json.more
+  }
+  t.equal(pages, 3)
+  t.same(found, ids.toSorted())
+  const bobs = (await call('GET', '/keys?consumer=bob')).json
+  t.equal(bobs.keys.length, 23)
+  t.equal(bobs.more, false)
+  for (const query of ['?consumer=a&consumer=b', '?limit=5', '?after=a&after=b']) {
+    t.match(await call('GET', `/keys${query}`), { status: 400 }, query)
+  }
+})
+
+t.test('says what is wrong with what is asked for', async (t) => {
+  const { call, deps } = await start(t)
+  const wrong: [body: unknown, detail: RegExp][] = [
+    [{}, /consumer has 1 to 256/],
+    [[], /Send \{"consumer":"…"\}/],
+    ['null', /Send/],
+    [{ consumer: '' }, /consumer has/],
+    [{ consumer: 'x'.repeat(257) }, /consumer has/],
+    [{ consumer: 'bob', tier: 7 }, /tier is the name/],
+    [{ consumer: 'bob', tenant: '' }, /tenant has/],
+    [{ consumer: 'bob', name: 'x'.repeat(101) }, /name has/],
+    [{ consumer: 'bob', scopes: [] }, /scopes is a list/],
+    [{ consumer: 'bob', scopes: ['a', 'a'] }, /scopes is a list/],
+    [{ consumer: 'bob', scopes: ['a b'] }, /scopes is a list/],
+    [{ consumer: 'bob', expires_in: '1s' }, /from 1m to 3650d/],
+    [{ consumer: 'bob', expires_in: 90 }, /from 1m/],
+    [{ consumer: 'bob', expires: '90d' }, /No member "expires"/],
+  ]
+  for (const [body, detail] of wrong) {
+    t.match(await call('POST', '/keys', { body }), { status: 400, json: { detail } }, JSON.stringify(body))
+  }
+  t.match(await call('POST', '/keys', { body: { consumer: 'bob', tier: 'gold' } }), {
+    status: 422,
+    json: { detail: 'No tier "gold"; the tiers are free, pro, enterprise.' },
+  })
+  t.equal(deps.keys.keys().entries().size, 0)
+  const { id } = (await call('POST', '/keys', { body: { consumer: 'bob' } })).json
+  for (const body of [{ overlap: '91d' }, { overlap: 1 }, { expires_in: '1s' }, { for: '1h' }, []]) {
+    t.match(await call('POST', `/keys/${id}/rotate`, { body }), { status: 400 }, JSON.stringify(body))
+  }
+})
+
+t.test('a configuration that takes no keys of the store gets none', async (t) => {
+  const { call } = await startAdmin(t)
+  t.match(await call('POST', '/keys', { body: { consumer: 'bob' } }), {
+    status: 422,
+    json: { detail: /write store: true to an api_key/ },
+  })
+  t.equal((await call('GET', '/keys')).status, 200, 'what is there is shown all the same')
+})
+
+t.test('when there are as many as there may be, that is what is said', async (t) => {
+  const keys = createKeyStore((shape) => createMemoryMap({ ...shape, most: 1 }), createMemoryLastUsed(1))
+  const { call } = await startAdmin(t, { config, keys })
+  await call('POST', '/keys', { body: { consumer: 'bob' } })
+  t.match(await call('POST', '/keys', { body: { consumer: 'bob' } }), {
+    status: 422,
+    json: {
+      detail:
+        'Could not make a key: there are 1 API keys, which is as many as there may be; remove some first.',
+    },
+  })
+})
+
+t.test('the tier of a consumer is that of the key of the store that was made last', async (t) => {
+  const { call } = await start(t)
+  for (const tier of ['enterprise', 'pro']) {
+    await call('POST', '/keys', { body: { consumer: 'bob', tier } })
+    await new Promise((resolve) => setTimeout(resolve, 2))
+  }
+  t.match((await call('GET', '/consumers/bob/tier')).json, { tier: 'pro', tier_from: 'credential' })
+  t.match((await call('GET', '/usage/payments/bob')).json, { tier: 'pro', tier_from: 'credential' })
+  t.match((await call('PUT', '/consumers/bob/tier', { body: { tier: 'free' } })).json, { tier: 'free' })
+  t.match((await call('GET', '/consumers/eve/tier')).json, { tier: 'free', tier_from: 'default' })
+})

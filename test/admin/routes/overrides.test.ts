@@ -1,0 +1,159 @@
+import t from 'tap'
+import { NOW, startAdmin } from '../../support/admin.js'
+
+const BOOST = '/boosts/payments/minute/consumer/alice'
+
+t.test('a boost is set, told, listed and taken back, and each change is recorded', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  const before = Date.now()
+  const put = await call('PUT', BOOST, { body: { by: 500, for: '1h' }, headers: { 'x-reason': 'ticket 7' } })
+  t.match(put, { status: 200 })
+  t.match(put.json, { consumer: 'alice', service: 'payments', limit: 'minute', by: 500, reason: 'ticket 7' })
+  t.same(put.json.amounts, { free: 510, pro: 600, enterprise: 1500 })
+  const until = Date.parse(put.json.until as string)
+  t.ok(until >= before + 3_600_000 && until <= Date.now() + 3_600_000)
+  t.same((await call('GET', '/boosts')).json, { boosts: [put.json], not_shown: 0 })
+  t.same((await call('GET', '/boosts?consumer=bob')).json, { boosts: [], not_shown: 0 })
+  t.same((await call('GET', '/overrides')).json, { overrides: [], not_shown: 0 })
+  const removed = await call('DELETE', BOOST)
+  t.match(removed.json, { consumer: 'alice', removed: true, amounts: { free: 10 } })
+  t.match(await call('DELETE', BOOST), {
+    status: 404,
+    json: { detail: /There is no boost of minute on payments/ },
+  })
+  t.equal(deps.amounts.map.entries().size, 0)
+  t.match(
+    logged.map(({ fields }) => fields),
+    [
+      {
+        audit: {
+          action: 'boost.set',
+          target: 'payments/minute/consumer/alice',
+          before: null,
+          after: { by: 500, until: put.json.until },
+          reason: 'ticket 7',
+        },
+      },
+      { audit: { action: 'boost.remove', before: { by: 500 }, after: null } },
+    ],
+  )
+})
+
+t.test('names that are put together otherwise do not lead to what is of somebody else', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  await call('PUT', '/boosts/payments/minute/consumer/a:b', { body: { by: 5, for: '1h' } })
+  const others = ['/boosts/payments:minute/a/consumer/b', '/boosts/payments/minute:a/consumer/b']
+  for (const path of others) t.match(await call('DELETE', path), { status: 404 }, path)
+  t.equal(deps.amounts.map.entries().size, 1)
+  t.equal(logged.length, 1, 'what was set, and nothing else')
+  t.match(await call('DELETE', '/boosts/payments/minute/consumer/a:b'), { status: 200 })
+})
+
+t.test('an override of a tenant stays until it is removed, and is listed behind what ends', async (t) => {
+  const { call } = await startAdmin(t)
+  const path = '/overrides/payments/minute/tenant/acme%2Fgroup'
+  const put = await call('PUT', path, { body: { amount: 70 } })
+  const made = {
+    tenant: 'acme/group',
+    service: 'payments',
+    limit: 'minute',
+    amount: 70,
+    until: null,
+    reason: null,
+  }
+  t.same(put.json, { ...made, amounts: { free: 70, pro: 70, enterprise: 70 } })
+  await call('PUT', '/overrides/payments/minute/consumer/bob', { body: { amount: 9, for: '30d' } })
+  const { overrides } = (await call('GET', '/overrides')).json as {
+    overrides: { consumer?: string; tenant?: string }[]
+  }
+  t.same(
+    overrides.map(({ consumer, tenant }) => consumer ?? tenant),
+    ['bob', 'acme/group'],
+  )
+  t.match((await call('DELETE', path)).json, { tenant: 'acme/group', amounts: { free: 10 } })
+})
+
+t.test('usage shows the amount that holds, and what it is made of', async (t) => {
+  const { call } = await startAdmin(t)
+  await call('PUT', BOOST, { body: { by: 5, for: '1h' } })
+  await call('PUT', '/overrides/payments/minute/tenant/acme', { body: { amount: 70 } })
+  t.match((await call('GET', '/usage/payments/alice')).json, {
+    limits: [
+      { amount: 15, remaining: 15, changed: { tier_amount: 10, override: null, boost: 5, until: /^2/ } },
+    ],
+  })
+  t.match((await call('GET', '/usage/payments/alice?tenant=acme')).json, {
+    tenant: 'acme',
+    limits: [{ amount: 75, changed: { tier_amount: 10, override: 70, boost: 5, until: /^2/ } }],
+  })
+  t.match((await call('GET', '/usage/payments/bob?tenant=acme')).json, {
+    limits: [{ amount: 70, changed: { tier_amount: 10, override: 70, boost: 0, until: null } }],
+  })
+})
+
+t.test('what is no boost or override says what would be one', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const put = async (path: string, body: unknown) => {
+    const { status, json } = await call('PUT', path, { body })
+    return `${status} ${json.detail}`
+  }
+  t.match(
+    await put('/boosts/paymnts/minute/consumer/a', { by: 1, for: '1h' }),
+    /^404 No service "paymnts"; the services are/,
+  )
+  t.match(
+    await put('/boosts/payments/minut/consumer/a', { by: 1, for: '1h' }),
+    /^404 No limit "minut" on payments; its limits are minute/,
+  )
+  t.match(
+    await put('/boosts/payments/minute/ip/a', { by: 1, for: '1h' }),
+    /^404 A boost is of a consumer or of a tenant/,
+  )
+  for (const body of [
+    {},
+    [],
+    'null',
+    { by: 1 },
+    { by: '1', for: '1h' },
+    { amount: 1, for: '1h' },
+    { by: 1, for: '1h', x: 1 },
+  ]) {
+    t.match(await put(BOOST, body), /^400 Send \{"by":500,"for":"1h"\}/, JSON.stringify(body))
+  }
+  for (const time of ['', '1', '1y', '0', '999ms', '367d', 5, null]) {
+    t.match(await put(BOOST, { by: 1, for: time }), /^400 "for" is no time from 1s to 366d/, `${time}`)
+  }
+  for (const by of [0, -1, 1.5, 33_554_432]) {
+    t.match(
+      await put(BOOST, { by, for: '1h' }),
+      /^422 "by" is .*; it is a whole number from 1 to 3355\d{4}/,
+      `${by}`,
+    )
+  }
+  t.match(
+    await put('/overrides/payments/minute/consumer/a', { amount: 0 }),
+    /^422 "amount" is 0; it is a whole number/,
+  )
+  t.match(await put('/overrides/payments/minute/consumer/a', {}), /^400 Send \{"amount":5000\}/)
+  t.match(
+    await put(`/boosts/payments/minute/consumer/${'x'.repeat(1025)}`, { by: 1, for: '1h' }),
+    /^400 A consumer id has/,
+  )
+  t.equal(deps.amounts.map.entries().size, 0)
+})
+
+t.test('a store that is away is 503, and one of a limit that is gone can be removed', async (t) => {
+  const { call, deps } = await startAdmin(t)
+  const value = { amount: 5, until: NOW * 2, reason: undefined }
+  await deps.amounts.map.set('boost:consumer:gone:minute:alice', value)
+  t.match((await call('GET', '/boosts')).json, { boosts: [{ service: 'gone', amounts: {} }] })
+  t.match(await call('DELETE', '/boosts/gone/minute/consumer/alice'), { status: 200 })
+  const away = await startAdmin(t, {
+    amounts: {
+      ...deps.amounts,
+      map: { ...deps.amounts.map, read: () => Promise.reject(new Error('no connection')) },
+    },
+  })
+  t.match(await away.call('PUT', BOOST, { body: { by: 5, for: '1h' } }), { status: 503 })
+  t.match(await away.call('DELETE', BOOST), { status: 503 })
+})

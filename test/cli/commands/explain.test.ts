@@ -1,0 +1,149 @@
+import { join } from 'node:path'
+import t from 'tap'
+import { tidegate } from '../../support/cli.js'
+import { freePort } from '../../support/free-port.js'
+import { startProcess } from '../../support/process.js'
+import { startRedis } from '../../support/redis.js'
+
+t.test('explain leaves nothing behind that keeps its process', async (t) => {
+  const yaml = `
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9] } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const timers = () => process.getActiveResourcesInfo().filter((kind) => kind === 'Timeout').length
+  const before = timers()
+  t.match(await tidegate(['explain', 'GET', '/x', '--config', file]), { code: 0, stderr: '' })
+  t.ok(timers() <= before)
+})
+
+// One test waits for a store that does not answer: the others run beside it.
+t.jobs = 2
+const APART = { buffered: true }
+
+t.test('explain does not claim to know what a store has that is out of reach', APART, async (t) => {
+  const yaml = `
+store: { redis: "redis://127.0.0.1:1" }
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const { code, stdout } = await tidegate(['explain', 'GET', '/x', '--config', file])
+  t.equal(code, 0)
+  t.match(
+    stdout,
+    /without the store, which is out of reach: what it has of tiers, boosts, bans and API keys is not known/,
+  )
+})
+
+t.test('explain --at says whether a header is believed from there', async (t) => {
+  const yaml = `
+tiers: [free]
+consumers: [{ header: { name: x-user-id, from: [10.0.0.0/8] } }, { ip: {} }]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+`
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const at = async (address: string) => {
+    const argv = ['explain', 'GET', '/x', '-H', 'x-user-id: ann', '--at', address, '--config', file]
+    return (await tidegate([...argv, '--json'])).stdout
+  }
+  t.match(JSON.parse(await at('10.0.0.1')), { consumer: 'ann', identified_by: 'header' })
+  t.match(JSON.parse(await at('192.0.2.7')), {
+    consumer: '192.0.2.7',
+    identified_by: 'ip',
+    why: /The header x-user-id is not believed from 192\.0\.2\.7/,
+  })
+})
+
+t.test('explain says until when a tier and a boost hold, without brackets in brackets', async (t) => {
+  const redis = await startRedis(t)
+  const yaml = `
+store: { redis: "${redis.url}", timeout: 2s }
+tiers: [free, pro]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min, pro: 100/min } } }
+routes: [{ path: /*, service: payments }]
+`
+  const on = ['--config', join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')]
+  const run = async (...argv: string[]) => {
+    const { code, stdout, stderr } = await tidegate([...argv, ...on])
+    t.equal(code, 0, stderr)
+    return stdout.replace(/\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ/g, 'TIME').replace(/\d+ s/g, 'n s')
+  }
+  t.equal(await run('tier', 'ann', 'pro', '--for', '2h'), 'ann: pro, assigned until TIME\n')
+  await run('boost', 'ann', '--service', 'payments', '--limit', 'minute', '--by', '50', '--for', '1h')
+
+  t.match(await tidegate(['explain', 'GET', '/x', '-H', 'a: b\nc: d', ...on]), {
+    code: 2,
+    stderr: 'tidegate explain: -H takes a value on one line\n',
+  })
+  const told = await run('explain', 'GET', '/x', '-H', 'x-user-id: ann')
+  const [why, ...rest] = told.split('\n')
+  t.equal(
+    why,
+    'Allowed: the limit "minute" (150/min: 100 + boost 50 until TIME) of ann, tier pro on payments, has 149 left after it, and no other has less.',
+  )
+  t.ok(rest.includes('  tier      pro, assigned until TIME'), told)
+  t.match(told, /^ {2}minute +150\/min +0\/150 /m)
+  t.match(told, '\n\nnot as the tier has it:\n  minute: 150/min (100 + boost 50 until TIME)\n')
+  t.match(await run('explain', 'GET', '/x', '-H', 'x-user-id: bob'), /^ {2}tier +free, the default$/m)
+
+  const json = JSON.parse(
+    (await tidegate(['explain', 'GET', '/x', '-H', 'x-user-id: ann', '--json', ...on])).stdout,
+  )
+  t.match(json.tier_until, /^20\d\d-.*Z$/)
+})
+
+t.test('who cannot read the configuration is told that a gateway can be asked without it', async (t) => {
+  const file = join(t.testdir({ 'tidegate.yaml': 'services: [' }), 'tidegate.yaml')
+  for (const argv of [
+    ['explain', 'GET', '/x'],
+    ['why', 'r-1'],
+    ['top', '--once'],
+    ['usage', 'a', 'b'],
+  ]) {
+    const { code, stderr } = await tidegate([...argv, '--config', file])
+    t.equal(code, 1)
+    t.match(stderr, /tidegate\.yaml:1:\d+: .+\n/)
+    t.match(
+      stderr,
+      `\ntidegate ${argv[0]}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)\n`,
+    )
+  }
+  t.notMatch(
+    (await tidegate(['plan', '--log', file, '--config', file])).stderr,
+    /--admin/,
+    'plan asks nobody',
+  )
+})
+
+t.test('a running gateway whose store is away does not claim to have explained by its counts', async (t) => {
+  const adminPort = await freePort()
+  const gateway = await startProcess(
+    t,
+    `
+listen: 127.0.0.1:0
+admin: { listen: "127.0.0.1:${adminPort}" }
+store: { redis: "redis://127.0.0.1:1", on_failure: local }
+tiers: [free]
+services: { payments: { upstreams: [http://127.0.0.1:9], limits: { free: 10/min } } }
+routes: [{ path: /*, service: payments }]
+server: { shutdown_delay: 0 }
+log: { access: off }
+`,
+  )
+  const { code, stdout, stderr } = await tidegate([
+    'explain',
+    'GET',
+    '/x',
+    '--live',
+    '--config',
+    gateway.configFile,
+  ])
+  t.equal(code, 0, stderr)
+  t.match(stdout, /^The store is out of reach, so what the limits would say is not known/)
+  t.match(stdout, /By the running gateway, its configuration without counts: its store is out of reach\.\n$/)
+})

@@ -1,0 +1,63 @@
+import { readFileSync } from 'node:fs'
+import t from 'tap'
+import { loadApart } from '../../../src/config/load/in-thread.js'
+import { loadConfig } from '../../../src/config/load/load.js'
+import { compileSnapshot } from '../../../src/config/snapshot/snapshot.js'
+
+const env = {
+  PORT: '8080',
+  ADMIN_TOKEN: 'a-token-of-the-admin',
+  REDIS_PASSWORD: 'secret',
+  MAX_KEYS: '1000',
+  ACME_KEY: 'acme-secret',
+  OTLP_TOKEN: 'otlp-secret',
+}
+/** Far above the size from which a thread is taken. */
+const padding = '# a comment\n'.repeat(2000)
+
+function manyRoutes(count: number, extra = ''): string {
+  const routes = Array.from({ length: count }, (_, i) => `  - { path: /r${i}/*, service: api }\n`).join('')
+  return `tiers: [free]\nservices: { api: { upstreams: [http://127.0.0.1:1], limits: { free: 1/s } } }\nroutes:\n${routes}${extra}`
+}
+
+t.test('a long file is read in a thread, and what comes of it is what reading it here gives', async (t) => {
+  const file = 'test/fixtures/config-full.yaml'
+  const text = `${readFileSync(file, 'utf8')}\n${padding}`
+  const here = loadConfig(text, { file, env })
+  const apart = await loadApart(text, { file, env })
+  if (!here.ok || !apart.ok) throw new Error('the fixture is a good file')
+  t.strictSame(apart.config, here.config)
+  t.strictSame(apart.warnings, here.warnings)
+  t.equal(apart.hash, compileSnapshot(here.config, 0).hash)
+  t.equal(
+    Object.getPrototypeOf(apart.config.services),
+    null,
+    'names that users choose do not meet those that every object has',
+  )
+})
+
+t.test('the thread holds nobody up: timers here go on while it reads', async (t) => {
+  let ticks = 0
+  const timer = setInterval(() => ticks++, 1)
+  const loaded = await loadApart(manyRoutes(3000), { file: 'tidegate.yaml', env })
+  clearInterval(timer)
+  t.ok(loaded.ok)
+  t.ok(ticks > 0, `${ticks} ticks`)
+})
+
+t.test('what is wrong in a long file is told with its line, and without a secret', async (t) => {
+  const text = manyRoutes(400, '  - { path: /x, service: "$' + '{ADMIN_TOKEN}" }\n')
+  const apart = await loadApart(text, { file: 'tidegate.yaml', env })
+  if (apart.ok) throw new Error('there is no such service')
+  t.strictSame(apart.errors, (loadConfig(text, { file: 'tidegate.yaml', env }) as { errors: unknown }).errors)
+  t.match(apart.errors, [{ line: 404 }])
+  t.notMatch(JSON.stringify(apart.errors), /a-token-of-the-admin/)
+})
+
+t.test('a short file is read here: it is there before anything else has had a turn', async (t) => {
+  const first = await Promise.race([
+    loadApart(manyRoutes(3), { file: 'tidegate.yaml', env }),
+    new Promise((resolve) => setImmediate(resolve, 'another turn')),
+  ])
+  t.match(first, { ok: true })
+})

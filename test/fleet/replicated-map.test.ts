@@ -1,0 +1,249 @@
+import fc from 'fast-check'
+import t, { type Test } from 'tap'
+import { channelOf, openSubscriber } from '../../src/fleet/pubsub.js'
+import {
+  createFollowedMap,
+  createMemoryMap,
+  type MapShape,
+  type ReplicatedMap,
+} from '../../src/fleet/replicated-map.js'
+import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
+import { connectStore } from '../../src/limiter/redis/connect.js'
+import { eventually } from '../support/eventually.js'
+import { startRedis } from '../support/redis.js'
+
+const quiet = { info() {}, warn() {} }
+
+interface Pass {
+  readonly owner: string
+  readonly until?: number
+}
+
+const PASSES: MapShape<Pass> = {
+  name: 'tier:{passes}',
+  what: 'passes',
+  keyName: 'id of the pass',
+  parse(text) {
+    try {
+      const { owner, until } = JSON.parse(text) as Partial<Pass>
+      return typeof owner === 'string' ? { owner, ...(until === undefined ? {} : { until }) } : undefined
+    } catch {
+      return undefined
+    }
+  },
+  write: (pass) => JSON.stringify(pass),
+  until: ({ until }) => until,
+  most: 3,
+  longestKey: 8,
+  longestValue: 64,
+}
+
+interface Clock {
+  now: number
+}
+
+const redis = await startRedis(t)
+
+function openRedis(t: Test, clock: Clock, subscribe = true): ReplicatedMap<Pass> {
+  const store = connectStore({ redis: redis.url }, quiet)
+  const map = createRedisMap(PASSES, { store, log: quiet, pollMs: 50, subscribe, now: () => clock.now })
+  t.teardown(async () => {
+    await map.close()
+    store.disconnect()
+  })
+  return map
+}
+
+for (const [name, open] of [
+  ['memory', (_: Test, clock: Clock) => createMemoryMap(PASSES, { now: () => clock.now })],
+  ['redis', openRedis],
+] as const) {
+  t.test(`${name}: a value with an end is none from that moment on`, async (t) => {
+    await redis.client.flushdb()
+    const clock = { now: 1_000 }
+    const map = open(t, clock)
+    await map.ready
+    await map.set('a', { owner: 'alice', until: 2_000 })
+    await map.set('b', { owner: 'bob' })
+    clock.now = 1_999
+    t.same(map.get('a'), { owner: 'alice', until: 2_000 })
+    t.same([...map.entries().keys()].sort(), ['a', 'b'])
+    const changed: (string | undefined)[] = []
+    map.onChange((key) => changed.push(key))
+    clock.now = 2_000
+    t.equal(map.get('a'), undefined)
+    t.equal(await map.read('a'), undefined)
+    t.same([...map.entries().keys()], ['b'])
+    t.same(changed, ['a'], 'and whoever listens is told')
+    t.equal(await map.setIf('present', 'a', { owner: 'eve' }), false, 'it does not come back to life')
+    await map.set('a', { owner: 'anna', until: 3_000 })
+    t.equal(map.get('a')?.owner, 'anna')
+  })
+
+  t.test(`${name}: a write beyond what there may be is refused, what has ended does not count`, async (t) => {
+    await redis.client.flushdb()
+    const clock = { now: 1_000 }
+    const map = open(t, clock)
+    await map.ready
+    for (const key of ['a', 'b', 'c']) await map.set(key, { owner: key, until: 2_000 })
+    await t.rejects(map.set('d', { owner: 'd' }), {
+      message: 'there are 3 passes, which is as many as there may be; remove some first',
+    })
+    await map.set('c', { owner: 'again', until: 2_000 })
+    t.equal(map.get('c')?.owner, 'again', 'what is there may change')
+    clock.now = 2_000
+    await map.set('d', { owner: 'd' })
+    t.same([...map.entries().keys()], ['d'])
+    await t.rejects(map.set('123456789', { owner: 'x' }), { message: /id of the pass is longer than 8 char/ })
+    await t.rejects(map.set('e', { owner: 'x'.repeat(64) }), {
+      message: /e is longer than the 64 characters/,
+    })
+    t.equal(map.entries().size, 1)
+  })
+
+  t.test(`${name}: a condition is on what the store has`, async (t) => {
+    await redis.client.flushdb()
+    const map = open(t, { now: 1_000 })
+    await map.ready
+    t.equal(await map.setIf('present', 'a', { owner: 'x' }), false)
+    t.equal(await map.setIf('absent', 'a', { owner: 'alice' }), true)
+    t.equal(await map.setIf('absent', 'a', { owner: 'x' }), false)
+    t.equal(map.get('a')?.owner, 'alice')
+    t.equal(await map.setIf('present', 'a', undefined), true)
+    t.equal(await map.setIf('present', 'a', undefined), false)
+    t.equal(map.get('a'), undefined)
+  })
+
+  t.test(`${name}: whatever happens, it is what a plain map with a clock would be`, async (t) => {
+    const key = fc.constantFrom('a', 'b', 'c', 'd')
+    const end = fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined })
+    const step = fc.record({ key, end, wait: fc.integer({ min: 0, max: 10 }), remove: fc.boolean() })
+    const property = fc.asyncProperty(fc.array(step, { maxLength: 12 }), async (steps) => {
+      await redis.client.flushdb()
+      const clock = { now: 1_000 }
+      const model = new Map<string, Pass>()
+      const map = open(t, clock)
+      await map.ready
+      for (const { key, end, wait, remove } of steps) {
+        clock.now += wait
+        for (const [one, { until = Number.POSITIVE_INFINITY }] of model) {
+          if (until <= clock.now) model.delete(one)
+        }
+        const value = { owner: key, ...(end === undefined ? {} : { until: clock.now + end }) }
+        const fits = remove || model.has(key) || model.size < PASSES.most
+        if (!fits) await t.rejects(map.set(key, value))
+        else {
+          await map.set(key, remove ? undefined : value)
+          if (remove) model.delete(key)
+          else model.set(key, value)
+        }
+        t.same(new Map(map.entries()), model)
+        t.same(map.get(key), model.get(key))
+      }
+      await map.close()
+    })
+    await fc.assert(property, { numRuns: name === 'memory' ? 100 : 10 })
+  })
+}
+
+t.test(
+  'a change, and the end of a value, are seen on the other nodes, with and without messages',
+  async (t) => {
+    await redis.client.flushdb()
+    const clock = { now: 1_000 }
+    const [a, b, deaf] = [openRedis(t, clock), openRedis(t, clock), openRedis(t, clock, false)]
+    await Promise.all([a.ready, b.ready, deaf.ready])
+    const changed: (string | undefined)[] = []
+    deaf.onChange((key) => changed.push(key))
+    await a.set('a', { owner: 'alice', until: 2_000 })
+    for (const node of [b, deaf]) await eventually('the change', () => node.get('a')?.owner === 'alice')
+    clock.now = 2_000
+    await eventually('the end', () => changed.length === 2)
+    t.same(changed, ['a', 'a'])
+    for (const node of [a, b, deaf]) t.equal(node.entries().size, 0)
+  },
+)
+
+t.test('what is no value of ours is none', async (t) => {
+  await redis.client.flushdb()
+  await redis.client.hset('tier:{passes}', 'a', '{"owner":"alice"}', 'b', 'x', 'c', '{"owner":1}')
+  const map = openRedis(t, { now: 1_000 })
+  await map.ready
+  t.same([...map.entries()], [['a', { owner: 'alice' }]])
+  t.equal(await map.read('b'), undefined)
+})
+
+t.test('what has ended goes from the store where nobody writes any more', async (t) => {
+  await redis.client.flushdb()
+  const clock = { now: 1_000 }
+  const writer = openRedis(t, clock)
+  await writer.ready
+  await writer.set('a', { owner: 'alice', until: 2_000 })
+  await writer.set('b', { owner: 'bob' })
+  await writer.close()
+  clock.now = 2_000
+  const late = openRedis(t, clock)
+  await eventually('a is gone', async () => (await redis.client.hlen('tier:{passes}')) === 1)
+  t.same(await redis.client.hkeys('tier:{passes}'), ['b'])
+  t.equal(await redis.client.zcard('tier:{passes}:ends'), 0)
+  t.same([...late.entries().keys()], ['b'])
+})
+
+t.test('it is known when what is held here was last what the store has', async (t) => {
+  await redis.client.flushdb()
+  const clock = { now: 1_000 }
+  const map = openRedis(t, clock)
+  t.equal(map.confirmedAt(), 0)
+  await map.ready
+  await eventually('the first', () => map.confirmedAt() === 1_000)
+  clock.now = 5_000
+  await eventually('the next', () => map.confirmedAt() === 5_000)
+  t.equal(map.entries().size, 0)
+})
+
+t.test('a map that another process tells is read only', async (t) => {
+  const clock = { now: 1_000 }
+  const map = createFollowedMap(
+    PASSES,
+    [
+      ['a', '{"owner":"alice","until":2000}'],
+      ['b', 'nonsense'],
+    ],
+    () => clock.now,
+  )
+  t.teardown(() => map.close())
+  t.same([...map.entries().keys()], ['a'])
+  map.follow('c', '{"owner":"carl"}')
+  map.follow('a', null)
+  t.same([...map.entries().keys()], ['c'])
+  await t.rejects(map.set('d', { owner: 'd' }), { message: 'the primary is asked' })
+})
+
+t.test('redis: a number that somebody else has used up hides no change', async (t) => {
+  await redis.client.flushdb()
+  const clock = { now: 1_000 }
+  const store = connectStore({ redis: redis.url }, quiet)
+  t.teardown(() => store.disconnect())
+  const subscriber = openSubscriber(store)
+  const options = { store, subscriber, log: quiet, pollMs: 1500, now: () => clock.now }
+  const [a, b] = [createRedisMap(PASSES, options), createRedisMap(PASSES, options)]
+  t.teardown(async () => {
+    await Promise.all([a.close(), b.close()])
+    subscriber.close()
+  })
+  await Promise.all([a.ready, b.ready])
+  const channel = channelOf(store, `${PASSES.name}:changed`)
+  await eventually('messages are heard', () => subscriber.hears(channel))
+  // Remembered as it comes: the next poll takes it away again.
+  let heard = false
+  b.onChange(() => {
+    if (b.get('eve') !== undefined) heard = true
+  })
+  await redis.client.publish(channel, '[1,"eve","{\\"owner\\":\\"eve\\"}"]')
+  await eventually('what was said is heard', () => heard)
+  await a.set('a', { owner: 'alice' })
+  for (const map of [a, b]) {
+    await eventually('the first change of the store', () => map.get('a')?.owner === 'alice')
+    await eventually('and nothing else', () => map.get('eve') === undefined)
+  }
+})

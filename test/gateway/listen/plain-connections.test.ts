@@ -1,0 +1,331 @@
+import { Socket } from 'node:net'
+import t, { type Test } from 'tap'
+import { createPlainConnections } from '../../../src/gateway/listen/plain-connections.js'
+import { eventually } from '../../support/eventually.js'
+import { snapshotOf, startGateway } from '../../support/gateway.js'
+import { openRaw, rawRequest } from '../../support/raw.js'
+import { type RawRequest, rawUpstream, respond } from '../../support/raw-upstream.js'
+
+/** Connections that the gateway reads itself, and how they go over to Node's parser: nobody may notice. */
+
+function yamlFor(origin: string, server = '{}'): string {
+  return `
+tiers: [free]
+services: { api: { upstreams: ['${origin}'] } }
+routes: [{ path: /api/*, service: api }]
+server: ${server}
+`
+}
+
+const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
+const GET = rawRequest('GET /api/x')
+/** The same request, with a blank that only Node's parser takes off. */
+const odd = (text: string) => text.replace('Host: ', 'Host:  ')
+
+/** @returns all that comes for it, less what is never the same twice */
+async function bytesFor(port: number, request: string, complete: RegExp): Promise<string> {
+  const client = await openRaw(port)
+  client.write(request)
+  await client.until(String(complete), () => complete.test(client.received()) || client.isClosed())
+  client.socket.destroy()
+  return client
+    .received()
+    .replace(/^(Date|X-Request-Id): .*\r\n/gm, '')
+    .replace(/"request_id":".*?"/, '')
+}
+
+t.test('the bytes of a response are those of Node', async (t) => {
+  const answers: Record<string, [answer: string, complete: RegExp, line?: string]> = {
+    'a length': [OK, /ok$/],
+    'a reason of its own': ['HTTP/1.1 200 All right\r\nContent-Length: 0\r\n\r\n', /\r\n\r\n$/],
+    'an unknown status': ['HTTP/1.1 299\r\nContent-Length: 0\r\n\r\n', /\r\n\r\n$/],
+    chunks: [
+      'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n',
+      /\r\n0\r\n\r\n$/,
+    ],
+    'no chunk': ['HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n', /\r\n0\r\n\r\n$/],
+    'a Date of its own': ['HTTP/1.1 200 OK\r\nDate: then\r\nContent-Length: 0\r\n\r\n', /\r\n\r\n$/],
+    'fields that repeat, and bytes beyond ASCII': [
+      'HTTP/1.1 200 OK\r\nSet-Cookie: a\r\nset-cookie: \xe9\r\nX:\r\nContent-Length: 1\r\n\r\n\xff',
+      /\xff$/,
+    ],
+    'a 204': ['HTTP/1.1 204 No Content\r\n\r\n', /\r\n\r\n$/],
+    'a 304 with a length': ['HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n', /\r\n\r\n$/],
+    HEAD: ['HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n', /\r\n\r\n$/, 'HEAD /api/'],
+    'HEAD without a length': ['HTTP/1.1 200 OK\r\n\r\n', /\r\n\r\n$/, 'HEAD /api/'],
+    hints: [`HTTP/1.1 103 Early Hints\r\nLink: </a>; rel=preload\r\nLink: </b>\r\n\r\n${OK}`, /ok$/],
+    'a hint that is none': [`HTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\n${OK}`, /ok$/],
+    'a large body': [`HTTP/1.1 200 OK\r\nContent-Length: 70000\r\n\r\n${'x'.repeat(69_999)}.`, /x\.$/],
+    'a large chunk': [
+      `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nc350\r\n${'x'.repeat(49_999)}.\r\n0\r\n\r\n`,
+      /\r\n0\r\n\r\n$/,
+    ],
+    'what is refused': [OK, /\}$/, 'GET /nowhere'],
+    'HEAD of what is refused': [OK, /\r\n\r\n$/, 'HEAD /nowhere'],
+  }
+  const list = Object.entries(answers)
+  const upstream = await rawUpstream(t, (request) =>
+    respond(request, list[Number(/\d+$/.exec(request.target)![0])]![1][0]),
+  )
+  const gateway = await startGateway(t, yamlFor(upstream.origin))
+  for (const [i, [what, [, complete, line = 'GET /api/']]] of list.entries()) {
+    const request = rawRequest(`${line}${i}`)
+    const ours = await bytesFor(gateway.port, request, complete)
+    const theirs = await bytesFor(gateway.port, odd(request), complete)
+    // How a large body is cut into chunks is up to the moment.
+    const whole = (text: string) => text.replaceAll(/(^|x)\r\n[0-9a-f]+\r\n/g, '$1')
+    t.equal(whole(ours), whole(theirs), what)
+    t.match(ours, complete, what)
+  }
+})
+
+t.test('the bytes of a denial are those of Node, whatever is denied to whom and when', async (t) => {
+  const upstream = await rawUpstream(t)
+  const gateway = await startGateway(
+    t,
+    `
+tiers: [free, pro]
+default_tier: free
+consumers: [{ api_key: { header: x-key, keys: KEYS } }, { ip: {} }]
+services:
+  api: { upstreams: ['${upstream.origin}'], limits: { free: [3/s, 3/min], pro: 1/h } }
+  other: { upstreams: ['${upstream.origin}'], limits: { free: 1/min, pro: 1/min } }
+routes:
+  - { path: /api/*, service: api }
+  - { path: /api/dear, service: api, cost: 9 }
+  - { path: /other/*, service: other }
+  - { path: /shaped/*, service: other, headers: { response: { set: { X-Tier: '\${tier}' } } } }
+`.replace('KEYS', "[{ key: 'k1-of-somebody-on-pro', consumer: somebody, tier: pro }]"),
+  )
+  const denied = / 429 .*(\}|\r\n\r\n)$/s
+  const lines: [string, ...string[]][] = [
+    ['GET /api/x'],
+    ['HEAD /api/x'],
+    ['GET /api/dear'],
+    ['GET /api/x', 'X-Key: k1-of-somebody-on-pro'],
+    ['GET /other/x'],
+    ['GET /other/x', 'X-Key: k1-of-somebody-on-pro'],
+    ['GET /shaped/x'],
+  ]
+  for (const line of lines) {
+    const client = await openRaw(gateway.port)
+    for (let i = 1; i < 4; i++) {
+      client.write(rawRequest(line[0].replace('HEAD', 'GET'), ...line.slice(1)))
+      await client.until('an answer', () => client.responses().length === i)
+    }
+    client.socket.destroy()
+  }
+  const seen = new Set<string>()
+  for (const passed of [0, 7_000, 8_000]) {
+    gateway.clock.now += passed
+    for (const line of lines) {
+      // Of one length, which the body's depends on.
+      const request = rawRequest(...line, 'X-Request-Id: an-id.of_theirs')
+      const ours = await bytesFor(gateway.port, request, denied)
+      t.equal(ours, await bytesFor(gateway.port, odd(request), denied), line[0])
+      seen.add(ours)
+    }
+  }
+  t.ok(seen.size > 12, `${seen.size} different ones`)
+})
+
+async function startPair(t: Test, server?: string) {
+  const waiting: RawRequest[] = []
+  const upstream = await rawUpstream(t, (request) => {
+    if (request.target === '/api/wait') waiting.push(request)
+    else respond(request, OK)
+  })
+  const gateway = await startGateway(t, yamlFor(upstream.origin, server))
+  return { upstream, gateway, waiting, client: await openRaw(gateway.port) }
+}
+
+t.test('requests of either kind follow one another on a connection, and count for it', async (t) => {
+  const { gateway, client } = await startPair(t, '{ max_requests_per_connection: 6 }')
+  const body = `${rawRequest('POST /api/x', 'Content-Length: 4')}body`
+  for (const [i, bytes] of [GET, body, GET, `${GET}`, odd(GET), GET].entries()) {
+    client.write(bytes)
+    await client.until(`answer ${i + 1}`, () => client.responses().length === i + 1)
+  }
+  await client.closed()
+  t.same(
+    client.responses().map((response) => [response.status, response.header('connection')]),
+    [...Array(5).fill([200, 'keep-alive']), [200, 'close']],
+  )
+  t.equal(gateway.records.length, 6)
+})
+
+t.test('a head in pieces is put together, also behind another request', async (t) => {
+  const { client, upstream } = await startPair(t)
+  for (const [i, cut] of [1, 20, GET.length - 1].entries()) {
+    client.write(GET)
+    await client.until('the first answer', () => client.responses().length === 2 * i + 1)
+    client.write(GET.slice(0, cut))
+    await new Promise(setImmediate)
+    client.write(GET.slice(cut))
+    await client.until('the second answer', () => client.responses().length === 2 * i + 2)
+  }
+  t.equal(upstream.requests.length, 6)
+  client.socket.destroy()
+})
+
+t.test('what is sent before the answer has come waits for it', async (t) => {
+  const { gateway, client, waiting, upstream } = await startPair(t)
+  client.write(rawRequest('GET /api/wait'))
+  await eventually('the first is there', () => waiting.length === 1)
+  const ahead = 200
+  for (let i = 0; i < ahead; i++) client.write(i === 150 ? odd(GET) : GET)
+  await eventually('it is on its way', () => client.socket.writableLength === 0)
+  t.equal(upstream.requests.length, 1)
+  respond(waiting[0]!, OK)
+  await client.until('all answers', () => client.responses().length === ahead + 1)
+  t.notOk(client.isClosed())
+  client.socket.destroy()
+  await gateway.recorded(ahead + 1)
+  t.ok(gateway.records.every(({ status }) => status === 200))
+})
+
+t.test('of a flood behind a request no more is read than fits', async (t) => {
+  const { gateway, waiting } = await startPair(t)
+  const accepted: Socket[] = []
+  gateway.app.server.on('connection', (socket) => void accepted.push(socket))
+  const client = await openRaw(gateway.port)
+  client.write(rawRequest('GET /api/wait'))
+  await eventually('the first is there', () => waiting.length === 1)
+  client.write(GET.repeat(500_000))
+  await eventually('the rest is not read', () => accepted[0]!.readableLength >= 65_536)
+  t.ok(accepted[0]!.bytesRead < 1 << 18, `${accepted[0]!.bytesRead} bytes were read`)
+  respond(waiting[0]!, OK)
+  await client.until('its answer', () => client.responses().length > 0)
+  client.socket.destroy()
+})
+
+t.test('a client that leaves is noticed, and so is the end of what it sends', async (t) => {
+  for (const leave of ['destroy', 'end', 'resetAndDestroy'] as const) {
+    const { gateway, client, waiting } = await startPair(t)
+    client.write(rawRequest('GET /api/wait'))
+    await eventually('it is there', () => waiting.length === 1)
+    client.write(GET)
+    client.socket[leave]()
+    await gateway.recorded(1)
+    t.match(gateway.records, [{ status: 499, error: 'client_closed' }], leave)
+    await eventually('the upstream is told', () => waiting[0]!.closed)
+    await eventually('nothing is watched', () => gateway.watchdog.size() === 0)
+  }
+})
+
+t.test('who ends its side and reads nothing does not have all of the response read for it', async (t) => {
+  const asked: RawRequest[] = []
+  const upstream = await rawUpstream(t, (request) => void asked.push(request))
+  const gateway = await startGateway(
+    t,
+    yamlFor(upstream.origin).replace('service: api }', 'service: api, timeouts: { idle: 200ms } }'),
+  )
+  const accepted: Socket[] = []
+  gateway.app.server.on('connection', (socket) => void accepted.push(socket))
+  const client = await openRaw(gateway.port)
+  client.socket.pause()
+  client.write(GET)
+  await eventually('it is there', () => asked.length === 1)
+  const piece = `4000\r\n${'x'.repeat(16_384)}\r\n`
+  respond(asked[0]!, `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n${piece}`)
+  await eventually('the client takes no more', () => {
+    if (accepted[0]!.writableLength > 0) return true
+    for (let i = 0; i < 4; i++) respond(asked[0]!, piece)
+    return false
+  })
+  client.socket.end()
+  await eventually('its end has come', () => accepted[0]!.writableEnded)
+  // An upstream that is never silent: only that nobody takes it may end this.
+  const timer = setInterval(() => respond(asked[0]!, piece), 2)
+  await gateway.recorded(1)
+  clearInterval(timer)
+  t.match(gateway.records, [{ status: 200, error: 'client_closed' }])
+  await eventually('the upstream is told', () => asked[0]!.closed)
+  client.socket.destroy()
+})
+
+t.test('a refusal reaches a client that ends its side with the request', async (t) => {
+  const { gateway, client } = await startPair(t)
+  client.socket.end(rawRequest('GET /nowhere'))
+  await client.closed()
+  t.match(client.responses(), [{ status: 404 }])
+  await gateway.recorded(1)
+  t.match(gateway.records, [{ status: 404, error: 'no_route' }])
+})
+
+t.test('silence ends a connection, after its first request and before it', async (t) => {
+  const { gateway, client } = await startPair(t, '{ header_timeout: 500ms, keep_alive: 500ms, http2: true }')
+  const asked = await openRaw(gateway.port)
+  asked.write(GET)
+  await client.closed()
+  t.equal(client.received(), '')
+  await asked.closed()
+  t.match(asked.responses(), [{ status: 200 }])
+  t.equal(gateway.records.length, 1)
+})
+
+t.test('silence counts from when a connection is made, however long there was none before', async (t) => {
+  let now = 0
+  let ticks = 0
+  const silent: Socket[] = []
+  const { server } = snapshotOf(yamlFor('http://127.0.0.1:1')).config
+  const connections = createPlainConnections({
+    settings: server,
+    accept() {},
+    silent: (socket) => void silent.push(socket),
+    clock() {
+      ticks++
+      return now
+    },
+  })
+  now += 3_600_000
+  const socket = new Socket()
+  connections.take(
+    socket,
+    () => {},
+    () => {},
+  )
+  const before = ticks
+  await eventually('two ticks', () => ticks > before + 1)
+  t.same(silent, [])
+  now += server.header_timeout + 1_000
+  await eventually('it is over', () => silent[0] === socket)
+  socket.destroy()
+})
+
+t.test('where only HTTP/1 is spoken, a client that has not asked is told', async (t) => {
+  const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, http2: false }')
+  await client.closed()
+  t.match(client.responses(), [{ status: 408 }])
+  t.match(gateway.records, [{ status: 408, error: 'request_timeout' }])
+})
+
+t.test('closing ends those that wait for a request, and lets the others have their answer', async (t) => {
+  const { gateway, client, waiting } = await startPair(t)
+  const idle = await openRaw(gateway.port)
+  idle.write(GET)
+  await idle.until('its answer', () => idle.responses().length === 1)
+  client.write(rawRequest('GET /api/wait'))
+  await eventually('it is there', () => waiting.length === 1)
+  gateway.drain(true)
+  const closed = gateway.app.close()
+  await idle.closed()
+  t.notOk(client.isClosed())
+  respond(waiting[0]!, OK)
+  await client.closed()
+  await closed
+  t.equal(client.responses()[0]!.header('connection'), 'close')
+})
+
+t.test('a response that began before the gateway was closed ends its connection', async (t) => {
+  const { gateway, client, waiting } = await startPair(t)
+  client.write(rawRequest('GET /api/wait'))
+  await eventually('it is there', () => waiting.length === 1)
+  respond(waiting[0]!, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no')
+  await client.until('its beginning', () => client.received().endsWith('o'))
+  const closed = gateway.app.close()
+  respond(waiting[0]!, 'k')
+  await client.closed()
+  await closed
+  t.match(client.responses(), [{ status: 200, body: 'ok' }])
+})

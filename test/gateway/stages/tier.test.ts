@@ -1,0 +1,154 @@
+import t from 'tap'
+import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
+import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
+import { resolveTier } from '../../../src/gateway/stages/tier.js'
+import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/source.js'
+import { exchangeFor } from '../../support/exchange.js'
+import { snapshotOf } from '../../support/gateway.js'
+
+const snapshot = snapshotOf(`
+tiers: [free, pro, enterprise]
+default_tier: pro
+services: { payments: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: payments }]
+`)
+
+async function tierOf(assigned: string | undefined, credentialTier: number | undefined) {
+  const assignments = createMemoryAssignments()
+  if (assigned !== undefined) await assignments.set('acme', assigned)
+  const x = exchangeFor(snapshot)
+  x.consumer = 'acme'
+  x.credentialTier = credentialTier
+  await resolveTier(assignments)(x)
+  return [x.tier === -1 ? undefined : snapshot.tiers[x.tier], x.tierFrom]
+}
+
+t.test('an assignment wins over the credential, the credential over the default', async (t) => {
+  t.same(await tierOf('enterprise', 0), ['enterprise', 'assignment'])
+  t.same(await tierOf('enterprise', undefined), ['enterprise', 'assignment'])
+  t.same(await tierOf(undefined, 0), ['free', 'credential'])
+  t.same(await tierOf(undefined, undefined), ['pro', 'default'])
+})
+
+t.test('an assignment to a tier that this configuration does not have counts as none', async (t) => {
+  t.same(await tierOf('platinum', 0), ['free', 'credential'])
+  t.same(await tierOf('platinum', undefined), ['pro', 'default'])
+})
+
+t.test('when an assignment ends is known of what was decided by it', async (t) => {
+  const assignments = createMemoryAssignments()
+  const until = Date.now() + 3_600_000
+  await assignments.set('acme', 'enterprise', until)
+  await assignments.set('other', 'platinum', until)
+  const ends = async (consumer: string) => {
+    const x = exchangeFor(snapshot)
+    x.consumer = consumer
+    await resolveTier(assignments)(x)
+    return x.tierUntil
+  }
+  t.same(await Promise.all(['acme', 'other', 'nobody'].map(ends)), [until, undefined, undefined])
+})
+
+t.test('an assignment is that of one consumer', async (t) => {
+  const assignments = createMemoryAssignments()
+  await assignments.set('acme', 'enterprise')
+  const x = exchangeFor(snapshot)
+  x.consumer = 'acme2'
+  resolveTier(assignments)(x)
+  t.match(x, { tier: 1, tierFrom: 'default' })
+})
+
+/** A source that has been asked already, or that has to be waited for. */
+function sourceOf(
+  name: string,
+  plan: Partial<Found> | undefined | Promise<Partial<Found> | undefined>,
+  tellsTenants = true,
+) {
+  const asked: string[] = []
+  const unknown: string[] = []
+  const whole = (found: Partial<Found> | undefined): Found | undefined =>
+    found && { tier: undefined, tenant: undefined, stale: false, ...found }
+  const source: PlanSource = {
+    name,
+    tellsTenants,
+    find(consumer) {
+      asked.push(consumer)
+      return plan instanceof Promise ? plan.then(whole) : whole(plan)
+    },
+    changed() {},
+    allChanged() {},
+    unknownTier: (tier) => void unknown.push(tier),
+    adjust() {},
+    describe: () => ({ source: name, up: true, counts: createCounts(), remembered: 0 }),
+    async close() {},
+  }
+  return { source, asked, unknown }
+}
+
+async function resolved(sources: readonly PlanSource[], about: Partial<Exchange> = {}, assigned?: string) {
+  const assignments = createMemoryAssignments()
+  if (assigned !== undefined) await assignments.set('acme', assigned)
+  const x = exchangeFor(snapshot)
+  Object.assign(x, { consumer: 'acme', identifiedBy: 'header', ...about })
+  const waits = resolveTier(assignments, { sources: () => sources })(x)
+  await waits
+  return { x, waited: waits !== undefined }
+}
+
+t.test('a source is asked when neither assignment nor credential has a tier', async (t) => {
+  const one = sourceOf('billing', { tier: 'enterprise', tenant: 'acme-group' }, false)
+  const { x, waited } = await resolved([one.source])
+  t.match(x, { tier: 2, tierFrom: 'source', tierSource: 'billing', tierStale: false, tenant: 'acme-group' })
+  t.equal(waited, false, 'what is known is not waited for')
+  t.match((await resolved([one.source], {}, 'free')).x, {
+    tier: 0,
+    tierFrom: 'assignment',
+    tierSource: undefined,
+  })
+  t.match((await resolved([one.source], { credentialTier: 0 })).x, { tier: 0, tierFrom: 'credential' })
+  t.equal(one.asked.length, 1)
+})
+
+t.test('sources are asked in their order until one knows, each waited for if need be', async (t) => {
+  const first = sourceOf('first', Promise.resolve(undefined))
+  const second = sourceOf('second', Promise.resolve({ tier: 'free', stale: true }), false)
+  const third = sourceOf('third', { tier: 'enterprise' }, false)
+  const { x, waited } = await resolved([first.source, second.source, third.source])
+  t.match(x, { tier: 0, tierFrom: 'source', tierSource: 'second', tierStale: true })
+  t.equal(waited, true)
+  t.same(third.asked, [])
+  t.match((await resolved([first.source])).x, { tier: 1, tierFrom: 'default' })
+})
+
+t.test('who has a tier but no tenant is asked for by the tenant, which changes nothing else', async (t) => {
+  const telling = sourceOf('billing', Promise.resolve({ tier: 'free', tenant: 'acme-group', stale: true }))
+  t.match((await resolved([telling.source], {}, 'enterprise')).x, {
+    tier: 2,
+    tierFrom: 'assignment',
+    tierStale: false,
+    tenant: 'acme-group',
+  })
+  const { x } = await resolved([telling.source], { tenant: 'their-own' })
+  t.match(x, { tier: 0, tenant: 'their-own' }, 'a tenant of the credential stays')
+  t.equal(telling.asked.length, 2)
+  await resolved([telling.source], { tenant: 'their-own' }, 'enterprise')
+  t.equal(telling.asked.length, 2, 'who has both is not asked for')
+})
+
+t.test('a tier of a source that this configuration does not have counts as none, and is told', async (t) => {
+  const odd = sourceOf('odd', { tier: 'platinum', tenant: 'acme-group' })
+  const next = sourceOf('next', { tier: 'free' })
+  t.match((await resolved([odd.source, next.source])).x, {
+    tier: 0,
+    tierSource: 'next',
+    tenant: 'acme-group',
+  })
+  t.match((await resolved([odd.source])).x, { tier: 1, tierFrom: 'default' })
+  t.same(odd.unknown, ['platinum', 'platinum'])
+})
+
+t.test('nobody is asked about an address', async (t) => {
+  const one = sourceOf('billing', { tier: 'enterprise' })
+  t.match((await resolved([one.source], { identifiedBy: 'ip' })).x, { tier: 1, tierFrom: 'default' })
+  t.same(one.asked, [])
+})

@@ -1,0 +1,205 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
+import type { RequestRecord } from '../../../src/telemetry/record/record.js'
+import { codePoint } from '../../support/code-point.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+
+const NOW = 1_760_000_000_000
+const snapshot = exampleSnapshot()
+const with100 = {
+  ...snapshot,
+  config: { ...snapshot.config, explain: { keep: 0, sample: 1 } },
+}
+const record = (changes: Partial<RequestRecord> = {}) => exampleRecord(with100, changes)
+const denied = (requestId: string, changes: Partial<RequestRecord> = {}) =>
+  record({
+    requestId,
+    status: 429,
+    error: 'quota_exceeded',
+    upstream: undefined,
+    decision: exampleDecision({
+      allowed: false,
+      violated: 1,
+      remaining: 0,
+      retryMs: 1200,
+      at: NOW,
+      counted: { at: NOW - 300, numbers: [10, 0, 30_000, 7, 6] },
+    }),
+    ...changes,
+  })
+const open = (keep: number, random = () => 0) => createKeptDecisions({ keep, now: () => NOW, random })
+
+t.test('a denial is told with its route, its caller and how its limits stood', async (t) => {
+  const kept = open(100)
+  kept.keep(denied('d-1', { durationMs: 0 }))
+  const found = kept.find('d-1')
+  t.match(found, {
+    times: 1,
+    decision: {
+      request_id: 'd-1',
+      time: new Date(NOW).toISOString(),
+      config: snapshot.hash,
+      path: '/payments/1',
+      route: snapshot.routes[0]!.label,
+      service: 'payments',
+      quota_of: null,
+      consumer: 'alice',
+      identified_by: 'header',
+      tier: 'free',
+      tier_from: 'default',
+      decision: { allowed: false, decided_by: 'store', retry_after_ms: 1200, counted_ms_before: 300 },
+      status: 429,
+      error: 'quota_exceeded',
+      upstream: null,
+    },
+  })
+  const [limit, ...others] = found!.decision.limits
+  t.match(limit, {
+    allows: 10,
+    used: 10,
+    remaining: 0,
+    reset_ms: 30_000,
+    current: 7,
+    previous: 6,
+    weight: 0.5,
+  })
+  t.match(limit, { binding: true, denied: true })
+  t.ok(others.every(({ used, denied }) => used === null && !denied))
+  t.notMatch(JSON.stringify(found), /4111/, 'the query is not kept')
+})
+
+t.test(
+  'a request that passed is kept when it is in the sample, with how its limits stood if that is known',
+  async (t) => {
+    const kept = open(100, () => 0.999)
+    const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
+    const none = { ...with100, config: { ...with100.config, explain: { keep: 0, sample: 0.5 } } }
+    kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
+    kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
+    kept.keep(exampleRecord(none, { requestId: 'by chance' }))
+    kept.keep(
+      exampleRecord(none, {
+        requestId: 'without the store',
+        sampled: true,
+        counted,
+        decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
+      }),
+    )
+    t.match(kept.find('in')?.decision.limits[0], { used: 6, remaining: 4, current: 5, previous: 2 })
+    t.equal(kept.find('out'), undefined)
+    t.equal(kept.find('by chance'), undefined)
+    t.match(kept.find('without the store')?.decision.limits[0], { used: null, remaining: null })
+  },
+)
+
+t.test('a flood of denials leaves what failed, what was refused and the sample', async (t) => {
+  const kept = open(40)
+  kept.keep(record({ requestId: 'fine' }))
+  kept.keep(record({ requestId: 'broken', status: 502, error: 'upstream_refused' }))
+  kept.keep(
+    record({ requestId: 'lost', status: 404, error: 'no_route', route: undefined, decision: undefined }),
+  )
+  for (let i = 0; i < 1000; i++) kept.keep(denied(`d-${i}`))
+  for (const id of ['fine', 'broken', 'lost', 'd-999', 'd-980']) t.ok(kept.find(id), id)
+  for (const id of ['d-979', 'd-0', 'nobody']) t.equal(kept.find(id), undefined, id)
+  t.match(kept.reach(), { denied: { kept: 20 }, failed: { kept: 1 }, others: { kept: 2 } })
+})
+
+t.test('of what went well a sample is kept, of denials all, and with keep: 0 nothing', async (t) => {
+  const one = { ...snapshot, config: { ...snapshot.config, explain: { keep: 0, sample: 0.01 } } }
+  const kept = open(40, () => 0.01)
+  kept.keep(exampleRecord(one, { requestId: 'fine' }))
+  kept.keep({ ...denied('denied'), snapshot: one })
+  t.equal(kept.find('fine'), undefined)
+  t.ok(kept.find('denied'))
+  const none = open(0)
+  none.keep(denied('denied'))
+  t.equal(none.find('denied'), undefined)
+  t.equal(none.bytes(), 0)
+  t.same(none.reach().denied, { kept: 0, since: null })
+})
+
+t.test('the latest of several with one id is told, and how many there are', async (t) => {
+  let now = NOW
+  const kept = createKeptDecisions({ keep: 40, now: () => now++, random: () => 0 })
+  kept.keep(denied('same', { consumer: 'alice' }))
+  kept.keep(denied('same', { consumer: 'bob' }))
+  kept.keep(record({ requestId: 'same', consumer: 'carol' }))
+  t.match(kept.find('same'), { times: 3, decision: { consumer: 'carol' } })
+})
+
+t.test(
+  'whatever callers send, what is kept takes no more memory, and is told as far as it fits',
+  async (t) => {
+    const text = fc.string({ unit: codePoint, maxLength: 3000 })
+    fc.assert(
+      fc.property(
+        fc.array(
+          fc.record({ consumer: text, tenant: text, target: text, host: text, method: text, cause: text }),
+          {
+            minLength: 1,
+            maxLength: 30,
+          },
+        ),
+        (all) => {
+          const kept = open(32)
+          all.forEach((hostile, i) => {
+            kept.keep(denied(`d-${i}`, hostile))
+          })
+          // 16 slots of 512 bytes of text, 9 lengths, 54 numbers and an object of eleven fields.
+          if (kept.bytes() > 16 * (512 + 18 + 54 * 8 + 112)) throw new Error(`${kept.bytes()} bytes`)
+          const last = kept.find(`d-${all.length - 1}`)?.decision
+          if (last === undefined) throw new Error('the latest is not found')
+          if (last.consumer!.length > 81 || last.path.length > 145) throw new Error('a text is not cut')
+        },
+      ),
+      { numRuns: 50 },
+    )
+    const kept = open(4)
+    kept.keep(denied('cut', { consumer: 'u'.repeat(5000), target: `/${'p'.repeat(5000)}` }))
+    t.match(kept.find('cut')?.decision, { consumer: `${'u'.repeat(80)}…`, path: `/${'p'.repeat(143)}…` })
+  },
+)
+
+t.test('of a consumer the latest denial is told, and of who was not denied whatever came last', async (t) => {
+  const kept = open(100)
+  const of = (requestId: string, consumer: string, at: number) => ({ requestId, consumer, durationMs: -at })
+  kept.keep(denied('bob-1', of('bob-1', 'bob', 1)))
+  kept.keep(denied('bob-2', of('bob-2', 'bob', 2)))
+  kept.keep(denied('bobby-3', of('bobby-3', 'bobby', 3)))
+  kept.keep(record(of('bob-4', 'bob', 4)))
+  kept.keep(record({ ...of('ann-5', 'ann', 5), status: 502, error: 'upstream_refused' }))
+  kept.keep(record(of('ann-6', 'ann', 6)))
+  const idOf = (consumer: string, service?: string) => kept.find({ consumer, service })?.decision.request_id
+  t.equal(idOf('bob'), 'bob-2', 'what passed since then is not why somebody is limited')
+  t.equal(idOf('ann'), 'ann-6')
+  t.equal(idOf('bo'), undefined, 'the whole name')
+  t.equal(idOf('bob', 'payments'), 'bob-2')
+  t.equal(idOf('bob', 'marketing'), undefined)
+  t.equal(kept.find({ consumer: 'bob' })?.times, 1)
+})
+
+t.test(
+  'the latest of a consumer is found by an id of any length and alphabet, however often memory was written over',
+  async (t) => {
+    fc.assert(
+      fc.property(
+        fc.array(fc.tuple(fc.constantFrom('a', 'aa', 'é', '名', 'x'.repeat(80), 'x'.repeat(90)), fc.nat(3)), {
+          maxLength: 60,
+        }),
+        (sent) => {
+          const kept = open(24)
+          const rows = sent.map(([consumer], i) => ({ consumer, requestId: `r-${i}` }))
+          for (const [i, row] of rows.entries()) kept.keep(denied(row.requestId, { ...row, durationMs: -i }))
+          for (const [name] of sent) {
+            const meant = (consumer: string) => consumer.slice(0, 80) === name.slice(0, 80)
+            const expected = rows.slice(-12).findLast(({ consumer }) => meant(consumer))
+            t.equal(kept.find({ consumer: name })?.decision.request_id, expected?.requestId)
+          }
+        },
+      ),
+      { numRuns: 50 },
+    )
+  },
+)

@@ -1,0 +1,103 @@
+import fc from 'fast-check'
+import t from 'tap'
+import { readOtelEnvironment } from '../../../src/telemetry/export/otel-environment.js'
+import { codePoint } from '../../support/code-point.js'
+
+t.test('nothing set, or set to nothing, says nothing', async (t) => {
+  const empty = readOtelEnvironment({})
+  t.strictSame(empty, readOtelEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_TRACES_SAMPLER: ' ' }))
+  t.match(empty, { disabled: false, serviceName: undefined, resource: {}, problems: [] })
+  t.match(empty.metrics, { exporter: undefined, endpoint: undefined, headers: {}, intervalMs: undefined })
+  t.equal(empty.traces.sampler, undefined)
+})
+
+t.test('the endpoint of all gets the path of the signal, that of a signal stands as it is', async (t) => {
+  const { metrics, traces, problems } = readOtelEnvironment({
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector.example.com/base/',
+    OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:4318/spans',
+  })
+  t.equal(metrics.endpoint, 'https://collector.example.com/base/v1/metrics')
+  t.equal(traces.endpoint, 'http://127.0.0.1:4318/spans')
+  t.strictSame(problems, [])
+})
+
+t.test('what is said of a signal wins over what is said of all; headers are put together', async (t) => {
+  const { metrics, traces } = readOtelEnvironment({
+    OTEL_EXPORTER_OTLP_HEADERS: 'X-Tenant=a, authorization=Bearer%20one',
+    OTEL_EXPORTER_OTLP_METRICS_HEADERS: 'Authorization=Bearer%20two',
+    OTEL_EXPORTER_OTLP_TIMEOUT: '5000',
+    OTEL_EXPORTER_OTLP_TRACES_TIMEOUT: '250.4',
+    OTEL_EXPORTER_OTLP_COMPRESSION: 'gzip',
+    OTEL_EXPORTER_OTLP_TRACES_COMPRESSION: 'none',
+    OTEL_EXPORTER_OTLP_CERTIFICATE: '/etc/ca.pem',
+  })
+  t.strictSame(metrics.headers, { 'x-tenant': 'a', authorization: 'Bearer two' })
+  t.strictSame(traces.headers, { 'x-tenant': 'a', authorization: 'Bearer one' })
+  t.strictSame([metrics.timeoutMs, traces.timeoutMs], [5000, 250])
+  t.strictSame([metrics.compression, traces.compression], ['gzip', 'none'])
+  t.equal(metrics.certificate, '/etc/ca.pem')
+})
+
+t.test('the service name of its own variable wins over that of the resource', async (t) => {
+  const attributes = 'service.name=a,deployment.environment.name=live%2Ceu'
+  const one = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: attributes })
+  t.equal(one.serviceName, 'a')
+  t.strictSame(one.resource, { 'deployment.environment.name': 'live,eu' })
+  t.equal(
+    readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: attributes, OTEL_SERVICE_NAME: 'b' }).serviceName,
+    'b',
+  )
+})
+
+t.test('samplers are whether the parent is followed, and a share', async (t) => {
+  const sampler = (OTEL_TRACES_SAMPLER: string, OTEL_TRACES_SAMPLER_ARG = '') =>
+    readOtelEnvironment({ OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG }).traces.sampler
+  t.strictSame(sampler('always_on'), { parentBased: false, ratio: 1 })
+  t.strictSame(sampler('parentbased_always_off'), { parentBased: true, ratio: 0 })
+  t.strictSame(sampler('parentbased_traceidratio', '0.25'), { parentBased: true, ratio: 0.25 })
+  t.strictSame(sampler('traceidratio'), { parentBased: false, ratio: 1 }, 'as the specification has it')
+  t.equal(sampler('jaeger_remote'), undefined)
+})
+
+t.test('what is not understood is told by name, without the value, and otherwise ignored', async (t) => {
+  const { metrics, resource, problems } = readOtelEnvironment({
+    OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
+    OTEL_EXPORTER_OTLP_ENDPOINT: 'collector-s3cret:4317',
+    OTEL_EXPORTER_OTLP_HEADERS: 'authorization=s3cret%0d%0aevil: yes',
+    OTEL_METRIC_EXPORT_INTERVAL: '-1',
+    OTEL_METRICS_EXPORTER: 'prometheus',
+    OTEL_RESOURCE_ATTRIBUTES: 'fine=1,broken=%s3cret',
+    OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'Delta',
+  })
+  t.match(metrics, { exporter: undefined, endpoint: undefined, headers: {}, intervalMs: undefined })
+  t.strictSame(resource, {})
+  t.strictSame(
+    problems.map((problem) => problem.split(' ')[0]),
+    [
+      'OTEL_RESOURCE_ATTRIBUTES',
+      'OTEL_EXPORTER_OTLP_PROTOCOL',
+      'OTEL_METRICS_EXPORTER',
+      'OTEL_EXPORTER_OTLP_ENDPOINT',
+      'OTEL_EXPORTER_OTLP_HEADERS',
+      'OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE',
+      'OTEL_METRIC_EXPORT_INTERVAL',
+    ],
+  )
+  t.notMatch(problems.join(), /s3cret/)
+})
+
+t.test('no value makes it throw, and none is repeated in a problem', async () => {
+  const names = [
+    'OTEL_EXPORTER_OTLP_ENDPOINT',
+    'OTEL_EXPORTER_OTLP_HEADERS',
+    'OTEL_EXPORTER_OTLP_TIMEOUT',
+    'OTEL_RESOURCE_ATTRIBUTES',
+    'OTEL_TRACES_SAMPLER',
+  ]
+  fc.assert(
+    fc.property(fc.constantFrom(...names), fc.string({ unit: codePoint, minLength: 12 }), (name, value) => {
+      const { problems } = readOtelEnvironment({ [name]: value })
+      return problems.length <= 1 && problems.every((problem) => !problem.includes(value))
+    }),
+  )
+})

@@ -1,0 +1,45 @@
+import t from 'tap'
+import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
+import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
+import { createRecorder } from '../../../src/telemetry/metrics/recorder.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+
+t.test('traffic is told by service and tier, whatever the route and the method', async (t) => {
+  const families = createFamilies()
+  const { record } = createRecorder(families)
+  const snapshot = exampleSnapshot()
+  record(exampleRecord(snapshot, { durationMs: 3 }))
+  record(exampleRecord(snapshot, { durationMs: 40, method: 'POST', route: snapshot.routes[1], status: 404 }))
+  record(
+    exampleRecord(snapshot, { durationMs: 1, status: 429, decision: exampleDecision({ allowed: false }) }),
+  )
+  record(exampleRecord(snapshot, { durationMs: 60_000, status: 101 }))
+  record(
+    exampleRecord(snapshot, {
+      tier: 1,
+      status: 502,
+      decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
+    }),
+  )
+  record(exampleRecord(snapshot, { route: undefined, tier: -1, decision: undefined, status: 999 }))
+  families.connections.set(7)
+  families.storeState.set(1, 'degraded')
+  const { services, duration, connections, degraded } = trafficOf(families)
+  t.match(services, [
+    { service: 'none', tier: 'none', responses: { ok: 0, server_error: 1 }, decisions: {} },
+    {
+      service: 'payments',
+      tier: 'free',
+      responses: { ok: 2, limited: 1, client_error: 1, server_error: 0 },
+      decisions: { allowed: 3, denied: 1 },
+      decided_by: { store: 4 },
+    },
+    { service: 'payments', tier: 'pro', responses: { server_error: 1 }, decided_by: { open: 1 } },
+  ])
+  t.equal(services.length, 3)
+  t.strictSame([connections, degraded], [7, true])
+  const counted = duration.counts.reduce((sum, count) => sum + count, 0)
+  t.equal(counted, 5, 'a tunnel takes as long as it likes')
+  t.equal(duration.counts[duration.bounds_ms.indexOf(5)], 1)
+  t.equal(duration.counts.length, duration.bounds_ms.length + 1)
+})

@@ -1,0 +1,77 @@
+import { once } from 'node:events'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import t, { type Test } from 'tap'
+import type { Config } from '../../src/config/schema/schema.js'
+import { createPlans } from '../../src/tier-sources/tier-sources.js'
+import { snapshotOf } from '../support/gateway.js'
+
+const quiet = { info() {}, warn() {} }
+
+/** Two endpoints in one: `/a/…` and `/b/…`, and how often each was asked. */
+async function endpoint(t: Test) {
+  const asked = { a: 0, b: 0 }
+  const server = createServer((req, res) => {
+    const which = req.url!.slice(1, 2) as 'a' | 'b'
+    asked[which]++
+    res.end(JSON.stringify({ tier: `${which}${asked[which]}` }))
+  }).listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  t.teardown(() => {
+    server.closeAllConnections()
+    server.close()
+  })
+  return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, asked }
+}
+
+function settings(...sources: string[]): Config['tier_sources'] {
+  return snapshotOf(`
+tiers: [free]
+consumers: [{ header: { name: x-user-id, from: anyone } }]
+tier_sources: [${sources.map((source) => `{ http: ${source} }`).join(', ')}]
+services: { payments: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: payments }]
+`).config.tier_sources
+}
+
+t.test('sources that are the same after a reload go on with what they know, under other times', async (t) => {
+  const { origin, asked } = await endpoint(t)
+  const a = (more = '') => `{ name: a, url: "${origin}/a/{consumer}"${more} }`
+  const b = `{ name: b, url: "${origin}/b/{consumer}" }`
+  const plans = createPlans({ settings: settings(a(), b), log: quiet })
+  t.teardown(() => plans.close())
+  const tierBy = async (place: number, later = 0) =>
+    (await plans.sources()[place]!.find('acme', performance.now() + later))?.tier
+  t.same([await tierBy(0), await tierBy(1)], ['a1', 'b1'])
+
+  plans.use(settings(b, a(', ttl: 10m')))
+  t.same([await tierBy(0), await tierBy(1, 6 * 60_000)], ['b1', 'a1'], 'in the new order, from memory')
+  t.same(asked, { a: 1, b: 1 })
+
+  plans.use(settings(a(', tier: plan')))
+  t.equal(await tierBy(0), undefined, 'what is read from another place is asked for anew')
+  t.same(asked, { a: 2, b: 1 })
+  t.match(plans.describe(), [
+    { source: 'a', up: true, counts: { lookups: { hit: 1, miss: 2 }, questions: { found: 1, none: 1 } } },
+  ])
+  t.equal(plans.describe().length, 1)
+})
+
+t.test(
+  'a source that is dropped while it is asked answers what it knows, and nobody waits for it',
+  async (t) => {
+    const server = createServer(() => {}).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.teardown(() => {
+      server.closeAllConnections()
+      server.close()
+    })
+    const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/{consumer}`
+    const plans = createPlans({ settings: settings(`{ url: "${url}", timeout: 60s }`), log: quiet })
+    const [source] = plans.sources()
+    const found = source!.find('acme', performance.now())
+    plans.use([])
+    t.equal(await found, undefined)
+    t.same(plans.sources(), [])
+  },
+)
