@@ -317,7 +317,7 @@ t.test('a response that is cut is cut for the client, too', APART, async (t) => 
   t.test('before its header could go out: 502', async (t) => {
     for (const bytes of [
       'HTTP/1.1 200 OK\r\nContent-Le',
-      'HTTP/1.1 204 No Content\r\nContent-Length: 4\r\n\r\nbody',
+      'HTTP/1.1 200 OK\r\nContent-Length: 4\r\nContent-Length: 5\r\n\r\nbody',
     ]) {
       const upstream = await rawUpstream(t, (request) => {
         respond(request, bytes)

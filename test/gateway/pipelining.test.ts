@@ -130,7 +130,7 @@ function answer(request: RawRequest): void {
       reset(request.socket)
       break
     case 'garbage':
-      respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab')
+      respond(request, 'HTTP/1.1 200 OK\r\nContent Length: 1\r\n\r\na')
       break
     case 'cut':
       respond(request, `HTTP/1.1 200 OK\r\n${own}Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n`)
