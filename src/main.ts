@@ -22,6 +22,7 @@ import { createConnectionCounts } from './gateway/listen/listener.js'
 import { connectionCap } from './gateway/listen/open-files.js'
 import { openTls, type Tls, type TlsReload } from './gateway/listen/tls.js'
 import { createExplain } from './gateway/simulate/explain.js'
+import { createStanding } from './gateway/simulate/standing.js'
 import { addressKey, plainAddress } from './net/address-key.js'
 import { createShares, type Shares } from './shares.js'
 import {
@@ -29,7 +30,9 @@ import {
   createDecisionsOfAll,
   type OwnDecisions,
 } from './telemetry/decisions/all-gateways-decisions.js'
+import { answerSeen, createSeenOfAll, type OwnSeen } from './telemetry/decisions/all-gateways-seen.js'
 import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
+import { createLastSeen } from './telemetry/decisions/last-seen.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
 import { type AccessLog, createAccessLog } from './telemetry/logs/access-log.js'
 import { createLineFilter } from './telemetry/logs/line-filter.js'
@@ -47,7 +50,7 @@ import { createGuards, type GuardState } from './upstream/guard/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool/pool.js'
 
 /** For the process that looks after workers, too. */
-export { createExplain }
+export { createExplain, createStanding }
 
 /** How long a start waits for the store before it serves without. */
 const STORE_PATIENCE_MS = 1_000
@@ -81,6 +84,7 @@ export interface RunningGateway {
   readonly guards: { describe(): readonly GuardState[] }
   readonly top: Pick<Top, 'read'>
   readonly decisions: OwnDecisions
+  readonly seen: OwnSeen
   /** What does not work as it should while requests are served all the same, for operators. */
   outOfOrder(): readonly string[]
   /** What was counted, as data. */
@@ -166,6 +170,9 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     log,
   })
   answerTop(store.fleet, top.read)
+  const lastSeen = createLastSeen()
+  const seen: OwnSeen = (consumer) => lastSeen.find(consumer) ?? null
+  answerSeen(store.fleet, seen)
   const kept = createKeptDecisions({ keep: settings.explain.keep })
   const decisions: OwnDecisions = (question) => {
     const found = kept.find(question)
@@ -219,6 +226,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     top,
     tracing,
     decisions: kept,
+    seen: lastSeen,
     accessLog,
     log,
     entrance: { counts, tls, log },
@@ -245,7 +253,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     limiter: store.limiter,
     assignments: store.assignments,
     bans: store.bans,
-    plans,
+    standing: createStanding({
+      snapshot: config.current,
+      assignments: store.assignments,
+      plans,
+      keys: () => store.keys,
+      seen: createSeenOfAll(() => store.fleet, seen),
+    }),
     amounts: store.amounts,
     keys: store.keys,
     maps: store.maps,
@@ -347,6 +361,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     guards: guardsNow,
     top,
     decisions,
+    seen,
     outOfOrder,
     read: metrics.read,
     exhausted,

@@ -8,11 +8,11 @@ import type { Shares } from '../shares.js'
 import type { DecisionAnswer } from '../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../telemetry/decisions/decision-data.js'
 import type { Explained, ExplainQuestion } from '../telemetry/decisions/explained-decision.js'
+import type { Standing, StandingQuestion } from '../telemetry/decisions/standing.js'
 import type { TextFormat } from '../telemetry/export/text-format.js'
 import type { Traffic } from '../telemetry/metrics/overview.js'
 import type { TopOfAll } from '../telemetry/top/all-gateways-top.js'
 import type { TopQuestion } from '../telemetry/top/top.js'
-import type { Plans } from '../tier-sources/tier-sources.js'
 import type { GuardState } from '../upstream/guard/guard.js'
 import type { UpstreamState } from '../upstream/pool/state.js'
 import type { Access } from './access/access.js'
@@ -24,8 +24,8 @@ export interface AdminDeps {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   readonly bans: ReplicatedMap<Ban>
-  /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
-  readonly plans?: Pick<Plans, 'sources'>
+  /** What the next request of a consumer has before its quota is looked at. */
+  readonly standing: (question: StandingQuestion) => Promise<Standing>
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
   /** The API keys of the store. */
   readonly keys: KeyStore

@@ -14,6 +14,7 @@ import type { Keyring } from '../fleet/keyring.js'
 import { type Amounts, NO_AMOUNTS } from '../fleet/overrides.js'
 import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
 import { createShares, type Shares } from '../shares.js'
+import type { LastSeen } from '../telemetry/decisions/last-seen.js'
 import type { EdgeReason, MirrorResult, ShedReason } from '../telemetry/metrics/recorder.js'
 import type { RequestRecord } from '../telemetry/record/record.js'
 import type { Tracing } from '../telemetry/traces/tracing.js'
@@ -98,6 +99,8 @@ export interface GatewayDeps {
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
+  /** By which credential each consumer came last; left out: nobody asks. */
+  readonly seen?: Pick<LastSeen, 'saw'> | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
   /** Left out: no request is recorded as a trace. */
@@ -141,11 +144,20 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refus
   return [
     bans === undefined ? identifyConsumer(deps) : stillLetIn(identifyConsumer(deps), bans, metrics),
     authorize,
+    noteSeen(deps.seen),
     resolveTier(assignments, plans),
     chooseService(),
     admit(deps),
     takeQuota({ limiter, amounts, charges, metrics }),
   ]
+}
+
+/** What came with the credential, before the sources of tiers add to it. */
+function noteSeen(seen: GatewayDeps['seen']): Stage<undefined> {
+  return (x) => {
+    seen?.saw(x)
+    return undefined
+  }
 }
 
 /** Where a credential takes time to check, whoever was banned meanwhile is not told that it was good. */

@@ -53,6 +53,20 @@ export function decideDegraded(
   return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
 }
 
+/** What it would decide, charging nothing. */
+export async function previewDegraded(
+  local: Local,
+  service: Service,
+  policy: Policy,
+  consumer: string,
+  cost: number,
+  levels: Levels | undefined,
+  reason: DegradedReason,
+): Promise<Decision> {
+  if (service.onFailure === 'local') return local.preview(service, policy, consumer, cost, levels, reason)
+  return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
+}
+
 /**
  * At most one line a second, whatever happens: a line tells how many were held back before it.
  *

@@ -104,7 +104,8 @@ export interface Limiter {
    */
   settle(charge: Charge, quota: number, slot: Slot): void | Promise<void>
   /**
-   * What `take` would answer now, charging nothing. Rejects when the store is out of reach.
+   * Returns what `take` would answer now, charging nothing. While the store is away that is what `service.onFailure` says. Rejects
+   * where it cannot be known: the store does not answer, or each gateway counts by itself and this process is none.
    *
    * @param levels what is not known of them counts as the same for all such requests
    */
@@ -115,7 +116,7 @@ export interface Limiter {
     cost: number,
     levels?: Levels,
   ): Promise<Decision>
-  /** Reads without charging. Rejects when the store is out of reach. In the order of the policy; limits of levels not known are left out. */
+  /** Reads without charging: while the store is away, what `local` has counted here. Rejects where nothing is counted, or it is out of reach. In the order of the policy; limits of levels not known are left out. */
   usage(service: Service, policy: Policy, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
   /**
    * Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs.

@@ -3,7 +3,7 @@ import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
 import { createRecent } from './generational-cache.js'
-import type { Charge, Decision, DegradedReason, Levels, Slot } from './limiter.js'
+import type { Charge, Decision, DegradedReason, Levels, LimitUsage, Slot } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'
 
 /**
@@ -24,6 +24,21 @@ export interface Local {
     reason: DegradedReason,
   ): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
+  /** Returns what `take` would answer, charging nothing. */
+  preview(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    cost: number,
+    levels: Levels | undefined,
+    reason: DegradedReason,
+  ): Promise<Decision>
+  usage(
+    service: Service,
+    policy: Policy,
+    consumer: string,
+    levels: Levels | undefined,
+  ): Promise<readonly LimitUsage[]>
   /** The store has decided: what it says was left of the binding limit. */
   saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
   /** Whether anything was admitted here that the store may not know of. */
@@ -91,6 +106,18 @@ export function createLocal(maxKeys: number, gateways: () => number, now: () => 
   return {
     take: (service, policy, consumer, cost, levels, reason) =>
       memory.takeAs('local', reason, service, shareOf(policy), consumer, cost, levels),
+    async preview(service, policy, consumer, cost, levels, reason) {
+      const decision = await memory.preview(service, shareOf(policy), consumer, cost, levels)
+      return { ...decision, decidedBy: 'local', reason }
+    },
+    async usage(service, policy, consumer, levels) {
+      const found = await memory.usage(service, shareOf(policy), consumer, levels)
+      // What remains is of the share; the limit is the one that everybody knows.
+      return found.map((one) => ({
+        ...one,
+        limit: policy.limits.find(({ name }) => name === one.limit.name) ?? one.limit,
+      }))
+    },
     settle(charge, quota, slot) {
       // At the share's rate: a debt that was paid off at the whole one would be forgiven early.
       const own = { ...charge, policy: shareOf(charge.policy) }

@@ -106,6 +106,12 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     return seed(key, part) ?? new Array<number>(sizeOf(part.limits))
   }
 
+  /** What a request would find, to read. */
+  function held(key: string, part: Part, at: number): Counts | undefined {
+    const entry = entries.get(key)
+    return entry !== undefined && entry.expires >= at ? entry.counts : seed(key, part)
+  }
+
   function keep(entry: Entry | undefined, key: string, counts: Counts, expires: number, at: number): Entry {
     // Making room for another key of the same request may have put it out.
     if (entry !== undefined && entries.get(key) === entry) {
@@ -186,10 +192,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     async preview(service, policy, consumer, cost, levels) {
       const { parts } = policy
       const at = now()
-      const counts = keysOf(service.name, parts, consumer, levels).map((key) => {
-        const entry = entries.get(key)
-        return entry !== undefined && entry.expires >= at ? entry.counts : undefined
-      })
+      const counts = keysOf(service.name, parts, consumer, levels).map((key, k) => held(key, parts[k]!, at))
       return previewFrom(parts, counts, at, cost)
     },
     async usage(service, policy, consumer, levels) {
@@ -198,9 +201,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
       for (const part of policy.parts) {
         const key = keyOf(service.name, part, consumer, levels)
         if (key === undefined) continue
-        const entry = entries.get(key)
-        const counts = entry !== undefined && entry.expires >= at ? entry.counts : undefined
-        usageFrom(part.limits, counts, at).forEach((usage, i) => {
+        usageFrom(part.limits, held(key, part, at), at).forEach((usage, i) => {
           byIndex[part.indices[i]!] = usage
         })
       }

@@ -44,6 +44,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     store: redis,
     timeoutMs: config.timeout,
     localKeys: maxKeys,
+    decides,
     batch: config.batch,
     merge: config.merge,
     // At least nine tenths of the time are the store's.

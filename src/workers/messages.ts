@@ -2,6 +2,7 @@ import type { ReloadResult, ReloadTrigger } from '../config/load/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
 import type { DecisionHere } from '../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../telemetry/decisions/decision-data.js'
+import type { Seen } from '../telemetry/decisions/last-seen.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 import type { TopQuestion, TopReading } from '../telemetry/top/top.js'
 import type { GuardState } from '../upstream/guard/guard.js'
@@ -79,6 +80,8 @@ export type OfWorker = {
   top: [TopQuestion, TopReading]
   /** What is kept of a request, or of a consumer. */
   decision: [DecisionQuestion, DecisionHere]
+  /** By which credential a consumer came last. */
+  seen: [string, Seen | null]
   guards: [null, readonly GuardState[]]
   /** What does not work as it should: `RunningGateway.outOfOrder`. */
   outOfOrder: [null, readonly string[]]

@@ -10,9 +10,10 @@ import { takesStoredKeys } from '../config/snapshot/consumers.js'
 import { createTokens } from '../credentials/tokens.js'
 import { createKeyring } from '../fleet/keyring.js'
 import { forgottenReasons, type Store } from '../fleet/open-store.js'
-import { addressOf, callerByAddress, createExplain, listen } from '../main.js'
+import { addressOf, callerByAddress, createExplain, createStanding, listen } from '../main.js'
 import { createShares } from '../shares.js'
 import { createDecisionsOfAll, latestOf } from '../telemetry/decisions/all-gateways-decisions.js'
+import { createSeenOfAll, latestSeen } from '../telemetry/decisions/all-gateways-seen.js'
 import type { DecisionQuestion } from '../telemetry/decisions/decision-data.js'
 import { createLog } from '../telemetry/logs/log.js'
 import { logReload, logWarnings } from '../telemetry/logs/log-reload.js'
@@ -73,7 +74,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const { log } = events
   const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
   const open = (settings: Config['store']) =>
-    openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions })
+    openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions, seen: ownSeen })
   let store = open(settings.store)
   /** Other gateways ask this process for them when the store has forgotten them. */
   const holdKeys = () => {
@@ -206,6 +207,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     return latestOf(all, typeof question === 'string')
   }
 
+  async function ownSeen(consumer: string) {
+    return latestSeen(await ofAll((worker) => worker.channel.ask('seen', consumer, READ_MS))) ?? null
+  }
+
   const guards: AdminDeps['guards'] = {
     describe: async () => guardsOfAll(await ofAll((worker) => worker.channel.ask('guards', null, READ_MS))),
   }
@@ -282,7 +287,13 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     get bans() {
       return store.bans
     },
-    plans,
+    standing: createStanding({
+      snapshot: config.current,
+      assignments: { get: (consumer) => store.assignments.get(consumer) },
+      plans,
+      keys: () => store.keys,
+      seen: createSeenOfAll(() => store.fleet, ownSeen),
+    }),
     get amounts() {
       return store.amounts
     },

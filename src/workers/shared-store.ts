@@ -8,6 +8,7 @@ import { createMemoryLastUsed } from '../fleet/last-used.js'
 import { openStore } from '../fleet/open-store.js'
 import { AMOUNTS, createAmounts } from '../fleet/overrides.js'
 import { answerDecisions } from '../telemetry/decisions/all-gateways-decisions.js'
+import { answerSeen } from '../telemetry/decisions/all-gateways-seen.js'
 import { answerTop } from '../telemetry/top/all-gateways-top.js'
 import { createToldMaps } from './shared-maps.js'
 
@@ -18,16 +19,18 @@ interface SharedStoreOptions {
   /** What the workers know, for other gateways that ask. */
   readonly top: Parameters<typeof answerTop>[1]
   readonly decisions: Parameters<typeof answerDecisions>[1]
+  readonly seen: Parameters<typeof answerSeen>[1]
 }
 
 /** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
 export function openSharedStore(
   settings: Config['store'],
-  { log, tell, top, decisions }: SharedStoreOptions,
+  { log, tell, top, decisions, seen }: SharedStoreOptions,
 ) {
   const opened = openStore(settings, log, { decides: false, fleet: 'member' })
   answerTop(opened.fleet, top)
   answerDecisions(opened.fleet, decisions)
+  answerSeen(opened.fleet, seen)
   answerAudited(opened.fleet, { stream: () => opened.audit, log })
   if (settings.redis !== undefined) {
     const banned = createBans({ map: opened.bans })

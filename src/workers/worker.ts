@@ -53,6 +53,7 @@ export async function runWorker(): Promise<never> {
     upstreams: async () => (await gateway).upstreams.describe(),
     top: async (question) => (await gateway).top.read(question),
     decision: async (question) => (await gateway).decisions(question),
+    seen: async (consumer) => (await gateway).seen(consumer),
     guards: async () => (await gateway).guards.describe(),
     outOfOrder: async () => (await gateway).outOfOrder(),
     upstream: async ({ service, address, state }) =>

@@ -15,6 +15,7 @@ import { createKeyStore } from '../../src/fleet/keyring.js'
 import { createMemoryLastUsed } from '../../src/fleet/last-used.js'
 import { AMOUNTS, createAmounts } from '../../src/fleet/overrides.js'
 import { createMemoryMap } from '../../src/fleet/replicated-map.js'
+import { createStanding, type StandingDeps } from '../../src/gateway/simulate/standing.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../src/telemetry/metrics/overview.js'
@@ -71,10 +72,13 @@ function exampleCompiled(): Snapshot {
 /** The admin server on a free port, over counts in memory whose clock stands still. Closed when the test ends. */
 export async function startAdmin(
   t: Test,
-  changes: Partial<AdminDeps> = {},
+  given: Partial<AdminDeps> & Partial<Pick<StandingDeps, 'plans' | 'seen'>> = {},
   host = '127.0.0.1',
 ): Promise<TestAdmin> {
+  const { plans, seen, ...changes } = given
   const snapshot = exampleCompiled()
+  const assignments = createMemoryAssignments()
+  const keys = createKeyStore(createMemoryMap, createMemoryLastUsed(100))
   const logged: TestAdmin['logged'] = []
   const note = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
     void logged.push({ level, fields, message })
@@ -87,9 +91,16 @@ export async function startAdmin(
       reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
     },
     limiter: createMemoryLimiter({ now: () => NOW }),
-    assignments: createMemoryAssignments(),
+    assignments,
     amounts: createAmounts(createMemoryMap(AMOUNTS)),
-    keys: createKeyStore(createMemoryMap, createMemoryLastUsed(100)),
+    keys,
+    standing: createStanding({
+      snapshot: () => (changes.config ?? { current: () => snapshot }).current(),
+      assignments: changes.assignments ?? assignments,
+      plans,
+      keys: () => changes.keys ?? keys,
+      seen: seen ?? (async () => ({ seen: undefined, problem: undefined })),
+    }),
     bans: createMemoryMap(BANS, { now: () => NOW }),
     maps: () => [],
     upstreams: { describe: () => [], setState: () => undefined },

@@ -6,7 +6,7 @@ import type { AdminDeps } from '../deps.js'
 import { storeDown } from '../store-down.js'
 import { consumerProblem } from './consumer-id.js'
 import { bodyWith, periodOf } from './expiry.js'
-import { findTier, isoOf, listed } from './tier-of.js'
+import { isoOf, listed, tierPart } from './tier-of.js'
 
 interface TierOf {
   readonly Params: { readonly id: string }
@@ -16,19 +16,16 @@ interface TierOf {
 /** Which tier an operator has put a consumer on. A change holds on every node within a second. */
 export function tierRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'keys' | 'limiter' | 'plans' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'assignments' | 'standing' | 'audit' | 'log'>,
 ): void {
-  async function shown(consumer: string, assigned: Assignment | undefined): Promise<object> {
-    const { tiers } = deps.config.current()
-    const { tier, from, stale = false, notes = [] } = await findTier(deps, consumer, assigned?.tier)
+  /** @param assigned left out: what the gateway holds to be assigned */
+  async function shown(consumer: string, assigned?: Assignment | 'none'): Promise<object> {
+    const standing = await deps.standing({ consumer, assigned })
     return {
       consumer,
-      assigned: assigned?.tier ?? null,
-      until: isoOf(assigned?.until),
-      tier: tiers[tier],
-      tier_from: from,
-      ...(stale && { tier_stale: true }),
-      ...(notes.length > 0 && { tier_notes: notes }),
+      assigned: standing.assigned?.tier ?? null,
+      until: isoOf(standing.assigned?.until),
+      ...tierPart(deps.config.current(), standing),
     }
   }
 
@@ -36,11 +33,7 @@ export function tierRoutes(
     const { id } = request.params
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
-    try {
-      return await shown(id, await deps.assignments.read(id))
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'read the assignment'))
-    }
+    return shown(id)
   })
 
   app.put<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
@@ -86,7 +79,7 @@ export function tierRoutes(
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))
     }
-    return shown(id, undefined)
+    return shown(id, 'none')
   })
 }
 

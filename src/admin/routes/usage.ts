@@ -1,14 +1,14 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
 import { limitData } from '../../config/snapshot/limit.js'
 import { forTenant, type Limit, type Policy, type Service } from '../../config/snapshot/snapshot.js'
-import type { LimitUsage } from '../../limiter/limiter.js'
-import { isAddressKey } from '../../net/address-key.js'
+import type { DecidedBy, Levels, LimitUsage } from '../../limiter/limiter.js'
+import type { Standing } from '../../telemetry/decisions/standing.js'
 import { sendProblem } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
 import { storeDown } from '../store-down.js'
 import { consumerProblem } from './consumer-id.js'
-import { credentialTenant, findTier, isoOf, listed } from './tier-of.js'
+import { isoOf, listed, tierPart } from './tier-of.js'
 
 interface UsageOf {
   readonly Params: { readonly service: string; readonly consumer: string }
@@ -18,23 +18,44 @@ interface UsageOf {
   }
 }
 
+/** How the limits of a consumer stand, as its next request would find them. */
+interface Counts {
+  readonly by: DecidedBy
+  readonly limits: readonly LimitUsage[]
+  readonly candidates: readonly LimitUsage[]
+}
+
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<
-    AdminDeps,
-    'config' | 'limiter' | 'assignments' | 'amounts' | 'keys' | 'plans' | 'audit' | 'log'
-  >,
+  deps: Pick<AdminDeps, 'config' | 'limiter' | 'standing' | 'amounts' | 'audit' | 'log'>,
 ): void {
-  /** Where it is not known whose a consumer is, the limits of a tenant are named. */
-  function policyOf(
-    service: Service,
-    ofTier: Policy | undefined,
-    consumer: string,
-    tenant: string | undefined,
-  ): Policy | undefined {
+  function policyOf(service: Service, standing: Standing): Policy | undefined {
+    const { tier, consumer, tenant } = standing
+    const ofTier = service.policies[tier]
     if (ofTier === undefined) return undefined
-    const own = tenant === undefined ? ofTier : forTenant(ofTier, tenant)
+    // Where it is not known whose a consumer is, the limits of a tenant are named.
+    const own = isTenantKnown(standing) ? forTenant(ofTier, tenant) : ofTier
     return deps.amounts.policyFor(service, own, consumer, tenant)
+  }
+
+  async function countsOf(service: Service, policy: Policy, standing: Standing): Promise<Counts> {
+    const { consumer } = standing
+    const levels = levelsOf(standing)
+    const usageOf = async (of: Policy | undefined) =>
+      of === undefined
+        ? []
+        : (await deps.limiter.usage(service, of, consumer, levels)).filter(({ limit }) =>
+            isKnown(limit, standing),
+          )
+    try {
+      const { decidedBy: by } = await deps.limiter.preview(service, policy, consumer, 1, levels)
+      if (by === 'open' || by === 'closed') return { by, limits: [], candidates: [] }
+      const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy.candidate)])
+      return { by, limits, candidates }
+    } catch (error) {
+      deps.log.warn({ err: error }, 'the admin API could not read the usage: the store is out of reach')
+      return { by: service.onFailure, limits: [], candidates: [] }
+    }
   }
 
   app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
@@ -44,68 +65,55 @@ export function usageRoutes(
     if (service === undefined) return unknownService(reply, request.params.service, snapshot.services)
     const bad = consumerProblem(consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
-    const asked = request.query.tier
-    if (asked !== undefined && (typeof asked !== 'string' || !snapshot.tiers.includes(asked))) {
+    const { tier, tenant } = request.query
+    if (tier !== undefined && (typeof tier !== 'string' || !snapshot.tiers.includes(tier))) {
       const detail = `No tier of that name; the tiers are ${listed(snapshot.tiers)}.`
       return sendProblem(reply, { code: 'unprocessable', detail })
     }
-    const { tenant = credentialTenant(snapshot, consumer) } = request.query
     if (tenant !== undefined && typeof tenant !== 'string') {
       return sendProblem(reply, { code: 'bad_request', detail: 'One tenant at a time.' })
     }
-    try {
-      const assigned = await deps.assignments.read(consumer)
-      const { tier, from, stale = false, notes = [] } = await findTier(deps, consumer, assigned?.tier, asked)
-      const policy = policyOf(service, service.policies[tier], consumer, tenant)
-      const byAddress = isAddressKey(consumer)
-      const levels =
-        tenant === undefined && !byAddress ? undefined : { ip: consumer, tenant, route: '', byAddress }
-      const usageOf = async (of: Policy | undefined) =>
-        of === undefined
-          ? []
-          : (await deps.limiter.usage(service, of, consumer, levels)).filter(({ limit }) => isKnown(limit))
-      const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy?.candidate)])
-      const notShown =
-        policy?.limits.filter(({ name }) => !limits.some((one) => one.limit.name === name)) ?? []
-      return {
-        service: service.name,
-        consumer,
-        ...(tenant === undefined ? {} : { tenant }),
-        tier: snapshot.tiers[tier],
-        tier_from: from,
-        ...(stale && { tier_stale: true }),
-        ...(notes.length > 0 && { tier_notes: notes }),
-        ...(from === 'assignment' && assigned?.until !== undefined
-          ? { tier_until: isoOf(assigned.until) }
-          : {}),
-        unlimited: policy === undefined,
-        limits: limits.map(shown),
-        ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
-        // Counted by an address, a tenant or a route, which a consumer's id does not tell.
-        ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
-      }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'read the usage'))
+    const standing = await deps.standing({ consumer, tier, tenant })
+    const { assigned } = standing
+    const policy = policyOf(service, standing)
+    const { by, limits, candidates } =
+      policy === undefined
+        ? { by: 'store', limits: [], candidates: [] }
+        : await countsOf(service, policy, standing)
+    const notShown =
+      policy?.limits.filter(({ name }) => !limits.some(({ limit }) => limit.name === name)) ?? []
+    return {
+      service: service.name,
+      consumer: standing.consumer,
+      ...(standing.tenant === undefined ? {} : { tenant: standing.tenant }),
+      ...tierPart(snapshot, standing),
+      ...(standing.from === 'assignment' && assigned?.until !== undefined
+        ? { tier_until: isoOf(assigned.until) }
+        : {}),
+      unlimited: policy === undefined,
+      // The store is out of reach: as the next request would be decided.
+      ...(by !== 'store' && { decided_by: by }),
+      limits: limits.map(shown),
+      ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
+      // Counted by an address, a tenant or a route, which a consumer's id does not tell; or nowhere that is known.
+      ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
     }
   })
 
   app.delete<UsageOf>('/usage/:service/:consumer', FOR_SUPPORT, async (request, reply) => {
     const { services } = deps.config.current()
-    const { consumer } = request.params
     const service = services.find(({ name }) => name === request.params.service)
     if (service === undefined) return unknownService(reply, request.params.service, services)
-    const bad = consumerProblem(consumer)
+    const bad = consumerProblem(request.params.consumer)
     if (bad !== undefined) return sendProblem(reply, bad)
+    const standing = await deps.standing({ consumer: request.params.consumer })
+    const { consumer, byAddress } = standing
     try {
-      const byAddress = isAddressKey(consumer)
-      const assigned = await deps.assignments.read(consumer)
-      const { tier } = await findTier(deps, consumer, assigned?.tier)
-      const policy = service.policies[tier]
+      const policy = policyOf(service, standing)
       const used =
-        policy === undefined
-          ? []
-          : await deps.limiter.usage(service, policy, consumer, { ip: '', tenant: '', route: '', byAddress })
-      const before = Object.fromEntries(used.map(({ limit, used }) => [limit.name, used]))
+        policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer, levelsOf(standing))
+      const own = used.filter(({ limit }) => limit.by === 'consumer')
+      const before = Object.fromEntries(own.map(({ limit, used }) => [limit.name, used]))
       await deps.limiter.reset(service, consumer, byAddress)
       const target = `${service.name}/${consumer}`
       await deps.audit.record(request, { action: 'usage.reset', target, before })
@@ -116,8 +124,20 @@ export function usageRoutes(
   })
 }
 
-/** A consumer's id, and a tenant's, do not lead to the count of an address or a route. */
-const isKnown = ({ by }: Limit) => by !== 'ip' && by !== 'route'
+/** Who else than the consumer its next request is counted under, as far as that is known. */
+function levelsOf({ consumer, byAddress, tenant }: Standing): Levels {
+  return { ip: byAddress ? consumer : '', tenant, route: '', byAddress }
+}
+
+function isTenantKnown({ tenant, identifiedBy }: Standing): boolean {
+  return tenant !== undefined || identifiedBy !== undefined
+}
+
+/** Whether it is known for whom a limit counts: a consumer's id does not lead to an address, a route, or a tenant that nothing names. */
+function isKnown({ by }: Limit, standing: Standing): boolean {
+  if (by === 'ip') return standing.byAddress
+  return by === 'tenant' ? isTenantKnown(standing) : by !== 'route'
+}
 
 function shown({ limit, used, remaining, resetMs }: LimitUsage): object {
   return { ...limitData(limit), used, remaining, reset_ms: resetMs }

@@ -1,5 +1,6 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
+import { resolve } from 'node:path'
 import { type AccessSettings, createAccess } from '../../admin/access/access.js'
 import { createAudit } from '../../admin/access/audit.js'
 import { askForLines } from '../../admin/access/audit-line.js'
@@ -10,7 +11,9 @@ import { createTokens } from '../../credentials/tokens.js'
 import { createKeyring } from '../../fleet/keyring.js'
 import { openStore } from '../../fleet/open-store.js'
 import { createExplain } from '../../gateway/simulate/explain.js'
+import { createStanding } from '../../gateway/simulate/standing.js'
 import { createDecisionsOfAll } from '../../telemetry/decisions/all-gateways-decisions.js'
+import { createSeenOfAll } from '../../telemetry/decisions/all-gateways-seen.js'
 import { createFamilies } from '../../telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../telemetry/metrics/overview.js'
 import { createTopOfAll } from '../../telemetry/top/all-gateways-top.js'
@@ -48,6 +51,10 @@ const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's
 
 /** Ms for the first answer of the store. */
 const PATIENCE = 5000
+/** The same once it has said why it does not answer: another of its addresses may. */
+const PATIENCE_AFTER_ERROR = 300
+/** Ms for a gateway that may be there. */
+const PROBE_PATIENCE = 500
 
 /** Its commands ask by `withControl`. */
 export async function openControl(io: CommandIo, command: string, options: ControlOptions): Promise<Control> {
@@ -68,7 +75,9 @@ export async function openControl(io: CommandIo, command: string, options: Contr
   const snapshot = compileSnapshot(readGoodConfig(io, command, file, orAskAdmin(command)), Date.now())
   const overStore =
     snapshot.config.store.redis !== undefined &&
-    (whose === 'store' || (whose === 'any' && !(await answers(snapshot, io.env))))
+    (whose === 'store' ||
+      (whose === 'any' && !(await answers(snapshot, io.env))) ||
+      (whose === 'reader' && !(await lets(snapshot, file, io.env))))
   const opened = overStore
     ? await adminOverStore(command, file, snapshot)
     : gatewayOf(io, command, file, snapshot, whose)
@@ -121,6 +130,21 @@ async function answers({ config }: Snapshot, env: NodeJS.ProcessEnv): Promise<bo
   )
 }
 
+/** Whether a gateway of this configuration runs where that says, and lets this process read. */
+async function lets({ config, hash }: Snapshot, file: string, env: NodeJS.ProcessEnv): Promise<boolean> {
+  try {
+    const asked = askAdmin(addressOf(config, env), 'GET', '/config', undefined, undefined, PROBE_PATIENCE)
+    const { status, text } = await asked
+    const own = (parse(text) ?? {}) as { file?: unknown; hash?: unknown }
+    return (
+      status === 200 &&
+      (own.hash === hash || (typeof own.file === 'string' && resolve(own.file) === resolve(file)))
+    )
+  } catch {
+    return false
+  }
+}
+
 function addressOf({ admin: { listen, token } }: Snapshot['config'], env: NodeJS.ProcessEnv): AdminAddress {
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
   // One's own before that of everybody: the audit has the name.
@@ -135,7 +159,7 @@ function parse(text: string): object | undefined {
   }
 }
 
-type Whose = 'store' | 'gateway' | 'any'
+type Whose = 'store' | 'gateway' | 'any' | 'reader'
 
 /** `--config`, `--admin` and `--reason` as they were given. */
 export interface ControlOptions {
@@ -145,7 +169,8 @@ export interface ControlOptions {
   readonly reason?: string | undefined
   /**
    * The store's admin API, which may be Redis; or that of the running gateway, which nobody else can tell; or `any`, of all
-   * gateways, to which one that runs here leads, or else the store. With `admin` that gateway is asked in any case.
+   * gateways, to which one that runs here leads, or else the store; or `reader`, the same where it lets this process read.
+   * With `admin` that gateway is asked in any case.
    */
   readonly whose?: Whose
 }
@@ -180,7 +205,8 @@ function gatewayOf(
       `tidegate ${command}: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`,
     )
   }
-  const why = whose === 'store' ? ', and without store.redis the counts are in its memory' : ''
+  const why =
+    whose === 'store' || whose === 'reader' ? ', and without store.redis the counts are in its memory' : ''
   return {
     address,
     unreachable: (error) => {
@@ -201,10 +227,15 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   }
   let unstored: unknown
   const stored: string[] = []
+  let refused = () => {}
+  const refusal = new Promise<void>((resolve) => {
+    refused = resolve
+  })
   const log: AdminLog = {
     info() {},
     warn(fields) {
       note(fields)
+      refused()
       if ('audit' in fields) unstored = fields.audit
     },
     error: note,
@@ -213,7 +244,12 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
 
-  if (!(await inTime(Promise.all([store.ready, store.amounts.map.ready]), PATIENCE))) {
+  const ready = Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready])
+  const isReady = await Promise.race([
+    inTime(ready, PATIENCE),
+    refusal.then(() => inTime(ready, PATIENCE_AFTER_ERROR)),
+  ])
+  if (!isReady) {
     await store.close()
     throw new Refused(`tidegate ${command}: ${unreachable()}`)
   }
@@ -232,7 +268,13 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     limiter: store.limiter,
     assignments: store.assignments,
     bans: store.bans,
-    plans,
+    standing: createStanding({
+      snapshot: () => snapshot,
+      assignments: store.assignments,
+      plans,
+      keys: () => store.keys,
+      seen: createSeenOfAll(() => store.fleet, undefined),
+    }),
     amounts: store.amounts,
     keys: store.keys,
     maps: store.maps,

@@ -3,15 +3,11 @@ import { withControl } from '../client/with-control.js'
 import { defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { oneLine, print, printJson } from '../print/terminal.js'
-import { foundBy, notesText, untilText } from '../print/tier-origin.js'
+import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 
-interface Tier {
+interface Tier extends TierPart {
   readonly assigned: string | null
   readonly until: string | null
-  readonly tier: string
-  readonly tier_from: string
-  readonly tier_stale?: boolean
-  readonly tier_notes?: readonly string[]
 }
 
 export const command = defineCommand({
@@ -33,8 +29,9 @@ ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running
-gateway, at admin.listen.`,
+The running gateway is asked, at admin.listen: it says what the next request
+would get. Where none answers, or the token is missing, the store is asked
+(store.redis). A change goes to the store.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
@@ -52,7 +49,8 @@ gateway, at admin.listen.`,
     if (period !== undefined && tier === undefined) {
       throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
     }
-    return withControl(io, 'tier', { config, admin, reason }, async (control) => {
+    const whose = remove || tier !== undefined ? 'store' : 'reader'
+    return withControl(io, 'tier', { config, admin, reason, whose }, async (control) => {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`
       const found = remove
         ? await control.call<Tier>('DELETE', path)
@@ -66,11 +64,9 @@ gateway, at admin.listen.`,
   },
 })
 
-function describe(
-  consumer: string,
-  { assigned, until, tier, tier_from, tier_stale, tier_notes }: Tier,
-): string {
-  const line = `${consumer}: ${tier}, ${foundBy(tier_from, tier_stale)}${untilText(until)}${notesText(tier_notes)}`
+function describe(consumer: string, found: Tier): string {
+  const { assigned, until, tier, tier_notes } = found
+  const line = `${consumer}: ${tier}, ${tierText(found)}${untilText(until)}${notesText(tier_notes)}`
   // An assignment outlives the tier that it names, when the configuration drops it.
   const stale = assigned !== null && assigned !== tier
   return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line

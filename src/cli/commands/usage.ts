@@ -6,14 +6,12 @@ import { defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { changedLimits } from '../print/describe-decision.js'
 import { columnsOf, oneLine, print, printJson, table, wrapped } from '../print/terminal.js'
-import { foundBy, notesText, untilText } from '../print/tier-origin.js'
+import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 
-interface Usage {
-  readonly tier: string
-  readonly tier_from: string
-  readonly tier_stale?: boolean
-  readonly tier_notes?: readonly string[]
+interface Usage extends TierPart {
   readonly tier_until?: string
+  /** Where the store is out of reach. */
+  readonly decided_by?: 'local' | 'open' | 'closed'
   readonly unlimited: boolean
   readonly limits: readonly LimitUsed[]
   /** Limits that are only tried out. */
@@ -38,17 +36,17 @@ Shows what a consumer has used of a service and what remains, or forgets it.
 
 Options:
   --reset             forget what the consumer has used of the service
-  --tier TIER         for a consumer whose tier comes with a credential that the
-                      configuration does not list
-  --tenant TENANT     show the limits of the tenant, too, where the
-                      configuration does not say whose the consumer is
+  --tier TIER         for a consumer whose credential says a tier that no
+                      request has shown yet
+  --tenant TENANT     the same for its tenant
 ${REASON_HELP}
 ${ADMIN_HELP}
 ${CONFIG_HELP}
   --json              print JSON
 
-With store.redis in the configuration the store is asked; without, the running
-gateway, at admin.listen.`,
+The running gateway is asked, at admin.listen: it says what the next request
+would get. Where none answers, or the token is missing, the store is asked
+(store.redis). --reset goes to the store.`,
   options: {
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
@@ -64,7 +62,8 @@ gateway, at admin.listen.`,
     if (reset && tier !== undefined) {
       throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
     }
-    return withControl(io, 'usage', { config, admin, reason }, async (control) => {
+    const whose = reset ? 'store' : 'reader'
+    return withControl(io, 'usage', { config, admin, reason, whose }, async (control) => {
       const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`
       if (reset) {
         const done = await control.call('DELETE', path)
@@ -83,10 +82,11 @@ gateway, at admin.listen.`,
 })
 
 function describe(service: string, consumer: string, usage: Usage, columns: number | undefined): string {
-  const found =
-    foundBy(usage.tier_from, usage.tier_stale) + untilText(usage.tier_until) + notesText(usage.tier_notes)
+  const found = tierText(usage) + untilText(usage.tier_until) + notesText(usage.tier_notes)
   const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
   if (usage.unlimited) return wrapped(`${head}; unlimited, nothing is counted`, 0, columns)
+  const away = usage.decided_by === undefined ? '' : `\n\n${wrapped(AWAY[usage.decided_by], 0, columns)}`
+  if (usage.limits.length === 0 && away !== '') return wrapped(head, 0, columns) + away
   const rows = [
     ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
     ...usage.limits.map((limit) => row(limit.name, limit)),
@@ -95,8 +95,16 @@ function describe(service: string, consumer: string, usage: Usage, columns: numb
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
   const note =
     others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${wrapped(head, 0, columns)}\n\n${table(rows, 2)}${changedLimits(usage.limits, columns)}${note}`
+  return `${wrapped(head, 0, columns)}\n\n${table(rows, 2)}${changedLimits(usage.limits, columns)}${note}${away}`
 }
+
+/** What becomes of requests meanwhile. */
+const AWAY = {
+  open: 'The store is out of reach: requests pass uncounted (on_failure: open).',
+  closed: 'The store is out of reach: requests are refused with 503 (on_failure: closed).',
+  local:
+    'The store is out of reach: each gateway counts by itself, within its share of each limit (on_failure: local).',
+} as const
 
 function row(name: string, limit: LimitUsed): string[] {
   const { algorithm, by, used, remaining, reset_ms: resetMs } = limit

@@ -3,6 +3,25 @@ import { secondOf } from '../../config/snapshot/limit.js'
 const GIVEN_BY: Readonly<Record<string, string>> = {
   jwt: 'said by its token',
   signature: 'given by its signing key',
+  header: 'said by its header',
+  client_certificate: 'said by its certificate',
+}
+
+/** How the tier of a consumer was found, in the fields of the admin API. */
+export interface TierPart {
+  readonly tier: string
+  readonly tier_from: string
+  readonly tier_stale?: boolean
+  readonly tier_notes?: readonly string[]
+  readonly identified_by?: string
+  /** When its credential was seen last, where that is what tells. */
+  readonly seen_at?: string
+}
+
+/** The same in words: `said by its token, seen last 2026-11-25T05:00:00Z`. */
+export function tierText({ tier_from, tier_stale, identified_by, seen_at }: TierPart): string {
+  const seen = seen_at === undefined ? '' : `, seen last ${secondOf(Date.parse(seen_at))}`
+  return foundBy(tier_from, tier_stale, identified_by) + (tier_from === 'credential' ? seen : '')
 }
 
 /**

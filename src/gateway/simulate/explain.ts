@@ -227,6 +227,7 @@ function refusal({ code, detail, cause }: Refusal): Outcome {
 function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | undefined): DecisionData {
   const { route, snapshot, tier, policy } = x
   const denied = decision?.allowed === false
+  const code = decision?.decidedBy === 'closed' ? 'store_unavailable' : 'quota_exceeded'
   return {
     request_id: '',
     time: '',
@@ -249,8 +250,8 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
     cost: x.cost ?? route?.cost ?? null,
     decision: decision && policy ? decisionPart(decision, policy.limits, undefined, 0) : null,
     limits: decision && policy ? limitsTold(policy.limits, decision, decision.counted?.numbers) : [],
-    status: ended?.status ?? (denied ? 429 : 0),
-    error: ended?.error ?? (denied ? 'quota_exceeded' : null),
+    status: ended?.status ?? (denied ? ERRORS[code].status : 0),
+    error: ended?.error ?? (denied ? code : null),
     cause: ended?.detail ?? null,
     upstream: null,
     upstream_ms: 0,

@@ -1,7 +1,7 @@
 import type { Part, Policy, Service } from '../../config/snapshot/snapshot.js'
 import { consumerKeys, keyOf, keysOf } from '../counter-keys.js'
 import { previewFrom, usageFrom } from '../decide.js'
-import { decideDegraded, type Log, onceASecond } from '../degraded.js'
+import { decideDegraded, type Log, onceASecond, previewDegraded } from '../degraded.js'
 import { createDenials } from '../denial-cache.js'
 import { slotOfKey } from '../key.js'
 import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from '../limiter.js'
@@ -25,6 +25,8 @@ export interface RedisLimiterOptions {
   readonly log: Log
   /** How many keys the mode `local` remembers. */
   readonly localKeys?: number
+  /** Whether this process decides on requests, and so counts for itself in the mode `local`; by default it does. */
+  readonly decides?: boolean
   /** How many gateways share the store, for the mode `local`; by default 1. */
   readonly gateways?: () => number
   /** How many denials are remembered, at least; 0: none, and every request is asked of the store. By default 10,000. */
@@ -47,8 +49,11 @@ export interface RedisLimiter extends Limiter {
 /** More would keep the server from its other clients for too long. */
 const MOST_IN_BATCH = 64
 const OWED = { quota: 0, at: 0, slot: 'keep', slotAt: 0 } as const
-/** Ms that an operator's question (usage, reset) waits. */
+/** Ms that an operator's reset waits. */
 const OPERATOR_TIMEOUT = 2000
+/** Ms that an operator's question waits at least: a request may wait less, but a person would not believe its answer. */
+const QUESTION_TIMEOUT = 500
+const ELSEWHERE = 'the store is out of reach, and each gateway counts by itself'
 
 /**
  * Counts in Redis. One call decides all limits of a request that lie in one slot: those by consumer, and without a
@@ -60,6 +65,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     timeoutMs,
     log,
     localKeys = 100_000,
+    decides = true,
     gateways = () => 1,
     batch = MOST_IN_BATCH,
     merge = true,
@@ -97,6 +103,12 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     },
   })
   let closed = false
+  const patience = Math.max(timeoutMs, QUESTION_TIMEOUT)
+
+  /** Whether a request would be decided by the server that has the key. */
+  function isReachable(key: string): boolean {
+    return !closed && shards.of(shards.clustered ? slotOfKey(key) : 0)?.isUp() === true
+  }
 
   function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
     // What comes back may have lost counts.
@@ -266,7 +278,11 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     async preview(service, policy, consumer, cost, levels) {
       const { parts } = policy
       const keys = keysOf(service.name, parts, consumer, levels)
-      const read = keys.map((key) => askStore(OPERATOR_TIMEOUT, runUsage(store, key, now?.() ?? 0)))
+      if (!keys.every(isReachable)) {
+        if (service.onFailure === 'local' && !decides) throw new Error(ELSEWHERE)
+        return previewDegraded(local, service, policy, consumer, cost, levels, 'breaker')
+      }
+      const read = keys.map((key) => askStore(patience, runUsage(store, key, now?.() ?? 0)))
       const found = await Promise.all(read)
       const at = Math.max(...found.map(([time]) => time))
       const counts = found.map(([, value, expires], k) => decodeCounts(parts[k]!.limits, value, expires, at))
@@ -274,12 +290,17 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     },
     async usage(service, policy, consumer, levels) {
       const byIndex: LimitUsage[] = []
+      if (!keysOf(service.name, policy.parts, consumer, levels).every(isReachable)) {
+        if (service.onFailure !== 'local') throw new Error('the store is out of reach')
+        if (!decides) throw new Error(ELSEWHERE)
+        return local.usage(service, policy, consumer, levels)
+      }
       await Promise.all(
         policy.parts.map(async ({ limits, indices }, k) => {
           const key = keyOf(service.name, policy.parts[k]!, consumer, levels)
           if (key === undefined) return
           const asked = runUsage(store, key, now?.() ?? 0)
-          const [at, value, expires] = await askStore(OPERATOR_TIMEOUT, asked)
+          const [at, value, expires] = await askStore(patience, asked)
           usageFrom(limits, decodeCounts(limits, value, expires, at), at).forEach((usage, i) => {
             byIndex[indices[i]!] = usage
           })

@@ -1,0 +1,194 @@
+import { isIP } from 'node:net'
+import { performance } from 'node:perf_hooks'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import type { KeyStore } from '../../fleet/keyring.js'
+import type { TierAssignments } from '../../limiter/limiter.js'
+import { addressKey, isAddressKey } from '../../net/address-key.js'
+import type { SeenAnswer } from '../../telemetry/decisions/all-gateways-seen.js'
+import type { Seen } from '../../telemetry/decisions/last-seen.js'
+import type { Standing, StandingQuestion } from '../../telemetry/decisions/standing.js'
+import type { PlanSource } from '../../tier-sources/source.js'
+import type { Plans } from '../../tier-sources/tier-sources.js'
+import { createExchange, type Exchange } from '../exchange/exchange.js'
+import { NO_HEADERS } from '../exchange/headers.js'
+import { resolveTier } from '../stages/tier.js'
+
+export interface StandingDeps {
+  readonly snapshot: () => Snapshot
+  readonly assignments: Pick<TierAssignments, 'get'>
+  readonly plans?: Pick<Plans, 'sources'> | undefined
+  /** The API keys of the store. */
+  readonly keys: () => KeyStore
+  /** By which credential the consumer came last, to any gateway. */
+  readonly seen: (consumer: string) => Promise<SeenAnswer>
+}
+
+/** What a credential brings that a consumer may come with next. */
+interface Credential {
+  readonly kind: NonNullable<Exchange['identifiedBy']>
+  readonly tier: string | undefined
+  readonly tenant: string | undefined
+}
+
+/** Ms for the first load of all API keys. */
+const KEYS_PATIENCE = 500
+
+/**
+ * Finds out what the next request of a consumer has before its quota is looked at, by the stage that finds it for a request. Its
+ * credential is the one that it came with last; else one that the configuration or the store has.
+ */
+export function createStanding(deps: StandingDeps) {
+  const { snapshot: current, assignments, plans, keys, seen } = deps
+
+  return async function standing(question: StandingQuestion): Promise<Standing> {
+    const snapshot = current()
+    const notes: string[] = []
+    const known = await atHand(snapshot, question.consumer, keys, notes)
+    const asks = comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
+    const last = asks ? await seen(question.consumer) : undefined
+    if (last?.problem !== undefined)
+      notes.push(`what other gateways have seen of it is not known: ${last.problem}`)
+    const { credential, seenAt } = choose(snapshot, known, last?.seen)
+    const byAddress = credential === undefined && isByAddress(snapshot, question.consumer)
+    const consumer = byAddress ? addressKey(question.consumer) : question.consumer
+
+    const x = createExchange(snapshot, '', 'GET', '/', NO_HEADERS, '', performance.now())
+    x.consumer = consumer
+    x.identifiedBy = byAddress ? 'ip' : credential?.kind
+    x.tenant = question.tenant ?? credential?.tenant
+    const tier = question.tier ?? credential?.tier
+    if (tier !== undefined && snapshot.tiers.includes(tier)) x.credentialTier = snapshot.tiers.indexOf(tier)
+    const { assigned = assignments.get(consumer) } = question
+    const assignment = assigned === 'none' ? undefined : assigned
+    const sources = (plans?.sources() ?? []).map((source) => watched(source, notes))
+    await resolveTier({ get: () => assignment }, { sources: () => sources })(x)
+
+    const from =
+      x.tierFrom === 'source'
+        ? (`source:${x.tierSource}` as const)
+        : x.tierFrom === 'credential' && question.tier !== undefined
+          ? 'query'
+          : x.tierFrom!
+    if (credential === undefined && !byAddress && (from === 'default' || from.startsWith('source:')))
+      notes.push(...unseen(snapshot))
+    return {
+      consumer,
+      byAddress,
+      identifiedBy: x.identifiedBy,
+      tenant: x.tenant,
+      tier: x.tier,
+      from,
+      stale: x.tierStale,
+      assigned: assignment,
+      seenAt: question.tier === undefined && question.tenant === undefined ? seenAt : undefined,
+      notes,
+    }
+  }
+}
+
+/** Lists the credentials of a consumer that the configuration or the store has, in the order in which they are looked for. */
+async function atHand(
+  { consumers, tiers }: Snapshot,
+  consumer: string,
+  keys: StandingDeps['keys'],
+  notes: string[],
+): Promise<Credential[]> {
+  const found: Credential[] = []
+  const add = (kind: Credential['kind'], tier: string | undefined, tenant: string | undefined) =>
+    void found.push({ kind, tier: tier !== undefined && tiers.includes(tier) ? tier : undefined, tenant })
+  for (const source of consumers) {
+    if (source.kind === 'api_key') {
+      for (const owner of source.keys.values()) {
+        if (owner.consumer === consumer) add('api_key', nameIn(tiers, owner.tier), owner.tenant)
+      }
+      if (source.storeGrace === undefined) continue
+      const stored = keys().keys()
+      if (!(await isIn(stored.ready, KEYS_PATIENCE))) notes.push('API keys of the store are not loaded')
+      const own = [...stored.entries().values()].filter(
+        (key) => key.consumer === consumer && (key.expires === undefined || key.expires > Date.now()),
+      )
+      own.sort((a, b) => b.created - a.created)
+      for (const { tier, tenant } of own) add('api_key', tier, tenant)
+    } else if (source.kind === 'signature') {
+      for (const { owner } of source.keys.values()) {
+        if (owner.consumer === consumer) add('signature', nameIn(tiers, owner.tier), owner.tenant)
+      }
+    }
+  }
+  return found
+}
+
+const nameIn = (tiers: readonly string[], index: number | undefined) =>
+  index === undefined ? undefined : tiers[index]
+
+const nameOf = ({ kind, tier, tenant }: Credential) => JSON.stringify([kind, tier ?? null, tenant ?? null])
+
+async function isIn(ready: Promise<void>, ms: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(resolve, ms, false)
+  })
+  const came = await Promise.race([ready.then(() => true), late])
+  clearTimeout(timer)
+  return came
+}
+
+/** Whether callers are known by credentials that only their requests have. */
+function comesUnseen({ consumers }: Snapshot): boolean {
+  return consumers.some(({ kind }) => kind === 'jwt' || kind === 'header' || kind === 'client_certificate')
+}
+
+/** The credential of the last request, where it is still good; else one that is at hand, best one that says a tier. */
+function choose(
+  { consumers }: Snapshot,
+  known: readonly Credential[],
+  last: Seen | undefined,
+): { credential: Credential | undefined; seenAt: number | undefined } {
+  if (last !== undefined) {
+    const { identified_by: kind, at } = last
+    const credential = { kind, tier: last.tier ?? undefined, tenant: last.tenant ?? undefined }
+    const listed = kind === 'api_key' || kind === 'signature'
+    const good = listed
+      ? known.some((one) => nameOf(one) === nameOf(credential))
+      : consumers.some((source) => source.kind === kind)
+    if (good) return { credential, seenAt: at }
+  }
+  const credential = known.find(({ tier }) => tier !== undefined) ?? known[0]
+  return { credential, seenAt: undefined }
+}
+
+/** Whether a name is that of an address, and callers may be known by their address. */
+function isByAddress({ consumers, routes }: Snapshot, consumer: string): boolean {
+  if (isIP(consumer) === 0 && !isAddressKey(consumer)) return false
+  const has = (sources: Snapshot['consumers']) => sources.some(({ kind }) => kind === 'ip')
+  return has(consumers) || routes.some(({ auth }) => auth !== undefined && has(auth.sources))
+}
+
+/** The same source, which also says why it has no answer. */
+function watched(source: PlanSource, notes: string[]): PlanSource {
+  const failures = () => {
+    const { timeout, error } = source.describe().counts.questions
+    return timeout + error
+  }
+  return {
+    ...source,
+    async find(consumer, now, address) {
+      const before = failures()
+      const found = await source.find(consumer, now, address)
+      if (found === undefined && failures() > before) notes.push(`${source.name} did not answer`)
+      else if (found === undefined && !source.describe().up) notes.push(`${source.name} is down`)
+      return found
+    },
+    unknownTier(tier) {
+      notes.push(`${source.name} says ${JSON.stringify(tier)}, which is no tier of this configuration`)
+    },
+  }
+}
+
+/** What nobody can know of a consumer that has not come lately. */
+function unseen({ consumers }: Snapshot): string[] {
+  const says = consumers.some(
+    (source) => source.kind === 'jwt' && source.issuers.some(({ tier }) => tier !== undefined),
+  )
+  return says ? ['no request of it was seen lately, and its token may say another'] : []
+}

@@ -1,0 +1,62 @@
+import type { Fleet } from '../../fleet/gateway-rpc.js'
+import type { Seen } from './last-seen.js'
+
+/** What is known of a consumer in one gateway: in its process, or in all of its workers. */
+export type OwnSeen = (consumer: string) => Seen | null | Promise<Seen | null>
+
+/** What all gateways on one store know of a consumer's credential. */
+export interface SeenAnswer {
+  readonly seen: Seen | undefined
+  /** Why not all of them could be asked, for an operator. */
+  readonly problem: string | undefined
+}
+
+const KIND = 'seen'
+/** Ms: support waits. */
+const TIMEOUT = 500
+const LONGEST_ID = 256
+
+/** Lets the others on the store know whom this gateway has seen, when they ask. */
+export function answerSeen(fleet: Pick<Fleet, 'answer'>, own: OwnSeen): void {
+  fleet.answer(KIND, async (body) =>
+    typeof body === 'string' && body.length <= LONGEST_ID ? own(body) : null,
+  )
+}
+
+/**
+ * Asks all gateways by which credential a consumer came last.
+ *
+ * @param fleet the one in force: a restart may bring another store
+ * @param own undefined: this process serves nothing
+ */
+export function createSeenOfAll(
+  fleet: () => Pick<Fleet, 'ask'>,
+  own: OwnSeen | undefined,
+): (consumer: string) => Promise<SeenAnswer> {
+  return async (consumer) => {
+    const [here, { answers, silent, problem }] = await Promise.all([
+      own?.(consumer),
+      fleet().ask<unknown>(KIND, consumer, { timeoutMs: TIMEOUT }),
+    ])
+    const all = answers.flatMap(({ answer }) => readSeen(answer) ?? [])
+    const quiet = silent.length === 0 ? undefined : `${silent.join(', ')} did not answer`
+    return { seen: latestSeen([...all, here ?? null]), problem: problem ?? quiet }
+  }
+}
+
+/** The latest of what several have seen. */
+export function latestSeen(all: readonly (Seen | null)[]): Seen | undefined {
+  let latest: Seen | undefined
+  for (const one of all) if (one !== null && (latest === undefined || one.at > latest.at)) latest = one
+  return latest
+}
+
+/** The answer of another gateway, which may be of another version. */
+function readSeen(answer: unknown): Seen | undefined {
+  if (typeof answer !== 'object' || answer === null) return undefined
+  const { identified_by, tier, tenant, at } = answer as Partial<Seen>
+  const isText = (text: unknown) => text === null || typeof text === 'string'
+  return typeof identified_by === 'string' && isText(tier) && isText(tenant) && typeof at === 'number'
+    ? { identified_by, tier: tier!, tenant: tenant!, at }
+    : undefined
+}
