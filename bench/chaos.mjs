@@ -1,12 +1,13 @@
 /**
- * `npm run chaos`: every fault of upstreams, clients, files and processes against a real gateway under constant load, with what
- * its clients saw. Everything on loopback. Prints a Markdown table, which is the one in docs/failure-modes.md; exit code 1
+ * `npm run chaos`: every fault of upstreams, clients, files and processes, and each attack of one address on the others, against
+ * a real gateway under constant load, with what its clients saw. Everything on loopback. Prints a Markdown table, which is the one in docs/failure-modes.md; exit code 1
  * when a mark is missed. See README.md.
  */
 import { readFileSync, writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { rows as clients } from './chaos/clients.mjs'
 import { rows as files } from './chaos/files.mjs'
+import { rows as neighbours } from './chaos/neighbours.mjs'
 import { rows as processes } from './chaos/processes.mjs'
 import { rows as upstreams } from './chaos/upstreams.mjs'
 
@@ -30,7 +31,7 @@ if (values.help) {
   process.exit(0)
 }
 const end = performance.now() + Number(values.minutes ?? 10) * 60_000
-const chosen = [...upstreams, ...clients, ...files, ...processes].filter(
+const chosen = [...upstreams, ...clients, ...files, ...processes, ...neighbours].filter(
   ({ name }) => values.only === undefined || name.includes(values.only),
 )
 

@@ -3,9 +3,10 @@ import { Agent, request } from 'undici'
 
 /**
  * @param target gives the address of each request, so that a load balancer can be played
+ * @param headers gives those of each request
  * @returns from the moment of the call on, so many requests a second until `stop`
  */
-export function startLoad(target, { rate = 150, connections = 64, method = 'GET', body } = {}) {
+export function startLoad(target, { rate = 150, connections = 64, method = 'GET', headers, body } = {}) {
   const agent = new Agent({ connections, pipelining: 1, bodyTimeout: 20_000, headersTimeout: 20_000 })
   const seen = []
   const open = new Set()
@@ -18,13 +19,9 @@ export function startLoad(target, { rate = 150, connections = 64, method = 'GET'
     const at = performance.now()
     let outcome
     try {
-      const {
-        statusCode,
-        headers,
-        body: answer,
-      } = await request(target(), { dispatcher: agent, method, body })
-      await answer.text()
-      outcome = { status: statusCode, retryAfter: headers['retry-after'] }
+      const answer = await request(target(), { dispatcher: agent, method, headers: headers?.(), body })
+      await answer.body.text()
+      outcome = { status: answer.statusCode, retryAfter: answer.headers['retry-after'] }
     } catch (error) {
       outcome = { status: error.code === 'ECONNREFUSED' ? 'refused' : 'cut' }
     }

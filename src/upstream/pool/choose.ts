@@ -35,10 +35,12 @@ export interface Choice {
 
 /** Whose connections they are is counted, and looked at, from this part of them on: until then there are enough for all. */
 const SCARCE_FROM = 1 / 4
+/** Of fewer, always: the part that is not counted would be a caller's besides its share. */
+const FEW = 64
 
 /** Whether the next request of the upstream is to be counted for its caller. */
 export function isScarce({ inFlight, capacity }: Endpoint): boolean {
-  return inFlight >= capacity * SCARCE_FROM
+  return capacity < FEW || inFlight >= capacity * SCARCE_FROM
 }
 
 /** @param random from 0 to below 1 */
