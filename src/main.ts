@@ -173,7 +173,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const lastSeen = createLastSeen()
   const seen: OwnSeen = (consumer) => lastSeen.find(consumer) ?? null
   answerSeen(store.fleet, seen)
-  const kept = createKeptDecisions({ keep: settings.explain.keep })
+  const kept = createKeptDecisions({ keep: settings.decisions.keep })
   const decisions: OwnDecisions = (question) => {
     const found = kept.find(question)
     return {

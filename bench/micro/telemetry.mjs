@@ -37,7 +37,7 @@ function snapshotWith(routeCount) {
   return {
     hash: '0123456789ab',
     loadedAt: Date.now(),
-    config: { explain: { sample: 0 } },
+    config: { decisions: { sample: 0 } },
     tiers,
     defaultTier: 0,
     services,

@@ -66,7 +66,7 @@ tiers: [free, pro]
 consumers: [{ header: { name: x-user-id, from: anyone } }]
 services: { api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 100/day } } }
 routes: [{ path: /*, service: api }]
-explain: { sample: 1 }
+decisions: { sample: 1 }
 log: { access: off }
 `,
     'tiers.csv': 'consumer,tier\neve,pro\n',

@@ -17,7 +17,7 @@ tiers: [free, pro]
 consumers: [{ api_key: { store: true } }]
 services: { api: { upstreams: [${upstream}], limits: { free: 1000/h, pro: 2000/h } } }
 routes: [{ path: /*, service: api }]
-explain: { sample: 1 }
+decisions: { sample: 1 }
 server: { shutdown_delay: 0, shed: { event_loop_delay: 0 } }
 log: { access: off, level: fatal }
 `

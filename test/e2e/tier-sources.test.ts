@@ -29,7 +29,7 @@ tier_sources:
 services:
   api: { upstreams: [${backend.origin}], limits: { free: 10/day, pro: 1000/day, enterprise: 100000/day } }
 routes: [{ path: /*, service: api }]
-explain: { sample: 1 }
+decisions: { sample: 1 }
 server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `

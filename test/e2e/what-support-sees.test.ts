@@ -38,7 +38,7 @@ consumers:
 tier_sources: [{ http: { name: billing, url: "${source}/plans/{consumer}", timeout: 5s } }]
 services:${SERVICES.map(service).join('')}
 routes: [${SERVICES.map((name) => `{ path: /${name}, service: ${name} }`).join(', ')}]
-explain: { sample: 1 }
+decisions: { sample: 1 }
 server: { shed: { event_loop_delay: 0 }, shutdown_delay: 0 }
 log: { access: off }
 `

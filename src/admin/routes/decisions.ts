@@ -22,8 +22,8 @@ export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'conf
         ? answer.decision
         : // Who is missing may have a later one.
           { ...answer.decision, nodes: answer.nodes }
-    const { explain, log } = deps.config.current().config
-    const kept = explain.keep === 0 ? KEEPS_NONE : keeps(answer, explain.sample)
+    const { decisions, log } = deps.config.current().config
+    const kept = decisions.keep === 0 ? KEEPS_NONE : keeps(answer, decisions.sample)
     const byId = typeof question === 'string'
     const detail = notFound(question, answer, log.access === 'off' ? kept : `${kept} ${logged(byId)}`)
     return sendProblem(reply, {
@@ -62,7 +62,7 @@ export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'conf
   })
 }
 
-const KEEPS_NONE = 'explain.keep is 0: none are kept.'
+const KEEPS_NONE = 'decisions.keep is 0: none are kept.'
 
 /** What was decided outlives the process there. */
 const logged = (byId: boolean) =>

@@ -49,6 +49,10 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     const message = 'the file is empty; give at least tiers, services and routes'
     return { ok: false, errors: [{ file, line: 1, column: 1, message }], warnings }
   }
+  const renamed = renameKeys(document.contents)
+  for (const { offset, message, both } of renamed) {
+    ;(both ? errors : warnings).push({ file, ...position(offset), message })
+  }
   const reading: Reading = {
     target,
     env,
@@ -78,6 +82,27 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     warnings: inOrder(warnings, reading.used),
     at: (path, message) => inOrder([at(path, message)], reading.used)[0]!,
   }
+}
+
+/** Top-level keys by the name that they had before. */
+const FORMER: Readonly<Record<string, string>> = { explain: 'decisions' }
+
+/** Gives keys their present name, in place, and tells which had a former one. `both`: the present one is there as well. */
+function renameKeys(contents: unknown): { offset: number; message: string; both: boolean }[] {
+  if (!isMap(contents)) return []
+  const found: { offset: number; message: string; both: boolean }[] = []
+  for (const [former, name] of Object.entries(FORMER)) {
+    const key = contents.items.find(({ key }) => isScalar(key) && key.value === former)?.key
+    if (!isScalar(key)) continue
+    const both = contents.has(name)
+    const message = both
+      ? `${former}: is what ${name} was called before, and both are here; put all of it into ${name}`
+      : `${former}: is called ${name} now; rename it`
+    found.push({ offset: offsetOf(key) ?? 0, message, both })
+    if (both) contents.delete(former)
+    else key.value = name
+  }
+  return found
 }
 
 /** `file:line:column: what is wrong; what to do` */

@@ -1,9 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Admin } from './admin.js'
 import { Consumers } from './credentials.js'
+import { Decisions } from './decisions.js'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { Edge, TrustedHeaders, TrustedProxies } from './edge.js'
-import { Explain } from './explain.js'
 import { http2Keys } from './http2.js'
 import { listenerKeys } from './listener.js'
 import { protection } from './protection.js'
@@ -184,7 +184,7 @@ export const ConfigSchema = object(
       'Metrics and traces',
       { default: {} },
     ),
-    explain: Explain,
+    decisions: Decisions,
     log: object(
       {
         level: choice(

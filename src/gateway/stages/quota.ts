@@ -83,7 +83,7 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
       hold(x, policy, cost, levels, decision)
       return undefined
     }
-    x.sampled = Math.random() < x.snapshot.config.explain.sample
+    x.sampled = Math.random() < x.snapshot.config.decisions.sample
     if (x.sampled) look(x, policy, cost, levels)
     // In the same turn, so that both go to the store together.
     if (policy.candidate !== undefined) tryOut(x, policy.candidate, cost, levels)

@@ -83,7 +83,7 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
     if (r.decision?.allowed === false) return rings.denied
     if (isFailure(r.status, r.error)) return rings.failed
     if (r.error !== undefined) return rings.others
-    return (r.sampled ?? random() < r.snapshot.config.explain.sample) ? rings.others : undefined
+    return (r.sampled ?? random() < r.snapshot.config.decisions.sample) ? rings.others : undefined
   }
 
   return {

@@ -78,7 +78,7 @@ t.test('the smallest file gets every default', async (t) => {
       },
     ],
     telemetry: {},
-    explain: { keep: 10_000, sample: 0.01 },
+    decisions: { keep: 10_000, sample: 0.01 },
     log: { level: 'info', access: 'stdout', sample: 1, max_errors: 1000 },
     server: {
       header_timeout: 10_000,
@@ -286,6 +286,18 @@ routes:
       'test.yaml:5:3: services.unused: no route leads to this service; add one, or remove it',
       'test.yaml:8:5: routes[1]: a cost of 11 is above 10/min of the tier "free": such a request never passes; lower the cost or raise the limit',
     ],
+  )
+})
+
+t.test('a key is read by the name that it had before, with a warning', async (t) => {
+  t.same(warnings(`explain: { keep: 5 }\n${MINIMAL}`), [
+    'test.yaml:1:1: explain: is called decisions now; rename it',
+  ])
+  t.match(load(`explain: { keep: 5 }\n${MINIMAL}`), { decisions: { keep: 5, sample: 0.01 } })
+  t.match(
+    loadConfig(`explain: { keep: -1 }\n${MINIMAL}`, { file: 'test.yaml', env: {} }),
+    { ok: false, errors: [{ line: 1, message: /^decisions\.keep: / }] },
+    'what is wrong in it is told, too',
   )
 })
 

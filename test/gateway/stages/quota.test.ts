@@ -453,7 +453,7 @@ t.test(
   async (t) => {
     const yaml = (sample: number) =>
       snapshotOf(`
-explain: { sample: ${sample} }
+decisions: { sample: ${sample} }
 tiers: [free]
 services: { a: { upstreams: [http://a], limits: { free: [10/min, 100/h] } } }
 routes: [{ path: /*, service: a, cost: 2 }]

@@ -9,7 +9,7 @@ const NOW = 1_760_000_000_000
 const snapshot = exampleSnapshot()
 const with100 = {
   ...snapshot,
-  config: { ...snapshot.config, explain: { keep: 0, sample: 1 } },
+  config: { ...snapshot.config, decisions: { keep: 0, sample: 1 } },
 }
 const record = (changes: Partial<RequestRecord> = {}) => exampleRecord(with100, changes)
 const denied = (requestId: string, changes: Partial<RequestRecord> = {}) =>
@@ -74,7 +74,7 @@ t.test(
   async (t) => {
     const kept = open(100, () => 0.999)
     const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
-    const none = { ...with100, config: { ...with100.config, explain: { keep: 0, sample: 0.5 } } }
+    const none = { ...with100, config: { ...with100.config, decisions: { keep: 0, sample: 0.5 } } }
     kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
     kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
     kept.keep(exampleRecord(none, { requestId: 'by chance' }))
@@ -107,7 +107,7 @@ t.test('a flood of denials leaves what failed, what was refused and the sample',
 })
 
 t.test('of what went well a sample is kept, of denials all, and with keep: 0 nothing', async (t) => {
-  const one = { ...snapshot, config: { ...snapshot.config, explain: { keep: 0, sample: 0.01 } } }
+  const one = { ...snapshot, config: { ...snapshot.config, decisions: { keep: 0, sample: 0.01 } } }
   const kept = open(40, () => 0.01)
   kept.keep(exampleRecord(one, { requestId: 'fine' }))
   kept.keep({ ...denied('denied'), snapshot: one })

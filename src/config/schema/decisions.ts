@@ -1,7 +1,7 @@
 import { integer, object, scalar } from './define.js'
 
 /** The part of the schema about the decisions that are kept for whoever asks for their reasons. */
-export const Explain = object(
+export const Decisions = object(
   {
     keep: integer(
       'How many decisions each process keeps, about 1 KiB each: half of them denials, a quarter failures, a quarter other refusals and the sample; 0: none',
