@@ -1,6 +1,7 @@
 /**
  * Reads structured fields (RFC 9651) as far as signatures need them: dictionaries of inner lists of strings, and of byte
- * sequences. Strict: what is not exactly that is nothing, and neither is a key that is there twice, of which others take the last.
+ * sequences. Strict: what is not exactly that is nothing, and neither is a key that is there twice. RFC 9651 has parsers take the
+ * last of two, and the package structured-headers does so: two readers of one signature would see two signatures.
  */
 
 export interface Parameter {

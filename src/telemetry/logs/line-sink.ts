@@ -3,6 +3,9 @@ import type { Output } from './output.js'
 /**
  * Lines to a file or an output of the process, gathered and written without ever waiting: a destination that is
  * stuck, full or gone costs lines, which are counted, and neither time nor memory.
+ *
+ * Not made of sonic-boom, which pino brings: that keeps what a full disk or a reader that is gone has refused and writes it again, so
+ * that later lines wait behind it, opens a pipe in a way that waits for its reader, and does not say how many lines were cut.
  */
 export interface LineSink {
   /** Takes whole lines, each with its newline at the end and no other. */
