@@ -46,9 +46,14 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   if (canonical === undefined) return { code: 'bad_target' }
   x.path = canonical.path
 
-  const found = preflighted(x, canonical.key) ?? x.snapshot.match(x.method, x.host, canonical.key)
+  const asked = preflighted(x, canonical.key)
+  const own = x.snapshot.match(x.method, x.host, canonical.key)
+  const found = asked?.shape?.cors === undefined ? own : asked
   if (found === undefined) return { code: 'no_route' }
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
+  // Another route would let a page send what the route of that method says nothing of.
+  if (asked !== undefined && asked !== found && found.shape?.cors !== undefined)
+    return { code: 'method_not_allowed', headers: ['Allow', asked.methods.join(', ')], detail: NO_PREFLIGHT }
   x.route = found
   if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
   if (found.allowEncoded) x.alsoRead = othersOf(x, canonical.key, found)
@@ -58,12 +63,12 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   return undefined
 }
 
-/** The route that a browser asks about before it sends a request, if that route answers such questions. */
+/** The route that a browser asks about before it sends a request. */
 function preflighted(x: Exchange, key: string): Route | undefined {
   if (x.method !== 'OPTIONS') return undefined
   const method = preflightMethod(x)
   const found = method === undefined ? undefined : x.snapshot.match(method, x.host, key)
-  return found === undefined || isMethodList(found) || found.shape?.cors === undefined ? undefined : found
+  return found === undefined || isMethodList(found) ? undefined : found
 }
 
 /**
@@ -96,6 +101,7 @@ const ENCODED =
 const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'
 const NO_PATH = 'The request target is neither a path nor an http:// or https:// address; send it as a path.'
 const TWO_HOSTS = 'The request target and the Host header name different hosts; send the same in both.'
+const NO_PREFLIGHT = 'The route of the method that the preflight asks for has no CORS.'
 const BAD_QUERY = 'The query holds a space, a control character or a #; escape it.'
 
 function isMethodList(found: object): found is readonly string[] {

@@ -12,6 +12,10 @@ routes:
   - { path: /*, service: api, websocket: true }
   - { path: /read, methods: [GET, OPTIONS], service: api }
   - { path: /cors, service: api, cors: { origins: ["https://app.example"] } }
+  - { path: /p/*, service: api, cors: { origins: ["https://app.example"] } }
+  - { path: /p/refunds, methods: [POST], service: api }
+  - { path: /p/notes, methods: [POST], service: api, cors: { origins: ["https://notes.example"] } }
+  - { path: /p/own, service: api }
 `
 const faces = await startFaces(t, SITE)
 const forwards = (value: string) => ({
@@ -85,5 +89,35 @@ t.test('what no URI may hold goes on percent-encoded', async (t) => {
     t.match(await face.ask({ target: '/a"<>{}|^`?b="<>{}|^`' }), { status: 200 }, face.name)
     const escaped = '%22%3C%3E%7B%7D%7C%5E%60'
     t.equal(upstream.received.at(-1)!.url, `/a${escaped}?b=${escaped}`, face.name)
+  }
+})
+
+t.test('a preflight is answered by the route of the method that it asks for, and by no other', async (t) => {
+  const preflight = (target: string, method: string, origin = 'https://app.example') => ({
+    method: 'OPTIONS',
+    target,
+    fields: [
+      ['Origin', origin],
+      ['Access-Control-Request-Method', method],
+    ] as const,
+  })
+  for (const face of methods) {
+    const before = upstream.received.length
+    const allowed = async (...asked: Parameters<typeof preflight>) => {
+      const { status, header } = await face.ask(preflight(...asked))
+      return [status, header('access-control-allow-origin')]
+    }
+    t.same(await allowed('/p/refunds', 'POST'), [405, undefined], `${face.name}: no page sends a refund`)
+    t.same(await allowed('/p/refunds', 'GET'), [204, 'https://app.example'], face.name)
+    t.same(await allowed('/p/x', 'POST'), [204, 'https://app.example'], face.name)
+    t.same(await allowed('/p/notes', 'POST'), [204, undefined], face.name)
+    t.same(
+      await allowed('/p/notes', 'POST', 'https://notes.example'),
+      [204, 'https://notes.example'],
+      face.name,
+    )
+    t.equal(upstream.received.length, before, face.name)
+    t.same(await allowed('/p/own', 'POST'), [200, undefined], `${face.name}: a backend may answer for itself`)
+    t.equal(upstream.received.length, before + 1, face.name)
   }
 })
