@@ -39,7 +39,7 @@ export async function followConfig(
     const loaded = await loadApart(text, { file, env }, large)
     if (!loaded.ok) throw new InvalidConfig(loaded.errors.map(formatError))
     await prepareAddresses(loaded.config.edge)
-    return compileSnapshot(loaded.config, loadedAt, loaded.hash)
+    return compileSnapshot(loaded.config, loadedAt, loaded.hashes)
   }
 
   function tell(trigger: ReloadTrigger, outcome: ReloadOutcome, previous: Snapshot, began: number): void {

@@ -1,7 +1,7 @@
 import { extname } from 'node:path'
 import { Worker } from 'node:worker_threads'
 import type { Config } from '../schema/schema.js'
-import { configHash } from '../snapshot/hash.js'
+import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
 import { type ConfigError, loadConfig } from './load.js'
 import type { ThreadAnswer, ThreadQuestion } from './thread.js'
 
@@ -9,7 +9,7 @@ export type LoadedApart =
   | {
       readonly ok: true
       readonly config: Config
-      readonly hash: string
+      readonly hashes: ConfigHashes
       readonly warnings: readonly ConfigError[]
     }
   | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
@@ -41,13 +41,13 @@ export async function loadApart(
   }
   if ('errors' in answer) return { ok: false, ...answer }
   for (const object of answer.bare) Object.setPrototypeOf(object, null)
-  const { config, hash, warnings } = answer
-  return { ok: true, config, hash, warnings }
+  const { config, hashes, warnings } = answer
+  return { ok: true, config, hashes, warnings }
 }
 
 function loadHere(text: string, question: Omit<ThreadQuestion, 'text'>): LoadedApart {
   const loaded = loadConfig(text, question)
-  return loaded.ok ? { ...loaded, hash: configHash(loaded.config) } : loaded
+  return loaded.ok ? { ...loaded, hashes: configHashes(loaded.config) } : loaded
 }
 
 function ask(question: ThreadQuestion): Promise<ThreadAnswer> {

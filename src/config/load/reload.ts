@@ -2,6 +2,7 @@ import { constants } from 'node:fs'
 import { open, stat } from 'node:fs/promises'
 import type { Config } from '../schema/schema.js'
 import { prepareAddresses } from '../snapshot/edge.js'
+import type { ConfigHashes } from '../snapshot/hash.js'
 import { compileSnapshot, type Snapshot } from '../snapshot/snapshot.js'
 import { type AddressFile, MAX_ADDRESS_FILE } from '../values/address-file.js'
 import type { PemFile } from '../values/pem.js'
@@ -102,7 +103,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   let served = started
   let heldBack = (_key: string) => false
   let text = first.text
-  let snapshot = compileSnapshot(first.config, now(), first.hash)
+  let snapshot = compileSnapshot(first.config, now(), first.hashes)
   let lastError: ConfigStatus['lastError'] = null
   let changed: readonly string[] = []
   let ownWarnings = first.messages
@@ -125,13 +126,13 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
     const next = await readConfig(file, env, await namesLongFiles(previous.config))
     // Before anything of it counts: meanwhile requests go on, by the lists that hold.
-    if (next.ok && next.hash !== previous.hash) await prepareAddresses(next.config.edge)
+    if (next.ok && next.hashes.own !== previous.hash) await prepareAddresses(next.config.edge)
     if (!next.ok) {
       lastError = { at: new Date(now()).toISOString(), messages: next.messages }
       return { result: 'rejected', messages: next.messages }
     }
     lastError = null
-    const same = next.hash === previous.hash
+    const same = next.hashes.own === previous.hash
     ownWarnings = next.messages
     warnings = [...ownWarnings, ...waiting(next.config)]
     if (same) {
@@ -139,7 +140,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       return { result: 'unchanged', messages: warnings }
     }
     try {
-      snapshot = compileSnapshot(next.config, now(), next.hash)
+      snapshot = compileSnapshot(next.config, now(), next.hashes)
       text = next.text
     } catch (error) {
       // Not foreseen: the checks let something pass. That must not take a running gateway down.
@@ -263,7 +264,7 @@ function namedFilesOf({ services, edge, trusted_proxies: proxies }: Config): (Pe
 }
 
 type ReadResult =
-  | { ok: true; config: Config; hash: string; text: string; messages: string[] }
+  | { ok: true; config: Config; hashes: ConfigHashes; text: string; messages: string[] }
   | { ok: false; messages: string[] }
 
 async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): Promise<ReadResult> {
@@ -278,7 +279,7 @@ async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): 
     formatError(error),
   )
   if (!loaded.ok) return { ok: false, messages }
-  return { ok: true, config: loaded.config, hash: loaded.hash, text, messages }
+  return { ok: true, config: loaded.config, hashes: loaded.hashes, text, messages }
 }
 
 /** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */

@@ -1,6 +1,6 @@
 import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import type { Config } from '../schema/schema.js'
-import { configHash } from '../snapshot/hash.js'
+import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
 import { type ConfigError, loadConfig } from './load.js'
 
 /** What `loadApart` runs in a thread of its own. `workerData` is a `ThreadQuestion`, the one message a `ThreadAnswer`. */
@@ -14,7 +14,7 @@ export interface ThreadQuestion {
 export type ThreadAnswer =
   | {
       readonly config: Config
-      readonly hash: string
+      readonly hashes: ConfigHashes
       /** The objects of the configuration without a prototype: a copy between threads has one. */
       readonly bare: readonly object[]
       readonly warnings: readonly ConfigError[]
@@ -25,7 +25,7 @@ function answer({ text, file, env }: ThreadQuestion): ThreadAnswer {
   const loaded = loadConfig(text, { file, env })
   if (!loaded.ok) return { errors: loaded.errors, warnings: loaded.warnings }
   const { config, warnings } = loaded
-  return { config, hash: configHash(config), bare: [...bareObjects(config)], warnings }
+  return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings }
 }
 
 /** Sent along with the configuration they are references into it, so those in the copy are found without a path. */

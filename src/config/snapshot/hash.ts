@@ -1,8 +1,21 @@
 import { createHash } from 'node:crypto'
 import type { Config } from '../schema/schema.js'
 
-/** First 12 hex digits of the SHA-256 of a configuration with its secrets resolved. */
-export function configHash(config: Config): string {
+/** What tells one configuration from another: 12 hex digits of the SHA-256 with its secrets resolved. */
+export interface ConfigHashes {
+  /** Of the whole. */
+  readonly own: string
+  /** Without what may differ between gateways that answer alike: where each listens, and where its access lines go. */
+  readonly shared: string
+}
+
+export function configHashes(config: Config): ConfigHashes {
+  const { listen: _, admin, log, ...rest } = config
+  const shared = { ...rest, admin: { ...admin, listen: undefined }, log: { ...log, access: undefined } }
+  return { own: hashOf(config), shared: hashOf(shared) }
+}
+
+function hashOf(config: object): string {
   const sorted = JSON.stringify(config, (_, value) =>
     value === null || typeof value !== 'object' || Array.isArray(value)
       ? value

@@ -6,7 +6,7 @@ import { type ConsumerSource, compileConsumers, identityHeadersOf } from './cons
 import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
 import { deepFreeze } from './freeze.js'
-import { configHash } from './hash.js'
+import { configHashes } from './hash.js'
 import { compileIdentity, type Identity, type PublicKey, publishedKeys, toldHeaders } from './identity.js'
 import { limitsOf } from './limit.js'
 import { type Policy, policyOf } from './policy.js'
@@ -47,6 +47,8 @@ export { addressOf, type Balance, type HealthCheck, type Upstream } from './upst
 export interface Snapshot {
   /** First 12 hex digits of the SHA-256 of the configuration with its secrets resolved. */
   readonly hash: string
+  /** The same without what may differ between gateways that answer alike. */
+  readonly sharedHash: string
   /** Unix ms. */
   readonly loadedAt: number
   readonly config: Config
@@ -156,9 +158,9 @@ const NONE: readonly string[] = []
 /**
  * Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`.
  *
- * @param hash its `configHash`, where that is known already
+ * @param hashes its `configHashes`, where those are known already
  */
-export function compileSnapshot(config: Config, loadedAt: number, hash = configHash(config)): Snapshot {
+export function compileSnapshot(config: Config, loadedAt: number, hashes = configHashes(config)): Snapshot {
   const tiers = config.tiers.map(({ name }) => name)
   const tierIndex = (name: string) => tiers.indexOf(name)
   const services = Object.entries(config.services).map(([name, service], index) =>
@@ -177,7 +179,8 @@ export function compileSnapshot(config: Config, loadedAt: number, hash = configH
     compileRoute(index, route, consumers, serviceOf, () => last++),
   )
   return deepFreeze({
-    hash,
+    hash: hashes.own,
+    sharedHash: hashes.shared,
     loadedAt,
     config,
     tiers,

@@ -534,10 +534,10 @@ export function createFamilies(exponential = false): Families {
 }
 
 /** Which configuration is in force, since when, and whether the file said so when it was read last. */
-export function showConfig(families: Families, { hash, loadedAt }: Snapshot, good = true): void {
+export function showConfig(families: Families, { sharedHash, loadedAt }: Snapshot, good = true): void {
   families.configGood.set(good ? 1 : 0)
   families.configInfo.clear()
-  families.configInfo.set(1, hash)
+  families.configInfo.set(1, sharedHash)
   families.configLoaded.set(loadedAt / 1000)
 }
 

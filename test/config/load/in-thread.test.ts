@@ -28,7 +28,8 @@ t.test('a long file is read in a thread, and what comes of it is what reading it
   if (!here.ok || !apart.ok) throw new Error('the fixture is a good file')
   t.strictSame(apart.config, here.config)
   t.strictSame(apart.warnings, here.warnings)
-  t.equal(apart.hash, compileSnapshot(here.config, 0).hash)
+  t.equal(apart.hashes.own, compileSnapshot(here.config, 0).hash)
+  t.equal(apart.hashes.shared, compileSnapshot(here.config, 0).sharedHash)
   t.equal(
     Object.getPrototypeOf(apart.config.services),
     null,

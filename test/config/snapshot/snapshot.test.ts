@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
+import { snapshotOf } from '../../support/gateway.js'
 
 const full = readFileSync(new URL('../../fixtures/config-full.yaml', import.meta.url), 'utf8')
 const env = {
@@ -331,6 +332,28 @@ t.test('nothing in a snapshot can be changed', async (t) => {
   t.throws(() => keys.keys.clear(), /cannot be changed/)
   t.throws(() => (snapshot.identityHeaders as Set<string>).delete('x-key'), /cannot be changed/)
   t.ok(snapshot.identityHeaders.has('x-key'))
+})
+
+t.test('the hash that is compared leaves out where a gateway listens and writes', async (t) => {
+  const of = (head: string) => {
+    const { hash, sharedHash } = snapshotOf(`${head}
+tiers: [free]
+services: { api: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: api }]
+`)
+    return { hash, sharedHash }
+  }
+  const one = of('listen: 127.0.0.1:8080')
+  for (const head of [
+    'listen: 127.0.0.1:8090',
+    'listen: 127.0.0.1:8080\nadmin: { listen: 127.0.0.1:9999 }',
+    'listen: 127.0.0.1:8080\nlog: { access: /var/log/two.log }',
+  ]) {
+    const two = of(head)
+    t.not(two.hash, one.hash, head)
+    t.equal(two.sharedHash, one.sharedHash, head)
+  }
+  t.not(of('listen: 127.0.0.1:8080\nlog: { level: warn }').sharedHash, one.sharedHash)
 })
 
 t.test('the hash is of what the configuration means', async (t) => {
