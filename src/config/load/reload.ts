@@ -37,6 +37,8 @@ export interface ReloadOutcome {
 }
 
 export interface ReloadEvent extends ReloadOutcome {
+  /** The attempt before it was rejected, and this one was not. */
+  readonly repaired?: boolean
   readonly trigger: ReloadTrigger
   /** The one in force now. */
   readonly snapshot: Snapshot
@@ -119,8 +121,10 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   const attempt = async (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
     const previous = snapshot
     const began = performance.now()
+    const rejected = lastError !== null
     const outcome = await replace(previous)
-    onReload?.({ ...outcome, trigger, snapshot, previous, durationMs: performance.now() - began })
+    const repaired = rejected && lastError === null
+    onReload?.({ ...outcome, repaired, trigger, snapshot, previous, durationMs: performance.now() - began })
     return outcome
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {

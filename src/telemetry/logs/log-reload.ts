@@ -11,11 +11,12 @@ export function logWarnings(
 /** @param changed what is different from the configuration before, a line each */
 export function logReload(
   log: Record<'debug' | 'info' | 'error', (fields: object, message: string) => void>,
-  { result, trigger, snapshot, messages, durationMs }: ReloadEvent,
+  { result, repaired = false, trigger, snapshot, messages, durationMs }: ReloadEvent,
   changed: readonly string[],
 ): void {
   const fields = { trigger, hash: snapshot.hash, load_ms: Math.round(durationMs), messages }
   if (result === 'rejected') log.error(fields, 'configuration rejected; the last good one stays in force')
   else if (result === 'applied') log.info({ ...fields, changed }, 'configuration applied')
+  else if (repaired) log.info(fields, 'configuration good again, and as it was before it was rejected')
   else log.debug(fields, 'configuration unchanged')
 }

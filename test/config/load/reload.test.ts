@@ -172,7 +172,7 @@ t.test('a file that is not good changes nothing, and the next good one is applie
   ]
   for (const [text, message] of bad) {
     await writeFile(file, text)
-    t.match(await watch.next(), { result: 'rejected', trigger: 'file' })
+    t.match(await watch.next(), { result: 'rejected', repaired: false, trigger: 'file' })
     t.equal(watch.source.current(), before)
     t.match(watch.source.status().lastError?.messages.join('\n'), message)
     t.match(watch.source.status().lastError?.at, /^\d{4}-\d\d-\d\dT/)
@@ -197,7 +197,7 @@ t.test('what was good before is good again: unchanged, and no error any more', a
   await writeFile(file, 'nonsense: [')
   t.match(await watch.next(), { result: 'rejected' })
   await writeFile(file, config(10))
-  t.match(await watch.next(), { result: 'unchanged', messages: [] })
+  t.match(await watch.next(), { result: 'unchanged', repaired: true, messages: [] })
   t.equal(watch.source.status().lastError, null)
   await utimes(file, new Date(), new Date(0))
   t.match(await watch.next(), { result: 'unchanged' })
