@@ -99,6 +99,26 @@ t.test('a slow server is asked again, and is not taken for well until it is fast
   t.same(changes, [true, false, true])
 })
 
+t.test(
+  'seven tenths of the timeout: on the way there they open it, with few calls a second never',
+  async (t) => {
+    const { proxy, node, shard, changes } = await open(t)
+    proxy.delayThere = 0.7 * TIMEOUT
+    for (let i = 0; i < 8; i++) await calls(4, 300, node, shard)
+    t.ok(shard.isUp(), 'three a second are too few to judge by')
+    while (shard.isUp()) await calls(20, 2, node, shard)
+    t.same(changes, [true, false])
+  },
+)
+
+t.test('seven tenths of the timeout on the way back do not, once that has been faster', async (t) => {
+  const { proxy, node, shard, changes } = await open(t)
+  await calls(5, 2, node, shard)
+  proxy.delayBack = 0.7 * TIMEOUT
+  for (let i = 0; i < 3; i++) await calls(40, 2, node, shard)
+  t.same(changes, [true], 'Redis decided in time; the answers were late and in time')
+})
+
 t.test('a burst that the server works off is one observation', async (t) => {
   const { proxy, node, shard } = await open(t)
   proxy.delayThere = 0.6 * TIMEOUT
