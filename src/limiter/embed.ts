@@ -1,29 +1,33 @@
 import { loadConfig } from '../config/load/load.js'
 import { compileSnapshot, forTenant, type Limit } from '../config/snapshot/snapshot.js'
+import { addressKey } from '../net/address-key.js'
 import type { Log } from './degraded.js'
+import {
+  ASKED,
+  type Asked,
+  type AskedLevels,
+  LEVELS,
+  type LimiterSettings,
+  SETTINGS,
+  unknownNames,
+} from './embed-settings.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
-import { openCounts } from './open-limiter.js'
+import { type Counts, openCounts } from './open-limiter.js'
+
+export type {
+  Asked,
+  AskedLevels,
+  Duration,
+  FullLimit,
+  LimiterSettings,
+  LimitSetting,
+  OnFailure,
+  Rate,
+  StoreSettings,
+} from './embed-settings.js'
+export { addressKey }
 
 /** The limiter by itself, for who has an HTTP server already: `import { openLimiter } from 'tidegate/limiter'`. */
-
-/** In the words of the configuration file (docs/config.md). */
-export interface LimiterSettings {
-  /** Where counts live; left out: in this process. `{ redis: 'redis://127.0.0.1:6379', timeout: '100ms' }` */
-  readonly store?: object
-  /** By tier: `10/min`, `['5/s', '100/min']`, `{ amount: 5, algorithm: 'concurrency' }`, `unlimited` … */
-  readonly limits: Readonly<Record<string, unknown>>
-  /** open, local or closed: what to do while the store is away. */
-  readonly on_failure?: string
-  /** Whose counts they are in the store: limiters of one name, and a gateway's service of that name, share them. */
-  readonly service?: string
-  /** Hears that the store went away or came back, at most a line a second; left out: nobody does. */
-  readonly log?: Log
-}
-
-export interface Asked extends Partial<Levels> {
-  /** Integer ≥ 1; by default 1. */
-  readonly cost?: number
-}
 
 /** A decision, and what may become of it later. */
 export interface Taken extends Decision {
@@ -41,14 +45,17 @@ export interface Taken extends Decision {
 }
 
 export interface EmbeddedLimiter {
-  /** Never rejects for the store's sake. @throws RangeError on an unknown tier, or a cost that is no integer ≥ 1 */
+  /** Never rejects for the store's sake. @throws RangeError on an unknown tier or setting, or a cost that is no integer ≥ 1 */
   take(tier: string, consumer: string, asked?: Asked): Promise<Taken>
   /** Every limit as it stands. Rejects when the store is out of reach. */
-  usage(tier: string, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
+  usage(tier: string, consumer: string, levels?: AskedLevels): Promise<readonly LimitUsage[]>
   /** Forgets what the consumer has used. Rejects when the store is out of reach. */
-  reset(consumer: string): Promise<void>
-  /** Resolves when the store has answered for the first time; decisions before that are made without it. */
-  readonly ready: Promise<void>
+  reset(consumer: string, levels?: Pick<AskedLevels, 'byAddress'>): Promise<void>
+  /**
+   * Resolves once the store has answered, or after 5 s: with `degraded` where decisions are made without it. Those before are
+   * made by `on_failure`.
+   */
+  readonly ready: Promise<'up' | 'degraded'>
   close(): Promise<void>
 }
 
@@ -64,12 +71,13 @@ const UNLIMITED: Decision = {
   at: 0,
 }
 const QUIET: Log = { info() {}, warn() {} }
-const NOBODY = { ip: '', tenant: undefined, route: '' }
+/** Ms that `ready` waits for the store. */
+const READY_PATIENCE = 5000
 
 /** @throws Error that names every setting that is wrong, and what to do */
 export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
-  const { limits, store = {}, on_failure, service: name = 'api', log = QUIET } = settings
-  const snapshot = compile({ limits, store, on_failure, name })
+  const { service: name = 'api', log = QUIET } = settings
+  const snapshot = compile(settings, name)
   const service = snapshot.services[0]!
   const opened = openCounts(snapshot.config.store, log, true)
 
@@ -82,14 +90,16 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   }
 
   return {
-    async take(tier, consumer, { cost = 1, ...given } = {}) {
-      const policy = policyOf(tier, given.tenant)
+    async take(tier, whose, asked = {}) {
+      const { cost = 1, tenant } = checked(asked, ASKED)
+      const policy = policyOf(tier, tenant)
       if (!Number.isInteger(cost) || cost < 1)
         throw new RangeError(`cost is ${cost}; it is an integer from 1`)
       if (policy === undefined) {
         return { ...UNLIMITED, limit: undefined, done: async () => {}, renew: async () => {} }
       }
-      const levels = { ...NOBODY, ...given }
+      const levels = levelsOf(asked)
+      const consumer = idOf(whose, asked)
       const decision = await opened.limiter.take(service, policy, consumer, cost, levels)
       const { allowed, decidedBy, at, times } = decision
       const charge: Charge = { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at, times }
@@ -113,30 +123,59 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
         },
       }
     },
-    async usage(tier, consumer, levels) {
-      const policy = policyOf(tier, levels?.tenant)
-      return policy === undefined ? [] : opened.limiter.usage(service, policy, consumer, levels)
+    async usage(tier, whose, asked) {
+      const policy = policyOf(tier, checked(asked ?? {}, LEVELS).tenant)
+      if (policy === undefined) return []
+      const levels = asked === undefined ? undefined : levelsOf(asked)
+      return opened.limiter.usage(service, policy, idOf(whose, asked ?? {}), levels)
     },
-    reset: (consumer) => opened.limiter.reset(service, consumer),
-    ready: opened.ready,
+    async reset(whose, asked = {}) {
+      const { byAddress } = checked(asked, ['byAddress'])
+      await opened.limiter.reset(service, idOf(whose, asked), byAddress)
+    },
+    ready: readyOf(opened),
     close: opened.close,
   }
 }
 
+function readyOf({ ready, limiter }: Pick<Counts, 'ready' | 'limiter'>): Promise<'up' | 'degraded'> {
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, READY_PATIENCE)
+    timer.unref()
+  })
+  return Promise.race([ready, late]).then(() => {
+    clearTimeout(timer)
+    return limiter.state()
+  })
+}
+
+/** @throws RangeError on a name that is not known */
+function checked<T extends object>(asked: T, known: readonly string[]): T {
+  const wrong = unknownNames(asked, known)
+  if (wrong.length > 0) throw new RangeError(wrong.join('\n'))
+  return asked
+}
+
+function levelsOf({ ip = '', tenant, route = '', byAddress }: AskedLevels): Levels {
+  return { ip: addressKey(ip), tenant, route, byAddress }
+}
+
+const idOf = (consumer: string, { byAddress }: AskedLevels) =>
+  byAddress === true ? addressKey(consumer) : consumer
+
 /** Through the gateway's own configuration: the same words, defaults, checks and messages. */
-function compile({
-  limits,
-  store,
-  on_failure,
-  name,
-}: Record<'limits' | 'store', object> & Record<'on_failure' | 'name', string | undefined>) {
+function compile(settings: LimiterSettings, name: string) {
+  const { limits = {}, store = {}, on_failure } = settings
+  const wrong = unknownNames(settings, SETTINGS)
   const text = JSON.stringify({
     tiers: Object.keys(limits),
     store,
-    services: { [name!]: { upstreams: ['http://127.0.0.1:1'], limits, on_failure } },
+    services: { [name]: { upstreams: ['http://127.0.0.1:1'], limits, on_failure } },
     routes: [{ path: '/*', service: name }],
   })
   const loaded = loadConfig(text, { file: 'openLimiter', env: {} })
-  if (!loaded.ok) throw new Error(`openLimiter: ${loaded.errors.map(({ message }) => message).join('\n')}`)
+  if (!loaded.ok) wrong.push(...loaded.errors.map(({ message }) => message))
+  if (!loaded.ok || wrong.length > 0) throw new Error(`openLimiter: ${wrong.join('\n')}`)
   return compileSnapshot(loaded.config, Date.now())
 }

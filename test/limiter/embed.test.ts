@@ -4,16 +4,14 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
-import { openLimiter } from '../../src/limiter/embed.js'
+import { addressKey, openLimiter } from '../../src/limiter/embed.js'
+import { freePort } from '../support/free-port.js'
 import { startRedis } from '../support/redis.js'
 
 const page = readFileSync(new URL('../../docs/limiter-library.md', import.meta.url), 'utf8')
 const example = /```js\n(.*?)```/s.exec(page)![1]!
 /** A Redis that waits for a busy machine is not out of reach. */
-const patient = example.replace(
-  '{ redis: process.env.REDIS_URL }',
-  "{ redis: process.env.REDIS_URL, timeout: '5s' }",
-)
+const patient = example.replace('{ redis }', "{ redis, timeout: '5s' }")
 
 t.test('the example of the docs runs, in memory and on Redis', async (t) => {
   t.ok(example.trim().split('\n').length <= 20, 'and has 20 lines')
@@ -21,8 +19,9 @@ t.test('the example of the docs runs, in memory and on Redis', async (t) => {
   const redis = await startRedis(t)
   const file = `${t.testdir({ 'server.mjs': patient })}/server.mjs`
   const runs = [{}, { REDIS_URL: redis.url }].map(async (env) => {
+    const port = await freePort()
     const child = spawn(process.execPath, [file], {
-      env: { ...process.env, REDIS_URL: undefined, PORT: '0', ...env },
+      env: { ...process.env, REDIS_URL: undefined, PORT: String(port), ...env },
       stdio: ['ignore', 'pipe', 'inherit'],
     })
     t.teardown(() => child.kill('SIGKILL'))
@@ -77,7 +76,8 @@ t.test('a slot is given back though its renewal is under way', async (t) => {
 })
 
 t.test('says what is wrong with settings, tiers and costs', async (t) => {
-  t.throws(() => openLimiter({ limits: { free: '10/fortnight', pro: { amount: 0, window: '1m' } } }), {
+  const bad = { limits: { free: '10/fortnight', pro: { amount: 0, window: '1m' } } }
+  t.throws(() => openLimiter(bad as never), {
     message: /limits\.free.*\n.*limits\.pro/,
   })
   const limiter = openLimiter({ limits: { free: '10/min', staff: 'unlimited' } })
@@ -89,4 +89,61 @@ t.test('says what is wrong with settings, tiers and costs', async (t) => {
   t.match(await limiter.usage('free', 'alice'), [{ used: 1 }])
   t.match(await limiter.take('staff', 'alice'), { allowed: true, limit: undefined })
   t.same(await limiter.usage('staff', 'alice'), [])
+})
+
+t.test('a setting that nobody reads is an error, and not a default', async (t) => {
+  const limits = { free: '10/min' }
+  for (const [settings, message] of [
+    [{ limits, onFailure: 'closed' }, /unknown setting "onFailure"; did you mean "on_failure"\?/],
+    [{ limits, on_failuer: 'closed' }, /unknown setting "on_failuer"; did you mean "on_failure"\?/],
+    [{ limits, stor: {}, servce: 'x' }, /unknown setting "stor".*\n.*unknown setting "servce"/],
+    [{ limits, store: { redsi: 'redis://127.0.0.1' } }, /unknown key "redsi"; did you mean "redis"\?/],
+    [{ limits: { free: { amount: 1, windw: '1m' } } }, /unknown key "windw"; did you mean "window"\?/],
+    [{}, /tiers/],
+  ] as const) {
+    t.throws(() => openLimiter(settings as never), { message })
+  }
+  const limiter = openLimiter({ limits: { free: '10/min' } })
+  const wrong = (asked: object) => asked as never
+  await t.rejects(limiter.take('free', 'alice', wrong({ cots: 3 })), {
+    message: 'unknown setting "cots"; did you mean "cost"?',
+  })
+  await t.rejects(limiter.usage('free', 'alice', wrong({ tennant: 'acme' })), {
+    message: /did you mean "tenant"/,
+  })
+  await t.rejects(limiter.reset('alice', wrong({ byAdress: true })), { message: /did you mean "byAddress"/ })
+  t.match(await limiter.usage('free', 'alice'), [{ used: 0 }], 'nothing was taken')
+})
+
+t.test('an address counts as a gateway counts it', async (t) => {
+  const limiter = openLimiter({ limits: { free: [{ amount: 3, window: '1m', by: 'ip' }, '100/min'] } })
+  const left = async (ip: string) => (await limiter.take('free', 'any', { ip })).remaining
+  t.same([await left('192.0.2.1'), await left('::ffff:192.0.2.1'), await left('::ffff:c000:201')], [2, 1, 0])
+  t.same([await left('2001:db8::1'), await left('2001:db8::2'), await left('2001:db8:0:1::1')], [2, 1, 2])
+  t.equal(addressKey('::ffff:192.0.2.1'), '192.0.2.1')
+  t.equal(addressKey('2001:db8::1'), '2001:db8:0:0::/64')
+
+  const own = openLimiter({ limits: { free: '2/min' } })
+  const by = { byAddress: true }
+  t.equal((await own.take('free', '2001:db8::1', by)).remaining, 1)
+  t.equal((await own.take('free', '2001:db8::2', by)).remaining, 0)
+  t.equal((await own.take('free', '2001:db8:0:0::/64')).remaining, 1, 'a consumer of that name is another')
+  t.match(await own.usage('free', '2001:db8::3', by), [{ used: 2 }])
+  await own.reset('2001:db8::3', by)
+  t.match(await own.usage('free', '2001:db8::3', by), [{ used: 0 }])
+  t.match(await own.usage('free', '2001:db8:0:0::/64'), [{ used: 1 }])
+})
+
+t.test('ready says whether the store has answered, and does not wait for ever', async (t) => {
+  const redis = await startRedis(t)
+  const limits = { free: '10/min' } as const
+  const up = openLimiter({ limits, store: { redis: redis.url, timeout: '5s' } })
+  t.equal(await up.ready, 'up')
+  await up.close()
+  t.equal(await openLimiter({ limits }).ready, 'up', 'in memory')
+  const began = performance.now()
+  const away = openLimiter({ limits, store: { redis: 'redis://127.0.0.1:1' } })
+  t.teardown(away.close)
+  t.equal(await away.ready, 'degraded')
+  t.ok(performance.now() - began > 4_000)
 })
