@@ -15,7 +15,9 @@ import { type Cleanup, type Holds, holds, must, mutated, type Target } from './t
 const PATIENCE_MS = 20_000
 /** What follows a 101 is no response. */
 const SWITCHED = /^HTTP\/1\.1 101 .*?\r\n\r\n/s
-const MAX_CONNECTIONS = 4
+const MAX_CONNECTIONS = 128
+/** Requests of one input that are under way together: most of them wait for a limit of time. */
+const AT_ONCE = 100
 const LIMITS = 'timeouts: { headers: 60ms, idle: 60ms, total: 200ms }'
 
 /** Asks for `/bad` in one way, and waits until it is over. */
@@ -34,9 +36,9 @@ services:
     upstreams: ['${origin}']
     protocol: ${protocol}
     max_connections: ${MAX_CONNECTIONS}
-    max_wait: 5s
+    max_wait: 20s
     outliers: false
-    concurrency: { initial: 100 }
+    concurrency: { min: 1000, initial: 1000 }
 routes:
   - { path: /good, service: api }
   - { path: /bad, service: api, ${LIMITS} }
@@ -139,7 +141,7 @@ async function http1Backend(t: Cleanup, turn: fc.Arbitrary<Turn>, faces: readonl
   }
   let ids = 0
   const asked = fc.record({ face: fc.constantFrom(...faces), turn })
-  return holds(fc.array(asked, { minLength: 1, maxLength: 6 }), async (all) => {
+  return holds(fc.array(asked, { minLength: 1, maxLength: AT_ONCE, size: 'max' }), async (all) => {
     const thrown = await forget(gateway)
     const bad = all.map(async ({ face, turn }) => {
       const id = `bad-${ids++}`
@@ -293,9 +295,11 @@ export const http2Backends: Target = {
   what: 'whatever a backend says over HTTP/2, every request ends, nothing is thrown and nothing kept',
   short: 8,
   async open(t) {
-    let now: readonly ((stream: number) => Buffer)[] | undefined
+    /** What is said to the next requests, whichever of them comes first. */
+    const turns: (readonly ((stream: number) => Buffer)[])[] = []
     const upstream = await rawHttp2Upstream(t as Test, ({ type, stream }, send) => {
       if (type !== TYPE.headers) return
+      const now = turns.shift()
       if (now !== undefined) send(...now.map((one) => one(stream)))
       else
         send(
@@ -309,19 +313,17 @@ export const http2Backends: Target = {
       face: fc.constantFrom<Face>('plain', 'parser', 'http2', 'http2'),
       parts: fc.array(part, { maxLength: 5 }),
     })
-    return holds(fc.array(asked, { minLength: 1, maxLength: 4 }), async (all) => {
+    return holds(fc.array(asked, { minLength: 1, maxLength: AT_ONCE, size: 'max' }), async (all) => {
       const thrown = await forget(gateway)
-      for (const { face, parts } of all) {
-        now = parts
-        const frames = parts.map((one) => one(1).toString('latin1'))
-        await within(
-          PATIENCE_MS,
-          `the end of ${face} with ${JSON.stringify(frames)}`,
-          ask[face](`bad-${ids++}`),
-        )
-      }
+      turns.push(...all.map(({ parts }) => parts))
+      const frames = () =>
+        JSON.stringify(all.map(({ parts }) => parts.map((one) => one(1).toString('latin1'))))
+      const over = Promise.all(all.map(({ face }) => ask[face](`bad-${ids++}`)))
+      await within(PATIENCE_MS, 'the end of all', over).catch((error) => {
+        throw new Error(`${error.message}: ${frames()}`)
+      })
       await eventually('they are over', () => gateway.watchdog.size() === 0)
-      now = undefined
+      turns.length = 0
       // A block of fields that was begun and not ended breaks a connection for whoever comes next on it: nobody can know before.
       // Each connection is closed at that, so that it costs one request at most.
       let good = 1

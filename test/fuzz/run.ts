@@ -1,7 +1,7 @@
 import { parseArgs } from 'node:util'
 import fc from 'fast-check'
 import { TARGETS } from './list.js'
-import { type Target, watchForCrashes } from './target.js'
+import { partsTried, type Target, watchForCrashes } from './target.js'
 
 /**
  * `npm run fuzz`: inputs that nobody would send in good faith, for everything that reads what others write, for as long as one
@@ -21,6 +21,7 @@ const cleanup = { teardown: (fn: () => unknown) => void teardowns.unshift(fn) }
 
 async function run(target: Target, ms: number, seed: number, path: string | undefined): Promise<boolean> {
   const started = performance.now()
+  const before = partsTried()
   const property = await target.open(cleanup)
   const result = await fc.check(property, {
     seed,
@@ -31,7 +32,7 @@ async function run(target: Target, ms: number, seed: number, path: string | unde
   const took = `${((performance.now() - started) / 1000).toFixed(1)} s`
   const mark = result.failed ? 'FAIL' : 'ok  '
   console.log(
-    `${mark} ${target.name.padEnd(11)} ${took.padStart(7)}  ${result.numRuns} inputs: ${target.what}`,
+    `${mark} ${target.name.padEnd(14)} ${took.padStart(7)}  ${partsTried() - before} in ${result.numRuns} inputs: ${target.what}`,
   )
   if (!result.failed) return true
   const error = result.errorInstance as Error | undefined

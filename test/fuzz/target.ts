@@ -20,6 +20,12 @@ export interface Target {
 }
 
 const crashes: unknown[] = []
+let parts = 0
+
+/** Parts of all inputs that were tried: an input that is a list has as many as the list. */
+export function partsTried(): number {
+  return parts
+}
 
 /** From now on what would have ended the process is a finding of the input that is being tried. For a process of its own. */
 export function watchForCrashes(): void {
@@ -31,6 +37,7 @@ export function watchForCrashes(): void {
 export function holds<T>(inputs: fc.Arbitrary<T>, check: (input: T) => unknown): Holds {
   return fc.asyncProperty(inputs, async (input) => {
     crashes.length = 0
+    parts += Array.isArray(input) ? input.length : 1
     await check(input)
     if (crashes.length > 0) throw crashes[0]
   }) as unknown as Holds

@@ -10,7 +10,7 @@ import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
 import type { Config } from '../../config/schema/schema.js'
-import { closeLater } from '../../upstream/http2/close.js'
+import { closeLater } from '../../upstream/http2/faults.js'
 import { FieldInspector } from './field-inspector.js'
 import { wasCut } from './http2-stream.js'
 import { tapped } from './tap.js'
@@ -180,7 +180,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (this.#abused || this.session.destroyed) return
       this.#abused = true
       counts.closed[why]++
-      // Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`http2-close.ts`).
+      // Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`upstream/http2/faults.ts`).
       setImmediate(() => {
         if (this.session.destroyed) return
         this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)

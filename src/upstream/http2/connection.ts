@@ -4,7 +4,7 @@ import { connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Upstream } from '../../config/snapshot/snapshot.js'
 import { hostnameOf, serverNameOf, tlsOptions } from '../connector.js'
 import { coded } from '../sender.js'
-import { closeLater } from './close.js'
+import { closeLater, keepWithStreams } from './faults.js'
 
 /** What the upstream may send of headers, and how much of a body ahead of its reader. */
 const MAX_HEADER_PAIRS = 128
@@ -40,6 +40,7 @@ export function connectSession(
     maxSettings: 32,
   })
   closeLater(session)
+  keepWithStreams(session)
   // Without a listener any of its troubles would end the process.
   session.on('error', (error) => {
     failure ??= error
