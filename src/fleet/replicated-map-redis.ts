@@ -78,6 +78,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const told = new Map<number, string>()
   /** Keys that were put by a message whose number the store has not reached, by that number. */
   const unproven = new Map<string, number>()
+  /** Keys that messages have changed since the last look began, by the greatest number. What it has read of them may be older. */
+  const heard = new Map<string, number>()
   /** Changes with a number that was known already, since the last look: of a store that has forgotten they are new. */
   let late: [number: number, key: string][] = []
   /** `performance.now()` from which everything is loaded anew. */
@@ -108,7 +110,6 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function loadAll(present: number): Promise<void> {
     const all = new Map<string, V>()
     const began = losses
-    // A message may bring a change while the pages are read, which are then older: it is no value that has gone.
     const from = version
     let cursor = '0'
     do {
@@ -126,6 +127,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     if ((await readVersion()) < present || losses !== began)
       throw new Error('the store changed while it was read')
     if (closed) return
+    // A page may be older than a change that was heard of meanwhile.
+    const newer = [...heard].filter(([, number]) => number > present)
+    for (const [key] of newer) {
+      const value = held.get(key)
+      if (value === undefined) all.delete(key)
+      else all.set(key, value)
+    }
     // Where the log does not reach back so far, nobody knows.
     const changes = changed && new Set(changed)
     if (changes !== undefined && missing.some((key) => !changes.has(key))) {
@@ -135,6 +143,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     version = present
     told.clear()
     unproven.clear()
+    for (const [key, number] of newer) if (number > proven) unproven.set(key, number)
     reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
   }
 
@@ -164,16 +173,16 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function loadChanges(present: number): Promise<void> {
     const keys = await keysSince(version)
     if (keys === undefined) return loadAll(present)
-    await loadKeys(keys)
+    await loadKeys(keys, present)
     version = present
   }
 
-  async function loadKeys(keys: readonly string[]): Promise<void> {
+  async function loadKeys(keys: readonly string[], present: number): Promise<void> {
     for (let from = 0; from < keys.length; from += SCAN_COUNT) {
       const page = keys.slice(from, from + SCAN_COUNT)
       const found = await ask(store.hmget(name, ...page))
       page.forEach((key, i) => {
-        held.put(key, parse(found[i]))
+        if ((heard.get(key) ?? -1) <= present) held.put(key, parse(found[i]))
       })
     }
   }
@@ -224,6 +233,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   async function poll(): Promise<void> {
+    heard.clear()
     held.sweep()
     if (store.status !== 'ready') return
     const asked = now()
@@ -258,9 +268,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (mark.state !== 'open') await markOpen()
       // Made after it has forgotten, and before that was noticed.
       const { change } = forgotten
-      await loadKeys(lately.flatMap(([number, key]) => (number <= change ? [key] : [])))
+      const since = lately.flatMap(([number, key]) => (number <= change ? [key] : []))
+      await loadKeys(since, present)
       if (present > version) await loadChanges(present)
-      // What a message has brought since may have been overwritten by what was read before it: the next look reads it again.
       else version = present
     } else if (loadAnew || present < version || performance.now() > reloadAt) {
       loadAnew = false
@@ -273,7 +283,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       confirmed = asked
       markReady()
       if (ended) await sweepStore()
-      // What messages brought during a long load may have been overwritten by an older page of it.
+      // What changed during a long load is read again.
       if (!closed && !loadAnew) return poll()
     } else if (present > version) await loadChanges(present)
     confirmed = asked
@@ -320,6 +330,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       return
     }
     held.put(key, parse(text))
+    heard.set(key, Math.max(number, heard.get(key) ?? -1))
     if (number > proven) unproven.set(key, number)
     if (number !== version + 1) return
     version = number
