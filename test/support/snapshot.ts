@@ -162,6 +162,7 @@ function route(index: number, path: string, of: Service, cost: number): Route {
     shape: undefined,
     mirror: undefined,
     stripPrefix: '',
+    rewriteLocation: true,
     cost,
     costFrom: undefined,
     refundOn: undefined,

@@ -204,6 +204,10 @@ export const Route = object(
         examples: ['/payments'],
       }),
     ),
+    rewrite_location: boolean(
+      "Whether Location, Content-Location and the paths of cookies that the upstream names are mapped back to the gateway's: behind strip_prefix: /shop its /login becomes /shop/login. Of a route with rewrite they never are",
+      { default: true },
+    ),
     rewrite: Type.Optional(
       scalar(
         'path',

@@ -124,6 +124,8 @@ export interface Route extends RouteCost {
   readonly mirror: { readonly service: Service; readonly share: number } | undefined
   /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
   readonly stripPrefix: string
+  /** Whether paths that the upstream names in its responses get it back. */
+  readonly rewriteLocation: boolean
   /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
   readonly allowEncoded: boolean
   /** Whether the upstream sees the client's Host instead of its own. */
@@ -287,6 +289,7 @@ function compileRoute(
     auth: compileAuth(route, consumers),
     shape: compileShape(route),
     mirror: mirror === undefined ? undefined : { service: serviceOf(mirror.service), share: mirror.share },
+    rewriteLocation: route.rewrite_location && route.rewrite === undefined,
     stripPrefix: route.strip_prefix === undefined ? '' : canonicalPath(route.strip_prefix)!.path,
     cost,
     costFrom,

@@ -12,6 +12,7 @@ import { PlainResponse } from '../respond/plain-response.js'
 import { sendRefusal } from '../respond/send-error.js'
 import { availableCodings, CompressedBody } from '../transform/compressed-body.js'
 import { chooseCoding } from '../transform/content-encoding.js'
+import { mapLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
 import type { Trailers } from './attempt.js'
 import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
@@ -115,6 +116,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       this.#refuseHeader('a transfer coding that nobody asked for')
       return
     }
+    mapLocations(fields, x)
     const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
     if (quota) pushQuotaHeaders(head, x.policy!, x.decision!)
     else pushDecidedBy(head, x.route!.quotaOf, x.decision)

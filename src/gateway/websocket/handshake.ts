@@ -6,6 +6,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { hasNoBody, responseFault, responseHeaders } from '../forward/upstream-response.js'
 import { toldCost } from '../quota/cost.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.js'
+import { mapLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
 
 /** RFC 6455 §1.3. */
@@ -99,6 +100,7 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | s
     costHeader,
     statusCode === 101 || statusCode === 204,
   )!
+  mapLocations(fields, x)
   const { shape } = x.route!
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)

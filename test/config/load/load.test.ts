@@ -72,6 +72,7 @@ t.test('the smallest file gets every default', async (t) => {
         body_limit: 1024 ** 3,
         access_log: true,
         allow_encoded: false,
+        rewrite_location: true,
         preserve_host: false,
         timeouts: { total: 300_000, request: 60_000, connect: 2000, headers: 30_000, idle: 30_000 },
         websocket: { enabled: false, handshake: 10_000, idle: 300_000 },

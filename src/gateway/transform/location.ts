@@ -1,0 +1,83 @@
+import { plainAuthority } from '../exchange/authority.js'
+import type { Exchange } from '../exchange/exchange.js'
+
+/** How the paths of an upstream lie in those of the gateway. */
+interface Mapping {
+  /** In front of a path of the upstream. */
+  readonly base: string
+  /** What stands there for the client. */
+  readonly prefix: string
+}
+
+/**
+ * Maps what an upstream says of its own paths to where a client finds them: `Location`, `Content-Location`, and the path of a cookie.
+ * Behind `strip_prefix: /shop` the upstream's `/login` is `/shop/login`. Other targets, and what has the prefix already, stay.
+ *
+ * @param fields of the response; they are changed
+ */
+export function mapLocations(fields: string[], x: Exchange): void {
+  const { stripPrefix, rewriteLocation } = x.route!
+  const { basePath } = x.upstream!
+  if (!rewriteLocation || (stripPrefix === '' && basePath === '')) return
+  const mapping = { base: basePath, prefix: stripPrefix }
+  for (let i = 0; i < fields.length; i += 2) {
+    const name = fields[i]!
+    if (name.length !== 8 && name.length !== 10 && name.length !== 16) continue
+    switch (name.toLowerCase()) {
+      case 'location':
+      case 'content-location':
+        fields[i + 1] = mapTarget(fields[i + 1]!, mapping, x)
+        break
+      case 'set-cookie':
+        fields[i + 1] = mapCookie(fields[i + 1]!, mapping)
+        break
+    }
+  }
+}
+
+const TARGET = /^(?:(https?):)?\/\/([^/?#]*)(.*)$/i
+
+function mapTarget(target: string, mapping: Mapping, x: Exchange): string {
+  const absolute = TARGET.exec(target)
+  if (absolute === null) return target.startsWith('/') ? (mapPath(target, mapping) ?? target) : target
+  const [, scheme, authority = '', rest = ''] = absolute
+  const { host, origin } = x.upstream!
+  const own = (scheme ?? origin.slice(0, origin.indexOf(':'))).toLowerCase()
+  const mapped = mapPath(rest === '' ? '/' : rest, mapping)
+  if (mapped === undefined) return target
+  const named = plainAuthority(authority, own)
+  // The address of the upstream is nothing to the client; that of the gateway stays as it is.
+  if (named === plainAuthority(host, own)) return mapped
+  const asked = x.route!.preserveHost ? x.headers.host : undefined
+  if (asked === undefined || named !== plainAuthority(asked, own)) return target
+  return target.slice(0, target.length - rest.length) + mapped
+}
+
+/** @param target a path, perhaps with a query and a fragment. @returns undefined where it is none of the route's */
+function mapPath(target: string, { base, prefix }: Mapping): string | undefined {
+  const end = target.search(/[?#]/)
+  const path = end < 0 ? target : target.slice(0, end)
+  if (!isBelow(path, base) || (base === '' && isBelow(path, prefix))) return undefined
+  const inner = target.slice(base.length)
+  return prefix + (inner.startsWith('/') ? inner : `/${inner}`)
+}
+
+const PATH = /(;[\t ]*path[\t ]*=[\t ]*)(\/[^;]*)/gi
+
+function mapCookie(cookie: string, { base, prefix }: Mapping): string {
+  // A browser takes such a one with the path `/` alone.
+  if (/^[\t ]*__host-/i.test(cookie)) return cookie
+  return cookie.replace(PATH, (all: string, start: string, written: string) => {
+    const path = written.trimEnd()
+    // One for more than what the gateway shows of the upstream is for all of that.
+    if (path === '/' || (base !== '' && isBelow(base, path.replace(/\/$/, ''))))
+      return start + (prefix === '' ? '/' : prefix)
+    const mapped = mapPath(path, { base, prefix })
+    return mapped === undefined ? all : start + mapped
+  })
+}
+
+/** Whether a path is that one or lies below it; all do below the empty one. */
+function isBelow(path: string, other: string): boolean {
+  return other === '' || path === other || path.startsWith(`${other}/`)
+}
