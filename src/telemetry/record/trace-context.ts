@@ -1,6 +1,6 @@
 import type { Recording } from './recording.js'
 
-/** W3C Trace Context, Level 1 (https://www.w3.org/TR/trace-context/), with the random flag of Level 2. */
+/** W3C Trace Context, Level 2 (https://www.w3.org/TR/trace-context-2/). */
 
 /** What is known of a request's trace. */
 export interface TraceContext {
@@ -47,12 +47,12 @@ export function formatTraceparent(traceId: string, spanId: string, flags: number
 const MAX_STATE = 512
 const MAX_MEMBERS = 32
 
-const MEMBER =
-  /^(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})=[ -+\--<>-~]{0,255}[!-+\--<>-~]$/
+/** A key may begin with a digit and hold any number of `@` (§3.3.1.3.1). */
+const MEMBER = /^[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]$/
 
 /**
  * The members of a `tracestate`, of all its fields joined by commas, without the spaces and empty members that may stand
- * between them.
+ * between them. Of several with one key the first goes on: it is the latest (§3.3.1.3).
  *
  * @returns undefined when it is not valid or too long, and has to be dropped
  */
@@ -65,7 +65,7 @@ export function parseTracestate(value: string): string | undefined {
     if (member === '') continue
     if (!MEMBER.test(member)) return undefined
     const key = member.slice(0, member.indexOf('='))
-    if (keys.has(key)) return undefined
+    if (keys.has(key)) continue
     keys.add(key)
     members.push(member)
   }

@@ -91,7 +91,30 @@ t.test('a tracestate that is too long, or not valid in one member, is dropped wh
   t.equal(parseTracestate(`a=${'v'.repeat(256)},b=${'v'.repeat(252)}`), undefined)
   t.equal(parseTracestate(`a=${'v'.repeat(257)}`), undefined)
   t.equal(parseTracestate('fw529a3039@dt=FfAD,0tenant@sys=1'), 'fw529a3039@dt=FfAD,0tenant@sys=1')
-  for (const text of ['', ' , ', 'a', 'a=', '=v', 'A=v', '0a=v', 'a=v=w', 'a=ü', 'a=1,a=2', 'a@b@c=1']) {
+  for (const text of [
+    '',
+    ' , ',
+    'a',
+    'a=',
+    '=v',
+    'A=v',
+    '@a=v',
+    '_a=v',
+    'a=v=w',
+    'a=ü',
+    `${'k'.repeat(257)}=v`,
+  ]) {
     t.equal(parseTracestate(text), undefined, text)
   }
+})
+
+t.test('a key may begin with a digit and hold an @ (Level 2)', async (t) => {
+  for (const text of ['0a=v', '0=v', 'a@b@c=1', '9@=1', `${'k'.repeat(256)}=v`, `0${'a@_-*/'.repeat(42)}=v`])
+    t.equal(parseTracestate(text), text)
+})
+
+t.test('a key that is there twice does not drop the list: its first value goes on', async (t) => {
+  t.equal(parseTracestate('a=1,b=2,a=3'), 'a=1,b=2')
+  t.equal(parseTracestate('a=1,a=1'), 'a=1')
+  t.equal(parseTracestate(`${Array.from({ length: 40 }, () => 'a=1').join(',')}`), 'a=1')
 })
