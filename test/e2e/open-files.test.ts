@@ -1,9 +1,11 @@
+import { once } from 'node:events'
 import { get } from 'node:http'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
 import { startBackend, startProcessOn, tally } from '../support/process.js'
-import { openRaw, type RawConnection, rawRequest } from '../support/raw.js'
+import { type RawConnection, rawOn, rawRequest } from '../support/raw.js'
 
 /** Takes every file that the process may still open but a few, when it is told to. */
 const EATER = `
@@ -19,9 +21,18 @@ process.on('SIGWINCH', () => {
 })
 `
 
-/** Opens so many connections at once, each with a request, and gives the statuses; 0 for those that were closed. */
-async function burst(port: number, count: number): Promise<Record<number, number>> {
-  const connections = await Promise.all(Array.from({ length: count }, () => openRaw(port)))
+/**
+ * Opens so many connections at once, from as many addresses, each with a request, and gives the statuses; 0 for those that were
+ * closed.
+ */
+async function burst(port: number, count: number, addresses = 6): Promise<Record<number, number>> {
+  const open = async (i: number) => {
+    const socket = connect({ port, host: '127.0.0.1', localAddress: `127.0.0.${2 + (i % addresses)}` })
+    const connection = rawOn(socket)
+    await once(socket, 'connect')
+    return connection
+  }
+  const connections = await Promise.all(Array.from({ length: count }, (_, i) => open(i)))
   for (const connection of connections) connection.write(rawRequest('GET /'))
   const settled = (connection: RawConnection) => connection.responses().length > 0 || connection.isClosed()
   await eventually('all are answered or closed', () => connections.every(settled), 20_000)
@@ -56,6 +67,8 @@ log: { access: off }
     const gateway = await startProcessOn(t, file, {}, [], eater, limited)
     const port = Number(new URL(gateway.address).port)
 
+    const one = await burst(port, 40, 1)
+    t.same(one, { 0: 28, 200: 12 }, 'one address has a quarter of them')
     const first = await burst(port, 300)
     t.equal((first[200] ?? 0) + (first[0] ?? 0), 300, 'answered or closed at once')
     t.ok(first[200]! >= 50, 'as many as it takes are answered')

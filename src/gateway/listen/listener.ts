@@ -4,7 +4,7 @@ import type { Socket } from 'node:net'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { addressKey, plainAddress } from '../../net/address-key.js'
 import { peerOf } from '../respond/client-error.js'
-import { connectionCap } from './open-files.js'
+import { clientCap, connectionCap } from './open-files.js'
 import { assumeAddress, type ProxyHeader, readProxyHeader } from './proxy-protocol.js'
 
 /** Why a connection was closed before it could ask for anything. */
@@ -69,11 +69,7 @@ type Counted = Socket & { [CLIENT]?: string; [SPOKEN]?: Socket }
 export function takeConnections(server: Server, { snapshot, entrance, speak }: Listening): () => void {
   const { counts, tls, log } = entrance
   const settings = snapshot().config.server
-  const {
-    max_connections_per_client: perClient,
-    proxy_protocol: proxied,
-    header_timeout: patience,
-  } = settings
+  const { proxy_protocol: proxied, header_timeout: patience } = settings
   const { rejected } = counts
   const clients = new Map<string, number>()
   const complaints = new Map<Rejection, number>()
@@ -87,6 +83,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   let left = false
 
   const most = connectionCap(settings.max_connections)
+  const perClient = clientCap(settings, most)
   // What a worker of node:cluster does not take is offered to the next at once, and when all are full it goes round and
   // round: there it is taken and closed.
   if (!cluster.isWorker) server.maxConnections = most

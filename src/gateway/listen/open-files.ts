@@ -1,4 +1,6 @@
 import { readFileSync } from 'node:fs'
+import type { Config } from '../../config/schema/schema.js'
+import { quarter } from '../../shares.js'
 
 /** What the process needs besides connections: listeners, the store, logs, the modules that it still loads. */
 const OTHERS = 200
@@ -20,4 +22,22 @@ function openFileLimit(): number | undefined {
 export function connectionCap(wanted: number, files = openFileLimit()): number {
   if (files === undefined) return wanted
   return Math.min(wanted, Math.max(1, Math.floor((files - OTHERS) / 2), Math.floor(files / 4)))
+}
+
+/**
+ * Returns how many connections one client may have, 0: any number. Where files allow fewer than the configuration, it is a
+ * quarter of those at most, or the bound of one would be above that of all.
+ *
+ * @param most connections of all clients
+ */
+export function clientCap(
+  {
+    max_connections,
+    max_connections_per_client,
+  }: Pick<Config['server'], 'max_connections' | 'max_connections_per_client'>,
+  most: number,
+): number {
+  return most < max_connections
+    ? Math.min(max_connections_per_client, quarter(most))
+    : max_connections_per_client
 }
