@@ -14,7 +14,7 @@ import { rows as upstreams } from './chaos/upstreams.mjs'
 const usage = `Usage: npm run chaos -- [options]
 
   --only TEXT     rows whose name holds the text
-  --write         puts the table into docs/failure-modes.md
+  --write         puts the table, or the rows that were run, into docs/failure-modes.md
   --minutes N     what is not begun by then is left out, and counts as a miss (10)
 `
 
@@ -31,9 +31,8 @@ if (values.help) {
   process.exit(0)
 }
 const end = performance.now() + Number(values.minutes ?? 10) * 60_000
-const chosen = [...upstreams, ...clients, ...files, ...processes, ...neighbours].filter(
-  ({ name }) => values.only === undefined || name.includes(values.only),
-)
+const all = [...upstreams, ...clients, ...files, ...processes, ...neighbours]
+const chosen = all.filter(({ name }) => values.only === undefined || name.includes(values.only))
 
 const counts = (tally = {}) =>
   Object.entries(tally)
@@ -76,8 +75,11 @@ for (const { name, mark, run, holds } of chosen) {
 if (values.write) {
   const page = new URL('../docs/failure-modes.md', import.meta.url)
   const [before, rest] = readFileSync(page, 'utf8').split('<!-- chaos -->')
-  const [, after] = rest.split('<!-- /chaos -->')
-  writeFileSync(page, `${before}<!-- chaos -->\n${table.join('\n')}\n<!-- /chaos -->${after}`)
+  const [known, after] = rest.split('<!-- /chaos -->')
+  const lines = [...table, ...known.trim().split('\n')]
+  const rows = all.flatMap(({ name }) => lines.find((line) => line.startsWith(`| ${name} | `)) ?? [])
+  const whole = [...table.slice(0, 2), ...rows].join('\n')
+  writeFileSync(page, `${before}<!-- chaos -->\n${whole}\n<!-- /chaos -->${after}`)
 }
 console.log()
 console.log(missed === 0 ? `all ${chosen.length} hold` : `${missed} of ${chosen.length} missed`)

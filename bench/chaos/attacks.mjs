@@ -54,13 +54,16 @@ async function trickle(address, count, head, byte) {
   }
 }
 
-/** Sends requests on so many connections, each with other headers, the next one so many ms after the answer to the one before. */
+/**
+ * Sends requests on so many connections, each with other headers, the next one so many ms after the answer to the one before:
+ * on the average, or all of them would come at once every time.
+ */
 function flood(address, count, pauseMs, path, headers) {
   const agent = new http.Agent({ keepAlive: true, maxSockets: count, localAddress: ATTACKER })
   let over = false
   const one = () => {
     if (over) return
-    const again = () => setTimeout(one, pauseMs)
+    const again = () => setTimeout(one, 2 * pauseMs * Math.random())
     const req = http.request(address + path, { agent, headers: headers() }, (res) => {
       res.on('end', again).on('error', () => {})
       res.resume()
@@ -194,7 +197,7 @@ export const attacks = [
     }),
     headers: () => ({ authorization: `Bearer ${freshToken()}` }),
     begin: ({ address }, part) =>
-      flood(address, 64 * part, 30, '/api/x', () => ({ authorization: `Bearer ${forgedToken()}` })),
+      flood(address, 64 * part, 100, '/api/x', () => ({ authorization: `Bearer ${forgedToken()}` })),
   },
   {
     name: '60 new ids at once, with a tier source of 400 ms',
