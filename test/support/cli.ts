@@ -17,14 +17,17 @@ export interface CliOptions {
   readonly env?: NodeJS.ProcessEnv
   /** What it reads from its standard input, by default nothing. */
   readonly stdin?: string
+  /** Of a terminal that it prints on; left out: it is none. */
+  readonly columns?: number
 }
 
 /** Runs a command line to its end in this process, where it takes milliseconds. */
 export async function tidegate(
   args: readonly string[],
-  { cwd = process.cwd(), env, stdin = '' }: CliOptions = {},
+  { cwd = process.cwd(), env, stdin = '', columns }: CliOptions = {},
 ): Promise<CliResult> {
   const stdout = textStream()
+  if (columns !== undefined) Object.assign(stdout.stream, { isTTY: true, columns })
   const stderr = textStream()
   const code = await runCli(args, {
     stdin: Readable.from([Buffer.from(stdin)]),

@@ -3,7 +3,7 @@ import { compileSnapshot } from '../../config/snapshot/snapshot.js'
 import { defineCommand } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION, configFile, readConfig } from '../config-file.js'
 import { describeConfig, summarizeConfig } from '../print/describe-config.js'
-import { complain, print, printJson } from '../print/terminal.js'
+import { columnsOf, complain, print, printJson } from '../print/terminal.js'
 import { checkCertificates } from './check-certificates.js'
 
 export const command = defineCommand({
@@ -33,7 +33,7 @@ Exits with 0 when the configuration is good, with 1 when it is not.`,
     const snapshot = compileSnapshot(loaded.config, Date.now())
     if (json) printJson(io, { ok: true, file, ...summarizeConfig(snapshot), warnings })
     else {
-      print(io, describeConfig(file, snapshot))
+      print(io, describeConfig(file, snapshot, columnsOf(io.stdout)))
       for (const warning of warnings) complain(io, formatWarning(warning))
     }
     return 0

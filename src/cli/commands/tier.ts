@@ -2,7 +2,7 @@ import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/
 import { withControl } from '../client/with-control.js'
 import { defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { oneLine, print, printJson } from '../print/terminal.js'
+import { columnsOf, oneLine, print, printJson, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 
 interface Tier extends TierPart {
@@ -58,7 +58,7 @@ would get. Where none answers, or the token is missing, the store is asked
           ? await control.call<Tier>('GET', path)
           : await control.call<Tier>('PUT', path, period === undefined ? { tier } : { tier, for: period })
       if (json) printJson(io, found)
-      else print(io, oneLine(describe(consumer, found)))
+      else print(io, wrapped(oneLine(describe(consumer, found)), 0, columnsOf(io.stdout)))
       return 0
     })
   },

@@ -5,7 +5,7 @@ import { withControl } from '../client/with-control.js'
 import { defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { changedLimits } from '../print/describe-decision.js'
-import { columnsOf, oneLine, print, printJson, table, wrapped } from '../print/terminal.js'
+import { columnsOf, oneLine, print, printJson, sheet, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 
 interface Usage extends TierPart {
@@ -88,15 +88,18 @@ function describe(service: string, consumer: string, usage: Usage, columns: numb
   const away = usage.decided_by === undefined ? '' : `\n\n${wrapped(AWAY[usage.decided_by], 0, columns)}`
   if (usage.limits.length === 0 && away !== '') return wrapped(head, 0, columns) + away
   const rows = [
-    ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
     ...usage.limits.map((limit) => row(limit.name, limit)),
     ...(usage.candidates ?? []).map((limit) => row(`${limit.name} (candidate)`, limit)),
   ]
   const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
   const note =
-    others.length === 0 ? '' : `\n\nnot shown, as no consumer's id leads to them: ${others.join(', ')}`
-  return `${wrapped(head, 0, columns)}\n\n${table(rows, 2)}${changedLimits(usage.limits, columns)}${note}${away}`
+    others.length === 0
+      ? ''
+      : `\n\n${wrapped(`not shown, as no consumer's id leads to them: ${others.join(', ')}`, 0, columns)}`
+  return `${wrapped(head, 0, columns)}\n\n${sheet(HEAD, rows, columns)}${changedLimits(usage.limits, columns)}${note}${away}`
 }
+
+const HEAD = ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in']
 
 /** What becomes of requests meanwhile. */
 const AWAY = {

@@ -15,10 +15,10 @@ import { formatListen } from '../../net/addresses.js'
 import { describePlans, sourceName } from './describe-plans.js'
 import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
-import { counted, table } from './terminal.js'
+import { counted, details, fits, rowsOf, table, wrapped } from './terminal.js'
 
 /** What a good configuration holds, for a person. */
-export function describeConfig(file: string, snapshot: Snapshot): string {
+export function describeConfig(file: string, snapshot: Snapshot, columns?: number): string {
   const { config, tiers, services, routes } = snapshot
   const head = [
     ['listen', `${formatListen(config.listen)}${describeEntrance(config.server)}`],
@@ -36,29 +36,36 @@ export function describeConfig(file: string, snapshot: Snapshot): string {
     [describeCost(config, route), describeShape(config, route)].filter((text) => text !== '').join(', '),
   ])
   const rows = upstreamRows(services)
-  const upstreams = rows.length === 0 ? '' : table(rows, 2)
-  return `${file} is good, hash ${snapshot.hash}
+  const upstreams = rows.length === 0 ? '' : rowsOf(rows, columns)
+  return `${wrapped(`${file} is good, hash ${snapshot.hash}`, 0, columns)}
 
-${table(head, 2)}
+${details(head, columns)}
 
 services, and their limits for each tier
-${tierTable(snapshot)}
-${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}${describeResilience(snapshot)}
+${tierTable(snapshot, columns)}
+${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}${describeResilience(snapshot, columns)}
 routes, the most specific first
-${table(lines, 2)}
+${rowsOf(lines, columns)}
 
 ${counted(services.length, 'service')}, ${counted(tiers.length, 'tier')}, ${counted(routes.length, 'route')}`
 }
 
 /** Service by tier, with the limits as they stand in the file. The default tier is marked. */
-export function tierTable({ tiers, defaultTier, services }: Snapshot): string {
-  const head = ['', ...tiers.map((tier, i) => (i === defaultTier ? `${tier} (default)` : tier))]
+export function tierTable({ tiers, defaultTier, services }: Snapshot, columns?: number): string {
+  const names = tiers.map((tier, i) => (i === defaultTier ? `${tier} (default)` : tier))
   const rows = services.flatMap((service) => {
     const cells = [[service.name], ...service.policies.map(describePolicy)]
     const lines = Math.max(...cells.map((cell) => cell.length))
     return Array.from({ length: lines }, (_, i) => cells.map((cell) => cell[i] ?? ''))
   })
-  return table([head, ...rows], 2)
+  const whole = table([['', ...names], ...rows], 2)
+  if (fits(whole, columns)) return whole
+  return services
+    .map(({ name, policies }) => {
+      const limits = policies.map((policy, i) => [names[i]!, describePolicy(policy).join(', ')])
+      return `  ${name}\n${details(limits, columns, 4)}`
+    })
+    .join('\n')
 }
 
 /** Wider than this, each limit has a line of its own. */

@@ -1,9 +1,9 @@
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { formatDuration } from '../../config/values/quantities.js'
-import { table } from './terminal.js'
+import { details } from './terminal.js'
 
 /** What happens when something cannot keep up, as far as the file says; empty when it says nothing. */
-export function describeResilience(snapshot: Snapshot): string {
+export function describeResilience(snapshot: Snapshot, columns?: number): string {
   const rows = snapshot.services.flatMap((service) => {
     const text = [describeBreaker(service), describeConcurrency(service)].filter((part) => part !== '')
     return text.length === 0 ? [] : [[service.name, text.join('; ')]]
@@ -11,7 +11,7 @@ export function describeResilience(snapshot: Snapshot): string {
   const said = snapshot.config.tiers.some(({ priority }) => priority !== undefined)
   if (rows.length === 0 && !said) return ''
   const order = [['turned away first', shedOrder(snapshot).join(', then ')]]
-  return `\nwhen there is not room for all\n${table([...order, ...rows], 2)}\n`
+  return `\nwhen there is not room for all\n${details([...order, ...rows], columns)}\n`
 }
 
 /** The tiers, class by class, from those that are shed first. */

@@ -51,9 +51,47 @@ export function listing(
   const cells = rows.map((row) => row.map(oneLine))
   const lines = table(withoutEmpty([head, ...cells]))
   if (fits(lines, columns)) return lines
-  return cells
-    .map((row) => table(head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== '')))
-    .join('\n\n')
+  return cells.map((row) => block(head, row, columns, 0)).join('\n\n')
+}
+
+/**
+ * Figures in columns; on a terminal that is too narrow for them each row is a few lines, with what they are in front.
+ *
+ * @param columns of the terminal; undefined: it is none
+ */
+export function sheet(
+  head: readonly string[],
+  rows: readonly (readonly string[])[],
+  columns: number | undefined,
+): string {
+  const whole = table(withoutEmpty([head, ...rows]), INDENT)
+  return fits(whole, columns) ? whole : rows.map((row) => block(head, row, columns)).join('\n\n')
+}
+
+/**
+ * Rows without a head, in columns; on a terminal that is too narrow for them each is a sentence of its own, and goes on beneath.
+ *
+ * @param columns of the terminal; undefined: it is none
+ */
+export function rowsOf(rows: readonly (readonly string[])[], columns: number | undefined): string {
+  const whole = table(rows, INDENT)
+  if (fits(whole, columns)) return whole
+  const line = (row: readonly string[]) => ' '.repeat(INDENT) + row.filter((cell) => cell !== '').join('  ')
+  return rows.map((row) => wrapped(line(row), 3 * INDENT, columns)).join('\n')
+}
+
+/** A row as lines, each with the name of its column in front. */
+function block(
+  head: readonly string[],
+  row: readonly string[],
+  columns: number | undefined,
+  indent = INDENT,
+): string {
+  return details(
+    head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== ''),
+    columns,
+    indent,
+  )
 }
 
 /**
@@ -80,14 +118,7 @@ export function remarked(
       .map((line, i) => (i === 0 ? line : line + beneath(rows[i - 1]!)))
       .join('\n')
   }
-  return rows
-    .map((row) =>
-      details(
-        head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== ''),
-        columns,
-      ),
-    )
-    .join('\n\n')
+  return rows.map((row) => block(head, row, columns)).join('\n\n')
 }
 
 /**
@@ -116,9 +147,13 @@ const LEAST = 8
  *
  * @param columns of the terminal; undefined: it is none
  */
-export function details(rows: readonly (readonly string[])[], columns: number | undefined): string {
-  const hanging = INDENT + Math.max(0, ...rows.map(([name = '']) => name.length)) + 2
-  return table(rows, INDENT)
+export function details(
+  rows: readonly (readonly string[])[],
+  columns: number | undefined,
+  indent = INDENT,
+): string {
+  const hanging = indent + Math.max(0, ...rows.map(([name = '']) => name.length)) + 2
+  return table(rows, indent)
     .split('\n')
     .map((line) => wrapped(line, hanging, columns))
     .join('\n')
@@ -152,7 +187,8 @@ export function columnsOf(stream: CommandIo['stdout']): number | undefined {
   return stream.isTTY ? stream.columns || undefined : undefined
 }
 
-function fits(text: string, columns: number | undefined): boolean {
+/** Whether no line is wider than the terminal. */
+export function fits(text: string, columns: number | undefined): boolean {
   return !columns || text.split('\n').every((line) => widthOf(line) <= columns)
 }
 
