@@ -1,9 +1,25 @@
 import type { Readable, Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { closest, distance } from 'fastest-levenshtein'
+import { parseDuration } from '../config/values/quantities.js'
 
 /** Wrong use of the command line: exit code 2. The message is one line that says what to do instead. */
 export class WrongUse extends Error {}
+
+/**
+ * Looks at an option that takes a time, before anybody is asked.
+ *
+ * @throws WrongUse on a text that is no time with its unit
+ */
+export function checkTime(command: string, option: string, value: unknown): void {
+  if (typeof value !== 'string' || parseDuration(value) !== undefined) return
+  const meant = /^[1-9][0-9]*$/.test(value)
+    ? `did you mean ${value}d, or ${value}m?`
+    : 'write 90d, 12h or 30m'
+  throw new WrongUse(
+    `tidegate ${command}: ${option} ${JSON.stringify(value)} is no time with its unit; ${meant}`,
+  )
+}
 
 /** The answer is no: exit code 1. The message says why and what to do, one line each. */
 export class Refused extends Error {}

@@ -52,6 +52,22 @@ t.test('no command, and one that is not known, exit with 2 and one line that say
     [['constructor'], 'tidegate: unknown command constructor; see: tidegate --help'],
     [['--verbose'], 'tidegate: unknown option --verbose; see: tidegate --help'],
     [['check', '-x'], 'tidegate check: unknown option -x; see: tidegate check --help'],
+    [
+      ['key', 'create', '--consumer', 'a', '--expires', '90'],
+      'tidegate key: --expires "90" is no time with its unit; did you mean 90d, or 90m?',
+    ],
+    [
+      ['key', 'rotate', 'b0371ddc9b29a812', '--overlap', 'soon'],
+      'tidegate key: --overlap "soon" is no time with its unit; write 90d, 12h or 30m',
+    ],
+    [
+      ['tier', 'ann', 'free', '--for', '2'],
+      'tidegate tier: --for "2" is no time with its unit; did you mean 2d, or 2m?',
+    ],
+    [
+      ['ban', '192.0.2.1', '--for', '1 h'],
+      'tidegate ban: --for "1 h" is no time with its unit; write 90d, 12h or 30m',
+    ],
   ]
   for (const [args, line] of wrong) {
     t.strictSame(await tidegate(args), { code: 2, stdout: '', stderr: `${line}\n` })

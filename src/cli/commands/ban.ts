@@ -1,7 +1,7 @@
 import type { BanList, ShownBan } from '../../admin/routes/bans.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
+import { checkTime, defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, complain, listing, print, printable, printJson } from '../print/terminal.js'
 
@@ -43,6 +43,7 @@ gateway, at admin.listen.`,
         'tidegate ban: name a BLOCK such as 203.0.113.0/24, or --list; see: tidegate ban --help',
       )
     }
+    checkTime('ban', '--for', time)
     return withControl(io, 'ban', { config, admin, reason }, async (control) => {
       if (block === undefined) {
         const answer = await control.call<BanList>('GET', '/bans')

@@ -2,7 +2,7 @@ import { digestOf, idOfDigest, isKey } from '../../credentials/key-format.js'
 import type { Control } from '../client/admin-client.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
-import { type CommandIo, defineCommand, WrongUse } from '../command.js'
+import { type CommandIo, checkTime, defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, complain, listing, oneLine, print, printJson } from '../print/terminal.js'
 
@@ -57,6 +57,7 @@ gateway, at admin.listen.`,
   required: 1,
   async run({ admin, config, reason, json, ...given }, io, [action = '', id]) {
     const asked = checked(action, id, given)
+    for (const name of ['expires', 'overlap'] as const) checkTime('key', `--${name}`, given[name])
     return withControl(io, 'key', { config, admin, reason }, async (control) => {
       if (asked === 'list') await list(io, control, given.consumer, json)
       else if (asked === 'revoke') await revoke(io, control, idOf(id!), json)

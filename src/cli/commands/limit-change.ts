@@ -1,6 +1,6 @@
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
-import { type Command, defineCommand, WrongUse } from '../command.js'
+import { type Command, checkTime, defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, listing, oneLine, print, printJson } from '../print/terminal.js'
 import { untilText } from '../print/tier-origin.js'
@@ -113,6 +113,7 @@ gateway, at admin.listen.`,
         }
       }
       const { config, admin, reason } = given
+      checkTime(name, '--for', time)
       return withControl(io, name, { config, admin, reason }, async (control) => {
         if (list) {
           const asked = Object.entries({ consumer, tenant, service }).filter(

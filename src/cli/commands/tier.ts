@@ -1,6 +1,6 @@
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
+import { checkTime, defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, oneLine, print, printJson, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
@@ -49,6 +49,7 @@ would get. Where none answers, or the token is missing, the store is asked
     if (period !== undefined && tier === undefined) {
       throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
     }
+    checkTime('tier', '--for', period)
     const whose = remove || tier !== undefined ? 'store' : 'reader'
     return withControl(io, 'tier', { config, admin, reason, whose }, async (control) => {
       const path = `/consumers/${encodeURIComponent(consumer)}/tier`

@@ -63,7 +63,7 @@ export function read(reading: Reading, part: Part, node: unknown, path: string, 
   if (part.anyOf !== undefined) return readEither(reading, part, node, path, offset, fail)
   if (isMapping(part)) {
     if (isMap(node)) return readMapping(reading, part, node, path)
-    return fail(`must be a mapping, not ${kindOf(node)}`, 'write its keys below it, indented')
+    return fail(`must be a mapping, not ${kindOf(node)}`, waysToMap(part, path))
   }
   if (part.items !== undefined) {
     const { items, minItems = 0, maxItems = Number.POSITIVE_INFINITY } = part
@@ -233,6 +233,18 @@ function unknownKey(key: string, known: readonly string[]): string {
 function keyOf({ key }: Pair): string | undefined {
   if (!isScalar(key)) return undefined
   return typeof key.value === 'string' ? key.value : (key.source ?? String(key.value))
+}
+
+/** What to write where a mapping is missing: its keys, by name where they are ours. */
+function waysToMap({ properties, required = [] }: Part, path: string): string {
+  const names = Object.keys(properties ?? {})
+  if (names.length === 0) return 'write its keys below it, indented'
+  const some = names.slice(0, 3).join(', ')
+  const keys = `its keys (${some}${names.length > 3 ? ', …' : ''}) below it, indented`
+  const key = /[^.\]]+$/.exec(path)?.[0]
+  return required.length > 0 || key === undefined
+    ? `write ${keys}`
+    : `write ${key}: {} for its defaults, or ${keys}`
 }
 
 function kindOf(node: unknown): string {

@@ -197,9 +197,12 @@ function explain(code: ErrorCode, text: string, offset: number): string {
   // Inside [ ] and { }, a plain scalar ends at a brace.
   if (/[{[,][^"']*\$\{/.test(line)) return `a "\${" inside { } or [ ] needs quotes; write "\${NAME}"`
   if (/^ *\t/.test(line)) return EXPLANATIONS.TAB_AS_INDENT!
+  if (code === 'MISSING_CHAR' && /^[^:"'[\]{}]+$/.test(line)) return NO_KEY
   return EXPLANATIONS[code] ?? NOT_YAML
 }
 
+const NO_KEY =
+  'a line that is no key with a value, or something is open before it; write "key: value", or close the quote or bracket'
 const NOT_YAML = 'not valid YAML here; compare indentation, quotes and brackets with the lines around it'
 const EXPLANATIONS: Partial<Record<ErrorCode, string>> = {
   TAB_AS_INDENT: 'a tab stands where YAML wants spaces; indent with spaces',

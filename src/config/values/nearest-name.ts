@@ -5,9 +5,19 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   if (known.length === 0 || word.length > 64) return undefined
   const best = closest(word.toLowerCase(), known)
   const edits = distance(word.toLowerCase(), best.toLowerCase())
+  const within = known.find((name) => isWithin(word, name))
+  if (within !== undefined && edits > 1) return within
   // Two letters that changed places are two edits: that much is forgiven in short words, too. Of three any two leave but one.
   if (best.length > 3) return edits <= Math.max(2, best.length / 3) ? best : undefined
-  return edits <= best.length - 2 || lettersOf(word) === lettersOf(best) ? best : undefined
+  if (edits <= best.length - 2 || lettersOf(word) === lettersOf(best)) return best
+  return edits <= 2 && word.toLowerCase().startsWith(best.slice(0, 2)) ? best : undefined
+}
+
+/** Whether one begins with the other, however its words are joined: `healthcheck` with `health`, `jwks` with `jwks_url`. */
+function isWithin(word: string, name: string): boolean {
+  const [one, other] = [word, name].map((text) => text.toLowerCase().replace(/[_-]/g, ''))
+  const [short, long] = one!.length < other!.length ? [one!, other!] : [other!, one!]
+  return short.length >= 4 && long.startsWith(short)
 }
 
 function lettersOf(word: string): string {
