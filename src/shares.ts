@@ -37,6 +37,7 @@ export type ShareName =
   | 'tier_lookups'
   | 'upload_buffers'
   | 'response_buffers'
+  | 'replay_buffers'
   | 'slow_readers'
   | 'uploads'
   | 'connections'

@@ -5,6 +5,7 @@ import t from 'tap'
 import { createWatchdog } from '../../src/gateway/exchange/watchdog.js'
 import { createReplayMemory } from '../../src/gateway/forward/body-buffer.js'
 import type { Decision } from '../../src/limiter/limiter.js'
+import { createShares } from '../../src/shares.js'
 import { createUpstreams, type Target, type Upstreams } from '../../src/upstream/pool/pool.js'
 import { eventually } from '../support/eventually.js'
 import { snapshotOf, startGateway } from '../support/gateway.js'
@@ -200,7 +201,7 @@ routes:
     return exampleDecision({ allowed: !store.startsWith('denies'), remaining: 0 })
   }
   const watchdog = createWatchdog(20)
-  const replays = createReplayMemory()
+  const replays = createReplayMemory(createShares())
   const gateway = await startGateway(t, yamls[0]!, {
     upstreams,
     watchdog,

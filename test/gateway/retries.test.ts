@@ -1,5 +1,6 @@
 import t, { type Test } from 'tap'
 import { createReplayMemory } from '../../src/gateway/forward/body-buffer.js'
+import { createShares } from '../../src/shares.js'
 import { startGateway, type TestGateway } from '../support/gateway.js'
 import { hangingListener, refusingPort } from '../support/hanging-listener.js'
 import { rawExchange, rawRequest } from '../support/raw.js'
@@ -225,7 +226,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
 })
 
 t.test('kept bodies are bounded, each and in all', async (t) => {
-  const memory = createReplayMemory(1_000, 2_000)
+  const memory = createReplayMemory(createShares(), 1_000, 2_000)
   const piece = Buffer.alloc(300)
   const one = memory.keep()
   one.add(piece)
@@ -251,5 +252,18 @@ t.test('kept bodies are bounded, each and in all', async (t) => {
   one.forget()
   one.forget()
   two.forget()
+  t.equal(memory.size(), 0)
+  const ofCaller = (caller: string) => {
+    const kept = memory.keep({ caller })
+    kept.add(piece)
+    kept.end()
+    return kept
+  }
+  const own = [ofCaller('a'), ofCaller('a')]
+  t.equal(own[0]!.whole()?.length, 300)
+  t.equal(own[1]!.whole(), undefined, 'one caller has a quarter')
+  const other = ofCaller('b')
+  t.equal(other.whole()?.length, 300)
+  for (const kept of [...own, other]) kept.forget()
   t.equal(memory.size(), 0)
 })

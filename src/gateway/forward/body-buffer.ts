@@ -1,3 +1,5 @@
+import { give, type Shares, take } from '../../shares.js'
+
 /** Longest body that is kept for a second try. */
 const BODY_BYTES = 65_536
 /** All that is kept at the same time. */
@@ -7,10 +9,19 @@ const PIECE_BYTES = 128
 
 /** Bodies that are kept while it may turn out that they have to be sent again. Past its bounds nothing is kept. */
 export interface ReplayMemory {
-  /** A body that begins to come in. */
-  keep(): Replay
+  /**
+   * Keeps a body that begins to come in.
+   *
+   * @param whose has a quarter of the whole at most; left out, it is exempt
+   */
+  keep(whose?: Whose): Replay
   /** Bytes that are kept now. */
   size(): number
+}
+
+interface Whose {
+  /** Asked for once there is something to keep. */
+  readonly caller: string | undefined
 }
 
 export interface Replay {
@@ -23,30 +34,35 @@ export interface Replay {
   forget(): void
 }
 
-export function createReplayMemory(bodyBytes = BODY_BYTES, allBytes = ALL_BYTES): ReplayMemory {
-  let all = 0
+export function createReplayMemory(
+  shares: Pick<Shares, 'open'>,
+  bodyBytes = BODY_BYTES,
+  allBytes = ALL_BYTES,
+): ReplayMemory {
+  const share = shares.open('replay_buffers', allBytes)
   return {
-    keep() {
+    keep(whose) {
       // By reference: the bytes have been allocated anyway, and usually go with the response's header.
       let pieces: Buffer[] | undefined = []
       let size = 0
       let ended = false
+      let caller: string | undefined
       const forget = (): void => {
         if (pieces === undefined) return
         pieces = undefined
-        all -= size
+        if (size > 0) give(share, caller, size)
       }
       return {
         add(piece) {
           if (pieces === undefined) return
           const more = piece.length + PIECE_BYTES
-          if (size + more > bodyBytes || all + more > allBytes) {
+          if (size === 0) caller = whose?.caller
+          if (size + more > bodyBytes || take(share, caller, more) !== undefined) {
             forget()
             return
           }
           pieces.push(piece)
           size += more
-          all += more
         },
         end() {
           ended = true
@@ -55,6 +71,6 @@ export function createReplayMemory(bodyBytes = BODY_BYTES, allBytes = ALL_BYTES)
         forget,
       }
     },
-    size: () => all,
+    size: () => share.held,
   }
 }

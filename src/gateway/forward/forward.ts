@@ -38,7 +38,7 @@ const RETRY_SOON = ['Retry-After', '1']
 
 /** Last stage: the request goes to an upstream of its service (`sending.ts`), and the response comes back. */
 export function forward(deps: ForwardDeps) {
-  const replays = deps.replays ?? createReplayMemory()
+  const replays = deps.replays ?? createReplayMemory(deps.shares)
   const readers = createSlowReaders(deps.shares)
   return function forward(x: Exchange, req: IncomingMessage, res: ServerResponse): UnderWay {
     return new Forwarding(deps, replays, readers, x, req, res)

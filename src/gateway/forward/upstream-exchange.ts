@@ -124,7 +124,8 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
   start(): void {
     const { headers, method, route, guard, bodyDigest } = this.#x
     if (headers.contentLength > 0 || headers.chunked) {
-      if (IDEMPOTENT.has(method) && route!.service.retries.attempts > 0) this.#replay = this.#replays.keep()
+      if (IDEMPOTENT.has(method) && route!.service.retries.attempts > 0)
+        this.#replay = this.#replays.keep(this)
       const digest = bodyDigest === undefined ? undefined : createBodyDigest(bodyDigest)
       this.#body = new RequestBody(this.#req, this, this.#replay, digest)
     }
