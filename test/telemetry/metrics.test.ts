@@ -275,7 +275,7 @@ t.test('counts what passed uncounted by reason, and claims no limit for it', asy
   )
 })
 
-t.test('counts what was refused before a route was found under none', async (t) => {
+t.test('counts what was refused before a route was found without one', async (t) => {
   const metrics = metricsOf()
   metrics.record(
     exampleRecord(snapshot, {
@@ -292,7 +292,7 @@ t.test('counts what was refused before a route was found under none', async (t) 
   )
   const text = await metrics.scrape()
   const labels = {
-    http_route: 'none',
+    http_route: '',
     http_request_method: '_OTHER',
     http_response_status_code: '431',
     tidegate_service: 'none',

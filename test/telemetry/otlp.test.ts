@@ -107,7 +107,9 @@ function nameFromOtlp(name: string, unit: string, isCounter: boolean): string {
 
 t.test('pushes as protobuf the series that /metrics shows, under the same names', async (t) => {
   const { url, pushes } = await keeping(t)
-  const metrics = metricsTo(`${url}/v1/metrics`, { resource: { 'deployment.environment.name': 'live' } })
+  const metrics = metricsTo(`${url}/v1/metrics`, {
+    resource: { 'deployment.environment.name': 'live', 'service.instance.id': 'one' },
+  })
   metrics.loaded(snapshot)
   metrics.record(exampleRecord(snapshot, { durationMs: 13.25, trace: TRACE }))
   metrics.record(
@@ -124,7 +126,7 @@ t.test('pushes as protobuf the series that /metrics shows, under the same names'
   })
   const attributes = attributesOf(messages(resourceOf(pushes[0]), 1)[0], 1)
   t.match(attributes, { 'service.name': 'edge-eu', 'deployment.environment.name': 'live' })
-  t.ok(attributes['service.instance.id'], 'two nodes do not overwrite each other')
+  t.equal(attributes['service.instance.id'], 'one', 'two nodes do not overwrite each other')
 
   const pushed = metricsOf(pushes[0])
   const own = [...scraped.types.keys()].filter((name) => /^(?:http|tidegate)_/.test(name))

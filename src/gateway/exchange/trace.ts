@@ -23,8 +23,11 @@ export function traceOfCaller(traceparent: string): TraceContext | undefined {
 /** What the server span says of how the request came. */
 export function detailsOf(x: Exchange, req: IncomingMessage): Details {
   const { httpVersionMajor, httpVersionMinor } = req
+  const { forwardedProto, forwardedHost, host } = x.headers
+  const proto = forwardedProto?.toLowerCase()
   return {
-    scheme: x.secured === undefined ? 'http' : 'https',
+    scheme: proto === 'http' || proto === 'https' ? proto : x.secured === undefined ? 'http' : 'https',
+    authority: forwardedHost === undefined ? host : forwardedHost.split(',', 1)[0]!.trim(),
     version: httpVersionMajor === 2 ? '2' : `${httpVersionMajor}.${httpVersionMinor}`,
     userAgent: x.headers.userAgent,
   }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Families } from '../metrics/metric-definitions.js'
 import type { Family, View } from '../metrics/metric-family.js'
 import type { ProcessReading } from '../metrics/process-counts.js'
@@ -36,7 +35,7 @@ export function createExposition(options: ExpositionOptions): Exposition {
     options.otlp &&
     startPush({
       otlp: options.otlp,
-      resource: { 'service.name': options.serviceName, 'service.instance.id': randomUUID() },
+      resource: { 'service.name': options.serviceName },
       read,
       onFailed: options.onPushFailed,
     })

@@ -1,3 +1,6 @@
+import cluster from 'node:cluster'
+import { createHash } from 'node:crypto'
+import { hostname } from 'node:os'
 /**
  * The environment variables by which OpenTelemetry is set up everywhere (specification: "Environment Variable
  * Specification" and "OpenTelemetry Protocol Exporter"). The configuration file wins over them; who reads this
@@ -183,7 +186,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
   return {
     disabled: text('OTEL_SDK_DISABLED')?.toLowerCase() === 'true',
     serviceName: text('OTEL_SERVICE_NAME') ?? serviceName,
-    resource,
+    resource: { 'service.instance.id': instanceId(), ...resource },
     metrics: {
       ...metrics,
       intervalMs: milliseconds('OTEL_METRIC_EXPORT_INTERVAL'),
@@ -193,6 +196,18 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     traces: { ...traces, sampler: sampler() },
     problems: [...new Set(problems)],
   }
+}
+
+/**
+ * Names this gateway among those of its service: the same for metrics and spans, which different processes may send. A UUID of the
+ * host and of the process that all workers come from.
+ */
+function instanceId(): string {
+  const first = cluster.isWorker ? process.ppid : process.pid
+  const hex = createHash('sha256').update(`tidegate\n${hostname()}\n${first}`).digest('hex')
+  const variant = '89ab'[Number.parseInt(hex[16]!, 16) % 4]!
+  // Version 8: made in a way of one's own (RFC 9562 §5.8).
+  return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
 /** The longest that a timer of Node waits. */

@@ -19,7 +19,7 @@ export interface OtlpOptions extends OtlpEndpoint {
   /** Between pushes, ms. */
   readonly intervalMs: number
   readonly histograms: 'classic' | 'exponential'
-  /** Attributes of the resource beside `service.name` and `service.instance.id`. */
+  /** Attributes of the resource beside `service.name`. */
   readonly resource: Readonly<Record<string, string>>
 }
 

@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { type Cell, createFamily, type Definition, type Family } from './metric-family.js'
 
-/** Ms: from a request that never left the gateway to one that waits for a slow backend. */
+/** Ms: those that OpenTelemetry advises for HTTP, and more for what never left the gateway, or waits for a slow backend. */
 const REQUEST_MS = Float64Array.of(
   0.5,
   1,
@@ -10,12 +10,15 @@ const REQUEST_MS = Float64Array.of(
   10,
   25,
   50,
+  75,
   100,
   250,
   500,
+  750,
   1000,
   2500,
   5000,
+  7500,
   10_000,
   30_000,
 )

@@ -16,8 +16,7 @@ const NONE = 'none'
 /** At most this share of the binding limit left, so 80 % used: `near`. */
 const NEAR = 0.2
 
-export const METHODS = [
-  '_OTHER',
+const KNOWN_METHODS = [
   'GET',
   'POST',
   'PUT',
@@ -27,7 +26,21 @@ export const METHODS = [
   'OPTIONS',
   'TRACE',
   'CONNECT',
+  'QUERY',
 ]
+
+/**
+ * Returns the methods that have a value of their own in metrics and spans (OpenTelemetry's conventions for HTTP).
+ *
+ * @param named value of OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS: it takes the place of the usual ones
+ */
+export function knownMethods(named: string | undefined): readonly string[] {
+  const names = (named ?? '').split(',').map((name) => name.trim())
+  const own = [...new Set(names)].filter((name) => name !== '')
+  return own.length === 0 ? KNOWN_METHODS : own
+}
+
+export const METHODS = ['_OTHER', ...knownMethods(process.env.OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS)]
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, i) => [method, i]))
 
 /** An upstream may answer with any three digits: registered codes stand as they are, the rest as their class, `2xx`. */
@@ -152,7 +165,8 @@ export function createRecorder(families: Families): Recorder {
     kind: number,
   ): Cell {
     const cell = serverDuration.cell(
-      r.route?.label ?? NONE,
+      // An attribute that there is not, by the conventions; not one that says so.
+      r.route?.label ?? '',
       METHODS[method]!,
       STATUSES[status]!,
       r.route?.service.name ?? NONE,
@@ -183,7 +197,7 @@ export function createRecorder(families: Families): Recorder {
       port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
       METHODS[method]!,
       r.error === undefined ? STATUSES[status]! : '',
-      r.error ?? '',
+      isFailure(r.status, r.error) ? (r.error ?? STATUSES[status]!) : '',
     )
     table.clientDurations.set(place, kind, cell)
     return cell

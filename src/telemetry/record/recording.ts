@@ -16,6 +16,8 @@ export interface Recording {
   readonly epoch: number
   readonly started: number
   readonly scheme: 'http' | 'https'
+  /** Host and port that the caller asked for, in front of trusted proxies; undefined where it named none. */
+  readonly authority: string | undefined
   /** Of HTTP: `1.0`, `1.1`, `2`. */
   readonly version: string
   readonly userAgent: string | undefined

@@ -30,7 +30,7 @@ export interface Incoming {
 }
 
 /** What the one who accepted it knows besides. Asked only when the request is recorded. */
-export type Details = Pick<Recording, 'scheme' | 'version' | 'userAgent'>
+export type Details = Pick<Recording, 'scheme' | 'authority' | 'version' | 'userAgent'>
 
 export interface Sampler {
   /**

@@ -91,7 +91,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     }
     if (!known) attributes['http.request.method_original'] = r.method.slice(0, 32)
     if (r.status > 0) attributes['http.response.status_code'] = r.status
-    if (r.host !== '') attributes['server.address'] = r.host
+    if (recording.authority !== undefined) describeServer(attributes, recording.authority, recording.scheme)
     if (recording.userAgent !== undefined) attributes['user_agent.original'] = short(recording.userAgent)
     if (route !== undefined) {
       attributes['http.route'] = route.label
@@ -252,6 +252,14 @@ function describeRpc(attributes: Attributes, status: number): void {
   attributes['rpc.system.name'] = 'grpc'
   attributes['rpc.response.status_code'] = name
   if (status > 0) attributes['error.type'] ??= name
+}
+
+/** The host and port that the caller asked for, where they are such. */
+function describeServer(attributes: Attributes, authority: string, scheme: 'http' | 'https'): void {
+  const url = URL.canParse(`${scheme}://${authority}`) ? new URL(`${scheme}://${authority}`) : undefined
+  if (url === undefined || url.host === '' || url.username !== '' || url.pathname !== '/') return
+  attributes['server.address'] = url.hostname.replace(/^\[|\]$/g, '')
+  attributes['server.port'] = url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port)
 }
 
 const addresses = new WeakMap<Upstream, Attributes>()

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto'
 import type { Config } from '../../config/schema/schema.js'
 import type { OtelEnvironment } from '../export/otel-environment.js'
 import type { OtlpEndpoint } from '../export/otlp-http.js'
@@ -24,7 +23,6 @@ export function tracesOptions(
     resource: {
       ...otel.resource,
       'service.name': serviceName(telemetry, otel),
-      'service.instance.id': randomUUID(),
     },
   }
 }

@@ -114,6 +114,7 @@ t.test('a request is three spans: how it came, its quota, and the way to its ups
     'tidegate.config': gateway.snapshot().hash,
     'http.response.status_code': 200,
     'server.address': 'gateway.example',
+    'server.port': 80,
     'user_agent.original': 'curl/8',
     'http.route': '/payments/*',
     'tidegate.service': 'payments',

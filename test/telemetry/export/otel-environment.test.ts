@@ -1,6 +1,8 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { readOtelEnvironment } from '../../../src/telemetry/export/otel-environment.js'
+import { metricsPush } from '../../../src/telemetry/export/otlp-settings.js'
+import { tracesOptions } from '../../../src/telemetry/traces/tracing-settings.js'
 import { codePoint } from '../../support/code-point.js'
 
 t.test('nothing set, or set to nothing, says nothing', async (t) => {
@@ -42,7 +44,7 @@ t.test('the service name of its own variable wins over that of the resource', as
   const attributes = 'service.name=a,deployment.environment.name=live%2Ceu'
   const one = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: attributes })
   t.equal(one.serviceName, 'a')
-  t.strictSame(one.resource, { 'deployment.environment.name': 'live,eu' })
+  t.match(one.resource, { 'deployment.environment.name': 'live,eu' })
   t.equal(
     readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: attributes, OTEL_SERVICE_NAME: 'b' }).serviceName,
     'b',
@@ -70,7 +72,7 @@ t.test('what is not understood is told by name, without the value, and otherwise
     OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE: 'Delta',
   })
   t.match(metrics, { exporter: undefined, endpoint: undefined, headers: {}, intervalMs: undefined })
-  t.strictSame(resource, {})
+  t.same(Object.keys(resource), ['service.instance.id'])
   t.strictSame(
     problems.map((problem) => problem.split(' ')[0]),
     [
@@ -100,4 +102,20 @@ t.test('no value makes it throw, and none is repeated in a problem', async () =>
       return problems.length <= 1 && problems.every((problem) => !problem.includes(value))
     }),
   )
+})
+
+t.test('a gateway has one id for all that it sends, and keeps one that it is given', async (t) => {
+  const { resource } = readOtelEnvironment({})
+  const id = resource['service.instance.id']
+  t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)
+  t.equal(readOtelEnvironment({}).resource['service.instance.id'], id)
+  const given = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine' })
+  t.equal(given.resource['service.instance.id'], 'mine')
+  for (const env of [{}, { OTEL_RESOURCE_ATTRIBUTES: 'service.instance.id=mine' }]) {
+    const otel = readOtelEnvironment({ ...env, OTEL_EXPORTER_OTLP_ENDPOINT: 'http://collector.example:4318' })
+    const metrics = metricsPush({}, otel)
+    const traces = tracesOptions({}, otel)
+    t.ok(metrics?.resource['service.instance.id'])
+    t.equal(metrics?.resource['service.instance.id'], traces?.resource['service.instance.id'])
+  }
 })

@@ -16,7 +16,8 @@ function asked(started: number, flags?: string, peer = 'stranger'): Incoming {
   }
 }
 
-const details = () => ({ scheme: 'http', version: '1.1', userAgent: undefined }) as const
+const details = () =>
+  ({ scheme: 'http', authority: undefined, version: '1.1', userAgent: undefined }) as const
 const USUAL: Sampling = { sample: 0.25, parent: 'trusted', maxPerSecond: 1_000_000 }
 
 function sampler(sampling: Partial<Sampling> = {}, random?: () => number) {

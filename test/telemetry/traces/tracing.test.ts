@@ -28,7 +28,8 @@ function request(tracing: Tracing, changes: Partial<RequestRecord> = {}): void {
     peer: '192.0.2.7',
     started: performance.now(),
   }
-  const details = () => ({ scheme: 'https', version: '2', userAgent: 'a'.repeat(5000) }) as const
+  const details = () =>
+    ({ scheme: 'https', authority: undefined, version: '2', userAgent: 'a'.repeat(5000) }) as const
   const trace = tracing.begin(incoming, undefined, details)
   tracing.end(exampleRecord(snapshot, { trace, durationMs: 12, ...changes }))
 }
