@@ -9,6 +9,7 @@ import { paths } from './paths.js'
 import { redis } from './redis.js'
 import { requests } from './requests.js'
 import { responses } from './responses.js'
+import { evilDatabases, evilReplies, evilStores } from './stores.js'
 import type { Target } from './target.js'
 import { tokens } from './tokens.js'
 
@@ -29,6 +30,9 @@ export const TARGETS: readonly Target[] = [
   http2Backends,
   upgradeBackends,
   redis,
+  evilReplies,
+  evilStores,
+  evilDatabases,
   maps,
   arithmetic,
 ]

@@ -32,7 +32,7 @@ const number = fc.oneof(fc.constantFrom(...NUMBERS), fc.integer({ min: -1000, ma
 const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`
 
 /** RESP of any shape; most of it what a server could say, though never to this. */
-const { value } = fc.letrec<{ value: string; leaf: string }>((tie) => ({
+export const { value } = fc.letrec<{ value: string; leaf: string }>((tie) => ({
   leaf: fc.oneof(
     { weight: 4, arbitrary: number.map((n) => `:${n}\r\n`) },
     fc.constantFrom(

@@ -97,10 +97,11 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
       return
     }
     const value = decodeReply(reply)
-    const [kind, channel, last] = value as RespValue[]
+    const parts: readonly RespValue[] = Array.isArray(value) ? value : []
+    const [kind, channel, last] = parts
     const isMessage = kind === 'message' && typeof last === 'string'
     const confirms = kind === 'subscribe' && typeof last === 'number'
-    if ((value as RespValue[]).length !== 3 || typeof channel !== 'string' || (!isMessage && !confirms)) {
+    if (parts.length !== 3 || typeof channel !== 'string' || (!isMessage && !confirms)) {
       throw new RespError('a message of a shape that is not known')
     }
     if (isMessage) return
@@ -149,10 +150,10 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     try {
       return read(chunk)
     } catch (error) {
-      if (!(error instanceof RespError)) throw error
+      // What ioredis throws at once belongs to this connection, too.
       broken = true
-      onBroken(error.message)
-      socket.destroy(error)
+      onBroken((error as Error).message)
+      socket.destroy(error as Error)
       return false
     }
   }

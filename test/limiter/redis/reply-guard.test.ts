@@ -64,6 +64,7 @@ const INJECTED: readonly [what: string, bytes: string, told: RegExp][] = [
   ['replies without end', '$-1\r\n'.repeat(100_000), /no command has asked for/],
   ['a message', message('x', 'y'), /nobody has subscribed/],
   ['a message of nothing', '>1\r\n_\r\n', /nobody has subscribed|not known/],
+  ['a null array', '*-1\r\n', /no command has asked for|not known/],
   ['no RESP', 'HTTP/1.1 400 Bad\r\n\r\n', /no type of reply/],
   ['a reply of 600 MB', '$600000000\r\n', /longer than/],
   ['an array of 10^9', '*1000000000\r\n', /longer than/],
