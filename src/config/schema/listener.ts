@@ -53,6 +53,10 @@ export const listenerKeys = {
     'Whether every connection begins with a header of the PROXY protocol, version 1 or 2, and may come from trusted_proxies only',
     { default: false },
   ),
+  plain_path: boolean(
+    "Whether ordinary requests over plain HTTP/1.1 are read from the socket, without Node's HTTP parser. false: Node's parser reads every request, which costs more CPU and memory",
+    { default: true },
+  ),
   max_connections: integer(
     'Connections at the same time, less where the limit of open files does not allow as many',
     { default: 10_000, minimum: 1, maximum: 1_000_000 },

@@ -91,6 +91,7 @@ t.test('the smallest file gets every default', async (t) => {
         reset_burst: 100,
         reset_rate: 33,
       },
+      plain_path: true,
       max_connections: 10_000,
       shutdown_delay: 5000,
       shutdown_grace: 30_000,

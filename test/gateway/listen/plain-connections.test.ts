@@ -34,6 +34,22 @@ async function bytesFor(port: number, request: string, complete: RegExp): Promis
     .replace(/"request_id":".*?"/, '')
 }
 
+t.test('with plain_path: false, Node reads every request, and the client gets the same bytes', async (t) => {
+  const upstream = await rawUpstream(t, (request) => respond(request, OK))
+  const responses: string[] = []
+  for (const [server, expected] of [
+    ['{}', 0],
+    ['{ plain_path: false }', 1],
+  ] as const) {
+    const gateway = await startGateway(t, yamlFor(upstream.origin, server))
+    let readByNode = 0
+    gateway.app.server.on('request', () => readByNode++)
+    responses.push(await bytesFor(gateway.port, GET, /ok$/))
+    t.equal(readByNode, expected, server)
+  }
+  t.equal(responses[1], responses[0])
+})
+
 t.test('the bytes of a response are those of Node', async (t) => {
   const answers: Record<string, [answer: string, complete: RegExp, line?: string]> = {
     'a length': [OK, /ok$/],
