@@ -1,12 +1,12 @@
-import { existsSync } from 'node:fs'
+import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { ROOT, readPages, targetOf } from '../support/pages.js'
+import { ROOT, readPage, readPages, targetOf } from '../support/pages.js'
 
 const pages = readPages()
 const byPath = new Map(pages.map((page) => [page.path, page]))
 
-t.test('every link of README and docs leads to a file that is there, and to a heading in it', async (t) => {
+t.test('every link of the pages leads to a file that is there, and to a heading in it', async (t) => {
   let checked = 0
   const broken: string[] = []
   for (const page of pages) {
@@ -22,6 +22,39 @@ t.test('every link of README and docs leads to a file that is there, and to a he
   }
   t.same(broken, [])
   t.ok(checked > 50, `${checked} links`)
+})
+
+/** Folders whose files the maps name by their path from the root. */
+const NAMED = /^(?:src|lua|test|docs|bench|scripts|grafana|deploy|config)\//
+
+/** Paths in backticks on a page; of `NAME.ts`, which a recipe tells to make, the folder. */
+function pathsOf(page: string): string[] {
+  const quoted = [...readPage(page).text.matchAll(/`([^`\s]+)`/g)].map(([, text]) => text!)
+  return quoted.filter((text) => NAMED.test(text)).map((path) => path.replace(/NAME\.[\w.]+$/, ''))
+}
+
+for (const page of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
+  t.test(`every path that ${page} names is there`, async (t) => {
+    const paths = pathsOf(page)
+    t.same(
+      paths.filter((path) => !existsSync(join(ROOT, path))),
+      [],
+    )
+    t.ok(paths.length > 3, `${paths.length} paths`)
+  })
+}
+
+t.test('ARCHITECTURE.md names every room of src, and every part of one', async (t) => {
+  const { text } = readPage('ARCHITECTURE.md')
+  const foldersOf = (path: string) =>
+    readdirSync(join(ROOT, path), { withFileTypes: true }).filter((entry) => entry.isDirectory())
+  for (const { name: room } of foldersOf('src')) {
+    const row = text.split('\n').find((line) => line.startsWith(`| \`src/${room}/\``))
+    t.ok(row, room)
+    for (const { name: part } of foldersOf(`src/${room}`)) {
+      t.ok(row?.includes(`\`${part}/\``), `${room}/${part}`)
+    }
+  }
 })
 
 t.test('every page of docs can be reached from README', async (t) => {

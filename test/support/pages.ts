@@ -25,10 +25,13 @@ export interface Page {
   readonly links: readonly { readonly to: string; readonly line: number }[]
 }
 
-/** README, bench/README.md and all of docs. */
+/** The pages at the root that describe the project. */
+const AT_THE_ROOT = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md']
+
+/** Returns those at the root, bench/README.md and all of docs. */
 export function readPages(): Page[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
-  const paths = ['README.md', 'bench/README.md', ...docs.map((name) => join('docs', name))]
+  const paths = [...AT_THE_ROOT, 'bench/README.md', ...docs.map((name) => join('docs', name))]
   return paths.filter((path) => path.endsWith('.md')).map(readPage)
 }
 
