@@ -1,29 +1,29 @@
 import { isTime, type MapShape } from './replicated-map.js'
 
-/** An API key as the store has it: all but the key itself. */
+/** API key as the store holds it: everything except the key itself. */
 export interface StoredKey {
-  /** Its public handle: the first 16 hex digits of `sha256`. */
+  /** Public id: the first 16 hex digits of `sha256`. */
   readonly id: string
-  /** Of the key, in hex. */
+  /** SHA-256 digest of the key, in hex. */
   readonly sha256: string
   readonly consumer: string
-  /** A name; what the configuration does not have counts as none. */
+  /** Name of a tier. A name that the configuration does not have counts as no tier. */
   readonly tier: string | undefined
   readonly tenant: string | undefined
   readonly scopes: readonly string[] | undefined
-  /** For people: what it is used for, or by whom. */
+  /** Label for operators: what the key is used for, or who uses it. */
   readonly name: string | undefined
-  /** Unix ms. */
+  /** When the key was created, in unix ms. */
   readonly created: number
-  /** Unix ms from which it is refused; undefined: never. */
+  /** Unix ms from which the key is refused; undefined if it never expires. */
   readonly expires: number | undefined
-  /** Id of the key that takes its place. */
+  /** Id of the key that replaces this one. */
   readonly replacedBy: string | undefined
-  /** In memory only: unix ms at which the store was told last that it is in use. */
+  /** In memory only: when this process last reported to the store that the key is in use, in unix ms. */
   told?: number
 }
 
-/** Ms for which a key is still known after it has expired, so that it can be said of it. */
+/** How long an expired key is remembered, in ms, so that a denial can say that the key has expired. */
 const KNOWN_AFTER = 30 * 86_400_000
 
 export const LONGEST_ID = 256
@@ -31,7 +31,7 @@ export const MOST_SCOPES = 32
 export const LONGEST_SCOPE = 64
 export const LONGEST_NAME = 100
 
-/** RFC 6749 section 3.3: printable ASCII without space, quote and backslash. */
+/** Allowed scope names: printable ASCII without space, quote and backslash (RFC 6749 section 3.3). */
 const SCOPE = /^[!#-[\]-~]{1,64}$/
 const KEY_ID = /^[0-9a-f]{16}$/
 
@@ -43,7 +43,7 @@ export function isScope(text: unknown): text is string {
   return typeof text === 'string' && SCOPE.test(text)
 }
 
-/** API keys that were made by `tidegate key`, by id. */
+/** Map of the API keys that `tidegate key` made, by id. */
 export const API_KEYS: MapShape<StoredKey> = {
   name: 'keys:{keys}',
   what: 'API keys',
@@ -67,7 +67,10 @@ export const API_KEYS: MapShape<StoredKey> = {
   longestValue: 8192,
 }
 
-/** What does not look like a key of ours is none: a record that could be read in two ways must not let anybody in. */
+/**
+ * Parses a stored key. Returns undefined for anything else: a record that can be read in two ways must not let a client
+ * in.
+ */
 function parseKey(text: string): StoredKey | undefined {
   let found: Record<string, unknown>
   try {

@@ -4,7 +4,10 @@ import { createRedisMap, type RedisMapOptions } from './replicated-map-redis.js'
 
 const WITH_END = /^(.+) (\d{1,15})$/s
 
-/** Which consumer was put on which tier by an operator: the tier's name, and behind a space unix ms at which it ends, if it does. */
+/**
+ * Map of the tiers that operators assigned to consumers. A value is the tier's name, then a space and the unix ms at
+ * which the assignment ends, if it ends.
+ */
 export const ASSIGNMENTS: MapShape<Assignment> = {
   name: 'tier:{assignments}',
   what: 'tier assignments',
@@ -33,7 +36,7 @@ export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignmen
   }
 }
 
-/** Assignments of one process, gone with it. */
+/** Keeps assignments in the memory of one process. They are lost when it ends. */
 export function createMemoryAssignments(): TierAssignments {
   return createAssignments(createMemoryMap(ASSIGNMENTS))
 }

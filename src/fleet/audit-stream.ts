@@ -1,31 +1,34 @@
 import type { Client } from '../limiter/redis/scripts.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 
-/** What operators have changed, one text each, in the order of the store; the newest are kept. The texts are the admin API's. */
+/**
+ * Stream of the changes that operators made: one text each, in the store's order. Only the newest are kept. The admin
+ * API writes the texts.
+ */
 export interface AuditStream {
   /**
-   * Resolves with its id. Rejects when the store is out of reach, or has not answered within a second.
+   * Appends a text. Resolves with its id. Rejects when the store is unreachable or does not answer within a second.
    *
-   * @param keep about how many there are at most, this one included
+   * @param keep how many texts the stream holds at most, approximately, including this one
    */
   append(text: string, keep: number): Promise<string>
-  /** Newest first. Rejects as above. */
+  /** Reads texts, newest first. Rejects as `append` does. */
   read(range: AuditRange): Promise<readonly AuditLine[]>
-  /** The text of one of them. Rejects as above, and when the id is none. */
+  /** Reads the text with this id. Rejects as `append` does, and when the id is malformed. */
   one(id: string): Promise<string | undefined>
 }
 
 export interface AuditRange {
-  /** Unix ms, by the clock of the store; what is older is left out. */
+  /** Earliest time, in unix ms of the store's clock. Older texts are left out. */
   readonly since: number
-  /** The id of a line: only what is older than it. */
+  /** Id of a line. Only older lines are returned. */
   readonly before?: string | undefined
-  /** Lines at most. */
+  /** Maximum number of lines. */
   readonly count: number
 }
 
 export interface AuditLine {
-  /** `<unix ms>-<number>`, growing. */
+  /** Id of the form `<unix ms>-<number>`. Later lines have greater ids. */
   readonly id: string
   readonly text: string
 }
@@ -34,7 +37,7 @@ const KEY = 'audit:{log}'
 const FIELD = 'entry'
 const TIMEOUT = 1000
 
-/** Of one process, gone with it. */
+/** Keeps the stream in the memory of one process. It is lost when the process ends. */
 export function createMemoryAuditStream(now: () => number = Date.now): AuditStream {
   const lines: AuditLine[] = []
   let last = 0
@@ -62,11 +65,16 @@ export function createMemoryAuditStream(now: () => number = Date.now): AuditStre
   }
 }
 
-/** A stream of all gateways of the store. @param store from `connectStore`; stays the caller's to disconnect */
+/**
+ * Opens the stream that all gateways on the store share.
+ *
+ * @param store from `connectStore`. The caller disconnects it.
+ */
 export function createRedisAuditStream(store: Client): AuditStream {
   return {
     async append(text, keep) {
-      // `~`: whole nodes of the stream are dropped, so it holds up to a hundred more and an addition costs nothing.
+      // `~` lets Redis drop whole nodes of the stream only. It holds up to a hundred more texts, and an addition costs
+      // nothing.
       const id = await askStore(TIMEOUT, store.xadd(KEY, 'MAXLEN', '~', keep, '*', FIELD, text))
       return id!
     },

@@ -2,13 +2,13 @@ import { createBlock, type Family, formatBlock, readBlock } from '../net/parse-c
 import { createPrefixTrie, type PrefixTrie } from '../net/prefix-trie.js'
 import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
 
-/** Addresses that are turned away for now. Its key is the block, as `formatBlock` writes it. */
+/** Ban on a block of addresses. Its key is the block, as `formatBlock` writes it. */
 export interface Ban {
-  /** By an operator, or by a gateway for what came from there. */
+  /** Who made the ban: an operator (`manual`), or a gateway because of requests from that block (`auto`). */
   readonly source: 'manual' | 'auto'
-  /** Unix ms. */
+  /** When the ban begins, in unix ms. */
   readonly since: number
-  /** Unix ms; left out: until somebody lifts it. */
+  /** When the ban ends, in unix ms; left out if it lasts until an operator lifts it. */
   readonly until?: number
   readonly reason?: string
 }
@@ -42,38 +42,42 @@ export const BANS: MapShape<Ban> = {
 }
 
 export interface BanHit {
-  /** The block that is banned. */
+  /** The banned block. */
   readonly block: string
   readonly ban: Ban
 }
 
-/** The bans that hold in this process: those that all gateways share, and its own. */
+/** Bans in force in this process: those that all gateways share, and its own. */
 export interface Bans {
   readonly size: number
-  /** @param words of the address, as `readAddress` gives them */
+  /**
+   * Returns the ban that covers an address, if any.
+   *
+   * @param words the address, as `readAddress` returns it
+   */
   match(family: Family, words: Uint32Array): BanHit | undefined
-  /** Here alone, until all share it. */
+  /** Adds a ban to this process only. It is dropped here when the same block is banned for all gateways. */
   add(block: string, ban: Ban & { readonly until: number }): void
-  /** Calls when somebody is banned who was not, or may be: after each change of them, and after a load of all. */
+  /** Registers a listener for new bans: called after each change that may ban more addresses, and after a full load. */
   onBanned(listener: () => void): void
-  /** How many there are of each source. */
+  /** Returns the number of bans of each source. */
   counts(): { readonly manual: number; readonly auto: number }
   close(): void
 }
 
 export interface BansOptions {
   readonly map: Pick<ReplicatedMap<Ban>, 'get' | 'entries' | 'onChange'>
-  /** Unix ms. */
+  /** Clock, in unix ms. */
   readonly now?: () => number
 }
 
-/** How many of a list that is loaded go into the trie before requests have their turn again: some 3 ms. */
+/** Entries of a full load that go into the trie before the event loop handles requests again: about 3 ms. */
 const SLICE = 2000
 const SWEEP_MS = 1000
 
 export function createBans({ map, now = Date.now }: BansOptions): Bans {
   let trie = createPrefixTrie()
-  /** While a whole list is loaded: takes the place of `trie` when it is done. */
+  /** Trie under construction while a full list is loaded. It replaces `trie` when complete. */
   let next: PrefixTrie | undefined
   const own = new Map<string, Ban & { readonly until: number }>()
   const automatic = new Set<string>()
@@ -100,7 +104,10 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
     for (const listener of listeners) listener()
   }
 
-  /** Live: what is added meanwhile comes, what is taken out does not, and both are `changed`. Of another map `load` begins anew. */
+  /**
+   * Iterates over the map while it may change. Keys added meanwhile are included. Keys removed meanwhile are not, and
+   * both are passed to `changed`. If the map is replaced, `load` starts again.
+   */
   function* keysNow(): Generator<string> {
     yield* map.entries().keys()
     yield* own.keys()
@@ -112,7 +119,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
     next = loading
     automatic.clear()
     const slice = (): void => {
-      // Meanwhile they have been loaded anew.
+      // Another full load has started meanwhile.
       if (next !== loading) return
       for (let i = 0; i < SLICE; i++) {
         const { done, value } = keys.next()
@@ -132,7 +139,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
   map.onChange((key) => {
     if (key === undefined) load()
     else {
-      // What all know is theirs; and what was lifted for all is lifted here.
+      // A shared ban replaces this process's own, and a ban lifted for all gateways is lifted here.
       own.delete(key)
       changed(key)
     }

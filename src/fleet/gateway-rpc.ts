@@ -6,69 +6,73 @@ import { askStore } from '../limiter/redis/store-timeout.js'
 import { channelOf, type Subscriber } from './pubsub.js'
 
 /**
- * What the gateways on one store ask each other: a decision that another has made, what each has counted. A question
- * goes out on one channel, and each answers on the channel of the one who asked. For operators: nothing here is asked for
- * a request, a question waits for its answers, and what is asked too often is not asked.
+ * Questions and answers between the gateways on one store, for example the decision that another gateway made, or what
+ * each has counted. A question is published on one shared channel. Each gateway answers on the channel of the gateway
+ * that asked. This serves operators only: no request depends on it, a question waits for its answers, and questions
+ * above the rate limit are not asked.
  */
 export interface Fleet {
-  /** This gateway, as the others and people see it: host and process id. */
+  /** Name of this gateway for other gateways and for operators: host and process id. */
   readonly node: string
   /**
-   * Asks all other gateways. Never rejects: what could not be asked is told.
+   * Asks all other gateways. Never rejects: `problem` in the result says why a question could not be asked.
    *
-   * @param body data that JSON keeps, at most QUESTION_BYTES of it
-   * @param enough ends the wait at an answer that leaves nothing more to ask
+   * @param body JSON data, at most QUESTION_BYTES
+   * @param enough ends the wait when an answer leaves nothing more to ask
    */
   ask<A>(kind: string, body: unknown, options?: AskOptions<A>): Promise<FleetAnswers<A>>
-  /** What this gateway answers to such questions: data that JSON keeps, at most ANSWER_BYTES of it. A failure is no answer. */
+  /**
+   * Registers the handler that answers questions of this kind. It returns JSON data, at most ANSWER_BYTES. When it
+   * fails, no answer is sent.
+   */
   answer(kind: string, handler: (body: unknown) => unknown): void
   close(): Promise<void>
 }
 
 export interface AskOptions<A> {
-  /** Ms, by default 1000. */
+  /** How long to wait for answers, in ms. Default: 1000. */
   readonly timeoutMs?: number
   readonly enough?: (answer: A) => boolean
-  /** Asks one of them, whichever it is. */
+  /** Asks a single gateway, no matter which. */
   readonly onlyOne?: boolean
-  /** Asks this one alone: the `member` of an answer. */
+  /** Asks this gateway only. Takes the `member` of an earlier answer. */
   readonly to?: string | undefined
 }
 
 export interface FleetAnswers<A> {
   readonly answers: readonly { readonly node: string; readonly member: string; readonly answer: A }[]
-  /** Gateways that are believed to live and have not answered. */
+  /** Gateways that seem to be alive and have not answered. */
   readonly silent: readonly string[]
-  /** Why nobody could be asked, for an operator. */
+  /** Why no gateway could be asked, for an operator; undefined if the question was asked. */
   readonly problem: string | undefined
 }
 
 export interface FleetOptions {
-  /** From `connectStore`; stays the caller's to disconnect. */
+  /** Store client from `connectStore`. The caller disconnects it. */
   readonly store: Client
-  /** Stays the caller's to close. */
+  /** The caller closes it. */
   readonly subscriber: Subscriber
-  /** Whether this process serves, and so is one of those that are asked. */
+  /** True if this process serves requests, and so is one of the gateways that are asked. */
   readonly member: boolean
 }
 
 export const QUESTION_BYTES = 4096
 export const ANSWER_BYTES = 262_144
-/** Of one question, whoever sends them. */
+/** Maximum number of answers to one question, from all senders together. */
 const MOST_ANSWERS = 1000
 const ASKED_A_SECOND = 10
 const ANSWERED_A_SECOND = 50
-/** Ms. */
+/** How long a question waits for answers by default, in ms. */
 const TIMEOUT = 1000
 const LOOK_EVERY = 10
 const LONGEST_NAME = 300
 const AWAY = 'the store is out of reach'
-/** The problem of a question that was not asked: another second, and it may be. */
+/** Problem of a question that was rejected by the rate limit. A second later it may pass. */
 export const TOO_MANY = 'too many questions in one second'
 const DEAF = 'the store does not let its user listen to the channels nodes:*'
 const KEY = 'nodes:{fleet}'
 
-/** For a process whose store is its own memory. */
+/** Fleet of a process whose store is its own memory: it has no other gateways. */
 export const LONE_FLEET: Fleet = {
   node: nodeName(),
   ask: async () => ({ answers: [], silent: [], problem: undefined }),
@@ -76,7 +80,7 @@ export const LONE_FLEET: Fleet = {
   async close() {},
 }
 
-/** One host may have several gateways, and two hosts may have the same process ids. */
+/** Returns `host:pid`. One host may run several gateways, and two hosts may use the same process ids. */
 export function nodeName(): string {
   return `${hostname()}:${process.pid}`
 }
@@ -85,7 +89,7 @@ type Hear = (from: string, answer: unknown) => void
 
 export function createFleet({ store, subscriber, member }: FleetOptions): Fleet {
   const node = nodeName()
-  // Containers may share a name, and each of them calls its process 1.
+  // Containers may share a host name, and the process id is 1 in each of them.
   const self = `${node}~${randomUUID().slice(0, 8)}`
   const questions = channelOf(store, 'nodes:ask')
   const answersOf = (name: string) => channelOf(store, `nodes:answer:${name}`)
@@ -111,14 +115,14 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
       const text = JSON.stringify({ id: asked.id, from: self, body: (await handler(asked.body)) ?? null })
       if (!closed && Buffer.byteLength(text) <= ANSWER_BYTES) await store.publish(answersOf(asked.from), text)
     } catch {
-      // To whoever asked, one that fails is one that is silent.
+      // A gateway whose handler fails counts as silent for the gateway that asked.
     }
   }
 
   subscriber.listen(answersOf(self), onAnswer)
   if (member) subscriber.listen(questions, (message) => void onQuestion(message))
 
-  /** Those that live, but this one. A process that has just come has to wait for its own ear first. */
+  /** Returns the live gateways except this one. A new process first waits until its own channel is subscribed. */
   async function others(until: number): Promise<Set<string>> {
     while (!subscriber.hears(answersOf(self))) {
       if (performance.now() + LOOK_EVERY > until) throw new Error(store.status === 'ready' ? DEAF : AWAY)
@@ -128,7 +132,7 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
     return new Set(names.filter((name) => name !== self))
   }
 
-  /** Resolves when all have answered, or one has said enough, or it is too late. */
+  /** Resolves when all gateways have answered, when an answer is enough, or at the timeout. */
   function collect<A>(
     id: number,
     missing: Set<string>,
@@ -162,7 +166,7 @@ export function createFleet({ store, subscriber, member }: FleetOptions): Fleet 
       const nobody = (problem: string | undefined): FleetAnswers<A> => ({ answers: [], silent: [], problem })
       const id = ++count
       const textTo = (to?: string) => JSON.stringify({ id, from: self, to, kind, body })
-      // Names are not known yet: with the longest there may be.
+      // The names are not known yet, so this assumes the longest possible one.
       const text = textTo(onlyOne ? 'x'.repeat(LONGEST_NAME) : to)
       if (Buffer.byteLength(text) > QUESTION_BYTES) return nobody('the question is too long')
       if (!mayAsk()) return nobody(TOO_MANY)
@@ -197,15 +201,18 @@ function nameOf(member: string): string {
 interface Message {
   readonly id: number
   readonly from: string
-  /** The only one who is asked; undefined: all are. */
+  /** The only gateway that is asked; undefined if all are. */
   readonly to: string | undefined
   readonly kind: string | undefined
   readonly body: unknown
 }
 
-/** Anybody with access to the store may publish anything: what is no message of ours is none. */
+/**
+ * Parses a message. Returns undefined for anything that is not one of ours: any client with access to the store may
+ * publish.
+ */
 function readMessage(text: string, most: number): Message | undefined {
-  // In UTF-16 units, of which a byte makes one at most.
+  // `most` is in bytes. A text never has more UTF-16 units than bytes.
   if (text.length > most) return undefined
   try {
     const { id, from, to, kind, body } = JSON.parse(text) as Record<string, unknown>
@@ -217,7 +224,7 @@ function readMessage(text: string, most: number): Message | undefined {
   }
 }
 
-/** Whether one more may be in this second. */
+/** Returns a rate limiter: true if one more call is allowed in the present second. */
 function atMost(aSecond: number): () => boolean {
   let since = Number.NEGATIVE_INFINITY
   let count = 0

@@ -1,15 +1,18 @@
 import { ANSWER_BYTES, type Fleet, type FleetAnswers, TOO_MANY } from './gateway-rpc.js'
 
 /**
- * Gateways tell each other what they hold of a map that the store has forgotten: first who knows how much, then all of
- * it, page by page, so that neither side holds more than one page beside its map.
+ * Lets gateways read from each other what they hold of a map that the store has forgotten. A gateway first asks who
+ * knows how much. It then reads everything page by page, so that neither side holds more than one page in addition to
+ * its map.
  */
 
-/** What one process holds. */
+/** What one process holds of a map. */
 export interface HeldTexts {
-  /** Number of the latest change that the store had told before it forgot. */
+  /** Number of the latest change that the store had reported before it forgot. */
   readonly known: number
-  /** Number of the change up to which `texts` is complete, of those that the store has told since. */
+  /**
+   * Number of the change up to which `texts` is complete, counting the changes the store has reported since it forgot.
+   */
   readonly change: number
   readonly texts: Iterable<readonly [key: string, text: string]>
 }
@@ -18,28 +21,32 @@ type Pair = readonly [key: string, text: string]
 
 interface Page {
   readonly texts: readonly Pair[]
-  /** Which page follows; 0: none. */
+  /** Number of the next page; 0 if there is none. */
   readonly next: number
 }
 
-/** Bytes of a page, with room for what stands around it. */
+/** Maximum size of a page, in bytes, with room for the envelope around it. */
 const PAGE_BYTES = ANSWER_BYTES - 50_000
-/** Pages that are read at a time: whoever comes later starts anew. */
+/** Readers whose position is kept. Beyond this, the oldest reader loses its position and starts again. */
 const MOST_READERS = 16
-/** Ms. */
+/** How long to wait for answers, in ms. */
 const PATIENCE = 1000
 const TRY_AGAIN = 120
 const MOST_TRIES = 50
 
 const kindOf = (map: string) => `held:${map}`
 
-/** Lets others read what is held here. @param held undefined: the store has forgotten nothing that this process knows */
+/**
+ * Answers other gateways that want to read what this one holds.
+ *
+ * @param held returns undefined while the store has forgotten nothing that this process knows
+ */
 export function answerHeld(
   fleet: Pick<Fleet, 'answer'>,
   map: string,
   held: () => HeldTexts | undefined,
 ): void {
-  /** Where each reader goes on. A Map's iterator sees each entry once, whatever changes meanwhile. */
+  /** Position of each reader. The iterator of a Map returns each entry once, even if the Map changes meanwhile. */
   const readers = new Map<number, Iterator<Pair>>()
   let count = 0
 
@@ -68,11 +75,11 @@ export function answerHeld(
 }
 
 /**
- * Reads what the gateway holds that knows the latest change. Never rejects.
+ * Reads what the gateway with the latest change holds. Never rejects.
  *
- * @param moreThan number of a change: whoever knows no later one is not asked
- * @param most values: more are not believed
- * @returns undefined: nobody knows more, or whoever does has not told all of it
+ * @param moreThan number of a change. Gateways that know no later change are not asked for their values.
+ * @param most maximum number of values. A longer answer is not believed.
+ * @returns undefined if no gateway knows more, or if the one that does has not sent everything
  */
 export async function askHeld(
   fleet: Pick<Fleet, 'ask'>,
@@ -109,7 +116,7 @@ export async function askHeld(
   return { known: best.known, change: best.change, texts }
 }
 
-/** The answer of another gateway, which may be of another version. */
+/** Parses a page from another gateway, which may run another version. */
 function readPage(answer: unknown): Page | undefined {
   const { texts, next } = (answer ?? {}) as Partial<Page>
   const isPair = (pair: unknown) =>

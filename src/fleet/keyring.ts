@@ -2,9 +2,12 @@ import { API_KEYS, type StoredKey } from './api-keys.js'
 import type { LastUsed } from './last-used.js'
 import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
-/** The API keys of the store, as the store's owner has them. */
+/** API keys in the store, as the owner of the store connection offers them. */
 export interface KeyStore {
-  /** Held whole in this process from the first call on: only where they are needed. */
+  /**
+   * Returns the map of all keys. From the first call on, this process holds all of them, so call it only where keys are
+   * needed.
+   */
   keys(): ReplicatedMap<StoredKey>
   readonly lastUsed: LastUsed
 }
@@ -24,55 +27,60 @@ export function createKeyStore(
 }
 
 /**
- * What may be known of a key: `unknown`: there is none of that digest; `expired`; `unavailable`: that cannot be told,
- * since the keys have not been loaded yet, or the store has been away for longer than they may be trusted.
+ * Result of a key lookup. `unknown`: no key has this digest. `expired`: the key has expired. `unavailable`: the gateway
+ * cannot tell, because the keys have not been loaded yet or the store has been away for longer than they may be
+ * trusted.
  */
 export type FoundKey = StoredKey | 'unknown' | 'expired' | 'unavailable'
 
-/** API keys of the store as requests meet them: from memory alone. */
+/** Looks up API keys for requests, from memory only. */
 export interface Keyring {
-  /** @param graceMs for how long keys are still good that are not known to be what the store has */
+  /**
+   * Looks up a key by its digest.
+   *
+   * @param graceMs how long keys stay valid while the gateway cannot confirm them with the store, in ms
+   */
   find(digest: string, graceMs: number): FoundKey
   /**
-   * Until when somebody who was let in by a key may stay.
+   * Returns until when a client that was admitted by a key may stay.
    *
    * @param id of the key
-   * @returns Unix ms, infinite for one that does not expire; undefined: it is there no longer
+   * @returns unix ms, infinite for a key that does not expire; undefined if the key no longer exists
    */
   goodUntil(id: string): number | undefined
-  /** Calls after each change of the keys that are held here. */
+  /** Registers a listener that is called after each change of the keys held here. */
   onChange(listener: () => void): void
-  /** Notes that a request came with it. */
+  /** Records that a request used the key. */
   used(key: StoredKey): void
-  /** From the first time on that they are needed all keys are held here. Resolves when they are. */
+  /** Loads all keys the first time that they are needed, and holds them from then on. Resolves when they are loaded. */
   hold(needed: boolean): Promise<void>
-  /** Whether all keys are here that are needed. */
+  /** Returns true if the keys are loaded, or if none are needed. */
   loaded(): boolean
-  /** Tells of what was used and has not been told yet. */
+  /** Reports the uses that have not been reported to the store yet. */
   close(): Promise<void>
 }
 
 export interface KeyringOptions {
-  /** Asked each time: a restart of the workers may have opened another store. */
+  /** Called each time: a restart of the workers may have opened another store. */
   readonly store: () => KeyStore
-  /** Unix ms. */
+  /** Clock, in unix ms. */
   readonly now?: () => number
 }
 
-/** Ms: a key in use is told of once in that time. */
+/** How often the use of one key is reported to the store, in ms. */
 const TOUCH_EVERY = 600_000
-/** Ms for which uses are gathered. */
+/** How long uses are collected before they are reported, in ms. */
 const GATHER_MS = 5000
 const BATCH = 1000
-/** Keys that are told of in one go; others wait for their next use. */
+/** Maximum number of keys in one report. Further keys wait for their next use. */
 const MOST_GATHERED = 100_000
 
 export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyring {
-  /** Unix ms at which each was told of last: keys are loaded anew now and then. */
+  /** When each key was last reported, in unix ms. It outlives the key objects, which a full load replaces. */
   const told = new Map<string, number>()
   let gathered: string[] = []
   const listeners: (() => void)[] = []
-  /** Of each store once. */
+  /** Stores whose keys this keyring listens to already, so that each is followed once. */
   const followed = new WeakSet<ReplicatedMap<StoredKey>>()
   let loading: Promise<void> | undefined
   let timer: NodeJS.Timeout | undefined
@@ -83,7 +91,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
     gathered = []
     const minute = Math.floor(now() / 60_000)
     for (let i = 0; i < ids.length; i += BATCH) {
-      // The store is away: the next use is told of.
+      // The store is away. The next use of each key is reported instead.
       await store()
         .lastUsed.touch(ids.slice(i, i + BATCH), minute)
         .catch(() => {})
@@ -112,7 +120,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       const keys = store().keys()
       const found = keys.get(id)
       if (found !== undefined) return found.expires ?? Number.POSITIVE_INFINITY
-      // Before the first load nothing is known, of anybody.
+      // Before the first load the gateway knows nothing about any key.
       return keys.confirmedAt() === 0 ? Number.POSITIVE_INFINITY : undefined
     },
     onChange: (listener) => void listeners.push(listener),
@@ -122,7 +130,7 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       const { id } = key
       key.told = told.get(id) ?? 0
       if (present - key.told < TOUCH_EVERY || gathered.length >= MOST_GATHERED) return
-      // Of keys that are gone by now, mostly.
+      // Most of these entries belong to keys that no longer exist.
       if (told.size >= API_KEYS.most) told.clear()
       told.set(id, present)
       key.told = present

@@ -2,22 +2,32 @@ import { type Client, runTouch } from '../limiter/redis/scripts.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
 
 /**
- * When each key of a map was used last, to ten minutes or so. It is in the store alone, as only operators ask. Rejects
- * when the store is out of reach: whoever tells of a use lets that go by, as another will follow.
+ * Stores when each key of a map was last used, to about ten minutes. It is in the store only, because only operators
+ * read it. Rejects when the store is unreachable: a caller that reports a use ignores that, since another use will
+ * follow.
  */
 export interface LastUsed {
-  /** @param minute unix time; @param keys 1000 at most */
+  /**
+   * Records that the keys were used.
+   *
+   * @param keys at most 1000
+   * @param minute unix time, in minutes
+   */
   touch(keys: readonly string[], minute: number): Promise<void>
-  /** Unix minutes, in the order of the keys; undefined: not known to have been used. */
+  /** Returns unix minutes in the order of the keys; undefined for a key with no known use. */
   read(keys: readonly string[]): Promise<readonly (number | undefined)[]>
   forget(key: string): Promise<void>
 }
 
-/** 400 days: a key that is used once a year is still seen to be. */
+/** How long a use is kept: 400 days, so that a key used once a year still counts as used. */
 const KEPT_MINUTES = 400 * 1440
 const TIMEOUT = 1000
 
-/** @param map name of the map whose keys they are */
+/**
+ * Opens the record in Redis.
+ *
+ * @param map name of the map that the keys belong to
+ */
 export function createRedisLastUsed(store: Client, map: string): LastUsed {
   return {
     async touch(keys, minute) {
@@ -34,7 +44,11 @@ export function createRedisLastUsed(store: Client, map: string): LastUsed {
   }
 }
 
-/** @param most of how many keys: those that are the oldest here are forgotten */
+/**
+ * Keeps the record in memory.
+ *
+ * @param most maximum number of keys. Beyond it, the keys whose last use is oldest are forgotten.
+ */
 export function createMemoryLastUsed(most: number): LastUsed {
   const used = new Map<string, number>()
   return {

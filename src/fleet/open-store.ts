@@ -14,33 +14,33 @@ import { openSubscriber } from './pubsub.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
 import { createRedisMap, type RedisMap } from './replicated-map-redis.js'
 
-/** Where counts and tier assignments live. */
+/** Store of counts, tier assignments and everything else that gateways share. */
 export interface Store {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   /** Boosts and overrides. */
   readonly amounts: Amounts
   readonly bans: ReplicatedMap<Ban>
-  /** What operators have changed. */
+  /** Changes that operators made. */
   readonly audit: AuditStream
   readonly keys: KeyStore
-  /** Opens a further map that all gateways share: once for each, and closed with the store. */
+  /** Opens another map that all gateways share. Call it once for each shape. The store closes the map. */
   map<V>(shape: MapShape<V>): ReplicatedMap<V>
-  /** Those that are open here and whose store may forget what it had. */
+  /** Returns the open maps whose store may forget what it had. */
   maps(): readonly ForgettableMap[]
-  /** Connections that were ended because the store broke the protocol. */
+  /** Returns the number of connections that were closed because the store broke the protocol. */
   protocolErrors(): number
-  /** The gateways that share it. */
+  /** Communication with the other gateways on the store. */
   readonly fleet: Fleet
-  /** Resolves when the store has answered for the first time; decisions before that are made without it. */
+  /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
   readonly ready: Promise<void>
   close(): Promise<void>
 }
 
 export interface Role {
-  /** Whether this process decides on requests, and so has a share of the limits while Redis is away; by default it does. */
+  /** True (the default) if this process decides on requests, and so has a share of the limits while Redis is away. */
   readonly decides?: boolean
-  /** `member`: it asks other gateways, and answers; `asks`: it only asks; by default neither. */
+  /** `member`: the process asks other gateways and answers them. `asks`: it only asks. Default: neither. */
   readonly fleet?: 'member' | 'asks' | undefined
 }
 

@@ -3,13 +3,13 @@ import { type AmountRule, adjusted, MOST_AMOUNT } from '../limiter/apply-overrid
 import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
 
 /**
- * Boosts and overrides: what operators have changed of single limits, for one consumer or for all of one tenant. A boost comes on
- * top of what a limit allows, an override takes its place.
+ * Boosts and overrides: changes that operators made to single limits, for one consumer or for a whole tenant. A boost
+ * is added to what the limit allows. An override replaces it.
  */
 
 export type AmountKind = 'boost' | 'override'
 
-/** Which limit of whom. */
+/** Identifies the changed limit and the consumer or tenant it is changed for. */
 export interface AmountKey {
   readonly kind: AmountKind
   readonly of: 'consumer' | 'tenant'
@@ -18,13 +18,13 @@ export interface AmountKey {
   readonly limit: string
 }
 
-/** What it is changed by, or to. */
+/** The change itself: how much, until when, and why. */
 export interface Amount {
-  /** 1 to 2^25 - 1. */
+  /** From 1 to 2^25 - 1. */
   readonly amount: number
-  /** Unix ms at which it ends by itself; undefined: never. */
+  /** Unix ms at which the change ends; undefined if it never ends. */
   readonly until: number | undefined
-  /** What whoever did it had to say. */
+  /** Reason that the operator gave. */
   readonly reason: string | undefined
 }
 
@@ -54,18 +54,18 @@ export const AMOUNTS: MapShape<Amount> = {
   longestValue: 1600,
 }
 
-/** The id stands last: any character may be in it. */
+/** Formats the key of a change. The id is last because it may contain any character. */
 export function amountKeyText({ kind, of, id, service, limit }: AmountKey): string {
   return `${kind}:${of}:${service}:${limit}:${id}`
 }
 
-/** @returns undefined: anybody with access to the store may write anything */
+/** Parses such a key. Returns undefined for anything else: any client with access to the store may write to it. */
 export function readAmountKey(text: string): AmountKey | undefined {
   const a = text.indexOf(':')
   const b = text.indexOf(':', a + 1)
   const c = text.indexOf(':', b + 1)
   const d = text.indexOf(':', c + 1)
-  // Each is found behind the one before, or -1 is not.
+  // Each colon is searched behind the one before, and -1 means that it is missing.
   if (a < 0 || b < a || c < b || d < c) return undefined
   const kind = text.slice(0, a)
   const of = text.slice(a + 1, b)
@@ -75,15 +75,15 @@ export function readAmountKey(text: string): AmountKey | undefined {
 
 export interface Amounts {
   /**
-   * The policy as it holds for this consumer: the same object until something changes, so that what is kept by policy
-   * is kept. From memory.
+   * Returns the policy with the changes for this consumer, from memory. The object stays the same until something
+   * changes, so caches keyed by policy stay valid.
    */
   policyFor(service: Service, policy: Policy, consumer: string, tenant: string | undefined): Policy
-  /** Where they are, for operators. */
+  /** The map that holds the changes, for operators. */
   readonly map: ReplicatedMap<Amount>
 }
 
-/** Where nothing is changed. */
+/** Amounts without any change. */
 export const NO_AMOUNTS: Pick<Amounts, 'policyFor'> = { policyFor: (_service, policy) => policy }
 
 type Rule = AmountRule & { readonly key: string; readonly service: string }
@@ -92,26 +92,35 @@ function ruleOf(key: string, { kind, service, limit }: AmountKey, { amount, unti
   return { key, service, kind, limit, amount, until }
 }
 
-/** What is changed for one consumer, or for one tenant. Replaced, not changed, once requests have seen it. */
+/**
+ * Changes for one consumer or one tenant. Requests may hold it, so it is replaced and never modified once they have
+ * seen it.
+ */
 interface Changes {
   readonly rules: Rule[]
-  /** The newest first. */
+  /** Policies made from these rules, newest first. */
   readonly made: Made[]
 }
 
 interface Made {
   readonly base: Policy
-  /** Of the tenant, where the consumer has some of its own, too. */
+  /** Changes for the tenant, if the consumer has some of its own, too. */
   readonly theirs: Changes | undefined
-  /** Unix ms up to which it is right. */
+  /** Unix ms until which the policy is valid. */
   readonly until: number
   readonly policy: Policy
 }
 
-/** Policies that are remembered for one of them: of so many services and tiers does hardly anybody make use at a time. */
+/**
+ * Policies that are remembered for one consumer or tenant. Few use more services and tiers than this at the same time.
+ */
 const MOST_MADE = 8
 
-/** @param now unix ms */
+/**
+ * Applies the changes in a map to policies.
+ *
+ * @param now clock, in unix ms
+ */
 export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Date.now): Amounts {
   const consumers = new Map<string, Changes>()
   const tenants = new Map<string, Changes>()
@@ -126,7 +135,7 @@ export function createAmounts(map: ReplicatedMap<Amount>, now: () => number = Da
     else all.set(key.id, { rules, made: [] })
   }
 
-  /** Of a hundred thousand of them: in one go, as requests wait meanwhile. */
+  /** Rebuilds all changes, up to a hundred thousand, in one turn of the event loop. Requests wait meanwhile. */
   function putAll(): void {
     consumers.clear()
     tenants.clear()

@@ -2,16 +2,20 @@ import { Cluster, type Redis } from 'ioredis'
 import { StoreCluster } from '../limiter/redis/cluster.js'
 import type { Client } from '../limiter/redis/scripts.js'
 
-/** A connection of its own for messages: one that listens may do nothing else. */
+/** Separate connection for messages: a Redis connection that subscribes can do nothing else. */
 export interface Subscriber {
-  /** Hears a channel from now on, and again after each connection that was lost. */
+  /** Subscribes to a channel, and again after each reconnect. */
   listen(channel: string, onMessage: (message: string) => void): void
-  /** Whether the server has confirmed that it will send the channel's messages. */
+  /** Returns true once the server has confirmed the subscription. */
   hears(channel: string): boolean
   close(): void
 }
 
-/** @param store from `connectStore`: the same servers, the same credentials */
+/**
+ * Opens a subscriber to the same servers with the same credentials.
+ *
+ * @param store from `connectStore`
+ */
 export function openSubscriber(store: Client): Subscriber {
   const connection =
     store instanceof StoreCluster
@@ -20,7 +24,7 @@ export function openSubscriber(store: Client): Subscriber {
   const channels = new Map<string, (message: string) => void>()
   const heard = new Set<string>()
 
-  /** One at a time: a user who may not listen to one of them may listen to the others. */
+  /** Subscribes to one channel at a time: a user who may not listen to one of them may listen to the others. */
   function subscribe(channel: string): void {
     connection.subscribe(channel).then(
       () => void heard.add(channel),
@@ -29,7 +33,7 @@ export function openSubscriber(store: Client): Subscriber {
   }
 
   connection.on('error', () => {
-    // The connection that decisions go over reports the same trouble.
+    // The connection for decisions reports the same problem.
   })
   connection.on('close', () => heard.clear())
   connection.on('ready', () => {
@@ -49,7 +53,10 @@ export function openSubscriber(store: Client): Subscriber {
   }
 }
 
-/** The name of a channel, of this database: messages know none, and two deployments on one server must not hear each other. */
+/**
+ * Returns the name of a channel for this database. Messages are not separated by database, and two deployments on one
+ * server must not hear each other.
+ */
 export function channelOf(store: Client, name: string): string {
   return `${name}:${store instanceof Cluster ? 0 : (store.options.db ?? 0)}`
 }

@@ -18,18 +18,18 @@ import { type Mark, readMark, writeMark } from './rollback-mark.js'
 import { writeBack } from './write-back.js'
 
 export interface RedisMapOptions {
-  /** From `connectStore`; stays the caller's to disconnect. */
+  /** Store client from `connectStore`. The caller disconnects it. */
   readonly store: Client
   readonly log: Log
-  /** Stays the caller's to close; by default one of its own. */
+  /** Subscriber for messages. The caller closes it. Default: the map opens one of its own. */
   readonly subscriber?: Subscriber
-  /** Whom to ask what the store has forgotten, and who may ask; by default nobody. */
+  /** Gateways that are asked for what the store has forgotten, and that may ask this one. Default: none. */
   readonly fleet?: Pick<Fleet, 'ask' | 'answer'>
-  /** Ms between two looks at the store's version number, for changes whose message got lost. */
+  /** Interval in ms between two polls of the store's version number, for changes whose message got lost. */
   readonly pollMs?: number
-  /** Tests only: without messages, so that only the poll is left. */
+  /** For tests only: false turns messages off, so that only the poll is left. */
   readonly subscribe?: boolean
-  /** Unix ms: for values that end, and for `confirmedAt`. */
+  /** Clock in unix ms, for values that end and for `confirmedAt`. */
   readonly now?: () => number
 }
 
@@ -39,26 +39,36 @@ const LOG_LENGTH = 10_000
 const SCAN_COUNT = 1000
 const SWEEP_COUNT = 1000
 const TIMEOUT = 1000
-/** Changes that are remembered as they were told. */
+/** Changes that are remembered as their message told them. */
 const TOLD = 1000
-/** Ms: a server that lost a change and has since numbered others so far is not seen through otherwise. */
+/**
+ * How often everything is loaded again, in ms. Nothing else reveals a server that lost a change and has numbered others
+ * since.
+ */
 const RELOAD_EVERY = 300_000
-/** On top, for each value: 100 gateways that load a million of them anew ask Redis for 10,000 values a second. */
+/**
+ * Added to that interval for each value, in ms: 100 gateways that reload a million values ask Redis for 10,000 values a
+ * second.
+ */
 const RELOAD_EVERY_VALUE = 10
-/** Ms that the clock of another gateway may be ahead, which takes values out of the store as they end. */
+/**
+ * Clock difference between gateways that is tolerated, in ms: a gateway whose clock is ahead removes ended values from
+ * the store early.
+ */
 const CLOCKS_DIFFER = 600_000
-/** Ms between two questions who knows what the store has forgotten. */
+/** Interval in ms between two questions to the other gateways for what the store has forgotten. */
 const LEARN_EVERY = 500
 const LEARN_AT_MOST_EVERY = 60_000
 
 /**
- * A map in Redis, held whole in memory. A change has a number; a message brings it at once, and a poll compares
- * numbers and reads what is missing from the log of changes. Everything is loaded anew when the log does not reach
- * back far enough, and after a connection was lost: the server behind it may have lost data, or be another.
- * While the store is away the last known values hold.
+ * Keeps a map in Redis and holds all of it in memory. Every change has a number. A message delivers a change at once. A
+ * poll compares numbers and reads missing changes from the log of changes. Everything is loaded again when the log does
+ * not reach back far enough, and after a lost connection: the server behind it may have lost data, or be another one.
+ * While the store is away, the last known values stay in force.
  *
- * They hold, too, when the store has forgotten some: when its number has gone back, or values are not there that nobody
- * has taken out. Then only later changes are taken over, until an operator says what holds. The mark tells others of it.
+ * They also stay in force when the store has forgotten some: its number has gone back, or values are missing that no
+ * gateway and no operator removed. From then on only later changes are taken over, until an operator decides. The mark
+ * tells the other gateways.
  */
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
   const { store, log, fleet, pollMs = 500, subscribe = true, now = Date.now } = options
@@ -66,32 +76,41 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const channel = channelOf(store, `${name}:changed`)
   const warn = onceASecond((fields, message) => log.warn(fields, message))
   const held = createHeld(shape, now)
-  /** Number of the change up to which `held` is complete; -1: it is not. */
+  /** Number of the change up to which `held` is complete; -1 while it is not. */
   let version = -1
-  /** The greatest number that the store itself has told, or messages before a connection was lost. */
+  /** Greatest number that the store itself reported, or that messages reported before a connection was lost. */
   let proven = -1
-  /** Everything is to be loaded. Apart from `version`, so that a load which is under way does not take the wish for its own. */
+  /**
+   * True if everything is to be loaded. It is separate from `version`, so that a load in progress does not clear a
+   * later request.
+   */
   let loadAnew = true
-  /** How often the connection was lost. */
+  /** Number of times that the connection was lost. */
   let losses = 0
-  /** The latest changes that were believed without asking the store, by their numbers. */
+  /** Latest changes, by number, that were accepted without asking the store. */
   const told = new Map<number, string>()
-  /** Keys that were put by a message whose number the store has not reached, by that number. */
+  /** Keys set by a message whose number the store has not reached yet, with that number. */
   const unproven = new Map<string, number>()
-  /** Keys that messages have changed since the last look began, by the greatest number. What it has read of them may be older. */
+  /**
+   * Keys that messages have changed since the last poll began, with the greatest number. What the poll read of them may
+   * be older.
+   */
   const heard = new Map<string, number>()
-  /** Changes with a number that was known already, since the last look: of a store that has forgotten they are new. */
+  /** Changes since the last poll whose number was known already. For a store that has forgotten, they are new. */
   let late: [number: number, key: string][] = []
-  /** `performance.now()` from which everything is loaded anew. */
+  /** `performance.now()` from which everything is loaded again. */
   let reloadAt = 0
   let confirmed = 0
-  /** The store has forgotten what is held here. `known`: the greatest number before; `change`: that of the first look after; `at`: unix ms. */
+  /**
+   * Set while the store has forgotten what is held here. `known`: greatest number before; `change`: number at the first
+   * poll afterwards; `at`: unix ms.
+   */
   let forgotten: { readonly known: number; readonly change: number; readonly at: number } | undefined
   let rollbacks = 0
   let mark: Mark = { state: 'decided', at: -1 }
-  /** Of the latest decision that was followed; -1: none was. */
+  /** Time of the latest decision that was followed, in unix ms; -1 if there was none. */
   let decidedAt = -1
-  /** `performance.now()`, and ms after it. */
+  /** When the other gateways are asked next (`performance.now()`), and the pause after that, in ms. */
   let learnAt = 0
   let learnPause = LEARN_EVERY
   let closed = false
@@ -123,18 +142,18 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     } while (cursor !== '0' && !closed)
     const missing = missingIn(all)
     const changed = missing.length === 0 ? [] : await keysSince(from)
-    // Pages of two stores, or of one that was emptied meanwhile, make no whole.
+    // Pages of two stores, or of a store that was emptied meanwhile, do not make a complete map.
     if ((await readVersion()) < present || losses !== began)
       throw new Error('the store changed while it was read')
     if (closed) return
-    // A page may be older than a change that was heard of meanwhile.
+    // A page may be older than a change that a message delivered meanwhile.
     const newer = [...heard].filter(([, number]) => number > present)
     for (const [key] of newer) {
       const value = held.get(key)
       if (value === undefined) all.delete(key)
       else all.set(key, value)
     }
-    // Where the log does not reach back so far, nobody knows.
+    // If the log does not reach back that far, the gateway cannot tell.
     const changes = changed && new Set(changed)
     if (changes !== undefined && missing.some((key) => !changes.has(key))) {
       forget(version, present)
@@ -147,7 +166,10 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
   }
 
-  /** What is held here and not there, though the store has told of it, and it has not ended. */
+  /**
+   * Returns the keys that are held here and missing in the store, although the store reported them and they have not
+   * ended.
+   */
   function missingIn(all: ReadonlyMap<string, V>): string[] {
     const soon = now() + CLOCKS_DIFFER
     const missing: string[] = []
@@ -158,14 +180,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     return missing
   }
 
-  /** Keys that have changed after that number; undefined: the log does not reach back so far. */
+  /** Returns the keys that changed after that number; undefined if the log does not reach back that far. */
   async function keysSince(number: number): Promise<string[] | undefined> {
     const [length, known] = await Promise.all([
       ask(store.zcard(`${name}:log`)),
       ask(store.zcount(`${name}:log`, '-inf', number + 1)),
     ])
-    // A log that was trimmed reaches back far enough when it still holds something as old as the next change.
-    // What a store had before it forgot must not come back by a load of all: then what there is of the log has to do.
+    // A trimmed log reaches back far enough if it still holds a change as old as the next one. A full load must not
+    // bring back what a store had before it forgot: in that case the log is used as far as it goes.
     if (length >= LOG_LENGTH && known === 0 && forgotten === undefined) return undefined
     return await ask(store.zrangebyscore(`${name}:log`, number + 1, '+inf'))
   }
@@ -187,7 +209,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     }
   }
 
-  /** The store has forgotten: what is held here holds on. */
+  /** Records that the store has forgotten values. The values held here stay in force. */
   function forget(known: number, present: number): void {
     rollbacks++
     forgotten = {
@@ -201,13 +223,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     )
   }
 
-  /** Tells all others, and operators, that nobody has decided yet. */
+  /** Marks the map in the store as open: other gateways and operators see that no decision has been made yet. */
   async function markOpen(): Promise<void> {
     mark = { state: 'open', at: Math.max(now(), mark.at + 1, decidedAt + 1) }
     await ask(store.set(`${name}:rollback`, writeMark(mark)))
   }
 
-  /** Takes over what another gateway knows, if any knows more. */
+  /** Takes over what another gateway holds, if one knows more. */
   async function learn(): Promise<void> {
     if (fleet === undefined) return
     const began = losses
@@ -240,12 +262,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     const before = proven
     const lately = late
     late = []
-    // Read first: what is changed while the rest is read has a greater number, and is read again next time.
+    // Read first: a change made while the rest is read has a greater number, and the next poll reads it again.
     const [present, text] = await Promise.all([readVersion(), ask(store.get(`${name}:rollback`))])
     mark = readMark(text)
     for (const [key, number] of unproven) if (number <= present) unproven.delete(key)
     const isDecided = mark.state === 'decided' && mark.at > decidedAt
-    // Nothing was there, and nothing is.
+    // The map was empty before, and still is.
     const isEmptied = present === 0 && forgotten === undefined && held.entries().size === 0
     if (isDecided || (present < before && isEmptied)) {
       if (forgotten !== undefined) log.info({ records: shape.what }, 'decided: what the store has holds')
@@ -266,7 +288,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     if (forgotten !== undefined) {
       loadAnew = false
       if (mark.state !== 'open') await markOpen()
-      // Made after it has forgotten, and before that was noticed.
+      // Changes made after the store forgot, before this gateway noticed.
       const { change } = forgotten
       const since = lately.flatMap(([number, key]) => (number <= change ? [key] : []))
       await loadKeys(since, present)
@@ -278,12 +300,12 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
         loadAnew = true
         throw error
       })
-      // Where nobody writes any more, nobody else takes out what has ended.
+      // If no gateway writes any more, no other gateway removes ended values.
       const ended = held.sweep()
       confirmed = asked
       markReady()
       if (ended) await sweepStore()
-      // What changed during a long load is read again.
+      // Changes made during a long load are read again.
       if (!closed && !loadAnew) return poll()
     } else if (present > version) await loadChanges(present)
     confirmed = asked
@@ -296,7 +318,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     timer.unref()
   }
 
-  /** Rejects when the store can't be read. One at a time. */
+  /** Polls the store, one poll at a time. Rejects when the store can't be read. */
   function pollOnce(): Promise<void> {
     polling ??= poll().finally(() => {
       polling = undefined
@@ -313,8 +335,8 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   /**
-   * One change, as a message or our own reply tells it; either may come after something newer has been read. Of two that
-   * tell different things by one number, one is not the store's: then everything is loaded anew.
+   * Applies one change from a message or from the reply to our own write. Either may arrive after something newer has
+   * been read. If two changes with the same number differ, one of them is not the store's: everything is loaded again.
    */
   function apply(number: number, key: string, text: string): void {
     const change = `${key}\n${text}`
@@ -343,7 +365,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     if (number !== undefined) apply(number, key, text)
   }
 
-  /** So that what has ended does not count as there. */
+  /** Removes ended values from the store, so that they do not count as present. */
   async function sweepStore(): Promise<void> {
     while ((await ask(runSweep(store, name, now(), SWEEP_COUNT))) === SWEEP_COUNT && !closed);
   }
@@ -351,7 +373,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function put(only: 'present' | 'absent' | '', key: string, value: V | undefined): Promise<boolean> {
     const text = writeWithin(shape, key, value)
     if (shape.until !== undefined) await sweepStore()
-    // The store can't tell what is there while it has forgotten some of it.
+    // While the store has forgotten values, it can't tell what is present.
     if (forgotten !== undefined && only !== '') {
       if ((held.get(key) === undefined) !== (only === 'absent')) return false
       only = ''
@@ -385,7 +407,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   async function decide(): Promise<void> {
     const at = Math.max(now(), mark.at + 1, decidedAt + 1)
     await ask(store.set(`${name}:rollback`, writeMark({ state: 'decided', at })))
-    // A look that is under way has not seen it.
+    // A poll in progress has not seen the write.
     await polling?.catch(() => {})
     await pollOnce()
   }
@@ -394,8 +416,9 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const subscriber = options.subscriber ?? own
   subscriber?.listen(channel, onMessage)
   /**
-   * A connection is lost, or made again: what messages have told until then is what the store had, or it has lost it. On a
-   * connection that lasts, a number that the store does not have was never its own.
+   * Called when a connection is lost or made again. Changes from earlier messages count as the store's own: it had
+   * them, even if it has lost them since. On a connection that lasts, a number that the store does not have was never
+   * its own.
    */
   function believe(): void {
     proven = Math.max(proven, version)
@@ -479,7 +502,10 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 }
 
-/** Anybody with access to the store may publish anything: what is no message of ours is none. */
+/**
+ * Parses a message. Returns `[undefined]` for anything that is not one of ours: any client with access to the store may
+ * publish.
+ */
 function readMessage(message: string): [number, string, string] | [undefined] {
   try {
     const parsed: unknown = JSON.parse(message)

@@ -1,93 +1,113 @@
 /**
- * A map that lives in the store and whole in every gateway: reading costs a request a Map read, and a change holds on
- * every gateway within a second. Here: what it is, and the form that lives in one process. `replicated-redis.ts` keeps
- * it in Redis.
+ * Map that lives in the store and, as a whole, in the memory of every gateway. A read costs a request one Map lookup. A
+ * change takes effect on every gateway within a second. This file has the interface and the form that lives in one
+ * process. `replicated-map-redis.ts` keeps the map in Redis.
  */
 export interface ReplicatedMap<V> {
-  /** From memory. What has ended is none, to the millisecond. */
+  /** Returns the value, from memory. A value that has ended counts as absent, to the millisecond. */
   get(key: string): V | undefined
-  /** All of them, from memory: live, not to be kept beyond this turn of the event loop. What has ended is not there. */
+  /**
+   * Returns all entries, from memory, without ended values. The result is live: do not keep it beyond this turn of the
+   * event loop.
+   */
   entries(): ReadonlyMap<string, V>
-  /** Stores the value; `undefined` takes it out. Rejects, with a message for an operator, when it can't. */
+  /** Stores the value; `undefined` removes it. Rejects with a message for an operator when it can't. */
   set(key: string, value: V | undefined): Promise<void>
-  /** The same under a condition on what the store has now. Resolves with whether it held. */
+  /** Does the same if the key is present or absent in the store now. Resolves with true if the condition held. */
   setIf(only: 'present' | 'absent', key: string, value: V | undefined): Promise<boolean>
-  /** The value as the store has it now, for an operator. Rejects when the store is out of reach. */
+  /** Reads the value from the store, for an operator. Rejects when the store is unreachable. */
   read(key: string): Promise<V | undefined>
   /**
-   * Calls for each change of what is held here, whoever made it, after it: with its key, also when its value has
-   * ended (noticed within a second); without one when all were loaded anew and any may be another.
+   * Registers a listener that is called after each change of what is held here, whatever caused it. The listener gets
+   * the key, also when its value has ended (noticed within a second). After a full load it gets no key: any value may
+   * be different.
    */
   onChange(listener: (key: string | undefined) => void): void
-  /** Resolves when the first full load is done. Reads before that see what has come so far. */
+  /** Resolves when the first full load is done. Earlier reads see what has arrived so far. */
   readonly ready: Promise<void>
-  /** Unix ms at which what is held here was last known to be what the store has; 0: never yet. */
+  /** Unix ms at which the values held here were last known to match the store; 0 if never. */
   confirmedAt(): number
   close(): Promise<void>
 }
 
-/** A map whose store may forget what it had: a replica that lagged has taken over, a backup was restored, Redis restarted empty. */
+/**
+ * Map whose store may forget what it had: a lagging replica took over, a backup was restored, or Redis restarted empty.
+ */
 export interface ForgettableMap {
-  /** As this process knows it. */
+  /** Returns the history as this process knows it. */
   history(): MapHistory
-  /** The same, after a look into the store. Rejects when it is out of reach. */
+  /** Returns the history after a look at the store. Rejects when the store is unreachable. */
   look(): Promise<MapHistory>
-  /** What the store has holds from now on, on every gateway. */
+  /** Decides that what the store has is right, on every gateway from now on. */
   accept(): Promise<void>
   /**
-   * Writes back what the gateways know; it holds on every gateway then. What the store has beyond that goes.
+   * Writes back what the gateways hold. It is then in force on every gateway. Anything else in the store is removed.
    *
-   * @returns how many values; undefined: nobody who could be asked knows them
+   * @returns the number of values written; undefined if no gateway that could be asked knows them
    */
   restore(): Promise<number | undefined>
 }
 
 export interface MapHistory {
-  /** As in the shape. */
+  /** Name of the map's content, as in the shape. */
   readonly what: string
-  /** How many values this process serves. */
+  /** Number of values that this process serves. */
   readonly held: number
-  /** Unix ms since which the store has forgotten some, and nobody has decided what holds; undefined: it has not. */
+  /**
+   * Unix ms since which the store has forgotten values and no operator has decided; undefined if there is nothing to
+   * decide.
+   */
   readonly forgottenAt: number | undefined
-  /** Whether this process serves what the store had before. */
+  /** True if this process serves what the store had before. */
   readonly known: boolean
-  /** How often this process has noticed that the store had forgotten some. */
+  /** Number of times that this process has noticed a store that had forgotten values. */
   readonly rollbacks: number
 }
 
-/** What a map holds. */
+/** Describes what a map holds: its name, format and bounds. */
 export interface MapShape<V> {
-  /** The key of its hash, with a tag that all its keys share: `tier:{assignments}`. The ACL of the store names its beginning. */
+  /**
+   * Key of the hash in Redis, with a tag that all its keys share: `tier:{assignments}`. The store's ACL names the
+   * beginning of it.
+   */
   readonly name: string
-  /** In messages for an operator, in the plural. */
+  /** Name of the content in messages for an operator, in the plural. */
   readonly what: string
-  /** What a key is, in such a message. */
+  /** Name of a key in such a message. */
   readonly keyName: string
-  /** `undefined`: this is no value of ours. Anybody with access to the store may write anything. Never throws. */
+  /**
+   * Parses a stored value. Returns `undefined` for anything that is not one of ours: any client with access to the
+   * store may write. Never throws.
+   */
   parse(text: string): V | undefined
-  /** Not empty. Throws when such a value can't be stored. */
+  /** Formats a value. The result is not empty. Throws when the value can't be stored. */
   write(value: V): string
-  /** Unix ms at which the value ends by itself; `undefined`: never. */
+  /** Returns the unix ms at which the value ends; `undefined` if it never ends. */
   readonly until?: (value: V) => number | undefined
-  /** How many values there may be: a write beyond it is refused. */
+  /** Maximum number of values. A write beyond it is refused. */
   readonly most: number
-  /** Characters. */
+  /** Longest key, in characters. */
   readonly longestKey: number
   readonly longestValue: number
 }
 
-/** Ms that a Date can hold (ECMA-262, 21.4.1.1). Anything later cannot be shown to anybody. */
+/** Latest time that a Date can hold, in ms (ECMA-262, 21.4.1.1). A later time cannot be displayed. */
 const LATEST = 8.64e15
 
-/** Whether it is a time: unix ms, whole. */
+/** Returns true for a time: unix ms, a whole number. */
 export function isTime(value: unknown): value is number {
   return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= LATEST
 }
 
-/** A write that no store takes, whatever its state. The message is for an operator. */
+/** Write that no store accepts, whatever its state. The message is for an operator. */
 export class MapRefusal extends Error {}
 
-/** @returns how the value is stored, empty for none. Throws MapRefusal. */
+/**
+ * Checks a write against the bounds of the shape.
+ *
+ * @returns the value as it is stored, empty for none
+ * @throws MapRefusal
+ */
 export function writeWithin<V>(shape: MapShape<V>, key: string, value: V | undefined): string {
   const { what, keyName, longestKey, longestValue } = shape
   if (key.length > longestKey) {
@@ -106,20 +126,28 @@ export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most
   return new MapRefusal(`there are ${most} ${what}, which is as many as there may be; remove some first`)
 }
 
-/** The part of a map that is in the memory of a process. */
+/** Part of a map that is in the memory of a process. */
 export interface Held<V> extends Pick<ReplicatedMap<V>, 'get' | 'entries' | 'onChange'> {
   put(key: string, value: V | undefined): void
-  /** All of them, anew. */
+  /** Replaces all values. */
   replace(all: Map<string, V>): void
-  /** Forgets what has ended. @returns whether there was any */
+  /**
+   * Removes ended values.
+   *
+   * @returns true if there were any
+   */
   sweep(): boolean
 }
 
-/** @param now unix ms */
+/**
+ * Holds the values of a map in memory.
+ *
+ * @param now clock, in unix ms
+ */
 export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => number): Held<V> {
   let values = new Map<string, V>()
   const listeners: ((key: string | undefined) => void)[] = []
-  /** No value ends before. */
+  /** Unix ms before which no value ends. */
   let nextEnd = Number.POSITIVE_INFINITY
 
   const endOf = (value: V) => until?.(value) ?? Number.POSITIVE_INFINITY
@@ -177,17 +205,17 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
   }
 }
 
-/** Ms between two looks for values that have ended. */
+/** Interval between two searches for ended values, in ms. */
 const SWEEP_MS = 500
 
 export interface MemoryMapOptions {
-  /** Unix ms. */
+  /** Clock, in unix ms. */
   readonly now?: () => number
-  /** Told of each change; the write is done when this is. */
+  /** Called with each change. The write is complete when the returned promise resolves. */
   readonly tell?: (key: string, text: string | null) => Promise<void>
 }
 
-/** A map of one process, gone with it. */
+/** Keeps a map in the memory of one process. It is lost when the process ends. */
 export function createMemoryMap<V>(shape: MapShape<V>, options: MemoryMapOptions = {}): ReplicatedMap<V> {
   const { now = Date.now, tell } = options
   const held = createHeld(shape, now)
@@ -218,12 +246,16 @@ export function createMemoryMap<V>(shape: MapShape<V>, options: MemoryMapOptions
   }
 }
 
-/** A map whose values another process tells: reads only. */
+/** Read-only map whose values another process sends. */
 export interface FollowedMap<V> extends ReplicatedMap<V> {
   follow(key: string, text: string | null): void
 }
 
-/** @param texts what it begins with, by key */
+/**
+ * Creates a map that follows another process.
+ *
+ * @param texts initial values, by key
+ */
 export function createFollowedMap<V>(
   shape: MapShape<V>,
   texts: Iterable<readonly [key: string, text: string]>,

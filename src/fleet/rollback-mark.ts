@@ -1,8 +1,10 @@
-/** What stands in the store at `<map>:rollback`: what gateways and operators have to say of a map that it has forgotten. */
+/**
+ * State of a map that the store has forgotten, kept in the store at `<map>:rollback`. Gateways and operators write it.
+ */
 export interface Mark {
-  /** `open`: nobody has decided yet; `decided`: what the store has holds. */
+  /** `open`: no operator has decided yet. `decided`: what the store has is right. */
   readonly state: 'open' | 'decided'
-  /** Unix ms, greater than that of any mark before; -1: there was none. */
+  /** Unix ms, greater than in any earlier mark; -1 if there was none. */
   readonly at: number
 }
 
@@ -10,7 +12,10 @@ export function writeMark({ state, at }: Mark): string {
   return `${state} ${at}`
 }
 
-/** Anybody with access to the store may write anything: what is no mark of ours is none. */
+/**
+ * Parses a mark. Returns the initial mark for anything that is not one of ours: any client with access to the store may
+ * write.
+ */
 export function readMark(text: string | null): Mark {
   const [, state, at] = /^(open|decided) (\d{1,15})$/.exec(text ?? '') ?? []
   return state === undefined

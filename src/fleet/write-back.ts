@@ -3,24 +3,27 @@ import { askStore } from '../limiter/redis/store-timeout.js'
 import type { Held, MapShape } from './replicated-map.js'
 
 export interface WriteBackOptions {
-  /** The greatest number of a change that any gateway has seen. */
+  /** Greatest number of a change that any gateway has seen. */
   readonly known: number
-  /** Number of the change up to which the held values are complete; undefined: they are not to be written any more. */
+  /**
+   * Number of the change up to which the held values are complete; undefined once they must not be written any more.
+   */
   readonly change: () => number | undefined
-  /** Takes over what was changed meanwhile. */
+  /** Takes over changes made meanwhile. */
   readonly look: () => Promise<void>
 }
 
-/** Values of one call: Redis does nothing else meanwhile. */
+/** Values per call. Redis does nothing else during a call. */
 const AT_ONCE = 200
 const TIMEOUT = 1000
 const MOST_TRIES = 100
 
 /**
- * Makes the store have what is held: writes all of it, and takes out what is not held. A change that operators make
- * meanwhile is taken over first, so none is lost or undone. Where it ends half way, it can begin anew.
+ * Makes the store match what is held: writes every held value, and removes everything else. A change that an operator
+ * makes meanwhile is taken over first, so it is neither lost nor undone. If the write-back fails half way, it can start
+ * again.
  *
- * @returns how many values were written
+ * @returns the number of values written
  */
 export async function writeBack<V>(
   store: Client,
@@ -42,7 +45,8 @@ export async function writeBack<V>(
       const number = change()
       if (number === undefined) throw new Error('somebody else has decided meanwhile')
       const values = keys.map(storedValue)
-      // Beyond all that any gateway has seen: whoever was away all the time finds nothing missing.
+      // Greater than any number that a gateway has seen, so that a gateway that was away all the time finds nothing
+      // missing.
       const next = isLast ? Math.max(known, number) + 1 : number
       if (await askStore(TIMEOUT, runRestore(store, name, number, next, values))) {
         written += values.filter(({ text }) => text !== '').length
@@ -54,7 +58,7 @@ export async function writeBack<V>(
   }
 
   let batch: string[] = []
-  // Live: what is added meanwhile comes, too.
+  // The iterator is live: values added meanwhile are included.
   for (const key of held.entries().keys()) {
     batch.push(key)
     if (batch.length < AT_ONCE) continue

@@ -3,12 +3,15 @@ import type { HttpSource } from '../config/schema/tier-sources.js'
 import { CONSUMER } from '../config/values/tier-source-url.js'
 import { type Directory, NoAnswerForOne, type Plan, planOf } from './tier-answer.js'
 
-/** Bytes of an answer. */
+/** Longest answer that is read, in bytes. */
 const MOST = 65_536
-/** What an endpoint says of a question that it does not like: of the id in it, or of how things are with that consumer. */
+/**
+ * Statuses that are about the question itself: an endpoint rejects the id in it, or reports a problem with this
+ * consumer.
+ */
 const OF_THE_QUESTION = [400, 409, 413, 414, 422, 431, 451]
 
-/** An HTTP endpoint that answers GET with JSON, or with 404 for a consumer that it does not know. */
+/** Opens an HTTP endpoint that answers GET with JSON, or with 404 for a consumer that it does not know. */
 export function openHttp(
   settings: Pick<HttpSource, 'url' | 'headers' | 'tier' | 'tenant' | 'timeout' | 'pool'>,
 ): Directory {
@@ -29,7 +32,7 @@ export function openHttp(
 
   return {
     async look(consumer, signal) {
-      // As a segment of a path these mean another place, escaped or not (WHATWG URL, double-dot URL path segment).
+      // As a path segment these ids name another place, escaped or not (WHATWG URL, double-dot URL path segment).
       if (inPath && /^\.{1,2}$/.test(consumer)) return undefined
       const path = pieces.join(encodeURIComponent(consumer))
       const { statusCode, body } = await pool.request({ method: 'GET', path, headers, signal })
@@ -55,7 +58,7 @@ function readPlan(text: string, { tier, tenant }: Pick<HttpSource, 'tier' | 'ten
   return planOf(memberOf(document, tier), tenant === undefined ? undefined : memberOf(document, tenant))
 }
 
-/** Own members alone: what every object has is nobody's plan. */
+/** Reads a member of the document by path. Only own members count: what every object inherits is not a plan. */
 function memberOf(document: unknown, path: string): unknown {
   let value = document
   for (const name of path.split('.')) {

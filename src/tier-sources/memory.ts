@@ -1,6 +1,6 @@
-/** Values by key, at most `size`: of more, one that was not of use lately goes. */
+/** Values by key, at most `size`. When it is full, a value without recent use is removed. */
 export interface Memory<T> {
-  /** Counts as use. */
+  /** Returns the value, and counts as a use of it. */
   get(key: string): T | undefined
   set(key: string, value: T): void
   readonly size: number
@@ -11,12 +11,12 @@ interface Slot<T> {
   used: boolean
 }
 
-/** Slots that are looked at before one goes that was of use all the same: no call takes long. */
+/** Slots that are checked before one in use is removed anyway. This bounds the time of a call. */
 const MOST_LOOKED_AT = 16
 
 /**
- * Nearly the least recently used goes (second chance, F. J. Corbató 1968): the oldest, unless it was of use since it
- * was looked at last. A hit writes one boolean, where a list in order of use would be rearranged.
+ * Creates a memory that removes nearly the least recently used value (second chance, F. J. Corbató 1968): the oldest,
+ * unless it was used since the last check. A hit writes one boolean, where a list in order of use would be rearranged.
  */
 export function createMemory<T>(size: number): Memory<T> {
   const slots = new Map<string, Slot<T>>()

@@ -2,17 +2,17 @@ import type { Socket } from 'node:net'
 import type { Client } from 'pg'
 
 /**
- * Bytes that a server may send in answer to one query, and of one message. A query for a tier gives a row with two short
- * texts, so an answer that is longer is a query without a WHERE, or no PostgreSQL.
+ * Longest answer to one query, and longest message, in bytes. A query for a tier returns a row with two short texts. A
+ * longer answer means that the query has no WHERE, or that the server is not PostgreSQL.
  */
 export const LONGEST_ANSWER = 1024 * 1024
 
 const TYPE_AND_LENGTH = 5
-/** Pieces of a message that are kept apart. */
+/** Pieces of a message that are kept before they are joined. */
 const MOST_PIECES = 256
 const NUL = 0
 
-/** What is used of pg's connection, which is not in its types. */
+/** Members of pg's connection that are used here and missing in its types. */
 interface Connection {
   readonly stream: Socket
   attachListeners(stream: Socket): void
@@ -20,13 +20,13 @@ interface Connection {
 }
 
 /**
- * Makes a client of pg end its connection, instead of the process, when its server sends what pg cannot take: a message
- * whose content is cut (pg would read on in the next one, or look for its end for ever), an answer longer than
- * `LONGEST_ANSWER`, or what pg throws on, such as a request for Kerberos, GSS or SSPI. pg parses and handles a message in the turn
- * in which it is read, so what it throws belongs to the connection that is being read.
+ * Makes a pg client end its connection, instead of the process, when the server sends what pg cannot handle: a message
+ * whose content is cut off (pg would read on in the next one, or search for its end for ever), an answer longer than
+ * `LONGEST_ANSWER`, or a message that pg throws on, such as a request for Kerberos, GSS or SSPI. pg parses and handles
+ * a message in the turn in which it is read, so an error that it throws belongs to the connection being read.
  *
  * @param client has not connected yet
- * @param onBroken is told once, what was wrong
+ * @param onBroken called once with what was wrong
  */
 export function guardClient(client: Client, onBroken: (what: string) => void): void {
   const { connection } = client as unknown as { connection: Connection }
@@ -35,7 +35,7 @@ export function guardClient(client: Client, onBroken: (what: string) => void): v
     guardMessages(stream, onBroken)
     attachListeners.call(connection, stream)
   }
-  // pg waits for the server to close a connection that has failed, or that it has refused.
+  // After a failed or refused connection, pg waits for the server to close it.
   let accepted = false
   connection.on('readyForQuery', () => {
     accepted = true
@@ -66,14 +66,15 @@ function guardMessages(stream: Socket, onBroken: (what: string) => void): void {
 }
 
 /**
- * Puts messages together (https://www.postgresql.org/docs/current/protocol-message-formats.html).
+ * Assembles messages from chunks (https://www.postgresql.org/docs/current/protocol-message-formats.html).
  *
- * @returns reads a chunk, and returns the messages that are whole by now, if any; throws on one that is wrong
+ * @returns a function that reads a chunk and returns the messages that are complete, if any; it throws on a malformed
+ *   one
  */
 function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
   let pieces: Buffer[] = []
   let held = 0
-  /** Bytes that must be there to go on. */
+  /** Bytes that are needed before reading can go on. */
   let needed = TYPE_AND_LENGTH
   let answer = 0
 
@@ -106,10 +107,13 @@ function createMessageReader(): (chunk: Buffer) => Buffer | undefined {
   }
 }
 
-/** Notification, notice, parameter: a server sends them when it likes, and pg keeps none of them. */
+/** Notification, notice and parameter messages: a server sends them at any time, and pg keeps none of them. */
 const ASIDE: ReadonlySet<string> = new Set(['A', 'N', 'S'])
 
-/** Whether the body of a message is what its type says, to its last byte. What only COPY and replication send is not expected. */
+/**
+ * Returns true if the body of a message matches its type to the last byte. Messages that only COPY and replication send
+ * are not expected.
+ */
 function hasShape(type: string, body: Buffer): boolean {
   switch (type) {
     case '1':
@@ -145,10 +149,10 @@ function hasShape(type: string, body: Buffer): boolean {
 }
 
 const SASL = 10
-/** Bytes of a column after its name. */
+/** Size of a column description after its name, in bytes. */
 const COLUMN = 18
 
-/** Offset after the text that begins there; NaN: it does not end. */
+/** Returns the offset after the text that begins at `at`; NaN if the text does not end. */
 function afterText(body: Buffer, at: number): number {
   const end = at <= body.length ? body.indexOf(NUL, at) : -1
   return end < 0 ? Number.NaN : end + 1
@@ -160,7 +164,10 @@ function endsAfterTexts(body: Buffer, from: number, count: number): boolean {
   return at === body.length
 }
 
-/** Texts that are not empty, and one that is. An error's begin with the type of a field. */
+/**
+ * Returns true for a list of non-empty texts that an empty one ends. The texts of an error begin with the type of a
+ * field.
+ */
 function isListOfTexts(body: Buffer, from: number): boolean {
   let at = from
   while (at < body.length && body[at] !== NUL) at = afterText(body, at)

@@ -1,7 +1,7 @@
 import type { Client } from 'pg'
 import { onceAMinute, type ReachLog } from './source-health.js'
 
-/** A connection of its own that hears the messages of a channel, for as long as it is open. */
+/** Separate connection that listens on a channel for as long as it is open. */
 export interface Channel {
   close(): void
 }
@@ -9,21 +9,24 @@ export interface Channel {
 export interface ListenOptions {
   /** Name of the source, for the log. */
   readonly source: string
-  /** An identifier of PostgreSQL, checked by the configuration. */
+  /** PostgreSQL identifier. The configuration has checked it. */
   readonly channel: string
-  /** Makes a client that has not connected yet. May throw. */
+  /** Creates a client that has not connected yet. May throw. */
   readonly connect: () => Client
-  /** Each time that the server has confirmed it: messages before it went unheard. */
+  /** Called each time that the server confirms the subscription. Messages sent before that are lost. */
   readonly onListening: () => void
   readonly onMessage: (payload: string) => void
   readonly log: ReachLog
   readonly random?: () => number
 }
 
-/** Ms from one attempt to the next: twice as long each time. */
+/** Pause between two attempts, in ms. It doubles each time up to the longest. */
 const FIRST_PAUSE = 500
 const LONGEST_PAUSE = 30_000
-/** Ms from one sign of life to the next, and until one is late: of a connection that hangs TCP tells after hours. */
+/**
+ * Interval between two heartbeats, and how long one may take, in ms. TCP alone reports a hanging connection after
+ * hours.
+ */
 const HEARTBEAT = 30_000
 const PATIENCE = 5_000
 
@@ -103,7 +106,7 @@ export function listenTo(options: ListenOptions): Channel {
   }
 }
 
-/** At once: a server that hangs would not answer a goodbye. */
+/** Closes the connection at once: a server that hangs would not answer a goodbye. */
 function destroy(client: Client | undefined): void {
   if (client === undefined) return
   client.removeAllListeners()

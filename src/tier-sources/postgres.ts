@@ -9,23 +9,23 @@ import { type Directory, planOf } from './tier-answer.js'
 export interface PostgresOptions {
   readonly name: string
   readonly settings: Pick<PostgresSource, 'url' | 'query' | 'listen' | 'timeout' | 'pool'>
-  /** Whether messages are listened to, where the settings name a channel. */
+  /** True to listen for messages, if the settings name a channel. */
   readonly listen: boolean
-  /** Undefined: any consumer may have changed. */
+  /** Called with a consumer whose plan has changed; undefined means that any consumer's may have. */
   readonly onChange: (consumer: string | undefined) => void
   /** Called for each connection that was ended because its server broke the protocol. */
   readonly onBroken?: () => void
   readonly log: ReachLog
 }
 
-/** Ms that a connection is kept without a question. */
+/** How long an idle connection stays open, in ms. */
 const IDLE = 60_000
-/** Ms. */
+/** How long `close` waits for connections, in ms. */
 const CLOSE_PATIENCE = 1000
-/** SQLSTATE of data that the query cannot take, such as text for a number (PostgreSQL, appendix A). */
+/** SQLSTATE of data that the query cannot accept, such as text for a number (PostgreSQL, appendix A). */
 const DATA_EXCEPTION = /^22/
 
-/** A table of PostgreSQL. The package `pg` is loaded here, where it is asked for; it is an optional dependency. */
+/** Opens a PostgreSQL table as a source. The optional dependency `pg` is loaded here, only when it is needed. */
 export function openPostgres(options: PostgresOptions): Directory {
   const { name, settings, onChange, onBroken, log } = options
   const warn = onceAMinute((fields, message) => log.warn(fields, message))
@@ -35,7 +35,7 @@ export function openPostgres(options: PostgresOptions): Directory {
   const live = new Set<PoolClient>()
 
   const opened = open()
-  // Whoever asks is told; until then nobody waits for it.
+  // Each lookup reports the error. Until the first one, nothing awaits this promise.
   opened.catch(() => {})
 
   async function open(): Promise<Pool> {
@@ -43,12 +43,12 @@ export function openPostgres(options: PostgresOptions): Directory {
       throw new Error(`the package pg is needed for PostgreSQL, and cannot be loaded: ${error.message}`)
     })
     const { parseIntoClientConfig } = await import('pg-connection-string')
-    // Once: with sslrootcert it reads a file, which need not be there any more when the next connection is made.
+    // Done once: with sslrootcert this reads a file, which may be gone when the next connection is made.
     const address: ClientConfig = {
       ...parseIntoClientConfig(settings.url),
       application_name: 'tidegate',
       keepAlive: true,
-      // After whoever asked has been told that it took too long.
+      // Later than the timeout of the lookup, so that the lookup reports that it took too long.
       connectionTimeoutMillis: settings.timeout + 100,
     }
     class Guarded extends pg.Client {
@@ -71,11 +71,11 @@ export function openPostgres(options: PostgresOptions): Directory {
       idleTimeoutMillis: IDLE,
       allowExitOnIdle: true,
     })
-    // An idle connection that is lost is replaced when the next one is needed.
+    // A lost idle connection is replaced when the next one is needed.
     made.on('error', () => {})
     made.on('connect', (client) => {
       live.add(client)
-      // One that is lost while it is in use fails its query, too.
+      // A connection lost in use also fails its query.
       client.on('error', () => {})
     })
     made.on('remove', (client) => live.delete(client))
@@ -86,7 +86,7 @@ export function openPostgres(options: PostgresOptions): Directory {
         source: name,
         channel: settings.listen,
         connect: () => new Guarded(address),
-        // What was said while nobody listened is not known.
+        // Messages sent while the gateway was not listening are lost.
         onListening: () => onChange(undefined),
         onMessage: (consumer) => onChange(consumer === '' ? undefined : consumer),
         log,
@@ -98,7 +98,7 @@ export function openPostgres(options: PostgresOptions): Directory {
   return {
     async look(consumer, signal) {
       const client = await (await opened).connect().catch(async (error) => {
-        // Where the event loop stood still the question's own timeout has passed in the same turn, and is told first.
+        // If the event loop was blocked, the lookup's own timeout has expired in the same turn, and is reported first.
         await nextTurn()
         throw error
       })
@@ -107,7 +107,8 @@ export function openPostgres(options: PostgresOptions): Directory {
         throw signal.reason
       }
       let released = false
-      // The only way to have it back: the query goes on in the server until that notices, or ends it by itself.
+      // The only way to get the connection back: the query continues in the server until the server notices, or ends it
+      // by itself.
       const abort = () => {
         released = true
         client.release(true)
@@ -144,7 +145,7 @@ export function openPostgres(options: PostgresOptions): Directory {
   }
 }
 
-/** A server that does not answer does not say goodbye either. */
+/** Destroys the connection: a server that does not answer does not say goodbye either. */
 function cut(client: PoolClient): void {
   const { connection } = client as unknown as { connection?: { stream?: { destroy(): void } } }
   connection?.stream?.destroy()

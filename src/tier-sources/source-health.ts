@@ -1,17 +1,17 @@
-/** Whether a source answers. While it does not, it is asked now and then, and nobody waits. */
+/** Tracks if a source answers. While it does not, it is probed now and then, and no request waits for it. */
 export interface Reach {
   readonly up: boolean
   /**
-   * Whether it may be asked for a consumer now. While it is down: one question at a time, with growing pauses, and of those
-   * that have failed none before the others had their turn.
+   * Returns true if the source may be asked for a consumer now. While it is down, one question at a time is allowed,
+   * with growing pauses. A consumer whose question failed is not allowed again before others had their turn.
    */
   mayAsk(now: number, consumer: string): boolean
-  /** Each question that may be asked ends in one of these. */
+  /** Every question that `mayAsk` allowed must end in `answered`, `failed` or `unfit`. */
   answered(now: number): void
   failed(now: number, consumer: string, why: string): void
   /**
-   * It has answered, but with something that is no use for this consumer. That takes it from nobody else, nor does it hide that
-   * others get no answer.
+   * Records an answer that is unusable for this consumer. The source stays available for all others, and failures of
+   * other questions are still counted.
    */
   unfit(now: number, consumer: string, why: string): void
 }
@@ -22,22 +22,27 @@ export interface ReachLog {
 }
 
 /**
- * Consumers whose questions failed in a row. One or two are a slow query, or a connection that had been cut; and one consumer whose
- * id the source cannot digest must not take it from all the others, however often it comes.
+ * Consumers whose questions fail in a row before the source counts as down. One or two failures are a slow query or a
+ * connection that was cut. One consumer whose id the source cannot handle must not take it from all the others, however
+ * often it comes.
  */
 const ENOUGH = 3
-/** Failures in a row, where there are not as many consumers. */
+/** Failures in a row that suffice when there are fewer consumers. */
 const ENOUGH_OF_FEW = 10
-/** Consumers that are remembered to have failed. */
+/** Maximum number of consumers whose failure is remembered. */
 const MOST_FAILED = 1000
-/** Ms from one question to the next while it is down: twice as long each time. */
+/** Pause between two questions while the source is down, in ms. It doubles each time up to the longest. */
 const FIRST_PAUSE = 1000
 const LONGEST_PAUSE = 30_000
 
-/** @param random from 0 to below 1: gateways that lost it together do not come back together */
+/**
+ * Creates the tracker of one source.
+ *
+ * @param random returns 0 to below 1: gateways that lost the source together do not come back together
+ */
 export function createReach(source: string, log: ReachLog, random: () => number = Math.random): Reach {
   let failures = 0
-  /** Since the last answer. */
+  /** Consumers whose questions failed since the last answer. */
   const inVain = new Set<string>()
   let up = true
   let lostAt = 0
@@ -74,7 +79,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
       warn(now, { source, error: why }, 'a tier could not be looked up')
       if (up || !probing) return
       probing = false
-      // Somebody else finds out whether it is back.
+      // Another consumer's question finds out if the source is back.
       remember(consumer)
       askAgainAt = now + pause * (0.8 + 0.4 * random())
     },
@@ -82,7 +87,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
       failures++
       remember(consumer)
       if (!up) {
-        // One that was asked before it was down fails, too, and is no probe.
+        // A question asked before the source went down fails, too. It is not a probe.
         if (!probing) return
         probing = false
         pause = Math.min(2 * pause, LONGEST_PAUSE)
@@ -105,7 +110,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
   }
 }
 
-/** At most one line a minute; it tells how many were held back before it. `now` in ms. */
+/** Writes at most one line a minute. The line reports how many were suppressed before it. `now` is in ms. */
 export function onceAMinute(write: (fields: object, message: string) => void) {
   let last = Number.NEGATIVE_INFINITY
   let suppressed = 0

@@ -3,37 +3,38 @@ import { createMemory } from './memory.js'
 import { createReach, onceAMinute, type ReachLog } from './source-health.js'
 import { type Directory, NoAnswerForOne, type Plan } from './tier-answer.js'
 
-/** A plan as a request is given it. */
+/** Plan as a request gets it. */
 export interface Found extends Plan {
-  /** It is older than its ttl: the source was slow, down, or is being asked. */
+  /** True if the plan is older than its ttl: the source is slow, down, or being asked. */
   readonly stale: boolean
 }
 
-/** One source of tiers, with what it has said lately. */
+/** Source of tiers, with its recent answers in memory. */
 export interface PlanSource {
   readonly name: string
   readonly tellsTenants: boolean
   /**
-   * What is known of a consumer. At once where that is in memory; else a promise, which never rejects. It waits for its turn
-   * at the source no longer than the timeout, and then for the answer no longer than that. Undefined: the source does not know the consumer, or is not asked.
+   * Finds the plan of a consumer. Returns it at once if it is in memory, otherwise a promise, which never rejects. The
+   * promise waits at most the timeout for its turn at the source, and then at most the timeout for the answer.
+   * Undefined: the source does not know the consumer, or is not asked.
    *
    * @param now ms, monotonic
-   * @param address of whoever comes as that consumer: all questions from one are one caller's
+   * @param address of the client. All questions from one address belong to one caller.
    */
   find(consumer: string, now: number, address?: string): Found | undefined | Promise<Found | undefined>
-  /** The consumer's plan has changed: who comes next waits for the new one. */
+  /** Records that the consumer's plan has changed: the next request waits for the new one. */
   changed(consumer: string): void
-  /** Any may have changed: what is known holds as if its ttl had passed. */
+  /** Records that any plan may have changed: known answers are treated as if their ttl had passed. */
   allChanged(): void
-  /** A tier was found that the configuration does not have. */
+  /** Records that a tier was found which the configuration does not have. */
   unknownTier(tier: string): void
-  /** From now on. */
+  /** Applies new times from now on. */
   adjust(times: PlanTimes): void
   describe(): SourceState
   close(): Promise<void>
 }
 
-/** Ms. */
+/** Times of a source, in ms. */
 export interface PlanTimes {
   readonly wait: boolean
   readonly ttl: number
@@ -42,9 +43,9 @@ export interface PlanTimes {
   readonly timeout: number
 }
 
-/** What look-ups came to. One for each request that came to the source. */
+/** Results of lookups, one for each request that reached the source. */
 export const LOOKUPS = ['hit', 'stale', 'negative', 'miss', 'skipped'] as const
-/** What questions to the source came to. */
+/** Results of questions to the source. */
 export const ANSWERS = ['found', 'none', 'timeout', 'error', 'dropped'] as const
 
 export interface SourceCounts {
@@ -59,7 +60,7 @@ export interface SourceState {
   readonly source: string
   readonly up: boolean
   readonly counts: SourceCounts
-  /** Consumers of whom an answer is remembered. */
+  /** Number of consumers whose answer is remembered. */
   readonly remembered: number
 }
 
@@ -77,24 +78,24 @@ export interface PlanSourceOptions extends PlanTimes {
   readonly tellsTenants: boolean
   readonly directory: Directory
   readonly max_consumers: number
-  /** Questions that it is asked at the same time; further ones wait. */
+  /** Questions that the source gets at the same time. Further ones wait. */
   readonly pool?: number
-  /** Left out: shares of its own. */
+  /** Shares of the source among callers. Default: shares of its own. */
   readonly shares?: Pick<Shares, 'open' | 'callerOf'>
-  /** Go on when a source takes the place of one of its name. */
+  /** Counts that continue when a source replaces another of the same name. */
   readonly counts: SourceCounts
   readonly log: ReachLog
-  /** Ms, monotonic. */
+  /** Clock in ms, monotonic. */
   readonly now?: () => number
   readonly random?: () => number
 }
 
 interface Known {
-  /** Undefined: the source does not know the consumer, or has said nothing. */
+  /** Undefined if the source does not know the consumer, or has not answered. */
   found: Found | undefined
-  /** When it was asked for that; -Infinity: it has not said anything yet. */
+  /** When the source was asked for `found`; -Infinity if it has not answered yet. */
   at: number
-  /** When it was asked in vain last. */
+  /** When the last question that failed was asked. */
   failedAt: number
   changed: boolean
 }
@@ -103,27 +104,31 @@ interface Question {
   readonly consumer: string
   readonly answer: Promise<Found | undefined>
   settle(found: Found | undefined): void
-  /** The source has been asked; else it waits for its turn. */
+  /** True once the source has been asked. Until then the question waits for its turn. */
   asked: boolean
-  /** Who waits for it to be asked. */
+  /** Callers that wait for the question to be asked. */
   readonly callers: Set<string>
-  /** While it waits. */
+  /** Timer that runs while the question waits. */
   waits: NodeJS.Timeout | undefined
   giveUp(why: string): void
   at: number
-  /** The consumer has changed since it was asked: the answer may be of before. */
+  /** True if the consumer has changed since the question was asked: the answer may be outdated. */
   overtaken: boolean
 }
 
-/** Questions under way and waiting. Of more, the requests go on without an answer; so they do past the share of one caller. */
+/**
+ * Maximum number of questions in progress and waiting. Beyond it, and beyond the share of one caller, requests go on
+ * without an answer.
+ */
 const MOST_QUESTIONS = 512
-/** Ms until a consumer of whom nothing could be found out is asked for again. */
+/** Pause before a consumer is asked for again after a question without a usable answer, in ms. */
 const AGAIN = 1000
 
 /**
- * Answers from memory while they hold, and beyond that while a new one is asked for (stale-while-revalidate, RFC 5861).
- * Many that ask for one consumer are one question. A consumer waits for the source at most once in a ttl, and nobody does
- * while the source is down: what is known lasts for `stale` longer then, and who is not known has no plan.
+ * Creates a source that answers from memory while answers are fresh, and afterwards while a new one is fetched
+ * (stale-while-revalidate, RFC 5861). Requests for the same consumer share one question. A consumer waits for the
+ * source at most once in a ttl. While the source is down, no request waits: known answers last for `stale` longer, and
+ * an unknown consumer has no plan.
  */
 export function createPlanSource(options: PlanSourceOptions): PlanSource {
   const { name, tellsTenants, directory, counts, log, now: clock = () => performance.now() } = options
@@ -132,16 +137,16 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   const questions = new Map<string, Question>()
   const { pool = MOST_QUESTIONS, shares = createShares() } = options
   const share = shares.open('tier_lookups', MOST_QUESTIONS)
-  /** Those that wait until the source has one connection to spare. */
+  /** Questions that wait until the source has a connection to spare. */
   const turns = createTurns<Question>()
   let asking = 0
   const reach = createReach(name, log, options.random)
   const warn = onceAMinute((fields, message) => log.warn(fields, message))
-  /** What was learnt before does not hold any longer than `stale`. */
+  /** Time before which every answer counts as older than its ttl. Such answers last no longer than `stale`. */
   let epoch = Number.NEGATIVE_INFINITY
   let closed = false
 
-  /** What holds for want of anything newer. */
+  /** Returns the last known plan as stale, while nothing newer is known. */
   function lastOf({ found, at }: Known, now: number): Found | undefined {
     return found === undefined || now - at >= times.ttl + times.stale ? undefined : { ...found, stale: true }
   }
@@ -171,7 +176,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     return lastOf(known, now)
   }
 
-  /** Of one of whom nothing is known that holds. */
+  /** Asks the source for a consumer with no fresh answer. */
   function ask(
     consumer: string,
     known: Known | undefined,
@@ -179,13 +184,13 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     address: string | undefined,
   ): Found | undefined | Promise<Found | undefined> {
     if (!consumer.isWellFormed()) {
-      // Written in UTF-8 it would be the id of another.
+      // In UTF-8 this id would become the id of another consumer.
       counts.lookups.negative++
       return undefined
     }
     const failedAt = known?.failedAt ?? Number.NEGATIVE_INFINITY
     const asked = now - failedAt >= AGAIN ? question(consumer, now, address) : undefined
-    // Who has waited in vain does not wait again; nor does anybody for a probe.
+    // A request whose consumer has waited in vain does not wait again. No request waits for a probe.
     if (asked === undefined || !times.wait || !reach.up || now - failedAt < times.ttl) {
       const last = known && lastOf(known, now)
       if (last === undefined) counts.lookups.skipped++
@@ -196,13 +201,13 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     return asked.answer
   }
 
-  /** The one that is under way, or a new one. Undefined: none may be asked now. */
+  /** Returns the question in progress, or a new one. Undefined if none may be asked now. */
   function question(consumer: string, now: number, address: string | undefined): Question | undefined {
-    // Whoever comes through a trusted proxy is told apart by what they are known as.
+    // Clients behind a trusted proxy share an address, so they are told apart by consumer.
     const caller = (address === undefined ? undefined : shares.callerOf(address)) ?? consumer
     const underWay = questions.get(consumer)
     if (underWay !== undefined) {
-      // It waits for whoever is first.
+      // The question is asked as soon as the first of its callers has a turn.
       if (!underWay.asked && !underWay.callers.has(caller)) joinTurns(underWay, caller)
       return underWay
     }
@@ -227,13 +232,16 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       overtaken: false,
     }
     questions.set(consumer, made)
-    // A probe is the only one, and decides for all.
+    // A probe is the only question, and decides for all.
     if (!up || asking < pool) put(made)
     else queue(made, caller)
     return made
   }
 
-  /** Waiting in here is no failure of the source: what has to wait for too long is dropped, and asked for again. */
+  /**
+   * Queues a question. A wait here is no failure of the source: a question that waits too long is dropped, and asked
+   * again later.
+   */
   function queue(made: Question, caller: string): void {
     const drop = (): void => {
       clearTimeout(made.waits)
@@ -257,13 +265,13 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       const next = turns.next()
       if (next === undefined) return
       if (next.asked) continue
-      // Nobody waits for a source that is down.
+      // No question waits for a source that is down.
       if (!reach.up) next.giveUp('the source is down')
       else put(next)
     }
   }
 
-  /** Puts it to the source. */
+  /** Sends the question to the source. */
   function put(asked: Question): void {
     const { consumer } = asked
     const controller = new AbortController()
@@ -275,7 +283,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       late = true
       asked.giveUp(`no answer within ${times.timeout} ms`)
     }
-    // An answer that has come while the event loop stood still is read first: that was not the source's fault.
+    // An answer that arrived while the event loop was blocked is read first: the delay was not the source's fault.
     const timer = setTimeout(() => setImmediate(tooLate), times.timeout)
     const given = new Promise<never>((_, reject) => {
       signal.addEventListener('abort', () => reject(signal.reason), { once: true })
@@ -295,7 +303,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
       })
   }
 
-  /** Async, so that what it throws is an answer, too. */
+  /** Looks the consumer up. The function is async, so that an error thrown by the source becomes a rejection. */
   async function lookUp(consumer: string, signal: AbortSignal): Promise<Plan | undefined> {
     return directory.look(consumer, signal)
   }
@@ -324,7 +332,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     known.failedAt = now
     if (known.changed) {
       known.changed = false
-      // It is known to be of before: it does not hold, but for want of anything newer.
+      // The answer is known to be outdated: it is only used while nothing newer is known.
       known.at = Math.min(known.at, now - (known.found === undefined ? times.negative_ttl : times.ttl))
     }
     return lastOf(known, now)

@@ -1,31 +1,34 @@
-/** What a source knows of a consumer. At least one of the two is there. */
+/** Plan of a consumer as a source knows it. At least one of the two members is set. */
 export interface Plan {
-  /** As the source writes it: whether the configuration has a tier of that name is seen when it is used. */
+  /** Name as the source writes it. The lookup does not check that the configuration has such a tier; its use does. */
   readonly tier: string | undefined
   readonly tenant: string | undefined
 }
 
-/** The source answers, but what it says of this one consumer is of no use. Of itself, and of the others, that says nothing. */
+/**
+ * The source answers, but the answer for this one consumer is unusable. It says nothing about the source or other
+ * consumers.
+ */
 export class NoAnswerForOne extends Error {}
 
-/** Where plans are looked up. */
+/** Place where plans are looked up. */
 export interface Directory {
   /**
-   * Undefined: it knows nothing of the consumer. Rejects when there is no answer, or one that is none: with
-   * NoAnswerForOne where that is for this consumer.
+   * Looks up a consumer's plan. Undefined: the directory does not know the consumer. Rejects when there is no answer or
+   * an unusable one: with NoAnswerForOne if the reason is this consumer.
    *
-   * @param signal aborted when nobody waits any longer: then what it takes is given back at once
+   * @param signal aborted when no request waits any longer: the lookup then releases its resources at once
    */
   look(consumer: string, signal: AbortSignal): Promise<Plan | undefined>
-  /** Gives back all that it holds; waits a second at most. */
+  /** Releases everything that the directory holds. Waits a second at most. */
   close(): Promise<void>
 }
 
-/** As long as the names of tiers in the configuration, and ids of tenants. */
+/** Longest accepted names, as for tiers in the configuration and ids of tenants. */
 const LONGEST_TIER = 63
 const LONGEST_TENANT = 256
 
-/** What came out of a row or a document. Throws NoAnswerForOne when it cannot be what it should. */
+/** Checks the values of a row or a document. Throws NoAnswerForOne when they have the wrong form. */
 export function planOf(tier: unknown, tenant: unknown): Plan | undefined {
   const plan = { tier: textOf('tier', tier, LONGEST_TIER), tenant: textOf('tenant', tenant, LONGEST_TENANT) }
   return plan.tier === undefined && plan.tenant === undefined ? undefined : plan

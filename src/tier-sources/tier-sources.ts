@@ -15,10 +15,10 @@ import type { ReachLog } from './source-health.js'
 
 type Settings = Config['tier_sources']
 
-/** Who is asked for tiers, in the order of the configuration. */
+/** Sources of tiers, in the order of the configuration. */
 export interface Plans {
   sources(): readonly PlanSource[]
-  /** Another configuration: sources that are the same go on with all they know. */
+  /** Applies another configuration. Sources that are unchanged keep everything they know. */
   use(settings: Settings): void
   describe(): readonly SourceState[]
   close(): Promise<void>
@@ -26,10 +26,10 @@ export interface Plans {
 
 export interface PlansOptions {
   readonly settings: Settings
-  /** Whether messages of changes are listened to: not by a process that only looks up now and then. */
+  /** True to listen for change messages. A process that only looks plans up now and then does not. */
   readonly listen?: boolean
   readonly log: ReachLog
-  /** Left out: shares of its own. */
+  /** Shares of sources among callers. Default: shares of its own. */
   readonly shares?: Pick<Shares, 'open' | 'callerOf'>
 }
 
@@ -41,7 +41,7 @@ interface Opened {
 export function createPlans({ settings, listen = true, log, shares = createShares() }: PlansOptions): Plans {
   let opened: readonly Opened[] = []
   let sources: readonly PlanSource[] = []
-  /** Counters do not go back, whatever happens to the source. */
+  /** Counters never go back, whatever happens to the source. */
   const counts = new Map<string, SourceCounts>()
 
   function open(one: Settings[number]): PlanSource {
@@ -100,7 +100,7 @@ export function createPlans({ settings, listen = true, log, shares = createShare
   }
 }
 
-/** What makes it another source. How long its answers hold does not. */
+/** Returns the settings that identify a source. How long its answers last is not part of them. */
 function askedOf(settings: Settings[number]): object {
   const { ttl, stale, negative_ttl, wait, ...rest } =
     'postgres' in settings ? settings.postgres : settings.http
