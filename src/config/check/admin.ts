@@ -1,10 +1,10 @@
 import { formatListen, isLoopback, isOpenToTheWay } from '../../net/addresses.js'
 import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
 
-/** Who the audit names when nobody has a token of a name of their own. */
+/** Names that the audit uses for clients without a named token. No token may have one of them. */
 const TAKEN = ['token', 'loopback']
 
-/** What the schema cannot say of the admin server. */
+/** Checks the settings of the admin server beyond the schema. */
 export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: Say): void {
   checkTokens(admin, error)
   checkOidc(admin?.oidc, error, warning)

@@ -2,9 +2,9 @@ import { asList, type DraftConfig, type Say, twice } from '../schema/partial-con
 
 const KINDS = ['api_key', 'jwt', 'client_certificate', 'signature', 'header', 'ip']
 
-/** What the schema cannot say of what routes ask of their callers: that somebody can have it. */
+/** Checks the `auth` of routes beyond the schema: a client must be able to have what a route requires. */
 export function checkAuth({ consumers, routes }: DraftConfig, error: Say): void {
-  // Left out it is by address; with a hole it may hold any.
+  // If `consumers` is left out, clients are known by address. If it has a hole, any kind of source may be missing.
   const sources = consumers === undefined ? undefined : asList(consumers)
   const whole = sources?.every((source) => source !== undefined) === true
   const known = new Set(sources?.flatMap((source) => KINDS.filter((kind) => source && kind in source)))

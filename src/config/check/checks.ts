@@ -27,9 +27,9 @@ import { checkPlans } from './tier-sources.js'
 import { checkUpstreamTls } from './upstream-tls.js'
 import { checkUpstreams } from './upstreams.js'
 
-/** What the schema cannot say: names that must exist, things that must not be there twice, sums that must fit. */
+/** Checks a configuration beyond the schema: names that must exist, duplicates, sums that must fit. */
 
-/** `locate` turns a path into the line it is on, for messages that point at a second place. */
+/** Runs all checks. `locate` returns the line of a path, for messages that point at a second place. */
 export function check(config: DraftConfig, error: Say, warning: Say, locate: (path: Path) => number): void {
   checkAdmin(config, error, warning)
   checkListener(config, error)
@@ -74,7 +74,7 @@ function checkStore({ store }: DraftConfig, error: Say): void {
       )
     }
   }
-  // What could not be read may be the one that makes it right.
+  // A value that could not be read may be the one that makes the rest right.
   if (redis !== undefined && addresses.includes(undefined)) return
   if (tls !== undefined && first?.tls !== true) {
     error(
@@ -134,7 +134,7 @@ function checkRoutes({ routes }: DraftConfig, error: Say): void {
   }
 }
 
-/** Two routes that claim the same host, path and method, and routes whose every method is taken. */
+/** Reports two routes that claim the same host, path and method, and routes whose methods are all taken. */
 function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path) => number): void {
   const places = new Map<string, { index: number; pattern: Pattern }[]>()
   for (const [index, route] of asList(routes).entries()) {
@@ -173,7 +173,9 @@ function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path)
   }
 }
 
-/** The method that two routes of one place both claim: '' when both take any, undefined when they share none. */
+/**
+ * Returns a method that two routes of one place both claim: '' if both take any method, undefined if they share none.
+ */
 function shared(a: Pattern, b: Pattern): string | undefined {
   if (a.methods.length === 0 || b.methods.length === 0)
     return a.methods.length === b.methods.length ? '' : undefined

@@ -13,7 +13,7 @@ import type { Config } from '../schema/schema.js'
 import { mayTellTenants } from './tier-sources.js'
 import { checkTokens, issuersOf } from './tokens.js'
 
-/** What the schema cannot say of the ways in which callers are known. */
+/** Checks the sources of consumers beyond the schema. */
 
 type HeaderSettings = Extract<Config['consumers'][number], { header: object }>['header']
 
@@ -56,7 +56,7 @@ export function checkConsumers(config: DraftConfig, error: Say, warning: Say): v
   }
 }
 
-/** A header that every caller could write, where callers come from elsewhere. */
+/** Reports an identity header that every client could set, if clients connect from other machines. */
 function checkBelieved(
   header: Draft<HeaderSettings>,
   { listen, trusted_proxies: proxies }: DraftConfig,
@@ -78,7 +78,7 @@ function checkBelieved(
   }
 }
 
-/** Keys that a restart would make an end of. */
+/** Warns about stored keys that a restart would lose. */
 export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say): void {
   if (store === undefined || Object.hasOwn(store, 'redis')) return
   for (const [i, source] of asList(consumers).entries()) {
@@ -89,7 +89,7 @@ export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say)
   }
 }
 
-/** A limit by tenant where nobody has one. */
+/** Warns about a limit by tenant if no consumer has a tenant. */
 export function checkTenants(
   { consumers, services, tier_sources: sources }: DraftConfig,
   warning: Say,

@@ -2,7 +2,7 @@ import { asList, type DraftConfig, headersOf, type Say } from '../schema/partial
 import type { LimitSettings } from '../schema/services.js'
 import { limitsOf, limitText } from '../snapshot/limit.js'
 
-/** What routes say of the cost of their requests, held against the limits that it is taken from. */
+/** Checks the costs that routes declare against the limits that they are charged to. */
 export function checkCosts(config: DraftConfig, error: Say, warning: Say): void {
   const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
   for (const [i, route] of asList(config.routes).entries()) {
@@ -34,7 +34,7 @@ export function checkCosts(config: DraftConfig, error: Say, warning: Say): void 
   }
 }
 
-/** Whether the limit could be read, and takes the cost of a request: not one for each. */
+/** Returns true if the limit could be read and charges the cost of a request, not one per request. */
 function holds(limit: { readonly [K in keyof LimitSettings]?: unknown } | undefined): limit is LimitSettings {
   if (limit === undefined || limit.algorithm === 'concurrency' || limit.candidate === true) return false
   return (

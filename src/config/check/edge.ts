@@ -1,7 +1,7 @@
 import { asList, type DraftConfig, headersOf, type Path, type Say } from '../schema/partial-config.js'
 import { compileCdn, headersOfCdn } from '../snapshot/cdn.js'
 
-/** What the schema cannot say of who is turned away: headers that one reader leaves nothing of for another. */
+/** Checks the edge rules beyond the schema: no reader of a header may remove it before another reader. */
 export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
   const settings = edge?.cdn
   if (settings === undefined) return
@@ -24,7 +24,7 @@ export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
   }
 }
 
-/** Where the file has the header that {@link headersOf} names at `k`. */
+/** Returns the path in the file of the header that {@link headersOf} returns at index `k`. */
 function placeOf(source: object, k: number): Path {
   const [kind = ''] = Object.keys(source)
   return [kind, kind !== 'header' ? 'header' : k === 0 ? 'name' : 'tenant']

@@ -11,7 +11,10 @@ const KEYS = {
   RS256: 'openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048',
 } as const
 
-/** What the schema cannot say of what upstreams are told: keys that fit, and fields that nobody else writes. */
+/**
+ * Checks what upstreams learn of the client, beyond the schema: suitable keys, and headers that only the gateway
+ * writes.
+ */
 export function checkIdentity({ services }: DraftConfig, error: Say): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const jwt = service?.identity?.jwt

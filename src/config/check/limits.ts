@@ -5,12 +5,12 @@ import { type Limit, limitOf, limitsOf, limitText } from '../snapshot/limit.js'
 import { keyPartOf } from '../snapshot/limit-names.js'
 import { formatDuration } from '../values/quantities.js'
 
-/** The limits of one tier: which key goes with which algorithm, sums that must fit, things that must not be there twice. */
+/** Checks the limits of one tier: keys that belong to the algorithm, sums that fit, no duplicates. */
 
 type DraftLimits = Exclude<Draft<NonNullable<Config['services'][string]['limits']>[string]>, 'unlimited'>
 type DraftLimit = Draft<LimitSettings>
 
-/** Of one policy; the verdicts of the scripts have bits for no more. */
+/** Maximum number of limits in a policy: the scripts' verdicts have no more bits. */
 const MOST_LIMITS = 8
 
 export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
@@ -42,7 +42,7 @@ export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
   }
 }
 
-/** Keys of a limit that go with some algorithms only, and what to do about one that is in the wrong place. */
+/** Keys of a limit that only some algorithms have, and what to do about one in the wrong place. */
 const BELONGS: readonly (readonly [keyof LimitSettings, readonly LimitSettings['algorithm'][], string])[] = [
   ['window', ['sliding', 'strict', 'token_bucket', 'fixed'], ''],
   ['burst', ['token_bucket'], 'only a token_bucket has a burst; remove it, or write algorithm: token_bucket'],
@@ -74,7 +74,7 @@ function checkKeys(limit: DraftLimit, at: Path, error: Say): boolean {
   return good
 }
 
-/** Whether all that a limit needs could be read. */
+/** Returns true if everything that a limit needs could be read. */
 function isWhole(limit: DraftLimit): limit is LimitSettings {
   return limit.amount !== undefined && Object.values(limit).every((value) => value !== undefined)
 }
@@ -82,7 +82,7 @@ function isWhole(limit: DraftLimit): limit is LimitSettings {
 function checkSize(limit: LimitSettings, at: Path, error: Say): void {
   const compiled = limitOf(limit)
   const { amount, burst, windowMs, calendar } = compiled
-  // Nothing of it fades, so nothing is multiplied.
+  // A calendar period is counted whole, so nothing is multiplied.
   if (calendar !== undefined) return
   const wrong = `${limitText(compiled)} cannot be counted exactly`
   if (amount * windowMs >= 2 ** 53) {
@@ -108,7 +108,10 @@ function checkShare({ share, by }: LimitSettings, at: Path, error: Say): void {
   }
 }
 
-/** Of limits of one policy, one after the other: what is wrong when one counts the same as another, or is called the same. */
+/**
+ * Returns a check to call for each limit of a policy in turn. It describes a limit that counts the same as an earlier
+ * one, or has its name.
+ */
 function findTwice(): (settings: LimitSettings) => string | undefined {
   const names = new Set<string>()
   const counts = new Set<string>()

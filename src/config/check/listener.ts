@@ -1,6 +1,6 @@
 import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
 
-/** What of the listener's settings does not go together. What its files hold is looked at by `certificates.ts`. */
+/** Checks that the listener's settings go together. `certificates.ts` checks what its files hold. */
 export function checkListener(
   { server, trusted_proxies: proxies, consumers }: DraftConfig,
   error: Say,

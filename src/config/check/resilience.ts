@@ -1,6 +1,6 @@
 import type { DraftConfig, Say } from '../schema/partial-config.js'
 
-/** What the schema cannot say of retries, circuit breakers and concurrency limits. */
+/** Checks retries, circuit breakers and concurrency limits beyond the schema. */
 export function checkResilience({ services, server }: DraftConfig, error: Say): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const { min, max, initial } = service?.concurrency ?? {}

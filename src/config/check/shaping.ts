@@ -5,7 +5,7 @@ import { missingIn, repeatedIn } from '../values/rewrite.js'
 
 type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
 
-/** What the schema cannot say of what a route changes on the way, and of where it leads. */
+/** Checks what a route changes in messages, and where it leads, beyond the schema. */
 export function checkShaping(config: DraftConfig, error: Say, warning: Say): void {
   const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
   for (const [i, route] of asList(config.routes).entries()) {
@@ -18,7 +18,7 @@ export function checkShaping(config: DraftConfig, error: Say, warning: Say): voi
   checkUncounted(config, warning)
 }
 
-/** Every service that a route leads to, with the key that names it. */
+/** Returns every service that a route leads to, with the key that names it. */
 export function destinationsOf(route: DraftRoute): { name: string; path: Path }[] {
   const found: { name: string; path: Path }[] = []
   if (route.service !== undefined) found.push({ name: route.service, path: ['service'] })
@@ -32,7 +32,7 @@ export function destinationsOf(route: DraftRoute): { name: string; path: Path }[
 }
 
 const DESTINATIONS = ['service', 'split', 'respond'] as const
-/** What has no meaning where nothing is forwarded. */
+/** Keys that have no meaning on a route that forwards nothing. */
 const FORWARDING = ['strip_prefix', 'rewrite', 'mirror', 'refund_on', 'cost_header', 'preserve_host'] as const
 
 function checkDestination({ services }: DraftConfig, route: DraftRoute, place: Path, error: Say): void {
@@ -97,7 +97,7 @@ function checkRewrite({ path, rewrite, strip_prefix: prefix }: DraftRoute, place
   }
 }
 
-/** Say how a message travels or where it comes from: the gateway writes them by itself. */
+/** Headers that describe the transport or the origin of a message. The gateway writes them itself. */
 const TRANSPORT = new Set(
   `connection content-length expect forwarded host keep-alive proxy-authenticate proxy-authorization
    proxy-connection http2-settings te trailer transfer-encoding upgrade via x-real-ip x-request-id x-tidegate-mirror`.split(
@@ -106,7 +106,10 @@ const TRANSPORT = new Set(
 )
 const PREFIXES = ['x-forwarded-', 'sec-websocket-']
 const QUOTA = /^(?:ratelimit|ratelimit-policy|x-ratelimit-(?:limit|remaining|reset)|retry-after)$/
-/** Which of them the request has is what was limited; a backend must not be told another. */
+/**
+ * Headers that override the method or path of a request. The gateway applied its limits to the original ones, so a
+ * backend must not see others.
+ */
 const OVERRIDES = new Set([
   'x-original-url',
   'x-rewrite-url',
@@ -115,18 +118,18 @@ const OVERRIDES = new Set([
   'x-method-override',
 ])
 
-/** What upstreams believe since the gateway alone writes it. */
+/** Returns the headers that upstreams trust because only the gateway writes them. */
 function told({ services }: DraftConfig, route: DraftRoute): ReadonlySet<string | undefined> {
   const names = Object.entries(services ?? {}).map(([name, service]) => {
     const header = service?.identity?.jwt?.header
-    // One that callers send, too, but where a token takes its place.
+    // Clients send Authorization, too. It only counts where a token of the gateway replaces it.
     if (header !== 'authorization') return header
     return destinationsOf(route).some((to) => to.name === name) ? header : undefined
   })
   return new Set([...TOLD_HEADERS, ...names.filter((name) => name !== undefined)])
 }
 
-/** Of a request that is answered before anybody is asked who is calling. */
+/** Variables that are unknown if a request is answered before the gateway identifies the client. */
 const UNKNOWN = new Set(['consumer', 'tier', 'service', 'client_ip'])
 
 function checkHeaders(
@@ -206,7 +209,7 @@ function checkCors({ cors }: DraftRoute, place: Path, error: Say): void {
   }
 }
 
-/** Limits of a service whose requests all come by splits in which another one's count. */
+/** Warns about limits of a service that gets all its requests by splits in which another service's limits count. */
 function checkUncounted({ services, routes }: DraftConfig, warning: Say): void {
   const counted = new Set(asList(routes).map((route) => route?.service ?? asList(route?.split)[0]?.service))
   const others = new Set(

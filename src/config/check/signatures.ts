@@ -1,7 +1,7 @@
 import { asList, type DraftConfig, knownTier, type Path, type Say, twice } from '../schema/partial-config.js'
 import { publicAlgorithm } from '../snapshot/signatures.js'
 
-/** What the schema cannot say of signed requests: keys that can be used, each under a name of its own. */
+/** Checks the settings of signed requests beyond the schema: usable keys, each with its own name. */
 export function checkSignatures({ consumers, tiers }: DraftConfig, error: Say): void {
   for (const [i, source] of asList(consumers).entries()) {
     if (source === undefined || !('signature' in source) || source.signature === undefined) continue

@@ -3,7 +3,7 @@ import { asList, type Draft, type DraftConfig, type Say } from '../schema/partia
 import type { Config } from '../schema/schema.js'
 import { CONSUMER } from '../values/tier-source-url.js'
 
-/** What the schema cannot say of the sources of tiers. */
+/** Checks the sources of tiers beyond the schema. */
 
 export function checkPlans(
   { tier_sources: sources, consumers }: DraftConfig,
@@ -29,7 +29,7 @@ export function checkPlans(
       const at = Object.hasOwn(settings, 'name') ? ['tier_sources', i, kind, 'name'] : ['tier_sources', i]
       error(at, `called "${name}", as tier_sources[${before}] is; give each a name of its own`)
     } else names.set(name, i)
-    // Where headers are sent, one of them is a secret, mostly; what is in the address nobody can tell.
+    // If headers are sent, one of them is usually a secret. The gateway cannot tell if the address holds one.
     if ('headers' in settings && settings.url !== undefined) {
       if (isOpenToTheWay(settings.url.replaceAll(CONSUMER, 'id'))) {
         const wrong = 'who is on the way to it can read its headers, and put consumers on any tier'
@@ -53,19 +53,24 @@ export function checkPlans(
   }
 }
 
-/** Of a server on another machine; `sslmode=disable` does say something. A `host` of its own may be a socket of this machine. */
+/**
+ * Returns true for a server on another machine whose URL leaves TLS open. `sslmode=disable` is explicit. The parameter
+ * `host` may name a socket of this machine.
+ */
 function saysNothingOfTls(url: string): boolean {
   const { hostname, searchParams } = new URL(url)
   const host = searchParams.get('host') ?? hostname.replace(/^\[|\]$/g, '')
   return !searchParams.has('sslmode') && !host.startsWith('/') && !isLoopback(host)
 }
 
-/** Whether a source may say which tenant a consumer belongs to: of a table its query does, by the name of a column. */
+/**
+ * Returns true if a source may return the consumer's tenant. For a table, the query must mention the column `tenant`.
+ */
 export function tellsTenants(source: Config['tier_sources'][number]): boolean {
   return 'postgres' in source ? /\btenant\b/i.test(source.postgres.query) : source.http.tenant !== undefined
 }
 
-/** The same of one that could be read in part. */
+/** Does the same for a source that could only be read in part. */
 export function mayTellTenants(source: Draft<Config['tier_sources'][number]>): boolean {
   if ('postgres' in source) return /\btenant\b/i.test(source.postgres?.query ?? 'tenant')
   return 'http' in source ? source.http === undefined || Object.hasOwn(source.http, 'tenant') : true

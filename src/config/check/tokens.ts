@@ -9,12 +9,12 @@ type Issuer = Exclude<Jwt, { readonly issuers?: unknown }>
 
 const KEYS = ['jwks_url', 'public_key', 'secret'] as const
 
-/** The issuers of either form, with holes where one could not be read. */
+/** Returns the issuers of either form, with holes for those that could not be read. */
 export function issuersOf(jwt: Jwt): readonly (Issuer | undefined)[] {
   return 'issuers' in jwt ? asList(jwt.issuers) : [jwt as Issuer]
 }
 
-/** What the schema cannot say of tokens: where their keys come from, and what those can sign. */
+/** Checks the token settings beyond the schema: where keys come from, and which algorithms they fit. */
 export function checkTokens(jwt: Jwt, path: Path, error: Say, warning: Say): void {
   const issuers = issuersOf(jwt)
   const names = issuers.map((issuer) => issuer?.issuer)
@@ -48,7 +48,7 @@ function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
   if (known) checkAlgorithms(issuer, path, error)
 }
 
-/** A key is only good for what was meant for it: a public one taken for a secret is no secret (RFC 8725 §2.1). */
+/** Checks that a key is used for its own purpose only: a public key taken for a secret is no secret (RFC 8725 §2.1). */
 function checkAlgorithms(issuer: Issuer, path: Path, error: Say): void {
   const shared = Object.hasOwn(issuer, 'secret')
   const given = issuer.algorithms === undefined ? undefined : (named(issuer.algorithms) as TokenAlgorithm[])

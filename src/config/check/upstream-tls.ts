@@ -3,7 +3,7 @@ import { createSecureContext } from 'node:tls'
 import { asList, type Draft, type DraftConfig, type Path, type Say } from '../schema/partial-config.js'
 import type { UpstreamTlsSettings } from '../schema/upstream-tls.js'
 
-/** What of the TLS to upstreams does not go together, and files that do not hold what they are named for. */
+/** Checks that the TLS settings of upstreams go together, and that their files hold what they should. */
 export function checkUpstreamTls({ services }: DraftConfig, error: Say, warning: Say): void {
   for (const [name, service] of Object.entries(services ?? {})) {
     const tls = service?.tls
@@ -32,7 +32,7 @@ export function checkUpstreamTls({ services }: DraftConfig, error: Say, warning:
   }
 }
 
-/** An upstream is an address, or a mapping with one. */
+/** Returns the URL of an upstream, which is an address, or a mapping with one. */
 function urlOf(upstream: unknown): string | undefined {
   if (typeof upstream === 'string') return upstream
   const { url } = (upstream ?? {}) as { url?: unknown }

@@ -1,7 +1,7 @@
 import { asList, type Draft, type Path, type Say } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 
-/** The upstreams of one service: none twice, with another weight neither. */
+/** Checks the upstreams of one service for duplicates, even with another weight. */
 export function checkUpstreams(service: Draft<Config['services'][string]>, path: Path, error: Say): void {
   const seen = new Set<string>()
   for (const [i, entry] of asList(service.upstreams).entries()) {

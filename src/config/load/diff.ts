@@ -5,20 +5,20 @@ import { limitOf, limitText } from '../snapshot/limit.js'
 import { KINDS } from '../values/scalar-types.js'
 
 export interface Change {
-  /** `services.payments.limits.free: 10/min -> 20/min`; what is secret is masked. */
+  /** Text of the form `services.payments.limits.free: 10/min -> 20/min`. Secrets are masked. */
   readonly text: string
-  /** The key, when the change takes effect at the next start only. */
+  /** Key, if the change only takes effect at the next start; otherwise undefined. */
   readonly restart: string | undefined
 }
 
-/** What differs between two configurations, key by key, as it would be written in the file. */
+/** Returns the differences between two configurations, key by key, as they would be written in the file. */
 export function changesBetween(before: Config, after: Config): readonly Change[] {
   const changes: Change[] = []
   compare(ConfigSchema as unknown as Part, before, after, '', undefined, changes)
   return changes
 }
 
-/** `restart` is the key above this one that is read at the start only, if there is one. */
+/** `restart` is the key above this one that is only read at the start, if there is one. */
 function compare(
   part: Part,
   before: unknown,
@@ -67,7 +67,7 @@ function describe(part: Part, value: unknown): string {
   return isObject(value) && part.anyOf === undefined ? '' : ` (${show(part, value)})`
 }
 
-/** A value as it would stand in the file. */
+/** Formats a value as it would be written in the file. */
 function show(part: Part, value: unknown): string {
   if (value === undefined) return '(none)'
   if (part.secret) return '***'
@@ -90,7 +90,10 @@ function show(part: Part, value: unknown): string {
   return keys.length === 0 ? '{}' : `{ ${keys.join(', ')} }`
 }
 
-/** Routes are known by what they match, keys by their hash, so that a new one shifts none of the others. */
+/**
+ * Indexes a list by identity: routes by what they match, keys by their hash. A new entry then shifts none of the
+ * others.
+ */
 function byIdentity(list: readonly unknown[]): Map<string, { label: string; value: unknown }> {
   const places = new Map<string, { label: string; value: unknown }>()
   for (const [i, value] of list.entries()) {
@@ -114,7 +117,7 @@ function childOf(mapping: Part, name: string): Part {
   return Object.values(mapping.patternProperties ?? {})[0] ?? {}
 }
 
-/** The form that a value has been read by. */
+/** Returns the form of the schema by which a value was read. */
 function formOf(part: Part, value: unknown): Part {
   const forms = formsOf(part)
   if (Array.isArray(value)) return forms.find((form) => form.items !== undefined) ?? part
@@ -133,12 +136,12 @@ function formOf(part: Part, value: unknown): Part {
   )
 }
 
-/** What else has both is no part of the schema. */
+/** Returns true for a limit. No other object of the schema has both keys. */
 function isLimit(value: object): value is LimitSettings {
   return 'amount' in value && 'algorithm' in value
 }
 
-/** What is no more than its name is written as that: a tier. */
+/** Returns true for an object with nothing but a name, such as a tier. It is written as that name. */
 function onlyName(value: Record<string, unknown>): value is { name: string } {
   return typeof value.name === 'string' && Object.keys(value).length === 1
 }
@@ -147,7 +150,7 @@ function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
-/** As the JSON of both would say, without writing it: there may be files of 16 MiB in them. */
+/** Compares two values as their JSON would, without writing it: they may hold files of 16 MiB. */
 function same(a: unknown, b: unknown): boolean {
   if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return a === b
   if (Array.isArray(a) !== Array.isArray(b)) return false

@@ -2,7 +2,7 @@ import { isOwn, marked } from '../values/template.js'
 
 export interface Substitution {
   readonly text: string
-  /** What came from the environment, by name: not to be shown. */
+  /** Values that came from the environment, by variable name. They must not be shown. */
   readonly used: ReadonlyMap<string, string>
   readonly problems: readonly { readonly offset: number; readonly wrong: string; readonly fix: string }[]
 }
@@ -10,10 +10,10 @@ export interface Substitution {
 const REFERENCE = /\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\})?/g
 
 /**
- * Puts the environment into one scalar: `${NAME}`, `${NAME:-default}` when NAME is unset or empty, and `$${` for a
- * plain `${`. What is put in is text: it is not looked at again, and it never becomes structure.
+ * Puts environment variables into one scalar: `${NAME}`, `${NAME:-default}` if NAME is unset or empty, and `$${` for a
+ * plain `${`. The inserted value is text: it is not substituted again, and never becomes structure.
  *
- * @param template whether names in lower case are the gateway's own, and left for `readTemplate`
+ * @param template true if names in lower case are the gateway's own, and left for `readTemplate`
  */
 export function substitute(text: string, env: NodeJS.ProcessEnv, template = false): Substitution {
   if (!text.includes('${')) return { text, used: new Map(), problems: [] }
@@ -40,7 +40,7 @@ export function substitute(text: string, env: NodeJS.ProcessEnv, template = fals
         })
         return ''
       }
-      // The environment of Node is an object like others, with names of its own that nobody has set.
+      // Node's environment is an ordinary object, which inherits names that the user has not set.
       const value = Object.hasOwn(env, name) ? env[name] : undefined
       if (fallback !== undefined && (value === undefined || value === '')) return fallback
       if (value !== undefined) used.set(name, value)
@@ -57,10 +57,13 @@ export function substitute(text: string, env: NodeJS.ProcessEnv, template = fals
   return { text: result, used, problems }
 }
 
-/** Shorter values keep nobody out, and taking them out of a message would make it unreadable. */
+/**
+ * Shortest value that is redacted, in characters. A shorter one protects nothing, and redacting it would make a message
+ * unreadable.
+ */
 const SHORTEST_SECRET = 4
 
-/** Takes what came from the environment out of a message, and puts its name there. */
+/** Replaces values from the environment in a message by the names of their variables. */
 export function redact(message: string, used: ReadonlyMap<string, string>): string {
   let result = message
   for (const [name, value] of used) {

@@ -15,16 +15,17 @@ export type LoadedApart =
   | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
 
 /**
- * Bytes of a file that is read in a thread of its own: about 300 routes. Smaller ones take less time to read than a
- * thread takes to start.
+ * Size from which a file is read in a separate thread, in bytes: about 300 routes. A thread takes longer to start than
+ * a smaller file takes to read.
  */
 export const APART = 16 * 1024
 
 /**
- * As `loadConfig`, with the requests of a running gateway in mind: a file of 10,000 routes takes half a second to read, and
- * the store's answers that come meanwhile would all be too late. What the reading needed of memory goes with the thread.
+ * Loads a configuration like `loadConfig`, without delaying the requests of a running gateway. A file of 10,000 routes
+ * takes half a second to read. The store's answers that arrive meanwhile would all be too late. The memory that reading
+ * needed is released with the thread.
  *
- * @param large whether there is more to read than the text: it names files as long as that
+ * @param large true if there is more to read than the text, because it names files of that size
  */
 export async function loadApart(
   text: string,
@@ -36,7 +37,7 @@ export async function loadApart(
   try {
     answer = await ask({ text, ...question })
   } catch {
-    // No thread is to be had (memory, a limit on processes): late is better than never.
+    // No thread could be started (memory, a limit on processes): loading late is better than not at all.
     return loadHere(text, question)
   }
   if ('errors' in answer) return { ok: false, ...answer }
@@ -53,7 +54,7 @@ function loadHere(text: string, question: Omit<ThreadQuestion, 'text'>): LoadedA
 function ask(question: ThreadQuestion): Promise<ThreadAnswer> {
   return new Promise((resolve, reject) => {
     const entry = new URL(`./thread${extname(import.meta.url)}`, import.meta.url)
-    // Of its own environment it needs nothing: what the file may use is in the question.
+    // The thread does not need its own environment: the variables that the file may use are in the question.
     const worker = new Worker(entry, { workerData: question, env: {} })
     worker.once('message', resolve)
     worker.once('error', reject)

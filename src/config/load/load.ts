@@ -9,11 +9,11 @@ import { type ParsedYaml, parseYaml } from './yaml.js'
 
 export interface ConfigError {
   readonly file: string
-  /** From 1. */
+  /** Line number, from 1. */
   readonly line: number
-  /** From 1, in UTF-16 units. */
+  /** Column, from 1, in UTF-16 units. */
   readonly column: number
-  /** What is wrong; what to do. Never a secret. */
+  /** What is wrong and what to do. Never contains a secret. */
   readonly message: string
 }
 
@@ -22,18 +22,21 @@ export type LoadResult =
       readonly ok: true
       readonly config: Config
       readonly warnings: readonly ConfigError[]
-      /** For what is found out later: the place of a key, and a message on it. */
+      /** Makes an error at the place of a key, for problems that are found later. */
       readonly at: (path: Path, message: string) => ConfigError
     }
   | { readonly ok: false; readonly errors: readonly ConfigError[]; readonly warnings: readonly ConfigError[] }
 
-/** More than anybody fixes in one go, and a bound on what a broken file can put into a log. */
+/**
+ * Maximum number of errors reported. It is more than anybody fixes at once, and bounds what a broken file can write to
+ * a log.
+ */
 const MAX_ERRORS = 100
 const LATER = { line: Number.MAX_SAFE_INTEGER, column: 1 }
 
 /**
- * Reads the text of a configuration file. Reports everything that is wrong at once, in the order of the file;
- * only a file that is no YAML is not looked at further.
+ * Reads the text of a configuration file. Reports all errors at once, in the order of the file. Only a file that is not
+ * YAML is not checked further.
  */
 export function loadConfig(text: string, options: { file: string; env: NodeJS.ProcessEnv }): LoadResult {
   const { file, env } = options
@@ -68,7 +71,7 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     return { file, ...(exact ? position(offset) : LATER), message: `${shown}: ${message}` }
   }
   const say = (list: ConfigError[]) => (path: Path, message: string) => {
-    // Finding the place takes a search; nobody reads the thousandth.
+    // Finding the place takes a search, and nobody reads the thousandth error.
     list.push(at(path, message, list.length <= 10 * MAX_ERRORS))
   }
   if (config !== undefined) {
@@ -84,10 +87,10 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
   }
 }
 
-/** Top-level keys by the name that they had before. */
+/** Top-level keys by their former name. */
 const FORMER: Readonly<Record<string, string>> = { explain: 'decisions' }
 
-/** Gives keys their present name, in place, and tells which had a former one. `both`: the present one is there as well. */
+/** Renames former keys in place, and reports them. `both`: the present name is used as well. */
 function renameKeys(contents: unknown): { offset: number; message: string; both: boolean }[] {
   if (!isMap(contents)) return []
   const found: { offset: number; message: string; both: boolean }[] = []
@@ -110,7 +113,7 @@ export function formatError({ file, line, column, message }: ConfigError): strin
   return `${file}:${line}:${column}: ${message}`
 }
 
-/** In the order of the file, not endlessly many, and with nothing in them that came from the environment. */
+/** Sorts and bounds the errors, and redacts values from the environment. */
 function inOrder(errors: readonly ConfigError[], used: ReadonlyMap<string, string>): readonly ConfigError[] {
   const sorted = errors
     .map((error) => ({ ...error, message: redact(error.message, used) }))
@@ -126,8 +129,8 @@ function isEmpty(contents: unknown): boolean {
 }
 
 /**
- * Where the value at a path begins, or the nearest thing around it that has a place, and the path as the file has it: one
- * value that stands for a list of one has no index there.
+ * Returns the offset of the value at a path, or of the nearest part around it that has one, and the path as the file
+ * has it. A single value that stands for a list has no index there.
  */
 function placeOf({ document, target }: ParsedYaml, path: Path): { offset: number; shown: string } {
   let node: unknown = document.contents

@@ -5,10 +5,10 @@ import { formatDuration } from '../values/quantities.js'
 import { KINDS } from '../values/scalar-types.js'
 import { substitute } from './environment.js'
 
-/** Records what is wrong and what to do, at an offset into the text or at the value. */
+/** Records what is wrong and what to do, at an offset of the text or at the value. */
 export type FailAt = (wrong: string, fix: string, at?: number) => undefined
 
-/** Reads the text of one value by its kind or JSON type, with the environment put in. */
+/** Reads the text of one value by its kind or JSON type, after substitution of the environment. */
 export function readScalar(
   part: Part,
   scalar: Scalar,
@@ -25,7 +25,7 @@ export function readScalar(
   if (problems.length > 0) return undefined
   for (const [name, value] of here) used.set(name, value)
   const replaced = here.size > 0
-  // What the environment put in is never shown; what stands in the file is, unless it is a secret by its nature.
+  // Values from the environment are never shown. Text from the file is, unless the key is marked as secret.
   const shown = part.secret ? 'the value' : quote(source)
   const wrong = (what: string, fix: string) =>
     fail(`${shown} ${what}`, replaced ? 'correct what the environment holds, or write the value here' : fix)
@@ -68,7 +68,7 @@ export function readScalar(
   return text
 }
 
-/** The value when it lies within the bounds of its part. */
+/** Returns the value if it is within the bounds of its part. */
 export function inBounds(part: Part, value: number, fail: FailAt): number | undefined {
   const { least = part.minimum, most = part.maximum, kind } = part
   const show = (bound: number) => (kind === 'duration' ? formatDuration(bound) : String(bound))

@@ -16,29 +16,29 @@ import { substitute } from './environment.js'
 import { type FailAt, inBounds, readScalar } from './read-scalar.js'
 
 /**
- * Reads a YAML document by the schema: checks and converts in one walk, says everything that is wrong, and gives
- * back as much as could be read, so that the checks that follow can go on from there. What is given but could not
- * be read is there as undefined: nobody needs to be told that it is missing, too.
+ * Reads a YAML document by the schema. It checks and converts in one walk, reports everything that is wrong, and
+ * returns what it could read, so that later checks can go on from there. A key whose value could not be read is present
+ * with the value undefined: the user must not be told that it is missing, too.
  */
 
 export interface Reading {
-  /** What an alias stands for. */
+  /** Returns the node that an alias refers to. */
   target(alias: Alias): Node | undefined
   readonly env: NodeJS.ProcessEnv
-  /** What was taken from it. */
+  /** Variables that were substituted, with their values. */
   readonly used: Map<string, string>
   report(offset: number, message: string): void
-  /** Of an offset, from 1. */
+  /** Returns the line of an offset, from 1. */
   line(offset: number): number
 }
 
-/** Keys that somebody will try. */
+/** Unsupported keys that users are likely to try, with the remedy. */
 const NOT_HERE: ReadonlyMap<string, string> = new Map([
   ['<<', 'merge keys are not part of YAML 1.2; write the keys out, or give a whole value by *alias'],
 ])
 const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit'
 
-/** Reads one value. `offset` is where to point when the value itself has no place. */
+/** Reads one value. `offset` is reported if the value itself has no place. */
 export function read(reading: Reading, part: Part, node: unknown, path: string, offset: number): unknown {
   const fail: FailAt = (wrong, fix, at = offsetOf(node) ?? offset) => {
     reading.report(at, `${path === '' ? '' : `${path}: `}${wrong}; ${fix}`)
@@ -86,7 +86,7 @@ function readMapping(reading: Reading, part: Part, map: YAMLMap, path: string): 
   const [pattern = '', values = {}] = Object.entries(part.patternProperties ?? {})[0] ?? []
   const seen = new Map<string, number>()
   const meant = new Set<string | undefined>()
-  // Names that users choose must not meet those that every object has.
+  // Names that users choose must not collide with those that every object inherits.
   const result: Record<string, unknown> = Object.create(own === undefined ? null : Object.prototype)
   const take = (key: string, child: Part, pair: Pair, at: number) => {
     result[child.becomes ?? key] = read(reading, child, pair.value, below(path, key), at)
@@ -165,7 +165,7 @@ function inSentence(description: string): string {
   return description.slice(0, 1).toLowerCase() + description.slice(1)
 }
 
-/** Of several mappings the one that the keys speak for; says what is wrong when they do not. */
+/** Chooses the form of a mapping that its keys match. Reports what is wrong if none does. */
 function chooseMapping(
   reading: Reading,
   mappings: readonly Part[],
@@ -197,7 +197,7 @@ function chooseMapping(
   return report(undefined, `${telling.map((key) => `"${key}"`).join(' or ')} is missing; add one of them`)
 }
 
-/** What a shorthand says, with the defaults of the form that it is short for. */
+/** Expands a shorthand with the defaults of its full form. */
 function expand(full: Part, value: unknown, fail: FailAt): unknown {
   const said = value as Readonly<Record<string, unknown>>
   const result: Record<string, unknown> = {}
@@ -213,7 +213,7 @@ function expand(full: Part, value: unknown, fail: FailAt): unknown {
 
 const defaults = new WeakMap<Part, unknown>()
 
-/** A default is written as it would stand in the file, and read the same way. */
+/** Returns a default, read in the same way as if it was written in the file. */
 function defaultOf(part: Part): unknown {
   if (!defaults.has(part)) {
     const document = new Document(part.default)

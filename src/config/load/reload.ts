@@ -13,17 +13,17 @@ import { type ConfigError, formatError } from './load.js'
 import { signatureOf, type WatchOptions, watchFile } from './watch.js'
 import { MAX_BYTES } from './yaml.js'
 
-/** What `GET /config` shows. */
+/** Status of the configuration, as `GET /config` shows it. */
 export interface ConfigStatus {
   readonly file: string
   readonly hash: string
-  /** ISO 8601. */
+  /** When the configuration in force was loaded, in ISO 8601. */
   readonly loadedAt: string
-  /** Why the last reload was rejected; null once the file is good again. */
+  /** Why the last reload was rejected; null once the file is valid again. */
   readonly lastError: { readonly at: string; readonly messages: readonly string[] } | null
-  /** What differs from the snapshot before: `services.payments.limits.free: 10/min -> 20/min`. Secrets masked. */
+  /** Differences from the snapshot before: `services.payments.limits.free: 10/min -> 20/min`. Secrets are masked. */
   readonly changed: readonly string[]
-  /** Of the configuration in force: a service that no route leads to, a change that waits for the next start. */
+  /** Warnings about the configuration in force: a service without a route, a change that waits for the next start. */
   readonly warnings: readonly string[]
 }
 
@@ -32,52 +32,55 @@ export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
 export interface ReloadOutcome {
   readonly result: ReloadResult
-  /** Errors when rejected; else warnings, and what takes effect at the next start only. */
+  /** Errors of a rejected reload; otherwise warnings, and changes that only take effect at the next start. */
   readonly messages: readonly string[]
 }
 
 export interface ReloadEvent extends ReloadOutcome {
-  /** The attempt before it was rejected, and this one was not. */
+  /** True if the attempt before was rejected and this one was not. */
   readonly repaired?: boolean
   readonly trigger: ReloadTrigger
-  /** The one in force now. */
+  /** Snapshot now in force. */
   readonly snapshot: Snapshot
   readonly previous: Snapshot
-  /** Ms from the beginning of the reading to the swap. */
+  /** Time from the start of reading to the swap, in ms. */
   readonly durationMs: number
 }
 
-/** The configuration in force, and the way to the next one. */
+/** Holds the configuration in force, and reloads it. */
 export interface ConfigSource {
   current(): Snapshot
-  /** The text that the snapshot was made from. */
+  /** Returns the text that the snapshot was made from. */
   text(): string
   status(): ConfigStatus
-  /** What serves has been started anew with what is in force: nothing of it waits any more but the keys that `still` names. */
+  /**
+   * Records that the serving processes were restarted with the configuration in force. Afterwards only changes of the
+   * keys that `still` selects wait for the next start.
+   */
   restarted(still: (key: string) => boolean): void
-  /** Never rejects because of the file: what is wrong with it is in the messages. */
+  /** Reloads the file. Never rejects because of it: its errors are in the messages. */
   reload(trigger: ReloadTrigger): Promise<ReloadOutcome>
-  /** Stops watching. A reload under way ends first. */
+  /** Stops watching, after a reload in progress. */
   close(): Promise<void>
 }
 
 export interface ConfigSourceOptions {
   readonly file: string
   readonly env: NodeJS.ProcessEnv
-  /** Unix ms. */
+  /** Clock, in unix ms. */
   readonly now?: () => number
-  /** Told of every reload, after the swap. */
+  /** Called after every reload, after the swap. */
   readonly onReload?: (event: ReloadEvent) => void
-  /** Ms between two looks at the file when no event tells of a change; 1000. */
+  /** Interval in ms between two polls of the file, for changes without an event. Default: 1000. */
   readonly pollMs?: number
-  /** Ms for which the file has to stay as it is before it is read; 150. */
+  /** How long the file must be unchanged before it is read, in ms. Default: 150. */
   readonly stableMs?: number
 }
 
-/** More than anybody reads; a file that was swapped for another one has thousands. */
+/** Maximum number of changes reported. A file that was swapped for another one has thousands. */
 const MAX_CHANGES = 200
 
-/** Why a first load failed: every message, one a line. */
+/** Error of a failed first load, with every message on its own line. */
 export class InvalidConfig extends Error {
   readonly messages: readonly string[]
   constructor(messages: readonly string[]) {
@@ -88,20 +91,22 @@ export class InvalidConfig extends Error {
 }
 
 /**
- * Loads a configuration file, and watches it from then on. A file that is not good changes nothing: the last good
- * snapshot stays in force. Reloads run one after the other.
+ * Loads a configuration file, and watches it from then on. An invalid file changes nothing: the last valid snapshot
+ * stays in force. Reloads run one after the other.
  *
- * @throws InvalidConfig when the first load fails.
+ * @throws InvalidConfig when the first load fails
  */
 export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSource> {
   const { file, env, now = Date.now, onReload, pollMs = 1000, stableMs = 150 } = options
-  // Before the file is read: a change in between is then seen as one.
+  // Taken before the file is read, so that a change in between is detected.
   const known = await signatureOf(file)
   const first = await readConfig(file, env)
   if (!first.ok) throw new InvalidConfig(first.messages)
 
   const started = first.config
-  /** What the processes that serve were started with, and what of it they do not decide: see `restarted`. */
+  /**
+   * Configuration that the serving processes were started with, and the keys that these do not decide: see `restarted`.
+   */
   let served = started
   let heldBack = (_key: string) => false
   let text = first.text
@@ -111,7 +116,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   let ownWarnings = first.messages
   let warnings = ownWarnings
 
-  /** What cannot be changed while it runs, and differs from what it was started with. */
+  /** Describes the changes that cannot take effect while the gateway runs. */
   const waiting = (next: Config): string[] => {
     const of = restartKeys(served, next)
     const ofStart = served === started ? of : restartKeys(started, next)
@@ -129,7 +134,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   }
   const replace = async (previous: Snapshot): Promise<ReloadOutcome> => {
     const next = await readConfig(file, env, await namesLongFiles(previous.config))
-    // Before anything of it counts: meanwhile requests go on, by the lists that hold.
+    // Done before anything takes effect. Requests use the lists in force meanwhile.
     if (next.ok && next.hashes.own !== previous.hash) await prepareAddresses(next.config.edge)
     if (!next.ok) {
       lastError = { at: new Date(now()).toISOString(), messages: next.messages }
@@ -147,7 +152,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
       snapshot = compileSnapshot(next.config, now(), next.hashes)
       text = next.text
     } catch (error) {
-      // Not foreseen: the checks let something pass. That must not take a running gateway down.
+      // The checks missed something. A running gateway must not go down because of it.
       const message = `cannot be compiled (${(error as Error).name}); please report this, with the file`
       lastError = { at: new Date(now()).toISOString(), messages: [`${file}:1:1: ${message}`] }
       return { result: 'rejected', messages: lastError.messages }
@@ -167,7 +172,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
     return turn
   }
   const reload = (trigger: ReloadTrigger): Promise<ReloadOutcome> => {
-    // The one that waits has not read the file yet: it answers for all who ask meanwhile.
+    // The waiting reload has not read the file yet, so it serves all calls made meanwhile.
     if (queued !== undefined) return queued
     if (running === undefined) return run(trigger)
     queued = running
@@ -208,7 +213,7 @@ export async function openConfig(options: ConfigSourceOptions): Promise<ConfigSo
   }
 }
 
-/** Watches the files that a configuration names and that were read along with it. */
+/** Watches the files that a configuration names, which were read along with it. */
 function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
   const watchers = new Map<string, { close(): void }>()
   let closed = false
@@ -225,7 +230,7 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
         const known = await signatureOf(file)
         if (closed || watchers.has(file)) return
         watchers.set(file, watchFile(file, { ...options, known }))
-        // It may have changed since it was read.
+        // The file may have changed since it was read.
         if (textOf(file) !== text) options.onChange()
       }
     },
@@ -236,7 +241,7 @@ function watchNamedFiles(options: Omit<WatchOptions, 'known'>) {
   }
 }
 
-/** As it lies there now; undefined when it cannot be read. */
+/** Reads the present text of a file; undefined if it cannot be read. */
 function textOf(file: string): string | undefined {
   try {
     return readWholeFile(file, MAX_ADDRESS_FILE)
@@ -245,7 +250,7 @@ function textOf(file: string): string | undefined {
   }
 }
 
-/** Whether it names files that take long to read as they are now. */
+/** Returns true if the configuration names files that take long to read in their present size. */
 export async function namesLongFiles(config: Config): Promise<boolean> {
   for (const { file } of namedFilesOf(config)) {
     const size = await stat(file).then(
@@ -286,7 +291,7 @@ async function readConfig(file: string, env: NodeJS.ProcessEnv, large = false): 
   return { ok: true, config: loaded.config, hashes: loaded.hashes, text, messages }
 }
 
-/** Reads no more than a file may hold, so that one that never ends (a device, a pipe) does no harm. */
+/** Reads a file up to its maximum size, so that an endless one (a device, a pipe) does no harm. */
 async function readText(file: string): Promise<string> {
   const handle = await open(file, constants.O_RDONLY | constants.O_NONBLOCK)
   try {
@@ -313,7 +318,7 @@ function whyUnreadable(error: unknown): string {
   return `the file cannot be read (${code}); see to it that it can`
 }
 
-/** The keys that differ and are read at a start only. */
+/** Returns the keys that differ and are only read at a start. */
 function restartKeys(before: Config, after: Config): string[] {
   return [...new Set(changesBetween(before, after).flatMap(({ restart }) => restart ?? []))]
 }

@@ -3,7 +3,10 @@ import type { Config } from '../schema/schema.js'
 import { type ConfigHashes, configHashes } from '../snapshot/hash.js'
 import { type ConfigError, loadConfig } from './load.js'
 
-/** What `loadApart` runs in a thread of its own. `workerData` is a `ThreadQuestion`, the one message a `ThreadAnswer`. */
+/**
+ * Entry of the thread that `loadApart` starts. `workerData` is a `ThreadQuestion`, and the only message a
+ * `ThreadAnswer`.
+ */
 
 export interface ThreadQuestion {
   readonly text: string
@@ -15,7 +18,7 @@ export type ThreadAnswer =
   | {
       readonly config: Config
       readonly hashes: ConfigHashes
-      /** The objects of the configuration without a prototype: a copy between threads has one. */
+      /** Objects of the configuration without a prototype. A copy between threads gives them one. */
       readonly bare: readonly object[]
       readonly warnings: readonly ConfigError[]
     }
@@ -28,7 +31,10 @@ function answer({ text, file, env }: ThreadQuestion): ThreadAnswer {
   return { config, hashes: configHashes(config), bare: [...bareObjects(config)], warnings }
 }
 
-/** Sent along with the configuration they are references into it, so those in the copy are found without a path. */
+/**
+ * Returns these objects. Sent in one message with the configuration, they stay references into it, so the receiver
+ * finds them without a path.
+ */
 function bareObjects(value: unknown, found = new Set<object>(), seen = new Set<object>()): Set<object> {
   if (typeof value !== 'object' || value === null || seen.has(value)) return found
   seen.add(value)

@@ -3,19 +3,19 @@ import { stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 export interface WatchOptions {
-  /** The state of the file that is already known, by `signatureOf`. */
+  /** Known state of the file, from `signatureOf`. */
   readonly known: string
-  /** Ms between two looks when nothing is heard: for file systems and symbolic links that send no events. */
+  /** Interval in ms between two polls, for file systems and symbolic links that send no events. */
   readonly pollMs: number
-  /** Ms for which a file has to stay as it is before it is taken for whole. */
+  /** How long a file must be unchanged before it counts as complete, in ms. */
   readonly stableMs: number
   readonly onChange: () => void
 }
 
-/** A file that is gone may be on its way back: editors move it away before they write the new one. */
+/** Checks after which a missing file counts as gone: editors move the old file away before they write the new one. */
 const PATIENCE_WHEN_GONE = 4
 
-/** What tells one state of a file from another, whatever way it was written. Follows symbolic links. */
+/** Returns a text that differs between two states of a file, however it was written. Follows symbolic links. */
 export async function signatureOf(file: string): Promise<string> {
   try {
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(file, { bigint: true })
@@ -26,8 +26,8 @@ export async function signatureOf(file: string): Promise<string> {
 }
 
 /**
- * Calls back once a file has changed and is at rest again. The directory is watched, not the file: a file that is
- * replaced is another one to the operating system. The poll finds what the directory does not tell.
+ * Calls `onChange` once a file has changed and is stable again. It watches the directory, because a replaced file is
+ * another one to the operating system. The poll finds what the directory does not report.
  */
 export function watchFile(file: string, options: WatchOptions): { close(): void } {
   const { pollMs, stableMs, onChange } = options
@@ -65,11 +65,12 @@ export function watchFile(file: string, options: WatchOptions): { close(): void 
     watcher = watch(dirname(file), { persistent: false }, soon)
     watcher.on('error', () => watcher?.close())
   } catch {
-    // No more watches to be had, or no such directory: the poll alone does it.
+    // The system has no more watches, or the directory does not exist. Polling alone is enough.
   }
   const poll = setInterval(look0, pollMs).unref()
   function look0() {
-    // While something is pending its own timer looks; a poll between would take it for stable too early.
+    // While a change is pending, its own timer checks the file. A poll in between would take the file for stable too
+    // early.
     if (!looking && timer === undefined) void look()
   }
   return {

@@ -13,11 +13,11 @@ import {
   Parser,
 } from 'yaml'
 
-/** Turns the text of a file into a YAML document, or says why it is none. Never recurses on what stands in it. */
+/** Parses the text of a file into a YAML document, or reports why it is not one. Never recurses on the content. */
 
 export const MAX_BYTES = 1024 * 1024
 const MAX_DEPTH = 20
-/** With every alias counted as what it stands for. No sane file comes near. */
+/** Maximum number of values, with every alias counted as what it refers to. No sane file comes near. */
 const MAX_VALUES = 100_000
 const TOO_DEEP = `nested more than ${MAX_DEPTH} levels deep; flatten it`
 const TOO_MANY = `more than ${MAX_VALUES.toLocaleString('en')} values; keep what is needed`
@@ -34,9 +34,9 @@ export interface SyntaxProblem extends Position {
 export interface ParsedYaml {
   readonly document: Document
   readonly problems: readonly SyntaxProblem[]
-  /** What an alias stands for; undefined when nothing above it has that name. */
+  /** Returns the node that an alias refers to; undefined if no anchor above it has that name. */
   target(alias: Alias): Node | undefined
-  /** Of an offset into the text; both from 1. */
+  /** Returns line and column of an offset in the text; both from 1. */
   position(offset: number): Position
 }
 
@@ -49,7 +49,7 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
   const excess = findExcess(text)
   if (excess !== undefined) return { ...position(excess.offset), message: excess.message }
   const tokens = [...new Parser().parse(text)]
-  // The composer recurses, and at a depth of some hundreds it can take the whole process with it.
+  // The composer recurses. At a depth of some hundreds it can crash the whole process.
   const tooDeep = deeperThan(tokens, MAX_DEPTH)
   if (tooDeep !== undefined) {
     return { ...position(tooDeep), message: TOO_DEEP }
@@ -81,7 +81,10 @@ export function parseYaml(text: string): ParsedYaml | SyntaxProblem {
   }
 }
 
-/** The library counts lines, too, but loses count where it stumbles, which is where it is asked. */
+/**
+ * Returns a function from offset to position. The library counts lines, too, but loses count at errors, where it is
+ * needed.
+ */
 function positionsIn(text: string): (offset: number) => Position {
   const starts = [0]
   for (let i = text.indexOf('\n'); i >= 0; i = text.indexOf('\n', i + 1)) starts.push(i + 1)
@@ -97,7 +100,7 @@ function positionsIn(text: string): (offset: number) => Position {
   }
 }
 
-/** One slip makes a train of errors behind it that say nothing new. */
+/** Removes errors that follow from an earlier one: a single slip causes many that say nothing new. */
 function withoutTrain(problems: readonly SyntaxProblem[]): SyntaxProblem[] {
   const sorted = [...problems].sort((a, b) => a.line - b.line || a.column - b.column)
   const lines = new Set<number>()
@@ -110,11 +113,11 @@ function withoutTrain(problems: readonly SyntaxProblem[]): SyntaxProblem[] {
 
 interface Aliases {
   readonly targets: ReadonlyMap<Alias, Node>
-  /** Aliases make more of the document than anybody wants, or of themselves. */
+  /** Set if aliases expand to too many values, or refer to themselves. */
   readonly problem: { readonly offset: number; readonly message: string } | undefined
 }
 
-/** What an anchor stands for is counted once, so that a bomb is not set off by looking for it. */
+/** Resolves aliases. The size of an anchor is counted once, so that looking for a bomb does not set it off. */
 function followAliases(document: Document): Aliases {
   const anchors = new Map<string, { node: Node; size: number }>()
   const targets = new Map<Alias, Node>()
@@ -146,7 +149,7 @@ function followAliases(document: Document): Aliases {
 }
 
 /**
- * What takes the parser seconds is found here in milliseconds: brackets and dashes that pile up, and hosts of values.
+ * Finds in milliseconds what would take the parser seconds: piles of brackets and dashes, and huge numbers of values.
  */
 function findExcess(text: string): { offset: number; message: string } | undefined {
   let [offset, brackets, dashes, values] = [0, 0, 0, 0]
@@ -169,7 +172,7 @@ function findExcess(text: string): { offset: number; message: string } | undefin
   return undefined
 }
 
-/** Offset of the first collection that lies deeper than `most`. Walks the tokens with a stack of its own. */
+/** Returns the offset of the first collection deeper than `most`. Walks the tokens with an explicit stack. */
 function deeperThan(tokens: readonly CST.Token[], most: number): number | undefined {
   const stack: { token: CST.Token; depth: number }[] = tokens.map((token) => ({ token, depth: 0 })).reverse()
   for (let next = stack.pop(); next !== undefined; next = stack.pop()) {
@@ -187,14 +190,12 @@ function deeperThan(tokens: readonly CST.Token[], most: number): number | undefi
   return undefined
 }
 
-/**
- * The library's own messages quote the text, which may be a secret; these do not.
- */
+/** Describes a syntax error. The library's own messages quote the text, which may be a secret. */
 function explain(code: ErrorCode, text: string, offset: number): string {
   const end = text.indexOf('\n', offset)
   const start = text.lastIndexOf('\n', Math.max(0, offset - 1)) + 1
   const line = text.slice(start, end < 0 ? text.length : end)
-  // Inside [ ] and { }, a plain scalar ends at a brace.
+  // Inside [ ] and { }, a brace ends a plain scalar.
   if (/[{[,][^"']*\$\{/.test(line)) return `a "\${" inside { } or [ ] needs quotes; write "\${NAME}"`
   if (/^ *\t/.test(line)) return EXPLANATIONS.TAB_AS_INDENT!
   if (code === 'MISSING_CHAR' && /^[^:"'[\]{}]+$/.test(line)) return NO_KEY

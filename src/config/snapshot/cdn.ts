@@ -1,14 +1,14 @@
 import type { CdnPreset } from '../schema/edge.js'
 import type { Config } from '../schema/schema.js'
 
-/** In which headers trusted proxies tell of a client, in lower case. */
+/** Headers in which trusted proxies describe the client, in lower case. */
 export interface Cdn {
   readonly address: string | undefined
   readonly country: string | undefined
   readonly botScore: string | undefined
-  /** Whether the address has its port behind it without any brackets, as in `2001:db8::1:443`. */
+  /** True if the address is followed by its port without brackets, as in `2001:db8::1:443`. */
   readonly portBehind: boolean
-  /** How many entries of X-Forwarded-For at its right end are the proxy's own addresses. */
+  /** Number of entries at the right end of X-Forwarded-For that are the proxy's own addresses. */
   readonly ownEntries: number
 }
 
@@ -21,9 +21,9 @@ export const NO_CDN: Cdn = Object.freeze({
 })
 
 /**
- * As their manuals have it. Cloudflare: CF-Bot-Score comes of the managed transform "Add bot protection headers".
- * CloudFront: both have to be in the origin request policy. Fastly writes Fastly-Client-IP only where the client has not,
- * so its VCL has to. Google's load balancers add `<client>,<load balancer>` to X-Forwarded-For.
+ * Presets from the vendors' manuals. Cloudflare: the managed transform "Add bot protection headers" sets CF-Bot-Score.
+ * CloudFront: the origin request policy must include both headers. Fastly sets Fastly-Client-IP only if the client has
+ * not, so its VCL must set it. Google's load balancers append `<client>,<load balancer>` to X-Forwarded-For.
  */
 const PRESETS: Readonly<Record<CdnPreset, Cdn>> = {
   cloudflare: { ...NO_CDN, address: 'cf-connecting-ip', country: 'cf-ipcountry', botScore: 'cf-bot-score' },

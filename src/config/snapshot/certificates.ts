@@ -3,16 +3,16 @@ import { readFile, stat } from 'node:fs/promises'
 import { createSecureContext } from 'node:tls'
 import type { TlsSettings } from '../schema/listener.js'
 
-/** Certificates as they lie in their files, checked: what `tidegate check` says of them, and what the gateway serves. */
+/** Loads and checks certificate files, for `tidegate check` and for the gateway. */
 
 export interface LoadedCertificate {
-  /** As the configuration names it. */
+  /** File name as in the configuration. */
   readonly file: string
   readonly cert: Buffer
   readonly key: Buffer
-  /** DNS names, in lower case; `*.` in front stands for one label. */
+  /** DNS names, in lower case. A leading `*.` stands for one label. */
   readonly names: readonly string[]
-  /** Unix ms. */
+  /** Start of validity, in unix ms. */
   readonly notBefore: number
   readonly notAfter: number
 }
@@ -22,7 +22,7 @@ export interface LoadedTls {
   readonly clientCa: Buffer | undefined
 }
 
-/** A path below `server.tls`, and what is wrong there; what to do. */
+/** Reports what is wrong and what to do, at a path below `server.tls`. */
 export type SayOfFile = (path: readonly (string | number)[], message: string) => void
 
 type Settings = {
@@ -30,10 +30,10 @@ type Settings = {
   readonly client_ca?: string | undefined
 }
 
-/** Larger than any chain; a device or a log that was named by mistake is not read. */
+/** Maximum file size, in bytes: larger than any chain. A device or log named by mistake is not read. */
 const MAX_BYTES = 1024 * 1024
 
-/** Reads and checks every file. Undefined when any is no good; all that is wrong has been said then. */
+/** Reads and checks every file. Returns undefined if any is invalid, after all errors were reported. */
 export async function loadCertificates(settings: Settings, say: SayOfFile): Promise<LoadedTls | undefined> {
   let failed = false
   const fail: SayOfFile = (path, message) => {
@@ -48,10 +48,10 @@ export async function loadCertificates(settings: Settings, say: SayOfFile): Prom
   return failed ? undefined : { certificates: certificates.map((one) => one!), clientCa }
 }
 
-/** How long before the end of a certificate somebody is told. */
+/** How long before its end a certificate causes a warning, in ms. */
 export const EXPIRY_WARNING_MS = 14 * 86_400_000
 
-/** Says which of the certificates nobody will accept now. */
+/** Reports certificates that no client accepts at the time `now`. */
 export function checkDates(certificates: readonly LoadedCertificate[], now: number, say: SayOfFile): void {
   for (const [i, { file, notBefore, notAfter }] of certificates.entries()) {
     const path = ['certificates', i, 'cert']
@@ -168,8 +168,8 @@ function whyUnreadable(code: string): string {
 const QUOTED = /^"(?:[^"\\\u0000-\u001f]|\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4}))*"/
 
 /**
- * Takes `DNS:a.example, URI:"x, y"` apart, as Node writes subject alternative names: a name that holds a comma or a quote is a
- * JSON string, so that nobody can smuggle a second name into the first (CVE-2021-44532).
+ * Parses subject alternative names as Node writes them, such as `DNS:a.example, URI:"x, y"`. A name with a comma or a
+ * quote is a JSON string, so that it cannot smuggle in a second name (CVE-2021-44532).
  */
 export function alternativeNames(
   text: string | undefined,
@@ -187,7 +187,7 @@ export function alternativeNames(
     const quote = text.indexOf('"', at)
     if (quote >= 0 && (separator < 0 || quote < separator)) {
       const string = QUOTED.exec(text.slice(quote))?.[0]
-      // Not written by Node: nothing behind this can be told apart.
+      // Node did not write this text. The rest of it cannot be parsed.
       if (string === undefined) return names
       token += text.slice(at, quote) + JSON.parse(string)
       at = quote + string.length

@@ -2,12 +2,12 @@ import type { Config } from '../schema/schema.js'
 
 export type Coding = 'zstd' | 'br' | 'gzip'
 
-/** What a route says of compressing its responses, compiled. */
+/** Compiled settings of a route for compressing responses. */
 export interface Compress {
   readonly encodings: readonly Coding[]
-  /** Whether a lower-case media type, without parameters, is worth it. */
+  /** Returns true if responses of a media type (lower case, without parameters) are worth compressing. */
   readonly takes: (type: string) => boolean
-  /** Bytes. */
+  /** Smallest response that is compressed, in bytes. */
   readonly minSize: number
 }
 

@@ -3,22 +3,22 @@ import type { Config } from '../schema/schema.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
 
-/** How callers are known, compiled: what a snapshot holds of `consumers`. */
+/** Compiled source of consumers: how the gateway identifies a client. */
 export type ConsumerSource =
   | {
       readonly kind: 'api_key'
       readonly header: string
-      /** By hex SHA-256 of the key. */
+      /** Keys by the hex SHA-256 of the key. */
       readonly keys: ReadonlyMap<string, KeyOwner>
-      /** Ms for which keys of the store still work while it is away; undefined: none of them does. */
+      /** How long stored keys still work while the store is away, in ms; undefined if stored keys are not accepted. */
       readonly storeGrace: number | undefined
     }
   | {
       readonly kind: 'header'
       readonly header: string
-      /** The header that holds the consumer's tenant. */
+      /** Name of the header with the consumer's tenant. */
       readonly tenant: string | undefined
-      /** Whether both are believed from this address. */
+      /** Returns true if both headers are trusted from this address. */
       readonly believes: (peer: string) => boolean
     }
   | { readonly kind: 'client_certificate'; readonly id: CertificateId }
@@ -39,7 +39,7 @@ export interface KeyOwner {
   /** Index into `tiers`. */
   readonly tier: number | undefined
   readonly tenant: string | undefined
-  /** For the scopes that routes ask for. */
+  /** Scopes, for routes that require them. */
   readonly scopes: readonly string[] | undefined
 }
 
@@ -51,8 +51,10 @@ function believer(from: readonly string[] | undefined, standard: (peer: string) 
 }
 
 /**
- * @param tierIndex of a tier that the configuration has
- * @param isTrustedProxy whether an address is in `trusted_proxies`
+ * Compiles the sources of consumers.
+ *
+ * @param tierIndex returns the index of a tier in the configuration
+ * @param isTrustedProxy returns true for an address in `trusted_proxies`
  */
 export function compileConsumers(
   { consumers, trusted_proxies: proxies }: Config,
@@ -88,15 +90,17 @@ export function compileConsumers(
   })
 }
 
-/** Of a signature, which may be one of several: other than a credential they may be there more than once. */
+/**
+ * Headers of a signature. Unlike a credential, they may occur more than once: a request may have several signatures.
+ */
 export const SIGNATURE_HEADERS = ['signature', 'signature-input'] as const
 
-/** Whether API keys of the store are good. */
+/** Returns true if any source accepts API keys of the store. */
 export function takesStoredKeys(consumers: readonly ConsumerSource[]): boolean {
   return consumers.some((source) => source.kind === 'api_key' && source.storeGrace !== undefined)
 }
 
-/** The headers that a source reads, in lower case. */
+/** Returns the headers that a source reads, in lower case. */
 export function identityHeadersOf(source: ConsumerSource): readonly string[] {
   if (source.kind === 'ip' || source.kind === 'client_certificate') return []
   if (source.kind === 'signature') return SIGNATURE_HEADERS

@@ -1,22 +1,22 @@
 import type { Config } from '../schema/schema.js'
 
-/** What a route says of cross-origin requests, compiled. */
+/** Compiled settings of a route for cross-origin requests. */
 export interface Cors {
-  /** Whether a page of this origin may read the answer. */
+  /** Returns true if a page of this origin may read the response. */
   readonly allows: (origin: string) => boolean
-  /** The answer is the same for every origin, and may be cached for all. */
+  /** True if the response is the same for every origin, and may be cached for all. */
   readonly any: boolean
-  /** Undefined: the method that is asked for. */
+  /** Allowed methods; undefined to allow the requested method. */
   readonly methods: string | undefined
-  /** Undefined: the fields that are asked for. */
+  /** Allowed headers; undefined to allow the requested ones. */
   readonly headers: string | undefined
   readonly expose: string
   readonly credentials: boolean
-  /** Seconds. */
+  /** How long a preflight response may be cached, in seconds. */
   readonly maxAge: string
 }
 
-/** What the gateway adds to a response that a page may want to know. */
+/** Response headers of the gateway that a page may want to read. */
 const OWN = [
   'Retry-After',
   'RateLimit',
@@ -27,7 +27,11 @@ const OWN = [
   'X-Request-Id',
 ]
 
-/** @param methods of the route */
+/**
+ * Compiles the settings.
+ *
+ * @param methods of the route
+ */
 export function compileCors(
   cors: NonNullable<Config['routes'][number]['cors']>,
   methods: readonly string[] | undefined,
@@ -59,5 +63,5 @@ export function compileCors(
   }
 }
 
-/** What may stand for the `*` of an origin: names, and nothing that ends the host. */
+/** Text that the `*` of an origin may match: names, and nothing that ends the host. */
 const NAMES = /^[a-z0-9_.-]+$/

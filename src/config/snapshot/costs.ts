@@ -4,18 +4,18 @@ import { statusesOf } from '../values/status-codes.js'
 const CUT = 'upstream_cut'
 
 export interface RouteCost {
-  /** Of a request that says nothing of its cost, or may not. */
+  /** Cost of a request that declares none, or may not declare it. */
   readonly cost: number
   readonly costFrom: CostFrom | undefined
-  /** Outcomes on which a request gets back what it took: statuses, and a response that was cut. */
+  /** Outcomes that refund a request: statuses, and a truncated response. */
   readonly refundOn: ReadonlySet<number | typeof CUT> | undefined
-  /** Lower-case name of the response header that says what the request has cost in all. */
+  /** Lower-case name of the response header with the total cost of the request. */
   readonly costHeader: string | undefined
 }
 
-/** Who may say what a request costs, and how. */
+/** Who may declare the cost of a request, and how. */
 export interface CostFrom {
-  /** Lower-case. */
+  /** Header name in lower case. */
   readonly header: string
   readonly max: number
   readonly consumers: ReadonlySet<string>
@@ -27,7 +27,7 @@ function outcomesOf(texts: readonly string[]): ReadonlySet<number | typeof CUT> 
   )
 }
 
-/** What a route says of the cost of its requests, compiled. */
+/** Compiles the cost settings of a route. */
 export function compileCost({
   cost,
   refund_on: refundOn,

@@ -5,16 +5,16 @@ import type { Config } from '../schema/schema.js'
 import { type AddressFile, blocksIn } from '../values/address-file.js'
 import { type Cdn, compileCdn } from './cdn.js'
 
-/** Who is turned away before anything else, compiled. */
+/** Compiled rules for clients that are turned away before anything else. */
 export interface EdgeRules {
-  /** Whether there is anything to look at at all. */
+  /** True if there is any rule to check. */
   readonly active: boolean
   readonly cdn: Cdn
   readonly denied: AddressSet | undefined
   readonly allowed: AddressSet | undefined
   readonly deny: Criteria | undefined
   readonly allow: Criteria | undefined
-  /** Whether connections are closed without a word. */
+  /** True if connections are closed without a response. */
   readonly silent: boolean
   readonly ipLimit: IpLimit | undefined
   readonly autoBan: AutoBanSettings | undefined
@@ -23,37 +23,41 @@ export interface EdgeRules {
 export type AddressSet = Pick<PrefixTrie, 'match' | 'read' | 'size'>
 
 export interface AddressRate {
-  /** Ms that one request takes of the bucket. */
+  /** Time that one request takes from the bucket, in ms. */
   readonly each: number
-  /** Requests. */
+  /** Bucket size, in requests. */
   readonly burst: number
 }
 
 export interface IpLimit extends AddressRate {
-  /** How many are remembered. */
+  /** Maximum number of addresses remembered. */
   readonly addresses: number
 }
 
 export interface AutoBanSettings {
   readonly denials: AddressRate
   readonly authFailures: AddressRate
-  /** Ms. */
+  /** Length of a ban, in ms. */
   readonly forMs: number
   readonly max: number
-  /** Whether all gateways share them. */
+  /** True if all gateways share the bans. */
   readonly share: boolean
 }
 
 export type Criterion = 'country' | 'user_agent' | 'path' | 'bot_score'
 
-/** What is asked of a request beside its address. */
+/** Rules on properties of a request other than its address. */
 export interface Criteria {
-  /** The first that fits. @param pathsOf what its path may be read as, in lower case; asked for only where there are rules about it */
+  /**
+   * Returns the first rule that matches.
+   *
+   * @param pathsOf returns the possible readings of the path, in lower case. Called only if there are rules on paths.
+   */
   match(asked: Asked, pathsOf: () => readonly string[]): Criterion | undefined
 }
 
 export interface Asked {
-  /** In capitals. */
+  /** Country code in capitals. */
   readonly country: string | undefined
   readonly userAgent: string | undefined
   readonly botScore: number | undefined
@@ -90,16 +94,16 @@ function rateOf(
   return { each: window / amount, burst }
 }
 
-/** The latest that were compiled, by their texts: a list of 100,000 is not built anew because a limit was raised. */
+/** Latest compiled lists, by their texts: raising a limit does not rebuild a list of 100,000. */
 const latest: { readonly texts: readonly string[]; readonly set: AddressSet }[] = []
 const KEPT = 4
 
-/** How many blocks go into a list before requests have their turn again: some 2 ms. */
+/** Blocks added to a list before the event loop handles requests again: about 2 ms. */
 const SLICE = 2000
 
 /**
- * Makes the lists of addresses of a configuration while requests go on, so that `compileEdge` finds them made: half a million blocks
- * take most of a second.
+ * Builds the address lists of a configuration while requests go on, so that `compileEdge` finds them ready. Half a
+ * million blocks take most of a second.
  */
 export async function prepareAddresses({ deny, allow }: Config['edge']): Promise<void> {
   for (const rules of [deny, allow]) {
@@ -128,7 +132,7 @@ function compileAddresses(rules: Rules): AddressSet | undefined {
 interface AddressList {
   readonly blocks: readonly string[]
   readonly files: readonly AddressFile[]
-  /** What tells it from another one. */
+  /** Texts that distinguish this list from another. */
   readonly texts: readonly string[]
 }
 
@@ -149,7 +153,7 @@ function keep({ texts }: AddressList, set: AddressSet): AddressSet {
   return set
 }
 
-/** In slices, behind each of which whoever makes it may do something else. */
+/** Builds the list in slices. The caller may do other work after each slice. */
 function* make({ blocks, files }: AddressList): Generator<void, AddressSet> {
   const set = createPrefixTrie()
   const block = createBlock()
@@ -164,7 +168,7 @@ function* make({ blocks, files }: AddressList): Generator<void, AddressSet> {
   return set
 }
 
-/** Of a name that a caller makes up no more is looked at. */
+/** Longest part of a User-Agent that is checked, in characters. Clients choose its length. */
 const LONGEST_AGENT = 1024
 
 function compileCriteria(rules: Rules): Criteria | undefined {

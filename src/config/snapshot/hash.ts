@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto'
 import type { Config } from '../schema/schema.js'
 
-/** What tells one configuration from another: 12 hex digits of the SHA-256 with its secrets resolved. */
+/** Hashes of a configuration: the first 12 hex digits of the SHA-256, with secrets resolved. */
 export interface ConfigHashes {
-  /** Of the whole. */
+  /** Hash of the whole configuration. */
   readonly own: string
-  /** Without what may differ between gateways that answer alike: where each listens, and where its access lines go. */
+  /** Hash without what may differ between equivalent gateways: listen addresses and the destination of access lines. */
   readonly shared: string
 }
 

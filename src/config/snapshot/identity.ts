@@ -1,33 +1,33 @@
 import { createHash, createPublicKey, type KeyObject } from 'node:crypto'
 import type { Config } from '../schema/schema.js'
 
-/** What the upstreams of a service are told of who is calling, compiled. */
+/** Compiled settings for what the upstreams of a service learn about the client. */
 export interface Identity {
-  /** Whether they get `X-Consumer-Id` and the like. */
+  /** True if upstreams get `X-Consumer-Id` and the like. */
   readonly headers: boolean
   readonly token: IdentityToken | undefined
-  /** Lower-case names of the fields that are written, and that nothing else may bring. */
+  /** Lower-case names of the headers that the gateway writes. Any other source of them is removed. */
   readonly fields: ReadonlySet<string>
 }
 
 export interface IdentityToken {
-  /** The private key, in PEM. */
+  /** Private key, in PEM. */
   readonly key: string
   readonly algorithm: 'ES256' | 'EdDSA' | 'RS256'
-  /** Of the key: the thumbprint of its public half (RFC 7638). */
+  /** Key id: the thumbprint of the public half (RFC 7638). */
   readonly kid: string
-  /** Lower-case name of the field that holds it. */
+  /** Lower-case name of the header with the token. */
   readonly header: string
   readonly issuer: string
   readonly audience: string
-  /** Whole seconds. */
+  /** Lifetime in whole seconds. */
   readonly ttl: number
 }
 
-/** A public key as it stands in a JWK set (RFC 7517). */
+/** Public key as a JWK set has it (RFC 7517). */
 export type PublicKey = Readonly<Record<string, string>>
 
-/** Fields that upstreams believe, since nobody but the gateway writes them. */
+/** Headers that upstreams trust, because only the gateway writes them. */
 export const TOLD_HEADERS = ['x-consumer-id', 'x-consumer-tier', 'x-consumer-tenant'] as const
 
 type ServiceConfig = Config['services'][string]
@@ -54,15 +54,15 @@ export function compileIdentity(name: string, { identity }: ServiceConfig): Iden
   }
 }
 
-/** Lower-case names of all fields that callers cannot send, whichever service they are for. */
+/** Returns the lower-case names of all headers that clients cannot send, for any service. */
 export function toldHeaders({ services }: Config): ReadonlySet<string> {
   const tokens = Object.values(services).map(({ identity }) => identity?.jwt?.header)
-  // What callers send in Authorization is for backends to judge: it is replaced where a token of ours stands there.
+  // Backends judge the Authorization that clients send. The gateway replaces it only where its own token goes there.
   const own = tokens.filter((name) => name !== undefined && name !== 'authorization') as string[]
   return new Set([...TOLD_HEADERS, ...own])
 }
 
-/** The keys by which tokens are verified, each once. */
+/** Returns the keys that verify the gateway's tokens, each once. */
 export function publishedKeys({ services }: Config): readonly PublicKey[] {
   const found = new Map<string, PublicKey>()
   for (const { identity } of Object.values(services)) {
@@ -75,7 +75,7 @@ export function publishedKeys({ services }: Config): readonly PublicKey[] {
   return [...found.values()]
 }
 
-/** The algorithm that a key is for; undefined for one that is none of ours. */
+/** Returns the algorithm that a key is for; undefined for an unsupported key. */
 export function algorithmOf(key: KeyObject): IdentityToken['algorithm'] | undefined {
   switch (key.asymmetricKeyType) {
     case 'ec':
@@ -89,7 +89,7 @@ export function algorithmOf(key: KeyObject): IdentityToken['algorithm'] | undefi
   }
 }
 
-/** What a thumbprint is made of, in this order (RFC 7638 §3.2, RFC 8037 §2). */
+/** Members that a thumbprint covers, in this order (RFC 7638 §3.2, RFC 8037 §2). */
 const THUMBPRINT = { EC: ['crv', 'kty', 'x', 'y'], OKP: ['crv', 'kty', 'x'], RSA: ['e', 'kty', 'n'] }
 
 function publicKey(pem: string): PublicKey {

@@ -10,7 +10,7 @@ const KEY_PREFIX = {
   concurrency: 'slots.',
 }
 
-/** Last part of the key that counts are kept under: what changes it begins to count anew. `each`: of shares. */
+/** Returns the last part of the key of the counts. A change of it starts new counts. `each`: counts of shares. */
 export function keyPartOf(
   by: Level,
   limits: readonly Pick<Limit, 'algorithm' | 'windowMs' | 'calendar'>[],
@@ -21,7 +21,8 @@ export function keyPartOf(
       ? KEY_PREFIX[algorithm] + formatDuration(windowMs)
       : `${calendar.period}.${calendar.timeZone}`,
   )
-  // Short: with three limits, two characters more would take 16 bytes more of every consumer. `1s1m1h` is still clear.
+  // Kept short: with three limits, two more characters would take 16 bytes more for every consumer. `1s1m1h` is still
+  // clear.
   const joined = parts.reduce((before, part, i) => {
     const clear = limits[i - 1]?.algorithm === 'sliding' && limits[i]!.algorithm === 'sliding'
     return i === 0 || clear ? before + part : `${before}+${part}`
@@ -30,8 +31,9 @@ export function keyPartOf(
 }
 
 /**
- * The RateLimit-Policy field (draft-ietf-httpapi-ratelimit-headers-11). `w` in whole seconds, at least 1; a bucket's is
- * the time in which it fills. A month has no one length, and slots have no window: they have a unit instead.
+ * Formats the RateLimit-Policy header (draft-ietf-httpapi-ratelimit-headers-11). `w` is in whole seconds, at least 1;
+ * for a bucket it is the time in which the bucket fills. A month has no fixed length and slots have no window: they get
+ * a unit.
  */
 export function policyHeader(limits: readonly Limit[]): string {
   return limits

@@ -1,9 +1,9 @@
 import type { LimitSettings } from '../schema/services.js'
 import { formatDuration, formatRate } from '../values/quantities.js'
 
-/** A limit as it is counted, from how it stands in the file, and back to how a person reads it. */
+/** Compiles limits for counting, and formats them as text. */
 
-/** Whose quota a limit is: what is counted together. */
+/** Level of a limit: requests with the same value share the quota. */
 export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
 
 /**
@@ -14,39 +14,42 @@ export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
 export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
 
 export interface Limit {
-  /** Unique within the policy: given, or after what is counted (`minute`, `30s`, `month`, `ip-minute`). */
+  /** Unique within the policy: configured, or derived from the limit (`minute`, `30s`, `month`, `ip-minute`). */
   readonly name: string
   readonly algorithm: Algorithm
   readonly by: Level
-  /** 1 to 2^25 - 1, and, but for calendar, amount × windowMs < 2^53. */
+  /** From 1 to 2^25 - 1. Except for calendar, amount × windowMs < 2^53. */
   readonly amount: number
-  /** 1 to … ms. calendar: a day, or 31 of them. concurrency: how long a slot is held that nobody gives back or renews. */
+  /**
+   * At least 1 ms. calendar: a day, or 31 days. concurrency: how long a slot is held if it is neither given back nor
+   * renewed.
+   */
   readonly windowMs: number
-  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Else the amount. */
+  /** token_bucket: how much may be taken at once, burst × windowMs < 2^53. Otherwise the amount. */
   readonly burst: number
-  /** calendar only. */
+  /** Set for calendar only. */
   readonly calendar: Calendar | undefined
-  /** Of a limit that several consumers share: how much of it each may take, above 0 and below 1; undefined: all of it. */
+  /** Part of a shared limit that each consumer may take, above 0 and below 1; undefined if each may take all of it. */
   readonly share: number | undefined
-  /** Of what such a share comes to, which is a limit by itself: the name of the limit that it is a share of. */
+  /** Name of the limit that this one is a share of. Set only for the limit that such a share makes. */
   readonly shareOf: string | undefined
-  /** Of one whose amount is another than its tier's. */
+  /** Set if the amount differs from the tier's. */
   readonly changed: AmountChange | undefined
-  /** What it is from a moment on, when its amount changes by itself then. */
+  /** Limit from the time `at` on, if its amount changes by itself then. */
   readonly next: { readonly at: number; readonly limit: Limit } | undefined
 }
 
-/** How an amount came to be another than the tier's. */
+/** Explains why an amount differs from the tier's. */
 export interface AmountChange {
-  /** What the tier allows. */
+  /** Amount that the tier allows. */
   readonly tier: number
-  /** What holds in its place; undefined: nothing does. */
+  /** Amount that replaces it; undefined if none does. */
   readonly override: number | undefined
-  /** What comes on top. */
+  /** Amount that is added. */
   readonly boost: number
 }
 
-/** The limit as it is at `now` (unix ms). */
+/** Returns the limit in force at `now` (unix ms). */
 export function standing(limit: Limit, now: number): Limit {
   let present = limit
   while (present.next !== undefined && now >= present.next.at) present = present.next.limit
@@ -55,7 +58,7 @@ export function standing(limit: Limit, now: number): Limit {
 
 export interface Calendar {
   readonly period: 'day' | 'month'
-  /** An IANA name. */
+  /** IANA name of the time zone. */
   readonly timeZone: string
 }
 
@@ -63,7 +66,10 @@ const DAY = 86_400_000
 const LONGEST_MS = { day: DAY, month: 31 * DAY }
 const DEFAULT_LEASE = 60_000
 
-/** A limit with all that goes without saying. It has been checked: a window or a period is there where one is needed. */
+/**
+ * Compiles a limit with its defaults. The settings have been checked: a window or period is present where one is
+ * needed.
+ */
 export function limitOf(settings: LimitSettings): Limit {
   const {
     name,
@@ -99,15 +105,15 @@ export function limitOf(settings: LimitSettings): Limit {
   }
 }
 
-/** The same with what stands behind it: of one that is shared out, the limit of each consumer's share. */
+/** Compiles a limit and the limits derived from it: for a shared one, the limit of each consumer's share. */
 export function limitsOf(settings: LimitSettings): readonly Limit[] {
   const limit = limitOf(settings)
   return limit.share === undefined ? [limit] : [limit, shareOf(limit, limit.share)]
 }
 
-/** What each consumer may take of a limit: rounded down, and at least 1. */
+/** Returns the limit of each consumer's share: rounded down, and at least 1. */
 export function shareOf(limit: Limit, share: number): Limit {
-  // 0.29 × 100 is a little less than 29.
+  // 0.29 × 100 is slightly less than 29.
   const part = (amount: number) => Math.max(1, Math.floor(Number((amount * share).toFixed(6))))
   return {
     ...limit,
@@ -123,7 +129,7 @@ function shareName(limit: string): string {
   return `${limit}-share`
 }
 
-/** What a limit's text is made of. */
+/** Members of a limit that its text shows. */
 type Told = Pick<
   Limit,
   'algorithm' | 'by' | 'amount' | 'windowMs' | 'burst' | 'calendar' | 'share' | 'shareOf' | 'changed'
@@ -138,7 +144,7 @@ export function limitText(limit: Told): string {
   return change === '' ? quotaText(limit) : `${quotaText(limit)} (${change})`
 }
 
-/** What it comes to, without how. */
+/** Formats the quota, without the reason for a change. */
 function quotaText({ algorithm, by, amount, windowMs, burst, calendar, share, shareOf }: Told): string {
   const part = share === undefined ? '' : ` share ${share}`
   const level = shareOf === undefined ? ` by ${by}${part}` : ` for each of a ${by}`
@@ -159,12 +165,12 @@ function changeText({ changed, next }: Pick<Told, 'changed' | 'next'>): string {
   return `${base}${more}${next === undefined ? '' : ` until ${secondOf(next.at)}`}`
 }
 
-/** `2026-11-25T05:00:00Z` */
+/** Formats a time as `2026-11-25T05:00:00Z`. */
 export function secondOf(at: number): string {
   return `${new Date(at).toISOString().slice(0, 19)}Z`
 }
 
-/** The same for a program: what the limit has, in the words of the file, times in ms. */
+/** Returns the same for programs: the limit in the words of the file, times in ms. */
 export function limitData(limit: Limit): LimitData {
   const { name, algorithm, by, amount, windowMs, burst, calendar, share, shareOf, changed, next } = limit
   const common = {
@@ -190,12 +196,15 @@ export function limitData(limit: Limit): LimitData {
   return { ...common, ...(algorithm === 'token_bucket' ? { burst } : {}), window_ms: windowMs }
 }
 
-/** A limit as {@link limitText} has it, of what {@link limitData} tells. */
+/** Formats the result of {@link limitData} as {@link limitText} formats a limit. */
 export function limitDataText(data: LimitData): string {
   return limitText(toldOf(data))
 }
 
-/** The two parts of that text: `600/min`, and `100 + boost 500 until 2026-11-25T05:00:00Z`, which is empty where nothing is changed. */
+/**
+ * Returns the two parts of that text: `600/min`, and `100 + boost 500 until 2026-11-25T05:00:00Z`. The second is empty
+ * if nothing is changed.
+ */
 export function limitDataParts(data: LimitData): { readonly quota: string; readonly change: string } {
   const told = toldOf(data)
   return { quota: quotaText(told), change: changeText(told) }
@@ -222,12 +231,12 @@ export interface LimitData {
   readonly amount: number
   readonly share?: number
   readonly share_of?: string
-  /** Of one whose amount is another than its tier's, and for how long. */
+  /** Set if the amount differs from the tier's: by what, and until when. */
   readonly changed?: {
     readonly tier_amount: number
     readonly override: number | null
     readonly boost: number
-    /** ISO 8601; null: for good. */
+    /** ISO 8601; null if the change is permanent. */
     readonly until: string | null
   }
   readonly burst?: number
@@ -244,7 +253,7 @@ const NAMED_WINDOWS: ReadonlyMap<number, string> = new Map([
   [86_400_000, 'day'],
 ])
 
-/** The name of a limit that was given none: after its window, and whose quota it is when it is not the consumer's. */
+/** Returns the default name of a limit: its window, with the level unless that is the consumer. */
 function nameOfLimit({
   algorithm,
   by,

@@ -1,18 +1,18 @@
 import type { Config } from '../schema/schema.js'
 
-/** Percents of the file become shares here. */
+/** Converts percentages of the file to shares. */
 
 export interface RetrySettings {
-  /** Of the requests of the last 10 s, 0 to 1. */
+  /** Retries allowed, as a share of the requests of the last 10 s, 0 to 1. */
   readonly budget: number
-  /** How often a request that may have been seen is sent again. */
+  /** Maximum number of retries of a request that the upstream may have seen. */
   readonly attempts: number
 }
 
 export interface BreakerSettings {
-  /** 0 to 1. */
+  /** Share of errors, 0 to 1. */
   readonly errorRatio: number
-  /** Ms; Infinity: nothing is slow. */
+  /** Duration from which a response counts as slow, in ms; Infinity if none does. */
   readonly slowMs: number
   readonly slowRatio: number
   readonly windowMs: number
@@ -29,14 +29,14 @@ export interface ConcurrencySettings {
 
 type ServiceConfig = Config['services'][string]
 
-/** What a service says of itself when it cannot keep up. */
+/** Compiled settings of a service for overload and failures. */
 export interface ResilienceSettings {
   readonly retries: RetrySettings
   readonly circuitBreaker: BreakerSettings | undefined
   readonly concurrency: ConcurrencySettings | undefined
 }
 
-/** Of a route that answers by itself. */
+/** Settings of a route that answers by itself. */
 export const NO_RESILIENCE: ResilienceSettings = {
   retries: { budget: 0, attempts: 0 },
   circuitBreaker: undefined,
@@ -63,7 +63,7 @@ export function compileResilience(service: ServiceConfig): ResilienceSettings {
   }
 }
 
-/** The classes of the tiers, from the one that is shed first. */
+/** Returns the priority classes of the tiers, from the one that is shed first. */
 export function compilePriorities(tiers: Config['tiers']): {
   readonly priorities: readonly number[]
   readonly classes: number

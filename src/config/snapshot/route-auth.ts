@@ -1,11 +1,11 @@
 import type { Config } from '../schema/schema.js'
 import type { ConsumerSource } from './consumers.js'
 
-/** What a route asks of its callers, compiled. */
+/** Compiled requirements of a route on its clients. */
 export interface RouteAuth {
-  /** By which they are known here, in the order of the file. */
+  /** Sources that identify clients here, in the order of the file. */
   readonly sources: readonly ConsumerSource[]
-  /** All of which a credential must have. */
+  /** Scopes that a credential must all have. */
   readonly scopes: readonly string[]
 }
 

@@ -1,15 +1,15 @@
 import type { Route } from './snapshot.js'
 
-/** A route under one of its hosts: what a table of routes has a line for. */
+/** Route under one of its hosts: one line in a table of routes. */
 export interface RouteLine {
   readonly route: Route
-  /** Empty: any host. */
+  /** Host name; empty for any host. */
   readonly host: string
 }
 
 /**
- * The routes, the most specific first, as `config/snapshot/router.ts` prefers them: of two lines that a request fits, the one
- * that gets it stands above the other.
+ * Sorts the routes, the most specific first, as `config/snapshot/router.ts` prefers them. If a request matches two
+ * lines, the upper one gets it.
  */
 export function mostSpecificFirst(routes: readonly Route[]): readonly RouteLine[] {
   return routes
@@ -23,13 +23,13 @@ export function mostSpecificFirst(routes: readonly Route[]): readonly RouteLine[
     )
 }
 
-/** Exact, then `*.` with the longest suffix, then any. */
+/** Compares hosts: exact ones first, then `*.` with the longest suffix, then any. */
 function compareHosts(a: string, b: string): number {
   const rank = (host: string) => (host === '' ? 2 : host.startsWith('*') ? 1 : 0)
   return rank(a) - rank(b) || (rank(a) === 1 ? b.length - a.length : 0) || compareText(a, b)
 }
 
-/** Segment by segment: a literal, a parameter, the end of the path, a wildcard. */
+/** Compares paths by segment: a literal, a parameter, the end of the path, a wildcard. */
 function comparePaths(a: string, b: string): number {
   const [left, right] = [segments(a), segments(b)]
   for (let i = 0; i <= Math.max(left.length, right.length); i++) {
@@ -50,7 +50,7 @@ function rankOf(segment: string | undefined): number {
   return segment === '*' ? 3 : segment.startsWith(':') ? 1 : 0
 }
 
-/** By code unit: the same on every machine, whatever its language. */
+/** Compares by code unit: the same on every machine, whatever its language. */
 function compareText(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0
 }

@@ -1,6 +1,6 @@
 import { ROUTABLE_METHODS } from '../values/scalar-http.js'
 
-/** What decides which requests a route gets. */
+/** Conditions that select the requests of a route. */
 export interface Pattern {
   readonly path: string
   readonly hosts: readonly string[]
@@ -8,8 +8,8 @@ export interface Pattern {
 }
 
 /**
- * A path without what makes no difference to matching: names of parameters, and a slash at the end. Two routes of
- * one shape get the same requests.
+ * Removes from a path what does not affect matching: parameter names, and a trailing slash. Two routes of one shape
+ * match the same requests.
  */
 export function shapeOf(path: string): string {
   const shape = path
@@ -19,13 +19,13 @@ export function shapeOf(path: string): string {
   return shape.length > 1 && shape.endsWith('/') ? shape.slice(0, -1) : shape
 }
 
-/** `undefined`: no route has this path; an array: only these methods do. */
+/** Finds a route. `undefined`: no route has this path. An array: only these methods match. */
 export type Match<R> = (method: string, host: string, path: string) => R | readonly string[] | undefined
 
 /**
- * Builds the look-up from method, lower-case host without port and canonical path to route. Host: exact, then `*.` with the longest suffix, then any; path: segment by segment a
- * literal before a parameter before a wildcard; method: written out before any. What finds nothing at one step
- * falls back to the next.
+ * Builds the lookup from method, lower-case host without port and canonical path to a route. Host: exact, then `*.`
+ * with the longest suffix, then any. Path: for each segment a literal before a parameter before a wildcard. Method: a
+ * named one before any. If one step finds nothing, the lookup falls back to the next.
  */
 export function compileRouter<R extends Pattern>(routes: readonly R[]): Match<R> {
   const byHost = new Map<string, R[]>()
@@ -42,7 +42,7 @@ export function compileRouter<R extends Pattern>(routes: readonly R[]): Match<R>
     if (host.startsWith('*')) below.set(host.slice(1), compileHost(sharing))
     else exact.set(host, compileHost(sharing))
   }
-  // Longest first; the empty one, any host, comes last.
+  // Longest first. The empty suffix, for any host, is last.
   const suffixLengths = [...new Set([...below.keys()].map((suffix) => suffix.length))].sort((a, b) => b - a)
 
   const tableAt = (step: number, host: string): HostTable<R> | undefined => {
@@ -73,19 +73,19 @@ interface HostTable<R> {
 }
 
 /**
- * A place in the tree of segments. A look-up asks a map per segment, so it takes the same time whatever the number of
- * routes, and a place is small: one configuration may have tens of thousands.
+ * Node in the tree of segments. A lookup does one map access per segment, so its time does not depend on the number of
+ * routes. Nodes are small, because a configuration may have tens of thousands.
  */
 interface Place<R> {
   literals: Map<string, Place<R>> | undefined
   parameter: Place<R> | undefined
-  /** Routes of this very path. */
+  /** Routes for exactly this path. */
   own: Claims<R> | undefined
-  /** Routes of all below it: `/*`. */
+  /** Routes for everything below it: `/*`. */
   below: Claims<R> | undefined
 }
 
-/** By method. */
+/** Routes of a node by method. */
 interface Claims<R> {
   any: R | undefined
   named: Map<string, R> | undefined
@@ -101,14 +101,14 @@ function compileHost<R extends Pattern>(routes: readonly R[]): HostTable<R> {
   if (named.has('GET')) named.add('HEAD')
   const unnamed = ROUTABLE_METHODS.filter((method) => !named.has(method))
 
-  // A slash at the end makes no difference; that of `/` is one, too.
+  // A trailing slash makes no difference. For `/`, the slash is a trailing one, too.
   const find = (method: string, path: string) =>
     search(root, method, path, 1, path.charCodeAt(path.length - 1) === SLASH ? path.length - 1 : path.length)
   return {
     find,
     methodsAt(path) {
       const allowed = [...named].filter((method) => find(method, path) !== undefined)
-      // Methods that no route of the host names find the same.
+      // All methods that no route of the host names have the same result.
       if (unnamed.length > 0 && find(unnamed[0]!, path) !== undefined) allowed.push(...unnamed)
       return allowed
     },
@@ -146,7 +146,7 @@ function literalOf<R>(place: Place<R>, segment: string): Place<R> {
   return next
 }
 
-/** Of two with one claim the first in the list has it; a HEAD written out goes before one that follows from GET. */
+/** Adds a route. The first of two with the same claim wins. An explicit HEAD wins over one implied by GET. */
 function withClaim<R extends Pattern>(claims: Claims<R> | undefined, route: R): Claims<R> {
   const { any, named } = claims ?? { any: undefined, named: undefined }
   if (route.methods.length === 0) return { any: any ?? route, named }
@@ -164,8 +164,8 @@ function claimed<R>({ any, named }: Claims<R>, method: string): R | undefined {
 }
 
 /**
- * The route for what stands at `at`, where a segment begins, up to `end`. Sees each place of the tree once at most, so no
- * path takes long.
+ * Finds the route for the segments from `at`, where one begins, up to `end`. It visits each node of the tree at most
+ * once, so no path takes long.
  */
 function search<R>(place: Place<R>, method: string, path: string, at: number, end: number): R | undefined {
   if (at >= end) {

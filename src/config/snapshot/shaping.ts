@@ -7,7 +7,7 @@ import { type Cors, compileCors } from './cors.js'
 
 type RouteConfig = Config['routes'][number]
 
-/** What a route changes on the way, or answers by itself. A route that does neither has none. */
+/** Compiled changes that a route makes to messages, or its own response. A route with neither has no shape. */
 export interface Shape {
   readonly rewrite: Rewrite | undefined
   readonly request: FieldRules | undefined
@@ -17,9 +17,9 @@ export interface Shape {
   readonly respond: FixedAnswer | undefined
 }
 
-/** What becomes of the fields of a header. */
+/** Rules for the headers of a message. */
 export interface FieldRules {
-  /** Lower-case names of the fields that go, `_` as `-`: those that are removed, and those that are set anew. */
+  /** Lower-case names of the headers to remove, with `_` written as `-`: removed ones, and those that are set again. */
   readonly drop: ReadonlySet<string>
   readonly put: readonly FieldValue[]
 }
@@ -71,7 +71,7 @@ function compileAnswer({ status, body = '', headers = {} }: DeepReadonly<Respond
   return { status, fields: [contentType, ...fields], body }
 }
 
-/** An object or a list: a bare word that happens to be JSON is text. */
+/** Returns true for a JSON object or list. A bare word that happens to be JSON is text. */
 function isJson(text: string): boolean {
   if (!/^\s*[[{]/.test(text)) return false
   try {

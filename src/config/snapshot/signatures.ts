@@ -1,32 +1,32 @@
 import { createPublicKey } from 'node:crypto'
 import type { SignatureConsumerSettings } from '../schema/signature.js'
 
-/** Signed requests (RFC 9421), compiled. */
+/** Compiled settings of signed requests (RFC 9421). */
 export interface SignatureSettings {
   readonly kind: 'signature'
-  /** By their keyid. */
+  /** Keys by keyid. */
   readonly keys: ReadonlyMap<string, SignatureKey>
-  /** What has to be covered, in lower case. */
+  /** Components that a signature must cover, in lower case. */
   readonly components: readonly string[]
-  /** Whether `content-digest` has to be, where there is a body. */
+  /** True if a signature must cover `content-digest` when there is a body. */
   readonly digest: boolean
-  /** Ms from `created` on. */
+  /** Maximum age after `created`, in ms. */
   readonly maxAge: number
-  /** Ms that clocks may differ. */
+  /** Tolerated clock difference, in ms. */
   readonly leeway: number
   readonly nonceRequired: boolean
   readonly maxNonces: number
   readonly tag: string | undefined
-  /** What says to a caller which signature is wanted (RFC 9421 §5.1). */
+  /** Header value that tells a client which signature is required (RFC 9421 §5.1). */
   readonly accepted: string
 }
 
 export type SignatureAlgorithm = 'hmac-sha256' | 'ed25519' | 'ecdsa-p256-sha256'
 
 export interface SignatureKey {
-  /** By the kind of the key: what a signature says of it is believed only where it is the same. */
+  /** Algorithm, from the kind of the key. A signature that names another one is rejected. */
   readonly algorithm: SignatureAlgorithm
-  /** The secret in base64, or the public key in PEM. */
+  /** Secret in base64, or public key in PEM. */
   readonly key: string
   readonly owner: {
     readonly consumer: string
@@ -39,7 +39,11 @@ export interface SignatureKey {
 
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
-/** @param tierIndex of a tier that the configuration has */
+/**
+ * Compiles the settings.
+ *
+ * @param tierIndex returns the index of a tier in the configuration
+ */
 export function compileSignatures(
   settings: DeepReadonly<SignatureConsumerSettings>,
   tierIndex: (name: string) => number,
@@ -70,7 +74,7 @@ export function compileSignatures(
   }
 }
 
-/** What a public key is for; undefined for one that is none of ours. */
+/** Returns the algorithm of a public key; undefined for an unsupported key. */
 export function publicAlgorithm(pem: string): SignatureAlgorithm | undefined {
   try {
     const key = createPublicKey(pem)

@@ -41,34 +41,36 @@ export type { Transport, UpstreamTls } from './transport.js'
 export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
 
 /**
- * One compiled, frozen configuration. A request captures it once and keeps it to the end; a reload makes another.
- * Everything that a request would otherwise work out again is worked out here, once.
+ * Compiled, frozen configuration. A request captures it once and keeps it to the end. A reload makes another one.
+ * Everything that requests would otherwise compute again is computed here, once.
  */
 export interface Snapshot {
   /** First 12 hex digits of the SHA-256 of the configuration with its secrets resolved. */
   readonly hash: string
-  /** The same without what may differ between gateways that answer alike. */
+  /** The same hash without what may differ between equivalent gateways. */
   readonly sharedHash: string
-  /** Unix ms. */
+  /** When the configuration was loaded, in unix ms. */
   readonly loadedAt: number
   readonly config: Config
   readonly tiers: readonly string[]
-  /** By tier: 0 for the class that is shed first, and so on without gaps. Tiers of one priority are one class. */
+  /**
+   * Priority class by tier: 0 for the class that is shed first, without gaps. Tiers of equal priority share a class.
+   */
   readonly priorities: readonly number[]
-  /** How many classes there are. */
+  /** Number of classes. */
   readonly classes: number
   /** Index into `tiers`. */
   readonly defaultTier: number
   readonly consumers: readonly ConsumerSource[]
   /** Lower-case names of every header from which a consumer or tier could be read, with `_` written as `-`. */
   readonly identityHeaders: ReadonlySet<string>
-  /** Lower-case names of the fields that upstreams believe since the gateway alone writes them. */
+  /** Lower-case names of the headers that upstreams trust because only the gateway writes them. */
   readonly toldHeaders: ReadonlySet<string>
-  /** By which upstreams verify the tokens that they are given. */
+  /** Keys with which upstreams verify the gateway's tokens. */
   readonly publicKeys: readonly PublicKey[]
-  /** Whether an address (as `socket.remoteAddress` gives it, or from X-Forwarded-For) is a trusted proxy. */
+  /** Returns true if an address (from `socket.remoteAddress` or X-Forwarded-For) is a trusted proxy. */
   readonly isTrustedProxy: (address: string) => boolean
-  /** Who is turned away before anything else is done. */
+  /** Rules for clients that are turned away before anything else. */
   readonly edge: EdgeRules
   readonly services: readonly Service[]
   readonly routes: readonly Route[]

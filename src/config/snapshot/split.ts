@@ -1,32 +1,34 @@
 import type { Config } from '../schema/schema.js'
 
-/** Where the requests of a route go by weight. */
+/** Weighted split of a route's requests among services. */
 export interface Split<R> {
   readonly members: readonly Member<R>[]
-  /** Of all weights. */
+  /** Sum of all weights. */
   readonly total: number
-  /** Whether a consumer stays with one member. */
+  /** True if a consumer stays with one member. */
   readonly sticky: boolean
 }
 
 export interface Member<R> {
   readonly weight: number
-  /** Of the service's name: what a consumer's hash is mixed with. */
+  /** Hash of the service's name. A consumer's hash is mixed with it. */
   readonly seed: number
-  /** The route with this member's service in place of the first one's. */
+  /** Route with this member's service in place of the first one. */
   readonly route: R
 }
 
 type RouteConfig = Config['routes'][number]
 
-/** The service whose limits count for a route; undefined where nothing is forwarded. */
+/** Returns the service whose limits count for a route; undefined if nothing is forwarded. */
 export function countingService(route: RouteConfig): string | undefined {
   return route.service ?? route.split?.[0]?.service
 }
 
 /**
- * @param isOut whether a service is in maintenance: the others take its share, as long as there are others
- * @param routeTo the route as it is when it leads to this service
+ * Compiles a split.
+ *
+ * @param isOut returns true if a service is in maintenance: the others then take its share, if there are any
+ * @param routeTo returns the route as it leads to this service
  */
 export function compileSplit<R>(
   { split, sticky }: RouteConfig,
@@ -48,7 +50,7 @@ export function compileSplit<R>(
   }
 }
 
-/** The member that a number from 0 up to, but not, 1 falls to. */
+/** Returns the member for a number from 0 to below 1. */
 export function memberAt<R>({ members, total }: Split<R>, random: number): Member<R> {
   let left = random * total
   for (const member of members) {
@@ -59,15 +61,15 @@ export function memberAt<R>({ members, total }: Split<R>, random: number): Membe
 }
 
 /**
- * The member that a consumer belongs to: the one whose draw for it is the best, by weight (rendezvous hashing). When a
- * weight changes, only those move that it takes from others or loses to them; all gateways say the same.
+ * Returns the member of a consumer: the one with the best weighted draw (rendezvous hashing). If a weight changes, only
+ * the consumers move that this member gains or loses. All gateways return the same member.
  */
 export function memberOf<R>({ members }: Split<R>, consumer: string): Member<R> {
   const hash = hashOf(consumer)
   let best = members[0]!
   let least = Number.POSITIVE_INFINITY
   for (const member of members) {
-    // Exponential draws: the least of them is that of a member with the probability of its weight.
+    // Exponential draws: the probability that a member has the least one is proportional to its weight.
     const draw = -Math.log((mix(hash ^ member.seed) + 0.5) / 2 ** 32) / member.weight
     if (draw >= least) continue
     least = draw
@@ -76,14 +78,14 @@ export function memberOf<R>({ members }: Split<R>, consumer: string): Member<R> 
   return best
 }
 
-/** FNV-1a. */
+/** FNV-1a hash. */
 function hashOf(text: string): number {
   let hash = 0x811c9dc5
   for (let i = 0; i < text.length; i++) hash = Math.imul(hash ^ text.charCodeAt(i), 0x01000193)
   return mix(hash)
 }
 
-/** The end of MurmurHash3: every bit of the result hangs on every bit of the number. */
+/** Finalizer of MurmurHash3: every bit of the result depends on every bit of the number. */
 function mix(hash: number): number {
   let h = hash ^ (hash >>> 16)
   h = Math.imul(h, 0x85ebca6b)

@@ -1,23 +1,23 @@
 import type { Config } from '../schema/schema.js'
 import { algorithmsOf, type TokenAlgorithm } from '../values/token-algorithms.js'
 
-/** Who issues tokens (JWT) and what makes one of theirs good, compiled. */
+/** Compiled issuer of tokens (JWT), with the conditions that make its tokens valid. */
 export interface TokenIssuer {
-  /** Equal to the token's `iss`. */
+  /** Must equal the token's `iss`. */
   readonly issuer: string
-  /** The token's `aud` has one of them; empty: it is not looked at. */
+  /** The token's `aud` must contain one of them. Empty: `aud` is not checked. */
   readonly audiences: readonly string[]
-  /** JWS names (RFC 7518 §3.1, RFC 8037, RFC 9864) of those that may sign. */
+  /** JWS names of the algorithms that may sign (RFC 7518 §3.1, RFC 8037, RFC 9864). */
   readonly algorithms: readonly TokenAlgorithm[]
   readonly keys: TokenKeys
-  /** Ms by which the clocks may differ. */
+  /** Tolerated clock difference, in ms. */
   readonly leewayMs: number
-  /** `typ` has to be one of them, in lower case; empty: it is not looked at. */
+  /** `typ` must be one of them, in lower case. Empty: `typ` is not checked. */
   readonly types: readonly string[]
   readonly requiredClaims: readonly RequiredClaim[]
   readonly requiredScopes: readonly string[]
   readonly id: ClaimPath
-  /** In front of the id. */
+  /** Prefix of the consumer's id. */
   readonly idPrefix: string
   readonly tier: ClaimPath | undefined
   readonly tenant: ClaimPath | undefined
@@ -26,11 +26,11 @@ export interface TokenIssuer {
 
 export type TokenKeys =
   | { readonly kind: 'jwks'; readonly url: string; readonly refreshMs: number }
-  /** PEM. */
+  /** Public keys in PEM. */
   | { readonly kind: 'public'; readonly pems: readonly string[] }
   | { readonly kind: 'secret'; readonly secret: string }
 
-/** Where a claim stands: under this very name, else where its steps lead. */
+/** Location of a claim: under this exact name, otherwise along its steps. */
 export interface ClaimPath {
   readonly name: string
   readonly steps: readonly string[]
@@ -38,7 +38,7 @@ export interface ClaimPath {
 
 export interface RequiredClaim {
   readonly path: ClaimPath
-  /** One of them, written as text; `*`: any value. */
+  /** Accepted values as text; `*` accepts any value. */
   readonly values: readonly string[]
 }
 
@@ -75,12 +75,16 @@ function keysOf({ jwks_url: url, public_key: pems, secret, refresh }: IssuerSett
   return { kind: 'jwks', url: url!, refreshMs: refresh }
 }
 
-/** @param path `org.id`: the member `id` of the claim `org` */
+/**
+ * Parses the path of a claim.
+ *
+ * @param path `org.id`: the member `id` of the claim `org`
+ */
 export function claimPath(path: string): ClaimPath {
   return { name: path, steps: path.split('.') }
 }
 
-/** `typ` leaves out the `application/` of a media type that has no other slash (RFC 7515 §4.1.9). */
+/** Normalises `typ`, which omits `application/` for a media type without another slash (RFC 7515 §4.1.9). */
 export function mediaType(type: string): string {
   const lower = type.toLowerCase()
   return lower.startsWith('application/') ? lower.slice('application/'.length) : lower

@@ -1,19 +1,19 @@
 import { createHash } from 'node:crypto'
 import type { Config } from '../schema/schema.js'
 
-/** How an upstream is spoken to. */
+/** Connection settings of an upstream. */
 export interface Transport {
-  /** Of an https:// upstream. */
+  /** TLS settings of an https:// upstream. */
   readonly tls: UpstreamTls | undefined
   readonly protocol: 'http1' | 'http2'
   /**
-   * Upstreams with the same one may share connections: it holds the origin and everything that makes a connection what it
-   * is, so that nobody gets one that was verified by another service's CA, or opened with another's certificate.
+   * Upstreams with the same key may share connections. The key holds the origin and every property of a connection, so
+   * no service gets a connection that was verified by another service's CA, or opened with another's certificate.
    */
   readonly key: string
 }
 
-/** Contents in PEM. */
+/** TLS settings, with file contents in PEM. */
 export interface UpstreamTls {
   readonly ca: string | undefined
   readonly serverName: string | undefined

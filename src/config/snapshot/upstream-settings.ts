@@ -9,16 +9,16 @@ import { compileTransport, type Transport } from './transport.js'
 export interface Upstream extends Transport {
   /** `http://host:port` or `https://host:port`, normalised. */
   readonly origin: string
-  /** The value of the Host header that the upstream gets when the route does not keep the client's. */
+  /** Value of the Host header for the upstream, if the route does not preserve the client's. */
   readonly host: string
-  /** Path prefix in the upstream's URL without a trailing slash, mostly empty. */
+  /** Path prefix in the upstream's URL without a trailing slash, usually empty. */
   readonly basePath: string
   readonly weight: number
-  /** Longest wait for a connection, its TLS handshake included: the longest of the routes that lead here. */
+  /** Longest wait for a connection including its TLS handshake, in ms: the longest of the routes that lead here. */
   readonly connectMs: number
 }
 
-/** What the upstreams of a service are told apart by, in the admin API and in metrics. */
+/** Returns the address that identifies an upstream of a service in the admin API and in metrics. */
 export function addressOf({ origin, basePath }: Upstream): string {
   return origin + basePath
 }
@@ -27,13 +27,13 @@ export type Balance =
   | { readonly kind: 'round_robin' | 'least_requests' | 'hash_consumer' }
   | {
       readonly kind: 'hash_header'
-      /** Lower-case. */
+      /** Header name in lower case. */
       readonly header: string
     }
 
-/** All times in ms. */
+/** Settings of active health checks. All times are in ms. */
 export interface HealthCheck {
-  /** With its query. */
+  /** Request path, with its query. */
   readonly path: string
   readonly interval: number
   readonly timeout: number
@@ -42,13 +42,13 @@ export interface HealthCheck {
   readonly statuses: ReadonlySet<number>
 }
 
-/** How the requests of a service are shared by its upstreams. All times in ms. */
+/** Settings for balancing a service's requests among its upstreams. All times are in ms. */
 export interface UpstreamSettings {
   readonly upstreams: readonly Upstream[]
   readonly balance: Balance
-  /** 0: none. */
+  /** Length of the slow start; 0 for none. */
   readonly slowStart: number
-  /** To each upstream. */
+  /** Maximum number of connections to each upstream. */
   readonly maxConnections: number
   readonly maxTunnels: number
   readonly maxTunnelsPerClient: number
@@ -58,7 +58,7 @@ export interface UpstreamSettings {
   readonly outliers: OutlierSettings | undefined
 }
 
-/** Of a route that answers by itself. */
+/** Settings of a route that answers by itself. */
 export const NO_UPSTREAMS: UpstreamSettings = {
   upstreams: [],
   balance: { kind: 'round_robin' },
