@@ -1,26 +1,26 @@
 import { createHash } from 'node:crypto'
 import { readByteSequences } from './structured-fields.js'
 
-/** What a body has to be: its digest by one algorithm. */
+/** The digest that a body must have, by one algorithm. */
 export interface ExpectedDigest {
   readonly algorithm: 'sha256' | 'sha512'
   readonly value: Buffer
 }
 
-/** Takes a body piece by piece. */
+/** Hashes a body piece by piece. */
 export interface BodyDigest {
   add(piece: Buffer): void
-  /** Whether it was the body that the digest is of. Asked once, at its end. */
+  /** Returns true if the body matches the expected digest. Called once, at the end of the body. */
   holds(): boolean
 }
 
-/** Of these one is enough. Others of RFC 9530 can be forged, or are not made here. */
+/** One matching digest is enough. Other algorithms of RFC 9530 can be forged or are not supported. */
 const ALGORITHMS = [
   ['sha-256', 'sha256'],
   ['sha-512', 'sha512'],
 ] as const
 
-/** Reads `Content-Digest` (RFC 9530 §2); undefined when it names none by an algorithm that is known here. */
+/** Reads `Content-Digest` (RFC 9530 §2). Returns undefined when it has no digest by a supported algorithm. */
 export function readContentDigest(field: string): ExpectedDigest | undefined {
   const digests = readByteSequences(field)
   for (const [name, algorithm] of ALGORITHMS) {

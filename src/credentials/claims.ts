@@ -2,7 +2,9 @@ import type { ClaimPath, RequiredClaim, TokenIssuer } from '../config/snapshot/t
 
 export type Claims = Readonly<Record<string, unknown>>
 
-/** The claim of this very name, else where the steps lead; undefined when there is none. */
+/**
+ * Returns the claim with exactly this name, else the claim at the end of the steps; undefined when there is neither.
+ */
 export function claimAt(claims: Claims, { name, steps }: ClaimPath): unknown {
   if (Object.hasOwn(claims, name)) return claims[name]
   if (steps.length === 1) return undefined
@@ -15,8 +17,8 @@ export function claimAt(claims: Claims, { name, steps }: ClaimPath): unknown {
 }
 
 /**
- * A claim as an id or a name: a text of 1 to 256 characters, or a whole number. Anything else is none; half a
- * surrogate pair is left out since it has no UTF-8, so that two ids could become one.
+ * Reads a claim as an id or a name: a string of 1 to 256 characters, or a whole number. Returns undefined for anything
+ * else. Refuses half a surrogate pair: it has no UTF-8 form, so two ids could become one.
  */
 export function textAt(claims: Claims, path: ClaimPath): string | undefined {
   const value = claimAt(claims, path)
@@ -25,20 +27,20 @@ export function textAt(claims: Claims, path: ClaimPath): string | undefined {
   return value.isWellFormed() ? value : undefined
 }
 
-/** A list of texts, or a text with spaces between them (RFC 8693 §4.2). */
+/** Reads scopes from a list of strings, or from one string separated by spaces (RFC 8693 §4.2). */
 export function scopesAt(claims: Claims, path: ClaimPath): readonly string[] {
   const value = claimAt(claims, path)
   if (typeof value === 'string') return value.split(' ').filter((scope) => scope !== '')
   return Array.isArray(value) ? value.filter((scope) => typeof scope === 'string') : []
 }
 
-/** Why a token is not good now, and whether that is because its time has passed. */
+/** Says why a token is not valid now, and whether the reason is that it has expired. */
 export interface ClaimsProblem {
   readonly expired: boolean
   readonly why: string
 }
 
-/** What RFC 7519 §4.1 and the issuer's settings ask of the claims. `now` in Unix ms. */
+/** Checks the claims against RFC 7519 §4.1 and the settings of the issuer. `now` is in Unix ms. */
 export function checkClaims(claims: Claims, issuer: TokenIssuer, now: number): ClaimsProblem | undefined {
   const { exp, nbf, iat, aud } = claims
   if (!isTime(exp)) return bad('it has no exp')
@@ -67,7 +69,10 @@ function bad(why: string): ClaimsProblem {
 
 const seconds = (ms: number) => `${Math.round(ms / 1000)} s`
 
-/** The last second of a Date (ECMA-262, 21.4.1.1). JSON has later ones, and some that are infinite here, such as 1e999. */
+/**
+ * The last second of a Date (ECMA-262, 21.4.1.1). JSON can hold later ones, and some that become infinite, such as
+ * 1e999.
+ */
 const LAST = 8.64e12
 
 function isTime(value: unknown): value is number {
@@ -79,7 +84,7 @@ function isFor(aud: unknown, audiences: readonly string[]): boolean {
   return Array.isArray(aud) && aud.some((one) => typeof one === 'string' && audiences.includes(one))
 }
 
-/** A list has it when one of its items is of the values. */
+/** Returns true if the claim has one of the values. A list has it when one of its items does. */
 function hasClaim(claims: Claims, { path, values }: RequiredClaim): boolean {
   const value = claimAt(claims, path)
   if (value === undefined || value === null) return false

@@ -1,9 +1,9 @@
 import { createPrivateKey, sign } from 'node:crypto'
 import type { IdentityToken } from '../config/snapshot/snapshot.js'
 
-/** What a token says of a caller. */
+/** The caller that an identity token describes. */
 export interface TokenSubject {
-  /** Undefined: known by its address only. */
+  /** Undefined: the caller is known only by its address. */
   readonly consumer: string | undefined
   readonly tier: string
   readonly tenant: string | undefined
@@ -15,18 +15,19 @@ export type IdentitySigner = (subject: TokenSubject, now: number) => string
 
 interface Kept {
   readonly token: string
-  /** Unix ms until which it is given out. */
+  /** Unix ms until which the token is handed out. */
   readonly until: number
 }
 
-/** Of one service. A token has some 400 bytes, one by RSA 600. */
+/** Tokens kept for one service. A token takes about 400 bytes, or 600 if signed with RSA. */
 const MAX_KEPT = 20_000
 
 /**
- * Signs tokens (JWT, RFC 7519) that tell the upstreams of one service who is calling. One is made for a caller and given
- * out for half its life, so that signing is no cost of each request; whatever arrives holds for half its life more.
+ * Creates a signer of tokens (JWT, RFC 7519) that tell the upstreams of one service who is calling. The signer reuses a
+ * token for half its lifetime, so that most requests cost no signature. A token that arrives is valid for at least
+ * another half of its lifetime.
  *
- * @param maxKept how many tokens are kept at most; those not asked for lately go first
+ * @param maxKept most tokens that are kept; the least recently used go first
  */
 export function createIdentitySigner(settings: IdentityToken, maxKept = MAX_KEPT): IdentitySigner {
   const { algorithm, kid, issuer, audience, ttl } = settings
@@ -39,7 +40,7 @@ export function createIdentitySigner(settings: IdentityToken, maxKept = MAX_KEPT
     const iat = Math.floor(now / 1000)
     const claims = { iss: issuer, aud: audience, sub: consumer, iat, exp: iat + ttl }
     const text = `${head}.${encoded({ ...claims, tier, tenant, identified_by: identifiedBy })}`
-    // RFC 7518 §3.4 wants the two numbers of an ECDSA signature as they are, not in DER.
+    // RFC 7518 §3.4 wants the two numbers of an ECDSA signature side by side, not in DER.
     const signature = sign(algorithm === 'EdDSA' ? null : 'sha256', Buffer.from(text), {
       key,
       dsaEncoding: 'ieee-p1363',
@@ -64,7 +65,10 @@ export function createIdentitySigner(settings: IdentityToken, maxKept = MAX_KEPT
   }
 }
 
-/** Two subjects never have the same: neither a tier nor the way of identification holds a blank, and the tenant says how long it is. */
+/**
+ * Returns a cache key that no two subjects share: a tier and a method of identification contain no space, and the
+ * tenant comes with its length.
+ */
 function nameOf({ consumer, tier, tenant, identifiedBy }: TokenSubject): string {
   return `${tier} ${identifiedBy} ${tenant === undefined ? -1 : tenant.length} ${tenant ?? ''}${consumer ?? ''}`
 }

@@ -1,12 +1,12 @@
 import { Agent, request } from 'undici'
 
-/** Ms for the whole of a fetch: name, connection, TLS, header and body. */
+/** Timeout of a whole fetch, in ms: DNS, connection, TLS, headers and body. */
 const PATIENCE_MS = 2_000
 const MAX_BYTES = 64 * 1024
 
 export type FetchResult = 'succeeded' | 'failed' | 'timeout' | 'too_large' | 'invalid'
 
-/** Why there is no text. */
+/** Thrown when a fetch returns no text; the message says why. */
 export class FetchFailure extends Error {
   constructor(
     readonly result: Exclude<FetchResult, 'succeeded'>,
@@ -17,14 +17,19 @@ export class FetchFailure extends Error {
 }
 
 export interface Fetcher {
-  /** @returns the body of a 200 @throws FetchFailure */
+  /**
+   * Fetches the address once.
+   *
+   * @returns the body of a 200
+   * @throws FetchFailure for any other outcome
+   */
   fetch(): Promise<string>
   close(): void
 }
 
 /**
- * Fetches one address, on a connection of its own each time: it is asked a few times an hour. A redirect is not
- * followed, since it would let somebody else say where the keys are.
+ * Creates a fetcher for one address. Each fetch opens its own connection, since there are only a few an hour. Redirects
+ * are not followed: they would let another party choose where the keys are.
  */
 export function createFetcher(url: string, patienceMs = PATIENCE_MS): Fetcher {
   const agent = new Agent({

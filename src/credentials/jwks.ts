@@ -10,26 +10,26 @@ import {
   type VerificationKey,
 } from './keys.js'
 
-/** Ms between two fetches, at least, whatever names of keys callers come with. */
+/** Shortest time between two fetches, in ms, whatever key ids clients send. */
 const COOLDOWN_MS = 30_000
-/** Ms after a failed fetch: doubled from one to the next. */
+/** Delay after a failed fetch, in ms. It doubles with each further failure. */
 const RETRY_MS = { first: 1_000, most: 30_000 }
-/** Keys of a set that are looked at. */
+/** Most keys of a set that are read. */
 const MAX_KEYS = 100
-/** Requests that wait for a fetch; more are told to come again. */
+/** Most requests that wait for a fetch; further ones get an error that asks them to retry. */
 const MAX_WAITING = 1_000
 
 export interface JwksOptions {
   readonly url: string
-  /** Ms between two looks at it while it answers. */
+  /** Time between two fetches while they succeed, in ms. */
   readonly refreshMs: number
   readonly log: JwksLog
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
-  /** Runs something later; returns what calls it off. */
+  /** Runs something later; returns a function that cancels it. */
   readonly after?: (ms: number, run: () => void) => () => void
   readonly fetcher?: Fetcher
-  /** From 0 to 1. */
+  /** Returns a random number from 0 to 1. */
   readonly random?: () => number
 }
 
@@ -39,15 +39,15 @@ export interface JwksLog {
 }
 
 export interface Jwks extends KeySource {
-  /** Keys that can be used, and ms since they were fetched; undefined before the first ones are there. */
+  /** Number of usable keys, and the ms since they were fetched; undefined before the first fetch succeeds. */
   state(): { readonly keys: number; readonly ageMs: number | undefined }
   readonly fetches: Readonly<Record<FetchResult, number>>
 }
 
 /**
- * The public keys of an issuer, fetched at once and then in the background, always before anybody needs them. The last
- * good set holds while there is no newer one. A token that names a key which is not in it lets the set be fetched out
- * of turn, at most twice a minute.
+ * Creates the public key set of an issuer. It is fetched at once and then refreshed in the background, before a request
+ * needs it. The last good set stays in use until a newer one arrives. A token that names an unknown key triggers an
+ * extra fetch, at most twice a minute.
  */
 export function createJwks(options: JwksOptions): Jwks {
   const { url, refreshMs, log, now = Date.now, after = later, random = Math.random } = options
@@ -56,15 +56,15 @@ export function createJwks(options: JwksOptions): Jwks {
   let keys: ReadonlyMap<string, VerificationKey> | undefined
   let fetchedAt = 0
   let triedAt = Number.NEGATIVE_INFINITY
-  /** Fetches in a row that failed, and why the last one did. */
+  /** Failed fetches in a row, and the reason of the last one. */
   let failures = 0
   let failed = ''
   let underWay: Promise<void> | undefined
   let waiting = 0
   let closed = false
-  /** When the next fetch begins. */
+  /** Time at which the next fetch begins. */
   let nextAt = 0
-  /** What was wrong with single keys of the set, the last time that it was said. */
+  /** The faults of single keys that were last logged. */
   let told = ''
   let cancel = () => {}
 
@@ -72,13 +72,13 @@ export function createJwks(options: JwksOptions): Jwks {
     cancel()
     const retry = Math.min(RETRY_MS.most, RETRY_MS.first * 2 ** Math.min(failures - 1, 10))
     const wait = failures === 0 ? refreshMs : retry
-    // Apart from those of other gateways, and never later than said.
+    // Jitter keeps the fetches of several gateways apart; a fetch is never later than `wait`.
     const ms = wait * (0.8 + 0.2 * random())
     nextAt = now() + ms
     cancel = after(ms, () => void refresh())
   }
 
-  /** One at a time. Never rejects. */
+  /** Fetches the set, one fetch at a time. Never rejects. */
   function refresh(): Promise<void> {
     underWay ??= fetchOnce().finally(() => {
       underWay = undefined
@@ -112,7 +112,7 @@ export function createJwks(options: JwksOptions): Jwks {
     }
   }
 
-  /** In what there is now. */
+  /** Looks for keys in the current set. */
   function look(algorithm: TokenAlgorithm, kid: string | undefined): FoundKeys {
     if (keys === undefined)
       return unavailable(
@@ -125,7 +125,7 @@ export function createJwks(options: JwksOptions): Jwks {
     if (found.length > 1) return noSuchKey(`it names no key, and ${found.length} could be meant`)
     const why =
       kid === undefined ? `no key is for ${algorithm}` : `no key for ${algorithm} is named ${shown(kid)}`
-    // Nobody can say that there is none while the set cannot be had.
+    // While the set cannot be fetched, the key may exist.
     return failures > 0
       ? unavailable(`${why}, and no newer ones could be fetched: ${failed}`)
       : noSuchKey(why)
@@ -146,7 +146,7 @@ export function createJwks(options: JwksOptions): Jwks {
     find(algorithm, kid) {
       const found = look(algorithm, kid)
       if ('length' in found || closed) return found
-      // Only a name that is not known can be known a moment later.
+      // Only an unknown key id can appear with the next fetch.
       const mayCome = keys === undefined || kid !== undefined
       if (!mayCome) return found
       const due = keys !== undefined && now() - triedAt >= COOLDOWN_MS
@@ -168,15 +168,15 @@ export function createJwks(options: JwksOptions): Jwks {
   }
 }
 
-/** For a log: what a caller sends, in quotes and not endless. */
+/** Shortens and quotes a value from a client, for a log line. */
 function shown(text: string): string {
   return JSON.stringify(text.length > 64 ? `${text.slice(0, 64)}…` : text)
 }
 
 /**
- * The keys of a set that can be used, those that were there before as the same objects.
+ * Reads the usable keys of a set. A key that was there before keeps its object.
  *
- * @throws FetchFailure when there is none: a set that is empty by mistake must not take the good one's place
+ * @throws FetchFailure when there is none: a set that is empty by mistake must not replace a good one
  */
 function readSet(
   text: string,
@@ -201,7 +201,8 @@ function readSet(
     }
     const { key, print } = read
     const name = JSON.stringify([key.kid, key.algorithm, key.key.asymmetricKeyType, curveOf(key)])
-    // Which of them is meant nobody can know: the first, as whoever reads a set as a list has it.
+    // Two keys share an id, and nothing says which is meant: take the first, like other readers that keep a set as a
+    // list.
     if (key.kid !== undefined && names.has(name) && !found.has(print))
       problems.push(`keys[${i}] has the kid of another`)
     else found.set(print, before?.get(print) ?? key)

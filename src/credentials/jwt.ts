@@ -8,25 +8,28 @@ import { type FoundKeys, type KeySource, publicKeys, sharedSecret, type Verifica
 import { readToken, type UnprovenToken } from './token.js'
 import { createVerifiedTokens } from './verified.js'
 
-/** Ms that a token which was found good is not looked at again, at most. */
+/** Longest time that a valid token is remembered without another check, in ms. */
 const LONGEST_MEMORY = 600_000
-/** Tokens whose keys are waited for, or whose signatures are checked, at the same time; whoever comes then, or past the share of one caller, is told to come again. */
+/**
+ * Most tokens that wait for keys or a signature check at the same time. Past it, or past the share of one client, a
+ * request is asked to retry.
+ */
 const MAX_CHECKING = 1024
 
 export interface Verified<T> {
   readonly value: T
 }
 
-/** Why a token is not taken. Only the kind of it is for the caller. */
+/** Says why a token is rejected. The client learns only the kind. */
 export interface Rejected {
   readonly rejected: 'invalid' | 'expired' | 'insufficient_scope' | 'unavailable'
   /** The configured issuer that the token names, or `none`. */
   readonly issuer: string
-  /** For the log. */
+  /** Reason for the log. */
   readonly why: string
-  /** Of unavailable: ms until it makes sense to come again. */
+  /** Only with `unavailable`: ms until a retry makes sense. */
   readonly retryMs?: number
-  /** Of insufficient_scope: what it takes. */
+  /** Only with `insufficient_scope`: the scopes that the route needs. */
   readonly scopes?: readonly string[]
 }
 
@@ -34,28 +37,30 @@ export type Verdict<T> = Verified<T> | Rejected
 
 export interface JwtOptions<T extends object> {
   /**
-   * What of the claims is used. It is remembered in the place of the token's claims, for as long as the token is good.
+   * Reads what the caller needs from the claims. The result is remembered instead of the claims while the token is
+   * valid.
    *
-   * @param key what the token was signed with
-   * @returns a text that says why the claims are no use, for the log
+   * @param key key that the token was signed with
+   * @returns a text that says why the claims are unusable, for the log
    */
   readonly read: (claims: Claims, issuer: TokenIssuer, key: VerificationKey) => T | string
   readonly log: JwksLog
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
-  /** Left out: shares of its own. */
+  /** If left out, the verifier has shares of its own. */
   readonly shares?: Pick<Shares, 'open' | 'callerOf'>
   readonly jwks?: Pick<JwksOptions, 'after' | 'fetcher' | 'random'>
 }
 
 export interface JwtVerifier<T> {
   /**
-   * At once when the token was found good before; a Promise while keys are fetched or a signature is checked.
+   * Verifies a token. Returns at once when the token is remembered as valid; a Promise while keys are fetched or a
+   * signature is checked.
    *
-   * @param address whose token it is: one address has a share of the checks; left out, it has all
+   * @param address client that sent the token: each address has a share of the checks; if left out, there is no share
    */
   verify(token: string, address?: string): Verdict<T> | Promise<Verdict<T>>
-  /** Issuers whose keys are fetched. */
+  /** Key sets of the issuers whose keys are fetched. */
   readonly jwks: ReadonlyMap<string, Jwks>
   close(): void
 }
@@ -66,8 +71,8 @@ interface Known {
 }
 
 /**
- * Checks tokens (JWT) of the issuers: RFC 7519, RFC 8725, RFC 9068 §4. Algorithm and keys are those of the
- * configuration; what the token says of them only chooses among these. All that is cheap to see comes before the signature.
+ * Creates a verifier for the tokens (JWT) of the issuers: RFC 7519, RFC 8725, RFC 9068 §4. Algorithms and keys come
+ * from the configuration; the header of a token only chooses among them. Cheap checks come before the signature.
  */
 export function createJwtVerifier<T extends object>(
   issuers: readonly TokenIssuer[],
@@ -79,7 +84,7 @@ export function createJwtVerifier<T extends object>(
   const known = new Map<string, Known>()
   for (const settings of issuers) known.set(settings.issuer, { settings, keys: keysOf(settings) })
   const verified = createVerifiedTokens<Verified<T>>()
-  /** One and the same token that comes many times at once is checked once. */
+  /** Checks in progress: a token that arrives many times at once is checked once. */
   const checking = new Map<string, Promise<Verdict<T>>>()
 
   function keysOf({ issuer, keys }: TokenIssuer): KeySource {
@@ -132,7 +137,7 @@ export function createJwtVerifier<T extends object>(
     return judge(token, unproven.claims, issuer, key)
   }
 
-  /** Whose signature it is, is known now. */
+  /** Checks the claims of a token with a valid signature. */
   function judge(token: string, claims: Claims, issuer: TokenIssuer, key: VerificationKey): Verdict<T> {
     const scopes = scopesAt(claims, issuer.scopes)
     const missing = issuer.requiredScopes.filter((scope) => !scopes.includes(scope))
@@ -173,7 +178,7 @@ function asked({ header }: UnprovenToken): [TokenAlgorithm, string | undefined] 
   return [header.alg as TokenAlgorithm, header.kid as string | undefined]
 }
 
-/** The key that it was signed with. */
+/** Finds the key that the token was signed with. */
 async function signer(
   token: string,
   { header }: UnprovenToken,
@@ -204,7 +209,7 @@ function busy({ issuer }: TokenIssuer): Rejected {
   return { rejected: 'unavailable', issuer, why, retryMs: 1000 }
 }
 
-/** For a log: what a caller sends, in quotes and not endless. */
+/** Shortens and quotes a value from a client, for a log line. */
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? 'that is not there'
   return text.length > 80 ? `${text.slice(0, 80)}…` : text

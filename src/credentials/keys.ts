@@ -2,29 +2,29 @@ import { createPublicKey, createSecretKey, type JsonWebKey, type KeyObject } fro
 import { keyFits, publicKeyOf, weaknessOf } from '../config/values/public-key.js'
 import type { TokenAlgorithm } from '../config/values/token-algorithms.js'
 
-/** A key that tokens may be signed with. The same object for as long as the issuer has it. */
+/** A key that may verify tokens. It stays the same object for as long as the issuer publishes it. */
 export interface VerificationKey {
-  /** Undefined: it has no name, and is tried whatever the token says. */
+  /** Undefined: the key has no id and is tried for every token. */
   readonly kid: string | undefined
-  /** The only algorithm that it is for, where its issuer names one. */
+  /** The only algorithm that the key may be used with, if its issuer names one. */
   readonly algorithm: string | undefined
   readonly key: KeyObject
-  /** The issuer has taken it back: what was signed with it is good no longer. */
+  /** True once the issuer has withdrawn the key: tokens signed with it are no longer valid. */
   gone: boolean
 }
 
-/** Why there is no key to try: no such key, or nobody can say whether there is one. */
+/** Says why there is no key to try: it does not exist, or the key set is unavailable. */
 export interface NoKey {
   readonly unavailable: boolean
   readonly why: string
-  /** Ms until it makes sense to ask again. */
+  /** Ms until a retry makes sense. */
   readonly retryMs: number
 }
 
 export type FoundKeys = readonly VerificationKey[] | NoKey
 
 export interface KeySource {
-  /** Keys that may have signed a token, mostly one. A Promise only when they have to be fetched. */
+  /** Finds the keys that may have signed a token, mostly one. Returns a Promise only when they must be fetched. */
   find(algorithm: TokenAlgorithm, kid: string | undefined): FoundKeys | Promise<FoundKeys>
   close(): void
 }
@@ -37,13 +37,13 @@ export function fits({ algorithm, key }: VerificationKey, wanted: TokenAlgorithm
   return (algorithm === undefined || sameAlgorithm(algorithm, wanted)) && keyFits(wanted, key)
 }
 
-/** `EdDSA` with a key of Ed25519 is what RFC 9864 calls `Ed25519`. */
+/** Compares two algorithm names. `EdDSA` with an Ed25519 key is called `Ed25519` in RFC 9864. */
 function sameAlgorithm(a: string, b: string): boolean {
   return a === b || (ED25519.has(a) && ED25519.has(b))
 }
 const ED25519: ReadonlySet<string> = new Set(['EdDSA', 'Ed25519'])
 
-/** Keys that stand in the configuration. They have no names: all that fit the algorithm are tried. */
+/** Creates a source of the keys in the configuration. They have no ids: all that fit the algorithm are tried. */
 function fixedKeys(keys: readonly KeyObject[]): KeySource {
   const all = keys.map((key): VerificationKey => ({ kid: undefined, algorithm: undefined, key, gone: false }))
   return {
@@ -55,7 +55,11 @@ function fixedKeys(keys: readonly KeyObject[]): KeySource {
   }
 }
 
-/** @param pems such as the configuration has been found to hold */
+/**
+ * Creates a source of public keys in PEM.
+ *
+ * @param pems keys that the configuration check has accepted
+ */
 export function publicKeys(pems: readonly string[]): KeySource {
   return fixedKeys(pems.flatMap((pem) => publicKeyOf(pem) ?? []))
 }
@@ -64,7 +68,7 @@ export function sharedSecret(secret: string): KeySource {
   return fixedKeys([createSecretKey(Buffer.from(secret))])
 }
 
-/** Members of a public key, by kind (RFC 7518 §6). Those of a private one are never looked at. */
+/** Members of a public key by type (RFC 7518 §6). Private members are never read. */
 const MEMBERS: Readonly<Record<string, readonly string[]>> = {
   RSA: ['n', 'e'],
   EC: ['crv', 'x', 'y'],
@@ -72,9 +76,9 @@ const MEMBERS: Readonly<Record<string, readonly string[]>> = {
 }
 
 /**
- * A key of a JWK set (RFC 7517). A shared secret is never taken from one: whoever can read the set could sign with it.
+ * Reads a key of a JWK set (RFC 7517). Refuses a shared secret: a reader of the set could sign with it.
  *
- * @returns a text that says why it is not used
+ * @returns a text that says why the key is not used
  */
 export function readJwk(jwk: unknown): { readonly key: VerificationKey; readonly print: string } | string {
   if (typeof jwk !== 'object' || jwk === null || Array.isArray(jwk)) return 'is no object'

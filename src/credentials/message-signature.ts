@@ -2,23 +2,25 @@ import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypt
 import type { SignatureKey, SignatureSettings } from '../config/snapshot/snapshot.js'
 import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
 
-/** Signatures of requests by RFC 9421, as a verifier sees them. */
+/** HTTP message signatures (RFC 9421), for verifiers. */
 
-/** A request as its caller sent it. */
+/** A request as its client sent it. */
 export interface SignedRequest {
   readonly method: string
   /** `http` or `https`. */
   readonly scheme: string
-  /** Lower-case host, with its port unless that is the usual one. */
+  /** Lower-case host, with its port unless it is the default one. */
   readonly authority: string
-  /** The request target as it came. */
+  /** The request target as the client sent it. */
   readonly target: string
-  /** Of the target. */
+  /** Path of the target. */
   readonly path: string
-  /** Of the target with its `?`, or empty. */
+  /** Query of the target with its `?`, or empty. */
   readonly query: string
   readonly hasBody: boolean
-  /** The value of a field by its lower-case name, one character a byte; several joined by a comma and a blank. */
+  /**
+   * Returns the value of a header by its lower-case name, one character per byte; several values are joined with `, `.
+   */
   field(name: string): string | undefined
 }
 
@@ -26,32 +28,38 @@ export interface Verified {
   readonly owner: SignatureKey['owner']
   readonly keyid: string
   readonly nonce: string | undefined
-  /** Whether `content-digest` is signed, so that the body is. */
+  /** True if `content-digest` is signed, and with it the body. */
   readonly coversDigest: boolean
 }
 
-/** Why a signature does not hold. */
+/** Says why a signature is not accepted. */
 export interface NotVerified {
-  /** For the caller. Undefined: no more than that it is not valid, since more would help to guess. */
+  /**
+   * Text for the client. Undefined: the response says only that the signature is invalid, since more would help
+   * guessing.
+   */
   readonly detail: string | undefined
-  /** For the log. */
+  /** Cause for the log. */
   readonly cause: string
 }
 
-/** Longest of either field, in characters, and most components and characters of a nonce: what is looked at before a key is. */
+/**
+ * Limits checked before a key is looked up: the longest value of either header and of a nonce, in characters, and the
+ * most components.
+ */
 const MAX_FIELD = 4096
 const MAX_COMPONENTS = 32
 const MAX_NONCE = 128
 
-/** What says more than one of the others does. */
+/** Components that cover others: each one says more than those in its set. */
 const SAYS: ReadonlyMap<string, ReadonlySet<string>> = new Map([
   ['@target-uri', new Set(['@scheme', '@authority', '@path', '@query'])],
   ['@request-target', new Set(['@path', '@query'])],
 ])
 
 /**
- * Checks the one signature of a request that is by a key known here. Cheap things come first: only what is in time, covers all
- * that it has to and is of the right length is compared.
+ * Verifies the one signature of a request that was made with a known key. Cheap checks come first: a signature is
+ * compared only when it is in time, covers all required components and has the right length.
  *
  * @param now Unix ms
  */
@@ -107,7 +115,7 @@ function verifyOne(
   return { owner: key.owner, keyid, nonce: nonce as string | undefined, coversDigest }
 }
 
-/** By `created`, which has to be there, and `expires`, which may be; Unix seconds both. */
+/** Checks `created`, which is required, and `expires`, which is optional; both in Unix seconds. */
 function outOfTime(list: InnerList, settings: SignatureSettings, now: number): NotVerified | undefined {
   const created = parameter(list, 'created')
   const expires = parameter(list, 'expires')
@@ -123,7 +131,7 @@ function outOfTime(list: InnerList, settings: SignatureSettings, now: number): N
   return undefined
 }
 
-/** The first component that has to be covered and is not. */
+/** Returns the first required component that is not covered. */
 function notCovered(
   { hasBody }: SignedRequest,
   { components, digest }: SignatureSettings,
@@ -138,7 +146,7 @@ function notCovered(
   return components.find((name) => !isCovered(name))
 }
 
-/** What is signed (RFC 9421 §2.5). */
+/** Builds the signature base (RFC 9421 §2.5). */
 export function signatureBase(request: SignedRequest, list: InnerList): string | NotVerified {
   if (list.items.length > MAX_COMPONENTS) return malformed(`more than ${MAX_COMPONENTS} components`)
   const seen = new Set<string>()
@@ -183,10 +191,10 @@ function component(request: SignedRequest, name: string): string | undefined {
   }
 }
 
-/** In lower case (RFC 9421 §2.1). */
+/** Matches a lower-case header name (RFC 9421 §2.1). */
 const NAME = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 
-/** Keys ready for use, with the snapshot that they belong to. */
+/** Prepared verifiers by key; they live as long as the snapshot of the key. */
 const ready = new WeakMap<SignatureKey, (base: Buffer, signature: Buffer) => boolean>()
 
 function isSignatureOf(base: string, signature: Buffer, key: SignatureKey): boolean {
@@ -195,7 +203,7 @@ function isSignatureOf(base: string, signature: Buffer, key: SignatureKey): bool
     check = checkOf(key)
     ready.set(key, check)
   }
-  // Fields come with one character a byte.
+  // Header values have one character per byte.
   return check(Buffer.from(base, 'latin1'), signature)
 }
 

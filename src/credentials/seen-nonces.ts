@@ -1,22 +1,24 @@
 import { createHash } from 'node:crypto'
 
-/** The nonces of signatures that were accepted, so that none is twice. */
+/** Remembers the nonces of accepted signatures, so that each one is accepted once. */
 export interface SeenNonces {
   /**
+   * Returns true if the nonce is new, and remembers it.
+   *
    * @param window ms for which a signature can be accepted at all
-   * @param most how many are kept
+   * @param most most nonces that are kept
    * @param now Unix ms
-   * @returns whether this one is new; it is not, from now on
    */
   isNew(keyid: string, nonce: string, window: number, most: number, now: number): boolean
-  /** Whether `isNew` would say that it is not. Changes nothing. */
+  /** Returns true if the nonce is known. Changes nothing. */
   has(keyid: string, nonce: string, window: number, now: number): boolean
 }
 
 /**
- * In this process: two sets, of which the younger one takes what comes and takes the other one's place when it is full or a
- * window old. So each nonce is known for a window at least, unless more than half of the most come within one. Some 40 bytes each: what
- * is kept is 48 bits of a hash, so that of a million one in 300 million new ones is taken for known.
+ * Creates the nonces of one process, as two sets. New nonces go into the younger set. When it is full or a window old,
+ * it replaces the older one. So each nonce is known for at least a window, unless more than half of `most` arrive
+ * within one. A nonce takes about 40 bytes: 48 bits of a hash are kept, so that with a million nonces one new one in
+ * 300 million is mistaken for known.
  */
 export function createSeenNonces(): SeenNonces {
   let young = new Set<number>()
@@ -32,7 +34,7 @@ export function createSeenNonces(): SeenNonces {
   return {
     isNew(keyid, nonce, window, most, now) {
       const hash = hashOf(keyid, nonce)
-      // First what is over: or where nobody comes with a new one, the old ones would be known for ever.
+      // Expired sets go first: without new nonces, the old ones would otherwise be kept for ever.
       if (now - since >= window) replace(now - since >= 2 * window ? new Set() : young, now)
       if (young.has(hash) || old.has(hash)) return false
       if (young.size >= most / 2) replace(young, now)

@@ -1,31 +1,31 @@
 /**
- * Reads structured fields (RFC 9651) as far as signatures need them: dictionaries of inner lists of strings, and of byte
- * sequences. Strict: what is not exactly that is nothing, and neither is a key that is there twice. RFC 9651 has parsers take the
- * last of two, and the package structured-headers does so: two readers of one signature would see two signatures.
+ * Reads those structured fields (RFC 9651) that signatures need: dictionaries of inner lists of strings, and of byte
+ * sequences. Strict: refuses anything else, and a key that occurs twice. RFC 9651 has parsers take the last of two, as
+ * the package structured-headers does: two readers of one signature would then see two signatures.
  */
 
 export interface Parameter {
   readonly name: string
   readonly value: string | number | boolean | Buffer
-  /** As it is serialized: `;created=1618884473`. */
+  /** Serialized form: `;created=1618884473`. */
   readonly text: string
 }
 
 export interface ListItem {
   readonly value: string
   readonly parameters: readonly Parameter[]
-  /** As it is serialized: `"@path"`, with its parameters. */
+  /** Serialized form with its parameters: `"@path"`. */
   readonly text: string
 }
 
 export interface InnerList {
   readonly items: readonly ListItem[]
   readonly parameters: readonly Parameter[]
-  /** As it is serialized (RFC 9651 §4.1.1.1), whatever blanks it came with. */
+  /** Serialized form (RFC 9651 §4.1.1.1), whatever blanks the input had. */
   readonly text: string
 }
 
-/** Thrown at the first character that does not fit, and caught where a field is read. */
+/** Thrown at the first unexpected character, and caught by the functions that read a header. */
 class Unfit extends Error {}
 
 interface Cursor {
@@ -33,12 +33,12 @@ interface Cursor {
   at: number
 }
 
-/** A dictionary whose members are inner lists of strings; undefined when it is anything else. */
+/** Reads a dictionary whose members are inner lists of strings; returns undefined for anything else. */
 export function readInnerLists(text: string): ReadonlyMap<string, InnerList> | undefined {
   return readDictionary(text, innerList)
 }
 
-/** A dictionary whose members are byte sequences without parameters; undefined when it is anything else. */
+/** Reads a dictionary whose members are byte sequences without parameters; returns undefined for anything else. */
 export function readByteSequences(text: string): ReadonlyMap<string, Buffer> | undefined {
   return readDictionary(text, bytes)
 }
@@ -73,7 +73,7 @@ const TOKEN = /[A-Za-z*][!#$%&'*+.^_`|~0-9A-Za-z:/-]*/y
 const BYTES = /:[A-Za-z0-9+/]*={0,2}:/y
 const BOOLEAN = /\?[01]/y
 
-/** What is there of a form, or undefined. */
+/** Reads the text that matches a form at the cursor and moves past it; returns undefined when nothing matches. */
 function taken(from: Cursor, form: RegExp): string | undefined {
   form.lastIndex = from.at
   const [found] = form.exec(from.text) ?? []
@@ -156,7 +156,7 @@ function bytes(from: Cursor): Buffer {
   if (found === undefined) throw new Unfit()
   const text = found.slice(1, -1)
   const value = Buffer.from(text, 'base64')
-  // Bits that stand for nothing would make two texts of one signature.
+  // Unused bits at the end would allow two texts of one signature.
   if (value.toString('base64') !== text) throw new Unfit()
   return value
 }

@@ -5,17 +5,17 @@ export const MAX_TOKEN = 8192
 
 type Json = Readonly<Record<string, unknown>>
 
-/** A token taken apart. Nothing of it is proven yet. */
+/** A decoded token. Nothing in it is verified yet. */
 export interface UnprovenToken {
   readonly header: Json
   readonly claims: Json
 }
 
 /**
- * Takes a JWS in compact form apart (RFC 7515 §7.1, RFC 7519). What two readers could understand differently is
- * refused: another spelling of the same bytes, bytes that are no UTF-8, a member that is there twice.
+ * Decodes a JWS in compact form (RFC 7515 §7.1, RFC 7519). Refuses what two readers could understand differently:
+ * another spelling of the same bytes, bytes that are not UTF-8, a member that occurs twice.
  *
- * @returns a text that says why it is none, for the log
+ * @returns a text that says why it is not a token, for the log
  */
 export function readToken(text: string): UnprovenToken | string {
   if (text.length > MAX_TOKEN) return `it has ${text.length} characters, more than ${MAX_TOKEN}`
@@ -24,7 +24,7 @@ export function readToken(text: string): UnprovenToken | string {
   if (parts.length !== 3) return 'it does not have three parts'
   const header = readObject(parts[0]!)
   if (typeof header === 'string') return `its header ${header}`
-  // Before the claims: most of what is no good is seen here.
+  // Checked before the claims: most bad tokens fail here.
   const problem = headerProblem(header)
   if (problem !== undefined) return problem
   if (bytesOf(parts[2]!) === undefined) return 'its signature is not base64url'
@@ -35,7 +35,7 @@ export function readToken(text: string): UnprovenToken | string {
 
 function headerProblem({ alg, crit, b64, kid, typ, enc }: Json): string | undefined {
   if (typeof alg !== 'string') return 'its header names no algorithm'
-  // No extension is understood here, so that one which has to be is a reason to refuse (RFC 7515 §4.1.11).
+  // Tidegate supports no extension, so it must refuse a token with a critical one (RFC 7515 §4.1.11).
   if (crit !== undefined) return 'its header has crit'
   if (b64 !== undefined) return 'its header has b64'
   if (enc !== undefined) return 'it is encrypted (JWE)'
@@ -59,14 +59,17 @@ function readObject(encoded: string): Json | string {
   return countKeys(value) === countWrittenKeys(text) ? (value as Json) : 'has a member twice'
 }
 
-/** Undefined unless it is the one spelling of its bytes (RFC 4648 §3.5, §5): Node's decoder takes others, too. */
+/**
+ * Decodes base64url. Returns undefined unless the text is the canonical spelling of its bytes (RFC 4648 §3.5, §5):
+ * Node's decoder accepts others, too.
+ */
 function bytesOf(encoded: string): Buffer | undefined {
   if (encoded === '') return undefined
   const bytes = Buffer.from(encoded, 'base64url')
   return bytes.toString('base64url') === encoded ? bytes : undefined
 }
 
-/** In valid JSON every text and, when it is a member's name, the colon behind it. */
+/** Matches every string of valid JSON, with the colon after it when the string is a member's name. */
 const TEXTS = /"(?:[^"\\]|\\.)*"(\s*:)?/g
 
 function countWrittenKeys(text: string): number {
@@ -75,7 +78,7 @@ function countWrittenKeys(text: string): number {
   return count
 }
 
-/** Of all objects in it, however deep. */
+/** Counts the keys of a value and of all objects nested in it. */
 function countKeys(value: object): number {
   let count = 0
   const waiting: object[] = [value]

@@ -8,17 +8,17 @@ import type { VerificationKey } from './keys.js'
 
 type Source = SourceOf<'jwt'>
 
-/** Who a token says is calling. The same object for as long as the token is remembered. */
+/** The caller that a token identifies. It stays the same object while the token is remembered. */
 export interface TokenIdentity {
   readonly issuer: string
   readonly consumer: string
-  /** As the token has it: whether there is such a tier, the snapshot knows. */
+  /** Tier as the token has it; the snapshot knows whether it exists. */
   readonly tier: string | undefined
   readonly tenant: string | undefined
   readonly scopes: readonly string[]
   /** Unix seconds. */
   readonly expires: number
-  /** Unix ms from which it is taken no longer: `expires` and the leeway of its issuer. */
+  /** Unix ms from which the token is refused: `expires` plus the leeway of its issuer. */
   readonly until: number
   readonly signedWith: Pick<VerificationKey, 'gone'>
 }
@@ -33,14 +33,14 @@ export const TOKEN_RESULTS = [
 ] as const
 export type TokenResult = (typeof TOKEN_RESULTS)[number]
 
-/** What has become of the tokens of an issuer, and of its keys. */
+/** Counts of the tokens of one issuer, and the state of its keys. */
 export interface IssuerReading {
-  /** As configured; `none`: of tokens that name no configured one. */
+  /** Issuer as configured; `none` stands for tokens that name no configured one. */
   readonly issuer: string
   readonly tokens: Readonly<Record<TokenResult, number>>
-  /** Good tokens whose tier the configuration does not have. */
+  /** Valid tokens whose tier is not in the configuration. */
   readonly unknownTiers: number
-  /** Of keys that are fetched. */
+  /** State of the keys, if they are fetched. */
   readonly jwks: JwksReading | undefined
 }
 
@@ -50,19 +50,23 @@ export interface JwksReading {
   readonly fetches: Readonly<Record<FetchResult, number>>
 }
 
-/** Checks the tokens of callers, by the sources of whatever snapshot a request has. */
+/** Verifies the tokens of callers with the issuers of the snapshot that a request has. */
 export interface Tokens {
-  /** @param address whose token it is */
+  /**
+   * Verifies a token.
+   *
+   * @param address client that sent the token
+   */
   verify(
     source: Source,
     token: string,
     address?: string,
   ): Verdict<TokenIdentity> | Promise<Verdict<TokenIdentity>>
-  /** A good token has a tier that the configuration does not have. */
+  /** Counts a valid token whose tier is not in the configuration. */
   unknownTier(issuer: string): void
-  /** Fetches the keys that the tokens of a snapshot need, before the first of those comes. */
+  /** Fetches the keys that the tokens of a snapshot need, before the first such token arrives. */
   prepare(snapshot: Snapshot): void
-  /** Stops fetching the keys of sources that this snapshot, the one in force from now on, does not have. */
+  /** Stops fetching keys for issuers that are missing from this snapshot, the current one from now on. */
   retain(snapshot: Snapshot): void
   readings(): readonly IssuerReading[]
   close(): void
@@ -76,10 +80,10 @@ interface Counts {
 }
 
 export function createTokens(options: TokensOptions): Tokens {
-  /** Of the snapshots that requests have. What a source says is what it is known by, so that a reload forgets no token. */
+  /** Verifiers by issuer. The settings of an issuer identify it, so that a reload forgets no token. */
   const bySource = new WeakMap<Source, JwtVerifier<TokenIdentity>>()
   const bySettings = new Map<string, JwtVerifier<TokenIdentity>>()
-  /** For as long as the process runs, so that none of them ever goes back. */
+  /** Counts for the lifetime of the process, so that no counter ever goes back. */
   const counts = new Map<string, Counts>()
   const none = countsOf('none')
 
@@ -138,7 +142,7 @@ export function createTokens(options: TokensOptions): Tokens {
         for (const [issuer, keys] of verifier.jwks)
           jwks.set(issuer, { ...keys.state(), fetches: keys.fetches })
       }
-      // Where there is no issuer, nobody wants to know what there would be to count.
+      // Without a configured issuer there is nothing to report.
       return [...(counts.size === 1 ? [] : counts)].map(([issuer, { tokens, unknownTiers }]) => ({
         issuer,
         tokens,
@@ -157,7 +161,7 @@ function sourcesOf({ consumers }: Snapshot): readonly Source[] {
   return consumers.filter((source) => source.kind === 'jwt')
 }
 
-/** What the settings of the issuer take from the claims. */
+/** Reads the identity from the claims that the settings of the issuer name. */
 function readIdentity(
   claims: Claims,
   settings: TokenIssuer,

@@ -1,25 +1,25 @@
 import type { VerificationKey } from './keys.js'
 
-/** Tokens that are held at most, half of them of late; and of their characters. */
+/** Most tokens that are kept, half of them recent, and most characters in all. */
 const MOST = { tokens: 50_000, characters: 32 * 1024 * 1024 }
 /**
- * Characters at the end of a token that it is looked up by: of every signature the greater part, or the whole. Hashing all of a
+ * Characters at the end of a token that serve as its lookup key: most or all of any signature. Hashing the whole of a
  * long token would take longer than everything else.
  */
 const TAIL = 64
 
 export interface Entry<T> {
   readonly value: T
-  /** Unix ms from which it is good no longer. */
+  /** Unix ms from which the token is no longer valid. */
   readonly until: number
-  /** What it was signed with. */
+  /** Key that the token was signed with. */
   readonly key: VerificationKey
 }
 
 /**
- * Tokens that were found good. The whole text counts: two that differ in one character are two. When the younger half is
- * full it becomes the older one, and what nobody has asked for since is forgotten. Only good tokens come in, so that
- * strangers cannot fill it.
+ * Remembers tokens that were found valid. The whole text is compared: two tokens that differ in one character are two.
+ * When the younger half is full it becomes the older half, and tokens not used since are forgotten. Only valid tokens
+ * are added, so that strangers cannot fill it.
  */
 export interface VerifiedTokens<T> {
   get(token: string, now: number): Entry<T> | undefined
@@ -69,7 +69,7 @@ export function createVerifiedTokens<T>(most = MOST): VerifiedTokens<T> {
       return undefined
     },
     set(token, entry) {
-      // A copy: what is cut out of a request's header would hold on to the whole of it. A good token is ASCII.
+      // Copied: a slice of a request header would keep the whole header in memory. A valid token is ASCII.
       const own = Buffer.from(token, 'latin1').toString('latin1')
       put(own.slice(-TAIL), { token: own, entry })
     },

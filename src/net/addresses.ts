@@ -1,14 +1,14 @@
 import { isIP, isIPv4, isIPv6 } from 'node:net'
 
-/** Where a server listens. */
+/** Address on which a server listens. */
 export interface ListenAddress {
-  /** An address or a name, an IPv6 address without its brackets. */
+  /** Address or host name; an IPv6 address has no brackets. */
   readonly host: string
-  /** 0: any free port. */
+  /** Port; 0 means any free port. */
   readonly port: number
 }
 
-/** `127.0.0.1:8080`, `localhost:0`, `[::]:8080`; undefined for anything else. */
+/** Parses `127.0.0.1:8080`, `localhost:0` or `[::]:8080`; returns undefined for anything else. */
 export function parseListen(text: string): ListenAddress | undefined {
   const match = /^(?:\[([^\]]+)\]|([A-Za-z0-9.-]+)):([0-9]{1,5})$/.exec(text)
   if (match === null) return undefined
@@ -22,19 +22,19 @@ export function formatListen({ host, port }: ListenAddress): string {
   return host.includes(':') ? `[${host}]:${port}` : `${host}:${port}`
 }
 
-/** Whether only this machine can reach a listener on this host. */
+/** Returns true if only this machine can reach a listener on this host. */
 export function isLoopback(host: string): boolean {
   return host === 'localhost' || host === '::1' || (isIPv4(host) && host.startsWith('127.'))
 }
 
-/** Whether somebody on the way to it could read and change what is said there: plain http to another machine. */
+/** Returns true if others on the network path could read and change the traffic: plain http to another machine. */
 export function isOpenToTheWay(url: string): boolean {
   if (!URL.canParse(url)) return false
   const { protocol, hostname } = new URL(url)
   return protocol === 'http:' && !isLoopback(hostname.replace(/^\[|\]$/g, ''))
 }
 
-/** A block of addresses, both ends included. IPv4 as a number, IPv6 as eight numbers of 16 bits. */
+/** A block of addresses, both ends included. IPv4 is a number, IPv6 eight numbers of 16 bits. */
 export type AddressRange =
   | { readonly family: 4; readonly first: number; readonly last: number }
   | { readonly family: 6; readonly first: Words; readonly last: Words }
@@ -42,8 +42,8 @@ export type AddressRange =
 type Words = readonly number[]
 
 /**
- * An address or a CIDR block, IPv4-mapped IPv6 as IPv4. `exact` is false when bits are set behind the prefix, as
- * in `10.1.2.3/8`; `network` is then the block that was probably meant.
+ * Parses an address or a CIDR block; IPv4-mapped IPv6 becomes IPv4. `exact` is false when bits are set after the
+ * prefix, as in `10.1.2.3/8`; `network` is then the block that was probably meant.
  */
 export function parseRange(
   text: string,
@@ -56,7 +56,7 @@ export function parseRange(
   const words: number[] = isIPv4(address) ? [0, 0, 0, 0, 0, 0xffff, 0, 0] : new Array(8).fill(0)
   if (isIPv4(address)) words.splice(6, 2, ...halves(ipv4Number(address)))
   else readIPv6(address, words)
-  // Everything as IPv6 until here: an IPv4 prefix is 96 bits longer there.
+  // All addresses are IPv6 up to here, where an IPv4 prefix is 96 bits longer.
   const prefix = length === undefined ? 128 : Number(length) + (isIPv4(address) ? 96 : 0)
   if (prefix > 128) return undefined
   const first = words.map((word, i) => word & maskWord(prefix, i))
@@ -71,8 +71,8 @@ export function parseRange(
 }
 
 /**
- * Whether an address is in any of the blocks: a binary search in ranges that were sorted and joined once. Takes
- * any text, since it is asked about what stands in X-Forwarded-For; what is no address is in no block.
+ * Compiles blocks into a test for an address: a binary search in ranges that are sorted and merged once. The test
+ * accepts any text, such as an entry of X-Forwarded-For; text that is no address is in no block.
  */
 export function compileAddressSet(blocks: readonly string[]): (address: string) => boolean {
   const ranges = blocks.map((block) => parseRange(block)?.range).filter((range) => range !== undefined)
@@ -88,7 +88,7 @@ export function compileAddressSet(blocks: readonly string[]): (address: string) 
   const words: number[] = new Array(8).fill(0)
   return (address) => {
     if (isIPv4(address)) return contains(v4, ipv4Number(address), compareNumbers)
-    // 45 characters are the longest spelling of an IPv6 address without a zone.
+    // The longest spelling of an IPv6 address without a zone has 45 characters.
     if (address.length > 45 || !isIPv6(address) || address.includes('%')) return false
     readIPv6(address, words)
     return isMapped(words)
@@ -98,9 +98,10 @@ export function compileAddressSet(blocks: readonly string[]): (address: string) 
 }
 
 /**
- * The network of an IPv6 address that one subscriber has (a /64, RFC 6177), or the IPv4 address that it carries.
+ * Returns the network of an IPv6 address that one subscriber has (a /64, RFC 6177), or the IPv4 address that it
+ * carries.
  *
- * @param address known to be IPv6 without a zone
+ * @param address valid IPv6 without a zone
  */
 export function subscriberNetwork(address: string): string {
   const words: number[] = new Array(8).fill(0)
@@ -123,7 +124,7 @@ interface Range<T> {
 
 type Compare<T> = (a: T, b: T) => number
 
-/** Sorts, and joins what overlaps, so that at most one range can hold an address. */
+/** Sorts ranges and merges those that overlap, so that at most one range can contain an address. */
 function join<T>(ranges: readonly Range<T>[], compare: Compare<T>): readonly Range<T>[] {
   const joined: { first: T; last: T }[] = []
   for (const { first, last } of [...ranges].sort((a, b) => compare(a.first, b.first))) {
@@ -156,7 +157,7 @@ function compareWords(a: Words, b: Words): number {
   return 0
 }
 
-/** Of a text that is known to be dotted IPv4, from `start` on. */
+/** Returns the number of a valid dotted IPv4 address that begins at `start`. */
 function ipv4Number(text: string, start = 0): number {
   let number = 0
   let byte = 0
@@ -170,7 +171,7 @@ function ipv4Number(text: string, start = 0): number {
   return number * 256 + byte
 }
 
-/** Into `words`, of a text that is known to be IPv6 without a zone. */
+/** Reads a valid IPv6 address without a zone into `words`. */
 function readIPv6(text: string, words: number[]): void {
   let count = 0
   let gap = -1
@@ -201,7 +202,7 @@ function hexNumber(text: string, start: number, end: number): number {
   return value
 }
 
-/** Whether it is IPv4 in IPv6 (`::ffff:1.2.3.4`); the outdated `::1.2.3.4` is not. */
+/** Returns true for IPv4-mapped IPv6 (`::ffff:1.2.3.4`), but not for the deprecated `::1.2.3.4`. */
 function isMapped(words: Words): boolean {
   return (
     words[5] === 0xffff &&
@@ -226,7 +227,7 @@ function maskWord(prefix: number, index: number): number {
   return (0xffff_0000 >> bits) & 0xffff
 }
 
-/** In its short form (RFC 5952), as URLs write it. */
+/** Formats an IPv6 address in its short form (RFC 5952), as URLs write it. */
 function formatIPv6(words: Words): string {
   return new URL(`http://[${words.map((word) => word.toString(16)).join(':')}]`).hostname.slice(1, -1)
 }

@@ -1,14 +1,14 @@
 /**
- * Addresses and blocks of them as numbers of 32 bits, read without an allocation: one for IPv4, four for IPv6. For what is
- * asked with every request, or reads a list of a hundred thousand.
+ * Parses addresses and blocks into 32-bit numbers without allocating: one for IPv4, four for IPv6. Meant for lookups on
+ * every request and for lists of a hundred thousand entries.
  */
 export type Family = 4 | 6
 
-/** A block of addresses, or one address: those that share the first `length` bits. */
+/** A block of addresses, or one address: all addresses that share the first `length` bits. */
 export interface Block {
-  /** 0: none has been read. */
+  /** Family of the block; 0: none has been read. */
   family: Family | 0
-  /** Of IPv4 the first holds. Bits behind `length` are 0. */
+  /** Address words; IPv4 uses the first. Bits after `length` are 0. */
   readonly words: Uint32Array
   length: number
 }
@@ -17,22 +17,26 @@ export function createBlock(): Block {
   return { family: 0, words: new Uint32Array(4), length: 0 }
 }
 
-/** What a text is that is no block: none at all, or one with bits set behind its prefix, which is read without them. */
+/**
+ * Fault in the text of a block: not a block at all, or bits set after the prefix (the block is read without those
+ * bits).
+ */
 export type BlockFault = 'malformed' | 'inexact'
 
 const DOT = 0x2e
 const COLON = 0x3a
 const ZERO = 0x30
-/** The longest spelling of an IPv6 address. */
+/** Characters of the longest spelling of an IPv6 address. */
 const LONGEST = 45
 
 const groups = new Uint16Array(8)
 let dotted = 0
 
 /**
- * Reads an address, IPv4 in IPv6 (`::ffff:192.0.2.1`) as IPv4. Takes any text: what is no address, or has a zone, is 0.
+ * Reads an address; IPv4-mapped IPv6 (`::ffff:192.0.2.1`) becomes IPv4. Accepts any text: returns 0 for text that is no
+ * address or has a zone.
  *
- * @param words of length 4; what it holds afterwards is nothing when 0 is returned
+ * @param words array of length 4; its content is undefined when 0 is returned
  */
 export function readAddress(text: string, words: Uint32Array): Family | 0 {
   const { length } = text
@@ -50,7 +54,7 @@ export function readAddress(text: string, words: Uint32Array): Family | 0 {
   return 6
 }
 
-/** Reads `203.0.113.0/24`, `2001:db8::/32`, or an address alone into a block. */
+/** Reads `203.0.113.0/24`, `2001:db8::/32` or a single address into a block. */
 export function readBlock(text: string, block: Block): BlockFault | undefined {
   const { words } = block
   const slash = text.lastIndexOf('/')
@@ -64,7 +68,7 @@ export function readBlock(text: string, block: Block): BlockFault | undefined {
     const digits = text.slice(slash + 1)
     if (!/^(?:0|[1-9][0-9]{0,2})$/.test(digits)) return 'malformed'
     length = Number(digits)
-    // IPv4 that is written as IPv6 has a prefix that is 96 bits longer.
+    // The prefix of an IPv4 address written as IPv6 is 96 bits longer.
     if (family === 4 && address.includes(':')) length -= 96
     if (length < 0 || length > most) return 'malformed'
   }
@@ -73,7 +77,11 @@ export function readBlock(text: string, block: Block): BlockFault | undefined {
   return clear(words, family === 4 ? 1 : 4, length) ? undefined : 'inexact'
 }
 
-/** Clears the bits behind a prefix. @returns whether none was set */
+/**
+ * Clears the bits after a prefix.
+ *
+ * @returns true if none of them was set
+ */
 function clear(words: Uint32Array, count: number, length: number): boolean {
   let exact = true
   for (let i = 0; i < count; i++) {
@@ -85,7 +93,7 @@ function clear(words: Uint32Array, count: number, length: number): boolean {
   return exact
 }
 
-/** `203.0.113.0/24`, `2001:db8::/32` (RFC 5952); a single address has its length, too. */
+/** Formats a block as `203.0.113.0/24` or `2001:db8::/32` (RFC 5952). A single address has its length, too. */
 export function formatBlock({ family, words, length }: Block): string {
   return `${formatWords(family, words)}/${length}`
 }
@@ -98,7 +106,7 @@ function formatWords(family: Family | 0, words: Uint32Array): string {
   return new URL(`http://[${parts.join(':')}]`).hostname.slice(1, -1)
 }
 
-/** Dotted IPv4, without leading zeros: some take those for octal. */
+/** Reads dotted IPv4. Refuses leading zeros: some programs take those for octal. */
 function readDotted(text: string, from: number, end: number): boolean {
   let value = 0
   let part = 0
@@ -125,7 +133,7 @@ function readDotted(text: string, from: number, end: number): boolean {
   return true
 }
 
-/** Eight groups of hexadecimal digits, some of them left out for `::`, the last two perhaps as dotted IPv4. */
+/** Reads eight groups of hexadecimal digits. `::` replaces some of them, and the last two may be dotted IPv4. */
 function readGroups(text: string, end: number): boolean {
   let count = 0
   let gap = -1
@@ -168,7 +176,7 @@ function readGroups(text: string, end: number): boolean {
   return true
 }
 
-/** What a character counts as a hexadecimal digit; below 0: it is none. */
+/** Value of each character as a hexadecimal digit; below 0 if it is none. */
 const DIGITS = new Int8Array(128).fill(-1)
 for (let value = 0; value < 16; value++) {
   const digit = value.toString(16)

@@ -1,20 +1,20 @@
 /**
- * One canonical path decides the route, the cost and what the upstream gets, so that no other spelling of a path
- * can reach a backend past the route's limit.
+ * The canonical path decides the route, the cost and the path for the upstream. No other spelling of a path can reach a
+ * backend past the limit of the route.
  */
 
 export interface CanonicalPath {
-  /** What is forwarded. */
+  /** Path that is forwarded. */
   readonly path: string
   /**
-   * What a route is looked up by: `path` with every further escape undone that most backends undo before they look
-   * at a path (`%40`, `%3A`, `%2B`), so that `/users/%40me` finds the route of `/users/@me`. Forwarded as it came
-   * all the same: RFC 3986 §2.2 does not call the two equal, and there are signatures over paths.
+   * Key for the route lookup: `path` with those further escapes undone that most backends undo before they look at a
+   * path (`%40`, `%3A`, `%2B`), so that `/users/%40me` finds the route of `/users/@me`. The forwarded path keeps the
+   * escapes: RFC 3986 §2.2 does not call the two equal, and some clients sign paths.
    */
   readonly key: string
   /**
-   * Holds something that some backends would read as a separator or decode once more: `%2F`, `%5C`, `;`, `%3B`, or an
-   * encoded percent sign in front of two hex digits. Refused unless the route allows it.
+   * True if the path holds something that some backends would read as a separator or decode again: `%2F`, `%5C`, `;`,
+   * `%3B`, or an encoded percent sign in front of two hex digits. Refused unless the route allows it.
    */
   readonly encoded: boolean
 }
@@ -24,7 +24,7 @@ const PERCENT = 0x25
 const DOT = 0x2e
 const SEMICOLON = 0x3b
 
-/** 0-15, or -1. */
+/** Returns the value of a hexadecimal digit, 0 to 15, or -1. */
 function hexValue(code: number): number {
   if (code >= 0x30 && code <= 0x39) return code - 0x30
   if (code >= 0x41 && code <= 0x46) return code - 0x37
@@ -32,7 +32,10 @@ function hexValue(code: number): number {
   return -1
 }
 
-/** RFC 3986 §2.3: these mean the same escaped or not, so they are written plainly. */
+/**
+ * Returns true for an unreserved character. RFC 3986 §2.3: escaped or not, it means the same, so it is written
+ * unescaped.
+ */
 function isUnreserved(code: number): boolean {
   return (
     (code >= 0x61 && code <= 0x7a) ||
@@ -45,21 +48,21 @@ function isUnreserved(code: number): boolean {
   )
 }
 
-/** What a byte of a path is to the common case; all that is not here needs work, or is refused. */
+/** Byte that needs no work. Bytes that are in no class need the slow path or are refused. */
 const PLAIN_BYTE = 1
-/** Has no place in a path (RFC 3986 §3.3), but browsers send some of it: goes on escaped. */
+/** Byte that is not allowed in a path (RFC 3986 §3.3) but that browsers send: it is forwarded escaped. */
 const ESCAPED_BYTE = 2
 const BYTES = new Uint8Array(128).fill(PLAIN_BYTE, 0x21, 0x7f)
 for (const char of '%;\\#?') BYTES[char.charCodeAt(0)] = 0
 for (const char of '"<>^`{|}') BYTES[char.charCodeAt(0)] = ESCAPED_BYTE
 
-/** Whether nothing in the path needs work: the common case, checked without allocating. */
+/** Returns true if no byte of the path needs work: the common case, checked without allocating. */
 function isPlain(raw: string): boolean {
   let previous = 0
   for (let i = 0; i < raw.length; i++) {
     const code = raw.charCodeAt(i)
     if (BYTES[code] !== PLAIN_BYTE) return false
-    // Two slashes, or a dot that begins a segment (it may be a dot segment): the slow way decides.
+    // Two slashes, or a dot that begins a segment (perhaps a dot segment), take the slow path.
     if (previous === SLASH && (code === SLASH || code === DOT)) return false
     previous = code
   }
@@ -67,11 +70,13 @@ function isPlain(raw: string): boolean {
 }
 
 /**
- * Canonical form of the path of a request target (without its query): unreserved characters unescaped, escapes in
- * upper case (RFC 3986 §6.2.2), repeated slashes merged, `"<>^`{|}` escaped; and the key that its route is found by.
+ * Returns the canonical form of the path of a request target (without its query) and the key for the route lookup.
+ * Unreserved characters are unescaped, escapes are in upper case (RFC 3986 §6.2.2), repeated slashes are merged, and
+ * `"<>^`{|}` are escaped.
  *
- * @returns undefined for a path that must be refused: not starting with `/`, a dot segment in any spelling
- *   (`..`, `%2e.`, `..;x`, `%252e%252e`), a backslash, `#`, a control or non-ASCII character, `%00`, a malformed escape.
+ * @returns undefined for a path that must be refused: one that does not start with `/`, or has a dot segment in any
+ *   spelling (`..`, `%2e.`, `..;x`, `%252e%252e`), a backslash, `#`, a control or non-ASCII character, `%00` or a
+ *   malformed escape
  */
 export function canonicalPath(raw: string): CanonicalPath | undefined {
   if (raw.charCodeAt(0) !== SLASH) return undefined
@@ -94,7 +99,8 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
     const low = hexValue(raw.charCodeAt(i + 2))
     if (high < 0 || low < 0) return undefined
     const value = high * 16 + low
-    // Controls are refused even escaped: what decodes them downstream would put them into a header or a log.
+    // Controls are refused even when escaped: a program downstream that decodes them would put them into a header or a
+    // log.
     if (value < 0x20 || value === 0x7f) return undefined
     i += 2
     if (isUnreserved(value)) {
@@ -105,12 +111,12 @@ export function canonicalPath(raw: string): CanonicalPath | undefined {
     path += `%${raw[i - 1]}${raw[i]}`.toUpperCase()
   }
   if (hasDotSegment(path)) return undefined
-  // Looked for in the result, where `%25%34%30` has become `%2540`.
+  // Searched in the result, where `%25%34%30` has become `%2540`.
   if (/%25[0-9a-f]{2}/i.test(path)) encoded = true
   return { path, key: path.includes('%') ? path.replace(INERT_ESCAPE, unescaped) : path, encoded }
 }
 
-/** Printable ASCII but for what is unreserved and what separates: `/ \ ; % ? #`. */
+/** Matches escapes of printable ASCII, except unreserved characters and separators: `/ \ ; % ? #`. */
 const INERT_ESCAPE = /%(?:2[1246-9A-C]|3[AC-E]|40|5[BDE]|60|7[B-D])/g
 
 function unescaped(text: string): string {
@@ -118,15 +124,15 @@ function unescaped(text: string): string {
 }
 
 const NO_READINGS: readonly string[] = Object.freeze([])
-/** Rounds of decoding after which a path that still changes is refused (`hasDotSegment`). */
+/** Rounds of decoding. A path that still changes after them is refused (`hasDotSegment`). */
 const ROUNDS = 4
 
 /**
- * Returns what a backend might take a path for: with its escapes undone once or more, up to an escaped `?` or `#`, without the
- * `;parameters` and the blanks at the end of its segments, with a backslash for a slash.
+ * Returns other paths that a backend might read: with escapes undone once or more, up to an escaped `?` or `#`, without
+ * `;parameters` and trailing blanks in segments, and with a backslash as a slash.
  *
- * @param key of a canonical path
- * @returns none for most paths: they have one reading, the key itself
+ * @param key key of a canonical path
+ * @returns an empty list for most paths: their only reading is the key itself
  */
 export function otherReadings(key: string): readonly string[] {
   if (!key.includes('%') && !key.includes(';')) return NO_READINGS
@@ -153,8 +159,8 @@ function bareSegments(path: string): string {
 }
 
 /**
- * Whether any reader of this path could find `.` or `..` between separators: after more rounds of decoding, with
- * `%2F`, `%5C` or a backslash as a separator, or with the `;parameters` of a segment cut off.
+ * Returns true if any reader of this path could find `.` or `..` between separators: after more rounds of decoding,
+ * with `%2F`, `%5C` or a backslash as a separator, or with the `;parameters` of a segment cut off.
  */
 function hasDotSegment(path: string): boolean {
   let text = path
@@ -167,6 +173,6 @@ function hasDotSegment(path: string): boolean {
     if (decoded === text) return false
     text = decoded
   }
-  // Still changing after four rounds: nobody writes such a path in good faith.
+  // Still changing after four rounds: no honest client sends such a path.
   return true
 }

@@ -1,28 +1,36 @@
 import type { Block, Family } from './parse-cidr.js'
 
 /**
- * Blocks of addresses with, for each, until when it counts: a binary trie whose paths are compressed (Morrison's PATRICIA,
- * 1968), over typed arrays. A look-up goes down at most one node for each bit that tells two blocks apart, some twenty
- * among 100,000; a block is added or taken out as fast, so nothing has to be built anew for a change.
+ * Stores blocks of addresses, each with an expiry: a binary trie with compressed paths (Morrison's PATRICIA, 1968) over
+ * typed arrays. A lookup visits at most one node for each bit that tells two blocks apart, about twenty among 100,000.
+ * Adding or removing a block is as fast, so a change rebuilds nothing.
  */
 export interface PrefixTrie {
-  /** Adds a block, or changes the one that is there. @param until in the time of `match`; `Infinity`: for ever */
+  /**
+   * Adds a block, or changes its expiry.
+   *
+   * @param until on the clock of `match`; `Infinity` means for ever
+   */
   set(block: Block, until: number): void
-  /** @returns whether it was there */
+  /**
+   * Removes a block.
+   *
+   * @returns true if it was there
+   */
   delete(block: Block): boolean
-  /** The widest block that holds an address and counts at `now`; 0 when there is none. */
+  /** Finds the widest block that contains an address and has not expired at `now`; returns 0 when there is none. */
   match(family: Family, words: Uint32Array, now: number): Hit
-  /** The block that was found. To be asked before anything is changed. */
+  /** Copies the found block into `block`. Call it before any change. */
   read(hit: Hit, block: Block): void
-  /** Until when the block counts that was found. To be asked before anything is changed. */
+  /** Returns the expiry of the found block. Call it before any change. */
   until(hit: Hit): number
-  /** How many blocks there are. */
+  /** Number of blocks. */
   readonly size: number
-  /** Bytes of its arrays. */
+  /** Size of the arrays in bytes. */
   readonly bytes: number
 }
 
-/** A place in the trie: of IPv4 above 0, of IPv6 below. */
+/** A place in the trie: above 0 for IPv4, below 0 for IPv6. */
 export type Hit = number
 
 export function createPrefixTrie(): PrefixTrie {
@@ -49,14 +57,14 @@ export function createPrefixTrie(): PrefixTrie {
   }
 }
 
-/** Nodes that there is room for at first. */
+/** Nodes that the first arrays have room for. */
 const ROOM = 16
-/** No node. */
+/** Link that leads to no node. */
 const NONE = 0
 
 /**
- * A node takes four numbers, a quarter of a cache line: how many bits it is about, with BLOCK when it is one; the two below
- * it, for a 0 and for a 1 behind its bits; the last word of its key, by which most look-ups that find nothing end early.
+ * A node takes four numbers, a quarter of a cache line: its length in bits, with BLOCK if it is a block; its two
+ * children, for a 0 and for a 1 after its bits; the last word of its key, which ends most failing lookups early.
  */
 const NODE = 4
 const BLOCK = 256
@@ -65,15 +73,19 @@ const ZERO = 1
 const ONE = 2
 const LAST = 3
 
-/** @param width words of 32 bits of a key */
+/**
+ * Creates the trie of one family.
+ *
+ * @param width words of 32 bits in a key
+ */
 function createBits(width: 1 | 4) {
   let nodes = new Int32Array(ROOM * NODE)
-  /** Of a fork what those below it share. A look-up reads those of blocks only. */
+  /** Keys. The key of a fork is the prefix that its children share. A lookup reads only keys of blocks. */
   let keys = new Uint32Array(ROOM * width)
   let untils = new Float64Array(ROOM)
   let root = NONE
   let used = 1
-  /** The first of those that are free again; its first link leads to the next. */
+  /** First free node; its first link leads to the next one. */
   let free = NONE
   let size = 0
 
@@ -114,7 +126,7 @@ function createBits(width: 1 | 4) {
     untils[node] = until
   }
 
-  /** How many of the first `most` bits a node's key shares. */
+  /** Returns how many of the first `most` bits a node's key shares. */
   function shared(node: number, words: Uint32Array, most: number): number {
     const key = node * width
     for (let i = 0; 32 * i < most; i++) {
@@ -124,7 +136,11 @@ function createBits(width: 1 | 4) {
     return most
   }
 
-  /** @param link ZERO or ONE of the parent; the root has none */
+  /**
+   * Puts a node below a parent.
+   *
+   * @param link ZERO or ONE of the parent; the root has none
+   */
   function put(parent: number, link: number, node: number): void {
     if (parent === NONE) root = node
     else nodes[parent * NODE + link] = node
@@ -188,7 +204,7 @@ function createBits(width: 1 | 4) {
       put(parent, link, only)
       release(node)
       if (parent === NONE || (nodes[parent * NODE]! & BLOCK) !== 0) return true
-      // A fork with one way left is none.
+      // A fork with one child left is removed.
       const other = onlyChild(parent)
       if (other === undefined) return true
       put(above, linkAbove, other)
@@ -196,7 +212,7 @@ function createBits(width: 1 | 4) {
       return true
     },
     match(words: Uint32Array, now: number): number {
-      // What is read in every turn is at hand.
+      // Local copies, since every turn of the loop reads them.
       const list = nodes
       let node = root
       while (node !== NONE) {
@@ -225,7 +241,7 @@ function createBits(width: 1 | 4) {
     bytes: () => nodes.byteLength + keys.byteLength + untils.byteLength,
   }
 
-  /** The one below a node, or none; undefined when there are two. */
+  /** Returns the only child of a node, or none; undefined when there are two. */
   function onlyChild(node: number): number | undefined {
     const [zero, one] = [nodes[node * NODE + ZERO]!, nodes[node * NODE + ONE]!]
     if (zero === NONE) return one
@@ -241,7 +257,7 @@ function createBits(width: 1 | 4) {
   }
 }
 
-/** By the bit behind so many. */
+/** Returns the link for the bit after the first `length` bits. */
 function linkOf(words: Uint32Array, length: number): number {
   return ZERO + ((words[length >>> 5]! >>> (31 - (length & 31))) & 1)
 }
