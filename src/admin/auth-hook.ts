@@ -10,15 +10,15 @@ import { PROBES } from './routes/probes.js'
 
 declare module 'fastify' {
   interface FastifyRequest {
-    /** Whoever was let in; of the probes and the page nobody. */
+    /** The authenticated client; not set for probes and the page. */
     actor: Actor
     recorded: Recorded | undefined
   }
 }
 
 /**
- * What a request passes before anything is done for it: what a browser may not do for another page, then who it is, then
- * what they may do. Sends the refusal itself.
+ * Checks a request before any work: what a browser may do for another page, then authentication, then the role. Sends
+ * the refusal itself.
  */
 export async function enter(
   request: FastifyRequest,

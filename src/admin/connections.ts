@@ -2,31 +2,31 @@ import type { IncomingMessage, Server, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import { give, type Shares, take } from '../shares.js'
 
-/** Connections at the same time. */
+/** Most connections at the same time. */
 const MOST = 256
-/** The last of them serve probes and scrapes alone. */
+/** Connections at the end of that limit that are kept for probes and scrapes. */
 const RESERVE = 32
 
 interface Connection {
   readonly caller: string | undefined
-  /** The latest request; undefined before the first. */
+  /** Latest request; undefined before the first. */
   req: IncomingMessage | undefined
   res: ServerResponse | undefined
 }
 
 export interface AdminConnections {
-  /** Only the reserve is left: a request that is no probe or scrape has to wait. */
+  /** Returns true if only the reserve is left: a request that is not a probe or scrape has to wait. */
   isReserved(): boolean
 }
 
 /**
- * Sees to it that a probe or a scrape finds a connection, whoever holds how many. One address holds a quarter of them. Where
- * its share, or all, is taken, a new connection takes the place of the one that has been idle longest: of its own address,
- * or of all. Only a connection whose request is being answered keeps its place.
+ * Keeps a connection free for probes and scrapes, however many connections clients hold. One address may hold a quarter
+ * of them. When its share, or the total, is used up, a new connection replaces the one that has been idle longest:
+ * among those of the same address, or among all. A connection that is being served a request is never replaced.
  */
 export function keepRoom(server: Server, shares: Shares): AdminConnections {
   const share = shares.open('admin_connections', MOST)
-  /** The one whose latest request began longest ago comes first. */
+  /** Open connections; the one whose latest request began longest ago comes first. */
   const open = new Map<Socket, Connection>()
   const listeners = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
   server.removeAllListeners('connection')
@@ -58,7 +58,11 @@ export function keepRoom(server: Server, shares: Shares): AdminConnections {
     give(share, connection.caller)
   }
 
-  /** @returns whether there was one */
+  /**
+   * Closes the connection that has been idle longest.
+   *
+   * @returns true if there was one
+   */
   function closeIdle(ofAll: boolean, caller: string | undefined): boolean {
     for (const [socket, connection] of open) {
       if (!(ofAll || connection.caller === caller) || isBusy(connection)) continue
@@ -72,7 +76,7 @@ export function keepRoom(server: Server, shares: Shares): AdminConnections {
   return { isReserved: () => share.held > MOST - RESERVE }
 }
 
-/** Tells whether a whole request has come and is being worked on. */
+/** Returns true while a complete request is being processed. */
 function isBusy({ req, res }: Connection): boolean {
   return req?.complete === true && res?.writableEnded === false && !res.destroyed
 }

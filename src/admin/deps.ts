@@ -18,38 +18,38 @@ import type { UpstreamState } from '../upstream/pool/state.js'
 import type { Access } from './access/access.js'
 import type { Audit } from './access/audit.js'
 
-/** What the admin server is made of. It opens no socket and no store itself. */
+/** Parts that the admin server needs. It opens no socket and no store itself. */
 export interface AdminDeps {
   readonly config: ConfigControl
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   readonly bans: ReplicatedMap<Ban>
-  /** What the next request of a consumer has before its quota is looked at. */
+  /** Returns what the next request of a consumer is identified as before its quota is checked. */
   readonly standing: (question: StandingQuestion) => Promise<Standing>
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
-  /** The API keys of the store. */
+  /** API keys of the store. */
   readonly keys: KeyStore
-  /** Maps that the store keeps for all gateways and may forget, as far as they are open here. */
+  /** Returns the maps that this process has open, of those that the store keeps for all gateways and may lose. */
   readonly maps: () => readonly ForgettableMap[]
   readonly upstreams: UpstreamControl
   readonly audit: Audit
-  /** What stands between requests and the upstreams of each service, in this process or in all workers. */
+  /** Guards (circuit breaker, concurrency limit, retry budget) of each service, in this process or in all workers. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
-  /** Who is limited now and the like, on all gateways of the store. */
+  /** Finds the consumers that are limited now and the like, on all gateways of the store. */
   readonly top: (question: TopQuestion) => Promise<TopOfAll>
   readonly metrics: {
     traffic(): Traffic | Promise<Traffic>
     scrape(format: TextFormat): Promise<string>
   }
-  /** What is known of a request, or of a consumer, on all gateways of the store. */
+  /** Finds what is known about a request or a consumer, on all gateways of the store. */
   readonly decisions: (question: DecisionQuestion) => Promise<DecisionAnswer>
-  /** What would become of a request that was never sent. */
+  /** Explains what would happen to a request, without sending it. */
   readonly explain: (question: ExplainQuestion) => Promise<Explained>
-  /** `reasons` say what is missing when not ready, and what is out of order when ready all the same. */
+  /** `reasons` say what is missing when not ready, and what is faulty when ready. */
   readonly ready: () => Readiness | Promise<Readiness>
-  /** Who may come, and do what. Without any token only loopback is served. */
+  /** Authentication and roles. Without any token, only loopback is served. */
   readonly access: Access
-  /** Left out: shares of its own, and no proxy is trusted. */
+  /** If left out, the server has shares of its own and trusts no proxy. */
   readonly shares?: Shares
   readonly log: AdminLog
 }
@@ -62,7 +62,7 @@ export interface Readiness {
 /** The upstreams of this process, or of all workers. */
 export interface UpstreamControl {
   describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]>
-  /** Undefined: there is no such upstream. */
+  /** Sets the state of an upstream; resolves with undefined if it does not exist. */
   setState(
     service: string,
     address: string,
@@ -70,12 +70,12 @@ export interface UpstreamControl {
   ): UpstreamState | undefined | Promise<UpstreamState | undefined>
 }
 
-/** The part of the configuration's source that is seen from here. */
+/** The part of the configuration source that the admin server uses. */
 export interface ConfigControl {
   current(): Snapshot
-  /** Plain data without secrets, shown as it is. */
+  /** Returns plain data without secrets, shown unchanged. */
   status(): object
-  /** `messages`: what is wrong with a rejected file, `file:line:column: …` each. */
+  /** Reloads. `messages` are the faults of a rejected file, each as `file:line:column: …`. */
   reload(trigger: 'admin'): Promise<{
     readonly result: 'applied' | 'rejected' | 'unchanged'
     readonly messages?: readonly string[]

@@ -2,17 +2,25 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import type { FastifyInstance } from 'fastify'
 
-/** Served without a token: there is nothing in it. What it shows it asks for with the token that its reader types in. */
+/**
+ * Path of the page, served without a token: it contains no data. The page fetches data with the token that its reader
+ * types in.
+ */
 export const PAGE = '/'
 
-/** Each after those that it imports from. They become one script: what they import and export is left out. */
+/**
+ * Scripts, each after those that it imports from. They are joined into one script, without their imports and exports.
+ */
 const SCRIPTS = ['figures.js', 'elements.js', 'traffic.js', 'lists.js', 'page.js']
 
-/** One file with everything in it. Its own script and style are all that a browser may run, by their hashes. */
+/**
+ * Adds the page: one file with everything in it. The content security policy lets a browser run only its own script and
+ * style, by their hashes.
+ */
 export function pageRoutes(app: FastifyInstance): void {
   const style = part('page.css')
   const script = SCRIPTS.map((name) => bare(part(name))).join('')
-  // Functions, since what stands in for it may hold a `$`.
+  // Functions, since a replacement string could contain a `$`.
   const html = part('index.html')
     .replace('/* style */', () => style)
     .replace('/* script */', () => script)
@@ -48,7 +56,7 @@ function part(name: string): string {
   return readFileSync(new URL(`./page/${name}`, import.meta.url), 'utf8')
 }
 
-/** A CSP source: W3C CSP3 §2.3.1. */
+/** Returns a CSP hash source (W3C CSP3 §2.3.1). */
 function hashOf(text: string): string {
   return `sha256-${createHash('sha256').update(text).digest('base64')}`
 }

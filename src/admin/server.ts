@@ -27,21 +27,21 @@ import { topRoutes } from './routes/top.js'
 import { upstreamRoutes } from './routes/upstreams.js'
 import { usageRoutes } from './routes/usage.js'
 
-/** The largest body that any endpoint has a use for is `{"tier":"…"}`. */
+/** Most bytes of a body: the largest that most endpoints need is `{"tier":"…"}`. */
 const BODY_BYTES = 4096
 const HEADERS_MS = 3000
 const REQUEST_MS = 10_000
 
-/** The admin server of `docs/admin-api.md`, not listening yet: whoever calls decides on an address, and closes it. */
+/** Creates the admin server of `docs/admin-api.md`, not listening yet: the caller chooses the address and closes it. */
 export function createAdmin(deps: AdminDeps): FastifyInstance {
   const app = Fastify({
     logger: false,
     bodyLimit: BODY_BYTES,
     requestTimeout: REQUEST_MS,
-    // a consumer's id stands in the path, percent-encoded
+    // a consumer's id is in the path, percent-encoded
     routerOptions: { maxParamLength: 8192 },
     http: { headersTimeout: HEADERS_MS, connectionsCheckingInterval: 1000, maxHeaderSize: 16_384 },
-    // the last look at /readyz of a server that drains is an answer, not a refusal
+    // the last probe of /readyz while a server drains gets a response, not a refusal
     return503OnClosing: false,
     forceCloseConnections: 'idle',
     clientErrorHandler: answerBrokenRequest,
@@ -57,7 +57,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
   app.decorateRequest('actor')
   app.decorateRequest('recorded')
   app.addHook('onRequest', async (request, reply) => {
-    // whatever is read here is true for a moment only, and nothing of it is meant to be shown inside another page
+    // responses are true only for a moment, and must not be shown inside another page
     reply.headers({
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
@@ -73,7 +73,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     if (request.recorded !== undefined) reply.header('x-audit', request.recorded)
   })
 
-  // The store may have done it all the same, or a part of it.
+  // The store may still have made the change, or a part of it.
   app.addHook('onResponse', async (request, reply) => {
     const isOpen = reply.statusCode === 503 && isWrite(request) && request.recorded === undefined
     if (!isOpen || request.actor === undefined) return
@@ -81,11 +81,11 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     await deps.audit.record(request, { action: 'write.failed', target })
   })
 
-  // JSON only: the types that an HTML form can send are 415, like any other
+  // JSON only: the types that an HTML form can send get 415, like any other
   app.removeAllContentTypeParsers()
   const parseJson = app.getDefaultJsonParser('error', 'error')
   app.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
-    // curl -X POST with the type and nothing to send is not worth a refusal
+    // curl -X POST with the type and an empty body is allowed
     if (body === '') done(null, undefined)
     else parseJson(request, body as string, done)
   })
@@ -160,7 +160,7 @@ const BROKEN: Readonly<Record<string, Problem>> = {
   },
 }
 
-/** Node's parser gave up on the bytes: there is no request to hand on, only a socket. */
+/** Responds when Node's parser fails: there is no request object, only a socket. */
 function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): void {
   if (!socket.writable) {
     socket.destroy()

@@ -1,14 +1,14 @@
 import type { BreakerState } from '../upstream/guard/breaker.js'
 import type { GuardState } from '../upstream/guard/guard.js'
 
-/** What an operator is told of one service: plain data, as `GET /upstreams` gives it. */
+/** State of one service for an operator: plain data, as `GET /upstreams` returns it. */
 export interface ServiceState {
   readonly service: string
-  /** Null: it has no circuit breaker. */
+  /** Null: the service has no circuit breaker. */
   readonly circuit: BreakerState | null
-  /** Null: it has no limit of concurrency. */
+  /** Null: the service has no concurrency limit. */
   readonly concurrency: { readonly limit: number; readonly in_flight: number } | null
-  /** Since the process started. */
+  /** Counts since the process started. */
   readonly retries: { readonly succeeded: number; readonly failed: number; readonly no_budget: number }
 }
 

@@ -2,7 +2,10 @@ import { MapRefusal } from '../fleet/replicated-map.js'
 import type { Problem } from './access/problem.js'
 import type { AdminLog } from './deps.js'
 
-/** The refusal for a store that did not answer, or that does not take so much. What it said, an address perhaps, goes to the log only. */
+/**
+ * Returns the error for a store that did not respond, or that refuses so much. The message of the store, perhaps with
+ * an address, goes only to the log.
+ */
 export function storeDown(log: AdminLog, error: unknown, attempt: string): Problem {
   if (error instanceof MapRefusal)
     return { code: 'unprocessable', detail: `Could not ${attempt}: ${error.message}.` }

@@ -1,10 +1,10 @@
 import type { BreakerState } from '../upstream/guard/breaker.js'
 import type { GuardState } from '../upstream/guard/guard.js'
 
-/** The worst first. */
+/** Circuit states, the worst first. */
 const CIRCUITS: readonly BreakerState[] = ['open', 'half_open', 'closed']
 
-/** What all workers say of the services, as one: each has a circuit breaker of its own, and the worst is shown. */
+/** Merges the guards of all workers: each worker has its own circuit breakers, and the worst state is shown. */
 export function guardsOfAll(told: readonly (readonly GuardState[])[]): GuardState[] {
   const each = new Map<string, GuardState>()
   for (const one of told.flat()) {

@@ -14,14 +14,14 @@ import type { State } from './supervisor.js'
 import { createTotals, type WorkerReading } from './totals.js'
 
 export interface FiguresOptions {
-  /** Those that live, with what each has counted by now, as far as it can be had. */
+  /** Returns the live workers, each with its counts up to now, as far as it responds. */
   readonly read: () => Promise<readonly WorkerReading[]>
   readonly states: () => Iterable<State>
   readonly logLinesDropped: () => number
-  /** Of this process: those of the admin port. */
+  /** Shares of this process: those of the admin port. */
   readonly shares: () => Iterable<Share>
   readonly otlp: OtlpOptions | undefined
-  /** Whether workers record histograms as exponential ones, too. */
+  /** True if workers also record histograms as exponential ones. */
   readonly exponential: boolean
   readonly serviceName: string
   readonly log: { warn(details: object, message: string): void }
@@ -31,10 +31,10 @@ export interface FiguresOptions {
 export interface Figures {
   loaded(snapshot: Snapshot): void
   reloaded(result: ReloadResult, snapshot: Snapshot): void
-  /** A worker has ended. `last`: what it had counted when it was last asked, or said so itself. */
+  /** Reports the end of a worker. `last`: the counts that it reported last, when asked or by itself. */
   ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
   scrape(format?: TextFormat): Promise<string>
-  /** What has come to all workers, and what became of it. */
+  /** Returns the requests of all workers and their outcomes. */
   traffic(): Promise<Traffic>
   close(): Promise<void>
 }
@@ -44,7 +44,7 @@ const STATES: readonly State[] = ['starting', 'serving', 'draining']
 export function createFigures(options: FiguresOptions): Figures {
   const { exponential } = options
   const families = createFamilies(exponential)
-  /** What this process counts of what the workers count as well. */
+  /** Families that this process counts as well as the workers. */
   const own = createFamilies()
   const totals = createTotals(families, createFamilies(exponential))
   const ofProcess = createProcessMetrics()

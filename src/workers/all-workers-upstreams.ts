@@ -1,12 +1,12 @@
 import type { EndpointState } from '../upstream/pool/endpoint.js'
 import type { UpstreamState } from '../upstream/pool/state.js'
 
-/** The worst first. */
+/** Endpoint states, the worst first. */
 const STATES: readonly EndpointState[] = ['drained', 'ejected', 'unhealthy', 'slow_start', 'serving']
 
 /**
- * What all workers say of the upstreams, as one: each balances and ejects for itself, so they may be of different minds. Of
- * these the worst is shown, with how many share it.
+ * Merges the upstreams of all workers: each worker balances and ejects for itself, so their states may differ. Shows
+ * the worst state, and how many workers share it.
  */
 export function upstreamsOfAll(told: readonly (readonly UpstreamState[])[]): UpstreamState[] {
   const each = new Map<string, UpstreamState[]>()
@@ -38,7 +38,7 @@ function joined(states: readonly UpstreamState[]): UpstreamState {
   }
 }
 
-/** What operators have drained: a worker that starts later is told of it. */
+/** Upstreams that operators have drained: a worker that starts later gets this list. */
 export interface Drained {
   set(service: string, address: string, state: 'drained' | 'serving'): void
   all(): (readonly [service: string, address: string])[]

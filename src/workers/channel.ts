@@ -12,7 +12,7 @@ export interface Line {
   on(event: 'disconnect' | 'exit', listener: () => void): unknown
 }
 
-/** What may be asked: by name, what the question holds and what the answer does. Both are data that JSON keeps. */
+/** Questions by name, each with the types of the question and its answer. Both are JSON data. */
 export type Questions = Record<string, readonly [question: unknown, answer: unknown]>
 
 export type Answers<Q> = {
@@ -22,7 +22,10 @@ export type Answers<Q> = {
 }
 
 export interface Channel<Q> {
-  /** Rejects when no answer has come within `deadlineMs`, when the other side failed on it, or when it is gone. */
+  /**
+   * Asks the other side. Rejects when no answer has come within `deadlineMs`, when the other side failed, or when it is
+   * gone.
+   */
   ask<K extends keyof Q & string>(
     name: K,
     question: Q[K] extends readonly [infer A, unknown] ? A : never,
@@ -30,7 +33,7 @@ export interface Channel<Q> {
   ): Promise<Q[K] extends readonly [unknown, infer B] ? B : never>
 }
 
-/** Nothing is to be told of it: the end of the process is told by itself. */
+/** Thrown when the other process is gone. Needs no log line: the end of the process has its own. */
 export class ProcessGone extends Error {
   constructor() {
     super('the process is gone')
@@ -44,8 +47,8 @@ interface Waiting {
 }
 
 /**
- * Questions and answers between the primary and a worker, either way. An answer that comes too late is thrown away; a
- * question to a process that is gone is answered at once, by a rejection.
+ * Opens a channel for questions and answers between the primary and a worker, in both directions. A late answer is
+ * dropped; a question to a process that is gone rejects at once.
  */
 export function openChannel<Q extends object>(line: Line, answers: Answers<object>): Channel<Q> {
   const handlers = answers as Readonly<Record<string, (question: unknown) => unknown>>
@@ -65,7 +68,7 @@ export function openChannel<Q extends object>(line: Line, answers: Answers<objec
     for (const id of [...waiting.keys()]) settle(id)?.reject(new ProcessGone())
   }
   line.on('disconnect', leave)
-  // While Node waits for a connection to arrive at a process that has died, it does not tell of a disconnect.
+  // While Node waits for a connection to arrive at a process that has died, it emits no disconnect.
   line.on('exit', leave)
 
   line.on('message', (message) => {
@@ -89,7 +92,7 @@ export function openChannel<Q extends object>(line: Line, answers: Answers<objec
     )
   })
 
-  /** A pipe that has just broken is told by `disconnect`; nothing more is to be done about a message. */
+  /** Sends a message. A broken pipe emits `disconnect`; there is nothing else to do about the message. */
   function say(message: object): void {
     if (!gone) line.send?.(message as Serializable, undefined, undefined, () => {})
   }

@@ -12,9 +12,12 @@ import { prepareAddresses } from '../config/snapshot/edge.js'
 import { compileSnapshot, type Snapshot } from '../config/snapshot/snapshot.js'
 import type { GoodConfig, Reloaded } from './messages.js'
 
-/** The configuration of a worker: what the primary has found good, and nothing else. */
+/** The configuration of a worker: the one that the primary has accepted. */
 export interface FollowedConfig extends ConfigSource {
-  /** Takes over what the primary has in force, one after the other. Rejects with InvalidConfig; what was in force still is. */
+  /**
+   * Applies configurations of the primary, one after another. Rejects with InvalidConfig; the previous one then stays
+   * in force.
+   */
   follow(next: Reloaded): Promise<void>
 }
 
@@ -22,11 +25,14 @@ export interface FollowOptions {
   readonly file: string
   readonly env: NodeJS.ProcessEnv
   readonly onReload: (event: ReloadEvent) => void
-  /** Told of each snapshot before a request can see it. */
+  /** Called with each snapshot before a request can see it. */
   readonly onNext: (snapshot: Snapshot) => void
 }
 
-/** Rejects with InvalidConfig when this process does not find good what the primary does: it may be of another version. */
+/**
+ * Starts with a configuration of the primary. Rejects with InvalidConfig when this process does not accept what the
+ * primary does: it may be of another version.
+ */
 export async function followConfig(
   first: GoodConfig,
   { file, env, onReload, onNext }: FollowOptions,
@@ -79,7 +85,7 @@ export async function followConfig(
       changed: [],
       warnings: [],
     }),
-    // Whether the file has changed is the primary's to find out.
+    // The primary detects changes of the file.
     reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
     close: () => Promise.resolve(),
   }

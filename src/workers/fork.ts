@@ -9,32 +9,32 @@ import type { Child } from './supervisor.js'
 export interface Worker extends Child {
   readonly place: number
   readonly channel: Channel<OfWorker>
-  /** Once it serves. */
+  /** Returns the address once the worker serves. */
   address(): string | undefined
-  /** The hash of the configuration that it has told to be in force there last. */
+  /** Returns the hash of the configuration that the worker last reported to be in force. */
   hash(): string | undefined
 }
 
 export interface ForkOptions {
   readonly place: number
   readonly welcome: () => Welcome
-  /** What the worker may ask beyond what concerns its start. */
+  /** Answers to all questions of the worker except those about its start. */
   readonly answers: Omit<Answers<OfPrimary>, 'hello' | 'serving' | 'failed'>
 }
 
-/** Ms for a question whose answer only says that it has arrived. */
+/** Timeout in ms for a question whose answer only confirms its arrival. */
 const SAY_MS = 5000
 
 /**
- * Starts this very command once more, as a worker. The path is looked up anew: after an upgrade in place, or of the
- * symbolic link that it leads through, the worker is of the new version.
+ * Starts this same command again, as a worker. Resolves the path again: after an upgrade in place, or a change of the
+ * symbolic link in it, the worker has the new version.
  */
 export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
   cluster.setupPrimary({ exec: process.argv[1]!, args: process.argv.slice(2) })
   const worker = cluster.fork()
   const child = worker.process
   rescueHandoffs(child)
-  // What was said to a process that has just gone; its end is told by `exit`.
+  // A message to a process that has just gone fails; `exit` reports its end.
   worker.on('error', () => {})
 
   let address: string | undefined
@@ -90,7 +90,7 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
     serving,
     ended,
     drain(delayMs) {
-      // One that does not hear it is killed in the end.
+      // A worker that does not get this is killed in the end.
       channel.ask('drain', { delayMs }, SAY_MS).catch(() => {})
     },
     kill: () => child.kill('SIGKILL'),

@@ -1,12 +1,11 @@
 import type { ChildProcess } from 'node:child_process'
 
 /**
- * node:cluster accepts in the primary and hands each connection to a worker, which says whether it takes it. One whose
- * worker is killed in between would be held by the primary for ever, with a client that waits: Node never hears the
- * answer. This gives Node the answer `no` in its place, upon which it hands the connection to another worker.
- *
- * It reads what Node writes between the two processes, which is no promise of Node's: should that change, nothing is
- * found here and all is as if this was not.
+ * Returns connections that a killed worker never accepted. node:cluster accepts in the primary and hands each
+ * connection to a worker, which answers whether it takes it. If the worker is killed in between, Node never gets the
+ * answer: the primary would hold the connection for ever, with a waiting client. This gives Node the answer `no`
+ * instead, and Node hands the connection to another worker. It reads Node's internal messages between the two
+ * processes, which Node may change. If it does, this finds nothing and has no effect.
  */
 export function rescueHandoffs(child: ChildProcess): void {
   const open = new Set<number>()
@@ -19,8 +18,8 @@ export function rescueHandoffs(child: ChildProcess): void {
   child.on('internalMessage', ({ cmd, ack }: Internal) => {
     if (cmd === 'NODE_CLUSTER' && ack !== undefined) open.delete(ack)
   })
-  // After Node's own listeners, which take the worker out of the list of those that get connections. Either event may
-  // be the only one: while Node waits for a handle to arrive, it does not tell of a disconnect.
+  // Runs after Node's own listeners, which remove the worker from the list of those that get connections. Either event
+  // may be the only one: while Node waits for a handle to arrive, it emits no disconnect.
   const rescue = () => {
     if (child.connected) return
     for (const seq of open) child.emit('internalMessage', { cmd: 'NODE_CLUSTER', ack: seq, accepted: false })

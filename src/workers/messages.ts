@@ -9,17 +9,19 @@ import type { GuardState } from '../upstream/guard/guard.js'
 import type { UpstreamState } from '../upstream/pool/state.js'
 
 /**
- * What the primary and its workers ask each other. A new question is a line here and an answer in `worker.ts` or
- * `primary.ts`; the compiler finds the rest. Everything is data that JSON keeps.
+ * Questions between the primary and its workers. A new question is a line here and an answer in `worker.ts` or
+ * `primary.ts`; the compiler finds the rest. All values are JSON data.
  */
 
-/** Raised when a question changes its meaning: after an upgrade, workers of a newer version meet an older primary. */
+/** Raised when a question changes its meaning: after an upgrade, newer workers meet an older primary. */
 export const PROTOCOL = 3
 
-/** A configuration as the primary has found it good. */
+/** A configuration that the primary has accepted. */
 export interface GoodConfig {
   readonly text: string
-  /** Of the whole, with the files that it names: a certificate may be renewed and the text stay the same. */
+  /**
+   * Hash of the whole, including the files that it names: a certificate may be renewed while the text stays the same.
+   */
   readonly hash: string
   /** Unix ms. */
   readonly loadedAt: number
@@ -27,29 +29,32 @@ export interface GoodConfig {
 
 export interface Reloaded extends GoodConfig {
   readonly trigger: ReloadTrigger
-  /** What came of it in the primary. */
+  /** Result in the primary. */
   readonly result: ReloadResult
 }
 
-/** What a worker is told at its start. */
+/** What a worker gets at its start. */
 export interface Welcome {
   readonly place: number
-  /** How many there are. */
+  /** Number of workers. */
   readonly workers: number
   readonly file: string
-  /** What all workers of its generation have started with: what is read at a start only is the same in all of them. */
+  /**
+   * Configuration that all workers of this generation have started with: settings that are read only at a start are the
+   * same in all of them.
+   */
   readonly started: GoodConfig
-  /** What is in force. */
+  /** Configuration in force. */
   readonly current: GoodConfig
-  /** Without Redis, what the maps hold that all share: by name, then by key. */
+  /** Without Redis: the content of the shared maps, by name, then by key. */
   readonly maps: readonly (readonly [map: string, texts: readonly (readonly [key: string, text: string])[]])[]
-  /** Upstreams that were drained by hand. */
+  /** Upstreams that operators have drained. */
   readonly drained: readonly (readonly [service: string, address: string])[]
 }
 
-/** What is counted, and of whom, in numbers that a configuration gives to its parts. */
+/** What is counted and for which consumer, as the numbers that a configuration gives to its parts. */
 export interface Whose {
-  /** Hash. */
+  /** Hash of the configuration. */
   readonly config: string
   readonly service: number
   readonly tier: number
@@ -70,41 +75,41 @@ export interface Settle extends Take {
   readonly slot: Slot
 }
 
-/** Of a worker. */
+/** Questions to a worker. */
 export type OfWorker = {
-  /** Answers with the hash that is in force now. Asked after every attempt, since SIGHUP opens the access log anew, too. */
+  /** Answers with the hash now in force. Sent after every attempt, since SIGHUP also reopens the access log. */
   reload: [Reloaded, { hash: string; error?: string }]
   metrics: [null, Reading]
   upstreams: [null, readonly UpstreamState[]]
-  /** Who is limited now, and the like. */
+  /** Consumers that are limited now, and the like. */
   top: [TopQuestion, TopReading]
-  /** What is kept of a request, or of a consumer. */
+  /** Data kept about a request or a consumer. */
   decision: [DecisionQuestion, DecisionHere]
-  /** By which credential a consumer came last. */
+  /** Credential that a consumer used last. */
   seen: [string, Seen | null]
   guards: [null, readonly GuardState[]]
-  /** What does not work as it should: `RunningGateway.outOfOrder`. */
+  /** Faults: `RunningGateway.outOfOrder`. */
   outOfOrder: [null, readonly string[]]
-  /** An upstream is drained or restored by hand. Null: it has none of that address. */
+  /** An operator drains or restores an upstream. Null: there is none with that address. */
   upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
-  /** Answered at once; the worker's end is the end of it. */
+  /** Answered at once; the worker exits when it has drained. */
   drain: [{ delayMs: number }, null]
-  /** Without Redis: a value was put into a map that all share, or taken out. */
+  /** Without Redis: a value of a shared map was set or deleted. */
   put: [{ map: string; key: string; text: string | null }, null]
 }
 
-/** Of the primary. */
+/** Questions to the primary. */
 export type OfPrimary = {
   hello: [{ protocol: number }, Welcome]
   serving: [{ address: string; hash: string }, null]
-  /** The start failed, for good: a reason for the operator. */
+  /** The start failed for good; holds a reason for the operator. */
   failed: [{ message: string }, null]
-  /** The last words of a worker that has drained. */
+  /** Last counts of a worker that has drained. */
   farewell: [Reading, null]
-  /** Without Redis the primary counts for all: decisions in the order of the questions. */
+  /** Without Redis the primary counts for all workers: decisions in the order of the questions. */
   take: [readonly Take[], readonly Decision[]]
-  /** Answers with when the slot was taken last. */
+  /** Answers with the time at which the slot was last taken. */
   settle: [Settle, number]
-  /** Without Redis: which API keys were used, in which unix minute. */
+  /** Without Redis: API keys that were used, and in which Unix minute. */
   keysUsed: [{ ids: readonly string[]; minute: number }, null]
 }

@@ -41,28 +41,28 @@ export interface PrimaryOptions {
 }
 
 export interface RunningPrimary {
-  /** As the workers have bound it. */
+  /** Address that the workers have bound. */
   readonly address: string
   readonly adminAddress: string
   readonly config: Pick<ConfigSource, 'current' | 'reload'>
-  /** New workers take the place of the old; nothing is refused meanwhile. */
+  /** Replaces all workers by new ones; no request is refused meanwhile. */
   restart(): Promise<boolean>
-  /** Drains the workers, all at once, and closes. Idempotent. */
+  /** Drains all workers at once, and closes. Idempotent. */
   close(delayMs?: number): Promise<void>
-  /** Without any grace, and at once. */
+  /** Kills all workers at once, without grace. */
   kill(): void
 }
 
-/** Ms that a worker has to take a configuration over, and to tell its figures. A busy one is late, not lost. */
+/** Timeout in ms for a worker to apply a configuration or to report its metrics. A busy worker is late, not lost. */
 const RELOAD_MS = 10_000
 const READ_MS = 1000
-/** For what a probe asks, and who probes waits a second at most: of a worker that is too busy to say, nothing is told. */
+/** Timeout in ms for a probe, whose client waits a second at most: a worker that is too busy to answer is left out. */
 const PROBE_MS = 200
-/** Keys that this process alone reads, at its start. */
+/** Keys that only this process reads, at its start. */
 const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
 
 /**
- * The process that serves nothing but the admin API: it holds the configuration, and the workers' figures together.
+ * Starts the process that serves only the admin API: it holds the configuration and merges the workers' metrics.
  * Rejects with an Error whose message is for the operator.
  */
 export async function startPrimary(options: PrimaryOptions): Promise<RunningPrimary> {
@@ -76,19 +76,19 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const open = (settings: Config['store']) =>
     openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions, seen: ownSeen })
   let store = open(settings.store)
-  /** Other gateways ask this process for them when the store has forgotten them. */
+  /** Other gateways ask this process for the keys when the store has lost them. */
   const holdKeys = () => {
     if (takesStoredKeys(config.current().consumers)) store.keys.keys()
   }
   holdKeys()
-  // What this process tells of tiers it finds out by itself.
+  // The primary resolves tiers by itself for the admin API.
   const plans = createPlans({ settings: settings.tier_sources, log })
   const counts = createCountForAll()
   counts.startWith(config.current())
   let started = config.current()
   let starting = good()
 
-  /** Of the admin port, which no worker has. */
+  /** Only for the admin port, which no worker serves. */
   const top = createTop()
   const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
   const figures = createFigures({
@@ -101,7 +101,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   })
   figures.loaded(config.current())
 
-  /** What each worker has counted, as it has told last. */
+  /** Counts of each worker as last reported. */
   const lastWords = new Map<number, Reading>()
   const supervisor = createSupervisor({
     count,
@@ -147,7 +147,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     }
   }
 
-  /** What workers that have no Redis count in: while a restart changes the store, that of the old or the new ones. */
+  /**
+   * The store that workers without Redis count in: while a restart changes the store, that of the old or of the new
+   * workers.
+   */
   let counting: Pick<Store, 'limiter' | 'amounts'> = store
   const memory = () => counting
 
@@ -170,7 +173,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       workers().map(async ({ member, worker }) => {
         if (member.state === 'starting') return
         const reading = await worker.channel.ask('metrics', null, READ_MS).catch(() => undefined)
-        // One that is busy counts with what it said before; one that has ended meanwhile has been counted.
+        // A busy worker counts with its last report; a worker that has ended meanwhile is already counted.
         if (reading !== undefined && supervisor.members().includes(member)) lastWords.set(worker.pid, reading)
       }),
     )
@@ -215,7 +218,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     describe: async () => guardsOfAll(await ofAll((worker) => worker.channel.ask('guards', null, READ_MS))),
   }
 
-  /** The latest attempt to give all workers what is in force. */
+  /** The latest attempt to send the configuration in force to all workers. */
   let spreading: Promise<void> = Promise.resolve()
   async function spread(reloaded: Reloaded): Promise<void> {
     await Promise.all(
@@ -260,7 +263,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
   awaitAssignments()
   const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
-  // For explain alone: keys are fetched when somebody asks.
+  // Only for explain: keys are fetched on demand.
   const tokens = createTokens({ log })
   const admin = createAdmin({
     config: {
@@ -369,7 +372,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   logWarnings(log, config.status().warnings)
 
   let restarting = false
-  /** The new workers open the store that is configured by now; so does this process, or it would look into another. */
+  /**
+   * Replaces all workers. The new workers open the store that is configured now; so does this process, or it would read
+   * another store.
+   */
   async function restart(): Promise<boolean> {
     if (restarting) {
       log.warn({}, 'no second restart while one is under way')
@@ -423,7 +429,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 }
 
-/** Whether the workers will be able to listen: found out here, it takes no process to fail. */
+/** Checks that the workers will be able to listen: a fault found here costs no failed process. */
 async function probe(address: { readonly host: string; readonly port: number }, file: string): Promise<void> {
   const server = createServer()
   const bind = (at: object) =>

@@ -3,20 +3,20 @@ import type { Store } from '../fleet/open-store.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Settle, Take, Whose } from './messages.js'
 
-/** The answers of the primary when there is no Redis: it holds the counts of all workers. */
+/** Answers of the primary when there is no Redis: it holds the counts of all workers. */
 export interface CountForAll {
-  /** A configuration that workers may ask about from now on. */
+  /** Adds a configuration that workers may ask about from now on. */
   know(snapshot: Snapshot): void
-  /** The one that workers start with from now on, whatever comes after. */
+  /** Keeps the configuration that workers start with from now on, whatever comes after. */
   startWith(snapshot: Snapshot): void
   take(takes: readonly Take[], store: Counting): Promise<readonly Decision[]>
   settle(settle: Settle, store: Counting): Promise<number>
 }
 
-/** What it counts in, and what operators have changed of the limits. */
+/** The store that holds the counts, and the operators' changes to limits. */
 type Counting = Pick<Store, 'limiter' | 'amounts'>
 
-/** A worker that drains asks by an older one, but not by one so old. */
+/** Configurations that are kept. A worker that drains uses an older one, but not one that is so old. */
 const KEPT = 16
 
 export function createCountForAll(): CountForAll {

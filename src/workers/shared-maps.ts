@@ -7,10 +7,10 @@ import {
 } from '../fleet/replicated-map.js'
 import type { Welcome } from './messages.js'
 
-/** Maps without Redis: the primary holds them, and tells each worker of every change. */
+/** Maps without Redis: the primary holds them and sends every change to each worker. */
 export interface ToldMaps {
   open<V>(shape: MapShape<V>): ReplicatedMap<V>
-  /** What a new worker begins with. */
+  /** Returns the content for a new worker. */
   all(): Welcome['maps']
   close(): Promise<void>
 }
@@ -42,7 +42,7 @@ export interface FollowedMaps {
 }
 
 export function createFollowedMaps(all: Welcome['maps']): FollowedMaps {
-  /** Of maps that are not open, as they were told. */
+  /** Content of maps that are not open yet, as received. */
   const told = new Map(all.map(([name, texts]) => [name, new Map(texts)]))
   const open = new Map<string, Pick<FollowedMap<unknown>, 'follow' | 'close'>>()
   return {

@@ -16,16 +16,16 @@ import type { Channel } from './channel.js'
 import type { OfPrimary, Take, Whose } from './messages.js'
 import type { FollowedMaps } from './shared-maps.js'
 
-/** A store without Redis, as a worker has it: the counts are in the primary, which decides for all. */
+/** A store without Redis, in a worker: the counts are in the primary, which decides for all. */
 export interface SharedMemory extends Store {
-  /** A snapshot that may be asked about from now on. */
+  /** Adds a snapshot that may be asked about from now on. */
   know(snapshot: Snapshot): void
 }
 
 export interface SharedMemoryOptions {
   readonly primary: Channel<Pick<OfPrimary, 'take' | 'settle' | 'keysUsed'>>
   readonly maps: FollowedMaps
-  /** How many share the counts, for `local`. */
+  /** Number of workers that share the counts, for `local`. */
   readonly workers: number
   readonly settings: Config['store']
   readonly log: Log
@@ -37,7 +37,7 @@ interface Asked {
   readonly resolve: (decision: Decision) => void
 }
 
-/** Ms for which the store counts as lost after it did not answer. */
+/** Ms for which the store counts as lost after it did not respond. */
 const LOST_MS = 1000
 const SETTLE_MS = 1000
 const TELL_MS = 1000
@@ -58,7 +58,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     return { config: hashes.get(service) ?? '', service: service.index, tier, candidate, consumer, levels }
   }
 
-  /** All that came in one turn of the event loop goes in one message. */
+  /** Sends everything that came in one turn of the event loop as one message. */
   async function flush(): Promise<void> {
     const batch = asked
     asked = []
@@ -95,7 +95,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
           SETTLE_MS,
         )
       } catch {
-        // What is not heard of is lost: a slot lapses by itself.
+        // A lost message does no harm: a slot expires by itself.
       }
     },
     preview: () => Promise.reject(new Error('the primary is asked')),
@@ -121,7 +121,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
     map: maps.open,
     maps: () => [],
     protocolErrors: () => 0,
-    // The primary has the admin API, and with it what operators do.
+    // The primary has the admin API, and with it the changes of operators.
     audit: createMemoryAuditStream(),
     fleet: LONE_FLEET,
     ready: Promise.resolve(),

@@ -14,15 +14,20 @@ import { createToldMaps } from './shared-maps.js'
 
 interface SharedStoreOptions {
   readonly log: Parameters<typeof openStore>[1]
-  /** Tells all workers of a change of a map; done when they have it, or are too late. Null: the value is gone. */
+  /**
+   * Sends a change of a map to all workers; resolves when they have it, or are too late. Null: the value is deleted.
+   */
   readonly tell: Parameters<typeof createToldMaps>[0]
-  /** What the workers know, for other gateways that ask. */
+  /** Data of the workers for other gateways that ask. */
   readonly top: Parameters<typeof answerTop>[1]
   readonly decisions: Parameters<typeof answerDecisions>[1]
   readonly seen: Parameters<typeof answerSeen>[1]
 }
 
-/** The store of this process: of all, without Redis. With it, every worker has a connection of its own. */
+/**
+ * Opens the store of this process: without Redis, the one for all workers. With Redis, every worker has its own
+ * connection.
+ */
 export function openSharedStore(
   settings: Config['store'],
   { log, tell, top, decisions, seen }: SharedStoreOptions,

@@ -1,11 +1,11 @@
-/** A process that has been started, and is not known to serve yet. */
+/** A process that was started and may not serve yet. */
 export interface Child {
   readonly pid: number
-  /** Resolves once it serves. Rejects with what the operator should know when it cannot, or has ended before. */
+  /** Resolves once the process serves. Rejects with a message for the operator when it cannot, or has ended before. */
   readonly serving: Promise<void>
-  /** Resolves with how it ended: `code 1`, `SIGKILL`. */
+  /** Resolves with how the process ended: `code 1`, `SIGKILL`. */
   readonly ended: Promise<string>
-  /** Asks it to finish what is in flight and to end; for `delayMs` it still accepts. */
+  /** Asks the process to finish requests in flight and to exit; it still accepts connections for `delayMs`. */
   drain(delayMs: number): void
   kill(): void
 }
@@ -14,9 +14,9 @@ export type State = 'starting' | 'serving' | 'draining'
 
 /** One worker process. */
 export interface Member {
-  /** From 1; whoever comes in its stead has the same. */
+  /** Slot number, from 1; a replacement has the same. */
   readonly place: number
-  /** How many restarts there were before it, from 1. */
+  /** Generation, from 1: each restart adds one. */
   readonly generation: number
   readonly child: Child
   readonly state: State
@@ -32,29 +32,29 @@ export interface SupervisorOptions {
     warn(fields: object, message: string): void
     error(fields: object, message: string): void
   }
-  /** How long a worker that drains may take after its delay, ms. */
+  /** Returns the ms that a draining worker may take after its delay. */
   readonly graceMs: () => number
   readonly onEnded?: (member: Member, reason: 'drained' | 'failed') => void
   /** Ms before the first replacement of a worker; doubled each time that one fails soon. */
   readonly firstDelayMs?: number
   readonly longestDelayMs?: number
-  /** Ms after which a worker that fails is no sign of a fault that comes again at once. */
+  /** Ms after which a failing worker no longer counts as one that fails again at once. */
   readonly settledMs?: number
   /** Ms within which a worker has to serve. */
   readonly startMs?: number
   /** Ms for which a worker that is replaced asks its clients to leave before it closes. */
   readonly leaveMs?: number
-  /** Ms beyond what a drain may take by its settings, after which a worker is killed. */
+  /** Ms beyond the configured drain time after which a worker is killed. */
   readonly marginMs?: number
 }
 
 /** Keeps `count` workers serving. */
 export interface Supervisor {
-  /** Rejects when one of them cannot start; then none is left. */
+  /** Starts all workers. Rejects when one of them cannot start; then none is left. */
   start(): Promise<void>
-  /** Replaces all workers by new ones, none of which leaves before its successor serves. Resolves with whether it did. */
+  /** Replaces all workers by new ones; none leaves before its successor serves. Resolves with true on success. */
   restart(): Promise<boolean>
-  /** Drains them all. Idempotent. */
+  /** Drains all workers. Idempotent. */
   stop(delayMs: number): Promise<void>
   members(): readonly Member[]
 }
@@ -62,7 +62,7 @@ export interface Supervisor {
 interface Place {
   readonly number: number
   member: Running | undefined
-  /** In a row, each soon after the one before. */
+  /** Failures in a row, each soon after the one before. */
   failures: number
   timer: NodeJS.Timeout | undefined
 }
@@ -70,7 +70,7 @@ interface Place {
 interface Running extends Member {
   readonly slot: Place
   state: State
-  /** `performance.now()`, once it serves. */
+  /** `performance.now()` when the worker began to serve. */
   since: number
   gone: Promise<void>
 }
@@ -146,7 +146,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
 
   function replace(slot: Place): void {
     slot.timer = undefined
-    // A restart under way fills the place, or, when it fails, comes back to it.
+    // A restart in progress fills the slot, or comes back to it when it fails.
     if (restarting || phase !== 'running' || slot.member !== undefined) return
     const member = begin(slot)
     slot.member = member
@@ -179,7 +179,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     )
   }
 
-  /** Resolves with why not all of them serve, if so. */
+  /** Resolves with the reason if not all of them serve. */
   async function failureOf(some: readonly Running[]): Promise<string | undefined> {
     try {
       await Promise.all(some.map(({ child }) => child.serving))
@@ -187,7 +187,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       return (error as Error).message
     }
     if (phase === 'stopping') return 'the gateway is stopping'
-    // One may have been the first to serve, and have ended before the last did.
+    // A worker may have been the first to serve, and have ended before the last one did.
     return some.every((member) => members.has(member)) ? undefined : 'a worker ended right after its start'
   }
 

@@ -9,29 +9,29 @@ import {
   readFamilies,
 } from '../telemetry/metrics/process-counts.js'
 
-/** The latest that a worker has told of what it counted. */
+/** Counts that a worker reported last. */
 export interface WorkerReading {
-  /** Which place among the workers it has: the label `worker`. */
+  /** Slot of the worker: the label `worker`. */
   readonly place: number
   readonly reading: Reading
 }
 
-/** The figures of all workers as those of one gateway. */
+/** Merges the counts of all workers into those of one gateway. */
 export interface Totals {
-  /** A worker is gone: what it counted stays counted. */
+  /** Retires a worker that has ended: its counts stay included. */
   retire(of: WorkerReading): void
-  /** Brings the families up to date with the workers that live, the newest of a place last. */
+  /** Updates the families from the live workers; of two workers in one slot, the newest comes last. */
   show(live: readonly WorkerReading[]): void
-  /** The processes' own metrics, each sample with the place of its worker. */
+  /** Returns the metrics of the processes, each sample with the slot of its worker. */
   processes(live: readonly WorkerReading[], primary: readonly ProcessReading[]): ProcessReading[]
 }
 
 /**
- * Counters and histograms are added up, and those of workers that are gone stay in: none ever goes down. A gauge is the
- * sum, the least or the greatest, as its definition says.
+ * Creates the totals. Counters and histograms are summed, including those of ended workers: none ever goes down. A
+ * gauge is the sum, the minimum or the maximum, as its definition says.
  *
- * @param families what is shown
- * @param retired of the same kind, for what those have counted that are gone
+ * @param families families that are shown
+ * @param retired families of the same kind, with the counts of ended workers
  */
 export function createTotals(families: Families, retired: Families): Totals {
   const byName = namesOf(families)
@@ -89,7 +89,7 @@ export function createTotals(families: Families, retired: Families): Totals {
           for (const one of values) {
             const value = ofWorker(one, worker)
             const key = sampleName(name, value)
-            // While one worker takes over from another they share a place: of a gauge the newer one's is shown.
+            // While one worker takes over from another they share a slot: for a gauge, the newer one's value is shown.
             const before =
               type === 'gauge' ? 0 : (metric.values.get(key)?.value ?? retiredOfProcesses.get(key) ?? 0)
             metric.values.set(key, { ...value, value: before + value.value })

@@ -10,10 +10,10 @@ import { createFollowedMaps, type FollowedMaps } from './shared-maps.js'
 import { createSharedMemory, type SharedMemory } from './shared-memory.js'
 
 const DEADLINE_MS = 10_000
-/** Ms for the last words: a primary that does not listen must not keep a worker. */
+/** Timeout in ms for the last counts: a primary that does not listen must not keep a worker alive. */
 const FAREWELL_MS = 1000
 
-/** The whole life of a worker process: it serves until the primary says otherwise, or is gone. */
+/** Runs a worker process: it serves until the primary tells it to stop, or is gone. */
 export async function runWorker(): Promise<never> {
   let running: (gateway: RunningGateway) => void = () => {}
   const gateway = new Promise<RunningGateway>((resolve) => {
@@ -24,7 +24,7 @@ export async function runWorker(): Promise<never> {
   let maps: FollowedMaps | undefined
   let leaving = false
 
-  /** `delayMs` undefined: as long as the configuration says. */
+  /** Drains and exits. `delayMs` undefined: the configured delay. */
   async function leave(delayMs?: number, code = 0): Promise<void> {
     if (leaving) return
     leaving = true
@@ -36,7 +36,7 @@ export async function runWorker(): Promise<never> {
 
   const answers: Answers<OfWorker> = {
     async reload(next) {
-      // What arrives while it starts is for afterwards.
+      // Changes that arrive during the start are applied after it.
       await gateway
       try {
         await config!.follow(next)
@@ -65,13 +65,13 @@ export async function runWorker(): Promise<never> {
   }
   const primary = openChannel<OfPrimary>(process, answers)
 
-  // Signals are for the primary, which tells its workers. A terminal, and systemd, send theirs to all.
+  // Signals are for the primary, which informs its workers. A terminal, and systemd, send theirs to all processes.
   for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {})
   process.on('SIGTERM', () => void leave())
-  // A pipe that breaks while something is said is an error event, too; `disconnect` follows.
+  // A pipe that breaks during a send also emits an error event; `disconnect` follows.
   process.on('error', () => {})
   cluster.worker!.on('disconnect', () => {
-    // Node would end the process here, with all that is in flight. Nobody hands connections over any more.
+    // Node would end the process here, with all requests in flight. No process hands connections over any more.
     cluster.worker!.exitedAfterDisconnect = true
     void leave(0)
   })
@@ -79,7 +79,7 @@ export async function runWorker(): Promise<never> {
   try {
     const welcome = await primary.ask('hello', { protocol: PROTOCOL }, DEADLINE_MS)
     const { place, file, workers } = welcome
-    // Before anything else is awaited: changes are told from now on.
+    // Created before any other await: changes arrive from now on.
     const followed = createFollowedMaps(welcome.maps)
     maps = followed
     const started = await startGateway({
@@ -91,7 +91,7 @@ export async function runWorker(): Promise<never> {
           try {
             config = await followConfig(welcome.started, options)
           } catch {
-            // A file that it names may be gone by now.
+            // A file that the configuration names may be gone by now.
             config = await followConfig(welcome.current, options)
           }
           return config
@@ -105,7 +105,7 @@ export async function runWorker(): Promise<never> {
       },
     })
     await config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
-    // A primary of an older version says nothing of them.
+    // A primary of an older version does not send this list.
     for (const [service, address] of welcome.drained ?? [])
       started.upstreams.setState(service, address, 'drained')
     await primary.ask(
@@ -114,7 +114,7 @@ export async function runWorker(): Promise<never> {
       DEADLINE_MS,
     )
     running(started)
-    // To the primary it is one that has crashed: it starts another, with backoff.
+    // To the primary this is a crash: it starts another worker, with backoff.
     void started.exhausted.then(() => leave(undefined, 1))
   } catch (error) {
     await primary.ask('failed', { message: (error as Error).message }, FAREWELL_MS).catch(() => {})

@@ -7,7 +7,7 @@ import { type OidcOptions, type OidcSettings, openOidc, type Person } from './oi
 import type { Problem } from './problem.js'
 import type { Role } from './roles.js'
 
-/** Who somebody is, and what they may do. */
+/** A client of the admin API, and its role. */
 export interface Grant {
   readonly who: string
   readonly role: Role
@@ -15,25 +15,25 @@ export interface Grant {
 
 export interface Refusal {
   readonly problem: Problem
-  /** Whole seconds, where it goes away by itself. */
+  /** Seconds (a whole number) until a retry may pass; only for refusals that end by themselves. */
   readonly retryAfter?: number
 }
 
 export interface Access {
-  /** Whether whoever comes has to have a token; without, this machine is served, and may do everything. */
+  /** Returns true if requests need no token; then the server serves only this machine, with every permission. */
   isOpen(): boolean
-  /** Who has the token of an Authorization field, as the configuration in force has it. */
+  /** Finds the holder of the token in an Authorization header, by the configuration in force. */
   identify(authorization: string | undefined, address: string): Grant | Refusal | Promise<Grant | Refusal>
   close(): void
 }
 
-/** The part of the configuration that says who may come. */
+/** The part of the configuration that decides who may use the admin API. */
 export type AccessSettings = Pick<Config['admin'], 'token' | 'tokens' | 'oidc'>
 
 export interface AccessOptions {
   readonly settings: () => AccessSettings
   readonly log: OidcOptions['log']
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
 }
 
@@ -57,7 +57,7 @@ export function createAccess({ settings, log, now = Date.now }: AccessOptions): 
   let tokens = compileTokens(settings())
   let oidc: { of: OidcSettings; verifier: JwtVerifier<Person> } | undefined
 
-  /** Looked at for each request, so that a reload takes a token away at once. */
+  /** Reads the settings on every request, so that a reload revokes a token at once. */
   function follow(): AccessSettings {
     const present = settings()
     if (tokens.of !== present) tokens = compileTokens(present)
@@ -96,10 +96,10 @@ export function createAccess({ settings, log, now = Date.now }: AccessOptions): 
     identify(authorization, address) {
       if (isOpen()) return LOOPBACK
       const token = /^Bearer +(\S+)$/i.exec(authorization ?? '')?.[1]
-      // Nothing was guessed.
+      // No token: this is not a guess.
       if (token === undefined) return WANTED
       const waitMs = failed.waitFor(address)
-      // Also with the right one: whoever guesses must not learn which it is.
+      // The right token waits, too: a client that guesses must not learn which one is right.
       if (waitMs > 0) return wait(waitMs)
       const given = digest(token)
       const grant = holderOf(tokens.holders, given)
@@ -129,7 +129,10 @@ function compileTokens(of: AccessSettings): { of: AccessSettings; holders: reado
   return { of, holders }
 }
 
-/** All are compared, and each to its end: how long it takes tells nothing of which it is, or how far two agree. */
+/**
+ * Finds the holder of a token. Compares with every token, each to its end, so that the time taken does not tell which
+ * one matches or how far two agree.
+ */
 function holderOf(holders: readonly Holder[], given: Buffer): Grant | undefined {
   let found: Grant | undefined
   for (const { digest: expected, grant } of holders) if (timingSafeEqual(expected, given)) found = grant

@@ -1,14 +1,17 @@
 import type { IncomingMessage } from 'node:http'
 import type { Problem } from './problem.js'
 
-/** Who asks something of the admin API, and from where. */
+/** Who sent a request to the admin API, and from where. */
 export interface Actor {
-  /** The token's name; `loopback` where none is asked for; `cli:<user>@<host>` of a command that goes to the store. */
+  /**
+   * Name of the token; `loopback` when no token is required; `cli:<user>@<host>` for a command that writes to the
+   * store.
+   */
   readonly who: string
   readonly address: string
-  /** What it says it is, unproven: its User-Agent. */
+  /** User-Agent of the client, unverified. */
   readonly client: string | undefined
-  /** Why, in its own words: the header x-reason. */
+  /** Reason that the client gave in the header x-reason. */
   readonly reason: string | undefined
 }
 
@@ -27,7 +30,7 @@ export function actorOf(
   }
 }
 
-/** What is wrong with the reason that a request gives, if anything. */
+/** Returns the fault in the reason that a request gives, if any. */
 export function reasonProblem(header: string | readonly string[] | undefined): Problem | undefined {
   const reason = reasonIn(header)
   if (reason === undefined || reason.length <= LONGEST_REASON) return undefined
@@ -36,14 +39,14 @@ export function reasonProblem(header: string | readonly string[] | undefined): P
 
 function reasonIn(header: string | readonly string[] | undefined): string | undefined {
   if (typeof header !== 'string') return undefined
-  // Node reads a field as Latin-1; curl and our own commands send UTF-8.
+  // Node reads a header as Latin-1; curl and our own commands send UTF-8.
   const bytes = Buffer.from(header, 'latin1')
   const text = bytes.toString('utf8')
   const reason = printable(text.includes('\ufffd') ? header : text).trim()
   return reason === '' ? undefined : reason
 }
 
-/** Nothing that a terminal acts on: C0 and C1 control characters, and those that turn the direction of a text. */
+/** Removes what a terminal acts on: C0 and C1 control characters, and those that change the direction of text. */
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\u202a-\u202e\u2066-\u2069]/gu, ' ')
 }

@@ -3,15 +3,15 @@ import type { Fleet } from '../../fleet/gateway-rpc.js'
 import { entryIn } from './audit.js'
 
 /**
- * A command that writes to the store by itself has no log that anybody keeps. It asks one of the gateways that live to have its
- * entries of the audit in the log, as if it had gone through that one.
+ * A command that writes to the store has no log that anyone keeps. It asks one live gateway to log its audit entries,
+ * as if the change had gone through that gateway.
  */
 
 const KIND = 'audited'
-/** Entries of one question, which has at most QUESTION_BYTES. */
+/** Most entries in one question, which has at most QUESTION_BYTES. */
 const MOST_ENTRIES = 100
 const ID = /^\d{1,15}-\d{1,15}$/
-/** Ms. */
+/** Timeout in ms. */
 const PATIENCE = 500
 
 export interface AuditLines {
@@ -19,7 +19,10 @@ export interface AuditLines {
   readonly log: Record<'info', (details: object, message: string) => void>
 }
 
-/** Writes the entries that others ask for into the log of this gateway. What is no entry of the stream is no line. */
+/**
+ * Writes the audit entries that other processes ask for into the log of this gateway. Skips ids that have no entry in
+ * the stream.
+ */
 export function answerAudited(fleet: Pick<Fleet, 'answer'>, { stream, log }: AuditLines): void {
   fleet.answer(KIND, async (asked) => {
     if (!Array.isArray(asked) || asked.length > MOST_ENTRIES) return 0
@@ -35,7 +38,7 @@ export function answerAudited(fleet: Pick<Fleet, 'answer'>, { stream, log }: Aud
   })
 }
 
-/** Resolves when a gateway has them in its log, or none does. Never rejects. */
+/** Asks for log lines. Resolves when a gateway has logged the entries, or when none does. Never rejects. */
 export async function askForLines(fleet: Pick<Fleet, 'ask'>, ids: readonly string[]): Promise<void> {
   for (let i = 0; i < ids.length; i += MOST_ENTRIES)
     await fleet.ask(KIND, ids.slice(i, i + MOST_ENTRIES), { onlyOne: true, timeoutMs: PATIENCE })

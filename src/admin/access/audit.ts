@@ -2,20 +2,20 @@ import type { AuditStream } from '../../fleet/audit-stream.js'
 import { scrub } from '../../telemetry/logs/log.js'
 import type { Actor } from './actor.js'
 
-/** One thing that was changed, as its endpoint tells it. No secrets: what stands here is stored and logged. */
+/** One change, as its endpoint reports it. Must hold no secrets: it is stored and logged. */
 export interface Change {
-  /** What was done to what: `tier.set`. */
+  /** Object and verb: `tier.set`. */
   readonly action: `${string}.${string}`
-  /** What it was done to, by the name that operators use: a consumer, `service/consumer`, an upstream. */
+  /** Name of the changed object, as operators use it: a consumer, `service/consumer`, an upstream. */
   readonly target: string
-  /** As it was, and as it is now; null or left out: there is nothing. Data that JSON keeps. */
+  /** Value before and after the change, as JSON data; null or left out: there is none. */
   readonly before?: unknown
   readonly after?: unknown
 }
 
-/** A change with all that is known of it, as it is stored, logged and shown. */
+/** A change with everything known about it, as it is stored, logged and shown. */
 export interface AuditEntry {
-  /** ISO 8601, by the clock of the gateway that did it. */
+  /** ISO 8601, by the clock of the gateway that made the change. */
   readonly at: string
   readonly who: string
   readonly action: string
@@ -23,48 +23,49 @@ export interface AuditEntry {
   readonly before: unknown
   readonly after: unknown
   readonly reason: string | null
-  /** The gateway, or the command, that did it: host and process id. */
+  /** Gateway or command that made the change: host and process id. */
   readonly node: string
-  /** Where the request came from. */
+  /** Client address of the request. */
   readonly address: string
   readonly client: string | null
 }
 
-/** Whether an entry is in the store, or in the log alone. */
+/** Says whether an entry is in the store or only in the log. */
 export type Recorded = 'stored' | 'logged'
 
-/** The part of a Fastify request that is seen from here: `server.ts` puts it there. */
+/** The part of a Fastify request that auditing uses; `server.ts` sets it. */
 export interface Audited {
   readonly actor: Actor
-  /** What has become of the entry; the answer's header tells it. */
+  /** Outcome for the entry; a response header reports it. */
   recorded: Recorded | undefined
 }
 
 export interface Audit {
   /**
-   * Every endpoint that writes calls it once the write is done, and waits for it before it answers. Never rejects:
-   * what the store does not take is in the log, and the answer's `x-audit` says so.
+   * Records a change. Every endpoint that writes calls this after the write, and awaits it before it responds. Never
+   * rejects: an entry that the store does not accept is still in the log, and the header `x-audit` of the response says
+   * so.
    */
   record(request: Audited, change: Change): Promise<void>
-  /** Where the entries are. */
+  /** Returns the stream that stores the entries. */
   stream(): AuditStream
 }
 
 export interface AuditOptions {
-  /** Asked each time: a restart of the workers may have opened another store. */
+  /** Called each time: a restart of the workers may have opened another store. */
   readonly stream: () => AuditStream
   /** Host and process id. */
   readonly node: string
   readonly log: Record<'info' | 'warn', (details: object, message: string) => void>
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
-  /** Told the id of each entry that the store has taken. */
+  /** Called with the id of each entry that the store has accepted. */
   readonly onStored?: (id: string) => void
 }
 
-/** About how many entries the store keeps. */
+/** Approximate number of entries that the store keeps. */
 const KEPT_ENTRIES = 10_000
-/** Of `before` and `after` as JSON, each: a row of a support desk, not an archive. */
+/** Most characters of `before` and of `after` as JSON: this is a log, not an archive. */
 const LONGEST_VALUE = 2000
 const LONGEST_TARGET = 1200
 
@@ -85,7 +86,7 @@ export function createAudit({ stream, node, log, now = Date.now, onStored }: Aud
         address,
         client: client ?? null,
       }
-      // Somebody pastes a key into a reason, sooner or later.
+      // Sooner or later an operator pastes a key into a reason.
       const text = scrub(JSON.stringify(entry))
       try {
         const id = await stream().append(text, KEPT_ENTRIES)
@@ -101,7 +102,9 @@ export function createAudit({ stream, node, log, now = Date.now, onStored }: Aud
   }
 }
 
-/** Anybody with access to the store may write anything: what is no entry of ours is none. */
+/**
+ * Parses a stored entry; returns undefined for other text. Anyone with access to the store can write anything there.
+ */
 export function entryIn(text: string): AuditEntry | undefined {
   try {
     const entry = JSON.parse(text) as AuditEntry

@@ -1,16 +1,20 @@
 import { isIPv6 } from 'node:net'
 import { subscriberNetwork } from '../../net/addresses.js'
 
-/** Wrong tokens that an address may send within the time below, before it has to wait for its end. */
+/** Wrong tokens that an address may send within the period below, before it has to wait for the end of that period. */
 const MOST = 10
 const WINDOW_MS = 60_000
-/** Addresses that are remembered; of more, the ones that began first are forgotten. */
+/** Most addresses that are remembered; beyond that, the oldest are forgotten. */
 const MOST_ADDRESSES = 10_000
 
 export interface FailedTokens {
-  /** Ms until the address may try again; 0: now. */
+  /** Returns the ms until the address may try again; 0 means now. */
   waitFor(address: string): number
-  /** @param digest of the token that was wrong: the same one again is no other guess, but a client with an old token */
+  /**
+   * Counts a wrong token.
+   *
+   * @param digest digest of the token: the same one again is not another guess, but a client with an old token
+   */
   add(address: string, digest: Buffer): void
 }
 
@@ -20,7 +24,11 @@ interface Failures {
   last: Buffer
 }
 
-/** Counts wrong tokens by address, an IPv6 one by its /64. @param now unix ms */
+/**
+ * Counts wrong tokens by address; an IPv6 address counts as its /64.
+ *
+ * @param now returns the current time in Unix ms
+ */
 export function createFailedTokens(now: () => number): FailedTokens {
   const failures = new Map<string, Failures>()
 

@@ -1,27 +1,26 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Problem } from './problem.js'
 
-/** What decides whether a request may speak to the admin server. */
+/** What decides whether a request may reach the admin server. */
 export interface Caller {
   readonly method: string
   readonly headers: IncomingHttpHeaders
-  /** How many Host fields there are: Node shows the first alone. */
+  /** Number of Host headers: Node shows only the first. */
   readonly hosts: number
   readonly remoteAddress: string | undefined
-  /** The port that the connection came in by. */
+  /** Local port of the connection. */
   readonly localPort: number | undefined
-  /** The page, which is the same for everybody: any other may lead to it. */
+  /** True for the page, which is the same for everyone: any other page may link to it. */
   readonly isPage: boolean
 }
 
 /**
- * The check that runs before everything else: `undefined` lets the request go on.
+ * Checks a request before everything else; returns undefined if it may go on. Without a token the server trusts every
+ * client on this machine, and a browser on this machine runs pages of strangers. Such a page may post here (hence
+ * Origin and Sec-Fetch-Site), or make its own name resolve to 127.0.0.1 and read the responses (DNS rebinding, hence
+ * Host). With a token this is safe: no page knows it.
  *
- * Without a token the server trusts whoever is on this machine, and a browser on this machine runs other people's
- * pages: a page may post here (hence Origin and Sec-Fetch-Site), or make its own name resolve to 127.0.0.1 and read
- * the answers (DNS rebinding, hence Host). With a token, no page can know it.
- *
- * @param open whether no token is asked for
+ * @param open true if no token is required
  */
 export function guard(caller: Caller, open: boolean): Problem | undefined {
   const { headers } = caller

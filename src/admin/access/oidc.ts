@@ -8,20 +8,23 @@ import type { Role } from './roles.js'
 
 export type OidcSettings = NonNullable<Config['admin']['oidc']>
 
-/** Whoever a good token is of. */
+/** The person that a valid token identifies. */
 export interface Person {
   readonly who: string
-  /** Undefined: none of what the token says of them has a role here. */
+  /** Undefined: no claim of the token has a role in the configuration. */
   readonly role: Role | undefined
 }
 
 export interface OidcOptions {
   readonly log: Parameters<typeof createJwtVerifier>[1]['log']
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now: () => number
 }
 
-/** Checks the tokens of a company's identity provider (OpenID Connect Core §2, RFC 9068). Close what is returned. */
+/**
+ * Creates a verifier for the tokens of a company's identity provider (OpenID Connect Core §2, RFC 9068). The caller
+ * closes it.
+ */
 export function openOidc(settings: OidcSettings, { log, now }: OidcOptions): JwtVerifier<Person> {
   const name = claimPath(settings.name)
   const role = claimPath(settings.role)
@@ -50,7 +53,7 @@ export function openOidc(settings: OidcSettings, { log, now }: OidcOptions): Jwt
   return createJwtVerifier([issuer], { read, log, now })
 }
 
-/** A list of texts; a text, which may be several with spaces between them. */
+/** Reads the values of a claim: a list of strings, or one string with values separated by spaces. */
 function valuesOf(claim: unknown): readonly string[] {
   if (typeof claim === 'string') return [claim, ...claim.split(' ')]
   return Array.isArray(claim) ? claim.filter((value) => typeof value === 'string') : []

@@ -1,7 +1,7 @@
 import type { FastifyReply } from 'fastify'
 import { PROBLEM_JSON } from '../../errors.js'
 
-/** The admin server's own refusals. Callers of the gateway never see them, so they are no part of `errors.ts`. */
+/** Errors of the admin server. Clients of the gateway never see them, so they are not in `errors.ts`. */
 const PROBLEMS = {
   bad_request: [400, 'Bad request'],
   unauthorized: [401, 'Token missing or not valid'],
@@ -21,7 +21,7 @@ const PROBLEMS = {
 
 export type ProblemCode = keyof typeof PROBLEMS
 
-/** What is wrong and what to do; `more` are further members of the body. */
+/** Says what is wrong and what to do; `more` holds further members of the body. */
 export interface Problem {
   readonly code: ProblemCode
   readonly detail: string
@@ -32,14 +32,14 @@ export function statusOf(code: ProblemCode): number {
   return PROBLEMS[code][0]
 }
 
-/** The `application/problem+json` body (RFC 9457). */
+/** Returns the `application/problem+json` body (RFC 9457). */
 export function problemText({ code, detail, more }: Problem): string {
   const [status, title] = PROBLEMS[code]
   return JSON.stringify({ title, status, detail, code, ...more })
 }
 
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  // as bytes: to a string, Fastify adds a charset that the type does not define
+  // sent as bytes: to a string, Fastify adds a charset that the type does not define
   return reply
     .code(statusOf(problem.code))
     .type(PROBLEM_JSON)

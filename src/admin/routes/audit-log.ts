@@ -8,11 +8,11 @@ import { storeDown } from '../store-down.js'
 import { momentIn } from './iso-time.js'
 import { listed } from './tier-of.js'
 
-/** What `GET /audit` answers. */
+/** Response of `GET /audit`. */
 export interface AuditAnswer {
-  /** The newest first. */
+  /** Newest first. */
   readonly entries: readonly (AuditEntry & { readonly id: string })[]
-  /** For `before`, to get those that are older; null: there are none. */
+  /** Value for `before` that fetches older entries; null: there are none. */
   readonly older: string | null
 }
 
@@ -22,11 +22,11 @@ interface AuditOf {
 
 const ENTRIES = 100
 const MOST_ENTRIES = 1000
-/** Lines that are read at once: few of them may be wanted. */
+/** Entries that are read at once: a filter may keep only a few of them. */
 const PAGE = 500
 const KEYS: readonly string[] = ['since', 'who', 'target', 'action', 'n', 'before']
 
-/** What operators have changed, on all gateways of the store. */
+/** Adds the route that lists changes by operators, on all gateways of the store. */
 export function auditRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'audit' | 'log'>): void {
   app.get<AuditOf>('/audit', async (request, reply) => {
     const asked = read(request.query, Date.now())
@@ -49,7 +49,7 @@ interface Asked {
   readonly before: string | undefined
 }
 
-/** At most as many as were asked for, of however many are kept. */
+/** Finds at most `n` matching entries, however many the store has. */
 async function find(stream: AuditStream, { since, n, ...asked }: Asked): Promise<AuditAnswer> {
   const entries: AuditAnswer['entries'][number][] = []
   let { before } = asked
@@ -74,7 +74,10 @@ function fits({ who, target, action }: AuditEntry, asked: Pick<Asked, 'who' | 't
   )
 }
 
-/** Whether it is the target, or one end of it: `payments/alice` is both the service's and the consumer's. */
+/**
+ * Returns true if `asked` is the target or one end of it: `payments/alice` belongs both to the service and to the
+ * consumer.
+ */
 function isPart(target: string, asked: string): boolean {
   return (
     target === asked ||
@@ -100,7 +103,7 @@ function read(query: AuditOf['Querystring'], now: number): Asked | Problem {
   return { since: from, who, target, action, n: Number(n), before }
 }
 
-/** Unix ms. `0`: all that is kept. */
+/** Parses a start time into Unix ms; `0` stands for all entries that are kept. */
 function sinceIn(text: string, now: number): number | undefined {
   const back = parseDuration(text)
   if (back !== undefined) return back === 0 ? 0 : Math.max(0, now - back)

@@ -13,7 +13,7 @@ interface BanOf {
   readonly Body: unknown
 }
 
-/** A ban as it is shown. */
+/** A ban in a response. */
 export interface ShownBan {
   readonly block: string
   readonly source: Ban['source']
@@ -21,38 +21,38 @@ export interface ShownBan {
   readonly since: string
   readonly until: string | null
   readonly reason: string | null
-  /** Of one that has just been made: what of the configuration lets the address in all the same. */
+  /** Only in the response to a new ban: the setting that still lets the address in. */
   readonly let_in?: 'trusted_proxies' | 'edge.allow' | undefined
 }
 
 export interface BanList {
   readonly bans: readonly ShownBan[]
-  /** How many there are in all. */
+  /** Number of all bans. */
   readonly total: number
 }
 
-/** Shown of a list at most, the latest. */
+/** Most bans in one list; the latest are listed. */
 const MOST_SHOWN = 1000
-/** The widest block that is banned: a slip of the hand must not shut everybody out. */
+/** Widest block that can be banned, by prefix length: a typing error must not ban everyone. */
 const WIDEST = { 4: 8, 6: 16 } as const
 const PATIENCE_MS = 3000
 const MONTH = 31 * 86_400_000
 
 const block = createBlock()
 
-/** Whom operators turn away at the edge. A change holds on every node within a second. */
+/** Adds the routes for bans. A change takes effect on every gateway within a second. */
 export function banRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'bans' | 'audit' | 'log'>,
 ): void {
-  // Asked each time: a restart of the workers may have opened another store.
+  // Called each time: a restart of the workers may have opened another store.
   const bans: Pick<AdminDeps['bans'], 'read' | 'set' | 'entries'> = {
     read: (key) => deps.bans.read(key),
     set: (key, ban) => deps.bans.set(key, ban),
     entries: () => deps.bans.entries(),
   }
 
-  /** Rejects when the store has not told of them in time. */
+  /** Waits for the bans of the store. Rejects when they do not arrive in time. */
   async function loaded(): Promise<void> {
     let timer: NodeJS.Timeout | undefined
     const late = new Promise((_, reject) => {
@@ -104,7 +104,7 @@ export function banRoutes(
       const lifted: ShownBan[] = []
       for (const one of [key, ...subscriberOf(key)]) {
         const before = await bans.read(one)
-        // Also when the store has none: a gateway that has banned the address for itself lets it in again.
+        // Also when the store has no such ban: a gateway that has banned the address by itself lifts that ban.
         await bans.set(one, undefined)
         if (before !== undefined) lifted.push(shown(one, before))
       }
@@ -116,7 +116,10 @@ export function banRoutes(
     }
   })
 
-  /** The wider bans that hold it all the same, the narrowest first. There may be 200,000: each that could be is looked up. */
+  /**
+   * Returns the wider bans that still contain the block, narrowest first. There may be 200,000 bans, so it looks up
+   * each possible prefix.
+   */
   function holding(key: string): ShownBan[] {
     const all = bans.entries()
     const wider: ShownBan[] = []
@@ -146,7 +149,7 @@ function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
   }
 }
 
-/** By what the address is let in though it is banned. Of a block that is no single address: whether its first one is. */
+/** Returns the setting that lets a banned address in. For a block of several addresses, checks the first one. */
 function letsIn({ edge, isTrustedProxy }: Snapshot, key: string): ShownBan['let_in'] {
   const address = key.slice(0, key.indexOf('/'))
   if (isTrustedProxy(address)) return 'trusted_proxies'
@@ -156,7 +159,11 @@ function letsIn({ edge, isTrustedProxy }: Snapshot, key: string): ShownBan['let_
   return allowed ? 'edge.allow' : undefined
 }
 
-/** The block in its one form. @param narrow whether a very wide one is refused */
+/**
+ * Parses a block into its canonical form.
+ *
+ * @param narrow true if a very wide block is refused
+ */
 function keyOf(text: string, narrow = true) {
   const fault = readBlock(text, block)
   if (fault === 'malformed') {
@@ -175,7 +182,7 @@ function keyOf(text: string, narrow = true) {
   return key
 }
 
-/** The block that an address of IPv6 is banned by on its own account. */
+/** Returns the /64 network by which a single IPv6 address is banned; an empty list for other blocks. */
 function subscriberOf(key: string): string[] {
   if (!key.endsWith('/128')) return []
   readAddress(key.slice(0, -4), block.words)
@@ -185,7 +192,7 @@ function subscriberOf(key: string): string[] {
   return [formatBlock(block)]
 }
 
-/** What is asked for, or what is wrong with it. */
+/** Reads the body of a ban request; returns a text that says what is wrong with it. */
 function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | string {
   if (body === undefined) return { forMs: undefined, reason: undefined }
   if (typeof body !== 'object' || body === null) return BODY

@@ -2,7 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { sendProblem } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
 
-/** What configuration is in force, and the order to read it again. `status` holds no secrets: `config/load/reload.ts` sees to it. */
+/**
+ * Adds the routes that show the configuration in force and that reload it. `status` holds no secrets:
+ * `config/load/reload.ts` removes them.
+ */
 export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'audit'>): void {
   app.get('/config', async () => deps.config.status())
 

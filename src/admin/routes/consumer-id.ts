@@ -1,9 +1,9 @@
 import type { Problem } from '../access/problem.js'
 
-/** Longest id that is taken, in UTF-16 units: a longer one is a mistake, and assignments are held in memory. */
+/** Longest id that is accepted, in UTF-16 units: a longer one is a mistake, and assignments are held in memory. */
 const MAX_ID = 1024
 
-/** What is wrong with a consumer's id from the path, if anything. Any character may stand in it. */
+/** Returns the fault in a consumer's id from the path, if any. Any character is allowed. */
 export function consumerProblem(id: string): Problem | undefined {
   if (id === '')
     return {

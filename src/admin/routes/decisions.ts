@@ -13,14 +13,17 @@ interface DecisionsOf {
   readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
-/** Why a request was limited, or was not, and why a consumer is: asked of this gateway and of all others on its store. */
+/**
+ * Adds the routes that say why a request was limited or not, and why a consumer is: this gateway asks all others on its
+ * store, too.
+ */
 export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'decisions'>): void {
   async function told(question: DecisionQuestion, reply: FastifyReply) {
     const answer = await deps.decisions(question)
     if (answer.decision !== null)
       return typeof question === 'string'
         ? answer.decision
-        : // Who is missing may have a later one.
+        : // A gateway that is missing may have a later one.
           { ...answer.decision, nodes: answer.nodes }
     const { decisions, log } = deps.config.current().config
     const kept = decisions.keep === 0 ? KEEPS_NONE : keeps(answer, decisions.sample)
@@ -64,7 +67,7 @@ export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'conf
 
 const KEEPS_NONE = 'decisions.keep is 0: none are kept.'
 
-/** What was decided outlives the process there. */
+/** Points to the access log: there, decisions outlive the process. */
 const logged = (byId: boolean) =>
   `The access log may have it still: look for the ${byId ? 'id' : 'consumer'} there.`
 
@@ -76,7 +79,7 @@ function keeps({ reach }: DecisionAnswer, sample: number): string {
 
 function notFound(question: DecisionQuestion, { nodes }: DecisionAnswer, kept: string): string {
   const { answered, silent, problem } = nodes
-  // A command that asks through the store may be the only one there.
+  // A command that asks through the store may be the only process there.
   if (answered === 0 && silent.length === 0 && problem === null)
     return 'No gateway runs on this store: nobody is there to be asked.'
   const what =

@@ -1,12 +1,16 @@
 import { formatDuration, parseDuration } from '../../config/values/quantities.js'
 import type { Problem } from '../access/problem.js'
 
-/** What ends by itself, in a body: `"for":"2h"`. */
+/** Shortest period in a body, in ms: `"for":"2h"`. */
 
 const LEAST_MS = 1000
 const MOST_MS = 366 * 86_400_000
 
-/** @returns ms; undefined: no end was asked for; or what is wrong with it */
+/**
+ * Parses a period.
+ *
+ * @returns ms; undefined: no end was given; or the fault in the text
+ */
 export function periodOf(text: unknown): number | undefined | Problem {
   if (text === undefined) return undefined
   const ms = typeof text === 'string' ? parseDuration(text) : undefined
@@ -15,7 +19,7 @@ export function periodOf(text: unknown): number | undefined | Problem {
   return { code: 'bad_request', detail }
 }
 
-/** A body that is a mapping with some of these keys and no other. */
+/** Reads a body that is an object with some of these keys and no others. */
 export function bodyWith<K extends string>(
   body: unknown,
   keys: readonly K[],

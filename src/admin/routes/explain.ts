@@ -8,13 +8,13 @@ interface ExplainOf {
   readonly Body: unknown
 }
 
-/** Of the question: a request may have tokens of 8 KiB in its header. */
+/** Most bytes of a body: a request may have tokens of 8 KiB in its headers. */
 const BODY_BYTES = 65_536
 
 const FORM =
   'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"}, as JSON; url alone has to be there.'
 
-/** What would become of a request that was never sent. Takes nothing of any quota. */
+/** Adds the route that explains what would happen to a request, without sending it. Takes nothing from any quota. */
 export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
   app.post<ExplainOf>('/explain', { ...FOR_VIEWERS, bodyLimit: BODY_BYTES }, async (request, reply) => {
     const question = questionIn(request.body)
@@ -39,7 +39,10 @@ function isField(field: unknown): field is [string, string] {
   return Array.isArray(field) && field.length === 2 && field.every(isText)
 }
 
-/** What a header can't hold never gets as far as the gateway's rules: there is nothing to explain of it. */
+/**
+ * Returns true for text that a header can hold. Other text never reaches the rules of the gateway, so there is nothing
+ * to explain.
+ */
 function isText(part: unknown): part is string {
   return typeof part === 'string' && !/[\0\r\n]/.test(part)
 }

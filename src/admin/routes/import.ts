@@ -12,7 +12,7 @@ import { amountProblem, limitsOf, numberOf, targetOf } from './overrides.js'
 import { tierTold } from './tier.js'
 import { listed } from './tier-of.js'
 
-/** Many tiers, overrides and boosts at a time, as `tidegate import` sends them: a part of a file in each request. */
+/** A batch of tiers, overrides and boosts, as `tidegate import` sends them: one part of a file per request. */
 
 interface Import {
   readonly Body: unknown
@@ -21,13 +21,16 @@ interface Import {
 const IMPORT_COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until'] as const
 type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
 
-/** Rows of a request at most. */
+/** Most rows in a request. */
 const MOST_ROWS = 1000
-/** Bytes: of the longest ids, each character in four. */
+/** Most bytes of a body: rows with the longest ids, at four bytes a character. */
 const BODY_BYTES = 8 * 1024 * 1024
-/** Rows of a request that are recorded one by one, each with what was there before. Of more, only what they add up to is recorded. */
+/**
+ * Most rows in a request that are recorded one by one, each with its previous value. For more rows, only the totals are
+ * recorded.
+ */
 const MOST_RECORDED = 100
-/** Writes that are under way at once. */
+/** Writes in progress at once. */
 const AT_ONCE = 64
 const SHA256 = /^[0-9a-f]{64}$/
 
@@ -50,7 +53,7 @@ export function importRoutes(
       : deps.amounts.map.set(amountKeyText(one.key), one.value)
   }
 
-  /** What a row is about to change, for the record. */
+  /** Returns the change that a row is about to make, for the audit log. */
   async function changeOf(one: Write): Promise<Change> {
     if (one.what === 'tiers') {
       const { consumer, tier, until } = one
@@ -94,7 +97,7 @@ export function importRoutes(
       await deps.audit.record(request, {
         action: 'import.rows',
         target: `${writes.length} row${writes.length === 1 ? '' : 's'}`,
-        // The hash first: of an entry that is too long the end is cut off.
+        // The hash comes first: the end of an entry that is too long is cut off.
         after: { ...(file !== undefined && { file_sha256: file }), ...count, by_tier: byTier(writes) },
       })
     } catch (error) {
@@ -104,7 +107,7 @@ export function importRoutes(
   })
 }
 
-/** How many were put on each tier. */
+/** Counts the assignments to each tier. */
 function byTier(writes: readonly Write[]): Readonly<Record<string, number>> {
   const counts = new Map<string, number>()
   for (const one of writes) if (one.what === 'tiers') counts.set(one.tier, (counts.get(one.tier) ?? 0) + 1)
@@ -116,7 +119,7 @@ function isRow(row: unknown): row is Row {
   return known !== undefined && Object.values(known).every((value) => typeof value === 'string')
 }
 
-/** What a row says is to be written, or what is wrong with it. Times are unix ms. */
+/** Reads a row; returns the write, or a text that says what is wrong. Times are in Unix ms. */
 function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: number): Write | string {
   const { consumer, tenant, tier, service, limit, amount, by } = row
   if ((consumer === undefined) === (tenant === undefined))
@@ -153,7 +156,10 @@ function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: 
   return { what: `${kind}s`, key, value: { amount: number, until, reason } }
 }
 
-/** A day is over at its end in UTC; a time says its zone, as anything else would hang on where it is read. */
+/**
+ * Parses a time. A date ends at the end of its day in UTC. A time must have a zone: its meaning would otherwise depend
+ * on the machine that reads it.
+ */
 function timeOf(text: string): number | string {
   const day = /^\d{4}-\d\d-\d\d$/.test(text)
   const whole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(text)

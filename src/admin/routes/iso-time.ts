@@ -1,6 +1,6 @@
 /**
- * Unix ms of a time of ISO 8601; undefined: it is none. Neither is a day that its month does not have, which `Date.parse` takes
- * for one of the next.
+ * Parses an ISO 8601 time into Unix ms; returns undefined for other text. Also refuses a day that its month does not
+ * have, which `Date.parse` moves to the next month.
  */
 export function momentIn(text: string): number | undefined {
   const at = Date.parse(text)

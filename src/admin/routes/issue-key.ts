@@ -3,13 +3,17 @@ import type { StoredKey } from '../../fleet/api-keys.js'
 import type { KeyStore } from '../../fleet/keyring.js'
 import type { KeyRequest, RotateRequest } from './key-request.js'
 
-/** A key that was just made: the only moment at which it is known. */
+/** A new key. Its text is known only at this moment. */
 export interface IssuedKey {
   readonly key: string
   readonly stored: StoredKey
 }
 
-/** @param now unix ms. Rejects when the store does not take it. */
+/**
+ * Creates and stores a key. Rejects when the store does not accept it.
+ *
+ * @param now Unix ms
+ */
 export async function issueKey(
   keys: KeyStore,
   { lifetime, ...owner }: KeyRequest,
@@ -30,15 +34,15 @@ export async function issueKey(
 }
 
 export interface Rotated extends IssuedKey {
-  /** The old one, as it is now. */
+  /** The old key after the rotation. */
   readonly old: StoredKey
 }
 
 /**
- * Makes another key for the same caller; the old one works for the time of the overlap still, or until it expires. The
- * new one lives as long as the old one was to, from now on.
+ * Creates another key for the same caller. The old key still works for the overlap, or until it expires. The new key
+ * gets the lifetime of the old one, starting now.
  *
- * @returns undefined: the old one was revoked meanwhile
+ * @returns undefined if the old key was revoked meanwhile
  */
 export async function rotateKey(
   keys: KeyStore,

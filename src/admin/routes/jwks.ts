@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import type { AdminDeps } from '../deps.js'
 
-/** The keys by which upstreams verify the tokens that they are given (`identity.jwt`), as a JWK set (RFC 7517). */
+/**
+ * Adds the public keys with which upstreams verify the tokens of the gateway (`identity.jwt`), as a JWK set (RFC 7517).
+ */
 export function jwksRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config'>): void {
   app.get('/jwks.json', async (_request, reply) => {
     reply.header('cache-control', 'public, max-age=60').type('application/jwk-set+json')

@@ -8,11 +8,11 @@ import {
   type StoredKey,
 } from '../../fleet/api-keys.js'
 
-/** Reads what is asked of the endpoints for API keys. A string says what is wrong. */
+/** Reads request bodies of the endpoints for API keys. The functions return a string when something is wrong. */
 
-/** What a key that is to be made holds. */
+/** Settings of a new key. */
 export interface KeyRequest extends Pick<StoredKey, 'consumer' | 'tier' | 'tenant' | 'scopes' | 'name'> {
-  /** Ms; undefined: it does not expire. */
+  /** Ms; undefined: the key does not expire. */
   readonly lifetime: number | undefined
 }
 
@@ -40,7 +40,7 @@ export function readKeyRequest(body: unknown): KeyRequest | string {
   return { consumer, tier, tenant, scopes, name, lifetime }
 }
 
-/** How long the old key still works, and the lifetime of the new one, if it is to be another. */
+/** Time for which the old key still works, and the lifetime of the new one if it differs. */
 export interface RotateRequest {
   /** Ms. */
   readonly overlap: number

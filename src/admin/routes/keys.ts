@@ -19,10 +19,13 @@ interface KeysOf {
   readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
-/** Keys of one answer at most. */
+/** Most keys in one response. */
 const PAGE = 1000
 
-/** API keys of the store: made, listed, replaced and revoked. What is done holds on every node within a second. */
+/**
+ * Adds the routes that create, list, rotate and revoke the API keys of the store. A change takes effect on every
+ * gateway within a second.
+ */
 export function keyRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'keys' | 'limiter' | 'audit' | 'log'>,
@@ -35,7 +38,7 @@ export function keyRoutes(
     return keys.map((key, i) => keyData(key, used[i], now()))
   }
 
-  /** What stands in the way of a key that is to be used. */
+  /** Returns the problem that would make a new key unusable, if any. */
   function unusable(tier: string | undefined): Problem | undefined {
     const { consumers, tiers } = deps.config.current()
     if (!takesStoredKeys(consumers)) {
@@ -122,7 +125,7 @@ export function keyRoutes(
       const key = isKeyId(id) ? await read(id) : undefined
       if (key === undefined || !(await deps.keys.keys().setIf('present', id, undefined)))
         return noSuchKey(reply, id)
-      // Left behind, it is forgotten with time.
+      // If this fails, the entry expires by itself.
       await deps.keys.lastUsed.forget(id).catch(() => {})
       await deps.audit.record(request, { action: 'key.revoke', target: nameOf(key), before: toldOf(key) })
       return { id, consumer: key.consumer, revoked: true }
@@ -149,7 +152,7 @@ function noSuchKey(reply: FastifyReply, id: string): FastifyReply {
   return sendProblem(reply, { code: 'not_found', detail })
 }
 
-/** The next by id, one more than a page holds: without sorting them all, since there may be very many. */
+/** Returns the next keys by id, one more than a page holds. Does not sort all keys, since there may be very many. */
 function pageOf(keys: Iterable<StoredKey>, consumer: string | undefined, after: string): StoredKey[] {
   const page: StoredKey[] = []
   for (const key of keys) {
@@ -161,7 +164,7 @@ function pageOf(keys: Iterable<StoredKey>, consumer: string | undefined, after: 
   return page
 }
 
-/** Of the first whose id is not less. */
+/** Returns the index of the first key whose id is not less. */
 function placeOf(sorted: readonly StoredKey[], id: string): number {
   let [low, high] = [0, sorted.length]
   while (low < high) {
@@ -172,18 +175,22 @@ function placeOf(sorted: readonly StoredKey[], id: string): number {
   return low
 }
 
-/** In the audit: found by the consumer, and by the id. */
+/** Returns the name of a key in the audit log: it can be searched by consumer and by id. */
 function nameOf({ consumer, id }: StoredKey): string {
   return `${consumer}/${id}`
 }
 
-/** What the audit tells of a key beside its name: what there is. */
+/** Returns the settings of a key for the audit log, without those that are not set. */
 function toldOf({ tier, tenant, scopes, name, expires, replacedBy }: StoredKey): object {
   const end = expires === undefined ? 'never' : new Date(expires).toISOString()
   return { expires: end, tier, tenant, scopes, name, replaced_by: replacedBy }
 }
 
-/** @param used unix minute */
+/**
+ * Returns the public data of a key.
+ *
+ * @param used Unix minute of its last use
+ */
 function keyData(key: StoredKey, used: number | undefined, now: number): object {
   const { id, consumer, tier, tenant, scopes, name, created, expires, replacedBy } = key
   return {

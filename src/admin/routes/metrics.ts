@@ -15,7 +15,10 @@ export function metricsRoutes(app: FastifyInstance, { metrics }: Pick<AdminDeps,
   })
 }
 
-/** Chooses the form of exposition that is asked for most; the plain text unless another is named. Prometheus names all, with weights. */
+/**
+ * Chooses the exposition format with the highest weight; plain text unless another is named. Prometheus names all, with
+ * weights.
+ */
 export function wantedFormat(accept = ''): TextFormat {
   const weights: Record<TextFormat, number> = { openmetrics: 0, plain: 0 }
   for (const range of accept.toLowerCase().split(',')) {

@@ -29,19 +29,22 @@ interface AmountOf {
   readonly Body: unknown
 }
 
-/** The word for the number in a body, and in an answer. */
+/** Name of the number in a body and in a response. */
 const NUMBER = { boost: 'by', override: 'amount' } as const
-/** Told at a time; more is told by asking for somebody. */
+/** Most amounts in one list; filter by consumer, tenant or service for more. */
 const MOST_TOLD = 1000
 
-/** Boosts and overrides of single limits, for a consumer or a tenant. A change holds on every node within a second. */
+/**
+ * Adds the routes for boosts and overrides of single limits, for a consumer or a tenant. A change takes effect on every
+ * gateway within a second.
+ */
 export function amountRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'amounts' | 'audit' | 'log'>,
 ): void {
   const { map } = deps.amounts
 
-  /** Whom and what the path names, or what is wrong with it. */
+  /** Reads the service, limit and consumer or tenant from the path; returns the problem if something is wrong. */
   function keyOf(kind: AmountKind, { service, limit, of, id }: AmountOf['Params']): AmountKey | Problem {
     const { services } = deps.config.current()
     const found = services.find(({ name }) => name === service)
@@ -66,7 +69,7 @@ export function amountRoutes(
     return consumerProblem(id) ?? { kind, service, limit, of, id }
   }
 
-  /** What comes of it, by tier. */
+  /** Returns the resulting amounts by tier. */
   function amountsOf({ service, limit, of, id }: AmountKey): Record<string, number> {
     const { services, tiers } = deps.config.current()
     const found = services.find(({ name }) => name === service)
@@ -126,7 +129,7 @@ export function amountRoutes(
 
   async function remove(kind: AmountKind, request: FastifyRequest<AmountOf>, reply: FastifyReply) {
     const { service, limit, of, id } = request.params
-    // One of a limit that the configuration has no more is to be got rid of, too.
+    // It must also be possible to delete an amount for a limit that is no longer configured.
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     if (of !== 'consumer' && of !== 'tenant') {
@@ -134,7 +137,8 @@ export function amountRoutes(
     }
     const key = { kind, service, limit, of, id } as const
     const text = amountKeyText(key)
-    // A colon in the name of a service would make it the boost of somebody else, and the record would not tell whose.
+    // A colon in the name of a service would make this the boost of another consumer, and the audit log would not tell
+    // which.
     const isOwn = isDeepStrictEqual(readAmountKey(text), key)
     try {
       const before = isOwn ? await map.read(text) : undefined
@@ -155,7 +159,7 @@ export function amountRoutes(
     return { [of]: id, service, limit, removed: true, amounts: amountsOf(key) }
   }
 
-  /** The ones that end first, first. */
+  /** Lists amounts; the ones that end first come first. */
   function list(kind: AmountKind, { consumer, tenant, service }: AmountOf['Querystring']): object {
     const all: { key: AmountKey; value: Amount }[] = []
     for (const [text, value] of map.entries()) {
@@ -190,12 +194,12 @@ export function amountRoutes(
   )
 }
 
-/** Of all tiers. */
+/** Returns the limits of all tiers. */
 export function limitsOf({ policies }: Service): readonly Limit[] {
   return policies.flatMap((policy) => policy?.limits ?? [])
 }
 
-/** What is wrong with a number, by the limits of that name. */
+/** Checks a number against the limits with that name; returns the problem, if any. */
 export function amountProblem(
   kind: AmountKind,
   services: readonly Service[],
@@ -217,7 +221,7 @@ export function amountProblem(
 
 export const targetOf = ({ service, limit, of, id }: AmountKey) => `${service}/${limit}/${of}/${id}`
 
-/** For the record. */
+/** Returns the number for the audit log. */
 export function numberOf(kind: AmountKind, value: Amount | undefined): unknown {
   if (value === undefined) return undefined
   const until = isoOf(value.until)

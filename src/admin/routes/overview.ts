@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { nodeName } from '../../fleet/gateway-rpc.js'
 import type { AdminDeps } from '../deps.js'
 
-/** What this gateway is doing, in one answer: for the page, and for whoever wants the same. */
+/** Adds one response with the state of this gateway: for the page, and for other clients that want the same. */
 export function overviewRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'limiter' | 'metrics' | 'ready'>,

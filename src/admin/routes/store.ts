@@ -5,13 +5,13 @@ import type { AdminDeps } from '../deps.js'
 import { storeDown } from '../store-down.js'
 import { isoOf } from './tier-of.js'
 
-/** One kind of the store's records, as an operator is shown it. */
+/** State of one kind of record in the store, for an operator. */
 export interface ShownRecords {
-  /** Which: `API keys`. */
+  /** Kind of record: `API keys`. */
   readonly records: string
-  /** `forgotten`: the gateways serve what they knew; `lost`: no gateway knows any more what there was. */
+  /** `forgotten`: the gateways serve what they had in memory; `lost`: no gateway still has the records. */
   readonly state: 'kept' | 'forgotten' | 'lost'
-  /** How many this process serves. */
+  /** Number of records that this process serves. */
   readonly held: number
   /** ISO 8601. */
   readonly since: string | null
@@ -21,13 +21,13 @@ export interface ShownStore {
   readonly records: readonly ShownRecords[]
 }
 
-/** Adds the routes that tell whether the store has forgotten records, and that decide what holds then. */
+/** Adds the routes that show whether the store has lost records, and that decide which ones are valid then. */
 export function storeRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'maps' | 'keys' | 'audit' | 'log'>,
 ): void {
   async function look(): Promise<readonly (readonly [ForgettableMap, MapHistory])[]> {
-    // They are opened where they are needed, and here they are.
+    // Maps are opened on first use; this opens them.
     deps.keys.keys()
     return Promise.all(deps.maps().map(async (map) => [map, await map.look()] as const))
   }

@@ -1,7 +1,7 @@
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
 
-/** How a tier was found, and what is to be known of that, in the words of the admin API. */
+/** Describes how a tier was found, with the details, in the words of the admin API. */
 export function tierPart({ tiers }: Snapshot, standing: Standing): object {
   const { tier, from, stale, identifiedBy, seenAt, notes } = standing
   const byCredential = from === 'credential' && identifiedBy !== undefined
@@ -15,12 +15,12 @@ export function tierPart({ tiers }: Snapshot, standing: Standing): object {
   }
 }
 
-/** Unix ms for a program to read; null: no end. */
+/** Formats Unix ms as ISO 8601; null: no end. */
 export function isoOf(at: number | undefined): string | null {
   return at === undefined ? null : new Date(at).toISOString()
 }
 
-/** For a refusal: the names to choose from. */
+/** Lists the names to choose from, for an error message. */
 export function listed(names: readonly string[]): string {
   return names.join(', ')
 }

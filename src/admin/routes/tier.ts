@@ -13,12 +13,16 @@ interface TierOf {
   readonly Body: unknown
 }
 
-/** Which tier an operator has put a consumer on. A change holds on every node within a second. */
+/** Adds the routes that assign a tier to a consumer. A change takes effect on every gateway within a second. */
 export function tierRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'assignments' | 'standing' | 'audit' | 'log'>,
 ): void {
-  /** @param assigned left out: what the gateway holds to be assigned */
+  /**
+   * Shows the tier of a consumer.
+   *
+   * @param assigned if left out, the assignment that the gateway has
+   */
   async function shown(consumer: string, assigned?: Assignment | 'none'): Promise<object> {
     const standing = await deps.standing({ consumer, assigned })
     return {
@@ -83,7 +87,7 @@ export function tierRoutes(
   })
 }
 
-/** For the record: the tier's name, and its end where it has one. */
+/** Returns the name of the tier, with its end if it has one, for the audit log. */
 export function tierTold(assigned: Assignment | undefined): unknown {
   return assigned?.until === undefined
     ? assigned?.tier

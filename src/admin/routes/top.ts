@@ -6,14 +6,14 @@ import { type Problem, sendProblem } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
 import { listed } from './tier-of.js'
 
-/** What `GET /top` answers. */
+/** Response of `GET /top`. */
 export interface TopAnswer extends Pick<TopOfAll, 'nodes'> {
   readonly by: Dimension
   /** ISO 8601. */
   readonly from: string
   readonly to: string
   readonly total: number
-  /** The most that somebody may have who has no row. */
+  /** Highest value that a consumer without a row may have. */
   readonly floor: number
   readonly missed: number
   readonly rows: readonly (Omit<TopRow, 'since'> & { readonly since: string })[]
@@ -27,7 +27,10 @@ const ROWS = 20
 const MOST_ROWS = 100
 const KEYS: readonly string[] = ['by', 'service', 'tier', 'n']
 
-/** Who is limited now, who is near a limit, and who costs most, of all gateways on the store. */
+/**
+ * Adds the route that lists the consumers that are limited now, near a limit, or cost most, on all gateways of the
+ * store.
+ */
 export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'top'>): void {
   app.get<TopOf>('/top', async (request, reply) => {
     const asked = read(request.query, deps.config.current())

@@ -9,7 +9,7 @@ interface UpstreamOf {
   readonly Body: unknown
 }
 
-/** How the upstreams are, and the order to take one out or to give it requests again. */
+/** Adds the routes that show the upstreams, drain one, and restore it. */
 export function upstreamRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'upstreams' | 'guards' | 'audit'>,

@@ -18,7 +18,7 @@ interface UsageOf {
   }
 }
 
-/** How the limits of a consumer stand, as its next request would find them. */
+/** Counts of a consumer's limits, as its next request would find them. */
 interface Counts {
   readonly by: DecidedBy
   readonly limits: readonly LimitUsage[]
@@ -33,7 +33,7 @@ export function usageRoutes(
     const { tier, consumer, tenant } = standing
     const ofTier = service.policies[tier]
     if (ofTier === undefined) return undefined
-    // Where it is not known whose a consumer is, the limits of a tenant are named.
+    // If the tenant of a consumer is unknown, the limits of a tenant are listed by name.
     const own = isTenantKnown(standing) ? forTenant(ofTier, tenant) : ofTier
     return deps.amounts.policyFor(service, own, consumer, tenant)
   }
@@ -91,11 +91,11 @@ export function usageRoutes(
         ? { tier_until: isoOf(assigned.until) }
         : {}),
       unlimited: policy === undefined,
-      // The store is out of reach: as the next request would be decided.
+      // The store is unreachable: the response says how the next request would be decided.
       ...(by !== 'store' && { decided_by: by }),
       limits: limits.map(shown),
       ...(policy?.candidate === undefined ? {} : { candidates: candidates.map(shown) }),
-      // Counted by an address, a tenant or a route, which a consumer's id does not tell; or nowhere that is known.
+      // Counted by address, tenant or route, which the consumer's id does not determine; or not known anywhere.
       ...(notShown.length === 0 ? {} : { not_shown: notShown.map(({ name, by }) => ({ name, by })) }),
     }
   })
@@ -124,7 +124,7 @@ export function usageRoutes(
   })
 }
 
-/** Who else than the consumer its next request is counted under, as far as that is known. */
+/** Returns what else the next request of the consumer is counted under, as far as known. */
 function levelsOf({ consumer, byAddress, tenant }: Standing): Levels {
   return { ip: byAddress ? consumer : '', tenant, route: '', byAddress }
 }
@@ -133,7 +133,10 @@ function isTenantKnown({ tenant, identifiedBy }: Standing): boolean {
   return tenant !== undefined || identifiedBy !== undefined
 }
 
-/** Whether it is known for whom a limit counts: a consumer's id does not lead to an address, a route, or a tenant that nothing names. */
+/**
+ * Returns true if the subject of a limit is known: a consumer's id does not determine an address, a route, or an
+ * unknown tenant.
+ */
 function isKnown({ by }: Limit, standing: Standing): boolean {
   if (by === 'ip') return standing.byAddress
   return by === 'tenant' ? isTenantKnown(standing) : by !== 'route'
