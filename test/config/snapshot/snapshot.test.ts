@@ -218,7 +218,6 @@ t.test('routes have everything at hand', async (t) => {
     shape: undefined,
     mirror: undefined,
     stripPrefix: '/payments',
-    rewriteLocation: true,
     cost: 3,
     costFrom: undefined,
     refundOn: undefined,
