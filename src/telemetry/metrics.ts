@@ -23,13 +23,13 @@ import { type SpanCounts, showSpans } from './traces/span-counts.js'
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
 export interface MetricsOptions {
-  /** These are asked each time that metrics are read. */
+  /** State of the store. These functions are called each time that metrics are read. */
   readonly storeState: () => 'up' | 'degraded'
-  /** How often a key of the store held something else than counts; left out: it cannot. */
+  /** Returns how often a key of the store held something other than counts; left out: this cannot happen. */
   readonly foreignKeys?: () => number
-  /** Connections that were ended because the store broke the protocol. */
+  /** Returns the connections that were closed because the store broke the protocol. */
   readonly storeProtocolErrors?: () => number
-  /** What the store keeps for all gateways. Left out: it forgets nothing. */
+  /** Returns the maps that the store keeps for all gateways. Left out: it loses nothing. */
   readonly maps?: () => Iterable<{ history(): MapHistory }>
   readonly upstreams: () => Iterable<UpstreamReading>
   readonly waiting?: () => Iterable<readonly [service: string, count: number]>
@@ -37,23 +37,23 @@ export interface MetricsOptions {
   readonly logLinesLeftOut?: () => Readonly<Record<string, number>>
   readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
   readonly http2?: () => { readonly open: number; readonly closed: Readonly<Record<string, number>> }
-  /** Unix ms. */
+  /** Returns the certificates; `notAfter` is in Unix ms. */
   readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
-  /** What stands between the requests and their services. Left out: nothing does. */
+  /** Returns the guards of the services. Left out: there are none. */
   readonly guards?: () => Iterable<GuardState>
-  /** Left out: no caller is known by a token. */
+  /** Left out: no caller uses a token. */
   readonly tokens?: () => Iterable<IssuerReading>
-  /** How many blocks of addresses are turned away, by who said so. */
+  /** Returns the number of banned blocks of addresses, by who banned them. */
   readonly bans?: () => Readonly<Record<string, number>>
-  /** How much is shed because the gateway cannot keep up, by reason. */
+  /** Returns the number of requests shed because the gateway is overloaded, by reason. */
   readonly overload?: () => Readonly<Record<string, number>>
-  /** What is bounded and shared. */
+  /** Returns the resources that are bounded and shared. */
   readonly shares?: () => Iterable<Share>
   readonly tierSources?: () => Iterable<SourceState>
   /** Left out: no request is recorded as a trace. */
   readonly spans?: (() => SpanCounts) | undefined
   readonly otlp?: OtlpOptions | undefined
-  /** Whether histograms are recorded as exponential ones, too. */
+  /** True if histograms are also recorded as exponential ones. */
   readonly exponential?: boolean
   /** OTel resource attribute `service.name`. */
   readonly serviceName: string
@@ -61,19 +61,19 @@ export interface MetricsOptions {
 }
 
 export interface Metrics extends Recorder {
-  /** The configuration that is in force from now on. */
+  /** Sets the configuration that is in force from now on. */
   loaded(snapshot: Snapshot): void
-  /** One attempt to load the configuration again; `snapshot` is the one in force after it. */
+  /** Counts one attempt to reload the configuration; `snapshot` is the one in force after it. */
   reloaded(result: ReloadResult, snapshot: Snapshot): void
-  /** One attempt to read the certificates again. */
+  /** Counts one attempt to reload the certificates. */
   certificatesReloaded(result: ReloadResult): void
-  /** By default in the Prometheus text format, version 0.0.4. */
+  /** Returns the metrics, by default in the Prometheus text format, version 0.0.4. */
   scrape(format?: TextFormat): Promise<string>
-  /** The same as data, for the process that shows the figures of several. */
+  /** Returns the metrics as data, for the process that merges those of several. */
   read(): Promise<Reading>
-  /** What has come and what became of it. */
+  /** Returns the requests and their outcomes. */
   traffic(): Traffic
-  /** Pushes the last figures over OTLP, if at all, and stops. */
+  /** Pushes the last metrics over OTLP, if enabled, and stops. */
   close(): Promise<void>
 }
 
@@ -81,7 +81,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   const families = createFamilies(options.exponential)
   const ofProcess = createProcessMetrics()
   const reloads = reloadCells(families)
-  // From 0 on, so that the first of them is an increase.
+  // Starts at 0, so that the first event is an increase.
   for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)
 
   function refresh(): void {

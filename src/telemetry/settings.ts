@@ -4,11 +4,10 @@ import { metricsPush, recordsExponential, serviceName } from './export/otlp-sett
 import { tracesOptions } from './traces/tracing-settings.js'
 
 /**
- * How metrics and traces are recorded and pushed, by the configuration and the environment.
+ * Returns how metrics and traces are recorded and pushed, by the configuration and the environment. Rejects with an
+ * Error for the operator when a file that they name cannot be read.
  *
- * Rejects, with an Error for the operator, when a file that they name cannot be read.
- *
- * @param pushes whether this process sends what it counts: of several the one that looks after them does
+ * @param pushes true if this process pushes: of several, only the one that supervises the workers does
  */
 export async function telemetryOptions(
   telemetry: Config['telemetry'],

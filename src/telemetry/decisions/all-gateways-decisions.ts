@@ -3,7 +3,7 @@ import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst
 import type { FoundDecision, KeptReach } from './decision-store.js'
 import { whyOf } from './why.js'
 
-/** What is kept in one gateway: in its process, or in all of its workers. */
+/** Decisions kept in one gateway: in its process, or in all of its workers. */
 export interface DecisionHere {
   readonly found: (FoundDecision & { readonly worker: number | null }) | null
   readonly reach: KeptReach
@@ -11,23 +11,23 @@ export interface DecisionHere {
 
 export type OwnDecisions = (question: DecisionQuestion) => DecisionHere | Promise<DecisionHere>
 
-/** A decision, and who has made it. */
+/** A decision, and the process that made it. */
 export interface DecisionTold extends DecisionData {
   readonly why: string
   readonly node: string
   /** Number of the worker; null without workers. */
   readonly worker: number | null
-  /** How many requests of this id are kept there: a caller may send the same again. This is the latest. */
+  /** Number of kept requests with this id: a client may send the same id again. This decision is the latest. */
   readonly times: number
 }
 
-/** What all gateways on one store know of a request. */
+/** What all gateways on one store know about a request. */
 export interface DecisionAnswer {
   readonly decision: DecisionTold | null
-  /** Of this gateway; null when the process that asks is none. */
+  /** How far back this gateway keeps decisions; null when the process that asks is not a gateway. */
   readonly reach: KeptReach | null
   readonly nodes: {
-    /** This one among them. */
+    /** Gateways that answered, including this one. */
     readonly answered: number
     readonly silent: readonly string[]
     readonly problem: string | null
@@ -35,10 +35,10 @@ export interface DecisionAnswer {
 }
 
 const KIND = 'decision'
-/** What `X-Request-Id` may be: any other is replaced by one of the gateway's own. */
+/** Accepted form of `X-Request-Id`: the gateway replaces any other by an id of its own. */
 export const REQUEST_ID = /^[\w.-]{1,64}$/
 
-/** Lets the others on the store know what is kept here, when they ask. */
+/** Answers other gateways on the store that ask for decisions kept here. */
 export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions): void {
   fleet.answer(KIND, async (body) => {
     const question = readQuestion(body)
@@ -46,7 +46,7 @@ export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions)
   })
 }
 
-/** Another gateway's question, which may be of another version. */
+/** Reads the question of another gateway, which may be of another version. */
 function readQuestion(body: unknown): DecisionQuestion | undefined {
   if (typeof body === 'string') return REQUEST_ID.test(body) ? body : undefined
   if (typeof body !== 'object' || body === null) return undefined
@@ -57,8 +57,10 @@ function readQuestion(body: unknown): DecisionQuestion | undefined {
 }
 
 /**
- * @param fleet the one in force: a restart may bring another store
- * @param own undefined: this process serves nothing
+ * Creates a search for decisions on all gateways of a store.
+ *
+ * @param fleet returns the fleet in use: a restart may bring another store
+ * @param own undefined: this process serves no requests
  */
 export function createDecisionsOfAll(
   fleet: () => Pick<Fleet, 'ask' | 'node'>,
@@ -72,7 +74,7 @@ export function createDecisionsOfAll(
       const decision = told(here.found, fleet().node)
       return { decision, reach, nodes: { answered: 1, silent: [], problem: null } }
     }
-    // A request is with one gateway; what became of a consumer last, all of them have to be asked for.
+    // One gateway has a given request, but the last decision about a consumer takes all of their answers.
     const enough = byId ? (answer: unknown) => readFound(answer, question) !== undefined : undefined
     const asked = await fleet().ask<unknown>(KIND, question, enough === undefined ? {} : { enough })
     const { answers, silent, problem = null } = asked
@@ -83,7 +85,7 @@ export function createDecisionsOfAll(
     })
     if (here?.found) all.push(told(here.found, fleet().node))
     const [decision = null] = all.sort(mostTellingFirst)
-    // Who has not been heard of by then does not matter where a request is found.
+    // Once a request is found, gateways that have not answered do not matter.
     return { decision, reach, nodes: byId && decision !== null ? { ...nodes, silent: [] } : nodes }
   }
 }
@@ -95,7 +97,7 @@ function told({ decision, times, worker }: Found, node: string): DecisionTold {
   return { request_id, why: whyOf(decision), time, node, worker, times, ...rest }
 }
 
-/** The answer of another gateway, which may be of another version. */
+/** Reads the answer of another gateway, which may be of another version. */
 function readFound(answer: unknown, question: DecisionQuestion): Found | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
   const { decision, times, worker } = answer as Partial<Found>
@@ -109,7 +111,7 @@ function readFound(answer: unknown, question: DecisionQuestion): Found | undefin
     : undefined
 }
 
-/** The latest of those that several workers have kept of one id, or of a consumer. */
+/** Returns the latest of the decisions that several workers have kept for one id, or for a consumer. */
 export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHere {
   const found = all.flatMap((one) => one.found ?? [])
   const [latest] = found.sort(({ decision: a }, { decision: b }) =>
@@ -118,7 +120,7 @@ export function latestOf(all: readonly DecisionHere[], byId = true): DecisionHer
   const times = byId ? found.reduce((sum, one) => sum + one.times, 0) : 1
   const joined = (name: keyof KeptReach) => {
     const each = all.map(({ reach }) => reach[name])
-    // Of a worker that keeps less far back, more may have been lost.
+    // A worker that keeps decisions for a shorter time may have lost more.
     const since = each.flatMap((one) => one.since ?? []).sort()
     return { kept: each.reduce((sum, { kept }) => sum + kept, 0), since: since.at(-1) ?? null }
   }

@@ -1,22 +1,22 @@
 import type { Fleet } from '../../fleet/gateway-rpc.js'
 import type { Seen } from './last-seen.js'
 
-/** What is known of a consumer in one gateway: in its process, or in all of its workers. */
+/** Returns what one gateway knows about a consumer: its process, or all of its workers. */
 export type OwnSeen = (consumer: string) => Seen | null | Promise<Seen | null>
 
-/** What all gateways on one store know of a consumer's credential. */
+/** What all gateways on one store know about a consumer's credential. */
 export interface SeenAnswer {
   readonly seen: Seen | undefined
-  /** Why not all of them could be asked, for an operator. */
+  /** Reason, for an operator, why some gateways could not be asked. */
   readonly problem: string | undefined
 }
 
 const KIND = 'seen'
-/** Ms: support waits. */
+/** Timeout in ms: a support engineer is waiting. */
 const TIMEOUT = 500
 const LONGEST_ID = 256
 
-/** Lets the others on the store know whom this gateway has seen, when they ask. */
+/** Answers other gateways on the store that ask which consumers this gateway has seen. */
 export function answerSeen(fleet: Pick<Fleet, 'answer'>, own: OwnSeen): void {
   fleet.answer(KIND, async (body) =>
     typeof body === 'string' && body.length <= LONGEST_ID ? own(body) : null,
@@ -24,10 +24,10 @@ export function answerSeen(fleet: Pick<Fleet, 'answer'>, own: OwnSeen): void {
 }
 
 /**
- * Asks all gateways by which credential a consumer came last.
+ * Creates a search, on all gateways, for the credential that a consumer used last.
  *
- * @param fleet the one in force: a restart may bring another store
- * @param own undefined: this process serves nothing
+ * @param fleet returns the fleet in use: a restart may bring another store
+ * @param own undefined: this process serves no requests
  */
 export function createSeenOfAll(
   fleet: () => Pick<Fleet, 'ask'>,
@@ -44,14 +44,14 @@ export function createSeenOfAll(
   }
 }
 
-/** The latest of what several have seen. */
+/** Returns the latest of several sightings. */
 export function latestSeen(all: readonly (Seen | null)[]): Seen | undefined {
   let latest: Seen | undefined
   for (const one of all) if (one !== null && (latest === undefined || one.at > latest.at)) latest = one
   return latest
 }
 
-/** The answer of another gateway, which may be of another version. */
+/** Reads the answer of another gateway, which may be of another version. */
 function readSeen(answer: unknown): Seen | undefined {
   if (typeof answer !== 'object' || answer === null) return undefined
   const { identified_by, tier, tenant, at } = answer as Partial<Seen>

@@ -5,39 +5,39 @@ import { COUNTED, type Counted } from '../../limiter/limit-readings.js'
 import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'
 
-/** What is told of one request's decision: plain data, in the words of the admin API. Times in ms. */
+/** The decision for one request: plain data, in the words of the admin API. Times are in ms. */
 export interface DecisionData {
   readonly request_id: string
-  /** When the request came, ISO 8601. */
+  /** Time of arrival, ISO 8601. */
   readonly time: string
-  /** Hash of the configuration that it was decided by. */
+  /** Hash of the configuration that decided it. */
   readonly config: string
   readonly method: string
   readonly host: string
-  /** Without the query. */
+  /** Path without the query. */
   readonly path: string
   readonly client_ip: string
   readonly route: string | null
   readonly service: string | null
-  /** Whose limits count, where another service serves. */
+  /** Service with the limits that count, if another service serves the request. */
   readonly quota_of: string | null
   readonly consumer: string | null
   readonly tenant: string | null
   readonly identified_by: string | null
-  /** Of an API key of the store: its public handle. */
+  /** Public id of the key, for an API key of the store. */
   readonly key_id: string | null
   readonly tier: string | null
-  /** `source:` is followed by the name of the source. */
+  /** Origin of the tier; `source:` is followed by the name of the source. */
   readonly tier_from: string | null
-  /** It is what the source said last, longer ago than its ttl. */
+  /** True if the source gave the tier longer ago than its ttl. */
   readonly tier_stale: boolean
-  /** When the assignment ends by itself, ISO 8601; null: nothing was assigned, or for good. */
+  /** When the assignment expires, ISO 8601; null: nothing was assigned, or the assignment does not expire. */
   readonly tier_until: string | null
   readonly cost: number | null
-  /** Null: no limit was asked, since the request did not come so far, or its tier is unlimited. */
+  /** Null: no limit was checked, since the request was refused earlier, or its tier is unlimited. */
   readonly decision: DecisionPart | null
   readonly limits: readonly LimitTold[]
-  /** 0: not sent, or not answered yet. */
+  /** Response status; 0: the request was not sent, or has no response yet. */
   readonly status: number
   readonly error: ErrorCode | null
   readonly cause: string | null
@@ -49,41 +49,44 @@ export interface DecisionData {
 export interface DecisionPart {
   readonly allowed: boolean
   readonly decided_by: DecidedBy
-  /** Why the store did not decide. */
+  /** Reason why the store did not decide. */
   readonly reason: DegradedReason | null
-  /** Name of the limit that leaves the least, or that the request waits for longest. */
+  /** Name of the limit with the least left, or with the longest wait for this request. */
   readonly binding: string | null
-  /** What a request of cost 1 could still take after this one, the least over all limits. */
+  /** Requests of cost 1 that could still pass after this one, the least over all limits. */
   readonly remaining: number | null
-  /** Until it could pass; null: it passed, or never will. */
+  /** Ms until the request could pass; null: it passed, or never will. */
   readonly retry_after_ms: number | null
-  /** How old the counts were: those of a remembered denial are of when it was made. */
+  /** Age of the counts in ms: a remembered denial has the counts of the time when it was made. */
   readonly counted_ms_before: number
   readonly took_ms: number
 }
 
-/** How a limit stood before the request was charged. Null: that was not told, as of requests that passed and were not in the sample when they came. */
+/**
+ * State of a limit before the request was charged. The figures are null when unknown, as for requests that passed and
+ * were not in the sample when they arrived.
+ */
 export interface LimitTold extends LimitData {
-  /** What counted: the amount or the burst, of `local` a gateway's share. */
+  /** Effective amount or burst; for `local`, one gateway's share. */
   readonly allows: number
   readonly used: number | null
   readonly remaining: number | null
   readonly reset_ms: number | null
-  /** Of a sliding window: used in it, and in the one before, of which `weight` still counts. */
+  /** Only for a sliding window: usage in it, and in the one before, of which `weight` still counts. */
   readonly current?: number
   readonly previous?: number
   readonly weight?: number
   readonly binding: boolean
-  /** It denied the request. */
+  /** True if this limit denied the request. */
   readonly denied: boolean
 }
 
-/** How a tier was found, as the admin API says it. */
+/** Describes how a tier was found, as the admin API does. */
 export function tierFrom(from: RequestRecord['tierFrom'], source: string | undefined): string | null {
   return from === 'source' ? `source:${source}` : (from ?? null)
 }
 
-/** The limits of a decision with all that is known of them. */
+/** Returns the limits of a decision with everything known about them. */
 export function limitsTold(
   limits: readonly Limit[],
   decision: Pick<Decision, 'decidedBy' | 'binding' | 'violated'>,
@@ -109,7 +112,11 @@ export function limitsTold(
   })
 }
 
-/** @param counted unix ms of the counts */
+/**
+ * Returns the data of a decision.
+ *
+ * @param counted Unix ms of the counts
+ */
 export function decisionPart(
   decision: Omit<Decision, 'counted'>,
   limits: readonly Limit[],
@@ -130,15 +137,18 @@ export function decisionPart(
   }
 }
 
-/** What is asked for: a request by its id, or what became of a consumer last. */
+/** Subject of a question: a request by its id, or the latest decision about a consumer. */
 export type DecisionQuestion = string | { readonly consumer: string; readonly service?: string | undefined }
 
-/** For `sort`. */
+/** Compares two decisions for `sort`: latest first. */
 export function latestFirst(a: DecisionData, b: DecisionData): number {
   return a.time === b.time ? 0 : a.time > b.time ? -1 : 1
 }
 
-/** For `sort`, by what says most to who asks for a consumer: the last denial, and where there is none whatever came last. */
+/**
+ * Compares two decisions for `sort`, the most useful about a consumer first: the last denial, or else the latest
+ * decision.
+ */
 export function mostTellingFirst(a: DecisionData, b: DecisionData): number {
   const denies = ({ decision }: DecisionData) => decision?.allowed === false
   return denies(a) === denies(b) ? latestFirst(a, b) : denies(a) ? -1 : 1

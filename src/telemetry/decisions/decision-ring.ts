@@ -8,22 +8,22 @@ import { type DecisionData, decisionPart, limitsTold, tierFrom } from './decisio
 
 export interface ClassReach {
   readonly kept: number
-  /** Of the oldest, ISO 8601; null when there is none. */
+  /** Time of the oldest, ISO 8601; null when there is none. */
   readonly since: string | null
 }
 
-/** Of each text the most that is kept, in UTF-16 units; in this order in a slot. */
+/** Longest kept part of each text, in UTF-16 units; a slot has them in this order. */
 const MOST = { id: 64, method: 8, host: 48, path: 144, consumer: 80, tenant: 32, key: 16, ip: 40, cause: 80 }
 const TEXTS = Object.values(MOST)
 const CONSUMER = Object.keys(MOST).indexOf('consumer')
-/** In UTF-8. What is not ASCII takes more, and may cost the last of the texts their ends. */
+/** Bytes for the texts in UTF-8. Text that is not ASCII takes more, and may cut off the end of the last texts. */
 const TEXT_BYTES = 512
-/** Slots that are taken together. */
+/** Slots that are allocated together. */
 const CHUNK = 64
-/** Limits of a policy at most. */
+/** Most limits of a policy. */
 const LIMITS = 8
 
-/** Numbers of a slot. */
+/** Offsets of the numbers in a slot. */
 const TIME = 0
 const STATUS = 1
 const COST = 2
@@ -40,7 +40,7 @@ const COUNTED_AT = 12
 const COUNTED_SIZE = 13
 const NUMBERS = 14
 
-/** What is the same for all requests of a route and tier. Not the snapshot: an old one is not held for it. */
+/** Data that all requests of a route and tier share. Not the snapshot itself: an old one would stay in memory. */
 export interface Place {
   readonly config: string
   readonly route: string | null
@@ -63,11 +63,11 @@ interface Refs {
   tierUntil: number | undefined
 }
 
-/** The latest decisions of one class, in memory that is taken as it is needed and then written over. */
+/** The latest decisions of one class, in memory that is allocated on demand and then overwritten. */
 export interface Ring {
   write(r: RequestRecord, place: Place, now: number): void
   find(requestId: string): DecisionData[]
-  /** The one of the consumer that came last, of that service where one is named. */
+  /** Returns the latest decision about the consumer, for that service if one is named. */
   latest(consumer: string, service: string | undefined): DecisionData | undefined
   reach(): ClassReach
   bytes(): number
@@ -81,8 +81,10 @@ interface Chunk {
 }
 
 /**
- * @param size how many decisions
- * @param counts whether there is room for how each limit stood
+ * Creates a ring.
+ *
+ * @param size number of decisions
+ * @param counts true if there is room for the state of each limit
  */
 export function createRing(size: number, counts: boolean): Ring {
   const width = NUMBERS + (counts ? LIMITS * COUNTED : 0)
@@ -278,7 +280,7 @@ export function createRing(size: number, counts: boolean): Ring {
       const needle = Buffer.from(kept)
       let looked: Chunk | undefined
       let isIn = false
-      // The last that was written first, and whole chunks left out: somebody who never came costs a search of the bytes.
+      // Latest first, skipping whole chunks: for a consumer that never came, this only searches bytes.
       for (let back = 1; back <= used; back++) {
         const slot = (next - back + size) % size
         const chunk = chunks[Math.floor(slot / CHUNK)]!
@@ -289,7 +291,7 @@ export function createRing(size: number, counts: boolean): Ring {
         const i = slot % CHUNK
         if (!isIn || chunk.lengths[i * TEXTS.length + CONSUMER] !== kept.length) continue
         if (service !== undefined && chunk.refs[i]!.place?.service !== service) continue
-        // To read one takes some twenty times as long as to see that it is another's.
+        // Reading a slot takes about twenty times as long as seeing that it belongs to another consumer.
         if (!chunk.text.subarray(i * TEXT_BYTES, (i + 1) * TEXT_BYTES).includes(needle)) continue
         const decision = read(chunk, i)
         if (decision.consumer === shown(kept, MOST.consumer)) return decision
@@ -311,10 +313,10 @@ export function createRing(size: number, counts: boolean): Ring {
   }
 }
 
-/** Of an object of eleven fields in V8: three words of its own, and one for each. */
+/** Size of an object with eleven fields in V8: three words of its own, and one for each field. */
 const REFS_BYTES = 112
 
-/** As it is told: whether there was more is not known. */
+/** Shortens a text for a response; the ring does not know whether there was more. */
 function shown(text: string, most: number): string {
   return text.length === most ? `${text}…` : text
 }

@@ -5,21 +5,22 @@ import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst
 import { type ClassReach, createRing, type Place, type Ring } from './decision-ring.js'
 
 /**
- * The latest decisions, for whoever asks why a request was limited. They lie in memory that is taken once and written over:
- * a flood of denials makes no garbage, and no caller can make it larger. Half of the room is for denials, a quarter for
- * what failed, a quarter for other refusals and a sample of what went well: a flood of one leaves the others.
+ * Keeps the latest decisions, to explain why a request was limited. They lie in memory that is allocated once and
+ * overwritten: a flood of denials makes no garbage, and no client can make it larger. Half of the room is for denials,
+ * a quarter for failures, and a quarter for other refusals and a sample of successes: a flood of one class leaves the
+ * others.
  */
 export interface KeptDecisions {
-  /** Keeps it, or does not: at the end of every request. */
+  /** Keeps a decision or skips it; called at the end of every request. */
   keep(r: RequestRecord): void
   /**
-   * The latest of that id: a caller may have sent the same for many, and `times` is how many of them are here. Of a consumer the
-   * latest denial, or where there is none whatever came last.
+   * Finds the latest decision with an id; clients may have sent the same id often, and `times` is the number that is
+   * kept here. For a consumer, finds the latest denial, or else the latest decision.
    */
   find(question: DecisionQuestion): FoundDecision | undefined
-  /** What is here. */
+  /** Returns how much is kept, and since when. */
   reach(): KeptReach
-  /** That are taken by now. */
+  /** Returns the bytes allocated so far. */
   bytes(): number
 }
 
@@ -35,11 +36,11 @@ export interface KeptReach {
 }
 
 export interface KeptDecisionsOptions {
-  /** How many in all; 0: none. */
+  /** Decisions that are kept in all; 0: none. */
   readonly keep: number
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
-  /** From 0 to 1. */
+  /** Returns a random number from 0 to 1. */
   readonly random?: () => number
 }
 

@@ -1,37 +1,40 @@
 import type { DecisionData } from './decision-data.js'
 
-/** A request that was never sent. */
+/** A request to explain, which is never sent. */
 export interface ExplainQuestion {
   readonly method: string
-  /** A path, or with the host: `http://api.example.com/payments`. */
+  /** Path, or path with host: `http://api.example.com/payments`. */
   readonly url: string
-  /** In the order that they are sent in. */
+  /** Headers in the order in which they would be sent. */
   readonly headers: readonly (readonly [name: string, value: string])[]
-  /** Where it comes from: an address. */
+  /** Client address. */
   readonly peer: string
 }
 
-/** What would become of it. */
+/** What would happen to the request. */
 export interface Explained
   extends Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'> {
   readonly why: string
-  /** Every route that it fits, the most specific first: that one gets it. */
+  /** Every route that matches, the most specific first: that one gets the request. */
   readonly fits: readonly string[]
-  /** Where it fits none: the routes that look most like it. */
+  /** If no route matches: the most similar routes. */
   readonly near: readonly string[]
-  /** The services of a split, of which chance takes one. */
+  /** Services of a split; one of them is chosen at random. */
   readonly split: readonly { readonly service: string; readonly weight: number }[] | null
-  /** Whose token identified the caller, and what of it was used. */
+  /** Token that identified the caller, and the claims that were used. */
   readonly token: {
     readonly issuer: string
     readonly claims: Readonly<Record<string, string>>
     /** ISO 8601. */
     readonly expires: string
-    /** The tier that it names, where that is none of the configuration; null: it names none, or one that there is. */
+    /** Tier in the token that is not in the configuration; null: it names none, or one that exists. */
     readonly unknown_tier: string | null
   } | null
-  /** Of its service, how many there are and what they do; null: no gateway was asked, or it does not get there. */
+  /**
+   * Upstreams of the service: how many there are and their states; null: no gateway was asked, or the request does not
+   * get there.
+   */
   readonly upstreams: { readonly all: number; readonly serving: number; readonly drained: number } | null
-  /** Why the counts are not known. */
+  /** Reason why the counts are unknown. */
   readonly problem: string | null
 }

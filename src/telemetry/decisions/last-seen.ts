@@ -1,19 +1,19 @@
 import { createRecent } from '../../limiter/generational-cache.js'
 import type { RequestRecord } from '../record/record.js'
 
-/** By which credential a consumer was known last, and what came with it. */
+/** Credential that a consumer used last, with the data that it carried. */
 export interface Seen {
   readonly identified_by: NonNullable<RequestRecord['identifiedBy']>
-  /** Name of the tier that the credential said; null: none. */
+  /** Name of the tier in the credential; null: none. */
   readonly tier: string | null
   readonly tenant: string | null
   /** Unix ms. */
   readonly at: number
 }
 
-/** What a gateway keeps for support: where a tier comes with a credential, only a request has it. */
+/** Remembers credentials for support: if a tier comes with a credential, only a request has it. */
 export interface LastSeen {
-  /** Notes the credential of a request, before sources of tiers add to it. */
+  /** Records the credential of a request, before tier sources add to it. */
   saw(r: SeenRequest): void
   find(consumer: string): Seen | undefined
 }
@@ -27,15 +27,19 @@ interface SeenRequest extends Pick<RequestRecord, 'consumer' | 'identifiedBy' | 
 
 type Writable = { -readonly [K in keyof Seen]: Seen[K] }
 
-/** Consumers that are remembered, at least. */
+/** Least number of consumers that are remembered. */
 const CONSUMERS = 20_000
 
-/** @param origin unix ms at which `performance.now()` was 0 */
+/**
+ * Creates the memory of one process.
+ *
+ * @param origin Unix ms at which `performance.now()` was 0
+ */
 export function createLastSeen(origin = performance.timeOrigin): LastSeen {
   const seen = createRecent<Writable>(CONSUMERS)
   return {
     saw({ consumer, identifiedBy, tenant = null, started, snapshot, credentialTier }) {
-      // Nothing comes with an address.
+      // An address carries no tier or tenant.
       if (consumer === undefined || identifiedBy === undefined || identifiedBy === 'ip') return
       const tier = credentialTier === undefined ? null : snapshot.tiers[credentialTier]!
       const known = seen.get(consumer)

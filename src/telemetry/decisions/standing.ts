@@ -1,35 +1,35 @@
 import type { Assignment } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'
 
-/** Whose next request is asked about. */
+/** Names the consumer whose next request is asked about. */
 export interface StandingQuestion {
   readonly consumer: string
-  /** Name of a tier that its credential says, where nobody has seen that. */
+  /** Name of the tier in the consumer's credential, if no gateway has seen that credential. */
   readonly tier?: string | undefined
-  /** That its credential says. */
+  /** Tenant in the credential. */
   readonly tenant?: string | undefined
-  /** In place of what is assigned. */
+  /** Replaces the stored assignment. */
   readonly assigned?: Assignment | 'none' | undefined
 }
 
-/** What the next request of a consumer has before its quota is looked at. */
+/** What the next request of a consumer is identified as, before its quota is checked. */
 export interface Standing {
-  /** As it is counted: of an IPv6 address its /64. */
+  /** Id under which it is counted: for an IPv6 address, its /64. */
   readonly consumer: string
-  /** Whether the consumer is an address. */
+  /** True if the consumer is an address. */
   readonly byAddress: boolean
-  /** Undefined: by which credential it comes is not known. */
+  /** Undefined: the credential that the consumer uses is unknown. */
   readonly identifiedBy: RequestRecord['identifiedBy']
   readonly tenant: string | undefined
   /** Index into the tiers of the snapshot. */
   readonly tier: number
   readonly from: 'assignment' | 'query' | 'credential' | `source:${string}` | 'default'
-  /** It is what the source said last, longer ago than its ttl. */
+  /** True if the source gave the tier longer ago than its ttl. */
   readonly stale: boolean
-  /** What is assigned, whether or not the configuration has that tier. */
+  /** Assignment, whether or not the configuration has its tier. */
   readonly assigned: Assignment | undefined
-  /** Unix ms of the request that the credential was seen with, where that is what tells tier or tenant. */
+  /** Unix ms of the request that carried the credential, if tier or tenant come from it. */
   readonly seenAt: number | undefined
-  /** Why it may not be what is expected, a sentence each. */
+  /** Reasons why the result may differ from what you expect, one sentence each. */
   readonly notes: readonly string[]
 }

@@ -8,7 +8,7 @@ const OUT_OF_REACH: Readonly<Record<DegradedReason, string>> = {
   breaker: 'the store was out of reach',
 }
 
-/** What became of a request and why, in a sentence or two, for a person. */
+/** Explains, for a person, what happened to a request and why, in a sentence or two. */
 export function whyOf(d: DecisionData): string {
   const { decision, error, status } = d
   if (error === 'no_route') return 'No route fits its host and path.'
@@ -96,7 +96,9 @@ function afterwards({ status, error, cause, service }: DecisionData): string {
   return `Then it ended with ${status} ${error}${cause === null ? '' : `: ${cause}`}.`
 }
 
-/** `0.4 s`, `34 s`, `25 min`, `7 h`, `12 days`: rounded up, so that nobody comes too early. */
+/**
+ * Formats a duration as `0.4 s`, `34 s`, `25 min`, `7 h` or `12 days`. Rounds up, so that no client retries too early.
+ */
 export function seconds(ms: number): string {
   if (ms < 10_000) return `${Math.ceil(ms / 100) / 10} s`
   const whole = Math.ceil(ms / 1000)

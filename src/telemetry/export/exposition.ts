@@ -5,24 +5,24 @@ import { type OtlpOptions, startPush } from './push.js'
 import { ending, formatMetrics, formatProcesses, type TextFormat } from './text-format.js'
 
 export interface Exposition {
-  /** All series as text, ending in a newline. */
+  /** Returns all series as text, ending in a newline. */
   scrape(format?: TextFormat): Promise<string>
-  /** Pushes what is left and stops pushing; waits two seconds for a slow collector at most. */
+  /** Pushes the remaining metrics and stops pushing; waits at most two seconds for a slow collector. */
   close(): Promise<void>
 }
 
 export interface ExpositionOptions {
   readonly families: Families
-  /** Brings gauges up to date, before each reading. */
+  /** Updates gauges; called before each reading. */
   readonly refresh: () => void | Promise<void>
   readonly processes: () => Promise<readonly ProcessReading[]>
   readonly serviceName: string
   readonly otlp: OtlpOptions | undefined
-  /** Told of each push that failed. */
+  /** Called for each push that failed. */
   readonly onPushFailed: (error: Error) => void
 }
 
-/** Serves the figures to whoever asks and, with `otlp`, pushes them. */
+/** Creates the exposition: metrics for scrapes and, with `otlp`, pushed. */
 export function createExposition(options: ExpositionOptions): Exposition {
   const families: Family[] = Object.values(options.families)
 
@@ -49,10 +49,10 @@ export function createExposition(options: ExpositionOptions): Exposition {
   }
 }
 
-/** Between two lines about pushes that failed, ms: each one is counted. */
+/** Ms between two log lines about failed pushes; each failure is counted. */
 const COMPLAINT_MS = 60_000
 
-/** What is done about a push that failed: it is counted, and logged once a minute. */
+/** Handles failed pushes: counts each one, and logs one a minute. */
 export function countFailedPushes(
   { otlpFailures }: Families,
   log: { warn(details: object, message: string): void },

@@ -11,14 +11,14 @@ import {
 } from '@opentelemetry/sdk-metrics'
 import type { View } from '../metrics/metric-family.js'
 
-/** Points between two looks at the event loop: some 2 ms. */
+/** Points between two turns of the event loop: about 2 ms. */
 const POINTS_AT_ONCE = 1000
 
 /**
- * Hands the cells of the hot path to OpenTelemetry's SDK, as totals since `from`.
+ * Creates a producer that passes the cells of the hot path to OpenTelemetry's SDK, as totals since `from`.
  *
- * @param read the figures, brought up to date
- * @param exponential whether histograms that are recorded as exponential ones are handed over as such
+ * @param read returns the current metrics
+ * @param exponential true if histograms that are recorded as exponential ones are exported as such
  * @param from Unix ms
  */
 export function createMetricProducer(
@@ -32,7 +32,7 @@ export function createMetricProducer(
       const points = pointsOf(hrTime(from), hrTime(Date.now()))
       const metrics: MetricData[] = []
       for (const view of views) if (view.size > 0) metrics.push(await metricOf(view, exponential, points))
-      // The SDK puts its own resource in place of this one.
+      // The SDK replaces this resource with its own.
       return {
         resourceMetrics: { resource: EMPTY, scopeMetrics: [{ scope: { name: 'tidegate' }, metrics }] },
         errors: [],
@@ -67,7 +67,7 @@ function attributesOf({ definition, labels }: View, series: number): Attributes 
   const attributes: Attributes = {}
   definition.labels.forEach((name, i) => {
     const value = labels[series * definition.labels.length + i]!
-    // To Prometheus an empty label is none.
+    // Prometheus treats an empty label as absent.
     if (value !== '') attributes[name] = value
   })
   return attributes

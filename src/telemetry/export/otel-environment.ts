@@ -2,12 +2,12 @@ import cluster from 'node:cluster'
 import { createHash } from 'node:crypto'
 import { hostname } from 'node:os'
 /**
- * The environment variables by which OpenTelemetry is set up everywhere (specification: "Environment Variable
- * Specification" and "OpenTelemetry Protocol Exporter"). The configuration file wins over them; who reads this
- * decides where it says nothing.
+ * The standard environment variables of OpenTelemetry (specification: "Environment Variable Specification" and
+ * "OpenTelemetry Protocol Exporter"). The configuration file takes precedence; the caller applies these where the file
+ * is silent.
  */
 export interface OtelEnvironment {
-  /** `OTEL_SDK_DISABLED=true`: nothing is pushed, whatever else is said. */
+  /** `OTEL_SDK_DISABLED=true`: nothing is pushed, whatever the other variables say. */
   readonly disabled: boolean
   /** `OTEL_SERVICE_NAME`, or the `service.name` of `OTEL_RESOURCE_ATTRIBUTES`. */
   readonly serviceName: string | undefined
@@ -15,22 +15,22 @@ export interface OtelEnvironment {
   readonly resource: Readonly<Record<string, string>>
   readonly metrics: MetricsEnvironment
   readonly traces: TracesEnvironment
-  /** What is set and not understood, one sentence each and without the value, which may be secret. */
+  /** Variables that are set but invalid, one sentence each and without the value, which may be secret. */
   readonly problems: readonly string[]
 }
 
-/** What is said of a signal, or, where nothing is said of it alone, of all. */
+/** Settings of one signal; where the signal has none, those of all signals. */
 export interface SignalEnvironment {
-  /** `OTEL_METRICS_EXPORTER`, `OTEL_TRACES_EXPORTER`. Undefined: nothing is said. */
+  /** `OTEL_METRICS_EXPORTER`, `OTEL_TRACES_EXPORTER`. Undefined: not set. */
   readonly exporter: 'otlp' | 'none' | undefined
   /** The whole URL, with `/v1/metrics` or `/v1/traces` when it comes from `OTEL_EXPORTER_OTLP_ENDPOINT`. */
   readonly endpoint: string | undefined
-  /** Those of the signal over those of all. May hold secrets: never logged. */
+  /** Headers of the signal, merged over those of all signals. May hold secrets: never logged. */
   readonly headers: Readonly<Record<string, string>>
-  /** No push takes longer, ms. */
+  /** Timeout of a push, in ms. */
   readonly timeoutMs: number | undefined
   readonly compression: 'gzip' | 'none' | undefined
-  /** Paths of PEM files: whom to trust, and who we are. */
+  /** Paths of PEM files: trusted CAs, and the client certificate with its key. */
   readonly certificate: string | undefined
   readonly clientCertificate: string | undefined
   readonly clientKey: string | undefined
@@ -50,13 +50,13 @@ export interface TracesEnvironment extends SignalEnvironment {
 
 /** `OTEL_TRACES_SAMPLER` with its `OTEL_TRACES_SAMPLER_ARG`. */
 export interface Sampler {
-  /** Whether a caller that has decided already is followed. */
+  /** True if the sampling decision of the caller is followed. */
   readonly parentBased: boolean
-  /** Share of the traces that begin here, 0 to 1. */
+  /** Share of the traces that begin here which are recorded, 0 to 1. */
   readonly ratio: number
 }
 
-/** Values of a variable that are understood, in lower case, and what they mean here. */
+/** Accepted values of a variable, in lower case, and their meaning here. */
 type Choice<T> = Readonly<Record<string, T>>
 
 const EXPORTERS: Choice<'otlp' | 'none'> = { otlp: 'otlp', none: 'none' }
@@ -76,11 +76,11 @@ const SAMPLERS: Choice<{ readonly parentBased: boolean; readonly ratio: number |
   parentbased_traceidratio: { parentBased: true, ratio: 'argument' },
 }
 
-/** Never throws: what cannot be understood is as if it were not set, and among the problems. */
+/** Reads the variables. Never throws: an invalid value counts as unset, and is listed in `problems`. */
 export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
   const problems: string[] = []
 
-  /** As the specification has it, an empty value is none. */
+  /** Reads a text. By the specification, an empty value counts as unset. */
   function text(name: string): string | undefined {
     const value = Object.hasOwn(env, name) ? env[name]?.trim() : undefined
     return value === '' ? undefined : value
@@ -103,7 +103,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     return undefined
   }
 
-  /** Whole ones: timers take no others. */
+  /** Reads a number of ms. Only whole numbers: timers take no others. */
   function milliseconds(name: string): number | undefined {
     const read = number(name, 1, MOST_MS)
     return read === undefined ? undefined : Math.round(read)
@@ -121,7 +121,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     return parsed.href
   }
 
-  /** `key=value,key=value`, with values in percent encoding. One that is broken spoils the whole. */
+  /** Reads `key=value,key=value`, with percent-encoded values. One invalid pair makes the whole invalid. */
   function pairs(name: string): Record<string, string> {
     const read: [string, string][] = []
     for (const pair of text(name)?.split(',') ?? []) {
@@ -142,7 +142,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
     const read: [string, string][] = []
     for (const name of ['OTEL_EXPORTER_OTLP_HEADERS', `OTEL_EXPORTER_OTLP_${signal}_HEADERS`]) {
       const found = Object.entries(pairs(name))
-      // Node refuses such a header when it is sent, which would be each push.
+      // Node refuses such a header when it is sent, which would fail every push.
       if (found.some(([key, value]) => !/^[\w!#$%&'*+.^`|~-]+$/.test(key) || /[^\t\x20-\x7e]/.test(value))) {
         problems.push(`${name} holds what may not stand in a header`)
         continue
@@ -180,7 +180,7 @@ export function readOtelEnvironment(env: NodeJS.ProcessEnv): OtelEnvironment {
 
   const { 'service.name': serviceName, ...resource } = pairs('OTEL_RESOURCE_ATTRIBUTES')
   const metrics = signal('METRICS', '/v1/metrics')
-  // A collector makes deltas of totals (its processor `cumulativetodelta`).
+  // A collector can turn totals into deltas (its processor `cumulativetodelta`).
   choice('OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE', TEMPORALITIES)
   const traces = signal('TRACES', '/v1/traces')
   return {
@@ -210,7 +210,7 @@ function instanceId(): string {
   return `${hex.slice(0, 8)}-${hex.slice(8, 12)}-8${hex.slice(13, 16)}-${variant}${hex.slice(17, 20)}-${hex.slice(20, 32)}`
 }
 
-/** The longest that a timer of Node waits. */
+/** Longest time that a timer of Node can wait, in ms. */
 const MOST_MS = 2 ** 31 - 1
 
 function decoded(text: string): string | undefined {

@@ -3,31 +3,31 @@ import { Agent as HttpsAgent } from 'node:https'
 import { createOtlpHttpExportDelegate } from '@opentelemetry/otlp-exporter-base/node-http'
 import type { IExporterMetricsHelper, ISerializer } from '@opentelemetry/otlp-transformer'
 
-/** Where a signal goes: OTLP over HTTP, as protobuf. */
+/** Destination of a signal: OTLP over HTTP, as protobuf. */
 export interface OtlpEndpoint {
   /** The whole URL. */
   readonly url: string
   /** May hold secrets: never logged. */
   readonly headers: Readonly<Record<string, string>>
-  /** No push takes longer, its retries included, ms. */
+  /** Timeout of a push including its retries, in ms. */
   readonly timeoutMs: number
   readonly compression: 'gzip' | 'none'
-  /** In PEM. */
+  /** TLS settings, in PEM. */
   readonly tls?: { readonly ca?: Buffer; readonly cert?: Buffer; readonly key?: Buffer } | undefined
 }
 
-/** Sends what one signal has. It does not throw, and calls back once. */
+/** Sends the items of one signal. Does not throw, and calls back once. */
 export interface OtlpSender<Items> {
   send(items: Items, done: (error: Error | undefined) => void): void
-  /** Ends what is under way. */
+  /** Ends the push in progress. */
   close(): void
 }
 
 const CLOSED = 'the gateway ends'
 
 /**
- * Opens OpenTelemetry's own exporter, which tries again what the collector was too busy for. It is not made of the classes that
- * read `OTEL_*` by themselves: headers meant for another collector would go to this one, too.
+ * Creates a sender from OpenTelemetry's own exporter, which retries when the collector is too busy. Does not use the
+ * classes that read `OTEL_*` themselves: headers meant for another collector would go to this one, too.
  */
 export function createOtlpSender<Items, Answer>(
   { url, headers, tls, timeoutMs, compression }: OtlpEndpoint,
@@ -43,7 +43,7 @@ export function createOtlpSender<Items, Answer>(
     {
       url,
       async headers() {
-        // Asked for before each attempt: the one place where further ones can be ended.
+        // Called before each attempt: the only place where further attempts can be stopped.
         if (closed) throw new Error(CLOSED)
         return { ...headers, 'Content-Type': 'application/x-protobuf' }
       },
@@ -72,7 +72,8 @@ export function createOtlpSender<Items, Answer>(
         finish(new Error(message))
         agent.destroy()
       }
-      // The exporter's own limit is one of silence: a collector that sends a byte now and then would hold it for ever.
+      // The exporter's own timeout counts silence only: a collector that sends a byte now and then would hold it for
+      // ever.
       const timer = setTimeout(() => giveUp?.(`no answer of the collector within ${timeoutMs} ms`), timeoutMs)
       exporter.export(items, ({ code, error }) => {
         finish(code === 0 ? undefined : (error ?? new Error('the collector did not take them')))

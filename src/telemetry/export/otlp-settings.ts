@@ -5,12 +5,13 @@ import type { OtlpOptions } from './push.js'
 
 const DEFAULT_INTERVAL_MS = 10_000
 const DEFAULT_TIMEOUT_MS = 10_000
-/** Where a collector on the same machine listens, by the OTLP specification. */
+/** Default address of a collector on the same machine, by the OTLP specification. */
 const LOCAL_COLLECTOR = 'http://localhost:4318/v1/metrics'
 
 /**
- * Whether and how metrics are pushed: by the configuration, and where it says nothing by the environment. Throws an Error
- * for the operator when a file of the environment's cannot be read.
+ * Returns whether and how metrics are pushed: by the configuration, or else by the environment.
+ *
+ * @throws Error for the operator when a file that the environment names cannot be read
  */
 export function metricsPush(
   { otlp, histograms }: Config['telemetry'],
@@ -33,7 +34,7 @@ export function metricsPush(
   }
 }
 
-/** Whether histograms are recorded as exponential ones beside the classic ones. */
+/** Returns true if histograms are recorded as exponential ones beside the classic ones. */
 export function recordsExponential({ histograms }: Config['telemetry'], env: OtelEnvironment): boolean {
   return (histograms ?? env.metrics.histograms) === 'exponential'
 }
@@ -42,14 +43,17 @@ export function serviceName({ service_name }: Config['telemetry'], env: OtelEnvi
   return service_name ?? env.serviceName ?? 'tidegate'
 }
 
-/** A bare collector address gets the path that the OTLP specification gives to a signal. */
+/** Adds the default path of a signal in the OTLP specification to a bare collector address. */
 function withPath(url: string, path: string): string {
   const parsed = new URL(url)
   if (parsed.pathname === '/') parsed.pathname = path
   return parsed.href
 }
 
-/** Names in lower case, so that one of the configuration takes the place of the same one of the environment. */
+/**
+ * Merges headers. Names are in lower case, so that a header of the configuration replaces the same one of the
+ * environment.
+ */
 export function headersOf(
   ...all: readonly (Readonly<Record<string, string>> | undefined)[]
 ): Record<string, string> {

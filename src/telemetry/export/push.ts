@@ -14,9 +14,9 @@ import type { View } from '../metrics/metric-family.js'
 import { createMetricProducer } from './metric-producer.js'
 import { createOtlpSender, type OtlpEndpoint } from './otlp-http.js'
 
-/** Where and how metrics are pushed. */
+/** Destination and interval of pushed metrics. */
 export interface OtlpOptions extends OtlpEndpoint {
-  /** Between pushes, ms. */
+  /** Ms between pushes. */
   readonly intervalMs: number
   readonly histograms: 'classic' | 'exponential'
   /** Attributes of the resource beside `service.name`. */
@@ -24,19 +24,19 @@ export interface OtlpOptions extends OtlpEndpoint {
 }
 
 export interface Push {
-  /** Pushes what is left and stops; waits two seconds for a slow collector at most. */
+  /** Pushes the remaining metrics and stops; waits at most two seconds for a slow collector. */
   close(): Promise<void>
 }
 
 const LAST_PUSH_MS = 2000
-/** Points of one request: they are made into bytes in one go, which holds up the event loop for so long, some 5 ms. */
+/** Points in one request. They are serialized at once, which blocks the event loop for about 5 ms. */
 const BATCH = 500
 
 /**
- * Pushes at intervals, by OpenTelemetry's reader. One push is under way at most and what was counted is kept nowhere but in the
- * cells, so a collector that is slow or away costs no memory; one that is not pushed is in the totals of the next.
+ * Pushes at intervals, with OpenTelemetry's reader. At most one push is in progress, and counts are stored only in the
+ * cells: a slow or missing collector costs no memory, and the next push includes the totals of a failed one.
  *
- * @param read the figures, brought up to date
+ * @param read returns the current metrics
  */
 export function startPush(options: {
   readonly otlp: OtlpOptions
@@ -72,14 +72,14 @@ export function startPush(options: {
   const provider = new MeterProvider({ resource, readers: [reader] })
   return {
     async close() {
-      // Rejects when the collector is too slow, which is what the limit is for.
+      // Rejects when the collector is too slow, which the timeout is for.
       await provider.shutdown({ timeoutMillis: LAST_PUSH_MS }).catch(() => {})
       sender.close()
     },
   }
 }
 
-/** Tells of points that a collector has rejected though it answers 200, which the SDK only logs. */
+/** Reports points that a collector rejects in a 200 response, which the SDK only logs. */
 function watched(
   onFailed: (error: Error) => void,
 ): ISerializer<ResourceMetrics, IExportMetricsServiceResponse> {

@@ -5,17 +5,14 @@ import type { ProcessReading, ProcessValue } from '../metrics/process-counts.js'
 /** `plain`: the Prometheus text format 0.0.4; `openmetrics`: OpenMetrics 1.0, which has exemplars. */
 export type TextFormat = 'plain' | 'openmetrics'
 
-/**
- * Series between two looks at the event loop. Requests wait while these are written.
- */
+/** Series between two turns of the event loop. Requests wait while these are written. */
 const SERIES_AT_ONCE = 1000
 
 /**
- * Writes metrics as text. OpenTelemetry's own serializer says the same (a test holds them together) but takes 7 µs a line
- * and never lets go of the event loop: 20,000 lines would cost as much as 2,500 requests, and make others wait for 140 ms.
- *
- * The bounds of buckets are the same text in both formats, though OpenMetrics would rather have `1.0`: a series is the
- * same by whichever way it comes.
+ * Formats metrics as text. OpenTelemetry's own serializer writes the same (a test compares them) but takes 7 µs a line
+ * and never yields to the event loop: 20,000 lines would cost as much as 2,500 requests, and delay others by 140 ms.
+ * Both formats write the bounds of buckets alike, though OpenMetrics prefers `1.0`: a series is then the same in either
+ * format.
  */
 export async function formatMetrics(views: Iterable<View>, format: TextFormat = 'plain'): Promise<string> {
   let text = ''
@@ -72,7 +69,7 @@ function exemplarText({ traceId, spanId, ms, at }: Exemplar): string {
   return ` # {trace_id="${traceId}",span_id="${spanId}"} ${ms / 1000} ${at / 1000}`
 }
 
-/** The metrics of processes. prom-client's labels are its own words, and need no escape. */
+/** Formats the metrics of processes. The labels are prom-client's own and need no escape. */
 export function formatProcesses(metrics: Iterable<ProcessReading>, format: TextFormat = 'plain'): string {
   let text = ''
   for (const { name, help, type, values } of metrics) {
@@ -82,18 +79,18 @@ export function formatProcesses(metrics: Iterable<ProcessReading>, format: TextF
   return text
 }
 
-/** `name{label="…"}`. */
+/** Returns `name{label="…"}`. */
 export function sampleName(name: string, { metricName, labels }: ProcessValue): string {
   const pairs = Object.entries(labels).map(([label, value]) => `${label}="${value}"`)
   return `${metricName ?? name}${braced(pairs.join(','))}`
 }
 
-/** What OpenMetrics ends with: a response that was cut off shows. */
+/** Returns the end marker of OpenMetrics, which makes a truncated response visible. */
 export function ending(format: TextFormat): string {
   return format === 'openmetrics' ? '# EOF\n' : ''
 }
 
-/** A counter of OpenMetrics is called without the `_total` of its samples. */
+/** Returns the header lines of a metric. In OpenMetrics, a counter has no `_total` in its name; its samples do. */
 function header(name: string, help: string, type: string, format: TextFormat): string {
   const base = format === 'openmetrics' && type === 'counter' ? name.replace(/_total$/, '') : name
   return `# HELP ${base} ${help}\n# TYPE ${base} ${type}\n`

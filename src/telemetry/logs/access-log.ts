@@ -7,16 +7,16 @@ import type { LineFilter } from './line-filter.js'
 import { createLineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
-/** One JSON line per request. `docs/logs.md` has the fields. */
+/** Writes one JSON line per request. `docs/logs.md` lists the fields. */
 export interface AccessLog {
-  /** Never waits, never throws: a line that has no room is counted in `dropped`. */
+  /** Writes a line. Never waits, never throws: a line without room is counted in `dropped`. */
   write(r: RequestRecord): void
   flush(timeoutMs?: number): Promise<void>
   flushSync(): void
   dropped(): number
-  /** Lines that were not to be written, by reason. */
+  /** Returns the number of filtered lines by reason. */
   leftOut(): Readonly<Record<string, number>>
-  /** After a log rotation has moved the file away. */
+  /** Reopens the file after a log rotation has moved it away. */
   reopen(): void
   close(): Promise<void>
 }
@@ -24,16 +24,16 @@ export interface AccessLog {
 export interface AccessLogOptions {
   readonly destination: 'stdout' | 'off' | (string & {})
   readonly onProblem?: (error: Error) => void
-  /** Whether other processes write to the same destination. */
+  /** True if other processes write to the same destination. */
   readonly shared?: boolean
-  /** Which requests have a line. By default all. */
+  /** Chooses the requests that get a line. Default: all. */
   readonly filter?: LineFilter
 }
 
-/** Longest piece of what a caller sent that a line repeats, in UTF-16 units. */
+/** Longest text of a client that a line repeats, in UTF-16 units. */
 const MAX_TEXT = 1024
 
-/** Throws when the destination is a path that cannot be opened for appending. */
+/** Creates an access log. Throws when the destination is a path that cannot be opened for appending. */
 export function createAccessLog(options: AccessLogOptions): AccessLog {
   if (options.destination === 'off') return OFF
   const whole = options.shared ? wholeWrite(options.destination) : undefined
@@ -62,10 +62,12 @@ export function createAccessLog(options: AccessLogOptions): AccessLog {
   }
 }
 
-/** So long that no line with every value cut to it reaches 4 KiB, though each character may take six bytes. */
+/**
+ * Longest text in a shortened line: a line with every value this long stays below 4 KiB, even at six bytes a character.
+ */
 const SHORT_TEXT = 64
 
-/** A line that would not be written whole beside those of other processes. */
+/** Shortens a line that would not be written whole beside those of other processes. */
 function shorten(line: string): string {
   const cut = (_: string, value: unknown) =>
     typeof value === 'string' && value.length > SHORT_TEXT ? `${value.slice(0, SHORT_TEXT)}...` : value
@@ -83,8 +85,10 @@ const OFF: AccessLog = {
 }
 
 /**
- * Gives the function that writes one request as a line, by hand: what is the same for a route and tier is made once
- * per snapshot, and only text that needs it goes through `JSON.stringify`. `now`: Unix ms.
+ * Creates a function that formats a request as a line, without `JSON.stringify` for most of it: parts that a route and
+ * tier have in common are formatted once per snapshot, and only text that needs escapes goes through `JSON.stringify`.
+ *
+ * @param now returns the current time in Unix ms
  */
 export function createLineBuilder(now: () => number = Date.now): (r: RequestRecord) => string {
   const constants = new WeakMap<Snapshot, (string | undefined)[]>()
@@ -101,7 +105,7 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
       if (known === undefined) constants.set(snapshot, parts)
     }
     const at = (r.route === undefined ? 0 : r.route.index + 1) * (r.snapshot.tiers.length + 1) + r.tier + 1
-    // Any number of costs may come: a part is not kept for each.
+    // There may be any number of different costs, so these parts are not cached.
     if (r.cost !== undefined && r.cost !== r.route?.cost) return makeConstantPart(r, r.cost)
     const known = parts[at]
     if (known !== undefined) return known
@@ -119,7 +123,7 @@ export function createLineBuilder(now: () => number = Date.now): (r: RequestReco
     return part
   }
 
-  // The quotes stand in the template: each piece that is put together by itself costs again when the line is written.
+  // The quotes are in the template: each piece that is joined separately costs again when the line is written.
   return function line(r) {
     const decision = r.decision
     return `{"time":"${time()}","request_id":"${inside(r.requestId)}"${tracePart(r.trace)},"method":"${inside(r.method)}","host":"${inside(
@@ -146,7 +150,7 @@ function decisionPart(r: RequestRecord, decision: Decision): string {
   const { decidedBy, reason, remaining } = decision
   const degraded = reason === undefined ? '' : `,"degraded":"${reason}"`
   const limitMs = milliseconds(r.limitMs)
-  // open and closed count nothing, so there is nothing that remains
+  // open and closed count nothing, so nothing remains
   if (decidedBy === 'open' || decidedBy === 'closed') {
     return `,"decided_by":"${decidedBy}"${degraded},"limit_ms":${limitMs}`
   }
@@ -165,21 +169,24 @@ function makeConstantPart({ snapshot, route, tier }: RequestRecord, cost: number
   return inOnePiece(`${ofRoute}${ofTier},"config":"${snapshot.hash}"`)
 }
 
-/** What was put together stays a tree of its parts, several times the size of the text, unless it is written down. ASCII. */
+/**
+ * Flattens an ASCII string. A concatenated string stays a tree of its parts, several times the size of the text, until
+ * it is flattened.
+ */
 function inOnePiece(text: string): string {
   return Buffer.from(text, 'latin1').toString('latin1')
 }
 
-/** Printable ASCII without a quote or a backslash: valid inside a JSON string as it stands. */
+/** Printable ASCII without a quote or a backslash: valid inside a JSON string without escapes. */
 const PLAIN = /^[ !#-[\]-~]*$/
 
-/** What stands between the quotes of a JSON string. */
+/** Returns the text between the quotes of a JSON string. */
 function inside(value: string): string {
   const short = value.length > MAX_TEXT ? `${value.slice(0, MAX_TEXT)}...` : value
   return PLAIN.test(short) ? short : JSON.stringify(short).slice(1, -1).replace(NOT_ASCII, escapeUnit)
 }
 
-/** Lines are ASCII throughout: cheaper to write, and nothing in them can steer a terminal. */
+/** Lines are ASCII: cheaper to write, and nothing in them can control a terminal. */
 const NOT_ASCII = /[\x7f-\uffff]/g
 
 function escapeUnit(unit: string): string {
@@ -188,7 +195,7 @@ function escapeUnit(unit: string): string {
 
 const THREE_DIGITS = Array.from({ length: 1000 }, (_, i) => String(i).padStart(3, '0'))
 
-/** Ms with three decimals. Whole numbers print several times faster than fractions. */
+/** Formats ms with three decimals. Whole numbers print several times faster than fractions. */
 function milliseconds(ms: number): string {
   if (!(ms > 0)) return '0'
   const micros = Math.round(ms * 1000)
@@ -197,7 +204,10 @@ function milliseconds(ms: number): string {
   return rest === 0 ? `${whole}` : `${whole}.${THREE_DIGITS[rest]}`
 }
 
-/** The time as ISO 8601 in UTC, to the millisecond; all but the milliseconds is made once a second. */
+/**
+ * Creates a clock that formats the time as ISO 8601 in UTC, to the millisecond. All but the milliseconds is formatted
+ * once a second.
+ */
 function createClock(now: () => number): () => string {
   let second = Number.NaN
   let prefix = ''

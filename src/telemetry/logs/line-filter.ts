@@ -1,29 +1,29 @@
 import { isFailure } from '../../errors.js'
 import type { RequestRecord } from '../record/record.js'
 
-/** Which requests have a line in the access log. */
+/** Chooses the requests that get a line in the access log. */
 export interface LineFilter {
   keeps(r: Pick<RequestRecord, 'status' | 'requestId'> & Partial<Pick<RequestRecord, 'error'>>): boolean
-  /** Lines left out since the start, by reason. */
+  /** Returns the lines filtered since the start, by reason. */
   leftOut(): Readonly<Record<'sample' | 'max_errors', number>>
   close(): void
 }
 
 export interface LineFilterOptions {
-  /** Share of the requests without an error that are kept, 0 to 1. */
+  /** Share of the requests without an error that is kept, 0 to 1. */
   readonly sample: number
-  /** Most lines a second of requests that ended with 400 or above. 0: any number. */
+  /** Most lines a second for requests that ended with 400 or above. 0: no limit. */
   readonly maxErrors: number
-  /** Told at most once a second how many lines of the last second went beyond that. */
+  /** Called at most once a second with the number of lines of the last second beyond that limit. */
   readonly onFlood: (leftOut: number) => void
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly now?: () => number
 }
 
 const SECOND = 1000
 const TWO_32 = 2 ** 32
 
-/** Whoever floods the gateway with requests that fail must not fill the disk as well. */
+/** Creates a filter, so that a client that floods the gateway with failing requests cannot fill the disk as well. */
 export function createLineFilter(options: LineFilterOptions): LineFilter {
   const { sample, maxErrors, onFlood, now = Date.now } = options
   const leftOut = { sample: 0, max_errors: 0 }
@@ -67,8 +67,8 @@ export function createLineFilter(options: LineFilterOptions): LineFilter {
 }
 
 /**
- * Where a request id lies between 0 and 1. By the id alone, so that all gateways that log a request by the same id keep its
- * line or none does; ids that differ in their last letter lie far apart.
+ * Maps a request id to a number from 0 to 1. The number depends only on the id, so that all gateways that log a request
+ * under the same id keep its line or none does. Ids that differ in their last letter lie far apart.
  */
 function shareOf(requestId: string): number {
   let hash = 0x811c9dc5

@@ -1,43 +1,42 @@
 import type { Output } from './output.js'
 
 /**
- * Lines to a file or an output of the process, gathered and written without ever waiting: a destination that is
- * stuck, full or gone costs lines, which are counted, and neither time nor memory.
- *
- * Not made of sonic-boom, which pino brings: that keeps what a full disk or a reader that is gone has refused and writes it again, so
- * that later lines wait behind it, opens a pipe in a way that waits for its reader, and does not say how many lines were cut.
+ * Writes lines to a file or an output of the process, buffered and without ever waiting: a destination that is stuck,
+ * full or gone costs lines, which are counted, and neither time nor memory. Does not use sonic-boom, which pino brings.
+ * That keeps what a full disk or a closed pipe has refused and writes it again, so that later lines wait behind it; it
+ * blocks while opening a pipe until there is a reader; and it does not count lost lines.
  */
 export interface LineSink {
-  /** Takes whole lines, each with its newline at the end and no other. */
+  /** Takes whole lines, each with one newline at its end. */
   write(line: string): void
-  /** Resolves when all that was taken so far is written or dropped, or after `timeoutMs` (2,000). */
+  /** Resolves when all lines so far are written or dropped, or after `timeoutMs` (2,000). */
   flush(timeoutMs?: number): Promise<void>
-  /** For the last words before the process ends: writes what it can at once, without waiting for a reader. */
+  /** Writes as much as possible at once, without waiting for a reader. For the last lines before the process ends. */
   flushSync(): void
-  /** Lines lost since the start. */
+  /** Returns the lines lost since the start. */
   dropped(): number
-  /** Opens the path again, after a log rotation has moved the file away. Does nothing for stdout and stderr. */
+  /** Reopens the path after a log rotation has moved the file away. Does nothing for stdout and stderr. */
   reopen(): void
   close(): Promise<void>
 }
 
 export interface LineSinkOptions {
-  /** Told of a failed write, at most once a minute, and of a reopening that failed. */
+  /** Called for a failed write, at most once a minute, and for a failed reopen. */
   readonly onProblem?: ((error: Error) => void) | undefined
-  /** How long a line may wait for others, ms. */
+  /** Longest time that a line waits for others, in ms. */
   readonly flushMs?: number
-  /** `latin1` is cheaper, and right for lines that are ASCII. */
+  /** Encoding; `latin1` is cheaper, and correct for lines in ASCII. */
   readonly encoding?: 'utf8' | 'latin1'
-  /** How much is gathered for one write, bytes. */
+  /** Bytes that are collected for one write. */
   readonly chunkSize?: number
-  /** What may wait for a slow output, bytes. */
+  /** Most bytes that may wait for a slow output. */
   readonly maxBytes?: number
 }
 
 interface Chunk {
-  /** What is to be written: all of a buffer, or its front. */
+  /** Bytes to write: all of a buffer, or its front. */
   readonly bytes: Buffer
-  /** Free for another chunk once this one is out. */
+  /** Buffer that can take another chunk once this one is written. */
   readonly buffer: Buffer | undefined
   readonly lines: number
 }
@@ -51,20 +50,21 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
   const { onProblem, flushMs = 100, encoding = 'utf8' } = options
   const { chunkSize = 65_536, maxBytes = 8 * 1024 * 1024 } = options
 
-  // Lines go into bytes at once: gathered as a string, they would be thousands of small objects for the collector.
+  // Lines become bytes at once: collected as strings, they would be thousands of small objects for the garbage
+  // collector.
   let gathering = NOTHING
   let gathered = 0
   let gatheredLines = 0
-  /** A buffer whose bytes are written, for the next chunk. */
+  /** A buffer that has been written, for the next chunk. */
   let spare: Buffer | undefined
   let timer: NodeJS.Timeout | undefined
   const queue: Chunk[] = []
   let queuedBytes = 0
-  /** Bytes of the first chunk that are written. */
+  /** Bytes of the first chunk that have been written. */
   let offset = 0
   let writing = false
   let retry: NodeJS.Timeout | undefined
-  /** Whether an error has cut the last line in two: the next one must not run into it. */
+  /** True if an error has cut the last line in two: the next line must not continue it. */
   let torn = false
   let lost = 0
   let closed = false
@@ -132,12 +132,12 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
     pump()
   }
 
-  /** Counts the lines of the first chunk that did not get out whole. */
+  /** Counts the lines of the first chunk that were not written whole. */
   function giveUp({ bytes }: Chunk): void {
-    // only the newline that ends a torn line stands at the front
+    // the chunk begins with the newline that ends a torn line
     const mended = bytes[0] === NEWLINE
     torn = offset > 0 ? bytes[offset - 1] !== NEWLINE : mended
-    // a line that lacks nothing but its own newline gets that with the next chunk
+    // a line that lacks only its newline gets it with the next chunk
     const from = offset > 0 && torn && bytes[offset] === NEWLINE ? offset + 1 : offset
     let at = bytes.indexOf(NEWLINE, Math.max(from, mended ? 1 : 0))
     for (; at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lost++
@@ -202,7 +202,7 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
       gathering = NOTHING
       gathered = 0
       gatheredLines = 0
-      // a chunk that is being written is in the kernel's hands, or stuck for good
+      // the kernel has the chunk that is being written, or it is stuck for good
       const chunks = queue.splice(writing ? 1 : 0)
       let at = writing ? 0 : offset
       if (!writing) offset = 0

@@ -1,6 +1,6 @@
 import type { ReloadEvent } from '../../config/load/reload.js'
 
-/** Says at the start what `tidegate check` would warn of; of a later configuration its reload says it. */
+/** Logs at the start what `tidegate check` would warn about. For later configurations, the reload logs the warnings. */
 export function logWarnings(
   log: Record<'warn', (fields: object, message: string) => void>,
   messages: readonly string[],
@@ -8,7 +8,11 @@ export function logWarnings(
   if (messages.length > 0) log.warn({ messages }, 'configuration taken, with warnings')
 }
 
-/** @param changed what is different from the configuration before, a line each */
+/**
+ * Logs a reload.
+ *
+ * @param changed differences from the configuration before, one line each
+ */
 export function logReload(
   log: Record<'debug' | 'info' | 'error', (fields: object, message: string) => void>,
   { result, repaired = false, trigger, snapshot, messages, durationMs }: ReloadEvent,

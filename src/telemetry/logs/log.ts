@@ -2,11 +2,11 @@ import { type Logger, pino } from 'pino'
 import { createLineSink } from './line-sink.js'
 import { openOutput, wholeWrite } from './output.js'
 
-/** Events of the gateway's own life: start, reloads, degraded, errors. What happens per request is the access log's. */
+/** Logs events of the gateway itself: start, reloads, degraded mode, errors. The access log has the requests. */
 export interface EventLog {
   readonly log: Logger
   flush(timeoutMs?: number): Promise<void>
-  /** For the last words before the process ends. */
+  /** Writes the last lines before the process ends. */
   flushSync(): void
   dropped(): number
   close(): Promise<void>
@@ -14,9 +14,9 @@ export interface EventLog {
 
 export interface LogOptions {
   readonly level: 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal' | 'silent'
-  /** stderr, so that stdout holds the access log alone. */
+  /** Default stderr, so that stdout holds only the access log. */
   readonly destination?: 'stdout' | 'stderr' | (string & {})
-  /** Of several processes that write to one destination, which this is: stands in every line. */
+  /** Number of this process among several that write to one destination; every line has it. */
   readonly worker?: number | undefined
 }
 
@@ -31,7 +31,7 @@ const SECRET_KEYS = [
   'query',
 ]
 
-/** Throws when the destination is a path that cannot be opened for appending. */
+/** Creates a log. Throws when the destination is a path that cannot be opened for appending. */
 export function createLog(options: LogOptions): EventLog {
   const destination = options.destination ?? 'stderr'
   const sink = createLineSink(openOutput(destination), {
@@ -58,7 +58,8 @@ export function createLog(options: LogOptions): EventLog {
 }
 
 /**
- * Only what an error is known to hold: libraries hang whole commands on theirs (ioredis: AUTH with its password).
+ * Serializes only the known fields of an error: libraries attach whole commands to theirs (ioredis: AUTH with its
+ * password).
  */
 function serializeError(error: unknown): unknown {
   if (!(error instanceof Error)) return error
@@ -71,7 +72,9 @@ function serializeError(error: unknown): unknown {
   }
 }
 
-/** What changes how a terminal or a page shows the text around it: controls, direction of writing, what is not seen. */
+/**
+ * Characters that change how a terminal or a page shows the text around them: controls, text direction, invisible ones.
+ */
 const STEERING = /[\x7f-\x9f\p{Cf}\u2028\u2029]/gu
 
 function escaped(char: string): string {
@@ -79,8 +82,9 @@ function escaped(char: string): string {
 }
 
 /**
- * Escapes what could steer a terminal, and takes credentials out of a finished line of JSON, wherever they stand in it:
- * user:password in a URL, bearer tokens and others in the form of a JWT, secret query values, API keys of Tidegate.
+ * Escapes characters that could control a terminal, and removes credentials from a finished line of JSON, wherever they
+ * are: user:password in a URL, bearer tokens and others in the form of a JWT, secret query values, API keys of
+ * Tidegate.
  */
 export function scrub(line: string): string {
   return line

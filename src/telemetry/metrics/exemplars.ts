@@ -1,27 +1,34 @@
-/** One measurement of a traced request: a way from a histogram's bucket to a trace that is in it. */
+/** One measurement of a traced request: leads from a bucket of a histogram to a trace in it. */
 export interface Exemplar {
   readonly traceId: string
   readonly spanId: string
-  /** As it was measured, ms. */
+  /** Measured value in ms. */
   readonly ms: number
   /** Unix ms. */
   readonly at: number
 }
 
-/** A recent exemplar of each bucket, for as many buckets as there is room: those that had none for longest lose theirs. */
+/**
+ * Keeps a recent exemplar for as many buckets as there is room for. When full, the bucket that was updated longest ago
+ * loses its exemplar.
+ */
 export interface Exemplars {
-  /** Whether a bucket has none, or one that is a second old: more often nobody reads them. `now`: Unix ms. */
+  /**
+   * Returns true if a bucket has no exemplar, or one that is a second old: nothing reads them more often.
+   *
+   * @param now Unix ms
+   */
   due(bucket: number, now: number): boolean
   note(bucket: number, exemplar: Exemplar): void
-  /** Of a bucket, numbered as the figure that counts it. */
+  /** Returns the exemplar of a bucket, numbered like the figure that counts it. */
   of(bucket: number): Exemplar | undefined
   all(): Iterable<readonly [bucket: number, exemplar: Exemplar]>
   readonly empty: boolean
 }
 
-/** Some 200 bytes each. */
+/** Most exemplars, about 200 bytes each. */
 const MOST = 1000
-/** Ms for which one stays. */
+/** Ms for which an exemplar stays. */
 const STAYS = 1000
 
 export function createExemplars(most = MOST): Exemplars {
@@ -29,7 +36,7 @@ export function createExemplars(most = MOST): Exemplars {
   return {
     due(bucket, now) {
       const known = kept.get(bucket)
-      // A clock may be set back.
+      // The clock may have been set back.
       return known === undefined || Math.abs(now - known.at) >= STAYS
     },
     note(bucket, exemplar) {

@@ -1,10 +1,8 @@
 /**
- * Base-2 exponential histograms (OTel data model, "ExponentialHistogram"): at scale s bucket i holds what is above
- * 2^(i/2^s) up to 2^((i+1)/2^s). They begin as fine as can be, and two buckets become one whenever the range of the
- * values needs more than there are: at most 160, as the SDKs have it, so that values a thousandfold apart are told
- * within 5 %.
- *
- * A histogram is a row of an array that many share. A row of zeros is one that nothing was recorded in.
+ * Base-2 exponential histograms (OTel data model, "ExponentialHistogram"): at scale s, bucket i holds values above
+ * 2^(i/2^s) up to 2^((i+1)/2^s). They begin with the finest scale. Two buckets become one whenever the range of the
+ * values needs more than the 160 buckets that the SDKs have, too: values that differ a thousandfold still have an error
+ * of at most 5 %. A histogram is a row of an array that many share. In a row of zeros, nothing has been recorded.
  */
 export const ROW = 164
 
@@ -14,13 +12,15 @@ const SPAN = 2
 const ZEROS = 3
 const COUNTS = 4
 const BUCKETS = ROW - COUNTS
-/** The finest. */
+/** The finest scale. */
 const MAX_SCALE = 20
-/** Seconds. What is no more counts as nothing: a rounding error of a clock would make all buckets coarse. */
+/**
+ * Zero threshold in seconds. Smaller values count as zero: a rounding error of a clock would make all buckets coarse.
+ */
 export const ZERO_THRESHOLD = 1e-6
 const MOST = 2 ** 30
 
-/** A histogram on its own: `counts[i]` is bucket `offset + i`. */
+/** A separate histogram: `counts[i]` is bucket `offset + i`. */
 export interface Exponential {
   readonly scale: number
   readonly zeros: number
@@ -38,7 +38,7 @@ export function recordExponential(rows: Float64Array, at: number, value: number)
   addTo(rows, at, Math.ceil(Math.log2(Math.min(value, MOST)) * 2 ** scale) - 1, 1)
 }
 
-/** Adds `count` to a bucket, counted at the row's scale as it is before. */
+/** Adds `count` to a bucket; its index is at the scale that the row has before. */
 function addTo(rows: Float64Array, at: number, bucket: number, count: number): void {
   const span = rows[at + SPAN]!
   let index = bucket
@@ -63,7 +63,7 @@ function addTo(rows: Float64Array, at: number, bucket: number, count: number): v
   rows[at + COUNTS + placeOf(index)]! += count
 }
 
-/** A bucket keeps its place however the range grows. */
+/** Returns the place of a bucket, which stays the same however the range grows. */
 function placeOf(index: number): number {
   const place = index % BUCKETS
   return place < 0 ? place + BUCKETS : place
@@ -71,7 +71,7 @@ function placeOf(index: number): number {
 
 const scratch = new Float64Array(BUCKETS)
 
-/** 2^by buckets become one. */
+/** Merges 2^by buckets into one. */
 function coarsen(rows: Float64Array, at: number, by: number): void {
   const least = rows[at + LEAST]!
   const span = rows[at + SPAN]!
@@ -84,14 +84,14 @@ function coarsen(rows: Float64Array, at: number, by: number): void {
   rows[at + SPAN] = ((least + span - 1) >> by) - (least >> by) + 1
 }
 
-/** Adds another histogram to a row: the coarser of the two says how fine the sum is. */
+/** Adds another histogram to a row: the sum has the coarser of the two scales. */
 export function mergeExponential(rows: Float64Array, at: number, other: Exponential): void {
   rows[at + ZEROS]! += other.zeros
   if (other.counts.length === 0) return
   const coarser = MAX_SCALE - other.scale
   if (coarser > rows[at + COARSER]!) coarsen(rows, at, coarser - rows[at + COARSER]!)
   for (let i = 0; i < other.counts.length; i++) {
-    // A bucket that is added may make the row coarser.
+    // Adding a bucket may make the row coarser.
     const by = rows[at + COARSER]! - coarser
     if (other.counts[i] !== 0) addTo(rows, at, (other.offset + i) >> by, other.counts[i]!)
   }

@@ -4,7 +4,7 @@ import type { Families } from './metric-definitions.js'
 const STATES = ['closed', 'open', 'half_open'] as const
 const RESULTS = ['succeeded', 'failed', 'no_budget'] as const
 
-/** The figures of what stands between the requests and their services, as they are now. */
+/** Updates the metrics of the guards (circuit breaker, concurrency limit, retry budget). */
 export function readGuards(
   families: Families,
   guards: Iterable<GuardState>,

@@ -22,15 +22,15 @@ const REQUEST_MS = Float64Array.of(
   10_000,
   30_000,
 )
-/** Ms: the gateway's own share is well below one. */
+/** Bounds in ms: the gateway's own share is well below 1 ms. */
 const OVERHEAD_MS = Float64Array.of(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 1000)
-/** Ms: the store's time limit is 100 and a decision without it comes 20 later at most. */
+/** Bounds in ms: the store's timeout is 100, and a decision without it comes at most 20 later. */
 const LIMIT_MS = Float64Array.of(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 120, 250)
 
 const SERVICE = 'tidegate.service'
 const TIER = 'tidegate.tier'
 
-/** Every metric of Tidegate's own: `docs/metrics.md` is held against this table. */
+/** All metrics that Tidegate defines: a test compares `docs/metrics.md` with this table. */
 const DEFINITIONS = {
   serverDuration: {
     otlp: 'http.server.request.duration',
@@ -527,7 +527,11 @@ const DEFINITIONS = {
 
 export type Families = { readonly [K in keyof typeof DEFINITIONS]: Family }
 
-/** @param exponential whether histograms are recorded as exponential ones, too */
+/**
+ * Creates the families of all metrics.
+ *
+ * @param exponential true if histograms are also recorded as exponential ones
+ */
 export function createFamilies(exponential = false): Families {
   const entries = Object.entries(DEFINITIONS).map(([key, definition]) => [
     key,
@@ -536,7 +540,10 @@ export function createFamilies(exponential = false): Families {
   return Object.fromEntries(entries) as Families
 }
 
-/** Which configuration is in force, since when, and whether the file said so when it was read last. */
+/**
+ * Updates the metrics of the configuration: which one is in force, since when, and whether the last reading of the file
+ * was valid.
+ */
 export function showConfig(families: Families, { sharedHash, loadedAt }: Snapshot, good = true): void {
   families.configGood.set(good ? 1 : 0)
   families.configInfo.clear()
@@ -544,7 +551,10 @@ export function showConfig(families: Families, { sharedHash, loadedAt }: Snapsho
   families.configLoaded.set(loadedAt / 1000)
 }
 
-/** All results of a reload from the start on: a count that begins with its first one hides that one from `increase()`. */
+/**
+ * Creates the cells of all reload results at the start: a counter that begins with its first event hides that event
+ * from `increase()`.
+ */
 export function reloadCells({ configReloads }: Families): Record<'applied' | 'rejected' | 'unchanged', Cell> {
   return {
     applied: configReloads.cell('applied'),

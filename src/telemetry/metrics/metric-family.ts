@@ -3,8 +3,8 @@ import { createExemplars, type Exemplar, type Exemplars } from './exemplars.js'
 import { type Exponential, mergeExponential, ROW, readExponential, recordExponential } from './exponential.js'
 
 /**
- * A metric as it leaves by both doors. OTLP sends `otlp` with `unit`, from which Prometheus' own OTLP receiver makes
- * the name that `/metrics` serves directly; both are written down.
+ * A metric under both of its names. OTLP sends `otlp` with `unit`, from which Prometheus' own OTLP receiver makes the
+ * name that `/metrics` serves directly. Both are written out.
  */
 export interface Definition {
   readonly otlp: string
@@ -15,71 +15,74 @@ export interface Definition {
   readonly help: string
   /** OTel attribute names; Prometheus shows them with `_` for `.`. */
   readonly labels: readonly string[]
-  /** Upper bounds of a histogram's buckets in ms, ascending; what lies above goes to one more bucket. */
+  /** Upper bounds of a histogram's buckets in ms, ascending; larger values go into one more bucket. */
   readonly boundsMs?: Float64Array
   /**
-   * How the figures of several workers become one: added up unless this says otherwise. `primary`: only the process that
-   * looks after them counts it.
+   * How the values of several workers are merged: summed unless this says otherwise. `primary`: only the process that
+   * supervises the workers counts it.
    */
   readonly across?: 'sum' | 'max' | 'min' | 'primary'
 }
 
 export type LabelValue = string | number
 
-/** Where the figures of one series begin in its family. */
+/** Index of the first figure of a series in its family. */
 export type Cell = number
 
-/** The series of a metric as they were at one moment. */
+/** The series of a metric at one moment. */
 export interface View {
   readonly definition: Definition
   readonly size: number
-  /** Figures of a series: its value, or a histogram's bucket counts followed by the sum in ms. */
+  /** Figures per series: its value, or a histogram's bucket counts followed by the sum in ms. */
   readonly width: number
-  /** Of all series, one after the other. */
+  /** Figures of all series, in series order. */
   readonly figures: Float64Array
-  /** Label values of all series, one after the other. */
+  /** Label values of all series, in series order. */
   readonly labels: readonly LabelValue[]
-  /** Of a histogram that is recorded in this way, too. */
+  /** Only for a histogram that is also recorded as an exponential one. */
   readonly exponential?: ((series: number) => Exponential) | undefined
-  /** Of a histogram, by place in the figures. */
+  /** Returns the exemplar of a histogram's bucket, by its place in the figures. */
   readonly exemplar: (bucket: number) => Exemplar | undefined
 }
 
 /**
- * One metric and its series. All figures of a family lie in one array and all label values in another: with 10,000
- * routes an array, a map's entry and an object for each series were the larger part of the memory.
- *
- * Series live as long as the process: the same labels are the same cell after a reload, and their order does not change.
+ * One metric and its series. All figures of a family are in one array and all label values in another: with 10,000
+ * routes, an array, a map entry and an object for each series took most of the memory. Series live as long as the
+ * process: the same labels have the same cell after a reload, and their order does not change.
  */
 export interface Family {
   readonly definition: Definition
-  /** The cell of these label values, made when it is asked for first. */
+  /** Returns the cell of these label values; creates it on first use. */
   cell(...labels: readonly LabelValue[]): Cell
   add(cell: Cell, amount: number): void
   /**
-   * Adds one measurement, in ms, to a histogram's cell. What is not a number ≥ 0 counts as 0: NaN would stay in the sum
-   * for ever. With a trace that is recorded it is the exemplar of its bucket.
+   * Adds one measurement, in ms, to a histogram's cell. A value that is not a number ≥ 0 counts as 0: NaN would stay in
+   * the sum for ever. With a recorded trace, the measurement becomes the exemplar of its bucket.
    */
   observe(cell: Cell, ms: number, trace?: TraceContext): void
-  /** For what is read anew each time. */
+  /** Sets a value that is read again each time. */
   set(value: number, ...labels: readonly LabelValue[]): void
-  /** The first figure of a series, if there is one. */
+  /** Returns the first figure of a series, if it exists. */
   get(...labels: readonly LabelValue[]): number | undefined
-  /** Adds what another process has recorded of the same series. */
+  /** Adds what another process has recorded for the same series. */
   merge(cell: Cell, figures: ArrayLike<number>, exponential: Exponential | undefined): void
   readonly exemplars: Exemplars
   view(): View
-  /** Counts from 0 again; the series stay. */
+  /** Resets all figures to 0; the series stay. */
   zero(): void
-  /** Forgets all series: for gauges that are read anew each time. */
+  /** Removes all series: for gauges that are read again each time. */
   clear(): void
 }
 
-/** Series that there is room for at first. */
+/** Series that the first arrays have room for. */
 const ROOM = 4
 const FREE = -1
 
-/** @param withExponential whether a histogram is recorded as an exponential one, too */
+/**
+ * Creates a family.
+ *
+ * @param withExponential true if a histogram is also recorded as an exponential one
+ */
 export function createFamily(definition: Definition, withExponential = false): Family {
   const { boundsMs } = definition
   const width = boundsMs === undefined ? 1 : boundsMs.length + 2
@@ -89,7 +92,7 @@ export function createFamily(definition: Definition, withExponential = false): F
   let labels: LabelValue[] = []
   let rows = withExponential && boundsMs !== undefined ? new Float64Array(ROOM * ROW) : undefined
   const exemplars = createExemplars()
-  /** Which series have these labels: a hash table with open addressing, never more than two thirds full. */
+  /** Index of series by labels: a hash table with open addressing, at most two thirds full. */
   let index = new Int32Array(2 * ROOM).fill(FREE)
 
   function slotOf(values: readonly LabelValue[], from = 0): number {
@@ -165,7 +168,7 @@ export function createFamily(definition: Definition, withExponential = false): F
         size,
         width,
         figures: figures.slice(0, size * width),
-        // Only ever added to: clear() begins a new one.
+        // Only appended to: clear() begins a new one.
         labels,
         exponential: kept && ((series) => readExponential(kept, series * ROW)),
         exemplar: exemplars.of,
@@ -191,7 +194,7 @@ function longer(array: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
   return next
 }
 
-/** FNV-1a over `count` values, a step between them. */
+/** Returns the FNV-1a hash of `count` values, with a step between them. */
 function hashOf(values: readonly LabelValue[], from: number, count: number): number {
   let hash = 0x811c9dc5
   for (let k = from; k < from + count; k++) {

@@ -1,20 +1,20 @@
 import type { Families } from './metric-definitions.js'
 import type { Family } from './metric-family.js'
 
-/** What a page needs to show the traffic: counts since the start, which whoever asks twice makes rates of. */
+/** Data for a page that shows the traffic: counts since the start. A client that reads them twice can compute rates. */
 export interface Traffic {
   readonly services: readonly ServiceTraffic[]
-  /** Of all requests but tunnels, which take as long as they like. */
+  /** Durations of all requests except tunnels, which may last any time. */
   readonly duration: Distribution
   readonly connections: number
-  /** Whether decisions are made without the store, by any worker. */
+  /** True if any worker decides without the store. */
   readonly degraded: boolean
 }
 
 export interface ServiceTraffic {
   readonly service: string
   readonly tier: string
-  /** By what the caller got. A 429 is no `client_error`. */
+  /** Responses by class. A 429 is not a `client_error`. */
   readonly responses: {
     readonly ok: number
     readonly limited: number
@@ -26,7 +26,7 @@ export interface ServiceTraffic {
 }
 
 export interface Distribution {
-  /** Upper bounds of the buckets, ms. What lies above goes to one more. */
+  /** Upper bounds of the buckets in ms. Larger values go into one more bucket. */
   readonly bounds_ms: readonly number[]
   readonly counts: readonly number[]
 }
@@ -86,7 +86,7 @@ function* seriesOf(family: Family): Iterable<[labels: string[], figures: Float64
   }
 }
 
-/** Of a status as metrics label it: `429`, `5xx`, `other`. */
+/** Returns the class of a status label of the metrics: `429`, `5xx`, `other`. */
 function classOf(status: string): keyof Row['responses'] {
   if (status === '429') return 'limited'
   if (status.startsWith('4')) return 'client_error'

@@ -1,16 +1,22 @@
-/** A table from pairs of small integers to a third, ≥ 0. Its memory goes with the pairs that there are, not with those that there could be. */
+/**
+ * Maps pairs of small integers to an integer ≥ 0. Memory grows with the pairs that exist, not with those that are
+ * possible.
+ */
 export interface Slots {
-  /** -1: there is none. */
+  /** Returns the value; -1: none. */
   get(a: number, b: number): number
   set(a: number, b: number, value: number): void
 }
 
-/** Pairs that there is room for at first; a power of two. */
+/** Pairs that the first table has room for; a power of two. */
 const ROOM = 16
 const FREE = -1
 const OF_ENTRY = 3
 
-/** Open addressing in one Int32Array, at most two thirds full: 18 to 36 bytes a pair, and no object. */
+/**
+ * Creates a table with open addressing in one Int32Array, at most two thirds full: 18 to 36 bytes a pair, and no
+ * object.
+ */
 export function createSlots(): Slots {
   let table = new Int32Array(OF_ENTRY * ROOM).fill(FREE)
   let mask = ROOM - 1

@@ -3,27 +3,27 @@ import type { Exemplar } from './exemplars.js'
 import type { Exponential } from './exponential.js'
 import type { Family, LabelValue } from './metric-family.js'
 
-/** What one process has counted so far, as data that can be sent to another: JSON keeps it. */
+/** Counts of one process so far, as JSON data for another process. */
 export interface Reading {
   readonly families: readonly FamilyReading[]
   readonly process: readonly ProcessReading[]
 }
 
 export interface FamilyReading {
-  /** The name in the Prometheus form. */
+  /** Name in the Prometheus form. */
   readonly name: string
   readonly size: number
-  /** Label values of all series, one after the other. */
+  /** Label values of all series, in series order. */
   readonly labels: readonly LabelValue[]
-  /** Figures of all series, one after the other. */
+  /** Figures of all series, in series order. */
   readonly figures: readonly number[]
-  /** By series, where histograms are recorded in this way, too. */
+  /** By series, if histograms are also recorded as exponential ones. */
   readonly exponentials?: readonly Exponential[]
-  /** By place in the figures. */
+  /** Exemplars by place in the figures. */
   readonly exemplars?: readonly (readonly [bucket: number, exemplar: Exemplar])[]
 }
 
-/** A metric of prom-client's, about the process itself. */
+/** A metric of prom-client about the process itself. */
 export interface ProcessReading {
   readonly name: string
   readonly help: string
@@ -32,7 +32,7 @@ export interface ProcessReading {
 }
 
 export interface ProcessValue {
-  /** Of the sample, where it is not the metric's: `…_bucket`. */
+  /** Name of the sample, if it differs from that of the metric: `…_bucket`. */
   readonly metricName?: string
   readonly labels: Readonly<Record<string, string | number>>
   readonly value: number

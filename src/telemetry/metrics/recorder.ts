@@ -8,12 +8,12 @@ import type { Cell } from './metric-family.js'
 import { createSlots, type Slots } from './pair-map.js'
 
 /**
- * The hot path of the metrics: finds a request's cells by numbers, in tables that each snapshot has. Every label
- * comes from the configuration or from one of the fixed sets here, so nothing that a caller sends makes a series.
+ * The hot path of the metrics: finds a request's cells by numbers, in tables that each snapshot has. Every label comes
+ * from the configuration or from one of the fixed sets here, so no text of a client creates a series.
  */
 
 const NONE = 'none'
-/** At most this share of the binding limit left, so 80 % used: `near`. */
+/** Share of the binding limit that is left at `near`: at most this, so 80 % used. */
 const NEAR = 0.2
 
 const KNOWN_METHODS = [
@@ -43,7 +43,9 @@ export function knownMethods(named: string | undefined): readonly string[] {
 export const METHODS = ['_OTHER', ...knownMethods(process.env.OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS)]
 const METHOD_INDEX: ReadonlyMap<string, number> = new Map(METHODS.map((method, i) => [method, i]))
 
-/** An upstream may answer with any three digits: registered codes stand as they are, the rest as their class, `2xx`. */
+/**
+ * Status labels. An upstream may send any three digits: registered codes are kept, others become their class, `2xx`.
+ */
 const STATUSES: (number | string)[] = ['other', ...Array.from({ length: 9 }, (_, i) => `${i + 1}xx`)]
 const STATUS_INDEX = new Uint8Array(1000)
 for (let status = 100; status < 1000; status++) STATUS_INDEX[status] = Math.floor(status / 100)
@@ -53,7 +55,7 @@ for (const status of [...Object.keys(STATUS_CODES).map(Number), 499]) {
 }
 
 const ERROR_CODES = Object.keys(ERRORS)
-/** From 1; 0 stands for none. */
+/** Index of each error code, from 1; 0 means none. */
 const ERROR_INDEX: ReadonlyMap<string, number> = new Map(ERROR_CODES.map((code, i) => [code, i + 1]))
 
 const DECIDED_BY: readonly DecidedBy[] = ['store', 'cache', 'local', 'open', 'closed']
@@ -61,7 +63,7 @@ const OUTCOMES = ['allowed', 'denied', 'near']
 const REASONS: readonly DegradedReason[] = ['timeout', 'error', 'breaker']
 
 const SHED_REASONS = ['concurrency', 'circuit', 'event_loop', 'heap'] as const
-/** Why a request is turned away before any quota is taken. */
+/** Reason for which a request is shed before any quota is taken. */
 export type ShedReason = (typeof SHED_REASONS)[number]
 
 const EDGE_REASONS = [
@@ -74,7 +76,7 @@ const EDGE_REASONS = [
   'bot_score',
   'ip_limit',
 ] as const
-/** Why a request is turned away before anything else is done. */
+/** Reason for which a request is denied before any other work. */
 export type EdgeReason = (typeof EDGE_REASONS)[number]
 
 interface ServicePlace {
@@ -82,20 +84,20 @@ interface ServicePlace {
   readonly overhead: Cell
   readonly limitDuration: Cell
   readonly upstreams: readonly Upstream[]
-  /** Of all services, how many upstreams come before these. */
+  /** Number of upstreams of all services before this one. */
   readonly firstUpstream: number
-  /** By REASONS. */
+  /** Cells in the order of REASONS. */
   readonly failOpen: readonly Cell[]
 }
 
-/** The cells that requests of one snapshot have come to, by numbers that the snapshot gives to its parts. */
+/** Cells that requests of one snapshot have used, by the numbers that the snapshot gives to its parts. */
 interface Table {
   readonly tiers: number
-  /** The last one is for requests that have no route. */
+  /** The last entry is for requests without a route. */
   readonly services: readonly ServicePlace[]
-  /** By route and tier, then by method, status and what failed. */
+  /** By route and tier, then by method, status and error. */
   readonly durations: Slots
-  /** By upstream, then by method and what came of it. */
+  /** By upstream, then by method and outcome. */
   readonly clientDurations: Slots
   /** By service and tier, then by limit, decision and who decided. */
   readonly decisions: Slots
@@ -110,26 +112,29 @@ export interface Recorder {
   record(r: RequestRecord): void
   /** Counts what the candidate limits of a request's tier would have decided, finished or not. */
   candidate(r: RequestRecord, decision: Decision): void
-  /** Counts a request of which a copy was due for a service. */
+  /** Counts a request that was due to be mirrored to a service. */
   mirrored(service: string, result: MirrorResult): void
-  /** Counts a request that is turned away because there is no room for it. It has a route and a tier. */
+  /** Counts a request that is shed because there is no room for it. It has a route and a tier. */
   shed(r: RequestRecord, reason: ShedReason): void
   /** Counts an exception in the handling of one request. */
   internalError(): void
-  /** Counts a request that is turned away at the edge. */
+  /** Counts a request that is denied at the edge. */
   edgeDenied(reason: EdgeReason): void
 }
 
-/** It was answered, or not; too many were under way; the body was too large, or did not come to its end. */
+/**
+ * Outcome of a mirrored request: the upstream responded or failed; too many copies were in flight; the body was too
+ * large, or was cut off.
+ */
 export type MirrorResult = 'answered' | 'failed' | 'busy' | 'too_large' | 'aborted'
 
-/** Allocates only when a request is the first with its labels, or the first of a snapshot. */
+/** Creates a recorder. It allocates only when a request is the first with its labels, or the first of a snapshot. */
 export function createRecorder(families: Families): Recorder {
   const { serverDuration, clientDuration, overhead, limitDuration, limitDecisions, candidateDecisions } =
     families
   const errors = new Map(ERROR_CODES.map((code) => [code, families.requestsRefused.cell(code)]))
 
-  // Around a reload, requests of the old and the new snapshot take turns for a while.
+  // Around a reload, requests of the old and the new snapshot alternate for a while.
   const tables = new WeakMap<Snapshot, Table>()
   let snapshot: Snapshot | undefined
   let table: Table
@@ -145,13 +150,13 @@ export function createRecorder(families: Families): Recorder {
     return found
   }
 
-  /** Index into the tiers of the record's snapshot, whose table is the present one from now on; -1: none. */
+  /** Returns the index into the tiers of the record's snapshot, whose table becomes the current one; -1: none. */
   function tierOf(r: RequestRecord): number {
     const { tiers } = r.snapshot === snapshot ? table : tableOf(r.snapshot)
     return r.tier >= 0 && r.tier < tiers ? r.tier : -1
   }
 
-  /** One number for two, of which either may be -1: none. */
+  /** Packs two numbers into one; either may be -1 for none. */
   function pairOf(index: number, tier: number): number {
     return (index + 1) * (table.tiers + 1) + tier + 1
   }
@@ -184,7 +189,7 @@ export function createRecorder(families: Families): Recorder {
     method: number,
     status: number,
   ): Cell {
-    // A status that came with an error is the gateway's own.
+    // The gateway itself made a status that comes with an error.
     const result = r.error === undefined ? status : STATUSES.length + ERROR_CODES.indexOf(r.error)
     const place = service.firstUpstream + index
     const kind = method * (STATUSES.length + ERROR_CODES.length) + result
@@ -211,7 +216,7 @@ export function createRecorder(families: Families): Recorder {
     if (by === 'open' && decision.reason !== undefined) {
       families.failOpen.add(service.failOpen[REASONS.indexOf(decision.reason)]!, 1)
     }
-    // open and closed look at no limit, so none of them is binding
+    // open and closed check no limit, so none of them is binding
     const bound = by !== 'open' && by !== 'closed'
     const limit = bound ? r.policy?.limits[decision.binding] : undefined
     const outcome = outcomeOf(decision, limit)
@@ -284,7 +289,7 @@ export function createRecorder(families: Families): Recorder {
     families.shed.add(cell, 1)
   }
 
-  // From 0 on, so that the first of them is an increase.
+  // Starts at 0, so that the first event is an increase.
   const denied = new Map(EDGE_REASONS.map((reason) => [reason, families.edgeDenied.cell(reason)]))
   function edgeDenied(reason: EdgeReason): void {
     families.edgeDenied.add(denied.get(reason)!, 1)
@@ -298,13 +303,13 @@ export function createRecorder(families: Families): Recorder {
   return { record, candidate: countCandidate, mirrored, internalError, shed, edgeDenied }
 }
 
-/** Index into OUTCOMES. */
+/** Returns the index into OUTCOMES. */
 function outcomeOf(decision: Decision, limit: Limit | undefined): number {
   if (!decision.allowed) return 1
   return isNear(decision, limit) ? 2 : 0
 }
 
-/** Whether an allowed request has used 80 % of its binding limit, or more. */
+/** Returns true if an allowed request has used 80 % of its binding limit, or more. */
 export function isNear({ remaining }: Decision, limit: Limit | undefined): boolean {
   return limit !== undefined && remaining <= NEAR * limit.burst
 }
@@ -335,7 +340,7 @@ function createServicePlace(
   return {
     name,
     overhead: families.overhead.cell(name),
-    // Without a service there is no quota and no upstream: no series for what cannot happen.
+    // Without a service there is no quota and no upstream, so these series are not created.
     limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
     failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
     upstreams: service?.upstreams ?? [],
@@ -343,7 +348,7 @@ function createServicePlace(
   }
 }
 
-/** By identity, which is how the gateway gets them, or by origin. */
+/** Finds an upstream by identity, which is how the gateway passes it, or else by origin. */
 function indexOfUpstream(upstreams: readonly Upstream[], upstream: Upstream): number {
   const index = upstreams.indexOf(upstream)
   return index >= 0 ? index : upstreams.findIndex((candidate) => candidate.origin === upstream.origin)

@@ -1,7 +1,7 @@
 import type { Share } from '../../shares.js'
 import type { Families } from './metric-definitions.js'
 
-/** Brings the figures of the shares up to date: how much is held, and how often somebody found nothing left. */
+/** Updates the metrics of the shares: how much is held, and how often a client was refused. */
 export function showShares({ shareHeld, shareRefused }: Families, shares: Iterable<Share>): void {
   for (const { name, service, held, refused } of shares) {
     shareHeld.set(held, name, service)

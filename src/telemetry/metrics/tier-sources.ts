@@ -1,7 +1,7 @@
 import { ANSWERS, LOOKUPS, type SourceState } from '../../tier-sources/source.js'
 import type { Families } from './metric-definitions.js'
 
-/** Brings the figures of the sources of tiers up to date. Those of one that the configuration has dropped stay as they were. */
+/** Updates the metrics of the tier sources. Those of a source that the configuration has dropped stay as they were. */
 export function showTierSources(families: Families, sources: Iterable<SourceState>): void {
   families.tierSourceUp.clear()
   families.tierSourceRemembered.clear()

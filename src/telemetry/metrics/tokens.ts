@@ -1,7 +1,7 @@
 import type { IssuerReading } from '../../credentials/tokens.js'
 import type { Families } from './metric-definitions.js'
 
-/** What has become of the tokens of each issuer, and of its keys, as it is now. */
+/** Updates the metrics of the tokens and the keys of each issuer. */
 export function showTokens(families: Families, readings: Iterable<IssuerReading>): void {
   families.jwksKeys.clear()
   families.jwksAge.clear()

@@ -1,7 +1,7 @@
 import type { UpstreamReading } from '../../upstream/pool/state.js'
 import type { Families } from './metric-definitions.js'
 
-/** Brings the figures of upstreams up to date. One that the configuration has dropped is shown no more. */
+/** Updates the metrics of upstreams. Removes an upstream that the configuration has dropped. */
 export function showUpstreams(
   families: Families,
   upstreams: Iterable<UpstreamReading>,

@@ -5,53 +5,55 @@ import type { Decision } from '../../limiter/limiter.js'
 import type { TraceContext } from './trace-context.js'
 
 /**
- * What telemetry is told of one finished request, once, whatever its outcome. The gateway's Exchange has this
- * shape, so nothing is copied. Times are ms of `performance.now()` unless they end in `At`.
+ * The data about one finished request, passed to telemetry once, whatever the outcome. The gateway's Exchange has this
+ * shape, so nothing is copied. Times are ms of `performance.now()` unless their names end in `At`.
  */
 export interface RequestRecord {
   readonly snapshot: Snapshot
   readonly requestId: string
-  /** The trace that it belongs to, where that is known. */
+  /** Trace of the request, if known. */
   readonly trace: TraceContext | undefined
-  /** As it came on the wire; a caller may have made it up. */
+  /** Method on the wire; a client may have made it up. */
   readonly method: string
-  /** The raw request target; a caller may have made it up. The log cuts the query off. */
+  /** Raw request target; a client may have made it up. The log cuts the query off. */
   readonly target: string
-  /** The host the request was routed by, lower-case, or empty. */
+  /** Host that the request was routed by, in lower case, or empty. */
   readonly host: string
   readonly route: Route | undefined
   /** Index into snapshot.tiers; -1 when no tier was found. */
   readonly tier: number
-  /** How the tier was found. */
+  /** Origin of the tier. */
   readonly tierFrom: 'assignment' | 'credential' | 'source' | 'default' | undefined
-  /** Name of the source, where the tier is from one. */
+  /** Name of the source, if the tier comes from one. */
   readonly tierSource: string | undefined
-  /** It is what the source said last, longer ago than its ttl. */
+  /** True if the source gave the tier longer ago than its ttl. */
   readonly tierStale: boolean
-  /** Unix ms at which the assignment of the tier ends by itself, where it does. */
+  /** Unix ms at which the assignment of the tier expires, if it does. */
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined
-  /** How the caller was identified. */
+  /** Method that identified the caller. */
   readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
   readonly tenant: string | undefined
-  /** Of an API key of the store: its public handle. */
+  /** Public id of the key, for an API key of the store. */
   readonly keyId: string | undefined
   readonly clientIp: string
-  /** The limits that held for it. */
+  /** Limits that applied to the request. */
   readonly policy: Policy | undefined
   readonly decision: Decision | undefined
-  /** Whether it is one of those that are kept to be explained, where that is not for its outcome; undefined: nobody has asked. */
+  /**
+   * True if the request is in the sample that is kept for explanations, whatever its outcome; undefined: not decided.
+   */
   readonly sampled?: boolean | undefined
-  /** Of such a one: how its limits stood before it was charged, where that is known. */
+  /** Only for a request in the sample: the state of its limits before it was charged, if known. */
   readonly counted?: Counted | undefined
-  /** Ms that the decision took. */
+  /** Duration of the decision in ms. */
   readonly limitMs: number
-  /** What the request has cost, where that is not its route's own. */
+  /** Cost of the request, if it differs from that of its route. */
   readonly cost: number | undefined
   readonly status: number
-  /** Set when the gateway itself answered, or when the exchange broke. */
+  /** Set when the gateway itself responded, or when the exchange broke. */
   readonly error: ErrorCode | undefined
-  /** For the log only: internal detail. */
+  /** Internal detail, only for the log. */
   readonly cause: string | undefined
   readonly upstream: Upstream | undefined
   /** Ms from the request's hand-over to the upstream until its response ended; 0 without an upstream. */

@@ -3,50 +3,50 @@ import type { Upstream } from '../../config/snapshot/snapshot.js'
 import type { ErrorCode } from '../../errors.js'
 
 /**
- * What is written down of a sampled request while it is on its way: plain data, of which spans are made at its end. All
- * times are ms of `performance.now()`.
+ * Data recorded about a sampled request while it is in progress: plain data, which becomes spans at its end. All times
+ * are ms of `performance.now()`.
  */
 export interface Recording {
-  /** The caller's span; undefined: the trace begins here. */
+  /** Span of the client; undefined: the trace begins here. */
   readonly parentSpanId: string | undefined
-  /** A valid `tracestate`, which goes on with the trace. */
+  /** A valid `tracestate`, which is forwarded with the trace. */
   readonly state: string | undefined
   readonly flags: number
-  /** Unix ms at which `performance.now()` was 0, as of the beginning of this request. */
+  /** Unix ms at which `performance.now()` was 0, measured at the start of this request. */
   readonly epoch: number
   readonly started: number
   readonly scheme: 'http' | 'https'
   /** Host and port that the caller asked for, in front of trusted proxies; undefined where it named none. */
   readonly authority: string | undefined
-  /** Of HTTP: `1.0`, `1.1`, `2`. */
+  /** HTTP version: `1.0`, `1.1`, `2`. */
   readonly version: string
   readonly userAgent: string | undefined
-  /** When the limiter was asked; 0: it was not. */
+  /** Time at which the limiter was called; 0: it was not. */
   limitAt: number
-  /** What the caller of gRPC is told when the gateway refuses, by number. */
+  /** gRPC status number that the client gets when the gateway refuses the request. */
   grpcStatus: number | undefined
-  /** Every time that it was sent to an upstream, in order. */
+  /** All attempts to send the request to an upstream, in order. */
   readonly calls: Call[]
 }
 
-/** One attempt to have a request answered by an upstream. */
+/** One attempt to get a response from an upstream. */
 export interface Call {
   readonly spanId: string
   readonly service: string
   readonly upstream: Upstream
   readonly method: string
-  /** As the upstream gets it, without the query. */
+  /** Path as the upstream gets it, without the query. */
   readonly path: string
-  /** How many attempts there were before it. */
+  /** Number of attempts before this one. */
   readonly resends: number
-  /** Of a copy for a second service. */
+  /** True for a mirrored copy to a second service. */
   readonly copy: boolean
   readonly began: number
-  /** 0: it is under way. */
+  /** End of the attempt; 0: it is in progress. */
   ended: number
-  /** 0: there was no response. */
+  /** Response status; 0: there was no response. */
   status: number
-  /** What gRPC says of the call, by number. */
+  /** gRPC status number of the call. */
   grpcStatus: number | undefined
   error: ErrorCode | undefined
   /** Internal detail. */
@@ -56,7 +56,7 @@ export interface Call {
 const pool = Buffer.alloc(4096)
 let used = pool.length
 
-/** So many random bytes in hex, never all zero. */
+/** Returns this many random bytes in hex, never all zero. */
 function randomHex(bytes: 8 | 16): string {
   if (used + bytes > pool.length) {
     randomFillSync(pool)

@@ -1,6 +1,6 @@
 /**
- * The path of a raw request target, without what may hold a secret: the query, and user:password in the absolute or
- * authority form.
+ * Returns the path of a raw request target, without parts that may be secret: the query, and user:password in the
+ * absolute or authority form.
  */
 export function pathOf(target: string): string {
   const query = target.indexOf('?')

@@ -2,34 +2,38 @@ import type { Recording } from './recording.js'
 
 /** W3C Trace Context, Level 2 (https://www.w3.org/TR/trace-context-2/). */
 
-/** What is known of a request's trace. */
+/** The trace of a request, as far as known. */
 export interface TraceContext {
   /** 32 lower-case hex digits, not all zero. */
   readonly traceId: string
-  /** 16 lower-case hex digits: the gateway's own span where it records one, else the span of the caller. */
+  /** 16 lower-case hex digits: the gateway's own span if it records one, else the span of the client. */
   readonly spanId: string
-  /** Whether this gateway records the request. */
+  /** True if this gateway records the request. */
   readonly sampled: boolean
-  /** What is written down of it, if it does. */
+  /** Recorded data, if the gateway records the request. */
   readonly recording?: Recording | undefined
 }
 
-/** The span of a caller, as its `traceparent` names it. */
+/** The span of a client, as its `traceparent` names it. */
 export interface ParentContext {
   readonly traceId: string
   readonly spanId: string
-  /** Eight bits. */
+  /** Flags, eight bits. */
   readonly flags: number
 }
 
 export const SAMPLED = 0x01
-/** Level 2: the right half of the trace id is random. It goes with the id, whoever passes it on. */
+/** Flag of Level 2: the right half of the trace id is random. It stays with the id on every hop. */
 export const RANDOM = 0x02
 
-/** Later versions may have more behind a further `-` (§4.3). `ff` is no version. */
+/** Later versions may have more after a further `-` (§4.3). `ff` is not a version. */
 const TRACEPARENT = /^(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(?:$|-)/
 
-/** @returns undefined for what is no valid `traceparent`: then its `tracestate` counts for nothing, too. */
+/**
+ * Parses a `traceparent`.
+ *
+ * @returns undefined for an invalid one: its `tracestate` is then ignored, too
+ */
 export function parseTraceparent(value: string): ParentContext | undefined {
   if (!TRACEPARENT.test(value) || (value.startsWith('00') && value.length > 55)) return undefined
   return {
@@ -43,7 +47,7 @@ export function formatTraceparent(traceId: string, spanId: string, flags: number
   return `00-${traceId}-${spanId}-${flags < 16 ? '0' : ''}${flags.toString(16)}`
 }
 
-/** Most that is passed on of a `tracestate`, in characters and in members (§3.3.1.1, §3.3.1.5). */
+/** Limits of a forwarded `tracestate`, in characters and in members (§3.3.1.1, §3.3.1.5). */
 const MAX_STATE = 512
 const MAX_MEMBERS = 32
 
@@ -51,10 +55,10 @@ const MAX_MEMBERS = 32
 const MEMBER = /^[a-z0-9][a-z0-9_\-*/@]{0,255}=[ -+\--<>-~]{0,255}[!-+\--<>-~]$/
 
 /**
- * The members of a `tracestate`, of all its fields joined by commas, without the spaces and empty members that may stand
- * between them. Of several with one key the first goes on: it is the latest (§3.3.1.3).
+ * Parses the members of a `tracestate`, of all its headers joined by commas. Removes spaces and empty members between
+ * them. Of several members with one key, keeps the first: it is the latest (§3.3.1.3).
  *
- * @returns undefined when it is not valid or too long, and has to be dropped
+ * @returns undefined when it is invalid or too long, and must be dropped
  */
 export function parseTracestate(value: string): string | undefined {
   if (value.length > MAX_STATE) return undefined

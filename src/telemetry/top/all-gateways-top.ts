@@ -2,28 +2,28 @@ import { ANSWER_BYTES, type Fleet } from '../../fleet/gateway-rpc.js'
 import { cutTop, mergeTop, readTopQuestion, readTopReading } from './merge.js'
 import type { TopQuestion, TopReading } from './top.js'
 
-/** What one gateway has counted; with workers, all of them. */
+/** Returns the counts of one gateway; with workers, of all of them. */
 export type OwnTop = (question: TopQuestion) => TopReading | Promise<TopReading>
 
-/** What all gateways on one store have counted, as far as they have answered. */
+/** Counts of all gateways on one store that have answered. */
 export interface TopOfAll {
   readonly reading: TopReading
   readonly nodes: {
-    /** This one among them. */
+    /** Gateways that answered, including this one. */
     readonly answered: number
     readonly silent: readonly string[]
-    /** Why nobody else could be asked; null: they could, or there is no store to ask them by. */
+    /** Reason why no other gateway could be asked; null: they were asked, or there is no store to ask through. */
     readonly problem: string | null
   }
 }
 
 const KIND = 'top'
-/** Ms for which an answer is given to others who ask the same: any number of people may look. */
+/** Ms for which an answer is reused for the same question: any number of people may look. */
 const GOOD_FOR = 500
-/** Room for the envelope that the fleet puts around. */
+/** Leaves room for the envelope of the fleet. */
 const BYTES = ANSWER_BYTES - 1024
 
-/** Lets the others on the store know what is counted here, when they ask. */
+/** Answers other gateways on the store that ask for the counts of this one. */
 export function answerTop(fleet: Pick<Fleet, 'answer'>, own: OwnTop): void {
   fleet.answer(KIND, async (body) => {
     const question = readTopQuestion(body)
@@ -32,8 +32,10 @@ export function answerTop(fleet: Pick<Fleet, 'answer'>, own: OwnTop): void {
 }
 
 /**
- * @param fleet the one in force: a restart may bring another store
- * @param own undefined: this process serves nothing, and there is nothing of its own to be told
+ * Creates a search for the top consumers on all gateways of a store.
+ *
+ * @param fleet returns the fleet in use: a restart may bring another store
+ * @param own undefined: this process serves no requests and has no counts of its own
  */
 export function createTopOfAll(
   fleet: () => Pick<Fleet, 'ask'>,

@@ -8,7 +8,7 @@ import {
   type TopReading,
 } from './top.js'
 
-/** What several processes have counted, as if it had been one. */
+/** Merges the counts of several processes, as if they had been one. */
 export function mergeTop(readings: readonly TopReading[]): TopReading {
   const groups = new Map<string, { service: string; tier: string; sketches: Sketch[] }>()
   for (const { service, tier, sketch } of readings.flatMap((one) => one.groups)) {
@@ -36,15 +36,15 @@ export interface TopRow {
   /** The true count is between `count - error` and `count`. */
   readonly count: number
   readonly error: number
-  /** Of all that was counted, 0 to 1. */
+  /** Share of everything counted, 0 to 1. */
   readonly share: number
-  /** The limit that was binding latest; null: none was. */
+  /** Limit that was binding last; null: none was. */
   readonly limit: string | null
   /** Unix ms. */
   readonly since: number
 }
 
-/** The greatest counts of all groups together, and the most that somebody may have who is not among them. */
+/** Returns the highest counts of all groups together, and the highest count that a consumer without a row may have. */
 export function topRows(
   { groups }: TopReading,
   most: number,
@@ -61,7 +61,7 @@ export function topRows(
   return { total, floor, rows: all.slice(0, most) }
 }
 
-/** Few enough entries that the whole has at most so many bytes of JSON. */
+/** Shortens a reading so that its JSON has at most `bytes` bytes. */
 export function cutTop(reading: TopReading, bytes: number): TopReading {
   let left = reading
   for (let size = COUNTERS; size > 0 && Buffer.byteLength(JSON.stringify(left)) > bytes; ) {
@@ -71,7 +71,7 @@ export function cutTop(reading: TopReading, bytes: number): TopReading {
   return left
 }
 
-/** A question that came from outside. Undefined: it is none. */
+/** Parses a question from outside; returns undefined if it is invalid. */
 export function readTopQuestion(data: unknown): TopQuestion | undefined {
   const { by, service, tier } = (data ?? {}) as Partial<Record<string, unknown>>
   const name = (value: unknown) => value === undefined || typeof value === 'string'
@@ -79,7 +79,9 @@ export function readTopQuestion(data: unknown): TopQuestion | undefined {
   return { by: by as Dimension, service: service as string | undefined, tier: tier as string | undefined }
 }
 
-/** A reading that came from outside: anybody with access to the store may send anything. Undefined: it is none. */
+/**
+ * Parses a reading from outside; returns undefined if it is invalid. Anyone with access to the store can send anything.
+ */
 export function readTopReading(data: unknown): TopReading | undefined {
   const { from, to, missed, groups } = (data ?? {}) as Partial<Record<string, unknown>>
   if (!isTime(from) || !isTime(to) || !isCount(missed) || !Array.isArray(groups)) return undefined
@@ -105,7 +107,7 @@ function isEntry(data: unknown): data is Entry {
   )
 }
 
-/** Of which a Date can be made (ECMA-262, 21.4.1.1). */
+/** Returns true for a time that a Date can hold (ECMA-262, 21.4.1.1). */
 function isTime(value: unknown): value is number {
   return isCount(value) && value <= 8.64e15
 }

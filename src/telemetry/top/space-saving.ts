@@ -1,17 +1,16 @@
 /**
- * Who comes most often, in bounded memory: Space-Saving with its stream summary (Metwally, Agrawal, El Abbadi 2005,
- * "Efficient computation of frequent and top-k elements in data streams"), for weights that are whole numbers.
- *
- * Of `size` counters, with N counted in all: `count - error <= true count <= count` for every key that is there; one
- * that is not there has at most `floor`, the least count; and `floor <= N / size`, so that every key with more than
- * N / size is there.
+ * Finds the most frequent keys in bounded memory: Space-Saving with its stream summary (Metwally, Agrawal, El Abbadi
+ * 2005, "Efficient computation of frequent and top-k elements in data streams"), for weights that are whole numbers.
+ * With `size` counters and a total of N, `count - error <= true count <= count` for every key that has a counter. A key
+ * without one has at most `floor`, the least count. `floor <= N / size`, so every key with more than N / size has a
+ * counter.
  */
 export interface Summary {
   readonly size: number
   readonly counters: Map<string, Counter>
-  /** Everything counted. */
+  /** Sum of everything counted. */
   total: number
-  /** Counters of one count share a bucket; buckets stand in a list by their count. */
+  /** Counters with equal counts share a bucket; the buckets are in a list, ascending by count. */
   least: Bucket | undefined
   spare: Bucket | undefined
 }
@@ -19,7 +18,7 @@ export interface Summary {
 interface Counter {
   key: string
   error: number
-  /** Given with the latest hit. */
+  /** Label of the latest hit. */
   label: string
   since: number
   bucket: Bucket
@@ -34,12 +33,16 @@ interface Bucket {
   above: Bucket | undefined
 }
 
-/** @param size how many counters there are at most, from 1 */
+/**
+ * Creates a summary.
+ *
+ * @param size most counters, from 1
+ */
 export function createSummary(size: number): Summary {
   return { size, counters: new Map(), total: 0, least: undefined, spare: undefined }
 }
 
-/** Forgets everything. */
+/** Removes all counts. */
 export function clear(summary: Summary): void {
   summary.counters.clear()
   summary.total = 0
@@ -48,12 +51,12 @@ export function clear(summary: Summary): void {
 }
 
 /**
- * Counts a key. O(1) for a weight of 1; at most `min(weight, size)` steps for another. Allocates for the first `size`
- * keys only.
+ * Counts a key. O(1) for a weight of 1; at most `min(weight, size)` steps for another. Allocates only for the first
+ * `size` keys.
  *
  * @param weight integer from 1
- * @param label kept with the key, the latest one
- * @returns the counter when the key was not there, for who knows since when it has been; else undefined
+ * @param label kept with the key; the latest one replaces others
+ * @returns the counter if the key is new, so that the caller can set its start time; else undefined
  */
 export function hit(
   summary: Summary,
@@ -90,7 +93,7 @@ export function hit(
   return counter
 }
 
-/** Moves a counter up to where `count` is. */
+/** Moves a counter up to the bucket of `count`. */
 function raise(summary: Summary, counter: Counter, count: number): void {
   const from = counter.bucket
   const alone = counter.before === undefined && counter.after === undefined
@@ -112,7 +115,7 @@ function raise(summary: Summary, counter: Counter, count: number): void {
   if (alone) drop(summary, from)
 }
 
-/** A bucket in the list, above the given one or at its beginning, without a counter. */
+/** Adds an empty bucket to the list, above the given one or at its beginning. */
 function bucketAbove(summary: Summary, below: Bucket | undefined, count: number): Bucket {
   const above = below === undefined ? summary.least : below.above
   let bucket = summary.spare
@@ -140,10 +143,10 @@ function drop(summary: Summary, bucket: Bucket): void {
   summary.spare = bucket
 }
 
-/** A summary as data, the greatest count first. */
+/** A summary as data, the highest count first. */
 export interface Sketch {
   readonly total: number
-  /** The most that a key can have which is not among the entries. */
+  /** Highest count that a key without an entry can have. */
   readonly floor: number
   readonly entries: readonly Entry[]
 }
@@ -168,11 +171,12 @@ export function sketchOf({ size, counters, total, least }: Summary): Sketch {
 const byCount = (a: Entry, b: Entry) => b.count - a.count
 
 /**
- * Several sketches of different streams as one of all of them (Agarwal et al. 2012, "Mergeable summaries"). What is true
- * of each stays true of the whole: bounds are added up, and with sketches of `size` counters `floor <= N / size`, N now
- * being the total of all. So every key with more than N / size of everything is there, wherever it was counted.
+ * Merges sketches of different streams into one of all of them (Agarwal et al. 2012, "Mergeable summaries"). The
+ * guarantees of each sketch hold for the result: bounds are added, and with sketches of `size` counters `floor <= N /
+ * size`, where N is now the total of all. So every key with more than N / size of everything has an entry, wherever it
+ * was counted.
  *
- * @param size how many entries are left at most
+ * @param size most entries of the result
  */
 export function merge(sketches: readonly Sketch[], size: number): Sketch {
   let total = 0
@@ -192,14 +196,14 @@ export function merge(sketches: readonly Sketch[], size: number): Sketch {
       }
     }
   }
-  // Who is not in a sketch may have been counted there as often as its floor says.
+  // A key that is not in a sketch may have been counted there up to its floor.
   const entries = Array.from(known.values(), ({ key, above, sure, label, since }) => {
     return { key, count: floors + above, error: floors + above - sure, label, since }
   })
   return cut({ total, floor: floors, entries: entries.sort(byCount) }, size)
 }
 
-/** The first `size` entries. What is left out is under the floor from now on. */
+/** Keeps the first `size` entries. The others are covered by the floor from now on. */
 export function cut(sketch: Sketch, size: number): Sketch {
   const { total, entries } = sketch
   if (entries.length <= size) return sketch

@@ -7,46 +7,46 @@ import type { RequestRecord } from '../record/record.js'
 import { clear, createSummary, hit, merge, type Sketch, type Summary, sketchOf } from './space-saving.js'
 
 /**
- * Who is limited now, who is near a limit, and who costs most: of each service and tier the consumers that come most often,
- * in bounded memory. No consumer is a label of a metric; this is where they are told apart.
+ * Finds the consumers that are limited now, near a limit, or cost most: for each service and tier, the most frequent
+ * consumers, in bounded memory. No metric has a consumer as a label; this is where consumers are told apart.
  */
 
 /**
- * `limited`: requests denied. `near`: requests allowed with 80 % of the binding limit used, or more. `cost`: what allowed ones
- * took. `share`: attempts of a caller to hold more at once than one may.
+ * `limited`: requests denied. `near`: requests allowed with 80 % of the binding limit used, or more. `cost`: cost of
+ * allowed requests. `share`: attempts of a caller to hold more at once than its share.
  */
 export const DIMENSIONS = ['limited', 'near', 'cost', 'share'] as const
 export type Dimension = (typeof DIMENSIONS)[number]
 
 /**
- * Ms. Two windows count: the one that is under way and the one before. So "now" is the last 30 to 60 s: who has stopped
- * is gone a minute later, and counts stay whole numbers with an exact bound, which a decay would not leave them. They
- * begin at whole half minutes of the clock, so that those of several processes are of the same time.
+ * Ms of a window. Two windows count: the current one and the one before. So "now" means the last 30 to 60 s: a consumer
+ * that has stopped is gone a minute later. Counts stay whole numbers with an exact bound, unlike with a decay. Windows
+ * begin at whole half minutes of the clock, so that those of several processes match in time.
  */
 export const WINDOW_MS = 30_000
 
-/** Counters of a summary: who makes up more than one in so many is never missing. */
+/** Counters in a summary: a consumer with more than 1 / COUNTERS of the total is never missing. */
 export const COUNTERS = 100
 
 /**
- * Summaries at once, one for each service, tier, dimension and window in which there is something to count: with all
- * counters in use 20 MB, and 43 MB when every id is as long as it may be.
+ * Most summaries at once, one for each service, tier, dimension and window with something to count. With all counters
+ * in use they take 20 MB, and 43 MB when every id has the greatest length.
  */
 const MOST_SUMMARIES = 1000
 
-/** Longest id that is kept as it is, in UTF-16 units. */
+/** Longest id that is kept unchanged, in UTF-16 units. */
 const LONGEST = 128
 
 export interface Top {
   /**
-   * Counts one finished request. Allocates for the first consumers of a window only.
+   * Counts one finished request. Allocates only for the first consumers of a window.
    *
    * @param now `performance.now()`
    */
   record(r: RequestRecord, now: number): void
-  /** Counts an attempt of a caller that has its share already. */
+  /** Counts an attempt of a caller that already has its share. */
   overShare(share: Pick<Share, 'name' | 'service'>, caller: string): void
-  /** What has been counted of one kind, of one service or tier or of all. */
+  /** Returns the counts of one dimension, for one service or tier, or for all. */
   read(question: TopQuestion): TopReading
 }
 
@@ -56,12 +56,12 @@ export interface TopQuestion {
   readonly tier?: string | undefined
 }
 
-/** Data that JSON keeps, and that of several processes is merged by `mergeTop`. */
+/** JSON data; `mergeTop` merges that of several processes. */
 export interface TopReading {
-  /** Unix ms: of this time. */
+  /** Start of the period, Unix ms. */
   readonly from: number
   readonly to: number
-  /** What was not counted because there was something to count of too many services and tiers at once. */
+  /** Amount that was not counted, since too many services and tiers had something to count at once. */
   readonly missed: number
   readonly groups: readonly TopGroup[]
 }
@@ -69,7 +69,7 @@ export interface TopReading {
 export interface TopGroup {
   readonly service: string
   readonly tier: string
-  /** Keys are consumers, labels the limits that were binding latest, `since` is in unix ms. */
+  /** Keys are consumers, labels the limits that were binding last; `since` is in Unix ms. */
   readonly sketch: Sketch
 }
 
@@ -81,21 +81,21 @@ interface Windows {
 interface Group {
   readonly service: string
   readonly tier: string
-  /** As DIMENSIONS. */
+  /** Windows in the order of DIMENSIONS. */
   readonly windows: readonly [Windows, Windows, Windows, Windows]
 }
 
 interface Clock {
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly wall: () => number
-  /** Ms that only go forward. */
+  /** Returns ms that only go forward. */
   readonly steady: () => number
 }
 
 const CLOCK: Clock = { wall: Date.now, steady: () => performance.now() }
 
 export function createTop({ wall, steady }: Clock = CLOCK): Top {
-  /** By service and tier as JSON. There are as many as configurations have named. */
+  /** Groups by service and tier as JSON. There are as many as configurations have named. */
   const groups = new Map<string, Group>()
   const tables = new WeakMap<Snapshot, (Group | undefined)[]>()
   const free: Summary[] = []
@@ -104,10 +104,10 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
   let missedBefore = 0
   let snapshot: Snapshot | undefined
   let table: (Group | undefined)[] = []
-  /** Number of the present window, and the steady time at which it is over. */
+  /** Number of the current window, and the steady time at which it ends. */
   let window = Math.floor(wall() / WINDOW_MS)
   let over = steady() + WINDOW_MS - (wall() % WINDOW_MS)
-  /** Wall less steady time. */
+  /** Wall time minus steady time. */
   let offset = wall() - steady()
   let began = wall()
 
@@ -116,7 +116,7 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
     offset = time - now
     over = now + WINDOW_MS - (time % WINDOW_MS)
     const next = Math.floor(time / WINDOW_MS)
-    // Unless nothing has been counted for long, or the clock was set.
+    // False if nothing has been counted for long, or the clock was set.
     const follows = next === window + 1 || next === window
     if (next < window) began = time
     window = next
@@ -190,13 +190,13 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
     const { route, consumer, decision, tier } = r
     if (route === undefined || consumer === undefined || tier < 0) return
     if (decision === undefined) {
-      // Unlimited, if it got as far as an upstream.
+      // An unlimited request counts if it reached an upstream.
       if (r.upstream === undefined) return
       countCost(r, groupOf(r), keyOf(consumer), '', now)
       return
     }
     const { decidedBy } = decision
-    // Those two look at no limit: one lets everything pass, and one nothing.
+    // These two check no limit: one lets every request pass, the other none.
     if (decidedBy === 'closed') return
     const limit = decidedBy === 'open' ? undefined : r.policy?.limits[decision.binding]
     const group = groupOf(r)
@@ -243,7 +243,9 @@ export function createTop({ wall, steady }: Clock = CLOCK): Top {
 
 const NONE: Windows = { current: undefined, previous: undefined }
 
-/** What a consumer is counted under: its id, or of a long one the beginning and a hash of the whole. */
+/**
+ * Returns the key under which a consumer is counted: its id, or for a long id, its beginning and a hash of the whole.
+ */
 function keyOf(consumer: string): string {
   if (consumer.length <= LONGEST) return consumer
   return `${consumer.slice(0, 64)}…${consumerPart(consumer)}`

@@ -9,50 +9,50 @@ import {
   type TraceContext,
 } from '../record/trace-context.js'
 
-/** What is said of sampling. */
+/** Settings for sampling. */
 export interface Sampling {
-  /** 0 to 1: share of the requests of which nobody whose word counts has decided. */
+  /** Share of the requests without a trusted decision that is recorded, 0 to 1. */
   readonly sample: number
-  /** Whose decision is followed. */
+  /** Clients whose decision is followed. */
   readonly parent: 'trusted' | 'always' | 'never'
-  /** Requests a second that are recorded at most. */
+  /** Most requests that are recorded in a second. */
   readonly maxPerSecond: number
 }
 
-/** A request, as far as it takes part in the decision. */
+/** The parts of a request that the decision uses. */
 export interface Incoming {
   readonly snapshot: Pick<Snapshot, 'isTrustedProxy'>
   readonly headers: { readonly traceparent: string | undefined; readonly tracestate: string | undefined }
-  /** The socket's remote address. */
+  /** Remote address of the socket. */
   readonly peer: string
   /** `performance.now()` at accept. */
   readonly started: number
 }
 
-/** What the one who accepted it knows besides. Asked only when the request is recorded. */
+/** Further data that the listener knows. Read only when the request is recorded. */
 export type Details = Pick<Recording, 'scheme' | 'authority' | 'version' | 'userAgent'>
 
 export interface Sampler {
   /**
-   * Decides whether a request is recorded. One that is not keeps the trace of its caller, if that is valid.
+   * Decides whether a request is recorded. A request that is not recorded keeps the trace of its client, if valid.
    *
-   * @param details what else is written down of it, asked of `source`
+   * @param details reads further data to record from `source`
    */
   begin<R extends Incoming, S>(
     request: R,
     source: S,
     details: (request: R, source: S) => Details,
   ): TraceContext | undefined
-  /** From now on. */
+  /** Sets the sampling from now on. */
   use(sampling: Sampling): void
 }
 
 /**
- * Who decides: a caller's `traceparent` where its word counts, else chance. The share is not a function of the trace id,
- * which a caller could choose so that it is always recorded.
+ * Creates a sampler. A trusted client's `traceparent` decides, else chance. The share does not depend on the trace id:
+ * a client could choose an id that is always recorded.
  *
- * @param overRate told of each request that would be recorded if there were not so many
- * @param random gives numbers from 0 to 1, 1 excluded
+ * @param overRate called for each request that is not recorded because there are too many
+ * @param random returns numbers from 0 to 1, 1 excluded
  */
 export function createSampler(
   initial: Sampling,
@@ -60,7 +60,7 @@ export function createSampler(
   random: () => number = Math.random,
 ): Sampler {
   let sampling = initial
-  /** Requests that may be recorded at once: up to those of a second. */
+  /** Tokens for requests to record: at most those of a second. */
   let tokens = initial.maxPerSecond
   let filledAt = 0
   let epoch = performance.timeOrigin
@@ -88,7 +88,10 @@ export function createSampler(
     return true
   }
 
-  /** The process's clock runs on when the system's is set, so its zero is moved along. `Date.now()` cuts off up to 1 ms. */
+  /**
+   * Returns the epoch of the steady clock. The steady clock runs on when the system clock is set, so its zero moves.
+   * `Date.now()` cuts off up to 1 ms.
+   */
   function epochAt(now: number): number {
     const ahead = Date.now() - (epoch + now)
     if (ahead > 1 || ahead < -2) epoch += ahead

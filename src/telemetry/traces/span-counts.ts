@@ -1,10 +1,10 @@
 import type { Families } from '../metrics/metric-definitions.js'
 import type { DropReason } from './span-queue.js'
 
-/** What became of spans since the start. */
+/** Outcomes of spans since the start. */
 export interface SpanCounts {
   readonly sent: number
-  /** Pushes. */
+  /** Failed pushes. */
   readonly failed: number
   readonly dropped: Readonly<Record<DropReason, number>>
 }

@@ -1,31 +1,36 @@
 import type { ReadableSpan } from '@opentelemetry/sdk-trace'
 import type { OtlpSender } from '../export/otlp-http.js'
 
-/** Why spans were not sent: too many waited, the collector did not take them, or more requests than are recorded. */
+/**
+ * Reasons for unsent spans: too many waited, the collector did not take them, or more requests than the rate allows.
+ */
 export type DropReason = 'queue' | 'export' | 'rate'
 
 export interface SpanQueue {
-  /** All of them or none, so that no trace lacks a part. Never waits. */
+  /** Adds all spans or none, so that no trace lacks a part. Never waits. */
   add(spans: readonly ReadableSpan[]): void
-  /** Sends what is left, as far as that goes within so many ms. */
+  /** Sends the remaining spans, as far as possible within `ms` ms. */
   close(ms: number): Promise<void>
 }
 
 export interface SpanQueueOptions {
   readonly sender: Pick<OtlpSender<ReadableSpan[]>, 'send'>
-  /** Longest wait of a span until it is sent, ms. */
+  /** Longest time that a span waits to be sent, in ms. */
   readonly delayMs?: number | undefined
   readonly onSent: (spans: number) => void
   readonly onDropped: (reason: DropReason, spans: number, error?: Error) => void
 }
 
-/** Spans that wait at most, together with those under way some MB. */
+/** Most spans that wait; together with those in flight, a few MB. */
 export const MAX_WAITING = 4096
-/** Spans of one push: they are made into bytes in one go, which holds up the requests for so long. */
+/** Spans in one push: they are serialized at once, which blocks requests for that time. */
 export const BATCH = 128
 const DELAY_MS = 1000
 
-/** One push at a time. While a collector is slow or away spans pile up to the bound, and the rest is dropped. */
+/**
+ * Creates a queue that makes one push at a time. While a collector is slow or away, spans pile up to the bound; further
+ * ones are dropped.
+ */
 export function createSpanQueue({
   sender,
   delayMs = DELAY_MS,

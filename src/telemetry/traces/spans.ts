@@ -19,17 +19,17 @@ import { pathOf } from '../record/target.js'
 import type { TraceContext } from '../record/trace-context.js'
 
 /**
- * Makes spans of what was written down of a request, by OTel's semantic conventions for HTTP, gRPC and databases. No query,
- * no credential and no other field of a header than `User-Agent` goes into one.
+ * Makes spans from the recorded data of a request, by OTel's semantic conventions for HTTP, gRPC and databases. They
+ * contain no query, no credential and no header except `User-Agent`.
  */
 export interface SpanMaker {
-  /** The server span first, then the limiter's and one for each attempt. */
+  /** Makes the server span, then the limiter's span and one for each attempt. */
   ofRequest(r: RequestRecord, recording: Recording): ReadableSpan[]
-  /** Of a copy for a second service, which ends when it ends. */
+  /** Makes the span of a mirrored copy, when the copy ends. */
   ofCopy(trace: TraceContext, call: Call): ReadableSpan
 }
 
-/** Most of a text that a caller chose, in UTF-16 units. */
+/** Longest text of a client in a span, in UTF-16 units. */
 const MAX_TEXT = 1024
 
 export function createSpanMaker(resource: Resource): SpanMaker {
@@ -129,7 +129,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     if (tier !== undefined) attributes['tidegate.tier'] = tier
     let kind = SpanKind.INTERNAL
     let status: SpanStatus = UNSET
-    // A client that has left before the answer leaves the question without one.
+    // A client that left before the decision leaves it unfinished.
     const took = decision === undefined ? recording.started + r.durationMs - recording.limitAt : r.limitMs
     if (decision !== undefined) {
       describeDecision(attributes, r, decision)
@@ -179,7 +179,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     if (grpcStatus !== undefined) describeRpc(attributes, grpcStatus)
     const type = error ?? (status >= 400 ? String(status) : undefined)
     if (type !== undefined) attributes['error.type'] = type
-    // Who is asked has not failed when the one who asked has left.
+    // An upstream has not failed when the client has left.
     const bad = type !== undefined && error !== 'client_closed'
     return make(
       trace,
@@ -215,13 +215,16 @@ function failed(message: string | undefined): SpanStatus {
   return message === undefined ? FAILED : { code: SpanStatusCode.ERROR, message: short(message) }
 }
 
-/** gRPC's codes that are the server's fault, by its semantic conventions. */
+/** gRPC codes that are the server's fault, by its semantic conventions. */
 const SERVER_ERRORS: ReadonlySet<number> = new Set([2, 4, 12, 13, 14, 15])
 
-/** What a client got wrong, a refusal for want of quota included, is no failure of a server (HTTP conventions, "Status"). */
+/**
+ * Returns true for a failure of the server. A client's mistake is not one, nor is a refusal for lack of quota (HTTP
+ * conventions, "Status").
+ */
 function serverFailed({ status, error }: RequestRecord, rpc: number | undefined): boolean {
   if (status >= 500 || (rpc !== undefined && SERVER_ERRORS.has(rpc))) return true
-  // It broke when the header was out already.
+  // The exchange broke after the headers were sent.
   return error !== undefined && status < 400 && ERRORS[error].source !== 'client'
 }
 
@@ -235,7 +238,7 @@ function describeDecision(attributes: Attributes, r: RequestRecord, decision: De
   if (reason !== undefined) attributes['tidegate.degraded'] = reason
 }
 
-/** Whether the store was asked. A breaker keeps it from being. */
+/** Returns true if the store was asked. An open breaker prevents that. */
 function wasAsked(decision: Decision | undefined): boolean {
   if (decision === undefined) return true
   return decision.decidedBy === 'store' || decision.reason === 'timeout' || decision.reason === 'error'
@@ -275,7 +278,10 @@ function addressOf(upstream: Upstream): Attributes {
   return known
 }
 
-/** What is said of the store when it is asked; undefined for counts in memory. Which node of several it was nobody knows here. */
+/**
+ * Creates the attributes of the store for its spans; undefined for counts in memory. Which node of several it was is
+ * unknown here.
+ */
 function createStoreAttributes(): (snapshot: Snapshot) => Attributes | undefined {
   const made = new WeakMap<Snapshot, Attributes>()
   return (snapshot) => {

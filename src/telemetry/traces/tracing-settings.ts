@@ -5,12 +5,14 @@ import { certificatesOf, headersOf, serviceName } from '../export/otlp-settings.
 import type { Sampling } from './sampler.js'
 import type { TracingOptions } from './tracing.js'
 
-/** Where a collector listens, by the specification of OTLP. */
+/** Default address of a collector, by the OTLP specification. */
 const USUAL_ENDPOINT = 'http://127.0.0.1:4318/v1/traces'
 const TIMEOUT_MS = 10_000
 const DEFAULTS: Sampling = { sample: 0.01, parent: 'trusted', maxPerSecond: 500 }
 
-/** All that recording takes, but for the log; undefined: no request is recorded. Throws as `tracesEndpoint` does. */
+/**
+ * Returns all that recording needs, except the log; undefined: no request is recorded. Throws as `tracesEndpoint` does.
+ */
 export function tracesOptions(
   telemetry: Config['telemetry'],
   otel: OtelEnvironment,
@@ -28,10 +30,10 @@ export function tracesOptions(
 }
 
 /**
- * Where spans go, by the configuration and, where it says nothing, by the environment.
+ * Returns the destination of spans, by the configuration, or else by the environment.
  *
  * @returns undefined when no request is to be recorded
- * @throws Error on a file with a certificate that cannot be read
+ * @throws Error on a certificate file that cannot be read
  */
 export function tracesEndpoint(
   { otlp, traces }: Config['telemetry'],
@@ -46,12 +48,16 @@ export function tracesEndpoint(
   }
   const besideMetrics = otlp === undefined ? undefined : tracesUrl(otlp.url)
   const url = traces?.url ?? besideMetrics ?? env.endpoint ?? USUAL_ENDPOINT
-  // Those of the metrics' collector may be its secret.
+  // The headers for the metrics may be a secret of their collector.
   const shared = url === besideMetrics ? otlp?.headers : undefined
   return { ...common, url, headers: headersOf(env.headers, traces?.headers ?? shared) }
 }
 
-/** @returns undefined when it cannot be told from where metrics go */
+/**
+ * Derives the URL for traces from the one for metrics.
+ *
+ * @returns undefined when it cannot be derived
+ */
 export function tracesUrl(metrics: string): string | undefined {
   const url = new URL(metrics)
   if (url.pathname !== '/' && !url.pathname.endsWith('/v1/metrics')) return undefined
@@ -59,7 +65,7 @@ export function tracesUrl(metrics: string): string | undefined {
   return url.href
 }
 
-/** Which requests are recorded. */
+/** Returns the sampling settings. */
 export function samplingOf(
   { traces }: Config['telemetry'],
   { traces: { sampler } }: OtelEnvironment,

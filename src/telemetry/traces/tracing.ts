@@ -14,26 +14,29 @@ export interface TracingOptions {
   readonly endpoint: OtlpEndpoint
   /** Attributes of the process that all spans come from. */
   readonly resource: Readonly<Record<string, string>>
-  /** Longest wait of a span until it is sent, ms. */
+  /** Longest time that a span waits to be sent, in ms. */
   readonly delayMs?: number
   readonly log: { warn(details: object, message: string): void }
 }
 
 export interface Tracing extends Sampler {
-  /** A recorded request is over. */
+  /** Ends a recorded request. */
   end(r: RequestRecord): void
-  /** A copy of a recorded request is over, which may be long after it. */
+  /** Ends a copy of a recorded request, perhaps long after that request. */
   endCopy(trace: TraceContext, call: Call): void
   counts(): SpanCounts
-  /** Sends what is left, for two seconds at most. */
+  /** Sends the remaining spans, for two seconds at most. */
   close(): Promise<void>
 }
 
 const LAST_PUSH_MS = 2000
-/** Between two lines about spans that were not sent, ms. */
+/** Ms between two log lines about unsent spans. */
 const COMPLAINT_MS = 60_000
 
-/** Decides which requests are recorded, makes spans of them and sends those. No request waits for any of it. */
+/**
+ * Creates tracing: it decides which requests are recorded, makes spans of them and sends those. No request waits for
+ * any of it.
+ */
 export function createTracing({ sampling, endpoint, resource, delayMs, log }: TracingOptions): Tracing {
   let sent = 0
   let failed = 0
