@@ -170,7 +170,7 @@ t.test('an upstream that refuses', async (t) => {
       'with a redirection',
       'HTTP/1.1 307 Elsewhere\r\nLocation: /other\r\nContent-Length: 0\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\r\n',
       '',
-      { location: '/other', 'content-length': '0', 'x-hop': undefined },
+      { location: '/chat/other', 'content-length': '0', 'x-hop': undefined },
     ],
     [
       'by asking for another version',
