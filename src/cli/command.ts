@@ -7,9 +7,9 @@ import { parseDuration } from '../config/values/quantities.js'
 export class WrongUse extends Error {}
 
 /**
- * Looks at an option that takes a time, before anybody is asked.
+ * Checks an option with a duration, before any request is made.
  *
- * @throws WrongUse on a text that is no time with its unit
+ * @throws WrongUse on a text that is not a duration with its unit
  */
 export function checkTime(command: string, option: string, value: unknown): void {
   if (typeof value !== 'string' || parseDuration(value) !== undefined) return
@@ -21,7 +21,7 @@ export function checkTime(command: string, option: string, value: unknown): void
   )
 }
 
-/** The answer is no: exit code 1. The message says why and what to do, one line each. */
+/** Negative result: exit code 1. The message says why and what to do, one line each. */
 export class Refused extends Error {}
 
 type OptionSpecs = Readonly<
@@ -38,8 +38,8 @@ type OptionValues<O extends OptionSpecs> = {
 }
 
 /**
- * The streams, environment and folder of a command. `tidegate.ts` passes those of the process, a test its own.
- * The commands that run until a signal need a process of their own all the same.
+ * Streams, environment and folder of a command. `tidegate.ts` passes those of the process, and a test passes its own.
+ * Commands that run until a signal still need their own process.
  */
 export interface CommandIo {
   readonly stdin: Readable & { readonly isTTY?: boolean }
@@ -47,8 +47,8 @@ export interface CommandIo {
   readonly stderr: Writable
   readonly env: NodeJS.ProcessEnv
   /**
-   * Absolute path of the folder that file names on the command line start from. Those in a configuration start from where
-   * the process was started.
+   * Absolute path of the folder that file names on the command line are relative to. File names in a configuration are
+   * relative to the folder where the process was started.
    */
   readonly cwd: string
 }
@@ -63,14 +63,14 @@ export interface CommandSpec<O extends OptionSpecs> {
   readonly name: string
   readonly help: string
   readonly options: O
-  /** Names for messages, in order. */
+  /** Names of the positionals for messages, in order. */
   readonly positionals?: readonly string[]
-  /** How many of the positionals must be there. */
+  /** Number of positionals that are required. */
   readonly required?: number
   run(values: OptionValues<O>, io: CommandIo, positionals: readonly string[]): Promise<number>
 }
 
-/** Puts the reading of arguments in front of what a command does. */
+/** Makes a command that parses its arguments before it runs. */
 export function defineCommand<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
   return {
     help: spec.help,
@@ -82,8 +82,8 @@ export function defineCommand<const O extends OptionSpecs>(spec: CommandSpec<O>)
 }
 
 /**
- * Reads the tokens itself instead of leaving it to `strict`, whose messages change from one Node to the next and know
- * no nearest option.
+ * Parses the tokens itself, without `strict`: the messages of `strict` change between Node versions, and suggest no
+ * similar option.
  */
 function readArguments<O extends OptionSpecs>(
   spec: CommandSpec<O>,
@@ -118,7 +118,8 @@ function readArguments<O extends OptionSpecs>(
       if (token.value !== undefined) throw wrong(`${token.rawName} takes no value`)
       values[token.name] = true
     } else {
-      // `--config --json` has forgotten a value; one that really begins with a dash is written --config=-x. A dash by itself is one.
+      // In `--config --json` the value is missing. A value that begins with a dash is written --config=-x. A single
+      // dash is a value.
       if (!token.value || (/^-./.test(token.value) && !token.inlineValue)) {
         throw wrong(`${token.rawName} needs a value`)
       }
@@ -137,7 +138,7 @@ function readArguments<O extends OptionSpecs>(
   return { values: values as OptionValues<O>, positionals }
 }
 
-/** The candidate that a misspelt word most likely means: two letters off at most, which is one swap. */
+/** Returns the candidate that a misspelt word most likely means: at most two letters off, which is one swap. */
 export function nearest(word: string, candidates: readonly string[]): string | undefined {
   if (candidates.length === 0) return undefined
   const best = closest(word, [...candidates])

@@ -3,19 +3,19 @@ import { resolve } from 'node:path'
 import { formatError, loadConfig } from '../config/load/load.js'
 import { type CommandIo, Refused } from './command.js'
 
-/** Where a configuration is looked for when `--config` is not given, in this order. */
+/** Places that are searched without `--config`, in this order. */
 const IN_THIS_FOLDER = ['tidegate.yaml', 'config/tidegate.yaml']
-/** Where the systemd unit, the image and the Kubernetes manifests have it. */
+/** Location in the systemd unit, the image and the Kubernetes manifests. */
 const OF_THE_MACHINE = '/etc/tidegate/tidegate.yaml'
 
-/** The option that every command which reads a configuration has. */
+/** Option of every command that reads a configuration. */
 export const CONFIG_OPTION = { type: 'string', short: 'c' } as const
 
 export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${IN_THIS_FOLDER[0]} or
                       ${IN_THIS_FOLDER[1]} in this folder, or else
                       ${OF_THE_MACHINE}`
 
-/** The file that a command is to read. Throws Refused when none is named and none is in its usual place. */
+/** Returns the file to read. Throws Refused if none is named and none is in its usual place. */
 export function configFile({ cwd }: CommandIo, command: string, option: string | undefined): string {
   if (option !== undefined) return option
   const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(resolve(cwd, place)))
@@ -27,7 +27,7 @@ export function configFile({ cwd }: CommandIo, command: string, option: string |
   return found
 }
 
-/** Reads and checks the file with the gateway's own loader. Throws Refused when it cannot be read. */
+/** Reads and checks the file with the gateway's own loader. Throws Refused if it cannot be read. */
 export function readConfig({ cwd, env }: CommandIo, command: string, file: string) {
   let text: string
   try {
@@ -44,9 +44,10 @@ export function readConfig({ cwd, env }: CommandIo, command: string, file: strin
 }
 
 /**
- * For commands that need a good configuration. Throws Refused with every error of a bad one, a line each.
+ * Reads the file for commands that need a valid configuration. Throws Refused with every error of an invalid one, a
+ * line each.
  *
- * @param otherwise a last line for who has a bad one: what can be done without it
+ * @param otherwise a last line: what the user can do without a valid file
  */
 export function readGoodConfig(io: CommandIo, command: string, file: string, otherwise?: string) {
   const loaded = readConfig(io, command, file)

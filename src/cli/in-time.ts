@@ -1,4 +1,4 @@
-/** Resolves with whether the promise resolves within so many ms. The timer ends with it: one that is left keeps the process. */
+/** Resolves with true if the promise resolves within `ms`. Clears its timer, which would keep the process alive. */
 export async function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<boolean>((resolve) => {

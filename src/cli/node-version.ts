@@ -1,4 +1,4 @@
-/** The first release of each supported line without a known hole that reaches a gateway. */
+/** First release of each supported line without a known vulnerability that reaches a gateway. */
 const FLOORS: Readonly<Record<number, readonly [minor: number, patch: number]>> = {
   22: [23, 2],
   24: [18, 1],
@@ -10,7 +10,10 @@ const list = Object.entries(FLOORS)
   .map(([major, [minor, patch]]) => `${major}.${minor}.${patch}`)
   .join(', ')
 
-/** One line when this Node should not face the internet, or undefined. `version`: as in process.versions.node. */
+/**
+ * Returns one line if this Node should not face the internet, otherwise undefined. `version`: as in
+ * process.versions.node.
+ */
 export function nodeWarning(version: string): string | undefined {
   const [major = 0, minor = 0, patch = 0] = version.split('.').map((part) => Number.parseInt(part, 10))
   if (major > NEWEST_KNOWN) return undefined
@@ -24,8 +27,8 @@ export function nodeWarning(version: string): string | undefined {
 const LAX = '--insecure-http-parser'
 
 /**
- * Why this Node must not serve at all, or undefined. With the flag, parts of Node that ask nobody (the client that makes
- * WebSocket handshakes is one) read what no two servers read alike.
+ * Returns why this Node must not serve at all, otherwise undefined. With the flag, parts of Node that take no option
+ * (such as the client that makes WebSocket handshakes) accept messages that no two servers read alike.
  */
 export function laxParser(execArgv: readonly string[], nodeOptions = ''): string | undefined {
   if (!execArgv.includes(LAX) && !nodeOptions.split(/\s+/).includes(LAX)) return undefined

@@ -2,8 +2,8 @@ import { writeSync } from 'node:fs'
 import { scrub } from '../telemetry/logs/log.js'
 
 /**
- * A promise that nobody waited for concerns one request, and the gateway goes on. After an exception that nobody caught
- * the state of the process is unknown: it ends, and whatever supervises it starts another.
+ * Handles errors that no code caught. An unhandled rejection concerns one request, and the gateway continues. After an
+ * uncaught exception the state of the process is unknown: it exits, and its supervisor starts another.
  */
 export function surviveFaults(): void {
   process.on('unhandledRejection', (reason) => say('error', 'a rejected promise was not handled', reason))
@@ -13,7 +13,7 @@ export function surviveFaults(): void {
   })
 }
 
-/** Written at once and without the log, which may be what is broken. */
+/** Writes a line at once and without the log, which may be what is broken. */
 function say(level: 'error' | 'fatal', msg: string, error: unknown): void {
   const err =
     error instanceof Error
@@ -22,6 +22,6 @@ function say(level: 'error' | 'fatal', msg: string, error: unknown): void {
   try {
     writeSync(2, scrub(`${JSON.stringify({ level, time: new Date().toISOString(), err, msg })}\n`))
   } catch {
-    // Nobody reads stderr; there is nothing left to say it to.
+    // Without a reader of stderr, there is nowhere left to report to.
   }
 }

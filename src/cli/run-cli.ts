@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { type Command, type CommandIo, nearest, Refused, WrongUse } from './command.js'
 import { complain, print, printable, table } from './print/terminal.js'
 
-/** Loaded one at a time: `tidegate check` has no need of a server. */
+/** Commands, loaded one at a time: `tidegate check` does not need a server. */
 export const COMMANDS: Readonly<
   Record<string, { summary: string; load: () => Promise<{ command: Command }> }>
 > = {
@@ -96,24 +96,23 @@ function version(): string {
   return (JSON.parse(text) as { version: string }).version
 }
 
-/** Whether help is asked for, and not behind `--`, where arguments are data. */
+/** Returns true if help is requested before `--`. Arguments behind it are data. */
 function asksForHelp(argv: readonly string[]): boolean {
   const end = argv.indexOf('--')
   return argv.slice(0, end < 0 ? argv.length : end).some((arg) => arg === '--help' || arg === '-h')
 }
 
 /**
- * Runs a command line, as in `tidegate check --json`, and resolves with its exit code.
+ * Runs a command line, such as `tidegate check --json`, and resolves with its exit code.
  *
- * @param argv what follows `tidegate`
+ * @param argv arguments after `tidegate`
  */
 export async function runCli(argv: readonly string[], io: CommandIo): Promise<number> {
   try {
     return await run(argv, io)
   } catch (error) {
     const expected = error instanceof WrongUse || error instanceof Refused
-    // Anything but our own two is a fault of ours, and its stack is what a report of it needs.
-    // Ids and what a gateway answers are in it.
+    // Any other error is a bug, and a report of it needs the stack. The text contains ids and answers of a gateway.
     complain(io, printable(expected ? error.message : String((error as Error).stack ?? error)))
     return error instanceof WrongUse ? 2 : 1
   }

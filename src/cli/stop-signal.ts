@@ -1,8 +1,9 @@
 import { constants } from 'node:os'
 
 /**
- * Resolves at the first SIGTERM or SIGINT. The next one ends the process at once with 128 + its number: whoever sends it
- * has no patience left. To be called before the start, since process 1 of a container has no default for either.
+ * Resolves at the first SIGTERM or SIGINT. The next one ends the process at once with 128 + its number, because its
+ * sender does not want to wait. Call it before the start: process 1 of a container has no default handler for either
+ * signal.
  */
 export function stopSignal(): Promise<NodeJS.Signals> {
   return new Promise((resolve) => {

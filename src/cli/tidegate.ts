@@ -1,13 +1,13 @@
 #!/usr/bin/env node
 import { runCli } from './run-cli.js'
 
-// `tidegate schema | head` closes the pipe early: nothing is wrong then.
+// `tidegate schema | head` closes the pipe early, which is no error.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
   process.exit()
 })
 
-// A disk that is full, or nobody who reads: a gateway goes on without what it would have said there.
+// A full disk or a closed stderr must not stop a gateway: it goes on without these messages.
 process.stderr.on('error', () => {})
 
 const { argv, stdout, stderr, env } = process
@@ -16,11 +16,11 @@ const code = await runCli(argv.slice(2), {
   stderr,
   env,
   cwd: process.cwd(),
-  // Node opens it at the first look, and most commands read nothing.
+  // Node opens stdin at the first access, and most commands read nothing.
   get stdin() {
     return process.stdin
   },
 })
 process.exitCode = code
-// A start that failed half-way may have left something open that would keep the process.
+// A failed start may have left something open that would keep the process alive.
 if (code !== 0) stdout.write('', () => process.exit())

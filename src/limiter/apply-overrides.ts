@@ -1,26 +1,27 @@
 import { type Limit, type Policy, policyOf, shareOf } from '../config/snapshot/snapshot.js'
 
-/** One thing that is changed about a limit, by its name. */
+/** One change of a limit, which it names. */
 export interface AmountRule {
   readonly kind: 'boost' | 'override'
   readonly limit: string
   readonly amount: number
-  /** Unix ms; undefined: for good. */
+  /** When the change ends, in unix ms; undefined if it is permanent. */
   readonly until: number | undefined
 }
 
-/** What the packed counters hold. */
+/** Largest amount that the packed counters hold. */
 export const MOST_AMOUNT = 2 ** 25 - 1
 
 /**
- * The policy with what is changed of its limits: the override of the consumer, else that of its tenant, else the tier's own amount;
- * and the boosts of both on top. What ends is in it, so that it ends by whatever clock decides. A bucket's burst changes by as much
- * as its amount; a share is of the limit as it is then, unless it is changed itself.
+ * Returns the policy with the changes of its limits: the override of the consumer, otherwise that of its tenant,
+ * otherwise the tier's own amount; plus the boosts of both. The result includes the ends of changes, so that they end
+ * by the clock that decides. A bucket's burst changes by as much as its amount. A share is a part of the limit as
+ * changed, unless it is changed itself.
  *
- * @param own rules of the consumer, of this service
- * @param theirs the same of its tenant
+ * @param own rules of the consumer, for this service
+ * @param theirs rules of its tenant, for this service
  * @param now unix ms
- * @returns the policy, and unix ms up to which it is right; the very same policy when none of its limits is meant
+ * @returns the policy, and the unix ms until which it is valid; the very same policy if no rule names one of its limits
  */
 export function adjusted(
   policy: Policy,
@@ -60,7 +61,7 @@ export function adjusted(
     const [next, ...rest] = later
     if (next === undefined) return present
     const after = from(limit, next, rest)
-    // What ends may be of another limit, or may change nothing.
+    // The change that ends may be of another limit, or may have no effect.
     if (after.amount === present.amount && after.burst === present.burst) {
       return present.changed === undefined ? after : { ...present, next: after.next }
     }
@@ -74,12 +75,12 @@ export function adjusted(
   }
 }
 
-/** A share that is changed because what it is a share of is. */
+/** Returns the change of a share that changes because its limit does. */
 function asShare({ changed }: Limit, tier: Limit): Limit['changed'] {
   return changed && { ...changed, tier: tier.amount, override: undefined, boost: 0 }
 }
 
-/** As much as can be counted exactly. */
+/** Reduces an amount to what can be counted exactly. */
 function within({ windowMs, calendar }: Limit, amount: number): number {
   const most = calendar === undefined ? Math.floor((2 ** 53 - 1) / windowMs) : MOST_AMOUNT
   return Math.min(amount, MOST_AMOUNT, most)

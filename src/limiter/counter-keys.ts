@@ -2,13 +2,14 @@ import type { Part, Service } from '../config/snapshot/snapshot.js'
 import { consumerPart, limitKey } from './key.js'
 import type { Levels } from './limiter.js'
 
-/** Before what an address counts under as a consumer: no consumer is called so that its counts lie there. */
+/** Prefix of the id that an address counts under. No consumer's counts have it. */
 const BY_ADDRESS = 'ip-'
 
 /**
- * The key of a part; undefined when it is not known whose it is. A consumer without a tenant is a tenant of one, whose
- * counts are kept apart from those of a tenant of that name, as those of an address are from those of a consumer of that
- * name. A consumer's share of what others use, too, lies with that: in one slot of a Cluster, so that one call decides both.
+ * Returns the key of a part; undefined if the level's value is unknown. A consumer without a tenant is its own tenant,
+ * with counts apart from a tenant of that name. In the same way, an address has counts apart from a consumer of that
+ * name. A consumer's share of a shared limit is stored with that limit: in one Cluster slot, so that one call decides
+ * both.
  */
 export function keyOf(
   service: string,
@@ -30,7 +31,7 @@ export function keyOf(
 
 const NOBODY: Levels = { ip: '', tenant: '', route: '' }
 
-/** Of every part. What is not known of a request is the same for all such. */
+/** Returns the keys of all parts. An unknown value counts as the same for all such requests. */
 export function keysOf(
   service: string,
   parts: readonly Part[],
@@ -43,7 +44,9 @@ export function keysOf(
   return parts.map((part) => keyOf(service, part, consumer, levels ?? NOBODY)!)
 }
 
-/** Of every key that counts what the consumer has used of the service, under the policies of all tiers, one. */
+/**
+ * Returns every key that counts the consumer's use of the service, under the policies of all tiers, without duplicates.
+ */
 export function consumerKeys(service: Service, consumer: string, byAddress = false): Set<string> {
   const policies = service.policies.flatMap((policy) => [policy, policy?.candidate])
   const parts = policies.flatMap((policy) => policy?.parts ?? []).filter(({ by }) => by === 'consumer')

@@ -4,24 +4,24 @@ import { ALGORITHMS } from './algorithms/by-name.js'
 import { countedIn } from './limit-readings.js'
 import type { DecidedBy, Decision, DegradedReason, LimitUsage, Slot } from './limiter.js'
 
-/** What lua/take.lua and lua/take_mixed.lua decide, in this process. */
+/** Decides in this process what lua/take.lua and lua/take_mixed.lua decide in Redis. */
 
-/** How many integers a key of these limits takes. */
+/** Returns how many integers a key of these limits takes. */
 export function sizeOf(limits: readonly Limit[]): number {
   return limits.reduce((size, { algorithm }) => size + ALGORITHMS[algorithm].size, 0)
 }
 
-/** Slots are taken one a request, whatever it costs. */
+/** Returns the cost for a limit. A request takes one slot, whatever it costs. */
 function costOf({ algorithm }: Limit, cost: number): number {
   return algorithm === 'concurrency' ? 1 : cost
 }
 
 /**
- * Exact ms from now until a cost that is denied fits if nobody else spends, or -1: never. A limit whose amount changes meanwhile
- * is looked at as it is in each of these times.
+ * Returns the exact ms from now until a denied cost fits if no other request spends, or -1 if never. If the amount of a
+ * limit changes meanwhile, the limit is evaluated as it is in each of these periods.
  *
- * @param own counts as stored, not rolled: those of the limit from `first` on
- * @param from ms from now: not before
+ * @param own counts as stored, not rolled. Those of the limit begin at `first`.
+ * @param from earliest result, in ms from now
  */
 function waitFor(limit: Limit, own: Counts, first: number, now: number, cost: number, from = 0): number {
   let begins = from
@@ -35,7 +35,10 @@ function waitFor(limit: Limit, own: Counts, first: number, now: number, cost: nu
   return -1
 }
 
-/** The first moment at which all of them fit: what fits at one may not at a later one, where an amount has become less. */
+/**
+ * Returns the first moment at which all limits have room. One that has room at some time may not later, if an amount
+ * decreases.
+ */
 function waitForAll(parts: readonly Part[], counts: readonly Counts[], now: number, cost: number): number {
   let from = 0
   for (;;) {
@@ -54,7 +57,7 @@ function waitForAll(parts: readonly Part[], counts: readonly Counts[], now: numb
   }
 }
 
-/** The same of a limit that stays as it is; 0: it fits now, Infinity: never. */
+/** Returns the same for a limit that does not change; 0 if it fits now, Infinity if never. */
 function untilFit(limit: Limit, own: Counts, first: number, now: number, cost: number): number {
   if (cost > limit.burst) return Number.POSITIVE_INFINITY
   const algorithm = ALGORITHMS[limit.algorithm]
@@ -64,11 +67,14 @@ function untilFit(limit: Limit, own: Counts, first: number, now: number, cost: n
   return ahead + algorithm.wait(limit, counts, 0, now + ahead, cost)
 }
 
-/** Decisions work on a copy: what a denied request saw stays as it was. One for all, since none of them waits. */
+/**
+ * Scratch array: decisions work on a copy, so that a denied request changes nothing. One is enough, because no decision
+ * waits.
+ */
 const rolled: Counts = []
 
 /**
- * Decides, and charges the counts when every limit of every part has room; a denied request leaves them as they are.
+ * Decides, and charges the counts if every limit of every part has room. A denied request leaves them unchanged.
  *
  * @param counts of each part; empty, or full of holes, for one never seen
  * @param now unix ms
@@ -144,7 +150,7 @@ export function takeFrom(
   return { allowed, decidedBy, reason, binding, violated, remaining, resetMs, retryMs, at: now, counted }
 }
 
-/** The same without charging: of counts that stay as they are. */
+/** Decides without charging. The counts stay unchanged. */
 export function previewFrom(
   parts: readonly Part[],
   counts: readonly (Counts | undefined)[],
@@ -157,10 +163,10 @@ export function previewFrom(
 }
 
 /**
- * Changes what was charged: see `Limiter.settle`.
+ * Changes an earlier charge: see `Limiter.settle`.
  *
  * @param at unix ms at which the quota was charged
- * @param slotAt unix ms at which the slot was taken, or renewed
+ * @param slotAt unix ms at which the slot was taken or renewed
  */
 export function settleIn(
   limits: readonly Limit[],
@@ -188,7 +194,7 @@ export function settleIn(
   }
 }
 
-/** Every limit as it stands at `now`, charging nothing. */
+/** Returns the usage of every limit at `now`, without charging. */
 export function usageFrom(limits: readonly Limit[], counts: Counts | undefined, now: number): LimitUsage[] {
   const own = counts === undefined ? [] : [...counts]
   let o = 0
@@ -203,7 +209,7 @@ export function usageFrom(limits: readonly Limit[], counts: Counts | undefined, 
   })
 }
 
-/** Unix ms at which nothing of the counts matters any more, whatever an amount changes to until then. */
+/** Returns the unix ms from which the counts no longer matter, whatever an amount changes to until then. */
 export function expiryOf(limits: readonly Limit[], counts: Counts): number {
   let o = 0
   let latest = 0

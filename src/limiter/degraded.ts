@@ -2,13 +2,13 @@ import type { Policy, Service } from '../config/snapshot/snapshot.js'
 import type { Decision, DegradedReason, Levels } from './limiter.js'
 import type { Local } from './local.js'
 
-/** The part of a pino logger that the limiter needs. */
+/** Part of a pino logger that the limiter needs. */
 export interface Log {
   info(fields: object, message: string): void
   warn(fields: object, message: string): void
 }
 
-/** Ms: what a caller refused by `closed` is told to wait; the store is probed more often than that. */
+/** Retry time for a client that `closed` denies, in ms. The store is probed more often than that. */
 const CLOSED_RETRY_MS = 1000
 
 function constant(allowed: boolean, reason: DegradedReason): Decision {
@@ -37,8 +37,8 @@ const CLOSED = {
 }
 
 /**
- * Decides without the store, by `service.onFailure`: `open` lets the request pass uncounted; `local` counts in this
- * process, each gateway within its share of the limit; `closed` denies.
+ * Decides without the store, by `service.onFailure`. `open` lets the request pass uncounted. `local` counts in this
+ * process, each gateway within its share of the limit. `closed` denies.
  */
 export function decideDegraded(
   local: Local,
@@ -53,7 +53,7 @@ export function decideDegraded(
   return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
 }
 
-/** What it would decide, charging nothing. */
+/** Returns what it would decide, without charging. */
 export async function previewDegraded(
   local: Local,
   service: Service,
@@ -68,9 +68,9 @@ export async function previewDegraded(
 }
 
 /**
- * At most one line a second, whatever happens: a line tells how many were held back before it.
+ * Limits `write` to one line a second. A line reports how many were suppressed before it.
  *
- * @param now ms, monotonic
+ * @param now clock in ms, monotonic
  */
 export function onceASecond(write: (fields: object, message: string) => void, now = () => performance.now()) {
   let last = Number.NEGATIVE_INFINITY

@@ -3,16 +3,21 @@ import { createRecent } from './generational-cache.js'
 import type { Decision } from './limiter.js'
 
 /**
- * Denials that are remembered: as long as nobody gives anything back, a cost that was denied is denied until the moment
- * that the store named, so it need not be asked again. What is spent meanwhile only makes that later.
+ * Cache of denials. While no quota is given back, a denied cost stays denied until the time that the store named, so
+ * the store need not be asked again. Use in the meantime only makes that time later.
  *
- * Exact: the same cost under the same policy only, until the earliest moment by the clock of when it was asked; whoever
- * gives something back here calls `clear`. What another gateway gives back by hand (a reset), or another process that uses
- * the limiter by itself, is seen within MOST_MS. Policies whose charges are given back in the course of things are not to be remembered.
+ * The cache is exact: it holds for the same cost under the same policy, until the earliest possible moment by the clock
+ * when the store was asked. Code that gives quota back in this process calls `clear`. What another gateway gives back
+ * by hand (a reset), or another process with its own limiter, takes effect within MOST_MS. Policies that regularly give
+ * charges back must not be cached.
  */
 export interface Denials {
   find(key: string, policy: Policy, cost: number): Decision | undefined
-  /** @param asked ms of the clock when it was sent to the store; now it is answered */
+  /**
+   * Remembers a denial that the store has just answered.
+   *
+   * @param asked time of the clock when the request was sent to the store, in ms
+   */
   remember(key: string, policy: Policy, cost: number, denied: Decision, asked: number): void
   clear(): void
 }
@@ -21,18 +26,20 @@ interface Denial {
   readonly policy: Policy
   readonly cost: number
   readonly decision: Decision
-  /** Ms of the clock: from `asked` to `until` it holds. */
+  /** Start and end of validity: from `asked` to `until`, in ms of the clock. */
   readonly asked: number
   readonly until: number
   readonly answered: number
 }
 
-/** Ms for which a denial is believed at most. */
+/** Longest validity of a cached denial, in ms. */
 const MOST_MS = 1000
 
 /**
- * @param size how many are kept at least; twice as many at most
- * @param clock ms that never step back, but in tests
+ * Creates a cache.
+ *
+ * @param size fewest denials kept; at most twice as many are
+ * @param clock in ms, never stepping back except in tests
  */
 export function createDenials(size: number, clock: () => number): Denials {
   const denials = createRecent<Denial>(size)
@@ -60,7 +67,8 @@ export function createDenials(size: number, clock: () => number): Denials {
     },
     remember(key, policy, cost, decision, asked) {
       const { resetMs, retryMs } = decision
-      // Past the end of the window, what the caller is told would be of another. And the store's clock is read in whole ms: it may have been almost one further than it said.
+      // Beyond the end of the window, the answer would describe another window. The store's clock is read in whole ms:
+      // it may have been almost 1 ms further.
       const until = asked + Math.min(resetMs, retryMs < 0 ? resetMs : retryMs, MOST_MS) - 1
       denials.set(key, { policy, cost, decision, asked, until, answered: clock() })
     },

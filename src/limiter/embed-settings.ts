@@ -1,21 +1,21 @@
 import { suggest } from '../config/values/nearest-name.js'
 import type { Log } from './degraded.js'
 
-/** What the limiter by itself is given, in the words of the configuration file (docs/config.md). */
+/** Settings of the embedded limiter, in the words of the configuration file (docs/config.md). */
 
-/** `100ms`, `5s`, `1m`, `2h`, `1d`. */
+/** Duration such as `100ms`, `5s`, `1m`, `2h`, `1d`. */
 export type Duration = '0' | `${number}${'ms' | 's' | 'm' | 'h' | 'd'}`
 
-/** `10/min`: an amount per window. */
+/** Amount per window, such as `10/min`. */
 export type Rate = `${number}/${'s' | 'min' | 'h' | 'day' | Duration}`
 
-/** A limit in full. */
+/** Limit in its full form. */
 export interface FullLimit {
-  /** 1 to 33,554,431. */
+  /** From 1 to 33,554,431. */
   readonly amount: number
-  /** Required, but for calendar and concurrency, which have none. */
+  /** Required, except for calendar and concurrency, which have no window. */
   readonly window?: Duration | undefined
-  /** By default sliding. */
+  /** Default: sliding. */
   readonly algorithm?:
     | 'sliding'
     | 'strict'
@@ -24,26 +24,26 @@ export interface FullLimit {
     | 'calendar'
     | 'concurrency'
     | undefined
-  /** token_bucket: how much may be taken at once; by default the amount. */
+  /** For token_bucket: how much may be taken at once. Default: the amount. */
   readonly burst?: number | undefined
-  /** calendar: required there. */
+  /** For calendar, where it is required. */
   readonly period?: 'day' | 'month' | undefined
-  /** calendar: by default UTC. */
+  /** For calendar. Default: UTC. */
   readonly time_zone?: string | undefined
-  /** concurrency: how long a slot is held that nobody gives back; by default 1m. */
+  /** For concurrency: how long a slot is held if it is not given back. Default: 1m. */
   readonly lease?: Duration | undefined
-  /** Whose quota it is; by default the consumer's. */
+  /** Level that the quota belongs to. Default: consumer. */
   readonly by?: 'ip' | 'consumer' | 'tenant' | 'route' | 'service' | undefined
-  /** Above 0 and below 1: how much of it one consumer may take. */
+  /** Part of the limit that one consumer may take, above 0 and below 1. */
   readonly share?: number | undefined
-  /** Only tried out: counted, and deciding nothing. */
+  /** True for a limit on trial: it is counted and decides nothing. */
   readonly candidate?: boolean | undefined
   readonly name?: string | undefined
 }
 
 export type LimitSetting = Rate | FullLimit
 
-/** Where counts live; without `redis` in this process. */
+/** Where counts are stored: without `redis`, in this process. */
 export interface StoreSettings {
   /** `redis://`, `rediss://`, `redis+sentinel://`, or a list of nodes of a Cluster. */
   readonly redis?: string | readonly string[] | undefined
@@ -51,7 +51,7 @@ export interface StoreSettings {
     | { readonly ca?: string; readonly cert?: string; readonly key?: string; readonly server_name?: string }
     | undefined
   readonly sentinel?: { readonly username?: string; readonly password: string } | undefined
-  /** Longest wait for the store, by default 100ms. */
+  /** Longest wait for the store. Default: 100ms. */
   readonly timeout?: Duration | undefined
   readonly on_failure?: OnFailure | undefined
   readonly max_keys?: number | undefined
@@ -61,32 +61,38 @@ export interface StoreSettings {
   readonly denials?: number | undefined
 }
 
-/** What to do while the store is away: let pass uncounted, count in this process, or deny. */
+/** Behaviour while the store is unreachable: let requests pass uncounted, count in this process, or deny. */
 export type OnFailure = 'open' | 'local' | 'closed'
 
 export interface LimiterSettings {
   readonly store?: StoreSettings | undefined
-  /** By tier. */
+  /** Limits by tier. */
   readonly limits: Readonly<Record<string, 'unlimited' | LimitSetting | readonly LimitSetting[]>>
   readonly on_failure?: OnFailure | undefined
-  /** Whose counts they are in the store: limiters of one name, and a gateway's service of that name, share them. By default `api`. */
+  /**
+   * Name of the counts in the store. Limiters with the same name, and a gateway's service of that name, share them.
+   * Default: `api`.
+   */
   readonly service?: string | undefined
-  /** Hears that the store went away or came back, at most a line a second; left out: nobody does. */
+  /** Log for losing and regaining the store, at most one line a second. Default: no log. */
   readonly log?: Log | undefined
 }
 
-/** Who else than the consumer a request is counted under. What is left out is the same for all requests. */
+/** Values of the levels other than consumer. A missing value counts as the same for all requests. */
 export interface AskedLevels {
-  /** The caller's address, for limits by `ip`: IPv6 counts by its /64, `::ffff:192.0.2.1` as IPv4. */
+  /** Client's address, for limits by `ip`. IPv6 counts by its /64, `::ffff:192.0.2.1` as IPv4. */
   readonly ip?: string | undefined
   readonly tenant?: string | undefined
   readonly route?: string | undefined
-  /** Whether the consumer is an address: it is counted as a gateway counts callers known by theirs, apart from a consumer of that name. */
+  /**
+   * True if the consumer is an address. It is counted as a gateway counts clients known by their address, apart from a
+   * consumer of that name.
+   */
   readonly byAddress?: boolean | undefined
 }
 
 export interface Asked extends AskedLevels {
-  /** Integer ≥ 1; by default 1. */
+  /** Integer ≥ 1. Default: 1. */
   readonly cost?: number | undefined
 }
 
@@ -94,7 +100,7 @@ export const SETTINGS = ['limits', 'store', 'on_failure', 'service', 'log'] as c
 export const LEVELS = ['ip', 'tenant', 'route', 'byAddress'] as const
 export const ASKED = ['cost', ...LEVELS] as const
 
-/** Lists what is wrong with the names of settings: one that nobody reads is a typo, and would be taken for a default. */
+/** Describes unknown names of settings: an unread one is a typo, which would silently mean the default. */
 export function unknownNames(settings: object, known: readonly string[]): string[] {
   return Object.keys(settings)
     .filter((name) => !known.includes(name))

@@ -27,33 +27,37 @@ export type {
 } from './embed-settings.js'
 export { addressKey }
 
-/** The limiter by itself, for who has an HTTP server already: `import { openLimiter } from 'tidegate/limiter'`. */
+/** Embedded limiter, for use inside your own HTTP server: `import { openLimiter } from 'tidegate/limiter'`. */
 
-/** A decision, and what may become of it later. */
+/** Decision, with functions to settle it later. */
 export interface Taken extends Decision {
-  /** The binding limit; undefined on a tier without limits. */
+  /** Binding limit; undefined on a tier without limits. */
   readonly limit: Limit | undefined
   /**
-   * When the response is closed: gives back the slots of `concurrency` limits.
+   * Gives back the slots of `concurrency` limits. Call it when the response is closed.
    *
-   * @param quota what to charge on top now, or, below 0, to give back; integer, 0 by default
-   * @throws RangeError on a quota that is no integer
+   * @param quota integer to charge in addition, or below 0 to give back. Default: 0.
+   * @throws RangeError on a quota that is not an integer
    */
   done(quota?: number): Promise<void>
-  /** Holds the slots for another `lease`: for whatever takes longer than one. */
+  /** Holds the slots for another `lease`, for work that takes longer than one. */
   renew(): Promise<void>
 }
 
 export interface EmbeddedLimiter {
-  /** Never rejects for the store's sake. @throws RangeError on an unknown tier or setting, or a cost that is no integer ≥ 1 */
+  /**
+   * Decides a request. Never rejects because of the store.
+   *
+   * @throws RangeError on an unknown tier or setting, or a cost that is not an integer ≥ 1
+   */
   take(tier: string, consumer: string, asked?: Asked): Promise<Taken>
-  /** Every limit as it stands. Rejects when the store is out of reach. */
+  /** Returns the usage of every limit. Rejects when the store is unreachable. */
   usage(tier: string, consumer: string, levels?: AskedLevels): Promise<readonly LimitUsage[]>
-  /** Forgets what the consumer has used. Rejects when the store is out of reach. */
+  /** Forgets what the consumer has used. Rejects when the store is unreachable. */
   reset(consumer: string, levels?: Pick<AskedLevels, 'byAddress'>): Promise<void>
   /**
-   * Resolves once the store has answered, or after 5 s: with `degraded` where decisions are made without it. Those before are
-   * made by `on_failure`.
+   * Resolves when the store has answered, or after 5 s: then with `degraded`, if decisions are made without the store.
+   * Earlier decisions follow `on_failure`.
    */
   readonly ready: Promise<'up' | 'degraded'>
   close(): Promise<void>
@@ -71,10 +75,14 @@ const UNLIMITED: Decision = {
   at: 0,
 }
 const QUIET: Log = { info() {}, warn() {} }
-/** Ms that `ready` waits for the store. */
+/** How long `ready` waits for the store, in ms. */
 const READY_PATIENCE = 5000
 
-/** @throws Error that names every setting that is wrong, and what to do */
+/**
+ * Opens a limiter.
+ *
+ * @throws Error that names every invalid setting, and what to do
+ */
 export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   const { service: name = 'api', log = QUIET } = settings
   const snapshot = compile(settings, name)
@@ -112,7 +120,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
           if (!Number.isInteger(quota)) throw new RangeError(`quota is ${quota}; it is an integer`)
           if (!open) return
           open = false
-          // A renewal that is under way moves what is to be given back.
+          // A renewal in progress changes what is to be given back.
           await renewing
           if (quota !== 0 || policy.slots) await opened.limiter.settle(charge, quota, 'release')
         },
@@ -150,7 +158,11 @@ function readyOf({ ready, limiter }: Pick<Counts, 'ready' | 'limiter'>): Promise
   })
 }
 
-/** @throws RangeError on a name that is not known */
+/**
+ * Checks the names of the settings.
+ *
+ * @throws RangeError on an unknown name
+ */
 function checked<T extends object>(asked: T, known: readonly string[]): T {
   const wrong = unknownNames(asked, known)
   if (wrong.length > 0) throw new RangeError(wrong.join('\n'))
@@ -164,7 +176,7 @@ function levelsOf({ ip = '', tenant, route = '', byAddress }: AskedLevels): Leve
 const idOf = (consumer: string, { byAddress }: AskedLevels) =>
   byAddress === true ? addressKey(consumer) : consumer
 
-/** Through the gateway's own configuration: the same words, defaults, checks and messages. */
+/** Compiles the settings as a gateway's configuration: with the same words, defaults, checks and messages. */
 function compile(settings: LimiterSettings, name: string) {
   const { limits = {}, store = {}, on_failure } = settings
   const wrong = unknownNames(settings, SETTINGS)

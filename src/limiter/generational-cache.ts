@@ -1,4 +1,4 @@
-/** The latest values by key, at most 2 × `size`: when the younger half is full it becomes the older, and that goes. */
+/** Cache of the latest values by key, at most 2 × `size`. When the younger half is full, it replaces the older half. */
 export interface Recent<T> {
   get(key: string): T | undefined
   set(key: string, value: T): void
@@ -9,7 +9,7 @@ export function createRecent<T>(size: number): Recent<T> {
   let younger = new Map<string, T>()
   let older = new Map<string, T>()
   return {
-    // Mostly it is empty, and then nobody has to hash the key.
+    // The cache is usually empty. Then the key need not be hashed.
     get: (key) => (younger.size + older.size === 0 ? undefined : (younger.get(key) ?? older.get(key))),
     set(key, value) {
       if (younger.size >= size) {

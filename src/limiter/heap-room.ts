@@ -1,10 +1,12 @@
 import { getHeapStatistics } from 'node:v8'
 
-/** Share of the heap that V8 does not give to its young generation when it chooses the sizes itself: 95 to 98 %. */
+/** Share of the heap for the old generation when V8 chooses the sizes itself: 95 to 98 %. */
 const OLD_SHARE = 0.95
 /** Share of the old generation that counters may take. */
 const COUNTERS_SHARE = 0.5
-/** Bytes of one counter with two windows and a long id: 370 to 490 in `local`, and what was seen of it lately. */
+/**
+ * Size of one counter with two windows and a long id, in bytes: 370 to 490 in `local`, plus its entry of recent use.
+ */
 const COUNTER_BYTES = 640
 
 /**
@@ -16,12 +18,12 @@ export function oldGenerationLimit(
   flags: readonly string[] = [...(process.env.NODE_OPTIONS ?? '').split(/\s+/), ...process.execArgv],
   heapLimit: number = getHeapStatistics().heap_size_limit,
 ): number {
-  // The last one counts, and those of the command line come behind those of the environment.
+  // The last flag counts, and the command line comes after the environment.
   const given = flags.findLast((flag) => /^--max[-_]old[-_]space[-_]size=\d+$/.test(flag))
   return given === undefined ? heapLimit * OLD_SHARE : Number(given.split('=')[1]) * 1024 ** 2
 }
 
-/** Returns how many counters are kept: what is configured, or fewer where the heap has no room for so many. */
+/** Returns how many counters are kept: the configured number, or fewer if the heap has no room for them. */
 export function countersThatFit(configured: number, limit = oldGenerationLimit()): number {
   return Math.min(configured, Math.max(1, Math.floor((limit * COUNTERS_SHARE) / COUNTER_BYTES)))
 }

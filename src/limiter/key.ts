@@ -1,15 +1,15 @@
 import { createHash } from 'node:crypto'
 
 /**
- * `rl:<service>:{<consumer>}:<policy>`: the hash tag holds the consumer alone, so that what one consumer has used of
- * every service lies in one Cluster slot, and a service spreads over all of them.
+ * Formats counter keys: `rl:<service>:{<consumer>}:<policy>`. The hash tag contains the consumer only. So what one
+ * consumer has used of every service is in one Cluster slot, and a service spreads over all slots.
  */
 
 const COLON = 0x3a
 const TILDE = 0x7e
 const LONGEST_PLAIN = 64
 
-/** Printable ASCII without braces and colons, and not looking like a hash. */
+/** Returns true for printable ASCII without braces and colons that does not look like a hash. */
 function isPlain(id: string): boolean {
   if (id.length === 0 || id.length > LONGEST_PLAIN || id.charCodeAt(0) === TILDE) return false
   for (let i = 0; i < id.length; i++) {
@@ -20,8 +20,8 @@ function isPlain(id: string): boolean {
 }
 
 /**
- * The consumer's part of the key, ASCII and at most 64 characters: the id itself, or `~` and 132 bits of its SHA-256
- * when the id is empty, longer than 64 characters, begins with `~`, or holds a brace, a colon, a control or a
+ * Returns the consumer's part of the key, ASCII and at most 64 characters: the id itself, or `~` and 132 bits of its
+ * SHA-256 if the id is empty, longer than 64 characters, begins with `~`, or contains a brace, a colon, a control or a
  * non-ASCII character. No hash equals a plain id, since no plain id begins with `~`.
  */
 export function consumerPart(id: string): string {
@@ -33,7 +33,7 @@ export function limitKey(service: string, consumerPart: string, policyPart: stri
   return `rl:${service}:{${consumerPart}}:${policyPart}`
 }
 
-/** The Redis Cluster slot of everything whose hash tag is `tag` (ASCII): CRC16-XMODEM modulo 16384. */
+/** Returns the Redis Cluster slot for the hash tag `tag` (ASCII): CRC16-XMODEM modulo 16384. */
 export function slotOf(tag: string): number {
   let crc = 0
   for (let i = 0; i < tag.length; i++) {
@@ -44,7 +44,7 @@ export function slotOf(tag: string): number {
   return crc & 0x3fff
 }
 
-/** The Redis Cluster slot of a key that `limitKey` made. */
+/** Returns the Redis Cluster slot of a key from `limitKey`. */
 export function slotOfKey(key: string): number {
   const begin = key.indexOf('{') + 1
   return slotOf(key.slice(begin, key.indexOf('}', begin)))

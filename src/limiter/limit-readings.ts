@@ -2,7 +2,7 @@ import { type Limit, type Part, standing } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 
-/** How the limits of a policy stood when a request was decided, before it was charged. */
+/** State of a policy's limits when a request was decided, before it was charged. */
 export interface Counted {
   /** Unix ms, by the clock of whoever counted. */
   readonly at: number
@@ -11,15 +11,16 @@ export interface Counted {
 }
 
 /**
- * What stands for a limit: what it allows (of the mode `local`, a gateway's share), what was left of that, ms until it
- * resets, and of a sliding window what was used in it and in the one before (else 0). -1 in front: that limit was not asked.
+ * Numbers per limit: what it allows (in the mode `local`, a gateway's share), what was left, ms until it resets, and
+ * for a sliding window what was used in it and in the one before (otherwise 0). A leading -1 means that the limit was
+ * not evaluated.
  */
 export const COUNTED = 5
 const B = 2 ** 25
 
-/** Room for every limit of the policy that the parts are of, as far as they tell. */
+/** Returns room for every limit of the policy that the parts belong to, as far as they show it. */
 function blank(parts: readonly Part[]): number[] {
-  // One part: all of its limits.
+  // A single part has all the limits.
   let count = parts.length === 1 ? parts[0]!.limits.length : 0
   if (parts.length > 1) for (const { indices } of parts) count = Math.max(count, indices.at(-1)! + 1)
   const numbers: number[] = []
@@ -44,7 +45,7 @@ function put(
   numbers[o + 4] = before
 }
 
-/** Of counts in this process, which stay as they are. */
+/** Reads counts in this process, without changing them. */
 export function countedIn(parts: readonly Part[], counts: readonly Counts[], now: number): Counted {
   const numbers = blank(parts)
   parts.forEach(({ limits, indices }, k) => {
@@ -64,14 +65,14 @@ export function countedIn(parts: readonly Part[], counts: readonly Counts[], now
   return { at: now, numbers }
 }
 
-/** How many integers a denial's reply has for it, behind the verdict. */
+/** Returns how many integers a denial adds to a reply, after the verdict. */
 export function countedSize(parts: readonly Part[], plain: boolean): number {
   let limits = 0
   for (const part of parts) limits += part.limits.length
   return plain ? limits : limits * 4
 }
 
-/** From the reply of take.lua (plain) or take_mixed.lua, whose contracts tell what stands there. */
+/** Reads the reply of take.lua (plain) or take_mixed.lua. Their contracts describe the format. */
 export function readCounted(
   parts: readonly Part[],
   plain: boolean,
@@ -99,7 +100,7 @@ export function readCounted(
   return { at: now, numbers }
 }
 
-/** One part: its limits are those of the policy, in its order. */
+/** Reads one part, whose limits are those of the policy, in its order. */
 function plainNumbers(limits: readonly Limit[], reply: readonly number[], from: number): number[] {
   const now = reply[0]!
   const numbers: number[] = []

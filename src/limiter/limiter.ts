@@ -1,74 +1,76 @@
 import type { Limit, Policy, Service } from '../config/snapshot/snapshot.js'
 import type { Counted } from './limit-readings.js'
 
-/** Where a decision was made. `cache` is a remembered denial; the last three are degraded. */
+/** Where a decision was made. `cache` is a remembered denial. The last three are degraded. */
 export type DecidedBy = 'store' | 'cache' | 'local' | 'open' | 'closed'
 
 /** Why the store did not decide. */
 export type DegradedReason = 'timeout' | 'error' | 'breaker'
 
-/** What the limiter answers. */
+/** Result of the limiter for one request. */
 export interface Decision {
   readonly allowed: boolean
   readonly decidedBy: DecidedBy
-  /** Set when decidedBy is local, open or closed. */
+  /** Set if decidedBy is local, open or closed. */
   readonly reason: DegradedReason | undefined
   /** Index into `policy.limits` of the limit that leaves the least, or that the request waits for longest. */
   readonly binding: number
-  /** Bit i set: limit i denied this request. 0 when allowed. */
+  /** Bit i is set if limit i denied this request. 0 if allowed. */
   readonly violated: number
-  /** What a request of cost 1 could still take after this one, the least over all limits. */
+  /** Highest number of requests of cost 1 that still fit after this one: the least over all limits. */
   readonly remaining: number
-  /** Ms until the binding limit's present window ends; of a bucket, until it is full; of slots, until all have lapsed. */
+  /**
+   * Ms until the binding limit's present window ends; for a bucket, until it is full; for slots, until all have lapsed.
+   */
   readonly resetMs: number
   /**
-   * Denied: exact ms until this cost could pass if nobody else spends or gives back; -1: never (cost above the limit).
-   * For slots: until enough have lapsed that nobody gives back.
+   * If denied: exact ms until this cost could pass if no other request spends or gives back; -1 if never (cost above
+   * the limit). For slots: ms until enough have lapsed, if none is given back.
    */
   readonly retryMs: number
-  /** Unix ms, by the clock of whoever decided. What is settled later is settled as of this moment. */
+  /** Unix ms, by the clock of the process or server that decided. A later settlement applies to this moment. */
   readonly at: number
-  /** The same for each of several servers, when more than one was asked: for `Charge`. */
+  /** The same time for each of several servers, if more than one was asked. `Charge` needs it. */
   readonly times?: readonly number[]
-  /** How the limits stood, of a denied request and of a preview. Of a remembered denial as they stood when it was made. */
+  /** State of the limits, for a denied request and a preview. A remembered denial has the state when it was made. */
   readonly counted?: Counted | undefined
 }
 
-/** Who else than the consumer a request is counted under. */
+/** Values of the levels other than consumer that a request is counted under. */
 export interface Levels {
-  /** The caller's address as consumers are told apart by it: an IPv6 address by its /64. */
+  /** Client's address in the form that identifies consumers: an IPv6 address by its /64. */
   readonly ip: string
-  /** Of the credential. Who has none is a tenant of one. */
+  /** Tenant of the credential. A consumer without one is its own tenant. */
   readonly tenant: string | undefined
-  /** The route's label. */
+  /** Label of the route. */
   readonly route: string
-  /** Whether the consumer is an address: a consumer of that name is somebody else, and has counts of its own. */
+  /** True if the consumer is an address. A consumer of that name is another one, with its own counts. */
   readonly byAddress?: boolean | undefined
 }
 
-/** An allowed request that is settled once its response is known. */
+/** Allowed request that is settled once its response is known. */
 export interface Charge {
   readonly service: Service
   readonly policy: Policy
   readonly consumer: string
-  /** Needed when the policy has a part that is not by consumer, and of an address. */
+  /** Required if the policy has a part that is not by consumer, and for an address. */
   readonly levels: Levels | undefined
   readonly cost: number
   /** From the decision. */
   readonly decidedBy: DecidedBy
   readonly at: number
-  /** As `at` at first; renewing the slot moves it. */
+  /** Initially equal to `at`. Renewing the slot moves it. */
   slotAt: number
-  /** From the decision, if there. */
+  /** From the decision, if present. */
   readonly times?: readonly number[] | undefined
-  /** As `slotAt`, of each server. */
+  /** Like `slotAt`, for each server. */
   slotTimes?: readonly number[]
 }
 
-/** What becomes of the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */
+/** What happens to the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */
 export type Slot = 'keep' | 'release' | 'renew'
 
-/** One limit of one consumer as it stands now. */
+/** Present usage of one limit by one consumer. */
 export interface LimitUsage {
   readonly limit: Limit
   /** What the limit counts as used now, rounded up. Above the amount after a debit or a lowered limit. */
@@ -77,16 +79,14 @@ export interface LimitUsage {
   readonly resetMs: number
 }
 
-/**
- * Counts and decides. Memory and Redis pass one contract (`test/limiter/contract.ts`).
- */
+/** Counts and decides. The memory and the Redis limiter pass one contract (`test/limiter/contract.ts`). */
 export interface Limiter {
   /**
-   * Decides one request of `cost` (integer ≥ 1) and, when it is allowed, charges it: every limit of the policy
-   * or none. A `concurrency` limit takes 1, whatever the cost. Never rejects or throws: a store that fails is a
-   * degraded decision, by `service.onFailure`.
+   * Decides one request of `cost` (integer ≥ 1) and charges it if it is allowed: every limit of the policy or none. A
+   * `concurrency` limit takes 1, whatever the cost. Never rejects or throws: if the store fails, the decision is
+   * degraded, by `service.onFailure`.
    *
-   * @param levels needed when the policy has a part that is not by consumer, and of an address
+   * @param levels required if the policy has a part that is not by consumer, and for an address
    */
   take(
     service: Service,
@@ -96,18 +96,19 @@ export interface Limiter {
     levels?: Levels,
   ): Decision | Promise<Decision>
   /**
-   * Changes what an allowed request was charged, once its response is known. Never rejects or throws; what the store
-   * does not hear of is lost: a slot lapses by itself.
+   * Changes what an allowed request was charged, once its response is known. Never rejects or throws. A change that
+   * does not reach the store is lost; a slot then lapses by itself.
    *
-   * @param quota integer. Above 0: charged now on top, whether there is room or not, after which the consumer waits
-   *   until it has faded. Below 0: given back to the windows that were charged, as far as they still count.
+   * @param quota integer. Above 0: charged now in addition, whether there is room or not; the consumer then waits until
+   *   it has faded. Below 0: given back to the windows that were charged, as far as they still count.
    */
   settle(charge: Charge, quota: number, slot: Slot): void | Promise<void>
   /**
-   * Returns what `take` would answer now, charging nothing. While the store is away that is what `service.onFailure` says. Rejects
-   * where it cannot be known: the store does not answer, or each gateway counts by itself and this process is none.
+   * Returns what `take` would answer now, without charging. While the store is away, that is the answer of
+   * `service.onFailure`. Rejects if the answer is unknown: the store does not answer, or each gateway counts by itself
+   * and this process is not one.
    *
-   * @param levels what is not known of them counts as the same for all such requests
+   * @param levels unknown values count as the same for all such requests
    */
   preview(
     service: Service,
@@ -116,43 +117,49 @@ export interface Limiter {
     cost: number,
     levels?: Levels,
   ): Promise<Decision>
-  /** Reads without charging: while the store is away, what `local` has counted here. Rejects where nothing is counted, or it is out of reach. In the order of the policy; limits of levels not known are left out. */
+  /**
+   * Reads usage without charging, in the order of the policy. While the store is away, returns what `local` has counted
+   * here. Rejects if nothing is counted, or if the counts are unreachable. Limits of unknown levels are left out.
+   */
   usage(service: Service, policy: Policy, consumer: string, levels?: Levels): Promise<readonly LimitUsage[]>
   /**
-   * Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep theirs.
+   * Forgets what the consumer has used of the service, under the policies of all tiers. Other levels keep their counts.
    *
-   * @param byAddress whether the consumer is an address
+   * @param byAddress true if the consumer is an address
    */
   reset(service: Service, consumer: string, byAddress?: boolean): Promise<void>
-  /** `degraded` while decisions are made without the store. The memory limiter is always up. */
+  /** Returns `degraded` while decisions are made without the store. The memory limiter is always up. */
   state(): 'up' | 'degraded'
-  /** How often a key of the store held something else than counts, which is counted as none and written over. */
+  /**
+   * Returns how often a key of the store held something other than counts. Such a value counts as none and is
+   * overwritten.
+   */
   foreignKeys(): number
   close(): Promise<void>
 }
 
 export interface Assignment {
   readonly tier: string
-  /** Unix ms; undefined: until somebody takes it back. */
+  /** Unix ms; undefined until an operator removes it. */
   readonly until: number | undefined
 }
 
 /**
- * Which consumer was put on which tier by an operator. Held whole in the process, so a look-up is a Map read;
- * kept in step by a message at once and by a poll within a second when the message is lost.
+ * Tiers that operators assigned to consumers. The process holds all of them, so a lookup is a Map read. A message
+ * updates them at once, and a poll does within a second if the message is lost.
  */
 export interface TierAssignments {
-  /** What was assigned, whatever the current config says of the tier, until its end. */
+  /** Returns the assignment until its end, even if the present configuration does not have the tier. */
   get(consumer: string): Assignment | undefined
   /**
-   * Stores the assignment; `undefined` removes it. Rejects when the store is out of reach.
+   * Stores the assignment; `undefined` removes it. Rejects when the store is unreachable.
    *
    * @param until unix ms at which it ends by itself, by each gateway's clock
    */
   set(consumer: string, tier: string | undefined, until?: number): Promise<void>
-  /** The assignment as the store has it now, for the operator's tools. */
+  /** Reads the assignment from the store, for the operator's tools. */
   read(consumer: string): Promise<Assignment | undefined>
-  /** Resolves when the first full load is done. Reads before that see what has come so far. */
+  /** Resolves when the first full load is done. Earlier reads see what has arrived so far. */
   readonly ready: Promise<void>
   close(): Promise<void>
 }

@@ -7,12 +7,12 @@ import type { Charge, Decision, DegradedReason, Levels, LimitUsage, Slot } from 
 import { createMemoryLimiter } from './memory.js'
 
 /**
- * The degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.
+ * Degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.
  *
- * What it admits too much is bounded. Per window, all gateways together admit less than amount + gateways. In the window
- * in which the store is lost, what was counted in the store comes on top, but for consumers that a gateway has seen
- * lately: these go on with their share of what was left then. When the store is back, what was admitted here is charged
- * to it once per key, when the key is next asked for: to each limit what its own windows still count.
+ * The excess is bounded. Per window, all gateways together admit less than amount + gateways. In the window in which
+ * the store is lost, what was counted in the store is added, except for consumers that a gateway has seen recently:
+ * they continue with their share of what was left then. When the store is back, what was admitted here is charged to it
+ * once per key, at the next request for the key: to each limit what its own windows still count.
  */
 export interface Local {
   take(
@@ -24,7 +24,7 @@ export interface Local {
     reason: DegradedReason,
   ): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
-  /** Returns what `take` would answer, charging nothing. */
+  /** Returns what `take` would answer, without charging. */
   preview(
     service: Service,
     policy: Policy,
@@ -39,13 +39,16 @@ export interface Local {
     consumer: string,
     levels: Levels | undefined,
   ): Promise<readonly LimitUsage[]>
-  /** The store has decided: what it says was left of the binding limit. */
+  /** Records what was left of the binding limit, according to a decision of the store. */
   saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
-  /** Whether anything was admitted here that the store may not know of. */
+  /** Returns true if this process admitted anything that the store may not know of. */
   owes(): boolean
-  /** Takes what was admitted of a key here and is not charged to the store, counted as the key's limits are; undefined: nothing. */
+  /**
+   * Takes what was admitted here for a key and is not yet charged to the store, in the form of the key's limits;
+   * undefined if nothing.
+   */
   claim(key: string): Counts | undefined
-  /** The store has charged what was claimed. */
+  /** Records that the store has charged what was claimed. */
   paid(key: string): void
   reset(service: Service, consumer: string, byAddress?: boolean): Promise<void>
 }
@@ -59,9 +62,11 @@ interface Seen {
 }
 
 /**
- * @param maxKeys how many are counted, and about how many are remembered as seen
- * @param gateways how many share the store
- * @param now unix ms
+ * Creates the mode.
+ *
+ * @param maxKeys how many keys are counted, and about how many are remembered as seen
+ * @param gateways returns how many gateways share the store
+ * @param now clock, in unix ms
  */
 export function createLocal(maxKeys: number, gateways: () => number, now: () => number = Date.now): Local {
   const memory = createMemoryLimiter({ maxKeys, now, seed })
@@ -86,7 +91,7 @@ export function createLocal(maxKeys: number, gateways: () => number, now: () => 
     return share
   }
 
-  /** A key that was seen lately begins with what others have left of it: the share of this gateway of that. */
+  /** Returns the initial counts of a key that was seen recently: this gateway's share of what others left. */
   function seed(key: string, part: Part): number[] | undefined {
     const seen = seenLately.get(key)
     if (seen === undefined) return undefined
@@ -112,14 +117,14 @@ export function createLocal(maxKeys: number, gateways: () => number, now: () => 
     },
     async usage(service, policy, consumer, levels) {
       const found = await memory.usage(service, shareOf(policy), consumer, levels)
-      // What remains is of the share; the limit is the one that everybody knows.
+      // `remaining` is of the share. The limit shown is the one that clients know.
       return found.map((one) => ({
         ...one,
         limit: policy.limits.find(({ name }) => name === one.limit.name) ?? one.limit,
       }))
     },
     settle(charge, quota, slot) {
-      // At the share's rate: a debt that was paid off at the whole one would be forgiven early.
+      // At the share's rate: a debt paid off at the full rate would be forgiven early.
       const own = { ...charge, policy: shareOf(charge.policy) }
       memory.settle(own, quota, slot)
       charge.slotAt = own.slotAt

@@ -14,15 +14,15 @@ import type {
 } from './limiter.js'
 
 export interface MemoryLimiterOptions {
-  /** How many keys are remembered; past it one that was not used for long is forgotten. */
+  /** Maximum number of keys. Beyond it, a key without recent use is forgotten. */
   readonly maxKeys?: number
-  /** Unix ms. */
+  /** Clock, in unix ms. */
   readonly now?: () => number
-  /** What a key begins with that is not remembered, by default nothing. */
+  /** Returns the initial counts of an unknown key. Default: none. */
   readonly seed?: (key: string, part: Part) => Counts | undefined
 }
 
-/** What the degraded mode `local` needs beyond a Limiter: a decision at once, signed by whoever asks. */
+/** Limiter with what the degraded mode `local` needs in addition: decisions at once, labelled by the caller. */
 export interface MemoryLimiter extends Limiter {
   take(service: Service, policy: Policy, consumer: string, cost: number, levels?: Levels): Decision
   takeAs(
@@ -35,38 +35,38 @@ export interface MemoryLimiter extends Limiter {
     levels?: Levels,
   ): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
-  /** Whether anything is to be claimed. */
+  /** Returns true if anything is to be claimed. */
   owes(): boolean
-  /** Takes what the store was never asked about and was charged to a key here since it was last claimed; undefined: nothing. */
+  /** Takes what was charged to a key here since the last claim without asking the store; undefined if nothing. */
   claim(key: string): Counts | undefined
-  /** What was claimed is charged in the store: the key is forgotten, unless more was charged meanwhile. */
+  /** Records that the store has charged what was claimed. The key is forgotten, unless more was charged meanwhile. */
   paid(key: string): void
-  /** What is held of a key, as it is. */
+  /** Returns the stored counts of a key. */
   peek(key: string): { readonly counts: Readonly<Counts>; readonly expires: number } | undefined
-  /** How many keys are held. */
+  /** Returns the number of keys. */
   size(): number
 }
 
 interface Entry {
   readonly key: string
   counts: Counts
-  /** Unix ms after which the counts are as good as none. */
+  /** Unix ms after which the counts are equivalent to none. */
   expires: number
-  /** Counts of what the store does not know of, each limit's by its own windows; undefined: it knows all. */
+  /** Counts that the store does not know of, each limit's by its own windows; undefined if the store knows all. */
   owed: Counts | undefined
-  /** Since the hand came by. */
+  /** True if it was used since the hand last passed. */
   used: boolean
 }
 
-/** How many entries a new one looks at: two keep pace with what expires; more only when there is no room. */
+/** Entries that a new one checks. Two keep pace with expiry. More are only checked when there is no room. */
 const LOOKS = 2
 const LOOKS_WHEN_FULL = 16
 
 /**
- * Counts in this process: the whole store of a single gateway, and what `local` falls back to. What is kept is bounded by
- * `maxKeys`: a hand goes round the entries as new ones come; what has expired leaves, and when there is no room, what
- * was not used since the hand came by. A request of a known consumer moves nothing. (Not a Map in order of use:
- * looking for its oldest entry passes over all that were deleted before.)
+ * Counts in this process: the whole store of a single gateway, and the fallback for `local`. `maxKeys` bounds the
+ * memory. A hand goes round the entries as new ones arrive. It removes expired ones and, if there is no room, those not
+ * used since it last passed. A request of a known consumer moves nothing. (A Map in order of use is not an option:
+ * searching its oldest entry passes over all that were deleted before.)
  */
 export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryLimiter {
   const { maxKeys = 100_000, now = Date.now, seed = () => undefined } = options
@@ -99,21 +99,24 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     if (last !== entry) ring[index] = last
   }
 
-  /** The counts of a part, in an array as long as it gets: one that grows makes room for 17, and there may be a million. */
+  /**
+   * Returns the counts of a part, in an array of its final length: a growing array allocates room for 17, and there may
+   * be a million.
+   */
   function countsOf(entry: Entry | undefined, key: string, part: Part, at: number): Counts {
-    // Expired is gone, as in Redis, whatever the clock does next.
+    // An expired entry is gone, as in Redis, whatever the clock does next.
     if (entry !== undefined && entry.expires >= at) return entry.counts
     return seed(key, part) ?? new Array<number>(sizeOf(part.limits))
   }
 
-  /** What a request would find, to read. */
+  /** Returns the counts that a request would find, for reading only. */
   function held(key: string, part: Part, at: number): Counts | undefined {
     const entry = entries.get(key)
     return entry !== undefined && entry.expires >= at ? entry.counts : seed(key, part)
   }
 
   function keep(entry: Entry | undefined, key: string, counts: Counts, expires: number, at: number): Entry {
-    // Making room for another key of the same request may have put it out.
+    // Making room for another key of the same request may have removed it.
     if (entry !== undefined && entries.get(key) === entry) {
       if (entry.expires < at) owe(entry, undefined)
       entry.counts = counts
@@ -145,7 +148,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     for (const entry of known) if (entry !== undefined) entry.used = true
     for (let k = 0; decision.allowed && k < parts.length; k++) {
       const entry = keep(known[k], keys[k]!, counts[k]!, expiryOf(parts[k]!.limits, counts[k]!), at)
-      // Whatever was asked of the store in vain, it may have charged; that must not be charged again.
+      // If the store was asked in vain, it may have charged the request. That must not be charged again.
       if (reason === 'breaker') {
         const { limits } = parts[k]!
         const owed = entry.owed ?? new Array<number>(sizeOf(limits))
@@ -228,7 +231,9 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
   }
 }
 
-/** Whether settling charges something of the part; undefined: it does not even give anything back. */
+/**
+ * Returns true if settling charges something of the part; false if it only gives back; undefined if it does neither.
+ */
 function settles(part: Part, quota: number, slot: Slot): boolean | undefined {
   let any: boolean | undefined
   for (const { algorithm } of part.limits) {

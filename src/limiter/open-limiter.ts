@@ -7,22 +7,23 @@ import { connectStore } from './redis/connect.js'
 import { createNodes } from './redis/heartbeat.js'
 import { createRedisLimiter } from './redis/redis.js'
 
-/** Counts, and the Redis that they are in. */
+/** Counts, and the Redis that holds them. */
 export interface Counts {
   readonly limiter: Limiter
-  /** Undefined: they are in this process. */
+  /** Undefined if the counts are in this process. */
   readonly redis: ReturnType<typeof connectStore> | undefined
-  /** Resolves when the store has answered for the first time; decisions before that are made without it. */
+  /** Resolves when the store has answered for the first time. Until then decisions are made without it. */
   readonly ready: Promise<void>
-  /** Connections that were ended because the store broke the protocol. */
+  /** Returns the number of connections that were closed because the store broke the protocol. */
   protocolErrors(): number
   close(): Promise<void>
 }
 
 /**
- * Opens the counts that `store` in the configuration names, in the background: an unreachable Redis is no reason not to start.
+ * Opens the counts that `store` in the configuration names, in the background: the gateway starts even if Redis is
+ * unreachable.
  *
- * @param decides whether this process decides on requests, and so has a share of the limits while Redis is away
+ * @param decides true if this process decides on requests, and so has a share of the limits while Redis is away
  */
 export function openCounts(config: Config['store'], log: Log, decides: boolean): Counts {
   const maxKeys = countersThatFit(config.max_keys)
@@ -47,7 +48,7 @@ export function openCounts(config: Config['store'], log: Log, decides: boolean):
     decides,
     batch: config.batch,
     merge: config.merge,
-    // At least nine tenths of the time are the store's.
+    // Leaves at least nine tenths of the time to the store.
     gatherMs: Math.min(config.gather, config.timeout / 10),
     denials: config.denials,
     gateways: nodes?.count ?? (() => 1),

@@ -4,22 +4,26 @@ import type { Decision } from './limiter.js'
 /** Why a server of the store is given up for a while. */
 export type LossReason = 'connection' | 'timeouts' | 'slow'
 
-/** Tells the log when the store is lost and when it is back, with what was decided in between. */
+/** Logs when the store is lost and when it is back, with the number of decisions made in between. */
 export interface Outage {
-  /** A decision was made without the store. */
+  /** Records a decision made without the store. */
   decided(decision: Decision): void
   lost(reason: LossReason): void
-  /** All of the store answers. */
+  /** Records that all servers of the store answer. */
   recovered(): void
 }
 
-/** Ms: what was decided without the store longer ago has nothing to do with its being lost now. */
+/** Decisions without the store longer ago than this, in ms, are not related to a loss now. */
 const APART = 5000
 
-/** @param now ms, monotonic */
+/**
+ * Creates the log of outages.
+ *
+ * @param now clock in ms, monotonic
+ */
 export function createOutage(log: Log, now = () => performance.now()): Outage {
   const warn = onceASecond((fields, message) => log.warn(fields, message), now)
-  /** Since when it is lost, or was told to be last; at first: since the start. */
+  /** When the store was lost, or when that was last logged. Initially the time of the start. */
   let since = now()
   let reason: LossReason | undefined
   let latest = Number.NEGATIVE_INFINITY
@@ -52,10 +56,10 @@ export function createOutage(log: Log, now = () => performance.now()): Outage {
     recovered() {
       if (!away) return
       away = false
-      // Never held back: it has counts in it, and a probe comes before each.
+      // Never suppressed: the line has counts, and a probe comes before each.
       log.info(
         {
-          // The first time it is there there is nothing that it recovers from, unless requests came before.
+          // The first connection is not a recovery, unless requests came before it.
           ...(reason === undefined && latest < since ? {} : { event: 'recovered', reason }),
           degraded_ms: Math.round(now() - since),
           let_through: letThrough,

@@ -27,14 +27,15 @@ import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
 import { type AdminAddress, askAdmin, isSilence, noAnswer } from './ask-admin.js'
 
 /**
- * The admin API as the operator's commands use it. With Redis this process serves it to itself, over the store that the
- * gateways share; without, the counts are in the gateway's memory, and it is asked there. One API, one set of answers.
+ * Admin API for the operator's commands. With Redis, this process serves the API to itself, over the store that the
+ * gateways share. Without, the counts are in the gateway's memory, so the gateway is asked. Both give the same answers.
  */
 export interface Control {
   /**
-   * Resolves with the answer's body. Rejects with Refused, saying why and what to do. `path` is percent-encoded.
+   * Resolves with the body of the response. Rejects with Refused, which says why and what to do. `path` is
+   * percent-encoded.
    *
-   * @param patienceMs ms without anything happening, by default 5 s
+   * @param patienceMs longest wait without any activity, in ms. Default: 5 s.
    */
   call<T = object>(
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
@@ -49,17 +50,17 @@ export interface Control {
 
 const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's log alone has it"
 
-/** Ms for the first answer of the store. */
+/** Longest wait for the first answer of the store, in ms. */
 const PATIENCE = 5000
-/** The same once it has said why it does not answer: another of its addresses may. */
+/** Longest wait, in ms, once the store has reported an error: another of its addresses may answer. */
 const PATIENCE_AFTER_ERROR = 300
-/** Ms for a gateway that may be there. */
+/** Longest wait for a gateway that may not run, in ms. */
 const PROBE_PATIENCE = 500
 
-/** Its commands ask by `withControl`. */
+/** Opens the admin API. Commands use it through `withControl`. */
 export async function openControl(io: CommandIo, command: string, options: ControlOptions): Promise<Control> {
   const { config: option, admin, reason, whose = 'store' } = options
-  // Needs nothing of the file, which may be a bad one by now, or of the environment, which may be another's.
+  // The file is not read: it may be invalid by now, or the environment may be another one.
   if (admin !== undefined) {
     const at = adminAt(io, command, admin, option)
     const control = controlOf(io, command, reason, {
@@ -116,13 +117,13 @@ function controlOf(
   }
 }
 
-/** Names of the services that have upstreams, as the gateway tells them. */
+/** Returns the names of the services that have upstreams, as the gateway reports them. */
 async function servicesOf({ call }: Pick<Control, 'call'>): Promise<readonly string[]> {
   const { upstreams } = await call<{ upstreams: readonly { service: string }[] }>('GET', '/upstreams')
   return [...new Set(upstreams.map(({ service }) => service))]
 }
 
-/** Whether a gateway runs where the configuration says. */
+/** Returns true if a gateway runs at the configured address. */
 async function answers({ config }: Snapshot, env: NodeJS.ProcessEnv): Promise<boolean> {
   return askAdmin(addressOf(config, env), 'GET', '/healthz', undefined).then(
     ({ status }) => status === 200,
@@ -130,7 +131,7 @@ async function answers({ config }: Snapshot, env: NodeJS.ProcessEnv): Promise<bo
   )
 }
 
-/** Whether a gateway of this configuration runs where that says, and lets this process read. */
+/** Returns true if a gateway with this configuration runs at its address and allows this process to read. */
 async function lets({ config, hash }: Snapshot, file: string, env: NodeJS.ProcessEnv): Promise<boolean> {
   try {
     const asked = askAdmin(addressOf(config, env), 'GET', '/config', undefined, undefined, PROBE_PATIENCE)
@@ -147,7 +148,7 @@ async function lets({ config, hash }: Snapshot, file: string, env: NodeJS.Proces
 
 function addressOf({ admin: { listen, token } }: Snapshot['config'], env: NodeJS.ProcessEnv): AdminAddress {
   const host = listen.host === '0.0.0.0' ? '127.0.0.1' : listen.host === '::' ? '::1' : listen.host
-  // One's own before that of everybody: the audit has the name.
+  // A personal token is preferred over the shared one, because the audit then has the name.
   return { host, port: listen.port, token: env.TIDEGATE_ADMIN_TOKEN || token }
 }
 
@@ -161,27 +162,27 @@ function parse(text: string): object | undefined {
 
 type Whose = 'store' | 'gateway' | 'any' | 'reader'
 
-/** `--config`, `--admin` and `--reason` as they were given. */
+/** Values of `--config`, `--admin` and `--reason`. */
 export interface ControlOptions {
   readonly config: string | undefined
   readonly admin: string | undefined
-  /** Of a command that changes something: why, for the audit. */
+  /** Reason for the audit, for a command that changes something. */
   readonly reason?: string | undefined
   /**
-   * The store's admin API, which may be Redis; or that of the running gateway, which nobody else can tell; or `any`, of all
-   * gateways, to which one that runs here leads, or else the store; or `reader`, the same where it lets this process read.
-   * With `admin` that gateway is asked in any case.
+   * Selects the admin API. `store`: that of the store, which may be Redis. The running gateway's own, for what no other
+   * process knows. `any`: all gateways through one that runs here, otherwise the store. `reader`: the same, if that
+   * gateway allows this process to read. With `admin`, that gateway is asked in any case.
    */
   readonly whose?: Whose
 }
 
 interface Opened {
   readonly address: AdminAddress
-  /** Says what it means that the address does not answer. */
+  /** Explains what it means that the address does not answer. */
   readonly unreachable: (error: Error) => string
-  /** Says where the audit has what was done, when the store does not. */
+  /** Names where the audit entry is if the store does not have it. */
   readonly onlyLogged: () => string
-  /** What a 401 means, where the answer does not say it well enough. */
+  /** Explains a 401 if the response does not do so well enough. */
   readonly unauthorized?: string
   readonly close: () => Promise<void>
 }
@@ -255,7 +256,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
   }
   const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
   const tokens = createTokens({ log })
-  // Loopback, and for this process alone.
+  // Reachable on loopback and by this process only.
   const token = randomBytes(32).toString('hex')
   const sha256 = createHash('sha256').update(token).digest('hex')
   const access: AccessSettings = { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] }
@@ -278,7 +279,7 @@ async function adminOverStore(command: string, file: string, snapshot: Snapshot)
     amounts: store.amounts,
     keys: store.keys,
     maps: store.maps,
-    // They are in the gateways.
+    // Upstreams and guards exist in the gateways only.
     upstreams: { describe: () => [], setState: () => undefined },
     guards: { describe: () => [] },
     top: createTopOfAll(() => store.fleet, undefined),

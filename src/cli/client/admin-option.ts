@@ -2,7 +2,7 @@ import { formatListen, parseListen } from '../../net/addresses.js'
 import { type CommandIo, WrongUse } from '../command.js'
 import type { AdminAddress } from './ask-admin.js'
 
-/** The option of every command that a gateway answers. */
+/** Option of every command that a gateway answers. */
 export const ADMIN_OPTION = { type: 'string', short: 'a' } as const
 
 export const ADMIN_HELP = `  -a, --admin HOST:PORT
@@ -10,13 +10,16 @@ export const ADMIN_HELP = `  -a, --admin HOST:PORT
                       configuration; its token, if it wants one, is taken from
                       TIDEGATE_ADMIN_TOKEN`
 
-/** The option of every command that changes something. */
+/** Option of every command that changes something. */
 export const REASON_OPTION = { type: 'string' } as const
 
 export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegate audit: a ticket, say; 500
                       characters at most`
 
-/** Throws WrongUse when `text` is no address, or `config` is there as well: that would name another gateway. */
+/**
+ * Parses the address. Throws WrongUse if `text` is not an address, or if `config` is given as well: that would name
+ * another gateway.
+ */
 export function adminAt(
   { env }: CommandIo,
   command: string,
@@ -35,7 +38,7 @@ export function formatAdmin({ host, port }: AdminAddress): string {
   return formatListen({ host, port })
 }
 
-/** What is left to a person whose configuration cannot be read: the gateway goes on with its last good one, and may be asked. */
+/** Hint for a user whose configuration cannot be read: the gateway runs with its last valid one, and can be asked. */
 export function orAskAdmin(command: string): string {
   return `tidegate ${command}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)`
 }

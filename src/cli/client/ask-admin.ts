@@ -10,33 +10,33 @@ export interface AdminAddress {
 export interface AdminAnswer {
   readonly status: number
   readonly text: string
-  /** Of a write: `stored` or `logged`, as the audit has it. */
+  /** For a write: `stored` or `logged`, depending on where the audit entry is. */
   readonly recorded: string | string[] | undefined
 }
 
-/** Ms without anything happening. */
+/** Longest wait without any activity, in ms. */
 const TIMEOUT = 5000
 const SECONDS = TIMEOUT / 1000
 const SILENT = `silent for ${SECONDS} s`
 
-/** What it means that nothing has come from there: a gateway that stands still is not to be started once more. */
+/** Explains that an address did not answer. A gateway that hangs must not be started a second time. */
 export function noAnswer(at: string, error: Error): string {
   return isSilence(error)
     ? `the gateway at ${at} took the question and has been ${SILENT}: it stands still, or what it asks does`
     : `no gateway answers at ${at} (${error.message})`
 }
 
-/** Whether it was connected to, and nothing came. */
+/** Returns true if the connection was made and no data came. */
 export function isSilence({ message }: Error): boolean {
   return message === SILENT
 }
 
 /**
- * One request to an admin API. Rejects with an Error whose message is the reason in a word or two. Not by fetch: it
- * takes `..` out of a path, and that may be a consumer's id.
+ * Sends one request to an admin API. Rejects with an Error whose message is the reason in a word or two. It does not
+ * use fetch, which removes `..` from a path: that may be a consumer's id.
  *
  * @param reason why something is changed, for the audit
- * @param patienceMs ms without anything happening
+ * @param patienceMs longest wait without any activity, in ms
  */
 export function askAdmin(
   { host, port, token }: AdminAddress,
@@ -46,12 +46,12 @@ export function askAdmin(
   reason?: string,
   patienceMs = TIMEOUT,
 ): Promise<AdminAnswer> {
-  // As bytes: to a text Node would prepend the fields, and write them as UTF-8 once more.
+  // As bytes: Node would prepend the headers to a text, and encode them as UTF-8 a second time.
   const payload = body === undefined ? undefined : Buffer.from(JSON.stringify(body))
   const headers = {
     'user-agent': `tidegate-cli (${personHere()})`,
     ...(token === undefined ? {} : { authorization: `Bearer ${token}` }),
-    // Fields are Latin-1 to Node; this makes UTF-8 of them on the wire.
+    // Node takes header values for Latin-1. This conversion puts UTF-8 on the wire.
     ...(reason === undefined ? {} : { 'x-reason': Buffer.from(reason).toString('latin1') }),
     ...(payload === undefined
       ? {}

@@ -2,8 +2,8 @@ import type { CommandIo } from '../command.js'
 import type { Control, ControlOptions } from './admin-client.js'
 
 /**
- * Opens the admin API, lets `use` ask it, and closes it again, whatever comes of it. Resolves with what `use` does.
- * Half of the gateway comes along with it, and is read no earlier: wrong use and --help have no need of it.
+ * Opens the admin API, runs `use`, and always closes the API again. Resolves with the result of `use`. The API imports
+ * half of the gateway, so it is loaded only here: wrong use and --help do not need it.
  */
 export async function withControl<T>(
   io: CommandIo,

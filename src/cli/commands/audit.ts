@@ -7,7 +7,7 @@ import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, listing, print, printJson } from '../print/terminal.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
-/** Characters of a value in the table. */
+/** Longest value in the table, in characters. */
 const LONGEST_CELL = 60
 
 export const command = defineCommand({
@@ -74,7 +74,7 @@ function describe({ entries, older }: AuditAnswer, columns: number | undefined):
   return list + (older === null ? '' : '\n\nThere are older ones: more with -n.')
 }
 
-/** Of two mappings what is not the same in both; else all of it. */
+/** Returns what differs between two mappings; for other values, all of them. */
 function changeOf({ action, target, before, after }: AuditEntry): string {
   if (action === 'import.rows' && isMapping(after)) return importOf(after)
   if (before === null && after === null) return ''
@@ -89,7 +89,7 @@ function changeOf({ action, target, before, after }: AuditEntry): string {
   return cut(told.join(', '))
 }
 
-/** The hash to its last digit: it is what a file that was kept is held against. */
+/** Formats an import, with the full hash: users compare it with a file they kept. */
 function importOf({ file_sha256: hash, by_tier: tiers, ...counts }: Record<string, unknown>): string {
   const listOf = (all: Record<string, unknown>) =>
     Object.entries(all)
@@ -112,7 +112,7 @@ function shown(value: unknown, target: string): string {
   return cut(parts.join(', ')) || 'nothing'
 }
 
-/** Times to the second. */
+/** Formats a value, with times to the second. */
 function text(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value.join(' ')

@@ -6,7 +6,7 @@ interface Findings {
   readonly warnings: readonly ConfigError[]
 }
 
-/** Looks at the files that `server.tls` names: whether they are there, belong together, and hold at this time (Unix ms). */
+/** Checks the files that `server.tls` names: that they exist, belong together, and are valid at this time (unix ms). */
 export async function checkCertificates(
   { config, at, warnings: before }: Extract<LoadResult, { ok: true }>,
   now: number,

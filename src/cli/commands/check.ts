@@ -26,7 +26,7 @@ Exits with 0 when the configuration is good, with 1 when it is not.`,
     const { warnings, errors } = loaded.ok ? await checkCertificates(loaded, Date.now()) : loaded
     if (!loaded.ok || errors.length > 0) {
       if (json) printJson(io, { ok: false, file, errors, warnings })
-      // Without the warnings: what a broken file lacks may only seem to be missing.
+      // Without the warnings: in an invalid file, something may only seem to be missing.
       else complain(io, errors.map(formatError).join('\n'))
       return 1
     }

@@ -40,8 +40,8 @@ export interface DemoBackend {
   close(): Promise<void>
 }
 
-/** What a backend's author wants to see of what a gateway sends. */
-/** What a gateway writes, and what callers are known by: not all that a browser sends. */
+/** Headers that help the author of a backend. */
+/** They are those that a gateway writes and that identify clients, not everything that a browser sends. */
 const SHOWN_HEADERS = [
   'host',
   'x-api-key',
@@ -57,12 +57,12 @@ const SHOWN_HEADERS = [
   'via',
   'content-type',
 ]
-/** Bytes of a body that are sent back; the rest is read and counted. */
+/** Bytes of a body that are sent back. The rest is read and counted. */
 const MAX_ECHO = 4096
 
 /**
- * Starts a backend that answers every request with what it was sent, as JSON. `origin`: `http://host:port` on this
- * machine. `command` is the one that wants it, for messages. Rejects with one line for the operator.
+ * Starts a backend that answers every request with its content, as JSON. `origin`: `http://host:port` on this machine.
+ * `command`: the caller, for messages. Rejects with one line for the operator.
  */
 export function startDemoBackend(service: string, origin: string, command = 'demo'): Promise<DemoBackend> {
   const { hostname, port } = new URL(origin)

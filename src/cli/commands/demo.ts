@@ -49,19 +49,19 @@ Options:
     await gateway.close(0)
     await Promise.all(backends.map((backend) => backend.close()))
     print(io, '\nstopped')
-    // A connection that somebody keeps open must not hold the prompt.
+    // An open connection must not delay the prompt.
     process.exit(0)
   },
 })
 
-/** As short as it can be written from here. */
+/** Returns the path of the packaged configuration, as short as possible from this folder. */
 function packagedConfig(cwd: string): string {
   const path = fileURLToPath(new URL('../../../config/tidegate.yaml', import.meta.url))
   const near = relative(cwd, path)
   return near.startsWith('..') ? path : near
 }
 
-/** Each address once: a backend that two services share is named after the first. */
+/** Returns each address once. A backend that two services share is named after the first. */
 function upstreamsOf({ services }: Snapshot): { service: string; origin: string }[] {
   const byOrigin = new Map<string, string>()
   for (const { name, upstreams } of services) {
@@ -106,7 +106,7 @@ Requests are shown here as they come, and so is what an edit of the configuratio
 `
 }
 
-/** An address to connect to, for one to listen on. */
+/** Returns an address to connect to for a listen address. */
 function reachable(address: string): string {
   return address.replace('//0.0.0.0:', '//127.0.0.1:').replace('//[::]:', '//[::1]:')
 }

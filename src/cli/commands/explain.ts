@@ -69,7 +69,7 @@ function fieldOf(text: string): readonly [string, string] {
 
 interface Answer {
   readonly explained: Explained
-  /** Where the counts are from, for a person. */
+  /** Where the counts come from, for a person. */
   readonly note: string
 }
 
@@ -151,7 +151,7 @@ async function ofFile(io: CommandIo, option: string | undefined, question: Expla
   }
 }
 
-/** Ms for the first answer of the store. */
+/** Longest wait for the first answer of the store, in ms. */
 const PATIENCE = 3000
 
 function describe(d: Explained, note: string, columns: number | undefined): string {
@@ -182,14 +182,14 @@ function describe(d: Explained, note: string, columns: number | undefined): stri
   ].join('\n')
 }
 
-/** An older gateway does not tell. */
+/** Formats the upstreams. An older gateway does not report them. */
 function upstreamRows(upstreams: Explained['upstreams'] | undefined): string[][] {
   if (!upstreams) return []
   const { all, serving, drained } = upstreams
   return [['upstreams', `${serving} of ${all} serving${drained === 0 ? '' : `, ${drained} drained`}`]]
 }
 
-/** Which claims were used. What stands in the token besides is nobody's business. */
+/** Lists the claims that were used. The rest of the token stays private. */
 function tokenRows({
   issuer,
   claims,
@@ -200,7 +200,7 @@ function tokenRows({
   return [
     ['token', `of ${issuer}, until ${expires}`],
     ['claims used', used.join(', ')],
-    // An older gateway does not tell.
+    // An older gateway does not report this.
     ...(unknown
       ? [['not a tier', `${unknown}, which the token names and this configuration does not have`]]
       : []),

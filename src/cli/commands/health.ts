@@ -36,7 +36,7 @@ Options:
   },
 })
 
-/** Of a 503 why, of a 200 what is out of order all the same. Undefined when what answers is no gateway. */
+/** Returns the reasons for a 503, or the problems of a 200. Undefined if no gateway answered. */
 function reasonsIn(text: string): string | undefined {
   try {
     const { reasons } = JSON.parse(text) as { reasons: readonly string[] }

@@ -22,13 +22,13 @@ interface Bad {
 }
 
 const COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until']
-/** Rows of one request. */
+/** Rows per request. */
 const BATCH = 1000
-/** Lines of a file: their keys are remembered, to find those that come twice. */
+/** Maximum number of lines in a file. Their keys are remembered to find duplicates. */
 const MOST_LINES = 1_000_000
-/** Bad lines that are told for a person. */
+/** Bad lines that are reported to a person. */
 const MOST_TOLD = 20
-/** What a decoder puts where bytes are no UTF-8: an id with it would be another one's. */
+/** Character that a decoder writes for bytes that are not UTF-8. An id with it would be another consumer's. */
 const REPLACED = '\ufffd'
 
 export const command = defineCommand({
@@ -70,7 +70,7 @@ gateway, at admin.listen.`,
   required: 1,
   async run({ admin, config, reason, json, ...flags }, io, [file = '']) {
     const dryRun = flags['dry-run'] === true
-    // Before the store is waited for.
+    // Checked before the command waits for the store.
     if (!existsSync(resolve(io.cwd, file)))
       throw new Refused(`tidegate import: ${file}: there is no such file`)
     return withControl(io, 'import', { config, admin, reason }, async (control) => {
@@ -82,7 +82,7 @@ gateway, at admin.listen.`,
       if (takes) {
         const skip = new Set(bad.map(({ line }) => line))
         const done = await pass(io, file, skip, (rows) => send(rows, { file_sha256: sha256 }))
-        // Between the two an end may have come, or the configuration of the gateway another.
+        // Between validation and import, an end may have passed, or the gateway's configuration may have changed.
         const [first] = done.bad
         if (first !== undefined) {
           const where = `${file}:${first.line}: ${first.problem}`
@@ -120,11 +120,15 @@ type Counts = Omit<Answer, 'bad'>
 
 interface Passed extends Counts {
   readonly bad: readonly Bad[]
-  /** Of the bytes of the file, in hexadecimal. */
+  /** SHA-256 of the file's bytes, in hexadecimal. */
   readonly sha256: string
 }
 
-/** Goes through the file once. @param skip lines to leave out */
+/**
+ * Reads the file once.
+ *
+ * @param skip lines to leave out
+ */
 async function pass(
   { cwd }: CommandIo,
   file: string,
@@ -195,7 +199,7 @@ async function pass(
   return { ...total, bad: bad.sort((a, b) => a.line - b.line), sha256: hash.digest('hex') }
 }
 
-/** What a row is about: what another one would write again. */
+/** Returns the key that a row writes to. A second row with the same key would overwrite it. */
 function keyOf(row: Readonly<Record<string, string>>): string {
   const { consumer = '', tenant = '', tier, service = '', limit = '', amount } = row
   const kind = tier !== undefined ? 'tier' : amount !== undefined ? 'override' : 'boost'

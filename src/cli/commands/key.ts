@@ -75,7 +75,7 @@ type Given = Readonly<
   >
 >
 
-/** The options of each. */
+/** Options of each action. */
 const TAKES: Readonly<Record<Action, readonly string[]>> = {
   create: ['consumer', 'tier', 'tenant', 'scopes', 'expires', 'name'],
   list: ['consumer'],
@@ -98,7 +98,7 @@ function checked(text: string, id: string | undefined, given: Given): Action {
   return action
 }
 
-/** As the admin API gives it. */
+/** Key as the admin API returns it. */
 interface Key {
   readonly id: string
   readonly consumer: string
@@ -148,7 +148,7 @@ async function rotate(
   show(io, issued, json)
 }
 
-/** The key alone on stdout, so that it can go where it belongs; all else beside it. */
+/** Prints the key alone on stdout, so that it can be piped. Everything else goes to stderr. */
 function show(io: CommandIo, issued: Issued, json: boolean | undefined): void {
   if (json) {
     printJson(io, issued)
@@ -166,7 +166,10 @@ function show(io: CommandIo, issued: Issued, json: boolean | undefined): void {
     complain(io, `${replaces.id}, the old one, works until ${moment(replaces.expires!)}.`)
 }
 
-/** Whoever finds a key has it whole: then its id is made of it here, and the key itself goes nowhere. */
+/**
+ * Returns the id for a key or an id. A found key is complete: its id is computed here, and the key itself is sent
+ * nowhere.
+ */
 function idOf(text: string): string {
   return isKey(text) ? idOfDigest(digestOf(text)) : text
 }
@@ -223,7 +226,7 @@ function ending({ expires, state, replaced_by: by }: Key): string {
   return state === 'expired' ? `expired ${moment(expires)}${next}` : `${moment(expires)}${next}`
 }
 
-/** ISO 8601, to the minute. */
+/** Formats a time in ISO 8601, to the minute. */
 function moment(time: string): string {
   return `${time.slice(0, 16).replace('T', ' ')}Z`
 }

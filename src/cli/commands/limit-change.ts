@@ -5,7 +5,7 @@ import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, listing, oneLine, print, printJson } from '../print/terminal.js'
 import { untilText } from '../print/tier-origin.js'
 
-/** `tidegate boost` and `tidegate override`: what is changed of single limits, for a consumer or a tenant. */
+/** Shared code of `tidegate boost` and `tidegate override`, which change single limits for a consumer or a tenant. */
 
 interface Shown {
   readonly consumer?: string
@@ -16,17 +16,17 @@ interface Shown {
   readonly amount?: number
   readonly until: string | null
   readonly reason: string | null
-  /** What the limit comes to, by tier. */
+  /** Resulting amount of the limit, by tier. */
   readonly amounts: Readonly<Record<string, number>>
 }
 
 interface Words {
   readonly name: 'boost' | 'override'
-  /** The option, and the key of the API, that holds the number. */
+  /** Name of the option, and of the API's key, that holds the number. */
   readonly number: 'by' | 'amount'
   readonly what: string
   readonly numberHelp: string
-  /** Whether it has to end. */
+  /** True if the change must have an end. */
   readonly ends: boolean
 }
 
@@ -146,7 +146,7 @@ gateway, at admin.listen.`,
 
 const whoseText = (of: string, id: string) => (of === 'tenant' ? `tenant ${id}` : id)
 
-/** `free 510, pro 600` */
+/** Formats the amounts as `free 510, pro 600`. */
 function amountsText(amounts: Shown['amounts']): string {
   return Object.entries(amounts)
     .map(([tier, amount]) => `${tier} ${amount}`)

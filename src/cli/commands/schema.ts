@@ -12,7 +12,7 @@ Prints the JSON schema of the configuration, for editors and other tools:
 and in the first line of the configuration:
 
   # yaml-language-server: $schema=./tidegate.schema.json`,
-  // It prints nothing but JSON; the option is there because every command that prints data has it.
+  // The command prints JSON only. The option exists because every command that prints data has it.
   options: { json: { type: 'boolean' } },
   async run(_, { stdout }) {
     stdout.write(readFileSync(new URL('../../../config/schema.json', import.meta.url)))

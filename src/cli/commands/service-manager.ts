@@ -2,28 +2,28 @@ import { spawn } from 'node:child_process'
 import type { CommandIo } from '../command.js'
 import { complain } from '../print/terminal.js'
 
-/** What is told to the service manager that started this process, if one did. */
+/** Notifies the service manager that started this process, if one did. */
 export interface ServiceManager {
-  /** It serves: a start under `Type=notify` is over. `status` is what `systemctl status` shows. */
+  /** Reports that the gateway serves, which ends a start under `Type=notify`. `systemctl status` shows `status`. */
   ready(status: string): void
-  /** A reload that was asked for, told from its begin to its end. */
+  /** Reports a requested reload, from its begin to its end. */
   reloading<T>(reload: Promise<T>): Promise<T>
-  /** It drains, which may take so many ms, longer than the unit may have planned for. */
+  /** Reports that the gateway drains, for up to `drainMs`, which may be longer than the unit plans for. */
   stopping(drainMs: number): void
 }
 
 const ALONE: ServiceManager = { ready() {}, reloading: (reload) => reload, stopping() {} }
 
-/** Ms beyond the drain that closing everything may take. */
+/** Time that closing everything may take after the drain, in ms. */
 const CLOSING_MS = 10_000
 
 /**
- * Speaks sd_notify(3) to systemd when NOTIFY_SOCKET says that it listens, and does nothing otherwise. With WATCHDOG_USEC,
- * and unless WATCHDOG_PID is another process, it also says that it lives, twice in that time: no longer when the event
- * loop stands still, and then systemd starts it anew.
+ * Speaks sd_notify(3) to systemd if NOTIFY_SOCKET is set, and does nothing otherwise. With WATCHDOG_USEC, and unless
+ * WATCHDOG_PID is another process, it also sends a keep-alive twice in that time. If the event loop hangs, the
+ * keep-alive stops, and systemd restarts the process.
  *
- * Node has no datagram sockets of the Unix kind, so systemd's own systemd-notify carries each message, one after the
- * other. It is a process of its own, hence `NotifyAccess=all` in the unit.
+ * Node has no Unix datagram sockets, so systemd's own systemd-notify sends each message, one after the other. It is a
+ * separate process, hence `NotifyAccess=all` in the unit.
  */
 export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): ServiceManager {
   const { env } = io
@@ -36,7 +36,7 @@ export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): Servi
     before = before
       .then(() => notify(assignments, env))
       .catch((error: Error) => {
-        // Said once: the watchdog would say it again and again.
+        // Reported once: the watchdog would repeat it again and again.
         if (!failed) complain(io, `tidegate: systemd is not told that ${assignments[0]}: ${error.message}`)
         failed = true
       })
@@ -52,7 +52,7 @@ export function openServiceManager(io: Pick<CommandIo, 'env' | 'stderr'>): Servi
       void send('READY=1', `STATUS=${text}`)
     },
     async reloading(reload) {
-      // By CLOCK_MONOTONIC, which is what hrtime is on Linux: `Type=notify-reload` tells reloads apart by it.
+      // In CLOCK_MONOTONIC, which hrtime uses on Linux: `Type=notify-reload` tells reloads apart by it.
       void send('RELOADING=1', `MONOTONIC_USEC=${process.hrtime.bigint() / 1000n}`, 'STATUS=reloading')
       try {
         return await reload

@@ -32,11 +32,12 @@ stderr. A start that fails, because of a bad configuration or a taken port, says
 why and exits with 1.`,
   options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
   async run(options, io) {
-    // For the other commands a reader that goes away is the end (`tidegate.ts`); one of the access log is none.
+    // For other commands, a reader that goes away ends the process (`tidegate.ts`). A reader of the access log must
+    // not.
     io.stdout.removeAllListeners('error').on('error', () => {})
     const lax = laxParser(process.execArgv, io.env.NODE_OPTIONS)
     if (lax !== undefined) throw new Refused(lax)
-    // Of the processes that the primary has started from this same command line.
+    // Runs in the workers, which the primary started from the same command line.
     if (cluster.isWorker) {
       surviveFaults()
       const { runWorker } = await import('../../workers/worker.js')
@@ -46,7 +47,7 @@ why and exits with 1.`,
     const stopped = stopSignal()
     surviveFaults()
     const file = configFile(io, 'start', options.config)
-    // Early: a signal that comes too soon must not be the end of it.
+    // Registered early: a signal that comes too soon must not end the process.
     let restart: () => Promise<unknown> = () => Promise.resolve()
     process.on('SIGUSR2', () => void restart())
     const gateway = await start(io, file, count).catch((error: Error) => {
@@ -65,7 +66,7 @@ why and exits with 1.`,
     const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
     manager.stopping(gateway.drainMs())
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)
-    // Whatever may still hold the event loop after a drain must not hold the exit. Without a signal, memory has run out.
+    // Exits even if something still holds the event loop after a drain. Without a signal, memory has run out.
     process.exit(signal === undefined ? 1 : 0)
   },
 })
@@ -87,14 +88,14 @@ interface Started {
   reload(): Promise<unknown>
   restart(): Promise<unknown>
   close(delayMs?: number): Promise<void>
-  /** How long that may take, by the configuration in force. */
+  /** Returns how long the drain may take by the configuration in force, in ms. */
   drainMs(): number
-  /** Resolves when there is too little memory left. A worker sees to that by itself. */
+  /** Resolves when too little memory is left. A worker handles that itself. */
   readonly exhausted?: Promise<void>
 }
 
 async function start(io: CommandIo, configFile: string, count: number | undefined): Promise<Started> {
-  // Here, and not on top: wrong use and --help have no need of a server.
+  // Imported here and not at the top: wrong use and --help do not need a server.
   if (count === undefined) {
     const { startGateway } = await import('../../main.js')
     const gateway = await startGateway({ configFile })
@@ -109,7 +110,7 @@ async function start(io: CommandIo, configFile: string, count: number | undefine
   }
   const { startPrimary } = await import('../../workers/primary.js')
   const primary = await startPrimary({ configFile, workers: count })
-  // The second signal of an impatient operator is for all of them. After a crash the workers drain by themselves.
+  // The operator's second signal is for all processes. After a crash the workers drain by themselves.
   process.on('exit', (code) => {
     if (code > 128) primary.kill()
   })

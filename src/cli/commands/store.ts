@@ -5,7 +5,7 @@ import { defineCommand, WrongUse } from '../command.js'
 import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
 import { columnsOf, listing, print, printJson } from '../print/terminal.js'
 
-/** Ms: a million values take their time. */
+/** Longest wait in ms. A million values take a long time. */
 const PATIENCE = 600_000
 
 export const command = defineCommand({

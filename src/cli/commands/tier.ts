@@ -68,7 +68,7 @@ would get. Where none answers, or the token is missing, the store is asked
 function describe(consumer: string, found: Tier): string {
   const { assigned, until, tier, tier_notes } = found
   const line = `${consumer}: ${tier}, ${tierText(found)}${untilText(until)}${notesText(tier_notes)}`
-  // An assignment outlives the tier that it names, when the configuration drops it.
+  // If the configuration drops a tier, its assignments remain.
   const stale = assigned !== null && assigned !== tier
   return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line
 }

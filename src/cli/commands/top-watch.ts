@@ -16,14 +16,14 @@ export interface WatchOptions {
   readonly env: NodeJS.ProcessEnv
 }
 
-/** Most that are asked for. */
+/** Maximum number of rows requested. */
 const ROWS = 100
 const BY: Readonly<Record<string, Dimension>> = { l: 'limited', n: 'near', c: 'cost', s: 'share' }
 const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ further  q end'
 
 /**
- * The live table, until its reader has seen enough. Rejects when the first answer is a refusal; a gateway that goes away
- * later may come back.
+ * Shows the live table until the user quits. Rejects if the first answer is a refusal. A gateway that goes away later
+ * may come back.
  *
  * @returns the exit code
  */
@@ -42,7 +42,7 @@ export async function watchTop({
   let problem: string | undefined
   let scrolled = 0
   let timer: NodeJS.Timeout | undefined
-  /** Of the latest question: the answer to an older one is not shown any more. */
+  /** Number of the latest question. Answers to older ones are not shown. */
   let turn = 0
   let end: (code: number) => void = () => {}
   const ended = new Promise<number>((resolve) => {
@@ -100,7 +100,7 @@ export async function watchTop({
     if (key === 'q' || key === 'Q' || key === '\u0003' || key === '\u0004') end(0)
     else if (by !== undefined) turnTo({ ...asked, by })
     else if (key === 'left' || key === 'right') {
-      // Between the last and the first are all of them.
+      // `undefined`, for all services, is between the last and the first.
       const services = [undefined, ...names]
       const at = services.indexOf(asked.service) + (key === 'right' ? 1 : services.length - 1)
       turnTo({ ...asked, service: services[at % services.length] })

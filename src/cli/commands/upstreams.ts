@@ -68,7 +68,7 @@ restored, the address leaves the configuration, or that gateway ends.`,
 
 interface Told {
   readonly upstreams: readonly UpstreamState[]
-  /** A gateway of an older version does not tell. */
+  /** Missing from gateways of an older version. */
   readonly services?: readonly ServiceState[]
 }
 
@@ -102,7 +102,7 @@ function describe(
   return sections.join('\n\n')
 }
 
-/** What is to be said of a service as a whole. Nothing of what it does not have, and of what has not happened. */
+/** Describes a service as a whole. Leaves out what it does not have and what has not happened. */
 function factsOf(waiting: number, state: ServiceState | undefined): string[] {
   const facts: string[] = []
   if (state !== undefined) {
@@ -126,7 +126,7 @@ function checkOf({ last_check: check }: UpstreamState): string {
   return `${check.passed ? 'passed' : 'failed'} ${ago(check.at)} ago: ${check.detail}`
 }
 
-/** A line for each name, with what it leads to. */
+/** Returns a line for each name, with the addresses that it resolves to. */
 function namesOf(upstreams: readonly UpstreamState[]): string[] {
   const lines = new Map<string, string>()
   for (const { address, resolved, dns_error: error } of upstreams) {

@@ -10,13 +10,13 @@ import { notesText, type TierPart, tierText, untilText } from '../print/tier-ori
 
 interface Usage extends TierPart {
   readonly tier_until?: string
-  /** Where the store is out of reach. */
+  /** Set while the store is unreachable. */
   readonly decided_by?: 'local' | 'open' | 'closed'
   readonly unlimited: boolean
   readonly limits: readonly LimitUsed[]
-  /** Limits that are only tried out. */
+  /** Candidate limits, which are counted and decide nothing. */
   readonly candidates?: readonly LimitUsed[]
-  /** Limits that a consumer's id does not lead to. */
+  /** Limits that cannot be found from a consumer's id. */
   readonly not_shown?: readonly { readonly name: string; readonly by: string }[]
 }
 
@@ -101,7 +101,7 @@ function describe(service: string, consumer: string, usage: Usage, columns: numb
 
 const HEAD = ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in']
 
-/** What becomes of requests meanwhile. */
+/** Explains what happens to requests while the store is unreachable. */
 const AWAY = {
   open: 'The store is out of reach: requests pass uncounted (on_failure: open).',
   closed: 'The store is out of reach: requests are refused with 503 (on_failure: closed).',
@@ -111,7 +111,7 @@ const AWAY = {
 
 function row(name: string, limit: LimitUsed): string[] {
   const { algorithm, by, used, remaining, reset_ms: resetMs } = limit
-  // A slot comes free when its request ends; that is not known.
+  // A slot is released when its request ends, at an unknown time.
   const reset = algorithm === 'concurrency' ? '' : roughly(resetMs)
   return [name, amountOf(limit), algorithm, by, String(used), String(remaining), reset]
 }
@@ -123,7 +123,7 @@ function amountOf({ amount, burst, window_ms: windowMs, period, time_zone: timeZ
   return burst === undefined ? rate : `${rate}, ${burst} at once`
 }
 
-/** Rounded up: `45 s`, `3 min`, `5 h`, `12 days`. */
+/** Rounds up: `45 s`, `3 min`, `5 h`, `12 days`. */
 function roughly(ms: number): string {
   const seconds = Math.ceil(ms / 1000)
   if (seconds < 120) return `${seconds} s`

@@ -68,7 +68,7 @@ went well a share, explain.sample.`,
   },
 })
 
-/** Who could not be asked. */
+/** Describes the gateways that could not be asked. */
 function missingOf({ silent, problem }: DecisionAnswer['nodes']): string | undefined {
   if (problem !== null) return `others could not be asked: ${problem}`
   return silent.length === 0 ? undefined : `no answer came from ${silent.join(', ')}`

@@ -6,10 +6,10 @@ interface Example {
   readonly line: string
 }
 
-/** Three lines: what a backend gets, what a dear request costs, and a quota that is spent. */
+/** Returns three examples: what a backend gets, what an expensive request costs, and a spent quota. */
 export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   const { tiers, defaultTier } = snapshot
-  // Those that the address alone reaches.
+  // Routes that a request to the plain address reaches.
   const routes = snapshot.routes.filter(
     ({ hosts, shape }) => hosts.length === 0 && shape?.respond === undefined,
   )
@@ -45,7 +45,10 @@ export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   return examples
 }
 
-/** The example's keys are called after their tier; another configuration may have none that is known here. */
+/**
+ * Returns the option with the key of a tier. The example's keys are named after their tier; another configuration may
+ * have none.
+ */
 function keyOption({ consumers }: Snapshot, tier: string | undefined): string {
   const key = `demo-${tier}-key`
   const hash = createHash('sha256').update(key).digest('hex')
@@ -55,7 +58,7 @@ function keyOption({ consumers }: Snapshot, tier: string | undefined): string {
   return ''
 }
 
-/** A path that the route takes. */
+/** Returns a path that the route matches. */
 function concrete({ path }: Route): string {
   return path
     .split('/')

@@ -4,11 +4,11 @@ import type { EventLog } from '../../telemetry/logs/log.js'
 import type { RequestRecord } from '../../telemetry/record/record.js'
 import type { Paint } from './terminal.js'
 
-/** Lines a second that a person can follow; what is over it is counted. */
+/** Lines per second that a person can follow. Further lines are counted. */
 const MAX_LINES = 20
 const MAX_PATH = 60
 
-/** The gateway's two logs as a person at a terminal wants them: one short line for a request or an event. */
+/** Prints the gateway's two logs for a person at a terminal: one short line for a request or an event. */
 export function createDemoLog(print: (line: string) => void, paint: Paint, now: () => number = Date.now) {
   let second = 0
   let shown = 0
@@ -46,12 +46,12 @@ export function createDemoLog(print: (line: string) => void, paint: Paint, now: 
   return { accessLog, events }
 }
 
-/** Start and end are told by the demo itself. Of the rest, what a person waits for or has to know. */
+/** Prints an event that a person waits for or must know. The demo itself reports start and end. */
 function showEvent(line: string, print: (line: string) => void, paint: Paint): void {
   const { level, msg, changed, messages } = JSON.parse(line) as {
     level: number
     msg: string
-    /** Of a reload. */
+    /** Set for a reload. */
     changed?: string[]
     messages?: string[]
   }
@@ -79,7 +79,7 @@ function outcome({ error, decision, route, policy, tier, snapshot }: RequestReco
   return `${name}: ${left}, ${again}`
 }
 
-/** A caller's text must not steer the terminal, or fill it. */
+/** Escapes a client's text, which must not control or fill the terminal. */
 function printable(text: string): string {
   const safe = text.replace(/[^\x20-\x7e]/g, '?')
   return safe.length > MAX_PATH ? `${safe.slice(0, MAX_PATH - 1)}…` : safe

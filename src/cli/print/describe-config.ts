@@ -17,7 +17,7 @@ import { describeResilience, resilienceData } from './describe-resilience.js'
 import { upstreamRows } from './describe-upstreams.js'
 import { counted, details, fits, rowsOf, table, wrapped } from './terminal.js'
 
-/** What a good configuration holds, for a person. */
+/** Describes a valid configuration for a person. */
 export function describeConfig(file: string, snapshot: Snapshot, columns?: number): string {
   const { config, tiers, services, routes } = snapshot
   const head = [
@@ -50,7 +50,7 @@ ${rowsOf(lines, columns)}
 ${counted(services.length, 'service')}, ${counted(tiers.length, 'tier')}, ${counted(routes.length, 'route')}`
 }
 
-/** Service by tier, with the limits as they stand in the file. The default tier is marked. */
+/** Formats services by tier, with the limits as in the file. The default tier is marked. */
 export function tierTable({ tiers, defaultTier, services }: Snapshot, columns?: number): string {
   const names = tiers.map((tier, i) => (i === defaultTier ? `${tier} (default)` : tier))
   const rows = services.flatMap((service) => {
@@ -68,10 +68,10 @@ export function tierTable({ tiers, defaultTier, services }: Snapshot, columns?: 
     .join('\n')
 }
 
-/** Wider than this, each limit has a line of its own. */
+/** Width above which each limit has its own line. */
 const CELL = 32
 
-/** What a share comes to is told with what it is a share of. */
+/** Returns true for a limit of the file. A share is described with the limit that it is a share of. */
 const isWritten = ({ shareOf }: Limit) => shareOf === undefined
 
 function describePolicy(policy: Policy | undefined): string[] {
@@ -83,7 +83,7 @@ function describePolicy(policy: Policy | undefined): string[] {
   return line.length <= CELL ? [line] : limits
 }
 
-/** Empty for what every route is: a cost of 1, whatever becomes of the request. */
+/** Describes the cost settings. Empty for the default: a cost of 1, whatever the result of the request. */
 function describeCost(config: Config, { index, cost, costFrom, costHeader }: Route): string {
   const { refund_on: refundOn } = config.routes[index]!
   const parts: string[] = []
@@ -106,7 +106,7 @@ function describeDestination(config: Config, { index, service }: Route): string 
   return service.maintenance === undefined || split !== undefined ? name : `${name} (in maintenance)`
 }
 
-/** The names of what a route changes on the way. */
+/** Names what a route changes in messages. */
 function describeShape(config: Config, { index }: Route): string {
   const { auth, rewrite, headers, cors, compress, mirror } = config.routes[index]!
   const parts: string[] = []
@@ -154,7 +154,7 @@ function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
   return keys.size === 0 ? 'those of the store' : `${known}, and those of the store`
 }
 
-/** Empty for plain text from anybody. */
+/** Describes the listener. Empty for plain text from any client. */
 function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): string {
   const parts = proxied ? ['behind the PROXY protocol'] : []
   if (tls !== undefined) {
@@ -174,7 +174,7 @@ function describeTokens({ token, tokens, oidc }: Config['admin']): string {
 
 function describeStore({ redis, timeout, on_failure: onFailure }: Config['store']): string {
   if (redis === undefined) return 'in the memory of the process'
-  // No more than the address: the URL may hold a password.
+  // Shows the address only: the URL may hold a password.
   const hosts = (typeof redis === 'string' ? [redis] : redis).flatMap((url) => {
     const address = readRedisAddress(url, () => undefined)
     return address === undefined ? [] : redisHosts(address)
@@ -182,7 +182,7 @@ function describeStore({ redis, timeout, on_failure: onFailure }: Config['store'
   return `Redis at ${hosts.join(', ')}, at most ${timeout} ms, ${onFailure} when it fails`
 }
 
-/** The same for a program. Nothing here is a secret. */
+/** Summarizes the configuration for a program. Nothing in it is a secret. */
 export function summarizeConfig({ hash, config, tiers, defaultTier, services, routes }: Snapshot): object {
   return {
     hash,

@@ -4,7 +4,7 @@ import { seconds } from '../../telemetry/decisions/why.js'
 import { remarked, wrapped } from './terminal.js'
 import { foundBy, untilText } from './tier-origin.js'
 
-/** The parts of a decision that are told of a request that was sent, and of one that was not. */
+/** Describes the parts of a decision, for sent requests (`why`) and for hypothetical ones (`explain`). */
 
 const IDENTIFIED: Readonly<Record<string, string>> = {
   api_key: 'by API key',
@@ -46,7 +46,7 @@ function consumerOf({
   return by === 'ip' && consumer === ip ? found : `${found}${belongs}, from ${ip}`
 }
 
-/** A line for each limit; empty when there is none. */
+/** Formats a line for each limit; empty if there is none. */
 export function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
   if (limits.length === 0) return ''
   const rows = limits.map((limit) => [
@@ -64,7 +64,7 @@ export function limitTable(limits: readonly LimitTold[], columns: number | undef
   )
 }
 
-/** What stands beneath a table of limits, of those that have another amount than the tier says. */
+/** Explains, below a table of limits, those whose amount differs from the tier's. */
 export function changedLimits(limits: readonly LimitData[], columns: number | undefined): string {
   const changes = limits
     .filter(({ changed }) => changed !== undefined)
@@ -72,7 +72,7 @@ export function changedLimits(limits: readonly LimitData[], columns: number | un
   return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
 }
 
-/** Of a sliding window: `4 now + 35 % of 12 before`. */
+/** Formats the counts of a sliding window: `4 now + 35 % of 12 before`. */
 function countedOf({ current, previous, weight }: LimitTold): string {
   if (current === undefined || previous === undefined || weight === undefined) return ''
   return previous === 0

@@ -4,14 +4,14 @@ import type { Tally } from '../read/plan-tally.js'
 import { seen } from './display-width.js'
 import { counted, firstCut, table, wrapped } from './terminal.js'
 
-/** What a plan has come to. */
+/** Result of a plan. */
 export interface PlanTold {
   readonly file: string
   readonly hash: string
   readonly logs: readonly string[]
   readonly tally: Tally
   readonly problems: Readonly<LineProblems>
-  /** Consumers that are shown. */
+  /** Number of consumers to show. */
   readonly shown: number
   readonly unknownTiers: ReadonlyMap<string, number>
   readonly forgot: boolean
@@ -19,7 +19,7 @@ export interface PlanTold {
   readonly logged: number
 }
 
-/** The answer in a sentence, then the figures by tier, by limit and by consumer, then what they leave out. */
+/** Describes the result in one sentence, then the figures by tier, limit and consumer, then what they leave out. */
 export function describePlan(told: PlanTold, columns: number | undefined): string {
   const { tally, shown } = told
   const parts = [verdict(told), source(told)].map((line) => wrapped(line, 0, columns))
@@ -100,7 +100,7 @@ function source({ file, hash, logs, tally }: PlanTold): string {
   return `By ${file} (${hash}), for ${log}, from ${time(from)} to ${time(to)}.`
 }
 
-/** What the figures leave out, or take for granted. */
+/** Lists what the figures leave out or assume. */
 function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTold): string[] {
   const { unidentified, refused, answered } = tally.skipped
   const notes: string[] = []
@@ -141,7 +141,7 @@ function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTo
   return notes
 }
 
-/** For programs. */
+/** Formats the result for programs. */
 export function planJson({ file, hash, logs, tally, problems, shown, unknownTiers, forgot }: PlanTold) {
   const { from, to } = tally.span()!
   const { requests, deniedThen, deniedNow, newlyDenied, newlyAllowed } = tally.all
@@ -194,7 +194,7 @@ export function planJson({ file, hash, logs, tally, problems, shown, unknownTier
   }
 }
 
-/** The first columns as they are, numbers to the right of theirs. */
+/** Formats a table: the first `texts` columns aligned left, numbers aligned right. */
 function rightAligned(rows: readonly (readonly string[])[], texts: number): string {
   const width = (column: number) => Math.max(...rows.map((row) => row[column]!.length))
   return table(
@@ -207,7 +207,7 @@ const number = (value: number) => value.toLocaleString('en-US')
 const time = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
 const withShare = (part: number, all: number) => (part === 0 ? '0' : `${number(part)} (${share(part, all)})`)
 
-/** `4.8 %`; of little two digits that count, and never 0 of something. */
+/** Formats a share as `4.8 %`. Small shares have two significant digits, and a part above 0 is never shown as 0. */
 export function share(part: number, all: number): string {
   const percent = (part / all) * 100
   return `${percent >= 10 ? percent.toFixed(0) : percent >= 1 ? percent.toFixed(1) : Number(percent.toPrecision(2))} %`

@@ -6,7 +6,10 @@ export function sourceName(source: Source): string {
   return 'postgres' in source ? (source.postgres.name ?? 'postgres') : (source.http.name ?? 'http')
 }
 
-/** The order in which a tier is looked for, where somebody outside is asked. No more than hosts: addresses hold secrets. */
+/**
+ * Describes the order in which a tier is looked for, if there are external sources. Shows hosts only: addresses hold
+ * secrets.
+ */
 export function describePlans({ tier_sources: sources }: Config, defaultTier: string): string {
   const asked = sources.map((source) => {
     const kind = 'postgres' in source ? 'PostgreSQL' : 'HTTP'

@@ -2,7 +2,7 @@ import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { formatDuration } from '../../config/values/quantities.js'
 import { details } from './terminal.js'
 
-/** What happens when something cannot keep up, as far as the file says; empty when it says nothing. */
+/** Describes the configured behaviour under overload and failure; empty if nothing is configured. */
 export function describeResilience(snapshot: Snapshot, columns?: number): string {
   const rows = snapshot.services.flatMap((service) => {
     const text = [describeBreaker(service), describeConcurrency(service)].filter((part) => part !== '')
@@ -14,7 +14,7 @@ export function describeResilience(snapshot: Snapshot, columns?: number): string
   return `\nwhen there is not room for all\n${details([...order, ...rows], columns)}\n`
 }
 
-/** The tiers, class by class, from those that are shed first. */
+/** Lists the tiers by priority class, from the class that is shed first. */
 function shedOrder({ tiers, priorities, classes }: Snapshot): string[] {
   return Array.from({ length: classes }, (_, rank) =>
     tiers.filter((_, i) => priorities[i] === rank).join(' and '),
@@ -39,7 +39,7 @@ function percent(share: number): string {
   return `${Math.round(share * 100)} %`
 }
 
-/** The same for a program, of one service. */
+/** Returns the settings of one service for a program. */
 export function resilienceData({ retries, circuitBreaker, concurrency }: Service): object {
   return {
     retries: { budget: Math.round(retries.budget * 100), attempts: retries.attempts },

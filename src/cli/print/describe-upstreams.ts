@@ -1,7 +1,10 @@
 import { addressOf, type Balance, type Service } from '../../config/snapshot/snapshot.js'
 import { formatDuration } from '../../config/values/quantities.js'
 
-/** A row for each service that has several upstreams, or checks them: where its requests go, and how they are shared. */
+/**
+ * Returns a row for each service that has several upstreams, or checks them: where requests go, and how they are
+ * balanced.
+ */
 export function upstreamRows(services: readonly Service[]): string[][] {
   return services.flatMap((service) => {
     const { upstreams, health, slowStart, balance } = service

@@ -1,19 +1,20 @@
-/**
- * Text of callers on a terminal: nothing in it moves the cursor, and columns stay columns when it is Chinese.
- */
+/** Prepares text from clients for a terminal: it cannot move the cursor, and columns stay aligned for Chinese text. */
 
-/** Controls, format characters (directions, zero width), halves of pairs and what no font has; line and paragraph separators. */
+/**
+ * Invisible characters: controls, format characters (directions, zero width), halves of pairs, unassigned ones, line
+ * and paragraph separators.
+ */
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Cs}\p{Co}\p{Cn}\u2028\u2029]/gu
-/** More than two marks on one letter are drawn over the lines above and below. */
+/** More than two combining marks on a letter would be drawn over the lines above and below. */
 const PILED = /(\p{M}{2})\p{M}+/gu
 
-/** Two columns wide: East Asian Wide and Fullwidth (Unicode UAX #11), and emoji. */
+/** Characters two columns wide: East Asian Wide and Fullwidth (Unicode UAX #11), and emoji. */
 const WIDE =
   /[\u1100-\u115f\u2329\u232a\u2e80-\u303e\u3041-\u4dbf\u4e00-\ua4cf\ua960-\ua97f\uac00-\ud7a3\uf900-\ufaff\ufe10-\ufe19\ufe30-\ufe6f\uff01-\uff60\uffe0-\uffe6\u{16fe0}-\u{18aff}\u{1b000}-\u{1b2ff}\u{20000}-\u{3fffd}]|\p{Emoji_Presentation}/u
 const MARK = /\p{M}/u
 const ASCII = /^[ -~]*$/
 
-/** The text with all that is not seen written out, as `\u{1b}`. */
+/** Returns the text with invisible characters escaped, as `\u{1b}`. */
 export function seen(text: string): string {
   if (ASCII.test(text)) return text
   return text
@@ -21,7 +22,7 @@ export function seen(text: string): string {
     .replace(PILED, '$1…')
 }
 
-/** Columns that a text takes; of one that `seen` gave. */
+/** Returns the width of a text in columns. The text must come from `seen`. */
 export function widthOf(text: string): number {
   if (ASCII.test(text)) return text.length
   let width = 0
@@ -34,7 +35,7 @@ function columnsOf(character: string): number {
   return WIDE.test(character) ? 2 : 1
 }
 
-/** The text in exactly so many columns: filled up with spaces, or cut, with `…` for the rest. */
+/** Returns the text in exactly `width` columns: padded with spaces, or cut, with `…` for the rest. */
 export function fit(text: string, width: number): string {
   const all = widthOf(text)
   if (all <= width) return text + ' '.repeat(width - all)

@@ -1,16 +1,16 @@
 import type { ReadStream, WriteStream } from 'node:tty'
 
-/** A terminal taken over for as long as something is shown on it that moves. */
+/** Terminal in full-screen mode, for a display that changes. */
 export interface Screen {
   readonly columns: number
   readonly rows: number
-  /** Shows these lines in place of what was there; what has no room at the bottom is left out. */
+  /** Replaces the lines shown. Lines without room at the bottom are left out. */
   draw(lines: readonly string[]): void
-  /** Gives the terminal back as it was. Idempotent. */
+  /** Restores the terminal. Idempotent. */
   close(): void
 }
 
-/** A key as its character, or one of the names below. */
+/** Key as its character, or one of the names below. */
 export type Key = string
 
 const KEYS: Readonly<Record<string, Key>> = {
@@ -28,17 +28,17 @@ const KEYS: Readonly<Record<string, Key>> = {
   '[F': 'end',
 }
 
-/** The other screen of the terminal, without a cursor. What was there before comes back with the first one. */
+/** Switches to the alternate screen, without a cursor, and back. The earlier content returns with the main screen. */
 const ENTER = '\u001b[?1049h\u001b[?25l'
 const LEAVE = '\u001b[?25h\u001b[?1049l'
-/** Shown at once, where the terminal can (mode 2026): nobody sees half a frame. */
+/** Updates the screen at once if the terminal can (mode 2026), so that no half frame is visible. */
 const BEGIN = '\u001b[?2026h\u001b[H'
 const END = '\u001b[J\u001b[?2026l'
 const END_OF_LINE = '\u001b[K'
 
 /**
- * The terminal is given back when the process ends, too, whatever ends it: an exception, SIGTERM, SIGHUP. Ctrl-Z stops the
- * process as ever.
+ * Opens the terminal. It is restored when the process ends, for whatever reason: an exception, SIGTERM, SIGHUP. Ctrl-Z
+ * suspends the process as usual.
  */
 export function openScreen(
   stdin: ReadStream,
@@ -62,7 +62,7 @@ export function openScreen(
     if (!open) return
     open = false
     stdout.write(LEAVE)
-    // A terminal that has gone away has no mode any more.
+    // A terminal that has gone away has no mode to restore.
     if (!stdin.destroyed) stdin.setRawMode(false)
     stdin.pause()
   }
@@ -115,7 +115,7 @@ export function openScreen(
   }
 }
 
-/** What was typed, a key at a time. An escape sequence that is not known is none. */
+/** Splits input into keys. Unknown escape sequences are dropped. */
 export function keysOf(text: string): Key[] {
   const keys: Key[] = []
   for (const [found, sequence] of text.matchAll(/\u001b(\[[0-9;]*[A-Za-z~]|O[A-Z])|[\s\S]/gu)) {

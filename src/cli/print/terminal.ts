@@ -4,19 +4,19 @@ import { fit, widthOf } from './display-width.js'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
 
-/** Colours a text, or leaves it as it is: see {@link painter}. */
+/** Colours a text, or leaves it unchanged: see {@link painter}. */
 export type Paint = (style: Style, text: string) => string
 
-/** Colour for a person at a terminal only, and not for one who says so (NO_COLOR, see no-color.org). */
+/** Returns a painter that uses colour for a person at a terminal only, and respects NO_COLOR (no-color.org). */
 export function painter(stream: { readonly isTTY?: boolean }, env: NodeJS.ProcessEnv): Paint {
-  // styleText can ask the same of a stream, but not every Node 20 does.
+  // styleText can check a stream itself, but not in every Node 20.
   const colour = stream.isTTY === true && !env.NO_COLOR && env.TERM !== 'dumb'
   return (style, text) => (colour ? styleText(style, text, { validateStream: false }) : text)
 }
 
 /**
- * Columns padded to their widest cell, two spaces apart, `indent` spaces in front. Lines end without spaces; a column
- * without anything in it is none. A cell is one line, whatever stands in it: nobody's id makes a row of its own.
+ * Formats columns padded to their widest cell, two spaces apart, after `indent` spaces. Lines have no trailing spaces,
+ * and empty columns are left out. A cell is always one line: no id can add a row.
  */
 export function table(lines: readonly (readonly string[])[], indent = 0): string {
   const rows = lines.map((line) => line.map(withoutEnds))
@@ -37,11 +37,11 @@ export function table(lines: readonly (readonly string[])[], indent = 0): string
 }
 
 /**
- * A list for a person: a line each, or, where the terminal is too narrow for that, a few lines each, with what they are in front.
- * In a file or a pipe it is a line each, whatever the width. Columns in which nothing stands are left out, and no cell steers the
- * terminal or makes a line of its own.
+ * Formats a list for a person: one line each, or, if the terminal is too narrow, a few lines each with the column's
+ * name in front. In a file or a pipe it is one line each, whatever the width. Empty columns are left out. No cell can
+ * control the terminal or add a line.
  *
- * @param columns of the terminal; undefined: it is none
+ * @param columns of the terminal; undefined without a terminal
  */
 export function listing(
   head: readonly string[],
@@ -55,9 +55,10 @@ export function listing(
 }
 
 /**
- * Figures in columns; on a terminal that is too narrow for them each row is a few lines, with what they are in front.
+ * Formats figures in columns. On a terminal that is too narrow, each row becomes a few lines with the column's name in
+ * front.
  *
- * @param columns of the terminal; undefined: it is none
+ * @param columns of the terminal; undefined without a terminal
  */
 export function sheet(
   head: readonly string[],
@@ -69,9 +70,10 @@ export function sheet(
 }
 
 /**
- * Rows without a head, in columns; on a terminal that is too narrow for them each is a sentence of its own, and goes on beneath.
+ * Formats rows without a head, in columns. On a terminal that is too narrow, each row becomes a sentence that continues
+ * below.
  *
- * @param columns of the terminal; undefined: it is none
+ * @param columns of the terminal; undefined without a terminal
  */
 export function rowsOf(rows: readonly (readonly string[])[], columns: number | undefined): string {
   const whole = table(rows, INDENT)
@@ -80,7 +82,7 @@ export function rowsOf(rows: readonly (readonly string[])[], columns: number | u
   return rows.map((row) => wrapped(line(row), 3 * INDENT, columns)).join('\n')
 }
 
-/** A row as lines, each with the name of its column in front. */
+/** Formats a row as lines, each with the name of its column in front. */
 function block(
   head: readonly string[],
   row: readonly string[],
@@ -95,10 +97,10 @@ function block(
 }
 
 /**
- * Figures in columns, of which the last are words: these end their line, or stand beneath it, where the terminal is too narrow for
- * that. One that is too narrow for the figures, too, has a line for each of them. Columns in which nothing stands are left out.
+ * Formats figures in columns, of which the last are words. If the terminal is too narrow, the words end the line or go
+ * below it. If it is too narrow for the figures, too, each has its own line. Empty columns are left out.
  *
- * @param columns of the terminal; undefined: it is none
+ * @param columns of the terminal; undefined without a terminal
  */
 export function remarked(
   head: readonly string[],
@@ -122,11 +124,11 @@ export function remarked(
 }
 
 /**
- * The rows of a table, with the first column cut where a line would be too long for the terminal: one long id is not to push the
- * figures of all others away.
+ * Returns the rows of a table, with the first column cut if a line is too long for the terminal: one long id must not
+ * push the figures of all others away.
  *
- * @param indent spaces that will be in front
- * @param columns of the terminal; undefined: it is none
+ * @param indent spaces in front of the table
+ * @param columns of the terminal; undefined without a terminal
  */
 export function firstCut(
   rows: readonly (readonly string[])[],
@@ -139,13 +141,13 @@ export function firstCut(
   return rows.map(([first = '', ...rest]) => [widthOf(first) <= room ? first : fit(first, room), ...rest])
 }
 
-/** Columns by which one id is told from another. */
+/** Fewest columns in which ids can be told apart. */
 const LEAST = 8
 
 /**
- * Names, and what is to be said of each. On a terminal that is too narrow for a line, it goes on beneath where it began.
+ * Formats names, each with its description. On a terminal that is too narrow, a description continues below its start.
  *
- * @param columns of the terminal; undefined: it is none
+ * @param columns of the terminal; undefined without a terminal
  */
 export function details(
   rows: readonly (readonly string[])[],
@@ -160,17 +162,17 @@ export function details(
 }
 
 /**
- * A line for a person, broken between its words where the terminal is too narrow for it. A word is never broken: it may be one to copy.
- * A number stays with its unit.
+ * Wraps a line for a person between words, if the terminal is too narrow. A word is never broken: the user may want to
+ * copy it. A number stays with its unit.
  *
- * @param hanging spaces in front of all but the first
- * @param columns of the terminal; undefined: it is none
+ * @param hanging spaces in front of all lines but the first
+ * @param columns of the terminal; undefined without a terminal
  */
 export function wrapped(text: string, hanging: number, columns: number | undefined): string {
   if (fits(text, columns)) return text
   const lines: string[] = []
   let line = ''
-  // What stands in front of the words of the first line, its name and the space around, stays as it is.
+  // The name at the start of the first line, with the space around it, is unchanged.
   for (const word of text.match(WORD) ?? []) {
     if (line.trim() !== '' && widthOf(line) > hanging && widthOf(line + word) > columns!) {
       lines.push(line)
@@ -182,26 +184,26 @@ export function wrapped(text: string, hanging: number, columns: number | undefin
 
 const WORD = /\s*(?:\d[\d.]* (?:%|ms|s|min|h|days)(?=\W|$)\S*|\S+)/g
 
-/** Columns of a terminal; undefined: it is none, or does not know. */
+/** Returns the columns of a terminal; undefined if there is none, or if it does not know. */
 export function columnsOf(stream: CommandIo['stdout']): number | undefined {
   return stream.isTTY ? stream.columns || undefined : undefined
 }
 
-/** Whether no line is wider than the terminal. */
+/** Returns true if no line is wider than the terminal. */
 export function fits(text: string, columns: number | undefined): boolean {
   return !columns || text.split('\n').every((line) => widthOf(line) <= columns)
 }
 
-/** Leaves out the columns in which nothing stands but their head. */
+/** Leaves out the columns that are empty except for their head. */
 function withoutEmpty(rows: readonly (readonly string[])[]): (readonly string[])[] {
   const used = rows[0]!.map((_, column) => rows.some((row, i) => i > 0 && row[column] !== ''))
   return rows.map((row) => row.filter((_, column) => used[column]))
 }
 
-/** Of what stands beneath a sentence. */
+/** Indent of text below a sentence. */
 const INDENT = 2
 
-/** `1 tier`, `2 tiers`. */
+/** Formats a count: `1 tier`, `2 tiers`. */
 export function counted(count: number, what: string): string {
   return `${count} ${what}${count === 1 ? '' : 's'}`
 }
@@ -214,14 +216,17 @@ export function printJson(io: CommandIo, value: unknown): void {
   print(io, JSON.stringify(value, null, 2).replace(STEERING, escaped))
 }
 
-/** What a caller of the gateway has sent must not steer the terminal of who reads it: C0, DEL and C1, but for ends of lines; and what turns the direction of a text. */
+/**
+ * Escapes text from the gateway's clients, so that it cannot control the reader's terminal: C0, DEL and C1 except line
+ * ends, and characters that change the direction of text.
+ */
 export function printable(text: string): string {
   return text.replace(STEERING, escaped)
 }
 
 const STEERING = /[\0-\x09\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]/g
 
-/** The same, of what has to stay on its line. */
+/** Does the same for text that must stay on one line. */
 export function oneLine(text: string): string {
   return withoutEnds(printable(text))
 }
@@ -234,7 +239,7 @@ function escaped(unit: string): string {
   return `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`
 }
 
-/** For what is said beside the data: problems, warnings, hints. */
+/** Prints problems, warnings and hints on stderr, apart from the data. */
 export function complain({ stderr }: Pick<CommandIo, 'stderr'>, text: string): void {
   stderr.write(`${text}\n`)
 }

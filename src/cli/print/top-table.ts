@@ -3,16 +3,16 @@ import type { Dimension } from '../../telemetry/top/top.js'
 import { fit, seen, widthOf } from './display-width.js'
 import type { Paint } from './terminal.js'
 
-/** What `tidegate top` shows: a function of what was told and of the room there is. */
+/** State that `tidegate top` shows: the data and the room for it. */
 export interface TopView {
   readonly by: Dimension
   readonly service: string | undefined
   readonly tier: string | undefined
-  /** The latest answer; undefined before the first. */
+  /** Latest answer; undefined before the first. */
   readonly told: TopAnswer | undefined
-  /** Why there is no newer one. */
+  /** Why there is no newer answer. */
   readonly problem: string | undefined
-  /** Columns of the terminal; infinite: there is none. */
+  /** Columns of the terminal; infinite without a terminal. */
   readonly columns: number
 }
 
@@ -23,11 +23,14 @@ const WORDS: Readonly<Record<Dimension, { title: string; head: string; none: str
   cost: { title: 'costing most', head: 'cost', none: 'Nothing was taken from any limit.' },
 }
 
-/** In which order columns are given up when there is not room for all. */
+/** Columns in the order in which they are dropped if there is not enough room. */
 const LEAST_NEEDED = ['since', 'share', 'limit', 'per s', 'tier', 'service']
 const LEAST_CONSUMER = 16
 
-/** Lines without a newline, none wider than the terminal: first the head of the whole, then that of the table, then rows. */
+/**
+ * Returns lines without a newline, none wider than the terminal: the head of the page, then that of the table, then
+ * rows.
+ */
 export function topLines(view: TopView, paint: Paint): { head: string[]; rows: string[]; foot: string[] } {
   const { by, told, problem, columns } = view
   const words = WORDS[by]
@@ -95,12 +98,12 @@ function layout(told: TopAnswer, counted: string, columns: number): { names: str
   }
 }
 
-/** The true count lies in it. */
+/** Formats the range that contains the true count. */
 function range({ count, error }: TopAnswer['rows'][number]): string {
   return error === 0 ? number(count) : `${number(count - error)}–${number(count)}`
 }
 
-/** Of an answer that is not the latest any more it says when it was true. */
+/** Formats the time span of an answer. If it is not the latest any more, it includes when it was valid. */
 function spanOf({ from, to }: TopAnswer, stale: boolean): string {
   const seconds = Math.round((Date.parse(to) - Date.parse(from)) / 1000)
   return stale ? `${seconds} s until ${new Date(to).toLocaleTimeString('en-GB')}` : `last ${seconds} s`

@@ -6,24 +6,27 @@ import type { LoggedRequest } from '../../gateway/simulate/log-replay.js'
 import type { CommandIo } from '../command.js'
 import { linesOf, whyUnreadable } from './lines.js'
 
-/** A line is written when its request ends. So many others are waited for before the one that began first of them is told. */
+/**
+ * A line is written when its request ends. To sort by start, this many requests are buffered before the earliest of
+ * them is returned.
+ */
 const WAITING = 50_000
 const GZIP = Buffer.from([0x1f, 0x8b])
 
 type Input = Pick<CommandIo, 'stdin' | 'cwd'>
 
 export interface LineProblems {
-  /** Lines that are none of an access log: of the gateway's events, say, or cut in the middle. */
+  /** Lines that are not from an access log: gateway events, or truncated lines. */
   other: number
-  /** Where the first of them stands, as `access.log:12`. */
+  /** Location of the first of them, as `access.log:12`. */
   first: string | undefined
 }
 
 /**
- * The requests of access logs, of one gateway or of several, in the order in which they began; one that took longer than
- * 50,000 others comes late. A file may be compressed by gzip; `-` is the standard input.
+ * Reads the requests from the access logs of one or several gateways, in the order in which they began. A request that
+ * took longer than 50,000 others comes late. A file may be compressed with gzip. `-` is the standard input.
  *
- * @throws Error with the file's name when one can't be read
+ * @throws Error with the file's name if one can't be read
  */
 export async function* loggedRequests(
   io: Input,
@@ -38,7 +41,10 @@ export async function* loggedRequests(
   while (waiting.length > 0) yield waiting.pop()!
 }
 
-/** Always from the file whose next request ended first: that of one day comes before that of the next, in whatever order they are named. */
+/**
+ * Merges files: always takes the request that ended first. A day's file so comes before the next day's, however they
+ * are ordered on the command line.
+ */
 async function* merged(
   io: Input,
   files: readonly string[],
@@ -94,7 +100,7 @@ function openLog(io: Input, file: string): AsyncIterable<Buffer> {
   return stream.pipe(gunzip)
 }
 
-/** The request that a line tells of; undefined when it is no line of an access log. */
+/** Parses a line; undefined if it is not from an access log. */
 export function readLine(text: string): LoggedRequest | undefined {
   let line: Record<string, unknown> | null
   try {

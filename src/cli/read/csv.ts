@@ -1,4 +1,4 @@
-/** The cells of a line (RFC 4180), blanks around them left out unless they are quoted; undefined: a quote is out of place. */
+/** Splits a line into cells (RFC 4180), without the blanks around unquoted ones; undefined if a quote is misplaced. */
 export function cellsOf(line: string): string[] | undefined {
   const cells: string[] = []
   let at = 0

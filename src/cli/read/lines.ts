@@ -8,18 +8,18 @@ const WHY: Readonly<Record<string, string>> = {
   Z_DATA_ERROR: 'its compressed data is damaged',
 }
 
-/** Says why a file cannot be read, without its name. */
+/** Explains why a file cannot be read, without its name. */
 export function whyUnreadable({ code, message }: NodeJS.ErrnoException): string {
   return WHY[code ?? ''] ?? message
 }
 
-/** Characters of a line: what is longer is no line of a table or log. */
+/** Longest line, in characters. A longer one is not from a table or log. */
 const LONGEST_LINE = 65_536
 
 /**
- * The lines of a file, one after the other, whatever its size. In UTF-8, with or without its mark in front; ends of lines as they come.
+ * Reads the lines of a file of any size, in UTF-8 with or without a byte order mark, with any line ends.
  *
- * @throws Error when the file can't be read, or a line is longer than 65,536 characters
+ * @throws Error if the file can't be read, or a line is longer than 65,536 characters
  */
 export async function* linesOf(
   input: AsyncIterable<Buffer>,

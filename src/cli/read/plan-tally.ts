@@ -1,7 +1,7 @@
 import type { Limit } from '../../config/snapshot/snapshot.js'
 import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
 
-/** What is kept of consumers that are denied anything, at most; of others nothing is kept. */
+/** Maximum number of consumers with denials that are kept. Other consumers are not kept. */
 const MOST_CONSUMERS = 1_000_000
 const MOST_ROUTES = 1000
 const MINUTE = 60_000
@@ -10,7 +10,7 @@ export interface Counts {
   requests: number
   deniedThen: number
   deniedNow: number
-  /** Denied now, and not then. */
+  /** Denied by the plan, allowed when logged. */
   newlyDenied: number
   newlyAllowed: number
 }
@@ -37,24 +37,24 @@ export interface LimitCounts {
   deniedNow: number
 }
 
-/** What has come of a log so far. */
+/** Accumulates the results of a log. */
 export interface Tally {
   add(request: LoggedRequest, outcome: Planned | Skipped): void
   readonly all: Counts
   readonly skipped: Readonly<Record<Skipped, number>>
-  /** Unix ms of the first and the last request; undefined: there was none. */
+  /** Unix ms of the first and the last request; undefined if there was none. */
   span(): { readonly from: number; readonly to: number } | undefined
-  /** By name. */
+  /** Returns counts by tier, sorted by name. */
   tiers(): readonly TierCounts[]
-  /** The limit that denies most first. */
+  /** Returns counts by limit, the one with most denials first. */
   limits(): readonly LimitCounts[]
-  /** Who is newly denied most first. */
+  /** Returns counts by consumer, the one with most new denials first. */
   consumers(): readonly ConsumerCounts[]
-  /** Whether there were more than are kept. */
+  /** Returns true if there were more consumers than are kept. */
   moreConsumers(): boolean
-  /** What has no route now and had one then, by its route then. */
+  /** Returns requests that had a route when logged and have none now, by their route then. */
   unrouted(): readonly { readonly route: string; readonly requests: number }[]
-  /** Unix ms at which the minute began in which most were newly denied. */
+  /** Returns the minute with most new denials, as the unix ms of its start. */
   worstMinute(): { readonly at: number; readonly newlyDenied: number } | undefined
 }
 

@@ -2,41 +2,51 @@ import type { Limit } from '../../config/snapshot/snapshot.js'
 
 /**
  * What one limit remembers of one consumer: a few integers from index `o` of an array that it shares with the other
- * limits of its key. Nothing there (`undefined`): never seen.
+ * limits of its key. Empty (`undefined`) for a consumer never seen.
  */
 export type Counts = number[]
 
 /**
- * One way of counting, in integers, as lua/algorithms.lua has it. Pure but for the counts it is given.
+ * Counting algorithm in integers, as in lua/algorithms.lua. Pure except for the counts that it gets.
  *
- * The time `t` that counts are read at is `now`, unless the clock has stepped back: then the counts hold time still
- * where they were written, and `roll` tells how far ahead of the clock that is.
+ * The time `t` that counts are read at is `now`, unless the clock has stepped back. Then the counts hold time still
+ * where they were written, and `roll` returns how far ahead of the clock that is.
  */
 export interface Algorithm {
-  /** How many integers a limit takes. */
+  /** Number of integers that a limit takes. */
   readonly size: number
-  /** Brings the counts to `now` (unix ms), letting go of what does not count any more. @returns t - now, ms */
+  /**
+   * Brings the counts to `now` (unix ms), and drops what does not count any more.
+   *
+   * @returns t - now, in ms
+   */
   roll(limit: Limit, counts: Counts, o: number, now: number): number
-  /** What a cost may be at most, at t, of rolled counts. Below 0 when a debit or a lowered limit leaves less than nothing. */
+  /**
+   * Returns the highest cost that fits at t, from rolled counts. Below 0 if a debit or a lowered limit leaves less than
+   * nothing.
+   */
   free(limit: Limit, counts: Counts, o: number, t: number): number
-  /** Exact ms from t until `cost`, which is above what is free and not above the burst, fits if nobody else spends. */
+  /**
+   * Returns the exact ms from t until `cost` fits if no other request spends. `cost` must be above what is free and not
+   * above the burst.
+   */
   wait(limit: Limit, counts: Counts, o: number, t: number, cost: number): number
-  /** Ms from t until the present window ends, or until everything is free again. */
+  /** Returns the ms from t until the present window ends, or until everything is free again. */
   reset(limit: Limit, counts: Counts, o: number, t: number): number
-  /** Charges, whether it fits or not. Of rolled counts. */
+  /** Charges rolled counts, whether there is room or not. */
   add(limit: Limit, counts: Counts, o: number, cost: number): void
-  /** Takes back what was charged at `at`, as far as it still counts. Of counts as stored, not rolled. */
+  /** Gives back what was charged at `at`, as far as it still counts. Takes counts as stored, not rolled. */
   give(limit: Limit, counts: Counts, o: number, at: number, cost: number): void
-  /** Unix ms at which the counts have become as good as none. */
+  /** Returns the unix ms at which the counts are equivalent to none. */
   expires(limit: Limit, counts: Counts, o: number): number
 }
 
-/** More than any limit allows, and less than the store's 25 bits hold: where a debit ends. */
+/** Largest possible debit: more than any limit allows, and less than the store's 25 bits hold. */
 export const MOST = 2 ** 25 - 1
 
 /**
- * A clock that steps back makes nothing free again while the counts lie at most this many ms, or one window, ahead.
- * Further ahead they are dropped: a clock that was days ahead must not lock anybody out for days.
+ * How far the counts may be ahead of a clock that stepped back, in ms, or one window. Within it, nothing becomes free
+ * again. Beyond it, the counts are dropped: a clock that was days ahead must not lock a consumer out for days.
  */
 const CLOCK_HOLD_MS = 60_000
 

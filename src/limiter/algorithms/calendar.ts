@@ -2,7 +2,7 @@ import { type Algorithm, MOST } from './algorithm.js'
 import { periodAt } from './period.js'
 
 /**
- * A day or a month of a time zone's calendar, in which nothing fades.
+ * Counts in a day or a month of a time zone's calendar. Use does not fade within the period.
  *
  * Counts: number of the period, used in it, unix ms of its end.
  */

@@ -1,8 +1,8 @@
 import { type Algorithm, isHeld, MOST } from './algorithm.js'
 
 /**
- * A window that begins at multiples of its length since 1970, the same for everybody, in which nothing fades. Twice the
- * amount may pass within a moment, around the boundary.
+ * Counts in windows that begin at multiples of their length since 1970, the same for all consumers. Use does not fade
+ * within the window. Twice the amount may pass within a moment, around the boundary.
  *
  * Counts: number of the window, used in it.
  */

@@ -4,19 +4,19 @@ import type { Calendar } from '../../config/snapshot/snapshot.js'
 export interface Period {
   /** Days since 1970-01-01, or months since year 0: rises by one from period to period. */
   readonly index: number
-  /** Unix ms. */
+  /** Start, in unix ms. */
   readonly start: number
-  /** Unix ms of the first moment that is not in it any more. */
+  /** Unix ms of the first moment after the period. */
   readonly end: number
 }
 
 const DAY = 86_400_000
-/** Longer than any period: a month of 31 days in which the clocks went back, a day that a zone lived twice. */
+/** Bound on the length of a period: a month of 31 days in which the clocks went back, a day that a zone lived twice. */
 const LONGEST = { day: 2 * DAY + 1, month: 32 * DAY }
 
 const known = new WeakMap<Calendar, Period[]>()
 
-/** The period that `at` (unix ms) lies in. The latest few are remembered: it is asked with every request. */
+/** Returns the period that contains `at` (unix ms). Caches the latest few, because every request needs one. */
 export function periodAt(calendar: Calendar, at: number): Period {
   let periods = known.get(calendar)
   if (periods === undefined) {
@@ -30,7 +30,9 @@ export function periodAt(calendar: Calendar, at: number): Period {
   return found
 }
 
-/** By looking where the date changes: the zone's own rules say when that is, whatever its clocks have done. */
+/**
+ * Finds the period by searching for changes of the date: the zone's own rules define it, whatever its clocks have done.
+ */
 function find({ period, timeZone }: Calendar, at: number): Period {
   const format = new Intl.DateTimeFormat('en-US', {
     timeZone,
@@ -52,7 +54,10 @@ function find({ period, timeZone }: Calendar, at: number): Period {
   }
 }
 
-/** The first whole number above `no` for which the answer is yes; it is no at `no`, yes at `yes`, and changes once. */
+/**
+ * Returns the first whole number above `no` for which `answer` is true. It must be false at `no`, true at `yes`, and
+ * change once.
+ */
 function firstWhere(answer: (n: number) => boolean, no: number, yes: number): number {
   while (yes - no > 1) {
     const middle = Math.floor((no + yes) / 2)

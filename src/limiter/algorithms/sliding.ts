@@ -1,9 +1,9 @@
 import { type Algorithm, isHeld, MOST } from './algorithm.js'
 
 /**
- * The sliding window counter: what was used in this window, plus what was used in the one before, weighed by how much of
+ * Sliding window counter: what was used in this window, plus what was used in the one before, weighted by how much of
  * it a window that ends now still covers. Everything is multiplied by the window instead of divided by it, so that no
- * decision and no retry time hangs on a rounding.
+ * decision and no retry time depends on rounding.
  *
  * Counts: number of the window, used in it, used in the one before.
  */

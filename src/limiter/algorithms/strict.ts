@@ -2,13 +2,13 @@ import type { Limit } from '../../config/snapshot/snapshot.js'
 import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
 
 /**
- * Into how many parts a window is divided; one more is kept, the oldest, of which a part lies outside. With 16, somebody
- * who asks half as much again as allowed gets 95 % of it (`npm run bench:accuracy`); with 10, 92 %.
+ * Number of parts of a window. One more is kept: the oldest, which is partly outside. With 16, a consumer that asks for
+ * half as much again as allowed gets 95 % of the limit (`npm run bench:accuracy`); with 10, 92 %.
  */
 const PARTS = 16
 
 const widthOf = ({ windowMs }: Limit) => Math.ceil(windowMs / PARTS)
-/** How many sub-buckets behind the present one still count, the oldest of them whole. */
+/** Returns how many sub-buckets before the present one still count. The oldest of them counts whole. */
 const reachOf = (limit: Limit) => Math.ceil(limit.windowMs / widthOf(limit))
 
 function freeOf({ amount }: Limit, counts: Counts, o: number): number {
@@ -22,11 +22,11 @@ function lapsesAt(limit: Limit, counts: Counts, o: number, age: number): number 
 }
 
 /**
- * Sub-buckets of a sixteenth of the window; the oldest, which only partly lies in a window that ends now, counts whole. So
- * there is no window of this length, wherever it begins, in which more than the amount was taken.
+ * Counts in sub-buckets of a sixteenth of the window. The oldest, which is only partly in a window that ends now,
+ * counts whole. So no window of this length, wherever it begins, takes more than the amount.
  *
- * `concurrency` counts the same way: a slot is a charge that is given back when the response closes, or lapses with its
- * sub-bucket when whoever held it has died.
+ * `concurrency` counts the same way. A slot is a charge that is given back when the response closes. If its holder has
+ * died, it lapses with its sub-bucket.
  *
  * Counts: number of the newest sub-bucket, used in it, used in each of the sixteen before.
  */

@@ -1,10 +1,10 @@
 import { type Algorithm, isHeld } from './algorithm.js'
 
 /**
- * The generic cell rate algorithm (ITU-T I.371), as a debt that is paid off at a steady rate: `amount` in a window, at
- * most `burst` at once. Its theoretical arrival time is `at + debt ÷ amount`. The debt is kept instead, in tokens ×
- * window, because it is a whole number where the arrival time is a fraction of a microsecond: 300,000/s is one token
- * in 3.3 µs, and rounding that up to 4 would make it 250,000/s. A debt is also still right when the rate is changed.
+ * Generic cell rate algorithm (ITU-T I.371), as a debt that is paid off at a steady rate: `amount` in a window, at most
+ * `burst` at once. Its theoretical arrival time is `at + debt ÷ amount`. The debt is stored instead, in tokens ×
+ * window, because it is a whole number where the arrival time is a fraction of a microsecond: 300,000/s is one token in
+ * 3.3 µs, and rounding that up to 4 would make it 250,000/s. A debt also stays right when the rate changes.
  *
  * Counts: unix ms of the latest charge, debt after it.
  */

@@ -1,14 +1,14 @@
 import { Cluster, type ClusterNode, Redis } from 'ioredis'
 import { nodeConnector, type OnBroken } from './connectors.js'
 
-/** `MOVED 3999 127.0.0.1:6381`; the host may be missing or an IPv6 address. */
+/** Matches `MOVED 3999 127.0.0.1:6381`. The host may be missing or an IPv6 address. */
 const REDIRECTION = /^(?:MOVED|ASK) \d{1,5} \S*:\d{1,5}$/
 
 type ClusterSettings = NonNullable<ConstructorParameters<typeof Cluster<'legacy'>>[1]>
 
 /**
- * A Cluster client that sends a command on only where the server has said that it did not run it, and at once: MOVED
- * and ASK, one time. What ioredis would do besides is left out.
+ * Cluster client that resends a command only if the server has said that it did not run it: once and at once, after
+ * MOVED and ASK. Everything else that ioredis would do is left out.
  */
 export class StoreCluster extends Cluster {
   readonly #onBroken: OnBroken
@@ -18,7 +18,7 @@ export class StoreCluster extends Cluster {
     this.#onBroken = onBroken
   }
 
-  /** Opens a connection for messages, to any node: ioredis would open one without our connector. */
+  /** Opens a connection for messages to any node. ioredis would open one without our connector. */
   openSubscriber(): Redis {
     const { redisOptions, clusterNodeRetryStrategy } = this.options
     return new Redis({
@@ -31,8 +31,8 @@ export class StoreCluster extends Cluster {
   }
 
   /**
-   * The queue is on only for a node that a redirection has just named, and that is being connected to: without, all
-   * but the first of what is sent there would fail. While no node is known nothing waits.
+   * Sends a command. The queue is only on for a node that a redirection has just named and that is being connected:
+   * without it, all but the first command to the node would fail. While no node is known, nothing waits.
    */
   override sendCommand(...args: Parameters<Cluster['sendCommand']>): unknown {
     const [command] = args
@@ -41,11 +41,14 @@ export class StoreCluster extends Cluster {
     return command.promise
   }
 
-  /** ioredis would send the first to any node, and call the second one redirection too many. */
+  /**
+   * Handles two errors that ioredis gets wrong: it would send the first to any node, and count the second as one
+   * redirection too many.
+   */
   override handleError(...args: Parameters<Cluster['handleError']>): void {
     const [error, , handlers] = args
     const { message } = error
-    // ioredis takes a redirection apart without looking, and what it throws here ends the process.
+    // ioredis parses a redirection without checking it, and an error thrown here ends the process.
     const isWrong = /^(MOVED|ASK)\b/.test(message) && !REDIRECTION.test(message)
     if (isWrong || /^(TRYAGAIN|NOSCRIPT)/.test(message)) handlers.defaults()
     else super.handleError(...args)
@@ -54,9 +57,9 @@ export class StoreCluster extends Cluster {
   override disconnect(reconnect = false): void {
     const waiting = this.nodes().filter(({ status }) => status === 'reconnecting')
     super.disconnect(reconnect)
-    // ioredis waits for the end of every node, and tells of none for one that was about to reconnect.
+    // ioredis waits for the end of every node, but emits none for a node that was about to reconnect.
     for (const node of waiting) node.emit('end')
-    // An answer that comes after makes ioredis ask for the slots again and again, of no server, and a process would not end by itself.
+    // A later answer makes ioredis ask for the slots again and again without a server, and the process would not end.
     if (!reconnect) this.refreshSlotsCache = () => {}
   }
 }

@@ -8,26 +8,29 @@ import { StoreCluster } from './cluster.js'
 import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
 import type { Client } from './scripts.js'
 
-/** Where the store is: an address, or those of a Cluster's nodes, with what it takes to get in. */
+/** Address of the store, or of a Cluster's nodes, with the credentials. */
 export interface StoreAddress {
   readonly redis: string | readonly string[]
   readonly tls?: Config['store']['tls'] | undefined
   readonly sentinel?: Config['store']['sentinel'] | undefined
 }
 
-/** Ms, evenly spread: gateways that lost one server don't come back in one wave, and each is back well within a second. */
+/**
+ * Reconnect delay in ms, evenly spread: gateways that lost one server do not return in one wave, and each is back well
+ * within a second.
+ */
 const RECONNECT_MIN = 100
 const RECONNECT_SPREAD = 400
-/** Ms: a refused password is not going to be right a moment later. */
+/** Delay after a refused password, in ms: it will not be right a moment later. */
 const RECONNECT_UNAUTHORISED = 5000
 const SLOTS_REFRESH_MS = 2000
 const SENTINEL_TIMEOUT = 1000
 
 /**
- * Opens the connection to the store, in the background: it is returned at once and goes on trying until it is
- * disconnected. What fails is logged, at most once a second; no address is logged with its password.
+ * Opens the connection to the store in the background. Returns at once, and keeps trying until it is disconnected.
+ * Failures are logged at most once a second, and never with a password.
  *
- * @param onBroken is called for each connection that was ended because its server broke the protocol
+ * @param onBroken called for each connection that was ended because its server broke the protocol
  * @throws Error on an address or a file that can't be read
  */
 export function connectStore(store: StoreAddress, log: Log, onBroken: () => void = () => {}): Client {
@@ -64,13 +67,13 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
       broken,
       {
         redisOptions: options,
-        // For what StoreCluster says.
+        // For the reason given at StoreCluster.
         enableOfflineQueue: true,
-        // A node that is lost is tried again and stays in place, so that its own breaker can see it come back.
+        // A lost node is retried and stays in place, so that its own breaker notices when it is back.
         clusterNodeRetryStrategy: retryStrategy,
         clusterRetryStrategy: reconnectDelay,
         slotsRefreshInterval: SLOTS_REFRESH_MS,
-        // One redirection (nothing has run where MOVED and ASK come from), and no other second sending.
+        // One redirection (nothing ran on the server that answers MOVED or ASK), and no other resending.
         maxRedirections: 1,
         retryDelayOnFailover: 0,
         retryDelayOnClusterDown: 0,
@@ -97,13 +100,13 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
                 ...(store.sentinel?.username === undefined ? {} : { username: store.sentinel.username }),
                 ...(store.sentinel === undefined ? {} : { password: store.sentinel.password }),
                 ...(options.tls === undefined ? {} : { tls: options.tls }),
-                // Its lists would be maps.
+                // With RESP3, its lists would be maps.
                 protocol: 2,
                 retryStrategy: () => null,
                 enableReadyCheck: false,
                 connectTimeout: options.connectTimeout,
                 disconnectTimeout: options.disconnectTimeout,
-                // A Sentinel that accepts and says nothing must not keep the others from being asked.
+                // A Sentinel that accepts and stays silent must not keep the others from being asked.
                 commandTimeout: SENTINEL_TIMEOUT,
               },
             },
@@ -118,7 +121,7 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
   return client
 }
 
-/** PEXPIRETIME, which the scripts use, came with Redis 7. */
+/** Warns about an old server: PEXPIRETIME, which the scripts use, needs Redis 7. */
 function checkVersion(node: Redis | undefined, warn: (fields: object, message: string) => void): void {
   node?.info('server').then(
     (info) => {
@@ -127,7 +130,7 @@ function checkVersion(node: Redis | undefined, warn: (fields: object, message: s
         warn({ version }, 'the store is too old; Tidegate needs Redis 7 or newer')
     },
     () => {
-      // A user who may not ask loses this hint, nothing else.
+      // A user without the right to ask only loses this hint.
     },
   )
 }
@@ -172,10 +175,10 @@ function connectionOptions(address: RedisAddress, tls: ConnectionOptions | undef
     disconnectTimeout: 100,
     keepAlive: 5000,
     maxLoadingRetryTime: 500,
-    // A decision is sent once or not at all: what is sent again may be charged twice.
+    // A decision is sent once or not at all: a command sent again may be charged twice.
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
-    // A primary that has become a replica: connect anew, to find the primary by name. 1: without sending again.
+    // If a primary has become a replica, reconnect to find the new primary by name. 1: without resending.
     reconnectOnError: (error) => (error.message.startsWith('READONLY') ? 1 : false),
   } satisfies RedisOptions
 }

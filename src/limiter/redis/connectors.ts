@@ -4,7 +4,11 @@ import { AbstractConnector, type Cluster, Redis, type RedisOptions } from 'iored
 import type { RedisServer } from '../../config/values/redis-address.js'
 import { guardReplies, type ReplyGuard } from './reply-guard.js'
 
-/** Told of each connection that was ended for what its server sent. @param server `host:port` */
+/**
+ * Called for each connection that was ended because of what its server sent.
+ *
+ * @param server `host:port`
+ */
 export type OnBroken = (server: string, what: string) => void
 
 type Connector = NonNullable<RedisOptions['Connector']>
@@ -14,7 +18,7 @@ interface Address {
   readonly port: number
 }
 
-/** Opens sockets for ioredis that give it only what it can take. */
+/** Opens sockets for ioredis that pass only what ioredis can handle. */
 abstract class GuardedConnector extends AbstractConnector {
   readonly #onBroken: OnBroken
   #guard: ReplyGuard | undefined
@@ -25,7 +29,7 @@ abstract class GuardedConnector extends AbstractConnector {
   }
 
   protected open({ host, port }: Address, tls: ConnectionOptions | undefined): Socket {
-    // A redirection may name any. Node would throw, and leave a handle open.
+    // A redirection may name any port. Node would throw, and leave a handle open.
     if (!(port > 0 && port < 65_536)) throw new Error(`${host} has no port ${port}`)
     const socket = tls === undefined ? connectTcp({ host, port }) : connectTls({ host, port, ...tls })
     this.stream = socket
@@ -36,7 +40,9 @@ abstract class GuardedConnector extends AbstractConnector {
     return socket
   }
 
-  /** A connection that could not be made. ioredis reports why, and tries again; a rejection would be its end. */
+  /**
+   * Reports a connection that could not be made. ioredis logs the reason and retries; it would not survive a rejection.
+   */
   protected failed(error: unknown): Socket {
     this.firstError = error as Error
     this.stream = new Socket()
@@ -44,8 +50,8 @@ abstract class GuardedConnector extends AbstractConnector {
   }
 
   /**
-   * ioredis closes a connection from within a reply that it cannot take, or that says READONLY. What follows would meet a
-   * queue of commands that is not theirs any more.
+   * Closes the connection. ioredis does so while it handles a bad or READONLY reply. Later replies would meet a command
+   * queue that is not theirs any more.
    */
   override disconnect(): void {
     super.disconnect()
@@ -54,7 +60,7 @@ abstract class GuardedConnector extends AbstractConnector {
 
   override async connect(): Promise<Socket> {
     this.connecting = true
-    // ioredis may be closed in the turn that has opened it.
+    // ioredis may be closed in the turn in which it was opened.
     await undefined
     const socket = this.connecting
       ? await this.find().catch((error: unknown) => this.failed(error))
@@ -70,7 +76,7 @@ abstract class GuardedConnector extends AbstractConnector {
   protected abstract find(): Promise<Socket>
 }
 
-/** Connects to the server that the options of a client name. */
+/** Connects to the server in the options of a client. */
 export function directConnector(onBroken: OnBroken): Connector {
   return class extends GuardedConnector {
     readonly #options: RedisOptions
@@ -87,7 +93,7 @@ export function directConnector(onBroken: OnBroken): Connector {
   }
 }
 
-/** Connects to any node of a Cluster: messages come to all of them. */
+/** Connects to any node of a Cluster: messages reach all of them. */
 export function nodeConnector(cluster: Cluster, onBroken: OnBroken): Connector {
   return class extends GuardedConnector {
     readonly #tls: ConnectionOptions | undefined
@@ -96,7 +102,7 @@ export function nodeConnector(cluster: Cluster, onBroken: OnBroken): Connector {
     constructor(options: unknown) {
       super(options as RedisOptions, onBroken)
       this.#tls = (options as RedisOptions).tls
-      // One that has left the Cluster hears nothing any more.
+      // A node that has left the Cluster gets no messages any more.
       cluster.on('-node', ({ options: { host, port } }: Redis) => {
         if (this.#at === `${host}:${port}`) this.disconnect()
       })
@@ -115,20 +121,20 @@ export function nodeConnector(cluster: Cluster, onBroken: OnBroken): Connector {
 
 export interface Sentinels {
   readonly hosts: readonly RedisServer[]
-  /** The name that they know the primary by. */
+  /** Name of the primary in the Sentinels. */
   readonly primary: string
-  /** For a connection to one of them. */
+  /** Options of a connection to a Sentinel. */
   readonly options: Omit<RedisOptions, 'replyMapping'>
 }
 
-/** Sentinels that are learned from others, at most: what they say of themselves is not bounded. */
+/** Maximum number of Sentinels learned from others. Their own lists are not bounded. */
 const MOST_SENTINELS = 20
 
-/** Connects to the primary that the first Sentinel names which answers. */
+/** Connects to the primary that the first answering Sentinel names. */
 export function sentinelConnector({ hosts, primary, options }: Sentinels, onBroken: OnBroken): Connector {
   return class extends GuardedConnector {
     readonly #tls: ConnectionOptions | undefined
-    /** The next one to ask is the first. */
+    /** Known Sentinels. The first is asked next. */
     #known: Address[] = [...hosts]
 
     constructor(clientOptions: unknown) {
@@ -136,7 +142,10 @@ export function sentinelConnector({ hosts, primary, options }: Sentinels, onBrok
       this.#tls = (clientOptions as RedisOptions).tls
     }
 
-    /** Whether a server is what the Sentinel took it for. It reads `INFO`, or what came in its place. */
+    /**
+     * Returns true if the server has the role that the Sentinel reported. Reads the reply to `INFO`, or what came in
+     * its place.
+     */
     override check(info: { role?: unknown } | null): boolean {
       const role = typeof info === 'object' ? info?.role : undefined
       if (role === undefined || role === 'master') return true
@@ -183,7 +192,11 @@ export function sentinelConnector({ hosts, primary, options }: Sentinels, onBrok
       }
     }
 
-    /** @param others names and values of each, one after the other */
+    /**
+     * Adds Sentinels from a reply.
+     *
+     * @param others list of names and values for each Sentinel
+     */
     #learn(others: unknown): void {
       if (!Array.isArray(others)) return
       for (const pairs of others as unknown[]) {

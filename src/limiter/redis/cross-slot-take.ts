@@ -4,14 +4,14 @@ import type { Decision, DegradedReason } from '../limiter.js'
 import type { Settle } from './scripts.js'
 import type { Verdict } from './take-batch.js'
 
-/** Parts whose keys lie in one slot, and so are decided in one call. */
+/** Parts whose keys are in one slot, so that one call decides them. */
 export interface Group {
   readonly slot: number
   readonly parts: readonly Part[]
   readonly keys: readonly string[]
 }
 
-/** In the order of their first parts. */
+/** Groups the parts by slot, in the order of their first parts. */
 export function groupBySlot(parts: readonly Part[], keys: readonly string[]): readonly Group[] {
   const bySlot = new Map<number, { slot: number; parts: Part[]; keys: string[] }>()
   parts.forEach((part, i) => {
@@ -24,7 +24,9 @@ export function groupBySlot(parts: readonly Part[], keys: readonly string[]): re
   return [...bySlot.values()]
 }
 
-/** The store numbers the limits of the parts that it was asked for; a decision, those of the policy. */
+/**
+ * Converts a verdict, which numbers the limits of the parts asked, to a decision, which numbers those of the policy.
+ */
 export function renumbered(parts: readonly Part[], verdict: Verdict): Decision {
   const indices = parts.flatMap((part) => part.indices)
   const violated = indices.reduce((mask, index, i) => mask | (((verdict.violated >> i) & 1) << index), 0)
@@ -35,7 +37,7 @@ export interface InTurn {
   readonly groups: readonly Group[]
   readonly service: Service
   readonly cost: number
-  /** Ms for all groups together. */
+  /** Timeout for all groups together, in ms. */
   readonly timeoutMs: number
   ask(group: Group): DegradedReason | Promise<Verdict | DegradedReason>
   settle(slot: number, settle: Settle): unknown
@@ -43,9 +45,10 @@ export interface InTurn {
 }
 
 /**
- * Asks one group after the other, all within the time of one decision. What those before were charged is given back when
- * a later one denies. When a later one can't be asked, the request is decided as if there were no store: with `open`
- * it has passed, and keeps what it was charged but for slots, which nobody would give back; else all of it is given back.
+ * Asks one group after the other, all within the time of one decision. If a later group denies, the charges of earlier
+ * ones are given back. If a later group can't be asked, the request is decided without the store. With `open` it has
+ * passed, and keeps its charges except for slots, which would never be given back. Otherwise all charges are given
+ * back.
  */
 export async function takeInTurn(turn: InTurn): Promise<Decision> {
   const { groups, service, cost, timeoutMs, ask, settle, degrade } = turn
@@ -82,7 +85,7 @@ export async function takeInTurn(turn: InTurn): Promise<Decision> {
   return { ...tightest!, times: charged.map(({ at }) => at) }
 }
 
-/** Undefined when it takes longer. */
+/** Resolves with undefined at the timeout. */
 async function inTime<T>(answer: Promise<T>, due: number): Promise<T | undefined> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<undefined>((resolve) => {

@@ -2,7 +2,7 @@ import type { Limit } from '../../config/snapshot/snapshot.js'
 import type { Counts } from '../algorithms/algorithm.js'
 import { periodAt } from '../algorithms/period.js'
 
-/** Reads what the scripts store; the contract blocks of lua/take.lua and lua/algorithms.lua have the layout. */
+/** Reads what the scripts store. The contract blocks of lua/take.lua and lua/algorithms.lua describe the layout. */
 
 const B = 2 ** 25
 const PARTS = 16
@@ -12,7 +12,7 @@ interface Layout {
   read(value: Buffer, at: number, limit: Limit, now: number): Counts
 }
 
-/** The number that is meant by one stored modulo 2^32: the nearest to the present one. */
+/** Returns the number for one stored modulo 2^32: the nearest to the present one. */
 function whole(stored: number, present: number): number {
   return present - ((present - stored) | 0)
 }
@@ -20,7 +20,7 @@ function whole(stored: number, present: number): number {
 const uint32s = (value: Buffer, at: number, count: number) =>
   Array.from({ length: count }, (_, i) => value.readUInt32BE(at + 4 * i))
 
-/** A number of windows of `width` ms, then uint32 counts. */
+/** Returns the layout of a window number for windows of `width` ms, followed by uint32 counts. */
 function numbered(counts: number, width: (limit: Limit) => number): Layout {
   return {
     bytes: 4 + 4 * counts,
@@ -46,10 +46,12 @@ const LAYOUTS: Readonly<Record<Limit['algorithm'], Layout>> = {
 }
 
 /**
- * @param expires unix ms of the key's expiry: a single sliding limit is of the window nearest to it that the value, which
- *   only has it modulo 8, agrees with
+ * Decodes the value of a key.
+ *
+ * @param expires unix ms of the key's expiry. The value has the window of a single sliding limit only modulo 8. It
+ *   means the matching window nearest to the expiry.
  * @param now unix ms by the clock that the counts were written by
- * @returns undefined when there is nothing, or nothing that can be read
+ * @returns undefined for an empty or unreadable value
  */
 export function decodeCounts(
   limits: readonly Limit[],

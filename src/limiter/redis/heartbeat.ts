@@ -2,26 +2,26 @@ import { randomUUID } from 'node:crypto'
 import { type Client, runAnnounce } from './scripts.js'
 import { askStore } from './store-timeout.js'
 
-/** How many gateways share the store, by what each of them announces about itself. */
+/** Number of gateways that share the store, from what each announces about itself. */
 export interface Nodes {
-  /** The latest number known, at least 1. While the store is away it stays what it was. */
+  /** Returns the latest known number, at least 1. It does not change while the store is away. */
   count(): number
   close(): Promise<void>
 }
 
 const KEY = 'nodes:{gateways}'
-/** Ms. */
+/** Interval between announcements, in ms. */
 const ANNOUNCE_EVERY = 1000
-/** Ms: two announcements may be lost before a gateway is taken for dead. */
+/** How long an announcement is valid, in ms: two may be lost before a gateway counts as dead. */
 const BELIEVED_FOR = 3500
-/** Ms: a store that hangs must not keep a gateway from leaving. */
+/** Longest wait when leaving, in ms: a store that hangs must not keep a gateway from stopping. */
 const LEAVE_TIMEOUT = 500
 
 /**
  * Announces this process every second, in the background.
  *
- * @param key of those that are counted together: by default all that decide
- * @param self unlike that of any other
+ * @param key key of the gateways that are counted together. Default: all that decide.
+ * @param self unique id
  */
 export function createNodes(store: Client, key = KEY, self = randomUUID().slice(0, 13)): Nodes {
   let count = 1
@@ -33,7 +33,7 @@ export function createNodes(store: Client, key = KEY, self = randomUUID().slice(
       const alive = await runAnnounce(store, key, self, BELIEVED_FOR)
       if (Number.isSafeInteger(alive)) count = Math.max(1, alive)
     } catch {
-      // Others complain about the store; here it only means that the number may be old.
+      // Other code reports problems of the store. Here they only mean that the number may be old.
     }
     if (closed) return
     timer = setTimeout(announce, ANNOUNCE_EVERY * (0.9 + Math.random() * 0.2))

@@ -3,26 +3,26 @@ import type { LossReason } from '../outage.js'
 import { runSettle, runTake, runTakeMixed } from './scripts.js'
 
 /**
- * One Redis server as the limiter sees it: is it well, and what time is it there.
+ * Health and clock of one Redis server.
  *
- * The breaker begins open and closes when a probe is answered in time, so no decision is sent to a server whose
- * clock is not known yet. It opens when the connection closes, after three misses, each of them forgiven by ten
- * answers, or when at least half of the last second's calls were slow. While it is open one probe at a time is under
- * way, and no decision.
+ * The breaker begins open and closes when a probe is answered in time, so that no decision is sent to a server whose
+ * clock is unknown. It opens when the connection closes, after three misses, each of them forgiven by ten answers, or
+ * when at least half of the last second's calls were slow. While it is open, one probe at a time is sent, and no
+ * decision.
  */
 export interface Shard {
   isUp(): boolean
   /**
-   * Unix ms by the server's clock after which a call must not charge any more.
+   * Returns the unix ms by the server's clock after which a call must not charge any more.
    *
    * @param sentAt `performance.now()` from which the call is waited for
    */
   deadline(sentAt?: number): number
   /**
-   * A call was answered in time.
+   * Records a call that was answered in time.
    *
-   * @param serverNow the clock reading in its reply
-   * @param sentAt `performance.now()` when it was sent; undefined: by a clock that is not the server's
+   * @param serverNow clock reading in the reply
+   * @param sentAt `performance.now()` when it was sent; undefined if the reading is not by the server's clock
    */
   answered(serverNow: number, sentAt: number | undefined): void
   missed(): void
@@ -31,27 +31,29 @@ export interface Shard {
 
 export interface ShardOptions {
   readonly node: Redis
-  /** Ms that a decision waits for the store. */
+  /** How long a decision waits for the store, in ms. */
   readonly timeoutMs: number
-  /** `reason`: why it is not up any more. */
+  /** Called when the state changes. `reason`: why the server is not up any more. */
   readonly onChange: (isUp: boolean, reason?: LossReason) => void
-  /** A server that is connected answers probes with an error: a right may be missing, or memory. */
+  /** Called when a connected server answers probes with an error: a right may be missing, or memory. */
   readonly onRefusal: (error: unknown) => void
 }
 
 const MISSES_TO_OPEN = 3
 const FORGIVEN_PER_ANSWER = 0.1
-/** Of the timeout: a call that takes longer is slow. */
+/** Share of the timeout from which a call counts as slow. */
 const SLOW = 0.5
-/** Fewer calls than that say nothing about a server. */
+/** Calls needed to judge a server. Fewer say nothing. */
 const CALLS_TO_JUDGE = 20
 const SLOW_TO_OPEN = 0.5
-/** Ms for which calls count at least; twice that at most. */
+/** Period over which calls are counted, in ms: at least this, at most twice as long. */
 const CALLS_SAMPLE_MS = 500
-/** Ms, with jitter: so that a hundred gateways don't knock in step. */
+/** Interval between probes, with jitter, in ms: a hundred gateways must not probe in step. */
 const PROBE_EVERY = 200
 const PROBE_JITTER = 300
-/** Ms without any answer, at least, after which a connection is given up: the peer may have vanished unheard. */
+/**
+ * Shortest time without any answer after which a connection is given up, in ms: the peer may have vanished silently.
+ */
 const DEAD_AFTER = 2000
 
 export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptions): Shard {
@@ -85,14 +87,15 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     if (node.status !== 'ready' || probeSent !== undefined) return
     probeSent = now
     const clockThen = clock.at(now)
-    // A new server gets the other scripts first: one that has to be sent again is overtaken by what follows it.
+    // A new server gets the other scripts first: a script that must be sent again is overtaken by the commands after
+    // it.
     if (!loaded) {
       loaded = true
       runSettle(node, [], 0).catch(() => {})
       runTakeMixed(node, [], 0, 0).catch(() => {})
     }
-    // A take of nothing: it proves that scripts run, loads the script if need be, stands in the same queue as
-    // decisions (a PING passes a CLIENT PAUSE WRITE), and tells the time.
+    // A take of nothing. It proves that scripts run, loads the script if necessary, waits in the same queue as
+    // decisions (a PING passes a CLIENT PAUSE WRITE), and returns the time.
     runTake(node, [], 0, 0).then(
       (reply: unknown) => {
         const took = performance.now() - now
@@ -103,7 +106,8 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
           return
         }
         if (took > timeoutMs) return
-        // Fast by our clock, or by the server's: ours has the time in it that our event loop may have stood still.
+        // Fast by our clock or by the server's: ours includes the time during which our event loop may have been
+        // blocked.
         const least = Math.min(took, Math.abs(serverNow - clockThen))
         if (!recovering || least <= SLOW * timeoutMs) recover(serverNow, now)
       },
@@ -119,7 +123,7 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
     clock.learn(serverNow, sentAt)
     slowness.restart()
     up = true
-    // After an outage one more miss opens it again at once, until answers have earned it credit.
+    // After an outage, one more miss opens the breaker at once, until answers have earned it credit.
     misses = recovering ? MISSES_TO_OPEN - 1 : 0
     recovering = true
     clearTimeout(timer)
@@ -166,8 +170,8 @@ export function createShard({ node, timeoutMs, onChange, onRefusal }: ShardOptio
 }
 
 /**
- * Whether too many of the recent calls were slow. Calls that went out within a millisecond are one observation,
- * the first of them: a server that works off a burst is busy, not slow.
+ * Detects that too many of the recent calls were slow. Calls sent within a millisecond are one observation, the first
+ * of them: a server that works off a burst is busy, not slow.
  */
 function createSlowness() {
   let calls = 0
@@ -181,7 +185,11 @@ function createSlowness() {
       since = performance.now()
       calls = slow = callsBefore = slowBefore = 0
     },
-    /** @param sentAt `performance.now()` when the call was sent */
+    /**
+     * Records a call, and returns true if too many are slow.
+     *
+     * @param sentAt `performance.now()` when the call was sent
+     */
     tooMuchAfter(sentAt: number, isSlow: boolean): boolean {
       if (Math.abs(sentAt - latest) < 1) return false
       latest = sentAt
@@ -203,21 +211,25 @@ function createSlowness() {
 }
 
 /**
- * The server's clock by our own (monotonic) one. A reading in a reply was taken between sending and reading, which
- * bounds the difference of the two on both sides; what is kept changes only where a reply contradicts it. So it is
- * behind the server's clock by the fastest way back that was seen, ahead at most by the way there of the latest
- * reply, which takes a clock that drifts or has stepped back; and a reply that was read late, because our event loop
- * stood still, teaches nothing wrong.
+ * Estimates the server's clock from our own (monotonic) one. A reading in a reply was taken between sending and
+ * reading, which bounds the difference of the two on both sides. The estimate changes only if a reply contradicts it.
+ * So it is behind the server's clock by the fastest way back seen, and ahead at most by the way there of the latest
+ * reply. This follows a clock that drifts or has stepped back. A reply that was read late, because our event loop was
+ * blocked, does no harm.
  */
 function createServerClock() {
   let difference = Number.NEGATIVE_INFINITY
   return {
     learn(serverNow: number, sentAt: number): void {
       difference = Math.max(difference, serverNow - performance.now())
-      // The reading is cut to whole milliseconds.
+      // The reading is truncated to whole milliseconds.
       if (difference > serverNow + 1 - sentAt) difference = serverNow - sentAt
     },
-    /** @param local ms of `performance.now()` */
+    /**
+     * Returns the server's time.
+     *
+     * @param local ms of `performance.now()`
+     */
     at: (local: number): number => Math.floor(local + difference),
   }
 }

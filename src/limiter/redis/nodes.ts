@@ -3,27 +3,31 @@ import type { LossReason } from '../outage.js'
 import { createShard, type Shard, type ShardOptions } from './node.js'
 import type { Client } from './scripts.js'
 
-/** The servers of a store: one, or the primaries of a Cluster, each with a clock and a breaker of its own. */
+/** Servers of a store: one, or the primaries of a Cluster, each with its own clock and breaker. */
 export interface Shards {
   readonly clustered: boolean
-  /** The server that holds a Cluster slot; undefined while none is known. */
+  /** Returns the server that holds a Cluster slot; undefined while none is known. */
   of(slot: number): Shard | undefined
-  /** Whether there is a server and none is given up. */
+  /** Returns true if there is a server and none is given up. */
   allUp(): boolean
-  /** What `send` writes goes out in one write per server. */
+  /** Sends everything that `send` writes in one write per server. */
   together(send: () => void): void
   close(): void
 }
 
-/** Ms, with jitter: a connection and a question for each gateway. */
+/** Interval of slot refreshes in ms, with jitter: each costs a connection and a question for every gateway. */
 const LOOK_EVERY = 300
 const LOOK_JITTER = 400
-/** Looks in a row that no node has answered. */
+/** Refreshes in a row without an answer from any node. */
 const FRUITLESS_LOOKS = 3
 
 type Events = Pick<ShardOptions, 'onChange' | 'onRefusal'>
 
-/** @param events of each server */
+/**
+ * Creates the servers of a store.
+ *
+ * @param events called for each server
+ */
 export function createShards(store: Client, timeoutMs: number, events: Events): Shards {
   return store instanceof Cluster
     ? clusterShards(store, timeoutMs, events)
@@ -57,7 +61,10 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     if (!isUp && timer === undefined) lookAround()
   }
 
-  /** While a server is away its replica may take over any moment; ioredis asks who has the slots but now and then. */
+  /**
+   * Refreshes the slots while a server is away: its replica may take over any moment, and ioredis rarely asks who has
+   * the slots.
+   */
   function lookAround(): void {
     timer = setTimeout(
       () => {
@@ -71,7 +78,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     timer.unref()
   }
 
-  /** Where none of the nodes that are known answers, all may have got other addresses: those of the configuration are asked. */
+  /** Handles a refresh. If no known node answers, all may have new addresses: then the configured ones are asked. */
   function looked(error?: Error | null): void {
     fruitless = error == null ? 0 : fruitless + 1
     if (fruitless < FRUITLESS_LOOKS || cluster.status !== 'ready') return
@@ -79,9 +86,9 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
     cluster.disconnect(true)
   }
 
-  /** Keeps one shard per primary; called whenever the set of nodes may have changed. */
+  /** Keeps one shard per primary. Called whenever the set of nodes may have changed. */
   function refresh(): void {
-    // Before that it knows the nodes of the configuration, but not which of them has which slots.
+    // Before that, ioredis knows the nodes of the configuration, but not their slots.
     const primaries = new Set(cluster.status === 'ready' ? cluster.nodes('master') : [])
     for (const [node, shard] of shards) {
       if (primaries.has(node)) continue
@@ -97,7 +104,7 @@ function clusterShards(cluster: Cluster, timeoutMs: number, events: Events): Sha
       }
       byKey.set(`${node.options.host}:${node.options.port}`, shard)
     }
-    // One that is new may never come up.
+    // A new one may never come up.
     if (!allUp() && timer === undefined) lookAround()
   }
 

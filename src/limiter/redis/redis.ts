@@ -18,46 +18,48 @@ import { askStore, storeError } from './store-timeout.js'
 import type { Asked, Verdict } from './take-batch.js'
 
 export interface RedisLimiterOptions {
-  /** From `connectStore`; stays the caller's to disconnect. */
+  /** Store client from `connectStore`. The caller disconnects it. */
   readonly store: Client
-  /** Ms that a decision waits for the store; past it, it is made without. */
+  /** How long a decision waits for the store, in ms. After that it is made without. */
   readonly timeoutMs: number
   readonly log: Log
   /** How many keys the mode `local` remembers. */
   readonly localKeys?: number
-  /** Whether this process decides on requests, and so counts for itself in the mode `local`; by default it does. */
+  /** True (the default) if this process decides on requests, and so counts for itself in the mode `local`. */
   readonly decides?: boolean
-  /** How many gateways share the store, for the mode `local`; by default 1. */
+  /** Returns how many gateways share the store, for the mode `local`. Default: 1. */
   readonly gateways?: () => number
-  /** How many denials are remembered, at least; 0: none, and every request is asked of the store. By default 10,000. */
+  /** Fewest denials that are cached; 0 for none, so that the store decides every request. Default: 10,000. */
   readonly denials?: number
-  /** How many requests go out in one script call at most, 1 to 64; by default 64. */
+  /** Maximum number of requests in one script call, 1 to 64. Default: 64. */
   readonly batch?: number
-  /** Whether equal requests of one turn of the event loop are asked as one; by default true. */
+  /** True (the default) if equal requests of one turn of the event loop are sent as one. */
   readonly merge?: boolean
-  /** Ms that a decision waits for others to go along with in one call, a part of `timeoutMs`; by default 0. */
+  /** How long a decision waits for others to share its call, in ms. It is part of `timeoutMs`. Default: 0. */
   readonly gatherMs?: number
-  /** Tests only: unix ms, in place of the server's clock. */
+  /** For tests only: clock in unix ms, in place of the server's. */
   readonly now?: () => number
 }
 
 export interface RedisLimiter extends Limiter {
-  /** Resolves when the store has answered for the first time: before that, decisions are degraded. */
+  /** Resolves when the store has answered for the first time. Until then, decisions are degraded. */
   readonly ready: Promise<void>
 }
 
-/** More would keep the server from its other clients for too long. */
+/** Maximum batch. A larger one would keep the server from its other clients for too long. */
 const MOST_IN_BATCH = 64
 const OWED = { quota: 0, at: 0, slot: 'keep', slotAt: 0 } as const
-/** Ms that an operator's reset waits. */
+/** How long an operator's reset waits, in ms. */
 const OPERATOR_TIMEOUT = 2000
-/** Ms that an operator's question waits at least: a request may wait less, but a person would not believe its answer. */
+/**
+ * Shortest wait for an operator's question, in ms: a request may wait less, but a person would not believe its answer.
+ */
 const QUESTION_TIMEOUT = 500
 const ELSEWHERE = 'the store is out of reach, and each gateway counts by itself'
 
 /**
- * Counts in Redis. One call decides all limits of a request that lie in one slot: those by consumer, and without a
- * Cluster all there are. Else the groups are asked one after the other, and given back when a later one denies.
+ * Counts in Redis. One call decides all limits of a request that are in one slot: those by consumer and, without a
+ * Cluster, all of them. Otherwise the groups are asked one after the other, and given back if a later one denies.
  */
 export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   const {
@@ -105,13 +107,13 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   let closed = false
   const patience = Math.max(timeoutMs, QUESTION_TIMEOUT)
 
-  /** Whether a request would be decided by the server that has the key. */
+  /** Returns true if the server that has the key would decide a request. */
   function isReachable(key: string): boolean {
     return !closed && shards.of(shards.clustered ? slotOfKey(key) : 0)?.isUp() === true
   }
 
   function onStateChange(isUp: boolean, reason: LossReason = 'connection'): void {
-    // What comes back may have lost counts.
+    // A server that comes back may have lost counts.
     denials?.clear()
     if (shards.allUp()) {
       markReady()
@@ -177,7 +179,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     })
   }
 
-  /** Undefined when one call can decide all of them. */
+  /** Returns the groups of a request; undefined if one call can decide all parts. */
   function groupsOf(parts: readonly Part[], keys: readonly string[]): readonly Group[] | undefined {
     if (!shards.clustered || parts.length === 1) return undefined
     const groups = groupBySlot(parts, keys)
@@ -225,7 +227,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     })
   }
 
-  /** What was admitted while the store was away, before anything more is asked of these keys. */
+  /** Charges what was admitted while the store was away, before these keys are used again. */
   function chargeOwed({ slot, parts, keys }: Group): void {
     keys.forEach((key, i) => {
       const owed = local.claim(key)
@@ -238,7 +240,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
 
   function isRemembered(service: Service, { slots, refunds, parts }: Policy): boolean {
     if (slots || refunds) return false
-    // In a Cluster a level that is asked early is given back when a later one denies.
+    // In a Cluster, a level that is asked early is given back when a later one denies.
     return (
       !shards.clustered ||
       (parts.length === 1 && service.policies.every((other) => (other?.parts.length ?? 1) === 1))
@@ -255,7 +257,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       const { parts } = policy
       const keys = keysOf(service.name, parts, consumer, levels)
       const one = { slot: shards.clustered ? slotOfKey(keys[0]!) : 0, parts, keys }
-      // Before, and after for what was being asked meanwhile. Where giving back is usual nothing is remembered.
+      // Cleared before, and again afterwards for requests sent meanwhile. If giving back is usual, denials are not
+      // cached.
       const forgets = quota < 0 && !policy.refunds
       if (forgets) denials?.clear()
       const heard = await Promise.all(

@@ -10,26 +10,29 @@ import {
   readReply,
 } from './resp-reader.js'
 
-/** What stands between a socket and ioredis. */
+/** Guard between a socket and ioredis. */
 export interface ReplyGuard {
-  /** Whether bytes are being handed to ioredis right now. */
+  /** Returns true while bytes are passed to ioredis. */
   delivers(): boolean
 }
 
 /**
- * Longest reply, in bytes. The longest that Tidegate asks for are pages of 1,000 API keys with 8 KiB each, and the keys of
- * 10,000 changes with 1.4 KiB each.
+ * Longest reply, in bytes. The longest ones that Tidegate requests are pages of 1,000 API keys with 8 KiB each, and the
+ * keys of 10,000 changes with 1.4 KiB each.
  */
 export const LONGEST_REPLY = 32 * 1024 * 1024
-/** Longest message, in bytes: an answer of another gateway has 256 KiB at most, and a message of one waits here until it is whole. */
+/**
+ * Longest message, in bytes. An answer of another gateway has at most 256 KiB, and a message is held here until it is
+ * complete.
+ */
 const LONGEST_MESSAGE = 1024 * 1024
-/** Pieces of a reply that are kept apart. */
+/** Pieces of a reply that are kept before they are joined. */
 const MOST_PIECES = 256
-/** A Redis Cluster has at most 1,000 nodes, and that many slots. */
+/** Maximum number of nodes and slots in a Redis Cluster. */
 const MOST_NODES = 1000
 const SLOTS = 16_384
 
-/** A command whose reply ioredis takes apart without looking first. */
+/** Command whose reply ioredis parses without checking it. */
 interface Watched {
   /** Number of the command on its connection, from 1. */
   readonly number: number
@@ -39,15 +42,15 @@ interface Watched {
 }
 
 /**
- * Reads what a Redis server sends before ioredis does, which rethrows from a timer where no stack belongs to a connection
- * any more. Bytes pass as they came, uncopied. The connection is destroyed, and its commands fail, on what ioredis could not
- * take: bytes that are no reply, a reply longer than `LONGEST_REPLY`, more replies than commands, messages that nobody has
- * subscribed to, and a wrong shape of CLUSTER SLOTS, SUBSCRIBE or a message.
+ * Reads what a Redis server sends before ioredis does. ioredis rethrows from a timer, where no stack belongs to a
+ * connection any more. Bytes pass unchanged and uncopied. The connection is destroyed, and its commands fail, on what
+ * ioredis could not handle: bytes that are not a reply, a reply longer than `LONGEST_REPLY`, more replies than
+ * commands, messages without a subscription, and a wrong shape of CLUSTER SLOTS, SUBSCRIBE or a message.
  *
- * Every write is one command: Tidegate uses no pipelines, and no MULTI, which ioredis sends as one.
+ * Every write is one command: Tidegate does not use pipelines, or MULTI, which ioredis sends as one.
  *
  * @param socket new: nothing has been read or written
- * @param onBroken is told once, what was wrong
+ * @param onBroken called once with what was wrong
  */
 export function guardReplies(socket: Socket, onBroken: (what: string) => void): ReplyGuard {
   const reader = createRespReader(LONGEST_REPLY)
@@ -59,7 +62,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
   let subscribes = false
   let delivering = false
   let broken = false
-  /** Pieces of a reply that is looked at before ioredis gets it; undefined: it gets the pieces as they come. */
+  /** Pieces of a reply that is checked before ioredis gets it; undefined if ioredis gets the pieces as they come. */
   let held: Buffer[] | undefined
 
   function deliver(chunk: Buffer): boolean {
@@ -71,7 +74,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     }
   }
 
-  /** Whether the reply that begins must be looked at as a whole. */
+  /** Returns true if the reply that begins must be checked as a whole. */
   function mustBeHeld(type: number): boolean {
     if (type === PUSH && !subscribes) throw new RespError('a message that nobody has subscribed to')
     // Messages are arrays in RESP2.
@@ -111,7 +114,7 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     if (--first.left === 0) countReply()
   }
 
-  /** @returns as `Readable.push` */
+  /** Reads a chunk. Returns the result of `Readable.push`. */
   function read(chunk: Buffer): boolean {
     let goesOn = true
     let passed = 0
@@ -143,14 +146,14 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
     return goesOn
   }
 
-  // Whatever reads from a socket, TLS or not, pushes here what it has read.
+  // Every reader of a socket, with TLS or without, pushes here what it has read.
   socket.push = (chunk: Buffer | null) => {
     if (broken) return false
     if (chunk === null) return push.call(socket, null)
     try {
       return read(chunk)
     } catch (error) {
-      // What ioredis throws at once belongs to this connection, too.
+      // An error that ioredis throws at once belongs to this connection, too.
       broken = true
       onBroken((error as Error).message)
       socket.destroy(error as Error)
@@ -167,11 +170,11 @@ export function guardReplies(socket: Socket, onBroken: (what: string) => void): 
   return { delivers: () => delivering }
 }
 
-/** `*3\r\n$7\r\ncluster\r\n$5\r\nSLOTS\r\n`, `*2\r\n$9\r\nsubscribe\r\n…` */
+/** Matches `*3\r\n$7\r\ncluster\r\n$5\r\nSLOTS\r\n` and `*2\r\n$9\r\nsubscribe\r\n…`. */
 const WATCHED = /^\*\d+\r\n\$\d+\r\n(?:(subscribe)|cluster\r\n\$5\r\nslots)\r\n/i
 
 function watchedName(command: string | Buffer): Watched['name'] | undefined {
-  // Nearly all are EVALSHA and EVAL.
+  // Nearly all commands are EVALSHA and EVAL.
   const length = typeof command === 'string' ? command.indexOf('$') : command.indexOf(0x24)
   const name = typeof command === 'string' ? command.charCodeAt(length + 4) : command[length + 4]
   if (name === 0x65) return undefined
@@ -187,7 +190,7 @@ function isSlot(value: RespValue): value is number {
   return typeof value === 'number' && value >= 0 && value < SLOTS
 }
 
-/** Whether it is `[[first, last, [host, port, …], …], …]`. A node whose host is not known has null, or an empty one. */
+/** Returns true for `[[first, last, [host, port, …], …], …]`. A node with an unknown host has null or an empty one. */
 function areSlots(value: RespValue): boolean {
   const nodes = new Set<string>()
   const isNode = (node: RespValue) => {

@@ -1,35 +1,38 @@
-/** Where a reader stands in the replies of a Redis connection. Made by `createRespReader`, moved by `readReply`. */
+/** State of a reader of replies on a Redis connection. `createRespReader` makes it, and `readReply` advances it. */
 export interface RespReader {
   /** Longest reply that is read, in bytes. */
   readonly most: number
   /** First byte of the reply that is being read, or was read last. */
   type: number
-  /** Bytes of that reply before the next chunk; 0: the next byte begins one. */
+  /** Bytes of that reply before the next chunk; 0 if the next byte begins one. */
   size: number
   phase: number
-  /** First byte of the value that is being read: of the reply, or of an item in it. */
+  /** First byte of the value that is being read: the reply, or an item in it. */
   kind: number
   number: number
   digits: number
-  /** The byte of a sign; 0: none. */
+  /** Byte of a sign; 0 for none. */
   sign: number
-  /** Bytes of a string still to come. */
+  /** Remaining bytes of a string. */
   body: number
   /** Values that lengths have announced and that have not begun. */
   announced: number
   depth: number
-  /** Items still to come, of each array around the value. */
+  /** Remaining items of each array around the value. */
   readonly items: number[]
 }
 
-/** Thrown on bytes that are no reply of Redis, or too long a one. The message says what is wrong, for an operator. */
+/**
+ * Thrown on bytes that are not a Redis reply, or on one that is too long. The message says what is wrong, for an
+ * operator.
+ */
 export class RespError extends Error {}
 
-/** Deepest array that is read. Redis nests the replies that Tidegate asks for four deep (CLUSTER SLOTS). */
+/** Deepest array that is read. The replies that Tidegate requests are nested four deep at most (CLUSTER SLOTS). */
 const DEEPEST = 16
-/** A length, an integer, a big number. The last is unbounded, and read in quadratic time. */
+/** Longest length, integer or big number, in digits. A big number is unbounded, and read in quadratic time. */
 const MOST_DIGITS = 64
-/** Bytes of the shortest value: `_\r\n`. */
+/** Size of the shortest value in bytes: `_\r\n`. */
 const SHORTEST = 3
 
 // What the next byte is, of a value.
@@ -63,7 +66,11 @@ const DOUBLE = 44
 const NULL = 95
 const BOOLEAN = 35
 
-/** @param most longest reply that is read, in bytes */
+/**
+ * Creates a reader.
+ *
+ * @param most longest reply that is read, in bytes
+ */
 export function createRespReader(most: number): RespReader {
   return {
     most,
@@ -82,11 +89,11 @@ export function createRespReader(most: number): RespReader {
 }
 
 /**
- * Reads on to the end of one reply, in RESP2 or RESP3 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
- * It looks at types and lengths only, and keeps no byte. Lengths that would exceed `most` are refused when they are
- * announced. After an error the reader is of no use.
+ * Reads to the end of one reply, in RESP2 or RESP3 (https://redis.io/docs/latest/develop/reference/protocol-spec/).
+ * Checks types and lengths only, and keeps no bytes. A length that would exceed `most` is refused when it is announced.
+ * After an error the reader is unusable.
  *
- * @returns where in the chunk the reply ends; -1: not in this chunk
+ * @returns offset of the reply's end in the chunk; -1 if it is not in this chunk
  * @throws RespError
  */
 export function readReply(reader: RespReader, chunk: Uint8Array, from: number): number {
@@ -98,7 +105,7 @@ export function readReply(reader: RespReader, chunk: Uint8Array, from: number): 
         const kind = chunk[at++]!
         if (reader.depth === 0) reader.type = kind
         else reader.announced--
-        // Nearly all that is read are integers, whole: they need none of the state.
+        // Nearly all replies are complete integers, which need none of the state.
         const after = kind === INTEGER ? afterInteger(chunk, at, end) : -1
         if (after < 0) begin(reader, kind)
         else {
@@ -150,7 +157,7 @@ export function readReply(reader: RespReader, chunk: Uint8Array, from: number): 
   return -1
 }
 
-/** @returns offset after an integer and its line break; -1: it is not whole, or has more to be looked at */
+/** Returns the offset after an integer and its line break; -1 if it is incomplete, or needs a closer check. */
 function afterInteger(chunk: Uint8Array, from: number, end: number): number {
   const most = Math.min(end, from + MOST_DIGITS)
   for (let at = from; at < most; at++) {
@@ -217,7 +224,7 @@ function readDigits(reader: RespReader, chunk: Uint8Array, from: number): number
   return chunk.length
 }
 
-/** Only `$-1` and `*-1`, which are null in RESP2, have a length with a sign. */
+/** Returns true if a sign is allowed. Only `$-1` and `*-1`, which are null in RESP2, are lengths with a sign. */
 function maySign(kind: number, byte: number): boolean {
   if (kind === INTEGER || kind === BIG_NUMBER) return byte === MINUS || byte === PLUS
   return byte === MINUS && (kind === BULK || kind === ARRAY)
@@ -237,7 +244,11 @@ function isLength(kind: number): boolean {
   return false
 }
 
-/** Whether there is more of the value behind its length. @param here bytes of the reply in this chunk so far */
+/**
+ * Returns true if the value continues after its length.
+ *
+ * @param here bytes of the reply in this chunk so far
+ */
 function hasBegun(reader: RespReader, here: number): boolean {
   const { kind, number } = reader
   if (reader.sign !== 0) {
@@ -261,7 +272,7 @@ function hasBegun(reader: RespReader, here: number): boolean {
   return true
 }
 
-/** Whether the value that has just ended is the last of the reply. */
+/** Returns true if the value that has just ended is the last of the reply. */
 function isWhole(reader: RespReader): boolean {
   while (reader.depth > 0) {
     if (--reader.items[reader.depth - 1]! > 0) return false
@@ -274,10 +285,10 @@ function tooLong({ most }: RespReader): RespError {
   return new RespError(`a reply is longer than ${most} bytes`)
 }
 
-/** A value of Redis: what is no array, string or integer is undefined. */
+/** Value of Redis. Anything but an array, string or integer is undefined. */
 export type RespValue = readonly RespValue[] | string | number | null | undefined
 
-/** Decodes one reply that `readReply` has found whole. Strings are taken for UTF-8. */
+/** Decodes one complete reply, as `readReply` found it. Strings are taken as UTF-8. */
 export function decodeReply(reply: Buffer): RespValue {
   let at = 0
 

@@ -1,14 +1,17 @@
 import type { Limit, Part } from '../../config/snapshot/snapshot.js'
 import { periodAt } from '../algorithms/period.js'
 
-/** What of a policy the scripts are told, written once: it is the same in every call, or for as long as a period lasts. */
+/** Writes the script arguments of a policy once: they are the same in every call, or for as long as a period lasts. */
 
-/** One argument on the wire. ASCII only: it is counted in characters. */
+/** Writes one argument for the wire. ASCII only: its length is in characters. */
 export function bulk(text: string): string {
   return `$${text.length}\r\n${text}\r\n`
 }
 
-/** Whether take.lua can decide it: sliding windows under one key, of amounts that stay. All else is take_mixed.lua's. */
+/**
+ * Returns true if take.lua can decide it: sliding windows under one key, with constant amounts. Everything else is for
+ * take_mixed.lua.
+ */
 export function isPlain(parts: readonly Part[]): boolean {
   if (parts.length > 1) return false
   for (const { algorithm, next } of parts[0]!.limits) {
@@ -17,7 +20,7 @@ export function isPlain(parts: readonly Part[]): boolean {
   return true
 }
 
-/** Arguments on the wire, and how many they are. */
+/** Arguments for the wire, and their number. */
 interface Written {
   readonly text: string
   readonly count: number
@@ -25,7 +28,7 @@ interface Written {
 
 const writtenPlain = new WeakMap<Part, Written>()
 
-/** What stands for a part in a call of take.lua: it is the same in every call. */
+/** Returns the arguments for a part in take.lua: they are the same in every call. */
 export function plainArguments(part: Part): Written {
   const known = writtenPlain.get(part)
   if (known !== undefined) return known
@@ -36,14 +39,18 @@ export function plainArguments(part: Part): Written {
 }
 
 interface Dated extends Written {
-  /** Unix ms between which it is right: the period of a calendar's limit is part of it. */
+  /** Unix ms between which the text is valid: it contains the period of a calendar limit. */
   readonly from: number
   readonly until: number
 }
 
 const writtenMixed = new WeakMap<Part, Dated>()
 
-/** What stands for a part in the other scripts. @param now unix ms */
+/**
+ * Returns the arguments for a part in the other scripts.
+ *
+ * @param now unix ms
+ */
 export function mixedArguments(part: Part, now: number): Written {
   const known = writtenMixed.get(part)
   if (known !== undefined && now >= known.from && now < known.until) return known
@@ -70,7 +77,7 @@ function limitArguments(limit: Limit, now: number): (string | number)[] {
   return [String(kind).toUpperCase(), ...rest, changes.length / 3, ...changes]
 }
 
-/** But for what it changes to. */
+/** Returns the arguments of a limit without its later changes. */
 function plainLimit(limit: Limit, now: number): (string | number)[] {
   const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
   if (limit.algorithm === 'token_bucket') return [...common, limit.burst]

@@ -5,7 +5,7 @@ import { type Client, foreignKeys, runSettle, runTake, runTakeMixed, type Settle
 import { isTryAgain, storeError } from './store-timeout.js'
 import { type Asked, answerAll, isReply, mergeEqual, readReply } from './take-batch.js'
 
-/** What waits to be settled. */
+/** Charge that waits to be settled. */
 interface Settling {
   readonly slot: number
   readonly settle: Settle
@@ -15,53 +15,57 @@ interface Settling {
 export interface Sender {
   ask(asked: Asked): void
   /**
-   * Goes out before what is asked in the same turn.
+   * Settles a charge. It is sent before the takes of the same turn.
    *
-   * @returns the server's unix ms; undefined: it was not heard of
+   * @returns the server's unix ms; undefined if the server did not answer
    */
   settle(slot: number, settle: Settle): Promise<number | undefined>
-  /** Answers all that wait. */
+  /** Answers all waiting requests. */
   close(): void
 }
 
 export interface SenderOptions {
   readonly store: Client
   readonly shards: Shards
-  /** Ms that a decision waits for the store. */
+  /** How long a decision waits for the store, in ms. */
   readonly timeoutMs: number
-  /** Requests in one script call at most. */
+  /** Maximum number of requests in one script call. */
   readonly batch: number
-  /** Whether equal requests of one turn are asked as one. */
+  /** True if equal requests of one turn are sent as one. */
   readonly merge: boolean
-  /** Ms that a decision waits for others to go along with; 0: it goes at the end of its turn. A part of `timeoutMs`. */
+  /**
+   * How long a decision waits for others to share its call, in ms; 0: until the end of its turn. It is part of
+   * `timeoutMs`.
+   */
   readonly gatherMs: number
-  /** Tests only: unix ms, in place of the server's clock. */
+  /** For tests only: clock in unix ms, in place of the server's. */
   readonly now: (() => number) | undefined
   readonly warn: (fields: object, message: string) => void
-  /** These keys held something else than counts. */
+  /** Called with keys that held something other than counts. */
   readonly onForeign: (keys: readonly string[]) => void
 }
 
-/** Turns without equal requests after which only every so many-th turn is looked through for them. */
+/** Turns without equal requests after which only every `LOOK_EVERY`-th turn is searched for them. */
 const LOOK_ALWAYS = 64
 const LOOK_EVERY = 8
-/** Ms: a timer that fires so late tells of an event loop that stood still. */
+/** Delay of a timer that shows a blocked event loop, in ms. */
 const STALLED = 5
-/** Ms after which no more replies are thought to come, once the event loop turns again. */
+/** Time without a reply after which no more are expected, once the event loop runs again, in ms. */
 const SILENCE = 10
 
 interface Batch {
   readonly shard: Shard
   readonly asked: readonly Asked[]
   readonly sentAt: number
-  /** `performance.now()` past which the store is too late. */
+  /** `performance.now()` after which the store is too late. */
   readonly due: number
   done: boolean
 }
 
 /**
- * What comes up in one turn of the event loop, or within `gatherMs`, goes out together: one script call per 64 requests or as many as `batch` says, in a Cluster one per
- * slot, and one write per server. Replies are matched in order. Nothing is sent twice that may have run.
+ * Collects requests of one turn of the event loop, or of `gatherMs`, and sends them together: one script call per 64
+ * requests or as many as `batch` says, in a Cluster one per slot, and one write per server. Replies are matched in
+ * order. Nothing that may have run is sent twice.
  */
 export function createSender(options: SenderOptions): Sender {
   const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
@@ -73,9 +77,9 @@ export function createSender(options: SenderOptions): Sender {
   let gathering: NodeJS.Timeout | undefined
   let turnsWithout = 0
   let timer: NodeJS.Timeout | undefined
-  /** `performance.now()` at which the timer was to fire. */
+  /** `performance.now()` at which the timer is due. */
   let wakeAt = 0
-  /** `performance.now()` */
+  /** `performance.now()` of the latest reply. */
   let latestReply = 0
 
   function schedule(): void {
@@ -103,7 +107,10 @@ export function createSender(options: SenderOptions): Sender {
     })
   }
 
-  /** Looking for equals costs every request a little. Where there were none for a while, it is done in few turns. */
+  /**
+   * Merges equal requests. The search costs every request a little. If there were none for a while, few turns are
+   * searched.
+   */
   function merged(takes: readonly Asked[]): readonly Asked[] {
     if (!merge || takes.length < 2) return takes
     if (turnsWithout > LOOK_ALWAYS && ++turnsWithout % LOOK_EVERY !== 0) return takes
@@ -137,7 +144,7 @@ export function createSender(options: SenderOptions): Sender {
     inFlight.push(batch)
     if (timer === undefined) wakeIn(timeoutMs - gatherMs)
     const run = isPlain ? runTake : runTakeMixed
-    // An injected clock is not the server's, which the deadline is reckoned by.
+    // The deadline is by the server's clock, so an injected clock has none.
     const call =
       now === undefined
         ? run(store, asked, shard.deadline(sentAt - gatherMs), 0)
@@ -186,7 +193,7 @@ export function createSender(options: SenderOptions): Sender {
     }
     batch.shard.answered(reply[0]!, now === undefined ? batch.sentAt : undefined)
     if (reply.length === 1) {
-      // The server refused to charge so late, or its clock has leapt; the reading just learnt sets that right.
+      // The server refused to charge so late, or its clock has leapt. The new reading corrects that.
       giveUp(batch, 'timeout')
       return
     }
@@ -203,8 +210,8 @@ export function createSender(options: SenderOptions): Sender {
   function onError(batch: Batch, error: unknown): void {
     if (batch.done) return
     if (isTryAgain(error)) {
-      // The slot is on the move, with some of the keys on either server, which both are well. Nothing has run, and one
-      // key at a time finds its server.
+      // The slot is moving, with its keys on two servers, and both are well. Nothing has run, and one key at a time
+      // finds its server.
       finish(batch)
       if (batch.asked.length === 1) answerAll(batch.asked[0]!, 'error')
       else for (const one of batch.asked) sendTakes([one], batch.sentAt)
@@ -231,9 +238,9 @@ export function createSender(options: SenderOptions): Sender {
   }
 
   /**
-   * One timer for the oldest batch. Between what is due and giving it up lies a look at the sockets: replies that
-   * arrived while our own event loop stood still go first. They may be more than a socket holds, and the server sends
-   * the rest once there is room; so after a stall, as long as replies come, they are waited for.
+   * Runs for the oldest batch, with one timer. Between a batch's due time and giving it up, the sockets are read:
+   * replies that arrived while our own event loop was blocked go first. They may be more than a socket holds, and the
+   * server sends the rest once there is room. So after a stall, the sender waits as long as replies come.
    */
   function onTimer(): void {
     const firedAt = performance.now()

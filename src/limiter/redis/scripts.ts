@@ -8,11 +8,9 @@ import { periodAt } from '../algorithms/period.js'
 import type { Slot } from '../limiter.js'
 import { bulk, mixedArguments, plainArguments } from './script-arguments.js'
 
-/**
- * The Lua files of lua/, typed. What KEYS, ARGV and the reply mean stands on top of each file.
- */
+/** Typed access to the Lua files of lua/. The top of each file describes its KEYS, ARGV and reply. */
 
-/** What runs a script: a connection, or a Cluster that finds the node by the first key. */
+/** Client that runs a script: a connection, or a Cluster that finds the node by the first key. */
 export type Client = Redis | Cluster
 
 interface Script {
@@ -39,13 +37,17 @@ const touch = load('touch')
 const announce = load('announce')
 
 /**
- * A command whose bytes are ready. ioredis would walk over all arguments five times; at 64 decisions a call that is
- * a quarter of what a decision costs.
+ * Command whose bytes are ready. ioredis would walk over all arguments five times. At 64 decisions a call, that is a
+ * quarter of the cost of a decision.
  */
 class ReadyCommand extends Command {
   readonly #wire: string
 
-  /** @param key finds the node in a Cluster */
+  /**
+   * Creates a command.
+   *
+   * @param key finds the node in a Cluster
+   */
   constructor(name: string, key: string | undefined, wire: string) {
     super(name, key === undefined ? [] : ['', '1', key])
     this.#wire = wire
@@ -57,11 +59,11 @@ class ReadyCommand extends Command {
 }
 
 /**
- * EVALSHA, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has run, so this can't
- * charge twice; whatever else goes wrong is the caller's to decide, and is never sent again.
+ * Sends EVALSHA, then EVAL once if the server does not have the script. NOSCRIPT means that nothing has run, so this
+ * can't charge twice. The caller handles every other error, and nothing is sent again.
  *
- * @param rest everything after the script: number of keys, keys, arguments, on the wire
- * @param count how many that are
+ * @param rest everything after the script, for the wire: number of keys, keys, arguments
+ * @param count number of these arguments
  */
 function runWritten(
   client: Client,
@@ -92,7 +94,7 @@ function isNoScript(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('NOSCRIPT')
 }
 
-/** The same for scripts that run seldom. */
+/** Does the same for scripts that run rarely. */
 async function run(client: Client, script: Script, keys: readonly string[], args: readonly string[]) {
   const rest = [keys.length, ...keys, ...args]
   try {
@@ -103,17 +105,17 @@ async function run(client: Client, script: Script, keys: readonly string[], args
   }
 }
 
-/** Equal requests to decide: parts in one Cluster slot, if it is a Cluster. */
+/** Equal requests to decide. In a Cluster, their parts are in one slot. */
 export interface Take {
-  /** Of each part. */
+  /** Key of each part. */
   readonly keys: readonly string[]
   readonly parts: readonly Part[]
   readonly cost: number
-  /** How many: they are allowed first come, first served. */
+  /** Number of requests. They are allowed first come, first served. */
   readonly count: number
 }
 
-/** A charge to change. */
+/** Charge to change. */
 export interface Settle {
   readonly keys: readonly string[]
   readonly parts: readonly Part[]
@@ -122,18 +124,24 @@ export interface Settle {
   readonly at: number
   readonly slot: Slot
   readonly slotAt: number
-  /** Counts of the one part to charge besides, each limit's to its own windows, and no more than there is room for. */
+  /**
+   * Counts to charge in addition to the single part: each limit's to its own windows, and no more than there is room
+   * for.
+   */
   readonly owed?: Counts
 }
 
-/** How many integers of a reply are not about keys that held something else than counts. Those are its end, each -1 - index. */
+/**
+ * Returns the length of a reply without its end, which lists keys that held something other than counts, each as -1 -
+ * index.
+ */
 export function lengthWithoutForeign(reply: readonly number[]): number {
   let length = reply.length
   while (length > 0 && reply[length - 1]! < 0) length--
   return length
 }
 
-/** Lists the keys of a call that held something else than counts; `settle` and `take` have replaced it. */
+/** Lists the keys of a call that held something other than counts. `settle` and `take` have replaced it. */
 export function foreignKeys(
   keys: readonly { keys: readonly string[] }[],
   reply: readonly number[],
@@ -144,16 +152,16 @@ export function foreignKeys(
   return reply.slice(length).map((negative) => all[-1 - negative]!)
 }
 
-/** Integers of a decision in the replies of take.lua and take_mixed.lua. */
+/** Number of integers per decision in the replies of take.lua and take_mixed.lua. */
 export const TAKE_REPLY = 4
 
 /**
- * Decides requests that are all plain, in one call: the keys in one Cluster slot, if it is a Cluster.
+ * Decides plain requests in one call. In a Cluster, all keys are in one slot.
  *
- * @param deadline unix ms by the server's clock, 0: none
- * @param now unix ms, 0: the server's clock
- * @returns the server's unix ms, then what the script's contract says; alone when the deadline had passed. `foreignKeys` reads
- *   its end
+ * @param deadline unix ms by the server's clock; 0 for none
+ * @param now unix ms; 0 for the server's clock
+ * @returns the server's unix ms, then what the script's contract says; the time alone if the deadline had passed.
+ *   `foreignKeys` reads its end.
  */
 export function runTake(
   client: Client,
@@ -173,7 +181,7 @@ export function runTake(
   return runWritten(client, take, takes[0]?.keys[0], keys + args, size) as Promise<number[]>
 }
 
-/** As runTake, for requests under limits of any algorithm and level. */
+/** Does the same as runTake, for requests under limits of any algorithm and level. */
 export function runTakeMixed(
   client: Client,
   takes: readonly Take[],
@@ -199,13 +207,16 @@ export function runTakeMixed(
 const SLOT = { keep: '0', release: '1', renew: '2' }
 const OWED = '3'
 
-/** Writes for each limit how many counts there are, then these. Slots are not owed: whoever took them gives them back here. */
+/**
+ * Writes for each limit the number of its counts, then the counts. Slots are not owed: their holders give them back
+ * here.
+ */
 function owedArguments(limits: readonly Limit[], owed: Counts): string[] {
   let o = 0
   return limits.flatMap(({ algorithm }) => {
     const { size } = ALGORITHMS[algorithm]
     const counts = algorithm === 'concurrency' ? [] : owed.slice(o, o + size)
-    // The script knows by itself when a period ends.
+    // The script computes the end of a period itself.
     if (algorithm === 'calendar') counts.pop()
     o += size
     return [counts.length, ...counts].map((count) => bulk(String(count)))
@@ -213,9 +224,9 @@ function owedArguments(limits: readonly Limit[], owed: Counts): string[] {
 }
 
 /**
- * Changes charges, in one call: the keys in one Cluster slot, if it is a Cluster.
+ * Changes charges in one call. In a Cluster, all keys are in one slot.
  *
- * @param now unix ms, 0: the server's clock
+ * @param now unix ms; 0 for the server's clock
  * @returns the server's unix ms, and what `foreignKeys` reads
  */
 export function runSettle(client: Client, settles: readonly Settle[], now: number): Promise<number[]> {
@@ -241,43 +252,46 @@ export function runSettle(client: Client, settles: readonly Settle[], now: numbe
 }
 
 /**
- * Says that a gateway lives.
+ * Announces that a gateway is alive.
  *
- * @param ttl ms for which that is believed; 0: it leaves
- * @returns how many live
+ * @param ttl validity in ms; 0: the gateway leaves
+ * @returns the number of live gateways
  */
 export function runAnnounce(client: Client, key: string, node: string, ttl: number): Promise<number> {
   return run(client, announce, [key], [node, String(ttl)]) as Promise<number>
 }
 
 /**
- * Sent with its text, which is short: who asks in front of a charge must not come behind it for want of the script.
+ * Reads the counts of a key. It sends the script's text, which is short: a read before a charge must not run after it
+ * because the script was missing.
  *
- * @returns the server's unix ms, the stored value, unix ms of its expiry (negative: none)
+ * @returns the server's unix ms, the stored value, unix ms of its expiry (negative for none)
  */
 export function runUsage(client: Client, key: string, now: number): Promise<[number, Buffer | null, number]> {
   const asked = client.callBuffer('eval', usage.source, '1', key, String(now))
   return asked as Promise<[number, Buffer | null, number]>
 }
 
-/** A change of a map that every node holds whole. */
+/** Change of a map that every node holds whole. */
 export interface Put {
   readonly key: string
-  /** Empty: none. */
+  /** Empty to remove the value. */
   readonly value: string
   readonly channel: string
   readonly logLength: number
-  /** Unix ms at which the value ends; 0: never. */
+  /** Unix ms at which the value ends; 0 for never. */
   readonly until: number
-  /** How many values there may be. */
+  /** Maximum number of values. */
   readonly most: number
-  /** Under which condition; empty: in any case. */
+  /** Condition for the change; empty for none. */
   readonly only: 'present' | 'absent' | ''
 }
 
 /**
- * @param map the hash; the other keys are named after it
- * @returns the number of the change; 0: the condition does not hold; -1: the map is full
+ * Changes a map.
+ *
+ * @param map key of the hash. The other keys are derived from it.
+ * @returns the number of the change; 0 if the condition does not hold; -1 if the map is full
  */
 export function runPut(client: Client, map: string, change: Put): Promise<number> {
   const { key, value, channel, logLength, until, most, only } = change
@@ -286,12 +300,12 @@ export function runPut(client: Client, map: string, change: Put): Promise<number
   return run(client, put, keys, args) as Promise<number>
 }
 
-/** A value of such a map as it is stored. */
+/** Stored value of such a map. */
 export interface StoredValue {
   readonly key: string
-  /** Empty: none. */
+  /** Empty for none. */
   readonly text: string
-  /** Unix ms at which it ends; 0: never. */
+  /** Unix ms at which it ends; 0 for never. */
   readonly until: number
 }
 
@@ -299,9 +313,9 @@ export interface StoredValue {
  * Writes values of such a map as a node knows them.
  *
  * @param version number that the map must have
- * @param next number that it has from then on
- * @param values 300 at most
- * @returns whether it had that number; otherwise nothing is written
+ * @param next number that it has afterwards
+ * @param values at most 300
+ * @returns true if the map had that number; otherwise nothing is written
  */
 export async function runRestore(
   client: Client,
@@ -316,20 +330,20 @@ export async function runRestore(
 }
 
 /**
- * Takes values that have ended out of such a map.
+ * Removes ended values from such a map.
  *
  * @param now unix ms
  * @param most 1 to 1000
- * @returns how many
+ * @returns the number of values removed
  */
 export function runSweep(client: Client, map: string, now: number, most: number): Promise<number> {
   return run(client, sweep, [map, `${map}:ends`], [String(now), String(most)]) as Promise<number>
 }
 
 /**
- * Notes when keys of such a map were used last.
+ * Records when keys of such a map were last used.
  *
- * @param minute unix time
+ * @param minute unix time in minutes
  * @param before unix minute up to which uses are forgotten
  * @returns how many of them are keys of the map
  */

@@ -1,5 +1,5 @@
 /**
- * Waits for an answer that somebody else than a request's caller waits for, too: an operator, a poll.
+ * Waits for an answer on behalf of an operator or a poll, not of a request.
  *
  * Rejects after `ms`, and with a message for an operator whenever the store can't be asked.
  */
@@ -15,12 +15,12 @@ export function askStore<T>(ms: number, question: Promise<T>): Promise<T> {
   })
 }
 
-/** Whether a Cluster said that a call's keys are on two servers just now. Nothing has run then. */
+/** Returns true if a Cluster answered that a call's keys are on two servers at present. Nothing has run then. */
 export function isTryAgain(error: unknown): boolean {
   return error instanceof Error && error.message.startsWith('TRYAGAIN')
 }
 
-/** What went wrong, for an operator: in the server's words, but not in ioredis', which are about its options. */
+/** Describes an error for an operator in the server's words. ioredis' own words are about its options. */
 export function storeError(error: unknown): string {
   const message = error instanceof Error ? error.message : String(error)
   if (/isn't writeable|isn't ready|Connection is closed|None of startup nodes/.test(message)) {

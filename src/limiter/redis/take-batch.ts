@@ -4,36 +4,36 @@ import type { Decision, DegradedReason } from '../limiter.js'
 import type { Shard } from './node.js'
 import { lengthWithoutForeign, TAKE_REPLY } from './scripts.js'
 
-/** What the store says of one request. Its limits are numbered over the parts that were asked. */
+/** Store's decision on one request. Its limits are numbered over the parts that were asked. */
 export interface Verdict extends Decision {
-  /** `performance.now()` when it was asked. */
+  /** `performance.now()` when the request was sent. */
   readonly sentAt: number
 }
 
-/** A request that waits for its verdict. */
+/** Request that waits for its verdict. */
 export interface Asked {
-  /** Of each part, in one Cluster slot. */
+  /** Key of each part, in one Cluster slot. */
   readonly keys: readonly string[]
   readonly parts: readonly Part[]
   readonly cost: number
-  /** Whether take.lua can decide it, which is faster; else take_mixed.lua. */
+  /** True if take.lua can decide it, which is faster. Otherwise take_mixed.lua does. */
   readonly plain: boolean
-  /** Whether equal requests may be asked as one. Those that take slots may not: a slot is 1, whatever the cost. */
+  /** True if equal requests may be sent as one. Requests that take slots may not: a slot is 1, whatever the cost. */
   readonly mergeable: boolean
-  /** 0 without a Cluster. */
+  /** Cluster slot; 0 without a Cluster. */
   readonly slot: number
   readonly shard: Shard
-  /** Called once; a reason: the store did not decide. */
+  /** Called once. A reason means that the store did not decide. */
   readonly answer: (verdict: Verdict | DegradedReason) => void
-  /** Equal requests behind this one that it is asked for, too. */
+  /** Equal requests after this one that are sent with it. */
   others: Asked[] | undefined
-  /** How many it is asked for. */
+  /** Number of requests that it stands for. */
   count: number
 }
 
 /**
- * Makes one of requests (all plain, or all mixed) for the same keys and cost, as long as nothing else that one of these keys counts comes between:
- * who came first is served first, as if each had been asked for itself.
+ * Merges requests (all plain, or all mixed) for the same keys and cost, as long as no other request for one of these
+ * keys comes between: the order is first come, first served, as if each was sent by itself.
  */
 export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
   const latest = new Map<string, Asked>()
@@ -62,15 +62,15 @@ function isEqual(a: Asked, b: Asked): boolean {
   )
 }
 
-/** Answers a request, and those it was asked for, too. */
+/** Answers a request, and those merged into it. */
 export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void {
   asked.answer(verdict)
   if (asked.others !== undefined) for (const other of asked.others) other.answer(verdict)
 }
 
 /**
- * Whether a reply is what take.lua or take_mixed.lua says to these requests, or the time alone. A server that is another than
- * thought, or somebody in between, may say anything: of what cannot be true no quota is claimed.
+ * Returns true if a reply is a valid answer of take.lua or take_mixed.lua to these requests, or the time alone. Another
+ * server than expected, or an attacker on the way, may send anything. An impossible reply must not grant quota.
  */
 export function isReply(all: readonly Asked[], reply: unknown): reply is readonly number[] {
   if (!Array.isArray(reply) || reply.length === 0) return false
@@ -89,7 +89,7 @@ export function isReply(all: readonly Asked[], reply: unknown): reply is readonl
     for (const part of parts) {
       limits += part.limits.length
       for (const limit of part.limits) {
-        // The server's clock may be past a change that this process has yet to come to.
+        // The server's clock may be past a change that this process has not reached yet.
         let burst = limit.burst
         for (let later = limit.next; later !== undefined; later = later.limit.next)
           if (later.limit.burst > burst) burst = later.limit.burst
@@ -117,7 +117,11 @@ export function isReply(all: readonly Asked[], reply: unknown): reply is readonl
   return at === length
 }
 
-/** @param most that may be left of the smallest limit */
+/**
+ * Checks one verdict.
+ *
+ * @param most maximum that may be left of the smallest limit
+ */
 function isVerdict(
   reply: readonly number[],
   at: number,
@@ -140,7 +144,7 @@ function isVerdict(
   )
 }
 
-/** Answers every request from the reply of take.lua or take_mixed.lua, which is one by `isReply`. */
+/** Answers every request from a reply of take.lua or take_mixed.lua that `isReply` accepted. */
 export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
   const now = reply[0]!
   let at = 1
@@ -170,7 +174,7 @@ export function readReply(all: readonly Asked[], reply: readonly number[], sentA
     const granted = reply[at]!
     const each = asked.others === undefined ? [asked] : [asked, ...asked.others]
     at += 1
-    // The reply speaks of the last one that passed: those before it left more.
+    // The reply describes the last request that passed. Those before it left more.
     for (let i = 0; i < granted; i++) each[i]!.answer(verdict((granted - 1 - i) * asked.cost, asked))
     if (granted > 0) at += TAKE_REPLY
     for (const one of each.slice(granted)) one.answer(verdict(0, asked))
