@@ -181,6 +181,8 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   refuse(refusal: Refusal): void {
     this.#stop(refusal.code, refusal.cause)
+    // Something threw while it was stopped, and was answered.
+    if (this.#res.headersSent) return
     const full =
       refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
         ? { ...refusal, headers: RETRY_SOON }

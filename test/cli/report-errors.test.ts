@@ -1,0 +1,57 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { text } from 'node:stream/consumers'
+import t from 'tap'
+import { within } from '../support/within.js'
+
+const MODULE = JSON.stringify(new URL('../../dist/cli/report-errors.js', import.meta.url).href)
+
+/** Runs a program that survives faults, for as long as it takes to time `end`. */
+async function run(program: string) {
+  const code = `import { surviveFaults } from ${MODULE}\nsurviveFaults()\n${program}`
+  const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+  const [stdout, stderr, [status]] = await within(
+    30_000,
+    'its end',
+    Promise.all([text(child.stdout), text(child.stderr), once(child, 'exit')]),
+  )
+  return {
+    stdout,
+    status,
+    lines: stderr
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line)),
+  }
+}
+
+t.test('an exception that belongs to no request is the end of the process, and is said', async (t) => {
+  const thrown = await run(`
+    setTimeout(() => console.log('lives'), 500)
+    setTimeout(() => { throw new TypeError('postgres://me:hush@db/x is nobody’s') })
+  `)
+  t.equal(thrown.status, 1)
+  t.equal(thrown.stdout, '')
+  t.match(thrown.lines, [
+    {
+      level: 'fatal',
+      msg: 'an exception was not caught; exiting',
+      err: { type: 'TypeError', message: /is nobody’s/, stack: /at / },
+    },
+  ])
+  t.notMatch(JSON.stringify(thrown.lines), /hush/)
+})
+
+t.test('a promise that nobody waited for is said, and not the end', async (t) => {
+  const rejected = await run(`
+    setTimeout(() => console.log('lives'), 50)
+    Promise.reject(new Error('late'))
+  `)
+  t.equal(rejected.status, 0)
+  t.equal(rejected.stdout, 'lives\n')
+  t.match(rejected.lines, [
+    { level: 'error', msg: 'a rejected promise was not handled', err: { message: 'late' } },
+  ])
+})
