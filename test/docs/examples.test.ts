@@ -1,5 +1,5 @@
 import { copyFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename, join, resolve } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import { formatError, loadConfig } from '../../src/config/load/load.js'
@@ -77,7 +77,7 @@ const pair = authority.issue('docs')
 const folder = t.testdir()
 /** The certificates and keys that examples name are not on this machine: files of that name, with others in them. */
 function withFiles(text: string): string {
-  const lists = text.replace(/\/etc\/tidegate\/[\w-]+\.txt\b/g, 'test/fixtures/addresses.txt')
+  const lists = text.replace(/\/etc\/tidegate\/[\w-]+\.txt\b/g, resolve('test/fixtures/addresses.txt'))
   return lists.replace(/[\w./-]+\.(?:pem|crt|key)\b/g, (file) => {
     const copy = join(folder, basename(file))
     copyFileSync(/key/.test(file) ? pair.key : pair.cert, copy)

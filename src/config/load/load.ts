@@ -1,3 +1,4 @@
+import { dirname } from 'node:path'
 import { isAlias, isMap, isScalar, isSeq } from 'yaml'
 import { check } from '../check/checks.js'
 import { below, offsetOf, type Part } from '../schema/node.js'
@@ -59,6 +60,7 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
   const reading: Reading = {
     target,
     env,
+    folder: dirname(file),
     used: new Map(),
     report: (offset, message) => errors.push({ file, ...position(offset), message }),
     line: (offset) => position(offset).line,

@@ -1,3 +1,4 @@
+import { isAbsolute, join } from 'node:path'
 import type { Scalar } from 'yaml'
 import { offsetOf, type Part, quote } from '../schema/node.js'
 import { suggest } from '../values/nearest-name.js'
@@ -14,16 +15,18 @@ export function readScalar(
   scalar: Scalar,
   env: NodeJS.ProcessEnv,
   used: Map<string, string>,
+  folder: string,
   fail: FailAt,
 ): unknown {
   const source = typeof scalar.value === 'string' ? scalar.value : (scalar.source ?? String(scalar.value))
-  const { text, used: here, problems } = substitute(source, env, part.kind === 'template')
+  const { text: written, used: here, problems } = substitute(source, env, part.kind === 'template')
   for (const { offset, wrong, fix } of problems) {
     const quoted = scalar.type === 'PLAIN' ? 0 : 1
     fail(wrong, fix, (offsetOf(scalar) ?? 0) + (scalar.type?.startsWith('BLOCK') ? 0 : offset + quoted))
   }
   if (problems.length > 0) return undefined
   for (const [name, value] of here) used.set(name, value)
+  const text = isFile(part, written) ? join(folder, written) : written
   const replaced = here.size > 0
   // Values from the environment are never shown. Text from the file is, unless the key is marked as secret.
   const shown = part.secret ? 'the value' : quote(source)
@@ -77,4 +80,12 @@ export function inBounds(part: Part, value: number, fail: FailAt): number | unde
   if (most !== undefined && value > most)
     return fail(`is more than ${show(most)}`, `write ${show(most)} or less`)
   return value
+}
+
+const FILES: ReadonlySet<string | undefined> = new Set(['pem', 'address_file', 'public_key'])
+
+/** Whether a text is a path that begins at the folder of the configuration file: relative, and not a word, or the very text that could stand in one. */
+function isFile({ kind, file }: Part, text: string): boolean {
+  if (text === '' || isAbsolute(text) || text.includes('-----BEGIN ')) return false
+  return file === undefined ? FILES.has(kind) : !file.includes(text)
 }

@@ -25,6 +25,8 @@ export interface Reading {
   /** Returns the node that an alias refers to. */
   target(alias: Alias): Node | undefined
   readonly env: NodeJS.ProcessEnv
+  /** Folder at which relative paths begin. */
+  readonly folder: string
   /** Variables that were substituted, with their values. */
   readonly used: Map<string, string>
   report(offset: number, message: string): void
@@ -77,7 +79,7 @@ export function read(reading: Reading, part: Part, node: unknown, path: string, 
     if (count > maxItems) fail(`has ${count} items`, `name ${maxItems} at most`)
     return node.items.map((item, i) => read(reading, items, item, `${path}[${i}]`, offsetOf(node) ?? offset))
   }
-  if (isScalar(node)) return readScalar(part, node, reading.env, reading.used, fail)
+  if (isScalar(node)) return readScalar(part, node, reading.env, reading.used, reading.folder, fail)
   return fail(`must be a single value, not ${kindOf(node)}`, `write ${exampleOf(part) ?? 'one value'}`)
 }
 
@@ -220,7 +222,7 @@ function defaultOf(part: Part): unknown {
     const report = (_: number, message: string) => {
       throw new Error(`a default of the schema is not valid: ${message}`)
     }
-    const reading = { target: () => undefined, env: {}, used: new Map(), report, line: () => 0 }
+    const reading = { target: () => undefined, env: {}, folder: '.', used: new Map(), report, line: () => 0 }
     defaults.set(part, read(reading, part, document.contents, '', 0))
   }
   return defaults.get(part)

@@ -18,6 +18,8 @@ export interface Marks extends Bounds {
   secret?: boolean
   /** A change takes effect at the next start only; false: at once, within something that waits for it. */
   restart?: boolean
+  /** It is the path of a file, from the folder of the configuration file; or one of these words. */
+  file?: readonly string[]
   /** One value may stand for a list of one. */
   wrap?: boolean
   /** The scalar stands for the object next to it, whose defaults fill the rest. */

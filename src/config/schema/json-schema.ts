@@ -11,6 +11,7 @@ const MARKS = new Set([
   'wrap',
   'shorthand',
   'becomes',
+  'file',
   'keyFix',
   'least',
   'most',

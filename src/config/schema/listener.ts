@@ -5,7 +5,7 @@ import { timer } from './services.js'
 /** The part of the schema about what happens to a connection before its first request. */
 
 const file = (description: string, example: string) =>
-  string(description, { maxLength: 4096, examples: [example] })
+  string(description, { maxLength: 4096, file: [], examples: [example] })
 
 const Certificate = object(
   {
@@ -29,6 +29,7 @@ const Tls = object(
     handshake_timeout: Object.assign(timer('Longest time for a handshake', '10s', 100), { restart: false }),
     client_ca: Type.Optional(
       string('File with the certificates (PEM) of the CAs that client certificates must come from', {
+        file: [],
         maxLength: 4096,
         examples: ['/etc/tls/clients-ca.pem'],
         restart: false,

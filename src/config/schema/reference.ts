@@ -122,6 +122,8 @@ routes:
   \`unlimited\` is written out, so that no tier is without a limit by accident. [limits.md](limits.md) tells the algorithms apart.
 - **The environment**: \`\${NAME}\` or \`\${NAME:-default}\` in any value, \`$\${\` for a plain \`\${\`. What is put in is text and never
   becomes structure. In the header values of a route a name in lower case is the gateway's own: [shaping.md](shaping.md). Inside \`{ }\` and \`[ ]\` YAML wants quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
+- **Files**: a relative path begins at the folder of the configuration file, wherever the gateway is started: \`tls/api.pem\` of
+  \`/etc/tidegate/tidegate.yaml\` is \`/etc/tidegate/tls/api.pem\`. So does that of \`log.access\`.
 - YAML 1.2: \`off\` and \`no\` are text. Aliases work; merge keys (\`<<\`) and tags do not. A file holds 1 MiB at most.
 
 ## Which route a request takes

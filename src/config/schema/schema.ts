@@ -54,18 +54,17 @@ export const ConfigSchema = object(
               ca: Type.Optional(
                 string(
                   'File with the certificates (PEM) that are trusted; by default those that Node.js trusts',
-                  {
-                    maxLength: 4096,
-                  },
+                  { file: [], maxLength: 4096 },
                 ),
               ),
               cert: Type.Optional(
                 string('File with the own certificate (PEM), where the server asks for one', {
+                  file: [],
                   maxLength: 4096,
                 }),
               ),
               key: Type.Optional(
-                string('File with the private key (PEM) of that certificate', { maxLength: 4096 }),
+                string('File with the private key (PEM) of that certificate', { file: [], maxLength: 4096 }),
               ),
               server_name: Type.Optional(
                 scalar('host', "The name in the server's certificate, if it is not the host of the address"),
@@ -196,6 +195,7 @@ export const ConfigSchema = object(
           },
         ),
         access: string('Where access lines go: stdout, off, or the path of a file', {
+          file: ['stdout', 'off'],
           default: 'stdout',
           maxLength: 4096,
           restart: true,

@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import fc from 'fast-check'
 import t from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
@@ -462,3 +463,34 @@ t.test('whatever becomes of a file, it is read or refused with a place in it and
   )
   t.ok(refused > 100, `${refused} of 300 were refused`)
 })
+
+t.test(
+  'a relative path begins at the folder of the configuration file, wherever it is read from',
+  async (t) => {
+    const folder = t.testdir({
+      'deny.txt': '192.0.2.0/24\n',
+      'issuer.pem': readFileSync('test/fixtures/issuer.pem', 'utf8'),
+    })
+    const yaml = (access: string) => `
+tiers: [free]
+store: { redis: "rediss://10.0.0.1", tls: { ca: redis/ca.pem } }
+consumers: [{ jwt: { issuer: https://id.example.com, public_key: issuer.pem } }]
+edge: { deny: [{ file: deny.txt }] }
+services: { a: { upstreams: [http://127.0.0.1:9001] } }
+routes: [{ path: /*, service: a }]
+log: { access: ${access} }
+`
+    const of = (access: string, file = join(folder, 'tidegate.yaml')) => {
+      const result = loadConfig(yaml(access), { file, env: {} })
+      return result.ok ? result.config : result.errors.map(formatError)
+    }
+    t.match(of('logs/access.log'), {
+      edge: { deny: [{ file: { file: join(folder, 'deny.txt') } }] },
+      store: { tls: { ca: join(folder, 'redis/ca.pem') } },
+      log: { access: join(folder, 'logs/access.log') },
+    })
+    t.match(of('/var/log/access.log'), { log: { access: '/var/log/access.log' } })
+    for (const word of ['stdout', '"off"']) t.match(of(word), { log: { access: word.replaceAll('"', '') } })
+    t.match(of('stdout', 'elsewhere.yaml'), [/"issuer\.pem" cannot be read/, /"deny\.txt" cannot be read/])
+  },
+)
