@@ -3,26 +3,34 @@ import { type ConnectionOptions, connect as connectTls } from 'node:tls'
 import type { Upstream, UpstreamTls } from '../config/snapshot/snapshot.js'
 import { coded } from './sender.js'
 
-/** Who reads from a connection. */
+/** Receives the bytes of a connection. */
 export interface SocketReader {
-  /** The memory for the next read; undefined: the same as for the one before. */
+  /** Returns the buffer for the next read; undefined: the same as for the read before. */
   buffer(): Buffer | undefined
-  /** @returns false when nothing more is to be read for now */
+  /**
+   * Handles bytes that were read.
+   *
+   * @returns false to stop reading for now
+   */
   read(size: number, bytes: Buffer): boolean
 }
 
-/** Makes one connection; the callback is called once, with an error or without. */
+/** Opens one connection; calls the callback once, with an error or without. */
 export type Connector = (reader: SocketReader, done: (error: Error | undefined) => void) => Socket
 
-/** After so long without a word the system asks whether the other side is there. */
+/** Ms without traffic after which the system probes whether the other side is there (TCP keepalive). */
 const ASK_MS = 60_000
-/** Of an upload that the upstream has not taken, before its client has to wait: above one piece, which is up to 64 KiB. */
+/**
+ * Bytes of an upload that may wait for the upstream before the client has to wait: more than one piece, which is up to
+ * 64 KiB.
+ */
 const SEND_BYTES = 131_072
 
 /**
- * Makes connections to an upstream, each verified where it is TLS, from the second on with the session of one before.
+ * Creates a connector to an upstream. It verifies every TLS connection; from the second on, it resumes the session of
+ * an earlier one.
  *
- * @param lookup finds the addresses of names; of several, the others are tried when the first does not answer
+ * @param lookup resolves names; if there are several addresses, the others are tried when the first does not respond
  */
 export function createConnector(
   { origin, tls }: Upstream,
@@ -45,11 +53,12 @@ export function createConnector(
     servername: serverNameOf(tls, host),
     ALPNProtocols: ['http/1.1'],
   }
-  /** Never that of others, who may have verified by other rules. */
+  /** TLS session. Never shared with other connectors, which may verify by other rules. */
   let session: Buffer | undefined
 
   function open(reader: SocketReader): Socket {
-    // Past Node's streams, which would allocate a buffer for each read. `undefined` leaves the socket the one that it has.
+    // Bypasses Node's streams, which would allocate a buffer for each read. `undefined` makes the socket keep its
+    // buffer.
     const onread = {
       buffer: () => reader.buffer() as Buffer,
       callback: (size: number, bytes: Uint8Array) => reader.read(size, bytes as Buffer),
@@ -103,12 +112,12 @@ export function tlsOptions({ ca, serverName, verify, cert, key }: UpstreamTls): 
   }
 }
 
-/** Without the brackets of an IPv6 address. */
+/** Returns the hostname of an origin, without the brackets of an IPv6 address. */
 export function hostnameOf(origin: string): string {
   return new URL(origin).hostname.replace(/^\[|\]$/g, '')
 }
 
-/** What is asked for by SNI: never an address (RFC 6066 §3). */
+/** Returns the name for SNI: never an address (RFC 6066 §3). */
 export function serverNameOf({ serverName }: UpstreamTls, hostname: string): string {
   return serverName ?? (isIP(hostname) === 0 ? hostname : '')
 }

@@ -1,22 +1,24 @@
 import type { BreakerSettings } from '../../config/snapshot/snapshot.js'
 
 const BUCKETS = 10
-/** An open breaker that fails its probes again and again stays open for so many times its `open` at most. */
+/** An open breaker whose probes keep failing stays open for at most this many times its `open`. */
 const LONGEST = 10
-/** How long the probes are kept for callers of a higher priority that have been seen since it opened, ms. */
+/**
+ * Ms for which the probes are reserved for callers of a higher priority that have been seen since the breaker opened.
+ */
 const PROBES_KEPT_MS = 1_000
 
 export type BreakerState = 'closed' | 'open' | 'half_open'
 
 /**
- * Stops sending requests to a service that fails or is slow. Closed, it looks at a sliding window of outcomes; open, it lets
- * nothing pass for a while; half open, a few probes decide between the two.
+ * Stops sending requests to a service that fails or is slow. Closed, it watches a sliding window of outcomes; open, it
+ * lets no request pass for a while; half open, a few probes decide between the two.
  */
 export class Breaker {
   #settings: BreakerSettings
   readonly #random: () => number
   #state: BreakerState = 'closed'
-  /** Goes up with every change of state. What was let in before it says nothing about now. */
+  /** Grows with every change of state. Outcomes of requests from an earlier epoch say nothing about the current one. */
   #epoch = 0
   readonly #total = new Uint32Array(BUCKETS)
   readonly #errors = new Uint32Array(BUCKETS)
@@ -24,9 +26,9 @@ export class Breaker {
   #totalSum = 0
   #errorSum = 0
   #slowSum = 0
-  /** Number of the bucket in use. */
+  /** Number of the current bucket. */
   #at = -1
-  /** How often it has opened since it was closed. */
+  /** Number of times it has opened since it was closed. */
   #opened = 0
   #openUntil = 0
   #halfOpenAt = 0
@@ -35,16 +37,23 @@ export class Breaker {
   #probeTotal = 0
   #probeErrors = 0
   #probeSlow = 0
-  /** The highest class that has asked since it opened. */
+  /** Highest class that has asked since it opened. */
   #highest = -1
 
-  /** @param random from 0 to 1 */
+  /**
+   * Creates a closed breaker.
+   *
+   * @param random returns a number from 0 to 1
+   */
   constructor(settings: BreakerSettings, random: () => number = Math.random) {
     this.#settings = settings
     this.#random = random
   }
 
-  /** Other settings from now on. The state stays; of probes that decide otherwise now, new ones are sent. */
+  /**
+   * Applies other settings. The state stays; if the new settings change the decision of the probes, new probes are
+   * sent.
+   */
   configure(settings: BreakerSettings): void {
     const { windowMs, probes } = this.#settings
     if (settings.windowMs !== windowMs) this.#forget()
@@ -56,17 +65,17 @@ export class Breaker {
     return this.#state === 'open' && now >= this.#openUntil ? 'half_open' : this.#state
   }
 
-  /** Ms until it is worth coming back, while it lets nobody pass. */
+  /** Returns the ms until a retry makes sense, while no request may pass. */
   waitMs(now: number): number {
     return Math.max(this.#openUntil - now, PROBES_KEPT_MS)
   }
 
   /**
-   * Asks to pass.
+   * Asks to let a request pass.
    *
-   * @param rank the class of the caller: the higher, the more important
+   * @param rank class of the caller: the higher, the more important
    * @param now ms that never go back
-   * @returns below 0: not now. Else what the outcome is to be told with, once: by `outcome` or by `release`
+   * @returns below 0: denied. Else the epoch to pass, once, to `outcome` or `release`
    */
   enter(rank: number, now: number): number {
     if (this.#state === 'closed') return this.#epoch
@@ -76,7 +85,7 @@ export class Breaker {
       this.#probe(now)
     }
     if (this.#out + this.#probeTotal >= this.#settings.probes) return -1
-    // While somebody more important is about, the probes are for them: they may be the few that get through.
+    // While a caller of a higher class is active, it gets the probes: they may be the few requests that pass.
     if (now - this.#halfOpenAt < PROBES_KEPT_MS && rank < this.#highest) return -1
     this.#out++
     return this.#epoch
@@ -86,7 +95,11 @@ export class Breaker {
     return ms > this.#settings.slowMs
   }
 
-  /** @param ms until the response's header, or the failure */
+  /**
+   * Records the outcome of a request.
+   *
+   * @param ms time until the headers of the response, or the failure
+   */
   outcome(epoch: number, error: boolean, ms: number, now: number): void {
     if (epoch !== this.#epoch) return
     const slow = this.isSlow(ms)
@@ -109,7 +122,7 @@ export class Breaker {
     if (error || slow) this.#judge(now)
   }
 
-  /** What was told to be well has broken off since. */
+  /** Corrects a success: the response has broken off since. */
   spoiled(epoch: number, now: number): void {
     if (epoch !== this.#epoch) return
     if (this.#state === 'half_open') {
@@ -123,7 +136,7 @@ export class Breaker {
     this.#judge(now)
   }
 
-  /** It has ended without a word about the service. */
+  /** Ends a request that says nothing about the service. */
   release(epoch: number): void {
     if (epoch === this.#epoch && this.#state === 'half_open') this.#out--
   }
@@ -140,7 +153,7 @@ export class Breaker {
       this.#open(now)
   }
 
-  /** As soon as the outcome cannot change any more. */
+  /** Decides as soon as the outcome cannot change any more. */
   #judgeProbes(now: number): void {
     const { probes, errorRatio, slowRatio } = this.#settings
     if (this.#probeErrors >= errorRatio * probes || this.#probeSlow >= slowRatio * probes) this.#open(now)
@@ -162,7 +175,7 @@ export class Breaker {
 
   #open(now: number): void {
     const { openMs } = this.#settings
-    // Not all gateways of a service may probe it at the same moment.
+    // Jitter, so that the gateways of a service do not all probe at the same moment.
     const jitter = 0.8 + 0.4 * this.#random()
     this.#openUntil = now + Math.min(openMs * 2 ** this.#opened, openMs * LONGEST) * jitter
     this.#opened++

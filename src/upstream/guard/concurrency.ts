@@ -1,39 +1,39 @@
 import type { ConcurrencySettings } from '../../config/snapshot/snapshot.js'
 
-/** How often the limit is looked at: at least so much time, and so many responses. */
+/** Shortest window between two adjustments of the limit, in ms; a window also needs enough responses. */
 const WINDOW_MS = 250
 const WINDOW_RESPONSES = 10
-/** How much longer than usual responses may take before the limit falls. */
+/** Factor by which responses may be slower than usual before the limit falls. */
 const TOLERANCE = 1.5
-/** It falls by half at most: a few slow responses are no reason for more. */
+/** Least factor of one adjustment: a few slow responses must not reduce the limit by more than half. */
 const STEEPEST = 0.5
-/** How much of the difference is made up for at a time. */
+/** Share of the difference that one adjustment makes up for. */
 const SMOOTHING = 0.2
-/** What is usual follows quickly to what is faster, and slowly to what is slower: overload is not to become usual. */
+/** The usual time follows faster responses quickly, and slower ones slowly: overload must not become usual. */
 const FASTER = 1 / 10
 const SLOWER = 1 / 1200
-/** This share of responses lost (timeouts, 503) lowers the limit by itself, whatever the others took. */
+/** Share of lost responses (timeouts, 503) that lowers the limit by itself, whatever the times of the others. */
 const LOST_SHARE = 0.1
 const LOST_FACTOR = 0.9
-/** How much of the limit the class that is shed first may fill; the others follow in equal steps, the last fills all. */
+/** Share of the limit that the class shed first may fill. The others follow in equal steps; the last may fill all. */
 const LOWEST_SHARE = 0.8
 
 /**
- * How many requests may wait for the responses of a service at once. Adapts: the limit is multiplied by how long responses
- * usually take over how long they take now, at most one, and may grow by its square root (Netflix' Gradient2, with an
- * average that is slow to take overload for what is usual). It grows only while it is used.
+ * Limits how many requests may wait for the responses of a service at once, and adapts. The limit is multiplied by the
+ * usual response time over the current one, at most one, and may grow by its square root (Netflix' Gradient2, with an
+ * average that is slow to take overload for usual). It grows only while it is used.
  */
 export class ConcurrencyLimit {
   #settings: ConcurrencySettings
   #limit: number
   #inFlight = 0
-  /** Ms that responses usually take; 0: not known. */
+  /** Usual response time in ms; 0: unknown. */
   #usual = 0
   #since = Number.NEGATIVE_INFINITY
   #responses = 0
   #lost = 0
   #sumMs = 0
-  /** The most in flight in this window. */
+  /** Most requests in flight in this window. */
   #peak = 0
 
   constructor(settings: ConcurrencySettings) {
@@ -41,7 +41,7 @@ export class ConcurrencyLimit {
     this.#limit = settings.initial
   }
 
-  /** Other bounds from now on. What was found stays, as far as they allow. */
+  /** Applies other bounds. The limit found so far stays, as far as they allow. */
   configure(settings: ConcurrencySettings): void {
     this.#settings = settings
     this.#limit = this.#bounded(this.#limit)
@@ -56,9 +56,9 @@ export class ConcurrencyLimit {
   }
 
   /**
-   * Asks for a place; each has to be given back by `leave`.
+   * Asks for a place; each one must be returned by `leave`.
    *
-   * @param rank the class of the caller, from 0: the higher, the more of the limit it may fill
+   * @param rank class of the caller, from 0: the higher, the more of the limit it may fill
    */
   enter(rank: number, classes: number): boolean {
     if (this.#inFlight >= this.#roomFor(rank, classes)) return false
@@ -71,19 +71,23 @@ export class ConcurrencyLimit {
     this.#inFlight--
   }
 
-  /** A response has come. @param ms that it took until its header */
+  /**
+   * Records a response.
+   *
+   * @param ms time until its headers
+   */
   sample(ms: number, now: number): void {
     this.#responses++
     this.#sumMs += ms
     this.#look(now)
   }
 
-  /** A request is over of which it is known only that it would have taken longer. */
+  /** Records a request that ended early: its response would have taken longer than this. */
   atLeast(ms: number, now: number): void {
     if (this.#usual > 0 && ms > this.#usual) this.sample(ms, now)
   }
 
-  /** The service has not answered in time, or has said itself that it has too much to do. */
+  /** Records that the service did not respond in time, or reported overload. */
   lost(now: number): void {
     this.#lost++
     this.#look(now)
@@ -108,12 +112,12 @@ export class ConcurrencyLimit {
   }
 
   #adapt(ms: number): void {
-    // Two responses within one tick of the clock are no reason to divide by zero.
+    // Avoids a division by zero for two responses within one tick of the clock.
     const now = Math.max(ms, 0.01)
     if (this.#usual === 0) this.#usual = now
     else this.#usual += (now - this.#usual) * (now < this.#usual ? FASTER : SLOWER)
     const gradient = Math.max(STEEPEST, Math.min(1, (TOLERANCE * this.#usual) / now))
-    // Where few of the places are used, it is not the limit that makes responses fast or slow.
+    // While few of the places are used, response times do not depend on the limit.
     if (this.#peak < this.#limit / 2) return
     const next = this.#limit * gradient + Math.sqrt(this.#limit)
     this.#limit = this.#bounded(this.#limit + (next - this.#limit) * SMOOTHING)

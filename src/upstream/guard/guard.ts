@@ -3,26 +3,26 @@ import { Breaker, type BreakerState } from './breaker.js'
 import { ConcurrencyLimit } from './concurrency.js'
 import { RetryBudget } from './retry-budget.js'
 
-/** Which of the two keeps a request away from a service. */
+/** The guard that denies a request to a service. */
 export type Barrier = 'circuit' | 'concurrency'
 
-/** What a guard is doing, for metrics and for people. */
+/** State of a guard, for metrics and operators. */
 export interface GuardState {
   readonly service: string
   /** Undefined: the service has no circuit breaker. */
   readonly circuit: BreakerState | undefined
-  /** Undefined: the service has no limit of concurrency. */
+  /** Undefined: the service has no concurrency limit. */
   readonly concurrency: { readonly limit: number; readonly in_flight: number } | undefined
   readonly retries: {
-    /** Tried again, and a response came. */
+    /** Retries with a response. */
     readonly succeeded: number
     readonly failed: number
-    /** Not tried again for want of budget. */
+    /** Retries that the budget denied. */
     readonly no_budget: number
   }
 }
 
-/** What stands between the requests of one service and its upstreams. Lives across reloads. */
+/** Guards the upstreams of one service: circuit breaker, concurrency limit and retry budget. Lives across reloads. */
 export class Guard {
   readonly service: string
   readonly budget: RetryBudget
@@ -48,23 +48,23 @@ export class Guard {
     else this.concurrency.configure(concurrency)
   }
 
-  /** Whether a request may be tried again now; if so, it is counted. */
+  /** Returns true if a request may be retried now, and counts the retry. */
   mayRetry({ retries }: Service, now: number): boolean {
     if (this.budget.take(now)) return true
-    // Without any budget nothing is missed.
+    // With a budget of 0, a denied retry is not an event.
     if (retries.budget > 0) this.noBudget++
     return false
   }
 
-  /** Whether anybody has to ask at all. */
+  /** Returns true if requests must ask this guard. */
   get watching(): boolean {
     return this.breaker !== undefined || this.concurrency !== undefined
   }
 
   /**
-   * Asks to pass. Who gets a pass says once what has become of the request.
+   * Asks to let a request pass. The holder of a pass reports the outcome of the request once.
    *
-   * @param rank the class of the caller of so many, from 0: the higher, the more important
+   * @param rank class of the caller among `classes`, from 0: the higher, the more important
    * @param now ms that never go back
    */
   enter(rank: number, classes: number, now: number): Pass | Barrier {
@@ -89,13 +89,13 @@ export class Guard {
   }
 }
 
-/** A request that a guard has let pass, until its response's header is there. Only the first word about it counts. */
+/** A request that a guard has let pass, until the headers of its response arrive. Only the first report counts. */
 export class Pass {
   readonly #breaker: Breaker | undefined
   readonly #epoch: number
   readonly #concurrency: ConcurrencyLimit | undefined
   #over = false
-  /** What was said of it to be well. */
+  /** True once the request was reported as successful. */
   #well = false
 
   constructor(breaker: Breaker | undefined, epoch: number, concurrency: ConcurrencyLimit | undefined) {
@@ -104,18 +104,24 @@ export class Pass {
     this.#concurrency = concurrency
   }
 
-  /** @param ms from the request's last byte to the response's header; undefined when that came first */
+  /**
+   * Reports a response.
+   *
+   * @param ms time from the request's last byte to the response's headers; undefined when the headers came first
+   */
   answered(status: number, ms: number | undefined, now: number): void {
     if (this.#end()) return
     this.#well = status < 500
     this.#breaker?.outcome(this.#epoch, status >= 500, ms ?? 0, now)
     if (this.#concurrency === undefined) return
     if (status === 503 || status === 504) this.#concurrency.lost(now)
-    // Other failures may be quick, and say nothing about how long a response takes.
+    // Other failures may be quick, and say nothing about response times.
     else if (status < 500 && ms !== undefined) this.#concurrency.sample(ms, now)
   }
 
-  /** The upstream could not be reached, broke off, or (`late`) was too slow; also in the middle of its response. */
+  /**
+   * Reports that the upstream was unreachable, broke off, or (`late`) was too slow; also in the middle of its response.
+   */
   failed(late: boolean, ms: number, now: number): void {
     if (this.#well) {
       this.#well = false
@@ -126,7 +132,7 @@ export class Pass {
     if (late) this.#concurrency?.lost(now)
   }
 
-  /** It has ended for a reason that is none of the upstream's. Of one that waited for long, that much is known. */
+  /** Reports an end that the upstream did not cause. If the request waited for long, that much is known. */
   left(ms: number, now: number): void {
     if (this.#end()) return
     if (this.#breaker?.isSlow(ms) === true) this.#breaker.outcome(this.#epoch, false, ms, now)
@@ -143,13 +149,17 @@ export class Pass {
 }
 
 export interface Guards {
-  /** Of a service of the snapshot. */
+  /** Returns the guard of a service of the snapshot. */
   of(snapshot: Snapshot, service: Service): Guard
-  /** Of every service of the snapshot, in its order. */
+  /** Returns the state of every service of the snapshot, in its order. */
   describe(snapshot: Snapshot): GuardState[]
 }
 
-/** @param now ms that never go back */
+/**
+ * Creates the guards of all services.
+ *
+ * @param now returns ms that never go back
+ */
 export function createGuards(now: () => number = () => performance.now()): Guards {
   const byName = new Map<string, Guard>()
   const tables = new WeakMap<Snapshot, readonly Guard[]>()
@@ -166,7 +176,9 @@ export function createGuards(now: () => number = () => performance.now()): Guard
     return guard
   }
 
-  /** Around a reload, requests of the old and the new snapshot take turns for a while; the new one's settings hold. */
+  /**
+   * Around a reload, requests of the old and the new snapshot alternate for a while; the settings of the new one apply.
+   */
   function tableOf(next: Snapshot): readonly Guard[] {
     let found = tables.get(next)
     if (found === undefined) {

@@ -1,33 +1,37 @@
-/** The time that is looked at, in buckets of a second. */
+/** Length of the window, in buckets of a second. */
 const SECONDS = 10
-/** So many a second may be tried again in any case: a share of little traffic is nothing. */
+/** Retries per second that are always allowed: a share of little traffic is next to nothing. */
 const FLOOR = 3
 
 /**
- * How many requests of a service may be tried again: a share of those that came in the last 10 s. When all of them fail,
- * an upstream that is in trouble gets a tenth more, and not twice as many.
+ * Limits the retries of a service to a share of the requests in the last 10 s. With a share of a tenth, an upstream
+ * whose requests all fail gets a tenth more, and not twice as many.
  */
 export class RetryBudget {
-  /** 0 to 1. */
+  /** Share, 0 to 1. */
   share: number
   readonly #requests = new Uint32Array(SECONDS)
   readonly #retries = new Uint32Array(SECONDS)
   #requestSum = 0
   #retrySum = 0
-  /** Number of the bucket in use. */
+  /** Number of the current bucket. */
   #second = -1
 
   constructor(share: number) {
     this.share = share
   }
 
-  /** Counts a request that is sent for the first time. @param now ms that never go back */
+  /**
+   * Counts a request that is sent for the first time.
+   *
+   * @param now ms that never go back
+   */
   request(now: number): void {
     this.#requests[this.#bucket(now)]! += 1
     this.#requestSum++
   }
 
-  /** Whether one may be tried again now; if so, it is counted. */
+  /** Returns true if a retry is allowed now, and counts it. */
   take(now: number): boolean {
     const bucket = this.#bucket(now)
     if (this.share === 0 || this.#retrySum >= Math.max(FLOOR * SECONDS, this.#requestSum * this.share))

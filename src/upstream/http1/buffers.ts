@@ -1,24 +1,33 @@
-/** How much one call to the system reads. */
+/** Bytes that one read call takes. */
 const READ_BYTES = 65_536
-/** A piece that is as long is handed on as it lies; a shorter one is copied, so that it does not hold all of a buffer. */
+/**
+ * A piece of this length is passed on without a copy; a shorter one is copied, so that it does not keep the whole
+ * buffer in memory.
+ */
 const LONG_PIECE = 16_384
 
 const shared = Buffer.allocUnsafeSlow(READ_BYTES)
-/** Windows writes into the memory for a read before it says that there is something to read. */
+/**
+ * Windows writes into the memory for a read before it reports that there is something to read, so connections share no
+ * buffer there.
+ */
 const SHARES = process.platform !== 'win32'
 
 /**
- * What one connection reads into. All of them share a buffer: whoever reads is through with it before the next one does. A
- * connection on which long bodies come has one of its own, which goes on with the body, and then another.
+ * The read buffers of one connection. All connections share one buffer: each reader is done with it before the next one
+ * reads. A connection with long bodies has a buffer of its own, which is passed on with the body, and then another.
  */
 export class ReadBuffers {
   #current = SHARES ? shared : Buffer.allocUnsafeSlow(READ_BYTES)
-  /** It has been handed on. */
+  /** True once the buffer has been passed on. */
   #spent = false
-  /** The latest piece was. */
+  /** True if the latest piece was long. */
   #long = false
 
-  /** What the next read goes to, where that is to be another than before. Asked after each read, and before the first. */
+  /**
+   * Returns the buffer for the next read, if it differs from the one before. Called after each read, and before the
+   * first.
+   */
   next(first: boolean): Buffer | undefined {
     if (first) return this.#current
     const own = this.#current !== shared
@@ -31,9 +40,9 @@ export class ReadBuffers {
   }
 
   /**
-   * A part of what was read, for somebody to keep.
+   * Returns a part of what was read, which the caller may keep.
    *
-   * @param text whether a short one may be Latin-1 text
+   * @param text true if a short part may be Latin-1 text
    */
   piece(from: number, to: number, text: boolean): Buffer | string {
     const bytes = this.#current

@@ -1,7 +1,7 @@
 import { isBroken, readFields } from './fields.js'
 
 enum At {
-  /** The first digit of a size. */
+  /** At the first digit of a size. */
   Size,
   Digits,
   /** Between a size and an extension. */
@@ -20,23 +20,23 @@ const SEMICOLON = 0x3b
 const SPACE = 0x20
 const TAB = 0x09
 const DELETE = 0x7f
-/** Digits of a size: 2^48 is as much as anybody sends. */
+/** Most digits of a size: 2^48 is more than any real body. */
 const MAX_DIGITS = 12
 /** Longest chunk extension that is accepted, in bytes. Extensions are ignored (RFC 9112 §7.1.1). */
 const MAX_EXTENSION = 4_096
 const MAX_TRAILERS = 16_384
 
-/** Of bytes and of what they are worth as hexadecimal digits. */
+/** Value of each byte as a hexadecimal digit. */
 const DIGITS = new Int8Array(256).fill(-1)
 for (const digit of '0123456789abcdefABCDEF') DIGITS[digit.charCodeAt(0)] = Number.parseInt(digit, 16)
 
-/** Takes the chunks off a body (RFC 9112 §7.1), however they were cut on their way. */
+/** Removes the chunk framing from a body (RFC 9112 §7.1), however the network has split it. */
 export class Chunks {
-  /** The last one, and what follows it, have come. */
+  /** True once the last chunk and the trailers have arrived. */
   ended = false
-  /** Where in the bytes of the latest `read` its own end. */
+  /** Offset of the body's end in the bytes of the latest `read`. */
   end = 0
-  /** What is wrong. */
+  /** What is wrong, if anything. */
   wrong: string | undefined
   /** Name, value, … */
   trailers: string[] | null = null
@@ -47,9 +47,9 @@ export class Chunks {
   #text = ''
 
   /**
-   * Moves what the chunks hold to the front of those bytes.
+   * Moves the data of the chunks to the front of the bytes.
    *
-   * @returns where it ends
+   * @returns where the data ends
    */
   read(bytes: Buffer, from: number, to: number): number {
     let at = from
@@ -81,7 +81,7 @@ export class Chunks {
     return out
   }
 
-  /** A byte between the data. */
+  /** Reads a byte between the data. */
   #framing(byte: number): boolean {
     switch (this.#at) {
       case At.Size:
@@ -121,7 +121,11 @@ export class Chunks {
     }
   }
 
-  /** @returns where they end, or all that there is */
+  /**
+   * Reads the trailers.
+   *
+   * @returns where they end, or the end of the bytes
+   */
   #readTrailers(bytes: Buffer, from: number, to: number): number {
     const before = this.#text.length
     const text = this.#text + bytes.toString('latin1', from, Math.min(to, from + MAX_TRAILERS))
@@ -149,7 +153,10 @@ export class Chunks {
   }
 }
 
-/** It comes too late, and to take it for anything is how two readers come to disagree (RFC 9110 §6.5.1). */
+/**
+ * Returns true if a trailer frames the body. It comes too late, and two readers that treat it differently would
+ * disagree (RFC 9110 §6.5.1).
+ */
 function hasFraming(trailers: readonly string[]): boolean {
   for (let i = 0; i < trailers.length; i += 2) {
     const name = trailers[i]!.toLowerCase()

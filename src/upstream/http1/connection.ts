@@ -7,22 +7,25 @@ import { type ReaderEvents, ResponseReader } from './reader.js'
 import { type Http1Request, headOf, isLast } from './request.js'
 import { sendWhole, Upload } from './upload.js'
 
-/** Who keeps the connections. */
+/** Keeps the connections. */
 export interface ConnectionOwner {
-  /** It can take another request. */
+  /** The connection can take another request. */
   free(connection: Http1Connection): void
-  /** It is no more. */
+  /** The connection is gone. */
   lost(connection: Http1Connection): void
-  /** Nothing of a request had left when its connection was lost. */
+  /** The connection was lost before any byte of the request was sent. */
   again(request: Http1Request): void
 }
 
-/** A read of fewer bytes says that there is no more for now: a record of TLS has as many. */
+/** A read of fewer bytes means that there is no more for now: a TLS record has this many. */
 const LONG_READ = 16_384
-/** Bytes of long reads in a row after which the other sockets have a turn. libuv would read 2 MiB from each that has them. */
+/**
+ * Bytes of long reads in a row after which the other sockets have a turn. libuv would read 2 MiB from each socket that
+ * has them.
+ */
 const BYTES_IN_A_ROW = 131_072
 
-/** Those that read on when the other sockets have had their turn. */
+/** Connections that read on after the other sockets have had their turn. */
 let resting: Http1Connection[] = []
 
 function readOn(): void {
@@ -32,11 +35,11 @@ function readOn(): void {
 }
 
 /**
- * One connection to an upstream, with one request on it at a time. Bytes that nobody asked for, and a response that is
- * not understood, end it. What comes only once the next request is on its way nobody can tell from the answer to that.
+ * One connection to an upstream, with one request at a time. Bytes outside a response, and a malformed response, end
+ * it. Stray bytes that arrive after the next request was sent cannot be told from its response.
  */
 export class Http1Connection implements ReaderEvents, SocketReader {
-  /** `now()` of its owner until which it is kept without a request. */
+  /** `now()` of its owner until which the connection is kept idle. */
   keptUntil = 0
   dead = false
   readonly #owner: ConnectionOwner
@@ -54,12 +57,12 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     this.#owner = owner
   }
 
-  /** Seconds after which the other side closes it when it is idle; -1: it has not said. */
+  /** Seconds after which the upstream closes an idle connection; -1: it has not said. */
   get idleSeconds(): number {
     return this.#reader.idleSeconds
   }
 
-  /** The socket is connected. What it reads comes by `read`. */
+  /** Takes a connected socket. The bytes that it reads arrive by `read`. */
   open(socket: Socket): void {
     this.#socket = socket
     socket.on('drain', () => this.#upload?.drained())
@@ -69,9 +72,9 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   }
 
   /**
-   * Only on a connection that is free.
+   * Sends a request. Only on a free connection.
    *
-   * @returns false when nobody wants the response any more: then it is still free
+   * @returns false when the client no longer wants the response: the connection is then still free
    */
   send(sending: Http1Request): boolean {
     const { request, handler } = sending
@@ -103,12 +106,12 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   }
 
   buffer(): Buffer | undefined {
-    // While it connects, one address after the other may be tried.
+    // While it connects, several addresses may be tried in turn.
     return this.#buffers.next(this.#socket === undefined)
   }
 
   read(size: number, bytes: Buffer): boolean {
-    // Nor can it be the answer to a request that has not left, for it waits for the first bytes of its body.
+    // Nor can it be the response to a request that still waits for the first bytes of its body before it is sent.
     if (this.#current === undefined || this.#upload?.begun === false) {
       this.#lost(undefined)
       return false
@@ -124,7 +127,11 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     return !this.#paused
   }
 
-  /** Takes note of a long read. @returns whether others are to have a turn first */
+  /**
+   * Counts a long read.
+   *
+   * @returns true if other sockets must have a turn first
+   */
   #rests(size: number): boolean {
     this.#inARow += size
     if (this.#inARow < BYTES_IN_A_ROW) return false
@@ -144,9 +151,9 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   }
 
   /**
-   * Ends it, and the request that it may have with an error.
+   * Ends the connection, and fails its request, if any.
    *
-   * @param error undefined: there is none to tell of
+   * @param error undefined: there is none to report
    */
   gone(error: Error | undefined): void {
     if (this.dead) return
@@ -157,7 +164,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     current?.handler.onError(error ?? coded('UPSTREAM_CLOSED', 'the connection was closed'))
   }
 
-  // What the reader says
+  // Events of the reader
 
   started(): void {
     this.#current?.handler.onResponseStarted?.()
@@ -174,15 +181,15 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     if (!handler.onData(this.#buffers.piece(from, to, handler.takesText === true))) this.#paused = true
   }
 
-  /** The other side has closed it. */
+  /** Handles a close by the other side. */
   #closed(): void {
     if (!this.dead && this.#current !== undefined && this.#reader.close()) this.#complete(false)
     else this.#lost(coded('UPSTREAM_CLOSED', 'the other side closed the connection'))
   }
 
   /**
-   * The other side has ended it. A request whose body the client is slow to begin with has not left: it goes on another
-   * connection, once.
+   * Handles the end of the connection by the other side. A request whose client is slow to begin its body has not been
+   * sent: it goes to another connection, once.
    */
   #lost(error: Error | undefined): void {
     const current = this.#current
@@ -197,12 +204,17 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     this.#owner.again(current)
   }
 
-  /** @param clean nothing came behind the response */
+  /**
+   * Handles a complete response.
+   *
+   * @param clean true if no bytes came after the response
+   */
   #complete(clean: boolean): void {
-    // Who aborts in the middle of what has come has been told.
+    // A client that aborts during this read has already been informed.
     if (this.#current === undefined) return
     const sent = this.#upload === undefined || this.#upload.ended
-    // Of what TLS has decrypted in one go, the rest comes although reading was stopped: the next response has to come, too.
+    // Of what TLS has decrypted at once, the rest arrives although reading was stopped: the next response must arrive,
+    // too.
     this.resume()
     const { handler } = this.#let()!
     if (clean && sent && !this.#last && this.#reader.keepAlive) this.#owner.free(this)
@@ -218,7 +230,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     }
   }
 
-  /** It has no request any more. */
+  /** Detaches the request and returns it. */
   #let(): Http1Request | undefined {
     const current = this.#current
     if (current === undefined) return undefined

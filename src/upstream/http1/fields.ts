@@ -1,9 +1,9 @@
-/** The parts of HTTP/1.1 that a header and a trailer section have in common (RFC 9112 §5), read without any leniency. */
+/** The syntax that header and trailer sections of HTTP/1.1 share (RFC 9112 §5), read without leniency. */
 
 const TOKEN = 1
 const VALUE = 2
 
-/** What each byte may be part of: a name (RFC 9110 §5.6.2), a value (§5.5: visible, space, tab, obs-text). */
+/** Allowed uses of each byte: in a name (RFC 9110 §5.6.2), in a value (§5.5: visible, space, tab, obs-text). */
 const BYTES = new Uint8Array(256)
 for (let byte = 0; byte < 256; byte++) {
   if (byte === 0x09 || (byte >= 0x20 && byte !== 0x7f)) BYTES[byte] = VALUE
@@ -19,11 +19,11 @@ const SPACE = 0x20
 const COLON = 0x3a
 
 /**
- * Reads the lines from one place to another, each of them a field and ended by CR LF.
+ * Reads header lines between two offsets, each of them ended by CR LF.
  *
- * @param text one character a byte
- * @param fields gets name, value, … as they are written, without the spaces around a value
- * @returns false when one of them is no field: folded, without a name, with a byte that may not be there
+ * @param text one character per byte
+ * @param fields receives name, value, … as written, without the spaces around a value
+ * @returns false when a line is invalid: folded, without a name, or with a byte that is not allowed
  */
 export function readFields(text: string, from: number, to: number, fields: string[]): boolean {
   let at = from
@@ -44,7 +44,7 @@ export function readFields(text: string, from: number, to: number, fields: strin
   return at === to
 }
 
-/** The first place from there on that holds a byte which no value may have, as the CR at its end. */
+/** Returns the next offset of a byte that no value may contain, such as the CR at its end. */
 export function endOfValue(text: string, from: number): number {
   let at = from
   while ((BYTES[text.charCodeAt(at)]! & VALUE) !== 0) at++
@@ -55,7 +55,7 @@ function isBlank(byte: number): boolean {
   return byte === SPACE || byte === TAB
 }
 
-/** Whether lines that are not all here yet have a byte that ends the matter: a bare CR or LF, or another control. */
+/** Returns true if incomplete lines already contain an invalid byte: a bare CR or LF, or another control. */
 export function isBroken(text: string): boolean {
   return BROKEN.test(text)
 }

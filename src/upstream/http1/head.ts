@@ -1,37 +1,38 @@
 import { endOfValue, readFields } from './fields.js'
 
-/** The head of a response, and what it says of what follows. */
+/** The head of a response, and the framing of its body. */
 export interface Head {
   readonly status: number
   readonly reason: string
   /** Name, value, … */
   readonly fields: string[]
-  /** By Content-Length; -1 without one. */
+  /** Value of Content-Length; -1 without one. */
   readonly length: number
   readonly chunked: boolean
-  /** Why nobody can say where a body ends, in words for the log; undefined where it is clear. */
+  /** Reason why the end of the body is ambiguous, in words for the log; undefined if it is clear. */
   readonly unclear: string | undefined
-  /** The connection may be used again. */
+  /** True if the connection may be reused. */
   readonly keepAlive: boolean
-  /** Seconds after which the other side closes the connection when it is idle; -1: it does not say. */
+  /** Seconds after which the upstream closes an idle connection; -1: it does not say. */
   readonly idleSeconds: number
 }
 
 const START = 'HTTP/1.'
-/** Of `HTTP/1.1 200`. */
+/** Offset of the end of `HTTP/1.1 200`. */
 const STATUS_END = 12
 
-/** Whether a head may begin so: what cannot is not waited for. */
+/** Returns true if a head may begin like this; otherwise there is no use waiting for the rest. */
 export function mayBegin(text: string): boolean {
   return text.length < START.length ? START.startsWith(text) : text.startsWith(START)
 }
 
 /**
- * Reads the head of a response, status line and fields (RFC 9112 §4, §5). Says where two readers could differ on its body: a length
- * next to a coding, more than one of either, a coding other than chunked, one in HTTP/1.0.
+ * Reads the head of a response, status line and headers (RFC 9112 §4, §5). Reports framing that two readers could
+ * understand differently: a length next to a coding, more than one of either, a coding other than chunked, a coding in
+ * HTTP/1.0.
  *
- * @param text one character a byte
- * @param end where the empty line begins: the CR LF of the line before it
+ * @param text one character per byte
+ * @param end offset of the empty line: of the CR LF of the line before it
  * @returns what is wrong, in words for the log
  */
 export function readHead(text: string, end: number): Head | string {
@@ -79,7 +80,7 @@ export function readHead(text: string, end: number): Head | string {
     }
   }
   if (chunked && length >= 0) unclear = 'there are a Content-Length and a Transfer-Encoding'
-  // RFC 9112 §6.1: who sends it has mistaken the version, or the framing.
+  // RFC 9112 §6.1: the sender has the version or the framing wrong.
   if (chunked && minor === 0) unclear = 'HTTP/1.0 has no Transfer-Encoding'
   return {
     status,
@@ -93,7 +94,7 @@ export function readHead(text: string, end: number): Head | string {
   }
 }
 
-/** Takes off what says where a body ends: nobody can say which of it is true. */
+/** Removes the headers that frame the body: when they contradict each other, none can be trusted. */
 export function dropFraming(fields: string[]): void {
   for (let i = fields.length - 2; i >= 0; i -= 2) {
     const name = fields[i]!.toLowerCase()
@@ -101,7 +102,7 @@ export function dropFraming(fields: string[]): void {
   }
 }
 
-/** -1 when the status line has none where it has to be. */
+/** Returns the status, or -1 when the status line has none at its place. */
 function statusOf(text: string): number {
   if (text.charCodeAt(8) !== 0x20) return -1
   let status = 0
@@ -114,7 +115,7 @@ function statusOf(text: string): number {
   return next === 0x20 || next === 0x0d ? status : -1
 }
 
-/** Digits and nothing else (RFC 9110 §8.6), and few enough of them to be a number; otherwise -1. */
+/** Parses digits only (RFC 9110 §8.6), few enough to be an exact number; returns -1 for other text. */
 function lengthOf(value: string): number {
   if (value.length === 0 || value.length > 15) return -1
   let length = 0
@@ -126,7 +127,7 @@ function lengthOf(value: string): number {
   return length
 }
 
-/** RFC 9112 §9.3. */
+/** Returns true if the connection stays open (RFC 9112 §9.3). */
 function keeps(connection: string | undefined, minor: number): boolean {
   if (connection === undefined) return minor === 1
   if (connection === 'keep-alive') return true

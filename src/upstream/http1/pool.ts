@@ -6,22 +6,22 @@ import { coded, type Sender } from '../sender.js'
 import { type ConnectionOwner, Http1Connection } from './connection.js'
 import { Http1Request } from './request.js'
 
-/** How long a connection is kept without a request, where the upstream does not say how long it does. */
+/** Ms that a connection is kept idle when the upstream does not announce a timeout. */
 const IDLE_MS = 4_000
 const MAX_IDLE_MS = 60_000
-/** So much earlier than the upstream, so that a request does not meet its end. */
+/** Ms by which a connection is closed earlier than the upstream would, so that no request meets its close. */
 const EARLIER_MS = 2_000
-/** How often idle ones are looked at. They may go so much too early, and never too late. */
+/** Ms between two checks of idle connections. They may be closed this much too early, and never too late. */
 const SWEEP_MS = 500
 
 /**
- * Connections over HTTP/1.1, one request at a time on each: a stray byte in the packet of a response is nobody's answer.
- * What is dispatched is written at the end of the event loop's turn, and on a connection that was free before this turn's
- * reading began: whatever an upstream has sent behind a response has ended the connection by then.
+ * Opens a pool of HTTP/1.1 connections, with one request at a time on each: stray bytes after a response then belong to
+ * no request. A request is written at the end of the event loop's turn, on a connection that was free before this
+ * turn's reading began: by then, any bytes that the upstream sent after a response have ended that connection.
  *
- * @param limit of connections
- * @param connectMs longest wait for one
- * @param lookup finds the addresses of names
+ * @param limit most connections
+ * @param connectMs longest wait for a connection
+ * @param lookup resolves names
  */
 export function openHttp1(
   upstream: Upstream,
@@ -32,12 +32,12 @@ export function openHttp1(
   const connect = createConnector(upstream, connectMs, lookup)
   const connections = new Set<Http1Connection>()
   const connecting = new Set<Socket>()
-  /** The one that was used last is used first, and those that are not needed get old. */
+  /** Idle connections. The most recently used is used first, so that unneeded ones age. */
   let idle: Http1Connection[] = []
-  /** Free since this turn. */
+  /** Connections that became free in this turn. */
   let resting: Http1Connection[] = []
   let waiting: Http1Request[] = []
-  /** Connections on their way that are for one request each, and not for those that wait. */
+  /** Connections in progress that are for one request each, not for the queue. */
   let reserved = 0
   let scheduled = false
   let sweeping: NodeJS.Timeout | undefined
@@ -106,13 +106,13 @@ export function openHttp1(
       finish()
       return
     }
-    // These go with the next turn; for the others connections are made.
+    // These go out in the next turn; the others need new connections.
     if (idle.length > 0) schedule()
     let missing = waiting.length - idle.length - (connecting.size - reserved)
     while (missing-- > 0 && connections.size + connecting.size < limit) open()
   }
 
-  /** Whether there may be one more connection, if need be in the place of an idle one. */
+  /** Returns true if there may be one more connection; closes an idle one if necessary. */
   function makeRoom(): boolean {
     if (connections.size + connecting.size < limit) return true
     const oldest = idle.find(({ dead }) => !dead)
@@ -120,7 +120,11 @@ export function openHttp1(
     return oldest !== undefined
   }
 
-  /** @param own the one request that it is for; else it is for whoever has waited longest */
+  /**
+   * Opens a connection.
+   *
+   * @param own the only request that it is for; if left out, the longest waiting request gets it
+   */
   function open(own?: Http1Request): void {
     if (own !== undefined) reserved++
     const connection = new Http1Connection(owner)
@@ -128,7 +132,7 @@ export function openHttp1(
       connecting.delete(socket)
       if (own !== undefined) reserved--
       if (error !== undefined) {
-        // It can go elsewhere.
+        // That request can then use another upstream.
         const request = own ?? waiting.shift()
         request?.handler.onError(error)
         if (waiting.length > 0) schedule()

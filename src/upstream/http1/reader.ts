@@ -3,22 +3,22 @@ import { Chunks } from './chunks.js'
 import { isBroken } from './fields.js'
 import { dropFraming, type Head, mayBegin, readHead } from './head.js'
 
-/** Longest head of a response, status line and all. */
+/** Most bytes in the head of a response, status line included. */
 const MAX_HEAD = 16_384
-/** Bytes of the empty lines in front of it. */
+/** Most bytes of empty lines before the head. */
 const MAX_BLANK = 8
 const CR = 0x0d
 const LF = 0x0a
-/** Most heads are no longer: so much is turned into text at first. */
+/** Bytes that are decoded as text at first: most heads are no longer. */
 const USUAL_HEAD = 1_024
 
-/** Told of what comes, in its order. */
+/** Receives the parts of responses in order. */
 export interface ReaderEvents {
-  /** The first byte of a head. */
+  /** The first byte of a head has arrived. */
   started(): void
-  /** A 1xx, too. */
+  /** A head has arrived; also for a 1xx. */
   head(head: Head): void
-  /** A part of the body. The bytes are somebody else's as soon as this returns. */
+  /** A part of the body has arrived. The bytes are overwritten once this returns. */
   data(bytes: Buffer, from: number, to: number): void
 }
 
@@ -27,30 +27,30 @@ enum At {
   Head,
   Length,
   Chunks,
-  /** A body that only the end of the connection ends. */
+  /** The body ends with the connection. */
   Close,
 }
 
 /**
- * Reads the responses of one connection, one to each request, cut in whatever way they come. A response that is not what
- * RFC 9112 says, or that two readers could understand differently, is an error, and nothing after it is read.
+ * Reads the responses of one connection, one for each request, however the network splits them. A response that
+ * violates RFC 9112, or that two readers could understand differently, is an error; nothing after it is read.
  */
 export class ResponseReader {
-  /** The response is complete. */
+  /** True if the response is complete. */
   ended = false
-  /** Name, value, …; of the latest response. */
+  /** Name, value, … of the latest response. */
   trailers: string[] | null = null
-  /** The connection may be used again, as far as that is for the latest response to say. */
+  /** True if the latest response allows the connection to be reused. */
   keepAlive = false
   /** As in a head. */
   idleSeconds = -1
   readonly #events: ReaderEvents
   #at = At.Nothing
   #bodiless = false
-  /** Of a head that is not all here. */
+  /** Text of an incomplete head. */
   #text = ''
   #left = 0
-  /** Bytes of empty lines in front of the head. */
+  /** Bytes of empty lines before the head. */
   #blank = 0
   #chunks: Chunks | undefined
 
@@ -58,7 +58,11 @@ export class ResponseReader {
     this.#events = events
   }
 
-  /** A response is to come. @param bodiless it will have no body, whatever its head says: to HEAD */
+  /**
+   * Prepares for a response.
+   *
+   * @param bodiless true if it has no body, whatever its headers say: the response to HEAD
+   */
   expect(bodiless: boolean): void {
     this.#at = At.Head
     this.#bodiless = bodiless
@@ -69,10 +73,10 @@ export class ResponseReader {
   }
 
   /**
-   * Reads what has come. It may write into the bytes.
+   * Reads bytes. May write into them.
    *
-   * @returns where in the bytes the response ends, or all that there are
-   * @throws when they are no response
+   * @returns where in the bytes the response ends, or their end
+   * @throws when they are not a valid response
    */
   read(bytes: Buffer, size: number): number {
     let at = 0
@@ -112,14 +116,22 @@ export class ResponseReader {
     return at
   }
 
-  /** The other side has sent all that it will. @returns whether that is what the response waited for */
+  /**
+   * Handles the end of the input.
+   *
+   * @returns true if that completes the response
+   */
   close(): boolean {
     if (this.#at !== At.Close) return false
     this.#end()
     return true
   }
 
-  /** @returns where the head ends, or all that there is */
+  /**
+   * Reads the head.
+   *
+   * @returns where it ends, or the end of the bytes
+   */
   #readHead(bytes: Buffer, at: number, to: number): number {
     let from = at
     const before = this.#text.length
@@ -154,7 +166,11 @@ export class ResponseReader {
     return from + end + 4 - before
   }
 
-  /** Skips empty lines in front of a head, which some servers leave behind what they sent before. @returns where they end */
+  /**
+   * Skips empty lines before a head, which some servers leave after the response before.
+   *
+   * @returns where they end
+   */
   #skipBlank(bytes: Buffer, from: number, to: number): number {
     let at = from
     while (at < to && bytes[at] === (this.#blank % 2 === 0 ? CR : LF)) {
@@ -168,21 +184,21 @@ export class ResponseReader {
   #begin(head: Head): void {
     const { status, length, chunked, unclear } = head
     if (status < 200) {
-      // Nothing was sent that asks for it. A 100 that nobody asked for means nothing (RFC 9110 §15.2).
+      // No request asks for it. An unrequested 100 means nothing (RFC 9110 §15.2).
       if (status === 101) throw malformed('a 101 that nobody asked for')
-      // Of HTTP/1.0, or with `Connection: close`.
+      // A 1xx of HTTP/1.0, or with `Connection: close`.
       if (!head.keepAlive) throw malformed('a 1xx that says it is the last')
       this.#events.head(head)
       return
     }
-    // They end with their head, whatever that says of a body (RFC 9112 §6.3).
+    // They end with their head, whatever their headers say about a body (RFC 9112 §6.3).
     const headOnly = this.#bodiless || status === 204 || status === 304
     if (unclear !== undefined) {
       if (!headOnly) throw malformed(unclear)
       dropFraming(head.fields)
     }
     const bodiless = headOnly || length === 0
-    // A server that sends that body after all would answer the next request with it.
+    // If the server sends that body after all, it would become the response to the next request.
     const doubtful = headOnly && (chunked || length > 0 || unclear !== undefined)
     this.keepAlive = head.keepAlive && !doubtful && (bodiless || chunked || length > 0)
     this.idleSeconds = head.idleSeconds

@@ -1,6 +1,6 @@
 import { coded, type ResponseHandler, type SenderRequest, type Sent } from '../sender.js'
 
-/** What a request may do to its connection. */
+/** Operations of a request on its connection. */
 interface Carrier {
   gone(error: Error): void
   resume(): void
@@ -10,9 +10,9 @@ interface Carrier {
 export class Http1Request implements Sent {
   readonly request: SenderRequest
   readonly handler: ResponseHandler
-  /** Has it, until it is over. */
+  /** Connection that carries the request, until the request is over. */
   connection: Carrier | undefined
-  /** Its first connection was closed before anything of it had left. */
+  /** True if its first connection was closed before any byte of it was sent. */
   again = false
 
   constructor(request: SenderRequest, handler: ResponseHandler) {
@@ -29,7 +29,10 @@ export class Http1Request implements Sent {
   }
 }
 
-/** Those who expect a body: without one they say so (RFC 9110 §8.6). The others with one are not trusted to read it. */
+/**
+ * Methods that expect a body: without one, the request says so (RFC 9110 §8.6). Servers are not trusted to read the
+ * body of any other method.
+ */
 const WITH_BODY: ReadonlySet<string> = new Set(['POST', 'PUT', 'PATCH', 'QUERY', 'PROPFIND', 'PROPPATCH'])
 
 const TOKEN = /^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/
@@ -37,18 +40,18 @@ const NO_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 const NO_PATH = /[^\x21-\x7e\x80-\xff]/
 
 /**
- * Whether the connection is not used again after this request: it says so itself; a server that answers HEAD with a body,
- * or leaves the body of a GET unread, must not be misunderstood by the next one.
+ * Returns true if the connection must not be reused after this request. Either the request asks for it; or a server
+ * that answers HEAD with a body, or leaves the body of a GET unread, could corrupt the next exchange.
  */
 export function isLast({ method, body, last }: SenderRequest): boolean {
   return last === true || method === 'HEAD' || (body !== null && !WITH_BODY.has(method))
 }
 
 /**
- * Request line and fields, up to the empty line but without it, one character a byte; of a body that comes bit by bit,
- * without how it is framed.
+ * Returns the request line and headers, up to but not including the empty line, one character per byte; for a streamed
+ * body, without its framing.
  *
- * @throws for what would not be read as it is meant: nothing that comes from a caller may get so far
+ * @throws for a request that would be read in another way than meant: nothing from a client may get this far
  */
 export function headOf(request: SenderRequest): string {
   const { method, path, fields, body } = request

@@ -1,10 +1,13 @@
 import type { Socket } from 'node:net'
 import { type BodySink, type BodySource, coded } from '../sender.js'
 
-/** What is short is sent as one piece of text: gathering two costs more than turning bytes into characters. */
+/**
+ * Longest body that is sent with the head as one text: combining two writes costs more than converting bytes to
+ * characters.
+ */
 const SHORT = 16_384
 
-/** Sends a head and a body that is here, in one write. */
+/** Sends a head and a complete body in one write. */
 export function sendWhole(socket: Socket, head: string, body: Buffer): void {
   if (head.length + body.length < SHORT) {
     socket.write(`${head}\r\n${body.toString('latin1')}`, 'latin1')
@@ -16,22 +19,24 @@ export function sendWhole(socket: Socket, head: string, body: Buffer): void {
   socket.uncork()
 }
 
-/** A body on its way to a socket. Its head leaves with the first piece. */
+/** Sends a streamed body to a socket. The head leaves with the first piece. */
 export class Upload implements BodySink {
   ended = false
   readonly #socket: Socket
   readonly #source: BodySource
   readonly #length: number
   readonly #broken: (error: Error) => void
-  /** Until it has left; the framing follows then. */
+  /** Head, until it has been sent with its framing; then ''. */
   #head: string
   #sent = 0
   #stopped = false
   #full = false
 
   /**
-   * @param length of all of it; -1: nobody knows, and it goes in chunks
-   * @param broken the source gives more than that, or less
+   * Creates an upload.
+   *
+   * @param length bytes of the whole body; -1: unknown, and it is sent in chunks
+   * @param broken called when the source gives more or less than that
    */
   constructor(
     socket: Socket,
@@ -47,7 +52,7 @@ export class Upload implements BodySink {
     this.#broken = broken
   }
 
-  /** Something of the request has been sent. */
+  /** True if a part of the request has been sent. */
   get begun(): boolean {
     return this.#head === ''
   }
@@ -56,13 +61,13 @@ export class Upload implements BodySink {
     this.#source.start(this)
   }
 
-  /** Nothing of it has gone out, and it will go another way. */
+  /** Takes the request back: nothing was sent, and it will use another connection. */
   recall(): void {
     this.#stopped = true
     this.#source.wait()
   }
 
-  /** Nothing more of it goes out. */
+  /** Stops sending. */
   stop(): void {
     this.#stopped = true
   }
@@ -104,7 +109,11 @@ export class Upload implements BodySink {
     } else if (this.#length < 0) this.#socket.write('0\r\n\r\n', 'latin1')
   }
 
-  /** @returns false when the socket has enough for now */
+  /**
+   * Sends a piece.
+   *
+   * @returns false when the socket has enough for now
+   */
   #send(before: string, piece: Buffer, after: string): boolean {
     const socket = this.#socket
     if (before === '' && after === '') return socket.write(piece)

@@ -6,18 +6,18 @@ import { hostnameOf, serverNameOf, tlsOptions } from '../connector.js'
 import { coded } from '../sender.js'
 import { closeLater, keepWithStreams } from './faults.js'
 
-/** What the upstream may send of headers, and how much of a body ahead of its reader. */
+/** Limits on what the upstream may send: headers, and body ahead of its reader. */
 const MAX_HEADER_PAIRS = 128
 const MAX_HEADER_BYTES = 16_384
 const STREAM_WINDOW = 262_144
 const CONNECTION_WINDOW = 4 * 1024 * 1024
-/** MB that one connection may take in all. */
+/** Most memory of one connection, in MB. */
 const MAX_SESSION_MEMORY = 32
 const PROBE_MS = 5_000
 
 /**
- * Makes a connection and waits until the other side has said, by its SETTINGS, that it speaks HTTP/2: until then nothing of a
- * request is sent, so what fails here may be sent elsewhere.
+ * Opens a connection and waits until the other side has confirmed HTTP/2 by its SETTINGS. No part of a request is sent
+ * before that, so a request whose connection fails here may be sent elsewhere.
  *
  * @param done called once
  */
@@ -41,7 +41,7 @@ export function connectSession(
   })
   closeLater(session)
   keepWithStreams(session)
-  // Without a listener any of its troubles would end the process.
+  // Without a listener, an error would end the process.
   session.on('error', (error) => {
     failure ??= error
   })
@@ -94,8 +94,8 @@ function openSocket(upstream: Upstream, lookup: LookupFunction): Socket {
 }
 
 /**
- * Asks whether anybody is still there, and ends the connection when not. Only on suspicion: servers of gRPC count pings and
- * hang up on those who send many.
+ * Pings the other side, and ends the connection without an answer. Only on suspicion: gRPC servers count pings and
+ * disconnect clients that send many.
  */
 export function probe(session: ClientHttp2Session): void {
   if (session.closed || session.destroyed) return

@@ -1,6 +1,6 @@
 /**
- * The header fields that Node sends once over HTTP/2: it throws at a list of them, in a request, a response and a trailer.
- * `kSingleValueHeaders` of Node's lib/internal/http2/util.js; a test asks Node for each.
+ * Headers that Node sends only once over HTTP/2: it throws for a list of them, in a request, a response and a trailer.
+ * `kSingleValueHeaders` of Node's lib/internal/http2/util.js; a test checks each against Node.
  */
 export const SINGLE_VALUE_FIELDS: ReadonlySet<string> = new Set([
   'access-control-allow-credentials',

@@ -6,35 +6,35 @@ import { coded, type Sender } from '../sender.js'
 import { connectSession, probe } from './connection.js'
 import { Http2Request, type Outcome } from './request.js'
 
-/** Streams on one connection, however many more the upstream would take: one that breaks takes them all along. */
+/** Most streams on one connection, even if the upstream allows more: a broken connection takes all of them along. */
 const MAX_STREAMS = 256
-/** How long a connection without streams is kept. */
+/** Ms that a connection without streams is kept. */
 const IDLE_MS = 60_000
-/** Sent at most so many times, each time on another connection that the upstream closed without looking at it. */
+/** Most attempts to send a request, each on another connection that the upstream closed without processing it. */
 const MAX_ATTEMPTS = 3
-/** A connection that has been silent for longer is asked whether it lives when a request on it is given up. */
+/** Ms of silence after which a connection is pinged when one of its requests is aborted. */
 const SILENT_MS = 5_000
 
 interface Connection {
   readonly session: ClientHttp2Session
   open: number
-  /** No new streams on it. */
+  /** True if it takes no new streams. */
   leaving: boolean
-  /** Id of the last stream that the other side is going to look at. */
+  /** Id of the last stream that the other side will process. */
   lastStream: number
-  /** `performance.now()` of the last answer on it. */
+  /** `performance.now()` of the last response on it. */
   heard: number
   probed: number
   idle: NodeJS.Timeout | undefined
 }
 
 /**
- * Connections over HTTP/2, by ALPN or with prior knowledge, made of node:http2. Requests that the upstream has not looked at (REFUSED_STREAM, beyond the last stream of a GOAWAY) are
- * sent again on another connection.
+ * Opens a pool of HTTP/2 connections, by ALPN or with prior knowledge, with node:http2. Requests that the upstream has
+ * not processed (REFUSED_STREAM, beyond the last stream of a GOAWAY) are sent again on another connection.
  *
- * @param limit of connections
- * @param connectMs longest wait for one
- * @param lookup finds the addresses of names
+ * @param limit most connections
+ * @param connectMs longest wait for a connection
+ * @param lookup resolves names
  */
 export function openHttp2(
   upstream: Upstream,
@@ -63,7 +63,10 @@ export function openHttp2(
     return undefined
   }
 
-  /** An upstream that takes no streams on one connection takes none on a second one, and nobody knows for how long. */
+  /**
+   * Returns true if the upstream allows no streams on a connection: a second one would not help, and how long this
+   * lasts is unknown.
+   */
   function allowsNone(): boolean {
     let none = false
     for (const connection of connections) {
@@ -101,7 +104,7 @@ export function openHttp2(
     connecting.add(session)
   }
 
-  /** All that wait would meet the same: those that can go elsewhere do it now. */
+  /** Fails all waiting requests: they would meet the same error, and those that can go elsewhere do so now. */
   function failAll(error: Error): void {
     for (const request of waiting.splice(0)) request.fail(error)
   }
@@ -118,7 +121,7 @@ export function openHttp2(
     }
     connections.add(connection)
     const { close } = session
-    // Node's way to take a GOAWAY, too: from here on it is no place for a request.
+    // Node also calls this on a GOAWAY: from here on the session takes no requests.
     session.close = (done) => {
       connection.leaving = true
       close(done)
@@ -132,7 +135,7 @@ export function openHttp2(
       connections.delete(connection)
       serve()
     })
-    // More streams may be allowed now.
+    // The limit on streams may have been raised.
     session.on('remoteSettings', serve)
   }
 
@@ -147,7 +150,7 @@ export function openHttp2(
     if (outcome === 'cancelled') suspect(connection)
     else if (outcome === 'done') connection.heard = performance.now()
     if (outcome === 'unprocessed') {
-      // This one takes no more, or will not for a while.
+      // This connection takes no more streams, or will not for a while.
       connection.leaving = true
       if (connection.open === 1) connection.session.close()
       if (request.attempts < MAX_ATTEMPTS && request.repeatable) waiting.unshift(request)
@@ -177,7 +180,7 @@ export function openHttp2(
 
   return {
     get connecting() {
-      // With a connection there are streams to wait for.
+      // With a connection, a request can wait for a stream.
       return connecting.size > 0 && connections.size === 0
     },
     get closed() {

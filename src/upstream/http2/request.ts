@@ -15,20 +15,20 @@ import {
 } from '../sender.js'
 import { SINGLE_VALUE_FIELDS } from './fields.js'
 
-/** What is kept of a body, so that it can be sent again when the upstream has not looked at the request. */
+/** Most bytes of a body that are kept, to resend it when the upstream has not processed the request. */
 const MAX_KEPT = 65_536
 
 /** How an attempt ended. `unprocessed`: the upstream has said that it did nothing with the request. */
 export type Outcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
 
 /**
- * One request as a stream of a connection. Ends by `onComplete` or `onError`, but
- * for an attempt that the upstream has not processed: that may be made again on another connection.
+ * One request as a stream of a connection. Ends by `onComplete` or `onError`, except for an attempt that the upstream
+ * has not processed: that may be repeated on another connection.
  */
 export class Http2Request implements Sent, BodySink {
   readonly #headers: OutgoingHttpHeaders
   readonly #source: BodySource | null
-  /** A body that is here already. */
+  /** Body that is already complete. */
   readonly #whole: Buffer | undefined
   readonly handler: ResponseHandler
   #stream: ClientHttp2Stream | undefined
@@ -38,7 +38,7 @@ export class Http2Request implements Sent, BodySink {
   #started = false
   #answered = false
   #over = false
-  /** Given up by the handler: what still comes is read for nobody. */
+  /** True once the handler has aborted: the rest is discarded. */
   #dropped = false
   #announced = -1
   #received = 0
@@ -54,7 +54,7 @@ export class Http2Request implements Sent, BodySink {
     this.handler = handler
   }
 
-  /** Nothing has been sent: the request can fail without further thought. */
+  /** Fails a request of which nothing has been sent. */
   fail(error: Error): void {
     if (this.#over) return
     this.#over = true
@@ -62,9 +62,11 @@ export class Http2Request implements Sent, BodySink {
   }
 
   /**
-   * @param connection with the last stream that the other side is going to look at, once it has said so
+   * Sends the request.
+   *
+   * @param connection has the last stream that the other side will process, once it has said so
    * @param ended called once, when the stream is closed
-   * @returns false when the caller has gone meanwhile
+   * @returns false when the client has gone meanwhile
    */
   send(
     connection: { readonly session: ClientHttp2Session; readonly lastStream: number },
@@ -81,7 +83,7 @@ export class Http2Request implements Sent, BodySink {
     try {
       stream = connection.session.request(this.#headers, { endStream: this.#bodiless })
     } catch (error) {
-      // The connection has just been closed under it: nothing was sent.
+      // The connection was closed just before: nothing was sent.
       this.#reason = error as Error
       queueMicrotask(() => ended('unprocessed'))
       return true
@@ -100,12 +102,12 @@ export class Http2Request implements Sent, BodySink {
     return true
   }
 
-  /** Whether it may be sent once more: the upstream has done nothing with it, and all of it is still here. */
+  /** Returns true if the request may be sent again: the upstream has not processed it, and its whole body is kept. */
   get repeatable(): boolean {
     return !this.#over && !this.#answered && this.#kept !== undefined
   }
 
-  /** An attempt that came to nothing is the last one. */
+  /** Makes an unprocessed attempt the last one. */
   giveUp(): void {
     this.fail(
       coded('UPSTREAM_UNPROCESSED', this.#reason?.message ?? 'the upstream did not process the request'),
@@ -125,7 +127,7 @@ export class Http2Request implements Sent, BodySink {
     this.handler.onResponseStarted?.()
     const [status, fields, length] = split(raw)
     if (status < 200) {
-      // nghttp2 takes three digits for a status, whichever they are.
+      // nghttp2 accepts any three digits as a status.
       this.#refuse(`the status ${status} is below 100`)
       return
     }
@@ -144,8 +146,8 @@ export class Http2Request implements Sent, BodySink {
   }
 
   /**
-   * Node ends a stream that was reset, too. With NO_ERROR, by which a server says that it wants no more of the request (RFC 9113
-   * §8.1), that looks like the end of a response which is cut.
+   * Handles the end of a stream. Node also ends a stream that was reset. With NO_ERROR, by which a server says that it
+   * needs no more of the request (RFC 9113 §8.1), that looks like the end of a truncated response.
    */
   #onEnd = (): void => {
     const stream = this.#stream!
@@ -155,7 +157,7 @@ export class Http2Request implements Sent, BodySink {
     if (this.#announced >= 0 && this.#announced !== this.#received) return
     this.#over = true
     this.handler.onComplete(this.#trailers)
-    // An answer before the end of the upload: nobody waits for the rest, and what the upstream opens no window for
+    // The response came before the end of the upload: no one needs the rest, and without window from the upstream it
     // would hold the stream for ever.
     if (!this.#bodiless && !stream.writableFinished) stream.close(constants.NGHTTP2_CANCEL)
   }
@@ -164,7 +166,7 @@ export class Http2Request implements Sent, BodySink {
     this.#reason ??= error
   }
 
-  /** The response is none. Nobody has been told of any part of it. */
+  /** Rejects an invalid response, before the handler has got any part of it. */
   #refuse(what: string): void {
     const stream = this.#stream!
     this.fail(coded('UPSTREAM_MALFORMED', `the response is malformed: ${what}`))
@@ -182,7 +184,7 @@ export class Http2Request implements Sent, BodySink {
     this.#kept = undefined
     this.#dropped = true
     this.#stream?.close(constants.NGHTTP2_CANCEL)
-    // Of a response that has come whole, Node says that it is closed only once it has been read.
+    // Node reports the close of a complete response only once it has been read.
     this.#stream?.resume()
   }
 
@@ -196,7 +198,7 @@ export class Http2Request implements Sent, BodySink {
     return given ? 'cancelled' : 'failed'
   }
 
-  // The body on its way
+  // Body of the request
 
   get #bodiless(): boolean {
     return this.#source === null && this.#whole === undefined
@@ -223,7 +225,7 @@ export class Http2Request implements Sent, BodySink {
       else kept.push(piece)
     }
     const stream = this.#stream
-    // It may be sent on another connection.
+    // The request may be sent on another connection.
     if (stream === undefined) return false
     return stream.destroyed || stream.closed || stream.write(piece)
   }
@@ -243,7 +245,10 @@ interface Ending {
   [ENDED]?: boolean
 }
 
-/** Node says the end of a stream by `push(null)`: after END_STREAM while it is open, after a reset once it is closed. */
+/**
+ * Notes that a stream ended by END_STREAM. Node reports either end by `push(null)`: after END_STREAM while the stream
+ * is open, after a reset once it is closed.
+ */
 function pushNoting(this: ClientHttp2Stream, chunk: unknown, encoding?: BufferEncoding): boolean {
   if (chunk === null && !this.closed) (this as Ending)[ENDED] = true
   return Readable.prototype.push.call(this, chunk, encoding)
@@ -260,7 +265,10 @@ function resetText(code: number): string {
   return `the stream was reset (${name?.[0].slice('NGHTTP2_'.length) ?? code}) before the response was complete`
 }
 
-/** Host becomes `:authority`, names go in lower case, and what belongs to a connection of HTTP/1.1 has no place here. */
+/**
+ * Converts headers to HTTP/2: Host becomes `:authority`, names become lower case, and headers about a connection of
+ * HTTP/1.1 are left out.
+ */
 function http2Headers(
   scheme: 'http' | 'https',
   { method, path, fields, body, length }: SenderRequest,
@@ -276,19 +284,19 @@ function http2Headers(
     const before = headers[name]
     if (name === 'host') headers[':authority'] = value
     else if (before === undefined) headers[name] = value
-    // Those that Node holds for single ones, it refuses as lists. They are joined, as anybody may (RFC 9110 §5.3).
+    // Node refuses a list of these. They are joined, as RFC 9110 §5.3 allows.
     else if (SINGLE_VALUE_FIELDS.has(name)) headers[name] = `${before}, ${value}`
     else if (Array.isArray(before)) before.push(value)
     else headers[name] = [before, value]
   }
   if (Buffer.isBuffer(body)) headers['content-length'] = String(body.length)
   else if (body !== null && length >= 0) headers['content-length'] = String(length)
-  // The gateway passes trailers on, or knows how to leave them out; servers of gRPC ask for this.
+  // The gateway forwards trailers, or leaves them out where it must; gRPC servers require this.
   headers.te = 'trailers'
   return headers
 }
 
-/** Status, fields, and the length that was announced, or -1. */
+/** Splits raw headers into the status, the headers, and the announced length, or -1. */
 function split(raw: readonly string[]): [status: number, fields: string[], length: number] {
   let status = 0
   let length = -1

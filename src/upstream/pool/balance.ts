@@ -1,18 +1,21 @@
 import { bestFor, hashText } from './rendezvous.js'
 
-/** Which of the upstreams of a service a request goes to. */
+/** Chooses the upstream of a service for each request. */
 export interface Balancer {
   /**
-   * @param weights by upstream, 0 for those that are passed over; at least one is not
-   * @param key what the same upstream is wanted for, if there is something
+   * Chooses an upstream.
+   *
+   * @param weights by upstream, 0 for those that are passed over; at least one is not 0
+   * @param key requests with the same key get the same upstream, if the balancer uses it
    */
   choose(weights: Float64Array, key: string | undefined): number
 }
 
 /**
- * Smooth weighted round robin, as nginx has it: with 5, 1, 1 the order is a a b a c a a, and not five times a in a row.
+ * Balances by smooth weighted round robin, as in nginx: with 5, 1, 1 the order is a a b a c a a, and not five times a
+ * in a row.
  *
- * @param count of upstreams
+ * @param count number of upstreams
  */
 export function roundRobin(count: number): Balancer {
   const credit = new Float64Array(count)
@@ -34,11 +37,12 @@ export function roundRobin(count: number): Balancer {
 }
 
 /**
- * Power of two choices: of two that are drawn by weight, the one with fewer requests under way for its weight. That spreads
- * load nearly as well as the least of all would, without all gateways running for the same one.
+ * Balances by the power of two choices: draws two upstreams by weight and takes the one with fewer requests in flight
+ * for its weight. That spreads load nearly as well as choosing the least loaded of all, without all gateways choosing
+ * the same one.
  *
- * @param load requests under way at an upstream
- * @param random from 0 to below 1
+ * @param load returns the requests in flight at an upstream
+ * @param random returns a number from 0 to below 1
  */
 export function leastRequests(load: (index: number) => number, random: () => number): Balancer {
   function draw(weights: Float64Array, without: number): number {
@@ -64,7 +68,7 @@ export function leastRequests(load: (index: number) => number, random: () => num
   }
 }
 
-/** The same upstream for the same key. Requests without a key take turns. */
+/** Balances by hash: the same key gets the same upstream. Requests without a key take turns. */
 export function hashing(addresses: readonly string[]): Balancer {
   const seeds = Uint32Array.from(addresses, hashText)
   const keyless = roundRobin(addresses.length)

@@ -10,40 +10,46 @@ export interface Target {
 }
 
 /**
- * Why there is no upstream: all have as many requests as they may have; an operator has drained them all; the request
- * has been to every one of them.
+ * Reason why there is no upstream: all have as many requests as they may have; an operator has drained them all; the
+ * request has tried all of them.
  */
 export type NoTarget = 'busy' | 'drained' | 'tried'
 
-/** A request, for whom its upstreams are shared out. */
+/** A request, with the caller that it counts for. */
 export interface Asking {
-  /** Asked for only where connections are scarce. Undefined: it is exempt from the cap. */
+  /** Read only when connections are scarce. Undefined: the request is exempt from the cap. */
   readonly caller: string | undefined
-  /** What it holds of the connections, as far as that is counted. */
+  /** Its counted place among the connections, if it has one. */
   place: Holding | undefined
 }
 
-/** What is chosen from, and how. */
+/** The upstreams to choose from, and the method. */
 export interface Choice {
   readonly targets: readonly Target[]
   readonly balancer: Balancer
-  /** Whether a caller may have one more, of so many that are free. */
+  /** Returns true if a caller may have one more, given so many free ones. */
   readonly leavesRoom: (asking: Asking, free: number) => boolean
-  /** Scratch, so that choosing allocates nothing. */
+  /** Scratch array, so that choosing allocates nothing. */
   readonly weights: Float64Array
 }
 
-/** Whose connections they are is counted, and looked at, from this part of them on: until then there are enough for all. */
+/** Share of the connections in use from which they are counted per caller; below it, there are enough for all. */
 const SCARCE_FROM = 1 / 4
-/** Of fewer, always: the part that is not counted would be a caller's besides its share. */
+/**
+ * With fewer connections than this, they are always counted: the uncounted part would come on top of a caller's share.
+ */
 const FEW = 64
 
-/** Whether the next request of the upstream is to be counted for its caller. */
+/** Returns true if the next request of the upstream must be counted for its caller. */
 export function isScarce({ inFlight, capacity }: Endpoint): boolean {
   return capacity < FEW || inFlight >= capacity * SCARCE_FROM
 }
 
-/** @param random from 0 to below 1 */
+/**
+ * Creates a choice.
+ *
+ * @param random returns a number from 0 to below 1
+ */
 export function createChoice(
   { kind }: Balance,
   targets: readonly Target[],
@@ -60,11 +66,11 @@ export function createChoice(
 }
 
 /**
- * One of those that are given requests and have room, by their weight; when all are out, one of them all the same.
+ * Chooses an upstream that is in service and has room, by weight; when all are out, chooses one of them anyway.
  *
- * @param asking left out: it is nobody's, and takes what is free
- * @param tunnel it needs no room: tunnels are counted elsewhere
- * @returns `over_share`: one has room, which is for other callers
+ * @param asking left out: the request has no caller, and takes what is free
+ * @param tunnel true if it needs no room: tunnels are counted elsewhere
+ * @returns `over_share`: an upstream has room, but that is for other callers
  */
 export function chooseTarget(
   choice: Choice,
@@ -116,9 +122,10 @@ export function chooseTarget(
 }
 
 /**
- * All are out: rather than refuse everything, all are tried that nobody has taken out by hand.
+ * Weighs all upstreams that no operator has drained. When all are out, trying them is better than refusing every
+ * request.
  *
- * @returns why there is none even so
+ * @returns the reason if there is none even so
  */
 function weighAll(
   { targets, weights }: Choice,

@@ -5,8 +5,10 @@ import { openHttp2 } from '../http2/pool.js'
 import type { Sender } from '../sender.js'
 
 /**
- * @param connections most that there may be at the same time
- * @param lookup finds the addresses of names; of several, the others are tried when the first does not answer
+ * Opens the connections to an upstream.
+ *
+ * @param connections most that may exist at the same time
+ * @param lookup resolves names; if there are several addresses, the others are tried when the first does not respond
  */
 export function openSender(upstream: Upstream, connections: number, lookup: LookupFunction): Sender {
   const open = upstream.protocol === 'http2' ? openHttp2 : openHttp1

@@ -6,23 +6,23 @@ export interface ResolvedAddress {
   readonly family: number
 }
 
-/** What is known of a name. */
+/** State of the resolution of a name. */
 export interface NameState {
-  /** Of the last good answer. */
+  /** Addresses of the last successful lookup. */
   readonly addresses: readonly string[]
-  /** Why the latest answer was none, if it was. */
+  /** Error of the latest lookup, if it failed. */
   readonly error: string | undefined
 }
 
-/** The names of upstreams. They are asked for again and again while they are watched, whether there is traffic or not. */
+/** Resolves the names of upstreams. Watched names are resolved again and again, with or without traffic. */
 export interface Names {
-  /** In the place of `dns.lookup`: the last good answer, each time with another of its addresses in front. */
+  /** Replaces `dns.lookup`: returns the last successful result, each time with another of its addresses first. */
   readonly lookup: LookupFunction
   /**
-   * Keeps asking for a name.
+   * Keeps resolving a name.
    *
-   * @param moved called when its addresses are others than before
-   * @returns call it when the name is not needed any more
+   * @param moved called when its addresses have changed
+   * @returns a function to call when the name is not needed any more
    */
   watch(name: string, moved: () => void): () => void
   state(name: string): NameState | undefined
@@ -36,17 +36,20 @@ interface Known {
   readonly watchers: Set<() => void>
   addresses: readonly ResolvedAddress[]
   error: NodeJS.ErrnoException | undefined
-  /** `now()` of the latest answer, good or not. */
+  /** `now()` of the latest result, successful or not. */
   askedAt: number
   asking: Promise<void> | undefined
   next: number
 }
 
-/** A moved name is seen after at most this, a slow answer and a busy moment included: it has to be below 30 s. */
+/** Ms between lookups. A changed address must be seen within 30 s, a slow lookup and a busy moment included. */
 const REFRESH_MS = 20_000
-/** A name without any good answer is not asked for more often than this. */
+/** Shortest time in ms between lookups of a name that has never resolved. */
 const AGAIN_MS = 1_000
-/** `getaddrinfo` blocks one of libuv's four threads for as long as it takes, and files need them, too. */
+/**
+ * Most lookups at once: `getaddrinfo` blocks one of libuv's four threads while it runs, and file access needs them,
+ * too.
+ */
 const AT_ONCE = 2
 
 export interface NamesOptions {
@@ -55,7 +58,7 @@ export interface NamesOptions {
   readonly now?: () => number
 }
 
-/** The system's resolver, so that /etc/hosts and search domains count. */
+/** Uses the system's resolver, so that /etc/hosts and search domains apply. */
 const bySystem: Resolve = (name) => askSystem(name, { all: true, verbatim: true })
 
 export function createNames({
@@ -68,7 +71,7 @@ export function createNames({
   let running = 0
 
   async function inTurn<T>(ask: () => Promise<T>): Promise<T> {
-    // Whoever is through hands its place on.
+    // A lookup that ends passes its place on.
     if (running === AT_ONCE) await new Promise<void>((go) => waiting.push(go))
     else running++
     try {
@@ -182,7 +185,7 @@ export function createNames({
   }
 }
 
-/** In an order of their own: answers come in any. */
+/** Sorts addresses, since results come in any order. */
 function listed(addresses: readonly ResolvedAddress[]): string[] {
   return addresses.map(({ address }) => address).sort()
 }

@@ -5,48 +5,48 @@ import type { CheckResult } from './health-check.js'
 import { type Conduct, goodConduct } from './outliers.js'
 
 /**
- * drained: an operator took it out; ejected: it failed too often; unhealthy: its checks fail, or no connection could be
- * made; slow_start: it came back a moment ago and gets a part of its share.
+ * drained: an operator took it out; ejected: it failed too often; unhealthy: its checks fail, or it refused
+ * connections; slow_start: it came back a moment ago and gets a part of its share.
  */
 export type EndpointState = 'serving' | 'slow_start' | 'ejected' | 'unhealthy' | 'drained'
 
 /**
- * The running side of one upstream of one service. It lives across reloads: a new snapshot that names the address finds it
- * warm, and drained if it was. Services have connections of their own, so that none can take another's.
+ * Runtime state of one upstream of one service. It lives across reloads: a new snapshot with the same address finds it
+ * warm, and drained if it was. Each service has connections of its own, so that none can take another's.
  */
 export interface Endpoint {
   readonly service: string
   readonly address: string
-  /** As the snapshot in force has it. */
+  /** Settings in the snapshot in force. */
   upstream: Upstream
-  /** The host, if it is a name that has to be looked up. */
+  /** Hostname, if it must be resolved. */
   readonly name: string | undefined
   connections: number
-  /** Requests at once. */
+  /** Most requests at once. */
   capacity: number
   /** Opened with the first request. */
   pool: Sender | undefined
-  /** The pool is to be made anew before the next request: the name moved, or the settings did. */
+  /** True if the pool must be replaced before the next request: the address or the settings changed. */
   stale: boolean
   inFlight: number
-  /** None of those in flight. */
+  /** Open tunnels; not included in the requests in flight. */
   tunnels: number
-  /** No snapshot in force names it: the pool goes with the last request. */
+  /** True if the snapshot in force does not contain it: the pool is closed after the last request. */
   retired: boolean
 
   state: EndpointState
   /** `now()` at which the state began. */
   since: number
   drained: boolean
-  /** By its checks. */
+  /** True if its health checks fail. */
   failing: boolean
-  /** `now()` until which it is out; 0: it is not. */
+  /** `now()` until which it is ejected; 0: it is not. */
   ejectedUntil: number
-  /** `now()` until which it is passed over, as no connection could be made; 0: the latest one could. */
+  /** `now()` until which it is passed over after a failed connection; 0: the latest one succeeded. */
   unreachableUntil: number
   /** `now()` at which its slow start began; 0: it has its whole share. */
   rampFrom: number
-  /** Of the latest ejection or failed connection. */
+  /** Reason of the latest ejection or failed connection. */
   trouble: string
 
   conduct: Conduct
@@ -54,7 +54,7 @@ export interface Endpoint {
   checksPassed: number
   checksFailed: number
   lastCheck: CheckResult | undefined
-  /** What its checks are shared by; '' without any. */
+  /** Key under which its checks are shared; '' without checks. */
   checkKey: string
   stopChecks: () => void
   stopNames: () => void
@@ -62,7 +62,7 @@ export interface Endpoint {
 
 /** Share of its weight that an upstream gets at the beginning of a slow start. */
 const FIRST_SHARE = 0.1
-/** An address that refused a connection is passed over for this long; then one request tries. */
+/** Ms for which an address that refused a connection is passed over; then one request tries it. */
 const UNREACHABLE_MS = 1_000
 
 const nothing = (): void => {}
@@ -100,14 +100,14 @@ export function createEndpoint(service: Service, upstream: Upstream, now: number
   }
 }
 
-/** HTTP/2 carries many requests on a connection; servers mostly allow a hundred. */
+/** Streams assumed per HTTP/2 connection; most servers allow a hundred. */
 const STREAMS = 100
 
 export function capacityOf({ maxConnections }: Service, { protocol }: Upstream): number {
   return protocol === 'http2' ? maxConnections * STREAMS : maxConnections
 }
 
-/** Works the state out again after something that it is made of has changed, at the given time. */
+/** Recomputes the state at the given time, after one of its inputs has changed. */
 export function restate(endpoint: Endpoint, at: number): void {
   const { drained, ejectedUntil, failing, unreachableUntil, rampFrom } = endpoint
   const state = drained
@@ -124,7 +124,7 @@ export function restate(endpoint: Endpoint, at: number): void {
   endpoint.since = at
 }
 
-/** Lets time do its part: an ejection ends, a slow start is over. */
+/** Applies the passage of time: ends an ejection or a slow start. */
 export function settle(endpoint: Endpoint, slowStart: number, now: number): void {
   const { ejectedUntil } = endpoint
   if (ejectedUntil !== 0 && ejectedUntil <= now) {
@@ -138,18 +138,18 @@ export function settle(endpoint: Endpoint, slowStart: number, now: number): void
   }
 }
 
-/** It is given requests again, or for the first time. */
+/** Starts to give it requests again, or for the first time. */
 export function cameBack(endpoint: Endpoint, slowStart: number, at: number): void {
   endpoint.rampFrom = slowStart === 0 ? 0 : at
   restate(endpoint, at)
 }
 
-/** Whether it is left out. One that could not be reached lately may be tried again. */
+/** Returns true if it must be left out. One that was unreachable lately may be retried. */
 export function isOut({ drained, ejectedUntil, failing, unreachableUntil }: Endpoint, now: number): boolean {
   return drained || failing || ejectedUntil !== 0 || unreachableUntil > now
 }
 
-/** Its weight, or the part of it that it gets in its slow start. */
+/** Returns its weight, or the part of it during a slow start. */
 export function shareOf(
   { upstream: { weight }, rampFrom }: Endpoint,
   slowStart: number,
@@ -159,14 +159,14 @@ export function shareOf(
   return weight * Math.min(1, Math.max(FIRST_SHARE, (now - rampFrom) / slowStart))
 }
 
-/** No connection could be made to it. */
+/** Records that no connection could be made to it. */
 export function couldNotReach(endpoint: Endpoint, why: string, now: number): void {
   endpoint.unreachableUntil = now + UNREACHABLE_MS
   endpoint.trouble = why
   restate(endpoint, now)
 }
 
-/** One request finds out whether it is there again; until it has, the others go on passing it over. */
+/** Lets one request try whether it is reachable again; until that is known, other requests pass it over. */
 export function tryAgain(endpoint: Endpoint, now: number): void {
   if (endpoint.unreachableUntil !== 0) endpoint.unreachableUntil = now + UNREACHABLE_MS
 }

@@ -2,41 +2,41 @@ import type { HealthCheck } from '../../config/snapshot/snapshot.js'
 import type { ResponseHandler, Sender } from '../sender.js'
 
 export interface CheckResult {
-  /** Unix ms at which it ended. */
+  /** Unix ms at which the check ended. */
   readonly at: number
   readonly passed: boolean
-  /** How long it took. */
+  /** Duration in ms. */
   readonly ms: number
-  /** The status, or why there is none. May name addresses: for operators only. */
+  /** Status, or the error. May contain addresses: for operators only. */
   readonly detail: string
 }
 
-/** What is checked, and how. */
+/** The target and the settings of a check. */
 export interface CheckSubject {
   readonly settings: HealthCheck
-  /** The value of the Host header. */
+  /** Value of the Host header. */
   readonly host: string
-  /** Opens connections of the check's own, one a check. */
+  /** Opens a connection for one check. */
   readonly open: () => Sender
 }
 
-/** Told of every check; `up` is what so many in a row amount to, undefined until they do. */
+/** Called after every check; `up` is the conclusion from enough equal results in a row, undefined until then. */
 export type Checked = (result: CheckResult, up: boolean | undefined) => void
 
 export interface HealthChecks {
   /**
-   * Checks until it is stopped. Who asks for the same `key` shares the checks.
+   * Checks until it is stopped. Watchers of the same `key` share the checks.
    *
-   * @param key says what is checked and how, all of it
-   * @returns call it to stop
+   * @param key describes the target and all settings of the check
+   * @returns a function that stops it
    */
   watch(key: string, subject: CheckSubject, checked: Checked): () => void
   close(): void
 }
 
-/** Of an answer that is longer, the rest is not waited for. */
+/** Bytes of a response after which the check does not wait for the rest. */
 const MOST_BYTES = 65_536
-/** The first checks of all upstreams are spread over this. */
+/** Ms over which the first checks of all upstreams are spread. */
 const SPREAD_MS = 500
 
 interface Checker {
@@ -44,7 +44,11 @@ interface Checker {
   stop(): void
 }
 
-/** @param random from 0 to below 1 */
+/**
+ * Creates the health checks.
+ *
+ * @param random returns a number from 0 to below 1
+ */
 export function createHealthChecks(random: () => number = Math.random): HealthChecks {
   const checkers = new Map<string, Checker>()
   return {
@@ -71,10 +75,11 @@ export function createHealthChecks(random: () => number = Math.random): HealthCh
 }
 
 /**
- * Ms until the next check: give or take a tenth, so that gateways that were started together do not ask together.
+ * Returns the ms until the next check, with a jitter of a tenth, so that gateways that were started together do not
+ * check together.
  *
- * @param took ms that the last one took, which are part of the interval
- * @param random from 0 to below 1
+ * @param took duration of the last check in ms, which is part of the interval
+ * @param random number from 0 to below 1
  */
 export function untilNext(interval: number, took: number, random: number): number {
   return Math.max(interval * (0.9 + 0.2 * random) - took, 0)
@@ -115,9 +120,9 @@ function startChecker(subject: CheckSubject, random: () => number): Checker {
 }
 
 /**
- * One check on a connection of its own, with nothing of any caller in it.
+ * Makes one check on a connection of its own, with no data of any client.
  *
- * @returns call it to break the check off
+ * @returns a function that aborts the check
  */
 function checkOnce(
   { settings, host, open }: CheckSubject,
@@ -131,7 +136,7 @@ function checkOnce(
     if (over) return
     over = true
     clearTimeout(patience)
-    // Destroyed, as an answer that goes on is not worth its bytes.
+    // Destroyed, since the rest of a long response is not worth reading.
     sender.destroy().catch(() => {})
     done(passed, detail)
   }

@@ -1,16 +1,16 @@
 import type { OutlierSettings } from '../../config/schema/upstreams.js'
 
-/** What is remembered of the requests that an upstream was given, to tell whether it fails more than it should. */
+/** Recent results of an upstream, from which outlier detection decides. */
 export interface Conduct {
   /** Failures in a row. */
   consecutive: number
-  /** `now()` at which the interval began that the next two are about. */
+  /** `now()` at which the interval of the next two counts began. */
   intervalFrom: number
   requests: number
   failures: number
-  /** How often it was ejected, less what has been forgotten since. */
+  /** Number of ejections, minus those that have been forgotten since. */
   times: number
-  /** `now()` until which the latest ejection lasts or lasted. */
+  /** `now()` at which the latest ejection ends or ended. */
   until: number
 }
 
@@ -22,9 +22,9 @@ export function goodConduct(): Conduct {
 }
 
 /**
- * Takes down how a request went.
+ * Records the result of a request.
  *
- * @returns why the upstream should be ejected, if it should
+ * @returns the reason to eject the upstream, if any
  */
 export function judge(
   conduct: Conduct,
@@ -50,9 +50,9 @@ export function judge(
   return `${failures} of ${requests} requests failed`
 }
 
-/** Ejects: gives the time until which, twice as far away each time. The count starts anew when it is back. */
+/** Ejects: returns the end of the ejection, which lasts longer each time. The counts start again after it. */
 export function eject(conduct: Conduct, { ejection }: OutlierSettings, now: number): number {
-  // One that was let in before its time has nothing to forget yet.
+  // An upstream that was restored early has nothing to forget yet.
   const forgotten = Math.max(0, Math.floor((now - conduct.until) / ejection))
   const times = Math.max(0, conduct.times - forgotten)
   conduct.times = times + 1
@@ -65,10 +65,10 @@ export function eject(conduct: Conduct, { ejection }: OutlierSettings, now: numb
 }
 
 /**
- * Whether one more upstream may be ejected.
+ * Returns true if one more upstream may be ejected.
  *
- * @param all upstreams of the service that nobody has drained
- * @param out how many of them are left out already
+ * @param all upstreams of the service that no operator has drained
+ * @param out number of them that are left out already
  */
 export function mayEject({ max_ejected: most }: OutlierSettings, all: number, out: number): boolean {
   if (all < 2) return false
@@ -76,8 +76,9 @@ export function mayEject({ max_ejected: most }: OutlierSettings, all: number, ou
 }
 
 /**
- * What an answer tells of the upstream: 502, 503 and 504 say that it, or something behind it, is not there. A 500 may be
- * about the one request, and nobody should get an upstream ejected by sending requests that it cannot cope with.
+ * Returns what a status says about the upstream: 502, 503 and 504 mean that it, or a server behind it, is unavailable.
+ * A 500 may be about that one request: otherwise a client could get an upstream ejected with requests that it cannot
+ * handle.
  */
 export function outcomeOf(status: number): 'well' | 'failed' {
   return status >= 502 && status <= 504 ? 'failed' : 'well'

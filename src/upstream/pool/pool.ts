@@ -35,8 +35,8 @@ export type { Asking, NoTarget, Target } from './choose.js'
 export type { UpstreamReading, UpstreamState } from './state.js'
 
 /**
- * How a request went, as far as it tells of the upstream. unreachable: no connection could be made; unknown: it was
- * broken off for other reasons.
+ * Result of a request, as far as it concerns the upstream. unreachable: no connection could be made; unknown: it was
+ * aborted for other reasons.
  */
 export type Outcome = 'well' | 'failed' | 'unreachable' | 'unknown'
 
@@ -46,91 +46,101 @@ export interface Waits {
   readonly key: string | undefined
   readonly tried: readonly Target[] | undefined
   readonly asking: Asking
-  /** It is its turn. */
+  /** Called when it is its turn. */
   proceed(target: Target): void
-  /** Nothing has become free in time. */
+  /** Called when nothing has become free in time. */
   waitedTooLong(): void
 }
 
 export interface Upstreams {
   /**
-   * The upstream for the next request of a service.
+   * Picks the upstream for the next request of a service.
    *
-   * @param key what the same upstream is wanted for, where the service balances by a hash
-   * @param tried those that this request has been to already
-   * @param asking whose request it is; left out, it takes what is free
+   * @param key requests with the same key get the same upstream, if the service balances by a hash
+   * @param tried upstreams that this request has tried
+   * @param asking caller of the request; left out, it takes what is free
    */
   pick(service: Service, key?: string, tried?: readonly Target[], asking?: Asking): Target | NoTarget
-  /** The same for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`. */
+  /**
+   * Picks an upstream for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`.
+   */
   pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
   tunnelBegun(target: Target): void
   tunnelEnded(target: Target, outcome: Outcome, why?: string): void
   /**
-   * Puts a request that found all of them busy behind the others of its caller that wait.
+   * Queues a request that found all upstreams busy, behind the waiting ones of its caller.
    *
-   * @returns takes it out again before its turn; undefined when too many wait already
+   * @returns a function that removes it before its turn; undefined when too many wait already
    */
   wait(request: Waits): (() => void) | undefined
-  /** Finds the addresses of upstreams, for connections that are made elsewhere. */
+  /** Resolves the names of upstreams, for connections that are made elsewhere. */
   readonly lookup: LookupFunction
   /**
-   * A request goes to the target: between the two its pool stays open. Every `begun` needs its `ended`, before which the
-   * place that it may have been given here is to be given back.
+   * Begins a request to the target: its pool stays open until `ended`. Every `begun` needs its `ended`; return the
+   * place that was given here before that.
    */
   begun(target: Target, asking?: Asking): Sender
-  /** A header came back: it can be reached. */
+  /** Records that headers arrived: the target is reachable. */
   answered(target: Target): void
-  /** Whether a request to the target that is not sent yet waits for a connection, and not for its turn on one. */
+  /** Returns true if an unsent request to the target waits for a connection to be made, and not for its turn on one. */
   connecting(target: Target): boolean
-  /** There was no connection in time; what becomes of it later is `ended`. @param why as there */
+  /**
+   * Records that there was no connection in time; `ended` reports the outcome later.
+   *
+   * @param why as for `ended`
+   */
   unreachable(target: Target, why: string): void
-  /** @param why for operators; may name addresses */
+  /**
+   * Ends a request.
+   *
+   * @param why for operators; may contain addresses
+   */
   ended(target: Target, outcome: Outcome, why?: string): void
-  /** Every configured upstream, for the metrics. */
+  /** Returns every configured upstream, for the metrics. */
   health(): Iterable<UpstreamReading>
-  /** Whether requests of other callers wait for the service. */
+  /** Returns true if requests of other callers wait for the service. */
   othersWait(service: Service, caller: string | undefined): boolean
-  /** How many requests wait, by service. */
+  /** Returns the number of waiting requests by service. */
   waiting(): Iterable<readonly [service: string, count: number]>
-  /** Every configured upstream, for operators. */
+  /** Returns every configured upstream, for operators. */
   describe(): UpstreamState[]
   /**
-   * Takes an upstream out by hand, or gives it requests again. Holds until it is said otherwise or the configuration
-   * drops the address.
+   * Drains or restores an upstream by hand. This holds until the next call, or until the configuration drops the
+   * address.
    *
-   * @param address as `describe` gives it, or its host and port where these are enough
+   * @param address as in `describe`, or its host and port if they are unique
    * @returns undefined when there is no such upstream
    */
   setState(service: string, address: string, state: 'drained' | 'serving'): UpstreamState | undefined
-  /** Goes over to another snapshot. Requests that captured an earlier one end where they began. */
+  /** Changes to another snapshot. Requests that captured an earlier one end where they began. */
   retain(snapshot: Snapshot): void
   close(): Promise<void>
 }
 
 export interface UpstreamsOptions {
-  /** Ms that never go back. */
+  /** Returns ms that never go back. */
   readonly now?: () => number
-  /** From 0 to below 1. */
+  /** Returns a number from 0 to below 1. */
   readonly random?: () => number
   readonly names?: Names
-  /** Where it is counted who has how many of the connections. Left out: nowhere, and one caller may have all. */
+  /** Counts the connections of each caller. Left out: they are not counted, and one caller may have all. */
   readonly shares?: Pick<Shares, 'open'> | undefined
-  /** Told when an upstream comes or goes, of each state not more than once a second. */
+  /** Logs when an upstream comes or goes, for each state at most once a second. */
   readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
 }
 
-/** What a service's upstreams have in common, across reloads. */
+/** State that a service's upstreams share, across reloads. */
 interface Group {
-  /** As the snapshot in force has it. */
+  /** Settings in the snapshot in force. */
   service: Service
-  /** Of the snapshot in force. */
+  /** Endpoints of the snapshot in force. */
   endpoints: readonly Endpoint[]
   readonly queue: WaitQueue<Waits>
-  /** Of the connections, while they are scarce. */
+  /** Share of the connections, while they are scarce. */
   readonly share: Share | undefined
 }
 
-/** The upstreams of a service as one snapshot has them. */
+/** The upstreams of a service in one snapshot. */
 interface Members extends Choice {
   readonly group: Group
 }
@@ -153,7 +163,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return pool
   }
 
-  /** Graceful: what is in flight goes through. There is nothing to tell if it fails. */
+  /** Closes gracefully: requests in flight complete. A failure needs no report. */
   function leave(endpoint: Endpoint): void {
     const { pool } = endpoint
     if (pool === undefined) return
@@ -162,7 +172,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     pool.close().then(gone, gone)
   }
 
-  // Which one
+  // Choice
 
   function membersOf(service: Service): Members {
     let members = known.get(service)
@@ -173,7 +183,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return members
   }
 
-  /** The endpoints of a snapshot that is in force no more are its own, and gone with its last request. */
+  /** Endpoints of an outdated snapshot belong to it alone, and are gone with its last request. */
   function membersIn(group: Group, service: Service): Members {
     const byAddress = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
     const targets = service.upstreams.map((upstream): Target => {
@@ -198,7 +208,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return chooseTarget(members, members.group.service.slowStart, key, tried, now, asking)
   }
 
-  /** A caller is to wait although something is free. */
+  /** Counts a caller that must wait although a connection is free. */
   function countOver({ share }: Group, { caller }: Asking): void {
     share!.refused.caller++
     share!.onRefused?.(share!, caller!)
@@ -235,7 +245,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return groups.get(service.name) ?? createGroup(service)
   }
 
-  /** Brings a group up to the snapshot that is in force from now on. */
+  /** Updates a group to the snapshot in force. */
   function update(service: Service, isNew: boolean): void {
     const group = groupOf(service)
     const before = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
@@ -246,7 +256,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       before.delete(address)
       if (endpoint === undefined) {
         endpoint = createEndpoint(service, upstream, now())
-        // The others are warm: this one is not.
+        // The other upstreams are warm; this one is not.
         if (!isNew) cameBack(endpoint, service.slowStart, now())
         watchName(endpoint)
       }
@@ -305,7 +315,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       endpoint.lastCheck = result
       if (result.passed) endpoint.checksPassed++
       else endpoint.checksFailed++
-      // What could not be reached, and was ejected for it, is there again.
+      // An upstream that was unreachable, and was ejected for it, is reachable again.
       const found = up === true && endpoint.unreachableUntil !== 0
       if (found) {
         endpoint.unreachableUntil = 0
@@ -319,14 +329,14 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     })
   }
 
-  /** As the snapshot in force has it. */
+  /** Returns the slow start in the snapshot in force. */
   function slowStartOf(endpoint: Endpoint): number {
     return groups.get(endpoint.service)?.service.slowStart ?? 0
   }
 
-  // What becomes of them
+  // State changes
 
-  /** Makes a change that may bring an upstream back, or take it out, and tells of it. */
+  /** Makes a change that may bring an upstream back or take it out, and logs the result. */
   function changed(endpoint: Endpoint, change: () => void): void {
     const { state } = endpoint
     change()
@@ -339,7 +349,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   function tell(endpoint: Endpoint): void {
     if (log === undefined) return
     const time = now()
-    // One that comes and goes with every request must not fill the log.
+    // An upstream that flaps with every request must not fill the log.
     const times = toldAt.get(endpoint) ?? new Map<EndpointState, number>()
     toldAt.set(endpoint, times)
     if (time - (times.get(endpoint.state) ?? Number.NEGATIVE_INFINITY) < 1_000) return
@@ -350,12 +360,12 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     else log.info(fields, state === 'drained' ? 'an upstream was drained' : 'an upstream is given requests')
   }
 
-  /** Takes down how a request went, and ejects an upstream that fails too often. */
+  /** Records the result of a request, and ejects an upstream that fails too often. */
   function assess(endpoint: Endpoint, failed: boolean, why: string): void {
     const group = groups.get(endpoint.service)
     const { outliers } = group?.service ?? {}
     if (group === undefined || outliers === undefined || endpoint.ejectedUntil !== 0) return
-    // The only one is never ejected, so nothing need be counted.
+    // The only upstream is never ejected, so nothing is counted.
     if (group.endpoints.length < 2) return
     const time = now()
     const reason = judge(endpoint.conduct, outliers, failed, time)
@@ -403,8 +413,8 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       const members = membersOf(service)
       const { queue } = members.group
       let found = choose(members, key, tried, asking)
-      // Nobody overtakes those who wait, where there is something for them: an upstream may be free that they have been to,
-      // or one that came back just because its time was over, which wakes nobody.
+      // No request overtakes those that wait, if there is something for them. A free upstream may be one that they have
+      // tried, or one that came back because its time was over, which wakes no request.
       if (queue.length > 0 && typeof found !== 'string') {
         const before = queue.length
         queue.wake()
@@ -416,7 +426,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     },
     pickForTunnel(service, key, tried) {
       const members = membersOf(service)
-      // One that asks for nobody is over no share.
+      // A request without a caller cannot exceed a share.
       return chooseTarget(members, members.group.service.slowStart, key, tried, now, undefined, true) as
         | Target
         | NoTarget
@@ -479,7 +489,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
         endpoint.drained = state === 'drained'
         if (endpoint.drained) restate(endpoint, now())
         else if (endpoint.state === 'drained' || endpoint.state === 'ejected') {
-          // Whoever says that it is well says so of its failures, too.
+          // An operator that declares it healthy also clears its failures.
           endpoint.conduct = goodConduct()
           endpoint.ejectedUntil = 0
           cameBack(endpoint, slowStartOf(endpoint), now())
@@ -494,7 +504,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
         if (kept.has(name)) continue
         for (const endpoint of group.endpoints) retire(endpoint)
         group.endpoints = []
-        // Those who wait go on with the last request that ends, or when their time is up.
+        // Waiting requests go on when the last request ends, or when their time is up.
         if (group.queue.length === 0) groups.delete(name)
       }
     },
@@ -508,7 +518,10 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   }
 }
 
-/** The upstream with this address, or, if there is just one, with this host and port. A port that goes without saying may be said. */
+/**
+ * Finds the upstream with this address, or, if there is just one, with this host and port. A default port may be
+ * written.
+ */
 function asWritten(endpoints: readonly Endpoint[], text: string): Endpoint | undefined {
   const whole = text.includes('://')
   const found = endpoints.filter(({ address, upstream: { origin, host } }) => {

@@ -1,12 +1,12 @@
 import type { Endpoint, EndpointState } from './endpoint.js'
 
-/** What an operator is told of one upstream of one service: plain data, as `GET /upstreams` gives it. */
+/** State of one upstream of one service for an operator: plain data, as `GET /upstreams` returns it. */
 export interface UpstreamState {
   readonly service: string
-  /** As configured, `http://host:port/base`. */
+  /** Address as configured, `http://host:port/base`. */
   readonly address: string
   readonly state: EndpointState
-  /** Why it is not simply serving. */
+  /** Reason for a state other than serving. */
   readonly why: string | null
   /** ISO 8601. */
   readonly since: string
@@ -17,7 +17,7 @@ export interface UpstreamState {
   readonly max_connections: number
   /** Requests that wait for any upstream of the service. */
   readonly waiting: number
-  /** How often it was ejected since the process started. */
+  /** Ejections since the process started. */
   readonly ejections: number
   readonly last_check: {
     readonly at: string
@@ -25,19 +25,19 @@ export interface UpstreamState {
     readonly ms: number
     readonly detail: string
   } | null
-  /** The addresses of its name; null where no name has to be looked up. */
+  /** Resolved addresses of its name; null if there is no name to resolve. */
   readonly resolved: readonly string[] | null
-  /** Why the latest look-up of the name failed; the addresses are those of the last good one then. */
+  /** Error of the latest lookup of the name; `resolved` then has the addresses of the last successful one. */
   readonly dns_error: string | null
 }
 
-/** What metrics are made of. */
+/** Data for the metrics of an upstream. */
 export interface UpstreamReading {
   readonly service: string
   readonly upstream: string
-  /** Whether it is given requests. */
+  /** True if it gets requests. */
   readonly healthy: boolean
-  /** Tunnels among them. */
+  /** Requests in flight, tunnels included. */
   readonly inFlight: number
   readonly ejections: number
   readonly checksPassed: number
@@ -56,7 +56,7 @@ export function describeEndpoint(
   more: {
     readonly waiting: number
     readonly share: number
-    /** `now()`, and the same moment in unix ms. */
+    /** `now()`, and the same moment in Unix ms. */
     readonly now: number
     readonly unixNow: number
     readonly name: { readonly addresses: readonly string[]; readonly error: string | undefined } | undefined

@@ -1,6 +1,6 @@
 import { leavesRoom } from '../../shares.js'
 
-/** A request that waits until an upstream has a connection to spare. Made by the queue, one a wait. */
+/** A request that waits for a free connection to an upstream. The queue makes one for each wait. */
 export interface Waiting<R> {
   readonly request: R
   /** `now()` until which it waits. */
@@ -11,32 +11,36 @@ export interface Waiting<R> {
   queued: boolean
 }
 
-/** The requests of one caller that wait, in the order in which they came. */
+/** The waiting requests of one caller, in order of arrival. */
 interface Lane<R> {
   readonly caller: string | undefined
   first: Waiting<R> | undefined
   last: Waiting<R> | undefined
   length: number
-  /** Among the lanes in which a request waits. */
+  /** Previous lane among those with a waiting request. */
   before: Lane<R> | undefined
   behind: Lane<R> | undefined
 }
 
 export interface WaitQueue<R> {
   readonly length: number
-  /** Whether a request of somebody else waits. */
+  /** Returns true if a request of another caller waits. */
   othersWait(caller: string | undefined): boolean
   /**
-   * Puts a request behind those of its caller.
+   * Queues a request behind those of its caller.
    *
-   * @param caller undefined: one that is exempt from the cap
-   * @param most requests of all callers; one caller leaves an eighth of what is left to the others
+   * @param caller undefined: exempt from the cap
+   * @param most most requests of all callers; one caller leaves an eighth of the remaining room to the others
    * @returns undefined when there is no room for it
    */
   push(request: R, until: number, caller: string | undefined, most: number): Waiting<R> | undefined
-  /** Takes out a request that leaves before its turn; does nothing for one that has had it. */
+  /** Removes a request that leaves before its turn; does nothing for one that has had it. */
   remove(waiting: Waiting<R>): void
-  /** Lets requests go for which something is free: callers take turns. `most`: how many there can be room for. */
+  /**
+   * Lets requests go that can get a connection; callers take turns.
+   *
+   * @param most most requests that there can be room for
+   */
   wake(most?: number): void
   close(): void
 }
@@ -45,33 +49,34 @@ export interface WaitQueue<R> {
 export type NotFound = 'nothing' | 'over_share'
 
 export interface WaitQueueOptions<R, T extends object> {
-  /** Returns what there is for a request now. */
+  /** Returns what is free for a request now. */
   readonly find: (request: R) => T | NotFound
   readonly go: (request: R, found: T) => void
-  /** It has waited too long. */
+  /** Called when a request has waited too long. */
   readonly expired: (request: R) => void
-  /** Ms that never go back. */
+  /** Returns ms that never go back. */
   readonly now: () => number
 }
 
 /**
- * How many requests in front of a lane may find nothing for themselves, so that those behind them are still looked at: they
- * have been to the upstream that is free, or a reload took it from them.
+ * Requests at the front of a lane that may find nothing while those behind them are still tried: they have tried the
+ * free upstream, or a reload took it from them.
  */
 const LOOK_PAST = 8
-/** The same of all lanes together. */
+/** The same limit for all lanes together. */
 const LOOK_PAST_IN_ALL = 64
-/** Lanes in which no request waits are kept up to this number, since most callers come again. */
+/** Empty lanes that are kept, since most callers come again. */
 const SPARE_LANES = 1024
 
 /**
- * Callers take turns; of one caller first come, first served. Each request waits for a limited time. Lists of links and no
- * Map or Set of what comes and goes: one through which many pass keeps the collector busy (gateway/exchange/watchdog.ts).
+ * Creates a queue in which callers take turns; the requests of one caller are served first come, first served. Each
+ * request waits for a limited time. It uses linked lists, not a Map or Set, for what comes and goes: one with many
+ * passing entries keeps the garbage collector busy (gateway/exchange/watchdog.ts).
  */
 export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R, T>): WaitQueue<R> {
   const { find, go, expired, now } = options
   let lanes = new Map<string | undefined, Lane<R>>()
-  /** Whose turn is next. */
+  /** Lane whose turn is next. */
   let first: Lane<R> | undefined
   let last: Lane<R> | undefined
   let length = 0
@@ -133,12 +138,13 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     timer = undefined
     const time = now()
     const late: Waiting<R>[] = []
-    // After a reload with a longer wait one in front may be due later than one behind it: by that much it is late.
+    // After a reload to a longer wait, a request in front may be due later than one behind it, which is then late by
+    // the difference.
     for (let lane = first; lane !== undefined; lane = lane.behind) {
       for (let one = lane.first; one !== undefined && one.until <= time; one = one.behind) late.push(one)
     }
     for (const waiting of late) {
-      // Another one that was late may have taken it along.
+      // Another expired request may have removed this one.
       if (!waiting.queued) continue
       remove(waiting)
       expired(waiting.request)
@@ -146,7 +152,11 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     arm()
   }
 
-  /** Lets the first go for which something is free. @returns whether there was one */
+  /**
+   * Lets the first request go that can get something.
+   *
+   * @returns true if there was one
+   */
   function letOneGo(): boolean {
     let left = LOOK_PAST_IN_ALL
     for (let lane = first; lane !== undefined; lane = lane.behind) {
