@@ -104,7 +104,7 @@ export function openStore(
   }
 }
 
-/** What is out of order in maps whose store has forgotten what it had, for operators. */
+/** Describes, for operators, the maps whose store has forgotten what it had. */
 export function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
   return maps.flatMap((map) => {
     const { what, forgottenAt, known } = map.history()

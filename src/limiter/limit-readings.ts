@@ -4,9 +4,9 @@ import { ALGORITHMS } from './algorithms/by-name.js'
 
 /** State of a policy's limits when a request was decided, before it was charged. */
 export interface Counted {
-  /** Unix ms, by the clock of whoever counted. */
+  /** Unix ms, by the clock of the process or server that counted. */
   readonly at: number
-  /** COUNTED for each limit of the policy, in its order. */
+  /** COUNTED numbers for each limit of the policy, in its order. */
   readonly numbers: readonly number[]
 }
 

@@ -40,8 +40,10 @@ export interface DemoBackend {
   close(): Promise<void>
 }
 
-/** Headers that help the author of a backend. */
-/** They are those that a gateway writes and that identify clients, not everything that a browser sends. */
+/**
+ * Headers that help the author of a backend: those that gateways write and that identify clients, not everything that a
+ * browser sends.
+ */
 const SHOWN_HEADERS = [
   'host',
   'x-api-key',

@@ -14,7 +14,7 @@ export interface ConfigError {
   readonly line: number
   /** Column, from 1, in UTF-16 units. */
   readonly column: number
-  /** What is wrong and what to do. Never contains a secret. */
+  /** Problem and remedy. Never contains a secret. */
   readonly message: string
 }
 

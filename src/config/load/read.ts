@@ -237,7 +237,7 @@ function keyOf({ key }: Pair): string | undefined {
   return typeof key.value === 'string' ? key.value : (key.source ?? String(key.value))
 }
 
-/** What to write where a mapping is missing: its keys, by name where they are ours. */
+/** Describes what to write where a mapping is missing: its keys, by name if the schema defines them. */
 function waysToMap({ properties, required = [] }: Part, path: string): string {
   const names = Object.keys(properties ?? {})
   if (names.length === 0) return 'write its keys below it, indented'

@@ -1,9 +1,9 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { choice, either, list, named, object, scalar, string } from './define.js'
 
-/** The part of the schema about the admin server. */
+/** Schema of the admin server. */
 
-/** Who may do what there, the least first: each may do what those before it may. */
+/** Roles, the least powerful first. Each includes the rights of those before it. */
 export const ROLES = ['viewer', 'support', 'operator'] as const
 
 const whose = {
@@ -16,7 +16,7 @@ const whose = {
 
 const HashedToken = object(
   {
-    // Marked as a secret since somebody will put the token itself here.
+    // Marked as secret because users will put the token itself here.
     sha256: scalar('sha256', 'SHA-256 of the token in hex: printf %s THE-TOKEN | sha256sum', {
       secret: true,
     }),

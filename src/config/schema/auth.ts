@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { boolean, choice, list, object, scalar } from './define.js'
 
-/** The part of the schema about what a route asks of its callers. */
+/** Schema of what a route requires of its clients. */
 
 export const Auth = object(
   {

@@ -6,7 +6,7 @@ import { boolean, choice, either, list, named, object, scalar, string } from './
 import { SignatureConsumer } from './signature.js'
 import { timer } from './timer.js'
 
-/** The part of the schema about how callers are known. */
+/** Schema of how clients are identified. */
 
 const owner = {
   consumer: string('Whose key it is: the id that quota is counted under', { maxLength: 256 }),
@@ -22,7 +22,7 @@ const owner = {
 }
 const HashedKey = object(
   {
-    // Marked as a secret since somebody will put the key itself here.
+    // Marked as secret because users will put the key itself here.
     sha256: scalar('sha256', 'SHA-256 of the key in hex: printf %s THE-KEY | sha256sum', { secret: true }),
     ...owner,
   },
@@ -130,7 +130,7 @@ const ClientCertificateConsumer = object(
   'Callers known by their client certificate',
 )
 
-/** Keys of one issuer, together with what makes its tokens good. */
+/** Keys of one issuer, with the conditions that make its tokens valid. */
 const issuerKeys = {
   issuer: string('Who issues the tokens: equal to their claim iss', {
     maxLength: 1024,

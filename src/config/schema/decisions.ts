@@ -1,6 +1,6 @@
 import { integer, object, scalar } from './define.js'
 
-/** The part of the schema about the decisions that are kept for whoever asks for their reasons. */
+/** Schema of the decisions that are kept to be explained later. */
 export const Decisions = object(
   {
     keep: integer(

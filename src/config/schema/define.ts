@@ -3,30 +3,30 @@ import type { Bounds } from '../values/scalar-type.js'
 import { KINDS, type KindName, type KindValue, NAME_PATTERN } from '../values/scalar-types.js'
 
 /**
- * The words that the schema is written in. Every part is a JSON schema of what stands in the file, typed as what
- * it is read into, so neither is said twice. The keys that JSON Schema does not know (`Marks`) tell the reader what
- * to do; the generated `config/schema.json` leaves them out.
+ * Vocabulary of the schema. Every part is a JSON schema of the text in the file, typed as the value it is read into, so
+ * neither is written twice. The keys that JSON Schema does not know (`Marks`) instruct the reader. The generated
+ * `config/schema.json` leaves them out.
  */
 export interface Marks extends Bounds {
   description?: string
-  /** As it would stand in the file. */
+  /** Default, as it would be written in the file. */
   default?: unknown
   examples?: unknown[]
-  /** How the text is read. */
+  /** Kind that parses the text. */
   kind?: KindName
-  /** Never shown: not in an error, a log, a diff or the admin API. */
+  /** True if the value is never shown: not in an error, a log, a diff or the admin API. */
   secret?: boolean
-  /** A change takes effect at the next start only; false: at once, within something that waits for it. */
+  /** True if a change only takes effect at the next start; false: at once, within a part that waits for it. */
   restart?: boolean
-  /** It is the path of a file, from the folder of the configuration file; or one of these words. */
+  /** Set for the path of a file, relative to the folder of the configuration file; or for one of these words. */
   file?: readonly string[]
-  /** One value may stand for a list of one. */
+  /** True if a single value may stand for a list of one. */
   wrap?: boolean
-  /** The scalar stands for the object next to it, whose defaults fill the rest. */
+  /** True if the scalar is short for the object next to it, whose defaults fill the rest. */
   shorthand?: boolean
-  /** What to do about a key that is no good. */
+  /** Remedy for an invalid key. */
   keyFix?: string
-  /** The name that the value is kept under, when it is not its key in the file. */
+  /** Name of the value in the loaded configuration, if it differs from the key in the file. */
   becomes?: string
 }
 
@@ -64,7 +64,7 @@ export function list<T extends TSchema>(
   return Type.Array(items, { description, ...marks })
 }
 
-/** A mapping whose keys are ours. What has a default, or is optional, may be left out of the file. */
+/** Defines a mapping with fixed keys. Keys with a default, and optional ones, may be left out of the file. */
 export function object<P extends TProperties>(properties: P, description: string, marks: Marks = {}) {
   const made = Type.Object(properties, { additionalProperties: false, description, ...marks })
   const required = Object.keys(properties).filter(
@@ -73,7 +73,7 @@ export function object<P extends TProperties>(properties: P, description: string
   return Object.assign(made, { required })
 }
 
-/** A mapping whose keys are the user's: names of services, say. */
+/** Defines a mapping whose keys the user chooses, such as names of services. */
 export function named<T extends TSchema>(
   values: T,
   description: string,
@@ -89,7 +89,7 @@ export function named<T extends TSchema>(
   })
 }
 
-/** One of several forms, all read into `T`. */
+/** Defines several forms of a value, all read into `T`. */
 export function either<T>(forms: readonly TSchema[], description: string, marks: Marks = {}) {
   return Type.Unsafe<T>({ anyOf: forms, description, ...marks })
 }

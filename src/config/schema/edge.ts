@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import type { AddressFile } from '../values/address-file.js'
 import { boolean, choice, either, integer, list, object, scalar, string } from './define.js'
 
-/** The part of the schema about who is turned away before anything else is done. */
+/** Schema of the clients that are turned away before anything else is done. */
 
 const block = scalar('range', 'An address or a CIDR block', { examples: ['10.0.0.0/8'] })
 const File = object(

@@ -1,7 +1,7 @@
 import type { Static } from '@sinclair/typebox'
 import { boolean, either, integer, object, scalar } from './define.js'
 
-/** The part of the schema about HTTP/2 to clients. */
+/** Schema of HTTP/2 to clients. */
 
 const Http2 = object(
   {

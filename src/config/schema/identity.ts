@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, list, object, scalar, string } from './define.js'
 
-/** The part of the schema about what the upstreams of a service are told of who is calling. */
+/** Schema of what the upstreams of a service learn about the client. */
 
 const Token = object(
   {

@@ -3,7 +3,7 @@ import type { Part } from './node.js'
 import { ConfigSchema } from './schema.js'
 
 const ENVIRONMENT = { $ref: '#/$defs/environment' }
-/** What only our own reader understands. */
+/** Keys that only our own reader understands. */
 const MARKS = new Set([
   'kind',
   'secret',
@@ -17,7 +17,7 @@ const MARKS = new Set([
   'most',
 ])
 
-/** The schema as editors want it: `config/schema.json`. */
+/** Returns the schema for editors: `config/schema.json`. */
 export function jsonSchema(): Record<string, unknown> {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
@@ -71,7 +71,7 @@ function scalarOf({ kind }: Part): Record<string, unknown> {
   const type = types.length === 1 ? types[0] : types
   if (type === 'boolean') return { type }
   if (kind === 'share') return { type: 'number', minimum: 0, maximum: 1 }
-  // The one duration that needs no unit is 0.
+  // The only duration without a unit is 0.
   const bounds = kind === 'duration' ? { minimum: 0, maximum: 0 } : kind === 'size' ? { minimum: 0 } : {}
   return { type, pattern, ...bounds }
 }

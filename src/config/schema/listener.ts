@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, integer, list, object, string } from './define.js'
 import { timer } from './services.js'
 
-/** The part of the schema about what happens to a connection before its first request. */
+/** Schema of what happens to a connection before its first request. */
 
 const file = (description: string, example: string) =>
   string(description, { maxLength: 4096, file: [], examples: [example] })

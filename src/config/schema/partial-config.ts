@@ -1,14 +1,14 @@
 import { suggest } from '../values/nearest-name.js'
 import type { Config } from './schema.js'
 
-/** A configuration while it is being checked, as much of it as could be read. */
+/** Configuration during its checks: as much of it as could be read. */
 
 export type DraftConfig = Draft<Config>
 export type Path = readonly (string | number)[]
 export type Say = (path: Path, message: string) => void
 export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
 
-/** What a list holds for the second time, with its place. */
+/** Returns the repeated entries of a list, with their index. */
 export function twice(list: Draft<readonly string[]> | undefined): [number, string][] {
   const seen = new Set<string>()
   const repeated: [number, string][] = []
@@ -20,7 +20,7 @@ export function twice(list: Draft<readonly string[]> | undefined): [number, stri
   return repeated
 }
 
-/** A list of a draft may have holes. */
+/** Returns a list of a draft, which may have holes. */
 export function asList<T>(list: { readonly [index: number]: T } | undefined): readonly (T | undefined)[] {
   return Array.isArray(list) ? list : []
 }
@@ -29,7 +29,7 @@ export function named(list: Draft<readonly string[]> | undefined): string[] {
   return asList(list).filter((item): item is string => item !== undefined)
 }
 
-/** The headers that a source of consumers reads, as far as they could be read. */
+/** Returns the headers that a source of consumers reads, as far as they could be read. */
 export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
   if ('header' in source) return [source.header?.name, source.header?.tenant]
   if ('signature' in source) return ['signature', 'signature-input']
@@ -37,7 +37,7 @@ export function headersOf(source: Draft<Config['consumers'][number]>): readonly 
   return 'api_key' in source ? [source.api_key?.header] : []
 }
 
-/** With holes where a tier could not be read. */
+/** Returns the names of the tiers, with holes for those that could not be read. */
 export function tierNames(tiers: DraftConfig['tiers']): (string | undefined)[] {
   return asList(tiers).map((tier) => tier?.name)
 }

@@ -1,6 +1,6 @@
 import { integer, scalar } from './define.js'
 
-/** The part of the schema about what one client, and one connection of it, may take of the gateway. Keys of `server`. */
+/** Schema of what one client, and one of its connections, may take of the gateway. Keys of `server`. */
 export const protection = {
   slow_read: scalar(
     'duration',

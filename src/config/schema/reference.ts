@@ -2,14 +2,14 @@ import { KINDS } from '../values/scalar-types.js'
 import { formsOf, inFile, isMapping, type Part } from './node.js'
 import { ConfigSchema } from './schema.js'
 
-/** The reference page of the configuration file, `docs/config.md`, from the schema. */
+/** Returns the reference page of the configuration file, `docs/config.md`, made from the schema. */
 export function referencePage(): string {
   const sections: string[] = []
   section(ConfigSchema as unknown as Part, '', false, sections)
   return `${INTRODUCTION}\n${sections.join('\n')}`
 }
 
-/** One table for a mapping, then those of the mappings in it. */
+/** Writes a table for a mapping, then those of the mappings in it. */
 function section(part: Part, path: string, restart: boolean, sections: string[]): void {
   const children = childrenOf(part, path)
   if (children.length > 0) {
@@ -32,7 +32,7 @@ function childrenOf(part: Part, path: string): [string, Part][] {
   return [[path.endsWith('limits') ? '<tier>' : '<name>', values]]
 }
 
-/** The mappings that a value may be or hold, with what to write behind its key to get there. */
+/** Returns the mappings that a value may be or contain, with the suffix of the key that leads there. */
 function mappingsIn(part: Part): [Part, string][] {
   const forms = formsOf(part)
   const mappings = forms.filter(isMapping)
@@ -44,7 +44,7 @@ function mappingsIn(part: Part): [Part, string][] {
   return found
 }
 
-/** Several mappings as one, for a table of all that may stand there. */
+/** Merges several mappings, for a table of all keys that are allowed. */
 function joined(mappings: readonly Part[], part: Part): Part {
   if (mappings.length === 1) return mappings[0]!
   const properties = Object.assign({}, ...mappings.map((mapping) => mapping.properties))

@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { integer, object, scalar } from './define.js'
 
-/** The part of the schema about what is done when an upstream, or the gateway itself, cannot keep up. */
+/** Schema of what happens when an upstream, or the gateway itself, is overloaded. */
 
 const percent = (description: string, fallback: number, least = 1) =>
   integer(description, { default: fallback, minimum: least, maximum: 100 })

@@ -13,8 +13,8 @@ import { TierSources } from './tier-sources.js'
 import { Traces } from './traces.js'
 
 /**
- * The configuration file, said once: this schema is the source of the types, the defaults, `config/schema.json` and
- * `docs/config.md`. What it cannot say (that a route's service exists, say) is in `checks.ts`.
+ * Schema of the configuration file. It is the single source of the types, the defaults, `config/schema.json` and
+ * `docs/config.md`. `checks.ts` has the rules that it cannot express, such as that a route's service exists.
  */
 
 export const ConfigSchema = object(
@@ -247,7 +247,7 @@ export const ConfigSchema = object(
 type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T
 
 /**
- * A configuration as it is after loading: durations in ms, sizes in bytes, addresses taken apart, `limits` and the
- * like always lists, defaults filled in, keys hashed.
+ * Loaded configuration: durations in ms, sizes in bytes, addresses parsed, `limits` and similar keys always lists,
+ * defaults filled in, keys hashed.
  */
 export type Config = DeepReadonly<Static<typeof ConfigSchema>>

@@ -8,21 +8,21 @@ import { timer } from './timer.js'
 import { transport } from './upstream-tls.js'
 import { upstreamKeys } from './upstreams.js'
 
-/** The part of the schema about limits, services and routes. */
+/** Schema of limits, services and routes. */
 
 const DAY = 86_400_000
-/** The packed counters of the store have 25 bits (`lua/take.lua`). */
+/** Largest amount: the packed counters of the store have 25 bits (`lua/take.lua`). */
 const MAX_AMOUNT = 2 ** 25 - 1
 const MAX_LIMITS = 8
 const MAX_WINDOW = 366 * DAY
 
 export { timer }
 
-/** Of on_failure, for the store and for a service. */
+/** Description of on_failure, for the store and for a service. */
 export const ON_FAILURE =
   'open: let requests pass uncounted; local: count in this process, within its share of the limit; closed: answer 503'
 
-/** Renewed by a timer that looks once a second: a shorter lease would lapse under a request that is still there. */
+/** Shortest lease, in ms. A timer that runs once a second renews it: a shorter one would lapse during its request. */
 const LEAST_LEASE = 5_000
 
 const Limit = object(

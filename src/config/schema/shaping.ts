@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 
-/** The part of the schema about what the gateway changes on the way, and what it answers by itself. */
+/** Schema of what the gateway changes in messages, and what it answers by itself. */
 
 const MaintenanceSettings = object(
   {
@@ -52,7 +52,7 @@ export const sticky = choice(
   'consumer: with split, a consumer stays with one service for as long as the weights allow',
 )
 
-// A token (RFC 9110 §5.6.2) but for `_`: backends of the CGI family read it as `-`.
+// A token (RFC 9110 §5.6.2) without `_`: CGI-style backends read it as `-`.
 const FIELD_NAMES = "^[A-Za-z0-9!#$%&'*+.^`|~-]{1,64}$"
 const fields = (description: string) =>
   Type.Optional(

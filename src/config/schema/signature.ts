@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { choice, either, integer, list, object, scalar, string } from './define.js'
 
-/** The part of the schema about signed requests. */
+/** Schema of signed requests. */
 
 const owner = {
   id: string('The name by which the signature refers to the key: its keyid', { maxLength: 128 }),

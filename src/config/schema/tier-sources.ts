@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { boolean, either, integer, list, named, object, scalar, string } from './define.js'
 import { timer } from './timer.js'
 
-/** The part of the schema about who knows, outside of the gateway, which tier a consumer is on. */
+/** Schema of external sources that know a consumer's tier. */
 
 const DAY = 86_400_000
 

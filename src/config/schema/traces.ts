@@ -1,7 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import { choice, integer, named, object, scalar, string } from './define.js'
 
-/** Which requests are recorded as traces, and where those go. */
+/** Schema of traces: which requests are recorded, and where traces are sent. */
 export const Traces = object(
   {
     url: Type.Optional(

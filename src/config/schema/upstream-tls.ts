@@ -1,7 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { boolean, choice, object, scalar } from './define.js'
 
-/** The part of the schema about how an upstream is spoken to. */
+/** Schema of connections to upstreams. */
 
 const pem = (description: string, example: string, marks: { secret?: boolean } = {}) =>
   scalar('pem', description, { ...marks, examples: [example] })

@@ -2,7 +2,7 @@ import { type Static, Type } from '@sinclair/typebox'
 import { choice, either, integer, list, object, scalar } from './define.js'
 import { timer } from './timer.js'
 
-/** The part of the schema about the upstreams of a service: how they share its requests, and when one is left out. */
+/** Schema of a service's upstreams: how requests are balanced, and when an upstream is left out. */
 
 const WeightedUpstream = object(
   {

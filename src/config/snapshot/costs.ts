@@ -13,7 +13,7 @@ export interface RouteCost {
   readonly costHeader: string | undefined
 }
 
-/** Who may declare the cost of a request, and how. */
+/** Consumers that may declare the cost of a request, and the header that they use. */
 export interface CostFrom {
   /** Header name in lower case. */
   readonly header: string

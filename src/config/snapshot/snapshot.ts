@@ -75,8 +75,8 @@ export interface Snapshot {
   readonly services: readonly Service[]
   readonly routes: readonly Route[]
   /**
-   * The most specific route for a method, a lower-case host without port, and the `key` of a canonical path (see
-   * `net/path.ts`). `undefined`: no route has this path; an array: only these methods do.
+   * Returns the most specific route for a method, a lower-case host without port, and the `key` of a canonical path
+   * (see `net/path.ts`). `undefined`: no route has this path. An array: only these methods match.
    */
   readonly match: (method: string, host: string, path: string) => Route | readonly string[] | undefined
 }
@@ -87,13 +87,13 @@ export interface Service extends UpstreamSettings, ResilienceSettings {
   readonly index: number
   readonly name: string
   readonly onFailure: OnFailure
-  /** By tier index. `undefined`: unlimited, the store is not asked. */
+  /** Policies by tier index. `undefined` for unlimited: the store is not asked. */
   readonly policies: readonly (Policy | undefined)[]
-  /** Whether callers are told that a decision was made without the store. */
+  /** True if clients are told that a decision was made without the store. */
   readonly showDecidedBy: boolean
   /** Set while its requests are answered with 503. */
   readonly maintenance: Maintenance | undefined
-  /** What its upstreams are told of who is calling. */
+  /** Settings for what its upstreams learn about the client. */
   readonly identity: Identity | undefined
 }
 
@@ -104,65 +104,67 @@ export interface Maintenance {
 }
 
 export interface Route extends RouteCost {
-  /** Place in the file. Behind the last one come the routes that splits choose from. */
+  /** Position in the file. The routes that splits choose from come after the last one. */
   readonly index: number
-  /** The label `http_route`: the path as configured, with the host in front when the route names one. */
+  /** Label `http_route`: the configured path, with the host in front if the route names one. */
   readonly label: string
   readonly path: string
   readonly hosts: readonly string[]
-  /** Empty: every method but CONNECT and TRACE. */
+  /** Methods; empty for every method except CONNECT and TRACE. */
   readonly methods: readonly string[]
-  /** Who serves: of a split the first one, until a request has been given to one of them. */
+  /** Service that requests go to. For a split the first one, until a request has been assigned to a member. */
   readonly service: Service
-  /** Whose limits count. */
+  /** Service whose limits count. */
   readonly quotaOf: Service
-  /** Where one of several services serves. */
+  /** Split among several services, if any. */
   readonly split: Split<Route> | undefined
-  /** What it asks of its callers; undefined: whatever the sources know will do. */
+  /** Required credentials; undefined if any that the sources accept will do. */
   readonly auth: RouteAuth | undefined
-  /** What is changed on the way, or answered here; undefined for most routes. */
+  /** Changes to messages, or the route's own response; undefined for most routes. */
   readonly shape: Shape | undefined
-  /** The service that gets copies, and how many percent of the requests. */
+  /** Service that gets copies, and the percentage of requests. */
   readonly mirror: { readonly service: Service; readonly share: number } | undefined
-  /** Removed from the front of the canonical path before forwarding; never ends in a slash. */
+  /** Removed from the front of the canonical path before forwarding. Never ends in a slash. */
   readonly stripPrefix: string
-  /** Whether paths that the upstream names in its responses get it back. */
+  /** True if the prefix is added back to paths that the upstream names in its responses. */
   readonly rewriteLocation: boolean
-  /** Whether `%2F`, `%5C`, `;` and doubly encoded characters may stand in the path; else they are 400. */
+  /** True if `%2F`, `%5C`, `;` and doubly encoded characters are allowed in the path. Otherwise they get 400. */
   readonly allowEncoded: boolean
-  /** Whether the upstream sees the client's Host instead of its own. */
+  /** True if the upstream gets the client's Host instead of its own. */
   readonly preserveHost: boolean
-  /** Bytes. */
+  /** Maximum body size, in bytes. */
   readonly bodyLimit: number
   readonly accessLog: boolean
   readonly timeouts: {
-    /** Ms, 0 = none: the whole exchange, from the first byte of the request to the last of the response. */
+    /**
+     * Limit on the whole exchange, from the first byte of the request to the last of the response, in ms; 0 for none.
+     */
     readonly total: number
-    /** Ms, 0 = none: until the last byte of the request. */
+    /** Limit until the last byte of the request, in ms; 0 for none. */
     readonly request: number
-    /** Ms until there is a connection to an upstream. */
+    /** Limit until a connection to an upstream is made, in ms. */
     readonly connect: number
-    /** Ms from the request's last byte to the response's header. */
+    /** Limit from the request's last byte to the response's header, in ms. */
     readonly headers: number
-    /** Ms without a byte in either direction while a body is under way. */
+    /** Longest time without a byte in either direction during a body, in ms. */
     readonly idle: number
   }
   readonly websocket: {
     readonly enabled: boolean
-    /** Ms until the upstream has answered the handshake. */
+    /** Limit until the upstream has answered the handshake, in ms. */
     readonly handshake: number
-    /** Ms without a byte in either direction. */
+    /** Longest time without a byte in either direction, in ms. */
     readonly idle: number
   }
 }
 
-/** One for all: there may be tens of thousands of routes. */
+/** Shared empty list: there may be tens of thousands of routes. */
 const NONE: readonly string[] = []
 
 /**
- * Compiles a valid configuration. Pure: the same config gives the same snapshot but for `loadedAt`.
+ * Compiles a valid configuration. Pure: the same config gives the same snapshot, except for `loadedAt`.
  *
- * @param hashes its `configHashes`, where those are known already
+ * @param hashes the config's `configHashes`, if they are known already
  */
 export function compileSnapshot(config: Config, loadedAt: number, hashes = configHashes(config)): Snapshot {
   const tiers = config.tiers.map(({ name }) => name)
@@ -171,7 +173,7 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
     compileService(index, name, service, config),
   )
   const byName = new Map(services.map((service) => [service.name, service]))
-  // Where nothing is forwarded: of no name, no upstream and no limit.
+  // Service of routes that forward nothing: without name, upstreams and limits.
   const nobody = noService(services.length, tiers.length)
   const serviceOf = (name: string | undefined) => (name === undefined ? nobody : byName.get(name)!)
   let last = config.routes.length
@@ -246,7 +248,10 @@ function compileMaintenance(settings: ServiceConfig['maintenance']): Maintenance
   return { retryAfter: String(Math.ceil(settings.retry_after / 1000)), detail: settings.detail }
 }
 
-/** Of the routes of a service. A connection is made for whoever comes first; a route that waits less watches by itself. */
+/**
+ * Returns the longest connect timeout of a service's routes. Requests share connections, so a route with a shorter
+ * timeout watches the time itself.
+ */
 function longestConnect(name: string, { routes }: Config): number {
   const all = routes
     .filter(({ service, split, mirror }) =>
@@ -278,7 +283,8 @@ function compileRoute(
   const { mirror } = route
   const hosts = route.hosts ?? (route.host === undefined ? NONE : [route.host])
   const { cost, costFrom, refundOn, costHeader } = compileCost(route)
-  // Written out: of an object that is spread V8 makes a shape for each, and what every request reads must have one.
+  // Written out: V8 makes a separate shape for each spread object, and the objects that every request reads must share
+  // one.
   const compiled: Omit<Route, 'split'> & { split: Route['split'] } = {
     index,
     label: hosts.join(',') + route.path,

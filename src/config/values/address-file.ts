@@ -3,16 +3,19 @@ import { createBlock, formatBlock, readBlock } from '../../net/parse-cidr.js'
 import type { Fail } from './parse-url.js'
 import { readWholeFile } from './read-file.js'
 
-/** A file of addresses, read with the configuration that names it: a changed one makes it another. */
+/**
+ * File of addresses, read with the configuration that names it. If the file changes, the configuration counts as
+ * changed.
+ */
 export interface AddressFile {
   readonly file: string
   readonly text: string
 }
 
-/** Half a million blocks. */
+/** Maximum size in bytes: half a million blocks. */
 export const MAX_ADDRESS_FILE = 16 * 1024 * 1024
 
-/** One address or block a line; what stands behind a `#` is for people. */
+/** Reads a file with one address or block per line. Text after a `#` is a comment. */
 export function readAddressFile(file: string, fail: Fail): AddressFile | undefined {
   let text: string
   try {
@@ -43,12 +46,12 @@ export function readAddressFile(file: string, fail: Fail): AddressFile | undefin
   return { file, text }
 }
 
-/** The file, and what tells one content from another. */
+/** Formats the file name with a hash of the content. */
 export function showAddressFile({ file, text }: AddressFile): string {
   return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
 }
 
-/** One after the other: there may be half a million. */
+/** Iterates over the blocks, one at a time: there may be half a million. */
 export function* blocksIn({ text }: AddressFile): Generator<string> {
   for (let from = 0; from < text.length; ) {
     const end = text.indexOf('\n', from)

@@ -1,6 +1,6 @@
 import { closest, distance } from 'fastest-levenshtein'
 
-/** The known word that was probably meant, if one is near enough to be worth a guess. */
+/** Returns the known word that was probably meant, if one is similar enough. */
 export function nearest(word: string, known: readonly string[]): string | undefined {
   if (known.length === 0 || word.length > 64) return undefined
   const best = closest(word.toLowerCase(), known)
@@ -13,7 +13,10 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   return edits <= 2 && word.toLowerCase().startsWith(best.slice(0, 2)) ? best : undefined
 }
 
-/** Whether one begins with the other, however its words are joined: `healthcheck` with `health`, `jwks` with `jwks_url`. */
+/**
+ * Returns true if one name begins with the other, however its words are joined: `healthcheck` with `health`, `jwks`
+ * with `jwks_url`.
+ */
 function isWithin(word: string, name: string): boolean {
   const [one, other] = [word, name].map((text) => text.toLowerCase().replace(/[_-]/g, ''))
   const [short, long] = one!.length < other!.length ? [one!, other!] : [other!, one!]
@@ -24,7 +27,7 @@ function lettersOf(word: string): string {
   return [...word.toLowerCase()].sort().join('')
 }
 
-/** What to do about an unknown word. */
+/** Describes what to do about an unknown word. */
 export function suggest(word: string, known: readonly string[], what: string): string {
   const guess = nearest(word, known)
   if (guess !== undefined) return `did you mean "${guess}"?`

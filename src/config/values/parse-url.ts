@@ -1,14 +1,14 @@
 import { isIP, isIPv6 } from 'node:net'
 import { canonicalPath } from '../../net/path.js'
 
-/** Hosts, URLs and paths as the file names them. Each reader says what is wrong through `fail` and what to do. */
+/** Reads hosts, URLs and paths of the file. Each reader reports through `fail` what is wrong and what to do. */
 
 export type Fail = (wrong: string, fix: string) => undefined
 
 const LABEL = '[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?'
 const HOST = new RegExp(`^(?:\\*\\.)?${LABEL}(?:\\.${LABEL})*$`)
 
-/** A host of a route: lower-case, without port; `*.example.com` for every name below `example.com`. */
+/** Reads a host of a route: lower-case, without port; `*.example.com` for every name below `example.com`. */
 export function readHost(text: string, fail: Fail): string | undefined {
   const host = text.toLowerCase()
   if (host.length <= 253 && HOST.test(host)) return host
@@ -19,7 +19,7 @@ export function readHost(text: string, fail: Fail): string | undefined {
   return fail('is not a host', 'write one such as api.example.com or *.example.com')
 }
 
-/** The name of a server as a certificate holds it: no wildcard, no address. */
+/** Reads the name of a server as a certificate contains it: no wildcard, no address. */
 export function readDnsName(text: string, fail: Fail): string | undefined {
   const name = text.toLowerCase()
   if (name.length <= 253 && HOST.test(name) && !name.startsWith('*') && isIP(name) === 0) return name
@@ -64,20 +64,20 @@ export function readHttpUrl(text: string, fail: Fail): string | undefined {
 
 const ORIGIN = /^[a-z][a-z0-9+.-]*:\/\/(?:\*\.)?(?:[a-z0-9_.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?$/
 
-/** What a browser sends as Origin (RFC 6454 §6.1), `*` for any, or `*.` before a domain for all below it. */
+/** Reads an origin as a browser sends it (RFC 6454 §6.1), `*` for any, or `*.` before a domain for all below it. */
 export function readOrigin(text: string, fail: Fail): string | undefined {
   if (text === '*' || text === 'null') return text
   const fix = 'write one such as https://app.example.com or https://*.example.com, without a path'
   const origin = text.toLowerCase()
   if (!ORIGIN.test(origin)) return fail('is not an origin', fix)
-  // A browser leaves the port out when it is the usual one.
+  // Browsers omit the default port.
   if (/^http:.*:80$|^https:.*:443$/.test(origin)) {
     return fail('names the usual port, which browsers leave out', `write ${origin.replace(/:[0-9]+$/, '')}`)
   }
   return origin
 }
 
-/** A route's path: literal segments, `:name` for one segment, `*` as the last segment for any rest. */
+/** Reads a route's path: literal segments, `:name` for one segment, `*` as the last segment for any rest. */
 export function readRoutePath(text: string, fail: Fail): string | undefined {
   if (readPlainPath(text, fail) === undefined) return undefined
   const segments = text.slice(1).split('/')
@@ -99,7 +99,7 @@ export function readStripPrefix(text: string, fail: Fail): string | undefined {
   return text.endsWith('/') ? text.slice(0, -1) : text
 }
 
-/** A path of the edge rules, in the form that requests are compared with. */
+/** Reads a path of the edge rules, in the form that requests are compared with. */
 export function readEdgePath(text: string, fail: Fail): string | undefined {
   if (readPlainPath(text, fail) === undefined) return undefined
   const end = text.endsWith('*') ? '*' : ''

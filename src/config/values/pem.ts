@@ -2,13 +2,16 @@ import { createHash } from 'node:crypto'
 import type { Fail } from './parse-url.js'
 import { readWholeFile } from './read-file.js'
 
-/** A file of certificates or of a key, read with the configuration that names it: a renewed one makes it another. */
+/**
+ * File of certificates or of a key, read with the configuration that names it. If the file is renewed, the
+ * configuration counts as changed.
+ */
 export interface PemFile {
   readonly file: string
   readonly text: string
 }
 
-/** A bundle of every public CA is a quarter of it. */
+/** Maximum file size, in bytes: four times a bundle of every public CA. */
 const MAX_BYTES = 1024 * 1024
 const REMEDY = 'name a PEM file that this user may read'
 
@@ -23,7 +26,7 @@ export function readPemFile(file: string, fail: Fail): PemFile | undefined {
   return { file, text }
 }
 
-/** The file, and what tells one content from another. Nothing of the content itself. */
+/** Formats the file name with a hash of the content, which stays private. */
 export function showPemFile({ file, text }: PemFile): string {
   return `${file} (${createHash('sha256').update(text).digest('hex').slice(0, 8)})`
 }

@@ -3,9 +3,11 @@ import type { Fail } from './parse-url.js'
 import { type PemFile, readPemFile } from './pem.js'
 import type { TokenAlgorithm } from './token-algorithms.js'
 
-/** Bits of an RSA key: fewer are broken (RFC 7518 §3.3), more make each signature a burden. */
+/** Size of an RSA key, in bits: smaller keys are broken (RFC 7518 §3.3), larger ones make each signature expensive. */
 const RSA_BITS = { least: 2048, most: 8192 }
-/** A greater one makes each signature a burden, too; with 1 everybody could sign. Mostly it is 65537. */
+/**
+ * Exponent of an RSA key, usually 65537. A larger one makes each signature expensive, too. With 1, anyone could sign.
+ */
 const EXPONENT = { least: 3n, most: 2n ** 32n }
 
 const CURVES: Readonly<Partial<Record<TokenAlgorithm, string>>> = {
@@ -14,7 +16,7 @@ const CURVES: Readonly<Partial<Record<TokenAlgorithm, string>>> = {
   ES512: 'secp521r1',
 }
 
-/** A public key or a certificate in PEM, as the text itself or the file that holds it. */
+/** Reads a public key or a certificate in PEM, from the text itself or the file that it names. */
 export function readPublicKey(value: string, fail: Fail): PemFile | undefined {
   const pem = value.includes('-----BEGIN ') ? { file: 'inline', text: value } : readPemFile(value, fail)
   if (pem === undefined) return undefined
@@ -32,7 +34,11 @@ export function readPublicKey(value: string, fail: Fail): PemFile | undefined {
     : fail(problem, 'give a key of RSA 2048 to 8192, P-256, P-384, P-521 or Ed25519')
 }
 
-/** @param pem SPKI, PKCS #1 or a certificate */
+/**
+ * Parses a public key; undefined if it is invalid.
+ *
+ * @param pem SPKI, PKCS #1 or a certificate
+ */
 export function publicKeyOf(pem: string): KeyObject | undefined {
   try {
     return createPublicKey(pem)
@@ -41,7 +47,7 @@ export function publicKeyOf(pem: string): KeyObject | undefined {
   }
 }
 
-/** Why a key may sign nothing here; undefined for a good one. */
+/** Returns why a key must not be used; undefined for a good one. */
 export function weaknessOf({
   asymmetricKeyType: type,
   asymmetricKeyDetails: details,
@@ -59,7 +65,7 @@ export function weaknessOf({
   return usual ? undefined : 'has an exponent that no key should have'
 }
 
-/** Whether signatures of this algorithm can be made with the key's other half. */
+/** Returns true if the private half of the key can make signatures of this algorithm. */
 export function keyFits(algorithm: TokenAlgorithm, key: KeyObject): boolean {
   switch (algorithm.slice(0, 2)) {
     case 'RS':

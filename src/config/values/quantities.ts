@@ -1,8 +1,8 @@
-/** Durations, sizes and rates: how they are written in the file, and back. */
+/** Parses and formats durations, sizes and rates of the file. */
 
 const DURATION_UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const
 const SIZE_UNITS = { B: 1, KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3 } as const
-/** What may stand after the slash of a rate, next to a duration. */
+/** Names of windows that may follow the slash of a rate. A duration is allowed there, too. */
 const RATE_WINDOWS: ReadonlyMap<string, number> = new Map([
   ['s', DURATION_UNITS.s],
   ['min', DURATION_UNITS.m],
@@ -17,7 +17,7 @@ export const RATE_PATTERN = '^[0-9]+/(s|min|h|day|[0-9]+(ms|s|m|h|d))$'
 const duration = new RegExp(DURATION_PATTERN)
 const size = new RegExp(SIZE_PATTERN)
 
-/** `100ms`, `5s`, `1m`, `2h`, `1d` or `0` in ms; undefined for anything else. */
+/** Parses `100ms`, `5s`, `1m`, `2h`, `1d` or `0` to ms; undefined for anything else. */
 export function parseDuration(text: string): number | undefined {
   const unit = duration.exec(text)?.[2]
   if (unit !== undefined)
@@ -25,7 +25,7 @@ export function parseDuration(text: string): number | undefined {
   return text === '0' ? 0 : undefined
 }
 
-/** The shortest way to write a number of ms: `1m`, `90s`, `1500ms`, `0`. */
+/** Formats ms in the shortest way: `1m`, `90s`, `1500ms`, `0`. */
 export function formatDuration(ms: number): string {
   if (ms === 0) return '0'
   let written = `${ms}ms`
@@ -35,7 +35,7 @@ export function formatDuration(ms: number): string {
   return written
 }
 
-/** `512`, `16KiB`, `10MiB`, `1GiB` in bytes; undefined for anything else. */
+/** Parses `512`, `16KiB`, `10MiB`, `1GiB` to bytes; undefined for anything else. */
 export function parseSize(text: string): number | undefined {
   const match = size.exec(text)
   if (match === null) return undefined
@@ -51,7 +51,7 @@ export function formatSize(bytes: number): string {
   return written
 }
 
-/** `10/min`, `5/s`, `100/30s`: the amount, and the window in ms; undefined for anything else. */
+/** Parses `10/min`, `5/s`, `100/30s` to the amount and the window in ms; undefined for anything else. */
 export function parseRate(text: string): { amount: number; window: number } | undefined {
   const slash = text.indexOf('/')
   const digits = text.slice(0, slash)

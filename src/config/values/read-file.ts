@@ -1,10 +1,10 @@
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
 
 /**
- * The text of a file that is read along with the configuration. Reads no more than such a file may hold, and never waits:
- * not for a pipe either.
+ * Reads the text of a file that belongs to the configuration, up to its maximum size. Never blocks, not even on a pipe.
  *
- * @param most bytes. Throws, with code EFBIG for what is larger
+ * @param most maximum size in bytes
+ * @throws Error with code EFBIG for a larger file
  */
 export function readWholeFile(file: string, most: number): string {
   const handle = openSync(file, constants.O_RDONLY | constants.O_NONBLOCK)

@@ -5,11 +5,11 @@ export interface RedisServer {
   readonly port: number
 }
 
-/** Where a store is and how to log in. The password goes into a connection and nowhere else. */
+/** Address of a store and its credentials. The password is used for connections only. */
 export interface RedisAddress {
   /** One server, or the Sentinels. */
   readonly hosts: readonly RedisServer[]
-  /** The name that Sentinel knows the primary by. */
+  /** Name of the primary in Sentinel. */
   readonly sentinelPrimary: string | undefined
   readonly db: number
   readonly username: string | undefined
@@ -22,10 +22,11 @@ const FORM =
 
 /**
  * Reads `redis[s]://[user:password@]host[:port][/db]`, or
- * `redis[s]+sentinel://[user:password@]host[:port][,host[:port]…]/primary[/db]` for a primary that Sentinel names.
- * User and password may be percent-encoded; they are those of the Redis servers, not of the Sentinels.
  *
- * @param fail is told what is wrong without the address, since it may hold a password
+ * `redis[s]+sentinel://[user:password@]host[:port][,host[:port]…]/primary[/db]` for a primary that Sentinel names. User
+ * and password may be percent-encoded. They are those of the Redis servers, not of the Sentinels.
+ *
+ * @param fail called with what is wrong, without the address, since it may contain a password
  */
 export function readRedisAddress(text: string, fail: Fail): RedisAddress | undefined {
   const groups = FORM.exec(text)?.groups
@@ -77,7 +78,7 @@ export function readRedisAddress(text: string, fail: Fail): RedisAddress | undef
   }
 }
 
-/** The nodes of a Cluster: single servers, which know no databases but the first. */
+/** Reads a node of a Cluster: a single server, which has only the first database. */
 export function readClusterNode(text: string, fail: Fail): RedisAddress | undefined {
   const address = readRedisAddress(text, fail)
   if (address?.sentinelPrimary !== undefined) {
@@ -92,7 +93,7 @@ export function readClusterNode(text: string, fail: Fail): RedisAddress | undefi
   return address
 }
 
-/** `host:port` of each server of an address that has been read; nothing of it is a secret. */
+/** Returns `host:port` of each server of a parsed address, without secrets. */
 export function redisHosts(address: RedisAddress): readonly string[] {
   return address.hosts.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`)
 }
@@ -104,7 +105,7 @@ function readServer(text: string, defaultPort: number): RedisServer | undefined 
   return host === undefined || port < 1 || port > 65535 ? undefined : { host, port }
 }
 
-/** `null`: not percent-encoded. */
+/** Decodes percent-encoding; `null` if it is invalid. */
 function decode(text: string | undefined): string | undefined | null {
   if (text === undefined || text === '') return undefined
   try {

@@ -1,17 +1,19 @@
-/** What a route's `rewrite` says, compiled: pieces of the new path, one for each of its segments. */
+/** Compiled `rewrite` of a route: pieces of the new path, one for each of its segments. */
 export interface Rewrite {
   /**
-   * A text as it is, the number of a segment of the path that was asked for, or with `rest` the segments from a number
-   * on, which may be none.
+   * Each is a literal text, or the number of a segment of the requested path. With `rest`, the segments from a number
+   * on follow, of which there may be none.
    */
   readonly segments: readonly (string | number)[]
-  /** Number of the first segment of what `*` stands for; -1 without one. */
+  /** Number of the first segment that `*` stands for; -1 without `*`. */
   readonly rest: number
 }
 
 /**
+ * Compiles a rewrite.
+ *
  * @param path of the route
- * @param to with the route's own `:name` and `*` in it
+ * @param to new path, with the route's own `:name` and `*` in it
  */
 export function compileRewrite(path: string, to: string): Rewrite {
   const from = segmentsOf(path)
@@ -25,7 +27,7 @@ export function compileRewrite(path: string, to: string): Rewrite {
   }
 }
 
-/** What a rewrite would need of the route's path and does not find there. */
+/** Returns a name that a rewrite uses and the route's path does not have. */
 export function missingIn(path: string, to: string): string | undefined {
   const from = segmentsOf(path)
   return segmentsOf(to).find(
@@ -33,7 +35,7 @@ export function missingIn(path: string, to: string): string | undefined {
   )
 }
 
-/** A parameter that the path has twice, so that nobody can say which is meant. */
+/** Returns a parameter that occurs twice in the path, so that the rewrite is ambiguous. */
 export function repeatedIn(path: string, to: string): string | undefined {
   const from = segmentsOf(path)
   return segmentsOf(to).find(
@@ -46,7 +48,7 @@ function segmentsOf(path: string): readonly string[] {
 }
 
 /**
- * The path for the upstream. What it takes from a canonical path are whole segments, and the texts around them are
+ * Returns the path for the upstream. It takes whole segments from a canonical path, and the texts around them are
  * canonical, too: nothing in the result can become a separator or a dot segment that was none before.
  *
  * @param path canonical, of a request that the route has matched
@@ -56,7 +58,7 @@ export function rewritten({ segments, rest }: Rewrite, path: string): string {
   let to = ''
   for (const segment of segments) to += `/${typeof segment === 'string' ? segment : from[segment]!}`
   if (rest < 0) return to
-  // `/payments/*` has matched `/payments`: without a rest there is no slash in front of it either.
+  // `/payments/*` also matches `/payments`: without a rest, no slash is added.
   for (let i = rest; i < from.length; i++) to += `/${from[i]!}`
   return to === '' ? '/' : to
 }

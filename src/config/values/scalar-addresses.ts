@@ -9,7 +9,7 @@ const CHANNEL_PATTERN = '^[a-z_][a-z0-9_]{0,62}$'
 
 const MEMBER_PATTERN = '^[^.]+(\\.[^.]+)*$'
 
-/** Where something is, or comes from. */
+/** Kinds for addresses: of servers, files and clients. */
 export const ADDRESSES = {
   listen: {
     label: 'host:port',
@@ -37,7 +37,7 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** Who is believed. */
+  /** Addresses whose headers are trusted. */
   believed: {
     label: 'address, CIDR block or anyone',
     types: ['string'],
@@ -66,7 +66,7 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** Such a file, too. */
+  /** File of addresses or blocks. */
   address_file: {
     label: 'file',
     types: ['string'],
@@ -126,7 +126,7 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A channel of PostgreSQL: an identifier, as it is written without quotes. */
+  /** PostgreSQL channel: an identifier, as it is written without quotes. */
   channel: {
     label: 'name',
     types: ['string'],
@@ -149,7 +149,7 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** Where something stands in JSON: names of members, the outer ones first, with a dot between them. */
+  /** Path of a value in JSON: names of members, the outer ones first, with a dot between them. */
   member: {
     label: 'path',
     types: ['string'],

@@ -3,14 +3,14 @@ import { type PemFile, readPemFile, showPemFile } from './pem.js'
 import { readPublicKey } from './public-key.js'
 import { asText, type Kind } from './scalar-type.js'
 
-/** Also those that are URLs, as of Auth0. */
+/** Also matches claims that are URLs, as Auth0 uses them. */
 export const CLAIM_PATTERN = '^[!-~]{1,256}$'
 
 const SCOPE_PATTERN = '^[!#-\\[\\]-~]{1,256}$'
 
-/** What callers are known by, and what upstreams are told of them. */
+/** Kinds for the credentials of clients, and for what upstreams learn of them. */
 export const CREDENTIALS = {
-  /** A file that is read along with the configuration. */
+  /** File that is read with the configuration. */
   pem: {
     label: 'file',
     types: ['string'],
@@ -27,7 +27,7 @@ export const CREDENTIALS = {
     show: showPemFile,
   } satisfies Kind<PemFile>,
 
-  /** The name of a claim of a token, or the way to it: `org.id`. */
+  /** Name of a token's claim, or its path: `org.id`. */
   claim: {
     label: 'claim',
     types: ['string'],
@@ -39,7 +39,7 @@ export const CREDENTIALS = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A value of a claim, as it is compared: whatever YAML takes it for. */
+  /** Value of a claim as text, for comparison, whatever type YAML gives it. */
   claim_value: {
     label: 'text, number, true or false',
     types: ['string', 'integer', 'boolean'],
@@ -51,7 +51,7 @@ export const CREDENTIALS = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** RFC 6749 §3.3. */
+  /** Scope (RFC 6749 §3.3). */
   scope: {
     label: 'scope',
     types: ['string'],
@@ -74,7 +74,7 @@ export const CREDENTIALS = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A secret of which only the SHA-256 is kept. */
+  /** Secret of which only the SHA-256 is kept. */
   hashed: {
     label: 'text',
     types: ['string'],
@@ -87,7 +87,7 @@ export const CREDENTIALS = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** What upstreams are told of the caller, in the place of a mapping. */
+  /** Short form of `identity`, in place of a mapping. */
   told: {
     label: '`headers`',
     types: ['string'],

@@ -3,7 +3,7 @@ import { type Fail, readEdgePath, readHost, readOrigin, readRoutePath, readStrip
 import { asText, type Kind } from './scalar-type.js'
 import { readTemplate, showTemplate, type Template } from './template.js'
 
-// A token (RFC 9110 §5.6.2) but for `_`: backends of the CGI family read it as `-`, so such a field is dropped as a twin.
+// A token (RFC 9110 §5.6.2) without `_`: CGI-style backends read it as `-`, so such a header is dropped as a twin.
 const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
 
 const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
@@ -11,12 +11,12 @@ const OUTCOME_PATTERN = '^([2-5]([0-9][0-9]|xx)|upstream_cut)$'
 
 const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
 
-/** Every method that Node's parser knows, without the two that are never routed. */
+/** Every method that Node's parser knows, except the two that are never routed. */
 export const ROUTABLE_METHODS: readonly string[] = METHODS.filter(
   (name) => name !== 'CONNECT' && name !== 'TRACE',
 )
 
-/** Headers that say how a message travels, or that a proxy writes: nobody is identified by them. */
+/** Headers that describe the transport, or that a proxy writes. They cannot identify a consumer. */
 const NOT_IDENTITY = new Set(
   `connection content-length expect forwarded host keep-alive proxy-authenticate proxy-authorization te trailer
    transfer-encoding upgrade via x-forwarded-for x-forwarded-host x-forwarded-proto x-forwarded-port x-request-id`.split(
@@ -24,13 +24,13 @@ const NOT_IDENTITY = new Set(
   ),
 )
 
-/** What a signature can cover besides fields (RFC 9421 §2.2). */
+/** Components that a signature can cover besides headers (RFC 9421 §2.2). */
 const DERIVED = ['@method', '@authority', '@scheme', '@path', '@query', '@target-uri', '@request-target']
 
-/** Fields that a gateway writes anew or that end here; what a caller signed of them is not to be seen. */
+/** Headers that a gateway rewrites or removes, so that the gateway cannot see what the client signed. */
 const NOT_COVERED = new Set(['signature', 'signature-input', 'keep-alive', 'proxy-connection'])
 
-/** Parts of requests and responses. */
+/** Kinds for parts of requests and responses. */
 export const HTTP = {
   host: {
     label: 'host',
@@ -92,7 +92,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A header that identifies nobody. */
+  /** Header that does not identify a consumer. */
   field: {
     label: 'header name',
     types: ['string'],
@@ -102,7 +102,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** Any header, kept in lower case: what may not be meant is said where it is used. */
+  /** Any header, in lower case. Its user checks which headers are allowed. */
   any_field: {
     label: 'header name',
     types: ['string'],
@@ -114,7 +114,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** What a signature has to cover. */
+  /** Component that a signature must cover. */
   component: {
     label: 'component',
     types: ['string'],
@@ -160,7 +160,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A status that a client may get, or a class of them. */
+  /** Status that a client may get, or a class of statuses. */
   status: {
     label: 'class or status',
     types: ['string', 'integer'],
@@ -172,7 +172,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** The same, or that the response broke off when its status was out. */
+  /** Status, class, or a response that broke off after its status was sent. */
   outcome: {
     label: 'class, status or outcome',
     types: ['string', 'integer'],
@@ -187,7 +187,7 @@ export const HTTP = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** A request target for a check of health: a path, perhaps with a query. */
+  /** Request target of a health check: a path, optionally with a query. */
   probe: {
     label: 'path',
     types: ['string'],

@@ -15,10 +15,10 @@ import { asText, type Bounds, type Kind } from './scalar-type.js'
 
 const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
 
-/** It goes into keys of the store: no colon, and nothing that is not a name. */
+/** Matches a zone that can go into keys of the store: no colon, and only names. */
 const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
 
-/** How much, how long, how often, and by whose clock. */
+/** Kinds for amounts, durations, rates and time zones. */
 export const QUANTITIES = {
   duration: {
     label: 'duration',
@@ -52,7 +52,7 @@ export const QUANTITIES = {
     show: formatSize,
   } satisfies Kind<number>,
 
-  /** A part of a whole. */
+  /** Share of a whole. */
   share: {
     label: '0 to 1',
     types: ['string', 'integer'],
@@ -74,7 +74,7 @@ export const QUANTITIES = {
     show: (value) => JSON.stringify(value),
   } satisfies Kind<{ amount: number; window: number }>,
 
-  /** Of requests, without what a limit has beside it. */
+  /** Rate of requests, without the other options of a limit. */
   per: {
     label: 'N/s, N/min, N/h',
     types: ['string'],

@@ -4,12 +4,12 @@ import { HTTP } from './scalar-http.js'
 import { QUANTITIES } from './scalar-quantities.js'
 import { asText, type Kind } from './scalar-type.js'
 
-/** Names of services, tiers and limits: they go into Redis keys, labels and header fields as they are. */
+/** Pattern of names of services, tiers and limits. They go into Redis keys, labels and headers unchanged. */
 export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
 
 const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most'
 
-/** What a scalar of the file can be, by the name that the schema has for it. */
+/** Kinds of scalars, by their name in the schema. */
 export const KINDS = {
   ...QUANTITIES,
   ...ADDRESSES,
@@ -35,7 +35,7 @@ export const KINDS = {
     show: asText,
   } satisfies Kind<string>,
 
-  /** The name of a tier, in the place of the tier. */
+  /** Name of a tier, in place of a mapping. */
   tier: {
     label: 'name',
     types: ['string'],
@@ -47,5 +47,5 @@ export const KINDS = {
 } as const
 
 export type KindName = keyof typeof KINDS
-/** What a kind is read into. */
+/** Type that a kind is parsed into. */
 export type KindValue<K extends KindName> = NonNullable<ReturnType<(typeof KINDS)[K]['read']>>

@@ -1,18 +1,18 @@
 import type { Fail } from './parse-url.js'
 
-/** What the value of a header field may name besides text. */
+/** Variables that a header's value may contain. */
 const VARIABLES = ['consumer', 'tier', 'request_id', 'route', 'service', 'client_ip'] as const
 export type Variable = (typeof VARIABLES)[number]
 
-/** The value of a header field: text and names of variables by turns, beginning and ending with text. */
+/** Header value: text and variable names in turn, beginning and ending with text. */
 export interface Template {
   readonly pieces: readonly string[]
 }
 
 /**
- * In a template the names without a capital letter are the gateway's own, so that a variable of the environment which
- * happens to be called `consumer` can never stand in for who is calling. `substitute` leaves them between these, which
- * nothing that comes from the environment can hold.
+ * Marks the gateway's own names, which have no capital letter. A variable of the environment that happens to be called
+ * `consumer` can so never replace the real consumer. `substitute` puts the names between these marks, and no value from
+ * the environment can contain one.
  */
 const MARK = '\0'
 
@@ -24,7 +24,11 @@ export function isOwn(name: string): boolean {
   return !/[A-Z]/.test(name)
 }
 
-/** @param text with the environment put in, and the gateway's own names marked */
+/**
+ * Reads a template.
+ *
+ * @param text with the environment substituted, and the gateway's own names marked
+ */
 export function readTemplate(text: string, fail: Fail): Template | undefined {
   const pieces = text.split(MARK)
   const unknown = pieces.find((piece, i) => i % 2 === 1 && !(VARIABLES as readonly string[]).includes(piece))
@@ -46,7 +50,7 @@ export function readTemplate(text: string, fail: Fail): Template | undefined {
   return { pieces }
 }
 
-/** As it would stand in the file. */
+/** Formats the template as in the file. */
 export function showTemplate({ pieces }: Template): string {
   return JSON.stringify(pieces.map((piece, i) => (i % 2 === 1 ? `\${${piece}}` : piece)).join(''))
 }

@@ -1,13 +1,13 @@
 import type { Fail } from './parse-url.js'
 
-/** Where the sources of tiers are: addresses that hold secrets, so that nothing of them is repeated in a message. */
+/** Reads addresses of tier sources. They contain secrets, so no message repeats any part of them. */
 
-/** In the address of an HTTP source, in the place of the consumer's id. */
+/** Placeholder for the consumer's id in the address of an HTTP source. */
 export const CONSUMER = '{consumer}'
 
 /**
- * `postgres://[user[:password]@]host[:port]/database[?sslmode=…]`. Of libpq's `sslmode` only what says whether the
- * server's certificate is checked: the others mean different things to different clients.
+ * Reads `postgres://[user[:password]@]host[:port]/database[?sslmode=…]`. Of libpq's `sslmode`, it accepts only values
+ * that say if the server's certificate is checked. The others mean different things to different clients.
  */
 export function readPostgresUrl(text: string, fail: Fail): string | undefined {
   const fix = 'write postgres://user:password@host:5432/database; escape special characters as %40 and so on'
@@ -31,7 +31,7 @@ export function readPostgresUrl(text: string, fail: Fail): string | undefined {
   return text
 }
 
-/** An http(s) address with `{consumer}` in its path or query. */
+/** Reads an http(s) address with `{consumer}` in its path or query. */
 export function readPlanUrl(text: string, fail: Fail): string | undefined {
   const fix = `write one such as http://billing.internal/plans/${CONSUMER}`
   const [, origin = '', rest = ''] = /^(https?:\/\/[^/?#]+)(.*)$/.exec(text) ?? []

@@ -1,4 +1,7 @@
-/** Signatures of tokens by their JWS names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). `none` is not among them. */
+/**
+ * Signature algorithms of tokens by their JWS names (RFC 7518 §3.1, RFC 8037 §3.1, RFC 9864 §2.2). `none` is not
+ * allowed.
+ */
 export const TOKEN_ALGORITHMS = [
   'RS256',
   'RS384',
@@ -18,7 +21,7 @@ export const TOKEN_ALGORITHMS = [
 
 export type TokenAlgorithm = (typeof TOKEN_ALGORITHMS)[number]
 
-/** Without `algorithms`: what today's issuers sign with. */
+/** Default algorithms: those that present issuers sign with. */
 const ASYMMETRIC: readonly TokenAlgorithm[] = ['RS256', 'ES256', 'EdDSA']
 const SYMMETRIC: readonly TokenAlgorithm[] = ['HS256']
 
