@@ -3,33 +3,37 @@ import type { AddressRate } from '../../config/snapshot/edge.js'
 import type { Family } from '../../net/parse-cidr.js'
 
 /**
- * A token bucket for each address, IPv6 by its /64, in a table that never grows. Of a bucket only the time is kept at which
- * it will be full again (the theoretical arrival time of GCRA, ITU-T I.371), so a slot is 16 bytes.
+ * Token bucket for each address, IPv6 by its /64, in a table of fixed size. A bucket stores only the time at which it
+ * will be full again (the theoretical arrival time of GCRA, ITU-T I.371), so a slot is 16 bytes.
  *
- * An address that is not known has a full bucket, so to be forgotten is to get a fresh one. In the eight slots that an
- * address may be in, who has most left makes room: one with a drained bucket stays for as long as anybody else there has
- * more, however many addresses come by. To be forgotten it would have to drain seven others that lie in the same
- * eight, and which those are hangs on a number that each process draws for itself.
+ * An unknown address has a full bucket, so a forgotten address gets a fresh one. An address may use eight slots. If all
+ * are taken, the fullest bucket there makes room: a drained one stays as long as any other of the eight has more,
+ * however many addresses come by. To be forgotten, an address would have to drain seven others in the same eight slots.
+ * Which those are depends on a random number of each process.
  */
 export interface AddressBuckets {
   /**
    * Takes one token.
    *
-   * @param words of the address, as `readAddress` gives them
+   * @param words the address, as `readAddress` returns it
    * @param now ms of a clock that only goes forward, from 1 on
-   * @returns ms until there is one; 0: it was taken
+   * @returns ms until a token is available; 0 if it was taken
    */
   take(family: Family, words: Uint32Array, rate: AddressRate, now: number): number
-  /** The bucket is full again. */
+  /** Fills the bucket again. */
   forget(family: Family, words: Uint32Array): void
   readonly bytes: number
 }
 
 const WAYS = 8
-/** No source address of IPv6 begins with it: for IPv4. */
+/** Key word that no source address of IPv6 begins with. It marks IPv4. */
 const IPV4 = 0xffff_ffff
 
-/** @param addresses how many are remembered at least; rounded up to a power of two */
+/**
+ * Creates the buckets.
+ *
+ * @param addresses fewest addresses remembered; rounded up to a power of two
+ */
 export function createAddressBuckets(
   addresses: number,
   seed: number = randomFillSync(new Uint32Array(1))[0]!,
@@ -38,10 +42,10 @@ export function createAddressBuckets(
   const mask = slots / WAYS - 1
   const highs = new Uint32Array(slots)
   const lows = new Uint32Array(slots)
-  /** When the bucket is full again; 0: the slot is free. */
+  /** Time at which the bucket is full again; 0 for a free slot. */
   const fullAt = new Float64Array(slots)
 
-  /** The slot of an address, or the one that it may take. */
+  /** Returns the slot of an address, or the one that it may take. */
   function slotOf(high: number, low: number): number {
     const first = (hashOf(high, low, seed) & mask) * WAYS
     let fullest = first
@@ -61,7 +65,7 @@ export function createAddressBuckets(
       const slot = slotOf(high, low)
       const full = isOf(slot, high, low) ? Math.max(fullAt[slot]!, now) : now
       const wait = full + each - now - burst * each
-      // Half a microsecond: what times of 15 digits are off by.
+      // Half a microsecond: the error of times with 15 digits.
       if (wait > 0.0005) return wait
       highs[slot] = high
       lows[slot] = low
@@ -78,7 +82,7 @@ export function createAddressBuckets(
   }
 }
 
-/** The finalizer of MurmurHash3 over both words. */
+/** Finalizer of MurmurHash3 over both words. */
 function hashOf(high: number, low: number, seed: number): number {
   let hash = seed ^ Math.imul(high, 0xcc9e2d51)
   hash = Math.imul(hash ^ (hash >>> 15), 0x1b873593) ^ low

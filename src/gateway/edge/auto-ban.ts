@@ -8,21 +8,21 @@ import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
 
 export interface AutoBanDeps {
   readonly bans: Bans
-  /** Makes a ban one of all gateways; left out, or where it fails, it holds here alone. */
+  /** Shares a ban with all gateways. Without it, or if it fails, the ban is valid on this gateway only. */
   readonly share?: ((block: string, ban: Ban) => Promise<void>) | undefined
   readonly log: { warn(fields: object, message: string): void }
-  /** Ms of a clock that only goes forward. */
+  /** Clock in ms that only goes forward. */
   readonly clock?: (() => number) | undefined
-  /** Unix ms. */
+  /** Clock in unix ms. */
   readonly now?: (() => number) | undefined
 }
 
-/** Of those that are refused: 1 MiB for each of the two reasons, once somebody is. */
+/** Number of refused addresses counted: 1 MiB for each of the two reasons, once one is refused. */
 const ADDRESSES = 65_536
 
 /**
- * Counts refusals, as they are decided: whoever sends many requests at once must not have them all judged before one is counted.
- * Bans the address, IPv6 by its /64, that goes on after it was refused.
+ * Counts refusals as they are decided: a client that sends many requests at once must not have them all decided before
+ * one is counted. Bans the address (IPv6 by its /64) that continues after it was refused.
  */
 export function autoBan(deps: AutoBanDeps) {
   const { bans, share, log, clock = () => performance.now(), now = Date.now } = deps
@@ -36,7 +36,7 @@ export function autoBan(deps: AutoBanDeps) {
     const { autoBan, allowed } = x.snapshot.edge
     if (x.snapshot.isTrustedProxy(x.clientIp)) return
     if (allowed !== undefined && allowed.match(family, words, 0) !== 0) return
-    // Requests that were on their way when it was banned.
+    // These requests were in progress when the ban was made.
     if (bans.match(family, words) !== undefined) return
     const { max, forMs, share: forAll } = autoBan!
     if (bans.counts().auto >= max) {
@@ -81,8 +81,9 @@ export function autoBan(deps: AutoBanDeps) {
 }
 
 /**
- * Without one nobody has guessed. And any page can let its visitors' browsers send such requests, as pictures say, until
- * their address is banned; a field of its own a browser asks the gateway for first (CORS).
+ * Returns true if the request has a credential. Without one, no key was guessed. Also, any page can make its visitors'
+ * browsers send requests without one, for example for pictures, until their address is banned. For a custom header, a
+ * browser asks the gateway first (CORS).
  */
 function hasCredential({ headers, secured }: Exchange): boolean {
   return headers.identity.length > 0 || secured?.certificate !== undefined

@@ -5,48 +5,51 @@ import { oldGenerationLimit } from '../../limiter/heap-room.js'
 
 export type Overloaded = 'event_loop' | 'heap'
 
-/** What is read of the process once in a while. */
+/** Measurements of the process. */
 export interface Readings {
-  /** Ms: the 99th percentile since it was last asked. */
+  /** Returns the 99th percentile of the delay since the last call, in ms. */
   eventLoopDelay(): number
-  /** Percent of what the heap may hold before V8 ends the process, without its garbage. */
+  /** Returns the used heap without garbage, in percent of what it may hold before V8 ends the process. */
   heap(): number
   close(): void
 }
 
 export interface Overload {
-  /** How much is shed, from 0 to 1: at a half, the lower half of the classes. */
+  /** Share of the classes that is shed, from 0 to 1: at 0.5, the lower half. */
   pressure: number
-  /** Whether a request of this class is shed, and why. To be asked only while `pressure` is above 0. */
+  /** Returns why a request of this class is shed, if it is. Call it only while `pressure` is above 0. */
   sheds(rank: number, classes: number): Overloaded | undefined
-  /** Of each reason how much is shed for it. */
+  /** Returns the pressure for each reason. */
   describe(): Readonly<Record<Overloaded, number>>
   close(): void
 }
 
 export interface OverloadOptions {
   readonly settings: Config['server']['shed']
-  /** Called once, when the heap has been too full for too long: it is time to go. */
+  /** Called once, when the heap has been too full for too long: the process should end. */
   readonly exhausted: (heap: number) => void
   readonly readings?: Readings
   readonly random?: () => number
-  /** Undefined: nobody looks but `tick`. */
+  /** Interval of the measurements, in ms; undefined if only `tick` measures. */
   readonly tickMs?: number | undefined
 }
 
 const TICK_MS = 500
-/** What is above its mark so often in a row, for 2 s, is no single pause, and no neighbour that took the CPU for a moment. */
+/**
+ * Measurements in a row above the mark, for 2 s, that count as overload. A single pause, or a neighbour that took the
+ * CPU for a moment, does not.
+ */
 const PATIENCE = 4
-/** How much more, or less, is shed at a time. */
+/** Change of the pressure per step. */
 const STEP = 1 / 4
-/** Below this share of the mark less is shed. Between the two it stays as it is. */
+/** Share of the mark below which the pressure decreases. Between the two it does not change. */
 const RELIEF = 0.8
-/** The heap is above `exit_heap` for so many looks. */
+/** Measurements in a row above `exit_heap` after which the process ends. */
 const EXIT_AFTER = 4
 
 /**
- * Watches the process, and says who is turned away while it cannot keep up: the lowest class first, and more with every half
- * second that it lasts. The last class is shed in part, then in whole, before the next one is touched.
+ * Measures the process, and decides which requests are shed while it is overloaded: the lowest class first, and more
+ * with every half second that the overload lasts. The last class is shed in part, then as a whole, before the next one.
  */
 export function createOverload(options: OverloadOptions): Overload & { tick(): void } {
   const {
@@ -88,7 +91,11 @@ export function createOverload(options: OverloadOptions): Overload & { tick(): v
   return overload
 }
 
-/** One thing that may be too much. @param mark 0: never */
+/**
+ * Tracks one measurement.
+ *
+ * @param mark limit; 0 for none
+ */
 function gauge(mark: number) {
   let above = 0
   const own = {
@@ -105,7 +112,7 @@ function gauge(mark: number) {
 
 const RESOLUTION_MS = 10
 /**
- * From this share of the old generation on V8 ends the process: after four collections in a row that left more, and took
+ * Share of the old generation from which V8 ends the process: after four collections in a row that left more, and took
  * more than 60 % of the time (`Heap::CheckIneffectiveMarkCompact`). Seen at 82 % of 64 MiB.
  */
 const ENDS_AT = 0.8
@@ -114,7 +121,9 @@ function readingsOfProcess(): Readings {
   const delay = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   delay.enable()
   const limit = oldGenerationLimit() * ENDS_AT
-  /** Bytes that the latest collection of the old generation has left. Between two of them garbage fills it in any case. */
+  /**
+   * Bytes left by the latest collection of the old generation. Between two collections, garbage fills it in any case.
+   */
   let left = oldGenerationBytes()
   const collections = new PerformanceObserver((list) => {
     if (list.getEntries().some(isMajor)) left = oldGenerationBytes()
@@ -122,7 +131,7 @@ function readingsOfProcess(): Readings {
   collections.observe({ entryTypes: ['gc'] })
   return {
     eventLoopDelay() {
-      // It measures its own timer: what lies above its period is delay. NaN before the first measurement.
+      // The monitor measures its own timer: only the time above its period is delay. NaN before the first measurement.
       const p99 = delay.percentile(99) / 1e6 - RESOLUTION_MS
       delay.reset()
       return Number.isNaN(p99) ? 0 : p99
@@ -139,7 +148,7 @@ function isMajor(collection: object): boolean {
   return (collection as { detail?: { kind?: number } }).detail?.kind === constants.NODE_PERFORMANCE_GC_MAJOR
 }
 
-/** Of all spaces but those of the young generation: what V8 holds against its limit. */
+/** Returns the bytes of all spaces except the young generation: V8 compares them with its limit. */
 function oldGenerationBytes(): number {
   let bytes = 0
   for (const { space_name: name, space_used_size: used } of getHeapSpaceStatistics())

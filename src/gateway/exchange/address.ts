@@ -4,8 +4,8 @@ import type { Exchange } from './exchange.js'
 import { fieldOf } from './header-list.js'
 
 /**
- * The address of the client: from the socket, then right to left through X-Forwarded-For for as long as the one who
- * wrote an entry is a trusted proxy. What stands left of the first untrusted one may be made up and is not read.
+ * Returns the client's address: the socket's, then right to left through X-Forwarded-For as long as a trusted proxy
+ * wrote the entry. Entries left of the first untrusted address may be forged and are not read.
  */
 export function clientAddress(
   peer: string,
@@ -18,7 +18,7 @@ export function clientAddress(
   while (end > 0) {
     const start = forwardedFor.lastIndexOf(',', end - 1)
     const entry = entryAddress(forwardedFor.slice(start + 1, end).trim())
-    // A proxy that we trust wrote something that is no address: the last one that we know stands for the client.
+    // A trusted proxy wrote something that is not an address. The last known address stands for the client.
     if (entry === undefined) return client
     client = entry
     if (!isTrusted(client)) return client
@@ -28,8 +28,8 @@ export function clientAddress(
 }
 
 /**
- * The address of the client as a CDN tells it, where `edge.cdn` says how; else by X-Forwarded-For. A header is here only
- * when a trusted proxy sent it.
+ * Returns the client's address from a CDN's header, if `edge.cdn` names one, otherwise from X-Forwarded-For. These
+ * headers are only present if a trusted proxy sent them.
  */
 export function clientOf({ snapshot, headers, peer }: Exchange): string {
   const { isTrustedProxy: isTrusted, edge } = snapshot
@@ -49,7 +49,7 @@ export function clientOf({ snapshot, headers, peer }: Exchange): string {
   return clientAddress(peer, forwardedFor, isTrusted)
 }
 
-/** `2001:db8::1:443`: what is behind the last colon is the port. */
+/** Removes the port: `2001:db8::1:443` has it after the last colon. */
 function withoutPort(text: string): string {
   const colon = text.lastIndexOf(':')
   return colon < 0 ? text : text.slice(0, colon)
@@ -57,7 +57,7 @@ function withoutPort(text: string): string {
 
 const ENTRY = /^(?:\[([0-9a-f:.]+)\](?::[0-9]{1,5})?|([0-9.]+)(?::[0-9]{1,5})?|([0-9a-f:.]*:[0-9a-f:.]*))$/i
 
-/** `1.2.3.4`, `1.2.3.4:5678`, `2001:db8::1`, `[2001:db8::1]:443`; never with a zone. */
+/** Parses `1.2.3.4`, `1.2.3.4:5678`, `2001:db8::1`, `[2001:db8::1]:443`; never with a zone. */
 function entryAddress(text: string): string | undefined {
   if (text.length > 60) return undefined
   const [, bracketed, ipv4, ipv6 = bracketed] = ENTRY.exec(text) ?? []

@@ -11,83 +11,83 @@ import type { RequestHeaders } from './headers.js'
 import type { Secured } from './tls-info.js'
 
 /**
- * One request on its way: what it asked for, and what the stages found so far. Knows no Fastify type, so a stage
- * is tested without a server and can be run over a line of a log.
+ * State of one request: its properties, and what the stages have found so far. It has no Fastify type, so a stage can
+ * be tested without a server, and run on a line of a log.
  */
 export interface Exchange {
   readonly snapshot: Snapshot
   readonly requestId: string
   readonly method: string
-  /** The raw request target. */
+  /** Raw request target. */
   readonly target: string
   readonly headers: RequestHeaders
-  /** The socket's remote address. */
+  /** Remote address of the socket. */
   readonly peer: string
   /** `performance.now()` at accept. */
   readonly started: number
-  /** Of a connection over TLS. */
+  /** Set for a connection over TLS. */
   secured: Secured | undefined
-  /** Where its caller names one, or the gateway records it. */
+  /** Set if the client sent a trace, or the gateway records one. */
   trace: TraceContext | undefined
 
   // match route
   host: string
-  /** Canonical path: what was matched is what is forwarded. */
+  /** Canonical path. It is matched and forwarded. */
   path: string
-  /** With its `?`, or empty. */
+  /** Query with its `?`, or empty. */
   query: string
   route: Route | undefined
-  /** Routes that a backend could take its path for: where they cost more, so does the request. */
+  /** Further routes that a backend could read the path as. If one of them costs more, so does the request. */
   alsoRead: readonly Route[] | undefined
 
   // identify consumer
   clientIp: string
   consumer: string | undefined
-  /** How the caller was identified. */
+  /** Kind of credential that identified the client. */
   identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
-  /** Index into snapshot.tiers that came with the credential. */
+  /** Index into snapshot.tiers, from the credential. */
   credentialTier: number | undefined
-  /** Came with the credential, or else from a source of tiers. */
+  /** Tenant, from the credential or otherwise from a source of tiers. */
   tenant: string | undefined
-  /** What the credential may do, where it says; undefined: it does not. */
+  /** Scopes of the credential; undefined if it has none. */
   scopes: readonly string[] | undefined
-  /** Whose token it was, and what it says. */
+  /** Issuer and claims of the token. */
   token: TokenIdentity | undefined
-  /** Of the body, where it was signed. */
+  /** Digest of the body, if it was signed. */
   bodyDigest: ExpectedDigest | undefined
-  /** Of an API key of the store. */
+  /** Id of an API key of the store. */
   keyId: string | undefined
 
   // resolve tier
-  /** Index into snapshot.tiers, -1 before the stage. */
+  /** Index into snapshot.tiers; -1 before the stage. */
   tier: number
   tierFrom: 'assignment' | 'credential' | 'source' | 'default' | undefined
-  /** Name of the source, where the tier is from one. */
+  /** Name of the source, if the tier is from one. */
   tierSource: string | undefined
-  /** It is what the source said last, longer ago than its ttl. */
+  /** True if the tier is the source's last answer, older than its ttl. */
   tierStale: boolean
-  /** Unix ms at which the assignment ends by itself, where it does. */
+  /** Unix ms at which the assignment ends, if it does. */
   tierUntil: number | undefined
 
   // admit
   guard: Guard | undefined
-  /** What was reserved for it; undefined where its service has neither circuit breaker nor limit of concurrency. */
+  /** Reservation for the request; undefined if its service has neither circuit breaker nor concurrency limit. */
   pass: Pass | undefined
-  /** Of an upgrade: its place among the tunnels of the service. */
+  /** For an upgrade: its place among the tunnels of the service. */
   tunnel: Holding | undefined
 
   // take quota
-  /** The limits that hold for it; undefined: none, or the stage was not reached. */
+  /** Limits of the request; undefined if it has none, or did not reach the stage. */
   policy: Policy | undefined
   decision: Decision | undefined
   limitMs: number
-  /** Whether it is one of those that are kept to be explained, where that is not for its outcome. */
+  /** True if the request was sampled to be explained later, whatever its outcome. */
   sampled: boolean | undefined
-  /** Of such a one: how its limits stood. */
+  /** For a sampled request: the state of its limits. */
   counted: Counted | undefined
-  /** What it has cost, where that is not its route's own: said by the caller or the upstream, or given back. */
+  /** Cost, if it differs from the route's: declared by the client or the upstream, or refunded. */
   cost: number | undefined
-  /** What was charged and is not settled yet. */
+  /** Charges that are not settled yet. */
   held: Held[] | undefined
 
   // forward
@@ -95,7 +95,7 @@ export interface Exchange {
   upstreamMs: number
   bytesIn: number
   bytesOut: number
-  /** What the upstream says that the request has cost in all. */
+  /** Total cost that the upstream reported. */
   toldCost: number | undefined
 
   // record
@@ -103,22 +103,22 @@ export interface Exchange {
   error: ErrorCode | undefined
   cause: string | undefined
   durationMs: number
-  /** Its response is closed. A decision that comes now is settled at once. */
+  /** True once the response is closed. A later decision is settled at once. */
   over: boolean
 }
 
-/** A charge that waits for the end of its response (`charges.ts`). */
+/** Charge that waits for the end of its response (`charges.ts`). */
 export interface Held {
   readonly charge: Charge
-  /** Where it stands in the list of those whose slot is renewed, -1 when it does not. */
+  /** Index in the list of charges with a slot to renew; -1 if not in it. */
   place: number
   /** `performance.now()` from which its slot is renewed. */
   renewAt: number
-  /** While the store is renewing it. */
+  /** Set while the store renews it. */
   renewing: Promise<void> | undefined
 }
 
-/** An exchange as it enters the first stage. */
+/** Creates the exchange for the first stage. */
 export function createExchange(
   snapshot: Snapshot,
   requestId: string,

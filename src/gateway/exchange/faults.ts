@@ -1,12 +1,12 @@
-/** What ends by itself when something throws in it: one exchange, or a copy of one. */
+/** Work that ends by itself if code in it throws: one exchange, or a copy of one. */
 export interface Breakable {
-  /** Ends it: releases what it holds, counts and logs the error. Never throws. */
+  /** Ends it: releases its resources, counts and logs the error. Never throws. */
   broken(error: unknown): void
 }
 
 /**
- * The owner is kept on the response. What sockets, streams and timers call catches what is thrown in it, and has the
- * response at hand: a context for each request, as `AsyncLocalStorage` has one, would cost every request something.
+ * Key of the owner, which is stored on the response. Callbacks of sockets, streams and timers catch errors, and have
+ * the response at hand. A context per request, such as `AsyncLocalStorage`, would cost every request time.
  */
 const OWNER = Symbol('the exchange that a response belongs to')
 
@@ -14,15 +14,15 @@ interface Owned {
   [OWNER]?: Breakable
 }
 
-/** Says whose a response is. Before anything is sent on it. */
+/** Sets the owner of a response. Call it before anything is sent on it. */
 export function own(res: object, owner: Breakable): void {
   ;(res as Owned)[OWNER] = owner
 }
 
 /**
- * Ends the exchange of a response, as something threw in a handler of it.
+ * Ends the exchange of a response after an error in one of its handlers.
  *
- * @throws the error, when the response is nobody's
+ * @throws the error, if the response has no owner
  */
 export function broken(res: object, error: unknown): void {
   const owner = (res as Owned)[OWNER]

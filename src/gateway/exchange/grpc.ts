@@ -2,12 +2,12 @@ import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Exchange } from './exchange.js'
 import { sentField } from './header-list.js'
 
-/** Whether the caller speaks gRPC: then a refusal is told in its words. */
+/** Returns true if the client speaks gRPC. Refusals then use its format. */
 export function isGrpc({ headers }: Exchange): boolean {
   return /^application\/grpc(?:$|[+; ])/i.test(sentField(headers.forward, 'content-type') ?? '')
 }
 
-/** The header of a response that has nothing else (Trailers-Only): status and reason as gRPC has them. */
+/** Returns the header of a refusal without body (Trailers-Only), with status and reason in gRPC's format. */
 export function grpcRefusal(refusal: Refusal, requestId: string): string[] {
   const { code, detail, headers } = refusal
   const text = detail ?? ERRORS[code].detail
@@ -24,7 +24,9 @@ export function grpcRefusal(refusal: Refusal, requestId: string): string[] {
   ]
 }
 
-/** https://grpc.github.io/grpc/core/md_doc_statuscodes.html, in the way that Envoy maps statuses of HTTP. */
+/**
+ * Maps an error to a status (https://grpc.github.io/grpc/core/md_doc_statuscodes.html), as Envoy maps statuses of HTTP.
+ */
 export function grpcStatus(code: ErrorCode): number {
   switch (code) {
     case 'upstream_timeout':
@@ -65,7 +67,7 @@ const INTERNAL = 13
 const UNAVAILABLE = 14
 const UNAUTHENTICATED = 16
 
-/** As gRPC's HTTP/2 mapping wants it: everything but printable ASCII, and the percent sign. */
+/** Percent-encodes everything except printable ASCII, and the percent sign, as gRPC's HTTP/2 mapping requires. */
 function percentEncoded(text: string): string {
   return Array.from(Buffer.from(text, 'utf8'), (byte) =>
     byte >= 0x20 && byte <= 0x7e && byte !== 0x25

@@ -1,9 +1,9 @@
 import { headersOfCdn } from '../../config/snapshot/cdn.js'
 import { SIGNATURE_HEADERS, type Snapshot } from '../../config/snapshot/snapshot.js'
 
-/** What becomes of a field of a request. One that is not in the table goes to the upstream as it is. */
+/** Treatment of a request header. A header that is not in the table goes to the upstream unchanged. */
 export enum Field {
-  /** Hop-by-hop (RFC 9110 §7.6.1), or a way to tell a backend another path or method than the one that was limited. */
+  /** Dropped: hop-by-hop (RFC 9110 §7.6.1), or naming another path or method than the limited one. */
   Drop,
   Host,
   Connection,

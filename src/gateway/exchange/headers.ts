@@ -4,38 +4,41 @@ import { fieldOf, placeOf, removeField } from './header-list.js'
 import { Field, fieldTable, isClaim } from './header-table.js'
 
 /**
- * What the stages need of a request's header, read in one pass over the raw list: Node's own `headers` object joins
- * and drops repeated fields, and a repeated Host or credential is exactly what must be seen.
+ * Headers of a request as the stages need them, read in one pass over the raw list. Node's own `headers` object joins
+ * and drops repeated headers, but the gateway must see a repeated Host or credential.
  */
 export interface RequestHeaders {
-  /** End-to-end fields for the upstream as a flat name, value list, without any field that the gateway sets itself. */
+  /** End-to-end headers for the upstream as a flat name, value list, without those that the gateway sets itself. */
   readonly forward: readonly string[]
   readonly host: string | undefined
-  /** -1 when there is none. */
+  /** Content-Length; -1 if there is none. */
   readonly contentLength: number
   readonly chunked: boolean
   readonly expectContinue: boolean
-  /** All X-Forwarded-For fields, joined; only from a trusted proxy. */
+  /** All X-Forwarded-For headers, joined; only from a trusted proxy. */
   readonly forwardedFor: string | undefined
   readonly forwardedProto: string | undefined
   readonly forwardedHost: string | undefined
   readonly via: string | undefined
   readonly requestId: string | undefined
-  /** Fields that can name a consumer, flat: lower-case name, value. They reach the upstream only once verified. */
+  /** Headers that can identify a consumer, flat: lower-case name, value. They only reach the upstream once verified. */
   readonly identity: readonly string[]
-  /** Lower-case protocol of an Upgrade field that the Connection field names. */
+  /** Lower-case protocol of an Upgrade header that the Connection header names. */
   readonly upgrade: string | undefined
-  /** As it came, which may not be valid; it is in `forward`, too. A repeated one is empty. */
+  /** As received, perhaps invalid. It is in `forward`, too. Empty if repeated. */
   readonly traceparent: string | undefined
-  /** All fields of this name, joined; they are in `forward`, too. */
+  /** All headers of this name, joined. They are in `forward`, too. */
   readonly tracestate: string | undefined
-  /** The first; it is in `forward`, too. */
+  /** First User-Agent. It is in `forward`, too. */
   readonly userAgent: string | undefined
-  /** What a CDN tells of the client, flat: lower-case name, value; only from a trusted proxy. It is in `forward`, too. */
+  /**
+   * Headers of a CDN about the client, flat: lower-case name, value; only from a trusted proxy. They are in `forward`,
+   * too.
+   */
   readonly cdn: readonly string[]
 }
 
-/** A field of the identity list, or undefined. */
+/** Returns a header of the identity list, or undefined. */
 export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
   return fieldOf(headers.identity, name)
 }
@@ -44,8 +47,9 @@ const ODD = /[^a-z0-9-]/
 const EACH_ODD = /[^a-z0-9-]/g
 
 /**
- * What backends of the CGI family make of a lower-case name, written with `-`: `x_user_id` and `x.user.id` are `x-user-id` to
- * them. Which characters they do not tell from `-` differs: `_` all, `.` PHP, too, and some (lighttpd) whatever is no letter or digit.
+ * Normalises a lower-case name with `-`, as CGI-style backends do: to them `x_user_id` and `x.user.id` are `x-user-id`.
+ * Which characters they confuse with `-` differs: `_` in all, `.` in PHP, too, and in some (lighttpd) all but letters
+ * and digits.
  */
 export function plainName(name: string): string {
   return ODD.test(name) ? name.replace(EACH_ODD, '-') : name
@@ -56,9 +60,9 @@ const REQUEST_ID = /^[\w.-]{1,64}$/
 /**
  * Reads `rawHeaders` (name, value, …) once.
  *
- * @param trusted whether the peer is a trusted proxy: only then are X-Forwarded-* and Forwarded believed and kept
- * @returns a refusal for a header that two readers could understand differently, or that tries to hide or forge
- *   an identity
+ * @param trusted true if the peer is a trusted proxy: only then are X-Forwarded-* and Forwarded trusted and kept
+ * @returns a refusal for a header that two readers could understand differently, or that tries to hide or forge an
+ *   identity
  */
 export function readHeaders(
   raw: readonly string[],
@@ -93,7 +97,7 @@ export function readHeaders(
     if (field === undefined) {
       const plain = plainName(name)
       if (plain !== name) {
-        // A twin of a field that we vouch for must not pass.
+        // A twin of a header that the gateway vouches for must not pass.
         if (table.has(plain) || isClaim(plain) || plain.startsWith('x-forwarded-')) continue
       } else if (isClaim(name) || (!trusted && name.startsWith('x-forwarded-'))) {
         continue
@@ -116,7 +120,7 @@ export function readHeaders(
         connection = connection === undefined ? value : `${connection},${value}`
         break
       case Field.ContentLength:
-        // Node has refused repeated, signed and overlong ones; a number is forwarded, never the text.
+        // Node has refused repeated, signed and overlong values. The number is forwarded, never the text.
         contentLength = Number(value)
         if (!Number.isSafeInteger(contentLength)) return { code: 'bad_request', cause: 'content-length' }
         break
@@ -183,7 +187,7 @@ export function readHeaders(
       case Field.Cdn:
         if (!trusted) break
         cdn ??= []
-        // Which of two the CDN wrote nobody knows.
+        // The gateway cannot tell which of two the CDN wrote.
         if (fieldOf(cdn, name) !== undefined) {
           return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
         }
@@ -210,7 +214,7 @@ export function readHeaders(
       }
       if (field === Field.TraceParent) traceparent = undefined
       removeField(forward, name)
-      // Upgrade counts only when Connection names it (RFC 9110 §7.8).
+      // Upgrade only counts if Connection names it (RFC 9110 §7.8).
     }
   }
   return {
@@ -234,8 +238,8 @@ export function readHeaders(
 }
 
 /**
- * What the version adds: only HTTP/1.0 and 1.1 are spoken here, 1.1 needs a Host (RFC 9112 §3.2), and chunks before
- * 1.1 are a sign of two readers who disagree (§6.1).
+ * Checks the rules of the version: only HTTP/1.0 and 1.1 are supported, 1.1 needs a Host (RFC 9112 §3.2), and chunks
+ * before 1.1 indicate two readers who disagree (§6.1).
  */
 export function checkVersion(major: number, minor: number, headers: RequestHeaders): Refusal | undefined {
   if (major !== 1) return { code: 'http_version' }
@@ -247,7 +251,7 @@ export function checkVersion(major: number, minor: number, headers: RequestHeade
 
 const NONE: readonly string[] = []
 
-/** Of a request whose own header could not be read. */
+/** Headers of a request whose own could not be read. */
 export const NO_HEADERS: RequestHeaders = Object.freeze({
   forward: NONE,
   host: undefined,

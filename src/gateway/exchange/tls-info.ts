@@ -3,15 +3,15 @@ import { alternativeNames } from '../../config/snapshot/certificates.js'
 import type { CertificateId } from '../../config/snapshot/snapshot.js'
 
 export interface ClientCertificate {
-  /** A CA of `client_ca` vouches for it, and it holds now. */
+  /** True if a CA of `client_ca` vouches for it and it is valid now. */
   readonly verified: boolean
-  /** What it could identify its owner by; undefined when it does not say, or says several common names. */
+  /** Values that can identify its owner; undefined if it has none, or several common names. */
   readonly ids: Readonly<Record<CertificateId, string | undefined>>
 }
 
-/** What is known of a connection because it is encrypted. */
+/** Properties of an encrypted connection. */
 export interface Secured {
-  /** The client's, when it gave one. */
+  /** Certificate of the client, if it sent one. */
   readonly certificate: ClientCertificate | undefined
 }
 
@@ -20,7 +20,7 @@ interface MaybeSecured {
   [SECURED]?: Secured
 }
 
-/** Undefined for a connection in plain text. */
+/** Returns the properties; undefined for a plain-text connection. */
 export function securedOf(socket: object): Secured | undefined {
   return (socket as MaybeSecured)[SECURED]
 }
@@ -29,7 +29,7 @@ export function setSecured(socket: object, secured: Secured): void {
   ;(socket as MaybeSecured)[SECURED] = secured
 }
 
-/** The certificate that the client has proven to be its own, if it gave one. Read once a connection. */
+/** Returns the certificate that the client has proven to own, if it sent one. Read once per connection. */
 export function readClientCertificate(socket: TLSSocket): ClientCertificate | undefined {
   const certificate = socket.getPeerX509Certificate()
   if (certificate === undefined) return undefined

@@ -13,14 +13,14 @@ import type { Tracing } from '../../telemetry/traces/tracing.js'
 import type { Exchange } from './exchange.js'
 import { grpcStatus, isGrpc } from './grpc.js'
 
-/** The trace that the caller's `traceparent` names, if it is valid. */
+/** Returns the trace in the client's `traceparent`, if it is valid. */
 export function traceOfCaller(traceparent: string): TraceContext | undefined {
   const parent = parseTraceparent(traceparent)
   if (parent === undefined) return undefined
   return { traceId: parent.traceId, spanId: parent.spanId, sampled: false, recording: undefined }
 }
 
-/** What the server span says of how the request came. */
+/** Returns the attributes of the server span that describe how the request came. */
 export function detailsOf(x: Exchange, req: IncomingMessage): Details {
   const { httpVersionMajor, httpVersionMinor } = req
   const { forwardedProto, forwardedHost, host } = x.headers
@@ -33,7 +33,7 @@ export function detailsOf(x: Exchange, req: IncomingMessage): Details {
   }
 }
 
-/** The request is over. */
+/** Ends the trace of a request. */
 export function endTrace(tracing: Pick<Tracing, 'end'> | undefined, x: Exchange): void {
   const recording = x.trace?.recording
   if (recording === undefined) return
@@ -41,22 +41,22 @@ export function endTrace(tracing: Pick<Tracing, 'end'> | undefined, x: Exchange)
   tracing?.end(x)
 }
 
-/** The limiter is asked now. */
+/** Records that the limiter is asked now. */
 export function beginLimit({ trace }: Exchange, now: number): void {
   if (trace?.recording !== undefined) trace.recording.limitAt = now
 }
 
 /**
- * A recorded request is sent to an upstream, which is told the span that this is to be.
+ * Records an attempt at an upstream, which gets the id of its new span.
  *
  * @param path for the upstream, with its query
- * @param fields of its header: where a `traceparent` is, it is replaced
+ * @param fields headers of the attempt. A `traceparent` in them is replaced.
  */
 export function beginCall(x: Exchange, upstream: Upstream, path: string, fields: string[]): void {
   if (x.trace?.recording !== undefined) x.trace.recording.calls.push(call(x, upstream, path, fields))
 }
 
-/** The same for a copy, which ends by itself. */
+/** Does the same for a copy, which ends separately. */
 export function beginCopy(
   x: Exchange,
   service: Service,
@@ -72,10 +72,10 @@ function call(x: Exchange, upstream: Upstream, path: string, fields: string[], c
   const { traceId, recording } = x.trace!
   const { flags, state, calls, parentSpanId } = recording!
   const spanId = newSpanId()
-  // A route may keep its upstreams from what callers say of their traces, or say something of its own.
+  // A route may hide the client's trace from its upstreams, or set its own.
   const drop = x.route!.shape?.request?.drop
   if (drop?.has('traceparent') !== true) {
-    // Of a trace that begins here, or whose state is not valid, what came as its state says nothing.
+    // In a trace that begins here, or has no valid state, the received state means nothing.
     const keepsState = parentSpanId !== undefined && state !== undefined
     replaceField(fields, 'traceparent', formatTraceparent(traceId, spanId, flags), keepsState)
   }
@@ -109,13 +109,13 @@ function withoutQuery(path: string): string {
   return mark < 0 ? path : path.slice(0, mark)
 }
 
-/** The attempt that is under way, if the request is recorded. */
+/** Returns the attempt in progress, if the request is recorded. */
 function current({ trace }: Exchange): Call | undefined {
   const call = trace?.recording?.calls.at(-1)
   return call === undefined || call.ended > 0 ? undefined : call
 }
 
-/** The upstream has answered, with this header. */
+/** Records the header of the upstream's response. */
 export function answerCall(x: Exchange, status: number, fields: readonly string[] | null): void {
   if (x.trace?.recording === undefined) return
   const call = current(x)
@@ -123,7 +123,7 @@ export function answerCall(x: Exchange, status: number, fields: readonly string[
   readGrpcStatus(x, fields)
 }
 
-/** It has come to nothing; what is told first is the reason. */
+/** Records that the attempt failed. The first reported reason is kept. */
 export function failCall(x: Exchange, error: ErrorCode, cause?: string): void {
   if (x.trace?.recording === undefined) return
   const call = current(x)
@@ -132,14 +132,14 @@ export function failCall(x: Exchange, error: ErrorCode, cause?: string): void {
   call.cause = cause
 }
 
-/** Nothing more will come of it. */
+/** Ends the attempt. */
 export function endCall(x: Exchange): void {
   if (x.trace?.recording === undefined) return
   const call = current(x)
   if (call !== undefined) call.ended = performance.now()
 }
 
-/** What gRPC says of the call in a header without a body, or in trailers. Name, value, … */
+/** Reads the status of a gRPC call from a header without body, or from trailers: name, value, … */
 export function readGrpcStatus(x: Exchange, fields: readonly string[] | null): void {
   if (x.trace?.recording === undefined || fields === null) return
   const call = x.trace.recording.calls.at(-1)

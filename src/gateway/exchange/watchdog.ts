@@ -1,31 +1,34 @@
 import { performance } from 'node:perf_hooks'
 import type { Breakable } from './faults.js'
 
-/** Something under way that has to end in time. */
+/** Work in progress with a time limit. */
 export interface Watched extends Breakable {
-  /** Called every tick with `performance.now()`; ends itself when it is past its time. */
+  /** Called every tick with `performance.now()`. Ends itself if it is past its time. */
   check(now: number): void
-  /** The watchdog's own: where it stands in its list, -1 when it does not. */
+  /** Set by the watchdog: its index in the list; -1 if not in it. */
   watchSlot?: number
 }
 
 export interface Watchdog {
   add(watched: Watched): void
   delete(watched: Watched): void
-  /** `performance.now()` at the next tick, roughly: free, and what is timed from it never ends too early. */
+  /**
+   * Returns the approximate `performance.now()` of the next tick. It costs nothing, and a timeout from it never ends
+   * too early.
+   */
   now(): number
-  /** Of what is under way now. */
+  /** Returns the number of items watched. */
   size(): number
   close(): void
 }
 
 /**
- * One timer for all that is under way, instead of two or three a request. Every limit of time is kept to within two
- * ticks, and late rather than early.
+ * Watches everything in progress with one timer, instead of two or three per request. Every time limit is accurate to
+ * within two ticks, and late rather than early.
  *
- * A list with slots, and no Set: a Set leaves its old table behind each time it has seen so many deletions, with all that
- * was under way then still in it and a pointer to the next table. Once one such table has grown old, every later one
- * survives with it, and each request is copied by the collector, which took a fifth of the gateway's CPU.
+ * It uses a list with slots instead of a Set. A Set leaves its old table behind after as many deletions, with
+ * everything that was in progress then still in it and a pointer to the next table. Once one such table has grown old,
+ * every later one survives with it, and the collector copies each request, which took a fifth of the gateway's CPU.
  */
 export function createWatchdog(tickMs = 100): Watchdog {
   const watched: Watched[] = []
@@ -33,9 +36,9 @@ export function createWatchdog(tickMs = 100): Watchdog {
   let checking: NodeJS.Immediate | undefined
   const timer = setInterval(() => {
     now = performance.now()
-    // After a stall, what has come in meanwhile is read before anything is held to be late.
+    // After a stall, data that has arrived meanwhile is read before anything counts as late.
     checking = setImmediate(() => {
-      // Backwards: what is deleted meanwhile is replaced by one that has been checked.
+      // Backwards: an item deleted meanwhile is replaced by one that has been checked.
       for (let i = watched.length - 1; i >= 0; i--) {
         const one = watched[i]
         try {

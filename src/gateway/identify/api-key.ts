@@ -8,7 +8,11 @@ import { type Identified, MAX_CREDENTIAL, unauthorized } from './identify.js'
 
 type ApiKeys = SourceOf<'api_key'>
 
-/** @param keyring undefined: no key of the store is known */
+/**
+ * Identifies the client by an API key.
+ *
+ * @param keyring undefined if no key of the store is known
+ */
 export function identifyByApiKey(
   x: Exchange,
   source: ApiKeys,
@@ -41,7 +45,7 @@ export function identifyByApiKey(
     return undefined
   }
   if (found === 'expired') return unauthorized(`The API key in ${header} has expired.`)
-  // What is no key of ours can be refused without a look.
+  // A text that cannot be one of our keys is refused without a lookup.
   return found === 'unavailable' && isKey(key) ? UNAVAILABLE : notValid(header)
 }
 
@@ -51,7 +55,7 @@ function notValid(header: string): Refusal {
   return unauthorized(`The API key in ${header} is not valid.`)
 }
 
-/** Keys outlive tiers: one that the configuration does not have counts as none. */
+/** Returns the index of a tier. Keys outlive tiers: a tier that the configuration does not have counts as none. */
 function tierIndex(tiers: readonly string[], name: string | undefined): number | undefined {
   const index = name === undefined ? -1 : tiers.indexOf(name)
   return index < 0 ? undefined : index

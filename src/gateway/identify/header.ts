@@ -4,7 +4,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
 import { type Identified, isId, MAX_CREDENTIAL, unauthorized } from './identify.js'
 
-/** Identifies by a header that something in front sets. From whoever it is not believed of, it is as if it were not there. */
+/** Identifies the client by a header that a proxy sets. From an untrusted peer, the header counts as absent. */
 export function identifyByHeader(x: Exchange, source: SourceOf<'header'>): Identified {
   const id = identityHeader(x.headers, source.header)
   if (id === undefined || !source.believes(x.peer)) return 'absent'

@@ -2,9 +2,9 @@ import type { Refusal } from '../../errors.js'
 import { CHALLENGES } from './challenge.js'
 
 /**
- * What one way to know a caller finds: `'absent'`, at once, when its credential is not there, and the next source is
- * asked. A credential that is there decides: `undefined` with the consumer written into the exchange, or a refusal.
- * Only where it has not been seen lately may it be looked at for longer, by a Promise of one of these two.
+ * Result of one source of consumers: `'absent'`, at once, if its credential is missing, and the next source is tried. A
+ * present credential decides: `undefined` with the consumer written into the exchange, or a refusal. A credential that
+ * was not seen recently may take longer: then the result is a Promise of one of these two.
  */
 export type Identified = Refusal | undefined | 'absent'
 
@@ -16,8 +16,10 @@ export function isId(text: string): boolean {
 }
 
 /**
- * @param detail for the caller: which credential is wrong, never its text
- * @param challenge one of `CHALLENGES`, perhaps with more to say
+ * Makes a 401.
+ *
+ * @param detail for the client: which credential is wrong, never its text
+ * @param challenge one of `CHALLENGES`, optionally with more parameters
  */
 export function unauthorized(detail: string | undefined, challenge: string = CHALLENGES.api_key): Refusal {
   return {

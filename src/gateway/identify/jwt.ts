@@ -25,7 +25,7 @@ export function identifyByJwt(
     : decide(x, source, verdict, tokens)
 }
 
-/** The name of a scheme is in any case (RFC 9110 §11.1). */
+/** Returns the token after the scheme, whose name is case-insensitive (RFC 9110 §11.1). */
 function bearerToken(field: string): string | undefined {
   if (field.startsWith('Bearer ')) return field.slice(7)
   return field.slice(0, 7).toLowerCase() === 'bearer ' ? field.slice(7) : undefined
@@ -51,7 +51,7 @@ function decide(
   return undefined
 }
 
-/** The caller learns what to do about it (RFC 6750 §3.1); why exactly is for the log. */
+/** Makes the refusal. It tells the client what to do (RFC 6750 §3.1). The exact reason is only logged. */
 function refusalOf(
   header: string,
   { rejected, why, scopes = [], retryMs = 0 }: Exclude<Verdict<TokenIdentity>, { value: unknown }>,

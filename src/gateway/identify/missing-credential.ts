@@ -4,7 +4,7 @@ import type { Refusal } from '../../errors.js'
 import { CHALLENGES } from './challenge.js'
 import { unauthorized } from './identify.js'
 
-/** What a caller is told that has sent no credential: where one could be sent, with a challenge for each way that has one. */
+/** Returns the refusal for a client without a credential, with a challenge for each kind that has one. */
 export function nobody(sources: readonly ConsumerSource[]): Refusal {
   let refusal = prepared.get(sources)
   if (refusal === undefined) {
@@ -14,7 +14,7 @@ export function nobody(sources: readonly ConsumerSource[]): Refusal {
   return refusal
 }
 
-/** Of a snapshot or of one of its routes, with which they go. */
+/** Cached refusals by the sources of a snapshot or route. They are dropped with it. */
 const prepared = new WeakMap<readonly ConsumerSource[], Refusal>()
 
 function made(sources: readonly ConsumerSource[]): Refusal {

@@ -13,10 +13,10 @@ import { type Identified, unauthorized } from './identify.js'
 type Signatures = SourceOf<'signature'>
 
 /**
- * By a signature over the request as its caller sent it (RFC 9421). A nonce is looked at last: whoever has no key can neither use
- * up those of others nor fill the memory.
+ * Identifies the client by a signature over the request as sent (RFC 9421). The nonce is checked last, so that a client
+ * without a key can neither use up the nonces of others nor fill the memory.
  *
- * @param now Unix ms
+ * @param now unix ms
  */
 export function identifyBySignature(
   x: Exchange,
@@ -43,7 +43,7 @@ export function identifyBySignature(
   return undefined
 }
 
-/** The body has to be the one that was signed, which is known at its end; that there is none, at once. */
+/** Requires the signed body. A wrong body is detected at its end, a missing one at once. */
 function takeDigest(x: Exchange): Refusal | undefined {
   const expected = readContentDigest(signedField(x, 'content-digest')!)
   if (expected === undefined) {
@@ -69,7 +69,7 @@ function refuse({ accepted }: Signatures, detail = 'The signature is not valid.'
 
 const ABSOLUTE = /^https?:\/\/([^/?#]*)/i
 
-/** As the caller sent it: behind a trusted proxy, as it came to that one. */
+/** Returns the request as the client sent it: behind a trusted proxy, as that proxy received it. */
 function requestOf(x: Exchange): SignedRequest {
   const { method, target, headers } = x
   const scheme = headers.forwardedProto ?? (x.secured === undefined ? 'http' : 'https')
@@ -91,7 +91,10 @@ function requestOf(x: Exchange): SignedRequest {
   }
 }
 
-/** Of those that reach the upstream as they came, or that the gateway reads; of others a caller cannot say what arrives. */
+/**
+ * Returns a header that reaches the upstream unchanged, or that the gateway reads. For others, a client cannot know
+ * what arrives.
+ */
 function signedField({ headers }: Exchange, name: string): string | undefined {
   if (name === 'host') return headers.host
   if (name === 'content-length') return headers.contentLength < 0 ? undefined : String(headers.contentLength)
@@ -99,7 +102,7 @@ function signedField({ headers }: Exchange, name: string): string | undefined {
   return joinedField(headers.forward, name) ?? joinedField(headers.identity, name)
 }
 
-/** Whether `x_a` is there for `x-a`: which of the two a backend takes for what was signed nobody can say. */
+/** Returns true if `x_a` is present for `x-a`: a backend may take either for the signed one. */
 function hasTwin(list: readonly string[], name: string): boolean {
   for (let i = 0; i < list.length; i += 2) {
     const other = list[i]!

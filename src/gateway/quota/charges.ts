@@ -3,30 +3,33 @@ import type { Route } from '../../config/snapshot/snapshot.js'
 import type { Charge, Limiter } from '../../limiter/limiter.js'
 import type { Exchange, Held } from '../exchange/exchange.js'
 
-/** Between two looks at who needs a renewal, ms. The least lease that can be configured is five times as long. */
+/** Interval between two checks for renewals, in ms. The shortest configurable lease is five times as long. */
 const TICK_MS = 1_000
 
-/** What was charged for requests whose responses are not closed yet. */
+/** Charges of requests whose responses are not closed yet. */
 export interface Charges {
-  /** Remembers a charge until the response of its exchange is closed. When that has happened already, it is settled at once. */
+  /**
+   * Keeps a charge until the response of its exchange is closed. If it is closed already, the charge is settled at
+   * once.
+   */
   hold(x: Exchange, charge: Charge): void
   /**
-   * The response is closed, or the tunnel: slots are given back, and quota is given back or taken as the response says.
-   * Once for every exchange, before it is recorded.
+   * Settles the charges when the response or tunnel is closed: releases slots, and refunds or charges quota as the
+   * response requires. Call it once for every exchange, before it is recorded.
    */
   settle(x: Exchange): void
-  /** Slots that are held now. */
+  /** Returns the number of slots held. */
   size(): number
 }
 
 /**
- * One timer renews all slots that are held for long, each when half of its lease is over, so that neither a tunnel of
- * hours outlives its slot nor a gateway that died keeps one.
+ * Renews all slots held for long with one timer, each when half of its lease is over. So a tunnel of hours keeps its
+ * slot, and a gateway that died does not.
  *
- * @param tickMs of that timer, which runs only while slots are held
+ * @param tickMs interval of that timer, which only runs while slots are held
  */
 export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS): Charges {
-  // A list with places, and no Set: `watchdog.ts` tells why.
+  // A list with places instead of a Set: see `watchdog.ts`.
   const slots: Held[] = []
   let timer: NodeJS.Timeout | undefined
 
@@ -69,7 +72,7 @@ export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS
     const quota = quotaOf(x, charge)
     const slot = charge.policy.slots ? 'release' : 'keep'
     if (quota === 0 && slot === 'keep') return
-    // A renewal that is under way moves what is to be released.
+    // A renewal in progress changes what is to be released.
     if (renewing === undefined) void limiter.settle(charge, quota, slot)
     else void renewing.then(() => limiter.settle(charge, quota, slot))
   }
@@ -99,7 +102,7 @@ export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS
   }
 }
 
-/** Half of the shortest lease, ms. */
+/** Returns half of the shortest lease, in ms. */
 export function renewalMs({ policy }: Charge): number {
   let least = Number.POSITIVE_INFINITY
   for (const { algorithm, windowMs } of policy.limits) {
@@ -108,11 +111,11 @@ export function renewalMs({ policy }: Charge): number {
   return least / 2
 }
 
-/** What is still to be taken, or below 0 given back, now that the response is known. */
+/** Returns the quota still to charge, or below 0 to refund, now that the response is known. */
 function quotaOf(x: Exchange, { policy, cost }: Charge): number {
   const route = x.route!
   const live = policy === x.policy
-  // Where only the candidate would have let it pass, the response is none of the upstream's.
+  // If only the candidate allowed the request, the response is not the upstream's.
   if (!live && x.decision?.allowed !== true) return 0
   const due = givesBack(route, x.status, x.error) ? 0 : x.toldCost
   if (due === undefined) return 0
@@ -120,7 +123,7 @@ function quotaOf(x: Exchange, { policy, cost }: Charge): number {
   return due - cost
 }
 
-/** Whether a request gets back what it took. */
+/** Returns true if a request gets its quota back. */
 export function givesBack(
   { refundOn }: Pick<Route, 'refundOn'>,
   status: number,

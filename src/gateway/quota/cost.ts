@@ -2,13 +2,13 @@ import type { RouteCost } from '../../config/snapshot/costs.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { onlyField } from '../exchange/header-list.js'
 
-/** The most that a limit can hold (25 bits, as its amount). */
+/** Largest amount that a limit can hold (25 bits). */
 const MAX_COST = 2 ** 25 - 1
 const WHOLE = /^[0-9]+$/
 
 /**
- * What a request costs by its own account, 1 to the route's max. A number above that counts as the max; anything else, what
- * a consumer says that is not trusted, and a header that is there twice, as the route's default.
+ * Returns the cost that a request declares, from 1 to the route's max. A number above that counts as the max. Anything
+ * else counts as the route's default, and so do untrusted consumers and repeated headers.
  */
 export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   if (costFrom === undefined || !costFrom.consumers.has(x.consumer!)) return cost
@@ -18,7 +18,10 @@ export function askedCost(x: Exchange, { cost, costFrom }: RouteCost): number {
   return asked === 0 ? cost : Math.min(asked, costFrom.max)
 }
 
-/** What a request takes from each limit of its route: as much as the dearest of those that its path could be read as. */
+/**
+ * Returns what a request takes from each limit of its route: the cost of the most expensive route that its path could
+ * be read as.
+ */
 export function costOf(x: Exchange, route: RouteCost): number {
   let cost = askedCost(x, route)
   for (const other of x.alsoRead ?? NONE) cost = Math.max(cost, askedCost(x, other))
@@ -28,10 +31,10 @@ export function costOf(x: Exchange, route: RouteCost): number {
 const NONE: readonly RouteCost[] = []
 
 /**
- * What the upstream says that a request has cost in all, 0 to 2^25 - 1 (more counts as that); undefined when it does not
- * say, or twice, or no whole number.
+ * Returns the total cost that the upstream reports, from 0 to 2^25 - 1 (more counts as that). Undefined if it reports
+ * none, two, or not a whole number.
  *
- * @param raw name, value, … of the response, as they came
+ * @param raw name, value, … of the response, as received
  * @param header in lower case
  */
 export function toldCost(raw: readonly string[], header: string): number | undefined {

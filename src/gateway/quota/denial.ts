@@ -4,7 +4,7 @@ import type { Decision } from '../../limiter/limiter.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { claimsQuota, pushDecidedBy, pushQuotaHeaders, waitSeconds } from './headers.js'
 
-/** A refusal, and what it was made for. */
+/** Cached refusal, with the values that it was made for. */
 interface Made {
   readonly refusal: Refusal
   readonly policy: Policy
@@ -12,14 +12,14 @@ interface Made {
   readonly violated: number
   readonly remaining: number
   readonly seconds: number
-  /** Of a request that can never pass; else -1. */
+  /** Cost of a request that can never pass; otherwise -1. */
   readonly cost: number
   readonly claims: boolean
   readonly tier: number
   readonly service: string
 }
 
-/** The latest denials by policy and by the seconds that they name: those who are over a limit ask again and again. */
+/** Latest denials by policy and seconds: clients over a limit ask again and again. */
 const latest: (Made | undefined)[] = new Array(1024).fill(undefined)
 const numbers = new WeakMap<Policy, number>()
 let policies = 0
@@ -30,11 +30,11 @@ function slotOf(policy: Policy, seconds: number): number {
     number = policies++
     numbers.set(policy, number)
   }
-  // 61: so that the seconds of a minute, and what is left over of one, are not those of the next policy.
+  // 61, so that the seconds of a minute, and the rest above one, do not collide with those of the next policy.
   return (number * 61 + seconds) % latest.length
 }
 
-/** What the caller of a denied request is told. */
+/** Returns the refusal for a denied request. */
 export function denial(x: Exchange, policy: Policy, decision: Decision, cost: number): Refusal {
   const { decidedBy, binding, violated, remaining, retryMs } = decision
   if (decidedBy === 'closed') return { code: 'store_unavailable', headers: ['Retry-After', '1'] }

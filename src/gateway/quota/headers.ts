@@ -1,17 +1,18 @@
 import type { Limit, Policy, Service } from '../../config/snapshot/snapshot.js'
 import type { Decision } from '../../limiter/limiter.js'
 
-/** Whether the response may claim a quota: only when the store (or a memory of its answer) decided. */
+/** Returns true if the response may state a quota: only if the store (or a cached answer of it) decided. */
 export function claimsQuota(decision: Decision | undefined): decision is Decision {
   return decision !== undefined && (decision.decidedBy === 'store' || decision.decidedBy === 'cache')
 }
 
 /**
- * RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11), and the older X-RateLimit-* for the
- * binding limit. Nothing at all for a decision that the store did not make.
+ * Adds RateLimit-Policy and RateLimit (draft-ietf-httpapi-ratelimit-headers-11), and the older X-RateLimit-* for the
+ * binding limit. Adds nothing for a decision that the store did not make.
  *
- * `t` and X-RateLimit-Reset are whole seconds, rounded up: of a denied request until it could pass, so that they never
- * contradict Retry-After, else until the current window ends. Slots have no window, so no `t`.
+ * `t` and X-RateLimit-Reset are whole seconds, rounded up. For a denied request they last until it could pass, so that
+ * they never contradict Retry-After. Otherwise they last until the current window ends. Slots have no window, so no
+ * `t`.
  */
 export function pushQuotaHeaders(into: string[], policy: Policy, decision: Decision): void {
   if (!claimsQuota(decision)) return
@@ -34,7 +35,7 @@ export function pushQuotaHeaders(into: string[], policy: Policy, decision: Decis
   )
 }
 
-/** Says that the store did not decide, where the service wants callers to know. It claims no quota. */
+/** Tells the client that the store did not decide, if the service is configured so. It states no quota. */
 export function pushDecidedBy(
   into: string[],
   { showDecidedBy }: Service,
@@ -46,15 +47,15 @@ export function pushDecidedBy(
 }
 
 /**
- * Whole seconds, at least 1, until a denied request could pass, or until the binding limit's window ends. A slot may come
- * free at any moment: a second.
+ * Returns the whole seconds, at least 1, until a denied request could pass, or until the binding limit's window ends. A
+ * slot may be released at any moment, so its time is one second.
  */
 export function waitSeconds({ algorithm }: Limit, { retryMs, resetMs }: Decision): number {
   if (algorithm === 'concurrency') return 1
   return Math.max(1, Math.ceil((retryMs > 0 ? retryMs : resetMs) / 1000))
 }
 
-/** Fields of the upstream's own limiter that would contradict what the gateway claims. Lower-case. */
+/** Lower-case headers of the upstream's own limiter that would contradict the gateway's. */
 export const QUOTA_FIELDS: ReadonlySet<string> = new Set([
   'ratelimit',
   'ratelimit-policy',
