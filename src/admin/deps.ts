@@ -24,7 +24,7 @@ export interface AdminDeps {
   readonly limiter: Limiter
   readonly assignments: TierAssignments
   readonly bans: ReplicatedMap<Ban>
-  /** Returns what the next request of a consumer is identified as before its quota is checked. */
+  /** Returns the consumer, tier and tenant of the next request of a consumer, before its quota is checked. */
   readonly standing: (question: StandingQuestion) => Promise<Standing>
   readonly amounts: Pick<Amounts, 'policyFor' | 'map'>
   /** API keys of the store. */

@@ -33,7 +33,7 @@ export interface Reloaded extends GoodConfig {
   readonly result: ReloadResult
 }
 
-/** What a worker gets at its start. */
+/** Data that a worker gets at its start. */
 export interface Welcome {
   readonly place: number
   /** Number of workers. */
@@ -52,7 +52,7 @@ export interface Welcome {
   readonly drained: readonly (readonly [service: string, address: string])[]
 }
 
-/** What is counted and for which consumer, as the numbers that a configuration gives to its parts. */
+/** The subject of a count: service, tier and consumer, as the numbers that a configuration gives to its parts. */
 export interface Whose {
   /** Hash of the configuration. */
   readonly config: string

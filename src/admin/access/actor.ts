@@ -1,7 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import type { Problem } from './problem.js'
 
-/** Who sent a request to the admin API, and from where. */
+/** The client of a request to the admin API. */
 export interface Actor {
   /**
    * Name of the token; `loopback` when no token is required; `cli:<user>@<host>` for a command that writes to the

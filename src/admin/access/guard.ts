@@ -1,7 +1,7 @@
 import type { IncomingHttpHeaders } from 'node:http'
 import type { Problem } from './problem.js'
 
-/** What decides whether a request may reach the admin server. */
+/** Properties of a request that decide whether it may reach the admin server. */
 export interface Caller {
   readonly method: string
   readonly headers: IncomingHttpHeaders

@@ -1,4 +1,4 @@
-// Everything is set as text: ids of consumers are what callers made up, and Trusted Types leave no other way.
+// All values are set as text: clients choose the ids of consumers, and Trusted Types allow nothing else.
 
 export const $ = (id) => document.getElementById(id)
 
@@ -9,7 +9,10 @@ export function element(tag, attributes, ...children) {
   return made
 }
 
-/** Heads are texts; cells are texts, or [text, class], or [text, class, hint]. Without rows it says what that means. */
+/**
+ * Fills a table. Heads are texts; cells are texts, or [text, class], or [text, class, hint]. `none` is shown if there
+ * are no rows.
+ */
 export function fill(table, heads, rows, none) {
   const cell = (value, i) => {
     const [text, kind = '', hint = ''] = Array.isArray(value) ? value : [value]
@@ -40,7 +43,7 @@ export function note(id, text) {
 
 export function pill(text, kind) {
   const state = $('state')
-  // Set only when it changes: it is read aloud.
+  // Set only when it changes: a screen reader reads it aloud.
   if (state.textContent !== text) state.textContent = text
   state.className = `pill ${kind}`
   document.title = kind === 'good' || kind === '' ? 'Tidegate' : `${text} – Tidegate`

@@ -1,12 +1,15 @@
-// What the page makes of numbers and texts. No document is needed for it.
+// Numbers and texts of the page. These functions need no document.
 
-/** What stands for a second of what two answers tell apart by `ms`. A count that went down began anew. */
+/** Returns the rate per second between two counts that are `ms` apart. A count that went down has restarted from 0. */
 export function perSecond(before, after, ms) {
   const difference = after >= before ? after - before : after
   return ms > 0 ? (difference * 1000) / ms : 0
 }
 
-/** The quantile of a histogram in ms, by a line through its bucket; null when nothing was counted. Above the last bound: that bound. */
+/**
+ * Returns a quantile of a histogram in ms, interpolated linearly in its bucket; null when nothing was counted. Above
+ * the last bound, returns that bound.
+ */
 export function quantile(bounds, counts, share) {
   const total = counts.reduce((sum, count) => sum + count, 0)
   if (total === 0) return null
@@ -49,12 +52,12 @@ export function ago(ms) {
   return seconds < 172_800 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86_400)} days`
 }
 
-/** The true count lies in it. */
+/** Formats the range that contains the true count. */
 export function range(count, error) {
   return error === 0 ? number(count) : `${number(count - error)}–${number(count)}`
 }
 
-/** Of a text that a caller made up: what is not seen, or turns the direction around, is written out. */
+/** Escapes characters of a client's text that are invisible or change the text direction. */
 export function seen(text) {
   return text
     .replace(
@@ -65,7 +68,7 @@ export function seen(text) {
 }
 
 /**
- * Areas on top of each other, as SVG paths in a box of `width` by `height`, the newest on the right.
+ * Returns stacked areas as SVG paths in a box of `width` by `height`, the newest sample on the right.
  *
  * @param samples arrays of one value for each area
  * @param most samples that there is room for

@@ -8,7 +8,7 @@ export const BY = {
   cost: ['Costing most', 'cost', 'Nothing was taken from any limit.'],
 }
 
-/** Whether the gateway is well, in a word. */
+/** Shows the state of the gateway in one word. */
 export function showStatus({ status, store, reasons, config, node }) {
   $('node').textContent = `${seen(node)}, configuration ${config.hash ?? '–'}`
   const wrong = reasons.filter((reason) => !reason.startsWith('the store'))
@@ -88,7 +88,7 @@ export function showConfig(config) {
   )
   list('Workers:', workers, '')
   const text = parts.map(({ textContent }) => textContent).join('\n')
-  // Left alone while nothing changes, so that it can be selected.
+  // Left alone while nothing changes, so that the reader can select it.
   if ($('config').textContent === parts.map(({ textContent }) => textContent).join('') && text !== '') return
   $('config').replaceChildren(...parts)
 }

@@ -2,18 +2,18 @@ import { $, element, fill, note, pill } from './elements.js'
 import { BY, showConfig, showStatus, showTop, showUpstreams } from './lists.js'
 import { forgetTraffic, showTraffic } from './traffic.js'
 
-/** Ms. */
+/** Ms between two refreshes. */
 const EVERY = 2000
 const PATIENCE = 8000
 const KEY = 'tidegate admin token'
-/** The token is not good; or too many were not. */
+/** The token is invalid; or too many were. */
 const REFUSED = [401, 429]
 const WRONG_TOKEN = 'That is no token of this gateway.'
 
 let by = 'limited'
 let token = sessionStorage.getItem(KEY)
 let timer
-/** Of the latest look: what an older one was told is not shown any more. */
+/** Number of the latest refresh: responses to an older one are dropped. */
 let turn = 0
 let answered
 
@@ -106,7 +106,7 @@ $('service').addEventListener('change', look)
 $('login').addEventListener('submit', (event) => {
   event.preventDefault()
   const typed = $('token').value.trim()
-  // What cannot stand in a header is no token.
+  // A header cannot hold such text, so it is not a token.
   if (!/^[!-~]+$/.test(typed)) {
     say(WRONG_TOKEN)
     return

@@ -1,7 +1,7 @@
 import { $, element, fill } from './elements.js'
 import { areas, difference, milliseconds, number, perSecond, quantile, rate } from './figures.js'
 
-/** Five minutes. */
+/** Samples of five minutes. */
 const SAMPLES = 150
 const CLASSES = [
   ['ok', '2xx and 3xx'],
@@ -13,7 +13,7 @@ const CLASSES = [
 let before
 const samples = []
 
-/** Shows what has come since the answer before. */
+/** Shows the requests since the response before. */
 export function showTraffic(now) {
   const { traffic } = now
   const ms = before === undefined ? 0 : Date.parse(now.at) - Date.parse(before.at)
@@ -43,7 +43,7 @@ export function showTraffic(now) {
   before = now
 }
 
-/** What comes next is of no single moment. */
+/** Forgets the last response, so that no rate spans a gap. */
 export function forgetTraffic() {
   before = undefined
 }

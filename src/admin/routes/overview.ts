@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import { nodeName } from '../../fleet/gateway-rpc.js'
 import type { AdminDeps } from '../deps.js'
 
-/** Adds one response with the state of this gateway: for the page, and for other clients that want the same. */
+/** Adds the route that returns the state of this gateway in one response, for the page and other clients. */
 export function overviewRoutes(
   app: FastifyInstance,
   deps: Pick<AdminDeps, 'config' | 'limiter' | 'metrics' | 'ready'>,

@@ -21,7 +21,7 @@ export interface DecisionTold extends DecisionData {
   readonly times: number
 }
 
-/** What all gateways on one store know about a request. */
+/** The knowledge of all gateways on one store about a request. */
 export interface DecisionAnswer {
   readonly decision: DecisionTold | null
   /** How far back this gateway keeps decisions; null when the process that asks is not a gateway. */

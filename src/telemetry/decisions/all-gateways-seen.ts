@@ -4,7 +4,7 @@ import type { Seen } from './last-seen.js'
 /** Returns what one gateway knows about a consumer: its process, or all of its workers. */
 export type OwnSeen = (consumer: string) => Seen | null | Promise<Seen | null>
 
-/** What all gateways on one store know about a consumer's credential. */
+/** The knowledge of all gateways on one store about a consumer's credential. */
 export interface SeenAnswer {
   readonly seen: Seen | undefined
   /** Reason, for an operator, why some gateways could not be asked. */

@@ -11,7 +11,7 @@ export interface ExplainQuestion {
   readonly peer: string
 }
 
-/** What would happen to the request. */
+/** The outcome that the request would have. */
 export interface Explained
   extends Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'> {
   readonly why: string

@@ -12,7 +12,7 @@ export interface StandingQuestion {
   readonly assigned?: Assignment | 'none' | undefined
 }
 
-/** What the next request of a consumer is identified as, before its quota is checked. */
+/** Consumer, tier and tenant of the next request of a consumer, before its quota is checked. */
 export interface Standing {
   /** Id under which it is counted: for an IPv6 address, its /64. */
   readonly consumer: string

@@ -1,7 +1,10 @@
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { type Cell, createFamily, type Definition, type Family } from './metric-family.js'
 
-/** Ms: those that OpenTelemetry advises for HTTP, and more for what never left the gateway, or waits for a slow backend. */
+/**
+ * Bounds in ms: those that OpenTelemetry recommends for HTTP, and more for requests that never left the gateway or wait
+ * for a slow backend.
+ */
 const REQUEST_MS = Float64Array.of(
   0.5,
   1,

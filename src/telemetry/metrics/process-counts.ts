@@ -17,7 +17,7 @@ export interface FamilyReading {
   readonly labels: readonly LabelValue[]
   /** Figures of all series, in series order. */
   readonly figures: readonly number[]
-  /** By series, if histograms are also recorded as exponential ones. */
+  /** One for each series, if histograms are also recorded as exponential ones. */
   readonly exponentials?: readonly Exponential[]
   /** Exemplars by place in the figures. */
   readonly exemplars?: readonly (readonly [bucket: number, exemplar: Exemplar])[]

@@ -95,15 +95,15 @@ interface Table {
   readonly tiers: number
   /** The last entry is for requests without a route. */
   readonly services: readonly ServicePlace[]
-  /** By route and tier, then by method, status and error. */
+  /** Keyed by route and tier, then by method, status and error. */
   readonly durations: Slots
-  /** By upstream, then by method and outcome. */
+  /** Keyed by upstream, then by method and outcome. */
   readonly clientDurations: Slots
-  /** By service and tier, then by limit, decision and who decided. */
+  /** Keyed by service and tier, then by limit, decision and who decided. */
   readonly decisions: Slots
-  /** By service and tier, then by limit and decision. */
+  /** Keyed by service and tier, then by limit and decision. */
   readonly candidates: Slots
-  /** By service and tier, then by reason. */
+  /** Keyed by service and tier, then by reason. */
   readonly shed: Slots
 }
 

@@ -36,7 +36,7 @@ export class Chunks {
   ended = false
   /** Offset of the body's end in the bytes of the latest `read`. */
   end = 0
-  /** What is wrong, if anything. */
+  /** The fault in the framing, if any. */
   wrong: string | undefined
   /** Name, value, … */
   trailers: string[] | null = null

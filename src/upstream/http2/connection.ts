@@ -94,7 +94,7 @@ function openSocket(upstream: Upstream, lookup: LookupFunction): Socket {
 }
 
 /**
- * Pings the other side, and ends the connection without an answer. Only on suspicion: gRPC servers count pings and
+ * Pings the other side, and ends the connection if no answer comes. Only on suspicion: gRPC servers count pings and
  * disconnect clients that send many.
  */
 export function probe(session: ClientHttp2Session): void {
