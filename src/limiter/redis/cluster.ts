@@ -15,6 +15,15 @@ export class StoreCluster extends Cluster {
 
   constructor(nodes: ClusterNode[], onBroken: OnBroken, options: ClusterSettings) {
     super(nodes, options)
+    // ioredis waits for no answer to ASKING, which fails where ASK names a node that is not there.
+    this.on('+node', (node: Redis) => {
+      const asking = node.asking.bind(node)
+      node.asking = () => {
+        const asked = asking()
+        asked.catch(() => {})
+        return asked
+      }
+    })
     this.#onBroken = onBroken
   }
 

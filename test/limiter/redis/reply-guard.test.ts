@@ -215,6 +215,7 @@ t.test('a redirection of a Cluster that leads nowhere is an error like others', 
     'ASK 1 :',
     'MOVED 1 127.0.0.1:99999',
     'MOVED x y:1',
+    'ASK 1 127.0.0.1:1',
   ]) {
     evil.answers = (command) => (isScript(command) ? `-${error}\r\n` : undefined)
     t.equal((await decide()).decidedBy, 'closed', error)
