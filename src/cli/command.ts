@@ -48,7 +48,7 @@ export interface CommandIo {
   readonly env: NodeJS.ProcessEnv
   /**
    * Absolute path of the folder that file names on the command line are relative to. File names in a configuration are
-   * relative to the folder where the process was started.
+   * relative to the folder of the configuration file.
    */
   readonly cwd: string
 }

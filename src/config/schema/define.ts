@@ -18,7 +18,7 @@ export interface Marks extends Bounds {
   secret?: boolean
   /** True if a change only takes effect at the next start; false: at once, within a part that waits for it. */
   restart?: boolean
-  /** Set for the path of a file, relative to the folder of the configuration file; or for one of these words. */
+  /** Set for the path of a file, relative to the folder of the configuration file. One of these words is allowed, too. */
   file?: readonly string[]
   /** True if a single value may stand for a list of one. */
   wrap?: boolean

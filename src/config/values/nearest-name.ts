@@ -7,7 +7,7 @@ export function nearest(word: string, known: readonly string[]): string | undefi
   const edits = distance(word.toLowerCase(), best.toLowerCase())
   const within = known.find((name) => isWithin(word, name))
   if (within !== undefined && edits > 1) return within
-  // Two letters that changed places are two edits: that much is forgiven in short words, too. Of three any two leave but one.
+  // Two swapped letters are two edits, which is allowed in short words, too. Of three letters, two edits leave one.
   if (best.length > 3) return edits <= Math.max(2, best.length / 3) ? best : undefined
   if (edits <= best.length - 2 || lettersOf(word) === lettersOf(best)) return best
   return edits <= 2 && word.toLowerCase().startsWith(best.slice(0, 2)) ? best : undefined

@@ -16,19 +16,19 @@ export enum Field {
   ForwardedFor,
   ForwardedProto,
   ForwardedHost,
-  /** Says where the request came from: kept only from a trusted proxy. */
+  /** Describes the origin of the request: only kept from a trusted proxy. */
   Provenance,
-  /** Upstreams believe it, since only the gateway writes it. */
+  /** Trusted by upstreams, because only the gateway writes it. */
   Told,
   Identity,
-  /** The same, but for several signatures there may be several fields. */
+  /** Like Identity, but several are allowed, for several signatures. */
   Signature,
   TraceParent,
   TraceState,
   UserAgent,
-  /** Says what a CDN knows of the client: kept, and believed, only from a trusted proxy. */
+  /** Describes the client by a CDN: only kept, and trusted, from a trusted proxy. */
   Cdn,
-  /** Goes to the upstream as it is, like those that are not in the table. */
+  /** Goes to the upstream unchanged, like a header that is not in the table. */
   Plain,
 }
 
@@ -46,7 +46,7 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['x-forwarded-host', Field.ForwardedHost],
   ['forwarded', Field.Provenance],
   ['x-real-ip', Field.Provenance],
-  // The client's certificate, as a proxy that ends TLS passes it on (RFC 9440 §2.4).
+  // The client's certificate, as a TLS-terminating proxy sends it (RFC 9440 §2.4).
   ['client-cert', Field.Provenance],
   ['client-cert-chain', Field.Provenance],
   ['traceparent', Field.TraceParent],
@@ -68,16 +68,16 @@ const FIELDS: readonly (readonly [string, Field])[] = [
 ]
 
 /**
- * Fields by which other servers tell a backend who is calling: those of Azure, of this gateway, of CGI (where `Proxy` becomes
- * HTTP_PROXY, too).
+ * Headers by which other servers name the client to a backend: of Azure, of this gateway, of CGI (where `Proxy` also
+ * becomes HTTP_PROXY).
  */
 const CLAIMS = ['proxy', 'remote-user', 'x-arr-clientcert', 'x-tidegate-identity']
 
 /**
- * Whether a field begins like one by which other servers tell a backend who is calling: of nginx and its Ingress, AWS, Kong and
- * the like. Unlike those in the table it is dropped without any look-up.
+ * Returns true if a header's name begins like one that other servers use to name the client to a backend: nginx and its
+ * Ingress, AWS, Kong and the like. Unlike headers in the table, it is dropped without a lookup.
  *
- * @param name in lower case, with `-` for whatever is no letter or digit
+ * @param name in lower case, with `-` for any character that is not a letter or digit
  */
 export function isClaim(name: string): boolean {
   switch (name.charCodeAt(0)) {
@@ -105,7 +105,9 @@ function isVendorClaim(name: string): boolean {
   }
 }
 
-/** Lower-case names of the fields that say what a request costs, or which upstream it goes to. They identify nobody. */
+/**
+ * Returns the lower-case names of the headers with a request's cost or its upstream. They do not identify a consumer.
+ */
 function readHere({ routes, services }: Snapshot): string[] {
   const costs = routes.flatMap(({ costFrom }) => (costFrom === undefined ? [] : [costFrom.header]))
   const hashes = services.flatMap(({ balance }) => (balance.kind === 'hash_header' ? [balance.header] : []))
@@ -114,7 +116,7 @@ function readHere({ routes, services }: Snapshot): string[] {
 
 const tables = new WeakMap<Snapshot, ReadonlyMap<string, Field>>()
 
-/** By lower-case name. Made once a snapshot. */
+/** Returns the table by lower-case name. Built once per snapshot. */
 export function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
   let table = tables.get(snapshot)
   if (table === undefined) {

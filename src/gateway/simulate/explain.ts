@@ -40,23 +40,23 @@ export interface ExplainDeps {
   readonly snapshot: () => Snapshot
   readonly limiter: Pick<Limiter, 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
-  /** Left out: nobody is banned. */
+  /** Bans in force. Default: none. */
   readonly bans?: Pick<Bans, 'size' | 'match'>
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  /** Left out: nothing is changed for anybody. */
+  /** Boosts and overrides. Default: none. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
-  /** Left out: no API key of the store is known. */
+  /** API keys of the store. Default: none is known. */
   readonly keyring?: Pick<Keyring, 'find' | 'hold'> | undefined
-  /** Those that requests have used; left out: none that is known here. */
+  /** Nonces that requests have used. Default: none is known. */
   readonly nonces?: Pick<SeenNonces, 'has'>
-  /** Of the running gateway; none where none runs. */
+  /** Guards of the running gateway; empty if none runs. */
   readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
-  /** Of the running gateway; none where none runs. */
+  /** Upstreams of the running gateway; empty if none runs. */
   readonly upstreams: { describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]> }
 }
 
-/** Routes that are named, at most. */
+/** Maximum number of routes listed. */
 const MOST_FITS = 5
 const MOST_NEAR = 3
 const KEYS_PATIENCE_MS = 3000
@@ -70,8 +70,8 @@ interface Outcome {
 }
 
 /**
- * What would become of a request, by the very stages that one goes through, up to where quota would be taken: that is looked at,
- * and nothing is charged. What hangs on the connection (a client certificate) and on how busy the gateway is, is left out.
+ * Explains what would happen to a request. It uses the stages of a real request up to the quota, which is read without
+ * a charge. It leaves out what depends on the connection (a client certificate) and on the gateway's load.
  */
 export function createExplain(deps: ExplainDeps) {
   const {
@@ -91,7 +91,7 @@ export function createExplain(deps: ExplainDeps) {
     checkEdge({ metrics: QUIET, bans, looksOnly: true }),
     matchRoute,
     answerHere,
-    // Nobody has used the key, and the nonce is still good for the request itself.
+    // The key does not count as used, and the nonce stays valid for the real request.
     identifyConsumer({
       tokens,
       keyring: keyring && { find: keyring.find, used() {} },
@@ -180,7 +180,7 @@ export function createExplain(deps: ExplainDeps) {
   }
 }
 
-/** Says that a header by which the caller could have been known is not believed from where the request comes from. */
+/** Explains that an identity header is not trusted from the request's address. */
 function disbelieved({ snapshot, headers, peer, identifiedBy, route }: Exchange): string {
   if (identifiedBy === 'header') return ''
   for (const source of route?.auth?.sources ?? snapshot.consumers) {
@@ -191,7 +191,7 @@ function disbelieved({ snapshot, headers, peer, identifiedBy, route }: Exchange)
   return ''
 }
 
-/** What comes after the limits. */
+/** Describes what follows after the limits. */
 function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, service: string): string {
   if (drained === all) {
     const which = all === 1 ? 'the only upstream' : `each of the ${all} upstreams`
@@ -203,7 +203,10 @@ function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, 
     : ` But none of the ${all} upstreams of ${service} serves; one that is not drained is asked all the same.`
 }
 
-/** The keys may have to be loaded first: what is not there by then is told as what callers get. */
+/**
+ * Waits for the keys, which may have to be loaded first. If they are not ready by then, the answer is the one that
+ * clients get.
+ */
 async function hold(keyring: ExplainDeps['keyring'], needed: boolean): Promise<void> {
   if (keyring === undefined || !needed) return
   let timer: NodeJS.Timeout | undefined
@@ -219,7 +222,7 @@ function refusal({ code, detail, cause }: Refusal): Outcome {
   return {
     status: ERRORS[code].status,
     error: code,
-    // What a caller is not told, who asks here may know.
+    // The operator may see details that a client does not.
     detail: cause === undefined ? told : code === 'forbidden' ? cause : `${told} (${cause})`,
   }
 }
@@ -262,7 +265,7 @@ function dataOf(x: Exchange, ended: Outcome | undefined, decision: Decision | un
 const labelOf = (route: Route, host: string) =>
   `${route.methods.length === 0 ? '' : `${route.methods.join(',')} `}${host}${route.path}`
 
-/** By the router itself, one route at a time. */
+/** Returns the matching routes, by the router itself, one route at a time. */
 function fitting(routes: readonly Route[], method: string, host: string, key: string): string[] {
   return mostSpecificFirst(routes).flatMap(({ route, host: own }) => {
     const only = { path: route.path, methods: route.methods, hosts: own === '' ? [] : [own] }
@@ -270,7 +273,7 @@ function fitting(routes: readonly Route[], method: string, host: string, key: st
   })
 }
 
-/** Those that it would fit but for the host or the method; else those that are written most like it. */
+/** Returns the routes that match except for the host or the method, otherwise those with the most similar path. */
 function nearest(routes: readonly Route[], method: string, host: string, key: string): string[] {
   const lines = mostSpecificFirst(routes)
   const but = lines.filter(({ route, host: own }) => {
@@ -287,14 +290,17 @@ function nearest(routes: readonly Route[], method: string, host: string, key: st
   return alike.slice(0, MOST_NEAR).map(({ route, host: own }) => labelOf(route, own))
 }
 
-/** Chance takes one of them: what is told is of the first. A sticky one knows where the consumer belongs. */
+/**
+ * Describes the split. Its choice is random: the explanation is for the first member. A sticky split knows the
+ * consumer's member.
+ */
 function splitOf({ route, consumer }: Exchange, { routes }: Snapshot): Explained['split'] {
   const split = routes.find((one) => one.split?.members.some((member) => member.route === route))?.split
   if (split === undefined || (split.sticky && consumer !== undefined)) return null
   return split.members.map(({ weight, route: { service } }) => ({ service: service.name, weight }))
 }
 
-/** The claims that were used, by the names that they have in the token; the token itself is never told. */
+/** Returns the claims that were used, by their names in the token. The token itself is never shown. */
 function tokenOf({ token, snapshot }: Exchange): Explained['token'] {
   if (token === undefined) return null
   const { issuer, consumer, tier, tenant, scopes, expires } = token

@@ -10,9 +10,9 @@ import { levelsOf } from '../stages/quota.js'
 import { matchRoute } from '../stages/route.js'
 import { chooseService } from '../stages/service.js'
 
-/** What an access log says of a request (`docs/logs.md`). */
+/** Request of an access log (`docs/logs.md`). */
 export interface LoggedRequest {
-  /** Unix ms at which it began and at which its response ended. */
+  /** When it began, and when its response ended, in unix ms. */
   readonly began: number
   readonly ended: number
   readonly requestId: string
@@ -28,33 +28,34 @@ export interface LoggedRequest {
   readonly clientIp: string
   readonly status: number
   readonly error: string | undefined
-  /** Whether it got as far as its limits: they were asked, or there were none and it was forwarded. */
+  /** True if it reached its limits: they were evaluated, or there were none and it was forwarded. */
   readonly reachedLimits: boolean
 }
 
 /**
- * Why no limit is asked about a request: its consumer is not known; it was refused before its limits were asked; it has no
- * route now; it is answered without them now.
+ * Why no limit is evaluated for a request: its consumer is unknown; it was refused before its limits; it has no route
+ * now; it is now answered without limits.
  */
 export type Skipped = 'unidentified' | 'refused' | 'unrouted' | 'answered'
 
-/** What the limits make of a request. */
+/** Result of the limits for a request. */
 export interface Planned {
   readonly service: string
   readonly tier: string
   readonly consumer: string
   readonly deniedThen: boolean
   readonly deniedNow: boolean
-  /** The one that denies now. */
+  /** Limit that denies now. */
   readonly limit: Limit | undefined
 }
 
-/** Counts that are held at once, of consumers, addresses, tenants and routes. */
+/** Maximum number of counts held at once, of consumers, addresses, tenants and routes. */
 const MOST_KEYS = 2_000_000
 
 /**
- * Runs the requests of a log, in the order in which they began, past the limits of another configuration: by the stages of a real
- * request, but for who is calling and on which tier, which the log knows and its headers do not. Counts are in memory, and begin at none.
+ * Runs the requests of a log, in the order in which they began, through the limits of another configuration. It uses
+ * the stages of a real request except for consumer and tier, which the log has and its headers do not. Counts are in
+ * memory and begin empty.
  */
 export function createPlan(snapshot: Snapshot) {
   let now = 0
@@ -65,7 +66,7 @@ export function createPlan(snapshot: Snapshot) {
   const unknownTiers = new Map<string, number>()
   let forgot = false
 
-  /** What ended before `at`, and slots that were held on to meanwhile. */
+  /** Settles what ended before `at`, and renews slots held meanwhile. */
   function settleUntil(at: number): void {
     for (let next = settlements.peek(); next !== undefined && next.at <= at; next = settlements.peek()) {
       settlements.pop()
@@ -85,13 +86,16 @@ export function createPlan(snapshot: Snapshot) {
     return found ?? snapshot.defaultTier
   }
 
-  /** What it takes, and what it has cost in the end, as far as the log knows: the callers' and the upstreams' word is in its `cost`. */
+  /**
+   * Returns the initial and the final cost of a request, as far as the log has them: its `cost` includes declarations
+   * of client and upstream.
+   */
   function costsOf({ route, consumer }: Exchange, { cost, status, error }: LoggedRequest) {
     const { cost: own, costFrom, costHeader } = route!
     const said = costFrom?.consumers.has(consumer!) === true && cost > 0
     const asked = said ? Math.min(cost, costFrom!.max) : own
     if (givesBack(route!, status, error)) return { asked, due: 0 }
-    // Of what was denied then no upstream has said anything.
+    // A request denied then had no report from an upstream.
     return { asked, due: costHeader !== undefined && error !== 'quota_exceeded' ? cost : asked }
   }
 
@@ -149,9 +153,11 @@ export function createPlan(snapshot: Snapshot) {
         hold(logged, decision, { service: quotaOf, policy, consumer, levels, cost: asked }, due - asked)
       return planned(undefined)
     },
-    /** Tiers of the log that the configuration does not have, and how many requests came with them; they count as the default. */
+    /**
+     * Tiers of the log that the configuration does not have, with their number of requests. They count as the default.
+     */
     unknownTiers: (): ReadonlyMap<string, number> => unknownTiers,
-    /** Whether there were more counts than are held at once: some were forgotten, and denied too few. */
+    /** True if there were more counts than are held at once: some were forgotten, and too few requests denied. */
     forgot: () => forgot,
   }
 }
@@ -164,7 +170,7 @@ interface Settlement {
   /** Unix ms. */
   readonly at: number
   readonly charge: Charge
-  /** Taken besides, or below 0 given back. */
+  /** Quota to charge in addition, or below 0 to refund. */
   readonly quota: number
   /** Unix ms at which the response ended. */
   readonly ends: number

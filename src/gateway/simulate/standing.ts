@@ -17,25 +17,25 @@ export interface StandingDeps {
   readonly snapshot: () => Snapshot
   readonly assignments: Pick<TierAssignments, 'get'>
   readonly plans?: Pick<Plans, 'sources'> | undefined
-  /** The API keys of the store. */
+  /** API keys of the store. */
   readonly keys: () => KeyStore
-  /** By which credential the consumer came last, to any gateway. */
+  /** Returns the credential that the consumer last used, on any gateway. */
   readonly seen: (consumer: string) => Promise<SeenAnswer>
 }
 
-/** What a credential brings that a consumer may come with next. */
+/** Properties of a credential that a consumer may use next. */
 interface Credential {
   readonly kind: NonNullable<Exchange['identifiedBy']>
   readonly tier: string | undefined
   readonly tenant: string | undefined
 }
 
-/** Ms for the first load of all API keys. */
+/** Longest wait for the first load of all API keys, in ms. */
 const KEYS_PATIENCE = 500
 
 /**
- * Finds out what the next request of a consumer has before its quota is looked at, by the stage that finds it for a request. Its
- * credential is the one that it came with last; else one that the configuration or the store has.
+ * Determines what the next request of a consumer has before its quota is evaluated, with the stage that does so for
+ * requests. The credential is the last one that the consumer used, otherwise one from the configuration or the store.
  */
 export function createStanding(deps: StandingDeps) {
   const { snapshot: current, assignments, plans, keys, seen } = deps
@@ -86,7 +86,7 @@ export function createStanding(deps: StandingDeps) {
   }
 }
 
-/** Lists the credentials of a consumer that the configuration or the store has, in the order in which they are looked for. */
+/** Lists the credentials of a consumer in the configuration or the store, in the order in which sources are tried. */
 async function atHand(
   { consumers, tiers }: Snapshot,
   consumer: string,
@@ -133,12 +133,15 @@ async function isIn(ready: Promise<void>, ms: number): Promise<boolean> {
   return came
 }
 
-/** Whether callers are known by credentials that only their requests have. */
+/** Returns true if clients may use credentials that only their requests contain. */
 function comesUnseen({ consumers }: Snapshot): boolean {
   return consumers.some(({ kind }) => kind === 'jwt' || kind === 'header' || kind === 'client_certificate')
 }
 
-/** The credential of the last request, where it is still good; else one that is at hand, best one that says a tier. */
+/**
+ * Returns the credential of the last request, if it is still valid. Otherwise returns a known one, preferably with a
+ * tier.
+ */
 function choose(
   { consumers }: Snapshot,
   known: readonly Credential[],
@@ -157,14 +160,14 @@ function choose(
   return { credential, seenAt: undefined }
 }
 
-/** Whether a name is that of an address, and callers may be known by their address. */
+/** Returns true if a name is that of an address, and clients may be identified by address. */
 function isByAddress({ consumers, routes }: Snapshot, consumer: string): boolean {
   if (isIP(consumer) === 0 && !isAddressKey(consumer)) return false
   const has = (sources: Snapshot['consumers']) => sources.some(({ kind }) => kind === 'ip')
   return has(consumers) || routes.some(({ auth }) => auth !== undefined && has(auth.sources))
 }
 
-/** The same source, which also says why it has no answer. */
+/** Wraps a source so that it also notes why it has no answer. */
 function watched(source: PlanSource, notes: string[]): PlanSource {
   const failures = () => {
     const { timeout, error } = source.describe().counts.questions
@@ -185,7 +188,7 @@ function watched(source: PlanSource, notes: string[]): PlanSource {
   }
 }
 
-/** What nobody can know of a consumer that has not come lately. */
+/** Describes what cannot be known of a consumer without a recent request. */
 function unseen({ consumers }: Snapshot): string[] {
   const says = consumers.some(
     (source) => source.kind === 'jwt' && source.issuers.some(({ tier }) => tier !== undefined),

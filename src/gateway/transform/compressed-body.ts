@@ -4,15 +4,15 @@ import type { Coding } from '../../config/snapshot/compress.js'
 import type { Breakable } from '../exchange/faults.js'
 
 /**
- * Responses that are compressed at once; further ones go out as they are. A gzip holds 300 KiB, a brotli of this
- * window 850 KiB.
+ * Maximum number of responses compressed at once. Further ones are sent uncompressed. A gzip encoder takes 300 KiB, a
+ * brotli encoder with this window 850 KiB.
  */
 const MAX_AT_ONCE = 256
-/** How long what has come may stay inside before it is sent, although more would compress better. */
+/** Longest time that data stays in the encoder, in ms, although more data would compress better. */
 const FLUSH_MS = 10
 
 const { constants } = zlib
-/** `ZSTD_c_windowLog`. Like all of zstd not in the types of Node 20, nor in that version itself. */
+/** `ZSTD_c_windowLog`. Like all of zstd, it is missing from the types of Node 20, and from that version itself. */
 const ZSTD_WINDOW_LOG = 101
 const { createZstdCompress } = zlib as unknown as { createZstdCompress?: (options: object) => Encoder }
 
@@ -20,7 +20,7 @@ interface Encoder extends Transform {
   flush(kind: number | undefined): void
 }
 
-/** 256 KiB: what the encoder remembers, and the client, too. */
+/** Window of 256 KiB, which the encoder and the client must store. */
 const WINDOW_LOG = 18
 const OPTIONS = { highWaterMark: 65_536, chunkSize: 32_768 }
 const MAKE: Record<Coding, () => Encoder> = {
@@ -28,7 +28,7 @@ const MAKE: Record<Coding, () => Encoder> = {
   br: () =>
     zlib.createBrotliCompress({
       ...OPTIONS,
-      // The usual quality is 11, made for files that are compressed once.
+      // The default quality is 11, which is for files that are compressed once.
       params: { [constants.BROTLI_PARAM_QUALITY]: 4, [constants.BROTLI_PARAM_LGWIN]: WINDOW_LOG },
     }),
   zstd: () => createZstdCompress!({ ...OPTIONS, params: { [ZSTD_WINDOW_LOG]: WINDOW_LOG } }),
@@ -38,28 +38,32 @@ const ALL: readonly Coding[] = createZstdCompress === undefined ? ['br', 'gzip']
 const NONE: readonly Coding[] = []
 let atOnce = 0
 
-/** The codings that there is room for now. */
+/** Returns the codings that there is room for now. */
 export function availableCodings(): readonly Coding[] {
   return atOnce < MAX_AT_ONCE ? ALL : NONE
 }
 
 export interface CompressedEvents extends Breakable {
-  /** Before the first byte: now, or when none comes for a moment, the header has to go. */
+  /** Called before the first byte: now, or if none comes for a moment, the header must be sent. */
   begin(): void
-  /** @returns false when the next piece should wait for `drained` */
+  /**
+   * Sends a compressed piece.
+   *
+   * @returns false if the next piece should wait for `drained`
+   */
   compressed(chunk: Buffer): boolean
-  /** There is room for more to compress. */
+  /** Called when there is room for more data to compress. */
   room(): void
 }
 
-/** The body of a response on its way through an encoder, no faster than the client takes it. */
+/** Response body that passes through an encoder, no faster than the client reads. */
 export class CompressedBody {
   readonly #encoder: Encoder
   readonly #flushKind: number | undefined
   readonly #events: CompressedEvents
   #begun = false
   #timer: NodeJS.Timeout | undefined
-  /** Something has come since the last flush. */
+  /** True if data has come since the last flush. */
   #fresh = false
   #ended = false
   #over = false
@@ -68,7 +72,7 @@ export class CompressedBody {
     atOnce++
     this.#events = events
     this.#encoder = MAKE[coding]()
-    // A full flush, which is what zlib does by itself, would forget what it has seen.
+    // A full flush, which is zlib's default, would discard its history.
     this.#flushKind = coding === 'gzip' ? constants.Z_SYNC_FLUSH : undefined
     this.#encoder.on('data', this.#onData)
     this.#encoder.on('drain', () => {
@@ -82,14 +86,22 @@ export class CompressedBody {
     this.#flushSoon()
   }
 
-  /** @returns false when more should wait for `room` */
+  /**
+   * Compresses a chunk.
+   *
+   * @returns false if more should wait for `room`
+   */
   write(chunk: Buffer): boolean {
     this.#fresh = true
     this.#flushSoon()
     return this.#encoder.write(chunk)
   }
 
-  /** @param finished called once all is out */
+  /**
+   * Ends the body.
+   *
+   * @param finished called once everything is sent
+   */
   end(finished: () => void): void {
     this.#ended = true
     clearTimeout(this.#timer)
@@ -104,12 +116,12 @@ export class CompressedBody {
     this.#encoder.end()
   }
 
-  /** The client has taken what it was given. */
+  /** Continues after the client has read what it was sent. */
   drained(): void {
     this.#encoder.resume()
   }
 
-  /** Nothing more comes out, and least of all an end that looks like one. */
+  /** Stops the output. In particular, nothing is sent that looks like a proper end. */
   destroy(): void {
     if (this.#over) return
     this.#release()
@@ -136,7 +148,7 @@ export class CompressedBody {
     this.#events.begin()
   }
 
-  /** What is called from here on by the encoder or a timer ends the exchange when it throws. */
+  /** Runs a callback of the encoder or a timer. An error in it ends the exchange. */
   #try(step: () => void): void {
     try {
       step()

@@ -3,7 +3,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { joinedField } from '../exchange/header-list.js'
 import { pushVary } from './cors.js'
 
-/** What no longer holds of a body that has another coding. The digests are of the bytes as they were. */
+/** Headers that are wrong for a body with another coding. The digests are of the original bytes. */
 const UNTRUE: ReadonlySet<string> = new Set([
   'content-length',
   'accept-ranges',
@@ -12,15 +12,14 @@ const UNTRUE: ReadonlySet<string> = new Set([
   'content-digest',
   'repr-digest',
 ])
-/** No body, a part of one, or one that means something else in pieces. */
+/** Statuses without a body, with a part of one, or with one that means something else in pieces. */
 const UNCHANGED: ReadonlySet<number> = new Set([204, 205, 206, 304])
 const NO_TRANSFORM = /(?:^|,)\s*no-transform\s*(?:,|$)/i
 
 /**
- * The coding in which the response goes on, if that is not the one it came in. What its header says of the body is
- * brought into line.
+ * Chooses the coding of the response, if it differs from the original one. Adjusts the headers that describe the body.
  *
- * @param fields of the response, flat: name, value, …; changed in place
+ * @param fields headers of the response, flat: name, value, …; changed in place
  * @param available codings that can be made here and now
  */
 export function chooseCoding(
@@ -31,7 +30,7 @@ export function chooseCoding(
   available: readonly Coding[],
 ): Coding | undefined {
   if (UNCHANGED.has(status) || !isWorthIt(compress, fields)) return undefined
-  // Also where this client gets it as it is: for a cache the next one's answer is another.
+  // Also if this client gets the original: for a cache, the next client's response differs.
   pushVary(fields, 'Accept-Encoding')
   if (x.method === 'HEAD' || NO_TRANSFORM.test(joinedField(x.headers.forward, 'cache-control') ?? ''))
     return undefined
@@ -43,7 +42,7 @@ export function chooseCoding(
   for (let i = fields.length - 2; i >= 0; i -= 2) {
     const name = fields[i]!.toLowerCase()
     if (UNTRUE.has(name) || name === 'content-encoding') fields.splice(i, 2)
-    // The same in two codings is no longer the same byte by byte (RFC 9110 §8.8.1).
+    // Two codings of the same body are not identical byte by byte (RFC 9110 §8.8.1).
     else if (name === 'etag' && !fields[i + 1]!.startsWith('W/')) fields[i + 1] = `W/${fields[i + 1]}`
   }
   fields.push('Content-Encoding', coding)
@@ -77,8 +76,8 @@ function isWorthIt({ takes, minSize }: Compress, fields: readonly string[]): boo
 const WEIGHT = /^(?:0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)$/
 
 /**
- * The coding that the client takes most gladly (RFC 9110 §12.5.3); of several the first on offer. Undefined: it would
- * rather have the body as it is, or takes nothing that is on offer.
+ * Returns the coding that the client prefers (RFC 9110 §12.5.3); of several, the first offered. Undefined if it prefers
+ * the original body, or accepts no offered coding.
  */
 export function negotiated(accepted: string, offered: readonly Coding[]): Coding | undefined {
   if (accepted === '' || accepted.length > 1024) return undefined
@@ -87,7 +86,7 @@ export function negotiated(accepted: string, offered: readonly Coding[]): Coding
     const [coding, ...parameters] = item.split(';').map((text) => text.trim())
     if (coding === undefined || coding === '') continue
     const given = parameters.find((text) => /^q\s*=/.test(text))?.replace(/^q\s*=\s*/, '')
-    // A weight that is none is not taken for a wish.
+    // An invalid weight does not count as a preference.
     const weight = given === undefined ? 1 : WEIGHT.test(given) ? Number(given) : 0
     weights.set(coding === 'x-gzip' ? 'gzip' : coding, weight)
   }

@@ -2,20 +2,20 @@ import type { Cors } from '../../config/snapshot/cors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { onlyField } from '../exchange/header-list.js'
 
-/** Cross-origin requests, by the Fetch standard (fetch.spec.whatwg.org, "CORS protocol"). */
+/** Handles cross-origin requests by the Fetch standard (fetch.spec.whatwg.org, "CORS protocol"). */
 
 const METHOD = /^[A-Z]{1,32}$/
-/** Tokens and commas. */
+/** Matches tokens and commas. */
 const NAMES = /^[A-Za-z0-9!#$%&'*+.^_`|~ ,-]{1,1024}$/
 
-/** The method that a preflight asks for; undefined for what is no preflight. */
+/** Returns the method that a preflight requests; undefined for any other request. */
 export function preflightMethod(x: Exchange): string | undefined {
   if (x.method !== 'OPTIONS' || onlyField(x.headers.forward, 'origin') === undefined) return undefined
   const method = onlyField(x.headers.forward, 'access-control-request-method')
   return method !== undefined && METHOD.test(method) ? method : undefined
 }
 
-/** The fields of the answer to a preflight. One that is not allowed is told nothing: the browser does not go on then. */
+/** Returns the headers of a preflight response. A preflight that is not allowed gets none: the browser then stops. */
 export function preflightFields(cors: Cors, x: Exchange): string[] {
   const out = ['Vary', 'Origin, Access-Control-Request-Method, Access-Control-Request-Headers']
   if (!pushOrigin(out, cors, x)) return out
@@ -32,13 +32,13 @@ export function preflightFields(cors: Cors, x: Exchange): string[] {
   return out
 }
 
-/** What every other answer of the route says, an upstream's and the gateway's own. */
+/** Adds the headers of every other response of the route, from an upstream or the gateway. */
 export function pushCors(out: string[], cors: Cors, x: Exchange): void {
   if (!cors.any) pushVary(out, 'Origin')
   if (pushOrigin(out, cors, x)) out.push('Access-Control-Expose-Headers', cors.expose)
 }
 
-/** Takes away what an upstream says: it is the gateway that was told who may read. */
+/** Removes the upstream's headers: the gateway's configuration defines who may read. */
 export function withoutCors(fields: readonly string[]): string[] {
   const out: string[] = []
   for (let i = 0; i < fields.length; i += 2) {
@@ -47,7 +47,7 @@ export function withoutCors(fields: readonly string[]): string[] {
   return out
 }
 
-/** Adds a name to what the answer hangs on, unless it says so already. */
+/** Adds a name to Vary, unless it is there already. */
 export function pushVary(out: string[], name: string): void {
   for (let i = 0; i < out.length; i += 2) {
     if (out[i]!.length !== 4 || out[i]!.toLowerCase() !== 'vary') continue
@@ -59,7 +59,7 @@ export function pushVary(out: string[], name: string): void {
   out.push('Vary', name)
 }
 
-/** @returns whether the page may read the answer */
+/** Adds the allowed origin. Returns true if the page may read the response. */
 function pushOrigin(out: string[], cors: Cors, x: Exchange): boolean {
   const origin = onlyField(x.headers.forward, 'origin')
   if (origin === undefined || !cors.allows(origin)) return false

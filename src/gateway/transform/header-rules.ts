@@ -4,9 +4,9 @@ import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { plainName } from '../exchange/headers.js'
 
-/** What a route says of header fields, done. All lists are flat: name, value, … */
+/** Applies the header rules of a route. All lists are flat: name, value, … */
 
-/** The fields that stay, with those that the rules add. */
+/** Returns the remaining headers, with those that the rules add. */
 export function applyRules({ drop, put }: FieldRules, fields: readonly string[], x: Exchange): string[] {
   const out: string[] = []
   for (let i = 0; i < fields.length; i += 2) {
@@ -16,13 +16,16 @@ export function applyRules({ drop, put }: FieldRules, fields: readonly string[],
   return out
 }
 
-/** A twin of a name that is written with `_` or the like goes along: backends of the CGI family cannot tell the two apart. */
+/**
+ * Returns true if a name is dropped. Its twin with `_` or the like is, too: CGI-style backends cannot tell the two
+ * apart.
+ */
 function isDropped(drop: ReadonlySet<string>, wireName: string): boolean {
   const name = wireName.toLowerCase()
   return drop.has(name) || drop.has(plainName(name))
 }
 
-/** A field whose value names something that is not known of this request is left out. */
+/** Adds headers. One whose value contains an unknown variable of this request is left out. */
 export function pushValues(out: string[], values: readonly FieldValue[], x: Exchange): void {
   for (const { name, value } of values) {
     const text = render(value, x)
@@ -31,8 +34,8 @@ export function pushValues(out: string[], values: readonly FieldValue[], x: Exch
 }
 
 /**
- * What rules add to an answer of the gateway's own. What such an answer says of itself is not replaced: a refusal stays
- * `application/problem+json` whatever a route sets for its responses.
+ * Adds headers to the gateway's own response, without replacing its own: a refusal stays `application/problem+json`
+ * whatever a route sets for its responses.
  */
 export function pushMissing(out: string[], { put }: FieldRules, x: Exchange): void {
   const own = out.length
@@ -67,7 +70,7 @@ function variable(name: Variable, x: Exchange): string | undefined {
     case 'service':
       return x.route!.service.name
     case 'client_ip':
-      // Before somebody has looked behind the proxies in front, it may be that of a proxy.
+      // Before the client's address is resolved through the proxies, it may be that of a proxy.
       return x.identifiedBy === undefined ? undefined : fieldText(plainAddress(x.clientIp))
   }
 }
@@ -75,8 +78,8 @@ function variable(name: Variable, x: Exchange): string | undefined {
 const PLAIN = /^[!-$&-~]+$/
 
 /**
- * Text that may have come from a caller. What could end a field, or be read in two ways, is percent-encoded as UTF-8, and
- * so is the percent sign itself: two ids never look the same.
+ * Encodes text that may come from a client. Characters that could end a header, or be read in two ways, are
+ * percent-encoded as UTF-8, and so is the percent sign itself: two ids never look the same.
  */
 export function fieldText(text: string): string {
   if (PLAIN.test(text)) return text

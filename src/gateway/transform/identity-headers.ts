@@ -5,8 +5,8 @@ import { removeField } from '../exchange/header-list.js'
 import { fieldText } from './header-rules.js'
 
 /**
- * Adds what the upstreams of a service are told of who is calling. A caller that is known by its address only has no id:
- * a backend should not take an address for a consumer of that name.
+ * Adds the headers that describe the client to the upstreams of a service. A client known only by its address has no
+ * id: a backend should not mistake an address for a consumer of that name.
  */
 export function pushIdentity(out: string[], x: Exchange, { headers, token }: Identity): void {
   const tier = x.snapshot.tiers[x.tier]!
@@ -22,13 +22,13 @@ export function pushIdentity(out: string[], x: Exchange, { headers, token }: Ide
     Date.now(),
   )
   if (token.header === 'authorization') {
-    // Of the fields of ours the only one that callers may send.
+    // The only one of the gateway's headers that clients may send.
     removeField(out, 'authorization')
     out.push('Authorization', `Bearer ${text}`)
   } else out.push(token.header, text)
 }
 
-/** With the snapshot they go, and the tokens that they keep. */
+/** Signers with their cached tokens. They are dropped with the snapshot. */
 const signers = new WeakMap<IdentityToken, IdentitySigner>()
 
 function signerOf(token: IdentityToken): IdentitySigner {

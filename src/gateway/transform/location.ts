@@ -1,19 +1,20 @@
 import { plainAuthority } from '../exchange/authority.js'
 import type { Exchange } from '../exchange/exchange.js'
 
-/** How the paths of an upstream lie in those of the gateway. */
+/** Maps paths of an upstream to paths of the gateway. */
 interface Mapping {
-  /** In front of a path of the upstream. */
+  /** Prefix of a path on the upstream. */
   readonly base: string
-  /** What stands there for the client. */
+  /** Prefix of the same path for the client. */
   readonly prefix: string
 }
 
 /**
- * Maps what an upstream says of its own paths to where a client finds them: `Location`, `Content-Location`, and the path of a cookie.
- * Behind `strip_prefix: /shop` the upstream's `/login` is `/shop/login`. Other targets, and what has the prefix already, stay.
+ * Maps an upstream's own paths to those that its clients use, in `Location`, `Content-Location`, and the path of a
+ * cookie. Behind `strip_prefix: /shop`, the upstream's `/login` is `/shop/login`. Other targets stay unchanged, and so
+ * do those that have the prefix already.
  *
- * @param fields of the response; they are changed
+ * @param fields headers of the response, changed in place
  */
 export function mapLocations(fields: string[], x: Exchange): void {
   const { stripPrefix, rewriteLocation } = x.route!
@@ -46,14 +47,19 @@ function mapTarget(target: string, mapping: Mapping, x: Exchange): string {
   const mapped = mapPath(rest === '' ? '/' : rest, mapping)
   if (mapped === undefined) return target
   const named = plainAuthority(authority, own)
-  // The address of the upstream is nothing to the client; that of the gateway stays as it is.
+  // The client cannot use the upstream's address. The gateway's own stays unchanged.
   if (named === plainAuthority(host, own)) return mapped
   const asked = x.route!.preserveHost ? x.headers.host : undefined
   if (asked === undefined || named !== plainAuthority(asked, own)) return target
   return target.slice(0, target.length - rest.length) + mapped
 }
 
-/** @param target a path, perhaps with a query and a fragment. @returns undefined where it is none of the route's */
+/**
+ * Maps a path.
+ *
+ * @param target a path, optionally with a query and a fragment
+ * @returns undefined if the path is not one of the route's
+ */
 function mapPath(target: string, { base, prefix }: Mapping): string | undefined {
   const end = target.search(/[?#]/)
   const path = end < 0 ? target : target.slice(0, end)
@@ -65,11 +71,11 @@ function mapPath(target: string, { base, prefix }: Mapping): string | undefined 
 const PATH = /(;[\t ]*path[\t ]*=[\t ]*)(\/[^;]*)/gi
 
 function mapCookie(cookie: string, { base, prefix }: Mapping): string {
-  // A browser takes such a one with the path `/` alone.
+  // A browser accepts such a cookie only with the path `/`.
   if (/^[\t ]*__host-/i.test(cookie)) return cookie
   return cookie.replace(PATH, (all: string, start: string, written: string) => {
     const path = written.trimEnd()
-    // One for more than what the gateway shows of the upstream is for all of that.
+    // A cookie for more than the part of the upstream that the gateway shows is for all of that part.
     if (path === '/' || (base !== '' && isBelow(base, path.replace(/\/$/, ''))))
       return start + (prefix === '' ? '/' : prefix)
     const mapped = mapPath(path, { base, prefix })
@@ -77,7 +83,7 @@ function mapCookie(cookie: string, { base, prefix }: Mapping): string {
   })
 }
 
-/** Whether a path is that one or lies below it; all do below the empty one. */
+/** Returns true if a path equals the other one or is below it. Every path is below the empty one. */
 function isBelow(path: string, other: string): boolean {
   return other === '' || path === other || path.startsWith(`${other}/`)
 }

@@ -3,7 +3,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { pushCors, withoutCors } from './cors.js'
 import { applyRules, pushMissing } from './header-rules.js'
 
-/** The header of an upstream's response, as its route wants it: flat name, value, … */
+/** Applies the route's rules to the headers of an upstream's response: flat name, value, … */
 export function shapeResponse(fields: string[], { response, cors }: Shape, x: Exchange): string[] {
   let out = fields
   if (cors !== undefined) out = withoutCors(out)
@@ -12,7 +12,7 @@ export function shapeResponse(fields: string[], { response, cors }: Shape, x: Ex
   return out
 }
 
-/** The same for a refusal: what the route adds, and who may read it. */
+/** Applies them to a refusal: the route's headers, and those of CORS. */
 export function shapeOwn(fields: string[], { response, cors }: Shape, x: Exchange): void {
   if (response !== undefined) pushMissing(fields, response, x)
   if (cors !== undefined) pushCors(fields, cors, x)
