@@ -224,6 +224,7 @@ t.test('routes have everything at hand', async (t) => {
     costHeader: undefined,
     allowEncoded: true,
     preserveHost: true,
+    rewriteLocation: true,
     bodyLimit: 512,
     accessLog: false,
     timeouts: { total: 0, request: 2000, connect: 500, headers: 1000, idle: 2000 },
