@@ -63,11 +63,11 @@ export interface GatewayOptions {
   /** The same for the log of events. */
   readonly events?: EventLog
   /** Set in one of several processes that serve together. */
-  readonly member?: Member
+  readonly member?: WorkerMember
 }
 
 /** What a process that serves with others has from the one that looks after them. That one has the admin server, too. */
-export interface Member {
+export interface WorkerMember {
   /** From 1: in its log lines. */
   readonly place: number
   openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): Promise<ConfigSource>

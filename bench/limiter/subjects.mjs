@@ -38,7 +38,7 @@ const quiet = { info() {}, warn() {}, error() {} }
 async function tidegate({ port, shape, consumers }, gatherMs = 0) {
   const { connectStore } = await import('../../dist/limiter/redis/connect.js')
   const { createRedisLimiter } = await import('../../dist/limiter/redis/redis.js')
-  const { policyOf } = await import('../../dist/config/snapshot/snapshot.js')
+  const { policyOf } = await import('../../dist/config/snapshot/policy.js')
   const store = connectStore({ redis: `redis://127.0.0.1:${port}` }, quiet)
   const limiter = createRedisLimiter({ store, timeoutMs: 100, log: quiet, gatherMs })
   await limiter.ready

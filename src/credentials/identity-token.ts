@@ -1,5 +1,5 @@
 import { createPrivateKey, sign } from 'node:crypto'
-import type { IdentityToken } from '../config/snapshot/snapshot.js'
+import type { IdentityToken } from '../config/snapshot/identity.js'
 
 /** The caller that an identity token describes. */
 export interface TokenSubject {

@@ -1,5 +1,5 @@
 import { createHmac, createPublicKey, timingSafeEqual, verify } from 'node:crypto'
-import type { SignatureKey, SignatureSettings } from '../config/snapshot/snapshot.js'
+import type { SignatureKey, SignatureSettings } from '../config/snapshot/signatures.js'
 import { type InnerList, readByteSequences, readInnerLists } from './structured-fields.js'
 
 /** HTTP message signatures (RFC 9421), for verifiers. */

@@ -1,4 +1,5 @@
-import type { Policy, Service } from '../config/snapshot/snapshot.js'
+import type { Policy } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import { type AmountRule, adjusted, MOST_AMOUNT } from '../limiter/apply-overrides.js'
 import { isTime, type MapShape, type ReplicatedMap } from './replicated-map.js'
 

@@ -9,8 +9,8 @@ import { breakOff, endGently } from './respond/client-error.js'
 import { sendRefusal } from './respond/send-error.js'
 import { type Answer, sendAnswer } from './respond/send-response.js'
 
-export type Outcome = Refusal | Answer | undefined
-export type Stage<O = Outcome> = (x: Exchange) => O | Promise<O>
+export type StageOutcome = Refusal | Answer | undefined
+export type Stage<O = StageOutcome> = (x: Exchange) => O | Promise<O>
 
 /** A forwarded exchange, as the one who accepted it sees it. */
 export interface UnderWay {
@@ -92,7 +92,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
     }
   }
 
-  proceed(outcome: Outcome, next: number): void {
+  proceed(outcome: StageOutcome, next: number): void {
     // The client may have left while the store was asked.
     if (this.#closed) return
     if (outcome === undefined) {

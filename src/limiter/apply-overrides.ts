@@ -1,4 +1,5 @@
-import { type Limit, type Policy, policyOf, shareOf } from '../config/snapshot/snapshot.js'
+import { type Limit, shareOf } from '../config/snapshot/limit.js'
+import { type Policy, policyOf } from '../config/snapshot/policy.js'
 
 /** One change of a limit, which it names. */
 export interface AmountRule {

@@ -1,4 +1,5 @@
-import type { Part, Service } from '../config/snapshot/snapshot.js'
+import type { LimitGroup } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import { consumerPart, limitKey } from './key.js'
 import type { Levels } from './limiter.js'
 
@@ -13,7 +14,7 @@ const BY_ADDRESS = 'ip-'
  */
 export function keyOf(
   service: string,
-  part: Part,
+  part: LimitGroup,
   consumer: string,
   levels: Levels | undefined,
 ): string | undefined {
@@ -34,7 +35,7 @@ const NOBODY: Levels = { ip: '', tenant: '', route: '' }
 /** Returns the keys of all parts. An unknown value counts as the same for all such requests. */
 export function keysOf(
   service: string,
-  parts: readonly Part[],
+  parts: readonly LimitGroup[],
   consumer: string,
   levels: Levels | undefined,
 ): readonly string[] {

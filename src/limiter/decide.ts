@@ -1,4 +1,5 @@
-import { type Limit, type Part, standing } from '../config/snapshot/snapshot.js'
+import { type Limit, standing } from '../config/snapshot/limit.js'
+import type { LimitGroup } from '../config/snapshot/policy.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { countedIn } from './limit-readings.js'
@@ -39,7 +40,12 @@ function waitFor(limit: Limit, own: Counts, first: number, now: number, cost: nu
  * Returns the first moment at which all limits have room. One that has room at some time may not later, if an amount
  * decreases.
  */
-function waitForAll(parts: readonly Part[], counts: readonly Counts[], now: number, cost: number): number {
+function waitForAll(
+  parts: readonly LimitGroup[],
+  counts: readonly Counts[],
+  now: number,
+  cost: number,
+): number {
   let from = 0
   for (;;) {
     let latest = from
@@ -81,7 +87,7 @@ const rolled: Counts = []
  * @param cost integer ≥ 1
  */
 export function takeFrom(
-  parts: readonly Part[],
+  parts: readonly LimitGroup[],
   counts: readonly Counts[],
   now: number,
   cost: number,
@@ -152,7 +158,7 @@ export function takeFrom(
 
 /** Decides without charging. The counts stay unchanged. */
 export function previewFrom(
-  parts: readonly Part[],
+  parts: readonly LimitGroup[],
   counts: readonly (Counts | undefined)[],
   now: number,
   cost: number,

@@ -1,4 +1,5 @@
-import type { Policy, Service } from '../config/snapshot/snapshot.js'
+import type { Policy } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import type { Decision, DegradedReason, Levels } from './limiter.js'
 import type { Local } from './local.js'
 

@@ -1,4 +1,4 @@
-import type { Policy } from '../config/snapshot/snapshot.js'
+import type { Policy } from '../config/snapshot/policy.js'
 import { createRecent } from './generational-cache.js'
 import type { Decision } from './limiter.js'
 

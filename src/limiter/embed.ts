@@ -1,5 +1,7 @@
 import { loadConfig } from '../config/load/load.js'
-import { compileSnapshot, forTenant, type Limit } from '../config/snapshot/snapshot.js'
+import type { Limit } from '../config/snapshot/limit.js'
+import { forTenant } from '../config/snapshot/policy.js'
+import { compileSnapshot } from '../config/snapshot/snapshot.js'
 import { addressKey } from '../net/address-key.js'
 import type { Log } from './degraded.js'
 import {
@@ -12,7 +14,7 @@ import {
   unknownNames,
 } from './embed-settings.js'
 import type { Charge, Decision, Levels, LimitUsage } from './limiter.js'
-import { type Counts, openCounts } from './open-limiter.js'
+import { type OpenedCounts, openCounts } from './open-limiter.js'
 
 export type {
   Asked,
@@ -146,7 +148,7 @@ export function openLimiter(settings: LimiterSettings): EmbeddedLimiter {
   }
 }
 
-function readyOf({ ready, limiter }: Pick<Counts, 'ready' | 'limiter'>): Promise<'up' | 'degraded'> {
+function readyOf({ ready, limiter }: Pick<OpenedCounts, 'ready' | 'limiter'>): Promise<'up' | 'degraded'> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, READY_PATIENCE)

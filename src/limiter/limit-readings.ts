@@ -1,4 +1,5 @@
-import { type Limit, type Part, standing } from '../config/snapshot/snapshot.js'
+import { type Limit, standing } from '../config/snapshot/limit.js'
+import type { LimitGroup } from '../config/snapshot/policy.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 
@@ -19,7 +20,7 @@ export const COUNTED = 5
 const B = 2 ** 25
 
 /** Returns room for every limit of the policy that the parts belong to, as far as they show it. */
-function blank(parts: readonly Part[]): number[] {
+function blank(parts: readonly LimitGroup[]): number[] {
   // A single part has all the limits.
   let count = parts.length === 1 ? parts[0]!.limits.length : 0
   if (parts.length > 1) for (const { indices } of parts) count = Math.max(count, indices.at(-1)! + 1)
@@ -46,7 +47,7 @@ function put(
 }
 
 /** Reads counts in this process, without changing them. */
-export function countedIn(parts: readonly Part[], counts: readonly Counts[], now: number): Counted {
+export function countedIn(parts: readonly LimitGroup[], counts: readonly Counts[], now: number): Counted {
   const numbers = blank(parts)
   parts.forEach(({ limits, indices }, k) => {
     const own = [...counts[k]!]
@@ -66,7 +67,7 @@ export function countedIn(parts: readonly Part[], counts: readonly Counts[], now
 }
 
 /** Returns how many integers a denial adds to a reply, after the verdict. */
-export function countedSize(parts: readonly Part[], plain: boolean): number {
+export function countedSize(parts: readonly LimitGroup[], plain: boolean): number {
   let limits = 0
   for (const part of parts) limits += part.limits.length
   return plain ? limits : limits * 4
@@ -74,7 +75,7 @@ export function countedSize(parts: readonly Part[], plain: boolean): number {
 
 /** Reads the reply of take.lua (plain) or take_mixed.lua. Their contracts describe the format. */
 export function readCounted(
-  parts: readonly Part[],
+  parts: readonly LimitGroup[],
   plain: boolean,
   reply: readonly number[],
   from: number,

@@ -1,4 +1,6 @@
-import type { Limit, Policy, Service } from '../config/snapshot/snapshot.js'
+import type { Limit } from '../config/snapshot/limit.js'
+import type { Policy } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import type { Counted } from './limit-readings.js'
 
 /** Where a decision was made. `cache` is a remembered denial. The last three are degraded. */

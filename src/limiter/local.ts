@@ -1,4 +1,6 @@
-import { type Limit, type Part, type Policy, type Service, standing } from '../config/snapshot/snapshot.js'
+import { type Limit, standing } from '../config/snapshot/limit.js'
+import type { LimitGroup, Policy } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
@@ -40,7 +42,7 @@ export interface Local {
     levels: Levels | undefined,
   ): Promise<readonly LimitUsage[]>
   /** Records what was left of the binding limit, according to a decision of the store. */
-  saw(keys: readonly string[], parts: readonly Part[], verdict: Decision): void
+  saw(keys: readonly string[], parts: readonly LimitGroup[], verdict: Decision): void
   /** Returns true if this process admitted anything that the store may not know of. */
   owes(): boolean
   /**
@@ -92,7 +94,7 @@ export function createLocal(maxKeys: number, gateways: () => number, now: () => 
   }
 
   /** Returns the initial counts of a key that was seen recently: this gateway's share of what others left. */
-  function seed(key: string, part: Part): number[] | undefined {
+  function seed(key: string, part: LimitGroup): number[] | undefined {
     const seen = seenLately.get(key)
     if (seen === undefined) return undefined
     const counts = new Array<number>(sizeOf(part.limits))

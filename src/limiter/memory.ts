@@ -1,4 +1,5 @@
-import type { Part, Policy, Service } from '../config/snapshot/snapshot.js'
+import type { LimitGroup, Policy } from '../config/snapshot/policy.js'
+import type { Service } from '../config/snapshot/snapshot.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { consumerKeys, keyOf, keysOf } from './counter-keys.js'
 import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
@@ -19,7 +20,7 @@ export interface MemoryLimiterOptions {
   /** Clock, in unix ms. */
   readonly now?: () => number
   /** Returns the initial counts of an unknown key. Default: none. */
-  readonly seed?: (key: string, part: Part) => Counts | undefined
+  readonly seed?: (key: string, part: LimitGroup) => Counts | undefined
 }
 
 /** Limiter with what the degraded mode `local` needs in addition: decisions at once, labelled by the caller. */
@@ -103,14 +104,14 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
    * Returns the counts of a part, in an array of its final length: a growing array allocates room for 17, and there may
    * be a million.
    */
-  function countsOf(entry: Entry | undefined, key: string, part: Part, at: number): Counts {
+  function countsOf(entry: Entry | undefined, key: string, part: LimitGroup, at: number): Counts {
     // An expired entry is gone, as in Redis, whatever the clock does next.
     if (entry !== undefined && entry.expires >= at) return entry.counts
     return seed(key, part) ?? new Array<number>(sizeOf(part.limits))
   }
 
   /** Returns the counts that a request would find, for reading only. */
-  function held(key: string, part: Part, at: number): Counts | undefined {
+  function held(key: string, part: LimitGroup, at: number): Counts | undefined {
     const entry = entries.get(key)
     return entry !== undefined && entry.expires >= at ? entry.counts : seed(key, part)
   }
@@ -234,7 +235,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
 /**
  * Returns true if settling charges something of the part; false if it only gives back; undefined if it does neither.
  */
-function settles(part: Part, quota: number, slot: Slot): boolean | undefined {
+function settles(part: LimitGroup, quota: number, slot: Slot): boolean | undefined {
   let any: boolean | undefined
   for (const { algorithm } of part.limits) {
     const isSlot = algorithm === 'concurrency'

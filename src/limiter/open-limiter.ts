@@ -8,7 +8,7 @@ import { createNodes } from './redis/heartbeat.js'
 import { createRedisLimiter } from './redis/redis.js'
 
 /** Counts, and the Redis that holds them. */
-export interface Counts {
+export interface OpenedCounts {
   readonly limiter: Limiter
   /** Undefined if the counts are in this process. */
   readonly redis: ReturnType<typeof connectStore> | undefined
@@ -25,7 +25,7 @@ export interface Counts {
  *
  * @param decides true if this process decides on requests, and so has a share of the limits while Redis is away
  */
-export function openCounts(config: Config['store'], log: Log, decides: boolean): Counts {
+export function openCounts(config: Config['store'], log: Log, decides: boolean): OpenedCounts {
   const maxKeys = countersThatFit(config.max_keys)
   if (config.redis === undefined) {
     const limiter = createMemoryLimiter({ maxKeys })

@@ -1,6 +1,7 @@
 import { connect as connectTcp, isIP, type LookupFunction, type Socket } from 'node:net'
 import { type ConnectionOptions, connect as connectTls } from 'node:tls'
-import type { Upstream, UpstreamTls } from '../config/snapshot/snapshot.js'
+import type { UpstreamTls } from '../config/snapshot/transport.js'
+import type { Upstream } from '../config/snapshot/upstream-settings.js'
 import { coded } from './sender.js'
 
 /** Receives the bytes of a connection. */

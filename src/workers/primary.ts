@@ -31,7 +31,7 @@ import { forkWorker, type Worker } from './fork.js'
 import type { Reloaded } from './messages.js'
 import { createCountForAll } from './shared-counting.js'
 import { openSharedStore } from './shared-store.js'
-import { createSupervisor, type Member } from './supervisor.js'
+import { createSupervisor, type SupervisedWorker } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
 
 export interface PrimaryOptions {
@@ -159,11 +159,11 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     return { text: config.text(), hash, loadedAt }
   }
 
-  function workers(): { member: Member; worker: Worker }[] {
+  function workers(): { member: SupervisedWorker; worker: Worker }[] {
     return supervisor.members().map((member) => ({ member, worker: member.child as Worker }))
   }
 
-  function readingOf({ child, place }: Member): WorkerReading | undefined {
+  function readingOf({ child, place }: SupervisedWorker): WorkerReading | undefined {
     const reading = lastWords.get(child.pid)
     return reading && { place, reading }
   }

@@ -1,4 +1,5 @@
-import { forTenant, type Policy, type Service, type Snapshot } from '../config/snapshot/snapshot.js'
+import { forTenant, type Policy } from '../config/snapshot/policy.js'
+import type { Service, Snapshot } from '../config/snapshot/snapshot.js'
 import type { Store } from '../fleet/open-store.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Settle, Take, Whose } from './messages.js'

@@ -1,5 +1,6 @@
 import type { Config } from '../config/schema/schema.js'
-import type { Policy, Service, Snapshot } from '../config/snapshot/snapshot.js'
+import type { Policy } from '../config/snapshot/policy.js'
+import type { Service, Snapshot } from '../config/snapshot/snapshot.js'
 import { ASSIGNMENTS, createAssignments } from '../fleet/assignments.js'
 import { createMemoryAuditStream } from '../fleet/audit-stream.js'
 import { BANS } from '../fleet/bans.js'

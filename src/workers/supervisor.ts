@@ -13,7 +13,7 @@ export interface Child {
 export type State = 'starting' | 'serving' | 'draining'
 
 /** One worker process. */
-export interface Member {
+export interface SupervisedWorker {
   /** Slot number, from 1; a replacement has the same. */
   readonly place: number
   /** Generation, from 1: each restart adds one. */
@@ -34,7 +34,7 @@ export interface SupervisorOptions {
   }
   /** Returns the ms that a draining worker may take after its delay. */
   readonly graceMs: () => number
-  readonly onEnded?: (member: Member, reason: 'drained' | 'failed') => void
+  readonly onEnded?: (member: SupervisedWorker, reason: 'drained' | 'failed') => void
   /** Ms before the first replacement of a worker; doubled each time that one fails soon. */
   readonly firstDelayMs?: number
   readonly longestDelayMs?: number
@@ -56,7 +56,7 @@ export interface Supervisor {
   restart(): Promise<boolean>
   /** Drains all workers. Idempotent. */
   stop(delayMs: number): Promise<void>
-  members(): readonly Member[]
+  members(): readonly SupervisedWorker[]
 }
 
 interface Place {
@@ -67,7 +67,7 @@ interface Place {
   timer: NodeJS.Timeout | undefined
 }
 
-interface Running extends Member {
+interface Running extends SupervisedWorker {
   readonly slot: Place
   state: State
   /** `performance.now()` when the worker began to serve. */

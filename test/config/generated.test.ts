@@ -4,7 +4,7 @@ import { Ajv } from 'ajv'
 import t from 'tap'
 import { parse } from 'yaml'
 import { jsonSchema } from '../../src/config/schema/json-schema.js'
-import { formsOf, type Part } from '../../src/config/schema/node.js'
+import { formsOf, type SchemaNode } from '../../src/config/schema/node.js'
 import { referencePage } from '../../src/config/schema/reference.js'
 import { ConfigSchema } from '../../src/config/schema/schema.js'
 
@@ -18,7 +18,7 @@ t.test('config/schema.json and docs/config.md are what the schema says', async (
 })
 
 /** Every part of the schema, with its path. */
-function* partsOf(part: Part, path = ''): Generator<[string, Part]> {
+function* partsOf(part: SchemaNode, path = ''): Generator<[string, SchemaNode]> {
   yield [path, part]
   for (const form of formsOf(part)) {
     if (form !== part) yield* partsOf(form, `${path}|`)
@@ -30,7 +30,7 @@ function* partsOf(part: Part, path = ''): Generator<[string, Part]> {
 }
 
 t.test('every key has a description, and no mapping takes keys that are not known', async (t) => {
-  const parts = [...partsOf(ConfigSchema as unknown as Part)]
+  const parts = [...partsOf(ConfigSchema as unknown as SchemaNode)]
   t.ok(parts.length > 80)
   for (const [path, part] of parts) {
     t.match(part.description, /^\S.*[^.]$/s, `${path} is described`)

@@ -1,7 +1,7 @@
 import { createPublicKey, generateKeyPairSync, type KeyObject, verify } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import type { IdentityToken } from '../../src/config/snapshot/snapshot.js'
+import type { IdentityToken } from '../../src/config/snapshot/identity.js'
 import { createIdentitySigner, type TokenSubject } from '../../src/credentials/identity-token.js'
 import { keyFile } from '../support/keys.js'
 

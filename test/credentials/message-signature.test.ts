@@ -1,7 +1,7 @@
 import { generateKeyPairSync } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'
-import type { SignatureKey, SignatureSettings } from '../../src/config/snapshot/snapshot.js'
+import type { SignatureKey, SignatureSettings } from '../../src/config/snapshot/signatures.js'
 import { type SignedRequest, verifySignature } from '../../src/credentials/message-signature.js'
 import { signed } from '../support/signing.js'
 

@@ -1,5 +1,6 @@
 import fc from 'fast-check'
-import type { Limit, Part } from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
+import type { LimitGroup } from '../../src/config/snapshot/policy.js'
 import type { Counts } from '../../src/limiter/algorithms/algorithm.js'
 import { previewFrom, settleIn, takeFrom, usageFrom } from '../../src/limiter/decide.js'
 import { snapshotOf } from '../support/gateway.js'
@@ -68,7 +69,7 @@ export const arithmetic: Target = {
       ({ plans, steps }) => {
         const limits = limitsOf(plans)
         if (limits === undefined) return
-        const parts = [{ limits, indices: limits.map((_, i) => i) }] as unknown as Part[]
+        const parts = [{ limits, indices: limits.map((_, i) => i) }] as unknown as LimitGroup[]
         const counts: Counts = []
         let now = 1_760_000_040_000
         for (const { ms, cost, give } of steps) {

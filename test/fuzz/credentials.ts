@@ -1,6 +1,6 @@
 import { createHmac, createSecretKey } from 'node:crypto'
 import fc from 'fast-check'
-import type { SignatureSettings } from '../../src/config/snapshot/snapshot.js'
+import type { SignatureSettings } from '../../src/config/snapshot/signatures.js'
 import { compileTokenIssuer } from '../../src/config/snapshot/token-issuers.js'
 import { createJwtVerifier } from '../../src/credentials/jwt.js'
 import { readJwk } from '../../src/credentials/keys.js'

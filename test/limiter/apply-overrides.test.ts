@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
-import { limitsOf } from '../../src/config/snapshot/limit.js'
-import { type Policy, policyOf as policyOfLimits, standing } from '../../src/config/snapshot/snapshot.js'
+import { limitsOf, standing } from '../../src/config/snapshot/limit.js'
+import { type Policy, policyOf as policyOfLimits } from '../../src/config/snapshot/policy.js'
 import { type AmountRule, adjusted } from '../../src/limiter/apply-overrides.js'
 import { policyOf } from './build.js'
 

@@ -1,10 +1,6 @@
-import {
-  policyOf as compile,
-  type Limit,
-  type OnFailure,
-  type Policy,
-  type Service,
-} from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
+import { policyOf as compile, type Policy } from '../../src/config/snapshot/policy.js'
+import type { OnFailure, Service } from '../../src/config/snapshot/snapshot.js'
 import { PLAIN_RESILIENCE, PLAIN_UPSTREAMS } from '../support/snapshot.js'
 
 /** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */

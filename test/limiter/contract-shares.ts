@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { limitsOf } from '../../src/config/snapshot/limit.js'
-import { forTenant, policyOf } from '../../src/config/snapshot/snapshot.js'
+import { forTenant, policyOf } from '../../src/config/snapshot/policy.js'
 import { serviceOf } from './build.js'
 import type { Subject } from './contract.js'
 

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import type { Limit } from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
 import { COUNTED } from '../../src/limiter/limit-readings.js'
 import type { Charge, Decision, Levels, Limiter, LimitUsage, Slot } from '../../src/limiter/limiter.js'
 import { policyOf, serviceOf } from './build.js'

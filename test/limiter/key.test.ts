@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { limitsOf } from '../../src/config/snapshot/limit.js'
-import { policyOf } from '../../src/config/snapshot/snapshot.js'
+import { policyOf } from '../../src/config/snapshot/policy.js'
 import { keysOf } from '../../src/limiter/counter-keys.js'
 import { consumerPart, limitKey, slotOfKey } from '../../src/limiter/key.js'
 

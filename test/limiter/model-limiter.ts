@@ -1,4 +1,4 @@
-import type { Limit } from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
 import type { Decision, Slot } from '../../src/limiter/limiter.js'
 import { type Count, free, reach, seen, startOf, unitAt, usedIn } from './model.js'
 

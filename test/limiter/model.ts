@@ -1,4 +1,4 @@
-import type { Limit } from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
 
 /** Time is cut into units: what is charged in one unit ages as one. How long it counts is told in `usedIn`. */
 export interface Count {

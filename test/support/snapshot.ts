@@ -1,17 +1,11 @@
 import type { Config } from '../../src/config/schema/schema.js'
 import { NO_CDN } from '../../src/config/snapshot/cdn.js'
 import type { EdgeRules } from '../../src/config/snapshot/edge.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
+import { type Policy, policyOf } from '../../src/config/snapshot/policy.js'
 import type { ResilienceSettings } from '../../src/config/snapshot/resilience.js'
-import {
-  type Limit,
-  type Policy,
-  policyOf,
-  type Route,
-  type Service,
-  type Snapshot,
-  type Upstream,
-} from '../../src/config/snapshot/snapshot.js'
-import type { UpstreamSettings } from '../../src/config/snapshot/upstream-settings.js'
+import type { Route, Service, Snapshot } from '../../src/config/snapshot/snapshot.js'
+import type { Upstream, UpstreamSettings } from '../../src/config/snapshot/upstream-settings.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import type { RequestRecord } from '../../src/telemetry/record/record.js'
 

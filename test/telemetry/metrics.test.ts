@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Limit } from '../../src/config/snapshot/snapshot.js'
+import type { Limit } from '../../src/config/snapshot/limit.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
 import type { RequestRecord } from '../../src/telemetry/record/record.js'
 import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'

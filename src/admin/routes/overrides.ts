@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import type { Limit, Service } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
 import {
   type Amount,
   type AmountKey,

@@ -1,5 +1,5 @@
 import type { ServiceState } from '../../admin/service-state.js'
-import type { UpstreamState } from '../../upstream/pool/pool.js'
+import type { UpstreamState } from '../../upstream/pool/state.js'
 import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
 import { defineCommand, Refused, WrongUse } from '../command.js'

@@ -1,15 +1,10 @@
 import type { Config } from '../../config/schema/schema.js'
-import type { SourceOf } from '../../config/snapshot/consumers.js'
+import type { ConsumerSource, SourceOf } from '../../config/snapshot/consumers.js'
+import type { Limit } from '../../config/snapshot/limit.js'
 import { limitData, limitText } from '../../config/snapshot/limit.js'
+import type { Policy } from '../../config/snapshot/policy.js'
 import { mostSpecificFirst } from '../../config/snapshot/route-order.js'
-import type {
-  ConsumerSource,
-  Limit,
-  Policy,
-  Route,
-  Service,
-  Snapshot,
-} from '../../config/snapshot/snapshot.js'
+import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import { readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
 import { formatListen } from '../../net/addresses.js'
 import { describePlans, sourceName } from './describe-plans.js'

@@ -1,4 +1,5 @@
-import { addressOf, type Balance, type Service } from '../../config/snapshot/snapshot.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
+import { addressOf, type Balance } from '../../config/snapshot/upstream-settings.js'
 import { formatDuration } from '../../config/values/quantities.js'
 
 /**

@@ -1,4 +1,4 @@
-import type { Limit } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
 import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
 
 /** Maximum number of consumers with denials that are kept. Other consumers are not kept. */
@@ -6,7 +6,7 @@ const MOST_CONSUMERS = 1_000_000
 const MOST_ROUTES = 1000
 const MINUTE = 60_000
 
-export interface Counts {
+export interface TallyCounts {
   requests: number
   deniedThen: number
   deniedNow: number
@@ -15,7 +15,7 @@ export interface Counts {
   newlyAllowed: number
 }
 
-export interface TierCounts extends Counts {
+export interface TierCounts extends TallyCounts {
   readonly service: string
   readonly tier: string
   consumersNewlyDenied: number
@@ -40,7 +40,7 @@ export interface LimitCounts {
 /** Accumulates the results of a log. */
 export interface Tally {
   add(request: LoggedRequest, outcome: Planned | Skipped): void
-  readonly all: Counts
+  readonly all: TallyCounts
   readonly skipped: Readonly<Record<Skipped, number>>
   /** Unix ms of the first and the last request; undefined if there was none. */
   span(): { readonly from: number; readonly to: number } | undefined
@@ -59,7 +59,7 @@ export interface Tally {
 }
 
 export function createTally(): Tally {
-  const all: Counts = { requests: 0, deniedThen: 0, deniedNow: 0, newlyDenied: 0, newlyAllowed: 0 }
+  const all: TallyCounts = { requests: 0, deniedThen: 0, deniedNow: 0, newlyDenied: 0, newlyAllowed: 0 }
   const skipped = { unidentified: 0, refused: 0, unrouted: 0, answered: 0 }
   const tiers = new Map<string, TierCounts>()
   const limits = new Map<string, LimitCounts>()

@@ -1,4 +1,4 @@
-import { formsOf, isMapping, type Part } from '../schema/node.js'
+import { formsOf, isMapping, type SchemaNode } from '../schema/node.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
 import { limitOf, limitText } from '../snapshot/limit.js'
@@ -14,13 +14,13 @@ export interface Change {
 /** Returns the differences between two configurations, key by key, as they would be written in the file. */
 export function changesBetween(before: Config, after: Config): readonly Change[] {
   const changes: Change[] = []
-  compare(ConfigSchema as unknown as Part, before, after, '', undefined, changes)
+  compare(ConfigSchema as unknown as SchemaNode, before, after, '', undefined, changes)
   return changes
 }
 
 /** `restart` is the key above this one that is only read at the start, if there is one. */
 function compare(
-  part: Part,
+  part: SchemaNode,
   before: unknown,
   after: unknown,
   path: string,
@@ -63,12 +63,12 @@ function compare(
   changes.push({ text, restart: key })
 }
 
-function describe(part: Part, value: unknown): string {
+function describe(part: SchemaNode, value: unknown): string {
   return isObject(value) && part.anyOf === undefined ? '' : ` (${show(part, value)})`
 }
 
 /** Formats a value as it would be written in the file. */
-function show(part: Part, value: unknown): string {
+function show(part: SchemaNode, value: unknown): string {
   if (value === undefined) return '(none)'
   if (part.secret) return '***'
   const form = formOf(part, value)
@@ -112,13 +112,13 @@ function byIdentity(list: readonly unknown[]): Map<string, { label: string; valu
   return places
 }
 
-function childOf(mapping: Part, name: string): Part {
+function childOf(mapping: SchemaNode, name: string): SchemaNode {
   if (mapping.properties !== undefined) return mapping.properties[name] ?? {}
   return Object.values(mapping.patternProperties ?? {})[0] ?? {}
 }
 
 /** Returns the form of the schema by which a value was read. */
-function formOf(part: Part, value: unknown): Part {
+function formOf(part: SchemaNode, value: unknown): SchemaNode {
   const forms = formsOf(part)
   if (Array.isArray(value)) return forms.find((form) => form.items !== undefined) ?? part
   if (isObject(value)) {

@@ -1,7 +1,7 @@
 import { dirname } from 'node:path'
 import { isAlias, isMap, isScalar, isSeq } from 'yaml'
 import { check } from '../check/checks.js'
-import { below, offsetOf, type Part } from '../schema/node.js'
+import { below, offsetOf, type SchemaNode } from '../schema/node.js'
 import type { Draft, Path } from '../schema/partial-config.js'
 import { type Config, ConfigSchema } from '../schema/schema.js'
 import { redact } from './environment.js'
@@ -65,7 +65,7 @@ export function loadConfig(text: string, options: { file: string; env: NodeJS.Pr
     report: (offset, message) => errors.push({ file, ...position(offset), message }),
     line: (offset) => position(offset).line,
   }
-  const config = read(reading, ConfigSchema as unknown as Part, document.contents, '', 0) as
+  const config = read(reading, ConfigSchema as unknown as SchemaNode, document.contents, '', 0) as
     | Draft<Config>
     | undefined
   const at = (path: Path, message: string, exact = true): ConfigError => {

@@ -1,6 +1,6 @@
 import { isAbsolute, join } from 'node:path'
 import type { Scalar } from 'yaml'
-import { offsetOf, type Part, quote } from '../schema/node.js'
+import { offsetOf, quote, type SchemaNode } from '../schema/node.js'
 import { suggest } from '../values/nearest-name.js'
 import { formatDuration } from '../values/quantities.js'
 import { KINDS } from '../values/scalar-types.js'
@@ -11,7 +11,7 @@ export type FailAt = (wrong: string, fix: string, at?: number) => undefined
 
 /** Reads the text of one value by its kind or JSON type, after substitution of the environment. */
 export function readScalar(
-  part: Part,
+  part: SchemaNode,
   scalar: Scalar,
   env: NodeJS.ProcessEnv,
   used: Map<string, string>,
@@ -72,7 +72,7 @@ export function readScalar(
 }
 
 /** Returns the value if it is within the bounds of its part. */
-export function inBounds(part: Part, value: number, fail: FailAt): number | undefined {
+export function inBounds(part: SchemaNode, value: number, fail: FailAt): number | undefined {
   const { least = part.minimum, most = part.maximum, kind } = part
   const show = (bound: number) => (kind === 'duration' ? formatDuration(bound) : String(bound))
   if (least !== undefined && value < least)
@@ -85,7 +85,7 @@ export function inBounds(part: Part, value: number, fail: FailAt): number | unde
 const FILES: ReadonlySet<string | undefined> = new Set(['pem', 'address_file', 'public_key'])
 
 /** Whether a text is a path that begins at the folder of the configuration file: relative, and not a word, or the very text that could stand in one. */
-function isFile({ kind, file }: Part, text: string): boolean {
+function isFile({ kind, file }: SchemaNode, text: string): boolean {
   if (text === '' || isAbsolute(text) || text.includes('-----BEGIN ')) return false
   return file === undefined ? FILES.has(kind) : !file.includes(text)
 }

@@ -10,7 +10,7 @@ import {
   type Pair,
   type YAMLMap,
 } from 'yaml'
-import { below, exampleOf, formsOf, isMapping, offsetOf, type Part, quote } from '../schema/node.js'
+import { below, exampleOf, formsOf, isMapping, offsetOf, quote, type SchemaNode } from '../schema/node.js'
 import { nearest, suggest } from '../values/nearest-name.js'
 import { substitute } from './environment.js'
 import { type FailAt, inBounds, readScalar } from './read-scalar.js'
@@ -41,7 +41,13 @@ const NOT_HERE: ReadonlyMap<string, string> = new Map([
 const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit'
 
 /** Reads one value. `offset` is reported if the value itself has no place. */
-export function read(reading: Reading, part: Part, node: unknown, path: string, offset: number): unknown {
+export function read(
+  reading: Reading,
+  part: SchemaNode,
+  node: unknown,
+  path: string,
+  offset: number,
+): unknown {
   const fail: FailAt = (wrong, fix, at = offsetOf(node) ?? offset) => {
     reading.report(at, `${path === '' ? '' : `${path}: `}${wrong}; ${fix}`)
     return undefined
@@ -83,14 +89,14 @@ export function read(reading: Reading, part: Part, node: unknown, path: string, 
   return fail(`must be a single value, not ${kindOf(node)}`, `write ${exampleOf(part) ?? 'one value'}`)
 }
 
-function readMapping(reading: Reading, part: Part, map: YAMLMap, path: string): unknown {
+function readMapping(reading: Reading, part: SchemaNode, map: YAMLMap, path: string): unknown {
   const own = part.properties
   const [pattern = '', values = {}] = Object.entries(part.patternProperties ?? {})[0] ?? []
   const seen = new Map<string, number>()
   const meant = new Set<string | undefined>()
   // Names that users choose must not collide with those that every object inherits.
   const result: Record<string, unknown> = Object.create(own === undefined ? null : Object.prototype)
-  const take = (key: string, child: Part, pair: Pair, at: number) => {
+  const take = (key: string, child: SchemaNode, pair: Pair, at: number) => {
     result[child.becomes ?? key] = read(reading, child, pair.value, below(path, key), at)
   }
   for (const pair of map.items) {
@@ -128,14 +134,14 @@ function readMapping(reading: Reading, part: Part, map: YAMLMap, path: string): 
 
 function readEither(
   reading: Reading,
-  part: Part,
+  part: SchemaNode,
   node: unknown,
   path: string,
   offset: number,
   fail: FailAt,
 ): unknown {
   const forms = formsOf(part)
-  let form: Part | undefined
+  let form: SchemaNode | undefined
   if (isScalar(node)) {
     const text = substitute(String(node.value), reading.env).text
     const literal = forms.find((candidate) => candidate.const !== undefined && candidate.const === text)
@@ -170,10 +176,10 @@ function inSentence(description: string): string {
 /** Chooses the form of a mapping that its keys match. Reports what is wrong if none does. */
 function chooseMapping(
   reading: Reading,
-  mappings: readonly Part[],
+  mappings: readonly SchemaNode[],
   map: YAMLMap,
   path: string,
-): Part | undefined {
+): SchemaNode | undefined {
   const owns = mappings.map((mapping) => Object.keys(mapping.properties ?? {}))
   const known = [...new Set(owns.flat())]
   const telling = known.filter((key) => !owns.every((keys) => keys.includes(key)))
@@ -200,7 +206,7 @@ function chooseMapping(
 }
 
 /** Expands a shorthand with the defaults of its full form. */
-function expand(full: Part, value: unknown, fail: FailAt): unknown {
+function expand(full: SchemaNode, value: unknown, fail: FailAt): unknown {
   const said = value as Readonly<Record<string, unknown>>
   const result: Record<string, unknown> = {}
   for (const [key, part] of Object.entries(full.properties ?? {})) {
@@ -213,10 +219,10 @@ function expand(full: Part, value: unknown, fail: FailAt): unknown {
   return result
 }
 
-const defaults = new WeakMap<Part, unknown>()
+const defaults = new WeakMap<SchemaNode, unknown>()
 
 /** Returns a default, read in the same way as if it was written in the file. */
-function defaultOf(part: Part): unknown {
+function defaultOf(part: SchemaNode): unknown {
   if (!defaults.has(part)) {
     const document = new Document(part.default)
     const report = (_: number, message: string) => {
@@ -238,7 +244,7 @@ function keyOf({ key }: Pair): string | undefined {
 }
 
 /** Describes what to write where a mapping is missing: its keys, by name if the schema defines them. */
-function waysToMap({ properties, required = [] }: Part, path: string): string {
+function waysToMap({ properties, required = [] }: SchemaNode, path: string): string {
   const names = Object.keys(properties ?? {})
   if (names.length === 0) return 'write its keys below it, indented'
   const some = names.slice(0, 3).join(', ')

@@ -1,5 +1,5 @@
 import { KINDS } from '../values/scalar-types.js'
-import type { Part } from './node.js'
+import type { SchemaNode } from './node.js'
 import { ConfigSchema } from './schema.js'
 
 const ENVIRONMENT = { $ref: '#/$defs/environment' }
@@ -22,7 +22,7 @@ export function jsonSchema(): Record<string, unknown> {
   return {
     $schema: 'http://json-schema.org/draft-07/schema#',
     title: 'Tidegate configuration',
-    ...plain(ConfigSchema as unknown as Part),
+    ...plain(ConfigSchema as unknown as SchemaNode),
     $defs: {
       environment: {
         description: 'Taken from the environment, by name, with or without a default',
@@ -33,7 +33,7 @@ export function jsonSchema(): Record<string, unknown> {
   }
 }
 
-function plain(part: Part): Record<string, unknown> {
+function plain(part: SchemaNode): Record<string, unknown> {
   const result: Record<string, unknown> = {}
   for (const [key, value] of Object.entries(part)) {
     if (!MARKS.has(key)) result[key] = convert(key, value)
@@ -58,15 +58,15 @@ function plain(part: Part): Record<string, unknown> {
 function convert(key: string, value: unknown): unknown {
   if (key === 'properties' || key === 'patternProperties') {
     return Object.fromEntries(
-      Object.entries(value as Record<string, Part>).map(([name, part]) => [name, plain(part)]),
+      Object.entries(value as Record<string, SchemaNode>).map(([name, part]) => [name, plain(part)]),
     )
   }
-  if (key === 'items') return plain(value as Part)
-  if (key === 'anyOf') return (value as Part[]).map(plain)
+  if (key === 'items') return plain(value as SchemaNode)
+  if (key === 'anyOf') return (value as SchemaNode[]).map(plain)
   return value
 }
 
-function scalarOf({ kind }: Part): Record<string, unknown> {
+function scalarOf({ kind }: SchemaNode): Record<string, unknown> {
   const { types, pattern } = KINDS[kind!]
   const type = types.length === 1 ? types[0] : types
   if (type === 'boolean') return { type }

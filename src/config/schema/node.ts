@@ -2,13 +2,13 @@ import type { Node } from 'yaml'
 import type { Marks } from './define.js'
 
 /** Subset of JSON Schema that `define.ts` writes. */
-export interface Part extends Marks {
+export interface SchemaNode extends Marks {
   readonly type?: string
-  readonly properties?: Readonly<Record<string, Part>>
+  readonly properties?: Readonly<Record<string, SchemaNode>>
   readonly required?: readonly string[]
-  readonly patternProperties?: Readonly<Record<string, Part>>
-  readonly items?: Part
-  readonly anyOf?: readonly Part[]
+  readonly patternProperties?: Readonly<Record<string, SchemaNode>>
+  readonly items?: SchemaNode
+  readonly anyOf?: readonly SchemaNode[]
   readonly enum?: readonly string[]
   readonly const?: string
   readonly minimum?: number
@@ -20,17 +20,17 @@ export interface Part extends Marks {
 }
 
 /** Returns true if the part is a mapping. */
-export function isMapping(part: Part): boolean {
+export function isMapping(part: SchemaNode): boolean {
   return part.properties !== undefined || part.patternProperties !== undefined
 }
 
 /** Returns all forms that a value may have. */
-export function formsOf(part: Part): readonly Part[] {
+export function formsOf(part: SchemaNode): readonly SchemaNode[] {
   return part.anyOf === undefined ? [part] : part.anyOf.flatMap(formsOf)
 }
 
 /** Formats an example for a message: `such as 10/min`. */
-export function exampleOf(part: Part): string | undefined {
+export function exampleOf(part: SchemaNode): string | undefined {
   const example = part.examples?.[0]
   return example === undefined ? undefined : `such as ${inFile(example)}`
 }

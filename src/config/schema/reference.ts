@@ -1,16 +1,16 @@
 import { KINDS } from '../values/scalar-types.js'
-import { formsOf, inFile, isMapping, type Part } from './node.js'
+import { formsOf, inFile, isMapping, type SchemaNode } from './node.js'
 import { ConfigSchema } from './schema.js'
 
 /** Returns the reference page of the configuration file, `docs/config.md`, made from the schema. */
 export function referencePage(): string {
   const sections: string[] = []
-  section(ConfigSchema as unknown as Part, '', false, sections)
+  section(ConfigSchema as unknown as SchemaNode, '', false, sections)
   return `${INTRODUCTION}\n${sections.join('\n')}`
 }
 
 /** Writes a table for a mapping, then those of the mappings in it. */
-function section(part: Part, path: string, restart: boolean, sections: string[]): void {
+function section(part: SchemaNode, path: string, restart: boolean, sections: string[]): void {
   const children = childrenOf(part, path)
   if (children.length > 0) {
     const rows = children.map(([key, child]) => row(part, key, child, part.restart ?? restart))
@@ -26,17 +26,17 @@ function section(part: Part, path: string, restart: boolean, sections: string[])
   }
 }
 
-function childrenOf(part: Part, path: string): [string, Part][] {
+function childrenOf(part: SchemaNode, path: string): [string, SchemaNode][] {
   const values = Object.values(part.patternProperties ?? {})[0]
   if (values === undefined) return Object.entries(part.properties ?? {})
   return [[path.endsWith('limits') ? '<tier>' : '<name>', values]]
 }
 
 /** Returns the mappings that a value may be or contain, with the suffix of the key that leads there. */
-function mappingsIn(part: Part): [Part, string][] {
+function mappingsIn(part: SchemaNode): [SchemaNode, string][] {
   const forms = formsOf(part)
   const mappings = forms.filter(isMapping)
-  const found: [Part, string][] = mappings.length === 0 ? [] : [[joined(mappings, part), '']]
+  const found: [SchemaNode, string][] = mappings.length === 0 ? [] : [[joined(mappings, part), '']]
   for (const { items } of forms) {
     if (items === undefined || part.wrap) continue
     for (const [inner, suffix] of mappingsIn(items)) found.push([inner, `[]${suffix}`])
@@ -45,7 +45,7 @@ function mappingsIn(part: Part): [Part, string][] {
 }
 
 /** Merges several mappings, for a table of all keys that are allowed. */
-function joined(mappings: readonly Part[], part: Part): Part {
+function joined(mappings: readonly SchemaNode[], part: SchemaNode): SchemaNode {
   if (mappings.length === 1) return mappings[0]!
   const properties = Object.assign({}, ...mappings.map((mapping) => mapping.properties))
   const required = mappings[0]!.required!.filter((key) =>
@@ -54,7 +54,7 @@ function joined(mappings: readonly Part[], part: Part): Part {
   return { properties, required, description: part.description! }
 }
 
-function row(parent: Part, key: string, part: Part, restart: boolean): string {
+function row(parent: SchemaNode, key: string, part: SchemaNode, restart: boolean): string {
   const required = parent.required?.includes(key) === true
   const fallback =
     part.default === undefined
@@ -70,7 +70,7 @@ function row(parent: Part, key: string, part: Part, restart: boolean): string {
   return `| \`${key}\` | ${typeOf(part)} | ${fallback} | ${meaning.replaceAll('|', '\\|')} |`
 }
 
-function typeOf(part: Part): string {
+function typeOf(part: SchemaNode): string {
   const names = formsOf(part).map((form) => {
     if (form.const !== undefined) return `\`${form.const}\``
     if (form.kind !== undefined) return KINDS[form.kind].label

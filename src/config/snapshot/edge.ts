@@ -53,10 +53,10 @@ export interface Criteria {
    *
    * @param pathsOf returns the possible readings of the path, in lower case. Called only if there are rules on paths.
    */
-  match(asked: Asked, pathsOf: () => readonly string[]): Criterion | undefined
+  match(asked: CriteriaInput, pathsOf: () => readonly string[]): Criterion | undefined
 }
 
-export interface Asked {
+export interface CriteriaInput {
   /** Country code in capitals. */
   readonly country: string | undefined
   readonly userAgent: string | undefined

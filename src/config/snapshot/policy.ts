@@ -6,7 +6,7 @@ export interface Policy {
   /** Limits in the order of the file, 1 to 8. */
   readonly limits: readonly Limit[]
   /** Limits grouped by level, in the order of evaluation: the most specific first. */
-  readonly parts: readonly Part[]
+  readonly parts: readonly LimitGroup[]
   /** True if a limit is a `concurrency` limit: an allowed request then holds a slot until it is settled. */
   readonly slots: boolean
   /** True if a charge may be refunded after the response (`refund_on` of a route of the service). */
@@ -22,7 +22,7 @@ export interface Policy {
 }
 
 /** Limits of a policy that are counted under one key. */
-export interface Part {
+export interface LimitGroup {
   readonly by: Level
   /** True for each consumer's share of a limit on that level. It is counted for every consumer separately. */
   readonly each: boolean
@@ -57,7 +57,7 @@ export function policyOf(
 }
 
 /** Returns the part for the limits of a level, or for the shares in them. */
-function partOf(limits: readonly Limit[], by: Level, each: boolean, prefix: string): Part[] {
+function partOf(limits: readonly Limit[], by: Level, each: boolean, prefix: string): LimitGroup[] {
   const indices = limits.flatMap((limit, i) =>
     limit.by === by && (limit.shareOf !== undefined) === each ? [i] : [],
   )

@@ -17,29 +17,6 @@ import { compileShape, type Shape } from './shaping.js'
 import { compileSplit, countingService, type Split } from './split.js'
 import { compileUpstreams, NO_UPSTREAMS, type UpstreamSettings } from './upstream-settings.js'
 
-export {
-  type CertificateId,
-  type ConsumerSource,
-  identityHeadersOf,
-  type KeyOwner,
-  SIGNATURE_HEADERS,
-} from './consumers.js'
-export type { Identity, IdentityToken } from './identity.js'
-export {
-  type Algorithm,
-  type AmountChange,
-  type Calendar,
-  type Level,
-  type Limit,
-  shareOf,
-  standing,
-} from './limit.js'
-export { forTenant, type Part, type Policy, policyOf } from './policy.js'
-export type { BreakerSettings, ConcurrencySettings, RetrySettings } from './resilience.js'
-export type { SignatureKey, SignatureSettings } from './signatures.js'
-export type { Transport, UpstreamTls } from './transport.js'
-export { addressOf, type Balance, type HealthCheck, type Upstream } from './upstream-settings.js'
-
 /**
  * Compiled, frozen configuration. A request captures it once and keeps it to the end. A reload makes another one.
  * Everything that requests would otherwise compute again is computed here, once.

@@ -2,14 +2,14 @@ import type { Config } from '../schema/schema.js'
 
 /** Weighted split of a route's requests among services. */
 export interface Split<R> {
-  readonly members: readonly Member<R>[]
+  readonly members: readonly SplitMember<R>[]
   /** Sum of all weights. */
   readonly total: number
   /** True if a consumer stays with one member. */
   readonly sticky: boolean
 }
 
-export interface Member<R> {
+export interface SplitMember<R> {
   readonly weight: number
   /** Hash of the service's name. A consumer's hash is mixed with it. */
   readonly seed: number
@@ -51,7 +51,7 @@ export function compileSplit<R>(
 }
 
 /** Returns the member for a number from 0 to below 1. */
-export function memberAt<R>({ members, total }: Split<R>, random: number): Member<R> {
+export function memberAt<R>({ members, total }: Split<R>, random: number): SplitMember<R> {
   let left = random * total
   for (const member of members) {
     left -= member.weight
@@ -64,7 +64,7 @@ export function memberAt<R>({ members, total }: Split<R>, random: number): Membe
  * Returns the member of a consumer: the one with the best weighted draw (rendezvous hashing). If a weight changes, only
  * the consumers move that this member gains or loses. All gateways return the same member.
  */
-export function memberOf<R>({ members }: Split<R>, consumer: string): Member<R> {
+export function memberOf<R>({ members }: Split<R>, consumer: string): SplitMember<R> {
   const hash = hashOf(consumer)
   let best = members[0]!
   let least = Number.POSITIVE_INFINITY

@@ -1,4 +1,6 @@
-import type { Policy, Route, Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Policy } from '../../config/snapshot/policy.js'
+import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'

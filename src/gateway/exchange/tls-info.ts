@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls'
 import { alternativeNames } from '../../config/snapshot/certificates.js'
-import type { CertificateId } from '../../config/snapshot/snapshot.js'
+import type { CertificateId } from '../../config/snapshot/consumers.js'
 
 export interface ClientCertificate {
   /** True if a CA of `client_ca` vouches for it and it is valid now. */

@@ -1,6 +1,7 @@
 import type { IncomingMessage } from 'node:http'
 import { performance } from 'node:perf_hooks'
-import type { Service, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { ErrorCode } from '../../errors.js'
 import { type Call, newSpanId } from '../../telemetry/record/recording.js'
 import {

@@ -1,4 +1,4 @@
-import type { Target } from '../../upstream/pool/pool.js'
+import type { Target } from '../../upstream/pool/choose.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 
 /** Name, value, …; null: there are none. */

@@ -4,8 +4,9 @@ import { isBodyOf } from '../../credentials/body-digest.js'
 import type { MirrorResult } from '../../telemetry/metrics/recorder.js'
 import type { Call } from '../../telemetry/record/recording.js'
 import type { Tracing } from '../../telemetry/traces/tracing.js'
+import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
-import type { Outcome, Target, Upstreams } from '../../upstream/pool/pool.js'
+import type { AttemptOutcome, Upstreams } from '../../upstream/pool/pool.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { beginCopy } from '../exchange/trace.js'
@@ -89,7 +90,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   /** For its span, if there is to be one. */
   #call: Call | undefined
   #sentAt = 0
-  #outcome: Outcome = 'unknown'
+  #outcome: AttemptOutcome = 'unknown'
   #sent: Sent | undefined
   #over = false
 
@@ -158,7 +159,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   /** The upstream is through with it. */
-  #release(outcome: Outcome, why: string): void {
+  #release(outcome: AttemptOutcome, why: string): void {
     const target = this.#busy
     this.#busy = undefined
     if (target !== undefined) this.#upstreams.ended(target, outcome, why)

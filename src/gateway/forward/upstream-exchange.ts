@@ -4,8 +4,9 @@ import type { Service } from '../../config/snapshot/snapshot.js'
 import { createBodyDigest } from '../../credentials/body-digest.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import { give, type Holding, type Shares } from '../../shares.js'
+import type { Asking, Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
-import type { Asking, Outcome, Target, Upstreams } from '../../upstream/pool/pool.js'
+import type { AttemptOutcome, Upstreams } from '../../upstream/pool/pool.js'
 import type { ResponseHandler, Sender, Sent } from '../../upstream/sender.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
@@ -73,7 +74,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
   /** Takes the request out of those that wait for an upstream; set while it is one of them. */
   #leaveQueue: (() => void) | undefined
   /** How it went with the upstream, as far as that is not what the connection says. */
-  #outcome: Outcome = 'unknown'
+  #outcome: AttemptOutcome = 'unknown'
   /** An upstream is busy with it. */
   #busy = false
   #why = ''
@@ -397,14 +398,14 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
   }
 
   /** This attempt has come to its end. */
-  #settle(outcome: Outcome, why = ''): void {
+  #settle(outcome: AttemptOutcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
     endCall(this.#x)
     this.#release(outcome, why)
   }
 
   /** No upstream is busy with it any more. */
-  #release(outcome: Outcome = 'unknown', why = ''): void {
+  #release(outcome: AttemptOutcome = 'unknown', why = ''): void {
     if (!this.#busy) return
     this.#leave()
     this.#deps.upstreams.ended(this.#target!, outcome, why)

@@ -1,10 +1,8 @@
 import type { IncomingMessage } from 'node:http'
-import {
-  type Identity,
-  type Service,
-  SIGNATURE_HEADERS,
-  type Upstream,
-} from '../../config/snapshot/snapshot.js'
+import { SIGNATURE_HEADERS } from '../../config/snapshot/consumers.js'
+import type { Identity } from '../../config/snapshot/identity.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { rewritten } from '../../config/values/rewrite.js'
 import { plainAddress } from '../../net/address-key.js'
 import type { Exchange } from '../exchange/exchange.js'

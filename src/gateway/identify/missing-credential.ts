@@ -1,5 +1,6 @@
-import type { ConsumerSource, SignatureSettings } from '../../config/snapshot/snapshot.js'
-import { identityHeadersOf } from '../../config/snapshot/snapshot.js'
+import type { ConsumerSource } from '../../config/snapshot/consumers.js'
+import { identityHeadersOf } from '../../config/snapshot/consumers.js'
+import type { SignatureSettings } from '../../config/snapshot/signatures.js'
 import type { Refusal } from '../../errors.js'
 import { CHALLENGES } from './challenge.js'
 import { unauthorized } from './identify.js'

@@ -1,4 +1,5 @@
-import type { Limit, Policy } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { Policy } from '../../config/snapshot/policy.js'
 import { prepareRefusal, type Refusal } from '../../errors.js'
 import type { Decision } from '../../limiter/limiter.js'
 import type { Exchange } from '../exchange/exchange.js'

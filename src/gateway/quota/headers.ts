@@ -1,4 +1,6 @@
-import type { Limit, Policy, Service } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { Policy } from '../../config/snapshot/policy.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
 import type { Decision } from '../../limiter/limiter.js'
 
 /** Returns true if the response may state a quota: only if the store (or a cached answer of it) decided. */

@@ -1,5 +1,7 @@
 import TinyQueue from 'tinyqueue'
-import { forTenant, type Limit, type Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import { forTenant } from '../../config/snapshot/policy.js'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Charge, Decision } from '../../limiter/limiter.js'
 import { createMemoryLimiter } from '../../limiter/memory.js'
 import { createExchange, type Exchange } from '../exchange/exchange.js'

@@ -1,4 +1,4 @@
-import type { ConsumerSource } from '../../config/snapshot/snapshot.js'
+import type { ConsumerSource } from '../../config/snapshot/consumers.js'
 import { createSeenNonces, type SeenNonces } from '../../credentials/seen-nonces.js'
 import type { Tokens } from '../../credentials/tokens.js'
 import type { Refusal } from '../../errors.js'

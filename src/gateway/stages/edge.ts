@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import type { AddressSet, Asked, EdgeRules, IpLimit } from '../../config/snapshot/edge.js'
+import type { AddressSet, CriteriaInput, EdgeRules, IpLimit } from '../../config/snapshot/edge.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { prepareRefusal, type Refusal } from '../../errors.js'
 import type { BanHit, Bans } from '../../fleet/bans.js'
@@ -137,7 +137,7 @@ function isAllowed(x: Exchange, { allow }: EdgeRules): boolean {
   return allow !== undefined && allow.match(askedOf(x), () => asList(pathOf(x.target))) !== undefined
 }
 
-function askedOf({ snapshot, headers }: Exchange): Asked {
+function askedOf({ snapshot, headers }: Exchange): CriteriaInput {
   const { country, botScore } = snapshot.edge.cdn
   const score = botScore === undefined ? undefined : fieldOf(headers.cdn, botScore)
   return {

@@ -1,5 +1,5 @@
 import { performance } from 'node:perf_hooks'
-import { forTenant, type Policy } from '../../config/snapshot/snapshot.js'
+import { forTenant, type Policy } from '../../config/snapshot/policy.js'
 import type { Refusal } from '../../errors.js'
 import type { Amounts } from '../../fleet/overrides.js'
 import type { Decision, Levels, Limiter } from '../../limiter/limiter.js'

@@ -1,4 +1,4 @@
-import type { Identity, IdentityToken } from '../../config/snapshot/snapshot.js'
+import type { Identity, IdentityToken } from '../../config/snapshot/identity.js'
 import { createIdentitySigner, type IdentitySigner } from '../../credentials/identity-token.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { removeField } from '../exchange/header-list.js'

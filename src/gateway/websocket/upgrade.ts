@@ -3,8 +3,9 @@ import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
-import type { Outcome, Target, Upstreams } from '../../upstream/pool/pool.js'
+import type { AttemptOutcome, Upstreams } from '../../upstream/pool/pool.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
 import { answerCall, beginCall, endCall, failCall } from '../exchange/trace.js'
@@ -122,7 +123,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
   /** What the upstream's answer tells of it, if there was one. */
-  #answer: Outcome = 'unknown'
+  #answer: AttemptOutcome = 'unknown'
   #over = false
 
   constructor(
@@ -439,7 +440,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   /** The upstream is no longer busy with this. */
-  #settle(outcome: Outcome, why = ''): void {
+  #settle(outcome: AttemptOutcome, why = ''): void {
     const target = this.#target
     if (target === undefined) return
     this.#target = undefined

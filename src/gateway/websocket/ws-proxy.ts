@@ -2,7 +2,7 @@ import { type ClientRequest, Agent as HttpAgent, type IncomingMessage } from 'no
 import { Agent as HttpsAgent } from 'node:https'
 import type { LookupFunction, Socket } from 'node:net'
 import httpProxy from 'http-proxy'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { hostnameOf, serverNameOf, tlsOptions } from '../../upstream/connector.js'
 import { handshakeHeaders, switchingHeaders } from './handshake.js'
 

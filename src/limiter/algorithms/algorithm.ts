@@ -1,4 +1,4 @@
-import type { Limit } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
 
 /**
  * What one limit remembers of one consumer: a few integers from index `o` of an array that it shares with the other

@@ -1,4 +1,4 @@
-import type { Calendar } from '../../config/snapshot/snapshot.js'
+import type { Calendar } from '../../config/snapshot/limit.js'
 
 /** A day or month of a calendar. */
 export interface Period {

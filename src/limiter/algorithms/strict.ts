@@ -1,4 +1,4 @@
-import type { Limit } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
 import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
 
 /**

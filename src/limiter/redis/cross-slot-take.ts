@@ -1,4 +1,5 @@
-import type { Part, Service } from '../../config/snapshot/snapshot.js'
+import type { LimitGroup } from '../../config/snapshot/policy.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
 import { slotOfKey } from '../key.js'
 import type { Decision, DegradedReason } from '../limiter.js'
 import type { Settle } from './scripts.js'
@@ -7,13 +8,13 @@ import type { Verdict } from './take-batch.js'
 /** Parts whose keys are in one slot, so that one call decides them. */
 export interface Group {
   readonly slot: number
-  readonly parts: readonly Part[]
+  readonly parts: readonly LimitGroup[]
   readonly keys: readonly string[]
 }
 
 /** Groups the parts by slot, in the order of their first parts. */
-export function groupBySlot(parts: readonly Part[], keys: readonly string[]): readonly Group[] {
-  const bySlot = new Map<number, { slot: number; parts: Part[]; keys: string[] }>()
+export function groupBySlot(parts: readonly LimitGroup[], keys: readonly string[]): readonly Group[] {
+  const bySlot = new Map<number, { slot: number; parts: LimitGroup[]; keys: string[] }>()
   parts.forEach((part, i) => {
     const slot = slotOfKey(keys[i]!)
     const group = bySlot.get(slot) ?? { slot, parts: [], keys: [] }
@@ -27,7 +28,7 @@ export function groupBySlot(parts: readonly Part[], keys: readonly string[]): re
 /**
  * Converts a verdict, which numbers the limits of the parts asked, to a decision, which numbers those of the policy.
  */
-export function renumbered(parts: readonly Part[], verdict: Verdict): Decision {
+export function renumbered(parts: readonly LimitGroup[], verdict: Verdict): Decision {
   const indices = parts.flatMap((part) => part.indices)
   const violated = indices.reduce((mask, index, i) => mask | (((verdict.violated >> i) & 1) << index), 0)
   return { ...verdict, binding: indices[verdict.binding]!, violated }

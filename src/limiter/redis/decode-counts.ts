@@ -1,4 +1,4 @@
-import type { Limit } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
 import type { Counts } from '../algorithms/algorithm.js'
 import { periodAt } from '../algorithms/period.js'
 

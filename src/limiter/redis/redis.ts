@@ -1,4 +1,5 @@
-import type { Part, Policy, Service } from '../../config/snapshot/snapshot.js'
+import type { LimitGroup, Policy } from '../../config/snapshot/policy.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
 import { consumerKeys, keyOf, keysOf } from '../counter-keys.js'
 import { previewFrom, usageFrom } from '../decide.js'
 import { decideDegraded, type Log, onceASecond, previewDegraded } from '../degraded.js'
@@ -15,7 +16,7 @@ import { isPlain } from './script-arguments.js'
 import { createSender } from './script-batcher.js'
 import { type Client, runUsage } from './scripts.js'
 import { askStore, storeError } from './store-timeout.js'
-import type { Asked, Verdict } from './take-batch.js'
+import type { Verdict, WaitingTake } from './take-batch.js'
 
 export interface RedisLimiterOptions {
   /** Store client from `connectStore`. The caller disconnects it. */
@@ -180,7 +181,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
   }
 
   /** Returns the groups of a request; undefined if one call can decide all parts. */
-  function groupsOf(parts: readonly Part[], keys: readonly string[]): readonly Group[] | undefined {
+  function groupsOf(parts: readonly LimitGroup[], keys: readonly string[]): readonly Group[] | undefined {
     if (!shards.clustered || parts.length === 1) return undefined
     const groups = groupBySlot(parts, keys)
     return groups.length === 1 ? undefined : groups
@@ -203,7 +204,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     service: Service,
     policy: Policy,
     cost: number,
-    answer: Asked['answer'],
+    answer: WaitingTake['answer'],
   ): void {
     const { slot, parts, keys } = group
     const watched = service.onFailure === 'local'

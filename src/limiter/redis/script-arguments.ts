@@ -1,4 +1,5 @@
-import type { Limit, Part } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { LimitGroup } from '../../config/snapshot/policy.js'
 import { periodAt } from '../algorithms/period.js'
 
 /** Writes the script arguments of a policy once: they are the same in every call, or for as long as a period lasts. */
@@ -12,7 +13,7 @@ export function bulk(text: string): string {
  * Returns true if take.lua can decide it: sliding windows under one key, with constant amounts. Everything else is for
  * take_mixed.lua.
  */
-export function isPlain(parts: readonly Part[]): boolean {
+export function isPlain(parts: readonly LimitGroup[]): boolean {
   if (parts.length > 1) return false
   for (const { algorithm, next } of parts[0]!.limits) {
     if (algorithm !== 'sliding' || next !== undefined) return false
@@ -26,10 +27,10 @@ interface Written {
   readonly count: number
 }
 
-const writtenPlain = new WeakMap<Part, Written>()
+const writtenPlain = new WeakMap<LimitGroup, Written>()
 
 /** Returns the arguments for a part in take.lua: they are the same in every call. */
-export function plainArguments(part: Part): Written {
+export function plainArguments(part: LimitGroup): Written {
   const known = writtenPlain.get(part)
   if (known !== undefined) return known
   const { limits } = part
@@ -44,14 +45,14 @@ interface Dated extends Written {
   readonly until: number
 }
 
-const writtenMixed = new WeakMap<Part, Dated>()
+const writtenMixed = new WeakMap<LimitGroup, Dated>()
 
 /**
  * Returns the arguments for a part in the other scripts.
  *
  * @param now unix ms
  */
-export function mixedArguments(part: Part, now: number): Written {
+export function mixedArguments(part: LimitGroup, now: number): Written {
   const known = writtenMixed.get(part)
   if (known !== undefined && now >= known.from && now < known.until) return known
   const { limits } = part

@@ -3,7 +3,7 @@ import type { Shard } from './node.js'
 import type { Shards } from './nodes.js'
 import { type Client, foreignKeys, runSettle, runTake, runTakeMixed, type Settle } from './scripts.js'
 import { isTryAgain, storeError } from './store-timeout.js'
-import { type Asked, answerAll, isReply, mergeEqual, readReply } from './take-batch.js'
+import { answerAll, isReply, mergeEqual, readReply, type WaitingTake } from './take-batch.js'
 
 /** Charge that waits to be settled. */
 interface Settling {
@@ -13,7 +13,7 @@ interface Settling {
 }
 
 export interface Sender {
-  ask(asked: Asked): void
+  ask(asked: WaitingTake): void
   /**
    * Settles a charge. It is sent before the takes of the same turn.
    *
@@ -55,7 +55,7 @@ const SILENCE = 10
 
 interface Batch {
   readonly shard: Shard
-  readonly asked: readonly Asked[]
+  readonly asked: readonly WaitingTake[]
   readonly sentAt: number
   /** `performance.now()` after which the store is too late. */
   readonly due: number
@@ -70,8 +70,8 @@ interface Batch {
 export function createSender(options: SenderOptions): Sender {
   const { store, shards, timeoutMs, batch: most, merge, gatherMs, now, warn, onForeign } = options
   const inFlight: Batch[] = []
-  let plain: Asked[] = []
-  let mixed: Asked[] = []
+  let plain: WaitingTake[] = []
+  let mixed: WaitingTake[] = []
   let settling: Settling[] = []
   let scheduled = false
   let gathering: NodeJS.Timeout | undefined
@@ -111,7 +111,7 @@ export function createSender(options: SenderOptions): Sender {
    * Merges equal requests. The search costs every request a little. If there were none for a while, few turns are
    * searched.
    */
-  function merged(takes: readonly Asked[]): readonly Asked[] {
+  function merged(takes: readonly WaitingTake[]): readonly WaitingTake[] {
     if (!merge || takes.length < 2) return takes
     if (turnsWithout > LOOK_ALWAYS && ++turnsWithout % LOOK_EVERY !== 0) return takes
     const left = mergeEqual(takes)
@@ -138,7 +138,7 @@ export function createSender(options: SenderOptions): Sender {
     }
   }
 
-  function sendTakes(asked: readonly Asked[], sentAt = performance.now()): void {
+  function sendTakes(asked: readonly WaitingTake[], sentAt = performance.now()): void {
     const { shard, plain: isPlain } = asked[0]!
     const batch: Batch = { shard, asked, sentAt, due: sentAt + timeoutMs - gatherMs, done: false }
     inFlight.push(batch)

@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type Cluster, Command, type Redis } from 'ioredis'
-import type { Limit, Part } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { LimitGroup } from '../../config/snapshot/policy.js'
 import type { Counts } from '../algorithms/algorithm.js'
 import { ALGORITHMS } from '../algorithms/by-name.js'
 import { periodAt } from '../algorithms/period.js'
@@ -109,7 +110,7 @@ async function run(client: Client, script: Script, keys: readonly string[], args
 export interface Take {
   /** Key of each part. */
   readonly keys: readonly string[]
-  readonly parts: readonly Part[]
+  readonly parts: readonly LimitGroup[]
   readonly cost: number
   /** Number of requests. They are allowed first come, first served. */
   readonly count: number
@@ -118,7 +119,7 @@ export interface Take {
 /** Charge to change. */
 export interface Settle {
   readonly keys: readonly string[]
-  readonly parts: readonly Part[]
+  readonly parts: readonly LimitGroup[]
   readonly quota: number
   /** Unix ms by the server's clock at which the quota was charged. */
   readonly at: number

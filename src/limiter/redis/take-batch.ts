@@ -1,4 +1,4 @@
-import type { Part } from '../../config/snapshot/snapshot.js'
+import type { LimitGroup } from '../../config/snapshot/policy.js'
 import { countedSize, readCounted } from '../limit-readings.js'
 import type { Decision, DegradedReason } from '../limiter.js'
 import type { Shard } from './node.js'
@@ -11,10 +11,10 @@ export interface Verdict extends Decision {
 }
 
 /** Request that waits for its verdict. */
-export interface Asked {
+export interface WaitingTake {
   /** Key of each part, in one Cluster slot. */
   readonly keys: readonly string[]
-  readonly parts: readonly Part[]
+  readonly parts: readonly LimitGroup[]
   readonly cost: number
   /** True if take.lua can decide it, which is faster. Otherwise take_mixed.lua does. */
   readonly plain: boolean
@@ -26,7 +26,7 @@ export interface Asked {
   /** Called once. A reason means that the store did not decide. */
   readonly answer: (verdict: Verdict | DegradedReason) => void
   /** Equal requests after this one that are sent with it. */
-  others: Asked[] | undefined
+  others: WaitingTake[] | undefined
   /** Number of requests that it stands for. */
   count: number
 }
@@ -35,9 +35,9 @@ export interface Asked {
  * Merges requests (all plain, or all mixed) for the same keys and cost, as long as no other request for one of these
  * keys comes between: the order is first come, first served, as if each was sent by itself.
  */
-export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
-  const latest = new Map<string, Asked>()
-  const left: Asked[] = []
+export function mergeEqual(all: readonly WaitingTake[]): readonly WaitingTake[] {
+  const latest = new Map<string, WaitingTake>()
+  const left: WaitingTake[] = []
   for (const asked of all) {
     const before = latest.get(asked.keys[0]!)
     if (
@@ -56,14 +56,14 @@ export function mergeEqual(all: readonly Asked[]): readonly Asked[] {
   return left
 }
 
-function isEqual(a: Asked, b: Asked): boolean {
+function isEqual(a: WaitingTake, b: WaitingTake): boolean {
   return (
     a.mergeable && b.mergeable && a.cost === b.cost && a.parts === b.parts && a.keys.length === b.keys.length
   )
 }
 
 /** Answers a request, and those merged into it. */
-export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void {
+export function answerAll(asked: WaitingTake, verdict: Verdict | DegradedReason): void {
   asked.answer(verdict)
   if (asked.others !== undefined) for (const other of asked.others) other.answer(verdict)
 }
@@ -72,7 +72,7 @@ export function answerAll(asked: Asked, verdict: Verdict | DegradedReason): void
  * Returns true if a reply is a valid answer of take.lua or take_mixed.lua to these requests, or the time alone. Another
  * server than expected, or an attacker on the way, may send anything. An impossible reply must not grant quota.
  */
-export function isReply(all: readonly Asked[], reply: unknown): reply is readonly number[] {
+export function isReply(all: readonly WaitingTake[], reply: unknown): reply is readonly number[] {
   if (!Array.isArray(reply) || reply.length === 0) return false
   for (let i = 0; i < reply.length; i++) if (!Number.isSafeInteger(reply[i])) return false
   if (reply.length === 1) return true
@@ -145,10 +145,10 @@ function isVerdict(
 }
 
 /** Answers every request from a reply of take.lua or take_mixed.lua that `isReply` accepted. */
-export function readReply(all: readonly Asked[], reply: readonly number[], sentAt: number): void {
+export function readReply(all: readonly WaitingTake[], reply: readonly number[], sentAt: number): void {
   const now = reply[0]!
   let at = 1
-  const verdict = (given: number, { parts, plain }: Asked): Verdict => {
+  const verdict = (given: number, { parts, plain }: WaitingTake): Verdict => {
     const allowed = (reply[at]! & 1) === 1
     return {
       allowed,

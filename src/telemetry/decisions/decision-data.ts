@@ -1,5 +1,5 @@
+import type { Limit } from '../../config/snapshot/limit.js'
 import { type LimitData, limitData } from '../../config/snapshot/limit.js'
-import type { Limit } from '../../config/snapshot/snapshot.js'
 import type { ErrorCode } from '../../errors.js'
 import { COUNTED, type Counted } from '../../limiter/limit-readings.js'
 import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'

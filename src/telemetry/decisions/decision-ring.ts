@@ -1,4 +1,4 @@
-import type { Policy } from '../../config/snapshot/snapshot.js'
+import type { Policy } from '../../config/snapshot/policy.js'
 import type { ErrorCode } from '../../errors.js'
 import { COUNTED } from '../../limiter/limit-readings.js'
 import type { DecidedBy, DegradedReason } from '../../limiter/limiter.js'

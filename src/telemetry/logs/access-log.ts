@@ -1,4 +1,5 @@
-import type { Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { Decision } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'
 import { pathOf } from '../record/target.js'

@@ -1,5 +1,7 @@
 import { STATUS_CODES } from 'node:http'
-import type { Limit, Route, Service, Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Limit } from '../../config/snapshot/limit.js'
+import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { ERRORS, isFailure } from '../../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'
 import type { RequestRecord } from '../record/record.js'

@@ -1,5 +1,5 @@
 import { randomFillSync } from 'node:crypto'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { ErrorCode } from '../../errors.js'
 
 /**

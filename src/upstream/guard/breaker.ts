@@ -1,4 +1,4 @@
-import type { BreakerSettings } from '../../config/snapshot/snapshot.js'
+import type { BreakerSettings } from '../../config/snapshot/resilience.js'
 
 const BUCKETS = 10
 /** An open breaker whose probes keep failing stays open for at most this many times its `open`. */

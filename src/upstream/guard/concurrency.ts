@@ -1,4 +1,4 @@
-import type { ConcurrencySettings } from '../../config/snapshot/snapshot.js'
+import type { ConcurrencySettings } from '../../config/snapshot/resilience.js'
 
 /** Shortest window between two adjustments of the limit, in ms; a window also needs enough responses. */
 const WINDOW_MS = 250

@@ -1,6 +1,6 @@
 import type { LookupFunction, Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { createConnector } from '../connector.js'
 import { coded, type Sender } from '../sender.js'
 import { type ConnectionOwner, Http1Connection } from './connection.js'

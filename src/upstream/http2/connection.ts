@@ -1,7 +1,7 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net'
 import { connect as connectTls, type TLSSocket } from 'node:tls'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { hostnameOf, serverNameOf, tlsOptions } from '../connector.js'
 import { coded } from '../sender.js'
 import { closeLater, keepWithStreams } from './faults.js'

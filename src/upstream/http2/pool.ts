@@ -1,10 +1,10 @@
 import type { ClientHttp2Session } from 'node:http2'
 import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { coded, type Sender } from '../sender.js'
 import { connectSession, probe } from './connection.js'
-import { Http2Request, type Outcome } from './request.js'
+import { Http2Request, type StreamOutcome } from './request.js'
 
 /** Most streams on one connection, even if the upstream allows more: a broken connection takes all of them along. */
 const MAX_STREAMS = 256
@@ -146,7 +146,7 @@ export function openHttp2(
     if (!sent) left(connection)
   }
 
-  function ended(connection: Connection, request: Http2Request, outcome: Outcome): void {
+  function ended(connection: Connection, request: Http2Request, outcome: StreamOutcome): void {
     if (outcome === 'cancelled') suspect(connection)
     else if (outcome === 'done') connection.heard = performance.now()
     if (outcome === 'unprocessed') {

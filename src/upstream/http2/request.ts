@@ -19,7 +19,7 @@ import { SINGLE_VALUE_FIELDS } from './fields.js'
 const MAX_KEPT = 65_536
 
 /** How an attempt ended. `unprocessed`: the upstream has said that it did nothing with the request. */
-export type Outcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
+export type StreamOutcome = 'done' | 'failed' | 'cancelled' | 'unprocessed'
 
 /**
  * One request as a stream of a connection. Ends by `onComplete` or `onError`, except for an attempt that the upstream
@@ -70,7 +70,7 @@ export class Http2Request implements Sent, BodySink {
    */
   send(
     connection: { readonly session: ClientHttp2Session; readonly lastStream: number },
-    ended: (outcome: Outcome) => void,
+    ended: (outcome: StreamOutcome) => void,
   ): boolean {
     this.attempts++
     try {
@@ -188,7 +188,7 @@ export class Http2Request implements Sent, BodySink {
     this.#stream?.resume()
   }
 
-  #closed({ id = 0, rstCode }: ClientHttp2Stream, lastStream: number): Outcome {
+  #closed({ id = 0, rstCode }: ClientHttp2Stream, lastStream: number): StreamOutcome {
     if (this.#over) return 'done'
     const given = (this.#reason as NodeJS.ErrnoException | undefined)?.code === 'UPSTREAM_ABORTED'
     this.#stream = undefined

@@ -1,4 +1,4 @@
-import type { Balance, Upstream } from '../../config/snapshot/snapshot.js'
+import type { Balance, Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { Holding } from '../../shares.js'
 import { type Balancer, hashing, leastRequests, roundRobin } from './balance.js'
 import { type Endpoint, isOut, settle, shareOf, tryAgain } from './endpoint.js'

@@ -1,5 +1,5 @@
 import type { LookupFunction } from 'node:net'
-import type { Upstream } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { openHttp1 } from '../http1/pool.js'
 import { openHttp2 } from '../http2/pool.js'
 import type { Sender } from '../sender.js'

@@ -1,5 +1,6 @@
 import { isIP } from 'node:net'
-import { addressOf, type Service, type Upstream } from '../../config/snapshot/snapshot.js'
+import type { Service } from '../../config/snapshot/snapshot.js'
+import { addressOf, type Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { Sender } from '../sender.js'
 import type { CheckResult } from './health-check.js'
 import { type Conduct, goodConduct } from './outliers.js'

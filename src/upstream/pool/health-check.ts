@@ -1,4 +1,4 @@
-import type { HealthCheck } from '../../config/snapshot/snapshot.js'
+import type { HealthCheck } from '../../config/snapshot/upstream-settings.js'
 import type { ResponseHandler, Sender } from '../sender.js'
 
 export interface CheckResult {

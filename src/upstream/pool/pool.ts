@@ -1,7 +1,8 @@
 import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
-import type { Service, Snapshot, Upstream } from '../../config/snapshot/snapshot.js'
-import { addressOf } from '../../config/snapshot/snapshot.js'
+import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Upstream } from '../../config/snapshot/upstream-settings.js'
+import { addressOf } from '../../config/snapshot/upstream-settings.js'
 import { leavesRoom, type Share, type Shares, take } from '../../shares.js'
 import type { Sender } from '../sender.js'
 import {
@@ -31,14 +32,11 @@ import { eject, goodConduct, judge, mayEject } from './outliers.js'
 import { describeEndpoint, readingOf, type UpstreamReading, type UpstreamState } from './state.js'
 import { createWaitQueue, type WaitQueue } from './wait-queue.js'
 
-export type { Asking, NoTarget, Target } from './choose.js'
-export type { UpstreamReading, UpstreamState } from './state.js'
-
 /**
  * Result of a request, as far as it concerns the upstream. unreachable: no connection could be made; unknown: it was
  * aborted for other reasons.
  */
-export type Outcome = 'well' | 'failed' | 'unreachable' | 'unknown'
+export type AttemptOutcome = 'well' | 'failed' | 'unreachable' | 'unknown'
 
 /** A request that may wait. */
 export interface Waits {
@@ -66,7 +64,7 @@ export interface Upstreams {
    */
   pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
   tunnelBegun(target: Target): void
-  tunnelEnded(target: Target, outcome: Outcome, why?: string): void
+  tunnelEnded(target: Target, outcome: AttemptOutcome, why?: string): void
   /**
    * Queues a request that found all upstreams busy, behind the waiting ones of its caller.
    *
@@ -95,7 +93,7 @@ export interface Upstreams {
    *
    * @param why for operators; may contain addresses
    */
-  ended(target: Target, outcome: Outcome, why?: string): void
+  ended(target: Target, outcome: AttemptOutcome, why?: string): void
   /** Returns every configured upstream, for the metrics. */
   health(): Iterable<UpstreamReading>
   /** Returns true if requests of other callers wait for the service. */
@@ -387,7 +385,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     })
   }
 
-  function judgeOutcome(endpoint: Endpoint, outcome: Outcome, why: string): void {
+  function judgeOutcome(endpoint: Endpoint, outcome: AttemptOutcome, why: string): void {
     if (outcome === 'unreachable') changed(endpoint, () => couldNotReach(endpoint, why, now()))
     if (outcome !== 'unknown') assess(endpoint, outcome !== 'well', why)
   }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
-import type { Policy } from '../../../src/config/snapshot/snapshot.js'
+import type { Policy } from '../../../src/config/snapshot/policy.js'
 import { usageFrom } from '../../../src/limiter/decide.js'
 import { decodeCounts } from '../../../src/limiter/redis/decode-counts.js'
 import {

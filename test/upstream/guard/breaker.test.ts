@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import t from 'tap'
-import type { BreakerSettings } from '../../../src/config/snapshot/snapshot.js'
+import type { BreakerSettings } from '../../../src/config/snapshot/resilience.js'
 import { Breaker } from '../../../src/upstream/guard/breaker.js'
 
 const SETTINGS: BreakerSettings = {

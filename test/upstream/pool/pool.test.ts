@@ -1,14 +1,9 @@
 import t from 'tap'
 import type { Service } from '../../../src/config/snapshot/snapshot.js'
 import { createShares, give } from '../../../src/shares.js'
+import type { Asking, NoTarget, Target } from '../../../src/upstream/pool/choose.js'
 import type { Names } from '../../../src/upstream/pool/dns.js'
-import {
-  type Asking,
-  createUpstreams,
-  type NoTarget,
-  type Target,
-  type UpstreamsOptions,
-} from '../../../src/upstream/pool/pool.js'
+import { createUpstreams, type UpstreamsOptions } from '../../../src/upstream/pool/pool.js'
 import { snapshotOf } from '../../support/gateway.js'
 
 function snapshotWith(services: Record<string, readonly string[]>, more = '') {
