@@ -11,9 +11,7 @@ import { performance } from 'node:perf_hooks'
 import type { TLSSocket } from 'node:tls'
 import type { Config } from '../../config/schema/schema.js'
 import { closeLater } from '../../upstream/http2/faults.js'
-import { FieldInspector } from './field-inspector.js'
 import { wasCut } from './http2-stream.js'
-import { tapped } from './tap.js'
 
 /** Why a connection was closed that asked for more than is asked in good faith. */
 export type Abuse = 'resets' | 'pings' | 'settings' | 'protocol'
@@ -52,8 +50,6 @@ const CONTROL_RATE = 10
 /** From the end of the last stream, or from the GOAWAY where there is none, for the client to take what is left and to close. */
 const GOODBYE_MS = 1_000
 const STREAM_WINDOW = 262_144
-/** Streams of one connection with a field that is none, of which Node has not said that they have begun. */
-const MOST_ILLEGAL = 100
 /** Beside the fields that are counted: the four pseudo-header fields, and some that show that there are too many. */
 const SPARE_PAIRS = 8
 
@@ -66,13 +62,10 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   const server = openServer(settings)
   /** Whose session is being made: itself it gives away no more than a likeness of its socket. */
   let taking: Socket | undefined
-  /** The one that was made for it. */
-  let taken: Session | undefined
 
   server.on('session', (one: ServerHttp2Session) => {
     closeLater(one)
     const session = new Session(one, taking!)
-    taken = session
     sessions.add(session)
     counts.open++
     one.once('close', () => {
@@ -85,10 +78,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
 
   /** What is known of one connection. */
   class Session {
-    /** By their ids. */
-    readonly streams = new Map<number, ServerHttp2Stream>()
-    /** Those that are about to begin with a field that is none. */
-    readonly #illegal = new Set<number>()
+    streams = 0
     /** There has been a request. */
     #asked = false
     #leaving = false
@@ -116,8 +106,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     }
 
     #onStream = (stream: ServerHttp2Stream, _: unknown, flags: number, raw: unknown): void => {
-      const id = stream.id!
-      this.streams.set(id, stream)
+      this.streams++
       if (!this.#asked) {
         this.#asked = true
         clearTimeout(this.#silence)
@@ -125,34 +114,20 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
         this.#silence.unref()
       }
       stream.once('close', () => {
-        this.streams.delete(id)
-        if (this.streams.size === 0 && !this.session.destroyed) this.#silence.refresh()
+        if (--this.streams === 0 && !this.session.destroyed) this.#silence.refresh()
         // By the client, or because of what it has sent: either way work was begun for nothing. What the gateway itself
         // has cut, as an upstream failed, is no fault of the client's other streams.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !wasCut(stream) && !this.#resets())
           this.#close('resets')
       })
-      if (this.#illegal.delete(id)) {
-        refuse(stream)
-        return
-      }
       // Not before its first request: a client that is told to leave at once may not get to send any.
       if (draining()) this.leave()
       const bodiless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
       listening.accept(stream, this.socket, raw as readonly string[], bodiless)
     }
 
-    /** A header or trailer has come that holds a field which is none (RFC 9113 §8.2.1). Node has not read it yet. */
-    illegal(id: number): void {
-      const stream = this.streams.get(id)
-      if (stream !== undefined) refuse(stream)
-      else this.#illegal.add(id)
-      // Node refuses some of them itself, and says nothing of these.
-      if (this.#illegal.size > MOST_ILLEGAL) this.#close('protocol')
-    }
-
     #onSilence = (): void => {
-      if (this.streams.size === 0) this.#end()
+      if (this.streams === 0) this.#end()
     }
 
     /** Half a header, or bytes that the client does not take, would keep a session for ever that is only closed. */
@@ -161,7 +136,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       clearTimeout(this.#silence)
       this.#silence = setTimeout(() => {
         // Not the session: one that was closed before waits until the client has taken all, and has closed, too.
-        if (this.streams.size === 0) this.socket.destroy()
+        if (this.streams === 0) this.socket.destroy()
       }, GOODBYE_MS)
       this.#silence.unref()
     }
@@ -204,16 +179,9 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     // The server of HTTP/1.1 lets clients end their side and wait. Over HTTP/2 one that does has gone: without its frames
     // no answer of any size can be sent.
     socket.allowHalfOpen = false
-    let session: Session | undefined
-    const inspector = new FieldInspector((id) => session?.illegal(id))
     taking = socket
-    server.emit(
-      'connection',
-      tapped(socket, (chunk) => inspector.look(chunk)),
-    )
-    session = taken
+    server.emit('connection', socket)
     taking = undefined
-    taken = undefined
   }
 
   return {
@@ -252,12 +220,6 @@ function openServer({ http2, max_headers, max_header_size }: Config['server']): 
     streamResetRate: http2.reset_rate,
   }
   return createServer(options)
-}
-
-function refuse(stream: ServerHttp2Stream): void {
-  stream.on('error', () => {})
-  stream.close(constants.NGHTTP2_PROTOCOL_ERROR)
-  stream.resume()
 }
 
 /**
