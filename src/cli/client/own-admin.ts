@@ -1,0 +1,149 @@
+import { createHash, randomBytes } from 'node:crypto'
+import type { AddressInfo } from 'node:net'
+import { type AccessSettings, createAccess } from '../../admin/access/access.js'
+import { createAudit } from '../../admin/access/audit.js'
+import { askForLines } from '../../admin/access/audit-line.js'
+import type { AdminLog } from '../../admin/deps.js'
+import { createAdmin } from '../../admin/server.js'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { createTokens } from '../../credentials/tokens.js'
+import { createKeyring } from '../../fleet/keyring.js'
+import { openStore } from '../../fleet/open-store.js'
+import { createExplain } from '../../gateway/simulate/explain.js'
+import { createStanding } from '../../gateway/simulate/standing.js'
+import { createDecisionsOfAll } from '../../telemetry/decisions/all-gateways-decisions.js'
+import { createSeenOfAll } from '../../telemetry/decisions/all-gateways-seen.js'
+import { createFamilies } from '../../telemetry/metrics/metric-definitions.js'
+import { trafficOf } from '../../telemetry/metrics/overview.js'
+import { createTopOfAll } from '../../telemetry/top/all-gateways-top.js'
+import { createPlans } from '../../tier-sources/tier-sources.js'
+import { Refused } from '../command.js'
+import { personHere } from '../current-user.js'
+import { inTime } from '../in-time.js'
+import type { AdminAddress } from './ask-admin.js'
+
+/** Longest wait for the first answer of the store, in ms. */
+const PATIENCE = 5000
+/** Longest wait, in ms, once the store has reported an error: another of its addresses may answer. */
+const PATIENCE_AFTER_ERROR = 300
+/** An admin API that answers, and what to say when it does not. */
+export interface OpenedAdmin {
+  readonly address: AdminAddress
+  /** Explains what it means that the address does not answer. */
+  readonly unreachable: (error: Error) => string
+  /** Names where the audit entry is if the store does not have it. */
+  readonly onlyLogged: () => string
+  /** Explains a 401 if the response does not do so well enough. */
+  readonly unauthorized?: string
+  readonly close: () => Promise<void>
+}
+
+/**
+ * Serves the admin API to this process, over the store that the gateways share. It is half of a gateway, so it is imported only
+ * where no running gateway answers. Throws Refused if the store is unreachable.
+ */
+export async function adminOverStore(
+  command: string,
+  file: string,
+  snapshot: Snapshot,
+): Promise<OpenedAdmin> {
+  let lastError = 'no answer'
+  const note = (fields: object) => {
+    const { error, err } = fields as { error?: unknown; err?: unknown }
+    lastError = err instanceof Error ? err.message : typeof error === 'string' ? error : lastError
+  }
+  let unstored: unknown
+  const stored: string[] = []
+  let refused = () => {}
+  const refusal = new Promise<void>((resolve) => {
+    refused = resolve
+  })
+  const log: AdminLog = {
+    info() {},
+    warn(fields) {
+      note(fields)
+      refused()
+      if ('audit' in fields) unstored = fields.audit
+    },
+    error: note,
+  }
+  const store = openStore(snapshot.config.store, log, { decides: false, fleet: 'asks' })
+  const unreachable = () =>
+    `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
+
+  const ready = Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready])
+  const isReady = await Promise.race([
+    inTime(ready, PATIENCE),
+    refusal.then(() => inTime(ready, PATIENCE_AFTER_ERROR)),
+  ])
+  if (!isReady) {
+    await store.close()
+    throw new Refused(`tidegate ${command}: ${unreachable()}`)
+  }
+  const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
+  const tokens = createTokens({ log })
+  // Reachable on loopback and by this process only.
+  const token = randomBytes(32).toString('hex')
+  const sha256 = createHash('sha256').update(token).digest('hex')
+  const access: AccessSettings = { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] }
+  const admin = createAdmin({
+    config: {
+      current: () => snapshot,
+      status: () => ({}),
+      reload: () => Promise.resolve({ result: 'unchanged' }),
+    },
+    limiter: store.limiter,
+    assignments: store.assignments,
+    bans: store.bans,
+    standing: createStanding({
+      snapshot: () => snapshot,
+      assignments: store.assignments,
+      plans,
+      keys: () => store.keys,
+      seen: createSeenOfAll(() => store.fleet, undefined),
+    }),
+    amounts: store.amounts,
+    keys: store.keys,
+    maps: store.maps,
+    // Upstreams and guards exist in the gateways only.
+    upstreams: { describe: () => [], setState: () => undefined },
+    guards: { describe: () => [] },
+    top: createTopOfAll(() => store.fleet, undefined),
+    metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
+    decisions: createDecisionsOfAll(() => store.fleet, undefined),
+    explain: createExplain({
+      snapshot: () => snapshot,
+      limiter: store.limiter,
+      assignments: store.assignments,
+      plans,
+      tokens,
+      amounts: store.amounts,
+      keyring: createKeyring({ store: () => store.keys }),
+      guards: { describe: () => [] },
+      upstreams: { describe: () => [] },
+    }),
+    ready: () => ({ ready: true, reasons: [] }),
+    audit: createAudit({
+      stream: () => store.audit,
+      node: store.fleet.node,
+      log,
+      onStored: (id) => void stored.push(id),
+    }),
+    access: createAccess({ settings: () => access, log }),
+    log,
+  })
+  await admin.listen({ host: '127.0.0.1', port: 0 })
+  const { port } = admin.server.address() as AddressInfo
+  return {
+    address: { host: '127.0.0.1', port, token },
+    unreachable,
+    onlyLogged: () =>
+      `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,
+    async close() {
+      await admin.close()
+      tokens.close()
+      await askForLines(store.fleet, stored)
+      await Promise.all([store.close(), plans.close()])
+    },
+  }
+}
