@@ -1,23 +1,23 @@
 import type { IncomingMessage } from 'node:http'
 
 /**
- * How much more than its body a chunked request may send. Node limits the extensions of one chunk to 16 KiB, and not how many
- * chunks have some. What came in one read counts late, so the limit is that of a read more than what is meant.
+ * Bytes that a chunked request may send beyond its body. Node limits the extensions of one chunk to 16 KiB, but not how
+ * many chunks carry some. The bytes of one read are counted late, so the limit is one read above the intended one.
  */
 const MOST_BYTES = 2 * 65_536
-/** What every chunk may cost in framing besides: its size, two line ends, and the record of TLS that brings it. */
+/** Framing bytes that each chunk may add: its size, two line ends and the TLS record that carries it. */
 const BYTES_A_CHUNK = 64
 
 /**
- * Watches a chunked request for extensions that are longer than the body is worth (RFC 9112 §7.1.1): they mean nothing here, and
- * would be a way to send without end.
+ * Stops a chunked request whose extensions are out of proportion to its body (RFC 9112 §7.1.1). The gateway ignores
+ * extensions, so a client could use them to send without end.
  *
- * @param exceeded called once, while Node's parser is at work. Nothing more of the body is handed on
+ * @param exceeded called once, from inside Node's parser. No more of the body is delivered after that
  */
 export function limitExtensions(req: IncomingMessage, exceeded: (error: Error) => void): void {
   const { socket } = req
   const push = req.push.bind(req)
-  // Those that came with the header are left out with what else came with it.
+  // Bytes that arrived together with the header are not counted.
   let spare = MOST_BYTES + socket.bytesRead
   let over = false
   req.push = (chunk: Buffer | null): boolean => {

@@ -7,8 +7,8 @@ import { endGently, parserErrorCode, refuseSocket } from '../respond/client-erro
 import { isOut, sendWaiting } from '../respond/write-batch.js'
 
 /**
- * What a connection was last used for, kept on its socket: in a WeakMap it would cost a look-up a request and work in
- * every collection of garbage.
+ * State of a connection, kept on its socket. A WeakMap would cost a look-up per request and work in every garbage
+ * collection.
  */
 const ONGOING = Symbol('the latest exchange, until its response is closed')
 const CLOSES = Symbol('a response that was closed said that the connection ends with it')
@@ -28,7 +28,7 @@ interface Connection {
   [BROKEN]?: boolean
 }
 
-/** The latest exchange on the connection whose response is not closed yet. */
+/** Returns the connection's latest exchange, as long as its response is not closed. */
 export function ongoingOn(socket: object): Accepted | undefined {
   return (socket as Connection)[ONGOING]
 }
@@ -39,7 +39,7 @@ export function began(socket: object, accepted: Accepted): void {
   connection[REFUSED] = false
 }
 
-/** Lets go of the exchange, or all that it knows would be kept for as long as the client keeps its connection. */
+/** Drops the exchange. Otherwise all that it references would live as long as the client's connection. */
 export function ended(socket: object, accepted: Accepted): void {
   const connection = socket as Connection
   if (accepted.res.shouldKeepAlive === false) connection[CLOSES] = true
@@ -48,16 +48,16 @@ export function ended(socket: object, accepted: Accepted): void {
   connection[REFUSED] = accepted.x.error !== undefined
 }
 
-/** Whether the client was told that the connection ends: nobody reads what follows. */
+/** Returns whether the client was told that the connection ends: nobody reads later requests. */
 export function isClosing(socket: object): boolean {
   const connection = socket as Connection
   return connection[ONGOING]?.res.shouldKeepAlive === false || connection[CLOSES] === true
 }
 
 /**
- * Node's parser, or one of its timers, has given up on a connection.
+ * Handles an error of Node's parser or one of its timeouts on a connection.
  *
- * @param refuse answers on the bare socket, for what never became a request; `unread`: the client may still be sending
+ * @param refuse answers on the bare socket when there is no request yet; `unread`: the client may still be sending
  */
 export function parserFailed(
   error: Error & { readonly code?: string },
@@ -66,31 +66,32 @@ export function parserFailed(
 ): void {
   const { code } = error
   const connection = socket as Connection
-  // What was answered in this turn is out before it is asked how far the answer is.
+  // Sends the answers of this turn first, so that `isOut` below is true for them.
   sendWaiting()
   const ongoing = connection[ONGOING]
   const unfinished = ongoing !== undefined && !isOut(ongoing.res)
   if (code === 'ECONNRESET' || !socket.writable) {
     socket.destroy()
   } else if (code === 'HPE_CLOSED_CONNECTION' && unfinished) {
-    // Bytes behind a request that said `Connection: close`. Its answer is on the way, and closes.
+    // Bytes behind a request that said `Connection: close`. Its response is on the way and closes the connection.
     socket.pause()
     endGently(socket as Socket)
   } else if (code === 'HPE_INVALID_EOF_STATE' && wasServed(connection)) {
-    // The client has left in the middle of its body.
+    // The client left in the middle of its body.
     socket.destroy()
   } else if (connection[BROKEN] === true) {
-    // Node has read on meanwhile. Each has its answer, or is going to get it.
+    // Node has read on meanwhile. Each request has its response, or gets it.
     socket.pause()
   } else if (unfinished && ongoing.req.complete) {
-    // It is what came behind that one: first the answers of those that were well-formed, or it would be taken for theirs.
+    // The malformed bytes came behind the last request. The well-formed requests are answered first: otherwise the client
+    // would take this error for one of their responses.
     connection[BROKEN] = true
     socket.pause()
     ongoing.res.once('close', () => {
       if (socket.writable) refuse(parserErrorCode(error), true)
     })
   } else if (unfinished && ongoing.res.socket === null) {
-    // Its answer has to wait for its turn, too.
+    // The refusal has to wait for its turn in the pipeline, too.
     connection[BROKEN] = true
     socket.pause()
     ongoing.res.once('socket', () => {
@@ -98,10 +99,10 @@ export function parserFailed(
         refuseSocket(socket, ongoing.x, { code: parserErrorCode(error), cause: error.message }, true)
     })
   } else if (unfinished) {
-    // The body of a request that is under way is malformed or late: it gets the answer, if it has none yet.
+    // The body of the current request is malformed or late: that request gets the error, unless it has a response.
     const { x, res } = ongoing
     if (!res.headersSent && code === 'HPE_INVALID_EOF_STATE') {
-      // The client ended in the middle of its body: nobody waits for an answer.
+      // The client ended in the middle of its body and does not wait for a response.
       socket.destroy()
     } else if (!res.headersSent) {
       refuseSocket(socket, x, { code: parserErrorCode(error), cause: error.message })
@@ -111,18 +112,18 @@ export function parserFailed(
       res.destroy()
       socket.destroy()
     } else {
-      // Refused before, and only waiting for a body that does not matter any more.
+      // The request was refused before. The response only waits for a body that no longer matters.
       res.end()
     }
   } else if (isClosing(socket)) {
-    // Behind an answer that said it is the last, which is out, and about to end the connection: another would be one too many.
+    // The last response, which announced the close, is out and about to end the connection: another would be one too many.
     socket.pause()
   } else {
     refuse(parserErrorCode(error), false)
   }
 }
 
-/** Whether there was a request on the connection, and the latest one went well so far. */
+/** Returns whether the connection has had a request and the latest one has not failed so far. */
 function wasServed(connection: Connection): boolean {
   const ongoing = connection[ONGOING]
   return ongoing === undefined ? connection[REFUSED] === false : ongoing.x.error === undefined

@@ -2,11 +2,11 @@ import { METHODS } from 'node:http'
 import type { Refusal } from '../../errors.js'
 import { plainAuthority } from '../exchange/authority.js'
 
-/** The header of a stream in the terms of HTTP/1.1, so that what reads those reads these. */
+/** The header of an HTTP/2 stream in HTTP/1.1 terms, so that the same code reads both. */
 export interface Http2Head {
   readonly method: string
   readonly target: string
-  /** Name, value, … with the authority as Host, the crumbs of Cookie joined, and a body of unknown length as chunked. */
+  /** Name, value, …: the authority as Host, the pieces of Cookie joined, a body of unknown length as chunked. */
   readonly fields: readonly string[]
   readonly refused: Refusal | undefined
 }
@@ -14,12 +14,12 @@ export interface Http2Head {
 const KNOWN_METHODS: ReadonlySet<string> = new Set(METHODS)
 
 /**
- * What nghttp2 has refused by now: names that are not in lower case or no names at all, CR, LF and NUL in values, repeated or
- * misplaced pseudo-header fields, fields of a connection, `te` but for trailers, a Content-Length that is no number. What
- * it lets through and two readers could understand differently is refused here.
+ * Converts the header of an HTTP/2 request and refuses what two readers could understand differently.
+ * nghttp2 has already refused: names that are invalid or not in lower case; CR, LF and NUL in values; repeated or misplaced
+ * pseudo-header fields; connection-specific fields; `te` other than `trailers`; a Content-Length that is not a number.
  *
  * @param raw name, value, … as they came
- * @param bodiless the header was the end of the request
+ * @param bodiless the header ended the request
  */
 export function readHttp2Head(raw: readonly string[], bodiless: boolean): Http2Head {
   const fields: string[] = []
@@ -89,7 +89,7 @@ const TWO_HOSTS = ':authority and the host field name different hosts; send one 
 /** A field name in lower case (RFC 9113 §8.2.1). */
 const TOKEN = /^[!#$%&'*+.^_`|~0-9a-z-]+$/
 const CONTROL = /[\x00-\x08\x0a-\x1f\x7f]/
-/** Of one connection of HTTP/1.1 (RFC 9113 §8.2.2). */
+/** Connection-specific fields of HTTP/1.1, which HTTP/2 forbids (RFC 9113 §8.2.2). */
 const FORBIDDEN: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',

@@ -13,10 +13,10 @@ import type { Config } from '../../config/schema/schema.js'
 import { closeLater } from '../../upstream/http2/faults.js'
 import { wasCut } from './http2-stream.js'
 
-/** Why a connection was closed that asked for more than is asked in good faith. */
+/** Why the gateway closed an abusive connection. */
 export type Abuse = 'resets' | 'pings' | 'settings' | 'protocol'
 
-/** What becomes of the connections over HTTP/2, for the metrics. Plain numbers: whoever reads them does so in his own time. */
+/** Counts of HTTP/2 connections for the metrics. They are plain numbers: the metrics read them whenever they like. */
 export interface Http2Counts {
   open: number
   readonly closed: Record<Abuse, number>
@@ -30,37 +30,46 @@ export interface Http2Listening {
   readonly settings: Config['server']
   readonly counts: Http2Counts
   readonly draining: () => boolean
-  /** @param raw name, value, … with the pseudo-header fields; `bodiless`: nothing follows them */
+  /**
+   * @param raw name, value, … with the pseudo-header fields
+   * @param bodiless nothing follows the header
+   */
   accept(stream: ServerHttp2Stream, socket: Socket, raw: readonly string[], bodiless: boolean): void
 }
 
-/** The sessions of a port on which HTTP/1.1 is spoken, too. */
+/** The HTTP/2 sessions of a port that also serves HTTP/1.1. */
 export interface Http2Sessions {
-  /** Takes a connection that has begun with the preface, or has agreed on `h2`; or hands it on. */
+  /** Takes a connection that begins with the HTTP/2 preface or negotiated `h2`; hands any other to `http1`. */
   speak(socket: Socket, http1: (socket: Socket) => void): void
-  /** Asks every client to leave, and lets what is under way go through. */
+  /** Sends GOAWAY to every client and lets open streams finish. */
   leave(): void
   destroy(): void
 }
 
 const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 'latin1')
-/** Pings and SETTINGS that a connection may send at once, and each second: clients ask every few seconds at most. */
+/** Pings and SETTINGS that a connection may send at once, and per second. Real clients send one every few seconds at most. */
 const CONTROL_BURST = 100
 const CONTROL_RATE = 10
-/** From the end of the last stream, or from the GOAWAY where there is none, for the client to take what is left and to close. */
+/**
+ * How long the client has to take the remaining bytes and to close, in ms: from the end of the last stream, or from the
+ * GOAWAY if there is none.
+ */
 const GOODBYE_MS = 1_000
 const STREAM_WINDOW = 262_144
-/** Beside the fields that are counted: the four pseudo-header fields, and some that show that there are too many. */
+/**
+ * Header pairs allowed beyond `max_headers`: the four pseudo-header fields, and some more that show that there are too
+ * many.
+ */
 const SPARE_PAIRS = 8
 
 export function createHttp2(listening: Http2Listening): Http2Sessions {
   const { settings, counts, draining } = listening
   const { http2, keep_alive: idleMs, header_timeout: patience } = settings
   const sessions = new Set<Session>()
-  /** In plain text, and not a byte yet. */
+  /** Plain-text connections that have not sent a byte. */
   const silent = new Set<Socket>()
   const server = openServer(settings)
-  /** Whose session is being made: itself it gives away no more than a likeness of its socket. */
+  /** The socket of the session that is being created. The session itself exposes only a proxy of its socket. */
   let taking: Socket | undefined
 
   server.on('session', (one: ServerHttp2Session) => {
@@ -76,10 +85,10 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   })
   server.on('sessionError', () => {})
 
-  /** What is known of one connection. */
+  /** The state of one connection. */
   class Session {
     streams = 0
-    /** There has been a request. */
+    /** The client has sent a request. */
     #asked = false
     #leaving = false
     #silence: NodeJS.Timeout
@@ -92,7 +101,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       readonly session: ServerHttp2Session,
       readonly socket: Socket,
     ) {
-      // Not Node's own timer: that of a session that was destroyed keeps it until it fires.
+      // Not Node's own timer: it keeps a destroyed session in memory until it fires.
       this.#silence = setTimeout(this.#onSilence, patience)
       this.#silence.unref()
       session.on('stream', this.#onStream)
@@ -115,12 +124,13 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       }
       stream.once('close', () => {
         if (--this.streams === 0 && !this.session.destroyed) this.#silence.refresh()
-        // By the client, or because of what it has sent: either way work was begun for nothing. What the gateway itself
-        // has cut, as an upstream failed, is no fault of the client's other streams.
+        // The client reset the stream, or sent something that caused a reset: either way the gateway began work for
+        // nothing. A stream that the gateway cut because an upstream failed is not counted: it is not the fault of the
+        // client's other streams.
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !wasCut(stream) && !this.#resets())
           this.#close('resets')
       })
-      // Not before its first request: a client that is told to leave at once may not get to send any.
+      // Not before its first request: a client that is told to leave at once may never get to send one.
       if (draining()) this.leave()
       const bodiless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
       listening.accept(stream, this.socket, raw as readonly string[], bodiless)
@@ -130,12 +140,15 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (this.streams === 0) this.#end()
     }
 
-    /** Half a header, or bytes that the client does not take, would keep a session for ever that is only closed. */
+    /**
+     * Closes the session, with a time limit. Half a header, or bytes that the client does not take, would keep a closed
+     * session open for ever.
+     */
     #end(): void {
       if (!this.session.closed && !this.session.destroyed) this.session.close()
       clearTimeout(this.#silence)
       this.#silence = setTimeout(() => {
-        // Not the session: one that was closed before waits until the client has taken all, and has closed, too.
+        // Not the session: a closed one waits until the client has taken everything and closed, too.
         if (this.streams === 0) this.socket.destroy()
       }, GOODBYE_MS)
       this.#silence.unref()
@@ -145,7 +158,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       clearTimeout(this.#silence)
     }
 
-    /** Of nghttp2: frames that break the protocol, or too many of one kind. */
+    /** Counts an error from nghttp2: a frame that breaks the protocol, or too many of one kind. */
     #onError = (): void => {
       if (!this.#abused && !this.session.closed) counts.closed.protocol++
       this.#abused = true
@@ -155,7 +168,8 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (this.#abused || this.session.destroyed) return
       this.#abused = true
       counts.closed[why]++
-      // Events come while Node still reads what the client has sent: a GOAWAY waits for that, as closing does (`upstream/http2/faults.ts`).
+      // This event comes while Node still reads what the client sent. GOAWAY and close have to wait for that
+      // (`upstream/http2/faults.ts`).
       setImmediate(() => {
         if (this.session.destroyed) return
         this.session.goaway(constants.NGHTTP2_ENHANCE_YOUR_CALM)
@@ -164,9 +178,10 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
     }
 
     /**
-     * One GOAWAY, which names the last stream that is taken. What the client has sent behind that before it knew was not begun,
-     * and may be sent again whatever it is (RFC 9113 §6.8, §8.7). A first one with 2^31-1, which leaves time for it, would say
-     * more than is true: from then on nghttp2 ignores new streams, and Node gives no access to its `submit_shutdown_notice`.
+     * Sends one GOAWAY, which names the last stream that the gateway accepts. Requests that the client sent after that one
+     * were not begun: the client may repeat them, whatever they are (RFC 9113 §6.8, §8.7).
+     * There is no first GOAWAY with 2^31-1, which would leave time for those requests, because it would be untrue: from
+     * then on nghttp2 ignores new streams, and Node gives no access to its `submit_shutdown_notice`.
      */
     leave(): void {
       if (this.#leaving) return
@@ -176,8 +191,8 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
   }
 
   function take(socket: Socket): void {
-    // The server of HTTP/1.1 lets clients end their side and wait. Over HTTP/2 one that does has gone: without its frames
-    // no answer of any size can be sent.
+    // The HTTP/1.1 server lets clients end their side and wait. An HTTP/2 client that ends its side has gone: without its
+    // frames no response of any size can be sent.
     socket.allowHalfOpen = false
     taking = socket
     server.emit('connection', socket)
@@ -215,7 +230,7 @@ function openServer({ http2, max_headers, max_header_size }: Config['server']): 
     maxSettings: 32,
     maxSessionInvalidFrames: 100,
     maxSessionRejectedStreams: 100,
-    // Known to Node from 22.10 on.
+    // Supported by Node from 22.10 on.
     streamResetBurst: http2.reset_burst,
     streamResetRate: http2.reset_rate,
   }
@@ -223,8 +238,8 @@ function openServer({ http2, max_headers, max_header_size }: Config['server']): 
 }
 
 /**
- * Which of the two a connection in plain text speaks: its first bytes tell, and are put back. One that says nothing in time is
- * closed, as Node does it for HTTP/1.1.
+ * Detects the protocol of a plain-text connection from its first bytes, and puts them back. Closes a connection that sends
+ * nothing in time, as Node does for HTTP/1.1.
  */
 function sniff(
   socket: Socket,
@@ -268,7 +283,7 @@ function sniff(
   socket.on('error', gone)
 }
 
-/** Takes one each time it is called; false when there is none left. */
+/** Creates a token bucket. Each call takes one token and returns false when none is left. */
 function bucket(burst: number, rate: number): () => boolean {
   let left = burst
   let at = performance.now()

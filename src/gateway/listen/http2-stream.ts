@@ -9,11 +9,10 @@ import { peerOf } from '../respond/client-error.js'
 import type { Http2Head } from './http2-headers.js'
 
 /**
- * A stream in the shape of Node's request and response of HTTP/1.1, as far as those who forward and answer use them. So
- * there is one way of a request, whatever the client speaks; Node's own compatibility layer would share a connection's
- * state among its streams.
- *
- * What is there has the meaning that it has there, but `httpVersionMajor`, by which the two are told apart.
+ * Wraps an HTTP/2 stream in the parts of Node's HTTP/1.1 request and response that forwarding and responding use. So a
+ * request takes one path through the gateway, whatever the client speaks. Node's own compatibility layer would share a
+ * connection's state among its streams.
+ * Every member means what it means in Node, except `httpVersionMajor`, which tells the two apart.
  */
 export function http2Exchange(
   stream: ServerHttp2Stream,
@@ -27,10 +26,10 @@ export function http2Exchange(
   return { req: req as unknown as IncomingMessage, res: res as unknown as ServerResponse }
 }
 
-/** In place of the socket: what is said to it concerns the stream alone. */
+/** Stands in for the socket. Its calls affect this stream alone. */
 class StreamEnd extends EventEmitter {
   readonly remoteAddress: string
-  /** Where others put what is to happen when a connection ends: a stream needs none of it. */
+  /** `endGently` sets this hook on a socket, for the end of its connection. A stream does not need it. */
   destroySoon: (() => void) | undefined
   readonly #stream: ServerHttp2Stream
   readonly #socket: Socket
@@ -45,7 +44,7 @@ class StreamEnd extends EventEmitter {
     stream.once('close', () => this.emit('close'))
   }
 
-  /** What all streams of the connection share. */
+  /** The socket that all streams of the connection share. */
   get connection(): Socket {
     return this.#socket
   }
@@ -73,7 +72,7 @@ class StreamEnd extends EventEmitter {
   uncork(): void {}
 }
 
-/** The connection of a stream, by what it has in place of a socket. */
+/** Returns the connection behind a stream's stand-in socket. */
 export function connectionOf(socket: object | null): Socket | null {
   return socket instanceof StreamEnd ? socket.connection : null
 }
@@ -88,7 +87,7 @@ interface Http2Request extends ServerHttp2Stream {
   socket: StreamEnd
 }
 
-/** The stream itself, which is what is read, with what is asked of a request. */
+/** Makes the stream itself readable as a request: adds the members of a request to it. */
 function requestOf(
   stream: ServerHttp2Stream,
   { method, target, fields }: Http2Head,
@@ -99,7 +98,7 @@ function requestOf(
     method,
     url: target,
     httpVersionMajor: 2,
-    // As 1.1: 1xx responses are understood, and bodies have an end.
+    // As in HTTP/1.1: the client understands 1xx responses, and bodies have an end.
     httpVersionMinor: 1,
     rawHeaders: fields,
     complete: bodiless,
@@ -108,7 +107,8 @@ function requestOf(
   if (bodiless) stream.resume()
   else
     stream.once('end', () => {
-      // Node ends what the client has reset without an error, too: to nobody may that be the end of the body.
+      // Node also emits `end`, without an error, for a stream that the client reset. No reader may take that for the end of
+      // the body.
       req.complete = !stream.closed
     })
   return req as unknown as Http2Request
@@ -118,7 +118,7 @@ class Http2Response extends EventEmitter {
   statusCode = 200
   headersSent = false
   shouldKeepAlive = true
-  /** Whole bodies go out by `end` at once: what waits for others to share a write (outbox.ts) has no gain here. */
+  /** Keeps whole bodies out of `write-batch.ts`: `end` sends them at once, and sharing a write gains nothing here. */
   readonly chunkedEncoding = true
   readonly req: Http2Request
   readonly socket: StreamEnd
@@ -131,11 +131,11 @@ class Http2Response extends EventEmitter {
   constructor(stream: ServerHttp2Stream, req: Http2Request, socket: StreamEnd) {
     super()
     this.#stream = stream
-    // A stream that is destroyed knows of none.
+    // A destroyed stream has no session.
     this.#session = stream.session ?? { destroyed: true }
     this.req = req
     this.socket = socket
-    // Its troubles are told by how it closes.
+    // The response reports a failure of the stream by how it closes.
     stream.on('error', () => {})
     stream.on('drain', () => this.emit('drain'))
     stream.once('finish', this.#onFinish)
@@ -151,8 +151,9 @@ class Http2Response extends EventEmitter {
   }
 
   /**
-   * Node destroys a stream as soon as its last frame has gone out and the request has come to its end, before it says
-   * `finish` of it, or even of its last write. Then nobody has broken it off, and its connection goes on.
+   * Returns whether the response went out whole. Node destroys a stream when its last frame has gone out and the request
+   * has ended, before it emits `finish` or even confirms the last write. Then neither side broke the stream off, and its
+   * connection goes on.
    */
   get writableFinished(): boolean {
     const stream = this.#stream
@@ -182,7 +183,7 @@ class Http2Response extends EventEmitter {
       this.#stream.additionalHeaders(headers)
   }
 
-  /** There are no reason phrases in HTTP/2. */
+  /** Sets the header. HTTP/2 has no reason phrases. */
   writeHead(status: number, reasonOrFields: string | readonly string[], fields?: readonly string[]): this {
     const list = typeof reasonOrFields === 'string' ? fields! : reasonOrFields
     this.statusCode = status
@@ -211,7 +212,7 @@ class Http2Response extends EventEmitter {
     this.#ended = true
     const empty = chunk === undefined || chunk.length === 0
     if (this.#head !== undefined && empty && this.#trailers === undefined) {
-      // The header alone, and nothing behind it: for gRPC something else than a header and an empty body.
+      // The header alone, with no body frame: gRPC tells this apart from a header and an empty body.
       this.#sendHead(true)
       return this
     }
@@ -236,7 +237,7 @@ class Http2Response extends EventEmitter {
     if (head === undefined) return
     this.#head = undefined
     if (this.#stream.destroyed || this.#stream.closed) return
-    // Of a body whose length is known, and that is no message of gRPC, the last piece is the end: no frame more.
+    // A body of known length that is not a gRPC message ends with its last piece: that saves a frame.
     const mayTrail =
       this.#trailers !== undefined || (!last && !this.#ended && head['content-length'] === undefined)
     if (mayTrail && !last) this.#stream.once('wantTrailers', this.#onWantTrailers)
@@ -256,29 +257,29 @@ class Http2Response extends EventEmitter {
     }
   }
 
-  /** Node does not send a header or a trailer. Nothing more of the response goes out: the client sees a reset. */
+  /** Resets the stream when Node refuses a header or a trailer. Nothing more of the response goes out. */
   #unsendable(error: unknown): void {
     broken(this, error)
     this.socket.destroy()
   }
 
-  /** Nobody wants what is still coming in (RFC 9113 §8.1). */
+  /** Resets the stream when the request's body is still coming in after the response (RFC 9113 §8.1). */
   #onFinish = (): void => {
     if (!this.#ended || this.req.complete) return
     setImmediate(() => {
       reset(this.#stream, constants.NGHTTP2_NO_ERROR)
-      // What is here of it has to be read before Node says that the stream is closed.
+      // The bytes that have arrived must be read before Node reports the stream closed.
       this.#stream.resume()
     })
   }
 }
 
 const NO_ERROR = constants.NGHTTP2_NO_ERROR
-/** How long the reset of a stream may take to go out. */
+/** How long the reset of a stream may take to go out, in ms. */
 const CUT_MS = 1_000
 const CUT = Symbol('the gateway has broken it off')
 
-/** Whether it was the gateway that has broken off the stream. */
+/** Returns whether the gateway broke off the stream. */
 export function wasCut(stream: object): boolean {
   return CUT in stream
 }
@@ -287,8 +288,8 @@ function cut(stream: ServerHttp2Stream, socket: Socket): void {
   if (stream.closed || stream.destroyed || wasCut(stream)) return
   ;(stream as { [CUT]?: true })[CUT] = true
   stream.close(constants.NGHTTP2_INTERNAL_ERROR)
-  // A reset waits behind what the connection has to send: on one that takes nothing, for ever, and so would all that
-  // hangs on the stream.
+  // A reset waits behind the connection's queued bytes. If the client takes none, it would wait for ever, and everything
+  // that the stream references would stay in memory.
   const timer = setTimeout(() => socket.destroy(), CUT_MS)
   timer.unref()
   stream.once('close', () => clearTimeout(timer))
@@ -298,7 +299,7 @@ function reset(stream: ServerHttp2Stream, code: number): void {
   if (!stream.closed && !stream.destroyed) stream.close(code)
 }
 
-/** Name, value, … without what belongs to a connection of HTTP/1.1. */
+/** Converts name, value, … and leaves out the connection-specific fields of HTTP/1.1. */
 function responseFields(list: readonly string[]): OutgoingHttpHeaders {
   const fields: Record<string, string | string[]> = Object.create(null)
   for (let i = 0; i < list.length; i += 2) {
@@ -307,7 +308,7 @@ function responseFields(list: readonly string[]): OutgoingHttpHeaders {
     if (HOP.has(name)) continue
     const before = fields[name]
     if (before === undefined) fields[name] = value
-    // Node sends these once; of two that differ, HTTP/1.1 has no meaning either.
+    // Node sends these fields once. Two that differ have no meaning in HTTP/1.1 either.
     else if (SINGLE_VALUE_FIELDS.has(name)) continue
     else if (Array.isArray(before)) before.push(value)
     else fields[name] = [before, value]

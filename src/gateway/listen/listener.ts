@@ -7,10 +7,10 @@ import { peerOf } from '../respond/client-error.js'
 import { clientCap, connectionCap } from './open-files.js'
 import { assumeAddress, type ProxyHeader, readProxyHeader } from './proxy-protocol.js'
 
-/** Why a connection was closed before it could ask for anything. */
+/** Why the gateway closed a connection before its first request. */
 export type Rejection = 'total' | 'per_client' | 'untrusted' | 'proxy_header' | 'tls'
 
-/** What becomes of connections, for the metrics. Plain numbers: whoever reads them does so in his own time. */
+/** Counts of connections for the metrics. They are plain numbers: the metrics read them whenever they like. */
 export interface ConnectionCounts {
   open: number
   readonly rejected: Record<Rejection, number>
@@ -20,15 +20,18 @@ export function createConnectionCounts(): ConnectionCounts {
   return { open: 0, rejected: { total: 0, per_client: 0, untrusted: 0, proxy_header: 0, tls: 0 } }
 }
 
-/** TLS of the listener: takes a raw connection, gives back one that is decrypted. */
+/** The TLS step of the listener: turns a raw connection into a decrypted one. */
 export interface TlsStep {
-  /** @param next is not called when the handshake fails; then `failed` is, and the connection is closed */
+  /**
+   * @param next is called with the decrypted connection, unless the handshake fails
+   * @param failed is called when the handshake fails; the connection is closed then
+   */
   secure(socket: Socket, next: (secured: Socket) => void, failed: (why: string) => void): void
 }
 
 export interface Entrance {
   readonly counts: ConnectionCounts
-  /** In place of plain text. */
+  /** Replaces plain text. */
   readonly tls?: TlsStep | undefined
   readonly log: {
     warn(fields: object, message: string): void
@@ -40,31 +43,32 @@ export interface Listening {
   readonly snapshot: () => Snapshot
   readonly entrance: Entrance
   /**
-   * Which protocol a connection speaks; by default HTTP/1.1.
+   * Detects the protocol of a connection; HTTP/1.1 by default.
    *
-   * @param http1 hands it to Node's HTTP/1.1 server. Bytes that were read before must have been put back (`unshift`)
+   * @param http1 hands the connection to Node's HTTP/1.1 server. Bytes that were read before must have been put back
+   *   (`unshift`)
    */
   readonly speak?: ((socket: Socket, http1: (socket: Socket) => void) => void) | undefined
 }
 
-/** Between two lines of log on rejections of one kind. */
+/** Time between two log lines about rejections of one kind, in ms. */
 const COMPLAINT_MS = 60_000
 
-/** How long a connection that has not said anything may still do so once the server has stopped listening. */
+/** Time that a silent connection still has to send something after the server stops listening, in ms. */
 const LAST_WORD_MS = 1_000
 
-/** Whose connection it is, and what its protocol reads from, on the raw socket. */
+/** Keys on the raw socket: the client that the connection counts for, and the stream that its protocol reads from. */
 const CLIENT = Symbol('client')
 const SPOKEN = Symbol('spoken')
 type Counted = Socket & { [CLIENT]?: string; [SPOKEN]?: Socket }
 
 /**
- * Puts itself between the port and the HTTP server that listens on it. Every accepted connection is counted, then goes
- * through the steps that the configuration asks for — PROXY header, TLS — and is then given to the protocol that it
- * speaks. The HTTP server goes on to count, limit and close its sockets as if it had taken them in itself.
+ * Handles every connection that the port accepts, ahead of the HTTP server. It counts the connection, takes it through the
+ * configured steps (PROXY header, TLS) and hands it to the protocol that it speaks. The HTTP server counts, limits and
+ * closes its sockets as if it had accepted them itself.
  *
- * @returns to be called when the server stops listening: ends the connections that say nothing from then on, which the
- *   HTTP server would wait for, if it knows them at all
+ * @returns a function to call when the server stops listening. It ends connections that stay silent from then on: the HTTP
+ *   server would wait for them, if it knows them at all
  */
 export function takeConnections(server: Server, { snapshot, entrance, speak }: Listening): () => void {
   const { counts, tls, log } = entrance
@@ -84,11 +88,11 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   const most = connectionCap(settings.max_connections)
   const perClient = clientCap(settings, most)
-  // What a worker of node:cluster does not take is offered to the next at once, and when all are full it goes round and
-  // round: there it is taken and closed.
+  // node:cluster offers a connection that a worker does not take to the next worker at once, and goes round and round when
+  // all are full. A worker therefore accepts it and closes it.
   if (!cluster.isWorker) server.maxConnections = most
   server.on('drop', () => reject(undefined, 'total', { max_connections: most }, FULL))
-  // After listening there is nobody else to hear that accepting failed, and an error that nobody hears ends the process.
+  // After `listen` nothing else handles a failed accept, and an unhandled error event ends the process.
   server.on('error', (error) => {
     if (server.listening) complain('total', { error: error.message }, 'a connection could not be accepted')
   })
@@ -101,7 +105,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
 
   function complain(reason: Rejection, fields: object, message: string): void {
     if (reason === 'tls') {
-      // Half of the internet tries what speaks TLS here: of no interest unless somebody looks for it.
+      // Scanners try every TLS port on the internet: this is of no interest unless somebody looks for it.
       log.debug(fields, message)
       return
     }
@@ -111,7 +115,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     log.warn({ ...fields, rejected: rejected[reason] }, message)
   }
 
-  /** Of every connection that was accepted, when it is closed. */
+  /** Takes a closed connection out of the counts. */
   function closed(this: Counted): void {
     open.delete(this)
     counts.open = open.size
@@ -122,7 +126,10 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     else clients.set(client, others)
   }
 
-  /** Counts a connection for its client, whose address is known now. */
+  /**
+   * Counts a connection for its client, whose address is known now. Returns false, and closes it, when the client has too
+   * many.
+   */
   function admit(socket: Counted, address: string): boolean {
     if (perClient === 0) return true
     if (snapshot().isTrustedProxy(address)) return true
@@ -148,7 +155,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
     socket.once('close', closed)
     const peer = plainAddress(peerOf(socket))
     if (peer === '') {
-      // Reset again before anybody looked: a health check, mostly.
+      // The client reset it before it was looked at: usually a health check.
       socket.destroy()
       return
     }
@@ -156,7 +163,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
       if (admit(socket, peer)) spoken(socket, socket)
       return
     }
-    // The steps have nobody else to hear of a reset.
+    // Nothing else handles a reset during the steps.
     socket.on('error', () => {})
     if (proxied) readProxied(socket, peer)
     else if (admit(socket, peer)) secure(socket, undefined)

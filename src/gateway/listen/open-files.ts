@@ -2,10 +2,10 @@ import { readFileSync } from 'node:fs'
 import type { Config } from '../../config/schema/schema.js'
 import { quarter } from '../../shares.js'
 
-/** What the process needs besides connections: listeners, the store, logs, the modules that it still loads. */
+/** Files that the process needs besides connections: listeners, the store, logs, modules that it still loads. */
 const OTHERS = 200
 
-/** How many files and sockets this process may have open; undefined where the system does not say. */
+/** Returns how many files and sockets this process may open; undefined where the system does not say. */
 function openFileLimit(): number | undefined {
   try {
     const soft = /^Max open files +([0-9]+)/m.exec(readFileSync('/proc/self/limits', 'latin1'))?.[1]
@@ -16,8 +16,8 @@ function openFileLimit(): number | undefined {
 }
 
 /**
- * How many connections of clients there may be, so that each finds a socket to its upstream: a process that has run out
- * of them answers nobody.
+ * Returns how many client connections the gateway accepts, so that each finds a socket to its upstream. A process that runs
+ * out of sockets can answer nobody.
  */
 export function connectionCap(wanted: number, files = openFileLimit()): number {
   if (files === undefined) return wanted
@@ -25,8 +25,8 @@ export function connectionCap(wanted: number, files = openFileLimit()): number {
 }
 
 /**
- * Returns how many connections one client may have, 0: any number. Where files allow fewer than the configuration, it is a
- * quarter of those at most, or the bound of one would be above that of all.
+ * Returns how many connections one client may have; 0 is any number. If the file limit is below the configured maximum, one
+ * client gets a quarter of it at most: otherwise the limit per client would exceed the total.
  *
  * @param most connections of all clients
  */

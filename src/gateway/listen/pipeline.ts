@@ -2,8 +2,8 @@ import type { Socket } from 'node:net'
 import type { Config } from '../../config/schema/schema.js'
 
 /**
- * The requests of one connection that are under way. HTTP/1.1 lets a client send without end before it reads an
- * answer, and Node hands over each as it comes: a single connection could have any number of them under way.
+ * Counts the requests of one connection that are under way. HTTP/1.1 lets a client send any number of requests before it
+ * reads a response, and Node delivers each as it arrives: one connection could have any number of them under way.
  */
 const UNDER_WAY = Symbol('requests without an answer so far')
 const SERVED = Symbol('requests that have come in all')
@@ -13,14 +13,18 @@ interface Connection extends Socket {
   [UNDER_WAY]?: number
   [SERVED]?: number
   [BEHIND]?: Set<() => void>
-  /** Node's own: it has stopped reading because too much is waiting to be sent. */
+  /** Node's own flag: it has stopped reading because too many bytes wait to be sent. */
   readonly _paused?: boolean
 }
 
-/** A packet may hold many requests, and they cannot be unread: so many beyond the limit are taken, then it has to end. */
+/** Requests accepted beyond the limit before the connection has to end. One packet may hold many, and they cannot be unread. */
 const BEYOND = 256
 
-/** Counts a request in; every `enter` needs its `leave`. @returns whether it is to be the last of its connection */
+/**
+ * Counts a request in; every `enter` needs its `leave`.
+ *
+ * @returns whether the request is to be the last of its connection
+ */
 export function enter(
   socket: Socket,
   { max_pipelined, max_requests_per_connection }: Config['server'],
@@ -29,7 +33,7 @@ export function enter(
   const underWay = (connection[UNDER_WAY] ?? 0) + 1
   connection[UNDER_WAY] = underWay
   if (underWay > max_pipelined) {
-    // Not now: Node starts to read again when it has come to the end of this request.
+    // Not now: Node resumes reading when it reaches the end of this request.
     queueMicrotask(() => stopReading(connection, max_pipelined))
     if (underWay >= max_pipelined + BEYOND) return true
   }
@@ -39,7 +43,7 @@ export function enter(
   return served >= max_requests_per_connection
 }
 
-/** Of a connection whose last answer is not complete yet: what comes behind that would pile up until it is. */
+/** Stops reading a connection whose last response is not complete: further bytes would pile up until it is. */
 export function readNoMore(socket: Socket): void {
   queueMicrotask(() => socket.pause())
 }
@@ -48,7 +52,7 @@ function stopReading(connection: Connection, most: number): void {
   if (connection[UNDER_WAY]! > most) connection.pause()
 }
 
-/** The answer to one of them is closed. */
+/** Counts a request out, when its response is closed. */
 export function leave(socket: Socket, { max_pipelined }: Config['server']): void {
   const connection = socket as Connection
   const underWay = connection[UNDER_WAY]! - 1
@@ -56,7 +60,7 @@ export function leave(socket: Socket, { max_pipelined }: Config['server']): void
   if (underWay === max_pipelined && connection._paused !== true) connection.resume()
 }
 
-/** Tells of the end of the connection one whose response waits behind another one: Node does not. */
+/** Calls `gone` when the connection ends. Node does not tell a response that waits behind another one. */
 export function waitBehind(socket: Socket, gone: () => void): void {
   const connection = socket as Connection
   let waiting = connection[BEHIND]

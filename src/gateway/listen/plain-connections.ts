@@ -11,30 +11,30 @@ import { plainRequest } from './plain-request.js'
 export interface PlainListening {
   readonly settings: Config['server']
   accept(req: IncomingMessage, res: ServerResponse): void
-  /** Nothing has come in time on a connection, which is not read any more. */
+  /** Called when a connection has sent nothing in time. It is no longer read. */
   silent(socket: Socket): void
-  /** Ms of a clock that only goes forward. */
+  /** Monotonic clock, in ms. */
   readonly clock?: () => number
 }
 
-/** The connections whose requests are all plain so far. */
+/** The connections that have carried only plain requests so far. */
 export interface PlainConnections {
   /**
-   * Takes a connection, until something comes on it that is not plain.
+   * Serves a connection until bytes arrive that are not a plain request.
    *
-   * @param first takes it, with the first bytes put back, when those are not plain
-   * @param http1 the same, when there have been requests before
+   * @param first takes the connection, with those bytes put back, if it had no request before
+   * @param http1 takes it if it had requests before
    */
   take(socket: Socket, first: (socket: Socket) => void, http1: (socket: Socket) => void): void
-  /** Ends those that wait for another request, and the others as soon as they do. */
+  /** Ends idle connections now, and the others as soon as they are idle. */
   leave(): void
   closeAll(): void
 }
 
-/** How often it is looked for connections that have been silent for too long. */
+/** How often the gateway checks for connections that have been silent for too long, in ms. */
 const TICK_MS = 250
 
-/** What may come while a request is under way, before the connection is not read any more. */
+/** Bytes that a connection may send while its request is under way, before the gateway stops reading it. */
 const HELD_BYTES = 8_192
 
 export function createPlainConnections({
@@ -47,13 +47,13 @@ export function createPlainConnections({
   const keepAlive = `Connection: keep-alive\r\nKeep-Alive: timeout=${Math.floor(idleMs / 1000)}\r\n`
   const open = new Set<PlainConnection>()
   let leaving = false
-  /** Of the latest tick: free, and good enough for what is late by one. */
+  /** Time of the latest tick. Reading it is free, and a timeout may be late by one tick. */
   let now = clock()
   let timer: NodeJS.Timeout | undefined
 
   function tick(): void {
     now = clock()
-    // After a stall, what has come in meanwhile is read before anything is held to be late.
+    // After a stall, bytes that came in meanwhile are read before any connection is judged to be late.
     setImmediate(() => {
       for (const connection of open) connection.check()
     })
@@ -63,7 +63,7 @@ export function createPlainConnections({
   }
 
   function start(): void {
-    // There has been no tick for as long as there was no connection.
+    // There are no ticks while there is no connection.
     now = clock()
     timer = setInterval(tick, TICK_MS).unref()
   }
@@ -74,7 +74,7 @@ export function createPlainConnections({
     #current: PlainResponse | undefined
     #asked = false
     #ending = false
-    /** What has come meanwhile. */
+    /** Bytes that arrived meanwhile. */
     #held: Buffer | undefined
     #since = now + TICK_MS
 
@@ -108,14 +108,17 @@ export function createPlainConnections({
       const last = this.#current!
       this.#current = undefined
       this.#since = now + TICK_MS
-      // Of a body that nobody has asked for, somebody may still wait for the end.
+      // An unread body must still be read to its end: a listener may wait for that.
       last.req.resume()
       if (this.socket.destroyed) return
       if (!last.shouldKeepAlive || leaving) this.#end(last.shouldKeepAlive)
       else if (this.#held !== undefined) process.nextTick(this.#goOn)
     }
 
-    /** @param unannounced what the client has sent meanwhile may be a request, and its system is not to lose the answer for that */
+    /**
+     * @param unannounced the client may have sent another request meanwhile; its system must not discard the response for
+     *   that
+     */
     #end(unannounced: boolean): void {
       this.#ending = true
       this.#held = undefined
@@ -174,14 +177,17 @@ export function createPlainConnections({
       socket.off('close', this.#onClose)
     }
 
-    /** Who ends its side has left, as over HTTP/1.1 with Node; but what is answered already it gets. */
+    /**
+     * Ends the connection when the client ends its side, as Node's HTTP/1.1 server does. Responses that are ready are sent
+     * first.
+     */
     #onEnd = (): void => {
       sendWaiting()
       this.#ending = true
       this.socket.end()
     }
 
-    /** A reset, mostly: the connection is closed next. */
+    /** Ignores an error, usually a reset: the connection closes next. */
     #onError = (): void => {}
 
     #onClose = (): void => {

@@ -1,6 +1,6 @@
 import type { Config } from '../../config/schema/schema.js'
 
-/** The head of a request that leaves nothing to judge, and its body, where one came with it. */
+/** The head of an unambiguous request, and its body, if that came with it. */
 export interface PlainHead {
   readonly method: string
   readonly target: string
@@ -9,18 +9,21 @@ export interface PlainHead {
   readonly body: Buffer | undefined
 }
 
-/** Longest head and longest body that are read here. */
+/** Longest head and longest body that are read here, in bytes. */
 const MAX_HEAD = 8_192
 const MAX_BODY = 16_384
 
-/** Text cut out of a longer one keeps all of that alive: of no more than this, who remembers a name of a caller may. */
+/**
+ * Longest text that header values are cut out of, in characters. A substring keeps the whole text alive, and the gateway
+ * may remember a caller's name for long.
+ */
 const MAX_KEPT = 1_024
 
 const METHODS: ReadonlyMap<string, string> = new Map(
   ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'].map((name) => [name, name]),
 )
 
-/** What a byte may be a part of. */
+/** Bits of `KINDS`: where a byte is allowed. */
 const TOKEN = 1
 const VALUE = 2
 const TARGET = 4
@@ -29,7 +32,7 @@ for (let code = 0x20; code < 0x7f; code++) KINDS[code] = VALUE
 KINDS[0x09] = VALUE
 const ALPHANUMERIC = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789'
 for (const char of `${ALPHANUMERIC}!#$%&'*+-.^_\`|~`) KINDS[char.charCodeAt(0)]! |= TOKEN
-// RFC 3986: what a path and a query may hold, and no more.
+// RFC 3986: exactly the characters that a path and a query may hold.
 for (const char of `${ALPHANUMERIC}-._~!$&'()*+,;=:@/?%`) KINDS[char.charCodeAt(0)]! |= TARGET
 
 const CR = 0x0d
@@ -43,12 +46,12 @@ const END = Buffer.from('\r\n\r\n', 'latin1')
 const LENGTH = /^(?:0|[1-9][0-9]{0,5})$/
 
 /**
- * Reads a request that any two readers understand the same way: complete, with nothing behind it, of the usual
- * characters, one Host, no transfer coding, nothing to be negotiated with the connection. Whatever else there is — and it
- * may be as good, or an attack — is for Node's parser to judge, so this one need never refuse anything.
+ * Reads a request that any two readers understand the same way: complete, nothing behind it, usual characters, one Host, no
+ * transfer coding, nothing to negotiate about the connection. Node's parser judges everything else, which may be as good or
+ * an attack: this one never has to refuse anything.
  *
- * @param chunk all that has come
- * @returns undefined for what it does not read
+ * @param chunk all bytes that have come
+ * @returns undefined if Node's parser has to read it
  */
 export function readPlainHead(
   chunk: Buffer,
@@ -60,7 +63,7 @@ export function readPlainHead(
     chunk[length - 2] === CR &&
     chunk[length - 3] === LF &&
     chunk[length - 4] === CR
-  // From here on there is an empty line for every loop to stop at.
+  // From here on, an empty line stops every loop.
   if (!bare && chunk.indexOf(END) < 0) return undefined
   let i = 0
   while ((KINDS[chunk[i]!]! & TOKEN) !== 0) i++
@@ -87,7 +90,7 @@ export function readPlainHead(
     const start = i
     while ((KINDS[chunk[i]!]! & VALUE) !== 0) i++
     if (chunk[i] !== CR || chunk[i + 1] !== LF || i > MAX_HEAD) return undefined
-    // Who strips which blanks is a matter of opinion.
+    // Readers differ in which blanks they strip.
     if (i > start && (isBlank(chunk[start]!) || isBlank(chunk[i - 1]!))) return undefined
     const name = text.slice(nameStart, nameEnd)
     const value = short ? text.slice(start, i) : chunk.toString('latin1', start, i)

@@ -4,8 +4,8 @@ import { Readable } from 'node:stream'
 import type { PlainHead } from './plain-head.js'
 
 /**
- * A request that has come as a whole, in the shape of Node's, as far as those who forward and answer use that. With a body
- * it is a stream, without one an object that has nothing to say.
+ * Creates the parts of Node's request that forwarding and responding use, for a request that arrived whole. With a body it
+ * is a stream, without one an object that emits nothing.
  */
 export function plainRequest(head: PlainHead, socket: Socket): IncomingMessage {
   const req = head.body === undefined ? new BareRequest(head, socket) : new RequestWithBody(head, socket)
@@ -31,7 +31,7 @@ class BareRequest {
     this.rawHeaders = fields
   }
 
-  // Nothing comes, and nobody has to be told that it does not.
+  // No event ever comes, so listeners are not kept.
 
   on(): this {
     return this

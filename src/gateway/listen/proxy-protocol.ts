@@ -1,28 +1,31 @@
 import { isIPv4, isIPv6, type Socket, SocketAddress } from 'node:net'
 
-/** The header that a proxy in front sends ahead of a connection: whose connection it is (haproxy.org, proxy-protocol.txt). */
+/**
+ * The PROXY header, which a proxy sends ahead of a connection to say which client it serves (haproxy.org,
+ * proxy-protocol.txt).
+ */
 export interface ProxyHeader {
-  /** Bytes that it takes; what follows is the client's. */
+  /** Bytes that the header takes; the client's own follow. */
   readonly length: number
   /** Undefined: the proxy speaks for itself (LOCAL), and the connection's own address holds. */
   readonly client: { readonly address: string; readonly port: number } | undefined
 }
 
-/** A client that the proxy knows no address of: nobody's, so that nothing which it says is believed. */
+/** A client whose address the proxy does not know. Nobody has this address, so nothing that the client says is believed. */
 const UNKNOWN = { address: '0.0.0.0', port: 0 }
 
 const V1_START = Buffer.from('PROXY ')
-/** With its CRLF. */
+/** Includes the CRLF. */
 const V1_LONGEST = 107
 const V2_START = Buffer.from('\r\n\r\n\0\r\nQUIT\n', 'latin1')
 const V2_FIXED = 16
-/** Without the fixed part. Addresses and what load balancers add to them stay below 1 KiB. */
+/** Without the fixed part. Addresses, and what load balancers add to them, stay below 1 KiB. */
 const V2_LONGEST = 4096
 
 /**
- * Reads the header at the beginning of what has come so far.
+ * Parses the header at the beginning of the bytes so far.
  *
- * @returns undefined while more is needed; a text that says why it is none
+ * @returns undefined while more bytes are needed; a text that says why there is no valid header
  */
 export function parseProxyHeader(bytes: Buffer): ProxyHeader | string | undefined {
   if (startsLike(bytes, V1_START)) return bytes.length < V1_START.length ? undefined : parseV1(bytes)
@@ -63,7 +66,7 @@ function parseV2(bytes: Buffer): ProxyHeader | string | undefined {
   if (bytes.length < length) return undefined
   if (command === 0) return { length, client: undefined }
   const family = bytes[13]! >> 4
-  // What follows the addresses (TLVs) is skipped with them.
+  // The TLVs that follow the addresses are skipped together with them.
   if (family === 1) {
     if (rest < 12) return 'a version 2 header too short for its addresses'
     return { length, client: { address: bytes.subarray(16, 20).join('.'), port: bytes.readUInt16BE(24) } }
@@ -76,15 +79,15 @@ function parseV2(bytes: Buffer): ProxyHeader | string | undefined {
   return { length, client: UNKNOWN }
 }
 
-/** One spelling of an IPv6 address, the one that sockets have. */
+/** Returns an IPv6 address in the spelling that sockets use. */
 function shortest(address: string): string {
   return new SocketAddress({ address, family: 'ipv6' }).address
 }
 
 /**
- * Waits for the header on a fresh connection and takes it off; what came behind it is left for the next reader.
+ * Waits for the header on a fresh connection and takes it off. The bytes behind it are left for the next reader.
  *
- * @param done told once, unless the connection ends before
+ * @param done called once with the header, or with the reason why there is none
  */
 export function readProxyHeader(
   socket: Socket,
@@ -117,7 +120,7 @@ export function readProxyHeader(
   socket.on('close', left)
 }
 
-/** From here on the socket tells the client's address as its own, to whoever asks. */
+/** Makes the socket report the client's address as its own. */
 export function assumeAddress(socket: Socket, { client }: ProxyHeader): void {
   if (client === undefined) return
   Object.defineProperty(socket, 'remoteAddress', { value: client.address })

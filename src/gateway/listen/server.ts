@@ -10,23 +10,23 @@ import type { Config } from '../../config/schema/schema.js'
 import { type Listening, takeConnections } from './listener.js'
 import { GatewayRequest } from './upgrade-filter.js'
 
-/** What the server hands over, and to whom. */
+/** The handlers that the server calls. */
 export interface Accepting {
   accept(req: IncomingMessage, res: ServerResponse): void
-  /** @param head what came behind the request's header */
+  /** @param head bytes that came behind the request's header */
   acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void
   acceptConnect(req: IncomingMessage, socket: Duplex): void
-  /** Node's parser, or one of its timers, has given up on a connection. */
+  /** Called when Node's parser or one of its timeouts fails on a connection. */
   parserFailed(error: Error, socket: Duplex): void
-  /** Ends the tunnels; resolves with the last of them. */
+  /** Ends the tunnels; resolves when the last has ended. */
   leave(): Promise<void>
-  /** Ends at once what Node does not count among the server's connections. */
+  /** Ends at once the connections that Node does not count as the server's. */
   closeAll(): void
 }
 
 /**
- * The server of the data plane, which is not listening yet. Fastify opens, drains and closes it; its requests go straight
- * to `on`: routing is the snapshot's business, and a Fastify request and reply beside each would be for nothing.
+ * Creates the data-plane server, which is not listening yet. Fastify opens, drains and closes it. Requests go straight to
+ * `on`: the snapshot does the routing, and a Fastify request and reply for each would be wasted.
  */
 export function createServer(listening: Listening, on: Accepting): FastifyInstance {
   let main: Server | undefined
@@ -47,13 +47,13 @@ export function createServer(listening: Listening, on: Accepting): FastifyInstan
         main = server
         server.on('upgrade', on.acceptUpgrade)
       } else {
-        // A name with several addresses: Fastify makes a server for each and joins only their upgrades.
+        // For a name with several addresses, Fastify makes a server for each and joins only their upgrades.
         server.on('clientError', (error, socket) => on.parserFailed(error, socket))
       }
       return server
     },
   })
-  // Before the server is closed: it waits for its sockets, and Node does not count tunnels among its connections.
+  // Before the server closes: it waits for its sockets, and Node does not count tunnels among its connections.
   let left: Promise<void> | undefined
   app.addHook('preClose', (next) => {
     left = on.leave()
@@ -76,14 +76,14 @@ function openServer(options: Config['server'], on: Accepting): Server {
       highWaterMark: 65_536,
       IncomingMessage: GatewayRequest,
       insecureHTTPParser: false,
-      // Node would answer by itself, past our table and uncounted: `checkVersion` looks for it.
+      // Node would answer by itself, outside the error table and uncounted: `checkVersion` checks Host.
       requireHostHeader: false,
     },
     on.accept,
   )
-  // More than this Node drops in silence; 101 are enough to see that there are too many.
+  // Node drops further headers silently. One more than the limit is enough to detect that there are too many.
   server.maxHeadersCount = options.max_headers * 2 + 2
-  // Without a listener Node says 100 Continue before anybody has looked at the request.
+  // Without a listener, Node sends 100 Continue before the gateway has looked at the request.
   server.on('checkContinue', on.accept)
   server.on('checkExpectation', on.accept)
   server.on('connect', on.acceptConnect)

@@ -26,7 +26,7 @@ export type TlsReload = 'applied' | 'rejected' | 'unchanged'
 
 export interface TlsOptions {
   readonly settings: TlsSettings
-  /** What is offered by ALPN, the preferred one first. */
+  /** Protocols offered by ALPN, the preferred one first. */
   readonly alpn: readonly string[]
   readonly log: {
     info(fields: object, message: string): void
@@ -34,25 +34,25 @@ export interface TlsOptions {
     error(fields: object, message: string): void
   }
   readonly onReload?: (result: TlsReload) => void
-  /** Unix ms. */
+  /** Current time in Unix ms. */
   readonly now?: () => number
-  /** Ms between two looks at the files when nothing is heard of them. */
+  /** Ms between two checks of the files when no change is reported. */
   readonly pollMs?: number
-  /** Ms for which the files have to stay as they are. */
+  /** Ms for which the files have to stay unchanged before they are read. */
   readonly stableMs?: number
 }
 
 export interface Tls extends TlsStep {
-  /** Reads every file again. What is no good changes nothing. Connections that are open go on as they are. */
+  /** Reads every file again. A bad file changes nothing. Open connections go on as they are. */
   reload(settings?: TlsSettings): Promise<TlsReload>
-  /** Of the certificates in force. */
+  /** Returns when the certificates in force expire, in Unix ms. */
   expiries(): readonly { readonly certificate: string; readonly notAfter: number }[]
   close(): void
 }
 
 const DAY_MS = 86_400_000
 
-/** Of TLS 1.2 only what has forward secrecy and authenticated encryption, as Mozilla's intermediate list has it. */
+/** For TLS 1.2, only ciphers with forward secrecy and authenticated encryption, as in Mozilla's intermediate list. */
 const CIPHERS = [
   'TLS_AES_128_GCM_SHA256',
   'TLS_AES_256_GCM_SHA384',
@@ -71,20 +71,23 @@ interface Handshake {
 }
 
 /**
- * TLS to clients. Rejects with an Error whose message says which file is no good and what to do.
+ * Opens TLS to clients. Handshakes run in a server of `node:tls` that listens nowhere. Each reload makes another server,
+ * and the old one finishes the handshakes that it began.
  *
- * A server of `node:tls` that listens nowhere does the handshakes; each reload makes another, and what the one before has
- * begun it ends.
+ * @throws Error whose message says which file is bad and what to do
  */
 export async function openTls(options: TlsOptions): Promise<Tls> {
   const { alpn, log, onReload, now = Date.now, pollMs = 1_000, stableMs = 300 } = options
   let wanted = options.settings
   let watches: readonly { close(): void }[] = []
   let closed = false
-  /** By the two ends of the connection: the server of `node:tls` tells no more of what it was given. */
+  /**
+   * Handshakes under way, keyed by the two ends of the connection: a `node:tls` server exposes nothing more of its raw
+   * socket.
+   */
   const handshakes = new Map<string, Handshake>()
 
-  // Before the files are read: a change in between is then seen as one.
+  // Before the files are read: a change in between is then detected.
   await watch()
   const problems: string[] = []
   const first = await loadCertificates(wanted, (path, message) => problems.push(said(path, message)))
@@ -124,11 +127,11 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
       SNICallback: (name, done) => done(null, contextFor(byName, name)),
     })
     made.on('secureConnection', (socket: TLSSocket) => {
-      // It may be reset before its protocol has taken it.
+      // The client may reset it before its protocol has taken it.
       socket.on('error', () => {})
       const handshake = take(socket)
       const certificate = clientCa === undefined ? undefined : readClientCertificate(socket)
-      // Node takes a resumed session without any certificate for one that was verified.
+      // Node treats a resumed session without any certificate as verified.
       if (handshake === undefined || (required && certificate?.verified !== true)) {
         handshake?.failed('no client certificate')
         socket.destroy()
@@ -196,7 +199,10 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     return result
   }
 
-  /** Every client refuses an expired certificate: in the place of a good one it is a mistake, an old file put back, say. */
+  /**
+   * Returns why the new certificates would replace good ones with expired ones. Every client refuses an expired
+   * certificate: this is a mistake, such as an old file that was put back.
+   */
   function expiredInPlaceOfGood({ certificates }: LoadedTls, at: number): string[] {
     const good = loaded.certificates.filter(({ notAfter }) => notAfter > at)
     const messages: string[] = []
@@ -222,7 +228,7 @@ export async function openTls(options: TlsOptions): Promise<Tls> {
     const moved = !isDeepStrictEqual(filesOf(settings), filesOf(wanted))
     wanted = settings
     if (moved) await watch()
-    // The one that waits has not read anything yet: it answers for all who ask meanwhile.
+    // A queued reload has not read anything yet: it serves every call that comes meanwhile.
     queued ??= turn.then(() => {
       queued = undefined
       const now = replace()
@@ -264,12 +270,12 @@ function said(path: readonly (string | number)[], message: string): string {
   return `server.tls${at}: ${message}`
 }
 
-/** What no other connection has as long as this one is there. */
+/** Returns a key that no other open connection has. */
 function endsOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
   return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
-/** Of two certificates with the same name the first is served. */
+/** Maps names to certificates. If two certificates have the same name, the first is served. */
 function contextsByName(
   certificates: readonly LoadedCertificate[],
   shared: SecureContextOptions,
@@ -282,7 +288,7 @@ function contextsByName(
   return byName
 }
 
-/** A wildcard stands for one label (RFC 6125 §6.4.3). */
+/** Returns the context for a server name. A wildcard stands for one label (RFC 6125 §6.4.3). */
 function contextFor(byName: ReadonlyMap<string, SecureContext>, name: string): SecureContext | undefined {
   const asked = name.toLowerCase()
   const dot = asked.indexOf('.')

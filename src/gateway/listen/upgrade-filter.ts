@@ -1,9 +1,9 @@
 import { IncomingMessage } from 'node:http'
 
 /**
- * A request whose Upgrade field counts only when it asks for WebSocket. With any other offer (`h2c`, which Java's
- * HttpClient makes on every first request) it is the plain request that it also is: a server may ignore an offer
- * (RFC 9110 §7.8), and Node by itself asks only whether the server has an `upgrade` listener at all.
+ * A request whose Upgrade field counts only when it asks for WebSocket. With any other offer it is the plain request that
+ * it also is: a server may ignore an offer (RFC 9110 §7.8). Java's HttpClient offers `h2c` on every first request, and Node
+ * by itself checks only whether the server has an `upgrade` listener.
  */
 export class GatewayRequest extends IncomingMessage {
   /** Set by Node's parser, and read by it once method and header are known. */
@@ -17,7 +17,7 @@ export class GatewayRequest extends IncomingMessage {
   }
 }
 
-// Not a private field: the constructor above it writes before those exist.
+// Not a private field: the base constructor writes to it before private fields exist.
 const ASKED = Symbol('asked for an upgrade')
 interface Asked {
   [ASKED]?: boolean
