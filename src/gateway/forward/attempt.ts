@@ -4,7 +4,7 @@ import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 /** Name, value, …; null: there are none. */
 export type Trailers = readonly string[] | null
 
-/** Who sends a request, as far as a later attempt has to know. */
+/** The parts of a sender that a later attempt uses. */
 interface Sender {
   connected(sent: Sent): void
   onResponseStarted(): void
@@ -12,17 +12,17 @@ interface Sender {
   onData(chunk: Buffer): boolean
   onComplete(trailers: Trailers): void
   attemptFailed(error: Error): void
-  /** The pool is through with an attempt that nobody waits for any more. */
+  /** The pool has finished with an attempt that was abandoned. */
   attemptGone(target: Target): void
 }
 
 /**
- * One more attempt after one that was abandoned: the pool goes on with that one until it has a connection or none, and
- * must not be heard as if it spoke of this one.
+ * One more attempt after an abandoned one. The pool continues with the abandoned one until it has a connection or fails to
+ * get one: what it reports then must not be taken for this attempt.
  */
 export class Attempt implements ResponseHandler {
   readonly #sender: Sender
-  /** Where it went, when it was abandoned, too. */
+  /** Where it went. Set when this attempt was abandoned, too. */
   #abandoned: Target | undefined
 
   constructor(sender: Sender) {

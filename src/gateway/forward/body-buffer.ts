@@ -1,36 +1,36 @@
 import { give, type Shares, take } from '../../shares.js'
 
-/** Longest body that is kept for a second try. */
+/** Longest body that is kept for a second attempt, in bytes. */
 const BODY_BYTES = 65_536
-/** All that is kept at the same time. */
+/** Limit for all bodies that are kept at the same time, in bytes. */
 const ALL_BYTES = 16_777_216
-/** What a piece costs besides its bytes: many small ones would be more than they look. */
+/** Overhead per piece, in bytes: many small pieces would cost more than their bytes. */
 const PIECE_BYTES = 128
 
-/** Bodies that are kept while it may turn out that they have to be sent again. Past its bounds nothing is kept. */
+/** Keeps request bodies while they may have to be sent again. Past its limits it keeps nothing. */
 export interface ReplayMemory {
   /**
    * Keeps a body that begins to come in.
    *
-   * @param whose has a quarter of the whole at most; left out, it is exempt
+   * @param whose the caller, who gets a quarter of the whole at most; left out, the body is exempt
    */
   keep(whose?: Whose): Replay
-  /** Bytes that are kept now. */
+  /** Returns how many bytes are kept now. */
   size(): number
 }
 
 interface Whose {
-  /** Asked for once there is something to keep. */
+  /** Read when the first piece is kept, not before. */
   readonly caller: string | undefined
 }
 
 export interface Replay {
   add(piece: Buffer): void
-  /** The body has come to its end. */
+  /** Marks the end of the body. */
   end(): void
-  /** The whole of it; undefined when it has not all come, or was too long. */
+  /** Returns the whole body; undefined when part of it is missing, or it was too long. */
   whole(): Buffer | undefined
-  /** It is not needed any more. */
+  /** Drops the body. */
   forget(): void
 }
 
@@ -42,7 +42,7 @@ export function createReplayMemory(
   const share = shares.open('replay_buffers', allBytes)
   return {
     keep(whose) {
-      // By reference: the bytes have been allocated anyway, and usually go with the response's header.
+      // By reference: the bytes have been allocated anyway, and are usually dropped when the response's header arrives.
       let pieces: Buffer[] | undefined = []
       let size = 0
       let ended = false

@@ -7,18 +7,18 @@ import { endLingering, endWhole, flushHead, hasUnreadBody } from '../respond/sen
 import { sentOn } from './read-pace.js'
 import { linksOf, trailersOf } from './upstream-response.js'
 
-/** Early hints that are passed on. Nothing slows down an upstream that sends them without end. */
+/** Early hints that are passed on per response. Nothing slows down an upstream that sends them without end. */
 const MAX_HINTS = 8
 
 export interface ClientEvents extends Breakable {
   /** The client has taken what was written; more may come. */
   drained(): void
-  /** Node does not send this header. Nothing has gone out, so there can be another answer. */
+  /** Node does not send this header. Nothing has gone out, so the gateway can send another response. */
   unsendable(error: Error): void
 }
 
 /**
- * A forwarded response on the client's side: header, body and end, in as few writes as can be and no faster than the
+ * Sends a forwarded response to the client: header, body and end, in as few writes as possible and no faster than the
  * client takes them.
  */
 export class ClientResponse {
@@ -53,34 +53,34 @@ export class ClientResponse {
     this.#events = events
   }
 
-  /** There is a header for the client, on its way or held. */
+  /** Returns whether there is a header for the client, sent or held. */
   get begun(): boolean {
     return this.#head !== undefined
   }
 
-  /** The header has gone out: no other answer is possible. */
+  /** Returns whether the header has gone out: no other response is possible. */
   get committed(): boolean {
     return this.#headWritten
   }
 
-  /** The client takes nothing at the moment. */
+  /** Returns whether the client takes nothing at the moment. */
   get full(): boolean {
     return this.#full
   }
 
-  /** It waits for the response before it on the connection: that one has to watch the time. */
+  /** Returns whether this response waits for an earlier one on the connection, which then has to watch the time. */
   get behind(): boolean {
     return this.#res.socket === null
   }
 
-  /** Whether the client is still sending its body. */
+  /** Returns whether the client is still sending its body. */
   get uploading(): boolean {
     return hasUnreadBody(this.#x, this.#req)
   }
 
-  /** Says 100 Continue, while that means something. */
+  /** Sends 100 Continue if the client can still use it. */
   proceed(): void {
-    // HTTP/1.0 knows no 1xx (RFC 9110 §15.2).
+    // HTTP/1.0 has no 1xx (RFC 9110 §15.2).
     if (this.#req.httpVersionMinor === 0 || this.begun) return
     this.#res.writeContinue()
     this.#interim = true
@@ -94,7 +94,7 @@ export class ClientResponse {
       this.#res.writeEarlyHints({ link })
       this.#interim = true
     } catch {
-      // Node refuses links that it finds malformed; a hint is nothing to fail for.
+      // Node refuses links that it finds malformed. A hint is no reason to fail.
     }
   }
 
@@ -103,12 +103,14 @@ export class ClientResponse {
     const { method, status } = this.#x
     this.#head = head
     this.#reason = reason
-    // Without a body the header waits for the end: only then is it known whether the response was well-formed.
-    // With one it waits for the rest of what came in the same packet, so that both leave in one write.
+    // Without a body the header waits for the end: only then is it known whether the response was well-formed. With a body
+    // it waits for the rest of the same packet, so that both leave in one write.
     if (status !== 204 && status !== 304 && method !== 'HEAD') queueMicrotask(this.#flush)
   }
 
   /**
+   * Writes a piece of the body.
+   *
    * @param chunk a string is Latin-1, and for a `PlainResponse` only
    * @returns false when the next piece should wait for `drained`
    */
@@ -124,12 +126,12 @@ export class ClientResponse {
     return this.#send(chunk)
   }
 
-  /** What came behind the body goes there, too, where the client can take it: over HTTP/2. Before `end`. */
+  /** Sends the upstream's trailers where the client can take them: over HTTP/2. Call it before `end`. */
   trail(raw: readonly string[]): void {
     if (this.#req.httpVersionMajor === 2) this.#res.addTrailers(trailersOf(raw))
   }
 
-  /** The whole response is here. */
+  /** Ends the response, which is complete. */
   end(): void {
     const unread = this.uploading
     if (!this.#headWritten && !this.#writeHead(unread)) return
@@ -139,29 +141,29 @@ export class ClientResponse {
     this.#first = undefined
   }
 
-  /** What was held does not go out any more: there will be another answer, or there is nobody to read it. */
+  /** Discards what was held: there will be another response, or nobody to read this one. */
   drop(): void {
     this.#head = undefined
     this.#first = undefined
   }
 
-  /** The response has begun and cannot be completed: the client must see that, never a clean end. */
+  /** Cuts a response that has begun and cannot be completed. The client must never see a clean end. */
   cut(): void {
     const { socket } = this.#res
-    // Where only the end of the connection ends the body, a FIN would look like success. `resetAndDestroy` sends one first.
+    // If only the end of the connection ends the body, a FIN would look like success. `resetAndDestroy` sends a FIN first.
     if (socket !== null && !socket.writableEnded && this.#req.httpVersionMinor === 0) {
       ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
     }
     breakOff(this.#res)
   }
 
-  /** Bytes that the client has taken of a stream of HTTP/2. Else 0: what goes out on the connection tells of it. */
+  /** Returns how many bytes the client has taken of an HTTP/2 stream. Otherwise 0: `sent` tells the progress. */
   get taken(): number {
     if (this.#req.httpVersionMajor !== 2) return 0
     return this.#x.bytesOut - (this.#res.socket?.writableLength ?? 0)
   }
 
-  /** Bytes that have gone out on its connection, of other responses, too: pipelined ones, or streams of HTTP/2. */
+  /** Returns how many bytes have gone out on the connection, including other responses: pipelined ones, or HTTP/2 streams. */
   get sent(): number {
     return sentOn(this.connection)
   }
@@ -171,7 +173,10 @@ export class ClientResponse {
     return connectionOf(socket) ?? socket
   }
 
-  /** Ms since the client took the last byte of what has been written, as far as a look now and then can tell. */
+  /**
+   * Returns for how many ms the client has taken nothing while bytes are waiting. It compares occasional samples, so the
+   * time is approximate.
+   */
   stuckFor(now: number): number {
     const waiting = this.#res.socket?.writableLength ?? 0
     if (waiting === 0 || waiting !== this.#waiting) {
@@ -199,7 +204,11 @@ export class ClientResponse {
     else this.#send(first)
   }
 
-  /** @returns false when there is another answer now */
+  /**
+   * Writes the header.
+   *
+   * @returns false when another response replaces this one
+   */
   #writeHead(close: boolean): boolean {
     const head = this.#head!
     if (close || this.#draining()) {
@@ -211,13 +220,14 @@ export class ClientResponse {
       if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
       else this.#res.writeHead(this.#x.status, this.#reason, head)
     } catch (error) {
-      // Both sides should agree on what a field may hold; if ever they do not, it costs this one response.
+      // Both sides should agree on what a field may hold. If they ever do not, it costs this one response.
       this.#events.unsendable(error as Error)
       return false
     }
     this.#headWritten = true
-    // Of a response that waits behind another one, Node puts a header that leaves with bytes in front of all that waits,
-    // of one that leaves with text behind it. A 1xx would be read as a part of the body, and its end as the next response.
+    // If a response waits behind another one, Node sends a header that leaves with bytes ahead of all that waits, and one
+    // that leaves with text behind it. The client would then read a 1xx as a part of the body, and its end as the next
+    // response.
     if (this.#interim && this.#res.socket === null) this.#res.write('', 'latin1')
     return true
   }

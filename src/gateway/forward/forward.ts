@@ -23,12 +23,12 @@ import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js
 import { reasonPhrase, responseFault, responseHeaders } from './upstream-response.js'
 
 export interface ForwardDeps extends SendingDeps {
-  /** For bodies that may have to be sent again; by default of the usual size. */
+  /** Keeps bodies that may have to be sent again; by default within the usual limits. */
   readonly replays?: ReplayMemory
   readonly draining: () => boolean
 }
 
-/** A gateway that has no room says when to come back, in seconds. */
+/** Retry delay for a client when the gateway has no room, in seconds. */
 const SLOW_READER: Refusal = {
   code: 'share_exceeded',
   cause: 'its caller is slow to take other responses of the service',
@@ -36,7 +36,10 @@ const SLOW_READER: Refusal = {
 
 const RETRY_SOON = ['Retry-After', '1']
 
-/** Last stage: the request goes to an upstream of its service (`sending.ts`), and the response comes back. */
+/**
+ * Creates the last stage: it sends the request to an upstream of its service (`upstream-exchange.ts`) and the response back
+ * to the client.
+ */
 export function forward(deps: ForwardDeps) {
   const replays = deps.replays ?? createReplayMemory(deps.shares)
   const readers = createSlowReaders(deps.shares)
@@ -45,7 +48,7 @@ export function forward(deps: ForwardDeps) {
   }
 }
 
-/** Brings the response of an upstream to the client, and sees to it that the whole ends in time, however it ends. */
+/** Brings the response of an upstream to the client, and makes sure that the exchange ends in time, whatever happens. */
 class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   watchSlot = -1
   readonly #deps: ForwardDeps
@@ -54,10 +57,10 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   readonly #res: ServerResponse
   readonly #sending: Sending
   readonly #readers: SlowReaders
-  /** Once the client has not taken something at once. */
+  /** Set once the client has not taken a piece at once. */
   #pace: ReadPace | undefined
   readonly #client: ClientResponse
-  /** The response is compressed on its way. */
+  /** Set if the gateway compresses the response. */
   #encoder: CompressedBody | undefined
   /** The outcome is fixed. */
   #over = false
@@ -86,7 +89,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     else this.#sending.start()
   }
 
-  // What comes of the request
+  // Receiver: events of the upstream side
 
   bodyWanted(): void {
     if (this.#x.headers.expectContinue) this.#client.proceed()
@@ -146,7 +149,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     })
   }
 
-  /** What a bare socket is given with the head in front of it becomes text anyway. */
+  /** Returns whether body pieces may come as text. A bare socket turns a piece into text anyway, to join it with the head. */
   get takesText(): boolean {
     const res: object = this.#res
     return this.#encoder === undefined && res instanceof PlainResponse
@@ -161,7 +164,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   #write(chunk: Buffer | string): boolean {
     if (this.#client.write(chunk)) return true
     const { snapshot, upstream } = this.#x
-    // A stream of HTTP/2 that waits keeps no connection from others.
+    // An HTTP/2 stream that waits keeps no connection from others.
     if (snapshot.config.server.min_rate === 0 || upstream!.protocol === 'http2') return false
     this.#pace ??= this.#readers.pace(this.#x, this.#client.connection)
     return this.#pace.hold(chunk.length)
@@ -181,7 +184,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   refuse(refusal: Refusal): void {
     this.#stop(refusal.code, refusal.cause)
-    // Something threw while it was stopped, and was answered.
+    // Stopping threw, and the error handler has already sent a response.
     if (this.#res.headersSent) return
     const full =
       refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
@@ -195,7 +198,8 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
       this.refuse({ code, cause })
       return
     }
-    // The status that is out says that all is well: the outcome has a name of its own, and the cause says what happened.
+    // The client already has a status that says success. So the outcome has an error code of its own, and the cause says
+    // what happened.
     const error = ERRORS[code].source === 'upstream' ? 'upstream_cut' : code
     this.#x.error = error
     this.#x.cause = cause
@@ -203,7 +207,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#client.cut()
   }
 
-  /** Nothing more of the upstream's response goes out. */
+  /** Stops the exchange: nothing more of the upstream's response goes out. */
   #stop(code: ErrorCode, cause?: string): void {
     this.#over = true
     this.#pace?.upstreamDone()
@@ -212,7 +216,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#sending.giveUp(code, cause)
   }
 
-  // What the client's side says
+  // ClientEvents: events of the client side
 
   drained(): void {
     this.#pace?.drained()
@@ -232,7 +236,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   fail({ code, cause = '' }: Refusal): void {
     if (this.#client.committed || !this.#res.headersSent) this.cut(code, cause)
     else {
-      // It was being refused already.
+      // The request was being refused already.
       this.#stop(code, cause)
       breakOff(this.#res)
     }
@@ -248,7 +252,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     if (!this.#over) this.#stop('client_closed')
   }
 
-  // The time that it all takes
+  // Watched: the time limits
 
   check(now: number): void {
     const { total, request, headers, idle, connect } = this.#x.route!.timeouts
@@ -280,7 +284,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
   }
 
-  /** All is written, but the client does not take it. */
+  /** Ends a response that is completely written but that the client does not take. */
   #letGo(idle: number): void {
     this.#x.error ??= 'client_closed'
     this.#x.cause ??= `the client took no byte of the response for ${idle} ms`

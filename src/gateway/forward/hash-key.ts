@@ -3,7 +3,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { sentField } from '../exchange/header-list.js'
 import { identityHeader } from '../exchange/headers.js'
 
-/** What the service wants the same upstream for; undefined when it does not, or when the request has none of it. */
+/** Returns the key by which the service picks an upstream; undefined if it picks without one, or the request has none. */
 export function hashKeyOf(x: Exchange, { balance }: Service): string | undefined {
   switch (balance.kind) {
     case 'round_robin':

@@ -16,13 +16,13 @@ import { hashKeyOf } from './hash-key.js'
 import { errorText, upstreamErrorCode } from './upstream-error.js'
 import { upstreamHeaders, upstreamPath } from './upstream-request.js'
 
-/** Copies under way to all services; what more is due is not made. With the largest body this bounds what they hold. */
+/** Copies under way to all services; further ones are not made. Together with the largest body this bounds their memory. */
 const MAX_UNDER_WAY = 256
-/** A larger body is not copied: it would have to be kept, as a copy must not slow down the request. */
+/** Largest body that is copied, in bytes. The copy has to be kept, as it must not slow down the request. */
 const MAX_BODY = 65_536
-/** Longest time for a copy, from its sending to the last byte of an answer that nobody reads. */
+/** Time limit for a copy, in ms, from its sending to the last byte of the response, which is discarded. */
 const LIMIT_MS = 30_000
-/** Tells the service that its answer is thrown away. The gateway drops it from requests. */
+/** Tells the service that its response is discarded. The gateway drops this header from requests. */
 const MARK = ['X-Tidegate-Mirror', '1']
 
 export interface MirrorDeps {
@@ -30,18 +30,18 @@ export interface MirrorDeps {
   readonly watchdog: Watchdog
   readonly metrics: { mirrored(service: string, result: MirrorResult): void }
   readonly tracing?: Pick<Tracing, 'endCopy'> | undefined
-  /** Counts and logs what was thrown. */
+  /** Counts and logs an error that was thrown. */
   readonly internal: Way['internal']
 }
 
 export interface Mirror {
-  /** A copy of the request for its route's second service, if its turn has come and there is room. */
+  /** Returns a copy of the request for its route's second service, if it is selected and there is room. */
   copy(x: Exchange, req: IncomingMessage): MirrorCopy | undefined
 }
 
-/** Nothing that becomes of it is seen by the request that it is a copy of. */
+/** A copy of a request. Whatever happens to it, the original is not affected. */
 export interface MirrorCopy {
-  /** Reads along with who reads the request's body now, and sends the copy at its end. */
+  /** Reads the request's body alongside its reader, and sends the copy at the end. */
   read(): void
   /** Sends it, without a body. */
   send(): void
@@ -85,7 +85,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   #chunks: Buffer[] = []
   #size = 0
   #target: Target | undefined
-  /** The same, while the upstream is busy with it. */
+  /** Same as `#target`, while the upstream is busy with it. */
   #busy: Target | undefined
   /** For its span, if there is to be one. */
   #call: Call | undefined
@@ -108,7 +108,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     this.#watchdog = watchdog
     this.#internal = internal
     this.#ended = ended
-    // Whether or not the body is ever read: a request that is over without having been sent leaves no copy behind.
+    // This holds whether or not the body is ever read: a request that ends before its copy is sent leaves no copy behind.
     req.once('close', this.#closed)
   }
 
@@ -128,7 +128,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   #complete = (): void => {
-    // Or it was reset (HTTP/2), and closes next.
+    // Otherwise the stream was reset (HTTP/2), and closes next.
     if (!this.#req.complete) return
     const body = Buffer.concat(this.#chunks)
     const { bodyDigest } = this.#x
@@ -142,7 +142,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     if (this.#target === undefined) this.#attempt(() => this.#end('aborted'))
   }
 
-  /** Ends no more than the copy when it throws, wherever it is called from. */
+  /** Runs a step. If it throws, only the copy ends, wherever the call came from. */
   #attempt(step: () => void): void {
     try {
       step()
@@ -158,7 +158,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     else this.#sent.abort()
   }
 
-  /** The upstream is through with it. */
+  /** Tells the pool that the upstream has finished with the copy. */
   #release(outcome: AttemptOutcome, why: string): void {
     const target = this.#busy
     this.#busy = undefined
@@ -195,7 +195,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     this.#sent?.abort()
   }
 
-  // What becomes of it
+  // ResponseHandler: events of the upstream side
 
   onConnect(sent: Sent): void {
     if (this.#over) throw new Error('its time was over before it had a connection')
@@ -224,7 +224,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
       this.#call.error ??= upstreamErrorCode(error)
       this.#call.cause ??= errorText(error)
     }
-    // What has taken too long says as much of the upstream as what has failed.
+    // A copy that took too long says as much about the upstream as one that failed.
     const outcome = this.#sent !== undefined ? 'failed' : this.#over ? 'unknown' : 'unreachable'
     this.#attempt(() => this.#release(outcome, errorText(error)))
     this.#attempt(() => this.#end('failed'))

@@ -4,20 +4,26 @@ import type { Exchange } from '../exchange/exchange.js'
 import { callerOf } from '../identify/caller.js'
 import { connectionsOf } from './upload-pace.js'
 
-/** Of one response that its client is slow to take. */
+/** Bytes held for one response that its client is slow to take. */
 const RESPONSE_BYTES = 262_144
-/** Of all of them together. */
+/** Bytes held for all such responses together. */
 const ALL_BYTES = 33_554_432
-/** The system takes what a slow client makes room for in pieces: so many times `min_rate_grace` one may last. */
+/**
+ * Longest time that one piece may last, as a multiple of `min_rate_grace`. The system takes bytes in pieces, as a slow
+ * client makes room for them.
+ */
 const PIECES = 6
-/** Ms without a byte from which a client counts as slow. */
+/** Ms without a byte after which a client counts as slow. */
 const SLOW_MS = 250
 
-/** The responses that clients are slow to take while a connection to an upstream waits for them. */
+/** Tracks responses that clients are slow to take while an upstream connection waits for them. */
 export interface SlowReaders {
-  /** @param connection that the client reads its response from, perhaps among others */
+  /** @param connection the client's, which may carry other responses, too */
   pace(x: Exchange, connection: object): ReadPace
-  /** Whether the caller keeps as many connections of the service waiting as one may: then it gets no further one. */
+  /**
+   * Returns whether the caller already keeps its full share of the service's connections waiting: then it gets no further
+   * one.
+   */
   refuses(x: Exchange): boolean
 }
 
@@ -44,14 +50,14 @@ export function createSlowReaders(shares: Shares): SlowReaders {
   }
 }
 
-/** How many responses of a connection keep an upstream waiting. */
+/** How many responses of a client connection keep an upstream waiting. */
 const waitingOn = new WeakMap<object, number>()
 
 /**
- * Sees to it that no connection to an upstream over HTTP/1.1 is held by a client that is slow to read. What the client does not
- * take is held up to a bound, so that the upstream is done with it. Past that the upstream waits, and the client has to take
- * `server.min_rate`. Of those that are slow meanwhile one caller has a quarter of the connections; past it, they are cut when
- * others wait.
+ * Prevents a client that reads slowly from holding an HTTP/1.1 connection to an upstream. The gateway buffers what the
+ * client does not take, up to a limit, so that the upstream can finish. Past the limit the upstream waits, and the client
+ * has to take `server.min_rate`.
+ * One caller's slow responses get a quarter of the connections. Further ones are cut when others wait.
  */
 export class ReadPace {
   readonly #x: Exchange
@@ -61,16 +67,16 @@ export class ReadPace {
   readonly #readers: Share
   #held = 0
   #isSlow = false
-  /** It is slow, and its caller has its share of those already. */
+  /** It is slow, and its caller already has its share of slow responses. */
   #isOver = false
   /** The upstream waits. */
   #waits = false
-  /** As of the latest look in which anything had moved; 0: there was none since it waits. */
+  /** Time of the latest look that saw progress; 0: there was no look since the upstream waits. */
   #movedAt = 0
   #lookedAt = 0
   #taken = 0
   #sent = 0
-  /** When it has taken too little. */
+  /** When the response is cut for too little progress. */
   #cutAt = 0
 
   constructor(x: Exchange, connection: object, caller: string | undefined, buffers: Share, readers: Share) {
@@ -81,7 +87,11 @@ export class ReadPace {
     this.#readers = readers
   }
 
-  /** The client has not taken a piece at once. @returns whether the upstream may go on */
+  /**
+   * Buffers a piece that the client has not taken at once.
+   *
+   * @returns whether the upstream may go on
+   */
   hold(bytes: number): boolean {
     if (this.#held + bytes <= RESPONSE_BYTES && take(this.#buffers, this.caller, bytes) === undefined) {
       this.#held += bytes
@@ -94,14 +104,14 @@ export class ReadPace {
     return false
   }
 
-  /** The client has taken all. */
+  /** Frees the buffer: the client has taken everything. */
   drained(): void {
     if (this.#held > 0) give(this.#buffers, this.caller, this.#held)
     this.#held = 0
     this.upstreamDone()
   }
 
-  /** No connection to an upstream waits any more. */
+  /** Ends the pacing: no upstream connection waits any more. */
   upstreamDone(): void {
     if (this.#waits) waitingOn.set(this.#connection, waitingOn.get(this.#connection)! - 1)
     this.#waits = false
@@ -111,11 +121,11 @@ export class ReadPace {
   }
 
   /**
-   * Now and then.
+   * Checks the client's progress. Called now and then.
    *
    * @param taken bytes that the client has taken, as far as can be told
    * @param sent bytes that have gone out on its connection, of this response and others
-   * @param wanted others wait for a connection
+   * @param wanted other requests wait for a connection
    * @returns false: the client is too slow to keep an upstream waiting
    */
   look(now: number, taken: number, sent: number, wanted: boolean): boolean {
@@ -125,12 +135,12 @@ export class ReadPace {
       this.#movedAt = now
       this.#cutAt = now + min_rate_grace
     } else {
-      // Over HTTP/2 a piece may take long, and a pipelined response has its turn to come: its part of what goes out on
-      // the connection tells of it, too.
+      // Over HTTP/2 a piece may take long, and a pipelined response has to wait for its turn. So its part of the bytes that
+      // go out on the connection counts, too.
       const part = (sent - this.#sent) / waitingOn.get(this.#connection)!
       const moved = Math.max(taken - this.#taken, part)
       if (moved * 1000 >= min_rate * (now - this.#lookedAt)) this.#movedAt = now
-      // What comes in pieces counts for as long as the piece lasts at that rate, within a bound.
+      // Progress comes in pieces: a piece counts for as long as it lasts at that rate, within a limit.
       if (moved > 0)
         this.#cutAt = Math.min(this.#cutAt + (moved * 1000) / min_rate, now + PIECES * min_rate_grace)
     }
@@ -152,10 +162,10 @@ interface Handle {
   readonly _parent?: Handle
 }
 
-/** Bytes that the system has taken on a connection. `bytesWritten` of a socket has those that still wait. */
+/** Returns how many bytes the system has taken on a connection. A socket's `bytesWritten` includes those that still wait. */
 export function sentOn(socket: object | null): number {
   let handle = (socket as { _handle?: Handle | null } | null)?._handle
-  // Of TLS what is below it.
+  // For TLS, the connection below it.
   while (handle?._parent !== undefined) handle = handle._parent
   return (handle?.bytesWritten ?? 0) - (handle?.writeQueueSize ?? 0)
 }

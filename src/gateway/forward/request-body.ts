@@ -7,22 +7,22 @@ import type { Replay } from './body-buffer.js'
 export interface BodyEvents extends Breakable {
   /** Called with every chunk's size. Returns false when the body has become too large. */
   received(bytes: number): boolean
-  /** Before the first byte is read: the time to say 100 Continue. */
+  /** Called before the first byte is read: the time to send 100 Continue. */
   begin(): void
-  /** The client has sent all of it. */
+  /** Called when the client has sent all of the body. */
   ended(): void
-  /** While it is gathered: so many bytes are kept. Returns false when no more should be read for now. */
+  /** Called for each piece that is gathered, with its bytes. Returns false when no more should be read for now. */
   kept(bytes: number): boolean
-  /** What was kept has gone on. */
+  /** Called when the gathered pieces have been passed on. */
   emptied(): void
-  /** It is not the body that was signed. Its end goes nowhere. */
+  /** Called when the body is not the one that was signed. Its end is not passed on. */
   forged(): void
 }
 
-/** Longest body that is sent as one piece. */
+/** Longest body that is sent as one piece, in bytes. */
 const WHOLE_BYTES = 16_384
 
-/** The request's body on its way upstream: its bytes are counted as they pass, and kept where they may be sent again. */
+/** Passes the request's body to the upstream. It counts the bytes, and keeps them if they may have to be sent again. */
 export class RequestBody implements BodySource {
   /** Nothing more will come of it. */
   ended = false
@@ -33,14 +33,14 @@ export class RequestBody implements BodySource {
   readonly #replay: Replay | undefined
   readonly #digest: BodyDigest | undefined
   #sink: BodySink | undefined
-  /** The latest piece, where the body may turn out to be another one than was signed: its end is kept back until that is known. */
+  /** The latest piece of a signed body. It is held back until the digest shows that this is the body that was signed. */
   #held: Buffer | undefined
-  /** What is gathered before there is a sink. */
+  /** Pieces gathered before there is a sink. */
   #kept: Buffer[] | undefined
 
   /**
-   * @param replay keeps what comes, where it may have to be sent again
-   * @param digest what it has to be the body of, where that was signed
+   * @param replay keeps the pieces, if they may have to be sent again
+   * @param digest what the body has to match, if it was signed
    */
   constructor(
     request: IncomingMessage,
@@ -55,8 +55,8 @@ export class RequestBody implements BodySource {
   }
 
   /**
-   * All of it, where it is short and has come by now, usually in one packet with its header: sent as one piece it costs
-   * a fifth of what a stream does. Nothing else comes of it then.
+   * Returns the whole body if it is short and has arrived, usually in one packet with the header. Sent as one piece it
+   * costs a fifth of what a stream does. The body emits nothing else then.
    */
   takeWhole(length: number): Buffer | undefined {
     const request = this.#request
@@ -76,12 +76,12 @@ export class RequestBody implements BodySource {
     return whole
   }
 
-  /** Whether nothing more has to come in. */
+  /** Returns whether the whole body has arrived. */
   get isHere(): boolean {
     return this.#request.complete
   }
 
-  /** Reads it before it has a sink. */
+  /** Starts to read the body before there is a sink. */
   gather(): void {
     this.#kept = []
     this.waitingForClient = true
@@ -115,7 +115,7 @@ export class RequestBody implements BodySource {
   }
 
   #listen(): void {
-    // A stream of HTTP/2 that ends without a byte does so before anybody listens.
+    // An HTTP/2 stream that ends without a byte does so before anything listens.
     if (this.#request.readableEnded) {
       this.#onEnd()
       return
@@ -137,7 +137,7 @@ export class RequestBody implements BodySource {
     this.#request.resume()
   }
 
-  /** Lets go of the request. */
+  /** Stops reading the request. */
   destroy(): void {
     if ((this.#sink === undefined && this.#kept === undefined) || this.ended) return
     this.#kept = undefined
@@ -169,11 +169,15 @@ export class RequestBody implements BodySource {
     this.#request.pause()
   }
 
-  /** @returns whether more may come */
+  /**
+   * Passes a piece on.
+   *
+   * @returns whether more may come
+   */
   #give(piece: Buffer): boolean {
     if (this.#kept === undefined) return this.#sink!.write(piece)
     this.#kept.push(piece)
-    // A sink that has begun meanwhile has asked for more itself, or not.
+    // If `kept` has started a sink, the sink has asked for more itself, or not.
     return this.#events.kept(piece.length) || this.#sink !== undefined
   }
 
@@ -193,7 +197,7 @@ export class RequestBody implements BodySource {
   }
 
   #end(): void {
-    // A stream of HTTP/2 that was reset ends, too. It closes next, and that is told to who forwards it.
+    // An HTTP/2 stream that was reset ends, too. It closes next, which the forwarding code is told.
     if (!this.#request.complete) return
     if (this.#digest?.holds() === false) {
       this.#events.forged()
@@ -212,5 +216,5 @@ export class RequestBody implements BodySource {
   }
 }
 
-/** The client has gone. Whoever forwards its request is told that its response is closed. */
+/** Ignores that the client has gone: the forwarding code learns of it when the response closes. */
 function ignore(): void {}

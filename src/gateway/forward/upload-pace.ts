@@ -3,17 +3,17 @@ import { give, type Share, type Shares, take } from '../../shares.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { callerOf } from '../identify/caller.js'
 
-/** Of one body that is gathered before it takes a connection. */
+/** Bytes kept of one body that is gathered before it takes a connection. */
 const BODY_BYTES = 65_536
-/** Of all of them together. */
+/** Bytes kept of all such bodies together. */
 const ALL_BYTES = 16_777_216
-/** What a piece costs besides its bytes: many small ones would be more than they look. */
+/** Overhead per piece, in bytes: many small pieces would cost more than their bytes. */
 const PIECE_BYTES = 128
 
 /**
- * Sees to it that no connection to an upstream over HTTP/1.1 is held by a client that is slow to send. A body that has not come
- * whole takes one only when all of it is here, or `BODY_BYTES` of it, or when it flows at `server.min_rate`; and has to flow
- * from then on. Of such uploads one caller has a quarter of the connections.
+ * Prevents a client that sends slowly from holding an HTTP/1.1 connection to an upstream. A body that has not arrived whole
+ * takes a connection only when all of it is here, or `BODY_BYTES` of it, or when it flows at `server.min_rate`. From then
+ * on it has to keep that rate. One caller's uploads of this kind get a quarter of the connections.
  */
 export class UploadPace {
   /** No connection has been taken yet. */
@@ -26,14 +26,14 @@ export class UploadPace {
   #kept = 0
   #isFull = false
   #holdsConnection = false
-  /** Ms in which bytes were awaited, and `bytesIn` at their beginning. */
+  /** Ms for which bytes were awaited, and `bytesIn` when that time began. */
   #awaited = 0
   #bytesBefore = 0
   #lookedAt: number
 
   /**
-   * @param now of the watchdog, as for `look`
-   * @param go the request goes to an upstream now
+   * @param now time of the watchdog, as for `look`
+   * @param go called when the request may go to an upstream
    */
   constructor(x: Exchange, shares: Shares, now: number, go: () => void) {
     this.#x = x
@@ -45,12 +45,16 @@ export class UploadPace {
     this.#uploads = shares.open('uploads', connectionsOf(service), undefined, service.name)
   }
 
-  /** It has all that is kept of it, and waits for its turn among the uploads of its caller. */
+  /** Returns whether the buffer is full and the body waits for its caller's share of uploads. */
   get waitsForShare(): boolean {
     return this.gathering && this.#isFull
   }
 
-  /** A piece has come. @returns false: no more is to be read before the body goes on */
+  /**
+   * Keeps a piece.
+   *
+   * @returns false: no more should be read until the body is passed on
+   */
   kept(bytes: number): boolean {
     const more = bytes + PIECE_BYTES
     if (this.#kept + more <= BODY_BYTES && take(this.#buffers, this.#caller, more) === undefined) {
@@ -62,7 +66,7 @@ export class UploadPace {
     return false
   }
 
-  /** All of the body is here. */
+  /** Marks the body as complete. */
   complete(): void {
     this.#leaveConnection()
     if (!this.gathering) return
@@ -70,16 +74,16 @@ export class UploadPace {
     this.#go()
   }
 
-  /** What was kept has been given on. */
+  /** Frees the buffer: the kept pieces have been passed on. */
   emptied(): void {
     if (this.#kept > 0) give(this.#buffers, this.#caller, this.#kept)
     this.#kept = 0
   }
 
   /**
-   * Now and then.
+   * Checks the client's progress. Called now and then.
    *
-   * @param awaited more of the body is wanted than there is
+   * @param awaited the upstream wants more of the body than has arrived
    * @returns false: the client sends too slowly to keep the connection
    */
   look(now: number, awaited: boolean): boolean {
@@ -96,7 +100,7 @@ export class UploadPace {
     return true
   }
 
-  /** Gives back all that it holds. */
+  /** Gives back everything that it holds. */
   release(): void {
     this.emptied()
     this.#leaveConnection()
@@ -117,12 +121,15 @@ export class UploadPace {
   }
 }
 
-/** Whether uploads to a service are paced: HTTP/2 has streams enough, and gRPC sends both ways for as long as it likes. */
+/**
+ * Returns whether uploads to a service are paced. HTTP/2 has enough streams, and gRPC sends both ways for as long as it
+ * likes.
+ */
 export function isPaced({ upstreams }: Service, minRate: number): boolean {
   return minRate > 0 && upstreams.some(isHttp1)
 }
 
-/** Those to upstreams over HTTP/1.1, each of which carries one request at a time. */
+/** Returns how many connections to HTTP/1.1 upstreams a service has. Each carries one request at a time. */
 export function connectionsOf({ maxConnections, upstreams }: Service): number {
   return maxConnections * upstreams.filter(isHttp1).length
 }

@@ -4,7 +4,7 @@ interface CodedError extends Error {
   readonly code?: string
 }
 
-/** What the connection, the resolver or the socket said, as a code of the error table. */
+/** Maps an error of the connection, the resolver or the socket to a code of the error table. */
 export function upstreamErrorCode(error: Error): ErrorCode {
   const code = (error as CodedError).code ?? ''
   switch (code) {
@@ -13,7 +13,7 @@ export function upstreamErrorCode(error: Error): ErrorCode {
     case 'ENETUNREACH':
     case 'ENOTFOUND':
     case 'EAI_AGAIN':
-    // Over HTTP/2, for as long as its SETTINGS say so.
+    // Over HTTP/2: the upstream's SETTINGS allow no streams at the moment.
     case 'UPSTREAM_NO_STREAMS':
       return 'upstream_refused'
     // This side has run out of sockets or of ports.
@@ -30,18 +30,18 @@ export function upstreamErrorCode(error: Error): ErrorCode {
       return 'internal'
   }
   if (isTlsError(code)) return 'upstream_tls_failed'
-  // Node's parser, which upgrades come through.
+  // From Node's parser, which reads upgrades.
   if (code.startsWith('HPE_')) return 'upstream_bad_response'
   return 'upstream_failed'
 }
 
-/** A handshake that failed: a certificate that is not trusted, or one side that asks for what the other has not. */
+/** Returns whether a TLS handshake failed: an untrusted certificate, or one side requires what the other lacks. */
 function isTlsError(code: string): boolean {
   return TLS_ERROR.test(code) || CERTIFICATE_ERRORS.has(code)
 }
 
 const TLS_ERROR = /^(?:ERR_TLS_|ERR_SSL_|CERT_|CRL_|UNABLE_TO_|ERROR_IN_)/
-/** Of OpenSSL's verdicts on a certificate those that begin with nothing in common (Node's `doc/api/tls.md`). */
+/** OpenSSL's certificate errors that share no prefix with others (Node's `doc/api/tls.md`). */
 const CERTIFICATE_ERRORS: ReadonlySet<string> = new Set([
   'DEPTH_ZERO_SELF_SIGNED_CERT',
   'SELF_SIGNED_CERT_IN_CHAIN',
@@ -52,19 +52,19 @@ const CERTIFICATE_ERRORS: ReadonlySet<string> = new Set([
   'EPROTO',
 ])
 
-/** Whether the code says that a connection could not be made. Of one that was made, it says something else. */
+/** Returns whether the code says that no connection could be made. On a connection that was made, it has another meaning. */
 export function isConnectError(code: ErrorCode): boolean {
   return code === 'upstream_refused' || code === 'upstream_connect_timeout'
 }
 
-/** Whether the sender has sent it as often as it may, and each time the upstream did not look at it: once more is once too many. */
+/** Returns whether the upstream ignored the request each time and the sender has used all its attempts: no further retry. */
 export function wasRefusedForGood(error: Error): boolean {
   return (error as CodedError).code === 'UPSTREAM_UNPROCESSED'
 }
 
-/** For the log: the library's words, which may name addresses. */
+/** Returns the library's own text, for the log. It may name addresses. */
 export function errorText(error: Error): string {
   const code = (error as CodedError).code
-  // Those of the system begin with the code, or with the call that it came from.
+  // System errors already contain the code, at the beginning or after the name of the call.
   return code === undefined || error.message.includes(code) ? error.message : `${code}: ${error.message}`
 }

@@ -29,16 +29,18 @@ export interface SendingDeps {
   readonly shares: Shares
 }
 
-/** Who waits for the response. Told nothing more once `cut`, `refuse` or `end` was called, or it has given up itself. */
+/** Receives the response. Nothing more is called after `cut`, `refuse` or `end`, or once the receiver has given up itself. */
 export interface Receiver extends Breakable {
   /** The upstream asks for the request's body. */
   bodyWanted(): void
   bodyTooLarge(): void
-  /** Fields of a 103. */
+  /** @param fields the fields of a 103 response */
   hint(fields: readonly string[]): void
   header(status: number, fields: readonly string[], reason: string): void
-  /** @returns false when the next piece should wait for `resume` */
-  /** A string is Latin-1; none comes unless `takesText`. */
+  /**
+   * @param chunk a string is Latin-1, and comes only if `takesText`
+   * @returns false when the next piece should wait for `resume`
+   */
   data(chunk: Buffer | string): boolean
   readonly takesText: boolean
   end(trailers: Trailers): void
@@ -48,13 +50,13 @@ export interface Receiver extends Breakable {
   cut(code: ErrorCode, cause: string): void
 }
 
-/** A request that was sent once may be sent again only if these say the same twice (RFC 9110 §9.2.2). */
+/**
+ * A request with one of these methods may be sent again after it was sent: twice has the same effect as once (RFC 9110
+ * §9.2.2).
+ */
 const IDEMPOTENT: ReadonlySet<string> = new Set(['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE'])
 
-/**
- * One request on its way to an upstream: which one, waiting for its turn there, and another try where the first came to
- * nothing.
- */
+/** Sends one request to an upstream: picks the upstream, waits for a turn there, and retries if the first attempt fails. */
 export class Sending implements ResponseHandler, BodyEvents, Asking {
   /** Watchdog time of the last byte in either direction. */
   progress = 0
@@ -65,28 +67,28 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
   readonly #req: IncomingMessage
   readonly #receiver: Receiver
   #target: Target | undefined
-  /** That has been given it last. */
+  /** The sender that got it last. */
   #sender: Sender | undefined
-  /** Upstreams that it has been to already. */
+  /** Upstreams that were tried already. */
   #tried: Target[] | undefined
-  /** Of those, the ones that no connection could be made to. */
+  /** Tried upstreams to which no connection could be made. */
   #unreachable: Target[] | undefined
-  /** Takes the request out of those that wait for an upstream; set while it is one of them. */
+  /** Removes the request from the queue for an upstream; set while it waits there. */
   #leaveQueue: (() => void) | undefined
-  /** How it went with the upstream, as far as that is not what the connection says. */
+  /** How the upstream did, as far as the connection does not tell. */
   #outcome: AttemptOutcome = 'unknown'
   /** An upstream is busy with it. */
   #busy = false
   #why = ''
   #body: RequestBody | null = null
-  /** Of a body that has not come whole. */
+  /** Set for a body that has not arrived whole. */
   #pace: UploadPace | undefined
-  /** Where the whole of it had come before it was sent. */
+  /** The whole body, if it had arrived before the request was sent. */
   #whole: Buffer | undefined
-  /** What has come of the body, where it may be sent again; and the whole of it, when it is. */
+  /** The part of the body so far, if it may be sent again; and the whole body when it is. */
   #replay: Replay | undefined
   #again: Buffer | undefined
-  /** What a second service gets of it. */
+  /** The copy for a second service. */
   #copy: MirrorCopy | undefined
   /** `performance.now()` at the first hand-over to an upstream, and at the latest. */
   #began = 0
@@ -95,17 +97,17 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
   #waitingSince = 0
   /** How often it has been sent again. */
   #resends = 0
-  /** It is under way for another time, and has not been answered since. */
+  /** A retry is under way and has no response yet. */
   #retrying = false
-  /** The first attempt, when it was abandoned; and the latest one after that. */
+  /** The first attempt, if it was abandoned; and the latest one after that. */
   #abandoned: Target | undefined
   #attempt: Attempt | undefined
-  /** A first byte of a response, or of a 1xx, has come; and the header of the response itself. */
+  /** A first byte of a response, or of a 1xx, has arrived; and the header of the response itself. */
   #answering = false
   #answered = false
   /** Set once the request has a connection. */
   #sent: Sent | undefined
-  /** The receiver has all that it will get: whatever is still said is not news. */
+  /** The receiver has had its last call: later events are ignored. */
   #over = false
 
   constructor(
@@ -143,20 +145,24 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     if (body === null) this.#copy?.send()
   }
 
-  // To which upstream
+  // Choosing an upstream
 
-  /** Who its share of the connections is counted for. */
+  /** Returns the caller whose share of the connections this counts against. */
   get caller(): string | undefined {
     return callerOf(this.#x, this.#deps.shares)
   }
 
-  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  /**
+   * Hands the request to an upstream, or queues it.
+   *
+   * @param failure why the latest attempt failed; sent to the client if there is no further upstream
+   */
   #dispatch(failure: Refusal | undefined): void {
     const x = this.#x
     const { service } = x.route!
     const key = hashKeyOf(x, service)
     let target = this.#deps.upstreams.pick(service, key, this.#tried, this)
-    // Another one first: what broke once may break again. What could not be reached is not tried twice.
+    // Another one first: an upstream that broke off may do so again. One that could not be reached is not tried twice.
     if (target === 'tried' && this.#resends > 0)
       target = this.#deps.upstreams.pick(service, key, this.#unreachable, this)
     if (typeof target !== 'string') this.#send(target)
@@ -189,11 +195,11 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
 
   #send(target: Target): void {
     const x = this.#x
-    // What is copied is read along.
+    // A mirrored body is read as a stream, so that the copy can read along.
     if (this.#body !== null && this.#copy === undefined)
       this.#whole ??= this.#body.takeWhole(x.headers.contentLength)
     if (this.#over) {
-      // It was another body than was signed. What was free for it is free for the next one.
+      // The body was not the one that was signed. The free place goes to the next request.
       this.#deps.upstreams.begun(target)
       this.#deps.upstreams.ended(target, 'unknown')
       return
@@ -230,7 +236,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     }
   }
 
-  // The request's body on its way
+  // BodyEvents: the request's body
 
   begin(): void {
     this.#copy?.read()
@@ -262,14 +268,14 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     this.#receiver.cut('digest_mismatch', 'the body has another digest than was signed')
   }
 
-  // What becomes of it
+  // ResponseHandler: the upstream's response
 
   onConnect(sent: Sent): void {
     if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
     this.connected(sent)
   }
 
-  /** The upstream may see it from here on. */
+  /** The upstream may see the request from here on. */
   connected(sent: Sent): void {
     if (this.#over) throw new Error('the request was over before it had a connection')
     this.#sent = sent
@@ -347,7 +353,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
 
   #end(trailers: Trailers): void {
     this.#over = true
-    // An answer before the end of the upload: nothing more of that is wanted.
+    // The response ended before the upload: the rest of the body is not wanted.
     if (this.uploading) this.#body!.destroy()
     this.#pace?.release()
     this.#receiver.end(trailers)
@@ -380,7 +386,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     const code = upstreamErrorCode(error)
     const cause = errorText(error)
     const ours = code === 'overloaded' || code === 'internal'
-    // Of a connection that was made, it means that it broke.
+    // On a connection that was made, this code means that the connection broke.
     const broken = isConnectError(code) ? 'upstream_failed' : code
     failCall(this.#x, this.#answered ? 'upstream_cut' : this.#sent === undefined ? code : broken, cause)
     if (this.#answered) {
@@ -397,14 +403,14 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     }
   }
 
-  /** This attempt has come to its end. */
+  /** Ends the attempt and notes its outcome. */
   #settle(outcome: AttemptOutcome, why = ''): void {
     this.#x.upstreamMs = performance.now() - this.#began
     endCall(this.#x)
     this.#release(outcome, why)
   }
 
-  /** No upstream is busy with it any more. */
+  /** Tells the pool that no upstream is busy with the request any more. */
   #release(outcome: AttemptOutcome = 'unknown', why = ''): void {
     if (!this.#busy) return
     this.#leave()
@@ -419,18 +425,18 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     give(place.share, place.caller)
   }
 
-  /** Something of it threw. */
+  /** Reports an error that was thrown. */
   broken(error: unknown): void {
     this.#receiver.broken(error)
   }
 
-  /** It threw as the upstream was through with it, which it may not have been told. */
+  /** Reports an error thrown while the upstream finished. The pool may not have been told, so it is told now. */
   #brokenAtEnd(error: unknown): void {
     this.broken(error)
     this.#try(() => this.#release())
   }
 
-  /** What is called from elsewhere ends no more than this exchange when it throws. */
+  /** Runs a step that is called from outside. If it throws, only this exchange ends. */
   #try(step: () => void): void {
     try {
       step()
@@ -439,9 +445,12 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     }
   }
 
-  // Another try
+  // Retries
 
-  /** Nothing was sent, so any request may go to another upstream, to each of them once. */
+  /**
+   * Tries another upstream after no connection could be made. Nothing was sent, so any request may go to each upstream
+   * once.
+   */
   #elsewhere(failure: Refusal): void {
     this.#unreachable ??= []
     this.#unreachable.push(this.#target!)
@@ -449,12 +458,12 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     this.#retry(failure, left && this.#withinBudget())
   }
 
-  /** What may be sent twice is. */
+  /** Sends an idempotent request again. */
   #resend(failure: Refusal): void {
     this.#resends++
     const again = this.#withinBudget()
-    // Most likely a connection that the upstream closed while it was idle, which says nothing about it. But who breaks
-    // so many that the budget is spent is not well.
+    // Most likely the upstream closed an idle connection, which says nothing about its health. But one that breaks so many
+    // connections that the retry budget is spent is unhealthy.
     this.#settle(again ? 'unknown' : 'failed', failure.cause)
     this.#retry(failure, again)
   }
@@ -481,59 +490,62 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     return this.#again !== undefined
   }
 
-  /** More is wanted after `data` gave false. */
+  /** Asks for more after `data` returned false. */
   resume(): void {
     this.#sent?.resume()
   }
 
-  // How it stands, for who watches the time
+  // State for the time limits
 
-  /** It waits for its turn at an upstream. */
+  /** Returns whether it waits for its turn at an upstream. */
   get queued(): boolean {
     return this.#leaveQueue !== undefined
   }
 
-  /** The client has not sent all of it yet. */
+  /** Returns whether the client is still sending the request. */
   get uploading(): boolean {
     return this.#body !== null && !this.#req.complete
   }
 
-  /** Whether the body waits until its caller may have another upload. */
+  /** Returns whether the body waits until its caller may have another upload. */
   get waitsForShare(): boolean {
     return this.#pace?.waitsForShare === true
   }
 
-  /** Whether the client sends fast enough for the connection that its body holds. To be asked now and then. */
+  /** Returns whether the client sends fast enough for the connection that its body holds. Call it now and then. */
   keepsPace(now: number): boolean {
     const pace = this.#pace
     if (pace === undefined || this.#over || this.#body!.ended) return true
     return pace.look(now, this.#body!.waitingForClient) || this.#target?.upstream.protocol === 'http2'
   }
 
-  /** Whether the upstream has asked for more than the client has sent. */
+  /** Returns whether the upstream has asked for more than the client has sent. */
   get waitsForClient(): boolean {
     return this.#body?.waitingForClient === true
   }
 
-  /** The upstream has not been given all of the body yet. */
+  /** Returns whether the upstream is still waiting for part of the body. */
   get bodyUnderWay(): boolean {
     return this.#body !== null && this.#again === undefined && !this.#body.ended
   }
 
-  /** Whether a connection has been waited for longer than so many ms. */
+  /** Returns whether the request has waited for a connection for more than `connect` ms. */
   lacksConnection(connect: number, now: number): boolean {
     if (this.#sent !== undefined || this.#dispatched === 0 || now - this.#dispatched <= connect) return false
     return this.#deps.upstreams.connecting(this.#target!)
   }
 
-  /** There was no connection in time. The pool finds out that nobody waits for it any more when it has one, or none. */
+  /**
+   * Gives up on a connection that took too long. The pool notices that nobody waits for it when it has one, or fails to get
+   * one.
+   */
   abandon(connect: number): void {
     const cause = `no connection within ${connect} ms`
     this.#x.upstreamMs = performance.now() - this.#began
     this.#deps.upstreams.unreachable(this.#target!, cause)
     failCall(this.#x, 'upstream_connect_timeout', cause)
     endCall(this.#x)
-    // The pool goes on with it, and says so when it has ended.
+    // The pool continues with this attempt, and reports when it has ended.
     this.#leave()
     if (this.#attempt === undefined) this.#abandoned = this.#target
     else this.#attempt.abandon(this.#target!)
@@ -542,7 +554,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
 
   // The end
 
-  /** Nobody waits for a response, or for the rest of it, any more. */
+  /** Stops: nobody waits for the response, or for the rest of it, any more. */
   giveUp(code: ErrorCode, cause = ''): void {
     this.#over = true
     failCall(this.#x, code, cause)
@@ -558,14 +570,14 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     this.#tellPass(code)
     this.#leaveQueue?.()
     if (this.#waitingSince > 0) this.#x.upstreamMs = performance.now() - this.#began
-    // Lets go of the request, which is read to a decent end now.
+    // Stops reading the request. The refusal code then reads its rest, so that the connection ends cleanly.
     this.#body?.destroy()
     this.#pace?.release()
     if (this.#sent !== undefined) this.#sent.abort()
     else this.#sender?.withdraw(this.#attempt ?? this)
   }
 
-  /** Says what has become of the request to what guards its service. */
+  /** Reports the outcome to the guard of the service. */
   #tellPass(code: ErrorCode): void {
     const { pass } = this.#x
     if (pass === undefined) return
@@ -575,7 +587,7 @@ export class Sending implements ResponseHandler, BodyEvents, Asking {
     else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
   }
 
-  /** Ms that the upstream has had the whole request; undefined while there is more to come, or no upstream has it. */
+  /** Returns for how many ms the upstream has had the whole request; undefined while more is to come, or no upstream has it. */
   #waited(now: number): number | undefined {
     return this.#waitingSince > 0 && !this.uploading ? now - this.#waitingSince : undefined
   }

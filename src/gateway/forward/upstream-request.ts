@@ -10,10 +10,10 @@ import { identityHeader } from '../exchange/headers.js'
 import { applyRules } from '../transform/header-rules.js'
 import { pushIdentity } from '../transform/identity-headers.js'
 
-/** How this gateway calls itself in Via (RFC 9110 §7.6.3). */
+/** How this gateway names itself in Via (RFC 9110 §7.6.3). */
 export const VIA = '1.1 tidegate'
 
-/** Path and query for the upstream: the canonical path that was matched, rewritten or less the route's prefix. */
+/** Returns path and query for the upstream: the canonical path that was matched, rewritten or without the route's prefix. */
 export function upstreamPath(x: Exchange, upstream: Upstream): string {
   const { stripPrefix, shape } = x.route!
   if (shape?.rewrite !== undefined) return upstream.basePath + rewritten(shape.rewrite, x.path) + x.query
@@ -26,8 +26,8 @@ export function upstreamPath(x: Exchange, upstream: Upstream): string {
 }
 
 /**
- * The header that the upstream gets: the client's end-to-end fields, the identity that was verified, and
- * what a proxy must add. X-Forwarded-* starts afresh unless the peer is a trusted proxy.
+ * Builds the header for the upstream: the client's end-to-end fields, the verified identity, and what a proxy must add.
+ * X-Forwarded-* starts afresh unless the peer is a trusted proxy.
  */
 export function upstreamHeaders(
   x: Exchange,
@@ -57,15 +57,15 @@ export function upstreamHeaders(
   return out
 }
 
-/** By the version in which the client spoke (RFC 9110 §7.6.3). */
+/** Returns the Via entry for the version in which the client spoke (RFC 9110 §7.6.3). */
 function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string {
   if (httpVersionMajor === 2) return '2.0 tidegate'
   return httpVersionMinor === 0 ? '1.0 tidegate' : VIA
 }
 
 /**
- * Only the credential that identified this caller goes on, with the tenant next to it. Another one that the client sent as well was checked by
- * nobody, and the backend would take it as if the gateway had.
+ * Adds the credential that identified this caller, with the tenant next to it, and no other. Nobody has checked a second
+ * credential of the client, but the backend would assume that the gateway had.
  */
 function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
   for (const source of x.snapshot.consumers) {
@@ -88,7 +88,7 @@ function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | u
   }
 }
 
-/** Neither removed by the route, nor one that the gateway writes anew. */
+/** Returns whether the field goes on: neither removed by the route nor rewritten by the gateway. */
 function goesOn(name: string, x: Exchange, identity: Identity | undefined): boolean {
   return x.route!.shape?.request?.drop.has(name) !== true && identity?.fields.has(name) !== true
 }

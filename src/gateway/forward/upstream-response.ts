@@ -1,12 +1,12 @@
 import { QUOTA_FIELDS } from '../quota/headers.js'
 import { VIA } from './upstream-request.js'
 
-/** More fields than this and the response is refused: nobody sends them in good faith. */
+/** Responses with more fields than this are refused: nobody sends so many in good faith. */
 const MAX_RESPONSE_FIELDS = 100
-/** A higher status is invalid (RFC 9110 §15), and HTTP/2 of Node throws at it. */
+/** A higher status is invalid (RFC 9110 §15), and Node's HTTP/2 throws on it. */
 const MAX_STATUS = 599
 
-/** RFC 9110 §7.6.1, and what the gateway sets itself. */
+/** Fields of the hop (RFC 9110 §7.6.1), and fields that the gateway sets itself. */
 const DROPPED: ReadonlySet<string> = new Set([
   'connection',
   'keep-alive',
@@ -20,7 +20,7 @@ const DROPPED: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Returns why a response is not passed on, whatever the client speaks: words for the log.
+ * Returns why a response is not passed on, in words for the log, whatever the client speaks.
  *
  * @param raw name, value, … as they came
  * @returns undefined for a good one
@@ -32,13 +32,14 @@ export function responseFault(status: number, raw: readonly string[]): string | 
 }
 
 /**
- * The header for the client: the upstream's end-to-end fields as they came, repeated ones and their order kept.
+ * Builds the header for the client: the upstream's end-to-end fields as they came, with repeated fields and their order
+ * kept.
  *
  * @param raw name, value, … as they came
  * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
- * @param hidden lower-case name of a field that is between upstream and gateway, if there is one
+ * @param hidden lower-case name of a field that is only for the gateway, if there is one
  * @param noContent the status allows no body and no length (RFC 9110 §8.6)
- * @returns undefined when the body has a coding that the gateway neither takes off nor asked for
+ * @returns undefined when the body has a coding that the gateway neither removes nor asked for
  */
 export function responseHeaders(
   raw: readonly string[],
@@ -80,7 +81,7 @@ export function responseHeaders(
   return out
 }
 
-/** Whether a response ends with its head, whatever that says of a body (RFC 9112 §6.3). */
+/** Returns whether a response ends with its head, whatever the head says of a body (RFC 9112 §6.3). */
 export function hasNoBody(status: number): boolean {
   return status === 204 || status === 304
 }
@@ -94,22 +95,23 @@ function namedFields(connection: string, before: string[] | undefined): string[]
 
 const PLAIN = /^[\t\x20-\x7e]+$/
 
-/** The upstream's reason phrase if it can be sent on, else none (it means nothing: RFC 9112 §4). */
+/** Returns the upstream's reason phrase if it can be sent on, otherwise undefined (it means nothing: RFC 9112 §4). */
 export function reasonPhrase(text: string): string | undefined {
   if (text === 'OK') return text
   return PLAIN.test(text) ? text : undefined
 }
 
 /**
- * A Link value that Node's `writeEarlyHints` takes. Its own expression can read `a=b` in two ways and tries them all, for
- * each parameter anew, before it refuses: forty of them in a malformed link stop the process for hours. This one has one way.
+ * Matches a Link value that Node's `writeEarlyHints` accepts. Node's own expression can read `a=b` in two ways and tries
+ * both for each parameter before it refuses: forty parameters in a malformed link stop the process for hours. This one has
+ * only one way.
  */
 const LINK = /^<[^>]*>(?:\s*;\s*[^;"\s=]+(?:=(?:"[^;"\s]*"|[^;"\s]*))?)*$/
 
 /**
- * The Link fields of a 103 response (RFC 8297), which are what a browser can make use of early.
+ * Returns the Link fields of a 103 response (RFC 8297): the fields that a browser can use early.
  *
- * @returns none where one of them is malformed
+ * @returns none if one of them is malformed
  */
 export function linksOf(raw: readonly string[]): string[] {
   const links: string[] = []
@@ -121,7 +123,7 @@ export function linksOf(raw: readonly string[]): string[] {
   return links
 }
 
-/** What of an upstream's trailers may stand behind a body (RFC 9110 §6.5.1): nothing that says how to read or route it. */
+/** Returns the upstream's trailers that may follow a body (RFC 9110 §6.5.1): none that says how to read or route it. */
 export function trailersOf(raw: readonly string[]): [name: string, value: string][] {
   const out: [string, string][] = []
   for (let i = 0; i < raw.length; i += 2) {
