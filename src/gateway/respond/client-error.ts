@@ -5,19 +5,19 @@ import { ERRORS, type ErrorCode, PROBLEM_JSON, problemBody, type Refusal } from 
 import type { Exchange } from '../exchange/exchange.js'
 import { shapeOwn } from '../transform/response-headers.js'
 
-/** How long a refused connection may take to read its answer. */
+/** How long a refused connection may take to read its response, in ms. */
 const FLUSH_MS = 1_000
-/** What it may send meanwhile. */
+/** How many bytes the client may send meanwhile. */
 const LINGER_BYTES = 65_536
 
 interface ParserError extends Error {
   readonly code?: string | undefined
-  /** What Node's parser says of it. */
+  /** The parser's explanation. */
   readonly reason?: string | undefined
   readonly rawPacket?: unknown
 }
 
-/** What Node's parser or its timers said of a connection, as a code of the error table. */
+/** Maps an error of Node's parser or of its timeouts to a code of the error table. */
 export function parserErrorCode(error: ParserError): ErrorCode {
   switch (error.code) {
     case 'HPE_HEADER_OVERFLOW':
@@ -25,7 +25,7 @@ export function parserErrorCode(error: ParserError): ErrorCode {
     case 'ERR_HTTP_REQUEST_TIMEOUT':
       return 'request_timeout'
     case 'HPE_INVALID_VERSION':
-      // Any other reason is that it is none at all: `HTTP/1`, or a line that ends with a bare LF.
+      // With any other reason there is no version at all: `HTTP/1`, or a line that ends with a bare LF.
       return error.reason === 'Invalid HTTP version' ? 'http_version' : 'bad_request'
     // The preface of HTTP/2.
     case 'HPE_PAUSED_H2_UPGRADE':
@@ -35,7 +35,10 @@ export function parserErrorCode(error: ParserError): ErrorCode {
   }
 }
 
-/** Node counts the target as part of the header: the request line without an end tells the two apart. */
+/**
+ * Returns whether the target, not the fields, is too long. Node counts the target as part of the header: a request line
+ * without an end tells the two apart.
+ */
 function hasEndlessTarget(packet: unknown): boolean {
   if (!Buffer.isBuffer(packet) || packet.length === 0) return false
   const end = packet.indexOf(0x0a)
@@ -43,18 +46,18 @@ function hasEndlessTarget(packet: unknown): boolean {
 }
 
 /**
- * Answers on a bare socket: for everything that is refused before there is a request to answer, or where Node has
- * handed the socket over. Writes the outcome into the exchange.
+ * Sends a refusal on a bare socket: before there is a request to respond to, or after Node has handed the socket over.
+ * Writes the outcome into the exchange.
  *
- * @param linger read on and throw away for a moment, as closing on unread bytes would reset the connection and take the
- *   answer with it. Takes the socket from Node's parser if that has it still.
+ * @param linger read on and discard for a moment: closing with unread bytes would reset the connection, and the client
+ *   would lose the response. Takes the socket from Node's parser if that still has it
  */
 export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
   const { status, title } = ERRORS[refusal.code]
   x.status = status
   x.error = refusal.code
   x.cause = refusal.cause
-  // Without a listener a reset from the other side would end the process.
+  // Without a listener, a reset from the other side would end the process.
   socket.on('error', () => {})
   if (socket.destroyed || !socket.writable || refusal.silent === true) {
     socket.destroy()
@@ -83,7 +86,7 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
   closeSoon(socket)
 }
 
-/** What comes now is for nobody: the parser would make requests of it. */
+/** Discards what comes now: the parser would make requests of it. */
 function readOn(socket: Duplex): void {
   const parsers = socket.listeners('data')
   readOff(socket)
@@ -91,7 +94,7 @@ function readOn(socket: Duplex): void {
   socket.resume()
 }
 
-/** Reads on and throws away, for so long as that is not too much. */
+/** Reads and discards, up to `LINGER_BYTES`. */
 function readOff(socket: Duplex): void {
   let left = LINGER_BYTES
   socket.on('data', (chunk: Buffer) => {
@@ -101,12 +104,13 @@ function readOff(socket: Duplex): void {
 }
 
 /**
- * Lets the connection end as RFC 9112 §9.6 asks for, once the response that is its last has been sent: what the client
- * had sent along behind that request is read and thrown away for a moment. Node closes at once, and where bytes
- * come on, or lie there unread, the client's system throws away what it has received: the answer, and those before it.
+ * Lets the connection end as RFC 9112 §9.6 asks, after its last response has been sent: bytes that the client sent behind
+ * that request are read and discarded for a moment.
+ * Node closes at once. If bytes are still coming, or lie there unread, the client's system then throws away what it has
+ * received: this response, and those before it.
  */
 export function endGently(socket: Socket): void {
-  // It is what Node calls then.
+  // Node calls this method at the end.
   socket.destroySoon = endThenLinger
 }
 
@@ -126,29 +130,30 @@ function endThenLinger(this: Socket): void {
 }
 
 /**
- * Breaks off a response, and the connection with it: nobody may take what has been sent for the whole. One that waits behind
- * another does so in its turn, which Node forgets since version 24: the client would wait for the rest for ever.
+ * Breaks off a response and its connection: nobody may take the part that was sent for the whole. A response that waits
+ * behind another one is broken off in its turn. Node has not done that since version 24: the client would wait for the rest
+ * for ever.
  */
 export function breakOff(res: ServerResponse): void {
   if (res.socket === null) res.once('socket', (socket) => socket.destroy())
   res.destroy()
 }
 
-/** Gives the other side a moment to read what was sent and to end the connection. */
+/** Closes the socket after a moment, which the other side has to read what was sent and to end the connection. */
 export function closeSoon(socket: Duplex): void {
   const timer = setTimeout(() => socket.destroy(), FLUSH_MS)
   timer.unref()
   socket.once('close', () => clearTimeout(timer))
 }
 
-/** The first line and the header, to be written as latin1; the connection ends with this response. */
+/** Returns the status line and the header, to be written as latin1. The connection ends with this response. */
 export function bareHead(status: number, reason: string, fields: readonly string[]): string {
   let head = `HTTP/1.1 ${status} ${reason}\r\n`
   for (let i = 0; i < fields.length; i += 2) head += `${fields[i]}: ${fields[i + 1]}\r\n`
   return `${head}Date: ${new Date().toUTCString()}\r\nConnection: close\r\n\r\n`
 }
 
-/** The address of whoever is at the other end, or empty when the connection is gone. */
+/** Returns the peer's address, or an empty text when the connection is gone. */
 export function peerOf(socket: Duplex | IncomingMessage['socket']): string {
   return 'remoteAddress' in socket && typeof socket.remoteAddress === 'string' ? socket.remoteAddress : ''
 }

@@ -2,26 +2,26 @@ import { EventEmitter } from 'node:events'
 import { type IncomingMessage, STATUS_CODES } from 'node:http'
 import type { Socket } from 'node:net'
 
-/** Who has given it its connection. */
+/** The connection that carries the response. */
 export interface Carrier {
   readonly socket: Socket
-  /** `Connection: keep-alive`, and for how long. */
+  /** The header lines for `Connection: keep-alive` and its timeout. */
   readonly keepAlive: string
-  /** The response is out; what it said of the connection holds from now on. */
+  /** Called when the response is out. From now on `shouldKeepAlive` decides about the connection. */
   over(): void
 }
 
-/** Of a piece that is longer no copy is made to join it with what goes in front of it. */
+/** Longest piece that is copied into one string with the head before it, in bytes. */
 const JOINED_BYTES = 16_384
 
 const NAME = /^[\w!#$%&'*+.^`|~-]+$/
-/** What a field's value may not hold: as Node has it, every byte but control characters. */
+/** Bytes that a field value may not hold: the control characters, as in Node. */
 const NOT_VALUE = /[^\t\x20-\x7e\x80-\xff]/
 const NOTHING = ''
 
 /**
- * A response on a bare socket, in the shape of Node's, as far as those who forward and answer use that. What is there has
- * the meaning that it has there, and the same bytes go out; only that head and body are one string in one write.
+ * Implements, on a bare socket, the parts of Node's response that forwarding and responding use. Every member means what it
+ * means in Node, and the same bytes go out, but head and body are one string in one write.
  */
 export class PlainResponse extends EventEmitter {
   statusCode = 200
@@ -35,10 +35,10 @@ export class PlainResponse extends EventEmitter {
   readonly req: IncomingMessage
   readonly #carrier: Carrier
   readonly #socket: Socket
-  /** Said, and not sent yet. */
+  /** The head, set and not sent yet. */
   #head = NOTHING
   #hasBody = true
-  /** For the client to take what has been written. */
+  /** Waits for the client to take what was written. */
   #waits = false
 
   constructor(carrier: Carrier, req: IncomingMessage) {
@@ -48,7 +48,7 @@ export class PlainResponse extends EventEmitter {
     this.req = req
   }
 
-  /** Null once it is over: the socket is then another's. */
+  /** Returns the socket; null once the response is over, as another response has the socket then. */
   get socket(): Socket | null {
     return this.closed ? null : this.#socket
   }
@@ -65,7 +65,11 @@ export class PlainResponse extends EventEmitter {
     this.#inform('HTTP/1.1 100 Continue\r\n\r\n')
   }
 
-  /** Throws when a link cannot be sent. Whether each is well-formed is for the caller to know. */
+  /**
+   * Sends a 103.
+   *
+   * @throws TypeError when a link cannot be sent. The caller checks that each is well-formed
+   */
   writeEarlyHints({ link }: { readonly link: readonly string[] }): void {
     for (const one of link) if (NOT_VALUE.test(one)) throw new TypeError('a link that cannot be sent')
     if (link.length > 0) this.#inform(`HTTP/1.1 103 Early Hints\r\nLink: ${link.join(', ')}\r\n\r\n`)
@@ -75,7 +79,11 @@ export class PlainResponse extends EventEmitter {
     if (!this.headersSent && this.#isOpen()) this.#socket.write(text, 'latin1')
   }
 
-  /** Throws when a field cannot be sent, with nothing said so far. */
+  /**
+   * Sets the head.
+   *
+   * @throws TypeError when a field cannot be sent; nothing is set then
+   */
   writeHead(status: number, reasonOrFields: string | readonly string[], fields?: readonly string[]): this {
     if (this.headersSent) throw new Error('the header has been said')
     const given = typeof reasonOrFields === 'string'
@@ -106,7 +114,7 @@ export class PlainResponse extends EventEmitter {
           if (name.toLowerCase() === 'content-length') chunked = false
           break
         case 17:
-          // It says how the body ends, which is for us to say.
+          // It says how the body ends, which the gateway decides.
           if (name.toLowerCase() === 'transfer-encoding') continue
           break
       }
@@ -124,8 +132,8 @@ export class PlainResponse extends EventEmitter {
   }
 
   /**
-   * As `writeHead`, with the fields as lines, which are not looked at: for those of the gateway's own that say the body's
-   * length and nothing of the connection.
+   * Sets the head from header lines that are not checked. For the gateway's own fields, which include the body's length and
+   * none about the connection.
    */
   sayHead(status: number, lines: string): void {
     this.#head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}Date: ${httpDate()}\r\n${
@@ -140,7 +148,12 @@ export class PlainResponse extends EventEmitter {
     this.#send(NOTHING)
   }
 
-  /** @param chunk a string is Latin-1. @returns false when more should wait for `drain` */
+  /**
+   * Writes a piece of the body.
+   *
+   * @param chunk a string is Latin-1
+   * @returns false when more should wait for `drain`
+   */
   write(chunk: string | Buffer): boolean {
     if (this.writableEnded || !this.#hasBody) return true
     if (this.#send(chunk)) return true
@@ -159,18 +172,18 @@ export class PlainResponse extends EventEmitter {
     return this
   }
 
-  /** As `end`, for one who is prepared for that it is closed before this returns. */
+  /** Ends the response like `end`, but may emit `close` before it returns. */
   endNow(last: string | Buffer): void {
     if (this.#sendLast(last)) this.out()
   }
 
-  /** Breaks off the connection: nobody may take what has been sent for the whole. */
+  /** Breaks off the connection: nobody may take the part that was sent for the whole. */
   destroy(): this {
     if (!this.closed) this.#socket.destroy()
     return this
   }
 
-  /** The connection is closed. */
+  /** Called when the connection is closed. */
   gone(): void {
     if (!this.closed) this.#close()
   }
@@ -179,18 +192,23 @@ export class PlainResponse extends EventEmitter {
     return !this.closed && this.#socket.writable
   }
 
-  /** Sends what goes in front of the piece along with it. @returns false when the client does not take it at once */
+  /**
+   * Sends a piece, together with the head if it is still to be sent.
+   *
+   * @returns false when the client does not take it at once
+   */
   #send(piece: string | Buffer): boolean {
     const head = this.#head
     this.#head = NOTHING
-    // Who has ended its side and is slow to read gets no more, which is no reason to read all of it from the upstream.
+    // A client that has ended its side and reads slowly gets no more. That is no reason to read everything from the
+    // upstream.
     if (!this.#isOpen()) return this.closed || this.#socket.destroyed
     if (piece.length === 0) return head === NOTHING || this.#socket.write(head, 'latin1')
     if (!this.chunkedEncoding) return this.#join(head, piece, NOTHING)
     return this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n')
   }
 
-  /** @returns whether all is out */
+  /** @returns whether everything is out */
   #sendLast(last: string | Buffer = NOTHING): boolean {
     if (this.writableEnded) return false
     this.writableEnded = true
@@ -202,7 +220,7 @@ export class PlainResponse extends EventEmitter {
     else if (piece.length === 0) this.#socket.write(`${head}0\r\n\r\n`, 'latin1')
     else this.#join(`${head}${piece.length.toString(16)}\r\n`, piece, '\r\n0\r\n\r\n')
     if (this.#socket.writableLength === 0) return true
-    // Behind all that waits.
+    // An empty write, behind everything that waits.
     this.#socket.write(NOTHING, (error) => {
       if (!error) this.out()
     })
@@ -221,7 +239,7 @@ export class PlainResponse extends EventEmitter {
     return all
   }
 
-  /** The system has taken all of it. */
+  /** Called when the system has taken the whole response. */
   out(): void {
     if (this.closed) return
     this.writableFinished = true
@@ -246,7 +264,7 @@ function write(socket: Socket, text: string): boolean {
 let second = 0
 let date = ''
 
-/** Now, as a Date field says it. */
+/** Returns the current time as a Date field. */
 function httpDate(): string {
   const now = Math.floor(Date.now() / 1000)
   if (now !== second) {

@@ -9,22 +9,28 @@ import { breakOff, endGently } from './client-error.js'
 import { PlainResponse } from './plain-response.js'
 import { sendThisTurn } from './write-batch.js'
 
-/** How much of an unwanted body is read, so that the client gets to read the answer before the connection goes. */
+/**
+ * How many bytes of an unwanted body are read, and for how many ms, so that the client can read the response before the
+ * connection closes.
+ */
 const LINGER_BYTES = 65_536
 const LINGER_MS = 1_000
 
-/** After these the two sides may disagree about where the next request starts, or the caller is not in good faith. */
+/**
+ * Statuses that close the connection: the two sides may disagree about where the next request starts, or the caller is not
+ * in good faith.
+ */
 const CLOSING: ReadonlySet<number> = new Set([400, 408, 413, 414, 417, 431, 501, 505])
 
 /**
- * Whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) Of a
- * header that could not be read, it is not known: there may be one.
+ * Returns whether a body was announced that has not come to its end. (`complete` alone is false for any new request.) If
+ * the header could not be read, there may be a body.
  */
 export function hasUnreadBody({ headers }: Exchange, req: IncomingMessage): boolean {
   return !req.complete && (headers.contentLength > 0 || headers.chunked || headers === NO_HEADERS)
 }
 
-/** Answers with a refusal from the table; the request goes no further. Its body is not parsed and barely read. */
+/** Sends a refusal from the error table. The request goes no further; its body is not parsed and barely read. */
 export function sendRefusal(
   x: Exchange,
   req: IncomingMessage,
@@ -41,7 +47,7 @@ export function sendRefusal(
     return
   }
   if (req.httpVersionMajor === 2 && isGrpc(x)) {
-    // Its clients look at nothing but the status in the trailers, and take any but 200 for a broken proxy.
+    // gRPC clients read only the status in the trailers, and take any HTTP status but 200 for a broken proxy.
     res.writeHead(200, grpcRefusal(refusal, x.requestId))
     res.end()
     return
@@ -68,7 +74,7 @@ export function sendRefusal(
   const unread = hasUnreadBody(x, req)
   if (draining || unread || CLOSING.has(status)) {
     headers.push('Connection', 'close')
-    // Requests that came along behind this one are not for us any more (RFC 9112 §9.6).
+    // The gateway ignores requests that came along behind this one (RFC 9112 §9.6).
     res.shouldKeepAlive = false
     endGently(req.socket)
   }
@@ -78,10 +84,10 @@ export function sendRefusal(
   else endWhole(res, body)
 }
 
-/** The same bytes, without putting them together anew for each: denials come in floods. */
+/** Sends the same bytes from a prepared refusal: denials come in floods, and building each anew would cost too much. */
 function sendPrepared(x: Exchange, res: PlainResponse, status: number, prepared: PreparedRefusal): void {
   const { requestId } = x
-  // An id of ours, or one of a caller that holds nothing to be escaped.
+  // The id is the gateway's own, or a caller's that needs no escaping.
   const bytes = prepared.bytes + requestId.length + 3
   res.sayHead(
     status,
@@ -93,11 +99,11 @@ function sendPrepared(x: Exchange, res: PlainResponse, status: number, prepared:
 
 const PROBLEM_FIELD = `Content-Type: ${PROBLEM_JSON}\r\n`
 
-/** Largest body that is worth turning into text. */
+/** Largest body that is worth turning into text, in bytes. */
 const WHOLE_BYTES = 16_384
 
 /**
- * Sends header and body and ends the response, in one write of one string where that can be.
+ * Sends header and body and ends the response, in one write of one string where possible.
  *
  * @param body a string is ASCII
  */
@@ -109,19 +115,22 @@ export function endWhole(res: ServerResponse, body: string | Buffer): void {
 
 const EMPTY = Buffer.alloc(0)
 
-/** Sends the header now. `flushHeaders` would send its Latin-1 bytes as UTF-8; it is left what cannot have a body. */
+/**
+ * Sends the header now. `flushHeaders` would send its Latin-1 bytes as UTF-8, so it is used only for responses that cannot
+ * have a body.
+ */
 export function flushHead(res: ServerResponse): void {
   if (res.req.method === 'HEAD' || res.statusCode === 204 || res.statusCode === 304) res.flushHeaders()
   else res.write(EMPTY)
 }
 
 /**
- * Writes the last chunk at once and ends the response only after the client has stopped sending, or 64 KiB or a second
- * later: closing on unread bytes would reset the connection and take the answer with it.
+ * Writes the last chunk at once, and ends the response when the client has stopped sending, or after 64 KiB or a second.
+ * Closing with unread bytes would reset the connection, and the client would lose the response.
  */
 export function endLingering(req: IncomingMessage, res: ServerResponse, last?: string | Buffer): void {
   if (req.httpVersionMajor === 2) {
-    // A stream says by itself that the rest is not wanted.
+    // An HTTP/2 stream itself tells the client that the rest is not wanted.
     res.end(last)
     return
   }

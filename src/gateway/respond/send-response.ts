@@ -3,7 +3,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { endGently } from './client-error.js'
 import { endLingering, endWhole, hasUnreadBody } from './send-error.js'
 
-/** What a stage answers when the request ends here and nothing is wrong. */
+/** A response from a stage, when the request ends there and nothing is wrong. */
 export interface Answer {
   readonly status: number
   /** Name, value, … */
@@ -11,7 +11,7 @@ export interface Answer {
   readonly body: string
 }
 
-/** Sends an answer of the gateway's own; the request goes no further, and of its body no more is read than of a refusal's. */
+/** Sends a response of the gateway's own. The request goes no further, and no more of its body is read than for a refusal. */
 export function sendAnswer(
   x: Exchange,
   req: IncomingMessage,

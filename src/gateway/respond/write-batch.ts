@@ -3,17 +3,17 @@ import { broken } from '../exchange/faults.js'
 import { PlainResponse } from './plain-response.js'
 
 /**
- * Whole responses wait here for the end of the event loop's turn and are written one after the other. A write that
- * wakes the other side costs several times what one to a side that is awake does, and by the second one it is.
+ * Whole responses wait here for the end of the event loop's turn and are written one after the other. A write that wakes
+ * the other side costs several times as much as one to a side that is awake, and by the second write it is awake.
  */
 let waiting: ServerResponse[] = []
 let pieces: (string | Buffer)[] = []
-/** The two lists of the turn before, empty, to be used again. */
+/** The two lists of the previous turn, empty, for reuse. */
 let spare: ServerResponse[] = []
 let sparePieces: (string | Buffer)[] = []
 let scheduled = false
 
-/** Sends the body and ends the response, whose head has been said, before the event loop waits for anything. */
+/** Sends the body and ends the response, whose head is set, before the event loop waits for anything. */
 export function sendThisTurn(res: ServerResponse, body: string | Buffer): void {
   waiting.push(res)
   pieces.push(body)
@@ -27,7 +27,7 @@ function turnEnds(): void {
   sendWaiting()
 }
 
-/** Sends what waits now, for one who needs to know that it is out. */
+/** Sends what waits now, for a caller that needs it out. */
 export function sendWaiting(): void {
   if (waiting.length === 0) return
   const responses = waiting
@@ -48,14 +48,14 @@ export function sendWaiting(): void {
   sparePieces = bodies
 }
 
-/** Whether the system has taken all of the response. `writableFinished` says so a tick later, since Node 24. */
+/** Returns whether the system has taken all of the response. Since Node 24, `writableFinished` says so only a tick later. */
 export function isOut(res: ServerResponse): boolean {
   return res.writableEnded && res.writableLength === 0
 }
 
 /**
- * In one write of one string: Node's `end(body)` makes three pieces of it, and gathering those costs more than anything else
- * about a small response.
+ * Sends a response in one write of one string. Node's `end(body)` makes three pieces of it, and gathering those costs more
+ * than anything else about a small response.
  */
 function send(res: ServerResponse, body: string | Buffer): void {
   const other: object = res
@@ -64,10 +64,10 @@ function send(res: ServerResponse, body: string | Buffer): void {
     return
   }
   const { socket } = res
-  // The client has gone meanwhile; its exchange has been told.
+  // The client has gone meanwhile, and its exchange has been told.
   if (res.destroyed || socket === null) return
   res.write(typeof body === 'string' ? body : body.toString('latin1'), 'latin1')
-  // `write` has corked the socket until the next tick, to join what never comes here.
+  // `write` has corked the socket until the next tick, to join further pieces. None comes here.
   socket.uncork()
   res.end()
 }

@@ -15,8 +15,9 @@ export interface AdmitDeps {
 const OVERLOADED: Refusal = { code: 'overloaded', headers: ['Retry-After', '1'] }
 
 /**
- * Before any quota is taken: whether there is room. Where there is not for all, tiers of a higher priority go first. What
- * it reserves for the request is given back when the response's header is there, or when the exchange is over.
+ * Creates the stage that sheds requests when there is no room, before any quota is taken. If there is not room for all,
+ * tiers of a higher priority go first. What the stage reserves is given back when the response's header arrives, or when
+ * the exchange ends.
  */
 export function admit({ guards, overload, metrics }: AdmitDeps) {
   return function admit(x: Exchange): Refusal | undefined {

@@ -2,7 +2,7 @@ import type { Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { scopeChallenge } from '../identify/challenge.js'
 
-/** Behind who is calling: whether the credential has the scopes that the route asks for, all of them. */
+/** Refuses a credential that lacks any of the scopes that the route requires. Runs once the caller is known. */
 export function authorize(x: Exchange): Refusal | undefined {
   const needed = x.route!.auth?.scopes
   if (needed === undefined || needed.length === 0) return undefined
@@ -11,7 +11,7 @@ export function authorize(x: Exchange): Refusal | undefined {
   return {
     code: 'insufficient_scope',
     detail: `This takes a credential with the scopes ${needed.join(' ')}.`,
-    // Of tokens alone: others have no scheme in which to say it.
+    // For tokens only: other credentials have no scheme in which to say it.
     ...(x.identifiedBy === 'jwt' ? { headers: ['WWW-Authenticate', scopeChallenge(needed)] } : {}),
     cause:
       scopes.length === 0

@@ -13,18 +13,19 @@ import { identifyByJwt } from '../identify/jwt.js'
 import { nobody } from '../identify/missing-credential.js'
 import { identifyBySignature } from '../identify/signature.js'
 
-/** What it takes to check credentials that are not in the snapshot. */
+/** Dependencies for credentials that the snapshot alone cannot check. */
 export interface Means {
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  /** Left out: no API key of the store is known. */
+  /** Left out: API keys of the store are unknown. */
   readonly keyring?: Pick<Keyring, 'find' | 'used'> | undefined
-  /** Left out: those that it has seen itself. */
+  /** Left out: only nonces that this stage has seen itself are known. */
   readonly nonces?: Pick<SeenNonces, 'isNew'> | undefined
 }
 
 /**
- * Who is calling. Sources (all, or those that the route will have) are tried in the order of the file, and the
- * first whose credential is there decides: a bad one is 401, never the next source, or a wrong key would be a way to a fresh quota.
+ * Creates the stage that identifies the caller. It tries the sources (all, or those that the route accepts) in the order of
+ * the configuration file. The first whose credential is present decides: a bad credential is 401 and never leads to the
+ * next source. Otherwise a wrong key would be a way to a fresh quota.
  */
 export function identifyConsumer(means: Means) {
   const { nonces = createSeenNonces() } = means

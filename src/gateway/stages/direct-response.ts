@@ -20,7 +20,7 @@ export function answerAsterisk(x: Exchange): Answer | Refusal | undefined {
 }
 
 /**
- * What is answered by its route alone, before anybody asks who is calling: a browser's preflight, which cannot carry a
+ * Answers what the route alone can answer, before the caller is identified: a browser's preflight, which cannot carry a
  * credential, and `respond`.
  */
 export function answerHere(x: Exchange): Answer | undefined {
@@ -41,10 +41,10 @@ export function answerHere(x: Exchange): Answer | undefined {
   return { status: respond.status, fields, body: respond.body }
 }
 
-/** The most that the field is passed on with. */
+/** Highest value with which Max-Forwards is passed on. */
 const MOST_FORWARDS = 2 ** 31 - 1
 
-/** Counts Max-Forwards down by one; at 0 the request ends here, and is answered (RFC 9110 §7.6.2). */
+/** Counts Max-Forwards down by one. At 0 the request ends here, and the gateway answers it (RFC 9110 §7.6.2). */
 function countForward({ headers }: Exchange, { methods }: Route): Answer | undefined {
   const said = onlyField(headers.forward, 'max-forwards')
   if (said === undefined || !/^[0-9]+$/.test(said)) return undefined

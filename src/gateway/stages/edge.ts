@@ -15,15 +15,15 @@ export interface EdgeDeps {
   readonly metrics: { edgeDenied(reason: EdgeReason): void }
   /** Left out: nobody is banned. */
   readonly bans?: Pick<Bans, 'size' | 'match'> | undefined
-  /** For what would become of a request that is not sent: nobody is limited. */
+  /** Set to predict what would become of a request that is not sent: then no address limit applies. */
   readonly looksOnly?: boolean
-  /** Ms of a clock that only goes forward. */
+  /** Monotonic clock, in ms. */
   readonly clock?: (() => number) | undefined
 }
 
 /**
- * Before anything else: whether the caller is let in at all. Reads memory only, the cheapest first, and does not
- * allocate for who is.
+ * Creates the first stage, which decides whether the caller is let in at all. It reads memory only, the cheapest check
+ * first, and does not allocate for a caller that is let in.
  */
 export function checkEdge({
   metrics,
@@ -32,7 +32,7 @@ export function checkEdge({
   clock = () => performance.now(),
 }: EdgeDeps) {
   const words = new Uint32Array(4)
-  /** Made when there is a limit for the first time; a reload does not touch it unless it wants another size. */
+  /** Created when there is a limit for the first time. A reload keeps it, unless the configured size changes. */
   let buckets: AddressBuckets | undefined
   let remembered = 0
 
@@ -78,12 +78,12 @@ export function checkEdge({
 
 function deny(x: Exchange, metrics: EdgeDeps['metrics'], reason: EdgeReason, cause: string): Refusal {
   metrics.edgeDenied(reason)
-  // Of a proxy's connection others have a part, too.
+  // A proxy's connection carries other clients, too.
   const silent = x.snapshot.edge.silent && !x.snapshot.isTrustedProxy(x.peer)
   return silent ? { code: 'forbidden', cause, silent } : { code: 'forbidden', cause, prepared: FORBIDDEN }
 }
 
-/** Refuses a request whose address was banned while it was looked at. */
+/** Refuses a request whose address was banned while the request was being checked. */
 export function denyBanned(
   x: Exchange,
   bans: Pick<Bans, 'size' | 'match'>,
@@ -95,9 +95,9 @@ export function denyBanned(
 }
 
 /**
- * Of somebody who was let in before: the ban that holds the address now, as it is logged.
+ * Returns the ban that holds the address of an already accepted client now, as text for the log.
  *
- * @param clientIp as the first stage has found it
+ * @param clientIp as determined by the first stage
  */
 export function bannedBy(
   clientIp: string,
@@ -126,13 +126,13 @@ function reasonOf({ ban }: BanHit): EdgeReason {
 
 const NO_BANS = { size: 0, match: () => undefined }
 
-/** For the log, and who asks why. */
+/** Describes a ban, for the log and for `why`. */
 function banText({ block, ban: { source, until, reason } }: BanHit): string {
   const end = until === undefined ? '' : ` until ${new Date(until).toISOString().slice(0, 19)}Z`
   return `${source === 'auto' ? 'auto_ban' : 'ban'} ${block}${end}${reason === undefined ? '' : `: ${reason}`}`
 }
 
-/** By what else than the address `edge.allow` lets in, which no ban and no limit knows of. */
+/** Returns whether `edge.allow` lets the request in by something else than the address. Bans and limits do not know of that. */
 function isAllowed(x: Exchange, { allow }: EdgeRules): boolean {
   return allow !== undefined && allow.match(askedOf(x), () => asList(pathOf(x.target))) !== undefined
 }
@@ -150,7 +150,10 @@ function askedOf({ snapshot, headers }: Exchange): CriteriaInput {
 const SCORE = /^[0-9]{1,3}$/
 const ORIGIN = /^https?:\/\/[^/?#]*/i
 
-/** As the route is looked up by, in lower case; undefined for what no route is looked up for. */
+/**
+ * Returns the path in lower case, in the form by which routes are looked up; undefined if no route is looked up for the
+ * target.
+ */
 export function pathOf(target: string): string | undefined {
   const path = target.charCodeAt(0) === 0x2f ? target : target.replace(ORIGIN, '')
   const query = path.indexOf('?')
@@ -158,7 +161,7 @@ export function pathOf(target: string): string | undefined {
   return canonicalPath(bare === '' ? '/' : bare)?.key.toLowerCase()
 }
 
-/** The same, and what else a backend might take it for. */
+/** Returns that path, and the other paths that a backend might read it as. */
 function readingsOf(target: string): readonly string[] {
   const path = pathOf(target)
   return path === undefined ? NONE : [path, ...otherReadings(path).map((reading) => reading.toLowerCase())]
@@ -179,7 +182,7 @@ function blockOf(set: AddressSet, hit: number): string {
 
 const FORBIDDEN = prepareRefusal({ code: 'forbidden' })
 
-/** By seconds: who is over the limit asks again and again. */
+/** Refusals by seconds: a client over the limit asks again and again. */
 const refusals = new Map<number, Refusal>()
 const MOST_REFUSALS = 1000
 

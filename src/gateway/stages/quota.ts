@@ -20,8 +20,8 @@ export interface QuotaDeps {
 }
 
 /**
- * Takes what the request costs from every limit of its tier, or refuses it. Waits for the store, at most
- * `store.timeout`.
+ * Creates the stage that takes the request's cost from every limit of its tier, or refuses the request. It waits for the
+ * store, at most `store.timeout`.
  */
 export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
   function hold(
@@ -39,21 +39,25 @@ export function takeQuota({ limiter, amounts, charges, metrics }: QuotaDeps) {
     charges.hold(x, { service, policy, consumer, levels, cost, decidedBy, at, slotAt: at, times })
   }
 
-  /** Counts what is only tried out. Nobody waits for it, and it refuses nothing. */
+  /**
+   * Counts the request against a candidate policy, which is only being tried out. The request does not wait for it, and it
+   * refuses nothing.
+   */
   function tryOut(x: Exchange, candidate: Policy, cost: number, levels: Levels | undefined): void {
     const settle = (decision: Decision): void => {
       if (claimsQuota(decision)) metrics.candidate(x, decision)
       hold(x, candidate, cost, levels, decision)
     }
     const taken = limiter.take(x.route!.quotaOf, candidate, x.consumer!, cost, levels)
-    // What is only tried out must not end the process when it fails.
+    // A failure of the trial must not end the process.
     if (taken instanceof Promise) taken.then(settle, () => {})
     else settle(taken)
   }
 
   /**
-   * How the limits stand right before the request is charged, of a sampled one: only a denial says so by itself. Asked on the same
-   * connection in front of it. Nobody waits for it: the answer is here before that to the charge, or it is not known.
+   * Records how the limits stand right before a sampled request is charged: without this, only a denial says so. The query
+   * goes over the same connection, ahead of the charge, and the request does not wait for it: its reply arrives before that
+   * to the charge, or the state is not known.
    */
   function look(x: Exchange, policy: Policy, cost: number, levels: Levels | undefined): void {
     const keep = ({ counted }: Decision): void => {
@@ -101,7 +105,7 @@ function needsLevels({ parts, candidate, base }: Policy): boolean {
   )
 }
 
-/** Who else than the consumer the request is counted under. */
+/** Returns what the request is counted under besides the consumer. */
 export function levelsOf(x: Exchange): Levels {
   return {
     ip: addressKey(x.clientIp),

@@ -7,13 +7,13 @@ import { endTrace } from '../exchange/trace.js'
 export interface RecordDeps {
   readonly metrics: { record(r: RequestRecord): void }
   readonly top: { record(r: RequestRecord, now: number): void }
-  /** Keeps what people may ask about. */
+  /** Keeps decisions that people may ask about. */
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly tracing?: Pick<Tracing, 'end'> | undefined
 }
 
-/** After every exchange, whatever its end: a success, a 429, an upstream error, a client that left. Once each. */
+/** Records every exchange once, however it ended: a success, a 429, an upstream error, a client that left. */
 export function record({ metrics, top, decisions, accessLog, tracing }: RecordDeps) {
   return function record(x: Exchange): void {
     const now = performance.now()

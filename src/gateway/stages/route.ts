@@ -11,8 +11,8 @@ export const MAX_TARGET = 8192
 const ABSOLUTE = /^(https?):\/\/([^/?#]*)(.*)$/i
 
 /**
- * Which route this is. Target and Host are brought to one form here; everything later, the
- * upstream's request included, uses that form alone.
+ * Finds the route. Target and Host are brought to one form here. Everything later, including the upstream's request, uses
+ * that form alone.
  */
 export function matchRoute(x: Exchange): Refusal | undefined {
   if (x.method === 'TRACE' || x.method === 'CONNECT')
@@ -21,8 +21,8 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   let target = x.target
   let authority = x.headers.host
   if (target.charCodeAt(0) !== 0x2f) {
-    // Absolute form. Its authority would replace Host (RFC 9112 §3.2.2); to say two is to hope that somebody
-    // takes the other one. Anything else (`*`, `host:port`) has no path.
+    // Absolute form. Its authority would replace Host (RFC 9112 §3.2.2). A request with two different ones hopes that some
+    // reader takes the other one. Any other form (`*`, `host:port`) has no path.
     const absolute = ABSOLUTE.exec(target)
     if (absolute === null) return { code: 'bad_target', detail: NO_PATH }
     const [, scheme = '', named = '', rest = ''] = absolute
@@ -51,19 +51,19 @@ export function matchRoute(x: Exchange): Refusal | undefined {
   const found = asked?.shape?.cors === undefined ? own : asked
   if (found === undefined) return { code: 'no_route' }
   if (isMethodList(found)) return { code: 'method_not_allowed', headers: ['Allow', found.join(', ')] }
-  // Another route would let a page send what the route of that method says nothing of.
+  // Another route would let a page send a request that the route of that method does not mention.
   if (asked !== undefined && asked !== found && found.shape?.cors !== undefined)
     return { code: 'method_not_allowed', headers: ['Allow', asked.methods.join(', ')], detail: NO_PREFLIGHT }
   x.route = found
   if (canonical.encoded && !found.allowEncoded) return { code: 'bad_target', detail: ENCODED }
   if (found.allowEncoded) x.alsoRead = othersOf(x, canonical.key, found)
   else if (isOtherRoute(x, canonical.key, found)) return { code: 'bad_target', detail: ENCODED }
-  // Found by its key, but spelled so that the prefix cannot be cut off as text.
+  // The key matched, but the path is spelled so that the prefix cannot be cut off as text.
   if (!canonical.path.startsWith(found.stripPrefix)) return { code: 'bad_target', detail: ESCAPED_PREFIX }
   return undefined
 }
 
-/** The route that a browser asks about before it sends a request. */
+/** Returns the route that a browser asks about before it sends a request. */
 function preflighted(x: Exchange, key: string): Route | undefined {
   if (x.method !== 'OPTIONS') return undefined
   const method = preflightMethod(x)
@@ -72,8 +72,8 @@ function preflighted(x: Exchange, key: string): Route | undefined {
 }
 
 /**
- * Whether the path would belong to another route for a backend that decodes it before it looks for the query, as a
- * proxy in between may do.
+ * Returns whether the path would belong to another route for a backend that decodes it before it looks for the query. A
+ * proxy in between may do the same.
  */
 function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
   if (!key.includes('%')) return false
@@ -83,7 +83,7 @@ function isOtherRoute(x: Exchange, key: string, found: Route): boolean {
   return other !== undefined && !isMethodList(other) && other !== found
 }
 
-/** The routes that the path would belong to in the eyes of a backend that reads it in another way. */
+/** Returns the routes to which the path would belong for a backend that reads it in another way. */
 function othersOf(x: Exchange, key: string, found: Route): readonly Route[] | undefined {
   let others: Route[] | undefined
   for (const reading of otherReadings(key)) {
@@ -108,10 +108,13 @@ function isMethodList(found: object): found is readonly string[] {
   return Array.isArray(found)
 }
 
-/** What RFC 3986 has no place for in a query, and browsers send all the same; in a path `canonicalPath` escapes it. */
+/** Characters that RFC 3986 does not allow in a query, but that browsers send. In a path, `canonicalPath` escapes them. */
 const UNESCAPED = /["<>\\^`{|}]/g
 
-/** With its `?`, and what has to be escaped escaped; undefined for what a reader could take for the end of the target. */
+/**
+ * Returns the query with its `?`, with those characters escaped; undefined if a reader could take a part of it for the end
+ * of the target.
+ */
 function readQuery(target: string, mark: number): string | undefined {
   let plain = true
   for (let i = mark; i < target.length; i++) {

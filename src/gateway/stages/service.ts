@@ -4,8 +4,8 @@ import type { Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 
 /**
- * Which service serves: of a split one by weight, with `sticky` the one that the consumer belongs to. Whose limits count
- * does not hang on it. What is in maintenance refuses here, before anything is taken.
+ * Creates the stage that chooses the service: for a split by weight, with `sticky` by consumer. The choice does not affect
+ * whose limits count. A service in maintenance refuses here, before anything is taken.
  */
 export function chooseService(random: () => number = Math.random) {
   return function chooseService(x: Exchange): Refusal | undefined {

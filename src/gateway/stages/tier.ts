@@ -4,9 +4,10 @@ import type { Plans } from '../../tier-sources/tier-sources.js'
 import type { Exchange } from '../exchange/exchange.js'
 
 /**
- * Which tier. What an operator assigned wins, then what came with the credential, then what the sources of
- * tiers say, in their order, then the default. Reads memory only, but for a consumer that a source has not been asked about
- * lately: then it waits for the source, at most its timeout. A tier that this configuration does not have counts as none.
+ * Creates the stage that finds the tier. An operator's assignment wins, then the credential's tier, then the tier sources
+ * in their order, then the default. A tier that this configuration does not have counts as none.
+ * It reads memory only, unless a source has not been asked about the consumer lately: then it waits for the source, at most
+ * its timeout.
  */
 export function resolveTier(
   assignments: Pick<TierAssignments, 'get'>,
@@ -24,18 +25,18 @@ export function resolveTier(
       x.tierFrom = 'credential'
     }
     const sources = plans.sources()
-    // An address is nobody's plan, and anybody can have many of them.
+    // An address belongs to no plan, and anybody can have many addresses.
     return sources.length === 0 || x.identifiedBy === 'ip' ? orDefault(x) : lookUp(x, sources, 0)
   }
 }
 
 const NO_PLANS = { sources: (): readonly PlanSource[] => [] }
 
-/** Of the sources from the given one on; goes on by itself when one of them has to be waited for. */
+/** Asks the sources from the given one on, and continues by itself when it has to wait for one. */
 function lookUp(x: Exchange, sources: readonly PlanSource[], from: number): undefined | Promise<undefined> {
   for (let i = from; i < sources.length; i++) {
     const source = sources[i]!
-    // Who has a tier may still need a tenant: without it, quotas of a whole organisation would not hold.
+    // A consumer with a tier may still need a tenant: without it, quotas of a whole organisation would not hold.
     if (x.tier >= 0 && (x.tenant !== undefined || !source.tellsTenants)) continue
     const found = source.find(x.consumer!, x.started, x.clientIp)
     if (found instanceof Promise) {

@@ -5,7 +5,10 @@ import { callerOf } from '../identify/caller.js'
 
 const RETRY_SOON = ['Retry-After', '1']
 
-/** Before any quota is taken: whether the service, and this caller, may have another tunnel. `leaveTunnel` gives it back. */
+/**
+ * Creates the stage that takes a tunnel from the service's and the caller's share, before any quota is taken. `leaveTunnel`
+ * gives it back.
+ */
 export function takeTunnel(shares: Shares) {
   return function takeTunnel(x: Exchange): Refusal | undefined {
     const { service } = x.route!

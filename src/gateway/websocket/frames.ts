@@ -2,13 +2,13 @@
 const CLOSE = 8
 
 /**
- * Follows the frames (RFC 6455 §5.2) of one direction of a tunnel without looking into them, to know where one could
- * be put in between: anywhere else its bytes would be read as a part of somebody's message.
+ * Follows the frames (RFC 6455 §5.2) of one direction of a tunnel without looking into them. It tells where a frame can be
+ * inserted: anywhere else its bytes would be read as part of a message.
  */
 export class FrameBoundary {
-  /** Bytes of the current frame's header that have come. */
+  /** Bytes of the current frame's header that have arrived. */
   #have = 0
-  /** How long that header is, as far as is known. */
+  /** Length of that header, as far as it is known. */
   #size = 2
   #length = 0
   #lengthEnd = 2
@@ -17,20 +17,20 @@ export class FrameBoundary {
   #opcode = 0
   #closed = false
 
-  /** Whether what has been read ends with a frame, or is nothing. */
+  /** Returns whether the bytes read so far end with a frame, or there are none. */
   get clean(): boolean {
     return this.#have === 0 && this.#payload === 0
   }
 
-  /** Whether a Close frame has passed: nothing may follow it. */
+  /** Returns whether a Close frame has passed: nothing may follow it. */
   get closed(): boolean {
     return this.#closed
   }
 
   /**
-   * Reads on. Never looks at more than 14 bytes a frame.
+   * Reads a chunk. Looks at 14 bytes of each frame at most.
    *
-   * @param stop whether to stop behind the first frame that ends
+   * @param stop stop behind the first frame that ends
    * @returns how many bytes of the chunk were read
    */
   read(chunk: Buffer, stop = false): number {
@@ -56,7 +56,7 @@ export class FrameBoundary {
       this.#length = short < 126 ? short : 0
       this.#size = this.#lengthEnd + (byte >= 0x80 ? 4 : 0)
     } else if (at < this.#lengthEnd) {
-      // Past 2^53 it is no longer exact, and nobody lives to see the end of the frame.
+      // Past 2^53 the number is no longer exact, but no such frame can ever end.
       this.#length = this.#length * 256 + byte
     }
     if (this.#have < this.#size) return
@@ -68,9 +68,9 @@ export class FrameBoundary {
 }
 
 /**
- * A Close frame from a server: unmasked.
+ * Builds a Close frame from a server: unmasked.
  *
- * @param reason for whoever wrote the client: at most 123 bytes
+ * @param reason for the developer of the client: at most 123 bytes
  */
 export function closeFrame(code: number, reason = ''): Buffer {
   const text = Buffer.from(reason)

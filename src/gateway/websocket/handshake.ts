@@ -9,15 +9,13 @@ import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.j
 import { mapLocations } from '../transform/location.js'
 import { shapeResponse } from '../transform/response-headers.js'
 
-/** RFC 6455 §1.3. */
+/** Appended to the key for Sec-WebSocket-Accept (RFC 6455 §1.3). */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
 /** 16 bytes in base64. */
 const KEY = /^[A-Za-z0-9+/]{22}==$/
 const VERSION = '13'
 
-/**
- * What has to hold of an upgrade besides its route (RFC 6455 §4.2.1), looked at before anything is charged for it.
- */
+/** Checks an upgrade request (RFC 6455 §4.2.1) apart from its route, before anything is charged for it. */
 export function checkHandshake(x: Exchange): Refusal | undefined {
   const { headers } = x
   if (x.method !== 'GET' || headers.upgrade !== 'websocket') return { code: 'upgrade_not_supported' }
@@ -27,7 +25,7 @@ export function checkHandshake(x: Exchange): Refusal | undefined {
       detail: 'This route takes no WebSocket; send a plain HTTP request without Upgrade.',
     }
   }
-  // Node reads no body of an upgrade: what was announced as one would be taken for frames.
+  // Node reads no body of an upgrade: an announced body would be taken for frames.
   if (headers.contentLength > 0 || headers.chunked) return malformed('may not have a body')
   const keys = fields(headers.forward, 'sec-websocket-key')
   if (keys.length !== 1 || !KEY.test(keys[0]!))
@@ -52,8 +50,8 @@ function fields(list: readonly string[], name: string): string[] {
 }
 
 /**
- * The header of the handshake for the upstream, in the form that http-proxy hands on to Node: repeated fields under one
- * name, whatever their case, and `connection` and `upgrade` in lower case, which is where it looks for them.
+ * Builds the handshake's header for the upstream, in the form that http-proxy passes to Node: repeated fields under one
+ * name, whatever their case, and `connection` and `upgrade` in lower case, where http-proxy looks for them.
  *
  * @param fields name, value, … without those two
  */
@@ -61,7 +59,7 @@ export function handshakeHeaders(fields: readonly string[]): Record<string, stri
   return { ...byName(fields), connection: 'Upgrade', upgrade: 'websocket' }
 }
 
-/** What is wrong with the upstream's 101, or undefined. It has to answer this very handshake (RFC 6455 §4.1). */
+/** Returns the fault of the upstream's 101, or undefined. The 101 has to answer this very handshake (RFC 6455 §4.1). */
 export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | undefined {
   if (answer.headers.upgrade?.toLowerCase() !== 'websocket') return '101 to another protocol than websocket'
   const [key] = fields(x.headers.forward, 'sec-websocket-key')
@@ -74,9 +72,9 @@ export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | 
 }
 
 /**
- * The fields of the upstream's answer for the client, with what the gateway adds; without those of the hop.
+ * Builds the fields of the upstream's response for the client: with what the gateway adds, without those of the hop.
  *
- * @returns for an answer that cannot be passed on, why, in words for the log
+ * @returns a text for the log that says why, if the response cannot be passed on
  */
 export function answerFields(x: Exchange, answer: IncomingMessage): string[] | string {
   const { statusCode } = answer
@@ -92,7 +90,7 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | s
   const quota = claimsQuota(x.decision)
   const { costHeader } = x.route!
   if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
-  // Of codings there is none left but chunks.
+  // Never undefined: `strictHead` leaves no coding but chunked.
   const fields = responseHeaders(
     rawHeaders,
     x.requestId,
@@ -108,7 +106,10 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | s
   return out
 }
 
-/** Reads anew what Node has read, by the rules for every other response: Node takes a status of two digits, and codings as they come. */
+/**
+ * Parses the response's head again, by the rules for every other response: Node accepts a status of two digits, and any
+ * coding.
+ */
 function strictHead({ httpVersion, statusCode, statusMessage, rawHeaders }: IncomingMessage): Head | string {
   const status = String(statusCode).padStart(3, '0')
   let text = `HTTP/${httpVersion} ${status} ${statusMessage}\r\n`
@@ -116,12 +117,12 @@ function strictHead({ httpVersion, statusCode, statusMessage, rawHeaders }: Inco
   return readHead(text, text.length - 2)
 }
 
-/** The header of the 101 for the client, again in the form of http-proxy. */
+/** Builds the header of the 101 for the client, again in the form of http-proxy. */
 export function switchingHeaders(fields: readonly string[]): Record<string, string | string[]> {
   return { Upgrade: 'websocket', Connection: 'Upgrade', ...byName(fields) }
 }
 
-/** A flat list as an object: repeated fields become lists under the name that came first. */
+/** Turns a flat list into an object: repeated fields become lists under the name that came first. */
 function byName(list: readonly string[]): Record<string, string | string[]> {
   const out = new Map<string, [name: string, values: string[]]>()
   for (let i = 0; i < list.length; i += 2) {

@@ -6,11 +6,11 @@ import { hasNoBody, reasonPhrase } from '../forward/upstream-response.js'
 import { bareHead } from '../respond/client-error.js'
 
 /**
- * Passes on an answer other than 101 to a handshake, on the client's bare socket and with framing of its own: by length
- * where the upstream gave one, else in chunks, so that a body that is cut never looks whole.
+ * Relays a response other than 101 to a handshake, on the client's bare socket. The gateway frames it: by length if the
+ * upstream gave one, otherwise in chunks, so that a cut body never looks whole.
  *
  * @param fields the header for the client, without the framing
- * @param done called once; with an error when the answer could not be brought to its end
+ * @param done called once; with an error when the response could not be completed
  */
 export function relayAnswer(
   x: Exchange,
@@ -20,7 +20,7 @@ export function relayAnswer(
   done: (error: Error | undefined) => void,
 ): void {
   const status = answer.statusCode!
-  // RFC 9110 §15.5.22: a 426 names what to upgrade to, as Connection says.
+  // A 426 names the protocol to upgrade to, and Connection has to list Upgrade (RFC 9110 §15.5.22).
   if (status === 426 && answer.headers.upgrade !== undefined) {
     fields.push('Connection', 'Upgrade', 'Upgrade', answer.headers.upgrade)
   }
@@ -35,7 +35,7 @@ export function relayAnswer(
     return
   }
   socket.write(head, 'latin1')
-  // Read on, so that bytes that came too early do not reset the connection under the answer.
+  // Read on: otherwise bytes that came too early would reset the connection before the client has the response.
   socket.resume()
   pipeline(answer, chunked ? chunks(x) : counted(x), socket, (error) => done(error ?? undefined))
 }

@@ -1,32 +1,39 @@
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 
-/** Whether somebody who was let in is to stay. A request is over soon, a tunnel may never be. */
+/** Decides whether an accepted client may stay. A request is over soon, a tunnel may last for ever. */
 export interface Stay {
-  /** @returns undefined: it may go on */
+  /**
+   * Returns why the client may not stay.
+   *
+   * @returns undefined: it may
+   */
   objection(x: Exchange): Objection | undefined
-  /** Unix ms at which `objection` is to be asked again, whatever else happens; infinite where only a change can make a difference. */
+  /**
+   * Returns the Unix ms at which `objection` must be called again, whatever else happens. Infinite if only a change can
+   * make a difference.
+   */
   askAgainAt(x: Exchange): number
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   now(): number
 }
 
 export interface Objection {
   /** For the log. */
   readonly cause: string
-  /** For the client, where it is to know: what a request of its would be told, in less than 123 bytes. */
+  /** For the client, if it should know: what its next request would be told, in less than 123 bytes. */
   readonly reason?: string
 }
 
 export interface StayDeps {
-  /** Of an address: which ban holds for it now, if one does. */
+  /** Returns the ban that holds for an address now, if there is one. */
   readonly banOf: (address: string) => string | undefined
   readonly keyring?: Pick<Keyring, 'goodUntil'> | undefined
-  /** Unix ms. */
+  /** Returns the current time in Unix ms. */
   readonly unixTime?: (() => number) | undefined
 }
 
-/** Ms after which a tunnel that a token has opened is looked at again: nobody tells when an issuer takes a key back. */
+/** Ms after which a tunnel that a token opened is checked again: no event says that an issuer has taken a key back. */
 const LOOK_AT_KEYS = 10_000
 
 export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDeps): Stay {

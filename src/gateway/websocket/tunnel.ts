@@ -5,24 +5,27 @@ import type { Breakable } from '../exchange/faults.js'
 import type { Watchdog, Watched } from '../exchange/watchdog.js'
 import { closeFrame, FrameBoundary } from './frames.js'
 
-/** How long, once one side has ended, nothing may move before both are cut; and how long a Close may go unanswered. */
+/**
+ * Time limits at the end of a tunnel, in ms: how long nothing may move after one side has ended before both are cut, and
+ * how long a Close may go unanswered.
+ */
 const ENDING_MS = 2_000
 
-/** RFC 6455 §7.4.1: an endpoint is going away, or it does not take the other one any more. */
+/** Close codes (RFC 6455 §7.4.1): the endpoint is going away, or it no longer accepts the other one. */
 const GOING_AWAY = 1001
 const POLICY = 1008
 
-/** Who waits for the end of a tunnel. */
+/** Receives the end of a tunnel. */
 export interface TunnelOwner extends Breakable {
   /** Both sockets are closed. Called once. */
   ended(): void
-  /** `askAgainAt` has come: sets the next one, or ends the tunnel. */
+  /** Called when `askAgainAt` has come: sets the next time, or ends the tunnel. */
   mayStay(): void
 }
 
 /**
- * Two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass as they came,
- * Close frames with their codes among them. Here is watched what pipes do not: that it ends.
+ * Watches two sockets that http-proxy has piped into each other, from the 101 until both are closed. Bytes pass unchanged,
+ * including Close frames with their codes. This class does what pipes do not: it makes sure that the tunnel ends.
  */
 export class Tunnel implements Watched {
   watchSlot = -1
@@ -32,7 +35,7 @@ export class Tunnel implements Watched {
   readonly #watchdog: Watchdog
   readonly #owner: TunnelOwner
   #over = false
-  /** What the upstream sent, as far as it was passed on. */
+  /** Frames that the upstream sent, as far as they were passed on. */
   readonly #frames = new FrameBoundary()
   /** Bytes on the client's socket that were HTTP. */
   readonly #readBefore: number
@@ -40,20 +43,20 @@ export class Tunnel implements Watched {
   #moved = 0
   #queued = 0
   #progress: number
-  /** A side has ended: the other is to follow. */
+  /** One side has ended: the other has to follow. */
   #ending = false
   #farewell: 'none' | 'wanted' | 'said' = 'none'
   /** Watchdog time. */
   #cutAt = Number.POSITIVE_INFINITY
   #open = 2
   #reason = ''
-  /** Unix ms from which whoever opened it has to be asked about again, by a look at `mayStay`. */
+  /** Unix ms from which `check` calls `mayStay`, to ask whether the client may still stay. */
   askAgainAt = Number.POSITIVE_INFINITY
   readonly #unixTime: () => number
 
   /**
-   * @param readBefore the bytes of `client.bytesRead` that do not belong to the tunnel; all that was written does not
-   * @param unixTime that of `askAgainAt`
+   * @param readBefore bytes of `client.bytesRead` that are not part of the tunnel; no byte written so far is part of it
+   * @param unixTime the clock of `askAgainAt`
    */
   constructor(
     x: Exchange,
@@ -91,11 +94,11 @@ export class Tunnel implements Watched {
     }
     on('end', () => {
       this.#end()
-      // The pipe does it, unless it was undone for the farewell.
+      // The pipe does this, unless it was removed for the farewell.
       other.end()
     })
     on('error', (error) => {
-      // Behind a Close or a FIN a reset is merely a hasty goodbye.
+      // After a Close or a FIN, a reset is only a hasty goodbye.
       if (!this.#ending && !this.#frames.closed) this.#fault(broken, error.message)
     })
     on('close', () => {
@@ -103,7 +106,7 @@ export class Tunnel implements Watched {
       if (--this.#open === 0) this.#close()
       else {
         other.end()
-        // Its pipe is gone with this side, and unread it would never tell of its end.
+        // The pipe ended with this side. A socket that nobody reads would never report its end.
         other.resume()
       }
     })
@@ -113,7 +116,7 @@ export class Tunnel implements Watched {
     this.#owner.broken(error)
   }
 
-  /** Ends it at once. */
+  /** Ends the tunnel at once. */
   cut(): void {
     this.#client.destroy()
     this.#upstream.destroy()
@@ -156,11 +159,11 @@ export class Tunnel implements Watched {
   }
 
   /**
-   * Ends the tunnel from here: a Close 1001 (1008 to whom it is forbidden) to the client as soon as no frame is cut by it. What
-   * the client answers goes on to the upstream, so both sides part in the way they know.
+   * Ends the tunnel from the gateway's side. Sends the client a Close 1001 (1008 if it is forbidden) as soon as that cuts
+   * no frame. The client's reply goes on to the upstream, so both sides part with a normal close handshake.
    *
-   * @param graceMs for a frame that is under way
-   * @param reason in the Close, for the client: at most 123 bytes
+   * @param graceMs time for a frame that is under way
+   * @param reason text in the Close, for the client: at most 123 bytes
    */
   leave(error: ErrorCode, cause: string, graceMs: number, reason = ''): void {
     if (this.#farewell !== 'none') return
@@ -182,7 +185,7 @@ export class Tunnel implements Watched {
   #sayFarewell(): void {
     this.#farewell = 'said'
     const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
-    // A slow client cannot answer before it has taken the end of its message, behind which the Close waits.
+    // A slow client cannot reply before it has taken the end of its message: the Close waits behind that.
     if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason), this.#expectAnswer)
     else this.#expectAnswer()
   }

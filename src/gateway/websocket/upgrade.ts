@@ -21,30 +21,30 @@ import type { Stay } from './session-revocation.js'
 import { Tunnel } from './tunnel.js'
 import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
 
-/** A gateway that has no room says when to come back, in seconds. */
+/** Retry delay for a client when the gateway has no room, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
 
 export interface UpgradeDeps {
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
   readonly stay: Stay
-  /** Counts and logs what was thrown. */
+  /** Counts and logs an error that was thrown. */
   readonly internal: Way['internal']
 }
 
-/** An upgrade under way, as the one who accepted it sees it. */
+/** An upgrade under way, as the code that accepted it sees it. */
 export interface Upgrade extends Breakable {
-  /** The stages are through: goes on to the upstream, or refuses. Does nothing once the client has left. */
+  /** Continues after the stages: contacts the upstream, or refuses. Does nothing once the client has left. */
   proceed(refusal: Refusal | undefined): void
 }
 
 export interface Upgrades {
   /**
-   * Takes charge of a socket that Node has handed over with an upgrade request. Until the upstream has switched
-   * protocols nothing that the client sends reaches it.
+   * Takes over a socket that Node has handed over with an upgrade request. Nothing that the client sends reaches the
+   * upstream before it has switched protocols.
    *
-   * @param head what the client sent after its header
-   * @param ended called once, when the exchange has its outcome: of a tunnel, when both sides are closed
+   * @param head bytes that the client sent behind its header
+   * @param ended called once, when the exchange has its outcome: for a tunnel, when both sides are closed
    */
   begin(
     x: Exchange,
@@ -53,7 +53,7 @@ export interface Upgrades {
     head: Buffer,
     ended: (x: Exchange) => void,
   ): Upgrade
-  /** Ends the tunnels, and refuses the handshakes under way, of those who may not stay any more. */
+  /** Ends the tunnels, and refuses the handshakes under way, of clients that may no longer stay. */
   turnAway(): void
   /**
    * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
@@ -63,7 +63,7 @@ export interface Upgrades {
   leave(): Promise<void>
 }
 
-/** Last stage of an upgrade, in the place of forward: handshake with an upstream, then a tunnel to it. */
+/** Creates the last stage of an upgrade, in place of `forward`: handshake with an upstream, then a tunnel to it. */
 export function upgrade(deps: UpgradeDeps): Upgrades {
   const open = new Set<Upgrading>()
   const gateway: Gateway = {
@@ -74,7 +74,7 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
     left: () => {},
   }
   return {
-    // Node says Duplex for the sake of those who bring sockets of their own.
+    // Node's type is Duplex, for those who bring sockets of their own.
     begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
     turnAway() {
       for (const one of [...open]) one.attempt(() => one.turnAway())
@@ -92,7 +92,7 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
 
 interface Gateway extends UpgradeDeps {
   readonly ask: WsProxy
-  /** All that has no outcome yet. */
+  /** Upgrades without an outcome so far. */
   readonly open: Set<Upgrading>
   leaving: boolean
   /** Called whenever nothing is open any more. */
@@ -109,20 +109,20 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   readonly #ended: (x: Exchange) => void
   readonly #readBefore: number
   #target: Target | undefined
-  /** Addresses that no connection could be made to. */
+  /** Addresses to which no connection could be made. */
   readonly #unreachable: Target[] = []
-  /** The upstream may have seen something of the handshake. */
+  /** The upstream may have seen part of the handshake. */
   #connected = false
   #request: ClientRequest | undefined
   /** `performance.now()` at the first and at the latest hand-over to an upstream. */
   #began = 0
   #tried = 0
-  /** It is under way for another time. */
+  /** A retry is under way. */
   #retrying = false
-  /** When a drain has no more patience. */
+  /** When a drain cuts it. */
   #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
-  /** What the upstream's answer tells of it, if there was one. */
+  /** The outcome of the attempt, by the upstream's response, if there was one. */
   #answer: AttemptOutcome = 'unknown'
   #over = false
 
@@ -142,13 +142,13 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#ended = ended
     this.#readBefore = socket.bytesRead - head.length
     gateway.open.add(this)
-    // Node has taken its own listeners away: without one, a reset would end the process.
+    // Node has removed its own listeners: without one, a reset would end the process.
     socket.on('error', this.#onError)
     socket.on('end', this.#onGone)
     socket.on('close', this.#onGone)
   }
 
-  /** What is called by a socket, a promise or a timer ends no more than this exchange when it throws. */
+  /** Runs a step that a socket, a promise or a timer calls. If it throws, only this exchange ends. */
   attempt(step: () => void): void {
     try {
       step()
@@ -193,7 +193,11 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     })
   }
 
-  /** @param failure why the request is not with another upstream already, for when there is no further one */
+  /**
+   * Tries the next upstream.
+   *
+   * @param failure why the latest attempt failed; sent to the client if there is no further upstream
+   */
   #try(failure: Refusal | undefined): void {
     const { service } = this.#x.route!
     const key = hashKeyOf(this.#x, service)
@@ -244,7 +248,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     }
   }
 
-  /** Nothing was sent, so another upstream may be tried, each once, where there is budget for it. */
+  /** Tries another upstream if the retry budget allows: nothing was sent, so each may be tried once. */
   #retry(failure: Refusal): void {
     const { guard, route } = this.#x
     const more = this.#unreachable.length < route!.service.upstreams.length
@@ -254,7 +258,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     } else this.#refuse(failure)
   }
 
-  /** The upstream has given its answer to the handshake, whatever it is. What follows is no request to it any more. */
+  /** Notes that the upstream has answered the handshake, in whatever way. What follows is no longer a request to it. */
   #reached(status: number): void {
     const { guard, pass } = this.#x
     answerCall(this.#x, status, null)
@@ -279,7 +283,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     }
     this.#reached(answer.statusCode!)
     this.#answer = outcomeOf(answer.statusCode!)
-    // For Node a 101 that names no protocol is a response like any other.
+    // Node treats a 101 that names no protocol as an ordinary response.
     const fields =
       answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.#x, answer)
     if (typeof fields === 'string') {
@@ -290,7 +294,8 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     relayAnswer(this.#x, answer, fields, this.#socket, (error) =>
       this.attempt(() => {
         if (error !== undefined && !this.#over) {
-          // Node's word for an answer that was cut has a code, but no system call: the client's socket has both.
+          // Node's error for a response that was cut has a code but no system call. An error of the client's socket has
+          // both.
           this.#x.error = isCutAnswer(error) ? 'upstream_cut' : 'client_closed'
           this.#x.cause = errorText(error)
         }
@@ -374,7 +379,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       this.#refuse(refusal)
       return
     }
-    // A refusal of the upstream is half relayed: the client is to see that it is cut.
+    // The upstream's refusal is half relayed: the client has to see that it is cut.
     this.#x.error = ERRORS[refusal.code].source === 'upstream' ? 'upstream_cut' : refusal.code
     this.#x.cause = refusal.cause
     this.#gone()
@@ -392,7 +397,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     else if (!this.#over && this.#x.status === 0) this.#refuse({ code: 'forbidden', cause })
   }
 
-  /** The gateway drains. A handshake that is under way gets its answer when the upstream has given its own. */
+  /** Drains. A handshake that is under way gets its response when the upstream has sent its own. */
   leave(): void {
     const { shutdown_grace } = this.#x.snapshot.config.server
     this.#cutAt = performance.now() + shutdown_grace
@@ -428,7 +433,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     this.#finish()
   }
 
-  /** Says what has become of the handshake to what guards the service. */
+  /** Reports the outcome of the handshake to the guard of the service. */
   #tell(code: ErrorCode): void {
     failCall(this.#x, code)
     const { pass } = this.#x
@@ -439,7 +444,7 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
     else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
   }
 
-  /** The upstream is no longer busy with this. */
+  /** Tells the pool that the upstream is no longer busy with this. */
   #settle(outcome: AttemptOutcome, why = ''): void {
     const target = this.#target
     if (target === undefined) return

@@ -6,15 +6,15 @@ import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { hostnameOf, serverNameOf, tlsOptions } from '../../upstream/connector.js'
 import { handshakeHeaders, switchingHeaders } from './handshake.js'
 
-/** What becomes of a handshake with an upstream: one of the last three is called, once. */
+/** Events of a handshake with an upstream. One of the last three is called, once. */
 export interface HandshakeEvents {
   /** A connection was made. */
   connected(): void
   failed(error: Error): void
-  /** The upstream answered with something else than 101. */
+  /** The upstream sent a response other than 101. */
   answered(answer: IncomingMessage): void
   /**
-   * The upstream answered with 101.
+   * The upstream sent a 101.
    *
    * @param join sends the client its 101 with the given fields and pipes the two sockets into each other
    */
@@ -29,7 +29,10 @@ export type WsProxy = (
   events: HandshakeEvents,
 ) => ClientRequest
 
-/** What http-proxy reads of a request. It gets this instead of the client's, so it can pass on nothing else. */
+/**
+ * The parts of a request that http-proxy reads. It gets this instead of the client's request, so it can pass on nothing
+ * else.
+ */
 interface HandshakeRequest {
   readonly method: 'GET'
   readonly url: '/'
@@ -42,12 +45,12 @@ type Join = (answer: IncomingMessage, upstream: Socket, head: Buffer) => void
 const NOTHING = Buffer.alloc(0)
 
 /**
- * Handshakes over http-proxy: it makes the request and, once the upstream has switched, joins the sockets. What it makes
- * of errors (it ends the client's socket) and of refusals (it sends a header that does not fit the body) is taken off,
- * and what it would read of the client's request is given to it ready-made.
+ * Does handshakes over http-proxy, which makes the request and joins the sockets once the upstream has switched. The
+ * gateway removes http-proxy's handling of errors (it ends the client's socket) and of refusals (it sends a header that
+ * does not fit the body), and gives it a ready-made request instead of the client's.
  */
 export function createWsProxy(lookup: LookupFunction): WsProxy {
-  // No connection is kept, nor a TLS session: the next handshake may be by other rules.
+  // Keeps no connection and no TLS session: other rules may apply to the next handshake.
   const agents = { http: new HttpAgent({ lookup }), https: new HttpsAgent({ lookup, maxCachedSessions: 0 }) }
   const proxy = httpProxy.createProxyServer({})
   proxy.on('proxyReqWs', (sent, request) => (request as unknown as HandshakeRequest).started(sent))
@@ -59,7 +62,7 @@ export function createWsProxy(lookup: LookupFunction): WsProxy {
       url: '/',
       headers: handshakeHeaders(fields),
       started(sent) {
-        // It would clean up a path in ways of its own.
+        // http-proxy would normalize the path in its own way.
         sent.path = path
         request = sent
       },
@@ -67,7 +70,7 @@ export function createWsProxy(lookup: LookupFunction): WsProxy {
     proxy.ws(
       handshake as unknown as IncomingMessage,
       client,
-      // Early bytes stay with the caller: http-proxy would put them back into the socket, at every try once more.
+      // Early bytes stay with the caller: http-proxy would put them back into the socket, once more on every attempt.
       NOTHING,
       { ...serverOptions(upstream), agent: upstream.tls === undefined ? agents.http : agents.https },
       () => {},
@@ -77,12 +80,12 @@ export function createWsProxy(lookup: LookupFunction): WsProxy {
   }
 }
 
-/** Where to, in the words of http-proxy. */
+/** Returns the target in the terms of http-proxy. */
 function serverOptions({ origin, tls }: Upstream): httpProxy.ServerOptions {
   const { port } = new URL(origin)
   const host = hostnameOf(origin)
   if (tls === undefined) return { target: { protocol: 'http:', host, port: port || '80' } }
-  // It looks for some of the settings in one place and for the others elsewhere.
+  // http-proxy reads some of the settings in one place and the others elsewhere.
   const { ca, cert, key, rejectUnauthorized, ...ssl } = tlsOptions(tls)
   const files = { ca, cert, key } as { ca?: string; cert?: string; key?: string }
   return {
@@ -92,7 +95,7 @@ function serverOptions({ origin, tls }: Upstream): httpProxy.ServerOptions {
   }
 }
 
-/** @param connected the event of a socket that may be written to */
+/** @param connected the event of a socket that can be written to */
 function listen(
   request: ClientRequest,
   client: Socket,
@@ -121,7 +124,7 @@ function listen(
     upstream.on('error', () => {})
     const joined = (fields: readonly string[]): void => {
       answer.headers = switchingHeaders(fields) as typeof answer.headers
-      // http-proxy writes the header as text; its bytes are to stay as they are.
+      // http-proxy writes the header as text. Its bytes have to stay as they are.
       client.setDefaultEncoding('latin1')
       join(answer, upstream, head)
     }
