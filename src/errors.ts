@@ -1,17 +1,17 @@
 /**
- * Every way in which Tidegate itself refuses or fails a request: one table, code → status → source.
- * `docs/errors.md` is held against it by a test. Details that name an address, a path of this machine or a
- * library's message belong in the log, never in a body.
+ * Every way in which Tidegate itself refuses or fails a request: one table, code → status → source. A test compares it with
+ * `docs/errors.md`. Details that name an address, a path of this machine or a library's message belong in the log, never in
+ * a body.
  */
 
-/** Who has to act: the caller, whoever runs the gateway, or whoever runs the backend. */
+/** The party that has to act: the caller, the operator of the gateway, or the operator of the backend. */
 export type ErrorSource = 'client' | 'gateway' | 'upstream'
 
 interface ErrorEntry {
   readonly status: number
   readonly source: ErrorSource
   readonly title: string
-  /** What is wrong and what to do, for the caller. A refusal may replace it by something more exact. */
+  /** Tells the caller the problem and the remedy. A refusal may replace it with something more exact. */
   readonly detail: string
   /** Problem type URI; `about:blank` semantics (RFC 9457 §4.2.1) when absent. */
   readonly type?: string
@@ -263,14 +263,17 @@ export const ERRORS = {
 
 export type ErrorCode = keyof typeof ERRORS
 
-/** Whether a request failed for a reason that is not its caller's. The status alone does not tell: a response may be cut in its body. */
+/**
+ * Returns whether a request failed for a reason that is not its caller's. The status alone does not tell: a response may be
+ * cut in its body.
+ */
 export function isFailure(status: number, error: ErrorCode | undefined): boolean {
   return status >= 500 || error === 'upstream_cut'
 }
 
 export const PROBLEM_JSON = 'application/problem+json'
 
-/** What a stage answers when the request ends here. */
+/** The result of a stage at which the request ends. */
 export interface Refusal {
   readonly code: ErrorCode
   /** For the caller: replaces the table's text. Never an internal address, path or library message. */
@@ -280,13 +283,13 @@ export interface Refusal {
   readonly violatedPolicies?: readonly string[]
   /** For the log only. */
   readonly cause?: string
-  /** Made of all the others, for a refusal that many requests meet with. */
+  /** Built from all the other members, for a refusal that many requests get. */
   readonly prepared?: PreparedRefusal
-  /** Nothing is answered, the connection is closed. */
+  /** Sends nothing and closes the connection. */
   readonly silent?: boolean
 }
 
-/** What is the same in the responses to all who are refused for one reason. */
+/** The parts of a response that are the same for all callers refused for one reason. */
 export interface PreparedRefusal {
   /** `headers` as lines. */
   readonly lines: string
@@ -303,10 +306,10 @@ export function prepareRefusal(refusal: Refusal): PreparedRefusal {
   return { lines, body, bytes: Buffer.byteLength(body) }
 }
 
-/** ASCII that JSON takes as it stands. */
+/** ASCII that needs no escaping in JSON. */
 const PLAIN = /^[ !#-[\]-~]*$/
 
-/** What every body of a code begins with, up to the detail's text. */
+/** The beginning of every body with a code, up to the detail's text. */
 const BEGINNINGS = Object.fromEntries(
   Object.entries<ErrorEntry>(ERRORS).map(([code, { type, title, status }]) => [
     code,
@@ -314,7 +317,7 @@ const BEGINNINGS = Object.fromEntries(
   ]),
 ) as Record<ErrorCode, string>
 
-/** The `application/problem+json` body of a refusal (RFC 9457), put together by hand: denials come in floods. */
+/** Returns the `application/problem+json` body of a refusal (RFC 9457). It is built by hand: denials come in floods. */
 export function problemBody(refusal: Refusal, requestId: string): string {
   return `${problemStart(refusal)}${quoted(requestId)}}`
 }

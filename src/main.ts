@@ -49,26 +49,26 @@ import { createPlans } from './tier-sources/tier-sources.js'
 import { createGuards, type GuardState } from './upstream/guard/guard.js'
 import { createUpstreams, type Upstreams } from './upstream/pool/pool.js'
 
-/** For the process that looks after workers, too. */
+/** Exported for the primary process of several workers, too. */
 export { createExplain, createStanding }
 
-/** How long a start waits for the store before it serves without. */
+/** How long a start waits for the store before it serves without it, in ms. */
 const STORE_PATIENCE_MS = 1_000
 
 export interface GatewayOptions {
   readonly configFile: string
   readonly env?: NodeJS.ProcessEnv
-  /** Takes the place of the access log that the configuration asks for: the demo shows requests to a person. */
+  /** Replaces the configured access log: the demo shows requests to a person. */
   readonly accessLog?: AccessLog
-  /** The same for the log of events. */
+  /** Replaces the configured event log. */
   readonly events?: EventLog
   /** Set in one of several processes that serve together. */
   readonly member?: WorkerMember
 }
 
-/** What a process that serves with others has from the one that looks after them. That one has the admin server, too. */
+/** The parts that a worker process gets from its primary, which also has the admin server. */
 export interface WorkerMember {
-  /** From 1: in its log lines. */
+  /** Number of the worker from 1, for its log lines. */
   readonly place: number
   openConfig(env: NodeJS.ProcessEnv, onReload: (event: ReloadEvent) => void): Promise<ConfigSource>
   openStore(settings: Config['store'], log: Log): Store
@@ -77,7 +77,7 @@ export interface WorkerMember {
 export interface RunningGateway {
   /** `http://host:port` as bound, with the real port when the config says 0. */
   readonly address: string
-  /** Empty in a member. */
+  /** Empty in a worker. */
   readonly adminAddress: string
   readonly config: ConfigSource
   readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
@@ -85,18 +85,25 @@ export interface RunningGateway {
   readonly top: Pick<Top, 'read'>
   readonly decisions: OwnDecisions
   readonly seen: OwnSeen
-  /** What does not work as it should while requests are served all the same, for operators. */
+  /** Returns, for operators, the faults that do not stop the gateway from serving requests. */
   outOfOrder(): readonly string[]
-  /** What was counted, as data. */
+  /** Returns the metrics as data. */
   read(): Promise<Reading>
-  /** Drains: /readyz 503, in-flight requests finish, then everything is closed. Idempotent.
-   * `delayMs` instead of `server.shutdown_delay`: at Ctrl-C no load balancer has to notice first. */
+  /**
+   * Drains: /readyz turns 503, in-flight requests finish, then everything is closed. Idempotent.
+   *
+   * @param delayMs replaces `server.shutdown_delay`: at Ctrl-C no load balancer has to notice first
+   */
   close(delayMs?: number): Promise<void>
-  /** Resolves when there is too little memory left to go on: then close it, and let a supervisor start another. */
+  /** Resolves when too little memory is left to go on. Close the gateway then, and let a supervisor start another. */
   readonly exhausted: Promise<void>
 }
 
-/** Opens every socket and wires every part. Rejects with an Error whose message is one line for the operator. */
+/**
+ * Opens every socket and wires every part.
+ *
+ * @throws Error whose message is one line for the operator
+ */
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   const { configFile, env = process.env, member } = options
   let onReload: (event: ReloadEvent) => void = () => {}
@@ -186,7 +193,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {
-    // SIGHUP is what log rotation sends, too.
+    // Log rotation sends SIGHUP, too.
     if (event.trigger === 'signal') accessLog.reopen()
     metrics.reloaded(event.result, event.snapshot)
     if (event.result === 'applied') {
@@ -310,7 +317,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     await Promise.allSettled([accessLog.close(), events.close()])
   }
 
-  // The first requests should be counted, and their keys known; a store that takes longer is no reason not to serve.
+  // The first requests should be counted, and their keys known. But a store that takes longer must not delay serving.
   await Promise.race([Promise.all([store.ready, keysReady]), delay(STORE_PATIENCE_MS)])
   try {
     await listen(gateway, settings.listen, 'listen', configFile)
@@ -326,7 +333,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
       ...(admin === undefined ? {} : { admin: adminAddress }),
       config: configFile,
       hash: config.current().hash,
-      // Fewer than configured where the process may not open as many files.
+      // Fewer than configured if the process may not open as many files.
       max_connections: connectionCap(settings.server.max_connections),
     },
     'started',
@@ -337,13 +344,13 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   async function drain(delayMs: number): Promise<void> {
     phase = 'draining'
     log.info({ delay_ms: delayMs, grace_ms: settings.server.shutdown_grace }, 'draining')
-    // Still accepting, each response closing its connection: load balancers see /readyz fail and go elsewhere.
+    // The gateway still accepts, and each response closes its connection: load balancers see /readyz fail and go elsewhere.
     await delay(delayMs)
     const patience = setTimeout(() => {
       log.warn({}, 'requests in flight did not finish in time; cutting them')
       gateway.server.closeAllConnections()
     }, settings.server.shutdown_grace)
-    // A response that began before the drain did not say `Connection: close`: its connection goes once it is idle.
+    // A response that began before the drain did not say `Connection: close`: its connection is closed once it is idle.
     const sweep = setInterval(() => gateway.server.closeIdleConnections(), 100)
     await gateway.close()
     clearInterval(sweep)
@@ -374,7 +381,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
 type Log = ReturnType<typeof createLog>['log']
 
-/** Who an address is counted as when it comes to shares: itself, or its /64; a trusted proxy is many, and is not counted. */
+/**
+ * Returns the function that maps an address to the caller of its shares: the address itself, or its /64. A trusted proxy
+ * stands for many callers, and is exempt.
+ */
 export function callerByAddress(snapshot: () => Snapshot): Shares['callerOf'] {
   return (address) => {
     const plain = plainAddress(address)
@@ -397,13 +407,13 @@ function openAccessLog(settings: Config, log: Log, shared: boolean): AccessLog {
   })
 }
 
-/** Loads OpenTelemetry only where spans are sent: it is an eighth of the CPU of a start. */
+/** Loads OpenTelemetry only if spans are sent: it takes an eighth of the CPU of a start. */
 async function openTracing(options: TracingOptions): Promise<Tracing> {
   const { createTracing } = await import('./telemetry/traces/tracing.js')
   return createTracing(options)
 }
 
-/** TLS of the gateway's own port, if it has any. */
+/** Opens TLS for the gateway's own port, if it is configured. */
 async function openEntrance(
   settings: Config,
   file: string,
@@ -430,7 +440,7 @@ export async function listen(
   file: string,
 ): Promise<void> {
   try {
-    // Of a name with several addresses Fastify would open a second server for the others, which is not ours.
+    // For a name with several addresses, Fastify would open a second server for the others, outside our control.
     const host = address.host === 'localhost' ? (await lookup('localhost')).address : address.host
     await app.listen({ host, port: address.port })
   } catch (error) {

@@ -1,33 +1,34 @@
 /**
- * Fair shares: whatever is bounded and used by all has a cap for one caller, so that none takes what all need. A caller is a
- * consumer where one is known, else an address (IPv6: its /64). One counter for all of these things, O(1).
+ * Fair shares. Everything that is limited and used by all callers has a cap per caller, so that none takes what all need. A
+ * caller is a consumer if one is known, otherwise an address (IPv6: its /64). One O(1) counter serves all of these
+ * resources.
  */
 
-/** A bounded thing and who holds how much of it. */
+/** A limited resource, and how much of it each caller holds. */
 export interface Share {
   readonly name: ShareName
-  /** Of the service that it belongs to; else `none`. */
+  /** The service that it belongs to; otherwise `none`. */
   readonly service: string
-  /** Most that all callers hold together. */
+  /** The most that all callers may hold together. */
   total: number
-  /** Most that one caller holds. */
+  /** The most that one caller may hold. */
   most: number
   held: number
-  /** By caller. Each holds something, so there are never more entries than `total`. */
+  /** Amount by caller. Each holds something, so there are never more entries than `total`. */
   readonly holders: Map<string, number>
-  /** How often there was nothing left for a caller: because it has its share, or because all is taken. */
+  /** How often a caller got nothing: because it has its share, or because everything is taken. */
   readonly refused: Record<Shortage, number>
-  /** Told of a caller that has its share already. */
+  /** Called with a caller that already has its share. */
   readonly onRefused: ((share: Share, caller: string) => void) | undefined
 }
 
-/** What a caller took, for who gives it back. */
+/** An amount that a caller took, to be given back later. */
 export interface Holding {
   readonly share: Share
   readonly caller: string | undefined
 }
 
-/** `caller`: it holds as much as one may. `all`: everything is taken. */
+/** `caller`: the caller holds as much as one may. `all`: everything is taken. */
 export type Shortage = 'caller' | 'all'
 
 export type ShareName =
@@ -42,14 +43,15 @@ export type ShareName =
   | 'uploads'
   | 'connections'
 
-/** The part of a bound that one caller may hold where holding costs it nothing. */
+/** Returns the part of a total that one caller may hold if holding costs it nothing. */
 export function quarter(total: number): number {
   return Math.max(1, Math.floor(total / 4))
 }
 
 /**
- * Tells whether a caller may have one more of what others may want at any moment. One that is alone may hold seven eighths, and
- * each further caller finds as much of what is left (dynamic thresholds: Choudhury and Hahne 1998). Of fewer than eight, all.
+ * Returns whether a caller may have one more of something that others may want at any moment. A single caller may hold
+ * seven eighths, and each further caller finds as much of what is left (dynamic thresholds: Choudhury and Hahne 1998). If
+ * there are fewer than eight, one caller may hold all.
  *
  * @param own what the caller holds
  * @param free what nobody holds
@@ -59,13 +61,13 @@ export function leavesRoom(own: number, free: number): boolean {
 }
 
 /**
- * Takes for a caller, or says why not.
+ * Takes an amount for a caller, or returns why not.
  *
- * @param caller undefined: one that is exempt from the cap (`trusted_proxies`); the total holds for it, too
+ * @param caller undefined: exempt from the cap (`trusted_proxies`), but not from the total
  */
 export function take(share: Share, caller: string | undefined, amount = 1): Shortage | undefined {
   const own = caller === undefined ? 0 : (share.holders.get(caller) ?? 0)
-  // Where one may have all, all is what is lacking.
+  // If one caller may hold everything, the shortage is that of all.
   if (caller !== undefined && own + amount > share.most && share.most < share.total) {
     share.refused.caller++
     share.onRefused?.(share, caller)
@@ -80,7 +82,7 @@ export function take(share: Share, caller: string | undefined, amount = 1): Shor
   return undefined
 }
 
-/** Gives back what the same caller took. */
+/** Gives back an amount that the same caller took. */
 export function give(share: Share, caller: string | undefined, amount = 1): void {
   share.held -= amount
   if (caller === undefined) return
@@ -89,11 +91,11 @@ export function give(share: Share, caller: string | undefined, amount = 1): void
   else share.holders.set(caller, left)
 }
 
-/** All shares of a process, for those who take from them and for the metrics. */
+/** All shares of a process, for the code that takes from them and for the metrics. */
 export interface Shares {
-  /** The share of this name and service, made with the first call. Later calls set its bounds anew. */
+  /** Returns the share of this name and service, and creates it on the first call. Later calls set its limits anew. */
   open(name: ShareName, total: number, most?: number, service?: string): Share
-  /** Who an address is counted as; undefined: it is exempt. */
+  /** Returns the caller that an address is counted as; undefined: it is exempt. */
   callerOf(address: string): string | undefined
   all(): Iterable<Share>
 }
@@ -123,15 +125,15 @@ export function createShares({ callerOf = (address) => address, onRefused }: Sha
   }
 }
 
-/** Those who wait for something, in turn by caller: one that has many waiting holds up no other. */
+/** A queue that takes turns by caller: a caller with many entries delays no other. */
 export interface Turns<T> {
   push(caller: string, one: T): void
-  /** The next one; undefined: nobody waits. */
+  /** Returns the next one; undefined: nobody waits. */
   next(): T | undefined
 }
 
 export function createTurns<T>(): Turns<T> {
-  /** Whose turn is next comes first. */
+  /** Entries by caller. The first caller is next. */
   const lanes = new Map<string, T[]>()
   return {
     push(caller, one) {

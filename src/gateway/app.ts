@@ -60,18 +60,18 @@ import { createStay } from './websocket/session-revocation.js'
 import { type Upgrades, upgrade } from './websocket/upgrade.js'
 
 export interface GatewayDeps {
-  /** The snapshot in force. Each request asks once, at its start. */
+  /** Returns the snapshot in force. Each request calls it once, at its start. */
   readonly snapshot: () => Snapshot
   readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
   readonly assignments: Pick<TierAssignments, 'get'>
-  /** Who is asked for tiers that are not known by assignment or credential. Left out: nobody. */
+  /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
   readonly plans?: Pick<Plans, 'sources'>
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
   /** Boosts and overrides. Left out: there are none. */
   readonly amounts?: Pick<Amounts, 'policyFor'>
-  /** Left out: no API key of the store is known. */
+  /** Left out: API keys of the store are unknown. */
   readonly keyring?: Pick<Keyring, 'find' | 'used' | 'goodUntil' | 'onChange'> | undefined
-  /** Left out: those that this gateway has seen, and nobody else knows. */
+  /** Left out: only nonces that this gateway has seen are known. */
   readonly nonces?: SeenNonces
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
@@ -79,53 +79,53 @@ export interface GatewayDeps {
     record(r: RequestRecord): void
     candidate(r: RequestRecord, decision: Decision): void
     mirrored(service: string, result: MirrorResult): void
-    /** Something threw in an exchange, which ended for it. */
+    /** Counts an exchange that ended because something threw. */
     internalError(): void
     shed(r: RequestRecord, reason: ShedReason): void
     edgeDenied(reason: EdgeReason): void
   }
-  /** Who is limited now, and who costs most. */
+  /** Tracks who is limited now, and who costs most. */
   readonly top: { record(r: RequestRecord, now: number): void }
-  /** Who is banned; left out, nobody is. */
+  /** The bans. Left out: nobody is banned. */
   readonly bans?: Bans | undefined
-  /** Makes a ban of this gateway's one of all. */
+  /** Shares a ban of this gateway with all gateways. */
   readonly shareBan?: ((block: string, ban: Ban) => Promise<void>) | undefined
-  /** Of limits and bans by address; ms of a clock that only goes forward. */
+  /** Monotonic clock in ms, for limits and bans by address. */
   readonly clock?: () => number
-  /** Unix ms: of the credentials that tunnels were opened with. */
+  /** Returns the current time in Unix ms, for the credentials that tunnels were opened with. */
   readonly unixTime?: () => number
-  /** Who holds how much of what is bounded. Left out: shares of its own, and no proxy is trusted. */
+  /** Shares of everything that is bounded, by holder. Left out: the gateway has its own, and trusts no proxy. */
   readonly shares?: Shares
   readonly guards: Guards
   readonly overload: Pick<Overload, 'pressure' | 'sheds'>
   readonly decisions?: { keep(r: RequestRecord): void } | undefined
-  /** By which credential each consumer came last; left out: nobody asks. */
+  /** Notes by which credential each consumer came last. Left out: nothing is noted. */
   readonly seen?: Pick<LastSeen, 'saw'> | undefined
   readonly accessLog: { write(r: RequestRecord): void }
   readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
   /** Left out: no request is recorded as a trace. */
   readonly tracing?: Tracing | undefined
-  /** What stands between the port and the first request; by default nothing but counting. */
+  /** The steps between the port and the first request; by default only counting. */
   readonly entrance?: Entrance
-  /** Written to when HTTP/2 is spoken. */
+  /** Updated when HTTP/2 is enabled. */
   readonly http2?: Http2Counts
   /** Keeps bodies that may have to be sent again. */
   readonly replays?: ReplayMemory
-  /** While true every response asks the client to leave its connection. */
+  /** While true, every response asks the client to leave its connection. */
   readonly draining: () => boolean
 }
 
 /**
- * The way of a request, in order. A stage finds something and writes it into the exchange, or refuses.
- * What passes all of them is forwarded; `record` sees every outcome.
+ * Returns the stages of a request, in order. Each writes what it finds into the exchange, or refuses. A request that passes
+ * all of them is forwarded; `record` sees every outcome.
  */
 function stagesOf(edge: EdgeStage, behind: readonly Stage<Refusal | undefined>[]): readonly Stage[] {
   return [edge, answerAsterisk, matchRoute, answerHere, ...behind]
 }
 
 /**
- * The way of an upgrade. What is no handshake of the route's is refused before anything is charged for it; and whether there is
- * a place for it is known before its quota is taken.
+ * Returns the stages of an upgrade. Anything that is not a handshake for the route is refused before it is charged. A place
+ * for the tunnel is reserved before the quota is taken.
  */
 function handshakeStagesOf(
   edge: EdgeStage,
@@ -136,8 +136,8 @@ function handshakeStagesOf(
 }
 
 /**
- * What both go through once their route is known, and it is not answered here. The very same stages: a nonce that one way has
- * seen is not to be good on the other.
+ * Returns the stages that requests and upgrades share, once their route is known and the gateway does not answer itself.
+ * Both must use the same instances: a nonce that one has seen must not be accepted by the other.
  */
 function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refusal | undefined>[] {
   const { limiter, assignments, amounts = NO_AMOUNTS, plans, metrics, bans } = deps
@@ -152,7 +152,7 @@ function stagesBehind(deps: GatewayDeps, charges: Charges): readonly Stage<Refus
   ]
 }
 
-/** What came with the credential, before the sources of tiers add to it. */
+/** Notes the credential's data, before the tier sources add to it. */
 function noteSeen(seen: GatewayDeps['seen']): Stage<undefined> {
   return (x) => {
     seen?.saw(x)
@@ -160,7 +160,10 @@ function noteSeen(seen: GatewayDeps['seen']): Stage<undefined> {
   }
 }
 
-/** Where a credential takes time to check, whoever was banned meanwhile is not told that it was good. */
+/**
+ * Checks for a ban again after a credential that took time to check: a caller that was banned meanwhile must not learn that
+ * it was good.
+ */
 function stillLetIn(
   identify: Stage<Refusal | undefined>,
   bans: Bans,
@@ -174,7 +177,7 @@ function stillLetIn(
 
 type EdgeStage = ReturnType<typeof checkEdge>
 
-/** The data plane: an app that is not listening yet. */
+/** Builds the data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const { shares = createShares() } = deps
   const charges = createCharges(deps.limiter)
@@ -199,7 +202,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     draining: deps.draining,
   }
 
-  /** After every exchange, once. */
+  /** Finishes every exchange, once. */
   function done(x: Exchange): void {
     attempt(x, charges.settle)
     attempt(x, leaveGuard)
@@ -207,7 +210,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     attempt(x, write)
   }
 
-  /** Whoever is banned by now is not told whether another guess of theirs was good. */
+  /** Returns the refusal to send. A caller that is banned by now must not learn whether its guess was good. */
   function refusing(x: Exchange, refusal: Refusal): Refusal {
     const { code } = refusal
     if (code !== 'unauthorized' && code !== 'quota_exceeded' && code !== 'address_limited') return refusal
@@ -217,7 +220,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     return banned ?? refusal
   }
 
-  /** Whatever becomes of this, the next is done, too. */
+  /** Runs a step so that the next one runs even if this one throws. */
   function attempt(x: Exchange, step: (x: Exchange) => void): void {
     try {
       step(x)
@@ -234,14 +237,14 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
   }
 
-  /** It threw before there was an exchange: what can be ended is the connection, or the stream. */
+  /** Handles an error before there was an exchange: only the connection, or the stream, can be ended. */
   function lost(socket: Duplex, error: unknown): void {
     report({}, error)
     socket.destroy()
   }
 
   function acceptRequest(req: IncomingMessage, res: ServerResponse): void {
-    // Something before it on this connection was answered with `Connection: close`: nobody reads what follows.
+    // An earlier request on this connection was answered with `Connection: close`: nobody reads later responses.
     if (isClosing(req.socket)) {
       readNoMore(req.socket)
       return
@@ -256,7 +259,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     )
   }
 
-  /** Not before Node's parser is through with what it has: it would go on with a connection that was answered. */
+  /**
+   * Handles the error after Node's parser has finished with its bytes: otherwise the parser would continue with a
+   * connection that was answered.
+   */
   function failed(error: Error, socket: Socket): void {
     queueMicrotask(() => parserGaveUp(error, socket))
   }
@@ -269,7 +275,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     }
   }
 
-  /** A stream of HTTP/2 goes the same way. */
+  /** Accepts an HTTP/2 stream, which goes the same way as a request. */
   function acceptStream(
     stream: ServerHttp2Stream,
     socket: Socket,
@@ -321,7 +327,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     return x
   }
 
-  /** An upgrade goes the same way, on a socket that Node's parser has let go of. */
+  /** Accepts an upgrade, which goes the same way, on a socket that Node's parser has let go of. */
   function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     try {
       beginUpgrade(req, socket, head)
@@ -332,7 +338,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
 
   function beginUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
     if (isClosing(socket)) {
-      // It was answered with `Connection: close`: nobody reads what follows.
+      // An earlier request was answered with `Connection: close`: nobody reads later responses.
       socket.on('error', () => {})
       return
     }
@@ -345,7 +351,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     sendWaiting()
     const earlier = ongoingOn(socket)
     if (earlier !== undefined && !isOut(earlier.res)) {
-      // The earlier response first: two would be written into each other.
+      // The earlier response first: otherwise the bytes of the two would mix.
       earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
       return
     }
@@ -378,7 +384,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     return text
   }
 
-  /** Refuses on the bare socket what never became a request, and records it like any other. */
+  /** Refuses, on the bare socket, what never became a request, and records it like any other. */
   function refuseUnparsed(
     socket: Duplex,
     code: ErrorCode,
@@ -411,12 +417,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     settings,
     accept,
     silent(socket) {
-      // In which protocol a client would have to be told is not known where there are two.
+      // With two protocols, it is not known in which one to tell the client.
       if (http2 === undefined) refuseUnparsed(socket, 'request_timeout', 'no request in time')
       else socket.destroy()
     },
   })
-  /** What the port leaves open is plain until it says otherwise. */
+  /**
+   * Hands a connection to its protocol. An unencrypted one takes the plain path (`server.plain_path`) until its bytes show
+   * otherwise.
+   */
   function speak(socket: Socket, http1: (socket: Socket) => void): void {
     const other = http2 === undefined ? http1 : (unread: Socket) => http2.speak(unread, http1)
     if (settings.plain_path && securedOf(socket) === undefined) plain.take(socket, other, http1)
@@ -449,15 +458,15 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   )
 }
 
-/** Of what never got as far as an upstream nothing has been said yet. */
+/** Releases the place of an exchange that never reached an upstream: nothing else has reported its end. */
 function leaveGuard(x: Exchange): void {
   x.pass?.left(0, 0)
 }
 
-/** Ms for which changes are gathered: there may be many tunnels to look at, and many bans in a flood. */
+/** How long changes are gathered, in ms: there may be many tunnels to check, and many bans in a flood. */
 const GATHER_MS = 200
 
-/** A tunnel ends when its client is banned, or the key that opened it is revoked; that its time is over, it sees itself. */
+/** Ends the tunnels whose client is banned, or whose API key is revoked. A tunnel notices by itself when its time is over. */
 function turnAway(
   { bans, keyring }: Pick<GatewayDeps, 'bans' | 'keyring'>,
   upgrades: Pick<Upgrades, 'turnAway'>,
@@ -480,7 +489,7 @@ const QUIET = { warn() {}, debug() {} }
 
 const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
 
-/** HTTP/1.0 knows no upgrade (RFC 9110 §7.8). */
+/** Refuses an upgrade over HTTP/1.0, which has none (RFC 9110 §7.8). */
 function checkUpgradable(req: IncomingMessage): Refusal | undefined {
   return req.httpVersionMinor === 0 ? { code: 'upgrade_not_supported' } : undefined
 }

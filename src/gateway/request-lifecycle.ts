@@ -12,26 +12,26 @@ import { type Answer, sendAnswer } from './respond/send-response.js'
 export type StageOutcome = Refusal | Answer | undefined
 export type Stage<O = StageOutcome> = (x: Exchange) => O | Promise<O>
 
-/** A forwarded exchange, as the one who accepted it sees it. */
+/** A forwarded exchange, as the code that accepted it sees it. */
 export interface UnderWay {
-  /** Called once, and before all else. */
+  /** Called once, before anything else. */
   start(): void
-  /** It comes to nothing, by a fault of the gateway's own: the client gets the refusal, or sees its response cut. */
+  /** Ends the exchange after a fault of the gateway: the client gets the refusal, or sees its response cut. */
   fail(refusal: Refusal): void
-  /** The response is closed: completely sent, or the client has gone. */
+  /** Called when the response is closed: completely sent, or the client has gone. */
   closed(): void
 }
 
-/** What all requests of a gateway go through. */
+/** The steps that all requests of a gateway go through. */
 export interface Way {
   readonly stages: readonly Stage[]
-  /** For what has passed all of them. */
+  /** Sends an exchange that has passed all stages. */
   readonly send: (x: Exchange, req: IncomingMessage, res: ServerResponse) => UnderWay
-  /** After every exchange, once. Never throws. */
+  /** Called after every exchange, once. Never throws. */
   readonly done: (x: Exchange) => void
-  /** Told of every refusal of a stage, as it is decided. Gives what is answered. */
+  /** Called with every refusal of a stage, when it is decided. Returns the refusal to send. */
   readonly refusing: (x: Exchange, refusal: Refusal) => Refusal
-  /** Counts and logs what was thrown. */
+  /** Counts and logs an error that was thrown. */
   readonly internal: (x: Exchange, error: unknown) => Refusal
   readonly watchdog: Watchdog
   readonly draining: () => boolean
@@ -42,7 +42,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
   underWay: UnderWay | undefined
   watchSlot = -1
   #closed = false
-  /** Of an answer of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
+  /** For a response of the gateway's own: bytes that the client has not taken, and since when it has taken none. */
   #untaken = 0
   #untakenSince = 0
 
@@ -62,13 +62,14 @@ export class Ongoing implements Accepted, Breakable, Watched {
       endGently(socket)
     }
     this.res.on('close', this.#onClose)
-    // A response behind another one on its connection has no socket yet, and Node does not tell it of the end.
+    // A response behind another one on its connection has no socket yet, and Node does not tell it when the connection
+    // ends.
     if (this.res.socket === null) waitBehind(socket, this.#onClose)
     if (refused === undefined) this.run(0)
     else this.refuse(refused)
   }
 
-  /** Runs the stages from the given one on; goes on by itself when one of them has to wait. */
+  /** Runs the stages from the given one on, and continues by itself when a stage has to wait. */
   run(from: number): void {
     const { stages, send } = this.way
     try {
@@ -93,7 +94,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
   }
 
   proceed(outcome: StageOutcome, next: number): void {
-    // The client may have left while the store was asked.
+    // The client may have left while the gateway waited for the store.
     if (this.#closed) return
     if (outcome === undefined) {
       this.run(next)
@@ -115,15 +116,15 @@ export class Ongoing implements Accepted, Breakable, Watched {
   }
 
   refuse(refusal: Refusal): void {
-    // Not when the response is closed: that is up to the client, which may hold it open.
+    // Released now, not when the response is closed: the client decides when that happens, and may hold it open.
     this.x.pass?.left(0, 0)
     sendRefusal(this.x, this.req, this.res, refusal, this.way.draining())
     this.way.watchdog.add(this)
   }
 
-  /** A client that does not take what the gateway answers loses the connection; forwarded responses `forward.ts` watches. */
+  /** Drops a client that does not take the gateway's own response. `forward.ts` watches forwarded ones. */
   check(now: number): void {
-    // Behind another response it waits for that one to be taken.
+    // Behind another response, it waits until the client has taken that one.
     const untaken = this.res.socket?.writableLength ?? 0
     if (untaken === 0 || untaken !== this.#untaken) {
       this.#untaken = untaken
@@ -171,7 +172,7 @@ export class Ongoing implements Accepted, Breakable, Watched {
   }
 
   #letGo(): void {
-    // Node has taken the socket from the response by now.
+    // By now Node has taken the socket from the response.
     const { socket } = this.req
     ended(socket, this)
     leave(socket, this.x.snapshot.config.server)
