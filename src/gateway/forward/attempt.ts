@@ -22,7 +22,7 @@ interface Sender {
  */
 export class Attempt implements ResponseHandler {
   readonly #sender: Sender
-  /** Where it went. Set when this attempt was abandoned, too. */
+  /** The target of this attempt, once it is abandoned, too. */
   #abandoned: Target | undefined
 
   constructor(sender: Sender) {

@@ -42,7 +42,7 @@ export function createReplayMemory(
   const share = shares.open('replay_buffers', allBytes)
   return {
     keep(whose) {
-      // By reference: the bytes have been allocated anyway, and are usually dropped when the response's header arrives.
+      // Kept by reference: the bytes have been allocated anyway, and are usually dropped when the response's header arrives.
       let pieces: Buffer[] | undefined = []
       let size = 0
       let ended = false

@@ -28,12 +28,12 @@ export interface ForwardDeps extends SendingDeps {
   readonly draining: () => boolean
 }
 
-/** Retry delay for a client when the gateway has no room, in seconds. */
 const SLOW_READER: Refusal = {
   code: 'share_exceeded',
   cause: 'its caller is slow to take other responses of the service',
 }
 
+/** Retry delay for a client when the gateway has no room, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
 
 /**

@@ -101,7 +101,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       readonly session: ServerHttp2Session,
       readonly socket: Socket,
     ) {
-      // Not Node's own timer: it keeps a destroyed session in memory until it fires.
+      // Node's own timer would keep a destroyed session in memory until it fires.
       this.#silence = setTimeout(this.#onSilence, patience)
       this.#silence.unref()
       session.on('stream', this.#onStream)
@@ -130,7 +130,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
         if (stream.rstCode !== constants.NGHTTP2_NO_ERROR && !wasCut(stream) && !this.#resets())
           this.#close('resets')
       })
-      // Not before its first request: a client that is told to leave at once may never get to send one.
+      // Waits for the first request: a client that is told to leave at once may never get to send one.
       if (draining()) this.leave()
       const bodiless = (flags & constants.NGHTTP2_FLAG_END_STREAM) !== 0
       listening.accept(stream, this.socket, raw as readonly string[], bodiless)
@@ -148,7 +148,7 @@ export function createHttp2(listening: Http2Listening): Http2Sessions {
       if (!this.session.closed && !this.session.destroyed) this.session.close()
       clearTimeout(this.#silence)
       this.#silence = setTimeout(() => {
-        // Not the session: a closed one waits until the client has taken everything and closed, too.
+        // Destroys the socket: a closed session waits until the client has taken everything and closed, too.
         if (this.streams === 0) this.socket.destroy()
       }, GOODBYE_MS)
       this.#silence.unref()

@@ -33,7 +33,7 @@ export function enter(
   const underWay = (connection[UNDER_WAY] ?? 0) + 1
   connection[UNDER_WAY] = underWay
   if (underWay > max_pipelined) {
-    // Not now: Node resumes reading when it reaches the end of this request.
+    // Deferred: Node resumes reading when it reaches the end of this request.
     queueMicrotask(() => stopReading(connection, max_pipelined))
     if (underWay >= max_pipelined + BEYOND) return true
   }

@@ -17,7 +17,7 @@ export class GatewayRequest extends IncomingMessage {
   }
 }
 
-// Not a private field: the base constructor writes to it before private fields exist.
+// A private field would not do: the base constructor writes before private fields exist.
 const ASKED = Symbol('asked for an upgrade')
 interface Asked {
   [ASKED]?: boolean
