@@ -158,16 +158,18 @@ function bareSegments(path: string): string {
     .replace(/\/{2,}/g, '/')
 }
 
+/** Matches a segment that is `.` or `..`, or is read as such by who cuts it at a `;`, at an escaped `?` or `#`, or drops blanks. */
+const DOTS = /^\.{1,2}(?:$|[;?#]|%3b|%3f|%23|(?:%20|%09)+$)/i
+
 /**
  * Returns true if any reader of this path could find `.` or `..` between separators: after more rounds of decoding,
- * with `%2F`, `%5C` or a backslash as a separator, or with the `;parameters` of a segment cut off.
+ * with `%2F`, `%5C` or a backslash as a separator, or with the rest of a segment cut off (`DOTS`).
  */
 function hasDotSegment(path: string): boolean {
   let text = path
   for (let round = 0; round < ROUNDS; round++) {
     for (const segment of text.split(/[/\\]|%2f|%5c/i)) {
-      const bare = segment.split(/;|%3b/i, 1)[0]
-      if (bare === '.' || bare === '..') return true
+      if (DOTS.test(segment)) return true
     }
     const decoded = text.replace(/%25/gi, '%').replace(/%2e/gi, '.')
     if (decoded === text) return false
