@@ -79,8 +79,12 @@ t.test("a browser's preflight is answered by its route, whatever Max-Forwards sa
 
 t.test('a Host that is none is 400', async (t) => {
   for (const face of faces) {
-    for (const host of ['a..', 'a..b', 'a:99999', '[::::]', 'a@b'])
-      t.match(await face.ask({ host }), { status: 400 }, `${face.name} ${host}`)
+    for (const host of ['a..', 'a..b', 'a:99999', '[::::]', 'a@b']) {
+      const { status } = await face.ask({ host })
+      // Node 24 resets the stream of some of them itself over HTTP/2.
+      const isReset = face.name === 'http2' && status === 0
+      t.ok(status === 400 || isReset, `${face.name} ${host}: ${status}`)
+    }
   }
 })
 
