@@ -6,7 +6,7 @@ import { ANSWER_BYTES, type Fleet, type FleetAnswers, TOO_MANY } from './gateway
  * its map.
  */
 
-/** What one process holds of a map. */
+/** Content of a map in one process. */
 export interface HeldTexts {
   /** Number of the latest change that the store had reported before it forgot. */
   readonly known: number

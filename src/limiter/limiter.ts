@@ -69,7 +69,7 @@ export interface Charge {
   slotTimes?: readonly number[]
 }
 
-/** What happens to the slots of a charge: nothing yet, given back, or held for another `windowMs` from now. */
+/** Action on the slots of a charge: keep, give back, or hold for another `windowMs` from now. */
 export type Slot = 'keep' | 'release' | 'renew'
 
 /** Present usage of one limit by one consumer. */

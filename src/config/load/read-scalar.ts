@@ -84,7 +84,10 @@ export function inBounds(part: SchemaNode, value: number, fail: FailAt): number 
 
 const FILES: ReadonlySet<string | undefined> = new Set(['pem', 'address_file', 'public_key'])
 
-/** Whether a text is a path that begins at the folder of the configuration file: relative, and not a word, or the very text that could stand in one. */
+/**
+ * Returns true for a relative path, which starts at the folder of the configuration file. False for a keyword such as
+ * `stdout`, and for text that may stand in the file itself in place of a path.
+ */
 function isFile({ kind, file }: SchemaNode, text: string): boolean {
   if (text === '' || isAbsolute(text) || text.includes('-----BEGIN ')) return false
   return file === undefined ? FILES.has(kind) : !file.includes(text)

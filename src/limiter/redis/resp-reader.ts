@@ -35,7 +35,7 @@ const MOST_DIGITS = 64
 /** Size of the shortest value in bytes: `_\r\n`. */
 const SHORTEST = 3
 
-// What the next byte is, of a value.
+// Phases of a reader: the part of a value that the next byte belongs to.
 const TYPE = 0
 const DIGITS = 1
 const LINE = 2

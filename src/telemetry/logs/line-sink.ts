@@ -3,8 +3,8 @@ import type { Output } from './output.js'
 /**
  * Writes lines to a file or an output of the process, buffered and without ever waiting: a destination that is stuck,
  * full or gone costs lines, which are counted, and neither time nor memory. Does not use sonic-boom, which pino brings.
- * That keeps what a full disk or a closed pipe has refused and writes it again, so that later lines wait behind it; it
- * blocks while opening a pipe until there is a reader; and it does not count lost lines.
+ * sonic-boom keeps what a full disk or a closed pipe has refused and writes it again, so that later lines wait behind it;
+ * its way to open a pipe waits for a reader; and it does not tell how many lines an error has cut.
  */
 export interface LineSink {
   /** Takes whole lines, each with one newline at its end. */

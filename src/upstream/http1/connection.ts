@@ -213,7 +213,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     // A client that aborts during this read has already been informed.
     if (this.#current === undefined) return
     const sent = this.#upload === undefined || this.#upload.ended
-    // Of what TLS has decrypted at once, the rest arrives although reading was stopped: the next response must arrive,
+    // TLS decrypts several records at once, and delivers them although reading was stopped: the next response must arrive,
     // too.
     this.resume()
     const { handler } = this.#let()!
