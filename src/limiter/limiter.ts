@@ -81,7 +81,7 @@ export interface LimitUsage {
   readonly resetMs: number
 }
 
-/** Counts and decides. The memory and the Redis limiter pass one contract (`test/limiter/contract.ts`). */
+/** Counts and decides. The memory and the Redis limiter pass one contract (`test/limiter/contract/contract.ts`). */
 export interface Limiter {
   /**
    * Decides one request of `cost` (integer ≥ 1) and charges it if it is allowed: every limit of the policy or none. A

@@ -2,8 +2,8 @@ import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createShares } from '../../src/shares.js'
-import { call, startAdmin, type TestAdmin } from '../support/admin.js'
 import { eventually } from '../support/eventually.js'
+import { call, startAdmin, type TestAdmin } from '../support/gateway/admin.js'
 
 const NEIGHBOUR = '127.0.0.2'
 

@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import t from 'tap'
 import { type ProblemCode, problemText, statusOf } from '../../src/admin/access/problem.js'
-import { startAdmin } from '../support/admin.js'
+import { startAdmin } from '../support/gateway/admin.js'
 
 const page = readFileSync(new URL('../../docs/admin-api.md', import.meta.url), 'utf8')
 

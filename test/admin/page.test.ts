@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { nodeName } from '../../src/fleet/gateway-rpc.js'
-import { accessOf, startAdmin } from '../support/admin.js'
+import { accessOf, startAdmin } from '../support/gateway/admin.js'
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { call as callPort, startAdmin } from '../support/admin.js'
-import { openRaw, rawExchange } from '../support/raw.js'
+import { call as callPort, startAdmin } from '../support/gateway/admin.js'
+import { openRaw, rawExchange } from '../support/http/raw.js'
 
 t.test('answers what it does not know as a problem', async (t) => {
   const { call } = await startAdmin(t)

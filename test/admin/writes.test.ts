@@ -3,8 +3,8 @@ import type { FastifyInstance } from 'fastify'
 import t from 'tap'
 import type { ForgettableMap } from '../../src/fleet/replicated-map.js'
 import type { UpstreamState } from '../../src/upstream/pool/state.js'
-import { accessOf, EXAMPLE, startAdmin } from '../support/admin.js'
-import { snapshotOf } from '../support/gateway.js'
+import { accessOf, EXAMPLE, startAdmin } from '../support/gateway/admin.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
 
 type Call = Awaited<ReturnType<typeof startAdmin>>['call']
 

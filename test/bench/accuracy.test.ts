@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { Algorithm } from '../../src/config/snapshot/limit.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
-import { policyOf, serviceOf } from '../limiter/build.js'
+import { policyOf, serviceOf } from '../limiter/contract/build.js'
 
 /** What `npm run bench:accuracy` claims, on less traffic: a fifth of it, from another seed. */
 const WINDOWS = 800

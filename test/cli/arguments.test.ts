@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { COMMANDS } from '../../src/cli/run-cli.js'
-import { tidegate } from '../support/cli.js'
+import { tidegate } from '../support/gateway/cli.js'
 
 function rootFile(name: string): string {
   return readFileSync(new URL(`../../${name}`, import.meta.url), 'utf8')

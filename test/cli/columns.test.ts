@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
-import { tidegate } from '../support/cli.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
 
 const YAML = `
 listen: 127.0.0.1:0

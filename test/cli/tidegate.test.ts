@@ -2,13 +2,13 @@ import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate, tidegateProcess } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
-import { CLI, startBackend, startProcessOn, storeUp } from '../support/process.js'
-import { isOnPath, startRedis } from '../support/redis.js'
+import { tidegate, tidegateProcess } from '../support/gateway/cli.js'
+import { CLI, startBackend, startProcessOn, storeUp } from '../support/gateway/process.js'
+import { isOnPath, startRedis } from '../support/redis/redis.js'
 
 /**
- * The built command, in processes of its own. Other tests call a command in theirs (`tidegate` of test/support/cli.ts): here is what
+ * The built command, in processes of its own. Other tests call a command in theirs (`tidegate` of test/support/gateway/cli.ts): here is what
  * that takes for granted, and what a process alone has. `start` and `demo` have no tests in process: start.test.ts, demo.test.ts.
  */
 

@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { tidegate } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
-import { startBackend, startProcess, storeUp } from '../support/process.js'
-import { startRedis } from '../support/redis.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcess, storeUp } from '../support/gateway/process.js'
+import { startRedis } from '../support/redis/redis.js'
 
 interface Settings {
   readonly upstream: string

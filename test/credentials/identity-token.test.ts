@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { IdentityToken } from '../../src/config/snapshot/identity.js'
 import { createIdentitySigner, type TokenSubject } from '../../src/credentials/identity-token.js'
-import { keyFile } from '../support/keys.js'
+import { keyFile } from '../support/credentials/keys.js'
 
 const NOW = 1_760_000_055_250
 const ALICE: TokenSubject = {

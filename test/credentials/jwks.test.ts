@@ -6,10 +6,10 @@ import t, { type Test } from 'tap'
 import { createJwks, type Jwks } from '../../src/credentials/jwks.js'
 import { createFetcher } from '../../src/credentials/jwks-fetch.js'
 import type { FoundKeys, VerificationKey } from '../../src/credentials/keys.js'
-import { createAuthority, pairOf } from '../support/authority.js'
-import { createClock } from '../support/gateway.js'
-import { hangingListener, refusingPort } from '../support/hanging-listener.js'
-import { createKey, type JwksServer, startJwksServer } from '../support/issuer.js'
+import { createAuthority, pairOf } from '../support/credentials/authority.js'
+import { createKey, type JwksServer, startJwksServer } from '../support/credentials/issuer.js'
+import { createClock } from '../support/gateway/gateway.js'
+import { hangingListener, refusingPort } from '../support/http/hanging-listener.js'
 
 const [first, second, third] = ['first', 'second', 'third'].map((kid) => createKey('p256', kid)) as [
   Key,

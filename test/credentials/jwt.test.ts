@@ -5,8 +5,8 @@ import { compileTokenIssuer, type TokenIssuer } from '../../src/config/snapshot/
 import type { TokenAlgorithm } from '../../src/config/values/token-algorithms.js'
 import { createJwtVerifier, type JwtVerifier, type Verdict } from '../../src/credentials/jwt.js'
 import { createShares } from '../../src/shares.js'
-import { createClock } from '../support/gateway.js'
-import { base64url, createKey, tokenOf } from '../support/issuer.js'
+import { base64url, createKey, tokenOf } from '../support/credentials/issuer.js'
+import { createClock } from '../support/gateway/gateway.js'
 
 const ISSUER = 'https://id.example.com'
 const rsa = createKey('rsa', 'rsa')

@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import type { SignatureKey, SignatureSettings } from '../../src/config/snapshot/signatures.js'
 import { type SignedRequest, verifySignature } from '../../src/credentials/message-signature.js'
-import { signed } from '../support/signing.js'
+import { signed } from '../support/credentials/signing.js'
 
 const SECRET = 'a-secret-of-the-partner'
 const KEY: SignatureKey = {

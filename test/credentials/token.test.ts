@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { MAX_TOKEN, readToken } from '../../src/credentials/token.js'
-import { base64url } from '../support/issuer.js'
+import { base64url } from '../support/credentials/issuer.js'
 
 const HEADER = { alg: 'ES256', kid: 'a', typ: 'JWT' }
 const CLAIMS = { iss: 'https://id.example.com', sub: 'alice' }

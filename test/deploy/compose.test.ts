@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load/load.js'
-import { isOnPath } from '../support/redis.js'
+import { isOnPath } from '../support/redis/redis.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const skip = isOnPath('docker-compose') ? false : 'no docker-compose; install it'

@@ -8,7 +8,7 @@ import { validate } from 'dockerfile-utils'
 import t from 'tap'
 import { request } from 'undici'
 import { freePort } from '../support/free-port.js'
-import { startBackend } from '../support/process.js'
+import { startBackend } from '../support/gateway/process.js'
 import { IN_MEMORY, scratchFolder } from '../support/scratch.js'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))

@@ -2,12 +2,12 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate } from '../support/cli.js'
-import { deployedRedis, recordsIn, SHIPPED_ACL, writeRecords } from '../support/deployed-redis.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend, storeUp } from '../support/process.js'
-import { hasRedisServer } from '../support/redis.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, storeUp } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { deployedRedis, recordsIn, SHIPPED_ACL, writeRecords } from '../support/redis/deployed-redis.js'
+import { hasRedisServer } from '../support/redis/redis.js'
 
 /** A thousand counts of consumers that came once. Redis gives up keys before a script, not within it: hence a few at a time. */
 const FLOOD = `for i = 1, 1000 do redis.call('SET', 'rl:api:{f' .. ARGV[1] .. '-' .. i .. '}:1m', '1', 'PX', '120000') end`

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { isOnPath } from '../support/redis.js'
+import { isOnPath } from '../support/redis/redis.js'
 
 const UNIT = readFileSync(new URL('../../deploy/systemd/tidegate.service', import.meta.url), 'utf8')
 const skip = isOnPath('systemd-analyze') ? false : 'no systemd-analyze; install systemd'

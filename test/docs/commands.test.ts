@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process'
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
-import { spawnCli, tidegate } from '../support/cli.js'
 import { freePort } from '../support/free-port.js'
+import { spawnCli, tidegate } from '../support/gateway/cli.js'
+import { CLI } from '../support/gateway/process.js'
 import { type Page, ROOT, readPages } from '../support/pages.js'
-import { CLI } from '../support/process.js'
 
 /**
  * Blocks with `<!-- run -->` above them are run, page by page and in order, with the demo (`npm start`) running and its

@@ -3,7 +3,7 @@ import { basename, join, resolve } from 'node:path'
 import t from 'tap'
 import { parse, parseAllDocuments, stringify } from 'yaml'
 import { formatError, loadConfig } from '../../src/config/load/load.js'
-import { createAuthority } from '../support/authority.js'
+import { createAuthority } from '../support/credentials/authority.js'
 import { type Block, type Page, readPages } from '../support/pages.js'
 
 /** Examples of a configuration are completed to a whole one, and read as the gateway reads its file. */

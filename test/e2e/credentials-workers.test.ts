@@ -1,8 +1,8 @@
 import t from 'tap'
 import { request } from 'undici'
+import { createKey, startJwksServer, tokenOf } from '../support/credentials/issuer.js'
 import { eventually } from '../support/eventually.js'
-import { createKey, startJwksServer, tokenOf } from '../support/issuer.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
 
 const config = (upstream: string, jwks: string) => `
 listen: 127.0.0.1:0

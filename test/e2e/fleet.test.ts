@@ -1,10 +1,10 @@
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess } from '../support/process.js'
-import { hasRedisServer, ownRedis, startRedis } from '../support/redis.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { hasRedisServer, ownRedis, startRedis } from '../support/redis/redis.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to kill'
 

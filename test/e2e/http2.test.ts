@@ -6,11 +6,11 @@ import t from 'tap'
 import { Agent, request } from 'undici'
 import { WebSocket, WebSocketServer } from 'ws'
 import { startGateway } from '../../src/main.js'
-import { createAuthority, pairOf } from '../support/authority.js'
+import { createAuthority, pairOf } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { grpcClient, grpcUpstream } from '../support/grpc.js'
-import { http2Client } from '../support/http2-client.js'
-import { recordingUpstream } from '../support/upstream.js'
+import { grpcClient, grpcUpstream } from '../support/http/grpc.js'
+import { http2Client } from '../support/http/http2-client.js'
+import { recordingUpstream } from '../support/http/upstream.js'
 
 const authority = createAuthority(t)
 const own = authority.issue('gateway', 'IP:127.0.0.1,DNS:localhost')

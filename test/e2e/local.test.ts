@@ -1,9 +1,9 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { request } from 'undici'
-import { startBackend } from '../support/process.js'
-import { hasRedisServer, ownRedis } from '../support/redis.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { startBackend } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { hasRedisServer, ownRedis } from '../support/redis/redis.js'
 
 const LIMIT = 30
 const GATEWAYS = 3

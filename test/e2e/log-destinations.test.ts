@@ -13,11 +13,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import t from 'tap'
 import { Agent, request } from 'undici'
-import { spawnCli } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { sampleOf } from '../support/exposition.js'
 import { freePort } from '../support/free-port.js'
-import { CLI, type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
+import { spawnCli } from '../support/gateway/cli.js'
+import { CLI, type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
+import { sampleOf } from '../support/telemetry/exposition.js'
 
 const config = (upstream: string, access: string) => `
 listen: 127.0.0.1:0

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
 
 t.test('SIGHUP after a rotation: lines go to a new file, and none is lost', async (t) => {
   const backend = await startBackend(t)

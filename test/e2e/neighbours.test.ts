@@ -2,7 +2,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { Agent, request } from 'undici'
-import { startWhole } from '../support/whole-gateway.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
 
 interface Attack {
   readonly name: string

@@ -4,8 +4,8 @@ import { connect } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcessOn, tally } from '../support/process.js'
-import { type RawConnection, rawOn, rawRequest } from '../support/raw.js'
+import { startBackend, startProcessOn, tally } from '../support/gateway/process.js'
+import { type RawConnection, rawOn, rawRequest } from '../support/http/raw.js'
 
 /** Takes every file that the process may still open but a few, when it is told to. */
 const EATER = `

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
-import { startBackend } from '../support/process.js'
-import { ownRedis } from '../support/redis.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { startBackend } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { ownRedis } from '../support/redis/redis.js'
 
 t.test('Redis hangs, and later dies: traffic goes on, unclaimed and counted, until it is back', async (t) => {
   const redis = await ownRedis(t)

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { sampleOf } from '../support/exposition.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
+import { sampleOf } from '../support/telemetry/exposition.js'
 
 function yamlFor(origin: string, shed: string): string {
   return `

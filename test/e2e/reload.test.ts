@@ -1,9 +1,9 @@
 import { rename, writeFile } from 'node:fs/promises'
 import t from 'tap'
 import { Agent, request } from 'undici'
-import { startBackend, tally } from '../support/process.js'
-import { startRedis } from '../support/redis.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { startBackend, tally } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { startRedis } from '../support/redis/redis.js'
 
 function config(redis: string, upstream: string, limit: string, extra = ''): string {
   return `

@@ -1,9 +1,9 @@
 import t from 'tap'
 import { Agent, request } from 'undici'
-import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess, startProcessOn, tally } from '../support/process.js'
-import { startRedis } from '../support/redis.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcess, startProcessOn, tally } from '../support/gateway/process.js'
+import { startRedis } from '../support/redis/redis.js'
 
 /** By the hour: one of a minute would end in the middle of a test too often. */
 function config(redis: string, payments: string, marketing: string): string {

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import t from 'tap'
 import { Agent, request } from 'undici'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess, tally } from '../support/process.js'
+import { startBackend, startProcess, tally } from '../support/gateway/process.js'
 
 function config(upstream: string, delay: string, grace = '10s'): string {
   return `

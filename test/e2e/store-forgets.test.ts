@@ -1,10 +1,10 @@
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { startGateway } from '../../src/main.js'
-import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend, startProcess, storeUp } from '../support/process.js'
-import { hasRedisServer, ownRedis } from '../support/redis.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcess, storeUp } from '../support/gateway/process.js'
+import { hasRedisServer, ownRedis } from '../support/redis/redis.js'
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
 

@@ -1,10 +1,10 @@
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { noPostgres, startPostgres } from '../support/postgres.js'
-import { startBackend, startProcess } from '../support/process.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { noPostgres, startPostgres } from '../support/postgres/postgres.js'
 
 t.test(
   'plans in PostgreSQL hold on every gateway, change at once, and outlive the database',

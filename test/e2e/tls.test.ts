@@ -3,10 +3,10 @@ import { request } from 'node:https'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { startGateway } from '../../src/main.js'
-import { createAuthority, type Issued } from '../support/authority.js'
-import { tidegate } from '../support/cli.js'
+import { createAuthority, type Issued } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { startBackend } from '../support/process.js'
+import { tidegate } from '../support/gateway/cli.js'
+import { startBackend } from '../support/gateway/process.js'
 
 const authority = createAuthority(t)
 const first = authority.issue('first', 'DNS:api.example')

@@ -2,9 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
-import { sampleOf } from '../support/exposition.js'
-import { startCollector } from '../support/otlp-collector.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
+import { sampleOf } from '../support/telemetry/exposition.js'
+import { startCollector } from '../support/telemetry/otlp-collector.js'
 
 t.test('each of several workers sends its own spans, and its last ones when it leaves', async (t) => {
   const backend = await startBackend(t)

@@ -3,9 +3,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../support/eventually.js'
-import { startRedis } from '../support/redis.js'
-import { startChat } from '../support/websocket.js'
-import { startWhole } from '../support/whole-gateway.js'
+import { startWhole } from '../support/gateway/whole-gateway.js'
+import { startChat } from '../support/http/websocket.js'
+import { startRedis } from '../support/redis/redis.js'
 
 t.test('a consumer has so many sockets open over all gateways, for as long as they are open', async (t) => {
   const [chat, redis] = await Promise.all([startChat(t), startRedis(t)])

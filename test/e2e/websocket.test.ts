@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { WebSocket } from 'ws'
-import { startProcess } from '../support/process.js'
-import { closeOf, startChat } from '../support/websocket.js'
+import { startProcess } from '../support/gateway/process.js'
+import { closeOf, startChat } from '../support/http/websocket.js'
 
 t.test('SIGTERM closes open WebSockets with 1001 and does not wait for them, exit code 0', async (t) => {
   const chat = await startChat(t)

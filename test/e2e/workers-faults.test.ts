@@ -4,10 +4,10 @@ import type { AddressInfo } from 'node:net'
 import { connect, createServer } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
-import { tidegateProcess } from '../support/cli.js'
 import { eventually } from '../support/eventually.js'
-import { sampleOf } from '../support/exposition.js'
-import { startBackend, startProcess } from '../support/process.js'
+import { tidegateProcess } from '../support/gateway/cli.js'
+import { startBackend, startProcess } from '../support/gateway/process.js'
+import { sampleOf } from '../support/telemetry/exposition.js'
 
 const config = (upstream: string, listen = '127.0.0.1:0') => `
 listen: ${listen}

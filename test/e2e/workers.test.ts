@@ -3,9 +3,9 @@ import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'
 import t from 'tap'
 import { request } from 'undici'
-import { sampleOf } from '../support/exposition.js'
-import { startLoad } from '../support/load.js'
-import { type GatewayProcess, startBackend, startProcess, tally } from '../support/process.js'
+import { startLoad } from '../support/gateway/load.js'
+import { type GatewayProcess, startBackend, startProcess, tally } from '../support/gateway/process.js'
+import { sampleOf } from '../support/telemetry/exposition.js'
 
 const config = (upstream: string, folder: string, extra = '') => `
 listen: 127.0.0.1:0

@@ -4,7 +4,7 @@ import { ASSIGNMENTS, createMemoryAssignments, createRedisAssignments } from '..
 import type { TierAssignments } from '../../src/limiter/limiter.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
 
 /** Ms: a second, and room for a machine with much else to do. Without what is tested it is never. */
 const SOON = 20_000

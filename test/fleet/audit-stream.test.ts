@@ -6,7 +6,7 @@ import {
 } from '../../src/fleet/audit-stream.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
 
 const quiet = { info() {}, warn() {} }
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop'

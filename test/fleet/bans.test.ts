@@ -8,7 +8,7 @@ import { connectStore } from '../../src/limiter/redis/connect.js'
 import { compileAddressSet } from '../../src/net/addresses.js'
 import { readAddress } from '../../src/net/parse-cidr.js'
 import { eventually } from '../support/eventually.js'
-import { startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const words = new Uint32Array(4)
 function banOf(bans: Bans, address: string): string | undefined {

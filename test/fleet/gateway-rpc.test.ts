@@ -10,8 +10,8 @@ import {
 import { openSubscriber } from '../../src/fleet/pubsub.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis.js'
-import { startRedisCluster } from '../support/redis-cluster.js'
+import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
+import { startRedisCluster } from '../support/redis/redis-cluster.js'
 
 const quiet = { info() {}, warn() {} }
 const skip = hasRedisServer ? false : 'needs a redis-server of its own'

@@ -8,7 +8,7 @@ import { createMemoryLastUsed, createRedisLastUsed } from '../../src/fleet/last-
 import { createMemoryMap, type ReplicatedMap } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
-import { startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const DAY = 86_400_000
 const HOUR = 3_600_000

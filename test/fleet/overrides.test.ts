@@ -10,10 +10,10 @@ import { createMemoryMap } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
-import { policyOf, serviceOf } from '../limiter/build.js'
-import { openLimiter } from '../limiter/open-limiter.js'
+import { policyOf, serviceOf } from '../limiter/contract/build.js'
+import { openLimiter } from '../limiter/contract/open-limiter.js'
 import { eventually } from '../support/eventually.js'
-import { startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const NOW = 1_760_000_055_000
 const DAY = 86_400_000

@@ -10,7 +10,7 @@ import {
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
-import { startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const quiet = { info() {}, warn() {} }
 

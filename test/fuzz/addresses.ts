@@ -9,7 +9,7 @@ import { parseProxyHeader } from '../../src/gateway/listen/proxy-protocol.js'
 import { addressKey } from '../../src/net/address-key.js'
 import { type Block, createBlock, formatBlock, readAddress, readBlock } from '../../src/net/parse-cidr.js'
 import { createPrefixTrie } from '../../src/net/prefix-trie.js'
-import { proxyV1, proxyV2 } from '../support/proxy-header.js'
+import { proxyV1, proxyV2 } from '../support/http/proxy-header.js'
 import { holds, must, mutated, type Target } from './target.js'
 
 const v6 = (words: readonly number[]) => words.map((word) => word.toString(16)).join(':')

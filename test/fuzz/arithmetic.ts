@@ -3,7 +3,7 @@ import type { Limit } from '../../src/config/snapshot/limit.js'
 import type { LimitGroup } from '../../src/config/snapshot/policy.js'
 import type { Counts } from '../../src/limiter/algorithms/algorithm.js'
 import { previewFrom, settleIn, takeFrom, usageFrom } from '../../src/limiter/decide.js'
-import { snapshotOf } from '../support/gateway.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
 import { holds, must, type Target } from './target.js'
 
 const ALGORITHMS = ['sliding', 'fixed', 'token_bucket', 'strict', 'concurrency'] as const

@@ -10,7 +10,7 @@ import {
   verifySignature,
 } from '../../src/credentials/message-signature.js'
 import { readInnerLists } from '../../src/credentials/structured-fields.js'
-import { createKey, tokenOf } from '../support/issuer.js'
+import { createKey, tokenOf } from '../support/credentials/issuer.js'
 import { holds, must, mutated, type Target } from './target.js'
 
 const NOW = 1_760_000_040_000

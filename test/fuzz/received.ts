@@ -1,7 +1,7 @@
 import { ERRORS } from '../../src/errors.js'
 import { eventually } from '../support/eventually.js'
-import type { TestGateway } from '../support/gateway.js'
-import type { RawRequest, RawUpstream } from '../support/raw-upstream.js'
+import type { TestGateway } from '../support/gateway/gateway.js'
+import type { RawRequest, RawUpstream } from '../support/http/raw-upstream.js'
 import { must } from './target.js'
 
 /** RFC 9112 §3 and §5, at its narrowest. */

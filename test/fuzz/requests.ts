@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
-import { startGateway } from '../support/gateway.js'
-import { openRaw } from '../support/raw.js'
-import { rawUpstream, respond } from '../support/raw-upstream.js'
+import { startGateway } from '../support/gateway/gateway.js'
+import { openRaw } from '../support/http/raw.js'
+import { rawUpstream, respond } from '../support/http/raw-upstream.js'
 import { checkReceived, OWN } from './received.js'
 import { holds, must, mutated, type Target } from './target.js'
 

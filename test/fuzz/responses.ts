@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import type { Test } from 'tap'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
-import { openRaw } from '../support/raw.js'
-import { rawUpstream, respond } from '../support/raw-upstream.js'
+import { startGateway } from '../support/gateway/gateway.js'
+import { openRaw } from '../support/http/raw.js'
+import { rawUpstream, respond } from '../support/http/raw-upstream.js'
 import { holds, must, mutated, type Target } from './target.js'
 
 const FORGED = 'HTTP/1.1 200 OK\r\nX-Token: forged\r\nContent-Length: 6\r\n\r\nforged'

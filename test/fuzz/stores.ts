@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { openStore } from '../../src/fleet/open-store.js'
 import { directConnector } from '../../src/limiter/redis/connectors.js'
 import { openPostgres } from '../../src/tier-sources/postgres.js'
-import { policyOf, serviceOf } from '../limiter/build.js'
+import { policyOf, serviceOf } from '../limiter/contract/build.js'
 import { eventually } from '../support/eventually.js'
 import {
   dataRow,
@@ -16,9 +16,9 @@ import {
   rowAnswer,
   rowDescription,
   WELCOME,
-} from '../support/evil-postgres.js'
-import { evilRedis } from '../support/evil-redis.js'
-import { startRedis } from '../support/redis.js'
+} from '../support/postgres/evil-postgres.js'
+import { evilRedis } from '../support/redis/evil-redis.js'
+import { startRedis } from '../support/redis/redis.js'
 import { within } from '../support/within.js'
 import { value } from './redis.js'
 import { holds, must, type Target } from './target.js'

@@ -2,7 +2,7 @@ import { createSecretKey } from 'node:crypto'
 import fc from 'fast-check'
 import { compileTokenIssuer } from '../../src/config/snapshot/token-issuers.js'
 import { createJwtVerifier } from '../../src/credentials/jwt.js'
-import { base64url, createKey, tokenOf } from '../support/issuer.js'
+import { base64url, createKey, tokenOf } from '../support/credentials/issuer.js'
 import { holds, must, mutated, type Target } from './target.js'
 
 const NOW = 1_760_000_000

@@ -2,9 +2,9 @@ import { METHODS } from 'node:http'
 import t from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { eventually } from '../support/eventually.js'
-import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
-import { problemOf, startSite } from '../support/site.js'
-import { exampleDecision } from '../support/snapshot.js'
+import { problemOf, startSite } from '../support/gateway/site.js'
+import { exampleDecision } from '../support/gateway/snapshot.js'
+import { openRaw, rawExchange, rawRequest } from '../support/http/raw.js'
 
 /** The stages put together: what a caller sees of them, and what is recorded. */
 

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { openRaw, rawExchange, rawRequest } from '../support/raw.js'
-import { problemOf, startSite } from '../support/site.js'
+import { problemOf, startSite } from '../support/gateway/site.js'
+import { openRaw, rawExchange, rawRequest } from '../support/http/raw.js'
 
 /** Callers that dawdle, come in crowds or talk nonsense. */
 

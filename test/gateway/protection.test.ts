@@ -2,10 +2,10 @@ import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
-import { openRaw, type RawConnection, rawExchange, rawRequest } from '../support/raw.js'
-import { type RawRequest, rawUpstream, reset, respond } from '../support/raw-upstream.js'
-import { problemOf } from '../support/site.js'
+import { startGateway } from '../support/gateway/gateway.js'
+import { problemOf } from '../support/gateway/site.js'
+import { openRaw, type RawConnection, rawExchange, rawRequest } from '../support/http/raw.js'
+import { type RawRequest, rawUpstream, reset, respond } from '../support/http/raw-upstream.js'
 
 /** How much of the gateway one client may hold, and for how long. */
 

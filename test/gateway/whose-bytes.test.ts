@@ -4,9 +4,9 @@ import { createServer as createSecureServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
-import { createAuthority, pairOf } from '../support/authority.js'
+import { createAuthority, pairOf } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
+import { startGateway } from '../support/gateway/gateway.js'
 
 /**
  * Buffers are shared between connections, handed on where they lie, held by encoders, copies, slow clients: whatever goes on at once,

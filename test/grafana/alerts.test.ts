@@ -4,9 +4,9 @@ import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { parse } from 'yaml'
-import { hasPromtool } from '../support/exposition.js'
-import { alertRules, dashboards, read } from '../support/grafana.js'
 import { ROOT, readPage } from '../support/pages.js'
+import { hasPromtool } from '../support/telemetry/exposition.js'
+import { alertRules, dashboards, read } from '../support/telemetry/grafana.js'
 
 const TESTS = ['grafana/alerts.test.yml', 'grafana/alerts-hours.test.yml']
 const names = [...new Set(alertRules.map(({ alert }) => alert))]

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import t from 'tap'
 import { dashboardFiles } from '../../grafana/source/dashboards.js'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
-import { hasPromtool } from '../support/exposition.js'
+import { ROOT, readPages } from '../support/pages.js'
+import { hasPromtool } from '../support/telemetry/exposition.js'
 import {
   alertRules,
   asGrafanaAsks,
@@ -12,8 +13,7 @@ import {
   read,
   recordingRules,
   shownQueries,
-} from '../support/grafana.js'
-import { ROOT, readPages } from '../support/pages.js'
+} from '../support/telemetry/grafana.js'
 
 t.test('grafana/dashboards is what grafana/source makes; else run: npm run grafana', async (t) => {
   const made = dashboardFiles()

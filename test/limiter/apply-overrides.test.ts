@@ -3,7 +3,7 @@ import t from 'tap'
 import { limitsOf, standing } from '../../src/config/snapshot/limit.js'
 import { type Policy, policyOf as policyOfLimits } from '../../src/config/snapshot/policy.js'
 import { type AmountRule, adjusted } from '../../src/limiter/apply-overrides.js'
-import { policyOf } from './build.js'
+import { policyOf } from './contract/build.js'
 
 const NOW = 1_760_000_000_000
 const FOREVER = Number.POSITIVE_INFINITY

@@ -4,9 +4,9 @@ import { createDenials } from '../../src/limiter/denial-cache.js'
 import type { Decision } from '../../src/limiter/limiter.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { createRedisLimiter } from '../../src/limiter/redis/redis.js'
-import { startRedis } from '../support/redis.js'
-import { policyOf, serviceOf } from './build.js'
-import { openLimiter } from './open-limiter.js'
+import { startRedis } from '../support/redis/redis.js'
+import { policyOf, serviceOf } from './contract/build.js'
+import { openLimiter } from './contract/open-limiter.js'
 
 const DAY = 86_400_000
 const quiet = { info() {}, warn() {} }

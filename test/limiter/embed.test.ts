@@ -6,7 +6,7 @@ import t from 'tap'
 import { request } from 'undici'
 import { addressKey, openLimiter } from '../../src/limiter/embed.js'
 import { freePort } from '../support/free-port.js'
-import { startRedis } from '../support/redis.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const page = readFileSync(new URL('../../docs/limiter-library.md', import.meta.url), 'utf8')
 const example = /```js\n(.*?)```/s.exec(page)![1]!

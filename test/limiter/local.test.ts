@@ -5,11 +5,11 @@ import { createLocal } from '../../src/limiter/local.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { createNodes } from '../../src/limiter/redis/heartbeat.js'
 import { eventually } from '../support/eventually.js'
-import { startProxy } from '../support/proxy.js'
-import { hasRedisServer, ownRedis, startRedis } from '../support/redis.js'
-import { policyOf, serviceOf } from './build.js'
-import { openLimiter } from './open-limiter.js'
-import { PATIENT } from './traffic.js'
+import { startProxy } from '../support/http/proxy.js'
+import { hasRedisServer, ownRedis, startRedis } from '../support/redis/redis.js'
+import { policyOf, serviceOf } from './contract/build.js'
+import { openLimiter } from './contract/open-limiter.js'
+import { PATIENT } from './contract/traffic.js'
 
 const DAY = 86_400_000
 /** Ms: a Redis that waits for a busy machine is not out of reach. One that is frozen is missed three times before it is. */

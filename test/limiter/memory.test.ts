@@ -1,10 +1,10 @@
 import t from 'tap'
 import { limitKey } from '../../src/limiter/key.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
-import { policyOf, serviceOf } from './build.js'
-import { contract, type Subject } from './contract.js'
-import { changeContract } from './contract-changes.js'
-import { shareContract } from './contract-shares.js'
+import { policyOf, serviceOf } from './contract/build.js'
+import { contract, type Subject } from './contract/contract.js'
+import { changeContract } from './contract/contract-changes.js'
+import { shareContract } from './contract/contract-shares.js'
 
 const DAY = 86_400_000
 const START = 20_000 * DAY

@@ -4,7 +4,7 @@ import { delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { loadConfig } from '../../src/config/load/load.js'
-import { isOnPath } from '../support/redis.js'
+import { isOnPath } from '../support/redis/redis.js'
 
 const RUN = fileURLToPath(new URL('../../load/run.mjs', import.meta.url))
 /** Looked for, and not asked for its version: that takes Locust half a second of CPU. */

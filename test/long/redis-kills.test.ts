@@ -1,7 +1,7 @@
 import t from 'tap'
-import { deployedRedis, openGatewayStore, recordsIn, writeRecords } from '../support/deployed-redis.js'
 import { eventually } from '../support/eventually.js'
-import { hasRedisServer } from '../support/redis.js'
+import { deployedRedis, openGatewayStore, recordsIn, writeRecords } from '../support/redis/deployed-redis.js'
+import { hasRedisServer } from '../support/redis/redis.js'
 
 const skip = hasRedisServer ? false : 'no redis-server on the PATH'
 const KILLS = 20

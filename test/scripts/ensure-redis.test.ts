@@ -1,8 +1,8 @@
 import { type SpawnSyncReturns, spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import t from 'tap'
-import { refusingPort } from '../support/hanging-listener.js'
-import { startRedis } from '../support/redis.js'
+import { refusingPort } from '../support/http/hanging-listener.js'
+import { startRedis } from '../support/redis/redis.js'
 
 const script = fileURLToPath(new URL('../../scripts/ensure-redis.mjs', import.meta.url))
 

@@ -3,11 +3,11 @@ import t from 'tap'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { createRecorder, knownMethods } from '../../src/telemetry/metrics/recorder.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf } from '../support/gateway.js'
-import { rawExchange } from '../support/raw.js'
-import { startSite } from '../support/site.js'
-import { exampleRecord } from '../support/snapshot.js'
-import { callSpans, serverSpan, startTracing } from '../support/traced.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
+import { startSite } from '../support/gateway/site.js'
+import { exampleRecord } from '../support/gateway/snapshot.js'
+import { callSpans, serverSpan, startTracing } from '../support/gateway/traced.js'
+import { rawExchange } from '../support/http/raw.js'
 
 /** OpenTelemetry's semantic conventions for HTTP, as a table; what is sent is held against it. */
 const CONVENTIONS = JSON.parse(

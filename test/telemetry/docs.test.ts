@@ -5,8 +5,8 @@ import t from 'tap'
 import { createLineBuilder } from '../../src/telemetry/logs/access-log.js'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
-import { hasPromtool, parseExposition } from '../support/exposition.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import { hasPromtool, parseExposition } from '../support/telemetry/exposition.js'
 
 const page = (name: string) => readFileSync(new URL(`../../docs/${name}`, import.meta.url), 'utf8')
 const rows = (text: string) =>

@@ -2,8 +2,13 @@ import t from 'tap'
 import type { Limit } from '../../src/config/snapshot/limit.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'
 import type { RequestRecord } from '../../src/telemetry/record/record.js'
-import { hasPromtool, parseExposition, promtoolComplaints, sampleOf } from '../support/exposition.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import {
+  hasPromtool,
+  parseExposition,
+  promtoolComplaints,
+  sampleOf,
+} from '../support/telemetry/exposition.js'
 
 function metricsOf(changes: Partial<MetricsOptions> = {}): Metrics {
   return createMetrics({

@@ -7,9 +7,9 @@ import { type OtlpOptions, startPush } from '../../src/telemetry/export/push.js'
 import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.js'
 import { createMetrics, type Metrics } from '../../src/telemetry/metrics.js'
 import { eventually } from '../support/eventually.js'
-import { parseExposition, sampleOf } from '../support/exposition.js'
-import { decode, double, type Message, messages, number, text } from '../support/protobuf.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import { parseExposition, sampleOf } from '../support/telemetry/exposition.js'
+import { decode, double, type Message, messages, number, text } from '../support/telemetry/protobuf.js'
 
 const snapshot = exampleSnapshot()
 const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: true }

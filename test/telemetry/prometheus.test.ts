@@ -3,8 +3,8 @@ import t, { type Test } from 'tap'
 import { metricsRoutes, wantedFormat } from '../../src/admin/routes/metrics.js'
 import { createMetrics } from '../../src/telemetry/metrics.js'
 import { eventually } from '../support/eventually.js'
-import { hasPrometheus, startPrometheus } from '../support/prometheus.js'
-import { exampleRecord, exampleSnapshot } from '../support/snapshot.js'
+import { exampleRecord, exampleSnapshot } from '../support/gateway/snapshot.js'
+import { hasPrometheus, startPrometheus } from '../support/telemetry/prometheus.js'
 
 const snapshot = exampleSnapshot()
 const TRACE = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: true }

@@ -12,7 +12,7 @@ import {
   rowAnswer,
   rowDescription,
   WELCOME,
-} from '../support/evil-postgres.js'
+} from '../support/postgres/evil-postgres.js'
 
 async function open(t: Test, listen = false) {
   const evil = await evilPostgres(t)

@@ -3,10 +3,10 @@ import t from 'tap'
 import type { Config } from '../../src/config/schema/schema.js'
 import { openPostgres, type PostgresOptions } from '../../src/tier-sources/postgres.js'
 import { createPlans } from '../../src/tier-sources/tier-sources.js'
-import { createAuthority } from '../support/authority.js'
+import { createAuthority } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf } from '../support/gateway.js'
-import { noPostgres, startPostgres, type TestPostgres } from '../support/postgres.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
+import { noPostgres, startPostgres, type TestPostgres } from '../support/postgres/postgres.js'
 import { stall } from '../support/stall.js'
 
 t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {

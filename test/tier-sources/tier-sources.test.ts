@@ -4,7 +4,7 @@ import type { AddressInfo } from 'node:net'
 import t, { type Test } from 'tap'
 import type { Config } from '../../src/config/schema/schema.js'
 import { createPlans } from '../../src/tier-sources/tier-sources.js'
-import { snapshotOf } from '../support/gateway.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
 
 const quiet = { info() {}, warn() {} }
 

@@ -6,13 +6,13 @@ import { Readable } from 'node:stream'
 import t from 'tap'
 import { request } from 'undici'
 import { openHttp2 } from '../../src/upstream/http2/pool.js'
-import { createAuthority, pairOf } from '../support/authority.js'
+import { createAuthority, pairOf } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { snapshotOf, startGateway } from '../support/gateway.js'
-import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE, uint32 } from '../support/http2-frames.js'
-import { http2Upstream, type ReceivedStream } from '../support/http2-upstream.js'
-import { openRaw, rawExchange } from '../support/raw.js'
-import { recordingUpstream } from '../support/upstream.js'
+import { snapshotOf, startGateway } from '../support/gateway/gateway.js'
+import { FLAG, frame, headerBlock, rawHttp2Upstream, TYPE, uint32 } from '../support/http/http2-frames.js'
+import { http2Upstream, type ReceivedStream } from '../support/http/http2-upstream.js'
+import { openRaw, rawExchange } from '../support/http/raw.js'
+import { recordingUpstream } from '../support/http/upstream.js'
 
 function config(origins: readonly string[] | string, more = '', route = ''): string {
   return `
@@ -359,7 +359,7 @@ t.test('over TLS: by ALPN, and verified', async (t) => {
 
 t.test('one that cannot be reached is passed over for another', async (t) => {
   const upstream = await http2Upstream(t)
-  const { refusingPort } = await import('../support/hanging-listener.js')
+  const { refusingPort } = await import('../support/http/hanging-listener.js')
   const { origin } = await refusingPort()
   const gateway = await startGateway(t, config([origin, upstream.origin]))
   for (let i = 0; i < 4; i++) {

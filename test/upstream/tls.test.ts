@@ -7,9 +7,9 @@ import type { TLSSocket } from 'node:tls'
 import t, { type Test } from 'tap'
 import { WebSocket, WebSocketServer } from 'ws'
 import { openConfig, type ReloadEvent } from '../../src/config/load/reload.js'
-import { createAuthority, pairOf } from '../support/authority.js'
+import { createAuthority, pairOf } from '../support/credentials/authority.js'
 import { eventually } from '../support/eventually.js'
-import { startGateway } from '../support/gateway.js'
+import { startGateway } from '../support/gateway/gateway.js'
 
 const authority = createAuthority(t)
 const stranger = createAuthority(t)

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { ReloadEvent } from '../../src/config/load/reload.js'
 import { followConfig } from '../../src/workers/follow.js'
-import { snapshotOf } from '../support/gateway.js'
+import { snapshotOf } from '../support/gateway/gateway.js'
 
 const text = (limit: string) => `
 tiers: [free]

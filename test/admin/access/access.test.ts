@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import t from 'tap'
 import { type AccessSettings, createAccess } from '../../../src/admin/access/access.js'
 import type { Role } from '../../../src/admin/access/roles.js'
-import { accessOf, type CallOptions, NOW, startAdmin } from '../../support/admin.js'
+import { accessOf, type CallOptions, NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const sha256 = (token: string) => createHash('sha256').update(token).digest('hex')
 const bearer = (token: string) => `Bearer ${token}`

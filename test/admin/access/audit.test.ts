@@ -1,8 +1,8 @@
 import t from 'tap'
 import { createAudit } from '../../../src/admin/access/audit.js'
 import { createMemoryAuditStream } from '../../../src/fleet/audit-stream.js'
-import { accessOf, NOW, startAdmin } from '../../support/admin.js'
 import { eventually } from '../../support/eventually.js'
+import { accessOf, NOW, startAdmin } from '../../support/gateway/admin.js'
 
 async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<typeof startAdmin>[1] = {}) {
   const stream = createMemoryAuditStream(() => NOW)

@@ -1,8 +1,8 @@
 import { networkInterfaces } from 'node:os'
 import t from 'tap'
 import { guard } from '../../../src/admin/access/guard.js'
-import { accessOf, startAdmin } from '../../support/admin.js'
-import { rawExchange } from '../../support/raw.js'
+import { accessOf, startAdmin } from '../../support/gateway/admin.js'
+import { rawExchange } from '../../support/http/raw.js'
 
 t.test('without a token', async (t) => {
   const { port, call } = await startAdmin(t)

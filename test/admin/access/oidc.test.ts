@@ -1,8 +1,8 @@
 import t from 'tap'
 import { type AccessSettings, createAccess } from '../../../src/admin/access/access.js'
 import type { OidcSettings } from '../../../src/admin/access/oidc.js'
-import { NOW, startAdmin } from '../../support/admin.js'
-import { createKey, startJwksServer, tokenOf } from '../../support/issuer.js'
+import { createKey, startJwksServer, tokenOf } from '../../support/credentials/issuer.js'
+import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const ISSUER = 'https://id.example.com'
 const key = createKey('p256', 'k1')

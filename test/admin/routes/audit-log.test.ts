@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createAudit } from '../../../src/admin/access/audit.js'
 import { createMemoryAuditStream } from '../../../src/fleet/audit-stream.js'
-import { startAdmin } from '../../support/admin.js'
+import { startAdmin } from '../../support/gateway/admin.js'
 
 const quiet = { info() {}, warn() {}, error() {} }
 const HOUR = 3_600_000

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startAdmin } from '../../support/admin.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { startAdmin } from '../../support/gateway/admin.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const at = (block: string) => `/bans/${encodeURIComponent(block)}`
 

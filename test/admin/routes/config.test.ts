@@ -2,7 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t, { type Test } from 'tap'
 import { openConfig } from '../../../src/config/load/reload.js'
-import { EXAMPLE, startAdmin } from '../../support/admin.js'
+import { EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
 
 /** Over a real file, which nothing but the API makes it read again. */
 async function startOnFile(t: Test) {

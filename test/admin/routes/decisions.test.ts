@@ -7,8 +7,8 @@ import {
 } from '../../../src/telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../../../src/telemetry/decisions/decision-data.js'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
-import { startAdmin } from '../../support/admin.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+import { startAdmin } from '../../support/gateway/admin.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 const snapshot = exampleSnapshot()
 const denied = (requestId: string) =>

@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { ExplainQuestion } from '../../../src/telemetry/decisions/explained-decision.js'
-import { startAdmin } from '../../support/admin.js'
+import { startAdmin } from '../../support/gateway/admin.js'
 
 t.test('POST /explain asks with what it is given, and takes no other form', async (t) => {
   const asked: ExplainQuestion[] = []

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { amountKeyText } from '../../../src/fleet/overrides.js'
-import { startAdmin } from '../../support/admin.js'
+import { startAdmin } from '../../support/gateway/admin.js'
 
 t.test(
   'rows are looked at without a change, then written, with a record of each and one of all',

@@ -4,8 +4,8 @@ import type { StoredKey } from '../../../src/fleet/api-keys.js'
 import { createKeyStore } from '../../../src/fleet/keyring.js'
 import { createMemoryLastUsed } from '../../../src/fleet/last-used.js'
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
-import { EXAMPLE, startAdmin } from '../../support/admin.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(EXAMPLE.replace('api_key: { keys:', 'api_key: { store: true, keys:'))
 const config = {

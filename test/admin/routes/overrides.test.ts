@@ -1,5 +1,5 @@
 import t from 'tap'
-import { NOW, startAdmin } from '../../support/admin.js'
+import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const BOOST = '/boosts/payments/minute/consumer/alice'
 

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
-import { startAdmin } from '../../support/admin.js'
+import { startAdmin } from '../../support/gateway/admin.js'
 
 t.test('is alive as long as it answers, and ready when it should be given traffic', async (t) => {
   let ready = false

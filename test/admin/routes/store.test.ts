@@ -1,6 +1,6 @@
 import t, { type Test } from 'tap'
 import type { ForgettableMap, MapHistory } from '../../../src/fleet/replicated-map.js'
-import { accessOf, NOW, startAdmin } from '../../support/admin.js'
+import { accessOf, NOW, startAdmin } from '../../support/gateway/admin.js'
 
 interface TestMap extends ForgettableMap {
   readonly did: string[]

@@ -1,5 +1,5 @@
 import t from 'tap'
-import { startAdmin } from '../../support/admin.js'
+import { startAdmin } from '../../support/gateway/admin.js'
 
 t.test('puts a consumer on a tier, shows it, and takes it back', async (t) => {
   const { call, deps, logged } = await startAdmin(t)

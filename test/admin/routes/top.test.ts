@@ -1,6 +1,6 @@
 import t from 'tap'
 import type { TopQuestion } from '../../../src/telemetry/top/top.js'
-import { NOW, startAdmin } from '../../support/admin.js'
+import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const HOSTILE = '</script><img src=x onerror=alert(1)>\u202e\u0000"'
 

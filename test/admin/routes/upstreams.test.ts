@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import type { Names } from '../../../src/upstream/pool/dns.js'
 import { createUpstreams } from '../../../src/upstream/pool/pool.js'
-import { accessOf, startAdmin } from '../../support/admin.js'
+import { accessOf, startAdmin } from '../../support/gateway/admin.js'
 
 const NO_NAMES: Names = { lookup() {}, watch: () => () => {}, state: () => undefined, close() {} }
 const PAYMENTS = 'http://127.0.0.1:9001'

@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { openStore } from '../../../src/fleet/open-store.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
-import { NOW, startAdmin } from '../../support/admin.js'
 import { eventually } from '../../support/eventually.js'
-import { snapshotOf } from '../../support/gateway.js'
-import { ownRedis } from '../../support/redis.js'
+import { NOW, startAdmin } from '../../support/gateway/admin.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
+import { ownRedis } from '../../support/redis/redis.js'
 
 async function startUsed(t: Parameters<typeof startAdmin>[0]) {
   const limiter = createMemoryLimiter({ now: () => NOW })

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { tidegate } from '../../support/cli.js'
 import { eventually } from '../../support/eventually.js'
-import { startProcessOn } from '../../support/process.js'
-import { startRedis } from '../../support/redis.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startProcessOn } from '../../support/gateway/process.js'
+import { startRedis } from '../../support/redis/redis.js'
 
 t.test('tells what commands have changed in the store, by whom and why', async (t) => {
   const redis = await startRedis(t)

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
-import { tidegate } from '../../support/cli.js'
+import { tidegate } from '../../support/gateway/cli.js'
 
 const GOOD = `listen: 127.0.0.1:18080
 store: { redis: "redis://user:hunter2@127.0.0.1:6399/3", on_failure: local }

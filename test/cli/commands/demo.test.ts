@@ -3,8 +3,8 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import { join } from 'node:path'
 import t from 'tap'
-import { spawnCli, tidegateProcess } from '../../support/cli.js'
 import { freePort } from '../../support/free-port.js'
+import { spawnCli, tidegateProcess } from '../../support/gateway/cli.js'
 
 /** The example that comes with Tidegate, on ports that nobody else has. */
 async function exampleOn(folder: string) {

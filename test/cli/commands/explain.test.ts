@@ -1,9 +1,9 @@
 import { join } from 'node:path'
 import t from 'tap'
-import { tidegate } from '../../support/cli.js'
 import { freePort } from '../../support/free-port.js'
-import { startProcess } from '../../support/process.js'
-import { startRedis } from '../../support/redis.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startProcess } from '../../support/gateway/process.js'
+import { startRedis } from '../../support/redis/redis.js'
 
 t.test('explain leaves nothing behind that keeps its process', async (t) => {
   const yaml = `

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import t from 'tap'
 import { request } from 'undici'
-import { spawnCli, tidegate, tidegateProcess } from '../../support/cli.js'
 import { eventually } from '../../support/eventually.js'
 import { freePort } from '../../support/free-port.js'
-import { startBackend, startProcess, storeUp } from '../../support/process.js'
-import { ownRedis } from '../../support/redis.js'
+import { spawnCli, tidegate, tidegateProcess } from '../../support/gateway/cli.js'
+import { startBackend, startProcess, storeUp } from '../../support/gateway/process.js'
+import { ownRedis } from '../../support/redis/redis.js'
 
 const config = (upstream: string, redis?: string) => `
 listen: 127.0.0.1:0

@@ -5,8 +5,8 @@ import fc from 'fast-check'
 import t from 'tap'
 import { cellsOf } from '../../../src/cli/read/csv.js'
 import { linesOf } from '../../../src/cli/read/lines.js'
-import { tidegate } from '../../support/cli.js'
-import { startRedis } from '../../support/redis.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startRedis } from '../../support/redis/redis.js'
 
 t.test('cells as RFC 4180 has them, with blanks around them left out', async (t) => {
   const cases: [string, string[] | undefined][] = [

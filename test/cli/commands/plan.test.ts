@@ -2,8 +2,8 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { request } from 'undici'
-import { tidegate } from '../../support/cli.js'
-import { startBackend, startProcessOn } from '../../support/process.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startBackend, startProcessOn } from '../../support/gateway/process.js'
 
 const configOf = (upstream: string, limits: string, log = 'off') => `
 listen: 127.0.0.1:0

@@ -1,9 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { openServiceManager } from '../../../src/cli/commands/service-manager.js'
-import { canReadDatagrams, readDatagrams } from '../../support/datagrams.js'
-import { startBackend, startProcess, startProcessOn } from '../../support/process.js'
-import { isOnPath } from '../../support/redis.js'
+import { startBackend, startProcess, startProcessOn } from '../../support/gateway/process.js'
+import { canReadDatagrams, readDatagrams } from '../../support/http/datagrams.js'
+import { isOnPath } from '../../support/redis/redis.js'
 
 const skip =
   isOnPath('systemd-notify') && canReadDatagrams

@@ -6,9 +6,9 @@ import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import t from 'tap'
 import { laxParser } from '../../../src/cli/node-version.js'
-import { spawnCli, tidegateProcess } from '../../support/cli.js'
 import { eventually } from '../../support/eventually.js'
-import { CLI, startBackend, startProcess } from '../../support/process.js'
+import { spawnCli, tidegateProcess } from '../../support/gateway/cli.js'
+import { CLI, startBackend, startProcess } from '../../support/gateway/process.js'
 
 const config = (upstream: string, delay = '0s', port = 0) => `
 listen: 127.0.0.1:${port}

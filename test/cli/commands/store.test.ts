@@ -1,6 +1,6 @@
 import t from 'tap'
 import { startGateway } from '../../../src/main.js'
-import { tidegate } from '../../support/cli.js'
+import { tidegate } from '../../support/gateway/cli.js'
 
 // What it does when something is forgotten: test/e2e/store-forgets.test.ts.
 

@@ -9,10 +9,10 @@ import { watchTop } from '../../../src/cli/commands/top-watch.js'
 import { widthOf } from '../../../src/cli/print/display-width.js'
 import { keysOf } from '../../../src/cli/print/screen.js'
 import { type TopView, topLines } from '../../../src/cli/print/top-table.js'
-import { tidegate } from '../../support/cli.js'
 import { freePort } from '../../support/free-port.js'
-import { startBackend, startProcess, storeUp } from '../../support/process.js'
-import { hasRedisServer, startRedis } from '../../support/redis.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startBackend, startProcess, storeUp } from '../../support/gateway/process.js'
+import { hasRedisServer, startRedis } from '../../support/redis/redis.js'
 
 const TO = '2026-11-25T12:00:45.000Z'
 const ROW = {

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { tidegate } from '../../support/cli.js'
 import { freePort } from '../../support/free-port.js'
-import { startBackend, startProcess } from '../../support/process.js'
+import { tidegate } from '../../support/gateway/cli.js'
+import { startBackend, startProcess } from '../../support/gateway/process.js'
 
 t.test('shows how the upstreams are, drains one and restores it', async (t) => {
   const backend = await startBackend(t)

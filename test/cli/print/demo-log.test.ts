@@ -2,7 +2,7 @@ import t from 'tap'
 import { createDemoLog, describeRequest } from '../../../src/cli/print/demo-log.js'
 import type { Decision } from '../../../src/limiter/limiter.js'
 import type { RequestRecord } from '../../../src/telemetry/record/record.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(`
 tiers: [free, pro]

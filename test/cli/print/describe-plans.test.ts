@@ -1,6 +1,6 @@
 import t from 'tap'
 import { describePlans } from '../../../src/cli/print/describe-plans.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 t.test('the order in which a tier is looked for is told without the secrets of addresses', async (t) => {
   const { config } = snapshotOf(`

@@ -3,7 +3,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'
 import { alternativeNames, checkDates, loadCertificates } from '../../../src/config/snapshot/certificates.js'
-import { createAuthority } from '../../support/authority.js'
+import { createAuthority } from '../../support/credentials/authority.js'
 
 const authority = createAuthority(t)
 const api = authority.issue('api', 'DNS:API.example,IP:127.0.0.1,DNS:*.apps.example')

@@ -4,8 +4,8 @@ import t from 'tap'
 import { changesBetween } from '../../../src/config/load/diff.js'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { applyRules } from '../../../src/gateway/transform/header-rules.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const page = readFileSync(new URL('../../../docs/shaping.md', import.meta.url), 'utf8')
 const SERVICES = ['payments', 'api', 'api-canary', 'api-next', 'feed']

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const full = readFileSync(new URL('../../fixtures/config-full.yaml', import.meta.url), 'utf8')
 const env = {

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { memberAt, memberOf } from '../../../src/config/snapshot/split.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 function splitOf(...weights: readonly number[]) {
   const snapshot = snapshotOf(`

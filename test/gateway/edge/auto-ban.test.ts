@@ -4,12 +4,12 @@ import { BANS, type Ban, createBans } from '../../../src/fleet/bans.js'
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { autoBan } from '../../../src/gateway/edge/auto-ban.js'
 import { eventually } from '../../support/eventually.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { snapshotOf, startGateway } from '../../support/gateway.js'
-import { http2Client } from '../../support/http2-client.js'
-import { openRaw, rawExchange, rawRequest } from '../../support/raw.js'
-import { recordingUpstream } from '../../support/upstream.js'
-import { handshake } from '../../support/websocket.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
+import { http2Client } from '../../support/http/http2-client.js'
+import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
+import { handshake } from '../../support/http/websocket.js'
 
 function config(ban: string, upstream = 'http://127.0.0.1:9', allow = '[]'): string {
   return `

@@ -14,9 +14,9 @@ import t, { type Test } from 'tap'
 import { ERRORS, type ErrorCode } from '../../../src/errors.js'
 import { grpcStatus } from '../../../src/gateway/exchange/grpc.js'
 import { eventually } from '../../support/eventually.js'
-import { startGateway } from '../../support/gateway.js'
-import { type EchoClient, grpcClient, grpcUpstream } from '../../support/grpc.js'
-import { http2Client } from '../../support/http2-client.js'
+import { startGateway } from '../../support/gateway/gateway.js'
+import { type EchoClient, grpcClient, grpcUpstream } from '../../support/http/grpc.js'
+import { http2Client } from '../../support/http/http2-client.js'
 
 /** What has happened to calls at the server, by the text of their first message. */
 const seen = new Map<string, string>()

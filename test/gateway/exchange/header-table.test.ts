@@ -1,7 +1,7 @@
 import t from 'tap'
-import { startFaces } from '../../support/faces.js'
-import { type RawRequest, rawUpstream, respond } from '../../support/raw-upstream.js'
-import { SWITCHING } from '../../support/websocket.js'
+import { startFaces } from '../../support/http/faces.js'
+import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
+import { SWITCHING } from '../../support/http/websocket.js'
 
 /** What an upstream is told by fields that other servers use to say who is calling. */
 

@@ -1,9 +1,9 @@
 import { METHODS } from 'node:http'
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'
-import { startGateway } from '../../support/gateway.js'
-import { openRaw, rawExchange } from '../../support/raw.js'
-import { type RawRequest, rawUpstream, respond } from '../../support/raw-upstream.js'
+import { startGateway } from '../../support/gateway/gateway.js'
+import { openRaw, rawExchange } from '../../support/http/raw.js'
+import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
 
 function yamlFor(origin: string, { route = '', top = '' } = {}): string {
   return `

@@ -1,13 +1,13 @@
 import t from 'tap'
 import { createMirror } from '../../../src/gateway/forward/mirror.js'
 import { eventually } from '../../support/eventually.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { refusingPort } from '../../support/hanging-listener.js'
-import { FLAG, frame, headerBlock, rawHttp2, TYPE, uint32 } from '../../support/http2-frames.js'
-import { http2Upstream } from '../../support/http2-upstream.js'
-import { openRaw, rawExchange, rawRequest } from '../../support/raw.js'
-import { startSite } from '../../support/site.js'
-import { recordingUpstream } from '../../support/upstream.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { startSite } from '../../support/gateway/site.js'
+import { refusingPort } from '../../support/http/hanging-listener.js'
+import { FLAG, frame, headerBlock, rawHttp2, TYPE, uint32 } from '../../support/http/http2-frames.js'
+import { http2Upstream } from '../../support/http/http2-upstream.js'
+import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
 
 const SITE = `
 tiers: [free]

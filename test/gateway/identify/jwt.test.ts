@@ -1,12 +1,12 @@
 import t, { type Test } from 'tap'
 import { createTokens } from '../../../src/credentials/tokens.js'
 import { createExplain } from '../../../src/gateway/simulate/explain.js'
-import { createClock, snapshotOf, startGateway } from '../../support/gateway.js'
-import { http2Client } from '../../support/http2-client.js'
-import { createKey, startJwksServer, tokenOf } from '../../support/issuer.js'
-import { rawExchange } from '../../support/raw.js'
-import { recordingUpstream } from '../../support/upstream.js'
-import { handshake } from '../../support/websocket.js'
+import { createKey, startJwksServer, tokenOf } from '../../support/credentials/issuer.js'
+import { createClock, snapshotOf, startGateway } from '../../support/gateway/gateway.js'
+import { http2Client } from '../../support/http/http2-client.js'
+import { rawExchange } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
+import { handshake } from '../../support/http/websocket.js'
 
 const key = createKey('p256', 'k1')
 const ISSUER = 'https://id.example.com'

@@ -1,9 +1,9 @@
 import t from 'tap'
-import { http2Client } from '../../support/http2-client.js'
-import { rawExchange, rawRequest } from '../../support/raw.js'
-import { signed } from '../../support/signing.js'
-import { expectRefused, problemOf, startSite } from '../../support/site.js'
-import { handshake } from '../../support/websocket.js'
+import { signed } from '../../support/credentials/signing.js'
+import { expectRefused, problemOf, startSite } from '../../support/gateway/site.js'
+import { http2Client } from '../../support/http/http2-client.js'
+import { rawExchange, rawRequest } from '../../support/http/raw.js'
+import { handshake } from '../../support/http/websocket.js'
 
 const SITE = `
 tiers: [free, pro]

@@ -1,8 +1,8 @@
 import t from 'tap'
-import { type EntranceSite, openFrom, startEntrance } from '../../support/entrance.js'
 import { eventually } from '../../support/eventually.js'
-import { proxyV1, proxyV2 } from '../../support/proxy-header.js'
-import { openRaw, type RawConnection, rawRequest } from '../../support/raw.js'
+import { type EntranceSite, openFrom, startEntrance } from '../../support/http/entrance.js'
+import { proxyV1, proxyV2 } from '../../support/http/proxy-header.js'
+import { openRaw, type RawConnection, rawRequest } from '../../support/http/raw.js'
 
 /** What happens to a connection before its first request: who may connect, how often, and who is behind a proxy. */
 

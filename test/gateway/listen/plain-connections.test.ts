@@ -2,9 +2,9 @@ import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createPlainConnections } from '../../../src/gateway/listen/plain-connections.js'
 import { eventually } from '../../support/eventually.js'
-import { snapshotOf, startGateway } from '../../support/gateway.js'
-import { openRaw, rawRequest } from '../../support/raw.js'
-import { type RawRequest, rawUpstream, respond } from '../../support/raw-upstream.js'
+import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
+import { openRaw, rawRequest } from '../../support/http/raw.js'
+import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
 
 /** Connections that the gateway reads itself, and how they go over to Node's parser: nobody may notice. */
 

@@ -4,7 +4,7 @@ import { setImmediate as turn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { readPlainHead } from '../../../src/gateway/listen/plain-head.js'
-import { rawRequest } from '../../support/raw.js'
+import { rawRequest } from '../../support/http/raw.js'
 
 /** What is not handed on to Node's parser is understood as that understands it. */
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import t from 'tap'
 import { parseProxyHeader } from '../../../src/gateway/listen/proxy-protocol.js'
-import { proxyV1, proxyV2 } from '../../support/proxy-header.js'
+import { proxyV1, proxyV2 } from '../../support/http/proxy-header.js'
 
 const bytes = (text: string) => Buffer.from(text, 'latin1')
 const behind = bytes('GET / HTTP/1.1\r\n\r\n')

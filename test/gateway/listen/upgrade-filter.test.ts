@@ -1,6 +1,6 @@
 import t from 'tap'
-import { openRaw, rawExchange, rawRequest } from '../../support/raw.js'
-import { startSite } from '../../support/site.js'
+import { startSite } from '../../support/gateway/site.js'
+import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
 
 const SITE = `
 tiers: [free]

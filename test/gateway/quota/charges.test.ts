@@ -7,8 +7,8 @@ import { createCharges } from '../../../src/gateway/quota/charges.js'
 import type { Charge, Limiter, Slot } from '../../../src/limiter/limiter.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import { eventually } from '../../support/eventually.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { createClock, snapshotOf } from '../../support/gateway.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { createClock, snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(`
 tiers: [free]

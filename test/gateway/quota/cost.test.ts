@@ -2,10 +2,10 @@ import fc from 'fast-check'
 import t from 'tap'
 import { askedCost, costOf as costOfRoute, toldCost } from '../../../src/gateway/quota/cost.js'
 import { matchRoute } from '../../../src/gateway/stages/route.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { snapshotOf, startGateway } from '../../support/gateway.js'
-import { rawExchange, rawRequest } from '../../support/raw.js'
-import { recordingUpstream } from '../../support/upstream.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
+import { rawExchange, rawRequest } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
 
 const snapshot = snapshotOf(`
 tiers: [free]

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'
-import { openRaw, rawRequest } from '../../support/raw.js'
-import { startSite } from '../../support/site.js'
+import { startSite } from '../../support/gateway/site.js'
+import { openRaw, rawRequest } from '../../support/http/raw.js'
 
 /** What is answered waits for the end of the event loop's turn; nobody may notice but by the clock. */
 

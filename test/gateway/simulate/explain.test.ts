@@ -6,8 +6,8 @@ import { createExplain } from '../../../src/gateway/simulate/explain.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../../src/telemetry/decisions/explained-decision.js'
 import type { UpstreamState } from '../../../src/upstream/pool/state.js'
-import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway.js'
-import { signed } from '../../support/signing.js'
+import { signed } from '../../support/credentials/signing.js'
+import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
 
 const tokens = createTokens({ log: { info() {}, warn() {} } })
 

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createPlan, type LoggedRequest, type Planned } from '../../../src/gateway/simulate/log-replay.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const START = 1_760_000_040_000
 

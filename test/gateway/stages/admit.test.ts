@@ -1,10 +1,10 @@
 import type { ServerResponse } from 'node:http'
 import t, { type Test } from 'tap'
 import { eventually } from '../../support/eventually.js'
-import { startGateway, type TestGateway } from '../../support/gateway.js'
-import { openRaw, type RawConnection, rawExchange, rawRequest } from '../../support/raw.js'
-import { recordingUpstream } from '../../support/upstream.js'
-import { handshake, startChat } from '../../support/websocket.js'
+import { startGateway, type TestGateway } from '../../support/gateway/gateway.js'
+import { openRaw, type RawConnection, rawExchange, rawRequest } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
+import { handshake, startChat } from '../../support/http/websocket.js'
 
 /** Three tiers by key, a service that is limited to ten a minute for free. */
 function yamlFor(origin: string, service: string, route = ''): string {

@@ -6,8 +6,8 @@ import type { Refusal } from '../../../src/errors.js'
 import { clientOf } from '../../../src/gateway/exchange/address.js'
 import { readHeaders } from '../../../src/gateway/exchange/headers.js'
 import { identifyConsumer } from '../../../src/gateway/stages/consumer.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 function withConsumers(consumers: string, more = ''): Snapshot {
   return snapshotOf(`

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startFaces } from '../../support/faces.js'
-import { recordingUpstream } from '../../support/upstream.js'
+import { startFaces } from '../../support/http/faces.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
 
 /** What the gateway answers by itself, and how targets and hosts are read, on every face that has them. */
 

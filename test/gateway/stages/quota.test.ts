@@ -8,10 +8,10 @@ import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { createRedisLimiter } from '../../../src/limiter/redis/redis.js'
 import { limitsTold } from '../../../src/telemetry/decisions/decision-data.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway.js'
-import { startRedis } from '../../support/redis.js'
-import { exampleDecision } from '../../support/snapshot.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
+import { exampleDecision } from '../../support/gateway/snapshot.js'
+import { startRedis } from '../../support/redis/redis.js'
 
 const snapshot = snapshotOf(`
 tiers: [free, pro, enterprise]

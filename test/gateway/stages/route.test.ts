@@ -1,8 +1,8 @@
 import t from 'tap'
 import type { Refusal } from '../../../src/errors.js'
 import { MAX_TARGET, matchRoute } from '../../../src/gateway/stages/route.js'
-import { type Asked, exchangeFor } from '../../support/exchange.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { type Asked, exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(`
 tiers: [free]

@@ -3,8 +3,8 @@ import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { resolveTier } from '../../../src/gateway/stages/tier.js'
 import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/source.js'
-import { exchangeFor } from '../../support/exchange.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { exchangeFor } from '../../support/gateway/exchange.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(`
 tiers: [free, pro, enterprise]

@@ -3,12 +3,12 @@ import t, { type Test } from 'tap'
 import { type ClientOptions, WebSocket } from 'ws'
 import { createShares, type Shares } from '../../../src/shares.js'
 import { eventually } from '../../support/eventually.js'
-import { startGateway, type TestGateway } from '../../support/gateway.js'
-import { refusingPort } from '../../support/hanging-listener.js'
-import { openRaw, rawExchange } from '../../support/raw.js'
-import { rawUpstream } from '../../support/raw-upstream.js'
-import { exampleDecision } from '../../support/snapshot.js'
-import { handshake, startChat } from '../../support/websocket.js'
+import { startGateway, type TestGateway } from '../../support/gateway/gateway.js'
+import { exampleDecision } from '../../support/gateway/snapshot.js'
+import { refusingPort } from '../../support/http/hanging-listener.js'
+import { openRaw, rawExchange } from '../../support/http/raw.js'
+import { rawUpstream } from '../../support/http/raw-upstream.js'
+import { handshake, startChat } from '../../support/http/websocket.js'
 
 const ATTACKER: ClientOptions = { localAddress: '127.0.0.2' }
 

@@ -1,7 +1,7 @@
 import t from 'tap'
-import { rawExchange, rawRequest } from '../../support/raw.js'
-import { startSite } from '../../support/site.js'
-import { recordingUpstream } from '../../support/upstream.js'
+import { startSite } from '../../support/gateway/site.js'
+import { rawExchange, rawRequest } from '../../support/http/raw.js'
+import { recordingUpstream } from '../../support/http/upstream.js'
 
 const SITE = `
 tiers: [free]

@@ -1,6 +1,6 @@
 import t from 'tap'
-import { startFaces } from '../../support/faces.js'
-import { rawUpstream, respond } from '../../support/raw-upstream.js'
+import { startFaces } from '../../support/http/faces.js'
+import { rawUpstream, respond } from '../../support/http/raw-upstream.js'
 
 /** Where an upstream says that its paths are, and where a client finds them. */
 

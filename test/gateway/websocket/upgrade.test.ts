@@ -4,8 +4,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import t from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../../support/eventually.js'
-import { startGateway } from '../../support/gateway.js'
-import { openRaw, rawExchange } from '../../support/raw.js'
+import { startGateway } from '../../support/gateway/gateway.js'
+import { openRaw, rawExchange } from '../../support/http/raw.js'
 import {
   ACCEPT,
   ALICE,
@@ -19,7 +19,7 @@ import {
   SWITCHING,
   startBare,
   startChat,
-} from '../../support/websocket.js'
+} from '../../support/http/websocket.js'
 
 t.test('the tunnel', async (t) => {
   t.test('what a client sends comes back, text and binary', async (t) => {

@@ -7,12 +7,12 @@ import { createRedisAssignments } from '../../../src/fleet/assignments.js'
 import { consumerPart, limitKey, slotOf } from '../../../src/limiter/key.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { eventually } from '../../support/eventually.js'
-import { hasRedisServer } from '../../support/redis.js'
-import { startRedisCluster } from '../../support/redis-cluster.js'
+import { hasRedisServer } from '../../support/redis/redis.js'
+import { startRedisCluster } from '../../support/redis/redis-cluster.js'
 import { within } from '../../support/within.js'
-import { policyOf, serviceOf } from '../build.js'
-import { openLimiter } from '../open-limiter.js'
-import { PATIENT, RECOVERY, SLOWEST } from '../traffic.js'
+import { policyOf, serviceOf } from '../contract/build.js'
+import { openLimiter } from '../contract/open-limiter.js'
+import { PATIENT, RECOVERY, SLOWEST } from '../contract/traffic.js'
 
 const built = (name: string) => JSON.stringify(new URL(`../../../dist/${name}.js`, import.meta.url).href)
 

@@ -4,8 +4,8 @@ import t, { type Test } from 'tap'
 import { createShard, type Shard } from '../../../src/limiter/redis/node.js'
 import { runTake } from '../../../src/limiter/redis/scripts.js'
 import { eventually } from '../../support/eventually.js'
-import { startProxy } from '../../support/proxy.js'
-import { startRedis } from '../../support/redis.js'
+import { startProxy } from '../../support/http/proxy.js'
+import { startRedis } from '../../support/redis/redis.js'
 import { stall } from '../../support/stall.js'
 
 /** Ms. Long, so that a busy machine is never taken for a slow store. */

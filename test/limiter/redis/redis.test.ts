@@ -2,10 +2,10 @@ import t, { type Test } from 'tap'
 import { consumerPart, limitKey } from '../../../src/limiter/key.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { createRedisLimiter } from '../../../src/limiter/redis/redis.js'
-import { startRedis } from '../../support/redis.js'
-import { contract, type Subject } from '../contract.js'
-import { changeContract } from '../contract-changes.js'
-import { shareContract } from '../contract-shares.js'
+import { startRedis } from '../../support/redis/redis.js'
+import { contract, type Subject } from '../contract/contract.js'
+import { changeContract } from '../contract/contract-changes.js'
+import { shareContract } from '../contract/contract-shares.js'
 
 const DAY = 86_400_000
 const quiet = { info() {}, warn() {} }

@@ -2,11 +2,11 @@ import t, { type Test } from 'tap'
 import type { Config } from '../../../src/config/schema/schema.js'
 import { openStore } from '../../../src/fleet/open-store.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
-import { createAuthority, pairOf } from '../../support/authority.js'
+import { createAuthority, pairOf } from '../../support/credentials/authority.js'
 import { eventually } from '../../support/eventually.js'
-import { type EvilRedis, evilRedis } from '../../support/evil-redis.js'
-import { startRedis, type TestRedis } from '../../support/redis.js'
-import { policyOf, serviceOf } from '../build.js'
+import { type EvilRedis, evilRedis } from '../../support/redis/evil-redis.js'
+import { startRedis, type TestRedis } from '../../support/redis/redis.js'
+import { policyOf, serviceOf } from '../contract/build.js'
 
 const SETTINGS = {
   timeout: 500,

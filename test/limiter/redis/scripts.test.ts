@@ -14,8 +14,8 @@ import {
   runTouch,
   runUsage,
 } from '../../../src/limiter/redis/scripts.js'
-import { hasRedisServer, startRedis } from '../../support/redis.js'
-import { policyOf } from '../build.js'
+import { hasRedisServer, startRedis } from '../../support/redis/redis.js'
+import { policyOf } from '../contract/build.js'
 
 const folder = new URL('../../../lua/', import.meta.url)
 const sources = new Map(

@@ -3,7 +3,7 @@ import t from 'tap'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 import { codePoint } from '../../support/code-point.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 const NOW = 1_760_000_000_000
 const snapshot = exampleSnapshot()

@@ -5,7 +5,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { formatMetrics } from '../../../src/telemetry/export/text-format.js'
 import { createFamily, type Definition, type Family } from '../../../src/telemetry/metrics/metric-family.js'
-import { parseExposition } from '../../support/exposition.js'
+import { parseExposition } from '../../support/telemetry/exposition.js'
 
 const LABELS = ['http.route', 'tidegate.tier', 'code']
 

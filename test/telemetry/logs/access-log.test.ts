@@ -7,7 +7,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createAccessLog, createLineBuilder } from '../../../src/telemetry/logs/access-log.js'
 import { codePoint } from '../../support/code-point.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 const snapshot = exampleSnapshot()
 const at = Date.parse('2026-03-04T05:06:07.089Z')
@@ -183,7 +183,7 @@ t.test('writes to a file, and off writes nothing', async (t) => {
   t.equal(off.dropped(), 0)
 })
 
-const child = fileURLToPath(new URL('../../../dist-test/support/log-to-stdout.js', import.meta.url))
+const child = fileURLToPath(new URL('../../../dist-test/support/gateway/log-to-stdout.js', import.meta.url))
 
 async function logToStdout(lines: number, reader: 'asleep' | 'gone') {
   const args = [...process.execArgv, child, String(lines)]

@@ -1,7 +1,7 @@
 import t from 'tap'
 import type { ReloadEvent } from '../../../src/config/load/reload.js'
 import { logReload } from '../../../src/telemetry/logs/log-reload.js'
-import { exampleSnapshot } from '../../support/snapshot.js'
+import { exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 t.test('what came of a reload is said as loudly as it matters', async (t) => {
   const snapshot = exampleSnapshot()

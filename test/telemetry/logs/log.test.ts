@@ -97,7 +97,7 @@ t.test('no secret gets out, wherever it stands', async (t) => {
 })
 
 t.test('says to stderr by default, and its last words get out before the process ends', async (t) => {
-  const child = fileURLToPath(new URL('../../../dist-test/support/log-events.js', import.meta.url))
+  const child = fileURLToPath(new URL('../../../dist-test/support/gateway/log-events.js', import.meta.url))
   const run = spawnSync(process.execPath, [...process.execArgv, child], { encoding: 'utf8' })
   t.equal(run.status, 3)
   t.equal(run.stdout, '')

@@ -2,7 +2,7 @@ import t from 'tap'
 import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
 import { createRecorder } from '../../../src/telemetry/metrics/recorder.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 t.test('traffic is told by service and tier, whatever the route and the method', async (t) => {
   const families = createFamilies()

@@ -1,6 +1,6 @@
 import t from 'tap'
 import { COUNTERS, createTop, type Dimension, WINDOW_MS } from '../../../src/telemetry/top/top.js'
-import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
+import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
 /** A whole half minute of the clock. */
 const START = 1_760_000_040_000

@@ -13,10 +13,10 @@ import {
   tracesUrl,
 } from '../../../src/telemetry/traces/tracing-settings.js'
 import { eventually } from '../../support/eventually.js'
-import { refusingPort } from '../../support/hanging-listener.js'
-import { startCollector } from '../../support/otlp-collector.js'
-import { exampleRecord, exampleSnapshot } from '../../support/snapshot.js'
-import { startTracing } from '../../support/traced.js'
+import { exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
+import { startTracing } from '../../support/gateway/traced.js'
+import { refusingPort } from '../../support/http/hanging-listener.js'
+import { startCollector } from '../../support/telemetry/otlp-collector.js'
 
 const snapshot = exampleSnapshot()
 

@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import t from 'tap'
-import { FLAG, frame, headerBlock, TYPE } from '../../support/http2-frames.js'
+import { FLAG, frame, headerBlock, TYPE } from '../../support/http/http2-frames.js'
 import { within } from '../../support/within.js'
 
 const built = (name: string) =>

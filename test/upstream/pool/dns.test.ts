@@ -3,9 +3,9 @@ import t from 'tap'
 import { createNames, type Names, type ResolvedAddress } from '../../../src/upstream/pool/dns.js'
 import { createUpstreams } from '../../../src/upstream/pool/pool.js'
 import { eventually } from '../../support/eventually.js'
-import { snapshotOf, startGateway } from '../../support/gateway.js'
-import { rawExchange } from '../../support/raw.js'
-import { rawUpstream } from '../../support/raw-upstream.js'
+import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
+import { rawExchange } from '../../support/http/raw.js'
+import { rawUpstream } from '../../support/http/raw-upstream.js'
 
 const ipv4 = (...addresses: string[]): ResolvedAddress[] =>
   addresses.map((address) => ({ address, family: address.includes(':') ? 6 : 4 }))

@@ -6,8 +6,8 @@ import type { Target } from '../../../src/upstream/pool/choose.js'
 import { untilNext } from '../../../src/upstream/pool/health-check.js'
 import { createUpstreams } from '../../../src/upstream/pool/pool.js'
 import { eventually } from '../../support/eventually.js'
-import { snapshotOf } from '../../support/gateway.js'
-import { refusingPort } from '../../support/hanging-listener.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
+import { refusingPort } from '../../support/http/hanging-listener.js'
 
 type Answer = (res: ServerResponse, req: IncomingMessage) => void
 const good: Answer = (res) => void res.end('well')
@@ -205,7 +205,7 @@ routes: [{ path: /*, service: one }, { path: /two, service: two }]
 })
 
 t.test('an upstream over HTTP/2 is checked over HTTP/2', APART, async (t) => {
-  const { http2Upstream } = await import('../../support/http2-upstream.js')
+  const { http2Upstream } = await import('../../support/http/http2-upstream.js')
   const a = await http2Upstream(t, ({ stream }) => {
     stream.respond({ ':status': 200 })
     stream.end('well')

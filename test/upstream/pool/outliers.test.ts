@@ -3,7 +3,7 @@ import type { Target } from '../../../src/upstream/pool/choose.js'
 import type { Names } from '../../../src/upstream/pool/dns.js'
 import { eject, goodConduct, judge, mayEject, outcomeOf } from '../../../src/upstream/pool/outliers.js'
 import { createUpstreams } from '../../../src/upstream/pool/pool.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 const SETTINGS = {
   enabled: true,

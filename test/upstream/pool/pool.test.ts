@@ -4,7 +4,7 @@ import { createShares, give } from '../../../src/shares.js'
 import type { Asking, NoTarget, Target } from '../../../src/upstream/pool/choose.js'
 import type { Names } from '../../../src/upstream/pool/dns.js'
 import { createUpstreams, type UpstreamsOptions } from '../../../src/upstream/pool/pool.js'
-import { snapshotOf } from '../../support/gateway.js'
+import { snapshotOf } from '../../support/gateway/gateway.js'
 
 function snapshotWith(services: Record<string, readonly string[]>, more = '') {
   const lines = Object.entries(services).map(

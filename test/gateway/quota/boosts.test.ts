@@ -1,0 +1,60 @@
+import t from 'tap'
+import { amountKeyText } from '../../../src/fleet/overrides.js'
+import { problemOf, startSite } from '../../support/gateway/site.js'
+import { rawExchange, rawRequest } from '../../support/http/raw.js'
+
+t.test(
+  'a boost is there for the next request, in the fields and the text of a 429, and then ends',
+  async (t) => {
+    const { gateway } = await startSite(
+      t,
+      `
+tiers: [free]
+consumers: [{ header: { name: X-User-Id, tenant: X-Tenant-Id, from: anyone } }]
+services:
+  payments:
+    upstreams: [PAYMENTS]
+    limits: { free: { amount: 2, window: 1m } }
+routes: [{ path: /*, service: payments }]
+`,
+    )
+    const ask = async (...fields: string[]) =>
+      (await rawExchange(gateway.port, rawRequest('GET /', 'X-User-Id: ann', ...fields))).responses[0]!
+    const put = (
+      kind: 'boost' | 'override',
+      of: 'consumer' | 'tenant',
+      id: string,
+      amount: number,
+      until?: number,
+    ) =>
+      gateway.amounts.map.set(amountKeyText({ kind, of, id, service: 'payments', limit: 'minute' }), {
+        amount,
+        until,
+        reason: undefined,
+      })
+    for (const status of [200, 200, 429]) t.equal((await ask()).status, status)
+
+    await put('boost', 'consumer', 'ann', 3, gateway.clock.now + 10 * 86_400_000)
+    const boosted = await ask()
+    t.equal(boosted.status, 200)
+    t.equal(boosted.header('ratelimit-policy'), '"minute";q=5;w=60')
+    t.equal(boosted.header('ratelimit'), '"minute";r=2;t=60')
+    t.equal(boosted.header('x-ratelimit-limit'), '5')
+    t.match(gateway.records.at(-1)?.policy?.limits[0], { amount: 5, changed: { tier: 2, boost: 3 } })
+    t.equal((await ask()).status, 200)
+    t.equal((await ask()).status, 200)
+    t.match(problemOf(await ask()), {
+      detail: /^The quota "minute" \(5 per 60 s\) of tier free on payments is used up; try again in \d+ s\.$/,
+    })
+
+    await put('override', 'tenant', 'acme', 10)
+    const ofTenant = await ask('X-Tenant-Id: acme')
+    t.equal(
+      ofTenant.header('ratelimit'),
+      '"minute";r=7;t=60',
+      'ten, and three on top, of which five are used',
+    )
+    t.equal((await ask()).status, 429, 'without its tenant')
+    t.equal((await ask('X-Tenant-Id: other')).status, 429)
+  },
+)

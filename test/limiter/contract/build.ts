@@ -1,0 +1,49 @@
+import type { Limit } from '../../../src/config/snapshot/limit.js'
+import { policyOf as compile, type Policy } from '../../../src/config/snapshot/policy.js'
+import type { OnFailure, Service } from '../../../src/config/snapshot/snapshot.js'
+import { PLAIN_RESILIENCE, PLAIN_UPSTREAMS } from '../../support/gateway/snapshot.js'
+
+/** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */
+export function policyOf(
+  ...limits: readonly (readonly [amount: number, windowMs: number] | Partial<Limit>)[]
+): Policy {
+  return compile(
+    limits.map((limit, i) => {
+      const given = 'length' in limit ? { amount: limit[0], windowMs: limit[1] } : limit
+      const { amount = 1, windowMs = 60_000 } = given
+      return {
+        name: `${windowMs}ms-${i}`,
+        algorithm: 'sliding',
+        by: 'consumer',
+        amount,
+        windowMs,
+        burst: amount,
+        calendar: undefined,
+        share: undefined,
+        shareOf: undefined,
+        changed: undefined,
+        next: undefined,
+        ...given,
+      }
+    }),
+    { refunds: false, candidate: undefined },
+  )
+}
+
+export function serviceOf(
+  name: string,
+  policies: readonly (Policy | undefined)[],
+  onFailure: OnFailure = 'open',
+): Service {
+  return {
+    ...PLAIN_UPSTREAMS,
+    ...PLAIN_RESILIENCE,
+    index: 0,
+    name,
+    onFailure,
+    policies,
+    showDecidedBy: false,
+    maintenance: undefined,
+    identity: undefined,
+  }
+}

@@ -1,0 +1,185 @@
+import type { AddressInfo } from 'node:net'
+import type { FastifyInstance } from 'fastify'
+import type { Test } from 'tap'
+import { formatError, loadConfig } from '../../../src/config/load/load.js'
+import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
+import { createTokens } from '../../../src/credentials/tokens.js'
+import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
+import { AMOUNTS, type Amounts, createAmounts } from '../../../src/fleet/overrides.js'
+import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
+import { buildGateway, type GatewayDeps } from '../../../src/gateway/app.js'
+import { createWatchdog, type Watchdog } from '../../../src/gateway/exchange/watchdog.js'
+import type { Decision, TierAssignments } from '../../../src/limiter/limiter.js'
+import { createMemoryLimiter, type MemoryLimiter } from '../../../src/limiter/memory.js'
+import { createShares } from '../../../src/shares.js'
+import type { EdgeReason, MirrorResult, ShedReason } from '../../../src/telemetry/metrics/recorder.js'
+import type { RequestRecord } from '../../../src/telemetry/record/record.js'
+import { createGuards, type Guards } from '../../../src/upstream/guard/guard.js'
+import { createUpstreams, type Upstreams } from '../../../src/upstream/pool/pool.js'
+
+/** Time that stands still until a test moves it. Unix ms, at the start of a minute. */
+export interface Clock {
+  now: number
+}
+
+export function createClock(): Clock {
+  return { now: 1_760_000_040_000 }
+}
+
+/** Throws the errors of the file as `tidegate check` prints them. */
+export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot {
+  const result = loadConfig(yaml, { file: 'test.yaml', env })
+  if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
+  return compileSnapshot(result.config, Date.now())
+}
+
+/** Boosts and overrides of one process: none so far. */
+export function memoryAmounts(now?: () => number): Amounts {
+  return createAmounts(createMemoryMap(AMOUNTS, now && { now }), now)
+}
+
+export interface TestGateway {
+  readonly app: FastifyInstance
+  readonly port: number
+  readonly origin: string
+  /** The limiter's clock; time does not pass in a quota unless a test says so. */
+  readonly clock: Clock
+  readonly limiter: MemoryLimiter
+  readonly assignments: TierAssignments
+  readonly amounts: Amounts
+  readonly upstreams: Upstreams
+  readonly watchdog: Watchdog
+  /** What was recorded, in order, as it was when it was recorded. */
+  readonly records: RequestRecord[]
+  /** What of it went into the access log, too. */
+  readonly accessLines: RequestRecord[]
+  /** What candidate limits would have decided, by request id. */
+  readonly candidates: [requestId: string, decision: Decision][]
+  /** What became of copies for a second service. */
+  readonly mirrored: [service: string, result: MirrorResult][]
+  /** Who was turned away for want of room, and why. */
+  readonly shed: [tier: string, reason: ShedReason][]
+  /** Who was turned away at the edge. */
+  readonly edgeDenied: EdgeReason[]
+  readonly guards: Guards
+  /** Exceptions that were counted. */
+  internalErrors(): number
+  /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
+  readonly logged: { fields: object; message: string }[]
+  snapshot(): Snapshot
+  /** Requests from now on see another configuration. */
+  use(yaml: string): void
+  /** While true the gateway is draining. */
+  drain(on: boolean): void
+  /** Resolves when that many requests have been recorded. */
+  recorded(count: number): Promise<void>
+}
+
+/** Parts in place of the usual ones. */
+export type Overrides = Partial<
+  Omit<GatewayDeps, 'limiter'> & { readonly limiter: Partial<GatewayDeps['limiter']> }
+>
+
+/**
+ * A gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log.
+ * Everything is closed when the test ends.
+ */
+export async function startGateway(t: Test, yaml: string, overrides: Overrides = {}): Promise<TestGateway> {
+  let current = snapshotOf(yaml)
+  let draining = false
+  const clock = createClock()
+  const limiter = createMemoryLimiter({ now: () => clock.now })
+  const assignments = createMemoryAssignments()
+  const amounts = memoryAmounts(() => clock.now)
+  const shares = overrides.shares ?? createShares()
+  const upstreams = createUpstreams(current, { shares })
+  const tokens = createTokens({ log: { info() {}, warn() {} } })
+  const watchdog = overrides.watchdog ?? createWatchdog(20)
+  const records: RequestRecord[] = []
+  const accessLines: RequestRecord[] = []
+  const candidates: TestGateway['candidates'] = []
+  const mirrored: TestGateway['mirrored'] = []
+  const shed: TestGateway['shed'] = []
+  const edgeDenied: EdgeReason[] = []
+  const guards = createGuards()
+  let internalErrors = 0
+  const logged: TestGateway['logged'] = []
+  let wake: (() => void) | undefined
+  const app = buildGateway({
+    snapshot: () => current,
+    assignments,
+    tokens,
+    amounts,
+    upstreams,
+    shares,
+    watchdog,
+    guards,
+    // Sheds nothing, whatever happens.
+    overload: { pressure: 0, sheds: () => undefined },
+    metrics: {
+      record(r) {
+        records.push({ ...r })
+        wake?.()
+      },
+      candidate: (r, decision) => void candidates.push([r.requestId, decision]),
+      internalError: () => void internalErrors++,
+      mirrored: (service, result) => void mirrored.push([service, result]),
+      shed: (r, reason) => void shed.push([r.snapshot.tiers[r.tier]!, reason]),
+      edgeDenied: (reason) => void edgeDenied.push(reason),
+    },
+    top: { record() {} },
+    accessLog: { write: (r) => void accessLines.push({ ...r }) },
+    log: {
+      error: (fields, message) => void logged.push({ fields, message }),
+      warn: (fields, message) => void logged.push({ fields, message }),
+    },
+    draining: () => draining,
+    ...overrides,
+    // One that only decides is settled with where the counts are.
+    limiter: { ...limiter, ...overrides.limiter },
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  t.teardown(async () => {
+    app.server.closeAllConnections()
+    await app.close()
+    await upstreams.close()
+    tokens.close()
+    watchdog.close()
+  })
+  const { port } = app.server.address() as AddressInfo
+  return {
+    app,
+    port,
+    origin: `http://127.0.0.1:${port}`,
+    clock,
+    limiter,
+    assignments,
+    amounts,
+    upstreams,
+    watchdog,
+    records,
+    accessLines,
+    candidates,
+    mirrored,
+    shed,
+    edgeDenied,
+    guards,
+    internalErrors: () => internalErrors,
+    logged,
+    snapshot: () => current,
+    use(next) {
+      current = snapshotOf(next)
+      upstreams.retain(current)
+    },
+    drain(on) {
+      draining = on
+    },
+    async recorded(count) {
+      while (records.length < count) {
+        await new Promise<void>((resolve) => {
+          wake = resolve
+        })
+      }
+    },
+  }
+}
