@@ -68,3 +68,15 @@ t.test('every page of docs can be reached from README', async (t) => {
     [],
   )
 })
+
+t.test('docs/README.md lists every page of docs once', async (t) => {
+  const contents = readPage('docs/README.md')
+  const listed = contents.links
+    .map(({ to }) => targetOf(contents, to))
+    .filter(({ path, fragment }) => fragment === undefined && path.startsWith('docs/'))
+    .map(({ path }) => path)
+  const there = readdirSync(join(ROOT, 'docs'))
+    .filter((name) => name.endsWith('.md') && name !== 'README.md')
+    .map((name) => `docs/${name}`)
+  t.same(listed.sort(), [...there, 'docs/runbook/README.md'].sort())
+})

@@ -26,7 +26,7 @@ export interface Page {
 }
 
 /** The pages at the root that describe the project. */
-const AT_THE_ROOT = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md']
+const AT_THE_ROOT = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md']
 
 /** Returns those at the root, bench/README.md and all of docs. */
 export function readPages(): Page[] {
