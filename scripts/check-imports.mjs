@@ -6,15 +6,16 @@ import { dirname, join, relative, resolve, sep } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import ts from 'typescript'
 
-const BASE = ['errors', 'shares', 'net']
+const BASE = ['errors', 'shares', 'log-throttle', 'net']
 const CONFIG = [...BASE, 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry']
 
-/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts` and `main.ts` are rooms of one file. */
+/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts` and `main.ts` are rooms of one file. */
 const ROOMS = {
   errors: [],
   shares: [],
+  'log-throttle': [],
   net: [],
   config: BASE,
   credentials: CONFIG,

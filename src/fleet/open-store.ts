@@ -1,7 +1,7 @@
 import type { Config } from '../config/schema/schema.js'
-import type { Log } from '../limiter/degraded.js'
 import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import { openCounts } from '../limiter/open-limiter.js'
+import type { Log } from '../log-throttle.js'
 import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'

@@ -1,6 +1,6 @@
-import { type Log, onceASecond } from '../limiter/degraded.js'
 import { type Client, runPut, runSweep } from '../limiter/redis/scripts.js'
 import { askStore } from '../limiter/redis/store-timeout.js'
+import { type Log, throttledWarning } from '../log-throttle.js'
 import type { Fleet } from './gateway-rpc.js'
 import { answerHeld, askHeld } from './held-elsewhere.js'
 import { channelOf, openSubscriber, type Subscriber } from './pubsub.js'
@@ -74,7 +74,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   const { store, log, fleet, pollMs = 500, subscribe = true, now = Date.now } = options
   const { name } = shape
   const channel = channelOf(store, `${name}:changed`)
-  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log)
   const held = createHeld(shape, now)
   /** Number of the change up to which `held` is complete; -1 while it is not. */
   let version = -1

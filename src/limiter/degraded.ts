@@ -3,12 +3,6 @@ import type { Service } from '../config/snapshot/snapshot.js'
 import type { Decision, DegradedReason, Levels } from './limiter.js'
 import type { Local } from './local.js'
 
-/** Part of a pino logger that the limiter needs. */
-export interface Log {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
-}
-
 /** Retry time for a client that `closed` denies, in ms. The store is probed more often than that. */
 const CLOSED_RETRY_MS = 1000
 
@@ -66,24 +60,4 @@ export async function previewDegraded(
 ): Promise<Decision> {
   if (service.onFailure === 'local') return local.preview(service, policy, consumer, cost, levels, reason)
   return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
-}
-
-/**
- * Limits `write` to one line a second. A line reports how many were suppressed before it.
- *
- * @param now clock in ms, monotonic
- */
-export function onceASecond(write: (fields: object, message: string) => void, now = () => performance.now()) {
-  let last = Number.NEGATIVE_INFINITY
-  let suppressed = 0
-  return (fields: object, message: string): void => {
-    const at = now()
-    if (at - last < 1000) {
-      suppressed++
-      return
-    }
-    last = at
-    write(suppressed === 0 ? fields : { ...fields, suppressed }, message)
-    suppressed = 0
-  }
 }

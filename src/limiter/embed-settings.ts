@@ -1,5 +1,5 @@
 import { suggest } from '../config/values/nearest-name.js'
-import type { Log } from './degraded.js'
+import type { Log } from '../log-throttle.js'
 
 /** Settings of the embedded limiter, in the words of the configuration file (docs/config.md). */
 

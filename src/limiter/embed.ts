@@ -2,8 +2,8 @@ import { loadConfig } from '../config/load/load.js'
 import type { Limit } from '../config/snapshot/limit.js'
 import { forTenant } from '../config/snapshot/policy.js'
 import { compileSnapshot } from '../config/snapshot/snapshot.js'
+import type { Log } from '../log-throttle.js'
 import { addressKey } from '../net/address-key.js'
-import type { Log } from './degraded.js'
 import {
   ASKED,
   type Asked,

@@ -1,5 +1,5 @@
 import type { Config } from '../config/schema/schema.js'
-import type { Log } from './degraded.js'
+import type { Log } from '../log-throttle.js'
 import { countersThatFit } from './heap-room.js'
 import type { Limiter } from './limiter.js'
 import { createMemoryLimiter } from './memory.js'

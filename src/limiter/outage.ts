@@ -1,4 +1,4 @@
-import { type Log, onceASecond } from './degraded.js'
+import { type Log, throttledWarning } from '../log-throttle.js'
 import type { Decision } from './limiter.js'
 
 /** Why a server of the store is given up for a while. */
@@ -22,7 +22,7 @@ const APART = 5000
  * @param now clock in ms, monotonic
  */
 export function createOutage(log: Log, now = () => performance.now()): Outage {
-  const warn = onceASecond((fields, message) => log.warn(fields, message), now)
+  const warn = throttledWarning(log, 1000, now)
   /** When the store was lost, or when that was last logged. Initially the time of the start. */
   let since = now()
   let reason: LossReason | undefined

@@ -1,5 +1,5 @@
 import type { Client } from 'pg'
-import { onceAMinute, type ReachLog } from './source-health.js'
+import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 
 /** Separate connection that listens on a channel for as long as it is open. */
 export interface Channel {
@@ -16,7 +16,7 @@ export interface ListenOptions {
   /** Called each time that the server confirms the subscription. Messages sent before that are lost. */
   readonly onListening: () => void
   readonly onMessage: (payload: string) => void
-  readonly log: ReachLog
+  readonly log: Log
   readonly random?: () => number
 }
 
@@ -32,7 +32,7 @@ const PATIENCE = 5_000
 
 export function listenTo(options: ListenOptions): Channel {
   const { source, channel, connect, onListening, onMessage, log, random = Math.random } = options
-  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log, A_MINUTE)
   let closed = false
   let pause = FIRST_PAUSE
   let timer: NodeJS.Timeout | undefined
@@ -42,11 +42,7 @@ export function listenTo(options: ListenOptions): Channel {
     if (closed || client !== current) return
     current = undefined
     destroy(client)
-    warn(
-      performance.now(),
-      { source, channel, error: why },
-      'messages of changed tiers are not heard; ttl holds meanwhile',
-    )
+    warn({ source, channel, error: why }, 'messages of changed tiers are not heard; ttl holds meanwhile')
     clearTimeout(timer)
     timer = setTimeout(begin, pause * (0.8 + 0.4 * random()))
     timer.unref()

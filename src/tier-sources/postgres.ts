@@ -1,9 +1,9 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { ClientConfig, Pool, PoolClient } from 'pg'
 import type { PostgresSource } from '../config/schema/tier-sources.js'
+import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 import { guardClient } from './postgres-guard.js'
 import { type Channel, listenTo } from './postgres-listen.js'
-import { onceAMinute, type ReachLog } from './source-health.js'
 import { type Directory, planOf } from './tier-answer.js'
 
 export interface PostgresOptions {
@@ -15,7 +15,7 @@ export interface PostgresOptions {
   readonly onChange: (consumer: string | undefined) => void
   /** Called for each connection that was ended because its server broke the protocol. */
   readonly onBroken?: () => void
-  readonly log: ReachLog
+  readonly log: Log
 }
 
 /** How long an idle connection stays open, in ms. */
@@ -28,7 +28,7 @@ const DATA_EXCEPTION = /^22/
 /** Opens a PostgreSQL table as a source. The optional dependency `pg` is loaded here, only when it is needed. */
 export function openPostgres(options: PostgresOptions): Directory {
   const { name, settings, onChange, onBroken, log } = options
-  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log, A_MINUTE)
   let pool: Pool | undefined
   let channel: Channel | undefined
   let closed = false
@@ -56,11 +56,7 @@ export function openPostgres(options: PostgresOptions): Directory {
         super(config)
         guardClient(this, (error) => {
           onBroken?.()
-          warn(
-            performance.now(),
-            { source: name, error },
-            'the database broke the protocol; the connection is ended',
-          )
+          warn({ source: name, error }, 'the database broke the protocol; the connection is ended')
         })
       }
     }

@@ -1,3 +1,5 @@
+import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
+
 /** Tracks if a source answers. While it does not, it is probed now and then, and no request waits for it. */
 export interface Reach {
   readonly up: boolean
@@ -14,11 +16,6 @@ export interface Reach {
    * other questions are still counted.
    */
   unfit(now: number, consumer: string, why: string): void
-}
-
-export interface ReachLog {
-  info(fields: object, message: string): void
-  warn(fields: object, message: string): void
 }
 
 /**
@@ -40,7 +37,7 @@ const LONGEST_PAUSE = 30_000
  *
  * @param random returns 0 to below 1: gateways that lost the source together do not come back together
  */
-export function createReach(source: string, log: ReachLog, random: () => number = Math.random): Reach {
+export function createReach(source: string, log: Log, random: () => number = Math.random): Reach {
   let failures = 0
   /** Consumers whose questions failed since the last answer. */
   const inVain = new Set<string>()
@@ -49,7 +46,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
   let pause = FIRST_PAUSE
   let askAgainAt = 0
   let probing = false
-  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log, A_MINUTE)
 
   function remember(consumer: string): void {
     if (inVain.size >= MOST_FAILED) inVain.clear()
@@ -76,7 +73,7 @@ export function createReach(source: string, log: ReachLog, random: () => number 
       log.info({ source, down_ms: Math.round(now - lostAt) }, 'the tier source answers again')
     },
     unfit(now, consumer, why) {
-      warn(now, { source, error: why }, 'a tier could not be looked up')
+      warn({ source, error: why }, 'a tier could not be looked up', now)
       if (up || !probing) return
       probing = false
       // Another consumer's question finds out if the source is back.
@@ -92,11 +89,11 @@ export function createReach(source: string, log: ReachLog, random: () => number 
         probing = false
         pause = Math.min(2 * pause, LONGEST_PAUSE)
         askAgainAt = now + pause * (0.8 + 0.4 * random())
-        warn(now, { source, error: why }, 'the tier source still does not answer; the last known tiers hold')
+        warn({ source, error: why }, 'the tier source still does not answer; the last known tiers hold', now)
         return
       }
       if (inVain.size < ENOUGH && failures < ENOUGH_OF_FEW) {
-        warn(now, { source, error: why }, 'a tier could not be looked up')
+        warn({ source, error: why }, 'a tier could not be looked up', now)
         return
       }
       up = false
@@ -107,20 +104,5 @@ export function createReach(source: string, log: ReachLog, random: () => number 
         'the tier source does not answer; the last known tiers hold, and nobody waits for it',
       )
     },
-  }
-}
-
-/** Writes at most one line a minute. The line reports how many were suppressed before it. `now` is in ms. */
-export function onceAMinute(write: (fields: object, message: string) => void) {
-  let last = Number.NEGATIVE_INFINITY
-  let suppressed = 0
-  return (now: number, fields: object, message: string): void => {
-    if (now - last < 60_000) {
-      suppressed++
-      return
-    }
-    last = now
-    write(suppressed === 0 ? fields : { ...fields, suppressed }, message)
-    suppressed = 0
   }
 }

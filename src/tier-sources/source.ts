@@ -1,6 +1,7 @@
+import { A_MINUTE, type Log, throttledWarning } from '../log-throttle.js'
 import { createShares, createTurns, give, type Shares, take } from '../shares.js'
 import { createMemory } from './memory.js'
-import { createReach, onceAMinute, type ReachLog } from './source-health.js'
+import { createReach } from './source-health.js'
 import { type Directory, NoAnswerForOne, type Plan } from './tier-answer.js'
 
 /** Plan as a request gets it. */
@@ -84,7 +85,7 @@ export interface PlanSourceOptions extends PlanTimes {
   readonly shares?: Pick<Shares, 'open' | 'callerOf'>
   /** Counts that continue when a source replaces another of the same name. */
   readonly counts: SourceCounts
-  readonly log: ReachLog
+  readonly log: Log
   /** Clock in ms, monotonic. */
   readonly now?: () => number
   readonly random?: () => number
@@ -141,7 +142,7 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
   const turns = createTurns<Question>()
   let asking = 0
   const reach = createReach(name, log, options.random)
-  const warn = onceAMinute((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log, A_MINUTE)
   /** Time before which every answer counts as older than its ttl. Such answers last no longer than `stale`. */
   let epoch = Number.NEGATIVE_INFINITY
   let closed = false
@@ -354,9 +355,9 @@ export function createPlanSource(options: PlanSourceOptions): PlanSource {
     unknownTier(tier) {
       counts.unknownTiers++
       warn(
-        clock(),
         { source: name, tier },
         'a tier source names a tier that tiers does not have; it counts as none',
+        clock(),
       )
     },
     adjust(next) {

@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util'
 import { tellsTenants } from '../config/check/tier-sources.js'
 import type { Config } from '../config/schema/schema.js'
+import type { Log } from '../log-throttle.js'
 import { createShares, type Shares } from '../shares.js'
 import { openHttp } from './http.js'
 import { openPostgres } from './postgres.js'
@@ -11,7 +12,6 @@ import {
   type SourceCounts,
   type SourceState,
 } from './source.js'
-import type { ReachLog } from './source-health.js'
 
 type Settings = Config['tier_sources']
 
@@ -28,7 +28,7 @@ export interface PlansOptions {
   readonly settings: Settings
   /** True to listen for change messages. A process that only looks plans up now and then does not. */
   readonly listen?: boolean
-  readonly log: ReachLog
+  readonly log: Log
   /** Shares of sources among callers. Default: shares of its own. */
   readonly shares?: Pick<Shares, 'open' | 'callerOf'>
 }

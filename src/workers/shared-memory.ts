@@ -9,10 +9,11 @@ import { createKeyStore } from '../fleet/keyring.js'
 import type { LastUsed } from '../fleet/last-used.js'
 import type { Store } from '../fleet/open-store.js'
 import { AMOUNTS, createAmounts } from '../fleet/overrides.js'
-import { decideDegraded, type Log, onceASecond } from '../limiter/degraded.js'
+import { decideDegraded } from '../limiter/degraded.js'
 import { countersThatFit } from '../limiter/heap-room.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
 import { createLocal } from '../limiter/local.js'
+import { type Log, throttledWarning } from '../log-throttle.js'
 import type { Channel } from './channel.js'
 import type { OfPrimary, Take, Whose } from './messages.js'
 import type { FollowedMaps } from './shared-maps.js'
@@ -47,7 +48,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   const { primary, maps, workers, settings, log } = options
   const hashes = new WeakMap<Service, string>()
   const local = createLocal(countersThatFit(settings.max_keys), () => workers)
-  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log)
   let asked: Asked[] = []
   let lostAt = Number.NEGATIVE_INFINITY
 

@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks'
 import type { ErrorCode } from '../../errors.js'
 import type { Ban, Bans } from '../../fleet/bans.js'
-import { onceASecond } from '../../limiter/degraded.js'
+import { throttledWarning } from '../../log-throttle.js'
 import { createBlock, type Family, formatBlock, readAddress } from '../../net/parse-cidr.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
@@ -30,7 +30,7 @@ export function autoBan(deps: AutoBanDeps) {
   const block = createBlock()
   let denials: AddressBuckets | undefined
   let failures: AddressBuckets | undefined
-  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log)
 
   function ban(x: Exchange, family: Family, buckets: AddressBuckets, why: string): void {
     const { autoBan, allowed } = x.snapshot.edge

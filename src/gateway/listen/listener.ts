@@ -2,6 +2,7 @@ import cluster from 'node:cluster'
 import type { Server } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { A_MINUTE, createThrottle } from '../../log-throttle.js'
 import { addressKey, plainAddress } from '../../net/address-key.js'
 import { peerOf } from '../respond/client-error.js'
 import { clientCap, connectionCap } from './open-files.js'
@@ -51,9 +52,6 @@ export interface Listening {
   readonly speak?: ((socket: Socket, http1: (socket: Socket) => void) => void) | undefined
 }
 
-/** Time between two log lines about rejections of one kind, in ms. */
-const COMPLAINT_MS = 60_000
-
 /** Time that a silent connection still has to send something after the server stops listening, in ms. */
 const LAST_WORD_MS = 1_000
 
@@ -76,7 +74,7 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
   const { proxy_protocol: proxied, header_timeout: patience } = settings
   const { rejected } = counts
   const clients = new Map<string, number>()
-  const complaints = new Map<Rejection, number>()
+  const throttles = new Map<Rejection, () => number>()
   const listeners = server.listeners('connection') as ((this: Server, socket: Socket) => void)[]
   server.removeAllListeners('connection')
   const http1 = (socket: Socket): void => {
@@ -109,10 +107,9 @@ export function takeConnections(server: Server, { snapshot, entrance, speak }: L
       log.debug(fields, message)
       return
     }
-    const now = performance.now()
-    if (now - (complaints.get(reason) ?? Number.NEGATIVE_INFINITY) < COMPLAINT_MS) return
-    complaints.set(reason, now)
-    log.warn({ ...fields, rejected: rejected[reason] }, message)
+    const throttle = throttles.get(reason) ?? createThrottle(A_MINUTE)
+    throttles.set(reason, throttle)
+    if (throttle() >= 0) log.warn({ ...fields, rejected: rejected[reason] }, message)
   }
 
   /** Takes a closed connection out of the counts. */

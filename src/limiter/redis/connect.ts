@@ -3,7 +3,7 @@ import type { ConnectionOptions } from 'node:tls'
 import { Redis, type RedisOptions } from 'ioredis'
 import type { Config } from '../../config/schema/schema.js'
 import { type RedisAddress, readRedisAddress, redisHosts } from '../../config/values/redis-address.js'
-import { type Log, onceASecond } from '../degraded.js'
+import { type Log, throttledWarning } from '../../log-throttle.js'
 import { StoreCluster } from './cluster.js'
 import { directConnector, type OnBroken, sentinelConnector } from './connectors.js'
 import type { Client } from './scripts.js'
@@ -34,7 +34,7 @@ const SENTINEL_TIMEOUT = 1000
  * @throws Error on an address or a file that can't be read
  */
 export function connectStore(store: StoreAddress, log: Log, onBroken: () => void = () => {}): Client {
-  const warn = onceASecond((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log)
   const addresses = typeof store.redis === 'string' ? [store.redis] : store.redis
   const parsed = addresses.map(parse)
   const first = parsed[0]
@@ -42,7 +42,7 @@ export function connectStore(store: StoreAddress, log: Log, onBroken: () => void
   const cluster = typeof store.redis !== 'string'
   let unauthorised = false
   const retryStrategy = () => (unauthorised ? RECONNECT_UNAUTHORISED : reconnectDelay())
-  const warnOfProtocol = onceASecond((fields, message) => log.warn(fields, message))
+  const warnOfProtocol = throttledWarning(log)
   const broken: OnBroken = (server, error) => {
     onBroken()
     warnOfProtocol({ store: server, error }, 'the store broke the protocol; the connection is ended')

@@ -1,8 +1,9 @@
 import type { LimitGroup, Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
+import { type Log, throttledWarning } from '../../log-throttle.js'
 import { consumerKeys, keyOf, keysOf } from '../counter-keys.js'
 import { previewFrom, usageFrom } from '../decide.js'
-import { decideDegraded, type Log, onceASecond, previewDegraded } from '../degraded.js'
+import { decideDegraded, previewDegraded } from '../degraded.js'
 import { createDenials } from '../denial-cache.js'
 import { slotOfKey } from '../key.js'
 import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from '../limiter.js'
@@ -75,8 +76,8 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     gatherMs = 0,
     now,
   } = options
-  const warn = onceASecond((fields, message) => log.warn(fields, message))
-  const warnOfRefusal = onceASecond((fields, message) => log.warn(fields, message))
+  const warn = throttledWarning(log)
+  const warnOfRefusal = throttledWarning(log)
   const outage = createOutage(log)
   const local = createLocal(localKeys, gateways, now)
   const clock = now ?? (() => performance.now())
@@ -90,7 +91,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     onRefusal: (error) => warnOfRefusal({ error: storeError(error) }, 'the store refuses what it is asked'),
   })
   let foreign = 0
-  const warnOfForeign = onceASecond((fields, message) => log.warn(fields, message))
+  const warnOfForeign = throttledWarning(log)
   const sender = createSender({
     store,
     shards,

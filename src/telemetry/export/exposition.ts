@@ -1,3 +1,4 @@
+import { A_MINUTE, type Log, throttledWarning } from '../../log-throttle.js'
 import type { Families } from '../metrics/metric-definitions.js'
 import type { Family, View } from '../metrics/metric-family.js'
 import type { ProcessReading } from '../metrics/process-counts.js'
@@ -49,22 +50,16 @@ export function createExposition(options: ExpositionOptions): Exposition {
   }
 }
 
-/** Ms between two log lines about failed pushes; each failure is counted. */
-const COMPLAINT_MS = 60_000
-
 /** Handles failed pushes: counts each one, and logs one a minute. */
 export function countFailedPushes(
   { otlpFailures }: Families,
-  log: { warn(details: object, message: string): void },
+  log: Pick<Log, 'warn'>,
 ): (error: Error) => void {
   const count = otlpFailures.cell('metrics')
-  let complainedAt = Number.NEGATIVE_INFINITY
+  const warn = throttledWarning(log, A_MINUTE)
   return (error) => {
     otlpFailures.add(count, 1)
-    const now = performance.now()
-    if (now - complainedAt < COMPLAINT_MS) return
-    complainedAt = now
-    log.warn(
+    warn(
       { error: error.message },
       'metrics could not be pushed over OTLP; counting goes on and the next push carries the totals; check telemetry.otlp',
     )

@@ -1,3 +1,4 @@
+import { A_MINUTE, createThrottle } from '../../log-throttle.js'
 import type { Output } from './output.js'
 
 /**
@@ -42,7 +43,6 @@ interface Chunk {
 }
 
 const BUSY_RETRY_MS = 50
-const PROBLEM_EVERY_MS = 60_000
 const NEWLINE = 10
 const NOTHING: Buffer = Buffer.alloc(0)
 
@@ -69,7 +69,7 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
   let lost = 0
   let closed = false
   let reopenWanted = false
-  let complainedAt = Number.NEGATIVE_INFINITY
+  const throttle = createThrottle(A_MINUTE)
   const waiting: (() => void)[] = []
 
   function seal(): void {
@@ -121,7 +121,7 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
     }
     if (error !== null) {
       giveUp(chunk)
-      complain(error)
+      if (throttle() >= 0) onProblem?.(error)
     }
     if (error !== null || offset >= chunk.bytes.length) {
       queue.shift()
@@ -141,13 +141,6 @@ export function createLineSink(output: Output, options: LineSinkOptions = {}): L
     const from = offset > 0 && torn && bytes[offset] === NEWLINE ? offset + 1 : offset
     let at = bytes.indexOf(NEWLINE, Math.max(from, mended ? 1 : 0))
     for (; at >= 0; at = bytes.indexOf(NEWLINE, at + 1)) lost++
-  }
-
-  function complain(error: Error): void {
-    const now = performance.now()
-    if (now - complainedAt < PROBLEM_EVERY_MS) return
-    complainedAt = now
-    onProblem?.(error)
   }
 
   function tryReopen(): void {

@@ -1,12 +1,13 @@
 import { ProtobufTraceSerializer, TraceExporterMetricsHelper } from '@opentelemetry/otlp-transformer'
 import { resourceFromAttributes } from '@opentelemetry/resources'
+import { A_MINUTE, throttledWarning } from '../../log-throttle.js'
 import { createOtlpSender, type OtlpEndpoint } from '../export/otlp-http.js'
 import type { RequestRecord } from '../record/record.js'
 import type { Call } from '../record/recording.js'
 import type { TraceContext } from '../record/trace-context.js'
 import { createSampler, type Sampler, type Sampling } from './sampler.js'
 import type { SpanCounts } from './span-counts.js'
-import { createSpanQueue, type DropReason } from './span-queue.js'
+import { createSpanQueue } from './span-queue.js'
 import { createSpanMaker } from './spans.js'
 
 export interface TracingOptions {
@@ -30,8 +31,6 @@ export interface Tracing extends Sampler {
 }
 
 const LAST_PUSH_MS = 2000
-/** Ms between two log lines about unsent spans. */
-const COMPLAINT_MS = 60_000
 
 /**
  * Creates tracing: it decides which requests are recorded, makes spans of them and sends those. No request waits for
@@ -41,15 +40,7 @@ export function createTracing({ sampling, endpoint, resource, delayMs, log }: Tr
   let sent = 0
   let failed = 0
   const dropped = { queue: 0, export: 0, rate: 0 }
-  let complainedAt = Number.NEGATIVE_INFINITY
-
-  function complain(reason: DropReason, error: Error | undefined): void {
-    const now = performance.now()
-    if (now - complainedAt < COMPLAINT_MS) return
-    complainedAt = now
-    const fields = { reason, error: error?.message, dropped: dropped[reason] }
-    log.warn(fields, 'spans could not be sent and are lost; check telemetry.traces and the collector')
-  }
+  const warn = throttledWarning(log, A_MINUTE)
 
   const sampler = createSampler(sampling, () => {
     dropped.rate++
@@ -65,7 +56,8 @@ export function createTracing({ sampling, endpoint, resource, delayMs, log }: Tr
     onDropped(reason, count, error) {
       dropped[reason] += count
       if (reason === 'export') failed++
-      complain(reason, error)
+      const fields = { reason, error: error?.message, dropped: dropped[reason] }
+      warn(fields, 'spans could not be sent and are lost; check telemetry.traces and the collector')
     },
   })
 

@@ -3,6 +3,7 @@ import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { addressOf } from '../../config/snapshot/upstream-settings.js'
+import { createThrottle } from '../../log-throttle.js'
 import { leavesRoom, type Share, type Shares, take } from '../../shares.js'
 import type { Sender } from '../sender.js'
 import {
@@ -343,15 +344,14 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     groups.get(endpoint.service)?.queue.wake()
   }
 
-  const toldAt = new WeakMap<Endpoint, Map<EndpointState, number>>()
+  const throttles = new WeakMap<Endpoint, Map<EndpointState, () => number>>()
   function tell(endpoint: Endpoint): void {
     if (log === undefined) return
-    const time = now()
     // An upstream that flaps with every request must not fill the log.
-    const times = toldAt.get(endpoint) ?? new Map<EndpointState, number>()
-    toldAt.set(endpoint, times)
-    if (time - (times.get(endpoint.state) ?? Number.NEGATIVE_INFINITY) < 1_000) return
-    times.set(endpoint.state, time)
+    const ofStates = throttles.get(endpoint) ?? new Map<EndpointState, () => number>()
+    const throttle = ofStates.get(endpoint.state) ?? createThrottle(1000, now)
+    throttles.set(endpoint, ofStates.set(endpoint.state, throttle))
+    if (throttle() < 0) return
     const { service, address, state, why } = describeOne(endpoint)
     const fields = { service, upstream: address, state, ...(why === null ? {} : { why }) }
     if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream is left out')
