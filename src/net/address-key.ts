@@ -1,5 +1,5 @@
-import { isIPv4, isIPv6 } from 'node:net'
-import { subscriberNetwork } from './addresses.js'
+import { isIPv4 } from 'node:net'
+import { readAddress, writeIPv4 } from './parse-cidr.js'
 
 /**
  * Returns the plain form of an address. An IPv4 address that came over an IPv6 socket (`::ffff:1.2.3.4`) becomes IPv4.
@@ -16,6 +16,7 @@ export function plainAddress(address: string): string {
 }
 
 const known = new Map<string, string>()
+const words = new Uint32Array(4)
 const MOST_KNOWN = 10_000
 
 /**
@@ -28,16 +29,20 @@ export function addressKey(address: string): string {
   let id = known.get(address)
   if (id === undefined) {
     const zone = address.indexOf('%')
-    const bare = zone < 0 ? address : address.slice(0, zone)
-    id = isIPv6(bare) ? subscriberNetwork(bare) : address
+    const family = readAddress(zone < 0 ? address : address.slice(0, zone), words)
+    id = family === 0 ? address : family === 4 ? writeIPv4(words) : `${halves(0)}:${halves(1)}::/64`
     if (known.size >= MOST_KNOWN) known.clear()
     known.set(address, id)
   }
   return id
 }
 
+function halves(index: 0 | 1): string {
+  const word = words[index]!
+  return `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`
+}
+
 /** Returns true if a text is a result of `addressKey`. */
 export function isAddressKey(text: string): boolean {
-  if (isIPv4(text)) return true
-  return text.endsWith('::/64') && isIPv6(text.slice(0, -3)) && addressKey(text.slice(0, -3)) === text
+  return isIPv4(text) || (text.endsWith('::/64') && addressKey(text.slice(0, -3)) === text)
 }

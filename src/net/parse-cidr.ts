@@ -95,15 +95,23 @@ function clear(words: Uint32Array, count: number, length: number): boolean {
 
 /** Formats a block as `203.0.113.0/24` or `2001:db8::/32` (RFC 5952). A single address has its length, too. */
 export function formatBlock({ family, words, length }: Block): string {
-  return `${formatWords(family, words)}/${length}`
-}
-
-function formatWords(family: Family | 0, words: Uint32Array): string {
-  const [first = 0] = words
-  if (family !== 6) return `${first >>> 24}.${(first >>> 16) & 255}.${(first >>> 8) & 255}.${first & 255}`
+  if (family !== 6) return `${writeIPv4(words)}/${length}`
   const parts = [...words].map((word) => `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`)
   // The short form, as URLs write it.
-  return new URL(`http://[${parts.join(':')}]`).hostname.slice(1, -1)
+  return `${new URL(`http://[${parts.join(':')}]`).hostname.slice(1, -1)}/${length}`
+}
+
+/** Formats an IPv4 address, which is in the first word. */
+export function writeIPv4([word = 0]: Uint32Array): string {
+  return `${word >>> 24}.${(word >>> 16) & 255}.${(word >>> 8) & 255}.${word & 255}`
+}
+
+/** Makes a block of what one subscriber has: an IPv4 address, or the /64 of an IPv6 address (RFC 6177). */
+export function setSubscriber(block: Block, family: Family, words: Uint32Array): void {
+  block.family = family
+  block.words.set(words)
+  block.length = family === 4 ? 32 : 64
+  if (family === 6) block.words.fill(0, 2)
 }
 
 /** Reads dotted IPv4. Refuses leading zeros: some programs take those for octal. */

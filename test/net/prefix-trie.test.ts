@@ -1,9 +1,9 @@
-import { isIP } from 'node:net'
+import { isIP, SocketAddress } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'
-import { compileAddressSet, parseRange } from '../../src/net/addresses.js'
 import { createBlock, formatBlock, readAddress, readBlock } from '../../src/net/parse-cidr.js'
 import { createPrefixTrie } from '../../src/net/prefix-trie.js'
+import { isInBlocks } from '../support/in-blocks.js'
 
 const octet = fc.oneof(fc.constantFrom(0, 1, 10, 127, 128, 192, 255), fc.nat(255))
 const ipv4 = fc.tuple(octet, octet, octet, octet).map((octets) => octets.join('.'))
@@ -28,12 +28,12 @@ t.test('an address is one where Node says so, and reads as the same', async () =
     fc.property(fc.oneof(address, broken, fc.string()), (text) => {
       const family = readAddress(text, words)
       if (isIP(text) === 0 || text.includes('%')) return family === 0
-      const { range } = parseRange(text)!
-      if (range.family === 4) return family === 4 && words[0] === range.first
-      return (
-        family === 6 &&
-        range.first.every((word, i) => word === (words[i >> 1]! >>> (i % 2 ? 0 : 16)) % 65_536)
-      )
+      if (family === 0) return false
+      // Node writes the last 32 bits of some addresses in IPv4's way, and the trie knows those as IPv4.
+      const plain = formatBlock({ family, words, length: family === 4 ? 32 : 128 }).split('/')[0]!
+      const spelt = (one: string) =>
+        new SocketAddress({ address: one, family: isIP(one) === 4 ? 'ipv4' : 'ipv6' }).address
+      return spelt(family === 4 && isIP(text) === 6 ? `::ffff:${plain}` : plain) === spelt(text)
     }),
     { numRuns: 2000 },
   )
@@ -116,7 +116,7 @@ t.test('it finds what a list would find, whatever was added, ended and taken out
         const family = readAddress(one, words)
         if (family === 0) return false
         for (const now of [0, 5]) {
-          const holding = [...model].filter(([key, until]) => until > now && compileAddressSet([key])(one))
+          const holding = [...model].filter(([key, until]) => until > now && isInBlocks(one, [key]))
           const hit = trie.match(family, words, now)
           if ((hit !== 0) !== holding.length > 0) return false
           if (hit === 0) continue

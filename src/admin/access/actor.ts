@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http'
+import { plainAddress } from '../../net/address-key.js'
 import type { Problem } from './problem.js'
 
 /** The client of a request to the admin API. */
@@ -24,7 +25,7 @@ export function actorOf(
 ): Actor {
   return {
     who,
-    address: (socket.remoteAddress ?? 'unknown').replace(/^::ffff:/, ''),
+    address: plainAddress(socket.remoteAddress ?? 'unknown'),
     client: headers['user-agent'] && printable(headers['user-agent']).slice(0, LONGEST_CLIENT),
     reason: reasonIn(headers['x-reason']),
   }

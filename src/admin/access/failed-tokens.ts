@@ -1,5 +1,4 @@
-import { isIPv6 } from 'node:net'
-import { subscriberNetwork } from '../../net/addresses.js'
+import { addressKey } from '../../net/address-key.js'
 
 /** Wrong tokens that an address may send within the period below, before it has to wait for the end of that period. */
 const MOST = 10
@@ -41,11 +40,11 @@ export function createFailedTokens(now: () => number): FailedTokens {
 
   return {
     waitFor(address) {
-      const found = of(networkOf(address))
+      const found = of(addressKey(address))
       return found === undefined || found.count < MOST ? 0 : found.until - now()
     },
     add(address, digest) {
-      const network = networkOf(address)
+      const network = addressKey(address)
       const found = of(network)
       if (found === undefined) {
         const [first] = failures.keys()
@@ -57,9 +56,4 @@ export function createFailedTokens(now: () => number): FailedTokens {
       }
     },
   }
-}
-
-function networkOf(address: string): string {
-  const [bare = ''] = address.split('%')
-  return isIPv6(bare) ? subscriberNetwork(bare) : bare
 }

@@ -1,4 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http'
+import { plainAddress } from '../../net/address-key.js'
+import { isLoopback } from '../../net/addresses.js'
 import type { Problem } from './problem.js'
 
 /** Properties of a request that decide whether it may reach the admin server. */
@@ -26,7 +28,7 @@ export function guard(caller: Caller, open: boolean): Problem | undefined {
   const { headers } = caller
   if (caller.hosts > 1) return { code: 'bad_request', detail: 'Send one Host header.' }
   if (open) {
-    if (!isLoopback(caller.remoteAddress)) {
+    if (caller.remoteAddress === undefined || !isLoopback(plainAddress(caller.remoteAddress))) {
       return forbidden(
         'Without a token the admin API serves this machine only; set admin.tokens to open it to others.',
       )
@@ -50,10 +52,6 @@ export function guard(caller: Caller, open: boolean): Problem | undefined {
 
 function forbidden(detail: string): Problem {
   return { code: 'forbidden', detail }
-}
-
-function isLoopback(address: string | undefined): boolean {
-  return address !== undefined && /^(?:::ffff:)?127\.|^::1$/.test(address)
 }
 
 function isLocalHost(host: string | undefined, port: number | undefined): boolean {

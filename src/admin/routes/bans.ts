@@ -2,7 +2,7 @@ import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { formatDuration, parseDuration } from '../../config/values/quantities.js'
 import { type Ban, LONGEST_REASON } from '../../fleet/bans.js'
-import { createBlock, formatBlock, readAddress, readBlock } from '../../net/parse-cidr.js'
+import { createBlock, formatBlock, readAddress, readBlock, setSubscriber } from '../../net/parse-cidr.js'
 import { sendProblem } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
@@ -186,9 +186,7 @@ function keyOf(text: string, narrow = true) {
 function subscriberOf(key: string): string[] {
   if (!key.endsWith('/128')) return []
   readAddress(key.slice(0, -4), block.words)
-  block.family = 6
-  block.length = 64
-  block.words.fill(0, 2)
+  setSubscriber(block, 6, block.words)
   return [formatBlock(block)]
 }
 

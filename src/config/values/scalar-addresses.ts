@@ -1,6 +1,7 @@
-import { formatListen, type ListenAddress, parseListen, parseRange } from '../../net/addresses.js'
+import { formatListen, type ListenAddress, parseListen } from '../../net/addresses.js'
+import { createBlock, formatBlock, readBlock } from '../../net/parse-cidr.js'
 import { type AddressFile, readAddressFile, showAddressFile } from './address-file.js'
-import { readDnsName, readHttpUrl, readUpstream } from './parse-url.js'
+import { type Fail, readDnsName, readHttpUrl, readUpstream } from './parse-url.js'
 import { readClusterNode, readRedisAddress } from './redis-address.js'
 import { asText, type Kind } from './scalar-type.js'
 import { readPlanUrl, readPostgresUrl } from './tier-source-url.js'
@@ -28,12 +29,7 @@ export const ADDRESSES = {
     label: 'address or CIDR block',
     types: ['string'],
     pattern: '^[0-9a-fA-F.:]+(/[0-9]{1,3})?$',
-    read: (value, fail) => {
-      const parsed = parseRange(value)
-      if (parsed === undefined)
-        return fail('is not an address block', 'write one such as 10.0.0.0/8, 192.0.2.7 or fd00::/8')
-      return parsed.exact ? value : fail('has bits set behind its prefix', `write ${parsed.network}`)
-    },
+    read: (value, fail) => readRange(value, fail, '10.0.0.0/8, 192.0.2.7 or fd00::/8'),
     show: asText,
   } satisfies Kind<string>,
 
@@ -42,13 +38,7 @@ export const ADDRESSES = {
     label: 'address, CIDR block or anyone',
     types: ['string'],
     pattern: '^(anyone|[0-9a-fA-F.:]+(/[0-9]{1,3})?)$',
-    read: (value, fail) => {
-      if (value === 'anyone') return value
-      const parsed = parseRange(value)
-      if (parsed === undefined)
-        return fail('is not an address block', 'write one such as 10.0.0.0/8, or anyone')
-      return parsed.exact ? value : fail('has bits set behind its prefix', `write ${parsed.network}`)
-    },
+    read: (value, fail) => (value === 'anyone' ? value : readRange(value, fail, '10.0.0.0/8, or anyone')),
     show: asText,
   } satisfies Kind<string>,
 
@@ -161,3 +151,11 @@ export const ADDRESSES = {
     show: asText,
   } satisfies Kind<string>,
 } as const
+
+function readRange(text: string, fail: Fail, such: string): string | undefined {
+  const block = createBlock()
+  const fault = readBlock(text, block)
+  if (fault === undefined) return text
+  if (fault === 'malformed') return fail('is not an address block', `write one such as ${such}`)
+  return fail('has bits set behind its prefix', `write ${formatBlock(block)}`)
+}

@@ -2,7 +2,7 @@ import { performance } from 'node:perf_hooks'
 import type { ErrorCode } from '../../errors.js'
 import type { Ban, Bans } from '../../fleet/bans.js'
 import { throttledWarning } from '../../log-throttle.js'
-import { createBlock, type Family, formatBlock, readAddress } from '../../net/parse-cidr.js'
+import { createBlock, type Family, formatBlock, readAddress, setSubscriber } from '../../net/parse-cidr.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { type AddressBuckets, createAddressBuckets } from './address-buckets.js'
 
@@ -46,10 +46,7 @@ export function autoBan(deps: AutoBanDeps) {
       )
       return
     }
-    block.family = family
-    block.words.set(words)
-    block.length = family === 4 ? 32 : 64
-    if (family === 6) block.words.fill(0, 2)
+    setSubscriber(block, family, words)
     const key = formatBlock(block)
     const since = now()
     const made = { source: 'auto', since, until: since + forMs, reason: why } as const
