@@ -21,7 +21,7 @@ log: { access: off, level: fatal }
 `
 
 async function ask(address: string, key: string): Promise<number> {
-  // A connection of its own each time: any of the workers may get it.
+  // Opens a new connection each time: any worker may accept it.
   const headers = { 'x-api-key': key, connection: 'close' }
   const { statusCode, body } = await request(`${address}/x`, { headers })
   await body.dump()
@@ -36,13 +36,13 @@ async function json(address: string, method: 'GET' | 'POST' | 'DELETE' = 'GET', 
   return (await body.json()) as any
 }
 
-t.test('the credentials of consumers on two workers', async (t) => {
+t.test('two workers identify consumers by tokens and API keys', async (t) => {
   const signer = createKey('ed25519', 'k1')
   const jwks = await startJwksServer(t, [signer.jwk])
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config(backend.origin, jwks.url), {}, ['--workers', '2'])
 
-  await t.test('a gateway knows its callers by tokens, and tells of their issuers', async (t) => {
+  await t.test('both workers verify JWTs, and the metrics name the issuers', async (t) => {
     const now = Math.floor(Date.now() / 1000)
     const claims = { iss: 'id.example.com', aud: 'api', sub: 'alice', exp: now + 600 }
     const token = (plan: string) =>
@@ -84,14 +84,14 @@ t.test('the credentials of consumers on two workers', async (t) => {
   })
 
   await t.test(
-    'workers without Redis have the keys of their primary, and tell it what was used',
+    'without Redis, workers copy API keys from the primary and report their last use to it',
     async (t) => {
       const { key, id } = await json(`${gateway.admin}/keys`, 'POST', { consumer: 'acme' })
       const statuses = async () =>
         new Set(await Promise.all(Array.from({ length: 20 }, () => ask(gateway.address, key))))
       t.same(await statuses(), new Set([200]))
       t.match(await json(`${gateway.admin}/keys/${id}`), { last_used: null })
-      // The old ones tell it as they leave.
+      // The old workers report it when they leave.
       gateway.child.kill('SIGUSR2')
       const used = async () => (await json(`${gateway.admin}/keys/${id}`)).last_used !== null
       await eventually('the use is told', used, 20_000)

@@ -40,7 +40,7 @@ log: { access: off }
     return (await body.json()) as Top
   }
 
-  await t.test('GET /top of one gateway tells what all on its Redis have counted', async (t) => {
+  await t.test('GET /top on either gateway adds up the counts of all gateways on its Redis', async (t) => {
     const send = async ({ address }: { address: string }, user: string, count: number) => {
       for (let i = 0; i < count; i++) {
         const { body } = await request(`${address}/costly`, { headers: { 'x-user-id': user }, reset: true })
@@ -51,7 +51,7 @@ log: { access: off }
     await send(workers, 'eve', 12)
     await send(workers, 'bob', 5)
 
-    /** Told by both: a gateway that had no time to answer is one that is silent, and that is no fault. */
+    /** Waits until both gateways answered. One that had no time to answer is listed as silent, which is no fault. */
     const topOfBoth = async (gateway: { admin: string }, by: string): Promise<Top> => {
       let told = await top(gateway, by)
       await eventually('both have answered', async () => {
@@ -81,7 +81,7 @@ log: { access: off }
     ])
   })
 
-  await t.test('why a request was limited is told by whichever gateway is asked', async (t) => {
+  await t.test('any gateway can tell why a request was denied, whichever one denied it', async (t) => {
     const [a, b] = [single, workers]
     const send = async (to: { address: string }, id: string) => {
       const headers = { 'x-user-id': 'ann', 'x-request-id': id }
@@ -94,7 +94,7 @@ log: { access: off }
       // biome-ignore lint/suspicious/noExplicitAny: a test looks into it
       return { status: statusCode, json: (await body.json()) as any }
     }
-    /** One that had no time to answer is silent, and that is no fault. */
+    /** Asks again until the answer is good: a gateway that had no time to answer is listed as silent, which is no fault. */
     const askUntil = async (of: { admin: string }, id: string, good: (told: Told) => boolean) => {
       let told = await ask(of, id)
       await eventually(`${id} is told`, async () => {
@@ -183,11 +183,11 @@ log: { access: off }
   })
 
   await t.test(
-    'GET /top without Redis tells its own, and that the others could not be asked',
+    "GET /top without Redis shows the gateway's own counts and says that it could not ask the others",
     { skip },
     async (t) => {
       await own!.stop()
-      // Asked another way: what was answered is good for half a second.
+      // A different query: the answer to the last one is cached for half a second.
       const alone = await top(single, 'limited&tier=free')
       t.equal(alone.nodes.answered, 1)
       t.ok(alone.nodes.problem, 'that the others could not be asked is told')

@@ -14,9 +14,9 @@ import { hasPrometheus } from '../support/telemetry/prometheus.js'
 import { startScraping } from '../support/telemetry/scraping.js'
 
 /**
- * One gateway with all that can be seen on it: TLS, a worker, mirrored requests, candidate limits, a telemetry endpoint that is not
- * there. What it goes through: a consumer that is limited, Redis killed and restored, an upstream that dies, a service that fails, a
- * configuration that is applied and one that is rejected.
+ * Configures a gateway that shows everything the dashboards can show: TLS, a worker, mirrored requests, candidate limits, and a telemetry
+ * endpoint that is down. The test then denies a consumer, kills and restores Redis, stops an upstream, makes a service fail, applies a
+ * configuration and sends a bad one.
  */
 const configFor = (
   o: Record<'admin' | 'redis' | 'good' | 'slow' | 'dies' | 'fails' | 'issuer' | 'cert' | 'key', string>,
@@ -65,7 +65,7 @@ telemetry:
 log: { sample: 0.5 }
 ${more}`
 
-/** Wakes nobody when all is well, and here all is well with these. */
+/** Alerts that must not fire, as their conditions never occur in this test. */
 const QUIET = [
   'TidegateAbsent',
   'TidegateCertificateRejected',
@@ -92,7 +92,7 @@ t.test(name, async (t) => {
   }
   const dying = createServer((_, response) => response.end('{}')).listen(0, '127.0.0.1')
   t.teardown(() => dying.close())
-  /** Answers that wait until one of the requests behind them has been turned away. */
+  /** Responses that wait until one of the requests behind them has been refused. */
   let kept: (() => void)[] | undefined
   const slowly = (answer: () => void) => (kept === undefined ? answer() : kept.push(answer))
   const [redis, good, slow, fails] = await Promise.all([
@@ -113,9 +113,9 @@ t.test(name, async (t) => {
     dies: `http://127.0.0.1:${(dying.address() as AddressInfo).port}`,
     ...authority.issue('gateway', 'IP:127.0.0.1'),
   }
-  // Every alert that would fire after a while fires at once.
+  // Every alert with a delay fires at once.
   const rules = read('grafana/alerts.yml').replace(/^( +for:) \w+$/gm, '$1 0s')
-  // Prometheus looks for its targets five seconds after its start: the gateway is there by then.
+  // Prometheus looks for its targets five seconds after its start; the gateway listens by then.
   const [gateway, prometheus] = await Promise.all([
     startProcess(t, configFor(options), {}, ['--workers', '1']),
     startScraping(t, options.admin, rules),
@@ -143,12 +143,12 @@ t.test(name, async (t) => {
   }
   const times = <T>(count: number, one: (i: number) => Promise<T>) =>
     Promise.all(Array.from({ length: count }, (_, i) => one(i)))
-  /** In turn: the first is allowed, the second asked of the store and denied, the third denied from memory. */
+  /** Requests of one consumer in turn: the store allows the first and denies the second; the gateway denies the third from memory. */
   const limited = async (user: string) => {
     for (let i = 0; i < 3; i++) await ask('/open/x', user)
   }
 
-  // One of each, seen by a scrape, so that all that follows is an increase.
+  // One request of each kind before the first scrape, so that all that follows shows as an increase.
   await limited('first')
   for (const service of ['open', 'local', 'closed', 'two', 'two', 'narrow', 'broken'])
     await ask(`/${service}/x`, 'pro')
@@ -200,11 +200,11 @@ t.test(name, async (t) => {
   t.not(await reload('tiers: [free'), 200)
   await prometheus.scraped()
   const now = await prometheus.scraped()
-  // Alerts look at what is recorded: once more, when that is there.
+  // Alerts read recorded series, so the rules are evaluated once more after those exist.
   await prometheus.judged(now)
   await prometheus.judged(Date.now() / 1000)
 
-  await t.test('totals are those of the load, to the request', async (t) => {
+  await t.test('the totals equal the requests that were sent', async (t) => {
     const total = async (expr: string) => (await prometheus.query(expr, now))[0]?.value
     t.equal(await total('sum(http_server_request_duration_seconds_count)'), seen.total)
     for (const [status, count] of seen.statuses) {
@@ -222,10 +222,10 @@ t.test(name, async (t) => {
 
   const shown = { rate: '4s', range: `${Math.ceil(now - began) + 5}s`, step: '1s' }
 
-  await t.test('so are panels that show a number for the time that is shown', async (t) => {
+  await t.test('panels that show a total over the time range equal the requests sent', async (t) => {
     const exprOf = (uid: string, title: string) =>
       dashboards.find((one) => one.uid === uid)!.panels.find((one) => one.title === title)!.targets![0]!.expr
-    // From one scrape to another: nothing is left for Prometheus to guess at the ends.
+    // The range runs from one scrape to another, so Prometheus extrapolates nothing at its ends.
     const range = { ...shown, range: `${Math.round((now - warm) * 1000)}ms` }
     const value = async (uid: string, title: string) => {
       const expr = asGrafanaAsks(exprOf(uid, title), { service: 'open', tier: 'free' }, range)
@@ -238,7 +238,7 @@ t.test(name, async (t) => {
     )
   })
 
-  await t.test('every query of every dashboard has an answer', async (t) => {
+  await t.test('every query of every dashboard returns data', async (t) => {
     const answered = await Promise.all(
       shownQueries.map(async ({ name, expr }) => {
         const asked = asGrafanaAsks(expr, {}, shown)
@@ -252,16 +252,16 @@ t.test(name, async (t) => {
     t.strictSame(empty, [])
   })
 
-  await t.test('every query of the runbook can be asked as it stands there', async (t) => {
+  await t.test('Prometheus accepts every query of the runbook as it is written', async (t) => {
     const pages = readPages().filter(({ path }) => path.startsWith('docs/runbook/'))
     const queries = pages.flatMap(({ blocks }) => blocks.filter(({ language }) => language === 'promql'))
     t.ok(queries.length > pages.length)
     await Promise.all(queries.map(({ text }) => t.resolves(prometheus.query(text, now), text)))
   })
 
-  await t.test('every alert has figures to look at, and those fire that should', async (t) => {
+  await t.test('every alert has data, and the alerts that should fire do', async (t) => {
     for (const { alert, expr } of alertRules) {
-      if (alert === 'TidegateAbsent') continue // nothing is what it has to say while there is a gateway
+      if (alert === 'TidegateAbsent') continue // it is silent while there is a gateway
       t.ok((await prometheus.query(judged(expr), now)).length > 0, `${alert}: ${judged(expr)}`)
     }
     const firing = (await prometheus.alerts()).filter(({ state }) => state === 'firing')
@@ -289,7 +289,7 @@ t.test(name, async (t) => {
   })
 })
 
-/** An alert's expression that says 0 where the alert would say nothing, and that does not look back to before the test. */
+/** Returns an alert's expression so that it says 0 where the alert would say nothing, without looking back to before the test. */
 function judged(expr: string): string {
   const parts = expr.replace(/ offset \w+/g, '').split(/(\{[^}]*\})/)
   return parts.map((part, i) => (i % 2 === 1 ? part : part.replace(/(==|!=|>=|<=|>|<)/g, '$1 bool'))).join('')

@@ -45,7 +45,7 @@ log: { access: off, level: silent }
 }
 
 t.test(
-  'one port: HTTP/2 and HTTP/1.1 by ALPN, WebSockets, a certificate that says who is calling',
+  'one TLS port serves HTTP/2, HTTP/1.1 and WebSocket, and identifies consumers by client certificate',
   async (t) => {
     const upstream = await recordingUpstream(t)
     const chat = new WebSocketServer({ port: 0, host: '127.0.0.1' })
@@ -84,7 +84,7 @@ t.test(
   },
 )
 
-t.test('gRPC over TLS, and a drain that lets a call end', async (t) => {
+t.test('gRPC works over TLS, and a drain lets an open call finish', async (t) => {
   const origin = await grpcUpstream(t, {
     unary: () => {},
     serverStream: () => {},

@@ -36,7 +36,7 @@ async function json(address: string, method: 'GET' | 'POST' = 'GET', what?: obje
   return (await body.json()) as any
 }
 
-t.test('keys of the store on two gateways, of which one hears no messages', { skip }, async (t) => {
+t.test('two gateways share API keys of the store, though one hears no messages', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const backend = await startBackend(t)
   await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>pw', '~*', '+@all', 'resetchannels', '&tier:*')
@@ -54,7 +54,7 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
   }
   const [a, b] = [await open('a'), await open('b')]
   const key = (...args: string[]) => tidegate(['key', ...args, '--config', `${folder}/a.yaml`])
-  /** Ms until both gateways answer so. */
+  /** Longest time until both gateways answer so, in ms. */
   async function everywhere(t: Test, key: string, status: number): Promise<void> {
     const started = performance.now()
     for (const [name, { address }] of Object.entries({ a, b })) {
@@ -74,7 +74,7 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
   })
   const first = issued(made)
 
-  await t.test('a key that was made works on both, with its tier, and why tells which it was', async (t) => {
+  await t.test('a new key works on both gateways with its tier, and explain names the key', async (t) => {
     await everywhere(t, first.key, 200)
     const { policy } = await ask(a.address, first.key, { 'x-request-id': 'by-key' })
     t.match(policy, /q=2000/)
@@ -93,7 +93,7 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
     t.equal((await ask(a.address, createKey())).status, 401)
   })
 
-  await t.test('after a rotation both keys work, after a revocation the old one does not', async (t) => {
+  await t.test('after a rotation both keys work; after a revocation the old one does not', async (t) => {
     const rotated = await key('rotate', first.id, '--overlap', '1h', '--reason', 'quarterly')
     t.match(rotated, { code: 0, stderr: /the old one, works until/ })
     const second = issued(rotated)
@@ -116,7 +116,7 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
   })
 
   await t.test(
-    'while the store is away keys that are known work; of others nothing can be told',
+    'while Redis is away, known keys work; a gateway that has loaded none answers 503',
     async (t) => {
       const third = issued(await key('create', '--consumer', 'carl'))
       await everywhere(t, third.key, 200)
@@ -133,7 +133,7 @@ t.test('keys of the store on two gateways, of which one hears no messages', { sk
       })
       t.match(await json(`${late.adminAddress}/keys`, 'POST', { consumer: 'dora' }), { status: 503 })
       await redis.restart()
-      // What was in it is gone; the other gateways know it, and tell.
+      // Redis is empty now. The other gateways still know the keys and say so.
       await eventually('200', async () => (await ask(late.address, third.key)).status === 200)
     },
   )

@@ -10,7 +10,7 @@ const GATEWAYS = 3
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to kill'
 
 t.test(
-  'three gateways without their Redis admit together what the limit says, and one for each',
+  'three gateways without Redis together admit the limit, give or take one request each',
   { skip },
   async (t) => {
     const redis = await ownRedis(t)
@@ -42,7 +42,7 @@ log: { access: off }
       return passed
     }
 
-    await t.test('they know of each other', async (t) => {
+    await t.test('the gateways know of each other', async (t) => {
       const announced = async () => {
         const entries = await redis.client.zrange('nodes:{gateways}', '0', '-1', 'WITHSCORES')
         return entries.filter((_, i) => i % 2 === 1).map(Number)

@@ -30,15 +30,15 @@ log: { access: ${access} }
 server: { shutdown_delay: 0s, shed: { event_loop_delay: 0 } }
 `
 
-// They wait for processes to start, and for what those say.
+// These tests mostly wait for processes, so they run side by side.
 const BESIDE = { buffered: true }
 
-t.test('an access log that cannot be written costs lines, which are counted, and nothing else', async (t) => {
+t.test('when the access log cannot be written, the gateway counts lost lines and serves', async (t) => {
   t.jobs = 3
   const backend = await startBackend(t)
   const agent = new Agent({ connections: 16 })
   t.teardown(() => agent.destroy())
-  /** As long as a line repeats, so that few requests make many bytes: 2.8 KB each. */
+  /** Long, so that few requests write many bytes: 2.8 KB a line. */
   const path = `/${'x'.repeat(1_000)}`
   const headers = { 'x-user-id': 'é'.repeat(256) }
   const ask = async (gateway: Pick<GatewayProcess, 'address'>, count: number) => {
@@ -68,7 +68,7 @@ t.test('an access log that cannot be written costs lines, which are counted, and
   const residentMiB = ({ child }: GatewayProcess) =>
     Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))![1]) / 1024
 
-  t.test('its disk is full', BESIDE, async (t) => {
+  t.test('the disk is full', BESIDE, async (t) => {
     const gateway = await startProcess(t, config(backend.origin, '/dev/full'))
     t.same(await ask(gateway, 300), ['200'])
     t.ok((await droppedMore(gateway, 299)) >= 300)
@@ -77,7 +77,7 @@ t.test('an access log that cannot be written costs lines, which are counted, and
     t.equal(await gateway.stop(), 0)
   })
 
-  t.test('it goes to stdout, and whoever read that has gone', BESIDE, async (t) => {
+  t.test('the log goes to stdout, and its reader has gone', BESIDE, async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'tidegate-log-'))
     t.teardown(() => rmSync(folder, { recursive: true }))
     writeFileSync(join(folder, 'tidegate.yaml'), config(backend.origin, 'stdout'))
@@ -135,7 +135,7 @@ t.test('an access log that cannot be written costs lines, which are counted, and
   })
 })
 
-t.test('a gateway whose stderr is on a full disk starts and serves all the same', async (t) => {
+t.test('a gateway whose stderr is on a full disk starts and serves', async (t) => {
   const backend = await startBackend(t)
   const port = await freePort()
   const yaml = config(backend.origin, 'off').replace('listen: 127.0.0.1:0', `listen: 127.0.0.1:${port}`)

@@ -6,7 +6,7 @@ import { request } from 'undici'
 import { eventually } from '../support/eventually.js'
 import { startBackend, startProcess } from '../support/gateway/process.js'
 
-t.test('SIGHUP after a rotation: lines go to a new file, and none is lost', async (t) => {
+t.test('SIGHUP after a rotation makes the gateway log to a new file, and no line is lost', async (t) => {
   const backend = await startBackend(t)
   const folder = mkdtempSync(join(tmpdir(), 'tidegate-log-'))
   t.teardown(() => rmSync(folder, { recursive: true }))

@@ -21,7 +21,7 @@ interface Attacks {
 const file = join(fileURLToPath(new URL('../..', import.meta.url)), 'bench/chaos/attacks.mjs')
 const { attacks, startBackend, configOf }: Attacks = await import(file)
 
-/** `npm run chaos -- --only neighbours` does the whole of each, and measures. */
+/** A quarter of each attack. `npm run chaos -- --only neighbours` runs all of it, and measures. */
 const PART = 1 / 4
 const MAX_WAIT_MS = 300
 const SETTINGS = {
@@ -30,11 +30,11 @@ const SETTINGS = {
   timeout: '10s',
 }
 
-// Each has a gateway and a backend of its own, and waits for the most part.
+// Each has a gateway and a backend of its own, and mostly waits.
 t.jobs = 4
 
 for (const attack of attacks) {
-  t.test(`nobody else is refused beside ${attack.name}`, async (t) => {
+  t.test(`other clients are still served during ${attack.name}`, async (t) => {
     const backend = await startBackend()
     t.teardown(() => backend.stop())
     const gateway = await startWhole(t, configOf(attack, backend, SETTINGS))
@@ -49,13 +49,13 @@ for (const attack of attacks) {
       return `${statusCode} ${(await body.text()).slice(0, 200)}`
     }
     let begun = false
-    // Admin connections have a bound that no setting lowers.
+    // The bound on admin connections cannot be lowered by a setting.
     const beginning = Promise.resolve(attack.begin(gateway, attack.admin ? 1 : PART)).then((end) => {
       begun = true
       t.teardown(end)
     })
     const seen: string[] = []
-    // For longer than a request waits for a connection.
+    // Longer than a request waits for a connection.
     for (const until = performance.now() + 2 * MAX_WAIT_MS; !begun || performance.now() < until; ) {
       seen.push(await ask())
       await new Promise((resolve) => setTimeout(resolve, 10))

@@ -7,7 +7,7 @@ import { eventually } from '../support/eventually.js'
 import { startBackend, startProcessOn, tally } from '../support/gateway/process.js'
 import { type RawConnection, rawOn, rawRequest } from '../support/http/raw.js'
 
-/** Takes every file that the process may still open but a few, when it is told to. */
+/** Opens files until the process may open only a few more, when it gets SIGWINCH. */
 const EATER = `
 import { closeSync, openSync } from 'node:fs'
 process.on('SIGWINCH', () => {
@@ -22,8 +22,8 @@ process.on('SIGWINCH', () => {
 `
 
 /**
- * Opens so many connections at once, from as many addresses, each with a request, and gives the statuses; 0 for those that were
- * closed.
+ * Opens `count` connections at once from `addresses` addresses, sends a request on each, and returns how often each status came; 0 counts
+ * those that were closed.
  */
 async function burst(port: number, count: number, addresses = 6): Promise<Record<number, number>> {
   const open = async (i: number) => {
@@ -47,7 +47,7 @@ const status = (url: string) =>
   })
 
 t.test(
-  'a process that may open few files takes few connections, and one that has none left goes on',
+  'a gateway that may open few files limits its connections, and survives running out of files',
   async (t) => {
     const backend = await startBackend(t)
     const folder = t.testdir({

@@ -5,7 +5,7 @@ import { startBackend } from '../support/gateway/process.js'
 import { startWhole } from '../support/gateway/whole-gateway.js'
 import { ownRedis } from '../support/redis/redis.js'
 
-t.test('Redis hangs, and later dies: traffic goes on, unclaimed and counted, until it is back', async (t) => {
+t.test('when Redis hangs and later dies, each service follows its on_failure', async (t) => {
   const redis = await ownRedis(t)
   const backend = await startBackend(t)
   const gateway = await startWhole(
@@ -46,7 +46,7 @@ log: { access: off }
 
   redis.pause()
   const since = performance.now()
-  // Somebody else: that ada was denied is remembered for a moment, whether Redis answers or not.
+  // A different consumer: the gateway remembers for a moment that it denied ada.
   for (let i = 0; i < 20; i++) t.match(await ask('open', 'bea'), { status: 200, claims: false })
   t.match(await ask('open', 'ada'), { status: 200, claims: false, by: undefined })
   const statuses: number[] = []

@@ -17,12 +17,12 @@ server: { shutdown_delay: 0, shutdown_grace: 1s, shed: ${shed} }
 `
 }
 
-// They wait for what a process does by itself: beside each other.
+// These tests wait for what a process does by itself, so they run side by side.
 t.jobs = 2
 const BESIDE = { buffered: true }
 
 t.test(
-  'a gateway that is kept from its work sheds, says so, and serves again when that is over',
+  'a gateway that gets no CPU sheds requests, says so, and serves again afterwards',
   BESIDE,
   async (t) => {
     const backend = await startBackend(t)
@@ -30,7 +30,7 @@ t.test(
     const metric = async (name: string, labels: Record<string, string>) =>
       sampleOf(await (await fetch(`${gateway.admin}/metrics`)).text(), name, labels) ?? 0
 
-    // Stopped for most of the time, as by a neighbour that takes its CPU: each stop is a delay of its event loop.
+    // The process is stopped most of the time, as if a neighbor took its CPU: each stop delays its event loop.
     let stalling = true
     const stalled = (async () => {
       while (stalling) {
@@ -69,9 +69,9 @@ t.test(
   },
 )
 
-t.test('a heap that stays full: drains, says why, and exits with 1', BESIDE, async (t) => {
+t.test('a gateway whose heap stays full drains, logs why, and exits with 1', BESIDE, async (t) => {
   const backend = await startBackend(t)
-  // Any process has more than a tenth of 64 MB in use.
+  // Any process uses more than a tenth of 64 MB.
   const gateway = await startProcess(
     t,
     yamlFor(backend.origin, '{ heap: 5, exit_heap: 10 }'),

@@ -35,7 +35,7 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-t.test('2,000 requests across 20 reloads, and none fails', async (t) => {
+t.test('none of 2,000 requests fails across 20 reloads', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   const gateway = await startWhole(t, config(redis.url, backend.origin, '100000/min'))
@@ -53,7 +53,7 @@ t.test('2,000 requests across 20 reloads, and none fails', async (t) => {
         `${100_000 + i}/min`,
         `  - { path: /extra-${i}/*, service: api }`,
       )
-      // Every other time as an editor does it (write beside, rename), else in place.
+      // Every other write is as an editor does it (write beside, rename); the rest are in place.
       if (i % 2 === 0) {
         await writeFile(`${gateway.configFile}.new`, next)
         await rename(`${gateway.configFile}.new`, gateway.configFile)
@@ -102,7 +102,7 @@ t.test('a raised limit counts what was used already, and a bad file changes noth
     for (let i = 0; i < count; i++) statuses.push(await ask())
     return tally(statuses)
   }
-  // At once: of a file that is written in place half may be seen, and rejected, when the machine is slow.
+  // In one step: the gateway could read and reject half of a file that is written in place.
   const replace = async (text: string) => {
     await writeFile(`${gateway.configFile}.new`, text)
     await rename(`${gateway.configFile}.new`, gateway.configFile)

@@ -5,7 +5,7 @@ import { tidegate } from '../support/gateway/cli.js'
 import { startBackend, startProcess, startProcessOn, tally } from '../support/gateway/process.js'
 import { startRedis } from '../support/redis/redis.js'
 
-/** By the hour: one of a minute would end in the middle of a test too often. */
+/** The windows are hours: one of a minute would end within a test too often. */
 function config(redis: string, payments: string, marketing: string): string {
   return `
 listen: 127.0.0.1:0
@@ -28,7 +28,7 @@ log: { access: off }
 `
 }
 
-// All of it on two gateways: each test has users of its own.
+// All tests share two gateways, so each has users of its own.
 const redis = await startRedis(t)
 const payments = await startBackend(t)
 const marketing = await startBackend(t)
@@ -38,7 +38,7 @@ const agent = new Agent({ connections: 32 })
 t.teardown(() => agent.destroy())
 
 let turn = 0
-/** Asks the two gateways in turn. */
+/** Sends requests to the two gateways in turn. */
 async function ask(path: string, user: string) {
   const { address } = gateways[turn++ % 2]!
   const answer = await request(address + path, { headers: { 'x-user-id': user }, dispatcher: agent })
@@ -54,10 +54,10 @@ function chargesOf(user: string): number {
   return payments.requests.filter(({ headers }) => headers['x-user-id'] === user).length
 }
 
-/** Windows begin by the clock: waits for one that does not end in the middle of what comes now. */
+/** Windows begin by the clock: waits until the current one lasts long enough for the test. */
 await eventually('an hour begins', () => 3_600_000 - (Date.now() % 3_600_000) > 60_000, 90_000)
 
-t.test('scenario A: of 100 free users, each has exactly 10 payments an hour over two gateways', async (t) => {
+t.test('scenario A: each of 100 free users gets exactly 10 payments an hour over two gateways', async (t) => {
   const users = Array.from({ length: 100 }, (_, i) => `user-${i}`)
   const answers = await Promise.all(users.map((user) => statuses('/payments/charge', user, 13)))
   for (const [i, got] of answers.entries()) {
@@ -73,7 +73,7 @@ t.test('scenario A: of 100 free users, each has exactly 10 payments an hour over
 })
 
 t.test(
-  'scenario B: a user set to enterprise by the CLI goes on to 1,000, on both gateways within a second',
+  'scenario B: after the CLI sets a user to enterprise, both gateways allow 1,000 within a second',
   async (t) => {
     t.strictSame(tally(await statuses('/payments/charge', 'ada', 12)), { 200: 10, 429: 2 })
     t.equal((await ask('/payments/charge', 'ada')).statusCode, 429)
@@ -81,7 +81,7 @@ t.test(
     const set = await tidegate(['tier', 'ada', 'enterprise', '--config', first.configFile])
     t.equal(set.code, 0, set.stderr)
     const changed = Date.now()
-    // Twice in a row, as the two gateways take turns. A second, and room for a machine with much else to do.
+    // Two successes in a row, as the gateways take turns. The product promises a second; the rest is for a busy machine.
     let used = 10
     for (let passed = 0; passed < 2; ) {
       passed = (await ask('/payments/charge', 'ada')).statusCode === 200 ? passed + 1 : 0
@@ -101,13 +101,13 @@ t.test(
   },
 )
 
-t.test('a spike on marketing takes nothing from payments', async (t) => {
+t.test('a spike on marketing takes no quota from payments', async (t) => {
   const spike = tally(await statuses('/marketing/mail', 'eve', 500))
   t.strictSame(spike, { 200: 60, 429: 440 })
   t.strictSame(tally(await statuses('/payments/charge', 'eve', 10)), { 200: 10 })
 })
 
-t.test('not one request over the limit when one consumer hammers both gateways', async (t) => {
+t.test('one consumer that hammers both gateways gets exactly its limit', async (t) => {
   const got = tally(await statuses('/payments/charge', 'mallory', 1_500))
   t.strictSame(got, { 200: 10, 429: 1_490 })
   t.equal(chargesOf('mallory'), 10)

@@ -18,7 +18,7 @@ log: { access: off }
 `
 }
 
-// They wait for a drain, or for the start of a process: beside each other.
+// These tests wait for a drain or for a process to start, so they run side by side.
 t.jobs = 3
 const BESIDE = { buffered: true }
 
@@ -56,7 +56,7 @@ t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', B
   t.equal(await exited, 0)
 })
 
-t.test('a request in flight at SIGTERM gets its whole answer', BESIDE, async (t) => {
+t.test('a request in flight at SIGTERM gets its whole response', BESIDE, async (t) => {
   let end = () => {}
   const backend = await startBackend(t, (req, res) => {
     if (req.url !== '/x') return res.end()
@@ -82,14 +82,14 @@ t.test('a request in flight at SIGTERM gets its whole answer', BESIDE, async (t)
   t.ok(Date.now() - stopped < 40_000, 'and its connection, which was not told to close, holds nothing up')
 })
 
-t.test('a second SIGTERM ends it at once', BESIDE, async (t) => {
+t.test('a second SIGTERM ends the process at once', BESIDE, async (t) => {
   const backend = await startBackend(t, () => {})
   const gateway = await startProcess(t, config(backend.origin, '1m'))
   request(`${gateway.address}/never-answered`).catch(() => {})
   await eventually('it is in flight', () => backend.requests.length === 1)
   const exited = once(gateway.child, 'exit')
   gateway.child.kill('SIGTERM')
-  // Two at once are one.
+  // Two signals at the same moment count as one.
   await eventually('it has heard', async () => (await request(`${gateway.admin}/readyz`)).statusCode === 503)
   const started = Date.now()
   gateway.child.kill('SIGTERM')

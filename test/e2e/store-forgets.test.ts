@@ -38,7 +38,7 @@ async function made(t: Test) {
   const yaml = config(backend.origin, redis.url)
   const file = `${t.testdir({ 'tidegate.yaml': yaml })}/tidegate.yaml`
   const run = (...args: string[]) => tidegate([...args, '--config', file])
-  /** Makes one of each. Resolves with the API key. */
+  /** Creates one record of each kind. Resolves with the API key. */
   async function fill(): Promise<string> {
     const [key] = await Promise.all([
       run('key', 'create', '--consumer', 'acme', '--tier', 'pro'),
@@ -49,7 +49,7 @@ async function made(t: Test) {
     ])
     return key.stdout.trim()
   }
-  /** What callers get by what operators have made. */
+  /** Tells whether the gateway applies every record that `fill` has made. */
   async function works(address: string, key: string): Promise<boolean> {
     const all = [
       await ask(address, { 'x-api-key': key }),
@@ -73,103 +73,107 @@ async function made(t: Test) {
   return { redis, backend, yaml, file, run, fill, works, forget, reasons, forgotten }
 }
 
-t.test('gateways serve what the store has forgotten, until it is restored', { skip }, async (t) => {
-  const { redis, file, run, fill, works, forget, reasons, forgotten } = await made(t)
-  const gateways: { close(delayMs: number): Promise<void> }[] = []
-  t.teardown(() => Promise.all(gateways.map((one) => one.close(0))))
-  async function open() {
-    const gateway = await startGateway({
-      configFile: file,
-      events: {
-        log: { info() {}, warn() {}, error() {}, fatal() {} },
-        dropped: () => 0,
-        close: async () => {},
-      } as never,
+t.test(
+  'gateways serve from the records that Redis has lost, until they are restored',
+  { skip },
+  async (t) => {
+    const { redis, file, run, fill, works, forget, reasons, forgotten } = await made(t)
+    const gateways: { close(delayMs: number): Promise<void> }[] = []
+    t.teardown(() => Promise.all(gateways.map((one) => one.close(0))))
+    async function open() {
+      const gateway = await startGateway({
+        configFile: file,
+        events: {
+          log: { info() {}, warn() {}, error() {}, fatal() {} },
+          dropped: () => 0,
+          close: async () => {},
+        } as never,
+      })
+      gateways.push(gateway)
+      return gateway
+    }
+    const [a, b] = [await open(), await open()]
+    const key = await fill()
+    for (const { address } of [a, b]) await eventually('all work', () => works(address, key))
+    t.strictSame(await run('store'), {
+      code: 0,
+      stdout:
+        'records               held  state\ntier assignments      1     kept\nboosts and overrides  2     kept\nbans                  1     kept\nAPI keys              1     kept\n',
+      stderr: '',
     })
-    gateways.push(gateway)
-    return gateway
-  }
-  const [a, b] = [await open(), await open()]
-  const key = await fill()
-  for (const { address } of [a, b]) await eventually('all work', () => works(address, key))
-  t.strictSame(await run('store'), {
-    code: 0,
-    stdout:
-      'records               held  state\ntier assignments      1     kept\nboosts and overrides  2     kept\nbans                  1     kept\nAPI keys              1     kept\n',
-    stderr: '',
-  })
-  t.match(await run('store', 'restore'), { code: 1, stderr: /The store has forgotten nothing/ })
+    t.match(await run('store', 'restore'), { code: 1, stderr: /The store has forgotten nothing/ })
 
-  await forget()
-  for (const { adminAddress } of [a, b]) await forgotten(adminAddress)
-  t.ok(
-    (await reasons(a.adminAddress)).includes(
-      'the store has forgotten API keys: the last known hold; decide by tidegate store',
-    ),
-  )
-  t.equal((await json(`${a.adminAddress}/readyz`)).status, 'ready', 'and goes on')
-  const metrics = await (await request(`${b.adminAddress}/metrics`)).body.text()
-  t.match(metrics, 'tidegate_store_rollbacks_total{records="bans"} 1\n')
-  t.match(metrics, 'tidegate_store_forgotten{records="API keys"} 1\n')
-  for (const { address } of [a, b]) {
-    t.equal((await ask(address, { 'x-api-key': key })).status, 200)
-    await eventually('all work, and are counted again', () => works(address, key))
-  }
+    await forget()
+    for (const { adminAddress } of [a, b]) await forgotten(adminAddress)
+    t.ok(
+      (await reasons(a.adminAddress)).includes(
+        'the store has forgotten API keys: the last known hold; decide by tidegate store',
+      ),
+    )
+    t.equal((await json(`${a.adminAddress}/readyz`)).status, 'ready', 'and goes on')
+    const metrics = await (await request(`${b.adminAddress}/metrics`)).body.text()
+    t.match(metrics, 'tidegate_store_rollbacks_total{records="bans"} 1\n')
+    t.match(metrics, 'tidegate_store_forgotten{records="API keys"} 1\n')
+    for (const { address } of [a, b]) {
+      t.equal((await ask(address, { 'x-api-key': key })).status, 200)
+      await eventually('all work, and are counted again', () => works(address, key))
+    }
 
-  // One that starts meanwhile, and commands on the store itself.
-  await eventually('the gateways are known', async () => (await redis.client.zcard('nodes:{fleet}')) === 2)
-  const c = await open()
-  await eventually('all work there', () => works(c.address, key))
-  t.match(await run('tier', 'alice'), { code: 0, stdout: 'alice: pro, assigned\n' })
-  t.match(await run('store'), {
-    code: 1,
-    stdout: /API keys +1 +forgotten; the gateways serve what they knew +20/,
-  })
-  t.match(await run('tier', 'carl', 'pro'), { code: 0 })
-  t.match(await run('unban', '203.0.113.0/24'), {
-    code: 0,
-    stdout: '203.0.113.0/24 is not banned any more\n',
-  })
+    // A gateway that starts meanwhile, and commands that use Redis directly.
+    await eventually('the gateways are known', async () => (await redis.client.zcard('nodes:{fleet}')) === 2)
+    const c = await open()
+    await eventually('all work there', () => works(c.address, key))
+    t.match(await run('tier', 'alice'), { code: 0, stdout: 'alice: pro, assigned\n' })
+    t.match(await run('store'), {
+      code: 1,
+      stdout: /API keys +1 +forgotten; the gateways serve what they knew +20/,
+    })
+    t.match(await run('tier', 'carl', 'pro'), { code: 0 })
+    t.match(await run('unban', '203.0.113.0/24'), {
+      code: 0,
+      stdout: '203.0.113.0/24 is not banned any more\n',
+    })
 
-  const restored = await run('store', 'restore', '--reason', 'incident 7', '--json')
-  t.equal(restored.code, 0, restored.stderr)
-  t.strictSame(
-    JSON.parse(restored.stdout).records.map(({ records, state, held }: Record<string, unknown>) => [
-      records,
-      state,
-      held,
-    ]),
-    [
-      ['tier assignments', 'kept', 2],
-      ['boosts and overrides', 'kept', 2],
-      ['bans', 'kept', 0],
-      ['API keys', 'kept', 1],
-    ],
-  )
-  const [entry] = JSON.parse((await run('audit', '--action', 'store', '--json')).stdout).entries
-  t.match(entry, {
-    action: 'store.restore',
-    target: 'store',
-    reason: 'incident 7',
-    before: [{ records: 'tier assignments', state: 'forgotten', held: 2 }, {}, {}, {}],
-    after: { 'tier assignments': 2, 'boosts and overrides': 2, bans: 0, 'API keys': 1 },
-  })
-  for (const { adminAddress } of [a, b, c]) {
-    await eventually('it is over', async () => (await reasons(adminAddress)).length === 0)
-  }
-  t.equal(await redis.client.hlen('keys:{keys}'), 1)
-  t.equal(await redis.client.hlen('ban:{bans}'), 0)
-  const later = await open()
-  await eventually(
-    'and later ones',
-    async () => (await ask(later.address, { 'x-api-key': key })).status === 200,
-  )
-  const after = await (await request(`${b.adminAddress}/metrics`)).body.text()
-  t.match(after, 'tidegate_store_rollbacks_total{records="bans"} 1\n')
-  t.match(after, 'tidegate_store_forgotten{records="bans"} 0\n')
-})
+    const restored = await run('store', 'restore', '--reason', 'incident 7', '--json')
+    t.equal(restored.code, 0, restored.stderr)
+    t.strictSame(
+      JSON.parse(restored.stdout).records.map(({ records, state, held }: Record<string, unknown>) => [
+        records,
+        state,
+        held,
+      ]),
+      [
+        ['tier assignments', 'kept', 2],
+        ['boosts and overrides', 'kept', 2],
+        ['bans', 'kept', 0],
+        ['API keys', 'kept', 1],
+      ],
+    )
+    const [entry] = JSON.parse((await run('audit', '--action', 'store', '--json')).stdout).entries
+    t.match(entry, {
+      action: 'store.restore',
+      target: 'store',
+      reason: 'incident 7',
+      before: [{ records: 'tier assignments', state: 'forgotten', held: 2 }, {}, {}, {}],
+      after: { 'tier assignments': 2, 'boosts and overrides': 2, bans: 0, 'API keys': 1 },
+    })
+    for (const { adminAddress } of [a, b, c]) {
+      await eventually('it is over', async () => (await reasons(adminAddress)).length === 0)
+    }
+    t.equal(await redis.client.hlen('keys:{keys}'), 1)
+    t.equal(await redis.client.hlen('ban:{bans}'), 0)
+    const later = await open()
+    await eventually(
+      'and later ones',
+      async () => (await ask(later.address, { 'x-api-key': key })).status === 200,
+    )
+    const after = await (await request(`${b.adminAddress}/metrics`)).body.text()
+    t.match(after, 'tidegate_store_rollbacks_total{records="bans"} 1\n')
+    t.match(after, 'tidegate_store_forgotten{records="bans"} 0\n')
+  },
+)
 
-t.test('workers do so, too; what is accepted is forgotten by all', { skip }, async (t) => {
+t.test('workers serve from lost records too, until an operator accepts the loss', { skip }, async (t) => {
   const { redis, yaml, fill, works, forget, reasons, forgotten } = await made(t)
   const gateway = await startProcess(t, yaml, {}, ['--workers', '2'])
   await storeUp(gateway)
@@ -181,7 +185,7 @@ t.test('workers do so, too; what is accepted is forgotten by all', { skip }, asy
   t.equal((await ask(address, { 'x-api-key': key })).status, 200)
   await eventually('all work, and are counted again', () => works(address, key))
 
-  // A worker that is started meanwhile asks the process that looks after it.
+  // A worker that starts meanwhile gets the records from the primary.
   await eventually('it is known', async () => (await redis.client.zcard('nodes:{fleet}')) === 1)
   const workers = async () => (await json(`${admin}/config`)).workers as { pid: number; state: string }[]
   const before = (await workers()).map(({ pid }) => pid)

@@ -7,7 +7,7 @@ import { startWhole } from '../support/gateway/whole-gateway.js'
 import { noPostgres, startPostgres } from '../support/postgres/postgres.js'
 
 t.test(
-  'plans in PostgreSQL hold on every gateway, change at once, and outlive the database',
+  'tiers from PostgreSQL hold on every gateway, change at once, and outlive an outage of the database',
   { skip: noPostgres },
   async (t) => {
     const [db, backend] = await Promise.all([startPostgres(t), startBackend(t)])
@@ -35,7 +35,7 @@ log: { access: off }
 `
     const gateways = await Promise.all([startWhole(t, yaml), startProcess(t, yaml, {}, ['--workers', '2'])])
     const [one, two] = gateways
-    /** The amount of the consumer's tier. */
+    /** Returns the amount of the limit of the consumer's tier. */
     async function amount(of: typeof one, consumer: string, id = 'any'): Promise<number> {
       const { statusCode, headers, body } = await request(of.address, {
         headers: { 'x-user-id': consumer, 'x-request-id': id },

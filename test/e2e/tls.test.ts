@@ -25,7 +25,7 @@ server: { shutdown_delay: 0s, tls: { certificates: ${JSON.stringify(certificates
 `
 }
 
-/** A configuration file next to a pair that it names. */
+/** Writes a configuration file next to the certificate and key that it names. */
 function folderWith(t: Test, upstream: string, ...more: Issued[]) {
   const folder = t.testdir()
   const pair = { cert: join(folder, 'tls.crt'), key: join(folder, 'tls.key') }
@@ -49,7 +49,7 @@ function ask(address: string, servername = 'api.example'): Promise<{ status: num
 }
 
 t.test(
-  'SIGHUP, POST /config/reload and other certificates in the file take effect without a restart',
+  'SIGHUP, POST /config/reload and new certificates in the file take effect without a restart',
   async (t) => {
     const backend = await startBackend(t)
     const { pair, file } = folderWith(t, backend.origin)
@@ -99,7 +99,7 @@ t.test(
 )
 
 t.test(
-  'a certificate that is no good at the start is said with its place and what to do, and nothing is left open',
+  'the start fails with a bad certificate, names the file and the remedy, and leaves nothing open',
   async (t) => {
     const { pair, file } = folderWith(t, 'http://127.0.0.1:1')
     copyFileSync(second.key, pair.key)
@@ -109,7 +109,7 @@ t.test(
   },
 )
 
-t.test('tidegate check looks into the files and says which are no good, where they are named', async (t) => {
+t.test('tidegate check reads the certificate files and reports each bad one', async (t) => {
   const missing = { cert: '/nowhere/a.crt', key: '/nowhere/a.key' }
   const { folder, pair, file } = folderWith(t, 'http://127.0.0.1:1', third, missing)
   const bad = await tidegate(['check', '--config', file], { cwd: folder })

@@ -6,7 +6,7 @@ import { startBackend, startProcess } from '../support/gateway/process.js'
 import { sampleOf } from '../support/telemetry/exposition.js'
 import { startCollector } from '../support/telemetry/otlp-collector.js'
 
-t.test('each of several workers sends its own spans, and its last ones when it leaves', async (t) => {
+t.test('each worker sends its own spans, and its last ones when it leaves', async (t) => {
   const backend = await startBackend(t)
   const collector = await startCollector(t)
   const log = `${t.testdir()}/access.log`
@@ -34,7 +34,7 @@ log: { access: ${log} }
   for (let i = 0; i < 20; i++) await get('/after')
   await eventually('spans have come', () => collector.spans.length > 0)
   let metrics = ''
-  // What the collector has is counted when it has said so.
+  // The spans count as sent only when the collector has answered.
   await eventually('they are counted', async () => {
     metrics = await (await request(`${gateway.admin}/metrics`)).body.text()
     return (sampleOf(metrics, 'tidegate_spans_exported_total') ?? 0) > 0

@@ -7,7 +7,7 @@ import { startWhole } from '../support/gateway/whole-gateway.js'
 import { startChat } from '../support/http/websocket.js'
 import { startRedis } from '../support/redis/redis.js'
 
-t.test('a consumer has so many sockets open over all gateways, for as long as they are open', async (t) => {
+t.test('a limit on open sockets holds over all gateways, for as long as they are open', async (t) => {
   const [chat, redis] = await Promise.all([startChat(t), startRedis(t)])
   const yaml = `
 listen: 127.0.0.1:0
@@ -22,7 +22,7 @@ server: { shed: { event_loop_delay: 0 } }
 log: { access: off }
 `
   const gateways = await Promise.all([startWhole(t, yaml), startWhole(t, yaml)])
-  /** The open socket, or the status that it was refused with. */
+  /** Resolves with the open socket, or with the status of the refusal. */
   const dial = async (gateway: number, user = 'alice'): Promise<WebSocket | number> => {
     const url = gateways[gateway]!.address.replace('http', 'ws')
     const socket = new WebSocket(url, { headers: { 'x-user-id': user } })
@@ -50,7 +50,7 @@ log: { access: off }
   const other = (await dial(1, 'bob')) as WebSocket
   t.equal(other.readyState, WebSocket.OPEN, 'another consumer has slots of its own')
 
-  // The least lease that can be configured, and a little.
+  // The shortest lease that can be configured, and a little more.
   await sleep(Math.max(0, 5_500 - (performance.now() - opened)))
   t.equal(await dial(0), 429, 'the lease has run out once, and was renewed')
   for (const socket of [first, second]) {

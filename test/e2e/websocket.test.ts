@@ -4,7 +4,7 @@ import { WebSocket } from 'ws'
 import { startProcess } from '../support/gateway/process.js'
 import { closeOf, startChat } from '../support/http/websocket.js'
 
-t.test('SIGTERM closes open WebSockets with 1001 and does not wait for them, exit code 0', async (t) => {
+t.test('SIGTERM closes open WebSockets with 1001 without waiting; exit code 0', async (t) => {
   const chat = await startChat(t)
   const gateway = await startProcess(
     t,

@@ -44,7 +44,7 @@ log: { access: off }
 `
 }
 
-/** Says what the id of a consumer says: `u7.pro.acme`. */
+/** Answers with the tier and tenant that the consumer's id spells: `u7.pro.acme`. */
 async function startBilling(t: Test): Promise<string> {
   const server = createServer((req, res) => {
     const [, tier, tenant] = decodeURIComponent(req.url!.split('/').at(-1)!).split('.')
@@ -61,7 +61,7 @@ interface Caller {
   readonly headers: Readonly<Record<string, string>>
 }
 
-/** Ids are of one use: what a source has said of one before is in memory. */
+/** Each id is used once, as the gateway remembers what a source said of it. */
 let count = 0
 
 const TIERS = ['free', 'pro', 'max', 'platinum'] as const
@@ -102,11 +102,11 @@ async function send(gateway: WholeGateway, service: string, { headers }: Caller)
   return id
 }
 
-/** Asks about the next request of a caller in all ways, sends it, and holds what was said against what became of it. */
+/** Asks usage, tier and explain about a caller's next request, sends it, and compares the answers with what happened. */
 async function holds(gateway: WholeGateway, service: string, caller: Caller): Promise<void> {
   const id = encodeURIComponent(caller.consumer)
   const headers = Object.entries(caller.headers)
-  // Ten questions a second go to other gateways; where one was not asked, the answer says so.
+  // A gateway asks others ten times a second at most. Where it did not ask, the answer says so.
   // biome-ignore lint/suspicious/noExplicitAny: it is looked into
   const whole = ({ tier_notes: notes = [] }: any) => !String(notes).includes('too many questions')
   const usage = await eventuallyOf(() => json(gateway, `/usage/${service}/${id}`), whole)
@@ -161,12 +161,12 @@ function same(actual: unknown, expected: unknown, what: string): void {
   if (a !== b) throw new Error(`${what}: said ${a}, got ${b}`)
 }
 
-t.test('nothing that usage, tier, explain and why say differs from what the next request gets', async (t) => {
+t.test('usage, tier, explain and why agree with what the next request gets', async (t) => {
   const [redis, backend, billing] = await Promise.all([ownRedis(t), startBackend(t), startBilling(t)])
   const yaml = yamlFor(redis.url, backend.origin, billing)
   const gateways = [await startWhole(t, yaml), await startWhole(t, yaml)] as const
 
-  /** What an operator changes is known everywhere before anything is asked. */
+  /** Applies an operator's change, and waits until every gateway knows it. */
   async function change(consumer: string, to: Changes): Promise<void> {
     const id = encodeURIComponent(consumer)
     const { assigned = null, boost, override } = to
@@ -207,7 +207,7 @@ t.test('nothing that usage, tier, explain and why say differs from what the next
   const service = fc.constantFrom(...SERVICES)
   const gateway = fc.constantFrom(...gateways)
 
-  t.test('with the store, on whichever gateway', async (t) => {
+  t.test('with Redis, on either gateway', async (t) => {
     await fc.assert(
       fc.asyncProperty(
         callers,
@@ -227,7 +227,7 @@ t.test('nothing that usage, tier, explain and why say differs from what the next
     t.pass(`${RUNS} runs`)
   })
 
-  t.test('in an outage, and at once', async (t) => {
+  t.test('during an outage, without waiting for Redis', async (t) => {
     await redis.stop()
     for (const { admin } of gateways) {
       await eventually('it is known to be away', async () => {
@@ -250,7 +250,7 @@ t.test('nothing that usage, tier, explain and why say differs from what the next
   })
 })
 
-t.test('a tier that comes with a token is said as it was seen last, or that none was seen', async (t) => {
+t.test('the tier of a token is shown as last seen, or with a note that none was seen', async (t) => {
   const [redis, backend, billing] = await Promise.all([ownRedis(t), startBackend(t), startBilling(t)])
   const yaml = yamlFor(redis.url, backend.origin, billing)
   const [one, two] = [await startWhole(t, yaml), await startWhole(t, yaml)]

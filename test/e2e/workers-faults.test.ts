@@ -26,7 +26,7 @@ async function takenPort(t: { teardown(end: () => void): void }): Promise<number
   return (server.address() as AddressInfo).port
 }
 
-t.test('what cannot start at all ends with 1 and one reason, and tries no more', async (t) => {
+t.test('a start that cannot succeed exits with 1 or 2, prints one reason, and does not retry', async (t) => {
   const port = await takenPort(t)
   const cwd = t.testdir({
     'tidegate.yaml': config('http://127.0.0.1:1', `127.0.0.1:${port}`),
@@ -51,7 +51,7 @@ t.test('what cannot start at all ends with 1 and one reason, and tries no more',
   t.strictSame([many.code, many.stderr], [2, wrongUse])
 })
 
-t.test('a restart that fails, and the end of the process that looks after the workers', async (t) => {
+t.test('one worker behind a primary', async (t) => {
   const port = await takenPort(t)
   let answerSlow = () => {}
   const backend = await startBackend(t, (req, res) => {
@@ -70,34 +70,31 @@ t.test('a restart that fails, and the end of the process that looks after the wo
   }
   const [worker] = await workers()
 
-  await t.test(
-    'a connection too many is closed, and not offered from worker to worker for ever',
-    async (t) => {
-      const { port } = new URL(gateway.address)
-      const rejected = async () => {
-        const { body } = await request(`${gateway.admin}/metrics`)
-        return sampleOf(await body.text(), 'tidegate_connections_rejected_total', { reason: 'total' })
-      }
-      const sockets = Array.from({ length: 9 }, () => connect(Number(port), '127.0.0.1'))
-      t.teardown(() => {
-        for (const socket of sockets) socket.destroy()
-      })
-      await Promise.race(sockets.map((socket) => once(socket.resume(), 'close')))
-      t.equal(sockets.filter((socket) => socket.closed).length, 1)
-      t.equal(await rejected(), 1)
+  await t.test('a connection over the limit is closed, and not passed from worker to worker', async (t) => {
+    const { port } = new URL(gateway.address)
+    const rejected = async () => {
+      const { body } = await request(`${gateway.admin}/metrics`)
+      return sampleOf(await body.text(), 'tidegate_connections_rejected_total', { reason: 'total' })
+    }
+    const sockets = Array.from({ length: 9 }, () => connect(Number(port), '127.0.0.1'))
+    t.teardown(() => {
       for (const socket of sockets) socket.destroy()
-      await eventually('there is room again', () => sockets.every((socket) => socket.closed))
-      // The gateway may hear of that later than of who comes next.
-      await eventually('who comes is served', () =>
-        get('/x').then(
-          (text) => text === 'quick',
-          () => false,
-        ),
-      )
-    },
-  )
+    })
+    await Promise.race(sockets.map((socket) => once(socket.resume(), 'close')))
+    t.equal(sockets.filter((socket) => socket.closed).length, 1)
+    t.equal(await rejected(), 1)
+    for (const socket of sockets) socket.destroy()
+    await eventually('there is room again', () => sockets.every((socket) => socket.closed))
+    // The gateway may notice the closed connections later than the next one.
+    await eventually('who comes is served', () =>
+      get('/x').then(
+        (text) => text === 'quick',
+        () => false,
+      ),
+    )
+  })
 
-  await t.test('new workers that cannot start leave the old ones, with one line', async (t) => {
+  await t.test('when new workers cannot start, the old ones go on, and one line says why', async (t) => {
     writeFileSync(gateway.configFile, config(backend.origin, `127.0.0.1:${port}`))
     gateway.child.kill('SIGHUP')
     await eventually('the new configuration is known', () => /configuration applied/.test(gateway.stderr()))
@@ -113,7 +110,7 @@ t.test('a restart that fails, and the end of the process that looks after the wo
     t.equal(await get('/x'), 'quick')
   })
 
-  await t.test('workers do not live on without it, but finish what they have', async (t) => {
+  await t.test('when the primary is killed, workers finish their requests and exit', async (t) => {
     const slow = get('/slow')
     await eventually('it is at the backend', () => backend.requests.some(({ url }) => url === '/slow'))
     await gateway.stop('SIGKILL')

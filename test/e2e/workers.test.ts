@@ -66,13 +66,13 @@ async function until(what: string, holds: () => Promise<boolean>): Promise<void>
   }
 }
 
-/** Not as much as they can: `npm run bench:restart` does that. */
+/** A load below what the workers can take; `npm run bench:restart` takes all they can. */
 const CLIENTS = { keepAlive: 8, fresh: 4, pauseMs: 60 }
 
 const serving = ({ workers }: Status, ...not: number[]) =>
   workers.filter(({ state, pid }) => state === 'serving' && !not.includes(pid))
 
-t.test('two workers are one gateway', async (t) => {
+t.test('two workers act as one gateway', async (t) => {
   const backend = await startBackend(t)
   const folder = t.testdir()
   const gateway = await startProcess(t, config(backend.origin, folder), {}, ['--workers', '2'])
@@ -87,7 +87,7 @@ t.test('two workers are one gateway', async (t) => {
   }
   let asked = 0
 
-  await t.test('both serve, and /metrics has the figures of both', async (t) => {
+  await t.test('both workers serve, and /metrics adds up their figures', async (t) => {
     t.match(gateway.stderr(), /listens on .*, 2 workers$/m)
     const warned = () => gateway.stderr().match(/^.*with warnings.*$/gm) ?? []
     await until('what check warns of is in its log', async () => warned().length > 0)
@@ -107,7 +107,7 @@ t.test('two workers are one gateway', async (t) => {
     t.match(await ready.body.json(), { status: 'ready', reasons: [] })
   })
 
-  await t.test('top names who fills the admin port, which none of them has', async (t) => {
+  await t.test('/top names the client that fills the admin port, which no worker listens on', async (t) => {
     const sockets: Socket[] = []
     t.teardown(() => {
       for (const socket of sockets) socket.destroy()
@@ -131,7 +131,7 @@ t.test('two workers are one gateway', async (t) => {
     t.match(rows, [{ consumer: '127.0.0.2', service: 'none', limit: 'admin_connections' }])
   })
 
-  await t.test('a reload reaches both before it is answered', async (t) => {
+  await t.test('a reload reaches both workers before it is answered', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     writeFileSync(gateway.configFile, config(backend.origin, folder, ', { path: /more/*, service: api }'))
     const { hash, workers } = await ask<Status>(gateway, '/config/reload', 'POST')
@@ -158,14 +158,14 @@ t.test('two workers are one gateway', async (t) => {
     return limits[0]!.used
   }
 
-  await t.test('without Redis one store counts for both, and a tier holds in both', async (t) => {
+  await t.test('without Redis, both workers share one store, and a tier set by hand', async (t) => {
     t.strictSame(await limited(25), { 200: 20, 429: 5 })
     t.equal(await used(), 20)
     t.match(await ask(gateway, '/consumers/ada/tier', 'PUT', { tier: 'pro' }), { tier: 'pro' })
     t.strictSame(await limited(15), { 200: 10, 429: 5 })
   })
 
-  await t.test('a rotation of the access log reaches both, and its lines are whole', async (t) => {
+  await t.test('a rotation of the access log reaches both workers, and every line is whole', async (t) => {
     await until('the lines are written', async () => countOf(log) === asked)
     renameSync(log, `${log}.1`)
     gateway.child.kill('SIGHUP')
@@ -183,7 +183,7 @@ t.test('two workers are one gateway', async (t) => {
     t.ok(linesOf(`${log}.1`).length >= 40)
   })
 
-  await t.test('kill -9 of a worker loses the requests that it had, and no other', async (t) => {
+  await t.test('kill -9 of a worker fails only the requests that it had in flight', async (t) => {
     const [victim] = serving(await ask<Status>(gateway, '/config'))
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
     await until('the load is on', async () => load.done() > 100)
@@ -210,7 +210,7 @@ t.test('two workers are one gateway', async (t) => {
     asked += 6
     return Promise.all(Array.from({ length: 6 }, () => get('/limited', 'mallory')))
   }
-  await t.test('an upstream that is drained is so in both', async (t) => {
+  await t.test('an upstream drained by hand is drained in both workers', async (t) => {
     const { host } = new URL(backend.origin)
     const set = await ask(gateway, `/upstreams/limited/${host}`, 'PUT', { state: 'drained' })
     t.match(set, { state: 'drained', why: 'by hand' })
@@ -224,7 +224,7 @@ t.test('two workers are one gateway', async (t) => {
     })
   })
 
-  await t.test('SIGUSR2 under load: all workers are new, and no request fails', async (t) => {
+  await t.test('SIGUSR2 under load replaces all workers, and no request fails', async (t) => {
     const before = await ask<Status>(gateway, '/config')
     const counted = (await answered(gateway))!
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
@@ -248,7 +248,7 @@ t.test('two workers are one gateway', async (t) => {
     t.strictSame(new Set(await ofDrained()), new Set([503]), 'what was drained is drained')
   })
 
-  await t.test('SIGTERM under load: /readyz says so, no request fails, exit code 0', async (t) => {
+  await t.test('SIGTERM under load: /readyz turns 503, no request fails, exit code 0', async (t) => {
     const load = startLoad(`${gateway.address}/x`, CLIENTS)
     await until('the load is on', async () => load.done() > 100)
     const exited = gateway.stop('SIGTERM')
@@ -269,12 +269,12 @@ interface Line {
   readonly request_id: string
 }
 
-/** Of the lines that have come to their end: somebody may be writing. */
+/** Returns the complete lines: a worker may be writing the last one. */
 function countOf(file: string): number {
   return readFileSync(file, 'utf8').split('\n').length - 1
 }
 
-/** Throws when one is not whole. */
+/** Throws when a line is not whole. */
 function linesOf(file: string): Line[] {
   return readFileSync(file, 'utf8')
     .split('\n')

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { addressKey, isAddressKey, plainAddress } from '../../src/net/address-key.js'
 
-t.test('IPv4 is counted as it is, IPv6 by its /64', async (t) => {
+t.test('an IPv4 address is counted by itself, an IPv6 address by its /64', async (t) => {
   t.equal(addressKey('198.51.100.1'), '198.51.100.1')
   t.equal(addressKey('2001:db8:1:2:3:4:5:6'), '2001:db8:1:2::/64')
   t.equal(addressKey('2001:db8:1:2:ffff::1'), '2001:db8:1:2::/64')
@@ -12,7 +12,7 @@ t.test('IPv4 is counted as it is, IPv6 by its /64', async (t) => {
   t.equal(addressKey('fe80::1%eth0'), 'fe80:0:0:0::/64', 'without its zone')
 })
 
-t.test('an IPv4 address is one consumer, in IPv6 dress or not', async (t) => {
+t.test('an IPv4 address is one consumer, whether written as IPv4 or IPv6', async (t) => {
   t.equal(plainAddress('::ffff:198.51.100.1'), '198.51.100.1')
   for (const dress of [
     '::ffff:198.51.100.1',
@@ -25,7 +25,7 @@ t.test('an IPv4 address is one consumer, in IPv6 dress or not', async (t) => {
   t.equal(addressKey('::198.51.100.1'), '0:0:0:0::/64', 'the outdated form is not IPv4')
 })
 
-t.test('two addresses of one /64 are always one consumer, of two never', async (t) => {
+t.test('two addresses of one /64 are one consumer; of different /64s they never are', async (t) => {
   const groups = fc.array(fc.integer({ min: 0, max: 0xffff }), { minLength: 4, maxLength: 4 })
   const text = (parts: readonly number[]) => parts.map((part) => part.toString(16)).join(':')
   t.doesNotThrow(() =>
@@ -42,7 +42,7 @@ t.test('two addresses of one /64 are always one consumer, of two never', async (
   )
 })
 
-t.test('what an address counts under is told from other names', async (t) => {
+t.test('isAddressKey tells keys made of an address from other names', async (t) => {
   for (const key of ['198.51.100.1', '2001:db8:1:2::/64', '0:0:0:0::/64']) t.ok(isAddressKey(key), key)
   for (const other of [
     '',

@@ -4,7 +4,7 @@ import t from 'tap'
 import { compileAddressSet, formatListen, parseListen } from '../../src/net/addresses.js'
 import { createBlock, formatBlock, readBlock } from '../../src/net/parse-cidr.js'
 
-t.test('an address is in the blocks that hold it, both ends included', async (t) => {
+t.test('a block contains its addresses, including the first and the last', async (t) => {
   const trusted = compileAddressSet(['10.0.0.0/8', '192.0.2.7', '172.16.0.0/12', 'fd00::/8', '2001:db8::1'])
   for (const address of [
     '10.0.0.0',
@@ -30,7 +30,7 @@ t.test('an address is in the blocks that hold it, both ends included', async (t)
 })
 
 t.test(
-  'an IPv4 address that came over IPv6 is the IPv4 address, in the list and when asked for',
+  'an IPv4-mapped IPv6 address is the IPv4 address, in a list and in a lookup',
   async (t) => {
     const trusted = compileAddressSet(['10.0.0.0/8', '::ffff:192.0.2.0/120'])
     for (const address of [
@@ -47,7 +47,7 @@ t.test(
   },
 )
 
-t.test('what is no address is in no block, not even in one that holds everything', async (t) => {
+t.test('text that is no address is in no block, not even in one that holds everything', async (t) => {
   const everything = compileAddressSet(['0.0.0.0/0', '::/0'])
   t.ok(everything('203.0.113.9'))
   t.ok(everything('2001:db8::9'))
@@ -96,7 +96,7 @@ t.test('overlapping blocks in any order hold what each of them holds', async (t)
 t.test('every spelling of an IPv6 address is the same address', async (t) => {
   fc.assert(
     fc.property(fc.ipV6(), (text) => {
-      // What URLs make of it is the short form, as an independent reader sees it.
+      // The URL parser is an independent reader: it writes the short form.
       const short = new URL(`http://[${text}]`).hostname.slice(1, -1)
       const only = compileAddressSet([short])
       return only(text) && only(text.toUpperCase()) && !only('2001:db8::dead:beef')
@@ -115,7 +115,7 @@ t.test('every spelling of an IPv6 address is the same address', async (t) => {
   }
 })
 
-t.test('any text can be asked about', async (t) => {
+t.test('any text can be looked up', async (t) => {
   const set = compileAddressSet(['128.0.0.0/1', '8000::/1'])
   fc.assert(
     fc.property(fc.oneof(fc.string(), fc.ipV4(), fc.ipV6()), (text) => typeof set(text) === 'boolean'),
@@ -126,13 +126,13 @@ t.test('any text can be asked about', async (t) => {
   t.pass()
 })
 
-t.test('a thousand blocks are searched, not walked through', async (t) => {
+t.test('a list of a thousand blocks tells an address inside from one outside', async (t) => {
   const set = compileAddressSet(Array.from({ length: 1000 }, (_, i) => `10.${i >> 2}.${(i & 3) << 6}.0/24`))
   t.ok(set('10.249.192.77'))
   t.notOk(set('10.249.193.77'))
 })
 
-t.test('an address to listen on is read and written back', async (t) => {
+t.test('a listen address is parsed, and formatted back to the same text', async (t) => {
   for (const text of ['0.0.0.0:8080', '[::]:80', 'localhost:0', '[2001:db8::1]:65535']) {
     t.equal(formatListen(parseListen(text)!), text)
   }

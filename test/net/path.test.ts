@@ -33,7 +33,7 @@ t.test(
   },
 )
 
-t.test('the key undoes escapes that need not be; what is forwarded keeps them', async (t) => {
+t.test('the key undoes escapes of characters that need none; the forwarded path keeps them', async (t) => {
   const forms = [
     ['/users/%40me', '/users/%40me', '/users/@me'],
     ['/items%3Abatch', '/items%3Abatch', '/items:batch'],
@@ -45,7 +45,7 @@ t.test('the key undoes escapes that need not be; what is forwarded keeps them', 
   for (const [raw, path, key] of forms) t.match(canonicalPath(raw), { path, key }, raw)
 })
 
-t.test('marks what some backends would take for a separator or decode once more', async (t) => {
+t.test('marks paths with escapes that some backends take for a separator or decode again', async (t) => {
   const paths = [
     '/a%2Fb',
     '/a%2fb',
@@ -64,7 +64,7 @@ t.test('marks what some backends would take for a separator or decode once more'
   t.match(canonicalPath('/100%25%7a'), { encoded: false }, 'nor one before something that is no hex')
 })
 
-t.test('refuses what two readers could take for two paths', async (t) => {
+t.test('refuses paths that two readers could take for different paths', async (t) => {
   const dots = [
     '/..',
     '/a/../b',
@@ -100,7 +100,7 @@ t.test('refuses what two readers could take for two paths', async (t) => {
   }
 })
 
-/** Pieces that paths are broken with. */
+/** Fragments that tests build hostile paths of. */
 const pathText = fc
   .array(
     fc.oneof(
@@ -146,7 +146,7 @@ t.test('is idempotent: the canonical form of a canonical form is the same', asyn
   )
 })
 
-t.test('never changes what a path means: it decodes to the same text but for repeated slashes', async (t) => {
+t.test('never changes what a path decodes to, apart from repeated slashes', async (t) => {
   t.doesNotThrow(() =>
     fc.assert(
       fc.property(pathText, (raw) => {
@@ -161,7 +161,7 @@ t.test('never changes what a path means: it decodes to the same text but for rep
 })
 
 t.test(
-  'no dot segment is left, however often somebody decodes, whatever they take for a separator',
+  'leaves no dot segment, however often a reader decodes, and whatever it takes for a separator',
   async () => {
     fc.assert(
       fc.property(pathText, (raw) => {

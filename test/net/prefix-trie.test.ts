@@ -22,7 +22,7 @@ const broken = fc
   .tuple(address, fc.nat(45), fc.constantFrom('', ':', '::', '.', '0', 'g', '%', '1.2'))
   .map(([text, at, piece]) => text.slice(0, at) + piece + text.slice(at + 1))
 
-t.test('an address is one where Node says so, and reads as the same', async () => {
+t.test('text is an address exactly where Node says so, and reads as the same address', async () => {
   const words = new Uint32Array(4)
   fc.assert(
     fc.property(fc.oneof(address, broken, fc.string()), (text) => {
@@ -39,7 +39,7 @@ t.test('an address is one where Node says so, and reads as the same', async () =
   )
 })
 
-t.test('a block is read with its prefix, and says when bits are set behind it', async (t) => {
+t.test('a block is read with its prefix, and the reader notices bits set behind it', async (t) => {
   const block = createBlock()
   const cases = [
     ['203.0.113.0/24', undefined, '203.0.113.0/24'],
@@ -72,7 +72,7 @@ t.test('a block is read with its prefix, and says when bits are set behind it', 
   }
 })
 
-/** Few bits, so that blocks lie within each other and are met again. */
+/** Addresses of few bits, so that blocks often nest and repeat. */
 const near = fc
   .tuple(
     fc.constantFrom(4, 6),
@@ -88,7 +88,7 @@ const near = fc
       : `${(high * 4096).toString(16)}:0:8000::${low.toString(16)}/${bits}`
   })
 
-t.test('it finds what a list would find, whatever was added, ended and taken out before', async () => {
+t.test('a lookup finds what a list would find, after any additions, expiries and removals', async () => {
   const change = fc.record({
     text: near,
     until: fc.constantFrom(1, 5, 9, Number.POSITIVE_INFINITY),
@@ -132,7 +132,7 @@ t.test('it finds what a list would find, whatever was added, ended and taken out
   )
 })
 
-t.test('what is taken out leaves its room to what comes', async (t) => {
+t.test('a removed block makes room for new ones', async (t) => {
   const trie = createPrefixTrie()
   const block = createBlock()
   const fill = (from: number) => {
