@@ -1,3 +1,5 @@
+import type { Algorithm } from '../config/schema/algorithms.js'
+import type { Level } from '../config/snapshot/limit.js'
 import { suggest } from '../config/values/nearest-name.js'
 import type { Log } from '../log-throttle.js'
 
@@ -16,14 +18,7 @@ export interface FullLimit {
   /** Required, except for calendar and concurrency, which have no window. */
   readonly window?: Duration | undefined
   /** Default: sliding. */
-  readonly algorithm?:
-    | 'sliding'
-    | 'strict'
-    | 'token_bucket'
-    | 'fixed'
-    | 'calendar'
-    | 'concurrency'
-    | undefined
+  readonly algorithm?: Algorithm | undefined
   /** For token_bucket: how much may be taken at once. Default: the amount. */
   readonly burst?: number | undefined
   /** For calendar, where it is required. */
@@ -33,7 +28,7 @@ export interface FullLimit {
   /** For concurrency: how long a slot is held if it is not given back. Default: 1m. */
   readonly lease?: Duration | undefined
   /** Level that the quota belongs to. Default: consumer. */
-  readonly by?: 'ip' | 'consumer' | 'tenant' | 'route' | 'service' | undefined
+  readonly by?: Level | undefined
   /** Part of the limit that one consumer may take, above 0 and below 1. */
   readonly share?: number | undefined
   /** True for a limit on trial: it is counted and decides nothing. */

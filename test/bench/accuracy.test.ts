@@ -1,5 +1,5 @@
 import t from 'tap'
-import type { Algorithm } from '../../src/config/snapshot/limit.js'
+import type { Algorithm } from '../../src/config/schema/algorithms.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { policyOf, serviceOf } from '../limiter/contract/build.js'
 

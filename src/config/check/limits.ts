@@ -1,3 +1,4 @@
+import { ALGORITHM_TRAITS } from '../schema/algorithms.js'
 import { asList, type Draft, type Path, type Say } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
@@ -42,34 +43,30 @@ export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
   }
 }
 
-/** Keys of a limit that only some algorithms have, and what to do about one in the wrong place. */
-const BELONGS: readonly (readonly [keyof LimitSettings, readonly LimitSettings['algorithm'][], string])[] = [
-  ['window', ['sliding', 'strict', 'token_bucket', 'fixed'], ''],
-  ['burst', ['token_bucket'], 'only a token_bucket has a burst; remove it, or write algorithm: token_bucket'],
-  ['period', ['calendar'], 'only a calendar has periods; give a window, or write algorithm: calendar'],
-  ['time_zone', ['calendar'], 'only a calendar has a time zone; remove it, or write algorithm: calendar'],
-  ['lease', ['concurrency'], 'only concurrency has leases; remove it, or write algorithm: concurrency'],
-]
-const NO_WINDOW: Readonly<Record<string, string>> = {
-  calendar: 'a calendar has no window; write period: day or period: month',
-  concurrency:
-    'requests at once have no window; remove it, or give a lease, which is what a slot lapses after',
+/** Says what to do about a key that only some algorithms have, if it is in the wrong place. */
+const MISPLACED = {
+  window: 'this algorithm has no window; remove it',
+  burst: 'only a token_bucket has a burst; remove it, or write algorithm: token_bucket',
+  period: 'only a calendar has periods; give a window, or write algorithm: calendar',
+  time_zone: 'only a calendar has a time zone; remove it, or write algorithm: calendar',
+  lease: 'only concurrency has leases; remove it, or write algorithm: concurrency',
 }
 
 function checkKeys(limit: DraftLimit, at: Path, error: Say): boolean {
   const { algorithm } = limit
   if (algorithm === undefined) return false
+  const { required, optional, noWindow } = ALGORITHM_TRAITS[algorithm]
+  const own: readonly string[] = [...required, ...optional]
   let good = true
-  for (const [key, algorithms, wrong] of BELONGS) {
-    const fits = algorithms.includes(algorithm)
-    if (fits || !Object.hasOwn(limit, key)) continue
+  for (const [key, wrong] of Object.entries(MISPLACED)) {
+    if (own.includes(key) || !Object.hasOwn(limit, key)) continue
     good = false
-    error([...at, key], key === 'window' ? NO_WINDOW[algorithm]! : wrong)
+    error([...at, key], (key === 'window' && noWindow) || wrong)
   }
-  const needs = algorithm === 'calendar' ? 'period' : algorithm === 'concurrency' ? undefined : 'window'
-  if (needs !== undefined && !Object.hasOwn(limit, needs)) {
+  for (const key of required) {
+    if (Object.hasOwn(limit, key)) continue
     good = false
-    error(at, `"${needs}" is missing; add it, such as ${needs === 'window' ? '1m' : 'month'}`)
+    error(at, `"${key}" is missing; add it, such as ${key === 'window' ? '1m' : 'month'}`)
   }
   return good
 }

@@ -1,4 +1,5 @@
 import { type Static, Type } from '@sinclair/typebox'
+import { ALGORITHM_TRAITS, type Algorithm } from './algorithms.js'
 import { Auth } from './auth.js'
 import { boolean, choice, either, integer, list, named, object, scalar, string } from './define.js'
 import { identity } from './identity.js'
@@ -49,8 +50,10 @@ const Limit = object(
       ),
     ),
     algorithm: choice(
-      ['sliding', 'strict', 'token_bucket', 'fixed', 'calendar', 'concurrency'],
-      'sliding: a window that slides, estimated from two counters; strict: never above the amount in any window; token_bucket: a steady rate of amount per window, and a burst; fixed: windows from multiples of their length; calendar: by day or month in a time zone; concurrency: requests under way at once',
+      Object.keys(ALGORITHM_TRAITS) as Algorithm[],
+      Object.entries(ALGORITHM_TRAITS)
+        .map(([name, { text }]) => `${name}: ${text}`)
+        .join('; '),
       { default: 'sliding' },
     ),
     burst: Type.Optional(

@@ -1,14 +1,6 @@
+import { ALGORITHM_TRAITS } from '../schema/algorithms.js'
 import { formatDuration } from '../values/quantities.js'
 import type { Level, Limit } from './limit.js'
-
-const KEY_PREFIX = {
-  sliding: '',
-  strict: 'strict.',
-  token_bucket: 'bucket.',
-  fixed: 'fixed.',
-  calendar: '',
-  concurrency: 'slots.',
-}
 
 /** Returns the last part of the key of the counts. A change of it starts new counts. `each`: counts of shares. */
 export function keyPartOf(
@@ -18,7 +10,7 @@ export function keyPartOf(
 ): string {
   const parts = limits.map(({ algorithm, windowMs, calendar }) =>
     calendar === undefined
-      ? KEY_PREFIX[algorithm] + formatDuration(windowMs)
+      ? ALGORITHM_TRAITS[algorithm].keyPrefix + formatDuration(windowMs)
       : `${calendar.period}.${calendar.timeZone}`,
   )
   // Kept short: with three limits, two more characters would take 16 bytes more for every consumer. `1s1m1h` is still

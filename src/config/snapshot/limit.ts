@@ -1,3 +1,4 @@
+import type { Algorithm } from '../schema/algorithms.js'
 import type { LimitSettings } from '../schema/services.js'
 import { formatDuration, formatRate } from '../values/quantities.js'
 
@@ -5,13 +6,6 @@ import { formatDuration, formatRate } from '../values/quantities.js'
 
 /** Level of a limit: requests with the same value share the quota. */
 export type Level = 'ip' | 'consumer' | 'tenant' | 'route' | 'service'
-
-/**
- * sliding: sliding window counter, estimated. strict: sub-buckets, never above the amount in any window.
- * token_bucket: a steady rate and a burst. fixed: windows from multiples of their length. calendar: days or months in
- * a time zone. concurrency: requests under way at once.
- */
-export type Algorithm = 'sliding' | 'strict' | 'token_bucket' | 'fixed' | 'calendar' | 'concurrency'
 
 export interface Limit {
   /** Unique within the policy: configured, or derived from the limit (`minute`, `30s`, `month`, `ip-minute`). */

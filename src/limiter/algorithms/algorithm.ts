@@ -39,6 +39,30 @@ export interface Algorithm {
   give(limit: Limit, counts: Counts, o: number, at: number, cost: number): void
   /** Returns the unix ms at which the counts are equivalent to none. */
   expires(limit: Limit, counts: Counts, o: number): number
+  /** Layout of its counts in the value of a Redis key, as the contract block of lua/algorithms.lua describes it. */
+  readonly stored: StoredCounts
+}
+
+export interface StoredCounts {
+  readonly bytes: number
+  /** Reads the counts of a limit, which begin at the byte `at`. `now` is by the clock that they were written by. */
+  read(value: Buffer, at: number, limit: Limit, now: number): Counts
+}
+
+export const uint32s = (value: Buffer, at: number, count: number): Counts =>
+  Array.from({ length: count }, (_, i) => value.readUInt32BE(at + 4 * i))
+
+/** Returns the layout of a window number modulo 2^32, for windows of `width` ms, followed by uint32 counts. */
+export function numbered(counts: number, width: (limit: Limit) => number): StoredCounts {
+  return {
+    bytes: 4 + 4 * counts,
+    read(value, at, limit, now) {
+      const present = Math.floor(now / width(limit))
+      // The nearest to the present one.
+      const number = present - ((present - value.readUInt32BE(at)) | 0)
+      return [number, ...uint32s(value, at + 4, counts)]
+    },
+  }
 }
 
 /** Largest possible debit: more than any limit allows, and less than the store's 25 bits hold. */

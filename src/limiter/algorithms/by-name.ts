@@ -1,4 +1,4 @@
-import type { Algorithm as Name } from '../../config/snapshot/limit.js'
+import type { Algorithm as Name } from '../../config/schema/algorithms.js'
 import type { Algorithm } from './algorithm.js'
 import { calendar } from './calendar.js'
 import { fixed } from './fixed.js'

@@ -1,4 +1,4 @@
-import { type Algorithm, MOST } from './algorithm.js'
+import { type Algorithm, MOST, uint32s } from './algorithm.js'
 import { periodAt } from './period.js'
 
 /**
@@ -29,4 +29,8 @@ export const calendar: Algorithm = {
     if (counts[o] === periodAt(limit.calendar!, at).index) counts[o + 1] = Math.max(0, counts[o + 1]! - cost)
   },
   expires: (_limit, counts, o) => counts[o + 2]!,
+  stored: {
+    bytes: 8,
+    read: (value, at, { calendar }, now) => [...uint32s(value, at, 2), periodAt(calendar!, now).end],
+  },
 }

@@ -1,4 +1,4 @@
-import { type Algorithm, isHeld, MOST } from './algorithm.js'
+import { type Algorithm, isHeld, MOST, numbered } from './algorithm.js'
 
 /**
  * Counts in windows that begin at multiples of their length since 1970, the same for all consumers. Use does not fade
@@ -27,4 +27,5 @@ export const fixed: Algorithm = {
     if (counts[o] === Math.floor(at / windowMs)) counts[o + 1] = Math.max(0, counts[o + 1]! - cost)
   },
   expires: ({ windowMs }, counts, o) => (counts[o]! + 1) * windowMs,
+  stored: numbered(1, ({ windowMs }) => windowMs),
 }

@@ -1,4 +1,4 @@
-import { type Algorithm, isHeld, MOST } from './algorithm.js'
+import { type Algorithm, isHeld, MOST, numbered } from './algorithm.js'
 
 /**
  * Sliding window counter: what was used in this window, plus what was used in the one before, weighted by how much of
@@ -42,4 +42,6 @@ export const sliding: Algorithm = {
     if (passed === 0 || passed === 1) counts[o + 1 + passed] = Math.max(0, counts[o + 1 + passed]! - cost)
   },
   expires: ({ windowMs }, counts, o) => (counts[o]! + 2) * windowMs,
+  // A key with a single sliding limit has a shorter value: see decode-counts.ts.
+  stored: numbered(2, ({ windowMs }) => windowMs),
 }

@@ -1,5 +1,5 @@
 import type { Limit } from '../../config/snapshot/limit.js'
-import { type Algorithm, type Counts, isHeld, MOST } from './algorithm.js'
+import { type Algorithm, type Counts, isHeld, MOST, numbered } from './algorithm.js'
 
 /**
  * Number of parts of a window. One more is kept: the oldest, which is partly outside. With 16, a consumer that asks for
@@ -67,4 +67,5 @@ export const strict: Algorithm = {
     counts[o + 1 + age] = Math.max(0, counts[o + 1 + age]! - cost)
   },
   expires: (limit, counts, o) => lapsesAt(limit, counts, o, 0),
+  stored: numbered(1 + PARTS, widthOf),
 }

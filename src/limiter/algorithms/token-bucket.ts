@@ -33,4 +33,5 @@ export const tokenBucket: Algorithm = {
     counts[o + 1] = Math.max(0, counts[o + 1]! - cost * windowMs)
   },
   expires: ({ amount }, counts, o) => counts[o]! + Math.ceil(counts[o + 1]! / amount),
+  stored: { bytes: 16, read: (value, at) => [value.readDoubleBE(at), value.readDoubleBE(at + 8)] },
 }

@@ -1,3 +1,4 @@
+import { ALGORITHM_TRAITS } from '../../config/schema/algorithms.js'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LimitGroup } from '../../config/snapshot/policy.js'
 import { periodAt } from '../algorithms/period.js'
@@ -66,8 +67,6 @@ export function mixedArguments(part: LimitGroup, now: number): Written {
   return made
 }
 
-const KIND = { sliding: 's', strict: 'x', token_bucket: 'b', fixed: 'f', calendar: 'k', concurrency: 'c' }
-
 function limitArguments(limit: Limit, now: number): (string | number)[] {
   if (limit.next === undefined) return plainLimit(limit, now)
   const [kind, ...rest] = plainLimit(limit, now)
@@ -80,7 +79,7 @@ function limitArguments(limit: Limit, now: number): (string | number)[] {
 
 /** Returns the arguments of a limit without its later changes. */
 function plainLimit(limit: Limit, now: number): (string | number)[] {
-  const common = [KIND[limit.algorithm], limit.amount, limit.windowMs]
+  const common = [ALGORITHM_TRAITS[limit.algorithm].letter, limit.amount, limit.windowMs]
   if (limit.algorithm === 'token_bucket') return [...common, limit.burst]
   if (limit.calendar === undefined) return common
   const present = periodAt(limit.calendar, now)
