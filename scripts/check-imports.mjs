@@ -45,7 +45,7 @@ const PARTS_OF = {
     ...['forward', 'websocket', 'stages', 'simulate', 'app.ts'],
   ],
   admin: ['access', '.', 'routes', 'page.ts', 'auth-hook.ts', 'server.ts'],
-  cli: ['.', 'read', 'print', 'client', 'commands', 'run-cli.ts', 'tidegate.ts'],
+  cli: ['.', 'read', 'print', 'client', 'define-command.ts', 'commands', 'run-cli.ts', 'tidegate.ts'],
 }
 
 /** What to do about an import against the direction. */

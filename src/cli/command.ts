@@ -2,39 +2,70 @@ import type { Readable, Writable } from 'node:stream'
 import { parseArgs } from 'node:util'
 import { closest, distance } from 'fastest-levenshtein'
 import { parseDuration } from '../config/values/quantities.js'
+import { parseListen } from '../net/addresses.js'
 
-/** Wrong use of the command line: exit code 2. The message is one line that says what to do instead. */
+/** Wrong use of the command line: exit code 2. The message says what is wrong; `runCli` adds the command and its help. */
 export class WrongUse extends Error {}
+
+/** Negative result: exit code 1. The message says why and what to do; `runCli` adds the command in front. */
+export class Refused extends Error {}
+
+/** The same, with lines that stand by themselves, such as `tidegate.yaml:3:1: …`. */
+export class RefusedAsIs extends Refused {}
 
 /**
  * Checks an option with a duration, before any request is made.
  *
  * @throws WrongUse on a text that is not a duration with its unit
  */
-export function checkTime(command: string, option: string, value: unknown): void {
-  if (typeof value !== 'string' || parseDuration(value) !== undefined) return
-  const meant = /^[1-9][0-9]*$/.test(value)
-    ? `did you mean ${value}d, or ${value}m?`
-    : 'write 90d, 12h or 30m'
-  throw new WrongUse(
-    `tidegate ${command}: ${option} ${JSON.stringify(value)} is no time with its unit; ${meant}`,
-  )
+export function checkTime(option: string, text: string | undefined): void {
+  if (text === undefined || parseDuration(text) !== undefined) return
+  const such = /^[1-9][0-9]*$/.test(text) ? `${text}d or ${text}m` : '90d, 12h or 30m'
+  throw new WrongUse(`${option} needs a duration with its unit, such as ${such}, not ${JSON.stringify(text)}`)
 }
 
-/** Negative result: exit code 1. The message says why and what to do, one line each. */
-export class Refused extends Error {}
+/** Parses the value of an option. Throws WrongUse, with an `example`, if it is not an address with a port. */
+export function hostAndPort(option: string, text: string, example: string) {
+  const at = parseListen(text)
+  if (at === undefined) throw new WrongUse(`${option} needs HOST:PORT, such as ${example}, not ${text}`)
+  return at
+}
 
-type OptionSpecs = Readonly<
-  Record<
-    string,
-    { readonly type: 'string' | 'boolean'; readonly short?: string; readonly multiple?: boolean }
-  >
->
+/** An option, as the parser and the help take it. */
+export interface OptionSpec {
+  /** Name of the value in the help, such as `TIME`. An option without one takes no value. */
+  readonly value?: string
+  readonly short?: string
+  /** True if the option may be given several times. */
+  readonly multiple?: boolean
+  readonly help: string
+}
 
-type OptionValues<O extends OptionSpecs> = {
+export type OptionSpecs = Readonly<Record<string, OptionSpec>>
+
+export type OptionValues<O extends OptionSpecs> = {
   readonly [K in keyof O]:
-    | (O[K] extends { multiple: true } ? readonly string[] : O[K]['type'] extends 'string' ? string : boolean)
+    | (O[K] extends { multiple: true }
+        ? readonly string[]
+        : O[K] extends { value: string }
+          ? string
+          : boolean)
     | undefined
+}
+
+export const JSON_OPTION = { help: 'print JSON' } as const
+
+const WHY: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EISDIR: 'it is a folder',
+  EACCES: 'it may not be read',
+  Z_BUF_ERROR: 'it ends in the middle of its compressed data',
+  Z_DATA_ERROR: 'its compressed data is damaged',
+}
+
+/** Explains why a file cannot be read, without its name. */
+export function whyUnreadable({ code, message }: NodeJS.ErrnoException): string {
+  return WHY[code ?? ''] ?? message
 }
 
 /**
@@ -59,42 +90,26 @@ export interface Command {
   run(argv: readonly string[], io: CommandIo): Promise<number>
 }
 
-export interface CommandSpec<O extends OptionSpecs> {
-  readonly name: string
-  readonly help: string
+export interface ArgumentSpec<O extends OptionSpecs> {
   readonly options: O
   /** Names of the positionals for messages, in order. */
   readonly positionals?: readonly string[]
   /** Number of positionals that are required. */
   readonly required?: number
-  run(values: OptionValues<O>, io: CommandIo, positionals: readonly string[]): Promise<number>
-}
-
-/** Makes a command that parses its arguments before it runs. */
-export function defineCommand<const O extends OptionSpecs>(spec: CommandSpec<O>): Command {
-  return {
-    help: spec.help,
-    async run(argv, io) {
-      const { values, positionals } = readArguments(spec, argv)
-      return spec.run(values, io, positionals)
-    },
-  }
 }
 
 /**
  * Parses the tokens itself, without `strict`: the messages of `strict` change between Node versions, and suggest no
  * similar option.
  */
-function readArguments<O extends OptionSpecs>(
-  spec: CommandSpec<O>,
+export function readArguments<O extends OptionSpecs>(
+  spec: ArgumentSpec<O>,
   argv: readonly string[],
 ): { values: OptionValues<O>; positionals: string[] } {
-  const wrong = (what: string) =>
-    new WrongUse(`tidegate ${spec.name}: ${what}; see: tidegate ${spec.name} --help`)
   const options = Object.fromEntries(
-    Object.entries(spec.options).map(([name, { type, short }]) => [
+    Object.entries(spec.options).map(([name, option]) => [
       name,
-      { type, ...(short === undefined ? {} : { short }) },
+      { ...option, type: option.value === undefined ? ('boolean' as const) : ('string' as const) },
     ]),
   )
   const { tokens } = parseArgs({
@@ -111,17 +126,18 @@ function readArguments<O extends OptionSpecs>(
     if (token.kind !== 'option') continue
     const option = Object.hasOwn(spec.options, token.name) ? spec.options[token.name] : undefined
     if (option === undefined) {
-      const near = nearest(token.name, Object.keys(spec.options))
-      throw wrong(`unknown option ${token.rawName}${near === undefined ? '' : `, did you mean --${near}?`}`)
+      throw new WrongUse(
+        `unknown option ${token.rawName}${didYouMean(token.name, Object.keys(spec.options), '--')}`,
+      )
     }
-    if (option.type === 'boolean') {
-      if (token.value !== undefined) throw wrong(`${token.rawName} takes no value`)
+    if (option.value === undefined) {
+      if (token.value !== undefined) throw new WrongUse(`${token.rawName} takes no value`)
       values[token.name] = true
     } else {
       // In `--config --json` the value is missing. A value that begins with a dash is written --config=-x. A single
       // dash is a value.
       if (!token.value || (/^-./.test(token.value) && !token.inlineValue)) {
-        throw wrong(`${token.rawName} needs a value`)
+        throw new WrongUse(`${token.rawName} needs a value`)
       }
       if (option.multiple) values[token.name] = [...((values[token.name] as string[]) ?? []), token.value]
       else values[token.name] = token.value
@@ -129,18 +145,29 @@ function readArguments<O extends OptionSpecs>(
   }
   const names = spec.positionals ?? []
   const missing = names.slice(positionals.length, spec.required ?? 0)
-  if (missing.length > 0)
-    throw wrong(`${missing.join(' and ')} ${missing.length === 1 ? 'is' : 'are'} missing`)
+  if (missing.length > 0) throw new WrongUse(missingText(missing))
   if (positionals.length > names.length) {
-    throw wrong(`${JSON.stringify(positionals[names.length])} is one argument too many`)
+    throw new WrongUse(`${JSON.stringify(positionals[names.length])} is one argument too many`)
   }
-  if (positionals.includes('')) throw wrong(`${names[positionals.indexOf('')]} is empty`)
+  if (positionals.includes('')) throw new WrongUse(`${names[positionals.indexOf('')]} is empty`)
   return { values: values as OptionValues<O>, positionals }
 }
 
-/** Returns the candidate that a misspelt word most likely means: at most two letters off, which is one swap. */
-export function nearest(word: string, candidates: readonly string[]): string | undefined {
-  if (candidates.length === 0) return undefined
+/** Names what is missing: `--by and --for are missing`. */
+export function missingText(names: readonly string[]): string {
+  const all = names.length === 1 ? names[0] : `${names.slice(0, -1).join(', ')} and ${names.at(-1)}`
+  return `${all} ${names.length === 1 ? 'is' : 'are'} missing`
+}
+
+/**
+ * Returns a hint for a misspelt word: `, did you mean check?`, or nothing if no candidate is at most two letters off,
+ * which is one swap.
+ *
+ * @param dashes what stands in front of a candidate
+ */
+export function didYouMean(word: string, candidates: readonly string[], dashes = ''): string {
+  if (candidates.length === 0) return ''
   const best = closest(word, [...candidates])
-  return distance(word, best) <= Math.min(2, word.length - 1) ? best : undefined
+  const isNear = distance(word, best) <= Math.min(2, word.length - 1)
+  return isNear ? `, did you mean ${dashes}${best}?` : ''
 }

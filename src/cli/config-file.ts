@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { formatError, loadConfig } from '../config/load/load.js'
-import { type CommandIo, Refused } from './command.js'
+import { type CommandIo, Refused, RefusedAsIs, whyUnreadable } from './command.js'
 
 /** Places that are searched without `--config`, in this order. */
 const IN_THIS_FOLDER = ['tidegate.yaml', 'config/tidegate.yaml']
@@ -9,51 +9,45 @@ const IN_THIS_FOLDER = ['tidegate.yaml', 'config/tidegate.yaml']
 const OF_THE_MACHINE = '/etc/tidegate/tidegate.yaml'
 
 /** Option of every command that reads a configuration. */
-export const CONFIG_OPTION = { type: 'string', short: 'c' } as const
-
-export const CONFIG_HELP = `  -c, --config FILE   the configuration; by default ${IN_THIS_FOLDER[0]} or
-                      ${IN_THIS_FOLDER[1]} in this folder, or else
-                      ${OF_THE_MACHINE}`
+export const CONFIG_OPTION = {
+  value: 'FILE',
+  short: 'c',
+  help: `the configuration; by default ${IN_THIS_FOLDER.join(' or ')} in this folder, or else ${OF_THE_MACHINE}`,
+} as const
 
 /** Returns the file to read. Throws Refused if none is named and none is in its usual place. */
-export function configFile({ cwd }: CommandIo, command: string, option: string | undefined): string {
+export function configFile({ cwd }: CommandIo, option: string | undefined): string {
   if (option !== undefined) return option
   const found = [...IN_THIS_FOLDER, OF_THE_MACHINE].find((place) => existsSync(resolve(cwd, place)))
   if (found === undefined) {
     throw new Refused(
-      `tidegate ${command}: no ${IN_THIS_FOLDER.join(' and no ')} in this folder, and no ${OF_THE_MACHINE}; name one with --config FILE`,
+      `no ${IN_THIS_FOLDER.join(' and no ')} in this folder, and no ${OF_THE_MACHINE}; name one with --config FILE`,
     )
   }
   return found
 }
 
 /** Reads and checks the file with the gateway's own loader. Throws Refused if it cannot be read. */
-export function readConfig({ cwd, env }: CommandIo, command: string, file: string) {
+export function readConfig({ cwd, env }: CommandIo, file: string) {
   let text: string
   try {
     text = readFileSync(resolve(cwd, file), 'utf8')
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    const why =
-      code === 'ENOENT' ? 'there is no such file' : code === 'EISDIR' ? 'it is a folder' : String(code)
     throw new Refused(
-      `tidegate ${command}: cannot read ${file}: ${why}; name the configuration with --config FILE`,
+      `cannot read ${file}: ${whyUnreadable(error as Error)}; name the configuration with --config FILE`,
     )
   }
   return loadConfig(text, { file, env })
 }
 
 /**
- * Reads the file for commands that need a valid configuration. Throws Refused with every error of an invalid one, a
+ * Reads the file for commands that need a valid configuration. Throws RefusedAsIs with every error of an invalid one, a
  * line each.
  *
  * @param otherwise a last line: what the user can do without a valid file
  */
-export function readGoodConfig(io: CommandIo, command: string, file: string, otherwise?: string) {
-  const loaded = readConfig(io, command, file)
-  if (!loaded.ok) {
-    const lines = loaded.errors.map(formatError)
-    throw new Refused([...lines, ...(otherwise === undefined ? [] : [otherwise])].join('\n'))
-  }
-  return loaded.config
+export function readGoodConfig(io: CommandIo, file: string, otherwise?: string) {
+  const loaded = readConfig(io, file)
+  if (loaded.ok) return loaded.config
+  throw new RefusedAsIs([...loaded.errors.map(formatError), otherwise ?? []].flat().join('\n'))
 }

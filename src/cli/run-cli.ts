@@ -1,80 +1,38 @@
 import { readFileSync } from 'node:fs'
-import { type Command, type CommandIo, nearest, Refused, WrongUse } from './command.js'
+import { type Command, type CommandIo, didYouMean, Refused, RefusedAsIs, WrongUse } from './command.js'
 import { complain, print, printable, table } from './print/terminal.js'
 
-/** Commands, loaded one at a time: `tidegate check` does not need a server. */
-export const COMMANDS: Readonly<
-  Record<string, { summary: string; load: () => Promise<{ command: Command }> }>
-> = {
-  start: { summary: 'run the gateway', load: () => import('./commands/start.js') },
-  check: {
-    summary: 'say whether a configuration is good, and what it holds',
-    load: () => import('./commands/check.js'),
-  },
-  usage: {
-    summary: 'show what a consumer has used of a service, or reset it',
-    load: () => import('./commands/usage.js'),
-  },
-  why: { summary: 'say why a request was limited, or was not', load: () => import('./commands/why.js') },
-  explain: {
-    summary: 'say what would become of a request, without sending it',
-    load: () => import('./commands/explain.js'),
-  },
-  plan: {
-    summary: 'say what new limits would have done to logged traffic',
-    load: () => import('./commands/plan.js'),
-  },
-  tier: { summary: 'show the tier of a consumer, or change it', load: () => import('./commands/tier.js') },
-  boost: {
-    summary: 'raise one limit of a consumer or tenant for a time',
-    load: () => import('./commands/boost.js'),
-  },
-  override: {
-    summary: 'give a consumer or tenant its own amount of one limit',
-    load: () => import('./commands/override.js'),
-  },
-  key: {
-    summary: 'make an API key, list the keys, replace or revoke one',
-    load: () => import('./commands/key.js'),
-  },
-  import: {
-    summary: 'put many consumers on tiers, from a table',
-    load: () => import('./commands/import.js'),
-  },
-  ban: { summary: 'turn an address away, or show who is', load: () => import('./commands/ban.js') },
-  unban: { summary: 'let an address in again', load: () => import('./commands/unban.js') },
-  store: {
-    summary: 'decide what holds when the store has forgotten something',
-    load: () => import('./commands/store.js'),
-  },
-  upstreams: {
-    summary: 'show how the upstreams are, drain one or restore it',
-    load: () => import('./commands/upstreams.js'),
-  },
-  top: {
-    summary: 'show who is limited now, near a limit, or costs most',
-    load: () => import('./commands/top.js'),
-  },
-  audit: {
-    summary: 'show what operators have changed: who, when and why',
-    load: () => import('./commands/audit.js'),
-  },
-  schema: {
-    summary: 'print the JSON schema of the configuration',
-    load: () => import('./commands/schema.js'),
-  },
-  health: {
-    summary: 'say whether the gateway of this machine should be given traffic',
-    load: () => import('./commands/health.js'),
-  },
-  demo: {
-    summary: 'run the gateway in front of two demo backends',
-    load: () => import('./commands/demo.js'),
-  },
-  'demo-backend': {
-    summary: 'run one demo backend by itself',
-    load: () => import('./commands/demo-backend.js'),
-  },
+type Load = () => Promise<{ readonly command: Command }>
+
+/** Commands with what they do, loaded one at a time: `tidegate check` does not need a server. */
+export const COMMANDS: Readonly<Record<string, readonly [summary: string, load: Load]>> = {
+  start: ['run the gateway', () => import('./commands/start.js')],
+  check: ['check a configuration and show what it holds', () => import('./commands/check.js')],
+  usage: ['show what a consumer has used of a service, or reset it', () => import('./commands/usage.js')],
+  why: ['show why a request was limited, or was not', () => import('./commands/why.js')],
+  explain: ['show what would happen to a request, without sending it', () => import('./commands/explain.js')],
+  plan: ['show what new limits would have done to logged traffic', () => import('./commands/plan.js')],
+  tier: ['show the tier of a consumer, or change it', () => import('./commands/tier.js')],
+  boost: ['raise one limit of a consumer or tenant for a time', () => import('./commands/boost.js')],
+  override: [
+    'set one limit of a consumer or tenant to another amount',
+    () => import('./commands/override.js'),
+  ],
+  key: ['create, list, rotate or revoke API keys', () => import('./commands/key.js')],
+  import: ['assign tiers to many consumers, from a table', () => import('./commands/import.js')],
+  ban: ['ban an address, or show the bans', () => import('./commands/ban.js')],
+  unban: ['lift the ban of an address', () => import('./commands/unban.js')],
+  store: ['decide what holds when the store has forgotten something', () => import('./commands/store.js')],
+  upstreams: [
+    'show the state of the upstreams, drain or restore one',
+    () => import('./commands/upstreams.js'),
+  ],
+  top: ['show who is limited now, near a limit, or costs most', () => import('./commands/top.js')],
+  audit: ['show what operators have changed: who, when and why', () => import('./commands/audit.js')],
+  schema: ['print the JSON schema of the configuration', () => import('./commands/schema.js')],
+  health: ['say whether the gateway on this machine takes traffic', () => import('./commands/health.js')],
+  demo: ['run the gateway in front of two demo backends', () => import('./commands/demo.js')],
+  'demo-backend': ['run one demo backend by itself', () => import('./commands/demo-backend.js')],
 }
 
 const HELP = `tidegate: a tiered API gateway
@@ -82,14 +40,14 @@ const HELP = `tidegate: a tiered API gateway
 Usage: tidegate COMMAND [options]
 
 ${table(
-  Object.entries(COMMANDS).map(([name, { summary }]) => [name, summary]),
+  Object.entries(COMMANDS).map(([name, [summary]]) => [name, summary]),
   2,
 )}
 
   tidegate COMMAND --help   how to use one of them
   tidegate --version
 
-Exit codes: 0 well, 1 the answer is no (a bad configuration, say), 2 wrong use.`
+Exit codes: 0 success, 1 the answer is no (a bad configuration, say), 2 wrong use.`
 
 function version(): string {
   const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8')
@@ -108,19 +66,8 @@ function asksForHelp(argv: readonly string[]): boolean {
  * @param argv arguments after `tidegate`
  */
 export async function runCli(argv: readonly string[], io: CommandIo): Promise<number> {
-  try {
-    return await run(argv, io)
-  } catch (error) {
-    const expected = error instanceof WrongUse || error instanceof Refused
-    // Any other error is a bug, and a report of it needs the stack. The text contains ids and answers of a gateway.
-    complain(io, printable(expected ? error.message : String((error as Error).stack ?? error)))
-    return error instanceof WrongUse ? 2 : 1
-  }
-}
-
-async function run(argv: readonly string[], io: CommandIo): Promise<number> {
-  const [name, ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv
-  if (name === '--help' || name === '-h' || name === 'help') {
+  const [name = '', ...rest] = argv[0] === 'help' && argv[1] !== undefined ? [argv[1], '--help'] : argv
+  if (['--help', '-h', 'help'].includes(name)) {
     print(io, HELP)
     return 0
   }
@@ -128,19 +75,30 @@ async function run(argv: readonly string[], io: CommandIo): Promise<number> {
     print(io, version())
     return 0
   }
-  if (name === undefined) throw new WrongUse('tidegate: no command given; see: tidegate --help')
-  const entry = Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined
-  if (entry === undefined) {
-    const near = name.startsWith('-') ? undefined : nearest(name, Object.keys(COMMANDS))
-    const kind = name.startsWith('-') ? 'option' : 'command'
-    throw new WrongUse(
-      `tidegate: unknown ${kind} ${name}${near === undefined ? '' : `, did you mean ${near}?`}; see: tidegate --help`,
-    )
-  }
-  const { command } = await entry.load()
-  if (asksForHelp(rest)) {
+  const [, load] = (Object.hasOwn(COMMANDS, name) ? COMMANDS[name] : undefined) ?? []
+  const program = load === undefined ? 'tidegate' : `tidegate ${name}`
+  try {
+    if (load === undefined) throw new WrongUse(unknownText(name))
+    const { command } = await load()
+    if (!asksForHelp(rest)) return await command.run(rest, io)
     print(io, command.help)
     return 0
+  } catch (error) {
+    // The text contains ids and answers of a gateway.
+    complain(io, printable(problemText(program, error as Error)))
+    return error instanceof WrongUse ? 2 : 1
   }
-  return command.run(rest, io)
+}
+
+function problemText(program: string, error: Error): string {
+  if (error instanceof WrongUse) return `${program}: ${error.message}; see: ${program} --help`
+  if (error instanceof RefusedAsIs) return error.message
+  // Any other error is a bug, and a report of it needs the stack.
+  return error instanceof Refused ? `${program}: ${error.message}` : String(error.stack ?? error)
+}
+
+function unknownText(name: string): string {
+  if (name === '') return 'no command given'
+  if (name.startsWith('-')) return `unknown option ${name}`
+  return `unknown command ${name}${didYouMean(name, Object.keys(COMMANDS))}`
 }

@@ -109,7 +109,7 @@ routes: [{ path: /*, service: models }]
         ['concurrent', '4 at once', 'concurrency', 'consumer', '0', '4'],
         ['hour (candidate)', '5 in 1h', 'sliding', 'consumer', '0', '5', lines[4]!.split(/ {2,}/).at(-1)],
         [''],
-        ["not shown, as no consumer's id leads to them: ip-minute (by ip)"],
+        ['Not shown, because they are not counted by consumer: ip-minute (by ip)'],
       ],
     )
     for (const i of [1, 2, 4]) t.match(lines[i], / \d+ (?:s|min|h|days)$/)
@@ -153,7 +153,7 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   t.match(await tidegate(['tier', '..', 'pro', ...on]), { code: 0, stdout: '..: pro, assigned\n' })
   t.match(await tidegate(['usage', 'payments', 'ann', '--reset', ...on]), {
     code: 0,
-    stdout: 'ann has used nothing of payments any more\n',
+    stdout: 'ann on payments: usage is reset\n',
   })
   t.strictSame(await spend(gateway.address, 'ann', 11), [...Array(10).fill(200), 429])
 })
@@ -168,7 +168,7 @@ t.test('an id neither steers the terminal of who looks at it nor makes a line of
   for (const [line, args] of [
     [`${shown}: pro, assigned`, ['tier', evil, 'pro']],
     [`${shown} on payments: tier pro, assigned`, ['usage', 'payments', evil]],
-    [`${shown} has used nothing of payments any more`, ['usage', 'payments', evil, '--reset']],
+    [`${shown} on payments: usage is reset`, ['usage', 'payments', evil, '--reset']],
     [`${shown}: 5 more of hour on payments until`, ['boost', evil, ...minute, '--by', '5', '--for', '1h']],
     [`${shown}  payments  hour`, ['boost', '--list']],
     [`${shown}: no boost of hour`, ['boost', evil, ...minute, '--remove']],

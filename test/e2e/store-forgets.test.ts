@@ -131,7 +131,7 @@ t.test(
     t.match(await run('tier', 'carl', 'pro'), { code: 0 })
     t.match(await run('unban', '203.0.113.0/24'), {
       code: 0,
-      stdout: '203.0.113.0/24 is not banned any more\n',
+      stdout: '203.0.113.0/24 is no longer banned\n',
     })
 
     const restored = await run('store', 'restore', '--reason', 'incident 7', '--json')

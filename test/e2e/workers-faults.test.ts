@@ -45,10 +45,10 @@ t.test('a start that cannot succeed exits with 1 or 2, prints one reason, and do
   })
   t.equal(bad.code, 1)
   t.match(bad.stderr, /^bad\.yaml:4:1: .*tires/m)
-  const wrongUse =
-    'tidegate start: --workers takes a number from 1 to 256, or auto; see: tidegate start --help\n'
-  t.strictSame([none.code, none.stderr], [2, wrongUse])
-  t.strictSame([many.code, many.stderr], [2, wrongUse])
+  const wrongUse = (given: string) =>
+    `tidegate start: --workers needs a number from 1 to 256, or auto, not ${given}; see: tidegate start --help\n`
+  t.strictSame([none.code, none.stderr], [2, wrongUse('0')])
+  t.strictSame([many.code, many.stderr], [2, wrongUse('many')])
 })
 
 t.test('one worker behind a primary', async (t) => {

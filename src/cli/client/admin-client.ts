@@ -3,7 +3,7 @@ import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.j
 import { type CommandIo, Refused } from '../command.js'
 import { configFile, readGoodConfig } from '../config-file.js'
 import { complain } from '../print/terminal.js'
-import { adminAt, formatAdmin, orAskAdmin } from './admin-option.js'
+import { adminAt, formatAdmin, OR_ASK_ADMIN } from './admin-option.js'
 import { type AdminAddress, askAdmin, isSilence, noAnswer } from './ask-admin.js'
 import type { OpenedAdmin } from './own-admin.js'
 
@@ -35,12 +35,12 @@ const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's
 const PROBE_PATIENCE = 500
 
 /** Opens the admin API. Commands use it through `withControl`. */
-export async function openControl(io: CommandIo, command: string, options: ControlOptions): Promise<Control> {
+export async function openControl(io: CommandIo, options: ControlOptions): Promise<Control> {
   const { config: option, admin, reason, whose = 'store' } = options
   // The file is not read: it may be invalid by now, or the environment may be another one.
   if (admin !== undefined) {
-    const at = adminAt(io, command, admin, option)
-    const control = controlOf(io, command, reason, {
+    const at = adminAt(io, admin, option)
+    const control = controlOf(io, reason, {
       address: at,
       unreachable: (error) => noAnswer(formatAdmin(at), error),
       unauthorized: tokenWanted(formatAdmin(at), at),
@@ -49,23 +49,22 @@ export async function openControl(io: CommandIo, command: string, options: Contr
     })
     return { ...control, services: () => servicesOf(control) }
   }
-  const file = configFile(io, command, option)
-  const snapshot = compileSnapshot(readGoodConfig(io, command, file, orAskAdmin(command)), Date.now())
+  const file = configFile(io, option)
+  const snapshot = compileSnapshot(readGoodConfig(io, file, OR_ASK_ADMIN), Date.now())
   const overStore =
     snapshot.config.store.redis !== undefined &&
     (whose === 'store' ||
       (whose === 'any' && !(await answers(snapshot, io.env))) ||
       (whose === 'reader' && !(await lets(snapshot, file, io.env))))
   const opened = overStore
-    ? await (await import('./own-admin.js')).adminOverStore(command, file, snapshot)
-    : gatewayOf(io, command, file, snapshot, whose)
+    ? await (await import('./own-admin.js')).adminOverStore(file, snapshot)
+    : gatewayOf(io, file, snapshot, whose)
   const names = snapshot.services.map(({ name }) => name)
-  return { ...controlOf(io, command, reason, opened), services: () => Promise.resolve(names) }
+  return { ...controlOf(io, reason, opened), services: () => Promise.resolve(names) }
 }
 
 function controlOf(
   io: CommandIo,
-  command: string,
   reason: string | undefined,
   { address, unreachable, unauthorized, onlyLogged, close }: OpenedAdmin,
 ) {
@@ -79,16 +78,15 @@ function controlOf(
         reason,
         patienceMs,
       ).catch((error: Error) => {
-        throw new Refused(`tidegate ${command}: ${unreachable(error)}`)
+        throw new Refused(unreachable(error))
       })
-      if (recorded === 'logged') complain(io, `tidegate ${command}: ${onlyLogged()}`)
+      if (recorded === 'logged') complain(io, `tidegate: ${onlyLogged()}`)
       const answer = parse(text)
       if (status === 200 && answer !== undefined) return answer as T
-      if (status === 401 && unauthorized !== undefined)
-        throw new Refused(`tidegate ${command}: ${unauthorized}`)
+      if (status === 401 && unauthorized !== undefined) throw new Refused(unauthorized)
       const { detail } = (answer ?? {}) as { detail?: unknown }
       const problem = typeof detail === 'string' ? detail : `the gateway answered ${status}`
-      throw new Refused(`tidegate ${command}: ${problem}`)
+      throw new Refused(problem)
     },
     close,
   }
@@ -137,7 +135,7 @@ function parse(text: string): object | undefined {
   }
 }
 
-type Whose = 'store' | 'gateway' | 'any' | 'reader'
+export type Whose = 'store' | 'gateway' | 'any' | 'reader'
 
 /** Values of `--config`, `--admin` and `--reason`. */
 export interface ControlOptions {
@@ -158,19 +156,11 @@ function tokenWanted(at: string, { token }: AdminAddress): string {
   return `the gateway at ${at} ${what}: set TIDEGATE_ADMIN_TOKEN to yours`
 }
 
-function gatewayOf(
-  { env }: CommandIo,
-  command: string,
-  file: string,
-  { config }: Snapshot,
-  whose: Whose,
-): OpenedAdmin {
+function gatewayOf({ env }: CommandIo, file: string, { config }: Snapshot, whose: Whose): OpenedAdmin {
   const address = addressOf(config, env)
   const { host, port } = address
   if (port === 0) {
-    throw new Refused(
-      `tidegate ${command}: admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`,
-    )
+    throw new Refused(`admin.listen in ${file} has port 0, so the gateway cannot be found; give it a port`)
   }
   const why =
     whose === 'store' || whose === 'reader' ? ', and without store.redis the counts are in its memory' : ''

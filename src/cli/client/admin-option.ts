@@ -1,37 +1,27 @@
-import { formatListen, parseListen } from '../../net/addresses.js'
-import { type CommandIo, WrongUse } from '../command.js'
+import { formatListen } from '../../net/addresses.js'
+import { type CommandIo, hostAndPort, WrongUse } from '../command.js'
 import type { AdminAddress } from './ask-admin.js'
 
 /** Option of every command that a gateway answers. */
-export const ADMIN_OPTION = { type: 'string', short: 'a' } as const
-
-export const ADMIN_HELP = `  -a, --admin HOST:PORT
-                      ask the gateway whose admin API is there, and read no
-                      configuration; its token, if it wants one, is taken from
-                      TIDEGATE_ADMIN_TOKEN`
+export const ADMIN_OPTION = {
+  value: 'HOST:PORT',
+  short: 'a',
+  help: `ask the gateway whose admin API is there, and read no configuration; if it wants a token, set TIDEGATE_ADMIN_TOKEN`,
+} as const
 
 /** Option of every command that changes something. */
-export const REASON_OPTION = { type: 'string' } as const
-
-export const REASON_HELP = `  --reason TEXT       why it is changed, for tidegate audit: a ticket, say; 500
-                      characters at most`
+export const REASON_OPTION = {
+  value: 'TEXT',
+  help: 'why you change it, for tidegate audit: a ticket, say; at most 500 characters',
+} as const
 
 /**
  * Parses the address. Throws WrongUse if `text` is not an address, or if `config` is given as well: that would name
  * another gateway.
  */
-export function adminAt(
-  { env }: CommandIo,
-  command: string,
-  text: string,
-  config: string | undefined,
-): AdminAddress {
-  const wrong = (what: string) =>
-    new WrongUse(`tidegate ${command}: ${what}; see: tidegate ${command} --help`)
-  if (config !== undefined) throw wrong('--admin and --config exclude each other')
-  const at = parseListen(text)
-  if (at === undefined) throw wrong(`--admin takes host:port, such as 127.0.0.1:8081, not ${text}`)
-  return { ...at, token: env.TIDEGATE_ADMIN_TOKEN || undefined }
+export function adminAt({ env }: CommandIo, text: string, config: string | undefined): AdminAddress {
+  if (config !== undefined) throw new WrongUse('--admin and --config exclude each other')
+  return { ...hostAndPort('--admin', text, '127.0.0.1:8081'), token: env.TIDEGATE_ADMIN_TOKEN || undefined }
 }
 
 export function formatAdmin({ host, port }: AdminAddress): string {
@@ -39,6 +29,5 @@ export function formatAdmin({ host, port }: AdminAddress): string {
 }
 
 /** Hint for a user whose configuration cannot be read: the gateway runs with its last valid one, and can be asked. */
-export function orAskAdmin(command: string): string {
-  return `tidegate ${command}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)`
-}
+export const OR_ASK_ADMIN =
+  'tidegate: you can ask a running gateway without the file: --admin HOST:PORT (127.0.0.1:8081 by default)'

@@ -42,11 +42,7 @@ export interface OpenedAdmin {
  * Serves the admin API to this process, over the store that the gateways share. It is half of a gateway, so it is imported only
  * where no running gateway answers. Throws Refused if the store is unreachable.
  */
-export async function adminOverStore(
-  command: string,
-  file: string,
-  snapshot: Snapshot,
-): Promise<OpenedAdmin> {
+export async function adminOverStore(file: string, snapshot: Snapshot): Promise<OpenedAdmin> {
   let lastError = 'no answer'
   const note = (fields: object) => {
     const { error, err } = fields as { error?: unknown; err?: unknown }
@@ -78,7 +74,7 @@ export async function adminOverStore(
   ])
   if (!isReady) {
     await store.close()
-    throw new Refused(`tidegate ${command}: ${unreachable()}`)
+    throw new Refused(unreachable())
   }
   const plans = createPlans({ settings: snapshot.config.tier_sources, listen: false, log })
   const tokens = createTokens({ log })

@@ -7,12 +7,11 @@ import type { Control, ControlOptions } from './admin-client.js'
  */
 export async function withControl<T>(
   io: CommandIo,
-  command: string,
   options: ControlOptions,
   use: (control: Control) => Promise<T>,
 ): Promise<T> {
   const { openControl } = await import('./admin-client.js')
-  const control = await openControl(io, command, options)
+  const control = await openControl(io, options)
   try {
     return await use(control)
   } finally {

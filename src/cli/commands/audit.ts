@@ -1,69 +1,46 @@
 import type { AuditEntry } from '../../admin/access/audit.js'
 import type { AuditAnswer } from '../../admin/routes/audit-log.js'
-import { ADMIN_HELP, ADMIN_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { columnsOf, listing, print, printJson } from '../print/terminal.js'
+import { queryOf } from '../api-path.js'
+import { WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
+import { listing } from '../print/terminal.js'
+import { tableTime, toSecond } from '../print/time.js'
 
 const HEAD = ['when', 'who', 'action', 'target', 'change', 'reason']
 /** Longest value in the table, in characters. */
 const LONGEST_CELL = 60
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'audit',
-  help: `Usage: tidegate audit [--since TIME] [--who NAME] [--target NAME]
-                      [--action NAME] [-n COUNT]
-                      [--admin HOST:PORT | --config FILE] [--json]
-
-Shows what operators have changed: when, who, what was there before and after,
-and why. The newest is last.
-
-Options:
-  --since TIME        back from now (1h, 7d), or a moment (2026-11-25T08:00Z);
-                      by default as far back as is kept
-  --who NAME          by whom: the name of a token, loopback, or cli:USER@HOST
-  --target NAME       what was changed: a consumer, a service, an upstream
-  --action NAME       tier.set, or tier for all of tier.set and tier.remove
-  -n, --count COUNT   the newest of them, 1 to 1000; by default 100
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON, the newest first, with the gateway, the
-                      address and the client of each
-
-With store.redis in the configuration the store is asked; without, the running
-gateway, at admin.listen.`,
+  usage: ['[--since TIME] [--who NAME] [--target NAME] [--action NAME] [-n COUNT]'],
+  about: `Shows what operators have changed: when, who, the values before and after, and why. The newest change is
+last. With --json it is first, and each has its gateway, address and client.`,
+  whose: 'store',
   options: {
-    since: { type: 'string' },
-    who: { type: 'string' },
-    target: { type: 'string' },
-    action: { type: 'string' },
-    count: { type: 'string', short: 'n' },
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    json: { type: 'boolean' },
+    since: {
+      value: 'TIME',
+      help: 'a time back from now (1h, 7d), or a moment (2026-11-25T08:00Z); by default as far back as is kept',
+    },
+    who: { value: 'NAME', help: 'who changed it: the name of a token, loopback, or cli:USER@HOST' },
+    target: { value: 'NAME', help: 'what was changed: a consumer, a service, an upstream' },
+    action: { value: 'NAME', help: 'tier.set, or tier for both tier.set and tier.remove' },
+    count: { value: 'COUNT', short: 'n', help: 'the newest changes, 1 to 1000; by default 100' },
   },
-  async run({ admin, config, json, count, ...asked }, io) {
-    if (count !== undefined && !/^[1-9]\d{0,3}$/.test(count)) {
-      throw new WrongUse(
-        `tidegate audit: --count is a number, 1 to 1000, not ${count}; see: tidegate audit --help`,
-      )
+  run({ since, who, target, action, count: n }) {
+    if (n !== undefined && !/^[1-9]\d{0,3}$/.test(n))
+      throw new WrongUse(`--count needs a number from 1 to 1000, not ${n}`)
+    return async (control) => {
+      const query = queryOf({ since, who, target, action, n })
+      const answer = await control.call<AuditAnswer>('GET', `/audit${query}`)
+      return { data: answer, text: (columns) => describe(answer, columns) }
     }
-    return withControl(io, 'audit', { config, admin }, async (control) => {
-      const query = new URLSearchParams()
-      for (const [key, value] of Object.entries({ ...asked, n: count })) if (value) query.set(key, value)
-      const answer = await control.call<AuditAnswer>('GET', `/audit?${query}`)
-      if (json) printJson(io, answer)
-      else print(io, describe(answer, columnsOf(io.stdout)))
-      return 0
-    })
   },
 })
 
 function describe({ entries, older }: AuditAnswer, columns: number | undefined): string {
-  if (entries.length === 0) return 'No change is on record that fits.'
+  if (entries.length === 0) return 'No matching change is on record.'
   const rows = entries.map((entry) => [
-    entry.at.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    tableTime(entry.at),
     entry.who,
     entry.action,
     cut(entry.target),
@@ -71,7 +48,7 @@ function describe({ entries, older }: AuditAnswer, columns: number | undefined):
     entry.reason ?? '',
   ])
   const list = listing(HEAD, rows.toReversed(), columns)
-  return list + (older === null ? '' : '\n\nThere are older ones: more with -n.')
+  return list + (older === null ? '' : '\n\nThere are older changes. See more with -n.')
 }
 
 /** Returns what differs between two mappings; for other values, all of them. */
@@ -117,7 +94,7 @@ function text(value: unknown): string {
   if (value === null || value === undefined) return 'nothing'
   if (Array.isArray(value) && value.every((one) => typeof one === 'string')) return value.join(' ')
   if (typeof value !== 'string') return JSON.stringify(value)
-  return value.replace(/^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)\.\d+Z$/, '$1Z')
+  return /^\d{4}-\d\d-\d\dT[\d:]{8}\.\d+Z$/.test(value) ? toSecond(value) : value
 }
 
 function cut(text: string): string {

@@ -1,28 +1,22 @@
 import { type ConfigError, formatError } from '../../config/load/load.js'
 import { compileSnapshot } from '../../config/snapshot/snapshot.js'
-import { defineCommand } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION, configFile, readConfig } from '../config-file.js'
+import { JSON_OPTION } from '../command.js'
+import { CONFIG_OPTION, configFile, readConfig } from '../config-file.js'
+import { defineCommand } from '../define-command.js'
 import { describeConfig, summarizeConfig } from '../print/describe-config.js'
-import { columnsOf, complain, print, printJson } from '../print/terminal.js'
+import { complain, printJson } from '../print/terminal.js'
 import { checkCertificates } from './check-certificates.js'
 
 export const command = defineCommand({
   name: 'check',
-  help: `Usage: tidegate check [--config FILE] [--json]
-
-Reads a configuration as the gateway would, without starting anything, and says
-what is wrong with it, as file:line:column, or what it holds. The certificates
-that it names are looked at, too.
-
-Options:
-${CONFIG_HELP}
-  --json              print JSON
-
-Exits with 0 when the configuration is good, with 1 when it is not.`,
-  options: { config: CONFIG_OPTION, json: { type: 'boolean' } },
-  async run({ config, json }, io) {
-    const file = configFile(io, 'check', config)
-    const loaded = readConfig(io, 'check', file)
+  usage: ['[--config FILE] [--json]'],
+  about: `Reads a configuration as the gateway does, without starting anything. The command prints each error as
+file:line:column, or a summary of a good configuration. It also checks the certificates that the configuration names.`,
+  notes: 'Exit code 0: the configuration is good. 1: it is not.',
+  options: { config: CONFIG_OPTION, json: JSON_OPTION },
+  async run({ config, json }, _, io) {
+    const file = configFile(io, config)
+    const loaded = readConfig(io, file)
     const { warnings, errors } = loaded.ok ? await checkCertificates(loaded, Date.now()) : loaded
     if (!loaded.ok || errors.length > 0) {
       if (json) printJson(io, { ok: false, file, errors, warnings })
@@ -31,12 +25,11 @@ Exits with 0 when the configuration is good, with 1 when it is not.`,
       return 1
     }
     const snapshot = compileSnapshot(loaded.config, Date.now())
-    if (json) printJson(io, { ok: true, file, ...summarizeConfig(snapshot), warnings })
-    else {
-      print(io, describeConfig(file, snapshot, columnsOf(io.stdout)))
-      for (const warning of warnings) complain(io, formatWarning(warning))
+    return {
+      data: { ok: true, file, ...summarizeConfig(snapshot), warnings },
+      text: (columns) => describeConfig(file, snapshot, columns),
+      aside: warnings.map(formatWarning).join('\n'),
     }
-    return 0
   },
 })
 

@@ -1,31 +1,24 @@
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { formatListen, parseListen } from '../../net/addresses.js'
-import { defineCommand, Refused, WrongUse } from '../command.js'
+import { formatListen } from '../../net/addresses.js'
+import { hostAndPort, Refused } from '../command.js'
+import { defineCommand } from '../define-command.js'
 import { print } from '../print/terminal.js'
 import { stopSignal } from '../stop-signal.js'
 
 export const command = defineCommand({
   name: 'demo-backend',
-  help: `Usage: tidegate demo-backend [--listen HOST:PORT] [--name NAME]
-
-Runs a backend that answers every request with what it was sent, as JSON, until
-SIGTERM or Ctrl-C: something for a gateway to stand in front of, where there is
-no real service yet.
-
-Options:
-  -l, --listen HOST:PORT   by default 127.0.0.1:9001
-  -n, --name NAME          what its answers call it; by default upstream`,
-  options: { listen: { type: 'string', short: 'l' }, name: { type: 'string', short: 'n' } },
-  async run({ listen = '127.0.0.1:9001', name = 'upstream' }, io) {
-    const at = parseListen(listen)
-    if (at === undefined) {
-      throw new WrongUse(
-        `tidegate demo-backend: --listen takes host:port, such as 0.0.0.0:9001, not ${listen}; see: tidegate demo-backend --help`,
-      )
-    }
+  usage: ['[--listen HOST:PORT] [--name NAME]'],
+  about: `Runs a backend that answers every request with what it received, as JSON, until SIGTERM or Ctrl-C. Put a gateway
+in front of it while you have no real service yet.`,
+  options: {
+    listen: { value: 'HOST:PORT', short: 'l', help: 'by default 127.0.0.1:9001' },
+    name: { value: 'NAME', short: 'n', help: 'its name in the answers; by default upstream' },
+  },
+  async run({ listen = '127.0.0.1:9001', name = 'upstream' }, _, io) {
+    const at = hostAndPort('--listen', listen, '0.0.0.0:9001')
     const stopped = stopSignal()
-    const backend = await startDemoBackend(name, `http://${formatListen(at)}`, 'demo-backend')
+    const backend = await startDemoBackend(name, `http://${formatListen(at)}`)
     print(io, `${name} answers on ${backend.address}`)
     await stopped
     await backend.close()
@@ -64,14 +57,14 @@ const MAX_ECHO = 4096
 
 /**
  * Starts a backend that answers every request with its content, as JSON. `origin`: `http://host:port` on this machine.
- * `command`: the caller, for messages. Rejects with one line for the operator.
+ * Rejects with one line for the operator.
  */
-export function startDemoBackend(service: string, origin: string, command = 'demo'): Promise<DemoBackend> {
+export function startDemoBackend(service: string, origin: string): Promise<DemoBackend> {
   const { hostname, port } = new URL(origin)
   const server = createServer((request, response) => answer(service, request, response))
   return new Promise((resolve, reject) => {
     server.once('error', (error: NodeJS.ErrnoException) =>
-      reject(new Refused(`tidegate ${command}: ${cannotListen(service, origin, error)}`)),
+      reject(new Refused(cannotListen(service, origin, error))),
     )
     server.listen(Number(port || 80), hostname.replace(/^\[|\]$/g, ''), () => {
       resolve({

@@ -2,8 +2,9 @@ import { relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { compileSnapshot, type Snapshot } from '../../config/snapshot/snapshot.js'
 import type { RunningGateway } from '../../main.js'
-import { defineCommand, Refused } from '../command.js'
+import { Refused, RefusedAsIs } from '../command.js'
 import { CONFIG_OPTION, readGoodConfig } from '../config-file.js'
+import { defineCommand } from '../define-command.js'
 import { nodeWarning } from '../node-version.js'
 import { examplesFor } from '../print/demo-examples.js'
 import { createDemoLog } from '../print/demo-log.js'
@@ -15,21 +16,18 @@ import { type DemoBackend, startDemoBackend } from './demo-backend.js'
 
 export const command = defineCommand({
   name: 'demo',
-  help: `Usage: tidegate demo [--config FILE]
-
-Starts a demo backend for every upstream of the configuration, and the gateway
-in front of them, and shows what to try. Ctrl-C ends all of it.
-
-Options:
-  -c, --config FILE   the configuration; by default the example that Tidegate
-                      comes with`,
-  options: { config: CONFIG_OPTION },
-  async run({ config }, io) {
+  usage: ['[--config FILE]'],
+  about: `Starts a demo backend for every upstream of the configuration, and the gateway in front of them, and shows what to try.
+Ctrl-C stops all of it.`,
+  options: {
+    config: { ...CONFIG_OPTION, help: 'the configuration; by default the example that comes with Tidegate' },
+  },
+  async run({ config }, _, io) {
     const stopped = stopSignal()
     surviveFaults()
     const paint = painter(io.stdout, io.env)
     const file = config ?? packagedConfig(io.cwd)
-    const snapshot = compileSnapshot(readGoodConfig(io, 'demo', file), Date.now())
+    const snapshot = compileSnapshot(readGoodConfig(io, file), Date.now())
     const backends: DemoBackend[] = []
     let gateway: RunningGateway
     try {
@@ -40,7 +38,7 @@ Options:
       gateway = await startGateway({ configFile: file, ...createDemoLog((line) => print(io, line), paint) })
     } catch (error) {
       await Promise.all(backends.map((backend) => backend.close()))
-      throw error instanceof Refused ? error : new Refused((error as Error).message)
+      throw error instanceof Refused ? error : new RefusedAsIs((error as Error).message)
     }
     print(io, welcome(file, snapshot, gateway, backends, paint))
     const warning = nodeWarning(process.versions.node)

@@ -1,59 +1,53 @@
 import { isIP } from 'node:net'
 import type { Bans } from '../../fleet/bans.js'
 import type { Explained, ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
-import { ADMIN_HELP, ADMIN_OPTION, orAskAdmin } from '../client/admin-option.js'
+import { ADMIN_OPTION, OR_ASK_ADMIN } from '../client/admin-option.js'
 import { withControl } from '../client/with-control.js'
-import { type CommandIo, defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION, configFile, readGoodConfig } from '../config-file.js'
+import { type CommandIo, JSON_OPTION, WrongUse } from '../command.js'
+import { CONFIG_OPTION, configFile, readGoodConfig } from '../config-file.js'
+import { defineCommand } from '../define-command.js'
 import { inTime } from '../in-time.js'
-import { limitTable, requestRows } from '../print/describe-decision.js'
-import { columnsOf, details, oneLine, print, printable, printJson, wrapped } from '../print/terminal.js'
+import { describeAnswer, requestRows } from '../print/describe-decision.js'
+import { wrapped } from '../print/terminal.js'
 
 export const command = defineCommand({
   name: 'explain',
-  help: `Usage: tidegate explain METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS]
-                        [--live | --admin HOST:PORT] [--config FILE] [--json]
-
-Says what would become of a request: its route, who is calling, the tier, and
-how each limit stands. Nothing is sent, and no quota is taken. URL is a path, or
-has a host: http://api.example.com/payments.
-
-Options:
-  -H 'NAME: VALUE'    a header of the request; may be given several times
-  --at ADDRESS        where the request comes from; by default 127.0.0.1
-  --live              ask the running gateway, at admin.listen: its
-                      configuration, its counts, its circuit breakers
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-Without --live the configuration is read from the file. With store.redis, counts
-and tiers are those of the store; without, they are in the gateway's memory, and
-only --live knows them. --admin asks a running gateway, too.`,
+  usage: [
+    "METHOD URL [-H 'NAME: VALUE']... [--at ADDRESS] [--live | --admin HOST:PORT | --config FILE] [--json]",
+  ],
+  about: `Shows what would happen to a request: its route, the consumer, the tier, and the state of each limit. The command
+sends nothing and takes no quota. URL is a path, or has a host: http://api.example.com/payments.`,
+  notes: `Without --live or --admin, the command reads the configuration from the file. With store.redis, it reads counts and tiers
+from the store. Without store.redis, they are in the gateway's memory, and only --live and --admin show them.`,
   options: {
-    header: { type: 'string', short: 'H', multiple: true },
-    at: { type: 'string' },
-    live: { type: 'boolean' },
+    header: {
+      value: "'NAME: VALUE'",
+      short: 'H',
+      multiple: true,
+      help: 'a header of the request; repeatable',
+    },
+    at: { value: 'ADDRESS', help: 'the address that the request comes from; by default 127.0.0.1' },
+    live: {
+      help: 'ask the running gateway at admin.listen: its configuration, counts and circuit breakers',
+    },
     admin: ADMIN_OPTION,
     config: CONFIG_OPTION,
-    json: { type: 'boolean' },
+    json: JSON_OPTION,
   },
   positionals: ['METHOD', 'URL'],
   required: 2,
-  async run({ header, at, live, admin, config, json }, io, [method = '', url = '']) {
+  async run({ header, at, live, admin, config }, [method = '', url = ''], io) {
     if (!/^[A-Za-z]{1,32}$/.test(method))
-      throw new WrongUse(`tidegate explain: ${JSON.stringify(method)} is no method; such as GET`)
+      throw new WrongUse(`METHOD is a method such as GET, not ${JSON.stringify(method)}`)
     if (at !== undefined && isIP(at) === 0)
-      throw new WrongUse(`tidegate explain: --at takes an address, such as 192.0.2.7`)
+      throw new WrongUse(`--at needs an address, such as 192.0.2.7, not ${at}`)
     const headers = (header ?? []).map(fieldOf)
     const question = { method: method.toUpperCase(), url, headers, peer: at ?? '127.0.0.1' }
     const { explained, note } =
       live || admin !== undefined
-        ? await ofGateway(io, { config, admin }, question)
-        : await ofFile(io, config, question)
-    if (json) printJson(io, explained)
-    else print(io, printable(describe(explained, note, columnsOf(io.stdout))))
-    return 0
+        ? await askGateway(io, { config, admin }, question)
+        : await readFromFile(io, config, question)
+    return { data: explained, text: (columns) => describe(explained, note, columns) }
   },
 })
 
@@ -61,9 +55,9 @@ function fieldOf(text: string): readonly [string, string] {
   const colon = text.indexOf(':')
   const name = text.slice(0, Math.max(0, colon))
   if (!/^[!#$%&'*+.^_`|~0-9A-Za-z-]+$/.test(name))
-    throw new WrongUse(`tidegate explain: -H takes a name and a value, such as -H 'x-api-key: KEY'`)
+    throw new WrongUse("-H needs a name and a value, such as -H 'x-api-key: KEY'")
   const value = text.slice(colon + 1).trim()
-  if (/[\0\r\n]/.test(value)) throw new WrongUse('tidegate explain: -H takes a value on one line')
+  if (/[\0\r\n]/.test(value)) throw new WrongUse('-H needs a value on one line')
   return [name, value]
 }
 
@@ -73,24 +67,25 @@ interface Answer {
   readonly note: string
 }
 
-async function ofGateway(
+async function askGateway(
   io: CommandIo,
   options: { config: string | undefined; admin: string | undefined },
   question: ExplainQuestion,
 ): Promise<Answer> {
-  return withControl(io, 'explain', { ...options, whose: 'gateway' }, async (control) => {
+  return withControl(io, { ...options, whose: 'gateway' }, async (control) => {
     const explained = await control.call<Explained>('POST', '/explain', question)
     const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
-    return {
-      explained,
-      note: `Nothing was sent and nothing taken. By the running gateway, its configuration ${counts}.`,
-    }
+    return { explained, note: `${NOTHING} By the running gateway, its configuration ${counts}.` }
   })
 }
 
-async function ofFile(io: CommandIo, option: string | undefined, question: ExplainQuestion): Promise<Answer> {
-  const file = configFile(io, 'explain', option)
-  const config = readGoodConfig(io, 'explain', file, orAskAdmin('explain'))
+async function readFromFile(
+  io: CommandIo,
+  option: string | undefined,
+  question: ExplainQuestion,
+): Promise<Answer> {
+  const file = configFile(io, option)
+  const config = readGoodConfig(io, file, OR_ASK_ADMIN)
   const [
     { compileSnapshot },
     { createBans },
@@ -134,16 +129,16 @@ async function ofFile(io: CommandIo, option: string | undefined, question: Expla
     })
     const whose =
       config.store.redis === undefined
-        ? 'as if nothing had been used and nobody been assigned a tier: that is in the memory of the gateway (--live)'
+        ? 'as if there were no usage and no assigned tiers: the gateway has them in its memory (--live)'
         : loaded
           ? 'with the counts and tiers of the store'
-          : 'without the store, which is out of reach: what it has of tiers, boosts, bans and API keys is not known'
+          : 'without the store, which is out of reach: its tiers, boosts, bans and API keys are unknown'
     const explained = await explain(question)
     const silent = plans
       .describe()
       .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
-    return { explained, note: `Nothing was sent and nothing taken. By ${file}, ${whose}.${unsaid}` }
+    return { explained, note: `${NOTHING} By ${file}, ${whose}.${unsaid}` }
   } finally {
     tokens.close()
     bans?.close()
@@ -155,38 +150,27 @@ async function ofFile(io: CommandIo, option: string | undefined, question: Expla
 const PATIENCE = 3000
 
 function describe(d: Explained, note: string, columns: number | undefined): string {
+  const split = d.split?.map(({ service, weight }) => `${service} ${weight}`).join(', ')
   const rows = [
     ...requestRows(d),
-    ...(d.split === null
-      ? []
-      : [
-          [
-            'split',
-            `${d.split.map(({ service, weight }) => `${service} ${weight}`).join(', ')}: chance takes one`,
-          ],
-        ]),
+    ['split', split === undefined ? '' : `${split}, at random`],
     ...(d.token === null ? [] : tokenRows(d.token)),
-    ...(d.fits.length > 1 ? [['fits, too', d.fits.slice(1).join(', ')]] : []),
-    ...(d.near.length === 0 ? [] : [['near', d.near.join(', ')]]),
-    ...upstreamRows(d.upstreams),
-    ...(d.problem === null ? [] : [['store', d.problem]]),
+    ['fits, too', d.fits.slice(1).join(', ')],
+    ['near', d.near.join(', ')],
+    ['upstreams', upstreamsText(d.upstreams)],
+    ['store', d.problem ?? ''],
   ]
-  const limits = limitTable(d.limits, columns)
-  return [
-    wrapped(oneLine(d.why), 0, columns),
-    '',
-    details(rows, columns),
-    ...(limits === '' ? [] : ['', limits]),
-    '',
-    wrapped(note, 0, columns),
-  ].join('\n')
+  return `${describeAnswer(d, rows, columns)}\n\n${wrapped(note, 0, columns)}`
 }
 
+/** Begins the last line for a person. */
+const NOTHING = 'Nothing was sent, and no quota was taken.'
+
 /** Formats the upstreams. An older gateway does not report them. */
-function upstreamRows(upstreams: Explained['upstreams'] | undefined): string[][] {
-  if (!upstreams) return []
+function upstreamsText(upstreams: Explained['upstreams'] | undefined): string {
+  if (!upstreams) return ''
   const { all, serving, drained } = upstreams
-  return [['upstreams', `${serving} of ${all} serving${drained === 0 ? '' : `, ${drained} drained`}`]]
+  return `${serving} of ${all} serving${drained === 0 ? '' : `, ${drained} drained`}`
 }
 
 /** Lists the claims that were used. The rest of the token stays private. */
@@ -201,8 +185,6 @@ function tokenRows({
     ['token', `of ${issuer}, until ${expires}`],
     ['claims used', used.join(', ')],
     // An older gateway does not report this.
-    ...(unknown
-      ? [['not a tier', `${unknown}, which the token names and this configuration does not have`]]
-      : []),
+    ['not a tier', unknown ? `${unknown}, which the token names but this configuration does not have` : ''],
   ]
 }

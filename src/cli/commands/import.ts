@@ -1,13 +1,11 @@
 import { createHash } from 'node:crypto'
 import { createReadStream, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
-import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { type CommandIo, defineCommand, Refused } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { complain, counted, print, printable, printJson } from '../print/terminal.js'
+import { type CommandIo, Refused, whyUnreadable } from '../command.js'
+import { adminCommand } from '../define-command.js'
+import { complain, counted, printable } from '../print/terminal.js'
 import { cellsOf } from '../read/csv.js'
-import { linesOf, whyUnreadable } from '../read/lines.js'
+import { linesOf } from '../read/lines.js'
 
 interface Answer {
   readonly tiers: number
@@ -31,55 +29,38 @@ const MOST_TOLD = 20
 /** Character that a decoder writes for bytes that are not UTF-8. An id with it would be another consumer's. */
 const REPLACED = '\ufffd'
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'import',
-  help: `Usage: tidegate import FILE.csv [--dry-run] [--skip-bad] [--reason TEXT]
-                       [--admin HOST:PORT | --config FILE] [--json]
-
-Puts many consumers on tiers, and gives overrides and boosts, as a table says.
-Its first line names its columns, of:
+  usage: ['FILE.csv [--dry-run] [--skip-bad]'],
+  about: `Assigns tiers to many consumers, and gives overrides and boosts, from a table. Its first line names its columns:
   consumer, tenant    whose it is: one of them
-  tier                the tier to put the consumer on; or
+  tier                the tier of the consumer; or
   service, limit      the limit to change, with
   amount              its override, or
   by                  its boost
   until               when it ends by itself: 2026-12-31, or
                       2026-12-31T18:00:00Z; a boost needs it
 
-The whole file is looked at first. When a line is bad, nothing is changed.
-
-Options:
-  --dry-run           only look
-  --skip-bad          leave bad lines out, and take the others
-${REASON_HELP}
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-With store.redis in the configuration the store is asked; without, the running
-gateway, at admin.listen.`,
+The command checks the whole file first. If a line is bad, it changes nothing.`,
+  whose: 'store',
+  changes: true,
   options: {
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    'dry-run': { type: 'boolean' },
-    'skip-bad': { type: 'boolean' },
-    reason: REASON_OPTION,
-    json: { type: 'boolean' },
+    'dry-run': { help: 'only check the file' },
+    'skip-bad': { help: 'leave bad lines out, and import the others' },
   },
   positionals: ['FILE'],
   required: 1,
-  async run({ admin, config, reason, json, ...flags }, io, [file = '']) {
-    const dryRun = flags['dry-run'] === true
+  run({ json, 'dry-run': dryRun = false, 'skip-bad': skipBad }, [file = ''], io) {
     // Checked before the command waits for the store.
-    if (!existsSync(resolve(io.cwd, file)))
-      throw new Refused(`tidegate import: ${file}: there is no such file`)
-    return withControl(io, 'import', { config, admin, reason }, async (control) => {
+    if (!existsSync(resolve(io.cwd, file))) throw new Refused(`${file}: there is no such file`)
+    return async (control) => {
       const send = (rows: readonly object[], more: object) =>
         control.call<Answer>('POST', '/import', { rows, ...more })
-      const looked = await pass(io, file, new Set(), (rows) => send(rows, { dry_run: true }))
-      const { bad, sha256, ...counts } = looked
-      const takes = !dryRun && (bad.length === 0 || flags['skip-bad'] === true)
-      if (takes) {
+      const { bad, sha256, ...counts } = await pass(io, file, new Set(), (rows) =>
+        send(rows, { dry_run: true }),
+      )
+      const applied = !dryRun && (bad.length === 0 || skipBad === true)
+      if (applied) {
         const skip = new Set(bad.map(({ line }) => line))
         const done = await pass(io, file, skip, (rows) => send(rows, { file_sha256: sha256 }))
         // Between validation and import, an end may have passed, or the gateway's configuration may have changed.
@@ -87,24 +68,26 @@ gateway, at admin.listen.`,
         if (first !== undefined) {
           const where = `${file}:${first.line}: ${first.problem}`
           throw new Refused(
-            `tidegate import: ${where}; it was good a moment ago, and its part of ${BATCH} lines is not imported`,
+            `${where}; the line was good a moment ago, and its part of ${BATCH} lines is not imported`,
           )
         }
         if (done.sha256 !== sha256) {
-          const is = 'what it holds now is imported, and the record names the SHA-256 of what it held before'
-          throw new Refused(`tidegate import: ${file} has changed meanwhile: ${is}; import it again`)
+          const is = 'its new content is imported, and the record names the SHA-256 of the old content'
+          throw new Refused(`${file} has changed meanwhile: ${is}; import it again`)
         }
       }
-      if (json) printJson(io, { applied: takes, sha256, ...counts, bad })
-      else {
+      if (!json) {
         for (const { line, problem } of bad.slice(0, MOST_TOLD))
           complain(io, printable(`${file}:${line}: ${problem}`))
         if (bad.length > MOST_TOLD)
-          complain(io, `and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json has all`)
-        print(io, summary(counts, bad.length, takes, dryRun))
+          complain(io, `and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json shows all`)
       }
-      return bad.length === 0 || takes ? 0 : 1
-    })
+      return {
+        data: { applied, sha256, ...counts, bad },
+        text: summary(counts, bad.length, applied, dryRun),
+        code: bad.length === 0 || applied ? 0 : 1,
+      }
+    }
   },
 })
 
@@ -113,7 +96,7 @@ function summary(counts: Counts, bad: number, applied: boolean, dryRun: boolean)
   const what = [counted(tiers, 'tier'), counted(overrides, 'override'), counted(boosts, 'boost')].join(', ')
   const lines = bad === 0 ? '' : `; ${counted(bad, 'bad line')}`
   if (applied) return `imported ${what}${bad === 0 ? '' : `${lines} left out`}`
-  return `${what}${lines}; nothing was changed${dryRun ? '' : ': correct them, or leave them out by --skip-bad'}`
+  return `${what}${lines}; nothing was changed${dryRun ? '' : ': correct them, or leave them out with --skip-bad'}`
 }
 
 type Counts = Omit<Answer, 'bad'>
@@ -181,7 +164,7 @@ async function pass(
         )
         const before = seen.get(keyOf(row))
         if (before !== undefined) {
-          bad.push({ line: number, problem: `the same as line ${before} is about; which of them is meant?` })
+          bad.push({ line: number, problem: `it sets the same as line ${before}; keep one of them` })
           continue
         }
         seen.set(keyOf(row), number)
@@ -191,10 +174,9 @@ async function pass(
     }
   } catch (error) {
     if (error instanceof Refused) throw error
-    throw new Refused(`tidegate import: ${file}: ${whyUnreadable(error as Error)}`)
+    throw new Refused(`${file}: ${whyUnreadable(error as Error)}`)
   }
-  if (columns === undefined)
-    throw new Refused(`tidegate import: ${file} is empty; its first line names its columns`)
+  if (columns === undefined) throw new Refused(`${file} is empty; its first line names its columns`)
   await flush()
   return { ...total, bad: bad.sort((a, b) => a.line - b.line), sha256: hash.digest('hex') }
 }

@@ -1,8 +1,9 @@
 import cluster from 'node:cluster'
 import { availableParallelism } from 'node:os'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
-import { type CommandIo, defineCommand, Refused, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION, configFile } from '../config-file.js'
+import { type CommandIo, RefusedAsIs, WrongUse } from '../command.js'
+import { CONFIG_OPTION, configFile } from '../config-file.js'
+import { defineCommand } from '../define-command.js'
 import { laxParser, nodeWarning } from '../node-version.js'
 import { complain } from '../print/terminal.js'
 import { surviveFaults } from '../report-errors.js'
@@ -11,32 +12,28 @@ import { openServiceManager } from './service-manager.js'
 
 export const command = defineCommand({
   name: 'start',
-  help: `Usage: tidegate start [--config FILE] [--workers N]
-
-Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in
-flight and exits with 0; a second signal exits at once. SIGHUP reads the
-configuration again, as does a change of the file, and opens the access log
-anew. With --workers, SIGUSR2 replaces all workers by new ones, of the version
-that is installed by then, and refuses nothing meanwhile. When the heap stays
-full (server.shed.exit_heap), it drains by itself and exits with 1. systemd is
-told when it serves, reloads and drains, and that it lives, when it asks for
-that (NOTIFY_SOCKET, WATCHDOG_USEC).
-
-Options:
-${CONFIG_HELP}
-  -w, --workers N     serve from N processes, and look after them from one more;
-                      auto: one for each core
-
-Access lines go where log.access says (by default stdout), everything else to
-stderr. A start that fails, because of a bad configuration or a taken port, says
-why and exits with 1.`,
-  options: { config: CONFIG_OPTION, workers: { type: 'string', short: 'w' } },
-  async run(options, io) {
+  usage: ['[--config FILE] [--workers N]'],
+  about: `Runs the gateway until SIGTERM or SIGINT (Ctrl-C), then finishes the requests in flight and exits with 0; a second signal
+exits at once. SIGHUP reads the configuration again, as does a change of the file, and reopens the access log. With --workers,
+SIGUSR2 replaces all workers by new ones of the version that is installed by then, without refusing a request. If the heap stays
+full (server.shed.exit_heap), the gateway drains by itself and exits with 1. If systemd asks for it (NOTIFY_SOCKET,
+WATCHDOG_USEC), the gateway notifies systemd when it serves, reloads and drains, and keeps its watchdog alive.`,
+  notes: `Access lines go where log.access says (by default stdout), everything else to stderr. A start that fails, because of
+a bad configuration or a taken port, prints the reason and exits with 1.`,
+  options: {
+    config: CONFIG_OPTION,
+    workers: {
+      value: 'N',
+      short: 'w',
+      help: 'serve from N processes, which one more looks after; auto: one for each core',
+    },
+  },
+  async run(options, _, io) {
     // For other commands, a reader that goes away ends the process (`tidegate.ts`). A reader of the access log must
     // not.
     io.stdout.removeAllListeners('error').on('error', () => {})
     const lax = laxParser(process.execArgv, io.env.NODE_OPTIONS)
-    if (lax !== undefined) throw new Refused(lax)
+    if (lax !== undefined) throw new RefusedAsIs(lax)
     // Runs in the workers, which the primary started from the same command line.
     if (cluster.isWorker) {
       surviveFaults()
@@ -46,12 +43,12 @@ why and exits with 1.`,
     const count = options.workers === undefined ? undefined : countOf(options.workers)
     const stopped = stopSignal()
     surviveFaults()
-    const file = configFile(io, 'start', options.config)
+    const file = configFile(io, options.config)
     // Registered early: a signal that comes too soon must not end the process.
     let restart: () => Promise<unknown> = () => Promise.resolve()
     process.on('SIGUSR2', () => void restart())
     const gateway = await start(io, file, count).catch((error: Error) => {
-      throw new Refused(error.message)
+      throw new RefusedAsIs(error.message)
     })
     const manager = openServiceManager(io)
     process.on('SIGHUP', () => void manager.reloading(gateway.reload()))
@@ -77,9 +74,7 @@ function countOf(text: string): number {
   if (text === 'auto') return availableParallelism()
   const count = Number(text)
   if (/^\d+$/.test(text) && count >= 1 && count <= MOST_WORKERS) return count
-  throw new WrongUse(
-    `tidegate start: --workers takes a number from 1 to ${MOST_WORKERS}, or auto; see: tidegate start --help`,
-  )
+  throw new WrongUse(`--workers needs a number from 1 to ${MOST_WORKERS}, or auto, not ${text}`)
 }
 
 interface Started {

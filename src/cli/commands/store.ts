@@ -1,56 +1,41 @@
 import type { ShownStore } from '../../admin/routes/store.js'
-import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { columnsOf, listing, print, printJson } from '../print/terminal.js'
+import { WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
+import { listing } from '../print/terminal.js'
+import { tableTime } from '../print/time.js'
 
 /** Longest wait in ms. A million values take a long time. */
 const PATIENCE = 600_000
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'store',
-  help: `Usage: tidegate store [accept | restore] [--reason TEXT]
-                      [--admin HOST:PORT | --config FILE] [--json]
+  usage: ['[accept | restore]'],
+  about: `Shows whether the store has forgotten tiers, API keys, bans, boosts or overrides. If it has, the gateways serve
+what they knew until you decide:
 
-Says whether the store has forgotten tiers, API keys, bans, boosts or overrides
-that it had. The gateways serve what they knew then, until you decide:
+  restore   write back what the gateways know, and keep later changes
+  accept    believe the store; the gateways forget the rest
 
-  restore   writes back what the gateways know; what operators have changed
-            meanwhile stays changed
-  accept    what the store has holds; the gateways forget the rest
-
-Either holds on every gateway within a second. Without store.redis there is
-nothing to decide.
-
-Options:
-${REASON_HELP}
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-Exit code 1: something is forgotten and not decided, or there was nothing to
-decide.`,
-  options: {
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    reason: REASON_OPTION,
-    json: { type: 'boolean' },
-  },
+Both take effect on every gateway within a second. Without store.redis there is nothing to decide.`,
+  notes: 'Exit code 1: something is forgotten and undecided, or there was nothing to decide.',
+  whose: 'store',
+  changes: true,
+  options: {},
   positionals: ['ACTION'],
-  async run({ admin, config, json, reason }, io, [action]) {
-    if (action !== undefined && action !== 'accept' && action !== 'restore') {
-      throw new WrongUse(`tidegate store: unknown action ${action}; it is accept or restore`)
-    }
-    return withControl(io, 'store', { config, admin, reason }, async (control) => {
+  run: (_, [action]) => {
+    if (action !== undefined && action !== 'accept' && action !== 'restore')
+      throw new WrongUse(`ACTION is accept or restore, not ${JSON.stringify(action)}`)
+    return async (control) => {
       const told =
         action === undefined
           ? await control.call<ShownStore>('GET', '/store')
           : await control.call<ShownStore>('POST', `/store/${action}`, undefined, PATIENCE)
-      if (json) printJson(io, told)
-      else print(io, describe(told, columnsOf(io.stdout)))
-      return told.records.every(({ state }) => state === 'kept') ? 0 : 1
-    })
+      return {
+        data: told,
+        text: (columns) => describe(told, columns),
+        code: told.records.every(({ state }) => state === 'kept') ? 0 : 1,
+      }
+    }
   },
 })
 
@@ -61,12 +46,12 @@ const STATES = {
 }
 
 function describe({ records }: ShownStore, columns: number | undefined): string {
-  if (records.length === 0) return 'The gateway has no Redis that could forget anything.'
+  if (records.length === 0) return 'The gateway has no Redis, so nothing can be forgotten.'
   const rows = records.map(({ records: what, held, state, since }) => [
     what,
     String(held),
     STATES[state],
-    since === null ? '' : since.replace('T', ' ').replace(/\.\d+Z$/, 'Z'),
+    since === null ? '' : tableTime(since),
   ])
   return listing(['records', 'held', 'state', 'since'], rows, columns)
 }

@@ -1,8 +1,6 @@
-import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { checkTime, defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { columnsOf, oneLine, print, printJson, wrapped } from '../print/terminal.js'
+import { apiPath } from '../api-path.js'
+import { checkTime, WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 
 interface Tier extends TierPart {
@@ -10,58 +8,34 @@ interface Tier extends TierPart {
   readonly until: string | null
 }
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'tier',
-  help: `Usage: tidegate tier CONSUMER [TIER [--for TIME] | --remove] [--reason TEXT]
-                     [--admin HOST:PORT | --config FILE] [--json]
-
-Shows the tier of a consumer, puts the consumer on another, or takes that back.
-A change holds on every gateway within a second; what has been used counts on
-where both tiers have the same windows.
-
-Options:
-  --for TIME          such as 30m, 2h or 7d, after which it ends by itself, on
-                      every gateway
-  --remove            remove what was assigned: the tier of the credential, or
-                      the default, holds again
-${REASON_HELP}
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-The running gateway is asked, at admin.listen: it says what the next request
-would get. Where none answers, or the token is missing, the store is asked
-(store.redis). A change goes to the store.`,
+  usage: ['CONSUMER', 'CONSUMER TIER [--for TIME]', 'CONSUMER --remove'],
+  about: `Shows the tier of a consumer, assigns another one, or removes the assignment. A change takes effect on every
+gateway within a second. Usage counts on where both tiers have the same windows.`,
+  whose: 'reader',
+  writes: ({ remove }, [, tier]) => remove === true || tier !== undefined,
+  changes: true,
   options: {
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    remove: { type: 'boolean' },
-    for: { type: 'string' },
-    reason: REASON_OPTION,
-    json: { type: 'boolean' },
+    for: { value: 'TIME', help: 'how long, such as 30m, 2h or 7d; it then ends by itself on every gateway' },
+    remove: { help: 'remove the assignment: the tier of the credential holds again, or the default' },
   },
   positionals: ['CONSUMER', 'TIER'],
   required: 1,
-  async run({ admin, config, reason, remove, for: period, json }, io, [consumer = '', tier]) {
-    if (remove && tier !== undefined) {
-      throw new WrongUse('tidegate tier: --remove takes no TIER; give one or the other')
+  run({ remove, for: time }, [consumer = '', tier]) {
+    if (remove && tier !== undefined) throw new WrongUse('TIER and --remove exclude each other')
+    if (time !== undefined && tier === undefined) throw new WrongUse('--for needs a TIER')
+    checkTime('--for', time)
+    return async (control) => {
+      const path = apiPath`/consumers/${consumer}/tier`
+      const method = remove ? 'DELETE' : tier === undefined ? 'GET' : 'PUT'
+      const found = await control.call<Tier>(
+        method,
+        path,
+        tier === undefined ? undefined : { tier, for: time },
+      )
+      return { data: found, text: describe(consumer, found) }
     }
-    if (period !== undefined && tier === undefined) {
-      throw new WrongUse('tidegate tier: --for goes with a TIER; give one')
-    }
-    checkTime('tier', '--for', period)
-    const whose = remove || tier !== undefined ? 'store' : 'reader'
-    return withControl(io, 'tier', { config, admin, reason, whose }, async (control) => {
-      const path = `/consumers/${encodeURIComponent(consumer)}/tier`
-      const found = remove
-        ? await control.call<Tier>('DELETE', path)
-        : tier === undefined
-          ? await control.call<Tier>('GET', path)
-          : await control.call<Tier>('PUT', path, period === undefined ? { tier } : { tier, for: period })
-      if (json) printJson(io, found)
-      else print(io, wrapped(oneLine(describe(consumer, found)), 0, columnsOf(io.stdout)))
-      return 0
-    })
   },
 })
 
@@ -70,5 +44,5 @@ function describe(consumer: string, found: Tier): string {
   const line = `${consumer}: ${tier}, ${tierText(found)}${untilText(until)}${notesText(tier_notes)}`
   // If the configuration drops a tier, its assignments remain.
   const stale = assigned !== null && assigned !== tier
-  return stale ? `${line} (assigned is ${assigned}, which this configuration does not have)` : line
+  return stale ? `${line} (${assigned} is assigned, but this configuration does not have it)` : line
 }

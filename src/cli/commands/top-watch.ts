@@ -81,7 +81,7 @@ export async function watchTop({
       problem = undefined
     } catch (error) {
       if (mine !== turn) return
-      problem = (error as Error).message.replace(/^tidegate top: /, '')
+      problem = (error as Error).message
     }
     draw()
     timer = setTimeout(() => void look(), intervalMs)

@@ -1,68 +1,48 @@
 import type { ServiceState } from '../../admin/service-state.js'
 import type { UpstreamState } from '../../upstream/pool/state.js'
-import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { defineCommand, Refused, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { columnsOf, oneLine, print, printable, printJson, remarked, wrapped } from '../print/terminal.js'
+import { apiPath } from '../api-path.js'
+import { missingText, Refused, WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
+import { remarked, wrapped } from '../print/terminal.js'
+import { ago } from '../print/time.js'
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'upstreams',
-  help: `Usage: tidegate upstreams [SERVICE] [--drain ADDRESS | --restore ADDRESS]
-                          [--reason TEXT]
-                          [--admin HOST:PORT | --config FILE] [--json]
-
-Shows how the upstreams are, takes one of a service out, or gives it requests
-again.
-
-Options:
-  --drain ADDRESS     no new requests to this upstream of SERVICE; those under
-                      way go on to their end
-  --restore ADDRESS   requests again, also for one that was ejected
-${REASON_HELP}
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-ADDRESS is the one of the configuration, or its host and port. The running
-gateway is asked, at admin.listen; what is drained there is drained until it is
-restored, the address leaves the configuration, or that gateway ends.`,
+  usage: ['[SERVICE]', 'SERVICE --drain ADDRESS', 'SERVICE --restore ADDRESS'],
+  about: `Shows the state of the upstreams, drains one, or restores it. ADDRESS is the address in the configuration, or its
+host and port.`,
+  notes: `A drained upstream stays drained in that gateway until you restore it, its address leaves the configuration, or the
+gateway ends.`,
+  whose: 'gateway',
+  changes: true,
   options: {
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    drain: { type: 'string' },
-    restore: { type: 'string' },
-    reason: REASON_OPTION,
-    json: { type: 'boolean' },
+    drain: {
+      value: 'ADDRESS',
+      help: 'send no new requests to this upstream of SERVICE; requests in flight finish',
+    },
+    restore: { value: 'ADDRESS', help: 'send it requests again, also after an ejection' },
   },
   positionals: ['SERVICE'],
-  async run({ admin, config, reason, drain, restore, json }, io, [service]) {
-    if (drain !== undefined && restore !== undefined) {
-      throw new WrongUse('tidegate upstreams: --drain and --restore exclude each other; give one of them')
-    }
+  run({ drain, restore }, [service]) {
+    if (drain !== undefined && restore !== undefined)
+      throw new WrongUse('--drain and --restore exclude each other')
     const address = drain ?? restore
-    if (address !== undefined && service === undefined) {
-      throw new WrongUse('tidegate upstreams: SERVICE is missing; see: tidegate upstreams --help')
-    }
-    return withControl(io, 'upstreams', { config, admin, reason, whose: 'gateway' }, async (control) => {
+    if (address !== undefined && service === undefined) throw new WrongUse(missingText(['SERVICE']))
+    return async (control) => {
       if (service !== undefined && address !== undefined) {
-        const path = `/upstreams/${encodeURIComponent(service)}/${encodeURIComponent(address)}`
         const state = drain === undefined ? 'serving' : 'drained'
+        const path = apiPath`/upstreams/${service}/${address}`
         const set = await control.call<UpstreamState>('PUT', path, { state })
-        if (json) printJson(io, set)
-        else print(io, oneLine(`${set.address} of ${service}: ${withWhy(set)}`))
-        return 0
+        return { data: set, text: `${set.address} of ${service}: ${withWhy(set)}` }
       }
       const { upstreams, services } = await control.call<Told>('GET', '/upstreams')
       const shown = service === undefined ? upstreams : upstreams.filter((one) => one.service === service)
       if (shown.length === 0 && service !== undefined) {
         const names = [...new Set(upstreams.map((one) => one.service))].join(', ')
-        throw new Refused(`tidegate upstreams: No service "${service}"; the services are ${names}.`)
+        throw new Refused(`No service "${service}"; the services are ${names}.`)
       }
-      if (json) printJson(io, shown)
-      else print(io, printable(describe(shown, columnsOf(io.stdout), services)))
-      return 0
-    })
+      return { data: shown, text: (columns) => describe(shown, columns, services) }
+    }
   },
 })
 
@@ -140,11 +120,4 @@ function namesOf(upstreams: readonly UpstreamState[]): string[] {
 
 function times(count: number): string {
   return count === 1 ? 'once' : `${count} times`
-}
-
-function ago(time: string): string {
-  const seconds = Math.max(0, Math.round((Date.now() - Date.parse(time)) / 1000))
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} days`
 }

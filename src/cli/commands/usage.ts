@@ -1,12 +1,12 @@
 import type { LimitData } from '../../config/snapshot/limit.js'
 import { formatDuration } from '../../config/values/quantities.js'
-import { ADMIN_HELP, ADMIN_OPTION, REASON_HELP, REASON_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
+import { apiPath, queryOf } from '../api-path.js'
+import { WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
 import { changedLimits } from '../print/describe-decision.js'
-import { columnsOf, oneLine, print, printJson, sheet, wrapped } from '../print/terminal.js'
+import { oneLine, sheet, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
+import { roughly } from '../print/time.js'
 
 interface Usage extends TierPart {
   readonly tier_until?: string
@@ -26,58 +26,35 @@ interface LimitUsed extends LimitData {
   readonly reset_ms: number
 }
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'usage',
-  help: `Usage: tidegate usage SERVICE CONSUMER [--reset | --tier TIER | --tenant TENANT]
-                      [--reason TEXT] [--admin HOST:PORT | --config FILE]
-                      [--json]
-
-Shows what a consumer has used of a service and what remains, or forgets it.
-
-Options:
-  --reset             forget what the consumer has used of the service
-  --tier TIER         for a consumer whose credential says a tier that no
-                      request has shown yet
-  --tenant TENANT     the same for its tenant
-${REASON_HELP}
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-The running gateway is asked, at admin.listen: it says what the next request
-would get. Where none answers, or the token is missing, the store is asked
-(store.redis). --reset goes to the store.`,
+  usage: ['SERVICE CONSUMER [--tier TIER] [--tenant TENANT]', 'SERVICE CONSUMER --reset'],
+  about: 'Shows what a consumer has used of a service and what remains, or resets it.',
+  whose: 'reader',
+  writes: ({ reset }) => reset === true,
+  changes: true,
   options: {
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    reset: { type: 'boolean' },
-    tier: { type: 'string' },
-    tenant: { type: 'string' },
-    reason: REASON_OPTION,
-    json: { type: 'boolean' },
+    reset: { help: 'forget what the consumer has used of the service' },
+    tier: {
+      value: 'TIER',
+      help: 'the tier, if only the credential has it and no request has shown it yet',
+    },
+    tenant: { value: 'TENANT', help: 'the tenant, in the same case' },
   },
   positionals: ['SERVICE', 'CONSUMER'],
   required: 2,
-  async run({ admin, config, reason, reset, tier, tenant, json }, io, [service = '', consumer = '']) {
-    if (reset && tier !== undefined) {
-      throw new WrongUse('tidegate usage: --reset forgets the usage under every tier; leave --tier out')
-    }
-    const whose = reset ? 'store' : 'reader'
-    return withControl(io, 'usage', { config, admin, reason, whose }, async (control) => {
-      const path = `/usage/${encodeURIComponent(service)}/${encodeURIComponent(consumer)}`
+  run({ reset, tier, tenant }, [service = '', consumer = '']) {
+    if (reset && tier !== undefined)
+      throw new WrongUse('--reset forgets the usage under every tier: leave --tier out')
+    return async (control) => {
+      const path = apiPath`/usage/${service}/${consumer}`
       if (reset) {
         const done = await control.call('DELETE', path)
-        if (json) printJson(io, done)
-        else print(io, oneLine(`${consumer} has used nothing of ${service} any more`))
-        return 0
+        return { data: done, text: `${consumer} on ${service}: usage is reset` }
       }
-      const asked = Object.entries({ tier, tenant }).filter(([, value]) => value !== undefined)
-      const query = asked.length === 0 ? '' : `?${new URLSearchParams(asked as [string, string][])}`
-      const usage = await control.call<Usage>('GET', path + query)
-      if (json) printJson(io, usage)
-      else print(io, describe(service, consumer, usage, columnsOf(io.stdout)))
-      return 0
-    })
+      const usage = await control.call<Usage>('GET', path + queryOf({ tier, tenant }))
+      return { data: usage, text: (columns) => describe(service, consumer, usage, columns) }
+    }
   },
 })
 
@@ -95,7 +72,7 @@ function describe(service: string, consumer: string, usage: Usage, columns: numb
   const note =
     others.length === 0
       ? ''
-      : `\n\n${wrapped(`not shown, as no consumer's id leads to them: ${others.join(', ')}`, 0, columns)}`
+      : `\n\n${wrapped(`Not shown, because they are not counted by consumer: ${others.join(', ')}`, 0, columns)}`
   return `${wrapped(head, 0, columns)}\n\n${sheet(HEAD, rows, columns)}${changedLimits(usage.limits, columns)}${note}${away}`
 }
 
@@ -112,7 +89,7 @@ const AWAY = {
 function row(name: string, limit: LimitUsed): string[] {
   const { algorithm, by, used, remaining, reset_ms: resetMs } = limit
   // A slot is released when its request ends, at an unknown time.
-  const reset = algorithm === 'concurrency' ? '' : roughly(resetMs)
+  const reset = algorithm === 'concurrency' ? '' : roughly(resetMs, Math.ceil)
   return [name, amountOf(limit), algorithm, by, String(used), String(remaining), reset]
 }
 
@@ -121,12 +98,4 @@ function amountOf({ amount, burst, window_ms: windowMs, period, time_zone: timeZ
   if (windowMs === undefined) return `${amount} at once`
   const rate = `${amount} in ${formatDuration(windowMs)}`
   return burst === undefined ? rate : `${rate}, ${burst} at once`
-}
-
-/** Rounds up: `45 s`, `3 min`, `5 h`, `12 days`. */
-function roughly(ms: number): string {
-  const seconds = Math.ceil(ms / 1000)
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7_200) return `${Math.ceil(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.ceil(seconds / 3_600)} h` : `${Math.ceil(seconds / 86_400)} days`
 }

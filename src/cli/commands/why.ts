@@ -1,70 +1,44 @@
 import type { DecisionAnswer, DecisionTold } from '../../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionPart } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
-import { ADMIN_HELP, ADMIN_OPTION } from '../client/admin-option.js'
-import { withControl } from '../client/with-control.js'
-import { defineCommand, WrongUse } from '../command.js'
-import { CONFIG_HELP, CONFIG_OPTION } from '../config-file.js'
-import { limitTable, requestRows } from '../print/describe-decision.js'
-import {
-  columnsOf,
-  complain,
-  details,
-  oneLine,
-  print,
-  printable,
-  printJson,
-  wrapped,
-} from '../print/terminal.js'
+import { apiPath, queryOf } from '../api-path.js'
+import { missingText, WrongUse } from '../command.js'
+import { adminCommand } from '../define-command.js'
+import { describeAnswer, requestRows } from '../print/describe-decision.js'
 
-export const command = defineCommand({
+export const command = adminCommand({
   name: 'why',
-  help: `Usage: tidegate why REQUEST_ID [--admin HOST:PORT | --config FILE] [--json]
-       tidegate why --consumer CONSUMER [--service SERVICE] [the same]
-
-Says why a request was limited, or was not: its route, who was calling, how the
-tier was found, how each limit stood, and where it was decided. REQUEST_ID is
-what the response has in X-Request-Id; a refusal has it in its body, too.
-
-Options:
-  --consumer CONSUMER the latest denial of this consumer, as tidegate top names
-                      it; where there is none, the latest that is kept
-  --service SERVICE   of this service only
-${ADMIN_HELP}
-${CONFIG_HELP}
-  --json              print JSON
-
-The running gateway is asked, at admin.listen, and asks all others on its Redis;
-where none runs here, and the configuration has store.redis, they are asked
-through that. Each keeps the latest denials, failures and refusals, and of what
-went well a share, explain.sample.`,
+  usage: ['REQUEST_ID', '--consumer CONSUMER [--service SERVICE]'],
+  about: `Shows why a request was limited, or was not: its route, the consumer, where the tier came from, how each limit stood,
+and what decided. REQUEST_ID is in the response header X-Request-Id; a refusal also has it in its body.`,
+  notes: `Each gateway keeps its latest denials, failures and refusals, and a share of the successes (decisions.sample).`,
+  whose: 'any',
   options: {
-    consumer: { type: 'string' },
-    service: { type: 'string' },
-    admin: ADMIN_OPTION,
-    config: CONFIG_OPTION,
-    json: { type: 'boolean' },
+    consumer: {
+      value: 'CONSUMER',
+      help: 'the latest denial of this consumer, as tidegate top names it; without a denial, the latest request that is kept',
+    },
+    service: { value: 'SERVICE', help: 'only on this service' },
   },
   positionals: ['REQUEST_ID'],
-  async run({ consumer, service, admin, config, json }, io, [requestId]) {
-    const wrong = (what: string) => new WrongUse(`tidegate why: ${what}; see: tidegate why --help`)
+  run({ consumer, service }, [requestId]) {
     if (requestId === undefined && consumer === undefined)
-      throw wrong('REQUEST_ID is missing, or --consumer CONSUMER')
+      throw new WrongUse(missingText(['REQUEST_ID or --consumer']))
     if (requestId !== undefined && (consumer ?? service) !== undefined)
-      throw wrong('REQUEST_ID is of one request: leave --consumer and --service out')
-    const of = service === undefined ? '' : `&service=${encodeURIComponent(service)}`
+      throw new WrongUse('REQUEST_ID names one request: leave --consumer and --service out')
     const path =
       requestId === undefined
-        ? `/decisions?consumer=${encodeURIComponent(consumer!)}${of}`
-        : `/decisions/${encodeURIComponent(requestId)}`
-    return withControl(io, 'why', { config, admin, whose: 'any' }, async (control) => {
+        ? `/decisions${queryOf({ consumer, service })}`
+        : apiPath`/decisions/${requestId}`
+    return async (control) => {
       const decision = await control.call<DecisionTold & Partial<Pick<DecisionAnswer, 'nodes'>>>('GET', path)
-      if (json) printJson(io, decision)
-      else print(io, printable(describe(decision, columnsOf(io.stdout))))
       const missing = decision.nodes === undefined ? undefined : missingOf(decision.nodes)
-      if (missing !== undefined) complain(io, printable(`tidegate why: there may be a later one: ${missing}`))
-      return 0
-    })
+      return {
+        data: decision,
+        text: (columns) => describe(decision, columns),
+        warning: missing && `there may be a later request: ${missing}`,
+      }
+    }
   },
 })
 
@@ -85,13 +59,7 @@ function describe(d: DecisionTold, columns: number | undefined): string {
     ['answered', answeredOf(d)],
     ['gateway', `${d.node}${d.worker === null ? '' : `, worker ${d.worker}`}, configuration ${d.config}`],
   ]
-  const limits = limitTable(d.limits, columns)
-  return [
-    wrapped(oneLine(d.why), 0, columns),
-    '',
-    details(rows, columns),
-    ...(limits === '' ? [] : ['', limits]),
-  ].join('\n')
+  return describeAnswer(d, rows, columns)
 }
 
 const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {
@@ -103,7 +71,7 @@ const BY: Readonly<Record<DecisionPart['decided_by'], string>> = {
 }
 
 function decidedOf({ decision, limits }: DecisionTold): string {
-  if (decision === null) return limits.length === 0 ? 'no limit was asked' : ''
+  if (decision === null) return limits.length === 0 ? 'without a limit' : ''
   const { decided_by: by, reason, took_ms: took, counted_ms_before: age } = decision
   const why = reason === null ? '' : `, store: ${reason}`
   const old = age > 0 ? `, counted ${seconds(age)} before` : ''

@@ -1,7 +1,7 @@
 import { type LimitData, limitDataParts, limitDataText } from '../../config/snapshot/limit.js'
 import type { DecisionData, LimitTold } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
-import { remarked, wrapped } from './terminal.js'
+import { details, oneLine, remarked, wrapped } from './terminal.js'
 import { foundBy, untilText } from './tier-origin.js'
 
 /** Describes the parts of a decision, for sent requests (`why`) and for hypothetical ones (`explain`). */
@@ -13,6 +13,16 @@ const IDENTIFIED: Readonly<Record<string, string>> = {
   signature: 'by a signature',
   ip: 'by address',
   jwt: 'by token',
+}
+
+/** Formats a decision: the sentence that says why, its rows, then its limits. */
+export function describeAnswer(
+  { why, limits }: { readonly why: string; readonly limits: readonly LimitTold[] },
+  rows: readonly (readonly string[])[],
+  columns: number | undefined,
+): string {
+  const parts = [wrapped(oneLine(why), 0, columns), details(rows, columns), limitTable(limits, columns)]
+  return parts.filter((part) => part !== '').join('\n\n')
 }
 
 type Asked = Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'>
@@ -47,7 +57,7 @@ function consumerOf({
 }
 
 /** Formats a line for each limit; empty if there is none. */
-export function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
+function limitTable(limits: readonly LimitTold[], columns: number | undefined): string {
   if (limits.length === 0) return ''
   const rows = limits.map((limit) => [
     limit.name,

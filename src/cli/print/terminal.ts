@@ -1,5 +1,5 @@
 import { styleText } from 'node:util'
-import type { CommandIo } from '../command.js'
+import type { CommandIo, OptionSpecs } from '../command.js'
 import { fit, widthOf } from './display-width.js'
 
 type Style = 'bold' | 'dim' | 'green' | 'yellow' | 'red' | 'cyan'
@@ -145,7 +145,7 @@ export function firstCut(
 const LEAST = 8
 
 /**
- * Formats names, each with its description. On a terminal that is too narrow, a description continues below its start.
+ * Formats names, each with its description. Rows with an empty description are left out. On a terminal that is too narrow, a description continues below its start.
  *
  * @param columns of the terminal; undefined without a terminal
  */
@@ -154,8 +154,9 @@ export function details(
   columns: number | undefined,
   indent = INDENT,
 ): string {
-  const hanging = indent + Math.max(0, ...rows.map(([name = '']) => name.length)) + 2
-  return table(rows, indent)
+  const shown = rows.filter(([, text]) => text !== '')
+  const hanging = indent + Math.max(0, ...shown.map(([name = '']) => name.length)) + 2
+  return table(shown, indent)
     .split('\n')
     .map((line) => wrapped(line, hanging, columns))
     .join('\n')
@@ -180,6 +181,48 @@ export function wrapped(text: string, hanging: number, columns: number | undefin
     } else line += word
   }
   return [...lines, line].join('\n')
+}
+
+/** Width of help texts, in columns. */
+const HELP_COLUMNS = 80
+/** Column of the texts of options. */
+const HELP_TEXT = 22
+
+/** Formats the help of a command: its forms, what it does, its options, and notes. */
+export function helpText(command: {
+  readonly name: string
+  readonly usage: readonly string[]
+  readonly tail?: string
+  readonly about: string
+  readonly options: OptionSpecs
+  readonly notes?: string
+}): string {
+  const { name, usage, tail = '', about, options, notes = '' } = command
+  const forms = usage.length < 2 ? [`${usage[0] ?? ''} ${tail}`.trim()] : usage
+  const lines = forms.map((form, i) => usageLine(`${i === 0 ? 'Usage:' : '      '} tidegate ${name}`, form))
+  if (forms.length > 1 && tail !== '') lines.push(usageLine('       each with', tail))
+  const described = Object.entries(options).map(([long, { short, value, help }]) => {
+    const label = `  ${short === undefined ? '' : `-${short}, `}--${long}${value === undefined ? '' : ` ${value}`}`
+    const text = wrapped(' '.repeat(HELP_TEXT) + help.replaceAll('\n', ' '), HELP_TEXT, HELP_COLUMNS)
+    return label.length > HELP_TEXT - 2
+      ? `${label}\n${text}`
+      : label.padEnd(HELP_TEXT) + text.slice(HELP_TEXT)
+  })
+  const parts = [lines.join('\n'), paragraphs(about), `Options:\n${described.join('\n')}`, paragraphs(notes)]
+  return parts.filter((part) => part !== '' && part !== 'Options:\n').join('\n\n')
+}
+
+/** Wraps a form of a command line. An option stays with its value, and brackets with what is in them. */
+function usageLine(start: string, form: string): string {
+  const units = form.replace(/\[[^\]]*\]\S*|--\S+ [A-Z]+/g, (unit) => unit.replaceAll(' ', '\0'))
+  const hanging = start.length + 1
+  return wrapped(`${start} ${units}`, hanging, HELP_COLUMNS).replaceAll('\0', ' ').trimEnd()
+}
+
+/** Wraps a text for the help. Lines that begin with a space keep their breaks. */
+function paragraphs(text: string): string {
+  const lines = text.replace(/(\S)\n(?=\S)/g, '$1 ').split('\n')
+  return lines.map((line) => wrapped(line, line.search(/\S|$/), HELP_COLUMNS)).join('\n')
 }
 
 const WORD = /\s*(?:\d[\d.]* (?:%|ms|s|min|h|days)(?=\W|$)\S*|\S+)/g

@@ -3,8 +3,8 @@ import { resolve } from 'node:path'
 import { createGunzip } from 'node:zlib'
 import TinyQueue from 'tinyqueue'
 import type { LoggedRequest } from '../../gateway/simulate/log-replay.js'
-import type { CommandIo } from '../command.js'
-import { linesOf, whyUnreadable } from './lines.js'
+import { type CommandIo, whyUnreadable } from '../command.js'
+import { linesOf } from './lines.js'
 
 /**
  * A line is written when its request ends. To sort by start, this many requests are buffered before the earliest of

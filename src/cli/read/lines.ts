@@ -1,18 +1,5 @@
 import { StringDecoder } from 'node:string_decoder'
 
-const WHY: Readonly<Record<string, string>> = {
-  ENOENT: 'there is no such file',
-  EISDIR: 'it is a folder',
-  EACCES: 'it may not be read',
-  Z_BUF_ERROR: 'it ends in the middle of its compressed data',
-  Z_DATA_ERROR: 'its compressed data is damaged',
-}
-
-/** Explains why a file cannot be read, without its name. */
-export function whyUnreadable({ code, message }: NodeJS.ErrnoException): string {
-  return WHY[code ?? ''] ?? message
-}
-
 /** Longest line, in characters. A longer one is not from a table or log. */
 const LONGEST_LINE = 65_536
 

@@ -15,7 +15,7 @@ routes: [{ path: /*, service: payments }]
 `,
   })
   const on = ['--config', `${folder}/tidegate.yaml`]
-  t.match(await tidegate(['audit', ...on]), { code: 0, stdout: 'No change is on record that fits.\n' })
+  t.match(await tidegate(['audit', ...on]), { code: 0, stdout: 'No matching change is on record.\n' })
   const reason = 'ticket 4711, по просьбе'
   t.match(await tidegate(['tier', 'acme', 'pro', '--reason', reason, ...on]), { code: 0, stderr: '' })
   t.match(await tidegate(['tier', 'two\nlines\u001b[31m', 'pro', ...on]), { code: 0 })
@@ -33,7 +33,10 @@ routes: [{ path: /*, service: payments }]
     entries: [{ action: 'tier.set', target: 'acme', before: null, after: 'pro', reason }],
     older: null,
   })
-  t.match((await tidegate(['audit', '-n', '1', ...on])).stdout, /There are older ones: more with -n\.\n$/)
+  t.match(
+    (await tidegate(['audit', '-n', '1', ...on])).stdout,
+    /There are older changes. See more with -n\.\n$/,
+  )
 
   t.strictSame(await tidegate(['audit', '--since', 'yesterday', ...on]), {
     code: 1,
@@ -44,7 +47,7 @@ routes: [{ path: /*, service: payments }]
   t.strictSame(await tidegate(['audit', '-n', 'all', ...on]), {
     code: 2,
     stdout: '',
-    stderr: 'tidegate audit: --count is a number, 1 to 1000, not all; see: tidegate audit --help\n',
+    stderr: 'tidegate audit: --count needs a number from 1 to 1000, not all; see: tidegate audit --help\n',
   })
   t.strictSame(await tidegate(['tier', 'acme', 'pro', '--reason', 'x'.repeat(501), ...on]), {
     code: 1,

@@ -34,7 +34,7 @@ routes: [{ path: /*, service: payments }]
   t.equal(code, 0)
   t.match(
     stdout,
-    /without the store, which is out of reach: what it has of tiers, boosts, bans and API keys is not known/,
+    /without the store, which is out of reach: its tiers, boosts, bans and API keys are unknown/,
   )
 })
 
@@ -78,7 +78,7 @@ routes: [{ path: /*, service: payments }]
 
   t.match(await tidegate(['explain', 'GET', '/x', '-H', 'a: b\nc: d', ...on]), {
     code: 2,
-    stderr: 'tidegate explain: -H takes a value on one line\n',
+    stderr: 'tidegate explain: -H needs a value on one line; see: tidegate explain --help\n',
   })
   const told = await run('explain', 'GET', '/x', '-H', 'x-user-id: ann')
   const [why, ...rest] = told.split('\n')
@@ -110,7 +110,7 @@ t.test('who cannot read the configuration is told that a gateway can be asked wi
     t.match(stderr, /tidegate\.yaml:1:\d+: .+\n/)
     t.match(
       stderr,
-      `\ntidegate ${argv[0]}: a gateway that runs can be asked without the file: --admin HOST:PORT (127.0.0.1:8081, where it has no other)\n`,
+      '\ntidegate: you can ask a running gateway without the file: --admin HOST:PORT (127.0.0.1:8081 by default)\n',
     )
   }
   t.notMatch(

@@ -75,11 +75,11 @@ t.test('health and demo-backend refuse an address that is none', async (t) => {
   t.match(await tidegate(['health', '-a', '8081']), {
     code: 2,
     stderr:
-      'tidegate health: --admin takes host:port, such as 127.0.0.1:8081, not 8081; see: tidegate health --help\n',
+      'tidegate health: --admin needs HOST:PORT, such as 127.0.0.1:8081, not 8081; see: tidegate health --help\n',
   })
   t.match(await tidegate(['demo-backend', '--listen', 'x']), {
     code: 2,
-    stderr: /^tidegate demo-backend: --listen takes host:port, such as 0\.0\.0\.0:9001, not x; see/,
+    stderr: /^tidegate demo-backend: --listen needs HOST:PORT, such as 0\.0\.0\.0:9001, not x; see/,
   })
 })
 

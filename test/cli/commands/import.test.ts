@@ -77,10 +77,10 @@ routes: [{ path: /*, service: payments }]
   t.strictSame(bad, {
     code: 1,
     stdout:
-      '2 tiers, 0 overrides, 0 boosts; 4 bad lines; nothing was changed: correct them, or leave them out by --skip-bad\n',
+      '2 tiers, 0 overrides, 0 boosts; 4 bad lines; nothing was changed: correct them, or leave them out with --skip-bad\n',
     stderr: [
       `${at('bad.csv')}:3: no tier "gold"; the tiers are free, pro`,
-      `${at('bad.csv')}:5: the same as line 2 is about; which of them is meant?`,
+      `${at('bad.csv')}:5: it sets the same as line 2; keep one of them`,
       `${at('bad.csv')}:6: a quote is out of place, or not closed`,
       `${at('bad.csv')}:7: 2 cells under 3 columns\n`,
     ].join('\n'),

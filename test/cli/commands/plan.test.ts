@@ -123,19 +123,26 @@ t.test('what is wrong is said in a line', async (t) => {
   const plan = (...more: string[]) => tidegate(['plan', ...more], { cwd: folder })
   const refused = async (code: number, stderr: string, ...more: string[]) =>
     t.match(await plan(...more), { code, stdout: '', stderr: `tidegate plan: ${stderr}\n` })
-  await refused(2, '--log FILE is missing: the access log to look at; see: tidegate plan --help')
-  await refused(2, 'a --log is given twice', '--log', 'empty', '--log', 'empty')
+  await refused(2, '--log FILE is missing; see: tidegate plan --help')
+  await refused(2, 'a --log is given twice; see: tidegate plan --help', '--log', 'empty', '--log', 'empty')
   await refused(
     2,
-    '--at-most takes a share of the requests, such as 0.1%',
+    '--at-most needs a share of the requests, such as 0.1%, not x; see: tidegate plan --help',
     '--log',
     'empty',
     '--at-most',
     'x',
   )
-  await refused(2, '--top takes how many consumers to show, such as 20', '--log', 'empty', '--top', 'x')
+  await refused(
+    2,
+    '--top needs a number of consumers, such as 20, not x; see: tidegate plan --help',
+    '--log',
+    'empty',
+    '--top',
+    'x',
+  )
   await refused(1, 'none: there is no such file', '--log', 'none')
-  const hint = 'log.access says where a gateway writes its own'
+  const hint = 'log.access names the file that a gateway writes'
   await refused(1, `no request in empty: it is empty; ${hint}`, '--log', 'empty')
   await refused(1, `no request in events: events:1 is no line of an access log; ${hint}`, '--log', 'events')
 })

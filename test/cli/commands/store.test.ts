@@ -22,7 +22,7 @@ server: { shutdown_delay: 0 }
   const admin = ['--admin', new URL(gateway.adminAddress).host]
   t.strictSame(await tidegate(['store', ...admin]), {
     code: 0,
-    stdout: 'The gateway has no Redis that could forget anything.\n',
+    stdout: 'The gateway has no Redis, so nothing can be forgotten.\n',
     stderr: '',
   })
   t.strictSame(await tidegate(['store', '--json', ...admin]), {
@@ -40,6 +40,6 @@ server: { shutdown_delay: 0 }
   t.strictSame(await tidegate(['store', 'forget', ...admin]), {
     code: 2,
     stdout: '',
-    stderr: 'tidegate store: unknown action forget; it is accept or restore\n',
+    stderr: 'tidegate store: ACTION is accept or restore, not "forget"; see: tidegate store --help\n',
   })
 })

@@ -176,7 +176,7 @@ t.test('the live table takes the screen, follows the keys, and gives the screen 
   t.match(asked.at(-1), '/top?by=cost&n=100&service=marketing')
   await press('\u001b[6~', /xxxx/)
 
-  answer.now = new Refused('tidegate top: no gateway answers')
+  answer.now = new Refused('no gateway answers')
   await shows(/ until [\s\S]*no gateway answers/)
   answer.now = { ...ANSWER, rows: [] }
   await shows(/Nothing was taken/)
@@ -199,8 +199,8 @@ t.test('a terminal that goes away ends it, and a first refusal is one', async (t
   await shows(/acme/)
   stdin.end()
   t.equal(await ended, 129)
-  const refused = startWatch(t, { now: new Refused('tidegate top: No service "x".') })
-  await t.rejects(refused.ended, { message: 'tidegate top: No service "x".' })
+  const refused = startWatch(t, { now: new Refused('No service "x".') })
+  await t.rejects(refused.ended, { message: 'No service "x".' })
   t.strictSame(refused.stdin.raw, [], 'before it took the screen')
 })
 
@@ -263,9 +263,9 @@ log: { access: off }
 t.test('wrong use is told before anything is asked', async (t) => {
   for (const [args, message] of [
     [['--by', 'limitd'], '--by is limited, near, cost, share, not limitd, did you mean limited?'],
-    [['--interval', '10ms'], '--interval is a time, 500ms to 1h, such as 2s, not 10ms'],
-    [['--interval', 'soon'], '--interval is a time, 500ms to 1h, such as 2s, not soon'],
-    [['--admin', 'web-1'], '--admin takes host:port, such as 127.0.0.1:8081, not web-1'],
+    [['--interval', '10ms'], '--interval needs a time, 500ms to 1h, such as 2s, not 10ms'],
+    [['--interval', 'soon'], '--interval needs a time, 500ms to 1h, such as 2s, not soon'],
+    [['--admin', 'web-1'], '--admin needs HOST:PORT, such as 127.0.0.1:8081, not web-1'],
     [['--admin', '127.0.0.1:1', '--config', 'a.yaml'], '--admin and --config exclude each other'],
   ] as const) {
     const stderr = `tidegate top: ${message}; see: tidegate top --help\n`

@@ -42,8 +42,7 @@ log: { access: off }
   t.strictSame(await tidegate(['upstreams', 'api', '--drain', host, ...on]), {
     code: 0,
     stdout: `${backend.origin} of api: drained, by hand\n`,
-    stderr:
-      "tidegate upstreams: it is done, but not in the audit of the store; the gateway's log alone has it\n",
+    stderr: "tidegate: it is done, but not in the audit of the store; the gateway's log alone has it\n",
   })
   const { stdout } = await tidegate(['upstreams', '--json', ...on])
   t.match(JSON.parse(stdout), [
@@ -83,6 +82,6 @@ t.test('an address needs its service, and one order at a time is enough', async 
   t.strictSame(await tidegate(['upstreams', 'api', '--drain', 'http://a', '--restore', 'http://b']), {
     code: 2,
     stdout: '',
-    stderr: 'tidegate upstreams: --drain and --restore exclude each other; give one of them\n',
+    stderr: 'tidegate upstreams: --drain and --restore exclude each other; see: tidegate upstreams --help\n',
   })
 })

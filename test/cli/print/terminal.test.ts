@@ -1,5 +1,5 @@
 import t from 'tap'
-import { nearest } from '../../../src/cli/command.js'
+import { didYouMean } from '../../../src/cli/command.js'
 import { nodeWarning } from '../../../src/cli/node-version.js'
 import {
   counted,
@@ -120,12 +120,12 @@ t.test('one is not many', async (t) => {
 
 t.test('a swapped or missing letter is recognised, another word is not', async (t) => {
   const names = ['start', 'check', 'usage', 'tier']
-  t.equal(nearest('strat', names), 'start')
-  t.equal(nearest('chek', names), 'check')
-  t.equal(nearest('use', names), 'usage')
-  t.equal(nearest('frobnicate', names), undefined)
-  t.equal(nearest('x', names), undefined)
-  t.equal(nearest('x', []), undefined)
+  t.equal(didYouMean('strat', names), ', did you mean start?')
+  t.equal(didYouMean('chek', names), ', did you mean check?')
+  t.equal(didYouMean('use', names, '--'), ', did you mean --usage?')
+  t.equal(didYouMean('frobnicate', names), '')
+  t.equal(didYouMean('x', names), '')
+  t.equal(didYouMean('x', []), '')
 })
 
 t.test('a Node without fixes, or with known holes, is named', async (t) => {
