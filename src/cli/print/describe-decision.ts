@@ -1,19 +1,11 @@
 import { type LimitData, limitDataParts, limitDataText } from '../../config/snapshot/limit.js'
+import { credentialKind } from '../../config/values/credential-kinds.js'
 import type { DecisionData, LimitTold } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
 import { details, oneLine, remarked, wrapped } from './terminal.js'
 import { foundBy, untilText } from './tier-origin.js'
 
 /** Describes the parts of a decision, for sent requests (`why`) and for hypothetical ones (`explain`). */
-
-const IDENTIFIED: Readonly<Record<string, string>> = {
-  api_key: 'by API key',
-  client_certificate: 'by client certificate',
-  header: 'by a trusted header',
-  signature: 'by a signature',
-  ip: 'by address',
-  jwt: 'by token',
-}
 
 /** Formats a decision: the sentence that says why, its rows, then its limits. */
 export function describeAnswer(
@@ -51,7 +43,7 @@ function consumerOf({
   client_ip: ip,
 }: Pick<DecisionData, 'consumer' | 'identified_by' | 'key_id' | 'tenant' | 'client_ip'>): string {
   if (by === null || consumer === null) return `not identified; from ${ip}`
-  const found = `${consumer}, ${IDENTIFIED[by] ?? by}${key ? ` ${key}` : ''}`
+  const found = `${consumer}, ${credentialKind(by)?.identified ?? by}${key ? ` ${key}` : ''}`
   const belongs = tenant === null ? '' : `, tenant ${tenant}`
   return by === 'ip' && consumer === ip ? found : `${found}${belongs}, from ${ip}`
 }

@@ -1,11 +1,5 @@
 import { secondOf } from '../../config/snapshot/limit.js'
-
-const GIVEN_BY: Readonly<Record<string, string>> = {
-  jwt: 'said by its token',
-  signature: 'given by its signing key',
-  header: 'said by its header',
-  client_certificate: 'said by its certificate',
-}
+import { CREDENTIAL_KINDS, credentialKind } from '../../config/values/credential-kinds.js'
 
 /** Origin of a consumer's tier, in the words of the admin API. */
 export interface TierPart {
@@ -38,7 +32,7 @@ export function foundBy(tierFrom: string, stale = false, identifiedBy: string | 
     case 'assignment':
       return 'assigned'
     case 'credential':
-      return GIVEN_BY[identifiedBy ?? ''] ?? 'given by its API key'
+      return credentialKind(identifiedBy)?.tierFrom ?? CREDENTIAL_KINDS.api_key.tierFrom
     case 'query':
       return 'as asked for'
     default:

@@ -1,13 +1,11 @@
 import { asList, type DraftConfig, type Say, twice } from '../schema/partial-config.js'
 
-const KINDS = ['api_key', 'jwt', 'client_certificate', 'signature', 'header', 'ip']
-
 /** Checks the `auth` of routes beyond the schema: a client must be able to have what a route requires. */
 export function checkAuth({ consumers, routes }: DraftConfig, error: Say): void {
   // If `consumers` is left out, clients are known by address. If it has a hole, any kind of source may be missing.
   const sources = consumers === undefined ? undefined : asList(consumers)
   const whole = sources?.every((source) => source !== undefined) === true
-  const known = new Set(sources?.flatMap((source) => KINDS.filter((kind) => source && kind in source)))
+  const known = new Set(sources?.flatMap((source) => Object.keys(source ?? {})))
   for (const [i, route] of asList(routes).entries()) {
     const auth = route?.auth
     if (auth === undefined) continue

@@ -3,13 +3,13 @@ import {
   asList,
   type Draft,
   type DraftConfig,
-  headersOf,
   knownTier,
   named,
   type Path,
   type Say,
 } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
+import { headersOf } from '../values/credential-kinds.js'
 import { mayTellTenants } from './tier-sources.js'
 import { checkTokens, issuersOf } from './tokens.js'
 
@@ -28,13 +28,13 @@ export function checkConsumers(config: DraftConfig, error: Say, warning: Say): v
       error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
     }
     if ('ip' in source && source.ip !== undefined) ip ??= i
-    for (const header of headersOf(source)) {
-      const before = header === undefined ? undefined : headers.get(header.replaceAll('_', '-'))
+    for (const [header] of headersOf(source)) {
+      const before = headers.get(header.replaceAll('_', '-'))
       if (before !== undefined) {
         const wrong = `reads the header "${header}", as consumers[${before}] does`
         const both = 'jwt' in source ? 'list the issuers of both under one jwt: issuers' : 'join the two'
         error(['consumers', i], `${wrong}; ${both}, or take another`)
-      } else if (header !== undefined) headers.set(header.replaceAll('_', '-'), i)
+      } else headers.set(header.replaceAll('_', '-'), i)
     }
     if ('header' in source && source.header !== undefined)
       checkBelieved(source.header, config, ['consumers', i, 'header'], error, warning)

@@ -1,10 +1,10 @@
-import { asList, type DraftConfig, headersOf, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, identityHeaders, type Say } from '../schema/partial-config.js'
 import type { LimitSettings } from '../schema/services.js'
 import { limitsOf, limitText } from '../snapshot/limit.js'
 
 /** Checks the costs that routes declare against the limits that they are charged to. */
 export function checkCosts(config: DraftConfig, error: Say, warning: Say): void {
-  const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
+  const identity = identityHeaders(config)
   for (const [i, route] of asList(config.routes).entries()) {
     if (route === undefined) continue
     const { cost } = route

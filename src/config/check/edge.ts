@@ -1,5 +1,6 @@
-import { asList, type DraftConfig, headersOf, type Path, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
 import { compileCdn, headersOfCdn } from '../snapshot/cdn.js'
+import { headersOf } from '../values/credential-kinds.js'
 
 /** Checks the edge rules beyond the schema: no reader of a header may remove it before another reader. */
 export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
@@ -13,19 +14,13 @@ export function checkEdge({ edge, consumers }: DraftConfig, error: Say): void {
   const readByCdn = new Set(named)
   for (const [i, source] of asList(consumers).entries()) {
     if (source === undefined) continue
-    for (const [k, header] of headersOf(source).entries()) {
-      if (header === undefined || !readByCdn.has(header)) continue
+    for (const [header, key] of headersOf(source)) {
+      if (!readByCdn.has(header)) continue
       const wrong = `"${header}" is what edge.cdn reads, and is taken off what comes from anybody but trusted_proxies`
       error(
-        ['consumers', i, ...placeOf(source, k)],
+        ['consumers', i, ...Object.keys(source), ...(key === undefined ? [] : [key])],
         `${wrong}; take another, or ip: {} to know callers by address`,
       )
     }
   }
-}
-
-/** Returns the path in the file of the header that {@link headersOf} returns at index `k`. */
-function placeOf(source: object, k: number): Path {
-  const [kind = ''] = Object.keys(source)
-  return [kind, kind !== 'header' ? 'header' : k === 0 ? 'name' : 'tenant']
 }

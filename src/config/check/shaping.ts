@@ -1,4 +1,11 @@
-import { asList, type DraftConfig, headersOf, type Path, type Say, twice } from '../schema/partial-config.js'
+import {
+  asList,
+  type DraftConfig,
+  identityHeaders,
+  type Path,
+  type Say,
+  twice,
+} from '../schema/partial-config.js'
 import { TOLD_HEADERS } from '../snapshot/identity.js'
 import { suggest } from '../values/nearest-name.js'
 import { missingIn, repeatedIn } from '../values/rewrite.js'
@@ -7,7 +14,7 @@ type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
 
 /** Checks what a route changes in messages, and where it leads, beyond the schema. */
 export function checkShaping(config: DraftConfig, error: Say, warning: Say): void {
-  const identity = new Set(asList(config.consumers).flatMap((source) => (source ? headersOf(source) : [])))
+  const identity = identityHeaders(config)
   for (const [i, route] of asList(config.routes).entries()) {
     if (route === undefined) continue
     checkDestination(config, route, ['routes', i], error)

@@ -1,18 +1,21 @@
 import { Type } from '@sinclair/typebox'
+import { CREDENTIAL_KINDS, type CredentialKindName } from '../values/credential-kinds.js'
 import { boolean, choice, list, object, scalar } from './define.js'
 
 /** Schema of what a route requires of its clients. */
+
+/** Every client has an address, so a route cannot ask for it. */
+const KINDS = Object.keys(CREDENTIAL_KINDS).filter(
+  (kind): kind is Exclude<CredentialKindName, 'ip'> => kind !== 'ip',
+)
 
 export const Auth = object(
   {
     any_of: Type.Optional(
       list(
-        choice(
-          ['api_key', 'jwt', 'client_certificate', 'signature', 'header'],
-          'A kind of credential that consumers knows',
-        ),
+        choice(KINDS, 'A kind of credential that consumers knows'),
         'The credentials that identify a caller here, in the order of consumers; others are not looked at. Left out: all of consumers',
-        { minItems: 1, maxItems: 5, examples: [['jwt', 'api_key']] },
+        { minItems: 1, maxItems: KINDS.length, examples: [['jwt', 'api_key']] },
       ),
     ),
     required: boolean(

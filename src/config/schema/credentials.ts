@@ -268,16 +268,18 @@ const JwtConsumer = object(
   'Callers known by a token (JWT) that an issuer signed',
 )
 
+const FORMS = [
+  ApiKeyConsumer,
+  ClientCertificateConsumer,
+  HeaderConsumer,
+  JwtConsumer,
+  SignatureConsumer,
+  IpConsumer,
+]
+
 export const Consumers = list(
-  either<
-    | Static<typeof ApiKeyConsumer>
-    | Static<typeof ClientCertificateConsumer>
-    | Static<typeof HeaderConsumer>
-    | Static<typeof JwtConsumer>
-    | Static<typeof SignatureConsumer>
-    | Static<typeof IpConsumer>
-  >(
-    [ApiKeyConsumer, ClientCertificateConsumer, HeaderConsumer, JwtConsumer, SignatureConsumer, IpConsumer],
+  either<Static<(typeof FORMS)[number]>>(
+    FORMS,
     'One way to know a caller: api_key, client_certificate, header, jwt, signature or ip',
   ),
   'How callers are known; tried in order, the first that fits wins',

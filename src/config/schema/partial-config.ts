@@ -1,3 +1,4 @@
+import { headersOf } from '../values/credential-kinds.js'
 import { suggest } from '../values/nearest-name.js'
 import type { Config } from './schema.js'
 
@@ -29,12 +30,9 @@ export function named(list: Draft<readonly string[]> | undefined): string[] {
   return asList(list).filter((item): item is string => item !== undefined)
 }
 
-/** Returns the headers that a source of consumers reads, as far as they could be read. */
-export function headersOf(source: Draft<Config['consumers'][number]>): readonly (string | undefined)[] {
-  if ('header' in source) return [source.header?.name, source.header?.tenant]
-  if ('signature' in source) return ['signature', 'signature-input']
-  if ('jwt' in source) return [source.jwt?.header]
-  return 'api_key' in source ? [source.api_key?.header] : []
+/** Returns the names of all headers from which a consumer is read, as far as they are known. */
+export function identityHeaders({ consumers }: DraftConfig): ReadonlySet<string | undefined> {
+  return new Set(asList(consumers).flatMap((source) => headersOf(source ?? {}).map(([name]) => name)))
 }
 
 /** Returns the names of the tiers, with holes for those that could not be read. */

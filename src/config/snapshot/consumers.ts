@@ -1,10 +1,16 @@
 import { compileAddressSet } from '../../net/addresses.js'
 import type { Config } from '../schema/schema.js'
+import { headersOf } from '../values/credential-kinds.js'
 import { compileSignatures, type SignatureSettings } from './signatures.js'
 import { compileTokenIssuer, type TokenIssuer } from './token-issuers.js'
 
 /** Compiled source of consumers: how the gateway identifies a client. */
-export type ConsumerSource =
+export type ConsumerSource = Compiled & {
+  /** Names of the headers that it reads, in lower case. The first one holds the credential. */
+  readonly headers: readonly string[]
+}
+
+type Compiled =
   | {
       readonly kind: 'api_key'
       readonly header: string
@@ -61,7 +67,7 @@ export function compileConsumers(
   tierIndex: (name: string) => number,
   isTrustedProxy: (address: string) => boolean,
 ): ConsumerSource[] {
-  return consumers.map((source): ConsumerSource => {
+  const compiled = (source: Config['consumers'][number]): Compiled => {
     if ('header' in source) {
       const { name, tenant, from } = source.header
       const believes = believer(from, proxies.length > 0 ? isTrustedProxy : anyone)
@@ -87,24 +93,14 @@ export function compileConsumers(
       keys: new Map(keys),
       storeGrace: store.enabled ? store.grace : undefined,
     }
-  })
+  }
+  return consumers.map((source) => ({
+    ...compiled(source),
+    headers: headersOf(source).map(([name]) => name),
+  }))
 }
-
-/**
- * Headers of a signature. Unlike a credential, they may occur more than once: a request may have several signatures.
- */
-export const SIGNATURE_HEADERS = ['signature', 'signature-input'] as const
 
 /** Returns true if any source accepts API keys of the store. */
 export function takesStoredKeys(consumers: readonly ConsumerSource[]): boolean {
   return consumers.some((source) => source.kind === 'api_key' && source.storeGrace !== undefined)
-}
-
-/** Returns the headers that a source reads, in lower case. */
-export function identityHeadersOf(source: ConsumerSource): readonly string[] {
-  if (source.kind === 'ip' || source.kind === 'client_certificate') return []
-  if (source.kind === 'signature') return SIGNATURE_HEADERS
-  return source.kind === 'header' && source.tenant !== undefined
-    ? [source.header, source.tenant]
-    : [source.header]
 }

@@ -9,7 +9,7 @@ export interface RouteAuth {
   readonly scopes: readonly string[]
 }
 
-const ADDRESS: ConsumerSource = { kind: 'ip' }
+const ADDRESS: ConsumerSource = { kind: 'ip', headers: [] }
 
 export function compileAuth(
   { auth }: Config['routes'][number],

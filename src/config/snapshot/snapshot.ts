@@ -2,7 +2,7 @@ import { compileAddressSet } from '../../net/addresses.js'
 import { canonicalPath } from '../../net/path.js'
 import type { Config } from '../schema/schema.js'
 import { blocksIn } from '../values/address-file.js'
-import { type ConsumerSource, compileConsumers, identityHeadersOf } from './consumers.js'
+import { type ConsumerSource, compileConsumers } from './consumers.js'
 import { compileCost, type RouteCost } from './costs.js'
 import { compileEdge, type EdgeRules } from './edge.js'
 import { deepFreeze } from './freeze.js'
@@ -170,7 +170,9 @@ export function compileSnapshot(config: Config, loadedAt: number, hashes = confi
     ...compilePriorities(config.tiers),
     defaultTier: config.default_tier === undefined ? 0 : tierIndex(config.default_tier),
     consumers,
-    identityHeaders: new Set(consumers.flatMap(identityHeadersOf).map((name) => name.replaceAll('_', '-'))),
+    identityHeaders: new Set(
+      consumers.flatMap(({ headers }) => headers).map((name) => name.replaceAll('_', '-')),
+    ),
     toldHeaders: toldHeaders(config),
     publicKeys: publishedKeys(config),
     isTrustedProxy,

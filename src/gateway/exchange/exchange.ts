@@ -1,6 +1,7 @@
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
+import type { CredentialKindName } from '../../config/values/credential-kinds.js'
 import type { ExpectedDigest } from '../../credentials/body-digest.js'
 import type { TokenIdentity } from '../../credentials/tokens.js'
 import type { ErrorCode } from '../../errors.js'
@@ -46,7 +47,7 @@ export interface Exchange {
   clientIp: string
   consumer: string | undefined
   /** Kind of credential that identified the client. */
-  identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
+  identifiedBy: CredentialKindName | undefined
   /** Index into snapshot.tiers, from the credential. */
   credentialTier: number | undefined
   /** Tenant, from the credential or otherwise from a source of tiers. */

@@ -1,6 +1,6 @@
 import { headersOfCdn } from '../../config/snapshot/cdn.js'
-import { SIGNATURE_HEADERS } from '../../config/snapshot/consumers.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
+import { SIGNATURE_HEADERS } from '../../config/values/credential-kinds.js'
 
 /** Treatment of a request header. A header that is not in the table goes to the upstream unchanged. */
 export enum Field {

@@ -1,5 +1,4 @@
 import type { IncomingMessage } from 'node:http'
-import { SIGNATURE_HEADERS } from '../../config/snapshot/consumers.js'
 import type { Identity } from '../../config/snapshot/identity.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
@@ -69,20 +68,13 @@ function viaOf({ httpVersionMajor, httpVersionMinor }: IncomingMessage): string 
  */
 function pushVerifiedIdentity(out: string[], x: Exchange, identity: Identity | undefined): void {
   for (const source of x.snapshot.consumers) {
-    if (source.kind !== x.identifiedBy || source.kind === 'ip' || source.kind === 'client_certificate')
-      continue
-    if (source.kind === 'signature') {
-      for (const name of SIGNATURE_HEADERS) {
-        const value = identityHeader(x.headers, name)
-        if (value !== undefined && goesOn(name, x, identity)) out.push(name, value)
-      }
-      return
-    }
-    const credential = identityHeader(x.headers, source.header)
-    if (credential === undefined) continue
-    if (goesOn(source.header, x, identity)) out.push(source.header, credential)
-    if (source.kind === 'header' && x.tenant !== undefined && goesOn(source.tenant!, x, identity)) {
-      out.push(source.tenant!, x.tenant)
+    if (source.kind !== x.identifiedBy) continue
+    const [credential] = source.headers
+    if (credential === undefined || identityHeader(x.headers, credential) === undefined) continue
+    for (const name of source.headers) {
+      const isTenant = source.kind === 'header' && name === source.tenant
+      const value = isTenant ? x.tenant : identityHeader(x.headers, name)
+      if (value !== undefined && goesOn(name, x, identity)) out.push(name, value)
     }
     return
   }

@@ -1,5 +1,5 @@
+import { type CredentialKindName, credentialKind } from '../../config/values/credential-kinds.js'
 import type { Refusal } from '../../errors.js'
-import { CHALLENGES } from './challenge.js'
 
 /**
  * Result of one source of consumers: `'absent'`, at once, if its credential is missing, and the next source is tried. A
@@ -15,13 +15,21 @@ export function isId(text: string): boolean {
   return text !== '' && text.length <= MAX_CREDENTIAL
 }
 
+/** Returns the challenge of a kind of credential without an error (RFC 6750 §3); undefined if it has no scheme. */
+export function challengeOf(kind: CredentialKindName): string | undefined {
+  const scheme = credentialKind(kind)?.scheme
+  return scheme && `${scheme} realm="tidegate"`
+}
+
+const API_KEY = challengeOf('api_key')!
+
 /**
  * Makes a 401.
  *
  * @param detail for the client: which credential is wrong, never its text
- * @param challenge one of `CHALLENGES`, optionally with more parameters
+ * @param challenge from `challengeOf`, optionally with more parameters
  */
-export function unauthorized(detail: string | undefined, challenge: string = CHALLENGES.api_key): Refusal {
+export function unauthorized(detail: string | undefined, challenge = API_KEY): Refusal {
   return {
     code: 'unauthorized',
     headers: ['WWW-Authenticate', challenge],

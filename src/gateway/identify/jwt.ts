@@ -4,10 +4,16 @@ import type { TokenIdentity, Tokens } from '../../credentials/tokens.js'
 import type { Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { identityHeader } from '../exchange/headers.js'
-import { CHALLENGES, scopeChallenge } from './challenge.js'
-import { type Identified, unauthorized } from './identify.js'
+import { challengeOf, type Identified, unauthorized } from './identify.js'
 
 type Jwt = SourceOf<'jwt'>
+
+const CHALLENGE = challengeOf('jwt')
+
+/** Returns the challenge for a token that lacks some of these scopes (RFC 6750 §3.1). */
+export function scopeChallenge(scopes: readonly string[]): string {
+  return `${CHALLENGE}, error="insufficient_scope", scope="${scopes.join(' ')}"`
+}
 
 export function identifyByJwt(
   x: Exchange,
@@ -17,8 +23,7 @@ export function identifyByJwt(
   const field = identityHeader(x.headers, source.header)
   if (field === undefined) return 'absent'
   const token = source.header === 'authorization' ? bearerToken(field) : field
-  if (token === undefined)
-    return unauthorized('The authorization header holds no bearer token.', CHALLENGES.jwt)
+  if (token === undefined) return unauthorized('The authorization header holds no bearer token.', CHALLENGE)
   const verdict = tokens.verify(source, token, x.clientIp)
   return verdict instanceof Promise
     ? verdict.then((later) => decide(x, source, later, tokens))
@@ -73,13 +78,13 @@ function refusalOf(
       return {
         ...unauthorized(
           `The token in ${header} has expired; get a new one.`,
-          `${CHALLENGES.jwt}, error="invalid_token", error_description="The token has expired"`,
+          `${CHALLENGE}, error="invalid_token", error_description="The token has expired"`,
         ),
         cause,
       }
     case 'invalid':
       return {
-        ...unauthorized(`The token in ${header} is not valid.`, `${CHALLENGES.jwt}, error="invalid_token"`),
+        ...unauthorized(`The token in ${header} is not valid.`, `${CHALLENGE}, error="invalid_token"`),
         cause,
       }
   }

@@ -1,4 +1,4 @@
-import { SIGNATURE_HEADERS, type SourceOf } from '../../config/snapshot/consumers.js'
+import type { SourceOf } from '../../config/snapshot/consumers.js'
 import { isBodyOf, readContentDigest } from '../../credentials/body-digest.js'
 import { type SignedRequest, verifySignature } from '../../credentials/message-signature.js'
 import type { SeenNonces } from '../../credentials/seen-nonces.js'
@@ -7,10 +7,11 @@ import { plainAuthority } from '../exchange/authority.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { joinedField } from '../exchange/header-list.js'
 import { identityHeader, plainName } from '../exchange/headers.js'
-import { CHALLENGES } from './challenge.js'
-import { type Identified, unauthorized } from './identify.js'
+import { challengeOf, type Identified, unauthorized } from './identify.js'
 
 type Signatures = SourceOf<'signature'>
+
+const CHALLENGE = challengeOf('signature')
 
 /**
  * Identifies the client by a signature over the request as sent (RFC 9421). The nonce is checked last, so that a client
@@ -24,7 +25,7 @@ export function identifyBySignature(
   nonces: Pick<SeenNonces, 'isNew'>,
   now = Date.now(),
 ): Identified {
-  if (SIGNATURE_HEADERS.every((name) => identityHeader(x.headers, name) === undefined)) return 'absent'
+  if (source.headers.every((name) => identityHeader(x.headers, name) === undefined)) return 'absent'
   const found = verifySignature(requestOf(x), source, now)
   if (!('owner' in found)) return refuse(source, found.detail, found.cause)
   const { owner, keyid, nonce } = found
@@ -59,7 +60,7 @@ const NOTHING = Buffer.alloc(0)
 const hasBody = ({ headers }: Exchange) => headers.contentLength > 0 || headers.chunked
 
 function refuse({ accepted }: Signatures, detail = 'The signature is not valid.', cause: string): Identified {
-  const refusal = unauthorized(detail, CHALLENGES.signature)
+  const refusal = unauthorized(detail, CHALLENGE)
   return {
     ...refusal,
     headers: [...refusal.headers!, 'Accept-Signature', accepted],

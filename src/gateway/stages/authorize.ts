@@ -1,6 +1,6 @@
 import type { Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
-import { scopeChallenge } from '../identify/challenge.js'
+import { scopeChallenge } from '../identify/jwt.js'
 
 /** Refuses a credential that lacks any of the scopes that the route requires. Runs once the caller is known. */
 export function authorize(x: Exchange): Refusal | undefined {

@@ -1,6 +1,7 @@
 import type { Policy } from '../../config/snapshot/policy.js'
 import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
+import type { CredentialKindName } from '../../config/values/credential-kinds.js'
 import type { ErrorCode } from '../../errors.js'
 import type { Counted } from '../../limiter/limit-readings.js'
 import type { Decision } from '../../limiter/limiter.js'
@@ -34,7 +35,7 @@ export interface RequestRecord {
   readonly tierUntil: number | undefined
   readonly consumer: string | undefined
   /** Method that identified the caller. */
-  readonly identifiedBy: 'api_key' | 'client_certificate' | 'header' | 'jwt' | 'signature' | 'ip' | undefined
+  readonly identifiedBy: CredentialKindName | undefined
   readonly tenant: string | undefined
   /** Public id of the key, for an API key of the store. */
   readonly keyId: string | undefined

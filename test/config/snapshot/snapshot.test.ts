@@ -260,7 +260,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
     [true, true, false, false],
     'from: goes before trusted_proxies',
   )
-  t.same(ip, { kind: 'ip' })
+  t.same(ip, { kind: 'ip', headers: [] })
   if (jwt?.kind !== 'jwt') throw new Error('not a jwt')
   const [fetched, inFile, shared] = jwt.issuers
   t.same(fetched, {

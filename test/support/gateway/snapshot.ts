@@ -47,12 +47,13 @@ export function exampleSnapshot(
       {
         kind: 'api_key',
         header: 'x-api-key',
+        headers: ['x-api-key'],
         keys: new Map([
           ['0'.repeat(64), { consumer: 'acme', tier: 1, tenant: undefined, scopes: undefined }],
         ]),
         storeGrace: undefined,
       },
-      { kind: 'ip' },
+      { kind: 'ip', headers: [] },
     ],
     identityHeaders: new Set(['x-api-key']),
     toldHeaders: new Set(['x-consumer-id', 'x-consumer-tier', 'x-consumer-tenant']),
