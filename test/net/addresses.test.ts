@@ -29,23 +29,20 @@ t.test('a block contains its addresses, including the first and the last', async
   }
 })
 
-t.test(
-  'an IPv4-mapped IPv6 address is the IPv4 address, in a list and in a lookup',
-  async (t) => {
-    const trusted = compileAddressSet(['10.0.0.0/8', '::ffff:192.0.2.0/120'])
-    for (const address of [
-      '::ffff:10.1.2.3',
-      '::ffff:a01:203',
-      '0:0:0:0:0:ffff:10.1.2.3',
-      '192.0.2.9',
-      '::ffff:192.0.2.9',
-    ]) {
-      t.ok(trusted(address), address)
-    }
-    t.notOk(trusted('::10.1.2.3'))
-    t.notOk(compileAddressSet(['::/64'])('10.1.2.3'))
-  },
-)
+t.test('an IPv4-mapped IPv6 address is the IPv4 address, in a list and in a lookup', async (t) => {
+  const trusted = compileAddressSet(['10.0.0.0/8', '::ffff:192.0.2.0/120'])
+  for (const address of [
+    '::ffff:10.1.2.3',
+    '::ffff:a01:203',
+    '0:0:0:0:0:ffff:10.1.2.3',
+    '192.0.2.9',
+    '::ffff:192.0.2.9',
+  ]) {
+    t.ok(trusted(address), address)
+  }
+  t.notOk(trusted('::10.1.2.3'))
+  t.notOk(compileAddressSet(['::/64'])('10.1.2.3'))
+})
 
 t.test('text that is no address is in no block, not even in one that holds everything', async (t) => {
   const everything = compileAddressSet(['0.0.0.0/0', '::/0'])
