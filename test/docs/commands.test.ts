@@ -8,9 +8,9 @@ import { CLI } from '../support/gateway/process.js'
 import { type Page, ROOT, readPages } from '../support/pages.js'
 
 /**
- * Blocks with `<!-- run -->` above them are run, page by page and in order, with the demo (`npm start`) running and its
- * configuration in the folder. What they print has to be what the page shows, but for numbers, hashes and times. A line
- * that is `tidegate` and its arguments is a call of the command in this process; bash runs all others.
+ * Runs the blocks with `<!-- run -->` above them, page by page and in order, with the demo (`npm start`) running and its configuration in
+ * the folder. Their output must be what the page shows, except for numbers, hashes and times. A line that is `tidegate` and its arguments
+ * is called in this process; bash runs all others.
  */
 const MARK = 'run'
 const PORTS = [8080, 8081, 9001, 9002]
@@ -21,7 +21,7 @@ interface Step {
   readonly shown: string
 }
 
-/** `$ ` begins a command, which goes on where a line ends in a backslash; what follows is what it prints. */
+/** Splits a block into commands and their expected output. `$ ` begins a command, which goes on after a line that ends in a backslash. */
 function stepsOf(page: Page): Step[] {
   return page.blocks
     .filter(({ mark }) => mark === MARK)
@@ -39,7 +39,7 @@ function stepsOf(page: Page): Step[] {
     })
 }
 
-/** What is left of an output when all has been taken out of it that is another thing each time. */
+/** Replaces everything in an output that differs from run to run. */
 function shapeOf(text: string): string {
   return text
     .replaceAll('\r', '')
@@ -53,7 +53,7 @@ function shapeOf(text: string): string {
     .trim()
 }
 
-/** The arguments of a line that is `tidegate` with arguments alone, as bash reads them; undefined: bash is needed. */
+/** Returns the arguments, as bash reads them, of a line that only calls `tidegate`; undefined if the line needs bash. */
 function argumentsOf(command: string): string[] | undefined {
   const line = /^(?:npx )?tidegate((?: +(?:[\w@%+=:,./-]+|'[^']*'|"[^"$`\\]*"))*) *(?:#.*)?$/.exec(
     command,
@@ -99,7 +99,7 @@ async function startDemo(t: Test) {
 
 const pages = readPages().filter((page) => stepsOf(page).length > 0)
 
-t.test('there are pages whose commands are run', async (t) => {
+t.test('some pages have commands to run', async (t) => {
   t.ok(pages.length > 0)
 })
 

@@ -6,7 +6,7 @@ import { formatError, loadConfig } from '../../src/config/load/load.js'
 import { createAuthority } from '../support/credentials/authority.js'
 import { type Block, type Page, readPages } from '../support/pages.js'
 
-/** Examples of a configuration are completed to a whole one, and read as the gateway reads its file. */
+/** Completes each example of a configuration to a whole one, and reads it as the gateway reads its file. */
 
 const CONFIG =
   'listen admin store tiers default_tier tier_sources consumers trusted_proxies services routes server'.split(
@@ -17,7 +17,7 @@ const UPSTREAM = 'http://127.0.0.1:9001'
 
 type Mapping = Record<string, unknown>
 
-/** The configurations that a block shows a part of; undefined: it shows something else. */
+/** Returns the configurations that a block shows a part of; undefined if it shows something else. */
 function configsIn({ text }: Block): Mapping[] | undefined {
   const documents = parseAllDocuments(text)
   if (documents.some(({ errors }) => errors.length > 0)) return undefined
@@ -34,7 +34,7 @@ function configsIn({ text }: Block): Mapping[] | undefined {
   return configs.every((config) => config !== undefined) ? configs : undefined
 }
 
-/** With what a part leaves to the rest of its file. */
+/** Completes a part with what it leaves to the rest of its file. */
 function complete(config: Mapping): Mapping {
   const services: Record<string, Mapping> = {}
   const add = (name: unknown) => {
@@ -66,7 +66,7 @@ function complete(config: Mapping): Mapping {
   }
 }
 
-/** What an example takes from the environment. */
+/** Returns the environment variables that an example uses. */
 function environmentFor(text: string): NodeJS.ProcessEnv {
   const names = [...text.matchAll(/\$\{([A-Z_]+)\}/g)].map(([, name]) => name!)
   return Object.fromEntries(names.map((name) => [name, 'a-value-that-is-long-enough-for-a-token']))
@@ -75,7 +75,7 @@ function environmentFor(text: string): NodeJS.ProcessEnv {
 const authority = createAuthority(t)
 const pair = authority.issue('docs')
 const folder = t.testdir()
-/** The certificates and keys that examples name are not on this machine: files of that name, with others in them. */
+/** Replaces the certificates and keys that an example names by files of this test. */
 function withFiles(text: string): string {
   const lists = text.replace(/\/etc\/tidegate\/[\w-]+\.txt\b/g, resolve('test/fixtures/addresses.txt'))
   return lists.replace(/[\w./-]+\.(?:pem|crt|key)\b/g, (file) => {
@@ -89,7 +89,7 @@ const blocks = readPages().flatMap((page: Page) =>
   page.blocks.filter(({ language }) => language === 'yaml').map((block) => ({ page, block })),
 )
 
-t.test('every example of a configuration in README and docs is a good one', async (t) => {
+t.test('every configuration example in README and docs is valid', async (t) => {
   let checked = 0
   for (const { page, block } of blocks) {
     const env = environmentFor(block.text)
@@ -103,7 +103,7 @@ t.test('every example of a configuration in README and docs is a good one', asyn
   t.ok(checked >= 25, `${checked} examples`)
 })
 
-t.test('every YAML block that is no configuration is YAML, or says what it is', async (t) => {
+t.test('every other YAML block parses, unless it is marked as bad', async (t) => {
   for (const { page, block } of blocks) {
     if (configsIn(block) !== undefined || block.mark === 'bad') continue
     t.doesNotThrow(() => parse(block.text), `${page.path}:${block.line}`)

@@ -6,7 +6,7 @@ import { ROOT, readPage, readPages, targetOf } from '../support/pages.js'
 const pages = readPages()
 const byPath = new Map(pages.map((page) => [page.path, page]))
 
-t.test('every link of the pages leads to a file that is there, and to a heading in it', async (t) => {
+t.test('every link in the docs leads to an existing file, and to a heading in it', async (t) => {
   let checked = 0
   const broken: string[] = []
   for (const page of pages) {
@@ -27,14 +27,14 @@ t.test('every link of the pages leads to a file that is there, and to a heading 
 /** Folders whose files the maps name by their path from the root. */
 const NAMED = /^(?:src|lua|test|docs|bench|scripts|grafana|deploy|config)\//
 
-/** Paths in backticks on a page; of `NAME.ts`, which a recipe tells to make, the folder. */
+/** Returns the paths in backticks on a page; for `NAME.ts`, which a recipe says to create, the folder. */
 function pathsOf(page: string): string[] {
   const quoted = [...readPage(page).text.matchAll(/`([^`\s]+)`/g)].map(([, text]) => text!)
   return quoted.filter((text) => NAMED.test(text)).map((path) => path.replace(/NAME\.[\w.]+$/, ''))
 }
 
 for (const page of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
-  t.test(`every path that ${page} names is there`, async (t) => {
+  t.test(`every path that ${page} names exists`, async (t) => {
     const paths = pathsOf(page)
     t.same(
       paths.filter((path) => !existsSync(join(ROOT, path))),
@@ -44,7 +44,7 @@ for (const page of ['ARCHITECTURE.md', 'CONTRIBUTING.md']) {
   })
 }
 
-t.test('ARCHITECTURE.md names every room of src, and every part of one', async (t) => {
+t.test('ARCHITECTURE.md names every room of src, and every part of a room', async (t) => {
   const { text } = readPage('ARCHITECTURE.md')
   const foldersOf = (path: string) =>
     readdirSync(join(ROOT, path), { withFileTypes: true }).filter((entry) => entry.isDirectory())
