@@ -27,7 +27,7 @@ function compose(env: NodeJS.ProcessEnv, ...args: string[]) {
   })
 }
 
-t.test('docker-compose.yml is one that docker-compose takes', { skip }, async (t) => {
+t.test('docker-compose accepts docker-compose.yml', { skip }, async (t) => {
   const { status, stdout, stderr } = compose(
     { TIDEGATE_ADMIN_TOKEN: 'a-token-of-some-length' },
     '--format',
@@ -46,14 +46,14 @@ t.test('docker-compose.yml is one that docker-compose takes', { skip }, async (t
     'redis',
   ])
 
-  t.test('what it mounts is here', async (t) => {
+  t.test('every file that it mounts exists', async (t) => {
     const mounted = Object.values(services).flatMap(({ volumes = [] }) => volumes)
     const files = mounted.filter(({ type }) => type === 'bind').map(({ source }) => source)
     t.ok(files.length > 5)
     for (const file of files) t.ok(existsSync(file), file)
   })
 
-  t.test('nothing but the gateway itself can be reached from other machines', async (t) => {
+  t.test("only the gateway's own port can be reached from other machines", async (t) => {
     const open = Object.entries(services).flatMap(([name, { ports = [] }]) =>
       ports.filter(({ host_ip: ip }) => ip !== '127.0.0.1').map(({ published }) => `${name} ${published}`),
     )
@@ -66,7 +66,7 @@ t.test('docker-compose.yml is one that docker-compose takes', { skip }, async (t
     for (const { image } of Object.values(services)) t.match(image, /:(local$|v?\d+\.\d+)/)
   })
 
-  t.test('its configurations are good', async (t) => {
+  t.test('its gateway configurations are valid', async (t) => {
     const env = services.gateway!.environment!
     for (const path of ['deploy/compose/tidegate.yaml', 'load/tidegate.yaml']) {
       const loaded = loadConfig(readFileSync(join(root, path), 'utf8'), { file: path, env })
@@ -75,7 +75,7 @@ t.test('docker-compose.yml is one that docker-compose takes', { skip }, async (t
   })
 })
 
-t.test('without a token it does not start, and says what to do', { skip }, async (t) => {
+t.test('without an admin token it does not start, and says what to do', { skip }, async (t) => {
   const { status, stderr } = compose({}, '--quiet')
   t.not(status, 0)
   t.match(stderr, /TIDEGATE_ADMIN_TOKEN is missing a value: set it, such as by export TIDEGATE_ADMIN_TOKEN=/)

@@ -17,7 +17,7 @@ const INSTRUCTIONS = DockerfileParser.parse(TEXT).getInstructions()
 const keyword = (instruction: Instruction) => instruction.getKeyword()
 const words = (instruction: Instruction) => instruction.getArguments().map((argument) => argument.getValue())
 
-t.test('the Dockerfile has nothing that a linter minds', async (t) => {
+t.test('the Dockerfile passes a linter, pins its image, and runs as user 1000', async (t) => {
   t.strictSame(
     validate(TEXT).map(({ range, message }) => `${range.start.line + 1}: ${message}`),
     [],
@@ -28,7 +28,7 @@ t.test('the Dockerfile has nothing that a linter minds', async (t) => {
   t.strictSame(INSTRUCTIONS.filter((one) => keyword(one) === 'USER').flatMap(words), ['1000:1000'])
 })
 
-t.test('what it copies from the context is what .dockerignore lets in', async (t) => {
+t.test('.dockerignore lets in exactly what the Dockerfile copies', async (t) => {
   const lines = readFileSync(join(root, '.dockerignore'), 'utf8').split('\n')
   const [first, ...letIn] = lines.filter((line) => line !== '' && !line.startsWith('#'))
   t.equal(first, '*')
@@ -48,7 +48,7 @@ interface Stage {
   readonly json: Record<string, string[]>
 }
 
-/** Does in folders what an engine does in images: the commands themselves, COPY by copying. */
+/** Builds in folders what an engine builds in images: runs the RUN commands, and copies for COPY. */
 function buildIn(scratch: string): Stage {
   const stages = new Map<string, Stage>()
   let stage: Stage | undefined
@@ -74,7 +74,7 @@ function buildIn(scratch: string): Stage {
             whole || !target.endsWith('/') ? target : join(target, source.split('/').at(-1)!),
           )
           mkdirSync(dirname(path), { recursive: true })
-          // Nothing changes a file of a stage that is done: links are as good as copies of 7,500 files.
+          // No later step changes a finished stage, so links serve as well as copies of 7,500 files.
           if (from === undefined)
             cpSync(join(base, source), path, { recursive: true, verbatimSymlinks: true })
           else execFileSync('cp', ['-al', join(base, source), path])
@@ -96,7 +96,7 @@ function buildIn(scratch: string): Stage {
 }
 
 function run(command: string, cwd: string): void {
-  // The tree of packages with those of developers is what is here already; TIDEGATE_TEST_FETCH=1 has it fetched anew.
+  // The development packages are here already; TIDEGATE_TEST_FETCH=1 fetches them anew.
   const fetchesAll = /^npm ci (?!.*--omit=dev)/.test(command)
   const instead =
     fetchesAll && !process.env.TIDEGATE_TEST_FETCH ? `ln -s ${join(root, 'node_modules')}` : command
@@ -108,7 +108,7 @@ function run(command: string, cwd: string): void {
   })
 }
 
-/** A namespace has the root file system read-only, and a process 1 of its own, as a container has. */
+/** Makes a namespace with a read-only root file system and a process 1 of its own, as a container has. */
 const NAMESPACE = ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', 'sh', '-c']
 const READ_ONLY = ['/', ...(IN_MEMORY === undefined ? [] : [IN_MEMORY])]
 const INSIDE = `mount --make-rprivate / && ${READ_ONLY.map((path) => `mount -o remount,bind,ro ${path} && `).join('')}exec setpriv --reuid=1000 --regid=1000 --clear-groups "$@"`
@@ -117,7 +117,7 @@ const skip =
     ? false
     : 'no namespace may be made here; run it as root, with util-linux'
 
-t.test('its commands, run in folders, make a gateway', async (t) => {
+t.test('the commands of the Dockerfile, run in folders, build a gateway', async (t) => {
   const scratch = scratchFolder(t, 'tidegate-image-')
   chmodSync(scratch, 0o755)
   const image = buildIn(scratch)
@@ -148,39 +148,35 @@ server: { shutdown_delay: 0s }
       encoding: 'utf8',
     })
 
-  t.test(
-    'which serves as process 1, as nobody special, where nothing can be written',
-    { skip },
-    async (t) => {
-      const child = spawn('unshare', [...NAMESPACE, INSIDE, 'sh', process.execPath, ...start], {
-        stdio: ['ignore', 'ignore', 'pipe'],
+  t.test('it serves as process 1, as an ordinary user, on a read-only file system', { skip }, async (t) => {
+    const child = spawn('unshare', [...NAMESPACE, INSIDE, 'sh', process.execPath, ...start], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const exited = once(child, 'exit')
+    t.teardown(() => child.kill('SIGKILL'))
+    let stderr = ''
+    await new Promise<void>((ready, fail) => {
+      child.stderr.setEncoding('utf8').on('data', (text: string) => {
+        stderr += text
+        if (stderr.includes('tidegate listens on')) ready()
       })
-      const exited = once(child, 'exit')
-      t.teardown(() => child.kill('SIGKILL'))
-      let stderr = ''
-      await new Promise<void>((ready, fail) => {
-        child.stderr.setEncoding('utf8').on('data', (text: string) => {
-          stderr += text
-          if (stderr.includes('tidegate listens on')) ready()
-        })
-        exited.then(() => fail(new Error(stderr)))
-      })
-      const statuses: number[] = []
-      for (let i = 0; i < 2; i++) {
-        const answer = await request(`http://127.0.0.1:${port}/x`)
-        await answer.body.dump()
-        statuses.push(answer.statusCode)
-      }
-      t.strictSame(statuses, [200, 429])
-      t.match(health(), { status: 0, stdout: 'ready\n' })
+      exited.then(() => fail(new Error(stderr)))
+    })
+    const statuses: number[] = []
+    for (let i = 0; i < 2; i++) {
+      const answer = await request(`http://127.0.0.1:${port}/x`)
+      await answer.body.dump()
+      statuses.push(answer.statusCode)
+    }
+    t.strictSame(statuses, [200, 429])
+    t.match(health(), { status: 0, stdout: 'ready\n' })
 
-      const pid = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
-      const status = readFileSync(`/proc/${pid}/status`, 'utf8')
-      t.match(status, /^Uid:\t1000\t/m)
-      t.match(status, /^NSpid:\t\d+\t1$/m)
-      process.kill(Number(pid), 'SIGTERM')
-      t.strictSame((await exited)[0], 0, 'process 1 takes SIGTERM')
-      t.equal(health().status, 1)
-    },
-  )
+    const pid = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim()
+    const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+    t.match(status, /^Uid:\t1000\t/m)
+    t.match(status, /^NSpid:\t\d+\t1$/m)
+    process.kill(Number(pid), 'SIGTERM')
+    t.strictSame((await exited)[0], 0, 'process 1 takes SIGTERM')
+    t.equal(health().status, 1)
+  })
 })

@@ -27,8 +27,8 @@ function build(path = folder): Manifest[] {
 }
 
 /**
- * What Kubernetes would refuse or, worse, ignore: the manifests as literals of the types that are made from its OpenAPI, for
- * keys that are not there, and its validators for the values.
+ * Finds what Kubernetes would refuse or, worse, ignore. Checks the manifests as literals of the types made from its OpenAPI, for unknown
+ * keys, and with its validators, for the values.
  *
  * @returns the faults of each set
  */
@@ -42,7 +42,7 @@ async function faultsOf(sets: readonly (readonly Manifest[])[], scratch: string)
     writeFileSync(file, [...lines, 'export {}'].join('\n'))
     return file
   })
-  // One program: to read the types takes longer than to check all of them.
+  // One program for all: to read the types takes longer than to check everything.
   const program = ts.createProgram(files, {
     noEmit: true,
     skipLibCheck: true,
@@ -76,7 +76,7 @@ t.test('the manifests for Kubernetes', { skip }, async (t) => {
   const pod = one('Deployment').spec.template.spec
   const [container] = pod.containers
 
-  t.test('are what the API of Kubernetes takes, and nothing beside it', async (t) => {
+  t.test('match the Kubernetes API, with no unknown keys', async (t) => {
     t.equal(manifests.length, 9)
 
     const deployment = structuredClone(one('Deployment'))
@@ -88,7 +88,7 @@ t.test('the manifests for Kubernetes', { skip }, async (t) => {
     t.match(faults.join('\n'), /minReadySeconds must be integer/, 'and a value that is none')
   })
 
-  t.test('hold a configuration that is good, and fit it', async (t) => {
+  t.test('hold a valid configuration that fits their ports, times and mounts', async (t) => {
     const env = {
       TIDEGATE_ADMIN_TOKEN: 'a-token-of-some-length',
       REDIS_URL: 'redis://redis:6379',
@@ -134,7 +134,7 @@ t.test('the manifests for Kubernetes', { skip }, async (t) => {
     t.ok(selectors.every((selector) => Object.keys(selector).length > 0))
   })
 
-  t.test('have Prometheus scrape each gateway, with its token', async (t) => {
+  t.test('let Prometheus scrape each gateway with its token', async (t) => {
     const [monitor] = build(join(folder, 'prometheus-operator'))
     const admin = one('Service', 'tidegate-admin')
     t.match(admin.metadata.labels, monitor!.spec.selector.matchLabels)

@@ -9,10 +9,10 @@ import { startWhole } from '../support/gateway/whole-gateway.js'
 import { deployedRedis, recordsIn, SHIPPED_ACL, writeRecords } from '../support/redis/deployed-redis.js'
 import { hasRedisServer } from '../support/redis/redis.js'
 
-/** A thousand counts of consumers that came once. Redis gives up keys before a script, not within it: hence a few at a time. */
+/** Adds a thousand counts of consumers that came once. Redis evicts keys before a script, not within it, so each call adds only a few. */
 const FLOOD = `for i = 1, 1000 do redis.call('SET', 'rl:api:{f' .. ARGV[1] .. '-' .. i .. '}:1m', '1', 'PX', '120000') end`
 const skip = hasRedisServer ? false : 'no redis-server on the PATH'
-/** What deploy/redis/users.acl began with up to November 2026. */
+/** How deploy/redis/users.acl began until November 2026. */
 const OLD_ACL = SHIPPED_ACL.replace(/^user default .*$/m, 'user default off')
 
 const MAPS = ['tier:{assignments}', 'keys:{keys}', 'ban:{bans}', 'amounts:{amounts}']
@@ -48,13 +48,13 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
   async function counting(consumer: string) {
     await eventually('it counts', async () => (await ask(consumer)).counted)
   }
-  /** What it has said yes to is in its file, unless a disk that is busy keeps it from writing there. */
+  /** Resolves when Redis has written everything that it confirmed to its file. A busy disk can keep it from writing. */
   async function written() {
     const isWritten = async () => /^aof_buffer_length:0\r$/m.test(await client.info('persistence'))
     await eventually('all is written', isWritten)
   }
 
-  t.test('lets the gateway do all that it does, and the gateway tries nothing else', async (t) => {
+  t.test('allows every command that the gateway sends', async (t) => {
     t.strictSame(await statuses('ada', 4), [200, 200, 200, 429])
     const commands = [
       ['usage', 'api', 'ada', '--reset'],
@@ -89,7 +89,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     t.match(await answerTo('HGETALL keys:{keys}'), /^-NOAUTH /)
   })
 
-  /** Over a connection that asks once. */
+  /** Sends SHUTDOWN on a connection that does not retry. */
   async function shutdown() {
     const asking = client.duplicate({ retryStrategy: () => null, maxRetriesPerRequest: 0 })
     asking.on('error', () => {})
@@ -122,7 +122,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     })
   }
 
-  t.test('keeps every record over kill -9 while more are written', async (t) => {
+  t.test('keeps every record but the latest over kill -9 during writes', async (t) => {
     await written()
     const before = await recordsIn(client)
     for (let round = 0; round < 3; round++) {
@@ -136,7 +136,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
       for (const [map, keys] of writer.taken) {
         const records = new Set(after.get(map)!.map((text) => text.split(',')[0]))
         const lost = [...keys].filter((key) => !records.has(key))
-        // A disk that is busy keeps the latest of them from the file; test/long counts on one that is not.
+        // A busy disk may keep the latest records from the file; test/long counts on one that is not busy.
         t.strictSame(
           lost,
           lost.length === 0 ? [] : [...keys].slice(-lost.length),
@@ -150,11 +150,11 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     }
   })
 
-  t.test('and of a Redis that ran with the old users: what it lost is in its file still', async (t) => {
+  t.test('restores what Redis forgot while it ran with the old users', async (t) => {
     const reasons = async () =>
       (await (await request(`${gateway.admin}/readyz`)).body.text()).split('forgotten')
-    // A busy disk may have lost the latest of the test before, and the gateway may have been away while the last were written:
-    // what it has never seen no restore can know of.
+    // A busy disk may have lost the latest records of the previous test, and the gateway may not have seen them: no restore can bring those
+    // back.
     const hasLooked = async () => (await request(`${gateway.admin}/store`)).statusCode === 200
     await eventually('the gateway has looked', hasLooked)
     if ((await reasons()).length > 1) {
@@ -179,7 +179,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     t.equal(restored.code, 0, restored.stderr)
     await eventually('all is well', async () => (await reasons()).length === 1)
     const now = await recordsIn(client)
-    // And whatever a busy disk had kept from the file when it was killed: the gateway knows that, too.
+    // The gateway also knows what a busy disk had kept from the file at the kill.
     for (const map of MAPS) {
       const all = new Set(now.get(map))
       t.strictSame(
@@ -191,7 +191,7 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     t.strictSame(await client.call('ACL', 'LOG'), [], 'nothing was refused')
   })
 
-  t.test('charges nothing while too few replicas follow it, and goes on when they do', async (t) => {
+  t.test('counts nothing while too few replicas follow it, and counts again when they do', async (t) => {
     await client.config('SET', 'min-replicas-to-write', '1')
     t.strictSame(await ask('carl'), { status: 200, counted: false }, 'on_failure: open')
     await client.config('SET', 'min-replicas-to-write', '0')
@@ -199,21 +199,18 @@ t.test('Redis with the settings and the user of deploy/redis', { skip }, async (
     t.strictSame(await statuses('carl', 4), [200, 200, 200, 429])
   })
 
-  t.test(
-    'when it is full, gives up what expires soon: quotas of a month stay, and so do tiers',
-    async (t) => {
-      const month = Array.from({ length: 200 }, (_, i) => `rl:api:{m${i}}:30d`)
-      const fill = client.pipeline()
-      for (const key of month) fill.set(key, '1', 'PX', 30 * 86_400_000)
-      await fill.exec()
-      await client.config('SET', 'maxmemory', '8mb')
-      for (let batch = 0; batch < 100; batch++) {
-        await client.eval(FLOOD, 0, batch)
-      }
-      t.ok(Number(/evicted_keys:(\d+)/.exec(await client.info('stats'))?.[1]) > 5_000, 'it was full')
-      t.equal(await client.exists(...month), month.length)
-      t.equal(await client.hget('tier:{assignments}', 'eve'), 'pro')
-      t.strictSame(await ask('dora'), { status: 200, counted: true }, 'and everybody is counted')
-    },
-  )
+  t.test('when it is full, evicts what expires soon, and keeps monthly quotas and tiers', async (t) => {
+    const month = Array.from({ length: 200 }, (_, i) => `rl:api:{m${i}}:30d`)
+    const fill = client.pipeline()
+    for (const key of month) fill.set(key, '1', 'PX', 30 * 86_400_000)
+    await fill.exec()
+    await client.config('SET', 'maxmemory', '8mb')
+    for (let batch = 0; batch < 100; batch++) {
+      await client.eval(FLOOD, 0, batch)
+    }
+    t.ok(Number(/evicted_keys:(\d+)/.exec(await client.info('stats'))?.[1]) > 5_000, 'it was full')
+    t.equal(await client.exists(...month), month.length)
+    t.equal(await client.hget('tier:{assignments}', 'eve'), 'pro')
+    t.strictSame(await ask('dora'), { status: 200, counted: true }, 'and everybody is counted')
+  })
 })

@@ -14,15 +14,15 @@ function analyze(...args: string[]) {
   return { status, output: stdout + stderr }
 }
 
-t.test('the unit is one that systemd finds nothing wrong with', { skip }, async (t) => {
-  // The command is not installed here; whether it is there is all that verify asks of it.
+t.test('systemd finds no fault in the unit', { skip }, async (t) => {
+  // The command is not installed here, and verify only asks whether it exists.
   const folder = t.testdir({
     'tidegate.service': UNIT.replaceAll('/usr/local/bin/tidegate', process.execPath),
   })
   t.strictSame(analyze('verify', join(folder, 'tidegate.service')), { status: 0, output: '' })
 })
 
-t.test('what the unit may do is little: exposure below 2 of 10', { skip }, async (t) => {
+t.test('systemd rates the exposure of the unit below 2 of 10', { skip }, async (t) => {
   const folder = t.testdir({ 'tidegate.service': UNIT })
   const { status, output } = analyze(
     'security',
