@@ -62,12 +62,12 @@ const forwardedFor = fc.option(
   { nil: undefined },
 )
 
-/** In front stand those of 10.0.0.0/8. */
+/** Addresses of proxies in front: 10.0.0.0/8. */
 const isTrusted = (text: string) => /^10(?:\.\d{1,3}){3}$/.test(text)
 
 export const forwarded: Target = {
   name: 'forwarded',
-  what: 'the client’s address is one, and nothing left of what an untrusted one wrote changes it',
+  what: 'the client has one address, and nothing that an untrusted sender adds in front changes it',
   short: 2000,
   open: () =>
     holds(
@@ -126,7 +126,7 @@ const proxyHeader = mutated(
 
 export const proxyProtocol: Target = {
   name: 'proxy',
-  what: 'a PROXY header is read the same whatever pieces it comes in, is bounded, and names an address',
+  what: 'a PROXY header is read the same in any number of pieces, is bounded, and names an address',
   short: 1500,
   open: () =>
     holds(proxyHeader, (text) => {
@@ -151,7 +151,7 @@ export const proxyProtocol: Target = {
 const blocks = fc.array(
   fc.tuple(address, fc.option(fc.integer({ min: 0, max: 128 }), { nil: undefined })).map(([text, length]) => {
     const block = createBlock()
-    // With the bits behind its prefix as it needs them, mostly: a list with a mistake is refused, and tells nothing more.
+    // Mostly without bits set behind the prefix: a list with a mistake is refused, and shows nothing more.
     const whole = length === undefined ? text : `${text}/${text.includes(':') ? length : length % 33}`
     return readBlock(whole, block) === 'malformed' ? whole : formatBlock(block)
   }),
@@ -193,7 +193,7 @@ function holdsAddress({ family, words, length }: Block, of: number, address: Uin
 
 export const lists: Target = {
   name: 'lists',
-  what: 'a list of addresses is refused with its line, or turns away those that comparing bit by bit does',
+  what: 'a list of addresses is refused with its line, or matches what a comparison bit by bit does',
   short: 800,
   open(t) {
     const folder = mkdtempSync(join(tmpdir(), 'tidegate-fuzz-'))

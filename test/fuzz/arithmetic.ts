@@ -23,7 +23,7 @@ const plan: fc.Arbitrary<Plan> = fc.record({
   window: windowMs,
 })
 
-/** Compiled as a file's would be, or undefined where the file would be refused. */
+/** Compiles the limit as a file's would be; undefined where the file would be refused. */
 function limitsOf(plans: readonly Plan[]): readonly Limit[] | undefined {
   const items = plans.map(({ algorithm, amount, window }, i) =>
     algorithm === 'concurrency'
@@ -58,7 +58,7 @@ const step: fc.Arbitrary<Step> = fc.record({
 
 export const arithmetic: Target = {
   name: 'arithmetic',
-  what: 'a limit never has more left than it allows, a denial takes nothing and says when, and giving back adds nothing',
+  what: 'a limit never has more left than its amount, a denial takes nothing and says when to retry, and a refund adds nothing',
   short: 150,
   open: () =>
     holds(

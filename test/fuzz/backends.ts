@@ -11,20 +11,20 @@ import { within } from '../support/within.js'
 import { answer } from './responses.js'
 import { type Cleanup, type Holds, holds, must, mutated, type Target } from './target.js'
 
-/** Longer than anything takes that ends at all, on however busy a machine. */
+/** Longer than anything takes that ends at all, on a machine however busy, in ms. */
 const PATIENCE_MS = 20_000
-/** What follows a 101 is no response. */
+/** The bytes after a 101 are no HTTP response. */
 const SWITCHED = /^HTTP\/1\.1 101 .*?\r\n\r\n/s
 const MAX_CONNECTIONS = 128
-/** Requests of one input that are under way together: most of them wait for a limit of time. */
+/** Concurrent requests of one input: most of them wait for a timeout. */
 const AT_ONCE = 100
 const LIMITS = 'timeouts: { headers: 60ms, idle: 60ms, total: 200ms }'
 
-/** Asks for `/bad` in one way, and waits until it is over. */
+/** Requests `/bad` in one way, and waits until that is over. */
 type Ask = (id: string) => Promise<void>
 type Face = 'plain' | 'parser' | 'http2' | 'upgrade'
 
-/** A gateway in front of a backend, and every way to ask it. */
+/** Starts a gateway in front of a backend, with every way to send it requests. */
 async function facesOf(t: Cleanup, origin: string, protocol: string) {
   const gateway = await startGateway(
     t as Test,
@@ -53,7 +53,7 @@ server: { http2: true }
     client.write(bytes)
     if (more !== '') setImmediate(() => client.write(more))
     await client.until('an answer', () => client.received() !== '' || client.isClosed())
-    // What follows a head may take the gateway's limits of time to end.
+    // After a head, the response may take until the gateway's timeouts.
     const over = (): boolean => SWITCHED.test(client.received()) || client.responses().length > 0
     await client.until('its end', over, 300).catch(() => {})
     client.socket.destroy()
@@ -84,7 +84,7 @@ server: { http2: true }
   return { gateway, ask, statusOfGood }
 }
 
-/** Forgets what an input before this one has left, which may have failed. */
+/** Clears what the previous input, which may have failed, has left. */
 async function forget(gateway: TestGateway): Promise<number> {
   await eventually('what was before is over', () => gateway.watchdog.size() === 0)
   gateway.records.length = 0
@@ -93,7 +93,7 @@ async function forget(gateway: TestGateway): Promise<number> {
   return gateway.internalErrors()
 }
 
-/** Nothing is kept of what is over, each request has had its outcome, and nothing was thrown. */
+/** Checks that the gateway keeps nothing of finished requests, recorded each one, and threw nothing. */
 async function checkOver(gateway: TestGateway, asked: number, thrownBefore: number): Promise<void> {
   await eventually('nothing is held', () => {
     const [state] = gateway.guards.describe(gateway.snapshot())
@@ -107,7 +107,7 @@ async function checkOver(gateway: TestGateway, asked: number, thrownBefore: numb
 
 interface Turn {
   readonly bytes: string
-  /** In so many packets. */
+  /** Number of packets that the bytes are cut into. */
   readonly pieces: number
   readonly ends: boolean
 }
@@ -116,7 +116,7 @@ function turnOf(bytes: fc.Arbitrary<string>): fc.Arbitrary<Turn> {
   return fc.record({ bytes, pieces: fc.constantFrom(1, 1, 2, 3), ends: fc.boolean() })
 }
 
-/** Backends of HTTP/1.1 that say anything, to clients that ask in one of the ways. */
+/** Starts an HTTP/1.1 backend that sends anything, and clients that use one of the ways. */
 async function http1Backend(t: Cleanup, turn: fc.Arbitrary<Turn>, faces: readonly Face[]): Promise<Holds> {
   const turns = new Map<string, Turn>()
   const upstream = await rawUpstream(t as Test, (request) => {
@@ -158,7 +158,7 @@ async function http1Backend(t: Cleanup, turn: fc.Arbitrary<Turn>, faces: readonl
 
 export const http1Backends: Target = {
   name: 'http1-backends',
-  what: 'whatever a backend says over HTTP/1.1, a request over HTTP/2 ends, nothing is thrown and nothing kept',
+  what: 'whatever an HTTP/1.1 backend sends, an HTTP/2 request ends, and the gateway throws and keeps nothing',
   short: 8,
   open: (t) => http1Backend(t, turnOf(answer), ['http2', 'http2', 'parser', 'plain']),
 }
@@ -204,7 +204,7 @@ const switched = mutated(
 
 export const upgradeBackends: Target = {
   name: 'upgrades',
-  what: 'whatever a backend says to a WebSocket, it ends, nothing is thrown and nothing kept',
+  what: 'whatever a backend sends to a WebSocket, it ends, and the gateway throws and keeps nothing',
   short: 8,
   open: (t) => http1Backend(t, turnOf(fc.oneof(switched, answer)), ['upgrade']),
 }
@@ -246,7 +246,7 @@ const STATUSES = [
   'x',
 ]
 
-/** A frame of the response, or one that nobody waits for; the stream is put in when it is sent. */
+/** Generates a frame of the response, or one that nobody waits for; the stream is filled in when it is sent. */
 const part: fc.Arbitrary<(stream: number) => Buffer> = fc.oneof(
   {
     weight: 6,
@@ -292,10 +292,10 @@ const part: fc.Arbitrary<(stream: number) => Buffer> = fc.oneof(
 
 export const http2Backends: Target = {
   name: 'http2-backends',
-  what: 'whatever a backend says over HTTP/2, every request ends, nothing is thrown and nothing kept',
+  what: 'whatever an HTTP/2 backend sends, every request ends, and the gateway throws and keeps nothing',
   short: 8,
   async open(t) {
-    /** What is said to the next requests, whichever of them comes first. */
+    /** Responses to the next requests, in order of arrival. */
     const turns: (readonly ((stream: number) => Buffer)[])[] = []
     const upstream = await rawHttp2Upstream(t as Test, ({ type, stream }, send) => {
       if (type !== TYPE.headers) return
@@ -324,8 +324,8 @@ export const http2Backends: Target = {
       })
       await eventually('they are over', () => gateway.watchdog.size() === 0)
       turns.length = 0
-      // A block of fields that was begun and not ended breaks a connection for whoever comes next on it: nobody can know before.
-      // Each connection is closed at that, so that it costs one request at most.
+      // A header block that was begun but not ended breaks the connection for the next request on it: nobody can know before. The gateway
+      // then closes the connection, so each costs one request at most.
       let good = 1
       while ((await statusOfGood(`good-${ids++}`)) !== 200) {
         must(good <= MAX_CONNECTIONS, `${good} good ones in a row got no 200`)

@@ -150,14 +150,14 @@ const file = fc
   .tuple(fc.constantFrom(...TEXTS), fc.array(edit, { minLength: 1, maxLength: 5 }))
   .map(([text, edits]) => edits.reduce(apply, text))
 
-/** Each name that a file asks for has the secret, or what has to be a number there. */
+/** Every environment variable that a file names holds the secret, or a number where a number is required. */
 const env: NodeJS.ProcessEnv = { PORT: '1', MAX_KEYS: '9', TRACE_SHARE: '1' }
 for (const [, name] of TEXTS.join().matchAll(/\$\{([A-Z_]+)/g)) env[name!] ??= `${SECRET}-${SECRET}-${SECRET}`
 env.S = SECRET
 
 export const config: Target = {
   name: 'config',
-  what: 'a file is read or refused with a place and a reason, without a secret in it; what is read compiles',
+  what: 'a file is accepted, and then compiles, or refused with a place and a reason that shows no secret',
   short: 15,
   open: () =>
     holds(fc.oneof({ weight: 20, arbitrary: file }, fc.string({ unit: codePoint })), (text) => {

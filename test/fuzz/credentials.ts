@@ -82,7 +82,7 @@ const TOKENS = [
 
 export const forgedTokens: Target = {
   name: 'forged',
-  what: 'a token is good only by its issuer’s own key and algorithm, and with claims that say what they have to',
+  what: 'a token is valid only with a key and algorithm of its issuer and with the required claims',
   short: 120,
   async open() {
     const [key, other] = [createKey('p256', 'ec'), createKey('p256', 'ec')]
@@ -163,7 +163,7 @@ const jwk = fc.dictionary(
 
 export const jwks: Target = {
   name: 'jwks',
-  what: 'what an issuer publishes is a key that can only verify, or is left out',
+  what: 'a published key can only verify, or is left out',
   short: 200,
   open: () =>
     holds(fc.oneof({ weight: 9, arbitrary: jwk }, fc.anything()), (value) => {
@@ -251,7 +251,7 @@ const asked = (
 
 export const signatures: Target = {
   name: 'signatures',
-  what: 'a signature holds only for what was signed, and fields are read one way or not at all',
+  what: 'a signature is valid only for what was signed, and its fields have one reading or none',
   short: 300,
   open() {
     const base = signatureBase(asked('GET', '/pay', 'a', '1', {}), readInnerLists(INPUT)!.get('s')!) as string

@@ -115,7 +115,7 @@ const oneFrame = fc.oneof(
 
 export const http2: Target = {
   name: 'http2',
-  what: 'whatever frames come, what arrives behind is plain and recorded, and the next client is served',
+  what: 'whatever frames a client sends, upstreams get plain, recorded requests, and the next client is served',
   short: 10,
   async open(t) {
     const upstream = await rawUpstream(t as Test, (request) =>
@@ -132,7 +132,7 @@ server: { http2: true }
 `,
       { http2: createHttp2Counts() },
     )
-    /** rawHttp2 has a teardown for each. */
+    /** rawHttp2 registers a teardown for each client. */
     const ends: (() => unknown)[] = []
     const own = { teardown: (fn: () => unknown) => void ends.push(fn) } as unknown as Test
 

@@ -20,7 +20,7 @@ const good = <V>(shape: MapShape<V>, key: string, text: string) => ({
   key,
   text,
 })
-/** A good key and value of each map: what is written is made of these. */
+/** A valid key and value of each map: the written text is made of these. */
 const GOOD = [
   good(ASSIGNMENTS, 'acme', 'pro 4795579533811'),
   good(AMOUNTS, 'boost:consumer:api:minute:acme', '{"amount":500,"until":4795579533811,"reason":"ticket"}'),
@@ -45,9 +45,9 @@ interface Written {
   readonly which: number
   readonly key: string
   readonly text: string
-  /** What stands in the message in place of its number. */
+  /** Text in the message in place of its number. */
   readonly number: string
-  /** Of the message as a whole: what is left of it. */
+  /** Part of the whole message that is left. */
   readonly message: string | undefined
 }
 
@@ -61,7 +61,7 @@ const written: fc.Arbitrary<Written> = fc.nat(GOOD.length - 1).chain((which) =>
   }),
 )
 
-/** Whatever is told of a value: numbers are counted with, times are shown. */
+/** Reads everything that commands show of a value: numbers are computed with, times are formatted. */
 function mustBeWhole(value: unknown, name = 'value'): void {
   if (typeof value === 'object' && value !== null) {
     for (const [key, part] of Object.entries(value)) mustBeWhole(part, key)
@@ -74,7 +74,7 @@ function mustBeWhole(value: unknown, name = 'value'): void {
 
 export const maps: Target = {
   name: 'maps',
-  what: 'whatever stands in the store of tiers, boosts, bans and keys or is published of them, what is held can be told and used, and the next change holds',
+  what: 'whatever Redis holds or publishes of tiers, boosts, bans and keys, the gateway can show and use its copy, and applies the next change',
   short: 150,
   async open(t) {
     const redis = await startRedis(t as Test)
@@ -103,7 +103,7 @@ export const maps: Target = {
     const heard = held.map(() => new Map<string | undefined, () => void>())
     for (const [i, map] of held.entries()) map.onChange((key) => heard[i]!.get(key)?.())
 
-    /** Resolves when a change that is published now has been heard: in the order of their channel, so all before it have been. */
+    /** Resolves when a change that is published now has been heard. The channel keeps order, so all earlier ones were heard, too. */
     async function nextIsHeard(i: number): Promise<void> {
       const { shape, text } = GOOD[i]!
       const heardOf = new Promise<void>((resolve) => heard[i]!.set('last', resolve))
@@ -137,7 +137,7 @@ export const maps: Target = {
         'amounts of a policy',
       )
       must(bans.match(4, Uint32Array.of(0xcb007107, 0, 0, 0))?.ban !== undefined, 'a ban is lost')
-      // Not the number of the latest change: a store that counts anew without a connection lost is another story.
+      // Not the number of the latest change: that would look like a store that counts anew without a lost connection.
       await Promise.all(GOOD.map(({ shape: { name } }) => redis.client.del(name)))
     })
   },

@@ -50,7 +50,7 @@ const path = mutated(
   TOKENS,
 )
 
-/** What a reader who decodes so often and splits at so much would take for the segments of a path. */
+/** Returns the path segments as a reader sees them who decodes that often and splits at those separators. */
 function readersOf(text: string): string[][] {
   const found: string[][] = []
   let decoded = text
@@ -61,7 +61,7 @@ function readersOf(text: string): string[][] {
   return found
 }
 
-/** Another spelling of the same: some of the characters that mean the same escaped are escaped. */
+/** Spells the same path differently: escapes some characters that mean the same when escaped. */
 const ESCAPABLE = /[A-Za-z0-9\-._~]/g
 function respelt(text: string, choices: readonly boolean[]): string {
   let i = 0
@@ -74,7 +74,7 @@ function respelt(text: string, choices: readonly boolean[]): string {
 
 export const paths: Target = {
   name: 'paths',
-  what: 'a path has one canonical form, which no reader finds a way up or a control character in',
+  what: 'a path has one canonical form, in which no reader finds a way up or a control character',
   short: 3000,
   open: () =>
     holds(

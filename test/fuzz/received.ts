@@ -4,7 +4,7 @@ import type { TestGateway } from '../support/gateway/gateway.js'
 import type { RawRequest, RawUpstream } from '../support/http/raw-upstream.js'
 import { must } from './target.js'
 
-/** RFC 9112 §3 and §5, at its narrowest. */
+/** A request line and header in the strictest grammar of RFC 9112 §3 and §5. */
 const LINE = /^[A-Z-]+ \/[\x21-\x22\x24-\x7e\x80-\xff]* HTTP\/1\.1$/
 const FIELD =
   /^[!#$%&'*+\-.^_`|~0-9A-Za-z]+: (?:[\x21-\x7e\x80-\xff](?:[\t\x20-\x7e\x80-\xff]*[\x21-\x7e\x80-\xff])?)?$/
@@ -33,8 +33,8 @@ const known = new WeakMap<TestGateway, Map<string, Known>>()
 const KEPT = 2000
 
 /**
- * Of what arrived behind a gateway: each of it is one plain request of HTTP/1.1 that the gateway recorded, as whose it
- * arrived, and nothing arrived twice. Forgets all of it afterwards.
+ * Checks everything that arrived behind a gateway: each is one plain HTTP/1.1 request that the gateway recorded, for that consumer, and
+ * none arrived twice. Forgets all of it afterwards.
  */
 export async function checkReceived(gateway: TestGateway, upstream: RawUpstream): Promise<void> {
   await eventually('nothing is under way', () => gateway.watchdog.size() === 0)
@@ -78,7 +78,7 @@ export async function checkReceived(gateway: TestGateway, upstream: RawUpstream)
     must(users.length === 0 || users[0] === record.consumer, say(`counted as ${record.consumer}`))
   }
   must(gateway.logged.length === 0, `logged ${JSON.stringify(gateway.logged)}`)
-  // What was on its way when its client left may arrive later.
+  // A request may arrive after its client has left.
   for (const { requestId, method, consumer } of gateway.records) {
     if (!before.has(requestId)) before.set(requestId, { method, consumer, arrived: false })
   }

@@ -31,7 +31,7 @@ const NUMBERS = [
 const number = fc.oneof(fc.constantFrom(...NUMBERS), fc.integer({ min: -1000, max: 100_000 }))
 const bulk = (text: string) => `$${text.length}\r\n${text}\r\n`
 
-/** RESP of any shape; most of it what a server could say, though never to this. */
+/** RESP of any shape, mostly what a server could say, though never in this place. */
 export const { value } = fc.letrec<{ value: string; leaf: string }>((tie) => ({
   leaf: fc.oneof(
     { weight: 4, arbitrary: number.map((n) => `:${n}\r\n`) },
@@ -103,15 +103,15 @@ services:
   api: { upstreams: ['http://a'], on_failure: closed, limits: { ${LIMITS.map((limit, i) => `t${i}: ${limit}`).join(', ')} } }
 routes: [{ path: /*, service: api }]
 `
-/** Ms. */
+/** Delay, in ms. */
 const TIMEOUT = 60
-/** After some answers a store is not asked for a while: there are others then. */
+/** After some replies the limiter does not ask the store for a while, so each input has several. */
 const LIARS = 24
 
 interface Asked {
   readonly reply: string
   readonly tier: number
-  /** Whether it is the answer to a probe, not to a decision. */
+  /** Whether it replies to a probe, not to a decision. */
   readonly probe: boolean
 }
 const asked: fc.Arbitrary<Asked> = fc.record({
@@ -122,7 +122,7 @@ const asked: fc.Arbitrary<Asked> = fc.record({
 
 export const redis: Target = {
   name: 'redis',
-  what: 'whatever the store answers, a decision comes in time, and claims of a quota only what can be true of it',
+  what: 'whatever Redis answers, a decision comes in time, and its quota figures are possible ones',
   short: 8,
   async open(t) {
     const service = snapshotOf(YAML).services[0]!
@@ -166,7 +166,7 @@ export const redis: Target = {
       const limiter = limiters[i]!
       if (probe) await liars[i]!.misleads(reply)
       else liars[i]!.say(reply)
-      // Two equal ones are asked as one, and the third goes along.
+      // Two equal requests share one decision; the third joins their batch.
       const taken = ['alice', 'alice', 'bob'].map((consumer) =>
         limiter.take(service, service.policies[tier]!, consumer, 1),
       )

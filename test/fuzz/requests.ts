@@ -158,17 +158,17 @@ const connection = fc.record({
     TOKENS,
     3,
   ),
-  /** Thousandths after which the rest is sent a moment later. */
+  /** Fraction of the bytes, in thousandths, after which the rest is sent a moment later. */
   cut: fc.integer({ min: 0, max: 1000 }),
   leaves: fc.boolean(),
 })
 
-/** Ms that a client waits for more. What it waits for may never come: it has to say more first. */
+/** How long a client waits for more, in ms. More may never come: the gateway may wait for the client. */
 const PATIENCE = 25
 
 export const requests: Target = {
   name: 'requests',
-  what: 'whatever bytes come, what arrives behind is plain, was recorded, and is as many as were recorded',
+  what: 'whatever bytes a client sends, upstreams get plain requests, exactly those that were recorded',
   short: 12,
   async open(t) {
     const upstream = await rawUpstream(t as Test, (request) =>
@@ -206,11 +206,11 @@ routes: [{ path: /api/*, service: api, body_limit: 1000 }]
         }
       }
       client.socket.destroy()
-      // What answers a HEAD has no body, and which of several is one cannot be seen from here.
+      // A response to HEAD has no body, and from here it cannot be seen which response is one.
       if (bytes.includes('HEAD')) return
       for (const { status, header } of client.responses()) {
         const own = header('content-type') === 'application/problem+json'
-        // 204: what the gateway says of itself, to OPTIONS.
+        // 204: the gateway itself answers OPTIONS so.
         must(
           own ? OWN.has(status) : status === 200 || status === 204 || status === 101,
           `answers ${status}: ${JSON.stringify(bytes)}`,

@@ -43,7 +43,7 @@ const FIELDS = [
     'Location: /',
     'X-Token: forged',
   ],
-  // Node sends these once over HTTP/2, and these not at all.
+  // Node sends the first ones once over HTTP/2, and the others not at all.
   ...[
     'ETag: a',
     'ETag: b',
@@ -89,7 +89,7 @@ const TOKENS = [
   ],
 ]
 
-/** What a backend says over HTTP/1.1, and what it should not. */
+/** Generates what a backend may say over HTTP/1.1, and what it must not. */
 export const answer = mutated(
   fc
     .record({
@@ -147,7 +147,7 @@ const turn: fc.Arbitrary<Turn> = fc.record({
 
 export const responses: Target = {
   name: 'responses',
-  what: 'whatever a backend says, each request gets one answer, and never that of another',
+  what: 'whatever a backend sends, each request gets one response, and never that of another',
   short: 8,
   async open(t) {
     const turns = new Map<string, Turn>()

@@ -4,8 +4,8 @@ import { TARGETS } from './list.js'
 import { partsTried, type Target, watchForCrashes } from './target.js'
 
 /**
- * `npm run fuzz`: inputs that nobody would send in good faith, for everything that reads what others write, for as long as one
- * says. Exit code 1: something did not hold; the smallest input that shows it is printed, and how to try it again.
+ * Runs `npm run fuzz`: feeds hostile inputs to everything that reads what others write, for as long as you say. Exit code 1 means that
+ * something did not hold; it then prints the smallest input that shows it, and how to try it again.
  */
 
 const USAGE = `npm run fuzz -- [--seconds N] [--only NAME,…] [--seed N] [--path P]
@@ -83,7 +83,7 @@ async function main(): Promise<number> {
   return held ? 0 : 1
 }
 
-// What fails here is no finding, and the watch for crashes would swallow it. Connections that an input left half open are nobody's.
+// A failure in here is no finding, and the watch for crashes would hide it. Nobody owns connections that an input left half open.
 process.exit(
   await main().catch((error) => {
     console.error(error)

@@ -23,7 +23,7 @@ import { within } from '../support/within.js'
 import { value } from './redis.js'
 import { holds, must, type Target } from './target.js'
 
-/** Replies of one input: each to the next command, whoever sends it. */
+/** Replies of one input: each goes to the next command, on any connection. */
 const MOST_REPLIES = 60
 const PATIENCE_MS = 30_000
 const SETTINGS = {
@@ -98,9 +98,9 @@ const slots = fc
 
 interface Lie {
   readonly reply: string
-  /** Said without being asked. */
+  /** Replies sent without a command. */
   readonly unasked: boolean
-  /** Every connection is made anew before. */
+  /** Whether every connection is opened anew before. */
   readonly cut: boolean
 }
 const lie: fc.Arbitrary<Lie> = fc.record({
@@ -114,7 +114,7 @@ const lie: fc.Arbitrary<Lie> = fc.record({
 
 export const evilStores: Target = {
   name: 'evil-stores',
-  what: 'whatever a Redis, a Sentinel or a node of a Cluster says, the process lives, keeps no connection, and decides right afterwards',
+  what: 'whatever a Redis, Sentinel or Cluster node says, the process lives, leaks no connection, and then decides correctly',
   short: 3,
   async open(t) {
     const redis = await startRedis(t as Test)
@@ -147,7 +147,7 @@ export const evilStores: Target = {
         if (next?.unasked) evil.inject(Buffer.from(next.reply, 'latin1'))
         return next?.unasked ? undefined : next?.reply
       }
-      // Whoever waits for a reply gets one of these, however it came to ask.
+      // Every caller that waits for a reply must get one of these results.
       const end = performance.now() + PATIENCE_MS
       while (waiting.length > 0 && performance.now() < end) {
         const decision = await within(SETTINGS.timeout + 3000, 'a decision', Promise.resolve(decide()))
@@ -156,7 +156,7 @@ export const evilStores: Target = {
         if (decision.decidedBy !== 'store') await new Promise((resolve) => setTimeout(resolve, 1))
       }
       evil.answers = undefined
-      // What is in order was perhaps only begun.
+      // An orderly reply may have been only the beginning of one.
       evil.cut()
       await isUp()
       must(evil.open() <= 12, `${evil.open()} connections of ${way.way}`)
@@ -168,7 +168,7 @@ export const evilStores: Target = {
   },
 }
 
-/** What Tidegate asks through ioredis, whose replies it takes apart. */
+/** Everything that Tidegate asks through ioredis, whose replies it takes apart. */
 const COMMANDS: readonly (readonly [name: string, ...args: string[]])[] = [
   ['evalsha', 'x', '0'],
   ['subscribe', 'c'],
@@ -181,7 +181,7 @@ const COMMANDS: readonly (readonly [name: string, ...args: string[]])[] = [
 
 export const evilReplies: Target = {
   name: 'evil-replies',
-  what: 'whatever is replied to whatever is asked of Redis, the process lives, and the next connection is as good as new',
+  what: 'whatever Redis replies to any command, the process lives, and the next connection works',
   short: 4,
   async open(t) {
     const redis = await startRedis(t as Test)
@@ -275,7 +275,7 @@ const pgPart = fc.oneof(
 
 export const evilDatabases: Target = {
   name: 'evil-databases',
-  what: 'whatever a PostgreSQL says, the process lives, a question ends, no connection is kept, and the next answer is right',
+  what: 'whatever PostgreSQL says, the process lives, a lookup ends, no connection leaks, and the next answer is right',
   short: 4,
   async open(t) {
     const pool = await Promise.all(

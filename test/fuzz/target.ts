@@ -8,32 +8,32 @@ export interface Cleanup {
 
 export type Holds = fc.IAsyncPropertyWithHooks<[unknown]>
 
-/** Something that reads what others write, and what must hold whatever they write. */
+/** Describes a reader of outside data, and what must hold whatever it reads. */
 export interface Target {
   readonly name: string
-  /** What must hold, in a line. */
+  /** The claim that must hold, in one line. */
   readonly what: string
-  /** Inputs that `npm test` tries. */
+  /** Number of inputs that `npm test` tries. */
   readonly short: number
-  /** Opens what it takes. */
+  /** Opens what the target needs. */
   open(t: Cleanup): Promise<Holds> | Holds
 }
 
 const crashes: unknown[] = []
 let parts = 0
 
-/** Parts of all inputs that were tried: an input that is a list has as many as the list. */
+/** Counts the parts of all inputs that were tried: an input that is a list has as many as the list. */
 export function partsTried(): number {
   return parts
 }
 
-/** From now on what would have ended the process is a finding of the input that is being tried. For a process of its own. */
+/** Turns what would end the process into a finding of the current input, from now on. Only for a process of its own. */
 export function watchForCrashes(): void {
   process.on('uncaughtException', (error) => void crashes.push(error))
   process.on('unhandledRejection', (error) => void crashes.push(error))
 }
 
-/** A property that also fails when something threw where nobody waited for it. */
+/** Returns a property that also fails when something throws where nobody waits for it. */
 export function holds<T>(inputs: fc.Arbitrary<T>, check: (input: T) => unknown): Holds {
   return fc.asyncProperty(inputs, async (input) => {
     crashes.length = 0
@@ -49,13 +49,13 @@ export function must(condition: boolean, what: string): void {
 
 interface Change {
   readonly kind: 'insert' | 'remove' | 'replace' | 'repeat' | 'cut'
-  /** Thousandths of the text. */
+  /** Position in the text, in thousandths. */
   readonly at: number
   readonly length: number
   readonly token: string
 }
 
-/** A text, and what became of it under a few changes; tokens are what its readers mind. */
+/** Generates a text with a few random changes. Tokens are the pieces that its readers look for. */
 export function mutated(
   text: fc.Arbitrary<string>,
   tokens: readonly string[],

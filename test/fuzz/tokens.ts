@@ -21,7 +21,7 @@ const PARTS = [
 
 export const tokens: Target = {
   name: 'tokens',
-  what: 'a token is good only as the very text that its issuer has signed, and has a verdict whatever it is',
+  what: 'a token is valid only as the exact text that its issuer signed, and any text gets a verdict',
   short: 400,
   open(t) {
     const ec = createKey('p256', 'k')
@@ -39,7 +39,7 @@ export const tokens: Target = {
       tokenOf({ alg: 'ES256', kid: 'k' }, CLAIMS, ec.privateKey),
       tokenOf({ alg: 'HS256' }, { ...CLAIMS, iss: 'b' }, secret),
     ]
-    // What nobody would sign, signed: claims and header of any shape come through to what reads them.
+    // Valid signatures over absurd contents: claims and headers of any shape reach the code that reads them.
     const member = fc.constantFrom('iss', 'aud', 'sub', 'exp', 'nbf', 'iat', 'scope', '__proto__')
     const shaped = fc
       .record({ header: fc.jsonValue(), claims: fc.dictionary(member, fc.jsonValue()) })
