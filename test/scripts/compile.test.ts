@@ -11,7 +11,7 @@ const SOURCES = {
   admin: { page: { 'index.html': '<p>', 'page.js': 'let as_it_is' } },
 }
 
-t.test('sources become JavaScript that runs, beside files that are sent as they are', async (t) => {
+t.test('sources become JavaScript that runs, beside files that are copied as they are', async (t) => {
   const folder = t.testdir({ src: SOURCES })
   await compileSources(folder)
   const { three } = await import(pathToFileURL(join(folder, 'dist/cli/run.js')).href)
@@ -22,7 +22,7 @@ t.test('sources become JavaScript that runs, beside files that are sent as they 
   t.same(map.sources, ['../../src/cli/run.ts'])
 })
 
-t.test('a file is compiled again when it changed, with an older date, too, and only then', async (t) => {
+t.test('a file is compiled again exactly when it has changed, even to an older date', async (t) => {
   const folder = t.testdir({ src: SOURCES })
   await compileSources(folder)
   const compiled = join(folder, 'dist/sum.js')
@@ -37,7 +37,7 @@ t.test('a file is compiled again when it changed, with an older date, too, and o
   t.match(readFileSync(compiled, 'utf8'), 'const sum =')
 })
 
-t.test('output goes with its source, and what another compiler made is made anew', async (t) => {
+t.test("output of a deleted source is deleted, and another compiler's output is made anew", async (t) => {
   const folder = t.testdir({ src: SOURCES })
   await compileSources(folder)
   writeFileSync(join(folder, 'dist/sum.d.ts'), '')
@@ -58,7 +58,7 @@ t.test('output goes with its source, and what another compiler made is made anew
   t.equal(readFileSync(compiled, 'utf8'), text)
 })
 
-t.test('a test imports what is compiled, and is beside its fixtures', async (t) => {
+t.test('a compiled test imports compiled sources, and finds its fixtures beside its source', async (t) => {
   const run = `import type { Test } from 'tap'
 import { three } from '../../src/cli/run.js'
 export const found = [three, import.meta.url] satisfies unknown
@@ -75,12 +75,12 @@ export type Of = Test
   t.same(found, [3, pathToFileURL(join(folder, 'test/cli/found.ts')).href])
 })
 
-t.test('bad syntax is named by file, line and column', async (t) => {
+t.test('a syntax error is reported with file, line and column', async (t) => {
   const folder = t.testdir({ src: { 'bad.ts': 'let a = 1\nconst = 2\n' } })
   await t.rejects(compileSources(folder), { message: /^src\/bad\.ts:2:\d+: Expected identifier/ })
 })
 
-t.test('the compiled file of a source', async (t) => {
+t.test('compiledFile names the compiled file of a source', async (t) => {
   t.equal(compiledFile('test/limiter/key.test.ts'), 'dist-test/limiter/key.test.js')
   t.equal(compiledFile('src/cli/tidegate.ts'), 'dist/cli/tidegate.js')
   t.throws(() => compiledFile('bench/run.mjs'), {

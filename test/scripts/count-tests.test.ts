@@ -31,11 +31,11 @@ ok 1 - test/a.test.ts # time=10ms
 1..1
 `
 
-t.test('counts the tests that have no test inside', async (t) => {
+t.test('counts tests without a test inside', async (t) => {
   t.strictSame(countTap(t, GOOD), { status: 0, lines: ['2 passed, 0 failed'] })
 })
 
-t.test('names and counts a test that failed', async (t) => {
+t.test('counts and names a failed test', async (t) => {
   const tap = GOOD.replace('            ok 1 - should', '            not ok 1 - should')
     .replace('        ok 1 - rejects', '        not ok 1 - rejects')
     .replace('    ok 2 - limits', '    not ok 2 - limits')
@@ -56,7 +56,7 @@ t.test('counts a file that did not load', async (t) => {
   t.strictSame(countTap(t, tap), { status: 1, lines: ['failed: test/b.test.ts', '2 passed, 1 failed'] })
 })
 
-t.test('a failed assertion beside inner tests that passed counts once', async (t) => {
+t.test('counts a failed assertion beside passed inner tests once', async (t) => {
   const tap = GOOD.replace('    1..2\nok', '    not ok 3 - left nothing open\n    1..3\nnot ok')
   t.strictSame(countTap(t, tap), { status: 1, lines: ['failed: test/a.test.ts', '2 passed, 1 failed'] })
 })
@@ -69,7 +69,7 @@ t.test('names a file that took too long', async (t) => {
   })
 })
 
-t.test('names what was skipped', async (t) => {
+t.test('names skipped tests', async (t) => {
   const tap = GOOD.replace('    1..2\nok', '    ok 3 - on Windows # SKIP no such machine\n    1..3\nok')
   t.strictSame(countTap(t, tap), {
     status: 0,
@@ -77,7 +77,7 @@ t.test('names what was skipped', async (t) => {
   })
 })
 
-t.test('a run without a test is a failure, and so is one of several', async (t) => {
+t.test('fails a run without a test, also among several runs', async (t) => {
   const lines = ['no test has passed in /0.tap', '0 passed, 1 failed']
   t.strictSame(countTap(t, 'TAP version 14\n1..0 # no tests found\n'), { status: 1, lines })
   t.strictSame(countTap(t, ''), { status: 1, lines })
@@ -89,11 +89,11 @@ t.test('a run without a test is a failure, and so is one of several', async (t) 
   t.strictSame(countFiles([]).ok, false)
 })
 
-t.test('counts several runs together', async (t) => {
+t.test('adds up several runs', async (t) => {
   t.strictSame(countTap(t, GOOD, GOOD), { status: 0, lines: ['4 passed, 0 failed'] })
 })
 
-t.test('the command prints the lines, and ends with 1 where a test failed', async (t) => {
+t.test('the command prints the lines, and exits with 1 when a test failed', async (t) => {
   const count = (tap: string) => {
     const file = join(t.testdir({ 'results.tap': tap }), 'results.tap')
     const { status, stdout } = spawnSync(process.execPath, [join(root, 'scripts/count-tests.mjs'), file], {

@@ -39,12 +39,12 @@ t.test('every file is a subtest', async (t) => {
   t.match(tap, /^# Subtest: test\/fixtures\/runner\/good\.test\.ts$/m)
   t.match(tap, /^1\.\.9$/m)
 
-  t.test('whose tests count, and which says why where it has none', async (t) => {
+  t.test('its tests count, and a file without tests says why', async (t) => {
     t.equal(passed, 7)
     t.same(skipped, [`${FOLDER}/skipped.test.ts`])
   })
   t.test(
-    'and fails where a test does, ends the process, throws too late or leaves something open',
+    'it fails when a test fails, it exits early, it throws late, or it leaves something open',
     async (t) => {
       t.equal(failed, 6)
       t.same(failures, [
@@ -61,31 +61,28 @@ t.test('every file is a subtest', async (t) => {
   )
 })
 
-t.test(
-  'a file that takes too long is ended, and named, whether it waits, waits for nothing, or is too busy to notice',
-  async (t) => {
-    const { failed, passed, failures, tap } = await run(['busy', 'waiting', 'dry'], {
-      jobs: 3,
-      timeoutMs: 2000,
-    })
-    t.equal(failed, 3)
-    t.equal(passed, 3, 'what it had done before counts')
-    t.same(failures, ['busy.test.ts took too long', 'dry.test.ts', 'waiting.test.ts > waits for long'])
-    t.match(tap, /expired: test\/fixtures\/runner\/waiting\.test\.ts/)
-  },
-)
+t.test('a file that takes too long is ended and named, whether it waits, hangs or is busy', async (t) => {
+  const { failed, passed, failures, tap } = await run(['busy', 'waiting', 'dry'], {
+    jobs: 3,
+    timeoutMs: 2000,
+  })
+  t.equal(failed, 3)
+  t.equal(passed, 3, 'what it had done before counts')
+  t.same(failures, ['busy.test.ts took too long', 'dry.test.ts', 'waiting.test.ts > waits for long'])
+  t.match(tap, /expired: test\/fixtures\/runner\/waiting\.test\.ts/)
+})
 
-t.test('what a file has started ends with its process', async (t) => {
+t.test('a process that a file has started ends with the file', async (t) => {
   const { tap, failures } = await run(['orphan'], { timeoutMs: 1000 })
   t.same(failures, ['orphan.test.ts took too long'])
   const pid = /# pid (\d+)/.exec(tap)![1]!
-  // One that has ended may be listed as long as nobody has asked how.
+  // An ended process stays listed until its parent asks for its exit code.
   const state = () => spawnSync('ps', ['-o', 'stat=', '-p', pid], { encoding: 'utf8' }).stdout
   await eventually('it has ended', () => !/^[^Z]/.test(state()))
 })
 
 t.test(
-  'files share a process, but for one that says that it runs alone, and one after a failure',
+  'files share a process, except one that says it runs alone, and the one after a failure',
   async (t) => {
     t.match(await run(['shared-one', 'alone', 'shared-two'], { jobs: 1 }), { failed: 0, passed: 3 })
     const { failures } = await run(['open', 'shared-one', 'shared-two'], { jobs: 1 })
@@ -93,32 +90,29 @@ t.test(
   },
 )
 
-t.test('a path without tests is a mistake', async (t) => {
+t.test('a path without tests is an error', async (t) => {
   const folder = t.testdir({ 'helper.ts': '' })
   t.throws(() => findTests([folder]), { message: `no test files in ${folder}` })
   const missing = join(folder, 'not-there')
   t.throws(() => findTests([missing]), { message: `there is no ${missing}` })
 })
 
-t.test(
-  'files that take minutes, and those that the runner is tried on, run only when they are asked for',
-  async (t) => {
-    const found = (path: string): string[] =>
-      findTests([join(root, path)]).map(({ name }: { name: string }) => name)
-    t.ok(found('test').includes('test/scripts/test-files.test.ts'))
-    t.notOk(found('test').some((name) => /^test\/(?:fixtures|long)\//.test(name)))
-    t.ok(found('test/long').includes('test/long/fuzz.test.ts'))
-    t.same(found(`${FOLDER}/good.test.ts`), [`${FOLDER}/good.test.ts`])
-  },
-)
+t.test("long tests and the runner's own fixtures run only when asked for", async (t) => {
+  const found = (path: string): string[] =>
+    findTests([join(root, path)]).map(({ name }: { name: string }) => name)
+  t.ok(found('test').includes('test/scripts/test-files.test.ts'))
+  t.notOk(found('test').some((name) => /^test\/(?:fixtures|long)\//.test(name)))
+  t.ok(found('test/long').includes('test/long/fuzz.test.ts'))
+  t.same(found(`${FOLDER}/good.test.ts`), [`${FOLDER}/good.test.ts`])
+})
 
-t.test('no file is begun when the time is up, and those left out are named', async (t) => {
+t.test('when the time is up no file is begun, and those left out are named', async (t) => {
   const { failed, passed, skipped } = await run(['good', 'false'], { untilMs: performance.now() - 1 })
   t.same({ failed, passed }, { failed: 0, passed: 0 })
   t.same(skipped, [`${FOLDER}/false.test.ts`, `${FOLDER}/good.test.ts`])
 })
 
-t.test('the command ends with the counts, and with 0 only when all passed', async (t) => {
+t.test('the command prints the counts last, and exits with 0 only when all passed', async (t) => {
   const npmTest = (t: Test, name: string, expected: object) =>
     new Promise<void>((resolve) => {
       const args = [join(root, 'scripts/test.mjs'), join(root, FOLDER, `${name}.test.ts`)]
