@@ -8,7 +8,7 @@ import { NoAnswerForOne } from '../../src/tier-sources/tier-answer.js'
 
 type Answer = (req: IncomingMessage, res: ServerResponse) => void
 
-/** An endpoint on a free port, and the targets and headers that it was asked for. */
+/** Starts an endpoint on a free port, which remembers targets and headers of requests. */
 async function endpoint(t: Test, answer: Answer) {
   const asked: { url: string; headers: IncomingMessage['headers'] }[] = []
   const server = createServer((req, res) => {
@@ -34,7 +34,7 @@ const json =
   (_, res) =>
     res.end(JSON.stringify(body))
 
-t.test('the tier and the tenant are read from where the settings say', async (t) => {
+t.test('the tier and the tenant are read from the configured members', async (t) => {
   const { origin, asked } = await endpoint(t, json({ subscription: { plan: 'pro' }, org: { id: 42 } }))
   const look = openedAt(t, `${origin}/plans/{consumer}`, {
     tier: 'subscription.plan',
@@ -47,7 +47,7 @@ t.test('the tier and the tenant are read from where the settings say', async (t)
   ])
 })
 
-t.test('404, 410, 204 and an answer without a plan say that the consumer is not known', async (t) => {
+t.test('404, 410, 204 and an answer without a tier mean that the consumer is unknown', async (t) => {
   const { origin } = await endpoint(t, (req, res) => {
     const status = Number(req.url!.slice(1))
     res.writeHead(status)
@@ -57,7 +57,7 @@ t.test('404, 410, 204 and an answer without a plan say that the consumer is not 
   for (const status of ['404', '410', '204', '200']) t.equal(await look(status), undefined)
 })
 
-t.test('what is no answer is an error that says so', async (t) => {
+t.test('an unusable answer is an error that says why', async (t) => {
   const { origin } = await endpoint(t, (req, res) => {
     const [status, body] = JSON.parse(decodeURIComponent(req.url!.slice(1))) as [number, string]
     res.writeHead(status, { location: '/elsewhere' })
@@ -81,14 +81,14 @@ t.test('what is no answer is an error that says so', async (t) => {
   })
 })
 
-t.test('members that every object has are no plan', async (t) => {
+t.test('properties that every object has are no tier', async (t) => {
   const { origin } = await endpoint(t, json({ tier: 'pro', plan: 'pro' }))
   for (const tier of ['constructor.name', 'toString', '__proto__.plan', 'tier.length', 'plan.0']) {
     t.equal(await openedAt(t, `${origin}/{consumer}`, { tier })('acme'), undefined)
   }
 })
 
-t.test('an answer that has no end is not read to its end', async (t) => {
+t.test('an endless answer is not read to its end', async (t) => {
   let sent = 0
   const { origin } = await endpoint(t, (_, res) => {
     const more = () => {
@@ -101,7 +101,7 @@ t.test('an answer that has no end is not read to its end', async (t) => {
   t.ok(sent < 64 * 1024 * 1024)
 })
 
-t.test('what is waited for no longer is left', async (t) => {
+t.test('aborting a lookup ends its request', async (t) => {
   const { origin } = await endpoint(t, () => {})
   const controller = new AbortController()
   const asked = openedAt(t, `${origin}/{consumer}`)('acme', controller.signal)
@@ -109,47 +109,43 @@ t.test('what is waited for no longer is left', async (t) => {
   await t.rejects(asked, { message: 'too late' })
 })
 
-t.test(
-  'whatever the id is, it is one segment of the path, or one value of the query, and comes back as it was',
-  async (t) => {
-    const { origin, asked } = await endpoint(t, json({ tier: 'pro' }))
-    const inPath = openedAt(t, `${origin}/plans/{consumer}/tier`)
-    const inQuery = openedAt(t, `${origin}/plans?of={consumer}&v=1`)
-    const nasty = fc.constantFrom(
-      '../admin',
-      'a/b',
-      'a?b=c',
-      'a#b',
-      'a&v=2',
-      'a\r\nx: y',
-      '%2e%2e',
-      'ü€😀',
-      '\0',
-      ' ',
-      '{consumer}',
-    )
-    const id = fc
-      .oneof(nasty, fc.string({ minLength: 1, unit: 'grapheme' }))
-      .filter((text) => !/^\.{1,2}$/.test(text) && text.isWellFormed())
-    await fc.assert(
-      fc.asyncProperty(id, async (consumer) => {
-        asked.length = 0
-        await inPath(consumer)
-        await inQuery(consumer)
-        const { pathname, search } = new URL(asked[0]!.url, origin)
-        const segments = pathname.split('/')
-        if (segments.length !== 4 || decodeURIComponent(segments[2]!) !== consumer || search !== '')
-          throw new Error(asked[0]!.url)
-        const { searchParams } = new URL(asked[1]!.url, origin)
-        if (searchParams.get('of') !== consumer || searchParams.get('v') !== '1')
-          throw new Error(asked[1]!.url)
-      }),
-      { numRuns: 60 },
-    )
-  },
-)
+t.test('any id becomes one path segment or one query value, and arrives unchanged', async (t) => {
+  const { origin, asked } = await endpoint(t, json({ tier: 'pro' }))
+  const inPath = openedAt(t, `${origin}/plans/{consumer}/tier`)
+  const inQuery = openedAt(t, `${origin}/plans?of={consumer}&v=1`)
+  const nasty = fc.constantFrom(
+    '../admin',
+    'a/b',
+    'a?b=c',
+    'a#b',
+    'a&v=2',
+    'a\r\nx: y',
+    '%2e%2e',
+    'ü€😀',
+    '\0',
+    ' ',
+    '{consumer}',
+  )
+  const id = fc
+    .oneof(nasty, fc.string({ minLength: 1, unit: 'grapheme' }))
+    .filter((text) => !/^\.{1,2}$/.test(text) && text.isWellFormed())
+  await fc.assert(
+    fc.asyncProperty(id, async (consumer) => {
+      asked.length = 0
+      await inPath(consumer)
+      await inQuery(consumer)
+      const { pathname, search } = new URL(asked[0]!.url, origin)
+      const segments = pathname.split('/')
+      if (segments.length !== 4 || decodeURIComponent(segments[2]!) !== consumer || search !== '')
+        throw new Error(asked[0]!.url)
+      const { searchParams } = new URL(asked[1]!.url, origin)
+      if (searchParams.get('of') !== consumer || searchParams.get('v') !== '1') throw new Error(asked[1]!.url)
+    }),
+    { numRuns: 60 },
+  )
+})
 
-t.test('an id that would be another place in the path is nobody', async (t) => {
+t.test('an id that would change the path is unknown, without a request', async (t) => {
   const { origin, asked } = await endpoint(t, json({ tier: 'pro' }))
   const look = openedAt(t, `${origin}/plans/{consumer}`)
   t.equal(await look('..'), undefined)

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { createMemory } from '../../src/tier-sources/memory.js'
 
-t.test('it remembers the latest value of each key, and never more keys than it has room for', async () => {
+t.test('it remembers the latest value of each key, and never more keys than its size', async () => {
   const key = fc.constantFrom('a', 'b', 'c', 'd', 'e', 'f')
   const steps = fc.array(fc.record({ key, set: fc.boolean() }), { maxLength: 60 })
   fc.assert(
@@ -24,7 +24,7 @@ t.test('it remembers the latest value of each key, and never more keys than it h
   )
 })
 
-t.test('what was of use stays, what was not goes', async (t) => {
+t.test('a key that was read stays, one that was not is evicted', async (t) => {
   const memory = createMemory<number>(3)
   for (const [i, key] of ['a', 'b', 'c'].entries()) memory.set(key, i)
   memory.get('a')
@@ -32,7 +32,7 @@ t.test('what was of use stays, what was not goes', async (t) => {
   t.same([memory.get('a'), memory.get('b'), memory.get('d')], [0, undefined, 3])
 })
 
-t.test('where all are of use one goes all the same', async (t) => {
+t.test('a new key evicts one even when all were read', async (t) => {
   const memory = createMemory<number>(100)
   for (let i = 0; i < 100; i++) {
     memory.set(String(i), i)

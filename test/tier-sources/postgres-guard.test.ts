@@ -52,22 +52,19 @@ const GREETINGS: readonly [what: string, greeting: Buffer, told: RegExp][] = [
   ['no PostgreSQL', Buffer.from('HTTP/1.1 400 Bad Request\r\n\r\n'), /longer than/],
 ]
 
-t.test(
-  'a database that greets with what pg does not know loses the connection, and nothing else',
-  async (t) => {
-    for (const [what, greeting, told] of GREETINGS) {
-      const { evil, log, counts, look } = await open(t)
-      evil.greeting = greeting
-      await t.rejects(look(), { message: told }, what)
-      t.equal(counts.broken, 1, what)
-      t.match(log.join('\n'), told)
-      t.match(log[0], /^the database broke the protocol; the connection is ended .*"source":"billing"/)
-      await eventually('the connection is gone', () => evil.open() === 0)
-      evil.greeting = WELCOME
-      t.same(await look(), { tier: 'pro', tenant: undefined })
-    }
-  },
-)
+t.test('a database whose greeting pg does not know loses the connection, and nothing else', async (t) => {
+  for (const [what, greeting, told] of GREETINGS) {
+    const { evil, log, counts, look } = await open(t)
+    evil.greeting = greeting
+    await t.rejects(look(), { message: told }, what)
+    t.equal(counts.broken, 1, what)
+    t.match(log.join('\n'), told)
+    t.match(log[0], /^the database broke the protocol; the connection is ended .*"source":"billing"/)
+    await eventually('the connection is gone', () => evil.open() === 0)
+    evil.greeting = WELCOME
+    t.same(await look(), { tier: 'pro', tenant: undefined })
+  }
+})
 
 const ANSWERS: readonly [what: string, answer: Buffer][] = [
   ['a row that ends too soon', row(rowDescription('tier'), pgMessage('D', int16(5), int32(3)))],
@@ -87,7 +84,7 @@ const ANSWERS: readonly [what: string, answer: Buffer][] = [
   ],
 ]
 
-t.test('an answer that is cut, or has no end, is an error of its question alone', async (t) => {
+t.test('an answer that is cut, malformed or endless fails its own lookup only', async (t) => {
   for (const [what, answer] of ANSWERS) {
     const { evil, counts, look } = await open(t)
     t.same(await look(), { tier: 'pro', tenant: undefined })
@@ -100,7 +97,7 @@ t.test('an answer that is cut, or has no end, is an error of its question alone'
   }
 })
 
-t.test('a row without its description is refused by pg itself', async (t) => {
+t.test('pg itself refuses a row without a description', async (t) => {
   const { evil, look } = await open(t)
   for (const answer of [
     row(dataRow('pro')),
@@ -116,14 +113,14 @@ t.test('a row without its description is refused by pg itself', async (t) => {
   }
 })
 
-t.test('a database that refuses a connection and keeps it open has it closed', async (t) => {
+t.test('a connection that the database refuses but keeps open is closed', async (t) => {
   const { evil, look } = await open(t)
   evil.greeting = pgMessage('E', Buffer.from('SFATAL\0C28000\0Mno\0\0'))
   await t.rejects(look(), { message: 'no' })
   await eventually('the connection is gone', () => evil.open() === 0)
 })
 
-t.test('the connection that listens is made anew, whatever it is told', async (t) => {
+t.test('the listening connection is opened anew after a malformed message', async (t) => {
   const { evil, counts } = await open(t, true)
   await eventually('it listens', () => counts.changes === 1)
   evil.inject(pgMessage('A', int32(1), Buffer.from('plans_changed\0acme')))
@@ -131,7 +128,7 @@ t.test('the connection that listens is made anew, whatever it is told', async (t
   await eventually('it listens again', () => counts.changes === 2)
 })
 
-t.test('notices and notifications count for no answer, however many they are', async (t) => {
+t.test('notifications do not count towards the size of an answer, however many there are', async (t) => {
   const { evil, counts, look } = await open(t, true)
   await eventually('it listens', () => counts.changes === 1)
   const note = pgMessage('A', int32(1), Buffer.from(`plans_changed\0${'x'.repeat(7000)}\0`))

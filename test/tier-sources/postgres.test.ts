@@ -9,7 +9,7 @@ import { snapshotOf } from '../support/gateway/gateway.js'
 import { noPostgres, startPostgres, type TestPostgres } from '../support/postgres/postgres.js'
 import { stall } from '../support/stall.js'
 
-t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
+t.test('with a table in PostgreSQL', { skip: noPostgres }, async (t) => {
   const authority = createAuthority(t)
   const db: TestPostgres = await startPostgres(t, authority.issue('db', 'IP:127.0.0.1'))
   await db.query('CREATE TABLE plans (consumer text PRIMARY KEY, tier text, tenant text)')
@@ -54,7 +54,7 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
     t.equal(await look('stranger'), undefined, 'no row')
   })
 
-  t.test('an id is a value, whatever it looks like', async (t) => {
+  t.test('an id is passed as a value, and cannot change the query', async (t) => {
     const { look } = opened()
     for (const id of [
       "' OR '1'='1",
@@ -73,13 +73,13 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
     t.same(await look('acme'), { tier: 'pro', tenant: 'acme-group' }, 'the table is still there')
   })
 
-  t.test('an id that cannot be what the column holds is in no row', async (t) => {
+  t.test("an id that the column's type cannot hold is unknown", async (t) => {
     const { look } = opened({ query: 'SELECT tier FROM plans WHERE length(consumer) = $1::int' })
     t.same(await look('3'), { tier: 'free', tenant: undefined })
     t.equal(await look('acme'), undefined)
   })
 
-  t.test('a query that gives no tier, or that is none, is an error that says so', async (t) => {
+  t.test('a query without a tier column, or that fails, is an error that says so', async (t) => {
     await t.rejects(opened({ query: 'SELECT tenant AS x FROM plans WHERE consumer = $1' }).look('acme'), {
       message: 'its query gives no column "tier", but x',
     })
@@ -91,7 +91,7 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
     })
   })
 
-  t.test('what is waited for no longer gives its connection back', async (t) => {
+  t.test('aborting a lookup gives its connection back to the pool', async (t) => {
     const { look } = opened({ query: 'SELECT tier, pg_sleep(length($1) * 10) FROM plans', pool: 1 })
     const controller = new AbortController()
     const slow = look('slow', controller.signal)
@@ -106,7 +106,7 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
     t.same(await look(''), { tier: 'pro', tenant: undefined }, 'the only connection of the pool is free')
   })
 
-  t.test('a change of the table is heard, and so is that anything may have changed', async (t) => {
+  t.test('notifications report a changed consumer, or that anything may have changed', async (t) => {
     const { changes } = opened({ listen: 'plans_changed' })
     await eventually('it listens', () => changes.length === 1)
     await db.query("UPDATE plans SET tier = 'free' WHERE consumer = 'acme'")
@@ -117,24 +117,21 @@ t.test('a table in PostgreSQL', { skip: noPostgres }, async (t) => {
     t.same(changes, [undefined, 'acme', undefined, 'acme'])
   })
 
-  t.test(
-    'a connection for messages that is lost is made anew, and what was missed is asked for',
-    async (t) => {
-      const { changes, look } = opened({ listen: 'plans_changed' })
-      await eventually('it listens', () => changes.length === 1)
-      await look('acme')
-      await db.query(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidegate'",
-      )
-      await eventually('it listens again', () => changes.length === 2)
-      await db.query("NOTIFY plans_changed, 'bob'")
-      await eventually('it hears', () => changes.length === 3)
-      t.same(changes, [undefined, undefined, 'bob'])
-      t.same(await look('acme'), { tier: 'pro', tenant: 'acme-group' }, 'so are those for questions')
-    },
-  )
+  t.test('a lost listening connection is opened anew, and everything counts as changed', async (t) => {
+    const { changes, look } = opened({ listen: 'plans_changed' })
+    await eventually('it listens', () => changes.length === 1)
+    await look('acme')
+    await db.query(
+      "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'tidegate'",
+    )
+    await eventually('it listens again', () => changes.length === 2)
+    await db.query("NOTIFY plans_changed, 'bob'")
+    await eventually('it hears', () => changes.length === 3)
+    t.same(changes, [undefined, undefined, 'bob'])
+    t.same(await look('acme'), { tier: 'pro', tenant: 'acme-group' }, 'so are those for questions')
+  })
 
-  t.test('a server that is away, hangs and comes back', async (t) => {
+  t.test('a server that is down, hangs and comes back', async (t) => {
     const [settings] = snapshotOf(`
 tiers: [free, pro]
 consumers: [{ header: { name: x-user-id, from: anyone } }]
@@ -165,7 +162,7 @@ routes: [{ path: /*, service: payments }]
     t.match(find('acme'), { tier: 'pro', stale: true }, 'what is known holds, at once')
     const unknown = find('bob')
     await turn()
-    // Past the timeout of the connection itself, too, which is 100 ms longer.
+    // Longer than the connection's own timeout, which is 100 ms longer.
     stall(1200)
     t.equal(await unknown, undefined, 'who is not known waits once')
     const { questions } = plans.describe()[0]!.counts
@@ -187,7 +184,7 @@ routes: [{ path: /*, service: payments }]
     t.ok(logged.includes('the tier source answers again'))
   })
 
-  t.test('over TLS the certificate of the server is checked', async (t) => {
+  t.test("over TLS the server's certificate is verified", async (t) => {
     const by = (query: string) => opened({ url: `${db.url}?${query}` }).look('bob')
     t.match(await by(`sslmode=verify-full&sslrootcert=${authority.ca}`), { tier: 'free' })
     t.match(await by('sslmode=no-verify'), { tier: 'free' })
@@ -215,7 +212,7 @@ routes: [{ path: /*, service: payments }]
   })
 })
 
-t.test('a database that is not there is an error that says where', async (t) => {
+t.test('a missing database is an error that says where', async (t) => {
   const directory = openPostgres({
     name: 'billing',
     settings: {
@@ -234,7 +231,7 @@ t.test('a database that is not there is an error that says where', async (t) => 
   await directory.close()
 })
 
-t.test('a certificate that cannot be read is told to whoever asks', async (t) => {
+t.test('an unreadable certificate is an error of each lookup', async (t) => {
   const directory = openPostgres({
     name: 'billing',
     settings: {

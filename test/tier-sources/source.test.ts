@@ -14,7 +14,7 @@ interface Asked {
   fail(error?: Error): Promise<void>
 }
 
-/** A source whose answers a test gives, and whose clock it moves. */
+/** Makes a source whose answers and clock the test controls. */
 function scripted(
   changes: {
     wait?: boolean
@@ -65,7 +65,7 @@ function scripted(
   })
   t.teardown(() => source.close())
   const find = (consumer = 'acme') => source.find(consumer, clock.now)
-  /** Asked, and the question is there. */
+  /** Looks a consumer up, and waits until the source is asked. */
   async function begin(consumer = 'acme'): Promise<Promise<Found | undefined>[]> {
     const found = find(consumer)
     await settled()
@@ -89,7 +89,7 @@ function scripted(
 const pro = { tier: 'pro', tenant: undefined }
 const free = { tier: 'free', tenant: undefined }
 
-t.test('the first request of a consumer waits for the answer, the others have it from memory', async (t) => {
+t.test("a consumer's first request waits for the answer, later ones have it from memory", async (t) => {
   const { learn, find, asked, counts, clock } = scripted()
   t.same(await learn({ tier: 'pro', tenant: 'acme-group' }), {
     tier: 'pro',
@@ -102,7 +102,7 @@ t.test('the first request of a consumer waits for the answer, the others have it
   t.match(counts, { lookups: { miss: 1, hit: 1 }, questions: { found: 1 } })
 })
 
-t.test('many that ask for one consumer at the same moment are one question', async (t) => {
+t.test('concurrent requests of one consumer share one lookup', async (t) => {
   const { find, asked, settled } = scripted()
   const all = Array.from({ length: 50 }, () => find())
   await settled()
@@ -111,7 +111,7 @@ t.test('many that ask for one consumer at the same moment are one question', asy
   for (const one of await Promise.all(all)) t.match(one, { tier: 'pro', stale: false })
 })
 
-t.test('beyond its ttl an answer holds while another is asked for, behind the request', async (t) => {
+t.test('after its ttl an answer still holds, while a lookup runs in the background', async (t) => {
   const { learn, find, asked, clock, counts, settled } = scripted()
   await learn(pro)
   clock.now += 5 * MINUTE
@@ -124,7 +124,7 @@ t.test('beyond its ttl an answer holds while another is asked for, behind the re
   t.match(counts.lookups, { miss: 1, stale: 2, hit: 1 })
 })
 
-t.test('nothing holds beyond ttl and stale: then it is waited for again', async (t) => {
+t.test('after ttl and stale no answer holds, and the request waits for a new one', async (t) => {
   const { learn, begin, asked, clock } = scripted()
   await learn(pro)
   clock.now += 65 * MINUTE
@@ -133,7 +133,7 @@ t.test('nothing holds beyond ttl and stale: then it is waited for again', async 
   t.match(await found, { tier: 'free', stale: false })
 })
 
-t.test('that a source does not know a consumer is remembered, and asked anew behind a request', async (t) => {
+t.test('an unknown consumer is remembered, and looked up again in the background', async (t) => {
   const { learn, find, asked, clock, counts, settled } = scripted()
   t.equal(await learn(undefined), undefined)
   clock.now += 30 * SECOND - 1
@@ -147,7 +147,7 @@ t.test('that a source does not know a consumer is remembered, and asked anew beh
   t.match(counts, { lookups: { miss: 1, negative: 2, hit: 1 }, questions: { none: 1, found: 1 } })
 })
 
-t.test('a question that fails is no plan, and its consumer does not wait a second time', async (t) => {
+t.test('a failed lookup gives no tier, and its consumer does not wait a second time', async (t) => {
   const { begin, find, asked, clock, counts, settled } = scripted()
   const [found] = await begin()
   await asked[0]!.fail()
@@ -162,21 +162,18 @@ t.test('a question that fails is no plan, and its consumer does not wait a secon
   t.match(counts, { lookups: { miss: 1, skipped: 2, hit: 1 }, questions: { error: 1, found: 1 } })
 })
 
-t.test(
-  'a source that hangs is waited for until its timeout, and told that nobody waits any more',
-  async (t) => {
-    const { begin, asked, counts } = scripted({ timeout: 10 })
-    const [found] = await begin()
-    t.equal(await found, undefined)
-    t.equal(asked[0]!.signal.aborted, true)
-    t.match(counts.questions, { timeout: 1, error: 0 })
-    await asked[0]!.answer(pro)
-    t.match(counts.questions, { timeout: 1, found: 0 }, 'what comes later is too late')
-  },
-)
+t.test('a lookup that hangs is waited for until its timeout, and then aborted', async (t) => {
+  const { begin, asked, counts } = scripted({ timeout: 10 })
+  const [found] = await begin()
+  t.equal(await found, undefined)
+  t.equal(asked[0]!.signal.aborted, true)
+  t.match(counts.questions, { timeout: 1, error: 0 })
+  await asked[0]!.answer(pro)
+  t.match(counts.questions, { timeout: 1, found: 0 }, 'what comes later is too late')
+})
 
 t.test(
-  'a source that fails three times in a row is down: nobody waits, and one asks now and then',
+  'after three failures in a row the source is down: no request waits, and lookups are rare',
   async (t) => {
     const { goDown, find, asked, clock, source, logged, settled } = scripted()
     await goDown()
@@ -208,7 +205,7 @@ t.test(
   },
 )
 
-t.test('a consumer of whom a question always fails takes the source from nobody else', async (t) => {
+t.test('one consumer whose lookups always fail does not take the source down for others', async (t) => {
   const { begin, find, asked, clock, source, settled } = scripted()
   async function failFor(consumer: string): Promise<void> {
     const count = asked.length
@@ -236,25 +233,22 @@ t.test('a consumer of whom a question always fails takes the source from nobody 
   t.equal(source.describe().up, true)
 })
 
-t.test(
-  'whatever is wrong with the answers for single consumers, the source is there for the others',
-  async (t) => {
-    const { begin, asked, source, counts, find, logged } = scripted()
-    for (let i = 0; i < 50; i++) {
-      const [found] = await begin(`evil-${i}`)
-      await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
-      t.equal(await found, undefined)
-    }
-    t.equal(source.describe().up, true)
-    t.equal(counts.questions.error, 50)
-    t.same(logged, ['a tier could not be looked up'], 'once a minute')
-    const before = asked.length
-    t.equal(find('evil-1'), undefined)
-    t.equal(asked.length, before, 'who has waited in vain is not asked for again at once')
-  },
-)
+t.test('errors about single consumers do not take the source down', async (t) => {
+  const { begin, asked, source, counts, find, logged } = scripted()
+  for (let i = 0; i < 50; i++) {
+    const [found] = await begin(`evil-${i}`)
+    await asked.at(-1)!.fail(new NoAnswerForOne('it answers 400'))
+    t.equal(await found, undefined)
+  }
+  t.equal(source.describe().up, true)
+  t.equal(counts.questions.error, 50)
+  t.same(logged, ['a tier could not be looked up'], 'once a minute')
+  const before = asked.length
+  t.equal(find('evil-1'), undefined)
+  t.equal(asked.length, before, 'who has waited in vain is not asked for again at once')
+})
 
-t.test('nor do they hide that it has no answer for the others', async (t) => {
+t.test('errors about single consumers do not hide that the source is down', async (t) => {
   const { begin, asked, clock, source, find, settled } = scripted()
   for (const consumer of ['a', 'b', 'c']) {
     const [found] = await begin(consumer)
@@ -281,7 +275,7 @@ t.test('nor do they hide that it has no answer for the others', async (t) => {
   t.equal(source.describe().up, true)
 })
 
-t.test('one failure between answers takes no source down', async (t) => {
+t.test('single failures between answers do not take the source down', async (t) => {
   const { begin, asked, source } = scripted()
   for (let i = 0; i < 12; i++) {
     const [found] = await begin(`c${i}`)
@@ -303,7 +297,7 @@ t.test('while a source is down the last known tier holds, until the end of stale
   t.equal(find(), undefined)
 })
 
-t.test('a consumer that has changed is asked for anew, and waited for', async (t) => {
+t.test('a changed consumer is looked up anew, and its request waits', async (t) => {
   const { source, learn, begin, find, asked } = scripted()
   await learn(pro)
   source.changed('acme')
@@ -315,7 +309,7 @@ t.test('a consumer that has changed is asked for anew, and waited for', async (t
   t.equal(asked.length, 2)
 })
 
-t.test('an answer that was overtaken by a change is used once, and asked for again', async (t) => {
+t.test('an answer that a change overtook is used once, and looked up again', async (t) => {
   const { source, begin, find, asked, settled } = scripted()
   const [found] = await begin()
   source.changed('acme')
@@ -328,7 +322,7 @@ t.test('an answer that was overtaken by a change is used once, and asked for aga
   t.match(find(), { tier: 'free', stale: false })
 })
 
-t.test('a change that cannot be looked up leaves the last known tier, marked as old', async (t) => {
+t.test('when a changed consumer cannot be looked up, its last known tier holds as stale', async (t) => {
   const { source, learn, begin, find, asked, clock, settled } = scripted()
   await learn(pro)
   source.changed('acme')
@@ -342,7 +336,7 @@ t.test('a change that cannot be looked up leaves the last known tier, marked as 
   t.match(find(), { tier: 'free', stale: false })
 })
 
-t.test('when anything may have changed all is asked for anew, behind the requests', async (t) => {
+t.test('when anything may have changed, all is looked up anew in the background', async (t) => {
   const { source, learn, find, asked, clock, settled } = scripted()
   await learn(pro)
   await learn(undefined, 'other')
@@ -357,7 +351,7 @@ t.test('when anything may have changed all is asked for anew, behind the request
   t.match(find('other'), { tier: 'pro', stale: false })
 })
 
-t.test('without wait even the first request goes on at once', async (t) => {
+t.test("without `wait` even a consumer's first request does not wait", async (t) => {
   const { find, asked, settled, counts } = scripted({ wait: false })
   t.equal(find(), undefined)
   await settled()
@@ -366,7 +360,7 @@ t.test('without wait even the first request goes on at once', async (t) => {
   t.match(counts.lookups, { skipped: 1, miss: 0, hit: 1 })
 })
 
-t.test('of more questions than 512 at the same time the rest is not asked', async (t) => {
+t.test('at most 512 lookups run at once; further consumers are not looked up', async (t) => {
   const { find, asked, settled, counts } = scripted()
   const found = Array.from({ length: 600 }, (_, i) => find(`c${i}`))
   await settled()
@@ -375,7 +369,7 @@ t.test('of more questions than 512 at the same time the rest is not asked', asyn
   t.match(counts.lookups, { miss: 512, skipped: 88 })
 })
 
-t.test('an id that cannot be written in UTF-8 is nobody, rather than somebody else', async (t) => {
+t.test('an id that UTF-8 cannot encode is unknown, without a lookup', async (t) => {
   const { find, asked, settled } = scripted()
   t.equal(find('acme\ud800'), undefined)
   await settled()
@@ -391,7 +385,7 @@ t.test('a tier that the configuration does not have is logged once a minute', as
   t.equal(counts.unknownTiers, 6)
 })
 
-t.test('a closed source asks nobody', async (t) => {
+t.test('a closed source looks up nothing', async (t) => {
   const { source, find, asked, settled } = scripted()
   await source.close()
   t.equal(find(), undefined)
@@ -400,7 +394,7 @@ t.test('a closed source asks nobody', async (t) => {
 })
 
 t.test(
-  'whatever happens: no plan that the source did not give, none older than ttl and stale, and no end without an answer',
+  'it never returns a tier the source did not give, nor one past ttl and stale, and always ends',
   async () => {
     const consumer = fc.constantFrom('a', 'b', 'c')
     const step = fc.oneof(
@@ -420,7 +414,7 @@ t.test(
     await fc.assert(
       fc.asyncProperty(fc.array(step, { maxLength: 40 }), async (steps) => {
         const { source, asked, clock, find, settled } = scripted()
-        /** What was said of each, and when: tiers count up, so that each answer is told from every other. */
+        /** When each tier was given. Tiers count up, so every answer is distinct. */
         const said = new Map<string, number>()
         const waiting: Promise<unknown>[] = []
         const open: Asked[] = []
@@ -459,44 +453,41 @@ t.test(
   },
 )
 
-t.test(
-  'a source has as many questions as connections; the others wait, and callers take turns',
-  async (t) => {
-    const shares = createShares()
-    const { source, asked, settled } = scripted({ pool: 2, shares })
-    const flood = Array.from({ length: 60 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
-    const payer = source.find('acme', 0, '192.0.2.2')
-    await settled()
-    t.equal(asked.length, 2)
-    await asked[0]!.answer(free)
-    await asked[1]!.answer(free)
-    await settled()
-    t.ok(
-      asked.slice(0, 4).some(({ consumer }) => consumer === 'acme'),
-      'the second caller is next but one at most, behind two of sixty',
-    )
-    await asked.find(({ consumer }) => consumer === 'acme')!.answer(pro)
-    t.match(await payer, { tier: 'pro', stale: false })
-    for (let i = 0; i < asked.length; i++) await asked[i]!.answer(free)
-    t.equal(asked.length, 61)
-    t.match(await Promise.all(flood), new Array(60).fill({ tier: 'free' }))
-    t.equal([...shares.all()][0]!.held, 0)
-  },
-)
+t.test('a source runs as many lookups as it has connections; callers take turns', async (t) => {
+  const shares = createShares()
+  const { source, asked, settled } = scripted({ pool: 2, shares })
+  const flood = Array.from({ length: 60 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
+  const payer = source.find('acme', 0, '192.0.2.2')
+  await settled()
+  t.equal(asked.length, 2)
+  await asked[0]!.answer(free)
+  await asked[1]!.answer(free)
+  await settled()
+  t.ok(
+    asked.slice(0, 4).some(({ consumer }) => consumer === 'acme'),
+    'the second caller is next but one at most, behind two of sixty',
+  )
+  await asked.find(({ consumer }) => consumer === 'acme')!.answer(pro)
+  t.match(await payer, { tier: 'pro', stale: false })
+  for (let i = 0; i < asked.length; i++) await asked[i]!.answer(free)
+  t.equal(asked.length, 61)
+  t.match(await Promise.all(flood), new Array(60).fill({ tier: 'free' }))
+  t.equal([...shares.all()][0]!.held, 0)
+})
 
-t.test('waiting in here is no failure of the source: what waits too long is dropped', async (t) => {
+t.test('a lookup that waits too long for a connection is no failure of the source', async (t) => {
   const shares = createShares()
   const { source, asked, counts, settled, logged } = scripted({ pool: 1, timeout: 100, shares })
   const slow = source.find('first', 0, '192.0.2.1')
   const waits = Array.from({ length: 20 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
   await settled()
-  // Its own time is up, too: one failure, not twenty-one.
+  // The running lookup times out, too: one failure, not twenty-one.
   t.strictSame(await Promise.all([slow, ...waits]), new Array(21).fill(undefined))
   await settled()
   t.equal(source.describe().up, true)
   const { timeout, dropped } = counts.questions
   t.equal(timeout + dropped, 21)
-  // Whose turn comes when the first is given up, a moment before its own time is over, is asked, and fails like that one.
+  // The next lookup may get its turn just before its own time is over; it then fails like the first.
   t.ok(timeout === 1 || timeout === 2, `${timeout} of the source's own`)
   t.strictSame(logged, ['a tier could not be looked up'])
   const again = source.find('new-3', 0, '192.0.2.1')
@@ -507,7 +498,7 @@ t.test('waiting in here is no failure of the source: what waits too long is drop
   t.equal([...shares.all()][0]!.held, 0)
 })
 
-t.test('who waits for a question that another caller has asked has it at the turn of either', async (t) => {
+t.test("a caller that joins another caller's lookup gets it at the earlier turn of the two", async (t) => {
   const { source, asked, settled } = scripted({ pool: 1 })
   for (let i = 0; i < 20; i++) void source.find(`new-${i}`, 0, '192.0.2.1')
   void source.find('acme', 0, '192.0.2.1')
@@ -522,7 +513,7 @@ t.test('who waits for a question that another caller has asked has it at the tur
   t.equal(asked.length, 21, 'and it is asked once')
 })
 
-t.test('one caller has a quarter of all questions; past it, it goes on without an answer', async (t) => {
+t.test('one caller holds a quarter of all lookups at most; beyond, its requests do not wait', async (t) => {
   const shares = createShares()
   const { source, counts, settled } = scripted({ pool: 1, shares })
   const flood = Array.from({ length: 200 }, (_, i) => source.find(`new-${i}`, 0, '192.0.2.1'))
@@ -532,7 +523,7 @@ t.test('one caller has a quarter of all questions; past it, it goes on without a
   await settled()
 })
 
-t.test('who waits when a source goes down waits no longer', async (t) => {
+t.test('when a source goes down, waiting requests go on', async (t) => {
   const { source, asked, settled } = scripted({ pool: 3 })
   const all = Array.from({ length: 30 }, (_, i) => source.find(`new-${i}`, 0, `192.0.2.${i}`))
   await settled()
