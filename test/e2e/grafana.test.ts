@@ -83,7 +83,7 @@ const QUIET = [
 ]
 
 const name = hasPrometheus
-  ? 'Prometheus has an answer to every query of every panel and alert, and it is what the load saw'
+  ? 'Prometheus answers every query of every panel and alert with what the load caused'
   : 'prometheus is not installed (Debian: apt-get install prometheus), so the queries met no real figures'
 t.test(name, async (t) => {
   if (!hasPrometheus) {

@@ -96,7 +96,7 @@ t.test('when the access log cannot be written, the gateway counts lost lines and
     t.equal(await run.exited, 0)
   })
 
-  const title = 'nobody reads the pipe, then its reader goes away, then there is another one'
+  const title = 'the log is a pipe that nobody reads, then its reader leaves, then another reads it'
   t.test(title, BESIDE, async (t) => {
     const folder = mkdtempSync(join(tmpdir(), 'tidegate-log-'))
     t.teardown(() => rmSync(folder, { recursive: true }))
