@@ -23,7 +23,7 @@ import type { Guards } from '../upstream/guard/guard.js'
 import type { Upstreams } from '../upstream/pool/pool.js'
 import { autoBan } from './edge/auto-ban.js'
 import type { Overload } from './edge/overload.js'
-import { createExchange, type Exchange } from './exchange/exchange.js'
+import { Exchange } from './exchange/exchange.js'
 import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './exchange/headers.js'
 import { securedOf } from './exchange/tls-info.js'
 import { detailsOf, traceOfCaller } from './exchange/trace.js'
@@ -187,7 +187,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   const behind = stagesBehind(deps, charges)
   const handshakeStages = handshakeStagesOf(edge, shares, behind)
   const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
-  const upgrades = upgrade({ ...deps, internal, stay: createStay({ ...deps, banOf }) })
+  const upgrades = upgrade({ ...deps, shares, internal, stay: createStay({ ...deps, banOf }) })
   turnAway(deps, upgrades)
   const write = record(deps)
   const { tracing } = deps
@@ -312,15 +312,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     started: number,
   ): Exchange {
     const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
-    const x = createExchange(
-      snapshot,
-      known.requestId ?? nextId(),
-      req.method!,
-      req.url!,
-      known,
-      peer,
-      started,
-    )
+    const x = new Exchange(snapshot, known.requestId ?? nextId(), req.method!, req.url!, known, peer, started)
     x.secured = securedOf(req.socket)
     if (tracing !== undefined) x.trace = tracing.begin(x, req, detailsOf)
     else if (known.traceparent !== undefined) x.trace = traceOfCaller(known.traceparent)
@@ -391,7 +383,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     cause: string,
     { method = '-', target = '-', extra = [] as readonly string[], unread = false } = {},
   ): void {
-    const x = createExchange(
+    const x = new Exchange(
       deps.snapshot(),
       nextId(),
       method,

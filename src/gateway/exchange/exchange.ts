@@ -17,28 +17,18 @@ import type { Secured } from './tls-info.js'
  * State of one request: its properties, and what the stages have found so far. It has no Fastify type, so a stage can
  * be tested without a server, and run on a line of a log.
  */
-export interface Exchange {
-  readonly snapshot: Snapshot
-  readonly requestId: string
-  readonly method: string
-  /** Raw request target. */
-  readonly target: string
-  readonly headers: RequestHeaders
-  /** Remote address of the socket. */
-  readonly peer: string
-  /** `performance.now()` at accept. */
-  readonly started: number
+export class Exchange {
   /** Set for a connection over TLS. */
   secured: Secured | undefined
   /** Set if the client sent a trace, or the gateway records one. */
   trace: TraceContext | undefined
 
   // match route
-  host: string
+  host = ''
   /** Canonical path. It is matched and forwarded. */
-  path: string
+  path = ''
   /** Query with its `?`, or empty. */
-  query: string
+  query = ''
   route: Route | undefined
   /** Further routes that a backend could read the path as. If one of them costs more, so does the request. */
   alsoRead: readonly Route[] | undefined
@@ -63,12 +53,12 @@ export interface Exchange {
 
   // resolve tier
   /** Index into snapshot.tiers; -1 before the stage. */
-  tier: number
+  tier = -1
   tierFrom: 'assignment' | 'credential' | 'source' | 'default' | undefined
   /** Name of the source, if the tier is from one. */
   tierSource: string | undefined
   /** True if the tier is the source's last answer, older than its ttl. */
-  tierStale: boolean
+  tierStale = false
   /** Unix ms at which the assignment ends, if it does. */
   tierUntil: number | undefined
 
@@ -83,7 +73,7 @@ export interface Exchange {
   /** Limits of the request; undefined if it has none, or did not reach the stage. */
   policy: Policy | undefined
   decision: Decision | undefined
-  limitMs: number
+  limitMs = 0
   /** True if the request was sampled to be explained later, whatever its outcome. */
   sampled: boolean | undefined
   /** For a sampled request: the state of its limits. */
@@ -95,19 +85,34 @@ export interface Exchange {
 
   // forward
   upstream: Upstream | undefined
-  upstreamMs: number
-  bytesIn: number
-  bytesOut: number
+  upstreamMs = 0
+  bytesIn = 0
+  bytesOut = 0
   /** Total cost that the upstream reported. */
   toldCost: number | undefined
 
   // record
-  status: number
+  status = 0
   error: ErrorCode | undefined
   cause: string | undefined
-  durationMs: number
+  durationMs = 0
   /** True once the response is closed. A later decision is settled at once. */
-  over: boolean
+  over = false
+
+  constructor(
+    readonly snapshot: Snapshot,
+    readonly requestId: string,
+    readonly method: string,
+    /** Raw request target. */
+    readonly target: string,
+    readonly headers: RequestHeaders,
+    /** Remote address of the socket. */
+    readonly peer: string,
+    /** `performance.now()` at accept. */
+    readonly started: number,
+  ) {
+    this.clientIp = peer
+  }
 }
 
 /** Charge that waits for the end of its response (`charges.ts`). */
@@ -119,66 +124,4 @@ export interface Held {
   renewAt: number
   /** Set while the store renews it. */
   renewing: Promise<void> | undefined
-}
-
-/** Creates the exchange for the first stage. */
-export function createExchange(
-  snapshot: Snapshot,
-  requestId: string,
-  method: string,
-  target: string,
-  headers: RequestHeaders,
-  peer: string,
-  started: number,
-): Exchange {
-  return {
-    snapshot,
-    requestId,
-    method,
-    target,
-    headers,
-    peer,
-    started,
-    secured: undefined,
-    trace: undefined,
-    host: '',
-    path: '',
-    query: '',
-    route: undefined,
-    alsoRead: undefined,
-    clientIp: peer,
-    consumer: undefined,
-    identifiedBy: undefined,
-    credentialTier: undefined,
-    tenant: undefined,
-    scopes: undefined,
-    token: undefined,
-    bodyDigest: undefined,
-    keyId: undefined,
-    tier: -1,
-    tierFrom: undefined,
-    tierSource: undefined,
-    tierStale: false,
-    tierUntil: undefined,
-    guard: undefined,
-    pass: undefined,
-    tunnel: undefined,
-    policy: undefined,
-    decision: undefined,
-    limitMs: 0,
-    sampled: undefined,
-    counted: undefined,
-    cost: undefined,
-    held: undefined,
-    upstream: undefined,
-    upstreamMs: 0,
-    bytesIn: 0,
-    bytesOut: 0,
-    toldCost: undefined,
-    status: 0,
-    error: undefined,
-    cause: undefined,
-    durationMs: 0,
-    over: false,
-  }
 }

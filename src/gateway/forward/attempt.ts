@@ -1,61 +1,61 @@
-import type { Target } from '../../upstream/pool/choose.js'
 import type { ResponseHandler, Sent } from '../../upstream/sender.js'
 
 /** Name, value, …; null: there are none. */
 export type Trailers = readonly string[] | null
 
-/** The parts of a sender that a later attempt uses. */
-interface Sender {
+/** Receives the events of the attempt under way. */
+export interface AttemptEvents {
+  readonly takesText: boolean
   connected(sent: Sent): void
-  onResponseStarted(): void
-  onHeaders(status: number, fields: string[], reason: string): void
-  onData(chunk: Buffer): boolean
-  onComplete(trailers: Trailers): void
-  attemptFailed(error: Error): void
-  /** The pool has finished with an attempt that was abandoned. */
-  attemptGone(target: Target): void
+  started(): void
+  headers(status: number, fields: string[], reason: string): void
+  data(chunk: Buffer | string): boolean
+  complete(trailers: Trailers): void
+  failed(error: Error): void
 }
 
 /**
- * One more attempt after an abandoned one. The pool continues with the abandoned one until it has a connection or fails to
- * get one: what it reports then must not be taken for this attempt.
+ * Handles the response to one attempt. The pool continues with an abandoned attempt until it has a connection or fails to
+ * get one: what it reports then must not be taken for the next attempt.
  */
 export class Attempt implements ResponseHandler {
-  readonly #sender: Sender
-  /** The target of this attempt, once it is abandoned, too. */
-  #abandoned: Target | undefined
+  /** Set once the attempt is abandoned. */
+  #gone: (() => void) | undefined
 
-  constructor(sender: Sender) {
-    this.#sender = sender
-  }
+  constructor(private readonly events: AttemptEvents) {}
 
-  abandon(target: Target): void {
-    this.#abandoned = target
+  /** @param gone called when the pool has finished with the attempt */
+  abandon(gone: () => void): void {
+    this.#gone = gone
   }
 
   onConnect(sent: Sent): void {
-    if (this.#abandoned !== undefined) throw new Error('abandoned before it had a connection')
-    this.#sender.connected(sent)
+    if (this.#gone !== undefined) throw new Error('abandoned before it had a connection')
+    this.events.connected(sent)
   }
 
   onResponseStarted(): void {
-    this.#sender.onResponseStarted()
+    this.events.started()
   }
 
   onHeaders(status: number, fields: string[], reason: string): void {
-    this.#sender.onHeaders(status, fields, reason)
+    this.events.headers(status, fields, reason)
   }
 
-  onData(chunk: Buffer): boolean {
-    return this.#sender.onData(chunk)
+  get takesText(): boolean {
+    return this.events.takesText
+  }
+
+  onData(chunk: Buffer | string): boolean {
+    return this.events.data(chunk)
   }
 
   onComplete(trailers: Trailers): void {
-    this.#sender.onComplete(trailers)
+    this.events.complete(trailers)
   }
 
   onError(error: Error): void {
-    if (this.#abandoned === undefined) this.#sender.attemptFailed(error)
-    else this.#sender.attemptGone(this.#abandoned)
+    if (this.#gone !== undefined) this.#gone()
+    else this.events.failed(error)
   }
 }

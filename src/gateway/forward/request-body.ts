@@ -3,6 +3,7 @@ import type { BodyDigest } from '../../credentials/body-digest.js'
 import type { BodySink, BodySource } from '../../upstream/sender.js'
 import type { Breakable } from '../exchange/faults.js'
 import type { Replay } from './body-buffer.js'
+import type { UploadPace } from './upload-pace.js'
 
 export interface BodyEvents extends Breakable {
   /** Called with every chunk's size. Returns false when the body has become too large. */
@@ -11,10 +12,6 @@ export interface BodyEvents extends Breakable {
   begin(): void
   /** Called when the client has sent all of the body. */
   ended(): void
-  /** Called for each piece that is gathered, with its bytes. Returns false when no more should be read for now. */
-  kept(bytes: number): boolean
-  /** Called when the gathered pieces have been passed on. */
-  emptied(): void
   /** Called when the body is not the one that was signed. Its end is not passed on. */
   forged(): void
 }
@@ -28,61 +25,55 @@ export class RequestBody implements BodySource {
   ended = false
   /** The upstream has asked for more than the client has sent. */
   waitingForClient = false
-  readonly #request: IncomingMessage
-  readonly #events: BodyEvents
-  readonly #replay: Replay | undefined
-  readonly #digest: BodyDigest | undefined
   #sink: BodySink | undefined
   /** The latest piece of a signed body. It is held back until the digest shows that this is the body that was signed. */
   #held: Buffer | undefined
   /** Pieces gathered before there is a sink. */
   #kept: Buffer[] | undefined
+  /** Set for a body that is gathered first. */
+  #pace: UploadPace | undefined
 
   /**
    * @param replay keeps the pieces, if they may have to be sent again
    * @param digest what the body has to match, if it was signed
    */
   constructor(
-    request: IncomingMessage,
-    events: BodyEvents,
-    replay: Replay | undefined,
-    digest: BodyDigest | undefined,
-  ) {
-    this.#request = request
-    this.#events = events
-    this.#replay = replay
-    this.#digest = digest
-  }
+    private readonly request: IncomingMessage,
+    private readonly events: BodyEvents,
+    private readonly replay: Replay | undefined,
+    private readonly digest: BodyDigest | undefined,
+  ) {}
 
   /**
    * Returns the whole body if it is short and has arrived, usually in one packet with the header. Sent as one piece it
    * costs a fifth of what a stream does. The body emits nothing else then.
    */
   takeWhole(length: number): Buffer | undefined {
-    const request = this.#request
+    const request = this.request
     if (this.#sink !== undefined || this.#kept !== undefined || length < 0 || length > WHOLE_BYTES) return
     if (!request.complete || request.readableLength !== length) return
     const whole = request.read() as Buffer | null
-    if (whole === null || !this.#events.received(whole.length)) return
+    if (whole === null || !this.events.received(whole.length)) return
     this.ended = true
-    this.#digest?.add(whole)
-    if (this.#digest?.holds() === false) {
-      this.#events.forged()
+    this.digest?.add(whole)
+    if (this.digest?.holds() === false) {
+      this.events.forged()
       return
     }
-    this.#replay?.add(whole)
-    this.#replay?.end()
-    this.#events.ended()
+    this.replay?.add(whole)
+    this.replay?.end()
+    this.events.ended()
     return whole
   }
 
   /** Returns whether the whole body has arrived. */
   get isHere(): boolean {
-    return this.#request.complete
+    return this.request.complete
   }
 
-  /** Starts to read the body before there is a sink. */
-  gather(): void {
+  /** Starts to read the body before there is a sink: `pace` decides when it goes to an upstream. */
+  gather(pace: UploadPace): void {
+    this.#pace = pace
     this.#kept = []
     this.waitingForClient = true
     this.#listen()
@@ -99,7 +90,7 @@ export class RequestBody implements BodySource {
     }
     this.waitingForClient = true
     if (again) {
-      this.#request.resume()
+      this.request.resume()
       return
     }
     this.#listen()
@@ -108,7 +99,7 @@ export class RequestBody implements BodySource {
   #giveKept(kept: readonly Buffer[], sink: BodySink): void {
     let more = true
     for (const piece of kept) more = sink.write(piece)
-    this.#events.emptied()
+    this.#pace!.emptied()
     if (this.ended) sink.end()
     else if (more) this.resume()
     else this.#pause()
@@ -116,57 +107,73 @@ export class RequestBody implements BodySource {
 
   #listen(): void {
     // An HTTP/2 stream that ends without a byte does so before anything listens.
-    if (this.#request.readableEnded) {
+    if (this.request.readableEnded) {
       this.#onEnd()
       return
     }
-    this.#events.begin()
-    this.#request.on('data', this.#onData)
-    this.#request.on('end', this.#onEnd)
-    this.#request.on('error', ignore)
+    this.events.begin()
+    this.request.on('data', this.#onData)
+    this.request.on('end', this.#onEnd)
+    this.request.on('error', ignore)
   }
 
   wait(): void {
     this.waitingForClient = false
-    this.#request.pause()
+    this.request.pause()
   }
 
   resume(): void {
     if (this.ended) return
     this.waitingForClient = true
-    this.#request.resume()
+    this.request.resume()
+  }
+
+  /** Returns whether the body waits until its caller may have another upload. */
+  get waitsForShare(): boolean {
+    return this.#pace?.waitsForShare === true
+  }
+
+  /** Returns whether the client sends fast enough for the connection that the body holds. Call it now and then. */
+  keepsPace(now: number): boolean {
+    return this.#pace === undefined || this.ended || this.#pace.look(now, this.waitingForClient)
+  }
+
+  /** Gives back what the body holds of its caller's shares. */
+  release(): void {
+    this.#pace?.release()
   }
 
   /** Stops reading the request. */
   destroy(): void {
+    this.release()
     if ((this.#sink === undefined && this.#kept === undefined) || this.ended) return
     this.#kept = undefined
     this.ended = true
     this.waitingForClient = false
-    this.#request.off('data', this.#onData)
-    this.#request.off('end', this.#onEnd)
-    this.#request.pause()
+    this.request.off('data', this.#onData)
+    this.request.off('end', this.#onEnd)
+    this.request.pause()
   }
 
   #onData = (chunk: Buffer): void => {
     try {
       this.#take(chunk)
     } catch (error) {
-      this.#events.broken(error)
+      this.events.broken(error)
     }
   }
 
   #take(chunk: Buffer): void {
-    if (!this.#events.received(chunk.length)) return
-    this.#replay?.add(chunk)
-    const piece = this.#digest === undefined ? chunk : this.#hold(chunk, this.#digest)
+    if (!this.events.received(chunk.length)) return
+    this.replay?.add(chunk)
+    const piece = this.digest === undefined ? chunk : this.#hold(chunk, this.digest)
     if (piece === undefined || this.#give(piece) || this.ended) return
     this.#pause()
   }
 
   #pause(): void {
     this.waitingForClient = false
-    this.#request.pause()
+    this.request.pause()
   }
 
   /**
@@ -178,7 +185,7 @@ export class RequestBody implements BodySource {
     if (this.#kept === undefined) return this.#sink!.write(piece)
     this.#kept.push(piece)
     // If `kept` has started a sink, the sink has asked for more itself, or not.
-    return this.#events.kept(piece.length) || this.#sink !== undefined
+    return this.#pace!.kept(piece.length) || this.#sink !== undefined
   }
 
   #hold(chunk: Buffer, digest: BodyDigest): Buffer | undefined {
@@ -192,15 +199,15 @@ export class RequestBody implements BodySource {
     try {
       this.#end()
     } catch (error) {
-      this.#events.broken(error)
+      this.events.broken(error)
     }
   }
 
   #end(): void {
     // An HTTP/2 stream that was reset ends, too. It closes next, which the forwarding code is told.
-    if (!this.#request.complete) return
-    if (this.#digest?.holds() === false) {
-      this.#events.forged()
+    if (!this.request.complete) return
+    if (this.digest?.holds() === false) {
+      this.events.forged()
       return
     }
     if (this.#held !== undefined) {
@@ -210,8 +217,9 @@ export class RequestBody implements BodySource {
     const gathered = this.#kept !== undefined
     this.ended = true
     this.waitingForClient = false
-    this.#replay?.end()
-    this.#events.ended()
+    this.replay?.end()
+    this.#pace?.complete()
+    this.events.ended()
     if (!gathered) this.#sink!.end()
   }
 }

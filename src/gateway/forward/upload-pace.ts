@@ -18,7 +18,6 @@ const PIECE_BYTES = 128
 export class UploadPace {
   /** No connection has been taken yet. */
   gathering = true
-  readonly #x: Exchange
   readonly #go: () => void
   readonly #caller: string | undefined
   readonly #buffers: Share
@@ -35,8 +34,12 @@ export class UploadPace {
    * @param now time of the watchdog, as for `look`
    * @param go called when the request may go to an upstream
    */
-  constructor(x: Exchange, shares: Shares, now: number, go: () => void) {
-    this.#x = x
+  constructor(
+    private readonly x: Exchange,
+    shares: Shares,
+    now: number,
+    go: () => void,
+  ) {
     this.#go = go
     this.#lookedAt = now
     this.#caller = callerOf(x, shares)
@@ -90,11 +93,11 @@ export class UploadPace {
     if (awaited) this.#awaited += now - this.#lookedAt
     this.#lookedAt = now
     if (this.waitsForShare) this.#takeConnection()
-    const { min_rate, min_rate_grace } = this.#x.snapshot.config.server
+    const { min_rate, min_rate_grace } = this.x.snapshot.config.server
     if (this.#awaited < min_rate_grace) return true
-    const flows = (this.#x.bytesIn - this.#bytesBefore) * 1000 >= min_rate * this.#awaited
+    const flows = (this.x.bytesIn - this.#bytesBefore) * 1000 >= min_rate * this.#awaited
     this.#awaited = 0
-    this.#bytesBefore = this.#x.bytesIn
+    this.#bytesBefore = this.x.bytesIn
     if (!this.gathering) return flows
     if (flows) this.#takeConnection()
     return true

@@ -25,7 +25,7 @@ import { pathOf } from '../../telemetry/record/target.js'
 import type { Plans } from '../../tier-sources/tier-sources.js'
 import type { GuardState } from '../../upstream/guard/guard.js'
 import type { UpstreamState } from '../../upstream/pool/state.js'
-import { createExchange, type Exchange } from '../exchange/exchange.js'
+import { Exchange } from '../exchange/exchange.js'
 import { identityHeader, NO_HEADERS, readHeaders } from '../exchange/headers.js'
 import { costOf } from '../quota/cost.js'
 import { authorize } from '../stages/authorize.js'
@@ -145,7 +145,7 @@ export function createExplain(deps: ExplainDeps) {
     const read = readHeaders(question.headers.flat(), snapshot, snapshot.isTrustedProxy(peer))
     const bad = 'code' in read ? refusal(read) : undefined
     const headers = 'code' in read ? NO_HEADERS : read
-    const x = createExchange(snapshot, '', method, url, headers, peer, performance.now())
+    const x = new Exchange(snapshot, '', method, url, headers, peer, performance.now())
     await hold(keyring, takesStoredKeys(snapshot.consumers))
     const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
     let decision: Decision | undefined

@@ -4,7 +4,7 @@ import { forTenant } from '../../config/snapshot/policy.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Charge, Decision } from '../../limiter/limiter.js'
 import { createMemoryLimiter } from '../../limiter/memory.js'
-import { createExchange, type Exchange } from '../exchange/exchange.js'
+import { Exchange } from '../exchange/exchange.js'
 import { NO_HEADERS } from '../exchange/headers.js'
 import { givesBack, renewalMs } from '../quota/charges.js'
 import { answerHere } from '../stages/direct-response.js'
@@ -119,7 +119,7 @@ export function createPlan(snapshot: Snapshot) {
       if (!logged.reachedLimits) return 'refused'
       settleUntil(logged.began)
       const headers = { ...NO_HEADERS, host: logged.host === '' ? undefined : logged.host }
-      const x = createExchange(
+      const x = new Exchange(
         snapshot,
         logged.requestId,
         logged.method,

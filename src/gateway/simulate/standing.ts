@@ -9,7 +9,7 @@ import type { Seen } from '../../telemetry/decisions/last-seen.js'
 import type { Standing, StandingQuestion } from '../../telemetry/decisions/standing.js'
 import type { PlanSource } from '../../tier-sources/source.js'
 import type { Plans } from '../../tier-sources/tier-sources.js'
-import { createExchange, type Exchange } from '../exchange/exchange.js'
+import { Exchange } from '../exchange/exchange.js'
 import { NO_HEADERS } from '../exchange/headers.js'
 import { resolveTier } from '../stages/tier.js'
 
@@ -52,7 +52,7 @@ export function createStanding(deps: StandingDeps) {
     const byAddress = credential === undefined && isByAddress(snapshot, question.consumer)
     const consumer = byAddress ? addressKey(question.consumer) : question.consumer
 
-    const x = createExchange(snapshot, '', 'GET', '/', NO_HEADERS, '', performance.now())
+    const x = new Exchange(snapshot, '', 'GET', '/', NO_HEADERS, '', performance.now())
     x.consumer = consumer
     x.identifiedBy = byAddress ? 'ip' : credential?.kind
     x.tenant = question.tenant ?? credential?.tenant

@@ -2,17 +2,15 @@ import type { ClientRequest, IncomingMessage } from 'node:http'
 import type { Socket } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Duplex } from 'node:stream'
-import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
+import { ERRORS, type Refusal } from '../../errors.js'
 import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
-import type { AttemptOutcome, Upstreams } from '../../upstream/pool/pool.js'
+import type { AttemptOutcome } from '../../upstream/pool/pool.js'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
-import { answerCall, beginCall, endCall, failCall } from '../exchange/trace.js'
-import type { Watchdog, Watched } from '../exchange/watchdog.js'
-import { hashKeyOf } from '../forward/hash-key.js'
-import { errorText, isConnectError, upstreamErrorCode } from '../forward/upstream-error.js'
-import { upstreamHeaders, upstreamPath } from '../forward/upstream-request.js'
+import type { Watched } from '../exchange/watchdog.js'
+import { type AttemptDeps, type AttemptOwner, UpstreamAttempts } from '../forward/upstream-attempts.js'
+import { errorText } from '../forward/upstream-error.js'
 import type { Way } from '../request-lifecycle.js'
 import { closeSoon, refuseSocket } from '../respond/client-error.js'
 import { acceptanceFault, answerFields } from './handshake.js'
@@ -24,9 +22,7 @@ import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js
 /** Retry delay for a client when the gateway has no room, in seconds. */
 const RETRY_SOON = ['Retry-After', '1']
 
-export interface UpgradeDeps {
-  readonly upstreams: Upstreams
-  readonly watchdog: Watchdog
+export interface UpgradeDeps extends AttemptDeps {
   readonly stay: Stay
   /** Counts and logs an error that was thrown. */
   readonly internal: Way['internal']
@@ -99,26 +95,17 @@ interface Gateway extends UpgradeDeps {
   left: () => void
 }
 
-class Upgrading implements Upgrade, HandshakeEvents, Watched {
+class Upgrading implements Upgrade, AttemptOwner, HandshakeEvents, Watched {
   watchSlot = -1
-  readonly #gateway: Gateway
-  readonly #x: Exchange
-  readonly #req: IncomingMessage
-  readonly #socket: Socket
-  readonly #head: Buffer
-  readonly #ended: (x: Exchange) => void
+  /** An upgrade has no body to upload, and its handshake is never sent twice. */
+  readonly uploading = false
+  readonly #attempts: UpstreamAttempts
   readonly #readBefore: number
-  #target: Target | undefined
-  /** Addresses to which no connection could be made. */
-  readonly #unreachable: Target[] = []
   /** The upstream may have seen part of the handshake. */
   #connected = false
   #request: ClientRequest | undefined
-  /** `performance.now()` at the first and at the latest hand-over to an upstream. */
+  /** `performance.now()` after the stages. */
   #began = 0
-  #tried = 0
-  /** A retry is under way. */
-  #retrying = false
   /** When a drain cuts it. */
   #cutAt = Number.POSITIVE_INFINITY
   #tunnel: Tunnel | undefined
@@ -127,19 +114,14 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   #over = false
 
   constructor(
-    gateway: Gateway,
-    x: Exchange,
-    req: IncomingMessage,
-    socket: Socket,
-    head: Buffer,
-    ended: (x: Exchange) => void,
+    private readonly gateway: Gateway,
+    private readonly x: Exchange,
+    private readonly req: IncomingMessage,
+    private readonly socket: Socket,
+    private readonly head: Buffer,
+    private readonly ended: (x: Exchange) => void,
   ) {
-    this.#gateway = gateway
-    this.#x = x
-    this.#req = req
-    this.#socket = socket
-    this.#head = head
-    this.#ended = ended
+    this.#attempts = new UpstreamAttempts(gateway, x, this, true)
     this.#readBefore = socket.bytesRead - head.length
     gateway.open.add(this)
     // Node has removed its own listeners: without one, a reset would end the process.
@@ -158,12 +140,12 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   broken(error: unknown): void {
-    const refusal = this.#gateway.internal(this.#x, error)
+    const refusal = this.gateway.internal(this.x, error)
     if (this.#over) return
-    const x = this.#x
+    const x = this.x
     try {
       if (x.status === 0) {
-        this.#refuse(refusal)
+        this.refuse(refusal)
         return
       }
       x.error ??= refusal.code
@@ -173,55 +155,38 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
         return
       }
     } catch (again) {
-      this.#gateway.internal(x, again)
+      this.gateway.internal(x, again)
     }
-    this.#socket.destroy()
+    this.socket.destroy()
     this.#finish()
   }
 
   proceed(refusal: Refusal | undefined): void {
     this.attempt(() => {
       if (this.#over) return
-      if (refusal !== undefined) this.#refuse(refusal)
-      else if (this.#gateway.leaving) this.#refuse({ code: 'draining' })
+      if (refusal !== undefined) this.refuse(refusal)
+      else if (this.gateway.leaving) this.refuse({ code: 'draining' })
       else {
         this.#began = performance.now()
-        this.#x.guard!.budget.request(this.#gateway.watchdog.now())
-        this.#gateway.watchdog.add(this)
-        this.#try(undefined)
+        this.x.guard!.budget.request(this.gateway.watchdog.now())
+        this.gateway.watchdog.add(this)
+        this.#attempts.next(undefined)
       }
     })
   }
 
-  /**
-   * Tries the next upstream.
-   *
-   * @param failure why the latest attempt failed; sent to the client if there is no further upstream
-   */
-  #try(failure: Refusal | undefined): void {
-    const { service } = this.#x.route!
-    const key = hashKeyOf(this.#x, service)
-    const target = this.#gateway.upstreams.pickForTunnel(service, key, this.#unreachable)
-    if (typeof target !== 'string') this.#ask(target)
-    else this.#refuse(failure ?? { code: 'no_upstream' })
-  }
-
-  #ask(target: Target): void {
-    const x = this.#x
-    const { upstream } = target
-    const fields = upstreamHeaders(x, x.route!.service, upstream, this.#req)
-    const path = upstreamPath(x, upstream)
-    beginCall(x, upstream, path, fields)
-    this.#target = target
-    this.#tried = performance.now()
-    this.#gateway.upstreams.tunnelBegun(target)
-    x.upstream = upstream
+  send(target: Target): void {
+    const { path, fields } = this.#attempts.begin(target, this.req)
     try {
-      this.#request = this.#gateway.ask(upstream, path, fields, this.#socket, this)
+      this.#request = this.gateway.ask(target.upstream, path, fields, this.socket, this)
     } catch (error) {
       // Node found something in the header that it does not send.
-      this.#refuse({ code: 'internal', cause: errorText(error as Error) })
+      this.refuse({ code: 'internal', cause: errorText(error as Error) })
     }
+  }
+
+  mayResend(): boolean {
+    return false
   }
 
   connected(): void {
@@ -229,47 +194,9 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   failed(error: Error): void {
-    this.attempt(() => this.#failed(error))
-  }
-
-  #failed(error: Error): void {
-    if (this.#over) return
-    const code = upstreamErrorCode(error)
-    const cause = errorText(error)
-    const ours = code === 'overloaded' || code === 'internal'
-    failCall(this.#x, code, cause)
-    if (!this.#connected && !ours) {
-      this.#unreachable.push(this.#target!)
-      this.#settle('unreachable', cause)
-      this.#retry({ code, cause })
-    } else {
-      this.#settle(ours ? 'unknown' : 'failed', cause)
-      this.#refuse({ code: isConnectError(code) ? 'upstream_failed' : code, cause })
-    }
-  }
-
-  /** Tries another upstream if the retry budget allows: nothing was sent, so each may be tried once. */
-  #retry(failure: Refusal): void {
-    const { guard, route } = this.#x
-    const more = this.#unreachable.length < route!.service.upstreams.length
-    if (more && guard!.mayRetry(route!.service, this.#gateway.watchdog.now())) {
-      this.#retrying = true
-      this.#try(failure)
-    } else this.#refuse(failure)
-  }
-
-  /** Notes that the upstream has answered the handshake, in whatever way. What follows is no longer a request to it. */
-  #reached(status: number): void {
-    const { guard, pass } = this.#x
-    answerCall(this.#x, status, null)
-    this.#gateway.upstreams.answered(this.#target!)
-    if (this.#retrying) {
-      this.#retrying = false
-      guard!.succeeded++
-    }
-    if (pass === undefined) return
-    const now = performance.now()
-    pass.answered(status, now - this.#tried, now)
+    this.attempt(() => {
+      if (!this.#over) this.#attempts.failed(error, this.#connected)
+    })
   }
 
   answered(answer: IncomingMessage): void {
@@ -281,26 +208,26 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       answer.destroy()
       return
     }
-    this.#reached(answer.statusCode!)
+    this.#attempts.answered(answer.statusCode!, null)
     this.#answer = outcomeOf(answer.statusCode!)
     // Node treats a 101 that names no protocol as an ordinary response.
     const fields =
-      answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.#x, answer)
+      answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.x, answer)
     if (typeof fields === 'string') {
-      this.#refuse(badResponse(fields))
+      this.refuse(badResponse(fields))
       return
     }
-    this.#socket.off('end', this.#onGone)
-    relayAnswer(this.#x, answer, fields, this.#socket, (error) =>
+    this.socket.off('end', this.#onGone)
+    relayAnswer(this.x, answer, fields, this.socket, (error) =>
       this.attempt(() => {
         if (error !== undefined && !this.#over) {
           // Node's error for a response that was cut has a code but no system call. An error of the client's socket has
           // both.
-          this.#x.error = isCutAnswer(error) ? 'upstream_cut' : 'client_closed'
-          this.#x.cause = errorText(error)
+          this.x.error = isCutAnswer(error) ? 'upstream_cut' : 'client_closed'
+          this.x.cause = errorText(error)
         }
         this.#finish()
-        closeSoon(this.#socket)
+        closeSoon(this.socket)
       }),
     )
   }
@@ -319,26 +246,26 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
       upstream.destroy()
       return
     }
-    const x = this.#x
-    this.#reached(101)
+    const x = this.x
+    this.#attempts.answered(101, null)
     this.#answer = 'well'
     const fields = answerFields(x, answer)
     const objection = this.#objection(answer)
     if (objection !== undefined || typeof fields === 'string') {
       upstream.destroy()
-      this.#refuse(objection ?? badResponse(fields as string))
+      this.refuse(objection ?? badResponse(fields as string))
       return
     }
-    this.#gateway.watchdog.delete(this)
-    this.#socket.off('end', this.#onGone)
-    this.#socket.off('close', this.#onGone)
-    if (this.#head.length > 0) upstream.write(this.#head)
+    this.gateway.watchdog.delete(this)
+    this.socket.off('end', this.#onGone)
+    this.socket.off('close', this.#onGone)
+    if (this.head.length > 0) upstream.write(this.head)
     x.status = 101
     join(fields)
-    const { watchdog, stay } = this.#gateway
+    const { watchdog, stay } = this.gateway
     this.#tunnel = new Tunnel(
       x,
-      this.#socket,
+      this.socket,
       upstream,
       watchdog,
       this.#readBefore,
@@ -353,14 +280,14 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
   }
 
   #objection(answer: IncomingMessage): Refusal | undefined {
-    if (this.#gateway.leaving) return { code: 'draining' }
-    const fault = acceptanceFault(this.#x, answer)
+    if (this.gateway.leaving) return { code: 'draining' }
+    const fault = acceptanceFault(this.x, answer)
     return fault === undefined ? undefined : badResponse(fault)
   }
 
   check(now: number): void {
-    const { connect } = this.#x.route!.timeouts
-    const { handshake } = this.#x.route!.websocket
+    const { connect } = this.x.route!.timeouts
+    const { handshake } = this.x.route!.websocket
     if (now > this.#cutAt) {
       this.#expire({ code: 'draining', cause: 'the gateway is shutting down' })
     } else if (now - this.#began > handshake) {
@@ -368,44 +295,44 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
         code: 'upstream_timeout',
         cause: `not through with the handshake within ${handshake} ms`,
       })
-    } else if (this.#target !== undefined && !this.#connected && now - this.#tried > connect) {
+    } else if (this.#attempts.busy && !this.#connected && now - this.#attempts.dispatched > connect) {
       const error = new Error(`no connection within ${connect} ms`)
       this.#request!.destroy(Object.assign(error, { code: 'ETIMEDOUT' }))
     }
   }
 
   #expire(refusal: Refusal): void {
-    if (this.#x.status === 0) {
-      this.#refuse(refusal)
+    if (this.x.status === 0) {
+      this.refuse(refusal)
       return
     }
     // The upstream's refusal is half relayed: the client has to see that it is cut.
-    this.#x.error = ERRORS[refusal.code].source === 'upstream' ? 'upstream_cut' : refusal.code
-    this.#x.cause = refusal.cause
+    this.x.error = ERRORS[refusal.code].source === 'upstream' ? 'upstream_cut' : refusal.code
+    this.x.cause = refusal.cause
     this.#gone()
   }
 
   turnAway(): void {
-    const { stay } = this.#gateway
-    const objection = stay.objection(this.#x)
+    const { stay } = this.gateway
+    const objection = stay.objection(this.x)
     if (objection === undefined) {
-      if (this.#tunnel !== undefined) this.#tunnel.askAgainAt = stay.askAgainAt(this.#x)
+      if (this.#tunnel !== undefined) this.#tunnel.askAgainAt = stay.askAgainAt(this.x)
       return
     }
     const { cause, reason } = objection
     if (this.#tunnel !== undefined) this.#tunnel.leave('forbidden', cause, 0, reason)
-    else if (!this.#over && this.#x.status === 0) this.#refuse({ code: 'forbidden', cause })
+    else if (!this.#over && this.x.status === 0) this.refuse({ code: 'forbidden', cause })
   }
 
   /** Drains. A handshake that is under way gets its response when the upstream has sent its own. */
   leave(): void {
-    const { shutdown_grace } = this.#x.snapshot.config.server
+    const { shutdown_grace } = this.x.snapshot.config.server
     this.#cutAt = performance.now() + shutdown_grace
     this.#tunnel?.leave('draining', 'the gateway is shutting down', shutdown_grace)
   }
 
   #onError = (error: Error): void => {
-    if (!this.#over && this.#tunnel === undefined) this.#x.cause = errorText(error)
+    if (!this.#over && this.#tunnel === undefined) this.x.cause = errorText(error)
   }
 
   #onGone = (): void => {
@@ -414,56 +341,32 @@ class Upgrading implements Upgrade, HandshakeEvents, Watched {
 
   #gone(): void {
     if (this.#over) return
-    this.#x.error ??= 'client_closed'
-    if (this.#x.status === 0) this.#x.status = 499
-    this.#tell('client_closed')
-    this.#socket.destroy()
+    this.x.error ??= 'client_closed'
+    if (this.x.status === 0) this.x.status = 499
+    this.#attempts.giveUp('client_closed')
+    this.socket.destroy()
     this.#finish()
   }
 
-  #refuse(refusal: Refusal): void {
-    this.#tell(refusal.code)
-    if (this.#retrying) {
-      this.#retrying = false
-      this.#x.guard!.failed++
-    }
-    if (ERRORS[refusal.code].source === 'upstream') this.#settle('failed', refusal.cause)
-    const full = refusal.code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
-    refuseSocket(this.#socket, this.#x, full, true)
+  refuse(refusal: Refusal): void {
+    const { code, cause } = refusal
+    this.#attempts.giveUp(code, cause)
+    if (ERRORS[code].source === 'upstream') this.#attempts.settle('failed', cause)
+    const full = code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
+    refuseSocket(this.socket, this.x, full, true)
     this.#finish()
-  }
-
-  /** Reports the outcome of the handshake to the guard of the service. */
-  #tell(code: ErrorCode): void {
-    failCall(this.#x, code)
-    const { pass } = this.#x
-    if (pass === undefined) return
-    const now = performance.now()
-    const waited = this.#target === undefined ? 0 : now - this.#tried
-    if (ERRORS[code].source !== 'upstream') pass.left(waited, now)
-    else pass.failed(code === 'upstream_timeout' || code === 'upstream_connect_timeout', waited, now)
-  }
-
-  /** Tells the pool that the upstream is no longer busy with this. */
-  #settle(outcome: AttemptOutcome, why = ''): void {
-    const target = this.#target
-    if (target === undefined) return
-    this.#target = undefined
-    this.#x.upstreamMs = performance.now() - this.#began
-    endCall(this.#x)
-    this.#gateway.upstreams.tunnelEnded(target, outcome, why)
   }
 
   #finish(): void {
     if (this.#over) return
     this.#over = true
-    const { watchdog, open } = this.#gateway
-    this.attempt(() => this.#settle(this.#answer))
+    const { watchdog, open } = this.gateway
+    this.attempt(() => this.#attempts.settle(this.#answer))
     this.#request?.destroy()
     watchdog.delete(this)
     open.delete(this)
-    this.#ended(this.#x)
-    if (open.size === 0) this.#gateway.left()
+    this.ended(this.x)
+    if (open.size === 0) this.gateway.left()
   }
 }
 

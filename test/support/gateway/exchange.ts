@@ -1,6 +1,6 @@
 import type { Snapshot } from '../../../src/config/snapshot/snapshot.js'
 import type { Refusal } from '../../../src/errors.js'
-import { createExchange, type Exchange } from '../../../src/gateway/exchange/exchange.js'
+import { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { readHeaders } from '../../../src/gateway/exchange/headers.js'
 
 export interface Asked {
@@ -18,5 +18,5 @@ export function exchangeFor(snapshot: Snapshot, asked: Asked = {}): Exchange {
   const raw = named ? headers : ['Host', 'gateway.example', ...headers]
   const read = readHeaders(raw, snapshot, snapshot.isTrustedProxy(peer))
   if ('code' in read) throw new Error(`refused: ${(read as Refusal).code}`)
-  return createExchange(snapshot, 'req-1', method, target, read, peer, 0)
+  return new Exchange(snapshot, 'req-1', method, target, read, peer, 0)
 }
