@@ -38,22 +38,8 @@ export function createConnector(
   timeoutMs: number,
   lookup: LookupFunction,
 ): Connector {
-  const host = hostnameOf(origin)
-  const port = Number(new URL(origin).port) || (tls === undefined ? 80 : 443)
-  const common = {
-    host,
-    port,
-    lookup,
-    noDelay: true,
-    keepAlive: true,
-    keepAliveInitialDelay: ASK_MS,
-    highWaterMark: SEND_BYTES,
-  }
-  const secure = tls && {
-    ...tlsOptions(tls),
-    servername: serverNameOf(tls, host),
-    ALPNProtocols: ['http/1.1'],
-  }
+  const common = { ...addressOptions(origin, lookup), highWaterMark: SEND_BYTES }
+  const secure = tls && { ...common, ...tlsOptions(tls, origin, 'http/1.1') }
   /** TLS session. Never shared with other connectors, which may verify by other rules. */
   let session: Buffer | undefined
 
@@ -65,7 +51,7 @@ export function createConnector(
       callback: (size: number, bytes: Uint8Array) => reader.read(size, bytes as Buffer),
     }
     if (secure === undefined) return connectTcp({ ...common, onread })
-    const socket = connectTls({ ...common, ...secure, session, onread } as ConnectionOptions)
+    const socket = connectTls({ ...secure, session, onread } as ConnectionOptions)
     socket.on('session', (next) => {
       session = next
     })
@@ -98,27 +84,33 @@ export function createConnector(
   }
 }
 
-type TlsOptions = Pick<
-  ConnectionOptions,
-  'minVersion' | 'rejectUnauthorized' | 'servername' | 'ca' | 'cert' | 'key'
->
+/** Returns the options of a connection to an origin, for Node. */
+export function addressOptions(origin: string, lookup: LookupFunction) {
+  const { port, protocol } = new URL(origin)
+  return {
+    host: hostnameOf(origin),
+    port: Number(port) || (protocol === 'https:' ? 443 : 80),
+    lookup,
+    noDelay: true,
+    keepAlive: true,
+    keepAliveInitialDelay: ASK_MS,
+  }
+}
 
-export function tlsOptions({ ca, serverName, verify, cert, key }: UpstreamTls): TlsOptions {
+/** Returns the options of a TLS connection to an origin, for Node. The name for SNI is never an address (RFC 6066 §3). */
+export function tlsOptions({ ca, serverName, verify, cert, key }: UpstreamTls, origin: string, alpn: string) {
+  const host = hostnameOf(origin)
   return {
     minVersion: 'TLSv1.2',
     rejectUnauthorized: verify,
-    ...(serverName === undefined ? undefined : { servername: serverName }),
+    servername: serverName ?? (isIP(host) === 0 ? host : ''),
+    ALPNProtocols: [alpn],
     ...(ca === undefined ? undefined : { ca }),
     ...(cert === undefined ? undefined : { cert, key }),
-  }
+  } as const
 }
 
 /** Returns the hostname of an origin, without the brackets of an IPv6 address. */
 export function hostnameOf(origin: string): string {
   return new URL(origin).hostname.replace(/^\[|\]$/g, '')
-}
-
-/** Returns the name for SNI: never an address (RFC 6066 §3). */
-export function serverNameOf({ serverName }: UpstreamTls, hostname: string): string {
-  return serverName ?? (isIP(hostname) === 0 ? hostname : '')
 }

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Exchange } from '../exchange/exchange.js'
 import type { Breakable } from '../exchange/faults.js'
 import { connectionOf } from '../listen/http2-stream.js'
-import { breakOff, endGently } from '../respond/client-error.js'
+import { breakOff, endConnection } from '../respond/client-error.js'
 import { endLingering, endWhole, flushHead, hasUnreadBody } from '../respond/send-error.js'
 import { sentOn } from './read-pace.js'
 import { linksOf, trailersOf } from './upstream-response.js'
@@ -22,11 +22,6 @@ export interface ClientEvents extends Breakable {
  * client takes them.
  */
 export class ClientResponse {
-  readonly #x: Exchange
-  readonly #req: IncomingMessage
-  readonly #res: ServerResponse
-  readonly #draining: () => boolean
-  readonly #events: ClientEvents
   #head: string[] | undefined
   #reason: string | undefined
   #headWritten = false
@@ -40,18 +35,12 @@ export class ClientResponse {
   #waitingSince = 0
 
   constructor(
-    x: Exchange,
-    req: IncomingMessage,
-    res: ServerResponse,
-    draining: () => boolean,
-    events: ClientEvents,
-  ) {
-    this.#x = x
-    this.#req = req
-    this.#res = res
-    this.#draining = draining
-    this.#events = events
-  }
+    private readonly x: Exchange,
+    private readonly req: IncomingMessage,
+    private readonly res: ServerResponse,
+    private readonly draining: () => boolean,
+    private readonly events: ClientEvents,
+  ) {}
 
   /** Returns whether there is a header for the client, sent or held. */
   get begun(): boolean {
@@ -70,28 +59,28 @@ export class ClientResponse {
 
   /** Returns whether this response waits for an earlier one on the connection, which then has to watch the time. */
   get behind(): boolean {
-    return this.#res.socket === null
+    return this.res.socket === null
   }
 
   /** Returns whether the client is still sending its body. */
   get uploading(): boolean {
-    return hasUnreadBody(this.#x, this.#req)
+    return hasUnreadBody(this.x, this.req)
   }
 
   /** Sends 100 Continue if the client can still use it. */
   proceed(): void {
     // HTTP/1.0 has no 1xx (RFC 9110 §15.2).
-    if (this.#req.httpVersionMinor === 0 || this.begun) return
-    this.#res.writeContinue()
+    if (this.req.httpVersionMinor === 0 || this.begun) return
+    this.res.writeContinue()
     this.#interim = true
   }
 
   hint(raw: readonly string[]): void {
-    if (this.#req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
+    if (this.req.httpVersionMinor === 0 || this.#hints++ >= MAX_HINTS) return
     const link = linksOf(raw)
     if (link.length === 0) return
     try {
-      this.#res.writeEarlyHints({ link })
+      this.res.writeEarlyHints({ link })
       this.#interim = true
     } catch {
       // Node refuses links that it finds malformed. A hint is no reason to fail.
@@ -100,7 +89,7 @@ export class ClientResponse {
 
   /** @param head name, value, … for the exchange's status */
   begin(head: string[], reason: string | undefined): void {
-    const { method, status } = this.#x
+    const { method, status } = this.x
     this.#head = head
     this.#reason = reason
     // Without a body the header waits for the end: only then is it known whether the response was well-formed. With a body
@@ -128,16 +117,16 @@ export class ClientResponse {
 
   /** Sends the upstream's trailers where the client can take them: over HTTP/2. Call it before `end`. */
   trail(raw: readonly string[]): void {
-    if (this.#req.httpVersionMajor === 2) this.#res.addTrailers(trailersOf(raw))
+    if (this.req.httpVersionMajor === 2) this.res.addTrailers(trailersOf(raw))
   }
 
   /** Ends the response, which is complete. */
   end(): void {
     const unread = this.uploading
     if (!this.#headWritten && !this.#writeHead(unread)) return
-    if (unread) endLingering(this.#req, this.#res, this.#first)
-    else if (this.#first === undefined) this.#res.end()
-    else endWhole(this.#res, this.#first)
+    if (unread) endLingering(this.req, this.res, this.#first)
+    else if (this.#first === undefined) this.res.end()
+    else endWhole(this.res, this.#first)
     this.#first = undefined
   }
 
@@ -149,18 +138,18 @@ export class ClientResponse {
 
   /** Cuts a response that has begun and cannot be completed. The client must never see a clean end. */
   cut(): void {
-    const { socket } = this.#res
+    const { socket } = this.res
     // If only the end of the connection ends the body, a FIN would look like success. `resetAndDestroy` sends a FIN first.
-    if (socket !== null && !socket.writableEnded && this.#req.httpVersionMinor === 0) {
+    if (socket !== null && !socket.writableEnded && this.req.httpVersionMinor === 0) {
       ;(socket as { resetAndClosing?: boolean }).resetAndClosing = true
     }
-    breakOff(this.#res)
+    breakOff(this.res)
   }
 
   /** Returns how many bytes the client has taken of an HTTP/2 stream. Otherwise 0: `sent` tells the progress. */
   get taken(): number {
-    if (this.#req.httpVersionMajor !== 2) return 0
-    return this.#x.bytesOut - (this.#res.socket?.writableLength ?? 0)
+    if (this.req.httpVersionMajor !== 2) return 0
+    return this.x.bytesOut - (this.res.socket?.writableLength ?? 0)
   }
 
   /** Returns how many bytes have gone out on the connection, including other responses: pipelined ones, or HTTP/2 streams. */
@@ -169,7 +158,7 @@ export class ClientResponse {
   }
 
   get connection(): object {
-    const { socket } = this.#req
+    const { socket } = this.req
     return connectionOf(socket) ?? socket
   }
 
@@ -178,7 +167,7 @@ export class ClientResponse {
    * time is approximate.
    */
   stuckFor(now: number): number {
-    const waiting = this.#res.socket?.writableLength ?? 0
+    const waiting = this.res.socket?.writableLength ?? 0
     if (waiting === 0 || waiting !== this.#waiting) {
       this.#waiting = waiting
       this.#waitingSince = now
@@ -190,7 +179,7 @@ export class ClientResponse {
     try {
       this.#flushNow()
     } catch (error) {
-      this.#events.broken(error)
+      this.events.broken(error)
     }
   }
 
@@ -200,7 +189,7 @@ export class ClientResponse {
     if (!this.#writeHead(this.uploading)) return
     const first = this.#first
     this.#first = undefined
-    if (first === undefined) flushHead(this.#res)
+    if (first === undefined) flushHead(this.res)
     else this.#send(first)
   }
 
@@ -211,37 +200,33 @@ export class ClientResponse {
    */
   #writeHead(close: boolean): boolean {
     const head = this.#head!
-    if (close || this.#draining()) {
-      head.push('Connection', 'close')
-      this.#res.shouldKeepAlive = false
-      endGently(this.#req.socket)
-    }
+    if (close || this.draining()) endConnection(this.req, this.res, head)
     try {
-      if (this.#reason === undefined) this.#res.writeHead(this.#x.status, head)
-      else this.#res.writeHead(this.#x.status, this.#reason, head)
+      if (this.#reason === undefined) this.res.writeHead(this.x.status, head)
+      else this.res.writeHead(this.x.status, this.#reason, head)
     } catch (error) {
       // Both sides should agree on what a field may hold. If they ever do not, it costs this one response.
-      this.#events.unsendable(error as Error)
+      this.events.unsendable(error as Error)
       return false
     }
     this.#headWritten = true
     // If a response waits behind another one, Node sends a header that leaves with bytes ahead of all that waits, and one
     // that leaves with text behind it. The client would then read a 1xx as a part of the body, and its end as the next
     // response.
-    if (this.#interim && this.#res.socket === null) this.#res.write('', 'latin1')
+    if (this.#interim && this.res.socket === null) this.res.write('', 'latin1')
     return true
   }
 
   #send(chunk: Buffer | string): boolean {
-    if (this.#res.write(chunk)) return !this.#full
+    if (this.res.write(chunk)) return !this.#full
     if (!this.#full) {
       this.#full = true
-      this.#res.once('drain', () => {
+      this.res.once('drain', () => {
         this.#full = false
         try {
-          this.#events.drained()
+          this.events.drained()
         } catch (error) {
-          this.#events.broken(error)
+          this.events.broken(error)
         }
       })
     }

@@ -4,23 +4,19 @@ import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
-import { toldCost } from '../quota/cost.js'
-import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.js'
 import type { UnderWay } from '../request-lifecycle.js'
 import { breakOff } from '../respond/client-error.js'
 import { PlainResponse } from '../respond/plain-response.js'
 import { sendRefusal } from '../respond/send-error.js'
 import { availableCodings, CompressedBody } from '../transform/compressed-body.js'
 import { chooseCoding } from '../transform/content-encoding.js'
-import { mapLocations } from '../transform/location.js'
-import { shapeResponse } from '../transform/response-headers.js'
 import type { Trailers } from './attempt.js'
 import { createReplayMemory, type ReplayMemory } from './body-buffer.js'
 import { type ClientEvents, ClientResponse } from './client-response.js'
 import { createSlowReaders, type ReadPace, type SlowReaders } from './read-pace.js'
 import { errorText } from './upstream-error.js'
 import { type Receiver, Sending, type SendingDeps } from './upstream-exchange.js'
-import { reasonPhrase, responseFault, responseHeaders } from './upstream-response.js'
+import { clientHeaders, reasonPhrase } from './upstream-response.js'
 
 export interface ForwardDeps extends SendingDeps {
   /** Keeps bodies that may have to be sent again; by default within the usual limits. */
@@ -51,12 +47,7 @@ export function forward(deps: ForwardDeps) {
 /** Brings the response of an upstream to the client, and makes sure that the exchange ends in time, whatever happens. */
 class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   watchSlot = -1
-  readonly #deps: ForwardDeps
-  readonly #x: Exchange
-  readonly #req: IncomingMessage
-  readonly #res: ServerResponse
   readonly #sending: Sending
-  readonly #readers: SlowReaders
   /** Set once the client has not taken a piece at once. */
   #pace: ReadPace | undefined
   readonly #client: ClientResponse
@@ -66,37 +57,32 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   #over = false
 
   constructor(
-    deps: ForwardDeps,
+    private readonly deps: ForwardDeps,
     replays: ReplayMemory,
-    readers: SlowReaders,
-    x: Exchange,
-    req: IncomingMessage,
-    res: ServerResponse,
+    private readonly readers: SlowReaders,
+    private readonly x: Exchange,
+    private readonly req: IncomingMessage,
+    private readonly res: ServerResponse,
   ) {
-    this.#deps = deps
-    this.#x = x
-    this.#req = req
-    this.#readers = readers
-    this.#res = res
     this.#sending = new Sending(deps, replays, x, req, this)
     this.#client = new ClientResponse(x, req, res, deps.draining, this)
   }
 
   start(): void {
-    this.#deps.watchdog.add(this)
-    if (this.#x.headers.contentLength > this.#x.route!.bodyLimit) this.bodyTooLarge()
-    else if (this.#readers.refuses(this.#x)) this.refuse(SLOW_READER)
+    this.deps.watchdog.add(this)
+    if (this.x.headers.contentLength > this.x.route!.bodyLimit) this.bodyTooLarge()
+    else if (this.readers.refuses(this.x)) this.refuse(SLOW_READER)
     else this.#sending.start()
   }
 
   // Receiver: events of the upstream side
 
   bodyWanted(): void {
-    if (this.#x.headers.expectContinue) this.#client.proceed()
+    if (this.x.headers.expectContinue) this.#client.proceed()
   }
 
   bodyTooLarge(): void {
-    const detail = `The body is larger than the ${this.#x.route!.bodyLimit} bytes that this route accepts.`
+    const detail = `The body is larger than the ${this.x.route!.bodyLimit} bytes that this route accepts.`
     this.refuse({ code: 'payload_too_large', detail })
   }
 
@@ -105,30 +91,16 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   }
 
   header(status: number, received: readonly string[], reasonGiven: string): void {
-    const x = this.#x
-    const fault = responseFault(status, received)
-    if (fault !== undefined) {
-      this.#refuseHeader(fault)
+    const { x } = this
+    const head = clientHeaders(x, status, received)
+    if (typeof head === 'string') {
+      this.#refuseHeader(head)
       return
     }
-    const quota = claimsQuota(x.decision)
-    const { costHeader, shape } = x.route!
-    if (costHeader !== undefined) x.toldCost = toldCost(received, costHeader)
-    const fields = responseHeaders(received, x.requestId, quota, costHeader, status === 204)
-    if (fields === undefined) {
-      this.#refuseHeader('a transfer coding that nobody asked for')
-      return
-    }
-    mapLocations(fields, x)
-    const head = shape === undefined ? fields : shapeResponse(fields, shape, x)
-    if (quota) pushQuotaHeaders(head, x.policy!, x.decision!)
-    else pushDecidedBy(head, x.route!.quotaOf, x.decision)
     x.status = status
     const reason = reasonPhrase(reasonGiven)
-    const coding =
-      shape?.compress === undefined
-        ? undefined
-        : chooseCoding(shape.compress, x, status, head, availableCodings())
+    const compress = x.route!.shape?.compress
+    const coding = compress && chooseCoding(compress, x, status, head, availableCodings())
     if (coding === undefined) this.#client.begin(head, reason)
     else this.#compress(coding, head, reason)
   }
@@ -141,7 +113,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#encoder = new CompressedBody(coding, {
       begin: () => this.#client.begin(head, reason),
       compressed: (chunk) => {
-        this.#x.bytesOut += chunk.length
+        this.x.bytesOut += chunk.length
         return this.#write(chunk)
       },
       room: () => this.#sending.resume(),
@@ -151,22 +123,22 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   /** Returns whether body pieces may come as text. A bare socket turns a piece into text anyway, to join it with the head. */
   get takesText(): boolean {
-    const res: object = this.#res
+    const res: object = this.res
     return this.#encoder === undefined && res instanceof PlainResponse
   }
 
   data(chunk: Buffer | string): boolean {
     if (this.#encoder !== undefined) return this.#encoder.write(chunk as Buffer)
-    this.#x.bytesOut += chunk.length
+    this.x.bytesOut += chunk.length
     return this.#write(chunk)
   }
 
   #write(chunk: Buffer | string): boolean {
     if (this.#client.write(chunk)) return true
-    const { snapshot, upstream } = this.#x
+    const { snapshot, upstream } = this.x
     // An HTTP/2 stream that waits keeps no connection from others.
     if (snapshot.config.server.min_rate === 0 || upstream!.protocol === 'http2') return false
-    this.#pace ??= this.#readers.pace(this.#x, this.#client.connection)
+    this.#pace ??= this.readers.pace(this.x, this.#client.connection)
     return this.#pace.hold(chunk.length)
   }
 
@@ -185,12 +157,12 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   refuse(refusal: Refusal): void {
     this.#stop(refusal.code, refusal.cause)
     // Stopping threw, and the error handler has already sent a response.
-    if (this.#res.headersSent) return
+    if (this.res.headersSent) return
     const full =
       refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
         ? { ...refusal, headers: RETRY_SOON }
         : refusal
-    sendRefusal(this.#x, this.#req, this.#res, full, this.#deps.draining())
+    sendRefusal(this.x, this.req, this.res, full, this.deps.draining())
   }
 
   cut(code: ErrorCode, cause: string): void {
@@ -201,8 +173,8 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     // The client already has a status that says success. So the outcome has an error code of its own, and the cause says
     // what happened.
     const error = ERRORS[code].source === 'upstream' ? 'upstream_cut' : code
-    this.#x.error = error
-    this.#x.cause = cause
+    this.x.error = error
+    this.x.cause = cause
     this.#stop(error, cause)
     this.#client.cut()
   }
@@ -220,7 +192,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   drained(): void {
     this.#pace?.drained()
-    this.#sending.progress = this.#deps.watchdog.now()
+    this.#sending.progress = this.deps.watchdog.now()
     if (this.#encoder === undefined) this.#sending.resume()
     else this.#encoder.drained()
   }
@@ -230,23 +202,23 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   }
 
   broken(error: unknown): void {
-    broken(this.#res, error)
+    broken(this.res, error)
   }
 
   fail({ code, cause = '' }: Refusal): void {
-    if (this.#client.committed || !this.#res.headersSent) this.cut(code, cause)
+    if (this.#client.committed || !this.res.headersSent) this.cut(code, cause)
     else {
       // The request was being refused already.
       this.#stop(code, cause)
-      breakOff(this.#res)
+      breakOff(this.res)
     }
   }
 
   closed(): void {
-    this.#deps.watchdog.delete(this)
+    this.deps.watchdog.delete(this)
     this.#pace?.drained()
-    const x = this.#x
-    if (this.#over && this.#res.writableFinished) return
+    const x = this.x
+    if (this.#over && this.res.writableFinished) return
     x.error ??= 'client_closed'
     if (x.status === 0) x.status = 499
     if (!this.#over) this.#stop('client_closed')
@@ -255,13 +227,13 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
   // Watched: the time limits
 
   check(now: number): void {
-    const { total, request, headers, idle, connect } = this.#x.route!.timeouts
+    const { total, request, headers, idle, connect } = this.x.route!.timeouts
     if (this.#over) {
       if (idle > 0 && this.#client.stuckFor(now) > idle) this.#letGo(idle)
       return
     }
     const sending = this.#sending
-    const took = now - this.#x.started
+    const took = now - this.x.started
     const still = now - sending.progress
     if (total > 0 && took > total) this.#expire(`the whole took more than ${total} ms`)
     // The queue has a limit of its own.
@@ -286,18 +258,18 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
 
   /** Ends a response that is completely written but that the client does not take. */
   #letGo(idle: number): void {
-    this.#x.error ??= 'client_closed'
-    this.#x.cause ??= `the client took no byte of the response for ${idle} ms`
-    this.#res.destroy()
+    this.x.error ??= 'client_closed'
+    this.x.cause ??= `the client took no byte of the response for ${idle} ms`
+    this.res.destroy()
   }
 
   #readsOn(pace: ReadPace, now: number): boolean {
-    const wanted = this.#deps.upstreams.othersWait(this.#x.route!.service, pace.caller)
+    const wanted = this.deps.upstreams.othersWait(this.x.route!.service, pace.caller)
     return pace.look(now, this.#client.taken, this.#client.sent, wanted)
   }
 
   #tooSlow(): void {
-    const { min_rate } = this.#x.snapshot.config.server
+    const { min_rate } = this.x.snapshot.config.server
     this.cut('request_timeout', `less than ${min_rate} bytes a second of the request`)
   }
 

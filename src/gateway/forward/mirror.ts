@@ -76,12 +76,6 @@ export function createMirror(
 
 class Copy implements MirrorCopy, ResponseHandler, Watched {
   watchSlot = -1
-  readonly #x: Exchange
-  readonly #req: IncomingMessage
-  readonly #upstreams: Upstreams
-  readonly #watchdog: Watchdog
-  readonly #internal: Way['internal']
-  readonly #ended: (result: MirrorResult, call: Call | undefined) => void
   #chunks: Buffer[] = []
   #size = 0
   #target: Target | undefined
@@ -95,26 +89,20 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   #over = false
 
   constructor(
-    x: Exchange,
-    req: IncomingMessage,
-    upstreams: Upstreams,
-    watchdog: Watchdog,
-    internal: Way['internal'],
-    ended: (result: MirrorResult, call: Call | undefined) => void,
+    private readonly x: Exchange,
+    private readonly req: IncomingMessage,
+    private readonly upstreams: Upstreams,
+    private readonly watchdog: Watchdog,
+    private readonly internal: Way['internal'],
+    private readonly ended: (result: MirrorResult, call: Call | undefined) => void,
   ) {
-    this.#x = x
-    this.#req = req
-    this.#upstreams = upstreams
-    this.#watchdog = watchdog
-    this.#internal = internal
-    this.#ended = ended
     // This holds whether or not the body is ever read: a request that ends before its copy is sent leaves no copy behind.
     req.once('close', this.#closed)
   }
 
   read(): void {
-    this.#req.on('data', this.#take)
-    this.#req.once('end', this.#complete)
+    this.req.on('data', this.#take)
+    this.req.once('end', this.#complete)
   }
 
   send(): void {
@@ -129,9 +117,9 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
 
   #complete = (): void => {
     // Otherwise the stream was reset (HTTP/2), and closes next.
-    if (!this.#req.complete) return
+    if (!this.req.complete) return
     const body = Buffer.concat(this.#chunks)
-    const { bodyDigest } = this.#x
+    const { bodyDigest } = this.x
     this.#attempt(() => {
       if (bodyDigest !== undefined && !isBodyOf(bodyDigest, body)) this.#end('aborted')
       else this.#dispatch(body)
@@ -152,7 +140,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   broken(error: unknown): void {
-    this.#internal(this.#x, error)
+    this.internal(this.x, error)
     if (!this.#over) this.#attempt(() => this.#end('failed'))
     if (this.#sent === undefined) this.#attempt(() => this.#release('unknown', ''))
     else this.#sent.abort()
@@ -162,15 +150,15 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   #release(outcome: AttemptOutcome, why: string): void {
     const target = this.#busy
     this.#busy = undefined
-    if (target !== undefined) this.#upstreams.ended(target, outcome, why)
+    if (target !== undefined) this.upstreams.ended(target, outcome, why)
   }
 
   #dispatch(body: Buffer | undefined): void {
     if (this.#over) return
     this.#letGo()
-    const x = this.#x
+    const x = this.x
     const { service } = x.route!.mirror!
-    const target = this.#upstreams.pick(service, hashKeyOf(x, service))
+    const target = this.upstreams.pick(service, hashKeyOf(x, service))
     // A copy never waits.
     if (typeof target === 'string') {
       this.#end('busy')
@@ -178,12 +166,12 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     }
     this.#target = target
     this.#sentAt = performance.now()
-    const fields = upstreamHeaders(x, service, target.upstream, this.#req)
+    const fields = upstreamHeaders(x, service, target.upstream, this.req)
     const path = upstreamPath(x, target.upstream)
     this.#call = beginCopy(x, service, target.upstream, path, fields)
     fields.push(...MARK)
-    this.#watchdog.add(this)
-    const sender = this.#upstreams.begun(target)
+    this.watchdog.add(this)
+    const sender = this.upstreams.begun(target)
     this.#busy = target
     sender.dispatch({ method: x.method, path, fields, body: body ?? null, length: -1 }, this)
   }
@@ -207,7 +195,7 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     if (status < 200 || target === undefined) return
     this.#outcome = outcomeOf(status)
     if (this.#call !== undefined) this.#call.status = status
-    this.#attempt(() => this.#upstreams.answered(target))
+    this.#attempt(() => this.upstreams.answered(target))
   }
 
   onData(): boolean {
@@ -231,9 +219,9 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
   }
 
   #letGo(): void {
-    this.#req.off('data', this.#take)
-    this.#req.off('end', this.#complete)
-    this.#req.off('close', this.#closed)
+    this.req.off('data', this.#take)
+    this.req.off('end', this.#complete)
+    this.req.off('close', this.#closed)
     this.#chunks = []
   }
 
@@ -241,8 +229,8 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     if (this.#over) return
     this.#over = true
     this.#letGo()
-    this.#watchdog.delete(this)
+    this.watchdog.delete(this)
     if (this.#call !== undefined) this.#call.ended = performance.now()
-    this.#ended(result, this.#call)
+    this.ended(result, this.#call)
   }
 }

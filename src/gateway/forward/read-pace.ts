@@ -60,11 +60,7 @@ const waitingOn = new WeakMap<object, number>()
  * One caller's slow responses get a quarter of the connections. Further ones are cut when others wait.
  */
 export class ReadPace {
-  readonly #x: Exchange
-  readonly #connection: object
   readonly caller: string | undefined
-  readonly #buffers: Share
-  readonly #readers: Share
   #held = 0
   #isSlow = false
   /** It is slow, and its caller already has its share of slow responses. */
@@ -79,12 +75,14 @@ export class ReadPace {
   /** When the response is cut for too little progress. */
   #cutAt = 0
 
-  constructor(x: Exchange, connection: object, caller: string | undefined, buffers: Share, readers: Share) {
-    this.#x = x
-    this.#connection = connection
+  constructor(
+    private readonly x: Exchange,
+    private readonly connection: object,
+    caller: string | undefined,
+    private readonly buffers: Share,
+    private readonly readers: Share,
+  ) {
     this.caller = caller
-    this.#buffers = buffers
-    this.#readers = readers
   }
 
   /**
@@ -93,31 +91,31 @@ export class ReadPace {
    * @returns whether the upstream may go on
    */
   hold(bytes: number): boolean {
-    if (this.#held + bytes <= RESPONSE_BYTES && take(this.#buffers, this.caller, bytes) === undefined) {
+    if (this.#held + bytes <= RESPONSE_BYTES && take(this.buffers, this.caller, bytes) === undefined) {
       this.#held += bytes
       return true
     }
     if (this.#waits) return false
     this.#waits = true
     this.#movedAt = 0
-    waitingOn.set(this.#connection, (waitingOn.get(this.#connection) ?? 0) + 1)
+    waitingOn.set(this.connection, (waitingOn.get(this.connection) ?? 0) + 1)
     return false
   }
 
   /** Frees the buffer: the client has taken everything. */
   drained(): void {
-    if (this.#held > 0) give(this.#buffers, this.caller, this.#held)
+    if (this.#held > 0) give(this.buffers, this.caller, this.#held)
     this.#held = 0
     this.upstreamDone()
   }
 
   /** Ends the pacing: no upstream connection waits any more. */
   upstreamDone(): void {
-    if (this.#waits) waitingOn.set(this.#connection, waitingOn.get(this.#connection)! - 1)
+    if (this.#waits) waitingOn.set(this.connection, waitingOn.get(this.connection)! - 1)
     this.#waits = false
     if (!this.#isSlow) return
     this.#isSlow = false
-    give(this.#readers, this.caller)
+    give(this.readers, this.caller)
   }
 
   /**
@@ -130,14 +128,14 @@ export class ReadPace {
    */
   look(now: number, taken: number, sent: number, wanted: boolean): boolean {
     if (!this.#waits) return true
-    const { min_rate, min_rate_grace } = this.#x.snapshot.config.server
+    const { min_rate, min_rate_grace } = this.x.snapshot.config.server
     if (this.#movedAt === 0) {
       this.#movedAt = now
       this.#cutAt = now + min_rate_grace
     } else {
       // Over HTTP/2 a piece may take long, and a pipelined response has to wait for its turn. So its part of the bytes that
       // go out on the connection counts, too.
-      const part = (sent - this.#sent) / waitingOn.get(this.#connection)!
+      const part = (sent - this.#sent) / waitingOn.get(this.connection)!
       const moved = Math.max(taken - this.#taken, part)
       if (moved * 1000 >= min_rate * (now - this.#lookedAt)) this.#movedAt = now
       // Progress comes in pieces: a piece counts for as long as it lasts at that rate, within a limit.
@@ -148,7 +146,7 @@ export class ReadPace {
     this.#taken = taken
     this.#sent = sent
     if (!this.#isSlow && now - this.#movedAt > SLOW_MS && (wanted || !this.#isOver)) {
-      this.#isOver = take(this.#readers, this.caller) !== undefined
+      this.#isOver = take(this.readers, this.caller) !== undefined
       if (this.#isOver && wanted) return false
       this.#isSlow = !this.#isOver
     }

@@ -1,4 +1,8 @@
-import { QUOTA_FIELDS } from '../quota/headers.js'
+import type { Exchange } from '../exchange/exchange.js'
+import { toldCost } from '../quota/cost.js'
+import { claimsQuota, pushDecidedBy, pushQuotaHeaders, QUOTA_FIELDS } from '../quota/headers.js'
+import { mapLocations } from '../transform/location.js'
+import { shapeResponse } from '../transform/response-headers.js'
 import { VIA } from './upstream-request.js'
 
 /** Responses with more fields than this are refused: nobody sends so many in good faith. */
@@ -20,28 +24,37 @@ const DROPPED: ReadonlySet<string> = new Set([
 ])
 
 /**
- * Returns why a response is not passed on, in words for the log, whatever the client speaks.
+ * Builds the header of an upstream's response for the client: with what the route and the gateway add, without what concerns
+ * the hop. Notes the cost that the upstream reports.
  *
  * @param raw name, value, … as they came
- * @returns undefined for a good one
+ * @returns a text for the log that says why the response cannot be passed on
  */
-export function responseFault(status: number, raw: readonly string[]): string | undefined {
+export function clientHeaders(x: Exchange, status: number, raw: readonly string[]): string[] | string {
   if (status > MAX_STATUS) return `the status ${status} is above ${MAX_STATUS}`
   if (raw.length > MAX_RESPONSE_FIELDS * 2) return `more than ${MAX_RESPONSE_FIELDS} response fields`
-  return undefined
+  const { costHeader, shape, quotaOf } = x.route!
+  const { decision } = x
+  const quota = claimsQuota(decision)
+  if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
+  const fields = endToEnd(raw, x.requestId, quota, costHeader, status === 101 || status === 204)
+  if (fields === undefined) return 'a transfer coding that nobody asked for'
+  mapLocations(fields, x)
+  const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
+  if (quota) pushQuotaHeaders(out, x.policy!, decision)
+  else pushDecidedBy(out, quotaOf, decision)
+  return out
 }
 
 /**
- * Builds the header for the client: the upstream's end-to-end fields as they came, with repeated fields and their order
- * kept.
+ * Returns the upstream's end-to-end fields as they came, with repeated fields and their order kept, and the gateway's.
  *
- * @param raw name, value, … as they came
  * @param claimsQuota drop the upstream's own RateLimit fields, because the gateway's follow
  * @param hidden lower-case name of a field that is only for the gateway, if there is one
  * @param noContent the status allows no body and no length (RFC 9110 §8.6)
  * @returns undefined when the body has a coding that the gateway neither removes nor asked for
  */
-export function responseHeaders(
+function endToEnd(
   raw: readonly string[],
   requestId: string,
   claimsQuota: boolean,

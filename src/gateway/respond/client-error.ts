@@ -53,10 +53,7 @@ function hasEndlessTarget(packet: unknown): boolean {
  *   would lose the response. Takes the socket from Node's parser if that still has it
  */
 export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, linger = false): void {
-  const { status, title } = ERRORS[refusal.code]
-  x.status = status
-  x.error = refusal.code
-  x.cause = refusal.cause
+  noteRefusal(x, refusal)
   // Without a listener, a reset from the other side would end the process.
   socket.on('error', () => {})
   if (socket.destroyed || !socket.writable || refusal.silent === true) {
@@ -64,6 +61,26 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
     return
   }
   const body = problemBody(refusal, x.requestId)
+  const fields = problemHeaders(x, refusal, body)
+  const head = bareHead(x.status, ERRORS[refusal.code].title, fields)
+  const sent = x.method === 'HEAD' ? '' : body
+  x.bytesOut = Buffer.byteLength(sent)
+  if (linger) {
+    readOn(socket)
+    socket.end(head + sent)
+  } else socket.end(head + sent, () => socket.destroy())
+  closeSoon(socket)
+}
+
+/** Writes a refusal into the exchange, as its outcome. */
+export function noteRefusal(x: Exchange, { code, cause }: Refusal): void {
+  x.status = ERRORS[code].status
+  x.error = code
+  x.cause = cause
+}
+
+/** Returns the header of a refusal with this body: name, value, … */
+export function problemHeaders(x: Exchange, { headers }: Refusal, body: string): string[] {
   const fields = [
     'Content-Type',
     PROBLEM_JSON,
@@ -73,17 +90,10 @@ export function refuseSocket(socket: Duplex, x: Exchange, refusal: Refusal, ling
     'no-store',
     'X-Request-Id',
     x.requestId,
-    ...(refusal.headers ?? []),
   ]
+  if (headers !== undefined) fields.push(...headers)
   if (x.route?.shape !== undefined) shapeOwn(fields, x.route.shape, x)
-  const head = bareHead(status, title, fields)
-  const sent = x.method === 'HEAD' ? '' : body
-  x.bytesOut = Buffer.byteLength(sent)
-  if (linger) {
-    readOn(socket)
-    socket.end(head + sent)
-  } else socket.end(head + sent, () => socket.destroy())
-  closeSoon(socket)
+  return fields
 }
 
 /** Discards what comes now: the parser would make requests of it. */
@@ -112,6 +122,13 @@ function readOff(socket: Duplex): void {
 export function endGently(socket: Socket): void {
   // Node calls this method at the end.
   socket.destroySoon = endThenLinger
+}
+
+/** Marks a response, whose header is given, as the last one on its connection (RFC 9112 §9.6). */
+export function endConnection(req: IncomingMessage, res: ServerResponse, headers: string[]): void {
+  headers.push('Connection', 'close')
+  res.shouldKeepAlive = false
+  endGently(req.socket)
 }
 
 function endThenLinger(this: Socket): void {

@@ -33,7 +33,6 @@ export class PlainResponse extends EventEmitter {
   writableFinished = false
   closed = false
   readonly req: IncomingMessage
-  readonly #carrier: Carrier
   readonly #socket: Socket
   /** The head, set and not sent yet. */
   #head = NOTHING
@@ -41,9 +40,11 @@ export class PlainResponse extends EventEmitter {
   /** Waits for the client to take what was written. */
   #waits = false
 
-  constructor(carrier: Carrier, req: IncomingMessage) {
+  constructor(
+    private readonly carrier: Carrier,
+    req: IncomingMessage,
+  ) {
     super()
-    this.#carrier = carrier
     this.#socket = carrier.socket
     this.req = req
   }
@@ -122,7 +123,7 @@ export class PlainResponse extends EventEmitter {
     }
     if (!dated) head += `Date: ${httpDate()}\r\n`
     if (closing) this.shouldKeepAlive = false
-    if (!said) head += closing ? 'Connection: close\r\n' : this.#carrier.keepAlive
+    if (!said) head += closing ? 'Connection: close\r\n' : this.carrier.keepAlive
     this.#head = `${head}${chunked ? 'Transfer-Encoding: chunked\r\n\r\n' : '\r\n'}`
     this.statusCode = status
     this.headersSent = true
@@ -137,7 +138,7 @@ export class PlainResponse extends EventEmitter {
    */
   sayHead(status: number, lines: string): void {
     this.#head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\n${lines}Date: ${httpDate()}\r\n${
-      this.shouldKeepAlive ? this.#carrier.keepAlive : 'Connection: close\r\n'
+      this.shouldKeepAlive ? this.carrier.keepAlive : 'Connection: close\r\n'
     }\r\n`
     this.statusCode = status
     this.headersSent = true
@@ -248,7 +249,7 @@ export class PlainResponse extends EventEmitter {
 
   #close(): void {
     this.closed = true
-    this.#carrier.over()
+    this.carrier.over()
     this.emit('close')
   }
 }

@@ -1,11 +1,10 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import { ERRORS, PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../../errors.js'
+import { PROBLEM_JSON, type PreparedRefusal, problemBody, type Refusal } from '../../errors.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import { grpcRefusal, isGrpc } from '../exchange/grpc.js'
 import { NO_HEADERS } from '../exchange/headers.js'
-import { shapeOwn } from '../transform/response-headers.js'
-import { breakOff, endGently } from './client-error.js'
+import { breakOff, endConnection, noteRefusal, problemHeaders } from './client-error.js'
 import { PlainResponse } from './plain-response.js'
 import { sendThisTurn } from './write-batch.js'
 
@@ -38,10 +37,8 @@ export function sendRefusal(
   refusal: Refusal,
   draining: boolean,
 ): void {
-  const { status } = ERRORS[refusal.code]
-  x.status = status
-  x.error = refusal.code
-  x.cause = refusal.cause
+  noteRefusal(x, refusal)
+  const { status } = x
   if (refusal.silent === true) {
     breakOff(res)
     return
@@ -59,25 +56,10 @@ export function sendRefusal(
     return
   }
   const body = problemBody(refusal, x.requestId)
-  const headers = [
-    'Content-Type',
-    PROBLEM_JSON,
-    'Content-Length',
-    String(Buffer.byteLength(body)),
-    'Cache-Control',
-    'no-store',
-    'X-Request-Id',
-    x.requestId,
-  ]
-  if (refusal.headers !== undefined) headers.push(...refusal.headers)
-  if (x.route?.shape !== undefined) shapeOwn(headers, x.route.shape, x)
+  const headers = problemHeaders(x, refusal, body)
   const unread = hasUnreadBody(x, req)
-  if (draining || unread || CLOSING.has(status)) {
-    headers.push('Connection', 'close')
-    // The gateway ignores requests that came along behind this one (RFC 9112 §9.6).
-    res.shouldKeepAlive = false
-    endGently(req.socket)
-  }
+  // The gateway ignores requests that came along behind this one.
+  if (draining || unread || CLOSING.has(status)) endConnection(req, res, headers)
   res.writeHead(status, headers)
   x.bytesOut = x.method === 'HEAD' ? 0 : body.length
   if (unread) endLingering(req, res, body)

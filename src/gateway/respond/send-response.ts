@@ -1,6 +1,6 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Exchange } from '../exchange/exchange.js'
-import { endGently } from './client-error.js'
+import { endConnection } from './client-error.js'
 import { endLingering, endWhole, hasUnreadBody } from './send-error.js'
 
 /** A response from a stage, when the request ends there and nothing is wrong. */
@@ -26,11 +26,7 @@ export function sendAnswer(
   if (!bodiless) headers.push('Content-Length', String(bytes.length))
   headers.push('X-Request-Id', x.requestId)
   const unread = hasUnreadBody(x, req)
-  if (draining || unread) {
-    headers.push('Connection', 'close')
-    res.shouldKeepAlive = false
-    endGently(req.socket)
-  }
+  if (draining || unread) endConnection(req, res, headers)
   res.writeHead(status, headers)
   x.bytesOut = bodiless || x.method === 'HEAD' ? 0 : bytes.length
   if (unread) endLingering(req, res, bytes)

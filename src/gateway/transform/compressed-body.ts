@@ -60,7 +60,6 @@ export interface CompressedEvents extends Breakable {
 export class CompressedBody {
   readonly #encoder: Encoder
   readonly #flushKind: number | undefined
-  readonly #events: CompressedEvents
   #begun = false
   #timer: NodeJS.Timeout | undefined
   /** True if data has come since the last flush. */
@@ -68,9 +67,11 @@ export class CompressedBody {
   #ended = false
   #over = false
 
-  constructor(coding: Coding, events: CompressedEvents) {
+  constructor(
+    coding: Coding,
+    private readonly events: CompressedEvents,
+  ) {
     atOnce++
-    this.#events = events
     this.#encoder = MAKE[coding]()
     // A full flush, which is zlib's default, would discard its history.
     this.#flushKind = coding === 'gzip' ? constants.Z_SYNC_FLUSH : undefined
@@ -109,7 +110,7 @@ export class CompressedBody {
       if (this.#over) return
       this.#release()
       this.#try(() => {
-        if (!this.#begun) this.#events.begin()
+        if (!this.#begun) this.events.begin()
         finished()
       })
     })
@@ -138,14 +139,14 @@ export class CompressedBody {
     if (this.#over) return
     this.#try(() => {
       this.#begin()
-      if (!this.#events.compressed(chunk)) this.#encoder.pause()
+      if (!this.events.compressed(chunk)) this.#encoder.pause()
     })
   }
 
   #begin(): void {
     if (this.#begun) return
     this.#begun = true
-    this.#events.begin()
+    this.events.begin()
   }
 
   /** Runs a callback of the encoder or a timer. An error in it ends the exchange. */
@@ -153,7 +154,7 @@ export class CompressedBody {
     try {
       step()
     } catch (error) {
-      this.#events.broken(error)
+      this.events.broken(error)
     }
   }
 

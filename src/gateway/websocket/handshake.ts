@@ -3,11 +3,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Refusal } from '../../errors.js'
 import { dropFraming, type Head, readHead } from '../../upstream/http1/head.js'
 import type { Exchange } from '../exchange/exchange.js'
-import { hasNoBody, responseFault, responseHeaders } from '../forward/upstream-response.js'
-import { toldCost } from '../quota/cost.js'
-import { claimsQuota, pushDecidedBy, pushQuotaHeaders } from '../quota/headers.js'
-import { mapLocations } from '../transform/location.js'
-import { shapeResponse } from '../transform/response-headers.js'
+import { clientHeaders, hasNoBody } from '../forward/upstream-response.js'
 
 /** Appended to the key for Sec-WebSocket-Accept (RFC 6455 §1.3). */
 const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11'
@@ -49,16 +45,6 @@ function fields(list: readonly string[], name: string): string[] {
   return list.filter((_, i) => i % 2 === 1 && list[i - 1]!.toLowerCase() === name)
 }
 
-/**
- * Builds the handshake's header for the upstream, in the form that http-proxy passes to Node: repeated fields under one
- * name, whatever their case, and `connection` and `upgrade` in lower case, where http-proxy looks for them.
- *
- * @param fields name, value, … without those two
- */
-export function handshakeHeaders(fields: readonly string[]): Record<string, string | string[]> {
-  return { ...byName(fields), connection: 'Upgrade', upgrade: 'websocket' }
-}
-
 /** Returns the fault of the upstream's 101, or undefined. The 101 has to answer this very handshake (RFC 6455 §4.1). */
 export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | undefined {
   if (answer.headers.upgrade?.toLowerCase() !== 'websocket') return '101 to another protocol than websocket'
@@ -80,30 +66,11 @@ export function answerFields(x: Exchange, answer: IncomingMessage): string[] | s
   const { statusCode } = answer
   const head = strictHead(answer)
   if (typeof head === 'string') return head
-  const rawHeaders = head.fields
   if (head.unclear !== undefined) {
     if (statusCode !== 101 && !hasNoBody(statusCode!)) return head.unclear
-    dropFraming(rawHeaders)
+    dropFraming(head.fields)
   }
-  const fault = responseFault(statusCode!, rawHeaders)
-  if (fault !== undefined) return fault
-  const quota = claimsQuota(x.decision)
-  const { costHeader } = x.route!
-  if (costHeader !== undefined) x.toldCost = toldCost(rawHeaders, costHeader)
-  // Never undefined: `strictHead` leaves no coding but chunked.
-  const fields = responseHeaders(
-    rawHeaders,
-    x.requestId,
-    quota,
-    costHeader,
-    statusCode === 101 || statusCode === 204,
-  )!
-  mapLocations(fields, x)
-  const { shape } = x.route!
-  const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
-  if (quota) pushQuotaHeaders(out, x.policy!, x.decision!)
-  else pushDecidedBy(out, x.route!.quotaOf, x.decision)
-  return out
+  return clientHeaders(x, statusCode!, head.fields)
 }
 
 /**
@@ -115,23 +82,4 @@ function strictHead({ httpVersion, statusCode, statusMessage, rawHeaders }: Inco
   let text = `HTTP/${httpVersion} ${status} ${statusMessage}\r\n`
   for (let i = 0; i < rawHeaders.length; i += 2) text += `${rawHeaders[i]}: ${rawHeaders[i + 1]}\r\n`
   return readHead(text, text.length - 2)
-}
-
-/** Builds the header of the 101 for the client, again in the form of http-proxy. */
-export function switchingHeaders(fields: readonly string[]): Record<string, string | string[]> {
-  return { Upgrade: 'websocket', Connection: 'Upgrade', ...byName(fields) }
-}
-
-/** Turns a flat list into an object: repeated fields become lists under the name that came first. */
-function byName(list: readonly string[]): Record<string, string | string[]> {
-  const out = new Map<string, [name: string, values: string[]]>()
-  for (let i = 0; i < list.length; i += 2) {
-    const name = list[i]!
-    const known = out.get(name.toLowerCase())
-    if (known === undefined) out.set(name.toLowerCase(), [name, [list[i + 1]!]])
-    else known[1].push(list[i + 1]!)
-  }
-  return Object.fromEntries(
-    [...out.values()].map(([name, values]) => [name, values.length === 1 ? values[0]! : values]),
-  )
 }

@@ -29,16 +29,10 @@ export interface TunnelOwner extends Breakable {
  */
 export class Tunnel implements Watched {
   watchSlot = -1
-  readonly #x: Exchange
-  readonly #client: Socket
-  readonly #upstream: Socket
-  readonly #watchdog: Watchdog
-  readonly #owner: TunnelOwner
   #over = false
   /** Frames that the upstream sent, as far as they were passed on. */
   readonly #frames = new FrameBoundary()
-  /** Bytes on the client's socket that were HTTP. */
-  readonly #readBefore: number
+  /** Bytes that were written to the client before the tunnel. */
   readonly #writtenBefore: number
   #moved = 0
   #queued = 0
@@ -52,28 +46,20 @@ export class Tunnel implements Watched {
   #reason = ''
   /** Unix ms from which `check` calls `mayStay`, to ask whether the client may still stay. */
   askAgainAt = Number.POSITIVE_INFINITY
-  readonly #unixTime: () => number
 
   /**
    * @param readBefore bytes of `client.bytesRead` that are not part of the tunnel; no byte written so far is part of it
    * @param unixTime the clock of `askAgainAt`
    */
   constructor(
-    x: Exchange,
-    client: Socket,
-    upstream: Socket,
-    watchdog: Watchdog,
-    readBefore: number,
-    owner: TunnelOwner,
-    unixTime: () => number,
+    private readonly x: Exchange,
+    private readonly client: Socket,
+    private readonly upstream: Socket,
+    private readonly watchdog: Watchdog,
+    private readonly readBefore: number,
+    private readonly owner: TunnelOwner,
+    private readonly unixTime: () => number,
   ) {
-    this.#x = x
-    this.#client = client
-    this.#upstream = upstream
-    this.#watchdog = watchdog
-    this.#owner = owner
-    this.#unixTime = unixTime
-    this.#readBefore = readBefore
     this.#writtenBefore = client.bytesWritten
     this.#progress = watchdog.now()
     upstream.on('data', this.#fromUpstream)
@@ -113,26 +99,26 @@ export class Tunnel implements Watched {
   }
 
   broken(error: unknown): void {
-    this.#owner.broken(error)
+    this.owner.broken(error)
   }
 
   /** Ends the tunnel at once. */
   cut(): void {
-    this.#client.destroy()
-    this.#upstream.destroy()
+    this.client.destroy()
+    this.upstream.destroy()
     this.#close()
   }
 
   #end(): void {
     if (this.#ending) return
     this.#ending = true
-    this.#progress = this.#watchdog.now()
+    this.#progress = this.watchdog.now()
   }
 
   #fault(error: ErrorCode, cause: string): void {
-    if (this.#x.error !== undefined) return
-    this.#x.error = error
-    this.#x.cause = cause
+    if (this.x.error !== undefined) return
+    this.x.error = error
+    this.x.cause = cause
   }
 
   #fromUpstream = (chunk: Buffer): void => {
@@ -148,14 +134,14 @@ export class Tunnel implements Watched {
       this.#frames.read(chunk)
     } else if (this.#farewell === 'wanted') {
       const whole = this.#frames.read(chunk, true)
-      if (!this.#client.write(chunk.subarray(0, whole))) this.#pauseUpstream()
+      if (!this.client.write(chunk.subarray(0, whole))) this.#pauseUpstream()
       if (this.#frames.clean) this.#sayFarewell()
     }
   }
 
   #pauseUpstream(): void {
-    this.#upstream.pause()
-    this.#client.once('drain', () => this.#upstream.resume())
+    this.upstream.pause()
+    this.client.once('drain', () => this.upstream.resume())
   }
 
   /**
@@ -169,45 +155,45 @@ export class Tunnel implements Watched {
     if (this.#farewell !== 'none') return
     this.#reason = reason
     if (!this.#ending) this.#fault(error, cause)
-    this.#cutAt = this.#watchdog.now() + Math.max(graceMs, ENDING_MS)
+    this.#cutAt = this.watchdog.now() + Math.max(graceMs, ENDING_MS)
     if (this.#frames.closed) this.#end()
     if (this.#ending) {
       this.#farewell = 'said'
       return
     }
     this.#farewell = 'wanted'
-    this.#upstream.unpipe(this.#client)
-    if (this.#client.writableNeedDrain) this.#pauseUpstream()
-    else this.#upstream.resume()
+    this.upstream.unpipe(this.client)
+    if (this.client.writableNeedDrain) this.#pauseUpstream()
+    else this.upstream.resume()
     if (this.#frames.clean) this.#sayFarewell()
   }
 
   #sayFarewell(): void {
     this.#farewell = 'said'
-    const code = this.#x.error === 'forbidden' ? POLICY : GOING_AWAY
+    const code = this.x.error === 'forbidden' ? POLICY : GOING_AWAY
     // A slow client cannot reply before it has taken the end of its message: the Close waits behind that.
-    if (this.#client.writable) this.#client.write(closeFrame(code, this.#reason), this.#expectAnswer)
+    if (this.client.writable) this.client.write(closeFrame(code, this.#reason), this.#expectAnswer)
     else this.#expectAnswer()
   }
 
   #expectAnswer = (): void => {
-    this.#cutAt = Math.min(this.#cutAt, this.#watchdog.now() + ENDING_MS)
+    this.#cutAt = Math.min(this.#cutAt, this.watchdog.now() + ENDING_MS)
   }
 
   check(now: number): void {
-    const moved = this.#client.bytesRead + this.#upstream.bytesRead
-    const queued = this.#client.writableLength + this.#upstream.writableLength
+    const moved = this.client.bytesRead + this.upstream.bytesRead
+    const queued = this.client.writableLength + this.upstream.writableLength
     if (moved !== this.#moved || queued !== this.#queued) {
       this.#moved = moved
       this.#queued = queued
       this.#progress = now
     }
-    if (this.#farewell === 'none' && this.askAgainAt <= this.#unixTime()) this.#owner.mayStay()
+    if (this.#farewell === 'none' && this.askAgainAt <= this.unixTime()) this.owner.mayStay()
     const still = now - this.#progress
-    const { idle } = this.#x.route!.websocket
+    const { idle } = this.x.route!.websocket
     if (now > this.#cutAt || (this.#ending && still > ENDING_MS)) {
-      this.#client.destroy()
-      this.#upstream.destroy()
+      this.client.destroy()
+      this.upstream.destroy()
     } else if (!this.#ending && still > idle) {
       this.leave('request_timeout', `no byte in either direction for ${idle} ms`, 0)
     }
@@ -216,9 +202,9 @@ export class Tunnel implements Watched {
   #close(): void {
     if (this.#over) return
     this.#over = true
-    this.#watchdog.delete(this)
-    this.#x.bytesIn = this.#client.bytesRead - this.#readBefore
-    this.#x.bytesOut = this.#client.bytesWritten - this.#writtenBefore
-    this.#owner.ended()
+    this.watchdog.delete(this)
+    this.x.bytesIn = this.client.bytesRead - this.readBefore
+    this.x.bytesOut = this.client.bytesWritten - this.#writtenBefore
+    this.owner.ended()
   }
 }

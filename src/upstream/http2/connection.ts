@@ -1,8 +1,8 @@
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { connect as connectTcp, type LookupFunction, type Socket } from 'node:net'
-import { connect as connectTls, type TLSSocket } from 'node:tls'
+import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'node:tls'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
-import { hostnameOf, serverNameOf, tlsOptions } from '../connector.js'
+import { addressOptions, tlsOptions } from '../connector.js'
 import { coded } from '../sender.js'
 import { closeLater, keepWithStreams } from './faults.js'
 
@@ -73,24 +73,11 @@ export function connectSession(
   return session
 }
 
-function openSocket(upstream: Upstream, lookup: LookupFunction): Socket {
-  const { origin, tls } = upstream
-  const url = new URL(origin)
-  const host = hostnameOf(origin)
-  const socket =
-    tls === undefined
-      ? connectTcp({ host, port: Number(url.port || 80), lookup })
-      : connectTls({
-          ...tlsOptions(tls),
-          host,
-          lookup,
-          port: Number(url.port || 443),
-          servername: serverNameOf(tls, host),
-          ALPNProtocols: ['h2'],
-        })
-  socket.setNoDelay(true)
-  socket.setKeepAlive(true, 60_000)
-  return socket
+function openSocket({ origin, tls }: Upstream, lookup: LookupFunction): Socket {
+  const common = addressOptions(origin, lookup)
+  return tls === undefined
+    ? connectTcp(common)
+    : connectTls({ ...common, ...tlsOptions(tls, origin, 'h2') } as ConnectionOptions)
 }
 
 /**
