@@ -3,40 +3,47 @@ import type { Refusal } from '../../errors.js'
 import { fieldOf, placeOf, removeField } from './header-list.js'
 import { Field, fieldTable, isClaim } from './header-table.js'
 
+const NONE: readonly string[] = []
+
 /**
  * Headers of a request as the stages need them, read in one pass over the raw list. Node's own `headers` object joins
  * and drops repeated headers, but the gateway must see a repeated Host or credential.
  */
-export interface RequestHeaders {
+export type RequestHeaders = Readonly<HeadersRead>
+
+class HeadersRead {
   /** End-to-end headers for the upstream as a flat name, value list, without those that the gateway sets itself. */
-  readonly forward: readonly string[]
-  readonly host: string | undefined
+  forward = NONE
+  host: string | undefined
   /** Content-Length; -1 if there is none. */
-  readonly contentLength: number
-  readonly chunked: boolean
-  readonly expectContinue: boolean
+  contentLength = -1
+  chunked = false
+  expectContinue = false
   /** All X-Forwarded-For headers, joined; only from a trusted proxy. */
-  readonly forwardedFor: string | undefined
-  readonly forwardedProto: string | undefined
-  readonly forwardedHost: string | undefined
-  readonly via: string | undefined
-  readonly requestId: string | undefined
+  forwardedFor: string | undefined
+  forwardedProto: string | undefined
+  forwardedHost: string | undefined
+  via: string | undefined
+  requestId: string | undefined
   /** Headers that can identify a consumer, flat: lower-case name, value. They only reach the upstream once verified. */
-  readonly identity: readonly string[]
+  identity = NONE
   /** Lower-case protocol of an Upgrade header that the Connection header names. */
-  readonly upgrade: string | undefined
+  upgrade: string | undefined
   /** As received, perhaps invalid. It is in `forward`, too. Empty if repeated. */
-  readonly traceparent: string | undefined
+  traceparent: string | undefined
   /** All headers of this name, joined. They are in `forward`, too. */
-  readonly tracestate: string | undefined
+  tracestate: string | undefined
   /** First User-Agent. It is in `forward`, too. */
-  readonly userAgent: string | undefined
+  userAgent: string | undefined
   /**
    * Headers of a CDN about the client, flat: lower-case name, value; only from a trusted proxy. They are in `forward`,
    * too.
    */
-  readonly cdn: readonly string[]
+  cdn = NONE
 }
+
+/** Headers of a request whose own could not be read. */
+export const NO_HEADERS: RequestHeaders = Object.freeze(new HeadersRead())
 
 /** Returns a header of the identity list, or undefined. */
 export function identityHeader(headers: RequestHeaders, name: string): string | undefined {
@@ -71,24 +78,13 @@ export function readHeaders(
 ): RequestHeaders | Refusal {
   if (raw.length > snapshot.config.server.max_headers * 2) return { code: 'headers_too_large' }
   const table = fieldTable(snapshot)
+  const read = new HeadersRead()
   const forward: string[] = []
+  read.forward = forward
   let identity: string[] | undefined
-  let host: string | undefined
+  let cdn: string[] | undefined
   let hosts = 0
   let connection: string | undefined
-  let contentLength = -1
-  let chunked = false
-  let expectContinue = false
-  let forwardedFor: string | undefined
-  let forwardedProto: string | undefined
-  let forwardedHost: string | undefined
-  let via: string | undefined
-  let requestId: string | undefined
-  let upgrade: string | undefined
-  let traceparent: string | undefined
-  let tracestate: string | undefined
-  let userAgent: string | undefined
-  let cdn: string[] | undefined
   for (let i = 0; i < raw.length; i += 2) {
     const wireName = raw[i]!
     const value = raw[i + 1]!
@@ -113,7 +109,7 @@ export function readHeaders(
         forward.push(wireName, value)
         break
       case Field.Host:
-        host = value
+        read.host = value
         hosts++
         break
       case Field.Connection:
@@ -121,39 +117,40 @@ export function readHeaders(
         break
       case Field.ContentLength:
         // Node has refused repeated, signed and overlong values. The number is forwarded, never the text.
-        contentLength = Number(value)
-        if (!Number.isSafeInteger(contentLength)) return { code: 'bad_request', cause: 'content-length' }
+        read.contentLength = Number(value)
+        if (!Number.isSafeInteger(read.contentLength)) return { code: 'bad_request', cause: 'content-length' }
         break
       case Field.TransferEncoding:
-        if (chunked || value.toLowerCase() !== 'chunked') {
+        if (read.chunked || value.toLowerCase() !== 'chunked') {
           return {
             code: 'bad_request',
             detail: 'The only Transfer-Encoding that is accepted is chunked, once.',
           }
         }
-        chunked = true
+        read.chunked = true
         break
       case Field.Expect:
         if (value.toLowerCase() !== '100-continue') return { code: 'expectation_failed' }
-        expectContinue = true
+        read.expectContinue = true
         break
       case Field.Upgrade:
-        upgrade = value.toLowerCase()
+        read.upgrade = value.toLowerCase()
         break
       case Field.Via:
-        via = via === undefined ? value : `${via}, ${value}`
+        read.via = read.via === undefined ? value : `${read.via}, ${value}`
         break
       case Field.RequestId:
-        if (REQUEST_ID.test(value)) requestId = value
+        if (REQUEST_ID.test(value)) read.requestId = value
         break
       case Field.ForwardedFor:
-        if (trusted) forwardedFor = forwardedFor === undefined ? value : `${forwardedFor},${value}`
+        if (trusted)
+          read.forwardedFor = read.forwardedFor === undefined ? value : `${read.forwardedFor},${value}`
         break
       case Field.ForwardedProto:
-        if (trusted) forwardedProto = value
+        if (trusted) read.forwardedProto = value
         break
       case Field.ForwardedHost:
-        if (trusted) forwardedHost = value
+        if (trusted) read.forwardedHost = value
         break
       case Field.Provenance:
         if (trusted) forward.push(wireName, value)
@@ -173,15 +170,15 @@ export function readHeaders(
         break
       }
       case Field.TraceParent:
-        traceparent = traceparent === undefined ? value : ''
+        read.traceparent = read.traceparent === undefined ? value : ''
         forward.push(wireName, value)
         break
       case Field.TraceState:
-        tracestate = tracestate === undefined ? value : `${tracestate},${value}`
+        read.tracestate = read.tracestate === undefined ? value : `${read.tracestate},${value}`
         forward.push(wireName, value)
         break
       case Field.UserAgent:
-        userAgent ??= value
+        read.userAgent ??= value
         forward.push(wireName, value)
         break
       case Field.Cdn:
@@ -197,7 +194,8 @@ export function readHeaders(
     }
   }
   if (hosts > 1) return { code: 'bad_host' }
-  if (chunked && contentLength >= 0) return { code: 'bad_request', cause: 'content-length and chunked' }
+  if (read.chunked && read.contentLength >= 0)
+    return { code: 'bad_request', cause: 'content-length and chunked' }
   if (connection !== undefined && !isUsualConnection(connection)) {
     for (const token of connection.toLowerCase().split(',')) {
       const name = token.trim()
@@ -212,29 +210,14 @@ export function readHeaders(
       ) {
         return { code: 'bad_header', detail: `The Connection header may not name ${name}.` }
       }
-      if (field === Field.TraceParent) traceparent = undefined
+      if (field === Field.TraceParent) read.traceparent = undefined
       removeField(forward, name)
       // Upgrade only counts if Connection names it (RFC 9110 §7.8).
     }
   }
-  return {
-    forward,
-    host,
-    contentLength,
-    chunked,
-    expectContinue,
-    forwardedFor,
-    forwardedProto,
-    forwardedHost,
-    via,
-    requestId,
-    identity: identity ?? NONE,
-    upgrade,
-    traceparent,
-    tracestate,
-    userAgent,
-    cdn: cdn ?? NONE,
-  }
+  if (identity !== undefined) read.identity = identity
+  if (cdn !== undefined) read.cdn = cdn
+  return read
 }
 
 /**
@@ -248,28 +231,6 @@ export function checkVersion(major: number, minor: number, headers: RequestHeade
     ? { code: 'bad_request', detail: 'HTTP/1.0 has no Transfer-Encoding; send a Content-Length.' }
     : undefined
 }
-
-const NONE: readonly string[] = []
-
-/** Headers of a request whose own could not be read. */
-export const NO_HEADERS: RequestHeaders = Object.freeze({
-  forward: NONE,
-  host: undefined,
-  contentLength: -1,
-  chunked: false,
-  expectContinue: false,
-  forwardedFor: undefined,
-  forwardedProto: undefined,
-  forwardedHost: undefined,
-  via: undefined,
-  requestId: undefined,
-  identity: NONE,
-  upgrade: undefined,
-  traceparent: undefined,
-  tracestate: undefined,
-  userAgent: undefined,
-  cdn: NONE,
-})
 
 function isUsualConnection(value: string): boolean {
   return value === 'keep-alive' || value === 'close' || value === 'Keep-Alive' || value === 'Upgrade'

@@ -1,6 +1,10 @@
 import type { BreakerSettings } from '../../config/snapshot/resilience.js'
+import { SlidingWindow } from './sliding-window.js'
 
-const BUCKETS = 10
+/** What the window counts: all outcomes, and those of them that were errors or slow. */
+const TOTAL = 0
+const ERRORS = 1
+const SLOW = 2
 /** An open breaker whose probes keep failing stays open for at most this many times its `open`. */
 const LONGEST = 10
 /**
@@ -15,19 +19,10 @@ export type BreakerState = 'closed' | 'open' | 'half_open'
  * lets no request pass for a while; half open, a few probes decide between the two.
  */
 export class Breaker {
-  #settings: BreakerSettings
-  readonly #random: () => number
   #state: BreakerState = 'closed'
   /** Grows with every change of state. Outcomes of requests from an earlier epoch say nothing about the current one. */
   #epoch = 0
-  readonly #total = new Uint32Array(BUCKETS)
-  readonly #errors = new Uint32Array(BUCKETS)
-  readonly #slow = new Uint32Array(BUCKETS)
-  #totalSum = 0
-  #errorSum = 0
-  #slowSum = 0
-  /** Number of the current bucket. */
-  #at = -1
+  #window: SlidingWindow
   /** Number of times it has opened since it was closed. */
   #opened = 0
   #openUntil = 0
@@ -45,9 +40,11 @@ export class Breaker {
    *
    * @param random returns a number from 0 to 1
    */
-  constructor(settings: BreakerSettings, random: () => number = Math.random) {
-    this.#settings = settings
-    this.#random = random
+  constructor(
+    private settings: BreakerSettings,
+    private readonly random: () => number = Math.random,
+  ) {
+    this.#window = new SlidingWindow(3, settings.windowMs)
   }
 
   /**
@@ -55,9 +52,9 @@ export class Breaker {
    * sent.
    */
   configure(settings: BreakerSettings): void {
-    const { windowMs, probes } = this.#settings
+    const { windowMs, probes } = this.settings
+    this.settings = settings
     if (settings.windowMs !== windowMs) this.#forget()
-    this.#settings = settings
     if (this.#state === 'half_open' && settings.probes !== probes) this.#probe(this.#halfOpenAt)
   }
 
@@ -84,7 +81,7 @@ export class Breaker {
       if (now < this.#openUntil) return -1
       this.#probe(now)
     }
-    if (this.#out + this.#probeTotal >= this.#settings.probes) return -1
+    if (this.#out + this.#probeTotal >= this.settings.probes) return -1
     // While a caller of a higher class is active, it gets the probes: they may be the few requests that pass.
     if (now - this.#halfOpenAt < PROBES_KEPT_MS && rank < this.#highest) return -1
     this.#out++
@@ -92,7 +89,7 @@ export class Breaker {
   }
 
   isSlow(ms: number): boolean {
-    return ms > this.#settings.slowMs
+    return ms > this.settings.slowMs
   }
 
   /**
@@ -111,14 +108,10 @@ export class Breaker {
       this.#judgeProbes(now)
       return
     }
-    const bucket = this.#bucket(now)
-    this.#total[bucket]! += 1
-    this.#totalSum++
-    if (error) this.#addError(bucket)
-    if (slow) {
-      this.#slow[bucket]! += 1
-      this.#slowSum++
-    }
+    this.#window.moveTo(now)
+    this.#window.add(TOTAL)
+    if (error) this.#window.add(ERRORS)
+    if (slow) this.#window.add(SLOW)
     if (error || slow) this.#judge(now)
   }
 
@@ -130,9 +123,10 @@ export class Breaker {
       this.#judgeProbes(now)
       return
     }
-    const bucket = this.#bucket(now)
-    if (this.#errorSum >= this.#totalSum) return
-    this.#addError(bucket)
+    this.#window.moveTo(now)
+    const [total = 0, errors = 0] = this.#window.sums
+    if (errors >= total) return
+    this.#window.add(ERRORS)
     this.#judge(now)
   }
 
@@ -141,21 +135,16 @@ export class Breaker {
     if (epoch === this.#epoch && this.#state === 'half_open') this.#out--
   }
 
-  #addError(bucket: number): void {
-    this.#errors[bucket]! += 1
-    this.#errorSum++
-  }
-
   #judge(now: number): void {
-    const { minRequests, errorRatio, slowRatio } = this.#settings
-    if (this.#totalSum < minRequests) return
-    if (this.#errorSum >= errorRatio * this.#totalSum || this.#slowSum >= slowRatio * this.#totalSum)
-      this.#open(now)
+    const { minRequests, errorRatio, slowRatio } = this.settings
+    const [total = 0, errors = 0, slow = 0] = this.#window.sums
+    if (total < minRequests) return
+    if (errors >= errorRatio * total || slow >= slowRatio * total) this.#open(now)
   }
 
   /** Decides as soon as the outcome cannot change any more. */
   #judgeProbes(now: number): void {
-    const { probes, errorRatio, slowRatio } = this.#settings
+    const { probes, errorRatio, slowRatio } = this.settings
     if (this.#probeErrors >= errorRatio * probes || this.#probeSlow >= slowRatio * probes) this.#open(now)
     else if (this.#probeTotal >= probes) {
       this.#change('closed')
@@ -174,9 +163,9 @@ export class Breaker {
   }
 
   #open(now: number): void {
-    const { openMs } = this.#settings
+    const { openMs } = this.settings
     // Jitter, so that the gateways of a service do not all probe at the same moment.
-    const jitter = 0.8 + 0.4 * this.#random()
+    const jitter = 0.8 + 0.4 * this.random()
     this.#openUntil = now + Math.min(openMs * 2 ** this.#opened, openMs * LONGEST) * jitter
     this.#opened++
     this.#highest = -1
@@ -188,26 +177,7 @@ export class Breaker {
     this.#epoch++
   }
 
-  #bucket(now: number): number {
-    const at = Math.floor(now / (this.#settings.windowMs / BUCKETS))
-    if (at !== this.#at) {
-      for (let old = Math.max(this.#at + 1, at - BUCKETS + 1, 0); old <= at; old++) this.#empty(old % BUCKETS)
-      this.#at = at
-    }
-    return at % BUCKETS
-  }
-
-  #empty(bucket: number): void {
-    this.#totalSum -= this.#total[bucket]!
-    this.#errorSum -= this.#errors[bucket]!
-    this.#slowSum -= this.#slow[bucket]!
-    this.#total[bucket] = 0
-    this.#errors[bucket] = 0
-    this.#slow[bucket] = 0
-  }
-
   #forget(): void {
-    for (let bucket = 0; bucket < BUCKETS; bucket++) this.#empty(bucket)
-    this.#at = -1
+    this.#window = new SlidingWindow(3, this.settings.windowMs)
   }
 }

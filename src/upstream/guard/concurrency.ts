@@ -24,7 +24,6 @@ const LOWEST_SHARE = 0.8
  * average that is slow to take overload for usual). It grows only while it is used.
  */
 export class ConcurrencyLimit {
-  #settings: ConcurrencySettings
   #limit: number
   #inFlight = 0
   /** Usual response time in ms; 0: unknown. */
@@ -36,14 +35,13 @@ export class ConcurrencyLimit {
   /** Most requests in flight in this window. */
   #peak = 0
 
-  constructor(settings: ConcurrencySettings) {
-    this.#settings = settings
+  constructor(private settings: ConcurrencySettings) {
     this.#limit = settings.initial
   }
 
   /** Applies other bounds. The limit found so far stays, as far as they allow. */
   configure(settings: ConcurrencySettings): void {
-    this.#settings = settings
+    this.settings = settings
     this.#limit = this.#bounded(this.#limit)
   }
 
@@ -124,6 +122,6 @@ export class ConcurrencyLimit {
   }
 
   #bounded(limit: number): number {
-    return Math.min(Math.max(limit, this.#settings.min), this.#settings.max)
+    return Math.min(Math.max(limit, this.settings.min), this.settings.max)
   }
 }

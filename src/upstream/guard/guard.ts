@@ -91,18 +91,15 @@ export class Guard {
 
 /** A request that a guard has let pass, until the headers of its response arrive. Only the first report counts. */
 export class Pass {
-  readonly #breaker: Breaker | undefined
-  readonly #epoch: number
-  readonly #concurrency: ConcurrencyLimit | undefined
   #over = false
   /** True once the request was reported as successful. */
   #well = false
 
-  constructor(breaker: Breaker | undefined, epoch: number, concurrency: ConcurrencyLimit | undefined) {
-    this.#breaker = breaker
-    this.#epoch = epoch
-    this.#concurrency = concurrency
-  }
+  constructor(
+    private readonly breaker: Breaker | undefined,
+    private readonly epoch: number,
+    private readonly concurrency: ConcurrencyLimit | undefined,
+  ) {}
 
   /**
    * Reports a response.
@@ -112,11 +109,11 @@ export class Pass {
   answered(status: number, ms: number | undefined, now: number): void {
     if (this.#end()) return
     this.#well = status < 500
-    this.#breaker?.outcome(this.#epoch, status >= 500, ms ?? 0, now)
-    if (this.#concurrency === undefined) return
-    if (status === 503 || status === 504) this.#concurrency.lost(now)
+    this.breaker?.outcome(this.epoch, status >= 500, ms ?? 0, now)
+    if (this.concurrency === undefined) return
+    if (status === 503 || status === 504) this.concurrency.lost(now)
     // Other failures may be quick, and say nothing about response times.
-    else if (status < 500 && ms !== undefined) this.#concurrency.sample(ms, now)
+    else if (status < 500 && ms !== undefined) this.concurrency.sample(ms, now)
   }
 
   /**
@@ -125,25 +122,25 @@ export class Pass {
   failed(late: boolean, ms: number, now: number): void {
     if (this.#well) {
       this.#well = false
-      this.#breaker?.spoiled(this.#epoch, now)
+      this.breaker?.spoiled(this.epoch, now)
     }
     if (this.#end()) return
-    this.#breaker?.outcome(this.#epoch, true, ms, now)
-    if (late) this.#concurrency?.lost(now)
+    this.breaker?.outcome(this.epoch, true, ms, now)
+    if (late) this.concurrency?.lost(now)
   }
 
   /** Reports an end that the upstream did not cause. If the request waited for long, that much is known. */
   left(ms: number, now: number): void {
     if (this.#end()) return
-    if (this.#breaker?.isSlow(ms) === true) this.#breaker.outcome(this.#epoch, false, ms, now)
-    else this.#breaker?.release(this.#epoch)
-    this.#concurrency?.atLeast(ms, now)
+    if (this.breaker?.isSlow(ms) === true) this.breaker.outcome(this.epoch, false, ms, now)
+    else this.breaker?.release(this.epoch)
+    this.concurrency?.atLeast(ms, now)
   }
 
   #end(): boolean {
     if (this.#over) return true
     this.#over = true
-    this.#concurrency?.leave()
+    this.concurrency?.leave()
     return false
   }
 }

@@ -42,7 +42,6 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   /** `now()` of its owner until which the connection is kept idle. */
   keptUntil = 0
   dead = false
-  readonly #owner: ConnectionOwner
   readonly #reader = new ResponseReader(this)
   readonly #buffers = new ReadBuffers()
   #socket: Socket | undefined
@@ -53,9 +52,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
   /** Bytes of long reads in a row. */
   #inARow = 0
 
-  constructor(owner: ConnectionOwner) {
-    this.#owner = owner
-  }
+  constructor(private readonly owner: ConnectionOwner) {}
 
   /** Seconds after which the upstream closes an idle connection; -1: it has not said. */
   get idleSeconds(): number {
@@ -160,7 +157,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     this.dead = true
     const current = this.#let()
     this.#socket?.destroy()
-    this.#owner.lost(this)
+    this.owner.lost(this)
     current?.handler.onError(error ?? coded('UPSTREAM_CLOSED', 'the connection was closed'))
   }
 
@@ -201,7 +198,7 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     this.#upload.recall()
     this.#let()
     this.gone(undefined)
-    this.#owner.again(current)
+    this.owner.again(current)
   }
 
   /**
@@ -217,11 +214,11 @@ export class Http1Connection implements ReaderEvents, SocketReader {
     // too.
     this.resume()
     const { handler } = this.#let()!
-    if (clean && sent && !this.#last && this.#reader.keepAlive) this.#owner.free(this)
+    if (clean && sent && !this.#last && this.#reader.keepAlive) this.owner.free(this)
     else {
       this.dead = true
       this.#socket!.destroy()
-      this.#owner.lost(this)
+      this.owner.lost(this)
     }
     try {
       handler.onComplete(this.#reader.trailers)

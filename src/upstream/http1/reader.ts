@@ -44,7 +44,6 @@ export class ResponseReader {
   keepAlive = false
   /** As in a head. */
   idleSeconds = -1
-  readonly #events: ReaderEvents
   #at = At.Nothing
   #bodiless = false
   /** Text of an incomplete head. */
@@ -54,9 +53,7 @@ export class ResponseReader {
   #blank = 0
   #chunks: Chunks | undefined
 
-  constructor(events: ReaderEvents) {
-    this.#events = events
-  }
+  constructor(private readonly events: ReaderEvents) {}
 
   /**
    * Prepares for a response.
@@ -88,7 +85,7 @@ export class ResponseReader {
         case At.Length: {
           const end = Math.min(size, at + this.#left)
           this.#left -= end - at
-          this.#events.data(bytes, at, end)
+          this.events.data(bytes, at, end)
           at = end
           if (this.#left === 0) this.#end()
           break
@@ -96,7 +93,7 @@ export class ResponseReader {
         case At.Chunks: {
           const chunks = this.#chunks!
           const end = chunks.read(bytes, at, size)
-          if (end > at) this.#events.data(bytes, at, end)
+          if (end > at) this.events.data(bytes, at, end)
           if (chunks.wrong !== undefined) throw malformed(chunks.wrong)
           at = chunks.end
           if (chunks.ended) {
@@ -106,7 +103,7 @@ export class ResponseReader {
           break
         }
         case At.Close:
-          this.#events.data(bytes, at, size)
+          this.events.data(bytes, at, size)
           return size
         default:
           return at
@@ -141,7 +138,7 @@ export class ResponseReader {
         if (start === to) return to
         from = start
       }
-      this.#events.started()
+      this.events.started()
     }
     let upTo = Math.min(to, from + USUAL_HEAD)
     let text = this.#text + bytes.toString('latin1', from, upTo)
@@ -188,7 +185,7 @@ export class ResponseReader {
       if (status === 101) throw malformed('a 101 that nobody asked for')
       // A 1xx of HTTP/1.0, or with `Connection: close`.
       if (!head.keepAlive) throw malformed('a 1xx that says it is the last')
-      this.#events.head(head)
+      this.events.head(head)
       return
     }
     // They end with their head, whatever their headers say about a body (RFC 9112 §6.3).
@@ -202,7 +199,7 @@ export class ResponseReader {
     const doubtful = headOnly && (chunked || length > 0 || unclear !== undefined)
     this.keepAlive = head.keepAlive && !doubtful && (bodiless || chunked || length > 0)
     this.idleSeconds = head.idleSeconds
-    this.#events.head(head)
+    this.events.head(head)
     if (bodiless) this.#end()
     else if (chunked) {
       this.#at = At.Chunks

@@ -8,17 +8,15 @@ interface Carrier {
 
 /** A request that waits for a connection, or has one. */
 export class Http1Request implements Sent {
-  readonly request: SenderRequest
-  readonly handler: ResponseHandler
   /** Connection that carries the request, until the request is over. */
   connection: Carrier | undefined
   /** True if its first connection was closed before any byte of it was sent. */
   again = false
 
-  constructor(request: SenderRequest, handler: ResponseHandler) {
-    this.request = request
-    this.handler = handler
-  }
+  constructor(
+    readonly request: SenderRequest,
+    readonly handler: ResponseHandler,
+  ) {}
 
   abort(): void {
     this.connection?.gone(coded('UPSTREAM_ABORTED', 'the request was given up'))

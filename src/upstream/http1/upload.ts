@@ -22,12 +22,6 @@ export function sendWhole(socket: Socket, head: string, body: Buffer): void {
 /** Sends a streamed body to a socket. The head leaves with the first piece. */
 export class Upload implements BodySink {
   ended = false
-  readonly #socket: Socket
-  readonly #source: BodySource
-  readonly #length: number
-  readonly #broken: (error: Error) => void
-  /** Head, until it has been sent with its framing; then ''. */
-  #head: string
   #sent = 0
   #stopped = false
   #full = false
@@ -35,36 +29,31 @@ export class Upload implements BodySink {
   /**
    * Creates an upload.
    *
+   * @param head until it has been sent with its framing; then ''
    * @param length bytes of the whole body; -1: unknown, and it is sent in chunks
    * @param broken called when the source gives more or less than that
    */
   constructor(
-    socket: Socket,
-    head: string,
-    source: BodySource,
-    length: number,
-    broken: (error: Error) => void,
-  ) {
-    this.#socket = socket
-    this.#head = head
-    this.#source = source
-    this.#length = length
-    this.#broken = broken
-  }
+    private readonly socket: Socket,
+    private head: string,
+    private readonly source: BodySource,
+    private readonly length: number,
+    private readonly broken: (error: Error) => void,
+  ) {}
 
   /** True if a part of the request has been sent. */
   get begun(): boolean {
-    return this.#head === ''
+    return this.head === ''
   }
 
   start(): void {
-    this.#source.start(this)
+    this.source.start(this)
   }
 
   /** Takes the request back: nothing was sent, and it will use another connection. */
   recall(): void {
     this.#stopped = true
-    this.#source.wait()
+    this.source.wait()
   }
 
   /** Stops sending. */
@@ -75,21 +64,21 @@ export class Upload implements BodySink {
   drained(): void {
     if (!this.#full || this.#stopped) return
     this.#full = false
-    this.#source.resume()
+    this.source.resume()
   }
 
   write(piece: Buffer): boolean {
     if (this.#stopped || piece.length === 0) return true
     this.#sent += piece.length
-    if (this.#length >= 0 && this.#sent > this.#length) {
+    if (this.length >= 0 && this.#sent > this.length) {
       this.#break()
       return true
     }
-    const chunked = this.#length < 0
+    const chunked = this.length < 0
     let before = ''
-    if (this.#head !== '') {
-      before = `${this.#head}${chunked ? 'transfer-encoding: chunked' : `content-length: ${this.#length}`}\r\n\r\n`
-      this.#head = ''
+    if (this.head !== '') {
+      before = `${this.head}${chunked ? 'transfer-encoding: chunked' : `content-length: ${this.length}`}\r\n\r\n`
+      this.head = ''
     }
     if (chunked) before += `${piece.length.toString(16)}\r\n`
     if (!this.#send(before, piece, chunked ? '\r\n' : '')) this.#full = true
@@ -98,15 +87,15 @@ export class Upload implements BodySink {
 
   end(): void {
     if (this.#stopped) return
-    if (this.#length >= 0 && this.#sent !== this.#length) {
+    if (this.length >= 0 && this.#sent !== this.length) {
       this.#break()
       return
     }
     this.ended = true
-    if (this.#head !== '') {
-      this.#socket.write(`${this.#head}content-length: 0\r\n\r\n`, 'latin1')
-      this.#head = ''
-    } else if (this.#length < 0) this.#socket.write('0\r\n\r\n', 'latin1')
+    if (this.head !== '') {
+      this.socket.write(`${this.head}content-length: 0\r\n\r\n`, 'latin1')
+      this.head = ''
+    } else if (this.length < 0) this.socket.write('0\r\n\r\n', 'latin1')
   }
 
   /**
@@ -115,7 +104,7 @@ export class Upload implements BodySink {
    * @returns false when the socket has enough for now
    */
   #send(before: string, piece: Buffer, after: string): boolean {
-    const socket = this.#socket
+    const socket = this.socket
     if (before === '' && after === '') return socket.write(piece)
     if (before.length + piece.length < SHORT)
       return socket.write(`${before}${piece.toString('latin1')}${after}`, 'latin1')
@@ -129,6 +118,6 @@ export class Upload implements BodySink {
 
   #break(): void {
     this.#stopped = true
-    this.#broken(coded('UPSTREAM_UNSENDABLE', 'the body has another length than was announced'))
+    this.broken(coded('UPSTREAM_UNSENDABLE', 'the body has another length than was announced'))
   }
 }

@@ -30,7 +30,6 @@ export class Http2Request implements Sent, BodySink {
   readonly #source: BodySource | null
   /** Body that is already complete. */
   readonly #whole: Buffer | undefined
-  readonly handler: ResponseHandler
   #stream: ClientHttp2Stream | undefined
   #kept: Buffer[] | undefined = []
   #keptBytes = 0
@@ -46,12 +45,15 @@ export class Http2Request implements Sent, BodySink {
   #reason: Error | undefined
   attempts = 0
 
-  constructor(scheme: 'http' | 'https', request: SenderRequest, handler: ResponseHandler) {
+  constructor(
+    scheme: 'http' | 'https',
+    request: SenderRequest,
+    readonly handler: ResponseHandler,
+  ) {
     const { body } = request
     this.#headers = http2Headers(scheme, request)
     this.#whole = Buffer.isBuffer(body) ? body : undefined
     this.#source = Buffer.isBuffer(body) ? null : body
-    this.handler = handler
   }
 
   /** Fails a request of which nothing has been sent. */

@@ -3,7 +3,14 @@ import type { Service } from '../../config/snapshot/snapshot.js'
 import { addressOf, type Upstream } from '../../config/snapshot/upstream-settings.js'
 import type { Sender } from '../sender.js'
 import type { CheckResult } from './health-check.js'
-import { type Conduct, goodConduct } from './outliers.js'
+import { goodConduct } from './outliers.js'
+
+/** Share of its weight that an upstream gets at the beginning of a slow start. */
+const FIRST_SHARE = 0.1
+/** Ms for which an address that refused a connection is passed over; then one request tries it. */
+const UNREACHABLE_MS = 1_000
+
+const nothing = (): void => {}
 
 /**
  * drained: an operator took it out; ejected: it failed too often; unhealthy: its checks fail, or it refused
@@ -15,11 +22,9 @@ export type EndpointState = 'serving' | 'slow_start' | 'ejected' | 'unhealthy' |
  * Runtime state of one upstream of one service. It lives across reloads: a new snapshot with the same address finds it
  * warm, and drained if it was. Each service has connections of its own, so that none can take another's.
  */
-export interface Endpoint {
+export class Endpoint {
   readonly service: string
   readonly address: string
-  /** Settings in the snapshot in force. */
-  upstream: Upstream
   /** Hostname, if it must be resolved. */
   readonly name: string | undefined
   connections: number
@@ -28,76 +33,51 @@ export interface Endpoint {
   /** Opened with the first request. */
   pool: Sender | undefined
   /** True if the pool must be replaced before the next request: the address or the settings changed. */
-  stale: boolean
-  inFlight: number
+  stale = false
+  inFlight = 0
   /** Open tunnels; not included in the requests in flight. */
-  tunnels: number
+  tunnels = 0
   /** True if the snapshot in force does not contain it: the pool is closed after the last request. */
-  retired: boolean
+  retired = false
 
-  state: EndpointState
-  /** `now()` at which the state began. */
-  since: number
-  drained: boolean
+  state: EndpointState = 'serving'
+  drained = false
   /** True if its health checks fail. */
-  failing: boolean
+  failing = false
   /** `now()` until which it is ejected; 0: it is not. */
-  ejectedUntil: number
+  ejectedUntil = 0
   /** `now()` until which it is passed over after a failed connection; 0: the latest one succeeded. */
-  unreachableUntil: number
+  unreachableUntil = 0
   /** `now()` at which its slow start began; 0: it has its whole share. */
-  rampFrom: number
+  rampFrom = 0
   /** Reason of the latest ejection or failed connection. */
-  trouble: string
+  trouble = ''
 
-  conduct: Conduct
-  ejections: number
-  checksPassed: number
-  checksFailed: number
+  conduct = goodConduct()
+  ejections = 0
+  checksPassed = 0
+  checksFailed = 0
   lastCheck: CheckResult | undefined
   /** Key under which its checks are shared; '' without checks. */
-  checkKey: string
-  stopChecks: () => void
-  stopNames: () => void
-}
+  checkKey = ''
+  stopChecks = nothing
+  stopNames = nothing
 
-/** Share of its weight that an upstream gets at the beginning of a slow start. */
-const FIRST_SHARE = 0.1
-/** Ms for which an address that refused a connection is passed over; then one request tries it. */
-const UNREACHABLE_MS = 1_000
-
-const nothing = (): void => {}
-
-export function createEndpoint(service: Service, upstream: Upstream, now: number): Endpoint {
-  const { hostname } = new URL(upstream.origin)
-  return {
-    service: service.name,
-    address: addressOf(upstream),
-    upstream,
-    name: isIP(hostname) !== 0 || hostname.startsWith('[') ? undefined : hostname,
-    connections: service.maxConnections,
-    capacity: capacityOf(service, upstream),
-    pool: undefined,
-    stale: false,
-    inFlight: 0,
-    tunnels: 0,
-    retired: false,
-    state: 'serving',
-    since: now,
-    drained: false,
-    failing: false,
-    ejectedUntil: 0,
-    unreachableUntil: 0,
-    rampFrom: 0,
-    trouble: '',
-    conduct: goodConduct(),
-    ejections: 0,
-    checksPassed: 0,
-    checksFailed: 0,
-    lastCheck: undefined,
-    checkKey: '',
-    stopChecks: nothing,
-    stopNames: nothing,
+  /**
+   * @param upstream settings in the snapshot in force
+   * @param since `now()` at which the state began
+   */
+  constructor(
+    service: Service,
+    public upstream: Upstream,
+    public since: number,
+  ) {
+    const { hostname } = new URL(upstream.origin)
+    this.service = service.name
+    this.address = addressOf(upstream)
+    this.name = isIP(hostname) !== 0 || hostname.startsWith('[') ? undefined : hostname
+    this.connections = service.maxConnections
+    this.capacity = capacityOf(service, upstream)
   }
 }
 

@@ -21,8 +21,7 @@ import {
   cameBack,
   capacityOf,
   couldNotReach,
-  createEndpoint,
-  type Endpoint,
+  Endpoint,
   type EndpointState,
   restate,
   settle,
@@ -188,7 +187,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     const targets = service.upstreams.map((upstream): Target => {
       const known = byAddress.get(addressOf(upstream))
       if (known !== undefined) return { upstream, endpoint: known }
-      const endpoint = createEndpoint(service, upstream, now())
+      const endpoint = new Endpoint(service, upstream, now())
       endpoint.retired = true
       return { upstream, endpoint }
     })
@@ -254,7 +253,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       let endpoint = before.get(address)
       before.delete(address)
       if (endpoint === undefined) {
-        endpoint = createEndpoint(service, upstream, now())
+        endpoint = new Endpoint(service, upstream, now())
         // The other upstreams are warm; this one is not.
         if (!isNew) cameBack(endpoint, service.slowStart, now())
         watchName(endpoint)
