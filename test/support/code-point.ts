@@ -5,8 +5,8 @@ const COUNT_SURROGATES = 0x800
 const LAST = 0x10ffff - COUNT_SURROGATES
 
 /**
- * Any code point, as `unit: 'binary'` of `fc.string` has it. With that fast-check writes all 1.1 million of them into a map first,
- * which takes a second and 130 MB.
+ * Generates any code point, as `unit: 'binary'` of `fc.string` does. For that, fast-check builds a map of all 1.1 million of them, which
+ * takes a second and 130 MB.
  */
 export const codePoint: fc.Arbitrary<string> = fc.integer({ min: 0, max: LAST }).map(
   (n) => String.fromCodePoint(n < SURROGATES ? n : n + COUNT_SURROGATES),

@@ -1,8 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 
 /**
- * Resolves once the condition holds; rejects when it does not within the time, which is one that no busy machine takes. For
- * what stays once it is so: what ends by itself may have ended before anybody looks.
+ * Resolves once the condition holds; rejects if it does not within a time that no busy machine takes. Use it for states that stay: one that
+ * ends by itself may have ended before anybody looks.
  */
 export async function eventually(
   what: string,

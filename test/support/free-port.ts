@@ -1,17 +1,17 @@
 import { once } from 'node:events'
 import { createServer } from 'node:net'
 
-/** Cluster nodes talk to each other on the port so far above their own. */
+/** Cluster nodes talk to each other on the port that is this far above their own. */
 export const BUS = 10_000
-/** Of the ports given: below those that systems give out by themselves, and so are those of the buses. */
+/** Range of the ports: below those that systems give out by themselves, and so are the Cluster bus ports. */
 const FIRST = 10_000
 const COUNT = 10_000
-/** Far from where a process begins that was started a moment before or after. */
+/** Far from where a process begins that started a moment before or after. */
 let next = process.pid * 97
 
 /**
- * A port on loopback where nobody listens. Nobody gets it by chance before it is used, or while what listens there is stopped:
- * the system gives out others, and a process of ours gets each one once.
+ * Returns a port on loopback where nobody listens. Nobody gets it by chance before it is used, or while its server is stopped: the system
+ * gives out other ports, and our processes get each one once.
  */
 export async function freePort(): Promise<number> {
   for (;;) {

@@ -5,7 +5,7 @@ process.on('exit', () => {
   for (const [child, signal] of children) child.kill(signal)
 })
 
-/** Ends the child with this process: a test that crashes, or takes too long, tears nothing down. */
+/** Ends the child with this process: a test that crashes or times out runs no teardown. */
 export function killAtExit(child: ChildProcess, signal: NodeJS.Signals = 'SIGKILL'): void {
   children.set(child, signal)
   child.once('exit', () => children.delete(child))

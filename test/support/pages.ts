@@ -2,21 +2,21 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
-/** The documentation as a reader's eye and a machine see it: links, headings, and blocks of code. */
+/** The documentation as a reader and a machine see it: links, headings, and blocks of code. */
 
 export const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 
 export interface Block {
   readonly language: string
   readonly text: string
-  /** 1-based, of its first line. */
+  /** Number of its first line, from 1. */
   readonly line: number
-  /** What a comment right above it says that it is: `<!-- run -->`. */
+  /** Text of the comment right above it: `run` of `<!-- run -->`. */
   readonly mark: string | undefined
 }
 
 export interface Page {
-  /** From the root of the project. */
+  /** Path from the root of the project. */
   readonly path: string
   readonly text: string
   readonly blocks: readonly Block[]
@@ -28,7 +28,7 @@ export interface Page {
 /** The pages at the root that describe the project. */
 const AT_THE_ROOT = ['README.md', 'ARCHITECTURE.md', 'CONTRIBUTING.md', 'CHANGELOG.md', 'SECURITY.md']
 
-/** Returns those at the root, bench/README.md and all of docs. */
+/** Returns the pages at the root, bench/README.md and all of docs. */
 export function readPages(): Page[] {
   const docs = readdirSync(join(ROOT, 'docs'), { recursive: true, encoding: 'utf8' })
   const paths = [...AT_THE_ROOT, 'bench/README.md', ...docs.map((name) => join('docs', name))]
@@ -60,7 +60,7 @@ export function readPage(path: string): Page {
   return { path, text, blocks, anchors: anchorsOf(prose), links: linksOf(prose) }
 }
 
-/** Of headings as GitHub makes them, and of `<a id>`. */
+/** Returns the fragments of headings, as GitHub makes them, and of `<a id>`. */
 function anchorsOf(lines: readonly string[]): Set<string> {
   const anchors = new Set<string>()
   const seen = new Map<string, number>()
@@ -89,7 +89,7 @@ function linksOf(lines: readonly string[]): { to: string; line: number }[] {
   )
 }
 
-/** The file, from the root of the project, and the fragment that a link on a page leads to. */
+/** Returns the file, from the root of the project, and the fragment that a link on a page leads to. */
 export function targetOf(page: Page, to: string): { path: string; fragment: string | undefined } {
   const [path = '', fragment] = to.split('#')
   const file = path === '' ? page.path : relative(ROOT, join(ROOT, dirname(page.path), path))

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Test } from 'tap'
 
-/** Free bytes that a file system in memory must have to be used: an installed copy takes 60 MB. */
+/** Free bytes that an in-memory file system must have to be used: an installed copy takes 60 MB. */
 const ROOM = 512 * 2 ** 20
 
-/** The file system in memory that every Linux has; undefined where it is missing, small or not writable. */
+/** The in-memory file system that every Linux has; undefined if it is missing, small or not writable. */
 export const IN_MEMORY = hasRoom('/dev/shm') ? '/dev/shm' : undefined
 
 function hasRoom(path: string): boolean {
@@ -20,8 +20,8 @@ function hasRoom(path: string): boolean {
 }
 
 /**
- * Makes a folder for thousands of small files, and removes it when the test ends. It is in memory if possible: on a disk
- * to write and remove an installed copy costs several seconds of CPU.
+ * Makes a folder for thousands of small files, and removes it when the test ends. It is in memory if possible: on a disk, to write and
+ * remove an installed copy costs several seconds of CPU.
  */
 export function scratchFolder(t: Test, prefix: string): string {
   const folder = mkdtempSync(join(IN_MEMORY ?? tmpdir(), prefix))

@@ -1,6 +1,6 @@
 const cell = new Int32Array(new SharedArrayBuffer(4))
 
-/** Holds the event loop up for `ms`, without a core's time: others need it. */
+/** Blocks the event loop for `ms` without using CPU, which others need. */
 export function stall(ms: number): void {
   Atomics.wait(cell, 0, 0, ms)
 }

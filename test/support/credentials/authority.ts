@@ -7,7 +7,7 @@ interface Cleanup {
   teardown(fn: () => unknown): unknown
 }
 
-/** PEM files. */
+/** Paths of PEM files. */
 export interface Issued {
   readonly cert: string
   readonly key: string
@@ -15,9 +15,9 @@ export interface Issued {
 
 /** A CA of our own. */
 export interface Authority {
-  /** PEM file. */
+  /** Path of a PEM file. */
   readonly ca: string
-  /** @param names as of `subjectAltName`: `DNS:a.internal,IP:127.0.0.1` */
+  /** @param names in the form of `subjectAltName`: `DNS:a.internal,IP:127.0.0.1` */
   issue(subject: string, names?: string, days?: number): Issued
 }
 

@@ -7,14 +7,14 @@ interface Cleanup {
   teardown(fn: () => unknown): unknown
 }
 
-/** PEM files. */
+/** Paths of PEM files. */
 export interface Certificates {
   readonly ca: string
   readonly cert: string
   readonly key: string
 }
 
-/** A CA of our own, and a certificate of it for `redis.internal` alone, good for servers and clients. */
+/** A CA of our own, and its certificate for `redis.internal` alone, good for servers and clients. */
 export function makeCertificates(t: Cleanup): Certificates {
   const folder = mkdtempSync(join(tmpdir(), 'tidegate-tls-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

@@ -3,13 +3,15 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-/** An issuer of tokens: its keys, what it signs, and the server that tells its public keys. Nothing of it knows how tokens are checked. */
+/**
+ * An issuer of tokens: its keys, its signatures, and a server that publishes its keys. It shares no code with the product's verification.
+ */
 
 export interface SigningKey {
   readonly kid: string
   readonly privateKey: KeyObject
   readonly publicKey: KeyObject
-  /** As it stands in a JWK set. */
+  /** The key as it stands in a JWK set. */
   readonly jwk: Record<string, unknown>
   readonly pem: string
 }
@@ -35,7 +37,7 @@ function pairOf(kind: KeyKind, bits: number): { privateKey: KeyObject; publicKey
 
 export const base64url = (text: string | Buffer) => Buffer.from(text).toString('base64url')
 
-/** A token with this header and these claims, as they are: objects, or the very text. */
+/** Signs a token with this header and these claims: objects, or the exact text. */
 export function tokenOf(
   header: object | string,
   claims: object | string,
@@ -69,9 +71,9 @@ function signature(text: string, key: KeyObject, algorithm: string): string {
 
 export interface JwksServer {
   readonly url: string
-  /** How many requests have come. */
+  /** Returns how many requests have come. */
   asked(): number
-  /** What it answers from now on: keys, or a way of its own. */
+  /** Sets what it answers from now on: keys, or any response. */
   answer(how: readonly object[] | ((req: IncomingMessage, res: ServerResponse) => void)): void
 }
 

@@ -14,13 +14,13 @@ const MADE = {
 } as const
 
 export interface KeyFile {
-  /** The private key, in PEM. */
+  /** The private key in PEM. */
   readonly file: string
   readonly pem: string
   readonly publicKey: KeyObject
 }
 
-/** A new private key in a file. */
+/** Writes a new private key into a file. */
 export function keyFile(t: Cleanup, algorithm: keyof typeof MADE): KeyFile {
   const folder = mkdtempSync(join(tmpdir(), 'tidegate-keys-'))
   t.teardown(() => rmSync(folder, { recursive: true, force: true }))

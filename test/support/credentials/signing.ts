@@ -1,20 +1,20 @@
 import { createHmac, type KeyObject, sign } from 'node:crypto'
 
 export interface Signing {
-  /** Of HTTP, or a private key of Ed25519. */
+  /** Name of an algorithm of HTTP message signatures, or an Ed25519 private key. */
   readonly secret: string | KeyObject
   readonly keyid: string
-  /** Unix seconds; now unless said otherwise. */
+  /** Unix seconds; defaults to now. */
   readonly created?: number | undefined
-  /** Behind created and keyid: `;nonce="a"`. */
+  /** Parameters after created and keyid: `;nonce="a"`. */
   readonly more?: string
   readonly label?: string
 }
 
 /**
- * The two fields of a signature by RFC 9421, made by hand: what a client would do, without any part of ours.
+ * Returns the two header values of an RFC 9421 signature, made by hand as a client would, without any of our code.
  *
- * @param lines what is covered, with its value, in order
+ * @param lines the covered components with their values, in order
  */
 export function signed(
   lines: readonly (readonly [component: string, value: string])[],

@@ -48,7 +48,7 @@ export interface TestAdmin {
 
 export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>
-  /** Sent as JSON, unless the headers say otherwise. */
+  /** Body, sent as JSON unless the headers say otherwise. */
   readonly body?: unknown
 }
 
@@ -60,7 +60,7 @@ export interface Answer {
   readonly json: any
 }
 
-/** Where the clock of the counts stands, unix ms: 15 s into a minute. */
+/** Start time of the counts' clock, unix ms: 15 s into a minute. */
 export const NOW = 1_760_000_055_000
 
 function exampleCompiled(): Snapshot {
@@ -69,7 +69,7 @@ function exampleCompiled(): Snapshot {
   return compileSnapshot(result.config, NOW)
 }
 
-/** The admin server on a free port, over counts in memory whose clock stands still. Closed when the test ends. */
+/** Starts the admin server on a free port, over counts in memory whose clock stands still. Closes it when the test ends. */
 export async function startAdmin(
   t: Test,
   given: Partial<AdminDeps> & Partial<Pick<StandingDeps, 'plans' | 'seen'>> = {},
@@ -132,13 +132,13 @@ export async function startAdmin(
   return { app, port, deps, logged, call: (method, path, options) => call(port, method, path, options) }
 }
 
-/** Who may come, by the token that may do everything, or by several with roles. */
+/** Who may use it: one token that may do everything, or several tokens with roles. */
 export function accessOf(settings: Partial<AccessSettings>, now: () => number = () => NOW): Access {
   const whole = { tokens: [], ...settings }
   return createAccess({ settings: () => whole, log: { info() {}, warn() {} }, now })
 }
 
-/** The path goes out as it is. */
+/** Sends a request; the path goes out as it is. */
 export function call(
   port: number,
   method: string,
@@ -178,7 +178,7 @@ export function call(
         })
       })
     })
-    // As bytes: to a text Node prepends the fields, and then writes them as UTF-8, too.
+    // As bytes: Node prepends the header to a text, and then writes both as UTF-8.
     outgoing.end(payload === undefined ? undefined : Buffer.from(payload))
   })
 }

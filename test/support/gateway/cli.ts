@@ -15,9 +15,9 @@ export interface CliResult {
 export interface CliOptions {
   readonly cwd?: string
   readonly env?: NodeJS.ProcessEnv
-  /** What it reads from its standard input, by default nothing. */
+  /** Text on its standard input; empty by default. */
   readonly stdin?: string
-  /** Of a terminal that it prints on; left out: it is none. */
+  /** Columns of the terminal it prints on; without it there is no terminal. */
   readonly columns?: number
 }
 
@@ -50,10 +50,7 @@ function textStream() {
   return { stream, text: () => Buffer.concat(chunks).toString('utf8') }
 }
 
-/**
- * Runs the built command to its end in a process of its own: for what a process alone has (pipes, signals, the end of it),
- * and for `start` and `demo`.
- */
+/** Runs the built command to its end in a process of its own: for pipes, signals and its exit, and for `start` and `demo`. */
 export async function tidegateProcess(args: readonly string[], options: CliOptions = {}): Promise<CliResult> {
   const run = spawnCli(args, options)
   const code = await run.exited
@@ -91,7 +88,7 @@ export function spawnCli(args: readonly string[], { cwd, env, stdin }: CliOption
     exited,
     stdout: () => stdout,
     stderr: () => stderr,
-    /** Resolves when the pattern stands in the output; rejects when the process ends before. */
+    /** Resolves when the output contains the pattern; rejects if the process ends before. */
     printed(pattern: RegExp): Promise<void> {
       return new Promise((resolve, reject) => {
         const look = () => {

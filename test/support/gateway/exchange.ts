@@ -6,12 +6,12 @@ import { readHeaders } from '../../../src/gateway/exchange/headers.js'
 export interface Asked {
   readonly method?: string
   readonly target?: string
-  /** Flat: name, value, …; a Host is added when none is there. */
+  /** Flat list: name, value, …; a Host is added if none is there. */
   readonly headers?: readonly string[]
   readonly peer?: string
 }
 
-/** An exchange as it enters the first stage, without a server. Throws when its header is refused. */
+/** Makes an exchange as it enters the first stage, without a server. Throws if its header is refused. */
 export function exchangeFor(snapshot: Snapshot, asked: Asked = {}): Exchange {
   const { method = 'GET', target = '/', headers = [], peer = '192.0.2.7' } = asked
   const named = headers.some((name, i) => i % 2 === 0 && name.toLowerCase() === 'host')

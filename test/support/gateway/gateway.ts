@@ -17,7 +17,7 @@ import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 import { createGuards, type Guards } from '../../../src/upstream/guard/guard.js'
 import { createUpstreams, type Upstreams } from '../../../src/upstream/pool/pool.js'
 
-/** Time that stands still until a test moves it. Unix ms, at the start of a minute. */
+/** A clock that stands still until a test moves it. Unix ms, at the start of a minute. */
 export interface Clock {
   now: number
 }
@@ -33,7 +33,7 @@ export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot 
   return compileSnapshot(result.config, Date.now())
 }
 
-/** Boosts and overrides of one process: none so far. */
+/** Boosts and overrides of one process, empty at first. */
 export function memoryAmounts(now?: () => number): Amounts {
   return createAmounts(createMemoryMap(AMOUNTS, now && { now }), now)
 }
@@ -42,32 +42,32 @@ export interface TestGateway {
   readonly app: FastifyInstance
   readonly port: number
   readonly origin: string
-  /** The limiter's clock; time does not pass in a quota unless a test says so. */
+  /** The limiter's clock; no time passes in a quota unless a test moves it. */
   readonly clock: Clock
   readonly limiter: MemoryLimiter
   readonly assignments: TierAssignments
   readonly amounts: Amounts
   readonly upstreams: Upstreams
   readonly watchdog: Watchdog
-  /** What was recorded, in order, as it was when it was recorded. */
+  /** Everything that was recorded, in order, each copied at that time. */
   readonly records: RequestRecord[]
-  /** What of it went into the access log, too. */
+  /** The records that also went into the access log. */
   readonly accessLines: RequestRecord[]
-  /** What candidate limits would have decided, by request id. */
+  /** Decisions of candidate limits, by request id. */
   readonly candidates: [requestId: string, decision: Decision][]
-  /** What became of copies for a second service. */
+  /** Outcomes of copies for a second service. */
   readonly mirrored: [service: string, result: MirrorResult][]
-  /** Who was turned away for want of room, and why. */
+  /** Tiers of shed requests, with the reason. */
   readonly shed: [tier: string, reason: ShedReason][]
-  /** Who was turned away at the edge. */
+  /** Requests that were denied at the edge. */
   readonly edgeDenied: EdgeReason[]
   readonly guards: Guards
-  /** Exceptions that were counted. */
+  /** Returns how many exceptions were counted. */
   internalErrors(): number
-  /** Events that the gateway logged: a stage that failed, say. Mostly a test wants none. */
+  /** Events that the gateway logged, such as a stage that failed. Most tests expect none. */
   readonly logged: { fields: object; message: string }[]
   snapshot(): Snapshot
-  /** Requests from now on see another configuration. */
+  /** Replaces the configuration for requests from now on. */
   use(yaml: string): void
   /** While true the gateway is draining. */
   drain(on: boolean): void
@@ -81,8 +81,8 @@ export type Overrides = Partial<
 >
 
 /**
- * A gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log.
- * Everything is closed when the test ends.
+ * Starts a gateway as `main.ts` wires it, on a free port, with counts in memory and collectors in place of metrics and log. Everything is
+ * closed when the test ends.
  */
 export async function startGateway(t: Test, yaml: string, overrides: Overrides = {}): Promise<TestGateway> {
   let current = snapshotOf(yaml)
@@ -114,7 +114,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     shares,
     watchdog,
     guards,
-    // Sheds nothing, whatever happens.
+    // A shedder that never sheds.
     overload: { pressure: 0, sheds: () => undefined },
     metrics: {
       record(r) {
@@ -135,7 +135,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
     },
     draining: () => draining,
     ...overrides,
-    // One that only decides is settled with where the counts are.
+    // A decision from memory alone is settled where the counts are.
     limiter: { ...limiter, ...overrides.limiter },
   })
   await app.listen({ host: '127.0.0.1', port: 0 })

@@ -1,33 +1,33 @@
 import { Agent as HttpAgent, request as httpRequest } from 'node:http'
 import { setTimeout as sleep } from 'node:timers/promises'
 
-/** What became of the requests of a load. */
+/** Outcomes of the requests of a load. */
 export interface Outcome {
   /** How often each status came. */
   readonly statuses: Record<number, number>
-  /** What went wrong with those that got no whole answer. */
+  /** Errors of the requests that got no whole response. */
   readonly failures: readonly string[]
   readonly total: number
 }
 
 export interface Load {
   done(): number
-  /** Asks no more, and resolves once the last answer has come. */
+  /** Sends no more, and resolves once the last response has come. */
   stop(): Promise<Outcome>
 }
 
 export interface LoadOptions {
-  /** Clients that keep their connection, and that open one for each request. */
+  /** Number of clients that keep their connection, and of clients that open one for each request. */
   readonly keepAlive: number
   readonly fresh: number
-  /** Ms between an answer and the next request of a client; 0. */
+  /** Pause of a client between a response and its next request, in ms; 0 by default. */
   readonly pauseMs?: number
   readonly headers?: Record<string, string>
 }
 
 /**
- * Clients that ask one request after the other. By node:http, which sends nothing a second time: what
- * the server does to a request is what is counted.
+ * Starts clients that send one request after the other. They use node:http, which never retries, so every failure that the server causes is
+ * counted.
  */
 export function startLoad(url: string, { keepAlive, fresh, pauseMs = 0, headers = {} }: LoadOptions): Load {
   const statuses: Record<number, number> = {}

@@ -1,7 +1,7 @@
 import { createAccessLog } from '../../../src/telemetry/logs/access-log.js'
 import { exampleRecord, exampleSnapshot } from './snapshot.js'
 
-// Run as a process of its own by test/telemetry/logs/access-log.test.ts: logs to a stdout that is never read, or was closed.
+// test/telemetry/logs/access-log.test.ts runs this as a process of its own: it logs to a stdout that is never read, or was closed.
 const lines = Number(process.argv[2])
 const log = createAccessLog({ destination: 'stdout' })
 const record = exampleRecord(exampleSnapshot())

@@ -16,11 +16,11 @@ export interface GatewayProcess {
   readonly child: ChildProcess
   readonly configFile: string
   stderr(): string
-  /** Sends the signal and gives the exit code (or the name of the signal that ended it). */
+  /** Sends the signal and resolves with the exit code, or with the name of the signal that ended it. */
   stop(signal?: NodeJS.Signals): Promise<number | string>
 }
 
-/** Runs the built `tidegate start` with a configuration in a folder of its own; killed when the test ends. */
+/** Runs the built `tidegate start` with a configuration in a folder of its own; kills it when the test ends. */
 export async function startProcess(
   t: Test,
   yaml: string,
@@ -33,7 +33,7 @@ export async function startProcess(
   return startProcessOn(t, configFile, env, args, nodeFlags)
 }
 
-/** The same on a file that is there already. */
+/** Runs it on a file that is there already. */
 export async function startProcessOn(
   t: Test,
   configFile: string,
@@ -77,8 +77,8 @@ export async function startProcessOn(
 }
 
 /**
- * Resolves when the store has answered and all that is kept there is loaded: the start does not wait for it for long, and no
- * decision before is counted in it.
+ * Resolves when the store has answered and all its records are loaded: the start does not wait for it long, and decisions before are not
+ * counted in it.
  */
 export function storeUp({ admin }: Pick<GatewayProcess, 'admin'>): Promise<void> {
   return eventually('the store is up', async () =>
@@ -91,7 +91,7 @@ export interface Backend {
   readonly requests: IncomingMessage[]
 }
 
-/** A real upstream on a free port that answers with 200 unless told otherwise, and remembers what came. */
+/** Starts a real upstream on a free port, which answers 200 unless told otherwise and remembers its requests. */
 export async function startBackend(t: Test, listener?: RequestListener): Promise<Backend> {
   const requests: IncomingMessage[] = []
   const server = createServer((req, res) => {
@@ -111,7 +111,7 @@ export async function startBackend(t: Test, listener?: RequestListener): Promise
   return { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}`, requests }
 }
 
-/** How often each status came back. */
+/** Counts how often each status came back. */
 export function tally(statuses: readonly number[]): Record<number, number> {
   const counts: Record<number, number> = {}
   for (const status of statuses) counts[status] = (counts[status] ?? 0) + 1

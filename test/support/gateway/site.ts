@@ -5,18 +5,16 @@ import { type RawResponse, rawExchange } from '../http/raw.js'
 import { type RecordingUpstream, recordingUpstream } from '../http/upstream.js'
 import { type Overrides, startGateway, type TestGateway } from './gateway.js'
 
-/** A gateway in front of two upstreams that remember what they get. */
+/** A gateway in front of two upstreams that remember their requests. */
 export interface Site {
   readonly gateway: TestGateway
   readonly payments: RecordingUpstream
   readonly marketing: RecordingUpstream
-  /** Everything that came through to either. */
+  /** Returns everything that reached either upstream. */
   received(): number
 }
 
-/**
- * @param yaml further top-level keys, or others in place of those here
- */
+/** @param yaml further top-level keys, or replacements of the ones here */
 export async function startSite(
   t: Test,
   yaml: string,
@@ -41,10 +39,10 @@ export interface Refused {
 }
 
 /**
- * Sends bytes that must be refused: with this answer, `Connection: close` and a closed connection, one record, and
- * nothing that reaches an upstream.
+ * Sends bytes that must be refused: with this response, `Connection: close`, a closed connection and one record, while nothing reaches an
+ * upstream.
  *
- * @returns the answer and its record, for whatever else there is to say of them
+ * @returns the response and its record
  */
 export async function expectRefused(
   t: Test,

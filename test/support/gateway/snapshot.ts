@@ -10,8 +10,8 @@ import type { Decision } from '../../../src/limiter/limiter.js'
 import type { RequestRecord } from '../../../src/telemetry/record/record.js'
 
 /**
- * A snapshot as compiled, by hand: two services on three tiers, three routes. For tests of what reads snapshots without
- * a file to load. `match` finds nothing: who routes needs a compiled one.
+ * Makes a compiled snapshot by hand: two services on three tiers, three routes. For tests of code that reads snapshots, without a file to
+ * load. `match` finds nothing: routing needs a compiled one.
  */
 export function exampleSnapshot(
   changes: { readonly hash?: string; readonly loadedAt?: number } = {},
@@ -70,7 +70,7 @@ export function exampleSnapshot(
   }
 }
 
-/** What a service says of its upstreams when the file says nothing. */
+/** Upstream settings of a service when the file has none. */
 export const PLAIN_UPSTREAMS: UpstreamSettings = {
   upstreams: [],
   balance: { kind: 'round_robin' },
@@ -84,7 +84,7 @@ export const PLAIN_UPSTREAMS: UpstreamSettings = {
   outliers: undefined,
 }
 
-/** What it says of retries and the like then. */
+/** Settings of retries and the like when the file has none. */
 export const PLAIN_RESILIENCE: ResilienceSettings = {
   retries: { budget: 0.1, attempts: 1 },
   circuitBreaker: undefined,
@@ -171,7 +171,7 @@ function route(index: number, path: string, of: Service, cost: number): Route {
   }
 }
 
-/** An allowed decision of the store, but for the changes. */
+/** Returns an allowed decision of the store, with the given changes. */
 export function exampleDecision(changes: Partial<Decision> = {}): Decision {
   return {
     allowed: true,
@@ -187,7 +187,7 @@ export function exampleDecision(changes: Partial<Decision> = {}): Decision {
   }
 }
 
-/** A GET of the first route by a free consumer that went well, but for the changes. */
+/** Returns a successful GET of the first route by a free consumer, with the given changes. */
 export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord> = {}): RequestRecord {
   const { route = snapshot.routes[0]!, tier = 0 } = changes
   return {
@@ -224,7 +224,7 @@ export function exampleRecord(snapshot: Snapshot, changes: Partial<RequestRecord
   }
 }
 
-/** Of a file without the key. */
+/** The value when the file does not have the key. */
 const NO_EDGE: EdgeRules = {
   active: false,
   cdn: NO_CDN,

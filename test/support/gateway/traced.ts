@@ -9,7 +9,7 @@ export interface Traced {
   readonly warned: string[]
 }
 
-/** Tracing of every request, unless told otherwise, to a collector that takes what comes. */
+/** Starts a gateway that traces every request, unless told otherwise, to a collector that accepts everything. */
 export async function startTracing(
   t: Test,
   sampling: Partial<Sampling> = {},
@@ -22,7 +22,7 @@ export async function startTracing(
     endpoint: {
       url: `${to.origin}/v1/traces`,
       headers: { authorization: 'Bearer s3cret' },
-      // Long: what waits for a busy machine is not sent again.
+      // Long, so that a busy machine causes no second export of the same spans.
       timeoutMs: 20_000,
       compression: 'none',
     },
@@ -37,7 +37,7 @@ export async function startTracing(
 export const serverSpan = (spans: readonly CollectedSpan[]) => spans.find(({ kind }) => kind === 'server')!
 export const limiterSpan = (spans: readonly CollectedSpan[]) =>
   spans.find(({ name }) => name === 'take quota')
-/** One for each time that the request was sent to an upstream, in order. */
+/** Spans of the attempts: one for each time that the request was sent to an upstream, in order. */
 export const callSpans = (spans: readonly CollectedSpan[]) =>
   spans
     .filter(({ attributes, kind }) => kind === 'client' && attributes['url.full'] !== undefined)

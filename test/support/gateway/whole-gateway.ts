@@ -10,14 +10,14 @@ export interface WholeGateway {
   readonly address: string
   readonly admin: string
   readonly configFile: string
-  /** What it has logged so far: the lines that a process writes to stderr. */
+  /** Returns the lines logged so far, which a process writes to stderr. */
   stderr(): string
 }
 
 /**
- * Starts in this process what `tidegate start` runs, with its configuration file, admin server and store: a process costs
- * 0.7 s of CPU to start. For what a process alone has (signals, exit, memory, stdout) there is `startProcess`. Several of
- * them share an event loop with the test: set `server.shed.event_loop_delay: 0`, and `log.access` to a file or off.
+ * Starts in this process what `tidegate start` runs, with its configuration file, admin server and store: a process costs 0.7 s of CPU to
+ * start. `startProcess` is for signals, exit, memory and stdout. Several gateways share an event loop with the test: set
+ * `server.shed.event_loop_delay: 0`, and `log.access` to a file or off.
  */
 export async function startWhole(t: Test, yaml: string): Promise<WholeGateway> {
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-whole-'))

@@ -2,7 +2,7 @@ import { spawn, spawnSync } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import type { Test } from 'tap'
 
-/** Node has no datagram sockets of the Unix kind; Python has. */
+/** Node has no Unix datagram sockets; Python has. */
 const READER = `
 import json, socket, sys
 reader = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -17,11 +17,11 @@ export const canReadDatagrams = spawnSync('python3', ['--version']).status === 0
 export interface Datagrams {
   readonly path: string
   readonly got: readonly string[]
-  /** Resolves with the next one, from the one after the last that was taken, that fits. */
+  /** Resolves with the next datagram that matches, after the last one that was taken. */
   next(pattern: RegExp): Promise<string>
 }
 
-/** A real datagram socket, such as systemd has for its services. */
+/** Opens a real datagram socket, such as systemd has for its services. */
 export async function readDatagrams(t: Test): Promise<Datagrams> {
   // Short: such a path may have 107 bytes.
   const path = `/tmp/tidegate-notify-${process.pid}-${count++}`

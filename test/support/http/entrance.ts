@@ -11,7 +11,7 @@ import { snapshotOf } from '../gateway/gateway.js'
 import { type Site, startSite } from '../gateway/site.js'
 import { type RawConnection, rawOn } from './raw.js'
 
-/** What an entrance logged. */
+/** Lines that the entrance logged. */
 export interface Line {
   readonly level: string
   readonly fields: Readonly<Record<string, unknown>>
@@ -24,7 +24,7 @@ export interface EntranceSite extends Site {
   readonly tls: Tls | undefined
 }
 
-/** A site whose connections are counted, and encrypted where its configuration has `server.tls`, as `main.ts` wires it. */
+/** Starts a site whose connections are counted, and encrypted if its configuration has `server.tls`, as `main.ts` wires it. */
 export async function startEntrance(
   t: Test,
   yaml: string,
@@ -47,7 +47,7 @@ export async function startEntrance(
   return { ...(await startSite(t, yaml, {}, { entrance })), counts, lines, tls }
 }
 
-/** From another address of this machine. */
+/** Connects from another address of this machine. */
 export async function openFrom(localAddress: string, port: number): Promise<RawConnection> {
   const socket = connect({ port, host: '127.0.0.1', localAddress })
   const connection = rawOn(socket)

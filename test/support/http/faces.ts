@@ -8,7 +8,7 @@ import { http2Client } from './http2-client.js'
 import { openRaw, type RawConnection, rawOn } from './raw.js'
 import { KEY } from './websocket.js'
 
-/** One request, whatever protocol carries it. */
+/** A request, in any protocol. */
 export interface Asked {
   readonly method?: string
   readonly target?: string
@@ -17,10 +17,10 @@ export interface Asked {
 }
 
 export interface Answered {
-  /** 0: the connection or the stream ended without an answer. */
+  /** Status; 0 if the connection or the stream ended without a response. */
   readonly status: number
   readonly body: string
-  /** By its lower-case name, several joined by ', '. */
+  /** Returns a header's value by its lower-case name, several joined by ', '. */
   header(name: string): string | undefined
 }
 
@@ -29,13 +29,13 @@ export interface Face {
   readonly name: 'plain' | 'node' | 'tls' | 'http2' | 'upgrade'
   readonly gateway: TestGateway
   ask(asked?: Asked): Promise<Answered>
-  /** A connection for bytes as the test writes them; over HTTP/2 there is none. */
+  /** Opens a connection for bytes as the test writes them; undefined over HTTP/2. */
   readonly open: (() => Promise<RawConnection>) | undefined
 }
 
 /**
- * Starts one configuration behind every face: requests that the gateway reads itself (plain), those that it leaves to Node's
- * parser, TLS, HTTP/2, and WebSocket handshakes.
+ * Starts one configuration behind every face: requests that the gateway reads itself (plain), those that it leaves to Node's parser, TLS,
+ * HTTP/2, and WebSocket handshakes.
  *
  * @param yaml without `server`; routes need `websocket: true` for the last face to get through
  */

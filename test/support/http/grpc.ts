@@ -41,7 +41,7 @@ const ECHO: ServiceDefinition = {
   bidi: method('Bidi', true, true),
 }
 
-/** A real gRPC server on a free port. */
+/** Starts a real gRPC server on a free port. */
 export async function grpcUpstream(t: Test, implementation: UntypedServiceImplementation): Promise<string> {
   const server = new Server()
   server.addService(ECHO, implementation)
@@ -63,11 +63,11 @@ export interface EchoClient extends Client {
   bidi(): ClientDuplexStream<string, string>
 }
 
-/** @param ca file of the CA, for TLS */
+/** @param ca path of the CA's file, for TLS */
 export function grpcClient(t: Test, port: number, ca?: string): EchoClient {
   const Echo = makeGenericClientConstructor(ECHO, 'test.Echo')
   const security = ca === undefined ? credentials.createInsecure() : credentials.createSsl(readFileSync(ca))
-  // Over TLS by name: Node 26 refuses to ask for an address by SNI, which grpc-js does (RFC 6066 §3 forbids it).
+  // TLS uses a name: grpc-js would send an address as SNI, which RFC 6066 §3 forbids and Node 26 refuses.
   const host = ca === undefined ? '127.0.0.1' : 'localhost'
   const client = new Echo(`${host}:${port}`, security)
   t.teardown(() => client.close())

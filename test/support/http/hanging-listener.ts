@@ -3,7 +3,7 @@ import { Worker } from 'node:worker_threads'
 import type { Test } from 'tap'
 import { freePort } from '../free-port.js'
 
-// Listens, says where, and stops before it could accept a connection: none is ever taken out of the backlog.
+// Listens, prints its port, and stops before it could accept a connection, so none ever leaves the backlog.
 const STUCK = `
 const { parentPort } = require('node:worker_threads')
 const { createServer } = require('node:net')
@@ -12,10 +12,7 @@ const server = createServer().listen({ port: 0, host: '127.0.0.1', backlog: 1 },
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 600_000)
 })`
 
-/**
- * A port on loopback at which connections are neither made nor refused: its backlog is full and nobody takes anything
- * out of it.
- */
+/** Returns a port on loopback at which connections are neither accepted nor refused: its backlog is full, and nothing leaves it. */
 export async function hangingListener(t: Test): Promise<{ port: number; origin: string }> {
   const worker = new Worker(STUCK, { eval: true })
   const port = await new Promise<number>((resolve) => worker.once('message', resolve))
@@ -24,14 +21,14 @@ export async function hangingListener(t: Test): Promise<{ port: number; origin: 
     for (const socket of fillers) socket.destroy()
     await worker.terminate()
   })
-  // On a busy machine a connection may just be slow: only several in a row that wait long mean a full backlog.
+  // On a busy machine one connection may just be slow: only several slow ones in a row mean a full backlog.
   for (let waiting = 0; ; ) {
     const socket = connect(port, '127.0.0.1')
     socket.on('error', () => {})
     fillers.push(socket)
     const connected = await new Promise<boolean>((resolve) => {
       socket.once('connect', () => resolve(true))
-      // The process may have stood still for so long: what has come meanwhile is read before it is looked at.
+      // The process itself may have stood still: it first reads what has come meanwhile.
       setTimeout(() => setImmediate(() => resolve(!socket.connecting)), 300)
     })
     waiting = connected ? 0 : waiting + 1
@@ -40,7 +37,7 @@ export async function hangingListener(t: Test): Promise<{ port: number; origin: 
   }
 }
 
-/** A port that refuses connections. */
+/** Returns a port that refuses connections. */
 export async function refusingPort(): Promise<{ port: number; origin: string }> {
   const port = await freePort()
   return { port, origin: `http://127.0.0.1:${port}` }

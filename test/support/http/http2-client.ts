@@ -14,17 +14,17 @@ export interface Http2Answer {
   readonly headers: IncomingHttpHeaders
   readonly body: string
   readonly trailers: IncomingHttpHeaders | undefined
-  /** NO_ERROR unless the stream was reset. */
+  /** Code of the RST_STREAM; NO_ERROR unless the stream was reset. */
   readonly code: number
-  /** The header was the end of the stream. */
+  /** Whether the header ended the stream. */
   readonly headerOnly: boolean
 }
 
 export interface Http2Client {
   readonly session: ClientHttp2Session
-  /** Sends a request and waits for its end. A GET without a body unless told otherwise. */
+  /** Sends a request and waits for its end. By default a GET without a body. */
   ask(path: string, headers?: OutgoingHttpHeaders, body?: string | Buffer): Promise<Http2Answer>
-  /** Begins one whose body is still to come. */
+  /** Begins a request whose body is still to come. */
   begin(path: string, headers?: OutgoingHttpHeaders): ClientHttp2Stream
   isClosed(): boolean
 }

@@ -53,7 +53,7 @@ function integer(value: number, bits: number, first: number): number[] {
   return [...bytes, rest]
 }
 
-/** Each field literal and not indexed (RFC 7541 §6.2.2), whatever is in it: pairs, so that names may come twice. */
+/** Encodes each field as a literal without indexing (RFC 7541 §6.2.2), without checks. Takes pairs, so that names may repeat. */
 export function headerBlock(fields: readonly (readonly [name: string, value: string])[]): Buffer {
   const text = (value: string) => {
     const bytes = Buffer.from(value, 'latin1')
@@ -62,7 +62,7 @@ export function headerBlock(fields: readonly (readonly [name: string, value: str
   return Buffer.from(fields.flatMap(([name, value]) => [0, ...text(name), ...text(value)]))
 }
 
-/** Cuts what comes on a socket into frames. */
+/** Cuts the bytes of a socket into frames. */
 export function readFrames(socket: Socket, onFrame: (frame: Frame) => void, skip = 0): void {
   let rest = Buffer.alloc(0)
   let preface = skip
@@ -87,17 +87,17 @@ export function readFrames(socket: Socket, onFrame: (frame: Frame) => void, skip
   })
 }
 
-/** A client that has shaken hands and sends whatever frames a test wants. */
+/** A client that has finished the handshake and sends any frames a test wants. */
 export interface RawHttp2 {
   readonly socket: Socket
   readonly frames: Frame[]
   send(...frames: readonly Buffer[]): void
-  /** Calls for each frame that comes from now on, after it is among `frames`. */
+  /** Calls back for each frame from now on, after it is added to `frames`. */
   onFrame(listener: (frame: Frame) => void): void
   isClosed(): boolean
-  /** Of the GOAWAY that came, or undefined. */
+  /** Returns the code of the GOAWAY, or undefined. */
   goaway(): number | undefined
-  /** Of the RST_STREAM of a stream that came, or undefined. */
+  /** Returns the code of a stream's RST_STREAM, or undefined. */
   resetOf(stream: number): number | undefined
 }
 
@@ -136,7 +136,7 @@ export async function rawHttp2(t: Test, port: number): Promise<RawHttp2> {
   }
 }
 
-/** An upstream of frames: a test says what comes back for each that arrives. */
+/** Starts an upstream of frames: a test says what comes back for each that arrives. */
 export async function rawHttp2Upstream(
   t: Test,
   answer: (frame: Frame, send: (...frames: readonly Buffer[]) => void, socket: Socket) => void,

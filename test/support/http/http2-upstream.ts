@@ -12,16 +12,16 @@ import {
 import type { AddressInfo } from 'node:net'
 import type { Test } from 'tap'
 
-/** A request as a stream of HTTP/2. */
+/** A request as an HTTP/2 stream. */
 export interface ReceivedStream {
   readonly stream: ServerHttp2Stream
   readonly headers: IncomingHttpHeaders
-  /** Name, value, …, pseudo-header fields among them. */
+  /** Flat list of names and values, pseudo-header fields among them. */
   readonly raw: readonly string[]
   body: string
-  /** Whether the body came to its end. */
+  /** Whether the body is complete. */
   complete: boolean
-  /** All values of a field by its lower-case name. */
+  /** Returns all values of a field by its lower-case name. */
   values(name: string): string[]
 }
 
@@ -33,7 +33,7 @@ export interface Http2Upstream {
   readonly sessions: ServerHttp2Session[]
 }
 
-/** A real HTTP/2 server that remembers what it gets: cleartext, or over TLS when it is given a certificate. */
+/** Starts a real HTTP/2 server that remembers its requests: cleartext, or over TLS when it is given a certificate. */
 export async function http2Upstream(
   t: Test,
   handler: (received: ReceivedStream) => void = ({ stream }) =>

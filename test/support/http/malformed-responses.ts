@@ -1,6 +1,6 @@
 const fields = (count: number) => Array.from({ length: count }, (_, i) => `X-${i}: y\r\n`).join('')
 
-/** Responses that two readers could understand differently, or that are none, as bytes of an upstream. */
+/** Responses, as bytes of an upstream, that are malformed or that two readers could understand differently. */
 export const MALFORMED: Readonly<Record<string, string>> = {
   'Content-Length and Transfer-Encoding':
     'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n',

@@ -1,4 +1,4 @@
-/** Headers of the PROXY protocol as a proxy in front sends them. The address that the client asked for is always the same. */
+/** Builds headers of the PROXY protocol as a proxy in front sends them. The address that the client asked for is always the same. */
 
 export function proxyV1(address: string, port: number): Buffer {
   return address.includes(':')

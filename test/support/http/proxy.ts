@@ -8,9 +8,9 @@ interface Cleanup {
 /** A TCP proxy on loopback that does to a connection what networks do. */
 export interface TcpProxy {
   readonly port: number
-  /** Ms by which everything is late on its way to the server. */
+  /** Delay of everything towards the server, in ms. */
   delayThere: number
-  /** Ms by which everything is late on its way back. */
+  /** Delay of everything on the way back, in ms. */
   delayBack: number
   /** Lets the next request through, and cuts the connection when the server answers it. */
   cutNextReply(): void

@@ -2,23 +2,23 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer, type Socket } from 'node:net'
 import type { Test } from 'tap'
 
-/** A request as its bytes came in. Grows until it is complete. */
+/** A request as bytes. Grows until it is complete. */
 export interface RawRequest {
   readonly method: string
   readonly target: string
   /** Request line and header as text, without the empty line. */
   readonly head: string
-  /** Name and value as on the wire, in order. */
+  /** Names and values as on the wire, in order. */
   readonly fields: readonly (readonly [string, string])[]
-  /** One character a byte, chunks put together. */
+  /** Body without chunk framing, one character a byte. */
   body: string
   complete: boolean
-  /** Whether the connection has ended, by whoever. */
+  /** Whether the connection has ended, from either side. */
   closed: boolean
   readonly socket: Socket
-  /** Which connection it came on, from 0. */
+  /** Number of its connection, from 0. */
   readonly connection: number
-  /** All values of a field by its lower-case name. */
+  /** Returns all values of a field by its lower-case name. */
   values(name: string): string[]
 }
 
@@ -28,15 +28,15 @@ export interface RawUpstream {
   readonly port: number
   readonly requests: RawRequest[]
   connections(): number
-  /** Stops listening and resets what is open. */
+  /** Stops listening and resets open connections. */
   stop(): void
 }
 
 type Handler = (request: RawRequest, number: number) => void
 
 /**
- * An upstream that says exactly the bytes that a test wants. The handler is called for every complete request, or with
- * `early` as soon as its header is there; it writes to `request.socket`. Without one: 200 and `ok`.
+ * Starts an upstream that sends exactly the bytes that a test wants. It calls the handler for every complete request, or with `early` as
+ * soon as the header is there; the handler writes to `request.socket`. Without a handler it answers 200 and `ok`.
  */
 export async function rawUpstream(
   t: Test,
@@ -96,15 +96,15 @@ export async function rawUpstream(
 }
 
 /**
- * Resets a connection at once. `resetAndDestroy` sends what is pending and a FIN first, and if one is on its way already
- * the socket is lost and the process does not end (Node 20).
+ * Resets a connection at once. `resetAndDestroy` sends pending bytes and a FIN first. If one is on its way already, the socket is lost and
+ * the process does not end (Node 20).
  */
 export function reset(socket: Socket): void {
   if (!socket.writableEnded) (socket as { resetAndClosing?: boolean }).resetAndClosing = true
   socket.destroy()
 }
 
-/** Writes bytes, one a character. */
+/** Writes a text, one byte a character. */
 export function respond(request: RawRequest, bytes: string): void {
   request.socket.write(bytes, 'latin1')
 }
@@ -130,7 +130,7 @@ function parseHead(head: string, socket: Socket, connection: number): RawRequest
   }
 }
 
-/** Moves what belongs to the request's body out of the text and gives the rest. */
+/** Removes the bytes of the request's body from the text and returns the rest. */
 function takeBody(request: RawRequest, text: string): string {
   if (request.values('transfer-encoding').length === 0) {
     const length = Number(request.values('content-length')[0] ?? 0)
@@ -140,7 +140,7 @@ function takeBody(request: RawRequest, text: string): string {
     return text.slice(missing)
   }
   for (;;) {
-    // What ends a chunk may come with the next one only.
+    // The end of a chunk may come only with the next packet.
     if (text.startsWith('\r\n')) text = text.slice(2)
     const line = text.indexOf('\r\n')
     if (line < 0) return text

@@ -1,39 +1,39 @@
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 
-/** Ms that nothing takes here, on however busy a machine: what has not come by then does not come. */
+/** Longer than anything takes here, on a machine however busy, in ms. */
 const PATIENCE = 30_000
 
-/** A response as it came over the wire. */
+/** A response as bytes of the wire. */
 export interface RawResponse {
   readonly status: number
-  /** Status line and header as text, without the empty line at their end. */
+  /** Status line and header as text, without the empty line at the end. */
   readonly head: string
   readonly body: string
-  /** The value of a field by its lower-case name, several joined by ', '; undefined when there is none. */
+  /** Returns a field's value by its lower-case name, several joined by ', '; undefined if there is none. */
   header(name: string): string | undefined
 }
 
-/** The text of an HTTP/1.1 request, up to where its body begins. */
+/** Returns the text of an HTTP/1.1 request, up to where its body begins. */
 export function rawRequest(line: string, ...fields: readonly string[]): string {
   return [`${line} HTTP/1.1`, 'Host: gateway.example', ...fields, '', ''].join('\r\n')
 }
 
-/** A connection on which a test says exactly what it wants. */
+/** A connection on which a test sends exactly the bytes it wants. */
 export interface RawConnection {
   readonly socket: Socket
-  /** All that came so far, one character a byte. */
+  /** Returns everything that came so far, one character a byte. */
   received(): string
-  /** Final responses that are complete. 1xx are not among them. */
+  /** Returns the complete final responses, without 1xx. */
   responses(): readonly RawResponse[]
   isClosed(): boolean
   write(bytes: string): void
-  /** Resolves once the condition holds; rejects with what was received when it does not within the time. */
+  /** Resolves once the condition holds; rejects with what was received if it does not within the time. */
   until(what: string, condition: () => boolean, timeoutMs?: number): Promise<void>
   closed(timeoutMs?: number): Promise<void>
 }
 
-/** @param head whether the responses are those to HEAD, which end with their header */
+/** @param head whether the responses are to HEAD, and end with their header */
 export async function openRaw(port: number, head = false): Promise<RawConnection> {
   const socket = connect(port, '127.0.0.1')
   const connection = rawOn(socket, head)
@@ -41,7 +41,7 @@ export async function openRaw(port: number, head = false): Promise<RawConnection
   return connection
 }
 
-/** The same on a socket of one's own: from another address, or encrypted. */
+/** Wraps an own socket: from another address, or encrypted. */
 export function rawOn(socket: Socket, head = false): RawConnection {
   let text = ''
   let over = false
@@ -53,7 +53,7 @@ export function rawOn(socket: Socket, head = false): RawConnection {
     text += chunk.toString('latin1')
     wake()
   })
-  // A reset says no more than an end here: who cares which it was looks at what came before.
+  // A reset counts as an end here: a test that cares looks at what came before.
   socket.on('error', () => {})
   socket.on('close', () => {
     over = true
@@ -72,7 +72,7 @@ export function rawOn(socket: Socket, head = false): RawConnection {
           try {
             holds = condition()
           } catch (error) {
-            // What came is no response: thrown here it would be nobody's.
+            // The bytes are no response. Thrown here, the error would reach nobody.
             settle(() => reject(error))
             return
           }
@@ -105,8 +105,8 @@ export interface RawExchange {
 }
 
 /**
- * Sends bytes and reads so many final responses (one unless told otherwise). After a response that says
- * `Connection: close` the connection has to end by itself, or this rejects.
+ * Sends bytes and reads `count` final responses, one by default. After a response that says `Connection: close` the connection has to end
+ * by itself, or this rejects.
  */
 export async function rawExchange(
   port: number,

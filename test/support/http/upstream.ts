@@ -9,11 +9,11 @@ export interface Received {
   /** The request target as it came. */
   readonly url: string
   readonly rawHeaders: readonly string[]
-  /** One character a byte; grows while the body comes in. */
+  /** Body, one character a byte; grows while it comes in. */
   body: string
-  /** Whether the body came to its end. */
+  /** Whether the body is complete. */
   complete: boolean
-  /** All values of a field by its lower-case name. */
+  /** Returns all values of a field by its lower-case name. */
   values(name: string): string[]
 }
 
@@ -22,13 +22,13 @@ export interface RecordingUpstream {
   /** `host:port` */
   readonly authority: string
   readonly received: Received[]
-  /** How many connections were made to it. */
+  /** Returns how many connections it has accepted. */
   connections(): number
 }
 
 /**
- * A real server on a free port that remembers everything it gets. Answers once the body is complete: 200 and `ok`,
- * unless the test gives a handler.
+ * Starts a real server on a free port that remembers its requests. It answers once the body is complete: 200 and `ok`, unless the test
+ * gives a handler.
  */
 export async function recordingUpstream(
   t: Test,
@@ -58,7 +58,7 @@ export async function recordingUpstream(
     handler(req, res, one)
   })
   server.on('connection', () => connections++)
-  // Without a listener Node would say 100 Continue for us.
+  // Without a listener, Node would send 100 Continue itself.
   server.on('checkContinue', (req, res) => server.emit('request', req, res))
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')

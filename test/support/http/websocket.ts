@@ -12,7 +12,7 @@ export const KEY = 'dGhlIHNhbXBsZSBub25jZQ=='
 export const ACCEPT = createHash('sha1').update(`${KEY}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`).digest('base64')
 export const SWITCHING = `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${ACCEPT}\r\n\r\n`
 
-/** The bytes of a handshake; a field given as undefined is left out. */
+/** Returns the bytes of a handshake; a field given as undefined is left out. */
 export function handshake(
   path: string,
   changes: Readonly<Record<string, string | undefined>> = {},
@@ -35,13 +35,13 @@ export function handshake(
 export interface Chat {
   readonly origin: string
   readonly server: WebSocketServer
-  /** The requests of the handshakes that it accepted. */
+  /** Requests of the handshakes that it accepted. */
   readonly handshakes: IncomingMessage[]
   /** Its ends of the tunnels. */
   readonly sockets: WebSocket[]
 }
 
-/** A real WebSocket server on a free port that echoes, unless told otherwise. */
+/** Starts a real WebSocket server on a free port. It echoes, unless told otherwise. */
 export async function startChat(
   t: Test,
   serve: (socket: WebSocket) => void = (socket) =>
@@ -68,14 +68,14 @@ export async function startChat(
 /** An upstream below HTTP: it remembers every byte, and a test writes the answer. */
 export interface BareUpstream {
   readonly origin: string
-  /** All that came, over all connections, one character a byte. */
+  /** Returns all bytes that came, over all connections, one character a byte. */
   received(): string
   readonly sockets: Socket[]
-  /** How many connections are open. */
+  /** Returns the number of open connections. */
   open(): number
 }
 
-/** @param answer called once a connection with the header that came */
+/** @param answer called once a connection, with the header that came */
 export async function startBare(
   t: Test,
   answer: (socket: Socket, head: string) => void = () => {},
@@ -141,24 +141,24 @@ export async function opened(...args: Parameters<typeof dial>): Promise<WebSocke
   return socket
 }
 
-/** @throws where the socket is closed already: its event would never come */
+/** @throws if the socket is closed already: its event would never come */
 export async function closeOf(socket: WebSocket): Promise<{ code: number; reason: string }> {
   if (socket.readyState === WebSocket.CLOSED) throw new Error('the socket was closed before the test looked')
   const [code, reason] = await once(socket, 'close')
   return { code, reason: String(reason) }
 }
 
-/** The client's answer to a Close 1001: masked, with a mask of zeros. */
+/** A client's answer to a Close 1001: masked, with a mask of zeros. */
 export const CLIENT_CLOSE = '\x88\x82\0\0\0\0\x03\xe9'
 
-/** Waits for a Close frame, answers it and waits for the end, as a client does. The gateway cuts one that does not only after 2 s. */
+/** Waits for a Close frame, answers it and waits for the end, as a client does. A client that does not answer is cut only after 2 s. */
 export async function answerClose(raw: RawConnection, close: string): Promise<void> {
   await raw.until('Close', () => raw.received().endsWith(close))
   raw.socket.end(CLIENT_CLOSE, 'latin1')
   await raw.closed()
 }
 
-/** Begins a drain. Resolves once every tunnel knows of it; `closed` resolves when the last of them has ended. */
+/** Begins a drain. Resolves once every tunnel knows of it; `closed` resolves when the last tunnel has ended. */
 export async function beginDrain(gateway: TestGateway): Promise<{ closed: Promise<void> }> {
   const closed = gateway.app.close()
   // Fastify stops listening right after the hook that tells the tunnels.
@@ -166,7 +166,7 @@ export async function beginDrain(gateway: TestGateway): Promise<{ closed: Promis
   return { closed }
 }
 
-/** Resolves when nothing is left of what was under way. */
+/** Resolves when the gateway holds nothing of finished requests. */
 export function quiet(gateway: TestGateway): Promise<void> {
   return eventually('nothing is watched', () => gateway.watchdog.size() === 0)
 }

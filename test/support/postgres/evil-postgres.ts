@@ -8,16 +8,16 @@ interface Cleanup {
 export interface EvilPostgres {
   readonly url: string
   readonly port: number
-  /** Open connections. */
+  /** Number of open connections. */
   open(): number
-  /** What it says to a client that has introduced itself. */
+  /** Bytes that it sends after a client has introduced itself. */
   greeting: Buffer
-  /** What it says to each query, after which it ends the connection where `ends`. */
+  /** Bytes that it sends to each query; it then ends the connection if `ends`. */
   answer: Buffer
   ends: boolean
-  /** Cuts what it says in so many pieces. */
+  /** Number of pieces that it cuts its bytes into. */
   pieces: number
-  /** Says something that nobody asked for, on each connection. */
+  /** Sends bytes that nobody asked for, on each connection. */
   inject(bytes: Buffer): void
   cut(): void
 }
@@ -36,7 +36,7 @@ export function int16(value: number): Buffer {
   return bytes
 }
 
-/** A message of the server: its type, its length, what is in it. */
+/** Encodes a message of the server: type, length, contents. */
 export function pgMessage(type: string, ...parts: readonly Buffer[]): Buffer {
   const body = Buffer.concat(parts)
   return Buffer.concat([Buffer.from(type), int32(body.length + 4), body])
@@ -57,7 +57,7 @@ export function dataRow(...values: readonly string[]): Buffer {
   return pgMessage('D', int16(values.length), ...cells)
 }
 
-/** What PostgreSQL answers to a query with parameters that gives one row. */
+/** Encodes PostgreSQL's answer of one row to a query with parameters. */
 export function rowAnswer(tier: string): Buffer {
   return Buffer.concat([
     ...[pgMessage('1'), pgMessage('2'), rowDescription('tier'), dataRow(tier)],
@@ -65,7 +65,7 @@ export function rowAnswer(tier: string): Buffer {
   ])
 }
 
-/** Speaks enough of PostgreSQL to be believed, and says whatever it is told to. */
+/** Starts a server that speaks enough of PostgreSQL to be believed, and says whatever it is told to. */
 export async function evilPostgres(t: Cleanup): Promise<EvilPostgres> {
   const sockets = new Set<Socket>()
   const evil: EvilPostgres = {
@@ -112,7 +112,7 @@ export async function evilPostgres(t: Cleanup): Promise<EvilPostgres> {
         held = held.subarray(length)
         known = true
         if (type === 'startup') say(socket, evil.greeting)
-        // Sync, of a query with parameters; a query without.
+        // Sync ends a query with parameters; Query is one without.
         else if (type === 'S' || type === 'Q') say(socket, evil.answer)
         else if (type === 'X') socket.end()
       }

@@ -24,18 +24,18 @@ interface Cleanup {
 export interface TestPostgres {
   readonly url: string
   readonly port: number
-  /** For looking behind the scenes. */
+  /** A connection to look behind the scenes. */
   query(sql: string, values?: readonly unknown[]): Promise<Record<string, unknown>[]>
-  /** At once, as at a crash. */
+  /** Kills the server at once, as in a crash. */
   stop(): Promise<void>
-  /** Again on the same port, with the same data. */
+  /** Starts it again on the same port, with the same data. */
   restart(): Promise<void>
-  /** SIGSTOP, of every process of it: connections stay open, nothing is answered. */
+  /** Stops all its processes with SIGSTOP: connections stay open, nothing is answered. */
   pause(): void
   resume(): void
 }
 
-/** Where the server's programs are: Debian keeps them off the PATH. */
+/** Folder of the server's programs: Debian keeps them off the PATH. */
 function programs(): string | undefined {
   const debian = '/usr/lib/postgresql'
   const versions = existsSync(debian) ? readdirSync(debian).sort((a, b) => Number(b) - Number(a)) : []
@@ -47,16 +47,16 @@ function programs(): string | undefined {
 }
 const bin = programs()
 
-/** Why tests that need a server are left out; false: there is one. */
+/** Reason to skip tests that need a server; false if there is one. */
 export const noPostgres = bin === undefined && 'no PostgreSQL server: apt-get install -y postgresql'
 
-/** The server refuses to run as root. Nobody's id is known everywhere. */
+/** The server refuses to run as root. The id of `nobody` is known everywhere. */
 const user = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {}
 
 /**
- * A real server with an empty database, gone at the end of the test.
+ * Starts a real server with an empty database, and removes it at the end of the test.
  *
- * @param tls files of a certificate: it speaks TLS with who wants that
+ * @param tls files of a certificate, for clients that want TLS
  */
 export async function startPostgres(
   t: Cleanup,
@@ -86,7 +86,7 @@ export async function startPostgres(
       ...(['cert', 'key'] as const).map((name) => `ssl_${name}_file=${ownFile(tls[name], name)}`),
     )
   }
-  /** The server takes no key that others may read. */
+  /** The server refuses a key that others may read. */
   function ownFile(file: string, name: string): string {
     const own = join(folder, name)
     copyFileSync(file, own)
@@ -134,7 +134,7 @@ export async function startPostgres(
     rmSync(folder, { recursive: true, force: true })
   })
   await ready()
-  /** The server and those that it has started, one a connection. */
+  /** Returns the ids of the server and of its children, one a connection. */
   const signal = (name: NodeJS.Signals) => {
     for (const pid of [server.pid!, ...childrenOf(server.pid!)]) process.kill(pid, name)
   }
@@ -152,7 +152,7 @@ export async function startPostgres(
   }
 }
 
-/** From /proc: every connection has a process of its own, in a group of its own. */
+/** Read from /proc: every connection has a process of its own, in a group of its own. */
 function childrenOf(parent: number): number[] {
   return readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))

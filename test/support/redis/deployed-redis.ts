@@ -9,19 +9,19 @@ import { type OwnRedis, runRedis } from './redis.js'
 
 const root = new URL('../../../', import.meta.url)
 const textOf = (name: string) => readFileSync(new URL(name, root), 'utf8')
-/** Whoever sets up a Redis keeps a user for himself, too. */
+/** Operators keep a user for themselves, too. */
 const ADMINISTRATOR = 'user administrator on >secret ~* &* +@all'
 
 export const SHIPPED_ACL = textOf('deploy/redis/users.acl')
 
 export interface DeployedRedis extends OwnRedis {
-  /** For `store.redis`: the user of deploy/redis/users.acl. */
+  /** URL for `store.redis`: the user of deploy/redis/users.acl. */
   readonly gateway: string
-  /** Puts other users into its file; they are there after its next start. */
+  /** Writes other users into its file; they hold from its next start. */
   writeAcl(text: string): void
 }
 
-/** Redis by the command that docs/deploy.md names, with the files of deploy/redis as they are. `client` is an administrator's. */
+/** Starts Redis by the command that docs/deploy.md names, with the files of deploy/redis as they are. `client` is an administrator's. */
 export async function deployedRedis(t: Parameters<typeof runRedis>[0]): Promise<DeployedRedis> {
   const [, line] = /^\$ redis-server (.* --aclfile .*)$/m.exec(textOf('docs/deploy.md'))!
   const port = await freePort()
@@ -45,11 +45,11 @@ export async function deployedRedis(t: Parameters<typeof runRedis>[0]): Promise<
   return Object.assign(redis, { gateway: `redis://tidegate:change-me@127.0.0.1:${port}`, writeAcl })
 }
 
-/** All that Redis keeps, but for who lives just now: each key, and everything in it. */
+/** Returns all records that Redis keeps: each key, with everything in it. Leaves out which gateways are alive. */
 export async function recordsIn(client: Redis): Promise<ReadonlyMap<string, readonly string[]>> {
   const all = new Map<string, readonly string[]>()
   for (const key of (await client.keys('*')).sort()) {
-    // Who is there, and whether an operator has to decide, are no records: gateways that run write both as they see fit.
+    // Running gateways write these keys at any time: which of them live, and whether an operator has to decide.
     if (key.startsWith('nodes:') || key.endsWith(':rollback')) continue
     const type = await client.type(key)
     if (type === 'hash')
@@ -67,12 +67,12 @@ export async function recordsIn(client: Redis): Promise<ReadonlyMap<string, read
 }
 
 export interface Writer {
-  /** What the store has taken, by map: each key that it answered for. */
+  /** Keys that the store confirmed, by map. */
   readonly taken: ReadonlyMap<string, ReadonlySet<string>>
   stop(): Promise<void>
 }
 
-/** The store as a gateway has it. */
+/** Opens the store as a gateway does. */
 export async function openGatewayStore(redis: string): Promise<Store> {
   const yaml = `store: { redis: "${redis}", timeout: 2s }\ntiers: [free]\nconsumers: [{ ip: {} }]\nservices: { api: { upstreams: [http://127.0.0.1:9], limits: { free: 1/s } } }\nroutes: [{ path: /*, service: api }]\n`
   const loaded = loadConfig(yaml, { file: 'tidegate.yaml', env: {} })
@@ -130,7 +130,7 @@ export async function writeRecords(redis: string, name: string): Promise<Writer>
     try {
       for (let i = 0; !stopped; i++) keys.add(await write(i))
     } catch {
-      // It has gone.
+      // The store has gone.
     }
   })
   return {

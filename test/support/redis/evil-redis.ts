@@ -9,26 +9,26 @@ interface Cleanup {
 
 export interface EvilRedis {
   readonly port: number
-  /** Writes a piece again and again on one connection, so many times at most, as fast as it is taken. @returns bytes that were taken */
+  /** Writes a piece on one connection up to `most` times, as fast as it is taken. @returns bytes that were taken */
   pour(piece: Buffer, most: number): Promise<number>
-  /** Open connections. */
+  /** Returns the number of open connections. */
   open(): number
-  /** How often it was told a command: the first word of it, in lower case. */
+  /** Returns how often a command came, by its first word in lower case. */
   asked(name: string): number
-  /** Its reply to a command, as latin1; undefined, which it also is for each left out: what Redis replies. */
+  /** Returns its reply to a command, as latin1. On undefined, or without this function, Redis replies. */
   answers: ((command: readonly string[]) => string | undefined) | undefined
-  /** Says something that nobody asked for, on each connection. */
+  /** Sends bytes that nobody asked for, on each connection. */
   inject(bytes: string | Buffer): void
   /** Ends all connections. */
   cut(): void
 }
 
 /**
- * A real Redis, until it is told to be something else. It is a Cluster of one node, too, and a Sentinel that names itself as the
- * primary, to whoever asks that.
+ * Starts a proxy of a real Redis that can be told to lie. It is also a Cluster of one node, and a Sentinel that names itself as the
+ * primary.
  *
- * @param target port of the real one
- * @param tls certificate, in PEM: it speaks TLS
+ * @param target port of the real Redis
+ * @param tls certificate in PEM: it speaks TLS
  */
 export async function evilRedis(
   t: Cleanup,

@@ -10,7 +10,7 @@ interface Cleanup {
 
 const honest = () => `*1\r\n:${Date.now()}\r\n`
 
-/** Speaks enough of Redis to be believed, and answers decisions with whatever it is told to. */
+/** Starts a server that speaks enough of Redis to be believed, and answers decisions as told. */
 export async function lyingRedis(t: Cleanup) {
   let answer = ''
   let time = honest
@@ -44,7 +44,7 @@ export async function lyingRedis(t: Cleanup) {
     say(next: string) {
       answer = next
     },
-    /** Asked whether it is well, it says this once. */
+    /** Its one reply to a health check. */
     async misleads(next: string): Promise<void> {
       time = () => next
       for (const socket of sockets) socket.destroy()

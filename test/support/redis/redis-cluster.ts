@@ -10,20 +10,20 @@ interface Cleanup {
 
 export interface ClusterNode {
   readonly redis: OwnRedis
-  /** Clients are sent through it: it is what the node announces as itself. */
+  /** Proxy of a node: the node announces its port, so clients use it. */
   readonly proxy: TcpProxy
 }
 
 export interface ClusterOptions {
-  /** A replica for each of the primaries: nodes `size` to `2 * size - 1`, in the primaries' order. */
+  /** One replica of each primary: nodes `size` to `2 * size - 1`, in the primaries' order. */
   readonly replicas?: boolean
-  /** Primaries that hold no slot yet; last of all nodes. */
+  /** Number of primaries that hold no slot yet; they are the last nodes. */
   readonly spare?: number
 }
 
 /**
- * A Redis Cluster whose primaries share the slots evenly. Each node keeps serving its slots while another is away,
- * and is believed to be gone after a second.
+ * Starts a Redis Cluster whose primaries share the slots evenly. Each node keeps serving its slots while another is away, and the Cluster
+ * declares a node failed after a second.
  */
 export async function startRedisCluster(
   t: Cleanup,
@@ -40,14 +40,14 @@ export async function startRedisCluster(
       const [from, to] = [Math.round(i * share), Math.round((i + 1) * share) - 1]
       await redis.client.call('CLUSTER', 'ADDSLOTSRANGE', from, to)
     }
-    // Of its own, or the nodes take each other's for theirs, and one of them has to find out.
+    // Distinct configuration epochs, or two nodes would claim the same one, and one of them would have to notice.
     await redis.client.call('CLUSTER', 'SET-CONFIG-EPOCH', i + 1)
     if (i > 0) await first!.redis.client.call('CLUSTER', 'MEET', '127.0.0.1', redis.port, redis.port + BUS)
   }
   const info = async (client: Redis) => String(await client.call('CLUSTER', 'INFO'))
   await everyNode(nodes, async (client) => (await info(client)).includes(`cluster_known_nodes:${count}`))
   if (replicas) {
-    // Meanwhile primaries pass the 2 s after their start in which they take nothing.
+    // Meanwhile the primaries pass the 2 s after their start in which they refuse commands.
     for (let i = 0; i < primaries; i++) {
       const id = await nodes[i]!.redis.client.call('CLUSTER', 'MYID')
       await nodes[primaries + i]!.redis.client.call('CLUSTER', 'REPLICATE', String(id))
@@ -76,7 +76,7 @@ async function startNode(t: Cleanup): Promise<ClusterNode> {
     'cluster-announce-ip': '127.0.0.1',
     'cluster-announce-port': proxy.port,
     'cluster-announce-bus-port': port + BUS,
-    // A replica asks its primary for the stream at the announced port; it is small and comes at once.
+    // A replica connects to its primary's announced port for replication; the data is small and comes at once.
     'repl-diskless-sync-delay': 0,
     // A replica that has heard nothing yet is not listed.
     'repl-ping-replica-period': 1,
@@ -92,7 +92,7 @@ async function everyNode(nodes: readonly ClusterNode[], holds: (client: Redis) =
 /**
  * Moves one slot, with its keys one by one, as redis-cli does.
  *
- * @param pauseMs between two keys
+ * @param pauseMs pause between two keys
  */
 export async function moveSlot(
   slot: number,

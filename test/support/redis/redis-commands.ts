@@ -1,4 +1,4 @@
-/** Reads commands as a Redis client sends them. @returns takes what comes, as latin1, and gives the commands that are whole */
+/** Reads commands as a Redis client sends them. @returns a function that takes bytes, as latin1, and returns the complete commands */
 export function commandReader(): (data: Buffer) => string[][] {
   let text = ''
 
@@ -26,7 +26,7 @@ export function commandReader(): (data: Buffer) => string[][] {
   }
 }
 
-/** An array of bulk strings: a command, or a reply. */
+/** Encodes an array of bulk strings: a command, or a reply. */
 export function bulks(parts: readonly string[]): string {
   return `*${parts.length}\r\n${parts.map((part) => `$${part.length}\r\n${part}\r\n`).join('')}`
 }

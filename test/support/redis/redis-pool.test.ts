@@ -11,7 +11,7 @@ const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 
 interface Borrowed {
   readonly redis: TestRedis
-  /** What happens at the end of the test that has borrowed it. */
+  /** Runs the teardown of the test that has borrowed it. */
   giveBack(): Promise<unknown>
 }
 
@@ -25,7 +25,7 @@ async function borrow(): Promise<Borrowed> {
   return { redis, giveBack: () => giveBack() }
 }
 
-/** A client of the test that is still there when the server is returned. */
+/** Leaves a client of the test connected when the server is returned. */
 function forget(t: Test, { port }: TestRedis): Redis {
   const client = new Redis(port, '127.0.0.1', { retryStrategy: () => null, disconnectTimeout: 100 })
   client.on('error', () => {})
@@ -33,7 +33,7 @@ function forget(t: Test, { port }: TestRedis): Redis {
   return client
 }
 
-t.test('the next borrower finds nothing that the one before has left', { skip }, async (t) => {
+t.test('a borrower finds nothing that the previous one left', { skip }, async (t) => {
   const first = await borrow()
   const { client, port } = first.redis
   await client.set('key', 'value')
@@ -63,7 +63,7 @@ t.test('the next borrower finds nothing that the one before has left', { skip },
   await second.giveBack()
 })
 
-t.test('two that borrow at the same time have two servers', { skip }, async (t) => {
+t.test('two tests that borrow at the same time get two servers', { skip }, async (t) => {
   const both = await Promise.all([borrow(), borrow()])
   const [one, other] = both.map(({ redis }) => redis)
   t.not(one!.port, other!.port)
@@ -72,7 +72,7 @@ t.test('two that borrow at the same time have two servers', { skip }, async (t) 
   for (const { giveBack } of both) await giveBack()
 })
 
-t.test('a server that is not as new fails the test, and is not lent again', { skip }, async (t) => {
+t.test('a server that cannot be reset fails the test, and is not lent again', { skip }, async (t) => {
   const changes: readonly [(redis: TestRedis) => unknown, RegExp][] = [
     [({ client }) => client.config('SET', 'maxmemory', '1gb'), /take ownRedis/],
     [({ client }) => client.call('ACL', 'SETUSER', 'somebody', 'on'), /take ownRedis/],
@@ -104,7 +104,7 @@ t.test('a process with an idle server ends, and the server with it', { skip }, a
     port += data
   })
   t.strictSame(await within(60_000, 'its end', once(child, 'close')), [0, null])
-  // It was sent the signal before, and takes a moment to die.
+  // It got the signal before, and takes a moment to die.
   await eventually('nothing listens there', async () => {
     const socket = connect(Number(port), '127.0.0.1')
     const refused = once(socket, 'connect').then(

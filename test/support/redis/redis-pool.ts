@@ -12,7 +12,7 @@ export interface PooledRedis {
   readonly settings: unknown
 }
 
-/** How often all clients are disconnected before one is taken for one that nobody closes. */
+/** Number of times all clients are disconnected before one counts as never closed by its test. */
 const ROUNDS = 100
 
 const idle: PooledRedis[] = []
@@ -23,16 +23,16 @@ export async function takeRedis(): Promise<PooledRedis> {
   if (found !== undefined) return found
   const port = await freePort()
   const child = await spawnRedis(port, plainArguments(port, tmpdir()))
-  // An idle server is no reason for the process to go on.
+  // An idle server does not keep the process alive.
   child.unref()
   const settings = await asAdministrator(port, readSettings)
   return { port, child, settings }
 }
 
 /**
- * Makes a server as new, for the next test: disconnects everybody, removes keys and scripts, resets counts.
+ * Resets a server for the next test: disconnects all clients, removes keys and scripts, resets counts.
  *
- * @throws where it can not: the test changed settings, or a client of it goes on connecting
+ * @throws if it cannot: the test changed settings, or its client goes on connecting
  */
 export async function returnRedis(server: PooledRedis): Promise<void> {
   try {
@@ -56,7 +56,7 @@ export async function returnRedis(server: PooledRedis): Promise<void> {
   idle.push(server)
 }
 
-/** Disconnects clients until there are none: one that was just connecting is found in the next round. */
+/** Disconnects clients until none is left: one that was just connecting is found in the next round. */
 async function disconnectAll(client: Redis): Promise<void> {
   for (let round = 1; ; round++) {
     const kinds = ['normal', 'pubsub', 'replica'] as const

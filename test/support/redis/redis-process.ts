@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { Redis } from 'ioredis'
 import { killAtExit } from '../kill-at-exit.js'
 
-/** What is started as Redis: another server that speaks its protocol can be put to the same tests. */
+/** Program that is started as Redis: another server of the same protocol can pass through the same tests. */
 export const redisServer = process.env.TIDEGATE_TEST_REDIS_SERVER || 'redis-server'
 
 /** Arguments of a server on loopback that saves nothing. */
@@ -18,8 +18,8 @@ export function plainArguments(port: number, folder: string): string[] {
  * Starts a server. Resolves once it answers.
  *
  * @param args all of them; the server has to listen on `port`
- * @param login `user:password@` where the server wants one
- * @throws where it ends before
+ * @param login `user:password@` if the server wants one
+ * @throws if it ends before
  */
 export async function spawnRedis(port: number, args: readonly string[], login = ''): Promise<ChildProcess> {
   const child = spawn(redisServer, args, { stdio: 'ignore' })
@@ -37,7 +37,7 @@ export async function spawnRedis(port: number, args: readonly string[], login = 
   return child
 }
 
-/** kill -9. Resolves once the process is gone. */
+/** Kills the process with kill -9. Resolves once it is gone. */
 export async function killRedis(child: ChildProcess): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const exit = once(child, 'exit')
@@ -48,7 +48,7 @@ export async function killRedis(child: ChildProcess): Promise<void> {
 
 /** Connects a client that waits for a server which is away, for as long as it takes. */
 export function connectRedis(url: string): Redis {
-  // Of a connection that is gone ioredis would wait so many ms for the end, and keep the process.
+  // After a lost connection, ioredis would wait this long for its end, in ms, and keep the process alive.
   const client = new Redis(url, {
     retryStrategy: () => 20,
     maxRetriesPerRequest: null,

@@ -11,8 +11,8 @@ import { type OwnRedis, ownRedis } from './redis.js'
 import { redisServer } from './redis-process.js'
 
 /**
- * Sentinels greet each other every 200 ms, not every 2 s, and ask each other about a lost primary at once. When a server is lost is a
- * matter of `down-after-milliseconds` alone. One that a busy machine held up does nothing for a second, not for 30.
+ * Sentinels greet each other every 200 ms, not every 2 s, and ask each other about a lost primary at once. Only `down-after-milliseconds`
+ * decides when a server is lost. A Sentinel that a busy machine held up pauses for a second, not for 30.
  */
 const OFTEN = Object.entries({
   'publish-period': 200,
@@ -33,7 +33,7 @@ export interface SentinelSet {
   readonly url: string
 }
 
-/** A primary, its replica, and three Sentinels that believe a server to be gone after 1.5 s. */
+/** Starts a primary, its replica, and three Sentinels that declare a server lost after 1.5 s. */
 export async function startSentinels(t: Cleanup, { password = '' } = {}): Promise<SentinelSet> {
   const quick = ['--repl-diskless-sync-delay', '0', '--repl-ping-replica-period', '1']
   const primary = await ownRedis(t, quick)
@@ -43,7 +43,7 @@ export async function startSentinels(t: Cleanup, { password = '' } = {}): Promis
   const ports = await Promise.all([1, 2, 3].map(() => startSentinel(t, primary.port, password)))
   for (const port of ports) {
     const client = new Redis(port, '127.0.0.1', password === '' ? {} : { password })
-    // Until they know the replica and each other they would not fail over.
+    // Sentinels do not fail over before they know the replica and each other.
     const ready = async () => {
       const [main] = (await client.call('SENTINEL', 'MASTERS')) as string[][]
       const value = (name: string) => main?.[main.indexOf(name) + 1]

@@ -16,23 +16,23 @@ export interface TestRedis {
   readonly url: string
   readonly host: string
   readonly port: number
-  /** A plain connection, for looking behind the scenes. */
+  /** A plain connection to look behind the scenes. */
   readonly client: Redis
 }
 
-/** A server of the test's own: it may be changed and broken. */
+/** A server of one test: the test may change and break it. */
 export interface OwnRedis extends TestRedis {
-  /** kill -9. */
+  /** Kills it with kill -9. */
   stop(): Promise<void>
-  /** Starts again on the same port: empty, unless its arguments say that it keeps anything. */
+  /** Starts it again on the same port: empty, unless its arguments make it save. */
   restart(): Promise<void>
-  /** SIGSTOP: connections stay open, nothing is answered. */
+  /** Stops it with SIGSTOP: connections stay open, nothing is answered. */
   pause(): void
-  /** SIGCONT. */
+  /** Continues it with SIGCONT. */
   resume(): void
 }
 
-/** Whether there is a server to start, stop and freeze; without, tests share the server of REDIS_URL. */
+/** Whether tests can start, stop and freeze a server; if not, they share the server of REDIS_URL. */
 export const hasRedisServer = isOnPath(redisServer)
 
 export function isOnPath(server: string): boolean {
@@ -40,8 +40,8 @@ export function isOnPath(server: string): boolean {
 }
 
 /**
- * Lends the test an empty Redis until its end. This process keeps the server for the tests that follow: take `ownRedis` to stop
- * it, or to change its configuration or users. Without a server to start it is a database of REDIS_URL's server.
+ * Lends the test an empty Redis until its end. This process keeps the server for later tests: use `ownRedis` to stop it, or to change its
+ * configuration or users. Without redis-server it lends a database of REDIS_URL's server.
  */
 export async function startRedis(t: Cleanup): Promise<TestRedis> {
   if (!hasRedisServer) return borrowDatabase(t)
@@ -56,9 +56,9 @@ export async function startRedis(t: Cleanup): Promise<TestRedis> {
 }
 
 /**
- * Starts a Redis for this test alone, gone at its end.
+ * Starts a Redis for this test alone, and removes it at its end.
  *
- * @param args of redis-server, beyond port, address and folder
+ * @param args arguments of redis-server, besides port, address and folder
  */
 export async function ownRedis(t: Cleanup, args: readonly string[] = [], port?: number): Promise<OwnRedis> {
   const at = port ?? (await freePort())
@@ -66,10 +66,10 @@ export async function ownRedis(t: Cleanup, args: readonly string[] = [], port?: 
 }
 
 /**
- * Runs redis-server with these arguments and nothing else, for this test alone.
+ * Runs redis-server with exactly these arguments, for this test alone.
  *
- * @param argsIn all of them, for a folder of its own; they have to listen on `port`
- * @param login `user:password@` where the server wants one
+ * @param argsIn returns all arguments for a folder of its own; they have to listen on `port`
+ * @param login `user:password@` if the server wants one
  */
 export async function runRedis(
   t: Cleanup,
@@ -101,7 +101,7 @@ export async function runRedis(
   }
 }
 
-/** Lends a database of a server that others may be using too: the first that no other test holds. */
+/** Lends a database of a server that others may use, too: the first that no other test holds. */
 async function borrowDatabase(t: Cleanup): Promise<TestRedis> {
   const url = process.env.REDIS_URL
   if (!url)

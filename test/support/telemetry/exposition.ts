@@ -6,7 +6,7 @@ export interface Series {
   readonly value: number
 }
 
-/** Reads the Prometheus text format 0.0.4 strictly: throws at the first line that is none. */
+/** Parses the Prometheus text format 0.0.4 strictly: throws at the first malformed line. */
 export function parseExposition(text: string): {
   readonly series: Series[]
   readonly types: ReadonlyMap<string, string>
@@ -64,7 +64,7 @@ function labelsOf(inner: string): Record<string, string> {
   return Object.fromEntries(pairs.map(([, name, value]) => [name!, value!]))
 }
 
-/** The value of the one series with this name and, among others perhaps, these labels. */
+/** Returns the value of the one series with this name and at least these labels. */
 export function sampleOf(
   text: string,
   name: string,
@@ -80,7 +80,7 @@ export function sampleOf(
 
 export const hasPromtool = spawnSync('promtool', ['--version']).error === undefined
 
-/** What `promtool check metrics` complains of, empty when it is content. */
+/** Returns the complaints of `promtool check metrics`, empty if there are none. */
 export function promtoolComplaints(text: string): string {
   const run = spawnSync('promtool', ['check', 'metrics'], { input: text, encoding: 'utf8' })
   return run.status === 0 ? run.stdout : `${run.stdout}${run.stderr}exit ${run.status}`

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { parse } from 'yaml'
 import { ROOT } from '../pages.js'
 
-/** What `grafana/` holds, as the programs that it is for read it. */
+/** Reads what `grafana/` holds, as Grafana and Prometheus read it. */
 
 export interface ShownQuery {
   /** Dashboard, panel or annotation, and query: for messages. */
@@ -49,7 +49,7 @@ export const dashboards: readonly ShownDashboard[] = readdirSync(join(ROOT, 'gra
   .sort()
   .map((name) => JSON.parse(read(`grafana/dashboards/${name}`)))
 
-/** Every query of every panel and annotation. */
+/** Returns every query of every panel and annotation. */
 export const shownQueries: readonly ShownQuery[] = dashboards.flatMap(({ title, panels, annotations }) => [
   ...panels.flatMap((panel) =>
     (panel.targets ?? []).map(({ refId, expr }) => ({ name: `${title} > ${panel.title} > ${refId}`, expr })),
@@ -67,7 +67,9 @@ export const alertRules: readonly AlertRule[] = groups.flatMap(({ rules }) =>
 export const recordingRules = groups.flatMap(({ rules }) => rules.filter((rule) => 'record' in rule))
 
 /**
- * Puts in what Grafana would. @param chosen a regular expression for each variable that is not on All
+ * Fills in a query's variables as Grafana would.
+ *
+ * @param chosen a regular expression for each variable that is not on All
  * @param times durations of PromQL
  */
 export function asGrafanaAsks(

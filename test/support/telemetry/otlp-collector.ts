@@ -5,7 +5,7 @@ import protobuf from 'protobufjs'
 import type { Test } from 'tap'
 import { eventually } from '../eventually.js'
 
-/** What of opentelemetry-proto spans are made of, in protobufjs' words: not those that the gateway encodes them with. */
+/** The part of opentelemetry-proto that spans need, parsed by protobufjs: independent of the gateway's encoder. */
 const { root } = protobuf.parse(`
 syntax = "proto3";
 message ExportTraceServiceRequest { repeated ResourceSpans resource_spans = 1; }
@@ -31,7 +31,7 @@ const KINDS = ['unspecified', 'internal', 'server', 'client']
 export interface CollectedSpan {
   readonly traceId: string
   readonly spanId: string
-  /** Empty: it has none. */
+  /** Id of the parent span; empty if there is none. */
   readonly parentSpanId: string
   readonly traceState: string
   readonly flags: number
@@ -54,7 +54,7 @@ export interface Collector {
   trace(requestId: string): Promise<CollectedSpan[]>
 }
 
-/** A collector's OTLP/HTTP receiver. `answer` may refuse, delay or forget what has come; what it gets is kept in any case. */
+/** Starts a collector's OTLP/HTTP receiver. `answer` may refuse, delay or ignore an export; the receiver keeps it in any case. */
 export async function startCollector(
   t: Test,
   answer: (response: ServerResponse) => void = (response) => response.end(),

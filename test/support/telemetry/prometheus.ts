@@ -13,14 +13,14 @@ export const hasPrometheus = spawnSync('prometheus', ['--version']).error === un
 
 export interface Prometheus {
   readonly url: string
-  /** `data` of an answer of the HTTP API: `query?query=up`. */
+  /** Returns `data` of the HTTP API's answer: `query?query=up`. */
   // biome-ignore lint/suspicious/noExplicitAny: tests look into it
   api(path: string): Promise<any>
 }
 
-/** A real Prometheus with a folder of its own, which reads `config` and takes OTLP, exemplars and native histograms. */
+/** Starts a real Prometheus with a folder of its own, which reads `config` and accepts OTLP, exemplars and native histograms. */
 export async function startPrometheus(t: Test, config: object): Promise<Prometheus> {
-  // Not the test's own folder, which `testdir` empties when the gateway of the same test asks for it.
+  // Not the test's own folder: `testdir` empties that when the gateway of the same test asks for it.
   const folder = await mkdtemp(join(tmpdir(), 'tidegate-prometheus-'))
   const file = join(folder, 'prometheus.yml')
   writeFileSync(file, JSON.stringify(config))
@@ -30,7 +30,7 @@ export async function startPrometheus(t: Test, config: object): Promise<Promethe
       `--config.file=${file}`,
       `--storage.tsdb.path=${join(folder, 'data')}`,
       '--web.listen-address=127.0.0.1:0',
-      // By default it waits for up to five seconds, twice, before it scrapes at all.
+      // By default it waits up to five seconds, twice, before its first scrape.
       '--scrape.discovery-reload-interval=100ms',
       '--enable-feature=exemplar-storage,native-histograms',
     ],

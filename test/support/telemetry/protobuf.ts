@@ -1,7 +1,7 @@
-/** A message of Protocol Buffers without its schema: the values of each field as they stand on the wire. */
+/** A Protocol Buffers message without its schema: the values of each field as they stand on the wire. */
 export type Message = ReadonlyMap<number, readonly (bigint | Buffer)[]>
 
-/** Throws at what is no message. Fields of 64 bits and of variable length are numbers, all others bytes. */
+/** Parses a message. Throws if it is malformed. Fields of 64 bits and of variable length are numbers, all others bytes. */
 export function decode(bytes: Buffer): Message {
   const fields = new Map<number, (bigint | Buffer)[]>()
   let at = 0
@@ -30,7 +30,7 @@ export function decode(bytes: Buffer): Message {
   return fields
 }
 
-/** The messages of a field that may be there several times. */
+/** Returns the messages of a repeated field. */
 export function messages(message: Message | undefined, field: number): Message[] {
   return (message?.get(field) ?? []).map((value) => decode(value as Buffer))
 }

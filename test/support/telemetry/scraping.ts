@@ -17,20 +17,20 @@ export interface ActiveAlert {
   readonly state: 'pending' | 'firing'
 }
 
-/** Times are Unix seconds. */
+/** Runs a range query; times are Unix seconds. */
 export interface Scraping {
   query(expr: string, at: number): Promise<Sample[]>
-  /** The values of each series, one a second: what a panel draws. */
+  /** Returns the values of each series, one a second, as a panel draws them. */
   queryRange(expr: string, from: number, to: number): Promise<number[][]>
   alerts(): Promise<ActiveAlert[]>
   /** Resolves once everything up to now has been scraped, with the time of that scrape. */
   scraped(): Promise<number>
-  /** Resolves once every rule has been looked at after this time. */
+  /** Resolves once every rule has been evaluated after this time. */
   judged(time: number): Promise<void>
 }
 
 /**
- * A real Prometheus that scrapes one target every second as the job `tidegate`.
+ * Starts a real Prometheus that scrapes one target every second as the job `tidegate`.
  *
  * @param target host:port
  * @param rules text of a rule file
@@ -68,9 +68,9 @@ export async function startScraping(t: Test, target: string, rules: string): Pro
     async scraped() {
       const from = Date.now() / 1000
       for (;;) {
-        // One that has failed for want of time is none.
+        // A scrape that timed out does not count.
         const [last] = await query('timestamp(up) and (up == 1)', Date.now() / 1000)
-        // A scrape is dated by its beginning: one that began later has it all.
+        // A scrape is dated by its beginning: one that began later has everything.
         if (last !== undefined && last.value > from) return last.value
         await sleep(50)
       }
