@@ -11,7 +11,7 @@ const CONFIG = [...BASE, 'config']
 const PARTS = [...CONFIG, 'credentials', 'tier-sources', 'upstream', 'limiter', 'fleet']
 const SERVING = [...PARTS, 'telemetry']
 
-/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts` and `main.ts` are rooms of one file. */
+/** Which rooms a room may import besides itself. `errors.ts`, `shares.ts`, `log-throttle.ts`, `open-admin.ts` and `main.ts` are rooms of one file. */
 const ROOMS = {
   errors: [],
   shares: [],
@@ -26,9 +26,10 @@ const ROOMS = {
   telemetry: PARTS,
   gateway: SERVING,
   admin: SERVING,
-  main: [...SERVING, 'gateway', 'admin'],
-  workers: [...SERVING, 'admin', 'main'],
-  cli: [...SERVING, 'gateway', 'admin', 'main', 'workers'],
+  'open-admin': [...SERVING, 'gateway', 'admin'],
+  main: [...SERVING, 'gateway', 'admin', 'open-admin'],
+  workers: [...SERVING, 'admin', 'open-admin', 'main'],
+  cli: [...SERVING, 'gateway', 'admin', 'open-admin', 'main', 'workers'],
 }
 
 /**

@@ -1,19 +1,16 @@
 import { lookup } from 'node:dns/promises'
 import type { AddressInfo } from 'node:net'
 import type { FastifyInstance } from 'fastify'
-import { createAccess } from './admin/access/access.js'
-import { createAudit } from './admin/access/audit.js'
-import { answerAudited } from './admin/access/audit-line.js'
-import { createAdmin } from './admin/server.js'
+import { QUESTIONS } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
 import type { Config } from './config/schema/schema.js'
 import { takesStoredKeys } from './config/snapshot/consumers.js'
 import type { Snapshot } from './config/snapshot/snapshot.js'
 import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
-import { createBans } from './fleet/bans.js'
 import { createKeyring } from './fleet/keyring.js'
-import { forgottenReasons, openStore, type Store } from './fleet/open-store.js'
+import { openStore, type Store } from './fleet/open-store.js'
+import { type Ask, createAnswers } from './fleet/question.js'
 import { buildGateway } from './gateway/app.js'
 import { createOverload } from './gateway/edge/overload.js'
 import { createWatchdog } from './gateway/exchange/watchdog.js'
@@ -21,16 +18,9 @@ import { createHttp2Counts } from './gateway/listen/http2-server.js'
 import { createConnectionCounts } from './gateway/listen/listener.js'
 import { connectionCap } from './gateway/listen/open-files.js'
 import { openTls, type Tls, type TlsReload } from './gateway/listen/tls.js'
-import { createExplain } from './gateway/simulate/explain.js'
-import { createStanding } from './gateway/simulate/standing.js'
 import { addressKey, plainAddress } from './net/address-key.js'
+import { joinFleet, openAdmin } from './open-admin.js'
 import { createShares, type Shares } from './shares.js'
-import {
-  answerDecisions,
-  createDecisionsOfAll,
-  type OwnDecisions,
-} from './telemetry/decisions/all-gateways-decisions.js'
-import { answerSeen, createSeenOfAll, type OwnSeen } from './telemetry/decisions/all-gateways-seen.js'
 import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
 import { createLastSeen } from './telemetry/decisions/last-seen.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
@@ -41,16 +31,12 @@ import { logReload, logWarnings } from './telemetry/logs/log-reload.js'
 import type { Reading } from './telemetry/metrics/process-counts.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { telemetryOptions } from './telemetry/settings.js'
-import { answerTop, createTopOfAll } from './telemetry/top/all-gateways-top.js'
-import { createTop, type Top } from './telemetry/top/top.js'
+import { createTop } from './telemetry/top/top.js'
 import type { Tracing, TracingOptions } from './telemetry/traces/tracing.js'
 import { samplingOf } from './telemetry/traces/tracing-settings.js'
 import { createPlans } from './tier-sources/tier-sources.js'
-import { createGuards, type GuardState } from './upstream/guard/guard.js'
-import { createUpstreams, type Upstreams } from './upstream/pool/pool.js'
-
-/** Exported for the primary process of several workers, too. */
-export { createExplain, createStanding }
+import { createGuards } from './upstream/guard/guard.js'
+import { createUpstreams } from './upstream/pool/pool.js'
 
 /** How long a start waits for the store before it serves without it, in ms. */
 const STORE_PATIENCE_MS = 1_000
@@ -80,13 +66,8 @@ export interface RunningGateway {
   /** Empty in a worker. */
   readonly adminAddress: string
   readonly config: ConfigSource
-  readonly upstreams: Pick<Upstreams, 'describe' | 'setState'>
-  readonly guards: { describe(): readonly GuardState[] }
-  readonly top: Pick<Top, 'read'>
-  readonly decisions: OwnDecisions
-  readonly seen: OwnSeen
-  /** Returns, for operators, the faults that do not stop the gateway from serving requests. */
-  outOfOrder(): readonly string[]
+  /** Answers a question of the admin API: one of QUESTIONS, by its name. */
+  answer(name: string, body: unknown): unknown
   /** Returns the metrics as data. */
   read(): Promise<Reading>
   /**
@@ -129,7 +110,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   let onTls: (result: TlsReload) => void = () => {}
   const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
   const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
-  const bans = createBans({ map: store.bans })
   const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
   const top = createTop()
   const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
@@ -139,7 +119,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   tokens.prepare(config.current())
   const watchdog = createWatchdog()
   const guards = createGuards()
-  const guardsNow = { describe: () => guards.describe(config.current()) }
   let exhaust: () => void
   const exhausted = new Promise<void>((resolve) => {
     exhaust = resolve
@@ -167,29 +146,15 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     waiting: () => upstreams.waiting(),
     logLinesDropped: () => accessLog.dropped() + events.dropped(),
     logLinesLeftOut: accessLog.leftOut,
-    guards: guardsNow.describe,
+    guards: () => guards.describe(config.current()),
     shares: shares.all,
     tokens: tokens.readings,
-    bans: () => ({ ...bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
+    bans: () => ({ ...store.bans.counts(), config: config.current().edge.denied?.size ?? 0 }),
     overload: () => overload.describe(),
     ...telemetry,
     spans: tracing?.counts,
     log,
   })
-  answerTop(store.fleet, top.read)
-  const lastSeen = createLastSeen()
-  const seen: OwnSeen = (consumer) => lastSeen.find(consumer) ?? null
-  answerSeen(store.fleet, seen)
-  const kept = createKeptDecisions({ keep: settings.decisions.keep })
-  const decisions: OwnDecisions = (question) => {
-    const found = kept.find(question)
-    return {
-      found: found === undefined ? null : { ...found, worker: member?.place ?? null },
-      reach: kept.reach(),
-    }
-  }
-  answerDecisions(store.fleet, decisions)
-  answerAudited(store.fleet, { stream: () => store.audit, log })
   metrics.loaded(config.current())
   onTls = metrics.certificatesReloaded
   onReload = (event) => {
@@ -213,12 +178,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
   let phase: 'serving' | 'draining' | 'closed' = 'serving'
   const nonces = createSeenNonces()
-  const gateway = buildGateway({
+  const parts = {
     snapshot: config.current,
     limiter: store.limiter,
     assignments: store.assignments,
-    bans,
-    shareBan: (block, ban) => store.bans.set(block, ban),
+    bans: store.bans,
+    shareBan: store.bans.map.set,
     plans,
     tokens,
     amounts: store.amounts,
@@ -232,79 +197,49 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     metrics,
     top,
     tracing,
-    decisions: kept,
-    seen: lastSeen,
+    decisions: createKeptDecisions({ keep: settings.decisions.keep }),
+    seen: createLastSeen(),
     accessLog,
     log,
     entrance: { counts, tls, log },
     http2,
     draining: () => phase !== 'serving',
-  })
-  let assignmentsLoaded = false
-  store.assignments.ready.then(() => {
-    assignmentsLoaded = true
-  })
-  function outOfOrder(): readonly string[] {
-    const reasons: string[] = []
-    if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
-    if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
-    for (const { source, up } of plans.describe()) {
-      if (!up) reasons.push(`the tier source ${source} does not answer: the last known tiers hold`)
-    }
-    if (!keyring.loaded()) reasons.push('API keys are not loaded yet')
-    reasons.push(...forgottenReasons(store.maps()))
-    return reasons
+    place: member?.place,
+    faults: () => [
+      ...store.faults(),
+      ...plans
+        .describe()
+        .filter(({ up }) => !up)
+        .map(({ source }) => `the tier source ${source} does not answer: the last known tiers hold`),
+      ...(keyring.loaded() ? [] : ['API keys are not loaded yet']),
+    ],
   }
-  const adminDeps = {
-    config,
-    limiter: store.limiter,
-    assignments: store.assignments,
-    bans: store.bans,
-    standing: createStanding({
-      snapshot: config.current,
-      assignments: store.assignments,
-      plans,
-      keys: () => store.keys,
-      seen: createSeenOfAll(() => store.fleet, seen),
-    }),
-    amounts: store.amounts,
-    keys: store.keys,
-    maps: store.maps,
-    upstreams,
-    guards: guardsNow,
-    top: createTopOfAll(() => store.fleet, top.read),
-    decisions: createDecisionsOfAll(() => store.fleet, decisions),
-    explain: createExplain({
-      snapshot: config.current,
-      limiter: store.limiter,
-      assignments: store.assignments,
-      bans,
-      plans,
-      tokens,
-      amounts: store.amounts,
-      keyring,
-      nonces,
-      guards: guardsNow,
-      upstreams,
-    }),
-    metrics,
-    ready: () => {
-      const ready = phase === 'serving'
-      return { ready, reasons: ready ? outOfOrder() : ['shutting down', ...outOfOrder()] }
-    },
-    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
-    access: createAccess({ settings: () => config.current().config.admin, log }),
-    shares,
-    log,
-  }
-  const admin = member === undefined ? createAdmin(adminDeps) : undefined
+  const gateway = buildGateway(parts)
+  const answer = createAnswers(QUESTIONS, parts)
+  const ask = (async ({ name }, body) => answer(name, body)) as Ask
+  joinFleet(store, ask, log)
+  const admin =
+    member === undefined
+      ? openAdmin({
+          config,
+          store: () => store,
+          ask,
+          plans,
+          tokens,
+          nonces,
+          metrics,
+          phase: () =>
+            phase === 'serving' ? { ready: true, reasons: [] } : { ready: false, reasons: ['shutting down'] },
+          shares,
+          log,
+        })
+      : undefined
 
   async function closeParts(): Promise<void> {
     watchdog.close()
     tokens.close()
     tls?.close()
     overload.close()
-    bans.close()
     await Promise.allSettled([gateway.close(), admin?.close(), config.close()])
     await keyring.close()
     await Promise.allSettled([
@@ -364,12 +299,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     address: addressOf(gateway, tls === undefined ? 'http' : 'https'),
     adminAddress,
     config,
-    upstreams,
-    guards: guardsNow,
-    top,
-    decisions,
-    seen,
-    outOfOrder,
+    answer,
     read: metrics.read,
     exhausted,
     close(delayMs = settings.server.shutdown_delay) {

@@ -3,11 +3,15 @@ import type { Socket } from 'node:net'
 import Fastify, { type FastifyError, type FastifyInstance } from 'fastify'
 import { PROBLEM_JSON } from '../errors.js'
 import { createShares } from '../shares.js'
+import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
+import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
+import { TOP } from '../telemetry/top/all-gateways-top.js'
 import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './access/problem.js'
 import { isWrite } from './access/roles.js'
 import { enter } from './auth-hook.js'
 import { keepRoom } from './connections.js'
 import type { AdminDeps } from './deps.js'
+import { GUARDS } from './guard-question.js'
 import { pageRoutes } from './page.js'
 import { auditRoutes } from './routes/audit-log.js'
 import { banRoutes } from './routes/bans.js'
@@ -20,12 +24,16 @@ import { keyRoutes } from './routes/keys.js'
 import { metricsRoutes } from './routes/metrics.js'
 import { amountRoutes } from './routes/overrides.js'
 import { overviewRoutes } from './routes/overview.js'
-import { isProbeOrScrape, probeRoutes } from './routes/probes.js'
+import { FAULTS, isProbeOrScrape, probeRoutes } from './routes/probes.js'
 import { storeRoutes } from './routes/store.js'
 import { tierRoutes } from './routes/tier.js'
 import { topRoutes } from './routes/top.js'
 import { upstreamRoutes } from './routes/upstreams.js'
 import { usageRoutes } from './routes/usage.js'
+import { SET_UPSTREAM, UPSTREAMS } from './upstream-questions.js'
+
+/** Questions that the routes ask the processes that serve requests. */
+export const QUESTIONS = [UPSTREAMS, SET_UPSTREAM, GUARDS, FAULTS, TOP, DECISION, SEEN] as const
 
 /** Most bytes of a body: the largest that most endpoints need is `{"tier":"…"}`. */
 const BODY_BYTES = 4096

@@ -1,6 +1,5 @@
 import type { Assignment, TierAssignments } from '../limiter/limiter.js'
-import { createMemoryMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
-import { createRedisMap, type RedisMapOptions } from './replicated-map-redis.js'
+import type { MapShape, ReplicatedMap } from './replicated-map.js'
 
 const WITH_END = /^(.+) (\d{1,15})$/s
 
@@ -34,13 +33,4 @@ export function createAssignments(map: ReplicatedMap<Assignment>): TierAssignmen
     ready: map.ready,
     close: map.close,
   }
-}
-
-/** Keeps assignments in the memory of one process. They are lost when it ends. */
-export function createMemoryAssignments(): TierAssignments {
-  return createAssignments(createMemoryMap(ASSIGNMENTS))
-}
-
-export function createRedisAssignments(options: RedisMapOptions): TierAssignments {
-  return createAssignments(createRedisMap(ASSIGNMENTS, options))
 }

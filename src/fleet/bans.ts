@@ -49,6 +49,8 @@ export interface BanHit {
 
 /** Bans in force in this process: those that all gateways share, and its own. */
 export interface Bans {
+  /** The bans that all gateways share, for operators. */
+  readonly map: ReplicatedMap<Ban>
   readonly size: number
   /**
    * Returns the ban that covers an address, if any.
@@ -66,7 +68,7 @@ export interface Bans {
 }
 
 export interface BansOptions {
-  readonly map: Pick<ReplicatedMap<Ban>, 'get' | 'entries' | 'onChange'>
+  readonly map: ReplicatedMap<Ban>
   /** Clock, in unix ms. */
   readonly now?: () => number
 }
@@ -156,6 +158,7 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
   }, SWEEP_MS).unref()
 
   return {
+    map,
     get size() {
       return trie.size
     },

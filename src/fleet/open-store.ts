@@ -5,14 +5,17 @@ import type { Log } from '../log-throttle.js'
 import { API_KEYS } from './api-keys.js'
 import { ASSIGNMENTS, createAssignments } from './assignments.js'
 import { type AuditStream, createMemoryAuditStream, createRedisAuditStream } from './audit-stream.js'
-import { BANS, type Ban } from './bans.js'
+import { BANS, type Bans, createBans } from './bans.js'
 import { createFleet, type Fleet, LONE_FLEET } from './gateway-rpc.js'
 import { createKeyStore, type KeyStore } from './keyring.js'
-import { createMemoryLastUsed, createRedisLastUsed } from './last-used.js'
+import { createMemoryLastUsed, createRedisLastUsed, type LastUsed } from './last-used.js'
 import { AMOUNTS, type Amounts, createAmounts } from './overrides.js'
 import { openSubscriber } from './pubsub.js'
 import { createMemoryMap, type ForgettableMap, type MapShape, type ReplicatedMap } from './replicated-map.js'
-import { createRedisMap, type RedisMap } from './replicated-map-redis.js'
+import { createRedisMap } from './replicated-map-redis.js'
+
+/** Opens a map of a store. Call it once for each shape. */
+type OpenMap = <V>(shape: MapShape<V>) => ReplicatedMap<V>
 
 /** Store of counts, tier assignments and everything else that gateways share. */
 export interface Store {
@@ -20,14 +23,16 @@ export interface Store {
   readonly assignments: TierAssignments
   /** Boosts and overrides. */
   readonly amounts: Amounts
-  readonly bans: ReplicatedMap<Ban>
+  readonly bans: Bans
   /** Changes that operators made. */
   readonly audit: AuditStream
   readonly keys: KeyStore
-  /** Opens another map that all gateways share. Call it once for each shape. The store closes the map. */
-  map<V>(shape: MapShape<V>): ReplicatedMap<V>
+  /** Opens another map that all gateways share. The store closes the map. */
+  readonly map: OpenMap
   /** Returns the open maps whose store may forget what it had. */
   maps(): readonly ForgettableMap[]
+  /** Describes, for operators, what is wrong with the store. */
+  faults(): readonly string[]
   /** Returns the number of connections that were closed because the store broke the protocol. */
   protocolErrors(): number
   /** Communication with the other gateways on the store. */
@@ -42,70 +47,101 @@ export interface Role {
   readonly decides?: boolean
   /** `member`: the process asks other gateways and answers them. `asks`: it only asks. Default: neither. */
   readonly fleet?: 'member' | 'asks' | undefined
+  /** Opens the maps if there is no Redis. Default: in the memory of this process. */
+  readonly openMap?: OpenMap | undefined
 }
 
 /** Opens what `store` in the configuration says, in the background: an unreachable Redis is no reason not to start. */
-export function openStore(
-  config: Config['store'],
-  log: Log,
-  { decides = true, fleet: part }: Role = {},
-): Store {
+export function openStore(config: Config['store'], log: Log, role: Role = {}): Store {
+  const { decides = true, fleet: part, openMap = createMemoryMap } = role
   const { limiter, redis, ready, protocolErrors, close } = openCounts(config, log, decides)
   if (redis === undefined) {
-    const maps: { close(): Promise<void> }[] = []
-    const map = <V>(shape: MapShape<V>) => {
-      const opened = createMemoryMap(shape)
-      maps.push(opened)
-      return opened
-    }
-    return {
+    return createStore({
       limiter,
-      assignments: createAssignments(map(ASSIGNMENTS)),
-      amounts: createAmounts(map(AMOUNTS)),
-      keys: createKeyStore(map, createMemoryLastUsed(API_KEYS.most)),
-      bans: map(BANS),
-      map,
-      maps: () => [],
-      protocolErrors,
+      openMap,
+      lastUsed: createMemoryLastUsed(API_KEYS.most),
       audit: createMemoryAuditStream(),
-      fleet: LONE_FLEET,
+      protocolErrors,
       ready,
-      async close() {
-        await Promise.all([close(), ...maps.map((one) => one.close())])
-      },
-    }
+      close,
+    })
   }
   const subscriber = openSubscriber(redis)
   const fleet =
     part === undefined ? LONE_FLEET : createFleet({ store: redis, subscriber, member: part === 'member' })
-  const maps: Pick<RedisMap<never>, 'close' | keyof ForgettableMap>[] = []
-  const map = <V>(shape: MapShape<V>): ReplicatedMap<V> => {
-    const opened = createRedisMap(shape, { store: redis, subscriber, fleet, log })
-    maps.push(opened)
-    return opened
+  const forgettable: ForgettableMap[] = []
+  return createStore({
+    limiter,
+    openMap(shape) {
+      const map = createRedisMap(shape, { store: redis, subscriber, fleet, log })
+      forgettable.push(map)
+      return map
+    },
+    lastUsed: createRedisLastUsed(redis, API_KEYS.name),
+    maps: () => forgettable,
+    audit: createRedisAuditStream(redis),
+    fleet,
+    protocolErrors,
+    ready,
+    async close() {
+      subscriber.close()
+      await close()
+    },
+  })
+}
+
+/** Parts that differ between stores. */
+export interface StoreParts
+  extends Pick<Store, 'limiter' | 'audit'>,
+    Partial<Pick<Store, 'maps' | 'fleet' | 'protocolErrors' | 'ready' | 'close'>> {
+  readonly openMap: OpenMap
+  readonly lastUsed: LastUsed
+}
+
+/** Creates a store from its parts, and opens its maps. A store without a fleet has no other gateways. */
+export function createStore(parts: StoreParts): Store {
+  const { limiter, audit, openMap, lastUsed, fleet = LONE_FLEET, ready = Promise.resolve() } = parts
+  const { maps = () => [], protocolErrors = () => 0 } = parts
+  const opened: { close(): Promise<void> }[] = []
+  const map: OpenMap = (shape) => {
+    const one = openMap(shape)
+    opened.push(one)
+    return one
   }
+  const assignments = createAssignments(map(ASSIGNMENTS))
+  const amounts = createAmounts(map(AMOUNTS))
+  const bans = createBans({ map: map(BANS) })
+  let isLoaded = false
+  assignments.ready.then(() => {
+    isLoaded = true
+  })
   return {
     limiter,
-    assignments: createAssignments(map(ASSIGNMENTS)),
-    amounts: createAmounts(map(AMOUNTS)),
-    keys: createKeyStore(map, createRedisLastUsed(redis, API_KEYS.name)),
-    bans: map(BANS),
+    assignments,
+    amounts,
+    bans,
+    keys: createKeyStore(map, lastUsed),
+    audit,
     map,
-    maps: () => maps,
+    maps,
+    faults: () => [
+      ...(limiter.state() === 'degraded' ? ['the store is out of reach: deciding without it'] : []),
+      ...(isLoaded ? [] : ['tier assignments are not loaded yet']),
+      ...forgottenReasons(maps()),
+    ],
     protocolErrors,
-    audit: createRedisAuditStream(redis),
     fleet,
     ready,
     async close() {
-      await Promise.all([fleet.close(), ...maps.map((one) => one.close())])
-      subscriber.close()
-      await close()
+      bans.close()
+      await Promise.all([fleet.close(), ...opened.map((one) => one.close())])
+      await parts.close?.()
     },
   }
 }
 
 /** Describes, for operators, the maps whose store has forgotten what it had. */
-export function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
+function forgottenReasons(maps: readonly ForgettableMap[]): string[] {
   return maps.flatMap((map) => {
     const { what, forgottenAt, known } = map.history()
     if (forgottenAt === undefined) return []

@@ -1,5 +1,6 @@
 import cluster from 'node:cluster'
 import { once } from 'node:events'
+import type { Question } from '../fleet/question.js'
 import { type Answers, type Channel, openChannel } from './channel.js'
 import { rescueHandoffs } from './handoff.js'
 import { type OfPrimary, type OfWorker, PROTOCOL, type Welcome } from './messages.js'
@@ -9,6 +10,8 @@ import type { Child } from './supervisor.js'
 export interface Worker extends Child {
   readonly place: number
   readonly channel: Channel<OfWorker>
+  /** Asks a question of the admin API. */
+  ask<Body, Answer>(question: Question<never, Body, Answer>, body: Body): Promise<Answer>
   /** Returns the address once the worker serves. */
   address(): string | undefined
   /** Returns the hash of the configuration that the worker last reported to be in force. */
@@ -22,6 +25,8 @@ export interface ForkOptions {
   readonly answers: Omit<Answers<OfPrimary>, 'hello' | 'serving' | 'failed'>
 }
 
+/** Timeout in ms for a question of the admin API. */
+const ASK_MS = 1000
 /** Timeout in ms for a question whose answer only confirms its arrival. */
 const SAY_MS = 5000
 
@@ -85,6 +90,8 @@ export function forkWorker({ place, welcome, answers }: ForkOptions): Worker {
         return answer
       },
     },
+    ask: <Body, Answer>({ name, timeoutMs = ASK_MS }: Question<never, Body, Answer>, body: Body) =>
+      (channel as unknown as Channel<Record<string, [Body, Answer]>>).ask(name, body, timeoutMs),
     address: () => address,
     hash: () => hash,
     serving,

@@ -1,16 +1,11 @@
 import type { ReloadResult, ReloadTrigger } from '../config/load/reload.js'
 import type { DecidedBy, Decision, Levels, Slot } from '../limiter/limiter.js'
-import type { DecisionHere } from '../telemetry/decisions/all-gateways-decisions.js'
-import type { DecisionQuestion } from '../telemetry/decisions/decision-data.js'
-import type { Seen } from '../telemetry/decisions/last-seen.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
-import type { TopQuestion, TopReading } from '../telemetry/top/top.js'
-import type { GuardState } from '../upstream/guard/guard.js'
-import type { UpstreamState } from '../upstream/pool/state.js'
 
 /**
- * Questions between the primary and its workers. A new question is a line here and an answer in `worker.ts` or
- * `primary.ts`; the compiler finds the rest. All values are JSON data.
+ * Questions between the primary and its workers, besides those of the admin API (`QUESTIONS` in `admin/server.ts`). A
+ * new one is a line here and an answer in `worker.ts` or `primary.ts`; the compiler finds the rest. All values are JSON
+ * data.
  */
 
 /** Raised when a question changes its meaning: after an upgrade, newer workers meet an older primary. */
@@ -80,18 +75,6 @@ export type OfWorker = {
   /** Answers with the hash now in force. Sent after every attempt, since SIGHUP also reopens the access log. */
   reload: [Reloaded, { hash: string; error?: string }]
   metrics: [null, Reading]
-  upstreams: [null, readonly UpstreamState[]]
-  /** Consumers that are limited now, and the like. */
-  top: [TopQuestion, TopReading]
-  /** Data kept about a request or a consumer. */
-  decision: [DecisionQuestion, DecisionHere]
-  /** Credential that a consumer used last. */
-  seen: [string, Seen | null]
-  guards: [null, readonly GuardState[]]
-  /** Faults: `RunningGateway.outOfOrder`. */
-  outOfOrder: [null, readonly string[]]
-  /** An operator drains or restores an upstream. Null: there is none with that address. */
-  upstream: [{ service: string; address: string; state: 'drained' | 'serving' }, UpstreamState | null]
   /** Answered at once; the worker exits when it has drained. */
   drain: [{ delayMs: number }, null]
   /** Without Redis: a value of a shared map was set or deleted. */

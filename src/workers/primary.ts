@@ -1,38 +1,24 @@
 import { createServer } from 'node:net'
 import { isDeepStrictEqual } from 'node:util'
-import { createAccess } from '../admin/access/access.js'
-import { createAudit } from '../admin/access/audit.js'
-import type { AdminDeps, UpstreamControl } from '../admin/deps.js'
-import { createAdmin } from '../admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from '../config/load/reload.js'
 import type { Config } from '../config/schema/schema.js'
 import { takesStoredKeys } from '../config/snapshot/consumers.js'
 import { createTokens } from '../credentials/tokens.js'
-import { createKeyring } from '../fleet/keyring.js'
-import { forgottenReasons, type Store } from '../fleet/open-store.js'
-import { addressOf, callerByAddress, createExplain, createStanding, listen } from '../main.js'
+import { openStore, type Store } from '../fleet/open-store.js'
+import { addressOf, callerByAddress, listen } from '../main.js'
+import { joinFleet, openAdmin } from '../open-admin.js'
 import { createShares } from '../shares.js'
-import { createDecisionsOfAll, latestOf } from '../telemetry/decisions/all-gateways-decisions.js'
-import { createSeenOfAll, latestSeen } from '../telemetry/decisions/all-gateways-seen.js'
-import type { DecisionQuestion } from '../telemetry/decisions/decision-data.js'
 import { createLog } from '../telemetry/logs/log.js'
 import { logReload, logWarnings } from '../telemetry/logs/log-reload.js'
-import type { Reading } from '../telemetry/metrics/process-counts.js'
 import { telemetryOptions } from '../telemetry/settings.js'
-import { createTopOfAll } from '../telemetry/top/all-gateways-top.js'
-import { mergeTop } from '../telemetry/top/merge.js'
-import { createTop, type TopQuestion } from '../telemetry/top/top.js'
+import { createTop } from '../telemetry/top/top.js'
 import { createPlans } from '../tier-sources/tier-sources.js'
-import { guardsOfAll } from './all-workers-guards.js'
+import { createAllWorkers } from './all-workers.js'
 import { createFigures } from './all-workers-metrics.js'
-import { createDrained, upstreamsOfAll } from './all-workers-upstreams.js'
-import { ProcessGone } from './channel.js'
 import { forkWorker, type Worker } from './fork.js'
-import type { Reloaded } from './messages.js'
 import { createCountForAll } from './shared-counting.js'
-import { openSharedStore } from './shared-store.js'
-import { createSupervisor, type SupervisedWorker } from './supervisor.js'
-import type { WorkerReading } from './totals.js'
+import { createToldMaps } from './shared-maps.js'
+import { createSupervisor } from './supervisor.js'
 
 export interface PrimaryOptions {
   readonly configFile: string
@@ -53,11 +39,6 @@ export interface RunningPrimary {
   kill(): void
 }
 
-/** Timeout in ms for a worker to apply a configuration or to report its metrics. A busy worker is late, not lost. */
-const RELOAD_MS = 10_000
-const READ_MS = 1000
-/** Timeout in ms for a probe, whose client waits a second at most: a worker that is too busy to answer is left out. */
-const PROBE_MS = 200
 /** Keys that only this process reads, at its start. */
 const OWN_KEYS = /^(admin|telemetry|log\.level)(\.|$)/
 
@@ -73,8 +54,15 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   const events = createLog({ level: settings.log.level })
   const { log } = events
   const telemetry = await telemetryOptions(settings.telemetry, env, log, true)
-  const open = (settings: Config['store']) =>
-    openSharedStore(settings, { log, tell, top: ownTop, decisions: ownDecisions, seen: ownSeen })
+  function open(settings: Config['store']) {
+    const told = settings.redis === undefined ? createToldMaps(all.put) : undefined
+    const opened = openStore(settings, log, { decides: false, fleet: 'member', openMap: told?.open })
+    joinFleet(opened, all.ask, log)
+    return { ...opened, settings, told }
+  }
+  /** Only for the admin port, which no worker serves. */
+  const top = createTop()
+  const all = createAllWorkers(() => supervisor.members(), top, log)
   let store = open(settings.store)
   /** Other gateways ask this process for the keys when the store has lost them. */
   const holdKeys = () => {
@@ -88,11 +76,9 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   let started = config.current()
   let starting = good()
 
-  /** Only for the admin port, which no worker serves. */
-  const top = createTop()
   const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
   const figures = createFigures({
-    read: readings,
+    read: all.readings,
     states: () => supervisor.members().map(({ state }) => state),
     logLinesDropped: events.dropped,
     shares: shares.all,
@@ -101,8 +87,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   })
   figures.loaded(config.current())
 
-  /** Counts of each worker as last reported. */
-  const lastWords = new Map<number, Reading>()
   const supervisor = createSupervisor({
     count,
     fork: (place): Worker => {
@@ -115,7 +99,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
           started: starting,
           current: good(),
           maps: store.told?.all() ?? [],
-          drained: drained.all(),
+          drained: all.drained.all(),
         }),
         answers: {
           take: (takes) => counts.take(takes, memory()),
@@ -125,7 +109,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
             return null
           },
           farewell(reading) {
-            lastWords.set(worker.pid, reading)
+            all.farewell(worker.pid, reading)
             return null
           },
         },
@@ -134,18 +118,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     },
     log,
     graceMs: () => config.current().config.server.shutdown_grace,
-    onEnded(member, reason) {
-      figures.ended(reason, readingOf(member))
-      lastWords.delete(member.child.pid)
-    },
+    onEnded: (member, reason) => figures.ended(reason, all.lastOf(member)),
   })
-
-  async function tell(map: string, key: string, text: string | null): Promise<void> {
-    const each = workers().map(({ worker }) => worker.channel.ask('put', { map, key, text }, READ_MS))
-    for (const { status } of await Promise.allSettled(each)) {
-      if (status === 'rejected') log.warn({ map, key }, 'a worker has not been told of a change in time')
-    }
-  }
 
   /**
    * The store that workers without Redis count in: while a restart changes the store, that of the old or of the new
@@ -159,81 +133,8 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     return { text: config.text(), hash, loadedAt }
   }
 
-  function workers(): { member: SupervisedWorker; worker: Worker }[] {
-    return supervisor.members().map((member) => ({ member, worker: member.child as Worker }))
-  }
-
-  function readingOf({ child, place }: SupervisedWorker): WorkerReading | undefined {
-    const reading = lastWords.get(child.pid)
-    return reading && { place, reading }
-  }
-
-  async function readings(): Promise<WorkerReading[]> {
-    await Promise.all(
-      workers().map(async ({ member, worker }) => {
-        if (member.state === 'starting') return
-        const reading = await worker.channel.ask('metrics', null, READ_MS).catch(() => undefined)
-        // A busy worker counts with its last report; a worker that has ended meanwhile is already counted.
-        if (reading !== undefined && supervisor.members().includes(member)) lastWords.set(worker.pid, reading)
-      }),
-    )
-    return supervisor.members().flatMap((member) => readingOf(member) ?? [])
-  }
-
-  const drained = createDrained()
-  async function ofAll<T>(ask: (worker: Worker) => Promise<T>): Promise<T[]> {
-    const ready = workers().filter(({ member }) => member.state !== 'starting')
-    const answers = await Promise.allSettled(ready.map(({ worker }) => ask(worker)))
-    return answers.flatMap((answer) => (answer.status === 'fulfilled' ? [answer.value] : []))
-  }
-  const upstreams: UpstreamControl = {
-    describe: async () =>
-      upstreamsOfAll(await ofAll((worker) => worker.channel.ask('upstreams', null, READ_MS))),
-    async setState(service, address, state) {
-      const set = await ofAll((worker) =>
-        worker.channel.ask('upstream', { service, address, state }, READ_MS),
-      )
-      const known = set.flatMap((one) => one ?? [])
-      if (known.length === 0) return undefined
-      drained.set(service, known[0]!.address, state)
-      return upstreamsOfAll(known.map((one) => [one]))[0]
-    },
-  }
-
-  async function ownTop(question: TopQuestion) {
-    const told = await ofAll((worker) => worker.channel.ask('top', question, READ_MS))
-    return mergeTop([top.read(question), ...told])
-  }
-
-  async function ownDecisions(question: DecisionQuestion) {
-    const all = await ofAll((worker) => worker.channel.ask('decision', question, READ_MS))
-    return latestOf(all, typeof question === 'string')
-  }
-
-  async function ownSeen(consumer: string) {
-    return latestSeen(await ofAll((worker) => worker.channel.ask('seen', consumer, READ_MS))) ?? null
-  }
-
-  const guards: AdminDeps['guards'] = {
-    describe: async () => guardsOfAll(await ofAll((worker) => worker.channel.ask('guards', null, READ_MS))),
-  }
-
   /** The latest attempt to send the configuration in force to all workers. */
   let spreading: Promise<void> = Promise.resolve()
-  async function spread(reloaded: Reloaded): Promise<void> {
-    await Promise.all(
-      workers().map(async ({ worker }) => {
-        const told = await worker.channel
-          .ask('reload', reloaded, RELOAD_MS)
-          .catch((error: Error) => (error instanceof ProcessGone ? {} : { error: error.message }))
-        if (!('error' in told)) return
-        log.error(
-          { worker: worker.place, pid: worker.pid, error: told.error },
-          'a worker has not taken the configuration over',
-        )
-      }),
-    )
-  }
   onReload = (event) => {
     tokens.retain(event.snapshot)
     counts.know(event.snapshot)
@@ -244,7 +145,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     figures.reloaded(event.result, event.snapshot)
     logReload(log, event, config.status().changed)
     const reloaded = { ...good(), trigger: event.trigger, result: event.result }
-    spreading = spreading.then(() => spread(reloaded))
+    spreading = spreading.then(() => all.reload(reloaded))
   }
   async function reload(trigger: Parameters<ConfigSource['reload']>[0]) {
     const outcome = await config.reload(trigger)
@@ -253,92 +154,35 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   }
 
   let phase: 'serving' | 'draining' = 'serving'
-  let assignmentsLoaded = false
-  const awaitAssignments = () => {
-    assignmentsLoaded = false
-    const { assignments } = store
-    assignments.ready.then(() => {
-      assignmentsLoaded ||= store.assignments === assignments
-    })
-  }
-  awaitAssignments()
   const serving = () => supervisor.members().filter(({ state }) => state === 'serving').length
   // Only for explain: keys are fetched on demand.
   const tokens = createTokens({ log })
-  const admin = createAdmin({
+  const admin = openAdmin({
     config: {
       current: config.current,
       status: () => ({
         ...config.status(),
-        workers: workers().map(({ member, worker }) => ({
-          worker: member.place,
-          pid: worker.pid,
-          generation: member.generation,
-          state: member.state,
-          startedAt: new Date(member.startedAt).toISOString(),
-          hash: worker.hash() ?? null,
+        workers: supervisor.members().map(({ child, place, generation, state, startedAt }) => ({
+          worker: place,
+          pid: child.pid,
+          generation,
+          state,
+          startedAt: new Date(startedAt).toISOString(),
+          hash: child.hash() ?? null,
         })),
       }),
       reload,
     },
-    get limiter() {
-      return store.limiter
-    },
-    get assignments() {
-      return store.assignments
-    },
-    get bans() {
-      return store.bans
-    },
-    standing: createStanding({
-      snapshot: config.current,
-      assignments: { get: (consumer) => store.assignments.get(consumer) },
-      plans,
-      keys: () => store.keys,
-      seen: createSeenOfAll(() => store.fleet, ownSeen),
-    }),
-    get amounts() {
-      return store.amounts
-    },
-    get keys() {
-      return store.keys
-    },
-    maps: () => store.maps(),
-    upstreams,
-    guards,
-    top: createTopOfAll(() => store.fleet, ownTop),
-    decisions: createDecisionsOfAll(() => store.fleet, ownDecisions),
-    explain: createExplain({
-      snapshot: config.current,
-      limiter: { preview: (...asked) => store.limiter.preview(...asked) },
-      assignments: { get: (consumer) => store.assignments.get(consumer) },
-      bans: {
-        get size() {
-          return store.banned.size
-        },
-        match: (family, words) => store.banned.match(family, words),
-      },
-      plans,
-      tokens,
-      amounts: { policyFor: (...asked) => store.amounts.policyFor(...asked) },
-      keyring: createKeyring({ store: () => store.keys }),
-      guards,
-      upstreams,
-    }),
+    store: () => store,
+    ask: all.ask,
+    plans,
+    tokens,
     metrics: figures,
-    async ready() {
-      const reasons: string[] = []
-      if (store.limiter.state() === 'degraded') reasons.push('the store is out of reach: deciding without it')
-      if (!assignmentsLoaded) reasons.push('tier assignments are not loaded yet')
-      reasons.push(...forgottenReasons(store.maps()))
-      for (const told of await ofAll((worker) => worker.channel.ask('outOfOrder', null, PROBE_MS)))
-        reasons.push(...told)
-      if (phase !== 'serving') reasons.unshift('shutting down')
-      else if (serving() < count) reasons.unshift(`${serving()} of ${count} workers serve`)
-      return { ready: phase === 'serving' && serving() > 0, reasons: [...new Set(reasons)] }
+    phase() {
+      const reasons = phase !== 'serving' ? ['shutting down'] : []
+      if (phase === 'serving' && serving() < count) reasons.push(`${serving()} of ${count} workers serve`)
+      return { ready: phase === 'serving' && serving() > 0, reasons }
     },
-    audit: createAudit({ stream: () => store.audit, node: store.fleet.node, log }),
-    access: createAccess({ settings: () => config.current().config.admin, log }),
     shares,
     log,
   })
@@ -358,7 +202,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     await closeParts()
     throw error
   }
-  const address = workers()[0]?.worker.address() ?? ''
+  const address = supervisor.members()[0]?.child.address() ?? ''
   log.info(
     {
       listen: address,
@@ -401,7 +245,6 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
     }
     counting = store
     if (next !== before.store) await (restarted ? before.store : next).close()
-    awaitAssignments()
     restarting = false
     return restarted
   }
@@ -424,7 +267,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
       return closing
     },
     kill() {
-      for (const { worker } of workers()) worker.kill()
+      for (const { child } of supervisor.members()) child.kill()
     },
   }
 }

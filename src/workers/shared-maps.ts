@@ -12,25 +12,21 @@ export interface ToldMaps {
   open<V>(shape: MapShape<V>): ReplicatedMap<V>
   /** Returns the content for a new worker. */
   all(): Welcome['maps']
-  close(): Promise<void>
 }
 
 export function createToldMaps(
   tell: (map: string, key: string, text: string | null) => Promise<void>,
 ): ToldMaps {
-  const maps: { name: string; texts(): [string, string][]; close(): Promise<void> }[] = []
+  const maps: { name: string; texts(): [string, string][] }[] = []
   return {
     open<V>(shape: MapShape<V>) {
       const { name, write } = shape
       const map = createMemoryMap(shape, { tell: (key, text) => tell(name, key, text) })
       const texts = () => [...map.entries()].map(([key, value]): [string, string] => [key, write(value)])
-      maps.push({ name, texts, close: map.close })
+      maps.push({ name, texts })
       return map
     },
     all: () => maps.map(({ name, texts }) => [name, texts()] as const),
-    async close() {
-      await Promise.all(maps.map((one) => one.close()))
-    },
   }
 }
 
@@ -38,13 +34,12 @@ export function createToldMaps(
 export interface FollowedMaps {
   open<V>(shape: MapShape<V>): ReplicatedMap<V>
   put(map: string, key: string, text: string | null): void
-  close(): Promise<void>
 }
 
 export function createFollowedMaps(all: Welcome['maps']): FollowedMaps {
   /** Content of maps that are not open yet, as received. */
   const told = new Map(all.map(([name, texts]) => [name, new Map(texts)]))
-  const open = new Map<string, Pick<FollowedMap<unknown>, 'follow' | 'close'>>()
+  const open = new Map<string, Pick<FollowedMap<unknown>, 'follow'>>()
   return {
     open<V>(shape: MapShape<V>) {
       const map = createFollowedMap(shape, told.get(shape.name) ?? [])
@@ -62,9 +57,6 @@ export function createFollowedMaps(all: Welcome['maps']): FollowedMaps {
       }
       if (text === null) texts.delete(key)
       else texts.set(key, text)
-    },
-    async close() {
-      await Promise.all([...open.values()].map((one) => one.close()))
     },
   }
 }

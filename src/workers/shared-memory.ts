@@ -1,14 +1,9 @@
 import type { Config } from '../config/schema/schema.js'
 import type { Policy } from '../config/snapshot/policy.js'
 import type { Service, Snapshot } from '../config/snapshot/snapshot.js'
-import { ASSIGNMENTS, createAssignments } from '../fleet/assignments.js'
 import { createMemoryAuditStream } from '../fleet/audit-stream.js'
-import { BANS } from '../fleet/bans.js'
-import { LONE_FLEET } from '../fleet/gateway-rpc.js'
-import { createKeyStore } from '../fleet/keyring.js'
 import type { LastUsed } from '../fleet/last-used.js'
-import type { Store } from '../fleet/open-store.js'
-import { AMOUNTS, createAmounts } from '../fleet/overrides.js'
+import { createStore, type Store } from '../fleet/open-store.js'
 import { decideDegraded } from '../limiter/degraded.js'
 import { countersThatFit } from '../limiter/heap-room.js'
 import type { Charge, Decision, Levels, Limiter, Slot } from '../limiter/limiter.js'
@@ -115,19 +110,8 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   }
 
   return {
-    limiter,
-    assignments: createAssignments(maps.open(ASSIGNMENTS)),
-    amounts: createAmounts(maps.open(AMOUNTS)),
-    keys: createKeyStore(maps.open, lastUsed),
-    bans: maps.open(BANS),
-    map: maps.open,
-    maps: () => [],
-    protocolErrors: () => 0,
     // The primary has the admin API, and with it the changes of operators.
-    audit: createMemoryAuditStream(),
-    fleet: LONE_FLEET,
-    ready: Promise.resolve(),
-    close: maps.close,
+    ...createStore({ limiter, openMap: maps.open, lastUsed, audit: createMemoryAuditStream() }),
     know(snapshot) {
       for (const service of snapshot.services) hashes.set(service, snapshot.hash)
     },

@@ -13,20 +13,20 @@ export interface Child {
 export type State = 'starting' | 'serving' | 'draining'
 
 /** One worker process. */
-export interface SupervisedWorker {
+export interface SupervisedWorker<C extends Child = Child> {
   /** Slot number, from 1; a replacement has the same. */
   readonly place: number
   /** Generation, from 1: each restart adds one. */
   readonly generation: number
-  readonly child: Child
+  readonly child: C
   readonly state: State
   /** Unix ms. */
   readonly startedAt: number
 }
 
-export interface SupervisorOptions {
+export interface SupervisorOptions<C extends Child = Child> {
   readonly count: number
-  readonly fork: (place: number) => Child
+  readonly fork: (place: number) => C
   readonly log: {
     info(fields: object, message: string): void
     warn(fields: object, message: string): void
@@ -34,7 +34,7 @@ export interface SupervisorOptions {
   }
   /** Returns the ms that a draining worker may take after its delay. */
   readonly graceMs: () => number
-  readonly onEnded?: (member: SupervisedWorker, reason: 'drained' | 'failed') => void
+  readonly onEnded?: (member: SupervisedWorker<C>, reason: 'drained' | 'failed') => void
   /** Ms before the first replacement of a worker; doubled each time that one fails soon. */
   readonly firstDelayMs?: number
   readonly longestDelayMs?: number
@@ -49,47 +49,47 @@ export interface SupervisorOptions {
 }
 
 /** Keeps `count` workers serving. */
-export interface Supervisor {
+export interface Supervisor<C extends Child = Child> {
   /** Starts all workers. Rejects when one of them cannot start; then none is left. */
   start(): Promise<void>
   /** Replaces all workers by new ones; none leaves before its successor serves. Resolves with true on success. */
   restart(): Promise<boolean>
   /** Drains all workers. Idempotent. */
   stop(delayMs: number): Promise<void>
-  members(): readonly SupervisedWorker[]
+  members(): readonly SupervisedWorker<C>[]
 }
 
-interface Place {
+interface Place<C extends Child> {
   readonly number: number
-  member: Running | undefined
+  member: Running<C> | undefined
   /** Failures in a row, each soon after the one before. */
   failures: number
   timer: NodeJS.Timeout | undefined
 }
 
-interface Running extends SupervisedWorker {
-  readonly slot: Place
+interface Running<C extends Child> extends SupervisedWorker<C> {
+  readonly slot: Place<C>
   state: State
   /** `performance.now()` when the worker began to serve. */
   since: number
   gone: Promise<void>
 }
 
-export function createSupervisor(options: SupervisorOptions): Supervisor {
+export function createSupervisor<C extends Child>(options: SupervisorOptions<C>): Supervisor<C> {
   const { count, fork, log, graceMs, onEnded } = options
   const { firstDelayMs = 1000, longestDelayMs = 30_000, settledMs = 60_000 } = options
   const { startMs = 30_000, leaveMs = 1000, marginMs = 5000 } = options
   const slots = Array.from(
     { length: count },
-    (_, i): Place => ({ number: i + 1, member: undefined, failures: 0, timer: undefined }),
+    (_, i): Place<C> => ({ number: i + 1, member: undefined, failures: 0, timer: undefined }),
   )
-  const members = new Set<Running>()
+  const members = new Set<Running<C>>()
   let phase: 'starting' | 'running' | 'stopping' = 'starting'
   let generation = 1
   let restarting = false
   let stopped: Promise<void> | undefined
 
-  function begin(slot: Place): Running {
+  function begin(slot: Place<C>): Running<C> {
     const child = fork(slot.number)
     const patience = setTimeout(() => {
       log.error(
@@ -98,7 +98,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
       )
       child.kill()
     }, startMs)
-    const member: Running = {
+    const member: Running<C> = {
       slot,
       place: slot.number,
       generation,
@@ -125,7 +125,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     return member
   }
 
-  function ended(member: Running, how: string): void {
+  function ended(member: Running<C>, how: string): void {
     const { slot } = member
     onEnded?.(member, member.state === 'draining' && how === 'code 0' ? 'drained' : 'failed')
     if (slot.member !== member) return
@@ -133,7 +133,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     if (phase === 'running') replaceLater(slot, member, how)
   }
 
-  function replaceLater(slot: Place, { child, since }: Running, how: string): void {
+  function replaceLater(slot: Place<C>, { child, since }: Running<C>, how: string): void {
     if (performance.now() - since >= settledMs) slot.failures = 0
     const delay = Math.min(longestDelayMs, firstDelayMs * 2 ** slot.failures)
     slot.failures++
@@ -144,7 +144,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     slot.timer = setTimeout(() => replace(slot), delay)
   }
 
-  function replace(slot: Place): void {
+  function replace(slot: Place<C>): void {
     slot.timer = undefined
     // A restart in progress fills the slot, or comes back to it when it fails.
     if (restarting || phase !== 'running' || slot.member !== undefined) return
@@ -156,7 +156,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     )
   }
 
-  async function drain(member: Running, delayMs: number): Promise<void> {
+  async function drain(member: Running<C>, delayMs: number): Promise<void> {
     member.state = 'draining'
     member.child.drain(delayMs)
     const patience = setTimeout(
@@ -170,7 +170,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
     clearTimeout(patience)
   }
 
-  async function discard(some: Iterable<Running>): Promise<void> {
+  async function discard(some: Iterable<Running<C>>): Promise<void> {
     await Promise.all(
       Array.from(some, (member) => {
         member.child.kill()
@@ -180,7 +180,7 @@ export function createSupervisor(options: SupervisorOptions): Supervisor {
   }
 
   /** Resolves with the reason if not all of them serve. */
-  async function failureOf(some: readonly Running[]): Promise<string | undefined> {
+  async function failureOf(some: readonly Running<C>[]): Promise<string | undefined> {
     try {
       await Promise.all(some.map(({ child }) => child.serving))
     } catch (error) {

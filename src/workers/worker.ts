@@ -1,4 +1,6 @@
 import cluster from 'node:cluster'
+import { QUESTIONS } from '../admin/server.js'
+import { SET_UPSTREAM } from '../admin/upstream-questions.js'
 import type { Snapshot } from '../config/snapshot/snapshot.js'
 import { openStore } from '../fleet/open-store.js'
 import type { RunningGateway } from '../main.js'
@@ -50,20 +52,15 @@ export async function runWorker(): Promise<never> {
       return null
     },
     metrics: async () => (await gateway).read(),
-    upstreams: async () => (await gateway).upstreams.describe(),
-    top: async (question) => (await gateway).top.read(question),
-    decision: async (question) => (await gateway).decisions(question),
-    seen: async (consumer) => (await gateway).seen(consumer),
-    guards: async () => (await gateway).guards.describe(),
-    outOfOrder: async () => (await gateway).outOfOrder(),
-    upstream: async ({ service, address, state }) =>
-      (await gateway).upstreams.setState(service, address, state) ?? null,
     drain({ delayMs }) {
       void leave(delayMs)
       return null
     },
   }
-  const primary = openChannel<OfPrimary>(process, answers)
+  const ofAdmin = QUESTIONS.map(({ name }) => {
+    return [name, async (body: unknown) => (await gateway).answer(name, body)] as const
+  })
+  const primary = openChannel<OfPrimary>(process, { ...answers, ...Object.fromEntries(ofAdmin) })
 
   // Signals are for the primary, which informs its workers. A terminal, and systemd, send theirs to all processes.
   for (const signal of ['SIGINT', 'SIGHUP', 'SIGUSR2'] as const) process.on(signal, () => {})
@@ -107,7 +104,7 @@ export async function runWorker(): Promise<never> {
     await config!.follow({ ...welcome.current, trigger: 'file', result: 'applied' })
     // A primary of an older version does not send this list.
     for (const [service, address] of welcome.drained ?? [])
-      started.upstreams.setState(service, address, 'drained')
+      started.answer(SET_UPSTREAM.name, { service, address, state: 'drained' })
     await primary.ask(
       'serving',
       { address: started.address, hash: started.config.current().hash },

@@ -96,7 +96,7 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<ty
     status: () => ({}),
     reload: () => Promise.resolve({ result: 'unchanged' as const }),
   }
-  const admin = await startAdmin(t, { upstreams, config, maps: () => [FORGETFUL], ...changes })
+  const admin = await startAdmin(t, { parts: { upstreams }, config, maps: () => [FORGETFUL], ...changes })
   const routes = routesOf(admin.app)
   const entries = async () => {
     const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })

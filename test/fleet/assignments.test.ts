@@ -1,9 +1,11 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import t, { type Test } from 'tap'
-import { ASSIGNMENTS, createMemoryAssignments, createRedisAssignments } from '../../src/fleet/assignments.js'
+import { ASSIGNMENTS, createAssignments } from '../../src/fleet/assignments.js'
+import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import type { TierAssignments } from '../../src/limiter/limiter.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { eventually } from '../support/eventually.js'
+import { memoryAssignments } from '../support/gateway/gateway.js'
 import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
 
 /** Ms: a second, and room for a machine with much else to do. Without what is tested it is never. */
@@ -21,7 +23,7 @@ function openNode(
   options: { subscribe?: boolean; pollMs?: number; now?: () => number } = {},
 ): TierAssignments {
   const store = connectStore({ redis: url }, quiet)
-  const assignments = createRedisAssignments({ store, log: quiet, ...options })
+  const assignments = createAssignments(createRedisMap(ASSIGNMENTS, { store, log: quiet, ...options }))
   t.teardown(async () => {
     await assignments.close()
     store.disconnect()
@@ -51,7 +53,7 @@ const listening = (redis: TestRedis, count: number) =>
   )
 
 for (const [name, open] of [
-  ['memory', async () => createMemoryAssignments()],
+  ['memory', async () => memoryAssignments()],
   ['redis', async (t: Test) => openNode(t, (await startRedis(t)).url)],
 ] as const) {
   t.test(`${name}: an assignment is read back, changed and removed`, async (t) => {

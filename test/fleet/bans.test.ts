@@ -2,7 +2,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import fc from 'fast-check'
 import t from 'tap'
 import { BANS, type Ban, type Bans, createBans } from '../../src/fleet/bans.js'
-import { createHeld, createMemoryMap } from '../../src/fleet/replicated-map.js'
+import { createHeld, createMemoryMap, type ReplicatedMap } from '../../src/fleet/replicated-map.js'
 import { createRedisMap } from '../../src/fleet/replicated-map-redis.js'
 import { connectStore } from '../../src/limiter/redis/connect.js'
 import { readAddress } from '../../src/net/parse-cidr.js'
@@ -119,7 +119,7 @@ t.test('whatever comes and goes, it knows what a list would', async () => {
 t.test('while a list is loaded the one before holds, and what changes meanwhile is in it', async (t) => {
   const held = createHeld(BANS, () => 1000)
   held.put('198.51.100.0/24', manual(1))
-  const bans = createBans({ map: held, now: () => 1000 })
+  const bans = createBans({ map: held as unknown as ReplicatedMap<Ban>, now: () => 1000 })
   t.teardown(() => bans.close())
   const many = Array.from({ length: 20_000 }, (_, i) => `10.0.${i >> 8}.${i & 255}/32`)
   const list = () => new Map([...many, '198.51.100.0/24'].map((key) => [key, manual(1)]))

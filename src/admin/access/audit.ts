@@ -60,7 +60,7 @@ export interface AuditOptions {
   /** Returns the current time in Unix ms. */
   readonly now?: () => number
   /** Called with the id of each entry that the store has accepted. */
-  readonly onStored?: (id: string) => void
+  readonly onStored?: ((id: string) => void) | undefined
 }
 
 /** Approximate number of entries that the store keeps. */

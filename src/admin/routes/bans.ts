@@ -43,14 +43,9 @@ const block = createBlock()
 /** Adds the routes for bans. A change takes effect on every gateway within a second. */
 export function banRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'bans' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
 ): void {
-  // Called each time: a restart of the workers may have opened another store.
-  const bans: Pick<AdminDeps['bans'], 'read' | 'set' | 'entries'> = {
-    read: (key) => deps.bans.read(key),
-    set: (key, ban) => deps.bans.set(key, ban),
-    entries: () => deps.bans.entries(),
-  }
+  const bans = () => deps.store().bans.map
 
   /** Waits for the bans of the store. Rejects when they do not arrive in time. */
   async function loaded(): Promise<void> {
@@ -58,7 +53,7 @@ export function banRoutes(
     const late = new Promise((_, reject) => {
       timer = setTimeout(reject, PATIENCE_MS, new Error('the bans are not loaded yet'))
     })
-    await Promise.race([deps.bans.ready, late]).finally(() => clearTimeout(timer))
+    await Promise.race([bans().ready, late]).finally(() => clearTimeout(timer))
   }
 
   app.get('/bans', async (_request, reply) => {
@@ -67,7 +62,7 @@ export function banRoutes(
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'read the bans'))
     }
-    const all = [...bans.entries()]
+    const all = [...bans().entries()]
     const latest = all.sort(([, a], [, b]) => b.since - a.since).slice(0, MOST_SHOWN)
     return { bans: latest.map(([key, ban]) => shown(key, ban)), total: all.length } satisfies BanList
   })
@@ -85,8 +80,8 @@ export function banRoutes(
       ...(asked.reason !== undefined && { reason: asked.reason }),
     }
     try {
-      const before = await bans.read(key)
-      await bans.set(key, ban)
+      const before = await bans().read(key)
+      await bans().set(key, ban)
       const [was, is] = [before && shown(key, before), shown(key, ban)]
       await deps.audit.record(request, { action: 'ban.set', target: key, before: was, after: is })
       const lets = letsIn(deps.config.current(), key)
@@ -103,9 +98,9 @@ export function banRoutes(
       await loaded()
       const lifted: ShownBan[] = []
       for (const one of [key, ...subscriberOf(key)]) {
-        const before = await bans.read(one)
+        const before = await bans().read(one)
         // Also when the store has no such ban: a gateway that has banned the address by itself lifts that ban.
-        await bans.set(one, undefined)
+        await bans().set(one, undefined)
         if (before !== undefined) lifted.push(shown(one, before))
       }
       const before = lifted.length > 1 ? lifted : lifted[0]
@@ -121,7 +116,7 @@ export function banRoutes(
    * each possible prefix.
    */
   function holding(key: string): ShownBan[] {
-    const all = bans.entries()
+    const all = bans().entries()
     const wider: ShownBan[] = []
     readBlock(key, block)
     while (block.length > 0) {

@@ -1,5 +1,9 @@
 import type { FastifyInstance, FastifyReply } from 'fastify'
-import { type DecisionAnswer, REQUEST_ID } from '../../telemetry/decisions/all-gateways-decisions.js'
+import {
+  createDecisionsOfAll,
+  type DecisionAnswer,
+  REQUEST_ID,
+} from '../../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../../telemetry/decisions/decision-data.js'
 import { sendProblem } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
@@ -17,9 +21,14 @@ interface DecisionsOf {
  * Adds the routes that say why a request was limited or not, and why a consumer is: this gateway asks all others on its
  * store, too.
  */
-export function decisionRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'decisions'>): void {
+export function decisionRoutes(
+  app: FastifyInstance,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'ask'>,
+): void {
+  const find = createDecisionsOfAll(() => deps.store().fleet, deps.ask)
+
   async function told(question: DecisionQuestion, reply: FastifyReply) {
-    const answer = await deps.decisions(question)
+    const answer = await find(question)
     if (answer.decision !== null)
       return typeof question === 'string'
         ? answer.decision

@@ -45,23 +45,23 @@ type Write =
 
 export function importRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'amounts' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
 ): void {
   function write(one: Write): Promise<void> {
     return one.what === 'tiers'
-      ? deps.assignments.set(one.consumer, one.tier, one.until)
-      : deps.amounts.map.set(amountKeyText(one.key), one.value)
+      ? deps.store().assignments.set(one.consumer, one.tier, one.until)
+      : deps.store().amounts.map.set(amountKeyText(one.key), one.value)
   }
 
   /** Returns the change that a row is about to make, for the audit log. */
   async function changeOf(one: Write): Promise<Change> {
     if (one.what === 'tiers') {
       const { consumer, tier, until } = one
-      const before = tierTold(await deps.assignments.read(consumer))
+      const before = tierTold(await deps.store().assignments.read(consumer))
       return { action: 'tier.set', target: consumer, before, after: tierTold({ tier, until }) }
     }
     const { key, value } = one
-    const before = numberOf(key.kind, await deps.amounts.map.read(amountKeyText(key)))
+    const before = numberOf(key.kind, await deps.store().amounts.map.read(amountKeyText(key)))
     return { action: `${key.kind}.set`, target: targetOf(key), before, after: numberOf(key.kind, value) }
   }
 

@@ -28,14 +28,15 @@ const PAGE = 1000
  */
 export function keyRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'keys' | 'limiter' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
   now: () => number = Date.now,
 ): void {
-  const read = (id: string) => deps.keys.keys().read(id)
+  const keys = () => deps.store().keys
+  const read = (id: string) => keys().keys().read(id)
 
-  async function shown(keys: readonly StoredKey[]): Promise<object[]> {
-    const used = await deps.keys.lastUsed.read(keys.map(({ id }) => id))
-    return keys.map((key, i) => keyData(key, used[i], now()))
+  async function shown(some: readonly StoredKey[]): Promise<object[]> {
+    const used = await keys().lastUsed.read(some.map(({ id }) => id))
+    return some.map((key, i) => keyData(key, used[i], now()))
   }
 
   /** Returns the problem that would make a new key unusable, if any. */
@@ -58,8 +59,8 @@ export function keyRoutes(
       return sendProblem(reply, { code: 'bad_request', detail })
     }
     try {
-      await keysHeld(deps)
-      const page = pageOf(deps.keys.keys().entries().values(), consumer as string | undefined, after)
+      await keysHeld(deps.store())
+      const page = pageOf(keys().keys().entries().values(), consumer as string | undefined, after)
       return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'list the keys'))
@@ -82,7 +83,7 @@ export function keyRoutes(
     const wrong = unusable(asked.tier)
     if (wrong !== undefined) return sendProblem(reply, wrong)
     try {
-      const { key, stored } = await issueKey(deps.keys, asked, now())
+      const { key, stored } = await issueKey(keys(), asked, now())
       await deps.audit.record(request, {
         action: 'key.create',
         target: nameOf(stored),
@@ -103,7 +104,7 @@ export function keyRoutes(
       if (old === undefined) return noSuchKey(reply, id)
       const wrong = unusable(undefined) ?? notToBeRotated(old, now())
       if (wrong !== undefined) return sendProblem(reply, wrong)
-      const rotated = await rotateKey(deps.keys, old, asked, now())
+      const rotated = await rotateKey(keys(), old, asked, now())
       if (rotated === undefined) return noSuchKey(reply, id)
       const replaces = keyData(rotated.old, undefined, now())
       const data = keyData(rotated.stored, undefined, now())
@@ -123,10 +124,12 @@ export function keyRoutes(
     const { id } = request.params
     try {
       const key = isKeyId(id) ? await read(id) : undefined
-      if (key === undefined || !(await deps.keys.keys().setIf('present', id, undefined)))
+      if (key === undefined || !(await keys().keys().setIf('present', id, undefined)))
         return noSuchKey(reply, id)
       // If this fails, the entry expires by itself.
-      await deps.keys.lastUsed.forget(id).catch(() => {})
+      await keys()
+        .lastUsed.forget(id)
+        .catch(() => {})
       await deps.audit.record(request, { action: 'key.revoke', target: nameOf(key), before: toldOf(key) })
       return { id, consumer: key.consumer, revoked: true }
     } catch (error) {

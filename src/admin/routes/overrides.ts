@@ -41,9 +41,9 @@ const MOST_TOLD = 1000
  */
 export function amountRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'amounts' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
 ): void {
-  const { map } = deps.amounts
+  const map = () => deps.store().amounts.map
 
   /** Reads the service, limit and consumer or tenant from the path; returns the problem if something is wrong. */
   function keyOf(kind: AmountKind, { service, limit, of, id }: AmountOf['Params']): AmountKey | Problem {
@@ -77,7 +77,7 @@ export function amountRoutes(
     const [consumer, tenant] = of === 'consumer' ? [id, undefined] : ['', id]
     return Object.fromEntries(
       (found?.policies ?? []).flatMap((policy, tier) => {
-        const held = policy && deps.amounts.policyFor(found!, policy, consumer, tenant)
+        const held = policy && deps.store().amounts.policyFor(found!, policy, consumer, tenant)
         const one = held?.limits.find(({ name }) => name === limit)
         return one === undefined ? [] : [[tiers[tier]!, one.amount]]
       }),
@@ -118,8 +118,8 @@ export function amountRoutes(
     const value = { amount, until, reason: request.actor.reason?.slice(0, LONGEST_REASON) }
     try {
       const text = amountKeyText(key)
-      const before = numberOf(kind, await map.read(text))
-      await map.set(text, value)
+      const before = numberOf(kind, await map().read(text))
+      await map().set(text, value)
       const after = numberOf(kind, value)
       await deps.audit.record(request, { action: `${kind}.set`, target: targetOf(key), before, after })
     } catch (error) {
@@ -142,12 +142,12 @@ export function amountRoutes(
     // which.
     const isOwn = isDeepStrictEqual(readAmountKey(text), key)
     try {
-      const before = isOwn ? await map.read(text) : undefined
+      const before = isOwn ? await map().read(text) : undefined
       if (before === undefined) {
         const detail = `There is no ${kind} of ${limit} on ${service} for ${of} ${JSON.stringify(id)}; list them to see what holds.`
         return sendProblem(reply, { code: 'not_found', detail })
       }
-      await map.set(text, undefined)
+      await map().set(text, undefined)
       const change = {
         action: `${kind}.remove`,
         target: targetOf(key),
@@ -163,7 +163,7 @@ export function amountRoutes(
   /** Lists amounts; the ones that end first come first. */
   function list(kind: AmountKind, { consumer, tenant, service }: AmountOf['Querystring']): object {
     const all: { key: AmountKey; value: Amount }[] = []
-    for (const [text, value] of map.entries()) {
+    for (const [text, value] of map().entries()) {
       const key = readAmountKey(text)
       if (key?.kind !== kind || (service !== undefined && key.service !== service)) continue
       if (consumer !== undefined && (key.of !== 'consumer' || key.id !== consumer)) continue

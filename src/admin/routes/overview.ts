@@ -5,7 +5,7 @@ import type { AdminDeps } from '../deps.js'
 /** Adds the route that returns the state of this gateway in one response, for the page and other clients. */
 export function overviewRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'metrics' | 'ready'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'metrics' | 'ready'>,
 ): void {
   app.get('/overview', async () => {
     const { degraded, ...traffic } = await deps.metrics.traffic()
@@ -14,7 +14,7 @@ export function overviewRoutes(
       at: new Date().toISOString(),
       node: nodeName(),
       status: ready ? 'ready' : 'not_ready',
-      store: degraded ? 'degraded' : deps.limiter.state(),
+      store: degraded ? 'degraded' : deps.store().limiter.state(),
       reasons,
       config: deps.config.status(),
       traffic,

@@ -22,14 +22,16 @@ export interface ShownStore {
 }
 
 /** Adds the routes that show whether the store has lost records, and that decide which ones are valid then. */
-export function storeRoutes(
-  app: FastifyInstance,
-  deps: Pick<AdminDeps, 'maps' | 'keys' | 'audit' | 'log'>,
-): void {
+export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' | 'audit' | 'log'>): void {
   async function look(): Promise<readonly (readonly [ForgettableMap, MapHistory])[]> {
     // Maps are opened on first use; this opens them.
-    deps.keys.keys()
-    return Promise.all(deps.maps().map(async (map) => [map, await map.look()] as const))
+    deps.store().keys.keys()
+    return Promise.all(
+      deps
+        .store()
+        .maps()
+        .map(async (map) => [map, await map.look()] as const),
+    )
   }
 
   const shown = async (): Promise<ShownStore> => ({

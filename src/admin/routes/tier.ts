@@ -16,7 +16,7 @@ interface TierOf {
 /** Adds the routes that assign a tier to a consumer. A change takes effect on every gateway within a second. */
 export function tierRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'assignments' | 'standing' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'standing' | 'audit' | 'log'>,
 ): void {
   /**
    * Shows the tier of a consumer.
@@ -58,8 +58,8 @@ export function tierRoutes(
     }
     const until = ms === undefined ? undefined : Date.now() + ms
     try {
-      const before = tierTold(await deps.assignments.read(id))
-      await deps.assignments.set(id, tier, until)
+      const before = tierTold(await deps.store().assignments.read(id))
+      await deps.store().assignments.set(id, tier, until)
       await deps.audit.record(request, {
         action: 'tier.set',
         target: id,
@@ -77,8 +77,8 @@ export function tierRoutes(
     const bad = consumerProblem(id)
     if (bad !== undefined) return sendProblem(reply, bad)
     try {
-      const before = tierTold(await deps.assignments.read(id))
-      await deps.assignments.set(id, undefined)
+      const before = tierTold(await deps.store().assignments.read(id))
+      await deps.store().assignments.set(id, undefined)
       await deps.audit.record(request, { action: 'tier.remove', target: id, before })
     } catch (error) {
       return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))

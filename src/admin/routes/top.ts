@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import type { TopOfAll } from '../../telemetry/top/all-gateways-top.js'
+import { createTopOfAll, type TopOfAll } from '../../telemetry/top/all-gateways-top.js'
 import { type TopRow, topRows } from '../../telemetry/top/merge.js'
 import { DIMENSIONS, type Dimension } from '../../telemetry/top/top.js'
 import { type Problem, sendProblem } from '../access/problem.js'
@@ -31,12 +31,14 @@ const KEYS: readonly string[] = ['by', 'service', 'tier', 'n']
  * Adds the route that lists the consumers that are limited now, near a limit, or cost most, on all gateways of the
  * store.
  */
-export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'top'>): void {
+export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'store' | 'ask'>): void {
+  const find = createTopOfAll(() => deps.store().fleet, deps.ask)
+
   app.get<TopOf>('/top', async (request, reply) => {
     const asked = read(request.query, deps.config.current())
     if ('code' in asked) return sendProblem(reply, asked)
     const { by, service, tier, n } = asked
-    const { reading, nodes } = await deps.top({ by, service, tier })
+    const { reading, nodes } = await find({ by, service, tier })
     const { total, floor, rows } = topRows(reading, n)
     const answer: TopAnswer = {
       by,

@@ -1,7 +1,9 @@
 import type { FastifyInstance } from 'fastify'
 import { sendProblem } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
+import { GUARDS } from '../guard-question.js'
 import { serviceState } from '../service-state.js'
+import { SET_UPSTREAM, UPSTREAMS } from '../upstream-questions.js'
 import { listed } from './tier-of.js'
 
 interface UpstreamOf {
@@ -12,10 +14,12 @@ interface UpstreamOf {
 /** Adds the routes that show the upstreams, drain one, and restore it. */
 export function upstreamRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'upstreams' | 'guards' | 'audit'>,
+  deps: Pick<AdminDeps, 'config' | 'ask' | 'audit'>,
 ): void {
+  const describe = async () => (await deps.ask(UPSTREAMS, null)) ?? []
+
   app.get('/upstreams', async () => {
-    const [upstreams, guards] = await Promise.all([deps.upstreams.describe(), deps.guards.describe()])
+    const [upstreams, guards = []] = await Promise.all([describe(), deps.ask(GUARDS, null)])
     return { upstreams, services: guards.map(serviceState) }
   })
 
@@ -31,9 +35,9 @@ export function upstreamRoutes(
       const detail = `No service ${JSON.stringify(service)}; the services are ${listed(names)}.`
       return sendProblem(reply, { code: 'not_found', detail })
     }
-    const all = (await deps.upstreams.describe()).filter((one) => one.service === service)
-    const found = await deps.upstreams.setState(service, address, state)
-    if (found === undefined) {
+    const all = (await describe()).filter((one) => one.service === service)
+    const found = await deps.ask(SET_UPSTREAM, { service, address, state })
+    if (!found) {
       const known = listed(all.map((one) => one.address))
       const detail = `The service ${service} has no upstream ${JSON.stringify(address)}; it has ${known}.`
       return sendProblem(reply, { code: 'not_found', detail })

@@ -29,7 +29,7 @@ interface Counts {
 
 export function usageRoutes(
   app: FastifyInstance,
-  deps: Pick<AdminDeps, 'config' | 'limiter' | 'standing' | 'amounts' | 'audit' | 'log'>,
+  deps: Pick<AdminDeps, 'config' | 'store' | 'standing' | 'audit' | 'log'>,
 ): void {
   function policyOf(service: Service, standing: Standing): Policy | undefined {
     const { tier, consumer, tenant } = standing
@@ -37,7 +37,7 @@ export function usageRoutes(
     if (ofTier === undefined) return undefined
     // If the tenant of a consumer is unknown, the limits of a tenant are listed by name.
     const own = isTenantKnown(standing) ? forTenant(ofTier, tenant) : ofTier
-    return deps.amounts.policyFor(service, own, consumer, tenant)
+    return deps.store().amounts.policyFor(service, own, consumer, tenant)
   }
 
   async function countsOf(service: Service, policy: Policy, standing: Standing): Promise<Counts> {
@@ -46,11 +46,11 @@ export function usageRoutes(
     const usageOf = async (of: Policy | undefined) =>
       of === undefined
         ? []
-        : (await deps.limiter.usage(service, of, consumer, levels)).filter(({ limit }) =>
+        : (await deps.store().limiter.usage(service, of, consumer, levels)).filter(({ limit }) =>
             isKnown(limit, standing),
           )
     try {
-      const { decidedBy: by } = await deps.limiter.preview(service, policy, consumer, 1, levels)
+      const { decidedBy: by } = await deps.store().limiter.preview(service, policy, consumer, 1, levels)
       if (by === 'open' || by === 'closed') return { by, limits: [], candidates: [] }
       const [limits, candidates] = await Promise.all([usageOf(policy), usageOf(policy.candidate)])
       return { by, limits, candidates }
@@ -113,10 +113,12 @@ export function usageRoutes(
     try {
       const policy = policyOf(service, standing)
       const used =
-        policy === undefined ? [] : await deps.limiter.usage(service, policy, consumer, levelsOf(standing))
+        policy === undefined
+          ? []
+          : await deps.store().limiter.usage(service, policy, consumer, levelsOf(standing))
       const own = used.filter(({ limit }) => limit.by === 'consumer')
       const before = Object.fromEntries(own.map(({ limit, used }) => [limit.name, used]))
-      await deps.limiter.reset(service, consumer, byAddress)
+      await deps.store().limiter.reset(service, consumer, byAddress)
       const target = `${service.name}/${consumer}`
       await deps.audit.record(request, { action: 'usage.reset', target, before })
     } catch (error) {

@@ -1,22 +1,14 @@
 import { createHash, randomBytes } from 'node:crypto'
 import type { AddressInfo } from 'node:net'
-import { type AccessSettings, createAccess } from '../../admin/access/access.js'
-import { createAudit } from '../../admin/access/audit.js'
 import { askForLines } from '../../admin/access/audit-line.js'
 import type { AdminLog } from '../../admin/deps.js'
-import { createAdmin } from '../../admin/server.js'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { createTokens } from '../../credentials/tokens.js'
-import { createKeyring } from '../../fleet/keyring.js'
 import { openStore } from '../../fleet/open-store.js'
-import { createExplain } from '../../gateway/simulate/explain.js'
-import { createStanding } from '../../gateway/simulate/standing.js'
-import { createDecisionsOfAll } from '../../telemetry/decisions/all-gateways-decisions.js'
-import { createSeenOfAll } from '../../telemetry/decisions/all-gateways-seen.js'
+import { openAdmin } from '../../open-admin.js'
 import { createFamilies } from '../../telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../telemetry/metrics/overview.js'
-import { createTopOfAll } from '../../telemetry/top/all-gateways-top.js'
-import { createPlans } from '../../tier-sources/tier-sources.js'
+import { createPlans, type Plans } from '../../tier-sources/tier-sources.js'
 import { Refused } from '../command.js'
 import { personHere } from '../current-user.js'
 import { inTime } from '../in-time.js'
@@ -38,11 +30,21 @@ export interface OpenedAdmin {
   readonly close: () => Promise<void>
 }
 
+/** Admin API that this process serves to itself. */
+export interface OwnAdmin extends OpenedAdmin {
+  /** False if the store did not answer in time. */
+  readonly hasStore: boolean
+  readonly plans: Pick<Plans, 'describe'>
+}
+
 /**
  * Serves the admin API to this process, over the store that the gateways share. It is half of a gateway, so it is imported only
- * where no running gateway answers. Throws Refused if the store is unreachable.
+ * where no running gateway answers.
+ *
+ * @param needsStore false if the command goes on without the store
+ * @throws Refused if the store is needed and unreachable
  */
-export async function adminOverStore(file: string, snapshot: Snapshot): Promise<OpenedAdmin> {
+export async function adminOverStore(file: string, snapshot: Snapshot, needsStore = true): Promise<OwnAdmin> {
   let lastError = 'no answer'
   const note = (fields: object) => {
     const { error, err } = fields as { error?: unknown; err?: unknown }
@@ -67,12 +69,18 @@ export async function adminOverStore(file: string, snapshot: Snapshot): Promise<
   const unreachable = () =>
     `the store is out of reach (${lastError}); check store.redis in ${file}, and that Redis runs there`
 
-  const ready = Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready])
-  const isReady = await Promise.race([
+  const ready = Promise.all([
+    store.ready,
+    store.assignments.ready,
+    store.amounts.map.ready,
+    // The other commands wait for the bans when they need them.
+    needsStore || store.bans.map.ready,
+  ])
+  const hasStore = await Promise.race([
     inTime(ready, PATIENCE),
     refusal.then(() => inTime(ready, PATIENCE_AFTER_ERROR)),
   ])
-  if (!isReady) {
+  if (needsStore && !hasStore) {
     await store.close()
     throw new Refused(unreachable())
   }
@@ -81,57 +89,28 @@ export async function adminOverStore(file: string, snapshot: Snapshot): Promise<
   // Reachable on loopback and by this process only.
   const token = randomBytes(32).toString('hex')
   const sha256 = createHash('sha256').update(token).digest('hex')
-  const access: AccessSettings = { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] }
-  const admin = createAdmin({
+  const admin = openAdmin({
     config: {
       current: () => snapshot,
       status: () => ({}),
       reload: () => Promise.resolve({ result: 'unchanged' }),
     },
-    limiter: store.limiter,
-    assignments: store.assignments,
-    bans: store.bans,
-    standing: createStanding({
-      snapshot: () => snapshot,
-      assignments: store.assignments,
-      plans,
-      keys: () => store.keys,
-      seen: createSeenOfAll(() => store.fleet, undefined),
-    }),
-    amounts: store.amounts,
-    keys: store.keys,
-    maps: store.maps,
-    // Upstreams and guards exist in the gateways only.
-    upstreams: { describe: () => [], setState: () => undefined },
-    guards: { describe: () => [] },
-    top: createTopOfAll(() => store.fleet, undefined),
+    store: () => store,
+    ask: () => Promise.resolve(undefined),
+    plans,
+    tokens,
     metrics: { scrape: () => Promise.resolve(''), traffic: () => trafficOf(createFamilies()) },
-    decisions: createDecisionsOfAll(() => store.fleet, undefined),
-    explain: createExplain({
-      snapshot: () => snapshot,
-      limiter: store.limiter,
-      assignments: store.assignments,
-      plans,
-      tokens,
-      amounts: store.amounts,
-      keyring: createKeyring({ store: () => store.keys }),
-      guards: { describe: () => [] },
-      upstreams: { describe: () => [] },
-    }),
-    ready: () => ({ ready: true, reasons: [] }),
-    audit: createAudit({
-      stream: () => store.audit,
-      node: store.fleet.node,
-      log,
-      onStored: (id) => void stored.push(id),
-    }),
-    access: createAccess({ settings: () => access, log }),
+    phase: () => ({ ready: true, reasons: [] }),
+    accessSettings: { tokens: [{ name: `cli:${personHere()}`, sha256, role: 'operator' }] },
+    onStored: (id) => void stored.push(id),
     log,
   })
   await admin.listen({ host: '127.0.0.1', port: 0 })
   const { port } = admin.server.address() as AddressInfo
   return {
     address: { host: '127.0.0.1', port, token },
+    hasStore,
+    plans,
     unreachable,
     onlyLogged: () =>
       `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,

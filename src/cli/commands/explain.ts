@@ -1,12 +1,11 @@
 import { isIP } from 'node:net'
-import type { Bans } from '../../fleet/bans.js'
 import type { Explained, ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
 import { ADMIN_OPTION, OR_ASK_ADMIN } from '../client/admin-option.js'
+import { askAdmin } from '../client/ask-admin.js'
 import { withControl } from '../client/with-control.js'
-import { type CommandIo, JSON_OPTION, WrongUse } from '../command.js'
+import { type CommandIo, JSON_OPTION, Refused, WrongUse } from '../command.js'
 import { CONFIG_OPTION, configFile, readGoodConfig } from '../config-file.js'
 import { defineCommand } from '../define-command.js'
-import { inTime } from '../in-time.js'
 import { describeAnswer, requestRows } from '../print/describe-decision.js'
 import { wrapped } from '../print/terminal.js'
 
@@ -86,68 +85,33 @@ async function readFromFile(
 ): Promise<Answer> {
   const file = configFile(io, option)
   const config = readGoodConfig(io, file, OR_ASK_ADMIN)
-  const [
-    { compileSnapshot },
-    { createBans },
-    { openStore },
-    { createKeyring },
-    { createTokens },
-    { createPlans },
-    { createExplain },
-  ] = await Promise.all([
+  const [{ compileSnapshot }, { adminOverStore }] = await Promise.all([
     import('../../config/snapshot/snapshot.js'),
-    import('../../fleet/bans.js'),
-    import('../../fleet/open-store.js'),
-    import('../../fleet/keyring.js'),
-    import('../../credentials/tokens.js'),
-    import('../../tier-sources/tier-sources.js'),
-    import('../../gateway/simulate/explain.js'),
+    import('../client/own-admin.js'),
   ])
-  const snapshot = compileSnapshot(config, Date.now())
-  const log = { info() {}, warn() {} }
-  const store = openStore(config.store, log, { decides: false, fleet: 'asks' })
-  const tokens = createTokens({ log })
-  const plans = createPlans({ settings: config.tier_sources, listen: false, log })
-  let bans: Bans | undefined
+  const admin = await adminOverStore(file, compileSnapshot(config, Date.now()), false)
   try {
-    const loaded = await inTime(
-      Promise.all([store.ready, store.assignments.ready, store.amounts.map.ready, store.bans.ready]),
-      PATIENCE,
-    )
-    bans = createBans({ map: store.bans })
-    const explain = createExplain({
-      snapshot: () => snapshot,
-      limiter: store.limiter,
-      assignments: store.assignments,
-      bans,
-      plans,
-      tokens,
-      amounts: store.amounts,
-      keyring: createKeyring({ store: () => store.keys }),
-      guards: { describe: () => [] },
-      upstreams: { describe: () => [] },
-    })
+    const { status, text } = await askAdmin(admin.address, 'POST', '/explain', question, undefined, PATIENCE)
+    const explained = JSON.parse(text) as Explained & { detail?: string }
+    if (status !== 200) throw new Refused(`${explained.detail}`)
     const whose =
       config.store.redis === undefined
         ? 'as if there were no usage and no assigned tiers: the gateway has them in its memory (--live)'
-        : loaded
+        : admin.hasStore
           ? 'with the counts and tiers of the store'
           : 'without the store, which is out of reach: its tiers, boosts, bans and API keys are unknown'
-    const explained = await explain(question)
-    const silent = plans
+    const silent = admin.plans
       .describe()
       .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
     return { explained, note: `${NOTHING} By ${file}, ${whose}.${unsaid}` }
   } finally {
-    tokens.close()
-    bans?.close()
-    await Promise.all([store.close(), plans.close()])
+    await admin.close()
   }
 }
 
-/** Longest wait for the first answer of the store, in ms. */
-const PATIENCE = 3000
+/** Longest wait in ms. Key sets and tier sources may have to be asked, each of which has a timeout of its own. */
+const PATIENCE = 60_000
 
 function describe(d: Explained, note: string, columns: number | undefined): string {
   const split = d.split?.map(({ service, weight }) => `${service} ${weight}`).join(', ')

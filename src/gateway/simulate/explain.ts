@@ -9,8 +9,8 @@ import type { SeenNonces } from '../../credentials/seen-nonces.js'
 import type { Tokens } from '../../credentials/tokens.js'
 import { ERRORS, type ErrorCode, type Refusal } from '../../errors.js'
 import type { Bans } from '../../fleet/bans.js'
-import type { Keyring } from '../../fleet/keyring.js'
-import { type Amounts, NO_AMOUNTS } from '../../fleet/overrides.js'
+import { createKeyring, type Keyring, type KeyStore } from '../../fleet/keyring.js'
+import type { Amounts } from '../../fleet/overrides.js'
 import type { Decision, Limiter, TierAssignments } from '../../limiter/limiter.js'
 import { canonicalPath } from '../../net/path.js'
 import {
@@ -39,22 +39,22 @@ import { resolveTier } from '../stages/tier.js'
 
 export interface ExplainDeps {
   readonly snapshot: () => Snapshot
-  readonly limiter: Pick<Limiter, 'preview'>
-  readonly assignments: Pick<TierAssignments, 'get'>
-  /** Bans in force. Default: none. */
-  readonly bans?: Pick<Bans, 'size' | 'match'>
-  readonly plans?: Pick<Plans, 'sources'>
+  /** Returns the store in use: a restart of the workers may open another. */
+  readonly store: () => {
+    readonly limiter: Pick<Limiter, 'preview'>
+    readonly assignments: Pick<TierAssignments, 'get'>
+    readonly amounts: Pick<Amounts, 'policyFor'>
+    readonly bans: Pick<Bans, 'size' | 'match'>
+    readonly keys: KeyStore
+  }
+  readonly plans?: Pick<Plans, 'sources'> | undefined
   readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  /** Boosts and overrides. Default: none. */
-  readonly amounts?: Pick<Amounts, 'policyFor'>
-  /** API keys of the store. Default: none is known. */
-  readonly keyring?: Pick<Keyring, 'find' | 'hold'> | undefined
   /** Nonces that requests have used. Default: none is known. */
-  readonly nonces?: Pick<SeenNonces, 'has'>
-  /** Guards of the running gateway; empty if none runs. */
-  readonly guards: { describe(): readonly GuardState[] | Promise<readonly GuardState[]> }
-  /** Upstreams of the running gateway; empty if none runs. */
-  readonly upstreams: { describe(): readonly UpstreamState[] | Promise<readonly UpstreamState[]> }
+  readonly nonces?: Pick<SeenNonces, 'has'> | undefined
+  /** Returns the guards of the running gateway; none if none runs. */
+  readonly guards: () => Promise<readonly GuardState[] | undefined>
+  /** Returns the upstreams of the running gateway; none if none runs. */
+  readonly upstreams: () => Promise<readonly UpstreamState[] | undefined>
 }
 
 /** Maximum number of routes listed. */
@@ -74,38 +74,28 @@ interface Outcome {
  * Explains what would happen to a request. It uses the stages of a real request up to the quota, which is read without
  * a charge. It leaves out what depends on the connection (a client certificate) and on the gateway's load.
  */
-export function createExplain(deps: ExplainDeps) {
-  const {
-    snapshot: current,
-    limiter,
-    assignments,
-    amounts = NO_AMOUNTS,
-    bans,
-    tokens,
-    plans,
-    keyring,
-    nonces,
-    guards,
-    upstreams,
-  } = deps
-  const stages = [
-    checkEdge({ metrics: QUIET, bans, looksOnly: true }),
-    matchRoute,
-    answerHere,
-    // The key does not count as used, and the nonce stays valid for the real request.
-    identifyConsumer({
-      tokens,
-      keyring: keyring && { find: keyring.find, used() {} },
-      nonces: {
-        isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
-      },
-    }),
-    authorize,
-    resolveTier(assignments, plans),
-    chooseService(() => 0),
-  ]
+export function createExplain(deps: ExplainDeps): (question: ExplainQuestion) => Promise<Explained> {
+  const { snapshot: current, store, tokens, plans, nonces, guards, upstreams } = deps
+  const keyring = createKeyring({ store: () => store().keys })
 
   async function run(x: Exchange): Promise<Outcome | undefined> {
+    const { assignments, bans } = store()
+    const stages = [
+      checkEdge({ metrics: QUIET, bans, looksOnly: true }),
+      matchRoute,
+      answerHere,
+      // The key does not count as used, and the nonce stays valid for the real request.
+      identifyConsumer({
+        tokens,
+        keyring: { find: keyring.find, used() {} },
+        nonces: {
+          isNew: (keyid, nonce, window, _most, now) => nonces?.has(keyid, nonce, window, now) !== true,
+        },
+      }),
+      authorize,
+      resolveTier(assignments, plans),
+      chooseService(() => 0),
+    ]
     for (const stage of stages) {
       const ended = await stage(x)
       if (ended !== undefined)
@@ -117,12 +107,12 @@ export function createExplain(deps: ExplainDeps) {
   }
 
   async function circuitOf(x: Exchange): Promise<Outcome | undefined> {
-    const found = (await guards.describe()).find(({ service }) => service === x.route!.service.name)
+    const found = (await guards())?.find(({ service }) => service === x.route!.service.name)
     return found?.circuit === 'open' ? refusal({ code: 'circuit_open' }) : undefined
   }
 
   async function upstreamsOf({ route }: Exchange): Promise<Explained['upstreams']> {
-    const all = (await upstreams.describe()).filter(({ service }) => service === route!.service.name)
+    const all = ((await upstreams()) ?? []).filter(({ service }) => service === route!.service.name)
     const count = (...states: UpstreamState['state'][]) =>
       all.filter(({ state }) => states.includes(state)).length
     return all.length === 0
@@ -135,18 +125,19 @@ export function createExplain(deps: ExplainDeps) {
     const ofTier = route.quotaOf.policies[x.tier]
     x.cost = costOf(x, route)
     if (ofTier === undefined) return undefined
+    const { amounts, limiter } = store()
     x.policy = amounts.policyFor(route.quotaOf, forTenant(ofTier, x.tenant), x.consumer!, x.tenant)
     return limiter.preview(route.quotaOf, x.policy, x.consumer!, x.cost, levelsOf(x))
   }
 
-  return async function explain(question: ExplainQuestion): Promise<Explained> {
+  return async (question) => {
     const snapshot = current()
     const { method, url, peer } = question
     const read = readHeaders(question.headers.flat(), snapshot, snapshot.isTrustedProxy(peer))
     const bad = 'code' in read ? refusal(read) : undefined
     const headers = 'code' in read ? NO_HEADERS : read
     const x = new Exchange(snapshot, '', method, url, headers, peer, performance.now())
-    await hold(keyring, takesStoredKeys(snapshot.consumers))
+    if (takesStoredKeys(snapshot.consumers)) await hold(keyring)
     const ended = bad ?? (await run(x)) ?? (await circuitOf(x))
     let decision: Decision | undefined
     let problem: string | null = null
@@ -208,13 +199,12 @@ function beyond({ all, serving, drained }: NonNullable<Explained['upstreams']>, 
  * Waits for the keys, which may have to be loaded first. If they are not ready by then, the answer is the one that
  * clients get.
  */
-async function hold(keyring: ExplainDeps['keyring'], needed: boolean): Promise<void> {
-  if (keyring === undefined || !needed) return
+async function hold(keyring: Keyring): Promise<void> {
   let timer: NodeJS.Timeout | undefined
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, KEYS_PATIENCE_MS)
   })
-  await Promise.race([keyring.hold(needed), late])
+  await Promise.race([keyring.hold(true), late])
   clearTimeout(timer)
 }
 

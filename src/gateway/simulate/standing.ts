@@ -15,10 +15,9 @@ import { resolveTier } from '../stages/tier.js'
 
 export interface StandingDeps {
   readonly snapshot: () => Snapshot
-  readonly assignments: Pick<TierAssignments, 'get'>
+  /** Returns the store in use: a restart of the workers may open another. */
+  readonly store: () => { readonly assignments: Pick<TierAssignments, 'get'>; readonly keys: KeyStore }
   readonly plans?: Pick<Plans, 'sources'> | undefined
-  /** API keys of the store. */
-  readonly keys: () => KeyStore
   /** Returns the credential that the consumer last used, on any gateway. */
   readonly seen: (consumer: string) => Promise<SeenAnswer>
 }
@@ -37,11 +36,12 @@ const KEYS_PATIENCE = 500
  * Determines what the next request of a consumer has before its quota is evaluated, with the stage that does so for
  * requests. The credential is the last one that the consumer used, otherwise one from the configuration or the store.
  */
-export function createStanding(deps: StandingDeps) {
-  const { snapshot: current, assignments, plans, keys, seen } = deps
+export function createStanding(deps: StandingDeps): (question: StandingQuestion) => Promise<Standing> {
+  const { snapshot: current, store, plans, seen } = deps
 
-  return async function standing(question: StandingQuestion): Promise<Standing> {
+  return async (question) => {
     const snapshot = current()
+    const { assignments, keys } = store()
     const notes: string[] = []
     const known = await atHand(snapshot, question.consumer, keys, notes)
     const asks = comesUnseen(snapshot) || new Set(known.map(nameOf)).size > 1
@@ -90,7 +90,7 @@ export function createStanding(deps: StandingDeps) {
 async function atHand(
   { consumers, tiers }: Snapshot,
   consumer: string,
-  keys: StandingDeps['keys'],
+  keys: KeyStore,
   notes: string[],
 ): Promise<Credential[]> {
   const found: Credential[] = []
@@ -102,7 +102,7 @@ async function atHand(
         if (owner.consumer === consumer) add('api_key', nameIn(tiers, owner.tier), owner.tenant)
       }
       if (source.storeGrace === undefined) continue
-      const stored = keys().keys()
+      const stored = keys.keys()
       if (!(await isIn(stored.ready, KEYS_PATIENCE))) notes.push('API keys of the store are not loaded')
       const own = [...stored.entries().values()].filter(
         (key) => key.consumer === consumer && (key.expires === undefined || key.expires > Date.now()),

@@ -1,6 +1,7 @@
 import type { Fleet } from '../../fleet/gateway-rpc.js'
+import type { Ask, Question } from '../../fleet/question.js'
 import { type DecisionData, type DecisionQuestion, latestFirst, mostTellingFirst } from './decision-data.js'
-import type { FoundDecision, KeptReach } from './decision-store.js'
+import type { FoundDecision, KeptDecisions, KeptReach } from './decision-store.js'
 import { whyOf } from './why.js'
 
 /** Decisions kept in one gateway: in its process, or in all of its workers. */
@@ -8,8 +9,6 @@ export interface DecisionHere {
   readonly found: (FoundDecision & { readonly worker: number | null }) | null
   readonly reach: KeptReach
 }
-
-export type OwnDecisions = (question: DecisionQuestion) => DecisionHere | Promise<DecisionHere>
 
 /** A decision, and the process that made it. */
 export interface DecisionTold extends DecisionData {
@@ -34,16 +33,28 @@ export interface DecisionAnswer {
   }
 }
 
-const KIND = 'decision'
 /** Accepted form of `X-Request-Id`: the gateway replaces any other by an id of its own. */
 export const REQUEST_ID = /^[\w.-]{1,64}$/
 
-/** Answers other gateways on the store that ask for decisions kept here. */
-export function answerDecisions(fleet: Pick<Fleet, 'answer'>, own: OwnDecisions): void {
-  fleet.answer(KIND, async (body) => {
+/** Parts of a process that keep its decisions. */
+export interface DecisionParts {
+  readonly decisions: Pick<KeptDecisions, 'find' | 'reach'>
+  /** Number of the worker; undefined without workers. */
+  readonly place: number | undefined
+}
+
+/** Asks for the decision that was kept for a request or a consumer. */
+export const DECISION: Question<DecisionParts, DecisionQuestion, DecisionHere> = {
+  name: 'decision',
+  answer({ decisions, place = null }, question) {
+    const found = decisions.find(question)
+    return { found: found === undefined ? null : { ...found, worker: place }, reach: decisions.reach() }
+  },
+  merge: (answers, question) => latestOf(answers, typeof question === 'string'),
+  async forGateways(body, own) {
     const question = readQuestion(body)
     return question === undefined ? null : (await own(question)).found
-  })
+  },
 }
 
 /** Reads the question of another gateway, which may be of another version. */
@@ -60,14 +71,13 @@ function readQuestion(body: unknown): DecisionQuestion | undefined {
  * Creates a search for decisions on all gateways of a store.
  *
  * @param fleet returns the fleet in use: a restart may bring another store
- * @param own undefined: this process serves no requests
  */
 export function createDecisionsOfAll(
   fleet: () => Pick<Fleet, 'ask' | 'node'>,
-  own: OwnDecisions | undefined,
+  ask: Ask,
 ): (question: DecisionQuestion) => Promise<DecisionAnswer> {
   return async (question) => {
-    const here = await own?.(question)
+    const here = await ask(DECISION, question)
     const reach = here?.reach ?? null
     const byId = typeof question === 'string'
     if (byId && here?.found) {
@@ -76,7 +86,7 @@ export function createDecisionsOfAll(
     }
     // One gateway has a given request, but the last decision about a consumer takes all of their answers.
     const enough = byId ? (answer: unknown) => readFound(answer, question) !== undefined : undefined
-    const asked = await fleet().ask<unknown>(KIND, question, enough === undefined ? {} : { enough })
+    const asked = await fleet().ask<unknown>(DECISION.name, question, enough === undefined ? {} : { enough })
     const { answers, silent, problem = null } = asked
     const nodes = { answered: answers.length + (here === undefined ? 0 : 1), silent, problem }
     const all = answers.flatMap(({ node, answer }) => {

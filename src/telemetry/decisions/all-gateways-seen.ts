@@ -1,8 +1,6 @@
 import type { Fleet } from '../../fleet/gateway-rpc.js'
-import type { Seen } from './last-seen.js'
-
-/** Returns what one gateway knows about a consumer: its process, or all of its workers. */
-export type OwnSeen = (consumer: string) => Seen | null | Promise<Seen | null>
+import type { Ask, Question } from '../../fleet/question.js'
+import type { LastSeen, Seen } from './last-seen.js'
 
 /** The knowledge of all gateways on one store about a consumer's credential. */
 export interface SeenAnswer {
@@ -11,32 +9,31 @@ export interface SeenAnswer {
   readonly problem: string | undefined
 }
 
-const KIND = 'seen'
 /** Timeout in ms: a support engineer is waiting. */
 const TIMEOUT = 500
 const LONGEST_ID = 256
 
-/** Answers other gateways on the store that ask which consumers this gateway has seen. */
-export function answerSeen(fleet: Pick<Fleet, 'answer'>, own: OwnSeen): void {
-  fleet.answer(KIND, async (body) =>
-    typeof body === 'string' && body.length <= LONGEST_ID ? own(body) : null,
-  )
+/** Asks for the credential that a consumer used last. Null: this gateway has not seen the consumer. */
+export const SEEN: Question<{ readonly seen: Pick<LastSeen, 'find'> }, string, Seen | null> = {
+  name: 'seen',
+  answer: ({ seen }, consumer) => seen.find(consumer) ?? null,
+  merge: (answers) => latestSeen(answers) ?? null,
+  forGateways: (body, own) => (typeof body === 'string' && body.length <= LONGEST_ID ? own(body) : null),
 }
 
 /**
  * Creates a search, on all gateways, for the credential that a consumer used last.
  *
  * @param fleet returns the fleet in use: a restart may bring another store
- * @param own undefined: this process serves no requests
  */
 export function createSeenOfAll(
   fleet: () => Pick<Fleet, 'ask'>,
-  own: OwnSeen | undefined,
+  ask: Ask,
 ): (consumer: string) => Promise<SeenAnswer> {
   return async (consumer) => {
     const [here, { answers, silent, problem }] = await Promise.all([
-      own?.(consumer),
-      fleet().ask<unknown>(KIND, consumer, { timeoutMs: TIMEOUT }),
+      ask(SEEN, consumer),
+      fleet().ask<unknown>(SEEN.name, consumer, { timeoutMs: TIMEOUT }),
     ])
     const all = answers.flatMap(({ answer }) => readSeen(answer) ?? [])
     const quiet = silent.length === 0 ? undefined : `${silent.join(', ')} did not answer`

@@ -1,7 +1,9 @@
 import t from 'tap'
 import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
+import type { Ask } from '../../../src/fleet/question.js'
 import {
   createDecisionsOfAll,
+  DECISION,
   type DecisionHere,
   latestOf,
 } from '../../../src/telemetry/decisions/all-gateways-decisions.js'
@@ -23,14 +25,18 @@ const denied = (requestId: string) =>
 function here(...ids: readonly string[]) {
   const kept = createKeptDecisions({ keep: 100 })
   for (const id of ids) kept.keep(denied(id))
-  return (question: DecisionQuestion): DecisionHere => {
-    const found = kept.find(question)
-    return { found: found === undefined ? null : { ...found, worker: null }, reach: kept.reach() }
-  }
+  return (question: DecisionQuestion): DecisionHere =>
+    DECISION.answer({ decisions: kept, place: undefined }, question) as DecisionHere
 }
+
+/** Asks the one process of a gateway. */
+const askOf = (own: (question: DecisionQuestion) => DecisionHere) =>
+  (async (_question: unknown, body: DecisionQuestion) => own(body)) as unknown as Ask
+const NO_PROCESS: Ask = async () => undefined
 
 /** Another gateway that says what it is told to. */
 const fleetWith = (answer: unknown, silent: readonly string[] = []) => ({
+  ...LONE_FLEET,
   node: 'a:1',
   ask: async <A>() => ({
     answers: [{ node: 'b:2', member: 'b:2~1', answer: answer as A }],
@@ -40,7 +46,7 @@ const fleetWith = (answer: unknown, silent: readonly string[] = []) => ({
 })
 
 t.test('GET /decisions/{request_id} tells why, in a sentence and in full', async (t) => {
-  const { call } = await startAdmin(t, { decisions: createDecisionsOfAll(() => LONE_FLEET, here('d-1')) })
+  const { call } = await startAdmin(t, { ask: askOf(here('d-1')) })
   const { status, json } = await call('GET', '/decisions/d-1')
   t.equal(status, 200)
   t.match(json, { request_id: 'd-1', node: LONE_FLEET.node, worker: null, times: 1, consumer: 'alice' })
@@ -52,7 +58,8 @@ t.test('GET /decisions/{request_id} tells why, in a sentence and in full', async
 
 t.test('one that is not kept is 404, with who was asked and how far back denials go', async (t) => {
   const { call } = await startAdmin(t, {
-    decisions: createDecisionsOfAll(() => fleetWith(null, ['c:3']), here('d-1')),
+    ask: askOf(here('d-1')),
+    fleet: fleetWith(null, ['c:3']),
   })
   const { status, json } = await call('GET', '/decisions/d-2')
   t.equal(status, 404)
@@ -75,7 +82,7 @@ t.test('another gateway is asked when this one does not know, and may say anythi
     [{ decision: null }, undefined],
     [here('other')('other').found, undefined],
   ] as const) {
-    const find = createDecisionsOfAll(() => fleetWith(answer), here())
+    const find = createDecisionsOfAll(() => fleetWith(answer), askOf(here()))
     t.equal((await find('theirs')).decision?.node, node)
   }
 })
@@ -99,9 +106,7 @@ t.test('of several workers the latest is told, and how often the id is there', a
 })
 
 t.test('GET /decisions tells the latest denial of a consumer, by name and service', async (t) => {
-  const { call } = await startAdmin(t, {
-    decisions: createDecisionsOfAll(() => LONE_FLEET, here('d-1', 'd-2')),
-  })
+  const { call } = await startAdmin(t, { ask: askOf(here('d-1', 'd-2')) })
   const { status, json } = await call('GET', '/decisions?consumer=alice&service=payments')
   t.equal(status, 200)
   t.match(json, {
@@ -140,7 +145,7 @@ t.test('of a consumer all gateways are heard, and who is missing is told', async
   const ask = (mine: string, theirs: ReturnType<typeof at> | unknown) =>
     createDecisionsOfAll(
       () => fleetWith(theirs, ['c:3']),
-      () => ({ ...here()('x'), found: { ...at(mine), worker: null } }),
+      askOf(() => ({ ...here()('x'), found: { ...at(mine), worker: null } })),
     )({ consumer: 'alice' })
   const later = await ask('2026-11-29T03:00:00.000Z', at('2026-11-29T03:00:01.000Z'))
   t.equal(later.decision?.node, 'b:2', 'the later one')
@@ -158,7 +163,7 @@ t.test('of a consumer all gateways are heard, and who is missing is told', async
 })
 
 t.test('without any gateway on the store that is what is said', async (t) => {
-  const { call } = await startAdmin(t, { decisions: createDecisionsOfAll(() => LONE_FLEET, undefined) })
+  const { call } = await startAdmin(t, { ask: NO_PROCESS })
   t.equal(
     (await call('GET', '/decisions/d-1')).json.detail,
     'No gateway runs on this store: nobody is there to be asked.',

@@ -1,19 +1,27 @@
 import t from 'tap'
+import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import type { TopQuestion } from '../../../src/telemetry/top/top.js'
 import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const HOSTILE = '</script><img src=x onerror=alert(1)>\u202e\u0000"'
 
-function told(nodes = { answered: 2, silent: ['b:7'], problem: null as string | null }) {
+/** This gateway has counts, one other has none, and one is silent. */
+function told() {
   const asked: TopQuestion[] = []
   return {
     asked,
-    top: async (question: TopQuestion) => {
-      asked.push(question)
-      const entry = { label: 'minute', since: NOW - 20_000 }
-      return {
-        nodes,
-        reading: {
+    fleet: {
+      ...LONE_FLEET,
+      ask: async <A>() => {
+        const answer = { from: NOW - 45_000, to: NOW, missed: 0, groups: [] } as A
+        return { answers: [{ node: 'a:1', member: 'a:1~1', answer }], silent: ['b:7'], problem: undefined }
+      },
+    },
+    top: {
+      read(question: TopQuestion) {
+        asked.push(question)
+        const entry = { label: 'minute', since: NOW - 20_000 }
+        return {
           from: NOW - 45_000,
           to: NOW,
           missed: 0,
@@ -31,15 +39,15 @@ function told(nodes = { answered: 2, silent: ['b:7'], problem: null as string | 
               },
             },
           ],
-        },
-      }
+        }
+      },
     },
   }
 }
 
 t.test('GET /top says who is limited now, how sure that is, and who was asked', async (t) => {
-  const { top, asked } = told()
-  const { call } = await startAdmin(t, { top })
+  const { top, fleet, asked } = told()
+  const { call } = await startAdmin(t, { parts: { top }, fleet })
   const { status, json } = await call('GET', '/top')
   t.equal(status, 200)
   t.strictSame(json, {
@@ -83,7 +91,7 @@ t.test('GET /top says who is limited now, how sure that is, and who was asked', 
 })
 
 t.test('a question that makes no sense is answered with what does', async (t) => {
-  const { call } = await startAdmin(t, { top: told().top })
+  const { call } = await startAdmin(t)
   for (const [query, status, detail] of [
     ['by=rate', 400, 'by is one of limited, near, cost, share.'],
     ['by=near&by=cost', 400, 'Give by once.'],

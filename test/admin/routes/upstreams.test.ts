@@ -12,7 +12,10 @@ async function start(t: Test, token?: string) {
   t.teardown(() => upstreams.close())
   return {
     upstreams,
-    ...(await startAdmin(t, { upstreams, access: accessOf(token === undefined ? {} : { token }) })),
+    ...(await startAdmin(t, {
+      parts: { upstreams },
+      access: accessOf(token === undefined ? {} : { token }),
+    })),
   }
 }
 
@@ -55,7 +58,7 @@ t.test('and of every service what stands in front of them', async (t) => {
       { service: 'marketing', circuit: undefined, concurrency: undefined, retries },
     ],
   }
-  const { call } = await startAdmin(t, { guards })
+  const { call } = await startAdmin(t, { parts: { guards } })
   const { json } = await call('GET', '/upstreams')
   t.strictSame(json.services, [
     { service: 'payments', circuit: 'half_open', concurrency: { limit: 40, in_flight: 3 }, retries },

@@ -1,7 +1,7 @@
 import t, { type Test } from 'tap'
 import { createTokens } from '../../../src/credentials/tokens.js'
-import { createExplain } from '../../../src/gateway/simulate/explain.js'
 import { createKey, startJwksServer, tokenOf } from '../../support/credentials/issuer.js'
+import { explainOver } from '../../support/gateway/explain.js'
 import { createClock, snapshotOf, startGateway } from '../../support/gateway/gateway.js'
 import { http2Client } from '../../support/http/http2-client.js'
 import { rawExchange } from '../../support/http/raw.js'
@@ -305,13 +305,9 @@ t.test('explain tells the claims that were used, and never the token', async (t)
   const tokens = createTokens({ log: QUIET })
   t.teardown(() => tokens.close())
   const snapshot = snapshotOf(config('http://127.0.0.1:1', jwks.url, { jwt: ', id_prefix: "id-"' }))
-  const explain = createExplain({
-    snapshot: () => snapshot,
+  const explain = explainOver(() => snapshot, {
     limiter: { preview: () => Promise.reject(new Error('not asked')) },
-    assignments: { get: () => undefined },
     tokens,
-    guards: { describe: () => [] },
-    upstreams: { describe: () => [] },
   })
   const ask = (token: string) =>
     explain({ method: 'GET', url: '/', headers: [['authorization', `Bearer ${token}`]], peer: '192.0.2.7' })

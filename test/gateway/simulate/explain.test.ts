@@ -1,13 +1,12 @@
 import t from 'tap'
 import { createSeenNonces } from '../../../src/credentials/seen-nonces.js'
 import { createTokens } from '../../../src/credentials/tokens.js'
-import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
-import { createExplain } from '../../../src/gateway/simulate/explain.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import type { ExplainQuestion } from '../../../src/telemetry/decisions/explained-decision.js'
 import type { UpstreamState } from '../../../src/upstream/pool/state.js'
 import { signed } from '../../support/credentials/signing.js'
-import { createClock, memoryAmounts, snapshotOf } from '../../support/gateway/gateway.js'
+import { explainOver } from '../../support/gateway/explain.js'
+import { createClock, memoryAmounts, memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
 
 const tokens = createTokens({ log: { info() {}, warn() {} } })
 
@@ -32,23 +31,15 @@ routes:
 function open() {
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   const amounts = memoryAmounts()
   const circuits: { service: string; circuit: 'open' }[] = []
   // biome-ignore lint/suspicious/noExplicitAny: of a guard's state no more is looked at
-  const guards = { describe: () => circuits as any }
+  const guards = async () => circuits as any
   const states: { service: string; state: UpstreamState['state'] }[] = []
   // biome-ignore lint/suspicious/noExplicitAny: nor of that of an upstream
-  const upstreams = { describe: () => states as any }
-  const explain = createExplain({
-    snapshot: () => snapshot,
-    limiter,
-    assignments,
-    amounts,
-    tokens,
-    guards,
-    upstreams,
-  })
+  const upstreams = async () => states as any
+  const explain = explainOver(() => snapshot, { limiter, assignments, amounts, tokens, guards, upstreams })
   const ask = (method: string, url: string, changes: Partial<ExplainQuestion> = {}) =>
     explain({ method, url, headers: [['x-user-id', 'bob']], peer: '192.0.2.7', ...changes })
   return { limiter, assignments, amounts, circuits, states, ask }
@@ -64,15 +55,7 @@ consumers: [{ signature: { keys: [{ id: acme-1, secret: a-secret-of-the-partner,
 services: { payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min } } }
 routes: [{ path: /*, service: payments }]
 `)
-    const explain = createExplain({
-      snapshot: () => signing,
-      limiter: createMemoryLimiter(),
-      assignments: createMemoryAssignments(),
-      tokens,
-      nonces,
-      guards: { describe: () => [] },
-      upstreams: { describe: () => [] },
-    })
+    const explain = explainOver(() => signing, { tokens, nonces })
     const lines = [
       ['@method', 'GET'],
       ['@authority', 'gateway.example'],
@@ -152,14 +135,10 @@ t.test('what never gets as far as a limit is told with its reason', async (t) =>
   })
   circuits.push({ service: 'payments', circuit: 'open' })
   t.match(await ask('GET', '/payments/1'), { status: 503, error: 'circuit_open', decision: null })
-  const away = createExplain({
-    snapshot: () => snapshot,
+  const away = explainOver(() => snapshot, {
     limiter: { preview: () => Promise.reject(new Error('no connection')) },
     assignments,
     tokens,
-    amounts: memoryAmounts(),
-    guards: { describe: () => [] },
-    upstreams: { describe: () => [] },
   })
   t.match(await away({ method: 'GET', url: '/payments/1', headers: [], peer: '192.0.2.7' }), {
     problem: 'no connection',

@@ -1,10 +1,9 @@
 import t from 'tap'
-import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
 import type { Exchange } from '../../../src/gateway/exchange/exchange.js'
 import { resolveTier } from '../../../src/gateway/stages/tier.js'
 import { createCounts, type Found, type PlanSource } from '../../../src/tier-sources/source.js'
 import { exchangeFor } from '../../support/gateway/exchange.js'
-import { snapshotOf } from '../../support/gateway/gateway.js'
+import { memoryAssignments, snapshotOf } from '../../support/gateway/gateway.js'
 
 const snapshot = snapshotOf(`
 tiers: [free, pro, enterprise]
@@ -14,7 +13,7 @@ routes: [{ path: /*, service: payments }]
 `)
 
 async function tierOf(assigned: string | undefined, credentialTier: number | undefined) {
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   if (assigned !== undefined) await assignments.set('acme', assigned)
   const x = exchangeFor(snapshot)
   x.consumer = 'acme'
@@ -36,7 +35,7 @@ t.test('an assignment to a tier that this configuration does not have counts as 
 })
 
 t.test('when an assignment ends is known of what was decided by it', async (t) => {
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   const until = Date.now() + 3_600_000
   await assignments.set('acme', 'enterprise', until)
   await assignments.set('other', 'platinum', until)
@@ -50,7 +49,7 @@ t.test('when an assignment ends is known of what was decided by it', async (t) =
 })
 
 t.test('an assignment is that of one consumer', async (t) => {
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   await assignments.set('acme', 'enterprise')
   const x = exchangeFor(snapshot)
   x.consumer = 'acme2'
@@ -86,7 +85,7 @@ function sourceOf(
 }
 
 async function resolved(sources: readonly PlanSource[], about: Partial<Exchange> = {}, assigned?: string) {
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   if (assigned !== undefined) await assignments.set('acme', assigned)
   const x = exchangeFor(snapshot)
   Object.assign(x, { consumer: 'acme', identifiedBy: 'header', ...about })

@@ -3,7 +3,8 @@ import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'
 import { Cluster } from 'ioredis'
 import t from 'tap'
-import { createRedisAssignments } from '../../../src/fleet/assignments.js'
+import { ASSIGNMENTS, createAssignments } from '../../../src/fleet/assignments.js'
+import { createRedisMap } from '../../../src/fleet/replicated-map-redis.js'
 import { consumerPart, limitKey, slotOf } from '../../../src/limiter/key.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'
 import { eventually } from '../../support/eventually.js'
@@ -132,7 +133,7 @@ else {
     const [a, b] = addresses.map((address) => {
       const store = connectStore({ redis: [address] }, quiet)
       t.ok(store instanceof Cluster)
-      const assignments = createRedisAssignments({ store, log: quiet })
+      const assignments = createAssignments(createRedisMap(ASSIGNMENTS, { store, log: quiet }))
       t.teardown(async () => {
         await assignments.close()
         store.disconnect()

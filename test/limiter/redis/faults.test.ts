@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'
 import { API_KEYS } from '../../../src/fleet/api-keys.js'
-import { createRedisAssignments } from '../../../src/fleet/assignments.js'
+import { ASSIGNMENTS, createAssignments } from '../../../src/fleet/assignments.js'
 import { createRedisLastUsed } from '../../../src/fleet/last-used.js'
 import { createRedisMap } from '../../../src/fleet/replicated-map-redis.js'
 import type { Decision } from '../../../src/limiter/limiter.js'
@@ -159,10 +159,12 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
   t.equal(await used(limiter, 'alice'), 0)
   const lines: unknown[] = []
   const store = connectStore({ redis: url }, { info() {}, warn: (...line) => lines.push(line) })
-  const assignments = createRedisAssignments({
-    store,
-    log: { info() {}, warn: (...line) => lines.push(line) },
-  })
+  const assignments = createAssignments(
+    createRedisMap(ASSIGNMENTS, {
+      store,
+      log: { info() {}, warn: (...line) => lines.push(line) },
+    }),
+  )
   t.teardown(async () => {
     await assignments.close()
     store.disconnect()

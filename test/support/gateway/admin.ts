@@ -4,21 +4,24 @@ import type { FastifyInstance } from 'fastify'
 import type { Test } from 'tap'
 import { type Access, type AccessSettings, createAccess } from '../../../src/admin/access/access.js'
 import { createAudit } from '../../../src/admin/access/audit.js'
-import type { AdminDeps } from '../../../src/admin/deps.js'
+import type { AdminDeps, AdminStore } from '../../../src/admin/deps.js'
 import { createAdmin } from '../../../src/admin/server.js'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
-import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
 import { createMemoryAuditStream } from '../../../src/fleet/audit-stream.js'
-import { BANS } from '../../../src/fleet/bans.js'
+import { BANS, type Ban } from '../../../src/fleet/bans.js'
+import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import { createKeyStore } from '../../../src/fleet/keyring.js'
 import { createMemoryLastUsed } from '../../../src/fleet/last-used.js'
 import { AMOUNTS, createAmounts } from '../../../src/fleet/overrides.js'
-import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
+import type { Ask } from '../../../src/fleet/question.js'
+import { createMemoryMap, type ReplicatedMap } from '../../../src/fleet/replicated-map.js'
 import { createStanding, type StandingDeps } from '../../../src/gateway/simulate/standing.js'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
+import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'
 import { createFamilies } from '../../../src/telemetry/metrics/metric-definitions.js'
 import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
+import { memoryAssignments } from './gateway.js'
 
 export const EXAMPLE = `
 listen: 127.0.0.1:0
@@ -41,10 +44,21 @@ routes:
 export interface TestAdmin {
   readonly app: FastifyInstance
   readonly port: number
-  readonly deps: AdminDeps
+  readonly deps: AdminDeps & TestStore
   readonly logged: { level: 'info' | 'warn' | 'error'; fields: object; message: string }[]
   call(method: string, path: string, options?: CallOptions): Promise<Answer>
 }
+
+/** The store of the test, with the map of the bans. */
+type TestStore = Omit<AdminStore, 'bans'> & { readonly bans: ReplicatedMap<Ban> }
+
+/** What a test gives in place of the usual. */
+type Given = Partial<Omit<AdminDeps, 'store'>> &
+  Partial<TestStore> &
+  Partial<Pick<StandingDeps, 'plans' | 'seen'>> & {
+    /** Parts of a process that serves requests, which answer what the routes ask. */
+    readonly parts?: object
+  }
 
 export interface CallOptions {
   readonly headers?: Readonly<Record<string, string>>
@@ -70,51 +84,49 @@ function exampleCompiled(): Snapshot {
 }
 
 /** Starts the admin server on a free port, over counts in memory whose clock stands still. Closes it when the test ends. */
-export async function startAdmin(
-  t: Test,
-  given: Partial<AdminDeps> & Partial<Pick<StandingDeps, 'plans' | 'seen'>> = {},
-  host = '127.0.0.1',
-): Promise<TestAdmin> {
-  const { plans, seen, ...changes } = given
+export async function startAdmin(t: Test, given: Given = {}, host = '127.0.0.1'): Promise<TestAdmin> {
+  const { plans, seen, parts, ...changes } = given
   const snapshot = exampleCompiled()
-  const assignments = createMemoryAssignments()
-  const keys = createKeyStore(createMemoryMap, createMemoryLastUsed(100))
   const logged: TestAdmin['logged'] = []
   const note = (level: 'info' | 'warn' | 'error') => (fields: object, message: string) =>
     void logged.push({ level, fields, message })
   const log = { info: note('info'), warn: note('warn'), error: note('error') }
   const stream = createMemoryAuditStream(() => NOW)
-  const deps: AdminDeps = {
+  const store: TestStore = {
+    limiter: createMemoryLimiter({ now: () => NOW }),
+    assignments: memoryAssignments(),
+    amounts: createAmounts(createMemoryMap(AMOUNTS)),
+    keys: createKeyStore(createMemoryMap, createMemoryLastUsed(100)),
+    bans: createMemoryMap(BANS, { now: () => NOW }),
+    maps: () => [],
+    fleet: LONE_FLEET,
+  }
+  const all = { ...store, ...changes }
+  const serving = {
+    upstreams: { describe: () => [], setState: () => undefined },
+    guards: { describe: () => [] },
+    snapshot: () => snapshot,
+    top: { read: () => ({ from: NOW - 45_000, to: NOW, missed: 0, groups: [] }) },
+    decisions: createKeptDecisions({ keep: 0 }),
+    ...parts,
+  }
+  const ask: Ask = async (question, body) => question.answer(serving as never, body)
+  const deps: AdminDeps & TestStore = {
+    ...store,
     config: {
       current: () => snapshot,
       status: () => ({ hash: snapshot.hash }),
       reload: () => Promise.resolve({ result: 'unchanged', messages: [] }),
     },
-    limiter: createMemoryLimiter({ now: () => NOW }),
-    assignments,
-    amounts: createAmounts(createMemoryMap(AMOUNTS)),
-    keys,
+    store: () => ({ ...all, bans: { map: all.bans } }),
+    ask,
     standing: createStanding({
       snapshot: () => (changes.config ?? { current: () => snapshot }).current(),
-      assignments: changes.assignments ?? assignments,
+      store: () => all,
       plans,
-      keys: () => changes.keys ?? keys,
       seen: seen ?? (async () => ({ seen: undefined, problem: undefined })),
     }),
-    bans: createMemoryMap(BANS, { now: () => NOW }),
-    maps: () => [],
-    upstreams: { describe: () => [], setState: () => undefined },
-    guards: { describe: () => [] },
     explain: () => Promise.reject(new Error('not asked')),
-    decisions: async () => ({
-      decision: null,
-      reach: null,
-      nodes: { answered: 1, silent: [], problem: null },
-    }),
-    top: async () => ({
-      reading: { from: NOW - 45_000, to: NOW, missed: 0, groups: [] },
-      nodes: { answered: 1, silent: [], problem: null },
-    }),
     metrics: {
       scrape: () => Promise.resolve('# HELP up Up.\n# TYPE up gauge\nup 1\n'),
       traffic: () => trafficOf(createFamilies()),

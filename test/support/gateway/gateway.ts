@@ -4,7 +4,7 @@ import type { Test } from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'
 import { compileSnapshot, type Snapshot } from '../../../src/config/snapshot/snapshot.js'
 import { createTokens } from '../../../src/credentials/tokens.js'
-import { createMemoryAssignments } from '../../../src/fleet/assignments.js'
+import { ASSIGNMENTS, createAssignments } from '../../../src/fleet/assignments.js'
 import { AMOUNTS, type Amounts, createAmounts } from '../../../src/fleet/overrides.js'
 import { createMemoryMap } from '../../../src/fleet/replicated-map.js'
 import { buildGateway, type GatewayDeps } from '../../../src/gateway/app.js'
@@ -31,6 +31,11 @@ export function snapshotOf(yaml: string, env: NodeJS.ProcessEnv = {}): Snapshot 
   const result = loadConfig(yaml, { file: 'test.yaml', env })
   if (!result.ok) throw new Error(result.errors.map(formatError).join('\n'))
   return compileSnapshot(result.config, Date.now())
+}
+
+/** Tier assignments of one process, empty at first. */
+export function memoryAssignments(): TierAssignments {
+  return createAssignments(createMemoryMap(ASSIGNMENTS))
 }
 
 /** Boosts and overrides of one process, empty at first. */
@@ -89,7 +94,7 @@ export async function startGateway(t: Test, yaml: string, overrides: Overrides =
   let draining = false
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
-  const assignments = createMemoryAssignments()
+  const assignments = memoryAssignments()
   const amounts = memoryAmounts(() => clock.now)
   const shares = overrides.shares ?? createShares()
   const upstreams = createUpstreams(current, { shares })

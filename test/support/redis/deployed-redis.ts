@@ -112,7 +112,7 @@ export async function writeRecords(redis: string, name: string): Promise<Writer>
     },
     async 'ban:{bans}'(i) {
       const block = `${name.length}.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}/32`
-      await store.bans.set(block, { source: 'manual', since: Date.now(), until: Date.now() + 86_400_000 })
+      await store.bans.map.set(block, { source: 'manual', since: Date.now(), until: Date.now() + 86_400_000 })
       return block
     },
     async 'amounts:{amounts}'(i) {

@@ -1,8 +1,21 @@
+import type { Snapshot } from '../config/snapshot/snapshot.js'
+import type { Question } from '../fleet/question.js'
 import type { BreakerState } from '../upstream/guard/breaker.js'
 import type { GuardState } from '../upstream/guard/guard.js'
 
 /** Circuit states, the worst first. */
 const CIRCUITS: readonly BreakerState[] = ['open', 'half_open', 'closed']
+
+/** Asks for the guards of each service: circuit breaker, concurrency limit and retry budget. */
+export const GUARDS: Question<
+  { guards: { describe(snapshot: Snapshot): readonly GuardState[] }; snapshot: () => Snapshot },
+  null,
+  readonly GuardState[]
+> = {
+  name: 'guards',
+  answer: ({ guards, snapshot }) => guards.describe(snapshot()),
+  merge: guardsOfAll,
+}
 
 /** Merges the guards of all workers: each worker has its own circuit breakers, and the worst state is shown. */
 export function guardsOfAll(told: readonly (readonly GuardState[])[]): GuardState[] {

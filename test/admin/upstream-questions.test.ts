@@ -1,6 +1,6 @@
 import t from 'tap'
+import { upstreamsOfAll } from '../../src/admin/upstream-questions.js'
 import type { UpstreamState } from '../../src/upstream/pool/state.js'
-import { createDrained, upstreamsOfAll } from '../../src/workers/all-workers-upstreams.js'
 
 function stateOf(changes: Partial<UpstreamState>): UpstreamState {
   return {
@@ -51,17 +51,4 @@ t.test('where they are not, the worst is shown, and how many see it', async (t) 
   t.match(upstreamsOfAll(told), [
     { state: 'ejected', why: '5 failures in a row; back in 3 s (in 1 of 3 workers)', weight: 2 },
   ])
-})
-
-t.test('what was drained is known to workers that come later, until it is restored', async (t) => {
-  const drained = createDrained()
-  drained.set('api', 'http://a', 'drained')
-  drained.set('api', 'http://a', 'drained')
-  drained.set('other', 'http://a', 'drained')
-  t.strictSame(drained.all(), [
-    ['api', 'http://a'],
-    ['other', 'http://a'],
-  ])
-  drained.set('api', 'http://a', 'serving')
-  t.strictSame(drained.all(), [['other', 'http://a']])
 })

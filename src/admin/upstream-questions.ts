@@ -1,8 +1,39 @@
+import type { Question } from '../fleet/question.js'
 import type { EndpointState } from '../upstream/pool/endpoint.js'
+import type { Upstreams } from '../upstream/pool/pool.js'
 import type { UpstreamState } from '../upstream/pool/state.js'
 
 /** Endpoint states, the worst first. */
 const STATES: readonly EndpointState[] = ['drained', 'ejected', 'unhealthy', 'slow_start', 'serving']
+
+/** Asks for the state of every upstream. */
+export const UPSTREAMS: Question<
+  { readonly upstreams: Pick<Upstreams, 'describe'> },
+  null,
+  readonly UpstreamState[]
+> = {
+  name: 'upstreams',
+  answer: ({ upstreams }) => upstreams.describe(),
+  merge: upstreamsOfAll,
+}
+
+/** State that an operator gives to an upstream. */
+export interface UpstreamChange {
+  readonly service: string
+  readonly address: string
+  readonly state: 'drained' | 'serving'
+}
+
+/** Drains an upstream or restores it. Null: no upstream has that address. */
+export const SET_UPSTREAM: Question<
+  { readonly upstreams: Pick<Upstreams, 'setState'> },
+  UpstreamChange,
+  UpstreamState | null
+> = {
+  name: 'upstream',
+  answer: ({ upstreams }, { service, address, state }) => upstreams.setState(service, address, state) ?? null,
+  merge: (answers) => upstreamsOfAll([answers.flatMap((one) => one ?? [])])[0] ?? null,
+}
 
 /**
  * Merges the upstreams of all workers: each worker balances and ejects for itself, so their states may differ. Shows
@@ -35,23 +66,5 @@ function joined(states: readonly UpstreamState[]): UpstreamState {
     max_connections: sum((one) => one.max_connections),
     waiting: sum((one) => one.waiting),
     ejections: sum((one) => one.ejections),
-  }
-}
-
-/** Upstreams that operators have drained: a worker that starts later gets this list. */
-export interface Drained {
-  set(service: string, address: string, state: 'drained' | 'serving'): void
-  all(): (readonly [service: string, address: string])[]
-}
-
-export function createDrained(): Drained {
-  const drained = new Map<string, readonly [service: string, address: string]>()
-  return {
-    set(service, address, state) {
-      const key = JSON.stringify([service, address])
-      if (state === 'drained') drained.set(key, [service, address])
-      else drained.delete(key)
-    },
-    all: () => [...drained.values()],
   }
 }

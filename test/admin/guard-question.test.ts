@@ -1,6 +1,6 @@
 import t from 'tap'
+import { guardsOfAll } from '../../src/admin/guard-question.js'
 import type { GuardState } from '../../src/upstream/guard/guard.js'
-import { guardsOfAll } from '../../src/workers/all-workers-guards.js'
 
 function stateOf(changes: Partial<GuardState>): GuardState {
   return {

@@ -1,0 +1,15 @@
+import t from 'tap'
+import { createDrained } from '../../src/workers/drained.js'
+
+t.test('what was drained is known to workers that come later, until it is restored', async (t) => {
+  const drained = createDrained()
+  drained.set('api', 'http://a', 'drained')
+  drained.set('api', 'http://a', 'drained')
+  drained.set('other', 'http://a', 'drained')
+  t.strictSame(drained.all(), [
+    ['api', 'http://a'],
+    ['other', 'http://a'],
+  ])
+  drained.set('api', 'http://a', 'serving')
+  t.strictSame(drained.all(), [['other', 'http://a']])
+})
