@@ -21,13 +21,13 @@ const override = (amount: number, until?: number, limit = 'minute'): AmountRule 
   until,
 })
 
-/** The amounts of the limits at a moment. */
+/** Returns the amounts of the limits at a moment. */
 const at = (policy: Policy, ms: number) =>
   policy.limits.map((limit) => [standing(limit, ms).amount, standing(limit, ms).burst])
 
 const minute = policyOf({ name: 'minute', amount: 100 }, { name: 'second', amount: 5, windowMs: 1000 })
 
-t.test('a boost comes on top until it ends; the limits, their order and their keys stay', async (t) => {
+t.test('a boost adds to the amount until it ends; order and keys of the limits stay', async (t) => {
   const { policy, until } = adjusted(minute, [boost(500)], [], NOW)
   t.same(at(policy, NOW), [
     [600, 600],
@@ -48,7 +48,7 @@ t.test('a boost comes on top until it ends; the limits, their order and their ke
 })
 
 t.test(
-  'an override takes the place of the tier; the own one wins, and boosts of both are added',
+  "an override replaces the tier's amount; the consumer's own one wins, and boosts add up",
   async (t) => {
     const amount = (own: AmountRule[], theirs: AmountRule[]) =>
       at(adjusted(minute, own, theirs, NOW).policy, NOW)[0]![0]
@@ -61,7 +61,7 @@ t.test(
   },
 )
 
-t.test('what has ended, or is of another limit, changes nothing', async (t) => {
+t.test('a rule that has ended, or that is for another limit, changes nothing', async (t) => {
   for (const rule of [boost(5, NOW), boost(5, NOW - 1), boost(5, NOW + 1000, 'hour')]) {
     t.strictSame(adjusted(minute, [rule], [rule], NOW), { policy: minute, until: FOREVER })
   }
@@ -71,7 +71,7 @@ t.test('what has ended, or is of another limit, changes nothing', async (t) => {
   }
 })
 
-t.test("a bucket's burst changes by as much as its amount, and is 1 at least", async (t) => {
+t.test("a bucket's burst changes by as much as its amount, and is at least 1", async (t) => {
   const bucket = policyOf({ name: 'minute', algorithm: 'token_bucket', amount: 10, burst: 25 })
   t.same(at(adjusted(bucket, [boost(5)], [], NOW).policy, NOW), [[15, 30]])
   t.same(at(adjusted(bucket, [override(4)], [], NOW).policy, NOW), [[4, 19]])
@@ -79,7 +79,7 @@ t.test("a bucket's burst changes by as much as its amount, and is 1 at least", a
   t.same(at(adjusted(tight, [override(4)], [], NOW).policy, NOW), [[4, 1]])
 })
 
-t.test('a share is of the limit as it is, unless it is changed itself', async (t) => {
+t.test("a share follows its limit's current amount, unless a rule changes the share itself", async (t) => {
   const limits = limitsOf({
     algorithm: 'sliding',
     amount: 100,
@@ -103,14 +103,14 @@ t.test('a share is of the limit as it is, unless it is changed itself', async (t
   t.same(at(adjusted(shared.alone!, rule, [], NOW).policy, NOW), [[1000, 1000]], 'who has no tenant')
 })
 
-t.test('nothing is raised beyond what can be counted', async (t) => {
+t.test('no boost raises an amount beyond what can be counted', async (t) => {
   const long = policyOf({ name: 'minute', amount: 5, windowMs: 366 * 86_400_000 })
   const { amount, windowMs } = adjusted(long, [boost(33_000_000)], [], NOW).policy.limits[0]!
   t.ok(amount > 200_000 && amount * windowMs < 2 ** 53)
   t.equal(adjusted(minute, [boost(33_554_431)], [], NOW).policy.limits[0]!.amount, 33_554_431)
 })
 
-t.test('at any moment the amount is what the rules that hold then come to', async (t) => {
+t.test('at any moment the amount follows from the rules that hold then', async (t) => {
   const rule = fc.record({
     kind: fc.constantFrom('boost' as const, 'override' as const),
     limit: fc.constantFrom('minute', 'second'),
@@ -120,7 +120,7 @@ t.test('at any moment the amount is what the rules that hold then come to', asyn
       { nil: undefined },
     ),
   })
-  // Of a kind and a limit there is one, as in the store.
+  // A limit has at most one rule of each kind, as in the store.
   const rules = fc.uniqueArray(rule, { selector: ({ kind, limit }) => `${kind} ${limit}` })
   fc.assert(
     fc.property(rules, rules, fc.nat(12), (own, theirs, after) => {

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import ts from 'typescript'
 
-/** What users of TypeScript are told before anything runs. */
+/** Tests what TypeScript reports to users of the package before anything runs. */
 
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const page = readFileSync(`${root}docs/limiter-library.md`, 'utf8')
@@ -11,7 +11,7 @@ const example = /```js\n(.*?)```/s.exec(page)![1]!
 const open = (settings: string) =>
   `import { openLimiter } from 'tidegate/limiter'\nopenLimiter(${settings})\n`
 
-/** By what should not compile of it; empty: it should. */
+/** Text that the compiler's error contains; empty if it should compile. */
 const PROGRAMS: Readonly<Record<string, string>> = {
   'the example of the docs': example,
   'every way to write a limit': open(`{
@@ -33,7 +33,7 @@ await openLimiter({ limits: { free: '1/s' } }).take('free', 'ann', { cots: 3 })
 `,
 }
 
-t.test('typos do not compile, and what the docs show does, under --strict', async (t) => {
+t.test('under --strict, typos do not compile, and the examples of the docs do', async (t) => {
   const names = Object.keys(PROGRAMS)
   const files = new Map(
     names.map((name, i) => [`${root}test/limiter/embed-program-${i}.mts`, PROGRAMS[name]!]),

@@ -10,10 +10,10 @@ import { startRedis } from '../support/redis/redis.js'
 
 const page = readFileSync(new URL('../../docs/limiter-library.md', import.meta.url), 'utf8')
 const example = /```js\n(.*?)```/s.exec(page)![1]!
-/** A Redis that waits for a busy machine is not out of reach. */
+/** Long, so that a Redis on a busy machine does not count as unreachable. */
 const patient = example.replace('{ redis }', "{ redis, timeout: '5s' }")
 
-t.test('the example of the docs runs, in memory and on Redis', async (t) => {
+t.test('the example of the docs runs in memory and on Redis', async (t) => {
   t.ok(example.trim().split('\n').length <= 20, 'and has 20 lines')
   t.not(patient, example)
   const redis = await startRedis(t)
@@ -42,7 +42,7 @@ t.test('the example of the docs runs, in memory and on Redis', async (t) => {
   await Promise.all(runs)
 })
 
-t.test('slots are given back once, and a quota with them', async (t) => {
+t.test('a slot is given back only once, and so is its quota', async (t) => {
   const limiter = openLimiter({ limits: { free: ['10/min', { amount: 1, algorithm: 'concurrency' }] } })
   t.teardown(limiter.close)
   await limiter.ready
@@ -60,7 +60,7 @@ t.test('slots are given back once, and a quota with them', async (t) => {
   t.match(await limiter.usage('free', 'alice'), [{ used: 0 }, { used: 0 }])
 })
 
-t.test('a slot is given back though its renewal is under way', async (t) => {
+t.test('a slot is given back even while its renewal is under way', async (t) => {
   const redis = await startRedis(t)
   const limiter = openLimiter({
     limits: { free: { amount: 1, algorithm: 'concurrency', lease: '5s' } },
@@ -69,13 +69,13 @@ t.test('a slot is given back though its renewal is under way', async (t) => {
   t.teardown(limiter.close)
   await limiter.ready
   const taken = await limiter.take('free', 'alice')
-  // Into the next tenth of the lease, where a renewal moves the slot to.
+  // Into the next tenth of the lease, to which a renewal moves the slot.
   await delay(600)
   await Promise.all([taken.renew(), taken.renew(), taken.done()])
   t.match(await limiter.usage('free', 'alice'), [{ used: 0 }])
 })
 
-t.test('says what is wrong with settings, tiers and costs', async (t) => {
+t.test('invalid settings, tiers and costs are errors that say what is wrong', async (t) => {
   const bad = { limits: { free: '10/fortnight', pro: { amount: 0, window: '1m' } } }
   t.throws(() => openLimiter(bad as never), {
     message: /limits\.free.*\n.*limits\.pro/,
@@ -91,7 +91,7 @@ t.test('says what is wrong with settings, tiers and costs', async (t) => {
   t.same(await limiter.usage('staff', 'alice'), [])
 })
 
-t.test('a setting that nobody reads is an error, and not a default', async (t) => {
+t.test('an unknown setting is an error', async (t) => {
   const limits = { free: '10/min' }
   for (const [settings, message] of [
     [{ limits, onFailure: 'closed' }, /unknown setting "onFailure"; did you mean "on_failure"\?/],
@@ -115,7 +115,7 @@ t.test('a setting that nobody reads is an error, and not a default', async (t) =
   t.match(await limiter.usage('free', 'alice'), [{ used: 0 }], 'nothing was taken')
 })
 
-t.test('an address counts as a gateway counts it', async (t) => {
+t.test('an address counts as it does in a gateway', async (t) => {
   const limiter = openLimiter({ limits: { free: [{ amount: 3, window: '1m', by: 'ip' }, '100/min'] } })
   const left = async (ip: string) => (await limiter.take('free', 'any', { ip })).remaining
   t.same([await left('192.0.2.1'), await left('::ffff:192.0.2.1'), await left('::ffff:c000:201')], [2, 1, 0])
@@ -134,7 +134,7 @@ t.test('an address counts as a gateway counts it', async (t) => {
   t.match(await own.usage('free', '2001:db8:0:0::/64'), [{ used: 1 }])
 })
 
-t.test('ready says whether the store has answered, and does not wait for ever', async (t) => {
+t.test('ready resolves whether or not the store answers', async (t) => {
   const redis = await startRedis(t)
   const limits = { free: '10/min' } as const
   const up = openLimiter({ limits, store: { redis: redis.url, timeout: '5s' } })

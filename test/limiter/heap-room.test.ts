@@ -4,7 +4,7 @@ import { countersThatFit, oldGenerationLimit } from '../../src/limiter/heap-room
 
 const MIB = 1024 ** 2
 
-t.test('what the heap may hold is what its old generation may', async (t) => {
+t.test('oldGenerationLimit reads the last heap option, or derives one from the heap size', async (t) => {
   t.equal(oldGenerationLimit(['--max-old-space-size=320'], 368 * MIB), 320 * MIB)
   t.equal(
     oldGenerationLimit(['', '--max-old-space-size=64', '--inspect', '--max_old_space_size=128'], 1),
@@ -14,13 +14,13 @@ t.test('what the heap may hold is what its old generation may', async (t) => {
   t.equal(oldGenerationLimit([], 1000 * MIB), 950 * MIB, 'V8 gives a little to the young one')
 })
 
-t.test('counters are as many as are configured, or as half of the heap has room for', async (t) => {
+t.test('there are as many counters as configured, or as fit into half of the heap', async (t) => {
   t.equal(countersThatFit(1_000_000, 4096 * MIB), 1_000_000)
   t.equal(countersThatFit(1_000_000, 320 * MIB), 262_144)
   t.equal(countersThatFit(5, 320 * MIB), 5)
 })
 
-t.test('with as many consumers as there is room for, half of the heap is enough', async (t) => {
+t.test('that many counters take at most half of the heap', async (t) => {
   const script = `
     const { createLocal } = await import(${JSON.stringify(new URL('../../dist/limiter/local.js', import.meta.url).href)})
     const { countersThatFit } = await import(${JSON.stringify(new URL('../../dist/limiter/heap-room.js', import.meta.url).href)})

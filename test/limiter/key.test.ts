@@ -11,7 +11,7 @@ t.test('a plain id stands in the key as it is', async (t) => {
   t.equal(consumerPart('10.0.0.1'), '10.0.0.1')
 })
 
-t.test('an id that could break out of the key, or is long, is hashed', async (t) => {
+t.test('a long id, or one with special characters, is hashed', async (t) => {
   const odd = ['', 'a'.repeat(65), 'a}b', '{a', 'a:b', '2001:db8::/64', 'a\nb', 'a\x7f', 'é', 'a\u0000', '~a']
   for (const id of odd) t.match(consumerPart(id), /^~[\w-]{22}$/, JSON.stringify(id))
   t.equal(new Set(odd.map(consumerPart)).size, odd.length)
@@ -26,32 +26,26 @@ t.test('no two ids share a key, not even one that looks like the hash of the oth
   t.pass()
 })
 
-t.test(
-  'a share lies in one slot with what it is a share of, apart for each consumer and tenant',
-  async (t) => {
-    const settings = {
-      algorithm: 'sliding',
-      amount: 10,
-      window: 60_000,
-      share: 0.5,
-      candidate: false,
-    } as const
-    const parts = (by: 'tenant' | 'service') =>
-      policyOf(limitsOf({ ...settings, by }), { refunds: false, candidate: undefined }).parts
-    const keys = (consumer: string, tenant: string) =>
-      keysOf('payments', parts('tenant'), consumer, { ip: '', tenant, route: '' })
-    t.same(keys('alice', 'acme'), [
-      'rl:payments:{acme}:tenant:share:1m:alice',
-      'rl:payments:{acme}:tenant:1m',
-    ])
-    t.match(keys('a:b', '{x}'), [
-      /^rl:payments:\{~[\w-]{22}\}:tenant:share:1m:~[\w-]{22}$/,
-      /^rl:payments:\{~[\w-]{22}\}:tenant:1m$/,
-    ])
-    t.equal(new Set(keys('a:b', '{x}').map(slotOfKey)).size, 1)
-    t.equal(
-      keysOf('payments', parts('service'), 'alice', undefined)[0],
-      'rl:payments:{payments}:service:share:1m:alice',
-    )
-  },
-)
+t.test("a share's key has the slot of its limit, and is distinct for each consumer and tenant", async (t) => {
+  const settings = {
+    algorithm: 'sliding',
+    amount: 10,
+    window: 60_000,
+    share: 0.5,
+    candidate: false,
+  } as const
+  const parts = (by: 'tenant' | 'service') =>
+    policyOf(limitsOf({ ...settings, by }), { refunds: false, candidate: undefined }).parts
+  const keys = (consumer: string, tenant: string) =>
+    keysOf('payments', parts('tenant'), consumer, { ip: '', tenant, route: '' })
+  t.same(keys('alice', 'acme'), ['rl:payments:{acme}:tenant:share:1m:alice', 'rl:payments:{acme}:tenant:1m'])
+  t.match(keys('a:b', '{x}'), [
+    /^rl:payments:\{~[\w-]{22}\}:tenant:share:1m:~[\w-]{22}$/,
+    /^rl:payments:\{~[\w-]{22}\}:tenant:1m$/,
+  ])
+  t.equal(new Set(keys('a:b', '{x}').map(slotOfKey)).size, 1)
+  t.equal(
+    keysOf('payments', parts('service'), 'alice', undefined)[0],
+    'rl:payments:{payments}:service:share:1m:alice',
+  )
+})

@@ -12,15 +12,18 @@ import { openLimiter } from './contract/open-limiter.js'
 import { PATIENT } from './contract/traffic.js'
 
 const DAY = 86_400_000
-/** Ms: a Redis that waits for a busy machine is not out of reach. One that is frozen is missed three times before it is. */
+/**
+ * Timeout in ms, so long that a Redis on a busy machine is not missed. A frozen one is missed three times before it counts as
+ * away.
+ */
 const FROZEN = 1000
 const skip = hasRedisServer ? false : 'needs a redis-server of its own to stop'
 const log = { info() {}, warn() {} }
 
-// Each has a server of its own, and waits.
+// Each test has a server of its own, and mostly waits.
 t.jobs = 4
 
-t.test('each of n gateways has its share of every limit, rounded up', async (t) => {
+t.test('each of n gateways admits its share of every limit, rounded up', async (t) => {
   const policy = policyOf([10, DAY], { algorithm: 'token_bucket', amount: 100, burst: 7, windowMs: DAY })
   const service = serviceOf('payments', [policy], 'local')
   for (const [n, share] of [
@@ -57,7 +60,7 @@ t.test('a gateway that joins or leaves changes the shares at once', async (t) =>
   t.notOk(take())
 })
 
-t.test('what is charged afterwards is paid off at the rate of the share', async (t) => {
+t.test('a later charge is paid off at the rate of the share', async (t) => {
   const local = createLocal(100, () => 10)
   const policy = policyOf({ algorithm: 'token_bucket', amount: 100, windowMs: 1000 })
   const service = serviceOf('payments', [policy], 'local')
@@ -65,14 +68,14 @@ t.test('what is charged afterwards is paid off at the rate of the share', async 
   const { at } = take()
   const decided = { decidedBy: 'local', at, slotAt: at } as const
   local.settle({ service, policy, consumer: 'alice', levels: undefined, cost: 1, ...decided }, 89, 'keep')
-  // 90 are owed of a burst of 10, and 10 a second come back: at 100 a second all were paid off within one.
+  // 90 are owed of a burst of 10, and 10 a second come back. At 100 a second all would be paid off within one.
   await delay(1100)
   const { allowed, retryMs } = take()
   t.notOk(allowed)
   t.ok(retryMs > 2000, `${retryMs} ms`)
 })
 
-t.test('goes on with its share of what the store had left', { skip }, async (t) => {
+t.test('a gateway admits its share of what the store had left', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const policy = policyOf([30, DAY])
   const service = serviceOf('payments', [policy], 'local')
@@ -91,7 +94,7 @@ t.test('goes on with its share of what the store had left', { skip }, async (t) 
 })
 
 t.test(
-  'what was admitted meanwhile is charged to the store once, when the key is next asked for',
+  "what was admitted during an outage is charged to the store once, at the key's next request",
   { skip },
   async (t) => {
     const redis = await ownRedis(t)
@@ -115,7 +118,7 @@ t.test(
 )
 
 t.test(
-  'after an outage each limit is charged what its own windows still count, and nothing for those that have passed',
+  'after an outage each limit is charged only what its current windows still count',
   { skip },
   async (t) => {
     const redis = await ownRedis(t)
@@ -163,7 +166,7 @@ t.test(
   },
 )
 
-t.test('what is charged afterwards does not go below zero', { skip }, async (t) => {
+t.test('charges after an outage do not overdraw the quota', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const policy = policyOf([4, DAY])
   const service = serviceOf('payments', [policy], 'local')
@@ -183,7 +186,7 @@ t.test('what is charged afterwards does not go below zero', { skip }, async (t) 
   t.match(usage, { used: 4, remaining: 0 })
 })
 
-t.test('gateways count each other, and one that leaves is not counted any more', async (t) => {
+t.test('gateways count each other, without one that has left', async (t) => {
   const redis = await startRedis(t)
   const stores = [0, 1, 2].map(() => connectStore({ redis: redis.url }, log))
   t.teardown(() => {
@@ -200,7 +203,7 @@ t.test('gateways count each other, and one that leaves is not counted any more',
   await b!.close()
   await counts(1)
   await a!.close()
-  // Not for as long as one is believed to live that says nothing.
+  // Sooner than a silent gateway is dropped.
   await eventually('none is left', async () => (await redis.client.zcard('nodes:{gateways}')) === 0, 3000)
 })
 
@@ -226,7 +229,7 @@ t.test('a gateway leaves even when the store hangs', { skip }, async (t) => {
   t.pass('closed')
 })
 
-t.test('what may have reached the store is not charged to it again', { skip }, async (t) => {
+t.test('a request that may have reached the store is not charged again', { skip }, async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
   const policy = policyOf([30, DAY])

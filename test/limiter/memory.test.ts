@@ -26,7 +26,7 @@ contract(t, 'memory', open)
 changeContract(t, 'memory', open)
 shareContract(t, 'memory', open)
 
-t.test('holds no more than maxKeys, and forgets one that was not used again', async (t) => {
+t.test('holds at most maxKeys counters, and drops one that was not used again', async (t) => {
   const limiter = createMemoryLimiter({ maxKeys: 3, now: () => START })
   const policy = policyOf([1, 60_000])
   const service = serviceOf('payments', [policy])
@@ -42,7 +42,7 @@ t.test('holds no more than maxKeys, and forgets one that was not used again', as
   t.equal(limiter.size(), 3)
 })
 
-t.test('lets go of what has expired before it is full', async (t) => {
+t.test('drops expired counters before it is full', async (t) => {
   let now = START
   const limiter = createMemoryLimiter({ maxKeys: 1000, now: () => now })
   const policy = policyOf([1, 1000])
@@ -53,7 +53,7 @@ t.test('lets go of what has expired before it is full', async (t) => {
   t.ok(limiter.size() <= 410, `${limiter.size()} of 900 are left`)
 })
 
-t.test('a stranger who is denied takes no memory', async (t) => {
+t.test('a denied request of a new consumer takes no memory', async (t) => {
   const limiter = createMemoryLimiter({ now: () => START })
   const policy = policyOf([1, 1000])
   t.notOk(limiter.take(serviceOf('payments', [policy]), policy, 'alice', 2).allowed)

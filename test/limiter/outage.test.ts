@@ -14,7 +14,7 @@ function opened() {
 }
 
 t.test(
-  'when the store is back, one line says how long it was away and what was decided meanwhile',
+  'when the store is back, one line tells how long it was away and what was decided meanwhile',
   async (t) => {
     const { lost, recovered, decide, lines, pass } = opened()
     pass(100)
@@ -41,7 +41,7 @@ t.test(
   },
 )
 
-t.test('what was decided without it long before belongs to no outage', async (t) => {
+t.test('decisions without the store long before an outage are not part of it', async (t) => {
   const { lost, recovered, decide, lines, pass } = opened()
   recovered()
   decide('open')
@@ -54,7 +54,7 @@ t.test('what was decided without it long before belongs to no outage', async (t)
   t.match(lines.at(-1)?.fields, { let_through: 0, degraded_ms: 1000 })
 })
 
-t.test('parts of a store that go one after the other are one outage', async (t) => {
+t.test('losses that follow each other without a recovery are one outage', async (t) => {
   const { lost, recovered, lines, pass } = opened()
   recovered()
   pass(2000)

@@ -6,7 +6,7 @@ const iso = (ms: number) => new Date(ms).toISOString()
 const at = (text: string) => Date.parse(text)
 
 t.test(
-  'a day lasts from midnight to midnight of its zone, 23 or 25 hours when the clocks change',
+  'a day lasts from midnight to midnight in its zone: 23 or 25 hours when the clocks change',
   async (t) => {
     const berlin = { period: 'day', timeZone: 'Europe/Berlin' } as const
     for (const [moment, start, end] of [
@@ -21,7 +21,7 @@ t.test(
   },
 )
 
-t.test('a month has the days that it has', async (t) => {
+t.test('a month has as many days as the calendar says', async (t) => {
   const kolkata = { period: 'month', timeZone: 'Asia/Kolkata' } as const
   for (const [moment, start, end] of [
     ['2028-02-10T00:00:00Z', '2028-01-31T18:30:00.000Z', '2028-02-29T18:30:00.000Z'],

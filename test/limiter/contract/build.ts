@@ -3,7 +3,7 @@ import { policyOf as compile, type Policy } from '../../../src/config/snapshot/p
 import type { OnFailure, Service } from '../../../src/config/snapshot/snapshot.js'
 import { PLAIN_RESILIENCE, PLAIN_UPSTREAMS } from '../../support/gateway/snapshot.js'
 
-/** A policy as compiled: sliding limits are pairs of amount and window in ms, others are given in full. */
+/** Builds a compiled policy: a pair is a sliding limit of amount and window in ms, other limits are given in full. */
 export function policyOf(
   ...limits: readonly (readonly [amount: number, windowMs: number] | Partial<Limit>)[]
 ): Policy {

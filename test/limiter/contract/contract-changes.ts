@@ -9,7 +9,7 @@ import { createModel } from './model-limiter.js'
 const MINUTE = 60_000
 const DAY = 86_400_000
 
-/** A limit whose amount is another from each of these moments on. */
+/** Makes a limit whose amount changes at each of these moments. */
 export function changing(limit: Limit, changes: readonly { at: number; amount: number }[]): Limit {
   const [first, ...rest] = changes
   if (first === undefined) return limit
@@ -18,9 +18,9 @@ export function changing(limit: Limit, changes: readonly { at: number; amount: n
   return { ...limit, next: { at, limit: changing({ ...limit, amount, burst }, rest) } }
 }
 
-/** What every limiter does with an amount that changes by itself, as a boost that ends. */
+/** Tests what every limiter does with an amount that changes by itself, such as a boost that ends. */
 export function changeContract(t: Test, name: string, open: (t: Test) => Promise<Subject>): void {
-  t.test(`${name}: a boost is there to the millisecond, and what was used then counts on`, async (t) => {
+  t.test(`${name}: a boost ends to the millisecond, and requests made under it stay counted`, async (t) => {
     const subject = await open(t)
     const from = subject.clock
     const [plain] = policyOf([3, MINUTE]).limits
@@ -33,12 +33,12 @@ export function changeContract(t: Test, name: string, open: (t: Test) => Promise
     subject.clock = from + 5000
     const [usage] = await subject.limiter.usage(service, boosted, 'alice')
     t.match(usage, { used: 8, remaining: 0, limit: { amount: 3 } }, 'what was used stays')
-    // 8 are above 3 in this window; of the next one 8 × (1 - x) + 1 ≤ 3 holds from x = 6 ÷ 8 on.
+    // 8 exceed 3 in this window; in the next one 8 × (1 - x) + 1 ≤ 3 holds from x = 6 ÷ 8 on.
     t.match(await take(1), { allowed: false, remaining: 0, retryMs: MINUTE + 45_000 - 5000 })
     t.match(await take(4), { allowed: false, retryMs: -1 })
   })
 
-  t.test(`${name}: who waits is told of the amount that holds by then`, async (t) => {
+  t.test(`${name}: the retry time takes into account the amount that holds by then`, async (t) => {
     const subject = await open(t)
     const from = subject.clock
     const limit = (amount: number, ...changes: { at: number; amount: number }[]) =>
@@ -56,78 +56,74 @@ export function changeContract(t: Test, name: string, open: (t: Test) => Promise
     t.match(await take(rises, 3), { allowed: false, retryMs: -1 })
   })
 
-  t.test(
-    `${name}: amounts that change by themselves go as the model says, and so does who waits`,
-    async (t) => {
-      const subject = await open(t)
-      const start = subject.clock
-      let run = 0
-      await fc.assert(
-        fc.asyncProperty(
-          fc.constantFrom(...SHAPES),
-          fc.nat(100_000),
-          fc.array(CHANGES, { minLength: 4, maxLength: 4 }),
-          fc.array(STEP, { minLength: 5, maxLength: 30 }),
-          async (shape, offset, changes, steps) => {
-            const consumer = `consumer-${run++}`
-            const window = Math.min(...shape.map(({ windowMs }) => windowMs!))
-            subject.clock = start + offset
-            const policy = policyOf(
-              ...policyOf(...shape.map((limit) => ({ ...limit, amount: 4 }))).limits.map((limit, i) =>
-                changing(
-                  limit,
-                  [...changes[i]!]
-                    .sort((a, b) => a.windows - b.windows)
-                    .map(({ windows, amount }) => ({
-                      at: subject.clock + Math.round(windows * window),
-                      amount,
-                    })),
-                ),
+  t.test(`${name}: with amounts that change, decisions and retry times equal the model's`, async (t) => {
+    const subject = await open(t)
+    const start = subject.clock
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...SHAPES),
+        fc.nat(100_000),
+        fc.array(CHANGES, { minLength: 4, maxLength: 4 }),
+        fc.array(STEP, { minLength: 5, maxLength: 30 }),
+        async (shape, offset, changes, steps) => {
+          const consumer = `consumer-${run++}`
+          const window = Math.min(...shape.map(({ windowMs }) => windowMs!))
+          subject.clock = start + offset
+          const policy = policyOf(
+            ...policyOf(...shape.map((limit) => ({ ...limit, amount: 4 }))).limits.map((limit, i) =>
+              changing(
+                limit,
+                [...changes[i]!]
+                  .sort((a, b) => a.windows - b.windows)
+                  .map(({ windows, amount }) => ({
+                    at: subject.clock + Math.round(windows * window),
+                    amount,
+                  })),
               ),
-            )
-            const service = serviceOf('payments', [policy])
-            const model = createModel(policy.limits)
-            const charges: Charge[] = []
+            ),
+          )
+          const service = serviceOf('payments', [policy])
+          const model = createModel(policy.limits)
+          const charges: Charge[] = []
 
-            async function take(cost: number): Promise<Decision> {
+          async function take(cost: number): Promise<Decision> {
+            await subject.expire()
+            const decision = await subject.limiter.take(service, policy, consumer, cost)
+            const expected = model.take(policy.limits, cost, subject.clock)
+            // A remembered denial shows the state of then; what was spent since makes the wait longer.
+            const remembered = decision.decidedBy === 'cache'
+            compare(decision, remembered ? { allowed: expected.allowed === true } : expected)
+            const { allowed, decidedBy, at } = decision
+            if (!allowed) return decision
+            charges.push({ service, policy, consumer, levels: undefined, cost, decidedBy, at, slotAt: at })
+            return decision
+          }
+
+          for (const step of steps) {
+            if ('windows' in step) subject.clock += Math.round(step.windows * window)
+            else if ('quota' in step) {
+              const charge = charges.at(-1)
+              if (charge === undefined) continue
+              const quota = Math.max(step.quota, -charge.cost)
               await subject.expire()
-              const decision = await subject.limiter.take(service, policy, consumer, cost)
-              const expected = model.take(policy.limits, cost, subject.clock)
-              // One that is remembered tells how things stood then; what was spent since makes it wait longer.
-              const remembered = decision.decidedBy === 'cache'
-              compare(decision, remembered ? { allowed: expected.allowed === true } : expected)
-              const { allowed, decidedBy, at } = decision
-              if (!allowed) return decision
-              charges.push({ service, policy, consumer, levels: undefined, cost, decidedBy, at, slotAt: at })
-              return decision
+              await subject.limiter.settle(charge, quota, 'keep')
+              model.settle(policy.limits, quota, charge.at, 'keep', charge.slotAt, subject.clock)
+            } else {
+              const denied = await take(step.cost)
+              if (denied.allowed || denied.retryMs < 0 || denied.decidedBy === 'cache') continue
+              subject.clock += denied.retryMs - 1
+              if ((await take(step.cost)).allowed) throw new Error(`allowed 1 ms before ${denied.retryMs} ms`)
+              subject.clock += 1
+              if (!(await take(step.cost)).allowed) throw new Error(`denied after ${denied.retryMs} ms`)
             }
-
-            for (const step of steps) {
-              if ('windows' in step) subject.clock += Math.round(step.windows * window)
-              else if ('quota' in step) {
-                const charge = charges.at(-1)
-                if (charge === undefined) continue
-                const quota = Math.max(step.quota, -charge.cost)
-                await subject.expire()
-                await subject.limiter.settle(charge, quota, 'keep')
-                model.settle(policy.limits, quota, charge.at, 'keep', charge.slotAt, subject.clock)
-              } else {
-                const denied = await take(step.cost)
-                if (denied.allowed || denied.retryMs < 0 || denied.decidedBy === 'cache') continue
-                subject.clock += denied.retryMs - 1
-                if ((await take(step.cost)).allowed)
-                  throw new Error(`allowed 1 ms before ${denied.retryMs} ms`)
-                subject.clock += 1
-                if (!(await take(step.cost)).allowed) throw new Error(`denied after ${denied.retryMs} ms`)
-              }
-            }
-          },
-        ),
-        { numRuns: Number(process.env.CONTRACT_RUNS ?? 150) },
-      )
-      t.pass()
-    },
-  )
+          }
+        },
+      ),
+      { numRuns: Number(process.env.CONTRACT_RUNS ?? 150) },
+    )
+    t.pass()
+  })
 }
 
 const SHAPES: readonly Partial<Limit>[][] = [

@@ -22,56 +22,53 @@ const STEP = fc.record({
   cost: fc.integer({ min: 1, max: 4 }),
 })
 
-/** What every limiter does with a quota that several consumers share, of which each may take a part. */
+/** Tests what every limiter does with a quota that several consumers share, with a maximum for each. */
 export function shareContract(t: Test, name: string, open: (t: Test) => Promise<Subject>): void {
-  t.test(
-    `${name}: nobody takes more than their share, and all together no more than the limit`,
-    async (t) => {
-      const { limiter } = await open(t)
-      let run = 0
-      await fc.assert(
-        fc.asyncProperty(
-          fc.constantFrom(...SHAPES),
-          fc.integer({ min: 1, max: 12 }),
-          fc.integer({ min: 1, max: 99 }),
-          fc.array(STEP, { minLength: 10, maxLength: 40 }),
-          async (shape, amount, percent, steps) => {
-            const share = percent / 100
-            const settings = { ...shape, amount, by: 'tenant', share, candidate: false } as const
-            const policy = policyOf(limitsOf(settings), { refunds: false, candidate: undefined })
-            const service = serviceOf(`service-${run++}`, [policy])
-            const most = Math.max(1, Math.floor((amount * percent) / 100))
-            const used = new Map<string, number>()
-            for (const { consumer, tenant, cost } of steps) {
-              const n = shape.algorithm === 'concurrency' ? 1 : cost
-              const own = used.get(`${tenant} ${consumer}`) ?? 0
-              const all = used.get(tenant) ?? 0
-              const levels = { ip: '', tenant, route: '' }
-              const { allowed, violated, decidedBy } = await limiter.take(
-                service,
-                policy,
-                consumer,
-                cost,
-                levels,
-              )
-              const denying = (all + n > amount ? 1 : 0) + (own + n > most ? 2 : 0)
-              // A denial that is remembered knows nothing of what others have spent since.
-              if (allowed !== (denying === 0) || (decidedBy === 'store' && violated !== denying)) {
-                throw new Error(`${consumer} of ${tenant} took ${own}, all ${all}: denied by ${violated}`)
-              }
-              if (!allowed) continue
-              used.set(`${tenant} ${consumer}`, own + n)
-              used.set(tenant, all + n)
+  t.test(`${name}: no consumer exceeds its share, and all together do not exceed the limit`, async (t) => {
+    const { limiter } = await open(t)
+    let run = 0
+    await fc.assert(
+      fc.asyncProperty(
+        fc.constantFrom(...SHAPES),
+        fc.integer({ min: 1, max: 12 }),
+        fc.integer({ min: 1, max: 99 }),
+        fc.array(STEP, { minLength: 10, maxLength: 40 }),
+        async (shape, amount, percent, steps) => {
+          const share = percent / 100
+          const settings = { ...shape, amount, by: 'tenant', share, candidate: false } as const
+          const policy = policyOf(limitsOf(settings), { refunds: false, candidate: undefined })
+          const service = serviceOf(`service-${run++}`, [policy])
+          const most = Math.max(1, Math.floor((amount * percent) / 100))
+          const used = new Map<string, number>()
+          for (const { consumer, tenant, cost } of steps) {
+            const n = shape.algorithm === 'concurrency' ? 1 : cost
+            const own = used.get(`${tenant} ${consumer}`) ?? 0
+            const all = used.get(tenant) ?? 0
+            const levels = { ip: '', tenant, route: '' }
+            const { allowed, violated, decidedBy } = await limiter.take(
+              service,
+              policy,
+              consumer,
+              cost,
+              levels,
+            )
+            const denying = (all + n > amount ? 1 : 0) + (own + n > most ? 2 : 0)
+            // A remembered denial does not include what others have spent since.
+            if (allowed !== (denying === 0) || (decidedBy === 'store' && violated !== denying)) {
+              throw new Error(`${consumer} of ${tenant} took ${own}, all ${all}: denied by ${violated}`)
             }
-          },
-        ),
-        { numRuns: 60 },
-      )
-      t.pass()
-    },
-  )
+            if (!allowed) continue
+            used.set(`${tenant} ${consumer}`, own + n)
+            used.set(tenant, all + n)
+          }
+        },
+      ),
+      { numRuns: 60 },
+    )
+    t.pass()
+  })
 
-  t.test(`${name}: who has no tenant has none to share it with, and takes all`, async (t) => {
+  t.test(`${name}: a share does not bind a consumer without a tenant`, async (t) => {
     const { limiter } = await open(t)
     const limits = limitsOf({
       algorithm: 'sliding',

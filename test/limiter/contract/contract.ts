@@ -11,17 +11,17 @@ export interface Subject {
   readonly limiter: Limiter
   /** Unix ms; a whole number of days from now, so that nothing expires by the real clock. */
   clock: number
-  /** Does what time does to the store: lets go of what has expired by `clock`. */
+  /** Expires what has expired by `clock`, as time does in the store. */
   expire(): Promise<void>
-  /** The stored state as bytes, for comparison only. */
+  /** Returns the stored state as bytes, for comparison only. */
   state(service: string, consumer: string, keyPart: string): Promise<string>
-  /** By how many windows the clock may lie behind the newest before the store takes one for another. */
+  /** Number of windows that the clock may lie behind the newest one before the store starts afresh. */
   readonly windowsBack: number
 }
 
 const MINUTE = 60_000
 
-/** What every limiter does, whatever it stores its counts in. */
+/** Tests what every limiter does, wherever it stores its counts. */
 export function contract(t: Test, name: string, open: (t: Test) => Promise<Subject>): void {
   t.test(`${name}: allows what the limit has room for, then denies without charging`, async (t) => {
     const subject = await open(t)
@@ -91,7 +91,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     )
   })
 
-  t.test(`${name}: never charges a cost above the limit, and says that waiting is no use`, async (t) => {
+  t.test(`${name}: never charges a cost above the limit, and says that a retry is no use`, async (t) => {
     const subject = await open(t)
     const policy = policyOf([3, MINUTE])
     const service = serviceOf('payments', [policy])
@@ -103,22 +103,19 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.match(await subject.limiter.take(service, policy, 'alice', 3), { allowed: true, remaining: 0 })
   })
 
-  t.test(
-    `${name}: a raised limit applies at once to what was used already, so does a lowered one`,
-    async (t) => {
-      const subject = await open(t)
-      const service = serviceOf('payments', [policyOf([5, MINUTE])])
-      const take = (amount: number) => subject.limiter.take(service, policyOf([amount, MINUTE]), 'alice', 1)
-      for (let i = 0; i < 5; i++) t.ok((await take(5)).allowed)
-      t.notOk((await take(5)).allowed)
-      t.match(await take(8), { allowed: true, remaining: 2 })
-      t.match(await take(2), { allowed: false, remaining: 0 })
-      const [usage] = await subject.limiter.usage(service, policyOf([2, MINUTE]), 'alice')
-      t.match(usage, { used: 6, remaining: 0 })
-    },
-  )
+  t.test(`${name}: a raised or lowered limit applies at once to what was used already`, async (t) => {
+    const subject = await open(t)
+    const service = serviceOf('payments', [policyOf([5, MINUTE])])
+    const take = (amount: number) => subject.limiter.take(service, policyOf([amount, MINUTE]), 'alice', 1)
+    for (let i = 0; i < 5; i++) t.ok((await take(5)).allowed)
+    t.notOk((await take(5)).allowed)
+    t.match(await take(8), { allowed: true, remaining: 2 })
+    t.match(await take(2), { allowed: false, remaining: 0 })
+    const [usage] = await subject.limiter.usage(service, policyOf([2, MINUTE]), 'alice')
+    t.match(usage, { used: 6, remaining: 0 })
+  })
 
-  t.test(`${name}: a clock that steps back makes nothing free again`, async (t) => {
+  t.test(`${name}: a clock that steps back frees no quota`, async (t) => {
     for (const [windowMs, back] of [
       [1000, 1000],
       [1000, 7000],
@@ -139,7 +136,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     }
   })
 
-  t.test(`${name}: a clock that was far ahead locks nobody out`, async (t) => {
+  t.test(`${name}: a clock that was far ahead denies nobody afterwards`, async (t) => {
     const subject = await open(t)
     const policy = policyOf([2, 7000], [2, 10_000])
     const service = serviceOf('payments', [policy])
@@ -148,55 +145,46 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.match(await subject.limiter.take(service, policy, 'alice', 1), { allowed: true, remaining: 1 })
   })
 
-  t.test(
-    `${name}: reset forgets what was used of the service, under the policies of all tiers`,
-    async (t) => {
-      const subject = await open(t)
-      const free = policyOf([1, MINUTE])
-      const pro = policyOf([1, 1000], [1, MINUTE])
-      const payments = serviceOf('payments', [free, pro, undefined, free])
-      const marketing = serviceOf('marketing', [free])
-      const { limiter } = subject
-      for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
-      t.ok((await limiter.take(payments, free, 'bob', 1)).allowed)
-      t.ok((await limiter.take(marketing, free, 'alice', 1)).allowed)
-      await limiter.reset(payments, 'alice')
-      for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
-      t.notOk((await limiter.take(payments, free, 'bob', 1)).allowed, 'not what others have used')
-      t.notOk(
-        (await limiter.take(marketing, free, 'alice', 1)).allowed,
-        'not what was used of other services',
-      )
-    },
-  )
+  t.test(`${name}: reset forgets what a consumer has used of a service, in all tiers`, async (t) => {
+    const subject = await open(t)
+    const free = policyOf([1, MINUTE])
+    const pro = policyOf([1, 1000], [1, MINUTE])
+    const payments = serviceOf('payments', [free, pro, undefined, free])
+    const marketing = serviceOf('marketing', [free])
+    const { limiter } = subject
+    for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
+    t.ok((await limiter.take(payments, free, 'bob', 1)).allowed)
+    t.ok((await limiter.take(marketing, free, 'alice', 1)).allowed)
+    await limiter.reset(payments, 'alice')
+    for (const policy of [free, pro]) t.ok((await limiter.take(payments, policy, 'alice', 1)).allowed)
+    t.notOk((await limiter.take(payments, free, 'bob', 1)).allowed, 'not what others have used')
+    t.notOk((await limiter.take(marketing, free, 'alice', 1)).allowed, 'not what was used of other services')
+  })
 
-  t.test(
-    `${name}: a consumer that is called like an address does not spend what the address has`,
-    async (t) => {
-      const subject = await open(t)
-      const policy = policyOf(
-        [2, 60_000],
-        { amount: 3, by: 'tenant' },
-        { amount: 9, by: 'ip', windowMs: 60_000 },
-      )
-      const service = serviceOf('payments', [policy])
-      const id = '192.0.2.7'
-      const levels = (byAddress: boolean) => ({ ip: id, tenant: undefined, route: '/a', byAddress })
-      const take = (byAddress: boolean) => subject.limiter.take(service, policy, id, 1, levels(byAddress))
-      const used = async (byAddress: boolean) =>
-        (await subject.limiter.usage(service, policy, id, levels(byAddress))).map(({ used }) => used)
-      for (let i = 0; i < 2; i++) t.ok((await take(true)).allowed)
-      t.notOk((await take(true)).allowed)
-      t.same(await used(false), [0, 0, 2], 'what is counted by address is of everybody behind it')
-      t.ok((await take(false)).allowed)
-      t.same(await used(true), [2, 2, 3])
-      await subject.limiter.reset(service, id, true)
-      t.same(await used(true), [0, 2, 3])
-      t.same(await used(false), [1, 1, 3])
-    },
-  )
+  t.test(`${name}: a consumer named like an address does not spend the address's quota`, async (t) => {
+    const subject = await open(t)
+    const policy = policyOf(
+      [2, 60_000],
+      { amount: 3, by: 'tenant' },
+      { amount: 9, by: 'ip', windowMs: 60_000 },
+    )
+    const service = serviceOf('payments', [policy])
+    const id = '192.0.2.7'
+    const levels = (byAddress: boolean) => ({ ip: id, tenant: undefined, route: '/a', byAddress })
+    const take = (byAddress: boolean) => subject.limiter.take(service, policy, id, 1, levels(byAddress))
+    const used = async (byAddress: boolean) =>
+      (await subject.limiter.usage(service, policy, id, levels(byAddress))).map(({ used }) => used)
+    for (let i = 0; i < 2; i++) t.ok((await take(true)).allowed)
+    t.notOk((await take(true)).allowed)
+    t.same(await used(false), [0, 0, 2], 'what is counted by address is of everybody behind it')
+    t.ok((await take(false)).allowed)
+    t.same(await used(true), [2, 2, 3])
+    await subject.limiter.reset(service, id, true)
+    t.same(await used(true), [0, 2, 3])
+    t.same(await used(false), [1, 1, 3])
+  })
 
-  t.test(`${name}: levels count apart, pass together, and the one that denied is named`, async (t) => {
+  t.test(`${name}: levels count apart and pass together, and a denial names the level`, async (t) => {
     const subject = await open(t)
     const policy = policyOf(
       { amount: 5, by: 'consumer' },
@@ -222,7 +210,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.same(await used(other), [4, 4, 0, 0, 0], 'nobody else has spent the rest')
   })
 
-  t.test(`${name}: who has no tenant is a tenant of one, and none of that name`, async (t) => {
+  t.test(`${name}: a consumer without a tenant counts alone, apart from a tenant of that name`, async (t) => {
     const subject = await open(t)
     const policy = policyOf({ amount: 1, by: 'tenant' })
     const service = serviceOf('payments', [policy])
@@ -240,7 +228,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     const policy = policyOf({ algorithm: 'concurrency', amount: 2, windowMs: MINUTE })
     const service = serviceOf('payments', [policy])
     const take = async () => {
-      // What a request costs is no matter to slots.
+      // Slots ignore the cost of a request.
       const decision = await subject.limiter.take(service, policy, 'alice', 7)
       const { decidedBy, at } = decision
       const common = { service, policy, consumer: 'alice', levels: undefined, cost: 7 }
@@ -265,7 +253,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
   })
 
   t.test(
-    `${name}: a cost known later may go below zero, and is waited for; a refund is there at once`,
+    `${name}: a later charge may overdraw the quota and delays retries; a refund helps at once`,
     async (t) => {
       for (const algorithm of ['sliding', 'strict', 'token_bucket', 'fixed'] as const) {
         const subject = await open(t)
@@ -302,7 +290,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.match(await take(1), { allowed: false, retryMs: 50 })
   })
 
-  t.test(`${name}: a day is over at midnight of its time zone`, async (t) => {
+  t.test(`${name}: a day ends at midnight of its time zone`, async (t) => {
     const subject = await open(t)
     const calendar = { period: 'day', timeZone: 'Asia/Kolkata' } as const
     const policy = policyOf({ algorithm: 'calendar', amount: 2, windowMs: 86_400_000, calendar })
@@ -319,7 +307,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
     t.match(await take(2), { allowed: false, retryMs: 86_400_005 }, 'a clock stepping back reopens nothing')
   })
 
-  t.test(`${name}: strict is never above the amount in any window, wherever it begins`, async (t) => {
+  t.test(`${name}: strict never exceeds its amount in any window, wherever the window begins`, async (t) => {
     const subject = await open(t)
     const step = fc.record({ after: fc.nat(400), cost: fc.integer({ min: 1, max: 5 }) })
     let run = 0
@@ -348,12 +336,12 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
       ),
       { numRuns: 40 },
     )
-    // Of one run it may be as few as two: ten at once, and nothing more in its time.
+    // A single run may have as few as two: ten at once, and nothing more in its time.
     t.ok(passed > 200, `${passed} were admitted`)
   })
 
   t.test(
-    `${name}: any sequence of requests, settlements, clock steps and changed limits goes as the model says`,
+    `${name}: any sequence of requests, settlements, clock steps and limit changes equals the model`,
     async (t) => {
       const subject = await open(t)
       const start = subject.clock
@@ -398,7 +386,7 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
             async function requestLikeTheModel(cost: number): Promise<void> {
               const policy = compiled()
               const service = serviceOf('payments', [policy])
-              // Not at every step of the clock: what nobody looks at may be there again when the clock steps back.
+              // Not at every step of the clock: counts that nobody looks at may return when the clock steps back.
               await subject.expire()
               const before = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               const looks = cost === 1 && subject.clock >= latest
@@ -419,9 +407,9 @@ export function contract(t: Test, name: string, open: (t: Test) => Promise<Subje
               const after = await subject.state('payments', consumer, policy.parts[0]!.keyPart)
               if (after !== before)
                 throw new Error(`a denied request changed the state from ${before} to ${after}`)
-              // With a clock further back than is held, a limit that counts for nothing now may count again later.
+              // With a clock further back than the store holds, a limit that counts nothing now may count again later.
               if (decision.retryMs < 0 || latest - subject.clock > MINUTE) return
-              // A debt is kept for as long as the rate takes that it was made at.
+              // A debt is kept for as long as its own rate takes to pay it off.
               if (slowed) return
               const now = subject.clock
               subject.clock = now + decision.retryMs - 1
@@ -522,7 +510,7 @@ const STEP = fc.oneof(
   },
 )
 
-/** What a denied request is told of each limit is what an operator would read at that moment. */
+/** A denied request learns of each limit what an operator would read at that moment. */
 function sameCounts(numbers: readonly number[] | undefined, usage: readonly LimitUsage[]): void {
   usage.forEach(({ limit, used, resetMs }, i) => {
     const [amount, left, reset, current = -1, before = -1] = (numbers ?? []).slice(i * COUNTED)

@@ -5,7 +5,7 @@ import { type Count, free, reach, seen, startOf, unitAt, usedIn } from './model.
 const isSlot = (limit: Limit) => limit.algorithm === 'concurrency'
 const costOf = (limit: Limit, cost: number) => (isSlot(limit) ? 1 : cost)
 
-/** Of a limit whose amount changes: how it is, and from when. */
+/** Amount of a limit that changes: each value, and from when it holds. */
 function* changesOf(limit: Limit): Generator<{ readonly from: number; readonly limit: Limit }> {
   yield { from: Number.NEGATIVE_INFINITY, limit }
   if (limit.next === undefined) return
@@ -18,8 +18,8 @@ const present = (limit: Limit, now: number) =>
   [...changesOf(limit)].filter(({ from }) => from <= now).at(-1)!.limit
 
 /**
- * The first ms at which a cost fits, by halving: nothing but time passing makes room, and it only makes more as long as the
- * amount stays. Where it does not fit at the last moment before it changes, it did not fit before.
+ * Returns the first ms at which a cost fits, by bisection. While the amount stays, time only makes more room. If the cost does
+ * not fit just before the amount changes, it did not fit earlier.
  */
 function retry(limit: Limit, count: Count, cost: number, now: number, atLeast = 0): number {
   const changes = [...changesOf(limit)]
@@ -71,7 +71,10 @@ function give(limit: Limit, count: Count, cost: number, at: number): void {
   if (count.used.has(unit)) count.used.set(unit, left > 0n ? left : 0n)
 }
 
-/** Every algorithm said plainly, in exact fractions. It knows no layout and no formula for the retry time. */
+/**
+ * A limiter that states every algorithm plainly, in exact fractions. It knows no storage layout and no formula for the retry
+ * time.
+ */
 export function createModel(shape: readonly Limit[]) {
   let counts: Count[] = []
   let expires = Number.NEGATIVE_INFINITY
@@ -101,7 +104,7 @@ export function createModel(shape: readonly Limit[]) {
         const longest = waits.includes(-1) ? -1 : Math.max(...waits)
         const binding = denying[waits.indexOf(longest)]!
         let retryMs = longest
-        // Until all fit at one moment: an amount may have become less by then.
+        // Repeats until all limits fit at one moment: an amount may have dropped by then.
         for (let before = -1; retryMs > before; ) {
           before = retryMs
           const fits = all.map((limit, i) => retry(limit, counts[i]!, costOf(limit, cost), now, before))

@@ -1,17 +1,19 @@
 import type { Limit } from '../../../src/config/snapshot/limit.js'
 
-/** Time is cut into units: what is charged in one unit ages as one. How long it counts is told in `usedIn`. */
+/** State of one limit. Time is cut into units: charges of one unit age as one. `usedIn` says how long they count. */
 export interface Count {
-  /** Of the latest charge; undefined: never charged. A bucket's units are ms. */
+  /** Unit of the latest charge; undefined if there was none. A bucket's units are ms. */
   newest: number | undefined
-  /** By unit; of a bucket, only the debt after the latest charge, times the window. */
+  /** Charges by unit; for a bucket only the debt after the latest charge, times the window. */
   readonly used: Map<number, bigint>
 }
 
 const DAY = 86_400_000
 const KOLKATA = 5.5 * 3_600_000
 
-/** Length of a unit, ms: a window, a sixteenth of one, a day (months and other zones: see `period.test.ts`), a ms. */
+/**
+ * Returns the length of a unit in ms: a window, a sixteenth of one, a day (`period.test.ts` has months and other zones), or 1.
+ */
 function unitMs({ algorithm, windowMs }: Limit): number {
   if (algorithm === 'strict' || algorithm === 'concurrency') return Math.ceil(windowMs / 16)
   return algorithm === 'token_bucket' ? 1 : windowMs
@@ -19,20 +21,20 @@ function unitMs({ algorithm, windowMs }: Limit): number {
 const shift = ({ calendar }: Limit) => (calendar === undefined ? 0 : KOLKATA)
 export const unitAt = (limit: Limit, ms: number) => Math.floor((ms + shift(limit)) / unitMs(limit))
 export const startOf = (limit: Limit, unit: number) => unit * unitMs(limit) - shift(limit)
-/** How many units after its own a charge still counts, at least in part. */
+/** Returns for how many units after its own a charge still counts, at least in part. */
 export function reach(limit: Limit): number {
   if (limit.algorithm === 'sliding') return 1
   return unitMs(limit) < limit.windowMs ? Math.ceil(limit.windowMs / unitMs(limit)) : 0
 }
 
-/** When a limit thinks it is: a clock that stepped back is held at the start of the newest unit. */
+/** Returns the time that a limit uses: a clock that stepped back is held at the start of the newest unit. */
 export function seen(limit: Limit, { newest }: Count, now: number): number {
   const ahead = newest === undefined ? 0 : startOf(limit, newest) - now
   const hold = limit.calendar === undefined ? Math.max(limit.windowMs, 60_000) : DAY
   return ahead > 0 && ahead <= hold ? now + ahead : now
 }
 
-/** What counts at `now`, times the window. What lies ahead of the time seen does not. */
+/** Returns what counts at `now`, times the window. Charges ahead of that time do not count. */
 export function usedIn(limit: Limit, count: Count, now: number): bigint {
   const [t, W] = [seen(limit, count, now), BigInt(limit.windowMs)]
   const { newest, used } = count

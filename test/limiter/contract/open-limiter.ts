@@ -17,7 +17,7 @@ export interface OpenLimiter {
   readonly log: readonly LogLine[]
 }
 
-/** A limiter on a connection of its own, as the gateway opens it, and what it logs. Closed at the end of the test. */
+/** Opens a limiter on a connection of its own, as the gateway does, with its log lines. Closes it at the end of the test. */
 export function openLimiter(
   t: Test,
   redis: StoreAddress | StoreAddress['redis'],

@@ -4,7 +4,7 @@ import type { Decision } from '../../../src/limiter/limiter.js'
 import type { RedisLimiter } from '../../../src/limiter/redis/redis.js'
 import { policyOf, serviceOf } from './build.js'
 
-/** So large that nothing is denied: what was charged can be read off. */
+/** So large that nothing is denied, and all charges show. */
 export const policy = policyOf([1_000_000, 86_400_000])
 
 export function serviceWhich(onFailure: OnFailure) {
@@ -16,7 +16,7 @@ export interface Timed {
   readonly ms: number
 }
 
-/** Traffic of 20 callers until `ms` have passed, each asking again 2 ms after its answer. */
+/** Sends traffic of 20 callers for `ms`, each asking again 2 ms after its answer. */
 export async function traffic(
   limiter: RedisLimiter,
   ms: number,
@@ -38,13 +38,13 @@ export async function traffic(
 }
 
 /**
- * Ms, for decisions that wait for nothing but a timeout of 100 ms at most, or for a connection that is gone: on a quiet machine
- * 150 ms. On a busy one all are late, and without what is tested it is never.
+ * Longest decision, in ms, that waits only for a timeout of 100 ms or for a lost connection. A quiet machine takes 150 ms. On a
+ * busy one all are late; without the feature under test none would ever end.
  */
 export const SLOWEST = 3000
-/** Ms until a store that is there again is counted in: half a second on a quiet machine. */
+/** Longest time until a recovered store counts again, in ms: half a second on a quiet machine. */
 export const RECOVERY = 20_000
-/** Ms that a decision waits for a store which is well, and only late because the machine is busy. */
+/** Longest wait for a healthy store on a busy machine, in ms. */
 export const PATIENT = 5000
 
 export const slowest = (all: readonly Timed[]) => Math.max(...all.map(({ ms }) => ms))
@@ -52,7 +52,7 @@ export const slowest = (all: readonly Timed[]) => Math.max(...all.map(({ ms }) =
 export const median = (all: readonly Timed[]) =>
   all.map(({ ms }) => ms).sort((a, b) => a - b)[all.length >> 1] ?? 0
 
-/** What the store says was charged to the consumer. */
+/** Returns the charges that the store has for the consumer. */
 export async function used(limiter: RedisLimiter, consumer: string): Promise<number> {
   return (await limiter.usage(serviceWhich('open'), policy, consumer))[0]!.used
 }

@@ -8,7 +8,7 @@ import { policyOf, serviceOf } from '../contract/build.js'
 import { openLimiter } from '../contract/open-limiter.js'
 import { policy, serviceWhich } from '../contract/traffic.js'
 
-/** What one consumer was told, by whom. */
+/** Decisions of one consumer, by who decided. */
 interface Told {
   store: number
   without: number
@@ -23,8 +23,8 @@ else {
   const consumers = Array.from({ length: 60 }, (_, i) => `consumer-${i}`)
   const affected = consumers.filter((consumer) => nodeOf(consumer) === 0)
 
-  t.test('a primary is killed under load: its replica goes on counting', async (t) => {
-    // What waits for a busy machine is not degraded.
+  t.test('when a primary is killed under load, its replica goes on counting', async (t) => {
+    // Long, so that a busy machine causes no degraded decision.
     const { limiter } = openLimiter(t, addresses, 2_000)
     await limiter.ready
     const counted = serviceWhich('open')
@@ -87,7 +87,7 @@ else {
         t.equal(used, store, 'and all of it is counted')
       }
     }
-    // Each caller has one request under way at a time: a call whose reply died with the server is not told of.
+    // Each caller has one request under way at a time: it does not learn of a charge whose reply died with the server.
     t.ok(Math.abs(lost) <= 2 * affected.length, `${lost} of what the primary counted was not replicated`)
     const most = Math.max(...admitted.values())
     t.comment(`${lost} charges lost in the failover; at most ${most} admitted of a limit of 50`)
@@ -97,7 +97,7 @@ else {
     }
   })
 
-  t.test('the killed primary comes back as a replica, and nobody notices', async (t) => {
+  t.test('the killed primary comes back as a replica, and no decision is degraded', async (t) => {
     const { limiter } = openLimiter(t, addresses.slice(1), 2_000)
     await limiter.ready
     await nodes[0]!.redis.restart()

@@ -16,7 +16,7 @@ else {
     Array.from({ length: 100 }, (_, i) => `${name}-${i}`).find((tag) => nodeOf(tag) === node)!
 
   t.test(
-    'levels in several slots: what an early one was charged is given back when a later one denies',
+    'when a later level in another slot denies, the charges of earlier ones are given back',
     async (t) => {
       const { limiter } = openLimiter(t, addresses, 5000)
       await limiter.ready
@@ -36,13 +36,13 @@ else {
       const used = async () =>
         (await limiter.usage(service, policy, on(1, 'alice'), levels)).map((one) => one.used)
       let now = await used()
-      // Giving back is sent, not waited for.
+      // The refund is sent without waiting for it.
       for (let i = 0; i < 100 && now.join() !== '3,3,3,3'; i++) now = await used()
       t.same(now, [3, 3, 3, 3])
     },
   )
 
-  t.test('requests at once never pass more than the level that all of them share', async (t) => {
+  t.test('concurrent requests never exceed the level that they share', async (t) => {
     const gateways = [openLimiter(t, addresses, 5000).limiter, openLimiter(t, addresses, 5000).limiter]
     await Promise.all(gateways.map(({ ready }) => ready))
     const policy = policyOf({ amount: 5, windowMs: DAY }, { by: 'service', amount: 40, windowMs: DAY })
@@ -56,27 +56,24 @@ else {
     t.ok(decisions.every(({ decidedBy }) => decidedBy === 'store' || decidedBy === 'cache'))
   })
 
-  t.test(
-    'a level whose server is away: the request is decided without the store, and fails open',
-    async (t) => {
-      const { limiter } = openLimiter(t, addresses)
-      await limiter.ready
-      const policy = policyOf({ amount: 5, windowMs: DAY }, { by: 'ip', amount: 5, windowMs: DAY })
-      const levels = { ip: on(0, 'ip'), tenant: undefined, route: '/' }
-      const open = serviceOf('open', [policy])
-      const closed = serviceOf('closed', [policy], 'closed')
-      const consumer = on(1, 'carol')
-      nodes[1]!.redis.pause()
-      t.teardown(() => nodes[1]!.redis.resume())
-      t.match(await limiter.take(open, policy, consumer, 1, levels), { allowed: true, decidedBy: 'open' })
-      t.match(await limiter.take(closed, policy, consumer, 1, levels), {
-        allowed: false,
-        decidedBy: 'closed',
-      })
-    },
-  )
+  t.test('when the server of one level is away, the request fails open', async (t) => {
+    const { limiter } = openLimiter(t, addresses)
+    await limiter.ready
+    const policy = policyOf({ amount: 5, windowMs: DAY }, { by: 'ip', amount: 5, windowMs: DAY })
+    const levels = { ip: on(0, 'ip'), tenant: undefined, route: '/' }
+    const open = serviceOf('open', [policy])
+    const closed = serviceOf('closed', [policy], 'closed')
+    const consumer = on(1, 'carol')
+    nodes[1]!.redis.pause()
+    t.teardown(() => nodes[1]!.redis.resume())
+    t.match(await limiter.take(open, policy, consumer, 1, levels), { allowed: true, decidedBy: 'open' })
+    t.match(await limiter.take(closed, policy, consumer, 1, levels), {
+      allowed: false,
+      decidedBy: 'closed',
+    })
+  })
 
-  t.test('a level that can not be asked leaves no slot taken in those before it', async (t) => {
+  t.test('when a level cannot be asked, the earlier ones keep no slot taken', async (t) => {
     const { limiter } = openLimiter(t, addresses)
     await limiter.ready
     const policy = policyOf(
@@ -97,7 +94,7 @@ else {
     }
   })
 
-  t.test('slots of servers whose clocks differ are given back to each as of its own time', async (t) => {
+  t.test("slots of servers whose clocks differ are given back by each server's own time", async (t) => {
     const { limiter } = openLimiter(t, addresses, 5000)
     await limiter.ready
     const slots = { algorithm: 'concurrency', amount: 4, windowMs: 160 } as const

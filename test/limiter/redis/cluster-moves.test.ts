@@ -19,7 +19,7 @@ else {
     }
   }
 
-  /** All services are asked in one turn, over and over, while the consumer's slot moves between two nodes. */
+  /** Asks all services at once, over and over, while the consumer's slot moves between two nodes. */
   async function moves(t: Test, consumer: string, from: number, to: number): Promise<void> {
     const { limiter, log } = openLimiter(t, addresses, 2000)
     await limiter.ready
@@ -60,11 +60,11 @@ else {
     t.equal(limiter.state(), 'up')
   }
 
-  t.test('a slot moves to another node under load: every decision is counted, once', (t) =>
+  t.test('while a slot moves to another node under load, every decision is counted once', (t) =>
     moves(t, consumerOn(0, 'moved'), 0, 1),
   )
 
-  t.test('a slot moves to a node that is new: every decision is counted, once', (t) =>
+  t.test('while a slot moves to a new node under load, every decision is counted once', (t) =>
     moves(t, consumerOn(1, 'moved'), 1, 2),
   )
 }

@@ -17,7 +17,7 @@ import { PATIENT, RECOVERY, SLOWEST } from '../contract/traffic.js'
 
 const built = (name: string) => JSON.stringify(new URL(`../../../dist/${name}.js`, import.meta.url).href)
 
-/** Closes what it has opened at the moment at which ioredis asks by itself. */
+/** Closes its connections at the moment at which ioredis refreshes its slots by itself. */
 const CLOSES = `
 import { once } from 'node:events'
 import { connectStore } from ${built('limiter/redis/connect')}
@@ -42,19 +42,19 @@ else {
   const addresses = nodes.map(({ proxy }) => `redis://127.0.0.1:${proxy.port}`)
   const policy = policyOf([20, 86_400_000])
   const service = serviceOf('payments', [policy])
-  /** Which of the two nodes counts for a consumer. */
+  /** Returns which of the two nodes counts for a consumer. */
   const nodeOf = (consumer: string) => (slotOf(consumerPart(consumer)) < 8192 ? 0 : 1)
   const consumersOn = (node: number, name: string) =>
     Array.from({ length: 100 }, (_, i) => `${name}-${i}`).filter((consumer) => nodeOf(consumer) === node)
 
-  t.test('the slot of a key is the one that Redis computes', async (t) => {
+  t.test('slotOf computes the same slot as Redis', async (t) => {
     for (const id of ['alice', 'a', '~abc', 'u1000000000', 'x'.repeat(64)]) {
       const key = limitKey('payments', consumerPart(id), '1m')
       t.equal(slotOf(consumerPart(id)), await nodes[0]!.redis.client.call('CLUSTER', 'KEYSLOT', key))
     }
   })
 
-  t.test('two gateways on a cluster admit what the limit allows, and not one more', async (t) => {
+  t.test('two gateways on a Cluster admit exactly the limit', async (t) => {
     const gateways = [
       openLimiter(t, addresses, 5000).limiter,
       openLimiter(t, addresses.slice(1), 5000).limiter,
@@ -81,7 +81,7 @@ else {
     t.ok((await gateways[1]!.take(service, policy, 'consumer-7', 20)).allowed)
   })
 
-  t.test('a reply lost on the way is charged once and never sent again', async (t) => {
+  t.test('a decision whose reply is lost is charged once, and never sent again', async (t) => {
     const { limiter } = openLimiter(t, addresses, PATIENT)
     await limiter.ready
     const [consumer = ''] = consumersOn(0, 'lost')
@@ -93,7 +93,7 @@ else {
     t.equal((await limiter.usage(service, policy, consumer))[0]!.used, 1)
   })
 
-  t.test('a node that is away degrades its own consumers, and no others', async (t) => {
+  t.test('a node that is away degrades only its own consumers', async (t) => {
     const { limiter } = openLimiter(t, addresses, PATIENT)
     await limiter.ready
     const [here, there] = [consumersOn(0, 'away'), consumersOn(1, 'away')]
@@ -121,14 +121,14 @@ else {
     t.ok(performance.now() - back < RECOVERY)
   })
 
-  t.test('a process ends whose store was closed while it asked for the slots', async (t) => {
+  t.test('a process ends when its store is closed while asking for the slots', async (t) => {
     const file = `${t.testdir({ 'closes.mjs': CLOSES })}/closes.mjs`
     const child = spawn(process.execPath, [file, addresses[0]!], { stdio: 'inherit' })
     t.teardown(() => child.kill('SIGKILL'))
     t.strictSame(await within(60_000, 'its end', once(child, 'exit')), [0, null])
   })
 
-  t.test('assignments hold on every node of a cluster', async (t) => {
+  t.test('tier assignments hold on every node of a Cluster', async (t) => {
     const quiet = { info() {}, warn() {} }
     const [a, b] = addresses.map((address) => {
       const store = connectStore({ redis: [address] }, quiet)

@@ -28,7 +28,7 @@ import {
 const service = serviceWhich('open')
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and freeze'
 
-// On a shared server SCRIPT FLUSH is everybody's.
+// SCRIPT FLUSH would affect every user of a shared server.
 t.jobs = hasRedisServer ? 4 : 1
 
 async function open(
@@ -41,7 +41,7 @@ async function open(
   return { redis, ...opened }
 }
 
-t.test('SCRIPT FLUSH under way: every decision is counted, none degraded', async (t) => {
+t.test('SCRIPT FLUSH under load degrades no decision, and each is counted', async (t) => {
   const redis = await startRedis(t)
   const { limiter } = openLimiter(t, redis.url, PATIENT)
   await limiter.ready
@@ -55,7 +55,7 @@ t.test('SCRIPT FLUSH under way: every decision is counted, none degraded', async
   t.equal(await used(limiter, 'alice'), all.length, 'each is charged exactly once')
 })
 
-t.test('a reply lost on the way: passed, charged once, and never sent again', async (t) => {
+t.test('a decision whose reply is lost passes, is charged once, and is never sent again', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
   const url = `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`
@@ -71,7 +71,7 @@ t.test('a reply lost on the way: passed, charged once, and never sent again', as
   t.equal(await used(limiter, 'alice'), 1)
 })
 
-t.test('while the breaker is open the store is asked nothing but a probe now and then', async (t) => {
+t.test('while the breaker is open, the store gets only an occasional probe', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
   const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`)
@@ -85,13 +85,13 @@ t.test('while the breaker is open the store is asked nothing but a probe now and
   const before = await calls()
   const decided = await traffic(limiter, 450)
   const asked = (await calls()) - before
-  // 200 ms at least lie between two; one may have been on its way before.
+  // Probes are at least 200 ms apart; one may have been on its way before.
   const most = 2 + Math.floor((performance.now() - started) / 200)
   t.ok(asked <= most, `${asked} probes for ${decided.length} decisions, ${most} at most`)
   t.ok(decided.every(({ decision }) => decision.reason === 'breaker'))
 })
 
-t.test('closed: denies what cannot be counted', { skip }, async (t) => {
+t.test('on_failure: closed denies what cannot be counted', { skip }, async (t) => {
   const { redis, limiter } = await open(t)
   redis.pause()
   const all = await traffic(limiter, 300, 'closed')
@@ -100,7 +100,7 @@ t.test('closed: denies what cannot be counted', { skip }, async (t) => {
   t.ok(slowest(all) < SLOWEST)
 })
 
-t.test('local: counts in the process, and goes on with what the store had left', { skip }, async (t) => {
+t.test('on_failure: local counts in the process, from what the store had left', { skip }, async (t) => {
   const { redis, limiter } = await open(t, PATIENT)
   const small = policyOf([5, 86_400_000])
   const local = serviceOf('payments', [small], 'local')
@@ -117,7 +117,7 @@ t.test('local: counts in the process, and goes on with what the store had left',
   )
 })
 
-t.test('a primary that becomes a replica, and is made a primary again', { skip }, async (t) => {
+t.test('while the primary is a replica, requests fail open; counting resumes after', { skip }, async (t) => {
   const { redis, limiter } = await open(t)
   await redis.client.replicaof('127.0.0.1', 1)
   const during = await traffic(limiter, 300)
@@ -130,7 +130,7 @@ t.test('a primary that becomes a replica, and is made a primary again', { skip }
   t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
-t.test('a store without memory left, and with some again', { skip }, async (t) => {
+t.test('while Redis is out of memory, requests fail open; counting resumes after', { skip }, async (t) => {
   const { redis, limiter } = await open(t)
   await redis.client.config('SET', 'maxmemory', '100kb')
   const during = await traffic(limiter, 300)
@@ -143,7 +143,7 @@ t.test('a store without memory left, and with some again', { skip }, async (t) =
   t.equal(await used(limiter, 'alice'), 0, 'nothing was charged for what passed meanwhile')
 })
 
-t.test('the rights that docs/limits.md names are all it takes', { skip }, async (t) => {
+t.test('the gateway needs only the rights that docs/limits.md names', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const docs = readFileSync(new URL('../../../docs/limits.md', import.meta.url), 'utf8')
   const rights = [...docs.matchAll(/`([~+][^`]+)`/g)].flatMap(([, words = '']) => words.split(/\s+/))
@@ -199,8 +199,8 @@ t.test('the rights that docs/limits.md names are all it takes', { skip }, async 
   )
 })
 
-// By itself: it stalls every other test of this process, too.
-t.test('a stall of our own event loop is no fault of the store', { buffered: false }, async (t) => {
+// Runs alone: it stalls every other test of this process.
+t.test('a stall of our own event loop does not count against the store', { buffered: false }, async (t) => {
   const redis = await startRedis(t)
   const { limiter } = openLimiter(t, redis.url, 500)
   await limiter.ready
@@ -211,7 +211,7 @@ t.test('a stall of our own event loop is no fault of the store', { buffered: fal
   t.equal(limiter.state(), 'up')
 })
 
-t.test('an outage is logged at most once a second, with what was held back', { skip }, async (t) => {
+t.test('an outage is logged at most once a second, with a count of lines held back', { skip }, async (t) => {
   const { redis, limiter, log } = await open(t)
   await redis.stop()
   const started = performance.now()
@@ -230,25 +230,21 @@ t.test('an outage is logged at most once a second, with what was held back', { s
   t.ok(Number(warnings.at(-1)!.fields.suppressed) > 10)
 })
 
-t.test(
-  'a password that was refused once makes no later connection wait five seconds',
-  { skip },
-  async (t) => {
-    const redis = await ownRedis(t)
-    await redis.client.config('SET', 'requirepass', 'other')
-    const { limiter, log } = openLimiter(t, `redis://default:right@127.0.0.1:${redis.port}`)
-    await eventually('it is refused', () => log.some(({ fields }) => /WRONGPASS/.test(String(fields.error))))
-    await redis.client.config('SET', 'requirepass', 'right')
-    await eventually('it is let in', () => limiter.state() === 'up', 20_000)
-    for (let i = 0; i < 3; i++) {
-      await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
-      await eventually('the loss is noticed', () => limiter.state() === 'degraded')
-      const lost = performance.now()
-      await eventually('it is back', () => limiter.state() === 'up')
-      t.ok(performance.now() - lost < 4_500, `${performance.now() - lost} ms`)
-    }
-  },
-)
+t.test('after one refused password, later connections do not wait five seconds', { skip }, async (t) => {
+  const redis = await ownRedis(t)
+  await redis.client.config('SET', 'requirepass', 'other')
+  const { limiter, log } = openLimiter(t, `redis://default:right@127.0.0.1:${redis.port}`)
+  await eventually('it is refused', () => log.some(({ fields }) => /WRONGPASS/.test(String(fields.error))))
+  await redis.client.config('SET', 'requirepass', 'right')
+  await eventually('it is let in', () => limiter.state() === 'up', 20_000)
+  for (let i = 0; i < 3; i++) {
+    await redis.client.call('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes')
+    await eventually('the loss is noticed', () => limiter.state() === 'degraded')
+    const lost = performance.now()
+    await eventually('it is back', () => limiter.state() === 'up')
+    t.ok(performance.now() - lost < 4_500, `${performance.now() - lost} ms`)
+  }
+})
 
 t.test(
   'a refused password is logged without the password, and not tried all the time',

@@ -12,7 +12,7 @@ const POLICIES = {
   'rl:api:{alice}:bucket.1m': policyOf({ algorithm: 'token_bucket', amount: 10 }),
 }
 
-t.test('a key that holds something else than counts is written over, counted and logged', async (t) => {
+t.test('a key that holds something other than counts is overwritten, counted and logged', async (t) => {
   const redis = await startRedis(t)
   const { limiter, log } = openLimiter(t, redis.url, PATIENT)
   await limiter.ready
@@ -46,7 +46,7 @@ t.test('a key that holds something else than counts is written over, counted and
   t.equal(limiter.state(), 'up')
 })
 
-t.test('several requests of one call name the key that it was', async (t) => {
+t.test('in a call with several requests, the log names the foreign key', async (t) => {
   const redis = await startRedis(t)
   const { limiter, log } = openLimiter(t, redis.url, PATIENT)
   await limiter.ready
@@ -66,7 +66,7 @@ t.test('several requests of one call name the key that it was', async (t) => {
   )
 })
 
-t.test('what is settled under such a key is told, too', async (t) => {
+t.test('settling under a foreign key is counted, too', async (t) => {
   const redis = await startRedis(t)
   const { limiter } = openLimiter(t, redis.url, PATIENT)
   await limiter.ready

@@ -8,10 +8,10 @@ import { startProxy } from '../../support/http/proxy.js'
 import { startRedis } from '../../support/redis/redis.js'
 import { stall } from '../../support/stall.js'
 
-/** Ms. Long, so that a busy machine is never taken for a slow store. */
+/** Timeout in ms, so long that a busy machine never looks like a slow store. */
 const TIMEOUT = 400
 
-/** A shard on a way to the server that can be made slow. */
+/** Opens a shard whose path to the server can be slowed. */
 async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true } = {}) {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
@@ -33,7 +33,7 @@ async function open(t: Test, { timeoutMs = TIMEOUT, proxied = true } = {}) {
   return { proxy, node, shard, changes }
 }
 
-/** As the limiter calls. */
+/** Calls as the limiter does. */
 async function call(node: Redis, shard: Shard): Promise<number> {
   const sentAt = performance.now()
   const [serverNow] = await runTake(node, [], shard.deadline(sentAt), 0)
@@ -41,7 +41,7 @@ async function call(node: Redis, shard: Shard): Promise<number> {
   return performance.now() - sentAt
 }
 
-/** How long each took, ms. */
+/** Duration of each call, in ms. */
 async function calls(count: number, everyMs: number, node: Redis, shard: Shard): Promise<number[]> {
   const all: Promise<number>[] = []
   for (let i = 0; i < count; i++) {
@@ -60,7 +60,7 @@ t.test(
     proxy.delayThere = 0.6 * TIMEOUT
     await calls(19, 2, node, shard)
     t.ok(shard.isUp(), '19 slow calls are too few to say')
-    // Of those that were answered too long ago it knows nothing any more: on a slow machine it takes some more.
+    // It forgets old answers, so a slow machine needs a few more calls.
     while (shard.isUp()) await calls(20, 2, node, shard)
     t.same(changes, [true, false])
     t.notOk(shard.isUp())
@@ -82,16 +82,16 @@ t.test('stays closed while fewer than half of the calls are slow', async (t) => 
       await slow
     }
     isUp = shard.isUp()
-    // Where the machine stood still for so long the others were slow, too.
+    // If the machine stood still, the others were slow, too.
   } while (!isUp && Math.max(...fast) > 0.5 * TIMEOUT)
   t.ok(isUp)
 })
 
-t.test('a slow server is asked again, and is not taken for well until it is fast', async (t) => {
+t.test('a slow server is probed, and counts as down until it is fast', async (t) => {
   const { proxy, node, shard, changes } = await open(t)
   proxy.delayThere = 0.6 * TIMEOUT
   while (shard.isUp()) await calls(20, 2, node, shard)
-  // Two probes at least, each answered within the timeout.
+  // At least two probes, each answered within the timeout.
   await delay(1600)
   t.same(changes, [true, false])
   proxy.delayThere = 0
@@ -99,19 +99,16 @@ t.test('a slow server is asked again, and is not taken for well until it is fast
   t.same(changes, [true, false, true])
 })
 
-t.test(
-  'seven tenths of the timeout: on the way there they open it, with few calls a second never',
-  async (t) => {
-    const { proxy, node, shard, changes } = await open(t)
-    proxy.delayThere = 0.7 * TIMEOUT
-    for (let i = 0; i < 8; i++) await calls(4, 300, node, shard)
-    t.ok(shard.isUp(), 'three a second are too few to judge by')
-    while (shard.isUp()) await calls(20, 2, node, shard)
-    t.same(changes, [true, false])
-  },
-)
+t.test('a delay of 0.7 timeouts on the way there opens it, unless calls are few', async (t) => {
+  const { proxy, node, shard, changes } = await open(t)
+  proxy.delayThere = 0.7 * TIMEOUT
+  for (let i = 0; i < 8; i++) await calls(4, 300, node, shard)
+  t.ok(shard.isUp(), 'three a second are too few to judge by')
+  while (shard.isUp()) await calls(20, 2, node, shard)
+  t.same(changes, [true, false])
+})
 
-t.test('seven tenths of the timeout on the way back do not, once that has been faster', async (t) => {
+t.test('a delay of 0.7 timeouts on the way back does not open it, once that was faster', async (t) => {
   const { proxy, node, shard, changes } = await open(t)
   await calls(5, 2, node, shard)
   proxy.delayBack = 0.7 * TIMEOUT
@@ -119,7 +116,7 @@ t.test('seven tenths of the timeout on the way back do not, once that has been f
   t.same(changes, [true], 'Redis decided in time; the answers were late and in time')
 })
 
-t.test('a burst that the server works off is one observation', async (t) => {
+t.test('a burst of slow replies counts as one observation', async (t) => {
   const { proxy, node, shard } = await open(t)
   proxy.delayThere = 0.6 * TIMEOUT
   const sentAt = performance.now()
@@ -128,7 +125,7 @@ t.test('a burst that the server works off is one observation', async (t) => {
   t.ok(shard.isUp())
 })
 
-t.test("the deadline is within the timeout by the server's clock, whatever that shows", async (t) => {
+t.test("the deadline is within the timeout by the server's clock, even when that clock steps", async (t) => {
   const { shard } = await open(t)
   for (const step of [0, 3_600_000, -7_200_000, 86_400_000]) {
     const clock = () => Date.now() + step
@@ -143,13 +140,13 @@ t.test("the deadline is within the timeout by the server's clock, whatever that 
   }
 })
 
-// By itself: it stalls every other test of this process, too.
-t.test('an event loop of ours that stands still is not a slow server', { buffered: false }, async (t) => {
+// Runs alone: it stalls every other test of this process.
+t.test('a stall of our own event loop does not count as a slow server', { buffered: false }, async (t) => {
   const { node, shard, changes } = await open(t, { timeoutMs: TIMEOUT, proxied: false })
   await call(node, shard)
   const ahead = (at = performance.now()) => shard.deadline(at) - at
   const before = ahead()
-  // For so long that an estimate of the clock that forgets would have taken the stalls for the way back.
+  // So long that a forgetful estimate of the clock would take the stalls for the way back.
   for (let i = 0; i < 12; i++) {
     const sent = []
     for (let i = 0; i < 10; i++) {

@@ -23,7 +23,7 @@ t.jobs = 4
 
 const isBreaker = ({ decision }: Timed) => decision.reason === 'breaker'
 
-/** What an outage does to traffic, whatever its kind; returns how long until the store was counting again. */
+/** Runs traffic through an outage, and returns how long until the store counted again. */
 async function outage(
   t: Test,
   limiter: RedisLimiter,
@@ -36,7 +36,7 @@ async function outage(
     during.every(({ decision }) => decision.allowed),
     'every request passes',
   )
-  // Those that waited are no more on a slow machine, but the others are fewer.
+  // A slow machine makes fewer requests, but as many have to wait.
   const most = ({ length }: Timed[]) => during.filter(isBreaker).length > length / 2
   for (let i = 0; i < 20 && !most(during); i++) during.push(...(await traffic(limiter, 100)))
   const waited = during.filter((one) => !isBreaker(one))
@@ -65,7 +65,7 @@ async function open(t: Test): Promise<{ redis: OwnRedis } & ReturnType<typeof op
 }
 
 t.test(
-  'Redis killed: traffic goes on, and is counted again after a restart with nothing',
+  'Redis killed: traffic goes on, and is counted again after a restart without data',
   { skip },
   async (t) => {
     const { redis, limiter } = await open(t)
@@ -75,14 +75,14 @@ t.test(
   },
 )
 
-t.test('Redis stopped by SIGSTOP: nothing that was given up is charged later', { skip }, async (t) => {
+t.test('Redis stopped by SIGSTOP: no abandoned decision is charged later', { skip }, async (t) => {
   const { redis, limiter } = await open(t)
   await outage(t, limiter, redis.pause, redis.resume)
   await delay(200)
   t.equal(await used(limiter, 'alice'), 0, 'no ghost charge')
 })
 
-t.test('Redis frozen for longer than a connection is believed in', { skip }, async (t) => {
+t.test('Redis frozen for 3 s and more: no abandoned decision is charged later', { skip }, async (t) => {
   const { redis, limiter } = await open(t)
   await outage(
     t,
@@ -98,11 +98,11 @@ t.test('Redis frozen for longer than a connection is believed in', { skip }, asy
 })
 
 for (const [mode, ms] of [
-  // Nobody can end it: it is waited for.
+  // The pause cannot be ended, so the test waits for its end.
   ['ALL', 3000],
   ['WRITE', 60_000],
 ] as const) {
-  t.test(`CLIENT PAUSE ${mode}: nothing that was given up is charged later`, { skip }, async (t) => {
+  t.test(`CLIENT PAUSE ${mode}: no abandoned decision is charged later`, { skip }, async (t) => {
     const { redis, limiter } = await open(t)
     await outage(
       t,
@@ -115,7 +115,7 @@ for (const [mode, ms] of [
   })
 }
 
-t.test('a network 150 ms slow: too late to be charged', async (t) => {
+t.test('a network delay of 150 ms: late decisions are not charged', async (t) => {
   const redis = await startRedis(t)
   const proxy = await startProxy(t, redis.port)
   const { limiter } = openLimiter(t, `redis://127.0.0.1:${proxy.port}${new URL(redis.url).pathname}`)

@@ -3,7 +3,7 @@ import { startRedis } from '../../support/redis/redis.js'
 import { policyOf, serviceOf } from '../contract/build.js'
 import { openLimiter } from '../contract/open-limiter.js'
 
-t.test('two gateways on one Redis admit what the limit allows, and not one more', async (t) => {
+t.test('two gateways on one Redis admit exactly the limit', async (t) => {
   const redis = await startRedis(t)
   const gateways = [openLimiter(t, redis.url, 5000).limiter, openLimiter(t, redis.url, 5000).limiter]
   await Promise.all(gateways.map((gateway) => gateway.ready))
@@ -30,7 +30,7 @@ t.test('two gateways on one Redis admit what the limit allows, and not one more'
   }
 })
 
-t.test('costs are charged whole or not at all', async (t) => {
+t.test('a cost is charged in full or not at all', async (t) => {
   const redis = await startRedis(t)
   const gateways = [openLimiter(t, redis.url, 5000).limiter, openLimiter(t, redis.url, 5000).limiter]
   await Promise.all(gateways.map((gateway) => gateway.ready))

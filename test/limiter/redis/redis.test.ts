@@ -10,7 +10,7 @@ import { shareContract } from '../contract/contract-shares.js'
 const DAY = 86_400_000
 const quiet = { info() {}, warn() {} }
 
-/** Removes every key that expires before ARGV[1], Unix ms. In one command: the properties ask for it thousands of times. */
+/** Removes every key that expires before ARGV[1], Unix ms. It is one command, as the properties call it thousands of times. */
 const EXPIRE = `
   for _, key in ipairs(redis.call('KEYS', 'rl:*')) do
     if tonumber(ARGV[1]) > redis.call('PEXPIRETIME', key) then redis.call('DEL', key) end
@@ -29,7 +29,7 @@ const open = async (t: Test) => {
   await limiter.ready
   const subject: Subject = {
     limiter,
-    // Ahead of the real clock, so that Redis itself lets nothing expire.
+    // Ahead of the real clock, so that Redis itself expires nothing.
     clock: (Math.floor(Date.now() / DAY) + 100) * DAY,
     async expire() {
       await redis.client.eval(EXPIRE, 0, subject.clock)

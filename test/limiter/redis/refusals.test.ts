@@ -10,7 +10,7 @@ const service = serviceWhich('open')
 
 t.jobs = 4
 
-/** Traffic while the server answers with errors, and how long until it is counted again after `end`. */
+/** Sends traffic while the server answers with errors, and measures how long until it counts again after `end`. */
 async function refused(t: Test, { limiter, log }: OpenLimiter, why: RegExp, end: () => Promise<unknown>) {
   const during = await traffic(limiter, 400)
   await eventually('the log tells why', () => why.test(JSON.stringify(log)))
@@ -27,24 +27,28 @@ async function refused(t: Test, { limiter, log }: OpenLimiter, why: RegExp, end:
   t.equal(await used(limiter, 'alice'), 0, 'nothing was charged')
 }
 
-t.test('a server that asks for a password, and none is configured', { skip }, async (t) => {
-  const redis = await ownRedis(t)
-  await redis.client.config('SET', 'requirepass', 'secret')
-  const opened = openLimiter(t, redis.url)
-  await refused(t, opened, /NOAUTH/, async () => {
-    await redis.client.auth('secret')
-    await redis.client.config('SET', 'requirepass', '')
-  })
-})
+t.test(
+  'a server that asks for a password that is not configured: requests fail open',
+  { skip },
+  async (t) => {
+    const redis = await ownRedis(t)
+    await redis.client.config('SET', 'requirepass', 'secret')
+    const opened = openLimiter(t, redis.url)
+    await refused(t, opened, /NOAUTH/, async () => {
+      await redis.client.auth('secret')
+      await redis.client.config('SET', 'requirepass', '')
+    })
+  },
+)
 
-t.test('a user without the right to run scripts', { skip }, async (t) => {
+t.test('a user without the right to run scripts: requests fail open', { skip }, async (t) => {
   const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>secret', '~*', '+@all', '-@scripting')
   const opened = openLimiter(t, `redis://gateway:secret@127.0.0.1:${redis.port}`)
   await refused(t, opened, /NOPERM/, () => redis.client.call('ACL', 'SETUSER', 'gateway', '+@scripting'))
 })
 
-t.test('a right that is taken away under load', { skip }, async (t) => {
+t.test('a right that is revoked under load: requests fail open until it is back', { skip }, async (t) => {
   const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'gateway', 'on', '>secret', '~*', '+@all')
   const opened = openLimiter(t, `redis://gateway:secret@127.0.0.1:${redis.port}`)
@@ -55,16 +59,16 @@ t.test('a right that is taken away under load', { skip }, async (t) => {
   )
 })
 
-t.test('a server that loads its data set', { skip }, async (t) => {
+t.test('a server that is loading its data: requests fail open until it has loaded', { skip }, async (t) => {
   const redis = await ownRedis(t, [
     ...['--enable-debug-command', 'yes', '--loading-process-events-interval-bytes', '1024'],
   ])
   await redis.client.call('DEBUG', 'POPULATE', 20_000)
   const opened = openLimiter(t, redis.url)
   await opened.limiter.ready
-  // Microseconds a key: it would take 40 s, and is let off the rest at the end.
+  // Microseconds a key: all would take 40 s, and the test spares it the rest at the end.
   await redis.client.config('SET', 'key-load-delay', 2000)
-  // One that asks nothing of a server before it may be used: it is to see it load.
+  // A client without ioredis' ready check, as the server is loading.
   const other = redis.client.duplicate({ enableReadyCheck: false })
   t.teardown(() => other.disconnect())
   await other.ping()

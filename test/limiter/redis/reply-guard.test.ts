@@ -24,12 +24,12 @@ const isScript = ([name = '']: readonly string[]) => /^eval/.test(name)
 const isCall = (call: string) => (command: readonly string[]) =>
   command.slice(0, 2).join(' ').toLowerCase().startsWith(call)
 
-// Each waits for connections that come back.
+// Each test waits for connections that come back.
 t.jobs = 4
 
 type Way = 'alone' | 'TLS' | 'Sentinel' | 'Cluster'
 
-/** A store with all that listens and polls, behind a server that may lie. */
+/** Opens a store with everything that subscribes and polls, behind a server that may lie. */
 async function open(t: Test, redis: TestRedis, way: Way = 'alone') {
   const authority = way === 'TLS' ? createAuthority(t) : undefined
   const evil = await evilRedis(t, redis.port, authority && pairOf(authority.issue('db', 'IP:127.0.0.1')))
@@ -48,7 +48,7 @@ async function open(t: Test, redis: TestRedis, way: Way = 'alone') {
   t.teardown(() => store.close())
   const decide = () => store.limiter.take(service, policy, 'alice', 1)
   const isUp = () => eventually('the store decides', async () => (await decide()).decidedBy === 'store')
-  /** Until it listens again to channels of the store: it does so to four when it has connected. */
+  /** Resolves when it has subscribed to the store's channels again, which are four. */
   const hears = (before: number) =>
     eventually('messages are listened to', () => evil.asked('subscribe') >= before + 4)
   await isUp()
@@ -70,7 +70,7 @@ const INJECTED: readonly [what: string, bytes: string, told: RegExp][] = [
   ['an array of 10^9', '*1000000000\r\n', /longer than/],
 ]
 
-t.test('a store that says what nobody asked for loses that connection, and nothing else', async (t) => {
+t.test('an unsolicited malformed reply costs the store that connection, and nothing else', async (t) => {
   const redis = await startRedis(t)
   const faults = INJECTED.map(async ([what, bytes, told]) => {
     const { evil, store, log, decide, isUp } = await open(t, redis)
@@ -101,7 +101,7 @@ const ANSWERED: readonly [what: string, answers: NonNullable<EvilRedis['answers'
   ['nothing to everything', () => ''],
 ]
 
-t.test('a store that answers nonsense is away until it answers well', async (t) => {
+t.test('a store that answers nonsense counts as away until it answers well', async (t) => {
   const redis = await startRedis(t)
   const faults = ANSWERED.map(async ([what, answers, told]) => {
     const { evil, store, log, decide, isUp, hears } = await open(t, redis)
@@ -118,7 +118,7 @@ t.test('a store that answers nonsense is away until it answers well', async (t) 
   await Promise.all(faults)
 })
 
-t.test('over TLS, behind Sentinels and in a Cluster, too', async (t) => {
+t.test('TLS, Sentinel and Cluster connections survive nonsense, too', async (t) => {
   const redis = await startRedis(t)
   const ways = (['TLS', 'Sentinel', 'Cluster'] as const).map(async (way) => {
     const { evil, store, isUp, hears } = await open(t, redis, way)
@@ -136,7 +136,7 @@ t.test('over TLS, behind Sentinels and in a Cluster, too', async (t) => {
   await Promise.all(ways)
 })
 
-t.test('a Sentinel may say anything of where the primary is', async (t) => {
+t.test('whatever a Sentinel says of the primary, the limiter degrades and recovers', async (t) => {
   const replies = [
     ...[
       '$-1\r\n',
@@ -167,7 +167,7 @@ t.test('a Sentinel may say anything of where the primary is', async (t) => {
   await isUp()
 })
 
-t.test('a Cluster may say anything of who has which slots', async (t) => {
+t.test('whatever a Cluster says of its slots, the limiter recovers', async (t) => {
   const self = (port: number) => `*2\r\n$9\r\n127.0.0.1\r\n:${port}\r\n`
   const replies: [reply: string, then: 'told' | 'degraded' | 'up'][] = [
     ['$-1\r\n', 'told'],
@@ -205,7 +205,7 @@ t.test('a Cluster may say anything of who has which slots', async (t) => {
   await Promise.all(faults)
 })
 
-t.test('a redirection of a Cluster that leads nowhere is an error like others', async (t) => {
+t.test('a Cluster redirection that leads nowhere is an ordinary error', async (t) => {
   const { evil, decide, isUp } = await open(t, await startRedis(t), 'Cluster')
   for (const error of [
     'MOVED',
@@ -224,17 +224,17 @@ t.test('a redirection of a Cluster that leads nowhere is an error like others', 
   }
 })
 
-t.test('of a reply that is too long no more is taken than the longest may have', async (t) => {
+t.test('of an overlong reply no more is read than the longest one allowed', async (t) => {
   const { evil, store, isUp } = await open(t, await startRedis(t))
   evil.inject('+')
   const taken = await evil.pour(Buffer.alloc(1 << 20, 'x'), 128)
   await eventually('it is counted', () => store.protocolErrors() > 0)
-  // With what the kernel holds.
+  // Includes what the kernel buffers.
   t.ok(taken <= 64 * (1 << 20), `${taken} bytes`)
   await isUp()
 })
 
-t.test('the longest page that is asked for passes', async (t) => {
+t.test('the longest page that is ever requested passes', async (t) => {
   const redis = await startRedis(t)
   const { evil, store } = await open(t, redis)
   const names = Array.from({ length: 1000 }, (_, i) => `k${i}`)

@@ -36,7 +36,7 @@ const { reply } = fc.letrec<{ reply: string; leaf: string }>((tie) => ({
 }))
 const push = reply.map((reply) => `>2\r\n+message\r\n${reply}`)
 
-/** Offsets at which replies end in all of the bytes. */
+/** Returns the offsets at which replies end. */
 function endsOf(reader: RespReader, bytes: Buffer, cuts: readonly number[]): number[] {
   const ends: number[] = []
   const borders = [...new Set([0, ...cuts.filter((cut) => cut < bytes.length), bytes.length])]
@@ -52,7 +52,7 @@ function endsOf(reader: RespReader, bytes: Buffer, cuts: readonly number[]): num
   return ends
 }
 
-t.test('replies end where they end, however their bytes are cut', async () => {
+t.test('the ends of replies are found, however the bytes are cut', async () => {
   const cuts = fc.oneof(fc.array(fc.nat(200)), fc.constant(Array.from({ length: 2000 }, (_, i) => i)))
   fc.assert(
     fc.property(fc.array(fc.oneof(reply, push), { maxLength: 6 }), cuts, (replies, cuts) => {
@@ -67,7 +67,7 @@ t.test('replies end where they end, however their bytes are cut', async () => {
   )
 })
 
-t.test('bytes of any kind are read to an end, or refused, alike however they are cut', async () => {
+t.test('any bytes get the same verdict, however they are cut', async () => {
   const tokens = [
     ':',
     '$',
@@ -107,7 +107,7 @@ t.test('bytes of any kind are read to an end, or refused, alike however they are
   )
 })
 
-t.test('what is no reply is refused, and where it begins to be none', async (t) => {
+t.test('malformed bytes are refused where they begin', async (t) => {
   const wrong = [
     ['HTTP/1.1 200 OK\r\n\r\n', /no type of reply begins with the byte 72/],
     ['|1\r\n', /no type/],
@@ -148,7 +148,7 @@ t.test('what is no reply is refused, and where it begins to be none', async (t) 
   }
 })
 
-t.test('a reply that is found whole can be decoded', async (t) => {
+t.test('a reply that was found complete can be decoded', async (t) => {
   const decoded = (text: string) => decodeReply(Buffer.from(text))
   t.same(decoded('*4\r\n:-1\r\n$2\r\né\r\n$-1\r\n*1\r\n+OK\r\n'), [-1, 'é', null, ['OK']])
   t.same(decoded('>3\r\n$7\r\nmessage\r\n$1\r\nc\r\n$0\r\n\r\n'), ['message', 'c', ''])

@@ -7,12 +7,12 @@ import { policyOf, serviceOf } from '../contract/build.js'
 import { openLimiter } from '../contract/open-limiter.js'
 import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from '../contract/traffic.js'
 
-// Each has servers of its own, and waits for Sentinel.
+// Each has servers of its own, and mostly waits for Sentinel.
 t.jobs = 3
 
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 
-t.test('a primary is killed under load: its replica goes on counting', { skip }, async (t) => {
+t.test('when a primary is killed under load, its replica goes on counting', { skip }, async (t) => {
   const { primary, url } = await startSentinels(t)
   const { limiter } = openLimiter(t, url, PATIENT)
   await limiter.ready
@@ -46,19 +46,19 @@ t.test('a primary is killed under load: its replica goes on counting', { skip },
     `counting again after ${gap.toFixed(0)} ms; slowest ${slowest(all).toFixed(1)} ms; ${lost} charges lost; ${admitted} admitted of a limit of 50`,
   )
   t.ok(slowest(all) < SLOWEST, `nobody waits for the timeout: ${slowest(all).toFixed(1)} ms`)
-  // 20 callers: each may have been told of a charge that was not replicated, or not of one that was.
+  // There are 20 callers: each may know of a charge that was not replicated, or not know of one that was.
   t.ok(Math.abs(lost) <= 40, `${lost} charges lost`)
   t.ok(admitted <= 100, 'over the limit by no more than the limit, once')
 })
 
-t.test('a failover by hand: the new primary is counted in', { skip }, async (t) => {
+t.test('after a manual failover the new primary counts', { skip }, async (t) => {
   const { primary, replica, url } = await startSentinels(t)
   const { limiter } = openLimiter(t, url, PATIENT)
   await limiter.ready
   const [, port] = /:(\d+),/.exec(url)!
   const sentinel = new Redis(Number(port), '127.0.0.1')
   t.teardown(() => sentinel.disconnect())
-  // A replica that it has just not heard of for a moment is none that it would take.
+  // Sentinel does not fail over to a replica that it has just not heard of.
   await eventually('it is done', async () => {
     const reply = await sentinel.call('SENTINEL', 'FAILOVER', 'main').catch(String)
     return reply === 'OK' || /INPROG/.test(String(reply))
@@ -69,7 +69,7 @@ t.test('a failover by hand: the new primary is counted in', { skip }, async (t) 
   while (!(await isPrimary()) && performance.now() < until) all.push(...(await traffic(limiter, 100)))
   // Sentinel does so, too, but ten seconds later.
   await primary.client.replicaof('127.0.0.1', replica.port)
-  // The old primary refuses now, and is left.
+  // The old primary refuses writes now, so the limiter leaves it.
   all.push(...(await traffic(limiter, 500)))
   while (limiter.state() !== 'up' && performance.now() < until) all.push(...(await traffic(limiter, 100)))
   t.match(String(await replica.client.call('ROLE')), /^master/)
@@ -81,7 +81,7 @@ t.test('a failover by hand: the new primary is counted in', { skip }, async (t) 
   t.comment(`${without} of ${all.length} decided without the store`)
 })
 
-t.test('Sentinels that ask for a password of their own', { skip }, async (t) => {
+t.test('Sentinels may require a password of their own', { skip }, async (t) => {
   const { url } = await startSentinels(t, { password: 'sentinel-pw' })
   const refused = openLimiter(t, url)
   await eventually('the log tells why', () => /NOAUTH|Authentication/i.test(JSON.stringify(refused.log)))

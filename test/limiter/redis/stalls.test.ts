@@ -8,19 +8,19 @@ import { openLimiter } from '../contract/open-limiter.js'
 import { policy, serviceWhich, used } from '../contract/traffic.js'
 
 /**
- * The store here is never slow by itself, but a machine that is busy with other tests may keep Redis from running for
- * longer than the timeout, and then a degraded decision is a right one. What is wrong by design is wrong each time.
+ * The store is never slow by itself here. A machine busy with other tests may keep Redis from running for longer than the
+ * timeout, and then a degraded decision is correct. A design fault would show each time.
  */
 const ATTEMPTS = 10
-/** Ms that a decision waits: on a machine four times slower Redis has to get through 5,000 in that time. */
+/** Longest wait of a decision, in ms: on a machine four times slower Redis has to get through 5,000 in that time. */
 const TIMEOUT = 500
 
 const service = serviceWhich('open')
-/** All different, so that none is merged with another. */
+/** All consumers differ, so no requests are merged. */
 const consumers = Array.from({ length: 5000 }, (_, i) => `consumer-${i}`)
 
 /**
- * Runs until nothing was degraded, each time with a limiter and a Redis of its own.
+ * Repeats until nothing was degraded, each time with a new limiter and Redis.
  *
  * @param askedFor how many consumers, each as often as the others
  */
@@ -36,7 +36,7 @@ async function degradesNone(
     const decisions = await run(limiter)
     found.push(decisions.filter(({ decidedBy }) => decidedBy !== 'store').length)
     if (found.at(-1) !== 0) {
-      // Whatever keeps the machine busy may be over then.
+      // Waits, as what keeps the machine busy may be over then.
       await delay(500)
       continue
     }
@@ -46,20 +46,17 @@ async function degradesNone(
   t.equal(found.at(-1), 0, `degraded, time after time: ${found}`)
 }
 
-t.test(
-  'an event loop that stands still for three times the timeout with 5,000 decisions in flight degrades none',
-  async (t) => {
-    await degradesNone(t, 5000, async (limiter) => {
-      const deciding = consumers.map((consumer) => limiter.take(service, policy, consumer, 1))
-      // Sent at the end of this turn. The replies, more than a socket holds, come before anybody looks.
-      await turn()
-      stall(3 * TIMEOUT)
-      return Promise.all(deciding)
-    })
-  },
-)
+t.test('a stall of three timeouts with 5,000 decisions in flight degrades none', async (t) => {
+  await degradesNone(t, 5000, async (limiter) => {
+    const deciding = consumers.map((consumer) => limiter.take(service, policy, consumer, 1))
+    // Sent at the end of this turn. The replies, more than a socket holds, come before anybody looks.
+    await turn()
+    stall(3 * TIMEOUT)
+    return Promise.all(deciding)
+  })
+})
 
-t.test('short stalls all the time degrade none', async (t) => {
+t.test('constant short stalls degrade no decision', async (t) => {
   await degradesNone(t, 50, async (limiter) => {
     const deciding: (Decision | Promise<Decision>)[] = []
     for (let i = 0; i < 6; i++) {
@@ -73,7 +70,7 @@ t.test('short stalls all the time degrade none', async (t) => {
   })
 })
 
-t.test('5,000 parallel decisions in one process degrade none', async (t) => {
+t.test('5,000 concurrent decisions in one process degrade none', async (t) => {
   await degradesNone(t, 5000, async (limiter) => {
     const all: Decision[] = []
     let slowest = 0

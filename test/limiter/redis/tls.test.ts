@@ -11,7 +11,7 @@ import { PATIENT, policy, SLOWEST, serviceWhich, slowest, traffic, used } from '
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH'
 const service = serviceWhich('open')
 
-/** A server that takes TLS on a second port, and asks for a certificate there, as Redis does by default. */
+/** Starts a server that takes TLS on a second port, and asks for a certificate there, as Redis does by default. */
 async function open(t: Test) {
   const files = makeCertificates(t)
   const port = await freePort()
@@ -23,7 +23,7 @@ async function open(t: Test) {
 }
 
 t.test(
-  'counts over TLS, with a CA of its own, a certificate and the name of the server',
+  'the limiter counts over TLS with its own CA, a client certificate and a server name',
   { skip },
   async (t) => {
     const { redis, files, url } = await open(t)
@@ -46,7 +46,7 @@ t.test(
 )
 
 t.test(
-  'a certificate that is not trusted, of another name, or not given: degraded, and the log tells why',
+  'an untrusted, mismatched or missing certificate degrades decisions, and the log says why',
   { skip },
   async (t) => {
     const { files, url } = await open(t)
@@ -72,7 +72,7 @@ t.test(
   },
 )
 
-t.test('a file that can not be read is told at the start', async (t) => {
+t.test('an unreadable file is an error at the start', async (t) => {
   const quiet = { info() {}, warn() {} }
   const tls = { ca: '/nonexistent/ca.pem' }
   t.throws(() => connectStore({ redis: 'rediss://127.0.0.1:1', tls }, quiet), {

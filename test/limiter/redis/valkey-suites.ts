@@ -1,3 +1,3 @@
-// What valkey.test.ts runs in a process whose server is Valkey.
+// Runs in a process whose server is Valkey, started by valkey.test.ts.
 import './redis.test.js'
 import './scripts.test.js'

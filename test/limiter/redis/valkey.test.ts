@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url'
 import t from 'tap'
 import { isOnPath } from '../../support/redis/redis.js'
 
-/** Another server that speaks Redis' protocol, put to the same tests. */
+/** Runs the same tests against Valkey, another server that speaks Redis' protocol. */
 const SERVER = 'valkey-server'
 
 if (!isOnPath(SERVER)) {
