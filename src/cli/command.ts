@@ -92,33 +92,22 @@ export interface Command {
 
 export interface ArgumentSpec<O extends OptionSpecs> {
   readonly options: O
-  /** Names of the positionals for messages, in order. */
+  /** Names of the positionals for messages, in order. Optional ones are in brackets: `[TIER]`. */
   readonly positionals?: readonly string[]
-  /** Number of positionals that are required. */
-  readonly required?: number
 }
 
 /**
  * Parses the tokens itself, without `strict`: the messages of `strict` change between Node versions, and suggest no
  * similar option.
  */
-export function readArguments<O extends OptionSpecs>(
-  spec: ArgumentSpec<O>,
-  argv: readonly string[],
-): { values: OptionValues<O>; positionals: string[] } {
+export function readArguments<O extends OptionSpecs>(spec: ArgumentSpec<O>, argv: readonly string[]) {
   const options = Object.fromEntries(
     Object.entries(spec.options).map(([name, option]) => [
       name,
       { ...option, type: option.value === undefined ? ('boolean' as const) : ('string' as const) },
     ]),
   )
-  const { tokens } = parseArgs({
-    args: [...argv],
-    options,
-    allowPositionals: true,
-    strict: false,
-    tokens: true,
-  })
+  const { tokens } = parseArgs({ args: [...argv], options, strict: false, tokens: true })
   const values: Record<string, string | boolean | string[]> = {}
   const positionals: string[] = []
   for (const token of tokens) {
@@ -144,12 +133,13 @@ export function readArguments<O extends OptionSpecs>(
     }
   }
   const names = spec.positionals ?? []
-  const missing = names.slice(positionals.length, spec.required ?? 0)
+  const missing = names.slice(positionals.length).filter((name) => !name.startsWith('['))
   if (missing.length > 0) throw new WrongUse(missingText(missing))
   if (positionals.length > names.length) {
     throw new WrongUse(`${JSON.stringify(positionals[names.length])} is one argument too many`)
   }
-  if (positionals.includes('')) throw new WrongUse(`${names[positionals.indexOf('')]} is empty`)
+  if (positionals.includes(''))
+    throw new WrongUse(`${names[positionals.indexOf('')]!.replace(/[[\]]/g, '')} is empty`)
   return { values: values as OptionValues<O>, positionals }
 }
 

@@ -189,12 +189,15 @@ function toldOf({ tier, tenant, scopes, name, expires, replacedBy }: StoredKey):
   return { expires: end, tier, tenant, scopes, name, replaced_by: replacedBy }
 }
 
+/** A key in a response. */
+export type KeyData = Readonly<ReturnType<typeof keyData>>
+
 /**
  * Returns the public data of a key.
  *
  * @param used Unix minute of its last use
  */
-function keyData(key: StoredKey, used: number | undefined, now: number): object {
+function keyData(key: StoredKey, used: number | undefined, now: number) {
   const { id, consumer, tier, tenant, scopes, name, created, expires, replacedBy } = key
   return {
     id,
@@ -205,7 +208,7 @@ function keyData(key: StoredKey, used: number | undefined, now: number): object 
     name: name ?? null,
     created: new Date(created).toISOString(),
     expires: expires === undefined ? null : new Date(expires).toISOString(),
-    state: expires !== undefined && expires <= now ? 'expired' : 'active',
+    state: expires !== undefined && expires <= now ? ('expired' as const) : ('active' as const),
     replaced_by: replacedBy ?? null,
     last_used: used === undefined ? null : new Date(used * 60_000).toISOString(),
   }

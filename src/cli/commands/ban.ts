@@ -16,7 +16,7 @@ effect on every gateway within a second. Lift it with tidegate unban.`,
     for: { value: 'TIME', help: 'how long, such as 30m, 1h or 7d; by default until you lift it' },
     list: { help: 'show the bans, the latest first; auto in the column by: a gateway made this ban' },
   },
-  positionals: ['BLOCK'],
+  positionals: ['[BLOCK]'],
   run({ for: time, list, reason }, [block]) {
     if ((block === undefined) !== (list === true))
       throw new WrongUse('name a BLOCK, such as 203.0.113.0/24, or give --list')

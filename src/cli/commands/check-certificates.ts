@@ -1,16 +1,11 @@
 import type { ConfigError, LoadResult } from '../../config/load/load.js'
 import { checkDates, EXPIRY_WARNING_MS, loadCertificates } from '../../config/snapshot/certificates.js'
 
-interface Findings {
-  readonly errors: readonly ConfigError[]
-  readonly warnings: readonly ConfigError[]
-}
-
 /** Checks the files that `server.tls` names: that they exist, belong together, and are valid at this time (unix ms). */
 export async function checkCertificates(
   { config, at, warnings: before }: Extract<LoadResult, { ok: true }>,
   now: number,
-): Promise<Findings> {
+) {
   const { tls } = config.server
   const errors: ConfigError[] = []
   const warnings = [...before]

@@ -7,7 +7,6 @@ import { type CommandIo, JSON_OPTION, Refused, WrongUse } from '../command.js'
 import { CONFIG_OPTION, configFile, readGoodConfig } from '../config-file.js'
 import { defineCommand } from '../define-command.js'
 import { describeAnswer, requestRows } from '../print/describe-decision.js'
-import { wrapped } from '../print/terminal.js'
 
 export const command = defineCommand({
   name: 'explain',
@@ -34,7 +33,6 @@ from the store. Without store.redis, they are in the gateway's memory, and only 
     json: JSON_OPTION,
   },
   positionals: ['METHOD', 'URL'],
-  required: 2,
   async run({ header, at, live, admin, config }, [method = '', url = ''], io) {
     if (!/^[A-Za-z]{1,32}$/.test(method))
       throw new WrongUse(`METHOD is a method such as GET, not ${JSON.stringify(method)}`)
@@ -44,8 +42,8 @@ from the store. Without store.redis, they are in the gateway's memory, and only 
     const question = { method: method.toUpperCase(), url, headers, peer: at ?? '127.0.0.1' }
     const { explained, note } =
       live || admin !== undefined
-        ? await askGateway(io, { config, admin }, question)
-        : await readFromFile(io, config, question)
+        ? await fromGateway(io, { config, admin }, question)
+        : await fromFile(io, config, question)
     return { data: explained, text: (columns) => describe(explained, note, columns) }
   },
 })
@@ -60,17 +58,20 @@ function fieldOf(text: string): readonly [string, string] {
   return [name, value]
 }
 
-interface Answer {
-  readonly explained: Explained
-  /** Where the counts come from, for a person. */
-  readonly note: string
+/** Begins the last line for a person, which says where the counts come from. */
+const NOTHING = 'Nothing was sent, and no quota was taken.'
+
+const COUNTS = {
+  memory: 'as if there were no usage and no assigned tiers: the gateway has them in its memory (--live)',
+  store: 'with the counts and tiers of the store',
+  away: 'without the store, which is out of reach: its tiers, boosts, bans and API keys are unknown',
 }
 
-async function askGateway(
+async function fromGateway(
   io: CommandIo,
   options: { config: string | undefined; admin: string | undefined },
   question: ExplainQuestion,
-): Promise<Answer> {
+) {
   return withControl(io, { ...options, whose: 'gateway' }, async (control) => {
     const explained = await control.call<Explained>('POST', '/explain', question)
     const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
@@ -78,11 +79,7 @@ async function askGateway(
   })
 }
 
-async function readFromFile(
-  io: CommandIo,
-  option: string | undefined,
-  question: ExplainQuestion,
-): Promise<Answer> {
+async function fromFile(io: CommandIo, option: string | undefined, question: ExplainQuestion) {
   const file = configFile(io, option)
   const config = readGoodConfig(io, file, OR_ASK_ADMIN)
   const [{ compileSnapshot }, { adminOverStore }] = await Promise.all([
@@ -94,17 +91,12 @@ async function readFromFile(
     const { status, text } = await askAdmin(admin.address, 'POST', '/explain', question, undefined, PATIENCE)
     const explained = JSON.parse(text) as Explained & { detail?: string }
     if (status !== 200) throw new Refused(`${explained.detail}`)
-    const whose =
-      config.store.redis === undefined
-        ? 'as if there were no usage and no assigned tiers: the gateway has them in its memory (--live)'
-        : admin.hasStore
-          ? 'with the counts and tiers of the store'
-          : 'without the store, which is out of reach: its tiers, boosts, bans and API keys are unknown'
     const silent = admin.plans
       .describe()
       .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
-    return { explained, note: `${NOTHING} By ${file}, ${whose}.${unsaid}` }
+    const counts = COUNTS[config.store.redis === undefined ? 'memory' : admin.hasStore ? 'store' : 'away']
+    return { explained, note: `${NOTHING} By ${file}, ${counts}.${unsaid}` }
   } finally {
     await admin.close()
   }
@@ -124,11 +116,8 @@ function describe(d: Explained, note: string, columns: number | undefined): stri
     ['upstreams', upstreamsText(d.upstreams)],
     ['store', d.problem ?? ''],
   ]
-  return `${describeAnswer(d, rows, columns)}\n\n${wrapped(note, 0, columns)}`
+  return describeAnswer(d, rows, columns, note)
 }
-
-/** Begins the last line for a person. */
-const NOTHING = 'Nothing was sent, and no quota was taken.'
 
 /** Formats the upstreams. An older gateway does not report them. */
 function upstreamsText(upstreams: Explained['upstreams'] | undefined): string {

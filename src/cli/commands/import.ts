@@ -3,7 +3,7 @@ import { createReadStream, existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import { type CommandIo, Refused, whyUnreadable } from '../command.js'
 import { adminCommand } from '../define-command.js'
-import { complain, counted, printable } from '../print/terminal.js'
+import { counted } from '../print/terminal.js'
 import { cellsOf } from '../read/csv.js'
 import { linesOf } from '../read/lines.js'
 
@@ -49,8 +49,7 @@ The command checks the whole file first. If a line is bad, it changes nothing.`,
     'skip-bad': { help: 'leave bad lines out, and import the others' },
   },
   positionals: ['FILE'],
-  required: 1,
-  run({ json, 'dry-run': dryRun = false, 'skip-bad': skipBad }, [file = ''], io) {
+  run({ 'dry-run': dryRun = false, 'skip-bad': skipBad }, [file = ''], io) {
     // Checked before the command waits for the store.
     if (!existsSync(resolve(io.cwd, file))) throw new Refused(`${file}: there is no such file`)
     return async (control) => {
@@ -76,15 +75,13 @@ The command checks the whole file first. If a line is bad, it changes nothing.`,
           throw new Refused(`${file} has changed meanwhile: ${is}; import it again`)
         }
       }
-      if (!json) {
-        for (const { line, problem } of bad.slice(0, MOST_TOLD))
-          complain(io, printable(`${file}:${line}: ${problem}`))
-        if (bad.length > MOST_TOLD)
-          complain(io, `and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json shows all`)
-      }
+      const told = bad.slice(0, MOST_TOLD).map(({ line, problem }) => `${file}:${line}: ${problem}`)
+      if (bad.length > MOST_TOLD)
+        told.push(`and ${counted(bad.length - MOST_TOLD, 'more bad line')}; --json shows all`)
       return {
         data: { applied, sha256, ...counts, bad },
         text: summary(counts, bad.length, applied, dryRun),
+        aside: told.join('\n'),
         code: bad.length === 0 || applied ? 0 : 1,
       }
     }

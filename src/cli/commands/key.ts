@@ -1,3 +1,4 @@
+import type { KeyData } from '../../admin/routes/keys.js'
 import { digestOf, idOfDigest, isKey } from '../../credentials/key-format.js'
 import { apiPath, queryOf } from '../api-path.js'
 import { byText } from '../by-text.js'
@@ -48,8 +49,7 @@ that hash. You can also give the key itself, which is not sent anywhere: printf 
   whose: 'store',
   changes: true,
   options: OPTIONS,
-  positionals: ['ACTION', 'KEY-ID'],
-  required: 1,
+  positionals: ['ACTION', '[KEY-ID]'],
   run({ consumer, tier, tenant, scopes, expires, overlap, name }, [text = '', keyId]) {
     const given: Given = { consumer, tier, tenant, scopes, expires, overlap, name }
     const action = checked(text, keyId, given)
@@ -89,24 +89,9 @@ function checked(text: string, id: string | undefined, given: Given): Action {
   return action
 }
 
-/** Key as the admin API returns it. */
-interface Key {
-  readonly id: string
-  readonly consumer: string
-  readonly tier: string | null
-  readonly tenant: string | null
-  readonly scopes: readonly string[] | null
-  readonly name: string | null
-  readonly created: string
-  readonly expires: string | null
-  readonly state: 'active' | 'expired'
-  readonly replaced_by: string | null
-  readonly last_used: string | null
-}
-
-interface Issued extends Key {
+interface Issued extends KeyData {
   readonly key: string
-  readonly replaces?: Key
+  readonly replaces?: KeyData
 }
 
 /** Describes a new key, beside the key itself, which alone goes to stdout so that it can be piped. */
@@ -119,11 +104,11 @@ function issuedText({ id, consumer, tier, expires, replaces }: Issued): string {
 }
 
 async function list(control: Control, consumer: string | undefined): Promise<Result> {
-  const all: Key[] = []
+  const all: KeyData[] = []
   let more = true
   while (more) {
     const query = queryOf({ consumer, after: all.at(-1)?.id })
-    const page = await control.call<{ keys: readonly Key[]; more: boolean }>('GET', `/keys${query}`)
+    const page = await control.call<{ keys: readonly KeyData[]; more: boolean }>('GET', `/keys${query}`)
     all.push(...page.keys)
     more = page.more
   }
@@ -134,7 +119,7 @@ async function list(control: Control, consumer: string | undefined): Promise<Res
 
 const HEAD = ['id', 'consumer', 'tier', 'tenant', 'scopes', 'name', 'created', 'expires', 'last used']
 
-function rowsOf(keys: readonly Key[]): string[][] {
+function rowsOf(keys: readonly KeyData[]): string[][] {
   return keys.map((key) => [
     key.id,
     key.consumer,
@@ -148,7 +133,7 @@ function rowsOf(keys: readonly Key[]): string[][] {
   ])
 }
 
-function ending({ expires, state, replaced_by: by }: Key): string {
+function ending({ expires, state, replaced_by: by }: KeyData): string {
   const next = by === null ? '' : `, then ${by}`
   if (expires === null) return 'never'
   return state === 'expired' ? `expired ${moment(expires)}${next}` : `${moment(expires)}${next}`

@@ -56,7 +56,7 @@ export function amountCommand({ name, number, about, numberHelp, ends }: Words):
       remove: { help: 'end it now' },
       list: { help: `show the ${name}s in force, the one that ends first on top` },
     },
-    positionals: ['CONSUMER'],
+    positionals: ['[CONSUMER]'],
     run(values, [consumer]) {
       const { tenant, service, limit, for: time, remove, list } = values
       const text = (values as Readonly<Record<string, string | undefined>>)[number]

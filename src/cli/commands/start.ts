@@ -51,7 +51,7 @@ a bad configuration or a taken port, prints the reason and exits with 1.`,
       throw new RefusedAsIs(error.message)
     })
     const manager = openServiceManager(io)
-    process.on('SIGHUP', () => void manager.reloading(gateway.reload()))
+    process.on('SIGHUP', () => void manager.reloading(gateway.config.reload('signal')))
     restart = gateway.restart
     complain(
       io,
@@ -60,8 +60,8 @@ a bad configuration or a taken port, prints the reason and exits with 1.`,
     const warning = nodeWarning(process.versions.node)
     if (warning !== undefined) complain(io, `tidegate: ${warning}`)
     manager.ready(`serving on ${gateway.address}, admin on ${gateway.adminAddress}`)
-    const signal = await Promise.race([stopped, gateway.exhausted ?? new Promise<never>(() => {})])
-    manager.stopping(gateway.drainMs())
+    const signal = await Promise.race([stopped, gateway.exhausted])
+    manager.stopping(drainMs(gateway.config.current()))
     await gateway.close(signal === 'SIGINT' ? 0 : undefined)
     // Exits even if something still holds the event loop after a drain. Without a signal, memory has run out.
     process.exit(signal === undefined ? 1 : 0)
@@ -77,31 +77,13 @@ function countOf(text: string): number {
   throw new WrongUse(`--workers needs a number from 1 to ${MOST_WORKERS}, or auto, not ${text}`)
 }
 
-interface Started {
-  readonly address: string
-  readonly adminAddress: string
-  reload(): Promise<unknown>
-  restart(): Promise<unknown>
-  close(delayMs?: number): Promise<void>
-  /** Returns how long the drain may take by the configuration in force, in ms. */
-  drainMs(): number
-  /** Resolves when too little memory is left. A worker handles that itself. */
-  readonly exhausted?: Promise<void>
-}
-
-async function start(io: CommandIo, configFile: string, count: number | undefined): Promise<Started> {
+async function start(io: CommandIo, configFile: string, count: number | undefined) {
   // Imported here and not at the top: wrong use and --help do not need a server.
   if (count === undefined) {
     const { startGateway } = await import('../../main.js')
-    const gateway = await startGateway({ configFile })
-    return {
-      ...gateway,
-      reload: () => gateway.config.reload('signal'),
-      drainMs: () => drainMs(gateway.config.current()),
-      async restart() {
-        complain(io, 'tidegate: SIGUSR2 replaces workers, and there are none; start it with --workers')
-      },
-    }
+    const restart = async () =>
+      complain(io, 'tidegate: SIGUSR2 replaces workers, but there are none; start with --workers')
+    return { ...(await startGateway({ configFile })), restart }
   }
   const { startPrimary } = await import('../../workers/primary.js')
   const primary = await startPrimary({ configFile, workers: count })
@@ -109,13 +91,11 @@ async function start(io: CommandIo, configFile: string, count: number | undefine
   process.on('exit', (code) => {
     if (code > 128) primary.kill()
   })
-  return {
-    ...primary,
-    reload: () => primary.config.reload('signal'),
-    drainMs: () => drainMs(primary.config.current()),
-  }
+  // Each worker handles a full heap itself.
+  return { ...primary, exhausted: new Promise<void>(() => {}) }
 }
 
+/** Returns how long the drain may take, in ms. */
 function drainMs({ config: { server } }: Snapshot): number {
   return server.shutdown_delay + server.shutdown_grace
 }

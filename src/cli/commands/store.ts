@@ -21,7 +21,7 @@ Both take effect on every gateway within a second. Without store.redis there is 
   whose: 'store',
   changes: true,
   options: {},
-  positionals: ['ACTION'],
+  positionals: ['[ACTION]'],
   run: (_, [action]) => {
     if (action !== undefined && action !== 'accept' && action !== 'restore')
       throw new WrongUse(`ACTION is accept or restore, not ${JSON.stringify(action)}`)

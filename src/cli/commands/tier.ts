@@ -20,8 +20,7 @@ gateway within a second. Usage counts on where both tiers have the same windows.
     for: { value: 'TIME', help: 'how long, such as 30m, 2h or 7d; it then ends by itself on every gateway' },
     remove: { help: 'remove the assignment: the tier of the credential holds again, or the default' },
   },
-  positionals: ['CONSUMER', 'TIER'],
-  required: 1,
+  positionals: ['CONSUMER', '[TIER]'],
   run({ remove, for: time }, [consumer = '', tier]) {
     if (remove && tier !== undefined) throw new WrongUse('TIER and --remove exclude each other')
     if (time !== undefined && tier === undefined) throw new WrongUse('--for needs a TIER')

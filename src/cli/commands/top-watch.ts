@@ -27,14 +27,7 @@ const HELP = 'l limited  n near  c cost  s share  ←→ service  ↑↓ further
  *
  * @returns the exit code
  */
-export async function watchTop({
-  control,
-  what,
-  intervalMs,
-  stdin,
-  stdout,
-  env,
-}: WatchOptions): Promise<number> {
+export async function watchTop({ control, what, intervalMs, stdin, stdout, env }: WatchOptions) {
   const paint = painter(stdout, env)
   let asked = what
   let told: TopAnswer | undefined = await askTop(control, what, ROWS)

@@ -18,7 +18,6 @@ it also lifts the ban of its /64, which is what gateways ban.`,
   changes: true,
   options: {},
   positionals: ['BLOCK'],
-  required: 1,
   run: (_, [block = '']) => {
     return async (control) => {
       const found = await control.call<Lifted>('DELETE', apiPath`/bans/${block}`)

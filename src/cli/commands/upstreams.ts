@@ -22,7 +22,7 @@ gateway ends.`,
     },
     restore: { value: 'ADDRESS', help: 'send it requests again, also after an ejection' },
   },
-  positionals: ['SERVICE'],
+  positionals: ['[SERVICE]'],
   run({ drain, restore }, [service]) {
     if (drain !== undefined && restore !== undefined)
       throw new WrongUse('--drain and --restore exclude each other')

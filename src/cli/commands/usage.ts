@@ -4,7 +4,7 @@ import { apiPath, queryOf } from '../api-path.js'
 import { WrongUse } from '../command.js'
 import { adminCommand } from '../define-command.js'
 import { changedLimits } from '../print/describe-decision.js'
-import { oneLine, sheet, wrapped } from '../print/terminal.js'
+import { listing, oneLine, page, wrapped } from '../print/terminal.js'
 import { notesText, type TierPart, tierText, untilText } from '../print/tier-origin.js'
 import { roughly } from '../print/time.js'
 
@@ -42,7 +42,6 @@ export const command = adminCommand({
     tenant: { value: 'TENANT', help: 'the tenant, in the same case' },
   },
   positionals: ['SERVICE', 'CONSUMER'],
-  required: 2,
   run({ reset, tier, tenant }, [service = '', consumer = '']) {
     if (reset && tier !== undefined)
       throw new WrongUse('--reset forgets the usage under every tier: leave --tier out')
@@ -59,21 +58,32 @@ export const command = adminCommand({
 })
 
 function describe(service: string, consumer: string, usage: Usage, columns: number | undefined): string {
-  const found = tierText(usage) + untilText(usage.tier_until) + notesText(usage.tier_notes)
-  const head = oneLine(`${consumer} on ${service}: tier ${usage.tier}, ${found}`)
-  if (usage.unlimited) return wrapped(`${head}; unlimited, nothing is counted`, 0, columns)
-  const away = usage.decided_by === undefined ? '' : `\n\n${wrapped(AWAY[usage.decided_by], 0, columns)}`
-  if (usage.limits.length === 0 && away !== '') return wrapped(head, 0, columns) + away
+  const {
+    tier,
+    tier_until,
+    tier_notes,
+    unlimited,
+    decided_by,
+    limits,
+    candidates = [],
+    not_shown = [],
+  } = usage
+  const found = tierText(usage) + untilText(tier_until) + notesText(tier_notes)
+  const head = oneLine(`${consumer} on ${service}: tier ${tier}, ${found}`)
+  if (unlimited) return wrapped(`${head}; unlimited, nothing is counted`, 0, columns)
   const rows = [
-    ...usage.limits.map((limit) => row(limit.name, limit)),
-    ...(usage.candidates ?? []).map((limit) => row(`${limit.name} (candidate)`, limit)),
+    ...limits.map((limit) => row(limit.name, limit)),
+    ...candidates.map((limit) => row(`${limit.name} (candidate)`, limit)),
   ]
-  const others = (usage.not_shown ?? []).map(({ name, by }) => `${name} (by ${by})`)
-  const note =
-    others.length === 0
-      ? ''
-      : `\n\n${wrapped(`Not shown, because they are not counted by consumer: ${others.join(', ')}`, 0, columns)}`
-  return `${wrapped(head, 0, columns)}\n\n${sheet(HEAD, rows, columns)}${changedLimits(usage.limits, columns)}${note}${away}`
+  const others = not_shown.map(({ name, by }) => `${name} (by ${by})`).join(', ')
+  const noted = others === '' ? '' : `Not shown, because they are not counted by consumer: ${others}`
+  return page(
+    wrapped(head, 0, columns),
+    rows.length === 0 && decided_by !== undefined ? '' : listing(HEAD, rows, columns, 2),
+    changedLimits(limits, columns),
+    wrapped(noted, 0, columns),
+    decided_by === undefined ? '' : wrapped(AWAY[decided_by], 0, columns),
+  )
 }
 
 const HEAD = ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in']

@@ -20,7 +20,7 @@ and what decided. REQUEST_ID is in the response header X-Request-Id; a refusal a
     },
     service: { value: 'SERVICE', help: 'only on this service' },
   },
-  positionals: ['REQUEST_ID'],
+  positionals: ['[REQUEST_ID]'],
   run({ consumer, service }, [requestId]) {
     if (requestId === undefined && consumer === undefined)
       throw new WrongUse(missingText(['REQUEST_ID or --consumer']))

@@ -1,5 +1,5 @@
 import { pino } from 'pino'
-import type { AccessLog } from '../../telemetry/logs/access-log.js'
+import { type AccessLog, NO_ACCESS_LOG } from '../../telemetry/logs/access-log.js'
 import type { EventLog } from '../../telemetry/logs/log.js'
 import type { RequestRecord } from '../../telemetry/record/record.js'
 import type { Paint } from './terminal.js'
@@ -27,15 +27,7 @@ export function createDemoLog(print: (line: string) => void, paint: Paint, now: 
     shown++
   }
 
-  const accessLog: AccessLog = {
-    write: showRequest,
-    flush: () => Promise.resolve(),
-    flushSync() {},
-    dropped: () => 0,
-    leftOut: () => ({}),
-    reopen() {},
-    close: () => Promise.resolve(),
-  }
+  const accessLog: AccessLog = { ...NO_ACCESS_LOG, write: showRequest }
   const events: EventLog = {
     log: pino({ base: null, timestamp: false }, { write: (line) => showEvent(line, print, paint) }),
     flush: () => Promise.resolve(),

@@ -20,9 +20,7 @@ export function describeConfig(file: string, snapshot: Snapshot, columns?: numbe
     ['admin', `${formatListen(config.admin.listen)}${describeTokens(config.admin)}`],
     ['store', describeStore(config.store)],
     ['consumers', snapshot.consumers.map(describeConsumers).join(', then ')],
-    ...(config.tier_sources.length === 0
-      ? []
-      : [['tiers', describePlans(config, tiers[snapshot.defaultTier]!)]]),
+    ['tiers', config.tier_sources.length === 0 ? '' : describePlans(config, tiers[snapshot.defaultTier]!)],
   ]
   const lines = mostSpecificFirst(routes).map(({ route, host }) => [
     route.methods.length === 0 ? '*' : route.methods.join(','),
@@ -177,7 +175,7 @@ function describeStore({ redis, timeout, on_failure: onFailure }: Config['store'
   return `Redis at ${hosts.join(', ')}, at most ${timeout} ms, ${onFailure} when it fails`
 }
 
-/** Summarizes the configuration for a program. Nothing in it is a secret. */
+/** Summarizes the configuration for a program, which gets no key that is undefined. Nothing in it is a secret. */
 export function summarizeConfig({ hash, config, tiers, defaultTier, services, routes }: Snapshot): object {
   return {
     hash,
@@ -186,7 +184,7 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
     store: config.store.redis === undefined ? 'memory' : 'redis',
     tiers,
     default_tier: tiers[defaultTier],
-    ...(config.tier_sources.length === 0 ? {} : { tier_sources: config.tier_sources.map(sourceName) }),
+    tier_sources: config.tier_sources.length === 0 ? undefined : config.tier_sources.map(sourceName),
     services: services.map((service) => ({
       name: service.name,
       upstreams: service.upstreams.map(({ origin, basePath }) => origin + basePath),
@@ -194,13 +192,22 @@ export function summarizeConfig({ hash, config, tiers, defaultTier, services, ro
       limits: limitsByTier(service, tiers),
       ...resilienceData(service),
     })),
-    routes: mostSpecificFirst(routes).map(({ route, host }) => ({
-      ...(host === '' ? {} : { host }),
-      path: route.path,
-      methods: route.methods,
-      ...destinationData(config, route),
-      ...costData(config, route),
-    })),
+    routes: mostSpecificFirst(routes).map(({ route, host }) => {
+      const { index, service, cost, costFrom: from, costHeader, path, methods } = route
+      const { split, respond, mirror, refund_on } = config.routes[index]!
+      return {
+        host: host === '' ? undefined : host,
+        path,
+        methods,
+        ...(respond === undefined ? { service: service.name } : { respond: respond.status }),
+        split,
+        mirror,
+        cost,
+        cost_from: from && { header: from.header, max: from.max, consumers: [...from.consumers] },
+        refund_on,
+        cost_header: costHeader,
+      }
+    }),
   }
 }
 
@@ -213,26 +220,4 @@ function limitsByTier(service: Service, tiers: readonly string[]): object {
           ...(policy.candidate?.limits ?? []).map((limit) => ({ ...limitData(limit), candidate: true })),
         ]
   return Object.fromEntries(tiers.map((tier, i) => [tier, shown(service.policies[i])]))
-}
-
-function destinationData({ routes }: Config, { index, service }: Route): object {
-  const { split, respond, mirror } = routes[index]!
-  const destination = respond !== undefined ? { respond: respond.status } : { service: service.name }
-  return {
-    ...destination,
-    ...(split === undefined ? {} : { split }),
-    ...(mirror === undefined ? {} : { mirror }),
-  }
-}
-
-function costData({ routes }: Config, { index, cost, costFrom, costHeader }: Route): object {
-  const { refund_on: refundOn } = routes[index]!
-  return {
-    cost,
-    ...(costFrom === undefined
-      ? {}
-      : { cost_from: { header: costFrom.header, max: costFrom.max, consumers: [...costFrom.consumers] } }),
-    ...(refundOn === undefined ? {} : { refund_on: refundOn }),
-    ...(costHeader === undefined ? {} : { cost_header: costHeader }),
-  }
 }

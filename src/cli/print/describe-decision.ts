@@ -2,19 +2,25 @@ import { type LimitData, limitDataParts, limitDataText } from '../../config/snap
 import { credentialKind } from '../../config/values/credential-kinds.js'
 import type { DecisionData, LimitTold } from '../../telemetry/decisions/decision-data.js'
 import { seconds } from '../../telemetry/decisions/why.js'
-import { details, oneLine, remarked, wrapped } from './terminal.js'
+import { details, oneLine, page, remarked, wrapped } from './terminal.js'
 import { foundBy, untilText } from './tier-origin.js'
 
 /** Describes the parts of a decision, for sent requests (`why`) and for hypothetical ones (`explain`). */
 
-/** Formats a decision: the sentence that says why, its rows, then its limits. */
+/** Formats a decision: the sentence that says why, its rows, its limits, and a note. */
 export function describeAnswer(
   { why, limits }: { readonly why: string; readonly limits: readonly LimitTold[] },
   rows: readonly (readonly string[])[],
   columns: number | undefined,
+  note = '',
 ): string {
-  const parts = [wrapped(oneLine(why), 0, columns), details(rows, columns), limitTable(limits, columns)]
-  return parts.filter((part) => part !== '').join('\n\n')
+  return page(
+    wrapped(oneLine(why), 0, columns),
+    details(rows, columns),
+    limitTable(limits, columns),
+    changedLimits(limits, columns),
+    wrapped(note, 0, columns),
+  )
 }
 
 type Asked = Omit<DecisionData, 'request_id' | 'time' | 'upstream' | 'upstream_ms' | 'duration_ms'>
@@ -28,10 +34,10 @@ export function requestRows(d: Asked): string[][] {
     [
       'tier',
       d.tier === null
-        ? 'not looked for'
+        ? 'not resolved'
         : `${d.tier}, ${foundBy(d.tier_from ?? '', d.tier_stale, d.identified_by)}${untilText(d.tier_until)}`,
     ],
-    ...(d.cost === null ? [] : [['cost', String(d.cost)]]),
+    ['cost', d.cost === null ? '' : String(d.cost)],
   ]
 }
 
@@ -60,18 +66,15 @@ function limitTable(limits: readonly LimitTold[], columns: number | undefined): 
     countedOf(limit),
     markOf(limit),
   ])
-  return (
-    remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows, columns) +
-    changedLimits(limits, columns)
-  )
+  return remarked(['limit', 'amount', 'used', 'left', 'resets in', 'counted', ''], rows, columns)
 }
 
-/** Explains, below a table of limits, those whose amount differs from the tier's. */
+/** Explains the limits whose amount differs from the tier's, below their table; empty if there is none. */
 export function changedLimits(limits: readonly LimitData[], columns: number | undefined): string {
   const changes = limits
     .filter(({ changed }) => changed !== undefined)
-    .map((limit) => `\n${wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4, columns)}`)
-  return changes.length === 0 ? '' : `\n\nnot as the tier has it:${changes.join('')}`
+    .map((limit) => wrapped(`  ${limit.name}: ${limitDataText(limit)}`, 4, columns))
+  return changes.length === 0 ? '' : ['differs from the tier:', ...changes].join('\n')
 }
 
 /** Formats the counts of a sliding window: `4 now + 35 % of 12 before`. */
@@ -83,6 +86,6 @@ function countedOf({ current, previous, weight }: LimitTold): string {
 }
 
 function markOf({ denied, binding }: LimitTold): string {
-  if (denied) return binding ? 'denied it, and is waited for longest' : 'denied it, too'
-  return binding ? 'leaves the least' : ''
+  if (denied) return binding ? 'denied the request; longest wait' : 'denied the request, too'
+  return binding ? 'least left' : ''
 }

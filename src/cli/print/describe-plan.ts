@@ -1,8 +1,8 @@
-import { limitText } from '../../config/snapshot/limit.js'
+import { limitText, secondOf } from '../../config/snapshot/limit.js'
 import type { LineProblems } from '../read/access-lines.js'
-import type { Tally } from '../read/plan-tally.js'
+import type { ConsumerCounts, LimitCounts, Tally, TierCounts } from '../read/plan-tally.js'
 import { seen } from './display-width.js'
-import { counted, firstCut, table, wrapped } from './terminal.js'
+import { counted, firstCut, page, table, wrapped } from './terminal.js'
 
 /** Result of a plan. */
 export interface PlanTold {
@@ -19,72 +19,77 @@ export interface PlanTold {
   readonly logged: number
 }
 
+/** A column of figures: its head, and the text of a row. */
+type Column<T> = readonly [head: string, cellOf: (row: T) => string]
+
+const COUNTS_BY_TIER: readonly Column<TierCounts>[] = [
+  ['service', ({ service }) => service],
+  ['tier', ({ tier }) => tier],
+  ['requests', ({ requests }) => number(requests)],
+  ['denied', ({ deniedThen }) => number(deniedThen)],
+  ['denied now', ({ deniedNow, requests }) => withShare(deniedNow, requests)],
+  ['newly', ({ newlyDenied }) => number(newlyDenied)],
+  ['consumers', ({ consumersNewlyDenied }) => number(consumersNewlyDenied)],
+  ['let through', ({ newlyAllowed }) => number(newlyAllowed)],
+]
+const COUNTS_BY_LIMIT: readonly Column<LimitCounts>[] = [
+  ['service', ({ service }) => service],
+  ['tier', ({ tier }) => tier],
+  ['limit', ({ limit }) => limit.name],
+  ['amount', ({ limit }) => limitText(limit)],
+  ['denies now', ({ deniedNow }) => number(deniedNow)],
+]
+const COUNTS_BY_CONSUMER: readonly Column<ConsumerCounts>[] = [
+  ['consumer', ({ consumer }) => seen(consumer)],
+  ['service', ({ service }) => service],
+  ['tier', ({ tier }) => tier],
+  ['denied', ({ deniedThen }) => number(deniedThen)],
+  ['denied now', ({ deniedNow }) => number(deniedNow)],
+  ['newly', ({ newlyDenied }) => number(newlyDenied)],
+]
+
 /** Describes the result in one sentence, then the figures by tier, limit and consumer, then what they leave out. */
 export function describePlan(told: PlanTold, columns: number | undefined): string {
   const { tally, shown } = told
-  const parts = [verdict(told), source(told)].map((line) => wrapped(line, 0, columns))
-  const tiers = tally.tiers()
-  if (tiers.length > 0) {
-    const head = ['service', 'tier', 'requests', 'denied', 'denied now', 'newly', 'consumers', 'let through']
-    parts.push(
-      rightAligned(
-        [
-          head,
-          ...tiers.map((one) => [
-            one.service,
-            one.tier,
-            number(one.requests),
-            number(one.deniedThen),
-            withShare(one.deniedNow, one.requests),
-            number(one.newlyDenied),
-            number(one.consumersNewlyDenied),
-            number(one.newlyAllowed),
-          ]),
-        ],
-        2,
-      ),
-    )
-  }
-  const limits = tally.limits()
-  if (limits.length > 0) {
-    const rows = limits.map((one) => [
-      one.service,
-      one.tier,
-      one.limit.name,
-      limitText(one.limit),
-      number(one.deniedNow),
-    ])
-    parts.push(rightAligned([['service', 'tier', 'limit', 'amount', 'denies now'], ...rows], 4))
-  }
-  const consumers = tally.consumers().slice(0, shown)
-  if (consumers.length > 0) {
-    const rows = consumers.map((one) => [
-      seen(one.consumer),
-      one.service,
-      one.tier,
-      number(one.deniedThen),
-      number(one.deniedNow),
-      number(one.newlyDenied),
-    ])
-    const head = ['consumer', 'service', 'tier', 'denied', 'denied now', 'newly']
-    parts.push(rightAligned(firstCut([head, ...rows], 2, columns), 3))
-  }
-  const notes = notesOf(told)
-  if (notes.length > 0) parts.push(notes.map((note) => wrapped(note, 0, columns)).join('\n'))
-  return parts.join('\n\n')
+  const notes = notesOf(told).map((note) => wrapped(note, 0, columns))
+  return page(
+    wrapped(verdict(told), 0, columns),
+    wrapped(source(told), 0, columns),
+    figures(COUNTS_BY_TIER, tally.tiers(), 2, columns),
+    figures(COUNTS_BY_LIMIT, tally.limits(), 4, columns),
+    figures(COUNTS_BY_CONSUMER, tally.consumers().slice(0, shown), 3, columns),
+    notes.join('\n'),
+  )
+}
+
+/** Formats a table: the first `texts` columns aligned left, numbers aligned right; empty without rows. */
+function figures<T>(
+  of: readonly Column<T>[],
+  rows: readonly T[],
+  texts: number,
+  columns: number | undefined,
+): string {
+  if (rows.length === 0) return ''
+  const lines = [of.map(([head]) => head), ...rows.map((row) => of.map(([, cellOf]) => cellOf(row)))]
+  const cells = firstCut(lines, 2, columns)
+  const width = (column: number) => Math.max(...cells.map((row) => row[column]!.length))
+  return table(
+    cells.map((row) => row.map((cell, i) => (i < texts ? cell : cell.padStart(width(i))))),
+    2,
+  )
 }
 
 function verdict({ tally }: PlanTold): string {
   const { requests, newlyDenied, newlyAllowed } = tally.all
-  if (requests === 0) return 'None of the requests has a limit to ask.'
+  if (requests === 0) return 'No limit applies to any of the requests.'
   const more =
     newlyDenied === 0
-      ? `No request would have been denied that was not, of ${number(requests)}`
-      : `${number(newlyDenied)} of ${number(requests)} requests would have been denied that ${newlyDenied === 1 ? 'was' : 'were'} not (${share(newlyDenied, requests)})`
+      ? `No request of ${number(requests)} would have been newly denied`
+      : `${number(newlyDenied)} of ${number(requests)} requests would have been newly denied (${share(newlyDenied, requests)})`
   const less =
     newlyAllowed === 0
       ? ''
-      : `; ${number(newlyAllowed)} that ${newlyAllowed === 1 ? 'was' : 'were'} denied would have passed`
+      : `; ${number(newlyAllowed)} denied ${newlyAllowed === 1 ? 'request' : 'requests'} would have passed`
   const worst = tally.worstMinute()
   const most = worst?.newlyDenied === newlyDenied ? 'All' : 'Most'
   const when =
@@ -112,7 +117,7 @@ function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTo
       .join(', ')
     const total = unrouted.reduce((sum, { requests }) => sum + requests, 0)
     notes.push(
-      `No route any more: ${counted(total, 'request')}, of ${named}${unrouted.length > 3 ? ' …' : ''}.`,
+      `No route fits any more: ${counted(total, 'request')} of ${named}${unrouted.length > 3 ? ' …' : ''}.`,
     )
   }
   for (const [tier, requests] of unknownTiers)
@@ -121,30 +126,31 @@ function notesOf({ file, tally, problems, unknownTiers, forgot, logged }: PlanTo
     )
   const left = [
     [unidentified, 'without a consumer'],
-    [refused, 'refused before a limit was asked'],
-    [answered, 'answered here without a limit'],
+    [refused, 'refused before a limit'],
+    [answered, 'answered by the gateway without a limit'],
   ] as const
   const said = left.filter(([count]) => count > 0).map(([count, what]) => `${number(count)} ${what}`)
   if (said.length > 0) notes.push(`Not counted: ${said.join(', ')}.`)
   if (problems.other > 0)
     notes.push(
-      `${counted(problems.other, 'line')} of no access log left out, the first at ${problems.first}.`,
+      `Not from an access log, and left out: ${counted(problems.other, 'line')}, the first at ${problems.first}.`,
     )
   if (logged < 1)
     notes.push(
-      `log.sample is ${logged} in ${file}: if it was when the log was written, most requests are missing, and more would be denied.`,
+      `log.sample is ${logged} in ${file}: if the log was written with it, most requests are missing, and more would be denied.`,
     )
   if (tally.moreConsumers())
-    notes.push('More consumers were denied than are kept: those that came last are not among them.')
+    notes.push('More consumers were denied than Tidegate keeps: the last ones are missing here.')
   if (forgot)
-    notes.push('More counts than memory holds (2,000,000): some began anew, and more would have been denied.')
+    notes.push(
+      'There are more counts than memory holds (2,000,000): some began anew, and more requests would have been denied.',
+    )
   return notes
 }
 
 /** Formats the result for programs. */
 export function planJson({ file, hash, logs, tally, problems, shown, unknownTiers, forgot }: PlanTold) {
   const { from, to } = tally.span()!
-  const { requests, deniedThen, deniedNow, newlyDenied, newlyAllowed } = tally.all
   const worst = tally.worstMinute()
   return {
     config: file,
@@ -152,40 +158,13 @@ export function planJson({ file, hash, logs, tally, problems, shown, unknownTier
     logs,
     from: time(from),
     to: time(to),
-    requests,
-    denied_then: deniedThen,
-    denied_now: deniedNow,
-    newly_denied: newlyDenied,
-    newly_allowed: newlyAllowed,
+    ...snakeCased(tally.all),
     worst_minute: worst === undefined ? null : { from: time(worst.at), newly_denied: worst.newlyDenied },
-    tiers: tally.tiers().map((one) => ({
-      service: one.service,
-      tier: one.tier,
-      requests: one.requests,
-      denied_then: one.deniedThen,
-      denied_now: one.deniedNow,
-      newly_denied: one.newlyDenied,
-      newly_allowed: one.newlyAllowed,
-      consumers_newly_denied: one.consumersNewlyDenied,
-    })),
-    limits: tally.limits().map(({ service, tier, limit, deniedNow: denied }) => ({
-      service,
-      tier,
-      limit: limit.name,
-      amount: limitText(limit),
-      denied_now: denied,
-    })),
-    consumers: tally
-      .consumers()
-      .slice(0, shown)
-      .map((one) => ({
-        consumer: one.consumer,
-        service: one.service,
-        tier: one.tier,
-        denied_then: one.deniedThen,
-        denied_now: one.deniedNow,
-        newly_denied: one.newlyDenied,
-      })),
+    tiers: tally.tiers().map(snakeCased),
+    limits: tally.limits().map(({ limit, ...counts }) => {
+      return { ...snakeCased(counts), limit: limit.name, amount: limitText(limit) }
+    }),
+    consumers: tally.consumers().slice(0, shown).map(snakeCased),
     skipped: tally.skipped,
     unrouted: tally.unrouted(),
     unknown_tiers: Object.fromEntries(unknownTiers),
@@ -194,17 +173,14 @@ export function planJson({ file, hash, logs, tally, problems, shown, unknownTier
   }
 }
 
-/** Formats a table: the first `texts` columns aligned left, numbers aligned right. */
-function rightAligned(rows: readonly (readonly string[])[], texts: number): string {
-  const width = (column: number) => Math.max(...rows.map((row) => row[column]!.length))
-  return table(
-    rows.map((row) => row.map((cell, column) => (column < texts ? cell : cell.padStart(width(column))))),
-    2,
-  )
+/** Returns an object with its keys as the JSON of Tidegate has them: `deniedNow` becomes `denied_now`. */
+function snakeCased(counts: object): object {
+  const snake = (key: string) => key.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+  return Object.fromEntries(Object.entries(counts).map(([key, value]) => [snake(key), value]))
 }
 
 const number = (value: number) => value.toLocaleString('en-US')
-const time = (ms: number) => new Date(ms).toISOString().replace(/\.\d+Z$/, 'Z')
+const time = secondOf
 const withShare = (part: number, all: number) => (part === 0 ? '0' : `${number(part)} (${share(part, all)})`)
 
 /** Formats a share as `4.8 %`. Small shares have two significant digits, and a part above 0 is never shown as 0. */

@@ -40,22 +40,18 @@ function percent(share: number): string {
 }
 
 /** Returns the settings of one service for a program. */
-export function resilienceData({ retries, circuitBreaker, concurrency }: Service): object {
+export function resilienceData({ retries, circuitBreaker: breaker, concurrency }: Service): object {
   return {
     retries: { budget: Math.round(retries.budget * 100), attempts: retries.attempts },
-    ...(circuitBreaker === undefined
-      ? {}
-      : {
-          circuit_breaker: {
-            error_ratio: Math.round(circuitBreaker.errorRatio * 100),
-            slow_ms: Number.isFinite(circuitBreaker.slowMs) ? circuitBreaker.slowMs : 0,
-            slow_ratio: Math.round(circuitBreaker.slowRatio * 100),
-            window_ms: circuitBreaker.windowMs,
-            min_requests: circuitBreaker.minRequests,
-            open_ms: circuitBreaker.openMs,
-            probes: circuitBreaker.probes,
-          },
-        }),
-    ...(concurrency === undefined ? {} : { concurrency }),
+    circuit_breaker: breaker && {
+      error_ratio: Math.round(breaker.errorRatio * 100),
+      slow_ms: Number.isFinite(breaker.slowMs) ? breaker.slowMs : 0,
+      slow_ratio: Math.round(breaker.slowRatio * 100),
+      window_ms: breaker.windowMs,
+      min_requests: breaker.minRequests,
+      open_ms: breaker.openMs,
+      probes: breaker.probes,
+    },
+    concurrency,
   }
 }

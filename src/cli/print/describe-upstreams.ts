@@ -25,15 +25,12 @@ export function upstreamRows(services: readonly Service[]): string[][] {
   })
 }
 
+const BALANCE = {
+  round_robin: 'in turn',
+  least_requests: 'to the one with fewer requests',
+  hash_consumer: 'by consumer',
+}
+
 function balanceText(balance: Balance): string {
-  switch (balance.kind) {
-    case 'round_robin':
-      return 'in turn'
-    case 'least_requests':
-      return 'to the one with fewer requests'
-    case 'hash_consumer':
-      return 'by consumer'
-    case 'hash_header':
-      return `by ${balance.header}`
-  }
+  return balance.kind === 'hash_header' ? `by ${balance.header}` : BALANCE[balance.kind]
 }

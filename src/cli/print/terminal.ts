@@ -36,37 +36,30 @@ export function table(lines: readonly (readonly string[])[], indent = 0): string
     .join('\n')
 }
 
+/** Joins the parts of a page with an empty line between them. Empty parts are left out. */
+export function page(...parts: readonly string[]): string {
+  return parts.filter((part) => part !== '').join('\n\n')
+}
+
 /**
  * Formats a list for a person: one line each, or, if the terminal is too narrow, a few lines each with the column's
  * name in front. In a file or a pipe it is one line each, whatever the width. Empty columns are left out. No cell can
  * control the terminal or add a line.
  *
  * @param columns of the terminal; undefined without a terminal
+ * @param indent spaces in front of each line
  */
 export function listing(
   head: readonly string[],
   rows: readonly (readonly string[])[],
   columns: number | undefined,
+  indent = 0,
 ): string {
   const cells = rows.map((row) => row.map(oneLine))
-  const lines = table(withoutEmpty([head, ...cells]))
+  const lines = table(withoutEmpty([head, ...cells]), indent)
   if (fits(lines, columns)) return lines
-  return cells.map((row) => block(head, row, columns, 0)).join('\n\n')
-}
-
-/**
- * Formats figures in columns. On a terminal that is too narrow, each row becomes a few lines with the column's name in
- * front.
- *
- * @param columns of the terminal; undefined without a terminal
- */
-export function sheet(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  columns: number | undefined,
-): string {
-  const whole = table(withoutEmpty([head, ...rows]), INDENT)
-  return fits(whole, columns) ? whole : rows.map((row) => block(head, row, columns)).join('\n\n')
+  const named = (row: readonly string[]) => head.map((name, i) => [name, row[i]!])
+  return cells.map((row) => details(named(row), columns, indent)).join('\n\n')
 }
 
 /**
@@ -82,20 +75,6 @@ export function rowsOf(rows: readonly (readonly string[])[], columns: number | u
   return rows.map((row) => wrapped(line(row), 3 * INDENT, columns)).join('\n')
 }
 
-/** Formats a row as lines, each with the name of its column in front. */
-function block(
-  head: readonly string[],
-  row: readonly string[],
-  columns: number | undefined,
-  indent = INDENT,
-): string {
-  return details(
-    head.map((name, i) => [name, row[i]!]).filter(([, cell]) => cell !== ''),
-    columns,
-    indent,
-  )
-}
-
 /**
  * Formats figures in columns, of which the last are words. If the terminal is too narrow, the words end the line or go
  * below it. If it is too narrow for the figures, too, each has its own line. Empty columns are left out.
@@ -108,19 +87,14 @@ export function remarked(
   columns: number | undefined,
 ): string {
   const whole = table(withoutEmpty([head, ...rows]), INDENT)
-  if (fits(whole, columns)) return whole
   const figures = table(withoutEmpty([head, ...rows].map((row) => row.slice(0, -1))), INDENT)
-  if (fits(figures, columns)) {
-    const beneath = (row: readonly string[]) => {
-      const words = oneLine(row.at(-1)!)
-      return words === '' ? '' : `\n${wrapped(`${' '.repeat(2 * INDENT)}${words}`, 2 * INDENT, columns)}`
-    }
-    return figures
-      .split('\n')
-      .map((line, i) => (i === 0 ? line : line + beneath(rows[i - 1]!)))
-      .join('\n')
+  if (fits(whole, columns) || !fits(figures, columns)) return listing(head, rows, columns, INDENT)
+  const beneath = (row: readonly string[]) => {
+    const words = oneLine(row.at(-1)!)
+    return words === '' ? '' : `\n${wrapped(`${' '.repeat(2 * INDENT)}${words}`, 2 * INDENT, columns)}`
   }
-  return rows.map((row) => block(head, row, columns)).join('\n\n')
+  const [first, ...lines] = figures.split('\n')
+  return [first, ...lines.map((line, i) => line + beneath(rows[i]!))].join('\n')
 }
 
 /**
@@ -208,8 +182,8 @@ export function helpText(command: {
       ? `${label}\n${text}`
       : label.padEnd(HELP_TEXT) + text.slice(HELP_TEXT)
   })
-  const parts = [lines.join('\n'), paragraphs(about), `Options:\n${described.join('\n')}`, paragraphs(notes)]
-  return parts.filter((part) => part !== '' && part !== 'Options:\n').join('\n\n')
+  const listed = described.length === 0 ? '' : `Options:\n${described.join('\n')}`
+  return page(lines.join('\n'), paragraphs(about), listed, paragraphs(notes))
 }
 
 /** Wraps a form of a command line. An option stays with its value, and brackets with what is in them. */

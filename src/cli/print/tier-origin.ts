@@ -1,6 +1,8 @@
 import { secondOf } from '../../config/snapshot/limit.js'
 import { CREDENTIAL_KINDS, credentialKind } from '../../config/values/credential-kinds.js'
 
+const FROM: Readonly<Record<string, string>> = { assignment: 'assigned', query: 'given by --tier' }
+
 /** Origin of a consumer's tier, in the words of the admin API. */
 export interface TierPart {
   readonly tier: string
@@ -12,9 +14,9 @@ export interface TierPart {
   readonly seen_at?: string
 }
 
-/** Describes the origin in words: `said by its token, seen last 2026-11-25T05:00:00Z`. */
+/** Describes the origin in words: `said by its token, last seen 2026-11-25T05:00:00Z`. */
 export function tierText({ tier_from, tier_stale, identified_by, seen_at }: TierPart): string {
-  const seen = seen_at === undefined ? '' : `, seen last ${secondOf(Date.parse(seen_at))}`
+  const seen = seen_at === undefined ? '' : `, last seen ${secondOf(Date.parse(seen_at))}`
   return foundBy(tier_from, tier_stale, identified_by) + (tier_from === 'credential' ? seen : '')
 }
 
@@ -28,16 +30,8 @@ export function foundBy(tierFrom: string, stale = false, identifiedBy: string | 
     const source = tierFrom.slice('source:'.length)
     return stale ? `as ${source} said last, longer ago than its ttl` : `as ${source} says`
   }
-  switch (tierFrom) {
-    case 'assignment':
-      return 'assigned'
-    case 'credential':
-      return credentialKind(identifiedBy)?.tierFrom ?? CREDENTIAL_KINDS.api_key.tierFrom
-    case 'query':
-      return 'as asked for'
-    default:
-      return 'the default'
-  }
+  const ofCredential = credentialKind(identifiedBy)?.tierFrom ?? CREDENTIAL_KINDS.api_key.tierFrom
+  return tierFrom === 'credential' ? ofCredential : (FROM[tierFrom] ?? 'the default')
 }
 
 /** Formats an end: ` until 2026-11-25T05:00:00Z`; empty for null. */

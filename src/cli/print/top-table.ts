@@ -2,6 +2,7 @@ import type { TopAnswer } from '../../admin/routes/top.js'
 import type { Dimension } from '../../telemetry/top/top.js'
 import { fit, seen, widthOf } from './display-width.js'
 import type { Paint } from './terminal.js'
+import { ago } from './time.js'
 
 /** State that `tidegate top` shows: the data and the room for it. */
 export interface TopView {
@@ -17,10 +18,10 @@ export interface TopView {
 }
 
 const WORDS: Readonly<Record<Dimension, { title: string; head: string; none: string }>> = {
-  limited: { title: 'limited most', head: 'denied', none: 'Nobody is being limited.' },
-  near: { title: 'near a limit', head: 'near', none: 'Nobody is near a limit.' },
-  share: { title: 'over their share', head: 'refused', none: 'Nobody holds more than a share.' },
-  cost: { title: 'costing most', head: 'cost', none: 'Nothing was taken from any limit.' },
+  limited: { title: 'limited most', head: 'denied', none: 'No consumer is being limited.' },
+  near: { title: 'near a limit', head: 'near', none: 'No consumer is near a limit.' },
+  share: { title: 'over their share', head: 'refused', none: 'No consumer wants more than its share.' },
+  cost: { title: 'costing most', head: 'cost', none: 'No quota was used.' },
 }
 
 /** Columns in the order in which they are dropped if there is not enough room. */
@@ -52,7 +53,7 @@ export function topLines(view: TopView, paint: Paint): { head: string[]; rows: s
   const { names, lines } = layout(told, words.head, columns)
   head.push(paint('dim', names))
   if (told.floor > 0)
-    foot.unshift(paint('dim', cutTo(`nobody else has more than ${number(told.floor)}`, columns)))
+    foot.unshift(paint('dim', cutTo(`no other consumer has more than ${number(told.floor)}`, columns)))
   return { head, rows: lines, foot }
 }
 
@@ -69,7 +70,7 @@ function layout(told: TopAnswer, counted: string, columns: number): { names: str
     {
       name: 'since',
       right: true,
-      cells: told.rows.map(({ since }) => ago(Date.parse(told.to) - Date.parse(since))),
+      cells: told.rows.map(({ since }) => ago(since, Date.parse(told.to))),
     },
   ]
   const widths = new Map(all.map(({ name, cells }) => [name, Math.max(...[name, ...cells].map(widthOf))]))
@@ -116,20 +117,10 @@ function nodesOf({ nodes, missed }: TopAnswer): string[] {
   return [gateways, ...(missed === 0 ? [] : [`${number(missed)} not counted`])]
 }
 
-const grouped = new Intl.NumberFormat('en')
-function number(value: number): string {
-  return grouped.format(value)
-}
+const number = (value: number) => value.toLocaleString('en-US')
 
 function rate(perSecond: number): string {
   return perSecond < 100 ? perSecond.toFixed(1) : number(Math.round(perSecond))
-}
-
-function ago(ms: number): string {
-  const seconds = Math.max(0, Math.round(ms / 1000))
-  if (seconds < 120) return `${seconds} s`
-  if (seconds < 7_200) return `${Math.round(seconds / 60)} min`
-  return seconds < 172_800 ? `${Math.round(seconds / 3_600)} h` : `${Math.round(seconds / 86_400)} days`
 }
 
 export function cutTo(text: string, columns: number): string {

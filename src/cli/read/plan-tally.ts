@@ -1,19 +1,22 @@
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { LoggedRequest, Planned, Skipped } from '../../gateway/simulate/log-replay.js'
+import { byText } from '../by-text.js'
 
 /** Maximum number of consumers with denials that are kept. Other consumers are not kept. */
 const MOST_CONSUMERS = 1_000_000
 const MOST_ROUTES = 1000
 const MINUTE = 60_000
 
-export interface TallyCounts {
-  requests: number
-  deniedThen: number
-  deniedNow: number
+const NO_COUNTS = {
+  requests: 0,
+  deniedThen: 0,
+  deniedNow: 0,
   /** Denied by the plan, allowed when logged. */
-  newlyDenied: number
-  newlyAllowed: number
+  newlyDenied: 0,
+  newlyAllowed: 0,
 }
+
+export type TallyCounts = typeof NO_COUNTS
 
 export interface TierCounts extends TallyCounts {
   readonly service: string
@@ -21,13 +24,10 @@ export interface TierCounts extends TallyCounts {
   consumersNewlyDenied: number
 }
 
-export interface ConsumerCounts {
+export interface ConsumerCounts extends Pick<TallyCounts, 'deniedThen' | 'deniedNow' | 'newlyDenied'> {
   readonly service: string
   readonly tier: string
   readonly consumer: string
-  deniedThen: number
-  deniedNow: number
-  newlyDenied: number
 }
 
 export interface LimitCounts {
@@ -59,7 +59,7 @@ export interface Tally {
 }
 
 export function createTally(): Tally {
-  const all: TallyCounts = { requests: 0, deniedThen: 0, deniedNow: 0, newlyDenied: 0, newlyAllowed: 0 }
+  const all = { ...NO_COUNTS }
   const skipped = { unidentified: 0, refused: 0, unrouted: 0, answered: 0 }
   const tiers = new Map<string, TierCounts>()
   const limits = new Map<string, LimitCounts>()
@@ -70,43 +70,14 @@ export function createTally(): Tally {
   let to = Number.NEGATIVE_INFINITY
   let more = false
 
-  function tierOf({ service, tier }: Planned): TierCounts {
-    const key = `${service} ${tier}`
-    let counts = tiers.get(key)
-    if (counts === undefined) {
-      counts = {
-        service,
-        tier,
-        requests: 0,
-        deniedThen: 0,
-        deniedNow: 0,
-        newlyDenied: 0,
-        newlyAllowed: 0,
-        consumersNewlyDenied: 0,
-      }
-      tiers.set(key, counts)
-    }
-    return counts
-  }
-
   function consumerOf({ service, tier, consumer }: Planned): ConsumerCounts | undefined {
     const key = `${service} ${tier} ${consumer}`
-    const known = consumers.get(key)
-    if (known !== undefined) return known
-    if (consumers.size >= MOST_CONSUMERS) {
+    if (!consumers.has(key) && consumers.size >= MOST_CONSUMERS) {
       more = true
       return undefined
     }
-    const counts = { service, tier, consumer, deniedThen: 0, deniedNow: 0, newlyDenied: 0 }
-    consumers.set(key, counts)
-    return counts
-  }
-
-  function deny({ service, tier, limit }: Planned): void {
-    const key = `${service} ${tier} ${limit!.name}`
-    const counts = limits.get(key)
-    if (counts === undefined) limits.set(key, { service, tier, limit: limit!, deniedNow: 1 })
-    else counts.deniedNow++
+    const none = { service, tier, consumer, deniedThen: 0, deniedNow: 0, newlyDenied: 0 }
+    return consumers.get(key) ?? added(consumers, key, none)
   }
 
   function skip(request: LoggedRequest, why: Skipped): void {
@@ -125,8 +96,10 @@ export function createTally(): Tally {
         skip(request, outcome)
         return
       }
-      const { deniedThen, deniedNow } = outcome
-      const tier = tierOf(outcome)
+      const { service, tier: name, limit, deniedThen, deniedNow } = outcome
+      const key = `${service} ${name}`
+      const tier =
+        tiers.get(key) ?? added(tiers, key, { service, tier: name, ...NO_COUNTS, consumersNewlyDenied: 0 })
       const newly = deniedNow && !deniedThen
       for (const counts of [all, tier]) {
         counts.requests++
@@ -135,7 +108,12 @@ export function createTally(): Tally {
         counts.newlyDenied += Number(newly)
         counts.newlyAllowed += Number(deniedThen && !deniedNow)
       }
-      if (deniedNow) deny(outcome)
+      if (deniedNow) {
+        const of = `${key} ${limit!.name}`
+        const counts =
+          limits.get(of) ?? added(limits, of, { service, tier: name, limit: limit!, deniedNow: 0 })
+        counts.deniedNow++
+      }
       if (newly) {
         const minute = Math.floor(request.began / MINUTE)
         minutes.set(minute, (minutes.get(minute) ?? 0) + 1)
@@ -151,7 +129,7 @@ export function createTally(): Tally {
     all,
     skipped,
     span: () => (from <= to ? { from, to } : undefined),
-    tiers: () => [...tiers.values()].sort((a, b) => compare(a.service, b.service) || compare(a.tier, b.tier)),
+    tiers: () => [...tiers.values()].sort(byText(({ service, tier }) => `${service}\0${tier}`)),
     limits: () => [...limits.values()].sort((a, b) => b.deniedNow - a.deniedNow),
     consumers: () =>
       [...consumers.values()].sort(
@@ -169,4 +147,7 @@ export function createTally(): Tally {
   }
 }
 
-const compare = (a: string, b: string) => (a < b ? -1 : a > b ? 1 : 0)
+function added<T>(map: Map<string, T>, key: string, value: T): T {
+  map.set(key, value)
+  return value
+}

@@ -36,7 +36,7 @@ const MAX_TEXT = 1024
 
 /** Creates an access log. Throws when the destination is a path that cannot be opened for appending. */
 export function createAccessLog(options: AccessLogOptions): AccessLog {
-  if (options.destination === 'off') return OFF
+  if (options.destination === 'off') return NO_ACCESS_LOG
   const whole = options.shared ? wholeWrite(options.destination) : undefined
   const sink = createLineSink(openOutput(options.destination), {
     onProblem: options.onProblem,
@@ -75,7 +75,8 @@ function shorten(line: string): string {
   return `${JSON.stringify(JSON.parse(line), cut).replace(NOT_ASCII, escapeUnit)}\n`
 }
 
-const OFF: AccessLog = {
+/** Writes nothing. */
+export const NO_ACCESS_LOG: AccessLog = {
   write() {},
   flush: () => Promise.resolve(),
   flushSync() {},

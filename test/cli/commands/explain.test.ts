@@ -88,7 +88,7 @@ routes: [{ path: /*, service: payments }]
   )
   t.ok(rest.includes('  tier      pro, assigned until TIME'), told)
   t.match(told, /^ {2}minute +150\/min +0\/150 /m)
-  t.match(told, '\n\nnot as the tier has it:\n  minute: 150/min (100 + boost 50 until TIME)\n')
+  t.match(told, '\n\ndiffers from the tier:\n  minute: 150/min (100 + boost 50 until TIME)\n')
   t.match(await run('explain', 'GET', '/x', '-H', 'x-user-id: bob'), /^ {2}tier +free, the default$/m)
 
   const json = JSON.parse(

@@ -66,7 +66,7 @@ t.test('the table has a line for each consumer, with the range in which its coun
       'acme                      payments  pro     1,730   38.4  81.7 %  second  10 min',
       '客戶服務中心\\u{1b}[2J     payments  free  201–204    4.5   9.6 %  second     0 s',
       'xxxxxxxxxxxxxxxxxxxxxxx…  payments  pro       0–9    0.2   0.4 %             0 s',
-      'nobody else has more than 9',
+      'no other consumer has more than 9',
     ].join('\n'),
   )
   t.match(text({ columns: Number.POSITIVE_INFINITY }), 'x'.repeat(100))
@@ -82,8 +82,8 @@ t.test('there is a table on the narrowest terminal, and no line is too wide', as
 })
 
 t.test('what is missing is said: consumers, gateways, the store, an answer', async (t) => {
-  t.match(text({ told: { ...ANSWER, rows: [], floor: 0 } }), /\nNobody is being limited\.$/)
-  t.match(text({ by: 'near', told: { ...ANSWER, rows: [] } }), /\nNobody is near a limit\.$/)
+  t.match(text({ told: { ...ANSWER, rows: [], floor: 0 } }), /\nNo consumer is being limited\.$/)
+  t.match(text({ by: 'near', told: { ...ANSWER, rows: [] } }), /\nNo consumer is near a limit\.$/)
   t.equal(
     text({ by: 'cost', service: 'payments', tier: 'pro', told: undefined }),
     'costing most · payments · pro',
@@ -179,7 +179,7 @@ t.test('the live table takes the screen, follows the keys, and gives the screen 
   answer.now = new Refused('no gateway answers')
   await shows(/ until [\s\S]*no gateway answers/)
   answer.now = { ...ANSWER, rows: [] }
-  await shows(/Nothing was taken/)
+  await shows(/No quota was used/)
   stdout.columns = 30
   const narrow = shows(/costing most · marketing · la…/)
   stdout.emit('resize')
