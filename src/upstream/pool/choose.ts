@@ -74,7 +74,6 @@ export function createChoice(
  */
 export function chooseTarget(
   choice: Choice,
-  slowStart: number,
   key: string | undefined,
   tried: readonly Target[] | undefined,
   now: () => number,
@@ -95,7 +94,7 @@ export function chooseTarget(
     if (tried?.includes(target)) continue
     if (endpoint.state !== 'serving') {
       if (time === 0) time = now()
-      settle(endpoint, slowStart, time)
+      settle(endpoint, time)
       if (isOut(endpoint, time)) {
         out = true
         continue
@@ -105,7 +104,7 @@ export function chooseTarget(
     if (!tunnel && endpoint.inFlight >= endpoint.capacity) busy = true
     else {
       free += endpoint.capacity - endpoint.inFlight
-      weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, slowStart, time)
+      weights[i] = endpoint.rampFrom === 0 ? endpoint.upstream.weight : shareOf(endpoint, time)
       some = true
     }
   }

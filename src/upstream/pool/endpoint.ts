@@ -1,9 +1,11 @@
 import { isIP } from 'node:net'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import { addressOf, type Upstream } from '../../config/snapshot/upstream-settings.js'
+import type { Share } from '../../shares.js'
 import type { Sender } from '../sender.js'
 import type { CheckResult } from './health-check.js'
 import { goodConduct } from './outliers.js'
+import type { WaitQueue } from './wait-queue.js'
 
 /** Share of its weight that an upstream gets at the beginning of a slow start. */
 const FIRST_SHARE = 0.1
@@ -18,12 +20,22 @@ const nothing = (): void => {}
  */
 export type EndpointState = 'serving' | 'slow_start' | 'ejected' | 'unhealthy' | 'drained'
 
+/** State that the upstreams of a service share, across reloads. */
+export interface Group {
+  /** Settings in the snapshot in force. */
+  service: Service
+  /** Endpoints of the snapshot in force. */
+  endpoints: readonly Endpoint[]
+  readonly queue: Pick<WaitQueue<never>, 'length' | 'wake'>
+  /** Share of the connections, while they are scarce. */
+  readonly share: Share | undefined
+}
+
 /**
  * Runtime state of one upstream of one service. It lives across reloads: a new snapshot with the same address finds it
  * warm, and drained if it was. Each service has connections of its own, so that none can take another's.
  */
 export class Endpoint {
-  readonly service: string
   readonly address: string
   /** Hostname, if it must be resolved. */
   readonly name: string | undefined
@@ -64,16 +76,17 @@ export class Endpoint {
   stopNames = nothing
 
   /**
+   * @param service settings of the snapshot that has this upstream
    * @param upstream settings in the snapshot in force
    * @param since `now()` at which the state began
    */
   constructor(
+    readonly group: Group,
     service: Service,
     public upstream: Upstream,
     public since: number,
   ) {
     const { hostname } = new URL(upstream.origin)
-    this.service = service.name
     this.address = addressOf(upstream)
     this.name = isIP(hostname) !== 0 || hostname.startsWith('[') ? undefined : hostname
     this.connections = service.maxConnections
@@ -106,13 +119,14 @@ export function restate(endpoint: Endpoint, at: number): void {
 }
 
 /** Applies the passage of time: ends an ejection or a slow start. */
-export function settle(endpoint: Endpoint, slowStart: number, now: number): void {
+export function settle(endpoint: Endpoint, now: number): void {
   const { ejectedUntil } = endpoint
   if (ejectedUntil !== 0 && ejectedUntil <= now) {
     endpoint.ejectedUntil = 0
-    cameBack(endpoint, slowStart, ejectedUntil)
+    cameBack(endpoint, ejectedUntil)
   }
   const { rampFrom } = endpoint
+  const { slowStart } = endpoint.group.service
   if (rampFrom !== 0 && rampFrom + slowStart <= now) {
     endpoint.rampFrom = 0
     restate(endpoint, rampFrom + slowStart)
@@ -120,8 +134,8 @@ export function settle(endpoint: Endpoint, slowStart: number, now: number): void
 }
 
 /** Starts to give it requests again, or for the first time. */
-export function cameBack(endpoint: Endpoint, slowStart: number, at: number): void {
-  endpoint.rampFrom = slowStart === 0 ? 0 : at
+export function cameBack(endpoint: Endpoint, at: number): void {
+  endpoint.rampFrom = endpoint.group.service.slowStart === 0 ? 0 : at
   restate(endpoint, at)
 }
 
@@ -131,13 +145,9 @@ export function isOut({ drained, ejectedUntil, failing, unreachableUntil }: Endp
 }
 
 /** Returns its weight, or the part of it during a slow start. */
-export function shareOf(
-  { upstream: { weight }, rampFrom }: Endpoint,
-  slowStart: number,
-  now: number,
-): number {
+export function shareOf({ upstream: { weight }, rampFrom, group }: Endpoint, now: number): number {
   if (rampFrom === 0) return weight
-  return weight * Math.min(1, Math.max(FIRST_SHARE, (now - rampFrom) / slowStart))
+  return weight * Math.min(1, Math.max(FIRST_SHARE, (now - rampFrom) / group.service.slowStart))
 }
 
 /** Records that no connection could be made to it. */

@@ -1,10 +1,8 @@
-import type { LookupFunction } from 'node:net'
 import { performance } from 'node:perf_hooks'
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
-import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { addressOf } from '../../config/snapshot/upstream-settings.js'
-import { createThrottle } from '../../log-throttle.js'
-import { leavesRoom, type Share, type Shares, take } from '../../shares.js'
+import type { Log } from '../../log-throttle.js'
+import { leavesRoom, type Shares, take } from '../../shares.js'
 import type { Sender } from '../sender.js'
 import {
   type Asking,
@@ -17,26 +15,19 @@ import {
 } from './choose.js'
 import { openSender } from './connections.js'
 import { createNames, type Names } from './dns.js'
-import {
-  cameBack,
-  capacityOf,
-  couldNotReach,
-  Endpoint,
-  type EndpointState,
-  restate,
-  settle,
-  shareOf,
-} from './endpoint.js'
+import { cameBack, capacityOf, Endpoint, type Group, restate, settle } from './endpoint.js'
+import { checkHealth } from './endpoint-checks.js'
 import { createHealthChecks } from './health-check.js'
-import { eject, goodConduct, judge, mayEject } from './outliers.js'
-import { describeEndpoint, readingOf, type UpstreamReading, type UpstreamState } from './state.js'
+import { goodConduct } from './outliers.js'
+import {
+  describeEndpoint,
+  findEndpoint,
+  readingOf,
+  type UpstreamReading,
+  type UpstreamState,
+} from './state.js'
+import { type AttemptOutcome, createTransitions } from './transitions.js'
 import { createWaitQueue, type WaitQueue } from './wait-queue.js'
-
-/**
- * Result of a request, as far as it concerns the upstream. unreachable: no connection could be made; unknown: it was
- * aborted for other reasons.
- */
-export type AttemptOutcome = 'well' | 'failed' | 'unreachable' | 'unknown'
 
 /** A request that may wait. */
 export interface Waits {
@@ -50,71 +41,6 @@ export interface Waits {
   waitedTooLong(): void
 }
 
-export interface Upstreams {
-  /**
-   * Picks the upstream for the next request of a service.
-   *
-   * @param key requests with the same key get the same upstream, if the service balances by a hash
-   * @param tried upstreams that this request has tried
-   * @param asking caller of the request; left out, it takes what is free
-   */
-  pick(service: Service, key?: string, tried?: readonly Target[], asking?: Asking): Target | NoTarget
-  /**
-   * Picks an upstream for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`.
-   */
-  pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget
-  tunnelBegun(target: Target): void
-  tunnelEnded(target: Target, outcome: AttemptOutcome, why?: string): void
-  /**
-   * Queues a request that found all upstreams busy, behind the waiting ones of its caller.
-   *
-   * @returns a function that removes it before its turn; undefined when too many wait already
-   */
-  wait(request: Waits): (() => void) | undefined
-  /** Resolves the names of upstreams, for connections that are made elsewhere. */
-  readonly lookup: LookupFunction
-  /**
-   * Begins a request to the target: its pool stays open until `ended`. Every `begun` needs its `ended`; return the
-   * place that was given here before that.
-   */
-  begun(target: Target, asking?: Asking): Sender
-  /** Records that headers arrived: the target is reachable. */
-  answered(target: Target): void
-  /** Returns true if an unsent request to the target waits for a connection to be made, and not for its turn on one. */
-  connecting(target: Target): boolean
-  /**
-   * Records that there was no connection in time; `ended` reports the outcome later.
-   *
-   * @param why as for `ended`
-   */
-  unreachable(target: Target, why: string): void
-  /**
-   * Ends a request.
-   *
-   * @param why for operators; may contain addresses
-   */
-  ended(target: Target, outcome: AttemptOutcome, why?: string): void
-  /** Returns every configured upstream, for the metrics. */
-  health(): Iterable<UpstreamReading>
-  /** Returns true if requests of other callers wait for the service. */
-  othersWait(service: Service, caller: string | undefined): boolean
-  /** Returns the number of waiting requests by service. */
-  waiting(): Iterable<readonly [service: string, count: number]>
-  /** Returns every configured upstream, for operators. */
-  describe(): UpstreamState[]
-  /**
-   * Drains or restores an upstream by hand. This holds until the next call, or until the configuration drops the
-   * address.
-   *
-   * @param address as in `describe`, or its host and port if they are unique
-   * @returns undefined when there is no such upstream
-   */
-  setState(service: string, address: string, state: 'drained' | 'serving'): UpstreamState | undefined
-  /** Changes to another snapshot. Requests that captured an earlier one end where they began. */
-  retain(snapshot: Snapshot): void
-  close(): Promise<void>
-}
-
 export interface UpstreamsOptions {
   /** Returns ms that never go back. */
   readonly now?: () => number
@@ -124,30 +50,27 @@ export interface UpstreamsOptions {
   /** Counts the connections of each caller. Left out: they are not counted, and one caller may have all. */
   readonly shares?: Pick<Shares, 'open'> | undefined
   /** Logs when an upstream comes or goes, for each state at most once a second. */
-  readonly log?: { info(fields: object, message: string): void; warn(fields: object, message: string): void }
+  readonly log?: Log
 }
 
-/** State that a service's upstreams share, across reloads. */
-interface Group {
-  /** Settings in the snapshot in force. */
-  service: Service
-  /** Endpoints of the snapshot in force. */
-  endpoints: readonly Endpoint[]
+interface QueueingGroup extends Group {
   readonly queue: WaitQueue<Waits>
-  /** Share of the connections, while they are scarce. */
-  readonly share: Share | undefined
 }
 
 /** The upstreams of a service in one snapshot. */
 interface Members extends Choice {
-  readonly group: Group
+  readonly group: QueueingGroup
 }
 
-export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {}): Upstreams {
+/** The upstreams of all services: which of them a request gets, how they do, and the connections to them. */
+export type Upstreams = ReturnType<typeof createUpstreams>
+
+export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {}) {
   const { now = () => performance.now(), random = Math.random, log, shares } = options
   const names = options.names ?? createNames()
   const checks = createHealthChecks(random)
-  const groups = new Map<string, Group>()
+  const transitions = createTransitions(now, names, log)
+  const groups = new Map<string, QueueingGroup>()
   const known = new WeakMap<Service, Members>()
   const pools = new Set<Sender>()
 
@@ -182,12 +105,12 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
   }
 
   /** Endpoints of an outdated snapshot belong to it alone, and are gone with its last request. */
-  function membersIn(group: Group, service: Service): Members {
+  function membersIn(group: QueueingGroup, service: Service): Members {
     const byAddress = new Map(group.endpoints.map((endpoint) => [endpoint.address, endpoint]))
     const targets = service.upstreams.map((upstream): Target => {
       const known = byAddress.get(addressOf(upstream))
       if (known !== undefined) return { upstream, endpoint: known }
-      const endpoint = new Endpoint(service, upstream, now())
+      const endpoint = new Endpoint(group, service, upstream, now())
       endpoint.retired = true
       return { upstream, endpoint }
     })
@@ -197,37 +120,22 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return { group, ...createChoice(service.balance, targets, random, mayHave) }
   }
 
-  function choose(
-    members: Members,
-    key: string | undefined,
-    tried: readonly Target[] | undefined,
-    asking: Asking | undefined,
-  ) {
-    return chooseTarget(members, members.group.service.slowStart, key, tried, now, asking)
-  }
-
   /** Counts a caller that must wait although a connection is free. */
   function countOver({ share }: Group, { caller }: Asking): void {
     share!.refused.caller++
     share!.onRefused?.(share!, caller!)
   }
 
-  function takePlace({ service }: Endpoint, asking: Asking): void {
-    const share = groups.get(service)?.share
-    const { caller } = asking
-    if (share !== undefined && take(share, caller) === undefined) asking.place = { share, caller }
-  }
-
   // Groups
 
-  function createGroup(service: Service): Group {
-    const group: Group = {
+  function createGroup(service: Service): QueueingGroup {
+    const group: QueueingGroup = {
       service,
       endpoints: [],
       share: shares?.open('connections', 0, 0, service.name),
       queue: createWaitQueue<Waits, Target>({
         find: ({ service: of, key, tried, asking }) => {
-          const found = choose(membersOf(of), key, tried, asking)
+          const found = chooseTarget(membersOf(of), key, tried, now, asking)
           return typeof found === 'string' && found !== 'over_share' ? 'nothing' : found
         },
         go: (request, target) => request.proceed(target),
@@ -239,7 +147,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     return group
   }
 
-  function groupOf(service: Service): Group {
+  function groupOf(service: Service): QueueingGroup {
     return groups.get(service.name) ?? createGroup(service)
   }
 
@@ -253,9 +161,9 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       let endpoint = before.get(address)
       before.delete(address)
       if (endpoint === undefined) {
-        endpoint = new Endpoint(service, upstream, now())
+        endpoint = new Endpoint(group, service, upstream, now())
         // The other upstreams are warm; this one is not.
-        if (!isNew) cameBack(endpoint, service.slowStart, now())
+        if (!isNew) cameBack(endpoint, now())
         watchName(endpoint)
       }
       const same = endpoint.upstream.key === upstream.key && endpoint.connections === service.maxConnections
@@ -263,8 +171,8 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       endpoint.upstream = upstream
       endpoint.connections = service.maxConnections
       endpoint.capacity = capacityOf(service, upstream)
-      watchHealth(endpoint, service, upstream)
-      settle(endpoint, service.slowStart, now())
+      checkHealth(endpoint, checks, transitions, names.lookup, now)
+      settle(endpoint, now())
       return endpoint
     })
     for (const endpoint of before.values()) retire(endpoint)
@@ -274,13 +182,6 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     group.queue.wake()
   }
 
-  function retire(endpoint: Endpoint): void {
-    endpoint.retired = true
-    endpoint.stopChecks()
-    endpoint.stopNames()
-    if (endpoint.inFlight === 0) leave(endpoint)
-  }
-
   function watchName(endpoint: Endpoint): void {
     if (endpoint.name === undefined) return
     endpoint.stopNames = names.watch(endpoint.name, () => {
@@ -288,213 +189,152 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
     })
   }
 
-  function watchHealth(endpoint: Endpoint, service: Service, upstream: Upstream): void {
-    const { health } = service
-    const key =
-      health === undefined
-        ? ''
-        : JSON.stringify([upstream.key, { ...health, statuses: [...health.statuses] }])
-    if (key === endpoint.checkKey) return
+  function retire(endpoint: Endpoint): void {
+    endpoint.retired = true
     endpoint.stopChecks()
-    endpoint.checkKey = key
-    if (health === undefined) {
-      endpoint.stopChecks = () => {}
-      endpoint.lastCheck = undefined
-      endpoint.failing = false
-      restate(endpoint, now())
-      return
-    }
-    const subject = {
-      settings: health,
-      host: upstream.host,
-      open: () => openSender(upstream, 1, names.lookup),
-    }
-    endpoint.stopChecks = checks.watch(key, subject, (result, up) => {
-      endpoint.lastCheck = result
-      if (result.passed) endpoint.checksPassed++
-      else endpoint.checksFailed++
-      // An upstream that was unreachable, and was ejected for it, is reachable again.
-      const found = up === true && endpoint.unreachableUntil !== 0
-      if (found) {
-        endpoint.unreachableUntil = 0
-        endpoint.ejectedUntil = 0
-      } else if (up === undefined || up !== endpoint.failing) return
-      endpoint.failing = !up
-      changed(endpoint, () => {
-        if (up) cameBack(endpoint, slowStartOf(endpoint), now())
-        else restate(endpoint, now())
-      })
-    })
-  }
-
-  /** Returns the slow start in the snapshot in force. */
-  function slowStartOf(endpoint: Endpoint): number {
-    return groups.get(endpoint.service)?.service.slowStart ?? 0
-  }
-
-  // State changes
-
-  /** Makes a change that may bring an upstream back or take it out, and logs the result. */
-  function changed(endpoint: Endpoint, change: () => void): void {
-    const { state } = endpoint
-    change()
-    if (endpoint.state === state) return
-    tell(endpoint)
-    groups.get(endpoint.service)?.queue.wake()
-  }
-
-  const throttles = new WeakMap<Endpoint, Map<EndpointState, () => number>>()
-  function tell(endpoint: Endpoint): void {
-    if (log === undefined) return
-    // An upstream that flaps with every request must not fill the log.
-    const ofStates = throttles.get(endpoint) ?? new Map<EndpointState, () => number>()
-    const throttle = ofStates.get(endpoint.state) ?? createThrottle(1000, now)
-    throttles.set(endpoint, ofStates.set(endpoint.state, throttle))
-    if (throttle() < 0) return
-    const { service, address, state, why } = describeOne(endpoint)
-    const fields = { service, upstream: address, state, ...(why === null ? {} : { why }) }
-    if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream is left out')
-    else log.info(fields, state === 'drained' ? 'an upstream was drained' : 'an upstream is given requests')
-  }
-
-  /** Records the result of a request, and ejects an upstream that fails too often. */
-  function assess(endpoint: Endpoint, failed: boolean, why: string): void {
-    const group = groups.get(endpoint.service)
-    const { outliers } = group?.service ?? {}
-    if (group === undefined || outliers === undefined || endpoint.ejectedUntil !== 0) return
-    // The only upstream is never ejected, so nothing is counted.
-    if (group.endpoints.length < 2) return
-    const time = now()
-    const reason = judge(endpoint.conduct, outliers, failed, time)
-    if (reason === undefined) return
-    let all = 0
-    let out = 0
-    for (const one of group.endpoints) {
-      if (one.drained) continue
-      all++
-      if (one.failing || one.ejectedUntil > time) out++
-    }
-    if (!mayEject(outliers, all, out)) return
-    endpoint.ejections++
-    endpoint.trouble = why === '' ? reason : `${reason}, the last: ${why}`
-    changed(endpoint, () => {
-      endpoint.ejectedUntil = eject(endpoint.conduct, outliers, time)
-      endpoint.rampFrom = 0
-      restate(endpoint, time)
-    })
-  }
-
-  function judgeOutcome(endpoint: Endpoint, outcome: AttemptOutcome, why: string): void {
-    if (outcome === 'unreachable') changed(endpoint, () => couldNotReach(endpoint, why, now()))
-    if (outcome !== 'unknown') assess(endpoint, outcome !== 'well', why)
-  }
-
-  function describeOne(endpoint: Endpoint): UpstreamState {
-    const time = now()
-    const group = groups.get(endpoint.service)
-    const slowStart = slowStartOf(endpoint)
-    settle(endpoint, slowStart, time)
-    return describeEndpoint(endpoint, {
-      waiting: group?.queue.length ?? 0,
-      share: shareOf(endpoint, slowStart, time),
-      now: time,
-      unixNow: Date.now(),
-      name: endpoint.name === undefined ? undefined : names.state(endpoint.name),
-    })
+    endpoint.stopNames()
+    if (endpoint.inFlight === 0) leave(endpoint)
   }
 
   for (const service of initial.services) update(service, true)
 
   return {
-    pick(service, key, tried, asking) {
+    /**
+     * Picks the upstream for the next request of a service.
+     *
+     * @param key requests with the same key get the same upstream, if the service balances by a hash
+     * @param tried upstreams that this request has tried
+     * @param asking caller of the request; left out, it takes what is free
+     */
+    pick(service: Service, key?: string, tried?: readonly Target[], asking?: Asking): Target | NoTarget {
       const members = membersOf(service)
       const { queue } = members.group
-      let found = choose(members, key, tried, asking)
+      let found = chooseTarget(members, key, tried, now, asking)
       // No request overtakes those that wait, if there is something for them. A free upstream may be one that they have
       // tried, or one that came back because its time was over, which wakes no request.
       if (queue.length > 0 && typeof found !== 'string') {
         const before = queue.length
         queue.wake()
-        if (queue.length !== before) found = choose(members, key, tried, asking)
+        if (queue.length !== before) found = chooseTarget(members, key, tried, now, asking)
       }
       if (found !== 'over_share') return found
       countOver(members.group, asking!)
       return 'busy'
     },
-    pickForTunnel(service, key, tried) {
-      const members = membersOf(service)
+    /**
+     * Picks an upstream for a tunnel, which takes none of the connections. Every `tunnelBegun` needs its `tunnelEnded`.
+     */
+    pickForTunnel(service: Service, key?: string, tried?: readonly Target[]): Target | NoTarget {
       // A request without a caller cannot exceed a share.
-      return chooseTarget(members, members.group.service.slowStart, key, tried, now, undefined, true) as
-        | Target
-        | NoTarget
+      return chooseTarget(membersOf(service), key, tried, now, undefined, true) as Target | NoTarget
     },
-    tunnelBegun({ endpoint }) {
+    tunnelBegun({ endpoint }: Target): void {
       endpoint.tunnels++
     },
-    tunnelEnded({ endpoint }, outcome, why = '') {
+    tunnelEnded({ endpoint }: Target, outcome: AttemptOutcome, why = ''): void {
       endpoint.tunnels--
-      judgeOutcome(endpoint, outcome, why)
+      transitions.ended(endpoint, outcome, why)
     },
-    wait(request) {
+    /**
+     * Queues a request that found all upstreams busy, behind the waiting ones of its caller.
+     *
+     * @returns a function that removes it before its turn; undefined when too many wait already
+     */
+    wait(request: Waits): (() => void) | undefined {
       const { queue } = groupOf(request.service)
       const { maxWait, maxWaiting } = request.service
       const waiting = queue.push(request, now() + maxWait, request.asking.caller, maxWaiting)
       return waiting && (() => queue.remove(waiting))
     },
+    /** Resolves the names of upstreams, for connections that are made elsewhere. */
     lookup: names.lookup,
-    begun({ endpoint }, asking) {
+    /**
+     * Begins a request to the target: its pool stays open until `ended`. Every `begun` needs its `ended`; return the
+     * place that was given here before that.
+     */
+    begun({ endpoint }: Target, asking?: Asking): Sender {
       if (endpoint.stale) leave(endpoint)
-      if (asking !== undefined && isScarce(endpoint)) takePlace(endpoint, asking)
+      if (asking !== undefined && isScarce(endpoint)) {
+        const { share } = endpoint.group
+        const { caller } = asking
+        if (share !== undefined && take(share, caller) === undefined) asking.place = { share, caller }
+      }
       endpoint.inFlight++
       return endpoint.pool ?? open(endpoint)
     },
-    answered({ endpoint }) {
+    /** Records that headers arrived: the target is reachable. */
+    answered({ endpoint }: Target): void {
       if (endpoint.unreachableUntil === 0) return
       endpoint.unreachableUntil = 0
-      changed(endpoint, () => cameBack(endpoint, slowStartOf(endpoint), now()))
+      transitions.change(endpoint, () => cameBack(endpoint, now()))
     },
-    connecting: ({ endpoint }) => endpoint.pool?.connecting ?? true,
-    unreachable({ endpoint }, why) {
-      changed(endpoint, () => couldNotReach(endpoint, why, now()))
-      assess(endpoint, true, why)
+    /** Returns true if an unsent request to the target waits for a connection to be made, and not for its turn on one. */
+    connecting: ({ endpoint }: Target): boolean => endpoint.pool?.connecting ?? true,
+    /**
+     * Records that there was no connection in time; `ended` reports the outcome later.
+     *
+     * @param why as for `ended`
+     */
+    unreachable({ endpoint }: Target, why: string): void {
+      transitions.ended(endpoint, 'unreachable', why)
     },
-    ended({ endpoint }, outcome, why = '') {
+    /**
+     * Ends a request.
+     *
+     * @param why for operators; may contain addresses
+     */
+    ended({ endpoint }: Target, outcome: AttemptOutcome, why = ''): void {
       endpoint.inFlight--
-      judgeOutcome(endpoint, outcome, why)
+      transitions.ended(endpoint, outcome, why)
       if (endpoint.retired && endpoint.inFlight === 0) leave(endpoint)
-      const queue = groups.get(endpoint.service)?.queue
-      if (queue !== undefined && queue.length > 0) queue.wake(1)
+      const { queue } = endpoint.group
+      if (queue.length > 0) queue.wake(1)
     },
-    *health() {
-      for (const { endpoints, service } of groups.values()) {
+    /** Returns every configured upstream, for the metrics. */
+    *health(): Iterable<UpstreamReading> {
+      for (const { endpoints } of groups.values()) {
         for (const endpoint of endpoints) {
-          settle(endpoint, service.slowStart, now())
+          settle(endpoint, now())
           yield readingOf(endpoint)
         }
       }
     },
-    othersWait: ({ name }, caller) => groups.get(name)?.queue.othersWait(caller) === true,
-    *waiting() {
+    /** Returns true if requests of other callers wait for the service. */
+    othersWait: ({ name }: Service, caller: string | undefined): boolean =>
+      groups.get(name)?.queue.othersWait(caller) === true,
+    /** Returns the number of waiting requests by service. */
+    *waiting(): Iterable<readonly [service: string, count: number]> {
       for (const [name, { queue }] of groups) yield [name, queue.length]
     },
-    describe: () => [...groups.values()].flatMap(({ endpoints }) => endpoints.map(describeOne)),
-    setState(service, address, state) {
-      const endpoints = groups.get(service)?.endpoints ?? []
-      const endpoint = endpoints.find((one) => one.address === address) ?? asWritten(endpoints, address)
+    /** Returns every configured upstream, for operators. */
+    describe: (): UpstreamState[] =>
+      [...groups.values()].flatMap(({ endpoints }) =>
+        endpoints.map((endpoint) => describeEndpoint(endpoint, now(), names)),
+      ),
+    /**
+     * Drains or restores an upstream by hand. This holds until the next call, or until the configuration drops the
+     * address.
+     *
+     * @param address as in `describe`, or its host and port if they are unique
+     * @returns undefined when there is no such upstream
+     */
+    setState(service: string, address: string, state: 'drained' | 'serving'): UpstreamState | undefined {
+      const endpoint = findEndpoint(groups.get(service)?.endpoints ?? [], address)
       if (endpoint === undefined) return undefined
-      changed(endpoint, () => {
+      transitions.change(endpoint, () => {
         endpoint.drained = state === 'drained'
         if (endpoint.drained) restate(endpoint, now())
         else if (endpoint.state === 'drained' || endpoint.state === 'ejected') {
           // An operator that declares it healthy also clears its failures.
           endpoint.conduct = goodConduct()
           endpoint.ejectedUntil = 0
-          cameBack(endpoint, slowStartOf(endpoint), now())
+          cameBack(endpoint, now())
         }
       })
-      return describeOne(endpoint)
+      return describeEndpoint(endpoint, now(), names)
     },
-    retain(next) {
+    /** Changes to another snapshot. Requests that captured an earlier one end where they began. */
+    retain(next: Snapshot): void {
       for (const service of next.services) update(service, !groups.has(service.name))
       const kept = new Set(next.services.map(({ name }) => name))
       for (const [name, group] of groups) {
@@ -505,7 +345,7 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
         if (group.queue.length === 0) groups.delete(name)
       }
     },
-    async close() {
+    async close(): Promise<void> {
       checks.close()
       names.close()
       for (const { queue } of groups.values()) queue.close()
@@ -513,19 +353,4 @@ export function createUpstreams(initial: Snapshot, options: UpstreamsOptions = {
       await Promise.all([...pools].map((pool) => pool.destroy()))
     },
   }
-}
-
-/**
- * Finds the upstream with this address, or, if there is just one, with this host and port. A default port may be
- * written.
- */
-function asWritten(endpoints: readonly Endpoint[], text: string): Endpoint | undefined {
-  const whole = text.includes('://')
-  const found = endpoints.filter(({ address, upstream: { origin, host } }) => {
-    const url = whole ? text : `${origin.slice(0, origin.indexOf(':'))}://${text}`
-    if (!URL.canParse(url)) return false
-    const { href, host: named, pathname } = new URL(url)
-    return whole ? href === address || href === `${address}/` : named === host && pathname === '/'
-  })
-  return found.length === 1 ? found[0] : undefined
 }

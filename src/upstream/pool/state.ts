@@ -1,4 +1,5 @@
-import type { Endpoint, EndpointState } from './endpoint.js'
+import type { Names } from './dns.js'
+import { type Endpoint, type EndpointState, settle, shareOf } from './endpoint.js'
 
 /** State of one upstream of one service for an operator: plain data, as `GET /upstreams` returns it. */
 export interface UpstreamState {
@@ -45,35 +46,33 @@ export interface UpstreamReading {
 }
 
 export function readingOf(endpoint: Endpoint): UpstreamReading {
-  const { service, address, state, tunnels, ejections, checksPassed, checksFailed } = endpoint
+  const { group, address, state, tunnels, ejections, checksPassed, checksFailed } = endpoint
   const healthy = state === 'serving' || state === 'slow_start'
   const inFlight = endpoint.inFlight + tunnels
+  const service = group.service.name
   return { service, upstream: address, healthy, inFlight, ejections, checksPassed, checksFailed }
 }
 
+/** @param now ms of the clock that the endpoint's times are from */
 export function describeEndpoint(
   endpoint: Endpoint,
-  more: {
-    readonly waiting: number
-    readonly share: number
-    /** `now()`, and the same moment in Unix ms. */
-    readonly now: number
-    readonly unixNow: number
-    readonly name: { readonly addresses: readonly string[]; readonly error: string | undefined } | undefined
-  },
+  now: number,
+  names: Pick<Names, 'state'>,
 ): UpstreamState {
-  const { lastCheck } = endpoint
+  settle(endpoint, now)
+  const { group, lastCheck, name } = endpoint
+  const resolution = name === undefined ? undefined : names.state(name)
   return {
-    service: endpoint.service,
+    service: group.service.name,
     address: endpoint.address,
     state: endpoint.state,
-    why: whyOf(endpoint, more.share, more.now),
-    since: new Date(more.unixNow - (more.now - endpoint.since)).toISOString(),
+    why: whyOf(endpoint, now),
+    since: new Date(Date.now() - (now - endpoint.since)).toISOString(),
     weight: endpoint.upstream.weight,
     in_flight: endpoint.inFlight,
     tunnels: endpoint.tunnels,
     max_connections: endpoint.connections,
-    waiting: more.waiting,
+    waiting: group.queue.length,
     ejections: endpoint.ejections,
     last_check:
       lastCheck === undefined
@@ -84,17 +83,17 @@ export function describeEndpoint(
             ms: Math.round(lastCheck.ms * 10) / 10,
             detail: lastCheck.detail,
           },
-    resolved: endpoint.name === undefined ? null : (more.name?.addresses ?? []),
-    dns_error: more.name?.error ?? null,
+    resolved: name === undefined ? null : (resolution?.addresses ?? []),
+    dns_error: resolution?.error ?? null,
   }
 }
 
-function whyOf(endpoint: Endpoint, share: number, now: number): string | null {
+function whyOf(endpoint: Endpoint, now: number): string | null {
   switch (endpoint.state) {
     case 'serving':
       return null
     case 'slow_start':
-      return `${Math.round((share / endpoint.upstream.weight) * 100)} % of its weight`
+      return `${Math.round((shareOf(endpoint, now) / endpoint.upstream.weight) * 100)} % of its weight`
     case 'drained':
       return 'by hand'
     case 'ejected':
@@ -104,4 +103,21 @@ function whyOf(endpoint: Endpoint, share: number, now: number): string | null {
         ? `checks fail: ${endpoint.lastCheck?.detail ?? 'no answer'}`
         : `no connection: ${endpoint.trouble}`
   }
+}
+
+/**
+ * Finds the upstream with this address, or, if there is just one, with this host and port. A default port may be
+ * written.
+ */
+export function findEndpoint(endpoints: readonly Endpoint[], text: string): Endpoint | undefined {
+  const exact = endpoints.find(({ address }) => address === text)
+  if (exact !== undefined) return exact
+  const whole = text.includes('://')
+  const found = endpoints.filter(({ address, upstream: { origin, host } }) => {
+    const url = whole ? text : `${origin.slice(0, origin.indexOf(':'))}://${text}`
+    if (!URL.canParse(url)) return false
+    const { href, host: named, pathname } = new URL(url)
+    return whole ? href === address || href === `${address}/` : named === host && pathname === '/'
+  })
+  return found.length === 1 ? found[0] : undefined
 }
