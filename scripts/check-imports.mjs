@@ -43,7 +43,7 @@ const PARTS_OF = {
   telemetry: ['record', 'logs', 'metrics', 'export', 'traces', 'decisions', 'top', '.'],
   gateway: [
     ...['exchange', 'transform', 'respond', 'listen', 'identify', 'edge', 'quota', 'request-lifecycle.ts'],
-    ...['forward', 'websocket', 'stages', 'simulate', 'app.ts'],
+    ...['forward', 'websocket', 'stages', 'simulate', 'accept.ts', 'app.ts'],
   ],
   admin: ['access', '.', 'routes', 'page.ts', 'auth-hook.ts', 'server.ts'],
   cli: ['.', 'read', 'print', 'client', 'define-command.ts', 'commands', 'run-cli.ts', 'tidegate.ts'],

@@ -1,119 +1,76 @@
-import { randomBytes } from 'node:crypto'
-import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { ServerHttp2Stream } from 'node:http2'
 import type { Socket } from 'node:net'
-import { performance } from 'node:perf_hooks'
-import type { Duplex } from 'node:stream'
 import type { FastifyInstance } from 'fastify'
-import type { Snapshot } from '../config/snapshot/snapshot.js'
-import type { SeenNonces } from '../credentials/seen-nonces.js'
-import type { Tokens } from '../credentials/tokens.js'
-import type { ErrorCode, Refusal } from '../errors.js'
-import type { Ban, Bans } from '../fleet/bans.js'
+import type { Refusal } from '../errors.js'
+import type { Bans } from '../fleet/bans.js'
 import type { Keyring } from '../fleet/keyring.js'
 import { type Amounts, NO_AMOUNTS } from '../fleet/overrides.js'
-import type { Decision, Limiter, TierAssignments } from '../limiter/limiter.js'
+import type { Limiter, TierAssignments } from '../limiter/limiter.js'
 import { createShares, type Shares } from '../shares.js'
 import type { LastSeen } from '../telemetry/decisions/last-seen.js'
-import type { EdgeReason, MirrorResult, ShedReason } from '../telemetry/metrics/recorder.js'
-import type { RequestRecord } from '../telemetry/record/record.js'
-import type { Tracing } from '../telemetry/traces/tracing.js'
 import type { Plans } from '../tier-sources/tier-sources.js'
-import type { Guards } from '../upstream/guard/guard.js'
-import type { Upstreams } from '../upstream/pool/pool.js'
-import { autoBan } from './edge/auto-ban.js'
-import type { Overload } from './edge/overload.js'
-import { Exchange } from './exchange/exchange.js'
-import { checkVersion, NO_HEADERS, type RequestHeaders, readHeaders } from './exchange/headers.js'
+import { type AcceptDeps, createAccept } from './accept.js'
+import { type AutoBanDeps, autoBan } from './edge/auto-ban.js'
+import type { Exchange } from './exchange/exchange.js'
 import { securedOf } from './exchange/tls-info.js'
-import { detailsOf, traceOfCaller } from './exchange/trace.js'
-import type { Watchdog } from './exchange/watchdog.js'
-import type { ReplayMemory } from './forward/body-buffer.js'
-import { forward } from './forward/forward.js'
-import { createMirror } from './forward/mirror.js'
-import { limitExtensions } from './listen/chunk-extensions.js'
-import { isClosing, ongoingOn, parserFailed } from './listen/connection.js'
-import { readHttp2Head } from './listen/http2-headers.js'
+import { type ForwardDeps, forward } from './forward/forward.js'
+import { createMirror, type MirrorDeps } from './forward/mirror.js'
 import { createHttp2, createHttp2Counts, type Http2Counts } from './listen/http2-server.js'
-import { http2Exchange } from './listen/http2-stream.js'
 import { createConnectionCounts, type Entrance } from './listen/listener.js'
-import { readNoMore } from './listen/pipeline.js'
 import { createPlainConnections } from './listen/plain-connections.js'
 import { createServer } from './listen/server.js'
 import { type Charges, createCharges } from './quota/charges.js'
-import { Ongoing, type Stage, type Way } from './request-lifecycle.js'
-import { peerOf, refuseSocket } from './respond/client-error.js'
-import { isOut, sendWaiting } from './respond/write-batch.js'
-import { admit } from './stages/admit.js'
+import type { Stage, Way } from './request-lifecycle.js'
+import { type AdmitDeps, admit } from './stages/admit.js'
 import { authorize } from './stages/authorize.js'
-import { identifyConsumer } from './stages/consumer.js'
+import { identifyConsumer, type Means } from './stages/consumer.js'
 import { answerAsterisk, answerHere } from './stages/direct-response.js'
-import { bannedBy, checkEdge, denyBanned } from './stages/edge.js'
-import { takeQuota } from './stages/quota.js'
-import { record } from './stages/record.js'
+import { bannedBy, checkEdge, denyBanned, type EdgeDeps } from './stages/edge.js'
+import { type QuotaDeps, takeQuota } from './stages/quota.js'
+import { type RecordDeps, record } from './stages/record.js'
 import { matchRoute } from './stages/route.js'
 import { chooseService } from './stages/service.js'
 import { resolveTier } from './stages/tier.js'
 import { leaveTunnel, takeTunnel } from './stages/tunnel-place.js'
 import { checkHandshake } from './websocket/handshake.js'
-import { createStay } from './websocket/session-revocation.js'
-import { type Upgrades, upgrade } from './websocket/upgrade.js'
+import { createStay, onRevocation } from './websocket/session-revocation.js'
+import { upgrade } from './websocket/upgrade.js'
 
-export interface GatewayDeps {
-  /** Returns the snapshot in force. Each request calls it once, at its start. */
-  readonly snapshot: () => Snapshot
-  readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
-  readonly assignments: Pick<TierAssignments, 'get'>
-  /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
-  readonly plans?: Pick<Plans, 'sources'>
-  readonly tokens: Pick<Tokens, 'verify' | 'unknownTier'>
-  /** Boosts and overrides. Left out: there are none. */
-  readonly amounts?: Pick<Amounts, 'policyFor'>
-  /** Left out: API keys of the store are unknown. */
-  readonly keyring?: Pick<Keyring, 'find' | 'used' | 'goodUntil' | 'onChange'> | undefined
-  /** Left out: only nonces that this gateway has seen are known. */
-  readonly nonces?: SeenNonces
-  readonly upstreams: Upstreams
-  readonly watchdog: Watchdog
-  readonly metrics: {
-    record(r: RequestRecord): void
-    candidate(r: RequestRecord, decision: Decision): void
-    mirrored(service: string, result: MirrorResult): void
-    /** Counts an exchange that ended because something threw. */
-    internalError(): void
-    shed(r: RequestRecord, reason: ShedReason): void
-    edgeDenied(reason: EdgeReason): void
+/** What the gateway needs from outside: what its stages need, and what several of them share. */
+export type GatewayDeps = Means &
+  AdmitDeps &
+  RecordDeps &
+  Pick<AcceptDeps, 'snapshot' | 'tracing'> &
+  Omit<ForwardDeps, 'mirror' | 'shares'> &
+  Pick<EdgeDeps, 'clock'> & {
+    readonly limiter: Pick<Limiter, 'take' | 'settle' | 'preview'>
+    readonly assignments: Pick<TierAssignments, 'get'>
+    /** Sources of tiers that neither an assignment nor the credential tells. Left out: there are none. */
+    readonly plans?: Pick<Plans, 'sources'>
+    /** Boosts and overrides. Left out: there are none. */
+    readonly amounts?: Pick<Amounts, 'policyFor'>
+    readonly keyring?: Pick<Keyring, 'goodUntil' | 'onChange'> | undefined
+    readonly metrics: EdgeDeps['metrics'] &
+      QuotaDeps['metrics'] &
+      MirrorDeps['metrics'] & {
+        /** Counts an exchange that ended because something threw. */
+        internalError(): void
+      }
+    /** The bans. Left out: nobody is banned. */
+    readonly bans?: Bans | undefined
+    /** Shares a ban of this gateway with all gateways. */
+    readonly shareBan?: AutoBanDeps['share']
+    /** Returns the current time in Unix ms, for the credentials that tunnels were opened with. */
+    readonly unixTime?: () => number
+    /** Shares of everything that is bounded, by holder. Left out: the gateway has its own, and trusts no proxy. */
+    readonly shares?: Shares
+    /** Notes by which credential each consumer came last. Left out: nothing is noted. */
+    readonly seen?: Pick<LastSeen, 'saw'> | undefined
+    readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
+    /** The steps between the port and the first request; by default only counting. */
+    readonly entrance?: Entrance
+    /** Updated when HTTP/2 is enabled. */
+    readonly http2?: Http2Counts
   }
-  /** Tracks who is limited now, and who costs most. */
-  readonly top: { record(r: RequestRecord, now: number): void }
-  /** The bans. Left out: nobody is banned. */
-  readonly bans?: Bans | undefined
-  /** Shares a ban of this gateway with all gateways. */
-  readonly shareBan?: ((block: string, ban: Ban) => Promise<void>) | undefined
-  /** Monotonic clock in ms, for limits and bans by address. */
-  readonly clock?: () => number
-  /** Returns the current time in Unix ms, for the credentials that tunnels were opened with. */
-  readonly unixTime?: () => number
-  /** Shares of everything that is bounded, by holder. Left out: the gateway has its own, and trusts no proxy. */
-  readonly shares?: Shares
-  readonly guards: Guards
-  readonly overload: Pick<Overload, 'pressure' | 'sheds'>
-  readonly decisions?: { keep(r: RequestRecord): void } | undefined
-  /** Notes by which credential each consumer came last. Left out: nothing is noted. */
-  readonly seen?: Pick<LastSeen, 'saw'> | undefined
-  readonly accessLog: { write(r: RequestRecord): void }
-  readonly log: Record<'error' | 'warn', (fields: object, message: string) => void>
-  /** Left out: no request is recorded as a trace. */
-  readonly tracing?: Tracing | undefined
-  /** The steps between the port and the first request; by default only counting. */
-  readonly entrance?: Entrance
-  /** Updated when HTTP/2 is enabled. */
-  readonly http2?: Http2Counts
-  /** Keeps bodies that may have to be sent again. */
-  readonly replays?: ReplayMemory
-  /** While true, every response asks the client to leave its connection. */
-  readonly draining: () => boolean
-}
 
 /**
  * Returns the stages of a request, in order. Each writes what it finds into the exchange, or refuses. A request that passes
@@ -179,19 +136,15 @@ type EdgeStage = ReturnType<typeof checkEdge>
 
 /** Builds the data plane: an app that is not listening yet. */
 export function buildGateway(deps: GatewayDeps): FastifyInstance {
-  const { shares = createShares() } = deps
+  const { shares = createShares(), bans } = deps
   const charges = createCharges(deps.limiter)
   const edge = checkEdge(deps)
-  const banAfter =
-    deps.bans && autoBan({ bans: deps.bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
+  const banAfter = bans && autoBan({ bans, share: deps.shareBan, clock: deps.clock, log: deps.log })
   const behind = stagesBehind(deps, charges)
-  const handshakeStages = handshakeStagesOf(edge, shares, behind)
-  const banOf = (address: string) => deps.bans && bannedBy(address, deps.snapshot(), deps.bans)
+  const banOf = (address: string) => bans && bannedBy(address, deps.snapshot(), bans)
   const upgrades = upgrade({ ...deps, shares, internal, stay: createStay({ ...deps, banOf }) })
-  turnAway(deps, upgrades)
-  const write = record(deps)
-  const { tracing } = deps
-  const nextId = requestIds()
+  onRevocation(deps, upgrades.turnAway)
+  const endings = [charges.settle, leaveGuard, leaveTunnel, record(deps)]
   const way: Way = {
     stages: stagesOf(edge, behind),
     send: forward({ ...deps, shares, mirror: createMirror({ ...deps, internal }) }),
@@ -201,168 +154,34 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     watchdog: deps.watchdog,
     draining: deps.draining,
   }
+  const accept = createAccept({
+    snapshot: deps.snapshot,
+    tracing: deps.tracing,
+    way,
+    upgrades,
+    handshake: handshakeStagesOf(edge, shares, behind),
+    report,
+  })
 
-  /** Finishes every exchange, once. */
+  /** Finishes every exchange, once. If a step throws, the next one runs even so. */
   function done(x: Exchange): void {
-    attempt(x, charges.settle)
-    attempt(x, leaveGuard)
-    attempt(x, leaveTunnel)
-    attempt(x, write)
+    for (const step of endings) {
+      try {
+        step(x)
+      } catch (error) {
+        internal(x, error)
+      }
+    }
   }
 
   /** Returns the refusal to send. A caller that is banned by now must not learn whether its guess was good. */
   function refusing(x: Exchange, refusal: Refusal): Refusal {
     const { code } = refusal
     if (code !== 'unauthorized' && code !== 'quota_exceeded' && code !== 'address_limited') return refusal
-    if (deps.bans === undefined || banAfter === undefined) return refusal
-    const banned = denyBanned(x, deps.bans, deps.metrics)
+    if (bans === undefined || banAfter === undefined) return refusal
+    const banned = denyBanned(x, bans, deps.metrics)
     if (banned === undefined) banAfter(x, code)
     return banned ?? refusal
-  }
-
-  /** Runs a step so that the next one runs even if this one throws. */
-  function attempt(x: Exchange, step: (x: Exchange) => void): void {
-    try {
-      step(x)
-    } catch (error) {
-      internal(x, error)
-    }
-  }
-
-  function accept(req: IncomingMessage, res: ServerResponse): void {
-    try {
-      acceptRequest(req, res)
-    } catch (error) {
-      lost(req.socket, error)
-    }
-  }
-
-  /** Handles an error before there was an exchange: only the connection, or the stream, can be ended. */
-  function lost(socket: Duplex, error: unknown): void {
-    report({}, error)
-    socket.destroy()
-  }
-
-  function acceptRequest(req: IncomingMessage, res: ServerResponse): void {
-    // An earlier request on this connection was answered with `Connection: close`: nobody reads later responses.
-    if (isClosing(req.socket)) {
-      readNoMore(req.socket)
-      return
-    }
-    const started = performance.now()
-    const snapshot = deps.snapshot()
-    const peer = peerOf(req.socket)
-    const headers = headersOf(req, snapshot, peer)
-    if ('chunked' in headers && headers.chunked) limitExtensions(req, (error) => failed(error, req.socket))
-    new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(
-      malformed(req, headers),
-    )
-  }
-
-  /**
-   * Handles the error after Node's parser has finished with its bytes: otherwise the parser would continue with a
-   * connection that was answered.
-   */
-  function failed(error: Error, socket: Socket): void {
-    queueMicrotask(() => parserGaveUp(error, socket))
-  }
-
-  function parserGaveUp(error: Error, socket: Duplex): void {
-    try {
-      parserFailed(error, socket, (code, unread) => refuseUnparsed(socket, code, error.message, { unread }))
-    } catch (thrown) {
-      lost(socket, thrown)
-    }
-  }
-
-  /** Accepts an HTTP/2 stream, which goes the same way as a request. */
-  function acceptStream(
-    stream: ServerHttp2Stream,
-    socket: Socket,
-    raw: readonly string[],
-    bodiless: boolean,
-  ): void {
-    try {
-      const started = performance.now()
-      const snapshot = deps.snapshot()
-      const head = readHttp2Head(raw, bodiless)
-      const { req, res } = http2Exchange(stream, socket, head, bodiless)
-      const peer = peerOf(req.socket)
-      const headers = headersOf(req, snapshot, peer)
-      const refused = head.refused ?? ('code' in headers ? headers : undefined)
-      new Ongoing(way, exchangeOf(req, snapshot, headers, peer, started), req, res).begin(refused)
-    } catch (error) {
-      lost(stream, error)
-    }
-  }
-
-  function headersOf(req: IncomingMessage, snapshot: Snapshot, peer: string): RequestHeaders | Refusal {
-    return readHeaders(req.rawHeaders, snapshot, snapshot.isTrustedProxy(peer))
-  }
-
-  function malformed(req: IncomingMessage, headers: RequestHeaders | Refusal): Refusal | undefined {
-    return 'code' in headers ? headers : checkVersion(req.httpVersionMajor, req.httpVersionMinor, headers)
-  }
-
-  function exchangeOf(
-    req: IncomingMessage,
-    snapshot: Snapshot,
-    headers: RequestHeaders | Refusal,
-    peer: string,
-    started: number,
-  ): Exchange {
-    const known: RequestHeaders = 'code' in headers ? NO_HEADERS : headers
-    const x = new Exchange(snapshot, known.requestId ?? nextId(), req.method!, req.url!, known, peer, started)
-    x.secured = securedOf(req.socket)
-    if (tracing !== undefined) x.trace = tracing.begin(x, req, detailsOf)
-    else if (known.traceparent !== undefined) x.trace = traceOfCaller(known.traceparent)
-    return x
-  }
-
-  /** Accepts an upgrade, which goes the same way, on a socket that Node's parser has let go of. */
-  function acceptUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    try {
-      beginUpgrade(req, socket, head)
-    } catch (error) {
-      lost(socket, error)
-    }
-  }
-
-  function beginUpgrade(req: IncomingMessage, socket: Duplex, head: Buffer): void {
-    if (isClosing(socket)) {
-      // An earlier request was answered with `Connection: close`: nobody reads later responses.
-      socket.on('error', () => {})
-      return
-    }
-    const started = performance.now()
-    const snapshot = deps.snapshot()
-    const peer = peerOf(req.socket)
-    const headers = headersOf(req, snapshot, peer)
-    const x = exchangeOf(req, snapshot, headers, peer, started)
-    const upgrading = upgrades.begin(x, req, socket, head, done)
-    sendWaiting()
-    const earlier = ongoingOn(socket)
-    if (earlier !== undefined && !isOut(earlier.res)) {
-      // The earlier response first: otherwise the bytes of the two would mix.
-      earlier.res.once('close', () => upgrading.proceed({ code: 'bad_request', detail: PIPELINED }))
-      return
-    }
-    const refused = malformed(req, headers) ?? checkUpgradable(req)
-    refusalOf(x, refused).then(
-      (refusal) => upgrading.proceed(refusal),
-      (error) => upgrading.broken(error),
-    )
-  }
-
-  async function refusalOf(x: Exchange, refused: Refusal | undefined): Promise<Refusal | undefined> {
-    if (refused !== undefined) return refused
-    for (const stage of handshakeStages) {
-      // The client has left, and the exchange is recorded: nothing may be reserved for it any more.
-      if (x.over) return undefined
-      const refusal = await stage(x)
-      if (refusal !== undefined) return refusing(x, refusal)
-    }
-    return undefined
   }
 
   function internal(x: Exchange, error: unknown): Refusal {
@@ -376,41 +195,21 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     return text
   }
 
-  /** Refuses, on the bare socket, what never became a request, and records it like any other. */
-  function refuseUnparsed(
-    socket: Duplex,
-    code: ErrorCode,
-    cause: string,
-    { method = '-', target = '-', extra = [] as readonly string[], unread = false } = {},
-  ): void {
-    const x = new Exchange(
-      deps.snapshot(),
-      nextId(),
-      method,
-      target,
-      NO_HEADERS,
-      peerOf(socket),
-      performance.now(),
-    )
-    refuseSocket(socket, x, { code, cause, headers: extra }, unread)
-    done(x)
-  }
-
   const { server: settings } = deps.snapshot().config
   const http2 = settings.http2.enabled
     ? createHttp2({
         settings,
         counts: deps.http2 ?? createHttp2Counts(),
         draining: deps.draining,
-        accept: acceptStream,
+        accept: accept.stream,
       })
     : undefined
   const plain = createPlainConnections({
     settings,
-    accept,
+    accept: accept.request,
     silent(socket) {
       // With two protocols, it is not known in which one to tell the client.
-      if (http2 === undefined) refuseUnparsed(socket, 'request_timeout', 'no request in time')
+      if (http2 === undefined) accept.refuseUnparsed(socket, 'request_timeout', 'no request in time')
       else socket.destroy()
     },
   })
@@ -430,13 +229,10 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
       speak,
     },
     {
-      accept,
-      acceptUpgrade,
-      acceptConnect(req, socket) {
-        const asked = { method: 'CONNECT', target: req.url ?? '', extra: ['Allow', ''] }
-        refuseUnparsed(socket, 'method_not_allowed', 'CONNECT', asked)
-      },
-      parserFailed: parserGaveUp,
+      accept: accept.request,
+      acceptUpgrade: accept.upgrade,
+      acceptConnect: accept.connect,
+      parserFailed: accept.parserGaveUp,
       leave() {
         http2?.leave()
         plain.leave()
@@ -455,39 +251,4 @@ function leaveGuard(x: Exchange): void {
   x.pass?.left(0, 0)
 }
 
-/** How long changes are gathered, in ms: there may be many tunnels to check, and many bans in a flood. */
-const GATHER_MS = 200
-
-/** Ends the tunnels whose client is banned, or whose API key is revoked. A tunnel notices by itself when its time is over. */
-function turnAway(
-  { bans, keyring }: Pick<GatewayDeps, 'bans' | 'keyring'>,
-  upgrades: Pick<Upgrades, 'turnAway'>,
-): void {
-  let awaited = false
-  const soon = (): void => {
-    if (awaited) return
-    awaited = true
-    const look = (): void => {
-      awaited = false
-      upgrades.turnAway()
-    }
-    setTimeout(look, GATHER_MS).unref()
-  }
-  bans?.onBanned(soon)
-  keyring?.onChange(soon)
-}
-
 const QUIET = { warn() {}, debug() {} }
-
-const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
-
-/** Refuses an upgrade over HTTP/1.0, which has none (RFC 9110 §7.8). */
-function checkUpgradable(req: IncomingMessage): Refusal | undefined {
-  return req.httpVersionMinor === 0 ? { code: 'upgrade_not_supported' } : undefined
-}
-
-function requestIds(): () => string {
-  const prefix = `${randomBytes(6).toString('hex')}-`
-  let count = 0
-  return () => prefix + (count++).toString(36)
-}

@@ -1,3 +1,4 @@
+import type { Bans } from '../../fleet/bans.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 
@@ -62,4 +63,29 @@ export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDep
     },
     now,
   }
+}
+
+/** How long changes are gathered, in ms: there may be many tunnels to check, and many bans in a flood. */
+const GATHER_MS = 200
+
+/** Calls back when an accepted client may have been banned, or its API key revoked. */
+export function onRevocation(
+  {
+    bans,
+    keyring,
+  }: { bans?: Pick<Bans, 'onBanned'> | undefined; keyring?: Pick<Keyring, 'onChange'> | undefined },
+  turnAway: () => void,
+): void {
+  let awaited = false
+  const soon = (): void => {
+    if (awaited) return
+    awaited = true
+    const look = (): void => {
+      awaited = false
+      turnAway()
+    }
+    setTimeout(look, GATHER_MS).unref()
+  }
+  bans?.onBanned(soon)
+  keyring?.onChange(soon)
 }
