@@ -17,7 +17,7 @@ t.test('--help names every command and the exit codes', async (t) => {
   t.match(stdout, /Exit codes: 0 success, 1 the answer is no .*, 2 wrong use/)
 })
 
-t.test('every command explains itself', async (t) => {
+t.test('every command has a help text of its own', async (t) => {
   for (const [name, [, load]] of Object.entries(COMMANDS)) {
     const { command } = await load()
     t.match(command.help, new RegExp(`^Usage: tidegate ${name}`))
@@ -34,7 +34,7 @@ t.test('every command explains itself', async (t) => {
   }
 })
 
-t.test('--version is the version of the package', async (t) => {
+t.test('--version prints the version of the package', async (t) => {
   const { stdout } = await tidegate(['--version'])
   t.equal(stdout, `${JSON.parse(rootFile('package.json')).version}\n`)
 })
@@ -45,7 +45,7 @@ t.test('schema prints config/schema.json', async (t) => {
   t.equal(stdout, rootFile('config/schema.json'))
 })
 
-t.test('no command, and one that is not known, exit with 2 and one line that says what to do', async (t) => {
+t.test('a missing or unknown command exits with 2 and one line that says what to do', async (t) => {
   const wrong: [args: string[], line: string][] = [
     [[], 'tidegate: no command given; see: tidegate --help'],
     [['strat'], 'tidegate: unknown command strat, did you mean start?; see: tidegate --help'],
@@ -93,7 +93,7 @@ const WRONG: readonly (readonly [args: string, problem: string])[] = [
   ['tier a pro --remove', 'TIER and --remove exclude each other; see: tidegate tier --help'],
 ]
 
-t.test('wrong use of a command is refused before it does anything', async (t) => {
+t.test('wrong use of a command is refused before the command does anything', async (t) => {
   for (const [line, problem] of WRONG) {
     const [name] = line.split(' ')
     const stderr = `tidegate ${name}: ${problem}\n`

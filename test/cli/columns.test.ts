@@ -45,7 +45,7 @@ async function narrow(t: Test, args: readonly string[], columns: number, cwd = '
   return stdout
 }
 
-t.test('usage, tier, check and audit keep to the columns of the terminal', async (t) => {
+t.test('usage, tier, check and audit keep to the width of the terminal', async (t) => {
   const gateway = await startWhole(t, YAML)
   const on = ['--admin', new URL(gateway.admin).host]
   const folder = t.testdir({ 'tidegate.yaml': YAML })

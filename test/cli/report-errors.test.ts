@@ -6,7 +6,7 @@ import { within } from '../support/within.js'
 
 const MODULE = JSON.stringify(new URL('../../dist/cli/report-errors.js', import.meta.url).href)
 
-/** Runs a program that survives faults, for as long as it takes to time `end`. */
+/** Runs a program under the error handlers, until `end`. */
 async function run(program: string) {
   const code = `import { surviveFaults } from ${MODULE}\nsurviveFaults()\n${program}`
   const child = spawn(process.execPath, ['--input-type=module', '-e', code], {
@@ -27,7 +27,7 @@ async function run(program: string) {
   }
 }
 
-t.test('an exception that belongs to no request is the end of the process, and is said', async (t) => {
+t.test('an uncaught exception is logged and ends the process', async (t) => {
   const thrown = await run(`
     setTimeout(() => console.log('lives'), 500)
     setTimeout(() => { throw new TypeError('postgres://me:hush@db/x is nobody’s') })
@@ -44,7 +44,7 @@ t.test('an exception that belongs to no request is the end of the process, and i
   t.notMatch(JSON.stringify(thrown.lines), /hush/)
 })
 
-t.test('a promise that nobody waited for is said, and not the end', async (t) => {
+t.test('an unhandled rejection is logged and does not end the process', async (t) => {
   const rejected = await run(`
     setTimeout(() => console.log('lives'), 50)
     Promise.reject(new Error('late'))

@@ -8,13 +8,14 @@ import { CLI, startBackend, startProcessOn, storeUp } from '../support/gateway/p
 import { isOnPath, startRedis } from '../support/redis/redis.js'
 
 /**
- * The built command, in processes of its own. Other tests call a command in theirs (`tidegate` of test/support/gateway/cli.ts): here is what
- * that takes for granted, and what a process alone has. `start` and `demo` have no tests in process: start.test.ts, demo.test.ts.
+ * Runs the built command in processes of its own. Other tests call commands in process (`tidegate` of
+ * test/support/gateway/cli.ts). This file checks that both agree, and what only a process has. `start` and `demo` never run in
+ * process: start.test.ts, demo.test.ts.
  */
 
 const CONFIG = 'tidegate.yaml'
 
-/** What each prints is the same when it is asked again, but for numbers. `[name, arguments, exit code]` */
+/** Each prints the same when it runs again, except for numbers. `[name, arguments, exit code]` */
 const LINES: readonly (readonly [name: string, args: string, code: number])[] = [
   ['check', '', 0],
   ['check', '--config nope.yaml', 1],
@@ -54,7 +55,7 @@ const withoutNumbers = (text: string) =>
     .replace(/ +/g, ' ')
     .replace(/0 (?:min|s|ms)\b/g, '0 TIME')
 
-t.test('every command prints and ends in a process of its own as it does in this one', async (t) => {
+t.test('every command prints and exits in a process of its own as it does in process', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   const cwd = t.testdir({
@@ -103,13 +104,13 @@ const bash = (script: string, cwd = '.') =>
     execFile('bash', ['-c', script], { cwd }, (_, stdout, stderr) => resolve(stdout + stderr))
   })
 
-t.test('whoever reads the output may go away early', async (t) => {
+t.test('a command exits cleanly when the reader of its output leaves early', async (t) => {
   t.equal(await bash(`${NODE_COMMAND} '${CLI}' schema | head -c 1; echo " \${PIPESTATUS[0]}"`), '{ 0\n')
 })
 
 const skip = isOnPath('script') ? false : 'no script to make a terminal; install util-linux'
 
-t.test('a terminal is told from a pipe, and has its width', { skip }, async (t) => {
+t.test('output to a terminal has its width, output to a pipe has none', { skip }, async (t) => {
   const cwd = t.testdir({
     [CONFIG]: `
 tiers: [free]

@@ -40,11 +40,11 @@ async function spend(address: string, consumer: string, times: number): Promise<
   return statuses
 }
 
-// One test waits 5 s for a store that does not answer: the others run beside it.
+// One test waits 5 s for a store that does not answer; the others run beside it.
 t.jobs = 2
 const APART = { buffered: true }
 
-t.test('a Redis that cannot be reached is one line, and no secret', APART, async (t) => {
+t.test('an unreachable Redis gives one line without its password', APART, async (t) => {
   const port = await freePort()
   const store = `redis://user:hunter2@127.0.0.1:${port}`
   const file = join(
@@ -60,11 +60,9 @@ t.test('a Redis that cannot be reached is one line, and no secret', APART, async
   t.notMatch(stderr, 'hunter2')
 })
 
-t.test(
-  'usage tells how each limit counts and whose it is, what is tried out, and what it cannot show',
-  async (t) => {
-    const redis = await startRedis(t)
-    const yaml = `
+t.test('usage shows how each limit counts and for whom, candidates, and what it cannot show', async (t) => {
+  const redis = await startRedis(t)
+  const yaml = `
 store: { redis: "${redis.url}", timeout: 2s }
 tiers: [free]
 services:
@@ -79,44 +77,35 @@ services:
         - { amount: 5, window: 1h, candidate: true }
 routes: [{ path: /*, service: models }]
 `
-    const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
-    const { code, stdout, stderr } = await tidegate(['usage', 'models', 'ann', '--config', file])
-    t.equal(code, 0, stderr)
-    const [head, , ...lines] = stdout.trimEnd().split('\n')
-    t.equal(head, 'ann on models: tier free, the default')
-    t.same(
-      lines.map((line) => line.trim().split(/ {2,}/)),
+  const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
+  const { code, stdout, stderr } = await tidegate(['usage', 'models', 'ann', '--config', file])
+  t.equal(code, 0, stderr)
+  const [head, , ...lines] = stdout.trimEnd().split('\n')
+  t.equal(head, 'ann on models: tier free, the default')
+  t.same(
+    lines.map((line) => line.trim().split(/ {2,}/)),
+    [
+      ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
       [
-        ['limit', 'amount', 'algorithm', 'by', 'used', 'remaining', 'resets in'],
-        [
-          'second',
-          '10 in 1s, 20 at once',
-          'token_bucket',
-          'consumer',
-          '0',
-          '20',
-          lines[1]!.split(/ {2,}/).at(-1),
-        ],
-        [
-          'month',
-          '50000 a month, UTC',
-          'calendar',
-          'consumer',
-          '0',
-          '50000',
-          lines[2]!.split(/ {2,}/).at(-1),
-        ],
-        ['concurrent', '4 at once', 'concurrency', 'consumer', '0', '4'],
-        ['hour (candidate)', '5 in 1h', 'sliding', 'consumer', '0', '5', lines[4]!.split(/ {2,}/).at(-1)],
-        [''],
-        ['Not shown, because they are not counted by consumer: ip-minute (by ip)'],
+        'second',
+        '10 in 1s, 20 at once',
+        'token_bucket',
+        'consumer',
+        '0',
+        '20',
+        lines[1]!.split(/ {2,}/).at(-1),
       ],
-    )
-    for (const i of [1, 2, 4]) t.match(lines[i], / \d+ (?:s|min|h|days)$/)
-  },
-)
+      ['month', '50000 a month, UTC', 'calendar', 'consumer', '0', '50000', lines[2]!.split(/ {2,}/).at(-1)],
+      ['concurrent', '4 at once', 'concurrency', 'consumer', '0', '4'],
+      ['hour (candidate)', '5 in 1h', 'sliding', 'consumer', '0', '5', lines[4]!.split(/ {2,}/).at(-1)],
+      [''],
+      ['Not shown, because they are not counted by consumer: ip-minute (by ip)'],
+    ],
+  )
+  for (const i of [1, 2, 4]) t.match(lines[i], / \d+ (?:s|min|h|days)$/)
+})
 
-t.test('with Redis the store is asked, whether a gateway runs here or not', async (t) => {
+t.test('with Redis, usage and tier ask the store, with or without a running gateway', async (t) => {
   const redis = await startRedis(t)
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config({ upstream: backend.origin, store: redis.url }))
@@ -158,7 +147,7 @@ t.test('with Redis the store is asked, whether a gateway runs here or not', asyn
   t.strictSame(await spend(gateway.address, 'ann', 11), [...Array(10).fill(200), 429])
 })
 
-t.test('an id neither steers the terminal of who looks at it nor makes a line of its own', async (t) => {
+t.test('a consumer id neither controls the terminal nor adds a line', async (t) => {
   const redis = await startRedis(t)
   const file = t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1', store: redis.url }) })
   const on = ['--config', join(file, 'tidegate.yaml')]
@@ -181,13 +170,13 @@ t.test('an id neither steers the terminal of who looks at it nor makes a line of
   }
 })
 
-t.test('without Redis the running gateway is asked', async (t) => {
+t.test('without Redis, usage and tier ask the running gateway', async (t) => {
   const backend = await startBackend(t)
   const adminPort = await freePort()
   const token = 'a-token-for-operators'
   const gateway = await startProcess(t, config({ upstream: backend.origin, adminPort, token }))
   const on = ['--config', gateway.configFile]
-  // A consumer's id is a caller's choice: this one is a path that URL parsers take away.
+  // Clients choose consumer ids: URL parsers would remove this one from a path.
   t.strictSame(await spend(gateway.address, '..', 10), Array(10).fill(200))
 
   t.match(await tidegate(['usage', 'payments', '..', ...on]), {
@@ -214,7 +203,7 @@ t.test('without Redis the running gateway is asked', async (t) => {
   )
 })
 
-t.test('a gateway whose admin port is any free one cannot be found', async (t) => {
+t.test('a gateway with admin port 0 cannot be found', async (t) => {
   const file = join(
     t.testdir({ 'tidegate.yaml': config({ upstream: 'http://127.0.0.1:1' }) }),
     'tidegate.yaml',

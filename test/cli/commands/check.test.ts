@@ -21,7 +21,7 @@ routes:
   - { path: /payments/*, host: api.example.com, service: payments }
 `
 
-t.test('a good configuration is summed up, routes most specific first', async (t) => {
+t.test('check sums up a valid configuration, with the most specific routes first', async (t) => {
   const cwd = t.testdir({ 'tidegate.yaml': GOOD })
   const { code, stdout, stderr } = await tidegate(['check'], { cwd })
   t.equal(code, 0)
@@ -76,7 +76,7 @@ routes, `,
   )
 })
 
-t.test('--json says the same to a program, without secrets', async (t) => {
+t.test('--json prints the same for programs, without secrets', async (t) => {
   const cwd = t.testdir({ config: { 'tidegate.yaml': GOOD } })
   const { code, stdout } = await tidegate(['check', '--json'], { cwd })
   t.equal(code, 0)
@@ -112,7 +112,7 @@ t.test('--json says the same to a program, without secrets', async (t) => {
   })
 })
 
-t.test('warns of a header that everybody may set, where not only this machine is everybody', async (t) => {
+t.test('check warns of an identity header that any client may set, unless listen is local', async (t) => {
   const warned = async (listen: string, from: string) => {
     const yaml = `listen: "${listen}"
 tiers: [free]
@@ -152,7 +152,7 @@ routes:
 `
 
 t.test(
-  'algorithms, levels, candidates and costs are told in the words of the file, each limit on a line',
+  'algorithms, levels, candidates and costs appear in the words of the file, a limit a line',
   async (t) => {
     const cwd = t.testdir({ 'tidegate.yaml': MANY })
     const { code, stdout, stderr } = await tidegate(['check'], { cwd })
@@ -196,7 +196,7 @@ t.test(
   },
 )
 
-t.test('says who is turned away first, and when, where the file says something about it', async (t) => {
+t.test('check shows which tiers are shed first and when, if the file configures it', async (t) => {
   const cwd = t.testdir({
     'tidegate.yaml': `
 tiers: [free, pro, { name: trial, priority: 0 }]
@@ -219,11 +219,11 @@ routes, `,
   )
 })
 
-t.test('the configuration that comes with Tidegate is good', async (t) => {
+t.test('the configuration that comes with Tidegate is valid', async (t) => {
   const cwd = new URL('../../..', import.meta.url).pathname
   const { code, stdout, stderr } = await tidegate(['check'], { cwd })
   t.equal(code, 0, stderr)
-  // The hash follows every default of the schema.
+  // The hash depends on every default of the schema.
   const anyHash = (text: string) => text.replace(/hash [0-9a-f]{12}/g, 'hash …')
   const shown = anyHash(readFileSync(join(cwd, 'docs/cli.md'), 'utf8'))
   t.ok(shown.includes(`$ tidegate check\n${anyHash(stdout)}`), 'docs/cli.md shows the same', { stdout })
@@ -255,7 +255,7 @@ t.test('every error of a bad configuration is printed with its place, and the ex
   )
 })
 
-t.test('a warning does not make a configuration bad', async (t) => {
+t.test('a warning does not make a configuration invalid', async (t) => {
   const unused = GOOD.replace('services:', 'services:\n  idle: { upstreams: [http://127.0.0.1:9003] }')
   const cwd = t.testdir({ 'tidegate.yaml': unused })
   const { code, stderr } = await tidegate(['check'], { cwd })
@@ -263,7 +263,7 @@ t.test('a warning does not make a configuration bad', async (t) => {
   t.match(stderr, /^tidegate\.yaml:\d+:\d+: warning: .*idle/)
 })
 
-t.test('a file that cannot be read is one line and exit code 1', async (t) => {
+t.test('an unreadable file gives one line and exit code 1', async (t) => {
   const cwd = t.testdir({ folder: {} })
   const line = (text: string) => ({ code: 1, stdout: '', stderr: `${text}\n` })
   t.strictSame(

@@ -6,7 +6,7 @@ import t from 'tap'
 import { freePort } from '../../support/free-port.js'
 import { spawnCli, tidegateProcess } from '../../support/gateway/cli.js'
 
-/** The example that comes with Tidegate, on ports that nobody else has. */
+/** Copies the example that comes with Tidegate, on free ports. */
 async function exampleOn(folder: string) {
   const ports = await Promise.all([freePort(), freePort(), freePort(), freePort()])
   let text = readFileSync(new URL('../../../config/tidegate.yaml', import.meta.url), 'utf8')
@@ -19,11 +19,11 @@ async function exampleOn(folder: string) {
   return { file, gateway, admin, payments, marketing }
 }
 
-// They wait for processes to start.
+// These tests mostly wait for processes to start.
 t.jobs = 2
 const BESIDE = { buffered: true }
 
-t.test('the demo shows what to try, it works as shown, and Ctrl-C ends all of it', BESIDE, async (t) => {
+t.test('the demo prints commands to try, which work as shown; Ctrl-C ends all of it', BESIDE, async (t) => {
   const { file, gateway, admin, payments, marketing } = await exampleOn(t.testdir())
   const run = spawnCli(['demo', '--config', file])
   t.teardown(() => run.child.kill('SIGKILL'))
@@ -72,7 +72,7 @@ t.test('the demo shows what to try, it works as shown, and Ctrl-C ends all of it
   }
 })
 
-t.test('a taken port is one clear line and exit code 1, whoever needed it', BESIDE, async (t) => {
+t.test('a taken port gives one clear line and exit code 1, whichever server needs it', BESIDE, async (t) => {
   const wanted = {
     marketing: (port: number) =>
       `tidegate demo: port ${port} is taken, and the marketing demo backend needs it; stop what listens there`,

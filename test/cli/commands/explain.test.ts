@@ -5,7 +5,7 @@ import { tidegate } from '../../support/gateway/cli.js'
 import { startProcess } from '../../support/gateway/process.js'
 import { startRedis } from '../../support/redis/redis.js'
 
-t.test('explain leaves nothing behind that keeps its process', async (t) => {
+t.test('explain leaves no timer behind that would keep the process alive', async (t) => {
   const yaml = `
 tiers: [free]
 services: { payments: { upstreams: [http://127.0.0.1:9] } }
@@ -18,11 +18,11 @@ routes: [{ path: /*, service: payments }]
   t.ok(timers() <= before)
 })
 
-// One test waits for a store that does not answer: the others run beside it.
+// One test waits for a store that does not answer; the others run beside it.
 t.jobs = 2
 const APART = { buffered: true }
 
-t.test('explain does not claim to know what a store has that is out of reach', APART, async (t) => {
+t.test('explain says what it cannot know while the store is out of reach', APART, async (t) => {
   const yaml = `
 store: { redis: "redis://127.0.0.1:1" }
 tiers: [free]
@@ -58,7 +58,7 @@ routes: [{ path: /*, service: payments }]
   })
 })
 
-t.test('explain says until when a tier and a boost hold, without brackets in brackets', async (t) => {
+t.test('explain says until when a tier and a boost hold', async (t) => {
   const redis = await startRedis(t)
   const yaml = `
 store: { redis: "${redis.url}", timeout: 2s }
@@ -97,7 +97,7 @@ routes: [{ path: /*, service: payments }]
   t.match(json.tier_until, /^20\d\d-.*Z$/)
 })
 
-t.test('who cannot read the configuration is told that a gateway can be asked without it', async (t) => {
+t.test('a command that cannot read the configuration suggests asking a running gateway', async (t) => {
   const file = join(t.testdir({ 'tidegate.yaml': 'services: [' }), 'tidegate.yaml')
   for (const argv of [
     ['explain', 'GET', '/x'],
@@ -120,7 +120,7 @@ t.test('who cannot read the configuration is told that a gateway can be asked wi
   )
 })
 
-t.test('a running gateway whose store is away explains what it would decide by itself', async (t) => {
+t.test('explain on a running gateway whose store is away shows what it would decide by itself', async (t) => {
   const adminPort = await freePort()
   const gateway = await startProcess(
     t,

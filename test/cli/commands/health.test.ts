@@ -17,11 +17,11 @@ routes: [{ path: /*, service: api }]
 server: { shutdown_delay: 30s }
 `
 
-// One test waits 5 s for a gateway that is silent: the others run beside it.
+// One test waits 5 s for a gateway that is silent; the others run beside it.
 t.jobs = 2
 const APART = { buffered: true }
 
-t.test('health says of a gateway that stands still that it is silent', APART, async (t) => {
+t.test('health says that a stopped gateway is silent', APART, async (t) => {
   const gateway = await startProcess(t, config('http://127.0.0.1:9'))
   const admin = gateway.admin.replace('http://', '')
   gateway.child.kill('SIGSTOP')
@@ -31,7 +31,7 @@ t.test('health says of a gateway that stands still that it is silent', APART, as
   })
 })
 
-t.test('health says what /readyz says, without a token and without the configuration', async (t) => {
+t.test('health prints what /readyz says, without a token and without the configuration', async (t) => {
   const redis = await ownRedis(t)
   const backend = await startBackend(t)
   const gateway = await startProcess(t, config(backend.origin, redis.url))
@@ -71,7 +71,7 @@ t.test('health says what /readyz says, without a token and without the configura
   })
 })
 
-t.test('health and demo-backend refuse an address that is none', async (t) => {
+t.test('health and demo-backend refuse a malformed address', async (t) => {
   t.match(await tidegate(['health', '-a', '8081']), {
     code: 2,
     stderr:
@@ -83,7 +83,7 @@ t.test('health and demo-backend refuse an address that is none', async (t) => {
   })
 })
 
-t.test('one demo backend answers with what it was sent, until SIGTERM', async (t) => {
+t.test('demo-backend answers with the request it got, until SIGTERM', async (t) => {
   const port = await freePort()
   const address = `127.0.0.1:${port}`
   const run = spawnCli(['demo-backend', '--listen', address, '--name', 'payments'])

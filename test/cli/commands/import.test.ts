@@ -8,7 +8,7 @@ import { linesOf } from '../../../src/cli/read/lines.js'
 import { tidegate } from '../../support/gateway/cli.js'
 import { startRedis } from '../../support/redis/redis.js'
 
-t.test('cells as RFC 4180 has them, with blanks around them left out', async (t) => {
+t.test('cells are read as in RFC 4180, without blanks around them', async (t) => {
   const cases: [string, string[] | undefined][] = [
     ['a,b', ['a', 'b']],
     [' a , b\t', ['a', 'b']],
@@ -32,7 +32,7 @@ t.test('cells as RFC 4180 has them, with blanks around them left out', async (t)
   )
 })
 
-t.test('lines of any file: marks, ends and pieces of characters', async (t) => {
+t.test('lines are read with any byte order mark and line end, however characters are cut', async (t) => {
   const file = join(t.testdir({}), 'a.csv')
   const read = async (text: string) => {
     writeFileSync(file, text)
@@ -47,14 +47,14 @@ t.test('lines of any file: marks, ends and pieces of characters', async (t) => {
     [4, 'c'],
   ])
   t.same(await read(''), [])
-  // A file is read in pieces of 64 KiB, and no character is to be cut by that.
+  // A file is read in pieces of 64 KiB, which may cut a character.
   const wide = await read(`${'é🌊'.repeat(5)}\n`.repeat(5000))
   t.equal(wide.length, 5000)
   t.ok(wide.every(([, text]) => text === 'é🌊'.repeat(5)))
   await t.rejects(read(`a\n${'x'.repeat(200_000)}`), /^line 2 is longer than 65536 characters$/)
 })
 
-t.test('a table is looked at whole before anything is changed', async (t) => {
+t.test('import checks the whole table before it changes anything', async (t) => {
   const redis = await startRedis(t)
   const config = `
 store: { redis: "${redis.url}", timeout: 2s }

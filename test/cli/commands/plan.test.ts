@@ -16,7 +16,7 @@ server: { shutdown_delay: 0 }
 log: { access: ${log} }
 `
 
-t.test('a log of a gateway, planned by other limits and by the same', async (t) => {
+t.test("plan replays a gateway's log against other limits, and against the same", async (t) => {
   const backend = await startBackend(t)
   const folder = t.testdir({
     'tighter.yaml': configOf(backend.origin, '3/h'),
@@ -77,7 +77,7 @@ t.test('a log of a gateway, planned by other limits and by the same', async (t) 
   t.match(moved.stdout, 'No route fits any more: 11 requests of /api/* (11).')
 })
 
-t.test('from the standard input', async (t) => {
+t.test('plan reads a log from standard input', async (t) => {
   const folder = t.testdir({
     'tidegate.yaml': configOf('http://127.0.0.1:9', '1/h', 'stdout, sample: 0.05'),
   })
@@ -108,7 +108,7 @@ t.test('from the standard input', async (t) => {
   t.notMatch(stdout, '\u001b')
 })
 
-t.test('what is wrong is said in a line', async (t) => {
+t.test('an error is one line that says what is wrong', async (t) => {
   const folder = t.testdir({
     'tidegate.yaml': configOf('http://127.0.0.1:9', '1/h'),
     empty: '',

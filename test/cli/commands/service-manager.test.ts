@@ -20,13 +20,13 @@ server: { shutdown_delay: 3s, shutdown_grace: 20s }
 log: { access: off }
 `
 
-// Each drains for 3 s, or starts a process: beside another.
+// Each test drains for 3 s, or starts a process, so they run side by side.
 t.jobs = 2
 const APART = { skip, buffered: true }
 
 for (const workers of [[], ['--workers', '1']]) {
   const how = workers.length === 0 ? 'one process' : 'a primary with workers'
-  t.test(`systemd is told of start, life, reload and drain by ${how}`, APART, async (t) => {
+  t.test(`systemd hears of start, watchdog, reload and drain by ${how}`, APART, async (t) => {
     const systemd = await readDatagrams(t)
     const backend = await startBackend(t)
     const env = { NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '1000000' }
@@ -58,7 +58,7 @@ for (const workers of [[], ['--workers', '1']]) {
   })
 }
 
-t.test('without NOTIFY_SOCKET nothing is started, and a reload is a reload', async (t) => {
+t.test('without NOTIFY_SOCKET no program is started, and a reload returns its result', async (t) => {
   const manager = openServiceManager({
     env: { PATH: '/nowhere', WATCHDOG_USEC: '1000' },
     stderr: process.stderr,
@@ -68,7 +68,7 @@ t.test('without NOTIFY_SOCKET nothing is started, and a reload is a reload', asy
   t.equal(await manager.reloading(Promise.resolve(7)), 7)
 })
 
-t.test('a machine without systemd-notify is told of once, and serves', { buffered: true }, async (t) => {
+t.test('without systemd-notify the gateway says so once, and serves', { buffered: true }, async (t) => {
   const backend = await startBackend(t)
   const env = { NOTIFY_SOCKET: '/nowhere', WATCHDOG_USEC: '2000' }
   const node = ['/usr/bin/env', 'PATH=/nowhere', process.execPath] as const
@@ -82,7 +82,7 @@ t.test('a machine without systemd-notify is told of once, and serves', { buffere
   ])
 })
 
-t.test('the watchdog of another process is not answered', APART, async (t) => {
+t.test('a gateway does not answer the watchdog of another process', APART, async (t) => {
   const systemd = await readDatagrams(t)
   const backend = await startBackend(t)
   const env = { NOTIFY_SOCKET: systemd.path, WATCHDOG_USEC: '2000', WATCHDOG_PID: '1' }

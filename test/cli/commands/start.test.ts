@@ -19,15 +19,15 @@ routes: [{ path: /*, service: api }]
 server: { shutdown_delay: ${delay}, shed: { event_loop_delay: 0 } }
 `
 
-/** With a service that no route leads to. */
+/** It has a service that no route leads to. */
 const withUnused = (yaml: string) =>
   yaml.replace(/services: \{ (.*) \}/, 'services:\n  $1\n  unused: { upstreams: [http://127.0.0.1:1] }')
 
-// Each starts a process or two, and waits for it: some beside each other.
+// Each test starts a process or two and waits; some run side by side.
 t.jobs = 3
 const BESIDE = { buffered: true }
 
-/** Where it says that it listens, in its one line for people. */
+/** Returns where the gateway says that it listens, in its one line for people. */
 function listensOn(stderr: string): string {
   const line = stderr.split('\n').find((text) => text.startsWith('tidegate listens'))
   const found =
@@ -38,7 +38,7 @@ function listensOn(stderr: string): string {
 }
 
 t.test(
-  'says where it listens and what check warns of, reads the configuration again at SIGHUP, and ends with 0',
+  'start prints where it listens and what check warns of, reloads on SIGHUP, and exits with 0',
   BESIDE,
   async (t) => {
     const first = await startBackend(t, (_request, response) => response.end('first'))
@@ -77,7 +77,7 @@ t.test(
   },
 )
 
-t.test('SIGINT does not wait for load balancers', BESIDE, async (t) => {
+t.test('SIGINT ends it without waiting for load balancers', BESIDE, async (t) => {
   const backend = await startBackend(t)
   const cwd = t.testdir({ 'tidegate.yaml': config(backend.origin, '60s') })
   const run = spawnCli(['start'], { cwd })
@@ -93,7 +93,7 @@ t.test('SIGINT does not wait for load balancers', BESIDE, async (t) => {
   t.match(JSON.parse(lines[0]!), { path: '/x', status: 200 })
 })
 
-t.test('a second signal does not wait for anything', BESIDE, async (t) => {
+t.test('a second signal ends it at once', BESIDE, async (t) => {
   const backend = await startBackend(t)
   const draining = await startProcess(t, config(backend.origin, '60s'))
   draining.child.kill('SIGTERM')
@@ -101,7 +101,7 @@ t.test('a second signal does not wait for anything', BESIDE, async (t) => {
   t.equal(await draining.stop('SIGTERM'), 128 + 15)
 })
 
-t.test('a taken port is one clear line and exit code 1', BESIDE, async (t) => {
+t.test('a taken port gives one clear line and exit code 1', BESIDE, async (t) => {
   const server = createServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
@@ -114,7 +114,7 @@ t.test('a taken port is one clear line and exit code 1', BESIDE, async (t) => {
   })
 })
 
-t.test('a bad configuration does not start: every error, exit code 1', BESIDE, async (t) => {
+t.test('a bad configuration does not start: it prints every error and exits with 1', BESIDE, async (t) => {
   const cwd = t.testdir({
     'tidegate.yaml': config('http://127.0.0.1:1').replace('tiers:', 'tires:').replace('/*', 'x'),
   })
@@ -125,12 +125,12 @@ t.test('a bad configuration does not start: every error, exit code 1', BESIDE, a
   t.equal(stdout, '')
   t.match(stderr, /^tidegate\.yaml:4:1: .*tires.*; .+$/m)
   t.match(stderr, /^tidegate\.yaml:6:18: routes.*; .+$/m)
-  // It takes well under a second; the rest is room for a machine with much else to do.
+  // It takes well under a second; the rest is room for a busy machine.
   t.ok(took < 60_000, `${Math.round(took)} ms`)
   t.equal((await tidegateProcess(['start', '-c', 'nope.yaml'], { cwd })).code, 1)
 })
 
-t.test('a Node whose parser is lax does not serve', BESIDE, async (t) => {
+t.test('a gateway does not serve on a Node with a lax HTTP parser', BESIDE, async (t) => {
   const cwd = t.testdir({ 'tidegate.yaml': config('http://127.0.0.1:1') })
   const { code, stderr } = await withNode('--insecure-http-parser', cwd)
   t.equal(code, 1)

@@ -2,9 +2,9 @@ import t from 'tap'
 import { startGateway } from '../../../src/main.js'
 import { tidegate } from '../../support/gateway/cli.js'
 
-// What it does when something is forgotten: test/e2e/store-forgets.test.ts.
+// test/e2e/store-forgets.test.ts tests what the command does when Redis has lost records.
 
-t.test('a gateway without Redis has nothing to decide', async (t) => {
+t.test('store without Redis says that there is nothing to decide', async (t) => {
   const configFile = `${t.testdir({
     'tidegate.yaml': `
 listen: 127.0.0.1:0

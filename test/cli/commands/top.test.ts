@@ -57,7 +57,7 @@ const text = (changes?: Partial<TopView>) => {
   return [...head, ...rows, ...foot].join('\n')
 }
 
-t.test('the table has a line for each consumer, with the range in which its count is', async (t) => {
+t.test('the table has a line for each consumer, with the range of its count', async (t) => {
   t.equal(
     text(),
     [
@@ -72,7 +72,7 @@ t.test('the table has a line for each consumer, with the range in which its coun
   t.match(text({ columns: Number.POSITIVE_INFINITY }), 'x'.repeat(100))
 })
 
-t.test('there is a table on the narrowest terminal, and no line is too wide', async (t) => {
+t.test('the table fits the narrowest terminal', async (t) => {
   for (let columns = 1; columns < 130; columns++) {
     const widest = Math.max(...text({ columns, problem: 'no gateway answers' }).split('\n').map(widthOf))
     t.ok(widest <= columns, `${columns}`)
@@ -81,7 +81,7 @@ t.test('there is a table on the narrowest terminal, and no line is too wide', as
   t.match(text({ columns: 20 }), /^consumer +denied$/m)
 })
 
-t.test('what is missing is said: consumers, gateways, the store, an answer', async (t) => {
+t.test('top says what is missing: consumers, gateways, the store, an answer', async (t) => {
   t.match(text({ told: { ...ANSWER, rows: [], floor: 0 } }), /\nNo consumer is being limited\.$/)
   t.match(text({ by: 'near', told: { ...ANSWER, rows: [] } }), /\nNo consumer is near a limit\.$/)
   t.equal(
@@ -102,12 +102,12 @@ t.test('what is missing is said: consumers, gateways, the store, an answer', asy
   t.match(text({ problem: 'no gateway answers' }), / 45 s until \d\d:\d\d:45 [\s\S]*\nno gateway answers$/)
 })
 
-t.test('keys are read one by one, also of escape sequences', async (t) => {
+t.test('keys are read one by one, also out of escape sequences', async (t) => {
   t.strictSame(keysOf('lq'), ['l', 'q'])
   t.strictSame(keysOf('\u001b[A\u001bOB\u001b[6~n\u001b[1;5C\u001b[200~'), ['up', 'down', 'page_down', 'n'])
 })
 
-/** A terminal of its own, whose gateway answers with what stands in `answer`. */
+/** Starts top on a terminal of its own, with a gateway that answers with `answer`. */
 function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
   const stdin = Object.assign(new PassThrough(), {
     raw: [] as boolean[],
@@ -148,7 +148,7 @@ function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
     asked,
     ended,
     written: () => written,
-    /** Resolves when a frame from now on holds it. */
+    /** Resolves when a frame from now on matches. */
     shows(pattern: RegExp) {
       written = ''
       return new Promise<void>((resolve) => {
@@ -160,7 +160,7 @@ function startWatch(t: Test, answer: { now: TopAnswer | Error }) {
   }
 }
 
-t.test('the live table takes the screen, follows the keys, and gives the screen back', async (t) => {
+t.test('the live table fills the screen, follows the keys, and restores the screen', async (t) => {
   const answer: { now: TopAnswer | Error } = { now: ANSWER }
   const { stdin, stdout, asked, ended, shows, written } = startWatch(t, answer)
   await shows(/acme[\s\S]*q end/)
@@ -194,7 +194,7 @@ t.test('the live table takes the screen, follows the keys, and gives the screen 
   t.equal(asked.length, before, 'nothing is asked any more')
 })
 
-t.test('a terminal that goes away ends it, and a first refusal is one', async (t) => {
+t.test('top ends when its terminal goes away, and when the gateway refuses the first question', async (t) => {
   const { stdin, ended, shows } = startWatch(t, { now: ANSWER })
   await shows(/acme/)
   stdin.end()
@@ -205,7 +205,7 @@ t.test('a terminal that goes away ends it, and a first refusal is one', async (t
 })
 
 t.test(
-  'tidegate top shows once what a gateway tells, or what the store leads to',
+  'tidegate top --once shows the answer of a gateway, found by its address or by the store',
   { skip: !hasRedisServer },
   async (t) => {
     const redis = await startRedis(t)
@@ -234,7 +234,7 @@ log: { access: off }
     )
     t.match([there.code, there.stderr], [0, ''])
 
-    // By its address alone: whatever the file says by now, and the environment lacks.
+    // Only by its address: the file may have changed, and the environment may lack what it needs.
     const named = await tidegate(['top', '--once', '--admin', `127.0.0.1:${port}`], {
       env: { TIDEGATE_ADMIN_TOKEN: 'a-token-for-operators' },
     })
@@ -260,7 +260,7 @@ log: { access: off }
   },
 )
 
-t.test('wrong use is told before anything is asked', async (t) => {
+t.test('wrong use is refused before any gateway is asked', async (t) => {
   for (const [args, message] of [
     [['--by', 'limitd'], '--by is limited, near, cost, share, not limitd, did you mean limited?'],
     [['--interval', '10ms'], '--interval needs a time, 500ms to 1h, such as 2s, not 10ms'],

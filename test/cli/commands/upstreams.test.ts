@@ -3,7 +3,7 @@ import { freePort } from '../../support/free-port.js'
 import { tidegate } from '../../support/gateway/cli.js'
 import { startBackend, startProcess } from '../../support/gateway/process.js'
 
-t.test('shows how the upstreams are, drains one and restores it', async (t) => {
+t.test("upstreams shows each one's state, and drains and restores one", async (t) => {
   const backend = await startBackend(t)
   const adminPort = await freePort()
   const gateway = await startProcess(
@@ -73,7 +73,7 @@ log: { access: off }
   )
 })
 
-t.test('an address needs its service, and one order at a time is enough', async (t) => {
+t.test('an address needs its service, and only one action is allowed', async (t) => {
   t.strictSame(await tidegate(['upstreams', '--drain', 'http://a']), {
     code: 2,
     stdout: '',

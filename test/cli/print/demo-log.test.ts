@@ -62,7 +62,7 @@ const denied = (changes: Partial<Decision>): Partial<RequestRecord> => ({
   decision: { ...allowed, allowed: false, violated: 1, ...changes },
 })
 
-t.test('a request is one line: status, what, who, and what is left', async (t) => {
+t.test('a request is one line: status, request, consumer, and what is left', async (t) => {
   t.equal(line({}), '200 GET /hello ann (free) minute: 5 left')
   t.equal(line({ tier: 1, decision: undefined }), '200 GET /hello ann (pro) unlimited')
   t.equal(
@@ -82,7 +82,7 @@ t.test('a request is one line: status, what, who, and what is left', async (t) =
   t.equal(line({ status: 502, error: 'upstream_refused' }), '502 GET /hello ann (free) upstream_refused')
 })
 
-t.test('what a caller sends neither steers the terminal nor fills it', async (t) => {
+t.test('what a client sends neither controls the terminal nor fills it', async (t) => {
   const sent = line({
     target: `/\u001b[2J\u0007${'x'.repeat(5000)}`,
     consumer: `\u001b]0;${'y'.repeat(5000)}`,
@@ -91,7 +91,7 @@ t.test('what a caller sends neither steers the terminal nor fills it', async (t)
   t.ok(sent.length < 200)
 })
 
-t.test('twenty lines a second are shown, the rest is counted', async (t) => {
+t.test('at most twenty lines a second are shown, and the rest is counted', async (t) => {
   const lines: string[] = []
   let now = 1_000_000
   const { accessLog } = createDemoLog(
@@ -107,7 +107,7 @@ t.test('twenty lines a second are shown, the rest is counted', async (t) => {
   t.equal(lines[20], '  … and 480 more')
 })
 
-t.test('of the events, a person sees reloads and trouble', async (t) => {
+t.test('of the events, only reloads and problems are shown', async (t) => {
   const lines: string[] = []
   const { events } = createDemoLog((text) => lines.push(text), plain)
   events.log.info({ listen: 'x' }, 'started')

@@ -2,7 +2,7 @@ import t from 'tap'
 import { describePlans } from '../../../src/cli/print/describe-plans.js'
 import { snapshotOf } from '../../support/gateway/gateway.js'
 
-t.test('the order in which a tier is looked for is told without the secrets of addresses', async (t) => {
+t.test('the order of tier lookups is shown without the secrets in URLs', async (t) => {
   const { config } = snapshotOf(`
 tiers: [free]
 consumers: [{ header: { name: x-user-id, from: anyone } }]

@@ -3,7 +3,7 @@ import t from 'tap'
 import { fit, seen, widthOf } from '../../../src/cli/print/display-width.js'
 import { codePoint } from '../../support/code-point.js'
 
-t.test('what is not seen is written out, and nothing moves the cursor', async (t) => {
+t.test('invisible characters are escaped, so nothing moves the cursor', async (t) => {
   t.equal(seen('plain-id_1'), 'plain-id_1')
   t.equal(seen('a\u001b[2Jb'), 'a\\u{1b}[2Jb')
   t.equal(seen('a\r\nb\u009b31m'), 'a\\u{d}\\u{a}b\\u{9b}31m')
@@ -14,7 +14,7 @@ t.test('what is not seen is written out, and nothing moves the cursor', async (t
   fc.assert(fc.property(fc.string({ unit: codePoint }), (text) => !/[\p{Cc}\p{Cf}\p{Cs}]/u.test(seen(text))))
 })
 
-t.test('a text has as many columns as a terminal gives it', async (t) => {
+t.test('a text is measured as wide as a terminal shows it', async (t) => {
   for (const [text, width] of [
     ['', 0],
     ['abc', 3],
@@ -29,7 +29,7 @@ t.test('a text has as many columns as a terminal gives it', async (t) => {
     t.equal(widthOf(text), width, text)
 })
 
-t.test('a text is fitted into a width exactly, whatever it is', async (t) => {
+t.test('any text can be fitted exactly into a width', async (t) => {
   t.equal(fit('abc', 5), 'abc  ')
   t.equal(fit('abcdef', 4), 'abc…')
   t.equal(fit('客戶服務', 4), '客… ')

@@ -14,7 +14,7 @@ import {
   wrapped,
 } from '../../../src/cli/print/terminal.js'
 
-t.test('colour is for terminals, and for those who did not refuse it', async (t) => {
+t.test('color is for terminals that did not refuse it', async (t) => {
   t.equal(painter({ isTTY: true }, {})('bold', 'x'), '\u001b[1mx\u001b[22m')
   t.equal(painter({ isTTY: false }, {})('bold', 'x'), 'x')
   t.equal(painter({ isTTY: true }, { NO_COLOR: '1' })('bold', 'x'), 'x')
@@ -34,30 +34,27 @@ t.test('a table is aligned and its lines end without spaces', async (t) => {
   )
 })
 
-t.test('what steers a terminal is written out, and what is to be one line is one', async (t) => {
+t.test('control characters are escaped, and oneLine escapes line breaks, too', async (t) => {
   t.equal(printable('a\u001b[2J\u009b\u007f\r\nb'), `${String.raw`a\u001b[2J\u009b\u007f\u000d`}\nb`)
   t.equal(printable('\u061c\u200e\u200f\u2028\u202e\u2066'), String.raw`\u061c\u200e\u200f\u2028\u202e\u2066`)
   t.equal(oneLine('a\nb\tc'), String.raw`a\nb\u0009c`)
   t.equal(table([['a\nb', 'c']]), String.raw`a\nb  c`)
 })
 
-t.test(
-  'a list is a line each where the terminal has room, and a few lines each where it has not',
-  async (t) => {
-    const head = ['id', 'tenant', 'reason']
-    const rows = [
-      ['ann', '', 'ticket 4711'],
-      ['bob\u001b[2J', '', ''],
-    ]
-    const wide = 'id            reason\nann           ticket 4711\nbob\\u001b[2J'
-    t.equal(listing(head, rows, undefined), wide, 'a file has no width')
-    t.equal(listing(head, rows, 25), wide)
-    t.equal(listing(head, rows, 24), 'id      ann\nreason  ticket 4711\n\nid  bob\\u001b[2J')
-    t.equal(listing(head, rows, 0), wide, 'of a terminal that does not know its width')
-  },
-)
+t.test('a record is one line if the terminal is wide enough, and several lines if not', async (t) => {
+  const head = ['id', 'tenant', 'reason']
+  const rows = [
+    ['ann', '', 'ticket 4711'],
+    ['bob\u001b[2J', '', ''],
+  ]
+  const wide = 'id            reason\nann           ticket 4711\nbob\\u001b[2J'
+  t.equal(listing(head, rows, undefined), wide, 'a file has no width')
+  t.equal(listing(head, rows, 25), wide)
+  t.equal(listing(head, rows, 24), 'id      ann\nreason  ticket 4711\n\nid  bob\\u001b[2J')
+  t.equal(listing(head, rows, 0), wide, 'of a terminal that does not know its width')
+})
 
-t.test('a sentence is broken between its words where the terminal is too narrow for it', async (t) => {
+t.test('a sentence that is too wide for the terminal is broken between words', async (t) => {
   const text = 'Denied: it can pass 0.8 s later.'
   t.equal(wrapped(text, 0, undefined), text, 'a file has no width')
   t.equal(wrapped(text, 0, 32), text)
@@ -66,7 +63,7 @@ t.test('a sentence is broken between its words where the terminal is too narrow 
   t.equal(wrapped('時間 時間 時間', 0, 9), '時間 時間\n時間', 'a Chinese sign is two columns wide')
 })
 
-t.test('what is said of each name goes on beneath itself', async (t) => {
+t.test('a long detail is continued below itself', async (t) => {
   const rows = [
     ['why', 'checks fail: status 503'],
     ['state', 'unhealthy'],
@@ -76,7 +73,7 @@ t.test('what is said of each name goes on beneath itself', async (t) => {
   t.equal(details([['consumer', 'x'.repeat(30)]], 20), `  consumer  ${'x'.repeat(30)}`)
 })
 
-t.test('words at the end of a line of figures stand beneath it where there is no room', async (t) => {
+t.test('a remark that does not fit its line of figures is put below it', async (t) => {
   const head = ['limit', 'used', 'left', '']
   const rows = [
     ['second', '5/5', '', 'denied it, and is waited for longest'],
@@ -97,7 +94,7 @@ t.test('words at the end of a line of figures stand beneath it where there is no
   )
 })
 
-t.test('one long id does not push the figures of the others away', async (t) => {
+t.test('one long id does not move the figures of others', async (t) => {
   const rows = [
     ['consumer', 'denied'],
     ['x'.repeat(100), '12'],
@@ -111,14 +108,14 @@ t.test('one long id does not push the figures of the others away', async (t) => 
   )
 })
 
-t.test('one is not many', async (t) => {
+t.test('counted uses the singular for one', async (t) => {
   t.same(
     [0, 1, 2].map((count) => counted(count, 'tier')),
     ['0 tiers', '1 tier', '2 tiers'],
   )
 })
 
-t.test('a swapped or missing letter is recognised, another word is not', async (t) => {
+t.test('didYouMean recognizes a swapped or missing letter, and no other word', async (t) => {
   const names = ['start', 'check', 'usage', 'tier']
   t.equal(didYouMean('strat', names), ', did you mean start?')
   t.equal(didYouMean('chek', names), ', did you mean check?')
@@ -128,7 +125,7 @@ t.test('a swapped or missing letter is recognised, another word is not', async (
   t.equal(didYouMean('x', []), '')
 })
 
-t.test('a Node without fixes, or with known holes, is named', async (t) => {
+t.test('nodeWarning names a Node without security fixes, or with known holes', async (t) => {
   t.match(nodeWarning('20.20.2'), /^Node 20\.20\.2 gets no security fixes; run Tidegate on Node 22\.23\.2, /)
   t.match(nodeWarning('23.11.0'), /no security fixes/)
   t.match(nodeWarning('22.23.1'), /has known security holes; update it to 22\.23\.2 or later/)

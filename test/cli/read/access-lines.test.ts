@@ -28,7 +28,7 @@ async function all(files: string[]) {
   return { found, problems }
 }
 
-t.test('a line of the access log is read', async (t) => {
+t.test('a line of the access log is parsed', async (t) => {
   const line =
     '{"time":"2026-11-24T13:50:49.731Z","request_id":"5f400c11db6b-a","method":"GET","host":"127.0.0.1","path":"/payments/1","route":"/payments/*","service":"payments","cost":1,"tier":"free","config":"e5f408b41f53","consumer":"alice","tenant":"acme","client_ip":"127.0.0.1","status":429,"error":"quota_exceeded","decided_by":"store","remaining":0,"limit":"minute","limit_ms":0.118,"duration_ms":31.2,"bytes_in":0,"bytes_out":298}'
   const ended = Date.parse('2026-11-24T13:50:49.731Z')
@@ -60,7 +60,7 @@ t.test('a line of the access log is read', async (t) => {
   )
 })
 
-t.test('what is no such line is left out, whatever it is', async (t) => {
+t.test('any other line is left out', async (t) => {
   for (const text of [
     'null',
     '1',
@@ -76,7 +76,7 @@ t.test('what is no such line is left out, whatever it is', async (t) => {
   t.match(readLine(lineOf('a', 50, 1).replace('"duration_ms":1', '"duration_ms":-1')), { began: 50 })
 })
 
-t.test('several logs come together in the order in which requests began', async (t) => {
+t.test('several logs are merged by the time at which requests began', async (t) => {
   const request = fc.record({ file: fc.nat(2), after: fc.nat(1000), took: fc.nat(5000) })
   const folder = t.testdir()
   await fc.assert(
@@ -106,7 +106,7 @@ t.test('several logs come together in the order in which requests began', async 
   t.pass()
 })
 
-t.test('other lines are counted, and where the first of them stands', async (t) => {
+t.test('other lines are counted, with the place of the first', async (t) => {
   const file = join(t.testdir(), 'access.log')
   writeFileSync(file, `${lineOf('a', 10, 1)}\n\n{"level":"info"}\nnonsense\n${lineOf('b', 20, 1)}`)
   const { found, problems } = await all([file])
@@ -117,7 +117,7 @@ t.test('other lines are counted, and where the first of them stands', async (t) 
   t.same(problems, { other: 2, first: `${file}:3` })
 })
 
-t.test('a file that cannot be read says why', async (t) => {
+t.test('an unreadable file is an error that says why', async (t) => {
   const folder = t.testdir({
     'cut.gz': gzipSync(lineOf('a', 10, 1)).subarray(0, 40),
     'bad.gz': Buffer.concat([gzipSync('x').subarray(0, 12), Buffer.alloc(40, 255)]),
