@@ -9,7 +9,7 @@ import { exampleRecord } from '../support/gateway/snapshot.js'
 import { callSpans, serverSpan, startTracing } from '../support/gateway/traced.js'
 import { rawExchange } from '../support/http/raw.js'
 
-/** OpenTelemetry's semantic conventions for HTTP, as a table; what is sent is held against it. */
+/** OpenTelemetry's semantic conventions for HTTP as a table, to which the tests compare what is sent. */
 const CONVENTIONS = JSON.parse(
   readFileSync(new URL('../fixtures/http-conventions.json', import.meta.url), 'utf8'),
 ) as {
@@ -18,7 +18,7 @@ const CONVENTIONS = JSON.parse(
   spans: Record<'server' | 'client', { always: string[]; where_known: string[] }>
 }
 
-t.test('metrics of HTTP have the unit, the attributes and the buckets that are advised', async (t) => {
+t.test('HTTP metrics have the recommended units, attributes and buckets', async (t) => {
   const definitions = Object.values(createFamilies()).map((family) => family.view().definition)
   for (const [name, { unit, buckets, attributes }] of Object.entries(CONVENTIONS.metrics)) {
     const definition = definitions.find(({ otlp }) => otlp === name)!
@@ -37,16 +37,13 @@ t.test('metrics of HTTP have the unit, the attributes and the buckets that are a
   }
 })
 
-t.test(
-  'the methods that have a name of their own are those of the table, or those that the environment names',
-  async (t) => {
-    t.same([...knownMethods(undefined)].sort(), CONVENTIONS.methods)
-    t.same(knownMethods(''), knownMethods(undefined))
-    t.same(knownMethods('GET, PURGE,,PURGE'), ['GET', 'PURGE'])
-  },
-)
+t.test('method names are those of the table, or those that the environment names', async (t) => {
+  t.same([...knownMethods(undefined)].sort(), CONVENTIONS.methods)
+  t.same(knownMethods(''), knownMethods(undefined))
+  t.same(knownMethods('GET, PURGE,,PURGE'), ['GET', 'PURGE'])
+})
 
-t.test('a received 5xx has its error.type on client metrics, and no route is no http.route', async (t) => {
+t.test('client metrics of a 5xx have error.type, and a request without a route no http.route', async (t) => {
   const snapshot = snapshotOf(`
 tiers: [free]
 services: { payments: { upstreams: [http://127.0.0.1:1] } }
@@ -79,7 +76,7 @@ routes: [{ path: /*, service: payments }]
   )
 })
 
-t.test('spans say where the request was sent to, as trusted proxies tell it', async (t) => {
+t.test('spans name the server as the client addressed it, as trusted proxies report it', async (t) => {
   const { tracing, collector } = await startTracing(t, {})
   const site = (proxies: string) => `
 tiers: [free]

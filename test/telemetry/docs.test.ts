@@ -17,12 +17,12 @@ const rows = (text: string) =>
 const quoted = (cell: string | undefined) => [...(cell ?? '').matchAll(/`([^`]+)`/g)].map(([, name]) => name!)
 
 const [labelSection = '', ...metricSections] = page('metrics.md').split(/^## /m).slice(1)
-/** Ours come before those of the process. */
+/** Our metrics come before those of the process. */
 const processAt = metricSections.findIndex((section) => section.startsWith('The process'))
 const own = rows(metricSections.slice(0, processAt).join('\n'))
 const ofProcess = rows(metricSections[processAt] ?? '').flatMap(([names]) => quoted(names))
 
-t.test('docs/metrics.md has every metric of ours with its kind and labels, and no other', async (t) => {
+t.test('docs/metrics.md lists exactly our metrics, with kind and labels', async (t) => {
   const documented = own.map(([name, kind, labels]) => ({
     name: quoted(name)[0],
     kind,
@@ -43,12 +43,12 @@ t.test('docs/metrics.md explains every label', async (t) => {
   const used = new Set(Object.values(createFamilies()).flatMap(({ definition }) => definition.labels))
   for (const label of used) {
     const name = label.replace(/\W/g, '_')
-    // these three are explained where the metric is
+    // The page explains these three at their metrics.
     if (!['state', 'result', 'hash'].includes(name)) t.ok(explained.includes(name), name)
   }
 })
 
-t.test('docs/metrics.md has every metric of the process that /metrics shows', async (t) => {
+t.test('docs/metrics.md lists every metric of the process in /metrics', async (t) => {
   const metrics = createMetrics({
     storeState: () => 'up',
     upstreams: () => [],
@@ -68,7 +68,7 @@ t.test('docs/metrics.md has every metric of the process that /metrics shows', as
 
 const queries = [...page('metrics.md').matchAll(/```promql\n([\s\S]+?)```/g)].map(([, query]) => query!)
 
-t.test('the queries of docs/metrics.md ask for metrics and labels that there are', async (t) => {
+t.test('the queries of docs/metrics.md use existing metrics and labels', async (t) => {
   t.ok(queries.length > 5)
   const known = new Set(own.flatMap(([name, , labels]) => [...quoted(name), ...quoted(labels)]))
   for (const query of queries) {
@@ -96,7 +96,7 @@ t.test(promtoolTest, async (t) => {
   t.equal(run.status, 0, run.stdout + run.stderr)
 })
 
-t.test('docs/logs.md has every field of an access line, and no other', async (t) => {
+t.test('docs/logs.md lists exactly the fields of an access line', async (t) => {
   const documented = rows(page('logs.md')).flatMap(([names]) => quoted(names))
   const line = createLineBuilder()
   const snapshot = exampleSnapshot()

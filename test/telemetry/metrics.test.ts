@@ -21,7 +21,7 @@ function metricsOf(changes: Partial<MetricsOptions> = {}): Metrics {
   })
 }
 
-t.test('what stands between requests and services is read anew each time', async (t) => {
+t.test('the state of breakers, concurrency limits and overload is read at each scrape', async (t) => {
   const retries = { succeeded: 3, failed: 2, no_budget: 1 }
   let circuit: 'closed' | 'open' | undefined = 'open'
   const metrics = metricsOf({
@@ -47,7 +47,7 @@ t.test('what stands between requests and services is read anew each time', async
   t.equal(sampleOf(later, 'tidegate_circuit_state', { ...payments, state: 'open' }), undefined)
 })
 
-t.test('counts who is turned away for want of room, by service, tier and reason', async (t) => {
+t.test('counts shed requests by service, tier and reason', async (t) => {
   const metrics = metricsOf()
   for (let i = 0; i < 2; i++) metrics.shed(exampleRecord(exampleSnapshot()), 'concurrency')
   metrics.shed(exampleRecord(exampleSnapshot(), { tier: 2 }), 'circuit')
@@ -88,34 +88,31 @@ t.test('counts a request by route, method, status, service and tier, and its tim
   t.equal(sampleOf(text, 'tidegate_requests_refused_total', { code: 'upstream_refused' }), 1)
 })
 
-t.test(
-  'what failed says why: a response that was cut has the status that was sent, and is no success',
-  async (t) => {
-    const metrics = metricsOf()
-    const of = (status: number, error?: RequestRecord['error']) => exampleRecord(snapshot, { status, error })
-    metrics.record(of(200))
-    metrics.record(of(200, 'upstream_cut'))
-    metrics.record(of(200, 'client_closed'))
-    metrics.record(of(101, 'upstream_failed'))
-    metrics.record(of(500))
-    metrics.record(of(500, 'internal'))
-    metrics.record(of(429, 'quota_exceeded'))
-    const text = await metrics.scrape()
-    const count = (status: string, type: string) =>
-      sampleOf(text, 'http_server_request_duration_seconds_count', {
-        ...first,
-        http_response_status_code: status,
-        error_type: type,
-      })
-    t.equal(count('200', 'upstream_cut'), 1)
-    t.equal(count('200', ''), 2, 'a caller who leaves is none of our failures')
-    t.equal(count('101', ''), 1, 'a tunnel that ends was opened')
-    t.equal(count('500', '500'), 1, "the upstream's own")
-    t.equal(count('500', 'internal'), 1)
-    t.equal(count('429', ''), 1)
-    t.equal(metrics.traffic().services[0]!.responses.server_error, 3)
-  },
-)
+t.test('a failure counts with its type: a cut response is one, a client that left is not', async (t) => {
+  const metrics = metricsOf()
+  const of = (status: number, error?: RequestRecord['error']) => exampleRecord(snapshot, { status, error })
+  metrics.record(of(200))
+  metrics.record(of(200, 'upstream_cut'))
+  metrics.record(of(200, 'client_closed'))
+  metrics.record(of(101, 'upstream_failed'))
+  metrics.record(of(500))
+  metrics.record(of(500, 'internal'))
+  metrics.record(of(429, 'quota_exceeded'))
+  const text = await metrics.scrape()
+  const count = (status: string, type: string) =>
+    sampleOf(text, 'http_server_request_duration_seconds_count', {
+      ...first,
+      http_response_status_code: status,
+      error_type: type,
+    })
+  t.equal(count('200', 'upstream_cut'), 1)
+  t.equal(count('200', ''), 2, 'a caller who leaves is none of our failures')
+  t.equal(count('101', ''), 1, 'a tunnel that ends was opened')
+  t.equal(count('500', '500'), 1, "the upstream's own")
+  t.equal(count('500', 'internal'), 1)
+  t.equal(count('429', ''), 1)
+  t.equal(metrics.traffic().services[0]!.responses.server_error, 3)
+})
 
 t.test('a value on the upper bound of a bucket is in it', async (t) => {
   const metrics = metricsOf()
@@ -126,7 +123,7 @@ t.test('a value on the upper bound of a bucket is in it', async (t) => {
   )
 })
 
-t.test('tells the time at each upstream apart, and the time in the gateway itself', async (t) => {
+t.test('measures the time at each upstream, and the time in the gateway itself', async (t) => {
   const metrics = metricsOf()
   const [a, b] = snapshot.services[0]!.upstreams
   metrics.record(exampleRecord(snapshot, { upstream: a, upstreamMs: 12, durationMs: 12.25 }))
@@ -149,71 +146,62 @@ t.test('tells the time at each upstream apart, and the time in the gateway itsel
   )
 })
 
-t.test(
-  'tells what came of a request to an upstream: its own status, or the error that broke it',
-  async (t) => {
-    const metrics = metricsOf()
-    const upstream = snapshot.services[0]!.upstreams[0]
-    metrics.record(exampleRecord(snapshot, { upstream, upstreamMs: 1, status: 404 }))
-    metrics.record(
-      exampleRecord(snapshot, {
-        upstream,
-        upstreamMs: 1,
-        status: 502,
-        method: 'POST',
-        error: 'upstream_refused',
-      }),
-    )
-    const text = await metrics.scrape()
-    const count = (labels: Record<string, string>) =>
-      sampleOf(text, 'http_client_request_duration_seconds_count', labels)
-    t.equal(count({ http_request_method: 'GET', http_response_status_code: '404', error_type: '' }), 1)
-    const broken = { http_request_method: 'POST', error_type: 'upstream_refused' }
-    t.equal(count({ ...broken, http_response_status_code: '' }), 1, 'the 502 is not the upstream’s')
-  },
-)
+t.test("a request to an upstream counts with the upstream's status, or with its error", async (t) => {
+  const metrics = metricsOf()
+  const upstream = snapshot.services[0]!.upstreams[0]
+  metrics.record(exampleRecord(snapshot, { upstream, upstreamMs: 1, status: 404 }))
+  metrics.record(
+    exampleRecord(snapshot, {
+      upstream,
+      upstreamMs: 1,
+      status: 502,
+      method: 'POST',
+      error: 'upstream_refused',
+    }),
+  )
+  const text = await metrics.scrape()
+  const count = (labels: Record<string, string>) =>
+    sampleOf(text, 'http_client_request_duration_seconds_count', labels)
+  t.equal(count({ http_request_method: 'GET', http_response_status_code: '404', error_type: '' }), 1)
+  const broken = { http_request_method: 'POST', error_type: 'upstream_refused' }
+  t.equal(count({ ...broken, http_response_status_code: '' }), 1, 'the 502 is not the upstream’s')
+})
 
-t.test(
-  'counts decisions by the binding limit, and those after which 80 % of it are used as near',
-  async (t) => {
-    const metrics = metricsOf()
-    const count = (tier: number, changes: Parameters<typeof exampleDecision>[0]) =>
-      metrics.record(exampleRecord(snapshot, { tier, decision: exampleDecision(changes), limitMs: 0.4 }))
-    count(0, { remaining: 9 })
-    count(0, { remaining: 3 })
-    count(0, { remaining: 2 })
-    count(0, { remaining: 1 })
-    count(0, { remaining: 0 })
-    count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000 })
-    count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000, decidedBy: 'cache' })
-    count(1, { remaining: 70, binding: 1 })
-    count(1, { remaining: 3, binding: 0, decidedBy: 'local', reason: 'timeout' })
-    metrics.record(exampleRecord(snapshot, { tier: 2, decision: undefined }))
-    const text = await metrics.scrape()
-    const decisions = (labels: Record<string, string>) =>
-      sampleOf(text, 'tidegate_limit_decisions_total', { tidegate_service: 'payments', ...labels })
-    t.equal(
-      decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'allowed', decided_by: 'store' }),
-      2,
-    )
-    t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'near', decided_by: 'store' }), 3)
-    t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'store' }), 1)
-    t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'cache' }), 1)
-    t.equal(decisions({ tidegate_tier: 'pro', limit: 'minute', decision: 'allowed', decided_by: 'store' }), 1)
-    t.equal(decisions({ tidegate_tier: 'pro', limit: 'second', decision: 'allowed', decided_by: 'local' }), 1)
-    t.equal(decisions({ tidegate_tier: 'enterprise' }), undefined, 'no decision, no count')
-    t.equal(sampleOf(text, 'tidegate_limit_duration_seconds_count', { tidegate_service: 'payments' }), 9)
-    t.equal(
-      sampleOf(text, 'tidegate_limit_duration_seconds_bucket', {
-        tidegate_service: 'payments',
-        le: '0.0005',
-      }),
-      9,
-    )
-  },
-)
+t.test('counts decisions by their binding limit, and those at 80 % or more as near', async (t) => {
+  const metrics = metricsOf()
+  const count = (tier: number, changes: Parameters<typeof exampleDecision>[0]) =>
+    metrics.record(exampleRecord(snapshot, { tier, decision: exampleDecision(changes), limitMs: 0.4 }))
+  count(0, { remaining: 9 })
+  count(0, { remaining: 3 })
+  count(0, { remaining: 2 })
+  count(0, { remaining: 1 })
+  count(0, { remaining: 0 })
+  count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000 })
+  count(0, { remaining: 0, allowed: false, violated: 1, retryMs: 6000, decidedBy: 'cache' })
+  count(1, { remaining: 70, binding: 1 })
+  count(1, { remaining: 3, binding: 0, decidedBy: 'local', reason: 'timeout' })
+  metrics.record(exampleRecord(snapshot, { tier: 2, decision: undefined }))
+  const text = await metrics.scrape()
+  const decisions = (labels: Record<string, string>) =>
+    sampleOf(text, 'tidegate_limit_decisions_total', { tidegate_service: 'payments', ...labels })
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'allowed', decided_by: 'store' }), 2)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'near', decided_by: 'store' }), 3)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'store' }), 1)
+  t.equal(decisions({ tidegate_tier: 'free', limit: 'minute', decision: 'denied', decided_by: 'cache' }), 1)
+  t.equal(decisions({ tidegate_tier: 'pro', limit: 'minute', decision: 'allowed', decided_by: 'store' }), 1)
+  t.equal(decisions({ tidegate_tier: 'pro', limit: 'second', decision: 'allowed', decided_by: 'local' }), 1)
+  t.equal(decisions({ tidegate_tier: 'enterprise' }), undefined, 'no decision, no count')
+  t.equal(sampleOf(text, 'tidegate_limit_duration_seconds_count', { tidegate_service: 'payments' }), 9)
+  t.equal(
+    sampleOf(text, 'tidegate_limit_duration_seconds_bucket', {
+      tidegate_service: 'payments',
+      le: '0.0005',
+    }),
+    9,
+  )
+})
 
-t.test('counts what candidates would have decided, apart from what was decided', async (t) => {
+t.test('counts decisions of candidate limits apart from real ones', async (t) => {
   const [payments] = snapshot.services
   const live = payments!.policies[0]!
   const of = (name: string, burst: number): Limit => ({ ...live.limits[0]!, name, burst })
@@ -253,7 +241,7 @@ t.test('counts what candidates would have decided, apart from what was decided',
   )
 })
 
-t.test('counts what passed uncounted by reason, and claims no limit for it', async (t) => {
+t.test('counts requests that passed uncounted by reason, without naming a limit', async (t) => {
   const metrics = metricsOf()
   for (const reason of ['timeout', 'breaker', 'breaker'] as const) {
     metrics.record(
@@ -280,7 +268,7 @@ t.test('counts what passed uncounted by reason, and claims no limit for it', asy
   )
 })
 
-t.test('counts what was refused before a route was found without one', async (t) => {
+t.test('counts requests refused before routing without a route', async (t) => {
   const metrics = metricsOf()
   metrics.record(
     exampleRecord(snapshot, {
@@ -307,7 +295,7 @@ t.test('counts what was refused before a route was found without one', async (t)
   t.equal(sampleOf(text, 'tidegate_requests_refused_total', { code: 'headers_too_large' }), 1)
 })
 
-t.test('shows registered status codes as they are and any other as its class', async (t) => {
+t.test('shows registered status codes as they are, and any other as its class', async (t) => {
   const metrics = metricsOf()
   for (const status of [100, 218, 219, 499, 520, 799, 999, 0, 1000, Number.NaN, 200.5]) {
     metrics.record(exampleRecord(snapshot, { status }))
@@ -320,7 +308,7 @@ t.test('shows registered status codes as they are and any other as its class', a
   t.same(seen, { 100: 1, '2xx': 2, 499: 1, '5xx': 1, '7xx': 1, '9xx': 1, other: 4 })
 })
 
-t.test('a time that is none does no lasting harm', async (t) => {
+t.test('an invalid duration does no lasting harm', async (t) => {
   const metrics = metricsOf()
   metrics.record(exampleRecord(snapshot, { durationMs: Number.NaN, upstreamMs: 5, limitMs: -1 }))
   metrics.record(exampleRecord(snapshot, { durationMs: 1000, upstreamMs: 1000 }))
@@ -329,7 +317,7 @@ t.test('a time that is none does no lasting harm', async (t) => {
   t.equal(sampleOf(text, 'tidegate_overhead_seconds_sum', { tidegate_service: 'payments' }), 0)
 })
 
-t.test('5,000 different paths, methods, hosts and consumers make no series', async (t) => {
+t.test('5,000 different paths, methods, hosts and consumers add no series', async (t) => {
   const metrics = metricsOf()
   const kinds = [
     { route: snapshot.routes[0], status: 200 },
@@ -369,22 +357,19 @@ t.test('5,000 different paths, methods, hosts and consumers make no series', asy
   t.notMatch(text, /consumer-\d|h\d+\.example|M\d|cause \d/, 'nothing that a caller sent is shown')
 })
 
-t.test(
-  'a reload starts no counter again, not even while requests of both snapshots take turns',
-  async (t) => {
-    const metrics = metricsOf()
-    const next = exampleSnapshot({ hash: 'ba9876543210', loadedAt: 1_770_000_000_500 })
-    metrics.loaded(snapshot)
-    for (let i = 0; i < 10; i++) metrics.record(exampleRecord(i % 2 === 0 ? snapshot : next))
-    metrics.reloaded('applied', next)
-    for (let i = 0; i < 5; i++) metrics.record(exampleRecord(next))
-    const text = await metrics.scrape()
-    t.equal(sampleOf(text, 'http_server_request_duration_seconds_count', first), 15)
-    t.equal(sampleOf(text, 'tidegate_config_info'), 1)
-    t.equal(sampleOf(text, 'tidegate_config_info', { hash: 'ba9876543210' }), 1)
-    t.equal(sampleOf(text, 'tidegate_config_loaded_timestamp_seconds'), 1_770_000_000.5)
-  },
-)
+t.test('a reload resets no counter, not even while requests of both snapshots are recorded', async (t) => {
+  const metrics = metricsOf()
+  const next = exampleSnapshot({ hash: 'ba9876543210', loadedAt: 1_770_000_000_500 })
+  metrics.loaded(snapshot)
+  for (let i = 0; i < 10; i++) metrics.record(exampleRecord(i % 2 === 0 ? snapshot : next))
+  metrics.reloaded('applied', next)
+  for (let i = 0; i < 5; i++) metrics.record(exampleRecord(next))
+  const text = await metrics.scrape()
+  t.equal(sampleOf(text, 'http_server_request_duration_seconds_count', first), 15)
+  t.equal(sampleOf(text, 'tidegate_config_info'), 1)
+  t.equal(sampleOf(text, 'tidegate_config_info', { hash: 'ba9876543210' }), 1)
+  t.equal(sampleOf(text, 'tidegate_config_loaded_timestamp_seconds'), 1_770_000_000.5)
+})
 
 t.test('counts reloads by result, and a rejected one changes nothing else', async (t) => {
   const metrics = metricsOf()
@@ -407,7 +392,7 @@ t.test('counts reloads by result, and a rejected one changes nothing else', asyn
   t.equal(sampleOf(await metrics.scrape(), 'tidegate_config_info', { hash: snapshot.hash }), 1)
 })
 
-t.test('reloads of certificates are counted from 0 on, so that the first is an increase', async (t) => {
+t.test('certificate reloads start at 0, so that the first one shows as an increase', async (t) => {
   const metrics = metricsOf()
   const rejected = async () =>
     sampleOf(await metrics.scrape(), 'tidegate_tls_reloads_total', { result: 'rejected' })
@@ -416,7 +401,7 @@ t.test('reloads of certificates are counted from 0 on, so that the first is an i
   t.equal(await rejected(), 1)
 })
 
-t.test('asks for the state of the store, the upstreams and the log at each scrape', async (t) => {
+t.test('reads the state of the store, the upstreams and the log at each scrape', async (t) => {
   let state: 'up' | 'degraded' = 'up'
   let upstreams = [
     { ...IDLE, upstream: 'http://127.0.0.1:9001', inFlight: 3, ejections: 1 },
@@ -473,29 +458,26 @@ async function fullScrape(): Promise<string> {
   return metrics.scrape()
 }
 
-t.test(
-  'is one valid exposition with the figures of the process in it, by a strict reader of the format',
-  async (t) => {
-    const text = await fullScrape()
-    const { types, series } = parseExposition(text)
-    t.equal(types.get('http_server_request_duration_seconds'), 'histogram')
-    t.equal(types.get('tidegate_limit_decisions_total'), 'counter')
-    t.equal(types.get('tidegate_store_state'), 'gauge')
-    t.ok(types.has('nodejs_eventloop_lag_p99_seconds'))
-    t.ok(types.has('process_resident_memory_bytes'))
-    t.notMatch(text, /otel_scope|target_info/)
-    for (const { name, labels, value } of series) {
-      if (name.endsWith('_bucket') && labels.le === '+Inf') {
-        const { le: _, ...others } = labels
-        t.equal(
-          sampleOf(text, name.replace('_bucket', '_count'), others),
-          value,
-          `${name}: the last bucket is the count`,
-        )
-      }
+t.test('a strict parser accepts the output, which includes the metrics of the process', async (t) => {
+  const text = await fullScrape()
+  const { types, series } = parseExposition(text)
+  t.equal(types.get('http_server_request_duration_seconds'), 'histogram')
+  t.equal(types.get('tidegate_limit_decisions_total'), 'counter')
+  t.equal(types.get('tidegate_store_state'), 'gauge')
+  t.ok(types.has('nodejs_eventloop_lag_p99_seconds'))
+  t.ok(types.has('process_resident_memory_bytes'))
+  t.notMatch(text, /otel_scope|target_info/)
+  for (const { name, labels, value } of series) {
+    if (name.endsWith('_bucket') && labels.le === '+Inf') {
+      const { le: _, ...others } = labels
+      t.equal(
+        sampleOf(text, name.replace('_bucket', '_count'), others),
+        value,
+        `${name}: the last bucket is the count`,
+      )
     }
-  },
-)
+  }
+})
 
 const promtoolTest = hasPromtool
   ? 'promtool check metrics has nothing to say about it'

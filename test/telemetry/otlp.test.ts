@@ -18,7 +18,7 @@ interface Pushed {
   readonly path: string | undefined
   readonly headers: IncomingHttpHeaders
   readonly body: Message
-  /** What it was answered. */
+  /** Status that it was answered with. */
   readonly status: number
 }
 
@@ -32,7 +32,7 @@ async function collector(t: Test, listener: RequestListener): Promise<string> {
   return `http://127.0.0.1:${(server.address() as AddressInfo).port}`
 }
 
-/** A collector that takes all, and keeps it. */
+/** Starts a collector that accepts everything, and keeps it. */
 async function keeping(
   t: Test,
   answer: () => number = () => 200,
@@ -97,7 +97,7 @@ const metricsOf = (push: Pushed | undefined) =>
 const metricOf = (push: Pushed | undefined, name: string) =>
   metricsOf(push).find((metric) => text(metric, 1) === name)
 
-/** The name that Prometheus' OTLP receiver gives by default: dots to underscores, then the unit, then `_total`. */
+/** Returns the name that Prometheus' OTLP receiver gives by default: dots to underscores, then the unit, then `_total`. */
 function nameFromOtlp(name: string, unit: string, isCounter: boolean): string {
   const words = name.split(/[^a-zA-Z0-9]+/)
   if (unit === 's' && !words.includes('seconds')) words.push('seconds')
@@ -105,7 +105,7 @@ function nameFromOtlp(name: string, unit: string, isCounter: boolean): string {
   return words.join('_')
 }
 
-t.test('pushes as protobuf the series that /metrics shows, under the same names', async (t) => {
+t.test('pushes the series of /metrics as protobuf, under the same names', async (t) => {
   const { url, pushes } = await keeping(t)
   const metrics = metricsTo(`${url}/v1/metrics`, {
     resource: { 'deployment.environment.name': 'live', 'service.instance.id': 'one' },
@@ -146,14 +146,14 @@ t.test('pushes as protobuf the series that /metrics shows, under the same names'
   })
 })
 
-t.test('both names of every metric agree', async (t) => {
+t.test('the OTLP name of every metric translates to its Prometheus name', async (t) => {
   for (const { definition } of Object.values(createFamilies())) {
     const { otlp, unit, kind, prometheus } = definition
     t.equal(nameFromOtlp(otlp, unit, kind === 'counter'), prometheus)
   }
 })
 
-t.test('compressed when that is asked for, and exponential histograms when those are', async (t) => {
+t.test('compression and exponential histograms are used if configured', async (t) => {
   const { url, pushes } = await keeping(t)
   const metrics = metricsTo(url, { compression: 'gzip', histograms: 'exponential' })
   for (const durationMs of [2, 4, 0]) metrics.record(exampleRecord(snapshot, { durationMs, trace: TRACE }))
@@ -173,7 +173,7 @@ t.test('compressed when that is asked for, and exponential histograms when those
 const FAILURES = 'tidegate_otlp_export_failures_total'
 const METRICS = { signal: 'metrics' }
 
-t.test('a collector that refuses is counted, logged once, and costs nothing else', async (t) => {
+t.test('a refusing collector is counted and logged once, and costs nothing else', async (t) => {
   let asked = 0
   const url = await collector(t, (request, response) => {
     asked++
@@ -191,7 +191,7 @@ t.test('a collector that refuses is counted, logged once, and costs nothing else
   t.notMatch(warned[0], /s3cret/)
 })
 
-t.test('one that is too busy is asked again, and none of it is counted twice', async (t) => {
+t.test('a push to a busy collector is retried, and nothing is counted twice', async (t) => {
   let status = 503
   const { url, pushes } = await keeping(t, () => status)
   const metrics = metricsTo(url, { intervalMs: 60_000 })
@@ -206,7 +206,7 @@ t.test('one that is too busy is asked again, and none of it is counted twice', a
   t.equal(number(messages(histogram, 1)[0], 4), 1)
 })
 
-t.test('more series than fit one request are sent in several, each of them once', async (t) => {
+t.test('more series than fit one request are sent in several, each series once', async (t) => {
   const { url, pushes } = await keeping(t)
   const { failOpen } = createFamilies()
   for (let i = 0; i < 2500; i++) failOpen.set(i, 'api', `${i}`)
@@ -223,7 +223,7 @@ t.test('more series than fit one request are sent in several, each of them once'
   t.same(values.sort(), Array.from({ length: 2500 }, (_, i) => i).sort())
 })
 
-t.test('points that were rejected are a failure though the answer is 200', async (t) => {
+t.test('rejected points count as a failure even though the response is 200', async (t) => {
   const url = await collector(t, (request, response) => {
     request.resume()
     // partial_success { rejected_data_points: 300, error_message: "x" }
@@ -235,7 +235,7 @@ t.test('points that were rejected are a failure though the answer is 200', async
   t.match(warned[0], /rejected 300 of the points/)
 })
 
-t.test('a collector that hangs, or drips, holds up neither requests nor the end', async (t) => {
+t.test('a collector that hangs or drips delays neither requests nor the end of the process', async (t) => {
   const drips = new Set<NodeJS.Timeout>()
   t.teardown(() => {
     for (const drip of drips) clearInterval(drip)

@@ -19,7 +19,7 @@ async function served(t: Test): Promise<string> {
     upstreams: () => [],
     logLinesDropped: () => 0,
     serviceName: 'x',
-    // No difference to who scrapes: those are for OTLP.
+    // These settings are for OTLP and do not change a scrape.
     exponential: true,
     log: { warn() {} },
   })
@@ -68,7 +68,7 @@ t.test(title, async (t) => {
   t.equal(await value('nodejs_version_info{job="tidegate"}'), 1)
 })
 
-t.test('the form is the one that is asked for most', async (t) => {
+t.test('wantedFormat picks the format that the client prefers most of ours', async (t) => {
   const PROTOBUF =
     'application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited'
   const OPEN = 'application/openmetrics-text;version=1.0.0'

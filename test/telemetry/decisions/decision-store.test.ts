@@ -30,7 +30,7 @@ const denied = (requestId: string, changes: Partial<RequestRecord> = {}) =>
   })
 const open = (keep: number, random = () => 0) => createKeptDecisions({ keep, now: () => NOW, random })
 
-t.test('a denial is told with its route, its caller and how its limits stood', async (t) => {
+t.test('a denial is kept with its route, its consumer and the state of its limits', async (t) => {
   const kept = open(100)
   kept.keep(denied('d-1', { durationMs: 0 }))
   const found = kept.find('d-1')
@@ -69,31 +69,28 @@ t.test('a denial is told with its route, its caller and how its limits stood', a
   t.notMatch(JSON.stringify(found), /4111/, 'the query is not kept')
 })
 
-t.test(
-  'a request that passed is kept when it is in the sample, with how its limits stood if that is known',
-  async (t) => {
-    const kept = open(100, () => 0.999)
-    const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
-    const none = { ...with100, config: { ...with100.config, decisions: { keep: 0, sample: 0.5 } } }
-    kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
-    kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
-    kept.keep(exampleRecord(none, { requestId: 'by chance' }))
-    kept.keep(
-      exampleRecord(none, {
-        requestId: 'without the store',
-        sampled: true,
-        counted,
-        decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
-      }),
-    )
-    t.match(kept.find('in')?.decision.limits[0], { used: 6, remaining: 4, current: 5, previous: 2 })
-    t.equal(kept.find('out'), undefined)
-    t.equal(kept.find('by chance'), undefined)
-    t.match(kept.find('without the store')?.decision.limits[0], { used: null, remaining: null })
-  },
-)
+t.test('a sampled request is kept with the state of its limits, where that is known', async (t) => {
+  const kept = open(100, () => 0.999)
+  const counted = { at: NOW, numbers: [10, 4, 30_000, 5, 2] }
+  const none = { ...with100, config: { ...with100.config, decisions: { keep: 0, sample: 0.5 } } }
+  kept.keep(exampleRecord(none, { requestId: 'in', sampled: true, counted }))
+  kept.keep(exampleRecord(none, { requestId: 'out', sampled: false, counted }))
+  kept.keep(exampleRecord(none, { requestId: 'by chance' }))
+  kept.keep(
+    exampleRecord(none, {
+      requestId: 'without the store',
+      sampled: true,
+      counted,
+      decision: exampleDecision({ decidedBy: 'open', reason: 'timeout' }),
+    }),
+  )
+  t.match(kept.find('in')?.decision.limits[0], { used: 6, remaining: 4, current: 5, previous: 2 })
+  t.equal(kept.find('out'), undefined)
+  t.equal(kept.find('by chance'), undefined)
+  t.match(kept.find('without the store')?.decision.limits[0], { used: null, remaining: null })
+})
 
-t.test('a flood of denials leaves what failed, what was refused and the sample', async (t) => {
+t.test('a flood of denials does not displace failures, refusals and the sample', async (t) => {
   const kept = open(40)
   kept.keep(record({ requestId: 'fine' }))
   kept.keep(record({ requestId: 'broken', status: 502, error: 'upstream_refused' }))
@@ -106,7 +103,7 @@ t.test('a flood of denials leaves what failed, what was refused and the sample',
   t.match(kept.reach(), { denied: { kept: 20 }, failed: { kept: 1 }, others: { kept: 2 } })
 })
 
-t.test('of what went well a sample is kept, of denials all, and with keep: 0 nothing', async (t) => {
+t.test('all denials and a sample of the rest are kept; keep: 0 keeps nothing', async (t) => {
   const one = { ...snapshot, config: { ...snapshot.config, decisions: { keep: 0, sample: 0.01 } } }
   const kept = open(40, () => 0.01)
   kept.keep(exampleRecord(one, { requestId: 'fine' }))
@@ -120,7 +117,7 @@ t.test('of what went well a sample is kept, of denials all, and with keep: 0 not
   t.same(none.reach().denied, { kept: 0, since: null })
 })
 
-t.test('the latest of several with one id is told, and how many there are', async (t) => {
+t.test('of several requests with one id the latest is found, with their number', async (t) => {
   let now = NOW
   const kept = createKeptDecisions({ keep: 40, now: () => now++, random: () => 0 })
   kept.keep(denied('same', { consumer: 'alice' }))
@@ -129,40 +126,37 @@ t.test('the latest of several with one id is told, and how many there are', asyn
   t.match(kept.find('same'), { times: 3, decision: { consumer: 'carol' } })
 })
 
-t.test(
-  'whatever callers send, what is kept takes no more memory, and is told as far as it fits',
-  async (t) => {
-    const text = fc.string({ unit: codePoint, maxLength: 3000 })
-    fc.assert(
-      fc.property(
-        fc.array(
-          fc.record({ consumer: text, tenant: text, target: text, host: text, method: text, cause: text }),
-          {
-            minLength: 1,
-            maxLength: 30,
-          },
-        ),
-        (all) => {
-          const kept = open(32)
-          all.forEach((hostile, i) => {
-            kept.keep(denied(`d-${i}`, hostile))
-          })
-          // 16 slots of 512 bytes of text, 9 lengths, 54 numbers and an object of eleven fields.
-          if (kept.bytes() > 16 * (512 + 18 + 54 * 8 + 112)) throw new Error(`${kept.bytes()} bytes`)
-          const last = kept.find(`d-${all.length - 1}`)?.decision
-          if (last === undefined) throw new Error('the latest is not found')
-          if (last.consumer!.length > 81 || last.path.length > 145) throw new Error('a text is not cut')
+t.test('stored decisions have a bound in memory, and long values are cut', async (t) => {
+  const text = fc.string({ unit: codePoint, maxLength: 3000 })
+  fc.assert(
+    fc.property(
+      fc.array(
+        fc.record({ consumer: text, tenant: text, target: text, host: text, method: text, cause: text }),
+        {
+          minLength: 1,
+          maxLength: 30,
         },
       ),
-      { numRuns: 50 },
-    )
-    const kept = open(4)
-    kept.keep(denied('cut', { consumer: 'u'.repeat(5000), target: `/${'p'.repeat(5000)}` }))
-    t.match(kept.find('cut')?.decision, { consumer: `${'u'.repeat(80)}…`, path: `/${'p'.repeat(143)}…` })
-  },
-)
+      (all) => {
+        const kept = open(32)
+        all.forEach((hostile, i) => {
+          kept.keep(denied(`d-${i}`, hostile))
+        })
+        // 16 slots of 512 bytes of text, 9 lengths, 54 numbers and an object of eleven fields.
+        if (kept.bytes() > 16 * (512 + 18 + 54 * 8 + 112)) throw new Error(`${kept.bytes()} bytes`)
+        const last = kept.find(`d-${all.length - 1}`)?.decision
+        if (last === undefined) throw new Error('the latest is not found')
+        if (last.consumer!.length > 81 || last.path.length > 145) throw new Error('a text is not cut')
+      },
+    ),
+    { numRuns: 50 },
+  )
+  const kept = open(4)
+  kept.keep(denied('cut', { consumer: 'u'.repeat(5000), target: `/${'p'.repeat(5000)}` }))
+  t.match(kept.find('cut')?.decision, { consumer: `${'u'.repeat(80)}…`, path: `/${'p'.repeat(143)}…` })
+})
 
-t.test('of a consumer the latest denial is told, and of who was not denied whatever came last', async (t) => {
+t.test('a search by consumer finds its latest denial, or else its latest request', async (t) => {
   const kept = open(100)
   const of = (requestId: string, consumer: string, at: number) => ({ requestId, consumer, durationMs: -at })
   kept.keep(denied('bob-1', of('bob-1', 'bob', 1)))
@@ -181,7 +175,7 @@ t.test('of a consumer the latest denial is told, and of who was not denied whate
 })
 
 t.test(
-  'the latest of a consumer is found by an id of any length and alphabet, however often memory was written over',
+  "a consumer's latest decision is found, whatever its id and however often slots were reused",
   async (t) => {
     fc.assert(
       fc.property(

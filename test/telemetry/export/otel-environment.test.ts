@@ -5,7 +5,7 @@ import { metricsPush } from '../../../src/telemetry/export/otlp-settings.js'
 import { tracesOptions } from '../../../src/telemetry/traces/tracing-settings.js'
 import { codePoint } from '../../support/code-point.js'
 
-t.test('nothing set, or set to nothing, says nothing', async (t) => {
+t.test('an unset or empty variable sets nothing', async (t) => {
   const empty = readOtelEnvironment({})
   t.strictSame(empty, readOtelEnvironment({ OTEL_EXPORTER_OTLP_ENDPOINT: '', OTEL_TRACES_SAMPLER: ' ' }))
   t.match(empty, { disabled: false, serviceName: undefined, resource: {}, problems: [] })
@@ -13,7 +13,7 @@ t.test('nothing set, or set to nothing, says nothing', async (t) => {
   t.equal(empty.traces.sampler, undefined)
 })
 
-t.test('the endpoint of all gets the path of the signal, that of a signal stands as it is', async (t) => {
+t.test("the general endpoint gets the signal's path; a signal's own endpoint stays as it is", async (t) => {
   const { metrics, traces, problems } = readOtelEnvironment({
     OTEL_EXPORTER_OTLP_ENDPOINT: 'https://collector.example.com/base/',
     OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: 'http://127.0.0.1:4318/spans',
@@ -23,7 +23,7 @@ t.test('the endpoint of all gets the path of the signal, that of a signal stands
   t.strictSame(problems, [])
 })
 
-t.test('what is said of a signal wins over what is said of all; headers are put together', async (t) => {
+t.test("a signal's own variable wins over the general one; headers are merged", async (t) => {
   const { metrics, traces } = readOtelEnvironment({
     OTEL_EXPORTER_OTLP_HEADERS: 'X-Tenant=a, authorization=Bearer%20one',
     OTEL_EXPORTER_OTLP_METRICS_HEADERS: 'Authorization=Bearer%20two',
@@ -40,7 +40,7 @@ t.test('what is said of a signal wins over what is said of all; headers are put 
   t.equal(metrics.certificate, '/etc/ca.pem')
 })
 
-t.test('the service name of its own variable wins over that of the resource', async (t) => {
+t.test('OTEL_SERVICE_NAME wins over service.name of the resource', async (t) => {
   const attributes = 'service.name=a,deployment.environment.name=live%2Ceu'
   const one = readOtelEnvironment({ OTEL_RESOURCE_ATTRIBUTES: attributes })
   t.equal(one.serviceName, 'a')
@@ -51,7 +51,7 @@ t.test('the service name of its own variable wins over that of the resource', as
   )
 })
 
-t.test('samplers are whether the parent is followed, and a share', async (t) => {
+t.test("a sampler's name sets whether it follows the parent, and its ratio", async (t) => {
   const sampler = (OTEL_TRACES_SAMPLER: string, OTEL_TRACES_SAMPLER_ARG = '') =>
     readOtelEnvironment({ OTEL_TRACES_SAMPLER, OTEL_TRACES_SAMPLER_ARG }).traces.sampler
   t.strictSame(sampler('always_on'), { parentBased: false, ratio: 1 })
@@ -61,7 +61,7 @@ t.test('samplers are whether the parent is followed, and a share', async (t) => 
   t.equal(sampler('jaeger_remote'), undefined)
 })
 
-t.test('what is not understood is told by name, without the value, and otherwise ignored', async (t) => {
+t.test('an invalid variable is reported by name, without its value, and ignored', async (t) => {
   const { metrics, resource, problems } = readOtelEnvironment({
     OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc',
     OTEL_EXPORTER_OTLP_ENDPOINT: 'collector-s3cret:4317',
@@ -88,7 +88,7 @@ t.test('what is not understood is told by name, without the value, and otherwise
   t.notMatch(problems.join(), /s3cret/)
 })
 
-t.test('no value makes it throw, and none is repeated in a problem', async () => {
+t.test('no value makes it throw, and no problem repeats a value', async () => {
   const names = [
     'OTEL_EXPORTER_OTLP_ENDPOINT',
     'OTEL_EXPORTER_OTLP_HEADERS',
@@ -104,7 +104,7 @@ t.test('no value makes it throw, and none is repeated in a problem', async () =>
   )
 })
 
-t.test('a gateway has one id for all that it sends, and keeps one that it is given', async (t) => {
+t.test('a gateway sends one instance id with all signals, its own or a given one', async (t) => {
   const { resource } = readOtelEnvironment({})
   const id = resource['service.instance.id']
   t.match(id, /^[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/)

@@ -12,7 +12,7 @@ const push = (telemetry: Partial<Telemetry>, env: Record<string, string> = {}) =
 
 const OTLP = { url: 'http://collector:4318' }
 
-t.test('nothing is pushed unless the file or the environment says where, or that it should be', async (t) => {
+t.test('metrics are pushed only if the file or the environment asks for it', async (t) => {
   t.equal(push({}), undefined)
   t.equal(push({}, { OTEL_SERVICE_NAME: 'x', OTEL_EXPORTER_OTLP_HEADERS: 'a=b' }), undefined)
   t.equal(push({}, { OTEL_METRICS_EXPORTER: 'otlp' })?.url, 'http://localhost:4318/v1/metrics')
@@ -48,7 +48,7 @@ t.test('the file wins over the environment, header by header', async (t) => {
   t.equal(serviceName({} as Telemetry, readOtelEnvironment({})), 'tidegate')
 })
 
-t.test('the shorter of both timeouts holds, of those that the environment names', async (t) => {
+t.test('of two timeouts in the environment the shorter one holds', async (t) => {
   t.match(push({ otlp: OTLP }), { timeoutMs: 10_000, compression: 'none' })
   t.match(
     push(
@@ -63,7 +63,7 @@ t.test('the shorter of both timeouts holds, of those that the environment names'
   )
 })
 
-t.test('certificates are read at the start, and one that is not there stops it', async (t) => {
+t.test('certificates are read at the start, and a missing one prevents it', async (t) => {
   const file = join(t.testdir(), 'ca.pem')
   writeFileSync(file, 'PEM')
   const env = { OTEL_EXPORTER_OTLP_CERTIFICATE: file }

@@ -28,7 +28,7 @@ const amount = fc.oneof(fc.nat(), fc.double({ min: 0, max: 1e9, noNaN: true }))
 const points = <T>(of: fc.Arbitrary<T>) =>
   fc.uniqueArray(fc.tuple(labels, of), { maxLength: 4, selector: ([labels]) => JSON.stringify(labels) })
 
-/** The same as OpenTelemetry's SDK has it. */
+/** The same metric in OpenTelemetry's SDK. */
 function asMetricData(family: Family) {
   const { definition, size, width, figures, labels } = family.view()
   const boundaries = Array.from(definition.boundsMs ?? [], (ms) => ms / 1000)
@@ -68,7 +68,7 @@ function asMetricData(family: Family) {
   }
 }
 
-t.test("writes what OpenTelemetry's own serializer writes", async (t) => {
+t.test("the text equals that of OpenTelemetry's own serializer", async (t) => {
   const serializer = new PrometheusSerializer('', false, undefined, true, true)
   await fc.assert(
     fc.asyncProperty(
@@ -90,7 +90,7 @@ t.test("writes what OpenTelemetry's own serializer writes", async (t) => {
           resource: { attributes: {} },
           scopeMetrics: [{ scope: { name: 'x' }, metrics: families.map(asMetricData) }],
         } as never)
-        // they put sum and count before the buckets, and head what has no series
+        // their serializer puts sum and count before the buckets, and prints headers of metrics without series
         const sorted = (text: string) =>
           text
             .split('\n')
@@ -103,7 +103,7 @@ t.test("writes what OpenTelemetry's own serializer writes", async (t) => {
   )
 })
 
-t.test('as OpenMetrics, counters are called without _total, and a bucket shows its trace', async (t) => {
+t.test('OpenMetrics names counters without _total, and a bucket shows its trace', async (t) => {
   const counter = createFamily(definition('counter'))
   counter.set(3, '/a', 'free', 200)
   const histogram = createFamily(definition('histogram'))
@@ -122,7 +122,7 @@ t.test('as OpenMetrics, counters are called without _total, and a bucket shows i
   t.notMatch(await formatMetrics(views), /trace_id/, 'the plain format has none')
 })
 
-t.test('a reading of many series lets others have their turn', async (t) => {
+t.test('formatting many series yields to other work', async (t) => {
   const gauge = createFamily(definition('gauge'))
   for (let i = 0; i < 5000; i++) gauge.set(i, '/a', 'free', i)
   let turns = 0

@@ -20,7 +20,7 @@ function lineOf(changes: Parameters<typeof exampleRecord>[1], now = at): Record<
   return JSON.parse(text)
 }
 
-t.test('a request that went well is one line with all that is known of it', async (t) => {
+t.test('a successful request is one line with everything known of it', async (t) => {
   t.same(lineOf({}), {
     time: '2026-03-04T05:06:07.089Z',
     request_id: 'req-1',
@@ -46,7 +46,7 @@ t.test('a request that went well is one line with all that is known of it', asyn
   })
 })
 
-t.test('a request of a known trace names it, and its span', async (t) => {
+t.test('a request with a trace names the trace and its span', async (t) => {
   const trace = { traceId: '0af7651916cd43dd8448eb211c80319c', spanId: 'b7ad6b7169203331', sampled: false }
   t.match(lineOf({ trace }), { trace_id: trace.traceId, span_id: trace.spanId })
   t.notOk('trace_id' in lineOf({}) || 'span_id' in lineOf({}))
@@ -66,18 +66,15 @@ t.test('a denied request names the limit that denied it', async (t) => {
   t.notOk('upstream' in line || 'upstream_ms' in line)
 })
 
-t.test(
-  'a cost that is not the one of the route is told as it was, and a tenant where there is one',
-  async (t) => {
-    const line = createLineBuilder(() => at)
-    const costOf = (cost: number | undefined) => JSON.parse(line(exampleRecord(snapshot, { cost }))).cost
-    t.same([undefined, 7, 0, 1, undefined, 7].map(costOf), [1, 7, 0, 1, 1, 7])
-    t.match(lineOf({ tenant: 'acme "group"' }), { consumer: 'alice', tenant: 'acme "group"' })
-    t.notOk('tenant' in lineOf({}))
-  },
-)
+t.test("a line shows a cost that differs from the route's, and the tenant", async (t) => {
+  const line = createLineBuilder(() => at)
+  const costOf = (cost: number | undefined) => JSON.parse(line(exampleRecord(snapshot, { cost }))).cost
+  t.same([undefined, 7, 0, 1, undefined, 7].map(costOf), [1, 7, 0, 1, 1, 7])
+  t.match(lineOf({ tenant: 'acme "group"' }), { consumer: 'alice', tenant: 'acme "group"' })
+  t.notOk('tenant' in lineOf({}))
+})
 
-t.test('a request refused before it had a route leaves out what nobody knows', async (t) => {
+t.test('a request refused before it had a route leaves out unknown fields', async (t) => {
   const line = lineOf({
     route: undefined,
     tier: -1,
@@ -95,13 +92,13 @@ t.test('a request refused before it had a route leaves out what nobody knows', a
   ])
 })
 
-t.test('a decision without the store claims no quota', async (t) => {
+t.test('a decision without the store shows no quota', async (t) => {
   const line = lineOf({ decision: exampleDecision({ decidedBy: 'open', reason: 'timeout', remaining: 0 }) })
   t.match(line, { decided_by: 'open', degraded: 'timeout' })
   t.notOk('remaining' in line)
 })
 
-t.test('leaves out the query and credentials in the target', async (t) => {
+t.test('the line leaves out the query and credentials of the target', async (t) => {
   const paths = {
     '/a?token=s3cret': '/a',
     '/a%3Fb': '/a%3Fb',
@@ -117,13 +114,13 @@ t.test('leaves out the query and credentials in the target', async (t) => {
   for (const [target, path] of Object.entries(paths)) t.equal(lineOf({ target }).path, path, target)
 })
 
-t.test('cuts long text short', async (t) => {
+t.test('long text is cut', async (t) => {
   const path = String(lineOf({ target: `/${'a'.repeat(5000)}` }).path)
   t.equal(path.length, 1027)
   t.ok(path.endsWith('a...'))
 })
 
-t.test('whatever a caller sends, the line is one line of JSON that says the same, in ASCII', async (t) => {
+t.test('whatever a client sends, the line is one line of ASCII JSON with the same values', async (t) => {
   const anything = fc.string({ unit: codePoint, maxLength: 40 })
   fc.assert(
     fc.property(anything, anything, anything, anything, anything, (method, host, consumer, path, cause) => {
@@ -137,7 +134,7 @@ t.test('whatever a caller sends, the line is one line of JSON that says the same
   t.pass('100 times')
 })
 
-t.test('the time is right in every millisecond, and when the clock is set back', async (t) => {
+t.test('the time is right to the millisecond, also after the clock is set back', async (t) => {
   let now = 0
   const line = createLineBuilder(() => now)
   const record = exampleRecord(snapshot)
@@ -149,7 +146,7 @@ t.test('the time is right in every millisecond, and when the clock is set back',
   )
 })
 
-t.test('times have three decimals at most and are never negative', async (t) => {
+t.test('durations have at most three decimals and are never negative', async (t) => {
   const durations = [0, -1, 0.0004, 0.0005, 0.9996, 1, 12.3456, 59_999.9999, Number.NaN]
   t.same(
     durations.map((durationMs) => lineOf({ durationMs }).duration_ms),
@@ -157,14 +154,14 @@ t.test('times have three decimals at most and are never negative', async (t) => 
   )
 })
 
-t.test('a reload changes what a line says, and requests of both snapshots may take turns', async (t) => {
+t.test('each line has the configuration of its own request, also during a reload', async (t) => {
   const next = exampleSnapshot({ hash: 'ffffffffffff' })
   const line = createLineBuilder(() => at)
   const hashes = [snapshot, next, snapshot, next].map((one) => JSON.parse(line(exampleRecord(one))).config)
   t.same(hashes, ['0123456789ab', 'ffffffffffff', '0123456789ab', 'ffffffffffff'])
 })
 
-t.test('writes to a file, and off writes nothing', async (t) => {
+t.test('the log writes to a file, and off writes nothing', async (t) => {
   const path = join(t.testdir(), 'access.log')
   const log = createAccessLog({ destination: path })
   log.write(exampleRecord(snapshot, { requestId: 'a' }))
@@ -197,39 +194,33 @@ async function logToStdout(lines: number, reader: 'asleep' | 'gone') {
   return { code, said, figures: JSON.parse(said) }
 }
 
-t.test(
-  'a stdout that nobody reads, or whose reader has gone, costs lines, not time, memory or the process',
-  async (t) => {
-    const [asleep, gone] = await Promise.all([logToStdout(60_000, 'asleep'), logToStdout(5000, 'gone')])
-    t.equal(asleep.code, 0, asleep.said)
-    const { dropped, slowest, rss } = asleep.figures
-    t.ok(dropped > 30_000, `${dropped} of 60,000 lines of 400 bytes dropped, 8 MiB kept`)
-    t.ok(slowest < 5000, `no line waited: ${slowest} ms`)
-    t.ok(rss < 400e6, `${rss} bytes`)
-    t.equal(gone.code, 0, gone.said)
-    t.ok(gone.figures.dropped > 4000, gone.said)
-  },
-)
+t.test('a stdout that nobody reads, or whose reader left, costs lines, but no time or memory', async (t) => {
+  const [asleep, gone] = await Promise.all([logToStdout(60_000, 'asleep'), logToStdout(5000, 'gone')])
+  t.equal(asleep.code, 0, asleep.said)
+  const { dropped, slowest, rss } = asleep.figures
+  t.ok(dropped > 30_000, `${dropped} of 60,000 lines of 400 bytes dropped, 8 MiB kept`)
+  t.ok(slowest < 5000, `no line waited: ${slowest} ms`)
+  t.ok(rss < 400e6, `${rss} bytes`)
+  t.equal(gone.code, 0, gone.said)
+  t.ok(gone.figures.dropped > 4000, gone.said)
+})
 
-t.test(
-  'beside other processes a line through a pipe is never longer than the pipe takes at once',
-  async (t) => {
-    const path = join(t.testdir(), 'pipe')
-    execFileSync('mkfifo', [path])
-    // Both ends at once, so that neither waits for the other.
-    const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
-    t.teardown(() => closeSync(fd))
-    const log = createAccessLog({ destination: path, shared: true })
-    const long = '\u{1f600}'.repeat(500)
-    const plain = exampleRecord(snapshot)
-    log.write({ ...plain, host: long, target: `/${long}`, consumer: long, cause: long })
-    log.write(plain)
-    await log.close()
-    const bytes = Buffer.alloc(65_536)
-    const text = bytes.toString('latin1', 0, readSync(fd, bytes))
-    const [first, second] = text.trimEnd().split('\n')
-    t.ok(first!.length < 4096, `${first!.length}`)
-    t.match(JSON.parse(first!), { method: plain.method, consumer: /^.{64}\.\.\.$/s })
-    t.equal(JSON.parse(second!).host, plain.host)
-  },
-)
+t.test('with other processes on a pipe, no line is longer than one atomic write', async (t) => {
+  const path = join(t.testdir(), 'pipe')
+  execFileSync('mkfifo', [path])
+  // Opens both ends at once, so that neither waits for the other.
+  const fd = openSync(path, constants.O_RDWR | constants.O_NONBLOCK)
+  t.teardown(() => closeSync(fd))
+  const log = createAccessLog({ destination: path, shared: true })
+  const long = '\u{1f600}'.repeat(500)
+  const plain = exampleRecord(snapshot)
+  log.write({ ...plain, host: long, target: `/${long}`, consumer: long, cause: long })
+  log.write(plain)
+  await log.close()
+  const bytes = Buffer.alloc(65_536)
+  const text = bytes.toString('latin1', 0, readSync(fd, bytes))
+  const [first, second] = text.trimEnd().split('\n')
+  t.ok(first!.length < 4096, `${first!.length}`)
+  t.match(JSON.parse(first!), { method: plain.method, consumer: /^.{64}\.\.\.$/s })
+  t.equal(JSON.parse(second!).host, plain.host)
+})

@@ -3,7 +3,7 @@ import { createLineFilter } from '../../../src/telemetry/logs/line-filter.js'
 
 const request = (status: number, requestId = 'a') => ({ status, requestId })
 
-t.test('of requests without an error a share is kept, by their id alone', async (t) => {
+t.test('a share of the requests without an error is kept, chosen by their id alone', async (t) => {
   const filters = [1, 2].map(() => createLineFilter({ sample: 0.1, maxErrors: 0, onFlood() {} }))
   const ids = Array.from({ length: 20_000 }, (_, i) => `5f400c11db6b-${i.toString(36)}`)
   const kept = filters.map((filter) => ids.filter((id) => filter.keeps(request(200, id))))
@@ -13,7 +13,7 @@ t.test('of requests without an error a share is kept, by their id alone', async 
   t.ok(ids.every((id) => filters[0]!.keeps(request(429, id)) && filters[0]!.keeps(request(503, id))))
 })
 
-t.test('a sample of 0 keeps errors only, of 1 everything', async (t) => {
+t.test('a sample of 0 keeps errors only, a sample of 1 keeps everything', async (t) => {
   const none = createLineFilter({ sample: 0, maxErrors: 0, onFlood() {} })
   const all = createLineFilter({ sample: 1, maxErrors: 0, onFlood() {} })
   for (let i = 0; i < 1000; i++) {
@@ -23,7 +23,7 @@ t.test('a sample of 0 keeps errors only, of 1 everything', async (t) => {
   t.ok(none.keeps(request(404)))
 })
 
-t.test('errors are kept up to a bound a second, and one line says how many were not', async (t) => {
+t.test('errors are kept up to a bound a second, and a report says how many were not', async (t) => {
   let now = 5000
   const floods: number[] = []
   const filter = createLineFilter({ sample: 1, maxErrors: 3, onFlood: (n) => floods.push(n), now: () => now })

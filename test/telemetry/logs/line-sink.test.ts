@@ -13,7 +13,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise((resolve) => setTimeout(resolve, 5))
 }
 
-t.test('writes a lone line without being asked, and many lines in order and in few pieces', async (t) => {
+t.test('writes a single line by itself, and many lines in order and in few pieces', async (t) => {
   const path = join(t.testdir(), 'access.log')
   const file = openOutput(path)
   let writes = 0
@@ -39,7 +39,7 @@ t.test('writes a lone line without being asked, and many lines in order and in f
   await sink.close()
 })
 
-t.test('appends to what a file holds already', async (t) => {
+t.test('appends to an existing file', async (t) => {
   const path = join(t.testdir({ log: line(1) }), 'log')
   const sink = createLineSink(openOutput(path))
   sink.write(line(2))
@@ -47,7 +47,7 @@ t.test('appends to what a file holds already', async (t) => {
   t.equal(read(path), line(1) + line(2))
 })
 
-t.test('goes on in a new file after a rotation, and loses nothing on the way', async (t) => {
+t.test('goes on in a new file after a rotation without losing a line', async (t) => {
   const dir = t.testdir()
   const path = join(dir, 'log')
   const sink = createLineSink(openOutput(path))
@@ -96,59 +96,56 @@ t.test('drops and counts the lines that a full disk does not take, and says so o
   await sink.close()
 })
 
-t.test(
-  'drops and counts lines while nobody reads the pipe, without waiting and without growing',
-  async (t) => {
-    const path = join(t.testdir(), 'pipe')
-    execFileSync('mkfifo', [path])
-    const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    const sink = createLineSink(openOutput(path), { maxBytes: 1_000_000 })
-    const text = 'x'.repeat(1000)
-    const total = 20_000
-    for (let i = 0; i < total; i++) {
-      sink.write(`${i} ${text}\n`)
-      if (i % 1000 === 0) await new Promise(setImmediate)
-    }
-    t.ok(sink.dropped() > total - 1500, `${sink.dropped()} of ${total} lines dropped: what waits is bounded`)
-    const began = performance.now()
-    await sink.flush(100)
-    t.ok(performance.now() - began < 5000, 'a flush gives up')
+t.test('drops and counts lines while nobody reads the pipe, without waiting or growing', async (t) => {
+  const path = join(t.testdir(), 'pipe')
+  execFileSync('mkfifo', [path])
+  const reader = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  const sink = createLineSink(openOutput(path), { maxBytes: 1_000_000 })
+  const text = 'x'.repeat(1000)
+  const total = 20_000
+  for (let i = 0; i < total; i++) {
+    sink.write(`${i} ${text}\n`)
+    if (i % 1000 === 0) await new Promise(setImmediate)
+  }
+  t.ok(sink.dropped() > total - 1500, `${sink.dropped()} of ${total} lines dropped: what waits is bounded`)
+  const began = performance.now()
+  await sink.flush(100)
+  t.ok(performance.now() - began < 5000, 'a flush gives up')
 
-    // the reader comes back: all that was kept arrives, whole and in order
-    let received = ''
-    const buffer = Buffer.alloc(65_536)
-    const flushed = sink.flush(10_000)
-    let done = false
-    flushed.then(() => {
-      done = true
-    })
-    for (;;) {
-      let got = 0
-      try {
-        got = readSync(reader, buffer)
-      } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
-      }
-      received += buffer.toString('latin1', 0, got)
-      if (got === 0 && done) break
-      if (got === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  // When the reader comes back, everything that was kept arrives, whole and in order.
+  let received = ''
+  const buffer = Buffer.alloc(65_536)
+  const flushed = sink.flush(10_000)
+  let done = false
+  flushed.then(() => {
+    done = true
+  })
+  for (;;) {
+    let got = 0
+    try {
+      got = readSync(reader, buffer)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error
     }
-    const lines = received.split('\n')
-    t.equal(lines.pop(), '')
-    t.equal(lines.length + sink.dropped(), total)
-    const numbers = lines.map((one) =>
-      one.endsWith(` ${text}`) ? Number(one.slice(0, -text.length - 1)) : Number.NaN,
-    )
-    t.ok(
-      numbers.every((n, i) => n > (numbers[i - 1] ?? -1)),
-      'whole and in order',
-    )
-    closeSync(reader)
-    await sink.close()
-  },
-)
+    received += buffer.toString('latin1', 0, got)
+    if (got === 0 && done) break
+    if (got === 0) await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const lines = received.split('\n')
+  t.equal(lines.pop(), '')
+  t.equal(lines.length + sink.dropped(), total)
+  const numbers = lines.map((one) =>
+    one.endsWith(` ${text}`) ? Number(one.slice(0, -text.length - 1)) : Number.NaN,
+  )
+  t.ok(
+    numbers.every((n, i) => n > (numbers[i - 1] ?? -1)),
+    'whole and in order',
+  )
+  closeSync(reader)
+  await sink.close()
+})
 
-t.test('outlives a reader that went away, and goes on when one comes back', async (t) => {
+t.test('survives a reader that leaves, and goes on when one comes back', async (t) => {
   const path = join(t.testdir(), 'pipe')
   execFileSync('mkfifo', [path])
   const first = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
@@ -168,7 +165,7 @@ t.test('outlives a reader that went away, and goes on when one comes back', asyn
   await sink.close()
 })
 
-t.test('flushSync writes at once what waits', async (t) => {
+t.test('flushSync writes waiting lines at once', async (t) => {
   const path = join(t.testdir(), 'log')
   const sink = createLineSink(openOutput(path), { flushMs: 60_000 })
   sink.write(line(1))
@@ -179,7 +176,7 @@ t.test('flushSync writes at once what waits', async (t) => {
   t.equal(read(path), line(1) + line(2))
 })
 
-t.test('a line after the close is counted as lost', async (t) => {
+t.test('a line after the close counts as lost', async (t) => {
   const sink = createLineSink(openOutput(join(t.testdir(), 'log')))
   await sink.close()
   await sink.close()
@@ -188,7 +185,7 @@ t.test('a line after the close is counted as lost', async (t) => {
   t.equal(sink.dropped(), 1)
 })
 
-/** An output that takes as much, or fails in such a way, as the list says; then it takes everything. */
+/** An output that takes so many bytes, or fails so, as the list says; then it takes everything. */
 function moody(moods: readonly (number | 'EAGAIN' | 'ENOSPC')[]): Output & { received(): string } {
   const left = [...moods]
   const pieces: Buffer[] = []
@@ -212,36 +209,33 @@ function moody(moods: readonly (number | 'EAGAIN' | 'ENOSPC')[]): Output & { rec
   }
 }
 
-t.test(
-  'whatever the output does, a line arrives whole, once and in order, or is counted as lost',
-  async (t) => {
-    const mood = fc.oneof(
-      { weight: 6, arbitrary: fc.integer({ min: 1, max: 60 }) },
-      { weight: 2, arbitrary: fc.constant('ENOSPC' as const) },
-      { weight: 1, arbitrary: fc.constant('EAGAIN' as const) },
-    )
-    await fc.assert(
-      fc.asyncProperty(
-        fc.array(mood, { maxLength: 12 }),
-        fc.array(fc.constantFrom('', 'a', 'grüße 🌊', 'x'.repeat(30)), { minLength: 1, maxLength: 30 }),
-        fc.integer({ min: 1, max: 80 }),
-        async (moods, texts, chunkSize) => {
-          const output = moody(moods)
-          const sink = createLineSink(output, { chunkSize })
-          const sent = texts.map((text, i) => `<${i}:${text}>`)
-          for (const one of sent) sink.write(`${one}\n`)
-          await sink.flush()
-          const whole = output
-            .received()
-            .split('\n')
-            .filter((one) => sent.includes(one))
-          const numbers = whole.map((one) => sent.indexOf(one))
-          const inOrder = numbers.every((n, i) => i === 0 || n > numbers[i - 1]!)
-          return inOrder && whole.length + sink.dropped() === sent.length
-        },
-      ),
-      { numRuns: 100 },
-    )
-    t.pass('100 histories')
-  },
-)
+t.test('whatever the output does, a line arrives whole, once and in order, or counts as lost', async (t) => {
+  const mood = fc.oneof(
+    { weight: 6, arbitrary: fc.integer({ min: 1, max: 60 }) },
+    { weight: 2, arbitrary: fc.constant('ENOSPC' as const) },
+    { weight: 1, arbitrary: fc.constant('EAGAIN' as const) },
+  )
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(mood, { maxLength: 12 }),
+      fc.array(fc.constantFrom('', 'a', 'grüße 🌊', 'x'.repeat(30)), { minLength: 1, maxLength: 30 }),
+      fc.integer({ min: 1, max: 80 }),
+      async (moods, texts, chunkSize) => {
+        const output = moody(moods)
+        const sink = createLineSink(output, { chunkSize })
+        const sent = texts.map((text, i) => `<${i}:${text}>`)
+        for (const one of sent) sink.write(`${one}\n`)
+        await sink.flush()
+        const whole = output
+          .received()
+          .split('\n')
+          .filter((one) => sent.includes(one))
+        const numbers = whole.map((one) => sent.indexOf(one))
+        const inOrder = numbers.every((n, i) => i === 0 || n > numbers[i - 1]!)
+        return inOrder && whole.length + sink.dropped() === sent.length
+      },
+    ),
+    { numRuns: 100 },
+  )
+  t.pass('100 histories')
+})

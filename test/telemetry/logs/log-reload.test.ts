@@ -3,7 +3,7 @@ import type { ReloadEvent } from '../../../src/config/load/reload.js'
 import { logReload } from '../../../src/telemetry/logs/log-reload.js'
 import { exampleSnapshot } from '../../support/gateway/snapshot.js'
 
-t.test('what came of a reload is said as loudly as it matters', async (t) => {
+t.test('the outcome of a reload is logged at a level that matches its importance', async (t) => {
   const snapshot = exampleSnapshot()
   const levelOf = (changes: Partial<ReloadEvent>) => {
     let level: string | undefined

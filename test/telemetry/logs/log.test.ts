@@ -22,21 +22,18 @@ async function written(
   return lines.map((line) => JSON.parse(line))
 }
 
-t.test(
-  'an event is a line of JSON with an ISO time, the name of its level and what it is about',
-  async (t) => {
-    const [line] = await written(t, (log) => log.warn({ service: 'payments' }, 'The store is out of reach.'))
-    t.match(line, {
-      level: 'warn',
-      time: /^\d{4}-\d\d-\d\dT.*Z$/,
-      service: 'payments',
-      msg: 'The store is out of reach.',
-    })
-    t.same(Object.keys(line ?? {}), ['level', 'time', 'service', 'msg'])
-  },
-)
+t.test('an event is a line of JSON with an ISO time, the name of its level, and its fields', async (t) => {
+  const [line] = await written(t, (log) => log.warn({ service: 'payments' }, 'The store is out of reach.'))
+  t.match(line, {
+    level: 'warn',
+    time: /^\d{4}-\d\d-\d\dT.*Z$/,
+    service: 'payments',
+    msg: 'The store is out of reach.',
+  })
+  t.same(Object.keys(line ?? {}), ['level', 'time', 'service', 'msg'])
+})
 
-t.test('leaves out what is below its level', async (t) => {
+t.test('events below the level are left out', async (t) => {
   const lines = await written(
     t,
     (log) => {
@@ -52,7 +49,7 @@ t.test('leaves out what is below its level', async (t) => {
   t.same(await written(t, (log) => log.fatal('no'), 'silent'), [])
 })
 
-t.test('an id that would steer a terminal is escaped, and stays the same id', async (t) => {
+t.test('an id with control characters is escaped, and stays the same id', async (t) => {
   const id = 'x\u202egnp.exe\u2066\u200b\u009b1m\u{e0041}é'
   const path = join(t.testdir(), 'events.log')
   const events = createLog({ level: 'info', destination: path })
@@ -63,7 +60,7 @@ t.test('an id that would steer a terminal is escaped, and stays the same id', as
   t.match(JSON.parse(text), { consumer: id, audit: { target: id }, msg: id })
 })
 
-t.test('no secret gets out, wherever it stands', async (t) => {
+t.test('no secret gets out, in whatever field it stands', async (t) => {
   const reply = Object.assign(new Error('WRONGPASS at redis://default:s3cret@10.0.0.1:6379'), {
     command: { name: 'auth', args: ['default', 's3cret'] },
     code: 'WRONGPASS',
@@ -96,7 +93,7 @@ t.test('no secret gets out, wherever it stands', async (t) => {
   t.equal(lines[3]?.url, 'https://collector.example/v1/metrics?api_key=***&x=1')
 })
 
-t.test('says to stderr by default, and its last words get out before the process ends', async (t) => {
+t.test('the log goes to stderr by default, and its last lines get out before the process ends', async (t) => {
   const child = fileURLToPath(new URL('../../../dist-test/support/gateway/log-events.js', import.meta.url))
   const run = spawnSync(process.execPath, [...process.execArgv, child], { encoding: 'utf8' })
   t.equal(run.status, 3)
@@ -108,7 +105,7 @@ t.test('says to stderr by default, and its last words get out before the process
   t.same(lines, ['first', 'last words'])
 })
 
-t.test('goes on when an event cannot be written', async (t) => {
+t.test('the log goes on when an event cannot be written', async (t) => {
   const events = createLog({ level: 'info', destination: '/dev/full' })
   events.log.info('lost')
   await events.flush()

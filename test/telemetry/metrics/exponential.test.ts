@@ -21,7 +21,7 @@ function of(values: readonly number[]): Exponential {
   return readExponential(rows, 0)
 }
 
-t.test('each value is in the bucket whose bounds it lies between', async () => {
+t.test('each value is in the bucket whose bounds enclose it', async () => {
   fc.assert(
     fc.property(fc.array(seconds, { maxLength: 60 }), (values) => {
       const { scale, zeros, offset, counts } = of(values)
@@ -52,14 +52,14 @@ t.test('a power of two belongs to the bucket below it', async (t) => {
   }
 })
 
-t.test('no finer and no coarser than the range asks for', async (t) => {
+t.test('the scale is as fine as the range allows', async (t) => {
   t.equal(of([0.01]).scale, 20)
   const { scale, counts } = of([0.001, 1])
   t.equal(scale, 4, 'nearly ten doublings, sixteen buckets each')
   t.ok(counts.length <= 160)
 })
 
-t.test('merged in any order and grouping, histograms are the one of all values', async () => {
+t.test('merging histograms in any order gives the histogram of all values', async () => {
   fc.assert(
     fc.property(fc.array(seconds), fc.array(seconds), (a, b) => {
       const rows = new Float64Array(2 * ROW)

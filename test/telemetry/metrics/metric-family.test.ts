@@ -13,7 +13,7 @@ const COUNTER: Definition = {
   labels: ['x', 'y'],
 }
 
-t.test('a series is found again by its labels, however many there are', async () => {
+t.test('a series is found by its labels, however many series there are', async () => {
   const label = fc.oneof(fc.nat(5), fc.stringMatching(/^[ab]{0,3}$/))
   fc.assert(
     fc.property(fc.array(fc.tuple(label, label), { maxLength: 200 }), (steps) => {
@@ -41,7 +41,7 @@ t.test('a number and the text that looks like it are two series', async (t) => {
   t.strictSame([family.get(200, 'a'), family.get('200', 'a'), family.get(201, 'a')], [1, 2, undefined])
 })
 
-t.test('a view stays what it was while series come, go and count', async (t) => {
+t.test('a view does not change while series are added, counted and removed', async (t) => {
   const family = createFamily(COUNTER)
   family.set(1, 'a', 'b')
   const before = family.view()
@@ -56,7 +56,7 @@ t.test('a view stays what it was while series come, go and count', async (t) => 
   t.equal(family.get('a', 'b'), undefined)
 })
 
-t.test('slots keep a third number for each pair', async () => {
+t.test('slots keep a number for each pair of numbers', async () => {
   const small = fc.nat(40)
   fc.assert(
     fc.property(fc.array(fc.tuple(small, small, fc.nat()), { maxLength: 300 }), (steps) => {
@@ -77,7 +77,7 @@ t.test('slots keep a third number for each pair', async () => {
   )
 })
 
-t.test('exemplars are bounded: the bucket that had none for longest loses its own', async (t) => {
+t.test('exemplars are bounded: the bucket with the oldest one loses it', async (t) => {
   const exemplars = createExemplars(3)
   const of = (at: number) => ({ traceId: 'a', spanId: 'b', ms: 1, at })
   for (const bucket of [1, 2, 3, 1, 4]) exemplars.note(bucket, of(bucket))

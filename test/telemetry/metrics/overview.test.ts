@@ -4,7 +4,7 @@ import { trafficOf } from '../../../src/telemetry/metrics/overview.js'
 import { createRecorder } from '../../../src/telemetry/metrics/recorder.js'
 import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/gateway/snapshot.js'
 
-t.test('traffic is told by service and tier, whatever the route and the method', async (t) => {
+t.test('traffic is summed up by service and tier, over all routes and methods', async (t) => {
   const families = createFamilies()
   const { record } = createRecorder(families)
   const snapshot = exampleSnapshot()

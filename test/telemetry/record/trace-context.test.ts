@@ -16,7 +16,7 @@ const flags = fc.integer({ min: 0, max: 255 })
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
 
-t.test('what is written is read again', async () => {
+t.test('a formatted traceparent is parsed back', async () => {
   fc.assert(
     fc.property(id(32), id(16), flags, (traceId, spanId, flags) => {
       const text = formatTraceparent(traceId, spanId, flags)
@@ -26,7 +26,7 @@ t.test('what is written is read again', async () => {
   )
 })
 
-/** As §3.2 and §4.3 say it, word for word: slow, and told otherwise. */
+/** Parses as §3.2 and §4.3 say it, word for word: slow, and independent of ours. */
 function byTheBook(value: string): ParentContext | undefined {
   const [version = '', traceId = '', spanId = '', flags = '', ...more] = value.split('-')
   const isHex = (text: string, digits: number) =>
@@ -39,7 +39,7 @@ function byTheBook(value: string): ParentContext | undefined {
   return { traceId, spanId, flags: Number(`0x${flags}`) }
 }
 
-t.test('any text is read as the specification says, or not at all', async () => {
+t.test('any text is parsed as the specification says, or refused', async () => {
   const nearly = fc
     .tuple(
       fc.oneof(hex(2), fc.constantFrom('00', 'ff', '01', '0', '000', 'FF')),
@@ -57,7 +57,7 @@ t.test('any text is read as the specification says, or not at all', async () => 
   )
 })
 
-t.test('a later version counts with what is known of it', async (t) => {
+t.test('a later version counts with the fields known today', async (t) => {
   const parent = { traceId: TRACE, spanId: SPAN, flags: 1 }
   t.same(parseTraceparent(`cc-${TRACE}-${SPAN}-01`), parent)
   t.same(parseTraceparent(`cc-${TRACE}-${SPAN}-01-what-the-future-will-be-like`), parent)
@@ -69,7 +69,7 @@ const member = fc
   .tuple(fc.stringMatching(/^[a-z][a-z0-9_*/-]{0,8}$/), fc.stringMatching(/^[!-+\--<>-~]{1,8}$/))
   .map(([key, value]) => [key, value] as const)
 
-t.test('a tracestate goes on with its members in their order, whatever stands between them', async () => {
+t.test('a tracestate keeps its members in order, whatever stands between them', async () => {
   fc.assert(
     fc.property(
       fc.uniqueArray(member, { minLength: 1, maxLength: 20, selector: ([key]) => key }),
@@ -83,7 +83,7 @@ t.test('a tracestate goes on with its members in their order, whatever stands be
   )
 })
 
-t.test('a tracestate that is too long, or not valid in one member, is dropped whole', async (t) => {
+t.test('a tracestate that is too long, or invalid in one member, is dropped whole', async (t) => {
   const members = (count: number) => Array.from({ length: count }, (_, i) => `k${i}=v`).join(',')
   t.equal(parseTracestate(members(32)), members(32))
   t.equal(parseTracestate(members(33)), undefined)
@@ -108,12 +108,12 @@ t.test('a tracestate that is too long, or not valid in one member, is dropped wh
   }
 })
 
-t.test('a key may begin with a digit and hold an @ (Level 2)', async (t) => {
+t.test('a key may begin with a digit and contain an @ (Level 2)', async (t) => {
   for (const text of ['0a=v', '0=v', 'a@b@c=1', '9@=1', `${'k'.repeat(256)}=v`, `0${'a@_-*/'.repeat(42)}=v`])
     t.equal(parseTracestate(text), text)
 })
 
-t.test('a key that is there twice does not drop the list: its first value goes on', async (t) => {
+t.test('of a repeated key the first value is kept, and the list stays', async (t) => {
   t.equal(parseTracestate('a=1,b=2,a=3'), 'a=1,b=2')
   t.equal(parseTracestate('a=1,a=1'), 'a=1')
   t.equal(parseTracestate(`${Array.from({ length: 40 }, () => 'a=1').join(',')}`), 'a=1')

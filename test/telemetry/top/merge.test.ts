@@ -26,7 +26,7 @@ const reading = (...groups: readonly TopGroup[]): TopReading => ({
   groups,
 })
 
-t.test('what several have counted of one service and tier is one', async (t) => {
+t.test('counts of several gateways for one service and tier are added up', async (t) => {
   const a = reading(group('payments', 'free', [entry('eve', 5), entry('bob', 2)]))
   const b = {
     ...reading(group('payments', 'free', [entry('eve', 4)]), group('payments', 'pro', [entry('eve', 9)])),
@@ -44,7 +44,7 @@ t.test('what several have counted of one service and tier is one', async (t) => 
   t.strictSame(mergeTop([]).groups, [])
 })
 
-t.test('rows say how sure they are, and what somebody who is not there may have', async (t) => {
+t.test('rows give the range of each count, and the most that an absent consumer may have', async (t) => {
   const one = reading(
     group('payments', 'free', [entry('eve', 60), entry('bob', 20, 5, '')]),
     group('marketing', 'free', [entry('eve', 20), entry('ann', 3, 2)], 2),
@@ -79,7 +79,7 @@ t.test('rows say how sure they are, and what somebody who is not there may have'
   t.strictSame(topRows(reading(), 10), { total: 0, floor: 0, rows: [] })
 })
 
-t.test('an answer that would be too long loses its least entries, and says so by its floor', async (t) => {
+t.test('an answer that is too long loses its smallest entries, and raises its floor', async (t) => {
   const wide = Array.from({ length: COUNTERS }, (_, i) => entry(`${'顧'.repeat(120)}${i}`, 1000 - i))
   const big = reading(...Array.from({ length: 10 }, (_, i) => group(`service-${i}`, 'free', wide)))
   const bytes = (of: TopReading) => Buffer.byteLength(JSON.stringify(of))
@@ -95,7 +95,7 @@ t.test('an answer that would be too long loses its least entries, and says so by
   t.ok(bytes(cutTop(big, 10)) < 2000, 'no entry is left')
 })
 
-t.test('what is no question or reading is none, whatever it is', async (t) => {
+t.test('a malformed question or reading is refused', async (t) => {
   t.strictSame(readTopQuestion({ by: 'near', tier: 'pro', more: 1 }), {
     by: 'near',
     service: undefined,
@@ -126,7 +126,7 @@ t.test('what is no question or reading is none, whatever it is', async (t) => {
   ]) {
     t.equal(readTopReading(worse(change as never)), undefined, `${change}`)
   }
-  // Whatever is taken can be merged and shown.
+  // Every accepted reading can be merged and shown.
   fc.assert(
     fc.property(fc.jsonValue(), (any) => {
       const read = readTopReading(any)

@@ -16,7 +16,7 @@ interface Hit {
   readonly weight: number
 }
 
-/** Few keys that come often and many that do not. Weights are mostly 1. */
+/** A few keys that come often and many that do not. Weights are mostly 1. */
 const hits: fc.Arbitrary<readonly Hit[]> = fc.array(
   fc.record({
     key: fc.oneof(fc.integer({ min: 0, max: 5 }), fc.integer({ min: 0, max: 200 })).map(String),
@@ -38,7 +38,7 @@ function exactly(streams: readonly (readonly Hit[])[]): Map<string, number> {
   return exact
 }
 
-/** Throws when a sketch says something of a stream that is not so. */
+/** Throws if a sketch says something false of a stream. */
 function holds({ total, floor, entries }: Sketch, exact: ReadonlyMap<string, number>, size: number): void {
   const all = [...exact.values()].reduce((sum, count) => sum + count, 0)
   const wrong = (what: string) => {
@@ -61,7 +61,7 @@ function holds({ total, floor, entries }: Sketch, exact: ReadonlyMap<string, num
   }
 }
 
-t.test('every true count lies within the bound, and who has more than N / size is there', (t) => {
+t.test('true counts lie within the bounds, and every key with more than N / size is listed', (t) => {
   fc.assert(
     fc.property(hits, size, (stream, size) =>
       holds(sketchOf(counted(stream, size)), exactly([stream]), size),
@@ -71,7 +71,7 @@ t.test('every true count lies within the bound, and who has more than N / size i
   t.end()
 })
 
-t.test('so it is with what several have counted, merged in any grouping, and cut', (t) => {
+t.test('the same holds for sketches merged in any grouping, and cut', (t) => {
   fc.assert(
     fc.property(fc.array(hits, { minLength: 1, maxLength: 5 }), size, fc.nat(), (streams, size, at) => {
       const sketches = streams.map((stream) => sketchOf(counted(stream, size)))
@@ -89,7 +89,7 @@ t.test('so it is with what several have counted, merged in any grouping, and cut
   t.end()
 })
 
-t.test('as long as there is room, counts are exact', async (t) => {
+t.test('counts are exact while there is room', async (t) => {
   const summary = counted(
     ['a', 'b', 'a', 'c', 'a', 'b'].map((key) => ({ key, weight: 1 })),
     3,
@@ -105,7 +105,7 @@ t.test('as long as there is room, counts are exact', async (t) => {
   t.equal(sketchOf(counted([], 3)).floor, 0)
 })
 
-t.test('a newcomer takes the place of the least, with its count for an error', async (t) => {
+t.test('a new key replaces the smallest one, and takes its count as its error', async (t) => {
   const summary = createSummary(2)
   hit(summary, 'a', 5, 'minute', 1)
   hit(summary, 'b', 2, 'minute', 2)
@@ -124,7 +124,7 @@ t.test('a newcomer takes the place of the least, with its count for an error', a
   t.strictSame(sketchOf(summary), { total: 0, floor: 0, entries: [] })
 })
 
-t.test('what is merged keeps the earliest time', async (t) => {
+t.test('merging keeps the earliest time', async (t) => {
   const of = (since: number, label: string) => {
     const summary = createSummary(2)
     hit(summary, 'a', 1, label, since)

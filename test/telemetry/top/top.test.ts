@@ -6,7 +6,7 @@ import { exampleDecision, exampleRecord, exampleSnapshot } from '../../support/g
 const START = 1_760_000_040_000
 const DENIED = exampleDecision({ allowed: false, violated: 1, remaining: 0, retryMs: 5000 })
 
-/** Time stands still until a test moves it. The steady clock began a while before the start. */
+/** Opens it with a clock that stands still until a test moves it. The monotonic clock began a while before the start. */
 function openTop(snapshot = exampleSnapshot()) {
   let elapsed = 0
   const steady = () => 500_000 + elapsed
@@ -19,7 +19,7 @@ function openTop(snapshot = exampleSnapshot()) {
     },
     record: (changes: Parameters<typeof exampleRecord>[1], of = snapshot) =>
       top.record(exampleRecord(of, changes), steady()),
-    /** `service tier consumer count`, one a line. */
+    /** Returns `service tier consumer count`, one a line. */
     rows: (by: Dimension, service?: string, tier?: string) =>
       top
         .read({ by, service, tier })
@@ -29,28 +29,25 @@ function openTop(snapshot = exampleSnapshot()) {
   }
 }
 
-t.test(
-  'consumers are counted by how often they are limited, near a limit, and by what they cost',
-  async (t) => {
-    const { record, rows, snapshot, top } = openTop()
-    record({ decision: DENIED })
-    record({ decision: DENIED })
-    record({ consumer: 'bob', tier: 1, decision: { ...DENIED, binding: 1 } })
-    record({ decision: exampleDecision({ remaining: 3 }) })
-    record({ decision: exampleDecision({ remaining: 2 }) })
-    record({ route: snapshot.routes[1] })
-    record({ route: snapshot.routes[1], cost: 3 })
-    t.strictSame(rows('limited'), ['payments free alice 2', 'payments pro bob 1'])
-    t.strictSame(rows('near'), ['payments free alice 1'])
-    t.strictSame(rows('cost'), ['payments free alice 10'])
-    t.strictSame(rows('limited', 'payments', 'pro'), ['payments pro bob 1'])
-    t.strictSame(rows('limited', 'marketing'), [])
-    const [, pro] = top.read({ by: 'limited' }).groups
-    t.match(pro!.sketch.entries, [{ label: 'minute', since: START }], 'the limit that was binding')
-  },
-)
+t.test('consumers are counted by denials, by requests near a limit, and by cost', async (t) => {
+  const { record, rows, snapshot, top } = openTop()
+  record({ decision: DENIED })
+  record({ decision: DENIED })
+  record({ consumer: 'bob', tier: 1, decision: { ...DENIED, binding: 1 } })
+  record({ decision: exampleDecision({ remaining: 3 }) })
+  record({ decision: exampleDecision({ remaining: 2 }) })
+  record({ route: snapshot.routes[1] })
+  record({ route: snapshot.routes[1], cost: 3 })
+  t.strictSame(rows('limited'), ['payments free alice 2', 'payments pro bob 1'])
+  t.strictSame(rows('near'), ['payments free alice 1'])
+  t.strictSame(rows('cost'), ['payments free alice 10'])
+  t.strictSame(rows('limited', 'payments', 'pro'), ['payments pro bob 1'])
+  t.strictSame(rows('limited', 'marketing'), [])
+  const [, pro] = top.read({ by: 'limited' }).groups
+  t.match(pro!.sketch.entries, [{ label: 'minute', since: START }], 'the limit that was binding')
+})
 
-t.test('callers that want more than their share are counted by what it is a share of', async (t) => {
+t.test('callers beyond their share are counted by the resource that is shared', async (t) => {
   const { top, rows } = openTop()
   top.overShare({ name: 'tunnels', service: 'payments' }, 'bob')
   top.overShare({ name: 'tunnels', service: 'payments' }, 'bob')
@@ -60,7 +57,7 @@ t.test('callers that want more than their share are counted by what it is a shar
   t.match(top.read({ by: 'share' }).groups[0]!.sketch.entries, [{ label: 'tunnels' }])
 })
 
-t.test('what no limit has decided is no limiting, and costs where it was served', async (t) => {
+t.test('a request that no limit decided is not limited, and costs where it was served', async (t) => {
   const { record, rows, snapshot } = openTop()
   const marketing = { route: snapshot.routes[2], tier: 1, decision: undefined }
   record({ ...marketing })
@@ -78,7 +75,7 @@ t.test('what no limit has decided is no limiting, and costs where it was served'
   t.strictSame(rows('cost'), ['marketing pro alice 1', 'payments free open 1'])
 })
 
-t.test('now is the last 30 to 60 seconds', async (t) => {
+t.test('the current window is the last 30 to 60 seconds', async (t) => {
   const { record, rows, top, pass } = openTop()
   const span = () => {
     const { from, to } = top.read({ by: 'limited' })
@@ -103,7 +100,7 @@ t.test('now is the last 30 to 60 seconds', async (t) => {
   t.strictSame(rows('limited'), ['payments free alice 1'])
 })
 
-t.test('who goes on being limited has been since it began', async (t) => {
+t.test("`since` is when a consumer's denials began without a pause", async (t) => {
   const { record, top, pass } = openTop()
   const since = () => (top.read({ by: 'limited' }).groups[0]?.sketch.entries[0]?.since ?? Number.NaN) - START
   pass(1000)
@@ -117,7 +114,7 @@ t.test('who goes on being limited has been since it began', async (t) => {
   t.equal(since(), 1000 + 10 * WINDOW_MS, 'after a pause it begins anew')
 })
 
-t.test('counts go on over a reload that gives services and tiers other places', async (t) => {
+t.test('counts survive a reload that reorders services and tiers', async (t) => {
   const { record, rows, snapshot } = openTop()
   record({ decision: DENIED })
   const turned = [...snapshot.services].reverse().map((service, index) => ({ ...service, index }))
@@ -132,7 +129,7 @@ t.test('counts go on over a reload that gives services and tiers other places', 
   t.strictSame(rows('limited'), ['payments free alice 3'])
 })
 
-t.test('each request from another consumer: memory stays, and who comes often is still found', async (t) => {
+t.test('a flood of new consumers takes no more memory, and frequent ones are still found', async (t) => {
   const { record, top } = openTop()
   const long = 'x'.repeat(5000)
   for (let i = 0; i < 20_000; i++) {
@@ -148,7 +145,7 @@ t.test('each request from another consumer: memory stays, and who comes often is
   t.equal(new Set(keys).size, COUNTERS, 'long ids that begin alike are told apart')
 })
 
-t.test('more services and tiers than there is room for are not counted, and that is told', async (t) => {
+t.test('services and tiers beyond the bound are not counted, and the answer says so', async (t) => {
   const snapshot = exampleSnapshot()
   const tiers = Array.from({ length: 1100 }, (_, i) => `tier-${i}`)
   const policies = tiers.map(() => snapshot.services[0]!.policies[0])

@@ -5,7 +5,7 @@ import { createSampler, type Incoming, type Sampling } from '../../../src/teleme
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
 
-/** A request at a moment, in ms, with the sampled flag of its caller, if it has one that says so. */
+/** A request at a time, in ms, with the sampled flag of its client, if it sent one. */
 function asked(started: number, flags?: string, peer = 'stranger'): Incoming {
   const traceparent = flags === undefined ? undefined : `00-${TRACE}-${SPAN}-${flags}`
   return {
@@ -30,7 +30,7 @@ function sampler(sampling: Partial<Sampling> = {}, random?: () => number) {
   }
 }
 
-t.test('so many are recorded as the share says, and none at 0', async (t) => {
+t.test('the configured share is recorded, and none at 0', async (t) => {
   for (const sample of [0, 0.01, 0.25, 1]) {
     let i = 0
     const { records } = sampler({ sample }, () => (i++ % 1000) / 1000)
@@ -39,7 +39,7 @@ t.test('so many are recorded as the share says, and none at 0', async (t) => {
   }
 })
 
-t.test('a caller whose word counts decides, and nobody else', async () => {
+t.test('only a client whose flag is trusted decides', async () => {
   const people = fc.constantFrom('friend', 'stranger')
   const flags = fc.constantFrom(undefined, '00', '01', '02', '03')
   const parents = fc.constantFrom('trusted', 'always', 'never')
@@ -53,7 +53,7 @@ t.test('a caller whose word counts decides, and nobody else', async () => {
   )
 })
 
-t.test('in no second are there more than twice the bound, and over time no more than the bound', async () => {
+t.test('no second records more than twice the bound, and the average stays within it', async () => {
   const gaps = fc.array(fc.integer({ min: 0, max: 300 }), { minLength: 1, maxLength: 300 })
   fc.assert(
     fc.property(gaps, fc.integer({ min: 1, max: 20 }), (gaps, maxPerSecond) => {
@@ -74,7 +74,7 @@ t.test('in no second are there more than twice the bound, and over time no more 
   )
 })
 
-t.test('what is said of sampling may change while it runs', async (t) => {
+t.test('settings may change while it runs', async (t) => {
   const { records, use } = sampler({ sample: 0 })
   t.notOk(records(asked(0)))
   use({ sample: 1, parent: 'trusted', maxPerSecond: 1 })
@@ -82,7 +82,7 @@ t.test('what is said of sampling may change while it runs', async (t) => {
   t.notOk(records(asked(1)), 'the new bound holds at once')
 })
 
-t.test('times are those of the wall, though the clock of the process began with it', async (t) => {
+t.test('the epoch turns monotonic times into wall clock times', async (t) => {
   const sampler = createSampler({ ...USUAL, sample: 1 }, () => {})
   const trace = sampler.begin(asked(performance.now()), undefined, details)
   const { epoch } = trace!.recording!

@@ -20,7 +20,7 @@ import { startCollector } from '../../support/telemetry/otlp-collector.js'
 
 const snapshot = exampleSnapshot()
 
-/** A request that is over, as the gateway records it. */
+/** A finished request, as the gateway records it. */
 function request(tracing: Tracing, changes: Partial<RequestRecord> = {}): void {
   const incoming = {
     snapshot: { isTrustedProxy: () => false },
@@ -42,7 +42,7 @@ t.test('a request that is not recorded makes no span', async (t) => {
   t.same(tracing.counts(), { sent: 0, failed: 0, dropped: { queue: 0, export: 0, rate: 0 } })
 })
 
-t.test('what a caller makes long is cut, and secrets in the target are left out', async (t) => {
+t.test('long values are cut, and secrets in the target are left out', async (t) => {
   const { tracing, collector } = await startTracing(t)
   request(tracing, {
     target: `http://user:s3cret@h/${'p'.repeat(5000)}?token=s3cret`,
@@ -57,7 +57,7 @@ t.test('what a caller makes long is cut, and secrets in the target are left out'
   t.notMatch(JSON.stringify(attributes), /s3cret/)
 })
 
-t.test('many requests go in few pushes, and none is lost', async (t) => {
+t.test('many requests are sent in few pushes, and none is lost', async (t) => {
   const { tracing, collector, warned } = await startTracing(t)
   for (let i = 0; i < 1000; i++) request(tracing)
   await eventually('all have come', () => collector.spans.length === 1000)
@@ -74,7 +74,7 @@ t.test('the last spans are sent at the end', async (t) => {
   t.equal(collector.spans.length, 300)
 })
 
-t.test('a request is dropped whole when too many wait, and the queue is bounded', async (t) => {
+t.test('the queue is bounded, and drops all spans of a request together', async (t) => {
   let dropped = 0
   const queue = createSpanQueue({
     sender: { send() {} },
@@ -106,30 +106,30 @@ async function badly(t: Test, url: string, requests = 200) {
   t.equal(warned.length, 1, 'told once a minute')
   t.match(warned[0], /spans could not be sent and are lost/)
   t.notMatch(warned[0], /s3cret/)
-  // The end does not wait for ever.
+  // The end does not wait forever.
   request(tracing)
   await tracing.close()
 }
 
-t.test('a collector that is not there costs spans and nothing else', async (t) => {
+t.test('an unreachable collector costs spans and nothing else', async (t) => {
   await badly(t, `${(await refusingPort()).origin}/v1/traces`)
 })
 
-t.test('nor does one that never answers', async (t) => {
+t.test('a collector that never answers costs spans and nothing else', async (t) => {
   const server = createServer((socket) => socket.on('error', () => {}).resume()).listen(0, '127.0.0.1')
   await once(server, 'listening')
   t.teardown(() => server.close())
   await badly(t, `http://127.0.0.1:${(server.address() as AddressInfo).port}/v1/traces`, 100)
 })
 
-t.test('nor one that is too busy, or that wants none of it', async (t) => {
+t.test('a collector that is busy or refuses costs spans and nothing else', async (t) => {
   for (const status of [503, 401]) {
     const collector = await startCollector(t, (response) => response.writeHead(status).end('s3cret'))
     await badly(t, `${collector.origin}/v1/traces`)
   }
 })
 
-t.test('one that was too busy for a moment gets what it has missed', async (t) => {
+t.test('a push that a busy collector refused is sent again', async (t) => {
   let busy = true
   const collector = await startCollector(t, (response) => {
     response.writeHead(busy ? 503 : 200, busy ? { 'Retry-After': '0' } : {}).end()
@@ -141,7 +141,7 @@ t.test('one that was too busy for a moment gets what it has missed', async (t) =
   t.equal(collector.pushes.length, 2)
 })
 
-t.test('where spans go', async (t) => {
+t.test('the file and the environment set where spans go', async (t) => {
   const endpoint = (telemetry: object, env: NodeJS.ProcessEnv = {}) =>
     tracesEndpoint(telemetry as never, readOtelEnvironment(env))
   const otlp = { url: 'http://c:4318', headers: { Authorization: 'one' }, interval: 1000 }
@@ -180,7 +180,7 @@ t.test('where spans go', async (t) => {
   t.equal(tracesUrl('http://c/something'), undefined)
 })
 
-t.test('which requests are recorded', async (t) => {
+t.test('the file and the environment set which requests are recorded', async (t) => {
   const sampling = (traces: object | undefined, env: NodeJS.ProcessEnv = {}) =>
     samplingOf({ traces } as never, readOtelEnvironment(env))
   t.same(sampling({ max_per_second: 500 }), { sample: 0.01, parent: 'trusted', maxPerSecond: 500 })
@@ -198,7 +198,7 @@ t.test('which requests are recorded', async (t) => {
   })
 })
 
-t.test('a certificate that cannot be read is told of at the start', async (t) => {
+t.test('an unreadable certificate is reported at the start', async (t) => {
   const env = { OTEL_TRACES_EXPORTER: 'otlp', OTEL_EXPORTER_OTLP_CERTIFICATE: '/nowhere/ca.pem' }
   t.throws(
     () => tracesOptions({}, readOtelEnvironment(env)),
@@ -206,7 +206,7 @@ t.test('a certificate that cannot be read is told of at the start', async (t) =>
   )
 })
 
-t.test('spans say whose they are', async (t) => {
+t.test('spans name their service, instance and environment', async (t) => {
   const env = { OTEL_RESOURCE_ATTRIBUTES: 'deployment.environment.name=test,service.name=other' }
   const { resource } = tracesOptions(
     { service_name: 'edge', traces: { max_per_second: 1 } },
