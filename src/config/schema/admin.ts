@@ -1,4 +1,4 @@
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { choice, either, list, named, object, scalar, string } from './define.js'
 
 /** Schema of the admin server. */
@@ -6,11 +6,11 @@ import { choice, either, list, named, object, scalar, string } from './define.js
 /** Roles, the least powerful first. Each includes the rights of those before it. */
 export const ROLES = ['viewer', 'support', 'operator'] as const
 
-const whose = {
-  name: scalar('name', 'Whose token it is, as the audit names them', { examples: ['alice'] }),
+const holder = {
+  name: scalar('name', 'Name of the person or program, as the audit log shows it', { examples: ['alice'] }),
   role: choice(
     ROLES,
-    'What they may do. viewer: read; support: also change tiers and usage, what a support desk does; operator: everything',
+    'Role of the token. viewer: read; support: also change tiers and usage, as a support desk does; operator: everything',
   ),
 }
 
@@ -20,7 +20,7 @@ const HashedToken = object(
     sha256: scalar('sha256', 'SHA-256 of the token in hex: printf %s THE-TOKEN | sha256sum', {
       secret: true,
     }),
-    ...whose,
+    ...holder,
   },
   'A token by its SHA-256',
 )
@@ -28,42 +28,44 @@ const PlainToken = object(
   {
     token: scalar(
       'hashed',
-      `The token itself, best from the environment: "\${ALICE_TOKEN}". Only its SHA-256 is kept`,
+      `The token in plain text, best from the environment: "\${ALICE_TOKEN}". Tidegate keeps only its SHA-256`,
       { secret: true, becomes: 'sha256' },
     ),
-    ...whose,
+    ...holder,
   },
-  'A token by itself',
+  'A token in plain text',
 )
 
 const Oidc = object(
   {
-    issuer: string('The claim iss of its tokens has to be equal to it', {
+    issuer: string('Required value of the claim iss', {
       maxLength: 1024,
       examples: ['https://id.example.com'],
     }),
-    audience: string('The claim aud has to hold it: what the provider calls this API', {
+    audience: string('Name of this API at the provider. The claim aud must contain it', {
       maxLength: 1024,
       examples: ['tidegate-admin'],
     }),
     jwks_url: scalar(
       'url',
-      'Where the provider has its public keys (JWKS); its tokens are signed by RS256, ES256 or EdDSA',
-      {
-        examples: ['https://id.example.com/jwks.json'],
-      },
+      'Address of the public keys of the provider (JWKS). It signs tokens with RS256, ES256 or EdDSA',
+      { examples: ['https://id.example.com/jwks.json'] },
     ),
-    name: scalar('claim', 'The claim that the audit names somebody by', {
+    name: scalar('claim', 'Claim with the name that the audit log shows', {
       default: 'sub',
       examples: ['email'],
     }),
-    role: scalar('claim', 'The claim that says what somebody is: a text or a list, or the way to it', {
-      default: 'groups',
-      examples: ['realm_access.roles'],
-    }),
+    role: scalar(
+      'claim',
+      'Claim with the groups or roles of the person: text, a list, or the path to either',
+      {
+        default: 'groups',
+        examples: ['realm_access.roles'],
+      },
+    ),
     roles: named(
-      choice(ROLES, 'What they may do'),
-      'What each value of that claim may do here; of several the most, and whoever has none of them nothing',
+      choice(ROLES, 'Role here'),
+      'Role for each value of that claim. Of several roles the most powerful counts. A person without any of these values is refused',
       { keys: '^.{1,256}$', keyFix: 'write a value of the claim' },
     ),
   },
@@ -72,26 +74,24 @@ const Oidc = object(
 
 export const Admin = object(
   {
-    listen: scalar('listen', 'Where the admin server listens; anything but loopback needs a token', {
+    listen: scalar('listen', 'Address of the admin server. Any address but loopback requires a token', {
       default: '127.0.0.1:8081',
       restart: true,
     }),
-    token: Type.Optional(
-      string('Callers of the admin server send it as a bearer token, and may do everything', {
-        secret: true,
-        minLength: 16,
-        maxLength: 256,
-      }),
-    ),
+    'token?': string('Bearer token that allows everything on the admin server', {
+      secret: true,
+      minLength: 16,
+      maxLength: 256,
+    }),
     tokens: list(
       either<Static<typeof HashedToken>>(
         [HashedToken, PlainToken],
-        'A token by its sha256, or by itself, with whose it is and what they may do',
+        'A token by its sha256 or in plain text, with its name and role',
       ),
-      'Tokens of several people or programs, each with a role. Take long random ones (openssl rand -base64 32): a hash hides no short one',
+      'Tokens for several people or programs, each with a role. Use long random ones (openssl rand -base64 32): a hash does not protect a short one',
       { default: [], maxItems: 1000 },
     ),
-    oidc: Type.Optional(Oidc),
+    'oidc?': Oidc,
   },
   'The admin server: health, metrics, configuration, usage',
   { default: {} },

@@ -4,11 +4,13 @@ import { integer, object, scalar } from './define.js'
 export const Decisions = object(
   {
     keep: integer(
-      'How many decisions each process keeps, about 1 KiB each: half of them denials, a quarter failures, a quarter other refusals and the sample; 0: none',
+      'Decisions that each process keeps, about 1 KiB each. Half are denials, a quarter failures, a quarter other refusals and the sample. 0: none',
       { default: 10_000, minimum: 0, maximum: 1_000_000, restart: true },
     ),
-    sample: scalar('share', 'Share of what went well that is kept, too, from 0 to 1', { default: 0.01 }),
+    sample: scalar('share', 'Share of the successful requests that is kept, too, from 0 to 1', {
+      default: 0.01,
+    }),
   },
-  'Decisions that are kept, so that a person can ask why a request was limited',
+  'Recent decisions, kept to explain why a request was limited',
   { default: {} },
 )

@@ -1,4 +1,4 @@
-import { OptionalKind, type Static, type TProperties, type TSchema, Type } from '@sinclair/typebox'
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import type { Bounds } from '../values/scalar-type.js'
 import { KINDS, type KindName, type KindValue, NAME_PATTERN } from '../values/scalar-types.js'
 
@@ -64,13 +64,28 @@ export function list<T extends TSchema>(
   return Type.Array(items, { description, ...marks })
 }
 
-/** Defines a mapping with fixed keys. Keys with a default, and optional ones, may be left out of the file. */
-export function object<P extends TProperties>(properties: P, description: string, marks: Marks = {}) {
-  const made = Type.Object(properties, { additionalProperties: false, description, ...marks })
-  const required = Object.keys(properties).filter(
-    (key) => properties[key]!.default === undefined && !(OptionalKind in properties[key]!),
-  )
-  return Object.assign(made, { required })
+type Properties = Readonly<Record<string, TSchema>>
+type Mapping<P extends Properties> = {
+  [K in keyof P as K extends `${string}?` ? never : K]: Static<P[K]>
+} & {
+  [K in keyof P as K extends `${infer Name}?` ? Name : never]?: Static<P[K]>
+}
+type Flat<T> = { [K in keyof T]: T[K] }
+
+/**
+ * Defines a mapping with fixed keys. `'name?'` may be left out of the file, and so may a key with a default, which then
+ * has that value.
+ */
+export function object<P extends Properties>(keys: P, description: string, marks: Marks = {}) {
+  const properties: Record<string, TSchema> = {}
+  const required: string[] = []
+  for (const [key, part] of Object.entries(keys)) {
+    const name = key.endsWith('?') ? key.slice(0, -1) : key
+    properties[name] = part
+    if (name === key && part.default === undefined) required.push(name)
+  }
+  const shape = { type: 'object', required, properties }
+  return Type.Unsafe<Flat<Mapping<P>>>({ additionalProperties: false, description, ...marks, ...shape })
 }
 
 /** Defines a mapping whose keys the user chooses, such as names of services. */
@@ -92,4 +107,48 @@ export function named<T extends TSchema>(
 /** Defines several forms of a value, all read into `T`. */
 export function either<T>(forms: readonly TSchema[], description: string, marks: Marks = {}) {
   return Type.Unsafe<T>({ anyOf: forms, description, ...marks })
+}
+
+/** Defines a value that a list of several may stand for. It is read into a list in any case. */
+export function oneOrMore<T extends TSchema>(
+  item: T,
+  maxItems: number,
+  description: string,
+  marks: Marks = {},
+) {
+  const several = list(item, 'Several', { minItems: 1, maxItems })
+  return either<Static<T>[]>([item, several], description, { wrap: true, ...marks })
+}
+
+/** Defines settings that `true` or `false` may stand for. */
+export function switchable<T extends TSchema>(
+  what: string,
+  settings: T,
+  description: string,
+  marks: Marks = {},
+) {
+  const short = scalar('switch', what, { shorthand: true })
+  return either<Static<T>>([short, settings], description, marks)
+}
+
+/** Longest time that a timer of Node can wait, in ms: whole days. */
+const LONGEST_TIMER = 24 * 86_400_000
+
+/** Defines a duration that a timer waits. */
+export function timer(description: string, fallback: string | undefined, least = 1, marks: Marks = {}) {
+  const standard = fallback === undefined ? {} : { default: fallback }
+  return scalar('duration', description, { ...standard, least, most: LONGEST_TIMER, ...marks })
+}
+
+/** Defines the path of a file, relative to the folder of the configuration file. */
+export function filePath(description: string, marks: Marks = {}) {
+  return string(description, { file: [], maxLength: 4096, ...marks })
+}
+
+/** Defines headers that go along with requests of the gateway's own. Their values are secret. */
+export function ownHeaders(description: string, marks: { maxLength?: number } = {}) {
+  return named(string('Value of the header', { secret: true, ...marks }), description, {
+    keys: '^[A-Za-z0-9-]{1,64}$',
+    keyFix: 'a header name here has letters, digits and "-"',
+  })
 }

@@ -1,4 +1,4 @@
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import type { AddressFile } from '../values/address-file.js'
 import { boolean, choice, either, integer, list, object, scalar, string } from './define.js'
 
@@ -9,7 +9,7 @@ const File = object(
   {
     file: scalar(
       'address_file',
-      'File with one address or CIDR block a line, read again when it changes; # begins a comment',
+      'File with one address or CIDR block per line; # begins a comment. The gateway reads it again when it changes',
       { examples: ['/etc/tidegate/addresses.txt'] },
     ),
   },
@@ -18,13 +18,13 @@ const File = object(
 
 export const TrustedProxies = list(
   either<string | { file: AddressFile }>([block, File], 'An address, a CIDR block, or a file of them'),
-  'Proxies whose X-Forwarded-For is believed',
+  'Proxies whose X-Forwarded-For the gateway trusts',
   { default: [] },
 )
 
 export const TrustedHeaders = list(
   scalar('field', 'Name of a header', { examples: ['x-ssl-client-verify'] }),
-  'Headers that trusted_proxies write to tell backends who is calling, and that go on to these: ssl-client-*, x-ssl-*, x-client-*, x-consumer-*, x-amzn-mtls-*, x-original-*, x-arr-clientcert, remote-user. From everybody else they are removed, as those are that are not named here',
+  'Headers by which trusted_proxies tell backends who the client is: ssl-client-*, x-ssl-*, x-client-*, x-consumer-*, x-amzn-mtls-*, x-original-*, x-arr-clientcert, remote-user. Those named here reach backends if a trusted proxy sends them. The gateway removes all others, and all from anyone else',
   { default: [], maxItems: 100, examples: [['x-ssl-client-verify', 'x-ssl-client-s-dn']] },
 )
 
@@ -32,7 +32,7 @@ const Country = object(
   {
     country: list(
       scalar('country', 'Two letters or digits, as the CDN writes them'),
-      'Countries, as the header of edge.cdn tells them',
+      'Countries, as in the header of edge.cdn',
       { minItems: 1, maxItems: 300, examples: [['KP', 'T1']] },
     ),
   },
@@ -45,11 +45,11 @@ const UserAgent = object(
   {
     user_agent: either<{ exact: string } | { prefix: string } | { contains: string }>(
       [
-        object({ exact: agent('All of it; empty: there is none', 0) }, 'The whole'),
-        object({ prefix: agent('What it begins with') }, 'Its beginning'),
-        object({ contains: agent('What is somewhere in its first 1,024 characters') }, 'A part'),
+        object({ exact: agent('All of the text. Empty: the header is missing', 0) }, 'The whole'),
+        object({ prefix: agent('Beginning of the text') }, 'Its beginning'),
+        object({ contains: agent('Text within the first 1,024 characters') }, 'A part'),
       ],
-      'What the caller says it is, whatever the case of its letters: exact, prefix or contains',
+      'Value of User-Agent, in upper or lower case: exact, prefix or contains',
     ),
   },
   'By User-Agent',
@@ -59,7 +59,7 @@ const Path = object(
   {
     path: scalar(
       'edge_path',
-      'A path and all below it, or with * at its end whatever begins like it; upper and lower case are the same',
+      'A path and everything below it. With * at the end, every path that begins like it. Case does not matter',
       { examples: ['/.env', '/wp-*'] },
     ),
   },
@@ -68,26 +68,22 @@ const Path = object(
 
 const BotScore = object(
   {
-    bot_score_below: integer('A score of the CDN below this; the lower, the more like a robot', {
-      minimum: 1,
-      maximum: 100,
-    }),
+    bot_score_below: integer(
+      'A bot score of the CDN below this. The lower the score, the more likely a bot',
+      {
+        minimum: 1,
+        maximum: 100,
+      },
+    ),
   },
-  'By the score of the CDN',
+  'By the bot score of the CDN',
 )
 
-type Rule =
-  | string
-  | Static<typeof File>
-  | Static<typeof Country>
-  | Static<typeof UserAgent>
-  | Static<typeof Path>
-  | Static<typeof BotScore>
-
+const RULES = [block, File, Country, UserAgent, Path, BotScore]
 const rules = (description: string) =>
   list(
-    either<Rule>(
-      [block, File, Country, UserAgent, Path, BotScore],
+    either<Static<(typeof RULES)[number]>>(
+      RULES,
       'An address or CIDR block, or one of file, country, user_agent, path and bot_score_below',
     ),
     description,
@@ -99,20 +95,16 @@ export type CdnPreset = (typeof PRESETS)[number]
 
 const Cdn = object(
   {
-    preset: Type.Optional(choice(PRESETS, 'Whose headers they are')),
-    address_header: Type.Optional(
-      scalar('field', "The header with the client's address, in place of X-Forwarded-For", {
-        examples: ['true-client-ip'],
-      }),
-    ),
-    country_header: Type.Optional(
-      scalar('field', "The header with the client's country", { examples: ['x-client-country'] }),
-    ),
-    bot_score_header: Type.Optional(
-      scalar('field', 'The header with a score, 1 for a robot to 100 for a person', {
-        examples: ['x-bot-score'],
-      }),
-    ),
+    'preset?': choice(PRESETS, 'CDN whose headers these are'),
+    'address_header?': scalar('field', "Header with the client's address, instead of X-Forwarded-For", {
+      examples: ['true-client-ip'],
+    }),
+    'country_header?': scalar('field', "Header with the client's country", {
+      examples: ['x-client-country'],
+    }),
+    'bot_score_header?': scalar('field', 'Header with a score from 1 (bot) to 100 (person)', {
+      examples: ['x-bot-score'],
+    }),
   },
   'A preset, headers by name, or both',
 )
@@ -122,61 +114,55 @@ const rate = (description: string, fallback?: string) =>
 
 const IpLimit = object(
   {
-    rate: rate('How many requests of one address pass in the long run'),
-    burst: Type.Optional(
-      integer('How many at once; by default as many as in one window of the rate', {
-        minimum: 1,
-        maximum: 1_000_000,
-      }),
-    ),
-    addresses: integer('How many addresses are remembered; 16 bytes each', {
+    rate: rate('Average rate at which the requests of one address pass'),
+    'burst?': integer('Requests that pass at once. Default: as many as in one window of the rate', {
+      minimum: 1,
+      maximum: 1_000_000,
+    }),
+    addresses: integer('Addresses that are remembered, 16 bytes each', {
       default: 131_072,
       minimum: 1024,
       maximum: 16_777_216,
     }),
   },
-  'A limit by address, IPv6 by its /64, before anything is asked or charged; each process counts by itself',
+  'A limit by address, IPv6 by its /64. It comes before credentials and quota. Each process counts by itself',
 )
 
 const AutoBan = object(
   {
-    after_denials: rate('More requests than this that end with 429 are too many', '100/min'),
+    after_denials: rate('Rate of requests with 429 above which an address is banned', '100/min'),
     after_auth_failures: rate(
-      'More requests than this whose credential is not good (401) are too many',
+      'Rate of requests with an invalid credential (401) above which an address is banned',
       '20/min',
     ),
-    for: scalar('duration', 'How long the ban lasts', { default: '10m', least: 1000, most: 604_800_000 }),
-    max: integer('How many there are at most; past that nobody is banned', {
+    for: scalar('duration', 'Length of a ban', { default: '10m', least: 1000, most: 604_800_000 }),
+    max: integer('Bans at once. Beyond that, no further address is banned', {
       default: 10_000,
       minimum: 1,
       maximum: 100_000,
     }),
-    share: boolean('Whether the gateways that share a store share these bans, too', { default: true }),
+    share: boolean('Share these bans with all gateways of the store', { default: true }),
   },
-  'Bans an address, IPv6 by its /64, that goes on after it was refused. Never one of trusted_proxies or edge.allow',
+  'Bans an address, IPv6 by its /64, that goes on after it was refused. Addresses in trusted_proxies and edge.allow are never banned',
 )
 
 export const Edge = object(
   {
-    cdn: Type.Optional(
-      either<CdnPreset | Static<typeof Cdn>>(
-        [choice(PRESETS, 'Whose headers they are'), Cdn],
-        'What trusted_proxies tell of a client, and in which headers',
-        { examples: ['cloudflare'] },
-      ),
+    'cdn?': either<CdnPreset | Static<typeof Cdn>>(
+      [choice(PRESETS, 'CDN whose headers these are'), Cdn],
+      'Headers in which trusted_proxies describe the client: a preset, or a mapping',
+      { examples: ['cloudflare'] },
     ),
-    deny: rules('Who is turned away, with 403'),
-    allow: rules(
-      'Who is not, though deny says so. An address here is not banned or limited at the edge either',
-    ),
+    deny: rules('Clients that get 403'),
+    allow: rules('Exceptions from deny. An address here is neither banned nor limited at the edge'),
     action: choice(
       ['refuse', 'close'],
-      'refuse: who is turned away is told so. close: the connection is closed without a word, unless it is one of a trusted proxy',
+      'refuse: a denied client gets an error. close: the gateway closes its connection without a response, unless a trusted proxy opened it',
       { default: 'refuse' },
     ),
-    ip_limit: Type.Optional(IpLimit),
-    auto_ban: Type.Optional(AutoBan),
+    'ip_limit?': IpLimit,
+    'auto_ban?': AutoBan,
   },
-  'Who is turned away before anything else is done',
+  'Clients that are turned away before anything else is done',
   { default: {} },
 )

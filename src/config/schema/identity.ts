@@ -1,33 +1,33 @@
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { boolean, choice, either, list, object, scalar, string } from './define.js'
 
 /** Schema of what the upstreams of a service learn about the client. */
 
 const Token = object(
   {
-    key: scalar('pem', 'File of the private key, in PEM, that tokens are signed with', {
+    key: scalar('pem', 'File of the private key, in PEM, that signs the tokens', {
       examples: ['/etc/tidegate/identity.key'],
     }),
     algorithm: choice(
       ['ES256', 'EdDSA', 'RS256'],
-      'ES256 by a key of the curve P-256, EdDSA by one of Ed25519, RS256 by an RSA key of 2048 bits or more',
+      'ES256 needs a P-256 key, EdDSA an Ed25519 key, RS256 an RSA key of at least 2048 bits',
       { default: 'ES256' },
     ),
     header: scalar(
       'header',
-      'The header that holds the token. With authorization it is a bearer token, in place of what the caller sent there',
+      'Header with the token. In authorization it is a bearer token and replaces what the client sent there',
       { default: 'x-tidegate-identity' },
     ),
-    issuer: string('Who issues it: iss', { default: 'tidegate', maxLength: 256 }),
-    audience: Type.Optional(string("Whom it is for: aud; by default the service's name", { maxLength: 256 })),
+    issuer: string('Claim iss of the tokens', { default: 'tidegate', maxLength: 256 }),
+    'audience?': string('Claim aud of the tokens. Default: the name of the service', { maxLength: 256 }),
     ttl: scalar(
       'duration',
-      'How long a token holds. One is used for half of that, so that it has as much left when it arrives',
+      'Lifetime of a token. The gateway reuses it for half of that, so at least the other half is left on arrival',
       { default: '60s', least: 10_000, most: 3_600_000 },
     ),
     publish: list(
-      scalar('pem', 'File of a key, in PEM: of a private one the public half is published'),
-      'Further keys that are in /jwks.json of the admin server: the next one before tokens are signed with it, the last one until its tokens have ended',
+      scalar('pem', 'File of a key, in PEM. Of a private key, the public half is published'),
+      'Further keys in /jwks.json of the admin server: the next key before it signs tokens, the last one until its tokens have expired',
       { default: [], maxItems: 8 },
     ),
   },
@@ -36,16 +36,16 @@ const Token = object(
 
 const Identity = object(
   {
-    headers: boolean('Whether upstreams get X-Consumer-Id, X-Consumer-Tier and X-Consumer-Tenant', {
+    headers: boolean('Send X-Consumer-Id, X-Consumer-Tier and X-Consumer-Tenant to upstreams', {
       default: true,
     }),
-    jwt: Type.Optional(Token),
+    'jwt?': Token,
   },
-  'What upstreams are told of the caller, as fields and as a signed token',
+  'What upstreams learn about the consumer, as headers and as a signed token',
 )
 export type IdentitySettings = Static<typeof Identity>
 
 export const identity = either<IdentitySettings>(
   [scalar('told', 'headers', { shorthand: true }), Identity],
-  'headers, or a mapping: what upstreams are told of who is calling. Left out: nothing but the credential that identified the caller',
+  'headers, or a mapping: what upstreams learn about the consumer. Default: only the credential that identified it',
 )

@@ -4,24 +4,24 @@ import { integer, scalar } from './define.js'
 export const protection = {
   slow_read: scalar(
     'duration',
-    "How long a client may take nothing of an answer of the gateway's own; that of an upstream has the route's timeouts.idle",
+    "How long a client may read nothing of a response that the gateway makes itself. For an upstream's response, timeouts.idle of the route counts",
     { default: '30s', least: 100, most: 86_400_000 },
   ),
   min_rate: integer(
-    'Bytes a second that a client has to send of a body that holds a connection to an upstream over HTTP/1.1, while more of it is awaited; one that is slower gets 408; and that it has to take of a response for which such a connection waits, or it is cut. Until 64 KiB of a body are here, or all of it, it holds none. 0: a body is sent on as it comes, however slowly',
+    'Slowest rate of a client, in bytes a second, while a connection to an upstream over HTTP/1.1 waits for it. A slower sender of a body gets 408; a slower reader of a response loses its connection. A request takes a connection only once its whole body or 64 KiB of it are here. 0: no limit, and the gateway forwards a body as it arrives, however slowly',
     { default: 240, minimum: 0, maximum: 1_000_000_000 },
   ),
-  min_rate_grace: scalar('duration', 'Over which time min_rate is measured, again and again', {
+  min_rate_grace: scalar('duration', 'Period over which min_rate is measured, again and again', {
     default: '5s',
     least: 10,
     most: 3_600_000,
   }),
   max_pipelined: integer(
-    'Requests of one connection that may be under way at once; what a client sends beyond them waits unread, but for up to 256 that came in one packet; past those it is the last',
+    'Requests of one connection in progress at once. Further ones wait unread, but for up to 256 that came in one packet. After those, the gateway closes the connection',
     { default: 32, minimum: 1, maximum: 1_000 },
   ),
   max_requests_per_connection: integer(
-    'After how many requests a connection of HTTP/1.1 is closed, so that long-lived ones are spread anew; 0: never',
+    'Requests after which an HTTP/1.1 connection is closed, so that long-lived clients spread anew. 0: never',
     { default: 0, minimum: 0, maximum: 1_000_000_000 },
   ),
 }

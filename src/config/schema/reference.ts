@@ -95,7 +95,7 @@ const INTRODUCTION = `<!-- Made from src/config/schema/schema.ts by \`node scrip
 
 # The configuration file
 
-One YAML file says everything. \`config/tidegate.yaml\` is an example with comments, and the smallest file is
+One YAML file configures Tidegate. \`config/tidegate.yaml\` is an example with comments. The smallest file is
 
 \`\`\`yaml
 tiers: [free]
@@ -105,8 +105,8 @@ routes:
   - { path: /payments/*, service: payments }
 \`\`\`
 
-\`tidegate check --config FILE\` says what is wrong with a file, all of it at once, each as
-\`file:line:column: what is wrong; what to do\`. An editor with a YAML language server completes and explains keys: write
+\`tidegate check --config FILE\` reports everything that is wrong with a file at once, each error as
+\`file:line:column: what is wrong; what to do\`. An editor with a YAML language server completes and explains keys: run
 \`tidegate schema > schema.json\`, and begin the file with
 
 \`\`\`yaml
@@ -119,30 +119,33 @@ routes:
 - **Sizes**: bytes, \`512\`, or with a unit, \`16KiB\`, \`10MiB\`, \`1GiB\`.
 - **Limits**: \`N/s\`, \`N/min\`, \`N/h\`, \`N/day\`, any other window as in \`100/30s\`, or in full:
   \`{ amount: 100, window: 30s, name: burst }\`. A list of limits must hold as a whole: a request takes from all or from none.
-  \`unlimited\` is written out, so that no tier is without a limit by accident. [limits.md](limits.md) tells the algorithms apart.
-- **The environment**: \`\${NAME}\` or \`\${NAME:-default}\` in any value, \`$\${\` for a plain \`\${\`. What is put in is text and never
-  becomes structure. In the header values of a route a name in lower case is the gateway's own: [shaping.md](shaping.md). Inside \`{ }\` and \`[ ]\` YAML wants quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
-- **Files**: a relative path begins at the folder of the configuration file, wherever the gateway is started: \`tls/api.pem\` of
-  \`/etc/tidegate/tidegate.yaml\` is \`/etc/tidegate/tls/api.pem\`. So does that of \`log.access\`.
-- YAML 1.2: \`off\` and \`no\` are text. Aliases work; merge keys (\`<<\`) and tags do not. A file holds 1 MiB at most.
+  Write \`unlimited\` where you want no limit, so that no tier is without one by accident. [limits.md](limits.md) compares the algorithms.
+- **The environment**: \`\${NAME}\` or \`\${NAME:-default}\` in any value, \`$\${\` for a plain \`\${\`. The inserted value is text and never
+  becomes structure. In header values of a route, a name in lower case is one of the gateway's own ([shaping.md](shaping.md)). Inside
+  \`{ }\` and \`[ ]\`, YAML needs quotes around it: \`{ key: "\${ACME_KEY}", consumer: acme }\`.
+- **Files**: a relative path starts at the folder of the configuration file, wherever you start the gateway. In
+  \`/etc/tidegate/tidegate.yaml\`, \`tls/api.pem\` is \`/etc/tidegate/tls/api.pem\`. The same holds for \`log.access\`.
+- YAML 1.2: \`off\` and \`no\` are text. Aliases work; merge keys (\`<<\`) and tags do not. The file may have 1 MiB.
 
 ## Which route a request takes
 
-The most specific one, whatever the order in the file:
+A request takes the most specific route, whatever the order in the file:
 
 1. **Host**: the exact name, then \`*.example.com\` (all names below, however deep; the longest wins), then routes without a host.
-2. **Path**, segment by segment from the left: a literal, then \`:name\`, then \`*\`. \`/payments/*\` also takes \`/payments\`, and a
-   slash at the end makes no difference. Case does.
+2. **Path**, segment by segment from the left: a literal, then \`:name\`, then \`*\`. \`/payments/*\` also matches \`/payments\`. A
+   trailing slash makes no difference; case does.
 3. **Method**: a route that names the method, then one that names none. GET includes HEAD unless a route names HEAD. CONNECT and
    TRACE are never routed.
 
-What finds nothing at one step falls back to the next, so a route for \`POST /payments/refunds\` leaves \`GET /payments/refunds\` to
-\`/payments/*\`. A path that has routes, but none for the method, is answered with 405 and the methods that it has.
+If one step finds nothing, the next best match of the step before is tried. So a route for \`POST /payments/refunds\` leaves
+\`GET /payments/refunds\` to \`/payments/*\`. If a path has routes, but none for the method, the answer is 405 with the methods that
+it has.
 
 ## Changing it while it runs
 
-The file is watched: written in place, replaced by \`mv\` or an editor, or swapped by a Kubernetes ConfigMap (not mounted by
-\`subPath\`: those never change). SIGHUP and \`POST /config/reload\` do the same. The file is read, checked and swapped in as a
-whole; one that is not good changes nothing, and \`GET /config\` says why. Nothing in flight is dropped and no count is lost: a
-raised limit counts what was used already. What is marked *Next start* keeps its old value until then, and the reload says so.
+The gateway watches the file. It notices a write in place, a replacement by \`mv\` or an editor, and a new Kubernetes ConfigMap
+(unless it is mounted by \`subPath\`: those never change). SIGHUP and \`POST /config/reload\` reload it, too. The gateway reads and
+checks the file, then swaps it in as a whole. An invalid file changes nothing, and \`GET /config\` says why. No request in progress
+is dropped and no count is lost: a raised limit counts what was used already. Keys marked *Next start* keep their old value until
+the next start, and the reload says so.
 `

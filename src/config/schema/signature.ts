@@ -1,35 +1,24 @@
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { choice, either, integer, list, object, scalar, string } from './define.js'
+import { owner } from './key-owner.js'
 
 /** Schema of signed requests. */
 
-const owner = {
-  id: string('The name by which the signature refers to the key: its keyid', { maxLength: 128 }),
-  consumer: string('Whose key it is: the id that quota is counted under', { maxLength: 256 }),
-  tier: Type.Optional(scalar('name', 'The tier that comes with the key; by default the default_tier')),
-  tenant: Type.Optional(
-    string('The tenant that the consumer belongs to, for limits by tenant', { maxLength: 256 }),
-  ),
-  scopes: Type.Optional(
-    list(scalar('scope', 'A scope'), 'What the key may do, for the scopes that routes ask for', {
-      maxItems: 32,
-    }),
-  ),
+const keyOwner = {
+  id: string('Name of the key in signatures: their keyid', { maxLength: 128 }),
+  ...owner,
 }
 const SharedKey = object(
   {
-    secret: string(
-      `The shared secret, best from the environment: "\${ACME_SECRET}". hmac-sha256 is made with it`,
-      {
-        secret: true,
-        minLength: 16,
-        maxLength: 1024,
-      },
-    ),
-    encoding: choice(['text', 'base64'], 'How the secret is written: as it is, or its bytes in base64', {
+    secret: string(`Shared secret for hmac-sha256, best from the environment: "\${ACME_SECRET}"`, {
+      secret: true,
+      minLength: 16,
+      maxLength: 1024,
+    }),
+    encoding: choice(['text', 'base64'], 'Form of the secret: plain text, or its bytes in base64', {
       default: 'text',
     }),
-    ...owner,
+    ...keyOwner,
   },
   'A shared secret',
 )
@@ -37,10 +26,10 @@ const PublicKey = object(
   {
     public_key: scalar(
       'pem',
-      'File of the public key, in PEM: of Ed25519 for ed25519, of P-256 for ecdsa-p256-sha256',
+      'File of the public key, in PEM: Ed25519 for ed25519, P-256 for ecdsa-p256-sha256',
       { examples: ['/etc/tidegate/acme.pem'] },
     ),
-    ...owner,
+    ...keyOwner,
   },
   "A consumer's public key",
 )
@@ -52,52 +41,50 @@ export const SignatureConsumer = object(
         keys: list(
           either<Static<typeof SharedKey> | Static<typeof PublicKey>>(
             [SharedKey, PublicKey],
-            'A shared secret, or a public key, with the consumer that it belongs to',
+            'A shared secret or a public key, with its consumer',
           ),
-          'The keys that are known; a signature by any other is answered with 401',
+          'Known keys. A signature by any other key gets 401',
           { minItems: 1, maxItems: 10_000 },
         ),
         components: list(
           scalar(
             'component',
-            'A field in lower case, @method, @authority, @path, @query, @target-uri or @request-target',
+            'A header in lower case, @method, @authority, @path, @query, @target-uri or @request-target',
           ),
-          'What every signature has to cover. @target-uri covers @authority, @path and @query, too',
+          'Components that every signature must cover. @target-uri covers @authority, @path and @query, too',
           { default: ['@method', '@authority', '@path', '@query'], maxItems: 32 },
         ),
         content_digest: choice(
           ['required', 'optional'],
-          'Whether the signature of a request with a body has to cover content-digest',
+          'required: the signature of a request with a body must cover content-digest',
           { default: 'required' },
         ),
-        max_age: scalar('duration', 'How long a signature holds from its created on', {
+        max_age: scalar('duration', 'How long a signature is valid after its created', {
           default: '5m',
           least: 1000,
           most: 86_400_000,
         }),
-        leeway: scalar('duration', "How far the caller's clock may be off", {
+        leeway: scalar('duration', "Tolerated error of the client's clock", {
           default: '30s',
           least: 0,
           most: 300_000,
         }),
         nonce: choice(
           ['optional', 'required'],
-          'Whether a signature needs a nonce. One that has a nonce is accepted once by each process; one without as often as it comes',
+          'required: a signature needs a nonce. Each process accepts a nonce once. A signature without one may be repeated',
           { default: 'optional' },
         ),
         max_nonces: integer(
-          'How many nonces a process remembers at most, some 40 bytes each; beyond that the oldest may be used again',
+          'Nonces that a process remembers, about 40 bytes each. Beyond that, the oldest can be used again',
           { default: 1_000_000, minimum: 1000, maximum: 100_000_000 },
         ),
-        tag: Type.Optional(
-          string('What the tag of a signature has to be; signatures with another one are not looked at', {
-            maxLength: 128,
-          }),
-        ),
+        'tag?': string('Required tag of a signature. The gateway ignores signatures with another one', {
+          maxLength: 128,
+        }),
       },
       'By a signature in Signature and Signature-Input (RFC 9421)',
     ),
   },
-  'Callers known by signed requests',
+  'Consumers that sign their requests',
 )
 export type SignatureConsumerSettings = Static<typeof SignatureConsumer>['signature']

@@ -1,46 +1,48 @@
-import { type Static, Type } from '@sinclair/typebox'
-import { boolean, either, integer, list, named, object, scalar, string } from './define.js'
-import { timer } from './timer.js'
+import type { Static } from '@sinclair/typebox'
+import { boolean, either, integer, list, object, ownHeaders, scalar, string, timer } from './define.js'
 
 /** Schema of external sources that know a consumer's tier. */
 
 const DAY = 86_400_000
 
 const nameOf = (kind: string) =>
-  Type.Optional(
-    scalar('name', `What it is called in metrics and by tidegate why; by default ${kind}`, {
-      examples: ['billing'],
-    }),
-  )
+  scalar('name', `Name in metrics and in tidegate why. Default: ${kind}`, { examples: ['billing'] })
 
 const timeout = timer(
-  'Longest time that one question takes, the connection included. The first request of a consumer waits for it, and as long at most for its turn',
+  'Timeout of one lookup, including the connection. The first request of a consumer waits that long, and as long at most for its turn',
   '500ms',
   10,
 )
 
 const memory = {
-  wait: boolean(
-    'Whether the first request of a consumer waits for the answer; false: it goes on at once as if there were none',
-    { default: true },
-  ),
-  ttl: scalar('duration', 'How long an answer holds; then it is asked for anew, behind a request', {
-    default: '5m',
-    least: 1000,
-    most: 30 * DAY,
+  wait: boolean('true: the first request of a consumer waits for the answer. false: it goes on without one', {
+    default: true,
   }),
+  ttl: scalar(
+    'duration',
+    'How long an answer is fresh. After that, a request refreshes it in the background',
+    {
+      default: '5m',
+      least: 1000,
+      most: 30 * DAY,
+    },
+  ),
   stale: scalar(
     'duration',
-    'How long beyond ttl the last answer holds, while a new one is asked for or the source is down',
+    'How long after ttl the last answer still counts, while the gateway fetches a new one or the source is down',
     { default: '1h', least: 0, most: 30 * DAY },
   ),
-  negative_ttl: scalar('duration', 'How long it holds that the source does not know a consumer', {
-    default: '30s',
-    least: 1000,
-    most: 30 * DAY,
-  }),
+  negative_ttl: scalar(
+    'duration',
+    'How long the gateway remembers that the source does not know a consumer',
+    {
+      default: '30s',
+      least: 1000,
+      most: 30 * DAY,
+    },
+  ),
   max_consumers: integer(
-    'How many answers each process remembers; of more, those that were not of use lately go',
+    'Answers that each process remembers. Beyond that, those not used lately are dropped',
     {
       default: 100_000,
       minimum: 100,
@@ -51,24 +53,22 @@ const memory = {
 
 const Postgres = object(
   {
-    name: nameOf('postgres'),
+    'name?': nameOf('postgres'),
     url: scalar('postgres', 'Address of the database', {
       secret: true,
       examples: ['postgres://tidegate:PASSWORD@db.internal:5432/billing'],
     }),
     query: string(
-      'One SELECT with $1 for the id of the consumer, whose first row has the columns tier and, if there are tenants, tenant',
+      'One SELECT with $1 for the id of the consumer. Its first row has the column tier and, if there are tenants, tenant',
       { maxLength: 4096, examples: ['SELECT tier, tenant FROM plans WHERE consumer = $1'] },
     ),
-    listen: Type.Optional(
-      scalar(
-        'channel',
-        'Channel of NOTIFY whose messages say the id of a consumer that has changed; an empty message: all have',
-        { examples: ['plans_changed'] },
-      ),
+    'listen?': scalar(
+      'channel',
+      'NOTIFY channel. Each message is the id of a consumer whose tier has changed; an empty one stands for all',
+      { examples: ['plans_changed'] },
     ),
     timeout,
-    pool: integer('Connections that each process has at most, and one more for listen', {
+    pool: integer('Connections of each process, besides one for listen', {
       default: 4,
       minimum: 1,
       maximum: 100,
@@ -80,26 +80,19 @@ const Postgres = object(
 
 const Http = object(
   {
-    name: nameOf('http'),
-    url: scalar('plan_url', 'What is asked for with GET, with {consumer} in the place of the id', {
+    'name?': nameOf('http'),
+    url: scalar('plan_url', 'Address for GET, with {consumer} in place of the id', {
       secret: true,
       examples: ['http://billing.internal/plans/{consumer}'],
     }),
-    headers: Type.Optional(
-      named(string('Value of the header', { secret: true, maxLength: 4096 }), 'Headers sent along', {
-        keys: '^[A-Za-z0-9-]{1,64}$',
-        keyFix: 'a header name here has letters, digits and "-"',
-      }),
-    ),
-    tier: scalar('member', 'Where the tier stands in the JSON of the answer', {
+    'headers?': ownHeaders('Headers of the request', { maxLength: 4096 }),
+    tier: scalar('member', 'Path of the tier in the JSON response', {
       default: 'tier',
       examples: ['subscription.plan'],
     }),
-    tenant: Type.Optional(
-      scalar('member', 'Where the tenant stands in it, if there are tenants', { examples: ['org.id'] }),
-    ),
+    'tenant?': scalar('member', 'Path of the tenant in it, if there are tenants', { examples: ['org.id'] }),
     timeout,
-    pool: integer('Connections that each process has at most', { default: 16, minimum: 1, maximum: 256 }),
+    pool: integer('Connections of each process', { default: 16, minimum: 1, maximum: 256 }),
     ...memory,
   },
   'An HTTP endpoint that answers with JSON',
@@ -116,6 +109,6 @@ export const TierSources = list(
     ],
     'One source: postgres or http',
   ),
-  'Who is asked for the tier of a consumer that has none by assignment or credential, in this order, before default_tier. Not for consumers known by their address',
+  'Sources of the tier of a consumer that has none by assignment or credential. They are asked in this order, before default_tier counts. Consumers known by address are not looked up',
   { default: [], maxItems: 8 },
 )

@@ -1,48 +1,38 @@
-import { type Static, Type } from '@sinclair/typebox'
+import type { Static } from '@sinclair/typebox'
 import { boolean, choice, object, scalar } from './define.js'
 
 /** Schema of connections to upstreams. */
 
-const pem = (description: string, example: string, marks: { secret?: boolean } = {}) =>
-  scalar('pem', description, { ...marks, examples: [example] })
+const pem = (description: string, example: string) => scalar('pem', description, { examples: [example] })
 
 const UpstreamTls = object(
   {
-    ca: Type.Optional(
-      pem(
-        'File of the CA certificates, in PEM, that the upstreams are verified with instead of the public ones',
-        '/etc/tidegate/payments-ca.pem',
-      ),
+    'ca?': pem(
+      'File of the CA certificates, in PEM, that verify the upstreams instead of the public CAs',
+      '/etc/tidegate/payments-ca.pem',
     ),
-    server_name: Type.Optional(
-      scalar(
-        'dns_name',
-        "The name that is asked for (SNI) and looked for in the certificate; by default the upstream's own",
-        { examples: ['payments.internal'] },
-      ),
+    'server_name?': scalar(
+      'dns_name',
+      "Name for SNI, which the certificate must contain. Default: the upstream's own name",
+      { examples: ['payments.internal'] },
     ),
     verify: boolean(
-      "Whether the upstream's certificate is verified. Without it anybody in between can read and answer",
+      "Verify the upstream's certificate. Without that, anyone on the network path can read requests and answer them",
       { default: true },
     ),
-    cert: Type.Optional(
-      pem(
-        'File of the certificate, in PEM, that the gateway shows to the upstream',
-        '/etc/tidegate/gateway.pem',
-      ),
-    ),
-    key: Type.Optional(pem('File of its key, in PEM', '/etc/tidegate/gateway.key')),
+    'cert?': pem("File of the gateway's client certificate, in PEM", '/etc/tidegate/gateway.pem'),
+    'key?': pem('File of its key, in PEM', '/etc/tidegate/gateway.key'),
   },
-  'TLS to the https:// upstreams of the service. The files are read with the configuration; a renewed one is noticed and applied to new connections',
+  'TLS to the https:// upstreams of the service. The gateway reads the files with the configuration, and again when they change; new connections use them',
 )
 export type UpstreamTlsSettings = Static<typeof UpstreamTls>
 
 /** Keys of a service. */
 export const transport = {
-  tls: Type.Optional(UpstreamTls),
+  'tls?': UpstreamTls,
   protocol: choice(
     ['http1', 'http2'],
-    'What is spoken to the upstreams. http2: by ALPN on https://, at once on http://; gRPC needs it',
+    'Protocol to the upstreams. http2: by ALPN on https://, with prior knowledge on http://. gRPC needs it',
     { default: 'http1' },
   ),
 }

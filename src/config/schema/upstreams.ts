@@ -1,6 +1,5 @@
-import { type Static, Type } from '@sinclair/typebox'
-import { choice, either, integer, list, object, scalar } from './define.js'
-import { timer } from './timer.js'
+import type { Static } from '@sinclair/typebox'
+import { boolean, choice, either, integer, list, object, scalar, switchable, timer } from './define.js'
 
 /** Schema of a service's upstreams: how requests are balanced, and when an upstream is left out. */
 
@@ -9,7 +8,7 @@ const WeightedUpstream = object(
     url: scalar('upstream', 'Its address, with or without a base path', {
       examples: ['http://127.0.0.1:9001'],
     }),
-    weight: integer('Its share of the requests, next to the weights of the others', {
+    weight: integer('Its share of the requests, relative to the other weights', {
       default: 1,
       minimum: 1,
       maximum: 1000,
@@ -20,43 +19,43 @@ const WeightedUpstream = object(
 export type UpstreamEntry = string | Static<typeof WeightedUpstream>
 
 const HashByHeader = object(
-  { header: scalar('field', 'The header of the request', { examples: ['x-session'] }) },
-  'By a header of the request; requests without it take turns',
+  { header: scalar('field', 'Name of the request header', { examples: ['x-session'] }) },
+  'By a request header. Requests without it take turns',
 )
 const Hash = object(
   {
     hash: either<'consumer' | Static<typeof HashByHeader>>(
-      [choice(['consumer'], 'By who is calling'), HashByHeader],
-      'What decides: consumer, or { header: NAME }',
+      [choice(['consumer'], 'By consumer'), HashByHeader],
+      'Key of the hash: consumer, or { header: NAME }',
     ),
   },
-  'The same upstream for the same consumer or header, for as long as it is there',
+  'The same upstream for the same consumer or header, as long as it is available',
 )
 
 const Health = object(
   {
-    path: scalar('probe', 'What is asked for with GET; a base path of the upstream is not put in front', {
+    path: scalar('probe', 'Path for GET. The base path of the upstream is not put in front', {
       examples: ['/healthz'],
     }),
-    interval: timer('Time from one check to the next, give or take a tenth; they never overlap', '5s', 100),
-    timeout: timer('Longest wait for the whole answer, the connection included', '2s', 10),
-    healthy_after: integer('Checks in a row that have to pass before it is given requests again', {
+    interval: timer('Time between two checks, plus or minus a tenth. Checks never overlap', '5s', 100),
+    timeout: timer('Timeout of the whole check, including the connection', '2s', 10),
+    healthy_after: integer('Successful checks in a row after which it gets requests again', {
       default: 2,
       minimum: 1,
       maximum: 100,
     }),
-    unhealthy_after: integer('Checks in a row that have to fail before it is left out', {
+    unhealthy_after: integer('Failed checks in a row after which it gets none', {
       default: 3,
       minimum: 1,
       maximum: 100,
     }),
-    statuses: list(scalar('status', 'A class such as 2xx, or one status'), 'Statuses that pass', {
+    statuses: list(scalar('status', 'A class such as 2xx, or one status'), 'Statuses that count as success', {
       default: ['2xx'],
       minItems: 1,
       maxItems: 100,
     }),
   },
-  'Checks that the gateway makes by itself',
+  'Health checks: requests that the gateway makes by itself',
 )
 
 const percent = (description: string, fallback: number) =>
@@ -69,25 +68,25 @@ const Outliers = object(
       minimum: 1,
       maximum: 10_000,
     }),
-    failure_ratio: percent('Percentage of failures within an interval from which it is ejected', 50),
-    min_requests: integer('Requests within an interval below which the ratio says nothing', {
+    failure_ratio: percent('Percentage of failures within an interval at which it is ejected', 50),
+    min_requests: integer('Fewest requests within an interval for the ratio to count', {
       default: 20,
       minimum: 1,
       maximum: 1_000_000,
     }),
-    interval: timer('How long failures are added up for the ratio', '10s', 100),
+    interval: timer('Period over which the ratio is measured', '10s', 100),
     ejection: timer(
-      'How long it is out the first time; twice as long the second time, up to ten times. Forgotten step by step while it is back',
+      'Length of the first ejection. It doubles each time, up to ten times, and shrinks step by step while the upstream is back',
       '30s',
       100,
     ),
     max_ejected: percent(
-      'Percentage of the upstreams of a service that may be out at most; one of two or more always may',
+      'Percentage of the upstreams of a service that may be ejected at once. One of two or more always may',
       50,
     ),
-    enabled: Type.Boolean({ default: true, description: 'Whether upstreams are ejected at all' }),
+    enabled: boolean('Eject upstreams that fail', { default: true }),
   },
-  'Ejection of upstreams that fail: no connection, a connection that breaks, no answer in time, an answer that is no HTTP, 502, 503 or 504',
+  'Ejection of upstreams that fail: no connection, a broken connection, a timeout, a response that is not HTTP, 502, 503 or 504',
 )
 export type OutlierSettings = Static<typeof Outliers>
 
@@ -111,45 +110,40 @@ export const upstreamKeys = {
     [
       choice(
         ['round_robin', 'least_requests'],
-        'round_robin: in turn, by weight; least_requests: of two by chance, the one with fewer requests under way for its weight',
+        'round_robin: in turn, by weight; least_requests: of two chosen at random, the one with fewer requests in progress for its weight',
       ),
       Hash,
     ],
-    'Which upstream a request goes to. round_robin: in turn; least_requests: of two by chance, the one with fewer requests under way; { hash: consumer } or { hash: { header: NAME } }: the same one for the same key. All by weight',
+    'Balancing, always by weight. round_robin: in turn; least_requests: of two chosen at random, the one with fewer requests in progress; { hash: consumer } or { hash: { header: NAME } }: the same upstream for the same key',
     { default: 'round_robin' },
   ),
   slow_start: timer(
-    'How long an upstream that was added or has come back takes to get its whole share; 0: at once',
+    'How long a new or returning upstream takes to reach its full share; 0: it gets it at once',
     '0',
     0,
   ),
   max_connections: integer(
-    'Connections to each upstream. One carries one request at a time, or a hundred over HTTP/2',
-    {
-      default: 128,
-      minimum: 1,
-      maximum: 65_536,
-    },
+    'Connections to each upstream. Each carries one request at a time, or a hundred over HTTP/2',
+    { default: 128, minimum: 1, maximum: 65_536 },
   ),
   max_tunnels: integer(
-    'WebSockets at once, to all upstreams together. They are none of max_connections; one more gets 503',
+    'Concurrent WebSockets to all upstreams together, beside max_connections. One more gets 503',
     { default: 1024, minimum: 1, maximum: 1_000_000 },
   ),
-  max_tunnels_per_client: Type.Optional(
-    integer(
-      'WebSockets of one consumer at once, of one address (IPv6: its /64) where callers are known by that; one more gets 429. 0: any number. trusted_proxies may have more. By default a quarter of max_tunnels',
-      { minimum: 0, maximum: 1_000_000 },
-    ),
+  'max_tunnels_per_client?': integer(
+    'Concurrent WebSockets of one consumer, or of one address (IPv6: its /64) where clients are known by address. One more gets 429. 0: no limit. trusted_proxies may have more. Default: a quarter of max_tunnels',
+    { minimum: 0, maximum: 1_000_000 },
   ),
   max_waiting: integer(
-    'Requests that wait while every upstream has all its connections in use; more get 503 at once',
+    'Requests that may wait while all connections of every upstream are in use. Further ones get 503 at once',
     { default: 1000, minimum: 0, maximum: 100_000 },
   ),
-  max_wait: scalar('duration', 'Longest such wait, then 503', { default: '1s', least: 1, most: 60_000 }),
-  health: Type.Optional(Health),
-  outliers: either<OutlierSettings>(
-    [scalar('switch', 'Whether upstreams that fail are ejected', { shorthand: true }), Outliers],
-    'true, false, or a mapping of settings: whether and when an upstream that fails is left out for a while',
+  max_wait: scalar('duration', 'Timeout of that wait, then 503', { default: '1s', least: 1, most: 60_000 }),
+  'health?': Health,
+  outliers: switchable(
+    'Eject upstreams that fail',
+    Outliers,
+    'true, false, or a mapping of settings: eject upstreams that fail for a while',
     { default: true },
   ),
 }

@@ -1,12 +1,10 @@
 import { createHash } from 'node:crypto'
 import { type PemFile, readPemFile, showPemFile } from './pem.js'
 import { readPublicKey } from './public-key.js'
-import { asText, type Kind } from './scalar-type.js'
+import { type Kind, patternKind, textKind } from './scalar-type.js'
 
 /** Also matches claims that are URLs, as Auth0 uses them. */
 export const CLAIM_PATTERN = '^[!-~]{1,256}$'
-
-const SCOPE_PATTERN = '^[!#-\\[\\]-~]{1,256}$'
 
 /** Kinds for the credentials of clients, and for what upstreams learn of them. */
 export const CREDENTIALS = {
@@ -28,64 +26,40 @@ export const CREDENTIALS = {
   } satisfies Kind<PemFile>,
 
   /** Name of a token's claim, or its path: `org.id`. */
-  claim: {
-    label: 'claim',
-    types: ['string'],
-    pattern: CLAIM_PATTERN,
-    read: (value, fail) =>
-      new RegExp(CLAIM_PATTERN).test(value)
-        ? value
-        : fail('is not the name of a claim', 'write one such as sub or org.id, without spaces'),
-    show: asText,
-  } satisfies Kind<string>,
+  claim: patternKind('claim', CLAIM_PATTERN, [
+    'is not the name of a claim',
+    'write one such as sub or org.id, without spaces',
+  ]),
 
   /** Value of a claim as text, for comparison, whatever type YAML gives it. */
-  claim_value: {
-    label: 'text, number, true or false',
-    types: ['string', 'integer', 'boolean'],
-    pattern: '^.{1,256}$',
-    read: (value, fail) =>
+  claim_value: textKind(
+    'text, number, true or false',
+    '^.{1,256}$',
+    (value, fail) =>
       value !== '' && value.length <= 256
         ? value
         : fail('is empty or longer than 256 characters', 'write the value, or "*" for any'),
-    show: asText,
-  } satisfies Kind<string>,
+    ['string', 'integer', 'boolean'],
+  ),
 
   /** Scope (RFC 6749 §3.3). */
-  scope: {
-    label: 'scope',
-    types: ['string'],
-    pattern: SCOPE_PATTERN,
-    read: (value, fail) =>
-      new RegExp(SCOPE_PATTERN).test(value)
-        ? value
-        : fail('is not a scope', 'write one such as orders:write, without spaces, quotes and backslashes'),
-    show: asText,
-  } satisfies Kind<string>,
+  scope: patternKind('scope', '^[!#-\\[\\]-~]{1,256}$', [
+    'is not a scope',
+    'write one such as orders:write, without spaces, quotes and backslashes',
+  ]),
 
-  sha256: {
-    label: '64 hex digits',
-    types: ['string'],
-    pattern: '^[0-9a-fA-F]{64}$',
-    read: (value, fail) =>
-      /^[0-9a-fA-F]{64}$/.test(value)
-        ? value.toLowerCase()
-        : fail('is not a SHA-256 in hex', 'make one by: printf %s THE-KEY | sha256sum'),
-    show: asText,
-  } satisfies Kind<string>,
+  sha256: textKind('64 hex digits', '^[0-9a-fA-F]{64}$', (value, fail) =>
+    /^[0-9a-fA-F]{64}$/.test(value)
+      ? value.toLowerCase()
+      : fail('is not a SHA-256 in hex', 'make one by: printf %s THE-KEY | sha256sum'),
+  ),
 
   /** Secret of which only the SHA-256 is kept. */
-  hashed: {
-    label: 'text',
-    types: ['string'],
-    pattern: '^.',
-    read: (value, fail) => {
-      if (value === '') return fail('is empty', 'give a key, or remove this entry')
-      if (value.length > 256) return fail('is longer than 256 characters', 'give a shorter key')
-      return createHash('sha256').update(value).digest('hex')
-    },
-    show: asText,
-  } satisfies Kind<string>,
+  hashed: textKind('text', '^.', (value, fail) => {
+    if (value === '') return fail('is empty', 'give a key, or remove this entry')
+    if (value.length > 256) return fail('is longer than 256 characters', 'give a shorter key')
+    return createHash('sha256').update(value).digest('hex')
+  }),
 
   /** Short form of `identity`, in place of a mapping. */
   told: {

@@ -1,13 +1,10 @@
 import { METHODS } from 'node:http'
 import { type Fail, readEdgePath, readHost, readOrigin, readRoutePath, readStripPrefix } from './parse-url.js'
-import { asText, type Kind } from './scalar-type.js'
+import { type Kind, patternKind, textKind } from './scalar-type.js'
 import { readTemplate, showTemplate, type Template } from './template.js'
 
 // A token (RFC 9110 §5.6.2) without `_`: CGI-style backends read it as `-`, so such a header is dropped as a twin.
 const HEADER_PATTERN = "^[A-Za-z0-9!#$%&'*+.^`|~-]+$"
-
-const STATUS_PATTERN = '^[2-5]([0-9][0-9]|xx)$'
-const OUTCOME_PATTERN = '^([2-5]([0-9][0-9]|xx)|upstream_cut)$'
 
 const MEDIA_PATTERN = '^([A-Za-z0-9.+-]+/([A-Za-z0-9.+-]+|\\*)|\\*\\+[A-Za-z0-9.-]+)$'
 
@@ -32,106 +29,47 @@ const NOT_COVERED = new Set(['signature', 'signature-input', 'keep-alive', 'prox
 
 /** Kinds for parts of requests and responses. */
 export const HTTP = {
-  host: {
-    label: 'host',
-    types: ['string'],
-    pattern: '^[^:/]+$|^\\[',
-    read: readHost,
-    show: asText,
-  } satisfies Kind<string>,
+  host: textKind('host', '^[^:/]+$|^\\[', readHost),
+  path: textKind('path', '^/', readRoutePath),
+  prefix: textKind('path', '^/', readStripPrefix),
+  edge_path: textKind('path', '^/', readEdgePath),
 
-  path: {
-    label: 'path',
-    types: ['string'],
-    pattern: '^/',
-    read: readRoutePath,
-    show: asText,
-  } satisfies Kind<string>,
+  method: textKind('method', `^(${ROUTABLE_METHODS.join('|')})$`, (value, fail) => {
+    if (ROUTABLE_METHODS.includes(value)) return value
+    if (ROUTABLE_METHODS.includes(value.toUpperCase()))
+      return fail('is not in capitals', `write ${value.toUpperCase()}`)
+    if (value === 'CONNECT' || value === 'TRACE') return fail('is never passed on', 'remove it')
+    return fail('is not a method that the gateway can receive', 'write methods such as GET or POST')
+  }),
 
-  prefix: {
-    label: 'path',
-    types: ['string'],
-    pattern: '^/',
-    read: readStripPrefix,
-    show: asText,
-  } satisfies Kind<string>,
-
-  edge_path: {
-    label: 'path',
-    types: ['string'],
-    pattern: '^/',
-    read: readEdgePath,
-    show: asText,
-  } satisfies Kind<string>,
-
-  method: {
-    label: 'method',
-    types: ['string'],
-    pattern: `^(${ROUTABLE_METHODS.join('|')})$`,
-    read: (value, fail) => {
-      if (ROUTABLE_METHODS.includes(value)) return value
-      if (ROUTABLE_METHODS.includes(value.toUpperCase()))
-        return fail('is not in capitals', `write ${value.toUpperCase()}`)
-      if (value === 'CONNECT' || value === 'TRACE') return fail('is never passed on', 'remove it')
-      return fail('is not a method that the gateway can receive', 'write methods such as GET or POST')
-    },
-    show: asText,
-  } satisfies Kind<string>,
-
-  header: {
-    label: 'header name',
-    types: ['string'],
-    pattern: HEADER_PATTERN,
-    read: (value, fail) =>
-      readHeaderName(
-        value,
-        fail,
-        'belongs to the transport or to proxies and identifies nobody',
-        'x-user-id',
-      ),
-    show: asText,
-  } satisfies Kind<string>,
+  header: textKind('header name', HEADER_PATTERN, (value, fail) =>
+    readHeaderName(value, fail, 'belongs to the transport or to proxies and identifies nobody', 'x-user-id'),
+  ),
 
   /** Header that does not identify a consumer. */
-  field: {
-    label: 'header name',
-    types: ['string'],
-    pattern: HEADER_PATTERN,
-    read: (value, fail) =>
-      readHeaderName(value, fail, 'belongs to the transport or to proxies', 'x-token-cost'),
-    show: asText,
-  } satisfies Kind<string>,
+  field: textKind('header name', HEADER_PATTERN, (value, fail) =>
+    readHeaderName(value, fail, 'belongs to the transport or to proxies', 'x-token-cost'),
+  ),
 
   /** Any header, in lower case. Its user checks which headers are allowed. */
-  any_field: {
-    label: 'header name',
-    types: ['string'],
-    pattern: HEADER_PATTERN,
-    read: (value, fail) =>
-      new RegExp(HEADER_PATTERN).test(value) && value.length <= 64
-        ? value.toLowerCase()
-        : fail('cannot be the name of a header here', 'write one such as x-powered-by, without "_"'),
-    show: asText,
-  } satisfies Kind<string>,
+  any_field: textKind('header name', HEADER_PATTERN, (value, fail) =>
+    new RegExp(HEADER_PATTERN).test(value) && value.length <= 64
+      ? value.toLowerCase()
+      : fail('cannot be the name of a header here', 'write one such as x-powered-by, without "_"'),
+  ),
 
   /** Component that a signature must cover. */
-  component: {
-    label: 'component',
-    types: ['string'],
-    pattern: '^@?[a-z0-9-]+$',
-    read: (value, fail) => {
-      const derived = value.startsWith('@')
-      if (derived && !DERIVED.includes(value))
-        return fail('is not known here', `write one of ${DERIVED.join(', ')}`)
-      if (!derived && !/^[a-z0-9-]{1,64}$/.test(value))
-        return fail('is not the name of a field in lower case', 'write one such as content-digest')
-      const read = value === 'host' || value === 'content-length' || !NOT_IDENTITY.has(value)
-      return read && !NOT_COVERED.has(value)
-        ? value
-        : fail('belongs to the transport, to proxies or to the signature itself', 'remove it')
-    },
-    show: asText,
-  } satisfies Kind<string>,
+  component: textKind('component', '^@?[a-z0-9-]+$', (value, fail) => {
+    const derived = value.startsWith('@')
+    if (derived && !DERIVED.includes(value))
+      return fail('is not known here', `write one of ${DERIVED.join(', ')}`)
+    if (!derived && !/^[a-z0-9-]{1,64}$/.test(value))
+      return fail('is not the name of a field in lower case', 'write one such as content-digest')
+    const read = value === 'host' || value === 'content-length' || !NOT_IDENTITY.has(value)
+    return read && !NOT_COVERED.has(value)
+      ? value
+      : fail('belongs to the transport, to proxies or to the signature itself', 'remove it')
+  }),
 
   template: {
     label: 'text',
@@ -141,66 +79,44 @@ export const HTTP = {
     show: showTemplate,
   } satisfies Kind<Template>,
 
-  media_type: {
-    label: 'media type',
-    types: ['string'],
-    pattern: MEDIA_PATTERN,
-    read: (value, fail) =>
-      new RegExp(MEDIA_PATTERN).test(value)
-        ? value.toLowerCase()
-        : fail('is not a media type', 'write one such as application/json, text/* or *+json'),
-    show: asText,
-  } satisfies Kind<string>,
+  media_type: textKind('media type', MEDIA_PATTERN, (value, fail) =>
+    new RegExp(MEDIA_PATTERN).test(value)
+      ? value.toLowerCase()
+      : fail('is not a media type', 'write one such as application/json, text/* or *+json'),
+  ),
 
-  origin: {
-    label: 'origin',
-    types: ['string'],
-    pattern: '^(\\*|null|[a-z][a-z0-9+.-]*://[^/?#]+)$',
-    read: readOrigin,
-    show: asText,
-  } satisfies Kind<string>,
+  origin: textKind('origin', '^(\\*|null|[a-z][a-z0-9+.-]*://[^/?#]+)$', readOrigin),
 
   /** Status that a client may get, or a class of statuses. */
-  status: {
-    label: 'class or status',
-    types: ['string', 'integer'],
-    pattern: STATUS_PATTERN,
-    read: (value, fail) =>
-      new RegExp(STATUS_PATTERN).test(value)
-        ? value
-        : fail('is neither a status nor a class of them', 'write 5xx, or one such as 502, from 200 to 599'),
-    show: asText,
-  } satisfies Kind<string>,
+  status: patternKind(
+    'class or status',
+    '^[2-5]([0-9][0-9]|xx)$',
+    ['is neither a status nor a class of them', 'write 5xx, or one such as 502, from 200 to 599'],
+    3,
+    ['string', 'integer'],
+  ),
 
   /** Status, class, or a response that broke off after its status was sent. */
-  outcome: {
-    label: 'class, status or outcome',
-    types: ['string', 'integer'],
-    pattern: OUTCOME_PATTERN,
-    read: (value, fail) =>
-      new RegExp(OUTCOME_PATTERN).test(value)
-        ? value
-        : fail(
-            'is neither a status, nor a class of them, nor an outcome',
-            'write 5xx, one such as 502, from 200 to 599, or upstream_cut',
-          ),
-    show: asText,
-  } satisfies Kind<string>,
+  outcome: patternKind(
+    'class, status or outcome',
+    '^([2-5]([0-9][0-9]|xx)|upstream_cut)$',
+    [
+      'is neither a status, nor a class of them, nor an outcome',
+      'write 5xx, one such as 502, from 200 to 599, or upstream_cut',
+    ],
+    12,
+    ['string', 'integer'],
+  ),
 
   /** Request target of a health check: a path, optionally with a query. */
-  probe: {
-    label: 'path',
-    types: ['string'],
-    pattern: '^/',
-    read: (value, fail) =>
-      /^\/[\x21-\x22\x24-\x7e]{0,1023}$/.test(value)
-        ? value
-        : fail(
-            'is not a path that can be asked for',
-            'write one such as /healthz or /status?deep=1, in ASCII without spaces and "#"',
-          ),
-    show: asText,
-  } satisfies Kind<string>,
+  probe: textKind('path', '^/', (value, fail) =>
+    /^\/[\x21-\x22\x24-\x7e]{0,1023}$/.test(value)
+      ? value
+      : fail(
+          'is not a path that can be asked for',
+          'write one such as /healthz or /status?deep=1, in ASCII without spaces and "#"',
+        ),
+  ),
 } as const
 
 function readHeaderName(value: string, fail: Fail, belongs: string, fix: string): string | undefined {

@@ -1,5 +1,4 @@
 import { nearest } from './nearest-name.js'
-import type { Fail } from './parse-url.js'
 import {
   DURATION_PATTERN,
   formatDuration,
@@ -11,7 +10,7 @@ import {
   RATE_PATTERN,
   SIZE_PATTERN,
 } from './quantities.js'
-import { asText, type Bounds, type Kind } from './scalar-type.js'
+import { type Kind, textKind } from './scalar-type.js'
 
 const SHARE_PATTERN = '^[0-9]*\\.?[0-9]+(e-[0-9]+)?$'
 
@@ -20,37 +19,8 @@ const ZONE_PATTERN = '^[A-Za-z][A-Za-z0-9_+/-]{0,63}$'
 
 /** Kinds for amounts, durations, rates and time zones. */
 export const QUANTITIES = {
-  duration: {
-    label: 'duration',
-    types: ['string', 'integer'],
-    pattern: DURATION_PATTERN,
-    read: (value, fail, bounds) =>
-      bounded(
-        parseDuration(value),
-        bounds,
-        formatDuration,
-        fail,
-        'is not a duration',
-        'write one such as 100ms, 5s or 1m',
-      ),
-    show: formatDuration,
-  } satisfies Kind<number>,
-
-  size: {
-    label: 'size',
-    types: ['string', 'integer'],
-    pattern: SIZE_PATTERN,
-    read: (value, fail, bounds) =>
-      bounded(
-        parseSize(value),
-        bounds,
-        formatSize,
-        fail,
-        'is not a size',
-        'write one such as 512, 16KiB or 10MiB',
-      ),
-    show: formatSize,
-  } satisfies Kind<number>,
+  duration: quantityKind('duration', DURATION_PATTERN, parseDuration, formatDuration, '100ms, 5s or 1m'),
+  size: quantityKind('size', SIZE_PATTERN, parseSize, formatSize, '512, 16KiB or 10MiB'),
 
   /** Share of a whole. */
   share: {
@@ -92,37 +62,37 @@ export const QUANTITIES = {
     show: ({ amount, window }) => formatRate(amount, window),
   } satisfies Kind<{ amount: number; window: number }>,
 
-  zone: {
-    label: 'time zone',
-    types: ['string'],
-    pattern: ZONE_PATTERN,
-    read: (value, fail) => {
-      if (new RegExp(ZONE_PATTERN).test(value) && isTimeZone(value)) return value
-      const zones = Intl.supportedValuesOf('timeZone')
-      const meant = nearest(value, zones)
-      return fail(
-        'is not a time zone',
-        meant === undefined
-          ? 'write a name of the IANA database, such as Europe/Berlin or UTC'
-          : `did you mean "${meant}"?`,
-      )
-    },
-    show: asText,
-  } satisfies Kind<string>,
+  zone: textKind('time zone', ZONE_PATTERN, (value, fail) => {
+    if (new RegExp(ZONE_PATTERN).test(value) && isTimeZone(value)) return value
+    const meant = nearest(value, Intl.supportedValuesOf('timeZone'))
+    const fix =
+      meant === undefined
+        ? 'write a name of the IANA database, such as Europe/Berlin or UTC'
+        : `did you mean "${meant}"?`
+    return fail('is not a time zone', fix)
+  }),
 } as const
 
-function bounded(
-  value: number | undefined,
-  { least = 0, most = Number.MAX_SAFE_INTEGER }: Bounds,
-  format: (value: number) => string,
-  fail: Fail,
-  wrong: string,
-  fix: string,
-): number | undefined {
-  if (value === undefined) return fail(wrong, fix)
-  if (value < least) return fail(`is less than ${format(least)}`, `write ${format(least)} or more`)
-  if (value > most) return fail(`is more than ${format(most)}`, `write ${format(most)} or less`)
-  return value
+function quantityKind(
+  label: string,
+  pattern: string,
+  parse: (text: string) => number | undefined,
+  show: (value: number) => string,
+  such: string,
+): Kind<number> {
+  return {
+    label,
+    types: ['string', 'integer'],
+    pattern,
+    read(text, fail, { least = 0, most = Number.MAX_SAFE_INTEGER }) {
+      const value = parse(text)
+      if (value === undefined) return fail(`is not a ${label}`, `write one such as ${such}`)
+      if (value < least) return fail(`is less than ${show(least)}`, `write ${show(least)} or more`)
+      if (value > most) return fail(`is more than ${show(most)}`, `write ${show(most)} or less`)
+      return value
+    },
+    show,
+  }
 }
 
 function isTimeZone(name: string): boolean {

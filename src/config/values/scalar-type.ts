@@ -20,5 +20,29 @@ export interface Bounds {
   readonly most?: number
 }
 
-/** Formats a value as it was written. */
-export const asText = (value: string) => value
+/** Makes a kind whose value is text, written as it was read. */
+export function textKind(
+  label: string,
+  pattern: string,
+  read: Kind<string>['read'],
+  types: Kind<string>['types'] = ['string'],
+): Kind<string> {
+  return { label, types, pattern, read, show: (value) => value }
+}
+
+/**
+ * Makes a kind of text that only has to match its pattern.
+ *
+ * @param most maximum length, in characters
+ */
+export function patternKind(
+  label: string,
+  pattern: string,
+  [wrong, fix]: readonly [wrong: string, fix: string],
+  most = Number.POSITIVE_INFINITY,
+  types?: Kind<string>['types'],
+): Kind<string> {
+  const whole = new RegExp(pattern)
+  const fits = (value: string) => whole.test(value) && value.length <= most
+  return textKind(label, pattern, (value, fail) => (fits(value) ? value : fail(wrong, fix)), types)
+}

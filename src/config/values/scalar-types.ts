@@ -2,12 +2,15 @@ import { ADDRESSES } from './scalar-addresses.js'
 import { CREDENTIALS } from './scalar-credentials.js'
 import { HTTP } from './scalar-http.js'
 import { QUANTITIES } from './scalar-quantities.js'
-import { asText, type Kind } from './scalar-type.js'
+import { type Kind, patternKind } from './scalar-type.js'
 
 /** Pattern of names of services, tiers and limits. They go into Redis keys, labels and headers unchanged. */
 export const NAME_PATTERN = '^[a-z0-9][a-z0-9_-]{0,62}$'
 
-const NAME_FIX = 'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most'
+const NAME = patternKind('name', NAME_PATTERN, [
+  'is not a name',
+  'use a-z, 0-9, "_" and "-", beginning with a letter or digit, 63 characters at most',
+])
 
 /** Kinds of scalars, by their name in the schema. */
 export const KINDS = {
@@ -27,21 +30,17 @@ export const KINDS = {
     show: (value) => String(value.enabled),
   } satisfies Kind<{ enabled: boolean }>,
 
-  name: {
-    label: 'name',
-    types: ['string'],
-    pattern: NAME_PATTERN,
-    read: (value, fail) => (new RegExp(NAME_PATTERN).test(value) ? value : fail('is not a name', NAME_FIX)),
-    show: asText,
-  } satisfies Kind<string>,
+  name: NAME,
 
   /** Name of a tier, in place of a mapping. */
   tier: {
     label: 'name',
     types: ['string'],
     pattern: NAME_PATTERN,
-    read: (value, fail) =>
-      new RegExp(NAME_PATTERN).test(value) ? { name: value } : fail('is not a name', NAME_FIX),
+    read: (value, fail, bounds) => {
+      const name = NAME.read(value, fail, bounds)
+      return name === undefined ? undefined : { name }
+    },
     show: (value) => value.name,
   } satisfies Kind<{ name: string }>,
 } as const
