@@ -30,7 +30,7 @@ function answer({ stream }: ReceivedStream, body: string | Buffer = 'ok'): void 
   stream.end(body)
 }
 
-t.test('a request of HTTP/1.1 arrives as what it would have been in HTTP/2', async (t) => {
+t.test('an HTTP/1.1 request arrives as its HTTP/2 form', async (t) => {
   const upstream = await http2Upstream(t)
   const gateway = await startGateway(t, config(upstream.origin))
   const { responses } = await rawExchange(
@@ -77,7 +77,7 @@ t.test('a request of HTTP/1.1 arrives as what it would have been in HTTP/2', asy
   }
 })
 
-t.test('a request that is given up while it waits for a stream is let go of at once', async (t) => {
+t.test('an aborted request stops waiting for a stream at once', async (t) => {
   const held: ReceivedStream[] = []
   const upstream = await http2Upstream(t, (received) => void held.push(received), {
     settings: { maxConcurrentStreams: 1 },
@@ -102,13 +102,13 @@ t.test('a request that is given up while it waits for a stream is let go of at o
   t.equal(upstream.received.length, 1, 'they are not sent any more')
 })
 
-t.test('many at once share a connection', async (t) => {
+t.test('concurrent requests share a connection', async (t) => {
   const held: ReceivedStream[] = []
   const upstream = await http2Upstream(t, (received) => void held.push(received))
   const gateway = await startGateway(t, config(upstream.origin))
   const answers = Array.from({ length: 40 }, (_, i) => fetch(`${gateway.origin}/${i}`))
   await eventually('all have come', () => held.length === 40)
-  // In another order than they came.
+  // The responses come in another order than the requests.
   for (const one of held.reverse()) answer(one, String(one.headers[':path']))
   const bodies = await Promise.all(answers.map(async (response) => (await response).text()))
   t.same(
@@ -118,7 +118,7 @@ t.test('many at once share a connection', async (t) => {
   t.equal(upstream.sessions.length, 1)
 })
 
-t.test('no more streams than the upstream allows; the others wait', async (t) => {
+t.test('no more streams are open than the upstream allows; other requests wait', async (t) => {
   let open = 0
   let most = 0
   const upstream = await http2Upstream(
@@ -140,7 +140,7 @@ t.test('no more streams than the upstream allows; the others wait', async (t) =>
   t.equal(upstream.sessions.length, 1)
 })
 
-t.test('bodies of megabytes pass both ways, and nothing is read that nobody takes', async (t) => {
+t.test('megabytes pass both ways, and a response that nobody reads is not buffered', async (t) => {
   const upstream = await http2Upstream(t, (received) => {
     const { stream } = received
     // More than the buffers of two sockets hold.
@@ -166,7 +166,7 @@ t.test('bodies of megabytes pass both ways, and nothing is read that nobody take
   await eventually('the stream is gone', () => upstream.received[2]!.stream.destroyed)
 })
 
-t.test('answers without a body stay without one', async (t) => {
+t.test('responses without a body stay without one', async (t) => {
   const upstream = await http2Upstream(t, ({ stream, headers }) => {
     const status = Number(String(headers[':path']).slice(1))
     stream.respond(
@@ -184,7 +184,7 @@ t.test('answers without a body stay without one', async (t) => {
   t.equal(responses[2]?.header('content-length'), '5')
 })
 
-t.test('what the upstream refused to look at is sent again, with its body', async (t) => {
+t.test('a request that the upstream refused unprocessed is sent again with its body', async (t) => {
   let refused = 0
   const upstream = await http2Upstream(t, (received) => {
     const { stream } = received
@@ -199,7 +199,7 @@ t.test('what the upstream refused to look at is sent again, with its body', asyn
   t.equal(refused, 2)
 })
 
-t.test('an upstream that only ever refuses gets it three times at most', async (t) => {
+t.test('a request is sent three times at most to an upstream that always refuses', async (t) => {
   const upstream = await http2Upstream(t, ({ stream }) => stream.close(constants.NGHTTP2_REFUSED_STREAM))
   const gateway = await startGateway(t, config(upstream.origin))
   for (const [method, body] of [
@@ -214,7 +214,7 @@ t.test('an upstream that only ever refuses gets it three times at most', async (
   }
 })
 
-t.test('an upstream that takes no streams is passed over at once, for as long as it says so', async (t) => {
+t.test('an upstream that allows no streams is passed over at once', async (t) => {
   const full = await http2Upstream(t, answer, { settings: { maxConcurrentStreams: 0 } })
   const other = await http2Upstream(t, (received) => answer(received, 'other'))
   const alone = await startGateway(t, config(full.origin, ', max_wait: 30s'))
@@ -228,12 +228,12 @@ t.test('an upstream that takes no streams is passed over at once, for as long as
   t.equal(full.received.length, 0)
 })
 
-t.test('an upstream that leaves with GOAWAY time and again loses no request', async (t) => {
+t.test('an upstream that keeps sending GOAWAY loses no request', async (t) => {
   let count = 0
   const upstream = await http2Upstream(t, (received) => {
     const { session } = received.stream
     received.stream.on('end', () => {
-      // Under way on this connection are others, too.
+      // Other requests are under way on this connection, too.
       if (++count % 10 === 0) session?.close()
       setTimeout(() => answer(received, received.body), 5)
     })
@@ -255,7 +255,7 @@ t.test('an upstream that leaves with GOAWAY time and again loses no request', as
   t.ok(upstream.sessions.length > 10, `over ${upstream.sessions.length} connections`)
 })
 
-t.test('a stream that is reset before its answer is a 502, and within its answer a cut', async (t) => {
+t.test('a stream reset before its response is a 502, and one within it cuts the response', async (t) => {
   let code = 0
   let before = true
   let cut = () => {}
@@ -285,7 +285,7 @@ t.test('a stream that is reset before its answer is a 502, and within its answer
 })
 
 t.test(
-  'a response that has ended is whole, whatever the upstream says of the request after it',
+  'a response that ended is complete, whatever the upstream says of the request afterwards',
   async (t) => {
     const head = headerBlock([[':status', '200']])
     const upstream = await rawHttp2Upstream(t, ({ type, stream }, send) => {
@@ -307,7 +307,7 @@ t.test(
   },
 )
 
-t.test('a client that leaves cancels its stream and nobody elses', async (t) => {
+t.test('a client that leaves cancels only its own stream', async (t) => {
   const held: ReceivedStream[] = []
   const upstream = await http2Upstream(t, (received) => void held.push(received))
   const gateway = await startGateway(t, config(upstream.origin))
@@ -344,7 +344,7 @@ t.test('an upstream that does not speak HTTP/2 gets nothing of the request', asy
   t.same(plain.received, [])
 })
 
-t.test('over TLS: by ALPN, and verified', async (t) => {
+t.test('TLS upstreams negotiate by ALPN and are verified', async (t) => {
   const authority = createAuthority(t)
   const pair = pairOf(authority.issue('x', 'IP:127.0.0.1'))
   const upstream = await http2Upstream(t, undefined, pair)
@@ -357,7 +357,7 @@ t.test('over TLS: by ALPN, and verified', async (t) => {
   t.equal(upstream.received.length, 1)
 })
 
-t.test('one that cannot be reached is passed over for another', async (t) => {
+t.test('an unreachable upstream is passed over for another', async (t) => {
   const upstream = await http2Upstream(t)
   const { refusingPort } = await import('../support/http/hanging-listener.js')
   const { origin } = await refusingPort()
@@ -367,7 +367,7 @@ t.test('one that cannot be reached is passed over for another', async (t) => {
   }
 })
 
-t.test('headers without end are a 502, not memory', async (t) => {
+t.test('endless headers give a 502, and take no memory', async (t) => {
   const upstream = await http2Upstream(t, ({ stream, headers }) => {
     const many = headers[':path'] === '/many'
     const fields = Array.from({ length: many ? 110 : 20 }, (_, i) => [
@@ -382,7 +382,7 @@ t.test('headers without end are a 502, not memory', async (t) => {
   t.match(await (await fetch(`${gateway.origin}/long`)).json(), { status: 502 })
 })
 
-t.test('a whole response that nobody reads is let go when its request is given up', async (t) => {
+t.test('a complete response that nobody reads is freed when its request is aborted', async (t) => {
   const upstream = await http2Upstream(t, (received) => answer(received, BIG.subarray(0, 100_000)))
   const { upstreams } = snapshotOf(config(upstream.origin)).services[0]!
   const sender = openHttp2(upstreams[0]!, 1, 5_000, lookup)

@@ -20,7 +20,7 @@ const client = authority.issue('gateway')
 interface Secure {
   readonly port: number
   readonly server: Server
-  /** By request: the name asked for, the client certificate's subject, the Host. */
+  /** By request: the server name asked for, the client certificate's subject, the Host. */
   readonly seen: { servername: string | false; subject: string | undefined; host: string | undefined }[]
   connections(): number
 }
@@ -58,51 +58,45 @@ routes:
 `
 }
 
-t.test(
-  'an upstream whose certificate is of the CA that the service names is spoken to over TLS',
-  async (t) => {
-    const upstream = await startSecure(t)
-    const gateway = await startGateway(t, config(upstream.port, `ca: ${authority.ca}`))
-    const response = await fetch(`${gateway.origin}/bank/1`)
-    t.same([response.status, await response.text()], [200, 'secret'])
-    t.same(upstream.seen, [{ servername: false, subject: 'undefined', host: `127.0.0.1:${upstream.port}` }])
-    t.match(gateway.records[0]?.upstream, { origin: `https://127.0.0.1:${upstream.port}` })
-  },
-)
+t.test("an upstream with a certificate of the service's CA is reached over TLS", async (t) => {
+  const upstream = await startSecure(t)
+  const gateway = await startGateway(t, config(upstream.port, `ca: ${authority.ca}`))
+  const response = await fetch(`${gateway.origin}/bank/1`)
+  t.same([response.status, await response.text()], [200, 'secret'])
+  t.same(upstream.seen, [{ servername: false, subject: 'undefined', host: `127.0.0.1:${upstream.port}` }])
+  t.match(gateway.records[0]?.upstream, { origin: `https://127.0.0.1:${upstream.port}` })
+})
 
-t.test(
-  'an upstream that cannot be verified gets nothing, and the caller a 502 that names no file',
-  async (t) => {
-    const upstream = await startSecure(t)
-    const other = await startSecure(t, pairOf(named))
-    for (const [what, port, tls, cause] of [
-      ['public CAs alone', upstream.port, '', /^(UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN)/],
-      ['another CA', upstream.port, `ca: ${stranger.ca}`, /^UNABLE_TO_VERIFY_LEAF_SIGNATURE/],
-      [
-        'an address that the certificate lacks',
-        other.port,
-        `ca: ${authority.ca}`,
-        /^ERR_TLS_CERT_ALTNAME_INVALID/,
-      ],
-      [
-        'a name that it lacks',
-        other.port,
-        `ca: ${authority.ca}, server_name: evil.internal`,
-        /^ERR_TLS_CERT_ALTNAME_INVALID/,
-      ],
-    ] as const) {
-      const gateway = await startGateway(t, config(port, tls))
-      const response = await fetch(`${gateway.origin}/bank/1`, { method: 'POST', body: 'card=4111' })
-      const problem = (await response.json()) as { code: string; detail: string }
-      t.same([response.status, problem.code], [502, 'upstream_tls_failed'], what)
-      t.notMatch(problem.detail, /127\.|CERT|internal/, what)
-      t.match(gateway.records[0]?.cause, cause, what)
-    }
-    t.same([upstream.seen, other.seen], [[], []])
-  },
-)
+t.test('an upstream that cannot be verified gets nothing, and the 502 names no file', async (t) => {
+  const upstream = await startSecure(t)
+  const other = await startSecure(t, pairOf(named))
+  for (const [what, port, tls, cause] of [
+    ['public CAs alone', upstream.port, '', /^(UNABLE_TO_VERIFY_LEAF_SIGNATURE|SELF_SIGNED_CERT_IN_CHAIN)/],
+    ['another CA', upstream.port, `ca: ${stranger.ca}`, /^UNABLE_TO_VERIFY_LEAF_SIGNATURE/],
+    [
+      'an address that the certificate lacks',
+      other.port,
+      `ca: ${authority.ca}`,
+      /^ERR_TLS_CERT_ALTNAME_INVALID/,
+    ],
+    [
+      'a name that it lacks',
+      other.port,
+      `ca: ${authority.ca}, server_name: evil.internal`,
+      /^ERR_TLS_CERT_ALTNAME_INVALID/,
+    ],
+  ] as const) {
+    const gateway = await startGateway(t, config(port, tls))
+    const response = await fetch(`${gateway.origin}/bank/1`, { method: 'POST', body: 'card=4111' })
+    const problem = (await response.json()) as { code: string; detail: string }
+    t.same([response.status, problem.code], [502, 'upstream_tls_failed'], what)
+    t.notMatch(problem.detail, /127\.|CERT|internal/, what)
+    t.match(gateway.records[0]?.cause, cause, what)
+  }
+  t.same([upstream.seen, other.seen], [[], []])
+})
 
-t.test('server_name is asked for and looked for, whatever Host a caller sends', async (t) => {
+t.test('server_name sets the SNI and the name that is verified, whatever Host a client sends', async (t) => {
   const upstream = await startSecure(t, pairOf(named))
   const tls = `ca: ${authority.ca}, server_name: upstream.internal`
   const more = `  other: { upstreams: ["https://127.0.0.1:${upstream.port}"], tls: { ${tls} } }`
@@ -119,13 +113,13 @@ t.test('server_name is asked for and looked for, whatever Host a caller sends', 
   t.equal(upstream.connections(), 1, 'and on one connection')
 })
 
-t.test('verify: false takes any certificate', async (t) => {
+t.test('verify: false accepts any certificate', async (t) => {
   const upstream = await startSecure(t, pairOf(named))
   const gateway = await startGateway(t, config(upstream.port, 'verify: false'))
   t.equal((await fetch(`${gateway.origin}/bank/1`)).status, 200)
 })
 
-t.test('TLS below 1.2 is not spoken', async (t) => {
+t.test('TLS below 1.2 is refused', async (t) => {
   const upstream = await startSecure(t, {
     maxVersion: 'TLSv1.1',
     minVersion: 'TLSv1',
@@ -137,7 +131,7 @@ t.test('TLS below 1.2 is not spoken', async (t) => {
   t.same(upstream.seen, [])
 })
 
-t.test('a service never gets a connection that another one made by laxer rules', async (t) => {
+t.test('a service never uses a connection that another made under laxer rules', async (t) => {
   const upstream = await startSecure(t)
   const more = `  other: { upstreams: ["https://127.0.0.1:${upstream.port}"], tls: { verify: false } }`
   const gateway = await startGateway(t, config(upstream.port, `ca: ${stranger.ca}`, more))
@@ -153,7 +147,7 @@ t.test('a service never gets a connection that another one made by laxer rules',
   }
 })
 
-t.test('an upstream that asks for a certificate gets that of the service', async (t) => {
+t.test("an upstream that asks for a certificate gets the service's", async (t) => {
   const upstream = await startSecure(t, {
     ca: pairOf({ cert: authority.ca, key: authority.ca }).cert,
     requestCert: true,
@@ -167,7 +161,7 @@ t.test('an upstream that asks for a certificate gets that of the service', async
   t.equal(upstream.seen.length, 1)
 })
 
-t.test('a renewed certificate is noticed, and new connections show it', async (t) => {
+t.test('a renewed client certificate is noticed, and new connections present it', async (t) => {
   const folder = t.testdir()
   const [cert, key] = [join(folder, 'gateway.pem'), join(folder, 'gateway.key')]
   const use = (issued: typeof client) => {
@@ -208,7 +202,7 @@ t.test('a renewed certificate is noticed, and new connections show it', async (t
   t.match(refusal(), { result: 'rejected', messages: [/services\.bank\.tls\.key: .* holds no PEM/] })
 })
 
-t.test('WebSockets go to upstreams over TLS, verified by the same rules', async (t) => {
+t.test('WebSockets reach TLS upstreams, verified by the same rules', async (t) => {
   const upstream = await startSecure(t)
   const chat = new WebSocketServer({ server: upstream.server })
   chat.on('connection', (socket) => socket.on('message', (data) => socket.send(`${data}!`)))

@@ -18,7 +18,7 @@ function breaker(changes: Partial<BreakerSettings> = {}): Breaker {
   return new Breaker({ ...SETTINGS, ...changes }, () => 0.5)
 }
 
-/** Asks, and tells the outcome, so many times. */
+/** Enters `count` requests and reports their outcome. Returns how many were let in. */
 function send(one: Breaker, count: number, now: number, { error = false, ms = 10, rank = 0 } = {}): number {
   let passed = 0
   for (let i = 0; i < count; i++) {
@@ -65,7 +65,7 @@ t.test('closed: opens when most are slow, though they succeed', async (t) => {
   t.equal(never.state(0), 'closed', 'where slow is 0, nothing is')
 })
 
-t.test('what is older than the window is forgotten', async (t) => {
+t.test('failures older than the window do not count', async (t) => {
   const one = breaker()
   send(one, 19, 0, { error: true })
   send(one, 1, 10_000, { error: true })
@@ -98,7 +98,7 @@ t.test('half open: the probes decide', async (t) => {
   t.equal(slow.state(5_000), 'open', 'slow probes, too')
 })
 
-t.test('half open: a reload that wants fewer probes than are through already sends new ones', async (t) => {
+t.test('half open: after a reload to fewer probes it sends new ones', async (t) => {
   const one = opened(0, { probes: 5 })
   t.equal(send(one, 3, 5_000), 3)
   const late = one.enter(0, 5_000)
@@ -109,7 +109,7 @@ t.test('half open: a reload that wants fewer probes than are through already sen
   t.equal(one.state(5_001), 'closed', 'what was sent before says nothing')
 })
 
-t.test('half open: a probe that ends without a word makes room for another', async (t) => {
+t.test('half open: a probe that ends without an outcome makes room for another', async (t) => {
   const one = opened(0, { probes: 1 })
   const first = one.enter(0, 5_000)
   t.equal(one.enter(0, 5_000), -1)
@@ -120,7 +120,7 @@ t.test('half open: a probe that ends without a word makes room for another', asy
   t.equal(one.state(5_010), 'closed')
 })
 
-t.test('stays open twice as long each time that the probes fail, ten times at most', async (t) => {
+t.test('it stays open twice as long each time the probes fail, ten times at most', async (t) => {
   const one = opened(0)
   let now = 0
   for (const wait of [5_000, 10_000, 20_000, 40_000, 50_000, 50_000]) {
@@ -135,7 +135,7 @@ t.test('stays open twice as long each time that the probes fail, ten times at mo
   t.equal(one.waitMs(now + 50_000), 5_000, 'and begins anew after it was well')
 })
 
-t.test('does not stay open for the same time everywhere', async (t) => {
+t.test('the open time has jitter', async (t) => {
   for (const [random, wait] of [
     [0, 4_000],
     [1, 6_000],
@@ -146,7 +146,7 @@ t.test('does not stay open for the same time everywhere', async (t) => {
   }
 })
 
-t.test('what was let in before a change of state says nothing after it', async (t) => {
+t.test('requests let in before a change of state do not count after it', async (t) => {
   const one = breaker({ probes: 1 })
   const early = one.enter(0, 0)
   send(one, 20, 0, { error: true })
@@ -160,23 +160,20 @@ t.test('what was let in before a change of state says nothing after it', async (
   t.equal(one.state(5_000), 'closed')
 })
 
-t.test(
-  'half open: the probes are kept for the highest class that asked while it was open, for a second',
-  async (t) => {
-    const one = opened(0)
-    t.equal(one.enter(2, 1_000), -1)
-    t.equal(one.enter(0, 5_000), -1, 'free has to wait')
-    t.equal(one.enter(1, 5_000), -1)
-    t.ok(one.enter(2, 5_000) > 0, 'enterprise probes')
-    t.equal(one.enter(0, 5_999), -1)
-    t.ok(one.enter(0, 6_000) > 0, 'in the end anybody does')
+t.test('half open: for a second the probes are for the highest class that asked meanwhile', async (t) => {
+  const one = opened(0)
+  t.equal(one.enter(2, 1_000), -1)
+  t.equal(one.enter(0, 5_000), -1, 'free has to wait')
+  t.equal(one.enter(1, 5_000), -1)
+  t.ok(one.enter(2, 5_000) > 0, 'enterprise probes')
+  t.equal(one.enter(0, 5_999), -1)
+  t.ok(one.enter(0, 6_000) > 0, 'in the end anybody does')
 
-    const alone = opened(0)
-    t.ok(alone.enter(0, 5_000) > 0, 'nobody else was there')
-  },
-)
+  const alone = opened(0)
+  t.ok(alone.enter(0, 5_000) > 0, 'nobody else was there')
+})
 
-t.test('a response that breaks off is counted when that is known', async (t) => {
+t.test('a response that breaks off counts as a failure when that is known', async (t) => {
   const one = breaker()
   const epochs = Array.from({ length: 20 }, () => one.enter(0, 0))
   for (const epoch of epochs) one.outcome(epoch, false, 10, 0)
@@ -194,7 +191,7 @@ t.test('a probe whose response breaks off is no success', async (t) => {
   t.equal(one.state(5_100), 'open')
 })
 
-t.test('a reload changes its settings, and not its state', async (t) => {
+t.test('a reload changes its settings and keeps its state', async (t) => {
   const one = opened(0)
   one.configure({ ...SETTINGS, windowMs: 60_000 })
   t.equal(one.state(0), 'open')
@@ -205,38 +202,35 @@ t.test('a reload changes its settings, and not its state', async (t) => {
   t.equal(other.state(0), 'open')
 })
 
-t.test(
-  'whatever happens: it lets somebody pass again once it is time, and never too many probes',
-  async () => {
-    const step = fc.record({
-      after: fc.integer({ min: 0, max: 3_000 }),
-      rank: fc.integer({ min: 0, max: 3 }),
-      end: fc.constantFrom('well', 'error', 'slow', 'release', 'never'),
-    })
-    fc.assert(
-      fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
-        const one = breaker({ minRequests: 3 })
-        const out: number[] = []
-        let now = 0
-        for (const { after, rank, end } of steps) {
-          now += after
-          const epoch = one.enter(rank, now)
-          if (epoch < 0) continue
-          if (end === 'never') out.push(epoch)
-          else if (end === 'release') one.release(epoch)
-          else one.outcome(epoch, end === 'error', end === 'slow' ? 5_000 : 1, now)
-          if (one.state(now) === 'half_open' && out.filter((e) => e === epoch).length > 3) return false
-        }
-        // All that is out ends; then it is well within the longest time.
-        for (const epoch of out) one.release(epoch)
-        now += 60_000
-        for (let i = 0; i < 3; i++) {
-          const epoch = one.enter(0, now + i * 1_001)
-          if (epoch >= 0) one.outcome(epoch, false, 1, now + i * 1_001)
-        }
-        return send(one, 1, now + 10_000) === 1
-      }),
-      { numRuns: 300 },
-    )
-  },
-)
+t.test('in any sequence it lets a request pass when it is time, and never too many probes', async () => {
+  const step = fc.record({
+    after: fc.integer({ min: 0, max: 3_000 }),
+    rank: fc.integer({ min: 0, max: 3 }),
+    end: fc.constantFrom('well', 'error', 'slow', 'release', 'never'),
+  })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 200 }), (steps) => {
+      const one = breaker({ minRequests: 3 })
+      const out: number[] = []
+      let now = 0
+      for (const { after, rank, end } of steps) {
+        now += after
+        const epoch = one.enter(rank, now)
+        if (epoch < 0) continue
+        if (end === 'never') out.push(epoch)
+        else if (end === 'release') one.release(epoch)
+        else one.outcome(epoch, end === 'error', end === 'slow' ? 5_000 : 1, now)
+        if (one.state(now) === 'half_open' && out.filter((e) => e === epoch).length > 3) return false
+      }
+      // All probes end; the time is then well within the longest open time.
+      for (const epoch of out) one.release(epoch)
+      now += 60_000
+      for (let i = 0; i < 3; i++) {
+        const epoch = one.enter(0, now + i * 1_001)
+        if (epoch >= 0) one.outcome(epoch, false, 1, now + i * 1_001)
+      }
+      return send(one, 1, now + 10_000) === 1
+    }),
+    { numRuns: 300 },
+  )
+})

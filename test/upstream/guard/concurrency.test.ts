@@ -3,8 +3,8 @@ import t from 'tap'
 import { ConcurrencyLimit } from '../../../src/upstream/guard/concurrency.js'
 
 /**
- * Callers without end, in front of a service that works on `workers` requests at once, each for `ms`, and lets the others
- * wait. Time is simulated.
+ * Simulates endless callers in front of a service that works on `workers` requests at once, each for `ms`, and queues the others.
+ * Time is simulated, too.
  */
 function saturate(
   limit: ConcurrencyLimit,
@@ -24,7 +24,7 @@ function saturate(
       limit.leave()
     }
     while (limit.enter(0, 1)) {
-      // The worker that is free first.
+      // The first worker that is free.
       const worker = free.indexOf(Math.min(...free))
       const end = Math.max(free[worker]!, now) + ms
       free[worker] = end
@@ -39,9 +39,9 @@ function saturate(
   return longest
 }
 
-t.test('a service that takes ten at once gets not many more, though it begins with a hundred', async (t) => {
+t.test('a service that takes ten at once soon gets few more, from an initial hundred', async (t) => {
   const limit = new ConcurrencyLimit({ initial: 100, min: 1, max: 1000 })
-  // What is usual is known from quiet times.
+  // Quiet times show the usual latency.
   for (let i = 0; i < 100; i++) {
     limit.enter(0, 1)
     limit.sample(50, i * 100)
@@ -53,7 +53,7 @@ t.test('a service that takes ten at once gets not many more, though it begins wi
   t.ok(longest <= 200, `and responses take ${longest} ms at most, not the 500 of a hundred at once`)
 })
 
-t.test('it grows where there is room, and only while it is used', async (t) => {
+t.test('the limit grows while it is used up, and not while a single request runs', async (t) => {
   const limit = new ConcurrencyLimit({ initial: 10, min: 1, max: 1000 })
   saturate(limit, { workers: 1000, ms: 20, seconds: 30 })
   t.ok(limit.limit > 100, `found ${limit.limit}`)
@@ -66,7 +66,7 @@ t.test('it grows where there is room, and only while it is used', async (t) => {
   t.ok(Math.abs(limit.limit - before) <= 10, 'one at a time says nothing about a hundred')
 })
 
-t.test('responses that do not come lower it, too', async (t) => {
+t.test('requests that get no response lower the limit, unless they are few', async (t) => {
   const limit = new ConcurrencyLimit({ initial: 100, min: 10, max: 100 })
   for (let now = 0; now < 60_000; now += 10) limit.lost(now)
   t.equal(limit.limit, 10)
@@ -78,7 +78,7 @@ t.test('responses that do not come lower it, too', async (t) => {
   t.equal(few.limit, 100, 'one in twenty does not')
 })
 
-t.test('each class may fill more of it than the one below, and the last all of it', async (t) => {
+t.test('each class may fill more of the limit than the one below, and the highest all of it', async (t) => {
   const limit = new ConcurrencyLimit({ initial: 100, min: 1, max: 100 })
   const fill = (rank: number) => {
     let entered = 0
@@ -93,7 +93,7 @@ t.test('each class may fill more of it than the one below, and the last all of i
   t.ok(one.enter(0, 3), 'where there is one place only, anybody may have it')
 })
 
-t.test('a reload changes its bounds, and keeps what was found', async (t) => {
+t.test('a reload changes the bounds and keeps what was learned', async (t) => {
   const limit = new ConcurrencyLimit({ initial: 100, min: 1, max: 1000 })
   limit.configure({ initial: 7, min: 1, max: 500 })
   t.equal(limit.limit, 100)
@@ -101,7 +101,7 @@ t.test('a reload changes its bounds, and keeps what was found', async (t) => {
   t.equal(limit.limit, 50)
 })
 
-t.test('whatever responses take: it stays within its bounds, and a number', async () => {
+t.test('whatever the latencies, the limit stays a number within its bounds', async () => {
   const step = fc.record({
     after: fc.integer({ min: 0, max: 1_000 }),
     ms: fc.double({ min: 0, max: 1e9, noNaN: true }),

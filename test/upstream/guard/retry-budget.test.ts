@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import t from 'tap'
 import { RetryBudget } from '../../../src/upstream/guard/retry-budget.js'
 
-t.test('little traffic may try 3 a second again', async (t) => {
+t.test('with little traffic, 30 retries in 10 s are allowed', async (t) => {
   const budget = new RetryBudget(0.1)
   for (let i = 0; i < 30; i++) t.ok(budget.take(0), `number ${i + 1}`)
   t.notOk(budget.take(0))
@@ -10,7 +10,7 @@ t.test('little traffic may try 3 a second again', async (t) => {
   t.ok(budget.take(10_000), 'then those of the first second are forgotten')
 })
 
-t.test('much traffic may try its share again, as it was in the last 10 s', async (t) => {
+t.test('with much traffic, retries are allowed up to their share of the last 10 s', async (t) => {
   const budget = new RetryBudget(0.1)
   for (let i = 0; i < 5_000; i++) budget.request(i)
   let taken = 0
@@ -21,13 +21,13 @@ t.test('much traffic may try its share again, as it was in the last 10 s', async
   t.notOk(budget.take(12_000), 'less traffic, less budget')
 })
 
-t.test('a share of 0 tries nothing again', async (t) => {
+t.test('a share of 0 allows no retry', async (t) => {
   const budget = new RetryBudget(0)
   budget.request(0)
   t.notOk(budget.take(0))
 })
 
-t.test('whatever comes when: in no 10 s more than the share, or 30', async () => {
+t.test('no 10 s have more retries than the share, or 30', async () => {
   const events = fc.array(fc.record({ after: fc.integer({ min: 0, max: 4_000 }), retry: fc.boolean() }), {
     maxLength: 300,
   })
@@ -44,7 +44,7 @@ t.test('whatever comes when: in no 10 s more than the share, or 30', async () =>
           requests.push(now)
         } else if (budget.take(now)) {
           retries.push(now)
-          // In whole seconds: the one in use and the nine before it.
+          // In whole seconds: the current one and the nine before it.
           const since = Math.floor(now / 1000) - 9
           const recent = (times: number[]) => times.filter((time) => Math.floor(time / 1000) >= since).length
           if (recent(retries) > Math.ceil(Math.max(30, recent(requests) * share))) return false

@@ -13,7 +13,7 @@ import { type RawUpstream, rawUpstream, respond } from '../../support/http/raw-u
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
-// Each has an upstream of its own, and some wait.
+// Each test has an upstream of its own, and some mostly wait.
 t.jobs = 4
 
 function open(t: Test, origin: string, connections = 4, connectMs = 10_000, ca?: string): Sender {
@@ -36,7 +36,7 @@ interface Answer {
   readonly trailers: readonly string[] | null
 }
 
-/** Sends a request and waits for what becomes of it. */
+/** Sends a request and resolves with its outcome. */
 function send(
   sender: Sender,
   request: Partial<SenderRequest> = {},
@@ -71,7 +71,7 @@ const codeOf = (promise: Promise<unknown>) =>
     (error: NodeJS.ErrnoException) => error.code ?? error.message,
   )
 
-/** A body that is given by hand. */
+/** A body that the test writes by hand. */
 class Source implements BodySource {
   sink!: BodySink
   resumed = 0
@@ -86,7 +86,7 @@ class Source implements BodySource {
 
 const connectionsOf = ({ requests }: RawUpstream) => requests.map(({ connection }) => connection)
 
-t.test('a request is written as it is given, the header and a short body in one', async (t) => {
+t.test('a request is written as given, with a short body in the same write as the header', async (t) => {
   const upstream = await rawUpstream(t)
   const sender = open(t, upstream.origin)
   const fields = ['Host', 'a', 'X-A', '1', 'X-a', '\xe9']
@@ -103,7 +103,7 @@ t.test('a request is written as it is given, the header and a short body in one'
   t.equal(upstream.requests[0]!.body, Buffer.from('h\xe9llo').toString('latin1'))
 })
 
-t.test('what could be read as more than one request is not sent at all', async (t) => {
+t.test('a request that could be read as more than one is not sent', async (t) => {
   const upstream = await rawUpstream(t)
   const sender = open(t, upstream.origin)
   for (const request of [
@@ -124,18 +124,18 @@ t.test('what could be read as more than one request is not sent at all', async (
   t.equal(upstream.connections(), 1)
 })
 
-t.test('connections serve one request after another, and those that are not needed get old', async (t) => {
+t.test('connections are reused', async (t) => {
   const upstream = await rawUpstream(t)
   const sender = open(t, upstream.origin)
   await Promise.all([send(sender), send(sender), send(sender)])
   t.equal(upstream.connections(), 3)
   for (let i = 0; i < 8; i++) await send(sender)
-  // The one that has just answered rests for a turn.
+  // The connection that has just answered rests for a turn.
   t.ok(new Set(connectionsOf(upstream).slice(3)).size <= 2)
   t.equal(upstream.connections(), 3)
 })
 
-t.test('there are never more connections than allowed: the others wait for their turn', async (t) => {
+t.test('a pool opens at most its maximum of connections, and other requests wait', async (t) => {
   const upstream = await rawUpstream(t)
   const sender = open(t, upstream.origin, 2)
   const answers = await Promise.all(Array.from({ length: 20 }, () => send(sender)))
@@ -143,7 +143,7 @@ t.test('there are never more connections than allowed: the others wait for their
   t.equal(upstream.connections(), 2)
 })
 
-t.test('a connection is not used again', async (t) => {
+t.test('a connection is not reused', async (t) => {
   const cases: Record<string, [string, Partial<SenderRequest>?]> = {
     'after Connection: close': ['HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok'],
     'after HTTP/1.0': ['HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok'],
@@ -169,8 +169,8 @@ t.test('a connection is not used again', async (t) => {
   }
 })
 
-t.test('a connection that is idle', async (t) => {
-  t.test('ends when anything comes on it', async (t) => {
+t.test('an idle connection', async (t) => {
+  t.test('closes when anything arrives on it', async (t) => {
     const upstream = await rawUpstream(t)
     const sender = open(t, upstream.origin)
     await send(sender)
@@ -180,42 +180,39 @@ t.test('a connection that is idle', async (t) => {
     t.strictSame(connectionsOf(upstream), [0, 1])
   })
 
-  t.test(
-    'and so does one whose request has not left: that goes on another one, a second time in vain',
-    async (t) => {
-      const upstream = await rawUpstream(t)
-      const sender = open(t, upstream.origin)
-      await send(sender)
-      const source = new Source()
-      const answer = send(sender, { method: 'POST', body: source, length: 1 })
-      await eventually('it has the connection', () => source.sink !== undefined)
-      const first = source.sink
-      // No answer to it.
-      respond(upstream.requests[0]!, OK)
-      await eventually('it has another', () => source.sink !== first)
-      first.write(Buffer.from('!'))
-      source.sink.write(Buffer.from('?'))
-      source.sink.end()
-      t.match(await answer, { status: 200 })
-      t.strictSame(
-        upstream.requests.map(({ body }) => body),
-        ['', '?'],
-      )
-      t.strictSame(connectionsOf(upstream), [0, 1])
+  t.test('moves a request that has not left to another connection, but only once', async (t) => {
+    const upstream = await rawUpstream(t)
+    const sender = open(t, upstream.origin)
+    await send(sender)
+    const source = new Source()
+    const answer = send(sender, { method: 'POST', body: source, length: 1 })
+    await eventually('it has the connection', () => source.sink !== undefined)
+    const first = source.sink
+    // A response to no request.
+    respond(upstream.requests[0]!, OK)
+    await eventually('it has another', () => source.sink !== first)
+    first.write(Buffer.from('!'))
+    source.sink.write(Buffer.from('?'))
+    source.sink.end()
+    t.match(await answer, { status: 200 })
+    t.strictSame(
+      upstream.requests.map(({ body }) => body),
+      ['', '?'],
+    )
+    t.strictSame(connectionsOf(upstream), [0, 1])
 
-      const unlucky = new Source()
-      const code = codeOf(send(sender, { method: 'POST', body: unlucky, length: 1 }))
-      await eventually('it has the connection', () => unlucky.sink !== undefined)
-      const { sink } = unlucky
-      respond(upstream.requests[1]!, OK)
-      await eventually('it has another', () => unlucky.sink !== sink)
-      upstream.stop()
-      t.match(await code, /UPSTREAM_CLOSED|ECONNRESET/)
-      t.equal(upstream.requests.length, 2)
-    },
-  )
+    const unlucky = new Source()
+    const code = codeOf(send(sender, { method: 'POST', body: unlucky, length: 1 }))
+    await eventually('it has the connection', () => unlucky.sink !== undefined)
+    const { sink } = unlucky
+    respond(upstream.requests[1]!, OK)
+    await eventually('it has another', () => unlucky.sink !== sink)
+    upstream.stop()
+    t.match(await code, /UPSTREAM_CLOSED|ECONNRESET/)
+    t.equal(upstream.requests.length, 2)
+  })
 
-  t.test('is closed before the upstream would, if that says when', async (t) => {
+  t.test('closes before the upstream would, if the upstream says when', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
       respond(request, 'HTTP/1.1 200 OK\r\nKeep-Alive: max=9, timeout=3\r\nContent-Length: 0\r\n\r\n'),
     )
@@ -223,14 +220,14 @@ t.test('a connection that is idle', async (t) => {
     await send(sender)
     await send(sender)
     t.strictSame(connectionsOf(upstream), [0, 0])
-    // A timer of the same event loop: where that stands still, both are late.
+    // The upstream's timer has the same event loop: if that stands still, both are late.
     await delay(2_900)
     await send(sender)
     t.strictSame(connectionsOf(upstream), [0, 0, 1])
     await eventually('it is closed', () => upstream.requests[0]!.closed)
   })
 
-  t.test('closes at once when its pool does', async (t) => {
+  t.test('closes at once when its pool closes', async (t) => {
     const upstream = await rawUpstream(t)
     const sender = open(t, upstream.origin)
     await send(sender)
@@ -240,29 +237,26 @@ t.test('a connection that is idle', async (t) => {
   })
 })
 
-t.test(
-  'a request that asks for a new connection gets one, in the place of an idle one if need be',
-  async (t) => {
-    const upstream = await rawUpstream(t)
-    for (const limit of [4, 2]) {
-      const before = upstream.connections()
-      const sender = open(t, upstream.origin, limit)
-      await Promise.all([send(sender), send(sender)])
-      const [fresh] = await Promise.all([
-        send(sender, { fresh: true, path: '/fresh' }),
-        send(sender),
-        send(sender),
-      ])
-      t.equal(fresh.body, 'ok')
-      const { connection } = upstream.requests.findLast(({ target }) => target === '/fresh')!
-      t.equal(connection, before + 2)
-    }
-    const { origin } = await refusingPort()
-    t.equal(await codeOf(send(open(t, origin), { fresh: true })), 'ECONNREFUSED')
-  },
-)
+t.test('a request that asks for a new connection gets one, in place of an idle one if needed', async (t) => {
+  const upstream = await rawUpstream(t)
+  for (const limit of [4, 2]) {
+    const before = upstream.connections()
+    const sender = open(t, upstream.origin, limit)
+    await Promise.all([send(sender), send(sender)])
+    const [fresh] = await Promise.all([
+      send(sender, { fresh: true, path: '/fresh' }),
+      send(sender),
+      send(sender),
+    ])
+    t.equal(fresh.body, 'ok')
+    const { connection } = upstream.requests.findLast(({ target }) => target === '/fresh')!
+    t.equal(connection, before + 2)
+  }
+  const { origin } = await refusingPort()
+  t.equal(await codeOf(send(open(t, origin), { fresh: true })), 'ECONNREFUSED')
+})
 
-t.test('a pool that closes lets what is under way come to its end', async (t) => {
+t.test('a pool that closes lets running requests finish', async (t) => {
   const upstream = await rawUpstream(t, () => {})
   const sender = open(t, upstream.origin, 1)
   const [first, second] = [send(sender), send(sender)]
@@ -280,7 +274,7 @@ t.test('a pool that closes lets what is under way come to its end', async (t) =>
   await closing
 })
 
-t.test('a pool that is destroyed fails what is under way, and what waits', async (t) => {
+t.test('a destroyed pool fails running and waiting requests', async (t) => {
   const upstream = await rawUpstream(t, () => {})
   const sender = open(t, upstream.origin, 1)
   const codes = [codeOf(send(sender)), codeOf(send(sender))]
@@ -291,7 +285,7 @@ t.test('a pool that is destroyed fails what is under way, and what waits', async
 })
 
 t.test('a connection that cannot be made fails one request', async (t) => {
-  t.test('refused', async (t) => {
+  t.test('when it is refused', async (t) => {
     const { origin } = await refusingPort()
     const sender = open(t, origin)
     t.strictSame(await Promise.all([codeOf(send(sender)), codeOf(send(sender))]), [
@@ -300,12 +294,12 @@ t.test('a connection that cannot be made fails one request', async (t) => {
     ])
   })
 
-  t.test('in time', async (t) => {
+  t.test('when it takes too long', async (t) => {
     const { origin } = await hangingListener(t)
     t.equal(await codeOf(send(open(t, origin, 4, 50))), 'UPSTREAM_CONNECT_TIMEOUT')
   })
 
-  t.test('and when nobody wants it any more, the connection goes to the next one', async (t) => {
+  t.test('and when its request was given up, it serves the next one', async (t) => {
     const upstream = await rawUpstream(t)
     const sender = open(t, upstream.origin, 1)
     const gone = send(sender, {}, () => {
@@ -319,7 +313,7 @@ t.test('a connection that cannot be made fails one request', async (t) => {
   })
 })
 
-t.test('a request that is given up takes its connection along', async (t) => {
+t.test('an aborted request closes its connection', async (t) => {
   const upstream = await rawUpstream(t, () => {})
   const sender = open(t, upstream.origin, 1)
   let sent: Sent | undefined
@@ -332,7 +326,7 @@ t.test('a request that is given up takes its connection along', async (t) => {
   sent!.abort()
   t.equal(await code, 'UPSTREAM_ABORTED')
   await eventually('it is closed', () => upstream.requests[0]!.closed)
-  // Once more is nothing: the connection is not its own any more.
+  // A second abort does nothing: the connection is no longer its own.
   const other = send(sender)
   await eventually('the other has come', () => upstream.requests.length === 2)
   sent!.abort()
@@ -340,8 +334,8 @@ t.test('a request that is given up takes its connection along', async (t) => {
   t.equal((await other).body, 'ok')
 })
 
-t.test('a body that comes bit by bit', async (t) => {
-  t.test('leaves with its length, or in chunks where nobody knows it', async (t) => {
+t.test('a streamed body', async (t) => {
+  t.test('is sent with its length, or in chunks if the length is unknown', async (t) => {
     const upstream = await rawUpstream(t)
     const sender = open(t, upstream.origin)
     for (const length of [8, -1]) {
@@ -370,7 +364,7 @@ t.test('a body that comes bit by bit', async (t) => {
     t.equal(upstream.connections(), 1)
   })
 
-  t.test('of another length than was announced is broken off', async (t) => {
+  t.test('whose length differs from the announced one breaks the request off', async (t) => {
     const upstream = await rawUpstream(t, () => {}, { early: true })
     const sender = open(t, upstream.origin)
     for (const text of ['hell', 'helloo']) {
@@ -384,7 +378,7 @@ t.test('a body that comes bit by bit', async (t) => {
     t.notOk(upstream.requests.some(({ complete }) => complete))
   })
 
-  t.test('is asked for no faster than the upstream takes it', async (t) => {
+  t.test('is read no faster than the upstream takes it', async (t) => {
     const server = createServer({ pauseOnConnect: true }, (socket) => socket.on('error', () => {}))
     server.listen(0, '127.0.0.1')
     await once(server, 'listening')
@@ -407,7 +401,7 @@ t.test('a body that comes bit by bit', async (t) => {
     socket.destroy()
   })
 
-  t.test('that is answered before its end: the response counts, and the connection goes', async (t) => {
+  t.test('may be answered before its end: the response counts, and the connection closes', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, OK), { early: true })
     const sender = open(t, upstream.origin)
     const source = new Source()
@@ -415,7 +409,7 @@ t.test('a body that comes bit by bit', async (t) => {
     await eventually('it is wanted', () => source.sink !== undefined)
     source.sink.write(Buffer.from('hello'))
     t.equal((await answer).body, 'ok')
-    // What still comes is for nobody.
+    // Nobody receives the rest.
     t.equal(source.sink.write(Buffer.from('world')), true)
     source.sink.end()
     await eventually('it is closed', () => upstream.requests[0]!.closed)
@@ -423,7 +417,7 @@ t.test('a body that comes bit by bit', async (t) => {
   })
 })
 
-t.test('a response is read no faster than it is taken', async (t) => {
+t.test('a response is read no faster than its reader takes it', async (t) => {
   const BIG = 32 * 1024 * 1024
   let socket: import('node:net').Socket | undefined
   const upstream = await rawUpstream(t, (request) => {
@@ -465,7 +459,7 @@ t.test('a response is read no faster than it is taken', async (t) => {
   t.equal(got, BIG)
 })
 
-t.test('others have their turn while a long response comes as fast as it can be read', async (t) => {
+t.test('a long response that comes fast lets others have their turn', async (t) => {
   const BIG = 16 * 1024 * 1024
   const upstream = await rawUpstream(t, (request) => {
     respond(request, `HTTP/1.1 200 OK\r\nContent-Length: ${BIG}\r\n\r\n`)
@@ -489,7 +483,7 @@ t.test('others have their turn while a long response comes as fast as it can be 
           got += piece.length
           inTurn += piece.length
           most = Math.max(most, inTurn)
-          // Until there is more than one read takes.
+          // Until the socket buffers more than one read takes.
           for (const end = performance.now() + 1; performance.now() < end; );
           return true
         },
@@ -503,10 +497,10 @@ t.test('others have their turn while a long response comes as fast as it can be 
   t.ok(most <= 131_072 + 65_536, `${most} bytes in a turn`)
 })
 
-t.test('a connection whose reading was stopped on its last bytes reads the next response', async (t) => {
+t.test('a connection whose reading stopped on its last bytes reads the next response', async (t) => {
   const authority = createAuthority(t)
   const pair = pairOf(authority.issue('upstream', 'IP:127.0.0.1'))
-  // Several records of TLS that come together, and that Node hands over one by one, stopped or not.
+  // Several TLS records arrive together, and Node hands them over one by one, stopped or not.
   const head = `HTTP/1.1 200 OK\r\nContent-Length: ${60_000}\r\n\r\n`
   const server = createTlsServer(pair, (socket) => {
     socket.on('data', () => socket.write(head + 'x'.repeat(60_000)))
@@ -542,7 +536,7 @@ t.test('a connection whose reading was stopped on its last bytes reads the next 
   }
 })
 
-t.test('pieces stay what they were while others are read', async (t) => {
+t.test('pieces of a body do not change while others are read', async (t) => {
   // Each response is of one letter, of any length; a buffer that was used twice would mix them.
   const upstream = await rawUpstream(t, ({ target, socket }) => {
     const [, letter, length] = target.split('/')

@@ -9,7 +9,7 @@ import { codePoint } from '../../support/code-point.js'
 
 /** What a reader makes of bytes. */
 interface Understood {
-  /** Heads in the order in which they were told, those of 1xx among them: status, then name, value, … */
+  /** Heads in order, including 1xx: status, then name, value, … */
   readonly heads: (readonly (number | string)[])[]
   readonly body: string
   readonly trailers: readonly string[]
@@ -18,7 +18,7 @@ interface Understood {
 
 type Method = 'GET' | 'HEAD'
 
-/** Reads pieces, and the end of the connection behind them. */
+/** Reads pieces, and then the end of the connection. */
 function ours(pieces: readonly Buffer[], method: Method) {
   const heads: Understood['heads'] = []
   let body = ''
@@ -35,7 +35,7 @@ function ours(pieces: readonly Buffer[], method: Method) {
   for (const piece of pieces) {
     if (reader.ended || wrong !== undefined) break
     try {
-      // As in a buffer that is larger than what has come.
+      // A view into a buffer that is larger than what has come.
       const bytes = Buffer.concat([piece, Buffer.from('\r\n\r\nX')])
       left = piece.length - reader.read(bytes, piece.length)
     } catch (error) {
@@ -46,11 +46,11 @@ function ours(pieces: readonly Buffer[], method: Method) {
   return { heads, body, trailers: reader.trailers ?? [], complete: reader.ended, wrong, left, reader }
 }
 
-/** The same by undici, which llhttp reads for. */
+/** Reads the same with undici, whose parser is llhttp. */
 function undicis(pieces: readonly Buffer[], method: Method): Promise<Understood> {
   const socket = new (class extends Duplex {
     constructor() {
-      // As a socket: closed once both sides have ended.
+      // Behaves as a socket: closed once both sides have ended.
       super({ allowHalfOpen: false })
     }
     override _read(): void {}
@@ -89,7 +89,7 @@ function undicis(pieces: readonly Buffer[], method: Method): Promise<Understood>
           return true
         },
         onComplete: (raw) => end(texts((raw ?? []) as string[]), true),
-        // It takes the length of a 304 for that of a body that is missing.
+        // undici takes the length of a 304 for that of a missing body.
         onError: (error: NodeJS.ErrnoException) =>
           end([], heads.at(-1)?.[0] === 304 && error.code === 'UND_ERR_RES_CONTENT_LENGTH_MISMATCH'),
       },
@@ -158,7 +158,7 @@ const response = fc
     return `${before}HTTP/1.1 ${status}\r\n${fields}\r\n${bodiless ? '' : body}`
   })
 
-/** Somewhere in it a few bytes are others, more or fewer, or come twice. */
+/** Changes, adds, removes or repeats a few bytes somewhere in the text. */
 const mutation = fc.record({
   at: fc.nat(4_000),
   remove: fc.constantFrom(0, 0, 1, 2, 5, 20),
@@ -224,14 +224,14 @@ const assembled = fc.array(piece, { maxLength: 8 }).map((pieces) => pieces.join(
 const method = fc.constantFrom<Method>('GET', 'GET', 'GET', 'HEAD')
 const places = fc.array(fc.nat(2_000), { maxLength: 6 })
 
-/** Whether no chunk has an extension but of tokens. */
+/** Returns whether all chunk extensions are tokens. */
 function hasPlainExtensions(text: string): boolean {
   return text
     .split('\n')
     .every((line) => !/^[0-9a-f]+[\t ]*;/i.test(line) || /^[0-9a-f]+(?:;\w+(?:=\w+)?)+\r$/i.test(line))
 }
 
-/** One of the heads ends its response, whatever it says of a body. */
+/** Some head ends its response, whatever it says of a body. */
 function endsWithHead({ heads }: Pick<Understood, 'heads'>, method: Method): boolean {
   return (
     method === 'HEAD' ||
@@ -239,7 +239,7 @@ function endsWithHead({ heads }: Pick<Understood, 'heads'>, method: Method): boo
   )
 }
 
-t.test('what is well-formed is understood as undici does, however it is cut', async () => {
+t.test('a well-formed response is read as undici reads it, however it is cut', async () => {
   await fc.assert(
     fc.asyncProperty(response, method, places, async (text, method, places) => {
       const pieces = cut(Buffer.from(text, 'latin1'), places)
@@ -252,7 +252,7 @@ t.test('what is well-formed is understood as undici does, however it is cut', as
   )
 })
 
-t.test('whatever comes: nothing is accepted that undici refuses, or takes for something else', async () => {
+t.test('it accepts nothing that undici refuses or reads differently', async () => {
   let accepted = 0
   await fc.assert(
     fc.asyncProperty(
@@ -260,9 +260,9 @@ t.test('whatever comes: nothing is accepted that undici refuses, or takes for so
       method,
       places,
       async (text, method, places) => {
-        // llhttp knows no tab around these values, as RFC 9110 §5.5 does.
+        // llhttp refuses a tab around these values, which RFC 9110 §5.5 allows.
         fc.pre(!/(?:content-length|transfer-encoding):[^\r]*\t/i.test(text))
-        // It reads chunk extensions, which mean nothing: here whatever stands there is passed over.
+        // llhttp parses chunk extensions; ours skips them, as they mean nothing.
         fc.pre(hasPlainExtensions(text))
         const bytes = Buffer.from(text, 'latin1')
         const pieces = cut(bytes, places)
@@ -284,7 +284,7 @@ t.test('whatever comes: nothing is accepted that undici refuses, or takes for so
   t.ok(accepted > 100, `${accepted} were accepted`)
 })
 
-t.test('what a response says of its connection', async (t) => {
+t.test('Connection and Keep-Alive say whether and for how long a connection is reused', async (t) => {
   const cases: Record<string, [boolean, number?]> = {
     'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n': [true],
     'HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n': [false],
@@ -303,7 +303,7 @@ t.test('what a response says of its connection', async (t) => {
   }
 })
 
-t.test('a head is 16 KiB long at most, and trailers are', async (t) => {
+t.test('a head and the trailers are 16 KiB long at most each', async (t) => {
   const head = (size: number) => `HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: ${'y'.repeat(size - 43)}\r\n\r\n`
   const trailers = (size: number) =>
     `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nX: ${'y'.repeat(size)}\r\n\r\n`
@@ -317,7 +317,7 @@ t.test('a head is 16 KiB long at most, and trailers are', async (t) => {
   }
 })
 
-t.test('what is behind a response is left, and what cannot be one is not waited for', async (t) => {
+t.test('bytes after a response are left, and bytes that cannot be one fail at once', async (t) => {
   const surplus = 'HTTP/1.1 200 OK\r\n\r\n'
   for (const text of [
     'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
@@ -331,7 +331,7 @@ t.test('what is behind a response is left, and what cannot be one is not waited 
   }
 })
 
-t.test('many small chunks are one piece', async (t) => {
+t.test('many small chunks make one piece', async (t) => {
   const pieces: number[] = []
   const reader = new ResponseReader({
     started() {},
@@ -383,7 +383,7 @@ t.test('a response to HEAD, a 204 and a 304 end with their head, whatever it say
   t.same(two.heads, [[304, 'X', 'y']], 'which of two lengths is true nobody can say')
 })
 
-t.test('a 100 that nobody asked for and empty lines in front of a head are passed over', async (t) => {
+t.test('a 100 that nobody asked for and empty lines before a head are skipped', async (t) => {
   const response = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
   for (const before of [
     'HTTP/1.1 100 Continue\r\n\r\n',
@@ -410,7 +410,7 @@ t.test('a 100 that nobody asked for and empty lines in front of a head are passe
   }
 })
 
-t.test('chunk extensions are passed over, as long as they are short and of one line', async (t) => {
+t.test('chunk extensions are skipped if they are short and on one line', async (t) => {
   const read = (extension: string, places: number[] = []) => {
     const text = `HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2${extension}\r\nok\r\n0${extension}\r\n\r\n`
     return ours(cut(Buffer.from(text, 'latin1'), places), 'GET')

@@ -8,7 +8,7 @@ const counted = (count: number, choose: () => number, upstreams: number): number
   for (let i = 0; i < count; i++) hits[choose()]! += 1
   return hits
 }
-/** Pseudo-random, the same in every run. */
+/** Returns a pseudo-random generator, the same in every run. */
 function seeded(seed = 1): () => number {
   let state = seed
   return () => {
@@ -17,7 +17,7 @@ function seeded(seed = 1): () => number {
   }
 }
 
-t.test('round robin gives each its weight in every round, and mixes them', async (t) => {
+t.test('round robin gives each upstream its weight in every round, and mixes them', async (t) => {
   const balancer = roundRobin(3)
   const weights = weightsOf(5, 1, 1)
   const order = Array.from({ length: 7 }, () => balancer.choose(weights, undefined))
@@ -36,7 +36,7 @@ t.test('round robin gives each its weight in every round, and mixes them', async
   )
 })
 
-t.test('no way to balance ever chooses one of weight 0', async (t) => {
+t.test('no algorithm chooses an upstream of weight 0', async (t) => {
   const weights = fc
     .array(fc.integer({ min: 0, max: 5 }), { minLength: 1, maxLength: 10 })
     .filter((list) => list.some((weight) => weight > 0))
@@ -60,17 +60,17 @@ t.test('no way to balance ever chooses one of weight 0', async (t) => {
 })
 
 t.test('least requests', async (t) => {
-  t.test('spreads by weight while nothing is under way', async (t) => {
+  t.test('spreads by weight when nothing is in flight', async (t) => {
     const balancer = leastRequests(() => 0, seeded())
     const [light, heavy] = counted(8_000, () => balancer.choose(weightsOf(1, 3), undefined), 2)
     t.ok(Math.abs(heavy! / light! - 3) < 0.4, `${light} and ${heavy}`)
   })
 
-  t.test('keeps the load even when some are slow', async (t) => {
+  t.test('keeps requests off an upstream that hangs', async (t) => {
     const load = [0, 0, 0, 0]
     const random = seeded()
     const balancer = leastRequests((i) => load[i]!, random)
-    // The last one never gets through with anything, the others are through at once.
+    // The last upstream never finishes a request, the others do at once.
     for (let i = 0; i < 400; i++) {
       const index = balancer.choose(weightsOf(1, 1, 1, 1), undefined)
       if (index === 3) load[3]! += 1
@@ -78,7 +78,7 @@ t.test('least requests', async (t) => {
     t.ok(load[3]! <= 2, `${load[3]} at the one that hangs, instead of the 100 of round robin`)
   })
 
-  t.test('counts what is under way for the weight', async (t) => {
+  t.test('compares requests in flight by weight', async (t) => {
     const load = [4, 6]
     const balancer = leastRequests((i) => load[i]!, seeded())
     const hits = counted(200, () => balancer.choose(weightsOf(1, 3), undefined), 2)
@@ -94,8 +94,8 @@ const ownersOf = (addresses: readonly string[], weights: readonly number[]) => {
   return KEYS.map((key) => addresses[balancer.choose(list, key)])
 }
 
-t.test('a hash', async (t) => {
-  t.test('gives each its weight of the keys', async (t) => {
+t.test('hashing', async (t) => {
+  t.test('gives each upstream its weight of the keys', async (t) => {
     for (const weights of [
       [1, 1, 1, 1],
       [1, 2, 3, 4],
@@ -112,7 +112,7 @@ t.test('a hash', async (t) => {
     }
   })
 
-  t.test('moves the keys of the one that goes, all of them and no others, wherever it stood', async (t) => {
+  t.test('moves exactly the keys of a removed upstream, wherever it stood in the list', async (t) => {
     let moves = 0
     fc.assert(
       fc.property(
@@ -123,7 +123,7 @@ t.test('a hash', async (t) => {
           const addresses = addressesOf(weights.length)
           const gone = which % weights.length
           const before = ownersOf(addresses, weights)
-          // Whether it leaves the configuration or is only passed over makes no difference.
+          // Removing it from the configuration and passing over it have the same effect.
           const after = leaves
             ? ownersOf(addresses.toSpliced(gone, 1), weights.toSpliced(gone, 1))
             : ownersOf(addresses, weights.with(gone, 0))
@@ -143,7 +143,7 @@ t.test('a hash', async (t) => {
     t.ok(moves > 1_000)
   })
 
-  t.test('spreads the keys of the one that goes over all others', async (t) => {
+  t.test('spreads the keys of a removed upstream over all others', async (t) => {
     const addresses = addressesOf(5)
     const before = ownersOf(addresses, [1, 1, 1, 1, 1])
     const after = ownersOf(addresses, [0, 1, 1, 1, 1])
@@ -154,7 +154,7 @@ t.test('a hash', async (t) => {
     }
   })
 
-  t.test('moves keys only to the one whose weight grows: what a slow start does', async (t) => {
+  t.test('moves keys only to an upstream whose weight grows, as in a slow start', async (t) => {
     const addresses = addressesOf(3)
     let before = ownersOf(addresses, [0.1, 1, 1])
     for (const weight of [0.3, 0.6, 1]) {
@@ -165,7 +165,7 @@ t.test('a hash', async (t) => {
     }
   })
 
-  t.test('is the same in every process, and takes turns where there is no key', async (t) => {
+  t.test('is the same in every process, and takes turns without a key', async (t) => {
     const balancer = hashing(addressesOf(4))
     const even = weightsOf(1, 1, 1, 1)
     const owners = ['alice', 'bob', 'carol', '', 'ß🌊'].map((key) => balancer.choose(even, key))
@@ -177,5 +177,5 @@ t.test('a hash', async (t) => {
   })
 })
 
-/** Written down: gateways of different versions stand side by side during an upgrade. */
+/** Fixed values: gateways of different versions run side by side during an upgrade. */
 const OWNERS = [3, 2, 3, 0, 3]

@@ -32,7 +32,7 @@ function look(names: Names, name: string, options: LookupOptions = { all: true }
   })
 }
 
-t.test('several addresses of a name take turns in being the first', async (t) => {
+t.test('the addresses of a name take turns in being the first', async (t) => {
   const { names, asked } = namesOf(async () => ipv4('10.0.0.1', '10.0.0.2', '10.0.0.3'))
   t.strictSame(await look(names, 'api.test'), ['10.0.0.1', '10.0.0.2', '10.0.0.3'])
   t.strictSame(await look(names, 'api.test'), ['10.0.0.2', '10.0.0.3', '10.0.0.1'])
@@ -41,7 +41,7 @@ t.test('several addresses of a name take turns in being the first', async (t) =>
   t.strictSame(asked, ['api.test'], 'and it is asked for once')
 })
 
-t.test('a caller of one family gets addresses of that', async (t) => {
+t.test('a lookup for one family returns only its addresses', async (t) => {
   const { names } = namesOf(async () => ipv4('10.0.0.1', '::1'))
   t.strictSame(await look(names, 'api.test', { family: 6, all: true }), ['::1'])
   t.strictSame(await look(names, 'api.test', { family: 4 }), ['10.0.0.1'])
@@ -51,7 +51,7 @@ t.test('a caller of one family gets addresses of that', async (t) => {
   t.strictSame(await look(names, '192.0.2.1', {}), ['192.0.2.1'], 'an address is what it is')
 })
 
-t.test('a watched name is asked for again and again, and told of when it moves', async (t) => {
+t.test('a watched name is resolved again and again, and a change is reported', async (t) => {
   let answer = ipv4('10.0.0.1', '10.0.0.2')
   const { names, asked } = namesOf(async () => answer, { refreshMs: 10 })
   let moves = 0
@@ -68,7 +68,7 @@ t.test('a watched name is asked for again and again, and told of when it moves',
   await eventually('it is forgotten', () => names.state('api.test') === undefined)
 })
 
-t.test('the last good answer is kept when there is none', async (t) => {
+t.test('the last good answer is kept when a lookup fails', async (t) => {
   let fails = false
   const { names } = namesOf(
     async () => {
@@ -88,22 +88,19 @@ t.test('the last good answer is kept when there is none', async (t) => {
   t.equal(moves, 0)
 })
 
-t.test(
-  'a name that is not known is asked for once a second at most, and an empty answer is none',
-  async (t) => {
-    const clock = { now: 10_000 }
-    let answer: readonly ResolvedAddress[] = []
-    const { names, asked } = namesOf(async () => answer, { now: () => clock.now })
-    for (let i = 0; i < 5; i++) await t.rejects(look(names, 'nowhere.test'), { code: 'ENOTFOUND' })
-    t.equal(asked.length, 1)
-    clock.now += 1_000
-    answer = ipv4('10.0.0.1')
-    t.strictSame(await look(names, 'nowhere.test'), ['10.0.0.1'])
-    t.equal(asked.length, 2)
-  },
-)
+t.test('an unknown name is resolved once a second at most, and an empty answer is an error', async (t) => {
+  const clock = { now: 10_000 }
+  let answer: readonly ResolvedAddress[] = []
+  const { names, asked } = namesOf(async () => answer, { now: () => clock.now })
+  for (let i = 0; i < 5; i++) await t.rejects(look(names, 'nowhere.test'), { code: 'ENOTFOUND' })
+  t.equal(asked.length, 1)
+  clock.now += 1_000
+  answer = ipv4('10.0.0.1')
+  t.strictSame(await look(names, 'nowhere.test'), ['10.0.0.1'])
+  t.equal(asked.length, 2)
+})
 
-t.test('no more than two are asked for at once, so that files can still be read', async (t) => {
+t.test('at most two lookups run at once', async (t) => {
   const waiting: (() => void)[] = []
   let most = 0
   let running = 0
@@ -126,40 +123,37 @@ t.test('no more than two are asked for at once, so that files can still be read'
   t.equal(most, 2)
 })
 
-t.test(
-  'an upstream by name: its addresses share the requests, and one that is dead is stood in for',
-  async (t) => {
-    const seen: string[] = []
-    const upstream = await rawUpstream(
-      t,
-      (request) => {
-        seen.push(request.socket.localAddress!)
-        request.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
-      },
-      { host: '0.0.0.0' },
-    )
-    let fails = false
-    const { names } = namesOf(
-      async () => {
-        if (fails) throw Object.assign(new Error('getaddrinfo'), { code: 'ENOTFOUND' })
-        return ipv4('127.0.0.2', '127.0.0.3')
-      },
-      { refreshMs: 20 },
-    )
-    const yaml = `
+t.test("the addresses of an upstream's name share its requests, without a dead one", async (t) => {
+  const seen: string[] = []
+  const upstream = await rawUpstream(
+    t,
+    (request) => {
+      seen.push(request.socket.localAddress!)
+      request.socket.end('HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok')
+    },
+    { host: '0.0.0.0' },
+  )
+  let fails = false
+  const { names } = namesOf(
+    async () => {
+      if (fails) throw Object.assign(new Error('getaddrinfo'), { code: 'ENOTFOUND' })
+      return ipv4('127.0.0.2', '127.0.0.3')
+    },
+    { refreshMs: 20 },
+  )
+  const yaml = `
 tiers: [free]
 services: { api: { upstreams: ['http://backend.test:${upstream.port}'] } }
 routes: [{ path: /*, service: api }]
 `
-    const upstreams = createUpstreams(snapshotOf(yaml), { names })
-    t.teardown(() => upstreams.close())
-    const gateway = await startGateway(t, yaml, { upstreams })
-    const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
-    for (let i = 0; i < 4; i++) t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
-    t.strictSame(new Set(seen), new Set(['127.0.0.2', '127.0.0.3']))
-    fails = true
-    await eventually('DNS is gone', () => upstreams.describe()[0]!.dns_error === 'ENOTFOUND')
-    t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
-    t.match(upstreams.describe(), [{ resolved: ['127.0.0.2', '127.0.0.3'], dns_error: 'ENOTFOUND' }])
-  },
-)
+  const upstreams = createUpstreams(snapshotOf(yaml), { names })
+  t.teardown(() => upstreams.close())
+  const gateway = await startGateway(t, yaml, { upstreams })
+  const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+  for (let i = 0; i < 4; i++) t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+  t.strictSame(new Set(seen), new Set(['127.0.0.2', '127.0.0.3']))
+  fails = true
+  await eventually('DNS is gone', () => upstreams.describe()[0]!.dns_error === 'ENOTFOUND')
+  t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+  t.match(upstreams.describe(), [{ resolved: ['127.0.0.2', '127.0.0.3'], dns_error: 'ENOTFOUND' }])
+})

@@ -16,7 +16,7 @@ const status =
   (res) =>
     void res.writeHead(code).end('x')
 
-/** A server whose answer a test changes as it goes. */
+/** Starts a server whose response a test changes as it goes. */
 async function checked(t: Test) {
   const state: { answer: Answer; readonly requests: IncomingMessage[]; connections: number } = {
     answer: good,
@@ -37,7 +37,7 @@ async function checked(t: Test) {
   return Object.assign(state, { origin: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
 }
 
-// An answer may take long on a busy machine.
+// A response may take long on a busy machine.
 const QUICK = 'path: /healthz, interval: 100ms, timeout: 5s, healthy_after: 2, unhealthy_after: 2'
 
 function snapshotWith(origins: readonly string[], health: string, more = '') {
@@ -55,11 +55,11 @@ function watch(t: Test, snapshot: ReturnType<typeof snapshotOf>) {
   return { upstreams, of }
 }
 
-// Most of the time here is waiting.
+// These tests mostly wait.
 t.jobs = 4
 const APART = { buffered: true }
 
-t.test('one whose checks fail is left out, and given requests again when they pass', APART, async (t) => {
+t.test('an upstream whose checks fail gets no requests until they pass', APART, async (t) => {
   const [a, b] = [await checked(t), await checked(t)]
   const snapshot = snapshotWith([a.origin, b.origin], QUICK)
   const { upstreams, of } = watch(t, snapshot)
@@ -92,7 +92,7 @@ t.test('one failure, or one success, is not enough', APART, async (t) => {
 })
 
 t.test(
-  'a check is a request of its own: its path, a connection for it alone, nothing of any caller',
+  'a check is a request of its own, with its own path and connection, and nothing of a client',
   APART,
   async (t) => {
     const a = await checked(t)
@@ -121,7 +121,7 @@ t.test(
   },
 )
 
-t.test('silence, an endless body, and nobody there are told apart', APART, async (t) => {
+t.test('the reason tells silence, an endless body and a refused connection apart', APART, async (t) => {
   const silent = await checked(t)
   silent.answer = () => {}
   const slow = await checked(t)
@@ -150,45 +150,37 @@ t.test('silence, an endless body, and nobody there are told apart', APART, async
   await eventually('enough was seen of the endless one', () => of(endless.origin).last_check !== null)
 })
 
-t.test(
-  'a reload keeps what is known, follows the settings, and stops checks that nobody wants',
-  APART,
-  async (t) => {
-    const [a, b] = [await checked(t), await checked(t)]
-    a.answer = status(503)
-    const { upstreams, of } = watch(t, snapshotWith([a.origin, b.origin], QUICK))
-    await eventually('it is left out', () => of(a.origin).state === 'unhealthy')
-    upstreams.retain(snapshotWith([a.origin], QUICK.replace('/healthz', '/other')))
-    t.equal(of(a.origin).state, 'unhealthy', 'until the new checks say otherwise')
-    await eventually('the new path is asked for', () => a.requests.some(({ url }) => url === '/other'))
-    const before = b.requests.length
-    const seen = a.requests.length
-    a.answer = good
-    await eventually('it is back', () => of(a.origin).state === 'serving')
-    await eventually('more checks', () => a.requests.length > seen + 3)
-    t.ok(b.requests.length <= before + 1, 'the one that was dropped is checked no more')
-    a.answer = status(503)
-    await eventually('it is left out', () => of(a.origin).state === 'unhealthy')
-    upstreams.retain(
-      snapshotOf(`
+t.test('a reload keeps known health, follows new settings, and stops removed checks', APART, async (t) => {
+  const [a, b] = [await checked(t), await checked(t)]
+  a.answer = status(503)
+  const { upstreams, of } = watch(t, snapshotWith([a.origin, b.origin], QUICK))
+  await eventually('it is left out', () => of(a.origin).state === 'unhealthy')
+  upstreams.retain(snapshotWith([a.origin], QUICK.replace('/healthz', '/other')))
+  t.equal(of(a.origin).state, 'unhealthy', 'until the new checks say otherwise')
+  await eventually('the new path is asked for', () => a.requests.some(({ url }) => url === '/other'))
+  const before = b.requests.length
+  const seen = a.requests.length
+  a.answer = good
+  await eventually('it is back', () => of(a.origin).state === 'serving')
+  await eventually('more checks', () => a.requests.length > seen + 3)
+  t.ok(b.requests.length <= before + 1, 'the one that was dropped is checked no more')
+  a.answer = status(503)
+  await eventually('it is left out', () => of(a.origin).state === 'unhealthy')
+  upstreams.retain(
+    snapshotOf(`
 tiers: [free]
 services: { api: { upstreams: [${a.origin}] } }
 routes: [{ path: /*, service: api }]
 `),
-    )
-    t.match(
-      of(a.origin),
-      { state: 'serving', last_check: null },
-      'without checks nothing is known against it',
-    )
-    await upstreams.close()
-    const last = a.requests.length
-    await new Promise((resolve) => setTimeout(resolve, 250))
-    t.ok(a.requests.length <= last + 1)
-  },
-)
+  )
+  t.match(of(a.origin), { state: 'serving', last_check: null }, 'without checks nothing is known against it')
+  await upstreams.close()
+  const last = a.requests.length
+  await new Promise((resolve) => setTimeout(resolve, 250))
+  t.ok(a.requests.length <= last + 1)
+})
 
-t.test('services that check the same upstream alike share the checks', APART, async (t) => {
+t.test('services with the same check of an upstream share it', APART, async (t) => {
   const a = await checked(t)
   const service = `{ upstreams: [${a.origin}], health: { ${QUICK} } }`
   const { upstreams } = watch(
@@ -204,7 +196,7 @@ routes: [{ path: /*, service: one }, { path: /two, service: two }]
   t.equal(one!.last_check!.at, two!.last_check!.at)
 })
 
-t.test('an upstream over HTTP/2 is checked over HTTP/2', APART, async (t) => {
+t.test('an HTTP/2 upstream is checked over HTTP/2', APART, async (t) => {
   const { http2Upstream } = await import('../../support/http/http2-upstream.js')
   const a = await http2Upstream(t, ({ stream }) => {
     stream.respond({ ':status': 200 })
@@ -216,37 +208,29 @@ t.test('an upstream over HTTP/2 is checked over HTTP/2', APART, async (t) => {
   t.equal(a.received[0]!.headers[':path'], '/healthz')
 })
 
-t.test(
-  'one that could not be reached, and was ejected for it, is back once its checks pass',
-  APART,
-  async (t) => {
-    const [a, b] = [await checked(t), await checked(t)]
-    const more = ', outliers: { consecutive_failures: 2, ejection: 1h }'
-    const snapshot = snapshotWith([a.origin, b.origin], QUICK, more)
-    const { upstreams, of } = watch(t, snapshot)
-    const target = upstreams.pick(snapshot.services[0]!) as Target
-    const lose = (outcome: 'unreachable' | 'failed') => {
-      for (let i = 0; i < 2; i++) {
-        upstreams.begun(target)
-        upstreams.ended(target, outcome, 'ECONNREFUSED')
-      }
+t.test('an ejected, unreachable upstream is back once its checks pass', APART, async (t) => {
+  const [a, b] = [await checked(t), await checked(t)]
+  const more = ', outliers: { consecutive_failures: 2, ejection: 1h }'
+  const snapshot = snapshotWith([a.origin, b.origin], QUICK, more)
+  const { upstreams, of } = watch(t, snapshot)
+  const target = upstreams.pick(snapshot.services[0]!) as Target
+  const lose = (outcome: 'unreachable' | 'failed') => {
+    for (let i = 0; i < 2; i++) {
+      upstreams.begun(target)
+      upstreams.ended(target, outcome, 'ECONNREFUSED')
     }
-    lose('unreachable')
-    t.equal(of(a.origin).state, 'ejected')
-    await eventually('it is back, long before its time', () => of(a.origin).state === 'serving')
+  }
+  lose('unreachable')
+  t.equal(of(a.origin).state, 'ejected')
+  await eventually('it is back, long before its time', () => of(a.origin).state === 'serving')
 
-    lose('failed')
-    const seen = a.requests.length
-    await eventually('more checks', () => a.requests.length > seen + 4)
-    t.match(
-      of(a.origin),
-      { state: 'ejected', ejections: 2 },
-      'what fails on requests may well pass its checks',
-    )
-  },
-)
+  lose('failed')
+  const seen = a.requests.length
+  await eventually('more checks', () => a.requests.length > seen + 4)
+  t.match(of(a.origin), { state: 'ejected', ejections: 2 }, 'what fails on requests may well pass its checks')
+})
 
-t.test('gateways that were started together do not check together', async (t) => {
+t.test('gateways that start together do not check together', async (t) => {
   const interval = 1000
   t.equal(untilNext(interval, 0, 0), 900)
   t.equal(untilNext(interval, 0, 0.5), 1000)

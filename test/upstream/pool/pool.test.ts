@@ -19,7 +19,7 @@ routes: [{ path: /*, service: ${first} }]
 `)
 }
 
-/** Upstreams whose clock stands still until a test moves it. */
+/** Creates upstreams whose clock stands still until a test moves it. */
 function upstreamsOf(services: Record<string, readonly string[]>, more = '', options: UpstreamsOptions = {}) {
   const snapshot = snapshotWith(services, more)
   const clock = { now: 1_000 }
@@ -48,7 +48,7 @@ function upstreamsOf(services: Record<string, readonly string[]>, more = '', opt
     if (typeof found === 'string') throw new Error(found)
     return found
   }
-  /** A request from its beginning to its end. */
+  /** Runs a request from its beginning to its end. */
   const run = (outcome: 'well' | 'failed' | 'unreachable', target = pick()): string => {
     upstreams.begun(target)
     if (outcome === 'well') upstreams.answered(target)
@@ -59,7 +59,7 @@ function upstreamsOf(services: Record<string, readonly string[]>, more = '', opt
   return { snapshot, upstreams, clock, service, pick, run, states, moved, logged }
 }
 
-/** A request that is exempt from the cap of one caller. */
+/** A caller that is exempt from the cap of one caller. */
 const NOBODY = { caller: undefined, place: undefined }
 const A = 'http://127.0.0.1:9001'
 const B = 'http://127.0.0.1:9002'
@@ -80,34 +80,31 @@ t.test('the upstreams of a service take turns, each by its weight', async (t) =>
   )
 })
 
-t.test(
-  'one that could not be reached is passed over for a second, then tried by one request a second',
-  async (t) => {
-    const { run, pick, clock, states } = upstreamsOf({ api: [A, B] })
-    const next = () => originOf(pick())
-    t.equal(run('unreachable'), A)
-    t.strictSame(states(), { [A]: 'unhealthy', [B]: 'serving' })
-    t.strictSame(times(4, next), [B, B, B, B])
-    clock.now += 1_000
-    t.strictSame(times(4, next).sort(), [A, B, B, B], 'one finds out')
-    clock.now += 999
-    t.strictSame(times(2, next), [B, B])
-    clock.now += 1
-    t.equal(states()[A], 'unhealthy', 'until it has answered')
-    t.strictSame(times(2, () => run('well')).sort(), [A, B])
-    t.equal(states()[A], 'serving')
-    t.strictSame(times(4, next).sort(), [A, A, B, B], 'it is back')
-  },
-)
+t.test('an unreachable upstream is passed over for a second, then gets one request a second', async (t) => {
+  const { run, pick, clock, states } = upstreamsOf({ api: [A, B] })
+  const next = () => originOf(pick())
+  t.equal(run('unreachable'), A)
+  t.strictSame(states(), { [A]: 'unhealthy', [B]: 'serving' })
+  t.strictSame(times(4, next), [B, B, B, B])
+  clock.now += 1_000
+  t.strictSame(times(4, next).sort(), [A, B, B, B], 'one finds out')
+  clock.now += 999
+  t.strictSame(times(2, next), [B, B])
+  clock.now += 1
+  t.equal(states()[A], 'unhealthy', 'until it has answered')
+  t.strictSame(times(2, () => run('well')).sort(), [A, B])
+  t.equal(states()[A], 'serving')
+  t.strictSame(times(4, next).sort(), [A, A, B, B], 'it is back')
+})
 
-t.test('when none could be reached all are tried again', async (t) => {
+t.test('when none could be reached, all are tried again', async (t) => {
   const { run, pick, states } = upstreamsOf({ api: [A, B, C] })
   times(3, () => run('unreachable'))
   t.strictSame(Object.values(states()), ['unhealthy', 'unhealthy', 'unhealthy'])
   t.strictSame([...new Set(times(6, () => originOf(pick())))].sort(), [A, B, C])
 })
 
-t.test('a request is not sent where it has been', async (t) => {
+t.test('a retry does not go where the request has been', async (t) => {
   const { upstreams, service, run, pick } = upstreamsOf({ api: [A, B, C] })
   const tried: Target[] = []
   for (let i = 0; i < 3; i++) {
@@ -119,27 +116,24 @@ t.test('a request is not sent where it has been', async (t) => {
   t.equal(upstreams.pick(service(), undefined, tried), 'tried')
 })
 
-t.test(
-  'one that has all its connections in use is passed over, and all of them busy is a reason to wait',
-  async (t) => {
-    const { upstreams, service, pick } = upstreamsOf({ api: [A, B] }, ', max_connections: 2')
-    const first = pick()
-    upstreams.begun(first)
-    upstreams.begun(first)
-    t.strictSame(
-      times(3, () => originOf(pick())),
-      [B, B, B],
-    )
-    const second = pick()
-    upstreams.begun(second)
-    upstreams.begun(second)
-    t.equal(upstreams.pick(service()), 'busy')
-    upstreams.ended(first, 'well')
-    t.equal(originOf(pick()), A)
-  },
-)
+t.test('an upstream with all connections in use is passed over; if all are, requests wait', async (t) => {
+  const { upstreams, service, pick } = upstreamsOf({ api: [A, B] }, ', max_connections: 2')
+  const first = pick()
+  upstreams.begun(first)
+  upstreams.begun(first)
+  t.strictSame(
+    times(3, () => originOf(pick())),
+    [B, B, B],
+  )
+  const second = pick()
+  upstreams.begun(second)
+  upstreams.begun(second)
+  t.equal(upstreams.pick(service()), 'busy')
+  upstreams.ended(first, 'well')
+  t.equal(originOf(pick()), A)
+})
 
-t.test('what is free is used, although some wait for what they have not been to yet', async (t) => {
+t.test('a free upstream serves new requests although some wait for another one', async (t) => {
   const { upstreams, service, pick } = upstreamsOf({ api: [A, B] }, ', max_connections: 1')
   const a = pick()
   const b = pick([a])
@@ -174,7 +168,7 @@ t.test('what is free is used, although some wait for what they have not been to 
   upstreams.ended(b, 'well')
 })
 
-t.test('who waits goes first to an upstream whose ejection is over', async (t) => {
+t.test('waiting requests go first to an upstream whose ejection is over', async (t) => {
   const outliers = ', max_connections: 1, outliers: { consecutive_failures: 1, ejection: 5s }'
   const { upstreams, service, clock, run, pick } = upstreamsOf({ api: [A, B] }, outliers)
   const out = run('failed')
@@ -198,7 +192,7 @@ t.test('who waits goes first to an upstream whose ejection is over', async (t) =
   t.strictSame(went, [out], 'and leaves it to the one in front')
 })
 
-t.test('services that name one address have connections and a state of their own', async (t) => {
+t.test('services that name the same address have separate connections and state', async (t) => {
   const { upstreams, service } = upstreamsOf({ one: [`${A}/one`], two: [`${A}/two`] })
   const targets = ['one', 'two'].map((name) => upstreams.pick(service(name)) as Target)
   const [one, two] = targets as [Target, Target]
@@ -215,7 +209,7 @@ t.test('services that name one address have connections and a state of their own
   )
 })
 
-t.test('one that is drained by hand gets nothing until it is restored', async (t) => {
+t.test('an upstream drained by hand gets nothing until it is restored', async (t) => {
   const { upstreams, service, pick, clock, snapshot } = upstreamsOf({ api: [A, B] })
   t.match(upstreams.setState('api', A, 'drained'), { state: 'drained', why: 'by hand' })
   t.strictSame(
@@ -242,34 +236,31 @@ t.test('one that is drained by hand gets nothing until it is restored', async (t
   t.equal(upstreams.setState('other', A, 'drained'), undefined)
 })
 
-t.test(
-  'an upstream is named for draining as the configuration may have it, or by host and port',
-  async (t) => {
-    const addresses = [
-      'http://plain.test',
-      'https://secure.test/base',
-      'http://twice.test/1',
-      'http://twice.test/2',
-    ]
-    const { upstreams } = upstreamsOf({ api: addresses })
-    const named = (text: string) => upstreams.setState('api', text, 'drained')?.address
-    for (const text of [
-      'http://plain.test',
-      'http://plain.test:80/',
-      'http://PLAIN.test:80',
-      'plain.test',
-      'plain.test:80',
-    ])
-      t.equal(named(text), addresses[0], text)
-    t.equal(named('secure.test:443'), addresses[1])
-    t.equal(named('https://secure.test:443/base'), addresses[1])
-    t.equal(named('http://twice.test/2'), addresses[3])
-    for (const text of ['twice.test', 'https://secure.test', 'plain.test:443', 'plain.test/x', 'http://', ''])
-      t.equal(named(text), undefined, text)
-  },
-)
+t.test('an upstream can be drained by its URL as configured, or by host and port', async (t) => {
+  const addresses = [
+    'http://plain.test',
+    'https://secure.test/base',
+    'http://twice.test/1',
+    'http://twice.test/2',
+  ]
+  const { upstreams } = upstreamsOf({ api: addresses })
+  const named = (text: string) => upstreams.setState('api', text, 'drained')?.address
+  for (const text of [
+    'http://plain.test',
+    'http://plain.test:80/',
+    'http://PLAIN.test:80',
+    'plain.test',
+    'plain.test:80',
+  ])
+    t.equal(named(text), addresses[0], text)
+  t.equal(named('secure.test:443'), addresses[1])
+  t.equal(named('https://secure.test:443/base'), addresses[1])
+  t.equal(named('http://twice.test/2'), addresses[3])
+  for (const text of ['twice.test', 'https://secure.test', 'plain.test:443', 'plain.test/x', 'http://', ''])
+    t.equal(named(text), undefined, text)
+})
 
-t.test('one caller leaves connections to the others, who do not wait behind it', async (t) => {
+t.test('one caller leaves connections to others, and they do not wait behind it', async (t) => {
   const shares = createShares()
   const { upstreams, service } = upstreamsOf({ api: [A, B] }, ', max_connections: 16', { shares })
   const went: string[] = []
@@ -326,7 +317,7 @@ t.test('one caller leaves connections to the others, who do not wait behind it',
   t.equal(fill(undefined).length, 32, 'a trusted proxy may have all')
 })
 
-t.test('what comes and goes is logged, of each state once a second at most', async (t) => {
+t.test('changes of state are logged, each state once a second at most', async (t) => {
   const { upstreams, run, pick, logged, clock } = upstreamsOf({ api: [A, B] })
   const a = pick()
   for (let i = 0; i < 3; i++) {
@@ -349,7 +340,7 @@ t.test('what comes and goes is logged, of each state once a second at most', asy
 t.test('a reload', async (t) => {
   const api = (snapshot: ReturnType<typeof snapshotWith>): Service => snapshot.services[0]!
 
-  t.test('keeps what the new snapshot names, with what is known of it', async (t) => {
+  t.test('keeps the upstreams that the new snapshot names, with their state', async (t) => {
     const { upstreams, pick, run } = upstreamsOf({ api: [A, B] })
     const a = pick()
     const pool = upstreams.begun(a)
@@ -370,7 +361,7 @@ t.test('a reload', async (t) => {
     t.equal(pool.closed, false)
   })
 
-  t.test('closes what no snapshot names any more, once the last request is through', async (t) => {
+  t.test('closes an upstream that no snapshot names any more, after its last request', async (t) => {
     const { upstreams, pick } = upstreamsOf({ api: [A, B] })
     const [a, b] = [pick(), pick()]
     const [poolA, poolB] = [upstreams.begun(a), upstreams.begun(b)]
@@ -382,7 +373,7 @@ t.test('a reload', async (t) => {
     t.equal(poolA.closed, true)
   })
 
-  t.test('does not strand a request that captured the snapshot before', async (t) => {
+  t.test('does not fail a request that holds the previous snapshot', async (t) => {
     const { upstreams, pick } = upstreamsOf({ api: [A] })
     const target = pick()
     const before = upstreams.begun(target)
@@ -405,7 +396,7 @@ t.test('a reload', async (t) => {
     t.equal(upstreams.begun(upstreams.pick(api(back)) as Target).closed, false)
   })
 
-  t.test('that allows another number of connections takes effect with the next request', async (t) => {
+  t.test('that changes max_connections takes effect with the next request', async (t) => {
     const { upstreams, pick } = upstreamsOf({ api: [A] })
     const target = pick()
     const before = upstreams.begun(target)
@@ -419,7 +410,7 @@ t.test('a reload', async (t) => {
   })
 })
 
-t.test('connections to a name are made anew when it has moved, and no others', async (t) => {
+t.test("when a name's addresses change, only connections to that name are renewed", async (t) => {
   const { upstreams, service, moved } = upstreamsOf({
     name: ['http://localhost:9001'],
     ipv4: [A],
@@ -441,7 +432,7 @@ t.test('connections to a name are made anew when it has moved, and no others', a
   t.equal(first[0]!.closed, true)
 })
 
-t.test('close ends every pool, also those that were on their way out', async (t) => {
+t.test('close ends every pool, also those that were closing', async (t) => {
   const { upstreams, pick } = upstreamsOf({ api: [A, B] })
   const pools = [pick(), pick()].map((target) => upstreams.begun(target))
   upstreams.retain(snapshotWith({ api: [B] }))

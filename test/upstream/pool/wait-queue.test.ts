@@ -3,7 +3,7 @@ import t from 'tap'
 import { createWaitQueue, type Waiting } from '../../../src/upstream/pool/wait-queue.js'
 import { eventually } from '../../support/eventually.js'
 
-/** A queue for places, some of which suit only some of those who wait. */
+/** Makes a queue for places, some of which suit only some of the requests. */
 function queueOf(
   suits: (request: string, place: number) => boolean = () => true,
   isOver: (request: string) => boolean = () => false,
@@ -31,7 +31,7 @@ function queueOf(
   return { queue, push, clock, free, went, expired }
 }
 
-t.test('who came first goes first, as many as there is room for', async (t) => {
+t.test('requests go first come, first served, as many as there is room for', async (t) => {
   const { queue, push, free, went } = queueOf()
   for (const name of ['a', 'b', 'c', 'd']) push(name)
   free.push(1, 2, 3)
@@ -42,7 +42,7 @@ t.test('who came first goes first, as many as there is room for', async (t) => {
   t.equal(queue.length, 1)
 })
 
-t.test('one that has left is not called', async (t) => {
+t.test('a request that has left is not called', async (t) => {
   const { queue, push, free, went } = queueOf()
   const places = ['a', 'b', 'c'].map((name) => push(name)!)
   queue.remove(places[1]!)
@@ -55,7 +55,7 @@ t.test('one that has left is not called', async (t) => {
   t.equal(queue.length, 0)
 })
 
-t.test('one in front for whom nothing is free does not stop those behind it', async (t) => {
+t.test('a request that no free place suits does not block those behind it', async (t) => {
   const { queue, push, free, went } = queueOf((request) => request !== 'stuck')
   push('stuck')
   push('a')
@@ -65,7 +65,7 @@ t.test('one in front for whom nothing is free does not stop those behind it', as
   t.equal(queue.length, 1)
 })
 
-t.test('those who have waited long enough are told so, in order', async (t) => {
+t.test('requests that have waited long enough expire in order', async (t) => {
   const { queue, push, clock, expired, went, free } = queueOf()
   push('a', 5)
   push('b', 6)
@@ -78,7 +78,7 @@ t.test('those who have waited long enough are told so, in order', async (t) => {
   t.strictSame(went, ['c'])
 })
 
-t.test('whatever comes, leaves and is called: the order holds and nobody is lost', async (t) => {
+t.test('in any sequence the order holds and no request is lost', async (t) => {
   const step = fc.oneof(
     fc.record({ kind: fc.constant('push' as const) }),
     fc.record({ kind: fc.constant('leave' as const), which: fc.nat() }),
@@ -118,7 +118,7 @@ t.test('whatever comes, leaves and is called: the order holds and nobody is lost
   t.ok(calls > 100)
 })
 
-t.test('callers take turns, however many of one wait', async (t) => {
+t.test('callers take turns, however many requests of one wait', async (t) => {
   const { queue, push, free, went } = queueOf()
   for (const name of ['a1', 'a2', 'a3', 'a4', 'a5']) push(name, 1_000, 'a')
   push('b1', 1_000, 'b')
@@ -131,7 +131,7 @@ t.test('callers take turns, however many of one wait', async (t) => {
   t.strictSame(went, ['a1', 'b1', 'c1', 'a2', 'b2', 'a3', 'a4', 'a5'])
 })
 
-t.test('only the requests of others are others', async (t) => {
+t.test('othersWait counts only requests of other callers', async (t) => {
   const { queue, push } = queueOf()
   t.notOk(queue.othersWait('a'))
   const only = push('a1', 1_000, 'a')!
@@ -142,7 +142,7 @@ t.test('only the requests of others are others', async (t) => {
   t.notOk(queue.othersWait('b'))
 })
 
-t.test('a caller that has its share is passed over as a whole, and keeps its turn', async (t) => {
+t.test('a caller at its share is passed over, and keeps its turn', async (t) => {
   const over = new Set(['a'])
   const { queue, push, free, went } = queueOf(undefined, (request) => over.has(request[0]!))
   for (let i = 0; i < 20; i++) push(`a${i}`, 1_000, 'a')
@@ -155,7 +155,7 @@ t.test('a caller that has its share is passed over as a whole, and keeps its tur
   t.strictSame(went, ['b1', 'a0'])
 })
 
-t.test('one caller leaves room in the queue for others, one after the other', async (t) => {
+t.test('one caller leaves room in the queue for others', async (t) => {
   const { queue, push } = queueOf()
   const fill = (caller: string) => {
     let count = 0
@@ -170,7 +170,7 @@ t.test('one caller leaves room in the queue for others, one after the other', as
   t.notOk(few('3', 1_000, 'a', 2))
 })
 
-t.test('whatever callers do, none waits for longer than all others together do once', async (t) => {
+t.test('a waiting caller gets its turn after at most one request of each other caller', async (t) => {
   const step = fc.record({ caller: fc.constantFrom('a', 'b', 'c', 'd'), goes: fc.nat({ max: 2 }) })
   let runs = 0
   fc.assert(
