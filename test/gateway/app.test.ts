@@ -6,7 +6,7 @@ import { problemOf, startSite } from '../support/gateway/site.js'
 import { exampleDecision } from '../support/gateway/snapshot.js'
 import { openRaw, rawExchange, rawRequest } from '../support/http/raw.js'
 
-/** The stages put together: what a caller sees of them, and what is recorded. */
+/** Tests all stages together: what a client sees, and what is recorded. */
 
 const SITE = `
 tiers: [free]
@@ -20,7 +20,7 @@ routes:
   - { path: /marketing/*, service: marketing }
 `
 
-t.test('a spent quota is answered exactly so', async (t) => {
+t.test('a spent quota is answered with exactly these bytes', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const bytes = rawRequest('GET /marketing/x', 'X-Request-Id: req-1')
   const { responses: passed } = await rawExchange(gateway.port, bytes + bytes, { responses: 2 })
@@ -61,7 +61,7 @@ t.test('a spent quota is answered exactly so', async (t) => {
   )
 })
 
-t.test('every method that Node can read goes through as it is, but for CONNECT and TRACE', async (t) => {
+t.test('every method that Node can parse passes unchanged, except CONNECT and TRACE', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   for (const method of METHODS.filter((name) => name !== 'CONNECT' && name !== 'TRACE')) {
     const { responses } = await rawExchange(gateway.port, rawRequest(`${method} /payments/x`), {
@@ -72,7 +72,7 @@ t.test('every method that Node can read goes through as it is, but for CONNECT a
   }
 })
 
-t.test('while the gateway drains, every answer ends its connection', async (t) => {
+t.test('while the gateway drains, every response closes its connection', async (t) => {
   const { gateway } = await startSite(t, SITE)
   gateway.drain(true)
   for (const line of ['GET /payments/x', 'GET /nowhere']) {
@@ -82,7 +82,7 @@ t.test('while the gateway drains, every answer ends its connection', async (t) =
   }
 })
 
-t.test('a stage that fails is 500: the reason is in the log and nowhere else', async (t) => {
+t.test('a stage that fails gives 500, and only the log has the reason', async (t) => {
   for (const take of [
     () => {
       throw new Error('the limiter at 10.0.0.5 broke')
@@ -107,7 +107,7 @@ t.test('a stage that fails is 500: the reason is in the log and nowhere else', a
 })
 
 t.test(
-  'a client that leaves while the store is asked is recorded as gone, and nothing is forwarded',
+  'a client that leaves during the store call is recorded as gone, and nothing is forwarded',
   async (t) => {
     let decide: ((decision: Decision) => void) | undefined
     const limiter = {
@@ -175,7 +175,7 @@ t.test('a request keeps the configuration that it began with', async (t) => {
   t.equal(marketing.received.length, 1)
 })
 
-t.test('a route may stay out of the access log, and is counted all the same', async (t) => {
+t.test('a route may be left out of the access log, and is still counted', async (t) => {
   const { gateway } = await startSite(t, SITE)
   await rawExchange(gateway.port, rawRequest('GET /payments/quiet') + rawRequest('GET /payments/x'), {
     responses: 2,
