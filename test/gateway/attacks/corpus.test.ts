@@ -22,7 +22,7 @@ async function startPeer(t: Test, upstream: string): Promise<number> {
   return (app.server.address() as { port: number }).port
 }
 
-/** The request in two pieces. What ends a chunked body is the second one: until then nobody can know its length. */
+/** The request in two pieces. The second one ends a chunked body, whose length is unknown until then. */
 function bytesOf(one: CorpusCase): [first: string, last: string] {
   let text = `${one.method} ${one.target} HTTP/${one.version ?? '1.1'}\r\nHost: api.example.com\r\n`
   for (const [name, value] of one.fields ?? []) text += `${name}: ${value}\r\n`
@@ -34,7 +34,7 @@ function bytesOf(one: CorpusCase): [first: string, last: string] {
   return [`${text}\r\n`, '']
 }
 
-/** Every field by its lower-case name; values of a repeated one in their order. */
+/** Every field by its lower-case name; values of a repeated one in order. */
 function addFields(parts: Parts, fields: readonly (readonly [string, string])[]): Parts {
   for (const [name, value] of fields) {
     const key = name.toLowerCase()
@@ -83,12 +83,12 @@ async function exchange(port: number, one: CorpusCase, arrived: () => boolean): 
     },
     fields,
   )
-  // Node's own, if the upstream sent none: the same but for the second.
+  // Node adds a Date if the upstream sent none: equal except for the seconds.
   if (!one.response.includes('\r\nDate: ')) parts.date = '(now)'
   return parts
 }
 
-/** What differs, as `request via`, or `exchange` when one of the two did not forward it. */
+/** Names the differences as `request via`, or `exchange` if one of the two did not forward the request. */
 function differencesOf(
   peer: { request: Parts; response: Parts },
   ours: { request: Parts; response: Parts },
@@ -113,7 +113,7 @@ function intendedFor(one: CorpusCase): string[] {
   return [...named, ...general].flatMap(({ side, parts }) => parts!.map((part) => `${side} ${part}`)).sort()
 }
 
-t.test('the same corpus through @fastify/http-proxy and through Tidegate', async (t) => {
+t.test('@fastify/http-proxy and Tidegate forward the corpus alike, but for listed differences', async (t) => {
   let current = CASES[0]!
   const upstream = await rawUpstream(t, (request) => {
     respond(request, current.response)
@@ -144,7 +144,7 @@ server: { min_rate: 0 }
   t.strictSame(gateway.logged, [])
 })
 
-t.test('the corpus and its list of differences are what they say', async (t) => {
+t.test('every case has its own name, and docs/forwarding.md repeats the list of differences', async (t) => {
   const names = CASES.map(({ name }) => name)
   t.ok(names.length >= 60)
   t.equal(new Set(names).size, names.length, 'every case has a name of its own')

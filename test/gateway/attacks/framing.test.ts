@@ -5,8 +5,8 @@ import { openRaw, rawExchange } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
 /**
- * Where a message ends: whatever two servers could read differently is refused, and what passes is framed anew.
- * Bytes are written by hand and held against what the upstream received.
+ * Tests where a message ends: the gateway refuses what two servers could read differently, and frames anew what passes. Tests
+ * write bytes by hand and check what the upstream received.
  */
 
 const SITE = `
@@ -111,13 +111,13 @@ const refused: Record<string, string> = {
   'a tab for a space': 'GET\t/orders\tHTTP/1.1\r\nHost: gateway.example\r\n\r\n',
 }
 
-t.test('what two servers could frame differently is refused whole', async (t) => {
+t.test('a request that two servers could frame differently is refused as a whole', async (t) => {
   const site = await startSite(t, SITE)
   for (const [what, bytes] of Object.entries(refused)) await expectRefused(t, site, what, bytes, BAD)
   t.same(site.payments.received, [], 'nothing of it has reached the upstream')
 })
 
-t.test('a version that is not spoken here is 505', async (t) => {
+t.test('an unsupported HTTP version is 505', async (t) => {
   const site = await startSite(t, SITE)
   for (const version of ['0.9', '1.2', '2.0', '3.0']) {
     const bytes = `GET /orders HTTP/${version}\r\nHost: gateway.example\r\n\r\n`
@@ -128,7 +128,7 @@ t.test('a version that is not spoken here is 505', async (t) => {
   await expectRefused(t, site, 'the preface of HTTP/2', preface, { status: 505, code: 'http_version' })
 })
 
-t.test('a version that is none, and a line that ends with a bare LF, are 400 on every face', async (t) => {
+t.test('a malformed version or a line ending in a bare LF is 400 on every face', async (t) => {
   const upstream = await recordingUpstream(t)
   const host = 'Host: gateway.example\r\n'
   const wrong = [
@@ -169,7 +169,7 @@ t.test('a version that is none, and a line that ends with a bare LF, are 400 on 
   t.same(upstream.received, [])
 })
 
-t.test('behind a refusal nothing of the connection is read any more', async (t) => {
+t.test('after a refusal the gateway reads nothing more from the connection', async (t) => {
   const site = await startSite(t, SITE)
   const reasons: Record<string, [string, Refused]> = {
     'a bad target': [
@@ -199,7 +199,7 @@ t.test('behind a refusal nothing of the connection is read any more', async (t) 
   }
 })
 
-t.test('a body is framed anew: extensions and trailers stay here', async (t) => {
+t.test('a body is framed anew, without its extensions and trailers', async (t) => {
   const site = await startSite(t, SITE)
   const bytes = post(
     'Transfer-Encoding: Chunked\r\nTrailer: X-Late\r\n',
@@ -213,7 +213,7 @@ t.test('a body is framed anew: extensions and trailers stay here', async (t) => 
   for (const name of ['trailer', 'x-late', 'x-user-id', 'content-length']) t.same(got!.values(name), [], name)
 })
 
-t.test('a Content-Length goes on as the number that was read', async (t) => {
+t.test('a Content-Length is forwarded as the number that was read', async (t) => {
   const site = await startSite(t, SITE)
   const { responses } = await rawExchange(site.gateway.port, post('Content-Length:\t 0004 \r\n', 'abcd'))
   t.equal(responses[0]?.status, 200)
@@ -242,7 +242,7 @@ t.test('a body is framed the same whatever the method', async (t) => {
   t.notOk(site.payments.received.some(({ url }) => url === '/hidden'))
 })
 
-t.test('a body that goes wrong half way is answered, and never looks complete to the upstream', async (t) => {
+t.test('a body that turns malformed is answered, and never looks complete to the upstream', async (t) => {
   const site = await startSite(t, SITE)
   const { gateway, payments } = site
   const wrong = {

@@ -5,8 +5,8 @@ import { rawExchange } from '../../support/http/raw.js'
 import type { Received } from '../../support/http/upstream.js'
 
 /**
- * What an upstream may believe of a header: identity and origin only when the gateway has verified them. Held against
- * what the upstream received.
+ * Tests what an upstream may believe of a header: identity and origin only if the gateway verified them. Tests check what the
+ * upstream received.
  */
 
 const sha256 = (text: string) => createHash('sha256').update(text).digest('hex')
@@ -30,19 +30,19 @@ function get(...fields: readonly string[]): string {
   return ['GET /x HTTP/1.1', 'Host: gateway.example', ...fields, '', ''].join('\r\n')
 }
 
-/** Sends a request that passes, and gives what the upstream got of it. */
+/** Sends a request that passes, and returns what the upstream got. */
 async function passed(site: Site, bytes: string): Promise<Received> {
   const { responses } = await rawExchange(site.gateway.port, bytes)
   if (responses[0]?.status !== 200) throw new Error(responses[0]?.head)
   return site.payments.received.at(-1)!
 }
 
-/** Every name of a field that arrived, lower-case. */
+/** Returns the lower-case names of all fields that arrived. */
 function names({ rawHeaders }: Received): string[] {
   return rawHeaders.filter((_, i) => i % 2 === 0).map((name) => name.toLowerCase())
 }
 
-t.test('an identity goes on only when it was verified', async (t) => {
+t.test('an identity is forwarded only if the gateway verified it', async (t) => {
   const site = await startSite(t, SITE)
   const byKey = await passed(site, get('X-Api-Key: key-of-acme', 'X-User-Id: mallory'))
   t.same(byKey.values('x-api-key'), ['key-of-acme'])
@@ -61,7 +61,7 @@ t.test('an identity goes on only when it was verified', async (t) => {
   t.match(site.gateway.records.at(-1), { consumer: '127.0.0.1', clientIp: '127.0.0.1' })
 })
 
-t.test('names that a backend could read as an identity or an origin do not pass', async (t) => {
+t.test('field names that a backend could read as an identity or an origin are dropped', async (t) => {
   const site = await startSite(t, SITE)
   const twins = [
     'x_user_id',
@@ -100,14 +100,14 @@ t.test('names that a backend could read as an identity or an origin do not pass'
   t.same(got.values('my.own.field'), ['stays'])
 })
 
-t.test('an identity that is there twice is 400', async (t) => {
+t.test('a repeated identity header is 400', async (t) => {
   const site = await startSite(t, SITE)
   await expectRefused(t, site, 'two ids', get('X-User-Id: alice', 'x-user-id: bob'), BAD)
   await expectRefused(t, site, 'the same id twice', get('X-User-Id: alice', 'X-User-Id: alice'), BAD)
   await expectRefused(t, site, 'two keys', get('X-Api-Key: key-of-acme', 'x-api-key: key-of-acme'), BAD)
 })
 
-t.test('a bad key is 401, and no other identity is tried', async (t) => {
+t.test('a bad key is 401, and no other credential is tried', async (t) => {
   const site = await startSite(t, SITE)
   const { responses } = await rawExchange(site.gateway.port, get('X-Api-Key: wrong', 'X-User-Id: alice'))
   t.match(responses, [{ status: 401 }])
@@ -117,7 +117,7 @@ t.test('a bad key is 401, and no other identity is tried', async (t) => {
   t.match(site.gateway.records, [{ status: 401, error: 'unauthorized', consumer: undefined, tier: -1 }])
 })
 
-t.test('Connection cannot take away what says who the caller is or where it comes from', async (t) => {
+t.test('Connection cannot name a field that tells who the client is or where it comes from', async (t) => {
   for (const yaml of [SITE, BEHIND_PROXY]) {
     const site = await startSite(t, yaml)
     for (const name of [
@@ -138,7 +138,7 @@ t.test('Connection cannot take away what says who the caller is or where it come
   }
 })
 
-t.test('hop-by-hop fields end here, named ones among them', async (t) => {
+t.test('hop-by-hop fields are dropped, including those that Connection names', async (t) => {
   const site = await startSite(t, SITE)
   const got = await passed(
     site,
@@ -174,7 +174,7 @@ t.test('hop-by-hop fields end here, named ones among them', async (t) => {
   t.same(got.values('x-end'), ['stays'])
 })
 
-t.test('fields that ask a backend for another path or method end here', async (t) => {
+t.test('fields that ask a backend for another path or method are dropped', async (t) => {
   const site = await startSite(t, SITE)
   const asking = [
     'X-Original-URL',
@@ -188,7 +188,7 @@ t.test('fields that ask a backend for another path or method end here', async (t
   t.notOk(got.rawHeaders.includes('/refunds'))
 })
 
-t.test('where a request comes from is said anew, unless a trusted proxy said it', async (t) => {
+t.test('forwarding fields are written anew, unless a trusted proxy sent them', async (t) => {
   const claims = [
     'X-Forwarded-For: 1.1.1.1, 198.51.100.1',
     'X-Forwarded-Proto: https',
@@ -233,7 +233,7 @@ t.test('where a request comes from is said anew, unless a trusted proxy said it'
   t.match(behind.gateway.records.at(-1), { consumer: '198.51.100.1', clientIp: '198.51.100.1' })
 })
 
-t.test('Via names the gateway behind those before it', async (t) => {
+t.test('Via adds the gateway after the proxies before it', async (t) => {
   const site = await startSite(t, SITE)
   t.same((await passed(site, get())).values('via'), ['1.1 tidegate'])
   t.same((await passed(site, get('Via: 1.0 a', 'via: 1.1 b'))).values('via'), ['1.0 a, 1.1 b, 1.1 tidegate'])
@@ -243,7 +243,7 @@ t.test('Via names the gateway behind those before it', async (t) => {
   t.equal(responses[0]!.header('via'), '1.1 tidegate')
 })
 
-t.test('the upstream gets its own Host, or the one that was asked for', async (t) => {
+t.test("the upstream gets its own Host, or the client's if configured", async (t) => {
   const site = await startSite(t, SITE)
   t.same((await passed(site, get())).values('host'), [site.payments.authority])
   const own = await passed(site, get().replace('/x', '/own-host'))
@@ -253,35 +253,32 @@ t.test('the upstream gets its own Host, or the one that was asked for', async (t
   t.same(none.values('x-forwarded-host'), [])
 })
 
-t.test(
-  'a request id is kept when it is one, else there is a new one; all three sides see the same',
-  async (t) => {
-    const site = await startSite(t, SITE)
-    const { gateway, payments } = site
-    const idOf = async (...fields: string[]) => {
-      const { responses } = await rawExchange(gateway.port, get(...fields))
-      await gateway.recorded(payments.received.length)
-      const ids = [
-        responses[0]!.header('x-request-id'),
-        payments.received.at(-1)!.values('x-request-id').join(' | '),
-        gateway.records.at(-1)!.requestId,
-      ]
-      t.equal(new Set(ids).size, 1, ids.join(' '))
-      return ids[0]!
-    }
-    for (const id of ['a', 'req-1', '9f2c61d3-a0b4.1_k', 'x'.repeat(64)])
-      t.equal(await idOf(`X-Request-Id: ${id}`), id)
-    const bad = ['', 'x'.repeat(65), 'a b', 'a"b', 'a\tb', 'a,b', '{}', '\xe4', '%0a', '<script>']
-    const made = new Set<string>()
-    for (const id of bad) {
-      const own = await idOf(`X-Request-Id: ${id}`)
-      t.match(own, /^[0-9a-f]{12}-[0-9a-z]+$/, JSON.stringify(id))
-      made.add(own)
-    }
-    t.equal(made.size, bad.length, 'each is new')
-    t.match(await idOf('X-Request-Id: a', 'X-Request-Id: b'), /^[ab]$/)
-  },
-)
+t.test('a valid request id is kept, else a new one is made, and all three sides see the same', async (t) => {
+  const site = await startSite(t, SITE)
+  const { gateway, payments } = site
+  const idOf = async (...fields: string[]) => {
+    const { responses } = await rawExchange(gateway.port, get(...fields))
+    await gateway.recorded(payments.received.length)
+    const ids = [
+      responses[0]!.header('x-request-id'),
+      payments.received.at(-1)!.values('x-request-id').join(' | '),
+      gateway.records.at(-1)!.requestId,
+    ]
+    t.equal(new Set(ids).size, 1, ids.join(' '))
+    return ids[0]!
+  }
+  for (const id of ['a', 'req-1', '9f2c61d3-a0b4.1_k', 'x'.repeat(64)])
+    t.equal(await idOf(`X-Request-Id: ${id}`), id)
+  const bad = ['', 'x'.repeat(65), 'a b', 'a"b', 'a\tb', 'a,b', '{}', '\xe4', '%0a', '<script>']
+  const made = new Set<string>()
+  for (const id of bad) {
+    const own = await idOf(`X-Request-Id: ${id}`)
+    t.match(own, /^[0-9a-f]{12}-[0-9a-z]+$/, JSON.stringify(id))
+    made.add(own)
+  }
+  t.equal(made.size, bad.length, 'each is new')
+  t.match(await idOf('X-Request-Id: a', 'X-Request-Id: b'), /^[ab]$/)
+})
 
 t.test('a refusal carries the request id, too', async (t) => {
   const site = await startSite(t, SITE)
@@ -290,7 +287,7 @@ t.test('a refusal carries the request id, too', async (t) => {
   t.equal(JSON.parse(responses[0]!.body).request_id, 'mine')
 })
 
-t.test('more than 100 fields are 431, however many more; 100 pass whole', async (t) => {
+t.test('a request with more than 100 fields is 431, and one with 100 passes whole', async (t) => {
   const site = await startSite(t, SITE)
   const large = { status: 431, code: 'headers_too_large' } as const
   const fields = (count: number) => Array.from({ length: count }, (_, i) => `a${i}: ${i}`)
@@ -303,7 +300,7 @@ t.test('more than 100 fields are 431, however many more; 100 pass whole', async 
   t.equal(names(got).filter((name) => /^a\d+$/.test(name)).length, 99)
 })
 
-t.test('more than 16 KiB of header are 431', async (t) => {
+t.test('a header of more than 16 KiB is 431', async (t) => {
   const site = await startSite(t, SITE)
   const large = { status: 431, code: 'headers_too_large' } as const
   await expectRefused(t, site, 'one field', get(`X: ${'a'.repeat(17_000)}`), large)
@@ -321,7 +318,7 @@ t.test('more than 16 KiB of header are 431', async (t) => {
   t.equal(got.values('x')[0]?.length, 15_000)
 })
 
-t.test('names of Object are names like any other', async (t) => {
+t.test('names of Object members are ordinary field names', async (t) => {
   const site = await startSite(t, SITE)
   const got = await passed(site, get('__proto__: a', 'constructor: b', 'toString: c', 'hasOwnProperty: d'))
   t.same(
@@ -330,7 +327,7 @@ t.test('names of Object are names like any other', async (t) => {
   )
 })
 
-t.test('repeated fields, their order and their bytes stay', async (t) => {
+t.test('repeated fields, their order and their bytes are kept', async (t) => {
   const site = await startSite(t, SITE)
   const got = await passed(
     site,
@@ -351,7 +348,7 @@ t.test('repeated fields, their order and their bytes stay', async (t) => {
   t.ok(got.rawHeaders.includes('X-LIST'))
 })
 
-t.test('nothing that was decoded gets into a header', async (t) => {
+t.test('no decoded byte gets into a header', async (t) => {
   const site = await startSite(t, SITE)
   for (const target of ['/a%0d%0aX-Evil:%201', '/a%0aX-Evil:%201', '/a%00']) {
     const bytes = get().replace('/x', target)
@@ -362,7 +359,7 @@ t.test('nothing that was decoded gets into a header', async (t) => {
   t.same(got.values('x-evil'), [])
 })
 
-t.test('any Content-Type passes, and no body is looked at', async (t) => {
+t.test('any Content-Type passes, and no body is parsed', async (t) => {
   const site = await startSite(t, SITE)
   for (const type of [
     'application/json',

@@ -4,8 +4,8 @@ import { startFaces } from '../../support/http/faces.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
 /**
- * The scored cases of Http11Probe (github.com/MDA2AV/Http11Probe), by their names there: bytes, and what may come back. What that
- * suite only warns of may come back, too.
+ * The scored cases of Http11Probe (github.com/MDA2AV/Http11Probe), by their names there: bytes, and the allowed responses. A
+ * response that the suite only warns of is allowed, too.
  */
 
 type Allowed =
@@ -224,7 +224,7 @@ const malformed: Case[] = [
 ]
 
 const isSuccess = (status: number) => status >= 200 && status < 300
-/** 0: the connection was closed, or nothing came. */
+/** Status; 0 if the connection was closed or nothing came. */
 const MEETS: Record<Allowed, (status: number) => boolean> = {
   baseline: isSuccess,
   '400': (status) => status === 400,
@@ -237,7 +237,7 @@ const MEETS: Record<Allowed, (status: number) => boolean> = {
   'nothing or 400': (status) => status === 0 || status === 400,
   large: (status) => [400, 414, 431].includes(status),
 }
-/** How long nothing has to come, ms, where that is what may happen. */
+/** How long silence must last to count as no response, in ms. */
 const SILENCE_MS = 300
 
 const upstream = await recordingUpstream(t, (req, res, received) => {

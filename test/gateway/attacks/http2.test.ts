@@ -19,7 +19,7 @@ import {
 import { http2Upstream } from '../../support/http/http2-upstream.js'
 import { type RecordingUpstream, recordingUpstream } from '../../support/http/upstream.js'
 
-/** What a client over HTTP/2 may try, as frames; looked at is what an upstream of HTTP/1.1 received. */
+/** Sends what a hostile HTTP/2 client may try, as frames, and checks what an HTTP/1.1 upstream received. */
 
 interface Site {
   readonly gateway: TestGateway
@@ -59,12 +59,12 @@ function withPseudo(name: string, value: string | undefined): readonly Field[] {
   return value === undefined ? rest : [...rest, [name, value]]
 }
 
-/** The status of the answer on a stream: Node's server sends it as its first field. */
+/** Returns the status of the response on a stream: Node's server sends it as its first field. */
 function statusOf(client: RawHttp2, id: number): boolean {
   return client.frames.some(({ type, stream }) => type === TYPE.headers && stream === id)
 }
 
-t.test('smuggling: what HTTP/1.1 would read differently never gets there', async (t) => {
+t.test('a request that HTTP/1.1 would read differently never reaches the upstream', async (t) => {
   const { gateway, upstream, counts } = await startSite(t)
   const attempts: [what: string, fields: readonly Field[], body?: string][] = [
     ['upper-case name', [...PSEUDO, USER, ['X-Upper', '1']]],
@@ -124,7 +124,7 @@ t.test('smuggling: what HTTP/1.1 would read differently never gets there', async
       `${what} is refused`,
       () => statusOf(client, 1) || client.resetOf(1) !== undefined || client.goaway() !== undefined,
     )
-    // A body that does not keep to its length may have been begun: then it never came to its end.
+    // A request whose body does not keep to its length may have been begun, but never reaches its end.
     const reached = upstream.received.slice(before)
     t.same(
       reached.filter(({ complete }) => complete),
@@ -140,7 +140,7 @@ t.test('smuggling: what HTTP/1.1 would read differently never gets there', async
   t.same(gateway.logged, [])
 })
 
-t.test('a field that is none in HTTP/1.1 is left out, and its request stays one', async (t) => {
+t.test('a field that HTTP/1.1 forbids is left out, and its request stays one request', async (t) => {
   const { gateway, upstream } = await startSite(t)
   const attempts: [what: string, fields: readonly Field[]][] = [
     ['CRLF in a value', [...PSEUDO, USER, ['x', 'a\r\nx-user-id: bob']]],
@@ -170,7 +170,7 @@ const PLAIN = [
   ...['x-request-id', 'x-user-id'],
 ]
 
-t.test('what comes through comes as one plain request of HTTP/1.1', async (t) => {
+t.test('whatever passes arrives as one plain HTTP/1.1 request', async (t) => {
   const { gateway, upstream } = await startSite(t)
   const client = await rawHttp2(t, gateway.port)
   client.send(
@@ -192,7 +192,7 @@ t.test('what comes through comes as one plain request of HTTP/1.1', async (t) =>
     ),
     frame(TYPE.data, 0, 1, 'hel'),
     frame(TYPE.data, 0, 1, 'lo'),
-    // Trailers, which are dropped.
+    // Trailers are dropped.
     headers(1, [['x-user-id', 'bob']]),
   )
   await eventually('the answer', () => statusOf(client, 1))
@@ -207,8 +207,8 @@ t.test('what comes through comes as one plain request of HTTP/1.1', async (t) =>
   t.same(received!.values('x-user-id'), ['alice'])
 })
 
-t.test('floods', async (t) => {
-  t.test('of requests that are given up at once (CVE-2023-44487)', async (t) => {
+t.test('a hostile HTTP/2 client', async (t) => {
+  t.test('that floods with requests and resets them loses its connection (CVE-2023-44487)', async (t) => {
     const { gateway, upstream, counts } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     for (let id = 1; id < 1_200 && !client.isClosed(); id += 2) {
@@ -216,17 +216,17 @@ t.test('floods', async (t) => {
       if (id % 50 === 1) await new Promise((resolve) => setImmediate(resolve))
     }
     await eventually('the connection is closed', () => client.isClosed())
-    // ENHANCE_YOUR_CALM, or INTERNAL_ERROR where nghttp2 has a count of its own (Node 22.10) and comes first.
+    // ENHANCE_YOUR_CALM, or INTERNAL_ERROR if nghttp2's own limit (Node 22.10) comes first.
     t.ok([11, 2].includes(client.goaway()!), `GOAWAY ${client.goaway()}`)
     t.equal(counts.closed.resets, 1)
     t.ok(upstream.received.length <= 250, `${upstream.received.length} reached the upstream`)
   })
 
-  t.test('of streams that the server has to reset (CVE-2025-8671)', async (t) => {
+  t.test('that makes the server reset streams loses its connection (CVE-2025-8671)', async (t) => {
     const { gateway, counts } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     for (let id = 1; id < 1_200 && !client.isClosed(); id += 2) {
-      // A window that grows by nothing is an error of the stream.
+      // A WINDOW_UPDATE of 0 is an error of the stream.
       client.send(headers(id, [...PSEUDO, USER]), frame(TYPE.window, 0, id, uint32(0)))
       if (id % 50 === 1) await new Promise((resolve) => setImmediate(resolve))
     }
@@ -234,7 +234,7 @@ t.test('floods', async (t) => {
     t.equal(counts.closed.resets + counts.closed.protocol, 1)
   })
 
-  t.test('of pings', async (t) => {
+  t.test('that floods with pings loses its connection', async (t) => {
     const { gateway, counts } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     for (let i = 0; i < 400; i++) client.send(frame(TYPE.ping, 0, 0, '12345678'))
@@ -242,7 +242,7 @@ t.test('floods', async (t) => {
     t.equal(counts.closed.pings + counts.closed.protocol, 1)
   })
 
-  t.test('of settings', async (t) => {
+  t.test('that floods with SETTINGS loses its connection', async (t) => {
     const { gateway, counts } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     for (let i = 0; i < 400; i++) client.send(frame(TYPE.settings, 0, 0))
@@ -250,7 +250,7 @@ t.test('floods', async (t) => {
     t.equal(counts.closed.settings + counts.closed.protocol, 1)
   })
 
-  t.test('of CONTINUATION (CVE-2024-27983 and others)', async (t) => {
+  t.test('that floods with CONTINUATION loses its connection (CVE-2024-27983 and others)', async (t) => {
     const { gateway, upstream, counts } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     client.send(headers(1, [...PSEUDO, USER], 0))
@@ -266,7 +266,7 @@ t.test('floods', async (t) => {
     await eventually('it is counted', () => counts.closed.protocol === 1)
   })
 
-  t.test('of empty DATA (CVE-2019-9518)', async (t) => {
+  t.test('that floods with empty DATA loses its connection (CVE-2019-9518)', async (t) => {
     const { gateway } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
     client.send(headers(1, [...withPseudo(':method', 'POST'), USER], FLAG.endHeaders))
@@ -278,10 +278,10 @@ t.test('floods', async (t) => {
     await gateway.recorded(1)
   })
 
-  t.test('an HPACK bomb takes no memory', async (t) => {
+  t.test('that sends an HPACK bomb takes no memory', async (t) => {
     const { gateway, upstream } = await startSite(t)
     const client = await rawHttp2(t, gateway.port)
-    // One entry of 4,000 bytes in the dynamic table, named by one byte each time.
+    // One entry of 4,000 bytes in the dynamic table, referred to by one byte each time.
     const entry = Buffer.concat([Buffer.from([0x40, 1, 0x78, 0x7f, 0xa1, 0x1e]), Buffer.alloc(4_000, 'a')])
     const before = process.memoryUsage.rss()
     for (let id = 1; id < 400 && !client.isClosed(); id += 2) {
@@ -299,7 +299,7 @@ t.test('floods', async (t) => {
     t.same(upstream.received.length, 1)
   })
 
-  t.test('more fields, or longer ones, than are allowed', async (t) => {
+  t.test('that sends too many or too long fields is refused', async (t) => {
     const { gateway, upstream } = await startSite(t)
     const client = await http2Client(t, gateway.origin)
     const many = Object.fromEntries(Array.from({ length: 102 }, (_, i) => [`x-${i}`, '1']))
@@ -311,7 +311,7 @@ t.test('floods', async (t) => {
   })
 
   t.test(
-    'more streams at once than are allowed: refused from who could not know, else the end',
+    'that opens too many streams has them refused, or loses its connection if it knew the limit',
     async (t) => {
       const { gateway, upstream } = await startSite(t, 'http2: { max_concurrent_streams: 5 }')
       const early = await http2Client(t, gateway.origin)
@@ -332,7 +332,7 @@ t.test('floods', async (t) => {
     },
   )
 
-  t.test('a connection that says nothing, or no request, is closed in time', async (t) => {
+  t.test('that sends no request is cut in time', async (t) => {
     const { gateway } = await startSite(t, 'http2: true, header_timeout: 100ms')
     const client = await rawHttp2(t, gateway.port)
     await eventually('it is closed', () => client.isClosed())
@@ -341,7 +341,7 @@ t.test('floods', async (t) => {
     await new Promise((resolve) => silent.once('close', resolve))
   })
 
-  t.test('of clients that say GOAWAY among their first requests', async (t) => {
+  t.test('that sends GOAWAY among its first requests harms no other client', async (t) => {
     const { gateway, counts } = await startSite(t)
     await Promise.all(
       Array.from({ length: 16 }, async (_, client) => {
@@ -363,7 +363,7 @@ t.test('floods', async (t) => {
     t.match(await client.ask('/ok', { 'x-user-id': 'alice' }), { status: 200 })
   })
 
-  t.test('half a header behind a request does not keep its connection', async (t) => {
+  t.test('that sends half a header after a request is cut in time', async (t) => {
     const { gateway, counts } = await startSite(t, 'http2: true, keep_alive: 200ms')
     const client = await rawHttp2(t, gateway.port)
     client.send(headers(1, [...PSEUDO, USER]))
@@ -373,7 +373,7 @@ t.test('floods', async (t) => {
     await eventually('nothing is kept of it', () => counts.open === 0)
   })
 
-  t.test('a client that reads nothing, whatever windows it opens, is let go in time', async (t) => {
+  t.test('that reads nothing is cut in time, whatever windows it opens', async (t) => {
     const upstream = await recordingUpstream(t, (_, res) => res.end(Buffer.alloc(1 << 20)))
     const counts = createHttp2Counts()
     const yaml = `
@@ -396,7 +396,7 @@ server: { http2: true }
     await eventually('the connection has gone', () => counts.open === 0)
   })
 
-  t.test('of connections: nothing is kept of those that have gone', async (t) => {
+  t.test('that opens and closes many connections leaves no sessions behind', async (t) => {
     const { gateway, counts } = await startSite(t)
     for (let i = 0; i < 40; i++) {
       const client = await http2Client(t, gateway.origin)
@@ -404,7 +404,7 @@ server: { http2: true }
       client.session.destroy()
     }
     await eventually('all have gone', () => counts.open === 0)
-    // Of any server of HTTP/2: Node does not say the name of the class.
+    // Counts sessions of any HTTP/2 server: Node does not name the class.
     const other = await http2Upstream(t)
     await (await http2Client(t, other.origin)).ask('/')
     const Session = other.sessions[0]!.constructor

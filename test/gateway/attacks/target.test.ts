@@ -10,8 +10,8 @@ import { rawExchange } from '../../support/http/raw.js'
 import { readings } from '../../support/http/readings.js'
 
 /**
- * However a path is spelled: it is refused, or the route that was charged is that of the path which the upstream
- * got, even if the upstream reads it more freely than HTTP says.
+ * However a path is spelled, it is refused, or the gateway charges the route of the path that the upstream got, even under looser
+ * readings than HTTP allows.
  */
 
 const SITE = `
@@ -56,7 +56,7 @@ async function verdict(site: Site, target: string, host?: string): Promise<strin
 
 type Match = ReturnType<typeof snapshotOf>['match']
 
-/** What is wrong with a route having been charged for what the upstream got, under any reading of it. */
+/** Returns what is wrong with the charged route, under any reading of the path that the upstream got. */
 function complaint(match: Match, charged: Route, url: string): string {
   for (const reading of readings(url.split('?', 1)[0]!)) {
     const asRouted = charged.stripPrefix + reading
@@ -72,7 +72,7 @@ function isMethods(found: object): found is readonly string[] {
   return Array.isArray(found)
 }
 
-/** Expensive paths, and ways to write them that must not make them cheap. */
+/** Expensive paths, and spellings that must not make them cheap. */
 const spellings = [
   '/payments/refunds',
   '/payments/refunds/',
@@ -164,7 +164,7 @@ const spellings = [
   'https://gateway.example/payments/refunds',
 ]
 
-t.test('no spelling of a path reaches it past its own route', async (t) => {
+t.test('no spelling of a path reaches it around its own route', async (t) => {
   const site = await startSite(t, SITE)
   for (const target of spellings) {
     t.match(await verdict(site, target), /^(refused|right)$/, target)
@@ -202,7 +202,7 @@ t.test('plain and needlessly escaped forms of a path pass, at its cost', async (
   }
 })
 
-/** How a path may be bent: each turns a text into another at some place. */
+/** Ways to bend a path: each changes a text at some place. */
 const hex = (text: string, at: number) => text.charCodeAt(at).toString(16).padStart(2, '0')
 const bends: readonly ((text: string, at: number) => string)[] = [
   (text, at) => `${text.slice(0, at)}%${hex(text, at)}${text.slice(at + 1)}`,
@@ -245,7 +245,7 @@ const bentPath = fc
     steps.reduce<string>((text, [bend, at]) => bends[bend]!(text, at % (text.length || 1)), path),
   )
 
-t.test('no path bent at random reaches another route than the one that is charged', async (t) => {
+t.test('matchRoute charges the right route for any randomly bent path', async (t) => {
   const snapshot = snapshotOf(
     SITE.replace('PAYMENTS', 'http://127.0.0.1:1').replace('MARKETING', 'http://127.0.0.1:2'),
   )
@@ -265,7 +265,7 @@ t.test('no path bent at random reaches another route than the one that is charge
   t.ok(passed > 2_000, `${passed} of 20,000 were not refused`)
 })
 
-t.test('nor does one over the wire', async (t) => {
+t.test('the gateway charges the right route for any randomly bent path on the wire', async (t) => {
   const site = await startSite(t, SITE)
   const absolute = fc.boolean()
   await t.resolves(
@@ -298,7 +298,7 @@ t.test('a target never chooses the upstream', async (t) => {
   t.same(site.marketing.received, [])
 })
 
-t.test('one Host that is one, and the same in an absolute target', async (t) => {
+t.test('a request needs exactly one valid Host, equal to that of an absolute target', async (t) => {
   const site = await startSite(t, SITE)
   const bad = { status: 400, code: 'bad_host' } as const
   const withHost = (fields: string, target = '/payments/x') => `GET ${target} HTTP/1.1\r\n${fields}\r\n`
@@ -350,7 +350,7 @@ t.test('a target without a path is refused', async (t) => {
   await expectRefused(t, site, 'ftp', get('ftp://gateway.example/payments/x'), bad)
 })
 
-t.test('CONNECT and TRACE are 405; CONNECT closes, as nobody knows what follows', async (t) => {
+t.test('CONNECT and TRACE are 405; CONNECT also closes, as the following bytes are unknown', async (t) => {
   const site = await startSite(t, SITE)
   const connect = 'CONNECT 127.0.0.1:22 HTTP/1.1\r\nHost: 127.0.0.1:22\r\n\r\n'
   const refused = { status: 405, code: 'method_not_allowed' } as const

@@ -1,17 +1,17 @@
-/** One request and the response that the upstream gives. Bytes are one character each. */
+/** One request, and the response that the upstream gives. Bytes are one character each. */
 export interface CorpusCase {
   readonly name: string
   readonly method: string
   readonly target: string
-  /** As on the wire, behind Host. */
+  /** Header lines as on the wire, after Host. */
   readonly fields?: readonly (readonly [name: string, value: string])[]
-  /** Sent with a Content-Length. */
+  /** Body, sent with a Content-Length. */
   readonly body?: string
-  /** Sent as chunks, instead. */
+  /** Body, sent in chunks instead. */
   readonly chunks?: readonly string[]
   readonly version?: '1.0'
   readonly response: string
-  /** The upstream ends its connection after the response. */
+  /** Whether the upstream ends its connection after the response. */
   readonly closes?: true
 }
 
@@ -107,7 +107,7 @@ export const CASES: readonly CorpusCase[] = [
   },
   { name: 'PURGE', method: 'PURGE', target: '/cached', response: OK },
 
-  // Bodies of requests
+  // Request bodies
   { name: 'POST of nothing, by length', method: 'POST', target: '/a', body: '', response: OK },
   { name: 'POST of nothing, unsaid', method: 'POST', target: '/a', response: OK },
   { name: 'PUT of nothing, unsaid', method: 'PUT', target: '/a', response: OK },
@@ -257,7 +257,7 @@ export const CASES: readonly CorpusCase[] = [
   { name: 'dots that are no dot segment', method: 'GET', target: '/a/...b/.c', response: OK },
   { name: 'a long target', method: 'GET', target: `/a?${'q'.repeat(3_000)}`, response: OK },
 
-  // Fields of requests
+  // Request fields
   {
     name: 'usual fields of a browser',
     method: 'GET',

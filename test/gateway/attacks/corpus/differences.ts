@@ -1,15 +1,15 @@
 /**
- * Where Tidegate is meant to differ from @fastify/http-proxy. The corpus is held against this list both ways, and
- * docs/forwarding.md repeats it.
+ * Intended differences from @fastify/http-proxy. The test compares the corpus with this list both ways, and docs/forwarding.md
+ * repeats it.
  */
 export interface Difference {
   readonly what: string
   readonly reason: string
-  /** `exchange`: one of the two does not forward it at all, so there is nothing to compare. */
+  /** `exchange`: one of the two does not forward the request at all, so there is nothing to compare. */
   readonly side: 'request' | 'response' | 'exchange'
   /** Lower-case field names, or `(status)`, `(target)`, … */
   readonly parts?: readonly string[]
-  /** By name; without it every case that both forward. */
+  /** Names of cases; without it, every case that both forward. */
   readonly cases?: readonly string[]
   readonly except?: readonly string[]
 }
