@@ -51,7 +51,7 @@ function open(t: Test, ban: string, allow?: string) {
   return { end, bans, shared, logged, clock }
 }
 
-t.test('who goes on after 429 or 401 is banned, who does not is not', async (t) => {
+t.test('an address that goes on after 429 or 401 is banned, and others are not', async (t) => {
   const { end, bans, shared, clock } = open(
     t,
     '{ after_denials: 10/min, after_auth_failures: 3/min, for: 5m }',
@@ -79,19 +79,16 @@ t.test('who goes on after 429 or 401 is banned, who does not is not', async (t) 
   t.equal(shared.length, 2, 'as many as are allowed, for as long as they like')
 })
 
-t.test(
-  'nobody is banned for requests without a credential, which any page makes its visitors send',
-  async (t) => {
-    const { end, bans } = open(t, '{ after_denials: 100/min, after_auth_failures: 3/min }')
-    end('203.0.113.1', 'unauthorized', 50, [])
-    end('203.0.113.1', 'unauthorized', 50, ['cookie', 'a=b', 'referer', 'https://elsewhere.example/'])
-    t.equal(bans.size, 0)
-    end('203.0.113.1', 'unauthorized', 4, ['x-api-key', 'guess'])
-    t.equal(bans.size, 1)
-  },
-)
+t.test('requests without a credential ban nobody, as any web page can make visitors send them', async (t) => {
+  const { end, bans } = open(t, '{ after_denials: 100/min, after_auth_failures: 3/min }')
+  end('203.0.113.1', 'unauthorized', 50, [])
+  end('203.0.113.1', 'unauthorized', 50, ['cookie', 'a=b', 'referer', 'https://elsewhere.example/'])
+  t.equal(bans.size, 0)
+  end('203.0.113.1', 'unauthorized', 4, ['x-api-key', 'guess'])
+  t.equal(bans.size, 1)
+})
 
-t.test('of IPv6 it is the /64', async (t) => {
+t.test('an IPv6 ban covers the /64', async (t) => {
   const { end, shared } = open(t, '{ after_denials: 10/min }')
   for (let i = 0; i < 11; i++) end(`2001:db8::${i}:1`, 'quota_exceeded')
   t.same(
@@ -100,7 +97,7 @@ t.test('of IPv6 it is the /64', async (t) => {
   )
 })
 
-t.test('never a trusted proxy, nor who is allowed', async (t) => {
+t.test('a trusted proxy or an allowed address is never banned', async (t) => {
   const { end, bans } = open(t, '{ after_denials: 1/min, after_auth_failures: 1/min }', '[203.0.113.0/24]')
   for (const address of ['10.0.0.1', '203.0.113.9', '', 'fe80::1%eth0']) {
     end(address, 'quota_exceeded', 100)
@@ -109,7 +106,7 @@ t.test('never a trusted proxy, nor who is allowed', async (t) => {
   t.equal(bans.size, 0)
 })
 
-t.test('there are no more than max, whoever comes, and with share: false they stay here', async (t) => {
+t.test('bans never exceed max, and stay on this gateway with share: false', async (t) => {
   const { end, bans, shared, logged, clock } = open(t, '{ after_denials: 1/min, max: 5, share: false }')
   for (let i = 0; i < 50; i++) end(`203.0.113.${i}`, 'quota_exceeded', 3)
   t.same(bans.counts(), { manual: 0, auto: 5 })
@@ -119,7 +116,7 @@ t.test('there are no more than max, whoever comes, and with share: false they st
   t.equal(bans.match(4, Uint32Array.of(0xcb007100, 0, 0, 0)), undefined)
 })
 
-t.test('behind a gateway: a bad key too often, and nothing is answered but 403', async (t) => {
+t.test('a client with too many bad keys gets nothing but 403', async (t) => {
   const upstream = await recordingUpstream(t)
   const map = createMemoryMap(BANS)
   const bans = createBans({ map })
@@ -149,7 +146,7 @@ t.test('behind a gateway: a bad key too often, and nothing is answered but 403',
   t.equal(gateway.edgeDenied.at(-1), 'ban')
 })
 
-t.test('many guesses at once are no more than as many one by one, on every face', async (t) => {
+t.test('concurrent guesses get no more tries than sequential ones, on every face', async (t) => {
   const upstream = await recordingUpstream(t)
   const start = async () => {
     const map = createMemoryMap(BANS)
@@ -192,12 +189,12 @@ t.test('many guesses at once are no more than as many one by one, on every face'
   for (const connection of connections)
     await connection.until('an answer', () => connection.responses().length > 0)
   const statuses = connections.map((connection) => connection.responses()[0]!.status)
-  // One by one they come: which of them is the last is for the system to say.
+  // The guesses come one by one, in an order that the system chooses.
   t.equal(tally(statuses).told, 6, 'upgrades')
   t.equal(upstream.received.length, 0)
 })
 
-t.test('a credential that takes time to check is none for whoever was banned meanwhile', async (t) => {
+t.test('a credential whose check ends after the ban does not count', async (t) => {
   const upstream = await recordingUpstream(t)
   const map = createMemoryMap(BANS)
   const bans = createBans({ map })

@@ -4,7 +4,7 @@ import { createOverload, type OverloadOptions } from '../../../src/gateway/edge/
 
 const SETTINGS = { event_loop_delay: 200, heap: 85, exit_heap: 95 }
 
-/** One whose readings are what the test says, and that looks when it is told to. */
+/** Creates one whose readings the test sets, and that looks when told to. */
 function overloadOf(t: Test, changes: Partial<OverloadOptions> = {}) {
   const readings = { delay: 0, heap: 0 }
   const exits: number[] = []
@@ -21,13 +21,13 @@ function overloadOf(t: Test, changes: Partial<OverloadOptions> = {}) {
     Object.assign(readings, now)
     for (let i = 0; i < times; i++) overload.tick()
   }
-  /** Which of three classes are shed. */
+  /** Returns which of three classes are shed. */
   const shed = () =>
     [0, 1, 2].filter((rank) => overload.pressure > 0 && overload.sheds(rank, 3) !== undefined)
   return { overload, look, shed, exits }
 }
 
-t.test('one long pause is nothing, 2 s of them are too much', async (t) => {
+t.test('one long delay sheds nothing, 2 s of delays do', async (t) => {
   const { overload, look } = overloadOf(t)
   look(3, { delay: 900 })
   look(1, { delay: 10 })
@@ -50,7 +50,7 @@ t.test('the lowest class is shed first, and in the end all', async (t) => {
   t.equal(overload.sheds(0, 1), 'event_loop', 'where there is one class, it is that')
 })
 
-t.test('of the class in between, a share is shed', async (t) => {
+t.test('a share of the middle class is shed', async (t) => {
   let share = 0
   const { overload, look } = overloadOf(t, { random: () => share })
   look(5, { delay: 300 })
@@ -63,7 +63,7 @@ t.test('of the class in between, a share is shed', async (t) => {
   t.equal(overload.sheds(2, 3), undefined)
 })
 
-t.test('it is let go of step by step, and not before it is clearly better', async (t) => {
+t.test('pressure drops step by step, and only when readings are clearly better', async (t) => {
   const { overload, look } = overloadOf(t)
   look(20, { delay: 300 })
   look(20, { delay: 170 })
@@ -74,14 +74,14 @@ t.test('it is let go of step by step, and not before it is clearly better', asyn
   t.equal(overload.pressure, 0)
 })
 
-t.test('a full heap does the same, and says so', async (t) => {
+t.test('a full heap sheds, too, and is named as the reason', async (t) => {
   const { overload, look } = overloadOf(t)
   look(9, { heap: 90 })
   t.equal(overload.sheds(2, 3), 'heap')
   t.strictSame(overload.describe(), { event_loop: 0, heap: 1 })
 })
 
-t.test('a heap that stays full for 2 s is the end, which is said once', async (t) => {
+t.test('a heap that stays full for 2 s ends the process, and reports that once', async (t) => {
   const { look, exits } = overloadOf(t)
   look(3, { heap: 96 })
   look(1, { heap: 94 })
@@ -91,7 +91,7 @@ t.test('a heap that stays full for 2 s is the end, which is said once', async (t
   t.strictSame(exits, [97])
 })
 
-t.test('0 switches each off', async (t) => {
+t.test('0 switches each check off', async (t) => {
   const { overload, look, exits } = overloadOf(t, {
     settings: { event_loop_delay: 0, heap: 0, exit_heap: 0 },
   })
@@ -100,7 +100,7 @@ t.test('0 switches each off', async (t) => {
   t.strictSame(exits, [])
 })
 
-t.test('the readings of the process are numbers, and of an idle one small', async (t) => {
+t.test('an idle process has no pressure', async (t) => {
   let looked = 0
   const overload = createOverload({
     settings: { event_loop_delay: 60_000, heap: 99, exit_heap: 0 },
@@ -112,7 +112,7 @@ t.test('the readings of the process are numbers, and of an idle one small', asyn
   t.equal(overload.pressure, 0)
 })
 
-t.test('a small heap sheds before V8 ends the process, and garbage is no reason to', async (t) => {
+t.test('a small heap sheds before V8 ends the process, and garbage does not', async (t) => {
   const script = `
     const { createOverload } = await import(${JSON.stringify(new URL('../../../dist/gateway/edge/overload.js', import.meta.url).href)})
     const { setTimeout: sleep } = await import('node:timers/promises')
