@@ -5,27 +5,27 @@ import { compileAddressSet } from '../../../src/net/addresses.js'
 
 const trusted = compileAddressSet(['10.0.0.0/8', '192.168.1.7', 'fd00::/8'])
 
-t.test('the socket says who it is when nobody else was heard', async (t) => {
+t.test("without other information the client's address is the socket's", async (t) => {
   t.equal(clientAddress('203.0.113.9', undefined, trusted), '203.0.113.9')
   t.equal(clientAddress('10.0.0.1', undefined, trusted), '10.0.0.1')
   t.equal(clientAddress('fe80::1%eth0', undefined, trusted), 'fe80::1', 'without its zone')
 })
 
-t.test('X-Forwarded-For of a stranger is not read', async (t) => {
+t.test('X-Forwarded-For of an untrusted peer is ignored', async (t) => {
   t.equal(clientAddress('203.0.113.9', '198.51.100.1', trusted), '203.0.113.9')
   t.equal(clientAddress('203.0.113.9', '10.0.0.1, 10.0.0.2', trusted), '203.0.113.9')
 })
 
-t.test('X-Forwarded-For is read from the right for as long as trusted proxies wrote it', async (t) => {
+t.test('X-Forwarded-For is read from the right, as far as trusted proxies wrote it', async (t) => {
   const cases = [
     ['198.51.100.1', '198.51.100.1'],
     ['198.51.100.1, 10.0.0.9', '198.51.100.1'],
     ['198.51.100.1,10.0.0.9 ,\t192.168.1.7', '198.51.100.1'],
-    // Made up by the client: left of the first that no trusted proxy wrote.
+    // The client may have made these up: they are left of the first entry that no trusted proxy wrote.
     ['1.1.1.1, 198.51.100.1', '198.51.100.1'],
     ['10.0.0.5, 198.51.100.1, 10.0.0.9', '198.51.100.1'],
     ['1.1.1.1, 192.168.1.8, 10.0.0.9', '192.168.1.8'],
-    // All of them trusted: the leftmost is the best that is known.
+    // All entries are trusted: the leftmost is the best known address.
     ['10.0.0.3, 10.0.0.9', '10.0.0.3'],
     ['fd00::5, 10.0.0.9', 'fd00::5'],
     ['2001:db8::1, fd12:3456::1', '2001:db8::1'],
@@ -33,7 +33,7 @@ t.test('X-Forwarded-For is read from the right for as long as trusted proxies wr
   for (const [list, client] of cases) t.equal(clientAddress('10.0.0.1', list, trusted), client, list)
 })
 
-t.test('ports, brackets and IPv4 in IPv6 are understood', async (t) => {
+t.test('ports, brackets and IPv4-mapped IPv6 are understood', async (t) => {
   const cases = [
     ['198.51.100.1:4711', '198.51.100.1'],
     ['[2001:db8::1]', '2001:db8::1'],
@@ -54,7 +54,7 @@ t.test('ports, brackets and IPv4 in IPv6 are understood', async (t) => {
   t.equal(clientAddress('::ffff:203.0.113.9', '198.51.100.1', trusted), '203.0.113.9')
 })
 
-t.test('garbage ends the reading: the last address that is known stands for the client', async (t) => {
+t.test('reading stops at garbage, and the last known address stands for the client', async (t) => {
   const garbage = [
     'unknown',
     '',
@@ -86,7 +86,7 @@ t.test('garbage ends the reading: the last address that is known stands for the 
   }
 })
 
-t.test('whatever a stranger writes in front changes nothing', async (t) => {
+t.test('nothing that a client writes in front changes its address', async (t) => {
   const address = fc.oneof(
     fc.ipV4(),
     fc.ipV6(),

@@ -11,10 +11,10 @@ import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-up
 import { handshake, SWITCHING, startBare } from '../../support/http/websocket.js'
 import { within } from '../../support/within.js'
 
-/** Throws at one call of whatever it stands in front of, once that has done its work: how far it had come, nobody says. */
+/** Wraps an object so that one call to it throws after it has done its work, so nobody learns how far it came. */
 class Thrower {
   calls = 0
-  /** Which call from now on throws; 0: none. */
+  /** Number of the call that throws, from now on; 0: none. */
   #at = 0
   threw: string | undefined
 
@@ -24,7 +24,7 @@ class Thrower {
     this.threw = undefined
   }
 
-  /** @param spared what is to work: to take back what was begun needs to know that it was */
+  /** @param spared calls that work: undoing something requires knowing that it began */
   before<T extends object>(part: T, name: string, spared: readonly string[] = []): T {
     return new Proxy(part, {
       get: (_, key) => {
@@ -99,7 +99,7 @@ async function site(t: Test) {
     top: thrower.before({ record() {} }, 'top'),
     accessLog: thrower.before({ write() {} }, 'accessLog'),
   })
-  /** Nothing is held of what is over, whatever it was. */
+  /** Checks that the gateway holds nothing of a finished request. */
   const released = () =>
     eventually('nothing is held', () => {
       const held = gateway.guards.describe(gateway.snapshot()).map((one) => one.concurrency!.in_flight)
@@ -171,7 +171,7 @@ const ASKED: Record<string, (t: Test) => Ask> = {
 }
 
 for (const [what, asking] of Object.entries(ASKED)) {
-  t.test(`${what}, and whatever throws on its way`, async (t) => {
+  t.test(`${what}, with an exception at any call, leaves nothing behind`, async (t) => {
     const here = await site(t)
     const ask = asking(t)
     const { thrower, gateway, released } = here
@@ -197,7 +197,7 @@ for (const [what, asking] of Object.entries(ASKED)) {
       fields: { error: /injected/ },
       message: 'a request failed by a fault of the gateway',
     })
-    // What was shared is as it was: connections, slots of concurrency, and both places that the service has.
+    // Shared state is as before: connections, concurrency slots, and both places of the service.
     const after = await Promise.all([1, 2, 3].map(() => fetch(`${gateway.origin}/whole`)))
     for (const { status } of after) t.equal(status, 200)
     await Promise.all(after.map((one) => one.text()))

@@ -18,7 +18,7 @@ import { startGateway } from '../../support/gateway/gateway.js'
 import { type EchoClient, grpcClient, grpcUpstream } from '../../support/http/grpc.js'
 import { http2Client } from '../../support/http/http2-client.js'
 
-/** What has happened to calls at the server, by the text of their first message. */
+/** Outcomes of calls at the server, by the text of their first message. */
 const seen = new Map<string, string>()
 
 const implementation = {
@@ -96,7 +96,7 @@ function unary(client: EchoClient, text: string, options: object = {}): Promise<
   })
 }
 
-t.test('unary calls, with what stands in front and behind', async (t) => {
+t.test('unary calls pass with their metadata and trailers', async (t) => {
   const { gateway, client } = await start(t)
   const { error, value, trailers } = await unary(client, 'hello', { deadline: Date.now() + 60_000 })
   t.same([error, value], [null, 'hello!'])
@@ -106,14 +106,14 @@ t.test('unary calls, with what stands in front and behind', async (t) => {
   t.match(gateway.records[0], { status: 200, error: undefined, method: 'POST', target: '/test.Echo/Unary' })
 })
 
-t.test('an error of the server arrives as it was said', async (t) => {
+t.test('an error of the server arrives unchanged', async (t) => {
   const { client } = await start(t)
   const { error } = await unary(client, 'fail')
   t.match(error, { code: status.FAILED_PRECONDITION, details: 'nicht möglich: 50 %' })
   t.same(error?.metadata.get('x-trailer'), ['behind'])
 })
 
-t.test('streams from the server, to it, and both ways', async (t) => {
+t.test('streams pass from the server, to it, and both ways', async (t) => {
   const { client } = await start(t)
   const down = client.serverStream('n')
   const parts: string[] = []
@@ -133,7 +133,7 @@ t.test('streams from the server, to it, and both ways', async (t) => {
   const both = client.bidi()
   for (const text of ['one', 'two', 'three']) {
     both.write(text)
-    // Each is answered before the next is sent.
+    // Each message is answered before the next is sent.
     const [answer] = await once(both, 'data')
     t.equal(answer, `${text}?`)
   }
@@ -152,7 +152,7 @@ t.test('a stream that breaks in the middle says why', async (t) => {
   t.equal(parts, 5)
 })
 
-t.test('a call that is cancelled, or whose deadline has come, is cancelled at the server', async (t) => {
+t.test('a call that is cancelled, or past its deadline, is cancelled at the server', async (t) => {
   const { gateway, client } = await start(t)
   const down = client.serverStream('endless')
   down.on('error', () => {})
@@ -167,7 +167,7 @@ t.test('a call that is cancelled, or whose deadline has come, is cancelled at th
   t.match(gateway.records[1], { status: 499, error: 'client_closed' })
 })
 
-t.test('what the gateway refuses has a status of gRPC, and details', async (t) => {
+t.test('a refusal of the gateway has a gRPC status, and details', async (t) => {
   const { gateway, client } = await start(t, { limit: '1/min' })
   t.equal((await unary(client, 'a')).value, 'a!')
   const { error } = await unary(client, 'b')
@@ -202,7 +202,7 @@ t.test('what the gateway refuses has a status of gRPC, and details', async (t) =
   t.match(await raw.ask('/nowhere'), { status: 404 })
 })
 
-t.test('a call without a credential is UNAUTHENTICATED, while its client still streams', async (t) => {
+t.test('a call without a credential is UNAUTHENTICATED while its client still streams', async (t) => {
   const { client } = await start(t, { consumers: 'api_key: { keys: [{ key: k, consumer: acme }] }' })
   const error = await new Promise<ServiceError>((resolve) => {
     const call = client.clientStream((error) => resolve(error!))
@@ -211,7 +211,7 @@ t.test('a call without a credential is UNAUTHENTICATED, while its client still s
   t.match(error, { code: status.UNAUTHENTICATED })
 })
 
-t.test('every error of the table has its status', async (t) => {
+t.test('every error code has a gRPC status', async (t) => {
   const expected = new Map<number, number>([
     [400, status.INTERNAL],
     [401, status.UNAUTHENTICATED],

@@ -17,20 +17,20 @@ t.test('a name is found in any case, and never in the place of a value', async (
   t.equal(sentField([], 'accept'), undefined)
 })
 
-t.test('of what has to be there once, two are none', async (t) => {
+t.test('onlyField returns nothing for a repeated field', async (t) => {
   t.equal(onlyField(SENT, 'x-once'), '1')
   t.equal(onlyField(SENT, 'x-twice'), undefined)
   t.equal(onlyField(SENT, 'x-never'), undefined)
   t.equal(onlyField([...SENT, 'X-Other', '1', 'x-once', '1'], 'x-once'), undefined)
 })
 
-t.test('several are one value, without the blanks around them', async (t) => {
+t.test('joinedField joins repeated fields, without surrounding blanks', async (t) => {
   t.equal(joinedField(SENT, 'x-twice'), 'one, two')
   t.equal(joinedField(['X-Empty', ''], 'x-empty'), '')
   t.equal(joinedField(SENT, 'x-never'), undefined)
 })
 
-t.test('all of a name are removed, the others stay in their order', async (t) => {
+t.test('removeField removes all fields of a name, and keeps the order of the others', async (t) => {
   const list = [...SENT]
   removeField(list, 'accept')
   t.same(list, ['X-Twice', ' one ', 'x-twice', 'two', 'X-Once', '1'])
@@ -39,7 +39,7 @@ t.test('all of a name are removed, the others stay in their order', async (t) =>
   t.same(list, ['X-Once', '1'])
 })
 
-t.test('a list whose names are in lower case is looked up as it is', async (t) => {
+t.test('a list with lower-case names is searched as it is', async (t) => {
   const list = ['x-a', '1', 'x-b', 'x-a', 'x-a', '2']
   t.equal(placeOf(list, 'x-a'), 0)
   t.equal(placeOf(list, 'x-b'), 2)

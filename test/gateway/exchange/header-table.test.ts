@@ -3,7 +3,7 @@ import { startFaces } from '../../support/http/faces.js'
 import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
 import { SWITCHING } from '../../support/http/websocket.js'
 
-/** What an upstream is told by fields that other servers use to say who is calling. */
+/** Tests header names that other servers use to tell upstreams who is calling. */
 
 const upstream = await rawUpstream(t, (request) => {
   const switches = request.values('upgrade').length > 0
@@ -36,12 +36,12 @@ const CLAIMS = [
 const asked = { fields: CLAIMS.map((name) => [name, 'mallory'] as const) }
 const underscored = { fields: CLAIMS.map((name) => [name.replaceAll('-', '_'), 'mallory'] as const) }
 
-/** Names of the fields that hold what the caller made up. */
+/** Returns the names of fields that hold the client's made-up value. */
 function told({ fields }: RawRequest): string[] {
   return fields.filter(([, value]) => value === 'mallory').map(([name]) => name.toLowerCase())
 }
 
-t.test('what other servers say of a caller does not come through, on any face', async (t) => {
+t.test('headers that other servers use for identities are dropped, on every face', async (t) => {
   for (const yaml of [SITE, `${SITE}trusted_proxies: [127.0.0.1]`]) {
     for (const face of await startFaces(t, yaml)) {
       for (const request of [asked, underscored]) {
@@ -52,7 +52,7 @@ t.test('what other servers say of a caller does not come through, on any face', 
   }
 })
 
-t.test('what the configuration names comes through from a trusted proxy alone', async (t) => {
+t.test('trusted_headers pass only from a trusted proxy', async (t) => {
   const named = `${SITE}trusted_headers: [X-SSL-Client-Verify, x-client-id, remote-user]\n`
   for (const face of await startFaces(t, named)) {
     await face.ask(asked)
@@ -71,30 +71,27 @@ t.test('what the configuration names comes through from a trusted proxy alone', 
   }
 })
 
-t.test(
-  'a header that identifies a consumer, or says what a request costs, may have such a name',
-  async (t) => {
-    const yaml = `
+t.test('such a name may still be configured to identify a consumer, or to carry a cost', async (t) => {
+  const yaml = `
 tiers: [free]
 consumers: [{ header: { name: x-client-id, from: anyone } }]
 services:
   api: { upstreams: ["${upstream.origin}"], balance: { hash: { header: x-client-shard } } }
 routes: [{ path: /*, service: api, websocket: true, cost: { header: x-client-cost, consumers: [mallory] } }]
 `
-    for (const face of await startFaces(t, yaml)) {
-      await face.ask({
-        fields: [
-          ['X-Client-Id', 'mallory'],
-          ['X-Client-Cost', 'mallory'],
-          ['X-Client-Shard', 'mallory'],
-          ['X-Client-Other', 'mallory'],
-        ],
-      })
-      t.same(
-        told(upstream.requests.at(-1)!).sort(),
-        ['x-client-cost', 'x-client-id', 'x-client-shard'],
-        face.name,
-      )
-    }
-  },
-)
+  for (const face of await startFaces(t, yaml)) {
+    await face.ask({
+      fields: [
+        ['X-Client-Id', 'mallory'],
+        ['X-Client-Cost', 'mallory'],
+        ['X-Client-Shard', 'mallory'],
+        ['X-Client-Other', 'mallory'],
+      ],
+    })
+    t.same(
+      told(upstream.requests.at(-1)!).sort(),
+      ['x-client-cost', 'x-client-id', 'x-client-shard'],
+      face.name,
+    )
+  }
+})

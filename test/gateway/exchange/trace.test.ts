@@ -22,7 +22,7 @@ routes:
   - { path: /payments/*, service: payments, websocket: true }
   - { path: /quiet/*, service: payments, headers: { request: { remove: [traceparent, tracestate] } } }
 `
-/** The same, but nobody is trusted. */
+/** The same, with no trusted proxy. */
 const EDGE = SITE.replace('trusted_proxies: [127.0.0.1]\n', '')
 const TRACE = '0af7651916cd43dd8448eb211c80319c'
 const SPAN = 'b7ad6b7169203331'
@@ -39,7 +39,7 @@ t.test('without tracing', async (t) => {
     return { got: payments.received.at(-1)!, trace: records.at(-1)!.trace }
   }
 
-  t.test('what a caller sends of its trace passes on as it came, and the log knows the trace', async (t) => {
+  t.test("a client's trace headers pass unchanged, and the log has the trace", async (t) => {
     const fields = [`TraceParent: ${PARENT}`, 'tracestate: a=1, b=2', 'tracestate: c=3', 'baggage: who=me']
     const { got, trace } = await send(...fields)
     t.same(got.values('traceparent'), [PARENT])
@@ -48,7 +48,7 @@ t.test('without tracing', async (t) => {
     t.match(trace, { traceId: TRACE, spanId: SPAN, sampled: false })
   })
 
-  t.test('one that is not valid, repeated or meant for this hop alone names no trace', async (t) => {
+  t.test('a traceparent that is invalid, repeated or hop-by-hop names no trace', async (t) => {
     for (const [fields, passed] of [
       [[], 0],
       [['traceparent: 00-abc-def-01'], 1],
@@ -69,7 +69,7 @@ async function startTracedSite(t: Test, yaml: string, sampling = {}, parts = {})
   return {
     ...site,
     ...traced,
-    /** Sends a request of somebody who has not been here. */
+    /** Sends a request of a new consumer. */
     async send(line: string, ...fields: string[]) {
       const id = `id-${count++}`
       const bytes = rawRequest(line, `X-Request-Id: ${id}`, `X-User-Id: ${id}`, ...fields)
@@ -81,7 +81,7 @@ async function startTracedSite(t: Test, yaml: string, sampling = {}, parts = {})
   }
 }
 
-/** What must hold of any request's spans: one trace, all below the server span, and within its time. */
+/** Checks what holds for any request: its spans are of one trace, below the server span, and within its time. */
 function checkTree(t: Test, spans: readonly CollectedSpan[]) {
   const server = serverSpan(spans)
   t.equal(new Set(spans.map(({ spanId }) => spanId)).size, spans.length, 'each has an id of its own')
@@ -95,7 +95,7 @@ function checkTree(t: Test, spans: readonly CollectedSpan[]) {
   return server
 }
 
-t.test('a request is three spans: how it came, its quota, and the way to its upstream', async (t) => {
+t.test('a request makes three spans: the request, its quota, and the call to its upstream', async (t) => {
   const { gateway, payments, collector, send } = await startTracedSite(t, SITE)
   const before = Date.now()
   const { id, record, got } = await send('GET /payments/a?card=4111', 'User-Agent: curl/8', 'Cookie: s3cret')
@@ -153,7 +153,7 @@ t.test('a request is three spans: how it came, its quota, and the way to its ups
   t.match(collector.pushes[0], { path: '/v1/traces', headers: { authorization: 'Bearer s3cret' } })
 })
 
-t.test('a trace that a caller began goes on, with its state and baggage', async (t) => {
+t.test("a client's trace is continued, with its state and baggage", async (t) => {
   const { collector, send } = await startTracedSite(t, SITE, { sample: 0 })
   const fields = ['tracestate: a=1', 'tracestate: b=2', 'baggage: who=me']
   const { id, got } = await send('GET /payments/a', `traceparent: 00-${TRACE}-${SPAN}-03`, ...fields)
@@ -168,7 +168,7 @@ t.test('a trace that a caller began goes on, with its state and baggage', async 
   t.same(got.values('baggage'), ['who=me'])
 })
 
-t.test('whose decision counts', async (t) => {
+t.test("sample and parent say whether a client's sampling decision counts", async (t) => {
   const decided = async (yaml: string, sampling: object, traceparent: string) => {
     const { send } = await startTracedSite(t, yaml, sampling)
     const { record, got } = await send('GET /payments/a', `traceparent: ${traceparent}`)
@@ -187,7 +187,7 @@ t.test('whose decision counts', async (t) => {
   t.notOk(await decided(SITE, { sample: 0, maxPerSecond: 0 }, PARENT), 'and there is a bound for all')
 })
 
-t.test('a request that is not recorded is sent on without a word of traces', async (t) => {
+t.test('a request that is not recorded gets no trace headers', async (t) => {
   const { send, collector, tracing } = await startTracedSite(t, SITE, { sample: 0 })
   const { record, got } = await send('GET /payments/a', 'tracestate: a=1')
   t.equal(record.trace, undefined)
@@ -197,7 +197,7 @@ t.test('a request that is not recorded is sent on without a word of traces', asy
   t.equal(collector.pushes.length, 0)
 })
 
-t.test('a trace that is named in a way that is not valid begins anew', async (t) => {
+t.test('an invalid traceparent starts a new trace', async (t) => {
   const { send, collector } = await startTracedSite(t, SITE)
   for (const fields of [
     ['traceparent: 00-00000000000000000000000000000000-b7ad6b7169203331-01', 'tracestate: a=1'],
@@ -217,14 +217,14 @@ t.test('a trace that is named in a way that is not valid begins anew', async (t)
   t.same(got.values('tracestate'), [], 'a state that is not valid is dropped, its trace goes on')
 })
 
-t.test('a route that keeps traces from its upstream keeps ours, too', async (t) => {
+t.test('a route that hides traces from its upstream still records them', async (t) => {
   const { send, collector } = await startTracedSite(t, SITE)
   const { id, got } = await send('GET /quiet/a', `traceparent: ${PARENT}`, 'tracestate: a=1')
   t.match(serverSpan(await collector.trace(id)), { traceId: TRACE, parentSpanId: SPAN })
   t.same([...got.values('traceparent'), ...got.values('tracestate')], [])
 })
 
-t.test('a denied request has no way to an upstream, and is not a failure', async (t) => {
+t.test('a denied request has no upstream span, and is no failure', async (t) => {
   const { gateway, collector } = await startTracedSite(t, SITE)
   for (let i = 0; i < 3; i++) {
     await rawExchange(gateway.port, rawRequest('GET /payments/a', `X-Request-Id: denied-${i}`))
@@ -242,7 +242,7 @@ t.test('a denied request has no way to an upstream, and is not a failure', async
   t.match(limiterSpan(spans)!.attributes, { 'tidegate.decision': 'denied', 'tidegate.remaining': 0 })
 })
 
-t.test('what never had a route, or a method that is known, has spans all the same', async (t) => {
+t.test('a request without a route or with an unknown method has spans, too', async (t) => {
   const { send, collector } = await startTracedSite(t, SITE)
   const lost = serverSpan(await collector.trace((await send('GET /nowhere?a=b')).id))
   t.equal(lost.name, 'GET')
@@ -305,7 +305,7 @@ t.test('a decision without the store says so, and why', async (t) => {
   t.notMatch(JSON.stringify(spans), /s3cret/)
 })
 
-t.test('every attempt is a span, and the upstream that answers has that of its own', async (t) => {
+t.test('every attempt is a span, and its upstream gets that span as parent', async (t) => {
   const broken = await refusingPort()
   const dying = await rawUpstream(t, (request) => reset(request.socket))
   const well = await rawUpstream(t)
@@ -339,7 +339,7 @@ t.test('every attempt is a span, and the upstream that answers has that of its o
   t.match(well.requests[0]!.values('traceparent')[0], calls[2]!.spanId)
 })
 
-t.test('what an upstream does wrong fails both spans', async (t) => {
+t.test("an upstream's failure marks both spans as failed", async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     if (request.target.endsWith('500')) respond(request, 'HTTP/1.1 500 Oops\r\nContent-Length: 0\r\n\r\n')
     else if (request.target.endsWith('404')) respond(request, 'HTTP/1.1 404 No\r\nContent-Length: 0\r\n\r\n')
@@ -391,7 +391,7 @@ t.test('a client that leaves ends both spans, and fails neither', async (t) => {
   t.notOk(server.failed || callSpans(spans)[0]!.failed)
 })
 
-t.test('a tunnel is a span until it is closed', async (t) => {
+t.test('a tunnel is one span until it closes', async (t) => {
   const chat = await startChat(t)
   const { gateway, collector } = await startTracedSite(t, SITE.replace('PAYMENTS', `'${chat.origin}'`))
   const connection = await openRaw(gateway.port)
@@ -407,7 +407,7 @@ t.test('a tunnel is a span until it is closed', async (t) => {
   t.equal(chat.handshakes[0]!.headers.traceparent, `00-${TRACE}-${call!.spanId}-01`)
 })
 
-t.test('a copy for a second service is a span of its own, which may end later', async (t) => {
+t.test('a mirrored request is a span of its own, which may end later', async (t) => {
   const marketing = await recordingUpstream(t)
   const { collector, send } = await startTracedSite(
     t,
@@ -430,7 +430,7 @@ t.test('a copy for a second service is a span of its own, which may end later', 
   t.notMatch(got.values('traceparent')[0], copy.spanId)
 })
 
-t.test('calls of gRPC over HTTP/2 say how they ended, whoever ended them', async (t) => {
+t.test('gRPC calls over HTTP/2 record their status, from the server or the gateway', async (t) => {
   const { tracing, collector } = await startTracing(t)
   const origin = await grpcUpstream(t, {
     unary({ request, metadata }: ServerUnaryCall<string, string>, reply: sendUnaryData<string>) {
