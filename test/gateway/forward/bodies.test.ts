@@ -7,7 +7,7 @@ import { startFaces } from '../../support/http/faces.js'
 import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
-/** Bodies that nobody wants, that are too large, or that wait for a word. */
+/** Tests bodies that nobody wants, that are too large, or that wait for 100 Continue. */
 
 const SITE = `
 tiers: [free]
@@ -21,11 +21,11 @@ routes:
   - { path: /marketing/*, service: marketing }
 `
 
-t.test('a denied request with a body is answered at once, and the body goes nowhere', async (t) => {
+t.test('a denied request with a body is answered at once, and its body is dropped', async (t) => {
   const { gateway, marketing } = await startSite(t, SITE)
   const get = rawRequest('GET /marketing/x')
   await rawExchange(gateway.port, get + get, { responses: 2 })
-  // One that has come along as a whole keeps its connection: nobody has to read on for it.
+  // A body that has come as a whole keeps its connection: nothing is left to read.
   const whole = `${rawRequest('POST /marketing/x', 'Content-Length: 5')}abcde`
   const kept = await rawExchange(gateway.port, whole)
   t.match(kept, { responses: [{ status: 429 }], closed: false })
@@ -44,7 +44,7 @@ t.test('a denied request with a body is answered at once, and the body goes nowh
     ],
   }
   for (const [what, [bytes, status]] of Object.entries(refusals)) {
-    // Without a long wait, that is.
+    // That is, without a long wait.
     const { responses, closed } = await rawExchange(gateway.port, bytes, { timeoutMs: 10_000 })
     t.match(responses, [{ status }], what)
     t.equal(responses[0]!.header('connection'), 'close', what)
@@ -73,7 +73,7 @@ t.test('a body above the limit of its route is 413, announced or not', async (t)
   t.match(fit, [{ status: 200 }])
 })
 
-t.test('chunk extensions are no way to send without end, on any face', async (t) => {
+t.test('endless chunk extensions are refused, on every face', async (t) => {
   const upstream = await recordingUpstream(t)
   const yaml = `
 tiers: [free]
@@ -84,7 +84,7 @@ routes: [{ path: /*, service: api }]
   const extended = (chunks: number, bytes: number) =>
     `${`1;${'x'.repeat(bytes)}\r\na\r\n`.repeat(chunks)}0\r\n\r\n`
   for (const { name, open, gateway } of await startFaces(t, yaml)) {
-    // A handshake has no body, and a connection is no plain one once there are chunks on it.
+    // A handshake has no body, and a connection with chunks leaves the plain path.
     if (open === undefined || name === 'plain' || name === 'upgrade') continue
     for (const [what, body] of [
       ['one of 64 KiB', extended(1, 65_536)],
@@ -107,7 +107,7 @@ routes: [{ path: /*, service: api }]
     ] as const) {
       const connection = await open()
       connection.write(start)
-      // Each in a packet, and over TLS a record, of its own.
+      // Each in a packet of its own, and over TLS in a record of its own.
       for (const piece of pieces) connection.write(piece)
       connection.write('0\r\n\r\n')
       await connection.until('an answer', () => connection.responses().length > 0)
@@ -119,7 +119,7 @@ routes: [{ path: /*, service: api }]
   }
 })
 
-t.test('100 Continue is said after the quota was taken, and not before', async (t) => {
+t.test('the gateway sends 100 Continue after it has taken the quota, not before', async (t) => {
   let decide: ((decision: Decision) => void) | undefined
   const limiter = {
     take: () =>
@@ -154,7 +154,7 @@ t.test('100 Continue is said after the quota was taken, and not before', async (
   t.equal(payments.received.length, 1)
 })
 
-t.test('100 Continue is not said to HTTP/1.0, and nobody waits for it', async (t) => {
+t.test('HTTP/1.0 gets no 100 Continue and does not wait for it', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const bytes = 'POST /payments/x HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 5\r\n\r\nabcde'
   const { responses, text } = await rawExchange(gateway.port, bytes)
@@ -163,7 +163,7 @@ t.test('100 Continue is not said to HTTP/1.0, and nobody waits for it', async (t
   t.match(payments.received, [{ body: 'abcde' }])
 })
 
-t.test('an expectation without a body is met by the response', async (t) => {
+t.test('an expectation without a body gets the response at once', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const { responses, text } = await rawExchange(
     gateway.port,

@@ -16,7 +16,7 @@ import { openRaw } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 import { handshake, SWITCHING } from '../../support/http/websocket.js'
 
-/** What a client asks for, what the store and the upstreams make of it, and how the client behaves. */
+/** What a client sends, what the store and the upstreams do, and how the client behaves. */
 interface Plan {
   readonly ask:
     | 'get'
@@ -29,11 +29,11 @@ interface Plan {
     | 'upgrade with bytes'
   readonly store: 'at once' | 'later' | 'denies' | 'denies later' | 'fails later'
   readonly answer: (typeof ANSWERS)[number]
-  /** Ms after which the client goes; undefined: it stays to the end. */
+  /** Ms after which the client leaves; undefined: it stays to the end. */
   readonly leaves: number | undefined
-  /** It reads nothing. */
+  /** Whether it reads nothing. */
   readonly deaf: boolean
-  /** The configuration that is in force from now on. */
+  /** The configuration in force from now on. */
   readonly reload: number | undefined
 }
 
@@ -124,7 +124,7 @@ function act(request: RawRequest, answer: string, first: boolean): void {
   }
 }
 
-t.test('whatever becomes of requests, all that was taken for them is given back, once', async (t) => {
+t.test('however requests end, everything that was taken for them is given back once', async (t) => {
   const answers = new Map<string, string>()
   const seen = new Set<string>()
   const serve = (request: RawRequest): void => {
@@ -133,7 +133,7 @@ t.test('whatever becomes of requests, all that was taken for them is given back,
     const first = !seen.has(id!)
     seen.add(id!)
     if (answer === 'early') act(request, answer, first)
-    // A copy may take half a minute, and this test may not.
+    // A mirrored request may take half a minute; this test may not.
     else if (answer !== 'silent' || request.values('x-tidegate-mirror').length > 0) {
       const timer = setInterval(() => {
         if (request.complete) act(request, answer, first)
@@ -174,7 +174,7 @@ routes:
 `
   const yamls = [yamlOf(all, 2), yamlOf(all.slice(0, 2), 1), yamlOf(all.toReversed(), 2)]
 
-  // The counting is done here, around the real ones: each target has to be left as often as it was entered.
+  // Counts around the real functions: each target must be left as often as it was entered.
   const real = createUpstreams(snapshotOf(yamls[0]!))
   const inside = new Map<Target['endpoint'], number>()
   const faults: string[] = []
@@ -262,7 +262,7 @@ routes:
       gateway.use(yamls[reload]!)
       real.retain(gateway.snapshot())
     }
-    // What has not come by then is not a request.
+    // Bytes that have not come by then are no request.
     if (leaves !== undefined) await sleep(leaves)
     else if (!deaf) await client.until('an end', () => client.responses().length > 0 || client.isClosed())
     client.socket.destroy()
@@ -282,7 +282,7 @@ routes:
   await fc.assert(
     fc.asyncProperty(fc.array(plan, { minLength: 4, maxLength: 24 }), async (batch) => {
       await Promise.all(batch.map(run))
-      // A request may not even have been accepted yet.
+      // The gateway may not even have accepted the request yet.
       await eventually('nothing is under way', () => isDeepStrictEqual(held(), NOTHING)).catch((error) => {
         throw new Error(`${error.message}: ${JSON.stringify(held())}`)
       })

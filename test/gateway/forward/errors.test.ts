@@ -4,7 +4,7 @@ import { upstreamErrorCode } from '../../../src/gateway/forward/upstream-error.j
 
 const coded = (code: string) => Object.assign(new Error('words'), { code })
 
-t.test('what a library or the system says becomes a code of the table', async (t) => {
+t.test('an error of a library or the system becomes a code of the table', async (t) => {
   const expected = {
     ECONNREFUSED: 'upstream_refused',
     EHOSTUNREACH: 'upstream_refused',
@@ -29,11 +29,11 @@ t.test('what a library or the system says becomes a code of the table', async (t
 })
 
 t.test('the watchdog', async (t) => {
-  // It alone keeps no process alive.
+  // The watchdog alone does not keep a process alive.
   const awake = setInterval(() => {}, 1_000)
   t.teardown(() => clearInterval(awake))
 
-  t.test('looks at what is under way, and at nothing that is not', async (t) => {
+  t.test('checks what is watched, and nothing else', async (t) => {
     const watchdog = createWatchdog(5)
     t.teardown(() => watchdog.close())
     const seen: number[] = []
@@ -56,7 +56,7 @@ t.test('the watchdog', async (t) => {
     t.ok(seen[0]! < seen[1]! && seen[1]! < seen[2]!)
   })
 
-  t.test('gives a time from which nothing ends too early', async (t) => {
+  t.test('gives a time from which no timeout ends too early', async (t) => {
     const watchdog = createWatchdog(20)
     t.teardown(() => watchdog.close())
     const began = performance.now()
@@ -67,7 +67,7 @@ t.test('the watchdog', async (t) => {
     t.ok(ended - began >= 50)
   })
 
-  t.test('looks at nothing once it is closed', async (t) => {
+  t.test('checks nothing once it is closed', async (t) => {
     const watchdog = createWatchdog(5)
     let checks = 0
     watchdog.add({ check: () => checks++, broken() {} })

@@ -16,14 +16,14 @@ server: { min_rate: 0 }
 `
 }
 
-// Most of the time here is waiting.
+// These tests mostly wait.
 t.jobs = 4
 const APART = { buffered: true }
 
 const GET = 'GET /x HTTP/1.1\r\nHost: a\r\n\r\n'
 const POST = 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello'
 
-/** The one problem that a client may be told: by its code, never by an address or the words of a library. */
+/** Checks the one problem that a client may see: its code, never an address or a library's words. */
 function isProblem(t: Test, response: RawResponse | undefined, status: number, code: ErrorCode): void {
   t.equal(response?.status, status, `${response?.body}`)
   t.equal(response?.header('content-type'), 'application/problem+json')
@@ -37,7 +37,7 @@ async function outcome(gateway: TestGateway, nth: number) {
 }
 
 t.test('an upstream that cannot be reached', APART, async (t) => {
-  t.test('refused: 502 upstream_refused, whatever the method', async (t) => {
+  t.test('gives 502 upstream_refused if it refuses, whatever the method', async (t) => {
     const { origin } = await refusingPort()
     const gateway = await startGateway(t, yamlFor([origin]))
     isProblem(t, (await rawExchange(gateway.port, GET)).responses[0], 502, 'upstream_refused')
@@ -47,7 +47,7 @@ t.test('an upstream that cannot be reached', APART, async (t) => {
     t.match([...gateway.upstreams.health()], [{ service: 'api', upstream: origin, healthy: false }])
   })
 
-  t.test('no such name: 502 upstream_refused', async (t) => {
+  t.test('gives 502 upstream_refused if its name is unknown', async (t) => {
     const gateway = await startGateway(t, yamlFor(['http://tidegate-test.invalid:9']))
     const { responses } = await rawExchange(gateway.port, GET)
     t.equal(responses[0]!.status, 502)
@@ -55,7 +55,7 @@ t.test('an upstream that cannot be reached', APART, async (t) => {
     t.notMatch(responses[0]!.body, /invalid/)
   })
 
-  t.test('neither refused nor accepted: 504 upstream_connect_timeout', async (t) => {
+  t.test('gives 504 upstream_connect_timeout if it neither refuses nor accepts', async (t) => {
     const { origin } = await hangingListener(t)
     const gateway = await startGateway(t, yamlFor([origin]))
     const began = performance.now()
@@ -66,7 +66,7 @@ t.test('an upstream that cannot be reached', APART, async (t) => {
 })
 
 t.test('an upstream that does not answer', APART, async (t) => {
-  t.test('in time: 504 upstream_timeout, and what it was doing is aborted', async (t) => {
+  t.test('in time gives 504 upstream_timeout, and its work is aborted', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor([upstream.origin], ', timeouts: { headers: 150ms }'))
     isProblem(t, (await rawExchange(gateway.port, GET)).responses[0], 504, 'upstream_timeout')
@@ -74,7 +74,7 @@ t.test('an upstream that does not answer', APART, async (t) => {
     t.equal(upstream.requests.length, 1, 'not sent again')
   })
 
-  t.test('but closes: 502 upstream_failed, GET after a second try', async (t) => {
+  t.test('but closes gives 502 upstream_failed, for GET after a retry', async (t) => {
     const upstream = await rawUpstream(t, ({ socket }) => void socket.end())
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     isProblem(t, (await rawExchange(gateway.port, GET)).responses[0], 502, 'upstream_failed')
@@ -83,14 +83,14 @@ t.test('an upstream that does not answer', APART, async (t) => {
     t.equal(upstream.requests.length, 3, 'a POST once only')
   })
 
-  t.test('but resets: 502 upstream_failed', async (t) => {
+  t.test('but resets gives 502 upstream_failed', async (t) => {
     const upstream = await rawUpstream(t, ({ socket }) => reset(socket))
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     isProblem(t, (await rawExchange(gateway.port, POST)).responses[0], 502, 'upstream_failed')
     isProblem(t, (await rawExchange(gateway.port, GET)).responses[0], 502, 'upstream_failed')
   })
 
-  t.test('but has begun to: no second try', async (t) => {
+  t.test('after a first byte gets no retry', async (t) => {
     for (const beginning of ['HTTP/1.1 200 O', 'HTTP/1.1 103 Early Hints\r\nLink: <a>\r\n\r\n']) {
       const upstream = await rawUpstream(t, (request) => {
         respond(request, beginning)
@@ -105,7 +105,7 @@ t.test('an upstream that does not answer', APART, async (t) => {
 })
 
 t.test('a connection that the upstream closed while it was idle', APART, async (t) => {
-  // Says keep-alive, and resets the connection at the next request: the race, made certain.
+  // The upstream says keep-alive and resets the connection at the next request: this race, made certain.
   let deadly = false
   const secondRequestDies = (request: RawRequest) => {
     const reused = upstream.requests.some((r) => r !== request && r.connection === request.connection)
@@ -118,7 +118,7 @@ t.test('a connection that the upstream closed while it was idle', APART, async (
   const gateway = await startGateway(t, yamlFor([upstream.origin]))
   const send = async (bytes: string) => (await rawExchange(gateway.port, bytes)).responses[0]!
 
-  t.test('is not noticed by the client of an idempotent request without a body', async (t) => {
+  t.test('does not fail an idempotent request without a body', async (t) => {
     for (const method of ['GET', 'HEAD', 'OPTIONS', 'PUT', 'DELETE']) {
       t.equal((await send(GET)).status, 200)
       deadly = true
@@ -129,7 +129,7 @@ t.test('a connection that the upstream closed while it was idle', APART, async (
     }
   })
 
-  t.test('is 502 for the others, which are sent once', async (t) => {
+  t.test('gives 502 for other requests, which are sent once', async (t) => {
     for (const bytes of [
       POST,
       'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n',
@@ -143,7 +143,7 @@ t.test('a connection that the upstream closed while it was idle', APART, async (
     }
   })
 
-  t.test('takes no request along whose body has not begun: it goes on another one, once', async (t) => {
+  t.test('fails no request whose body has not begun: that is sent once more', async (t) => {
     const upstream = await rawUpstream(t)
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
@@ -164,7 +164,7 @@ t.test('a connection that the upstream closed while it was idle', APART, async (
     t.equal(upstream.requests.length, 3)
   })
 
-  t.test('is taken for dead when its end came before the next request', async (t) => {
+  t.test('is not used if its end came before the next request', async (t) => {
     const closes = await rawUpstream(t, (request) => {
       respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
       setTimeout(() => request.socket.end(), 10)
@@ -198,28 +198,25 @@ t.test('several upstreams', APART, async (t) => {
     t.strictSame(states, { [dead.origin]: false, [alive.origin]: true })
   })
 
-  t.test(
-    'stand in for one that hangs: one request in a second waits for it, the others do not',
-    async (t) => {
-      const [hanging, alive] = [await hangingListener(t), await rawUpstream(t)]
-      const gateway = await startGateway(t, yamlFor([hanging.origin, alive.origin]))
-      const began = performance.now()
+  t.test('stand in for one that hangs: one request a second waits for it, others do not', async (t) => {
+    const [hanging, alive] = [await hangingListener(t), await rawUpstream(t)]
+    const gateway = await startGateway(t, yamlFor([hanging.origin, alive.origin]))
+    const began = performance.now()
+    t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
+    t.ok(performance.now() - began > 1_500, 'the first one had to find out')
+    const waits: number[] = []
+    for (let i = 0; i < 10; i++) {
+      const sent = performance.now()
       t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
-      t.ok(performance.now() - began > 1_500, 'the first one had to find out')
-      const waits: number[] = []
-      for (let i = 0; i < 10; i++) {
-        const sent = performance.now()
-        t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
-        waits.push(performance.now() - sent)
-      }
-      // Five of ten would, if nothing were known of it; whenever a second has gone by, one more may.
-      const quick = waits.filter((ms) => ms <= 1_500)
-      const seconds = quick.reduce((sum, ms) => sum + ms, 0) / 1_000
-      t.ok(waits.length - quick.length <= 1 + seconds, waits.join())
-    },
-  )
+      waits.push(performance.now() - sent)
+    }
+    // Without memory five of ten would wait; whenever a second has gone by, one more may.
+    const quick = waits.filter((ms) => ms <= 1_500)
+    const seconds = quick.reduce((sum, ms) => sum + ms, 0) / 1_000
+    t.ok(waits.length - quick.length <= 1 + seconds, waits.join())
+  })
 
-  t.test('all down: 502 after each was tried once', async (t) => {
+  t.test('that are all down give 502 after one attempt each', async (t) => {
     const dead = await Promise.all([refusingPort(), refusingPort(), refusingPort()])
     const gateway = await startGateway(t, yamlFor(dead.map(({ origin }) => origin)))
     for (let i = 0; i < 4; i++) {
@@ -231,7 +228,7 @@ t.test('several upstreams', APART, async (t) => {
     )
   })
 
-  t.test('that answer with 5xx are not down: it is their answer', async (t) => {
+  t.test('that answer with 5xx are not down', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
       respond(request, 'HTTP/1.1 503 Busy\r\nContent-Length: 4\r\n\r\nbusy'),
     )
@@ -242,7 +239,7 @@ t.test('several upstreams', APART, async (t) => {
     t.match(await outcome(gateway, 0), { status: 503, error: undefined })
   })
 
-  t.test('one that comes back is healthy with its first answer', async (t) => {
+  t.test('are healthy again with their first response', async (t) => {
     const { port, origin } = await refusingPort()
     const gateway = await startGateway(t, yamlFor([origin]))
     t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 502)
@@ -253,7 +250,7 @@ t.test('several upstreams', APART, async (t) => {
   })
 })
 
-t.test('a response that is cut is cut for the client, too', APART, async (t) => {
+t.test('a response that the upstream cuts is cut for the client, too', APART, async (t) => {
   const BODY = 'x'.repeat(1_000)
   const cuts = [
     ['a length not reached', `HTTP/1.1 200 OK\r\nContent-Length: 2000\r\n\r\n${BODY}`, 'end'],
@@ -295,7 +292,7 @@ t.test('a response that is cut is cut for the client, too', APART, async (t) => 
           ended = true
         })
         client.write(`GET / HTTP/${version}\r\nHost: a\r\n\r\n`)
-        // Once the client has the header and what there was of the body, only the end can tell it.
+        // Once the client has the header and the beginning of the body, only the end of the connection can tell it.
         await client.until('the body', () => client.received().includes(BODY))
         const { socket } = upstream.requests.at(-1)!
         if (then === 'end') socket.end()
@@ -331,7 +328,7 @@ t.test('a response that is cut is cut for the client, too', APART, async (t) => 
 })
 
 t.test('a client that leaves', APART, async (t) => {
-  t.test('while the upstream works: it is told at once, and the record says 499', async (t) => {
+  t.test('while the upstream works: its request is aborted at once, and the record says 499', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     for (const leave of [reset, (socket: Socket) => void socket.destroy()]) {
@@ -361,7 +358,7 @@ t.test('a client that leaves', APART, async (t) => {
     t.match(await outcome(gateway, 0), { status: 499, error: 'client_closed' })
   })
 
-  t.test('mid download: the upstream is aborted', async (t) => {
+  t.test('during a download: the upstream request is aborted', async (t) => {
     const upstream = await rawUpstream(t, (request) =>
       respond(request, `HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n${'x'.repeat(1000)}`),
     )
@@ -374,7 +371,7 @@ t.test('a client that leaves', APART, async (t) => {
     t.match(await outcome(gateway, 0), { status: 200, error: 'client_closed', bytesOut: 1_000 })
   })
 
-  t.test('mid upload: the upstream never sees a complete body', async (t) => {
+  t.test('during an upload: the upstream never sees a complete body', async (t) => {
     const upstream = await rawUpstream(t, () => {}, { early: true })
     const gateway = await startGateway(t, yamlFor([upstream.origin]))
     const ways = [

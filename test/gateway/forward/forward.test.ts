@@ -15,7 +15,7 @@ ${top}`
 
 const names = (request: RawRequest) => request.fields.map(([name]) => name.toLowerCase())
 
-t.test('what reaches the upstream', async (t) => {
+t.test('the request to the upstream', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(t, yamlFor(upstream.origin))
   const send = async (bytes: string, head = false) => {
@@ -24,7 +24,7 @@ t.test('what reaches the upstream', async (t) => {
     return upstream.requests.at(-1)!
   }
 
-  t.test('is the client’s request with its end-to-end fields as they were', async (t) => {
+  t.test("keeps the client's end-to-end fields as they were", async (t) => {
     const got = await send(
       'GET /a/b?c=%20d&c=e HTTP/1.1\r\nHost: api.example.com\r\nX-One: 1\r\nx-two: caf\xe9\r\nCookie: a=b; c=d\r\nX-One: 2\r\nAccept:\r\n\r\n',
     )
@@ -40,7 +40,7 @@ t.test('what reaches the upstream', async (t) => {
     t.notOk(names(got).includes('transfer-encoding'))
   })
 
-  t.test('has the upstream’s own Host, and says in X-Forwarded-* what the client saw', async (t) => {
+  t.test("has the upstream's own Host, and X-Forwarded-* fields that tell what the client saw", async (t) => {
     const got = await send('GET / HTTP/1.1\r\nHost: api.example.com:81\r\n\r\n')
     t.strictSame(got.values('host'), [upstream.authority])
     t.strictSame(got.values('x-forwarded-host'), ['api.example.com:81'])
@@ -49,7 +49,7 @@ t.test('what reaches the upstream', async (t) => {
     t.strictSame(got.values('via'), ['1.1 tidegate'])
   })
 
-  t.test('has forwarding fields of a stranger taken off', async (t) => {
+  t.test('loses the forwarding fields of an untrusted client', async (t) => {
     const got = await send(
       'GET / HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: 8.8.8.8\r\nX-Forwarded-Host: evil\r\nX-Forwarded-Proto: https\r\nX-Forwarded-Port: 444\r\nForwarded: for=8.8.8.8\r\nX-Real-IP: 8.8.8.8\r\n\r\n',
     )
@@ -59,7 +59,7 @@ t.test('what reaches the upstream', async (t) => {
     for (const name of ['x-forwarded-port', 'forwarded', 'x-real-ip']) t.strictSame(got.values(name), [])
   })
 
-  t.test('keeps Via of the proxies before, and names the protocol it came by', async (t) => {
+  t.test('keeps Via of earlier proxies, and adds the protocol it came by', async (t) => {
     const got = await send('GET / HTTP/1.0\r\nHost: a\r\nVia: 1.1 one\r\nVia: 1.1 two\r\n\r\n')
     t.strictSame(got.values('via'), ['1.1 one, 1.1 two, 1.0 tidegate'])
   })
@@ -85,14 +85,14 @@ t.test('what reaches the upstream', async (t) => {
     t.strictSame(got.values('connection'), ['keep-alive'], 'its own, for its own connection')
   })
 
-  t.test('has the request id, which is the client’s if it is one', async (t) => {
+  t.test("has the request id: the client's, if valid", async (t) => {
     const theirs = await send('GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: abc.DEF-1_2\r\n\r\n')
     t.strictSame(theirs.values('x-request-id'), ['abc.DEF-1_2'])
     const made = await send('GET / HTTP/1.1\r\nHost: a\r\nX-Request-Id: a b"\r\n\r\n')
     t.match(made.values('x-request-id')[0], /^[0-9a-f]{12}-\w+$/)
   })
 
-  t.test('has a body with its length, or in chunks of the gateway’s own', async (t) => {
+  t.test("frames its body by length, or in chunks of the gateway's own", async (t) => {
     const sized = await send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0003\r\n\r\nabc')
     t.strictSame(sized.values('content-length'), ['3'], 'the number, not the text')
     t.equal(sized.body, 'abc')
@@ -105,7 +105,7 @@ t.test('what reaches the upstream', async (t) => {
     t.notMatch(chunked.head, /x-t/i)
   })
 
-  t.test('has a body with any method that can bring one', async (t) => {
+  t.test('has a body with any method that can have one', async (t) => {
     for (const method of METHODS) {
       if (method === 'CONNECT' || method === 'TRACE' || method === 'HEAD') continue
       const bytes = `${method} /m HTTP/1.1\r\nHost: a\r\n`
@@ -116,7 +116,7 @@ t.test('what reaches the upstream', async (t) => {
     }
   })
 
-  t.test('tells no body from an empty one', async (t) => {
+  t.test('distinguishes no body from an empty one', async (t) => {
     const none = await send('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
     t.strictSame([none.values('content-length'), none.values('transfer-encoding')], [[], []])
     const empty = await send('POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
@@ -125,14 +125,14 @@ t.test('what reaches the upstream', async (t) => {
     t.strictSame([chunks.values('content-length'), chunks.body], [['0'], ''])
   })
 
-  t.test('is in HTTP/1.1 whatever the client speaks', async (t) => {
+  t.test('is HTTP/1.1 whatever the client speaks', async (t) => {
     const got = await send('GET / HTTP/1.0\r\n\r\n')
     t.match(got.head, /^GET \/ HTTP\/1\.1\r\n/)
     t.strictSame(got.values('x-forwarded-host'), [])
   })
 })
 
-t.test('a trusted proxy’s forwarding fields are kept and added to', async (t) => {
+t.test("a trusted proxy's forwarding fields are kept and added to", async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(
     t,
@@ -151,7 +151,7 @@ t.test('a trusted proxy’s forwarding fields are kept and added to', async (t) 
   t.strictSame(got.values('host'), ['a.example'], 'preserve_host')
 })
 
-t.test('the path that the upstream gets', async (t) => {
+t.test('the upstream gets its base path, then the path without the stripped prefix', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(
     t,
@@ -190,7 +190,7 @@ routes:
   )
 })
 
-t.test('what reaches the client', async (t) => {
+t.test('the response to the client', async (t) => {
   let answer = ''
   const upstream = await rawUpstream(t, (request) => respond(request, answer))
   const gateway = await startGateway(t, yamlFor(upstream.origin))
@@ -201,7 +201,7 @@ t.test('what reaches the client', async (t) => {
     return { ...responses[0]!, text }
   }
 
-  t.test('is the upstream’s response with its end-to-end fields as they were', async (t) => {
+  t.test("keeps the upstream's end-to-end fields as they were", async (t) => {
     const got = await get(
       'HTTP/1.1 201 Made It\r\nContent-Length: 5\r\nSet-Cookie: a=1\r\nset-cookie: b=2\r\nX-L: caf\xe9\r\nDate: Mon, 01 Jan 2024 00:00:00 GMT\r\nServer: x\r\nEmpty:\r\n\r\nhello',
     )
@@ -249,7 +249,7 @@ t.test('what reaches the client', async (t) => {
     t.notMatch(got.text, /dropped/)
   })
 
-  t.test('is close-delimited for HTTP/1.0 when the length is not known', async (t) => {
+  t.test('ends with the connection for HTTP/1.0 when the length is unknown', async (t) => {
     const request = 'GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n'
     const got = await get(
       'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n',
@@ -274,7 +274,7 @@ t.test('what reaches the client', async (t) => {
     connection.socket.destroy()
   })
 
-  t.test('has the reason that the upstream gave, or the usual one', async (t) => {
+  t.test("has the upstream's reason phrase, or the usual one", async (t) => {
     t.match(
       (await get('HTTP/1.1 299 Own Words!\r\nContent-Length: 0\r\n\r\n')).head,
       /^HTTP\/1.1 299 Own Words!\r/,
@@ -283,7 +283,7 @@ t.test('what reaches the client', async (t) => {
     t.match((await get('HTTP/1.1 404 \xe9\r\nContent-Length: 0\r\n\r\n')).head, /^HTTP\/1.1 404 Not Found\r/)
   })
 
-  t.test('may end with the upstream’s connection', async (t) => {
+  t.test("may end with the upstream's connection", async (t) => {
     const upstream = await rawUpstream(t, (request) => {
       respond(request, 'HTTP/1.0 200 OK\r\nX-A: b\r\n\r\nuntil the end')
       request.socket.end()
@@ -294,7 +294,7 @@ t.test('what reaches the client', async (t) => {
     t.equal(responses[0]!.header('transfer-encoding'), 'chunked')
   })
 
-  t.test('has no body, and the length it would have had, after HEAD', async (t) => {
+  t.test('has no body after HEAD, but its length', async (t) => {
     const head = 'HEAD / HTTP/1.1\r\nHost: a\r\n\r\n'
     const sized = await get('HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n', head)
     t.equal(sized.header('content-length'), '1234')
@@ -323,7 +323,7 @@ t.test('what reaches the client', async (t) => {
     t.match(sized.text, /\r\n\r\n$/)
   })
 
-  t.test('is 103 first when the upstream hints, and never 100 or 102', async (t) => {
+  t.test("is preceded by the upstream's 103, and never by 100 or 102", async (t) => {
     const hints =
       'HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\nLink: </b.js>; rel=preload\r\nX-Secret: 1\r\n\r\n'
     const got = await get(`${hints}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`)
@@ -335,21 +335,21 @@ t.test('what reaches the client', async (t) => {
     t.match(old.text, /^HTTP\/1.1 200 OK\r\n/, 'HTTP/1.0 knows no 1xx')
   })
 
-  t.test('is a few hints at most', async (t) => {
+  t.test('is preceded by 8 hints at most', async (t) => {
     const hint = 'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n'
     const got = await get(`${hint.repeat(50)}HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`)
     t.equal(got.status, 200)
     t.equal(got.text.split('HTTP/1.1 103').length - 1, 8)
   })
 
-  t.test('is no hint where a link is malformed, which costs no time however long it is', async (t) => {
+  t.test('drops a hint with a malformed link, quickly however long it is', async (t) => {
     const link = `</a.css>${'; a=b'.repeat(2_000)}`
     for (const [end, sent] of [
       ['"', false],
       [' c', false],
       ['; rel="preload"', true],
     ] as const) {
-      // The second is read, and answered, by Node.
+      // Node reads and answers the second one.
       for (const blank of ['', ' ']) {
         const got = await get(
           `HTTP/1.1 103 Early Hints\r\nLink: ${link}${end}\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok`,
@@ -376,7 +376,7 @@ routes: [{ path: /*, service: api }]
   )
   const header = 'POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n'
 
-  t.test('is answered by the gateway and not passed on', async (t) => {
+  t.test('is answered by the gateway and not forwarded', async (t) => {
     const connection = await openRaw(gateway.port)
     connection.write(header)
     await connection.until('100', () => connection.received() === 'HTTP/1.1 100 Continue\r\n\r\n')
@@ -401,7 +401,7 @@ routes: [{ path: /*, service: api }]
   })
 })
 
-t.test('RateLimit fields of the upstream give way to the gateway’s on limited routes only', async (t) => {
+t.test("the gateway replaces the upstream's RateLimit fields on limited routes only", async (t) => {
   const upstream = await rawUpstream(t, (request) =>
     respond(
       request,
@@ -426,7 +426,7 @@ routes: [{ path: /limited, service: limited }, { path: /open, service: open }]
   t.equal(open!.header('x-ratelimit-limit'), '7')
 })
 
-t.test('while draining a response closes its connection', async (t) => {
+t.test('while draining, a response closes its connection', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(t, yamlFor(upstream.origin))
   gateway.drain(true)
@@ -453,7 +453,7 @@ t.test('requests of one connection are answered in order, each with its own resp
   )
 })
 
-t.test('counts the bytes of both bodies and the upstream’s time', async (t) => {
+t.test("the record counts the bytes of both bodies and the upstream's time", async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(t, yamlFor(upstream.origin))
   await rawExchange(gateway.port, 'POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello')

@@ -20,14 +20,14 @@ const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 const HEADER = 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n'
 const CHUNK = '5\r\nhello\r\n'
 
-// Most of the time here is waiting.
+// These tests mostly wait.
 t.jobs = 6
 const APART = { buffered: true }
 
 const codeOf = (body: string) => JSON.parse(body).code
 
-t.test('total: the whole exchange', APART, async (t) => {
-  t.test('is cut in the middle of a response that never ends', async (t) => {
+t.test('timeouts.total bounds the whole exchange', APART, async (t) => {
+  t.test('by cutting a response that never ends', async (t) => {
     const upstream = await rawUpstream(t, (request) => {
       respond(request, HEADER)
       const timer = setInterval(() => respond(request, CHUNK), 20)
@@ -45,7 +45,7 @@ t.test('total: the whole exchange', APART, async (t) => {
     t.ok(gateway.records[0]!.durationMs >= 1000)
   })
 
-  t.test('is 504 before there is a header', async (t) => {
+  t.test('with 504 before there is a header', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { total: 200ms }'))
     const { responses } = await rawExchange(gateway.port, GET)
@@ -53,7 +53,7 @@ t.test('total: the whole exchange', APART, async (t) => {
     t.equal(codeOf(responses[0]!.body), 'upstream_timeout')
   })
 
-  t.test('bounds an upload that trickles: 408', async (t) => {
+  t.test('with 408 for an upload that trickles', async (t) => {
     const upstream = await rawUpstream(t, () => {}, { early: true })
     const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { total: 1s }'))
     const client = await openRaw(gateway.port)
@@ -67,16 +67,16 @@ t.test('total: the whole exchange', APART, async (t) => {
     t.equal(upstream.requests[0]!.complete, false)
   })
 
-  t.test('0 is none', async (t) => {
+  t.test('unless it is 0', async (t) => {
     const upstream = await rawUpstream(t, (request) => void setTimeout(() => respond(request, OK), 100))
     const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { total: 0 }'))
     t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
   })
 })
 
-t.test('headers: from the last byte of the request to the response’s header', APART, async (t) => {
+t.test("timeouts.headers runs from the request's last byte to the response's header", APART, async (t) => {
   const limits = ', timeouts: { headers: 250ms }'
-  t.test('is not extended by 1xx', async (t) => {
+  t.test('and is not extended by 1xx', async (t) => {
     const upstream = await rawUpstream(t, (request) => {
       const timer = setInterval(() => respond(request, 'HTTP/1.1 102 Processing\r\n\r\n'), 20)
       request.socket.on('close', () => clearInterval(timer))
@@ -87,7 +87,7 @@ t.test('headers: from the last byte of the request to the response’s header', 
     t.equal(codeOf(responses[0]!.body), 'upstream_timeout')
   })
 
-  t.test('does not run while the body comes in', async (t) => {
+  t.test('but not while the body comes in', async (t) => {
     const upstream = await rawUpstream(t)
     const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 2s }'))
     const client = await openRaw(gateway.port)
@@ -102,20 +102,20 @@ t.test('headers: from the last byte of the request to the response’s header', 
   })
 })
 
-// Not beside the others, which would stand still with it.
-t.test('headers: is kept by an answer that came while the process stood still', async (t) => {
+// Not in parallel: it would stop the others.
+t.test('timeouts.headers counts a response as in time that came while the process stood still', async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     respond(request, OK)
-    // Nothing else runs for so long; the answer waits in the kernel.
+    // Nothing else runs meanwhile; the response waits in the kernel.
     Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1_500)
   })
   const gateway = await startGateway(t, yamlFor(upstream.origin, ', timeouts: { headers: 1s }'))
   t.equal((await rawExchange(gateway.port, GET)).responses[0]!.status, 200)
 })
 
-t.test('idle: no byte while a body is under way', APART, async (t) => {
+t.test('timeouts.idle bounds the time without a byte of a body', APART, async (t) => {
   const limits = ', timeouts: { idle: 250ms, headers: 10s }'
-  t.test('from the upstream: cut', async (t) => {
+  t.test('from the upstream: the response is cut', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, HEADER + CHUNK))
     const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
     const client = await openRaw(gateway.port)
@@ -144,8 +144,8 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     t.match(gateway.records, [{ status: 408, error: 'request_timeout' }, { error: 'request_timeout' }])
   })
 
-  t.test('taken by the upstream: 504', async (t) => {
-    // Reads nothing, so that the upload is stuck once every buffer on the way is full.
+  t.test('when the upstream takes none: 504', async (t) => {
+    // The upstream reads nothing, so the upload is stuck once every buffer on the way is full.
     const upstream = await rawUpstream(t, ({ socket }) => void socket.pause(), { early: true })
     const gateway = await startGateway(t, yamlFor(upstream.origin, limits))
     const client = await openRaw(gateway.port)
@@ -162,7 +162,7 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     await client.closed()
   })
 
-  t.test('taken by the client: both connections end, and what is held is bounded', async (t) => {
+  t.test('when the client takes none: both connections end, and what is held is bounded', async (t) => {
     let pushed = 0
     const block = Buffer.alloc(65_536)
     const upstream = await rawUpstream(t, ({ socket }) => {
@@ -188,12 +188,12 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     await client.closed()
   })
 
-  t.test('taken by the client of a response that is here already', async (t) => {
+  t.test('when the client takes none of a response that has come completely', async (t) => {
     let toClient: Socket | undefined
     const piece = `4000\r\n${'x'.repeat(0x4000)}\r\n`
     const upstream = await rawUpstream(t, (request) => {
       respond(request, HEADER)
-      // Ends as soon as something stays behind in the gateway because the kernel holds all that it will.
+      // Ends as soon as something stays in the gateway because the kernel's buffers are full.
       const timer = setInterval(() => {
         if (toClient!.writableLength === 0) respond(request, piece)
         else {
@@ -217,7 +217,7 @@ t.test('idle: no byte while a body is under way', APART, async (t) => {
     t.notMatch(client.received().slice(-10), /\r\n0\r\n\r\n$/)
   })
 
-  t.test('does not cut responses that wait for the one before them on the connection', async (t) => {
+  t.test('and does not cut responses that wait for an earlier one on the connection', async (t) => {
     const large = 'x'.repeat(5 << 20)
     const upstream = await rawUpstream(t, (request) => {
       if (request.target === '/2') respond(request, OK)
@@ -271,27 +271,24 @@ t.test('the body limit', APART, async (t) => {
     t.match(text, /^HTTP\/1.1 413 /)
   })
 
-  t.test(
-    'is 413 by the chunk that is too much: the upstream sees a cut, never a complete body',
-    async (t) => {
-      const early = await rawUpstream(t, () => {}, { early: true })
-      const gateway = await startGateway(t, yamlFor(early.origin, ', body_limit: 10'))
-      const client = await openRaw(gateway.port)
-      client.write(`POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${CHUNK}`)
-      await eventually('the first chunk arrives', () => early.requests[0]?.body === 'hello')
-      client.write(`${CHUNK}1\r\nx\r\n0\r\n\r\n`)
-      await client.until('answer', () => client.responses().length === 1)
-      t.equal(client.responses()[0]!.status, 413)
-      t.equal(client.responses()[0]!.header('connection'), 'close')
-      await client.closed()
-      await eventually('the upstream sees the end', () => early.requests[0]!.closed)
-      t.equal(early.requests[0]!.complete, false)
-      await gateway.recorded(1)
-      t.match(gateway.records[0], { status: 413, error: 'payload_too_large', bytesIn: 11 })
-    },
-  )
+  t.test('is 413 at the chunk that exceeds it: the upstream sees a cut, never a complete body', async (t) => {
+    const early = await rawUpstream(t, () => {}, { early: true })
+    const gateway = await startGateway(t, yamlFor(early.origin, ', body_limit: 10'))
+    const client = await openRaw(gateway.port)
+    client.write(`POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n${CHUNK}`)
+    await eventually('the first chunk arrives', () => early.requests[0]?.body === 'hello')
+    client.write(`${CHUNK}1\r\nx\r\n0\r\n\r\n`)
+    await client.until('answer', () => client.responses().length === 1)
+    t.equal(client.responses()[0]!.status, 413)
+    t.equal(client.responses()[0]!.header('connection'), 'close')
+    await client.closed()
+    await eventually('the upstream sees the end', () => early.requests[0]!.closed)
+    t.equal(early.requests[0]!.complete, false)
+    await gateway.recorded(1)
+    t.match(gateway.records[0], { status: 413, error: 'payload_too_large', bytesIn: 11 })
+  })
 
-  t.test('allows as much as it says', async (t) => {
+  t.test('allows exactly its size', async (t) => {
     for (const rest of [
       'Content-Length: 10\r\n\r\nhellohello',
       `Transfer-Encoding: chunked\r\n\r\n${CHUNK}${CHUNK}0\r\n\r\n`,
@@ -306,7 +303,7 @@ t.test('the body limit', APART, async (t) => {
 t.test('an upload that is answered before its end', APART, async (t) => {
   const DENIED = 'HTTP/1.1 401 Unauthorized\r\nContent-Length: 6\r\n\r\ndenied'
 
-  t.test('gets the answer, closes, and is not sent on', async (t) => {
+  t.test('gets the response, is closed, and is not forwarded further', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, DENIED), { early: true })
     const gateway = await startGateway(t, yamlFor(upstream.origin))
     for (const framing of ['Content-Length: 100000000', 'Transfer-Encoding: chunked']) {
@@ -329,7 +326,7 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     )
   })
 
-  t.test('gets the answer though it goes on sending as fast as it can', async (t) => {
+  t.test('gets the response even while it goes on sending as fast as it can', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, DENIED), { early: true })
     const gateway = await startGateway(t, yamlFor(upstream.origin))
     const client = await openRaw(gateway.port)
@@ -344,7 +341,7 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     t.ok(gateway.records[0]!.bytesIn < 10_000_000)
   })
 
-  t.test('with a body that comes slowly: says close with the header', async (t) => {
+  t.test("gets Connection: close with the header, when the response's body comes slowly", async (t) => {
     const upstream = await rawUpstream(
       t,
       (request) => {
@@ -362,7 +359,7 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     await client.closed()
   })
 
-  t.test('and read to its end all the same goes on both ways', async (t) => {
+  t.test('goes on both ways if the upstream reads it to its end', async (t) => {
     // An echo: the response begins with the first byte of the body and ends with its last.
     const upstream = await rawUpstream(
       t,
@@ -390,7 +387,7 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     await client.closed()
   })
 
-  t.test('by a status without a body', async (t) => {
+  t.test('by a status without a body is closed, once the client can have read it', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, 'HTTP/1.1 204 No Content\r\n\r\n'), {
       early: true,
     })
@@ -404,7 +401,7 @@ t.test('an upload that is answered before its end', APART, async (t) => {
     t.ok(performance.now() - answered > 200, 'long before the end of the connection')
   })
 
-  t.test('but is in already keeps the connection', async (t) => {
+  t.test('but has come completely keeps its connection', async (t) => {
     const upstream = await rawUpstream(t, (request) => respond(request, DENIED), { early: true })
     const gateway = await startGateway(t, yamlFor(upstream.origin))
     const client = await openRaw(gateway.port)
@@ -417,11 +414,11 @@ t.test('an upload that is answered before its end', APART, async (t) => {
   })
 })
 
-t.test('more requests than an upstream may have', APART, async (t) => {
+t.test("requests beyond an upstream's max_connections", APART, async (t) => {
   const gatewayWith = (t: Test, origin: string, limits: string) =>
     startGateway(t, yamlFor(origin, '', `, ${limits}`))
 
-  t.test('are 503 with Retry-After at once', async (t) => {
+  t.test('get 503 with Retry-After at once if none may wait', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 1, max_waiting: 1, max_wait: 20s')
     const held = await Promise.all([openRaw(gateway.port), openRaw(gateway.port)])
@@ -440,7 +437,7 @@ t.test('more requests than an upstream may have', APART, async (t) => {
     for (const client of held) client.socket.destroy()
   })
 
-  t.test('wait for a connection, and leave the queue without harm to the others', async (t) => {
+  t.test('wait for a connection, and may leave the queue without harm to others', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 1, max_wait: 20s')
     const clients = await Promise.all(Array.from({ length: 5 }, () => openRaw(gateway.port)))
@@ -463,7 +460,7 @@ t.test('more requests than an upstream may have', APART, async (t) => {
     t.equal(upstream.connections(), 1, 'those who left did not take it along')
   })
 
-  t.test('are all answered when it dies', async (t) => {
+  t.test('are all answered when the upstream dies', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await gatewayWith(t, upstream.origin, 'max_connections: 4, max_wait: 20s')
     const clients = await Promise.all(Array.from({ length: 40 }, () => openRaw(gateway.port)))
@@ -482,8 +479,8 @@ t.test('more requests than an upstream may have', APART, async (t) => {
     t.equal(gateway.watchdog.size(), 0)
   })
 
-  t.test('find an upstream that came back', async (t) => {
-    // On one that nobody is given while nobody listens there.
+  t.test('reach an upstream that came back', async (t) => {
+    // A port that nobody else is given while nobody listens there.
     const first = await rawUpstream(t, (request) => reset(request.socket), { port: await freePort() })
     const gateway = await gatewayWith(t, first.origin, 'max_connections: 2, max_wait: 20s')
     first.stop()

@@ -7,18 +7,18 @@ import { startBackend, startProcess } from '../../support/gateway/process.js'
 
 const MB = 1 << 20
 const SIZE = 200 * MB
-/** Half of a body; the heap of newer versions of Node is roomier, and takes up to 77 MB with the first one. */
+/** Half of a body. The heap of newer versions of Node is roomier, and takes up to 77 MB with the first one. */
 const ALLOWED = 100 * MB
 const BLOCK = Buffer.alloc(256 * 1024, 'x')
 
-/** Resident bytes of a process. */
+/** Returns the resident bytes of a process. */
 function residentOf(pid: number): number {
   const status = `/proc/${pid}/status`
   if (existsSync(status)) return Number(/VmRSS:\s+(\d+)/.exec(readFileSync(status, 'utf8'))![1]) * 1024
   return Number(execFileSync('ps', ['-o', 'rss=', '-p', String(pid)], { encoding: 'utf8' })) * 1024
 }
 
-/** The most that a process grows by while something goes on. */
+/** Returns the most that a process grows by while something goes on. */
 async function growth(pid: number, during: () => Promise<unknown>): Promise<number> {
   const before = residentOf(pid)
   let most = before
@@ -33,7 +33,7 @@ async function growth(pid: number, during: () => Promise<unknown>): Promise<numb
   return Math.max(most, residentOf(pid)) - before
 }
 
-/** Writes so many bytes as fast as they are taken. Resolves when all are written, or never if the other side goes. */
+/** Writes `bytes` bytes as fast as they are taken. Resolves when all are written, or never if the other side leaves. */
 function pour(into: NodeJS.WritableStream, size: number): Promise<void> {
   return new Promise((resolve) => {
     let left = size
@@ -58,7 +58,7 @@ function open(port: number): Promise<Socket> {
   return new Promise((resolve) => socket.once('connect', () => resolve(socket)))
 }
 
-/** Resolves with the number of body bytes once so many have come, or the connection has ended. */
+/** Resolves with the number of body bytes once `bytes` have come, or the connection has ended. */
 function countBody(socket: Socket, size: number): Promise<number> {
   return new Promise((resolve) => {
     let count = -1
@@ -108,12 +108,12 @@ server: { shed: { event_loop_delay: 0 }, min_rate: 0 }
 `,
   )
   const port = Number(new URL(gateway.address).port)
-  // Loaded and warm before it is measured.
+  // Loads and warms up the gateway before it is measured.
   for (let i = 0; i < 50; i++) await (await fetch(gateway.address, { method: 'POST', body: BLOCK })).text()
   return { port, pid: gateway.child.pid!, arrived }
 }
 
-t.test('bodies of any size pass in little memory', async (t) => {
+t.test('the gateway takes little memory for', async (t) => {
   const { port, pid, arrived } = await startAll(t)
 
   t.test('a download of 200 MB', async (t) => {

@@ -24,7 +24,7 @@ routes:
 `
 const ME = 'X-User-Id: alice'
 
-t.test('a second service gets the request as the first one does, marked, and takes no quota', async (t) => {
+t.test('a second service gets a marked copy of the request, which takes no quota', async (t) => {
   const { gateway, payments, marketing } = await startSite(t, SITE)
   for (let i = 0; i < 2; i++) {
     const { responses } = await rawExchange(
@@ -54,7 +54,7 @@ t.test('a second service gets the request as the first one does, marked, and tak
   )
 })
 
-t.test('bodies are copied, by length and by chunks, up to 64 KiB', async (t) => {
+t.test('bodies are copied up to 64 KiB, whether by length or in chunks', async (t) => {
   const { gateway, payments, marketing } = await startSite(t, SITE)
   const post = (...rest: readonly string[]) =>
     rawExchange(gateway.port, rawRequest('POST /x', ME, ...rest.slice(1)) + rest[0])
@@ -84,7 +84,7 @@ t.test('bodies are copied, by length and by chunks, up to 64 KiB', async (t) => 
   t.equal(marketing.received.length, 3)
 })
 
-t.test('the request waits for nothing that becomes of its copy', async (t) => {
+t.test('the request does not wait for its copy', async (t) => {
   const marketing = await recordingUpstream(t, (req) => void req.resume())
   const { gateway } = await startSite(t, SITE, { marketing })
   const { responses } = await rawExchange(gateway.port, rawRequest('GET /x', ME))
@@ -94,7 +94,7 @@ t.test('the request waits for nothing that becomes of its copy', async (t) => {
   t.same(gateway.mirrored, [], 'the copy is still under way')
 })
 
-t.test('a second service that is away changes nothing but a metric', async (t) => {
+t.test('a second service that is down changes only a metric', async (t) => {
   const { origin: away } = await refusingPort()
   const { gateway } = await startSite(t, SITE.replace('[MARKETING/shadow]', `[${away}]`))
   for (let i = 0; i < 3; i++) {
@@ -147,7 +147,7 @@ t.test('an upload that breaks off is never copied', async (t) => {
   t.equal(gateway.watchdog.size(), 0)
 })
 
-t.test('what the gateway refuses is not copied', async (t) => {
+t.test('a request that the gateway refuses is not copied', async (t) => {
   const { gateway, marketing } = await startSite(t, SITE.replace('100/min', '1/min'))
   await rawExchange(gateway.port, rawRequest('GET /x', ME))
   t.equal((await rawExchange(gateway.port, rawRequest('GET /x', ME))).responses[0]!.status, 429)
@@ -156,7 +156,7 @@ t.test('what the gateway refuses is not copied', async (t) => {
   t.equal(marketing.received.length, 1)
 })
 
-t.test('of the share that is asked for, no more than 256 are under way', async (t) => {
+t.test('the configured share is copied, at most 256 requests at once', async (t) => {
   const marketing = await recordingUpstream(t, (req) => void req.resume())
   const { gateway } = await startSite(
     t,

@@ -5,7 +5,7 @@ import { startGateway } from '../../support/gateway/gateway.js'
 import { openRaw } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 
-/** What a client sends, what the upstream makes of it, and when the client goes. */
+/** What a client sends, what the upstream does, and when the client leaves. */
 interface Plan {
   readonly method: 'GET' | 'POST' | 'PUT' | 'DELETE'
   readonly body: 'none' | 'sized' | 'chunked' | 'unfinished'
@@ -74,7 +74,7 @@ function act(request: RawRequest, answer: Plan['answer']): void {
   }
 }
 
-t.test('whatever clients and upstreams do at once, nobody gets what was not meant for them', async (t) => {
+t.test('whatever clients and upstreams do at once, each client gets only its own responses', async (t) => {
   const plans = new Map<string, Plan>()
   const upstream = await rawUpstream(
     t,
@@ -98,7 +98,7 @@ services: { api: { upstreams: ['${upstream.origin}'], max_connections: 6, max_wa
 routes: [{ path: /*, service: api, timeouts: { headers: 700ms, idle: 700ms, total: 30s } }]
 server: { min_rate: 0 }
 `
-  // So few connections that one which is not given back is missed soon.
+  // So few connections that a leaked one is missed soon.
   const gateway = await startGateway(t, yaml)
   let count = 0
 

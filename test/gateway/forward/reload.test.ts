@@ -89,7 +89,7 @@ t.test('a request that waited for the store meanwhile is forwarded as it was mat
   client.socket.destroy()
 })
 
-t.test('a name that has moved is followed without a request being lost', async (t) => {
+t.test("when a name's address changes, requests follow and none is lost", async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     if (request.target !== '/slow') respond(request, answer('ok'))
   })

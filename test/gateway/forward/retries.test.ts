@@ -55,39 +55,34 @@ async function forgetful(t: Test): Promise<RawUpstream & { deadly: boolean }> {
   return state
 }
 
-t.test(
-  'a body that has come in whole is sent again after a dead connection, if its method allows',
-  async (t) => {
-    const upstream = await forgetful(t)
-    const gateway = await startGateway(t, yamlFor([upstream.origin]))
-    const chunked = rawRequest('PUT /', 'Transfer-Encoding: chunked').concat(
-      '3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n',
-    )
-    for (const bytes of [rawRequest('PUT /', 'Content-Length: 5').concat('hello'), chunked]) {
-      await send(gateway, GET)
-      upstream.deadly = true
-      t.equal((await send(gateway, bytes)).status, 200)
-      t.notOk(upstream.deadly, 'it did happen')
-      const [first, second] = upstream.requests.slice(-2)
-      t.strictSame([first!.method, second!.method, second!.body], ['PUT', 'PUT', 'hello'])
-      t.not(first!.connection, second!.connection)
-    }
-    t.strictSame(retriesOf(gateway), { succeeded: 2, failed: 0, no_budget: 0 })
-
+t.test('a complete body is sent again after a dead connection, if its method allows', async (t) => {
+  const upstream = await forgetful(t)
+  const gateway = await startGateway(t, yamlFor([upstream.origin]))
+  const chunked = rawRequest('PUT /', 'Transfer-Encoding: chunked').concat('3\r\nhel\r\n2\r\nlo\r\n0\r\n\r\n')
+  for (const bytes of [rawRequest('PUT /', 'Content-Length: 5').concat('hello'), chunked]) {
     await send(gateway, GET)
     upstream.deadly = true
-    const sent = upstream.requests.length
-    t.equal((await send(gateway, POST)).status, 502, 'a POST is not')
-    t.equal(upstream.requests.length, sent + 1)
+    t.equal((await send(gateway, bytes)).status, 200)
+    t.notOk(upstream.deadly, 'it did happen')
+    const [first, second] = upstream.requests.slice(-2)
+    t.strictSame([first!.method, second!.method, second!.body], ['PUT', 'PUT', 'hello'])
+    t.not(first!.connection, second!.connection)
+  }
+  t.strictSame(retriesOf(gateway), { succeeded: 2, failed: 0, no_budget: 0 })
 
-    await send(gateway, GET)
-    upstream.deadly = true
-    const large = rawRequest('PUT /', 'Content-Length: 70000').concat('x'.repeat(70_000))
-    t.equal((await send(gateway, large)).status, 502, 'nor is a long body')
-  },
-)
+  await send(gateway, GET)
+  upstream.deadly = true
+  const sent = upstream.requests.length
+  t.equal((await send(gateway, POST)).status, 502, 'a POST is not')
+  t.equal(upstream.requests.length, sent + 1)
 
-t.test('a second try takes no more quota', async (t) => {
+  await send(gateway, GET)
+  upstream.deadly = true
+  const large = rawRequest('PUT /', 'Content-Length: 70000').concat('x'.repeat(70_000))
+  t.equal((await send(gateway, large)).status, 502, 'nor is a long body')
+})
+
+t.test('a retry takes no more quota', async (t) => {
   const upstream = await forgetful(t)
   const gateway = await startGateway(t, yamlFor([upstream.origin]))
   await send(gateway, GET)
@@ -108,7 +103,7 @@ t.test('after a dead connection another upstream is tried first', async (t) => {
   t.ok(dies.requests.length > 0)
 })
 
-t.test('attempts says how often, and 0 means never', async (t) => {
+t.test('retries.attempts bounds the retries, and 0 means none', async (t) => {
   const dies = await rawUpstream(t, ({ socket }) => reset(socket))
   for (const [attempts, times] of [
     [0, 1],
@@ -130,13 +125,13 @@ t.test('when the budget is spent, failures are answered at once', async (t) => {
   for (let i = 0; i < 60; i++) statuses.add((await send(gateway, GET)).status)
   t.strictSame([...statuses], [502])
   const { failed, no_budget } = retriesOf(gateway)
-  // Of 60 within 10 s, 30 may be tried again; on a slow machine a few of those are forgotten meanwhile.
+  // Of 60 within 10 s, 30 may be retried; on a slow machine a few of those are forgotten meanwhile.
   t.equal(failed + no_budget, 60)
   t.ok(failed >= 30 && failed < 60, `${failed} were tried again`)
   t.equal(dies.requests.length, 60 + failed)
 })
 
-t.test('a budget of 0 sends everything once, even what nobody has seen', async (t) => {
+t.test('with a budget of 0 nothing is retried, not even a refused connection', async (t) => {
   const refuses = await refusingPort()
   const lives = await rawUpstream(t)
   const gateway = await startGateway(
@@ -149,7 +144,7 @@ t.test('a budget of 0 sends everything once, even what nobody has seen', async (
   t.strictSame(retriesOf(gateway), { succeeded: 0, failed: 0, no_budget: 0 })
 })
 
-t.test('what nobody has seen goes to each upstream once, whatever attempts says', async (t) => {
+t.test('a request that no upstream has seen tries each one once, whatever attempts says', async (t) => {
   const dead = [await refusingPort(), await refusingPort(), await refusingPort()]
   const lives = await rawUpstream(t)
   const origins = [...dead.map(({ origin }) => origin), lives.origin]
@@ -158,7 +153,7 @@ t.test('what nobody has seen goes to each upstream once, whatever attempts says'
   t.strictSame(retriesOf(gateway), { succeeded: 1, failed: 0, no_budget: 0 })
 })
 
-t.test('one of two upstreams dies under load: nobody who may be sent twice notices', async (t) => {
+t.test('one of two upstreams dies under load: no idempotent request fails', async (t) => {
   const [dies, lives] = [await rawUpstream(t), await rawUpstream(t)]
   const gateway = await startGateway(t, yamlFor([dies.origin, lives.origin]))
   const put = rawRequest('PUT /', 'Content-Length: 5').concat('hello')
@@ -178,11 +173,11 @@ t.test('one of two upstreams dies under load: nobody who may be sent twice notic
   )
 })
 
-t.test('timeouts.connect: how long a connection is waited for', async (t) => {
+t.test('timeouts.connect bounds the wait for a connection', async (t) => {
   const hangs = await hangingListener(t)
   const connect = ', timeouts: { connect: 150ms }'
 
-  t.test('then 504, in time', async (t) => {
+  t.test('then comes 504, in time', async (t) => {
     const gateway = await startGateway(t, yamlFor([hangs.origin], '', connect))
     const response = await send(gateway, GET)
     t.equal(response.status, 504)
@@ -191,7 +186,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
     t.match(gateway.records[0]!.cause, /150 ?ms/, 'and not after the two seconds of the default')
   })
 
-  t.test('then another upstream, with the body, and undici is not heard about the first again', async (t) => {
+  t.test('then another upstream gets the request with its body, and the next one, too', async (t) => {
     const lives = await rawUpstream(t)
     const gateway = await startGateway(t, yamlFor([hangs.origin, lives.origin], '', connect))
     const response = await send(gateway, POST)
@@ -203,7 +198,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
     t.strictSame(retriesOf(gateway), { succeeded: 1, failed: 0, no_budget: 0 })
   })
 
-  t.test('of each route its own, where one service has several', async (t) => {
+  t.test('and may differ by route of one service', async (t) => {
     const gateway = await startGateway(
       t,
       yamlFor(
@@ -218,7 +213,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
     t.ok(performance.now() - began < 15_000)
   })
 
-  t.test('of WebSocket handshakes, too, which then go to another upstream', async (t) => {
+  t.test('also for WebSocket handshakes, which then go to another upstream', async (t) => {
     const lives = await rawUpstream(t, (request) => respond(request, SWITCHING))
     const gateway = await startGateway(t, yamlFor([hangs.origin, lives.origin], '', connect))
     t.equal((await send(gateway, handshake('/'))).status, 101)
@@ -231,7 +226,7 @@ t.test('timeouts.connect: how long a connection is waited for', async (t) => {
   })
 })
 
-t.test('kept bodies are bounded, each and in all', async (t) => {
+t.test('bodies kept for retries are bounded, each and in total', async (t) => {
   const memory = createReplayMemory(createShares(), 1_000, 2_000)
   const piece = Buffer.alloc(300)
   const one = memory.keep()

@@ -36,7 +36,7 @@ function serve(request: RawRequest): void {
   push()
 }
 
-/** Asks for a response from the address of the attacker, and reads nothing of it. */
+/** Requests a response from the attacker's address, and reads nothing of it. */
 async function slowReader(t: Test, port: number, path: string): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' })
   socket.on('error', () => {})
@@ -67,7 +67,7 @@ async function neighbourIsServed(t: Test, port: number): Promise<void> {
   }
 }
 
-t.test('a response up to 256 KiB is held for its client: the upstream is done with it', async (t) => {
+t.test('a response up to 256 KiB is held for its client, and the upstream is free', async (t) => {
   const size = 200_000
   const upstream = await rawUpstream(t, (request) =>
     respond(request, `HTTP/1.1 200 OK\r\nContent-Length: ${size}\r\n\r\n${'x'.repeat(size)}`),
@@ -87,7 +87,7 @@ t.test('a response up to 256 KiB is held for its client: the upstream is done wi
   await eventually('nothing is held', () => shareOf(shares, 'response_buffers')!.held === 0)
 })
 
-t.test('20 slow readers of large responses leave a quarter of 8 connections waiting at most', async (t) => {
+t.test('20 slow readers of large responses occupy a quarter of 8 connections at most', async (t) => {
   const upstream = await rawUpstream(t, serve)
   const shares = createShares()
   const gateway = await startGateway(
@@ -108,7 +108,7 @@ t.test('20 slow readers of large responses leave a quarter of 8 connections wait
   t.equal(shareOf(shares, 'response_buffers')!.held, 0)
 })
 
-t.test('three connections of HTTP/2 with window 0 do the same', async (t) => {
+t.test('three HTTP/2 connections with window 0 occupy no more', async (t) => {
   const upstream = await rawUpstream(t, serve)
   const shares = createShares()
   const settings = {
@@ -123,7 +123,7 @@ t.test('three connections of HTTP/2 with window 0 do the same', async (t) => {
   await eventually('all is given back', () => shareOf(shares, 'slow_readers')!.held === 0)
 })
 
-t.test('a client that takes nothing for a while is cut, whoever it is', async (t) => {
+t.test('a client that takes nothing for a while is cut', async (t) => {
   const upstream = await rawUpstream(t, serve)
   const server = 'min_rate: 1000, min_rate_grace: 300ms'
   const gateway = await startGateway(t, config(upstream.origin, { server }))
@@ -133,7 +133,7 @@ t.test('a client that takes nothing for a while is cut, whoever it is', async (t
   await eventually('the upstream is let go', () => upstream.requests[0]!.closed)
 })
 
-t.test('a client that reads on is not cut, though the upstream is faster', async (t) => {
+t.test('a client that keeps reading is not cut, though the upstream is faster', async (t) => {
   const upstream = await rawUpstream(t, serve)
   const server = 'min_rate: 240, min_rate_grace: 2s'
   const gateway = await startGateway(t, config(upstream.origin, { server }))
@@ -150,7 +150,7 @@ t.test('a client that reads on is not cut, though the upstream is faster', async
   client.destroy()
 })
 
-t.test('responses pipelined behind another that goes on for ever keep no connection waiting', async (t) => {
+t.test('responses pipelined behind an endless one occupy no connection', async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     if (request.target !== '/drip') serve(request)
     else respond(request, 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n')

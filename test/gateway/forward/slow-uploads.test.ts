@@ -18,10 +18,10 @@ const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 const GET = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
 const post = (framing: string) => `POST / HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n`
 
-/** What is held of each thing, by its name. */
+/** Returns how much of each shared resource is held, by name. */
 const heldOf = (shares: Shares) => Object.fromEntries([...shares.all()].map(({ name, held }) => [name, held]))
 
-/** A connection from the address of the attacker. */
+/** Opens a connection from the attacker's address. */
 async function attacker(t: Test, port: number, bytes: string | Buffer): Promise<Socket> {
   const socket = connect({ port, host: '127.0.0.1', localAddress: '127.0.0.2' })
   socket.on('error', () => {})
@@ -48,7 +48,7 @@ t.test('130 uploads that trickle take no connection to the upstream', async (t) 
   await eventually('and given back', () => heldOf(shares).upload_buffers === 0)
 })
 
-t.test('a body that is slow but not long goes on once it is here, as it was framed', async (t) => {
+t.test('a slow, short body is forwarded when it is complete, with its framing', async (t) => {
   const upstream = await rawUpstream(t, (request) => respond(request, OK))
   const shares = createShares()
   const gateway = await startGateway(t, config(upstream.origin), { shares })
@@ -69,7 +69,7 @@ t.test('a body that is slow but not long goes on once it is here, as it was fram
   client.socket.destroy()
 })
 
-t.test('a longer body goes on when 64 KiB are here, and the rest as it comes', async (t) => {
+t.test('a longer body is forwarded from 64 KiB on, and the rest as it comes', async (t) => {
   const upstream = await rawUpstream(t, (request) => request.complete && respond(request, OK), {
     early: true,
   })
@@ -87,63 +87,57 @@ t.test('a longer body goes on when 64 KiB are here, and the rest as it comes', a
   client.socket.destroy()
 })
 
-t.test(
-  'one caller has a quarter of the connections for long uploads; the next one waits for its turn',
-  async (t) => {
-    const upstream = await rawUpstream(t, (request) => request.complete && respond(request, OK), {
-      early: true,
-    })
-    const shares = createShares()
-    const gateway = await startGateway(t, config(upstream.origin, { service: ', max_connections: 8' }), {
-      shares,
-    })
-    const long = `${post('Content-Length: 100000')}${'x'.repeat(70_000)}`
-    const first = await attacker(t, gateway.port, long)
-    await attacker(t, gateway.port, long)
-    await eventually('two are there', () => upstream.requests.length === 2)
-    const third = await attacker(t, gateway.port, long)
-    await eventually('it has tried', () =>
-      [...shares.all()].some(({ name, refused }) => name === 'uploads' && refused.caller > 1),
-    )
-    t.equal(upstream.requests.length, 2)
-    const other = await openRaw(gateway.port)
-    other.write(long)
-    await eventually('another address has its own', () => upstream.requests.length === 3)
-    first.destroy()
-    await eventually('its turn has come', () => upstream.requests.length === 4)
-    third.destroy()
-    other.socket.destroy()
-    await eventually('all is given back', () => gateway.watchdog.size() === 1)
-  },
-)
+t.test('one client has a quarter of the connections for long uploads, and its next one waits', async (t) => {
+  const upstream = await rawUpstream(t, (request) => request.complete && respond(request, OK), {
+    early: true,
+  })
+  const shares = createShares()
+  const gateway = await startGateway(t, config(upstream.origin, { service: ', max_connections: 8' }), {
+    shares,
+  })
+  const long = `${post('Content-Length: 100000')}${'x'.repeat(70_000)}`
+  const first = await attacker(t, gateway.port, long)
+  await attacker(t, gateway.port, long)
+  await eventually('two are there', () => upstream.requests.length === 2)
+  const third = await attacker(t, gateway.port, long)
+  await eventually('it has tried', () =>
+    [...shares.all()].some(({ name, refused }) => name === 'uploads' && refused.caller > 1),
+  )
+  t.equal(upstream.requests.length, 2)
+  const other = await openRaw(gateway.port)
+  other.write(long)
+  await eventually('another address has its own', () => upstream.requests.length === 3)
+  first.destroy()
+  await eventually('its turn has come', () => upstream.requests.length === 4)
+  third.destroy()
+  other.socket.destroy()
+  await eventually('all is given back', () => gateway.watchdog.size() === 1)
+})
 
-t.test(
-  'a body below 64 KiB that flows is sent on after a while; one that stops flowing is cut',
-  async (t) => {
-    const upstream = await rawUpstream(t, () => {}, { early: true })
-    const shares = createShares()
-    const server = 'min_rate: 100, min_rate_grace: 100ms'
-    const gateway = await startGateway(t, config(upstream.origin, { server }), { shares })
-    const client = await openRaw(gateway.port)
-    client.write(post('Transfer-Encoding: chunked'))
-    const timer = setInterval(() => client.write(`64\r\n${'x'.repeat(100)}\r\n`), 10)
-    t.teardown(() => clearInterval(timer))
-    await eventually('it flows to the upstream', () => (upstream.requests[0]?.body.length ?? 0) > 0)
-    clearInterval(timer)
-    await client.until('the answer', () => client.responses().length === 1)
-    t.match(client.responses(), [{ status: 408 }])
-    await eventually('the upstream sees a cut', () => upstream.requests[0]!.closed)
-    t.equal(upstream.requests[0]!.complete, false)
-    await gateway.recorded(1)
-    t.match(gateway.records[0], {
-      error: 'request_timeout',
-      cause: 'less than 100 bytes a second of the request',
-    })
-    t.match(heldOf(shares), { upload_buffers: 0, uploads: 0 })
-  },
-)
+t.test('a steady body below 64 KiB is forwarded after a while; one that stops is cut', async (t) => {
+  const upstream = await rawUpstream(t, () => {}, { early: true })
+  const shares = createShares()
+  const server = 'min_rate: 100, min_rate_grace: 100ms'
+  const gateway = await startGateway(t, config(upstream.origin, { server }), { shares })
+  const client = await openRaw(gateway.port)
+  client.write(post('Transfer-Encoding: chunked'))
+  const timer = setInterval(() => client.write(`64\r\n${'x'.repeat(100)}\r\n`), 10)
+  t.teardown(() => clearInterval(timer))
+  await eventually('it flows to the upstream', () => (upstream.requests[0]?.body.length ?? 0) > 0)
+  clearInterval(timer)
+  await client.until('the answer', () => client.responses().length === 1)
+  t.match(client.responses(), [{ status: 408 }])
+  await eventually('the upstream sees a cut', () => upstream.requests[0]!.closed)
+  t.equal(upstream.requests[0]!.complete, false)
+  await gateway.recorded(1)
+  t.match(gateway.records[0], {
+    error: 'request_timeout',
+    cause: 'less than 100 bytes a second of the request',
+  })
+  t.match(heldOf(shares), { upload_buffers: 0, uploads: 0 })
+})
 
-t.test('only what is awaited is measured: a response without end holds', async (t) => {
+t.test('min_rate does not apply to an endless response', async (t) => {
   const upstream = await rawUpstream(t, (request) => {
     respond(
       request,
@@ -164,7 +158,7 @@ t.test('only what is awaited is measured: a response without end holds', async (
   client.socket.destroy()
 })
 
-t.test('an upstream over HTTP/2 gets a body as it comes', async (t) => {
+t.test('an HTTP/2 upstream gets a body as it comes', async (t) => {
   const upstream = await http2Upstream(t)
   const server = 'min_rate: 1000, min_rate_grace: 20ms'
   const gateway = await startGateway(t, config(upstream.origin, { service: ', protocol: http2', server }))
@@ -178,7 +172,7 @@ t.test('an upstream over HTTP/2 gets a body as it comes', async (t) => {
   client.socket.destroy()
 })
 
-t.test('whoever leaves or is refused while a body is gathered gives back what it held', async (t) => {
+t.test('a client that leaves or is refused while its body is gathered gives back its share', async (t) => {
   const upstream = await rawUpstream(t)
   const shares = createShares()
   const route = ', body_limit: 100, timeouts: { idle: 200ms }'
@@ -194,7 +188,7 @@ t.test('whoever leaves or is refused while a body is gathered gives back what it
   t.equal(upstream.requests.length, 0)
 })
 
-t.test('0 is none: a body is sent on as it comes', async (t) => {
+t.test('with min_rate: 0 a body is forwarded as it comes', async (t) => {
   const upstream = await rawUpstream(t, () => {}, { early: true })
   const gateway = await startGateway(t, config(upstream.origin, { server: 'min_rate: 0' }))
   const client = await openRaw(gateway.port)

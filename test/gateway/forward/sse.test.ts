@@ -5,7 +5,7 @@ import { startSite } from '../../support/gateway/site.js'
 import { openRaw, rawRequest } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
-/** Server-sent events, and whatever else is streamed: nothing waits for more to come. */
+/** Tests server-sent events and other streams: nothing waits for more to come. */
 
 const SITE = `
 tiers: [free]
@@ -13,7 +13,7 @@ services: { payments: { upstreams: [PAYMENTS], limits: { free: 100/min } } }
 routes: [{ path: /*, service: payments }]
 `
 
-t.test('each event is there before the next is sent', async (t) => {
+t.test('each event arrives before the next is sent', async (t) => {
   let stream: ServerResponse | undefined
   const upstream = await recordingUpstream(t, (_, res) => {
     stream = res
@@ -37,7 +37,7 @@ t.test('each event is there before the next is sent', async (t) => {
   client.socket.destroy()
 })
 
-t.test('the upstream hears at once that the listener has gone', async (t) => {
+t.test('the upstream learns at once that the client has left', async (t) => {
   let closed: Promise<unknown> | undefined
   const upstream = await recordingUpstream(t, (_, res) => {
     closed = once(res, 'close')

@@ -21,7 +21,7 @@ routes: [{ path: /*, service: api${route} }]
 `
 }
 
-// Most of the time here is waiting.
+// These tests mostly wait.
 t.jobs = 4
 const APART = { buffered: true }
 
@@ -37,7 +37,7 @@ async function several(t: Test, count: number, handler?: (request: RawRequest) =
   return Promise.all(Array.from({ length: count }, () => rawUpstream(t, handler)))
 }
 
-t.test('requests are shared by weight', APART, async (t) => {
+t.test('requests are spread by weight', APART, async (t) => {
   const [a, b] = (await several(t, 2)) as [RawUpstream, RawUpstream]
   const yaml = yamlFor([a.origin, b.origin]).replace(`'${a.origin}'`, `{ url: '${a.origin}', weight: 3 }`)
   const gateway = await startGateway(t, yaml)
@@ -45,12 +45,12 @@ t.test('requests are shared by weight', APART, async (t) => {
   t.strictSame(hits([a, b]), [6, 2])
 })
 
-t.test('of two, the one with fewer requests under way gets the next', APART, async (t) => {
+t.test('of two upstreams, the one with fewer requests in flight gets the next', APART, async (t) => {
   const stuck = await rawUpstream(t, () => {})
   const quick = await rawUpstream(t)
   const gateway = await startGateway(t, yamlFor([stuck.origin, quick.origin], ', balance: least_requests'))
   const held = await openRaw(gateway.port)
-  // Sooner or later one of them goes to the one that never answers, and none after it.
+  // Sooner or later one request goes to the upstream that never answers, and none after it.
   for (let i = 0; stuck.requests.length === 0; i++) {
     held.write(get())
     await eventually('it is with one of them', () => stuck.requests.length + quick.requests.length > i)
@@ -61,14 +61,14 @@ t.test('of two, the one with fewer requests under way gets the next', APART, asy
   held.socket.destroy()
 })
 
-t.test('a hash keeps', APART, async (t) => {
+t.test('hashing keeps', APART, async (t) => {
   const ask = async (gateway: TestGateway, upstreams: readonly RawUpstream[], fields: string) => {
     const before = hits(upstreams)
     for (let i = 0; i < 2; i++) await statusOf(gateway, get(fields))
     const grown = hits(upstreams).map((count, i) => count - before[i]!)
     return grown.indexOf(2)
   }
-  // So many that none of the three is without any, whatever its port.
+  // So many names that each of the three gets some, whatever its port.
   const names = Array.from({ length: 40 }, (_, i) => `user-${i}`)
 
   t.test('a consumer at its upstream', async (t) => {
@@ -94,7 +94,7 @@ t.test('a hash keeps', APART, async (t) => {
     }
   })
 
-  t.test('the same header at the same upstream, and shares out requests without it', async (t) => {
+  t.test('the same header at the same upstream, and spreads requests without it', async (t) => {
     const upstreams = await several(t, 3)
     const origins = upstreams.map(({ origin }) => origin)
     const gateway = await startGateway(t, yamlFor(origins, ', balance: { hash: { header: X-Session } }'))
@@ -109,7 +109,7 @@ t.test('a hash keeps', APART, async (t) => {
 t.test('requests that wait for an upstream', APART, async (t) => {
   const LIMITS = ', max_connections: 1, max_wait: 20s'
 
-  t.test('go in the order in which they came, to whichever is free', async (t) => {
+  t.test('go in order of arrival, to whichever is free', async (t) => {
     const upstreams = await several(t, 2, () => {})
     const gateway = await startGateway(
       t,
@@ -124,7 +124,7 @@ t.test('requests that wait for an upstream', APART, async (t) => {
       await eventually('it is under way', () => gateway.watchdog.size() === i + 1)
     }
     t.strictSame([...gateway.upstreams.waiting()], [['api', 4]])
-    // One who leaves is not missed.
+    // A client that leaves is skipped.
     clients[3]!.socket.destroy()
     await gateway.recorded(1)
     t.match(gateway.records[0], { status: 499, error: 'client_closed', upstream: undefined })
@@ -148,7 +148,7 @@ t.test('requests that wait for an upstream', APART, async (t) => {
     for (const client of clients) client.socket.destroy()
   })
 
-  t.test('are refused when too many do, and when it takes too long', async (t) => {
+  t.test('are refused when too many wait, and when it takes too long', async (t) => {
     const upstream = await rawUpstream(t, () => {})
     const gateway = await startGateway(
       t,
@@ -232,7 +232,7 @@ t.test('an upstream is ejected', APART, async (t) => {
       const yaml = yamlFor([bad.origin, fine.origin], ', outliers: { consecutive_failures: 3 }', route)
       const gateway = await startGateway(t, yaml)
       for (let i = 0; i < 6; i++) {
-        // A POST is sent once, whatever becomes of it.
+        // A POST is sent once, whatever happens.
         const client = await openRaw(gateway.port)
         client.write('POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n')
         await gateway.recorded(i + 1)
@@ -245,7 +245,7 @@ t.test('an upstream is ejected', APART, async (t) => {
     })
   }
 
-  t.test('and not for what a client does, for a 500 or for a dead idle connection', async (t) => {
+  t.test('but not for what a client does, a 500, or a dead idle connection', async (t) => {
     const patient = await rawUpstream(t, ({ target, socket }) => {
       if (target === '/500') socket.write('HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n')
     })
@@ -266,7 +266,7 @@ t.test('an upstream is ejected', APART, async (t) => {
   })
 })
 
-t.test('when an operator has drained all upstreams, the service is out', APART, async (t) => {
+t.test('when an operator has drained all upstreams, the service is unavailable', APART, async (t) => {
   const upstream = await rawUpstream(t, () => {})
   const gateway = await startGateway(t, yamlFor([upstream.origin]))
   const client = await openRaw(gateway.port)

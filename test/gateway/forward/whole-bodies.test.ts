@@ -6,7 +6,7 @@ import { exampleDecision } from '../../support/gateway/snapshot.js'
 import { refusingPort } from '../../support/http/hanging-listener.js'
 import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
 
-/** Short bodies that have come by the time the store has answered: they go on in one piece. */
+/** Tests short bodies that have come by the time the store answers: they are forwarded in one piece. */
 
 const SITE = `
 tiers: [free]
@@ -18,7 +18,7 @@ routes:
   - { path: /marketing/*, service: marketing }
 `
 
-/** As with Redis: the answer comes in a later turn. */
+/** Like Redis, it answers in a later turn. */
 const later = {
   limiter: {
     async take(): Promise<Decision> {
@@ -32,27 +32,24 @@ async function start(t: Parameters<typeof startSite>[0]) {
   return startSite(t, SITE.replace('REFUSING', (await refusingPort()).origin), {}, later)
 }
 
-t.test(
-  'bodies of every length up to a piece and beyond arrive as they were sent, and are counted',
-  async (t) => {
-    const { gateway, payments } = await start(t)
-    const lengths = [1, 2, 100, 16_383, 16_384, 16_385, 70_000]
-    for (const length of lengths) {
-      const body = 'abcdefghij'.repeat(length / 10 + 1).slice(0, length)
-      const bytes = rawRequest('POST /payments/x', `Content-Length: ${length}`) + body
-      const { responses } = await rawExchange(gateway.port, bytes, { responses: 1 })
-      t.match(responses, [{ status: 200 }], `${length} bytes`)
-      t.equal(payments.received.at(-1)?.body.toString(), body, `${length} bytes`)
-    }
-    await gateway.recorded(lengths.length)
-    t.same(
-      gateway.records.map(({ bytesIn }) => bytesIn),
-      lengths,
-    )
-  },
-)
+t.test('bodies of every length up to a piece and beyond arrive as sent, and are counted', async (t) => {
+  const { gateway, payments } = await start(t)
+  const lengths = [1, 2, 100, 16_383, 16_384, 16_385, 70_000]
+  for (const length of lengths) {
+    const body = 'abcdefghij'.repeat(length / 10 + 1).slice(0, length)
+    const bytes = rawRequest('POST /payments/x', `Content-Length: ${length}`) + body
+    const { responses } = await rawExchange(gateway.port, bytes, { responses: 1 })
+    t.match(responses, [{ status: 200 }], `${length} bytes`)
+    t.equal(payments.received.at(-1)?.body.toString(), body, `${length} bytes`)
+  }
+  await gateway.recorded(lengths.length)
+  t.same(
+    gateway.records.map(({ bytesIn }) => bytesIn),
+    lengths,
+  )
+})
 
-t.test('what follows a short body on its connection is a request of its own', async (t) => {
+t.test('bytes after a short body are the next request', async (t) => {
   const { gateway, payments } = await start(t)
   const post = (body: string) => rawRequest('POST /payments/x', `Content-Length: ${body.length}`) + body
   const { responses } = await rawExchange(
@@ -71,7 +68,7 @@ t.test('what follows a short body on its connection is a request of its own', as
   ])
 })
 
-t.test('a short body that could not be handed to one upstream is handed to the next', async (t) => {
+t.test('a short body that one upstream did not take goes to the next', async (t) => {
   const { gateway, marketing } = await start(t)
   for (const body of ['one', 'two', 'three', 'four']) {
     const bytes = rawRequest('POST /marketing/x', `Content-Length: ${body.length}`) + body
@@ -84,7 +81,7 @@ t.test('a short body that could not be handed to one upstream is handed to the n
   )
 })
 
-t.test('a short body of which the last byte is late arrives whole all the same', async (t) => {
+t.test('a short body whose last byte is late arrives complete', async (t) => {
   const { gateway, payments } = await start(t)
   const connection = await openRaw(gateway.port)
   connection.write(`${rawRequest('PUT /payments/x', 'Content-Length: 5')}abcd`)
