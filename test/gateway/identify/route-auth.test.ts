@@ -8,7 +8,7 @@ import { http2Client } from '../../support/http/http2-client.js'
 import { rawExchange, rawRequest } from '../../support/http/raw.js'
 import { handshake } from '../../support/http/websocket.js'
 
-/** What a route asks of its callers. */
+/** Tests which credentials and scopes a route requires. */
 
 const SITE = `
 tiers: [free]
@@ -58,7 +58,7 @@ function by(keyid: string, secret: string, path: string): readonly string[] {
   return [`${a}: ${b}`, `${c}: ${d}`]
 }
 
-t.test('only what a route will have identifies there, in the order of consumers', async (t) => {
+t.test('only the kinds that a route accepts identify, in the order of consumers', async (t) => {
   const { ask, payments } = await start(t)
   t.match(await ask('/keys', KEY, USER), { status: 200, consumer: 'acme' })
   t.match(await ask('/keys', USER), { status: 200, consumer: 'alice' })
@@ -71,7 +71,7 @@ t.test('only what a route will have identifies there, in the order of consumers'
   t.same(payments.received[0]!.values('x-user-id'), [], 'what was not looked at does not go on')
 })
 
-t.test('an address is enough only where a route says so', async (t) => {
+t.test('an address suffices only where a route says so', async (t) => {
   const { ask } = await start(t)
   t.match(await ask('/'), { status: 200, consumer: '127.0.0.1' })
   t.match(await ask('/keys'), { status: 401 })
@@ -112,7 +112,7 @@ t.test('a credential without all scopes is 403, and takes no quota', async (t) =
   })
 })
 
-t.test('who comes with a token is told which scopes it takes', async (t) => {
+t.test('a client with a token is told which scopes the route requires', async (t) => {
   const { ask } = await start(t)
   const now = Math.floor(Date.now() / 1000)
   const by = (scope: string) => {
@@ -130,7 +130,7 @@ t.test('who comes with a token is told which scopes it takes', async (t) => {
   t.equal((await ask('/token', KEY)).response.header('www-authenticate'), 'Bearer realm="tidegate"')
 })
 
-t.test('upgrades and HTTP/2 are asked the same', async (t) => {
+t.test('upgrades and HTTP/2 have the same requirements', async (t) => {
   const { gateway } = await start(t)
   const { responses } = await rawExchange(gateway.port, handshake('/keys'))
   t.equal(responses[0]!.status, 401)
@@ -140,7 +140,7 @@ t.test('upgrades and HTTP/2 are asked the same', async (t) => {
   t.equal((await http2.ask('/write', { 'x-api-key': 'key-of-acme' })).status, 403)
 })
 
-t.test('a gateway that knows callers by their credential alone may let a route do without', async (t) => {
+t.test('a route may accept anonymous clients even if consumers does not list ip', async (t) => {
   const yaml = SITE.replace('  - ip: {}\n', '').replaceAll('PAYMENTS', 'http://127.0.0.1:9001')
   const { routes, consumers } = snapshotOf(yaml)
   const kinds = (path: string) =>

@@ -24,7 +24,7 @@ routes:
 `
 const ACME = { secret: 'a-secret-of-the-partner', keyid: 'acme-1' }
 
-/** The lines that the defaults ask for. */
+/** The components that the defaults require. */
 const lines = (method: string, target: string, authority = 'gateway.example') => {
   const [path = '', ...query] = target.split('?')
   return [
@@ -39,7 +39,7 @@ const header = ([a, b, c, d]: readonly string[]) => [`${a}: ${b}`, `${c}: ${d}`]
 const request = (line: string, host: string, ...fields: readonly string[]) =>
   [`${line} HTTP/1.1`, `Host: ${host}`, ...fields, '', ''].join('\r\n')
 
-t.test("a signed request is its signer's, and goes on with its signature", async (t) => {
+t.test("a signed request is its signer's, and is forwarded with its signature", async (t) => {
   const { gateway, payments, marketing } = await startSite(t, SITE)
   const target = '/a//b%41?x=1&y=%20?'
   const fields = header(signed(lines('GET', target), ACME))
@@ -64,7 +64,7 @@ t.test("a signed request is its signer's, and goes on with its signature", async
   t.match(marketing.received[0]!.values('signature'), [/^a=:.+:, b=:.+:$/], 'fields of one name are one list')
 })
 
-t.test('a signature that does not hold is 401, never the next source', async (t) => {
+t.test('an invalid signature is 401, and no other credential is tried', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const ask = async (line: string, ...fields: readonly string[]) => {
     const bytes = request(line, 'gateway.example', ...fields, 'X-User-Id: mallory')
@@ -103,7 +103,7 @@ t.test('a signature that does not hold is 401, never the next source', async (t)
   t.same(payments.received[0]!.values('x-user-id'), [], 'what nobody has looked at stays here')
 })
 
-t.test('a field that is signed has no second spelling, which somebody may have put beside it', async (t) => {
+t.test('a signed field with a look-alike beside it is refused', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const own = header(signed([...lines('GET', '/a'), ['x-amount', '10']], ACME))
   const ask = async (...more: readonly string[]) => {
@@ -120,7 +120,7 @@ t.test('a field that is signed has no second spelling, which somebody may have p
   t.equal(payments.received.length, 2)
 })
 
-t.test('a nonce is good for once', async (t) => {
+t.test('a nonce is valid once', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const bytes = (more: string) =>
     request('GET /a', 'gateway.example', ...header(signed(lines('GET', '/a'), { ...ACME, more })))
@@ -146,7 +146,7 @@ t.test('a nonce is good for once', async (t) => {
   )
 })
 
-t.test('a nonce of a request is good for no handshake, nor the other way round', async (t) => {
+t.test('requests and handshakes share the nonces that were used', async (t) => {
   const { gateway, marketing } = await startSite(t, SITE)
   const fields = (nonce: string) => {
     const [a = '', b, c = '', d] = signed(lines('GET', '/m/x'), { ...ACME, more: `;nonce="${nonce}"` })
@@ -169,7 +169,7 @@ t.test('a nonce of a request is good for no handshake, nor the other way round',
 })
 
 t.test(
-  'a body is covered by its digest, and behind a proxy it is the address that the proxy was asked for',
+  "content-digest covers the body, and behind a proxy the signature covers the proxy's URL",
   async (t) => {
     const { gateway, payments } = await startSite(t, `${SITE}\ntrusted_proxies: [127.0.0.1]`)
     const digest = 'sha-256=:LPJNul+wow4m6DsqxbninhsWHlwfp0JecwQzYpOLmCQ=:'
@@ -197,7 +197,7 @@ t.test(
   },
 )
 
-t.test('HTTP/2 is signed in the same way, and Connection takes no signature away', async (t) => {
+t.test('HTTP/2 requests are signed alike, and Connection cannot remove a signature', async (t) => {
   const site = await startSite(t, SITE)
   const http2 = await http2Client(t, site.gateway.origin)
   const [, input, , signature] = signed(lines('GET', '/a?b', 'api.example'), ACME)

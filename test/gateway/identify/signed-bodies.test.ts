@@ -7,7 +7,7 @@ import { problemOf, startSite } from '../../support/gateway/site.js'
 import { http2Client } from '../../support/http/http2-client.js'
 import { openRaw, rawExchange } from '../../support/http/raw.js'
 
-/** A signature that covers content-digest covers the body: another one never reaches its end. */
+/** A signature that covers content-digest covers the body: another body never reaches its end. */
 
 const SITE = `
 tiers: [free]
@@ -27,7 +27,7 @@ function digestOf(body: string, name = 'sha-256'): string {
   return `${name}=:${digest}:`
 }
 
-/** Name, value, …: a signature over the digest. */
+/** Flat list of headers: a signature over the digest. */
 function fieldsFor(digest: string): readonly string[] {
   const lines = [
     ['@method', 'POST'],
@@ -49,7 +49,7 @@ const inOne = (path: string, digest: string, body: string) =>
 const chunked = (path: string, digest: string, pieces: readonly string[]) =>
   `${head(path, digest, 'Transfer-Encoding: chunked')}${pieces.map((piece) => `${piece.length.toString(16)}\r\n${piece}\r\n`).join('')}0\r\n\r\n`
 
-t.test('the body that was signed passes, whatever way it comes', async (t) => {
+t.test('the signed body passes, however it is framed', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const long = 'x'.repeat(100_000)
   for (const [body, bytes] of [
@@ -67,7 +67,7 @@ t.test('the body that was signed passes, whatever way it comes', async (t) => {
   }
 })
 
-t.test('another body never comes to its end, however it is cut up', async (t) => {
+t.test('another body never reaches its end, however it is cut', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const body = fc.stringMatching(/^[ -~]{0,40}$/)
   await fc.assert(
@@ -99,7 +99,7 @@ t.test('another body never comes to its end, however it is cut up', async (t) =>
   t.same(gateway.logged, [])
 })
 
-t.test('a long one is cut before its end, and the upstream is none the worse for it', async (t) => {
+t.test("a long wrong body is cut before its end, and the upstream's connection survives", async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const body = 'x'.repeat(200_000)
   const connection = await openRaw(gateway.port)
@@ -113,7 +113,7 @@ t.test('a long one is cut before its end, and the upstream is none the worse for
   t.equal((await rawExchange(gateway.port, inOne('/', digestOf('a'), 'a'))).responses[0]!.status, 200)
 })
 
-t.test('a body that was taken away is missed, and a digest that nobody can check is refused', async (t) => {
+t.test('a missing body is noticed, and a digest that cannot be checked is refused', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const gone = await rawExchange(gateway.port, head('/', digestOf('hello'), 'Content-Length: 0'))
   t.equal(problemOf(gone.responses[0]!).code, 'digest_mismatch')
@@ -124,7 +124,7 @@ t.test('a body that was taken away is missed, and a digest that nobody can check
   t.same(payments.received, [])
 })
 
-t.test('neither a copy nor HTTP/2 is a way around it', async (t) => {
+t.test('neither mirroring nor HTTP/2 bypasses the check', async (t) => {
   const { gateway, payments, marketing } = await startSite(t, SITE)
   const good = await rawExchange(gateway.port, inOne('/copied', digestOf('hello'), 'hello'))
   t.equal(good.responses[0]!.status, 200)

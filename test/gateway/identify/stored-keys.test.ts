@@ -25,7 +25,7 @@ consumers:
 const tokens = createTokens({ log: { info() {}, warn() {} } })
 const snapshot = withStore('{ grace: 1h }')
 
-/** Who is calling, by a keyring over keys in memory, whose clock and whose store's last answer stand still. */
+/** Identifies by a keyring over keys in memory, with a fixed clock and a fixed last answer of the store. */
 function open() {
   const clock = { now: START, confirmed: START }
   const map = createMemoryMap(API_KEYS, { now: () => clock.now })
@@ -55,7 +55,7 @@ function open() {
   }
 }
 
-t.test('a key of the store says who it is, and brings its tier, tenant and scopes', async (t) => {
+t.test('a key of the store identifies its consumer, with tier, tenant and scopes', async (t) => {
   const { identify, issue, keyring, lastUsed } = open()
   const { key, id } = await issue({ tier: 'pro', tenant: 'acme-group', scopes: ['orders:read'] })
   t.match(identify(key), {
@@ -76,7 +76,7 @@ t.test('a tier that the configuration does not have counts as none', async (t) =
   t.match(identify(key), { refusal: undefined, x: { consumer: 'acme', credentialTier: undefined } })
 })
 
-t.test('a key that is not known, or has expired, is 401, never the next source', async (t) => {
+t.test('an unknown or expired key is 401, and no other credential is tried', async (t) => {
   const { clock, identify, issue } = open()
   const { key } = await issue({ expires: START + 1 })
   t.equal(identify(key).refusal, undefined)
@@ -89,7 +89,7 @@ t.test('a key that is not known, or has expired, is 401, never the next source',
   }
 })
 
-t.test('what cannot be told is 503, for what may be a key of the store alone', async (t) => {
+t.test('when the store is out of reach for too long, only well-formed store keys get 503', async (t) => {
   const { clock, identify, issue } = open()
   const { key } = await issue()
   clock.now = START + HOUR
@@ -103,7 +103,7 @@ t.test('what cannot be told is 503, for what may be a key of the store alone', a
   t.match(identify('key-of-the-file'), { refusal: undefined, x: { consumer: 'filed' } })
 })
 
-t.test('without store: true no key of the store is good', async (t) => {
+t.test('without store: true no key of the store is valid', async (t) => {
   const { identify, issue } = open()
   const { key } = await issue()
   t.match(identify(key, withStore('false')).refusal, { code: 'unauthorized' })
