@@ -50,7 +50,7 @@ export async function enter(
     const { address } = request.actor
     log.warn(
       { ...grant, needed, method, route: url, address },
-      'the admin API refused it: another role is needed',
+      'the admin API refused a request: it needs another role',
     )
     return sendProblem(reply, mayNot)
   }

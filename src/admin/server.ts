@@ -6,7 +6,14 @@ import { createShares } from '../shares.js'
 import { DECISION } from '../telemetry/decisions/all-gateways-decisions.js'
 import { SEEN } from '../telemetry/decisions/all-gateways-seen.js'
 import { TOP } from '../telemetry/top/all-gateways-top.js'
-import { type Problem, type ProblemCode, problemText, sendProblem, statusOf } from './access/problem.js'
+import {
+  type Problem,
+  type ProblemCode,
+  ProblemError,
+  problemText,
+  sendProblem,
+  statusOf,
+} from './access/problem.js'
 import { isWrite } from './access/roles.js'
 import { enter } from './auth-hook.js'
 import { keepRoom } from './connections.js'
@@ -98,7 +105,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
     else parseJson(request, body as string, done)
   })
   app.setErrorHandler((error: FastifyError, request, reply) => {
-    const problem = problemOf(error)
+    const problem = error instanceof ProblemError ? error.problem : problemOf(error)
     if (problem.code === 'internal') {
       deps.log.error(
         { err: error, method: request.method, route: request.routeOptions.url },
@@ -138,7 +145,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
 const CROWDED: Problem = {
   code: 'crowded',
   detail:
-    'Most connections of the admin port are taken; the rest is for probes and scrapes. Try again shortly.',
+    'Most connections of the admin port are in use; the rest are for probes and scrapes. Try again shortly.',
 }
 
 function problemOf(error: FastifyError): Problem {
@@ -153,7 +160,7 @@ function problemOf(error: FastifyError): Problem {
     case 400:
       return {
         code: 'bad_request',
-        detail: 'The body is not valid JSON, or not as long as Content-Length says.',
+        detail: 'The body is not valid JSON, or its length differs from Content-Length.',
       }
     default:
       return { code: 'internal', detail: "The admin API failed on this request; the gateway's log says why." }
@@ -176,7 +183,7 @@ function answerBrokenRequest(error: Error & { code?: string }, socket: Socket): 
   }
   const problem = BROKEN[error.code ?? ''] ?? {
     code: 'bad_request' as ProblemCode,
-    detail: 'The request is not well-formed HTTP/1.1.',
+    detail: 'The request is not valid HTTP/1.1.',
   }
   const status = statusOf(problem.code)
   const body = problemText(problem)

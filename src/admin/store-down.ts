@@ -1,17 +1,23 @@
 import { MapRefusal } from '../fleet/replicated-map.js'
-import type { Problem } from './access/problem.js'
+import { ProblemError, refuse } from './access/problem.js'
 import type { AdminLog } from './deps.js'
 
 /**
- * Returns the error for a store that did not respond, or that refuses so much. The message of the store, perhaps with
- * an address, goes only to the log.
+ * Runs what needs the store. Ends the request if the store does not respond, or refuses a value. The message of the
+ * store, perhaps with an address, goes only to the log.
+ *
+ * @param attempt completes "Could not …"
  */
-export function storeDown(log: AdminLog, error: unknown, attempt: string): Problem {
-  if (error instanceof MapRefusal)
-    return { code: 'unprocessable', detail: `Could not ${attempt}: ${error.message}.` }
-  log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
-  return {
-    code: 'store_unavailable',
-    detail: `Could not ${attempt}: the store is out of reach. Nothing is known to have changed; check store in the configuration, then try again.`,
+export async function withStore<T>(log: AdminLog, attempt: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (error) {
+    if (error instanceof ProblemError) throw error
+    if (error instanceof MapRefusal) refuse('unprocessable', `Could not ${attempt}: ${error.message}.`)
+    log.warn({ err: error }, `the admin API could not ${attempt}: the store is out of reach`)
+    return refuse(
+      'store_unavailable',
+      `Could not ${attempt}: the store is out of reach. Whether anything changed is unknown. Check store in the configuration, then try again.`,
+    )
   }
 }

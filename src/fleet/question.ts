@@ -32,7 +32,7 @@ export type Questions<Parts> = readonly Question<Parts, any, any>[]
  */
 export type Ask = <Body, Answer>(
   question: Question<never, Body, Answer>,
-  body: Body,
+  body: NoInfer<Body>,
 ) => Promise<Answer | undefined>
 
 /**

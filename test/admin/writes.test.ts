@@ -200,7 +200,7 @@ t.test('with tokens, a stranger reads only what is public, and a viewer writes n
     const { status, json } = await write(route, { authorization: `Bearer ${token}` })
     t.match(
       { status, json },
-      { status: 403, json: { detail: /^This takes the role (support|operator)/ } },
+      { status: 403, json: { detail: /^This request needs the role (support|operator)/ } },
       route,
     )
   }

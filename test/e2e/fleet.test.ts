@@ -139,7 +139,7 @@ log: { access: off }
     t.match(told.stdout, /^ {2}day +2\/day +2\/2 +0 /m)
     const unknown = await tidegate(['why', 'unheard-of', '--json', '--config', `${files}/tidegate.yaml`])
     t.equal(unknown.code, 1)
-    t.match(unknown.stderr, /^tidegate why: No decision on unheard-of is kept \(2 gateways asked\)/)
+    t.match(unknown.stderr, /^tidegate why: No gateway has a decision for unheard-of \(2 asked\)/)
     const ofAnn = await tidegate(['why', '--consumer', 'ann', '--config', `${files}/tidegate.yaml`])
     t.match(ofAnn, { code: 0, stderr: '', stdout: /^Denied: the limit "day" .+\n\n {2}request +at-b at / })
     for (const { admin } of [a, b]) {

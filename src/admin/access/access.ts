@@ -41,7 +41,7 @@ const LOOPBACK: Grant = { who: 'loopback', role: 'operator' }
 const WANTED: Refusal = {
   problem: {
     code: 'unauthorized',
-    detail: 'Send a token, that of admin.token or one of admin.tokens: Authorization: Bearer <token>.',
+    detail: 'Send the token of admin.token or one of admin.tokens: Authorization: Bearer <token>.',
   },
 }
 const EXPIRED: Refusal = {
@@ -75,9 +75,9 @@ export function createAccess({ settings, log, now = Date.now }: AccessOptions): 
 
   function refuse(address: string, given: Buffer, why: string | undefined): Refusal {
     failed.add(address, given)
-    if (why !== undefined) log.warn({ address, why }, 'a token for the admin API is not taken')
+    if (why !== undefined) log.warn({ address, why }, 'the admin API refused a token')
     if (failed.waitFor(address) > 0)
-      log.warn({ address }, 'too many wrong tokens for the admin API: the address has to wait a minute')
+      log.warn({ address }, 'too many wrong tokens for the admin API; the address has to wait a minute')
     return WANTED
   }
 
@@ -85,9 +85,9 @@ export function createAccess({ settings, log, now = Date.now }: AccessOptions): 
     if ('value' in verdict) return grantOf(verdict.value)
     if (verdict.rejected === 'expired') return EXPIRED
     if (verdict.rejected !== 'unavailable') return refuse(address, given, verdict.why)
-    log.warn({ address, why: verdict.why }, 'a token for the admin API cannot be checked')
+    log.warn({ address, why: verdict.why }, 'the admin API cannot check a token')
     const detail =
-      'The keys of the identity provider cannot be fetched just now; try again, or take a token of admin.tokens.'
+      'The gateway cannot fetch the keys of the identity provider; try again, or use a token of admin.tokens.'
     return { problem: { code: 'issuer_unavailable', detail }, retryAfter: seconds(verdict.retryMs ?? 1000) }
   }
 
@@ -141,7 +141,7 @@ function holderOf(holders: readonly Holder[], given: Buffer): Grant | undefined 
 
 function grantOf({ who, role }: Person): Grant | Refusal {
   if (role !== undefined) return { who, role }
-  const detail = `The token is good, but nothing that it says of ${who} has a role here; add it to admin.oidc.roles.`
+  const detail = `The token is valid, but none of its claims gives ${who} a role; add one to admin.oidc.roles.`
   return { problem: { code: 'forbidden', detail } }
 }
 

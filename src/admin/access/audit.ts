@@ -96,7 +96,10 @@ export function createAudit({ stream, node, log, now = Date.now, onStored }: Aud
       } catch (error) {
         request.recorded = 'logged'
         const message = (error as Error).message
-        log.warn({ audit: entry, error: message }, 'audit: not in the store, this line is the only record')
+        log.warn(
+          { audit: entry, error: message },
+          'audit: the store has no entry for this change; this line is the only record',
+        )
       }
     },
   }

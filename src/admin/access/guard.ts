@@ -30,7 +30,7 @@ export function guard(caller: Caller, open: boolean): Problem | undefined {
   if (open) {
     if (caller.remoteAddress === undefined || !isLoopback(plainAddress(caller.remoteAddress))) {
       return forbidden(
-        'Without a token the admin API serves this machine only; set admin.tokens to open it to others.',
+        'Without a token, the admin API serves only this machine; set admin.tokens to open it to others.',
       )
     }
     if (!isLocalHost(headers.host, caller.localPort)) {
@@ -40,11 +40,11 @@ export function guard(caller: Caller, open: boolean): Problem | undefined {
     }
   }
   if (headers['sec-fetch-site'] === 'cross-site' && !caller.isPage)
-    return forbidden('A page of another site may not use the admin API.')
+    return forbidden('A page of another site must not use the admin API.')
   const isWrite = caller.method !== 'GET' && caller.method !== 'HEAD'
   if (isWrite && !isSameOrigin(headers)) {
     return forbidden(
-      'A page of another origin may not change anything here; send no Origin, or the one of the admin API.',
+      'A page of another origin must not change anything here; send no Origin, or that of the admin API.',
     )
   }
   return undefined

@@ -28,6 +28,18 @@ export interface Problem {
   readonly more?: object
 }
 
+/** Ends a request of the admin API with a problem. */
+export class ProblemError extends Error {
+  constructor(readonly problem: Problem) {
+    super(problem.detail)
+  }
+}
+
+/** Ends the request. */
+export function refuse(code: ProblemCode, detail: string, more?: object): never {
+  throw new ProblemError(more === undefined ? { code, detail } : { code, detail, more })
+}
+
 export function statusOf(code: ProblemCode): number {
   return PROBLEMS[code][0]
 }

@@ -34,6 +34,6 @@ export function isWrite(request: Parameters<typeof roleFor>[0]): boolean {
  */
 export function roleProblem(who: string, role: Role, needed: Role): Problem | undefined {
   if (ROLES.indexOf(role) >= ROLES.indexOf(needed)) return undefined
-  const detail = `This takes the role ${needed}, and ${who} has ${role}; ask somebody who has it, or for it (admin.tokens).`
+  const detail = `This request needs the role ${needed}, and ${who} has ${role}. Ask for that role (admin.tokens), or ask somebody who has it.`
   return { code: 'forbidden', detail }
 }

@@ -2,11 +2,10 @@ import type { FastifyInstance } from 'fastify'
 import { parseDuration } from '../../config/values/quantities.js'
 import type { AuditStream } from '../../fleet/audit-stream.js'
 import { type AuditEntry, entryIn } from '../access/audit.js'
-import { type Problem, sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { momentIn } from './iso-time.js'
-import { listed } from './tier-of.js'
+import { withStore } from '../store-down.js'
+import { countIn, momentIn, type Query, type QueryOf, readQuery } from './read-request.js'
 
 /** Response of `GET /audit`. */
 export interface AuditAnswer {
@@ -16,26 +15,17 @@ export interface AuditAnswer {
   readonly older: string | null
 }
 
-interface AuditOf {
-  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
-}
-
 const ENTRIES = 100
 const MOST_ENTRIES = 1000
 /** Entries that are read at once: a filter may keep only a few of them. */
 const PAGE = 500
-const KEYS: readonly string[] = ['since', 'who', 'target', 'action', 'n', 'before']
+const KEYS = ['since', 'who', 'target', 'action', 'n', 'before'] as const
 
 /** Adds the route that lists changes by operators, on all gateways of the store. */
 export function auditRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'audit' | 'log'>): void {
-  app.get<AuditOf>('/audit', async (request, reply) => {
+  app.get<QueryOf>('/audit', async (request) => {
     const asked = read(request.query, Date.now())
-    if ('code' in asked) return sendProblem(reply, asked)
-    try {
-      return await find(deps.audit.stream(), asked)
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'read the audit'))
-    }
+    return withStore(deps.log, 'read the audit', () => find(deps.audit.stream(), asked))
   })
 }
 
@@ -85,22 +75,19 @@ function isPart(target: string, asked: string): boolean {
   )
 }
 
-function read(query: AuditOf['Querystring'], now: number): Asked | Problem {
-  const bad = (detail: string): Problem => ({ code: 'bad_request', detail })
-  for (const [key, value] of Object.entries(query)) {
-    if (!KEYS.includes(key)) return bad(`No parameter ${JSON.stringify(key)}; there are ${listed(KEYS)}.`)
-    if (typeof value !== 'string') return bad(`Give ${key} once.`)
-  }
-  const given = query as Partial<Record<string, string>>
-  const { who, target, action, before, n = String(ENTRIES), since = '0' } = given
-  if (!/^[1-9]\d{0,3}$/.test(n) || Number(n) > MOST_ENTRIES)
-    return bad(`n is a number of entries, 1 to ${MOST_ENTRIES}.`)
+function read(query: Query, now: number): Asked {
+  const { who, target, action, before, n = String(ENTRIES), since = '0' } = readQuery(query, KEYS)
+  const count = countIn(n, 'entries', MOST_ENTRIES)
   if (before !== undefined && !/^\d{1,15}-\d{1,15}$/.test(before))
-    return bad('before is the id of an entry, such as the answer has as older.')
+    refuse('bad_request', 'before is the id of an entry: the value of older in a response.')
   const from = sinceIn(since, now)
-  if (from === undefined)
-    return bad('since is a time back from now (1h, 30m, 7d), or one of ISO 8601, such as 2026-11-25T08:00Z.')
-  return { since: from, who, target, action, n: Number(n), before }
+  if (from === undefined) {
+    refuse(
+      'bad_request',
+      'since is a duration before now (30m, 1h, 7d) or an ISO 8601 time, such as 2026-11-25T08:00Z.',
+    )
+  }
+  return { since: from, who, target, action, n: count, before }
 }
 
 /** Parses a start time into Unix ms; `0` stands for all entries that are kept. */

@@ -1,12 +1,13 @@
 import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
-import { formatDuration, parseDuration } from '../../config/values/quantities.js'
 import { type Ban, LONGEST_REASON } from '../../fleet/bans.js'
+import { askStore } from '../../limiter/redis/store-timeout.js'
 import { createBlock, formatBlock, readAddress, readBlock, setSubscriber } from '../../net/parse-cidr.js'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
+import { withStore } from '../store-down.js'
+import { bodyWith, endOf, isoOf } from './read-request.js'
 
 interface BanOf {
   readonly Params: { readonly block: string }
@@ -47,54 +48,33 @@ export function banRoutes(
 ): void {
   const bans = () => deps.store().bans.map
 
-  /** Waits for the bans of the store. Rejects when they do not arrive in time. */
-  async function loaded(): Promise<void> {
-    let timer: NodeJS.Timeout | undefined
-    const late = new Promise((_, reject) => {
-      timer = setTimeout(reject, PATIENCE_MS, new Error('the bans are not loaded yet'))
-    })
-    await Promise.race([bans().ready, late]).finally(() => clearTimeout(timer))
-  }
+  const loaded = () => askStore(PATIENCE_MS, bans().ready)
 
-  app.get('/bans', async (_request, reply) => {
-    try {
+  app.get('/bans', () =>
+    withStore(deps.log, 'read the bans', async () => {
       await loaded()
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'read the bans'))
-    }
-    const all = [...bans().entries()]
-    const latest = all.sort(([, a], [, b]) => b.since - a.since).slice(0, MOST_SHOWN)
-    return { bans: latest.map(([key, ban]) => shown(key, ban)), total: all.length } satisfies BanList
-  })
+      const all = [...bans().entries()]
+      const latest = all.sort(([, a], [, b]) => b.since - a.since).slice(0, MOST_SHOWN)
+      return { bans: latest.map(([key, ban]) => shown(key, ban)), total: all.length } satisfies BanList
+    }),
+  )
 
-  app.put<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+  app.put<BanOf>('/bans/:block', FOR_SUPPORT, async (request) => {
     const key = keyOf(request.params.block)
-    if (typeof key !== 'string') return sendProblem(reply, key)
-    const asked = askedIn(request.body)
-    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
-    const since = Date.now()
-    const ban: Ban = {
-      source: 'manual',
-      since,
-      ...(asked.forMs !== undefined && { until: since + asked.forMs }),
-      ...(asked.reason !== undefined && { reason: asked.reason }),
-    }
-    try {
+    const ban = banIn(request.body)
+    return withStore(deps.log, 'ban the address', async () => {
       const before = await bans().read(key)
       await bans().set(key, ban)
       const [was, is] = [before && shown(key, before), shown(key, ban)]
       await deps.audit.record(request, { action: 'ban.set', target: key, before: was, after: is })
       const lets = letsIn(deps.config.current(), key)
       return lets === undefined ? is : { ...is, let_in: lets }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'ban the address'))
-    }
+    })
   })
 
-  app.delete<BanOf>('/bans/:block', FOR_SUPPORT, async (request, reply) => {
+  app.delete<BanOf>('/bans/:block', FOR_SUPPORT, async (request) => {
     const key = keyOf(request.params.block, false)
-    if (typeof key !== 'string') return sendProblem(reply, key)
-    try {
+    return withStore(deps.log, 'lift the ban', async () => {
       await loaded()
       const lifted: ShownBan[] = []
       for (const one of [key, ...subscriberOf(key)]) {
@@ -106,9 +86,7 @@ export function banRoutes(
       const before = lifted.length > 1 ? lifted : lifted[0]
       await deps.audit.record(request, { action: 'ban.remove', target: key, before })
       return { block: key, lifted, still: holding(key) }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'lift the ban'))
-    }
+    })
   })
 
   /**
@@ -130,16 +108,12 @@ export function banRoutes(
   }
 }
 
-const BODY = 'Send {"for":"1h","reason":"…"} as JSON; both may be left out.'
-const FOR = `"for" is no time from 1s to ${formatDuration(MONTH)}; write one such as 30m, 1h or 7d.`
-const REASON = `A reason has at most ${LONGEST_REASON} characters here.`
-
 function shown(key: string, { source, since, until, reason }: Ban): ShownBan {
   return {
     block: key,
     source,
     since: new Date(since).toISOString(),
-    until: until === undefined ? null : new Date(until).toISOString(),
+    until: isoOf(until),
     reason: reason ?? null,
   }
 }
@@ -155,24 +129,26 @@ function letsIn({ edge, isTrustedProxy }: Snapshot, key: string): ShownBan['let_
 }
 
 /**
- * Parses a block into its canonical form.
+ * Parses a block into its canonical form. Ends the request if it is malformed.
  *
  * @param narrow true if a very wide block is refused
  */
-function keyOf(text: string, narrow = true) {
+function keyOf(text: string, narrow = true): string {
   const fault = readBlock(text, block)
   if (fault === 'malformed') {
-    const detail = 'That is no address block; write one such as 203.0.113.0/24, 192.0.2.7 or 2001:db8::/48.'
-    return { code: 'bad_request', detail } as const
+    refuse(
+      'bad_request',
+      'This is not an address block; write one such as 203.0.113.0/24, 192.0.2.7 or 2001:db8::/48.',
+    )
   }
   const key = formatBlock(block)
-  if (fault === 'inexact') {
-    return { code: 'bad_request', detail: `It has bits set behind its prefix; write ${key}.` } as const
-  }
+  if (fault === 'inexact') refuse('bad_request', `The address has bits set after its prefix; write ${key}.`)
   const least = WIDEST[block.family === 6 ? 6 : 4]
   if (narrow && block.length < least) {
-    const detail = `${key} is wider than /${least}, which would shut too many out; use edge.deny in the configuration.`
-    return { code: 'unprocessable', detail } as const
+    refuse(
+      'unprocessable',
+      `${key} is wider than /${least} and would ban too many addresses; use edge.deny in the configuration.`,
+    )
   }
   return key
 }
@@ -185,15 +161,22 @@ function subscriberOf(key: string): string[] {
   return [formatBlock(block)]
 }
 
-/** Reads the body of a ban request; returns a text that says what is wrong with it. */
-function askedIn(body: unknown): { forMs: number | undefined; reason: string | undefined } | string {
-  if (body === undefined) return { forMs: undefined, reason: undefined }
-  if (typeof body !== 'object' || body === null) return BODY
-  if (Object.keys(body).some((key) => key !== 'for' && key !== 'reason')) return BODY
-  const { for: time, reason } = body as { for?: unknown; reason?: unknown }
-  const forMs = typeof time === 'string' ? parseDuration(time) : undefined
-  if (time !== undefined && (forMs === undefined || forMs < 1000 || forMs > MONTH)) return FOR
-  if (reason !== undefined && typeof reason !== 'string') return BODY
-  if (reason !== undefined && reason.length > LONGEST_REASON) return REASON
-  return { forMs, reason: reason === '' ? undefined : (reason as string | undefined) }
+/** Reads the ban from a body, which may be left out. */
+function banIn(body: unknown): Ban {
+  const { for: period, reason = '' } =
+    body === undefined ? {} : (bodyWith(body, ['for', 'reason']) ?? refuseBody())
+  if (typeof reason !== 'string') return refuseBody()
+  if (reason.length > LONGEST_REASON)
+    refuse('bad_request', `The reason of a ban has at most ${LONGEST_REASON} characters.`)
+  const until = endOf(period, MONTH)
+  return {
+    source: 'manual',
+    since: Date.now(),
+    ...(until !== undefined && { until }),
+    ...(reason !== '' && { reason }),
+  }
+}
+
+function refuseBody(): never {
+  return refuse('bad_request', 'Send {"for":"1h","reason":"…"} as JSON. Both members are optional.')
 }

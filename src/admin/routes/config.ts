@@ -1,5 +1,5 @@
 import type { FastifyInstance } from 'fastify'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
 
 /**
@@ -9,7 +9,7 @@ import type { AdminDeps } from '../deps.js'
 export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'audit'>): void {
   app.get('/config', async () => deps.config.status())
 
-  app.post('/config/reload', async (request, reply) => {
+  app.post('/config/reload', async (request) => {
     const before = deps.config.current().hash
     const { result, messages } = await deps.config.reload('admin')
     const after = deps.config.current().hash
@@ -22,8 +22,10 @@ export function configRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config
       after: { hash: after, result, changed },
     })
     if (result !== 'rejected') return { result, ...status }
-    const detail =
-      'The new configuration has errors; the one that was in force still is. Correct them and reload again.'
-    return sendProblem(reply, { code: 'unprocessable', detail, more: { result, messages } })
+    return refuse(
+      'unprocessable',
+      'The new configuration has errors, so the old one stays in force. Correct the errors and reload again.',
+      { result, messages },
+    )
   })
 }

@@ -1,20 +1,16 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import {
   createDecisionsOfAll,
   type DecisionAnswer,
   REQUEST_ID,
 } from '../../telemetry/decisions/all-gateways-decisions.js'
 import type { DecisionQuestion } from '../../telemetry/decisions/decision-data.js'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
-import { listed } from './tier-of.js'
+import { type QueryOf, readQuery, serviceNamed } from './read-request.js'
 
 interface DecisionOf {
   readonly Params: { readonly request_id: string }
-}
-
-interface DecisionsOf {
-  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
 /**
@@ -27,7 +23,7 @@ export function decisionRoutes(
 ): void {
   const find = createDecisionsOfAll(() => deps.store().fleet, deps.ask)
 
-  async function told(question: DecisionQuestion, reply: FastifyReply) {
+  async function told(question: DecisionQuestion) {
     const answer = await find(question)
     if (answer.decision !== null)
       return typeof question === 'string'
@@ -38,65 +34,49 @@ export function decisionRoutes(
     const kept = decisions.keep === 0 ? KEEPS_NONE : keeps(answer, decisions.sample)
     const byId = typeof question === 'string'
     const detail = notFound(question, answer, log.access === 'off' ? kept : `${kept} ${logged(byId)}`)
-    return sendProblem(reply, {
-      code: 'not_found',
-      detail,
-      more: { nodes: answer.nodes, kept: answer.reach },
-    })
+    return refuse('not_found', detail, { nodes: answer.nodes, kept: answer.reach })
   }
 
-  app.get<DecisionOf>('/decisions/:request_id', async (request, reply) => {
+  app.get<DecisionOf>('/decisions/:request_id', (request) => {
     const { request_id: id } = request.params
-    if (!REQUEST_ID.test(id)) {
-      const detail = 'A request id has 1 to 64 letters, digits, ".", "_" and "-"; it is in X-Request-Id.'
-      return sendProblem(reply, { code: 'bad_request', detail })
-    }
-    return told(id, reply)
+    if (REQUEST_ID.test(id)) return told(id)
+    return refuse(
+      'bad_request',
+      'A request id has 1 to 64 letters, digits, ".", "_" and "-". Find it in the header X-Request-Id.',
+    )
   })
 
-  app.get<DecisionsOf>('/decisions', async (request, reply) => {
-    const { consumer, service, ...more } = request.query
-    if (
-      typeof consumer !== 'string' ||
-      consumer === '' ||
-      Array.isArray(service) ||
-      Object.keys(more).length > 0
-    ) {
-      const detail = 'Ask for a consumer, and for a service of it if you like; each once.'
-      return sendProblem(reply, { code: 'bad_request', detail })
-    }
-    const names = deps.config.current().services.map(({ name }) => name)
-    if (service !== undefined && !names.includes(service as string)) {
-      const detail = `No service ${JSON.stringify(service)}; the services are ${listed(names)}.`
-      return sendProblem(reply, { code: 'not_found', detail })
-    }
-    return told({ consumer, service: service as string | undefined }, reply)
+  app.get<QueryOf>('/decisions', (request) => {
+    const { consumer, service } = readQuery(request.query, ['consumer', 'service'])
+    if (!consumer) refuse('bad_request', 'Give a consumer; service is optional.')
+    if (service !== undefined) serviceNamed(deps.config.current(), service)
+    return told({ consumer, service })
   })
 }
 
-const KEEPS_NONE = 'decisions.keep is 0: none are kept.'
+const KEEPS_NONE = 'decisions.keep is 0, so no decisions are kept.'
 
 /** Points to the access log: there, decisions outlive the process. */
 const logged = (byId: boolean) =>
-  `The access log may have it still: look for the ${byId ? 'id' : 'consumer'} there.`
+  `The access log may still have it: look for the ${byId ? 'id' : 'consumer'} there.`
 
 function keeps({ reach }: DecisionAnswer, sample: number): string {
   const { kept = 0, since = null } = reach?.denied ?? {}
-  const what = `Kept are denials, failures, refusals and ${Math.round(sample * 1e6) / 1e4} % of what went well, until newer ones take their place or their gateway ends.`
-  return since === null ? what : `${what} The denials of this gateway (${kept}) go back to ${since}.`
+  const what = `A gateway keeps denials, failures, refusals and ${Math.round(sample * 1e6) / 1e4} % of successful requests, until newer ones replace them or it stops.`
+  return since === null ? what : `${what} Denials that this gateway keeps: ${kept}, the oldest from ${since}.`
 }
 
 function notFound(question: DecisionQuestion, { nodes }: DecisionAnswer, kept: string): string {
   const { answered, silent, problem } = nodes
   // A command that asks through the store may be the only process there.
   if (answered === 0 && silent.length === 0 && problem === null)
-    return 'No gateway runs on this store: nobody is there to be asked.'
+    return 'No gateway runs on this store, so none can be asked.'
   const what =
     typeof question === 'string'
-      ? `on ${question}`
+      ? `for ${question}`
       : `about ${JSON.stringify(question.consumer)}${question.service === undefined ? '' : ` on ${question.service}`}`
-  const asked = `No decision ${what} is kept (${answered} ${answered === 1 ? 'gateway' : 'gateways'} asked).`
+  const asked = `No gateway has a decision ${what} (${answered} asked).`
   const missing = silent.length === 0 ? '' : ` No answer came from ${silent.join(', ')}.`
-  const alone = problem === null ? '' : ` Others could not be asked: ${problem}.`
+  const alone = problem === null ? '' : ` The other gateways could not be asked: ${problem}.`
   return `${asked}${missing}${alone} ${kept}`
 }

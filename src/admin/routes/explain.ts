@@ -1,34 +1,27 @@
 import type { FastifyInstance } from 'fastify'
 import type { ExplainQuestion } from '../../telemetry/decisions/explained-decision.js'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import { FOR_VIEWERS } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-
-interface ExplainOf {
-  readonly Body: unknown
-}
+import { bodyWith } from './read-request.js'
 
 /** Most bytes of a body: a request may have tokens of 8 KiB in its headers. */
 const BODY_BYTES = 65_536
 
 const FORM =
-  'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"}, as JSON; url alone has to be there.'
+  'Send {"method":"GET","url":"/path","headers":[["name","value"]],"peer":"192.0.2.7"} as JSON. Only url is required.'
 
 /** Adds the route that explains what would happen to a request, without sending it. Takes nothing from any quota. */
 export function explainRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'explain'>): void {
-  app.post<ExplainOf>('/explain', { ...FOR_VIEWERS, bodyLimit: BODY_BYTES }, async (request, reply) => {
-    const question = questionIn(request.body)
-    if (question === undefined) return sendProblem(reply, { code: 'bad_request', detail: FORM })
-    return deps.explain(question)
-  })
+  app.post('/explain', { ...FOR_VIEWERS, bodyLimit: BODY_BYTES }, ({ body }) =>
+    deps.explain(questionIn(body) ?? refuse('bad_request', FORM)),
+  )
 }
 
-const KEYS = ['method', 'url', 'headers', 'peer']
-
 function questionIn(body: unknown): ExplainQuestion | undefined {
-  if (typeof body !== 'object' || body === null || Object.keys(body).some((key) => !KEYS.includes(key)))
-    return undefined
-  const { method = 'GET', url, headers = [], peer = '127.0.0.1' } = body as Record<string, unknown>
+  const asked = bodyWith(body, ['method', 'url', 'headers', 'peer'])
+  if (asked === undefined) return undefined
+  const { method = 'GET', url, headers = [], peer = '127.0.0.1' } = asked
   if (typeof method !== 'string' || typeof url !== 'string' || typeof peer !== 'string') return undefined
   if (!/^[A-Z]{1,32}$/.test(method) || url === '' || !Array.isArray(headers) || !headers.every(isField))
     return undefined

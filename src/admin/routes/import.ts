@@ -2,21 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { type Amount, type AmountKey, amountKeyText } from '../../fleet/overrides.js'
 import type { Change } from '../access/audit.js'
-import { sendProblem } from '../access/problem.js'
+import { ProblemError, refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { consumerProblem } from './consumer-id.js'
-import { bodyWith } from './expiry.js'
-import { momentIn } from './iso-time.js'
-import { amountProblem, limitsOf, numberOf, targetOf } from './overrides.js'
+import { withStore } from '../store-down.js'
+import { checkAmount, checkLimit, numberOf, targetOf } from './overrides.js'
+import { bodyWith, checkId, checkTier, listed, momentIn, serviceNamed } from './read-request.js'
 import { tierTold } from './tier.js'
-import { listed } from './tier-of.js'
 
 /** A batch of tiers, overrides and boosts, as `tidegate import` sends them: one part of a file per request. */
-
-interface Import {
-  readonly Body: unknown
-}
 
 const IMPORT_COLUMNS = ['consumer', 'tenant', 'tier', 'service', 'limit', 'amount', 'by', 'until'] as const
 type Row = Partial<Record<(typeof IMPORT_COLUMNS)[number], string>>
@@ -65,31 +58,34 @@ export function importRoutes(
     return { action: `${key.kind}.set`, target: targetOf(key), before, after: numberOf(key.kind, value) }
   }
 
-  app.post<Import>('/import', { bodyLimit: BODY_BYTES }, async (request, reply) => {
+  app.post('/import', { bodyLimit: BODY_BYTES }, async (request) => {
     const asked = bodyWith(request.body, ['rows', 'dry_run', 'file_sha256'])
     const file = asked?.file_sha256
     const rows = asked?.rows
     if (!Array.isArray(rows) || rows.length > MOST_ROWS || !rows.every(isRow)) {
-      const detail = `Send {"rows":[…],"dry_run":true}: at most ${MOST_ROWS} rows, each of texts named ${listed(IMPORT_COLUMNS)}.`
-      return sendProblem(reply, { code: 'bad_request', detail })
+      refuse(
+        'bad_request',
+        `Send {"rows":[…],"dry_run":true}. There are at most ${MOST_ROWS} rows; the members of a row are texts: ${listed(IMPORT_COLUMNS)}.`,
+      )
     }
     if (file !== undefined && !(typeof file === 'string' && SHA256.test(file))) {
-      const detail =
-        '"file_sha256" is no SHA-256 in 64 hexadecimal digits, in lower case; leave it out, or send that of the file.'
-      return sendProblem(reply, { code: 'bad_request', detail })
+      refuse('bad_request', '"file_sha256" is the SHA-256 of the file, as 64 lower-case hexadecimal digits.')
     }
     const snapshot = deps.config.current()
     const bad: { row: number; problem: string }[] = []
     const writes: Write[] = []
     for (const [i, row] of rows.entries()) {
-      const read = readRow(row, snapshot, request.actor.reason, Date.now())
-      if (typeof read === 'string') bad.push({ row: i, problem: read })
-      else writes.push(read)
+      try {
+        writes.push(readRow(row, snapshot, request.actor.reason, Date.now()))
+      } catch (error) {
+        if (!(error instanceof ProblemError)) throw error
+        bad.push({ row: i, problem: error.problem.detail })
+      }
     }
     const count = { tiers: 0, overrides: 0, boosts: 0 }
     for (const { what } of writes) count[what]++
     if (asked?.dry_run === true || bad.length > 0) return { applied: false, ...count, bad }
-    try {
+    await withStore(deps.log, 'write all of the rows', async () => {
       const changes = writes.length <= MOST_RECORDED ? await Promise.all(writes.map(changeOf)) : []
       for (let i = 0; i < writes.length; i += AT_ONCE)
         await Promise.all(writes.slice(i, i + AT_ONCE).map(write))
@@ -100,9 +96,7 @@ export function importRoutes(
         // The hash comes first: the end of an entry that is too long is cut off.
         after: { ...(file !== undefined && { file_sha256: file }), ...count, by_tier: byTier(writes) },
       })
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'write all of the rows'))
-    }
+    })
     return { applied: true, ...count, bad }
   })
 }
@@ -119,51 +113,44 @@ function isRow(row: unknown): row is Row {
   return known !== undefined && Object.values(known).every((value) => typeof value === 'string')
 }
 
-/** Reads a row; returns the write, or a text that says what is wrong. Times are in Unix ms. */
-function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: number): Write | string {
+/** Reads a row. Throws ProblemError with what is wrong. Times are in Unix ms. */
+function readRow(row: Row, snapshot: Snapshot, reason: string | undefined, now: number): Write {
+  const bad = (detail: string) => refuse('unprocessable', detail)
   const { consumer, tenant, tier, service, limit, amount, by } = row
-  if ((consumer === undefined) === (tenant === undefined))
-    return 'a consumer or a tenant is named, and not both'
+  if ((consumer === undefined) === (tenant === undefined)) return bad('Give either a consumer or a tenant.')
   const id = consumer ?? tenant!
-  const bad = consumerProblem(id)
-  if (bad !== undefined) return `${bad.detail}`
+  checkId(id)
   const until = row.until === undefined ? undefined : timeOf(row.until)
-  if (typeof until === 'string') return until
-  if (until !== undefined && until <= now) return `until ${row.until} is over`
+  if (until !== undefined && until <= now) return bad(`until ${row.until} is in the past.`)
   if (tier !== undefined) {
-    if (consumer === undefined) return 'a tier is of a consumer'
+    if (consumer === undefined) return bad('Only a consumer has a tier, not a tenant.')
     if ([service, limit, amount, by].some((cell) => cell !== undefined))
-      return 'a tier or a limit, and not both'
-    if (snapshot.tiers.includes(tier)) return { what: 'tiers', consumer, tier, until }
-    return `no tier ${JSON.stringify(tier)}; the tiers are ${listed(snapshot.tiers)}`
+      return bad('Give either a tier or a limit.')
+    checkTier(snapshot, tier)
+    return { what: 'tiers', consumer, tier, until }
   }
-  if (service === undefined || limit === undefined) return 'neither a tier, nor a service and its limit'
-  if ((amount === undefined) === (by === undefined)) return 'an amount (override) or by (boost), and not both'
-  const found = snapshot.services.find(({ name }) => name === service)
-  if (found === undefined) {
-    return `no service ${JSON.stringify(service)}; the services are ${listed(snapshot.services.map(({ name }) => name))}`
-  }
-  const names = [...new Set(limitsOf(found).map(({ name }) => name))]
-  if (!names.includes(limit))
-    return `no limit ${JSON.stringify(limit)} on ${service}; its limits are ${listed(names)}`
-  if (by !== undefined && until === undefined) return 'a boost ends: until is missing'
+  if (service === undefined || limit === undefined) return bad('Give a tier, or a service and its limit.')
+  if ((amount === undefined) === (by === undefined))
+    return bad('Give either an amount (override) or by (boost).')
+  const found = serviceNamed(snapshot, service)
+  checkLimit(found, limit)
+  if (by !== undefined && until === undefined) return bad('A boost needs until: the time at which it ends.')
   const text = amount ?? by!
-  const number = /^[0-9]{1,9}$/.test(text) ? Number(text) : Number.NaN
   const kind = by === undefined ? 'override' : 'boost'
-  const wrong = amountProblem(kind, snapshot.services, { service, limit }, number)
-  if (wrong !== undefined) return `${wrong.detail}`.replace('NaN', JSON.stringify(text))
+  const number = /^[0-9]{1,9}$/.test(text) ? Number(text) : text
+  checkAmount(kind, found, limit, number)
   const key = { kind, of: consumer === undefined ? 'tenant' : 'consumer', id, service, limit } as const
-  return { what: `${kind}s`, key, value: { amount: number, until, reason } }
+  return { what: `${kind}s`, key, value: { amount: Number(text), until, reason } }
 }
 
 /**
  * Parses a time. A date ends at the end of its day in UTC. A time must have a zone: its meaning would otherwise depend
  * on the machine that reads it.
  */
-function timeOf(text: string): number | string {
+function timeOf(text: string): number {
   const day = /^\d{4}-\d\d-\d\d$/.test(text)
   const whole = /^\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d{1,3})?)?(Z|[+-]\d\d:\d\d)$/.test(text)
   const at = day || whole ? momentIn(text) : undefined
-  if (at === undefined) return `${JSON.stringify(text)} is no time; write 2026-12-31 or 2026-12-31T18:00:00Z`
-  return day ? at + 86_400_000 : at
+  const detail = `${JSON.stringify(text)} is not a time; write 2026-12-31 or 2026-12-31T18:00:00Z.`
+  return at === undefined ? refuse('unprocessable', detail) : at + (day ? 86_400_000 : 0)
 }

@@ -7,8 +7,10 @@ import {
   MOST_SCOPES,
   type StoredKey,
 } from '../../fleet/api-keys.js'
+import { refuse } from '../access/problem.js'
+import { readBody } from './read-request.js'
 
-/** Reads request bodies of the endpoints for API keys. The functions return a string when something is wrong. */
+/** Reads request bodies of the endpoints for API keys. The functions end the request if something is wrong. */
 
 /** Settings of a new key. */
 export interface KeyRequest extends Pick<StoredKey, 'consumer' | 'tier' | 'tenant' | 'scopes' | 'name'> {
@@ -21,23 +23,24 @@ const LONGEST_LIFETIME = 3650 * 86_400_000
 const LONGEST_OVERLAP = 90 * 86_400_000
 const OVERLAP = 86_400_000
 
-const MEMBERS = ['consumer', 'tier', 'tenant', 'scopes', 'name', 'expires_in']
-const FORM = `Send {"consumer":"…"} as JSON, and of tier, tenant, scopes, name and expires_in what is wanted.`
+const MEMBERS = ['consumer', 'tier', 'tenant', 'scopes', 'name', 'expires_in'] as const
 
-export function readKeyRequest(body: unknown): KeyRequest | string {
-  if (!isMapping(body)) return FORM
-  const unknown = Object.keys(body).find((name) => !MEMBERS.includes(name))
-  if (unknown !== undefined) return `No member ${JSON.stringify(unknown)}. ${FORM}`
-  const { consumer, tier, tenant, scopes, name, expires_in: expiresIn } = body
-  if (!isText(consumer, LONGEST_ID)) return `consumer has 1 to ${LONGEST_ID} characters.`
-  if (tier !== undefined && !isText(tier, LONGEST_ID)) return 'tier is the name of a tier.'
-  if (tenant !== undefined && !isText(tenant, LONGEST_ID)) return `tenant has 1 to ${LONGEST_ID} characters.`
-  if (name !== undefined && !isText(name, LONGEST_NAME)) return `name has 1 to ${LONGEST_NAME} characters.`
-  if (scopes !== undefined && !isScopes(scopes))
-    return `scopes is a list of 1 to ${MOST_SCOPES} different ones, each of 1 to ${LONGEST_SCOPE} printable ASCII characters without space, quote and backslash.`
-  const lifetime = readLifetime(expiresIn)
-  if (typeof lifetime === 'string') return lifetime
-  return { consumer, tier, tenant, scopes, name, lifetime }
+export function readKeyRequest(body: unknown): KeyRequest {
+  const form = 'Send {"consumer":"…"} as JSON. Optional are tier, tenant, scopes, name and expires_in.'
+  const { consumer, tier, tenant, scopes, name, expires_in } = readBody(body, MEMBERS, form)
+  if (scopes !== undefined && !isScopes(scopes)) {
+    refuseBody(
+      `scopes is a list of 1 to ${MOST_SCOPES} different scopes. Each has 1 to ${LONGEST_SCOPE} printable ASCII characters, but no space, quote or backslash.`,
+    )
+  }
+  return {
+    consumer: textIn('consumer', consumer ?? '', LONGEST_ID)!,
+    tier: textIn('tier', tier, LONGEST_ID),
+    tenant: textIn('tenant', tenant, LONGEST_ID),
+    scopes,
+    name: textIn('name', name, LONGEST_NAME),
+    lifetime: lifetimeIn(expires_in),
+  }
 }
 
 /** Time for which the old key still works, and the lifetime of the new one if it differs. */
@@ -48,25 +51,24 @@ export interface RotateRequest {
   readonly lifetime: number | undefined
 }
 
-const ROTATE_FORM = 'Send nothing, or overlap and expires_in, or one of them, as JSON.'
-
-export function readRotateRequest(body: unknown): RotateRequest | string {
-  if (body === undefined || body === null) return { overlap: OVERLAP, lifetime: undefined }
-  if (!isMapping(body)) return ROTATE_FORM
-  const unknown = Object.keys(body).find((name) => name !== 'overlap' && name !== 'expires_in')
-  if (unknown !== undefined) return `No member ${JSON.stringify(unknown)}. ${ROTATE_FORM}`
-  const overlap = body.overlap === undefined ? OVERLAP : durationOf(body.overlap)
-  if (overlap === undefined || overlap > LONGEST_OVERLAP)
-    return 'overlap is a duration of at most 90d, such as 24h; 0 ends the old key at once.'
-  const lifetime = readLifetime(body.expires_in)
-  return typeof lifetime === 'string' ? lifetime : { overlap, lifetime }
+export function readRotateRequest(body: unknown): RotateRequest {
+  const form = 'Send no body, or JSON with overlap, expires_in or both.'
+  const { overlap, expires_in } = readBody(body ?? {}, ['overlap', 'expires_in'], form)
+  const ms = overlap === undefined ? OVERLAP : durationOf(overlap)
+  if (ms === undefined || ms > LONGEST_OVERLAP)
+    refuseBody('overlap is a duration of at most 90d, such as 24h; 0 ends the old key at once.')
+  return { overlap: ms, lifetime: lifetimeIn(expires_in) }
 }
 
-function readLifetime(value: unknown): number | string | undefined {
+function refuseBody(detail: string): never {
+  return refuse('bad_request', detail)
+}
+
+function lifetimeIn(value: unknown): number | undefined {
   if (value === undefined) return undefined
   const lifetime = durationOf(value)
   if (lifetime === undefined || lifetime < LEAST_LIFETIME || lifetime > LONGEST_LIFETIME)
-    return 'expires_in is a duration from 1m to 3650d, such as 90d.'
+    refuseBody('expires_in is a duration from 1m to 3650d, such as 90d.')
   return lifetime
 }
 
@@ -74,12 +76,10 @@ function durationOf(value: unknown): number | undefined {
   return typeof value === 'string' ? parseDuration(value) : undefined
 }
 
-function isMapping(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function isText(value: unknown, longest: number): value is string {
-  return typeof value === 'string' && value !== '' && value.length <= longest
+function textIn(member: string, value: unknown, longest: number): string | undefined {
+  if (value === undefined || (typeof value === 'string' && value !== '' && value.length <= longest))
+    return value
+  return refuseBody(`${member} has 1 to ${longest} characters.`)
 }
 
 function isScopes(value: unknown): value is string[] {

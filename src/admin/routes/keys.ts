@@ -1,22 +1,18 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import { takesStoredKeys } from '../../config/snapshot/consumers.js'
 import { isKeyId, type StoredKey } from '../../fleet/api-keys.js'
-import { type Problem, sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
+import { withStore } from '../store-down.js'
 import { issueKey, rotateKey } from './issue-key.js'
 import { readKeyRequest, readRotateRequest } from './key-request.js'
-import { listed } from './tier-of.js'
+import { checkTier, isoOf, type QueryOf, readQuery } from './read-request.js'
 import { keysHeld } from './wait-for-keys.js'
 
 interface KeyOf {
   readonly Params: { readonly id: string }
   readonly Body: unknown
-}
-
-interface KeysOf {
-  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
 }
 
 /** Most keys in one response. */
@@ -32,57 +28,43 @@ export function keyRoutes(
   now: () => number = Date.now,
 ): void {
   const keys = () => deps.store().keys
-  const read = (id: string) => keys().keys().read(id)
+  const keyNamed = async (id: string) =>
+    (isKeyId(id) ? await keys().keys().read(id) : undefined) ?? noSuchKey(id)
 
   async function shown(some: readonly StoredKey[]): Promise<object[]> {
     const used = await keys().lastUsed.read(some.map(({ id }) => id))
     return some.map((key, i) => keyData(key, used[i], now()))
   }
 
-  /** Returns the problem that would make a new key unusable, if any. */
-  function unusable(tier: string | undefined): Problem | undefined {
-    const { consumers, tiers } = deps.config.current()
-    if (!takesStoredKeys(consumers)) {
-      const detail =
-        'The configuration knows no keys of the store, so that a new one would be refused; write store: true to an api_key of consumers first.'
-      return { code: 'unprocessable', detail }
+  /** Checks that requests will be able to use a new key. */
+  function checkUse(tier: string | undefined): void {
+    const snapshot = deps.config.current()
+    if (!takesStoredKeys(snapshot.consumers)) {
+      refuse(
+        'unprocessable',
+        'The configuration accepts no keys of the store, so the gateway would refuse a new key. First set store: true in an api_key of consumers.',
+      )
     }
-    if (tier === undefined || tiers.includes(tier)) return undefined
-    const detail = `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`
-    return { code: 'unprocessable', detail }
+    checkTier(snapshot, tier)
   }
 
-  app.get<KeysOf>('/keys', async (request, reply) => {
-    const { consumer, after = '', ...more } = request.query
-    if (typeof after !== 'string' || Array.isArray(consumer) || Object.keys(more).length > 0) {
-      const detail = 'Ask for consumer, or after the id of a key, or both; each once.'
-      return sendProblem(reply, { code: 'bad_request', detail })
-    }
-    try {
+  app.get<QueryOf>('/keys', (request) => {
+    const { consumer, after = '' } = readQuery(request.query, ['consumer', 'after'])
+    return withStore(deps.log, 'list the keys', async () => {
       await keysHeld(deps.store())
-      const page = pageOf(keys().keys().entries().values(), consumer as string | undefined, after)
+      const page = pageOf(keys().keys().entries().values(), consumer, after)
       return { keys: await shown(page.slice(0, PAGE)), more: page.length > PAGE }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'list the keys'))
-    }
+    })
   })
 
-  app.get<KeyOf>('/keys/:id', async (request, reply) => {
-    const { id } = request.params
-    try {
-      const key = isKeyId(id) ? await read(id) : undefined
-      return key === undefined ? noSuchKey(reply, id) : (await shown([key]))[0]
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'read the key'))
-    }
-  })
+  app.get<KeyOf>('/keys/:id', ({ params: { id } }) =>
+    withStore(deps.log, 'read the key', async () => (await shown([await keyNamed(id)]))[0]),
+  )
 
-  app.post<KeyOf>('/keys', async (request, reply) => {
+  app.post<KeyOf>('/keys', (request) => {
     const asked = readKeyRequest(request.body)
-    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
-    const wrong = unusable(asked.tier)
-    if (wrong !== undefined) return sendProblem(reply, wrong)
-    try {
+    checkUse(asked.tier)
+    return withStore(deps.log, 'create a key', async () => {
       const { key, stored } = await issueKey(keys(), asked, now())
       await deps.audit.record(request, {
         action: 'key.create',
@@ -90,22 +72,17 @@ export function keyRoutes(
         after: toldOf(stored),
       })
       return { key, ...keyData(stored, undefined, now()) }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'make a key'))
-    }
+    })
   })
 
-  app.post<KeyOf>('/keys/:id/rotate', async (request, reply) => {
+  app.post<KeyOf>('/keys/:id/rotate', (request) => {
     const { id } = request.params
     const asked = readRotateRequest(request.body)
-    if (typeof asked === 'string') return sendProblem(reply, { code: 'bad_request', detail: asked })
-    try {
-      const old = isKeyId(id) ? await read(id) : undefined
-      if (old === undefined) return noSuchKey(reply, id)
-      const wrong = unusable(undefined) ?? notToBeRotated(old, now())
-      if (wrong !== undefined) return sendProblem(reply, wrong)
-      const rotated = await rotateKey(keys(), old, asked, now())
-      if (rotated === undefined) return noSuchKey(reply, id)
+    return withStore(deps.log, 'rotate the key', async () => {
+      const old = await keyNamed(id)
+      checkUse(undefined)
+      checkRotation(old, now())
+      const rotated = (await rotateKey(keys(), old, asked, now())) ?? noSuchKey(id)
       const replaces = keyData(rotated.old, undefined, now())
       const data = keyData(rotated.stored, undefined, now())
       await deps.audit.record(request, {
@@ -115,44 +92,36 @@ export function keyRoutes(
         after: toldOf(rotated.old),
       })
       return { key: rotated.key, ...data, replaces }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'rotate the key'))
-    }
+    })
   })
 
-  app.delete<KeyOf>('/keys/:id', FOR_SUPPORT, async (request, reply) => {
+  app.delete<KeyOf>('/keys/:id', FOR_SUPPORT, (request) => {
     const { id } = request.params
-    try {
-      const key = isKeyId(id) ? await read(id) : undefined
-      if (key === undefined || !(await keys().keys().setIf('present', id, undefined)))
-        return noSuchKey(reply, id)
+    return withStore(deps.log, 'revoke the key', async () => {
+      const key = await keyNamed(id)
+      if (!(await keys().keys().setIf('present', id, undefined))) noSuchKey(id)
       // If this fails, the entry expires by itself.
       await keys()
         .lastUsed.forget(id)
         .catch(() => {})
       await deps.audit.record(request, { action: 'key.revoke', target: nameOf(key), before: toldOf(key) })
       return { id, consumer: key.consumer, revoked: true }
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'revoke the key'))
-    }
+    })
   })
 }
 
-function notToBeRotated({ id, expires, replacedBy }: StoredKey, now: number): Problem | undefined {
-  if (replacedBy !== undefined) {
-    const detail = `The key ${id} has been replaced by ${replacedBy} already; rotate that one.`
-    return { code: 'unprocessable', detail }
-  }
-  if (expires === undefined || expires > now) return undefined
-  return { code: 'unprocessable', detail: `The key ${id} has expired; make a new one.` }
+function checkRotation({ id, expires, replacedBy }: StoredKey, now: number): void {
+  if (replacedBy !== undefined)
+    refuse('unprocessable', `The key ${id} was replaced by ${replacedBy}; rotate that one.`)
+  if (expires !== undefined && expires <= now)
+    refuse('unprocessable', `The key ${id} has expired; create a new one.`)
 }
 
-function noSuchKey(reply: FastifyReply, id: string): FastifyReply {
-  const found = JSON.stringify(id.slice(0, 64))
-  const detail = isKeyId(id)
-    ? `No key ${found}; it may have been revoked, or have expired more than 30 days ago.`
-    : `No key ${found}; an id has 16 hex digits: the beginning of the SHA-256 of the key.`
-  return sendProblem(reply, { code: 'not_found', detail })
+function noSuchKey(id: string): never {
+  const why = isKeyId(id)
+    ? 'it may have been revoked, or have expired more than 30 days ago'
+    : 'an id has 16 hex digits: the beginning of the SHA-256 of the key'
+  return refuse('not_found', `No key ${JSON.stringify(id.slice(0, 64))}; ${why}.`)
 }
 
 /** Returns the next keys by id, one more than a page holds. Does not sort all keys, since there may be very many. */
@@ -185,8 +154,7 @@ function nameOf({ consumer, id }: StoredKey): string {
 
 /** Returns the settings of a key for the audit log, without those that are not set. */
 function toldOf({ tier, tenant, scopes, name, expires, replacedBy }: StoredKey): object {
-  const end = expires === undefined ? 'never' : new Date(expires).toISOString()
-  return { expires: end, tier, tenant, scopes, name, replaced_by: replacedBy }
+  return { expires: isoOf(expires) ?? 'never', tier, tenant, scopes, name, replaced_by: replacedBy }
 }
 
 /** A key in a response. */
@@ -207,9 +175,9 @@ function keyData(key: StoredKey, used: number | undefined, now: number) {
     scopes: scopes ?? null,
     name: name ?? null,
     created: new Date(created).toISOString(),
-    expires: expires === undefined ? null : new Date(expires).toISOString(),
+    expires: isoOf(expires),
     state: expires !== undefined && expires <= now ? ('expired' as const) : ('active' as const),
     replaced_by: replacedBy ?? null,
-    last_used: used === undefined ? null : new Date(used * 60_000).toISOString(),
+    last_used: isoOf(used && used * 60_000),
   }
 }

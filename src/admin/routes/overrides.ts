@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util'
-import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { Limit } from '../../config/snapshot/limit.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import {
@@ -11,13 +11,11 @@ import {
   readAmountKey,
 } from '../../fleet/overrides.js'
 import { MOST_AMOUNT } from '../../limiter/apply-overrides.js'
-import { type Problem, sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { consumerProblem } from './consumer-id.js'
-import { bodyWith, periodOf } from './expiry.js'
-import { isoOf, listed } from './tier-of.js'
+import { withStore } from '../store-down.js'
+import { bodyWith, checkId, endOf, isoOf, listed, namesOf, serviceNamed } from './read-request.js'
 
 interface AmountOf {
   readonly Params: {
@@ -44,31 +42,6 @@ export function amountRoutes(
   deps: Pick<AdminDeps, 'config' | 'store' | 'audit' | 'log'>,
 ): void {
   const map = () => deps.store().amounts.map
-
-  /** Reads the service, limit and consumer or tenant from the path; returns the problem if something is wrong. */
-  function keyOf(kind: AmountKind, { service, limit, of, id }: AmountOf['Params']): AmountKey | Problem {
-    const { services } = deps.config.current()
-    const found = services.find(({ name }) => name === service)
-    if (found === undefined) {
-      const names = listed(services.map(({ name }) => name))
-      return {
-        code: 'not_found',
-        detail: `No service ${JSON.stringify(service)}; the services are ${names}.`,
-      }
-    }
-    const names = [...new Set(limitsOf(found).map(({ name }) => name))]
-    if (!names.includes(limit)) {
-      const has = names.length === 0 ? 'it has none' : `its limits are ${listed(names)}`
-      return { code: 'not_found', detail: `No limit ${JSON.stringify(limit)} on ${service}; ${has}.` }
-    }
-    if (of !== 'consumer' && of !== 'tenant') {
-      return {
-        code: 'not_found',
-        detail: `A ${kind} is of a consumer or of a tenant, not of ${JSON.stringify(of)}.`,
-      }
-    }
-    return consumerProblem(id) ?? { kind, service, limit, of, id }
-  }
 
   /** Returns the resulting amounts by tier. */
   function amountsOf({ service, limit, of, id }: AmountKey): Record<string, number> {
@@ -97,66 +70,54 @@ export function amountRoutes(
     return { ...common, amounts: amountsOf(key) }
   }
 
-  async function put(kind: AmountKind, request: FastifyRequest<AmountOf>, reply: FastifyReply) {
+  async function put(kind: AmountKind, request: FastifyRequest<AmountOf>) {
+    const { service, limit } = request.params
+    const found = serviceNamed(deps.config.current(), service)
+    checkLimit(found, limit)
     const key = keyOf(kind, request.params)
-    if ('code' in key) return sendProblem(reply, key)
     const word = NUMBER[kind]
     const body: Record<string, unknown> | undefined = bodyWith(request.body, [word, 'for'])
     const amount = body?.[word]
     if (typeof amount !== 'number' || (kind === 'boost' && body?.for === undefined)) {
       const example =
         kind === 'boost'
-          ? '{"by":500,"for":"1h"}'
-          : '{"amount":5000}, with "for":"30d" when it ends by itself,'
-      return sendProblem(reply, { code: 'bad_request', detail: `Send ${example} and nothing else, as JSON.` })
+          ? '{"by":500,"for":"1h"} as JSON.'
+          : '{"amount":5000} as JSON, with "for":"30d" if it is to end by itself.'
+      return refuse('bad_request', `Send ${example}`)
     }
-    const ms = periodOf(body?.for)
-    if (typeof ms === 'object') return sendProblem(reply, ms)
-    const wrong = amountProblem(kind, deps.config.current().services, key, amount)
-    if (wrong !== undefined) return sendProblem(reply, wrong)
-    const until = ms === undefined ? undefined : Date.now() + ms
+    const until = endOf(body?.for)
+    checkAmount(kind, found, limit, amount)
     const value = { amount, until, reason: request.actor.reason?.slice(0, LONGEST_REASON) }
-    try {
+    await withStore(deps.log, `set the ${kind}`, async () => {
       const text = amountKeyText(key)
       const before = numberOf(kind, await map().read(text))
       await map().set(text, value)
       const after = numberOf(kind, value)
       await deps.audit.record(request, { action: `${kind}.set`, target: targetOf(key), before, after })
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, `set the ${kind}`))
-    }
+    })
     return shown(key, value)
   }
 
-  async function remove(kind: AmountKind, request: FastifyRequest<AmountOf>, reply: FastifyReply) {
-    const { service, limit, of, id } = request.params
+  async function remove(kind: AmountKind, request: FastifyRequest<AmountOf>) {
     // It must also be possible to delete an amount for a limit that is no longer configured.
-    const bad = consumerProblem(id)
-    if (bad !== undefined) return sendProblem(reply, bad)
-    if (of !== 'consumer' && of !== 'tenant') {
-      return sendProblem(reply, { code: 'not_found', detail: `A ${kind} is of a consumer or of a tenant.` })
-    }
-    const key = { kind, service, limit, of, id } as const
+    const key = keyOf(kind, request.params)
+    const { service, limit, of, id } = key
     const text = amountKeyText(key)
     // A colon in the name of a service would make this the boost of another consumer, and the audit log would not tell
     // which.
     const isOwn = isDeepStrictEqual(readAmountKey(text), key)
-    try {
+    await withStore(deps.log, `remove the ${kind}`, async () => {
       const before = isOwn ? await map().read(text) : undefined
       if (before === undefined) {
-        const detail = `There is no ${kind} of ${limit} on ${service} for ${of} ${JSON.stringify(id)}; list them to see what holds.`
-        return sendProblem(reply, { code: 'not_found', detail })
+        return refuse(
+          'not_found',
+          `There is no ${kind} of ${limit} on ${service} for ${of} ${JSON.stringify(id)}; list the ${kind}s to see which there are.`,
+        )
       }
       await map().set(text, undefined)
-      const change = {
-        action: `${kind}.remove`,
-        target: targetOf(key),
-        before: numberOf(kind, before),
-      } as const
-      await deps.audit.record(request, change)
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, `remove the ${kind}`))
-    }
+      const change = { action: `${kind}.remove`, target: targetOf(key) } as const
+      await deps.audit.record(request, { ...change, before: numberOf(kind, before) })
+    })
     return { [of]: id, service, limit, removed: true, amounts: amountsOf(key) }
   }
 
@@ -180,44 +141,54 @@ export function amountRoutes(
   }
 
   app.get<AmountOf>('/boosts', async (request) => list('boost', request.query))
-  app.put<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, async (request, reply) =>
-    put('boost', request, reply),
-  )
-  app.delete<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, async (request, reply) =>
-    remove('boost', request, reply),
-  )
+  app.put<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, (request) => put('boost', request))
+  app.delete<AmountOf>('/boosts/:service/:limit/:of/:id', FOR_SUPPORT, (request) => remove('boost', request))
   app.get<AmountOf>('/overrides', async (request) => list('override', request.query))
-  app.put<AmountOf>('/overrides/:service/:limit/:of/:id', async (request, reply) =>
-    put('override', request, reply),
-  )
-  app.delete<AmountOf>('/overrides/:service/:limit/:of/:id', async (request, reply) =>
-    remove('override', request, reply),
-  )
+  app.put<AmountOf>('/overrides/:service/:limit/:of/:id', (request) => put('override', request))
+  app.delete<AmountOf>('/overrides/:service/:limit/:of/:id', (request) => remove('override', request))
+}
+
+/** Reads the consumer or tenant from a path. */
+function keyOf(kind: AmountKind, { service, limit, of, id }: AmountOf['Params']): AmountKey {
+  if (of !== 'consumer' && of !== 'tenant')
+    return refuse('not_found', `A ${kind} is for a consumer or a tenant, not for ${JSON.stringify(of)}.`)
+  checkId(id)
+  return { kind, service, limit, of, id }
+}
+
+/** Checks the name of a limit. */
+export function checkLimit(service: Service, limit: string): void {
+  const names = namesOf(limitsOf(service))
+  if (names.includes(limit)) return
+  const has = names.length === 0 ? 'it has none' : `its limits are ${listed(names)}`
+  refuse('not_found', `No limit ${JSON.stringify(limit)} on ${service.name}; ${has}.`)
 }
 
 /** Returns the limits of all tiers. */
-export function limitsOf({ policies }: Service): readonly Limit[] {
+function limitsOf({ policies }: Service): readonly Limit[] {
   return policies.flatMap((policy) => policy?.limits ?? [])
 }
 
-/** Checks a number against the limits with that name; returns the problem, if any. */
-export function amountProblem(
+/** Checks a number against what the limits with that name can count. */
+export function checkAmount(
   kind: AmountKind,
-  services: readonly Service[],
-  { service, limit }: Pick<AmountKey, 'service' | 'limit'>,
-  amount: number,
-): Problem | undefined {
+  service: Service,
+  limit: string,
+  amount: number | string,
+): void {
   const most = Math.min(
-    ...limitsOf(services.find(({ name }) => name === service)!)
+    ...limitsOf(service)
       .filter(({ name }) => name === limit)
       .map(({ windowMs, calendar, amount, burst }) => {
         const exact = calendar === undefined ? Math.floor((2 ** 53 - 1) / windowMs) : MOST_AMOUNT
         return Math.min(exact, MOST_AMOUNT) - (kind === 'boost' ? Math.max(amount, burst) : burst - amount)
       }),
   )
-  if (Number.isInteger(amount) && amount >= 1 && amount <= most) return undefined
-  const detail = `"${NUMBER[kind]}" is ${amount}; it is a whole number from 1 to ${most}, which is as much as ${limit} of ${service} can count.`
-  return { code: 'unprocessable', detail }
+  if (Number.isInteger(amount) && (amount as number) >= 1 && (amount as number) <= most) return
+  refuse(
+    'unprocessable',
+    `"${NUMBER[kind]}" is ${JSON.stringify(amount)}; it must be a whole number from 1 to ${most}, the most that ${limit} of ${service.name} can count.`,
+  )
 }
 
 export const targetOf = ({ service, limit, of, id }: AmountKey) => `${service}/${limit}/${of}/${id}`

@@ -1,9 +1,9 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { ForgettableMap, MapHistory } from '../../fleet/replicated-map.js'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { isoOf } from './tier-of.js'
+import { withStore } from '../store-down.js'
+import { isoOf } from './read-request.js'
 
 /** State of one kind of record in the store, for an operator. */
 export interface ShownRecords {
@@ -38,17 +38,14 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
     records: (await look()).map(([, history]) => show(history)),
   })
 
-  async function decide(
-    reply: FastifyReply,
+  const decide = (
     what: 'accept' | 'restore',
     done: (before: readonly ShownRecords[], values: Readonly<Record<string, number>>) => Promise<void>,
-  ) {
-    try {
+  ) =>
+    withStore(deps.log, `${what} what the store has forgotten`, async () => {
       const open = (await look()).filter(([, { forgottenAt }]) => forgottenAt !== undefined)
-      if (open.length === 0) {
-        const detail = 'The store has forgotten nothing; there is nothing to decide.'
-        return sendProblem(reply, { code: 'unprocessable', detail })
-      }
+      if (open.length === 0)
+        refuse('unprocessable', 'The store has forgotten nothing; there is nothing to decide.')
       const values: Record<string, number> = {}
       for (const [map, { what: records }] of open) {
         if (what === 'accept') await map.accept()
@@ -57,35 +54,26 @@ export function storeRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'store' 
       }
       if (Object.keys(values).length === 0) {
         const lost = open.map(([, { what: records }]) => records).join(', ')
-        const detail = `No gateway knows any more what there was (${lost}): accept what the store has, and make anew what is missing.`
-        return sendProblem(reply, { code: 'unprocessable', detail })
+        refuse(
+          'unprocessable',
+          `No gateway still has what the store has forgotten (${lost}). Accept what the store has, and create again what is missing.`,
+        )
       }
-      await done(
-        open.map(([, history]) => show(history)),
-        values,
-      )
-      return await shown()
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, `${what} what the store has forgotten`))
-    }
-  }
+      const before = open.map(([, history]) => show(history))
+      await done(before, values)
+      return shown()
+    })
 
-  app.get('/store', async (_request, reply) => {
-    try {
-      return await shown()
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'look into the store'))
-    }
-  })
+  app.get('/store', () => withStore(deps.log, 'look into the store', shown))
 
-  app.post('/store/accept', (request, reply) =>
-    decide(reply, 'accept', (before, after) =>
+  app.post('/store/accept', (request) =>
+    decide('accept', (before, after) =>
       deps.audit.record(request, { action: 'store.accept', target: 'store', before, after }),
     ),
   )
 
-  app.post('/store/restore', (request, reply) =>
-    decide(reply, 'restore', (before, after) =>
+  app.post('/store/restore', (request) =>
+    decide('restore', (before, after) =>
       deps.audit.record(request, { action: 'store.restore', target: 'store', before, after }),
     ),
   )

@@ -1,5 +1,6 @@
 import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
+import { isoOf } from './read-request.js'
 
 /** Describes how a tier was found, with the details, in the words of the admin API. */
 export function tierPart({ tiers }: Snapshot, standing: Standing): object {
@@ -13,14 +14,4 @@ export function tierPart({ tiers }: Snapshot, standing: Standing): object {
     ...(stale && { tier_stale: true }),
     ...(notes.length > 0 && { tier_notes: notes }),
   }
-}
-
-/** Formats Unix ms as ISO 8601; null: no end. */
-export function isoOf(at: number | undefined): string | null {
-  return at === undefined ? null : new Date(at).toISOString()
-}
-
-/** Lists the names to choose from, for an error message. */
-export function listed(names: readonly string[]): string {
-  return names.join(', ')
 }

@@ -1,12 +1,11 @@
 import type { FastifyInstance } from 'fastify'
 import type { Assignment } from '../../limiter/limiter.js'
-import { sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { consumerProblem } from './consumer-id.js'
-import { bodyWith, periodOf } from './expiry.js'
-import { isoOf, listed, tierPart } from './tier-of.js'
+import { withStore } from '../store-down.js'
+import { bodyWith, checkId, checkTier, endOf, isoOf, listed } from './read-request.js'
+import { tierPart } from './tier-of.js'
 
 interface TierOf {
   readonly Params: { readonly id: string }
@@ -33,56 +32,41 @@ export function tierRoutes(
     }
   }
 
-  app.get<TierOf>('/consumers/:id/tier', async (request, reply) => {
-    const { id } = request.params
-    const bad = consumerProblem(id)
-    if (bad !== undefined) return sendProblem(reply, bad)
+  app.get<TierOf>('/consumers/:id/tier', async ({ params: { id } }) => {
+    checkId(id)
     return shown(id)
   })
 
-  app.put<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
+  app.put<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request) => {
     const { id } = request.params
-    const bad = consumerProblem(id)
-    if (bad !== undefined) return sendProblem(reply, bad)
-    const { tiers } = deps.config.current()
+    checkId(id)
+    const snapshot = deps.config.current()
     const { tier, for: period } = bodyWith(request.body, ['tier', 'for']) ?? {}
     if (typeof tier !== 'string') {
-      const detail = `Send {"tier":"…"}, with "for":"2h" when it ends by itself, and nothing else, as JSON; the tiers are ${listed(tiers)}.`
-      return sendProblem(reply, { code: 'bad_request', detail })
+      return refuse(
+        'bad_request',
+        `Send {"tier":"…"} as JSON, with "for":"2h" if it is to end by itself; the tiers are ${listed(snapshot.tiers)}.`,
+      )
     }
-    const ms = periodOf(period)
-    if (typeof ms === 'object') return sendProblem(reply, ms)
-    if (!tiers.includes(tier)) {
-      const detail = `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`
-      return sendProblem(reply, { code: 'unprocessable', detail })
-    }
-    const until = ms === undefined ? undefined : Date.now() + ms
-    try {
+    const until = endOf(period)
+    checkTier(snapshot, tier)
+    await withStore(deps.log, 'set the tier', async () => {
       const before = tierTold(await deps.store().assignments.read(id))
       await deps.store().assignments.set(id, tier, until)
-      await deps.audit.record(request, {
-        action: 'tier.set',
-        target: id,
-        before,
-        after: tierTold({ tier, until }),
-      })
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'set the tier'))
-    }
+      const after = tierTold({ tier, until })
+      await deps.audit.record(request, { action: 'tier.set', target: id, before, after })
+    })
     return shown(id, { tier, until })
   })
 
-  app.delete<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request, reply) => {
+  app.delete<TierOf>('/consumers/:id/tier', FOR_SUPPORT, async (request) => {
     const { id } = request.params
-    const bad = consumerProblem(id)
-    if (bad !== undefined) return sendProblem(reply, bad)
-    try {
+    checkId(id)
+    await withStore(deps.log, 'remove the assignment', async () => {
       const before = tierTold(await deps.store().assignments.read(id))
       await deps.store().assignments.set(id, undefined)
       await deps.audit.record(request, { action: 'tier.remove', target: id, before })
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'remove the assignment'))
-    }
+    })
     return shown(id, 'none')
   })
 }

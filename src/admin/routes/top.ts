@@ -1,10 +1,19 @@
 import type { FastifyInstance } from 'fastify'
+import type { Snapshot } from '../../config/snapshot/snapshot.js'
 import { createTopOfAll, type TopOfAll } from '../../telemetry/top/all-gateways-top.js'
 import { type TopRow, topRows } from '../../telemetry/top/merge.js'
 import { DIMENSIONS, type Dimension } from '../../telemetry/top/top.js'
-import { type Problem, sendProblem } from '../access/problem.js'
+import { refuse } from '../access/problem.js'
 import type { AdminDeps } from '../deps.js'
-import { listed } from './tier-of.js'
+import {
+  checkTier,
+  countIn,
+  listed,
+  type Query,
+  type QueryOf,
+  readQuery,
+  serviceNamed,
+} from './read-request.js'
 
 /** Response of `GET /top`. */
 export interface TopAnswer extends Pick<TopOfAll, 'nodes'> {
@@ -19,13 +28,9 @@ export interface TopAnswer extends Pick<TopOfAll, 'nodes'> {
   readonly rows: readonly (Omit<TopRow, 'since'> & { readonly since: string })[]
 }
 
-interface TopOf {
-  readonly Querystring: Readonly<Record<string, string | readonly string[] | undefined>>
-}
-
 const ROWS = 20
 const MOST_ROWS = 100
-const KEYS: readonly string[] = ['by', 'service', 'tier', 'n']
+const KEYS = ['by', 'service', 'tier', 'n'] as const
 
 /**
  * Adds the route that lists the consumers that are limited now, near a limit, or cost most, on all gateways of the
@@ -34,10 +39,8 @@ const KEYS: readonly string[] = ['by', 'service', 'tier', 'n']
 export function topRoutes(app: FastifyInstance, deps: Pick<AdminDeps, 'config' | 'store' | 'ask'>): void {
   const find = createTopOfAll(() => deps.store().fleet, deps.ask)
 
-  app.get<TopOf>('/top', async (request, reply) => {
-    const asked = read(request.query, deps.config.current())
-    if ('code' in asked) return sendProblem(reply, asked)
-    const { by, service, tier, n } = asked
+  app.get<QueryOf>('/top', async (request) => {
+    const { by, service, tier, n } = read(request.query, deps.config.current())
     const { reading, nodes } = await find({ by, service, tier })
     const { total, floor, rows } = topRows(reading, n)
     const answer: TopAnswer = {
@@ -61,29 +64,12 @@ interface Asked {
   readonly n: number
 }
 
-function read(
-  query: TopOf['Querystring'],
-  { services, tiers }: ReturnType<AdminDeps['config']['current']>,
-): Asked | Problem {
-  const bad = (detail: string): Problem => ({ code: 'bad_request', detail })
-  for (const [key, value] of Object.entries(query)) {
-    if (!KEYS.includes(key)) return bad(`No parameter ${JSON.stringify(key)}; there are ${listed(KEYS)}.`)
-    if (typeof value !== 'string') return bad(`Give ${key} once.`)
-  }
-  const { by = 'limited', service, tier, n = String(ROWS) } = query as Partial<Record<string, string>>
-  if (!(DIMENSIONS as readonly string[]).includes(by)) return bad(`by is one of ${listed(DIMENSIONS)}.`)
-  if (!/^[1-9]\d{0,2}$/.test(n) || Number(n) > MOST_ROWS)
-    return bad(`n is a number of rows, 1 to ${MOST_ROWS}.`)
-  const names = services.map(({ name }) => name)
-  if (service !== undefined && !names.includes(service)) {
-    const detail = `No service ${JSON.stringify(service)}; the services are ${listed(names)}.`
-    return { code: 'not_found', detail }
-  }
-  if (tier !== undefined && !tiers.includes(tier)) {
-    return {
-      code: 'unprocessable',
-      detail: `No tier ${JSON.stringify(tier)}; the tiers are ${listed(tiers)}.`,
-    }
-  }
-  return { by: by as Dimension, service, tier, n: Number(n) }
+function read(query: Query, snapshot: Snapshot): Asked {
+  const { by = 'limited', service, tier, n = String(ROWS) } = readQuery(query, KEYS)
+  if (!(DIMENSIONS as readonly string[]).includes(by))
+    refuse('bad_request', `by is one of ${listed(DIMENSIONS)}.`)
+  const count = countIn(n, 'rows', MOST_ROWS)
+  if (service !== undefined) serviceNamed(snapshot, service)
+  checkTier(snapshot, tier)
+  return { by: by as Dimension, service, tier, n: count }
 }

@@ -1,23 +1,19 @@
-import type { FastifyInstance, FastifyReply } from 'fastify'
+import type { FastifyInstance } from 'fastify'
 import type { Limit } from '../../config/snapshot/limit.js'
 import { limitData } from '../../config/snapshot/limit.js'
 import { forTenant, type Policy } from '../../config/snapshot/policy.js'
 import type { Service } from '../../config/snapshot/snapshot.js'
 import type { DecidedBy, Levels, LimitUsage } from '../../limiter/limiter.js'
 import type { Standing } from '../../telemetry/decisions/standing.js'
-import { sendProblem } from '../access/problem.js'
 import { FOR_SUPPORT } from '../access/roles.js'
 import type { AdminDeps } from '../deps.js'
-import { storeDown } from '../store-down.js'
-import { consumerProblem } from './consumer-id.js'
-import { isoOf, listed, tierPart } from './tier-of.js'
+import { withStore } from '../store-down.js'
+import { checkId, checkTier, isoOf, type Query, readQuery, serviceNamed } from './read-request.js'
+import { tierPart } from './tier-of.js'
 
 interface UsageOf {
   readonly Params: { readonly service: string; readonly consumer: string }
-  readonly Querystring: {
-    readonly tier?: string | readonly string[]
-    readonly tenant?: string | readonly string[]
-  }
+  readonly Querystring: Query
 }
 
 /** Counts of a consumer's limits, as its next request would find them. */
@@ -60,21 +56,14 @@ export function usageRoutes(
     }
   }
 
-  app.get<UsageOf>('/usage/:service/:consumer', async (request, reply) => {
+  app.get<UsageOf>('/usage/:service/:consumer', async (request) => {
     const snapshot = deps.config.current()
     const { consumer } = request.params
-    const service = snapshot.services.find(({ name }) => name === request.params.service)
-    if (service === undefined) return unknownService(reply, request.params.service, snapshot.services)
-    const bad = consumerProblem(consumer)
-    if (bad !== undefined) return sendProblem(reply, bad)
-    const { tier, tenant } = request.query
-    if (tier !== undefined && (typeof tier !== 'string' || !snapshot.tiers.includes(tier))) {
-      const detail = `No tier of that name; the tiers are ${listed(snapshot.tiers)}.`
-      return sendProblem(reply, { code: 'unprocessable', detail })
-    }
-    if (tenant !== undefined && typeof tenant !== 'string') {
-      return sendProblem(reply, { code: 'bad_request', detail: 'One tenant at a time.' })
-    }
+    const service = serviceNamed(snapshot, request.params.service)
+    checkId(consumer)
+    const { tier } = request.query
+    checkTier(snapshot, tier)
+    const { tenant } = readQuery({ tenant: request.query.tenant }, ['tenant'])
     const standing = await deps.standing({ consumer, tier, tenant })
     const { assigned } = standing
     const policy = policyOf(service, standing)
@@ -102,28 +91,22 @@ export function usageRoutes(
     }
   })
 
-  app.delete<UsageOf>('/usage/:service/:consumer', FOR_SUPPORT, async (request, reply) => {
-    const { services } = deps.config.current()
-    const service = services.find(({ name }) => name === request.params.service)
-    if (service === undefined) return unknownService(reply, request.params.service, services)
-    const bad = consumerProblem(request.params.consumer)
-    if (bad !== undefined) return sendProblem(reply, bad)
+  app.delete<UsageOf>('/usage/:service/:consumer', FOR_SUPPORT, async (request) => {
+    const service = serviceNamed(deps.config.current(), request.params.service)
+    checkId(request.params.consumer)
     const standing = await deps.standing({ consumer: request.params.consumer })
     const { consumer, byAddress } = standing
-    try {
+    await withStore(deps.log, 'reset the usage', async () => {
       const policy = policyOf(service, standing)
+      const { limiter } = deps.store()
       const used =
-        policy === undefined
-          ? []
-          : await deps.store().limiter.usage(service, policy, consumer, levelsOf(standing))
+        policy === undefined ? [] : await limiter.usage(service, policy, consumer, levelsOf(standing))
       const own = used.filter(({ limit }) => limit.by === 'consumer')
       const before = Object.fromEntries(own.map(({ limit, used }) => [limit.name, used]))
-      await deps.store().limiter.reset(service, consumer, byAddress)
+      await limiter.reset(service, consumer, byAddress)
       const target = `${service.name}/${consumer}`
       await deps.audit.record(request, { action: 'usage.reset', target, before })
-    } catch (error) {
-      return sendProblem(reply, storeDown(deps.log, error, 'reset the usage'))
-    }
+    })
     return { service: service.name, consumer, reset: true }
   })
 }
@@ -148,9 +131,4 @@ function isKnown({ by }: Limit, standing: Standing): boolean {
 
 function shown({ limit, used, remaining, resetMs }: LimitUsage): object {
   return { ...limitData(limit), used, remaining, reset_ms: resetMs }
-}
-
-function unknownService(reply: FastifyReply, name: string, services: readonly Service[]): FastifyReply {
-  const detail = `No service ${JSON.stringify(name)}; the services are ${listed(services.map((service) => service.name))}.`
-  return sendProblem(reply, { code: 'not_found', detail })
 }

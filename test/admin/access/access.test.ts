@@ -46,7 +46,7 @@ t.test('each role may do what it is for, and hears who may do the rest', async (
       const what = `${role}: ${method} ${path}`
       if (rank[role] >= rank[needed]) t.not(status, 403, what)
       else {
-        const detail = `This takes the role ${needed}, and ${who} has ${role}; ask somebody who has it, or for it (admin.tokens).`
+        const detail = `This request needs the role ${needed}, and ${who} has ${role}. Ask for that role (admin.tokens), or ask somebody who has it.`
         t.match({ status, json }, { status: 403, json: { code: 'forbidden', detail } }, what)
       }
     }

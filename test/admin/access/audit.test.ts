@@ -79,7 +79,7 @@ t.test('a store that is away leaves the line in the log, and the answer says so'
   t.match(logged, [
     [
       { audit: { action: 'tier.set', target: 'alice', after: 'pro' }, error: 'there is no connection' },
-      'audit: not in the store, this line is the only record',
+      'audit: the store has no entry for this change; this line is the only record',
     ],
   ])
 })

@@ -63,7 +63,7 @@ t.test('a token of the identity provider has the greatest role of what its claim
   for (const none of [{}, groups(), groups('others', '__proto__'), { realm: { groups: { sre: true } } }])
     t.strictSame(await statuses(none), [403, 403, 403], JSON.stringify(none))
   const refused = await ask(token({}))
-  t.match(refused.json.detail, /nothing that it says of oidc:sue@example\.com has a role here/)
+  t.match(refused.json.detail, /none of its claims gives oidc:sue@example\.com a role/)
   const lines = await deps.audit.stream().read({ since: 0, count: 10 })
   t.match(JSON.parse(lines[0]!.text), { who: 'oidc:sue@example.com' })
 })

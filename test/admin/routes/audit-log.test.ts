@@ -78,15 +78,15 @@ t.test('what is no entry of ours is left out', async (t) => {
 t.test('says what may be asked', async (t) => {
   const { told } = await start(t)
   const wrong: Record<string, RegExp> = {
-    'whose=alice': /No parameter "whose"; there are since, who/,
+    'whose=alice': /No parameter "whose"; the parameters are since, who/,
     'who=a&who=b': /Give who once/,
     'n=0': /1 to 1000/,
     'n=1001': /1 to 1000/,
     'n=x': /1 to 1000/,
-    'since=yesterday': /since is a time back from now/,
-    'since=2026-13-45': /since is a time back from now/,
-    'since=2026-02-30': /since is a time back from now/,
-    'since=5': /since is a time back from now/,
+    'since=yesterday': /since is a duration before now/,
+    'since=2026-13-45': /since is a duration before now/,
+    'since=2026-02-30': /since is a duration before now/,
+    'since=5': /since is a duration before now/,
     'before=x': /before is the id/,
     'before=%2B': /before is the id/,
   }

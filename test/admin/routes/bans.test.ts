@@ -93,13 +93,13 @@ routes: [{ path: /*, service: a }]
 t.test('what is no block, too wide, or another body is refused', async (t) => {
   const { call, deps } = await startAdmin(t)
   const cases: [string, unknown, number, RegExp][] = [
-    ['banana', {}, 400, /no address block/],
+    ['banana', {}, 400, /not an address block/],
     ['203.0.113.7/24', {}, 400, /write 203\.0\.113\.0\/24/],
     ['0.0.0.0/0', {}, 422, /wider than \/8/],
     ['2000::/3', {}, 422, /wider than \/16/],
     ['203.0.113.7', { for: '1 hour' }, 400, /30m, 1h or 7d/],
     ['203.0.113.7', { for: '0' }, 400, /30m, 1h or 7d/],
-    ['203.0.113.7', { for: '90d' }, 400, /^"for" is no time from 1s to 31d; /],
+    ['203.0.113.7', { for: '90d' }, 400, /^"for" is a duration from 1s to 31d, /],
     ['203.0.113.7', { reason: 'x'.repeat(201) }, 400, /200 characters/],
     ['203.0.113.7', { until: 5 }, 400, /"for":"1h"/],
   ]

@@ -63,11 +63,11 @@ t.test('one that is not kept is 404, with who was asked and how far back denials
   })
   const { status, json } = await call('GET', '/decisions/d-2')
   t.equal(status, 404)
-  t.match(json.detail, /^No decision on d-2 is kept \(2 gateways asked\)\. No answer came from c:3\. /)
-  t.match(json.detail, /The denials of this gateway \(1\) go back to 20/)
+  t.match(json.detail, /^No gateway has a decision for d-2 \(2 asked\)\. No answer came from c:3\. /)
+  t.match(json.detail, /Denials that this gateway keeps: 1, the oldest from 20/)
   t.match(
     json.detail,
-    /until newer ones take their place or their gateway ends\. .+ The access log may have it still: look for the id there\.$/,
+    /until newer ones replace them or it stops\. .+ The access log may still have it: look for the id there\.$/,
     'what a gateway kept is gone with it, and the access log is not',
   )
   t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
@@ -119,7 +119,7 @@ t.test('GET /decisions tells the latest denial of a consumer, by name and servic
     status: 404,
     json: {
       detail:
-        /^No decision about "alice" on marketing is kept \(1 gateway asked\)\. .+ look for the consumer there\.$/,
+        /^No gateway has a decision about "alice" on marketing \(1 asked\)\. .+ look for the consumer there\.$/,
     },
   })
   t.match(await call('GET', '/decisions?consumer=alice&service=market'), {
@@ -166,6 +166,6 @@ t.test('without any gateway on the store that is what is said', async (t) => {
   const { call } = await startAdmin(t, { ask: NO_PROCESS })
   t.equal(
     (await call('GET', '/decisions/d-1')).json.detail,
-    'No gateway runs on this store: nobody is there to be asked.',
+    'No gateway runs on this store, so none can be asked.',
   )
 })

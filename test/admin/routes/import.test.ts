@@ -87,7 +87,10 @@ t.test(
     )
     for (const bad of ['', file_sha256.toUpperCase(), `${file_sha256}0`, 5, null]) {
       const body = { rows: [{ consumer: 'eve', tier: 'pro' }], file_sha256: bad }
-      t.match(await call('POST', '/import', { body }), { status: 400, json: { detail: /no SHA-256/ } })
+      t.match(await call('POST', '/import', { body }), {
+        status: 400,
+        json: { detail: /is the SHA-256 of the file/ },
+      })
     }
     t.equal(deps.assignments.get('eve'), undefined)
   },
@@ -97,35 +100,35 @@ t.test('a bad row is told by its number, and then none is written', async (t) =>
   const { call, deps } = await startAdmin(t)
   const at = { service: 'payments', limit: 'minute' }
   const cases: [Record<string, string>, RegExp][] = [
-    [{ tier: 'pro' }, /^a consumer or a tenant is named, and not both$/],
-    [{ consumer: 'a', tenant: 'b', tier: 'pro' }, /^a consumer or a tenant is named, and not both$/],
+    [{ tier: 'pro' }, /^Give either a consumer or a tenant\.$/],
+    [{ consumer: 'a', tenant: 'b', tier: 'pro' }, /^Give either a consumer or a tenant\.$/],
     [{ consumer: 'x'.repeat(1025), tier: 'pro' }, /^A consumer id has at most/],
-    [{ consumer: 'a', tier: 'gold' }, /^no tier "gold"; the tiers are free, pro, enterprise$/],
-    [{ tenant: 'a', tier: 'pro' }, /^a tier is of a consumer$/],
-    [{ consumer: 'a', tier: 'pro', ...at, amount: '5' }, /^a tier or a limit, and not both$/],
-    [{ consumer: 'a', tier: 'pro', until: '2020-01-01' }, /^until 2020-01-01 is over$/],
-    [{ consumer: 'a', tier: 'pro', until: 'tomorrow' }, /^"tomorrow" is no time; write 2026-12-31 or/],
-    [{ consumer: 'a', tier: 'pro', until: '2999-12-31T18:00:00' }, /is no time/],
-    [{ consumer: 'a', tier: 'pro', until: '2999-13-01' }, /is no time/],
-    [{ consumer: 'a', tier: 'pro', until: '2999-02-29' }, /is no time/],
-    [{ consumer: 'a', tier: 'pro', until: '2999-11-31T10:00:00+01:00' }, /is no time/],
-    [{ consumer: 'a', service: 'payments' }, /^neither a tier, nor a service and its limit$/],
-    [{ consumer: 'a', ...at }, /^an amount \(override\) or by \(boost\), and not both$/],
+    [{ consumer: 'a', tier: 'gold' }, /^No tier "gold"; the tiers are free, pro, enterprise\.$/],
+    [{ tenant: 'a', tier: 'pro' }, /^Only a consumer has a tier, not a tenant\.$/],
+    [{ consumer: 'a', tier: 'pro', ...at, amount: '5' }, /^Give either a tier or a limit\.$/],
+    [{ consumer: 'a', tier: 'pro', until: '2020-01-01' }, /^until 2020-01-01 is in the past\.$/],
+    [{ consumer: 'a', tier: 'pro', until: 'tomorrow' }, /^"tomorrow" is not a time; write 2026-12-31 or/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-12-31T18:00:00' }, /is not a time/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-13-01' }, /is not a time/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-02-29' }, /is not a time/],
+    [{ consumer: 'a', tier: 'pro', until: '2999-11-31T10:00:00+01:00' }, /is not a time/],
+    [{ consumer: 'a', service: 'payments' }, /^Give a tier, or a service and its limit\.$/],
+    [{ consumer: 'a', ...at }, /^Give either an amount \(override\) or by \(boost\)\.$/],
     [
       { consumer: 'a', ...at, amount: '5', by: '5' },
-      /^an amount \(override\) or by \(boost\), and not both$/,
+      /^Give either an amount \(override\) or by \(boost\)\.$/,
     ],
     [
       { consumer: 'a', ...at, service: 'x', amount: '5' },
-      /^no service "x"; the services are payments, marketing$/,
+      /^No service "x"; the services are payments, marketing\.$/,
     ],
     [
       { consumer: 'a', ...at, limit: 'x', amount: '5' },
-      /^no limit "x" on payments; its limits are minute, second$/,
+      /^No limit "x" on payments; its limits are minute, second\.$/,
     ],
-    [{ consumer: 'a', ...at, by: '5' }, /^a boost ends: until is missing$/],
-    [{ consumer: 'a', ...at, amount: '5.5' }, /^"amount" is "5\.5"; it is a whole number from 1 to/],
-    [{ consumer: 'a', ...at, amount: '0' }, /^"amount" is 0; it is a whole number from 1 to/],
+    [{ consumer: 'a', ...at, by: '5' }, /^A boost needs until: the time at which it ends\.$/],
+    [{ consumer: 'a', ...at, amount: '5.5' }, /^"amount" is "5\.5"; it must be a whole number from 1 to/],
+    [{ consumer: 'a', ...at, amount: '0' }, /^"amount" is 0; it must be a whole number from 1 to/],
   ]
   const rows = [{ consumer: 'good', tier: 'pro' }, ...cases.map(([row]) => row)]
   const { json } = await call('POST', '/import', { body: { rows } })
@@ -153,6 +156,6 @@ t.test('what is no list of rows is 400', async (t) => {
   ]) {
     const { status, json } = await call('POST', '/import', { body })
     t.equal(status, 400, JSON.stringify(body).slice(0, 40))
-    t.match(json.detail, /^Send \{"rows":\[…\],"dry_run":true\}: at most 1000 rows/)
+    t.match(json.detail, /^Send \{"rows":\[…\],"dry_run":true\}\. There are at most 1000 rows/)
   }
 })

@@ -84,7 +84,7 @@ t.test('rotates a key: the old one works for a while, the new one as long as the
   const again = await call('POST', `/keys/${old.id}/rotate`)
   t.match(again, {
     status: 422,
-    json: { detail: `The key ${old.id} has been replaced by ${next.id} already; rotate that one.` },
+    json: { detail: `The key ${old.id} was replaced by ${next.id}; rotate that one.` },
   })
   const short = (await call('POST', `/keys/${next.id}/rotate`, { body: { overlap: '0', expires_in: '1h' } }))
     .json
@@ -113,7 +113,7 @@ t.test('a key that has expired is listed as that, and is not rotated', async (t)
   t.match((await call('GET', '/keys?consumer=bob')).json, { keys: [{ id, state: 'expired' }] })
   t.match(await call('POST', `/keys/${id}/rotate`), {
     status: 422,
-    json: { detail: `The key ${id} has expired; make a new one.` },
+    json: { detail: `The key ${id} has expired; create a new one.` },
   })
 })
 
@@ -154,7 +154,7 @@ t.test('says what is wrong with what is asked for', async (t) => {
     ['null', /Send/],
     [{ consumer: '' }, /consumer has/],
     [{ consumer: 'x'.repeat(257) }, /consumer has/],
-    [{ consumer: 'bob', tier: 7 }, /tier is the name/],
+    [{ consumer: 'bob', tier: 7 }, /tier has 1 to 256/],
     [{ consumer: 'bob', tenant: '' }, /tenant has/],
     [{ consumer: 'bob', name: 'x'.repeat(101) }, /name has/],
     [{ consumer: 'bob', scopes: [] }, /scopes is a list/],
@@ -182,7 +182,7 @@ t.test('a configuration that takes no keys of the store gets none', async (t) =>
   const { call } = await startAdmin(t)
   t.match(await call('POST', '/keys', { body: { consumer: 'bob' } }), {
     status: 422,
-    json: { detail: /write store: true to an api_key/ },
+    json: { detail: /set store: true in an api_key/ },
   })
   t.equal((await call('GET', '/keys')).status, 200, 'what is there is shown all the same')
 })
@@ -195,7 +195,7 @@ t.test('when there are as many as there may be, that is what is said', async (t)
     status: 422,
     json: {
       detail:
-        'Could not make a key: there are 1 API keys, which is as many as there may be; remove some first.',
+        'Could not create a key: there are 1 API keys, which is as many as there may be; remove some first.',
     },
   })
 })

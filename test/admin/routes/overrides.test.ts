@@ -107,7 +107,7 @@ t.test('what is no boost or override says what would be one', async (t) => {
   )
   t.match(
     await put('/boosts/payments/minute/ip/a', { by: 1, for: '1h' }),
-    /^404 A boost is of a consumer or of a tenant/,
+    /^404 A boost is for a consumer or a tenant/,
   )
   for (const body of [
     {},
@@ -121,18 +121,18 @@ t.test('what is no boost or override says what would be one', async (t) => {
     t.match(await put(BOOST, body), /^400 Send \{"by":500,"for":"1h"\}/, JSON.stringify(body))
   }
   for (const time of ['', '1', '1y', '0', '999ms', '367d', 5, null]) {
-    t.match(await put(BOOST, { by: 1, for: time }), /^400 "for" is no time from 1s to 366d/, `${time}`)
+    t.match(await put(BOOST, { by: 1, for: time }), /^400 "for" is a duration from 1s to 366d/, `${time}`)
   }
   for (const by of [0, -1, 1.5, 33_554_432]) {
     t.match(
       await put(BOOST, { by, for: '1h' }),
-      /^422 "by" is .*; it is a whole number from 1 to 3355\d{4}/,
+      /^422 "by" is .*; it must be a whole number from 1 to 3355\d{4}/,
       `${by}`,
     )
   }
   t.match(
     await put('/overrides/payments/minute/consumer/a', { amount: 0 }),
-    /^422 "amount" is 0; it is a whole number/,
+    /^422 "amount" is 0; it must be a whole number/,
   )
   t.match(await put('/overrides/payments/minute/consumer/a', {}), /^400 Send \{"amount":5000\}/)
   t.match(

@@ -87,7 +87,10 @@ t.test('what nobody knows is not restored, and says so', async (t) => {
   const { call } = await start(t, lost)
   const { status, json } = await call('POST', '/store/restore')
   t.equal(status, 422)
-  t.match(json.detail, 'No gateway knows any more what there was (API keys): accept what the store has')
+  t.match(
+    json.detail,
+    'No gateway still has what the store has forgotten (API keys). Accept what the store has',
+  )
   t.equal((await call('POST', '/store/accept')).status, 200)
 
   const both = await start(t, forgotten('API keys', false), forgotten('bans'))

@@ -95,10 +95,10 @@ t.test('a question that makes no sense is answered with what does', async (t) =>
   for (const [query, status, detail] of [
     ['by=rate', 400, 'by is one of limited, near, cost, share.'],
     ['by=near&by=cost', 400, 'Give by once.'],
-    ['servce=payments', 400, 'No parameter "servce"; there are by, service, tier, n.'],
-    ['n=0', 400, 'n is a number of rows, 1 to 100.'],
-    ['n=101', 400, 'n is a number of rows, 1 to 100.'],
-    ['n=1e1', 400, 'n is a number of rows, 1 to 100.'],
+    ['servce=payments', 400, 'No parameter "servce"; the parameters are by, service, tier, n.'],
+    ['n=0', 400, 'n is the number of rows, from 1 to 100.'],
+    ['n=101', 400, 'n is the number of rows, from 1 to 100.'],
+    ['n=1e1', 400, 'n is the number of rows, from 1 to 100.'],
     ['service=payment', 404, 'No service "payment"; the services are payments, marketing.'],
     ['tier=gold', 422, 'No tier "gold"; the tiers are free, pro, enterprise.'],
   ] as const) {

@@ -42,7 +42,7 @@ routes: [{ path: /*, service: payments }]
     code: 1,
     stdout: '',
     stderr:
-      'tidegate audit: since is a time back from now (1h, 30m, 7d), or one of ISO 8601, such as 2026-11-25T08:00Z.\n',
+      'tidegate audit: since is a duration before now (30m, 1h, 7d) or an ISO 8601 time, such as 2026-11-25T08:00Z.\n',
   })
   t.strictSame(await tidegate(['audit', '-n', 'all', ...on]), {
     code: 2,

@@ -79,7 +79,7 @@ routes: [{ path: /*, service: payments }]
     stdout:
       '2 tiers, 0 overrides, 0 boosts; 4 bad lines; nothing was changed: correct them, or leave them out with --skip-bad\n',
     stderr: [
-      `${at('bad.csv')}:3: no tier "gold"; the tiers are free, pro`,
+      `${at('bad.csv')}:3: No tier "gold"; the tiers are free, pro.`,
       `${at('bad.csv')}:5: it sets the same as line 2; keep one of them`,
       `${at('bad.csv')}:6: a quote is out of place, or not closed`,
       `${at('bad.csv')}:7: 2 cells under 3 columns\n`,
