@@ -10,8 +10,8 @@ import { createMemoryLimiter } from '../dist/limiter/memory.js'
 import { plotAccuracy } from './accuracy/plot.mjs'
 import { judgeMarks, measureAccuracy } from './accuracy/simulate.mjs'
 import { LIMIT, WINDOW_MS } from './accuracy/traffic.mjs'
-import { printMarks } from './marks.mjs'
-import { printTable } from './table.mjs'
+import { printMarks } from './harness/marks.mjs'
+import { printTable } from './harness/table.mjs'
 
 const usage = `Usage: npm run bench:accuracy -- [options]
 

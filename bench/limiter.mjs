@@ -2,10 +2,10 @@
 import { writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { parseArgs } from 'node:util'
+import { pinSelf, requireTools, shape } from './harness/machine.mjs'
+import { startStore } from './harness/store.mjs'
 import { report } from './limiter/report.mjs'
 import { measure, PARTS } from './limiter/rounds.mjs'
-import { pinSelf, requireTools, shape } from './machine.mjs'
-import { startStore } from './store.mjs'
 
 const usage = `Usage: npm run bench:limiter -- [options]
 

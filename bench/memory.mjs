@@ -7,10 +7,10 @@ import { parseArgs } from 'node:util'
 import { policyOf } from '../dist/config/snapshot/snapshot.js'
 import { connectStore } from '../dist/limiter/redis/connect.js'
 import { createRedisLimiter } from '../dist/limiter/redis/redis.js'
-import { requireTools, shape } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { startStore } from './store.mjs'
-import { printTable } from './table.mjs'
+import { requireTools, shape } from './harness/machine.mjs'
+import { printMarks } from './harness/marks.mjs'
+import { startStore } from './harness/store.mjs'
+import { printTable } from './harness/table.mjs'
 
 const usage = `Usage: npm run bench:memory -- [options]
 

@@ -4,7 +4,7 @@
  * with all that it called; `(program)` is native code outside of JavaScript: the event loop, the HTTP parser.
  */
 import { readFileSync } from 'node:fs'
-import { printTable } from './table.mjs'
+import { printTable } from './harness/table.mjs'
 
 const [file, most = '25', skip = '2'] = process.argv.slice(2)
 if (file === undefined) {

@@ -66,12 +66,12 @@ if (values.help) {
   process.exit(0)
 }
 const PARTS = {
-  c: async () => (await import('./scenario-c.mjs')).scenarioC,
-  bodies: async () => (await import('./bodies.mjs')).bodies,
-  idle: async () => (await import('./idle.mjs')).idle,
-  routes: async () => (await import('./scale.mjs')).scale,
-  traces: async () => (await import('./traces.mjs')).traces,
-  steady: async () => (await import('./steady.mjs')).steady,
+  c: async () => (await import('./gateway/scenario-c.mjs')).scenarioC,
+  bodies: async () => (await import('./gateway/bodies.mjs')).bodies,
+  idle: async () => (await import('./gateway/idle.mjs')).idle,
+  routes: async () => (await import('./gateway/scale.mjs')).scale,
+  traces: async () => (await import('./gateway/traces.mjs')).traces,
+  steady: async () => (await import('./gateway/steady.mjs')).steady,
   telemetry: async () => (await import('./micro/telemetry.mjs')).telemetry,
 }
 if (positionals.length > 1 || (positionals.length === 1 && !Object.hasOwn(PARTS, positionals[0]))) {
@@ -116,7 +116,7 @@ const options = {
   autoPipelining: values['auto-pipelining'],
 }
 try {
-  const load = PARTS[positionals[0]] ?? (async () => (await import('./side-by-side.mjs')).sideBySide)
+  const load = PARTS[positionals[0]] ?? (async () => (await import('./gateway/side-by-side.mjs')).sideBySide)
   const part = await load()
   const ok = await part(options)
   process.exit(ok ? 0 : 1)

@@ -6,9 +6,9 @@ import { parseArgs } from 'node:util'
 import { after, ok, reset, startBackend, status } from './chaos/backend.mjs'
 import { config, folder, startGateway } from './chaos/gateway.mjs'
 import { sleep, startLoad } from './chaos/load.mjs'
-import { leftAfterGc, measurable } from './left-after-gc.mjs'
-import { printMarks } from './marks.mjs'
-import { printTable } from './table.mjs'
+import { leftAfterGc, measurable } from './harness/left-after-gc.mjs'
+import { printMarks } from './harness/marks.mjs'
+import { printTable } from './harness/table.mjs'
 
 const usage = `Usage: npm run soak -- [options]
 

@@ -9,9 +9,9 @@ import path from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { cpuMs, GATEWAY_CORE, LOAD_CORE, shape } from '../bench/machine.mjs'
-import { folder, freePort, start, startScript, stop, until } from '../bench/process.mjs'
-import { startStore } from '../bench/store.mjs'
+import { cpuMs, GATEWAY_CORE, LOAD_CORE, shape } from '../bench/harness/machine.mjs'
+import { folder, freePort, start, startScript, stop, until } from '../bench/harness/process.mjs'
+import { startStore } from '../bench/harness/store.mjs'
 
 const SCENARIOS = {
   a: { classes: ['FreeBurst'], users: 100, seconds: 60 },
@@ -186,7 +186,7 @@ requireLocust()
 if (!existsSync(CLI)) fail('dist/ is missing: npm run build')
 const dir = folder()
 const store = await startStore()
-const upstream = await startScript(LOAD_CORE, path.join(here, '../bench/upstream.mjs'))
+const upstream = await startScript(LOAD_CORE, path.join(here, '../bench/contenders/upstream.mjs'))
 let worst = 0
 for (const name of chosen.names) {
   const gateways = []

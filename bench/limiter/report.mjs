@@ -1,6 +1,6 @@
 /** Tables and marks of `npm run bench:limiter`. Each figure is the median of its rounds, and the least and most of them. */
-import { printMarks } from '../marks.mjs'
-import { median, printTable } from '../table.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { median, printTable } from '../harness/table.mjs'
 import { IN_FLIGHT, RATE } from './rounds.mjs'
 
 export const MARKS = { decisionsPerSecond: 100_000, gatewayUs: 6, redisUs: 6.5, p99Ms: 1 }

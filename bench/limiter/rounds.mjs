@@ -1,7 +1,7 @@
 /** Measures one limiter at a time, each in a new process on the gateway's core, all on one Redis on the other. */
 import { fileURLToPath } from 'node:url'
-import { GATEWAY_CORE, LOAD_CORE, watchCore } from '../machine.mjs'
-import { startScript, stop } from '../process.mjs'
+import { GATEWAY_CORE, LOAD_CORE, watchCore } from '../harness/machine.mjs'
+import { startScript, stop } from '../harness/process.mjs'
 
 const worker = fileURLToPath(new URL('worker.mjs', import.meta.url))
 

@@ -88,7 +88,7 @@ async function paced({ rate, seconds, warmup }) {
     while (sent < total && startAt + sent * intervalMs <= now()) one(sent++)
   }
   const stopped = new Int32Array(new SharedArrayBuffer(4))
-  const pacer = new Worker(fileURLToPath(new URL('../pacer.mjs', import.meta.url)), {
+  const pacer = new Worker(fileURLToPath(new URL('../harness/pacer.mjs', import.meta.url)), {
     workerData: { intervalMs, startAt, count: total, stopped },
   })
   pacer.on('message', send)

@@ -10,7 +10,7 @@ import { createAccessLog, createLineBuilder } from '../../dist/telemetry/logs/ac
 import { createLineFilter } from '../../dist/telemetry/logs/line-filter.js'
 import { createMetrics } from '../../dist/telemetry/metrics.js'
 import { createTop } from '../../dist/telemetry/top/top.js'
-import { printMarks } from '../marks.mjs'
+import { printMarks } from '../harness/marks.mjs'
 
 const ROUNDS = 15
 const CALLS = 200_000

@@ -5,12 +5,15 @@
 import { openSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { GATEWAY_CORE } from './machine.mjs'
-import { freePort, start, startScript, until } from './process.mjs'
+import { GATEWAY_CORE, LOAD_CORE } from '../harness/machine.mjs'
+import { freePort, start, startScript, until } from '../harness/process.mjs'
 
 export const OPEN_LIMIT = 1_000_000
 const here = path.dirname(fileURLToPath(import.meta.url))
-const ourCli = path.join(here, '../dist/cli/tidegate.js')
+const ourCli = path.join(here, '../../dist/cli/tidegate.js')
+
+/** Starts the upstream that all contenders stand in front of, on the core of the load. */
+export const startUpstream = () => startScript(LOAD_CORE, path.join(here, 'upstream.mjs'))
 
 /** Newlines in a file that only grows, read on from where the last call ended. */
 function lineCounter(file) {

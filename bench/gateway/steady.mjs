@@ -1,13 +1,12 @@
 /** `npm run bench -- steady`: memory after each half minute of full load, ten minutes long. */
-import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startTidegate } from './contenders.mjs'
-import { leftAfterGc, measurable } from './left-after-gc.mjs'
-import { LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { leftAfterGc, measurable } from '../harness/left-after-gc.mjs'
+import { pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 /** What is resident in the end against the end of the first fifth, by when all is compiled and every pool is full. */
 const MOST = 1.03
@@ -18,7 +17,7 @@ export async function steady({ quick }) {
   const [samples, seconds] = quick ? [5, 4] : [20, 30]
   const dir = folder()
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const upstream = await startUpstream()
   console.log(shape(store.version))
   const gateway = await startTidegate({
     dir,

@@ -5,15 +5,14 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startFloor, startPeer, startTidegate } from './contenders.mjs'
-import { cpuMs, GATEWAY_CORE, LOAD_CORE, pinSelf, requireTools, shape, watchCore } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { hasNginx, hasNginxLua, startNginx } from './nginx.mjs'
-import { ask, folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { median, printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startFloor, startPeer, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { hasNginx, hasNginxLua, startNginx } from '../contenders/nginx.mjs'
+import { cpuMs, GATEWAY_CORE, pinSelf, requireTools, shape, watchCore } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { ask, folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { median, printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 const CONNECTIONS = 64
 /** At most this share of a peer's CPU per request, by scenario. */
@@ -240,7 +239,7 @@ export async function sideBySide(options) {
   requireTools({ wrk: true })
   pinSelf()
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const upstream = await startUpstream()
   const machine = shape(store.version)
   console.log(
     `${machine}\n${CONNECTIONS} connections; ${rounds} rounds of ${seconds} s, each in new processes after ${warmup} s of warm-up; gateway on core 0, load, upstream and Redis on core 1`,

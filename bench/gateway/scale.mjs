@@ -2,15 +2,14 @@
  * `npm run bench -- routes`: CPU per request and memory by number of routes and of consumers. All routes and all consumers
  * are asked in turn. Memory is what is resident after a collection, once every route or consumer was asked.
  */
-import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startTidegate } from './contenders.mjs'
-import { leftAfterGc, measurable } from './left-after-gc.mjs'
-import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { median, printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { leftAfterGc, measurable } from '../harness/left-after-gc.mjs'
+import { cpuMs, pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { median, printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 const CONNECTIONS = 64
 const MOST = 1.1
@@ -55,7 +54,7 @@ export async function scale({ rounds, seconds }) {
   // As the image and the systemd unit have it.
   process.env.MALLOC_ARENA_MAX = '2'
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const upstream = await startUpstream()
   console.log(`${shape(store.version)}\n${CONNECTIONS} connections; ${rounds} rounds of ${seconds} s`)
   const jobs = [...ROUTES, ...CONSUMERS]
   const results = jobs.map(() => [])

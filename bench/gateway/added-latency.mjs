@@ -1,7 +1,7 @@
 /** The same paced load on several ways to one upstream, in interleaved rounds, and what each adds to the direct one. */
-import { generate, wrongs } from './generate.mjs'
-import { cpuMs, GATEWAY_CORE, watchCore } from './machine.mjs'
-import { median, printTable } from './table.mjs'
+import { generate, wrongs } from '../harness/generate.mjs'
+import { cpuMs, GATEWAY_CORE, watchCore } from '../harness/machine.mjs'
+import { median, printTable } from '../harness/table.mjs'
 
 /** `ways` hold `direct`, `tidegate, unlimited`, `tidegate, limited` and `pair, limited`; `verdict` is told what went wrong. */
 export async function addedLatency(load, ways, { clients, rate, rounds, seconds, verdict }) {

@@ -2,15 +2,14 @@
 import { writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startFloor, startTidegate } from './contenders.mjs'
-import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { hasNginx, startNginx } from './nginx.mjs'
-import { ask, folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { median, printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startFloor, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { hasNginx, startNginx } from '../contenders/nginx.mjs'
+import { cpuMs, pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { ask, folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { median, printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 const CONNECTIONS = 32
 const MOST = 1.15
@@ -47,7 +46,7 @@ export async function bodies({ rounds, seconds, only, before, json }) {
   requireTools({ wrk: true })
   pinSelf()
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const upstream = await startUpstream()
   const machine = shape(store.version)
   console.log(`${machine}\n${CONNECTIONS} connections; ${rounds} rounds of ${seconds} s each`)
   const all = []

@@ -3,8 +3,8 @@ import { spawnSync } from 'node:child_process'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import path from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { GATEWAY_CORE } from './machine.mjs'
-import { freePort, start, until } from './process.mjs'
+import { GATEWAY_CORE } from '../harness/machine.mjs'
+import { freePort, start, until } from '../harness/process.mjs'
 
 const here = fileURLToPath(new URL('nginx/', import.meta.url))
 /** Debian's. */

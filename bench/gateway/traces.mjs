@@ -1,13 +1,21 @@
 /** `npm run bench -- traces`: what traces add to the CPU of a request, one gateway beside the other in interleaved rounds. */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startTidegate } from './contenders.mjs'
-import { cpuMs, GATEWAY_CORE, LOAD_CORE, pinSelf, requireTools, shape, watchCore } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { ask, folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { median, printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import {
+  cpuMs,
+  GATEWAY_CORE,
+  LOAD_CORE,
+  pinSelf,
+  requireTools,
+  shape,
+  watchCore,
+} from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { ask, folder, startScript, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { median, printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 /** At most so many µs of a request that is not recorded. */
 const MOST = 1
@@ -19,8 +27,8 @@ export async function traces({ rounds, seconds, warmup }) {
   pinSelf()
   const dir = folder()
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, script('upstream.mjs'))
-  const collector = await startScript(LOAD_CORE, script('collector.mjs'))
+  const upstream = await startUpstream()
+  const collector = await startScript(LOAD_CORE, script('../contenders/collector.mjs'))
   console.log(shape(store.version))
   const url = `http://127.0.0.1:${collector.port}/v1/traces`
   const settings = {

@@ -2,15 +2,14 @@
 import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import net from 'node:net'
-import { fileURLToPath } from 'node:url'
-import { OPEN_LIMIT, startTidegate } from './contenders.mjs'
-import { leftAfterGc, measurable } from './left-after-gc.mjs'
-import { LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { printMarks } from './marks.mjs'
-import { folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
-import { printTable } from './table.mjs'
-import { wrk } from './wrk.mjs'
+import { OPEN_LIMIT, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { leftAfterGc, measurable } from '../harness/left-after-gc.mjs'
+import { pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { printMarks } from '../harness/marks.mjs'
+import { folder, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
+import { printTable } from '../harness/table.mjs'
+import { wrk } from '../harness/wrk.mjs'
 
 const MOST = 12 * 1024
 const AT_ONCE = 100
@@ -35,7 +34,7 @@ export async function idle({ quick }) {
   const clients = Math.min(quick ? 2_000 : 10_000, Math.floor((files - 200) / 2) - 50)
   const dir = folder()
   const store = await startStore()
-  const upstream = await startScript(LOAD_CORE, fileURLToPath(new URL('upstream.mjs', import.meta.url)))
+  const upstream = await startUpstream()
   console.log(shape(store.version))
   const gateway = await startTidegate({
     dir,

@@ -5,12 +5,12 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { startPeer, startTidegate, startUpstream } from '../contenders/contenders.mjs'
+import { generate, wrongs } from '../harness/generate.mjs'
+import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from '../harness/machine.mjs'
+import { ask, folder, startScript, stop } from '../harness/process.mjs'
+import { startStore } from '../harness/store.mjs'
 import { addedLatency } from './added-latency.mjs'
-import { startPeer, startTidegate } from './contenders.mjs'
-import { generate, wrongs } from './generate.mjs'
-import { cpuMs, LOAD_CORE, pinSelf, requireTools, shape } from './machine.mjs'
-import { ask, folder, startScript, stop } from './process.mjs'
-import { startStore } from './store.mjs'
 
 const CLIENTS = 5000
 const RATE = 4000
@@ -48,8 +48,8 @@ export async function scenarioC({ rounds, seconds, quick, json, write }) {
   const dir = folder()
   const store = await startStore()
   const script = (name) => startScript(LOAD_CORE, fileURLToPath(new URL(name, import.meta.url)))
-  const upstream = await script('upstream.mjs')
-  const load = await script('paced-load.mjs')
+  const upstream = await startUpstream()
+  const load = await script('../harness/paced-load.mjs')
   const long = quick ? 5 : 15
   // Everyone asks for two more than they may have.
   const quota = Math.floor((RATE * long) / CLIENTS) - 2
@@ -211,7 +211,7 @@ function tableOf({ machine, clients, rate, withinLimit, gathered, overLimit, bur
 }
 
 function writeTable(table) {
-  const page = fileURLToPath(new URL('../docs/capacity.md', import.meta.url))
+  const page = fileURLToPath(new URL('../../docs/capacity.md', import.meta.url))
   const text = readFileSync(page, 'utf8')
   const [before] = text.split('<!-- scenario-c -->')
   const [, after] = text.split('<!-- /scenario-c -->')
@@ -224,10 +224,4 @@ async function sameHour(seconds) {
   if (left > seconds * 1000) return
   console.log(`(waiting ${Math.ceil(left / 1000)} s for the window to begin anew)`)
   await sleep(left + 100)
-}
-
-if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  process.argv.splice(2, 0, 'c')
-  // Not awaited: run.mjs imports this module, and would wait for it in turn.
-  import('./run.mjs')
 }
