@@ -17,249 +17,192 @@ interface ErrorEntry {
   readonly type?: string
 }
 
-const QUOTA_EXCEEDED = 'https://iana.org/assignments/http-problem-types#quota-exceeded'
-const ABNORMAL_USAGE = 'https://iana.org/assignments/http-problem-types#abnormal-usage-detected'
-const REDUCED_CAPACITY = 'https://iana.org/assignments/http-problem-types#temporary-reduced-capacity'
+const from =
+  (source: ErrorSource) =>
+  (status: number, title: string, detail: string, type?: string): ErrorEntry =>
+    type === undefined ? { status, source, title, detail } : { status, source, title, detail, type }
+const client = from('client')
+const gateway = from('gateway')
+const upstream = from('upstream')
+
+const PROBLEM_TYPES = 'https://iana.org/assignments/http-problem-types#'
+const QUOTA_EXCEEDED = `${PROBLEM_TYPES}quota-exceeded`
+const ABNORMAL_USAGE = `${PROBLEM_TYPES}abnormal-usage-detected`
+const REDUCED_CAPACITY = `${PROBLEM_TYPES}temporary-reduced-capacity`
 
 export const ERRORS = {
-  bad_request: {
-    status: 400,
-    source: 'client',
-    title: 'Bad request',
-    detail: 'The request is not well-formed HTTP; send it again, corrected.',
-  },
-  bad_target: {
-    status: 400,
-    source: 'client',
-    title: 'Bad request target',
-    detail:
-      'The path holds a dot segment, a backslash, a control character or a malformed escape; send it in its plain form.',
-  },
-  bad_host: {
-    status: 400,
-    source: 'client',
-    title: 'Bad Host',
-    detail: 'Send exactly one valid Host header (RFC 9112 section 3.2).',
-  },
-  bad_header: {
-    status: 400,
-    source: 'client',
-    title: 'Bad header',
-    detail: 'A header field is repeated, malformed or not allowed here; send the request again without it.',
-  },
-  digest_mismatch: {
-    status: 400,
-    source: 'client',
-    title: 'Another body than was signed',
-    detail: 'The body has another digest than the Content-Digest that was signed; sign what is sent.',
-  },
-  unauthorized: {
-    status: 401,
-    source: 'client',
-    title: 'Credentials missing or not valid',
-    detail: 'Send a valid credential for this API.',
-  },
-  forbidden: {
-    status: 403,
-    source: 'client',
-    title: 'Forbidden',
-    detail:
-      'Requests like this one are not let in here; if that is a mistake, tell whoever runs this gateway the request id.',
-  },
-  insufficient_scope: {
-    status: 403,
-    source: 'client',
-    title: 'Scope missing',
-    detail: 'The credential does not have the scopes that this takes; get one that has them.',
-  },
-  no_route: {
-    status: 404,
-    source: 'client',
-    title: 'No such route',
-    detail: 'No route of this gateway matches the host and path of the request.',
-  },
-  method_not_allowed: {
-    status: 405,
-    source: 'client',
-    title: 'Method not allowed',
-    detail: 'The path exists, but not for this method; the Allow header names the methods that it takes.',
-  },
-  request_timeout: {
-    status: 408,
-    source: 'client',
-    title: 'Request timeout',
-    detail: 'The request did not arrive in time; send it again, faster.',
-  },
-  payload_too_large: {
-    status: 413,
-    source: 'client',
-    title: 'Payload too large',
-    detail: 'The body is larger than this route accepts.',
-  },
-  uri_too_long: {
-    status: 414,
-    source: 'client',
-    title: 'URI too long',
-    detail: 'The request target is longer than this gateway accepts.',
-  },
-  expectation_failed: {
-    status: 417,
-    source: 'client',
-    title: 'Expectation failed',
-    detail: 'The only expectation that this gateway meets is 100-continue.',
-  },
-  upgrade_required: {
-    status: 426,
-    source: 'client',
-    title: 'Upgrade required',
-    detail: 'This gateway speaks version 13 of WebSocket; send Sec-WebSocket-Version: 13.',
-  },
-  quota_exceeded: {
-    status: 429,
-    source: 'client',
-    title: 'Quota exceeded',
-    detail: 'The quota of this consumer is used up; try again after the time in Retry-After.',
-    type: QUOTA_EXCEEDED,
-  },
-  address_limited: {
-    status: 429,
-    source: 'client',
-    title: 'Too many requests from this address',
-    detail: 'This address sends more requests than one may; try again after the time in Retry-After.',
-    type: ABNORMAL_USAGE,
-  },
-  share_exceeded: {
-    status: 429,
-    source: 'client',
-    title: 'Too much at once',
-    detail:
-      'This caller holds as much at once as one may; end some of it, or try again after the time in Retry-After.',
-    type: ABNORMAL_USAGE,
-  },
-  headers_too_large: {
-    status: 431,
-    source: 'client',
-    title: 'Request header fields too large',
-    detail: 'Send at most 100 header fields of 16 KiB in all.',
-  },
-  client_closed: {
-    status: 499,
-    source: 'client',
-    title: 'Client closed the request',
-    detail: 'The client left before the response was complete; nobody sees this body.',
-  },
-  internal: {
-    status: 500,
-    source: 'gateway',
-    title: 'Internal error',
-    detail: 'The gateway failed on this request; its log has the reason under this request id.',
-  },
-  upgrade_not_supported: {
-    status: 501,
-    source: 'client',
-    title: 'Upgrade not supported',
-    detail: 'Only WebSocket upgrades (GET, HTTP/1.1) are passed on.',
-  },
-  upstream_refused: {
-    status: 502,
-    source: 'upstream',
-    title: 'Upstream refused',
-    detail: 'The service behind the gateway does not accept connections; try again later.',
-  },
-  upstream_failed: {
-    status: 502,
-    source: 'upstream',
-    title: 'Upstream failed',
-    detail: 'The service behind the gateway broke off before it answered.',
-  },
-  upstream_cut: {
-    status: 502,
-    source: 'upstream',
-    title: 'Upstream broke off',
-    detail: 'The service behind the gateway broke off in the middle of its response; nobody sees this body.',
-  },
-  upstream_bad_response: {
-    status: 502,
-    source: 'upstream',
-    title: 'Upstream sent a bad response',
-    detail: 'The service behind the gateway answered with something that is not valid HTTP.',
-  },
-  upstream_tls_failed: {
-    status: 502,
-    source: 'upstream',
-    title: 'Upstream not trusted',
-    detail: 'The gateway could not make a secure connection to the service behind it.',
-  },
-  draining: {
-    status: 503,
-    source: 'gateway',
-    title: 'Shutting down',
-    detail: 'This gateway is shutting down; send the request again.',
-    type: REDUCED_CAPACITY,
-  },
-  overloaded: {
-    status: 503,
-    source: 'gateway',
-    title: 'Overloaded',
-    detail: 'The gateway has no room for this request now; try again shortly.',
-    type: REDUCED_CAPACITY,
-  },
-  maintenance: {
-    status: 503,
-    source: 'gateway',
-    title: 'Maintenance',
-    detail: 'The service is in maintenance; try again after the time in Retry-After.',
-    type: REDUCED_CAPACITY,
-  },
-  no_upstream: {
-    status: 503,
-    source: 'gateway',
-    title: 'Out of service',
-    detail: 'The service behind the gateway has been taken out of service; try again later.',
-    type: REDUCED_CAPACITY,
-  },
-  circuit_open: {
-    status: 503,
-    source: 'upstream',
-    title: 'Circuit open',
-    detail:
-      'The service behind the gateway has been failing and is given a rest; try again after the time in Retry-After.',
-    type: REDUCED_CAPACITY,
-  },
-  identity_unavailable: {
-    status: 503,
-    source: 'gateway',
-    title: 'Credential cannot be checked',
-    detail: 'What it takes to check the credential is out of reach; try again after the time in Retry-After.',
-    type: REDUCED_CAPACITY,
-  },
-  store_unavailable: {
-    status: 503,
-    source: 'gateway',
-    title: 'Quota cannot be checked',
-    detail:
-      'The quota store is out of reach and this service refuses requests that it cannot count; try again shortly.',
-    type: REDUCED_CAPACITY,
-  },
-  upstream_connect_timeout: {
-    status: 504,
-    source: 'upstream',
-    title: 'Upstream connect timeout',
-    detail: 'The service behind the gateway could not be reached in time.',
-  },
-  upstream_timeout: {
-    status: 504,
-    source: 'upstream',
-    title: 'Upstream timeout',
-    detail: 'The service behind the gateway did not answer in time.',
-  },
-  http_version: {
-    status: 505,
-    source: 'client',
-    title: 'HTTP version not supported',
-    detail: 'Send HTTP/1.1 or HTTP/1.0.',
-  },
-} as const satisfies Record<string, ErrorEntry>
+  bad_request: client(400, 'Bad request', 'The request is not valid HTTP. Correct it and send it again.'),
+  bad_target: client(
+    400,
+    'Bad request target',
+    'The path contains a dot segment, a backslash, a control character or an invalid escape. Send it without.',
+  ),
+  bad_host: client(400, 'Bad Host', 'Send exactly one valid Host header (RFC 9112 section 3.2).'),
+  bad_header: client(
+    400,
+    'Bad header',
+    'A header is repeated, invalid or not allowed here. Send the request again without it.',
+  ),
+  digest_mismatch: client(
+    400,
+    'Body differs from the signed one',
+    'The body does not have the digest in the signed Content-Digest. Sign the body that you send.',
+  ),
+  unauthorized: client(401, 'Credentials missing or not valid', 'Send a valid credential for this API.'),
+  forbidden: client(
+    403,
+    'Forbidden',
+    'Requests like this one are not allowed here. If this is a mistake, tell the operator of this gateway the request id.',
+  ),
+  insufficient_scope: client(
+    403,
+    'Scope missing',
+    'The credential lacks a required scope. Get a credential that has it.',
+  ),
+  no_route: client(
+    404,
+    'No such route',
+    'No route of this gateway matches the host and path of the request.',
+  ),
+  method_not_allowed: client(
+    405,
+    'Method not allowed',
+    'The path exists, but not for this method. The Allow header lists the methods.',
+  ),
+  request_timeout: client(
+    408,
+    'Request timeout',
+    'The request did not arrive in time. Send it again, faster.',
+  ),
+  payload_too_large: client(413, 'Payload too large', 'The body is larger than this route accepts.'),
+  uri_too_long: client(414, 'URI too long', 'The request target is longer than this gateway accepts.'),
+  expectation_failed: client(
+    417,
+    'Expectation failed',
+    'This gateway supports no expectation other than 100-continue.',
+  ),
+  upgrade_required: client(
+    426,
+    'Upgrade required',
+    'This gateway supports version 13 of WebSocket. Send Sec-WebSocket-Version: 13.',
+  ),
+  quota_exceeded: client(
+    429,
+    'Quota exceeded',
+    'The quota of this consumer is used up. Try again after the time in Retry-After.',
+    QUOTA_EXCEEDED,
+  ),
+  address_limited: client(
+    429,
+    'Too many requests from this address',
+    'This address sends too many requests. Try again after the time in Retry-After.',
+    ABNORMAL_USAGE,
+  ),
+  share_exceeded: client(
+    429,
+    'Too much at once',
+    'This client uses as much at once as one client may. End some of it, or try again after the time in Retry-After.',
+    ABNORMAL_USAGE,
+  ),
+  headers_too_large: client(
+    431,
+    'Request header fields too large',
+    'The request has more headers, or larger ones, than this gateway accepts. Send fewer or shorter headers.',
+  ),
+  client_closed: client(
+    499,
+    'Client closed the request',
+    'The client left before the response was complete. Nobody gets this body.',
+  ),
+  internal: gateway(
+    500,
+    'Internal error',
+    'The gateway failed on this request. Its log has the reason under this request id.',
+  ),
+  upgrade_not_supported: client(
+    501,
+    'Upgrade not supported',
+    'This gateway forwards only WebSocket upgrades (GET, HTTP/1.1).',
+  ),
+  upstream_refused: upstream(
+    502,
+    'Upstream refused',
+    'The service behind the gateway does not accept connections. Try again later.',
+  ),
+  upstream_failed: upstream(
+    502,
+    'Upstream failed',
+    'The service behind the gateway closed the connection before it answered.',
+  ),
+  upstream_cut: upstream(
+    502,
+    'Upstream broke off',
+    'The service behind the gateway broke off in the middle of its response. Nobody gets this body.',
+  ),
+  upstream_bad_response: upstream(
+    502,
+    'Upstream sent a bad response',
+    'The response of the service behind the gateway is not valid HTTP.',
+  ),
+  upstream_tls_failed: upstream(
+    502,
+    'Upstream not trusted',
+    'The gateway could not make a secure connection to the service behind it.',
+  ),
+  draining: gateway(
+    503,
+    'Shutting down',
+    'This gateway is shutting down. Send the request again.',
+    REDUCED_CAPACITY,
+  ),
+  overloaded: gateway(
+    503,
+    'Overloaded',
+    'The gateway has no capacity for this request now. Try again shortly.',
+    REDUCED_CAPACITY,
+  ),
+  maintenance: gateway(
+    503,
+    'Maintenance',
+    'The service is in maintenance. Try again after the time in Retry-After.',
+    REDUCED_CAPACITY,
+  ),
+  no_upstream: gateway(
+    503,
+    'Out of service',
+    'The service behind the gateway has been taken out of service. Try again later.',
+    REDUCED_CAPACITY,
+  ),
+  circuit_open: upstream(
+    503,
+    'Circuit open',
+    'The service behind the gateway failed too often and gets a pause. Try again after the time in Retry-After.',
+    REDUCED_CAPACITY,
+  ),
+  identity_unavailable: gateway(
+    503,
+    'Credential cannot be checked',
+    'The gateway cannot check the credential now. Try again after the time in Retry-After.',
+    REDUCED_CAPACITY,
+  ),
+  store_unavailable: gateway(
+    503,
+    'Quota cannot be checked',
+    'The quota store is unavailable, and this service refuses requests that cannot be counted. Try again shortly.',
+    REDUCED_CAPACITY,
+  ),
+  upstream_connect_timeout: upstream(
+    504,
+    'Upstream connect timeout',
+    'The service behind the gateway did not accept a connection in time.',
+  ),
+  upstream_timeout: upstream(
+    504,
+    'Upstream timeout',
+    'The service behind the gateway did not answer in time.',
+  ),
+  http_version: client(505, 'HTTP version not supported', 'Send HTTP/1.1 or HTTP/1.0.'),
+} satisfies Record<string, ErrorEntry>
 
 export type ErrorCode = keyof typeof ERRORS
 
