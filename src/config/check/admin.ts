@@ -1,21 +1,31 @@
 import { formatListen, isLoopback, isOpenToTheWay } from '../../net/addresses.js'
-import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, present, repeated, type Say } from '../schema/partial-config.js'
 
 /** Names that the audit uses for clients without a named token. No token may have one of them. */
 const TAKEN = ['token', 'loopback']
 
 /** Checks the settings of the admin server beyond the schema. */
 export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: Say): void {
-  checkTokens(admin, error)
-  checkOidc(admin?.oidc, error, warning)
-  const own = admin?.listen
+  if (admin === undefined) return
+  const names = asList(admin.tokens).map((token) => token?.name)
+  for (const [i, name] of present(names)) {
+    if (TAKEN.includes(name))
+      error(
+        ['admin', 'tokens', i, 'name'],
+        `"${name}" has a meaning of its own in the audit log; take another name`,
+      )
+  }
+  for (const i of repeated(names))
+    error(['admin', 'tokens', i, 'name'], 'an earlier token has the same name; take another')
+  for (const i of repeated(asList(admin.tokens).map((token) => token?.sha256)))
+    error(['admin', 'tokens', i], 'this token is listed twice; give each its own')
+  checkOidc(admin.oidc, error, warning)
+  const own = admin.listen
   if (own?.host === undefined || own.port === undefined) return
   const hasToken =
-    Object.hasOwn(admin ?? {}, 'token') ||
-    Object.hasOwn(admin ?? {}, 'oidc') ||
-    (admin?.tokens ?? [undefined]).length > 0
+    Object.hasOwn(admin, 'token') || Object.hasOwn(admin, 'oidc') || (admin.tokens ?? [undefined]).length > 0
   if (!isLoopback(own.host) && !hasToken) {
-    const wrong = `${formatListen({ host: own.host, port: own.port })} can be reached from other machines`
+    const wrong = `other machines can reach ${formatListen({ host: own.host, port: own.port })}`
     error(['admin', 'listen'], `${wrong}; set admin.token or admin.tokens, or listen on 127.0.0.1`)
   }
   if (own.port !== 0 && own.port === listen?.port && own.host === listen.host) {
@@ -23,27 +33,19 @@ export function checkAdmin({ listen, admin }: DraftConfig, error: Say, warning: 
   }
 }
 
-function checkTokens(admin: DraftConfig['admin'], error: Say): void {
-  const names = new Set<string>()
-  const hashes = new Set<string>()
-  for (const [i, token] of asList(admin?.tokens).entries()) {
-    const path = ['admin', 'tokens', i]
-    if (token?.name !== undefined) {
-      if (TAKEN.includes(token.name))
-        error([...path, 'name'], `"${token.name}" means something else in the audit; take another name`)
-      if (names.has(token.name)) error([...path, 'name'], 'the same name is given above; take another')
-      names.add(token.name)
-    }
-    if (token?.sha256 === undefined) continue
-    if (hashes.has(token.sha256)) error(path, 'the same token is given above already; give each its own')
-    hashes.add(token.sha256)
-  }
-}
-
 function checkOidc(oidc: NonNullable<DraftConfig['admin']>['oidc'], error: Say, warning: Say): void {
   if (oidc?.roles !== undefined && Object.keys(oidc.roles).length === 0)
-    error(['admin', 'oidc', 'roles'], 'nobody may do anything; give a value of the claim a role')
-  if (oidc?.jwks_url === undefined || !isOpenToTheWay(oidc.jwks_url)) return
-  const wrong = 'who is on the way to it can put in keys of their own'
-  warning(['admin', 'oidc', 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
+    error(['admin', 'oidc', 'roles'], 'nobody gets a role; give a value of the claim a role')
+  warnOfOpenKeys(oidc?.jwks_url, ['admin', 'oidc', 'jwks_url'], warning)
+}
+
+/** Warns about public keys that are fetched in plain text over a network. */
+export function warnOfOpenKeys(
+  url: string | undefined,
+  path: readonly (string | number)[],
+  warning: Say,
+): void {
+  if (url === undefined || !isOpenToTheWay(url)) return
+  const wrong = 'anyone on the network path can put in keys of their own'
+  warning(path, `${wrong}; use https, or a private network`)
 }

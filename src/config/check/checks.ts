@@ -5,9 +5,10 @@ import {
   knownTier,
   named,
   type Path,
+  present,
+  reportTwice,
   type Say,
   tierNames,
-  twice,
 } from '../schema/partial-config.js'
 import { type Pattern, shapeOf } from '../snapshot/router.js'
 import { readRedisAddress } from '../values/redis-address.js'
@@ -25,7 +26,6 @@ import { checkShaping, destinationsOf } from './shaping.js'
 import { checkSignatures } from './signatures.js'
 import { checkPlans } from './tier-sources.js'
 import { checkUpstreamTls } from './upstream-tls.js'
-import { checkUpstreams } from './upstreams.js'
 
 /** Checks a configuration beyond the schema: names that must exist, duplicates, sums that must fit. */
 
@@ -53,6 +53,9 @@ export function check(config: DraftConfig, error: Say, warning: Say, locate: (pa
   checkStoredKeys(config, warning)
 }
 
+/** Parts of the address that all nodes of a Redis Cluster must share. */
+const SHARED = ['tls', 'username', 'password'] as const
+
 function checkStore({ store }: DraftConfig, error: Say): void {
   if (store === undefined) return
   const { redis, tls, sentinel } = store
@@ -61,26 +64,16 @@ function checkStore({ store }: DraftConfig, error: Say): void {
     text === undefined ? undefined : readRedisAddress(text, () => undefined),
   )
   const [first] = addresses
-  for (const [i, address] of addresses.entries()) {
-    if (address === undefined || first === undefined) continue
-    if (
-      address.tls !== first.tls ||
-      address.username !== first.username ||
-      address.password !== first.password
-    ) {
-      error(
-        ['store', 'redis', i],
-        'differs from the first node in TLS, user or password; give all nodes the same',
-      )
+  for (const [i, address] of present(addresses)) {
+    if (first !== undefined && SHARED.some((key) => address[key] !== first[key])) {
+      const wrong = 'differs from the first node in TLS, user or password'
+      error(['store', 'redis', i], `${wrong}; give all nodes the same`)
     }
   }
   // A value that could not be read may be the one that makes the rest right.
   if (redis !== undefined && addresses.includes(undefined)) return
   if (tls !== undefined && first?.tls !== true) {
-    error(
-      ['store', 'tls'],
-      'no address in store.redis begins with rediss, so that nothing goes over TLS; write rediss://',
-    )
+    error(['store', 'tls'], 'no address in store.redis uses TLS; write rediss://')
   }
   if (tls !== undefined && (tls.cert === undefined) !== (tls.key === undefined)) {
     error(['store', 'tls'], 'cert and key belong together; give both, or neither')
@@ -92,15 +85,18 @@ function checkStore({ store }: DraftConfig, error: Say): void {
 
 function checkTiers({ tiers, default_tier: standard }: DraftConfig, error: Say): void {
   if (tiers === undefined) return
-  for (const [i, tier] of twice(tierNames(tiers)))
-    error(['tiers', i], `"${tier}" is listed twice; remove one`)
+  reportTwice(tierNames(tiers), ['tiers'], error)
   knownTier(tiers, standard, ['default_tier'], error)
 }
 
 function checkServices({ services, tiers }: DraftConfig, error: Say): void {
   for (const [name, service] of Object.entries(services ?? {})) {
-    if (service !== undefined) checkUpstreams(service, ['services', name], error)
-    if (service?.limits === undefined) continue
+    if (service === undefined) continue
+    const upstreams = asList(service.upstreams).map((entry) =>
+      typeof entry === 'object' ? entry.url : entry,
+    )
+    reportTwice(upstreams, ['services', name, 'upstreams'], error)
+    if (service.limits === undefined) continue
     const path = ['services', name, 'limits']
     for (const [tier, limits] of Object.entries(service.limits)) {
       knownTier(tiers, tier, [...path, tier], error)
@@ -114,16 +110,12 @@ function checkServices({ services, tiers }: DraftConfig, error: Say): void {
 }
 
 function checkRoutes({ routes }: DraftConfig, error: Say): void {
-  for (const [i, route] of asList(routes).entries()) {
-    if (route === undefined) continue
+  for (const [i, route] of present(routes)) {
     const { path, strip_prefix: prefix } = route
     if (route.host !== undefined && route.hosts !== undefined) {
-      error(['routes', i, 'host'], 'given next to hosts; keep one of the two')
+      error(['routes', i, 'host'], 'given together with hosts; keep one of the two')
     }
-    for (const list of ['hosts', 'methods'] as const) {
-      for (const [k, item] of twice(route[list]))
-        error(['routes', i, list, k], `${item} is listed twice; remove one`)
-    }
+    for (const list of ['hosts', 'methods'] as const) reportTwice(route[list], ['routes', i, list], error)
     if (path !== undefined && prefix !== undefined && !`${path}/`.startsWith(`${prefix}/`)) {
       const fix = 'strip whole literal segments from the front of the path'
       error(['routes', i, 'strip_prefix'], `"${prefix}" is not the beginning of "${path}"; ${fix}`)
@@ -137,8 +129,8 @@ function checkRoutes({ routes }: DraftConfig, error: Say): void {
 /** Reports two routes that claim the same host, path and method, and routes whose methods are all taken. */
 function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path) => number): void {
   const places = new Map<string, { index: number; pattern: Pattern }[]>()
-  for (const [index, route] of asList(routes).entries()) {
-    if (route?.path === undefined) continue
+  for (const [index, route] of present(routes)) {
+    if (route.path === undefined) continue
     const hosts = route.hosts ?? (route.host === undefined ? ['*'] : [route.host])
     const pattern: Pattern = { path: route.path, hosts: named(hosts), methods: named(route.methods) }
     for (const host of new Set(pattern.hosts)) {
@@ -156,7 +148,7 @@ function checkOverlaps({ routes }: DraftConfig, error: Say, locate: (path: Path)
       const method = shared(before.pattern, pattern)
       const of = method === '' ? '' : ` for ${method}`
       const first = `routes[${before.index}] on line ${locate(['routes', before.index])}`
-      const message = `the same host and path as ${first}${of}; remove one, or let them differ in host, path or methods`
+      const message = `the same host and path as ${first}${of}; remove one, or change host, path or methods`
       if (!said.has(`${before.index} ${index}`)) error(['routes', index, 'path'], message)
       said.add(`${before.index} ${index}`)
     }
@@ -186,23 +178,17 @@ function checkUnused(
   { services, routes, trusted_proxies: proxies, trusted_headers: headers }: DraftConfig,
   warning: Say,
 ): void {
-  const used = new Set(
-    asList(routes).flatMap((route) => (route ? destinationsOf(route).map(({ name }) => name) : [])),
-  )
+  const used = new Set(present(routes).flatMap(([, route]) => destinationsOf(route).map(({ name }) => name)))
   for (const name of Object.keys(services ?? {})) {
     if (!used.has(name)) warning(['services', name], 'no route leads to this service; add one, or remove it')
   }
   if (asList(headers).length > 0 && asList(proxies).length === 0) {
-    warning(
-      ['trusted_headers'],
-      'trusted_proxies is empty, so nobody may send these; list your proxies there',
-    )
+    const wrong = 'trusted_proxies is empty, so nobody may send these'
+    warning(['trusted_headers'], `${wrong}; list your proxies there`)
   }
-  for (const [i, block] of asList(proxies).entries()) {
+  for (const [i, block] of present(proxies)) {
     if (typeof block !== 'string' || !block.endsWith('/0')) continue
-    warning(
-      ['trusted_proxies', i],
-      `${block} lets every caller choose its own address; name your proxies alone`,
-    )
+    const wrong = `${block} lets every client choose its own address`
+    warning(['trusted_proxies', i], `${wrong}; list only your proxies`)
   }
 }

@@ -6,6 +6,7 @@ import {
   knownTier,
   named,
   type Path,
+  present,
   type Say,
 } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
@@ -22,10 +23,9 @@ export function checkConsumers(config: DraftConfig, error: Say, warning: Say): v
   const headers = new Map<string, number>()
   const hashes = new Set<string>()
   let ip: number | undefined
-  for (const [i, source] of asList(consumers).entries()) {
-    if (source === undefined) continue
+  for (const [i, source] of present(consumers)) {
     if (ip !== undefined) {
-      error(['consumers', i], `never reached: consumers[${ip}], ip, knows every caller; put ip last`)
+      error(['consumers', i], `never reached: consumers[${ip}], ip, identifies every client; put ip last`)
     }
     if ('ip' in source && source.ip !== undefined) ip ??= i
     for (const [header] of headersOf(source)) {
@@ -42,15 +42,14 @@ export function checkConsumers(config: DraftConfig, error: Say, warning: Say): v
       checkTokens(source.jwt, ['consumers', i, 'jwt'], error, warning)
     if (!('api_key' in source)) continue
     if (source.api_key?.keys?.length === 0 && source.api_key.store?.enabled === false) {
-      const fix = 'give keys, or store: true for those of tidegate key'
-      error(['consumers', i, 'api_key'], `knows no key, so that it answers every caller with 401; ${fix}`)
+      const fix = 'give keys, or store: true for keys made with tidegate key'
+      error(['consumers', i, 'api_key'], `has no keys, so every client gets 401; ${fix}`)
     }
-    for (const [k, key] of asList(source.api_key?.keys).entries()) {
+    for (const [k, key] of present(source.api_key?.keys)) {
       const path = ['consumers', i, 'api_key', 'keys', k]
-      knownTier(tiers, key?.tier, [...path, 'tier'], error)
-      if (key?.sha256 === undefined) continue
-      if (hashes.has(key.sha256))
-        error(path, 'the same key is given above already; a key belongs to one consumer')
+      knownTier(tiers, key.tier, [...path, 'tier'], error)
+      if (key.sha256 === undefined) continue
+      if (hashes.has(key.sha256)) error(path, 'this key is listed twice; a key belongs to one consumer')
       hashes.add(key.sha256)
     }
   }
@@ -68,23 +67,21 @@ function checkBelieved(
   const where = formatListen({ host: listen.host, port: listen.port })
   const { name, from } = header
   if (named(from).some((block) => block === 'anyone' || block.endsWith('/0'))) {
-    const wrong = `everybody who reaches ${where} chooses whom its requests count for`
+    const wrong = `every client that reaches ${where} can choose its consumer`
     warning([...path, 'from'], `${wrong}; name the addresses that set ${name ?? 'it'}`)
   } else if (!Object.hasOwn(header, 'from') && proxies !== undefined && asList(proxies).length === 0) {
-    const wrong = `does not say whose ${name ?? 'header'} is believed, and ${where} can be reached from other machines`
-    const fix =
-      'write from: with the addresses of what sets it, such as [10.0.0.0/8], or list these in trusted_proxies'
-    error(path, `${wrong}; ${fix} (from: anyone lets every caller choose)`)
+    const wrong = `does not say who may set ${name ?? 'the header'}, and other machines can reach ${where}`
+    const fix = 'write from: with addresses, such as [10.0.0.0/8], or list them in trusted_proxies'
+    error(path, `${wrong}; ${fix} (from: anyone lets every client choose)`)
   }
 }
 
 /** Warns about stored keys that a restart would lose. */
 export function checkStoredKeys({ consumers, store }: DraftConfig, warning: Say): void {
   if (store === undefined || Object.hasOwn(store, 'redis')) return
-  for (const [i, source] of asList(consumers).entries()) {
-    if (source === undefined || !('api_key' in source) || source.api_key?.store?.enabled !== true) continue
-    const wrong =
-      'without store.redis, keys of tidegate key are in the memory of the gateway, and gone with it'
+  for (const [i, source] of present(consumers)) {
+    if (!('api_key' in source) || source.api_key?.store?.enabled !== true) continue
+    const wrong = 'without store.redis, the gateway keeps these keys in memory and loses them at its end'
     warning(['consumers', i, 'api_key', 'store'], `${wrong}; set store.redis to keep them`)
   }
 }
@@ -110,11 +107,11 @@ export function checkTenants(
   if (asList(sources).some((source) => source === undefined || mayTellTenants(source))) return
   for (const [name, service] of Object.entries(services ?? {})) {
     for (const [tier, limits] of Object.entries(service?.limits ?? {})) {
-      if (limits === undefined || limits === 'unlimited') continue
+      if (limits === 'unlimited') continue
       const i = asList(limits).findIndex((limit) => limit?.by === 'tenant')
       if (i < 0) continue
-      const wrong = 'no consumer has a tenant, so that each counts as one'
-      const fix = 'give keys a tenant, or the header source the header that holds it'
+      const wrong = 'no consumer has a tenant, so each counts as its own'
+      const fix = 'give keys a tenant, or the header source a tenant header'
       warning(['services', name, 'limits', tier, i, 'by'], `${wrong}; ${fix}`)
     }
   }

@@ -1,17 +1,15 @@
-import { asList, type DraftConfig, identityHeaders, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, identityHeaders, present, type Say } from '../schema/partial-config.js'
 import type { LimitSettings } from '../schema/services.js'
 import { limitsOf, limitText } from '../snapshot/limit.js'
 
 /** Checks the costs that routes declare against the limits that they are charged to. */
 export function checkCosts(config: DraftConfig, error: Say, warning: Say): void {
   const identity = identityHeaders(config)
-  for (const [i, route] of asList(config.routes).entries()) {
-    if (route === undefined) continue
-    const { cost } = route
-    const service = route.service ?? asList(route.split)[0]?.service
+  for (const [i, { cost, service: named, split }] of present(config.routes)) {
+    const service = named ?? asList(split)[0]?.service
     if (typeof cost === 'object') {
       if (identity.has(cost.header)) {
-        const wrong = `"${cost.header}" says who is calling`
+        const wrong = `"${cost.header}" identifies the consumer`
         error(['routes', i, 'cost', 'header'], `${wrong}; take another header for the cost`)
       }
       if (cost.default !== undefined && cost.max !== undefined && cost.default > cost.max) {
@@ -22,9 +20,9 @@ export function checkCosts(config: DraftConfig, error: Say, warning: Say): void 
     const least = typeof cost === 'object' ? cost.default : cost
     if (least === undefined || service === undefined) continue
     for (const [tier, limits] of Object.entries(config.services?.[service]?.limits ?? {})) {
-      if (limits === undefined || limits === 'unlimited') continue
-      for (const settings of asList(limits)) {
-        if (settings?.amount === undefined || !holds(settings)) continue
+      if (limits === 'unlimited') continue
+      for (const [, settings] of present(limits)) {
+        if (settings.amount === undefined || !holds(settings)) continue
         const tight = limitsOf(settings).find(({ burst }) => burst < least)
         if (tight === undefined) continue
         const wrong = `a cost of ${least} is above ${limitText(tight)} of the tier "${tier}"`
@@ -35,11 +33,8 @@ export function checkCosts(config: DraftConfig, error: Say, warning: Say): void 
 }
 
 /** Returns true if the limit could be read and charges the cost of a request, not one per request. */
-function holds(limit: { readonly [K in keyof LimitSettings]?: unknown } | undefined): limit is LimitSettings {
-  if (limit === undefined || limit.algorithm === 'concurrency' || limit.candidate === true) return false
-  return (
-    limit.algorithm !== undefined &&
-    (limit.window !== undefined || limit.period !== undefined) &&
-    limit.by !== undefined
-  )
+function holds(limit: { readonly [K in keyof LimitSettings]?: unknown }): limit is LimitSettings {
+  const { algorithm, candidate, window, period, by } = limit
+  if (algorithm === undefined || algorithm === 'concurrency' || candidate === true) return false
+  return (window !== undefined || period !== undefined) && by !== undefined
 }

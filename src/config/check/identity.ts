@@ -1,6 +1,6 @@
 import { createPrivateKey, createPublicKey, type KeyObject } from 'node:crypto'
 import type { IdentitySettings } from '../schema/identity.js'
-import { asList, type Draft, type DraftConfig, type Path, type Say } from '../schema/partial-config.js'
+import { type Draft, type DraftConfig, type Path, present, type Say } from '../schema/partial-config.js'
 import { algorithmOf, TOLD_HEADERS } from '../snapshot/identity.js'
 
 type Token = Draft<NonNullable<IdentitySettings['jwt']>>
@@ -22,7 +22,10 @@ export function checkIdentity({ services }: DraftConfig, error: Say): void {
     const path = ['services', name, 'identity', 'jwt']
     checkKeys(jwt, path, error)
     if (jwt.header !== undefined && (TOLD_HEADERS as readonly string[]).includes(jwt.header)) {
-      error([...path, 'header'], `"${jwt.header}" holds no token; take another, such as x-tidegate-identity`)
+      error(
+        [...path, 'header'],
+        `"${jwt.header}" has another meaning; take a header such as x-tidegate-identity`,
+      )
     }
   }
 }
@@ -32,20 +35,23 @@ function checkKeys({ key, algorithm, publish }: Token, path: Path, error: Say): 
     const read = readKey(key.text, createPrivateKey)
     if (read === undefined) {
       const held = key.text.includes('ENCRYPTED') ? 'an encrypted key' : 'no private key'
-      error([...path, 'key'], `${key.file} holds ${held}; name a PEM file with one that has no passphrase`)
+      error(
+        [...path, 'key'],
+        `${key.file} contains ${held}; name a PEM file with a private key without a passphrase`,
+      )
     } else if (algorithm !== undefined && algorithmOf(read) !== algorithm) {
       const fits = algorithmOf(read)
-      const wrong = fits === undefined ? 'for no algorithm here' : `for ${fits}`
+      const wrong = fits === undefined ? 'for no supported algorithm' : `for ${fits}`
       const fix = `write ${fits === undefined ? '' : `algorithm: ${fits}, or `}make one: ${KEYS[algorithm]}`
       error([...path, 'key'], `the key in ${key.file} is ${wrong}, not ${algorithm}; ${fix}`)
     }
   }
-  for (const [i, one] of asList(publish).entries()) {
-    if (one?.text === undefined) continue
+  for (const [i, one] of present(publish)) {
+    if (one.text === undefined) continue
     const read = readKey(one.text, createPublicKey)
     if (read !== undefined && algorithmOf(read) !== undefined) continue
-    const held = 'no key of P-256, Ed25519 or RSA with 2048 bits'
-    error([...path, 'publish', i], `${one.file} holds ${held}; name a PEM file with one`)
+    const held = 'no P-256, Ed25519 or 2048-bit RSA key'
+    error([...path, 'publish', i], `${one.file} contains ${held}; name a PEM file with one`)
   }
 }
 

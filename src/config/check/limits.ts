@@ -1,5 +1,5 @@
 import { ALGORITHM_TRAITS } from '../schema/algorithms.js'
-import { asList, type Draft, type Path, type Say } from '../schema/partial-config.js'
+import { asList, type Draft, type Path, present, type Say } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import type { LimitSettings } from '../schema/services.js'
 import { type Limit, limitOf, limitsOf, limitText } from '../snapshot/limit.js'
@@ -17,8 +17,7 @@ const MOST_LIMITS = 8
 export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
   const live = findTwice()
   const tried = findTwice()
-  for (const [i, limit] of asList(limits).entries()) {
-    if (limit === undefined) continue
+  for (const [i, limit] of present(limits)) {
     const at = [...path, i]
     if (!checkKeys(limit, at, error) || !isWhole(limit)) continue
     checkSize(limit, at, error)
@@ -31,15 +30,12 @@ export function checkLimits(limits: DraftLimits, path: Path, error: Say): void {
     const some = every.filter((limit) => limit !== undefined && (limit.candidate === true) === which)
     const shares = some.filter((limit) => limit?.share !== undefined).length
     if (shares === 0 || some.length + shares <= MOST_LIMITS) continue
-    error(
-      path,
-      `${some.length} limits, ${shares} of them with a share, which counts as one more, are more than ${MOST_LIMITS}; remove some`,
-    )
+    const wrong = `${some.length} limits and ${shares} shares, which count as limits, are more than ${MOST_LIMITS}`
+    error(path, `${wrong}; remove some`)
   }
   if (every.length > 0 && every.every((limit) => limit?.candidate === true)) {
-    const fix =
-      'add the limit that holds now; for a tier that has none, one that nobody reaches, such as 1000000/s'
-    error(path, `only candidates, and a candidate decides nothing; ${fix}`)
+    const fix = 'add the limit in force; for a tier without one, an unreachable limit such as 1000000/s'
+    error(path, `all limits are candidates, which deny nothing; ${fix}`)
   }
 }
 
@@ -84,24 +80,20 @@ function checkSize(limit: LimitSettings, at: Path, error: Say): void {
   const wrong = `${limitText(compiled)} cannot be counted exactly`
   if (amount * windowMs >= 2 ** 53) {
     const what = limit.algorithm === 'concurrency' ? 'lease' : 'window'
-    error(
-      at,
-      `${wrong}: amount × ${what} in ms must be below 2^53; take a smaller amount or a shorter ${what}`,
-    )
+    const fix = `take a smaller amount or a shorter ${what}`
+    error(at, `${wrong}: amount × ${what} in ms must be below 2^53; ${fix}`)
   } else if (burst * windowMs >= 2 ** 53) {
-    error(
-      [...at, 'burst'],
-      `${wrong}: burst × window in ms must be below 2^53; take a smaller burst or a shorter window`,
-    )
+    const fix = 'take a smaller burst or a shorter window'
+    error([...at, 'burst'], `${wrong}: burst × window in ms must be below 2^53; ${fix}`)
   }
 }
 
 function checkShare({ share, by }: LimitSettings, at: Path, error: Say): void {
   if (share === undefined) return
   if (by === 'consumer') {
-    error([...at, 'share'], 'a limit of one consumer is not shared; remove it, or write by: tenant')
+    error([...at, 'share'], 'a limit by consumer is not shared; remove it, or write by: tenant')
   } else if (share <= 0 || share >= 1) {
-    error([...at, 'share'], `${share} is no share; write a number above 0 and below 1, such as 0.3`)
+    error([...at, 'share'], `${share} is not a share; write a number above 0 and below 1, such as 0.3`)
   }
 }
 

@@ -1,4 +1,4 @@
-import { asList, type DraftConfig, type Say } from '../schema/partial-config.js'
+import { asList, type DraftConfig, present, type Say } from '../schema/partial-config.js'
 
 /** Checks that the listener's settings go together. `certificates.ts` checks what its files hold. */
 export function checkListener(
@@ -12,29 +12,24 @@ export function checkListener(
   }
   const asked = tls !== undefined && Object.hasOwn(tls, 'client_ca')
   if (tls !== undefined && !asked && Object.hasOwn(tls, 'client_certificate')) {
-    error(
-      ['server', 'tls', 'client_certificate'],
-      'no client is asked for a certificate; give client_ca, or remove this',
-    )
+    const wrong = 'the gateway requests no client certificate'
+    error(['server', 'tls', 'client_certificate'], `${wrong}; give client_ca, or remove this`)
   }
-  const files = new Map<string, number>()
-  for (const [i, certificate] of asList(tls?.certificates).entries()) {
-    if (certificate?.cert === undefined) continue
-    const first = files.get(certificate.cert)
-    if (first === undefined) files.set(certificate.cert, i)
+  const files = new Map<string | undefined, number>()
+  for (const [i, { cert }] of present(tls?.certificates)) {
+    const first = cert === undefined ? undefined : files.get(cert)
+    if (first === undefined) files.set(cert, i)
     else
       error(
         ['server', 'tls', 'certificates', i, 'cert'],
-        `${certificate.cert} is certificates[${first}] already; remove one`,
+        `${cert} is certificates[${first}] already; remove one`,
       )
   }
   let decides: number | undefined
-  for (const [i, source] of asList(consumers).entries()) {
-    if (source === undefined || !('client_certificate' in source)) continue
+  for (const [i, source] of present(consumers)) {
+    if (!('client_certificate' in source)) continue
     const path = ['consumers', i, 'client_certificate']
-    if (!asked) {
-      error(path, 'no client is asked for a certificate; give server.tls.client_ca')
-    }
+    if (!asked) error(path, 'the gateway requests no client certificate; give server.tls.client_ca')
     if (decides === undefined) decides = i
     else error(path, `never reached: consumers[${decides}] decides about every certificate; keep one`)
   }

@@ -3,8 +3,10 @@ import {
   type DraftConfig,
   identityHeaders,
   type Path,
+  present,
+  repeated,
+  reportTwice,
   type Say,
-  twice,
 } from '../schema/partial-config.js'
 import { TOLD_HEADERS } from '../snapshot/identity.js'
 import { suggest } from '../values/nearest-name.js'
@@ -15,8 +17,7 @@ type DraftRoute = NonNullable<NonNullable<DraftConfig['routes']>[number]>
 /** Checks what a route changes in messages, and where it leads, beyond the schema. */
 export function checkShaping(config: DraftConfig, error: Say, warning: Say): void {
   const identity = identityHeaders(config)
-  for (const [i, route] of asList(config.routes).entries()) {
-    if (route === undefined) continue
+  for (const [i, route] of present(config.routes)) {
     checkDestination(config, route, ['routes', i], error)
     checkRewrite(route, ['routes', i], error)
     checkHeaders(route, identity, told(config, route), ['routes', i], error)
@@ -29,8 +30,8 @@ export function checkShaping(config: DraftConfig, error: Say, warning: Say): voi
 export function destinationsOf(route: DraftRoute): { name: string; path: Path }[] {
   const found: { name: string; path: Path }[] = []
   if (route.service !== undefined) found.push({ name: route.service, path: ['service'] })
-  for (const [k, share] of asList(route.split).entries()) {
-    if (share?.service !== undefined) found.push({ name: share.service, path: ['split', k, 'service'] })
+  for (const [k, share] of present(route.split)) {
+    if (share.service !== undefined) found.push({ name: share.service, path: ['split', k, 'service'] })
   }
   if (route.mirror?.service !== undefined) {
     found.push({ name: route.mirror.service, path: ['mirror', 'service'] })
@@ -47,7 +48,7 @@ function checkDestination({ services }: DraftConfig, route: DraftRoute, place: P
   if (first === undefined) {
     error(place, '"service" is missing; name one, or give split or respond')
   } else if (second !== undefined) {
-    error([...place, second], `given next to ${first}; keep one of the two`)
+    error([...place, second], `given together with ${first}; keep one of the two`)
   }
   if (services !== undefined) {
     for (const { name, path } of destinationsOf(route)) {
@@ -61,26 +62,28 @@ function checkDestination({ services }: DraftConfig, route: DraftRoute, place: P
   }
   const shares = asList(route.split)
   const names = shares.map((share) => share?.service)
-  for (const [k, name] of twice(names.filter((name) => name !== undefined))) {
-    error([...place, 'split', k, 'service'], `"${name}" is listed twice; add up its weights`)
-  }
+  for (const k of repeated(names))
+    error([...place, 'split', k, 'service'], `"${names[k]}" is listed twice; add up its weights`)
   if (shares.length > 0 && shares.every((share) => share?.weight === 0)) {
-    error([...place, 'split'], 'every weight is 0, so that no service is left; raise one')
+    error([...place, 'split'], 'every weight is 0, so no service gets requests; raise one')
   }
   if (route.mirror?.service !== undefined && [route.service, ...names].includes(route.mirror.service)) {
-    error([...place, 'mirror', 'service'], 'the route leads there anyway; name another service')
+    error([...place, 'mirror', 'service'], 'the route already leads there; name another service')
   }
   if (!Object.hasOwn(route, 'respond')) return
   for (const key of FORWARDING) {
     if (Object.hasOwn(route, key) && route[key] !== false) {
-      error([...place, key], 'given next to respond, which forwards nothing; remove it')
+      error([...place, key], 'has no effect next to respond, which forwards nothing; remove it')
     }
   }
   if (route.compress?.enabled === true) {
-    error([...place, 'compress'], 'given next to respond, whose answers go out as they are; remove it')
+    error(
+      [...place, 'compress'],
+      'has no effect next to respond, whose response is never compressed; remove it',
+    )
   }
   if (route.websocket?.enabled === true) {
-    error([...place, 'websocket'], 'given next to respond, which forwards nothing; remove it')
+    error([...place, 'websocket'], 'has no effect next to respond, which forwards nothing; remove it')
   }
   const { status, body } = route.respond ?? {}
   if ((status === 204 || status === 304) && body !== undefined) {
@@ -91,16 +94,16 @@ function checkDestination({ services }: DraftConfig, route: DraftRoute, place: P
 function checkRewrite({ path, rewrite, strip_prefix: prefix }: DraftRoute, place: Path, error: Say): void {
   if (rewrite === undefined) return
   if (prefix !== undefined) {
-    error([...place, 'rewrite'], 'given next to strip_prefix; keep one of the two')
+    error([...place, 'rewrite'], 'given together with strip_prefix; keep one of the two')
   }
   if (path === undefined) return
   const missing = missingIn(path, rewrite)
   if (missing !== undefined) {
-    error([...place, 'rewrite'], `"${missing}" is not in "${path}"; take from the path of the route only`)
+    error([...place, 'rewrite'], `"${missing}" is not in "${path}"; use only parts of the route's path`)
   }
-  const repeated = repeatedIn(path, rewrite)
-  if (repeated !== undefined) {
-    error([...place, 'rewrite'], `"${repeated}" is in "${path}" twice; give the two different names`)
+  const twice = repeatedIn(path, rewrite)
+  if (twice !== undefined) {
+    error([...place, 'rewrite'], `"${twice}" is in "${path}" twice; give the two different names`)
   }
 }
 
@@ -146,20 +149,20 @@ function checkHeaders(
   place: Path,
   error: Say,
 ): void {
-  const object = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
+  const wrongWith = (name: string, side: 'request' | 'response', removes: boolean): string | undefined => {
     if (TRANSPORT.has(name) || PREFIXES.some((prefix) => name.startsWith(prefix)))
       return 'belongs to the transport or to proxies; remove it'
     if (side === 'request' && OVERRIDES.has(name))
-      return 'tells a backend another path or method; use rewrite'
+      return 'gives a backend another path or method; use rewrite'
     if (side === 'request' && told.has(name))
-      return 'is written by the gateway alone (identity of a service); remove it'
+      return 'is set only by the gateway (identity of a service); remove it'
     if (side === 'request' && identity.has(name) && !removes)
-      return 'says who is calling; only what was verified is forwarded'
+      return 'identifies the consumer, and only a verified one is forwarded; remove it'
     if (side === 'response' && compress?.enabled === true && name === 'content-encoding')
-      return 'is written by compress; remove it'
-    if (side === 'response' && QUOTA.test(name)) return 'says what the limiter decided; remove it'
+      return 'is set by compress; remove it'
+    if (side === 'response' && QUOTA.test(name)) return 'tells what the limiter decided; remove it'
     if (side === 'response' && cors !== undefined && name.startsWith('access-control-'))
-      return 'is written by cors; remove it'
+      return 'is set by cors; remove it'
     return undefined
   }
   for (const side of ['request', 'response'] as const) {
@@ -167,11 +170,11 @@ function checkHeaders(
     if (changes === undefined) continue
     const at = [...place, 'headers', side]
     if (respond !== undefined && side === 'request') {
-      error(at, 'given next to respond, which forwards nothing; remove it')
+      error(at, 'has no effect next to respond, which forwards nothing; remove it')
     }
     for (const key of ['set', 'add'] as const) {
       for (const name of Object.keys(changes[key] ?? {})) {
-        const wrong = object(name.toLowerCase(), side, false)
+        const wrong = wrongWith(name.toLowerCase(), side, false)
         if (wrong !== undefined) error([...at, key, name], `"${name}" ${wrong}`)
       }
     }
@@ -183,7 +186,7 @@ function checkHeaders(
     }
     for (const [k, name] of asList(changes.remove).entries()) {
       if (name === undefined) continue
-      const wrong = object(name, side, true)
+      const wrong = wrongWith(name, side, true)
       if (wrong !== undefined) error([...at, 'remove', k], `"${name}" ${wrong}`)
       else if (set.has(name)) error([...at, 'remove', k], `"${name}" is set above; keep one of the two`)
     }
@@ -191,10 +194,10 @@ function checkHeaders(
   for (const [name, value] of Object.entries(respond?.headers ?? {})) {
     const unknown = asList(value?.pieces).find((piece, k) => k % 2 === 1 && UNKNOWN.has(piece!))
     if (unknown !== undefined) {
-      const wrong = `names \${${unknown}}, but nobody is asked who is calling before a fixed answer`
+      const wrong = `names \${${unknown}}, which is unknown: a fixed response needs no credential`
       error([...place, 'respond', 'headers', name], `${wrong}; remove it`)
     }
-    const wrong = object(name.toLowerCase(), 'response', false)
+    const wrong = wrongWith(name.toLowerCase(), 'response', false)
     if (wrong !== undefined && name.toLowerCase() !== 'retry-after') {
       error([...place, 'respond', 'headers', name], `"${name}" ${wrong}`)
     }
@@ -203,15 +206,13 @@ function checkHeaders(
 
 function checkCors({ cors }: DraftRoute, place: Path, error: Say): void {
   const origins = asList(cors?.origins)
-  for (const [k, origin] of twice(cors?.origins)) {
-    error([...place, 'cors', 'origins', k], `"${origin}" is listed twice; remove one`)
-  }
+  reportTwice(cors?.origins, [...place, 'cors', 'origins'], error)
   if (origins.includes('*') && origins.length > 1) {
-    error([...place, 'cors', 'origins'], '"*" stands for every origin; remove the others, or "*"')
+    error([...place, 'cors', 'origins'], '"*" allows every origin; remove the others, or "*"')
   }
   const open = origins.find((origin) => origin === '*' || origin === 'null')
   if (cors?.credentials === true && open !== undefined) {
-    const wrong = `with the origin "${open}" every page could act for whoever looks at it`
+    const wrong = `with the origin "${open}", any page could act for its visitors`
     error([...place, 'cors', 'credentials'], `${wrong}; name the origins, or remove credentials`)
   }
 }
@@ -227,8 +228,7 @@ function checkUncounted({ services, routes }: DraftConfig, warning: Say): void {
   )
   for (const [name, service] of Object.entries(services ?? {})) {
     if (service?.limits === undefined || counted.has(name) || !others.has(name)) continue
-    const wrong =
-      'never looked at: of a split the limits of its first service count, and copies of a mirror are not limited'
+    const wrong = 'unused: in a split the limits of the first service count, and mirrored copies have none'
     warning(['services', name, 'limits'], `${wrong}; remove them`)
   }
 }

@@ -1,34 +1,37 @@
-import { asList, type DraftConfig, knownTier, type Path, type Say, twice } from '../schema/partial-config.js'
+import {
+  asList,
+  type DraftConfig,
+  knownTier,
+  type Path,
+  present,
+  repeated,
+  reportTwice,
+  type Say,
+} from '../schema/partial-config.js'
 import { publicAlgorithm } from '../snapshot/signatures.js'
 
 /** Checks the settings of signed requests beyond the schema: usable keys, each with its own name. */
 export function checkSignatures({ consumers, tiers }: DraftConfig, error: Say): void {
-  for (const [i, source] of asList(consumers).entries()) {
-    if (source === undefined || !('signature' in source) || source.signature === undefined) continue
+  for (const [i, source] of present(consumers)) {
+    if (!('signature' in source) || source.signature === undefined) continue
     const path: Path = ['consumers', i, 'signature']
     const { keys, components, tag } = source.signature
-    for (const [k, name] of twice(components)) {
-      error([...path, 'components', k], `${name} is listed twice; remove one`)
-    }
+    reportTwice(components, [...path, 'components'], error)
     if (tag !== undefined && !/^[ !#-[\]-~]*$/.test(tag)) {
-      error([...path, 'tag'], 'holds a quote, a backslash or what is not ASCII; write plain text')
+      error([...path, 'tag'], 'contains a quote, a backslash or a non-ASCII character; write plain text')
     }
-    const ids = new Set<string>()
-    for (const [k, key] of asList(keys).entries()) {
-      if (key === undefined) continue
+    for (const k of repeated(asList(keys).map((key) => key?.id)))
+      error([...path, 'keys', k, 'id'], 'an earlier key has the same id; give each its own')
+    for (const [k, key] of present(keys)) {
       const at = [...path, 'keys', k]
       knownTier(tiers, key.tier, [...at, 'tier'], error)
-      if (key.id !== undefined) {
-        if (ids.has(key.id))
-          error([...at, 'id'], `"${key.id}" is the id of another key above; give each its own`)
-        ids.add(key.id)
-        if (!/^[ -~]+$/.test(key.id)) error([...at, 'id'], 'is not ASCII, as a keyid is; write plain text')
-      }
+      if (key.id !== undefined && !/^[ -~]+$/.test(key.id))
+        error([...at, 'id'], 'is not ASCII, as a keyid must be; write plain text')
       if ('public_key' in key) {
         const file = key.public_key
         if (file?.text !== undefined && publicAlgorithm(file.text) === undefined) {
-          const held = 'no public key of Ed25519 or P-256'
-          error([...at, 'public_key'], `${file.file} holds ${held}; name a PEM file with one`)
+          const held = 'no Ed25519 or P-256 public key'
+          error([...at, 'public_key'], `${file.file} contains ${held}; name a PEM file with one`)
         }
       } else if ('secret' in key && key.encoding === 'base64' && key.secret !== undefined) {
         const bytes = Buffer.from(key.secret, 'base64')

@@ -1,5 +1,5 @@
 import { isLoopback, isOpenToTheWay } from '../../net/addresses.js'
-import { asList, type Draft, type DraftConfig, type Say } from '../schema/partial-config.js'
+import { asList, type Draft, type DraftConfig, present, type Say } from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { CONSUMER } from '../values/tier-source-url.js'
 
@@ -12,14 +12,11 @@ export function checkPlans(
 ): void {
   const onlyByAddress = asList(consumers).every((source) => source !== undefined && 'ip' in source)
   if (asList(sources).length > 0 && onlyByAddress) {
-    warning(
-      ['tier_sources'],
-      'never asked: all consumers are known by their address; add another source to consumers, or remove this',
-    )
+    const wrong = 'never asked: all consumers are identified by address'
+    warning(['tier_sources'], `${wrong}; add another source to consumers, or remove this`)
   }
   const names = new Map<string, number>()
-  for (const [i, source] of asList(sources).entries()) {
-    if (source === undefined) continue
+  for (const [i, source] of present(sources)) {
     const kind = 'postgres' in source ? 'postgres' : 'http'
     const settings = 'postgres' in source ? source.postgres : 'http' in source ? source.http : undefined
     if (settings === undefined) continue
@@ -27,28 +24,26 @@ export function checkPlans(
     const before = names.get(name)
     if (before !== undefined) {
       const at = Object.hasOwn(settings, 'name') ? ['tier_sources', i, kind, 'name'] : ['tier_sources', i]
-      error(at, `called "${name}", as tier_sources[${before}] is; give each a name of its own`)
+      error(at, `has the name "${name}" of tier_sources[${before}]; give each its own name`)
     } else names.set(name, i)
     // If headers are sent, one of them is usually a secret. The gateway cannot tell if the address holds one.
-    if ('headers' in settings && settings.url !== undefined) {
-      if (isOpenToTheWay(settings.url.replaceAll(CONSUMER, 'id'))) {
-        const wrong = 'who is on the way to it can read its headers, and put consumers on any tier'
-        warning(['tier_sources', i, kind, 'url'], `${wrong}; take https, or a network that is yours alone`)
-      }
+    const { url } = settings
+    if ('headers' in settings && url !== undefined && isOpenToTheWay(url.replaceAll(CONSUMER, 'id'))) {
+      const wrong = 'anyone on the network path can read the headers, and put consumers on any tier'
+      warning(['tier_sources', i, kind, 'url'], `${wrong}; use https, or a private network`)
     }
-    if (kind === 'postgres' && settings.url !== undefined && saysNothingOfTls(settings.url)) {
-      const wrong =
-        'without sslmode nothing is encrypted: who is on the way can read and change what is asked'
-      const fix = 'add ?sslmode=verify-full, or sslmode=disable in a network that is yours alone'
+    if (kind === 'postgres' && url !== undefined && saysNothingOfTls(url)) {
+      const wrong = 'without sslmode, anyone on the network path can read and change queries'
+      const fix = 'add ?sslmode=verify-full, or sslmode=disable in a private network'
       warning(['tier_sources', i, kind, 'url'], `${wrong}; ${fix}`)
     }
     if (!('query' in settings) || settings.query === undefined) continue
     const path = ['tier_sources', i, kind, 'query']
     if (!/\$1(?!\d)/.test(settings.query)) {
-      error(path, 'has no $1, so that all consumers get the same tier; write WHERE consumer = $1')
+      error(path, 'has no $1, so all consumers get the same tier; write WHERE consumer = $1')
     }
     if (/\$([2-9]|1\d)/.test(settings.query)) {
-      error(path, 'asks for more than $1, and there is nothing else to give; leave the others out')
+      error(path, 'uses more parameters than $1, which is the only one; remove the others')
     }
   }
 }

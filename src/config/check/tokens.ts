@@ -1,8 +1,16 @@
-import { isOpenToTheWay } from '../../net/addresses.js'
-import { asList, type Draft, named, type Path, type Say, twice } from '../schema/partial-config.js'
+import {
+  asList,
+  type Draft,
+  named,
+  type Path,
+  present,
+  repeated,
+  type Say,
+} from '../schema/partial-config.js'
 import type { Config } from '../schema/schema.js'
 import { keyFits, publicKeyOf } from '../values/public-key.js'
 import { algorithmsOf, type TokenAlgorithm } from '../values/token-algorithms.js'
+import { warnOfOpenKeys } from './admin.js'
 
 type Jwt = Draft<Extract<Config['consumers'][number], { jwt: unknown }>['jwt']>
 type Issuer = Exclude<Jwt, { readonly issuers?: unknown }>
@@ -17,16 +25,13 @@ export function issuersOf(jwt: Jwt): readonly (Issuer | undefined)[] {
 /** Checks the token settings beyond the schema: where keys come from, and which algorithms they fit. */
 export function checkTokens(jwt: Jwt, path: Path, error: Say, warning: Say): void {
   const issuers = issuersOf(jwt)
-  const names = issuers.map((issuer) => issuer?.issuer)
-  for (const [i, name] of twice(names as string[])) {
-    error([...path, 'issuers', i, 'issuer'], `"${name}" is listed twice; join the two`)
-  }
-  for (const [i, issuer] of issuers.entries()) {
-    if (issuer === undefined) continue
+  for (const i of repeated(issuers.map((issuer) => issuer?.issuer)))
+    error([...path, 'issuers', i, 'issuer'], `"${issuers[i]!.issuer}" is listed twice; join the two`)
+  for (const [i, issuer] of present(issuers)) {
     const at = 'issuers' in jwt ? [...path, 'issuers', i] : path
     checkKeys(issuer, at, error, warning)
     if (Object.hasOwn(issuer, 'audience')) continue
-    warning(at, 'without an audience, tokens that were made for another API are good here; name yours')
+    warning(at, 'without an audience, tokens for other APIs are valid here; name yours')
   }
 }
 
@@ -37,13 +42,10 @@ function checkKeys(issuer: Issuer, path: Path, error: Say, warning: Say): void {
     return
   }
   if (given.length > 1) {
-    error([...path, given[1]!], `given next to ${given[0]}; keep one of the two`)
+    error([...path, given[1]!], `given together with ${given[0]}; keep one of the two`)
     return
   }
-  if (issuer.jwks_url !== undefined && isOpenToTheWay(issuer.jwks_url)) {
-    const wrong = 'who is on the way to it can put in keys of their own'
-    warning([...path, 'jwks_url'], `${wrong}; take https, or a network that is yours alone`)
-  }
+  warnOfOpenKeys(issuer.jwks_url, [...path, 'jwks_url'], warning)
   const known = issuer.algorithms === undefined || !asList(issuer.algorithms).includes(undefined)
   if (known) checkAlgorithms(issuer, path, error)
 }
@@ -62,17 +64,14 @@ function checkAlgorithms(issuer: Issuer, path: Path, error: Say): void {
     else if (shared && issuer.secret !== undefined && !longEnough(issuer.secret, algorithm))
       say(
         i,
-        `${algorithm} needs a secret of ${bytesFor(algorithm)} bytes or more (RFC 7518 section 3.2); make one`,
+        `${algorithm} needs a secret of at least ${bytesFor(algorithm)} bytes (RFC 7518 section 3.2); make one`,
       )
   }
-  for (const [k, pem] of asList(issuer.public_key).entries()) {
-    const key = pem?.text === undefined ? undefined : publicKeyOf(pem.text)
+  for (const [k, pem] of present(issuer.public_key)) {
+    const key = pem.text === undefined ? undefined : publicKeyOf(pem.text)
     if (key === undefined || algorithmsOf(given, shared).some((one) => keyFits(one, key))) continue
-    const list = algorithmsOf(given, shared).join(', ')
-    error(
-      [...path, 'public_key', k],
-      `signs with none of the algorithms (${list}); give another, or name its own`,
-    )
+    const wrong = `fits none of the algorithms (${algorithmsOf(given, shared).join(', ')})`
+    error([...path, 'public_key', k], `${wrong}; give another, or list its own`)
   }
 }
 

@@ -9,43 +9,25 @@ export function checkUpstreamTls({ services }: DraftConfig, error: Say, warning:
     const tls = service?.tls
     if (tls === undefined) continue
     const path = ['services', name, 'tls']
-    const upstreams = asList(service?.upstreams)
-    if (!upstreams.some((upstream) => urlOf(upstream)?.startsWith('https://') !== false)) {
-      error(
-        path,
-        'no upstream of the service begins with https, so that nothing goes over TLS; write https://',
-      )
-    }
-    if (
-      (Object.hasOwn(tls, 'cert') && Object.hasOwn(tls, 'key')) !==
-      (Object.hasOwn(tls, 'cert') || Object.hasOwn(tls, 'key'))
-    ) {
+    const urls = asList(service?.upstreams).map((entry) => (typeof entry === 'object' ? entry.url : entry))
+    if (!urls.some((url) => url?.startsWith('https://') !== false))
+      error(path, 'no upstream of the service uses TLS; write https://')
+    if (Object.hasOwn(tls, 'cert') !== Object.hasOwn(tls, 'key'))
       error(path, 'cert and key belong together; give both, or neither')
-    }
     if (tls.verify === false) {
-      warning(
-        [...path, 'verify'],
-        'whoever is in between can read and answer; give the CA of the upstreams in ca',
-      )
+      const wrong = 'anyone on the network path can read requests and answer them'
+      warning([...path, 'verify'], `${wrong}; give the CA of the upstreams in ca`)
     }
     checkFiles(tls, path, error)
   }
 }
 
-/** Returns the URL of an upstream, which is an address, or a mapping with one. */
-function urlOf(upstream: unknown): string | undefined {
-  if (typeof upstream === 'string') return upstream
-  const { url } = (upstream ?? {}) as { url?: unknown }
-  return typeof url === 'string' ? url : undefined
-}
-
 function checkFiles({ ca, cert, key }: Draft<UpstreamTlsSettings>, path: Path, error: Say): void {
   const isWrong = (name: string, file: Draft<UpstreamTlsSettings['ca']>, read: (text: string) => unknown) => {
-    if (file?.text === undefined) return false
-    const { text } = file
-    if (passes(() => read(text))) return false
-    const held = name === 'key' ? 'no key that can be used' : 'no certificate that can be used'
-    error([...path, name], `${file.file} holds ${held}; name a PEM file with one`)
+    const text = file?.text
+    if (text === undefined || passes(() => read(text))) return false
+    const held = name === 'key' ? 'no usable key' : 'no usable certificate'
+    error([...path, name], `${file!.file} contains ${held}; name a PEM file with one`)
     return true
   }
   isWrong('ca', ca, (text) => new X509Certificate(text))
@@ -55,12 +37,8 @@ function checkFiles({ ca, cert, key }: Draft<UpstreamTlsSettings>, path: Path, e
   ]
   if (wrong.includes(true) || cert?.text === undefined || key?.text === undefined) return
   const pair = { cert: cert.text, key: key.text }
-  if (!passes(() => createSecureContext(pair))) {
-    error(
-      [...path, 'key'],
-      `${key.file} is not the key of ${cert.file}; name the two that were made together`,
-    )
-  }
+  if (passes(() => createSecureContext(pair))) return
+  error([...path, 'key'], `${key.file} is not the key of ${cert.file}; name a certificate and its own key`)
 }
 
 function passes(run: () => unknown): boolean {

@@ -9,21 +9,31 @@ export type Path = readonly (string | number)[]
 export type Say = (path: Path, message: string) => void
 export type Draft<T> = T extends object ? { readonly [K in keyof T]?: Draft<T[K]> | undefined } : T
 
-/** Returns the repeated entries of a list, with their index. */
-export function twice(list: Draft<readonly string[]> | undefined): [number, string][] {
-  const seen = new Set<string>()
-  const repeated: [number, string][] = []
-  for (const [i, item] of asList(list).entries()) {
-    if (item === undefined) continue
-    if (seen.has(item)) repeated.push([i, item])
-    seen.add(item)
-  }
-  return repeated
-}
-
 /** Returns a list of a draft, which may have holes. */
 export function asList<T>(list: { readonly [index: number]: T } | undefined): readonly (T | undefined)[] {
   return Array.isArray(list) ? list : []
+}
+
+/** Returns the entries of a list that could be read, with their index. */
+export function present<T>(list: { readonly [index: number]: T } | undefined): [number, NonNullable<T>][] {
+  return [...asList(list).entries()].filter(
+    (entry): entry is [number, NonNullable<T>] => entry[1] !== undefined,
+  )
+}
+
+/** Returns the indices of entries that repeat an earlier one. */
+export function repeated(list: Draft<readonly unknown[]> | undefined): number[] {
+  const seen = new Set<unknown>()
+  return present(list).flatMap(([i, item]) => (seen.size === seen.add(item).size ? [i] : []))
+}
+
+/** Reports texts that a list holds twice. */
+export function reportTwice(
+  list: Draft<readonly (string | undefined)[]> | undefined,
+  path: Path,
+  error: Say,
+): void {
+  for (const i of repeated(list)) error([...path, i], `"${list![i]}" is listed twice; remove one`)
 }
 
 export function named(list: Draft<readonly string[]> | undefined): string[] {

@@ -123,7 +123,7 @@ routes: [{ path: /*, service: api }]
     const file = join(t.testdir({ 'tidegate.yaml': yaml }), 'tidegate.yaml')
     const { code, stdout, stderr } = await tidegate(['check', '--config', file])
     t.equal(code, 0, stderr)
-    return /everybody who reaches (\S+) chooses/.exec(stdout + stderr)?.[1]
+    return /every client that reaches (\S+) can choose/.exec(stdout + stderr)?.[1]
   }
   t.equal(await warned('0.0.0.0:8080', 'anyone'), '0.0.0.0:8080')
   t.equal(await warned('[::]:8080', '["0.0.0.0/0"]'), '[::]:8080')

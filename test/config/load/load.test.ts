@@ -285,7 +285,7 @@ routes:
   - { path: /dear, service: a, cost: 11 }
 `),
     [
-      'test.yaml:1:19: trusted_proxies[0]: 0.0.0.0/0 lets every caller choose its own address; name your proxies alone',
+      'test.yaml:1:19: trusted_proxies[0]: 0.0.0.0/0 lets every client choose its own address; list only your proxies',
       'test.yaml:5:3: services.unused: no route leads to this service; add one, or remove it',
       'test.yaml:8:5: routes[1]: a cost of 11 is above 10/min of the tier "free": such a request never passes; lower the cost or raise the limit',
     ],
@@ -317,13 +317,12 @@ tier_sources:
 services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } } }
 routes: [{ path: /*, service: a }]
 `
-  const keys =
-    'who is on the way to it can put in keys of their own; take https, or a network that is yours alone'
+  const keys = 'anyone on the network path can put in keys of their own; use https, or a private network'
   const said = warnings(at('id.internal'))
   t.same(said, [
     `test.yaml:4:70: admin.oidc.jwks_url: ${keys}`,
     `test.yaml:6:69: consumers[0].jwt.jwks_url: ${keys}`,
-    'test.yaml:8:27: tier_sources[0].http.url: who is on the way to it can read its headers, and put consumers on any tier; take https, or a network that is yours alone',
+    'test.yaml:8:27: tier_sources[0].http.url: anyone on the network path can read the headers, and put consumers on any tier; use https, or a private network',
   ])
   t.notMatch(said.join(), SECRET)
   for (const host of ['127.0.0.1:1', '[::1]:1', 'localhost', 'LOCALHOST:80'])
@@ -344,7 +343,7 @@ services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } 
 routes: [{ path: /*, service: a }]
 `)
     const warned = [
-      'test.yaml:5:22: tier_sources[0].postgres.url: without sslmode nothing is encrypted: who is on the way can read and change what is asked; add ?sslmode=verify-full, or sslmode=disable in a network that is yours alone',
+      'test.yaml:5:22: tier_sources[0].postgres.url: without sslmode, anyone on the network path can read and change queries; add ?sslmode=verify-full, or sslmode=disable in a private network',
     ]
     t.same(said('postgres://u:hunter2@db.internal:5432/billing'), warned)
     t.same(said('postgresql://u:hunter2@[2001:db8::1]/billing?application_name=x'), warned)
@@ -380,7 +379,7 @@ routes:
   - { path: /b, service: a, cost: { header: x-cost, default: 21, consumers: [acme] } }
 `),
     [
-      'test.yaml:8:67: services.a.limits.free[1].by: no consumer has a tenant, so that each counts as one; give keys a tenant, or the header source the header that holds it',
+      'test.yaml:8:67: services.a.limits.free[1].by: no consumer has a tenant, so each counts as its own; give keys a tenant, or the header source a tenant header',
       'test.yaml:13:5: routes[1]: a cost of 21 is above 10/s token_bucket burst 20 of the tier "free": such a request never passes; lower the cost or raise the limit',
     ],
   )

@@ -293,7 +293,7 @@ t.test('the status: file, hash, when it was loaded, warnings', async (t) => {
     loadedAt: new Date(1_790_000_000_000).toISOString(),
     lastError: null,
     changed: [],
-    warnings: [/lets every caller choose its own address/],
+    warnings: [/lets every client choose its own address/],
   })
   t.equal(status.hash, source.current().hash)
   t.equal(source.current().loadedAt, 1_790_000_000_000)

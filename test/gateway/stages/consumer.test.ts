@@ -149,7 +149,7 @@ t.test(
 
     const loopback = withConsumers(header(''), 'listen: 127.0.0.1:0')
     t.same(who(loopback, '127.0.0.1'), alice, 'or who reaches a gateway that only this machine reaches')
-    t.throws(() => withConsumers(header('')), /does not say whose x-user-id is believed/)
+    t.throws(() => withConsumers(header('')), /does not say who may set x-user-id/)
   },
 )
 
