@@ -3,7 +3,7 @@ import { eventually } from '../support/eventually.js'
 import { problemOf, startSite } from '../support/gateway/site.js'
 import { openRaw, rawExchange, rawRequest } from '../support/http/raw.js'
 
-/** Callers that dawdle, come in crowds or talk nonsense. */
+/** Tests clients that are slow, numerous or send nonsense. */
 
 const SITE = `
 tiers: [free]
@@ -29,7 +29,7 @@ t.test('a header that comes too slowly, or not at all, is 408 in time', async (t
   kept.write(rawRequest('GET /payments/first'))
   await kept.until('the response', () => kept.responses().length === 1)
   kept.write(half)
-  // Within header_timeout and the 2 s between two looks, and some slack.
+  // Within header_timeout and the 2 s between two checks, and some slack.
   const inTime = 12_000
   await Promise.all([
     dripping.closed(inTime).finally(() => clearInterval(drip)),

@@ -7,7 +7,7 @@ import { problemOf } from '../support/gateway/site.js'
 import { openRaw, type RawConnection, rawExchange, rawRequest } from '../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../support/http/raw-upstream.js'
 
-/** How much of the gateway one client may hold, and for how long. */
+/** Tests how much of the gateway one client may hold, and for how long. */
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 
@@ -26,7 +26,7 @@ async function drip(client: RawConnection, byte: string): Promise<void> {
   }
 }
 
-t.test('a body that comes byte by byte has to be there in time', async (t) => {
+t.test('timeouts.request bounds a body that comes byte by byte', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(t, config(upstream.origin, '', ', timeouts: { request: 300ms }'))
   for (const framing of ['Content-Length: 100000', 'Transfer-Encoding: chunked']) {
@@ -40,7 +40,7 @@ t.test('a body that comes byte by byte has to be there in time', async (t) => {
   t.match(gateway.records, [{ cause: /within 300 ms/ }, { cause: /within 300 ms/ }])
 })
 
-t.test('so has one whose answer has begun already: the response is cut', async (t) => {
+t.test('timeouts.request cuts the response if it has begun already', async (t) => {
   const upstream = await rawUpstream(
     t,
     (request) => respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun'),
@@ -68,14 +68,14 @@ t.test('request: 0 waits as long as bytes come', async (t) => {
   client.socket.destroy()
 })
 
-t.test('a client that takes none of its refusals loses the connection', async (t) => {
+t.test('a client that reads none of its refusals loses its connection', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(t, config(upstream.origin, 'slow_read: 300ms'))
   const client = await openRaw(gateway.port)
   client.socket.pause()
   let sent = 0
   const sending = setInterval(() => {
-    // Not so many at once that the connection ends for that.
+    // Few enough at once that the connection does not end for their number.
     if (gateway.records.length < sent) return
     sent += 200
     client.write(rawRequest('GET /nowhere').repeat(200))
@@ -110,12 +110,12 @@ t.test('requests of one connection', async (t) => {
   process.on('warning', warned)
   t.teardown(() => process.off('warning', warned))
 
-  await t.test('beyond those that may be under way wait, and are served in their turn', async (t) => {
+  await t.test('above max_pipelined wait, and are served in their turn', async (t) => {
     const gateway = await startGateway(t, config(upstream.origin, 'max_pipelined: 4'))
     const client = await openRaw(gateway.port)
     client.socket.setNoDelay(true)
     for (let i = 0; i < 60; i++) {
-      // The blank makes it one for Node's parser: of plain requests only one is under way (plain-connections.ts).
+      // The blank sends it to Node's parser: on the plain path only one request is under way (plain-connections.ts).
       client.write(rawRequest('GET /api/wait', 'X:  y'))
       await sleep(2)
     }
@@ -135,7 +135,7 @@ t.test('requests of one connection', async (t) => {
     await gateway.recorded(60)
   })
 
-  await t.test('too many in one packet end it; what was taken is answered', async (t) => {
+  await t.test('end it if too many come in one packet, after the accepted ones are answered', async (t) => {
     const gateway = await startGateway(t, config(upstream.origin, 'max_pipelined: 4'))
     const client = await openRaw(gateway.port)
     const before = upstream.requests.length
@@ -152,7 +152,7 @@ t.test('requests of one connection', async (t) => {
     t.equal(gateway.records.length, 260)
   })
 
-  await t.test('a client that leaves with many outstanding is recorded once for each', async (t) => {
+  await t.test('are recorded once each if the client leaves', async (t) => {
     const gateway = await startGateway(t, config(upstream.origin, 'max_pipelined: 100'))
     const client = await openRaw(gateway.port)
     client.write(rawRequest('GET /api/wait').repeat(100))
@@ -164,7 +164,7 @@ t.test('requests of one connection', async (t) => {
     await eventually('nothing is watched', () => gateway.watchdog.size() === 0)
   })
 
-  await t.test('may be counted: the last one that it may have says close', async (t) => {
+  await t.test('are limited by max_requests_per_connection: the last response says close', async (t) => {
     const gateway = await startGateway(t, config(upstream.origin, 'max_requests_per_connection: 3'))
     const one = await openRaw(gateway.port)
     for (const count of [1, 2, 3]) {
@@ -187,7 +187,7 @@ t.test('requests of one connection', async (t) => {
   t.same(warnings, [], 'and the process has nothing to warn of')
 })
 
-t.test('of a response that its client does not take, not more than 384 KiB is held', async (t) => {
+t.test('the gateway holds at most 384 KiB of a response that its client does not read', async (t) => {
   let pushed = 0
   const block = Buffer.alloc(65_536)
   const upstream = await rawUpstream(t, ({ socket }) => {
@@ -228,7 +228,7 @@ t.test('of a response that its client does not take, not more than 384 KiB is he
   client.socket.destroy()
 })
 
-t.test('an upstream that breaks more connections than retries may save is left out', async (t) => {
+t.test('an upstream that breaks more connections than retries can save is ejected', async (t) => {
   const broken = await rawUpstream(t, (request) => reset(request.socket))
   const sound = await rawUpstream(t)
   const gateway = await startGateway(

@@ -3,7 +3,7 @@ import { startSite } from '../../support/gateway/site.js'
 import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
-/** One connection, and the requests that come over it one after the other. */
+/** Tests one connection, and the requests that come over it one after the other. */
 
 const SITE = `
 tiers: [free]
@@ -17,7 +17,7 @@ routes:
   - { path: /marketing/*, service: marketing }
 `
 
-t.test('a connection goes on after 404, 405, 401 and 429 without a body', async (t) => {
+t.test('a connection is kept after 404, 405, 401 and 429 without a body', async (t) => {
   const { gateway, marketing } = await startSite(t, SITE)
   const lines = [
     'GET /nowhere',
@@ -45,7 +45,7 @@ t.test('a connection goes on after 404, 405, 401 and 429 without a body', async 
   connection.socket.destroy()
 })
 
-t.test('requests sent in one go are answered in order, and recorded once each', async (t) => {
+t.test('requests sent in one packet are answered in order, and recorded once each', async (t) => {
   const slow = await recordingUpstream(t, (req, res) => {
     const wait = Number(/\d+$/.exec(req.url!)?.[0] ?? 0)
     req.resume().on('end', () => setTimeout(() => res.end(req.url), wait))
@@ -82,7 +82,7 @@ t.test('requests sent in one go are answered in order, and recorded once each', 
   ])
 })
 
-t.test('of requests sent in one go, those behind a refusal that closes are not served', async (t) => {
+t.test('of requests sent in one packet, those after a refusal that closes are not served', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const lines = [
     rawRequest('GET /payments/1'),
@@ -105,7 +105,7 @@ t.test('of requests sent in one go, those behind a refusal that closes are not s
   t.equal(gateway.records.length, 2)
 })
 
-t.test('a client that leaves with requests outstanding is recorded once for each', async (t) => {
+t.test('a client that leaves with open requests is recorded once for each', async (t) => {
   const silent = await recordingUpstream(t, () => {})
   const { gateway } = await startSite(t, SITE, { payments: silent })
   const connection = await openRaw(gateway.port)
@@ -140,7 +140,7 @@ t.test('HTTP/1.0 is answered, and its connection closed unless it asks otherwise
   t.ok(refused.closed)
 })
 
-t.test('HEAD gets the header of the answer and no body, refused or not', async (t) => {
+t.test('HEAD gets the header of the response and no body, refused or not', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const lines = [
     'HEAD /payments/x',

@@ -21,8 +21,8 @@ import { rawOn } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 
 /**
- * The endings of `endings.test.ts` behind everything that may stand before a request: a header of the PROXY protocol and a
- * handshake of TLS that come in pieces or not at all, HTTP/2, gRPC.
+ * Tests the endings of `endings.test.ts` behind everything that may come before a request: a PROXY header and a TLS handshake, in
+ * pieces or missing, HTTP/2, and gRPC.
  */
 
 const ANSWERS = ['ok', 'ok', 'slow', 'early', 'cut', 'reset', 'silent', 'large'] as const
@@ -31,18 +31,18 @@ const HEADERS = ['v1', 'v2', 'v2', 'v2 with more', 'local', 'none', 'half', 'wro
 interface Ask {
   readonly kind: 'get' | 'put' | 'unfinished' | 'too large' | 'grpc' | 'grpc unfinished'
   readonly answer: (typeof ANSWERS)[number]
-  /** Ms after which a stream of HTTP/2 is reset; undefined: never. */
+  /** Ms after which an HTTP/2 stream is reset; undefined: never. */
   readonly resets: number | undefined
 }
 
 interface Plan {
   readonly header: (typeof HEADERS)[number]
-  /** Where header and handshake are cut in two, in bytes. */
+  /** Places at which header and handshake are cut in two, in bytes. */
   readonly cut: number
   readonly http2: boolean
-  /** Over HTTP/1.1 the first one alone. */
+  /** Over HTTP/1.1 only the first one. */
   readonly asks: readonly Ask[]
-  /** Ms after which the client goes; undefined: it stays to the end. */
+  /** Ms after which the client leaves; undefined: it stays to the end. */
   readonly leaves: number | undefined
 }
 
@@ -84,7 +84,7 @@ function act(request: RawRequest, answer: string): void {
   }
 }
 
-/** One client in ten thousand of the internet, as the proxy in front says. */
+/** Returns a client of the internet, one in ten thousand, as the proxy in front names it. */
 function headerBytes(header: Plan['header']): Buffer {
   switch (header) {
     case 'v1':
@@ -104,7 +104,7 @@ function headerBytes(header: Plan['header']): Buffer {
 }
 
 t.test(
-  'whatever stands before a request and becomes of it, all that was taken is given back, once',
+  'whatever comes before a request and however it ends, all that was taken is given back once',
   async (t) => {
     const answers = new Map<string, string>()
     const one = await rawUpstream(
@@ -165,7 +165,7 @@ routes:
   - { path: /api, service: api, body_limit: 64, timeouts: { headers: 300ms, idle: 300ms, total: 2s } }
   - { path: /echo/*, service: echo, timeouts: { headers: 300ms, idle: 300ms, total: 2s } }
 `
-    // The counting is done here, around the real ones: each target has to be left as often as it was entered.
+    // Counts around the real functions: each target must be left as often as it was entered.
     const real = createUpstreams(snapshotOf(yaml))
     const inside = new Map<Target['endpoint'], number>()
     const faults: string[] = []
@@ -206,7 +206,7 @@ routes:
     })
 
     let ids = 0
-    /** Answered whole: these have to be recorded. */
+    /** Requests that were answered completely: these have to be recorded. */
     const answered: string[] = []
 
     function named(answer: string): string {
@@ -262,7 +262,7 @@ routes:
         if (kind !== 'get') stream.write(kind === 'too large' ? 'x'.repeat(65) : 'hello')
         if (kind === 'put' || kind === 'grpc') stream.end()
         if (resets !== undefined) setTimeout(() => stream.close(8), resets)
-        // Not by `once`, which an error of the stream ends.
+        // Not by `once`, which an error of the stream would end.
         if (!stream.destroyed) await new Promise((resolve) => stream.once('close', resolve))
       })
       if (leaves === undefined) await Promise.all(streams)
@@ -275,7 +275,7 @@ routes:
       socket.on('error', () => {})
       await once(socket, 'connect')
       const closed = () => {
-        // Nobody reads it else, and its end would not be noticed.
+        // Reads what nobody else reads, or its end would go unnoticed.
         socket.resume()
         return socket.closed ? undefined : once(socket, 'close')
       }

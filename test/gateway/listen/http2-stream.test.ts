@@ -14,7 +14,7 @@ const KNOWN = Object.entries(constants)
   .map(([, value]) => value as string)
   .filter((name) => !name.startsWith(':'))
 
-/** What belongs to the connection, frames the body or is the gateway's own is not passed on as it is. */
+/** These fields belong to the connection, frame the body or are the gateway's own, so they are not passed on. */
 const NOT_ALONE = new Set([
   'content-length',
   'transfer-encoding',
@@ -35,7 +35,7 @@ routes: [{ path: /*, service: api, timeouts: { total: 5s } }]
 server: { http2: true }
 `,
   )
-  /** Nothing is held of what is over. */
+  /** Resolves when the gateway holds nothing of finished requests. */
   const released = () =>
     eventually('all is over', () => {
       const [state] = gateway.guards.describe(gateway.snapshot())
@@ -44,7 +44,7 @@ server: { http2: true }
   return { gateway, client: await http2Client(t, gateway.origin), released }
 }
 
-t.test('the fields that Node sends once are those that it says', async (t) => {
+t.test("the gateway's list of single fields is the one that Node enforces", async (t) => {
   const upstream = await http2Upstream(t)
   const { session } = await http2Client(t, upstream.origin)
   const single = KNOWN.filter((name) => {
@@ -61,7 +61,7 @@ t.test('the fields that Node sends once are those that it says', async (t) => {
   t.same([...SINGLE_VALUE_FIELDS].sort(), single.sort())
 })
 
-t.test('a field that a backend sends twice ends no more than itself', async (t) => {
+t.test('a field that an upstream repeats does not break its response or the connection', async (t) => {
   const { gateway, client, released } = await site(t, (request) => {
     const [, name, where] = request.target.split('/')
     const twice = `${name}: 1\r\n${name}: 2\r\n`
@@ -98,7 +98,7 @@ t.test('a status of 600 and above is 502', async (t) => {
   t.match(gateway.records[0], { error: 'upstream_bad_response', cause: /600/ })
 })
 
-t.test('a status that an upstream over HTTP/2 may not send is 502, and reaches nobody', async (t) => {
+t.test('an invalid status of an HTTP/2 upstream is 502', async (t) => {
   let status = ''
   const upstream = await rawHttp2Upstream(t, ({ type, stream }, send) => {
     if (type !== TYPE.headers) return

@@ -4,7 +4,7 @@ import { type EntranceSite, openFrom, startEntrance } from '../../support/http/e
 import { proxyV1, proxyV2 } from '../../support/http/proxy-header.js'
 import { openRaw, type RawConnection, rawRequest } from '../../support/http/raw.js'
 
-/** What happens to a connection before its first request: who may connect, how often, and who is behind a proxy. */
+/** Tests what happens to a connection before its first request: who may connect, how often, and who is behind a proxy. */
 
 const SITE = `
 tiers: [free]
@@ -35,54 +35,51 @@ async function sent(site: EntranceSite, ...pieces: Buffer[]): Promise<RawConnect
 
 const request = Buffer.from(REQUEST)
 
-t.test(
-  'the client that a PROXY header names is the one who is counted, logged and told to the upstream',
-  async (t) => {
-    const site = await startEntrance(t, PROXIED)
-    const { gateway, payments } = site
-    const long = Buffer.alloc(3_000, 4)
-    const cases: [what: string, client: string, pieces: Buffer[]][] = [
-      [
-        'version 1 and the request in one piece',
-        '192.0.2.1',
-        [Buffer.concat([proxyV1('192.0.2.1', 7), request])],
-      ],
-      [
-        'version 2 and the request in one piece',
-        '192.0.2.2',
-        [Buffer.concat([proxyV2('192.0.2.2', 7), request])],
-      ],
-      ['the request after the header', '192.0.2.3', [proxyV1('192.0.2.3', 7), request]],
-      ['version 2 with much that is not addresses', '192.0.2.4', [proxyV2('192.0.2.4', 7, long), request]],
-      ['IPv6 in version 1', '2001:db8::1', [proxyV1('2001:db8::1', 7), request]],
-      ['IPv6 in version 2', '2001:db8::2', [proxyV2('2001:db8::2', 7), request]],
-      ['IPv4 in IPv6', '192.0.2.5', [proxyV2('::ffff:c000:0205', 7), request]],
-      [
-        'byte by byte',
-        '192.0.2.6',
-        [...Buffer.concat([proxyV1('192.0.2.6', 7), request])].map((byte) => Buffer.of(byte)),
-      ],
-      [
-        'byte by byte, version 2',
-        '2001:db8:0:5::3',
-        [...proxyV2('2001:db8:0:5::3', 7), ...request].map((byte) => Buffer.of(byte)),
-      ],
-    ]
-    for (const [what, client, pieces] of cases) {
-      const count = payments.received.length
-      const connection = await sent(site, ...pieces)
-      t.same(await answered(connection), [200], what)
-      t.equal(payments.received[count]!.values('x-forwarded-for').join(), client, what)
-      await gateway.recorded(count + 1)
-      t.equal(gateway.records[count]!.clientIp, client, what)
-      connection.socket.destroy()
-    }
-    t.equal(site.counts.rejected.proxy_header, 0)
-  },
-)
+t.test('the client in a PROXY header is counted, logged and named to the upstream', async (t) => {
+  const site = await startEntrance(t, PROXIED)
+  const { gateway, payments } = site
+  const long = Buffer.alloc(3_000, 4)
+  const cases: [what: string, client: string, pieces: Buffer[]][] = [
+    [
+      'version 1 and the request in one piece',
+      '192.0.2.1',
+      [Buffer.concat([proxyV1('192.0.2.1', 7), request])],
+    ],
+    [
+      'version 2 and the request in one piece',
+      '192.0.2.2',
+      [Buffer.concat([proxyV2('192.0.2.2', 7), request])],
+    ],
+    ['the request after the header', '192.0.2.3', [proxyV1('192.0.2.3', 7), request]],
+    ['version 2 with much that is not addresses', '192.0.2.4', [proxyV2('192.0.2.4', 7, long), request]],
+    ['IPv6 in version 1', '2001:db8::1', [proxyV1('2001:db8::1', 7), request]],
+    ['IPv6 in version 2', '2001:db8::2', [proxyV2('2001:db8::2', 7), request]],
+    ['IPv4 in IPv6', '192.0.2.5', [proxyV2('::ffff:c000:0205', 7), request]],
+    [
+      'byte by byte',
+      '192.0.2.6',
+      [...Buffer.concat([proxyV1('192.0.2.6', 7), request])].map((byte) => Buffer.of(byte)),
+    ],
+    [
+      'byte by byte, version 2',
+      '2001:db8:0:5::3',
+      [...proxyV2('2001:db8:0:5::3', 7), ...request].map((byte) => Buffer.of(byte)),
+    ],
+  ]
+  for (const [what, client, pieces] of cases) {
+    const count = payments.received.length
+    const connection = await sent(site, ...pieces)
+    t.same(await answered(connection), [200], what)
+    t.equal(payments.received[count]!.values('x-forwarded-for').join(), client, what)
+    await gateway.recorded(count + 1)
+    t.equal(gateway.records[count]!.clientIp, client, what)
+    connection.socket.destroy()
+  }
+  t.equal(site.counts.rejected.proxy_header, 0)
+})
 
 t.test(
-  'a second request on the connection is of the same client, and pipelined ones are answered in order',
+  'later and pipelined requests on the connection are of the same client, answered in order',
   async (t) => {
     const site = await startEntrance(t, PROXIED)
     const connection = await sent(site, Buffer.concat([proxyV2('192.0.2.9', 7), request, request, request]))
@@ -97,47 +94,41 @@ t.test(
   },
 )
 
-t.test(
-  'X-Forwarded-For is believed of a proxy behind the proxy, and of the proxy itself, but not of an unknown client',
-  async (t) => {
-    const site = await startEntrance(t, PROXIED)
-    const cases: [what: string, header: Buffer, expected: string][] = [
-      ['from trusted_proxies', proxyV1('198.51.100.7', 7), '203.0.113.99, 198.51.100.7'],
-      [
-        'LOCAL: the proxy speaks for itself',
-        proxyV2('192.0.2.1', 7, Buffer.alloc(0), 0),
-        '203.0.113.99, 127.0.0.1',
-      ],
-      ['UNKNOWN', Buffer.from('PROXY UNKNOWN\r\n'), '0.0.0.0'],
-    ]
-    for (const [what, header, expected] of cases) {
-      const connection = await sent(site, header, request)
-      t.same(await answered(connection), [200], what)
-      t.equal(site.payments.received.at(-1)!.values('x-forwarded-for').join(), expected, what)
-      connection.socket.destroy()
-    }
-  },
-)
+t.test('X-Forwarded-For is believed from trusted proxies, in front or named by a PROXY header', async (t) => {
+  const site = await startEntrance(t, PROXIED)
+  const cases: [what: string, header: Buffer, expected: string][] = [
+    ['from trusted_proxies', proxyV1('198.51.100.7', 7), '203.0.113.99, 198.51.100.7'],
+    [
+      'LOCAL: the proxy speaks for itself',
+      proxyV2('192.0.2.1', 7, Buffer.alloc(0), 0),
+      '203.0.113.99, 127.0.0.1',
+    ],
+    ['UNKNOWN', Buffer.from('PROXY UNKNOWN\r\n'), '0.0.0.0'],
+  ]
+  for (const [what, header, expected] of cases) {
+    const connection = await sent(site, header, request)
+    t.same(await answered(connection), [200], what)
+    t.equal(site.payments.received.at(-1)!.values('x-forwarded-for').join(), expected, what)
+    connection.socket.destroy()
+  }
+})
 
-t.test(
-  'with proxy_protocol a connection without a header, with a bad one or with a late one is closed unanswered',
-  async (t) => {
-    const site = await startEntrance(t, PROXIED.replace('1m', '300ms'))
-    const { counts, lines } = site
-    for (const bytes of [REQUEST, 'PROXY TCP4 1.2.3.4\r\n', 'PROXY TCP4 ', '', `PROXY ${'A'.repeat(200)}`]) {
-      const connection = await sent(site, Buffer.from(bytes))
-      await connection.closed()
-      t.equal(connection.received(), '', JSON.stringify(bytes.slice(0, 20)))
-    }
-    t.equal(counts.rejected.proxy_header, 5)
-    t.equal(site.received(), 0)
-    await eventually('all are closed', () => counts.open === 0)
-    t.match(lines, [{ level: 'warn', fields: { peer: '127.0.0.1' }, message: /without a good header/ }])
-    t.equal(lines.length, 1, 'one line a minute, however many there are')
-  },
-)
+t.test('with proxy_protocol, a missing, bad or late header closes the connection', async (t) => {
+  const site = await startEntrance(t, PROXIED.replace('1m', '300ms'))
+  const { counts, lines } = site
+  for (const bytes of [REQUEST, 'PROXY TCP4 1.2.3.4\r\n', 'PROXY TCP4 ', '', `PROXY ${'A'.repeat(200)}`]) {
+    const connection = await sent(site, Buffer.from(bytes))
+    await connection.closed()
+    t.equal(connection.received(), '', JSON.stringify(bytes.slice(0, 20)))
+  }
+  t.equal(counts.rejected.proxy_header, 5)
+  t.equal(site.received(), 0)
+  await eventually('all are closed', () => counts.open === 0)
+  t.match(lines, [{ level: 'warn', fields: { peer: '127.0.0.1' }, message: /without a good header/ }])
+  t.equal(lines.length, 1, 'one line a minute, however many there are')
+})
 
-t.test('with proxy_protocol nobody but trusted_proxies may connect', async (t) => {
+t.test('with proxy_protocol, only trusted_proxies may connect', async (t) => {
   const site = await startEntrance(t, PROXIED)
   const stranger = await openFrom('127.0.0.2', site.gateway.port)
   stranger.socket.write(Buffer.concat([proxyV1('192.0.2.1', 7), request]))
@@ -148,56 +139,50 @@ t.test('with proxy_protocol nobody but trusted_proxies may connect', async (t) =
   t.match(site.lines, [{ level: 'warn', fields: { peer: '127.0.0.2' }, message: /list the proxy there/ }])
 })
 
-t.test(
-  'connections of one client are limited by the address in the PROXY header, IPv6 by its /64',
-  async (t) => {
-    const site = await startEntrance(t, PROXIED)
-    const open: RawConnection[] = []
-    for (const host of ['1', 'ffff']) {
-      open.push(await sent(site, proxyV2(`2001:db8:0:7::${host}`, 7), request))
-      t.same(await answered(open.at(-1)!), [200])
-    }
-    const surplus = await sent(site, proxyV2('2001:db8:0:7::2', 7), request)
-    await surplus.closed()
-    t.equal(surplus.received(), '')
-    t.equal(site.counts.rejected.per_client, 1)
-    const neighbour = await sent(site, proxyV2('2001:db8:0:8::1', 7), request)
-    t.same(await answered(neighbour), [200])
-    for (const connection of [...open, neighbour]) connection.socket.destroy()
-    await eventually('all are closed', () => site.counts.open === 0)
-  },
-)
+t.test('connections are limited by the address in the PROXY header, IPv6 by its /64', async (t) => {
+  const site = await startEntrance(t, PROXIED)
+  const open: RawConnection[] = []
+  for (const host of ['1', 'ffff']) {
+    open.push(await sent(site, proxyV2(`2001:db8:0:7::${host}`, 7), request))
+    t.same(await answered(open.at(-1)!), [200])
+  }
+  const surplus = await sent(site, proxyV2('2001:db8:0:7::2', 7), request)
+  await surplus.closed()
+  t.equal(surplus.received(), '')
+  t.equal(site.counts.rejected.per_client, 1)
+  const neighbour = await sent(site, proxyV2('2001:db8:0:8::1', 7), request)
+  t.same(await answered(neighbour), [200])
+  for (const connection of [...open, neighbour]) connection.socket.destroy()
+  await eventually('all are closed', () => site.counts.open === 0)
+})
 
-t.test(
-  'a client may have so many connections at a time; when one is closed, there is room for another',
-  async (t) => {
-    const site = await startEntrance(t, `${SITE}server: { max_connections_per_client: 2 }`)
-    const { counts, gateway } = site
-    const first = await openRaw(gateway.port)
-    const second = await openRaw(gateway.port)
-    await eventually('both are open', () => counts.open === 2)
-    const surplus = await openRaw(gateway.port)
-    surplus.write(REQUEST)
-    await surplus.closed()
-    t.equal(surplus.received(), '')
-    t.equal(counts.rejected.per_client, 1)
-    const other = await openFrom('127.0.0.2', gateway.port)
-    other.write(REQUEST)
-    t.same(await answered(other), [200], 'another client is not concerned')
-    first.socket.destroy()
-    await eventually('one is closed', () => counts.open === 2)
-    const third = await openRaw(gateway.port)
-    third.write(REQUEST)
-    t.same(await answered(third), [200])
-    second.write(REQUEST)
-    t.same(await answered(second), [200])
-    for (const { socket } of [second, third, other]) socket.destroy()
-    await eventually('all are closed', () => counts.open === 0)
-    t.match(site.lines, [
-      { level: 'warn', fields: { client: '127.0.0.1' }, message: /max_connections_per_client/ },
-    ])
-  },
-)
+t.test('a client has a maximum of open connections, and a closed one makes room', async (t) => {
+  const site = await startEntrance(t, `${SITE}server: { max_connections_per_client: 2 }`)
+  const { counts, gateway } = site
+  const first = await openRaw(gateway.port)
+  const second = await openRaw(gateway.port)
+  await eventually('both are open', () => counts.open === 2)
+  const surplus = await openRaw(gateway.port)
+  surplus.write(REQUEST)
+  await surplus.closed()
+  t.equal(surplus.received(), '')
+  t.equal(counts.rejected.per_client, 1)
+  const other = await openFrom('127.0.0.2', gateway.port)
+  other.write(REQUEST)
+  t.same(await answered(other), [200], 'another client is not concerned')
+  first.socket.destroy()
+  await eventually('one is closed', () => counts.open === 2)
+  const third = await openRaw(gateway.port)
+  third.write(REQUEST)
+  t.same(await answered(third), [200])
+  second.write(REQUEST)
+  t.same(await answered(second), [200])
+  for (const { socket } of [second, third, other]) socket.destroy()
+  await eventually('all are closed', () => counts.open === 0)
+  t.match(site.lines, [
+    { level: 'warn', fields: { client: '127.0.0.1' }, message: /max_connections_per_client/ },
+  ])
+})
 
 t.test('trusted proxies may have more connections than one client', async (t) => {
   const site = await startEntrance(
@@ -230,7 +215,7 @@ t.test('connections above max_connections are closed at once and counted', async
   t.match(site.lines, [{ level: 'warn', fields: { max_connections: 2 }, message: /server\.max_connections/ }])
 })
 
-t.test('a connection that has not sent its PROXY header does not hold up a drain', async (t) => {
+t.test('a connection that has not sent its PROXY header does not delay a drain', async (t) => {
   const site = await startEntrance(t, PROXIED)
   const silent = await openRaw(site.gateway.port)
   await eventually('it is there', () => site.counts.open === 1)

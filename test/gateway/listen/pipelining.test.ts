@@ -7,11 +7,11 @@ import { openRaw, rawRequest } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, reset, respond } from '../../support/http/raw-upstream.js'
 
 /**
- * No two requests can ever be answered with each other's response or limits, whatever clients and upstreams do: each
- * request has a token of its own as its request id, and each connection two consumers of its own.
+ * Tests that no request gets the response or the limits of another, whatever clients and upstreams do. Each request has a token
+ * of its own as its request id, and each connection has two consumers of its own.
  */
 
-/** How often it is tried: TIDEGATE_FUZZ_RUNS=20000 for a long one. */
+/** Number of runs: TIDEGATE_FUZZ_RUNS=20000 for a long one. */
 const RUNS = Number(process.env.TIDEGATE_FUZZ_RUNS ?? 60)
 const QUOTA = 5
 
@@ -43,9 +43,9 @@ interface Plan {
 
 interface Connection {
   readonly plans: readonly Plan[]
-  /** Places, in thousandths of all bytes, at which the client pauses, and what for: a turn, or the answers so far. */
+  /** Where the client pauses, in thousandths of all bytes, and for what: a turn, or the responses so far. */
   readonly pauses: readonly (readonly [place: number, wait: 'turn' | 'ms' | 'answers'])[]
-  /** After so many thousandths of its bytes the client leaves; past 1000 it stays. */
+  /** Where the client leaves, in thousandths of its bytes; past 1000 it stays. */
   readonly leaves: number
 }
 
@@ -54,7 +54,7 @@ const often = <T>(usual: T, ...others: T[]) => fc.constantFrom(usual, usual, usu
 const plan: fc.Arbitrary<Plan> = fc.record({
   method: fc.constantFrom('GET', 'GET', 'POST', 'DELETE', 'HEAD'),
   body: often('none', 'sized', 'chunked', 'expect', 'large'),
-  // Those that end the connection are rarer, or little would be seen behind them.
+  // Requests that end the connection are rarer, or little would come after them.
   kind: fc.oneof(
     { weight: 20, arbitrary: fc.constantFrom(...KINDS.slice(0, 11)) },
     { weight: 1, arbitrary: fc.constantFrom(...KINDS.slice(11)) },
@@ -159,7 +159,7 @@ interface Answer {
   readonly body: string
 }
 
-/** Reads final answers to the given requests; stops at what is not complete. */
+/** Reads final responses to the given requests; stops at an incomplete one. */
 function read(text: string, requests: readonly Sent[]): { answers: Answer[]; rest: string } {
   const answers: Answer[] = []
   let at = 0
@@ -209,7 +209,7 @@ function read(text: string, requests: readonly Sent[]): { answers: Answer[]; res
   return { answers, rest: text.slice(at) }
 }
 
-/** What must hold of the answers that came on a connection; `used` counts what its consumers have taken. */
+/** Checks the responses that came on a connection. `used` counts what its consumers have taken. */
 function check(answers: readonly Answer[], requests: readonly Sent[], used: Map<string, number>): void {
   for (const [i, { status, fields, body }] of answers.entries()) {
     const { token, user, kind, method, body: sent } = requests[i]!
@@ -224,7 +224,7 @@ function check(answers: readonly Answer[], requests: readonly Sent[], used: Map<
     want('status', status, denied ? 429 : counted && sent === 'large' ? 413 : (STATUS[kind] ?? 200))
     const remaining = Math.max(0, QUOTA - taken)
     const refused = fields.get('content-type') === 'application/problem+json'
-    // Of refusals only a denial says what remains.
+    // Of refusals only a denial tells what remains.
     const claims = counted && (denied || !refused)
     want('remaining', fields.get('x-ratelimit-remaining'), claims ? String(remaining) : undefined)
     if (refused) {
@@ -238,7 +238,7 @@ function check(answers: readonly Answer[], requests: readonly Sent[], used: Map<
   }
 }
 
-t.test('no two requests can be answered with each other’s response or limits', async (t) => {
+t.test("no two requests get each other's response or limits", async (t) => {
   const upstream = await rawUpstream(
     t,
     (request) => {
@@ -334,7 +334,7 @@ function bytesUpTo(requests: readonly Sent[], index: number): number {
   return requests.slice(0, index + 1).reduce((sum, { bytes }) => sum + bytes.length, 0)
 }
 
-t.test('a 1xx of a request that waits behind another one stands in front of its response', async (t) => {
+t.test('a 1xx of a request that waits for an earlier one comes before its own response', async (t) => {
   const waiting: RawRequest[] = []
   const upstream = await rawUpstream(
     t,
@@ -354,7 +354,7 @@ t.test('a 1xx of a request that waits behind another one stands in front of its 
     `{ tiers: [free], services: { api: { upstreams: ['${upstream.origin}'] } }, routes: [{ path: /*, service: api }] }`,
   )
   const client = await openRaw(gateway.port)
-  // The second blank makes it one for Node's parser: behind a plain request the next one waits (plain-connections.ts).
+  // The second blank sends it to Node's parser: on the plain path the next request waits (plain-connections.ts).
   client.write('GET /first HTTP/1.1\r\nHost:  a\r\n\r\n')
   await eventually('the first is there', () => waiting.length === 1)
   client.write('POST /second HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\nbody')
@@ -371,7 +371,7 @@ t.test('a 1xx of a request that waits behind another one stands in front of its 
   client.socket.destroy()
 })
 
-t.test('the last answer arrives, and those before it, though the client goes on sending', async (t) => {
+t.test('the last response and earlier ones arrive though the client goes on sending', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(
     t,
@@ -403,7 +403,7 @@ routes: [{ path: /*, service: api }]
   t.equal(gateway.records.length, 240, 'and what was sent behind it is not served')
 })
 
-t.test('what is no request is refused in its turn, and takes nobody’s answer', async (t) => {
+t.test("malformed bytes are refused in their turn, and take no other request's response", async (t) => {
   const late: RawRequest[] = []
   const upstream = await rawUpstream(
     t,
@@ -450,7 +450,7 @@ t.test('what is no request is refused in its turn, and takes nobody’s answer',
   t.equal(gateway.records.length, 2 * behind.length)
 })
 
-t.test('behind the last request of a connection nothing piles up', async (t) => {
+t.test('bytes after the last request of a connection are not buffered', async (t) => {
   const upstream = await rawUpstream(t, (request, number) => {
     if (number === 0) respond(request, 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok')
   })
@@ -479,7 +479,7 @@ server: { max_requests_per_connection: 2 }
 })
 
 t.test(
-  'a response that breaks off while it waits behind another one ends the connection in its turn',
+  'a response that breaks off while it waits for an earlier one closes the connection in turn',
   async (t) => {
     const first: RawRequest[] = []
     const upstream = await rawUpstream(t, (request) => {
@@ -508,7 +508,7 @@ routes: [{ path: /api/*, service: api }]
   },
 )
 
-t.test('behind a refusal that ends the connection there is no other, whatever came along', async (t) => {
+t.test('after a refusal that closes the connection no other response follows', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(
     t,

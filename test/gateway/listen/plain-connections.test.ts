@@ -6,7 +6,7 @@ import { snapshotOf, startGateway } from '../../support/gateway/gateway.js'
 import { openRaw, rawRequest } from '../../support/http/raw.js'
 import { type RawRequest, rawUpstream, respond } from '../../support/http/raw-upstream.js'
 
-/** Connections that the gateway reads itself, and how they go over to Node's parser: nobody may notice. */
+/** Tests connections that the gateway reads itself, and how they move to Node's parser without a visible difference. */
 
 function yamlFor(origin: string, server = '{}'): string {
   return `
@@ -19,10 +19,10 @@ server: ${server}
 
 const OK = 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok'
 const GET = rawRequest('GET /api/x')
-/** The same request, with a blank that only Node's parser takes off. */
+/** The same request, with a blank that only Node's parser removes. */
 const odd = (text: string) => text.replace('Host: ', 'Host:  ')
 
-/** @returns all that comes for it, less what is never the same twice */
+/** @returns all that comes for it, without what differs each time */
 async function bytesFor(port: number, request: string, complete: RegExp): Promise<string> {
   const client = await openRaw(port)
   client.write(request)
@@ -34,7 +34,7 @@ async function bytesFor(port: number, request: string, complete: RegExp): Promis
     .replace(/"request_id":".*?"/, '')
 }
 
-t.test('with plain_path: false, Node reads every request, and the client gets the same bytes', async (t) => {
+t.test('with plain_path: false Node reads every request, and the client gets the same bytes', async (t) => {
   const upstream = await rawUpstream(t, (request) => respond(request, OK))
   const responses: string[] = []
   for (const [server, expected] of [
@@ -50,7 +50,7 @@ t.test('with plain_path: false, Node reads every request, and the client gets th
   t.equal(responses[1], responses[0])
 })
 
-t.test('the bytes of a response are those of Node', async (t) => {
+t.test('the plain path sends the same bytes of a response as Node', async (t) => {
   const answers: Record<string, [answer: string, complete: RegExp, line?: string]> = {
     'a length': [OK, /ok$/],
     'a reason of its own': ['HTTP/1.1 200 All right\r\nContent-Length: 0\r\n\r\n', /\r\n\r\n$/],
@@ -88,14 +88,14 @@ t.test('the bytes of a response are those of Node', async (t) => {
     const request = rawRequest(`${line}${i}`)
     const ours = await bytesFor(gateway.port, request, complete)
     const theirs = await bytesFor(gateway.port, odd(request), complete)
-    // How a large body is cut into chunks is up to the moment.
+    // The cuts of a large body into chunks depend on timing.
     const whole = (text: string) => text.replaceAll(/(^|x)\r\n[0-9a-f]+\r\n/g, '$1')
     t.equal(whole(ours), whole(theirs), what)
     t.match(ours, complete, what)
   }
 })
 
-t.test('the bytes of a denial are those of Node, whatever is denied to whom and when', async (t) => {
+t.test('the plain path sends the same bytes of a denial as Node', async (t) => {
   const upstream = await rawUpstream(t)
   const gateway = await startGateway(
     t,
@@ -135,7 +135,7 @@ routes:
   for (const passed of [0, 7_000, 8_000]) {
     gateway.clock.now += passed
     for (const line of lines) {
-      // Of one length, which the body's depends on.
+      // Of one length, on which the body's length depends.
       const request = rawRequest(...line, 'X-Request-Id: an-id.of_theirs')
       const ours = await bytesFor(gateway.port, request, denied)
       t.equal(ours, await bytesFor(gateway.port, odd(request), denied), line[0])
@@ -155,7 +155,7 @@ async function startPair(t: Test, server?: string) {
   return { upstream, gateway, waiting, client: await openRaw(gateway.port) }
 }
 
-t.test('requests of either kind follow one another on a connection, and count for it', async (t) => {
+t.test('requests of both paths share a connection, and its maximum of requests', async (t) => {
   const { gateway, client } = await startPair(t, '{ max_requests_per_connection: 6 }')
   const body = `${rawRequest('POST /api/x', 'Content-Length: 4')}body`
   for (const [i, bytes] of [GET, body, GET, `${GET}`, odd(GET), GET].entries()) {
@@ -170,7 +170,7 @@ t.test('requests of either kind follow one another on a connection, and count fo
   t.equal(gateway.records.length, 6)
 })
 
-t.test('a head in pieces is put together, also behind another request', async (t) => {
+t.test('a head in pieces is put together, also after another request', async (t) => {
   const { client, upstream } = await startPair(t)
   for (const [i, cut] of [1, 20, GET.length - 1].entries()) {
     client.write(GET)
@@ -184,7 +184,7 @@ t.test('a head in pieces is put together, also behind another request', async (t
   client.socket.destroy()
 })
 
-t.test('what is sent before the answer has come waits for it', async (t) => {
+t.test('a request that comes before the previous response waits for it', async (t) => {
   const { gateway, client, waiting, upstream } = await startPair(t)
   client.write(rawRequest('GET /api/wait'))
   await eventually('the first is there', () => waiting.length === 1)
@@ -200,7 +200,7 @@ t.test('what is sent before the answer has come waits for it', async (t) => {
   t.ok(gateway.records.every(({ status }) => status === 200))
 })
 
-t.test('of a flood behind a request no more is read than fits', async (t) => {
+t.test('of a flood after a request no more is read than fits the buffer', async (t) => {
   const { gateway, waiting } = await startPair(t)
   const accepted: Socket[] = []
   gateway.app.server.on('connection', (socket) => void accepted.push(socket))
@@ -215,7 +215,7 @@ t.test('of a flood behind a request no more is read than fits', async (t) => {
   client.socket.destroy()
 })
 
-t.test('a client that leaves is noticed, and so is the end of what it sends', async (t) => {
+t.test('a client that leaves or ends its side is noticed, and its request aborted', async (t) => {
   for (const leave of ['destroy', 'end', 'resetAndDestroy'] as const) {
     const { gateway, client, waiting } = await startPair(t)
     client.write(rawRequest('GET /api/wait'))
@@ -229,7 +229,7 @@ t.test('a client that leaves is noticed, and so is the end of what it sends', as
   }
 })
 
-t.test('who ends its side and reads nothing does not have all of the response read for it', async (t) => {
+t.test('a client that ended its side and reads nothing does not get its response buffered', async (t) => {
   const asked: RawRequest[] = []
   const upstream = await rawUpstream(t, (request) => void asked.push(request))
   const gateway = await startGateway(
@@ -251,7 +251,7 @@ t.test('who ends its side and reads nothing does not have all of the response re
   })
   client.socket.end()
   await eventually('its end has come', () => accepted[0]!.writableEnded)
-  // An upstream that is never silent: only that nobody takes it may end this.
+  // The upstream is never silent: only an unread response may end this.
   const timer = setInterval(() => respond(asked[0]!, piece), 2)
   await gateway.recorded(1)
   clearInterval(timer)
@@ -269,7 +269,7 @@ t.test('a refusal reaches a client that ends its side with the request', async (
   t.match(gateway.records, [{ status: 404, error: 'no_route' }])
 })
 
-t.test('silence ends a connection, after its first request and before it', async (t) => {
+t.test('a silent connection is closed, before its first request and after it', async (t) => {
   const { gateway, client } = await startPair(t, '{ header_timeout: 500ms, keep_alive: 500ms, http2: true }')
   const asked = await openRaw(gateway.port)
   asked.write(GET)
@@ -280,7 +280,7 @@ t.test('silence ends a connection, after its first request and before it', async
   t.equal(gateway.records.length, 1)
 })
 
-t.test('silence counts from when a connection is made, however long there was none before', async (t) => {
+t.test("a connection's silence counts from when it was made", async (t) => {
   let now = 0
   let ticks = 0
   const silent: Socket[] = []
@@ -309,14 +309,14 @@ t.test('silence counts from when a connection is made, however long there was no
   socket.destroy()
 })
 
-t.test('where only HTTP/1 is spoken, a client that has not asked is told', async (t) => {
+t.test('with HTTP/1 only, a client that sends no request gets 408', async (t) => {
   const { gateway, client } = await startPair(t, '{ header_timeout: 100ms, http2: false }')
   await client.closed()
   t.match(client.responses(), [{ status: 408 }])
   t.match(gateway.records, [{ status: 408, error: 'request_timeout' }])
 })
 
-t.test('closing ends those that wait for a request, and lets the others have their answer', async (t) => {
+t.test('a close ends idle connections, and lets requests in flight finish', async (t) => {
   const { gateway, client, waiting } = await startPair(t)
   const idle = await openRaw(gateway.port)
   idle.write(GET)
@@ -333,7 +333,7 @@ t.test('closing ends those that wait for a request, and lets the others have the
   t.equal(client.responses()[0]!.header('connection'), 'close')
 })
 
-t.test('a response that began before the gateway was closed ends its connection', async (t) => {
+t.test('a response that began before the close ends its connection', async (t) => {
   const { gateway, client, waiting } = await startPair(t)
   client.write(rawRequest('GET /api/wait'))
   await eventually('it is there', () => waiting.length === 1)

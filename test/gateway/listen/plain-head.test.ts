@@ -6,7 +6,7 @@ import t from 'tap'
 import { readPlainHead } from '../../../src/gateway/listen/plain-head.js'
 import { rawRequest } from '../../support/http/raw.js'
 
-/** What is not handed on to Node's parser is understood as that understands it. */
+/** Tests that the plain path reads a head as Node's parser does, or leaves it to that. */
 
 const MOST = { max_headers: 100, max_header_size: 16_384 }
 
@@ -17,14 +17,14 @@ interface Understood {
   readonly body: string
 }
 
-/** What Node makes of bytes that come all at once on a connection: its requests, and whether it refuses something. */
+/** Returns what Node makes of bytes that arrive at once: its requests, and whether it refuses something. */
 async function nodeReads(
   bytes: Buffer,
 ): Promise<{ requests: Understood[]; refused: boolean; open: boolean }> {
   const requests: Understood[] = []
   let refused = false
   let open = true
-  // As `server.ts` has it.
+  // The settings of `server.ts`.
   const server = createServer(
     { maxHeaderSize: MOST.max_header_size, requireHostHeader: false, insecureHTTPParser: false },
     (req, res) => {
@@ -58,7 +58,7 @@ async function nodeReads(
   return { requests, refused, open }
 }
 
-/** @returns whether it was read here at all */
+/** @returns whether the plain path read it at all */
 async function agree(bytes: Buffer): Promise<boolean> {
   const head = readPlainHead(bytes, MOST)
   if (head === undefined) return false
@@ -72,7 +72,7 @@ async function agree(bytes: Buffer): Promise<boolean> {
   return true
 }
 
-/** Mostly what is good, as one oddity is enough, and a second one hides the first. */
+/** Mostly well-formed parts: one oddity is enough, and a second would hide the first. */
 function mostly<T>(good: readonly T[], odd: readonly T[]): fc.Arbitrary<T> {
   return fc.oneof(
     { weight: 9, arbitrary: fc.constantFrom(...good) },
@@ -148,7 +148,7 @@ const requests = fc
     const lines = fields.map((parts) => `${parts.join('')}\r\n`).join('')
     return `${method} ${target} ${version}\r\n${host}${lines}${length}\r\n${body}`
   })
-/** A byte put in, taken out or written over, now and then. */
+/** Inserts, removes or changes a byte now and then. */
 const slips = fc.array(
   fc.record({
     at: fc.double({ min: 0, max: 1, noNaN: true, maxExcluded: true }),
@@ -182,7 +182,7 @@ const mutated = fc.tuple(requests, mostlyNone).map(([text, list]) => {
   return Buffer.from(out, 'latin1')
 })
 
-t.test('what is read here Node reads as the same, whatever comes', async (t) => {
+t.test('Node reads every head as the plain path does', async (t) => {
   let read = 0
   const check = fc.asyncProperty(mutated, async (bytes) => {
     if (await agree(bytes)) read++
@@ -191,7 +191,7 @@ t.test('what is read here Node reads as the same, whatever comes', async (t) => 
   t.ok(read > 300, `${read} were read here`)
 })
 
-t.test('so it is when every single byte of a good request is any other', async (t) => {
+t.test('the same holds when any single byte of a good request is changed', async (t) => {
   const good = 'POST /a HTTP/1.1\r\nHost: a\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nok'
   const others = [0x00, 0x09, 0x0a, 0x0b, 0x0d, 0x20, 0x22, 0x3a, 0x41, 0x7e, 0x7f, 0x80, 0xff]
   let read = 0
@@ -205,7 +205,7 @@ t.test('so it is when every single byte of a good request is any other', async (
   t.ok(read > 20, `${read} were read here`)
 })
 
-t.test('the usual requests are read here', (t) => {
+t.test('the plain path reads the usual requests', (t) => {
   const usual = [
     rawRequest('GET /'),
     rawRequest('DELETE /orders/1?x=%7B', 'Connection: keep-alive', 'Accept: */*', 'Cookie: a=b; c="d"'),
@@ -222,7 +222,7 @@ t.test('the usual requests are read here', (t) => {
   t.end()
 })
 
-t.test('what could be understood in two ways, or is not all there, is left to Node', (t) => {
+t.test('an ambiguous or incomplete head is left to Node', (t) => {
   const get = rawRequest('GET /')
   const left: Record<string, string> = {
     nothing: '',

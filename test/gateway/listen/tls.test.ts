@@ -14,7 +14,7 @@ import { openRaw, type RawConnection, rawExchange, rawOn, rawRequest } from '../
 import { recordingUpstream } from '../../support/http/upstream.js'
 import { startChat } from '../../support/http/websocket.js'
 
-/** TLS to clients, over real handshakes. Certificates are made once for all tests. */
+/** Tests TLS to clients with real handshakes. All tests share certificates. */
 
 const authority = createAuthority(t)
 const api = authority.issue('api', 'DNS:api.example,DNS:*.apps.example')
@@ -69,7 +69,7 @@ async function ask({ connection, socket }: Handshaken, request = REQUEST): Promi
   return connection.responses().at(-1)!.status
 }
 
-/** The so manieth record, which comes a moment after the answer. */
+/** Returns the record of that number, which comes a moment after the response. */
 async function recordOf({ gateway }: EntranceSite, count: number): Promise<RequestRecord> {
   await gateway.recorded(count)
   return gateway.records[count - 1]!
@@ -118,47 +118,41 @@ t.test('the certificate is chosen by the name that the client asks for', async (
   }
 })
 
-t.test(
-  'versions before 1.2 are refused, and 1.2 where 1.3 is asked for; of 1.2 only what has forward secrecy is spoken',
-  async (t) => {
-    const { gateway, counts } = await startEntrance(t, secure(certificates(api)))
-    const strict = await startEntrance(t, secure(certificates(api), 'min_version: TLSv1.3'))
-    const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const
-    await t.rejects(handshake(gateway.port, old))
-    const second = { maxVersion: 'TLSv1.2' } as const
-    await t.rejects(handshake(gateway.port, { ...second, ciphers: 'ECDHE-ECDSA-AES128-SHA' }))
-    await eventually('both are counted', () => counts.rejected.tls === 2)
-    const made = await handshake(gateway.port, second)
-    t.equal(await ask(made), 200)
-    t.match(made.socket.getCipher(), { version: 'TLSv1.2', name: /^ECDHE-.*(?:GCM|POLY1305)/ })
-    await t.rejects(handshake(strict.gateway.port, second))
-    const third = await handshake(strict.gateway.port)
-    t.equal(third.socket.getProtocol(), 'TLSv1.3')
-    for (const { socket } of [made, third]) socket.destroy()
-  },
-)
+t.test('TLS below 1.2 or the configured version is refused; 1.2 always has forward secrecy', async (t) => {
+  const { gateway, counts } = await startEntrance(t, secure(certificates(api)))
+  const strict = await startEntrance(t, secure(certificates(api), 'min_version: TLSv1.3'))
+  const old = { minVersion: 'TLSv1', maxVersion: 'TLSv1.1', ciphers: 'DEFAULT@SECLEVEL=0' } as const
+  await t.rejects(handshake(gateway.port, old))
+  const second = { maxVersion: 'TLSv1.2' } as const
+  await t.rejects(handshake(gateway.port, { ...second, ciphers: 'ECDHE-ECDSA-AES128-SHA' }))
+  await eventually('both are counted', () => counts.rejected.tls === 2)
+  const made = await handshake(gateway.port, second)
+  t.equal(await ask(made), 200)
+  t.match(made.socket.getCipher(), { version: 'TLSv1.2', name: /^ECDHE-.*(?:GCM|POLY1305)/ })
+  await t.rejects(handshake(strict.gateway.port, second))
+  const third = await handshake(strict.gateway.port)
+  t.equal(third.socket.getProtocol(), 'TLSv1.3')
+  for (const { socket } of [made, third]) socket.destroy()
+})
 
-t.test(
-  'the upstream is told that the client came by https, unless a trusted proxy says otherwise',
-  async (t) => {
-    const trusted = `${secure(certificates(api))}trusted_proxies: [127.0.0.2]\n`
-    const { gateway, payments } = await startEntrance(t, trusted)
-    const request = rawRequest('GET /payments/1', 'X-Forwarded-Proto: http')
-    const made = await handshake(gateway.port)
-    t.equal(await ask(made, request), 200)
-    const raw = await openFrom('127.0.0.2', gateway.port)
-    const socket = connect({ socket: raw.socket, rejectUnauthorized: false })
-    const proxied = { socket, connection: rawOn(socket), subject: '' }
-    t.equal(await ask(proxied, request), 200)
-    t.same(
-      payments.received.map((one) => one.values('x-forwarded-proto')),
-      [['https'], ['http']],
-    )
-    for (const { socket } of [made, proxied]) socket.destroy()
-  },
-)
+t.test('the upstream learns that the client used https, unless a trusted proxy says otherwise', async (t) => {
+  const trusted = `${secure(certificates(api))}trusted_proxies: [127.0.0.2]\n`
+  const { gateway, payments } = await startEntrance(t, trusted)
+  const request = rawRequest('GET /payments/1', 'X-Forwarded-Proto: http')
+  const made = await handshake(gateway.port)
+  t.equal(await ask(made, request), 200)
+  const raw = await openFrom('127.0.0.2', gateway.port)
+  const socket = connect({ socket: raw.socket, rejectUnauthorized: false })
+  const proxied = { socket, connection: rawOn(socket), subject: '' }
+  t.equal(await ask(proxied, request), 200)
+  t.same(
+    payments.received.map((one) => one.values('x-forwarded-proto')),
+    [['https'], ['http']],
+  )
+  for (const { socket } of [made, proxied]) socket.destroy()
+})
 
-t.test('bodies go through TLS whole, and pipelined requests are answered in order', async (t) => {
+t.test('bodies pass TLS unchanged, and pipelined requests are answered in order', async (t) => {
   const echo = await recordingUpstream(t, (req, res, received) => {
     req.on('end', () => res.end(received.body === '' ? req.url : Buffer.from(received.body, 'latin1')))
   })
@@ -196,7 +190,7 @@ t.test('a WebSocket works over TLS', async (t) => {
 })
 
 t.test(
-  'plain HTTP, rubbish, silence and a half handshake on the TLS port are closed, and counted',
+  'plain HTTP, garbage, silence and a half handshake on the TLS port are closed, and counted',
   async (t) => {
     const site = await startEntrance(t, secure(certificates(api), 'handshake_timeout: 1s'))
     for (const bytes of [REQUEST, '\0'.repeat(2_000), '', '\x16\x03\x01\x02\x00\x01']) {
@@ -218,21 +212,18 @@ t.test(
   },
 )
 
-t.test(
-  'connections that say nothing do not hold up a drain, however far their handshake has come',
-  async (t) => {
-    const site = await startEntrance(t, secure(certificates(api)))
-    const silent = await openRaw(site.gateway.port)
-    const half = await openRaw(site.gateway.port)
-    half.write('\x16\x03\x01')
-    const made = await handshake(site.gateway.port)
-    await eventually('all are there', () => site.counts.open === 3)
-    await site.gateway.app.close()
-    for (const connection of [silent, half, made.connection]) await connection.closed()
-    await eventually('none is left', () => site.counts.open === 0)
-    t.equal(site.received(), 0)
-  },
-)
+t.test('silent connections do not delay a drain, however far their handshake has come', async (t) => {
+  const site = await startEntrance(t, secure(certificates(api)))
+  const silent = await openRaw(site.gateway.port)
+  const half = await openRaw(site.gateway.port)
+  half.write('\x16\x03\x01')
+  const made = await handshake(site.gateway.port)
+  await eventually('all are there', () => site.counts.open === 3)
+  await site.gateway.app.close()
+  for (const connection of [silent, half, made.connection]) await connection.closed()
+  await eventually('none is left', () => site.counts.open === 0)
+  t.equal(site.received(), 0)
+})
 
 t.test('a TLS handshake on the plain port gets 400', async (t) => {
   const { gateway } = await startSite(t, SITE)
@@ -244,7 +235,7 @@ t.test('a TLS handshake on the plain port gets 400', async (t) => {
   t.ok(closed)
 })
 
-t.test('only http/1.1 is agreed on by ALPN', async (t) => {
+t.test('ALPN agrees on http/1.1 only', async (t) => {
   const { gateway } = await startEntrance(t, secure(certificates(api)))
   const made = await handshake(gateway.port, { ALPNProtocols: ['h2', 'http/1.1'] })
   t.equal(made.socket.alpnProtocol, 'http/1.1')
@@ -253,7 +244,7 @@ t.test('only http/1.1 is agreed on by ALPN', async (t) => {
   await t.rejects(handshake(gateway.port, { ALPNProtocols: ['h2'] }))
 })
 
-t.test('a PROXY header goes before the handshake, and its client counts', async (t) => {
+t.test('a PROXY header comes before the handshake, and names the client', async (t) => {
   const yaml = secure(certificates(api)).replace('server: {', 'server: { proxy_protocol: true,')
   const site = await startEntrance(t, `${yaml}trusted_proxies: [127.0.0.1]\n`)
   for (const client of ['192.0.2.44', '2001:db8::44']) {
@@ -272,7 +263,7 @@ t.test('a PROXY header goes before the handshake, and its client counts', async 
   }
 })
 
-t.test('where client certificates are required, nobody gets in without one of the right CA', async (t) => {
+t.test('with required client certificates, only one of the right CA gets in', async (t) => {
   const site = await startEntrance(
     t,
     `${secure(certificates(api), `client_ca: ${authority.ca}`)}consumers: [{ client_certificate: {} }]\n`,
@@ -291,7 +282,7 @@ t.test('where client certificates are required, nobody gets in without one of th
   t.equal(site.counts.rejected.tls, 6)
 })
 
-t.test('a session that began without a certificate is no way around one that is required', async (t) => {
+t.test('a session that began without a certificate does not bypass a required one', async (t) => {
   const optional = `${secure(certificates(api), `client_ca: ${authority.ca}`, 'client_certificate: optional')}`
   const site = await startEntrance(t, `${optional}consumers: [{ client_certificate: {} }, { ip: {} }]\n`)
   const first = await handshake(site.gateway.port, {})
@@ -314,28 +305,24 @@ t.test('a session that began without a certificate is no way around one that is 
   t.equal(required.received(), 0)
 })
 
-t.test(
-  'where client certificates are optional, a good one identifies, a bad one is 401, none falls to the next source',
-  async (t) => {
-    const yaml = secure(certificates(api), `client_ca: ${authority.ca}`, 'client_certificate: optional')
-    const site = await startEntrance(t, `${yaml}consumers: [{ client_certificate: {} }, { ip: {} }]\n`)
-    const cases: [what: string, options: ConnectionOptions, status: number, consumer: string | undefined][] =
-      [
-        ['none', {}, 200, '127.0.0.1'],
-        ['good', pairOf(acme), 200, 'acme'],
-        ['of another CA', pairOf(stranger), 401, undefined],
-        ['expired', pairOf(expired), 401, undefined],
-      ]
-    for (const [i, [what, options, status, consumer]] of cases.entries()) {
-      const made = await handshake(site.gateway.port, options)
-      t.equal(await ask(made), status, what)
-      t.equal((await recordOf(site, i + 1)).consumer, consumer, what)
-      made.socket.destroy()
-    }
-  },
-)
+t.test('an optional client certificate identifies if valid, and is 401 if not', async (t) => {
+  const yaml = secure(certificates(api), `client_ca: ${authority.ca}`, 'client_certificate: optional')
+  const site = await startEntrance(t, `${yaml}consumers: [{ client_certificate: {} }, { ip: {} }]\n`)
+  const cases: [what: string, options: ConnectionOptions, status: number, consumer: string | undefined][] = [
+    ['none', {}, 200, '127.0.0.1'],
+    ['good', pairOf(acme), 200, 'acme'],
+    ['of another CA', pairOf(stranger), 401, undefined],
+    ['expired', pairOf(expired), 401, undefined],
+  ]
+  for (const [i, [what, options, status, consumer]] of cases.entries()) {
+    const made = await handshake(site.gateway.port, options)
+    t.equal(await ask(made), status, what)
+    t.equal((await recordOf(site, i + 1)).consumer, consumer, what)
+    made.socket.destroy()
+  }
+})
 
-t.test('a client is known by what the configuration names of its certificate', async (t) => {
+t.test('the configured part of a client certificate identifies its consumer', async (t) => {
   const yaml = secure(certificates(api), `client_ca: ${authority.ca}`)
   const site = await startEntrance(t, `${yaml}consumers: [{ client_certificate: { id: subject_cn } }]\n`)
   const made = await handshake(site.gateway.port, pairOf(acme))
@@ -363,7 +350,7 @@ t.test('a client is known by what the configuration names of its certificate', a
   for (const { socket } of [made, bare]) socket.destroy()
 })
 
-/** A folder with the pair `a`, and the files of the folder by name. */
+/** Makes a folder with the pair `a`, and the given files by name. */
 function folderWith(t: Test, { cert, key }: Issued) {
   const folder = t.testdir()
   const pair = { cert: join(folder, 'tls.crt'), key: join(folder, 'tls.key') }
@@ -372,7 +359,7 @@ function folderWith(t: Test, { cert, key }: Issued) {
   return { folder, pair }
 }
 
-t.test('renewed certificates are served without a connection being dropped', async (t) => {
+t.test('renewed certificates are served without a dropped connection', async (t) => {
   const { pair } = folderWith(t, api)
   const results: string[] = []
   const site = await startEntrance(t, secure(certificates(pair)), {
@@ -391,7 +378,7 @@ t.test('renewed certificates are served without a connection being dropped', asy
   for (const { socket } of [before, after]) socket.destroy()
 })
 
-t.test('a certificate that does not fit its key, or is none, changes nothing but the log', async (t) => {
+t.test('a certificate that does not fit its key, or is malformed, changes only the log', async (t) => {
   const { pair } = folderWith(t, api)
   const results: string[] = []
   const site = await startEntrance(t, secure(certificates(pair)), {
@@ -438,7 +425,7 @@ t.test('a certificate that does not fit its key, or is none, changes nothing but
   t.same(results, [...broken.map(() => 'rejected'), 'applied'])
 })
 
-t.test('an expired certificate never replaces a good one while it runs', async (t) => {
+t.test('an expired certificate never replaces a good one at run time', async (t) => {
   const { pair } = folderWith(t, api)
   let now = Date.now()
   const site = await startEntrance(t, secure(certificates(pair)), {
@@ -466,13 +453,13 @@ t.test('an expired certificate never replaces a good one while it runs', async (
     fields: { messages: [/tls\.crt expired on .*; renew the certificate/] },
     message: /the last good ones stay/,
   })
-  // Nothing is lost by it once the one that is served has expired, too.
+  // Replacing it loses nothing once the current one has expired, too.
   now += 86_400_000
   t.equal(await site.tls!.reload(), 'applied')
   t.equal(await served(), 'old')
 })
 
-t.test('certificates in a Kubernetes secret are renewed by the swap of its ..data link', async (t) => {
+t.test('certificates of a Kubernetes secret are renewed by the swap of its ..data link', async (t) => {
   const folder = t.testdir()
   const put = (name: string, { cert, key }: Issued) => {
     mkdirSync(join(folder, name))
@@ -497,7 +484,7 @@ t.test('certificates in a Kubernetes secret are renewed by the swap of its ..dat
   made.socket.destroy()
 })
 
-t.test('other settings and other files of server.tls are taken over while it runs', async (t) => {
+t.test('other settings and files of server.tls take effect at run time', async (t) => {
   const site = await startEntrance(t, secure(certificates(api)))
   const settings = site.gateway.snapshot().config.server.tls!
   t.equal(
@@ -526,7 +513,7 @@ t.test('other settings and other files of server.tls are taken over while it run
   made.socket.destroy()
 })
 
-t.test('the log warns fourteen days before a certificate expires, and says when it has', async (t) => {
+t.test('the log warns fourteen days before a certificate expires, and when it has', async (t) => {
   const lasting = authority.issue('lasting', 'DNS:lasting.example', 40)
   const expiry = startEntrance(t, secure(certificates(lasting)))
   const { notAfter } = (await expiry).tls!.expiries()[0]!

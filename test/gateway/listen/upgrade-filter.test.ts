@@ -13,7 +13,7 @@ routes:
 `
 const OFFER = ['Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABkAAQAAP__']
 
-t.test('an offer of h2c is ignored, and the request answered as the plain one that it also is', async (t) => {
+t.test('an offer of h2c is ignored, and the request is answered as a plain one', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const connection = await openRaw(gateway.port)
   connection.write(rawRequest('GET /payments/a', ...OFFER))
@@ -49,7 +49,7 @@ t.test('CONNECT is no plain request, whatever it offers', async (t) => {
   t.equal(payments.received.length, 0)
 })
 
-t.test('bytes behind a request that says close do not take its answer away', async (t) => {
+t.test('bytes after a request that says close do not cost its response', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const { responses } = await rawExchange(
     gateway.port,
