@@ -5,7 +5,7 @@
 import { writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { policyOf } from '../dist/config/snapshot/snapshot.js'
+import { policyOf } from '../dist/config/snapshot/policy.js'
 import { createMemoryLimiter } from '../dist/limiter/memory.js'
 import { plotAccuracy } from './accuracy/plot.mjs'
 import { judgeMarks, measureAccuracy } from './accuracy/simulate.mjs'

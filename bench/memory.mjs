@@ -4,7 +4,7 @@
  */
 import os from 'node:os'
 import { parseArgs } from 'node:util'
-import { policyOf } from '../dist/config/snapshot/snapshot.js'
+import { policyOf } from '../dist/config/snapshot/policy.js'
 import { connectStore } from '../dist/limiter/redis/connect.js'
 import { createRedisLimiter } from '../dist/limiter/redis/redis.js'
 import { requireTools, shape } from './harness/machine.mjs'
