@@ -4,7 +4,7 @@ import { problemOf, startSite } from '../../support/gateway/site.js'
 import { rawExchange, rawRequest } from '../../support/http/raw.js'
 
 t.test(
-  'a boost is there for the next request, in the fields and the text of a 429, and then ends',
+  'the next request gets a boost, which shows in the fields and the 429 text, until it ends',
   async (t) => {
     const { gateway } = await startSite(
       t,

@@ -51,7 +51,7 @@ function requestOf(charge: Partial<Charge> = {}): [ReturnType<typeof exchangeFor
   return [x, { ...own, ...charge } as Charge]
 }
 
-t.test('a slot outlives its lease for as long as the response takes, and not a moment longer', async (t) => {
+t.test("a slot's lease is renewed for as long as the response takes, and then given back", async (t) => {
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const charges = createCharges(limiter, 5)
@@ -69,7 +69,7 @@ t.test('a slot outlives its lease for as long as the response takes, and not a m
   t.ok(limiter.take(service, policy, 'alice', 1).allowed)
 })
 
-t.test('a slot that nobody renews lapses', async (t) => {
+t.test('a slot that nobody renews expires', async (t) => {
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   limiter.take(service, policy, 'alice', 1)
@@ -77,7 +77,7 @@ t.test('a slot that nobody renews lapses', async (t) => {
   t.ok(limiter.take(service, policy, 'alice', 1).allowed)
 })
 
-t.test('one that ends while it is being renewed is given back behind that', async (t) => {
+t.test('a slot that ends during its renewal is given back after it', async (t) => {
   const said: [Slot, number][] = []
   let renewed: () => void = () => {}
   const limiter: Pick<Limiter, 'settle'> = {
@@ -107,7 +107,7 @@ t.test('one that ends while it is being renewed is given back behind that', asyn
   ])
 })
 
-t.test('any order of ends leaves none behind', async (t) => {
+t.test('slots that end in any order leave none behind', async (t) => {
   const clock = createClock()
   const limiter = createMemoryLimiter({ now: () => clock.now })
   const many = policyOf([{ ...slots, amount: 6, burst: 6, windowMs: 60_000 }], {

@@ -21,7 +21,7 @@ function costOf(consumer: string, ...headers: string[]): number {
   return askedCost(x, x.route!)
 }
 
-t.test('a trusted consumer says what its request costs, up to the max', async (t) => {
+t.test('a trusted consumer sets the cost of its request, up to the maximum', async (t) => {
   t.equal(costOf('acme', 'X-Request-Cost', '7'), 7)
   t.equal(costOf('umbrella', 'x-REQUEST-cost', '50'), 50)
   t.equal(costOf('acme', 'X-Request-Cost', '51'), 50)
@@ -29,7 +29,7 @@ t.test('a trusted consumer says what its request costs, up to the max', async (t
   t.equal(costOf('acme', 'X-Request-Cost', '007'), 7)
 })
 
-t.test('everybody else, and whoever says nothing that is a cost, pays the default', async (t) => {
+t.test('other consumers, and invalid costs, pay the default', async (t) => {
   t.equal(costOf('mallory', 'X-Request-Cost', '1'), 3)
   t.equal(costOf('acme'), 3)
   t.equal(costOf('acme', 'X-Request-Cost', '1', 'X-Request-Cost', '1'), 3, 'said twice')
@@ -43,7 +43,7 @@ t.test('everybody else, and whoever says nothing that is a cost, pays the defaul
   }
 })
 
-t.test('the header goes on to the upstream as it is', async (t) => {
+t.test('the cost header is forwarded unchanged', async (t) => {
   const { headers } = exchangeFor(snapshot, { headers: ['X-Request-Cost', '700'] })
   t.same(headers.forward, ['X-Request-Cost', '700'])
 })
@@ -93,7 +93,7 @@ routes:
   t.equal(paid('/files/a%2Fb;c'), 1)
 })
 
-t.test('what is taken from the quota is the dearer cost', async (t) => {
+t.test('of two possible routes the quota is charged the higher cost', async (t) => {
   const upstream = await recordingUpstream(t)
   const gateway = await startGateway(
     t,

@@ -2,7 +2,7 @@ import t from 'tap'
 import { problemOf, startSite } from '../../support/gateway/site.js'
 import { rawExchange, rawRequest } from '../../support/http/raw.js'
 
-/** Callers are known by a header, and may have a tenant; both are believed from anybody here. */
+/** Consumers come from a header, and may have a tenant; here anybody may set both. */
 const CONSUMERS = `
 tiers: [free, pro]
 trusted_proxies: [127.0.0.1]
@@ -17,36 +17,33 @@ async function ask(port: number, line: string, ...fields: string[]) {
   return responses[0]!
 }
 
-t.test(
-  'by ip: one address has one quota, whoever it says it is; an IPv6 address counts by its /64',
-  async (t) => {
-    const { gateway } = await startSite(
-      t,
-      `${CONSUMERS}
+t.test('by ip: an address has one quota, whatever consumer it names; IPv6 counts by /64', async (t) => {
+  const { gateway } = await startSite(
+    t,
+    `${CONSUMERS}
 services:
   payments:
     upstreams: [PAYMENTS]
     limits: { free: [{ amount: 2, window: 1m, by: ip }, 100/min], pro: unlimited }
 routes: [{ path: /*, service: payments }]
 `,
-    )
-    const from = (address: string, user: string) =>
-      ask(gateway.port, 'GET /', `X-Forwarded-For: ${address}`, `X-User-Id: ${user}`)
-    t.equal((await from('2001:db8::1', 'ann')).header('ratelimit'), '"ip-minute";r=1;t=60')
-    t.equal((await from('2001:db8::2', 'ben')).status, 200)
-    const denied = await from('2001:db8::3', 'cay')
-    t.equal(denied.status, 429)
-    t.match(problemOf(denied), {
-      detail:
-        /^The quota "ip-minute" \(2 per 60 s\) of your address, tier free on payments, is used up; try again in \d+ s\.$/,
-      'violated-policies': ['ip-minute'],
-    })
-    t.equal((await from('2001:db8:0:1::1', 'ann')).status, 200, 'another network')
-    t.equal((await from('203.0.113.9', 'ann')).status, 200)
-  },
-)
+  )
+  const from = (address: string, user: string) =>
+    ask(gateway.port, 'GET /', `X-Forwarded-For: ${address}`, `X-User-Id: ${user}`)
+  t.equal((await from('2001:db8::1', 'ann')).header('ratelimit'), '"ip-minute";r=1;t=60')
+  t.equal((await from('2001:db8::2', 'ben')).status, 200)
+  const denied = await from('2001:db8::3', 'cay')
+  t.equal(denied.status, 429)
+  t.match(problemOf(denied), {
+    detail:
+      /^The quota "ip-minute" \(2 per 60 s\) of your address, tier free on payments, is used up; try again in \d+ s\.$/,
+    'violated-policies': ['ip-minute'],
+  })
+  t.equal((await from('2001:db8:0:1::1', 'ann')).status, 200, 'another network')
+  t.equal((await from('203.0.113.9', 'ann')).status, 200)
+})
 
-t.test('a consumer whose id is an address spends nothing of that address', async (t) => {
+t.test("a consumer whose id is an address spends none of that address's quota", async (t) => {
   const { gateway } = await startSite(
     t,
     `
@@ -66,7 +63,7 @@ routes: [{ path: /*, service: payments }]
   t.same([await from(key), await from(key), await from(key)], [200, 200, 429], 'the consumer')
 })
 
-t.test('by tenant: from the key or a header; who has none is a tenant of one', async (t) => {
+t.test('by tenant: from the key or a header; a consumer without one counts alone', async (t) => {
   const { gateway, payments } = await startSite(
     t,
     `${CONSUMERS}
@@ -106,7 +103,7 @@ routes: [{ path: /*, service: payments }]
   t.same(payments.received[length]!.values('x-user-id'), [])
 })
 
-t.test('a share: one user of a tenant cannot starve the rest, and is told what of', async (t) => {
+t.test('a share: one consumer of a tenant cannot starve the rest, and learns its limit', async (t) => {
   const { gateway } = await startSite(
     t,
     `${CONSUMERS}
@@ -141,7 +138,7 @@ routes: [{ path: /*, service: payments }]
   t.equal(alone.header('ratelimit'), '"tenant-minute";r=3;t=60')
 })
 
-t.test('a tenant that is no id is 401, and one that comes twice or by a twin is no tenant', async (t) => {
+t.test('an invalid tenant id is 401; a repeated or look-alike tenant header counts as none', async (t) => {
   const { gateway, payments } = await startSite(
     t,
     `${CONSUMERS}
@@ -161,7 +158,7 @@ routes: [{ path: /*, service: payments }]
   )
 })
 
-t.test('by route: all callers of a route share it, and other routes have their own', async (t) => {
+t.test('by route: all consumers of a route share it, and other routes have their own', async (t) => {
   const { gateway } = await startSite(
     t,
     `${CONSUMERS}
@@ -179,12 +176,10 @@ routes:
   t.equal((await ask(gateway.port, 'GET /b/1', 'X-User-Id: ann')).status, 200)
 })
 
-t.test(
-  'by service: two tiers are one count with two amounts, so that free is turned away first',
-  async (t) => {
-    const { gateway } = await startSite(
-      t,
-      `${CONSUMERS}
+t.test('by service: two tiers share one count with two amounts, so free is denied first', async (t) => {
+  const { gateway } = await startSite(
+    t,
+    `${CONSUMERS}
 services:
   payments:
     upstreams: [PAYMENTS]
@@ -193,15 +188,14 @@ services:
       pro: [10/s, { amount: 3, window: 1m, by: service }]
 routes: [{ path: /*, service: payments }]
 `,
-    )
-    const free = (user: string) => ask(gateway.port, 'GET /', `X-User-Id: ${user}`)
-    const pro = () => ask(gateway.port, 'GET /', PRO)
-    t.equal((await free('ann')).status, 200)
-    t.equal((await pro()).status, 200)
-    const denied = await free('ben')
-    t.equal(denied.status, 429)
-    t.match(problemOf(denied).detail, /of all callers of the service, tier free on payments, is used up/)
-    t.equal((await pro()).status, 200)
-    t.equal((await pro()).status, 429)
-  },
-)
+  )
+  const free = (user: string) => ask(gateway.port, 'GET /', `X-User-Id: ${user}`)
+  const pro = () => ask(gateway.port, 'GET /', PRO)
+  t.equal((await free('ann')).status, 200)
+  t.equal((await pro()).status, 200)
+  const denied = await free('ben')
+  t.equal(denied.status, 429)
+  t.match(problemOf(denied).detail, /of all callers of the service, tier free on payments, is used up/)
+  t.equal((await pro()).status, 200)
+  t.equal((await pro()).status, 429)
+})

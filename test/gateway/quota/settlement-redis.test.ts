@@ -7,7 +7,7 @@ import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 import { startRedis } from '../../support/redis/redis.js'
 
-/** The way of a charge with counts in Redis: two gateways, each with a connection of its own. */
+/** Tests charges with counts in Redis: two gateways, each with a connection of its own. */
 const SITE = `
 tiers: [free]
 services:
@@ -52,7 +52,7 @@ t.test('slots, refunds, debts and candidates are counted once for all gateways',
     const tried = await reader.usage(service, policy.candidate!, '127.0.0.1', levels)
     return [...live, ...tried].map((one) => one.used)
   }
-  /** Settling is not waited for: it is behind the response. */
+  /** Settling happens after the response, without waiting. */
   const reads = async (expected: readonly number[], what: string) => {
     let last: number[] = []
     const settled = eventually(what, async () => {

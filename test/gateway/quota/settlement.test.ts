@@ -12,7 +12,7 @@ import { rawUpstream } from '../../support/http/raw-upstream.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 import { closeOf, handshake, opened, startChat } from '../../support/http/websocket.js'
 
-/** `payments` allows two requests at once; `marketing` gives back and takes on what its responses say. */
+/** `payments` allows two requests at once; `marketing` refunds and charges what its responses say. */
 const SITE = `
 tiers: [free]
 services:
@@ -32,14 +32,14 @@ routes:
 
 const levelsAt = (ip: string) => ({ ip, tenant: undefined, route: '', byAddress: true })
 
-/** How much of each limit somebody at 127.0.0.1 has used. */
+/** Returns how much of each limit a client at 127.0.0.1 has used. */
 async function used(gateway: TestGateway, service: number, consumer = '127.0.0.1'): Promise<number[]> {
   const of = gateway.snapshot().services[service]!
   const usage = await gateway.limiter.usage(of, of.policies[0]!, consumer, levelsAt(consumer))
   return usage.map((one) => one.used)
 }
 
-/** An upstream that answers when it is told to. */
+/** Starts an upstream that answers when told to. */
 async function waitingUpstream(t: Test) {
   const answers: (() => void)[] = []
   const upstream = await recordingUpstream(t, (req, res) => {
@@ -91,7 +91,7 @@ t.test('a slot is held for as long as its response takes', async (t) => {
   for (const { socket } of [first, third]) socket.destroy()
 })
 
-t.test('a request that is refused behind the quota gives its slot back and keeps its charge', async (t) => {
+t.test('a request refused after the quota stage gives its slot back and keeps its charge', async (t) => {
   const { gateway, payments } = await startSite(t, SITE)
   const { responses } = await rawExchange(gateway.port, rawRequest('POST /payments/x', 'Content-Length: 5'))
   t.equal(responses[0]!.status, 413)
@@ -100,7 +100,7 @@ t.test('a request that is refused behind the quota gives its slot back and keeps
   t.equal(payments.received.length, 0)
 })
 
-t.test('a client that leaves while the store is asked leaves no slot behind', async (t) => {
+t.test('a client that leaves during the store call leaves no slot behind', async (t) => {
   let decide: () => void = () => {}
   const gateway: TestGateway = await startGateway(
     t,
@@ -109,7 +109,7 @@ t.test('a client that leaves while the store is asked leaves no slot behind', as
       limiter: {
         take: (...args) =>
           new Promise<Decision>((resolve) => {
-            // As a store that charges at once, and whose reply is late.
+            // Like a store that charges at once, and whose reply is late.
             const decision = gateway.limiter.take(...args)
             decide = () => resolve(decision)
           }),
@@ -132,7 +132,7 @@ t.test('a client that leaves while the store is asked leaves no slot behind', as
   t.same(await used(gateway, 1), [0], 'and what is given back on 499 is given back')
 })
 
-t.test('a tunnel holds its slot until it ends; a handshake that is refused does not', async (t) => {
+t.test('a tunnel holds its slot until it ends; a refused handshake does not', async (t) => {
   const chat = await startChat(t)
   const yaml = `
 tiers: [free]
@@ -165,7 +165,7 @@ routes:
   t.same(await used(gateway, 0), [0], 'nor does one that is cut')
 })
 
-t.test('what a response gives back', async (t) => {
+t.test('a response with a listed status gives its charge back', async (t) => {
   let answer: { status: number; fields?: Record<string, string> } = { status: 200 }
   const marketing = await recordingUpstream(t, (req, res) => {
     req.resume()
@@ -208,7 +208,7 @@ t.test('what a response gives back', async (t) => {
   )
 })
 
-t.test('what the gateway answers itself is given back, too', async (t) => {
+t.test('a response of the gateway itself with a listed status gives it back, too', async (t) => {
   const { origin } = await refusingPort()
   const yaml = SITE.replace('PAYMENTS', origin).replace('MARKETING', origin)
   const gateway = await startGateway(t, yaml)
@@ -218,7 +218,7 @@ t.test('what the gateway answers itself is given back, too', async (t) => {
   t.same(await used(gateway, 1), [0])
 })
 
-t.test('a caller who leaves without a response gets back what it took where 499 is listed', async (t) => {
+t.test('a client that leaves before the response gets its charge back if 499 is listed', async (t) => {
   const { upstream, answers } = await waitingUpstream(t)
   const { gateway } = await startSite(t, SITE, { marketing: upstream })
   for (const [target, left] of [
@@ -236,34 +236,31 @@ t.test('a caller who leaves without a response gets back what it took where 499 
   }
 })
 
-t.test(
-  'what is cut in the middle of its response is given back where `upstream_cut` is listed',
-  async (t) => {
-    const upstream = await rawUpstream(t, ({ socket }) =>
-      socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'),
-    )
-    const yaml = SITE.replace('refund_on: [503]', 'refund_on: [503, upstream_cut]')
-    const gateway = await startGateway(
-      t,
-      yaml.replace('PAYMENTS', upstream.origin).replace('MARKETING', upstream.origin),
-    )
-    for (const [target, left] of [
-      ['/refunded/x', 4],
-      ['/both/x', 4],
-    ] as const) {
-      const recorded = gateway.records.length
-      const client = await openRaw(gateway.port)
-      client.write(rawRequest(`GET ${target}`))
-      await client.closed()
-      t.match(client.received(), 'HTTP/1.1 200 OK')
-      await gateway.recorded(recorded + 1)
-      t.match(gateway.records.at(-1), { status: 200, error: 'upstream_cut' })
-      t.same(await used(gateway, 1), [left], target)
-    }
-  },
-)
+t.test('a response that is cut gives its charge back if `upstream_cut` is listed', async (t) => {
+  const upstream = await rawUpstream(t, ({ socket }) =>
+    socket.end('HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf'),
+  )
+  const yaml = SITE.replace('refund_on: [503]', 'refund_on: [503, upstream_cut]')
+  const gateway = await startGateway(
+    t,
+    yaml.replace('PAYMENTS', upstream.origin).replace('MARKETING', upstream.origin),
+  )
+  for (const [target, left] of [
+    ['/refunded/x', 4],
+    ['/both/x', 4],
+  ] as const) {
+    const recorded = gateway.records.length
+    const client = await openRaw(gateway.port)
+    client.write(rawRequest(`GET ${target}`))
+    await client.closed()
+    t.match(client.received(), 'HTTP/1.1 200 OK')
+    await gateway.recorded(recorded + 1)
+    t.match(gateway.records.at(-1), { status: 200, error: 'upstream_cut' })
+    t.same(await used(gateway, 1), [left], target)
+  }
+})
 
-t.test('a debt is waited for', async (t) => {
+t.test('a debt delays the next request', async (t) => {
   const marketing = await recordingUpstream(t, (req, res) => {
     req.resume()
     res.writeHead(200, { 'x-token-cost': '25' }).end()
@@ -279,7 +276,7 @@ t.test('a debt is waited for', async (t) => {
   t.equal(responses[0]!.header('retry-after'), '39')
 })
 
-t.test('a cost that is absurd fills the limit and no more', async (t) => {
+t.test('an absurd cost is capped', async (t) => {
   const marketing = await recordingUpstream(t, (req, res) => {
     req.resume()
     res.writeHead(200, { 'x-token-cost': '9'.repeat(400) }).end()
@@ -291,11 +288,9 @@ t.test('a cost that is absurd fills the limit and no more', async (t) => {
   t.same(await used(gateway, 1), [2 ** 25 - 1])
 })
 
-t.test(
-  'a limit that is only tried out refuses nothing, and its slots and quota are settled like the live ones',
-  async (t) => {
-    const { upstream, answers } = await waitingUpstream(t)
-    const yaml = `
+t.test('a candidate limit denies nothing, and is settled like a live one', async (t) => {
+  const { upstream, answers } = await waitingUpstream(t)
+  const yaml = `
 tiers: [free]
 services:
   payments:
@@ -308,53 +303,52 @@ services:
 routes:
   - { path: /*, service: payments, refund_on: [499] }
 `
-    const { gateway } = await startSite(t, yaml, { payments: upstream })
-    const tried = async () => {
-      const { policies } = gateway.snapshot().services[0]!
-      const usage = await gateway.limiter.usage(
-        gateway.snapshot().services[0]!,
-        policies[0]!.candidate!,
-        '127.0.0.1',
-        levelsAt('127.0.0.1'),
-      )
-      return usage.map((one) => one.used)
-    }
-    const open = async () => {
-      const connection = await openRaw(gateway.port)
-      const waiting = answers.length
-      connection.write(rawRequest('GET /x'))
-      await eventually('it is with the upstream', () => answers.length === waiting + 1)
-      return connection
-    }
-    const first = await open()
-    t.same(await tried(), [1, 1])
-    const second = await open()
-    t.same(await tried(), [1, 1], 'the second would not have passed')
-    t.same(
-      gateway.candidates.map(([, { allowed, binding }]) => [allowed, binding]),
-      [
-        [true, 1],
-        [false, 1],
-      ],
+  const { gateway } = await startSite(t, yaml, { payments: upstream })
+  const tried = async () => {
+    const { policies } = gateway.snapshot().services[0]!
+    const usage = await gateway.limiter.usage(
+      gateway.snapshot().services[0]!,
+      policies[0]!.candidate!,
+      '127.0.0.1',
+      levelsAt('127.0.0.1'),
     )
-    answers[0]!()
-    await gateway.recorded(1)
-    t.same(await tried(), [1, 0])
-    const third = await open()
-    third.socket.destroy()
-    await gateway.recorded(2)
-    t.same(await tried(), [1, 0], 'given back, as it is of the live limit')
-    t.same(await used(gateway, 0), [2])
-    const fourth = await open()
-    const { responses } = await rawExchange(gateway.port, rawRequest('GET /x'))
-    t.match(JSON.parse(responses[0]!.body), { status: 429, 'violated-policies': ['minute'] })
-    t.equal(responses[0]!.header('ratelimit-policy'), '"minute";q=3;w=60', 'callers do not see it')
-    t.equal(gateway.candidates.length, 5, 'what the live limit denies is counted, too')
-    for (const { socket } of [first, second, fourth]) socket.destroy()
-  },
-)
+    return usage.map((one) => one.used)
+  }
+  const open = async () => {
+    const connection = await openRaw(gateway.port)
+    const waiting = answers.length
+    connection.write(rawRequest('GET /x'))
+    await eventually('it is with the upstream', () => answers.length === waiting + 1)
+    return connection
+  }
+  const first = await open()
+  t.same(await tried(), [1, 1])
+  const second = await open()
+  t.same(await tried(), [1, 1], 'the second would not have passed')
+  t.same(
+    gateway.candidates.map(([, { allowed, binding }]) => [allowed, binding]),
+    [
+      [true, 1],
+      [false, 1],
+    ],
+  )
+  answers[0]!()
+  await gateway.recorded(1)
+  t.same(await tried(), [1, 0])
+  const third = await open()
+  third.socket.destroy()
+  await gateway.recorded(2)
+  t.same(await tried(), [1, 0], 'given back, as it is of the live limit')
+  t.same(await used(gateway, 0), [2])
+  const fourth = await open()
+  const { responses } = await rawExchange(gateway.port, rawRequest('GET /x'))
+  t.match(JSON.parse(responses[0]!.body), { status: 429, 'violated-policies': ['minute'] })
+  t.equal(responses[0]!.header('ratelimit-policy'), '"minute";q=3;w=60', 'callers do not see it')
+  t.equal(gateway.candidates.length, 5, 'what the live limit denies is counted, too')
+  for (const { socket } of [first, second, fourth]) socket.destroy()
+})
 
-t.test('where nothing is to be settled, nothing is', async (t) => {
+t.test('without refunds or slots nothing is settled', async (t) => {
   let settled = 0
   const yaml = `
 tiers: [free]
@@ -368,7 +362,7 @@ routes: [{ path: /*, service: payments }]
   t.match(gateway.records, [{ status: 200, held: undefined, cost: undefined }])
 })
 
-t.test('what was decided without the store is not settled with it', async (t) => {
+t.test('a decision without the store is not settled with it', async (t) => {
   for (const [decidedBy, expected] of [
     ['open', 0],
     ['local', 1],
