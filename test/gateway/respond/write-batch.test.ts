@@ -3,7 +3,7 @@ import { eventually } from '../../support/eventually.js'
 import { startSite } from '../../support/gateway/site.js'
 import { openRaw, rawRequest } from '../../support/http/raw.js'
 
-/** What is answered waits for the end of the event loop's turn; nobody may notice but by the clock. */
+/** Tests that responses wait for the end of the event loop's turn, which nobody notices but by the clock. */
 
 const SITE = `
 tiers: [free]
@@ -13,7 +13,7 @@ routes:
   - { path: /payments/*, service: payments }
 `
 
-t.test('a refusal is out before the bytes behind it are held against their sender', async (t) => {
+t.test('a refusal is sent before malformed bytes behind it are answered', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const connection = await openRaw(gateway.port)
   connection.write(`${rawRequest('GET /nowhere')}no request at all\r\n\r\n`)
@@ -24,7 +24,7 @@ t.test('a refusal is out before the bytes behind it are held against their sende
   )
 })
 
-t.test('fifty refusals for one write are fifty answers in order', async (t) => {
+t.test('fifty refusals for one write are fifty responses in order', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const connection = await openRaw(gateway.port)
   const ids = Array.from({ length: 50 }, (_, i) => `id-${i}`)
@@ -38,7 +38,7 @@ t.test('fifty refusals for one write are fifty answers in order', async (t) => {
   connection.socket.destroy()
 })
 
-t.test('a client that leaves before its answer is written is recorded, and harms no other', async (t) => {
+t.test('a client that leaves before its response is written is recorded, and harms no other', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const stays = await openRaw(gateway.port)
   for (let i = 0; i < 20; i++) {
@@ -56,7 +56,7 @@ t.test('a client that leaves before its answer is written is recorded, and harms
   t.ok(gateway.records.every(({ status }) => status === 404 || status === 499))
 })
 
-t.test('an upgrade behind a refused request on its connection is looked at, and refused', async (t) => {
+t.test('an upgrade after a refused request on its connection is read, and refused', async (t) => {
   const { gateway } = await startSite(t, SITE)
   const connection = await openRaw(gateway.port)
   const upgrade = rawRequest('GET /nowhere/ws', 'Connection: Upgrade', 'Upgrade: websocket')
