@@ -45,42 +45,39 @@ function open() {
   return { limiter, assignments, amounts, circuits, states, ask }
 }
 
-t.test(
-  'a signature may be asked about again and again: its nonce stays good for the request itself',
-  async (t) => {
-    const nonces = createSeenNonces()
-    const signing = snapshotOf(`
+t.test('explaining a signed request does not use up its nonce', async (t) => {
+  const nonces = createSeenNonces()
+  const signing = snapshotOf(`
 tiers: [free]
 consumers: [{ signature: { keys: [{ id: acme-1, secret: a-secret-of-the-partner, consumer: acme }] } }]
 services: { payments: { upstreams: [http://127.0.0.1:9001], limits: { free: 2/min } } }
 routes: [{ path: /*, service: payments }]
 `)
-    const explain = explainOver(() => signing, { tokens, nonces })
-    const lines = [
-      ['@method', 'GET'],
-      ['@authority', 'gateway.example'],
-      ['@path', '/a'],
-      ['@query', '?'],
-    ] as const
-    const key = { secret: 'a-secret-of-the-partner', keyid: 'acme-1' }
-    const [input = '', inputs = '', name = '', signature = ''] = signed(lines, {
-      ...key,
-      more: ';nonce="n-1"',
-    })
-    const headers = [
-      ['host', 'gateway.example'],
-      [input, inputs],
-      [name, signature],
-    ] as const
-    const ask = () => explain({ method: 'GET', url: '/a', headers, peer: '192.0.2.7' })
-    for (let i = 0; i < 3; i++)
-      t.match(await ask(), { status: 0, consumer: 'acme', identified_by: 'signature' })
-    t.ok(nonces.isNew('acme-1', 'n-1', 60_000, 1000, Date.now()))
-    t.match(await ask(), { status: 401, cause: /The nonce was used before/ }, 'by a real request')
-  },
-)
+  const explain = explainOver(() => signing, { tokens, nonces })
+  const lines = [
+    ['@method', 'GET'],
+    ['@authority', 'gateway.example'],
+    ['@path', '/a'],
+    ['@query', '?'],
+  ] as const
+  const key = { secret: 'a-secret-of-the-partner', keyid: 'acme-1' }
+  const [input = '', inputs = '', name = '', signature = ''] = signed(lines, {
+    ...key,
+    more: ';nonce="n-1"',
+  })
+  const headers = [
+    ['host', 'gateway.example'],
+    [input, inputs],
+    [name, signature],
+  ] as const
+  const ask = () => explain({ method: 'GET', url: '/a', headers, peer: '192.0.2.7' })
+  for (let i = 0; i < 3; i++)
+    t.match(await ask(), { status: 0, consumer: 'acme', identified_by: 'signature' })
+  t.ok(nonces.isNew('acme-1', 'n-1', 60_000, 1000, Date.now()))
+  t.match(await ask(), { status: 401, cause: /The nonce was used before/ }, 'by a real request')
+})
 
-t.test('it says what the limits would say, and takes nothing of them', async (t) => {
+t.test('it tells what the limits would decide, and takes nothing', async (t) => {
   const { ask, limiter } = open()
   for (let i = 0; i < 5; i++)
     t.match(await ask('GET', '/payments/1'), { status: 0, decision: { allowed: true, remaining: 1 } })
@@ -111,7 +108,7 @@ t.test('it finds consumer and tier as a request would, and repeats no key', asyn
   t.match(await ask('GET', '/payments/1', { headers: [], peer: '2001:db8::1' }), { identified_by: 'ip' })
 })
 
-t.test('where no route fits it names those that are near', async (t) => {
+t.test('without a matching route it names the near ones', async (t) => {
   const { ask } = open()
   t.match(await ask('GET', '/paymens/1'), { status: 404, error: 'no_route', fits: [] })
   t.equal((await ask('GET', '/paymens/1')).near[0], '/payments/*')
@@ -123,7 +120,7 @@ t.test('where no route fits it names those that are near', async (t) => {
   })
 })
 
-t.test('what never gets as far as a limit is told with its reason', async (t) => {
+t.test('a request refused before the limits is explained with its reason', async (t) => {
   const { ask, circuits, assignments } = open()
   t.match(await ask('GET', '/a/../b'), { status: 400, error: 'bad_target', cause: /dot segment/ })
   t.match(await ask('GET', '/hello'), { status: 200, error: null, why: /answers by itself/ })
@@ -146,7 +143,7 @@ t.test('what never gets as far as a limit is told with its reason', async (t) =>
   })
 })
 
-t.test('what the limits let through is told with the upstreams that are there for it', async (t) => {
+t.test('a request that passes is explained with the available upstreams', async (t) => {
   const { ask, states } = open()
   t.match(await ask('GET', '/payments/1'), { upstreams: null, status: 0 }, 'no gateway was asked')
   states.push({ service: 'other', state: 'drained' })

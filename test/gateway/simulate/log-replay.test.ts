@@ -40,7 +40,7 @@ function logged(changes: Partial<LoggedRequest> = {}): LoggedRequest {
 const isDenied = (outcome: ReturnType<ReturnType<typeof createPlan>['request']>) =>
   typeof outcome === 'string' ? outcome : outcome.deniedNow
 
-t.test('a limit that would have denied is named, and what was denied then is known', async (t) => {
+t.test('a limit that would have denied is named, beside what was denied then', async (t) => {
   const plan = createPlan(snapshotOf(configOf('{ free: 2/min, pro: unlimited }')))
   const outcomes = [1, 2, 3].map((i) => plan.request(logged({ began: START + i })))
   t.match(outcomes, [{ deniedNow: false }, { deniedNow: false }, { deniedNow: true, deniedThen: false }])
@@ -61,7 +61,7 @@ t.test('a limit that would have denied is named, and what was denied then is kno
   t.equal(isDenied(plan.request(logged({ began: START + 120_000 }))), false, 'two minutes later')
 })
 
-t.test('of what never came to a limit nothing is counted', async (t) => {
+t.test('a request that never reached a limit is not counted', async (t) => {
   const respond = `
   - { path: /fixed, respond: { status: 200, body: ok } }`
   const plan = createPlan(snapshotOf(`${configOf('{ free: 1/min, pro: 1/min }').trimEnd()}`))
@@ -83,14 +83,14 @@ t.test('of what never came to a limit nothing is counted', async (t) => {
   t.equal(fixed.request(logged({ path: '/fixed' })), 'answered')
 })
 
-t.test('a tier that the configuration does not have counts as the default, and is told', async (t) => {
+t.test('an unknown tier counts as the default, and is reported', async (t) => {
   const plan = createPlan(snapshotOf(configOf('{ free: 1/min, pro: 5/min }', '')))
   for (let i = 0; i < 3; i++) plan.request(logged({ tier: 'gold' }))
   t.match(plan.request(logged({ tier: 'gold' })), { tier: 'free', deniedNow: true })
   t.same([...plan.unknownTiers()], [['gold', 4]])
 })
 
-t.test('costs are those of the route now, and what the caller or the upstream said', async (t) => {
+t.test("costs are the route's current ones, and those that the client or the upstream set", async (t) => {
   const of = (more: string) => createPlan(snapshotOf(configOf('{ free: 10/min, pro: 10/min }', more)))
   const passes = (plan: ReturnType<typeof of>, changes: Partial<LoggedRequest>) => {
     let passed = 0
@@ -107,7 +107,7 @@ t.test('costs are those of the route now, and what the caller or the upstream sa
   t.equal(passes(of(costs), { cost: 5, consumer: 'bob' }), 10, 'who is not trusted')
 })
 
-t.test('a slot is held from the beginning to the end of a request, however long that takes', async (t) => {
+t.test('a slot is held from the beginning to the end of a request, however long', async (t) => {
   const limits =
     '{ free: { amount: 1, algorithm: concurrency, lease: 10s }, pro: { amount: 1, algorithm: concurrency } }'
   const plan = createPlan(snapshotOf(configOf(limits)))
@@ -119,7 +119,7 @@ t.test('a slot is held from the beginning to the end of a request, however long 
   t.equal(at(3_600_001, 10), false, 'it has ended')
 })
 
-t.test('levels count: of an address, of a tenant', async (t) => {
+t.test('levels count: by address, by tenant', async (t) => {
   const plan = createPlan(
     snapshotOf(
       configOf(
@@ -137,7 +137,7 @@ t.test('levels count: of an address, of a tenant', async (t) => {
   t.equal(from('192.0.2.3', 'e'), false, 'of no tenant')
 })
 
-t.test('what a limiter has decided, a plan by the same limits decides again', async (t) => {
+t.test("a replay against the same limits repeats the limiter's decisions", async (t) => {
   const request = fc.record({
     consumer: fc.constantFrom('a', 'b', 'c'),
     after: fc.nat(40_000),
