@@ -6,7 +6,7 @@ import { openRaw, type RawConnection, rawExchange, rawRequest } from '../../supp
 import { recordingUpstream } from '../../support/http/upstream.js'
 import { handshake, startChat } from '../../support/http/websocket.js'
 
-/** Three tiers by key, a service that is limited to ten a minute for free. */
+/** Three tiers by key; a service with ten a minute for free. */
 function yamlFor(origin: string, service: string, route = ''): string {
   return `
 tiers: [free, pro, enterprise]
@@ -33,7 +33,7 @@ function stateOf(gateway: TestGateway) {
   return gateway.guards.describe(gateway.snapshot())[0]!
 }
 
-/** An upstream that answers when it is told to. */
+/** Starts an upstream that answers when told to. */
 async function holding(t: Test) {
   const held: ServerResponse[] = []
   const upstream = await recordingUpstream(t, (_req, res) => void held.push(res))
@@ -49,12 +49,12 @@ t.test('a circuit breaker', async (t) => {
   const breaker = 'circuit_breaker: { min_requests: 5, open: 2s, probes: 1 }'
   const gateway = await startGateway(t, yamlFor(upstream.origin, breaker))
 
-  t.test('passes on what fails, until it has seen enough of it', async (t) => {
+  t.test('passes failures on until it has seen enough', async (t) => {
     for (let i = 0; i < 5; i++) t.equal((await send(gateway, request('free'))).code, 'its own')
     t.equal(stateOf(gateway).circuit, 'open')
   })
 
-  t.test('then answers 503 at once, with Retry-After and without quota', async (t) => {
+  t.test('then answers 503 at once, with Retry-After and without charging quota', async (t) => {
     const before = upstream.received.length
     const refused = await send(gateway, request('top'))
     t.match(refused, { status: 503, code: 'circuit_open' })
@@ -66,7 +66,7 @@ t.test('a circuit breaker', async (t) => {
     t.match(gateway.records.at(-1), { status: 503, error: 'circuit_open', decision: undefined })
   })
 
-  t.test('and closes when a probe is answered well; none of it was charged', async (t) => {
+  t.test('and closes after a good probe; none of it was charged', async (t) => {
     status = 200
     await eventually('it lets a probe pass', () => stateOf(gateway).circuit === 'half_open')
     const probe = await send(gateway, request('top'))
@@ -76,7 +76,7 @@ t.test('a circuit breaker', async (t) => {
   })
 })
 
-t.test('a circuit breaker is not opened by what is none of the upstream', async (t) => {
+t.test("failures that are not the upstream's do not open a circuit breaker", async (t) => {
   const upstream = await holding(t)
   const breaker = 'circuit_breaker: { min_requests: 3, open: 10s, slow: 1h }'
   const gateway = await startGateway(t, yamlFor(upstream.origin, breaker, ', body_limit: 10'))
@@ -99,7 +99,7 @@ t.test('a circuit breaker is not opened by what is none of the upstream', async 
   t.equal(stateOf(gateway).circuit, 'closed')
 })
 
-t.test('nor is what no upstream was given ever slow', async (t) => {
+t.test('requests that no upstream got never count as slow', async (t) => {
   const upstream = await holding(t)
   const service = `circuit_breaker: { min_requests: 3, slow: 1ms, open: 1m }
     concurrency: { min: 10, max: 10 }
@@ -118,7 +118,7 @@ t.test('nor is what no upstream was given ever slow', async (t) => {
   t.equal(stateOf(gateway).circuit, 'closed')
 })
 
-t.test('a circuit breaker is opened by what cannot be reached, breaks off, or is late', async (t) => {
+t.test('an upstream that refuses, breaks off or is late opens the circuit breaker', async (t) => {
   const cut = await recordingUpstream(t, (_req, res) => {
     res.writeHead(200, { 'content-length': 100 })
     res.write('x', () => res.destroy())
@@ -154,7 +154,7 @@ t.test('a circuit breaker is opened by what cannot be reached, breaks off, or is
   }
 })
 
-t.test('half open, the probe is for the tier with the highest priority that asks', async (t) => {
+t.test('half open, the waiting tier with the highest priority sends the probe', async (t) => {
   let status = 500
   const upstream = await recordingUpstream(t, (_req, res) => {
     res.statusCode = status
@@ -166,7 +166,7 @@ t.test('half open, the probe is for the tier with the highest priority that asks
   t.equal((await send(gateway, request('pro'))).code, 'circuit_open')
   status = 200
   await eventually('it is half open', () => stateOf(gateway).circuit === 'half_open')
-  // One after the other on one connection, so that nobody can come late.
+  // One after the other on one connection, so that none can come late.
   const { responses } = await rawExchange(gateway.port, request('free') + request('pro'), { responses: 2 })
   t.strictSame(
     responses.map((response) => response.status),
@@ -174,7 +174,7 @@ t.test('half open, the probe is for the tier with the highest priority that asks
   )
 })
 
-t.test('a limit of concurrency that is full', async (t) => {
+t.test('a concurrency limit that is full', async (t) => {
   const upstream = await holding(t)
   const gateway = await startGateway(t, yamlFor(upstream.origin, 'concurrency: { min: 10, max: 10 }'))
   const clients: RawConnection[] = []
@@ -187,7 +187,7 @@ t.test('a limit of concurrency that is full', async (t) => {
     )
   }
 
-  t.test('sheds free first: it may fill four fifths', async (t) => {
+  t.test('sheds free first, which may fill four fifths', async (t) => {
     t.equal(upstream.held.length, 8)
     t.match(clients[8]!.responses(), [{ status: 503 }])
     t.match(JSON.parse(clients[8]!.responses()[0]!.body), { code: 'overloaded' })
@@ -195,7 +195,7 @@ t.test('a limit of concurrency that is full', async (t) => {
     t.strictSame(stateOf(gateway).concurrency, { limit: 10, in_flight: 8 })
   })
 
-  t.test('while pro and enterprise pass, up to the whole of it', async (t) => {
+  t.test('while pro and enterprise pass, until all of it is used', async (t) => {
     const statuses = async (tier: 'pro' | 'top') => {
       const client = await openRaw(gateway.port)
       const held = upstream.held.length
@@ -232,7 +232,7 @@ t.test('a limit of concurrency that is full', async (t) => {
   })
 })
 
-t.test('a place is given back by whatever ends a request', async (t) => {
+t.test('a place is given back however the request ends', async (t) => {
   const upstream = await holding(t)
   const limit = 'concurrency: { min: 10, max: 10 }'
   const gateway = await startGateway(
@@ -274,7 +274,7 @@ t.test('a place is given back by whatever ends a request', async (t) => {
   uploading.socket.destroy()
 })
 
-t.test('a WebSocket holds a place until it is open, and is never slow', async (t) => {
+t.test('a WebSocket holds a place until it is open, and never counts as slow', async (t) => {
   const chat = await startChat(t)
   const gateway = await startGateway(
     t,
@@ -292,14 +292,14 @@ t.test('a WebSocket holds a place until it is open, and is never slow', async (t
     open.push(client)
   }
   t.match(stateOf(gateway), { circuit: 'closed', concurrency: { in_flight: 0 } })
-  // For longer than what is slow.
+  // For longer than `slow`.
   await new Promise((resolve) => setTimeout(resolve, 1_100))
   for (const client of open) client.socket.destroy()
   await gateway.recorded(3)
   t.match(stateOf(gateway), { circuit: 'closed', concurrency: { in_flight: 0 } })
 })
 
-t.test('a reload keeps what was found, and a service without either is not asked', async (t) => {
+t.test('a reload keeps the state, and a service without breaker or limit is not checked', async (t) => {
   const upstream = await recordingUpstream(t, (_req, res) => void res.writeHead(500).end('{}'))
   const yaml = (service: string) => yamlFor(upstream.origin, service)
   const gateway = await startGateway(t, yaml('circuit_breaker: { min_requests: 2, open: 1m }'))
@@ -312,7 +312,7 @@ t.test('a reload keeps what was found, and a service without either is not asked
   t.match(stateOf(gateway), { circuit: undefined, concurrency: undefined })
 })
 
-t.test('while the gateway is overloaded, the lowest tiers are turned away before any quota', async (t) => {
+t.test('while the gateway is overloaded, the lowest tiers are shed, and charged nothing', async (t) => {
   const upstream = await recordingUpstream(t)
   const overload = {
     pressure: 0,

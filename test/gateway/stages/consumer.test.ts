@@ -32,14 +32,14 @@ const IP = '  - ip: {}'
 
 const identifies = identifyConsumer({ tokens: createTokens({ log: { info() {}, warn() {} } }) })
 
-/** All of these are known at once. */
+/** A source that knows all of these at once. */
 function identify(snapshot: Snapshot, headers: readonly string[], peer?: string) {
   const x = exchangeFor(snapshot, peer === undefined ? { headers } : { headers, peer })
   x.clientIp = clientOf(x)
   return { refusal: identifies(x) as Refusal | undefined, x }
 }
 
-t.test('an API key says who it is and brings its tier', async (t) => {
+t.test('an API key identifies its consumer and brings the tier', async (t) => {
   const snapshot = withConsumers(KEYS)
   t.match(identify(snapshot, ['X-Api-Key', 'key-of-acme']), {
     refusal: undefined,
@@ -53,7 +53,7 @@ t.test('an API key says who it is and brings its tier', async (t) => {
   t.match(identify(snapshot, ['x-api-key', onTheWire]).x, { consumer: 'umlaut' }, 'beyond ASCII, too')
 })
 
-t.test('a bad API key is 401, never the next source', async (t) => {
+t.test('a bad API key is 401, and no other credential is tried', async (t) => {
   const snapshot = withConsumers([KEYS, HEADER, IP].join('\n'))
   const bad = [
     '',
@@ -76,7 +76,7 @@ t.test('a bad API key is 401, never the next source', async (t) => {
   }
 })
 
-t.test('a 401 challenges, as HTTP wants, and does not repeat the credential', async (t) => {
+t.test('a 401 has a challenge, and does not repeat the credential', async (t) => {
   const { refusal } = identify(withConsumers(KEYS), ['x-api-key', 'sk_live_12345'])
   t.same(refusal!.headers, ['WWW-Authenticate', 'ApiKey realm="tidegate"'])
   t.notMatch(JSON.stringify(refusal), /sk_live/)
@@ -110,57 +110,54 @@ t.test('a trusted id is taken as it is, up to 256 characters', async (t) => {
   }
 })
 
-t.test(
-  'a header is believed from those that it names, and from others it is as if it were not there',
-  async (t) => {
-    const header = (from: string) => `  - header: { name: x-user-id, tenant: x-org${from} }`
-    const who = (snapshot: Snapshot, peer: string) => {
-      const { consumer, tenant, identifiedBy } = identify(
-        snapshot,
-        ['x-user-id', 'alice', 'x-org', 'acme'],
-        peer,
-      ).x
-      return [consumer, tenant, identifiedBy]
-    }
-    const alice = ['alice', 'acme', 'header']
-    const named = withConsumers([header(', from: [10.0.0.0/8, "fd00::/8"]'), IP].join('\n'))
-    t.same(who(named, '10.1.2.3'), alice)
-    t.same(who(named, '::ffff:10.1.2.3'), alice)
-    t.same(who(named, 'fd00::7'), alice)
-    t.same(who(named, '192.0.2.7'), ['192.0.2.7', undefined, 'ip'])
-    t.same(who(named, '127.0.0.1'), ['127.0.0.1', undefined, 'ip'])
-    const alone = withConsumers(header(', from: 10.0.0.1'))
-    t.match(identify(alone, ['x-user-id', 'alice'], '10.0.0.2').refusal, { code: 'unauthorized' })
+t.test('an identity header is believed from the configured addresses, and else ignored', async (t) => {
+  const header = (from: string) => `  - header: { name: x-user-id, tenant: x-org${from} }`
+  const who = (snapshot: Snapshot, peer: string) => {
+    const { consumer, tenant, identifiedBy } = identify(
+      snapshot,
+      ['x-user-id', 'alice', 'x-org', 'acme'],
+      peer,
+    ).x
+    return [consumer, tenant, identifiedBy]
+  }
+  const alice = ['alice', 'acme', 'header']
+  const named = withConsumers([header(', from: [10.0.0.0/8, "fd00::/8"]'), IP].join('\n'))
+  t.same(who(named, '10.1.2.3'), alice)
+  t.same(who(named, '::ffff:10.1.2.3'), alice)
+  t.same(who(named, 'fd00::7'), alice)
+  t.same(who(named, '192.0.2.7'), ['192.0.2.7', undefined, 'ip'])
+  t.same(who(named, '127.0.0.1'), ['127.0.0.1', undefined, 'ip'])
+  const alone = withConsumers(header(', from: 10.0.0.1'))
+  t.match(identify(alone, ['x-user-id', 'alice'], '10.0.0.2').refusal, { code: 'unauthorized' })
 
-    const proxies = 'trusted_proxies: [10.0.0.0/8]'
-    t.same(
-      who(withConsumers([header(''), IP].join('\n'), proxies), '10.1.2.3'),
-      alice,
-      'by default a trusted proxy',
-    )
-    t.same(who(withConsumers([header(''), IP].join('\n'), proxies), '192.0.2.7'), [
-      '192.0.2.7',
-      undefined,
-      'ip',
-    ])
-    const narrower = withConsumers([header(', from: [192.0.2.7]'), IP].join('\n'), proxies)
-    t.same(who(narrower, '192.0.2.7'), alice, 'what it says itself goes first')
-    t.same(who(narrower, '10.1.2.3'), ['10.1.2.3', undefined, 'ip'])
+  const proxies = 'trusted_proxies: [10.0.0.0/8]'
+  t.same(
+    who(withConsumers([header(''), IP].join('\n'), proxies), '10.1.2.3'),
+    alice,
+    'by default a trusted proxy',
+  )
+  t.same(who(withConsumers([header(''), IP].join('\n'), proxies), '192.0.2.7'), [
+    '192.0.2.7',
+    undefined,
+    'ip',
+  ])
+  const narrower = withConsumers([header(', from: [192.0.2.7]'), IP].join('\n'), proxies)
+  t.same(who(narrower, '192.0.2.7'), alice, 'what it says itself goes first')
+  t.same(who(narrower, '10.1.2.3'), ['10.1.2.3', undefined, 'ip'])
 
-    const loopback = withConsumers(header(''), 'listen: 127.0.0.1:0')
-    t.same(who(loopback, '127.0.0.1'), alice, 'or who reaches a gateway that only this machine reaches')
-    t.throws(() => withConsumers(header('')), /does not say who may set x-user-id/)
-  },
-)
+  const loopback = withConsumers(header(''), 'listen: 127.0.0.1:0')
+  t.same(who(loopback, '127.0.0.1'), alice, 'or who reaches a gateway that only this machine reaches')
+  t.throws(() => withConsumers(header('')), /does not say who may set x-user-id/)
+})
 
-t.test('nobody known is 401 and says what to send', async (t) => {
+t.test('an unidentified request is 401 and learns what to send', async (t) => {
   t.match(identify(withConsumers([KEYS, HEADER].join('\n')), []).refusal, {
     code: 'unauthorized',
     detail: 'Send a credential in x-api-key or x-user-id.',
   })
 })
 
-t.test('an address is who nothing else is known of', async (t) => {
+t.test('an address identifies a client without any other credential', async (t) => {
   const snapshot = withConsumers([KEYS, IP].join('\n'), 'trusted_proxies: [10.0.0.0/8]')
   t.match(identify(snapshot, [], '192.0.2.7').x, { consumer: '192.0.2.7', identifiedBy: 'ip' })
   t.match(identify(snapshot, [], '::ffff:192.0.2.7').x, { consumer: '192.0.2.7' })
@@ -180,13 +177,13 @@ t.test('an address is who nothing else is known of', async (t) => {
   t.match(identify(snapshot, split, '10.0.0.1').x, { consumer: '198.51.100.1' }, 'in several fields')
 })
 
-t.test('the address of the client is known whoever the consumer is', async (t) => {
+t.test("the client's address is known, whoever the consumer is", async (t) => {
   const snapshot = withConsumers(KEYS, 'trusted_proxies: [10.0.0.1]')
   const headers = ['x-api-key', 'key-of-bob', 'x-forwarded-for', '198.51.100.1']
   t.match(identify(snapshot, headers, '10.0.0.1').x, { consumer: 'bob', clientIp: '198.51.100.1' })
 })
 
-t.test('a credential that is there twice is 400, equal or not, in any case', async (t) => {
+t.test('a repeated credential is 400, whether equal or not, in any case', async (t) => {
   const snapshot = withConsumers([KEYS, HEADER].join('\n'))
   for (const [name, twin] of [
     ['x-api-key', 'X-API-KEY'],
@@ -201,7 +198,7 @@ t.test('a credential that is there twice is 400, equal or not, in any case', asy
   }
 })
 
-t.test('a name with _ for - is no credential, and does not make one ambiguous', async (t) => {
+t.test('a header name with _ for - is no credential, and does not make one ambiguous', async (t) => {
   const snapshot = withConsumers([KEYS, HEADER].join('\n'))
   for (const twin of ['x_user_id', 'X_User-Id', 'x-user_id']) {
     t.match(identify(snapshot, [twin, 'mallory']).refusal, { code: 'unauthorized' }, twin)
@@ -209,7 +206,7 @@ t.test('a name with _ for - is no credential, and does not make one ambiguous', 
   }
 })
 
-t.test('a key is looked up in the snapshot of the request, not in one before it', async (t) => {
+t.test("a key is looked up in the request's own snapshot", async (t) => {
   const before = withConsumers(KEYS)
   t.match(identify(before, ['x-api-key', 'key-of-bob']).x, { consumer: 'bob' })
   const after = withConsumers(KEYS.replace(sha256('key-of-bob'), sha256('new-key-of-bob')))

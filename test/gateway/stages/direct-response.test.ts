@@ -2,7 +2,7 @@ import t from 'tap'
 import { startFaces } from '../../support/http/faces.js'
 import { recordingUpstream } from '../../support/http/upstream.js'
 
-/** What the gateway answers by itself, and how targets and hosts are read, on every face that has them. */
+/** Tests what the gateway answers by itself, and how it reads targets and hosts, on every face that has them. */
 
 const upstream = await recordingUpstream(t)
 const SITE = `
@@ -26,7 +26,7 @@ const forwards = (value: string) => ({
 /** A handshake is a GET. */
 const methods = faces.filter(({ name }) => name !== 'upgrade')
 
-t.test('OPTIONS * is answered, and reaches nobody', async (t) => {
+t.test('OPTIONS * is answered, and not forwarded', async (t) => {
   for (const face of methods) {
     const before = upstream.received.length
     const answer = await face.ask({ method: 'OPTIONS', target: '*' })
@@ -41,7 +41,7 @@ t.test('OPTIONS * is answered, and reaches nobody', async (t) => {
   }
 })
 
-t.test('Max-Forwards of OPTIONS is counted down, and ends at 0', async (t) => {
+t.test('Max-Forwards of OPTIONS is counted down, and 0 is answered here', async (t) => {
   for (const face of methods) {
     const before = upstream.received.length
     const last = await face.ask(forwards('0'))
@@ -77,7 +77,7 @@ t.test("a browser's preflight is answered by its route, whatever Max-Forwards sa
   }
 })
 
-t.test('a Host that is none is 400', async (t) => {
+t.test('an invalid Host is 400', async (t) => {
   for (const face of faces) {
     for (const host of ['a..', 'a..b', 'a:99999', '[::::]', 'a@b']) {
       const { status } = await face.ask({ host })
@@ -88,7 +88,7 @@ t.test('a Host that is none is 400', async (t) => {
   }
 })
 
-t.test('what no URI may hold goes on percent-encoded', async (t) => {
+t.test('bytes that no URI may hold are forwarded percent-encoded', async (t) => {
   for (const face of methods) {
     t.match(await face.ask({ target: '/a"<>{}|^`?b="<>{}|^`' }), { status: 200 }, face.name)
     const escaped = '%22%3C%3E%7B%7D%7C%5E%60'
@@ -96,7 +96,7 @@ t.test('what no URI may hold goes on percent-encoded', async (t) => {
   }
 })
 
-t.test('a preflight is answered by the route of the method that it asks for, and by no other', async (t) => {
+t.test('a preflight is answered by the route of the method it asks for, and by no other', async (t) => {
   const preflight = (target: string, method: string, origin = 'https://app.example') => ({
     method: 'OPTIONS',
     target,

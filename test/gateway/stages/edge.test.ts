@@ -103,7 +103,7 @@ t.test('an address, a country, a client, a path or a score may be denied', async
   })
 })
 
-t.test('who is allowed is let in whatever is denied, and nobody else where all are', async (t) => {
+t.test('allow wins over deny, and lets in nobody else', async (t) => {
   const { reasonOf } = edgeOf(`
   deny: [0.0.0.0/0, "::/0", { user_agent: { contains: bot } }]
   allow: [203.0.113.0/24, { path: /robots.txt }]
@@ -115,7 +115,7 @@ t.test('who is allowed is let in whatever is denied, and nobody else where all a
   t.equal(reasonOf({ peer: '192.0.2.1', target: '/robots.txt' }), 'ip_limit', 'but not without limit')
 })
 
-t.test('who comes from the same link is no exception', async (t) => {
+t.test('link-local addresses are denied and limited like others', async (t) => {
   const { reasonOf } = edgeOf('  deny: [0.0.0.0/0, "::/0"]')
   t.equal(reasonOf({ peer: 'fe80::1%eth0' }), 'deny_list')
   t.equal(reasonOf({ peer: 'fe80::1' }), 'deny_list')
@@ -166,7 +166,7 @@ routes: [{ path: /*, service: api, websocket: true, allow_encoded: true }]
   }
 })
 
-t.test('what is allowed is allowed as it is written alone', async (t) => {
+t.test('an allowed path is allowed only as it is written', async (t) => {
   const { reasonOf } = edgeOf(`
   deny: [0.0.0.0/0]
   allow: [{ path: /open }]`)
@@ -176,7 +176,7 @@ t.test('what is allowed is allowed as it is written alone', async (t) => {
   }
 })
 
-t.test('the path is the one that the route is found by', async () => {
+t.test('the edge checks the same path as the router', async () => {
   const found: string[] = []
   const snapshot = {
     ...snapshotOf(config('  deny: []')),
@@ -212,7 +212,7 @@ t.test('the path is the one that the route is found by', async () => {
   )
 })
 
-t.test('an address has so many requests, a proxy any number', async (t) => {
+t.test('an address has a request limit, a trusted proxy none', async (t) => {
   const { ask, advance } = edgeOf('  ip_limit: { rate: 2/s, burst: 3 }')
   for (let i = 0; i < 3; i++) t.equal(ask().refusal, undefined)
   const { refusal } = ask()
@@ -228,7 +228,7 @@ t.test('an address has so many requests, a proxy any number', async (t) => {
   }
 })
 
-t.test('each CDN tells the address in its own way, and only trusted proxies are believed', async (t) => {
+t.test('each CDN names the address in its own header, which only trusted proxies may set', async (t) => {
   const cases: [cdn: string, headers: string[], client: string][] = [
     [
       'cloudflare',
@@ -264,7 +264,7 @@ t.test('each CDN tells the address in its own way, and only trusted proxies are 
   }
 })
 
-t.test('of two such headers nobody knows which is true', async (t) => {
+t.test('a repeated address header is refused', async (t) => {
   const { ask } = edgeOf('  cdn: cloudflare')
   const twice = ['CF-Connecting-IP', '198.51.100.1', 'cf-connecting-ip', '198.51.100.2']
   t.throws(() => ask({ headers: twice, peer: '10.0.0.1' }), /bad_header/)
@@ -282,7 +282,7 @@ async function site(t: Test, edge: string, more = '') {
 
 const DENIED = '  deny: [{ user_agent: { exact: evil } }]'
 
-t.test('it holds on plain sockets, with Node’s parser, on upgrades and over HTTP/2', async (t) => {
+t.test("the rules hold on the plain path, with Node's parser, on upgrades and over HTTP/2", async (t) => {
   const { upstream, gateway } = await site(
     t,
     `${DENIED}\n  allow: [{ path: /open }]`,
@@ -333,7 +333,7 @@ t.test('it holds on plain sockets, with Node’s parser, on upgrades and over HT
   )
 })
 
-t.test('with action: close nothing is said', async (t) => {
+t.test('with action: close the client gets no response', async (t) => {
   const { upstream, gateway } = await site(t, `${DENIED}\n  action: close`, 'server: { http2: true }')
   const http2 = await http2Client(t, gateway.origin)
   for (const bytes of [
@@ -353,7 +353,7 @@ t.test('with action: close nothing is said', async (t) => {
   t.equal(upstream.received.length, 0)
 })
 
-t.test('who is over the limit by address gets 429 before anybody is asked', async (t) => {
+t.test('an address over its limit gets 429 before any other check', async (t) => {
   const { upstream, gateway } = await site(t, '  ip_limit: { rate: 1/h, burst: 2 }')
   const statuses: number[] = []
   for (let i = 0; i < 4; i++) {

@@ -42,7 +42,7 @@ function asked(target: string, tier: (typeof TIERS)[number]) {
   return x
 }
 
-/** What the client of an allowed request sees of its quota. */
+/** Returns what the client of an allowed request sees of its quota. */
 function fieldsOf(x: ReturnType<typeof asked>): Record<string, string> {
   const flat: string[] = []
   pushQuotaHeaders(flat, x.route!.service.policies[x.tier]!, x.decision!)
@@ -55,7 +55,7 @@ function asObject(flat: readonly string[]): Record<string, string> {
 
 const NOT_LOOKED_AT: Pick<Limiter, 'preview'> = { preview: () => Promise.reject(new Error('not here')) }
 
-/** The stage alone: what it holds is never settled, what it tries out never counted. */
+/** Runs the stage alone: slots are never settled, candidates never counted. */
 function takeQuota(limiter: Pick<Limiter, 'take'>) {
   return takeQuotaWith({
     limiter: { ...NOT_LOOKED_AT, ...limiter },
@@ -65,7 +65,7 @@ function takeQuota(limiter: Pick<Limiter, 'take'>) {
   })
 }
 
-/** A limiter that always decides the same. */
+/** A limiter that always gives the same decision. */
 function deciding(decision: Partial<Decision>): Pick<Limiter, 'take'> {
   return { take: () => exampleDecision(decision) }
 }
@@ -81,7 +81,7 @@ function refusedBy(
   return { ...refusal, fields: asObject(refusal.headers ?? []) }
 }
 
-t.test('an allowed request says what is left, when the window ends, and what the policy is', async (t) => {
+t.test('an allowed request tells the policy, what is left, and when the window ends', async (t) => {
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   clock.now += 41_500
@@ -98,7 +98,7 @@ t.test('an allowed request says what is left, when the window ends, and what the
   t.ok(x.limitMs >= 0 && x.limitMs < 1_000)
 })
 
-t.test('a cost is taken whole, and remaining counts requests of cost 1', async (t) => {
+t.test('a cost is charged in full, and remaining counts requests of cost 1', async (t) => {
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   const first = asked('/payments/refunds', 'free')
@@ -110,7 +110,7 @@ t.test('a cost is taken whole, and remaining counts requests of cost 1', async (
   t.match(take(asked('/payments/1', 'free')), { code: 'quota_exceeded' })
 })
 
-t.test('of several limits the one that leaves least is told; the policy tells all', async (t) => {
+t.test('of several limits the one with the least left is told; the policy lists all', async (t) => {
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   const x = asked('/payments/1', 'pro')
@@ -122,7 +122,7 @@ t.test('of several limits the one that leaves least is told; the policy tells al
     'X-RateLimit-Remaining': '4',
     'X-RateLimit-Reset': '1',
   })
-  // 98 of the minute's 100 are gone, the second begins anew: now the minute leaves less.
+  // 98 of the minute's 100 are gone, and the second begins anew: now the minute leaves less.
   for (let second = 0; second < 49; second++) {
     clock.now += 1_000
     for (let i = 0; i < 2; i++) take(asked('/payments/1', 'pro'))
@@ -133,7 +133,7 @@ t.test('of several limits the one that leaves least is told; the policy tells al
   t.match(fieldsOf(late), { RateLimit: '"minute";r=0;t=9', 'X-RateLimit-Limit': '100' })
 })
 
-t.test('a limit with a name or a window of its own is called so', async (t) => {
+t.test('a limit is called by its name, else by its window', async (t) => {
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   const x = asked('/reports/1', 'free')
@@ -147,11 +147,11 @@ t.test('a limit with a name or a window of its own is called so', async (t) => {
   t.match(fieldsOf(z), { 'RateLimit-Policy': '"day";q=100;w=86400', RateLimit: /^"day";r=99;t=\d+$/ })
 })
 
-t.test('a denied request is told the policy, when to come again, and which limits denied it', async (t) => {
+t.test('a denied request learns the policy, when to retry, and which limits denied it', async (t) => {
   const clock = createClock()
   const take = takeQuota(createMemoryLimiter({ now: () => clock.now }))
   for (let i = 0; i < 10; i++) t.equal(take(asked('/payments/1', 'free')), undefined)
-  // What is made of the others is seen by who is refused (plain-connections.test.ts).
+  // plain-connections.test.ts tests how other refusals are written.
   const { prepared, ...told } = take(asked('/payments/1', 'free')) as Refusal
   t.ok(prepared)
   t.same(told, {
@@ -201,7 +201,7 @@ t.test(
   },
 )
 
-t.test('a cost above the limit is told that waiting is no use', async (t) => {
+t.test('a cost above the limit is told that a retry is no use', async (t) => {
   const clock = createClock()
   const refusal = takeQuota(createMemoryLimiter({ now: () => clock.now }))(asked('/payments/dear', 'free'))
   if (refusal === undefined || refusal instanceof Promise) throw new Error('a refusal at once was expected')
@@ -226,11 +226,11 @@ t.test('all limits that deny are named', async (t) => {
   })
 })
 
-t.test('a window that is no whole number of seconds is told in ms', async (t) => {
+t.test('a window that is not a whole number of seconds is told in ms', async (t) => {
   t.match(refusedBy({ retryMs: 700 }, '/reports/1', 'free').detail, '"burst" (3 per 1500 ms)')
 })
 
-t.test('each algorithm says in its own words what is used up, and when to come again', async (t) => {
+t.test('each algorithm has its own words for what is used up, and when to retry', async (t) => {
   const many = snapshotOf(`
 tiers: [free]
 services:
@@ -286,7 +286,7 @@ routes: [{ path: /*, service: payments }]
   )
 })
 
-t.test('who else is counted is told only where somebody else is', async (t) => {
+t.test('the stage passes tenant, address and route only to limits that need them', async (t) => {
   const asks = (limits: string) => {
     const of = snapshotOf(`
 tiers: [free]
@@ -317,61 +317,58 @@ routes: [{ path: /x/*, service: a }]
   t.same(asks('[10/min, { amount: 1, window: 1m, candidate: true }]'), [undefined, undefined])
 })
 
-t.test(
-  'a candidate is asked first, in the same turn, and nothing that becomes of it is waited for',
-  async (t) => {
-    const of = snapshotOf(`
+t.test('a candidate is asked first, in the same turn, and never waited for', async (t) => {
+  const of = snapshotOf(`
 tiers: [free]
 services: { a: { upstreams: [http://a], limits: { free: [10/min, { amount: 1, window: 1m, candidate: true }] } } }
 routes: [{ path: /*, service: a }]
 `)
-    const asked: string[] = []
-    const counted: unknown[] = []
-    let decideTried: (decision: Decision) => void = () => {}
-    const metrics = { candidate: (_: unknown, decision: Decision) => void counted.push(decision.decidedBy) }
-    const take: Limiter['take'] = (_service, policy) => {
-      const tried = policy.candidate === undefined
-      asked.push(tried ? 'candidate' : 'live')
-      return tried
-        ? new Promise((resolve) => {
-            decideTried = resolve
-          })
-        : exampleDecision()
-    }
-    const stage = (limiter: Pick<Limiter, 'take'>) =>
-      takeQuotaWith({
-        limiter: { ...NOT_LOOKED_AT, ...limiter },
-        amounts: memoryAmounts(),
-        charges: { hold() {} },
-        metrics,
-      })
-    const ask = (limiter: Pick<Limiter, 'take'>) => {
-      const x = exchangeFor(of)
-      matchRoute(x)
-      x.consumer = 'alice'
-      x.tier = 0
-      return stage(limiter)(x)
-    }
-    t.equal(ask({ take }), undefined)
-    t.same(asked, ['candidate', 'live'])
-    decideTried(exampleDecision({ allowed: false, violated: 1 }))
+  const asked: string[] = []
+  const counted: unknown[] = []
+  let decideTried: (decision: Decision) => void = () => {}
+  const metrics = { candidate: (_: unknown, decision: Decision) => void counted.push(decision.decidedBy) }
+  const take: Limiter['take'] = (_service, policy) => {
+    const tried = policy.candidate === undefined
+    asked.push(tried ? 'candidate' : 'live')
+    return tried
+      ? new Promise((resolve) => {
+          decideTried = resolve
+        })
+      : exampleDecision()
+  }
+  const stage = (limiter: Pick<Limiter, 'take'>) =>
+    takeQuotaWith({
+      limiter: { ...NOT_LOOKED_AT, ...limiter },
+      amounts: memoryAmounts(),
+      charges: { hold() {} },
+      metrics,
+    })
+  const ask = (limiter: Pick<Limiter, 'take'>) => {
+    const x = exchangeFor(of)
+    matchRoute(x)
+    x.consumer = 'alice'
+    x.tier = 0
+    return stage(limiter)(x)
+  }
+  t.equal(ask({ take }), undefined)
+  t.same(asked, ['candidate', 'live'])
+  decideTried(exampleDecision({ allowed: false, violated: 1 }))
+  await Promise.resolve()
+  t.same(counted, ['store'])
+  for (const decidedBy of ['open', 'closed', 'local'] as const) {
+    ask({ take })
+    decideTried(exampleDecision({ decidedBy, reason: 'timeout' }))
     await Promise.resolve()
-    t.same(counted, ['store'])
-    for (const decidedBy of ['open', 'closed', 'local'] as const) {
-      ask({ take })
-      decideTried(exampleDecision({ decidedBy, reason: 'timeout' }))
-      await Promise.resolve()
-    }
-    t.same(counted, ['store'], 'not while the store is away')
-    const failing: Limiter['take'] = (service, policy, consumer, cost) =>
-      policy.candidate === undefined
-        ? Promise.reject(new Error('broken'))
-        : createMemoryLimiter().take(service, policy, consumer, cost)
-    t.equal(ask({ take: failing }), undefined, 'nor does it harm when it fails')
-  },
-)
+  }
+  t.same(counted, ['store'], 'not while the store is away')
+  const failing: Limiter['take'] = (service, policy, consumer, cost) =>
+    policy.candidate === undefined
+      ? Promise.reject(new Error('broken'))
+      : createMemoryLimiter().take(service, policy, consumer, cost)
+  t.equal(ask({ take: failing }), undefined, 'nor does it harm when it fails')
+})
 
-t.test('a decision that the store did not make claims no quota', async (t) => {
+t.test('a decision without the store shows no quota', async (t) => {
   for (const decidedBy of ['open', 'local'] as const) {
     const x = asked('/payments/1', 'free')
     t.equal(takeQuota(deciding({ decidedBy, reason: 'timeout' }))(x), undefined)
@@ -383,7 +380,7 @@ t.test('a decision that the store did not make claims no quota', async (t) => {
   t.match(fieldsOf(cached), { RateLimit: /r=9/ }, 'a remembered answer of the store is one of the store')
 })
 
-t.test('a local denial is 429 with Retry-After, and claims no quota', async (t) => {
+t.test('a local denial is 429 with Retry-After, and shows no quota', async (t) => {
   const { code, fields, violatedPolicies } = refusedBy({
     decidedBy: 'local',
     reason: 'breaker',
@@ -394,7 +391,7 @@ t.test('a local denial is 429 with Retry-After, and claims no quota', async (t) 
   t.same(violatedPolicies, ['minute'])
 })
 
-t.test('closed is 503 with Retry-After, and blames no quota', async (t) => {
+t.test('on_failure: closed is 503 with Retry-After, and names no quota', async (t) => {
   const { fields, ...refusal } = refusedBy({
     decidedBy: 'closed',
     reason: 'error',
@@ -404,23 +401,20 @@ t.test('closed is 503 with Retry-After, and blames no quota', async (t) => {
   t.same(refusal, { code: 'store_unavailable', headers: ['Retry-After', '1'] })
 })
 
-t.test(
-  'that the store did not decide is said where the service wants it, and no quota with it',
-  async (t) => {
-    const [service] = snapshot.services
-    const said = (showDecidedBy: boolean, decidedBy: Decision['decidedBy']) => {
-      const fields: string[] = []
-      pushDecidedBy(fields, { ...service!, showDecidedBy }, exampleDecision({ decidedBy }))
-      return fields
-    }
-    t.same(said(true, 'open'), ['X-Tidegate-Decided-By', 'open'])
-    t.same(said(true, 'local'), ['X-Tidegate-Decided-By', 'local'])
-    for (const by of ['store', 'cache', 'closed'] as const) t.same(said(true, by), [], by)
-    t.same(said(false, 'open'), [])
-  },
-)
+t.test('X-Tidegate-Decided-By names a decision without the store if the service shows it', async (t) => {
+  const [service] = snapshot.services
+  const said = (showDecidedBy: boolean, decidedBy: Decision['decidedBy']) => {
+    const fields: string[] = []
+    pushDecidedBy(fields, { ...service!, showDecidedBy }, exampleDecision({ decidedBy }))
+    return fields
+  }
+  t.same(said(true, 'open'), ['X-Tidegate-Decided-By', 'open'])
+  t.same(said(true, 'local'), ['X-Tidegate-Decided-By', 'local'])
+  for (const by of ['store', 'cache', 'closed'] as const) t.same(said(true, by), [], by)
+  t.same(said(false, 'open'), [])
+})
 
-t.test('an unlimited tier does not ask the limiter', async (t) => {
+t.test('a request of an unlimited tier does not ask the limiter', async (t) => {
   const x = asked('/payments/1', 'enterprise')
   const limiter = {
     take(): Decision {
@@ -431,77 +425,71 @@ t.test('an unlimited tier does not ask the limiter', async (t) => {
   t.equal(x.decision, undefined)
 })
 
-t.test(
-  'the limiter is asked for service, policy, consumer and cost of the request; it may take its time',
-  async (t) => {
-    const calls: unknown[][] = []
-    const limiter: Pick<Limiter, 'take'> = {
-      async take(service, policy, consumer, cost) {
-        calls.push([service.name, policy.header, consumer, cost])
-        return exampleDecision({ allowed: false, violated: 1, retryMs: 1 })
-      },
-    }
-    const x = asked('/payments/refunds', 'free')
-    t.match(await takeQuota(limiter)(x), { code: 'quota_exceeded' })
-    t.same(calls, [['payments', '"minute";q=10;w=60', 'alice', 5]])
-    t.match(x.decision, { allowed: false })
-  },
-)
+t.test('the limiter gets service, policy, consumer and cost of the request, and may be async', async (t) => {
+  const calls: unknown[][] = []
+  const limiter: Pick<Limiter, 'take'> = {
+    async take(service, policy, consumer, cost) {
+      calls.push([service.name, policy.header, consumer, cost])
+      return exampleDecision({ allowed: false, violated: 1, retryMs: 1 })
+    },
+  }
+  const x = asked('/payments/refunds', 'free')
+  t.match(await takeQuota(limiter)(x), { code: 'quota_exceeded' })
+  t.same(calls, [['payments', '"minute";q=10;w=60', 'alice', 5]])
+  t.match(x.decision, { allowed: false })
+})
 
-t.test(
-  'of a sampled request that passes it is told how each limit stood before it was charged',
-  async (t) => {
-    const yaml = (sample: number) =>
-      snapshotOf(`
+t.test('a sampled request that passes records how each limit stood before it was charged', async (t) => {
+  const yaml = (sample: number) =>
+    snapshotOf(`
 decisions: { sample: ${sample} }
 tiers: [free]
 services: { a: { upstreams: [http://a], limits: { free: [10/min, 100/h] } } }
 routes: [{ path: /*, service: a, cost: 2 }]
 `)
-    const redis = await startRedis(t)
-    // Not in the past: the server expires what it is given by its own clock.
-    const at = (Math.floor(Date.now() / 86_400_000) + 100) * 86_400_000
-    const now = () => at
-    const quiet = { info() {}, warn() {} }
-    const store = connectStore({ redis: redis.url }, quiet)
-    const ofRedis = createRedisLimiter({ store, timeoutMs: 2_000, log: quiet, now })
-    t.teardown(async () => {
-      await ofRedis.close()
-      store.disconnect()
+  const redis = await startRedis(t)
+  // Not in the past: the server expires keys by its own clock.
+  const at = (Math.floor(Date.now() / 86_400_000) + 100) * 86_400_000
+  const now = () => at
+  const quiet = { info() {}, warn() {} }
+  const store = connectStore({ redis: redis.url }, quiet)
+  const ofRedis = createRedisLimiter({ store, timeoutMs: 2_000, log: quiet, now })
+  t.teardown(async () => {
+    await ofRedis.close()
+    store.disconnect()
+  })
+  await ofRedis.ready
+  for (const [where, limiter] of [
+    ['memory', createMemoryLimiter({ now })],
+    ['redis', ofRedis],
+  ] as const) {
+    const stage = takeQuotaWith({
+      limiter,
+      amounts: memoryAmounts(),
+      charges: { hold() {} },
+      metrics: { candidate() {} },
     })
-    await ofRedis.ready
-    for (const [where, limiter] of [
-      ['memory', createMemoryLimiter({ now })],
-      ['redis', ofRedis],
-    ] as const) {
-      const stage = takeQuotaWith({
-        limiter,
-        amounts: memoryAmounts(),
-        charges: { hold() {} },
-        metrics: { candidate() {} },
-      })
-      const pass = async (sample: number) => {
-        const x = exchangeFor(yaml(sample))
-        matchRoute(x)
-        x.consumer = 'alice'
-        x.tier = 0
-        t.equal(await stage(x), undefined)
-        // In memory it is told a tick later; of Redis it has come in front of the decision.
-        if (where === 'memory') await new Promise(setImmediate)
-        return x
-      }
-      t.match(await pass(0), { sampled: false, counted: undefined }, where)
-      const { counted, sampled } = await pass(1)
-      t.equal(sampled, true)
-      const limits = limitsTold(yaml(1).services[0]!.policies[0]!.limits, exampleDecision(), counted!.numbers)
-      t.match(
-        limits.map(({ used, remaining, current }) => ({ used, remaining, current })),
-        [
-          { used: 2, remaining: 8, current: 2 },
-          { used: 2, remaining: 98, current: 2 },
-        ],
-        where,
-      )
+    const pass = async (sample: number) => {
+      const x = exchangeFor(yaml(sample))
+      matchRoute(x)
+      x.consumer = 'alice'
+      x.tier = 0
+      t.equal(await stage(x), undefined)
+      // In memory the state comes a tick later; from Redis it comes before the decision.
+      if (where === 'memory') await new Promise(setImmediate)
+      return x
     }
-  },
-)
+    t.match(await pass(0), { sampled: false, counted: undefined }, where)
+    const { counted, sampled } = await pass(1)
+    t.equal(sampled, true)
+    const limits = limitsTold(yaml(1).services[0]!.policies[0]!.limits, exampleDecision(), counted!.numbers)
+    t.match(
+      limits.map(({ used, remaining, current }) => ({ used, remaining, current })),
+      [
+        { used: 2, remaining: 8, current: 2 },
+        { used: 2, remaining: 98, current: 2 },
+      ],
+      where,
+    )
+  }
+})

@@ -29,12 +29,12 @@ t.test('an assignment wins over the credential, the credential over the default'
   t.same(await tierOf(undefined, undefined), ['pro', 'default'])
 })
 
-t.test('an assignment to a tier that this configuration does not have counts as none', async (t) => {
+t.test('an assignment to an unknown tier counts as none', async (t) => {
   t.same(await tierOf('platinum', 0), ['free', 'credential'])
   t.same(await tierOf('platinum', undefined), ['pro', 'default'])
 })
 
-t.test('when an assignment ends is known of what was decided by it', async (t) => {
+t.test('the exchange knows when its assignment ends', async (t) => {
   const assignments = memoryAssignments()
   const until = Date.now() + 3_600_000
   await assignments.set('acme', 'enterprise', until)
@@ -48,7 +48,7 @@ t.test('when an assignment ends is known of what was decided by it', async (t) =
   t.same(await Promise.all(['acme', 'other', 'nobody'].map(ends)), [until, undefined, undefined])
 })
 
-t.test('an assignment is that of one consumer', async (t) => {
+t.test('an assignment holds for exactly one consumer', async (t) => {
   const assignments = memoryAssignments()
   await assignments.set('acme', 'enterprise')
   const x = exchangeFor(snapshot)
@@ -57,7 +57,7 @@ t.test('an assignment is that of one consumer', async (t) => {
   t.match(x, { tier: 1, tierFrom: 'default' })
 })
 
-/** A source that has been asked already, or that has to be waited for. */
+/** Makes a source that answers at once, or that has to be waited for. */
 function sourceOf(
   name: string,
   plan: Partial<Found> | undefined | Promise<Partial<Found> | undefined>,
@@ -108,7 +108,7 @@ t.test('a source is asked when neither assignment nor credential has a tier', as
   t.equal(one.asked.length, 1)
 })
 
-t.test('sources are asked in their order until one knows, each waited for if need be', async (t) => {
+t.test('sources are asked in order until one knows, each waited for if needed', async (t) => {
   const first = sourceOf('first', Promise.resolve(undefined))
   const second = sourceOf('second', Promise.resolve({ tier: 'free', stale: true }), false)
   const third = sourceOf('third', { tier: 'enterprise' }, false)
@@ -119,7 +119,7 @@ t.test('sources are asked in their order until one knows, each waited for if nee
   t.match((await resolved([first.source])).x, { tier: 1, tierFrom: 'default' })
 })
 
-t.test('who has a tier but no tenant is asked for by the tenant, which changes nothing else', async (t) => {
+t.test('a source is also asked for a missing tenant, which changes nothing else', async (t) => {
   const telling = sourceOf('billing', Promise.resolve({ tier: 'free', tenant: 'acme-group', stale: true }))
   t.match((await resolved([telling.source], {}, 'enterprise')).x, {
     tier: 2,
@@ -134,7 +134,7 @@ t.test('who has a tier but no tenant is asked for by the tenant, which changes n
   t.equal(telling.asked.length, 2, 'who has both is not asked for')
 })
 
-t.test('a tier of a source that this configuration does not have counts as none, and is told', async (t) => {
+t.test('an unknown tier of a source counts as none, and is reported', async (t) => {
   const odd = sourceOf('odd', { tier: 'platinum', tenant: 'acme-group' })
   const next = sourceOf('next', { tier: 'free' })
   t.match((await resolved([odd.source, next.source])).x, {
@@ -146,7 +146,7 @@ t.test('a tier of a source that this configuration does not have counts as none,
   t.same(odd.unknown, ['platinum', 'platinum'])
 })
 
-t.test('nobody is asked about an address', async (t) => {
+t.test('sources are not asked about an address', async (t) => {
   const one = sourceOf('billing', { tier: 'enterprise' })
   t.match((await resolved([one.source], { identifiedBy: 'ip' })).x, { tier: 1, tierFrom: 'default' })
   t.same(one.asked, [])

@@ -54,7 +54,7 @@ function status({ port }: TestGateway, headers: Record<string, string> = {}): Pr
 const statuses = (opened: { status: number }[]) => [...new Set(opened.map((one) => one.status))]
 const tunnelsOf = (shares: Shares) => [...shares.all()].find(({ name }) => name === 'tunnels')!
 
-t.test('130 idle WebSockets of one address take no connection from the requests of others', async (t) => {
+t.test('130 idle WebSockets of one address take no connection from requests of others', async (t) => {
   const chat = await startChat(t)
   const gateway = await startGateway(t, config(chat.origin, ', max_connections: 2'))
   t.strictSame(statuses(await open(t, gateway, 130, ATTACKER)), [101])
@@ -66,7 +66,7 @@ t.test('130 idle WebSockets of one address take no connection from the requests 
   t.strictSame(statuses(await open(t, gateway, 1)), [101], 'nor a tunnel')
 })
 
-t.test('one address, or consumer, has a quarter of the tunnels; another one finds its own', async (t) => {
+t.test('one address or consumer has a quarter of the tunnels, and others find theirs', async (t) => {
   const chat = await startChat(t)
   const told: string[] = []
   const shares = createShares({ onRefused: ({ service }, caller) => told.push(`${service} ${caller}`) })
@@ -93,7 +93,7 @@ t.test('one address, or consumer, has a quarter of the tunnels; another one find
   t.strictSame(statuses(await open(t, gateway, 1, { headers: { 'x-user-id': 'alice' } })), [429])
 })
 
-t.test('when all tunnels are taken there is 503; without a cap one client may have all', async (t) => {
+t.test('when all tunnels are taken the answer is 503; without a cap one client may have all', async (t) => {
   const chat = await startChat(t)
   const more = ', max_tunnels: 5, max_tunnels_per_client: 0'
   const shares = createShares()
@@ -106,7 +106,7 @@ t.test('when all tunnels are taken there is 503; without a cap one client may ha
   t.equal(tunnelsOf(shares).held, 5)
 })
 
-t.test('a proxy that is trusted has as many as there are', async (t) => {
+t.test('a trusted proxy may have all tunnels', async (t) => {
   const chat = await startChat(t)
   const shares = createShares({ callerOf: () => undefined })
   const gateway = await startGateway(t, config(chat.origin, ', max_tunnels: 8'), { shares })
