@@ -29,7 +29,7 @@ const DECODE: Record<string, (bytes: Buffer) => Buffer> = {
 
 type Handler = (req: IncomingMessage, res: ServerResponse) => void
 
-/** A site whose upstream answers as told; `ask` gives the response with its body decoded. */
+/** Starts a site whose upstream answers as told; `ask` returns the response with its body decoded. */
 async function site(t: Test, handler: Handler = (_, res) => json(res)) {
   const payments = await recordingUpstream(t, handler)
   const started = await startSite(t, SITE, { payments, marketing: payments })
@@ -52,7 +52,7 @@ function json(res: ServerResponse, fields: Record<string, string> = {}, body: st
   res.end(body)
 }
 
-t.test('the coding that a client takes most gladly is the one', async (t) => {
+t.test("the client's most preferred coding is used", async (t) => {
   const all = ['zstd', 'br', 'gzip'] as const
   for (const [accepted, expected] of [
     ['gzip, deflate, br', 'br'],
@@ -109,7 +109,7 @@ t.test('a response is compressed as the client asks, and says so', async (t) => 
     t.equal((await ask('/a', 'zstd')).coding, undefined, 'zstd is passed over where Node has none')
 })
 
-t.test('a client that takes none gets the body as it is, and caches are told the difference', async (t) => {
+t.test('a client that accepts no coding gets the body unchanged, with Vary for caches', async (t) => {
   const { ask } = await site(t)
   for (const accepted of [undefined, 'identity', 'gzip;q=0']) {
     const answer = await ask('/a', accepted)
@@ -121,7 +121,7 @@ t.test('a client that takes none gets the body as it is, and caches are told the
   t.equal(elsewhere.header('vary'), undefined)
 })
 
-t.test('what gains nothing, or must not change, is left alone', async (t) => {
+t.test('a response that gains nothing, or must not change, is not compressed', async (t) => {
   const cases: Record<string, Handler> = {
     encoded: (_, res) => json(res, { 'Content-Encoding': 'gzip', ETag: '"v1"' }, zlib.gzipSync(TEXT)),
     image: (_, res) => json(res, { 'Content-Type': 'image/png' }),
@@ -150,7 +150,7 @@ t.test('what gains nothing, or must not change, is left alone', async (t) => {
   t.equal(head.responses[0]!.header('content-encoding'), undefined)
 })
 
-t.test('a route says what it offers, for which types and from which size', async (t) => {
+t.test('a route configures codings, types and the minimum size', async (t) => {
   const { ask } = await site(t, (req, res) =>
     json(
       res,
@@ -163,7 +163,7 @@ t.test('a route says what it offers, for which types and from which size', async
   t.equal((await ask('/br/json', 'br')).coding, undefined)
 })
 
-t.test('what has come is not held back while the upstream is silent', async (t) => {
+t.test('compressed bytes are flushed while the upstream is silent', async (t) => {
   const open: ServerResponse[] = []
   const { gateway } = await site(t, (_, res) => {
     res.writeHead(200, { 'Content-Type': 'text/event-stream' })
@@ -181,7 +181,7 @@ t.test('what has come is not held back while the upstream is silent', async (t) 
   })
   let fed = client.received().indexOf('\r\n\r\n') + 4
   client.socket.on('data', () => {
-    // Every chunk that is complete.
+    // Decodes every complete chunk.
     for (;;) {
       const rest = client.received().slice(fed)
       const [line, size] = /^([0-9a-f]+)\r\n/.exec(rest) ?? []
@@ -200,7 +200,7 @@ t.test('what has come is not held back while the upstream is silent', async (t) 
   await gateway.recorded(1)
 })
 
-t.test('an upstream that breaks off in the middle never looks complete', async (t) => {
+t.test('a response that the upstream cuts never looks complete', async (t) => {
   const { gateway } = await site(t, (_, res) => {
     res.writeHead(200, { 'Content-Type': 'application/json' })
     res.write(TEXT)
@@ -215,7 +215,7 @@ t.test('an upstream that breaks off in the middle never looks complete', async (
   t.match(gateway.records[0], { status: 200, error: 'upstream_cut' })
 })
 
-t.test('a body goes through no faster than the client takes it, and ends with its client', async (t) => {
+t.test('a body is compressed no faster than the client reads, and ends with its client', async (t) => {
   const size = 64 * 1024 * 1024
   const piece = Buffer.from(randomBytes(49_152).toString('base64'))
   let sent = 0
@@ -250,33 +250,28 @@ t.test('a body goes through no faster than the client takes it, and ends with it
   t.match(gateway.records[0], { status: 200, error: 'client_closed' })
 })
 
-t.test(
-  '256 are compressed at once, the next goes out as it is, and clients that leave make room',
-  async (t) => {
-    const { gateway, ask } = await site(t, (req, res) => {
-      res.writeHead(200, { 'Content-Type': 'text/plain' })
-      res.write(TEXT)
-      if (req.url === '/whole') res.end()
-    })
-    for (const round of [1, 2]) {
-      const clients = await Promise.all(Array.from({ length: 256 }, () => openRaw(gateway.port)))
-      for (const client of clients) client.write(rawRequest('GET /a', 'Accept-Encoding: gzip'))
-      await Promise.all(
-        clients.map((client) =>
-          client.until('a beginning', () => client.received().includes('gzip'), 20_000),
-        ),
-      )
-      const answer = await ask('/whole', 'gzip')
-      t.match(answer, { coding: undefined, text: TEXT })
-      t.equal(answer.header('vary'), 'Accept-Encoding')
-      for (const { socket } of clients) socket.destroy()
-      await gateway.recorded(round * 257)
-    }
-    t.equal((await ask('/whole', 'gzip')).coding, 'gzip')
-  },
-)
+t.test('at most 256 responses are compressed at once, and clients that leave make room', async (t) => {
+  const { gateway, ask } = await site(t, (req, res) => {
+    res.writeHead(200, { 'Content-Type': 'text/plain' })
+    res.write(TEXT)
+    if (req.url === '/whole') res.end()
+  })
+  for (const round of [1, 2]) {
+    const clients = await Promise.all(Array.from({ length: 256 }, () => openRaw(gateway.port)))
+    for (const client of clients) client.write(rawRequest('GET /a', 'Accept-Encoding: gzip'))
+    await Promise.all(
+      clients.map((client) => client.until('a beginning', () => client.received().includes('gzip'), 20_000)),
+    )
+    const answer = await ask('/whole', 'gzip')
+    t.match(answer, { coding: undefined, text: TEXT })
+    t.equal(answer.header('vary'), 'Accept-Encoding')
+    for (const { socket } of clients) socket.destroy()
+    await gateway.recorded(round * 257)
+  }
+  t.equal((await ask('/whole', 'gzip')).coding, 'gzip')
+})
 
-t.test('a large body comes through whole', async (t) => {
+t.test('a large body arrives complete', async (t) => {
   const body = randomBytes(1_000_000).toString('base64')
   const { ask } = await site(t, (_, res) => json(res, {}, body))
   for (const coding of ['gzip', 'br']) {

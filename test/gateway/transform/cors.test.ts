@@ -41,7 +41,7 @@ async function site(t: Parameters<typeof startSite>[0]) {
   return { ...started, upstream, ask }
 }
 
-t.test('a preflight is answered without a credential, a quota or the upstream', async (t) => {
+t.test('a preflight needs no credential, takes no quota, and is not forwarded', async (t) => {
   const { gateway, upstream, ask } = await site(t)
   for (let i = 0; i < 3; i++) {
     const answer = await ask(
@@ -68,7 +68,7 @@ t.test('a preflight is answered without a credential, a quota or the upstream', 
   t.equal((await ask('GET /payments/x', 'X-Api-Key: the-key', APP)).status, 200, 'the quota is whole')
 })
 
-t.test('an origin that is not on the list is told nothing', async (t) => {
+t.test('an origin that is not on the list gets no CORS headers', async (t) => {
   const { ask } = await site(t)
   const allowed = async (origin: string) => {
     const answer = await ask('OPTIONS /payments/x', `Origin: ${origin}`, 'Access-Control-Request-Method: GET')
@@ -99,7 +99,7 @@ t.test('an origin that is not on the list is told nothing', async (t) => {
   }
 })
 
-t.test('every answer of the route says who may read it, refusals too', async (t) => {
+t.test('every response of the route has CORS headers, refusals too', async (t) => {
   const { ask } = await site(t)
   const served = await ask('GET /payments/x', 'X-Api-Key: the-key', APP)
   const denied = await ask('GET /payments/x', 'X-Api-Key: the-key', APP)
@@ -125,7 +125,7 @@ t.test('every answer of the route says who may read it, refusals too', async (t)
   t.match(other.header('vary'), /Origin/)
 })
 
-t.test('with * every page may read, but nobody sends credentials', async (t) => {
+t.test('with * every page may read, but without credentials', async (t) => {
   const { ask } = await site(t)
   const preflight = await ask(
     'OPTIONS /marketing/x',
@@ -140,7 +140,7 @@ t.test('with * every page may read, but nobody sends credentials', async (t) => 
   t.equal(answer.header('vary'), 'Accept-Encoding', 'the answer is the same for all')
 })
 
-t.test('credentials are allowed to origins that are named', async (t) => {
+t.test('credentials are allowed to listed origins', async (t) => {
   const { ask } = await site(t)
   const preflight = await ask('OPTIONS /private/x', APP, 'Access-Control-Request-Method: PATCH')
   t.equal(preflight.header('access-control-allow-credentials'), 'true')
@@ -150,7 +150,7 @@ t.test('credentials are allowed to origins that are named', async (t) => {
   t.equal(answer.header('access-control-allow-origin'), 'https://app.example.com')
 })
 
-t.test('what is no preflight goes the usual way', async (t) => {
+t.test('a request that is no preflight is handled as usual', async (t) => {
   const { upstream, ask } = await site(t)
   t.equal((await ask('OPTIONS /private/x', APP, 'X-Api-Key: the-key')).status, 200)
   t.equal(
@@ -167,7 +167,7 @@ t.test('what is no preflight goes the usual way', async (t) => {
   t.equal((await ask('OPTIONS /payments/x', APP, APP, 'Access-Control-Request-Method: GET')).status, 405)
 })
 
-t.test('what a preflight asks for is not sent back unless it is a list of names', async (t) => {
+t.test('requested headers are sent back only if they are a list of names', async (t) => {
   const { ask } = await site(t)
   for (const names of ['x: y', `x${'-long'.repeat(300)}`, '"a"', 'a(b)']) {
     const answer = await ask(

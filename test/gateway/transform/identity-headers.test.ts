@@ -13,7 +13,7 @@ import { rawExchange, rawRequest } from '../../support/http/raw.js'
 import type { Received } from '../../support/http/upstream.js'
 import { handshake, startChat } from '../../support/http/websocket.js'
 
-/** What upstreams are told of who is calling. Held against what they received. */
+/** Tests which identity headers upstreams get, by what they received. */
 
 const SITE = `
 tiers: [free, pro]
@@ -42,7 +42,7 @@ async function passed(site: Site, line: string, ...fields: readonly string[]): P
 
 const told = ({ values }: Pick<Received, 'values'>) => TOLD.map((name) => values(name))
 
-/** The parts of a token that the key has signed. */
+/** Verifies a token with the key, and returns its parts. */
 function read(token: string | undefined) {
   const [head, claims, signature] = token!.split('.') as [string, string, string]
   const by = { key: key.publicKey, dsaEncoding: 'ieee-p1363' } as const
@@ -52,7 +52,7 @@ function read(token: string | undefined) {
   return { head: part(head), claims: part(claims) }
 }
 
-t.test('upstreams get id, tier and tenant, and only those of a service that says so', async (t) => {
+t.test('upstreams of services that ask for it get id, tier and tenant', async (t) => {
   const site = await startSite(t, SITE)
   t.same(told(await passed(site, 'GET /', 'X-Api-Key: key-of-acme')), [['acme'], ['pro'], ['group']])
   t.same(told(await passed(site, 'GET /', 'X-User-Id: alice')), [['alice'], ['free'], []])
@@ -70,7 +70,7 @@ t.test('an id can neither end a field nor look like another', async (t) => {
   t.same(await sent('a,b;c="d"'), ['a,b;c="d"'])
 })
 
-t.test('no spelling of these fields reaches an upstream from a caller', async (t) => {
+t.test('no spelling of these fields reaches an upstream from a client', async (t) => {
   const site = await startSite(
     t,
     SITE.replace('identity: headers', `identity: { jwt: { key: ${key.file} } }`),
@@ -120,7 +120,7 @@ t.test('no spelling of these fields reaches an upstream from a caller', async (t
   }
 })
 
-t.test('a gateway behind a gateway believes what the first one says, and says it anew', async (t) => {
+t.test("a gateway behind a gateway believes the first one's identity, and writes it anew", async (t) => {
   const inner = SITE.replace(
     'name: x-user-id, tenant: x-org',
     'name: x-consumer-id, tenant: x-consumer-tenant',
@@ -132,7 +132,7 @@ t.test('a gateway behind a gateway believes what the first one says, and says it
   t.same(told(passedOn), [['alice'], [], ['group']], 'as it was verified; the tier was not')
 })
 
-t.test('a token for each consumer, by keys that the admin server gives out', async (t) => {
+t.test('each consumer gets a token, and the admin server publishes the keys', async (t) => {
   const jwt = `{ key: ${key.file}, issuer: "https://gw.example", ttl: 2m, publish: [${rsa.file}] }`
   const yaml = SITE.replace('identity: headers', `identity: { headers: false, jwt: ${jwt} }`)
   const site = await startSite(t, yaml)
@@ -171,7 +171,7 @@ t.test('a token for each consumer, by keys that the admin server gives out', asy
   for (const one of json.keys) t.notOk('d' in one || 'p' in one, 'nothing private')
 })
 
-t.test('in Authorization it takes the place of what the caller sent, for this service alone', async (t) => {
+t.test("in Authorization the token replaces the client's, for this service only", async (t) => {
   const jwt = `{ key: ${key.file}, header: Authorization }`
   const site = await startSite(t, SITE.replace('identity: headers', `identity: { jwt: ${jwt} }`))
   const sent = ['Authorization: Basic eDp5', 'authorization: Bearer mallory', 'X-User-Id: alice']
@@ -181,7 +181,7 @@ t.test('in Authorization it takes the place of what the caller sent, for this se
   t.same((await passed(site, 'GET /m/', ...sent)).values('authorization'), ['Basic eDp5', 'Bearer mallory'])
 })
 
-t.test('a copy for a second service is told what that one is to be told', async (t) => {
+t.test('a mirrored request gets the identity headers of its own service', async (t) => {
   const site = await startSite(
     t,
     SITE.replace(
@@ -206,7 +206,7 @@ t.test('a copy for a second service is told what that one is to be told', async 
   t.match(read(copy.values('x-tidegate-identity')[0]).claims, { aud: 'marketing', sub: 'alice' })
 })
 
-t.test('WebSocket and HTTP/2 upstreams are told, too', async (t) => {
+t.test('WebSocket and HTTP/2 upstreams get them, too', async (t) => {
   const chat = await startChat(t)
   const h2 = await http2Upstream(t)
   const gateway = await startGateway(

@@ -2,9 +2,9 @@ import t from 'tap'
 import { startFaces } from '../../support/http/faces.js'
 import { rawUpstream, respond } from '../../support/http/raw-upstream.js'
 
-/** Where an upstream says that its paths are, and where a client finds them. */
+/** Tests that paths which an upstream names are mapped to the client's. */
 
-/** Answers with the fields that the query holds, one behind the other. */
+/** Answers with the fields that the query holds, one after the other. */
 const upstream = await rawUpstream(t, (request) => {
   const fields = decodeURIComponent(request.target.split('?fields=')[1] ?? '').replaceAll(
     'UPSTREAM',
@@ -71,7 +71,7 @@ const cases: Case[] = [
   ['/bare', 'Set-Cookie', 'a=b; Path=/v2/', 'a=b; Path=/'],
 ]
 
-t.test('what an upstream says of its own paths is mapped back, on every face', async (t) => {
+t.test("an upstream's own paths are mapped back in its responses, on every face", async (t) => {
   for (const face of faces) {
     for (const [route, field, value, expected] of cases) {
       const target = `${route}/x?fields=${encodeURIComponent(`${field}: ${value}\r\n`)}`
@@ -86,7 +86,7 @@ t.test('what an upstream says of its own paths is mapped back, on every face', a
   }
 })
 
-t.test('each of several cookies is mapped, and the rest stays', async (t) => {
+t.test('each of several cookies is mapped, and other fields stay', async (t) => {
   const fields = 'Set-Cookie: a=1; Path=/\r\nX-Path: /a\r\nSet-Cookie: b=2; Path=/b\r\n'
   for (const face of faces) {
     const answer = await face.ask({ target: `/pre/x?fields=${encodeURIComponent(fields)}` })

@@ -64,7 +64,7 @@ routes:
   t.same(got!.values('x-kept'), ['as it came'])
 })
 
-t.test('what a caller is called can neither end a field nor look like another', async (t) => {
+t.test("a consumer's id in a field can neither end the field nor look like another", async (t) => {
   const { gateway, payments } = await startSite(
     t,
     `${SERVICES}
@@ -78,7 +78,7 @@ routes: [{ path: /*, service: payments, headers: { request: { set: { X-Caller: "
   )
 })
 
-t.test('response fields are set, added and removed, on refusals without replacing anything', async (t) => {
+t.test('response fields are set, added and removed, and on refusals replace nothing', async (t) => {
   const payments = await recordingUpstream(t, (_, res) => {
     res.setHeader('Server', 'secret/1.0')
     res.setHeader('Cache-Control', 'public, max-age=60')
@@ -121,7 +121,7 @@ routes:
   t.equal(unknown.header('x-for'), undefined, 'a field that names somebody who is not known is left out')
 })
 
-t.test('a name in lower case is never read from the environment, one in capitals is', async (t) => {
+t.test('a lower-case name is never read from the environment, an upper-case one is', async (t) => {
   const text = `${SERVICES.replace(/PAYMENTS|MARKETING/g, 'http://127.0.0.1:9001')}
 routes: [{ path: /*, service: payments, headers: { request: { set: { X-A: "\${consumer} \${KEY} $\${tier}" } } } }]
 `
@@ -135,7 +135,7 @@ routes: [{ path: /*, service: payments, headers: { request: { set: { X-A: "\${co
   }
 })
 
-t.test('the path is rewritten, behind the base path and in front of the query', async (t) => {
+t.test('the path is rewritten, after the base path and before the query', async (t) => {
   const payments = await recordingUpstream(t)
   const { gateway } = await startSite(
     t,
@@ -158,7 +158,7 @@ routes:
   )
 })
 
-t.test('a fixed answer needs no service, no credential and no quota', async (t) => {
+t.test('a fixed response needs no service, no credential and no quota', async (t) => {
   const site = await startSite(
     t,
     `${SERVICES.replace('  - ip: {}\n', '')}
@@ -239,7 +239,7 @@ routes:
   t.equal((await ask(gateway.port, 'GET /x')).header('retry-after'), '300')
 })
 
-t.test('of a split the first service counts, whoever serves, and the record names who did', async (t) => {
+t.test('a split counts for its first service, whichever serves, and the record names that', async (t) => {
   const { gateway, payments, marketing } = await startSite(
     t,
     `${SERVICES}
