@@ -28,7 +28,7 @@ const frame: fc.Arbitrary<Frame> = fc.record({
   masked: fc.boolean(),
 })
 
-t.test('is clean between frames and nowhere else, however they are cut', async (t) => {
+t.test('FrameBoundary is clean exactly between frames, however they are cut', async (t) => {
   const check = () =>
     fc.assert(
       fc.property(fc.array(frame, { maxLength: 8 }), fc.array(fc.nat({ max: 5_000 })), (frames, cuts) => {
@@ -54,7 +54,7 @@ t.test('is clean between frames and nowhere else, however they are cut', async (
   t.doesNotThrow(check)
 })
 
-t.test('stops behind the frame that is under way when asked to', async (t) => {
+t.test('it stops after the current frame when asked to', async (t) => {
   const check = () =>
     fc.assert(
       fc.property(frame, frame, fc.nat(), (first, second, seed) => {
@@ -69,7 +69,7 @@ t.test('stops behind the frame that is under way when asked to', async (t) => {
   t.doesNotThrow(check)
 })
 
-t.test('sees a Close pass, also between the fragments of a message', async (t) => {
+t.test('it notices a Close, also between the fragments of a message', async (t) => {
   const boundary = new FrameBoundary()
   boundary.read(Buffer.from([0x01, 1, 0x88]))
   t.notOk(boundary.closed, 'a payload is not looked at')
@@ -80,7 +80,7 @@ t.test('sees a Close pass, also between the fragments of a message', async (t) =
   t.ok(boundary.clean)
 })
 
-t.test('does not lose its way in a length that no number holds', async (t) => {
+t.test('it survives a length that no number holds', async (t) => {
   const boundary = new FrameBoundary()
   boundary.read(Buffer.from([0x82, 127, 255, 255, 255, 255, 255, 255, 255, 255]))
   boundary.read(Buffer.alloc(1000))
@@ -88,7 +88,7 @@ t.test('does not lose its way in a length that no number holds', async (t) => {
   t.equal(boundary.read(Buffer.alloc(1000), true), 1000)
 })
 
-t.test('a Close frame of a server is unmasked and holds its code', async (t) => {
+t.test('closeFrame makes an unmasked Close with its code', async (t) => {
   t.same(closeFrame(1001), Buffer.from([0x88, 0x02, 0x03, 0xe9]))
   t.same(
     closeFrame(1008, 'no'),

@@ -75,7 +75,7 @@ t.test('an upstream that fails', async (t) => {
       'upstream_bad_response',
     ],
   ]
-  t.test('gives 502, and no byte of what it said', async (t) => {
+  t.test('gives 502, and none of its bytes', async (t) => {
     for (const [what, answer, status, code] of failures) {
       const upstream = await startBare(t, (socket) => {
         if (answer === undefined || answer.endsWith('Switch')) socket.end(answer ?? '')
@@ -110,7 +110,7 @@ t.test('an upstream that fails', async (t) => {
     )
   })
 
-  t.test('by not listening is passed over while another one does', async (t) => {
+  t.test('by not listening is passed over for another one', async (t) => {
     const chat = await startChat(t)
     const { origin: dead } = await refusingPort()
     const gateway = await startGateway(t, chatConfig([dead, chat.origin]))
@@ -125,7 +125,7 @@ t.test('an upstream that fails', async (t) => {
     t.match(gateway.records[0], { status: 101, error: undefined, upstream: { origin: chat.origin } })
   })
 
-  t.test('by neither refusing nor accepting gives 504 after the connect limit', async (t) => {
+  t.test('by neither refusing nor accepting gives 504 after the connect timeout', async (t) => {
     const { origin } = await hangingListener(t)
     const yaml = chatConfig([origin]).replace('service: free,', '$& timeouts: { connect: 200ms },')
     const gateway = await startGateway(t, yaml)
@@ -139,7 +139,7 @@ t.test('an upstream that fails', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('by never answering gives 504 within the handshake limit', async (t) => {
+  t.test('by never answering gives 504 after the handshake timeout', async (t) => {
     const upstream = await startBare(t)
     const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 200ms }'))
     const started = performance.now()
@@ -155,7 +155,7 @@ t.test('an upstream that fails', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('by having too much to do gives 503 and when to come back', async (t) => {
+  t.test('by being full gives 503 and when to retry', async (t) => {
     const chat = await startChat(t)
     const yaml = chatConfig([chat.origin]).replace(
       /(free: \{ upstreams: \[.*?\])/,
@@ -181,7 +181,7 @@ t.test('a client that leaves', async (t) => {
     ['with a reset', (socket) => socket.resetAndDestroy()],
   ]
   for (const [how, leave] of ways) {
-    t.test(`${how} while its quota is taken goes to no upstream`, async (t) => {
+    t.test(`${how} during the quota check reaches no upstream`, async (t) => {
       const chat = await startChat(t)
       let decide: ((decision: Decision) => void) | undefined
       const take = () =>
@@ -202,7 +202,7 @@ t.test('a client that leaves', async (t) => {
       await quiet(gateway)
     })
 
-    t.test(`${how} during the handshake takes the upstream’s connection along`, async (t) => {
+    t.test(`${how} during the handshake closes the upstream's connection, too`, async (t) => {
       const upstream = await startBare(t)
       const gateway = await startGateway(t, chatConfig([upstream.origin]))
       const raw = await openRaw(gateway.port)
@@ -215,7 +215,7 @@ t.test('a client that leaves', async (t) => {
       await quiet(gateway)
     })
 
-    t.test(`${how} while a refusal is relayed takes the upstream’s connection along`, async (t) => {
+    t.test(`${how} while a refusal is relayed closes the upstream's connection, too`, async (t) => {
       const upstream = await startBare(t, (socket) => {
         socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\npart')
       })
@@ -264,10 +264,10 @@ t.test('a client that leaves', async (t) => {
   })
 })
 
-t.test('limits of time', async (t) => {
+t.test('timeouts', async (t) => {
   t.jobs = 4
 
-  t.test('when one side has ended and the other does not, both are cut', async (t) => {
+  t.test('cut both sides when one has ended and the other does not', async (t) => {
     const halfOpen: Socket[] = []
     const upstream = createServer({ allowHalfOpen: true }, (socket) => {
       halfOpen.push(socket)
@@ -287,7 +287,7 @@ t.test('limits of time', async (t) => {
     await raw.until('101', () => raw.responses().length === 1)
     raw.socket.end()
     await eventually('the FIN is passed on', () => halfOpen[0]!.readableEnded)
-    // What has moved so far is seen by the first check.
+    // The first check sees what has moved so far.
     watchdog.pass(0)
     watchdog.pass(2_000)
     await sleep(20)
@@ -299,7 +299,7 @@ t.test('limits of time', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('a tunnel without a byte for its idle limit is closed with 1001 on both sides', async (t) => {
+  t.test('close an idle tunnel with 1001 on both sides', async (t) => {
     const chat = await startChat(t)
     const watchdog = createSteppedWatchdog()
     const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 1m }'), { watchdog })
@@ -320,7 +320,7 @@ t.test('limits of time', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('a tunnel in use is not idle, whichever side speaks', async (t) => {
+  t.test('do not count a tunnel as idle while either side sends', async (t) => {
     const chat = await startChat(t, () => {})
     const watchdog = createSteppedWatchdog()
     const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 1m }'), { watchdog })
@@ -340,7 +340,7 @@ t.test('limits of time', async (t) => {
     t.match(gateway.records[0], { status: 101, error: undefined })
   })
 
-  t.test('an idle tunnel whose client is dead is cut', async (t) => {
+  t.test('cut an idle tunnel whose client is dead', async (t) => {
     const chat = await startChat(t)
     const watchdog = createSteppedWatchdog()
     const gateway = await startGateway(t, chatConfig([chat.origin], '{ idle: 1m }'), { watchdog })
@@ -384,7 +384,7 @@ t.test('a ban', async (t) => {
   }
   const BAN = { source: 'manual', since: 1, reason: 'a test' } as const
 
-  t.test('ends the tunnels that its address has open, with 1008, and no other', async (t) => {
+  t.test('closes the tunnels of its address with 1008, and no other', async (t) => {
     const { map, gateway, from } = await start(t, FORWARDED)
     const banned = await from('203.0.113.9')
     const other = await from('198.51.100.7')
@@ -401,7 +401,7 @@ t.test('a ban', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('ends none of a proxy that is trusted, nor of whom edge.allow lets in', async (t) => {
+  t.test('closes none of a trusted proxy, nor of an address that edge.allow lets in', async (t) => {
     const { map, gateway, from } = await start(t, `${FORWARDED}\nedge: { allow: [203.0.113.9] }`)
     const allowed = await from('203.0.113.9')
     const proxy = await from('127.0.0.1')
@@ -419,7 +419,7 @@ t.test('a ban', async (t) => {
   })
 })
 
-/** A gateway whose API keys are in a store of its own. */
+/** Starts a gateway whose API keys are in a store of its own. */
 async function startWithKeys(t: Test, clock = { now: Date.now() }) {
   const chat = await startChat(t)
   const map = createMemoryMap(API_KEYS)
@@ -441,7 +441,7 @@ async function startWithKeys(t: Test, clock = { now: Date.now() }) {
   return { map, make, gateway, by }
 }
 
-t.test('a key of the store that is revoked ends the tunnels that it has opened', async (t) => {
+t.test('revoking a key of the store closes its tunnels', async (t) => {
   const { map, make, gateway, by } = await startWithKeys(t)
   const [one, two] = [await make(undefined), await make(undefined)]
   const [revoked, other, filed] = [await by(one.key), await by(two.key), await by('secret-of-alice')]
@@ -458,14 +458,14 @@ t.test('a key of the store that is revoked ends the tunnels that it has opened',
   await quiet(gateway)
 })
 
-t.test('a credential whose time is over', async (t) => {
+t.test('a credential that expires or is revoked', async (t) => {
   const ended = (reason: string) => `\x88${String.fromCharCode(2 + reason.length)}\x03\xf0${reason}`
   const answers = async (raw: Awaited<ReturnType<typeof openRaw>>) => {
     raw.write('\x89\x80\x00\x00\x00\x00')
     await eventually('it is answered', () => raw.received().endsWith('\x8a\x00'))
   }
 
-  t.test('ends the tunnels of its API key, and says so to the client', async (t) => {
+  t.test('closes the tunnels of its API key, and tells the client', async (t) => {
     const clock = { now: Date.now() }
     const { map, make, gateway, by } = await startWithKeys(t, clock)
     const [one, two, three] = [await make(60_000), await make(60_001), await make(undefined)]
@@ -486,7 +486,7 @@ t.test('a credential whose time is over', async (t) => {
   })
 
   t.test(
-    'ends those of its token, leeway and all, and those of a key that the issuer takes back',
+    'closes the tunnels of its token after leeway, and those of a key that the issuer withdraws',
     async (t) => {
       const clock = { now: Date.now() }
       const chat = await startChat(t)
@@ -544,7 +544,7 @@ t.test('a credential whose time is over', async (t) => {
   )
 })
 
-/** Resolves with the gateway's end of the next connection. */
+/** Resolves with the gateway's side of the next connection. */
 async function ownSocket(gateway: TestGateway): Promise<Socket> {
   const [socket] = await once(gateway.app.server, 'connection')
   return socket
@@ -591,7 +591,7 @@ t.test('a drain', async (t) => {
     t.notMatch(raw.received(), 'more')
   })
 
-  /** A client that has read the beginning of a message of 32 MiB, far more than the buffers on its way hold, and stops. */
+  /** Opens a client that has read the beginning of a message of 32 MiB, far more than the buffers on its way hold, and stops. */
   async function startStalled(t: Test, more: string) {
     const chat = await startChat(t, (socket) => socket.send(Buffer.alloc(MESSAGE, 'x')))
     const watchdog = createSteppedWatchdog()
@@ -611,7 +611,7 @@ t.test('a drain', async (t) => {
   }
   const MESSAGE = 32 << 20
 
-  t.test('lets a message that is under way to a slow client come to its end', async (t) => {
+  t.test('lets a message that is on its way to a slow client finish', async (t) => {
     const { watchdog, gateway, raw } = await startStalled(t, 'server: { shutdown_grace: 30s }')
     const { closed } = await beginDrain(gateway)
     watchdog.pass(30_000)
@@ -641,7 +641,7 @@ t.test('a drain', async (t) => {
     raw.socket.destroy()
   })
 
-  t.test('gives a client 2 s to answer the Close from when the Close has gone out', async (t) => {
+  t.test('gives a client 2 s to answer the Close once the Close has been sent', async (t) => {
     let upstream: Socket | undefined
     const bare = await startBare(t, (socket) => {
       upstream = socket
@@ -656,7 +656,7 @@ t.test('a drain', async (t) => {
     raw.write(handshake('/free/room', ALICE))
     await raw.until('half a frame', () => raw.received().endsWith('hello'))
     const { closed } = await beginDrain(gateway)
-    // Holds back what is written, like a client that does not read.
+    // Holds written bytes back, like a client that does not read.
     own.cork()
     upstream!.write('world')
     await eventually('the Close is queued', () => own.writableLength === 5 + GOING_AWAY.length)
@@ -673,7 +673,7 @@ t.test('a drain', async (t) => {
     t.match(gateway.records, [{ status: 101, error: 'draining' }])
   })
 
-  t.test('does not wait for a handshake longer than its grace', async (t) => {
+  t.test('waits for a handshake no longer than its grace', async (t) => {
     const bare = await startBare(t)
     const gateway = await startGateway(
       t,
@@ -688,7 +688,7 @@ t.test('a drain', async (t) => {
     t.equal(raw.responses()[0]!.status, 503)
   })
 
-  t.test('adds no Close to the upstream’s own', async (t) => {
+  t.test("adds no Close after the upstream's own", async (t) => {
     const bare = await startBare(t, (socket) => socket.write(`${SWITCHING}\x88\x02\x0f\xa1`, 'latin1'))
     const gateway = await startGateway(t, chatConfig([bare.origin]))
     const raw = await openRaw(gateway.port)
@@ -702,7 +702,7 @@ t.test('a drain', async (t) => {
     t.ok(raw.received().endsWith('\r\n\r\n\x88\x02\x0f\xa1'))
   })
 
-  t.test('answers a handshake that is under way with 503', async (t) => {
+  t.test('answers a running handshake with 503', async (t) => {
     let upstream: Socket | undefined
     const bare = await startBare(t, (socket) => {
       upstream = socket

@@ -5,7 +5,7 @@ import { MALFORMED } from '../../support/http/malformed-responses.js'
 import { openRaw, rawExchange } from '../../support/http/raw.js'
 import { ALICE, chatConfig, handshake, KEY, quiet, startBare } from '../../support/http/websocket.js'
 
-t.test('what is refused', async (t) => {
+t.test('a refused handshake', async (t) => {
   const refused: [
     what: string,
     bytes: string,
@@ -81,7 +81,7 @@ t.test('what is refused', async (t) => {
     ],
   ]
 
-  t.test('is answered from the table, closed, not charged, and not seen by the upstream', async (t) => {
+  t.test('gets its error from the table, is closed, and neither charged nor forwarded', async (t) => {
     const upstream = await startBare(t)
     const gateway = await startGateway(t, chatConfig([upstream.origin]))
     let count = 0
@@ -110,7 +110,7 @@ t.test('what is refused', async (t) => {
     t.same(gateway.logged, [])
   })
 
-  t.test('a refusal to HEAD has no body', async (t) => {
+  t.test('with HEAD gets no body', async (t) => {
     const gateway = await startGateway(t, chatConfig(['http://127.0.0.1:1']))
     const raw = await openRaw(gateway.port, true)
     raw.write(handshake('/chat/room', ALICE, 'HEAD /chat/room HTTP/1.1'))
@@ -119,7 +119,7 @@ t.test('what is refused', async (t) => {
     t.ok(raw.received().endsWith('\r\n\r\n'))
   })
 
-  t.test('a refusal reaches a client that is still sending', async (t) => {
+  t.test('reaches a client that is still sending', async (t) => {
     const gateway = await startGateway(t, chatConfig(['http://127.0.0.1:1']))
     const raw = await openRaw(gateway.port)
     raw.write(handshake('/nowhere', ALICE) + 'x'.repeat(60_000))
@@ -127,7 +127,7 @@ t.test('what is refused', async (t) => {
     raw.socket.destroy()
   })
 
-  t.test('a client that does not stop sending after its refusal is cut off', async (t) => {
+  t.test('cuts a client that does not stop sending', async (t) => {
     const gateway = await startGateway(t, chatConfig(['http://127.0.0.1:1']))
     const raw = await openRaw(gateway.port)
     raw.write(handshake('/nowhere', ALICE))
@@ -210,7 +210,7 @@ t.test('an upstream that refuses', async (t) => {
     })
   }
 
-  t.test('with 5 MB is relayed whole', async (t) => {
+  t.test('with 5 MB is relayed completely', async (t) => {
     const upstream = await startBare(t, (socket) => {
       socket.end(`HTTP/1.0 503 Later\r\n\r\n${'x'.repeat(5 << 20)}`)
     })
@@ -225,7 +225,7 @@ t.test('an upstream that refuses', async (t) => {
     'Transfer-Encoding: chunked\r\n\r\n4\r\npart\r\n',
     'Content-Length: 100\r\n\r\npart',
   ]) {
-    t.test(`and is cut off (${framing.slice(0, 8)}) does not look whole`, async (t) => {
+    t.test(`and is cut off (${framing.slice(0, 8)}) does not look complete`, async (t) => {
       const upstream = await startBare(t, (socket) => {
         socket.write(`HTTP/1.1 403 Forbidden\r\n${framing}`)
         setTimeout(() => socket.resetAndDestroy(), 50)
@@ -243,7 +243,7 @@ t.test('an upstream that refuses', async (t) => {
     })
   }
 
-  t.test('and never ends its answer is cut off by the handshake limit', async (t) => {
+  t.test('and never ends its response is cut by the handshake timeout', async (t) => {
     const upstream = await startBare(t, (socket) => {
       socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 100\r\n\r\npart')
     })
@@ -259,7 +259,7 @@ t.test('an upstream that refuses', async (t) => {
   })
 })
 
-t.test('an upstream whose answer has a status above 599 is 502', async (t) => {
+t.test('an upstream whose response has a status above 599 is 502', async (t) => {
   for (const status of [600, 999]) {
     const upstream = await startBare(
       t,
@@ -275,7 +275,7 @@ t.test('an upstream whose answer has a status above 599 is 502', async (t) => {
   }
 })
 
-t.test('an answer to a handshake is read as strictly as every other', async (t) => {
+t.test('a response to a handshake is read as strictly as any other', async (t) => {
   for (const [what, bytes] of Object.entries(MALFORMED)) {
     const upstream = await startBare(t, (socket) => void socket.write(bytes, 'latin1'))
     const gateway = await startGateway(t, chatConfig([upstream.origin], '{ handshake: 1s }'))

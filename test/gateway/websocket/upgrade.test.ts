@@ -22,7 +22,7 @@ import {
 } from '../../support/http/websocket.js'
 
 t.test('the tunnel', async (t) => {
-  t.test('what a client sends comes back, text and binary', async (t) => {
+  t.test('echoes what a client sends, text and binary', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const socket = await opened(gateway.port)
@@ -37,7 +37,7 @@ t.test('the tunnel', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('messages of 8 MB pass both ways unharmed, and their bytes are counted', async (t) => {
+  t.test('passes messages of 8 MB both ways unchanged, and counts their bytes', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const socket = await opened(gateway.port)
@@ -55,7 +55,7 @@ t.test('the tunnel', async (t) => {
     t.ok(durationMs >= upstreamMs && upstreamMs > 0)
   })
 
-  t.test('a client that does not read holds the upstream back', async (t) => {
+  t.test('slows the upstream down when the client does not read', async (t) => {
     const chat = await startChat(t, () => {})
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const socket = await opened(gateway.port)
@@ -69,7 +69,7 @@ t.test('the tunnel', async (t) => {
       before = upstream.bufferedAmount
       await sleep(100)
     }
-    // The rest is in the buffers of the kernel, at most some MB for each of the two connections.
+    // The rest is in the kernel's buffers, some MB at most for each of the two connections.
     t.ok(before > 32 << 20, `${before} of ${64 << 20} bytes wait at the upstream`)
     let received = 0
     socket.on('message', (data: Buffer) => {
@@ -81,7 +81,7 @@ t.test('the tunnel', async (t) => {
     await gateway.recorded(1)
   })
 
-  t.test('an upstream that does not read holds the client back', async (t) => {
+  t.test('slows the client down when the upstream does not read', async (t) => {
     let received = 0
     const chat = await startChat(t, (socket) => {
       socket.pause()
@@ -106,7 +106,7 @@ t.test('the tunnel', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('a reload neither ends a tunnel nor changes its upstream', async (t) => {
+  t.test('survives a reload and keeps its upstream', async (t) => {
     const chat = await startChat(t)
     const other = await startChat(t, (socket) => socket.close(4000))
     const gateway = await startGateway(t, chatConfig([chat.origin]))
@@ -120,7 +120,7 @@ t.test('the tunnel', async (t) => {
     t.match(gateway.records[1], { status: 101, error: undefined, upstream: { origin: chat.origin } })
   })
 
-  t.test('the upstream picks the subprotocol', async (t) => {
+  t.test('has the subprotocol that the upstream picks', async (t) => {
     const chat = await startChat(t, undefined, { handleProtocols: () => 'chat.v2' })
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const socket = await opened(gateway.port, '/free/room', ['chat.v1', 'chat.v2'])
@@ -129,7 +129,7 @@ t.test('the tunnel', async (t) => {
     socket.terminate()
   })
 
-  t.test('compression that both ends agree on passes through', async (t) => {
+  t.test('passes compression that both ends agree on', async (t) => {
     const chat = await startChat(t, undefined, { perMessageDeflate: { threshold: 0 } })
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const socket = new WebSocket(`ws://127.0.0.1:${gateway.port}/free/room`, { headers: ALICE })
@@ -146,7 +146,7 @@ t.test('the tunnel', async (t) => {
     [1000, ''],
     [4001, 'client says so'],
   ] as const) {
-    t.test(`a client's close code ${code} reaches the upstream`, async (t) => {
+    t.test(`passes a client's close code ${code} to the upstream`, async (t) => {
       const chat = await startChat(t)
       const gateway = await startGateway(t, chatConfig([chat.origin]))
       const socket = await opened(gateway.port)
@@ -166,7 +166,7 @@ t.test('the tunnel', async (t) => {
     [1011, ''],
     [4001, 'server says so'],
   ] as const) {
-    t.test(`an upstream's close code ${code} reaches the client`, async (t) => {
+    t.test(`passes an upstream's close code ${code} to the client`, async (t) => {
       const chat = await startChat(t, (socket) => socket.close(code, reason))
       const gateway = await startGateway(t, chatConfig([chat.origin]))
       const socket = dial(gateway.port)
@@ -176,7 +176,7 @@ t.test('the tunnel', async (t) => {
     })
   }
 
-  t.test('frames that the upstream sends along with its 101 are not lost', async (t) => {
+  t.test('loses no frames that the upstream sends along with its 101', async (t) => {
     const upstream = await startBare(t, (socket) => socket.write(`${SWITCHING}\x81\x02hi`, 'latin1'))
     const gateway = await startGateway(t, chatConfig([upstream.origin]))
     const raw = await openRaw(gateway.port)
@@ -185,7 +185,7 @@ t.test('the tunnel', async (t) => {
     raw.socket.destroy()
   })
 
-  t.test('an upstream that breaks off ends the client without a close code, and is recorded', async (t) => {
+  t.test('ends without a close code when the upstream breaks off, and records that', async (t) => {
     const upstream = await startBare(t, (socket) => socket.write(SWITCHING))
     const gateway = await startGateway(t, chatConfig([upstream.origin]))
     const raw = await openRaw(gateway.port)
@@ -199,7 +199,7 @@ t.test('the tunnel', async (t) => {
     await quiet(gateway)
   })
 
-  t.test('a client that breaks off ends the upstream, and is recorded', async (t) => {
+  t.test('ends at the upstream when the client breaks off, and records that', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const raw = await openRaw(gateway.port)
@@ -217,7 +217,7 @@ t.test('the tunnel', async (t) => {
 
 t.test('the handshake', async (t) => {
   t.test(
-    'the upstream gets the verified identity, forwarding fields of our own and nothing of the hop',
+    'brings the upstream the verified identity, our forwarding fields and nothing hop-by-hop',
     async (t) => {
       const chat = await startChat(t)
       const gateway = await startGateway(t, chatConfig([chat.origin]))
@@ -279,7 +279,7 @@ t.test('the handshake', async (t) => {
     },
   )
 
-  t.test('a trusted proxy’s forwarding fields are carried on', async (t) => {
+  t.test("carries a trusted proxy's forwarding fields on", async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin], 'true', 'trusted_proxies: [127.0.0.1]'))
     const raw = await openRaw(gateway.port)
@@ -293,7 +293,7 @@ t.test('the handshake', async (t) => {
     raw.socket.destroy()
   })
 
-  t.test('the client gets the upstream’s fields without those of the hop, and its quota', async (t) => {
+  t.test("brings the client the upstream's fields without hop-by-hop ones, and its quota", async (t) => {
     const upstream = await startBare(t, (socket) =>
       socket.write(
         'HTTP/1.1 101 Whatever\r\nupgrade: WebSocket\r\nconnection: Upgrade, X-Hop\r\nX-Hop: secret\r\n' +
@@ -326,7 +326,7 @@ t.test('the handshake', async (t) => {
     raw.socket.destroy()
   })
 
-  t.test('quota is taken at the handshake: the 11th of 10 is 429', async (t) => {
+  t.test('takes quota: the 11th of 10 is 429', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const sockets: WebSocket[] = []
@@ -355,7 +355,7 @@ t.test('the handshake', async (t) => {
     ])
     t.equal(chat.handshakes.length, 10)
     t.match(gateway.records[0], { status: 429, error: 'quota_exceeded' })
-    // What passes through a tunnel takes nothing.
+    // Traffic through a tunnel takes no quota.
     for (const socket of sockets) {
       socket.send('x')
       t.equal(String((await once(socket, 'message'))[0]), 'x')
@@ -364,7 +364,7 @@ t.test('the handshake', async (t) => {
     await gateway.recorded(11)
   })
 
-  t.test('bytes that come before the 101 reach the upstream after it', async (t) => {
+  t.test('is followed by bytes that came before the 101', async (t) => {
     let answer: Socket | undefined
     const upstream = await startBare(t, (socket) => {
       answer = socket
@@ -385,25 +385,22 @@ t.test('the handshake', async (t) => {
     t.equal(gateway.records[0]!.bytesIn, 'early-1 early-2 late'.length)
   })
 
-  t.test(
-    'bytes that come before a refusal never reach the upstream, nor are they a second request',
-    async (t) => {
-      const upstream = await startBare(t, (socket) =>
-        socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'),
-      )
-      const gateway = await startGateway(t, chatConfig([upstream.origin]))
-      const bytes = handshake('/free/room', ALICE) + handshake('/free/smuggled', ALICE)
-      const { responses, closed } = await rawExchange(gateway.port, bytes)
-      t.ok(closed)
-      t.equal(responses.length, 1)
-      t.match(responses[0], { status: 403, body: 'no' })
-      t.notMatch(upstream.received(), 'smuggled')
-      t.equal(upstream.sockets.length, 1)
-      t.equal(gateway.records.length, 1)
-    },
-  )
+  t.test('that is refused drops the bytes after it: they reach no upstream and are no request', async (t) => {
+    const upstream = await startBare(t, (socket) =>
+      socket.write('HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno'),
+    )
+    const gateway = await startGateway(t, chatConfig([upstream.origin]))
+    const bytes = handshake('/free/room', ALICE) + handshake('/free/smuggled', ALICE)
+    const { responses, closed } = await rawExchange(gateway.port, bytes)
+    t.ok(closed)
+    t.equal(responses.length, 1)
+    t.match(responses[0], { status: 403, body: 'no' })
+    t.notMatch(upstream.received(), 'smuggled')
+    t.equal(upstream.sockets.length, 1)
+    t.equal(gateway.records.length, 1)
+  })
 
-  t.test('a connection that carried requests before can be upgraded', async (t) => {
+  t.test('may follow requests on the same connection', async (t) => {
     const chat = await startChat(t)
     const gateway = await startGateway(t, chatConfig([chat.origin]))
     const raw = await openRaw(gateway.port)
@@ -419,7 +416,7 @@ t.test('the handshake', async (t) => {
     t.match(gateway.records[1], { status: 101, bytesIn: 14, bytesOut: 6 })
   })
 
-  t.test('a handshake behind an unfinished response is refused once that has come', async (t) => {
+  t.test('after an unfinished response is refused once that has come', async (t) => {
     const upstream = await startBare(t, (socket) => {
       setTimeout(() => socket.write('HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nslow'), 50)
     })
@@ -434,7 +431,7 @@ t.test('the handshake', async (t) => {
     t.equal(upstream.sockets.length, 1)
   })
 
-  t.test('a handshake behind a refusal that closes the connection is not answered', async (t) => {
+  t.test('after a refusal that closes the connection gets no response', async (t) => {
     const upstream = await startBare(t)
     const gateway = await startGateway(t, chatConfig([upstream.origin]))
     const closing = 'GET /plain/x HTTP/1.1\r\n\r\n'

@@ -7,22 +7,22 @@ import t, { type Test } from 'tap'
 import { eventually } from '../../support/eventually.js'
 
 /*
- * src/gateway/websocket/ws-proxy.ts borrows from http-proxy's insides. This holds http-proxy itself to what is borrowed: a
- * version that no longer lends it fails here, under the name by which the source mentions it.
+ * src/gateway/websocket/ws-proxy.ts uses internals of http-proxy. These tests check that http-proxy still has them: a version
+ * without one fails here, under the name by which the source mentions it.
  */
 
 interface Lent {
   readonly request: ClientRequest
   /** The members of the request that http-proxy has read. */
   readonly read: ReadonlySet<string>
-  /** The event came before `proxy.ws` returned. */
+  /** Whether the event came before `proxy.ws` returned. */
   readonly inTime: boolean
   readonly client: Socket
   /** The other side of `client`. */
   readonly peer: Socket
 }
 
-/** Two sockets that are connected with each other. */
+/** Returns two sockets that are connected with each other. */
 async function socketPair(t: Test): Promise<[Socket, Socket]> {
   const server = createSocketServer().listen(0, '127.0.0.1')
   await once(server, 'listening')
@@ -65,7 +65,7 @@ async function lend(t: Test, options: httpProxy.ServerOptions): Promise<Lent> {
   return { request: request!, read, inTime, client, peer }
 }
 
-/** An upstream that remembers the heads of requests and answers none. */
+/** Starts an upstream that remembers the heads of requests and answers none. */
 async function deaf(t: Test) {
   const targets: string[] = []
   const repeated: (readonly string[])[] = []
@@ -83,7 +83,7 @@ async function deaf(t: Test) {
   return { targets, repeated, target: { protocol: 'http:', host: '127.0.0.1', port: String(port) } }
 }
 
-t.test('http-proxy lends what the gateway borrows', async (t) => {
+t.test('http-proxy has the internals that the gateway uses', async (t) => {
   t.test(
     '[request event] proxyReqWs brings the request, before ws() returns and before the header is sent',
     async (t) => {
@@ -100,16 +100,13 @@ t.test('http-proxy lends what the gateway borrows', async (t) => {
     t.same([...read].sort(), ['headers', 'method', 'url'])
   })
 
-  t.test(
-    '[path] a path set at that event is the one that is sent; a list is sent as repeated fields',
-    async (t) => {
-      const { target, targets, repeated } = await deaf(t)
-      await lend(t, { target })
-      await eventually('the upstream has the handshake', () => targets.length === 1)
-      t.same(targets, ['/a//b/../c'])
-      t.same(repeated, [['1', '2']])
-    },
-  )
+  t.test('[path] a path set at that event is sent; a list is sent as repeated fields', async (t) => {
+    const { target, targets, repeated } = await deaf(t)
+    await lend(t, { target })
+    await eventually('the upstream has the handshake', () => targets.length === 1)
+    t.same(targets, ['/a//b/../c'])
+    t.same(repeated, [['1', '2']])
+  })
 
   t.test(
     '[upgrade listener] [other listeners] the request has one listener each, all of http-proxy',
