@@ -9,8 +9,8 @@ import { eventually } from '../support/eventually.js'
 import { startGateway } from '../support/gateway/gateway.js'
 
 /**
- * Buffers are shared between connections, handed on where they lie, held by encoders, copies, slow clients: whatever goes on at once,
- * every byte has to be that of its own exchange.
+ * Buffers are shared between connections, passed on without a copy, and held by encoders, mirrors and slow clients. This tests
+ * that every byte stays with its own exchange.
  */
 
 const LENGTHS = [0, 1, 900, 15_000, 16_384, 40_000, 65_536, 150_000, 400_000]
@@ -18,20 +18,20 @@ const KINDS = ['plain', 'tls', 'zip', 'copied'] as const
 const CLIENTS = 24
 const EACH = 14
 
-/** A body in which every place says whose it is, and where. */
+/** Makes a body in which every place says whose it is, and where. */
 function bodyOf(id: number, length: number): Buffer {
   const words: string[] = []
   for (let at = 0; at < length; at += 16) words.push(`${id}:${at}:`.padEnd(16, '.'))
   return Buffer.from(words.join('').slice(0, length), 'latin1')
 }
 
-t.test('whatever goes on at once, every byte is that of its own exchange', async (t) => {
+t.test('whatever goes on at once, every byte belongs to its own exchange', async (t) => {
   const authority = createAuthority(t)
   const seen = new Set<string>()
   const wrong: string[] = []
   let broken = 0
 
-  /** Its target says what it does: /kind/id/length/framing. */
+  /** The target says what the upstream does: /kind/id/length/framing. */
   async function answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const [, , id, length, framing] = req.url!.split('/')
     const pieces: Buffer[] = []
@@ -91,12 +91,12 @@ routes:
 `,
   )
 
-  /** Reads the answer at its own pace, and leaves in the middle of some. */
+  /** Reads the response at its own pace, and leaves in the middle of some. */
   async function ask(agent: Agent, id: number, i: number): Promise<boolean> {
     const kind = KINDS[id % KINDS.length]!
     const length = LENGTHS[(id * 7) % LENGTHS.length]!
     const framing = ['sized', 'chunked', 'close', 'again', 'sized', 'cut'][(id * 5 + i) % 6]!
-    // What is long may still be on its way when the connection breaks, and is not sent again then.
+    // A long request may still be on its way when the connection breaks, and is then not sent again.
     const up = id % 5 === 0 ? bodyOf(-id, LENGTHS[(id * 3) % (framing === 'again' ? 5 : 7)]!) : undefined
     const req = request({
       agent,
@@ -106,7 +106,7 @@ routes:
       headers: {
         'Accept-Encoding': 'gzip',
         ...(up === undefined ? undefined : { 'Content-Length': up.length, 'X-Length': up.length }),
-        // Only Node's parser takes this one.
+        // Only Node's parser accepts this one.
         ...(id % 4 === 1 ? { 'X-Odd': 'ü' } : undefined),
       },
     })
