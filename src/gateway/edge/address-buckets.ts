@@ -2,6 +2,10 @@ import { randomFillSync } from 'node:crypto'
 import type { AddressRate } from '../../config/snapshot/edge.js'
 import type { Family } from '../../net/parse-cidr.js'
 
+const WAYS = 8
+/** Key word that no source address of IPv6 begins with. It marks IPv4. */
+const IPV4 = 0xffff_ffff
+
 /**
  * Token bucket for each address, IPv6 by its /64, in a table of fixed size. A bucket stores only the time at which it
  * will be full again (the theoretical arrival time of GCRA, ITU-T I.371), so a slot is 16 bytes.
@@ -11,23 +15,7 @@ import type { Family } from '../../net/parse-cidr.js'
  * however many addresses come by. To be forgotten, an address would have to drain seven others in the same eight slots.
  * Which those are depends on a random number of each process.
  */
-export interface AddressBuckets {
-  /**
-   * Takes one token.
-   *
-   * @param words the address, as `readAddress` returns it
-   * @param now ms of a clock that only goes forward, from 1 on
-   * @returns ms until a token is available; 0 if it was taken
-   */
-  take(family: Family, words: Uint32Array, rate: AddressRate, now: number): number
-  /** Fills the bucket again. */
-  forget(family: Family, words: Uint32Array): void
-  readonly bytes: number
-}
-
-const WAYS = 8
-/** Key word that no source address of IPv6 begins with. It marks IPv4. */
-const IPV4 = 0xffff_ffff
+export type AddressBuckets = ReturnType<typeof createAddressBuckets>
 
 /**
  * Creates the buckets.
@@ -37,7 +25,7 @@ const IPV4 = 0xffff_ffff
 export function createAddressBuckets(
   addresses: number,
   seed: number = randomFillSync(new Uint32Array(1))[0]!,
-): AddressBuckets {
+) {
   const slots = Math.max(WAYS, 2 ** Math.ceil(Math.log2(addresses)))
   const mask = slots / WAYS - 1
   const highs = new Uint32Array(slots)
@@ -59,7 +47,14 @@ export function createAddressBuckets(
   const isOf = (slot: number, high: number, low: number) => lows[slot] === low && highs[slot] === high
 
   return {
-    take(family, words, { each, burst }, now) {
+    /**
+     * Takes one token.
+     *
+     * @param words the address, as `readAddress` returns it
+     * @param now ms of a clock that only goes forward, from 1 on
+     * @returns ms until a token is available; 0 if it was taken
+     */
+    take(family: Family, words: Uint32Array, { each, burst }: AddressRate, now: number): number {
       const high = family === 4 ? IPV4 : words[0]!
       const low = family === 4 ? words[0]! : words[1]!
       const slot = slotOf(high, low)
@@ -72,7 +67,8 @@ export function createAddressBuckets(
       fullAt[slot] = full + each
       return 0
     },
-    forget(family, words) {
+    /** Fills the bucket again. */
+    forget(family: Family, words: Uint32Array): void {
       const high = family === 4 ? IPV4 : words[0]!
       const low = family === 4 ? words[0]! : words[1]!
       const slot = slotOf(high, low)

@@ -14,16 +14,6 @@ export interface Readings {
   close(): void
 }
 
-export interface Overload {
-  /** Share of the classes that is shed, from 0 to 1: at 0.5, the lower half. */
-  pressure: number
-  /** Returns why a request of this class is shed, if it is. Call it only while `pressure` is above 0. */
-  sheds(rank: number, classes: number): Overloaded | undefined
-  /** Returns the pressure for each reason. */
-  describe(): Readonly<Record<Overloaded, number>>
-  close(): void
-}
-
 export interface OverloadOptions {
   readonly settings: Config['server']['shed']
   /** Called once, when the heap has been too full for too long: the process should end. */
@@ -47,11 +37,13 @@ const RELIEF = 0.8
 /** Measurements in a row above `exit_heap` after which the process ends. */
 const EXIT_AFTER = 4
 
+export type Overload = ReturnType<typeof createOverload>
+
 /**
  * Measures the process, and decides which requests are shed while it is overloaded: the lowest class first, and more
  * with every half second that the overload lasts. The last class is shed in part, then as a whole, before the next one.
  */
-export function createOverload(options: OverloadOptions): Overload & { tick(): void } {
+export function createOverload(options: OverloadOptions) {
   const {
     settings,
     exhausted,
@@ -74,16 +66,22 @@ export function createOverload(options: OverloadOptions): Overload & { tick(): v
 
   const timer = setInterval(tick, tickMs)
   timer.unref()
-  const overload: Overload & { tick(): void } = {
+  const overload = {
+    /** Share of the classes that is shed, from 0 to 1: at 0.5, the lower half. */
     pressure: 0,
-    sheds(rank, classes) {
+    /** Returns why a request of this class is shed, if it is. Call it only while `pressure` is above 0. */
+    sheds(rank: number, classes: number): Overloaded | undefined {
       const share = overload.pressure * classes - rank
       if (share <= 0 || (share < 1 && random() >= share)) return undefined
       return loop.pressure >= heap.pressure ? 'event_loop' : 'heap'
     },
-    describe: () => ({ event_loop: loop.pressure, heap: heap.pressure }),
+    /** Returns the pressure for each reason. */
+    describe: (): Readonly<Record<Overloaded, number>> => ({
+      event_loop: loop.pressure,
+      heap: heap.pressure,
+    }),
     tick,
-    close() {
+    close(): void {
       clearInterval(timer)
       readings.close()
     },

@@ -53,20 +53,14 @@ const FIELDS: readonly (readonly [string, Field])[] = [
   ['traceparent', Field.TraceParent],
   ['tracestate', Field.TraceState],
   ['user-agent', Field.UserAgent],
-  ['keep-alive', Field.Drop],
-  ['proxy-connection', Field.Drop],
-  ['proxy-authorization', Field.Drop],
-  ['proxy-authenticate', Field.Drop],
-  ['te', Field.Drop],
-  ['trailer', Field.Drop],
-  ['http2-settings', Field.Drop],
+  // Written by the gateway alone.
   ['x-tidegate-mirror', Field.Drop],
-  ['x-original-url', Field.Drop],
-  ['x-rewrite-url', Field.Drop],
-  ['x-http-method-override', Field.Drop],
-  ['x-http-method', Field.Drop],
-  ['x-method-override', Field.Drop],
 ]
+
+/** Headers of the hop (RFC 9110 §7.6.1). */
+const OF_HOP = 'keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer http2-settings'
+/** Headers that name another path or method than the limited one. */
+const OF_TARGET = 'x-original-url x-rewrite-url x-http-method-override x-http-method x-method-override'
 
 /**
  * Headers by which other servers name the client to a backend: of Azure, of this gateway, of CGI (where `Proxy` also
@@ -126,6 +120,7 @@ export function fieldTable(snapshot: Snapshot): ReadonlyMap<string, Field> {
       ...CLAIMS.map((name) => [name, Field.Drop] as const),
       ...snapshot.config.trusted_headers.map((name) => [name, Field.Provenance] as const),
       ...FIELDS,
+      ...`${OF_HOP} ${OF_TARGET}`.split(' ').map((name) => [name, Field.Drop] as const),
       ...headersOfCdn(snapshot.edge.cdn).map((name) => [name, Field.Cdn] as const),
       ...[...snapshot.toldHeaders].map((name) => [name, Field.Told] as const),
       ...[...snapshot.identityHeaders].map((name) => [name, Field.Identity] as const),

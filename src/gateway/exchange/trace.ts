@@ -118,7 +118,6 @@ function current({ trace }: Exchange): Call | undefined {
 
 /** Records the header of the upstream's response. */
 export function answerCall(x: Exchange, status: number, fields: readonly string[] | null): void {
-  if (x.trace?.recording === undefined) return
   const call = current(x)
   if (call !== undefined) call.status = status
   readGrpcStatus(x, fields)
@@ -126,7 +125,6 @@ export function answerCall(x: Exchange, status: number, fields: readonly string[
 
 /** Records that the attempt failed. The first reported reason is kept. */
 export function failCall(x: Exchange, error: ErrorCode, cause?: string): void {
-  if (x.trace?.recording === undefined) return
   const call = current(x)
   if (call === undefined || call.error !== undefined) return
   call.error = error
@@ -135,16 +133,14 @@ export function failCall(x: Exchange, error: ErrorCode, cause?: string): void {
 
 /** Ends the attempt. */
 export function endCall(x: Exchange): void {
-  if (x.trace?.recording === undefined) return
   const call = current(x)
   if (call !== undefined) call.ended = performance.now()
 }
 
 /** Reads the status of a gRPC call from a header without body, or from trailers: name, value, … */
 export function readGrpcStatus(x: Exchange, fields: readonly string[] | null): void {
-  if (x.trace?.recording === undefined || fields === null) return
-  const call = x.trace.recording.calls.at(-1)
-  if (call === undefined) return
+  const call = x.trace?.recording?.calls.at(-1)
+  if (call === undefined || fields === null) return
   for (let i = 0; i < fields.length; i += 2) {
     if (fields[i]!.toLowerCase() !== 'grpc-status') continue
     const value = fields[i + 1]!

@@ -7,18 +7,6 @@ const ALL_BYTES = 16_777_216
 /** Overhead per piece, in bytes: many small pieces would cost more than their bytes. */
 const PIECE_BYTES = 128
 
-/** Keeps request bodies while they may have to be sent again. Past its limits it keeps nothing. */
-export interface ReplayMemory {
-  /**
-   * Keeps a body that begins to come in.
-   *
-   * @param whose the caller, who gets a quarter of the whole at most; left out, the body is exempt
-   */
-  keep(whose?: Whose): Replay
-  /** Returns how many bytes are kept now. */
-  size(): number
-}
-
 interface Whose {
   /** Read when the first piece is kept, not before. */
   readonly caller: string | undefined
@@ -34,14 +22,22 @@ export interface Replay {
   forget(): void
 }
 
+/** Keeps request bodies while they may have to be sent again. Past its limits it keeps nothing. */
+export type ReplayMemory = ReturnType<typeof createReplayMemory>
+
 export function createReplayMemory(
   shares: Pick<Shares, 'open'>,
   bodyBytes = BODY_BYTES,
   allBytes = ALL_BYTES,
-): ReplayMemory {
+) {
   const share = shares.open('replay_buffers', allBytes)
   return {
-    keep(whose) {
+    /**
+     * Keeps a body that begins to come in.
+     *
+     * @param whose the caller, who gets a quarter of the whole at most; left out, the body is exempt
+     */
+    keep(whose?: Whose): Replay {
       // Kept by reference: the bytes have been allocated anyway, and are usually dropped when the response's header arrives.
       let pieces: Buffer[] | undefined = []
       let size = 0
@@ -71,6 +67,7 @@ export function createReplayMemory(
         forget,
       }
     },
-    size: () => share.held,
+    /** Returns how many bytes are kept now. */
+    size: (): number => share.held,
   }
 }

@@ -5,7 +5,7 @@ import type { Exchange } from '../exchange/exchange.js'
 import { broken } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import type { UnderWay } from '../request-lifecycle.js'
-import { breakOff } from '../respond/client-error.js'
+import { breakOff, retrySoon } from '../respond/client-error.js'
 import { PlainResponse } from '../respond/plain-response.js'
 import { sendRefusal } from '../respond/send-error.js'
 import { availableCodings, CompressedBody } from '../transform/compressed-body.js'
@@ -28,9 +28,6 @@ const SLOW_READER: Refusal = {
   code: 'share_exceeded',
   cause: 'its caller is slow to take other responses of the service',
 }
-
-/** Retry delay for a client when the gateway has no room, in seconds. */
-const RETRY_SOON = ['Retry-After', '1']
 
 /**
  * Creates the last stage: it sends the request to an upstream of its service (`upstream-exchange.ts`) and the response back
@@ -158,11 +155,7 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     this.#stop(refusal.code, refusal.cause)
     // Stopping threw, and the error handler has already sent a response.
     if (this.res.headersSent) return
-    const full =
-      refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
-        ? { ...refusal, headers: RETRY_SOON }
-        : refusal
-    sendRefusal(this.x, this.req, this.res, full, this.deps.draining())
+    sendRefusal(this.x, this.req, this.res, retrySoon(refusal), this.deps.draining())
   }
 
   cut(code: ErrorCode, cause: string): void {

@@ -35,26 +35,16 @@ export interface MirrorDeps {
   readonly internal: Way['internal']
 }
 
-export interface Mirror {
-  /** Returns a copy of the request for its route's second service, if it is selected and there is room. */
-  copy(x: Exchange, req: IncomingMessage): MirrorCopy | undefined
-}
-
-/** A copy of a request. Whatever happens to it, the original is not affected. */
-export interface MirrorCopy {
-  /** Reads the request's body alongside its reader, and sends the copy at the end. */
-  read(): void
-  /** Sends it, without a body. */
-  send(): void
-}
+export type Mirror = ReturnType<typeof createMirror>
 
 export function createMirror(
   { upstreams, watchdog, metrics, tracing, internal }: MirrorDeps,
   random = Math.random,
-): Mirror {
+) {
   let underWay = 0
   return {
-    copy(x, req) {
+    /** Returns a copy of the request for its route's second service, if it is selected and there is room. */
+    copy(x: Exchange, req: IncomingMessage): Copy | undefined {
       const { service, share } = x.route!.mirror!
       if (share < 100 && random() * 100 >= share) return undefined
       if (x.headers.contentLength > MAX_BODY) {
@@ -75,7 +65,8 @@ export function createMirror(
   }
 }
 
-class Copy implements MirrorCopy, ResponseHandler, Watched {
+/** A copy of a request. Whatever happens to it, the original is not affected. */
+export class Copy implements ResponseHandler, Watched {
   watchSlot = -1
   #chunks: Buffer[] = []
   #size = 0
@@ -101,11 +92,13 @@ class Copy implements MirrorCopy, ResponseHandler, Watched {
     req.once('close', this.#closed)
   }
 
+  /** Reads the request's body alongside its reader, and sends the copy at the end. */
   read(): void {
     this.req.on('data', this.#take)
     this.req.once('end', this.#complete)
   }
 
+  /** Sends it, without a body. */
   send(): void {
     this.#attempt(() => this.#dispatch(undefined))
   }

@@ -17,17 +17,9 @@ const PIECES = 6
 const SLOW_MS = 250
 
 /** Tracks responses that clients are slow to take while an upstream connection waits for them. */
-export interface SlowReaders {
-  /** @param connection the client's, which may carry other responses, too */
-  pace(x: Exchange, connection: object): ReadPace
-  /**
-   * Returns whether the caller already keeps its full share of the service's connections waiting: then it gets no further
-   * one.
-   */
-  refuses(x: Exchange): boolean
-}
+export type SlowReaders = ReturnType<typeof createSlowReaders>
 
-export function createSlowReaders(shares: Shares): SlowReaders {
+export function createSlowReaders(shares: Shares) {
   const buffers = shares.open('response_buffers', ALL_BYTES)
   const readers = new Set<Share>()
   const ofService = (service: Service): Share => {
@@ -36,9 +28,14 @@ export function createSlowReaders(shares: Shares): SlowReaders {
     return share
   }
   return {
-    pace: (x, connection) =>
+    /** @param connection the client's, which may carry other responses, too */
+    pace: (x: Exchange, connection: object): ReadPace =>
       new ReadPace(x, connection, callerOf(x, shares), buffers, ofService(x.route!.service)),
-    refuses(x) {
+    /**
+     * Returns whether the caller already keeps its full share of the service's connections waiting: then it gets no further
+     * one.
+     */
+    refuses(x: Exchange): boolean {
       if (readers.size === 0) return false
       for (const { held, service, holders, most } of readers) {
         if (held < most || service !== x.route!.service.name) continue

@@ -11,7 +11,7 @@ import type { Breakable } from '../exchange/faults.js'
 import { failCall, readGrpcStatus } from '../exchange/trace.js'
 import { Attempt, type AttemptEvents, type Trailers } from './attempt.js'
 import type { Replay, ReplayMemory } from './body-buffer.js'
-import type { Mirror, MirrorCopy } from './mirror.js'
+import type { Copy, Mirror } from './mirror.js'
 import { type BodyEvents, RequestBody } from './request-body.js'
 import { isPaced, UploadPace } from './upload-pace.js'
 import { type AttemptDeps, type AttemptOwner, failureOf, UpstreamAttempts } from './upstream-attempts.js'
@@ -60,7 +60,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   #replay: Replay | undefined
   #again: Buffer | undefined
   /** The copy for a second service. */
-  #copy: MirrorCopy | undefined
+  #copy: Copy | undefined
   /** A first byte of a response, or of a 1xx, has arrived; and the header of the response itself. */
   #answering = false
   #answered = false

@@ -7,20 +7,7 @@ import type { Exchange, Held } from '../exchange/exchange.js'
 const TICK_MS = 1_000
 
 /** Charges of requests whose responses are not closed yet. */
-export interface Charges {
-  /**
-   * Keeps a charge until the response of its exchange is closed. If it is closed already, the charge is settled at
-   * once.
-   */
-  hold(x: Exchange, charge: Charge): void
-  /**
-   * Settles the charges when the response or tunnel is closed: releases slots, and refunds or charges quota as the
-   * response requires. Call it once for every exchange, before it is recorded.
-   */
-  settle(x: Exchange): void
-  /** Returns the number of slots held. */
-  size(): number
-}
+export type Charges = ReturnType<typeof createCharges>
 
 /**
  * Renews all slots held for long with one timer, each when half of its lease is over. So a tunnel of hours keeps its
@@ -28,7 +15,7 @@ export interface Charges {
  *
  * @param tickMs interval of that timer, which only runs while slots are held
  */
-export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS): Charges {
+export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS) {
   // A list with places instead of a Set: see `watchdog.ts`.
   const slots: Held[] = []
   let timer: NodeJS.Timeout | undefined
@@ -78,7 +65,11 @@ export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS
   }
 
   return {
-    hold(x, charge) {
+    /**
+     * Keeps a charge until the response of its exchange is closed. If it is closed already, the charge is settled at
+     * once.
+     */
+    hold(x: Exchange, charge: Charge): void {
       const held: Held = { charge, place: -1, renewAt: 0, renewing: undefined }
       if (x.over) {
         settleOne(x, held)
@@ -91,14 +82,19 @@ export function createCharges(limiter: Pick<Limiter, 'settle'>, tickMs = TICK_MS
       if (x.held === undefined) x.held = [held]
       else x.held.push(held)
     },
-    settle(x) {
+    /**
+     * Settles the charges when the response or tunnel is closed: releases slots, and refunds or charges quota as the
+     * response requires. Call it once for every exchange, before it is recorded.
+     */
+    settle(x: Exchange): void {
       x.over = true
       const { held } = x
       if (held === undefined) return
       x.held = undefined
       for (const one of held) settleOne(x, one)
     },
-    size: () => slots.length,
+    /** Returns the number of slots held. */
+    size: (): number => slots.length,
   }
 }
 

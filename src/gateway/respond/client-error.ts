@@ -79,6 +79,12 @@ export function noteRefusal(x: Exchange, { code, cause }: Refusal): void {
   x.cause = cause
 }
 
+/** Returns the refusal; with a Retry-After of a second if there was no room, as there may be some by then. */
+export function retrySoon(refusal: Refusal): Refusal {
+  const noRoom = refusal.code === 'overloaded' || refusal.code === 'share_exceeded'
+  return noRoom ? { ...refusal, headers: ['Retry-After', '1'] } : refusal
+}
+
 /** Returns the header of a refusal with this body: name, value, … */
 export function problemHeaders(x: Exchange, { headers }: Refusal, body: string): string[] {
   const fields = [
@@ -96,21 +102,16 @@ export function problemHeaders(x: Exchange, { headers }: Refusal, body: string):
   return fields
 }
 
-/** Discards what comes now: the parser would make requests of it. */
+/** Reads and discards what comes now, up to `LINGER_BYTES`: the parser would make requests of it. */
 function readOn(socket: Duplex): void {
   const parsers = socket.listeners('data')
-  readOff(socket)
-  for (const parser of parsers) socket.off('data', parser as () => void)
-  socket.resume()
-}
-
-/** Reads and discards, up to `LINGER_BYTES`. */
-function readOff(socket: Duplex): void {
   let left = LINGER_BYTES
   socket.on('data', (chunk: Buffer) => {
     left -= chunk.length
     if (left < 0) socket.destroy()
   })
+  for (const parser of parsers) socket.off('data', parser as () => void)
+  socket.resume()
 }
 
 /**
@@ -138,11 +139,8 @@ function endThenLinger(this: Socket): void {
     else this.once('finish', () => this.destroy())
     return
   }
-  const parsers = this.listeners('data')
-  readOff(this)
-  for (const parser of parsers) this.off('data', parser as () => void)
   this.once('end', () => this.destroy())
-  this.resume()
+  readOn(this)
   closeSoon(this)
 }
 

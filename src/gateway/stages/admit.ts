@@ -5,6 +5,7 @@ import type { RequestRecord } from '../../telemetry/record/record.js'
 import type { Guards } from '../../upstream/guard/guard.js'
 import type { Overload } from '../edge/overload.js'
 import type { Exchange } from '../exchange/exchange.js'
+import { retrySoon } from '../respond/client-error.js'
 
 export interface AdmitDeps {
   readonly guards: Guards
@@ -12,7 +13,7 @@ export interface AdmitDeps {
   readonly metrics: { shed(r: RequestRecord, reason: ShedReason): void }
 }
 
-const OVERLOADED: Refusal = { code: 'overloaded', headers: ['Retry-After', '1'] }
+const OVERLOADED = retrySoon({ code: 'overloaded' })
 
 /**
  * Creates the stage that sheds requests when there is no room, before any quota is taken. If there is not room for all,

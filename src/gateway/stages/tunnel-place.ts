@@ -2,8 +2,7 @@ import type { Refusal } from '../../errors.js'
 import { give, type Shares, take } from '../../shares.js'
 import type { Exchange } from '../exchange/exchange.js'
 import { callerOf } from '../identify/caller.js'
-
-const RETRY_SOON = ['Retry-After', '1']
+import { retrySoon } from '../respond/client-error.js'
 
 /**
  * Creates the stage that takes a tunnel from the service's and the caller's share, before any quota is taken. `leaveTunnel`
@@ -21,7 +20,7 @@ export function takeTunnel(shares: Shares) {
     }
     const code = shortage === 'caller' ? 'share_exceeded' : 'overloaded'
     const cause = `${share.held} tunnels of ${service.name} are open, ${share.holders.get(caller ?? '') ?? 0} of this caller`
-    return { code, headers: RETRY_SOON, cause }
+    return retrySoon({ code, cause })
   }
 }
 

@@ -2,23 +2,6 @@ import type { Bans } from '../../fleet/bans.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 
-/** Decides whether an accepted client may stay. A request is over soon, a tunnel may last for ever. */
-export interface Stay {
-  /**
-   * Returns why the client may not stay.
-   *
-   * @returns undefined: it may
-   */
-  objection(x: Exchange): Objection | undefined
-  /**
-   * Returns the Unix ms at which `objection` must be called again, whatever else happens. Infinite if only a change can
-   * make a difference.
-   */
-  askAgainAt(x: Exchange): number
-  /** Returns the current time in Unix ms. */
-  now(): number
-}
-
 export interface Objection {
   /** For the log. */
   readonly cause: string
@@ -37,7 +20,10 @@ export interface StayDeps {
 /** Ms after which a tunnel that a token opened is checked again: no event says that an issuer has taken a key back. */
 const LOOK_AT_KEYS = 10_000
 
-export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDeps): Stay {
+/** Decides whether an accepted client may stay. A request is over soon, a tunnel may last for ever. */
+export type Stay = ReturnType<typeof createStay>
+
+export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDeps) {
   function ofCredential({ keyId, token }: Exchange): Objection | undefined {
     const time = now()
     if (keyId !== undefined && keyring !== undefined) {
@@ -51,16 +37,26 @@ export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDep
   }
 
   return {
-    objection(x) {
+    /**
+     * Returns why the client may not stay.
+     *
+     * @returns undefined: it may
+     */
+    objection(x: Exchange): Objection | undefined {
       const found = ofCredential(x)
       if (found !== undefined) return found
       const cause = banOf(x.clientIp)
       return cause === undefined ? undefined : { cause }
     },
-    askAgainAt({ keyId, token }) {
+    /**
+     * Returns the Unix ms at which `objection` must be called again, whatever else happens. Infinite if only a change can
+     * make a difference.
+     */
+    askAgainAt({ keyId, token }: Exchange): number {
       if (token !== undefined) return Math.min(token.until, now() + LOOK_AT_KEYS)
       return (keyId === undefined ? undefined : keyring?.goodUntil(keyId)) ?? Number.POSITIVE_INFINITY
     },
+    /** Returns the current time in Unix ms. */
     now,
   }
 }

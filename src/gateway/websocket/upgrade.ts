@@ -7,20 +7,16 @@ import type { Target } from '../../upstream/pool/choose.js'
 import { outcomeOf } from '../../upstream/pool/outliers.js'
 import type { AttemptOutcome } from '../../upstream/pool/transitions.js'
 import type { Exchange } from '../exchange/exchange.js'
-import type { Breakable } from '../exchange/faults.js'
 import type { Watched } from '../exchange/watchdog.js'
 import { type AttemptDeps, type AttemptOwner, UpstreamAttempts } from '../forward/upstream-attempts.js'
 import { errorText } from '../forward/upstream-error.js'
 import type { Way } from '../request-lifecycle.js'
-import { closeSoon, refuseSocket } from '../respond/client-error.js'
+import { closeSoon, refuseSocket, retrySoon } from '../respond/client-error.js'
 import { acceptanceFault, answerFields } from './handshake.js'
 import { relayAnswer } from './relay.js'
 import type { Stay } from './session-revocation.js'
 import { Tunnel } from './tunnel.js'
 import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
-
-/** Retry delay for a client when the gateway has no room, in seconds. */
-const RETRY_SOON = ['Retry-After', '1']
 
 export interface UpgradeDeps extends AttemptDeps {
   readonly stay: Stay
@@ -28,39 +24,10 @@ export interface UpgradeDeps extends AttemptDeps {
   readonly internal: Way['internal']
 }
 
-/** An upgrade under way, as the code that accepted it sees it. */
-export interface Upgrade extends Breakable {
-  /** Continues after the stages: contacts the upstream, or refuses. Does nothing once the client has left. */
-  proceed(refusal: Refusal | undefined): void
-}
-
-export interface Upgrades {
-  /**
-   * Takes over a socket that Node has handed over with an upgrade request. Nothing that the client sends reaches the
-   * upstream before it has switched protocols.
-   *
-   * @param head bytes that the client sent behind its header
-   * @param ended called once, when the exchange has its outcome: for a tunnel, when both sides are closed
-   */
-  begin(
-    x: Exchange,
-    req: IncomingMessage,
-    socket: Duplex,
-    head: Buffer,
-    ended: (x: Exchange) => void,
-  ): Upgrade
-  /** Ends the tunnels, and refuses the handshakes under way, of clients that may no longer stay. */
-  turnAway(): void
-  /**
-   * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
-   *
-   * @returns resolves when everything that was under way has its outcome
-   */
-  leave(): Promise<void>
-}
+export type Upgrades = ReturnType<typeof upgrade>
 
 /** Creates the last stage of an upgrade, in place of `forward`: handshake with an upstream, then a tunnel to it. */
-export function upgrade(deps: UpgradeDeps): Upgrades {
+export function upgrade(deps: UpgradeDeps) {
   const open = new Set<Upgrading>()
   const gateway: Gateway = {
     ...deps,
@@ -71,11 +38,25 @@ export function upgrade(deps: UpgradeDeps): Upgrades {
   }
   return {
     // Node's type is Duplex, for those who bring sockets of their own.
-    begin: (x, req, socket, head, ended) => new Upgrading(gateway, x, req, socket as Socket, head, ended),
-    turnAway() {
+    /**
+     * Takes over a socket that Node has handed over with an upgrade request. Nothing that the client sends reaches the
+     * upstream before it has switched protocols.
+     *
+     * @param head bytes that the client sent behind its header
+     * @param ended called once, when the exchange has its outcome: for a tunnel, when both sides are closed
+     */
+    begin: (x: Exchange, req: IncomingMessage, socket: Duplex, head: Buffer, ended: (x: Exchange) => void) =>
+      new Upgrading(gateway, x, req, socket as Socket, head, ended),
+    /** Ends the tunnels, and refuses the handshakes under way, of clients that may no longer stay. */
+    turnAway(): void {
       for (const one of [...open]) one.attempt(() => one.turnAway())
     },
-    leave() {
+    /**
+     * Drains: sends every tunnel's client a Close 1001 and ends it; handshakes from now on get 503.
+     *
+     * @returns resolves when everything that was under way has its outcome
+     */
+    leave(): Promise<void> {
       gateway.leaving = true
       for (const one of open) one.attempt(() => one.leave())
       return new Promise((resolve) => {
@@ -95,7 +76,7 @@ interface Gateway extends UpgradeDeps {
   left: () => void
 }
 
-class Upgrading implements Upgrade, AttemptOwner, HandshakeEvents, Watched {
+class Upgrading implements AttemptOwner, HandshakeEvents, Watched {
   watchSlot = -1
   /** An upgrade has no body to upload, and its handshake is never sent twice. */
   readonly uploading = false
@@ -161,6 +142,7 @@ class Upgrading implements Upgrade, AttemptOwner, HandshakeEvents, Watched {
     this.#finish()
   }
 
+  /** Continues after the stages: contacts the upstream, or refuses. Does nothing once the client has left. */
   proceed(refusal: Refusal | undefined): void {
     this.attempt(() => {
       if (this.#over) return
@@ -352,8 +334,7 @@ class Upgrading implements Upgrade, AttemptOwner, HandshakeEvents, Watched {
     const { code, cause } = refusal
     this.#attempts.giveUp(code, cause)
     if (ERRORS[code].source === 'upstream') this.#attempts.settle('failed', cause)
-    const full = code === 'overloaded' ? { ...refusal, headers: RETRY_SOON } : refusal
-    refuseSocket(this.socket, this.x, full, true)
+    refuseSocket(this.socket, this.x, retrySoon(refusal), true)
     this.#finish()
   }
 

@@ -1,5 +1,5 @@
 import type { Service, Snapshot } from '../../config/snapshot/snapshot.js'
-import { Breaker, type BreakerState } from './breaker.js'
+import { Breaker } from './breaker.js'
 import { ConcurrencyLimit } from './concurrency.js'
 import { RetryBudget } from './retry-budget.js'
 
@@ -7,20 +7,7 @@ import { RetryBudget } from './retry-budget.js'
 export type Barrier = 'circuit' | 'concurrency'
 
 /** State of a guard, for metrics and operators. */
-export interface GuardState {
-  readonly service: string
-  /** Undefined: the service has no circuit breaker. */
-  readonly circuit: BreakerState | undefined
-  /** Undefined: the service has no concurrency limit. */
-  readonly concurrency: { readonly limit: number; readonly in_flight: number } | undefined
-  readonly retries: {
-    /** Retries with a response. */
-    readonly succeeded: number
-    readonly failed: number
-    /** Retries that the budget denied. */
-    readonly no_budget: number
-  }
-}
+export type GuardState = Readonly<ReturnType<Guard['state']>>
 
 /** Guards the upstreams of one service: circuit breaker, concurrency limit and retry budget. Lives across reloads. */
 export class Guard {
@@ -78,12 +65,15 @@ export class Guard {
     return new Pass(breaker, epoch, concurrency)
   }
 
-  state(now: number): GuardState {
+  state(now: number) {
     const { concurrency } = this
     return {
       service: this.service,
+      /** Undefined: the service has no circuit breaker. */
       circuit: this.breaker?.state(now),
+      /** Undefined: the service has no concurrency limit. */
       concurrency: concurrency && { limit: concurrency.limit, in_flight: concurrency.inFlight },
+      /** Retries with a response, without one, and those that the budget denied. */
       retries: { succeeded: this.succeeded, failed: this.failed, no_budget: this.noBudget },
     }
   }
@@ -145,19 +135,14 @@ export class Pass {
   }
 }
 
-export interface Guards {
-  /** Returns the guard of a service of the snapshot. */
-  of(snapshot: Snapshot, service: Service): Guard
-  /** Returns the state of every service of the snapshot, in its order. */
-  describe(snapshot: Snapshot): GuardState[]
-}
+export type Guards = ReturnType<typeof createGuards>
 
 /**
  * Creates the guards of all services.
  *
  * @param now returns ms that never go back
  */
-export function createGuards(now: () => number = () => performance.now()): Guards {
+export function createGuards(now: () => number = () => performance.now()) {
   const byName = new Map<string, Guard>()
   const tables = new WeakMap<Snapshot, readonly Guard[]>()
   let latest = Number.NEGATIVE_INFINITY
@@ -190,7 +175,9 @@ export function createGuards(now: () => number = () => performance.now()): Guard
   }
 
   return {
-    of: (of, service) => (of === snapshot ? table : tableOf(of))[service.index]!,
-    describe: (of) => tableOf(of).map((guard) => guard.state(now())),
+    /** Returns the guard of a service of the snapshot. */
+    of: (of: Snapshot, service: Service): Guard => (of === snapshot ? table : tableOf(of))[service.index]!,
+    /** Returns the state of every service of the snapshot, in its order. */
+    describe: (of: Snapshot): GuardState[] => tableOf(of).map((guard) => guard.state(now())),
   }
 }

@@ -1,4 +1,4 @@
-import { isBroken, readFields } from './fields.js'
+import { isBroken, isFraming, readFields } from './fields.js'
 
 enum At {
   /** At the first digit of a size. */
@@ -145,22 +145,11 @@ export class Chunks {
       return from + 2 - before
     }
     const fields: string[] = []
-    if (readFields(text, 0, end + 2, fields) && !hasFraming(fields)) {
+    // Framing comes too late in a trailer: two readers that treat it differently would disagree (RFC 9110 §6.5.1).
+    if (readFields(text, 0, end + 2, fields) && !fields.some((name, i) => i % 2 === 0 && isFraming(name))) {
       this.trailers = fields
       this.ended = true
     } else this.wrong = 'a trailer is malformed'
     return from + end + 4 - before
   }
-}
-
-/**
- * Returns true if a trailer frames the body. It comes too late, and two readers that treat it differently would
- * disagree (RFC 9110 §6.5.1).
- */
-function hasFraming(trailers: readonly string[]): boolean {
-  for (let i = 0; i < trailers.length; i += 2) {
-    const name = trailers[i]!.toLowerCase()
-    if (name === 'content-length' || name === 'transfer-encoding') return true
-  }
-  return false
 }

@@ -55,6 +55,12 @@ function isBlank(byte: number): boolean {
   return byte === SPACE || byte === TAB
 }
 
+/** Returns true if a field says how the body is framed. */
+export function isFraming(name: string): boolean {
+  const lower = name.toLowerCase()
+  return lower === 'content-length' || lower === 'transfer-encoding'
+}
+
 /** Returns true if incomplete lines already contain an invalid byte: a bare CR or LF, or another control. */
 export function isBroken(text: string): boolean {
   return BROKEN.test(text)

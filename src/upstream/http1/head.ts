@@ -1,4 +1,4 @@
-import { endOfValue, readFields } from './fields.js'
+import { endOfValue, isFraming, readFields } from './fields.js'
 
 /** The head of a response, and the framing of its body. */
 export interface Head {
@@ -96,10 +96,7 @@ export function readHead(text: string, end: number): Head | string {
 
 /** Removes the headers that frame the body: when they contradict each other, none can be trusted. */
 export function dropFraming(fields: string[]): void {
-  for (let i = fields.length - 2; i >= 0; i -= 2) {
-    const name = fields[i]!.toLowerCase()
-    if (name === 'content-length' || name === 'transfer-encoding') fields.splice(i, 2)
-  }
+  for (let i = fields.length - 2; i >= 0; i -= 2) if (isFraming(fields[i]!)) fields.splice(i, 2)
 }
 
 /** Returns the status, or -1 when the status line has none at its place. */

@@ -14,21 +14,6 @@ export interface NameState {
   readonly error: string | undefined
 }
 
-/** Resolves the names of upstreams. Watched names are resolved again and again, with or without traffic. */
-export interface Names {
-  /** Replaces `dns.lookup`: returns the last successful result, each time with another of its addresses first. */
-  readonly lookup: LookupFunction
-  /**
-   * Keeps resolving a name.
-   *
-   * @param moved called when its addresses have changed
-   * @returns a function to call when the name is not needed any more
-   */
-  watch(name: string, moved: () => void): () => void
-  state(name: string): NameState | undefined
-  close(): void
-}
-
 export type Resolve = (name: string) => Promise<readonly ResolvedAddress[]>
 
 interface Known {
@@ -61,11 +46,14 @@ export interface NamesOptions {
 /** Uses the system's resolver, so that /etc/hosts and search domains apply. */
 const bySystem: Resolve = (name) => askSystem(name, { all: true, verbatim: true })
 
+/** Resolves the names of upstreams. Watched names are resolved again and again, with or without traffic. */
+export type Names = ReturnType<typeof createNames>
+
 export function createNames({
   resolve = bySystem,
   refreshMs = REFRESH_MS,
   now = () => performance.now(),
-}: NamesOptions = {}): Names {
+}: NamesOptions = {}) {
   const names = new Map<string, Known>()
   const waiting: (() => void)[] = []
   let running = 0
@@ -144,33 +132,42 @@ export function createNames({
   }, refreshMs)
   timer.unref()
 
+  /** Replaces `dns.lookup`: returns the last successful result, each time with another of its addresses first. */
+  const lookup: LookupFunction = (name, options, callback) => {
+    const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0)
+    const own = isIP(name)
+    const found = own === 0 ? addressesOf(name) : Promise.resolve([{ address: name, family: own }] as const)
+    found.then(
+      (all) => {
+        const fitting = family === 0 ? all : all.filter((one) => one.family === family)
+        const [first] = fitting
+        if (first === undefined) {
+          const none = Object.assign(new Error(`${name} has no IPv${family} address`), {
+            code: 'ENOTFOUND',
+          })
+          callback(none, '', 0)
+        } else if (options.all) callback(null, [...fitting])
+        else callback(null, first.address, first.family)
+      },
+      (error: NodeJS.ErrnoException) => callback(error, '', 0),
+    )
+  }
+
   return {
-    lookup(name, options, callback) {
-      const family = options.family === 'IPv4' ? 4 : options.family === 'IPv6' ? 6 : (options.family ?? 0)
-      const own = isIP(name)
-      const found = own === 0 ? addressesOf(name) : Promise.resolve([{ address: name, family: own }] as const)
-      found.then(
-        (all) => {
-          const fitting = family === 0 ? all : all.filter((one) => one.family === family)
-          const [first] = fitting
-          if (first === undefined) {
-            const none = Object.assign(new Error(`${name} has no IPv${family} address`), {
-              code: 'ENOTFOUND',
-            })
-            callback(none, '', 0)
-          } else if (options.all) callback(null, [...fitting])
-          else callback(null, first.address, first.family)
-        },
-        (error: NodeJS.ErrnoException) => callback(error, '', 0),
-      )
-    },
-    watch(name, moved) {
+    lookup,
+    /**
+     * Keeps resolving a name.
+     *
+     * @param moved called when its addresses have changed
+     * @returns a function to call when the name is not needed any more
+     */
+    watch(name: string, moved: () => void): () => void {
       const known = knownAs(name)
       known.watchers.add(moved)
       if (known.addresses.length === 0) void ask(known)
       return () => void known.watchers.delete(moved)
     },
-    state(name) {
+    state(name: string): NameState | undefined {
       const known = names.get(name)
       if (known === undefined) return undefined
       return {
@@ -178,7 +175,7 @@ export function createNames({
         error: known.error?.code ?? known.error?.message,
       }
     },
-    close() {
+    close(): void {
       clearInterval(timer)
       names.clear()
     },

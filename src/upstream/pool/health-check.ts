@@ -23,17 +23,6 @@ export interface CheckSubject {
 /** Called after every check; `up` is the conclusion from enough equal results in a row, undefined until then. */
 export type Checked = (result: CheckResult, up: boolean | undefined) => void
 
-export interface HealthChecks {
-  /**
-   * Checks until it is stopped. Watchers of the same `key` share the checks.
-   *
-   * @param key describes the target and all settings of the check
-   * @returns a function that stops it
-   */
-  watch(key: string, subject: CheckSubject, checked: Checked): () => void
-  close(): void
-}
-
 /** Bytes of a response after which the check does not wait for the rest. */
 const MOST_BYTES = 65_536
 /** Ms over which the first checks of all upstreams are spread. */
@@ -44,15 +33,23 @@ interface Checker {
   stop(): void
 }
 
+export type HealthChecks = ReturnType<typeof createHealthChecks>
+
 /**
  * Creates the health checks.
  *
  * @param random returns a number from 0 to below 1
  */
-export function createHealthChecks(random: () => number = Math.random): HealthChecks {
+export function createHealthChecks(random: () => number = Math.random) {
   const checkers = new Map<string, Checker>()
   return {
-    watch(key, subject, checked) {
+    /**
+     * Checks until it is stopped. Watchers of the same `key` share the checks.
+     *
+     * @param key describes the target and all settings of the check
+     * @returns a function that stops it
+     */
+    watch(key: string, subject: CheckSubject, checked: Checked): () => void {
       let checker = checkers.get(key)
       if (checker === undefined) {
         checker = startChecker(subject, random)
@@ -67,7 +64,7 @@ export function createHealthChecks(random: () => number = Math.random): HealthCh
         stop()
       }
     },
-    close() {
+    close(): void {
       for (const { stop } of checkers.values()) stop()
       checkers.clear()
     },

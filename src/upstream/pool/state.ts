@@ -1,91 +1,61 @@
 import type { Names } from './dns.js'
-import { type Endpoint, type EndpointState, settle, shareOf } from './endpoint.js'
+import { type Endpoint, settle, shareOf } from './endpoint.js'
+import type { CheckResult } from './health-check.js'
 
 /** State of one upstream of one service for an operator: plain data, as `GET /upstreams` returns it. */
-export interface UpstreamState {
-  readonly service: string
-  /** Address as configured, `http://host:port/base`. */
-  readonly address: string
-  readonly state: EndpointState
-  /** Reason for a state other than serving. */
-  readonly why: string | null
-  /** ISO 8601. */
-  readonly since: string
-  readonly weight: number
-  readonly in_flight: number
-  /** Open WebSockets. */
-  readonly tunnels: number
-  readonly max_connections: number
-  /** Requests that wait for any upstream of the service. */
-  readonly waiting: number
-  /** Ejections since the process started. */
-  readonly ejections: number
-  readonly last_check: {
-    readonly at: string
-    readonly passed: boolean
-    readonly ms: number
-    readonly detail: string
-  } | null
-  /** Resolved addresses of its name; null if there is no name to resolve. */
-  readonly resolved: readonly string[] | null
-  /** Error of the latest lookup of the name; `resolved` then has the addresses of the last successful one. */
-  readonly dns_error: string | null
-}
+export type UpstreamState = Readonly<ReturnType<typeof describeEndpoint>>
 
 /** Data for the metrics of an upstream. */
-export interface UpstreamReading {
-  readonly service: string
-  readonly upstream: string
-  /** True if it gets requests. */
-  readonly healthy: boolean
-  /** Requests in flight, tunnels included. */
-  readonly inFlight: number
-  readonly ejections: number
-  readonly checksPassed: number
-  readonly checksFailed: number
-}
+export type UpstreamReading = Readonly<ReturnType<typeof readingOf>>
 
-export function readingOf(endpoint: Endpoint): UpstreamReading {
+export function readingOf(endpoint: Endpoint) {
   const { group, address, state, tunnels, ejections, checksPassed, checksFailed } = endpoint
-  const healthy = state === 'serving' || state === 'slow_start'
-  const inFlight = endpoint.inFlight + tunnels
-  const service = group.service.name
-  return { service, upstream: address, healthy, inFlight, ejections, checksPassed, checksFailed }
+  return {
+    service: group.service.name,
+    upstream: address,
+    /** True if it gets requests. */
+    healthy: state === 'serving' || state === 'slow_start',
+    /** Requests in flight, tunnels included. */
+    inFlight: endpoint.inFlight + tunnels,
+    ejections,
+    checksPassed,
+    checksFailed,
+  }
 }
 
 /** @param now ms of the clock that the endpoint's times are from */
-export function describeEndpoint(
-  endpoint: Endpoint,
-  now: number,
-  names: Pick<Names, 'state'>,
-): UpstreamState {
+export function describeEndpoint(endpoint: Endpoint, now: number, names: Pick<Names, 'state'>) {
   settle(endpoint, now)
   const { group, lastCheck, name } = endpoint
   const resolution = name === undefined ? undefined : names.state(name)
   return {
     service: group.service.name,
+    /** Address as configured, `http://host:port/base`. */
     address: endpoint.address,
     state: endpoint.state,
+    /** Reason for a state other than serving. */
     why: whyOf(endpoint, now),
+    /** ISO 8601. */
     since: new Date(Date.now() - (now - endpoint.since)).toISOString(),
     weight: endpoint.upstream.weight,
     in_flight: endpoint.inFlight,
+    /** Open WebSockets. */
     tunnels: endpoint.tunnels,
     max_connections: endpoint.connections,
+    /** Requests that wait for any upstream of the service. */
     waiting: group.queue.length,
+    /** Ejections since the process started. */
     ejections: endpoint.ejections,
-    last_check:
-      lastCheck === undefined
-        ? null
-        : {
-            at: new Date(lastCheck.at).toISOString(),
-            passed: lastCheck.passed,
-            ms: Math.round(lastCheck.ms * 10) / 10,
-            detail: lastCheck.detail,
-          },
+    last_check: lastCheck === undefined ? null : readable(lastCheck),
+    /** Resolved addresses of its name; null if there is no name to resolve. */
     resolved: name === undefined ? null : (resolution?.addresses ?? []),
+    /** Error of the latest lookup of the name; `resolved` then has the addresses of the last successful one. */
     dns_error: resolution?.error ?? null,
   }
+}
+
+function readable({ at, passed, ms, detail }: CheckResult) {
+  return { at: new Date(at).toISOString(), passed, ms: Math.round(ms * 10) / 10, detail }
 }
 
 function whyOf(endpoint: Endpoint, now: number): string | null {

@@ -22,29 +22,6 @@ interface Lane<R> {
   behind: Lane<R> | undefined
 }
 
-export interface WaitQueue<R> {
-  readonly length: number
-  /** Returns true if a request of another caller waits. */
-  othersWait(caller: string | undefined): boolean
-  /**
-   * Queues a request behind those of its caller.
-   *
-   * @param caller undefined: exempt from the cap
-   * @param most most requests of all callers; one caller leaves an eighth of the remaining room to the others
-   * @returns undefined when there is no room for it
-   */
-  push(request: R, until: number, caller: string | undefined, most: number): Waiting<R> | undefined
-  /** Removes a request that leaves before its turn; does nothing for one that has had it. */
-  remove(waiting: Waiting<R>): void
-  /**
-   * Lets requests go that can get a connection; callers take turns.
-   *
-   * @param most most requests that there can be room for
-   */
-  wake(most?: number): void
-  close(): void
-}
-
 /** `nothing`: nothing is free for this request; `over_share`: its caller has enough. */
 export type NotFound = 'nothing' | 'over_share'
 
@@ -68,12 +45,14 @@ const LOOK_PAST_IN_ALL = 64
 /** Empty lanes that are kept, since most callers come again. */
 const SPARE_LANES = 1024
 
+export type WaitQueue<R> = ReturnType<typeof createWaitQueue<R, object>>
+
 /**
  * Creates a queue in which callers take turns; the requests of one caller are served first come, first served. Each
  * request waits for a limited time. It uses linked lists, not a Map or Set, for what comes and goes: one with many
  * passing entries keeps the garbage collector busy (gateway/exchange/watchdog.ts).
  */
-export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R, T>): WaitQueue<R> {
+export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R, T>) {
   const { find, go, expired, now } = options
   let lanes = new Map<string | undefined, Lane<R>>()
   /** Lane whose turn is next. */
@@ -184,8 +163,17 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
     get length() {
       return length
     },
-    othersWait: (caller) => first !== undefined && (first !== last || first.caller !== caller),
-    push(request, until, caller, most) {
+    /** Returns true if a request of another caller waits. */
+    othersWait: (caller: string | undefined): boolean =>
+      first !== undefined && (first !== last || first.caller !== caller),
+    /**
+     * Queues a request behind those of its caller.
+     *
+     * @param caller undefined: exempt from the cap
+     * @param most most requests of all callers; one caller leaves an eighth of the remaining room to the others
+     * @returns undefined when there is no room for it
+     */
+    push(request: R, until: number, caller: string | undefined, most: number): Waiting<R> | undefined {
       const lane = laneOf(caller)
       if (length >= most || (caller !== undefined && !leavesRoom(lane.length, most - length)))
         return undefined
@@ -199,11 +187,17 @@ export function createWaitQueue<R, T extends object>(options: WaitQueueOptions<R
       arm()
       return waiting
     },
+    /** Removes a request that leaves before its turn; does nothing for one that has had it. */
     remove,
-    wake(most = Number.POSITIVE_INFINITY) {
+    /**
+     * Lets requests go that can get a connection; callers take turns.
+     *
+     * @param most most requests that there can be room for
+     */
+    wake(most = Number.POSITIVE_INFINITY): void {
       for (let left = most; left > 0 && length > 0; left--) if (!letOneGo()) return
     },
-    close() {
+    close(): void {
       disarm()
       lanes.clear()
       first = undefined
