@@ -34,7 +34,7 @@ export interface AcceptDeps {
   readonly report: (fields: object, error: unknown) => void
 }
 
-const PIPELINED = 'An upgrade may not be sent before the response to the request in front of it has come.'
+const PIPELINED = 'Send an upgrade only after the response to the earlier request has arrived.'
 
 /**
  * Creates the functions that take a request from whatever has read it, make its exchange, and start it on its way. No error

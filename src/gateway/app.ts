@@ -191,7 +191,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
   function report(fields: object, error: unknown): string {
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error)
     deps.metrics.internalError()
-    deps.log.error({ ...fields, error: text }, 'a request failed by a fault of the gateway')
+    deps.log.error({ ...fields, error: text }, 'a request failed because of a fault in the gateway')
     return text
   }
 
@@ -209,7 +209,7 @@ export function buildGateway(deps: GatewayDeps): FastifyInstance {
     accept: accept.request,
     silent(socket) {
       // With two protocols, it is not known in which one to tell the client.
-      if (http2 === undefined) accept.refuseUnparsed(socket, 'request_timeout', 'no request in time')
+      if (http2 === undefined) accept.refuseUnparsed(socket, 'request_timeout', 'no request arrived in time')
       else socket.destroy()
     },
   })

@@ -9,7 +9,7 @@ import { breakOff, endGently } from './respond/client-error.js'
 import { sendRefusal } from './respond/send-error.js'
 import { type Answer, sendAnswer } from './respond/send-response.js'
 
-export type StageOutcome = Refusal | Answer | undefined
+type StageOutcome = Refusal | Answer | undefined
 export type Stage<O = StageOutcome> = (x: Exchange) => O | Promise<O>
 
 /** A forwarded exchange, as the code that accepted it sees it. */

@@ -111,6 +111,6 @@ export function tlsOptions({ ca, serverName, verify, cert, key }: UpstreamTls, o
 }
 
 /** Returns the hostname of an origin, without the brackets of an IPv6 address. */
-export function hostnameOf(origin: string): string {
+function hostnameOf(origin: string): string {
   return new URL(origin).hostname.replace(/^\[|\]$/g, '')
 }

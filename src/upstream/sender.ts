@@ -104,7 +104,7 @@ export function coded(code: SenderErrorCode, message: string): Error {
   return Object.assign(new Error(message), { code })
 }
 
-export type SenderErrorCode =
+type SenderErrorCode =
   | 'UPSTREAM_CONNECT_TIMEOUT'
   /** The other side closed the connection, or said that it did nothing with the request. */
   | 'UPSTREAM_CLOSED'

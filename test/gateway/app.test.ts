@@ -98,7 +98,7 @@ t.test('a stage that fails gives 500, and only the log has the reason', async (t
     t.match(gateway.records, [{ status: 500, error: 'internal', cause: /10\.0\.0\.5/ }])
     t.match(gateway.logged, [
       {
-        message: 'a request failed by a fault of the gateway',
+        message: 'a request failed because of a fault in the gateway',
         fields: { request_id: problemOf(responses[0]!).request_id, error: /10\.0\.0\.5/ },
       },
     ])

@@ -40,10 +40,7 @@ export function autoBan(deps: AutoBanDeps) {
     if (bans.match(family, words) !== undefined) return
     const { max, forMs, share: forAll } = autoBan!
     if (bans.counts().auto >= max) {
-      warn(
-        { client: x.clientIp, max },
-        'an address is not banned: there are as many bans as edge.auto_ban.max',
-      )
+      warn({ client: x.clientIp, max }, 'an address was not banned: edge.auto_ban.max is reached')
       return
     }
     setSubscriber(block, family, words)
@@ -52,10 +49,13 @@ export function autoBan(deps: AutoBanDeps) {
     const made = { source: 'auto', since, until: since + forMs, reason: why } as const
     bans.add(key, made)
     buckets.forget(family, words)
-    warn({ block: key, reason: why, for_ms: forMs }, 'an address is banned for a while')
+    warn({ block: key, reason: why, for_ms: forMs }, 'an address was banned for a while')
     if (!forAll || share === undefined) return
     share(key, made).catch((error: Error) => {
-      warn({ block: key, error: error.message }, 'a ban holds here alone: the store has not taken it')
+      warn(
+        { block: key, error: error.message },
+        'a ban holds on this gateway only: the store did not accept it',
+      )
     })
   }
 
@@ -67,12 +67,12 @@ export function autoBan(deps: AutoBanDeps) {
       failures ??= createAddressBuckets(ADDRESSES)
       const family = readAddress(x.clientIp, words)
       if (family === 0 || failures.take(family, words, settings.authFailures, clock()) === 0) return
-      ban(x, family, failures, 'it went on with credentials that are not valid')
+      ban(x, family, failures, 'it kept sending invalid credentials')
     } else if (code === 'quota_exceeded' || code === 'address_limited') {
       denials ??= createAddressBuckets(ADDRESSES)
       const family = readAddress(x.clientIp, words)
       if (family === 0 || denials.take(family, words, settings.denials, clock()) === 0) return
-      ban(x, family, denials, 'it went on after it was limited')
+      ban(x, family, denials, 'it kept sending requests after it was limited')
     }
   }
 }

@@ -6,7 +6,7 @@ import { oldGenerationLimit } from '../../limiter/heap-room.js'
 export type Overloaded = 'event_loop' | 'heap'
 
 /** Measurements of the process. */
-export interface Readings {
+interface Readings {
   /** Returns the 99th percentile of the delay since the last call, in ms. */
   eventLoopDelay(): number
   /** Returns the used heap without garbage, in percent of what it may hold before V8 ends the process. */

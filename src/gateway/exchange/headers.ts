@@ -124,7 +124,7 @@ export function readHeaders(
         if (read.chunked || value.toLowerCase() !== 'chunked') {
           return {
             code: 'bad_request',
-            detail: 'The only Transfer-Encoding that is accepted is chunked, once.',
+            detail: 'The only accepted Transfer-Encoding is chunked, and only once.',
           }
         }
         read.chunked = true
@@ -158,7 +158,7 @@ export function readHeaders(
       case Field.Identity:
         identity ??= []
         if (identity.includes(name)) {
-          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+          return { code: 'bad_header', detail: `The header ${name} may be sent only once.` }
         }
         identity.push(name, value)
         break
@@ -186,7 +186,7 @@ export function readHeaders(
         cdn ??= []
         // The gateway cannot tell which of two the CDN wrote.
         if (fieldOf(cdn, name) !== undefined) {
-          return { code: 'bad_header', detail: `The header ${name} may be sent once only.` }
+          return { code: 'bad_header', detail: `The header ${name} may be sent only once.` }
         }
         cdn.push(name, value)
         forward.push(wireName, value)

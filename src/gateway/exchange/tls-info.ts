@@ -2,7 +2,7 @@ import type { TLSSocket } from 'node:tls'
 import { alternativeNames } from '../../config/snapshot/certificates.js'
 import type { CertificateId } from '../../config/snapshot/consumers.js'
 
-export interface ClientCertificate {
+interface ClientCertificate {
   /** True if a CA of `client_ca` vouches for it and it is valid now. */
   readonly verified: boolean
   /** Values that can identify its owner; undefined if it has none, or several common names. */

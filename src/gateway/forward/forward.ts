@@ -26,7 +26,7 @@ export interface ForwardDeps extends SendingDeps {
 
 const SLOW_READER: Refusal = {
   code: 'share_exceeded',
-  cause: 'its caller is slow to take other responses of the service',
+  cause: 'the caller is slow to read other responses of the service',
 }
 
 /**
@@ -228,31 +228,31 @@ class Forwarding implements UnderWay, Receiver, ClientEvents, Watched {
     const sending = this.#sending
     const took = now - this.x.started
     const still = now - sending.progress
-    if (total > 0 && took > total) this.#expire(`the whole took more than ${total} ms`)
+    if (total > 0 && took > total) this.#expire(`the request took more than ${total} ms`)
     // The queue has a limit of its own.
     else if (!sending.keepsPace(now)) this.#tooSlow()
     else if (sending.queued) return
     else if (request > 0 && sending.uploading && took > request) {
-      const cause = `the request has not come to its end within ${request} ms`
+      const cause = `the request was not complete within ${request} ms`
       if (this.#client.begun) this.cut('request_timeout', cause)
       else this.#expire(cause)
     } else if (this.#client.begun) {
       if (this.#pace !== undefined && !this.#readsOn(this.#pace, now)) {
-        this.cut('client_closed', 'the client is too slow to take the response')
+        this.cut('client_closed', 'the client reads the response too slowly')
         return
       }
       if (idle > 0 && still > idle && !this.#client.behind)
-        this.#expire(`no byte of the response for ${idle} ms`)
+        this.#expire(`no byte of the response arrived for ${idle} ms`)
     } else if (sending.lacksConnection(connect, now)) sending.abandon(connect)
     else if (sending.bodyUnderWay) {
-      if (idle > 0 && still > idle) this.#expire(`no byte of the request for ${idle} ms`)
-    } else if (headers > 0 && still > headers) this.#expire(`no response header within ${headers} ms`)
+      if (idle > 0 && still > idle) this.#expire(`no byte of the request arrived for ${idle} ms`)
+    } else if (headers > 0 && still > headers) this.#expire(`no response header arrived within ${headers} ms`)
   }
 
   /** Ends a response that is completely written but that the client does not take. */
   #letGo(idle: number): void {
     this.x.error ??= 'client_closed'
-    this.x.cause ??= `the client took no byte of the response for ${idle} ms`
+    this.x.cause ??= `the client read no byte of the response for ${idle} ms`
     this.res.destroy()
   }
 

@@ -120,7 +120,8 @@ export class UpstreamAttempts implements Asking {
       proceed: (target) => turn(() => this.owner.send(target)),
       waitedTooLong: () => turn(() => this.#noRoom(`no upstream was free within ${service.maxWait} ms`)),
     })
-    if (this.#leaveQueue === undefined) this.#noRoom(`${service.maxWaiting} requests wait for an upstream`)
+    if (this.#leaveQueue === undefined)
+      this.#noRoom(`${service.maxWaiting} requests already wait for an upstream`)
   }
 
   #noRoom(cause: string): void {

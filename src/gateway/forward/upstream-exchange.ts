@@ -177,7 +177,7 @@ export class Sending implements AttemptOwner, AttemptEvents, BodyEvents {
   }
 
   forged(): void {
-    this.receiver.cut('digest_mismatch', 'the body has another digest than was signed')
+    this.receiver.cut('digest_mismatch', 'the body does not match the signed digest')
   }
 
   // AttemptEvents: the upstream's response

@@ -38,7 +38,7 @@ export function clientHeaders(x: Exchange, status: number, raw: readonly string[
   const quota = claimsQuota(decision)
   if (costHeader !== undefined) x.toldCost = toldCost(raw, costHeader)
   const fields = endToEnd(raw, x.requestId, quota, costHeader, status === 101 || status === 204)
-  if (fields === undefined) return 'a transfer coding that nobody asked for'
+  if (fields === undefined) return 'a transfer coding that the gateway did not ask for'
   mapLocations(fields, x)
   const out = shape === undefined ? fields : shapeResponse(fields, shape, x)
   if (quota) pushQuotaHeaders(out, x.policy!, decision)

@@ -86,7 +86,7 @@ export class PlainResponse extends EventEmitter {
    * @throws TypeError when a field cannot be sent; nothing is set then
    */
   writeHead(status: number, reasonOrFields: string | readonly string[], fields?: readonly string[]): this {
-    if (this.headersSent) throw new Error('the header has been said')
+    if (this.headersSent) throw new Error('the header was already set')
     const given = typeof reasonOrFields === 'string'
     const list = given ? fields! : reasonOrFields
     let head = `HTTP/1.1 ${status} ${given ? reasonOrFields : (STATUS_CODES[status] ?? 'unknown')}\r\n`

@@ -10,7 +10,7 @@ export function authorize(x: Exchange): Refusal | undefined {
   if (needed.every((scope) => scopes.includes(scope))) return undefined
   return {
     code: 'insufficient_scope',
-    detail: `This takes a credential with the scopes ${needed.join(' ')}.`,
+    detail: `This route requires a credential with the scopes ${needed.join(' ')}.`,
     // For tokens only: other credentials have no scheme in which to say it.
     ...(x.identifiedBy === 'jwt' ? { headers: ['WWW-Authenticate', scopeChallenge(needed)] } : {}),
     cause:

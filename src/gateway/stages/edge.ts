@@ -191,7 +191,7 @@ function limited(seconds: number): Refusal {
   if (known !== undefined) return known
   const plain: Refusal = {
     code: 'address_limited',
-    detail: `This address sends more requests than one may; try again in ${seconds} s.`,
+    detail: `This address sends too many requests; try again in ${seconds} s.`,
     headers: ['Retry-After', String(seconds)],
   }
   const refusal = { ...plain, prepared: prepareRefusal(plain) }

@@ -95,14 +95,14 @@ function othersOf(x: Exchange, key: string, found: Route): readonly Route[] | un
   return others
 }
 
-const NEVER = 'TRACE and CONNECT are never passed on.'
+const NEVER = 'The gateway never forwards TRACE or CONNECT.'
 const ENCODED =
-  'The path holds a semicolon or an escaped slash, backslash, percent sign, question mark or #, and could be read as another path; send it in its plain form.'
-const ESCAPED_PREFIX = 'The path escapes characters that need none; send it in its plain form.'
+  'The path contains a semicolon or an escaped slash, backslash, percent sign, question mark or #, and could be read as another path; send it in its plain form.'
+const ESCAPED_PREFIX = 'The path escapes characters that need no escape; send it in its plain form.'
 const NO_PATH = 'The request target is neither a path nor an http:// or https:// address; send it as a path.'
 const TWO_HOSTS = 'The request target and the Host header name different hosts; send the same in both.'
-const NO_PREFLIGHT = 'The route of the method that the preflight asks for has no CORS.'
-const BAD_QUERY = 'The query holds a space, a control character or a #; escape it.'
+const NO_PREFLIGHT = 'The preflight asks for a method whose route has no CORS.'
+const BAD_QUERY = 'The query contains a space, a control character or a #; escape it.'
 
 function isMethodList(found: object): found is readonly string[] {
   return Array.isArray(found)

@@ -43,7 +43,7 @@ export function availableCodings(): readonly Coding[] {
   return atOnce < MAX_AT_ONCE ? ALL : NONE
 }
 
-export interface CompressedEvents extends Breakable {
+interface CompressedEvents extends Breakable {
   /** Called before the first byte: now, or if none comes for a moment, the header must be sent. */
   begin(): void
   /**

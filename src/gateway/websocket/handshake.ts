@@ -18,7 +18,7 @@ export function checkHandshake(x: Exchange): Refusal | undefined {
   if (!x.route!.websocket.enabled) {
     return {
       code: 'upgrade_not_supported',
-      detail: 'This route takes no WebSocket; send a plain HTTP request without Upgrade.',
+      detail: 'This route accepts no WebSocket; send a plain HTTP request without Upgrade.',
     }
   }
   // Node reads no body of an upgrade: an announced body would be taken for frames.
@@ -47,14 +47,15 @@ function fields(list: readonly string[], name: string): string[] {
 
 /** Returns the fault of the upstream's 101, or undefined. The 101 has to answer this very handshake (RFC 6455 §4.1). */
 export function acceptanceFault(x: Exchange, answer: IncomingMessage): string | undefined {
-  if (answer.headers.upgrade?.toLowerCase() !== 'websocket') return '101 to another protocol than websocket'
+  if (answer.headers.upgrade?.toLowerCase() !== 'websocket')
+    return 'the 101 is for a protocol other than websocket'
   const [key] = fields(x.headers.forward, 'sec-websocket-key')
   const accept = createHash('sha1')
     .update(key! + GUID)
     .digest('base64')
   return answer.headers['sec-websocket-accept'] === accept
     ? undefined
-    : '101 with a Sec-WebSocket-Accept that does not match'
+    : 'the 101 has a Sec-WebSocket-Accept that does not match'
 }
 
 /**

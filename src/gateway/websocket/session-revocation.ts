@@ -2,14 +2,14 @@ import type { Bans } from '../../fleet/bans.js'
 import type { Keyring } from '../../fleet/keyring.js'
 import type { Exchange } from '../exchange/exchange.js'
 
-export interface Objection {
+interface Objection {
   /** For the log. */
   readonly cause: string
   /** For the client, if it should know: what its next request would be told, in less than 123 bytes. */
   readonly reason?: string
 }
 
-export interface StayDeps {
+interface StayDeps {
   /** Returns the ban that holds for an address now, if there is one. */
   readonly banOf: (address: string) => string | undefined
   readonly keyring?: Pick<Keyring, 'goodUntil'> | undefined
@@ -28,12 +28,12 @@ export function createStay({ banOf, keyring, unixTime: now = Date.now }: StayDep
     const time = now()
     if (keyId !== undefined && keyring !== undefined) {
       const end = keyring.goodUntil(keyId)
-      if (end === undefined) return { cause: 'its API key does not hold any more' }
+      if (end === undefined) return { cause: 'its API key is no longer valid' }
       if (end <= time) return { cause: 'its API key has expired', reason: 'The API key has expired.' }
     }
     if (token === undefined) return undefined
     if (token.until <= time) return { cause: 'its token has expired', reason: 'The token has expired.' }
-    return token.signedWith.gone ? { cause: "its token's issuer has taken the key back" } : undefined
+    return token.signedWith.gone ? { cause: 'the issuer of its token has withdrawn the key' } : undefined
   }
 
   return {

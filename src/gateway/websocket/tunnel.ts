@@ -16,7 +16,7 @@ const GOING_AWAY = 1001
 const POLICY = 1008
 
 /** Receives the end of a tunnel. */
-export interface TunnelOwner extends Breakable {
+interface TunnelOwner extends Breakable {
   /** Both sockets are closed. Called once. */
   ended(): void
   /** Called when `askAgainAt` has come: sets the next time, or ends the tunnel. */

@@ -18,7 +18,7 @@ import type { Stay } from './session-revocation.js'
 import { Tunnel } from './tunnel.js'
 import { createWsProxy, type HandshakeEvents, type WsProxy } from './ws-proxy.js'
 
-export interface UpgradeDeps extends AttemptDeps {
+interface UpgradeDeps extends AttemptDeps {
   readonly stay: Stay
   /** Counts and logs an error that was thrown. */
   readonly internal: Way['internal']
@@ -194,7 +194,7 @@ class Upgrading implements AttemptOwner, HandshakeEvents, Watched {
     this.#answer = outcomeOf(answer.statusCode!)
     // Node treats a 101 that names no protocol as an ordinary response.
     const fields =
-      answer.statusCode === 101 ? '101 without the protocol in Upgrade' : answerFields(this.x, answer)
+      answer.statusCode === 101 ? 'the 101 names no protocol in Upgrade' : answerFields(this.x, answer)
     if (typeof fields === 'string') {
       this.refuse(badResponse(fields))
       return
@@ -275,7 +275,7 @@ class Upgrading implements AttemptOwner, HandshakeEvents, Watched {
     } else if (now - this.#began > handshake) {
       this.#expire({
         code: 'upstream_timeout',
-        cause: `not through with the handshake within ${handshake} ms`,
+        cause: `the handshake was not complete within ${handshake} ms`,
       })
     } else if (this.#attempts.busy && !this.#connected && now - this.#attempts.dispatched > connect) {
       const error = new Error(`no connection within ${connect} ms`)

@@ -4,7 +4,7 @@ import { ConcurrencyLimit } from './concurrency.js'
 import { RetryBudget } from './retry-budget.js'
 
 /** The guard that denies a request to a service. */
-export type Barrier = 'circuit' | 'concurrency'
+type Barrier = 'circuit' | 'concurrency'
 
 /** State of a guard, for metrics and operators. */
 export type GuardState = Readonly<ReturnType<Guard['state']>>

@@ -74,12 +74,12 @@ export function readHead(text: string, end: number): Head | string {
       case 17:
         if (name.toLowerCase() !== 'transfer-encoding') break
         if (chunked || fields[i + 1]!.toLowerCase() !== 'chunked')
-          unclear = 'a transfer coding that nobody asked for'
+          unclear = 'a transfer coding that the gateway did not ask for'
         chunked = true
         break
     }
   }
-  if (chunked && length >= 0) unclear = 'there are a Content-Length and a Transfer-Encoding'
+  if (chunked && length >= 0) unclear = 'there is both a Content-Length and a Transfer-Encoding'
   // RFC 9112 §6.1: the sender has the version or the framing wrong.
   if (chunked && minor === 0) unclear = 'HTTP/1.0 has no Transfer-Encoding'
   return {

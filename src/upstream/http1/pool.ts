@@ -195,7 +195,7 @@ export function openHttp1(
       const at = waiting.findIndex((one) => one.handler === handler)
       if (at < 0) return
       waiting.splice(at, 1)
-      handler.onError(coded('UPSTREAM_ABORTED', 'the request was given up'))
+      handler.onError(coded('UPSTREAM_ABORTED', 'the gateway gave up the request'))
       finish()
     },
     close() {

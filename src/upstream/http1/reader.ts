@@ -182,9 +182,9 @@ export class ResponseReader {
     const { status, length, chunked, unclear } = head
     if (status < 200) {
       // No request asks for it. An unrequested 100 means nothing (RFC 9110 §15.2).
-      if (status === 101) throw malformed('a 101 that nobody asked for')
+      if (status === 101) throw malformed('a 101 that the gateway did not ask for')
       // A 1xx of HTTP/1.0, or with `Connection: close`.
-      if (!head.keepAlive) throw malformed('a 1xx that says it is the last')
+      if (!head.keepAlive) throw malformed('a 1xx that closes the connection')
       this.events.head(head)
       return
     }

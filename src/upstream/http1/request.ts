@@ -19,7 +19,7 @@ export class Http1Request implements Sent {
   ) {}
 
   abort(): void {
-    this.connection?.gone(coded('UPSTREAM_ABORTED', 'the request was given up'))
+    this.connection?.gone(coded('UPSTREAM_ABORTED', 'the gateway gave up the request'))
   }
 
   resume(): void {

@@ -118,6 +118,6 @@ export class Upload implements BodySink {
 
   #break(): void {
     this.#stopped = true
-    this.broken(coded('UPSTREAM_UNSENDABLE', 'the body has another length than was announced'))
+    this.broken(coded('UPSTREAM_UNSENDABLE', 'the body does not have the announced length'))
   }
 }

@@ -84,7 +84,7 @@ export function openHttp2(
       start(connection, waiting.shift()!)
     }
     if (waiting.length > 0 && connecting.size === 0) {
-      if (allowsNone()) failAll(coded('UPSTREAM_NO_STREAMS', 'the upstream takes no streams'))
+      if (allowsNone()) failAll(coded('UPSTREAM_NO_STREAMS', 'the upstream accepts no streams'))
       else if (connections.size < limit) connect()
     }
     finish()
@@ -201,7 +201,7 @@ export function openHttp2(
       const at = waiting.findIndex((one) => one.handler === handler)
       if (at < 0) return
       const [request] = waiting.splice(at, 1)
-      request!.fail(coded('UPSTREAM_ABORTED', 'the request was given up'))
+      request!.fail(coded('UPSTREAM_ABORTED', 'the gateway gave up the request'))
       finish()
     },
     close() {

@@ -182,7 +182,7 @@ export class Http2Request implements Sent, BodySink {
 
   abort(): void {
     if (this.#over) return
-    this.#reason = coded('UPSTREAM_ABORTED', 'the request was given up')
+    this.#reason = coded('UPSTREAM_ABORTED', 'the gateway gave up the request')
     this.#kept = undefined
     this.#dropped = true
     this.#stream?.close(constants.NGHTTP2_CANCEL)

@@ -7,14 +7,14 @@ export interface ResolvedAddress {
 }
 
 /** State of the resolution of a name. */
-export interface NameState {
+interface NameState {
   /** Addresses of the last successful lookup. */
   readonly addresses: readonly string[]
   /** Error of the latest lookup, if it failed. */
   readonly error: string | undefined
 }
 
-export type Resolve = (name: string) => Promise<readonly ResolvedAddress[]>
+type Resolve = (name: string) => Promise<readonly ResolvedAddress[]>
 
 interface Known {
   readonly name: string
@@ -37,7 +37,7 @@ const AGAIN_MS = 1_000
  */
 const AT_ONCE = 2
 
-export interface NamesOptions {
+interface NamesOptions {
   readonly resolve?: Resolve
   readonly refreshMs?: number
   readonly now?: () => number

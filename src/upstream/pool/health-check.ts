@@ -12,7 +12,7 @@ export interface CheckResult {
 }
 
 /** The target and the settings of a check. */
-export interface CheckSubject {
+interface CheckSubject {
   readonly settings: HealthCheck
   /** Value of the Host header. */
   readonly host: string

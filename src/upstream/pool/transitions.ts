@@ -38,8 +38,8 @@ export function createTransitions(now: () => number, names: Pick<Names, 'state'>
     if (throttle() < 0) return
     const { service, address, state, why } = describeEndpoint(endpoint, now(), names)
     const fields = { service, upstream: address, state, ...(why === null ? {} : { why }) }
-    if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream is left out')
-    else log.info(fields, state === 'drained' ? 'an upstream was drained' : 'an upstream is given requests')
+    if (state === 'ejected' || state === 'unhealthy') log.warn(fields, 'an upstream gets no requests')
+    else log.info(fields, state === 'drained' ? 'an upstream was drained' : 'an upstream gets requests')
   }
 
   /** Records the result of a request, and ejects an upstream that fails too often. */

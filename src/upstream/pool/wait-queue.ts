@@ -23,9 +23,9 @@ interface Lane<R> {
 }
 
 /** `nothing`: nothing is free for this request; `over_share`: its caller has enough. */
-export type NotFound = 'nothing' | 'over_share'
+type NotFound = 'nothing' | 'over_share'
 
-export interface WaitQueueOptions<R, T extends object> {
+interface WaitQueueOptions<R, T extends object> {
   /** Returns what is free for a request now. */
   readonly find: (request: R) => T | NotFound
   readonly go: (request: R, found: T) => void

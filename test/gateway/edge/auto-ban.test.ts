@@ -137,7 +137,7 @@ t.test('a client with too many bad keys gets nothing but 403', async (t) => {
   t.match(map.get('127.0.0.1/32'), { source: 'auto' })
   t.same(gateway.edgeDenied, ['auto_ban', 'auto_ban', 'auto_ban'])
   t.match(gateway.records.at(-1), {
-    cause: /^auto_ban 127\.0\.0\.1\/32 until .*Z: it went on with credentials/,
+    cause: /^auto_ban 127\.0\.0\.1\/32 until .*Z: it kept sending invalid credentials/,
   })
   await map.set('127.0.0.1/32', undefined)
   t.equal((await ask('k')).status, 200, 'until it is lifted')

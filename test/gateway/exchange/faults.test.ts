@@ -195,7 +195,7 @@ for (const [what, asking] of Object.entries(ASKED)) {
     t.ok(thrown.size >= 5, [...thrown].join())
     t.match(gateway.logged.at(-1), {
       fields: { error: /injected/ },
-      message: 'a request failed by a fault of the gateway',
+      message: 'a request failed because of a fault in the gateway',
     })
     // Shared state is as before: connections, concurrency slots, and both places of the service.
     const after = await Promise.all([1, 2, 3].map(() => fetch(`${gateway.origin}/whole`)))

@@ -129,7 +129,7 @@ t.test('a client that takes nothing for a while is cut', async (t) => {
   const gateway = await startGateway(t, config(upstream.origin, { server }))
   await slowReader(t, gateway.port, '/large')
   await gateway.recorded(1)
-  t.match(gateway.records[0], { status: 200, error: 'client_closed', cause: /too slow to take/ })
+  t.match(gateway.records[0], { status: 200, error: 'client_closed', cause: /reads the response too slowly/ })
   await eventually('the upstream is let go', () => upstream.requests[0]!.closed)
 })
 
@@ -173,6 +173,6 @@ t.test('responses pipelined behind an endless one occupy no connection', async (
   await gateway.recorded(4)
   const cut = gateway.records.filter(({ error }) => error === 'client_closed')
   t.equal(cut.length, 3)
-  t.match(cut[0], { cause: 'the client is too slow to take the response' })
+  t.match(cut[0], { cause: 'the client reads the response too slowly' })
   client.socket.destroy()
 })

@@ -171,7 +171,7 @@ t.test('requests that wait for an upstream', APART, async (t) => {
     t.equal(second.responses()[0]!.header('retry-after'), '1')
     await gateway.recorded(2)
     t.match(gateway.records, [
-      { error: 'overloaded', cause: '1 requests wait for an upstream', upstreamMs: 0 },
+      { error: 'overloaded', cause: '1 requests already wait for an upstream', upstreamMs: 0 },
       { error: 'overloaded', cause: 'no upstream was free within 2000 ms', upstreamMs: 0 },
     ])
     respond(upstream.requests[0]!, OK)

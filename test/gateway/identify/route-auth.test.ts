@@ -99,7 +99,7 @@ t.test('a credential without all scopes is 403, and takes no quota', async (t) =
     t.equal(response.status, 403)
     t.match(problemOf(response), {
       code: 'insufficient_scope',
-      detail: 'This takes a credential with the scopes pay:read pay:write.',
+      detail: 'This route requires a credential with the scopes pay:read pay:write.',
     })
     t.match(gateway.records.at(-1), { error: 'insufficient_scope', cause, decision: undefined })
   }

@@ -78,7 +78,7 @@ t.test('TRACE and CONNECT are 405 whatever the path', async (t) => {
       t.same(route({ method, target }).refusal, {
         code: 'method_not_allowed',
         headers: ['Allow', ''],
-        detail: 'TRACE and CONNECT are never passed on.',
+        detail: 'The gateway never forwards TRACE or CONNECT.',
       })
     }
   }

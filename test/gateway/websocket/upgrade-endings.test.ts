@@ -448,7 +448,7 @@ t.test('revoking a key of the store closes its tunnels', async (t) => {
   await map.set(one.stored.id, undefined)
   await answerClose(revoked, FORBIDDEN)
   await gateway.recorded(1)
-  t.match(gateway.records, [{ status: 101, error: 'forbidden', cause: 'its API key does not hold any more' }])
+  t.match(gateway.records, [{ status: 101, error: 'forbidden', cause: 'its API key is no longer valid' }])
   for (const raw of [other, filed]) {
     raw.write('\x89\x80\x00\x00\x00\x00')
     await eventually('the others are answered', () => raw.received().endsWith('\x8a\x00'))
@@ -534,7 +534,7 @@ t.test('a credential that expires or is revoked', async (t) => {
       await gateway.recorded(2)
       t.match(gateway.records, [
         { status: 101, error: 'forbidden', cause: 'its token has expired' },
-        { status: 101, error: 'forbidden', cause: "its token's issuer has taken the key back" },
+        { status: 101, error: 'forbidden', cause: 'the issuer of its token has withdrawn the key' },
       ])
       await answers(long.raw)
       long.raw.socket.destroy()

@@ -19,7 +19,7 @@ export const MALFORMED: Readonly<Record<string, string>> = {
   'a space before the colon': 'HTTP/1.1 200 OK\r\nX-A : b\r\nContent-Length: 0\r\n\r\n',
   'a field without a name': 'HTTP/1.1 200 OK\r\n: b\r\nContent-Length: 0\r\n\r\n',
   'a line without a colon': 'HTTP/1.1 200 OK\r\nwhat\r\nContent-Length: 0\r\n\r\n',
-  'a transfer coding that nobody asked for':
+  'a transfer coding that the gateway did not ask for':
     'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n',
   'a transfer coding without an end': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip\r\n\r\nhello',
   'chunked twice':

@@ -329,9 +329,9 @@ t.test('changes of state are logged, each state once a second at most', async (t
   t.match(logged, [
     {
       fields: { service: 'api', upstream: A, state: 'unhealthy', why: 'no connection: ECONNREFUSED' },
-      message: 'an upstream is left out',
+      message: 'an upstream gets no requests',
     },
-    { fields: { upstream: A, state: 'serving' }, message: 'an upstream is given requests' },
+    { fields: { upstream: A, state: 'serving' }, message: 'an upstream gets requests' },
     { fields: { upstream: B, state: 'drained' }, message: 'an upstream was drained' },
   ])
   t.equal(logged.length, 3)
