@@ -1,20 +1,18 @@
-import { type Client, runPut, runSweep } from '../limiter/redis/scripts.js'
-import { askStore } from '../limiter/redis/store-timeout.js'
+import type { Client } from '../limiter/redis/scripts.js'
 import { type Log, throttledWarning } from '../log-throttle.js'
+import { createChangeNumbers } from './change-numbers.js'
 import type { Fleet } from './gateway-rpc.js'
 import { answerHeld, askHeld } from './held-elsewhere.js'
-import { channelOf, openSubscriber, type Subscriber } from './pubsub.js'
+import { openSubscriber, type Subscriber } from './pubsub.js'
 import {
   createHeld,
   type ForgettableMap,
-  fullError,
   type MapHistory,
   MapRefusal,
   type MapShape,
   type ReplicatedMap,
-  writeWithin,
 } from './replicated-map.js'
-import { type Mark, readMark, writeMark } from './rollback-mark.js'
+import { createStoredMap, type Mark, readChange } from './stored-map.js'
 import { writeBack } from './write-back.js'
 
 export interface RedisMapOptions {
@@ -35,12 +33,6 @@ export interface RedisMapOptions {
 
 export interface RedisMap<V> extends ReplicatedMap<V>, ForgettableMap {}
 
-const LOG_LENGTH = 10_000
-const SCAN_COUNT = 1000
-const SWEEP_COUNT = 1000
-const TIMEOUT = 1000
-/** Changes that are remembered as their message told them. */
-const TOLD = 1000
 /**
  * How often everything is loaded again, in ms. Nothing else reveals a server that lost a change and has numbered others
  * since.
@@ -73,31 +65,12 @@ const LEARN_AT_MOST_EVERY = 60_000
 export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions): RedisMap<V> {
   const { store, log, fleet, pollMs = 500, subscribe = true, now = Date.now } = options
   const { name } = shape
-  const channel = channelOf(store, `${name}:changed`)
+  const stored = createStoredMap(store, shape, () => closed, now)
+  const numbers = createChangeNumbers()
   const warn = throttledWarning(log)
   const held = createHeld(shape, now)
-  /** Number of the change up to which `held` is complete; -1 while it is not. */
-  let version = -1
-  /** Greatest number that the store itself reported, or that messages reported before a connection was lost. */
-  let proven = -1
-  /**
-   * True if everything is to be loaded. It is separate from `version`, so that a load in progress does not clear a
-   * later request.
-   */
-  let loadAnew = true
   /** Number of times that the connection was lost. */
   let losses = 0
-  /** Latest changes, by number, that were accepted without asking the store. */
-  const told = new Map<number, string>()
-  /** Keys set by a message whose number the store has not reached yet, with that number. */
-  const unproven = new Map<string, number>()
-  /**
-   * Keys that messages have changed since the last poll began, with the greatest number. What the poll read of them may
-   * be older.
-   */
-  const heard = new Map<string, number>()
-  /** Changes since the last poll whose number was known already. For a store that has forgotten, they are new. */
-  let late: [number: number, key: string][] = []
   /** `performance.now()` from which everything is loaded again. */
   let reloadAt = 0
   let confirmed = 0
@@ -121,33 +94,20 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     markReady = resolve
   })
 
-  const parse = (text: string | null | undefined) => (text ? shape.parse(text) : undefined)
-  const ask = <T>(question: Promise<T>) => askStore(TIMEOUT, question)
-  const readVersion = async () => Number(await ask(store.get(`${name}:version`)))
   const endOf = (value: V) => shape.until?.(value) ?? Number.POSITIVE_INFINITY
 
   async function loadAll(present: number): Promise<void> {
-    const all = new Map<string, V>()
     const began = losses
-    const from = version
-    let cursor = '0'
-    do {
-      const page: [string, string[]] = await ask(store.hscan(name, cursor, 'COUNT', SCAN_COUNT))
-      const pairs = page[1]
-      for (let i = 0; i + 1 < pairs.length; i += 2) {
-        const value = parse(pairs[i + 1])
-        if (value !== undefined) all.set(pairs[i]!, value)
-      }
-      cursor = page[0]
-    } while (cursor !== '0' && !closed)
+    const from = numbers.version
+    const all = await stored.all()
     const missing = missingIn(all)
-    const changed = missing.length === 0 ? [] : await keysSince(from)
+    const changed = missing.length === 0 ? [] : await stored.keysSince(from, forgotten !== undefined)
     // Pages of two stores, or of a store that was emptied meanwhile, do not make a complete map.
-    if ((await readVersion()) < present || losses !== began)
+    if ((await stored.version()) < present || losses !== began)
       throw new Error('the store changed while it was read')
     if (closed) return
     // A page may be older than a change that a message delivered meanwhile.
-    const newer = [...heard].filter(([, number]) => number > present)
+    const newer = numbers.newerThan(present)
     for (const [key] of newer) {
       const value = held.get(key)
       if (value === undefined) all.delete(key)
@@ -156,13 +116,10 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     // If the log does not reach back that far, the gateway cannot tell.
     const changes = changed && new Set(changed)
     if (changes !== undefined && missing.some((key) => !changes.has(key))) {
-      forget(version, present)
+      forget(numbers.version, present)
       for (const key of changes) held.put(key, all.get(key))
     } else held.replace(all)
-    version = present
-    told.clear()
-    unproven.clear()
-    for (const [key, number] of newer) if (number > proven) unproven.set(key, number)
+    numbers.restart(present, newer)
     reloadAt = performance.now() + RELOAD_EVERY + all.size * RELOAD_EVERY_VALUE
   }
 
@@ -173,39 +130,24 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   function missingIn(all: ReadonlyMap<string, V>): string[] {
     const soon = now() + CLOCKS_DIFFER
     const missing: string[] = []
-    if (version < 0) return missing
+    if (numbers.version < 0) return missing
     for (const [key, value] of held.entries()) {
-      if (!all.has(key) && !unproven.has(key) && endOf(value) > soon) missing.push(key)
+      if (!all.has(key) && !numbers.isUnproven(key) && endOf(value) > soon) missing.push(key)
     }
     return missing
   }
 
-  /** Returns the keys that changed after that number; undefined if the log does not reach back that far. */
-  async function keysSince(number: number): Promise<string[] | undefined> {
-    const [length, known] = await Promise.all([
-      ask(store.zcard(`${name}:log`)),
-      ask(store.zcount(`${name}:log`, '-inf', number + 1)),
-    ])
-    // A trimmed log reaches back far enough if it still holds a change as old as the next one. A full load must not
-    // bring back what a store had before it forgot: in that case the log is used as far as it goes.
-    if (length >= LOG_LENGTH && known === 0 && forgotten === undefined) return undefined
-    return await ask(store.zrangebyscore(`${name}:log`, number + 1, '+inf'))
-  }
-
   async function loadChanges(present: number): Promise<void> {
-    const keys = await keysSince(version)
+    // A full load must not bring back what a store had before it forgot: then the log is used as far as it goes.
+    const keys = await stored.keysSince(numbers.version, forgotten !== undefined)
     if (keys === undefined) return loadAll(present)
     await loadKeys(keys, present)
-    version = present
+    numbers.version = present
   }
 
   async function loadKeys(keys: readonly string[], present: number): Promise<void> {
-    for (let from = 0; from < keys.length; from += SCAN_COUNT) {
-      const page = keys.slice(from, from + SCAN_COUNT)
-      const found = await ask(store.hmget(name, ...page))
-      page.forEach((key, i) => {
-        if ((heard.get(key) ?? -1) <= present) held.put(key, parse(found[i]))
-      })
+    for await (const page of stored.values(keys)) {
+      for (const [key, value] of page) if (!numbers.isNewer(key, present)) held.put(key, value)
     }
   }
 
@@ -226,7 +168,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   /** Marks the map in the store as open: other gateways and operators see that no decision has been made yet. */
   async function markOpen(): Promise<void> {
     mark = { state: 'open', at: Math.max(now(), mark.at + 1, decidedAt + 1) }
-    await ask(store.set(`${name}:rollback`, writeMark(mark)))
+    await stored.setMark(mark)
   }
 
   /** Takes over what another gateway holds, if one knows more. */
@@ -239,15 +181,13 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     if (found === undefined || losses !== began || closed) return
     const all = new Map<string, V>()
     for (const [key, text] of found.texts) {
-      const value = parse(text)
+      const value = text === '' ? undefined : shape.parse(text)
       if (value !== undefined) all.set(key, value)
     }
     forgotten = { known: found.known, change: found.change, at: forgotten?.at ?? mark.at }
     held.replace(all)
-    version = found.change
-    loadAnew = false
-    told.clear()
-    unproven.clear()
+    numbers.restart(found.change)
+    numbers.loadAnew = false
     log.info(
       { records: shape.what, held: all.size },
       'the store has forgotten what it had: another gateway has told what holds',
@@ -255,17 +195,15 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   }
 
   async function poll(): Promise<void> {
-    heard.clear()
+    const lately = numbers.beginPoll()
     held.sweep()
     if (store.status !== 'ready') return
     const asked = now()
-    const before = proven
-    const lately = late
-    late = []
+    const before = numbers.proven
     // Read first: a change made while the rest is read has a greater number, and the next poll reads it again.
-    const [present, text] = await Promise.all([readVersion(), ask(store.get(`${name}:rollback`))])
-    mark = readMark(text)
-    for (const [key, number] of unproven) if (number <= present) unproven.delete(key)
+    const [present, marked] = await Promise.all([stored.version(), stored.mark()])
+    mark = marked
+    numbers.reached(present)
     const isDecided = mark.state === 'decided' && mark.at > decidedAt
     // The map was empty before, and still is.
     const isEmptied = present === 0 && forgotten === undefined && held.entries().size === 0
@@ -273,41 +211,39 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (forgotten !== undefined) log.info({ records: shape.what }, 'decided: what the store has holds')
       forgotten = undefined
       if (isDecided) decidedAt = mark.at
-      version = -1
-      proven = present
-      loadAnew = true
+      numbers.version = -1
+      numbers.proven = present
+      numbers.loadAnew = true
     } else if (present < before) {
       forget(before, present)
-      version = present
-      proven = present
-      told.clear()
-      unproven.clear()
-    } else if (present > proven) proven = present
+      numbers.proven = present
+      numbers.restart(present)
+    } else if (present > numbers.proven) numbers.proven = present
     if (mark.state !== 'open') learnPause = LEARN_EVERY
     else if (forgotten === undefined && performance.now() >= learnAt) await learn()
     if (forgotten !== undefined) {
-      loadAnew = false
+      numbers.loadAnew = false
       if (mark.state !== 'open') await markOpen()
       // Changes made after the store forgot, before this gateway noticed.
       const { change } = forgotten
       const since = lately.flatMap(([number, key]) => (number <= change ? [key] : []))
       await loadKeys(since, present)
-      if (present > version) await loadChanges(present)
-      else version = present
-    } else if (loadAnew || present < version || performance.now() > reloadAt) {
-      loadAnew = false
+      if (present > numbers.version) await loadChanges(present)
+      else numbers.version = present
+    } else if (numbers.loadAnew || present < numbers.version || performance.now() > reloadAt) {
+      numbers.loadAnew = false
       await loadAll(present).catch((error: unknown) => {
-        loadAnew = true
+        numbers.loadAnew = true
         throw error
       })
       // If no gateway writes any more, no other gateway removes ended values.
       const ended = held.sweep()
       confirmed = asked
       markReady()
-      if (ended) await sweepStore()
+      if (ended) await stored.sweep()
       // Changes made during a long load are read again.
-      if (!closed && !loadAnew) return poll()
-    } else if (present > version) await loadChanges(present)
+      if (!closed && !numbers.loadAnew) return poll()
+    } else if (present > numbers.version) await loadChanges(present)
     confirmed = asked
     markReady()
   }
@@ -334,65 +270,21 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     })
   }
 
-  /**
-   * Applies one change from a message or from the reply to our own write. Either may arrive after something newer has
-   * been read. If two changes with the same number differ, one of them is not the store's: everything is loaded again.
-   */
-  function apply(number: number, key: string, text: string): void {
-    const change = `${key}\n${text}`
-    if (number <= version) {
-      const before = told.get(number)
-      if (before === change) return
-      late.push([number, key])
-      if (late.length > TOLD) late.shift()
-      if (before === undefined) return
-      loadAnew = true
-      for (const one of [key, before.slice(0, before.indexOf('\n'))])
-        unproven.set(one, Number.POSITIVE_INFINITY)
-      return
-    }
-    held.put(key, parse(text))
-    heard.set(key, Math.max(number, heard.get(key) ?? -1))
-    if (number > proven) unproven.set(key, number)
-    if (number !== version + 1) return
-    version = number
-    told.set(number, change)
-    if (told.size > TOLD) told.delete(told.keys().next().value!)
-  }
-
-  function onMessage(message: string): void {
-    const [number, key, text] = readMessage(message)
-    if (number !== undefined) apply(number, key, text)
-  }
-
-  /** Removes ended values from the store, so that they do not count as present. */
-  async function sweepStore(): Promise<void> {
-    while ((await ask(runSweep(store, name, now(), SWEEP_COUNT))) === SWEEP_COUNT && !closed);
+  function take(number: number, key: string, text: string): void {
+    if (numbers.take(number, key, text)) held.put(key, text === '' ? undefined : shape.parse(text))
   }
 
   async function put(only: 'present' | 'absent' | '', key: string, value: V | undefined): Promise<boolean> {
-    const text = writeWithin(shape, key, value)
-    if (shape.until !== undefined) await sweepStore()
     // While the store has forgotten values, it can't tell what is present.
     if (forgotten !== undefined && only !== '') {
       if ((held.get(key) === undefined) !== (only === 'absent')) return false
       only = ''
     }
-    const number = await ask(
-      runPut(store, name, {
-        key,
-        value: text,
-        channel,
-        logLength: LOG_LENGTH,
-        until: (value === undefined ? undefined : shape.until?.(value)) ?? 0,
-        most: shape.most,
-        only,
-      }),
-    )
-    if (number < 0) throw fullError(shape)
-    if (number === 0) return false
-    if (number > proven) proven = number
-    apply(number, key, text)
+    const change = await stored.put(only, key, value)
+    if (change === undefined) return false
+    const { number, text } = change
+    if (number > numbers.proven) numbers.proven = number
+    take(number, key, text)
     return true
   }
 
@@ -405,8 +297,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   })
 
   async function decide(): Promise<void> {
-    const at = Math.max(now(), mark.at + 1, decidedAt + 1)
-    await ask(store.set(`${name}:rollback`, writeMark({ state: 'decided', at })))
+    await stored.setMark({ state: 'decided', at: Math.max(now(), mark.at + 1, decidedAt + 1) })
     // A poll in progress has not seen the write.
     await polling?.catch(() => {})
     await pollOnce()
@@ -414,23 +305,17 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
 
   const own = subscribe && options.subscriber === undefined ? openSubscriber(store) : undefined
   const subscriber = options.subscriber ?? own
-  subscriber?.listen(channel, onMessage)
-  /**
-   * Called when a connection is lost or made again. Changes from earlier messages count as the store's own: it had
-   * them, even if it has lost them since. On a connection that lasts, a number that the store does not have was never
-   * its own.
-   */
-  function believe(): void {
-    proven = Math.max(proven, version)
-    for (const [key, number] of unproven) if (number !== Number.POSITIVE_INFINITY) unproven.delete(key)
-  }
+  subscriber?.listen(stored.channel, (message) => {
+    const change = readChange(message)
+    if (change !== undefined) take(...change)
+  })
   const onClose = () => {
     losses++
-    loadAnew = true
-    believe()
+    numbers.loadAnew = true
+    numbers.believe()
   }
   const onReady = () => {
-    believe()
+    numbers.believe()
     tick()
   }
   function* texts(): Generator<readonly [string, string]> {
@@ -439,7 +324,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
   if (fleet !== undefined) {
     answerHeld(fleet, name, () => {
       if (forgotten === undefined) return undefined
-      return { known: forgotten.known, change: version, texts: texts() }
+      return { known: forgotten.known, change: numbers.version, texts: texts() }
     })
   }
   store.on('close', onClose)
@@ -457,18 +342,14 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
     async read(key) {
       if (forgotten === undefined && mark.state === 'open') await pollOnce()
       if (forgotten !== undefined) return held.get(key)
-      const [text, marked] = await Promise.all([
-        ask(store.hget(name, key)),
-        ask(store.get(`${name}:rollback`)),
-      ])
-      if (readMark(marked).state === 'open') {
+      const [value, { state }] = await Promise.all([stored.value(key), stored.mark()])
+      if (state === 'open') {
         await pollOnce()
         if (forgotten !== undefined) return held.get(key)
         throw new MapRefusal(
           `the store has forgotten ${shape.what}, and nobody knows them; see tidegate store`,
         )
       }
-      const value = parse(text)
       return value !== undefined && endOf(value) <= now() ? undefined : value
     },
     ready,
@@ -486,7 +367,7 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       if (forgotten === undefined) return undefined
       const written = await writeBack(store, shape, held, {
         known: forgotten.known,
-        change: () => (forgotten === undefined || closed ? undefined : version),
+        change: () => (forgotten === undefined || closed ? undefined : numbers.version),
         look: pollOnce,
       })
       await decide()
@@ -499,21 +380,5 @@ export function createRedisMap<V>(shape: MapShape<V>, options: RedisMapOptions):
       store.off('ready', onReady)
       own?.close()
     },
-  }
-}
-
-/**
- * Parses a message. Returns `[undefined]` for anything that is not one of ours: any client with access to the store may
- * publish.
- */
-function readMessage(message: string): [number, string, string] | [undefined] {
-  try {
-    const parsed: unknown = JSON.parse(message)
-    if (!Array.isArray(parsed)) return [undefined]
-    const [number, key, value] = parsed as unknown[]
-    const ours = Number.isSafeInteger(number) && typeof key === 'string' && typeof value === 'string'
-    return ours ? [number as number, key, value] : [undefined]
-  } catch {
-    return [undefined]
   }
 }
