@@ -20,8 +20,6 @@ export interface KeptDecisions {
   find(question: DecisionQuestion): FoundDecision | undefined
   /** Returns how much is kept, and since when. */
   reach(): KeptReach
-  /** Returns the bytes allocated so far. */
-  bytes(): number
 }
 
 export interface FoundDecision {
@@ -72,7 +70,7 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
         config: snapshot.hash,
         route: route?.label ?? null,
         service,
-        quotaOf: quotaOf === service ? null : quotaOf,
+        quota_of: quotaOf === service ? null : quotaOf,
         tier: snapshot.tiers[tier] ?? null,
       }
       known[at] = place
@@ -107,6 +105,5 @@ export function createKeptDecisions(options: KeptDecisionsOptions): KeptDecision
       failed: rings.failed.reach(),
       others: rings.others.reach(),
     }),
-    bytes: () => all.reduce((sum, ring) => sum + ring.bytes(), 0),
   }
 }

@@ -113,7 +113,6 @@ t.test('all denials and a sample of the rest are kept; keep: 0 keeps nothing', a
   const none = open(0)
   none.keep(denied('denied'))
   t.equal(none.find('denied'), undefined)
-  t.equal(none.bytes(), 0)
   t.same(none.reach().denied, { kept: 0, since: null })
 })
 
@@ -126,7 +125,7 @@ t.test('of several requests with one id the latest is found, with their number',
   t.match(kept.find('same'), { times: 3, decision: { consumer: 'carol' } })
 })
 
-t.test('stored decisions have a bound in memory, and long values are cut', async (t) => {
+t.test('long values of stored decisions are cut', async (t) => {
   const text = fc.string({ unit: codePoint, maxLength: 3000 })
   fc.assert(
     fc.property(
@@ -142,8 +141,6 @@ t.test('stored decisions have a bound in memory, and long values are cut', async
         all.forEach((hostile, i) => {
           kept.keep(denied(`d-${i}`, hostile))
         })
-        // 16 slots of 512 bytes of text, 9 lengths, 54 numbers and an object of eleven fields.
-        if (kept.bytes() > 16 * (512 + 18 + 54 * 8 + 112)) throw new Error(`${kept.bytes()} bytes`)
         const last = kept.find(`d-${all.length - 1}`)?.decision
         if (last === undefined) throw new Error('the latest is not found')
         if (last.consumer!.length > 81 || last.path.length > 145) throw new Error('a text is not cut')
