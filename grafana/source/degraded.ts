@@ -1,5 +1,5 @@
 import type { Dashboard } from './dashboard.js'
-import { increase, max, ofNode, ofService, quantile, rate, share, sum } from './query.js'
+import { halfAnd99, increase, max, ofNode, ofService, quantile, rate, share, sum } from './query.js'
 
 const DECISIONS = 'tidegate_limit_decisions_total'
 const FAIL_OPEN = 'tidegate_fail_open_total'
@@ -25,7 +25,7 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 4,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
           nothing: 'no gateway',
-          queries: [{ expr: max(DEGRADED), legend: 'store' }],
+          queries: { store: max(DEGRADED) },
         },
         {
           kind: 'stat',
@@ -36,12 +36,7 @@ export const DEGRADED_BOARD: Dashboard = {
           min: 0,
           width: 5,
           thresholds: { orange: 0.0001, red: 0.01 },
-          queries: [
-            {
-              expr: max(`avg_over_time(${DEGRADED}[$__range])`),
-              legend: 'degraded',
-            },
-          ],
+          queries: { degraded: max(`avg_over_time(${DEGRADED}[$__range])`) },
         },
         {
           kind: 'stat',
@@ -52,7 +47,7 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 5,
           thresholds: { orange: 1, red: 1000 },
           nothing: 'none',
-          queries: [{ expr: sum(increase(ofService(FAIL_OPEN))), legend: 'let through' }],
+          queries: { 'let through': sum(increase(ofService(FAIL_OPEN))) },
         },
         {
           kind: 'stat',
@@ -63,18 +58,15 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 5,
           thresholds: { orange: 1, red: 1000 },
           nothing: 'none',
-          queries: [
-            {
-              expr: sum(
-                `${sum(increase(ofService(FAIL_OPEN)), 'tidegate_service')} * ${share(
-                  increase(ofService(DECISIONS, 'decision="denied"', COUNTED)),
-                  increase(ofService(DECISIONS, COUNTED)),
-                  'tidegate_service',
-                )}`,
-              ),
-              legend: 'beyond a limit',
-            },
-          ],
+          queries: {
+            'beyond a limit': sum(
+              `${sum(increase(ofService(FAIL_OPEN)), 'tidegate_service')} * ${share(
+                increase(ofService(DECISIONS, 'decision="denied"', COUNTED)),
+                increase(ofService(DECISIONS, COUNTED)),
+                'tidegate_service',
+              )}`,
+            ),
+          },
         },
         {
           kind: 'stat',
@@ -84,7 +76,7 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 5,
           thresholds: { orange: 0.02, red: 0.1 },
           nothing: 'no traffic',
-          queries: [{ expr: quantile(0.99, ofService(`${SECONDS}_bucket`)), legend: 'p99' }],
+          queries: { p99: quantile(0.99, ofService(`${SECONDS}_bucket`)) },
         },
       ],
     },
@@ -98,7 +90,7 @@ export const DEGRADED_BOARD: Dashboard = {
           unit: 'none',
           width: 12,
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
-          queries: [{ expr: max(DEGRADED, 'instance'), legend: '{{instance}}' }],
+          queries: { '{{instance}}': max(DEGRADED, 'instance') },
         },
         {
           kind: 'stacked',
@@ -107,12 +99,9 @@ export const DEGRADED_BOARD: Dashboard = {
           unit: 'reqps',
           width: 12,
           colors: { timeout$: 'orange', error$: 'red', breaker$: 'purple' },
-          queries: [
-            {
-              expr: sum(rate(ofService(FAIL_OPEN)), 'tidegate_service, reason'),
-              legend: '{{tidegate_service}} {{reason}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{reason}}': sum(rate(ofService(FAIL_OPEN)), 'tidegate_service, reason'),
+          },
         },
         {
           kind: 'timeline',
@@ -122,7 +111,7 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 24,
           names: { 0: ['kept', 'green'], 1: ['forgotten', 'red'] },
           nothing: 'no Redis',
-          queries: [{ expr: max(ofNode('tidegate_store_forgotten'), 'records'), legend: '{{records}}' }],
+          queries: { '{{records}}': max(ofNode('tidegate_store_forgotten'), 'records') },
         },
         {
           kind: 'stacked',
@@ -132,15 +121,12 @@ export const DEGRADED_BOARD: Dashboard = {
           width: 8,
           colors: { '^local': 'yellow', '^open': 'red', '^closed': 'purple' },
           nothing: 'none: the store decides',
-          queries: [
-            {
-              expr: sum(
-                rate(ofService(DECISIONS, 'decided_by=~"local|open|closed"')),
-                'decided_by, decision',
-              ),
-              legend: '{{decided_by}} {{decision}}',
-            },
-          ],
+          queries: {
+            '{{decided_by}} {{decision}}': sum(
+              rate(ofService(DECISIONS, 'decided_by=~"local|open|closed"')),
+              'decided_by, decision',
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -151,16 +137,13 @@ export const DEGRADED_BOARD: Dashboard = {
           max: 1,
           width: 8,
           nothing: 'no local decisions',
-          queries: [
-            {
-              expr: share(
-                rate(ofService(DECISIONS, LOCAL, 'decision="denied"')),
-                rate(ofService(DECISIONS, LOCAL)),
-                'tidegate_service',
-              ),
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}}': share(
+              rate(ofService(DECISIONS, LOCAL, 'decision="denied"')),
+              rate(ofService(DECISIONS, LOCAL)),
+              'tidegate_service',
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -168,15 +151,12 @@ export const DEGRADED_BOARD: Dashboard = {
           text: '503 store_unavailable, of services that say on_failure: closed. All their limited traffic fails while this is above nothing.',
           unit: 'reqps',
           width: 8,
-          queries: [
-            {
-              expr: sum(
-                rate(ofNode('tidegate_requests_refused_total', 'code="store_unavailable"')),
-                'instance',
-              ),
-              legend: '{{instance}}',
-            },
-          ],
+          queries: {
+            '{{instance}}': sum(
+              rate(ofNode('tidegate_requests_refused_total', 'code="store_unavailable"')),
+              'instance',
+            ),
+          },
         },
       ],
     },
@@ -189,7 +169,7 @@ export const DEGRADED_BOARD: Dashboard = {
           text: 'A band that grows upwards is Redis or the network becoming slow; a second band at 100 ms is store.timeout running out.',
           unit: 's',
           width: 8,
-          queries: [{ expr: sum(rate(ofService(`${SECONDS}_bucket`)), 'le'), legend: '{{le}}' }],
+          queries: { '{{le}}': sum(rate(ofService(`${SECONDS}_bucket`)), 'le') },
         },
         {
           kind: 'lines',
@@ -198,10 +178,7 @@ export const DEGRADED_BOARD: Dashboard = {
           unit: 's',
           width: 8,
           thresholds: { orange: 0.02, red: 0.1 },
-          queries: [0.5, 0.99].map((q) => ({
-            expr: quantile(q, ofService(`${SECONDS}_bucket`), 'instance'),
-            legend: `{{instance}} p${q * 100}`,
-          })),
+          queries: halfAnd99('{{instance}}', ofService(`${SECONDS}_bucket`), 'instance'),
         },
         {
           kind: 'lines',
@@ -211,16 +188,13 @@ export const DEGRADED_BOARD: Dashboard = {
           min: 0,
           width: 8,
           thresholds: { red: 0.01 },
-          queries: [
-            {
-              expr: `1 - ${share(
-                rate(ofService(`${SECONDS}_bucket`, 'le="0.025"')),
-                rate(ofService(`${SECONDS}_count`)),
-                'tidegate_service',
-              )}`,
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}}': `1 - ${share(
+              rate(ofService(`${SECONDS}_bucket`, 'le="0.025"')),
+              rate(ofService(`${SECONDS}_count`)),
+              'tidegate_service',
+            )}`,
+          },
         },
       ],
     },

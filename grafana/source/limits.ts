@@ -25,7 +25,7 @@ export const LIMITS: Dashboard = {
           unit: 'reqps',
           width: 6,
           nothing: 'no traffic',
-          queries: [{ expr: sum(rate(ofTier(DECISIONS))), legend: 'decisions' }],
+          queries: { decisions: sum(rate(ofTier(DECISIONS))) },
         },
         {
           kind: 'stat',
@@ -34,7 +34,7 @@ export const LIMITS: Dashboard = {
           unit: 'short',
           width: 6,
           nothing: 'none',
-          queries: [{ expr: sum(increase(ofTier(DECISIONS, DENIED))), legend: 'denied' }],
+          queries: { denied: sum(increase(ofTier(DECISIONS, DENIED))) },
         },
         {
           kind: 'stat',
@@ -46,9 +46,7 @@ export const LIMITS: Dashboard = {
           width: 6,
           thresholds: { orange: 0.1, red: 0.5 },
           nothing: 'no traffic',
-          queries: [
-            { expr: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS))), legend: 'denied' },
-          ],
+          queries: { denied: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS))) },
         },
         {
           kind: 'stat',
@@ -60,15 +58,12 @@ export const LIMITS: Dashboard = {
           width: 6,
           thresholds: { orange: 0.25, red: 0.5 },
           nothing: 'no traffic',
-          queries: [
-            {
-              expr: share(
-                rate(ofTier(DECISIONS, 'decision="near"')),
-                rate(ofTier(DECISIONS, 'decision!="denied"')),
-              ),
-              legend: 'near',
-            },
-          ],
+          queries: {
+            near: share(
+              rate(ofTier(DECISIONS, 'decision="near"')),
+              rate(ofTier(DECISIONS, 'decision!="denied"')),
+            ),
+          },
         },
       ],
     },
@@ -82,7 +77,7 @@ export const LIMITS: Dashboard = {
           unit: 'reqps',
           width: 8,
           colors: { '^allowed$': 'green', '^near$': 'yellow', '^denied$': 'red' },
-          queries: [{ expr: sum(rate(ofTier(DECISIONS)), 'decision'), legend: '{{decision}}' }],
+          queries: { '{{decision}}': sum(rate(ofTier(DECISIONS)), 'decision') },
         },
         {
           kind: 'lines',
@@ -92,12 +87,13 @@ export const LIMITS: Dashboard = {
           min: 0,
           max: 1,
           width: 8,
-          queries: [
-            {
-              expr: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS)), WHOSE),
-              legend: '{{tidegate_service}} {{tidegate_tier}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}}': share(
+              rate(ofTier(DECISIONS, DENIED)),
+              rate(ofTier(DECISIONS)),
+              WHOSE,
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -108,16 +104,13 @@ export const LIMITS: Dashboard = {
           max: 1,
           width: 8,
           thresholds: { red: 0.5 },
-          queries: [
-            {
-              expr: share(
-                rate(ofTier(DECISIONS, 'decision="near"')),
-                rate(ofTier(DECISIONS, 'decision!="denied"')),
-                LIMIT,
-              ),
-              legend: '{{tidegate_service}} {{tidegate_tier}} {{limit}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}} {{limit}}': share(
+              rate(ofTier(DECISIONS, 'decision="near"')),
+              rate(ofTier(DECISIONS, 'decision!="denied"')),
+              LIMIT,
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -125,12 +118,9 @@ export const LIMITS: Dashboard = {
           text: 'Which limit denies. A denial counts for the limit that was exceeded; `minute` and `second` are names from the configuration.',
           unit: 'reqps',
           width: 12,
-          queries: [
-            {
-              expr: sum(rate(ofTier(DECISIONS, DENIED)), LIMIT),
-              legend: '{{tidegate_service}} {{tidegate_tier}} {{limit}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}} {{limit}}': sum(rate(ofTier(DECISIONS, DENIED)), LIMIT),
+          },
         },
         {
           kind: 'stacked',
@@ -146,7 +136,7 @@ export const LIMITS: Dashboard = {
             '^open$': 'red',
             '^closed$': 'purple',
           },
-          queries: [{ expr: sum(rate(ofTier(DECISIONS)), 'decided_by'), legend: '{{decided_by}}' }],
+          queries: { '{{decided_by}}': sum(rate(ofTier(DECISIONS)), 'decided_by') },
         },
         {
           kind: 'table',
@@ -155,11 +145,11 @@ export const LIMITS: Dashboard = {
           unit: 'short',
           decimals: 0,
           width: 24,
-          queries: [
-            { expr: sum(increase(ofTier(DECISIONS, 'decision!="denied"')), LIMIT), legend: 'allowed' },
-            { expr: sum(increase(ofTier(DECISIONS, 'decision="near"')), LIMIT), legend: 'of these near' },
-            { expr: sum(increase(ofTier(DECISIONS, DENIED)), LIMIT), legend: 'denied' },
-          ],
+          queries: {
+            allowed: sum(increase(ofTier(DECISIONS, 'decision!="denied"')), LIMIT),
+            'of these near': sum(increase(ofTier(DECISIONS, 'decision="near"')), LIMIT),
+            denied: sum(increase(ofTier(DECISIONS, DENIED)), LIMIT),
+          },
         },
       ],
     },
@@ -176,20 +166,18 @@ export const LIMITS: Dashboard = {
           width: 12,
           nothing: 'no candidate limits',
           colors: { candidate$: 'purple', live$: 'orange' },
-          queries: [
-            {
-              expr: share(rate(ofTier(CANDIDATE, 'decision="denied"')), rate(ofTier(CANDIDATE)), WHOSE),
-              legend: '{{tidegate_service}} {{tidegate_tier}} candidate',
-            },
-            {
-              expr: `${share(
-                rate(ofTier(DECISIONS, DENIED)),
-                rate(ofTier(DECISIONS)),
-                WHOSE,
-              )} and ${sum(ofTier(CANDIDATE), WHOSE)}`,
-              legend: '{{tidegate_service}} {{tidegate_tier}} live',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}} candidate': share(
+              rate(ofTier(CANDIDATE, 'decision="denied"')),
+              rate(ofTier(CANDIDATE)),
+              WHOSE,
+            ),
+            '{{tidegate_service}} {{tidegate_tier}} live': `${share(
+              rate(ofTier(DECISIONS, DENIED)),
+              rate(ofTier(DECISIONS)),
+              WHOSE,
+            )} and ${sum(ofTier(CANDIDATE), WHOSE)}`,
+          },
         },
         {
           kind: 'stacked',
@@ -199,12 +187,12 @@ export const LIMITS: Dashboard = {
           width: 12,
           nothing: 'no candidate limits',
           colors: { allowed$: 'green', near$: 'yellow', denied$: 'red' },
-          queries: [
-            {
-              expr: sum(rate(ofTier(CANDIDATE)), `${LIMIT}, decision`),
-              legend: '{{tidegate_service}} {{tidegate_tier}} {{limit}} {{decision}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}} {{limit}} {{decision}}': sum(
+              rate(ofTier(CANDIDATE)),
+              `${LIMIT}, decision`,
+            ),
+          },
         },
       ],
     },
@@ -219,7 +207,7 @@ export const LIMITS: Dashboard = {
           width: 8,
           nothing: 'no tier_sources',
           names: { 0: ['down', 'red'], 1: ['up', 'green'] },
-          queries: [{ expr: min(ofNode(SOURCE_UP), 'source, instance'), legend: '{{source}} {{instance}}' }],
+          queries: { '{{source}} {{instance}}': min(ofNode(SOURCE_UP), 'source, instance') },
         },
         {
           kind: 'stacked',
@@ -229,7 +217,7 @@ export const LIMITS: Dashboard = {
           width: 8,
           nothing: 'no tier_sources',
           colors: { hit$: 'green', negative$: 'blue', stale$: 'yellow', miss$: 'orange', skipped$: 'red' },
-          queries: [{ expr: sum(rate(ofNode(LOOKUPS)), 'source, result'), legend: '{{source}} {{result}}' }],
+          queries: { '{{source}} {{result}}': sum(rate(ofNode(LOOKUPS)), 'source, result') },
         },
         {
           kind: 'stacked',
@@ -239,9 +227,7 @@ export const LIMITS: Dashboard = {
           width: 8,
           nothing: 'no tier_sources',
           colors: { found$: 'green', none$: 'blue', timeout$: 'orange', error$: 'red' },
-          queries: [
-            { expr: sum(rate(ofNode(QUESTIONS)), 'source, result'), legend: '{{source}} {{result}}' },
-          ],
+          queries: { '{{source}} {{result}}': sum(rate(ofNode(QUESTIONS)), 'source, result') },
         },
       ],
     },

@@ -1,5 +1,5 @@
 import type { Dashboard } from './dashboard.js'
-import { DENIED, max, ofNode, ofService, ofTier, quantile, rate, share, sum } from './query.js'
+import { DENIED, halfAnd99, max, ofNode, ofService, ofTier, quantile, rate, share, sum } from './query.js'
 
 const REQUESTS = 'http_server_request_duration_seconds_count'
 const SECONDS = 'http_server_request_duration_seconds_bucket'
@@ -23,7 +23,7 @@ export const OVERVIEW: Dashboard = {
           unit: 'reqps',
           width: 4,
           nothing: 'no traffic',
-          queries: [{ expr: sum(rate(ofTier(REQUESTS))), legend: 'requests' }],
+          queries: { requests: sum(rate(ofTier(REQUESTS))) },
         },
         {
           kind: 'stat',
@@ -36,9 +36,7 @@ export const OVERVIEW: Dashboard = {
           thresholds: { orange: 0.001, red: 0.01 },
           nothing: 'no traffic',
           to: 'tidegate-upstreams',
-          queries: [
-            { expr: share(rate(ofTier(REQUESTS, FAILED)), rate(ofTier(REQUESTS))), legend: 'failed' },
-          ],
+          queries: { failed: share(rate(ofTier(REQUESTS, FAILED)), rate(ofTier(REQUESTS))) },
         },
         {
           kind: 'stat',
@@ -51,12 +49,7 @@ export const OVERVIEW: Dashboard = {
           thresholds: { orange: 0.1, red: 0.5 },
           nothing: 'no traffic',
           to: 'tidegate-limits',
-          queries: [
-            {
-              expr: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS))),
-              legend: 'denied',
-            },
-          ],
+          queries: { denied: share(rate(ofTier(DECISIONS, DENIED)), rate(ofTier(DECISIONS))) },
         },
         {
           kind: 'stat',
@@ -66,7 +59,7 @@ export const OVERVIEW: Dashboard = {
           width: 4,
           thresholds: { orange: 1, red: 5 },
           nothing: 'no traffic',
-          queries: [{ expr: quantile(0.99, ofTier(SECONDS)), legend: 'p99' }],
+          queries: { p99: quantile(0.99, ofTier(SECONDS)) },
         },
         {
           kind: 'stat',
@@ -77,7 +70,7 @@ export const OVERVIEW: Dashboard = {
           thresholds: { orange: 0.01, red: 0.05 },
           nothing: 'no traffic',
           to: 'tidegate-degraded',
-          queries: [{ expr: quantile(0.99, ofService(OVERHEAD)), legend: 'p99' }],
+          queries: { p99: quantile(0.99, ofService(OVERHEAD)) },
         },
         {
           kind: 'stat',
@@ -88,7 +81,7 @@ export const OVERVIEW: Dashboard = {
           names: { 0: ['up', 'green'], 1: ['degraded', 'red'] },
           nothing: 'no gateway',
           to: 'tidegate-degraded',
-          queries: [{ expr: max(ofNode('tidegate_store_state', 'state="degraded"')), legend: 'store' }],
+          queries: { store: max(ofNode('tidegate_store_state', 'state="degraded"')) },
         },
         {
           kind: 'table',
@@ -98,9 +91,7 @@ export const OVERVIEW: Dashboard = {
           width: 24,
           height: 6,
           nothing: 'none',
-          queries: [
-            { expr: 'ALERTS{alertname=~"Tidegate.+", alertstate="firing", job=~"$job"}', legend: 'firing' },
-          ],
+          queries: { firing: 'ALERTS{alertname=~"Tidegate.+", alertstate="firing", job=~"$job"}' },
         },
       ],
     },
@@ -113,12 +104,7 @@ export const OVERVIEW: Dashboard = {
           text: 'Who is asked how much. `none`: refused before there was a service, such as 404 and 401.',
           unit: 'reqps',
           width: 8,
-          queries: [
-            {
-              expr: sum(rate(ofTier(REQUESTS)), 'tidegate_service'),
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: { '{{tidegate_service}}': sum(rate(ofTier(REQUESTS)), 'tidegate_service') },
         },
         {
           kind: 'stacked',
@@ -133,12 +119,9 @@ export const OVERVIEW: Dashboard = {
             '^429$': 'orange',
             '^5..$': 'red',
           },
-          queries: [
-            {
-              expr: sum(rate(ofTier(REQUESTS)), 'http_response_status_code'),
-              legend: '{{http_response_status_code}}',
-            },
-          ],
+          queries: {
+            '{{http_response_status_code}}': sum(rate(ofTier(REQUESTS)), 'http_response_status_code'),
+          },
         },
         {
           kind: 'stacked',
@@ -146,7 +129,7 @@ export const OVERVIEW: Dashboard = {
           text: 'Which plan the traffic is on. Much more of the lowest tier than usual: somebody without a key, or with a lost one.',
           unit: 'reqps',
           width: 8,
-          queries: [{ expr: sum(rate(ofTier(REQUESTS)), 'tidegate_tier'), legend: '{{tidegate_tier}}' }],
+          queries: { '{{tidegate_tier}}': sum(rate(ofTier(REQUESTS)), 'tidegate_tier') },
         },
         {
           kind: 'lines',
@@ -154,12 +137,9 @@ export const OVERVIEW: Dashboard = {
           text: 'The ten routes that are asked most, with their methods.',
           unit: 'reqps',
           width: 24,
-          queries: [
-            {
-              expr: `topk(10, ${sum(rate(ofTier(REQUESTS)), 'http_request_method, http_route')})`,
-              legend: '{{http_request_method}} {{http_route}}',
-            },
-          ],
+          queries: {
+            '{{http_request_method}} {{http_route}}': `topk(10, ${sum(rate(ofTier(REQUESTS)), 'http_request_method, http_route')})`,
+          },
         },
       ],
     },
@@ -174,12 +154,13 @@ export const OVERVIEW: Dashboard = {
           min: 0,
           width: 8,
           thresholds: { red: 0.01 },
-          queries: [
-            {
-              expr: share(rate(ofTier(REQUESTS, FAILED)), rate(ofTier(REQUESTS)), 'tidegate_service'),
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}}': share(
+              rate(ofTier(REQUESTS, FAILED)),
+              rate(ofTier(REQUESTS)),
+              'tidegate_service',
+            ),
+          },
         },
         {
           kind: 'stacked',
@@ -187,12 +168,7 @@ export const OVERVIEW: Dashboard = {
           text: 'What the gateway answered itself or could not complete, of all services; docs/errors.md has a row for each code. An upstream that answers 500 is none of these.',
           unit: 'reqps',
           width: 8,
-          queries: [
-            {
-              expr: `${sum(rate(ofNode('tidegate_requests_refused_total')), 'code')} > 0`,
-              legend: '{{code}}',
-            },
-          ],
+          queries: { '{{code}}': `${sum(rate(ofNode('tidegate_requests_refused_total')), 'code')} > 0` },
         },
         {
           kind: 'lines',
@@ -202,12 +178,10 @@ export const OVERVIEW: Dashboard = {
           min: 0,
           width: 8,
           thresholds: { orange: 1, red: 14.4 },
-          queries: [
-            {
-              expr: 'max by (tidegate_service) (tidegate:errors:ratio_rate1h{job=~"$job", tidegate_service=~"$service"}) / 0.001',
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}}':
+              'max by (tidegate_service) (tidegate:errors:ratio_rate1h{job=~"$job", tidegate_service=~"$service"}) / 0.001',
+          },
         },
       ],
     },
@@ -220,7 +194,7 @@ export const OVERVIEW: Dashboard = {
           text: 'From accepting a request to the end of its response. Two bands are two kinds of request; a band that moves up is a backend that became slow.',
           unit: 's',
           width: 8,
-          queries: [{ expr: sum(rate(ofTier(SECONDS)), 'le'), legend: '{{le}}' }],
+          queries: { '{{le}}': sum(rate(ofTier(SECONDS)), 'le') },
         },
         {
           kind: 'lines',
@@ -229,10 +203,7 @@ export const OVERVIEW: Dashboard = {
           unit: 's',
           width: 8,
           to: 'tidegate-upstreams',
-          queries: [0.5, 0.99].map((q) => ({
-            expr: quantile(q, ofTier(SECONDS), 'tidegate_service'),
-            legend: `{{tidegate_service}} p${q * 100}`,
-          })),
+          queries: halfAnd99('{{tidegate_service}}', ofTier(SECONDS), 'tidegate_service'),
         },
         {
           kind: 'lines',
@@ -240,7 +211,7 @@ export const OVERVIEW: Dashboard = {
           text: '99 % of the requests of a tier take no longer than this. Higher for paying tiers than for free: they ask for heavier things, or from farther away.',
           unit: 's',
           width: 8,
-          queries: [{ expr: quantile(0.99, ofTier(SECONDS), 'tidegate_tier'), legend: '{{tidegate_tier}}' }],
+          queries: { '{{tidegate_tier}}': quantile(0.99, ofTier(SECONDS), 'tidegate_tier') },
         },
         {
           kind: 'lines',
@@ -249,10 +220,7 @@ export const OVERVIEW: Dashboard = {
           unit: 's',
           width: 12,
           thresholds: { red: 0.05 },
-          queries: [0.5, 0.99].map((q) => ({
-            expr: quantile(q, ofService(OVERHEAD), 'tidegate_service'),
-            legend: `{{tidegate_service}} p${q * 100}`,
-          })),
+          queries: halfAnd99('{{tidegate_service}}', ofService(OVERHEAD), 'tidegate_service'),
         },
         {
           kind: 'lines',
@@ -260,7 +228,7 @@ export const OVERVIEW: Dashboard = {
           text: 'How the load balancer spreads them. One that gets nothing is out of it: see its /readyz.',
           unit: 'reqps',
           width: 12,
-          queries: [{ expr: sum(rate(ofTier(REQUESTS)), 'instance'), legend: '{{instance}}' }],
+          queries: { '{{instance}}': sum(rate(ofTier(REQUESTS)), 'instance') },
         },
       ],
     },

@@ -38,12 +38,6 @@ import { PanelBuilder as Timeline } from '@grafana/grafana-foundation-sdk/statet
 import { PanelBuilder as Table } from '@grafana/grafana-foundation-sdk/table'
 import { PanelBuilder as Lines } from '@grafana/grafana-foundation-sdk/timeseries'
 
-export interface Query {
-  readonly expr: string
-  /** Name of each series, by its labels: `{{tidegate_service}}`. Of a table: the title of the column. */
-  readonly legend: string
-}
-
 /** One value that has a name, and perhaps a colour. */
 export type Names = Readonly<Record<string, readonly [text: string, color: string]>>
 
@@ -58,7 +52,11 @@ export interface Panel {
   readonly text: string
   /** Of Grafana's: `reqps`, `s`, `percentunit` … */
   readonly unit: string
-  readonly queries: readonly Query[]
+  /**
+   * The queries by the name that each of their series gets, with its labels: `{{tidegate_service}}`. Of a table: by the title of the
+   * column.
+   */
+  readonly queries: Readonly<Record<string, string>>
   /** Of 24 columns. */
   readonly width: number
   /** Rows of about 30 pixels; 4 for `stat`, 8 for the rest. */
@@ -107,7 +105,7 @@ const BY_THRESHOLD = () => new FieldColorBuilder().mode(FieldColorModeId.Thresho
 const kinds = {
   stat: (panel: Panel) =>
     new Stat()
-      .targets(panel.queries.map((query, i) => target(query, i).range()))
+      .targets(targets(panel).map((one) => one.range()))
       .reduceOptions(new ReduceDataOptionsBuilder().calcs(['lastNotNull']))
       .colorScheme(BY_THRESHOLD())
       .colorMode(BigValueColorMode.Value)
@@ -117,7 +115,7 @@ const kinds = {
     lines(panel).fillOpacity(60).stacking(new StackingConfigBuilder().mode(StackingMode.Normal).group('A')),
   timeline: (panel: Panel) =>
     new Timeline()
-      .targets(panel.queries.map((query, i) => target(query, i).range()))
+      .targets(targets(panel).map((one) => one.range()))
       .colorScheme(BY_THRESHOLD())
       .mergeValues(true)
       .rowHeight(0.8)
@@ -125,22 +123,22 @@ const kinds = {
       .legend(new VizLegendOptionsBuilder().showLegend(false)),
   heatmap: (panel: Panel) =>
     new Heatmap()
-      .targets(panel.queries.map((query, i) => target(query, i).format(PromQueryFormat.Heatmap).range()))
+      .targets(targets(panel).map((one) => one.format(PromQueryFormat.Heatmap).range()))
       .calculate(false)
       .yAxis(new YAxisConfigBuilder().unit(panel.unit))
       .color(new HeatmapColorOptionsBuilder().scheme('Oranges').steps(32)),
   table: (panel: Panel) =>
     new Table()
-      .targets(panel.queries.map((query, i) => target(query, i).format(PromQueryFormat.Table).instant()))
+      .targets(targets(panel).map((one) => one.format(PromQueryFormat.Table).instant()))
       .withTransformation({ id: 'merge', options: {} })
       .withTransformation({
         id: 'organize',
         options: {
           excludeByName: { Time: true, __name__: true, alertstate: true },
           renameByName: Object.fromEntries([
-            ...panel.queries.map(({ legend }, i) => [
-              panel.queries.length === 1 ? 'Value' : `Value #${refId(i)}`,
-              legend,
+            ...Object.keys(panel.queries).map((title, i, all) => [
+              all.length === 1 ? 'Value' : `Value #${refId(i)}`,
+              title,
             ]),
             ...['service', 'tier'].map((label) => [`tidegate_${label}`, label]),
           ]),
@@ -152,7 +150,7 @@ function lines(panel: Panel) {
   const { orange, red } = panel.thresholds ?? {}
   const marked = orange !== undefined || red !== undefined
   return new Lines()
-    .targets(panel.queries.map((query, i) => target(query, i).range()))
+    .targets(targets(panel).map((one) => one.range()))
     .colorScheme(new FieldColorBuilder().mode(FieldColorModeId.PaletteClassic))
     .drawStyle(GraphDrawStyle.Line)
     .lineWidth(1)
@@ -176,8 +174,10 @@ function lines(panel: Panel) {
 
 const refId = (i: number) => String.fromCharCode(65 + i)
 
-function target({ expr, legend }: Query, i: number): DataqueryBuilder {
-  return new DataqueryBuilder().datasource(DATASOURCE).refId(refId(i)).expr(expr).legendFormat(legend)
+function targets({ queries }: Panel): DataqueryBuilder[] {
+  return Object.entries(queries).map(([legend, expr], i) =>
+    new DataqueryBuilder().datasource(DATASOURCE).refId(refId(i)).expr(expr).legendFormat(legend),
+  )
 }
 
 function thresholdsOf({ thresholds = {} }: Panel): ThresholdsConfigBuilder {

@@ -22,7 +22,7 @@ export const PROCESS_BOARD: Dashboard = {
           width: 4,
           thresholds: { red: 1, below: true },
           nothing: 'none',
-          queries: [{ expr: `count(${ofNode('tidegate_config_info')})`, legend: 'gateways' }],
+          queries: { gateways: `count(${ofNode('tidegate_config_info')})` },
         },
         {
           kind: 'stat',
@@ -32,7 +32,7 @@ export const PROCESS_BOARD: Dashboard = {
           width: 4,
           thresholds: { orange: 2 },
           nothing: 'none',
-          queries: [{ expr: `count(count by (hash) (${ofNode('tidegate_config_info')}))`, legend: 'hashes' }],
+          queries: { hashes: `count(count by (hash) (${ofNode('tidegate_config_info')}))` },
         },
         {
           kind: 'stat',
@@ -41,7 +41,7 @@ export const PROCESS_BOARD: Dashboard = {
           unit: 's',
           width: 4,
           thresholds: { orange: 0.05, red: 0.1 },
-          queries: [{ expr: max(ofNode('nodejs_eventloop_lag_p99_seconds')), legend: 'p99' }],
+          queries: { p99: max(ofNode('nodejs_eventloop_lag_p99_seconds')) },
         },
         {
           kind: 'stat',
@@ -51,7 +51,7 @@ export const PROCESS_BOARD: Dashboard = {
           decimals: 2,
           width: 4,
           thresholds: { orange: 0.8, red: 0.95 },
-          queries: [{ expr: max(rate(ofNode('process_cpu_seconds_total'))), legend: 'cores' }],
+          queries: { cores: max(rate(ofNode('process_cpu_seconds_total'))) },
         },
         {
           kind: 'stat',
@@ -60,7 +60,7 @@ export const PROCESS_BOARD: Dashboard = {
           unit: 'percentunit',
           width: 4,
           thresholds: { red: 0.01 },
-          queries: [{ expr: max(ofNode('tidegate_overload')), legend: 'shed' }],
+          queries: { shed: max(ofNode('tidegate_overload')) },
         },
         {
           kind: 'stat',
@@ -70,12 +70,7 @@ export const PROCESS_BOARD: Dashboard = {
           width: 4,
           thresholds: { orange: 14 * 86_400, red: 3 * 86_400, below: true },
           nothing: 'no TLS here',
-          queries: [
-            {
-              expr: `min(${ofNode('tidegate_tls_certificate_expiry_timestamp_seconds')}) - time()`,
-              legend: 'left',
-            },
-          ],
+          queries: { left: `min(${ofNode('tidegate_tls_certificate_expiry_timestamp_seconds')}) - time()` },
         },
       ],
     },
@@ -89,10 +84,10 @@ export const PROCESS_BOARD: Dashboard = {
           unit: 's',
           width: 8,
           thresholds: { red: 0.2 },
-          queries: [
-            { expr: max(ofNode('nodejs_eventloop_lag_p99_seconds'), PROCESS), legend: `${NAME} p99` },
-            { expr: max(ofNode('nodejs_eventloop_lag_max_seconds'), PROCESS), legend: `${NAME} most` },
-          ],
+          queries: {
+            [`${NAME} p99`]: max(ofNode('nodejs_eventloop_lag_p99_seconds'), PROCESS),
+            [`${NAME} most`]: max(ofNode('nodejs_eventloop_lag_max_seconds'), PROCESS),
+          },
         },
         {
           kind: 'lines',
@@ -100,7 +95,7 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'In cores. More for the same traffic: heavier features (compression, TLS handshakes), or collection of garbage.',
           unit: 'none',
           width: 8,
-          queries: [{ expr: sum(rate(ofNode('process_cpu_seconds_total')), PROCESS), legend: NAME }],
+          queries: { [NAME]: sum(rate(ofNode('process_cpu_seconds_total')), PROCESS) },
         },
         {
           kind: 'lines',
@@ -110,12 +105,9 @@ export const PROCESS_BOARD: Dashboard = {
           min: 0,
           width: 8,
           thresholds: { red: 0.1 },
-          queries: [
-            {
-              expr: sum(rate(ofNode('nodejs_gc_duration_seconds_sum')), `${PROCESS}, kind`),
-              legend: `${NAME} {{kind}}`,
-            },
-          ],
+          queries: {
+            [`${NAME} {{kind}}`]: sum(rate(ofNode('nodejs_gc_duration_seconds_sum')), `${PROCESS}, kind`),
+          },
         },
         {
           kind: 'lines',
@@ -123,10 +115,10 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'A line of used that only goes up, over hours, is a leak: restart, and report it. At 85 % of the most that Node allows requests are shed.',
           unit: 'bytes',
           width: 12,
-          queries: [
-            { expr: sum(ofNode('nodejs_heap_size_used_bytes'), PROCESS), legend: `${NAME} used` },
-            { expr: sum(ofNode('nodejs_heap_size_total_bytes'), PROCESS), legend: `${NAME} taken` },
-          ],
+          queries: {
+            [`${NAME} used`]: sum(ofNode('nodejs_heap_size_used_bytes'), PROCESS),
+            [`${NAME} taken`]: sum(ofNode('nodejs_heap_size_total_bytes'), PROCESS),
+          },
         },
         {
           kind: 'lines',
@@ -134,7 +126,7 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'What the operating system sees: heap, buffers and code.',
           unit: 'bytes',
           width: 12,
-          queries: [{ expr: sum(ofNode('process_resident_memory_bytes'), PROCESS), legend: NAME }],
+          queries: { [NAME]: sum(ofNode('process_resident_memory_bytes'), PROCESS) },
         },
       ],
     },
@@ -147,10 +139,10 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'All, and those of HTTP/2 among them. Far more than requests in flight is well: they are kept alive.',
           unit: 'short',
           width: 8,
-          queries: [
-            { expr: sum(ofNode('tidegate_connections'), 'instance'), legend: '{{instance}}' },
-            { expr: sum(ofNode('tidegate_http2_connections'), 'instance'), legend: '{{instance}} HTTP/2' },
-          ],
+          queries: {
+            '{{instance}}': sum(ofNode('tidegate_connections'), 'instance'),
+            '{{instance}} HTTP/2': sum(ofNode('tidegate_http2_connections'), 'instance'),
+          },
         },
         {
           kind: 'stacked',
@@ -158,16 +150,10 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'total: server.max_connections is reached, raise it or add gateways. per_client: one address has too many. tls: no handshake. resets, pings, settings, protocol: floods over HTTP/2. docs/security.md.',
           unit: 'cps',
           width: 8,
-          queries: [
-            {
-              expr: sum(rate(ofNode('tidegate_connections_rejected_total')), 'reason'),
-              legend: '{{reason}}',
-            },
-            {
-              expr: sum(rate(ofNode('tidegate_http2_aborted_total')), 'reason'),
-              legend: 'HTTP/2 {{reason}}',
-            },
-          ],
+          queries: {
+            '{{reason}}': sum(rate(ofNode('tidegate_connections_rejected_total')), 'reason'),
+            'HTTP/2 {{reason}}': sum(rate(ofNode('tidegate_http2_aborted_total')), 'reason'),
+          },
         },
         {
           kind: 'lines',
@@ -178,12 +164,7 @@ export const PROCESS_BOARD: Dashboard = {
           max: 1,
           width: 8,
           thresholds: { red: 0.8 },
-          queries: [
-            {
-              expr: max(`${ofNode('process_open_fds')} / ${ofNode('process_max_fds')}`, PROCESS),
-              legend: NAME,
-            },
-          ],
+          queries: { [NAME]: max(`${ofNode('process_open_fds')} / ${ofNode('process_max_fds')}`, PROCESS) },
         },
       ],
     },
@@ -196,12 +177,9 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'Which configuration each gateway runs. `GET /config` of one that differs says why.',
           unit: 's',
           width: 8,
-          queries: [
-            {
-              expr: `time() - ${ofNode('tidegate_config_loaded_timestamp_seconds')} + on (job, instance) group_left (hash) 0 * ${ofNode('tidegate_config_info')}`,
-              legend: 'in force for',
-            },
-          ],
+          queries: {
+            'in force for': `time() - ${ofNode('tidegate_config_loaded_timestamp_seconds')} + on (job, instance) group_left (hash) 0 * ${ofNode('tidegate_config_info')}`,
+          },
         },
         {
           kind: 'lines',
@@ -211,16 +189,16 @@ export const PROCESS_BOARD: Dashboard = {
           decimals: 0,
           width: 8,
           colors: { applied$: 'green', rejected$: 'red', unchanged$: 'blue' },
-          queries: [
-            {
-              expr: sum(`increase(${ofNode('tidegate_config_reloads_total')}[5m])`, 'instance, result'),
-              legend: '{{instance}} configuration {{result}}',
-            },
-            {
-              expr: sum(`increase(${ofNode('tidegate_tls_reloads_total')}[5m])`, 'instance, result'),
-              legend: '{{instance}} certificates {{result}}',
-            },
-          ],
+          queries: {
+            '{{instance}} configuration {{result}}': sum(
+              `increase(${ofNode('tidegate_config_reloads_total')}[5m])`,
+              'instance, result',
+            ),
+            '{{instance}} certificates {{result}}': sum(
+              `increase(${ofNode('tidegate_tls_reloads_total')}[5m])`,
+              'instance, result',
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -230,13 +208,13 @@ export const PROCESS_BOARD: Dashboard = {
           width: 8,
           nothing: 'no workers here',
           colors: { serving$: 'green', failed: 'red' },
-          queries: [
-            { expr: sum(ofNode('tidegate_workers'), 'instance, state'), legend: '{{instance}} {{state}}' },
-            {
-              expr: sum(`increase(${ofNode('tidegate_worker_exits_total')}[5m])`, 'instance, result'),
-              legend: '{{instance}} ended in 5 min: {{result}}',
-            },
-          ],
+          queries: {
+            '{{instance}} {{state}}': sum(ofNode('tidegate_workers'), 'instance, state'),
+            '{{instance}} ended in 5 min: {{result}}': sum(
+              `increase(${ofNode('tidegate_worker_exits_total')}[5m])`,
+              'instance, result',
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -244,7 +222,7 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'Since the start of each process. A saw is a crash loop: see its last log lines.',
           unit: 's',
           width: 12,
-          queries: [{ expr: `time() - ${max(ofNode('process_start_time_seconds'), PROCESS)}`, legend: NAME }],
+          queries: { [NAME]: `time() - ${max(ofNode('process_start_time_seconds'), PROCESS)}` },
         },
         {
           kind: 'lines',
@@ -252,24 +230,21 @@ export const PROCESS_BOARD: Dashboard = {
           text: 'A second: log lines whose destination was stuck or full, pushes over OTLP that failed, spans that were lost (queue, export) or not recorded (rate), and access log lines that were left out on purpose. Requests wait for none of it; look at the disk, and at the collector.',
           unit: 'cps',
           width: 12,
-          queries: [
-            {
-              expr: sum(rate(ofNode('tidegate_log_lines_dropped_total')), 'instance'),
-              legend: '{{instance}} log lines',
-            },
-            {
-              expr: sum(rate(ofNode('tidegate_otlp_export_failures_total')), 'instance, signal'),
-              legend: '{{instance}} pushes of {{signal}}',
-            },
-            {
-              expr: sum(rate(ofNode('tidegate_spans_dropped_total')), 'instance, reason'),
-              legend: '{{instance}} spans: {{reason}}',
-            },
-            {
-              expr: sum(rate(ofNode('tidegate_log_lines_left_out_total')), 'instance, reason'),
-              legend: '{{instance}} log lines left out: {{reason}}',
-            },
-          ],
+          queries: {
+            '{{instance}} log lines': sum(rate(ofNode('tidegate_log_lines_dropped_total')), 'instance'),
+            '{{instance}} pushes of {{signal}}': sum(
+              rate(ofNode('tidegate_otlp_export_failures_total')),
+              'instance, signal',
+            ),
+            '{{instance}} spans: {{reason}}': sum(
+              rate(ofNode('tidegate_spans_dropped_total')),
+              'instance, reason',
+            ),
+            '{{instance}} log lines left out: {{reason}}': sum(
+              rate(ofNode('tidegate_log_lines_left_out_total')),
+              'instance, reason',
+            ),
+          },
         },
       ],
     },

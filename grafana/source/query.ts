@@ -44,3 +44,9 @@ export function share(part: string, whole: string, labels = ''): string {
 /** @param q 0 to 1 @param selector of the histogram's buckets */
 export const quantile = (q: number, selector: string, labels = '') =>
   `histogram_quantile(${q}, ${sum(rate(selector), labels === '' ? 'le' : `${labels}, le`)})`
+
+/** The half and the 99 % of a histogram, by the name of their series. */
+export const halfAnd99 = (name: string, selector: string, labels: string) => ({
+  [`${name} p50`]: quantile(0.5, selector, labels),
+  [`${name} p99`]: quantile(0.99, selector, labels),
+})

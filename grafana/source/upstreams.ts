@@ -1,5 +1,5 @@
 import type { Dashboard } from './dashboard.js'
-import { max, ofNode, ofService, ofTier, quantile, rate, sum } from './query.js'
+import { halfAnd99, max, ofNode, ofService, ofTier, rate, sum } from './query.js'
 
 const HEALTHY = 'tidegate_upstream_healthy'
 const SECONDS = 'http_client_request_duration_seconds'
@@ -22,12 +22,9 @@ export const UPSTREAMS: Dashboard = {
           unit: 'none',
           width: 4,
           thresholds: { orange: 1 },
-          queries: [
-            {
-              expr: `count(min by (tidegate_service, upstream) (${ofService(HEALTHY)}) == 0) or vector(0)`,
-              legend: 'left out',
-            },
-          ],
+          queries: {
+            'left out': `count(min by (tidegate_service, upstream) (${ofService(HEALTHY)}) == 0) or vector(0)`,
+          },
         },
         {
           kind: 'stat',
@@ -36,12 +33,9 @@ export const UPSTREAMS: Dashboard = {
           unit: 'none',
           width: 4,
           thresholds: { red: 1 },
-          queries: [
-            {
-              expr: `count(max by (instance, tidegate_service) (${ofService(HEALTHY)}) == 0) or vector(0)`,
-              legend: 'services',
-            },
-          ],
+          queries: {
+            services: `count(max by (instance, tidegate_service) (${ofService(HEALTHY)}) == 0) or vector(0)`,
+          },
         },
         {
           kind: 'stat',
@@ -49,7 +43,7 @@ export const UPSTREAMS: Dashboard = {
           text: 'Requests and tunnels that are with upstreams now. It grows when they become slow: traffic times latency.',
           unit: 'short',
           width: 4,
-          queries: [{ expr: sum(ofService('tidegate_upstream_requests_in_flight')), legend: 'in flight' }],
+          queries: { 'in flight': sum(ofService('tidegate_upstream_requests_in_flight')) },
         },
         {
           kind: 'stat',
@@ -58,7 +52,7 @@ export const UPSTREAMS: Dashboard = {
           unit: 'short',
           width: 4,
           thresholds: { orange: 1, red: 100 },
-          queries: [{ expr: sum(ofService('tidegate_upstream_requests_waiting')), legend: 'waiting' }],
+          queries: { waiting: sum(ofService('tidegate_upstream_requests_waiting')) },
         },
         {
           kind: 'stat',
@@ -67,12 +61,9 @@ export const UPSTREAMS: Dashboard = {
           unit: 'none',
           width: 4,
           thresholds: { red: 1 },
-          queries: [
-            {
-              expr: `count(${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')} == 1) or vector(0)`,
-              legend: 'open',
-            },
-          ],
+          queries: {
+            open: `count(${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')} == 1) or vector(0)`,
+          },
         },
         {
           kind: 'stat',
@@ -81,7 +72,7 @@ export const UPSTREAMS: Dashboard = {
           unit: 'reqps',
           width: 4,
           thresholds: { orange: 0.01, red: 10 },
-          queries: [{ expr: `${sum(rate(ofTier('tidegate_shed_total')))} or vector(0)`, legend: 'shed' }],
+          queries: { shed: `${sum(rate(ofTier('tidegate_shed_total')))} or vector(0)` },
         },
       ],
     },
@@ -95,12 +86,9 @@ export const UPSTREAMS: Dashboard = {
           unit: 'none',
           width: 12,
           names: { 0: ['left out', 'red'], 1: ['serves', 'green'] },
-          queries: [
-            {
-              expr: `min by (tidegate_service, upstream) (${ofService(HEALTHY)})`,
-              legend: '{{tidegate_service}} {{upstream}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{upstream}}': `min by (tidegate_service, upstream) (${ofService(HEALTHY)})`,
+          },
         },
         {
           kind: 'timeline',
@@ -110,15 +98,12 @@ export const UPSTREAMS: Dashboard = {
           width: 12,
           nothing: 'no circuit breakers',
           names: { 0: ['closed', 'green'], 1: ['half open', 'yellow'], 2: ['open', 'red'] },
-          queries: [
-            {
-              expr: `clamp_max(${max(
-                ofService('tidegate_circuit_state', 'state="half_open"'),
-                'tidegate_service',
-              )} + 2 * ${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')}, 2)`,
-              legend: '{{tidegate_service}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}}': `clamp_max(${max(
+              ofService('tidegate_circuit_state', 'state="half_open"'),
+              'tidegate_service',
+            )} + 2 * ${max(ofService('tidegate_circuit_state', 'state="open"'), 'tidegate_service')}, 2)`,
+          },
         },
         {
           kind: 'lines',
@@ -126,19 +111,16 @@ export const UPSTREAMS: Dashboard = {
           text: 'Checks that failed, and how often an upstream was left out because its requests failed. Ejections without failed checks: it answers its check, but not its traffic.',
           unit: 'cps',
           width: 12,
-          queries: [
-            {
-              expr: sum(
-                rate(ofService('tidegate_upstream_health_checks_total', 'result="failed"')),
-                'tidegate_service, upstream',
-              ),
-              legend: '{{tidegate_service}} {{upstream}} check failed',
-            },
-            {
-              expr: sum(rate(ofService('tidegate_upstream_ejections_total')), 'tidegate_service, upstream'),
-              legend: '{{tidegate_service}} {{upstream}} ejected',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{upstream}} check failed': sum(
+              rate(ofService('tidegate_upstream_health_checks_total', 'result="failed"')),
+              'tidegate_service, upstream',
+            ),
+            '{{tidegate_service}} {{upstream}} ejected': sum(
+              rate(ofService('tidegate_upstream_ejections_total')),
+              'tidegate_service, upstream',
+            ),
+          },
         },
         {
           kind: 'stacked',
@@ -146,20 +128,17 @@ export const UPSTREAMS: Dashboard = {
           text: 'Of all services. upstream_refused: nothing listens. upstream_failed: it breaks off before it answers. upstream_cut: in the middle of its response. upstream_timeout: too slow for the route. no_upstream: all are drained. docs/errors.md has a row for each.',
           unit: 'reqps',
           width: 12,
-          queries: [
-            {
-              expr: `${sum(
-                rate(
-                  ofNode(
-                    'tidegate_requests_refused_total',
-                    'code=~"upstream_.+|no_upstream|overloaded|circuit_open"',
-                  ),
+          queries: {
+            '{{code}}': `${sum(
+              rate(
+                ofNode(
+                  'tidegate_requests_refused_total',
+                  'code=~"upstream_.+|no_upstream|overloaded|circuit_open"',
                 ),
-                'code',
-              )} > 0`,
-              legend: '{{code}}',
-            },
-          ],
+              ),
+              'code',
+            )} > 0`,
+          },
         },
       ],
     },
@@ -172,7 +151,7 @@ export const UPSTREAMS: Dashboard = {
           text: 'How the load is balanced. Tries count, so with retries it is more than what came in.',
           unit: 'reqps',
           width: 8,
-          queries: [{ expr: sum(rate(ofService(`${SECONDS}_count`)), ADDRESS), legend: NAME }],
+          queries: { [NAME]: sum(rate(ofService(`${SECONDS}_count`)), ADDRESS) },
         },
         {
           kind: 'lines',
@@ -181,10 +160,7 @@ export const UPSTREAMS: Dashboard = {
           unit: 's',
           width: 8,
           thresholds: { orange: 1, red: 5 },
-          queries: [0.5, 0.99].map((q) => ({
-            expr: quantile(q, ofService(`${SECONDS}_bucket`), ADDRESS),
-            legend: `${NAME} p${q * 100}`,
-          })),
+          queries: halfAnd99(NAME, ofService(`${SECONDS}_bucket`), ADDRESS),
         },
         {
           kind: 'lines',
@@ -193,16 +169,16 @@ export const UPSTREAMS: Dashboard = {
           unit: 'short',
           width: 8,
           colors: { waiting$: 'red' },
-          queries: [
-            {
-              expr: sum(ofService('tidegate_upstream_requests_in_flight'), 'tidegate_service, upstream'),
-              legend: '{{tidegate_service}} {{upstream}}',
-            },
-            {
-              expr: sum(ofService('tidegate_upstream_requests_waiting'), 'tidegate_service'),
-              legend: '{{tidegate_service}} waiting',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{upstream}}': sum(
+              ofService('tidegate_upstream_requests_in_flight'),
+              'tidegate_service, upstream',
+            ),
+            '{{tidegate_service}} waiting': sum(
+              ofService('tidegate_upstream_requests_waiting'),
+              'tidegate_service',
+            ),
+          },
         },
         {
           kind: 'stacked',
@@ -211,12 +187,12 @@ export const UPSTREAMS: Dashboard = {
           unit: 'reqps',
           width: 8,
           colors: { succeeded$: 'green', failed$: 'red', no_budget$: 'purple' },
-          queries: [
-            {
-              expr: sum(rate(ofService('tidegate_upstream_retries_total')), 'tidegate_service, result'),
-              legend: '{{tidegate_service}} {{result}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{result}}': sum(
+              rate(ofService('tidegate_upstream_retries_total')),
+              'tidegate_service, result',
+            ),
+          },
         },
         {
           kind: 'lines',
@@ -226,16 +202,13 @@ export const UPSTREAMS: Dashboard = {
           width: 8,
           nothing: 'no concurrency limits',
           colors: { limit$: 'orange' },
-          queries: [
-            {
-              expr: sum(ofService('tidegate_concurrency_limit'), 'tidegate_service'),
-              legend: '{{tidegate_service}} limit',
-            },
-            {
-              expr: sum(ofService('tidegate_concurrency_in_flight'), 'tidegate_service'),
-              legend: '{{tidegate_service}} in use',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} limit': sum(ofService('tidegate_concurrency_limit'), 'tidegate_service'),
+            '{{tidegate_service}} in use': sum(
+              ofService('tidegate_concurrency_in_flight'),
+              'tidegate_service',
+            ),
+          },
         },
         {
           kind: 'stacked',
@@ -244,12 +217,12 @@ export const UPSTREAMS: Dashboard = {
           unit: 'reqps',
           width: 8,
           nothing: 'none',
-          queries: [
-            {
-              expr: sum(rate(ofTier('tidegate_shed_total')), 'tidegate_service, tidegate_tier, reason'),
-              legend: '{{tidegate_service}} {{tidegate_tier}} {{reason}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{tidegate_tier}} {{reason}}': sum(
+              rate(ofTier('tidegate_shed_total')),
+              'tidegate_service, tidegate_tier, reason',
+            ),
+          },
         },
         {
           kind: 'stacked',
@@ -259,12 +232,12 @@ export const UPSTREAMS: Dashboard = {
           width: 24,
           height: 6,
           nothing: 'no mirrors',
-          queries: [
-            {
-              expr: sum(rate(ofService('tidegate_mirrored_total')), 'tidegate_service, result'),
-              legend: '{{tidegate_service}} {{result}}',
-            },
-          ],
+          queries: {
+            '{{tidegate_service}} {{result}}': sum(
+              rate(ofService('tidegate_mirrored_total')),
+              'tidegate_service, result',
+            ),
+          },
         },
       ],
     },
