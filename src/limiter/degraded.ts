@@ -1,6 +1,4 @@
-import type { Policy } from '../config/snapshot/policy.js'
-import type { Service } from '../config/snapshot/snapshot.js'
-import type { Decision, DegradedReason, Levels } from './limiter.js'
+import type { Asking, Decision, DegradedReason } from './limiter.js'
 import type { Local } from './local.js'
 
 /** Retry time for a client that `closed` denies, in ms. The store is probed more often than that. */
@@ -20,44 +18,28 @@ function constant(allowed: boolean, reason: DegradedReason): Decision {
   })
 }
 
-const OPEN = {
-  timeout: constant(true, 'timeout'),
-  error: constant(true, 'error'),
-  breaker: constant(true, 'breaker'),
-}
-const CLOSED = {
-  timeout: constant(false, 'timeout'),
-  error: constant(false, 'error'),
-  breaker: constant(false, 'breaker'),
-}
+const ofEachReason = (allowed: boolean): Readonly<Record<DegradedReason, Decision>> => ({
+  timeout: constant(allowed, 'timeout'),
+  error: constant(allowed, 'error'),
+  breaker: constant(allowed, 'breaker'),
+})
+const CONSTANT = { open: ofEachReason(true), closed: ofEachReason(false) }
 
 /**
  * Decides without the store, by `service.onFailure`. `open` lets the request pass uncounted. `local` counts in this
  * process, each gateway within its share of the limit. `closed` denies.
  */
-export function decideDegraded(
-  local: Local,
-  service: Service,
-  policy: Policy,
-  consumer: string,
-  cost: number,
-  levels: Levels | undefined,
-  reason: DegradedReason,
-): Decision {
-  if (service.onFailure === 'local') return local.take(service, policy, consumer, cost, levels, reason)
-  return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
+export function decideDegraded(local: Local, reason: DegradedReason, ...asking: Asking): Decision {
+  const { onFailure } = asking[0]
+  return onFailure === 'local' ? local.take(reason, ...asking) : CONSTANT[onFailure][reason]
 }
 
 /** Returns what it would decide, without charging. */
 export async function previewDegraded(
   local: Local,
-  service: Service,
-  policy: Policy,
-  consumer: string,
-  cost: number,
-  levels: Levels | undefined,
   reason: DegradedReason,
+  ...asking: Asking
 ): Promise<Decision> {
-  if (service.onFailure === 'local') return local.preview(service, policy, consumer, cost, levels, reason)
-  return (service.onFailure === 'open' ? OPEN : CLOSED)[reason]
+  const { onFailure } = asking[0]
+  return onFailure === 'local' ? local.preview(reason, ...asking) : CONSTANT[onFailure][reason]
 }

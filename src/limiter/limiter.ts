@@ -81,22 +81,26 @@ export interface LimitUsage {
   readonly resetMs: number
 }
 
+/**
+ * One request, as a limiter is asked about it. The cost is an integer ≥ 1. `levels` is required if the policy has a part
+ * that is not by consumer, and for an address.
+ */
+export type Asking = [
+  service: Service,
+  policy: Policy,
+  consumer: string,
+  cost: number,
+  levels?: Levels | undefined,
+]
+
 /** Counts and decides. The memory and the Redis limiter pass one contract (`test/limiter/contract/contract.ts`). */
 export interface Limiter {
   /**
-   * Decides one request of `cost` (integer ≥ 1) and charges it if it is allowed: every limit of the policy or none. A
+   * Decides one request and charges it if it is allowed: every limit of the policy or none. A
    * `concurrency` limit takes 1, whatever the cost. Never rejects or throws: if the store fails, the decision is
    * degraded, by `service.onFailure`.
-   *
-   * @param levels required if the policy has a part that is not by consumer, and for an address
    */
-  take(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels?: Levels,
-  ): Decision | Promise<Decision>
+  take(...asking: Asking): Decision | Promise<Decision>
   /**
    * Changes what an allowed request was charged, once its response is known. Never rejects or throws. A change that
    * does not reach the store is lost; a slot then lapses by itself.
@@ -108,17 +112,9 @@ export interface Limiter {
   /**
    * Returns what `take` would answer now, without charging. While the store is away, that is the answer of
    * `service.onFailure`. Rejects if the answer is unknown: the store does not answer, or each gateway counts by itself
-   * and this process is not one.
-   *
-   * @param levels unknown values count as the same for all such requests
+   * and this process is not one. Unknown levels count as the same for all such requests.
    */
-  preview(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels?: Levels,
-  ): Promise<Decision>
+  preview(...asking: Asking): Promise<Decision>
   /**
    * Reads usage without charging, in the order of the policy. While the store is away, returns what `local` has counted
    * here. Rejects if nothing is counted, or if the counts are unreachable. Limits of unknown levels are left out.

@@ -1,12 +1,10 @@
 import { type Limit, standing } from '../config/snapshot/limit.js'
 import type { LimitGroup, Policy } from '../config/snapshot/policy.js'
-import type { Service } from '../config/snapshot/snapshot.js'
-import type { Counts } from './algorithms/algorithm.js'
 import { ALGORITHMS } from './algorithms/by-name.js'
 import { sizeOf } from './decide.js'
 import { createRecent } from './generational-cache.js'
-import type { Charge, Decision, DegradedReason, Levels, LimitUsage, Slot } from './limiter.js'
-import { createMemoryLimiter } from './memory.js'
+import type { Asking, Decision, DegradedReason } from './limiter.js'
+import { createMemoryLimiter, type MemoryLimiter } from './memory.js'
 
 /**
  * Degraded mode `local`: every gateway decides by itself within its share of each limit, amount ÷ gateways, rounded up.
@@ -16,43 +14,12 @@ import { createMemoryLimiter } from './memory.js'
  * they continue with their share of what was left then. When the store is back, what was admitted here is charged to it
  * once per key, at the next request for the key: to each limit what its own windows still count.
  */
-export interface Local {
-  take(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels: Levels | undefined,
-    reason: DegradedReason,
-  ): Decision
-  settle(charge: Charge, quota: number, slot: Slot): void
+export interface Local extends Pick<MemoryLimiter, 'settle' | 'usage' | 'reset' | 'owes' | 'claim' | 'paid'> {
+  take(reason: DegradedReason, ...asking: Asking): Decision
   /** Returns what `take` would answer, without charging. */
-  preview(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels: Levels | undefined,
-    reason: DegradedReason,
-  ): Promise<Decision>
-  usage(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    levels: Levels | undefined,
-  ): Promise<readonly LimitUsage[]>
+  preview(reason: DegradedReason, ...asking: Asking): Promise<Decision>
   /** Records what was left of the binding limit, according to a decision of the store. */
   saw(keys: readonly string[], parts: readonly LimitGroup[], verdict: Decision): void
-  /** Returns true if this process admitted anything that the store may not know of. */
-  owes(): boolean
-  /**
-   * Takes what was admitted here for a key and is not yet charged to the store, in the form of the key's limits;
-   * undefined if nothing.
-   */
-  claim(key: string): Counts | undefined
-  /** Records that the store has charged what was claimed. */
-  paid(key: string): void
-  reset(service: Service, consumer: string, byAddress?: boolean): Promise<void>
 }
 
 interface Seen {
@@ -111,10 +78,10 @@ export function createLocal(maxKeys: number, gateways: () => number, now: () => 
   }
 
   return {
-    take: (service, policy, consumer, cost, levels, reason) =>
-      memory.takeAs('local', reason, service, shareOf(policy), consumer, cost, levels),
-    async preview(service, policy, consumer, cost, levels, reason) {
-      const decision = await memory.preview(service, shareOf(policy), consumer, cost, levels)
+    take: (reason, service, policy, ...rest) =>
+      memory.takeAs('local', reason, service, shareOf(policy), ...rest),
+    async preview(reason, service, policy, ...rest) {
+      const decision = await memory.preview(service, shareOf(policy), ...rest)
       return { ...decision, decidedBy: 'local', reason }
     },
     async usage(service, policy, consumer, levels) {

@@ -1,14 +1,13 @@
-import type { LimitGroup, Policy } from '../config/snapshot/policy.js'
-import type { Service } from '../config/snapshot/snapshot.js'
+import type { LimitGroup } from '../config/snapshot/policy.js'
 import type { Counts } from './algorithms/algorithm.js'
 import { consumerKeys, keyOf, keysOf } from './counter-keys.js'
 import { expiryOf, previewFrom, settleIn, sizeOf, takeFrom, usageFrom } from './decide.js'
 import type {
+  Asking,
   Charge,
   DecidedBy,
   Decision,
   DegradedReason,
-  Levels,
   Limiter,
   LimitUsage,
   Slot,
@@ -25,16 +24,8 @@ export interface MemoryLimiterOptions {
 
 /** Limiter with what the degraded mode `local` needs in addition: decisions at once, labelled by the caller. */
 export interface MemoryLimiter extends Limiter {
-  take(service: Service, policy: Policy, consumer: string, cost: number, levels?: Levels): Decision
-  takeAs(
-    decidedBy: DecidedBy,
-    reason: DegradedReason | undefined,
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels?: Levels,
-  ): Decision
+  take(...asking: Asking): Decision
+  takeAs(decidedBy: DecidedBy, reason: DegradedReason | undefined, ...asking: Asking): Decision
   settle(charge: Charge, quota: number, slot: Slot): void
   /** Returns true if anything is to be claimed. */
   owes(): boolean
@@ -131,15 +122,7 @@ export function createMemoryLimiter(options: MemoryLimiterOptions = {}): MemoryL
     return made
   }
 
-  function takeAs(
-    decidedBy: DecidedBy,
-    reason: DegradedReason | undefined,
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels?: Levels,
-  ): Decision {
+  const takeAs: MemoryLimiter['takeAs'] = (decidedBy, reason, service, policy, consumer, cost, levels) => {
     const { parts } = policy
     const at = now()
     const keys = keysOf(service.name, parts, consumer, levels)

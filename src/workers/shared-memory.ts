@@ -76,7 +76,7 @@ export function createSharedMemory(options: SharedMemoryOptions): SharedMemory {
   const limiter: Limiter = {
     take(service, policy, consumer, cost, levels) {
       return new Promise((resolve) => {
-        const degraded = () => decideDegraded(local, service, policy, consumer, cost, levels, 'timeout')
+        const degraded = () => decideDegraded(local, 'timeout', service, policy, consumer, cost, levels)
         const take = { ...whose(service, policy, consumer, levels), cost }
         if (asked.push({ take, degraded, resolve }) === 1) setImmediate(flush)
       })

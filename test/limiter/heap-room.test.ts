@@ -34,7 +34,7 @@ routes: [{ path: /*, service: api }]\`, { file: 'a', env: {} })
     const before = gcAndUsed()
     const local = createLocal(countersThatFit(1_000_000), () => 1)
     for (let i = 0; i < 300_000; i++)
-      local.take(service, service.policies[0], 'a-stranger-with-an-id-' + i, 1, undefined, 'error')
+      local.take('error', service, service.policies[0], 'a-stranger-with-an-id-' + i, 1)
     console.log((gcAndUsed() - before) / 2 ** 20)
     function gcAndUsed() { gc(); return process.memoryUsage().heapUsed }
     local.owes()`

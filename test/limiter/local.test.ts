@@ -35,7 +35,7 @@ t.test('each of n gateways admits its share of every limit, rounded up', async (
     const gateways = Array.from({ length: n }, () => createLocal(100, () => n))
     const admitted = gateways.map((local) => {
       let count = 0
-      while (local.take(service, policy, 'alice', 1, undefined, 'breaker').allowed) count++
+      while (local.take('breaker', service, policy, 'alice', 1).allowed) count++
       return count
     })
     t.ok(
@@ -51,7 +51,7 @@ t.test('a gateway that joins or leaves changes the shares at once', async (t) =>
   const local = createLocal(100, () => n)
   const policy = policyOf([10, DAY])
   const service = serviceOf('payments', [policy], 'local')
-  const take = () => local.take(service, policy, 'alice', 1, undefined, 'breaker').allowed
+  const take = () => local.take('breaker', service, policy, 'alice', 1).allowed
   for (let i = 0; i < 4; i++) t.ok(take())
   n = 3
   t.notOk(take(), 'four of four are used')
@@ -64,7 +64,7 @@ t.test('a later charge is paid off at the rate of the share', async (t) => {
   const local = createLocal(100, () => 10)
   const policy = policyOf({ algorithm: 'token_bucket', amount: 100, windowMs: 1000 })
   const service = serviceOf('payments', [policy], 'local')
-  const take = () => local.take(service, policy, 'alice', 1, undefined, 'breaker')
+  const take = () => local.take('breaker', service, policy, 'alice', 1)
   const { at } = take()
   const decided = { decidedBy: 'local', at, slotAt: at } as const
   local.settle({ service, policy, consumer: 'alice', levels: undefined, cost: 1, ...decided }, 89, 'keep')

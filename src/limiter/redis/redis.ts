@@ -6,7 +6,7 @@ import { previewFrom, usageFrom } from '../decide.js'
 import { decideDegraded, previewDegraded } from '../degraded.js'
 import { createDenials } from '../denial-cache.js'
 import { slotOfKey } from '../key.js'
-import type { Decision, DegradedReason, Levels, Limiter, LimitUsage } from '../limiter.js'
+import type { Asking, Decision, DegradedReason, Limiter, LimitUsage } from '../limiter.js'
 import { createLocal } from '../local.js'
 import { createOutage, type LossReason } from '../outage.js'
 import { type Group, groupBySlot, renumbered, takeInTurn } from './cross-slot-take.js'
@@ -123,27 +123,15 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     } else if (!isUp) outage.lost(reason)
   }
 
-  function degrade(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels: Levels | undefined,
-    reason: DegradedReason,
-  ): Decision {
+  function degrade(reason: DegradedReason, ...asking: Asking): Decision {
+    const [service] = asking
     warn({ service: service.name, mode: service.onFailure, reason }, 'decided without the store')
-    const decision = decideDegraded(local, service, policy, consumer, cost, levels, reason)
+    const decision = decideDegraded(local, reason, ...asking)
     outage.decided(decision)
     return decision
   }
 
-  function take(
-    service: Service,
-    policy: Policy,
-    consumer: string,
-    cost: number,
-    levels?: Levels,
-  ): Decision | Promise<Decision> {
+  const take: Limiter['take'] = (service, policy, consumer, cost, levels) => {
     const { parts } = policy
     const keys = keysOf(service.name, parts, consumer, levels)
     const groups = groupsOf(parts, keys)
@@ -155,13 +143,13 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
         timeoutMs,
         ask: (group) => askGroup(group, service, policy, cost),
         settle: sender.settle,
-        degrade: (reason) => degrade(service, policy, consumer, cost, levels, reason),
+        degrade: (reason) => degrade(reason, service, policy, consumer, cost, levels),
       })
     }
     const slot = shards.clustered ? slotOfKey(keys[0]!) : 0
     const shard = shards.of(slot)
     if (shard === undefined || !shard.isUp() || closed) {
-      return degrade(service, policy, consumer, cost, levels, 'breaker')
+      return degrade('breaker', service, policy, consumer, cost, levels)
     }
     const remembered = denials === undefined || !isRemembered(service, policy) ? undefined : denials
     const denied = remembered?.find(nameOf(keys), policy, cost)
@@ -169,7 +157,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
     return new Promise((resolve) => {
       ask({ slot, parts, keys }, shard, service, policy, cost, (verdict) => {
         if (typeof verdict === 'string') {
-          resolve(degrade(service, policy, consumer, cost, levels, verdict))
+          resolve(degrade(verdict, service, policy, consumer, cost, levels))
           return
         }
         const decision = parts.length === 1 ? verdict : renumbered(parts, verdict)
@@ -285,7 +273,7 @@ export function createRedisLimiter(options: RedisLimiterOptions): RedisLimiter {
       const keys = keysOf(service.name, parts, consumer, levels)
       if (!keys.every(isReachable)) {
         if (service.onFailure === 'local' && !decides) throw new Error(ELSEWHERE)
-        return previewDegraded(local, service, policy, consumer, cost, levels, 'breaker')
+        return previewDegraded(local, 'breaker', service, policy, consumer, cost, levels)
       }
       const read = keys.map((key) => askStore(patience, runUsage(store, key, now?.() ?? 0)))
       const found = await Promise.all(read)
