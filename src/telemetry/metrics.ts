@@ -1,57 +1,17 @@
 import type { Snapshot } from '../config/snapshot/snapshot.js'
-import type { IssuerReading } from '../credentials/tokens.js'
-import type { MapHistory } from '../fleet/replicated-map.js'
-import type { Share } from '../shares.js'
-import type { SourceState } from '../tier-sources/source.js'
-import type { GuardState } from '../upstream/guard/guard.js'
-import type { UpstreamReading } from '../upstream/pool/state.js'
 import { countFailedPushes, createExposition } from './export/exposition.js'
 import type { OtlpOptions } from './export/push.js'
 import type { TextFormat } from './export/text-format.js'
-import { readGuards } from './metrics/guards.js'
-import { createFamilies, reloadCells, showConfig } from './metrics/metric-definitions.js'
+import { createFamilies, readMetrics, reloadCells, showConfig } from './metrics/metric-definitions.js'
+import type { MetricSources } from './metrics/metric-sources.js'
 import { type Traffic, trafficOf } from './metrics/overview.js'
 import { type Reading, readFamilies, readProcess } from './metrics/process-counts.js'
 import { createProcessMetrics } from './metrics/process-metrics.js'
 import { createRecorder, type Recorder } from './metrics/recorder.js'
-import { showShares } from './metrics/shares.js'
-import { showTierSources } from './metrics/tier-sources.js'
-import { showTokens } from './metrics/tokens.js'
-import { showUpstreams } from './metrics/upstreams.js'
-import { type SpanCounts, showSpans } from './traces/span-counts.js'
 
 export type ReloadResult = 'applied' | 'rejected' | 'unchanged'
 
-export interface MetricsOptions {
-  /** State of the store. These functions are called each time that metrics are read. */
-  readonly storeState: () => 'up' | 'degraded'
-  /** Returns how often a key of the store held something other than counts; left out: this cannot happen. */
-  readonly foreignKeys?: () => number
-  /** Returns the connections that were closed because the store broke the protocol. */
-  readonly storeProtocolErrors?: () => number
-  /** Returns the maps that the store keeps for all gateways. Left out: it loses nothing. */
-  readonly maps?: () => Iterable<{ history(): MapHistory }>
-  readonly upstreams: () => Iterable<UpstreamReading>
-  readonly waiting?: () => Iterable<readonly [service: string, count: number]>
-  readonly logLinesDropped: () => number
-  readonly logLinesLeftOut?: () => Readonly<Record<string, number>>
-  readonly connections?: () => { readonly open: number; readonly rejected: Readonly<Record<string, number>> }
-  readonly http2?: () => { readonly open: number; readonly closed: Readonly<Record<string, number>> }
-  /** Returns the certificates; `notAfter` is in Unix ms. */
-  readonly certificates?: () => Iterable<{ readonly certificate: string; readonly notAfter: number }>
-  /** Returns the guards of the services. Left out: there are none. */
-  readonly guards?: () => Iterable<GuardState>
-  /** Left out: no caller uses a token. */
-  readonly tokens?: () => Iterable<IssuerReading>
-  /** Returns the number of banned blocks of addresses, by who banned them. */
-  readonly bans?: () => Readonly<Record<string, number>>
-  /** Returns the number of requests shed because the gateway is overloaded, by reason. */
-  readonly overload?: () => Readonly<Record<string, number>>
-  /** Returns the resources that are bounded and shared. */
-  readonly shares?: () => Iterable<Share>
-  readonly tierSources?: () => Iterable<SourceState>
-  /** Left out: no request is recorded as a trace. */
-  readonly spans?: (() => SpanCounts) | undefined
+export interface MetricsOptions extends MetricSources {
   readonly otlp?: OtlpOptions | undefined
   /** True if histograms are also recorded as exponential ones. */
   readonly exponential?: boolean
@@ -84,45 +44,7 @@ export function createMetrics(options: MetricsOptions): Metrics {
   // Starts at 0, so that the first event is an increase.
   for (const result of ['applied', 'rejected', 'unchanged']) families.tlsReloads.cell(result)
 
-  function refresh(): void {
-    const up = options.storeState() === 'up'
-    families.storeState.set(up ? 1 : 0, 'up')
-    families.storeState.set(up ? 0 : 1, 'degraded')
-    families.storeForeignKeys.set(options.foreignKeys?.() ?? 0)
-    for (const map of options.maps?.() ?? []) {
-      const { what, rollbacks, forgottenAt } = map.history()
-      families.storeRollbacks.set(rollbacks, what)
-      families.storeForgotten.set(forgottenAt === undefined ? 0 : 1, what)
-    }
-    families.storeProtocolErrors.set(options.storeProtocolErrors?.() ?? 0)
-    families.logLinesDropped.set(options.logLinesDropped())
-    for (const [reason, count] of Object.entries(options.logLinesLeftOut?.() ?? {})) {
-      families.logLinesLeftOut.set(count, reason)
-    }
-    const connections = options.connections?.()
-    if (connections !== undefined) {
-      families.connections.set(connections.open)
-      for (const [reason, count] of Object.entries(connections.rejected)) {
-        families.connectionsRejected.set(count, reason)
-      }
-    }
-    const http2 = options.http2?.()
-    if (http2 !== undefined) {
-      families.http2Connections.set(http2.open)
-      for (const [reason, count] of Object.entries(http2.closed)) families.http2Aborted.set(count, reason)
-    }
-    families.certificateExpiry.clear()
-    for (const { certificate, notAfter } of options.certificates?.() ?? []) {
-      families.certificateExpiry.set(notAfter / 1000, certificate)
-    }
-    if (options.spans !== undefined) showSpans(families, options.spans())
-    showShares(families, options.shares?.() ?? [])
-    showTierSources(families, options.tierSources?.() ?? [])
-    showTokens(families, options.tokens?.() ?? [])
-    showUpstreams(families, options.upstreams(), options.waiting?.() ?? [])
-    for (const [source, count] of Object.entries(options.bans?.() ?? {})) families.bans.set(count, source)
-    readGuards(families, options.guards?.() ?? [], options.overload?.() ?? {})
-  }
+  const refresh = () => readMetrics(families, options)
 
   const exposition = createExposition({
     families,

@@ -4,12 +4,16 @@ import type { Share } from '../shares.js'
 import { countFailedPushes, createExposition } from '../telemetry/export/exposition.js'
 import type { OtlpOptions } from '../telemetry/export/push.js'
 import type { TextFormat } from '../telemetry/export/text-format.js'
-import { createFamilies, reloadCells, showConfig } from '../telemetry/metrics/metric-definitions.js'
+import {
+  createFamilies,
+  readMetrics,
+  reloadCells,
+  showConfig,
+} from '../telemetry/metrics/metric-definitions.js'
 import { type Traffic, trafficOf } from '../telemetry/metrics/overview.js'
 import type { Reading } from '../telemetry/metrics/process-counts.js'
 import { readFamilies, readProcess } from '../telemetry/metrics/process-counts.js'
 import { createProcessMetrics } from '../telemetry/metrics/process-metrics.js'
-import { showShares } from '../telemetry/metrics/shares.js'
 import type { State } from './supervisor.js'
 import { createTotals, type WorkerReading } from './totals.js'
 
@@ -54,8 +58,7 @@ export function createFigures(options: FiguresOptions): Figures {
 
   async function refresh(): Promise<void> {
     latest = await options.read()
-    own.logLinesDropped.set(options.logLinesDropped())
-    showShares(own, options.shares())
+    readMetrics(own, options)
     const ofOwn: Reading = { families: readFamilies(Object.values(own)), process: [] }
     totals.show([...latest, { place: 0, reading: ofOwn }])
     const states = [...options.states()]

@@ -1,6 +1,7 @@
 import type { TraceContext } from '../record/trace-context.js'
 import { createExemplars, type Exemplar, type Exemplars } from './exemplars.js'
 import { type Exponential, mergeExponential, ROW, readExponential, recordExponential } from './exponential.js'
+import type { readOnce } from './metric-sources.js'
 
 /**
  * A metric under both of its names. OTLP sends `otlp` with `unit`, from which Prometheus' own OTLP receiver makes the
@@ -22,6 +23,13 @@ export interface Definition {
    * supervises the workers counts it.
    */
   readonly across?: 'sum' | 'max' | 'min' | 'primary'
+  /** Reads the values, if they are read each time that somebody asks for the metrics. */
+  readonly read?: (
+    readingOf: ReturnType<typeof readOnce>,
+    set: (value: number, ...labels: readonly LabelValue[]) => void,
+  ) => void
+  /** True if series that are not read again are gone. Default: true for a gauge. */
+  readonly anew?: boolean
 }
 
 export type LabelValue = string | number

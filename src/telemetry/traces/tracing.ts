@@ -2,11 +2,11 @@ import { ProtobufTraceSerializer, TraceExporterMetricsHelper } from '@openteleme
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import { A_MINUTE, throttledWarning } from '../../log-throttle.js'
 import { createOtlpSender, type OtlpEndpoint } from '../export/otlp-http.js'
+import type { SpanCounts } from '../metrics/metric-sources.js'
 import type { RequestRecord } from '../record/record.js'
 import type { Call } from '../record/recording.js'
 import type { TraceContext } from '../record/trace-context.js'
 import { createSampler, type Sampler, type Sampling } from './sampler.js'
-import type { SpanCounts } from './span-counts.js'
 import { createSpanQueue } from './span-queue.js'
 import { createSpanMaker } from './spans.js'
 

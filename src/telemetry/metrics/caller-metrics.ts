@@ -1,0 +1,124 @@
+import { counter, from, gauge, SERVICE, setAll } from './define-metric.js'
+
+/** Metrics of callers: their tokens, tiers, bans, and what they hold of what all share. */
+export const CALLER_METRICS = {
+  shareHeld: gauge('tidegate.share.held', 'tidegate_share_held', {
+    help: 'How much of something bounded all callers hold now.',
+    labels: ['share', SERVICE],
+    read: from('shares', (shares, set) => {
+      for (const { name, service, held } of shares) set(held, name, service)
+    }),
+  }),
+  shareRefused: counter('tidegate.share.refused', 'tidegate_share_refused_total', {
+    unit: '{attempt}',
+    help: 'How often a caller found nothing left: it held its share already (caller), or everything was taken (all).',
+    labels: ['share', SERVICE, 'reason'],
+    read: from('shares', (shares, set) => {
+      for (const { name, service, refused } of shares) setAll(set, refused, name, service)
+    }),
+  }),
+  bans: gauge('tidegate.bans', 'tidegate_bans', {
+    unit: '{block}',
+    help: 'Blocks of addresses that are turned away: manual, auto, or by the configuration.',
+    labels: ['source'],
+    across: 'max',
+    read: from('bans', (bans, set) => setAll(set, bans)),
+  }),
+  tokens: counter('tidegate.jwt.tokens', 'tidegate_jwt_tokens_total', {
+    unit: '{token}',
+    help: 'Tokens of callers by the issuer that they name and what was found; cached: found good before.',
+    labels: ['issuer', 'result'],
+    read: from('tokens', (tokens, set) => {
+      for (const one of tokens) {
+        if (one.issuer === 'none') set(one.tokens.invalid, 'none', 'invalid')
+        else setAll(set, one.tokens, one.issuer)
+      }
+    }),
+  }),
+  unknownTiers: counter('tidegate.jwt.unknown_tiers', 'tidegate_jwt_unknown_tiers_total', {
+    unit: '{token}',
+    help: 'Good tokens whose tier the configuration does not have.',
+    labels: ['issuer'],
+    read: from('tokens', (tokens, set) => {
+      for (const { issuer, unknownTiers } of tokens) if (issuer !== 'none') set(unknownTiers, issuer)
+    }),
+  }),
+  jwksFetches: counter('tidegate.jwks.fetches', 'tidegate_jwks_fetches_total', {
+    unit: '{fetch}',
+    help: "Attempts to fetch an issuer's keys, by result.",
+    labels: ['issuer', 'result'],
+    read: from('tokens', (tokens, set) => {
+      for (const { issuer, jwks } of tokens) if (jwks) setAll(set, jwks.fetches, issuer)
+    }),
+  }),
+  jwksKeys: gauge('tidegate.jwks.keys', 'tidegate_jwks_keys', {
+    unit: '{key}',
+    help: 'Fetched keys of an issuer that are in use; 0: its tokens cannot be checked.',
+    labels: ['issuer'],
+    across: 'min',
+    read: from('tokens', (tokens, set) => {
+      for (const { issuer, jwks } of tokens) if (jwks) set(jwks.keys, issuer)
+    }),
+  }),
+  jwksAge: gauge('tidegate.jwks.age', 'tidegate_jwks_age_seconds', {
+    unit: 's',
+    help: "Time since an issuer's keys were fetched.",
+    labels: ['issuer'],
+    across: 'max',
+    read: from('tokens', (tokens, set) => {
+      for (const { issuer, jwks } of tokens) if (jwks?.ageMs !== undefined) set(jwks.ageMs / 1000, issuer)
+    }),
+  }),
+  tierLookups: counter('tidegate.tier.lookups', 'tidegate_tier_lookups_total', {
+    unit: '{request}',
+    help: 'Requests whose tier was looked up in a source, by what was known of the consumer: hit, stale, negative, miss, skipped.',
+    labels: ['source', 'result'],
+    read: from('tierSources', (tierSources, set) => {
+      for (const { source, counts } of tierSources) setAll(set, counts.lookups, source)
+    }),
+  }),
+  tierQuestions: counter('tidegate.tier.source_questions', 'tidegate_tier_source_questions_total', {
+    unit: '{question}',
+    help: 'Questions to a source of tiers, by what came of it: found, none, timeout, error, or dropped before its turn.',
+    labels: ['source', 'result'],
+    read: from('tierSources', (tierSources, set) => {
+      for (const { source, counts } of tierSources) setAll(set, counts.questions, source)
+    }),
+  }),
+  tierUnknown: counter('tidegate.tier.unknown', 'tidegate_tier_unknown_total', {
+    unit: '{request}',
+    help: 'Requests for which a source named a tier that the configuration does not have.',
+    labels: ['source'],
+    read: from('tierSources', (tierSources, set) => {
+      for (const { source, counts } of tierSources) set(counts.unknownTiers, source)
+    }),
+  }),
+  tierProtocolErrors: counter(
+    'tidegate.tier.source_protocol_errors',
+    'tidegate_tier_source_protocol_errors_total',
+    {
+      unit: '{connection}',
+      help: 'Connections to a source of tiers that were ended because its server broke the protocol.',
+      labels: ['source'],
+      read: from('tierSources', (tierSources, set) => {
+        for (const { source, counts } of tierSources) set(counts.protocolErrors, source)
+      }),
+    },
+  ),
+  tierSourceUp: gauge('tidegate.tier.source_up', 'tidegate_tier_source_up', {
+    help: 'Whether a source of tiers answers (1), or is down and the last known tiers hold (0).',
+    labels: ['source'],
+    across: 'min',
+    read: from('tierSources', (tierSources, set) => {
+      for (const { source, up } of tierSources) set(Number(up), source)
+    }),
+  }),
+  tierSourceRemembered: gauge('tidegate.tier.source_remembered', 'tidegate_tier_source_remembered', {
+    unit: '{consumer}',
+    help: 'Consumers of whom the answer of a source is remembered.',
+    labels: ['source'],
+    read: from('tierSources', (tierSources, set) => {
+      for (const { source, remembered } of tierSources) set(remembered, source)
+    }),
+  }),
+}

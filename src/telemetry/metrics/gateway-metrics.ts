@@ -1,0 +1,147 @@
+import { counter, from, gauge, setAll } from './define-metric.js'
+
+/** Metrics of the gateway itself: store, connections, configuration, workers, and what telemetry loses. */
+export const GATEWAY_METRICS = {
+  storeState: gauge('tidegate.store.state', 'tidegate_store_state', {
+    help: '1 for the state that the store is in now: up, or degraded while decisions are made without it.',
+    labels: ['state'],
+    across: 'max',
+    read: from('storeState', (storeState, set) => {
+      for (const state of ['up', 'degraded']) set(Number(state === storeState), state)
+    }),
+  }),
+  storeForeignKeys: counter('tidegate.store.foreign_keys', 'tidegate_store_foreign_keys_total', {
+    unit: '{key}',
+    help: 'Times at which a key held something else than counts: it counted as none, and was written over.',
+    read: from('foreignKeys', (foreignKeys, set) => set(foreignKeys)),
+  }),
+  storeProtocolErrors: counter('tidegate.store.protocol_errors', 'tidegate_store_protocol_errors_total', {
+    unit: '{connection}',
+    help: 'Connections to the store that were ended because its server broke the protocol.',
+    read: from('storeProtocolErrors', (storeProtocolErrors, set) => set(storeProtocolErrors)),
+  }),
+  storeRollbacks: counter('tidegate.store.rollbacks', 'tidegate_store_rollbacks_total', {
+    unit: '{rollback}',
+    help: 'Times at which a process noticed that the store had forgotten what it had, by what that was.',
+    labels: ['records'],
+    read: from('maps', (maps, set) => {
+      for (const { what, rollbacks } of maps.map((map) => map.history())) set(rollbacks, what)
+    }),
+  }),
+  storeForgotten: gauge('tidegate.store.forgotten', 'tidegate_store_forgotten', {
+    help: '1 while the store has forgotten some of these records and no operator has decided what holds.',
+    labels: ['records'],
+    across: 'max',
+    read: from('maps', (maps, set) => {
+      for (const { what, forgottenAt } of maps.map((map) => map.history())) {
+        set(Number(forgottenAt !== undefined), what)
+      }
+    }),
+  }),
+  overload: gauge('tidegate.overload', 'tidegate_overload', {
+    help: 'How much of the traffic is shed because the gateway cannot keep up, from 0 to 1.',
+    labels: ['reason'],
+    across: 'max',
+    read: from('overload', (overload, set) => setAll(set, overload)),
+  }),
+  connections: gauge('tidegate.connections', 'tidegate_connections', {
+    unit: '{connection}',
+    help: 'Connections of clients that are open now.',
+    read: from('connections', (connections, set) => set(connections.open)),
+  }),
+  connectionsRejected: counter('tidegate.connections.rejected', 'tidegate_connections_rejected_total', {
+    unit: '{connection}',
+    help: 'Connections of clients closed before their first request, by reason.',
+    labels: ['reason'],
+    read: from('connections', (connections, set) => setAll(set, connections.rejected)),
+  }),
+  http2Connections: gauge('tidegate.http2.connections', 'tidegate_http2_connections', {
+    unit: '{connection}',
+    help: 'Connections of clients over HTTP/2 that are open now.',
+    read: from('http2', (http2, set) => set(http2.open)),
+  }),
+  http2Aborted: counter('tidegate.http2.aborted', 'tidegate_http2_aborted_total', {
+    unit: '{connection}',
+    help: 'Connections over HTTP/2 that the gateway closed for abuse, by reason.',
+    labels: ['reason'],
+    read: from('http2', (http2, set) => setAll(set, http2.closed)),
+  }),
+  certificateExpiry: gauge(
+    'tidegate.tls.certificate_expiry_timestamp',
+    'tidegate_tls_certificate_expiry_timestamp_seconds',
+    {
+      unit: 's',
+      help: 'Unix time at which a certificate that is served expires.',
+      labels: ['certificate'],
+      across: 'min',
+      read: from('certificates', (certificates, set) => {
+        for (const { certificate, notAfter } of certificates) set(notAfter / 1000, certificate)
+      }),
+    },
+  ),
+  tlsReloads: counter('tidegate.tls.reloads', 'tidegate_tls_reloads_total', {
+    unit: '{reload}',
+    help: 'Attempts to read the certificates again, by result.',
+    labels: ['result'],
+  }),
+  configReloads: counter('tidegate.config.reloads', 'tidegate_config_reloads_total', {
+    unit: '{reload}',
+    help: 'Attempts to load the configuration again, by result.',
+    labels: ['result'],
+    across: 'primary',
+  }),
+  configGood: gauge('tidegate.config.last_reload_successful', 'tidegate_config_last_reload_successful', {
+    help: '1 while the configuration in force is what the file said when it was read last, 0 while that was rejected.',
+    across: 'primary',
+  }),
+  configInfo: gauge('tidegate.config.info', 'tidegate_config_info', {
+    help: '1, with the hash of the configuration in force.',
+    labels: ['hash'],
+    across: 'primary',
+  }),
+  configLoaded: gauge('tidegate.config.loaded_timestamp', 'tidegate_config_loaded_timestamp_seconds', {
+    unit: 's',
+    help: 'Unix time at which the configuration in force was loaded.',
+    across: 'primary',
+  }),
+  workers: gauge('tidegate.workers', 'tidegate_workers', {
+    unit: '{process}',
+    help: 'Worker processes by state: starting, serving or draining.',
+    labels: ['state'],
+    across: 'primary',
+  }),
+  workerExits: counter('tidegate.worker.exits', 'tidegate_worker_exits_total', {
+    unit: '{process}',
+    help: 'Worker processes that ended: after a drain, or failed, for any other reason.',
+    labels: ['result'],
+    across: 'primary',
+  }),
+  logLinesDropped: counter('tidegate.log.lines_dropped', 'tidegate_log_lines_dropped_total', {
+    unit: '{line}',
+    help: 'Log lines lost because their destination was stuck, full or closed.',
+    read: from('logLinesDropped', (logLinesDropped, set) => set(logLinesDropped)),
+  }),
+  logLinesLeftOut: counter('tidegate.log.lines_left_out', 'tidegate_log_lines_left_out_total', {
+    unit: '{line}',
+    help: 'Access log lines that were not to be written, by reason.',
+    labels: ['reason'],
+    read: from('logLinesLeftOut', (logLinesLeftOut, set) => setAll(set, logLinesLeftOut)),
+  }),
+  spansExported: counter('tidegate.spans.exported', 'tidegate_spans_exported_total', {
+    unit: '{span}',
+    help: 'Spans that the collector has taken.',
+    read: from('spans', (spans, set) => set(spans.sent)),
+  }),
+  spansDropped: counter('tidegate.spans.dropped', 'tidegate_spans_dropped_total', {
+    unit: '{span}',
+    help: 'Spans that were lost, by reason; rate: requests that were not recorded because there were so many.',
+    labels: ['reason'],
+    read: from('spans', (spans, set) => setAll(set, spans.dropped)),
+  }),
+  otlpFailures: counter('tidegate.otlp.export_failures', 'tidegate_otlp_export_failures_total', {
+    unit: '{export}',
+    help: 'Pushes to the OTLP endpoint that failed. Of metrics the next one carries the same totals; spans are lost.',
+    labels: ['signal'],
+    read: from('spans', (spans, set) => set(spans.failed, 'traces')),
+  }),
+}
