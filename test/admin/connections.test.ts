@@ -25,7 +25,7 @@ async function open(t: Test, port: number, count: number, from = NEIGHBOUR): Pro
 
 const held = (shares: ReturnType<typeof createShares>) => [...shares.all()][0]!
 
-/** Answers `/metrics` when it is told to. */
+/** Makes `/metrics` answer only when told to. */
 function slowMetrics() {
   const waiting: (() => void)[] = []
   const scrape = () => new Promise<string>((resolve) => waiting.push(() => resolve('up 1\n')))
@@ -39,13 +39,13 @@ async function seen(admin: TestAdmin): Promise<number[]> {
   return Promise.all(paths.map(async (path) => (await call(admin.port, 'GET', path)).status))
 }
 
-t.test('256 idle connections of one address blind no probe and no scrape', async (t) => {
+t.test('256 idle connections of one address block no probe and no scrape', async (t) => {
   const admin = await startAdmin(t)
   await open(t, admin.port, 300)
   t.strictSame(await seen(admin), [200, 200, 200])
 })
 
-t.test('nor do they when the probes come from that very address', async (t) => {
+t.test('even if the probes come from the same address', async (t) => {
   const shares = createShares()
   const admin = await startAdmin(t, { shares })
   const idle = await open(t, admin.port, 300, '127.0.0.1')
@@ -55,7 +55,7 @@ t.test('nor do they when the probes come from that very address', async (t) => {
   t.ok(held(shares).refused.caller >= 236)
 })
 
-t.test('where many addresses hold all, the one that has been idle longest goes', async (t) => {
+t.test('when many addresses hold all connections, the longest idle one is closed', async (t) => {
   const shares = createShares()
   const admin = await startAdmin(t, { shares })
   const [first] = await open(t, admin.port, 1, '127.0.1.1')
@@ -66,25 +66,22 @@ t.test('where many addresses hold all, the one that has been idle longest goes',
   t.ok(held(shares).refused.all > 0)
 })
 
-t.test(
-  'a request that is being answered keeps its place; past its share an address gets no more',
-  async (t) => {
-    const { waiting, metrics } = slowMetrics()
-    const shares = createShares()
-    const admin = await startAdmin(t, { metrics, shares })
-    const sockets = await open(t, admin.port, 64)
-    for (const socket of sockets) socket.write(scrapeOf(admin))
-    await eventually('the state is reached', () => waiting.length === 64)
-    const [more] = await open(t, admin.port, 1)
-    more!.resume()
-    await once(more!, 'close')
-    t.equal(sockets.filter((socket) => socket.closed).length, 0)
-    t.equal((await call(admin.port, 'GET', '/readyz')).status, 200)
-    for (const answer of waiting) answer()
-  },
-)
+t.test('a request in progress keeps its connection; an address at its share gets no more', async (t) => {
+  const { waiting, metrics } = slowMetrics()
+  const shares = createShares()
+  const admin = await startAdmin(t, { metrics, shares })
+  const sockets = await open(t, admin.port, 64)
+  for (const socket of sockets) socket.write(scrapeOf(admin))
+  await eventually('the state is reached', () => waiting.length === 64)
+  const [more] = await open(t, admin.port, 1)
+  more!.resume()
+  await once(more!, 'close')
+  t.equal(sockets.filter((socket) => socket.closed).length, 0)
+  t.equal((await call(admin.port, 'GET', '/readyz')).status, 200)
+  for (const answer of waiting) answer()
+})
 
-t.test('the last connections are for probes and scrapes alone', async (t) => {
+t.test('the last connections are for probes and scrapes only', async (t) => {
   const { waiting, metrics } = slowMetrics()
   const admin = await startAdmin(t, { metrics })
   for (let i = 1; i <= 4; i++) {
@@ -102,7 +99,7 @@ t.test('the last connections are for probes and scrapes alone', async (t) => {
   for (const answer of waiting) answer()
 })
 
-t.test('a proxy that is trusted has no share of its own: all are there for it', async (t) => {
+t.test('a trusted proxy may use all connections', async (t) => {
   const shares = createShares({ callerOf: (address) => (address === NEIGHBOUR ? undefined : address) })
   const admin = await startAdmin(t, { shares })
   await open(t, admin.port, 200)

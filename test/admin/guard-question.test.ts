@@ -12,7 +12,7 @@ function stateOf(changes: Partial<GuardState>): GuardState {
   }
 }
 
-t.test('of the circuits of all workers the worst is shown, of all else the sum', async (t) => {
+t.test('of all workers the worst circuit state is shown, and the sums of the rest', async (t) => {
   const plain = { service: 'plain', circuit: undefined, concurrency: undefined }
   const told = [
     [stateOf({}), stateOf(plain)],

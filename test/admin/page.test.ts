@@ -5,7 +5,7 @@ import { accessOf, startAdmin } from '../support/gateway/admin.js'
 
 const hashOf = (text: string) => `'sha256-${createHash('sha256').update(text).digest('base64')}'`
 
-t.test('the page may run its own script and style only, and speak to its own server only', async (t) => {
+t.test('the page may run only its own script and style, and connect only to its own server', async (t) => {
   const { call } = await startAdmin(t)
   const { status, headers, text } = await call('GET', '/')
   t.equal(status, 200)
@@ -42,7 +42,7 @@ t.test('the page may run its own script and style only, and speak to its own ser
   t.doesNotThrow(() => new Function(`async () => {${scripts[0]}}`), 'the parts make one script')
 })
 
-t.test('the page has nothing in it and needs no token; what it shows does', async (t) => {
+t.test('the page itself needs no token and holds no data; its data needs one', async (t) => {
   const { call, port } = await startAdmin(t, { access: accessOf({ token: 'a-token-of-the-operators' }) })
   const asked = { headers: { 'sec-fetch-site': 'cross-site', 'sec-fetch-mode': 'navigate' } }
   t.equal((await call('GET', '/')).status, 200)
@@ -55,7 +55,7 @@ t.test('the page has nothing in it and needs no token; what it shows does', asyn
   t.equal((await open.call('GET', '/', foreign)).status, 403, 'no other name leads to it without a token')
 })
 
-t.test('GET /overview says in one answer what the gateway is doing', async (t) => {
+t.test('GET /overview tells in one response what the gateway is doing', async (t) => {
   const { call, deps } = await startAdmin(t)
   const { json } = await call('GET', '/overview')
   t.match(json, {
@@ -94,7 +94,7 @@ interface Figures {
   ): { paths: string[]; top: number }
 }
 
-t.test('what the page makes of figures', async (t) => {
+t.test('the page computes rates, percentiles and differences from figures', async (t) => {
   const file = new URL('../../src/admin/page/figures.js', import.meta.url).href
   const { perSecond, quantile, difference, rate, milliseconds, range, seen, areas } = (await import(
     file

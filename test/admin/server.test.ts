@@ -2,7 +2,7 @@ import t from 'tap'
 import { call as callPort, startAdmin } from '../support/gateway/admin.js'
 import { openRaw, rawExchange } from '../support/http/raw.js'
 
-t.test('answers what it does not know as a problem', async (t) => {
+t.test('an unknown path is answered with a problem', async (t) => {
   const { call } = await startAdmin(t)
   for (const [method, path] of [
     ['GET', '/nowhere'],
@@ -16,7 +16,7 @@ t.test('answers what it does not know as a problem', async (t) => {
   }
 })
 
-t.test('nothing it says is kept by a cache or shown in a frame', async (t) => {
+t.test('no response may be cached or framed', async (t) => {
   const { call } = await startAdmin(t)
   for (const path of ['/healthz', '/config', '/metrics', '/nowhere', '/usage/none/x']) {
     const { headers } = await call('GET', path)
@@ -28,7 +28,7 @@ t.test('nothing it says is kept by a cache or shown in a frame', async (t) => {
   }
 })
 
-t.test('takes JSON only, a little of it, and says what is wrong with the rest', async (t) => {
+t.test('only small JSON bodies are accepted, and a refusal says what is wrong', async (t) => {
   const { call, deps } = await startAdmin(t)
   const put = (body: unknown, type = 'application/json') =>
     call('PUT', '/consumers/alice/tier', { body, headers: { 'content-type': type } })
@@ -53,7 +53,7 @@ t.test('takes JSON only, a little of it, and says what is wrong with the rest', 
   t.equal((await put({ tier: 'pro' }, 'application/json; charset=utf-8')).status, 200)
 })
 
-t.test('a fault of its own is a 500 without a word on it, and an error in the log', async (t) => {
+t.test('an internal error is 500 without details, and logged', async (t) => {
   const { deps } = await startAdmin(t)
   const { call, logged } = await startAdmin(t, {
     metrics: { ...deps.metrics, scrape: () => Promise.reject(new Error('s3cret detail')) },
@@ -64,7 +64,7 @@ t.test('a fault of its own is a 500 without a word on it, and an error in the lo
   t.match(logged, [{ level: 'error', fields: { err: { message: 's3cret detail' }, route: '/metrics' } }])
 })
 
-t.test('what is no HTTP gets an answer and the end of the connection', async (t) => {
+t.test('bytes that are no HTTP get a response and a closed connection', async (t) => {
   const { port } = await startAdmin(t)
   const broken = {
     'GET /healthz SPDY/9\r\n\r\n': 400,
@@ -81,7 +81,7 @@ t.test('what is no HTTP gets an answer and the end of the connection', async (t)
   }
 })
 
-t.test('a client that is slow to say what it wants is sent away', { timeout: 20_000 }, async (t) => {
+t.test('a client that sends its request too slowly is closed', { timeout: 20_000 }, async (t) => {
   const { port } = await startAdmin(t)
   const slow = await openRaw(port)
   slow.write('GET /healthz HTTP/1.1\r\nHost: ')
@@ -89,7 +89,7 @@ t.test('a client that is slow to say what it wants is sent away', { timeout: 20_
   t.equal(slow.responses()[0]?.status, 408)
 })
 
-t.test('an idle connection does not hold the end up', async (t) => {
+t.test('an idle connection does not delay the close', async (t) => {
   const { app, port } = await startAdmin(t)
   const idle = await openRaw(port)
   idle.write(`GET /readyz HTTP/1.1\r\nHost: localhost:${port}\r\n\r\n`)

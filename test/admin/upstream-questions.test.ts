@@ -22,7 +22,7 @@ function stateOf(changes: Partial<UpstreamState>): UpstreamState {
   }
 }
 
-t.test('what workers are of one mind about is said once, with the sum of what they carry', async (t) => {
+t.test('a state that all workers agree on is shown once, with the sums of their load', async (t) => {
   const told = [
     [stateOf({ waiting: 2 }), stateOf({ address: 'http://b' })],
     [stateOf({ in_flight: 4, waiting: 1, ejections: 3 }), stateOf({ address: 'http://b' })],
@@ -42,7 +42,7 @@ t.test('what workers are of one mind about is said once, with the sum of what th
   t.strictSame(upstreamsOfAll([]), [])
 })
 
-t.test('where they are not, the worst is shown, and how many see it', async (t) => {
+t.test('if workers disagree, the worst state is shown, with how many see it', async (t) => {
   const told = [
     [stateOf({})],
     [stateOf({ state: 'ejected', why: '5 failures in a row; back in 3 s' })],

@@ -12,7 +12,7 @@ interface Example {
   readonly path: string
   readonly body?: unknown
   readonly action: string
-  /** What has to be there before, where something has; resolves with the path then. */
+  /** Creates what has to exist before; resolves with the path then. */
   readonly make?: (call: Call) => Promise<string>
 }
 
@@ -24,7 +24,7 @@ const anyKey = (suffix: string) => async (call: Call) => {
   return `/keys/${made.json.id}${suffix}`
 }
 
-/** One good request for each endpoint that writes. A new one fails the tests below until it stands here. */
+/** One valid request for each endpoint that writes. A new endpoint fails the tests below until it is added here. */
 const WRITES: Readonly<Record<string, Example>> = {
   'POST /config/reload': { path: '/config/reload', action: 'config.reload' },
   'PUT /consumers/:id/tier': { path: '/consumers/alice/tier', body: { tier: 'pro' }, action: 'tier.set' },
@@ -57,19 +57,19 @@ const WRITES: Readonly<Record<string, Example>> = {
   },
   'DELETE /keys/:id': { path: '/keys/0123456789abcdef', action: 'key.revoke', make: anyKey('') },
 }
-/** It forgets again as soon as it is decided. */
+/** A store that forgets again as soon as it is decided. */
 const FORGETFUL: ForgettableMap = {
   history: () => ({ what: 'bans', held: 1, forgottenAt: 1, known: true, rollbacks: 1 }),
   look: async () => FORGETFUL.history(),
   accept: async () => {},
   restore: async () => 1,
 }
-/** What is asked by POST and changes nothing. */
+/** POST endpoints that change nothing. */
 const QUESTIONS = ['POST /explain']
-/** What anybody may read who reaches the port. */
+/** Endpoints that anybody who reaches the port may read. */
 const PUBLIC = ['GET /', 'GET /healthz', 'GET /readyz', 'GET /jwks.json']
 
-/** `METHOD /path` of every route, as Fastify's router has them. */
+/** Returns `METHOD /path` of every route, as Fastify's router has them. */
 function routesOf(app: FastifyInstance): string[] {
   const parents: string[] = []
   return app
@@ -102,20 +102,20 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<ty
     const lines = await admin.deps.audit.stream().read({ since: 0, count: 1000 })
     return lines.map(({ text }) => JSON.parse(text) as { action: string; reason: string })
   }
-  /** The example of a route, with what the test is about. */
+  /** Builds the example request of a route, with the test's changes. */
   function write(route: string, headers: Record<string, string> = {}, path = WRITES[route]!.path) {
     return admin.call(route.split(' ')[0]!, path, { headers, body: WRITES[route]!.body })
   }
   return { ...admin, routes, writes: routes.filter(isWrite), entries, write }
 }
 
-t.test('every endpoint that writes stands in the table', async (t) => {
+t.test('the table has every endpoint that writes', async (t) => {
   const { routes, writes } = await start(t)
   t.ok(routes.includes('GET /usage/:service/:consumer'), 'the routes were found')
   for (const route of writes) t.ok(WRITES[route], `${route} has an example`)
 })
 
-t.test('every endpoint that writes records what it did, with the reason', async (t) => {
+t.test('every endpoint that writes records its change, with the reason', async (t) => {
   const { writes, write, entries, call, logged } = await start(t)
   const secrets: string[] = []
   for (const route of writes) {
@@ -125,7 +125,7 @@ t.test('every endpoint that writes records what it did, with the reason', async 
     const { status, headers, json } = await write(route, { 'x-reason': `because ${route}` }, made)
     t.match({ status, audit: headers['x-audit'] }, { status: 200, audit: 'stored' }, route)
     const all = await entries()
-    // An import has one for each row, and one of all.
+    // An import has one entry for each row, and one for all.
     t.equal(all.length, before + (route === 'POST /import' ? 2 : 1), `${route}: its entries`)
     t.match(all[0], { action, reason: `because ${route}` })
     if (json.key !== undefined) secrets.push(json.key)
@@ -135,7 +135,7 @@ t.test('every endpoint that writes records what it did, with the reason', async 
   for (const secret of secrets) t.notOk(said.includes(secret), 'a key that was made stands nowhere')
 })
 
-t.test('no page of another site gets any endpoint to write, or an answer to read', async (t) => {
+t.test('no page of another site can make any endpoint write, or read a response', async (t) => {
   const { port, routes, writes, write, call, entries } = await start(t)
   const own = `http://127.0.0.1:${port}`
   const foreign: Record<string, string>[] = [
@@ -144,7 +144,7 @@ t.test('no page of another site gets any endpoint to write, or an answer to read
     { origin: `${own}.evil.example` },
     { 'sec-fetch-site': 'cross-site' },
     { 'sec-fetch-site': 'same-site' },
-    // A name of its own that has come to lead here: to the browser that is the same origin.
+    // Its own name, which has come to lead here: the browser takes it for the same origin.
     {
       host: `evil.example:${port}`,
       origin: `http://evil.example:${port}`,
@@ -176,7 +176,7 @@ t.test('no page of another site gets any endpoint to write, or an answer to read
   }
 })
 
-t.test('nothing that it answers is shown in a frame, whatever it is', async (t) => {
+t.test('no response of any endpoint may be framed', async (t) => {
   const { routes, call } = await start(t)
   const open = routes.map((route) => route.split(' ') as [string, string])
   for (const [method, path] of [...open, ['GET', '/nowhere'], ['GET', '/usage/none/x']] as const) {
@@ -186,7 +186,7 @@ t.test('nothing that it answers is shown in a frame, whatever it is', async (t) 
   t.match((await call('GET', '/')).headers['content-security-policy'], /frame-ancestors 'none'/)
 })
 
-t.test('with tokens, a stranger reads only what is public, and a viewer writes nothing', async (t) => {
+t.test('with tokens, a stranger reads only public endpoints, and a viewer writes nothing', async (t) => {
   const token = 'the-token-of-vera'
   const sha256 = createHash('sha256').update(token).digest('hex')
   const access = accessOf({ tokens: [{ name: 'vera', role: 'viewer', sha256 }] })

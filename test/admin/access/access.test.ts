@@ -17,7 +17,7 @@ const PEOPLE = {
   tokens: [holder('vera', 'viewer'), holder('sue', 'support'), holder('otto', 'operator')],
 }
 
-/** What each role may do, and one endpoint of each kind. */
+/** Highest right of each role, and one endpoint of each kind. */
 const ALLOWED: readonly [role: Role, method: string, path: string, body?: unknown][] = [
   ['viewer', 'GET', '/config'],
   ['viewer', 'HEAD', '/config'],
@@ -33,7 +33,7 @@ const ALLOWED: readonly [role: Role, method: string, path: string, body?: unknow
   ['operator', 'PUT', '/upstreams/payments/x', { state: 'drained' }],
 ]
 
-t.test('each role may do what it is for, and hears who may do the rest', async (t) => {
+t.test('each role may use its endpoints, and a refusal names the role it takes', async (t) => {
   const { call } = await startAdmin(t, { access: accessOf(PEOPLE) })
   const rank: Record<Role, number> = { viewer: 0, support: 1, operator: 2 }
   for (const [who, role] of [
@@ -56,7 +56,7 @@ t.test('each role may do what it is for, and hears who may do the rest', async (
   t.equal((await call('GET', '/nowhere')).status, 401, 'and to a stranger nothing is said of what is there')
 })
 
-t.test('the audit has the name of the token', async (t) => {
+t.test('the audit log has the name of the token', async (t) => {
   const { call } = await startAdmin(t, { access: accessOf(PEOPLE) })
   await call('PUT', '/consumers/alice/tier', as('the-token-of-sue', { tier: 'pro' }))
   await call('POST', '/config/reload', as('the-token-of-otto'))
@@ -66,7 +66,7 @@ t.test('the audit has the name of the token', async (t) => {
   ])
 })
 
-t.test('tokens are those of the configuration in force', async (t) => {
+t.test('the tokens of the current configuration hold', async (t) => {
   let settings: AccessSettings = { tokens: [] }
   const access = createAccess({ settings: () => settings, log: { info() {}, warn() {} } })
   t.ok(access.isOpen())
@@ -81,7 +81,7 @@ t.test('tokens are those of the configuration in force', async (t) => {
   t.match(access.identify(bearer('the-token-of-sue'), '127.0.0.1'), WANTED, 'taken away')
 })
 
-t.test('whoever guesses tokens has to wait, whatever they send', async (t) => {
+t.test('an address that guesses tokens has to wait, whatever it sends', async (t) => {
   let now = NOW
   const warnings: object[] = []
   const access = createAccess({
@@ -114,13 +114,13 @@ t.test('whoever guesses tokens has to wait, whatever they send', async (t) => {
 })
 const PEOPLE_ONLY = { tokens: PEOPLE.tokens }
 
-t.test('a client with an old token does not lock others of its address out', async (t) => {
+t.test('a client with an old token does not lock out others at its address', async (t) => {
   const access = accessOf(PEOPLE)
   for (let i = 0; i < 1000; i++) t.match(access.identify(bearer('an-old-one'), '10.0.0.1'), WANTED)
   t.match(access.identify(bearer('the-token-of-vera'), '10.0.0.1'), { who: 'vera' })
 })
 
-t.test('wrong tokens are counted for each IPv4 address and each /64, and in bounded memory', async (t) => {
+t.test('wrong tokens are counted for each IPv4 address and IPv6 /64, in bounded memory', async (t) => {
   const access = accessOf(PEOPLE)
   const guess = (address: string, i: number) => access.identify(bearer(`guess-${i}`), address)
   for (let i = 0; i < 10; i++) guess(`2001:db8:1:2::${i + 1}`, i)

@@ -18,7 +18,7 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Parameters<ty
 
 const PRO = { body: { tier: 'pro' } }
 
-t.test('a change is recorded with who, from where, what before and after, and why', async (t) => {
+t.test('a change is recorded with actor, address, values before and after, and reason', async (t) => {
   const { call, entries, logged } = await start(t)
   const headers = { 'x-reason': 'ticket 4711', 'user-agent': 'curl/8.5.0' }
   const put = await call('PUT', '/consumers/alice/tier', { headers, ...PRO })
@@ -52,7 +52,7 @@ t.test('a change is recorded with who, from where, what before and after, and wh
   t.equal((await entries()).length, 2, 'nor what was refused')
 })
 
-t.test('a token is named', async (t) => {
+t.test('the actor is the name of the token', async (t) => {
   const { call, entries } = await start(t, { access: accessOf({ token: 'a-long-admin-token' }) })
   await call('PUT', '/consumers/alice/tier', {
     headers: { authorization: 'Bearer a-long-admin-token', host: 'gateway.internal' },
@@ -61,7 +61,7 @@ t.test('a token is named', async (t) => {
   t.match(await entries(), [{ who: 'token' }])
 })
 
-t.test('a store that is away leaves the line in the log, and the answer says so', async (t) => {
+t.test('when the store is away, the log has the entry and the response says so', async (t) => {
   const stream = {
     append: () => Promise.reject(new Error('there is no connection')),
     read: async () => [],
@@ -84,7 +84,7 @@ t.test('a store that is away leaves the line in the log, and the answer says so'
   ])
 })
 
-t.test('the reason is text, in any language, and is bounded', async (t) => {
+t.test('a reason is text in any language, with a maximum length', async (t) => {
   const { call, entries } = await start(t)
   const put = (reason: string) =>
     call('PUT', '/consumers/alice/tier', { headers: { 'x-reason': reason }, ...PRO })
@@ -129,7 +129,7 @@ t.test('an entry is bounded, whatever was changed', async (t) => {
   t.same(await entries(), [])
 })
 
-t.test('what the store did not answer is recorded, too: it may have been done', async (t) => {
+t.test('a write that the store did not answer is recorded, too: it may have happened', async (t) => {
   const { deps } = await startAdmin(t)
   const away = { ...deps.assignments, set: () => Promise.reject(new Error('no answer')) }
   const { call, entries } = await start(t, { assignments: away })

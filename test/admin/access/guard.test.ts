@@ -4,7 +4,7 @@ import { guard } from '../../../src/admin/access/guard.js'
 import { accessOf, startAdmin } from '../../support/gateway/admin.js'
 import { rawExchange } from '../../support/http/raw.js'
 
-t.test('without a token', async (t) => {
+t.test('requests without a token', async (t) => {
   const { port, call } = await startAdmin(t)
   const hosts = [
     `localhost:${port}`,
@@ -54,7 +54,7 @@ t.test('without a token', async (t) => {
   )
 })
 
-t.test('without a token it serves this machine only, wherever it listens', async (t) => {
+t.test('without a token only this machine is served, wherever the server listens', async (t) => {
   const outside = Object.values(networkInterfaces())
     .flat()
     .find((one) => one !== undefined && one.family === 'IPv4' && !one.internal)?.address
@@ -80,7 +80,7 @@ t.test('without a token it serves this machine only, wherever it listens', async
   t.match(await response.json(), { code: 'forbidden', detail: /admin\.tokens/ })
 })
 
-t.test('a page of another site', async (t) => {
+t.test('requests from pages of other sites', async (t) => {
   const { port, call } = await startAdmin(t)
   const own = `http://127.0.0.1:${port}`
   const write = (headers: Record<string, string>) => call('DELETE', '/usage/payments/alice', { headers })
@@ -122,7 +122,7 @@ t.test('a page of another site', async (t) => {
   }
 })
 
-t.test('with a token', async (t) => {
+t.test('requests with a token', async (t) => {
   const { call } = await startAdmin(t, { access: accessOf({ token: 'a-long-admin-token' }) })
   const bearer = (value: string) => ({ headers: { authorization: value, host: 'gateway.internal' } })
 

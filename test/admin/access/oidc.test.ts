@@ -24,7 +24,7 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Partial<OidcS
   const log = { info() {}, warn: (fields: object) => void warnings.push(fields) }
   const access = createAccess({ settings: () => settings, log, now: () => now })
   const admin = await startAdmin(t, { access })
-  /** A token of the provider, with other claims or another key. */
+  /** Makes a token of the provider, with other claims or another key. */
   function token(claims: object, by = key) {
     const common = { iss: ISSUER, aud: 'tidegate-admin', exp: now / 1000 + 300, email: 'sue@example.com' }
     return tokenOf({ alg: 'ES256', kid: by.kid }, { ...common, ...claims }, by.privateKey)
@@ -44,7 +44,7 @@ async function start(t: Parameters<typeof startAdmin>[0], changes: Partial<OidcS
 
 const groups = (...of: string[]) => ({ realm: { groups: of } })
 
-t.test('a token of the identity provider has the greatest role of what its claim says', async (t) => {
+t.test('a token of the identity provider has the highest role that its claim lists', async (t) => {
   const { token, ask, deps } = await start(t)
   const statuses = async (claims: object) => {
     const bearer = token(claims)
@@ -68,7 +68,7 @@ t.test('a token of the identity provider has the greatest role of what its claim
   t.match(JSON.parse(lines[0]!.text), { who: 'oidc:sue@example.com' })
 })
 
-t.test('a token that is not good is none, and the log says why', async (t) => {
+t.test('an invalid token is refused, and the log says why', async (t) => {
   const { token, ask, warnings, pass } = await start(t)
   const sre = groups('sre')
   const bad: [string, string, RegExp][] = [
@@ -89,7 +89,7 @@ t.test('a token that is not good is none, and the log says why', async (t) => {
   t.match(await ask(good), { status: 401, json: { detail: /has expired/ } })
 })
 
-t.test('guesses are counted, expired tokens are not', async (t) => {
+t.test('guesses count as failed tries, expired tokens do not', async (t) => {
   const { token, ask } = await start(t)
   for (let i = 0; i < 12; i++)
     t.equal((await ask(token({ ...groups('sre'), jti: i, exp: NOW / 1000 - 3600 }))).status, 401)
@@ -99,7 +99,7 @@ t.test('guesses are counted, expired tokens are not', async (t) => {
   t.match(await ask(token(groups('sre'))), { status: 429, headers: { 'retry-after': '60' } })
 })
 
-t.test('a provider that is away is a 503 for its people; other tokens go on', async (t) => {
+t.test('when the provider is away, its tokens get 503 and other tokens work', async (t) => {
   const { token, ask, issuer, use } = await start(t)
   issuer.answer((_req, res) => void res.writeHead(500).end())
   const refused = await ask(token(groups('sre')))

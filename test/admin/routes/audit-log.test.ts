@@ -24,7 +24,7 @@ async function start(t: Parameters<typeof startAdmin>[0]) {
   return { call, stream, write, told, pass: (ms: number) => (now += ms) }
 }
 
-t.test('tells what was changed, the newest first, and by whom, of what and since when', async (t) => {
+t.test('lists changes, the newest first, filtered by actor, action, target and time', async (t) => {
   const { write, told, pass, call } = await start(t)
   t.strictSame((await call('GET', '/audit')).json, { entries: [], older: null })
   await write('alice', 'tier.set', 'acme')
@@ -48,7 +48,7 @@ t.test('tells what was changed, the newest first, and by whom, of what and since
   t.strictSame(await told(`?since=${moment}&who=alice`), [all[0], all[1]])
 })
 
-t.test('older ones come in pages', async (t) => {
+t.test('lists older entries page by page', async (t) => {
   const { write, call, pass } = await start(t)
   for (let i = 0; i < 1205; i++) {
     if (i % 10 === 0) pass(1)
@@ -68,14 +68,14 @@ t.test('older ones come in pages', async (t) => {
   t.equal((await call('GET', '/audit')).json.entries.length, 100, 'a hundred unless said otherwise')
 })
 
-t.test('what is no entry of ours is left out', async (t) => {
+t.test('leaves out foreign entries', async (t) => {
   const { stream, write, told } = await start(t)
   for (const text of ['', 'no JSON', 'null', '7', '{}', '{"at":1}', '[]']) await stream.append(text, 100)
   await write('alice', 'tier.set', 'acme')
   t.strictSame(await told(), ['acme'])
 })
 
-t.test('says what may be asked', async (t) => {
+t.test('refuses bad filters and says what is allowed', async (t) => {
   const { told } = await start(t)
   const wrong: Record<string, RegExp> = {
     'whose=alice': /No parameter "whose"; the parameters are since, who/,
@@ -94,7 +94,7 @@ t.test('says what may be asked', async (t) => {
     t.match(await told(`?${query}`), { status: 400, detail }, query)
 })
 
-t.test('a store that is away is told', async (t) => {
+t.test('says so when the store is away', async (t) => {
   const stream = {
     append: () => Promise.reject(new Error('away')),
     read: () => Promise.reject(new Error('away')),

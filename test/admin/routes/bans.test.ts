@@ -40,7 +40,7 @@ t.test('bans a block for a while, shows it, and lifts it', async (t) => {
   )
 })
 
-t.test('whoever is let in again hears of every wider ban, however many others there are', async (t) => {
+t.test('lifting a ban lists every wider ban that still holds', async (t) => {
   const { call, deps } = await startAdmin(t)
   const ban = { source: 'manual', since: 1 } as const
   const wider = {
@@ -57,7 +57,7 @@ t.test('whoever is let in again hears of every wider ban, however many others th
   t.match((await call('DELETE', at('203.0.113.64/27'))).json, { lifted: [{}], still: [{}, {}, {}] })
 })
 
-t.test('an address of IPv6 is let in again though it was its /64 that a gateway has banned', async (t) => {
+t.test('lifting the ban of an IPv6 address lifts an automatic ban of its /64', async (t) => {
   const { call, deps } = await startAdmin(t)
   await deps.bans.set('2001:db8::/64', { source: 'auto', since: 1000 })
   t.match((await call('DELETE', at('2001:db8::abcd'))).json, {
@@ -67,7 +67,7 @@ t.test('an address of IPv6 is let in again though it was its /64 that a gateway 
   t.equal(deps.bans.get('2001:db8::/64'), undefined)
 })
 
-t.test('a ban says what lets the address in all the same', async (t) => {
+t.test('a ban names the settings that let the address in anyway', async (t) => {
   const snapshot = snapshotOf(`
 trusted_proxies: [192.0.2.0/24]
 edge: { allow: [203.0.113.7, "2001:db8::/32"] }
@@ -90,7 +90,7 @@ routes: [{ path: /*, service: a }]
   ])
 })
 
-t.test('what is no block, too wide, or another body is refused', async (t) => {
+t.test('a malformed or too wide block, and another body, are refused', async (t) => {
   const { call, deps } = await startAdmin(t)
   const cases: [string, unknown, number, RegExp][] = [
     ['banana', {}, 400, /not an address block/],

@@ -4,7 +4,7 @@ import t, { type Test } from 'tap'
 import { openConfig } from '../../../src/config/load/reload.js'
 import { EXAMPLE, startAdmin } from '../../support/gateway/admin.js'
 
-/** Over a real file, which nothing but the API makes it read again. */
+/** Uses a real file, which only the API makes it read again. */
 async function startOnFile(t: Test) {
   const file = join(t.testdir({ 'tidegate.yaml': EXAMPLE }), 'tidegate.yaml')
   const config = await openConfig({ file, env: {}, pollMs: 60_000, stableMs: 60_000 })
@@ -13,7 +13,7 @@ async function startOnFile(t: Test) {
   return { file, config, call, reload: () => call('POST', '/config/reload') }
 }
 
-t.test('shows what is in force, without secrets', async (t) => {
+t.test('shows the configuration in force, without secrets', async (t) => {
   const { call, config } = await startOnFile(t)
   const { status, json, text } = await call('GET', '/config')
   t.equal(status, 200)
@@ -21,7 +21,7 @@ t.test('shows what is in force, without secrets', async (t) => {
   t.notMatch(text, /the-key-of-acme/)
 })
 
-t.test('a good file is applied, the same file is unchanged', async (t) => {
+t.test('a valid file is applied, the same file is unchanged', async (t) => {
   const { file, call, config, reload } = await startOnFile(t)
   t.match(await reload(), { status: 200, json: { result: 'unchanged' } })
   const before = config.current().hash
@@ -35,7 +35,7 @@ t.test('a good file is applied, the same file is unchanged', async (t) => {
   t.equal(typed.status, 200, 'a type without a body is forgiven')
 })
 
-t.test('a bad file changes nothing, and every error is told', async (t) => {
+t.test('a bad file changes nothing, and every error is listed', async (t) => {
   const { file, call, config, reload } = await startOnFile(t)
   const before = config.current().hash
   writeFileSync(

@@ -29,12 +29,12 @@ function here(...ids: readonly string[]) {
     DECISION.answer({ decisions: kept, place: undefined }, question) as DecisionHere
 }
 
-/** Asks the one process of a gateway. */
+/** Asks the only process of a gateway. */
 const askOf = (own: (question: DecisionQuestion) => DecisionHere) =>
   (async (_question: unknown, body: DecisionQuestion) => own(body)) as unknown as Ask
 const NO_PROCESS: Ask = async () => undefined
 
-/** Another gateway that says what it is told to. */
+/** A fleet with another gateway that answers as told. */
 const fleetWith = (answer: unknown, silent: readonly string[] = []) => ({
   ...LONE_FLEET,
   node: 'a:1',
@@ -56,7 +56,7 @@ t.test('GET /decisions/{request_id} tells why, in a sentence and in full', async
   )
 })
 
-t.test('one that is not kept is 404, with who was asked and how far back denials go', async (t) => {
+t.test('an unknown one is 404, with the gateways asked and how far back denials go', async (t) => {
   const { call } = await startAdmin(t, {
     ask: askOf(here('d-1')),
     fleet: fleetWith(null, ['c:3']),
@@ -73,7 +73,7 @@ t.test('one that is not kept is 404, with who was asked and how far back denials
   t.match(json, { nodes: { answered: 2, silent: ['c:3'], problem: null }, kept: { denied: { kept: 1 } } })
 })
 
-t.test('another gateway is asked when this one does not know, and may say anything', async (t) => {
+t.test('other gateways are asked for an unknown one, and malformed answers are ignored', async (t) => {
   const theirs = here('theirs')('theirs').found
   for (const [answer, node] of [
     [theirs, 'b:2'],
@@ -87,13 +87,13 @@ t.test('another gateway is asked when this one does not know, and may say anythi
   }
 })
 
-t.test('an id that no request can have is 400', async (t) => {
+t.test('a malformed request id is 400', async (t) => {
   const { call } = await startAdmin(t)
   for (const id of ['x'.repeat(65), 'a%20b', '%00', 'é', 'a%2F..%2Fb', '%1b%5B2J'])
     t.equal((await call('GET', `/decisions/${id}`)).status, 400, id)
 })
 
-t.test('of several workers the latest is told, and how often the id is there', async (t) => {
+t.test('of several workers the latest decision is shown, with the number of them', async (t) => {
   const [a, b] = [here('same', 'same')('same'), here('same')('same')]
   const late = {
     ...b.found!,
@@ -105,7 +105,7 @@ t.test('of several workers the latest is told, and how often the id is there', a
   t.match(latestOf([]), { found: null, reach: { denied: { kept: 0, since: null } } })
 })
 
-t.test('GET /decisions tells the latest denial of a consumer, by name and service', async (t) => {
+t.test("GET /decisions finds a consumer's latest denial, by name and service", async (t) => {
   const { call } = await startAdmin(t, { ask: askOf(here('d-1', 'd-2')) })
   const { status, json } = await call('GET', '/decisions?consumer=alice&service=payments')
   t.equal(status, 200)
@@ -136,7 +136,7 @@ t.test('GET /decisions tells the latest denial of a consumer, by name and servic
     t.equal((await call('GET', `/decisions${query}`)).status, 400, query)
 })
 
-t.test('of a consumer all gateways are heard, and who is missing is told', async (t) => {
+t.test('for a consumer all gateways are asked, and silent ones are listed', async (t) => {
   const own = here('own')({ consumer: 'alice' }).found!
   const at = (time: string, allowed = false) => ({
     ...own,
@@ -162,7 +162,7 @@ t.test('of a consumer all gateways are heard, and who is missing is told', async
     t.equal((await ask('2026-11-29T03:00:00.000Z', nonsense)).decision?.node, 'a:1')
 })
 
-t.test('without any gateway on the store that is what is said', async (t) => {
+t.test('without any gateway on the store the response says so', async (t) => {
   const { call } = await startAdmin(t, { ask: NO_PROCESS })
   t.equal(
     (await call('GET', '/decisions/d-1')).json.detail,

@@ -2,7 +2,7 @@ import t from 'tap'
 import type { ExplainQuestion } from '../../../src/telemetry/decisions/explained-decision.js'
 import { startAdmin } from '../../support/gateway/admin.js'
 
-t.test('POST /explain asks with what it is given, and takes no other form', async (t) => {
+t.test('POST /explain passes its question on, and refuses a malformed one', async (t) => {
   const asked: ExplainQuestion[] = []
   const { call } = await startAdmin(t, {
     explain: async (question) => {

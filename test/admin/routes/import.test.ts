@@ -2,101 +2,92 @@ import t from 'tap'
 import { amountKeyText } from '../../../src/fleet/overrides.js'
 import { startAdmin } from '../../support/gateway/admin.js'
 
-t.test(
-  'rows are looked at without a change, then written, with a record of each and one of all',
-  async (t) => {
-    const { call, deps, logged } = await startAdmin(t)
-    const rows = [
-      { consumer: 'alice', tier: 'pro' },
-      { consumer: 'bob', tier: 'free', until: '2999-12-31' },
-      { tenant: 'acme-group', service: 'payments', limit: 'minute', amount: '70' },
-      {
-        consumer: 'alice',
-        service: 'payments',
-        limit: 'minute',
-        by: '5',
-        until: '2999-12-31T18:00:00+01:00',
-      },
-    ]
-    const send = (dry_run: boolean) => call('POST', '/import', { body: { rows, dry_run } })
-    const counts = { tiers: 2, overrides: 1, boosts: 1, bad: [] }
-    t.same((await send(true)).json, { applied: false, ...counts })
-    t.equal(deps.assignments.get('alice'), undefined)
-    t.same((await send(false)).json, { applied: true, ...counts })
-    t.equal(deps.assignments.get('alice')?.tier, 'pro')
-    t.same(await deps.assignments.read('bob'), { tier: 'free', until: Date.parse('3000-01-01T00:00:00Z') })
-    const key = { service: 'payments', limit: 'minute' }
-    t.match(
-      deps.amounts.map.get(amountKeyText({ kind: 'override', of: 'tenant', id: 'acme-group', ...key })),
-      {
-        amount: 70,
-        until: undefined,
-      },
-    )
-    t.match(deps.amounts.map.get(amountKeyText({ kind: 'boost', of: 'consumer', id: 'alice', ...key })), {
-      amount: 5,
-      until: Date.parse('2999-12-31T17:00:00Z'),
-    })
-    const until = '2999-12-31T17:00:00.000Z'
-    const of = (action: string, target: string, before: unknown, after: unknown) => ({
-      audit: { action, target, before, after },
-    })
-    t.match(
-      logged.map(({ fields }) => fields),
-      [
-        of('tier.set', 'alice', null, 'pro'),
-        of('tier.set', 'bob', null, { tier: 'free', until: '3000-01-01T00:00:00.000Z' }),
-        of('override.set', 'payments/minute/tenant/acme-group', null, { amount: 70 }),
-        of('boost.set', 'payments/minute/consumer/alice', null, { by: 5, until }),
-        of('import.rows', '4 rows', null, {
-          tiers: 2,
-          overrides: 1,
-          boosts: 1,
-          by_tier: { pro: 1, free: 1 },
-        }),
-      ],
-    )
-    await send(false)
-    t.match(logged[5]?.fields, of('tier.set', 'alice', 'pro', 'pro'), 'what was there before')
-  },
-)
+t.test('a dry run changes nothing; an import writes all rows, and records each and the whole', async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  const rows = [
+    { consumer: 'alice', tier: 'pro' },
+    { consumer: 'bob', tier: 'free', until: '2999-12-31' },
+    { tenant: 'acme-group', service: 'payments', limit: 'minute', amount: '70' },
+    {
+      consumer: 'alice',
+      service: 'payments',
+      limit: 'minute',
+      by: '5',
+      until: '2999-12-31T18:00:00+01:00',
+    },
+  ]
+  const send = (dry_run: boolean) => call('POST', '/import', { body: { rows, dry_run } })
+  const counts = { tiers: 2, overrides: 1, boosts: 1, bad: [] }
+  t.same((await send(true)).json, { applied: false, ...counts })
+  t.equal(deps.assignments.get('alice'), undefined)
+  t.same((await send(false)).json, { applied: true, ...counts })
+  t.equal(deps.assignments.get('alice')?.tier, 'pro')
+  t.same(await deps.assignments.read('bob'), { tier: 'free', until: Date.parse('3000-01-01T00:00:00Z') })
+  const key = { service: 'payments', limit: 'minute' }
+  t.match(deps.amounts.map.get(amountKeyText({ kind: 'override', of: 'tenant', id: 'acme-group', ...key })), {
+    amount: 70,
+    until: undefined,
+  })
+  t.match(deps.amounts.map.get(amountKeyText({ kind: 'boost', of: 'consumer', id: 'alice', ...key })), {
+    amount: 5,
+    until: Date.parse('2999-12-31T17:00:00Z'),
+  })
+  const until = '2999-12-31T17:00:00.000Z'
+  const of = (action: string, target: string, before: unknown, after: unknown) => ({
+    audit: { action, target, before, after },
+  })
+  t.match(
+    logged.map(({ fields }) => fields),
+    [
+      of('tier.set', 'alice', null, 'pro'),
+      of('tier.set', 'bob', null, { tier: 'free', until: '3000-01-01T00:00:00.000Z' }),
+      of('override.set', 'payments/minute/tenant/acme-group', null, { amount: 70 }),
+      of('boost.set', 'payments/minute/consumer/alice', null, { by: 5, until }),
+      of('import.rows', '4 rows', null, {
+        tiers: 2,
+        overrides: 1,
+        boosts: 1,
+        by_tier: { pro: 1, free: 1 },
+      }),
+    ],
+  )
+  await send(false)
+  t.match(logged[5]?.fields, of('tier.set', 'alice', 'pro', 'pro'), 'what was there before')
+})
 
-t.test(
-  'of more than a hundred rows what they add up to is recorded, and of which file they are',
-  async (t) => {
-    const { call, deps, logged } = await startAdmin(t)
-    const rows = Array.from({ length: 101 }, (_, i) => ({ consumer: `user-${i}`, tier: 'pro' }))
-    rows[0]!.tier = 'free'
-    const file_sha256 = '0123456789abcdef'.repeat(4)
-    t.match((await call('POST', '/import', { body: { rows, file_sha256 } })).json, {
-      applied: true,
-      tiers: 101,
-    })
-    t.equal(deps.assignments.get('user-100')?.tier, 'pro')
-    t.match(
-      logged.map(({ fields }) => fields),
-      [
-        {
-          audit: {
-            action: 'import.rows',
-            target: '101 rows',
-            after: { file_sha256, tiers: 101, by_tier: { free: 1, pro: 100 } },
-          },
+t.test("more than a hundred rows are recorded as a summary, with the file's name", async (t) => {
+  const { call, deps, logged } = await startAdmin(t)
+  const rows = Array.from({ length: 101 }, (_, i) => ({ consumer: `user-${i}`, tier: 'pro' }))
+  rows[0]!.tier = 'free'
+  const file_sha256 = '0123456789abcdef'.repeat(4)
+  t.match((await call('POST', '/import', { body: { rows, file_sha256 } })).json, {
+    applied: true,
+    tiers: 101,
+  })
+  t.equal(deps.assignments.get('user-100')?.tier, 'pro')
+  t.match(
+    logged.map(({ fields }) => fields),
+    [
+      {
+        audit: {
+          action: 'import.rows',
+          target: '101 rows',
+          after: { file_sha256, tiers: 101, by_tier: { free: 1, pro: 100 } },
         },
-      ],
-    )
-    for (const bad of ['', file_sha256.toUpperCase(), `${file_sha256}0`, 5, null]) {
-      const body = { rows: [{ consumer: 'eve', tier: 'pro' }], file_sha256: bad }
-      t.match(await call('POST', '/import', { body }), {
-        status: 400,
-        json: { detail: /is the SHA-256 of the file/ },
-      })
-    }
-    t.equal(deps.assignments.get('eve'), undefined)
-  },
-)
+      },
+    ],
+  )
+  for (const bad of ['', file_sha256.toUpperCase(), `${file_sha256}0`, 5, null]) {
+    const body = { rows: [{ consumer: 'eve', tier: 'pro' }], file_sha256: bad }
+    t.match(await call('POST', '/import', { body }), {
+      status: 400,
+      json: { detail: /is the SHA-256 of the file/ },
+    })
+  }
+  t.equal(deps.assignments.get('eve'), undefined)
+})
 
-t.test('a bad row is told by its number, and then none is written', async (t) => {
+t.test('a bad row is reported by number, and no row is written', async (t) => {
   const { call, deps } = await startAdmin(t)
   const at = { service: 'payments', limit: 'minute' }
   const cases: [Record<string, string>, RegExp][] = [
@@ -142,7 +133,7 @@ t.test('a bad row is told by its number, and then none is written', async (t) =>
   t.equal(deps.assignments.get('good'), undefined)
 })
 
-t.test('what is no list of rows is 400', async (t) => {
+t.test('a body that is no list of rows is 400', async (t) => {
   const { call } = await startAdmin(t)
   const many = Array.from({ length: 1001 }, () => ({}))
   for (const body of [

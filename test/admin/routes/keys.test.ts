@@ -15,7 +15,7 @@ const config = {
 }
 const start = (t: Parameters<typeof startAdmin>[0]) => startAdmin(t, { config })
 
-t.test('makes a key, which is shown once, lists it and revokes it', async (t) => {
+t.test('creates a key, which is shown once, lists it and revokes it', async (t) => {
   const { call, deps } = await start(t)
   const asked = {
     consumer: 'bob',
@@ -49,7 +49,7 @@ t.test('makes a key, which is shown once, lists it and revokes it', async (t) =>
   t.match(await call('GET', '/keys/nonsense'), { status: 404, json: { detail: /16 hex digits/ } })
 })
 
-t.test('what is done is in the audit, the key is not', async (t) => {
+t.test('the audit log has every action, and no key', async (t) => {
   const { call, logged } = await start(t)
   const { key, id } = (await call('POST', '/keys', { body: { consumer: 'bob' } })).json
   const headers = { 'x-reason': `${key} was found in a repository` }
@@ -66,7 +66,7 @@ t.test('what is done is in the audit, the key is not', async (t) => {
   t.notMatch(kept, key.slice(8))
 })
 
-t.test('rotates a key: the old one works for a while, the new one as long as the old was to', async (t) => {
+t.test("rotates a key: the old one works for a while, the new one until the old one's end", async (t) => {
   const { call } = await start(t)
   const body = { consumer: 'bob', tier: 'pro', scopes: ['a'], expires_in: '30d' }
   const old = (await call('POST', '/keys', { body })).json
@@ -93,7 +93,7 @@ t.test('rotates a key: the old one works for a while, the new one as long as the
   t.match(await call('POST', `/keys/${'0'.repeat(16)}/rotate`), { status: 404 })
 })
 
-t.test('a key that has expired is listed as that, and is not rotated', async (t) => {
+t.test('an expired key is listed as expired, and cannot be rotated', async (t) => {
   const { call, deps } = await start(t)
   const sha256 = digestOf('one')
   const id = sha256.slice(0, 16)
@@ -117,7 +117,7 @@ t.test('a key that has expired is listed as that, and is not rotated', async (t)
   })
 })
 
-t.test('lists by consumer, in pages, each key once', async (t) => {
+t.test('lists by consumer, page by page, each key once', async (t) => {
   const { call, deps } = await start(t)
   const ids: string[] = []
   for (let i = 0; i < 2300; i++) {
@@ -146,7 +146,7 @@ t.test('lists by consumer, in pages, each key once', async (t) => {
   }
 })
 
-t.test('says what is wrong with what is asked for', async (t) => {
+t.test('says what is wrong with a request', async (t) => {
   const { call, deps } = await start(t)
   const wrong: [body: unknown, detail: RegExp][] = [
     [{}, /consumer has 1 to 256/],
@@ -178,7 +178,7 @@ t.test('says what is wrong with what is asked for', async (t) => {
   }
 })
 
-t.test('a configuration that takes no keys of the store gets none', async (t) => {
+t.test('a configuration without store: true gets no keys', async (t) => {
   const { call } = await startAdmin(t)
   t.match(await call('POST', '/keys', { body: { consumer: 'bob' } }), {
     status: 422,
@@ -187,7 +187,7 @@ t.test('a configuration that takes no keys of the store gets none', async (t) =>
   t.equal((await call('GET', '/keys')).status, 200, 'what is there is shown all the same')
 })
 
-t.test('when there are as many as there may be, that is what is said', async (t) => {
+t.test('at the maximum number of keys the response says so', async (t) => {
   const keys = createKeyStore((shape) => createMemoryMap({ ...shape, most: 1 }), createMemoryLastUsed(1))
   const { call } = await startAdmin(t, { config, keys })
   await call('POST', '/keys', { body: { consumer: 'bob' } })
@@ -200,7 +200,7 @@ t.test('when there are as many as there may be, that is what is said', async (t)
   })
 })
 
-t.test('the tier of a consumer is that of the key of the store that was made last', async (t) => {
+t.test("a consumer's tier is that of its newest key in the store", async (t) => {
   const { call } = await start(t)
   for (const tier of ['enterprise', 'pro']) {
     await call('POST', '/keys', { body: { consumer: 'bob', tier } })

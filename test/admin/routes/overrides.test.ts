@@ -3,7 +3,7 @@ import { NOW, startAdmin } from '../../support/gateway/admin.js'
 
 const BOOST = '/boosts/payments/minute/consumer/alice'
 
-t.test('a boost is set, told, listed and taken back, and each change is recorded', async (t) => {
+t.test('a boost is set, shown, listed and removed, and each change is recorded', async (t) => {
   const { call, deps, logged } = await startAdmin(t)
   const before = Date.now()
   const put = await call('PUT', BOOST, { body: { by: 500, for: '1h' }, headers: { 'x-reason': 'ticket 7' } })
@@ -39,7 +39,7 @@ t.test('a boost is set, told, listed and taken back, and each change is recorded
   )
 })
 
-t.test('names that are put together otherwise do not lead to what is of somebody else', async (t) => {
+t.test("parts of a name cannot be shifted to reach another consumer's boost", async (t) => {
   const { call, deps, logged } = await startAdmin(t)
   await call('PUT', '/boosts/payments/minute/consumer/a:b', { body: { by: 5, for: '1h' } })
   const others = ['/boosts/payments:minute/a/consumer/b', '/boosts/payments/minute:a/consumer/b']
@@ -49,7 +49,7 @@ t.test('names that are put together otherwise do not lead to what is of somebody
   t.match(await call('DELETE', '/boosts/payments/minute/consumer/a:b'), { status: 200 })
 })
 
-t.test('an override of a tenant stays until it is removed, and is listed behind what ends', async (t) => {
+t.test("a tenant's override stays until removed, and is listed after those that end", async (t) => {
   const { call } = await startAdmin(t)
   const path = '/overrides/payments/minute/tenant/acme%2Fgroup'
   const put = await call('PUT', path, { body: { amount: 70 } })
@@ -73,7 +73,7 @@ t.test('an override of a tenant stays until it is removed, and is listed behind 
   t.match((await call('DELETE', path)).json, { tenant: 'acme/group', amounts: { free: 10 } })
 })
 
-t.test('usage shows the amount that holds, and what it is made of', async (t) => {
+t.test('usage shows the amount in force, and what makes it up', async (t) => {
   const { call } = await startAdmin(t)
   await call('PUT', BOOST, { body: { by: 5, for: '1h' } })
   await call('PUT', '/overrides/payments/minute/tenant/acme', { body: { amount: 70 } })
@@ -91,7 +91,7 @@ t.test('usage shows the amount that holds, and what it is made of', async (t) =>
   })
 })
 
-t.test('what is no boost or override says what would be one', async (t) => {
+t.test('an invalid boost or override is refused, with the valid form', async (t) => {
   const { call, deps } = await startAdmin(t)
   const put = async (path: string, body: unknown) => {
     const { status, json } = await call('PUT', path, { body })
@@ -142,7 +142,7 @@ t.test('what is no boost or override says what would be one', async (t) => {
   t.equal(deps.amounts.map.entries().size, 0)
 })
 
-t.test('a store that is away is 503, and one of a limit that is gone can be removed', async (t) => {
+t.test('a store that is away is 503; the override of a removed limit can be removed', async (t) => {
   const { call, deps } = await startAdmin(t)
   const value = { amount: 5, until: NOW * 2, reason: undefined }
   await deps.amounts.map.set('boost:consumer:gone:minute:alice', value)

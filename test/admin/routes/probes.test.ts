@@ -2,7 +2,7 @@ import t from 'tap'
 import { createMemoryLimiter } from '../../../src/limiter/memory.js'
 import { startAdmin } from '../../support/gateway/admin.js'
 
-t.test('is alive as long as it answers, and ready when it should be given traffic', async (t) => {
+t.test('/healthz is 200 while it answers, /readyz when the gateway can take traffic', async (t) => {
   let ready = false
   let reasons = ['tier assignments are not loaded yet']
   let state: 'up' | 'degraded' = 'up'
@@ -24,7 +24,7 @@ t.test('is alive as long as it answers, and ready when it should be given traffi
   t.equal((await call('HEAD', '/readyz')).status, 200)
 })
 
-t.test('serves the metrics in the type that Prometheus asks for', async (t) => {
+t.test('/metrics has the type that Prometheus asks for', async (t) => {
   const { call } = await startAdmin(t)
   const { status, headers, text } = await call('GET', '/metrics')
   t.equal(status, 200)

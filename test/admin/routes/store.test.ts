@@ -6,7 +6,7 @@ interface TestMap extends ForgettableMap {
   readonly did: string[]
 }
 
-/** A map that has forgotten; `known`: what it was is known here. */
+/** A map whose store has forgotten; `known`: this gateway still knows the contents. */
 function forgotten(what: string, known = true): TestMap {
   const did: string[] = []
   let history: MapHistory = { what, held: 3, forgottenAt: NOW, known, rollbacks: 1 }
@@ -39,7 +39,7 @@ function kept(what: string): TestMap {
 const start = (t: Test, ...maps: ForgettableMap[]) => startAdmin(t, { maps: () => maps })
 const SINCE = new Date(NOW).toISOString()
 
-t.test('GET /store says what is kept, forgotten and lost', async (t) => {
+t.test('GET /store shows what is kept, forgotten and lost', async (t) => {
   const { call } = await start(t, kept('bans'), forgotten('API keys'), forgotten('tier assignments', false))
   const { status, json } = await call('GET', '/store')
   t.equal(status, 200)
@@ -53,7 +53,7 @@ t.test('GET /store says what is kept, forgotten and lost', async (t) => {
   t.strictSame((await (await startAdmin(t)).call('GET', '/store')).json, { records: [] }, 'without Redis')
 })
 
-t.test('POST /store/restore and /store/accept decide what is open, and are recorded', async (t) => {
+t.test('POST /store/restore and /store/accept end the open question, and are recorded', async (t) => {
   for (const [action, held] of [
     ['restore', 3],
     ['accept', 1],
@@ -82,7 +82,7 @@ t.test('POST /store/restore and /store/accept decide what is open, and are recor
   }
 })
 
-t.test('what nobody knows is not restored, and says so', async (t) => {
+t.test('records that no gateway knows are not restored, and the response says so', async (t) => {
   const lost = forgotten('API keys', false)
   const { call } = await start(t, lost)
   const { status, json } = await call('POST', '/store/restore')
@@ -98,7 +98,7 @@ t.test('what nobody knows is not restored, and says so', async (t) => {
   t.match(partly.json.records, [{ state: 'lost' }, { state: 'kept' }])
 })
 
-t.test('it takes an operator, and a store', async (t) => {
+t.test('both take an operator, and a store', async (t) => {
   const access = accessOf({
     tokens: [
       {

@@ -45,7 +45,7 @@ function told() {
   }
 }
 
-t.test('GET /top says who is limited now, how sure that is, and who was asked', async (t) => {
+t.test('GET /top tells who is limited now, how sure that is, and which gateways answered', async (t) => {
   const { top, fleet, asked } = told()
   const { call } = await startAdmin(t, { parts: { top }, fleet })
   const { status, json } = await call('GET', '/top')
@@ -90,7 +90,7 @@ t.test('GET /top says who is limited now, how sure that is, and who was asked', 
   ])
 })
 
-t.test('a question that makes no sense is answered with what does', async (t) => {
+t.test('an invalid question is refused, with the valid ones', async (t) => {
   const { call } = await startAdmin(t)
   for (const [query, status, detail] of [
     ['by=rate', 400, 'by is one of limited, near, cost, share.'],

@@ -45,7 +45,7 @@ t.test('GET /upstreams shows every upstream of every service', async (t) => {
   t.equal(json.upstreams.length, 2)
 })
 
-t.test('and of every service what stands in front of them', async (t) => {
+t.test('and the breaker, concurrency and retries of every service', async (t) => {
   const retries = { succeeded: 2, failed: 1, no_budget: 0 }
   const guards = {
     describe: () => [
@@ -94,7 +94,7 @@ t.test('PUT drains an upstream by its address or its host and port, and restores
   )
 })
 
-t.test('what is not there is named, with what there is; a body of another form is refused', async (t) => {
+t.test('an unknown upstream is 404 with the known ones; a malformed body is refused', async (t) => {
   const { call, upstreams } = await start(t)
   t.match((await call('PUT', '/upstreams/nope/x', { body: { state: 'drained' } })).json, {
     status: 404,
@@ -125,7 +125,7 @@ t.test('what is not there is named, with what there is; a body of another form i
   )
 })
 
-t.test('draining is guarded as every other change is', async (t) => {
+t.test('draining is guarded as any other change', async (t) => {
   const { call, upstreams } = await start(t)
   const path = '/upstreams/payments/127.0.0.1:9001'
   const body = { state: 'drained' }

@@ -43,37 +43,34 @@ t.test('shows every limit: used, remaining, and when its window ends', async (t)
   t.match((await call('GET', '/usage/payments/bob')).json, { limits: [{ used: 0, remaining: 10 }] })
 })
 
-t.test(
-  'looks at the tier that was assigned, else asked for, else given by an API key, else the default',
-  async (t) => {
-    const { call, take, deps } = await startUsed(t)
-    const tierOf = async (path: string) => {
-      const { json } = await call('GET', path)
-      return `${json.tier} by ${json.tier_from}`
-    }
-    t.equal(await tierOf('/usage/payments/alice'), 'free by default')
-    t.equal(await tierOf('/usage/payments/acme'), 'pro by credential')
-    t.equal(await tierOf('/usage/payments/acme?tier=enterprise'), 'enterprise by query')
-    await deps.assignments.set('acme', 'free')
-    t.equal(await tierOf('/usage/payments/acme?tier=enterprise'), 'free by assignment')
-    await deps.assignments.set('acme', 'gone')
-    t.equal(
-      await tierOf('/usage/payments/acme'),
-      'pro by credential',
-      'an assigned tier that the file has no more is none',
-    )
+t.test("uses the assigned tier, else the given one, else the API key's, else the default", async (t) => {
+  const { call, take, deps } = await startUsed(t)
+  const tierOf = async (path: string) => {
+    const { json } = await call('GET', path)
+    return `${json.tier} by ${json.tier_from}`
+  }
+  t.equal(await tierOf('/usage/payments/alice'), 'free by default')
+  t.equal(await tierOf('/usage/payments/acme'), 'pro by credential')
+  t.equal(await tierOf('/usage/payments/acme?tier=enterprise'), 'enterprise by query')
+  await deps.assignments.set('acme', 'free')
+  t.equal(await tierOf('/usage/payments/acme?tier=enterprise'), 'free by assignment')
+  await deps.assignments.set('acme', 'gone')
+  t.equal(
+    await tierOf('/usage/payments/acme'),
+    'pro by credential',
+    'an assigned tier that the file has no more is none',
+  )
 
-    take(0, 1, 'carol', 2)
-    const { json } = await call('GET', '/usage/payments/carol?tier=pro')
-    t.match(json.limits, [
-      { name: 'second', used: 2, remaining: 3 },
-      { name: 'minute', used: 2, remaining: 98 },
-    ])
-  },
-)
+  take(0, 1, 'carol', 2)
+  const { json } = await call('GET', '/usage/payments/carol?tier=pro')
+  t.match(json.limits, [
+    { name: 'second', used: 2, remaining: 3 },
+    { name: 'minute', used: 2, remaining: 98 },
+  ])
+})
 
 t.test(
-  'shows what each algorithm has, candidates as such, and names what an id does not lead to',
+  "shows each algorithm's state, marks candidates, and names levels that the id does not give",
   async (t) => {
     const snapshot = snapshotOf(`
 tiers: [free]
@@ -128,35 +125,32 @@ routes: [{ path: /*, service: models }]
   },
 )
 
-t.test('a tier without limits has nothing to show', async (t) => {
+t.test('a tier without limits shows none', async (t) => {
   const { call } = await startUsed(t)
   t.match((await call('GET', '/usage/marketing/alice?tier=enterprise')).json, { unlimited: true, limits: [] })
 })
 
-t.test(
-  'forgets on DELETE what was used of that service, of all tiers, and of that consumer alone',
-  async (t) => {
-    const { call, take, logged } = await startUsed(t)
-    take(0, 0, 'alice', 3)
-    take(0, 1, 'alice', 3)
-    take(1, 0, 'alice', 3)
-    take(0, 0, 'bob', 3)
-    t.match(await call('DELETE', '/usage/payments/alice'), {
-      status: 200,
-      json: { service: 'payments', consumer: 'alice', reset: true },
-    })
-    const used = async (path: string) => (await call('GET', path)).json.limits[0].used
-    t.equal(await used('/usage/payments/alice'), 0)
-    t.equal(await used('/usage/payments/alice?tier=pro'), 0)
-    t.equal(await used('/usage/marketing/alice'), 3)
-    t.equal(await used('/usage/payments/bob'), 3)
-    t.match(logged, [
-      { fields: { audit: { action: 'usage.reset', target: 'payments/alice', before: { minute: 3 } } } },
-    ])
-  },
-)
+t.test("DELETE resets the consumer's usage of that service, in all tiers, and of no other", async (t) => {
+  const { call, take, logged } = await startUsed(t)
+  take(0, 0, 'alice', 3)
+  take(0, 1, 'alice', 3)
+  take(1, 0, 'alice', 3)
+  take(0, 0, 'bob', 3)
+  t.match(await call('DELETE', '/usage/payments/alice'), {
+    status: 200,
+    json: { service: 'payments', consumer: 'alice', reset: true },
+  })
+  const used = async (path: string) => (await call('GET', path)).json.limits[0].used
+  t.equal(await used('/usage/payments/alice'), 0)
+  t.equal(await used('/usage/payments/alice?tier=pro'), 0)
+  t.equal(await used('/usage/marketing/alice'), 3)
+  t.equal(await used('/usage/payments/bob'), 3)
+  t.match(logged, [
+    { fields: { audit: { action: 'usage.reset', target: 'payments/alice', before: { minute: 3 } } } },
+  ])
+})
 
-t.test('names the services and tiers to choose from', async (t) => {
+t.test('an unknown service or tier is refused, with the known ones', async (t) => {
   const { call } = await startUsed(t)
   for (const method of ['GET', 'DELETE']) {
     const answer = await call(method, '/usage/payment/alice')
@@ -207,7 +201,7 @@ t.test('a consumer id may hold any character', async (t) => {
   )
 })
 
-t.test('says what becomes of requests while the store is away, and does not wait for it', async (t) => {
+t.test('says what happens to requests while the store is away, without waiting for it', async (t) => {
   const redis = await ownRedis(t)
   const quiet = { info() {}, warn() {}, error() {} }
   const config = {
