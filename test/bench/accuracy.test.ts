@@ -3,7 +3,7 @@ import type { Algorithm } from '../../src/config/schema/algorithms.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'
 import { policyOf, serviceOf } from '../limiter/contract/build.js'
 
-/** What `npm run bench:accuracy` claims, on less traffic: a fifth of it, from another seed. */
+/** Checks the claims of `npm run bench:accuracy` on a fifth of the traffic, from another seed. */
 const WINDOWS = 800
 const SEED = 2
 
@@ -35,7 +35,7 @@ function open(algorithm: Algorithm, amount: number, windowMs: number) {
 
 const rows: Row[] = measureAccuracy({ open, windows: WINDOWS, seed: SEED })
 
-t.test('what the docs claim of each algorithm holds', async (t) => {
+t.test('every claim of the docs about an algorithm holds', async (t) => {
   const marks: { name: string; figure: string; holds: boolean }[] = judgeMarks(rows)
   t.equal(marks.length, 3)
   for (const { name, figure, holds } of marks) t.ok(holds, `${name}: ${figure}`)
@@ -45,19 +45,19 @@ t.test('no algorithm admits more than twice the limit in any window', async (t) 
   for (const row of rows) t.ok(row.peakExcess <= 1, `${row.traffic}, ${row.algorithm}: ${row.peakExcess}`)
 })
 
-t.test('an attack on the boundary gets nearly twice the exact volume from the sliding counter', async (t) => {
+t.test('an attack on the boundary gets nearly twice the volume from the sliding counter', async (t) => {
   const row = rows.find(({ algorithm, traffic }) => algorithm === 'sliding' && /boundary/.test(traffic))
   t.match(row, { ofExact: Number, peakExcess: 0.99 })
   t.ok(row!.ofExact > 1.95 && row!.ofExact < 2, `${row!.ofExact}`)
 })
 
-t.test('the same seed gives the same figures, another seed others', async (t) => {
+t.test('the same seed gives the same figures, another seed different ones', async (t) => {
   const short = (seed: number): Row[] => measureAccuracy({ open, windows: 8, seed })
   t.strictSame(short(7), short(7))
   t.notSame(short(7), short(8))
 })
 
-t.test('a limiter that is the exact log is wrong about nothing', async (t) => {
+t.test('the exact log itself shows no error', async (t) => {
   const exact = (_algorithm: Algorithm, amount: number, windowMs: number) => {
     let times: number[] = []
     return (time: number) => {
