@@ -5,7 +5,7 @@ import t from 'tap'
 import { formatError, loadConfig } from '../../src/config/load/load.js'
 
 const folder = fileURLToPath(new URL('../fixtures/config/', import.meta.url))
-/** What the fixtures find in the environment. None of it may be seen again. */
+/** Environment of the fixtures. No message may show any of it. */
 const env = {
   SECRET_LIMIT: 'hunter2-limit',
   SECRET_TIER: 'hunter2-tier',
@@ -21,7 +21,7 @@ function messagesFor(text: string, file: string): readonly string[] {
 const files = readdirSync(folder)
 const fixtures = files.filter((name) => name.endsWith('.yaml')).map((name) => name.slice(0, -5))
 
-t.test('every fixture has its expectation, and every expectation its fixture', async (t) => {
+t.test('every fixture has an expectation, and every expectation a fixture', async (t) => {
   t.ok(fixtures.length > 50)
   t.same(files, fixtures.flatMap((name) => [`${name}.txt`, `${name}.yaml`]).sort())
 })
@@ -45,12 +45,12 @@ for (const name of fixtures) {
 t.test('a file of more than 1 MiB is not read', async (t) => {
   const message = 'big.yaml:1:1: the file is larger than 1 MiB; take out what does not belong to it'
   t.same(messagesFor(`#${' '.repeat(1024 * 1024)}`, 'big.yaml'), [message])
-  // In bytes, not in characters.
+  // The limit is in bytes, not in characters.
   t.same(messagesFor(`#${'é'.repeat(512 * 1024)}`, 'big.yaml'), [message])
   t.match(messagesFor(`#${' '.repeat(1024 * 1024 - 1)}`, 'big.yaml'), [/the file is empty/])
 })
 
-t.test('what would take the parser down is refused before it, at once', async (t) => {
+t.test('input that would break the parser is refused before it, at once', async (t) => {
   const deep = /nested more than 20 levels deep/
   for (const text of [
     'a: '.concat('['.repeat(1e6)),
@@ -66,14 +66,14 @@ t.test('what would take the parser down is refused before it, at once', async (t
   t.match(messagesFor(many, 'bomb.yaml'), [/^bomb\.yaml:2:\d+: the file holds more than 100,000 values/])
 })
 
-t.test('a file that is wrong throughout gives a hundred messages and the number of the rest', async (t) => {
+t.test('a file with many errors gives a hundred messages and the number of the rest', async (t) => {
   const routes = Array.from({ length: 3000 }, (_, i) => `  - { path: p${i}, service: s }\n`).join('')
   const messages = messagesFor(`tiers: [free]\nservices: {}\nroutes:\n${routes}`, 'wrong.yaml')
   t.equal(messages.length, 101)
   t.equal(messages[100], 'wrong.yaml:104:13: and 5900 more from here on; correct those above first')
 })
 
-t.test('a route for any method is never reached when others take every method', async (t) => {
+t.test('a route for any method is reported as never reached when others take every method', async (t) => {
   const methods = METHODS.filter((method) => !['CONNECT', 'TRACE', 'HEAD'].includes(method))
   const text = (list: readonly string[]) => `
 tiers: [free]

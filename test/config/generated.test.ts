@@ -11,13 +11,13 @@ import { ConfigSchema } from '../../src/config/schema/schema.js'
 const root = fileURLToPath(new URL('../../', import.meta.url))
 const readRoot = (name: string) => readFileSync(`${root}${name}`, 'utf8')
 
-t.test('config/schema.json and docs/config.md are what the schema says', async (t) => {
+t.test('config/schema.json and docs/config.md are up to date with the schema', async (t) => {
   const remedy = 'run: npm run build && node scripts/generate-schema.mjs'
   t.equal(readRoot('config/schema.json'), `${JSON.stringify(jsonSchema(), null, 2)}\n`, remedy)
   t.equal(readRoot('docs/config.md'), referencePage(), remedy)
 })
 
-/** Every part of the schema, with its path. */
+/** Returns every part of the schema, with its path. */
 function* partsOf(part: SchemaNode, path = ''): Generator<[string, SchemaNode]> {
   yield [path, part]
   for (const form of formsOf(part)) {
@@ -29,7 +29,7 @@ function* partsOf(part: SchemaNode, path = ''): Generator<[string, SchemaNode]> 
   }
 }
 
-t.test('every key has a description, and no mapping takes keys that are not known', async (t) => {
+t.test('every key has a description, and every mapping refuses unknown keys', async (t) => {
   const parts = [...partsOf(ConfigSchema as unknown as SchemaNode)]
   t.ok(parts.length > 80)
   for (const [path, part] of parts) {
@@ -38,8 +38,8 @@ t.test('every key has a description, and no mapping takes keys that are not know
   }
 })
 
-t.test('editors are told the same as the reader does', async (t) => {
-  // Strict but for the unions of types that sizes and durations are.
+t.test('the JSON Schema refuses every structural error that the reader refuses', async (t) => {
+  // Strict, except for the unions of types of sizes and durations.
   const validate = new Ajv({ allErrors: true, allowUnionTypes: true, strictTypes: false }).compile(
     jsonSchema(),
   )
@@ -48,7 +48,7 @@ t.test('editors are told the same as the reader does', async (t) => {
   const full = readFileSync(`${root}test/fixtures/config-full.yaml`, 'utf8')
   t.ok(valid(full), JSON.stringify(validate.errors))
 
-  // What needs more than a schema (names that must exist, sums, YAML itself) is beyond editors.
+  // Names that must exist, sums and YAML itself take more than a schema.
   const structural = [
     ...[
       'misspelt-key',

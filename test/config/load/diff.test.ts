@@ -26,7 +26,7 @@ function changes(from: string, to: string): readonly string[] {
   return changesBetween(load(full), load(full.replace(from, to))).map(({ text }) => text)
 }
 
-t.test('a change is told as it is written in the file', async (t) => {
+t.test('a change is described in the words of the file', async (t) => {
   const told: [from: string, to: string, change: string][] = [
     ['free: 10/min', 'free: 20/min', 'services.payments.limits.free: 10/min -> 20/min'],
     ['free: 10/min', 'free: unlimited', 'services.payments.limits.free: 10/min -> unlimited'],
@@ -88,18 +88,18 @@ t.test('a change is told as it is written in the file', async (t) => {
   }
 })
 
-t.test('a new route or key shifts none of the others', async (t) => {
+t.test('a new route or key does not shift the others', async (t) => {
   t.same(changes('routes:\n', 'routes:\n  - { path: /new, service: open }\n'), ['routes[/new]: added'])
   t.same(changes('  - { path: /m, service: marketing, websocket: false }\n', ''), ['routes[/m]: removed'])
   const key = '        - { key: another, consumer: other }\n'
   t.same(changes('      keys:\n', `      keys:\n${key}`), ['consumers[0].api_key.keys[other]: added'])
 })
 
-t.test('services come and go by name', async (t) => {
+t.test('services are added and removed by name', async (t) => {
   t.same(changes('services:\n', 'services:\n  new: { upstreams: [http://a] }\n'), ['services.new: added'])
 })
 
-t.test('secrets are masked, and still seen to have changed', async (t) => {
+t.test('secrets are masked, and a change of one is still reported', async (t) => {
   const other = {
     ...env,
     ADMIN_TOKEN: 'another-token-altogether',
@@ -127,7 +127,7 @@ t.test('secrets are masked, and still seen to have changed', async (t) => {
   )
 })
 
-t.test('says which keys are read at the start only', async (t) => {
+t.test('reports keys that are only read at the start', async (t) => {
   const restarts = (from: string, to: string) =>
     changesBetween(load(full), load(full.replace(from, to))).map(({ restart }) => restart)
   t.same(restarts('8KiB', '16KiB'), ['server'])
@@ -136,6 +136,6 @@ t.test('says which keys are read at the start only', async (t) => {
   t.same(restarts('timeout: 50ms', 'timeout: 60ms'), ['store.timeout'])
 })
 
-t.test('two equal configurations differ in nothing', async (t) => {
+t.test('two equal configurations have no differences', async (t) => {
   t.same(changesBetween(load(full), load(full)), [])
 })

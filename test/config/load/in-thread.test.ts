@@ -12,7 +12,7 @@ const env = {
   ACME_KEY: 'acme-secret',
   OTLP_TOKEN: 'otlp-secret',
 }
-/** Far above the size from which a thread is taken. */
+/** Far above the size from which a thread is used. */
 const padding = '# a comment\n'.repeat(2000)
 
 function manyRoutes(count: number, extra = ''): string {
@@ -20,7 +20,7 @@ function manyRoutes(count: number, extra = ''): string {
   return `tiers: [free]\nservices: { api: { upstreams: [http://127.0.0.1:1], limits: { free: 1/s } } }\nroutes:\n${routes}${extra}`
 }
 
-t.test('a long file is read in a thread, and what comes of it is what reading it here gives', async (t) => {
+t.test('a long file is read in a thread, with the same result as here', async (t) => {
   const file = 'test/fixtures/config-full.yaml'
   const text = `${readFileSync(file, 'utf8')}\n${padding}`
   const here = loadConfig(text, { file: 'full.yaml', env })
@@ -37,7 +37,7 @@ t.test('a long file is read in a thread, and what comes of it is what reading it
   )
 })
 
-t.test('the thread holds nobody up: timers here go on while it reads', async (t) => {
+t.test('timers go on while the thread reads', async (t) => {
   let ticks = 0
   const timer = setInterval(() => ticks++, 1)
   const loaded = await loadApart(manyRoutes(3000), { file: 'tidegate.yaml', env })
@@ -46,7 +46,7 @@ t.test('the thread holds nobody up: timers here go on while it reads', async (t)
   t.ok(ticks > 0, `${ticks} ticks`)
 })
 
-t.test('what is wrong in a long file is told with its line, and without a secret', async (t) => {
+t.test('an error in a long file has its line, and shows no secret', async (t) => {
   const text = manyRoutes(400, '  - { path: /x, service: "$' + '{ADMIN_TOKEN}" }\n')
   const apart = await loadApart(text, { file: 'tidegate.yaml', env })
   if (apart.ok) throw new Error('there is no such service')
@@ -55,7 +55,7 @@ t.test('what is wrong in a long file is told with its line, and without a secret
   t.notMatch(JSON.stringify(apart.errors), /a-token-of-the-admin/)
 })
 
-t.test('a short file is read here: it is there before anything else has had a turn', async (t) => {
+t.test('a short file is read here, before the next turn of the event loop', async (t) => {
   const first = await Promise.race([
     loadApart(manyRoutes(3), { file: 'tidegate.yaml', env }),
     new Promise((resolve) => setImmediate(resolve, 'another turn')),

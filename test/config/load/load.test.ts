@@ -110,14 +110,14 @@ t.test('the smallest file gets every default', async (t) => {
   })
 })
 
-t.test('the example is good and gives no warning', async (t) => {
+t.test('the example is valid and gives no warning', async (t) => {
   const text = readFileSync(new URL('../../../config/tidegate.yaml', import.meta.url), 'utf8')
   const result = loadConfig(text, { file: 'config/tidegate.yaml', env: {} })
   t.match(result, { ok: true, warnings: [] })
   t.match(text, /^# yaml-language-server: \$schema=\.\/schema\.json\n/)
 })
 
-t.test('every way to write a limit is read into the same form', async (t) => {
+t.test('every way to write a limit gives the same form', async (t) => {
   const limits = (written: string) =>
     load(`tiers: [free]
 services: { a: { upstreams: [http://a], limits: { free: ${written} } } }
@@ -143,14 +143,14 @@ routes: [{ path: /*, service: a }]`).services.a?.limits?.free
   t.same(limits('33554431/s'), [{ ...minute, amount: 33_554_431, window: 1000 }])
 })
 
-t.test('addresses to listen on: any host, IPv6 in brackets, port 0', async (t) => {
+t.test('a listen address has any host, IPv6 in brackets, and may have port 0', async (t) => {
   const listen = (written: string) => load(`listen: "${written}"\n${MINIMAL}`).listen
   t.same(listen('[::]:8080'), { host: '::', port: 8080 })
   t.same(listen('localhost:0'), { host: 'localhost', port: 0 })
   t.same(listen('127.0.0.1:65535'), { host: '127.0.0.1', port: 65_535 })
 })
 
-t.test('an admin server on the loopback needs no token, in any spelling', async (t) => {
+t.test('an admin server on the loopback needs no token, however it is spelled', async (t) => {
   for (const host of ['127.0.0.1', '127.8.8.8', '[::1]', 'localhost']) {
     t.ok(load(`admin: { listen: "${host}:9000" }\n${MINIMAL}`), host)
   }
@@ -158,7 +158,7 @@ t.test('an admin server on the loopback needs no token, in any spelling', async 
   t.equal(load(`admin: { listen: "0.0.0.0:9000", token: ${token} }\n${MINIMAL}`).admin.token, token)
 })
 
-t.test('of a key only its SHA-256 is kept', async (t) => {
+t.test('only the SHA-256 of a key is kept', async (t) => {
   const config = load(
     `consumers:
   - api_key:
@@ -195,7 +195,7 @@ t.test('websocket: true, false or a mapping', async (t) => {
   t.same(websocket('{ idle: 1h }'), { enabled: true, handshake: 10_000, idle: 3_600_000 })
 })
 
-t.test('the environment stands in for any value, whatever its type', async (t) => {
+t.test('the environment can supply any value, whatever its type', async (t) => {
   const config = load(
     `listen: "\${HOST:-127.0.0.1}:\${PORT}"
 store: { redis: "redis://:\${PASSWORD}@127.0.0.1:6379", max_keys: "\${KEYS}", timeout: "\${EMPTY:-7ms}" }
@@ -224,20 +224,17 @@ routes: [{ path: /*, service: a, access_log: "\${LOG}", websocket: "\${LOG}" }]
   t.match(config.routes[0], { access_log: false, websocket: { enabled: false } })
 })
 
-t.test(
-  'what the environment holds is text: it becomes neither structure nor another reference',
-  async (t) => {
-    const text = `log: { access: "\${A}" }\n${MINIMAL}`
-    t.equal(load(text, { A: 'x\ntiers: [pro]' }).log.access, 'x\ntiers: [pro]')
-    t.equal(load(text, { A: '{ a: 1 }' }).log.access, '{ a: 1 }')
-    // biome-ignore lint/suspicious/noTemplateCurlyInString: the point of the test
-    t.equal(load(text, { A: '${B}', B: 'never' }).log.access, '${B}')
-    const inherited = loadConfig(text.replace('{A}', '{constructor}'), { file: 'f', env: process.env })
-    t.match(inherited, { ok: false, errors: [{ message: /the environment has no constructor/ }] })
-  },
-)
+t.test('a value of the environment is text, never structure or another reference', async (t) => {
+  const text = `log: { access: "\${A}" }\n${MINIMAL}`
+  t.equal(load(text, { A: 'x\ntiers: [pro]' }).log.access, 'x\ntiers: [pro]')
+  t.equal(load(text, { A: '{ a: 1 }' }).log.access, '{ a: 1 }')
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: the point of the test
+  t.equal(load(text, { A: '${B}', B: 'never' }).log.access, '${B}')
+  const inherited = loadConfig(text.replace('{A}', '{constructor}'), { file: 'f', env: process.env })
+  t.match(inherited, { ok: false, errors: [{ message: /the environment has no constructor/ }] })
+})
 
-t.test('a share is a number from 0 to 1, in any way that YAML has for one', async (t) => {
+t.test('a share is a number from 0 to 1, in any YAML notation', async (t) => {
   const shareOf = (text: string) =>
     load(`${MINIMAL}telemetry: { traces: { sample: ${text} } }`).telemetry.traces!.sample
   t.same(['0', '0.0', '.5', '1e-3', '1', '"0.25"'].map(shareOf), [0, 0, 0.5, 0.001, 1, 0.25])
@@ -245,7 +242,7 @@ t.test('a share is a number from 0 to 1, in any way that YAML has for one', asyn
     t.throws(() => shareOf(text), text)
 })
 
-t.test('an alias stands for a whole value', async (t) => {
+t.test('an alias replaces a whole value', async (t) => {
   const config = load(`
 tiers: [free]
 services:
@@ -259,7 +256,7 @@ routes:
   t.equal(config.routes[1]?.timeouts.total, 3_600_000)
 })
 
-t.test('names that every object has are names like others', async (t) => {
+t.test('names that every object has are ordinary names', async (t) => {
   const config = load(`
 tiers: [constructor, valueof]
 services: { constructor: { upstreams: [http://a], limits: { constructor: 1/s, valueof: unlimited } } }
@@ -269,11 +266,11 @@ routes: [{ path: /*, service: constructor }]
   t.equal(config.services.toString, undefined)
 })
 
-t.test('a windows file with a byte order mark is read like any other', async (t) => {
+t.test('a Windows file with a byte order mark is read like any other', async (t) => {
   t.same(load(`\uFEFF${MINIMAL.replaceAll('\n', '\r\n')}`), load(MINIMAL))
 })
 
-t.test('warns of what is valid but hardly meant', async (t) => {
+t.test('warns of valid settings that are hardly meant', async (t) => {
   t.same(
     warnings(`trusted_proxies: [0.0.0.0/0]
 tiers: [free]
@@ -292,7 +289,7 @@ routes:
   )
 })
 
-t.test('a key is read by the name that it had before, with a warning', async (t) => {
+t.test('a renamed key is read by its old name, with a warning', async (t) => {
   t.same(warnings(`explain: { keep: 5 }\n${MINIMAL}`), [
     'test.yaml:1:1: explain: is called decisions now; rename it',
   ])
@@ -304,7 +301,7 @@ t.test('a key is read by the name that it had before, with a warning', async (t)
   )
 })
 
-t.test('warns of addresses whose answers somebody on the way could replace', async (t) => {
+t.test('warns of unencrypted URLs whose responses could be replaced on the way', async (t) => {
   const at = (host: string) => `
 tiers: [free]
 admin:
@@ -330,11 +327,9 @@ routes: [{ path: /*, service: a }]
   t.same(warnings(at('x').replaceAll('http://x', 'https://x')), [])
 })
 
-t.test(
-  'warns of a database that is asked in clear over a network, unless that is said to be meant',
-  async (t) => {
-    const said = (url: string) =>
-      warnings(`
+t.test('warns of an unencrypted database connection over a network, unless sslmode allows it', async (t) => {
+  const said = (url: string) =>
+    warnings(`
 tiers: [free]
 consumers: [{ header: { name: x-user-id, from: [127.0.0.1] } }]
 tier_sources:
@@ -342,27 +337,26 @@ tier_sources:
 services: { a: { upstreams: ["http://127.0.0.1:9001"], limits: { free: 10/min } } }
 routes: [{ path: /*, service: a }]
 `)
-    const warned = [
-      'test.yaml:5:22: tier_sources[0].postgres.url: without sslmode, anyone on the network path can read and change queries; add ?sslmode=verify-full, or sslmode=disable in a private network',
-    ]
-    t.same(said('postgres://u:hunter2@db.internal:5432/billing'), warned)
-    t.same(said('postgresql://u:hunter2@[2001:db8::1]/billing?application_name=x'), warned)
-    t.same(said('postgres:///billing?host=db.internal'), warned)
-    for (const url of [
-      'postgres://u:p@db.internal/billing?sslmode=verify-full',
-      'postgres://u:p@db.internal/billing?sslmode=disable',
-      'postgres://u:p@127.0.0.1/billing',
-      'postgres://u:p@[::1]/billing',
-      'postgres://u:p@localhost/billing',
-      'postgres:///billing?host=/run/postgresql',
-    ])
-      t.same(said(url), [], url)
-  },
-)
+  const warned = [
+    'test.yaml:5:22: tier_sources[0].postgres.url: without sslmode, anyone on the network path can read and change queries; add ?sslmode=verify-full, or sslmode=disable in a private network',
+  ]
+  t.same(said('postgres://u:hunter2@db.internal:5432/billing'), warned)
+  t.same(said('postgresql://u:hunter2@[2001:db8::1]/billing?application_name=x'), warned)
+  t.same(said('postgres:///billing?host=db.internal'), warned)
+  for (const url of [
+    'postgres://u:p@db.internal/billing?sslmode=verify-full',
+    'postgres://u:p@db.internal/billing?sslmode=disable',
+    'postgres://u:p@127.0.0.1/billing',
+    'postgres://u:p@[::1]/billing',
+    'postgres://u:p@localhost/billing',
+    'postgres:///billing?host=/run/postgresql',
+  ])
+    t.same(said(url), [], url)
+})
 
 const SECRET = 'Bearer hunter2-hunter2'
 
-t.test('warns of costs and levels that do not fit what is there', async (t) => {
+t.test('warns of costs and levels that do not fit the rest of the file', async (t) => {
   t.same(
     warnings(`tiers: [free]
 services:
@@ -385,7 +379,7 @@ routes:
   )
 })
 
-t.test('whatever becomes of a file, it is read or refused with a place in it and no secret', async (t) => {
+t.test('any file is accepted, or refused with a place in it and no secret', async (t) => {
   const full = readFileSync(new URL('../../fixtures/config-full.yaml', import.meta.url), 'utf8')
   const env = {
     PORT: '1',
@@ -463,14 +457,12 @@ t.test('whatever becomes of a file, it is read or refused with a place in it and
   t.ok(refused > 100, `${refused} of 300 were refused`)
 })
 
-t.test(
-  'a relative path begins at the folder of the configuration file, wherever it is read from',
-  async (t) => {
-    const folder = t.testdir({
-      'deny.txt': '192.0.2.0/24\n',
-      'issuer.pem': readFileSync('test/fixtures/issuer.pem', 'utf8'),
-    })
-    const yaml = (access: string) => `
+t.test('a relative path starts at the folder of the configuration file', async (t) => {
+  const folder = t.testdir({
+    'deny.txt': '192.0.2.0/24\n',
+    'issuer.pem': readFileSync('test/fixtures/issuer.pem', 'utf8'),
+  })
+  const yaml = (access: string) => `
 tiers: [free]
 store: { redis: "rediss://10.0.0.1", tls: { ca: redis/ca.pem } }
 consumers: [{ jwt: { issuer: https://id.example.com, public_key: issuer.pem } }]
@@ -479,17 +471,16 @@ services: { a: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: a }]
 log: { access: ${access} }
 `
-    const of = (access: string, file = join(folder, 'tidegate.yaml')) => {
-      const result = loadConfig(yaml(access), { file, env: {} })
-      return result.ok ? result.config : result.errors.map(formatError)
-    }
-    t.match(of('logs/access.log'), {
-      edge: { deny: [{ file: { file: join(folder, 'deny.txt') } }] },
-      store: { tls: { ca: join(folder, 'redis/ca.pem') } },
-      log: { access: join(folder, 'logs/access.log') },
-    })
-    t.match(of('/var/log/access.log'), { log: { access: '/var/log/access.log' } })
-    for (const word of ['stdout', '"off"']) t.match(of(word), { log: { access: word.replaceAll('"', '') } })
-    t.match(of('stdout', 'elsewhere.yaml'), [/"issuer\.pem" cannot be read/, /"deny\.txt" cannot be read/])
-  },
-)
+  const of = (access: string, file = join(folder, 'tidegate.yaml')) => {
+    const result = loadConfig(yaml(access), { file, env: {} })
+    return result.ok ? result.config : result.errors.map(formatError)
+  }
+  t.match(of('logs/access.log'), {
+    edge: { deny: [{ file: { file: join(folder, 'deny.txt') } }] },
+    store: { tls: { ca: join(folder, 'redis/ca.pem') } },
+    log: { access: join(folder, 'logs/access.log') },
+  })
+  t.match(of('/var/log/access.log'), { log: { access: '/var/log/access.log' } })
+  for (const word of ['stdout', '"off"']) t.match(of(word), { log: { access: word.replaceAll('"', '') } })
+  t.match(of('stdout', 'elsewhere.yaml'), [/"issuer\.pem" cannot be read/, /"deny\.txt" cannot be read/])
+})

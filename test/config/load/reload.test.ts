@@ -32,7 +32,7 @@ routes: [{ path: /*, service: a }]
 interface Watched {
   readonly source: ConfigSource
   readonly events: ReloadEvent[]
-  /** The next reload that has not been asked for yet. */
+  /** Resolves with the next reload that the test has not seen. */
   next(): Promise<ReloadEvent>
   amount(): number | undefined
 }
@@ -47,7 +47,7 @@ async function watched(
   const source = await openConfig({
     file,
     env: { TOKEN: 'the-token-of-the-admin' },
-    // Long, so that it is the directory's events that are tested, unless a test says otherwise.
+    // Long, so that tests depend on directory events, unless a test says otherwise.
     pollMs: 60_000,
     stableMs: 50,
     ...options,
@@ -65,7 +65,7 @@ async function watched(
   }
 }
 
-// Each has a folder of its own, and waits.
+// Each test has a folder of its own, and mostly waits.
 t.jobs = 8
 
 type Writer = (file: string, text: string, dir: string) => Promise<void>
@@ -119,7 +119,7 @@ for (const [way, write] of Object.entries(ways)) {
   })
 }
 
-t.test('a ConfigMap: Kubernetes swaps the link ..data to another directory', async (t) => {
+t.test('a Kubernetes ConfigMap, which swaps the link ..data, is applied', async (t) => {
   const dir = t.testdir({ '..2026_1': { 'tidegate.yaml': config(10) } })
   await symlink('..2026_1', join(dir, '..data'))
   await symlink(join('..data', 'tidegate.yaml'), join(dir, 'tidegate.yaml'))
@@ -137,7 +137,7 @@ t.test('a ConfigMap: Kubernetes swaps the link ..data to another directory', asy
   }
 })
 
-t.test('a change that no event tells of is found by looking', async (t) => {
+t.test('a change without an event is found by polling', async (t) => {
   const dir = t.testdir({ etc: {}, elsewhere: { 'real.yaml': config(10) } })
   await symlink(join(dir, 'elsewhere', 'real.yaml'), join(dir, 'etc', 'tidegate.yaml'))
   const watch = await watched(t, join(dir, 'etc', 'tidegate.yaml'), { pollMs: 100 })
@@ -146,7 +146,7 @@ t.test('a change that no event tells of is found by looking', async (t) => {
   t.equal(watch.amount(), 20)
 })
 
-t.test('its whole directory removed and made again, it is found by looking', async (t) => {
+t.test('a directory that is removed and created again is found by polling', async (t) => {
   const dir = t.testdir({ etc: { 'tidegate.yaml': config(10) } })
   const watch = await watched(t, join(dir, 'etc', 'tidegate.yaml'), { pollMs: 100 })
   await rm(join(dir, 'etc'), { recursive: true })
@@ -158,7 +158,7 @@ t.test('its whole directory removed and made again, it is found by looking', asy
   t.equal(watch.amount(), 20)
 })
 
-t.test('a file that is not good changes nothing, and the next good one is applied', async (t) => {
+t.test('an invalid file changes nothing, and the next valid one is applied', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file)
@@ -182,14 +182,14 @@ t.test('a file that is not good changes nothing, and the next good one is applie
   t.match(await watch.next(), { result: 'rejected', messages: [/this is a directory/] })
   await rm(file, { recursive: true })
   await writeFile(file, config(20))
-  // The moment between may be seen, or not.
+  // The state in between may be seen, or not.
   let event = await watch.next()
   while (event.result !== 'applied') event = await watch.next()
   t.equal(watch.amount(), 20)
   t.equal(watch.source.status().lastError, null)
 })
 
-t.test('what was good before is good again: unchanged, and no error any more', async (t) => {
+t.test('a file that is restored is unchanged, and no error any more', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file)
@@ -206,7 +206,7 @@ t.test('what was good before is good again: unchanged, and no error any more', a
   t.equal(watch.source.current(), before)
 })
 
-t.test('of many changes in a row the last one is in force', async (t) => {
+t.test('after many changes in a row the last one is in force', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file, { stableMs: 300 })
@@ -218,7 +218,7 @@ t.test('of many changes in a row the last one is in force', async (t) => {
   t.ok(watch.events.length < 10, `${watch.events.length} reloads for 50 changes`)
 })
 
-t.test('a reload that is asked for reads the file at once, and says what became of it', async (t) => {
+t.test('a requested reload reads the file at once, and returns its outcome', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file, { stableMs: 5000 })
@@ -237,23 +237,20 @@ t.test('a reload that is asked for reads the file at once, and says what became 
   t.equal(applied?.previous.services[0]?.policies[0]?.limits[0]?.amount, 10)
 })
 
-t.test(
-  'a hundred reloads at once run one after the other, and nobody is told of an older file',
-  async (t) => {
-    const dir = t.testdir({ 'tidegate.yaml': config(10) })
-    const file = join(dir, 'tidegate.yaml')
-    const watch = await watched(t, file, { stableMs: 5000 })
-    const first = watch.source.reload('admin')
-    await writeFile(file, config(20))
-    const outcomes = await Promise.all(Array.from({ length: 100 }, () => watch.source.reload('admin')))
-    await first
-    t.equal(watch.amount(), 20)
-    t.ok(outcomes.every(({ result }) => result !== 'rejected'))
-    t.ok(watch.events.length <= 3, `${watch.events.length} times read`)
-  },
-)
+t.test('a hundred concurrent reloads are few reads, and all get the newest file', async (t) => {
+  const dir = t.testdir({ 'tidegate.yaml': config(10) })
+  const file = join(dir, 'tidegate.yaml')
+  const watch = await watched(t, file, { stableMs: 5000 })
+  const first = watch.source.reload('admin')
+  await writeFile(file, config(20))
+  const outcomes = await Promise.all(Array.from({ length: 100 }, () => watch.source.reload('admin')))
+  await first
+  t.equal(watch.amount(), 20)
+  t.ok(outcomes.every(({ result }) => result !== 'rejected'))
+  t.ok(watch.events.length <= 3, `${watch.events.length} times read`)
+})
 
-t.test('what cannot change while running waits for the next start; the rest is applied', async (t) => {
+t.test('a change that needs a restart waits for it, and the rest is applied', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file)
@@ -281,7 +278,7 @@ t.test('what cannot change while running waits for the next start; the rest is a
   t.match(await watch.next(), { result: 'applied', messages: [] })
 })
 
-t.test('the status: file, hash, when it was loaded, warnings', async (t) => {
+t.test('the status has file, hash, load time and warnings', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10, 'trusted_proxies: [0.0.0.0/0]') })
   const file = join(dir, 'tidegate.yaml')
   const source = await openConfig({ file, env: {}, now: () => 1_790_000_000_000 })
@@ -299,7 +296,7 @@ t.test('the status: file, hash, when it was loaded, warnings', async (t) => {
   t.equal(source.current().loadedAt, 1_790_000_000_000)
 })
 
-t.test('a first load that fails says everything, and watches nothing', async (t) => {
+t.test('a first load that fails lists every error, and watches nothing', async (t) => {
   const dir = t.testdir({ 'bad.yaml': config(10).replace('tiers', 'tires').replace('/min', '/mn') })
   const failure = await openConfig({ file: join(dir, 'bad.yaml'), env: {} }).catch((error: unknown) => error)
   if (!(failure instanceof InvalidConfig)) throw new Error('it loaded')
@@ -310,7 +307,7 @@ t.test('a first load that fails says everything, and watches nothing', async (t)
   await t.rejects(openConfig({ file: dir, env: {} }), { message: /this is a directory/ })
 })
 
-t.test('a close waits for the reload that is under way', async (t) => {
+t.test('close waits for the reload that is under way', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file, { stableMs: 5000 })
@@ -321,7 +318,7 @@ t.test('a close waits for the reload that is under way', async (t) => {
   t.equal(watch.amount(), 20)
 })
 
-t.test('after close nothing is reloaded any more', async (t) => {
+t.test('after close nothing is reloaded', async (t) => {
   const dir = t.testdir({ 'tidegate.yaml': config(10) })
   const file = join(dir, 'tidegate.yaml')
   const watch = await watched(t, file, { pollMs: 20, stableMs: 10 })

@@ -29,7 +29,7 @@ t.test('a certificate is read with its DNS names and its end', async (t) => {
   t.ok(left > 86_400_000 && left < 3 * 86_400_000)
 })
 
-t.test('whatever is wrong with a file is said with what to do, all of it at once', async (t) => {
+t.test('all faults of the files are reported together, with what to do', async (t) => {
   const folder = t.testdir()
   const file = (name: string) => join(folder, name)
   mkdirSync(file('folder'))
@@ -70,7 +70,7 @@ t.test('whatever is wrong with a file is said with what to do, all of it at once
   ])
 })
 
-t.test('a certificate is said to be out of its time, before and after', async (t) => {
+t.test('a certificate outside its validity is reported, before and after', async (t) => {
   const { certificates } = (await loadCertificates({ certificates: [api] }, () => {}))!
   const { notBefore, notAfter } = certificates[0]!
   const said = (now: number) => {
@@ -84,7 +84,7 @@ t.test('a certificate is said to be out of its time, before and after', async (t
   t.match(said(notBefore - 1), [/ is not valid before \d{4}-.*; check the clock$/])
 })
 
-t.test('no name of a certificate can pass for two', async (t) => {
+t.test('no name of a certificate is read as two', async (t) => {
   t.same(alternativeNames(undefined), [])
   t.same(alternativeNames('DNS:a.example, IP Address:127.0.0.1, URI:spiffe://a/b:c'), [
     ['DNS', 'a.example'],

@@ -24,7 +24,7 @@ function compile(patterns: readonly Pattern[]): Snapshot | undefined {
   })
   const loaded = loadConfig(text, { file: 'test.yaml', env: {} })
   if (loaded.ok) return compileSnapshot(loaded.config, 0)
-  // Two routes that get the same requests are an error of the file: nothing to put in order.
+  // Two routes for the same requests are an error of the file: there is nothing to put in order.
   if (loaded.errors.every(({ message }) => /same|shadow|twice|never/.test(message))) return undefined
   throw new Error(loaded.errors.map(formatError).join('\n'))
 }
@@ -37,7 +37,7 @@ const pattern: fc.Arbitrary<Pattern> = fc.record({
     .map(([parts, any]) => `/${[...parts, ...(any ? ['*'] : [])].join('/')}`),
   methods: fc.constantFrom([], ['GET'], ['POST'], ['GET', 'POST']),
 })
-/** Parameters of one path need names of their own. */
+/** The parameters of one path need distinct names. */
 const numbered = pattern.map((p) => {
   let n = 0
   return { ...p, path: p.path.replace(/:x/g, () => `:x${n++}`) }
@@ -58,7 +58,7 @@ function fits(
   return want.every((part, i) => part === '*' || part.startsWith(':') || part === have[i])
 }
 
-t.test('a request goes to the first line of the table that it fits', async (t) => {
+t.test('a request takes the first line of the route table that matches it', async (t) => {
   const request = fc.record({
     method: fc.constantFrom('GET', 'POST', 'PUT'),
     host: fc.constantFrom('a.example.com', 'b.example.com', 'c.com', 'd.org'),

@@ -23,7 +23,7 @@ function router(...texts: string[]) {
   }
 }
 
-t.test('a literal segment goes before a parameter, a parameter before a wildcard', async (t) => {
+t.test('a literal segment wins over a parameter, a parameter over a wildcard', async (t) => {
   const match = router('/*', '/users/*', '/users/:id', '/users/me', '/users/:id/orders', '/users/me/*')
   t.equal(match('GET', '', '/users/me'), '/users/me')
   t.equal(match('GET', '', '/users/7'), '/users/:id')
@@ -35,7 +35,7 @@ t.test('a literal segment goes before a parameter, a parameter before a wildcard
   t.equal(match('GET', '', '/Users/me'), '/*', 'case differs')
 })
 
-t.test('a wildcard takes the path in front of it, and nothing that merely begins like it', async (t) => {
+t.test('a wildcard also matches the path before it, and nothing with the same beginning', async (t) => {
   const match = router('/payments/*')
   for (const path of ['/payments', '/payments/', '/payments/x', '/payments/x/y/', '//payments//x']) {
     t.equal(match('GET', '', path), '/payments/*', path)
@@ -45,13 +45,13 @@ t.test('a wildcard takes the path in front of it, and nothing that merely begins
   }
 })
 
-t.test('a route of that very path goes before the wildcard', async (t) => {
+t.test('a route of exactly that path wins over the wildcard', async (t) => {
   const match = router('/payments/*', 'POST /payments')
   t.equal(match('POST', '', '/payments/'), 'POST /payments')
   t.equal(match('GET', '', '/payments'), '/payments/*')
 })
 
-t.test('both forms of a slash at the end are one path', async (t) => {
+t.test('a path with and without a slash at the end is one path', async (t) => {
   const match = router('/a', '/b/', '/c/:id')
   for (const path of ['/a', '/a/', '/b', '/b/', '/c/1', '/c/1/'])
     t.type(match('GET', '', path), 'string', path)
@@ -60,7 +60,7 @@ t.test('both forms of a slash at the end are one path', async (t) => {
   t.equal(router('/:x')('GET', '', '/'), undefined, 'no parameter is empty')
 })
 
-t.test('a route that names the method goes before one that names none', async (t) => {
+t.test('a route that names the method wins over one that names none', async (t) => {
   const match = router('/a', 'POST,PUT /a', '/a/*', 'DELETE /a/b')
   t.equal(match('POST', '', '/a'), 'POST,PUT /a')
   t.equal(match('GET', '', '/a'), '/a')
@@ -75,7 +75,7 @@ t.test('GET includes HEAD unless HEAD has a route of its own', async (t) => {
   t.same(router('POST /a')('HEAD', '', '/a'), ['POST'])
 })
 
-t.test('a route without methods takes all that Node knows but CONNECT and TRACE', async (t) => {
+t.test('a route without methods takes all that Node knows, except CONNECT and TRACE', async (t) => {
   const match = router('/a')
   for (const method of METHODS) {
     const takes = method !== 'CONNECT' && method !== 'TRACE'
@@ -84,7 +84,7 @@ t.test('a route without methods takes all that Node knows but CONNECT and TRACE'
   t.equal(typeof router('/a', 'GET /b')('PURGE', '', '/a'), 'string')
 })
 
-t.test('a method that nobody has gets the list of those that the path has, over all hosts', async (t) => {
+t.test('for an unknown method all methods of the path are listed, over all hosts', async (t) => {
   const match = router('GET,POST /a/:id', 'PUT api.example.com/a/*', 'DELETE *.example.com/a/b', 'PATCH /c')
   t.same(match('DELETE', 'other.org', '/a/b'), ['GET', 'HEAD', 'POST'])
   t.same(match('PATCH', 'api.example.com', '/a/b'), ['DELETE', 'GET', 'HEAD', 'POST', 'PUT'])
@@ -95,7 +95,7 @@ t.test('a method that nobody has gets the list of those that the path has, over 
   t.equal(match('GET', '', '/nothing'), undefined)
 })
 
-t.test('the exact host, then the longest suffix, then any; with fall-back', async (t) => {
+t.test('the exact host wins, then the longest suffix, then any; with fallback', async (t) => {
   const match = router(
     '/a',
     '/b',
@@ -120,7 +120,7 @@ t.test('the exact host, then the longest suffix, then any; with fall-back', asyn
   t.equal(match('GET', 'example.org', '/c'), undefined)
 })
 
-t.test('no host of a caller meets what every object has', async (t) => {
+t.test('no host matches a property that every object has', async (t) => {
   const match = router('constructor.example.com/a', 'example.com/a')
   for (const host of ['__proto__', 'constructor', 'toString', 'hasOwnProperty']) {
     t.equal(match('GET', host, '/a'), undefined, host)
@@ -151,25 +151,25 @@ t.test('escapes are matched as they stand, and separate nothing', async (t) => {
   t.equal(match('GET', '', '/colon/v1:go'), '/colon/v1:go')
   t.equal(match('GET', '', '/colon/v1%3Ago'), '/colon/v1:go')
   t.equal(match('GET', '', '/colon/v1xgo'), undefined)
-  // Not UTF-8, cut off UTF-8, surrogates: no path makes the router throw or give up.
+  // Malformed UTF-8, cut UTF-8, surrogates: no path makes the router throw or give up.
   for (const path of ['/q/%FF', '/q/%C3', '/q/%ED%A0%80', '/q/%25%32', '/q/%F0%9F%98%80']) {
     t.equal(match('GET', '', path), '/q/*', path)
   }
 })
 
-t.test('what is no path matches nothing', async (t) => {
+t.test('text that is no path matches nothing', async (t) => {
   const match = compileRouter([pattern('/*')])
   for (const path of ['', '*', 'a', 'http://x/y', 'x://a.b/'])
     t.equal(match('GET', '', path), undefined, path)
 })
 
-t.test('names of parameters are never used', async (t) => {
+t.test('names of parameters do not matter', async (t) => {
   const match = router('/a/:__proto__/b', '/a/:constructor/c/:a/:b/:c/:d/:e')
   t.equal(match('GET', '', '/a/__proto__/b'), '/a/:__proto__/b')
   t.equal(match('GET', '', '/a/x/c/1/2/3/4/5'), '/a/:constructor/c/:a/:b/:c/:d/:e')
 })
 
-t.test('a parameter of 16 KiB is a parameter, and many segments are quickly done with', async (t) => {
+t.test('a segment may have 16 KiB, and a path thousands of segments', async (t) => {
   const match = router('/a/:x', '/a/:x/:y/b', '/:p/a/:q/a/:r/a/*')
   t.equal(match('GET', '', `/a/${'x'.repeat(16_384)}`), '/a/:x')
   const started = performance.now()
@@ -193,7 +193,7 @@ const patterns = fc
   )
   .map(withoutOverlaps)
 
-/** What a configuration file may hold: no two routes that claim the same. */
+/** Routes that a configuration file may hold: no two for the same requests. */
 function withoutOverlaps(list: Pattern[]): Pattern[] {
   const claimed = new Set<string>()
   return list.filter(({ path, hosts, methods }) => {
@@ -206,7 +206,7 @@ function withoutOverlaps(list: Pattern[]): Pattern[] {
   })
 }
 
-/** The rules as the reference page states them: how well a route fits, or undefined when it does not. */
+/** The rules of the reference page: returns how well a route fits, or undefined if it does not. */
 function fit(route: Pattern, method: string, host: string, path: string): number[] | undefined {
   const hostRank = route.hosts.length === 0 ? 0 : Math.max(...route.hosts.map((own) => fitHost(own, host)))
   const byName = route.methods.includes(method)
@@ -225,7 +225,7 @@ function fitHost(own: string, host: string): number {
   return own.startsWith('*.') && host.endsWith(own.slice(1)) && host.length >= own.length ? own.length : -1
 }
 
-/** Per segment 4 literal, 3 parameter, 2 the end, 1 wildcard; padded, so that it compares position by position. */
+/** 4 for a literal segment, 3 a parameter, 2 the end, 1 a wildcard; padded, so that it compares position by position. */
 function fitPath(own: string, path: string): number[] | undefined {
   const ownSegments = own.split('/').filter((segment) => segment !== '')
   const segments = path.split('/').filter((segment) => segment !== '')
@@ -248,7 +248,7 @@ function better(a: number[], b: number[]): boolean {
   return i >= 0 && a[i]! > b[i]!
 }
 
-t.test('every look-up follows the rules, whatever the order of the routes', async (t) => {
+t.test('every lookup follows the rules, whatever the order of the routes', async (t) => {
   const request = fc.record({
     method,
     host: fc.constantFrom('', 'x.org', 'a.x.org', 'b.x.org', 'b.a.x.org', 'y.org'),

@@ -10,7 +10,7 @@ import { snapshotOf } from '../../support/gateway/gateway.js'
 const page = readFileSync(new URL('../../../docs/shaping.md', import.meta.url), 'utf8')
 const SERVICES = ['payments', 'api', 'api-canary', 'api-next', 'feed']
 
-t.test('every example of docs/shaping.md is good, and warns of nothing', async (t) => {
+t.test('every example of docs/shaping.md is valid, without a warning', async (t) => {
   const examples = [...page.matchAll(/```yaml\n([\s\S]*?)```/g)].map(([, text]) => text!)
   t.ok(examples.length >= 8)
   for (const example of examples) {
@@ -33,7 +33,7 @@ services: { a: { upstreams: [http://127.0.0.1:9001] } }
 routes: [{ path: /*, service: a, headers: { request: { set: { Authorization: "${token}", X-A: "\${consumer}" } } } }]
 `
 
-t.test('a change of a header value is told, the value is not', async (t) => {
+t.test('the change of a header value is reported without the value', async (t) => {
   const before = snapshotOf(withToken('hunter2-before')).config
   const after = snapshotOf(withToken('hunter2-after')).config
   t.same(
@@ -42,30 +42,27 @@ t.test('a change of a header value is told, the value is not', async (t) => {
   )
 })
 
-t.test(
-  'whatever an id holds, the field is one line of printable ASCII, and two ids never give the same',
-  async (t) => {
-    let compared = 0
-    const snapshot = snapshotOf(withToken('x'))
-    const rules = snapshot.routes[0]!.shape!.request!
-    const fieldOf = (consumer: string) => {
-      const x = exchangeFor(snapshot)
-      x.route = snapshot.routes[0]
-      x.consumer = consumer
-      return applyRules(rules, [], x)[3]!
-    }
-    const id = fc.string({
-      unit: fc.constantFrom('a', '%', '0', 'A', '\r', '\n', ' ', ':', '\0', 'é', '€', '😀', '\x7f', ','),
-      maxLength: 6,
-    })
-    fc.assert(
-      fc.property(id, id, (one, other) => {
-        const [a, b] = [fieldOf(one), fieldOf(other)]
-        compared++
-        return /^[!-~]*$/.test(a) && (a === b) === (one === other) && decodeURIComponent(a) === one
-      }),
-      { numRuns: 2000 },
-    )
-    t.equal(compared, 2000)
-  },
-)
+t.test('any id gives one line of printable ASCII, and two ids never the same', async (t) => {
+  let compared = 0
+  const snapshot = snapshotOf(withToken('x'))
+  const rules = snapshot.routes[0]!.shape!.request!
+  const fieldOf = (consumer: string) => {
+    const x = exchangeFor(snapshot)
+    x.route = snapshot.routes[0]
+    x.consumer = consumer
+    return applyRules(rules, [], x)[3]!
+  }
+  const id = fc.string({
+    unit: fc.constantFrom('a', '%', '0', 'A', '\r', '\n', ' ', ':', '\0', 'é', '€', '😀', '\x7f', ','),
+    maxLength: 6,
+  })
+  fc.assert(
+    fc.property(id, id, (one, other) => {
+      const [a, b] = [fieldOf(one), fieldOf(other)]
+      compared++
+      return /^[!-~]*$/.test(a) && (a === b) === (one === other) && decodeURIComponent(a) === one
+    }),
+    { numRuns: 2000 },
+  )
+  t.equal(compared, 2000)
+})

@@ -21,7 +21,7 @@ function compile(text: string, loadedAt = 0): Snapshot {
   return compileSnapshot(result.config, loadedAt)
 }
 
-t.test('services: upstreams taken apart, policies by tier, header and key part worked out', async (t) => {
+t.test('services have parsed upstreams, policies by tier, the policy header and key parts', async (t) => {
   const [payments, open, marketing] = compile(full).services
   t.match(payments, {
     index: 0,
@@ -55,7 +55,7 @@ t.test('services: upstreams taken apart, policies by tier, header and key part w
   ])
 })
 
-t.test('upstreams: weights, balance, checks and ejection, each compiled once', async (t) => {
+t.test('upstreams have weights, balancing, checks and ejection, each compiled once', async (t) => {
   const [payments, open, marketing, tokens] = compile(full).services
   t.strictSame(
     payments!.upstreams.map(({ weight }) => weight),
@@ -88,14 +88,14 @@ t.test('upstreams: weights, balance, checks and ejection, each compiled once', a
   t.match(tokens, { balance: { kind: 'round_robin' }, outliers: { consecutive_failures: 5 } })
 })
 
-t.test('the key part holds windows, not amounts: a raised limit goes on with what was used', async (t) => {
+t.test('a key part has windows, not amounts, so a raised limit keeps what was used', async (t) => {
   const raised = compile(full.replace('10/min', '99/min'))
   t.equal(raised.services[0]?.policies[0]?.parts[0]?.keyPart, '1m')
   t.equal(compile(full.replace('10/min', '10/100ms')).services[0]?.policies[0]?.header, '"100ms";q=10;w=1')
 })
 
 t.test(
-  'a tier of many algorithms and levels: parts by level, candidates apart, names by what is counted',
+  "a tier's limits are parts by level, with candidates apart, and named by what they count",
   async (t) => {
     const policy = compile(full).services[3]?.policies[0]
     t.match(policy, {
@@ -142,7 +142,7 @@ t.test(
   },
 )
 
-t.test('what goes without saying: a minute of lease, midnight of UTC, a burst of the amount', async (t) => {
+t.test('defaults: a lease of a minute, midnight of UTC, a burst of the amount', async (t) => {
   const [concurrent, day, bucket] = compile(`
 tiers: [free]
 services:
@@ -159,7 +159,7 @@ routes: [{ path: /*, service: a }]`).services[0]!.policies[0]!.limits
   t.match(bucket, { name: 'minute', burst: 10 })
 })
 
-t.test('a route knows who may say what a request costs, and when it is given back', async (t) => {
+t.test('a route knows who may set a cost, and when it is given back', async (t) => {
   const route = compile(full).routes[3]!
   t.match(route, { cost: 2, costFrom: { header: 'x-request-cost', max: 500 }, costHeader: 'x-token-cost' })
   t.same([...route.costFrom!.consumers], ['acme'])
@@ -169,7 +169,7 @@ t.test('a route knows who may say what a request costs, and when it is given bac
   )
 })
 
-t.test('what a service does when an upstream cannot keep up, in shares and ms', async (t) => {
+t.test("a service's resilience settings are compiled to shares and ms", async (t) => {
   const [payments, , , tokens] = compile(full).services
   t.match(payments, {
     retries: { budget: 0.1, attempts: 1 },
@@ -191,7 +191,7 @@ t.test('what a service does when an upstream cannot keep up, in shares and ms', 
   t.same(small.services[3]!.concurrency, { initial: 40, min: 10, max: 40 }, 'begins where its bounds allow')
 })
 
-t.test('tiers: the further down the list, the higher the class; equal priorities are one', async (t) => {
+t.test('later tiers have higher classes, and equal priorities share one', async (t) => {
   const of = (tiers: string) => {
     const { priorities, classes } = compile(
       `tiers: [${tiers}]\nservices: { a: { upstreams: [http://a] } }\nroutes: [{ path: /*, service: a }]`,
@@ -203,7 +203,7 @@ t.test('tiers: the further down the list, the higher the class; equal priorities
   t.same(of('{ name: a, priority: 900 }, { name: b, priority: 5 }, { name: c, priority: 5 }'), [1, 0, 0, 2])
 })
 
-t.test('routes have everything at hand', async (t) => {
+t.test('a route refers to everything that a request needs', async (t) => {
   const { routes, services } = compile(full)
   t.same(routes[0], {
     index: 0,
@@ -235,7 +235,7 @@ t.test('routes have everything at hand', async (t) => {
   t.match(routes[2], { label: '/m', hosts: [], stripPrefix: '', bodyLimit: 1024 ** 3 })
 })
 
-t.test('consumers, tiers, identity headers and proxies', async (t) => {
+t.test('consumers, tiers, identity headers and proxies are compiled', async (t) => {
   const snapshot = compile(full)
   t.same(snapshot.tiers, ['free', 'pro'])
   t.equal(snapshot.defaultTier, 1)
@@ -308,7 +308,7 @@ t.test('consumers, tiers, identity headers and proxies', async (t) => {
   t.equal(compile(full.replace('default_tier: pro\n', '')).defaultTier, 0)
 })
 
-t.test('the router is the one of the routes', async (t) => {
+t.test('the router finds the routes', async (t) => {
   const snapshot = compile(full)
   t.equal(snapshot.match('GET', 'x.pay.example.com', '/payments/1'), snapshot.routes[0])
   t.equal(snapshot.match('GET', 'api.example.com', '/users/7'), snapshot.routes[1])
@@ -335,7 +335,7 @@ t.test('nothing in a snapshot can be changed', async (t) => {
   t.ok(snapshot.identityHeaders.has('x-key'))
 })
 
-t.test('the hash that is compared leaves out where a gateway listens and writes', async (t) => {
+t.test('the compared hash leaves out where a gateway listens and writes', async (t) => {
   const of = (head: string) => {
     const { hash, sharedHash } = snapshotOf(`${head}
 tiers: [free]
@@ -357,7 +357,7 @@ routes: [{ path: /*, service: api }]
   t.not(of('listen: 127.0.0.1:8080\nlog: { level: warn }').sharedHash, one.sharedHash)
 })
 
-t.test('the hash is of what the configuration means', async (t) => {
+t.test('the hash depends on the meaning of the configuration only', async (t) => {
   const { hash } = compile(full, 1)
   t.match(hash, /^[0-9a-f]{12}$/)
   t.equal(

@@ -21,7 +21,7 @@ const placesOf = (split: ReturnType<typeof splitOf>) =>
 const shareOf = (places: readonly string[], name: string) =>
   places.filter((place) => place === name).length / places.length
 
-t.test('consumers are spread by weight, each always at the same place', async (t) => {
+t.test('consumers are spread by weight, each always to the same service', async (t) => {
   const split = splitOf(95, 5)
   const places = placesOf(split)
   const share = shareOf(places, 's1')
@@ -29,7 +29,7 @@ t.test('consumers are spread by weight, each always at the same place', async (t
   t.same(placesOf(splitOf(95, 5)), places, 'another gateway says the same')
 })
 
-t.test('when a weight changes, only those move whom it takes or loses', async (t) => {
+t.test('a changed weight moves few consumers, and none away from the service that grew', async (t) => {
   const before = placesOf(splitOf(95, 5))
   const after = placesOf(splitOf(90, 10))
   const moved = CONSUMERS.filter((_, i) => before[i] !== after[i])
@@ -40,7 +40,7 @@ t.test('when a weight changes, only those move whom it takes or loses', async (t
   )
 })
 
-t.test('when a service is added, nobody moves between the others', async (t) => {
+t.test('an added service moves no consumer between the others', async (t) => {
   const before = placesOf(splitOf(1, 1, 1))
   const after = placesOf(splitOf(1, 1, 1, 1))
   t.ok(before.every((place, i) => after[i] === place || after[i] === 's3'))
@@ -48,13 +48,13 @@ t.test('when a service is added, nobody moves between the others', async (t) => 
   t.ok(share > 0.23 && share < 0.27, `${share} have gone to the new one`)
 })
 
-t.test('without sticky a draw falls to each in the measure of its weight', async (t) => {
+t.test('without sticky each request is drawn by weight', async (t) => {
   const split = splitOf(3, 0, 1)
   const draws = Array.from({ length: 8 }, (_, i) => memberAt(split, i / 8).route.service.name)
   t.same(draws, ['s0', 's0', 's0', 's0', 's0', 's0', 's2', 's2'])
 })
 
-t.test('a service in maintenance is left out of a split for as long as there is another', async (t) => {
+t.test('a service in maintenance is left out of a split while there is another', async (t) => {
   const text = (out: readonly string[]) => `
 tiers: [free]
 services:

@@ -38,7 +38,7 @@ routes: [{ path: /*, service: a }]
   t.notOk(denies('198.51.100.7'))
   t.notOk(source.current().isTrustedProxy('198.51.100.7'))
 
-  // Beside, as before: of one that is written in place the first moment may be seen, when it is empty and good.
+  // Written beside, then renamed: a file that is written in place may be seen empty, which is valid.
   await writeFile(`${list}.new`, '203.0.113.8\nbanana\n')
   await rename(`${list}.new`, list)
   await eventually('it is rejected', () => source.status().lastError !== null)
@@ -46,7 +46,7 @@ routes: [{ path: /*, service: a }]
   t.ok(denies('203.0.113.7'), 'the last good one stays')
 })
 
-/** The settings of an edge that denies what a file has. */
+/** Settings of an edge that denies the addresses of a file. */
 function edgeOf(list: string) {
   const text = `
 tiers: [free]
@@ -59,7 +59,7 @@ routes: [{ path: /*, service: a }]
   return loaded.config.edge
 }
 
-t.test('a long list is made in many turns of the event loop, and is what one made at once is', async (t) => {
+t.test('a long list is compiled over many turns of the event loop, with the same result', async (t) => {
   const lines = Array.from({ length: 20_000 }, (_, i) => `10.0.${i >> 8}.${i & 255} # ${i}`)
   const folder = t.testdir({ first: lines.join('\n'), second: lines.slice(1).join('\r\n') })
   const [first, second] = [edgeOf(join(folder, 'first')), edgeOf(join(folder, 'second'))]
@@ -94,7 +94,7 @@ t.test('a long list is made in many turns of the event loop, and is what one mad
   }
 })
 
-t.test('of lists that follow each other quickly the last one holds', async (t) => {
+t.test('of lists in quick succession the last one holds', async (t) => {
   const folder = t.testdir({ 'deny.txt': '198.51.100.0/24\n' })
   const [list, file] = [join(folder, 'deny.txt'), join(folder, 'tidegate.yaml')]
   await writeFile(
@@ -111,7 +111,7 @@ routes: [{ path: /*, service: a }]
   const seen = new Set<number>()
   for (let i = 1; i <= 5; i++) {
     const lines = Array.from({ length: 5000 + i }, (_, k) => `10.${i}.${k >> 8}.${k & 255}`)
-    // Whole at once: a reload reads it while the next one is written.
+    // In one step: a reload reads it while the next one is written.
     await writeFile(`${list}.new`, lines.join('\n'))
     await rename(`${list}.new`, list)
     void source.reload('admin')

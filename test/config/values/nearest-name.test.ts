@@ -1,7 +1,7 @@
 import t from 'tap'
 import { nearest } from '../../../src/config/values/nearest-name.js'
 
-t.test('a typing error is recognised, a word of its own is not', async (t) => {
+t.test('a typing error is recognized, another word is not', async (t) => {
   const keys = ['tiers', 'log', 'listen', 'strip_prefix']
   for (const [word, meant] of [
     ['tires', 'tiers'],

@@ -9,7 +9,7 @@ import {
   parseSize,
 } from '../../../src/config/values/quantities.js'
 
-t.test('durations, sizes and rates are read', async (t) => {
+t.test('durations, sizes and rates are parsed', async (t) => {
   const durations = {
     '100ms': 100,
     '5s': 5000,
@@ -26,7 +26,7 @@ t.test('durations, sizes and rates are read', async (t) => {
   t.same(parseRate('100/30s'), { amount: 100, window: 30_000 })
 })
 
-t.test('nothing else is', async (t) => {
+t.test('any other text is refused', async (t) => {
   const durations = [
     '',
     '1',
@@ -63,7 +63,7 @@ t.test('nothing else is', async (t) => {
   }
 })
 
-t.test('what is written is read back as it was', async (t) => {
+t.test('a formatted quantity is parsed back to itself', async (t) => {
   const amount = fc.nat({ max: 2 ** 40 })
   const unit = fc.constantFrom(1, 1000, 1024, 60_000, 1024 ** 2, 3_600_000, 86_400_000)
   fc.assert(

@@ -1,7 +1,7 @@
 import t from 'tap'
 import { readClusterNode, readRedisAddress } from '../../../src/config/values/redis-address.js'
 
-/** What is wrong, and what to do. */
+/** Returns what is wrong, and what to do. */
 function complaint(read: typeof readRedisAddress, text: string): string | undefined {
   let said: string | undefined
   const address = read(text, (wrong, fix) => {
@@ -17,7 +17,7 @@ const good = (text: string) => {
   return address!
 }
 
-t.test('reads one server', async (t) => {
+t.test('parses a single server', async (t) => {
   t.same(good('redis://127.0.0.1'), {
     hosts: [{ host: '127.0.0.1', port: 6379 }],
     sentinelPrimary: undefined,
@@ -36,7 +36,7 @@ t.test('reads one server', async (t) => {
   t.match(good('redis://:secret@redis.internal/'), { username: undefined, password: 'secret', db: 0 })
 })
 
-t.test('reads a primary that Sentinel names', async (t) => {
+t.test('parses a primary that Sentinel names', async (t) => {
   t.match(good('redis+sentinel://:pw@a,b:26380/mymaster/2'), {
     hosts: [
       { host: 'a', port: 26379 },
@@ -50,7 +50,7 @@ t.test('reads a primary that Sentinel names', async (t) => {
   t.match(good('rediss+sentinel://a/mymaster'), { sentinelPrimary: 'mymaster', tls: true })
 })
 
-t.test('says what is wrong without repeating what may hold a password', async (t) => {
+t.test('reports errors without parts that may be a password', async (t) => {
   for (const [address, message] of [
     ['http://:hunter2@host', /not the address of a Redis server/],
     ['redis://:hunter2@ho st', /host or port/],
@@ -69,7 +69,7 @@ t.test('says what is wrong without repeating what may hold a password', async (t
   }
 })
 
-t.test('a node of a Cluster is one server, without a database number', async (t) => {
+t.test('a Cluster node is one server, without a database number', async (t) => {
   t.equal(complaint(readClusterNode, 'redis://a:7000'), undefined)
   t.match(complaint(readClusterNode, 'redis+sentinel://a/primary'), /not in a list/)
   t.match(complaint(readClusterNode, 'redis://a/1'), /database number/)

@@ -5,7 +5,7 @@ import { canonicalPath } from '../../../src/net/path.js'
 
 const to = (path: string, rewrite: string, asked: string) => rewritten(compileRewrite(path, rewrite), asked)
 
-t.test('a rewrite puts what the route captured into a new path', async (t) => {
+t.test('a rewrite puts the captured parts into a new path', async (t) => {
   t.equal(to('/v1/*', '/v2/*', '/v1/a/b'), '/v2/a/b')
   t.equal(to('/users/:id/orders', '/orders/of/:id', '/users/7/orders'), '/orders/of/7')
   t.equal(to('/:a/:b/*', '/:b/:a/x/*', '/one/two/three/four'), '/two/one/x/three/four')
@@ -13,19 +13,19 @@ t.test('a rewrite puts what the route captured into a new path', async (t) => {
   t.equal(to('/x', '/', '/x'), '/')
 })
 
-t.test('what * stands for may be nothing, with and without its slash', async (t) => {
+t.test('* may capture nothing, with and without its slash', async (t) => {
   t.equal(to('/v1/*', '/v2/*', '/v1'), '/v2')
   t.equal(to('/v1/*', '/v2/*', '/v1/'), '/v2/')
   t.equal(to('/v1/*', '/*', '/v1'), '/')
   t.equal(to('/*', '/v2/*', '/'), '/v2/')
 })
 
-t.test('an escape stays the one segment that it was', async (t) => {
+t.test('an escape remains part of its segment', async (t) => {
   t.equal(to('/users/:id', '/people/:id', '/users/a%2Fb'), '/people/a%2Fb')
   t.equal(to('/users/:id', '/people/:id', '/users/%40me'), '/people/%40me')
 })
 
-t.test('whatever is asked for, the result is as canonical as the path was', async (t) => {
+t.test('the result is as canonical as the path was', async (t) => {
   const piece = fc.constantFrom(
     'a',
     '.',
