@@ -18,7 +18,7 @@ function settings(key: string, changes: Partial<IdentityToken> = {}): IdentityTo
   return { key, algorithm: 'EdDSA', kid: 'k1', ...given, ...changes }
 }
 
-/** The claims of a token whose signature is good. */
+/** Verifies a token's signature and returns its claims. */
 function claimsOf(token: string, key: KeyObject, algorithm = 'EdDSA') {
   const [head, body, signature] = token.split('.') as [string, string, string]
   const hash = algorithm === 'EdDSA' ? null : 'sha256'
@@ -34,7 +34,7 @@ function claimsOf(token: string, key: KeyObject, algorithm = 'EdDSA') {
 }
 
 for (const algorithm of ['ES256', 'EdDSA', 'RS256'] as const) {
-  t.test(`${algorithm}: the token says who it is for whoever has the public key`, async (t) => {
+  t.test(`${algorithm}: the token tells its consumer to anybody with the public key`, async (t) => {
     const { pem, publicKey } = keyFile(t, algorithm)
     const sign = createIdentitySigner(settings(pem, { algorithm }))
     const token = sign({ ...ALICE, tenant: 'acme' }, NOW)
@@ -55,7 +55,7 @@ for (const algorithm of ['ES256', 'EdDSA', 'RS256'] as const) {
   })
 }
 
-t.test('a caller without an id has no subject', async (t) => {
+t.test('a request without a consumer gives a token without a subject', async (t) => {
   const { pem, publicKey } = keyFile(t, 'EdDSA')
   const token = createIdentitySigner(settings(pem))(
     { ...ALICE, consumer: undefined, identifiedBy: 'ip' },
@@ -66,7 +66,7 @@ t.test('a caller without an id has no subject', async (t) => {
   t.match(claims, { tier: 'free', identified_by: 'ip' })
 })
 
-t.test('a token is given out for half its life', async (t) => {
+t.test('a token is reused for half its life', async (t) => {
   const { pem, publicKey } = keyFile(t, 'EdDSA')
   const sign = createIdentitySigner(settings(pem))
   const first = sign(ALICE, NOW)
@@ -77,7 +77,7 @@ t.test('a token is given out for half its life', async (t) => {
   t.equal(sign(ALICE, NOW + 59_999), next)
 })
 
-t.test('what is kept is bounded, and those that are asked for stay', async (t) => {
+t.test('kept tokens are bounded, and used ones stay', async (t) => {
   const { pem } = keyFile(t, 'EdDSA')
   const sign = createIdentitySigner(settings(pem, { ttl: 3600 }), 8)
   const first = sign(ALICE, NOW)
@@ -89,7 +89,7 @@ t.test('what is kept is bounded, and those that are asked for stay', async (t) =
   t.not(sign(ALICE, NOW + 1000), first, 'it was not asked for while eight others came')
 })
 
-t.test('no caller ever gets the token of another', async (t) => {
+t.test("no consumer ever gets another's token", async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
   const sign = createIdentitySigner(
     settings(privateKey.export({ type: 'pkcs8', format: 'pem' }).toString(), { ttl: 3600 }),

@@ -20,7 +20,7 @@ type Key = ReturnType<typeof createKey>
 
 const REFRESH = 600_000
 
-/** Keys, with time that a test moves, and what has been said in the log. */
+/** Opens keys on a clock that the test moves, and collects log lines. */
 function open(t: Test, url: string, patienceMs?: number) {
   const clock = createClock()
   const timers: { at: number; run: () => void }[] = []
@@ -41,7 +41,7 @@ function open(t: Test, url: string, patienceMs?: number) {
   })
   t.teardown(() => jwks.close())
   const done = () => Object.values(jwks.fetches).reduce((sum, count) => sum + count, 0)
-  /** Resolves when so many fetches have ended. */
+  /** Resolves when that many fetches have ended. */
   async function fetched(count: number): Promise<void> {
     while (done() < count || timers.length === 0) await delay(2)
   }
@@ -52,7 +52,7 @@ function open(t: Test, url: string, patienceMs?: number) {
     fetched,
     /** Ms until the next fetch. */
     next: () => timers[0]!.at - clock.now,
-    /** Lets time pass until the next fetch begins, and waits for its end. */
+    /** Moves time to the next fetch, and waits for its end. */
     async pass(): Promise<void> {
       const before = done()
       const timer = timers.shift()!
@@ -71,7 +71,7 @@ function kids(found: FoundKeys | Promise<FoundKeys>): string[] | string {
 
 const find = async (jwks: Jwks, kid: string | undefined) => kids(await jwks.find('ES256', kid))
 
-t.test('keys are fetched at once; who comes before they are there waits for them', async (t) => {
+t.test('keys are fetched at once, and early tokens wait for them', async (t) => {
   const server = await startJwksServer(t, [first.jwk, second.jwk])
   const { jwks, fetched, next } = open(t, server.url)
   t.equal(kids(jwks.find('ES256', 'first')), 'waits')
@@ -83,7 +83,7 @@ t.test('keys are fetched at once; who comes before they are there waits for them
   t.equal(server.asked(), 1)
 })
 
-t.test('a key that comes or goes is known after the next look, before any token asks', async (t) => {
+t.test('the next scheduled fetch finds added and removed keys', async (t) => {
   const server = await startJwksServer(t, [first.jwk, second.jwk])
   const { jwks, fetched, pass } = open(t, server.url)
   await fetched(1)
@@ -97,7 +97,7 @@ t.test('a key that comes or goes is known after the next look, before any token 
   t.equal((jwks.find('ES256', 'second') as [object])[0], kept, 'the others are what they were')
 })
 
-t.test('a name that is not known has the keys fetched, once in 30 seconds', async (t) => {
+t.test('unknown key ids cause a fetch, once in 30 seconds', async (t) => {
   const server = await startJwksServer(t, [first.jwk])
   const { jwks, clock, fetched } = open(t, server.url)
   await fetched(1)
@@ -117,7 +117,7 @@ t.test('a name that is not known has the keys fetched, once in 30 seconds', asyn
   t.same(await find(jwks, 'third'), ['third'])
 })
 
-t.test('a token without a name is for the only key that fits, and for none of several', async (t) => {
+t.test('a token without a key id uses the only key that fits, and fails if there are several', async (t) => {
   const rsa = createKey('rsa', 'rsa')
   const server = await startJwksServer(t, [first.jwk, rsa.jwk])
   const { jwks, fetched, pass } = open(t, server.url)
@@ -130,7 +130,7 @@ t.test('a token without a name is for the only key that fits, and for none of se
   t.equal(server.asked(), 2, 'and nothing is fetched for it')
 })
 
-t.test('the last good keys hold while the server is down, and are asked for more often', async (t) => {
+t.test('the last good keys hold while the server is down, and are fetched more often', async (t) => {
   const server = await startJwksServer(t, [first.jwk])
   const { jwks, clock, fetched, pass, next, said } = open(t, server.url)
   await fetched(1)
@@ -157,7 +157,7 @@ t.test('the last good keys hold while the server is down, and are asked for more
   t.equal(next(), REFRESH)
 })
 
-t.test('a start without the server: nothing can be said of any token until it is there', async (t) => {
+t.test('after a start without the server no token can be judged until it answers', async (t) => {
   const { origin } = await refusingPort()
   const { jwks, fetched, next } = open(t, `${origin}/jwks.json`)
   t.equal(await find(jwks, 'first'), 'unavailable', 'whoever waited for the first fetch')
@@ -169,7 +169,7 @@ t.test('a start without the server: nothing can be said of any token until it is
   t.same(jwks.state(), { keys: 0, ageMs: undefined })
 })
 
-t.test('no more wait for keys than there is room for', async (t) => {
+t.test('a bounded number of tokens waits for keys', async (t) => {
   const server = await startJwksServer(t)
   let answer = () => {}
   server.answer((_, res) => {
@@ -183,7 +183,7 @@ t.test('no more wait for keys than there is room for', async (t) => {
   t.same(new Set((await Promise.all(waiting)).map((found) => kids(found)[0])), new Set(['first']))
 })
 
-t.test('a server that lies, hangs or sends without end changes nothing', async (t) => {
+t.test('a server that lies, hangs or never ends its response changes nothing', async (t) => {
   const server = await startJwksServer(t, [first.jwk])
   const ways: [string, string, (server: JwksServer) => void][] = [
     ['no JSON', 'invalid', (s) => s.answer((_, res) => void res.end('<html>'))],
@@ -239,9 +239,9 @@ t.test('a server that lies, hangs or sends without end changes nothing', async (
   }
 })
 
-t.test('a server that takes too long is given up, wherever it hangs', async (t) => {
+t.test('a fetch times out, wherever the server hangs', async (t) => {
   const slow = await startJwksServer(t)
-  // A byte now and then keeps every limit between bytes.
+  // A byte now and then stays within every idle timeout.
   slow.answer((_, res) => {
     res.write('{"keys":[')
     const timer = setInterval(() => res.write(' '), 50)
@@ -257,7 +257,7 @@ t.test('a server that takes too long is given up, wherever it hangs', async (t) 
   }
 })
 
-t.test('only keys that can sign here are taken from a set', async (t) => {
+t.test('only keys that can verify signatures here are taken from a set', async (t) => {
   const rsa = createKey('rsa', 'rsa')
   const short = createKey('rsa', 'short', 1024)
   const ed = createKey('ed25519', 'ed')
@@ -305,7 +305,7 @@ t.test('only keys that can sign here are taken from a set', async (t) => {
   t.match(said[0]!.fields.problems, [/keys\[0\] is of a kind/, /keys\[1\] is not for signatures/])
 })
 
-t.test('a set without end is cut, and a wrong one takes no good one with it', async (t) => {
+t.test('an endless set is cut, and a malformed one removes no good key', async (t) => {
   const server = await startJwksServer(t, [
     ...Array.from({ length: 100 }, (_, i) => ({ kty: 'oct', kid: String(i) })),
     first.jwk,
@@ -315,7 +315,7 @@ t.test('a set without end is cut, and a wrong one takes no good one with it', as
   t.match(jwks.fetches, { invalid: 1 }, 'the 101st is not looked at')
 })
 
-t.test('the certificate of the server is looked at', async (t) => {
+t.test("the server's certificate is verified", async (t) => {
   const authority = createAuthority(t)
   const server = createTlsServer(
     pairOf(authority.issue('localhost', 'DNS:localhost,IP:127.0.0.1')),
@@ -330,7 +330,7 @@ t.test('the certificate of the server is looked at', async (t) => {
   t.match(said[0]?.fields.error, /CERT|SELF_SIGNED|UNABLE_TO_VERIFY/)
 })
 
-t.test('once it is closed nothing is fetched any more', async (t) => {
+t.test('nothing is fetched after close', async (t) => {
   const server = await startJwksServer(t, [first.jwk])
   const { jwks, clock, fetched } = open(t, server.url)
   await fetched(1)

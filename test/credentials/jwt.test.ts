@@ -20,7 +20,7 @@ const NOW = clock.now / 1000
 
 const ALICE = { value: { sub: 'alice' } }
 
-/** Good for everything below but for what is changed. */
+/** Claims that are valid for everything below, except where changed. */
 const CLAIMS = { iss: ISSUER, aud: 'api', sub: 'alice', iat: NOW, exp: NOW + 300 }
 
 function issuerOf(settings: object = {}): TokenIssuer {
@@ -56,7 +56,7 @@ const ofEc = (claims: object | string, header: object = {}) =>
 const verdictOf = async (verifier: JwtVerifier<object>, token: string): Promise<Verdict<object>> =>
   verifier.verify(token)
 
-t.test('a token of every algorithm is good with its own key, and with that of no other', async (t) => {
+t.test("a token of each algorithm is valid with its own key, and with no other's", async (t) => {
   const p384 = createKey('p384', 'p384')
   const p521 = createKey('p521', 'p521')
   const signers: [TokenAlgorithm, typeof rsa][] = [
@@ -89,7 +89,7 @@ t.test('a token of every algorithm is good with its own key, and with that of no
   }
 })
 
-t.test('no algorithm is taken from the token (RFC 8725 §2.1, §3.1)', async (t) => {
+t.test("the token's own alg is never trusted (RFC 8725 §2.1, §3.1)", async (t) => {
   const verifier = open(issuerOf({ algorithms: ['RS256'], ...pems(rsa) }))
   const unsigned = (alg: string) => tokenOf({ alg }, CLAIMS, undefined)
   for (const alg of ['none', 'None', 'NONE', 'nOnE', '']) {
@@ -99,7 +99,7 @@ t.test('no algorithm is taken from the token (RFC 8725 §2.1, §3.1)', async (t)
       why: /is not among RS256/,
     })
   }
-  // The public key, which everybody has, in the place of a secret.
+  // The public key, which everybody has, used as a secret.
   for (const secret of [rsa.pem, rsa.pem.trim(), rsa.publicKey.export({ format: 'der', type: 'spki' })]) {
     const forged = tokenOf({ alg: 'HS256' }, CLAIMS, createSecretKey(Buffer.from(secret)))
     t.match(await verdictOf(verifier, forged), { rejected: 'invalid', why: /"HS256" is not among RS256/ })
@@ -116,7 +116,7 @@ t.test('no algorithm is taken from the token (RFC 8725 §2.1, §3.1)', async (t)
   t.match(await verdictOf(verifier, renamed), { rejected: 'invalid' }, 'under the name of another')
 })
 
-t.test('no key is taken from the token (RFC 8725 §3.10)', async (t) => {
+t.test('keys inside a token are ignored (RFC 8725 §3.10)', async (t) => {
   const verifier = open(issuerOf())
   const ways = [
     { jwk: other.jwk },
@@ -135,7 +135,7 @@ t.test('no key is taken from the token (RFC 8725 §3.10)', async (t) => {
   }
 })
 
-t.test('signatures that mean nothing are none: zeros, short, long, of another text', async (t) => {
+t.test('meaningless signatures are refused: zeros, short, long, of another text', async (t) => {
   const verifier = open(issuerOf())
   const good = ofEc(CLAIMS)
   const [head, body, signature = ''] = good.split('.')
@@ -158,7 +158,7 @@ t.test('signatures that mean nothing are none: zeros, short, long, of another te
   t.match(await verdictOf(verifier, good), ALICE)
 })
 
-t.test('a token is good within its time, give or take the leeway', async (t) => {
+t.test('a token is valid within its time, give or take the leeway', async (t) => {
   const verifier = open(issuerOf({ leeway: 60_000 }))
   const cases: [object, RegExp | 'alice', string?][] = [
     [{ exp: NOW + 0.5 }, 'alice'],
@@ -195,7 +195,7 @@ t.test('a token is good within its time, give or take the leeway', async (t) => 
   )
 })
 
-t.test('a token is for this API (RFC 8725 §3.9)', async (t) => {
+t.test('a token must be for this audience (RFC 8725 §3.9)', async (t) => {
   const verifier = open(issuerOf({ audience: ['api', 'https://api.example.com'] }))
   for (const aud of ['api', ['api'], ['web', 'https://api.example.com']])
     t.match(await verdictOf(verifier, ofEc({ ...CLAIMS, aud })), ALICE, JSON.stringify(aud))
@@ -209,7 +209,7 @@ t.test('a token is for this API (RFC 8725 §3.9)', async (t) => {
   t.match(await verdictOf(any, ofEc({ ...CLAIMS, aud: 'web' })), ALICE, 'where none is configured')
 })
 
-t.test('every issuer has keys of its own (RFC 8725 §3.8)', async (t) => {
+t.test('every issuer has its own keys (RFC 8725 §3.8)', async (t) => {
   const partner = 'https://partner.example.com'
   const verifier = open(issuerOf(pems(ec)), issuerOf({ issuer: partner, ...pems(other) }))
   const of = (iss: unknown, key: typeof ec) => tokenOf({ alg: 'ES256' }, { ...CLAIMS, iss }, key.privateKey)
@@ -229,7 +229,7 @@ t.test('every issuer has keys of its own (RFC 8725 §3.8)', async (t) => {
     t.match(await verdictOf(verifier, of(iss, ec)), { rejected: 'invalid', issuer: 'none', why: /issuer/ })
 })
 
-t.test('the type is looked at when one is configured (RFC 8725 §3.11)', async (t) => {
+t.test('a configured type is checked (RFC 8725 §3.11)', async (t) => {
   const typed = open(issuerOf({ type: ['at+jwt'] }))
   for (const typ of ['at+jwt', 'AT+JWT', 'application/at+jwt'])
     t.match(await verdictOf(typed, ofEc(CLAIMS, { typ })), ALICE, typ)
@@ -238,7 +238,7 @@ t.test('the type is looked at when one is configured (RFC 8725 §3.11)', async (
   t.match(await verdictOf(open(issuerOf()), ofEc(CLAIMS, { typ: 'anything' })), ALICE)
 })
 
-t.test('claims that are required have to be there, with a value that is allowed', async (t) => {
+t.test('required claims must be there, with an allowed value', async (t) => {
   const verifier = open(
     issuerOf({
       required_claims: {
@@ -267,7 +267,7 @@ t.test('claims that are required have to be there, with a value that is allowed'
     t.match(await verdict(claims), { rejected: 'invalid', why: /is not as required/ }, JSON.stringify(claims))
 })
 
-t.test('a good token without a scope that it takes is told so, a bad one is not', async (t) => {
+t.test('a valid token without a required scope learns it, a forged one does not', async (t) => {
   const verifier = open(issuerOf({ required_scopes: ['read', 'write'] }))
   const verdict = (scope: unknown) => verdictOf(verifier, ofEc({ ...CLAIMS, scope }))
   for (const scope of ['read write', 'write  other read', ['read', 'write']])
@@ -280,7 +280,7 @@ t.test('a good token without a scope that it takes is told so, a bad one is not'
   t.match(await verdictOf(azure, ofEc({ ...CLAIMS, scp: ['read'] })), ALICE)
 })
 
-t.test('a token that was found good is known at once, until it expires', async (t) => {
+t.test('a verified token is remembered until it expires', async (t) => {
   const verifier = open(issuerOf({ leeway: 0 }))
   const token = ofEc({ ...CLAIMS, exp: NOW + 100 })
   const first = verifier.verify(token)
@@ -300,7 +300,7 @@ t.test('a token that was found good is known at once, until it expires', async (
   t.match(verifier.verify(token), { rejected: 'expired' })
 })
 
-t.test('a token that was found bad is looked at again', async (t) => {
+t.test('a refused token is checked again', async (t) => {
   const verifier = open(issuerOf())
   const early = ofEc({ ...CLAIMS, nbf: NOW + 200 })
   t.match(await verifier.verify(early), { rejected: 'invalid' })
@@ -311,7 +311,7 @@ t.test('a token that was found bad is looked at again', async (t) => {
   t.match(await verifier.verify(early), ALICE)
 })
 
-t.test('what is cheap to see is seen before any signature is checked', async (t) => {
+t.test('cheap checks come before the signature', async (t) => {
   const verifier = open(issuerOf())
   const forged = (claims: object, header: object = {}) =>
     tokenOf({ alg: 'ES256', ...header }, { ...CLAIMS, ...claims }, other.privateKey)
@@ -327,7 +327,7 @@ t.test('what is cheap to see is seen before any signature is checked', async (t)
   t.ok(verifier.verify(forged({})) instanceof Promise)
 })
 
-t.test('no more signatures are checked at once than there is room for', async (t) => {
+t.test('a bounded number of signatures is checked at once', async (t) => {
   const verifier = open(issuerOf())
   const tokens = Array.from({ length: 1100 }, (_, i) => ofEc({ ...CLAIMS, jti: String(i) }))
   const verdicts = await Promise.all(tokens.map((token) => verifier.verify(token)))
@@ -339,7 +339,7 @@ t.test('no more signatures are checked at once than there is room for', async (t
   t.match(await verifier.verify(tokens[1099]!), ALICE, 'later there is')
 })
 
-t.test('claims of any shape are judged, and never more than once differently', async (t) => {
+t.test('claims of any shape get a verdict, and the same one each time', async (t) => {
   const verifier = open(issuerOf({ required_claims: { 'a.b': ['*'] }, tier: 'plan', tenant: 'org.id' }))
   await fc.assert(
     fc.asyncProperty(
@@ -378,7 +378,7 @@ t.test('forged tokens of one address leave room for the tokens of others', async
   t.equal([...shares.all()][0]!.held, 0)
 })
 
-t.test('those that wait for keys count, too, and give their place back when there are none', async (t) => {
+t.test('tokens that wait for keys count, too, and free their place if none come', async (t) => {
   const shares = createShares()
   let fail: () => void = () => {}
   const fetched = new Promise<string>((_, reject) => {

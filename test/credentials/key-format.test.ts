@@ -6,13 +6,13 @@ import { createKey, digestOf, idOfDigest, isKey, KEY_PATTERN } from '../../src/c
 const BASE62 = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const keys = Array.from({ length: 2000 }, createKey)
 
-t.test('a key looks like what scanners look for, and knows itself', async (t) => {
+t.test('a key matches the pattern for secret scanners, and has a valid checksum', async (t) => {
   for (const key of keys) if (!new RegExp(`^${KEY_PATTERN}$`).test(key) || !isKey(key)) t.fail(key)
   t.equal(new Set(keys).size, keys.length)
   t.equal(keys[0]!.length, 44)
 })
 
-t.test('every character of a key comes about equally often', async (t) => {
+t.test('every character of a key is about equally frequent', async (t) => {
   const counts = new Map<string, number>()
   for (const key of keys) for (const one of key.slice(8, 38)) counts.set(one, (counts.get(one) ?? 0) + 1)
   t.equal(counts.size, 62)
@@ -23,7 +23,7 @@ t.test('every character of a key comes about equally often', async (t) => {
   }
 })
 
-t.test('a key that was changed in any place is none', async () => {
+t.test('a key that was changed in any place is invalid', async () => {
   const at = fc.integer({ min: 0, max: 43 })
   const by = fc.constantFrom(...BASE62, '_', '-', ' ', 'é', '\n')
   const property = fc.property(fc.constantFrom(...keys), at, by, (key, at, by) => {
@@ -47,12 +47,12 @@ t.test('no other text is a key', async (t) => {
   }
 })
 
-t.test('the checksum is that of zip, so that a scanner of any language can check it', async (t) => {
+t.test('the checksum is CRC-32 as in zip, so scanners in any language can verify it', async (t) => {
   // crc32(b'tg_live_' + b'0' * 30) of zlib in Python is 0xcf68128a.
   t.equal(isKey(`tg_live_${'0'.repeat(30)}3nUU1K`), true)
 })
 
-t.test('what is kept of a key is its SHA-256, and the id is the beginning of that', async (t) => {
+t.test('the SHA-256 of a key is stored, and its id is the beginning of that', async (t) => {
   const [key = ''] = keys
   const hex = createHash('sha256').update(key).digest('hex')
   t.equal(digestOf(key), hex)

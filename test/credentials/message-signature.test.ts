@@ -79,7 +79,7 @@ const RFC_FIELDS = {
   'content-length': '18',
 }
 
-t.test('the signatures of the RFC hold, and none that differs', async (t) => {
+t.test("the RFC's example signatures are valid, and changed ones are not", async (t) => {
   const vectors = [
     {
       algorithm: 'hmac-sha256',
@@ -120,7 +120,7 @@ t.test('the signatures of the RFC hold, and none that differs', async (t) => {
   }
 })
 
-t.test('what is covered is each component as it was sent', async (t) => {
+t.test('each component is covered as it was sent', async (t) => {
   const lines = [
     ['@method', 'POST'],
     ['@target-uri', 'https://api.example/pay?a=%20b'],
@@ -151,7 +151,7 @@ t.test('what is covered is each component as it was sent', async (t) => {
   t.equal(detailOf(request({ fields: fieldsOf(plain) })), 'good', 'no query is an empty one')
 })
 
-t.test('a signature has to cover what is asked for', async (t) => {
+t.test('a signature must cover the required components', async (t) => {
   const only = (lines: readonly (readonly [string, string])[], asked: Asked = {}) =>
     detailOf(request({ ...asked, fields: { ...asked.fields, ...fieldsOf(signed(lines, BY_ACME)) } }))
   t.equal(only([['@method', 'GET']]), 'The signature does not cover @path.')
@@ -177,7 +177,7 @@ t.test('a signature has to cover what is asked for', async (t) => {
   )
 })
 
-t.test('parameters of components are not read, so what they change is refused', async (t) => {
+t.test('component parameters are not supported, so a component with one is refused', async (t) => {
   const [name, input, other, signature] = signed([...METHOD_AND_PATH, ['x-a', '1']], BY_ACME)
   for (const parameter of [';sf', ';bs', ';key="a"', ';req', ';tr']) {
     const changed = [name, input!.replace('"x-a"', `"x-a"${parameter}`), other, signature!]
@@ -187,7 +187,7 @@ t.test('parameters of components are not read, so what they change is refused', 
   }
 })
 
-t.test('a signature holds from created for as long as max_age, clocks being off by leeway', async (t) => {
+t.test('a signature is valid from created for max_age, give or take the leeway', async (t) => {
   const at = (offset: number, more = '', changes: Partial<SignatureSettings> = {}) =>
     detailOf(
       request({ fields: fieldsOf(signed(METHOD_AND_PATH, { ...BY_ACME, more })) }),
@@ -206,7 +206,7 @@ t.test('a signature holds from created for as long as max_age, clocks being off 
   t.equal(detailOf(request({ fields: fieldsOf(undated) })), 'The signature does not say when it was created.')
 })
 
-t.test('the key says what the signature is, whatever that says of itself', async (t) => {
+t.test('the key sets the algorithm, whatever the signature says', async (t) => {
   const { privateKey, publicKey } = generateKeyPairSync('ed25519')
   const pem = publicKey.export({ type: 'spki', format: 'pem' }).toString()
   const keys = new Map([...settings().keys, ['ed', { ...KEY, algorithm: 'ed25519' as const, key: pem }]])
@@ -222,7 +222,7 @@ t.test('the key says what the signature is, whatever that says of itself', async
   t.equal(look(signed(METHOD_AND_PATH, { ...BY_ACME, keyid: 'nobody' })), 'not valid')
 })
 
-t.test('of several signatures the one by a key that is known counts, with its tag', async (t) => {
+t.test('of several signatures the one by a known key counts, with its tag', async (t) => {
   const [, first, , one] = signed(METHOD_AND_PATH, { ...BY_ACME, keyid: 'of-somebody-else', label: 'a' })
   const [, second, , two] = signed(METHOD_AND_PATH, { ...BY_ACME, more: ';tag="pay"', label: 'b' })
   const both = { 'signature-input': `${first}, ${second}`, signature: `${one},${two}` }
@@ -242,7 +242,7 @@ t.test('of several signatures the one by a key that is known counts, with its ta
   t.match(detailOf(request({ fields: long })), /not well-formed/)
 })
 
-t.test('a nonce may be asked for, and has an end', async (t) => {
+t.test('a nonce may be required, and has a maximum length', async (t) => {
   const look = (more: string, nonceRequired = true) =>
     detailOf(request({ fields: fieldsOf(signed(METHOD_AND_PATH, { ...BY_ACME, more })) }), { nonceRequired })
   t.equal(look(';nonce="a"'), 'good')
@@ -252,7 +252,7 @@ t.test('a nonce may be asked for, and has an end', async (t) => {
   t.equal(look(`;nonce="${'x'.repeat(129)}"`), 'The nonce is longer than 128 characters.')
 })
 
-t.test('nothing that is covered can be changed, and no bit of the signature', async (t) => {
+t.test('changing a covered component or a bit of the signature makes it invalid', async (t) => {
   const text = fc.stringMatching(/^[!-~]([ -~]{0,8}[!-~])?$/)
   const parts = fc.record({
     method: fc.constantFrom('GET', 'POST', 'PUT'),
@@ -281,7 +281,7 @@ t.test('nothing that is covered can be changed, and no bit of the signature', as
     fc.property(parts, parts, fc.nat(31), fc.nat(7), (made, other, byte, bit) => {
       const fields = fieldsOf(signed(lines(made), BY_ACME))
       t.equal(detailOf(asked(made, fields)), 'good')
-      // Where two differ in what is signed, the signature of one does not hold for the other.
+      // Where two differ in a signed part, the signature of one is not valid for the other.
       const same = JSON.stringify(lines(made)) === JSON.stringify(lines(other))
       t.equal(detailOf(asked(other, fields)) === 'good', same)
       for (const name of Object.keys(made) as (keyof Parts)[]) {

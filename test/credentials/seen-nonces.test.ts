@@ -12,7 +12,7 @@ t.test('a nonce is new once for each key', async (t) => {
   t.ok(isNew('a ', 'n'))
 })
 
-t.test('within the window no nonce passes twice, whatever comes and when', async (t) => {
+t.test('within the window no nonce passes twice, whatever the order', async (t) => {
   const step = fc.record({ nonce: fc.integer({ min: 0, max: 20 }), wait: fc.integer({ min: 0, max: 700 }) })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -34,7 +34,7 @@ t.test('within the window no nonce passes twice, whatever comes and when', async
   )
 })
 
-t.test('a nonce is forgotten when its time is over, though no other has come', async (t) => {
+t.test('a nonce is forgotten after its time, even if no other comes', async (t) => {
   const nonces = createSeenNonces()
   const isNew = (now: number) => nonces.isNew('k', 'n', 1000, 1000, now)
   t.ok(isNew(5000))
@@ -42,7 +42,7 @@ t.test('a nonce is forgotten when its time is over, though no other has come', a
   t.ok(isNew(8000))
 })
 
-t.test('beyond the most, the oldest are forgotten and the latest are not', async (t) => {
+t.test('above the maximum the oldest nonces are forgotten, not the latest', async (t) => {
   const nonces = createSeenNonces()
   const isNew = (i: number) => nonces.isNew('k', String(i), 1_000_000, 100, 0)
   for (let i = 0; i < 1000; i++) t.ok(isNew(i))

@@ -3,9 +3,9 @@ import * as others from 'structured-headers'
 import t from 'tap'
 import { readByteSequences, readInnerLists } from '../../src/credentials/structured-fields.js'
 
-/** Held against the package `structured-headers`, which reads all of RFC 9651: this one reads the same, or nothing. */
+/** Compares the parser with the package `structured-headers`, which reads all of RFC 9651: ours reads the same, or nothing. */
 
-/** What the other one makes of it, serialized anew, in order; undefined where that is no dictionary of ours. */
+/** Reads with the other parser and serializes anew, in order; undefined if that is no dictionary of our kind. */
 function theirs(text: string): [string, string][] | undefined {
   let dictionary: others.Dictionary
   try {
@@ -21,7 +21,7 @@ function theirs(text: string): [string, string][] | undefined {
 
 const lists = (text: string) => [...(readInnerLists(text) ?? [])].map(([name, { text }]) => [name, text])
 
-t.test('lists are read with their parameters, and written as they have to be', async (t) => {
+t.test('lists are parsed with their parameters, and serialized canonically', async (t) => {
   t.same(lists('sig1=("@method" "date");created=1;keyid="k"'), [
     ['sig1', '("@method" "date");created=1;keyid="k"'],
   ])
@@ -51,7 +51,7 @@ t.test('lists are read with their parameters, and written as they have to be', a
   )
 })
 
-t.test('whatever is not exactly that is nothing', async (t) => {
+t.test('any other text is refused', async (t) => {
   const bad = [
     ...[
       '',
@@ -94,7 +94,7 @@ t.test('whatever is not exactly that is nothing', async (t) => {
     t.equal(readByteSequences(text), undefined, JSON.stringify(text))
 })
 
-t.test('what is read is what another reader reads', async (t) => {
+t.test('the other parser reads the same', async (t) => {
   const piece = fc.constantFrom(
     ...[
       'a',
@@ -165,7 +165,7 @@ t.test('what is read is what another reader reads', async (t) => {
   t.ok(read > 50, `${read} were lists`)
 })
 
-t.test('what another one writes is read', async (t) => {
+t.test('what the other serializer writes is read', async (t) => {
   const name = fc.stringMatching(/^[a-z*][a-z0-9_.*-]{0,6}$/)
   const ascii = fc.stringMatching(/^[ -~]{0,10}$/)
   const bare = fc.oneof(ascii, fc.integer(), fc.boolean())

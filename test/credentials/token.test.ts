@@ -15,7 +15,7 @@ t.test('a token is its header and its claims', async (t) => {
   t.same(readToken(written(HEADER, CLAIMS)), { header: HEADER, claims: CLAIMS })
 })
 
-t.test('what is no token says why', async (t) => {
+t.test('a malformed token is an error that says why', async (t) => {
   const good = written(HEADER, CLAIMS)
   const [head = '', body = '', signature = ''] = good.split('.')
   const cases: [string, string, RegExp][] = [
@@ -69,14 +69,14 @@ t.test('what is no token says why', async (t) => {
   }
 })
 
-t.test('the last bits of the last character are looked at: two spellings are not one token', async (t) => {
+t.test('the last bits of the last character count: two spellings are not one token', async (t) => {
   const token = written(HEADER, CLAIMS, 'AAA')
   t.type(readToken(token), 'object')
   for (const last of ['B', 'C', 'D'])
     t.match(readToken(token.slice(0, -1) + last), /signature is not base64url/)
 })
 
-t.test('members of any name and depth are counted right', async (t) => {
+t.test('members of any name and depth are counted correctly', async (t) => {
   fc.assert(
     fc.property(fc.dictionary(fc.string(), fc.jsonValue(), { noNullPrototype: true }), (claims) => {
       const text = JSON.stringify(claims)
@@ -91,7 +91,7 @@ t.test('members of any name and depth are counted right', async (t) => {
   t.type(readToken(written(HEADER, '{"__proto__":{"x":1},"constructor":1,"a":"\\"b\\":"}')), 'object')
 })
 
-t.test('nothing that a caller can send makes it fail', async (t) => {
+t.test('no text makes the parser throw', async (t) => {
   const part = fc.oneof(
     fc.string(),
     fc.base64String(),

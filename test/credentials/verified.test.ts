@@ -6,7 +6,7 @@ import { createVerifiedTokens, type Entry } from '../../src/credentials/verified
 const keyOf = (): VerificationKey => ({ kid: undefined, algorithm: undefined, key: {} as never, gone: false })
 const entryOf = (value: string, until = 100, key = keyOf()): Entry<string> => ({ value, until, key })
 
-t.test('a token is remembered until its time has come or its key has gone', async (t) => {
+t.test('a token is remembered until it expires or its key is removed', async (t) => {
   const tokens = createVerifiedTokens<string>()
   const key = keyOf()
   tokens.set('a', entryOf('alice', 100, key))
@@ -20,7 +20,7 @@ t.test('a token is remembered until its time has come or its key has gone', asyn
   t.equal(tokens.get('b', 101)?.value, 'bob')
 })
 
-t.test('tokens that end alike are told apart', async (t) => {
+t.test('tokens with the same end are distinct', async (t) => {
   const tokens = createVerifiedTokens<string>()
   const [one, two] = [`a.${'s'.repeat(90)}`, `b.${'s'.repeat(90)}`] as const
   tokens.set(one, entryOf('alice'))
@@ -31,7 +31,7 @@ t.test('tokens that end alike are told apart', async (t) => {
   t.equal(tokens.get(one, 0), undefined)
 })
 
-t.test('what is asked for stays, however many others come', async (t) => {
+t.test('a token in use stays, however many others come', async (t) => {
   const tokens = createVerifiedTokens<string>({ tokens: 10, characters: 1000 })
   tokens.set('mine', entryOf('mine'))
   for (let i = 0; i < 100; i++) {
@@ -41,7 +41,7 @@ t.test('what is asked for stays, however many others come', async (t) => {
   t.equal(tokens.get('other-50', 0), undefined)
 })
 
-t.test('it never holds more than it may, says nothing wrong, and forgets by itself only', async () => {
+t.test('it stays within its bounds, and never returns a wrong or expired value', async () => {
   const most = { tokens: 8, characters: 60 }
   const token = fc.constantFrom(
     'a',
@@ -69,7 +69,7 @@ t.test('it never holds more than it may, says nothing wrong, and forgets by itse
       for (const one of steps) {
         if ('set' in one) {
           const entry = entryOf(one.set, one.until, keys[one.key]!)
-          // It is set after it has been asked for in vain.
+          // It is set after a lookup in vain.
           if (tokens.get(one.set, now) !== undefined) continue
           tokens.set(one.set, entry)
           all.set(one.set, entry)
