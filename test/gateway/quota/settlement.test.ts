@@ -165,7 +165,7 @@ routes:
   t.same(await used(gateway, 0), [0], 'nor does one that is cut')
 })
 
-t.test('a response with a listed status gives its charge back', async (t) => {
+t.test('a listed status gives the whole charge back, and a cost header corrects it', async (t) => {
   let answer: { status: number; fields?: Record<string, string> } = { status: 200 }
   const marketing = await recordingUpstream(t, (req, res) => {
     req.resume()
