@@ -8,15 +8,15 @@ import { eventually } from '../support/eventually.js'
 import { memoryAssignments } from '../support/gateway/gateway.js'
 import { hasRedisServer, ownRedis, startRedis, type TestRedis } from '../support/redis/redis.js'
 
-/** Ms: a second, and room for a machine with much else to do. Without what is tested it is never. */
+/** Longest time in ms: a second, and room for a busy machine. Without the feature under test it would never end. */
 const SOON = 20_000
 const quiet = { info() {}, warn() {} }
 const skip = hasRedisServer ? false : 'needs a redis-server on the PATH to stop and restart'
 
-// Each has a server of its own, and waits.
+// Each test has a server of its own, and mostly waits.
 t.jobs = 4
 
-/** One node's view of the assignments, on connections of its own. */
+/** Opens one gateway's view of the assignments, on connections of its own. */
 function openNode(
   t: Test,
   url: string,
@@ -31,7 +31,7 @@ function openNode(
   return assignments
 }
 
-/** Ms until the node sees the tier. */
+/** Returns the ms until the gateway sees the tier. */
 async function until(node: TierAssignments, consumer: string, tier: string | undefined): Promise<number> {
   const started = performance.now()
   while (node.get(consumer)?.tier !== tier) {
@@ -45,7 +45,7 @@ async function until(node: TierAssignments, consumer: string, tier: string | und
 const channelOn = ({ url }: TestRedis) =>
   `tier:{assignments}:changed:${new URL(url).pathname.slice(1) || '0'}`
 
-/** Resolves when so many nodes hear of changes: they load over another connection, and are ready before. */
+/** Resolves when that many gateways hear of changes: they are ready before, as they load on another connection. */
 const listening = (redis: TestRedis, count: number) =>
   eventually(
     `${count} listen`,
@@ -82,7 +82,7 @@ for (const [name, open] of [
 }
 
 t.test(
-  'an assignment with an end ends by itself, on every node; one of an older gateway has none',
+  "an assignment with an end ends by itself on every gateway; an older gateway's has none",
   async (t) => {
     const redis = await startRedis(t)
     const clock = { now: Date.now() }
@@ -108,7 +108,7 @@ t.test(
   },
 )
 
-t.test('a change reaches the other nodes by message, at once', async (t) => {
+t.test('a message brings a change to the other gateways at once', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [openNode(t, redis.url), openNode(t, redis.url, { pollMs: 60_000 })]
   await Promise.all([a.ready, b.ready])
@@ -123,7 +123,7 @@ t.test('a change reaches the other nodes by message, at once', async (t) => {
   }
 })
 
-t.test('a message that is none of ours changes nothing', async (t) => {
+t.test('a foreign message changes nothing', async (t) => {
   const redis = await startRedis(t)
   const node = openNode(t, redis.url, { pollMs: 60_000 })
   await node.ready
@@ -145,7 +145,7 @@ t.test('a message that is none of ours changes nothing', async (t) => {
   t.equal(node.get('alice')?.tier, 'free')
 })
 
-t.test('two databases of one server know nothing of each other', { skip }, async (t) => {
+t.test('two databases of one server are separate', { skip }, async (t) => {
   const redis = await startRedis(t)
   const [a, other] = [openNode(t, redis.url), openNode(t, `${redis.url}/3`)]
   await Promise.all([a.ready, other.ready])
@@ -180,7 +180,7 @@ t.test('a change holds within a second when the subscription is cut', { skip }, 
   t.ok((await until(b, 'alice', 'free')) < SOON)
 })
 
-t.test('a node that starts late loads everything, in pages', async (t) => {
+t.test('a gateway that starts late loads everything, page by page', async (t) => {
   const redis = await startRedis(t)
   const many = Array.from({ length: 5000 }, (_, i) => [`consumer-${i}`, i % 2 ? 'pro' : 'free']).flat()
   await redis.client.hset('tier:{assignments}', ...many)
@@ -193,7 +193,7 @@ t.test('a node that starts late loads everything, in pages', async (t) => {
   t.equal(node.get('consumer-0'), undefined)
 })
 
-t.test('a log that does not reach back far enough means loading everything', async (t) => {
+t.test('if the log does not reach back far enough, everything is loaded', async (t) => {
   const redis = await startRedis(t)
   const node = openNode(t, redis.url, { subscribe: false, pollMs: 50 })
   await node.ready
@@ -236,7 +236,7 @@ t.test('while the store is away the last known assignments hold, and set rejects
   t.equal(node.get('alice')?.tier, 'pro')
 })
 
-t.test('a store that hangs makes set reject in time', { skip }, async (t) => {
+t.test('set rejects in time when the store hangs', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const node = openNode(t, redis.url)
   await node.ready
@@ -246,7 +246,7 @@ t.test('a store that hangs makes set reject in time', { skip }, async (t) => {
   t.ok(performance.now() - started < SOON)
 })
 
-t.test('a store that has lost everything is not believed', { skip }, async (t) => {
+t.test('when a store has lost everything, the gateway keeps its copy', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const node = openNode(t, redis.url)
   await node.ready

@@ -25,7 +25,7 @@ for (const [name, open] of [
   ['memory', async () => createMemoryAuditStream()],
   ['redis', async (t: Test) => openOn(t, await startRedis(t))],
 ] as const) {
-  t.test(`${name}: what was written is read, the newest first, a page at a time`, async (t) => {
+  t.test(`${name}: entries are read newest first, page by page`, async (t) => {
     const stream = await open(t)
     t.same(await stream.read(ALL), [], 'nothing yet')
     const written = ['a', 'b', 'c', 'd', '{"é":"🌊\\n"}']
@@ -46,7 +46,7 @@ for (const [name, open] of [
     t.same(await texts(stream, { since: at + 1, count: 10 }), [], 'nothing since later')
   })
 
-  t.test(`${name}: the newest are kept, and about as many as were asked for`, async (t) => {
+  t.test(`${name}: about as many entries as configured are kept, the newest ones`, async (t) => {
     const stream = await open(t)
     await Promise.all(Array.from({ length: 500 }, (_, i) => stream.append(String(i), 100)))
     const kept = await texts(stream)
@@ -55,7 +55,7 @@ for (const [name, open] of [
   })
 }
 
-t.test('memory: two in one millisecond, and a clock that goes back, are in their order', async (t) => {
+t.test('memory: entries within a millisecond, or after the clock went back, keep their order', async (t) => {
   let now = 5000
   const stream = createMemoryAuditStream(() => now)
   await stream.append('a', 10)
@@ -69,7 +69,7 @@ t.test('memory: two in one millisecond, and a clock that goes back, are in their
   ])
 })
 
-t.test('redis: a store that is away takes nothing, and says so', { skip }, async (t) => {
+t.test('redis: a write rejects when the store is away', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const stream = await openOn(t, redis)
   await redis.client.set('audit:{log}', 'somebody else wrote this')

@@ -22,7 +22,7 @@ const manual = (since: number, until?: number): Ban => ({
   ...(until !== undefined && { until }),
 })
 
-t.test('what is in the map is banned, until it ends or is lifted', async (t) => {
+t.test('an entry of the map is banned, until it ends or is lifted', async (t) => {
   let now = 1000
   const map = createMemoryMap(BANS, { now: () => now })
   t.teardown(() => map.close())
@@ -41,7 +41,7 @@ t.test('what is in the map is banned, until it ends or is lifted', async (t) => 
   t.equal(banOf(bans, '198.51.100.9'), undefined)
 })
 
-t.test('a ban of its own holds at once, is lifted for all, and ends by itself', async (t) => {
+t.test('a local ban holds at once, is lifted for all, and ends by itself', async (t) => {
   let now = 1000
   const map = createMemoryMap(BANS, { now: () => now })
   const bans = createBans({ map, now: () => now })
@@ -63,7 +63,7 @@ t.test('a ban of its own holds at once, is lifted for all, and ends by itself', 
 })
 
 t.test(
-  'what is no ban of ours in the store is none: its times can be shown, and it does not hold for good',
+  'a malformed ban in the store is ignored: every kept one can be shown, and ends in time',
   async (t) => {
     const good = { source: 'auto', since: 5, until: 8.64e15 }
     t.same(BANS.parse(JSON.stringify(good)), good)
@@ -83,7 +83,7 @@ t.test(
   },
 )
 
-t.test('whatever comes and goes, it knows what a list would', async () => {
+t.test('a lookup finds what a list would find, after any changes', async () => {
   const key = fc
     .tuple(fc.nat(3), fc.nat(3), fc.constantFrom(8, 16, 24, 32))
     .map(([a, b, length]) => `10.${length >= 16 ? a : 0}.${length >= 24 ? b : 0}.0/${length}`)
@@ -116,7 +116,7 @@ t.test('whatever comes and goes, it knows what a list would', async () => {
   )
 })
 
-t.test('while a list is loaded the one before holds, and what changes meanwhile is in it', async (t) => {
+t.test('while a list is loaded the previous one holds, and changes meanwhile are included', async (t) => {
   const held = createHeld(BANS, () => 1000)
   held.put('198.51.100.0/24', manual(1))
   const bans = createBans({ map: held as unknown as ReplicatedMap<Ban>, now: () => 1000 })

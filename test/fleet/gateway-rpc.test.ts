@@ -17,7 +17,7 @@ const quiet = { info() {}, warn() {} }
 const skip = hasRedisServer ? false : 'needs a redis-server of its own'
 const SELF = `${hostname()}:${process.pid}`
 
-/** A gateway's place in the fleet, on connections of its own. */
+/** Opens a gateway's place in the fleet, on connections of its own. */
 function openFleet(t: Test, redis: string | readonly string[], member = true): Fleet {
   const store = connectStore({ redis }, quiet)
   const subscriber = openSubscriber(store)
@@ -30,12 +30,12 @@ function openFleet(t: Test, redis: string | readonly string[], member = true): F
   return fleet
 }
 
-// Each has a server of its own, and waits.
+// Each test has a server of its own, and mostly waits.
 t.jobs = 4
 
 const members = (redis: TestRedis) => redis.client.zrangebyscore('nodes:{fleet}', '-inf', '+inf')
 
-/** How many hear what is asked. One may be known before it does: another connection brings it the questions. */
+/** Resolves when that many gateways hear questions. One may be listed before: questions come on another connection. */
 async function hearers({ client, url }: TestRedis): Promise<number> {
   const [, count] = await client.pubsub('NUMSUB', `nodes:ask:${new URL(url).pathname.slice(1) || '0'}`)
   return Number(count)
@@ -47,10 +47,10 @@ const are = (redis: TestRedis, count: number, listening = count) =>
     async () => (await members(redis)).length === count && (await hearers(redis)) >= listening,
   )
 
-/** Of a question that is answered: an answer that waits for a busy machine is not missing. */
+/** Timeout of a question that is answered, so long that an answer is not missed on a busy machine. */
 const PATIENT = { timeoutMs: 10_000 }
 
-t.test('all others answer, and who only asks is not asked', async (t) => {
+t.test('all other gateways answer, and a tool that only asks is not asked', async (t) => {
   const redis = await startRedis(t)
   const [a, b, c] = [openFleet(t, redis.url), openFleet(t, redis.url), openFleet(t, redis.url)]
   const tool = openFleet(t, redis.url, false)
@@ -89,7 +89,7 @@ t.test('all others answer, and who only asks is not asked', async (t) => {
   t.equal((await a.ask('count', null, PATIENT)).answers.length, 1, 'who has left is not missed')
 })
 
-t.test('one that hangs, fails, answers too much or knows no such question is silent', async (t) => {
+t.test('a gateway that hangs, fails, answers too much or does not know the question is silent', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
   b.answer('hang', () => new Promise(() => {}))
@@ -107,7 +107,7 @@ t.test('one that hangs, fails, answers too much or knows no such question is sil
   t.match((await a.ask('nothing', 'x'.repeat(QUESTION_BYTES))).problem, /too long/)
 })
 
-t.test('what anybody publishes there breaks nothing, and floods are not answered', async (t) => {
+t.test('foreign messages break nothing, and floods of questions are not all answered', async (t) => {
   const redis = await startRedis(t)
   const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
   let handled = 0
@@ -125,17 +125,17 @@ t.test('what anybody publishes there breaks nothing, and floods are not answered
   const started = performance.now()
   for (let i = 0; i < 1000; i++) void redis.client.publish(`nodes:ask:${db}`, flood)
   await redis.client.ping()
-  // Behind all of them on the same connection.
+  // Sent on the same connection after all of them.
   await a.ask('count', null, { timeoutMs: 200 })
   const seconds = 1 + Math.floor((performance.now() - started) / 1000)
   t.ok(handled <= 1 + 50 * (1 + seconds), `${handled} of 1002 handled in ${seconds} s`)
 
-  // Of 30 ten in one second, and ten more when the next begins meanwhile.
+  // Of 30, ten in one second, and ten more if the next second begins meanwhile.
   const asked = await Promise.all(Array.from({ length: 30 }, () => a.ask('count', null, { timeoutMs: 10 })))
   t.ok(asked.filter(({ problem }) => problem === 'too many questions in one second').length >= 10)
 })
 
-t.test('without a store nobody can be asked, and that is said', { skip }, async (t) => {
+t.test('without a store no gateway can be asked, and the answer says so', { skip }, async (t) => {
   const redis = await ownRedis(t)
   const [a, b] = [openFleet(t, redis.url), openFleet(t, redis.url)]
   b.answer('count', () => 1)
@@ -153,7 +153,7 @@ t.test('without a store nobody can be asked, and that is said', { skip }, async 
   t.equal((await a.ask('count', null, PATIENT)).answers.length, 1, 'and again when it is back')
 })
 
-t.test('a store that is away is told from one whose user may not listen', { skip }, async (t) => {
+t.test('the problem tells a store that is away from a user that may not subscribe', { skip }, async (t) => {
   const redis = await ownRedis(t)
   await redis.client.call('ACL', 'SETUSER', 'deaf', 'on', '>pw', '~*', '+@all', 'resetchannels')
   const deaf = openFleet(t, redis.url.replace('://', '://deaf:pw@'))
@@ -169,7 +169,7 @@ t.test('a store that is away is told from one whose user may not listen', { skip
   t.notMatch((await hearing.ask('count', null, { timeoutMs: 50 })).problem, /listen/)
 })
 
-t.test('in a cluster a question reaches gateways on any of its nodes', { skip }, async (t) => {
+t.test('in a Cluster a question reaches gateways on any of its nodes', { skip }, async (t) => {
   const nodes = await startRedisCluster(t, 2)
   const addresses = nodes.map(({ proxy }) => `redis://127.0.0.1:${proxy.port}`)
   const [a, b] = [openFleet(t, addresses), openFleet(t, addresses.slice(1))]
@@ -186,7 +186,7 @@ t.test('in a cluster a question reaches gateways on any of its nodes', { skip },
   t.match((await b.ask('which', null, PATIENT)).answers, [{ node: SELF, answer: 'a' }])
 })
 
-t.test('a gateway whose counts are in its own memory is alone', async (t) => {
+t.test('a gateway with counts in its own memory is alone', async (t) => {
   t.equal(LONE_FLEET.node, SELF)
   t.same(await LONE_FLEET.ask('count', null), { answers: [], silent: [], problem: undefined })
 })

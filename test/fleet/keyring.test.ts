@@ -33,7 +33,7 @@ function keyOf(text: string, changes: Partial<StoredKey> = {}): StoredKey {
   }
 }
 
-/** A keyring over keys in memory, whose clock and whose store's last answer stand still. */
+/** A keyring over keys in memory, with a fixed clock and a fixed last answer of the store. */
 function open() {
   const clock = { now: START, confirmed: START }
   const told: (readonly [ids: readonly string[], minute: number])[] = []
@@ -45,7 +45,7 @@ function open() {
       ...lastUsed,
       async touch(ids, minute) {
         await lastUsed.touch(ids, minute)
-        // A turn later, as a store on a network has it: who closes has to wait for it.
+        // A turn later, like a store on a network: a close has to wait for it.
         await nextTurn()
         told.push([ids, minute])
       },
@@ -55,7 +55,7 @@ function open() {
   return { clock, told, map, keyring }
 }
 
-t.test('a key is found by the digest of the whole of it, and by nothing else', async (t) => {
+t.test('a key is found only by the digest of all of it', async (t) => {
   const { map, keyring } = open()
   const key = keyOf('one')
   await map.set(key.id, key)
@@ -66,7 +66,7 @@ t.test('a key is found by the digest of the whole of it, and by nothing else', a
   t.equal(keyring.find(key.sha256, DAY), 'unknown')
 })
 
-t.test('a key that has expired is told from one that is not known, for 30 days', async (t) => {
+t.test('for 30 days an expired key is distinguished from an unknown one', async (t) => {
   const { clock, map, keyring } = open()
   const key = keyOf('one', { expires: START + DAY })
   await map.set(key.id, key)
@@ -82,7 +82,7 @@ t.test('a key that has expired is told from one that is not known, for 30 days',
   t.equal(at(START + 31 * DAY), 'unknown')
 })
 
-t.test('while the store is away keys work for the time of grace, then it cannot be told', async (t) => {
+t.test('while the store is away keys work for the grace period, and then are unavailable', async (t) => {
   const { clock, map, keyring } = open()
   const key = keyOf('one', { expires: START + 2 * HOUR })
   await map.set(key.id, key)
@@ -97,7 +97,7 @@ t.test('while the store is away keys work for the time of grace, then it cannot 
   t.equal(keyring.find(digestOf('two'), DAY), 'unavailable', 'none has been loaded so far')
 })
 
-t.test('a use is told of once in ten minutes, together with others', async (t) => {
+t.test('the use of a key is reported once in ten minutes, together with others', async (t) => {
   const { clock, told, keyring } = open()
   const [a, b] = [keyOf('a'), keyOf('b')]
   const minute = Math.floor(START / 60_000)
@@ -115,7 +115,7 @@ t.test('a use is told of once in ten minutes, together with others', async (t) =
   t.same(told[1], [[a.id], minute + 10])
 })
 
-t.test('keys are loaded when a configuration needs them, and that is known', async (t) => {
+t.test('keys are loaded when a configuration needs them, and the keyring tells when', async (t) => {
   const { keyring } = open()
   await keyring.hold(false)
   t.equal(keyring.loaded(), true)
@@ -125,7 +125,7 @@ t.test('keys are loaded when a configuration needs them, and that is known', asy
   t.equal(keyring.loaded(), true)
 })
 
-t.test('Redis keeps when a key was used last, of keys that are there', async (t) => {
+t.test('Redis keeps when each existing key was used last', async (t) => {
   const redis = await startRedis(t)
   const quiet = { info() {}, warn() {} }
   const connection = connectStore({ redis: redis.url }, quiet)
@@ -156,7 +156,7 @@ t.test('in memory the oldest uses are forgotten when there are too many', async 
   t.same(await lastUsed.read(['a', 'b', 'c']), [2, undefined, 2])
 })
 
-t.test('a key is read as it was written, and what is no key is none', async (t) => {
+t.test('a key is parsed as it was written, and a malformed one is refused', async (t) => {
   const text = fc.string({ minLength: 1, maxLength: 256 })
   const maybe = <T>(one: fc.Arbitrary<T>) => fc.option(one, { nil: undefined })
   const scope = fc.stringMatching(/^[!#-[\]-~]{1,64}$/)

@@ -41,7 +41,7 @@ function open() {
   return { clock, amounts, limiter, held }
 }
 
-t.test('a policy with a boost is the same object until something changes', async (t) => {
+t.test('a boosted policy stays the same object until something changes', async (t) => {
   const { amounts, clock, held } = open()
   t.equal(held(), policy, 'without any, that of the tier')
   await amounts.map.set(key(), value(2, NOW + 5000))
@@ -70,7 +70,7 @@ t.test('a policy with a boost is the same object until something changes', async
   t.equal(held('alice', 'acme'), policy, 'also when it is forgotten')
 })
 
-t.test('denied, boosted, allowed; and after its end what was used then counts on', async (t) => {
+t.test('after a boost ends, requests made under it still count', async (t) => {
   const { amounts, clock, limiter, held } = open()
   const take = () => limiter.take(payments, held(), 'alice', 1)
   for (const left of [2, 1, 0]) t.match(take(), { allowed: true, remaining: left })
@@ -85,7 +85,7 @@ t.test('denied, boosted, allowed; and after its end what was used then counts on
   t.ok(take().allowed)
 })
 
-t.test('what is none of ours in the store is none', async (t) => {
+t.test('a malformed value in the store is ignored', async (t) => {
   for (const text of ['', '{', 'null', '5', '{}', '{"amount":0}', '{"amount":1.5}', '{"amount":"5"}']) {
     t.equal(AMOUNTS.parse(text), undefined, text)
   }
@@ -117,43 +117,40 @@ t.test('any id may have one, whatever it holds', async (t) => {
   t.equal(held('toString'), policy)
 })
 
-t.test(
-  'two gateways on one Redis: a boost holds on both, frees who was remembered as denied, and ends on both',
-  async (t) => {
-    const redis = await startRedis(t)
-    // Ahead of the real clock, so that Redis itself lets nothing expire.
-    const clock = { now: (Math.floor(Date.now() / DAY) + 100) * DAY }
-    const now = () => clock.now
-    const node = async (t: Test) => {
-      const store = connectStore({ redis: redis.url }, quiet)
-      const map = createRedisMap(AMOUNTS, { store, log: quiet, now })
-      const { limiter } = openLimiter(t, redis.url, 5000, { now })
-      const amounts = createAmounts(map, now)
-      t.teardown(async () => {
-        await map.close()
-        store.disconnect()
-      })
-      await Promise.all([map.ready, limiter.ready])
-      const wide = policyOf({ name: 'minute', amount: 3, windowMs: DAY })
-      const service = serviceOf('payments', [wide])
-      const take = async () =>
-        limiter.take(service, amounts.policyFor(service, wide, 'alice', undefined), 'alice', 1)
-      return { map, take }
-    }
-    const [a, b] = [await node(t), await node(t)]
-    for (const one of [a, b, a]) t.ok((await one.take()).allowed)
-    for (const one of [a, b]) {
-      t.match(await one.take(), { allowed: false, decidedBy: 'store' })
-      t.match(await one.take(), { allowed: false, decidedBy: 'cache' })
-    }
-    const ends = clock.now + 400
-    await a.map.set(key(), value(2, ends))
-    t.ok((await a.take()).allowed, 'at once where it was given')
-    await eventually('it holds on the other', () => b.map.get(key()) !== undefined)
-    t.ok((await b.take()).allowed)
-    t.notOk((await b.take()).allowed)
-    clock.now = ends
-    for (const one of [a, b]) t.match(await one.take(), { allowed: false, remaining: 0 })
-    t.equal(b.map.get(key()), undefined)
-  },
-)
+t.test('on two gateways a boost holds, frees denied consumers, and ends', async (t) => {
+  const redis = await startRedis(t)
+  // Ahead of the real clock, so that Redis itself expires nothing.
+  const clock = { now: (Math.floor(Date.now() / DAY) + 100) * DAY }
+  const now = () => clock.now
+  const node = async (t: Test) => {
+    const store = connectStore({ redis: redis.url }, quiet)
+    const map = createRedisMap(AMOUNTS, { store, log: quiet, now })
+    const { limiter } = openLimiter(t, redis.url, 5000, { now })
+    const amounts = createAmounts(map, now)
+    t.teardown(async () => {
+      await map.close()
+      store.disconnect()
+    })
+    await Promise.all([map.ready, limiter.ready])
+    const wide = policyOf({ name: 'minute', amount: 3, windowMs: DAY })
+    const service = serviceOf('payments', [wide])
+    const take = async () =>
+      limiter.take(service, amounts.policyFor(service, wide, 'alice', undefined), 'alice', 1)
+    return { map, take }
+  }
+  const [a, b] = [await node(t), await node(t)]
+  for (const one of [a, b, a]) t.ok((await one.take()).allowed)
+  for (const one of [a, b]) {
+    t.match(await one.take(), { allowed: false, decidedBy: 'store' })
+    t.match(await one.take(), { allowed: false, decidedBy: 'cache' })
+  }
+  const ends = clock.now + 400
+  await a.map.set(key(), value(2, ends))
+  t.ok((await a.take()).allowed, 'at once where it was given')
+  await eventually('it holds on the other', () => b.map.get(key()) !== undefined)
+  t.ok((await b.take()).allowed)
+  t.notOk((await b.take()).allowed)
+  clock.now = ends
+  for (const one of [a, b]) t.match(await one.take(), { allowed: false, remaining: 0 })
+  t.equal(b.map.get(key()), undefined)
+})

@@ -58,7 +58,7 @@ for (const [name, open] of [
   ['memory', (_: Test, clock: Clock) => createMemoryMap(PASSES, { now: () => clock.now })],
   ['redis', openRedis],
 ] as const) {
-  t.test(`${name}: a value with an end is none from that moment on`, async (t) => {
+  t.test(`${name}: a value with an end is gone from that moment on`, async (t) => {
     await redis.client.flushdb()
     const clock = { now: 1_000 }
     const map = open(t, clock)
@@ -80,7 +80,7 @@ for (const [name, open] of [
     t.equal(map.get('a')?.owner, 'anna')
   })
 
-  t.test(`${name}: a write beyond what there may be is refused, what has ended does not count`, async (t) => {
+  t.test(`${name}: a write above the maximum is refused; ended values do not count`, async (t) => {
     await redis.client.flushdb()
     const clock = { now: 1_000 }
     const map = open(t, clock)
@@ -101,7 +101,7 @@ for (const [name, open] of [
     t.equal(map.entries().size, 1)
   })
 
-  t.test(`${name}: a condition is on what the store has`, async (t) => {
+  t.test(`${name}: a condition is checked against the store's value`, async (t) => {
     await redis.client.flushdb()
     const map = open(t, { now: 1_000 })
     await map.ready
@@ -114,7 +114,7 @@ for (const [name, open] of [
     t.equal(map.get('a'), undefined)
   })
 
-  t.test(`${name}: whatever happens, it is what a plain map with a clock would be`, async (t) => {
+  t.test(`${name}: any sequence gives the values of a plain map with a clock`, async (t) => {
     const key = fc.constantFrom('a', 'b', 'c', 'd')
     const end = fc.option(fc.integer({ min: 1, max: 30 }), { nil: undefined })
     const step = fc.record({ key, end, wait: fc.integer({ min: 0, max: 10 }), remove: fc.boolean() })
@@ -146,25 +146,22 @@ for (const [name, open] of [
   })
 }
 
-t.test(
-  'a change, and the end of a value, are seen on the other nodes, with and without messages',
-  async (t) => {
-    await redis.client.flushdb()
-    const clock = { now: 1_000 }
-    const [a, b, deaf] = [openRedis(t, clock), openRedis(t, clock), openRedis(t, clock, false)]
-    await Promise.all([a.ready, b.ready, deaf.ready])
-    const changed: (string | undefined)[] = []
-    deaf.onChange((key) => changed.push(key))
-    await a.set('a', { owner: 'alice', until: 2_000 })
-    for (const node of [b, deaf]) await eventually('the change', () => node.get('a')?.owner === 'alice')
-    clock.now = 2_000
-    await eventually('the end', () => changed.length === 2)
-    t.same(changed, ['a', 'a'])
-    for (const node of [a, b, deaf]) t.equal(node.entries().size, 0)
-  },
-)
+t.test('the other gateways see a change, and the end of a value, with and without messages', async (t) => {
+  await redis.client.flushdb()
+  const clock = { now: 1_000 }
+  const [a, b, deaf] = [openRedis(t, clock), openRedis(t, clock), openRedis(t, clock, false)]
+  await Promise.all([a.ready, b.ready, deaf.ready])
+  const changed: (string | undefined)[] = []
+  deaf.onChange((key) => changed.push(key))
+  await a.set('a', { owner: 'alice', until: 2_000 })
+  for (const node of [b, deaf]) await eventually('the change', () => node.get('a')?.owner === 'alice')
+  clock.now = 2_000
+  await eventually('the end', () => changed.length === 2)
+  t.same(changed, ['a', 'a'])
+  for (const node of [a, b, deaf]) t.equal(node.entries().size, 0)
+})
 
-t.test('what is no value of ours is none', async (t) => {
+t.test('a malformed value is ignored', async (t) => {
   await redis.client.flushdb()
   await redis.client.hset('tier:{passes}', 'a', '{"owner":"alice"}', 'b', 'x', 'c', '{"owner":1}')
   const map = openRedis(t, { now: 1_000 })
@@ -173,7 +170,7 @@ t.test('what is no value of ours is none', async (t) => {
   t.equal(await map.read('b'), undefined)
 })
 
-t.test('what has ended goes from the store where nobody writes any more', async (t) => {
+t.test('ended values are removed from the store even if nobody writes', async (t) => {
   await redis.client.flushdb()
   const clock = { now: 1_000 }
   const writer = openRedis(t, clock)
@@ -189,7 +186,7 @@ t.test('what has ended goes from the store where nobody writes any more', async 
   t.same([...late.entries().keys()], ['b'])
 })
 
-t.test('it is known when what is held here was last what the store has', async (t) => {
+t.test('confirmedAt tells when the copy was last equal to the store', async (t) => {
   await redis.client.flushdb()
   const clock = { now: 1_000 }
   const map = openRedis(t, clock)
@@ -201,7 +198,7 @@ t.test('it is known when what is held here was last what the store has', async (
   t.equal(map.entries().size, 0)
 })
 
-t.test('a map that another process tells is read only', async (t) => {
+t.test('a map that another process feeds is read-only', async (t) => {
   const clock = { now: 1_000 }
   const map = createFollowedMap(
     PASSES,
@@ -219,7 +216,7 @@ t.test('a map that another process tells is read only', async (t) => {
   await t.rejects(map.set('d', { owner: 'd' }), { message: 'the primary is asked' })
 })
 
-t.test('redis: a number that somebody else has used up hides no change', async (t) => {
+t.test('redis: a version number that somebody else used up hides no change', async (t) => {
   await redis.client.flushdb()
   const clock = { now: 1_000 }
   const store = connectStore({ redis: redis.url }, quiet)
@@ -234,7 +231,7 @@ t.test('redis: a number that somebody else has used up hides no change', async (
   await Promise.all([a.ready, b.ready])
   const channel = channelOf(store, `${PASSES.name}:changed`)
   await eventually('messages are heard', () => subscriber.hears(channel))
-  // Remembered as it comes: the next poll takes it away again.
+  // It comes as a message first; the next poll removes it again.
   let heard = false
   b.onChange(() => {
     if (b.get('eve') !== undefined) heard = true
