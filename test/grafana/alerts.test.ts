@@ -11,13 +11,13 @@ import { alertRules, dashboards, read } from '../support/telemetry/grafana.js'
 const TESTS = ['grafana/alerts.test.yml', 'grafana/alerts-hours.test.yml']
 const names = [...new Set(alertRules.map(({ alert }) => alert))]
 
-t.test('every alert says how bad it is, what is wrong, with its values, and where to look', async (t) => {
+t.test('every alert has a severity, a description with values, and a link to its page', async (t) => {
   const uids = dashboards.map(({ uid }) => `/d/${uid}`)
   for (const { alert, labels, annotations } of alertRules) {
     t.match(alert, /^Tidegate[A-Z]/)
     t.ok(['critical', 'warning'].includes(labels.severity), alert)
     t.ok(annotations.summary.length > 10 && annotations.summary.length < 80, alert)
-    // Of these two there is no value but that they are.
+    // These two alerts have no value to show.
     if (!['TidegateAbsent', 'TidegateDown'].includes(alert))
       t.match(annotations.summary + annotations.description, /\{\{ \$(labels|value)/, alert)
     t.ok(uids.includes(annotations.dashboard), alert)
@@ -29,7 +29,7 @@ t.test('every alert says how bad it is, what is wrong, with its values, and wher
   }
 })
 
-t.test('every alert has a page in docs/runbook that tells the same things in the same order', async (t) => {
+t.test('every alert has a page in docs/runbook with the same sections in the same order', async (t) => {
   const pages = readdirSync(join(ROOT, 'docs/runbook')).filter((name) => name !== 'README.md')
   const named = new Set(
     alertRules.map(({ annotations }) => annotations.runbook_url.replace('docs/runbook/', '')),
@@ -57,7 +57,7 @@ t.test('every alert has a page in docs/runbook that tells the same things in the
   }
 })
 
-t.test('every alert has a moment at which it fires and one at which it does not', async (t) => {
+t.test('every alert has a test in which it fires and one in which it does not', async (t) => {
   const moments = TESTS.flatMap((file) => parse(read(file)).tests).flatMap(
     ({ alert_rule_test }: { alert_rule_test: { alertname: string; exp_alerts: unknown[] }[] }) =>
       alert_rule_test,
@@ -101,7 +101,7 @@ t.test(promtoolTest, async (t) => {
   )
 })
 
-t.test('what Grafana and Prometheus are told to read is there', async (t) => {
+t.test('every file that Grafana and Prometheus are told to read exists', async (t) => {
   const provider = parse(read('grafana/provisioning/dashboards/tidegate.yaml')).providers[0]
   t.equal(provider.options.path, '/var/lib/grafana/dashboards')
   const source = parse(read('grafana/provisioning/datasources/prometheus.yaml')).datasources[0]

@@ -15,7 +15,7 @@ import {
   shownQueries,
 } from '../support/telemetry/grafana.js'
 
-t.test('grafana/dashboards is what grafana/source makes; else run: npm run grafana', async (t) => {
+t.test('grafana/dashboards is up to date with grafana/source; else run: npm run grafana', async (t) => {
   const made = dashboardFiles()
   t.strictSame(readdirSync(join(ROOT, 'grafana/dashboards')).sort(), [...made.keys()].sort())
   for (const [name, text] of made) t.equal(read(`grafana/dashboards/${name}`), text, name)
@@ -24,25 +24,19 @@ t.test('grafana/dashboards is what grafana/source makes; else run: npm run grafa
 const panelsOf = (title: string) =>
   dashboards.find((one) => one.title === title)!.panels.filter(({ type }) => type !== 'row')
 
-t.test(
-  'every panel says what it shows and what to do, in which unit, and what an empty one means',
-  async (t) => {
-    for (const { title } of dashboards) {
-      for (const panel of panelsOf(title)) {
-        const name = `${title} > ${panel.title}`
-        t.ok((panel.description ?? '').length > 40, name)
-        t.ok(panel.fieldConfig.defaults.unit, name)
-        t.ok(panel.fieldConfig.defaults.noValue, name)
-        t.ok(
-          panel.targets!.length > 0 && panel.targets!.every(({ legendFormat }) => legendFormat !== ''),
-          name,
-        )
-      }
+t.test('every panel has a description, a unit, and a text for no data', async (t) => {
+  for (const { title } of dashboards) {
+    for (const panel of panelsOf(title)) {
+      const name = `${title} > ${panel.title}`
+      t.ok((panel.description ?? '').length > 40, name)
+      t.ok(panel.fieldConfig.defaults.unit, name)
+      t.ok(panel.fieldConfig.defaults.noValue, name)
+      t.ok(panel.targets!.length > 0 && panel.targets!.every(({ legendFormat }) => legendFormat !== ''), name)
     }
-  },
-)
+  }
+})
 
-t.test('panels have ids of their own, fill their rows and do not lie over each other', async (t) => {
+t.test('panels have distinct ids, fill their rows and do not overlap', async (t) => {
   for (const { title, panels } of dashboards) {
     t.equal(new Set(panels.map(({ id }) => id)).size, panels.length, title)
     const taken = new Set<string>()
@@ -58,14 +52,14 @@ t.test('panels have ids of their own, fill their rows and do not lie over each o
   }
 })
 
-t.test('links lead to dashboards that there are', async (t) => {
+t.test('links lead to existing dashboards', async (t) => {
   const uids = dashboards.map(({ uid }) => uid)
   const links = dashboards.flatMap(({ panels }) => panels.flatMap((panel) => panel.links ?? []))
   t.ok(links.length > 0)
   for (const { url } of links) t.ok(uids.includes(/^\/d\/([\w-]+)\?/.exec(url)?.[1] ?? ''), url)
 })
 
-t.test('queries use the variables that their dashboard has, and no other', async (t) => {
+t.test('queries use only variables of their dashboard, job and instance among them', async (t) => {
   for (const { title, templating, panels, annotations } of dashboards) {
     const names = new Set(templating.list.map(({ name }) => name))
     const queries = [
@@ -85,7 +79,7 @@ t.test('queries use the variables that their dashboard has, and no other', async
   }
 })
 
-t.test('queries of panels, alerts and the runbook ask for metrics and labels that there are', async (t) => {
+t.test('queries of panels, alerts and the runbook use existing metrics and labels', async (t) => {
   const definitions = Object.values(createFamilies()).map(({ definition }) => definition)
   const labels = new Set(definitions.flatMap((one) => one.labels.map((label) => label.replace(/\W/g, '_'))))
   const names = new Set(definitions.map(({ prometheus }) => prometheus))
