@@ -7,7 +7,7 @@ import { loadConfig } from '../../src/config/load/load.js'
 import { isOnPath } from '../support/redis/redis.js'
 
 const RUN = fileURLToPath(new URL('../../load/run.mjs', import.meta.url))
-/** Looked for, and not asked for its version: that takes Locust half a second of CPU. */
+/** Looks for the program without starting it: its version takes Locust half a second of CPU. */
 const hasLocust = (process.env.PATH ?? '')
   .split(delimiter)
   .some((folder) => existsSync(join(folder, 'locust')))
@@ -18,9 +18,9 @@ function load(...args: string[]) {
   return spawnSync(process.execPath, [RUN, ...args], { encoding: 'utf8' })
 }
 
-t.test('Locust and two gateways have counted the same, status by status', { skip }, async (t) => {
+t.test('Locust and two gateways count the same requests, status by status', { skip }, async (t) => {
   let run = load('check')
-  // Somebody comes to a limit in three seconds, and where the machine is busy in more.
+  // Some user reaches a limit within three seconds, and on a busy machine later.
   for (const seconds of ['15', '60']) {
     if (/^payments 429 /m.test(run.stdout)) break
     run = load('check', '--seconds', seconds)
@@ -41,7 +41,7 @@ t.test('an unknown scenario is wrong use', async (t) => {
   t.match(stderr, /^there is no scenario d\n\nUsage: npm run load/)
 })
 
-t.test('the configuration of the load is good', async (t) => {
+t.test('the configuration of the load test is valid', async (t) => {
   const file = fileURLToPath(new URL('../../load/tidegate.yaml', import.meta.url))
   const env = {
     TIDEGATE_ADMIN_TOKEN: 'only-of-this-machine',
