@@ -13,7 +13,7 @@ const lock = read('package-lock.json')
 const GOOD = 'sha512-AAAA'
 const MANIFEST = { name: 'x', version: '1.0.0', license: 'MIT', dependencies: { a: '^1.0.0' } }
 
-/** A lockfile of one package, changed. */
+/** Returns a lockfile of one package, with changes. */
 const lockOf = (change: object = {}, more: object = {}) => ({
   lockfileVersion: 3,
   packages: {
@@ -23,7 +23,7 @@ const lockOf = (change: object = {}, more: object = {}) => ({
   },
 })
 
-t.test('every package is the one that was chosen', async (t) => {
+t.test('every package is in the version that was chosen', async (t) => {
   t.strictSame(lockProblems(manifest, lock), [])
   t.strictSame(
     lockProblems(read('bench/package.json'), read('bench/package-lock.json')),
@@ -32,7 +32,7 @@ t.test('every package is the one that was chosen', async (t) => {
   )
 })
 
-t.test('a lockfile that would bring something else is found out', async (t) => {
+t.test('a lockfile that would install something else is reported', async (t) => {
   t.strictSame(lockProblems(MANIFEST, lockOf()), [])
   t.strictSame(lockProblems(MANIFEST, lockOf({ resolved: 'https://registry.npmjs.org/a/-/a-1.0.1.tgz' })), [])
   const wrong: [what: string, problems: string[], pattern: RegExp][] = [
@@ -79,7 +79,7 @@ t.test('a lockfile that would bring something else is found out', async (t) => {
   }
 })
 
-t.test('every licence is one that may be used', async (t) => {
+t.test('every license is an allowed one', async (t) => {
   t.strictSame(licenceProblems(lock), [])
   for (const license of ['MIT', '(MIT OR GPL-3.0-only)', 'MIT AND ISC']) {
     t.strictSame(licenceProblems(lockOf({ license })), [], license)
@@ -89,7 +89,7 @@ t.test('every licence is one that may be used', async (t) => {
   }
 })
 
-t.test('the page of licences names every package', async (t) => {
+t.test('the page of licenses names every package', async (t) => {
   const page: string = licencePage(lock)
   const names = Object.keys(lock.packages).filter((path) => path !== '')
   for (const path of names) {
@@ -101,7 +101,7 @@ t.test('the page of licences names every package', async (t) => {
   }
 })
 
-t.test('the bill of materials holds what runs, whole, and who needs whom', async (t) => {
+t.test('the bill of materials has every runtime package, and its dependencies', async (t) => {
   const own = bill(manifest, lock)
   const refs = new Set(own.components.map((part: { 'bom-ref': string }) => part['bom-ref']))
   for (const { ref, dependsOn } of own.dependencies) {
@@ -122,7 +122,7 @@ t.test('the bill of materials holds what runs, whole, and who needs whom', async
   t.strictSame([...reached].sort(), [whole, ...refs].sort(), 'each is there because somebody needs it')
 })
 
-t.test('what npm audit says is told in a line', async (t) => {
+t.test('the findings of npm audit are summed up in a line', async (t) => {
   const clean = {
     metadata: { vulnerabilities: { total: 0 }, dependencies: { total: 7 } },
     vulnerabilities: {},
