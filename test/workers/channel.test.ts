@@ -11,7 +11,7 @@ type OfOther = {
   unknown: [null, null]
 }
 
-/** What the other process runs: it asks as well as it answers. */
+/** Code of the other process: it asks as well as it answers. */
 const OTHER = `
 import { openChannel } from ${JSON.stringify(new URL('../../dist/workers/channel.js', import.meta.url).href)}
 const channel = openChannel(process, {

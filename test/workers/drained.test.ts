@@ -1,7 +1,7 @@
 import t from 'tap'
 import { createDrained } from '../../src/workers/drained.js'
 
-t.test('what was drained is known to workers that come later, until it is restored', async (t) => {
+t.test('later workers learn which upstreams are drained, until they are restored', async (t) => {
   const drained = createDrained()
   drained.set('api', 'http://a', 'drained')
   drained.set('api', 'http://a', 'drained')

@@ -66,7 +66,7 @@ function supervise(t: Test, options: Partial<SupervisorOptions> = {}) {
     onEnded: ({ place }, reason) => ends.push(`${place} ${reason}`),
     ...options,
   })
-  /** Starts it with all of them serving. */
+  /** Starts it and lets all workers serve. */
   const started = async () => {
     const start = supervisor.start()
     for (const fake of forked) fake.serve()
@@ -80,40 +80,34 @@ function supervise(t: Test, options: Partial<SupervisorOptions> = {}) {
   return { supervisor, forked, lines, ends, started }
 }
 
-t.test(
-  'a worker that ends is replaced: later each time that it ends soon, and never by more than one',
-  async (t) => {
-    const { supervisor, forked, lines, ends, started } = supervise(t, {
-      firstDelayMs: 40,
-      longestDelayMs: 100,
-    })
-    await started()
-    t.equal(forked.length, 2)
-    for (const [i, least] of [40, 80, 100, 100].entries()) {
-      const before = forked.at(-1)!
-      const victim = i === 0 ? forked[1]! : before
-      const ended = performance.now()
-      victim.end('SIGKILL')
-      await eventually('another is started', () => forked.length === 3 + i)
-      const next = forked.at(-1)!
-      // A timer may fire a part of a millisecond early.
-      t.ok(next.forkedAt - ended >= least - 2, `${next.forkedAt - ended} ms, at least ${least}`)
-      t.equal(next.place, 2, 'in the same place')
-      if (i % 2 === 0) next.serve()
-    }
-    t.strictSame(ends, ['2 failed', '2 failed', '2 failed', '2 failed'])
-    t.equal(
-      lines.filter((line) => line.startsWith('error: a worker ended; another takes its place')).length,
-      4,
-    )
-    t.strictSame(forked[0]!.said, [], 'the other one is left alone')
-    const stopped = supervisor.stop(0)
-    forked[0]!.end('code 0')
-    await stopped
-  },
-)
+t.test('a worker that ends is replaced, later each time it ends soon, up to a maximum', async (t) => {
+  const { supervisor, forked, lines, ends, started } = supervise(t, {
+    firstDelayMs: 40,
+    longestDelayMs: 100,
+  })
+  await started()
+  t.equal(forked.length, 2)
+  for (const [i, least] of [40, 80, 100, 100].entries()) {
+    const before = forked.at(-1)!
+    const victim = i === 0 ? forked[1]! : before
+    const ended = performance.now()
+    victim.end('SIGKILL')
+    await eventually('another is started', () => forked.length === 3 + i)
+    const next = forked.at(-1)!
+    // A timer may fire a fraction of a millisecond early.
+    t.ok(next.forkedAt - ended >= least - 2, `${next.forkedAt - ended} ms, at least ${least}`)
+    t.equal(next.place, 2, 'in the same place')
+    if (i % 2 === 0) next.serve()
+  }
+  t.strictSame(ends, ['2 failed', '2 failed', '2 failed', '2 failed'])
+  t.equal(lines.filter((line) => line.startsWith('error: a worker ended; another takes its place')).length, 4)
+  t.strictSame(forked[0]!.said, [], 'the other one is left alone')
+  const stopped = supervisor.stop(0)
+  forked[0]!.end('code 0')
+  await stopped
+})
 
-t.test('after a worker has lived a while, its end is the first again', async (t) => {
+t.test('when a worker has lived for a while, the delay starts again', async (t) => {
   const { forked, lines, started } = supervise(t, { firstDelayMs: 10, longestDelayMs: 10_000, settledMs: 0 })
   await started()
   for (let i = 0; i < 4; i++) {
@@ -128,7 +122,7 @@ t.test('after a worker has lived a while, its end is the first again', async (t)
   )
 })
 
-t.test('a start that fails is told once, and leaves nothing behind', async (t) => {
+t.test('a failed start is reported once, and leaves nothing behind', async (t) => {
   const { supervisor, forked, ends } = supervise(t, { firstDelayMs: 1 })
   const start = supervisor.start()
   forked[0]!.serve()
@@ -144,7 +138,7 @@ t.test('a start that fails is told once, and leaves nothing behind', async (t) =
   t.strictSame(supervisor.members(), [])
 })
 
-t.test('a worker that does not come up in time is killed', async (t) => {
+t.test('a worker that does not start in time is killed', async (t) => {
   const { supervisor, forked } = supervise(t, { startMs: 20 })
   const start = supervisor.start()
   forked[0]!.serve()
@@ -152,7 +146,7 @@ t.test('a worker that does not come up in time is killed', async (t) => {
   t.strictSame(forked[1]!.said.slice(0, 1), ['kill'])
 })
 
-t.test('a restart: no old one leaves before all new ones serve, and then one after the other', async (t) => {
+t.test('in a restart no old worker leaves before all new ones serve, then one after the other', async (t) => {
   const { supervisor, forked, ends, started } = supervise(t, { leaveMs: 7 })
   await started()
   const restarted = supervisor.restart()
@@ -180,12 +174,12 @@ t.test('a restart: no old one leaves before all new ones serve, and then one aft
   t.equal(forked.length, 4)
 })
 
-t.test('a restart whose workers do not come up leaves the old ones, with one line', async (t) => {
+t.test('a restart whose workers do not start keeps the old ones, with one line', async (t) => {
   const { supervisor, forked, lines, started } = supervise(t, { firstDelayMs: 10 })
   await started()
   const restarted = supervisor.restart()
   forked[2]!.serve()
-  // It ends while the other one is still on its way.
+  // It ends while the other one is still starting.
   forked[2]!.end('code 1')
   await new Promise((resolve) => setTimeout(resolve, 20))
   forked[3]!.serve()
@@ -215,7 +209,7 @@ t.test(
   },
 )
 
-t.test('a stop drains all at once, and kills one that does not end', async (t) => {
+t.test('a stop drains all workers at once, and kills one that does not end', async (t) => {
   const { supervisor, forked, lines, started } = supervise(t, { marginMs: 10 })
   await started()
   const stopped = supervisor.stop(20)

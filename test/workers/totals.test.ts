@@ -5,7 +5,7 @@ import { createFamilies } from '../../src/telemetry/metrics/metric-definitions.j
 import { type Reading, readFamilies } from '../../src/telemetry/metrics/process-counts.js'
 import { createTotals } from '../../src/workers/totals.js'
 
-/** What a worker would tell that has counted so much. */
+/** Returns the figures of a worker that has counted so much. */
 function reading(count: number, { up = 1, connections = 0 } = {}): Reading {
   const families = createFamilies()
   families.failOpen.set(count, 'api', 'timeout')
@@ -26,10 +26,10 @@ function reading(count: number, { up = 1, connections = 0 } = {}): Reading {
   }
 }
 
-/** A worker's figures on their way between two processes. */
+/** Passes a worker's figures through the format between two processes. */
 const sent = (place: number, of: Reading) => ({ place, reading: JSON.parse(JSON.stringify(of)) as Reading })
 
-t.test('counters are added up, gauges by their rule, and what is the primary’s is left alone', async (t) => {
+t.test("counters are summed, gauges by their rule, and the primary's own stay as they are", async (t) => {
   const families = createFamilies()
   families.configReloads.set(2, 'applied')
   const totals = createTotals(families, createFamilies())
@@ -49,7 +49,7 @@ t.test('counters are added up, gauges by their rule, and what is the primary’s
   t.equal(families.connections.get(), 0)
 })
 
-t.test('no counter ever goes down, whoever comes and goes', (t) => {
+t.test('no counter ever goes down when workers end and start', (t) => {
   const step = fc.record({ place: fc.integer({ min: 0, max: 2 }), dies: fc.boolean(), more: fc.nat(9) })
   fc.assert(
     fc.property(fc.array(step, { maxLength: 30 }), (steps) => {
@@ -80,7 +80,7 @@ t.test('no counter ever goes down, whoever comes and goes', (t) => {
   t.end()
 })
 
-t.test('two workers in one place, while one takes over: counters of both, gauges of the newer', async (t) => {
+t.test("of two workers in one place the counters add up, and the newer one's gauges hold", async (t) => {
   const totals = createTotals(createFamilies(), createFamilies())
   const text = formatProcesses(
     totals.processes(
@@ -93,7 +93,7 @@ t.test('two workers in one place, while one takes over: counters of both, gauges
   t.match(text, /^process_cpu_seconds_total{worker="primary"} 1$/m)
 })
 
-t.test('series of several labels, exponential buckets and exemplars come through as they are', async (t) => {
+t.test('series of several labels, exponential buckets and exemplars arrive unchanged', async (t) => {
   const trace = (digit: string) => ({ traceId: digit.repeat(32), spanId: digit.repeat(16), sampled: true })
   const worker = (route: string, ms: number, digit: string): Reading => {
     const families = createFamilies(true)
