@@ -48,7 +48,7 @@ t.test('a tree without sources fails the check', async (t) => {
 
 const MOVE = ': move what both need to the lower of the two, or hand it over as an argument'
 
-/** Files of one tree, each of which breaks one rule, and what the check says of it. */
+/** Files of one tree, each of which breaks one rule, and the check's message about it. */
 const violations: [what: string, file: string, source: string, problem: string][] = [
   [
     'an import against the direction',
@@ -154,7 +154,7 @@ const violations: [what: string, file: string, source: string, problem: string][
   ],
 ]
 
-t.test('each way of breaking a direction is found', async (t) => {
+t.test('every kind of wrong import is found', async (t) => {
   const root = t.testdir({ 'package.json': packageJson })
   const files: [file: string, source: string][] = [
     ...violations.map(([, file, source]): [string, string] => [file, source]),
@@ -170,7 +170,7 @@ t.test('each way of breaking a direction is found', async (t) => {
     mkdirSync(join(root, 'src', dirname(file)), { recursive: true })
     writeFileSync(join(root, 'src', file), source)
   }
-  // `npm test` runs the command over this package; here is what it does about faults.
+  // `npm test` runs the command over this package; these tests run it over faulty trees.
   const { status, stdout, stderr } = spawnSync(process.execPath, [script, root], { encoding: 'utf8' })
   t.equal(status, 1)
   t.equal(stdout, '')
