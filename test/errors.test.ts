@@ -4,7 +4,7 @@ import { ERRORS, type ErrorCode, problemBody } from '../src/errors.js'
 
 const page = readFileSync(new URL('../docs/errors.md', import.meta.url), 'utf8')
 
-/** Rows of the tables in docs/errors.md: code → its other cells. */
+/** Returns the rows of the tables in docs/errors.md: code → its other cells. */
 const rows = new Map(
   page
     .split('\n')
@@ -13,11 +13,11 @@ const rows = new Map(
     .map(([code, ...cells]) => [code!.trim().slice(1, -1), cells.map((cell) => cell.trim())] as const),
 )
 
-t.test('docs/errors.md has every code of the table, and no other', async (t) => {
+t.test('docs/errors.md lists exactly the codes of the table', async (t) => {
   t.same([...rows.keys()].sort(), Object.keys(ERRORS).sort())
 })
 
-t.test('docs/errors.md says of every code what the table says', async (t) => {
+t.test('docs/errors.md has the status, source and title of every code', async (t) => {
   for (const [code, { status, source, title }] of Object.entries(ERRORS)) {
     const [pageStatus, pageSource, pageTitle, when] = rows.get(code) ?? []
     t.same([pageStatus, pageSource, pageTitle], [String(status), source, title], code)
@@ -25,27 +25,24 @@ t.test('docs/errors.md says of every code what the table says', async (t) => {
   }
 })
 
-t.test('a client is blamed with 4xx, the gateway and the upstream with 5xx', async (t) => {
+t.test('errors of clients are 4xx, those of the gateway and upstreams 5xx', async (t) => {
   for (const [code, { status, source }] of Object.entries(ERRORS)) {
-    // 501 and 505 are about what the client asked for, but HTTP files them under the server (RFC 9110 §15.6).
+    // 501 and 505 are the client's, but HTTP counts them to the server (RFC 9110 §15.6).
     const blamed = status < 500 || status === 501 || status === 505 ? 'client' : undefined
     if (blamed === undefined) t.not(source, 'client', code)
     else t.equal(source, 'client', code)
   }
 })
 
-t.test(
-  'every entry says what is wrong in sentences, and names no address and no path of a machine',
-  async (t) => {
-    for (const [code, { title, detail }] of Object.entries(ERRORS)) {
-      t.match(title, /^[A-Z][^.]*$/, `${code}: title`)
-      t.match(detail, /^[A-Z].*[^.]\.$/, `${code}: detail`)
-      t.notMatch(detail, /127\.0\.0\.1|localhost|:\d{4}|\/home\/|node_modules/, `${code}: detail`)
-    }
-  },
-)
+t.test('every entry has a title and a detail in sentences, without addresses or paths', async (t) => {
+  for (const [code, { title, detail }] of Object.entries(ERRORS)) {
+    t.match(title, /^[A-Z][^.]*$/, `${code}: title`)
+    t.match(detail, /^[A-Z].*[^.]\.$/, `${code}: detail`)
+    t.notMatch(detail, /127\.0\.0\.1|localhost|:\d{4}|\/home\/|node_modules/, `${code}: detail`)
+  }
+})
 
-t.test('a problem body is that of RFC 9457, with the request id', async (t) => {
+t.test('a problem body follows RFC 9457, with the request id', async (t) => {
   t.equal(
     problemBody({ code: 'no_route' }, 'req-1'),
     '{"title":"No such route","status":404,' +
@@ -64,7 +61,7 @@ t.test('a spent quota has the registered problem type and names the policies', a
   )
 })
 
-t.test('what is for the log never gets into a body', async (t) => {
+t.test('a cause for the log never gets into a body', async (t) => {
   for (const code of Object.keys(ERRORS) as ErrorCode[]) {
     t.notMatch(problemBody({ code, cause: 'connect ECONNREFUSED 10.0.0.5:9001' }, 'r'), /ECONN|10\.0\.0\.5/)
   }
