@@ -8,7 +8,7 @@ import { scratchFolder } from './support/scratch.js'
 const root = fileURLToPath(new URL('..', import.meta.url))
 const manifest = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
 
-/** A shell as a user has it: `npm test` tells its children, by variables, about this package's folder. */
+/** Runs a command in a user's shell, without the variables about this package that `npm test` gives its children. */
 const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !/^npm_/i.test(name)))
 
 function run(cwd: string, command: string, ...args: string[]) {
@@ -16,7 +16,7 @@ function run(cwd: string, command: string, ...args: string[]) {
   return { status: result.status, stdout: result.stdout, stderr: result.stderr }
 }
 
-/** What a user needs, and nothing that only a developer does. */
+/** Everything that a user needs, and nothing that only a developer does. */
 const EXPECTED = [
   /^dist\/[\w/-]+\.(js|d\.ts)$/,
   /^dist\/admin\/page\/(index\.html|page\.css)$/,
@@ -35,55 +35,52 @@ t.test('the packed tarball', async (t) => {
     return
   }
   const folder = scratchFolder(t, 'tidegate-package-')
-  // `npm test` has built dist already, and other tests run from it: prepack would write it anew beneath them.
+  // `npm test` has built dist already, and other tests run from it: prepack would rewrite it under them.
   const packed = run(root, 'npm', 'pack', '--json', '--ignore-scripts', '--pack-destination', folder)
   t.equal(packed.status, 0, packed.stderr)
   const [{ filename, files }] = JSON.parse(packed.stdout)
   const names: string[] = files.map(({ path }: { path: string }) => path)
 
-  t.test(
-    'holds the build, the scripts, the configuration, the docs, README and LICENSE, and nothing else',
-    async (t) => {
-      t.strictSame(
-        names.filter((name) => !EXPECTED.some((pattern) => pattern.test(name))),
-        [],
-        'no file that a user has no need of',
-      )
-      const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
-      const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
-      const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
-      // README, the example configuration and messages point to them.
-      const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
-        .filter((name) => name.includes('.'))
-        .map((name) => `docs/${name}`)
-      const boards = readdirSync(join(root, 'grafana/dashboards')).map((name) => `grafana/dashboards/${name}`)
-      const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
-        .filter((entry) => entry.isFile())
-        .map((entry) => relative(root, join(entry.parentPath, entry.name)))
-      const page = readdirSync(join(root, 'src/admin/page')).map((name) => `dist/admin/page/${name}`)
-      const needed = [
-        ...page,
-        ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
-        ...scripts,
-        ...pages,
-        ...boards,
-        'grafana/alerts.yml',
-        'grafana/prometheus.yml',
-        'grafana/provisioning/dashboards/tidegate.yaml',
-        'grafana/provisioning/datasources/prometheus.yaml',
-        ...deploy,
-        'config/tidegate.yaml',
-        'config/schema.json',
-        'README.md',
-        'LICENSE',
-        'package.json',
-        'sbom.cdx.json',
-      ]
-      t.strictSame(names.toSorted(), needed.toSorted())
-    },
-  )
+  t.test('holds exactly the build, scripts, configuration, docs, README and LICENSE', async (t) => {
+    t.strictSame(
+      names.filter((name) => !EXPECTED.some((pattern) => pattern.test(name))),
+      [],
+      'no file that a user has no need of',
+    )
+    const sources = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })
+    const built = sources.filter((name) => name.endsWith('.ts')).map((name) => name.replace(/\.ts$/, ''))
+    const scripts = readdirSync(join(root, 'lua')).map((name) => `lua/${name}`)
+    // README, the example configuration and messages point to them.
+    const pages = readdirSync(join(root, 'docs'), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.includes('.'))
+      .map((name) => `docs/${name}`)
+    const boards = readdirSync(join(root, 'grafana/dashboards')).map((name) => `grafana/dashboards/${name}`)
+    const deploy = readdirSync(join(root, 'deploy'), { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile())
+      .map((entry) => relative(root, join(entry.parentPath, entry.name)))
+    const page = readdirSync(join(root, 'src/admin/page')).map((name) => `dist/admin/page/${name}`)
+    const needed = [
+      ...page,
+      ...built.flatMap((name) => [`dist/${name}.js`, `dist/${name}.d.ts`]),
+      ...scripts,
+      ...pages,
+      ...boards,
+      'grafana/alerts.yml',
+      'grafana/prometheus.yml',
+      'grafana/provisioning/dashboards/tidegate.yaml',
+      'grafana/provisioning/datasources/prometheus.yaml',
+      ...deploy,
+      'config/tidegate.yaml',
+      'config/schema.json',
+      'README.md',
+      'LICENSE',
+      'package.json',
+      'sbom.cdx.json',
+    ]
+    t.strictSame(names.toSorted(), needed.toSorted())
+  })
 
-  t.test('is built anew before it is packed', async (t) => {
+  t.test('has a prepack script that builds it', async (t) => {
     t.equal(manifest.scripts.prepack, 'node scripts/build.mjs')
   })
 
@@ -95,7 +92,7 @@ t.test('the packed tarball', async (t) => {
     const installed = run(empty, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund', tarball)
     t.equal(installed.status, 0, installed.stderr)
 
-    // What `npx tidegate` would find and run.
+    // The file that `npx tidegate` would find and run.
     const command = join(empty, 'node_modules/.bin/tidegate')
     const check = run(empty, command, 'check', '--config', 'node_modules/tidegate/config/tidegate.yaml')
     t.equal(check.status, 0, check.stderr)
@@ -109,7 +106,7 @@ t.test('the packed tarball', async (t) => {
   })
 })
 
-t.test('says what it is', async (t) => {
+t.test('has its metadata', async (t) => {
   t.match(manifest, {
     name: 'tidegate',
     type: 'module',
