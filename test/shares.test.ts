@@ -3,7 +3,7 @@ import t from 'tap'
 import { createShares, give, quarter, take } from '../src/shares.js'
 
 t.test(
-  'one caller holds its share at most, all together the total, and what is given back is there again',
+  'one caller holds its share at most, all together the total, and returned places are free',
   async (t) => {
     const told: string[] = []
     const shares = createShares({
@@ -44,7 +44,7 @@ t.test('a share goes on when its bounds change', async (t) => {
 })
 
 t.test(
-  'whatever is taken and given back, the counts are those of what is held, and nobody else is remembered',
+  'in any sequence the counts equal what is held, and callers without places are forgotten',
   async () => {
     const caller = fc.constantFrom('a', 'b', 'c', undefined)
     fc.assert(
