@@ -44,6 +44,7 @@ const AUDIT = { name: 'audit', args: ['scripts/audit.mjs', '--report'] }
 const CHECKS = [
   { name: 'lint', args: [biome, 'ci', '--colors=off', '.'] },
   { name: 'imports', args: ['scripts/check-imports.mjs'] },
+  { name: 'named', args: ['scripts/check-tests.mjs'] },
   { name: 'made', args: ['scripts/generate-schema.mjs', '--check'] },
   { name: 'redis', args: ['scripts/ensure-redis.mjs'] },
 ]

@@ -1,3 +1,4 @@
+// Tests src/admin/routes/overview.ts
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { nodeName } from '../../src/fleet/gateway-rpc.js'

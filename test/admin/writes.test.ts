@@ -1,3 +1,4 @@
+// Tests src/admin/routes/read-request.ts
 import { createHash } from 'node:crypto'
 import type { FastifyInstance } from 'fastify'
 import t from 'tap'

@@ -1,3 +1,4 @@
+// Tests src/cli/define-command.ts src/cli/commands/schema.ts
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { COMMANDS } from '../../src/cli/run-cli.js'

@@ -1,3 +1,4 @@
+// Tests src/cli/commands/{ban,override,unban,why}.ts
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,3 +1,5 @@
+// Tests src/cli/commands/{boost,limit-change,tier,usage}.ts src/cli/print/tier-origin.ts
+// Tests src/cli/client/{own-admin,with-control}.ts
 import { join } from 'node:path'
 import t from 'tap'
 import { freePort } from '../support/free-port.js'

@@ -1,3 +1,4 @@
+// Tests src/credentials/claims.ts
 import { createSecretKey } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'

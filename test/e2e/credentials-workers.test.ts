@@ -1,3 +1,4 @@
+// Tests src/workers/shared-maps.ts
 import t from 'tap'
 import { request } from 'undici'
 import { createKey, startJwksServer, tokenOf } from '../support/credentials/issuer.js'

@@ -1,3 +1,4 @@
+// Tests src/cli/commands/key.ts
 import t, { type Test } from 'tap'
 import { request } from 'undici'
 import { createKey } from '../../src/credentials/key-format.js'

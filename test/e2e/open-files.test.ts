@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/open-files.ts
 import { once } from 'node:events'
 import { get } from 'node:http'
 import { connect } from 'node:net'

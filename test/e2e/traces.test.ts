@@ -1,3 +1,4 @@
+// Tests src/telemetry/settings.ts
 import { readFileSync, writeFileSync } from 'node:fs'
 import t from 'tap'
 import { request } from 'undici'

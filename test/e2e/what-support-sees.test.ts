@@ -1,3 +1,4 @@
+// Tests src/telemetry/decisions/{all-gateways-seen,last-seen}.ts
 import { createSecretKey } from 'node:crypto'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'

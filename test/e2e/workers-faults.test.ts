@@ -1,3 +1,4 @@
+// Tests src/workers/handoff.ts
 import { once } from 'node:events'
 import { writeFileSync } from 'node:fs'
 import type { AddressInfo } from 'node:net'

@@ -1,3 +1,6 @@
+// Tests src/open-admin.ts
+// Tests src/workers/{all-workers,all-workers-metrics,fork,messages,primary,shared-counting,shared-memory}.ts
+// Tests src/workers/worker.ts
 import { once } from 'node:events'
 import { readFileSync, renameSync, writeFileSync } from 'node:fs'
 import { connect, type Socket } from 'node:net'

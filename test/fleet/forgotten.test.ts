@@ -1,3 +1,4 @@
+// Tests src/fleet/{stored-map,write-back}.ts
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import { createFleet } from '../../src/fleet/gateway-rpc.js'

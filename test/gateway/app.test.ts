@@ -1,3 +1,4 @@
+// Tests src/gateway/{accept,request-lifecycle}.ts src/gateway/stages/record.ts
 import { METHODS } from 'node:http'
 import t from 'tap'
 import type { Decision } from '../../src/limiter/limiter.js'

@@ -1,3 +1,4 @@
+// Tests src/limiter/generational-cache.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { createDenials } from '../../src/limiter/denial-cache.js'

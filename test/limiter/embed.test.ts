@@ -1,3 +1,4 @@
+// Tests src/limiter/{embed-settings,open-limiter}.ts
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// Tests src/limiter/degraded.ts
 import { setTimeout as delay } from 'node:timers/promises'
 import t from 'tap'
 import { openStore } from '../../src/fleet/open-store.js'

@@ -1,3 +1,4 @@
+// Tests src/limiter/algorithms/{by-name,calendar,fixed,sliding,strict,token-bucket}.ts
 import t from 'tap'
 import { limitKey } from '../../src/limiter/key.js'
 import { createMemoryLimiter } from '../../src/limiter/memory.js'

@@ -1,3 +1,4 @@
+// Tests src/telemetry/metrics/{caller,gateway,request,upstream}-metrics.ts
 import { spawnSync } from 'node:child_process'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -1,3 +1,5 @@
+// Tests src/telemetry/export/exposition.ts
+// Tests src/telemetry/metrics/{define-metric,metric-sources,process-metrics}.ts
 import t from 'tap'
 import type { Limit } from '../../src/config/snapshot/limit.js'
 import { createMetrics, type Metrics, type MetricsOptions } from '../../src/telemetry/metrics.js'

@@ -1,3 +1,4 @@
+// Tests src/telemetry/export/{metric-producer,otlp-http}.ts
 import { once } from 'node:events'
 import { createServer, type IncomingHttpHeaders, type RequestListener } from 'node:http'
 import type { AddressInfo } from 'node:net'

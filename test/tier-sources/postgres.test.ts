@@ -1,3 +1,4 @@
+// Tests src/tier-sources/postgres-listen.ts
 import { setImmediate as turn } from 'node:timers/promises'
 import t from 'tap'
 import type { Config } from '../../src/config/schema/schema.js'

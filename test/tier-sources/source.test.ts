@@ -1,3 +1,4 @@
+// Tests src/tier-sources/source-health.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { createShares, type Shares } from '../../src/shares.js'

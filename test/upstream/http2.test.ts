@@ -1,3 +1,4 @@
+// Tests src/upstream/http2/{connection,request}.ts
 import { lookup } from 'node:dns'
 import { constants } from 'node:http2'
 import { createServer as createTlsServer } from 'node:https'

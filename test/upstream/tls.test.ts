@@ -1,3 +1,4 @@
+// Tests src/config/snapshot/transport.ts
 import { once } from 'node:events'
 import { copyFileSync, writeFileSync } from 'node:fs'
 import { createServer, type Server, type ServerOptions } from 'node:https'

@@ -1,3 +1,4 @@
+// Tests src/admin/access/{actor,failed-tokens}.ts src/admin/auth-hook.ts
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import { type AccessSettings, createAccess } from '../../../src/admin/access/access.js'

@@ -1,3 +1,4 @@
+// Tests src/telemetry/decisions/why.ts
 import t from 'tap'
 import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import type { Ask } from '../../../src/fleet/question.js'

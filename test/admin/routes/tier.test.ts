@@ -1,3 +1,4 @@
+// Tests src/admin/routes/tier-of.ts
 import t from 'tap'
 import { startAdmin } from '../../support/gateway/admin.js'
 

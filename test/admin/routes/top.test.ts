@@ -1,3 +1,4 @@
+// Tests src/telemetry/top/all-gateways-top.ts
 import t from 'tap'
 import { LONE_FLEET } from '../../../src/fleet/gateway-rpc.js'
 import type { TopQuestion } from '../../../src/telemetry/top/top.js'

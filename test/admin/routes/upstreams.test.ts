@@ -1,3 +1,4 @@
+// Tests src/admin/service-state.ts
 import t, { type Test } from 'tap'
 import type { Names } from '../../../src/upstream/pool/dns.js'
 import { createUpstreams } from '../../../src/upstream/pool/pool.js'

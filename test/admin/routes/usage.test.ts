@@ -1,3 +1,4 @@
+// Tests src/gateway/simulate/standing.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { openStore } from '../../../src/fleet/open-store.js'

@@ -1,3 +1,4 @@
+// Tests src/cli/current-user.ts src/admin/access/audit-line.ts
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'
 import { tidegate } from '../../support/gateway/cli.js'

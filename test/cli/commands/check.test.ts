@@ -1,3 +1,5 @@
+// Tests src/cli/commands/check-certificates.ts src/cli/config-file.ts
+// Tests src/cli/print/{describe-config,describe-resilience,describe-upstreams}.ts
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

@@ -1,3 +1,4 @@
+// Tests src/cli/print/demo-examples.ts
 import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'

@@ -1,3 +1,4 @@
+// Tests src/cli/client/ask-admin.ts src/cli/commands/demo-backend.ts
 import { once } from 'node:events'
 import t from 'tap'
 import { request } from 'undici'

@@ -1,3 +1,4 @@
+// Tests src/cli/print/describe-plan.ts src/cli/read/plan-tally.ts
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import t from 'tap'

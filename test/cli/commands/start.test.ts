@@ -1,3 +1,4 @@
+// Tests src/cli/stop-signal.ts
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { renameSync, writeFileSync } from 'node:fs'

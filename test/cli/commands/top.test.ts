@@ -1,3 +1,4 @@
+// Tests src/cli/client/{admin-option,ask-top}.ts
 import { PassThrough } from 'node:stream'
 import type { ReadStream, WriteStream } from 'node:tty'
 import t, { type Test } from 'tap'

@@ -1,3 +1,4 @@
+// Tests src/config/load/thread.ts
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { loadApart } from '../../../src/config/load/in-thread.js'

@@ -1,3 +1,4 @@
+// Tests src/config/load/{environment,read,read-scalar,yaml}.ts src/config/values/read-file.ts
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import fc from 'fast-check'

@@ -1,3 +1,4 @@
+// Tests src/config/load/watch.ts
 import {
   copyFile,
   mkdir,

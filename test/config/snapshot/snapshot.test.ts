@@ -1,3 +1,5 @@
+// Tests src/config/snapshot/{compress,consumers,cors,costs,freeze,hash,limit-names,route-auth}.ts
+// Tests src/config/snapshot/upstream-settings.ts
 import { readFileSync } from 'node:fs'
 import t from 'tap'
 import { formatError, loadConfig } from '../../../src/config/load/load.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/chunk-extensions.ts src/gateway/respond/client-error.ts
 import t from 'tap'
 import { expectRefused, type Refused, startSite } from '../../support/gateway/site.js'
 import { startFaces } from '../../support/http/faces.js'

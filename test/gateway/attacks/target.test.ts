@@ -1,3 +1,4 @@
+// Tests src/gateway/exchange/authority.ts
 import fc from 'fast-check'
 import t from 'tap'
 import type { Route } from '../../../src/config/snapshot/snapshot.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/request-body.ts
 import t from 'tap'
 import type { Decision } from '../../../src/limiter/limiter.js'
 import { eventually } from '../../support/eventually.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/{attempt,upstream-exchange}.ts src/gateway/respond/send-error.ts
 import type { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import type { ErrorCode } from '../../../src/errors.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/{client-response,upstream-response}.ts
 import { METHODS } from 'node:http'
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/upstream-attempts.ts
 import t, { type Test } from 'tap'
 import { createReplayMemory } from '../../../src/gateway/forward/body-buffer.js'
 import { createShares } from '../../../src/shares.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/read-pace.ts
 import { once } from 'node:events'
 import { type ClientHttp2Session, connect as connectHttp2 } from 'node:http2'
 import { connect, type Socket } from 'node:net'

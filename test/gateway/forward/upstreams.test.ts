@@ -1,3 +1,4 @@
+// Tests src/gateway/forward/hash-key.ts
 import t, { type Test } from 'tap'
 import { WebSocket } from 'ws'
 import { eventually } from '../../support/eventually.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/stages/authorize.ts
 import { createSecretKey } from 'node:crypto'
 import t from 'tap'
 import { tokenOf } from '../../support/credentials/issuer.js'

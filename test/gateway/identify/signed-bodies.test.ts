@@ -1,3 +1,4 @@
+// Tests src/credentials/body-digest.ts
 import { createHash } from 'node:crypto'
 import fc from 'fast-check'
 import t from 'tap'

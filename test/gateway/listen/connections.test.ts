@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/{connection,server}.ts
 import t from 'tap'
 import { startSite } from '../../support/gateway/site.js'
 import { openRaw, rawExchange, rawRequest } from '../../support/http/raw.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/pipeline.ts
 import type { Socket } from 'node:net'
 import fc from 'fast-check'
 import t from 'tap'

@@ -1,3 +1,4 @@
+// Tests src/gateway/listen/plain-request.ts src/gateway/respond/plain-response.ts
 import { Socket } from 'node:net'
 import t, { type Test } from 'tap'
 import { createPlainConnections } from '../../../src/gateway/listen/plain-connections.js'

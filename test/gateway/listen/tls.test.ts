@@ -1,3 +1,4 @@
+// Tests src/gateway/exchange/tls-info.ts src/gateway/identify/certificate.ts
 import { once } from 'node:events'
 import { copyFileSync, mkdirSync, readFileSync, renameSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

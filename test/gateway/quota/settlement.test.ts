@@ -1,3 +1,4 @@
+// Tests src/config/values/status-codes.ts
 import { once } from 'node:events'
 import { setTimeout as sleep } from 'node:timers/promises'
 import t, { type Test } from 'tap'

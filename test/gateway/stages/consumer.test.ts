@@ -1,3 +1,5 @@
+// Tests src/gateway/identify/{api-key,caller,header,identify,ip,missing-credential}.ts
+// Tests src/config/values/credential-kinds.ts
 import { createHash } from 'node:crypto'
 import t from 'tap'
 import type { Snapshot } from '../../../src/config/snapshot/snapshot.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/respond/send-response.ts
 import t from 'tap'
 import { startFaces } from '../../support/http/faces.js'
 import { recordingUpstream } from '../../support/http/upstream.js'

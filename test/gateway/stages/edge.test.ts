@@ -1,3 +1,4 @@
+// Tests src/config/snapshot/cdn.ts
 import fc from 'fast-check'
 import t, { type Test } from 'tap'
 import type { Route } from '../../../src/config/snapshot/snapshot.js'

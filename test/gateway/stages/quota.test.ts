@@ -1,3 +1,4 @@
+// Tests src/gateway/quota/denial.ts
 import t from 'tap'
 import type { ErrorCode, Refusal } from '../../../src/errors.js'
 import { pushDecidedBy, pushQuotaHeaders } from '../../../src/gateway/quota/headers.js'

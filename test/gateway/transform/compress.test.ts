@@ -1,3 +1,4 @@
+// Tests src/gateway/transform/compressed-body.ts
 import { randomBytes } from 'node:crypto'
 import type { IncomingMessage, ServerResponse } from 'node:http'
 import * as zlib from 'node:zlib'

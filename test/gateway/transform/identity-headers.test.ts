@@ -1,3 +1,4 @@
+// Tests src/admin/routes/jwks.ts
 import { verify } from 'node:crypto'
 import { once } from 'node:events'
 import fc from 'fast-check'

@@ -1,3 +1,4 @@
+// Tests src/gateway/stages/service.ts src/gateway/transform/response-headers.ts
 import { gunzipSync } from 'node:zlib'
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'

@@ -1,3 +1,4 @@
+// Tests src/gateway/websocket/session-revocation.ts
 import { once } from 'node:events'
 import { createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -1,3 +1,4 @@
+// Tests src/gateway/websocket/{handshake,relay}.ts
 import t from 'tap'
 import { eventually } from '../../support/eventually.js'
 import { startGateway } from '../../support/gateway/gateway.js'

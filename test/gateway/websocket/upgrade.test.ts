@@ -1,3 +1,4 @@
+// Tests src/gateway/websocket/tunnel.ts
 import { once } from 'node:events'
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'

@@ -1,3 +1,4 @@
+// Tests src/limiter/redis/cross-slot-take.ts
 import t from 'tap'
 import { consumerPart, slotOf } from '../../../src/limiter/key.js'
 import { hasRedisServer } from '../../support/redis/redis.js'

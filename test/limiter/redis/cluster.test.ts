@@ -1,3 +1,4 @@
+// Tests src/limiter/redis/nodes.ts
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { setTimeout as delay } from 'node:timers/promises'

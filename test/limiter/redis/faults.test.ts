@@ -1,3 +1,4 @@
+// Tests src/limiter/redis/{script-batcher,take-batch}.ts
 import { readFileSync } from 'node:fs'
 import { setTimeout as delay, setImmediate as turn } from 'node:timers/promises'
 import t, { type Test } from 'tap'

@@ -1,3 +1,4 @@
+// Tests src/limiter/redis/script-arguments.ts
 import t, { type Test } from 'tap'
 import { consumerPart, limitKey } from '../../../src/limiter/key.js'
 import { connectStore } from '../../../src/limiter/redis/connect.js'

@@ -1,3 +1,4 @@
+// Tests src/telemetry/decisions/decision-ring.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { createKeptDecisions } from '../../../src/telemetry/decisions/decision-store.js'

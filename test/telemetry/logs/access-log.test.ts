@@ -1,3 +1,4 @@
+// Tests src/telemetry/record/target.ts
 import { execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { closeSync, constants, openSync, readFileSync, readSync } from 'node:fs'

@@ -1,3 +1,4 @@
+// Tests src/telemetry/record/recording.ts src/telemetry/traces/spans.ts
 import { once } from 'node:events'
 import type { AddressInfo } from 'node:net'
 import { createServer } from 'node:net'

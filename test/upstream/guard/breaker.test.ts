@@ -1,3 +1,4 @@
+// Tests src/upstream/guard/sliding-window.ts
 import fc from 'fast-check'
 import t from 'tap'
 import type { BreakerSettings } from '../../../src/config/snapshot/resilience.js'

@@ -1,3 +1,4 @@
+// Tests src/upstream/connector.ts src/upstream/http1/{buffers,connection,request,upload}.ts
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'

@@ -1,3 +1,4 @@
+// Tests src/upstream/http1/{chunks,fields}.ts
 import { deepStrictEqual as same } from 'node:assert'
 import { Duplex } from 'node:stream'
 import fc from 'fast-check'

@@ -1,3 +1,4 @@
+// Tests src/upstream/pool/rendezvous.ts
 import fc from 'fast-check'
 import t from 'tap'
 import { hashing, leastRequests, roundRobin } from '../../../src/upstream/pool/balance.js'

@@ -1,3 +1,4 @@
+// Tests src/upstream/pool/endpoint-checks.ts
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
