@@ -80,7 +80,7 @@ async function startDemo(t: Test) {
   write('npx', '[ "$1" = tidegate ] || exit 127; exec "$@"')
   const demo = spawnCli(['demo', '--config', 'config/tidegate.yaml'], { cwd: folder })
   t.teardown(() => demo.child.kill('SIGKILL'))
-  await demo.printed(/Ctrl-C ends all of it/)
+  await demo.printed(/Ctrl-C stops all of it/)
   const env = { PATH: `${join(folder, 'bin')}:${process.env.PATH}`, NO_COLOR: '1' }
   const inBash = (command: string): Promise<string> =>
     new Promise((resolve) => {

@@ -29,7 +29,7 @@ export interface Control {
   close(): Promise<void>
 }
 
-const IN_ITS_LOG = "it is done, but not in the audit of the store; the gateway's log alone has it"
+const IN_ITS_LOG = "the change is made, but the audit of the store does not have it; the gateway's log does"
 
 /** Longest wait for a gateway that may not run, in ms. */
 const PROBE_PATIENCE = 500

@@ -22,7 +22,7 @@ const SILENT = `silent for ${SECONDS} s`
 /** Explains that an address did not answer. A gateway that hangs must not be started a second time. */
 export function noAnswer(at: string, error: Error): string {
   return isSilence(error)
-    ? `the gateway at ${at} took the question and has been ${SILENT}: it stands still, or what it asks does`
+    ? `the gateway at ${at} accepted the connection and has been ${SILENT}: it hangs, or waits for something that hangs`
     : `no gateway answers at ${at} (${error.message})`
 }
 

@@ -113,7 +113,7 @@ export async function adminOverStore(file: string, snapshot: Snapshot, needsStor
     plans,
     unreachable,
     onlyLogged: () =>
-      `it is done, but the store has not taken it into the audit; keep this: ${JSON.stringify(unstored)}`,
+      `the change is made, but the audit of the store does not have it; keep this: ${JSON.stringify(unstored)}`,
     async close() {
       await admin.close()
       tokens.close()

@@ -100,7 +100,7 @@ ${paint('bold', 'Try, in another terminal')}
 
 ${examples.join('\n\n')}
 
-Requests are shown here as they come, and so is what an edit of the configuration changes. Ctrl-C ends all of it.
+Each request appears here, and so does each change of the configuration file. Ctrl-C stops all of it.
 `
 }
 

@@ -75,7 +75,7 @@ async function fromGateway(
   return withControl(io, { ...options, whose: 'gateway' }, async (control) => {
     const explained = await control.call<Explained>('POST', '/explain', question)
     const counts = explained.problem === null ? 'and counts' : 'without counts: its store is out of reach'
-    return { explained, note: `${NOTHING} By the running gateway, its configuration ${counts}.` }
+    return { explained, note: `${NOTHING} Based on the running gateway, its configuration ${counts}.` }
   })
 }
 
@@ -96,7 +96,7 @@ async function fromFile(io: CommandIo, option: string | undefined, question: Exp
       .filter(({ counts: { questions } }) => questions.timeout + questions.error > 0)
     const unsaid = silent.map(({ source }) => ` The tier source ${source} did not answer.`).join('')
     const counts = COUNTS[config.store.redis === undefined ? 'memory' : admin.hasStore ? 'store' : 'away']
-    return { explained, note: `${NOTHING} By ${file}, ${counts}.${unsaid}` }
+    return { explained, note: `${NOTHING} Based on ${file}, ${counts}.${unsaid}` }
   } finally {
     await admin.close()
   }

@@ -27,18 +27,18 @@ export function examplesFor(snapshot: Snapshot, address: string): Example[] {
   const examples: Example[] = []
   const [first] = cheap
   if (first !== undefined) {
-    const what = `what the ${first.service.name} backend gets${better === '' ? '' : `, for a ${second} consumer`}`
+    const what = `shows what the ${first.service.name} backend receives${better === '' ? '' : ` for a ${second} consumer`}`
     examples.push({ what, line: `curl -i ${better}${address}${concrete(first)}` })
   }
   if (dear !== undefined) {
     const method = dear.methods[0] ?? 'POST'
     const body = method === 'GET' ? '' : `-X ${method} -d 'amount=20' `
-    const what = `a request that takes ${dear.cost} at once: see its RateLimit fields`
+    const what = `costs ${dear.cost} at once: see the RateLimit headers`
     examples.push({ what, line: `curl -i ${body}${best}${address}${concrete(dear)}` })
   }
   if (scarce !== undefined && amountOf(scarce) <= 100) {
     const amount = amountOf(scarce)
-    const what = `${amount} times 200, then 429: the quota of the ${tiers[defaultTier]} tier is spent`
+    const what = `prints 200 ${amount} times, then 429: the quota of the ${tiers[defaultTier]} tier is used up`
     const curl = `curl -s -o /dev/null -w '%{http_code} ' ${poor}${address}${concrete(scarce)}`
     examples.push({ what, line: `for i in $(seq ${amount + 2}); do ${curl}; done; echo` })
   }

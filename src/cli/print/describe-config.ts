@@ -34,9 +34,9 @@ export function describeConfig(file: string, snapshot: Snapshot, columns?: numbe
 
 ${details(head, columns)}
 
-services, and their limits for each tier
+services, with their limits by tier
 ${tierTable(snapshot, columns)}
-${upstreams === '' ? '' : `\nupstreams, where there are several or they are checked\n${upstreams}\n`}${describeResilience(snapshot, columns)}
+${upstreams === '' ? '' : `\nupstreams of services that have several, or check them\n${upstreams}\n`}${describeResilience(snapshot, columns)}
 routes, the most specific first
 ${rowsOf(lines, columns)}
 
@@ -86,14 +86,14 @@ function describeCost(config: Config, { index, cost, costFrom, costHeader }: Rou
     const whose = others.length === 0 ? first : `${first} and ${others.length} more`
     parts.push(`${costFrom.header} of ${whose} up to ${costFrom.max}`)
   }
-  if (costHeader !== undefined) parts.push(`cost told by ${costHeader}`)
-  if (refundOn !== undefined) parts.push(`given back on ${refundOn.join(' ')}`)
+  if (costHeader !== undefined) parts.push(`cost from ${costHeader} of the response`)
+  if (refundOn !== undefined) parts.push(`refunded on ${refundOn.join(' ')}`)
   return parts.join(', ')
 }
 
 function describeDestination(config: Config, { index, service }: Route): string {
   const { split, sticky, respond } = config.routes[index]!
-  if (respond !== undefined) return `answers ${respond.status}`
+  if (respond !== undefined) return `responds with ${respond.status}`
   const shares = split?.map((share) => `${share.service} ${share.weight}`).join(', ')
   const name = shares === undefined ? service.name : sticky === undefined ? shares : `${shares} by ${sticky}`
   return service.maintenance === undefined || split !== undefined ? name : `${name} (in maintenance)`
@@ -104,11 +104,11 @@ function describeShape(config: Config, { index }: Route): string {
   const { auth, rewrite, headers, cors, compress, mirror } = config.routes[index]!
   const parts: string[] = []
   if (auth !== undefined) parts.push(describeAuth(auth))
-  if (rewrite !== undefined) parts.push(`as ${rewrite}`)
+  if (rewrite !== undefined) parts.push(`rewritten to ${rewrite}`)
   if (headers !== undefined) parts.push('changes headers')
   if (cors !== undefined) parts.push(`CORS for ${cors.origins.join(' ')}`)
   if (compress?.enabled === true) parts.push(`compressed by ${compress.encodings.join(' or ')}`)
-  if (mirror !== undefined) parts.push(`${mirror.share} % to ${mirror.service}, too`)
+  if (mirror !== undefined) parts.push(`mirrors ${mirror.share} % to ${mirror.service}`)
   return parts.join(', ')
 }
 
@@ -119,7 +119,7 @@ function describeAuth({
 }: NonNullable<Config['routes'][number]['auth']>): string {
   const who = kinds === undefined ? 'a credential' : kinds.join(' or ')
   const may = scopes.length === 0 ? '' : ` with ${scopes.join(' ')}`
-  return required ? `takes ${who}${may}` : `takes ${who} or none`
+  return required ? `requires ${who}${may}` : `accepts ${who} or none`
 }
 
 function describeConsumers(source: ConsumerSource): string {
@@ -144,7 +144,7 @@ function describeConsumers(source: ConsumerSource): string {
 function keysOf({ keys, storeGrace }: SourceOf<'api_key'>): string {
   const known = `${keys.size} known`
   if (storeGrace === undefined) return known
-  return keys.size === 0 ? 'those of the store' : `${known}, and those of the store`
+  return keys.size === 0 ? 'keys of the store' : `${known}, and keys of the store`
 }
 
 /** Describes the listener. Empty for plain text from any client. */
@@ -161,7 +161,7 @@ function describeEntrance({ tls, proxy_protocol: proxied }: Config['server']): s
 function describeTokens({ token, tokens, oidc }: Config['admin']): string {
   const count = tokens.length + (token === undefined ? 0 : 1)
   const own = count === 0 ? [] : [count === 1 ? 'a token' : `${count} tokens`]
-  const all = oidc === undefined ? own : [...own, `those of ${oidc.issuer}`]
+  const all = oidc === undefined ? own : [...own, `tokens of ${oidc.issuer}`]
   return all.length === 0 ? '' : `, with ${all.join(' and ')}`
 }
 
@@ -172,7 +172,7 @@ function describeStore({ redis, timeout, on_failure: onFailure }: Config['store'
     const address = readRedisAddress(url, () => undefined)
     return address === undefined ? [] : redisHosts(address)
   })
-  return `Redis at ${hosts.join(', ')}, at most ${timeout} ms, ${onFailure} when it fails`
+  return `Redis at ${hosts.join(', ')}, timeout ${timeout} ms, ${onFailure} on failure`
 }
 
 /** Summarizes the configuration for a program, which gets no key that is undefined. Nothing in it is a secret. */

@@ -10,8 +10,8 @@ export function describeResilience(snapshot: Snapshot, columns?: number): string
   })
   const said = snapshot.config.tiers.some(({ priority }) => priority !== undefined)
   if (rows.length === 0 && !said) return ''
-  const order = [['turned away first', shedOrder(snapshot).join(', then ')]]
-  return `\nwhen there is not room for all\n${details([...order, ...rows], columns)}\n`
+  const order = [['shed first', shedOrder(snapshot).join(', then ')]]
+  return `\nunder overload\n${details([...order, ...rows], columns)}\n`
 }
 
 /** Lists the tiers by priority class, from the class that is shed first. */

@@ -27,7 +27,7 @@ export function upstreamRows(services: readonly Service[]): string[][] {
 
 const BALANCE = {
   round_robin: 'in turn',
-  least_requests: 'to the one with fewer requests',
+  least_requests: 'to the one with fewest requests',
   hash_consumer: 'by consumer',
 }
 

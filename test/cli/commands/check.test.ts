@@ -33,7 +33,7 @@ t.test('check sums up a valid configuration, with the most specific routes first
     stdout,
     `  listen     127.0.0.1:18080
   admin      127.0.0.1:8081
-  store      Redis at 127.0.0.1:6399, at most 100 ms, local when it fails
+  store      Redis at 127.0.0.1:6399, timeout 100 ms, local on failure
   consumers  id in x-user-id, then address
 `,
   )
@@ -70,7 +70,7 @@ t.test('several upstreams are shown with how they share requests', async (t) => 
   t.match(
     stdout,
     `
-upstreams, where there are several or they are checked
+upstreams of services that have several, or check them
   payments  http://127.0.0.1:9001  weight 3  by x-session, slow start 30s, checked at /healthz every 5s
             http://127.0.0.1:9003  weight 1
 
@@ -171,7 +171,7 @@ t.test(
     )
     t.match(
       stdout,
-      '  *  /*  models  cost 1, x-request-cost of acme and 1 more up to 100, cost told by x-token-cost, given back on 5xx 404\n',
+      '  *  /*  models  cost 1, x-request-cost of acme and 1 more up to 100, cost from x-token-cost of the response, refunded on 5xx 404\n',
     )
     const said = JSON.parse((await tidegate(['check', '--json'], { cwd })).stdout)
     t.same(said.services[0].limits.pro, [
@@ -213,9 +213,9 @@ routes: [{ path: /a, service: api }, { path: /b, service: plain }]
   t.match(
     stdout,
     `
-when there is not room for all
-  turned away first  free and trial, then pro
-  api                circuit opens for 2s at 50 % errors in 10s; 2 to 40 requests at once
+under overload
+  shed first  free and trial, then pro
+  api         circuit opens for 2s at 50 % errors in 10s; 2 to 40 requests at once
 
 routes, `,
   )

@@ -24,11 +24,11 @@ async function exampleOn(folder: string) {
 t.jobs = 2
 const BESIDE = { buffered: true }
 
-t.test('the demo prints commands to try, which work as shown; Ctrl-C ends all of it', BESIDE, async (t) => {
+t.test('the demo prints commands to try, which work as shown; Ctrl-C stops all of it', BESIDE, async (t) => {
   const { file, gateway, admin, payments, marketing } = await exampleOn(t.testdir())
   const run = spawnCli(['demo', '--config', file])
   t.teardown(() => run.child.kill('SIGKILL'))
-  await run.printed(/Ctrl-C ends all of it/)
+  await run.printed(/Ctrl-C stops all of it/)
   const shown = run.stdout()
   t.match(shown, `gateway    http://127.0.0.1:${gateway}\n`)
   t.match(shown, `admin      http://127.0.0.1:${admin}  `)

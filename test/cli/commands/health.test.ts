@@ -28,7 +28,7 @@ t.test('health says that a stopped gateway is silent', APART, async (t) => {
   gateway.child.kill('SIGSTOP')
   t.match(await tidegate(['health', '--admin', admin]), {
     code: 1,
-    stderr: `tidegate health: the gateway at ${admin} took the question and has been silent for 5 s: it stands still, or what it asks does\n`,
+    stderr: `tidegate health: the gateway at ${admin} accepted the connection and has been silent for 5 s: it hangs, or waits for something that hangs\n`,
   })
 })
 

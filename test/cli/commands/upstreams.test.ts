@@ -42,7 +42,8 @@ log: { access: off }
   t.strictSame(await tidegate(['upstreams', 'api', '--drain', host, ...on]), {
     code: 0,
     stdout: `${backend.origin} of api: drained, by hand\n`,
-    stderr: "tidegate: it is done, but not in the audit of the store; the gateway's log alone has it\n",
+    stderr:
+      "tidegate: the change is made, but the audit of the store does not have it; the gateway's log does\n",
   })
   const { stdout } = await tidegate(['upstreams', '--json', ...on])
   t.match(JSON.parse(stdout), [
