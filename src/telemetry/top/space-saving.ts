@@ -1,37 +1,23 @@
 /**
- * Finds the most frequent keys in bounded memory: Space-Saving with its stream summary (Metwally, Agrawal, El Abbadi
- * 2005, "Efficient computation of frequent and top-k elements in data streams"), for weights that are whole numbers.
- * With `size` counters and a total of N, `count - error <= true count <= count` for every key that has a counter. A key
- * without one has at most `floor`, the least count. `floor <= N / size`, so every key with more than N / size has a
- * counter.
+ * Finds the most frequent keys in bounded memory: Space-Saving (Metwally, Agrawal, El Abbadi 2005, "Efficient
+ * computation of frequent and top-k elements in data streams"), for weights that are whole numbers. With `size` counters
+ * and a total of N, `count - error <= true count <= count` for every key that has a counter. A key without one has at
+ * most the least count, which is at most N / size. So every key with more than N / size has a counter.
  */
 export interface Summary {
   readonly size: number
   readonly counters: Map<string, Counter>
+  /** The same counters in the order in which they were made. */
+  readonly ring: Counter[]
   /** Sum of everything counted. */
   total: number
-  /** Counters with equal counts share a bucket; the buckets are in a list, ascending by count. */
-  least: Bucket | undefined
-  spare: Bucket | undefined
+  /** No count is below it. */
+  floor: number
+  /** Place in `ring`: since the floor was found, no counter before it has that count. */
+  hand: number
 }
 
-interface Counter {
-  key: string
-  error: number
-  /** Label of the latest hit. */
-  label: string
-  since: number
-  bucket: Bucket
-  before: Counter | undefined
-  after: Counter | undefined
-}
-
-interface Bucket {
-  count: number
-  first: Counter | undefined
-  below: Bucket | undefined
-  above: Bucket | undefined
-}
+type Counter = { -readonly [K in keyof Entry]: Entry[K] }
 
 /**
  * Creates a summary.
@@ -39,20 +25,21 @@ interface Bucket {
  * @param size most counters, from 1
  */
 export function createSummary(size: number): Summary {
-  return { size, counters: new Map(), total: 0, least: undefined, spare: undefined }
+  return { size, counters: new Map(), ring: [], total: 0, floor: 0, hand: 0 }
 }
 
 /** Removes all counts. */
 export function clear(summary: Summary): void {
   summary.counters.clear()
+  summary.ring.length = 0
   summary.total = 0
-  summary.least = undefined
-  summary.spare = undefined
+  summary.floor = 0
+  summary.hand = 0
 }
 
 /**
- * Counts a key. O(1) for a weight of 1; at most `min(weight, size)` steps for another. Allocates only for the first
- * `size` keys.
+ * Counts a key. A known key takes one step. A new one looks for a counter with the least count: one round of the ring
+ * serves all that have it. Allocates only for the first `size` keys.
  *
  * @param weight integer from 1
  * @param label kept with the key; the latest one replaces others
@@ -66,81 +53,46 @@ export function hit(
   since: number,
 ): { since: number } | undefined {
   summary.total += weight
-  const { counters } = summary
+  const { counters, ring } = summary
   const known = counters.get(key)
   if (known !== undefined) {
     known.label = label
-    raise(summary, known, known.bucket.count + weight)
+    known.count += weight
     return undefined
   }
-  if (counters.size < summary.size) {
-    const bucket = bucketAbove(summary, undefined, 0)
-    const counter: Counter = { key, error: 0, label, since, bucket, before: undefined, after: undefined }
-    bucket.first = counter
+  if (ring.length < summary.size) {
+    const counter: Counter = { key, count: weight, error: 0, label, since }
+    ring.push(counter)
     counters.set(key, counter)
-    raise(summary, counter, weight)
     return counter
   }
-  const { count, first } = summary.least!
-  const counter = first!
+  const counter = leastOf(summary)
   counters.delete(counter.key)
   counter.key = key
-  counter.error = count
+  counter.error = counter.count
+  counter.count += weight
   counter.label = label
   counter.since = since
   counters.set(key, counter)
-  raise(summary, counter, count + weight)
   return counter
 }
 
-/** Moves a counter up to the bucket of `count`. */
-function raise(summary: Summary, counter: Counter, count: number): void {
-  const from = counter.bucket
-  const alone = counter.before === undefined && counter.after === undefined
-  let at = from
-  while (at.above !== undefined && at.above.count <= count) at = at.above
-  if (alone && at === from) {
-    from.count = count
-    return
+/** Returns a counter with the least count. */
+function leastOf(summary: Summary): Counter {
+  const { ring } = summary
+  for (;;) {
+    for (; summary.hand < ring.length; summary.hand++) {
+      if (ring[summary.hand]!.count === summary.floor) return ring[summary.hand]!
+    }
+    summary.hand = 0
+    summary.floor = leastCount(ring)
   }
-  if (counter.before === undefined) from.first = counter.after
-  else counter.before.after = counter.after
-  if (counter.after !== undefined) counter.after.before = counter.before
-  const to = at.count === count ? at : bucketAbove(summary, at, count)
-  counter.bucket = to
-  counter.before = undefined
-  counter.after = to.first
-  if (to.first !== undefined) to.first.before = counter
-  to.first = counter
-  if (alone) drop(summary, from)
 }
 
-/** Adds an empty bucket to the list, above the given one or at its beginning. */
-function bucketAbove(summary: Summary, below: Bucket | undefined, count: number): Bucket {
-  const above = below === undefined ? summary.least : below.above
-  let bucket = summary.spare
-  if (bucket === undefined) bucket = { count, first: undefined, below, above }
-  else {
-    summary.spare = bucket.above
-    bucket.count = count
-    bucket.below = below
-    bucket.above = above
-  }
-  if (below === undefined) summary.least = bucket
-  else below.above = bucket
-  if (above !== undefined) above.below = bucket
-  return bucket
-}
-
-function drop(summary: Summary, bucket: Bucket): void {
-  const { below, above } = bucket
-  if (below === undefined) summary.least = above
-  else below.above = above
-  if (above !== undefined) above.below = below
-  bucket.below = undefined
-  bucket.first = undefined
-  bucket.above = summary.spare
-  summary.spare = bucket
+function leastCount(counters: readonly Counter[]): number {
+  let least = Number.POSITIVE_INFINITY
+  for (const { count } of counters) if (count < least) least = count
+  return least
 }
 
 /** A summary as data, the highest count first. */
@@ -160,12 +112,9 @@ export interface Entry {
   readonly since: number
 }
 
-export function sketchOf({ size, counters, total, least }: Summary): Sketch {
-  const entries = Array.from(counters.values(), ({ key, error, label, since, bucket }) => {
-    return { key, count: bucket.count, error, label, since }
-  })
-  entries.sort(byCount)
-  return { total, floor: counters.size < size ? 0 : least!.count, entries }
+export function sketchOf({ size, ring, total }: Summary): Sketch {
+  const entries = ring.map((counter) => ({ ...counter })).sort(byCount)
+  return { total, floor: ring.length < size ? 0 : leastCount(ring), entries }
 }
 
 const byCount = (a: Entry, b: Entry) => b.count - a.count
