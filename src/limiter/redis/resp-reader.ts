@@ -66,6 +66,16 @@ const DOUBLE = 44
 const NULL = 95
 const BOOLEAN = 35
 
+/** Types that begin with a length. */
+const LENGTHS = [BULK, BLOB_ERROR, VERBATIM, ARRAY, SET, MAP, PUSH]
+
+/** Phase after the first byte of a value; TYPE for a byte that begins none. */
+const FIRST_PHASE = new Uint8Array(256).fill(TYPE)
+for (const kind of [INTEGER, BIG_NUMBER, ...LENGTHS]) FIRST_PHASE[kind] = DIGITS
+for (const kind of [PLUS, ERROR, DOUBLE]) FIRST_PHASE[kind] = LINE
+FIRST_PHASE[NULL] = EMPTY
+FIRST_PHASE[BOOLEAN] = TRUTH
+
 /**
  * Creates a reader.
  *
@@ -147,7 +157,7 @@ export function readReply(reader: RespReader, chunk: Uint8Array, from: number): 
       default:
         // FEED and BODY_FEED
         if (chunk[at++] !== LF) throw new RespError('a line does not end where it should')
-        if (reader.phase === FEED && isLength(reader.kind) && hasBegun(reader, at - from)) break
+        if (reader.phase === FEED && LENGTHS.includes(reader.kind) && hasBegun(reader, at - from)) break
         reader.phase = TYPE
         if (isWhole(reader)) return endOf(reader, at, from)
     }
@@ -175,37 +185,14 @@ function endOf(reader: RespReader, at: number, from: number): number {
 }
 
 function begin(reader: RespReader, kind: number): void {
+  const phase = FIRST_PHASE[kind]!
+  if (phase === TYPE) throw new RespError(`no type of reply begins with the byte ${kind}`)
+  if (kind === PUSH && reader.depth > 0) throw new RespError('a message stands inside a reply')
   reader.kind = kind
-  switch (kind) {
-    case INTEGER:
-    case BIG_NUMBER:
-    case BULK:
-    case BLOB_ERROR:
-    case VERBATIM:
-    case ARRAY:
-    case SET:
-    case MAP:
-    case PUSH:
-      if (kind === PUSH && reader.depth > 0) throw new RespError('a message stands inside a reply')
-      reader.phase = DIGITS
-      reader.number = 0
-      reader.digits = 0
-      reader.sign = 0
-      break
-    case PLUS:
-    case ERROR:
-    case DOUBLE:
-      reader.phase = LINE
-      break
-    case NULL:
-      reader.phase = EMPTY
-      break
-    case BOOLEAN:
-      reader.phase = TRUTH
-      break
-    default:
-      throw new RespError(`no type of reply begins with the byte ${kind}`)
-  }
+  reader.phase = phase
+  reader.number = 0
+  reader.digits = 0
+  reader.sign = 0
 }
 
 function readDigits(reader: RespReader, chunk: Uint8Array, from: number): number {
@@ -228,20 +215,6 @@ function readDigits(reader: RespReader, chunk: Uint8Array, from: number): number
 function maySign(kind: number, byte: number): boolean {
   if (kind === INTEGER || kind === BIG_NUMBER) return byte === MINUS || byte === PLUS
   return byte === MINUS && (kind === BULK || kind === ARRAY)
-}
-
-function isLength(kind: number): boolean {
-  switch (kind) {
-    case BULK:
-    case BLOB_ERROR:
-    case VERBATIM:
-    case ARRAY:
-    case SET:
-    case MAP:
-    case PUSH:
-      return true
-  }
-  return false
 }
 
 /**
