@@ -1,6 +1,6 @@
 import { STATUS_CODES } from 'node:http'
 import type { Limit } from '../../config/snapshot/limit.js'
-import type { Route, Service, Snapshot } from '../../config/snapshot/snapshot.js'
+import type { Route, Snapshot } from '../../config/snapshot/snapshot.js'
 import type { Upstream } from '../../config/snapshot/upstream-settings.js'
 import { ERRORS, isFailure } from '../../errors.js'
 import type { DecidedBy, Decision, DegradedReason } from '../../limiter/limiter.js'
@@ -18,18 +18,7 @@ const NONE = 'none'
 /** Share of the binding limit that is left at `near`: at most this, so 80 % used. */
 const NEAR = 0.2
 
-const KNOWN_METHODS = [
-  'GET',
-  'POST',
-  'PUT',
-  'PATCH',
-  'DELETE',
-  'HEAD',
-  'OPTIONS',
-  'TRACE',
-  'CONNECT',
-  'QUERY',
-]
+const KNOWN_METHODS = 'GET,POST,PUT,PATCH,DELETE,HEAD,OPTIONS,TRACE,CONNECT,QUERY'
 
 /**
  * Returns the methods that have a value of their own in metrics and spans (OpenTelemetry's conventions for HTTP).
@@ -37,9 +26,9 @@ const KNOWN_METHODS = [
  * @param named value of OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS: it takes the place of the usual ones
  */
 export function knownMethods(named: string | undefined): readonly string[] {
-  const names = (named ?? '').split(',').map((name) => name.trim())
-  const own = [...new Set(names)].filter((name) => name !== '')
-  return own.length === 0 ? KNOWN_METHODS : own
+  const namesIn = (list: string) => [...new Set(list.match(/[^\s,]+/g))]
+  const own = namesIn(named ?? '')
+  return own.length === 0 ? namesIn(KNOWN_METHODS) : own
 }
 
 export const METHODS = ['_OTHER', ...knownMethods(process.env.OTEL_INSTRUMENTATION_HTTP_KNOWN_METHODS)]
@@ -163,14 +152,12 @@ export function createRecorder(families: Families): Recorder {
     return (index + 1) * (table.tiers + 1) + tier + 1
   }
 
-  function makeDuration(
-    r: RequestRecord,
-    tier: number,
-    place: number,
-    method: number,
-    status: number,
-    kind: number,
-  ): Cell {
+  function durationCell(r: RequestRecord, tier: number, method: number, status: number): Cell {
+    const failed = r.error !== undefined && isFailure(r.status, r.error) ? ERROR_INDEX.get(r.error)! : 0
+    const place = pairOf(r.route === undefined ? -1 : r.route.index, tier)
+    const kind = (method * STATUSES.length + status) * (ERROR_CODES.length + 1) + failed
+    const known = table.durations.get(place, kind)
+    if (known >= 0) return known
     const cell = serverDuration.cell(
       // An attribute that there is not, by the conventions; not one that says so.
       r.route?.label ?? '',
@@ -254,14 +241,9 @@ export function createRecorder(families: Families): Recorder {
   function record(r: RequestRecord): void {
     const tier = tierOf(r)
     const { route } = r
-    const place = pairOf(route === undefined ? -1 : route.index, tier)
     const method = METHOD_INDEX.get(r.method) ?? 0
     const status = STATUS_INDEX[r.status] ?? 0
-    const failed = r.error !== undefined && isFailure(r.status, r.error) ? ERROR_INDEX.get(r.error)! : 0
-    const kind = (method * STATUSES.length + status) * (ERROR_CODES.length + 1) + failed
-    let cell = table.durations.get(place, kind)
-    if (cell < 0) cell = makeDuration(r, tier, place, method, status, kind)
-    serverDuration.observe(cell, r.durationMs, r.trace)
+    serverDuration.observe(durationCell(r, tier, method, status), r.durationMs, r.trace)
 
     const service = table.services[route === undefined ? table.services.length - 1 : route.service.index]!
     overhead.observe(service.overhead, r.durationMs - r.upstreamMs, r.trace)
@@ -272,10 +254,6 @@ export function createRecorder(families: Families): Recorder {
     }
     if (r.decision !== undefined && route !== undefined) countDecision(r, route, tier, r.decision)
     if (r.error !== undefined) families.requestsRefused.add(errors.get(r.error)!, 1)
-  }
-
-  function mirrored(service: string, result: MirrorResult): void {
-    families.mirrored.add(families.mirrored.cell(service, result), 1)
   }
 
   function shed(r: RequestRecord, reason: ShedReason): void {
@@ -293,16 +271,16 @@ export function createRecorder(families: Families): Recorder {
 
   // Starts at 0, so that the first event is an increase.
   const denied = new Map(EDGE_REASONS.map((reason) => [reason, families.edgeDenied.cell(reason)]))
-  function edgeDenied(reason: EdgeReason): void {
-    families.edgeDenied.add(denied.get(reason)!, 1)
-  }
-
   const thrown = families.internalErrors.cell()
-  function internalError(): void {
-    families.internalErrors.add(thrown, 1)
-  }
 
-  return { record, candidate: countCandidate, mirrored, internalError, shed, edgeDenied }
+  return {
+    record,
+    candidate: countCandidate,
+    shed,
+    mirrored: (service, result) => families.mirrored.add(families.mirrored.cell(service, result), 1),
+    internalError: () => families.internalErrors.add(thrown, 1),
+    edgeDenied: (reason) => families.edgeDenied.add(denied.get(reason)!, 1),
+  }
 }
 
 /** Returns the index into OUTCOMES. */
@@ -317,12 +295,22 @@ export function isNear({ remaining }: Decision, limit: Limit | undefined): boole
 }
 
 function createTable(families: Families, { services, tiers }: Snapshot): Table {
-  let upstreams = 0
+  let firstUpstream = 0
   return {
     tiers: tiers.length,
     services: [...services, undefined].map((service) => {
-      const place = createServicePlace(families, service, upstreams)
-      upstreams += place.upstreams.length
+      const name = service?.name ?? NONE
+      const upstreams = service?.upstreams ?? []
+      const place = {
+        name,
+        overhead: families.overhead.cell(name),
+        // Without a service there is no quota and no upstream, so these series are not created.
+        limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
+        failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
+        upstreams,
+        firstUpstream,
+      }
+      firstUpstream += upstreams.length
       return place
     }),
     durations: createSlots(),
@@ -330,23 +318,6 @@ function createTable(families: Families, { services, tiers }: Snapshot): Table {
     decisions: createSlots(),
     candidates: createSlots(),
     shed: createSlots(),
-  }
-}
-
-function createServicePlace(
-  families: Families,
-  service: Service | undefined,
-  firstUpstream: number,
-): ServicePlace {
-  const name = service?.name ?? NONE
-  return {
-    name,
-    overhead: families.overhead.cell(name),
-    // Without a service there is no quota and no upstream, so these series are not created.
-    limitDuration: service === undefined ? 0 : families.limitDuration.cell(name),
-    failOpen: service === undefined ? [] : REASONS.map((reason) => families.failOpen.cell(name, reason)),
-    upstreams: service?.upstreams ?? [],
-    firstUpstream,
   }
 }
 

@@ -37,36 +37,31 @@ export function createSpanMaker(resource: Resource): SpanMaker {
   const scope = { name: 'tidegate' }
   const storeOf = createStoreAttributes()
 
+  /**
+   * Makes a span of the trace. The server span has the client's span as its parent, the others have the server span.
+   *
+   * @param began ms of `performance.now()`, like `ended`
+   */
   function make(
     trace: TraceContext,
     spanId: string,
-    parentSpanId: string | undefined,
-    remoteParent: boolean,
-    name: string,
-    kind: SpanKind,
     began: number,
     ended: number,
-    attributes: Attributes,
-    status: SpanStatus,
+    rest: Pick<ReadableSpan, 'name' | 'kind' | 'attributes' | 'status'>,
   ): ReadableSpan {
-    const { flags, state, epoch } = trace.recording!
+    const { flags: traceFlags, state, epoch, parentSpanId } = trace.recording!
     const { traceId } = trace
-    const context: SpanContext = { traceId, spanId, traceFlags: flags }
+    const context: SpanContext = { traceId, spanId, traceFlags }
     if (state !== undefined) context.traceState = serialized(state)
-    const parent =
-      parentSpanId === undefined
-        ? undefined
-        : { traceId, spanId: parentSpanId, traceFlags: flags, isRemote: remoteParent }
+    const isRemote = spanId === trace.spanId
+    const parent = isRemote ? parentSpanId : trace.spanId
     return {
-      name,
-      kind,
+      ...rest,
       spanContext: () => context,
-      ...(parent !== undefined && { parentSpanContext: parent }),
+      ...(parent !== undefined && { parentSpanContext: { traceId, spanId: parent, traceFlags, isRemote } }),
       startTime: hrTime(epoch + began),
       endTime: hrTime(epoch + Math.max(began, ended)),
       duration: hrTime(Math.max(0, ended - began)),
-      status,
-      attributes,
       links: NONE,
       events: NONE,
       ended: true,
@@ -108,18 +103,12 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     const type = r.error ?? (r.status >= 500 ? String(r.status) : undefined)
     if (type !== undefined) attributes['error.type'] = type
     const name = known ? r.method : 'HTTP'
-    return make(
-      trace,
-      trace.spanId,
-      recording.parentSpanId,
-      true,
-      route === undefined ? name : `${name} ${route.label}`,
-      SpanKind.SERVER,
-      recording.started,
-      recording.started + r.durationMs,
+    return make(trace, trace.spanId, recording.started, recording.started + r.durationMs, {
+      name: route === undefined ? name : `${name} ${route.label}`,
+      kind: SpanKind.SERVER,
       attributes,
-      serverFailed(r, rpc) ? failed(r.cause) : UNSET,
-    )
+      status: serverFailed(r, rpc) ? failed(r.cause) : UNSET,
+    })
   }
 
   function ofLimiter(trace: TraceContext, r: RequestRecord, recording: Recording): ReadableSpan {
@@ -148,18 +137,8 @@ export function createSpanMaker(resource: Resource): SpanMaker {
       kind = SpanKind.CLIENT
       Object.assign(attributes, store)
     }
-    return make(
-      trace,
-      newSpanId(),
-      trace.spanId,
-      false,
-      'take quota',
-      kind,
-      recording.limitAt,
-      recording.limitAt + took,
-      attributes,
-      status,
-    )
+    const { limitAt } = recording
+    return make(trace, newSpanId(), limitAt, limitAt + took, { name: 'take quota', kind, attributes, status })
   }
 
   function ofCall(trace: TraceContext, call: Call): ReadableSpan {
@@ -169,7 +148,7 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     const attributes: Attributes = {
       'http.request.method': method,
       'url.full': upstream.origin + short(call.path),
-      ...addressOf(upstream),
+      ...addressOfUpstream(upstream),
       'network.protocol.version': upstream.protocol === 'http2' ? '2' : '1.1',
       'tidegate.service': call.service,
     }
@@ -182,18 +161,12 @@ export function createSpanMaker(resource: Resource): SpanMaker {
     if (type !== undefined) attributes['error.type'] = type
     // An upstream has not failed when the client has left.
     const bad = type !== undefined && error !== 'client_closed'
-    return make(
-      trace,
-      call.spanId,
-      trace.spanId,
-      false,
-      known ? method : 'HTTP',
-      SpanKind.CLIENT,
-      call.began,
-      call.ended,
+    return make(trace, call.spanId, call.began, call.ended, {
+      name: known ? method : 'HTTP',
+      kind: SpanKind.CLIENT,
       attributes,
-      bad || (grpcStatus ?? 0) > 0 ? failed(call.cause) : UNSET,
-    )
+      status: bad || (grpcStatus ?? 0) > 0 ? failed(call.cause) : UNSET,
+    })
   }
 
   return {
@@ -262,18 +235,21 @@ function describeRpc(attributes: Attributes, status: number): void {
 function describeServer(attributes: Attributes, authority: string, scheme: 'http' | 'https'): void {
   const url = URL.canParse(`${scheme}://${authority}`) ? new URL(`${scheme}://${authority}`) : undefined
   if (url === undefined || url.host === '' || url.username !== '' || url.pathname !== '/') return
-  attributes['server.address'] = url.hostname.replace(/^\[|\]$/g, '')
-  attributes['server.port'] = url.port === '' ? (scheme === 'https' ? 443 : 80) : Number(url.port)
+  Object.assign(attributes, addressOf(url))
 }
+
+/** The host without the brackets of IPv6, and the port. */
+const addressOf = ({ hostname, port, protocol }: URL): Attributes => ({
+  'server.address': hostname.replace(/^\[|\]$/g, ''),
+  'server.port': port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port),
+})
 
 const addresses = new WeakMap<Upstream, Attributes>()
 
-function addressOf(upstream: Upstream): Attributes {
+function addressOfUpstream(upstream: Upstream): Attributes {
   let known = addresses.get(upstream)
   if (known === undefined) {
-    const { hostname, port, protocol } = new URL(upstream.origin)
-    const number = port === '' ? (protocol === 'https:' ? 443 : 80) : Number(port)
-    known = { 'server.address': hostname.replace(/^\[|\]$/g, ''), 'server.port': number }
+    known = addressOf(new URL(upstream.origin))
     addresses.set(upstream, known)
   }
   return known
