@@ -1,11 +1,8 @@
-import { lookup } from 'node:dns/promises'
-import type { AddressInfo } from 'node:net'
-import type { FastifyInstance } from 'fastify'
+import { setTimeout as delay } from 'node:timers/promises'
 import { QUESTIONS } from './admin/server.js'
 import { type ConfigSource, openConfig, type ReloadEvent } from './config/load/reload.js'
 import type { Config } from './config/schema/schema.js'
 import { takesStoredKeys } from './config/snapshot/consumers.js'
-import type { Snapshot } from './config/snapshot/snapshot.js'
 import { createSeenNonces } from './credentials/seen-nonces.js'
 import { createTokens } from './credentials/tokens.js'
 import { createKeyring } from './fleet/keyring.js'
@@ -18,16 +15,17 @@ import { createHttp2Counts } from './gateway/listen/http2-server.js'
 import { createConnectionCounts } from './gateway/listen/listener.js'
 import { connectionCap } from './gateway/listen/open-files.js'
 import { openTls, type Tls, type TlsReload } from './gateway/listen/tls.js'
-import { addressKey, plainAddress } from './net/address-key.js'
+import { callerByAddress } from './net/address-key.js'
+import { addressOf, listen } from './net/listen.js'
 import { joinFleet, openAdmin } from './open-admin.js'
-import { createShares, type Shares } from './shares.js'
+import { createShares } from './shares.js'
 import { createKeptDecisions } from './telemetry/decisions/decision-store.js'
 import { createLastSeen } from './telemetry/decisions/last-seen.js'
 import { readOtelEnvironment } from './telemetry/export/otel-environment.js'
-import { type AccessLog, createAccessLog } from './telemetry/logs/access-log.js'
-import { createLineFilter } from './telemetry/logs/line-filter.js'
+import type { AccessLog } from './telemetry/logs/access-log.js'
 import { createLog, type EventLog } from './telemetry/logs/log.js'
 import { logReload, logWarnings } from './telemetry/logs/log-reload.js'
+import { openAccessLog } from './telemetry/logs/open-access-log.js'
 import type { Reading } from './telemetry/metrics/process-counts.js'
 import { createMetrics } from './telemetry/metrics.js'
 import { telemetryOptions } from './telemetry/settings.js'
@@ -110,9 +108,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   let onTls: (result: TlsReload) => void = () => {}
   const tls = await openEntrance(settings, configFile, log, (result) => onTls(result)).catch(abandon)
   const store = member?.openStore(settings.store, log) ?? openStore(settings.store, log, { fleet: 'member' })
-  const accessLog = options.accessLog ?? openAccessLog(settings, log, member !== undefined)
+  const accessLog = options.accessLog ?? openAccessLog(settings.log, log, member !== undefined)
   const top = createTop()
-  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
+  const shares = createShares({
+    callerOf: callerByAddress((address) => config.current().isTrustedProxy(address)),
+    onRefused: top.overShare,
+  })
   const upstreams = createUpstreams(config.current(), { log, shares })
   const plans = createPlans({ settings: settings.tier_sources, log, shares })
   const tokens = createTokens({ log, shares })
@@ -311,32 +312,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
 type Log = ReturnType<typeof createLog>['log']
 
-/**
- * Returns the function that maps an address to the caller of its shares: the address itself, or its /64. A trusted proxy
- * stands for many callers, and is exempt.
- */
-export function callerByAddress(snapshot: () => Snapshot): Shares['callerOf'] {
-  return (address) => {
-    const plain = plainAddress(address)
-    return snapshot().isTrustedProxy(plain) ? undefined : addressKey(plain)
-  }
-}
-
-function openAccessLog(settings: Config, log: Log, shared: boolean): AccessLog {
-  const { access, sample, max_errors } = settings.log
-  return createAccessLog({
-    destination: access,
-    shared,
-    filter: createLineFilter({
-      sample,
-      maxErrors: max_errors,
-      onFlood: (left_out) =>
-        log.warn({ left_out, max_errors }, 'access log lines of failed requests were left out'),
-    }),
-    onProblem: (error) => log.warn({ error: error.message }, 'access log lines are being dropped'),
-  })
-}
-
 /** Loads OpenTelemetry only if spans are sent: it takes an eighth of the CPU of a start. */
 async function openTracing(options: TracingOptions): Promise<Tracing> {
   const { createTracing } = await import('./telemetry/traces/tracing.js')
@@ -361,35 +336,4 @@ async function openEntrance(
   } catch (error) {
     throw new Error((error as Error).message.replace(/^/gm, `${file}: `))
   }
-}
-
-export async function listen(
-  app: { listen(at: { readonly host: string; readonly port: number }): Promise<unknown> },
-  address: { readonly host: string; readonly port: number },
-  key: string,
-  file: string,
-): Promise<void> {
-  try {
-    // For a name with several addresses, Fastify would open a second server for the others, outside our control.
-    const host = address.host === 'localhost' ? (await lookup('localhost')).address : address.host
-    await app.listen({ host, port: address.port })
-  } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException
-    const where = `${address.host}:${address.port} (${key} in ${file})`
-    if (code === 'EADDRINUSE') {
-      throw new Error(`${where} is taken; stop what listens there, or set ${key} to another port`)
-    }
-    if (code === 'EACCES')
-      throw new Error(`${where} may not be bound by this user; set ${key} to a port above 1023`)
-    throw new Error(`cannot listen on ${where}: ${message}`)
-  }
-}
-
-export function addressOf(app: FastifyInstance, scheme = 'http'): string {
-  const { address, port, family } = app.server.address() as AddressInfo
-  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
-}
-
-function delay(ms: number): Promise<void> {
-  return new Promise((resolve) => setTimeout(resolve, ms))
 }

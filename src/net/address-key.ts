@@ -37,6 +37,17 @@ export function addressKey(address: string): string {
   return id
 }
 
+/**
+ * Returns the function that maps an address to the caller of its shares: the address itself, or its /64. A trusted proxy
+ * stands for many callers, and is exempt.
+ */
+export function callerByAddress(isTrustedProxy: (address: string) => boolean) {
+  return (address: string): string | undefined => {
+    const plain = plainAddress(address)
+    return isTrustedProxy(plain) ? undefined : addressKey(plain)
+  }
+}
+
 function halves(index: 0 | 1): string {
   const word = words[index]!
   return `${(word >>> 16).toString(16)}:${(word & 0xffff).toString(16)}`

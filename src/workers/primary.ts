@@ -5,7 +5,8 @@ import type { Config } from '../config/schema/schema.js'
 import { takesStoredKeys } from '../config/snapshot/consumers.js'
 import { createTokens } from '../credentials/tokens.js'
 import { openStore, type Store } from '../fleet/open-store.js'
-import { addressOf, callerByAddress, listen } from '../main.js'
+import { callerByAddress } from '../net/address-key.js'
+import { addressOf, listen } from '../net/listen.js'
 import { joinFleet, openAdmin } from '../open-admin.js'
 import { createShares } from '../shares.js'
 import { createLog } from '../telemetry/logs/log.js'
@@ -76,7 +77,10 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
   let started = config.current()
   let starting = good()
 
-  const shares = createShares({ callerOf: callerByAddress(config.current), onRefused: top.overShare })
+  const shares = createShares({
+    callerOf: callerByAddress((address) => config.current().isTrustedProxy(address)),
+    onRefused: top.overShare,
+  })
   const figures = createFigures({
     read: all.readings,
     states: () => supervisor.members().map(({ state }) => state),

@@ -1,0 +1,42 @@
+import { lookup } from 'node:dns/promises'
+import type { AddressInfo, Server } from 'node:net'
+
+/** Address and port as the configuration names them. */
+interface Listen {
+  readonly host: string
+  readonly port: number
+}
+
+/**
+ * Listens on a configured address.
+ *
+ * @param key configuration key of the address
+ * @param file configuration file
+ * @throws Error whose message says what to do
+ */
+export async function listen(
+  app: { listen(at: Listen): Promise<unknown> },
+  address: Listen,
+  key: string,
+  file: string,
+): Promise<void> {
+  try {
+    // For a name with several addresses, Fastify would open a second server for the others, outside our control.
+    const host = address.host === 'localhost' ? (await lookup('localhost')).address : address.host
+    await app.listen({ host, port: address.port })
+  } catch (error) {
+    const { code, message } = error as NodeJS.ErrnoException
+    const where = `${address.host}:${address.port} (${key} in ${file})`
+    if (code === 'EADDRINUSE')
+      throw new Error(`${where} is taken; stop what listens there, or set ${key} to another port`)
+    if (code === 'EACCES')
+      throw new Error(`${where} may not be bound by this user; set ${key} to a port above 1023`)
+    throw new Error(`cannot listen on ${where}: ${message}`)
+  }
+}
+
+/** Returns the URL of an address that is bound. */
+export function addressOf({ server }: { readonly server: Server }, scheme = 'http'): string {
+  const { address, port, family } = server.address() as AddressInfo
+  return `${scheme}://${family === 'IPv6' ? `[${address}]` : address}:${port}`
+}
