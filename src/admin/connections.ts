@@ -14,17 +14,14 @@ interface Connection {
   res: ServerResponse | undefined
 }
 
-export interface AdminConnections {
-  /** Returns true if only the reserve is left: a request that is not a probe or scrape has to wait. */
-  isReserved(): boolean
-}
-
 /**
  * Keeps a connection free for probes and scrapes, however many connections clients hold. One address may hold a quarter
  * of them. When its share, or the total, is used up, a new connection replaces the one that has been idle longest:
  * among those of the same address, or among all. A connection that is being served a request is never replaced.
+ *
+ * @returns function that returns true if only the reserve is left: a request that is not a probe or scrape has to wait
  */
-export function keepRoom(server: Server, shares: Shares): AdminConnections {
+export function keepRoom(server: Server, shares: Shares): () => boolean {
   const share = shares.open('admin_connections', MOST)
   /** Open connections; the one whose latest request began longest ago comes first. */
   const open = new Map<Socket, Connection>()
@@ -73,7 +70,7 @@ export function keepRoom(server: Server, shares: Shares): AdminConnections {
     return false
   }
 
-  return { isReserved: () => share.held > MOST - RESERVE }
+  return () => share.held > MOST - RESERVE
 }
 
 /** Returns true while a complete request is being processed. */

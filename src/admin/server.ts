@@ -67,7 +67,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       })
     },
   })
-  const connections = keepRoom(app.server, deps.shares ?? createShares())
+  const isReserved = keepRoom(app.server, deps.shares ?? createShares())
 
   app.decorateRequest('actor')
   app.decorateRequest('recorded')
@@ -78,7 +78,7 @@ export function createAdmin(deps: AdminDeps): FastifyInstance {
       'x-content-type-options': 'nosniff',
       'x-frame-options': 'DENY',
     })
-    if (connections.isReserved() && !isProbeOrScrape(request.routeOptions.url)) {
+    if (isReserved() && !isProbeOrScrape(request.routeOptions.url)) {
       return sendProblem(reply.headers({ connection: 'close', 'retry-after': 1 }), CROWDED)
     }
     return enter(request, reply, deps)

@@ -47,26 +47,6 @@ export interface BanHit {
   readonly ban: Ban
 }
 
-/** Bans in force in this process: those that all gateways share, and its own. */
-export interface Bans {
-  /** The bans that all gateways share, for operators. */
-  readonly map: ReplicatedMap<Ban>
-  readonly size: number
-  /**
-   * Returns the ban that covers an address, if any.
-   *
-   * @param words the address, as `readAddress` returns it
-   */
-  match(family: Family, words: Uint32Array): BanHit | undefined
-  /** Adds a ban to this process only. It is dropped here when the same block is banned for all gateways. */
-  add(block: string, ban: Ban & { readonly until: number }): void
-  /** Registers a listener for new bans: called after each change that may ban more addresses, and after a full load. */
-  onBanned(listener: () => void): void
-  /** Returns the number of bans of each source. */
-  counts(): { readonly manual: number; readonly auto: number }
-  close(): void
-}
-
 export interface BansOptions {
   readonly map: ReplicatedMap<Ban>
   /** Clock, in unix ms. */
@@ -77,7 +57,10 @@ export interface BansOptions {
 const SLICE = 2000
 const SWEEP_MS = 1000
 
-export function createBans({ map, now = Date.now }: BansOptions): Bans {
+export type Bans = ReturnType<typeof createBans>
+
+/** Creates the bans in force in this process: those that all gateways share, and its own. */
+export function createBans({ map, now = Date.now }: BansOptions) {
   let trie = createPrefixTrie()
   /** Trie under construction while a full list is loaded. It replaces `trie` when complete. */
   let next: PrefixTrie | undefined
@@ -158,11 +141,17 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
   }, SWEEP_MS).unref()
 
   return {
+    /** The bans that all gateways share, for operators. */
     map,
-    get size() {
+    get size(): number {
       return trie.size
     },
-    match(family, words) {
+    /**
+     * Returns the ban that covers an address, if any.
+     *
+     * @param words the address, as `readAddress` returns it
+     */
+    match(family: Family, words: Uint32Array): BanHit | undefined {
       const found = trie.match(family, words, now())
       if (found === 0) return undefined
       trie.read(found, hit)
@@ -170,13 +159,16 @@ export function createBans({ map, now = Date.now }: BansOptions): Bans {
       const ban = map.get(key) ?? own.get(key)
       return ban && { block: key, ban }
     },
-    add(key, ban) {
+    /** Adds a ban to this process only. It is dropped here when the same block is banned for all gateways. */
+    add(key: string, ban: Ban & { readonly until: number }): void {
       own.set(key, ban)
       changed(key)
     },
-    onBanned: (listener) => void listeners.push(listener),
+    /** Registers a listener for new bans: called after each change that may ban more addresses, and after a full load. */
+    onBanned: (listener: () => void) => void listeners.push(listener),
+    /** Returns the number of bans of each source. */
     counts: () => ({ manual: trie.size - automatic.size, auto: automatic.size }),
-    close() {
+    close(): void {
       next = undefined
       clearInterval(sweeping)
     },

@@ -33,33 +33,6 @@ export function createKeyStore(
  */
 export type FoundKey = StoredKey | 'unknown' | 'expired' | 'unavailable'
 
-/** Looks up API keys for requests, from memory only. */
-export interface Keyring {
-  /**
-   * Looks up a key by its digest.
-   *
-   * @param graceMs how long keys stay valid while the gateway cannot confirm them with the store, in ms
-   */
-  find(digest: string, graceMs: number): FoundKey
-  /**
-   * Returns until when a client that was admitted by a key may stay.
-   *
-   * @param id of the key
-   * @returns unix ms, infinite for a key that does not expire; undefined if the key no longer exists
-   */
-  goodUntil(id: string): number | undefined
-  /** Registers a listener that is called after each change of the keys held here. */
-  onChange(listener: () => void): void
-  /** Records that a request used the key. */
-  used(key: StoredKey): void
-  /** Loads all keys the first time that they are needed, and holds them from then on. Resolves when they are loaded. */
-  hold(needed: boolean): Promise<void>
-  /** Returns true if the keys are loaded, or if none are needed. */
-  loaded(): boolean
-  /** Reports the uses that have not been reported to the store yet. */
-  close(): Promise<void>
-}
-
 export interface KeyringOptions {
   /** Called each time: a restart of the workers may have opened another store. */
   readonly store: () => KeyStore
@@ -75,7 +48,10 @@ const BATCH = 1000
 /** Maximum number of keys in one report. Further keys wait for their next use. */
 const MOST_GATHERED = 100_000
 
-export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyring {
+export type Keyring = ReturnType<typeof createKeyring>
+
+/** Looks up API keys for requests, from memory only. */
+export function createKeyring({ store, now = Date.now }: KeyringOptions) {
   /** When each key was last reported, in unix ms. It outlives the key objects, which a full load replaces. */
   const told = new Map<string, number>()
   let gathered: string[] = []
@@ -107,7 +83,12 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
   }
 
   return {
-    find(digest, graceMs) {
+    /**
+     * Looks up a key by its digest.
+     *
+     * @param graceMs how long keys stay valid while the gateway cannot confirm them with the store, in ms
+     */
+    find(digest: string, graceMs: number): FoundKey {
       const keys = store().keys()
       const confirmed = keys.confirmedAt()
       const found = keys.get(digest.slice(0, 16))
@@ -116,15 +97,22 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       if (present - confirmed > graceMs) return 'unavailable'
       return found.expires !== undefined && found.expires <= present ? 'expired' : found
     },
-    goodUntil(id) {
+    /**
+     * Returns until when a client that was admitted by a key may stay.
+     *
+     * @returns unix ms, infinite for a key that does not expire; undefined if the key no longer exists
+     */
+    goodUntil(id: string): number | undefined {
       const keys = store().keys()
       const found = keys.get(id)
       if (found !== undefined) return found.expires ?? Number.POSITIVE_INFINITY
       // Before the first load the gateway knows nothing about any key.
       return keys.confirmedAt() === 0 ? Number.POSITIVE_INFINITY : undefined
     },
-    onChange: (listener) => void listeners.push(listener),
-    used(key) {
+    /** Registers a listener that is called after each change of the keys held here. */
+    onChange: (listener: () => void) => void listeners.push(listener),
+    /** Records that a request used the key. */
+    used(key: StoredKey): void {
       const present = now()
       if (present - (key.told ?? 0) < TOUCH_EVERY) return
       const { id } = key
@@ -137,7 +125,8 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       gathered.push(id)
       timer ??= setTimeout(flush, GATHER_MS).unref()
     },
-    async hold(needed) {
+    /** Loads all keys the first time that they are needed, and holds them from then on. Resolves when they are loaded. */
+    async hold(needed: boolean): Promise<void> {
       if (!needed) return
       const keys = store().keys()
       follow(keys)
@@ -146,8 +135,10 @@ export function createKeyring({ store, now = Date.now }: KeyringOptions): Keyrin
       await ready
       loading = undefined
     },
+    /** Returns true if the keys are loaded, or if none are needed. */
     loaded: () => loading === undefined,
-    async close() {
+    /** Reports the uses that have not been reported to the store yet. */
+    async close(): Promise<void> {
       clearTimeout(timer)
       await flush()
     },

@@ -2,21 +2,15 @@ import { Cluster, type Redis } from 'ioredis'
 import { StoreCluster } from '../limiter/redis/cluster.js'
 import type { Client } from '../limiter/redis/scripts.js'
 
-/** Separate connection for messages: a Redis connection that subscribes can do nothing else. */
-export interface Subscriber {
-  /** Subscribes to a channel, and again after each reconnect. */
-  listen(channel: string, onMessage: (message: string) => void): void
-  /** Returns true once the server has confirmed the subscription. */
-  hears(channel: string): boolean
-  close(): void
-}
+export type Subscriber = ReturnType<typeof openSubscriber>
 
 /**
- * Opens a subscriber to the same servers with the same credentials.
+ * Opens a separate connection for messages, to the same servers with the same credentials: a Redis connection that
+ * subscribes can do nothing else.
  *
  * @param store from `connectStore`
  */
-export function openSubscriber(store: Client): Subscriber {
+export function openSubscriber(store: Client) {
   const connection =
     store instanceof StoreCluster
       ? store.openSubscriber()
@@ -42,12 +36,14 @@ export function openSubscriber(store: Client): Subscriber {
   connection.on('message', (channel: string, message: string) => channels.get(channel)?.(message))
 
   return {
-    listen(channel, onMessage) {
+    /** Subscribes to a channel, and again after each reconnect. */
+    listen(channel: string, onMessage: (message: string) => void): void {
       channels.set(channel, onMessage)
       if (connection.status === 'ready') subscribe(channel)
     },
-    hears: (channel) => heard.has(channel),
-    close() {
+    /** Returns true once the server has confirmed the subscription. */
+    hears: (channel: string) => heard.has(channel),
+    close(): void {
       connection.disconnect()
     },
   }

@@ -127,24 +127,14 @@ export function fullError({ what, most }: Pick<MapShape<unknown>, 'what' | 'most
 }
 
 /** Part of a map that is in the memory of a process. */
-export interface Held<V> extends Pick<ReplicatedMap<V>, 'get' | 'entries' | 'onChange'> {
-  put(key: string, value: V | undefined): void
-  /** Replaces all values. */
-  replace(all: Map<string, V>): void
-  /**
-   * Removes ended values.
-   *
-   * @returns true if there were any
-   */
-  sweep(): boolean
-}
+export type Held<V> = ReturnType<typeof createHeld<V>>
 
 /**
  * Holds the values of a map in memory.
  *
  * @param now clock, in unix ms
  */
-export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => number): Held<V> {
+export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => number) {
   let values = new Map<string, V>()
   const listeners: ((key: string | undefined) => void)[] = []
   /** Unix ms before which no value ends. */
@@ -159,6 +149,11 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
     if (end < nextEnd) nextEnd = end
   }
 
+  /**
+   * Removes ended values.
+   *
+   * @returns true if there were any
+   */
   function sweep(): boolean {
     const present = now()
     if (present < nextEnd) return false
@@ -174,20 +169,20 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
   }
 
   return {
-    get(key) {
+    get(key: string): V | undefined {
       const value = values.get(key)
       if (until === undefined || value === undefined) return value
       const end = endOf(value)
       return end !== Number.POSITIVE_INFINITY && end <= now() ? undefined : value
     },
-    entries() {
+    entries(): ReadonlyMap<string, V> {
       sweep()
       return values
     },
-    onChange(listener) {
+    onChange(listener: (key: string | undefined) => void): void {
       listeners.push(listener)
     },
-    put(key, value) {
+    put(key: string, value: V | undefined): void {
       if (value === undefined) values.delete(key)
       else {
         values.set(key, value)
@@ -195,7 +190,8 @@ export function createHeld<V>({ until }: Pick<MapShape<V>, 'until'>, now: () => 
       }
       changed(key)
     },
-    replace(all) {
+    /** Replaces all values. */
+    replace(all: Map<string, V>): void {
       values = all
       nextEnd = Number.POSITIVE_INFINITY
       if (until !== undefined) for (const value of all.values()) expect(value)
@@ -218,31 +214,24 @@ export interface MemoryMapOptions {
 /** Keeps a map in the memory of one process. It is lost when the process ends. */
 export function createMemoryMap<V>(shape: MapShape<V>, options: MemoryMapOptions = {}): ReplicatedMap<V> {
   const { now = Date.now, tell } = options
-  const held = createHeld(shape, now)
-  const sweeping = shape.until === undefined ? undefined : setInterval(held.sweep, SWEEP_MS).unref()
+  const { put, ...map } = openHeld(shape, now)
 
   async function set(key: string, value: V | undefined): Promise<void> {
     const text = writeWithin(shape, key, value)
-    const all = held.entries()
+    const all = map.entries()
     if (value !== undefined && !all.has(key) && all.size >= shape.most) throw fullError(shape)
-    held.put(key, value)
+    put(key, value)
     await tell?.(key, text === '' ? null : text)
   }
 
   return {
-    get: held.get,
-    entries: held.entries,
-    onChange: held.onChange,
+    ...map,
     set,
     async setIf(only, key, value) {
-      if ((held.get(key) === undefined) !== (only === 'absent')) return false
+      if ((map.get(key) === undefined) !== (only === 'absent')) return false
       await set(key, value)
       return true
     },
-    read: async (key) => held.get(key),
-    ready: Promise.resolve(),
-    confirmedAt: now,
-    close: async () => clearInterval(sweeping),
   }
 }
 
@@ -261,22 +250,25 @@ export function createFollowedMap<V>(
   texts: Iterable<readonly [key: string, text: string]>,
   now: () => number = Date.now,
 ): FollowedMap<V> {
-  const held = createHeld(shape, now)
-  const sweeping = shape.until === undefined ? undefined : setInterval(held.sweep, SWEEP_MS).unref()
+  const { put, ...map } = openHeld(shape, now)
   const elsewhere = () => Promise.reject(new Error('the primary is asked'))
-  const follow = (key: string, text: string | null) =>
-    held.put(key, text === null ? undefined : shape.parse(text))
+  const follow = (key: string, text: string | null) => put(key, text === null ? undefined : shape.parse(text))
   for (const [key, text] of texts) follow(key, text)
+  return { ...map, set: elsewhere, setIf: elsewhere, follow }
+}
+
+/** Opens a map that is only in the memory of this process. */
+function openHeld<V>(shape: MapShape<V>, now: () => number) {
+  const { get, entries, onChange, put, sweep } = createHeld(shape, now)
+  const sweeping = shape.until === undefined ? undefined : setInterval(sweep, SWEEP_MS).unref()
   return {
-    get: held.get,
-    entries: held.entries,
-    onChange: held.onChange,
-    set: elsewhere,
-    setIf: elsewhere,
-    read: async (key) => held.get(key),
+    get,
+    entries,
+    onChange,
+    put,
+    read: async (key: string) => get(key),
     ready: Promise.resolve(),
     confirmedAt: now,
     close: async () => clearInterval(sweeping),
-    follow,
   }
 }

@@ -3,7 +3,6 @@ import type { Snapshot } from '../config/snapshot/snapshot.js'
 import type { Share } from '../shares.js'
 import { countFailedPushes, createExposition } from '../telemetry/export/exposition.js'
 import type { OtlpOptions } from '../telemetry/export/push.js'
-import type { TextFormat } from '../telemetry/export/text-format.js'
 import {
   createFamilies,
   readMetrics,
@@ -31,21 +30,10 @@ export interface FiguresOptions {
   readonly log: { warn(details: object, message: string): void }
 }
 
-/** The metrics of all processes as one exposition. */
-export interface Figures {
-  loaded(snapshot: Snapshot): void
-  reloaded(result: ReloadResult, snapshot: Snapshot): void
-  /** Reports the end of a worker. `last`: the counts that it reported last, when asked or by itself. */
-  ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void
-  scrape(format?: TextFormat): Promise<string>
-  /** Returns the requests of all workers and their outcomes. */
-  traffic(): Promise<Traffic>
-  close(): Promise<void>
-}
-
 const STATES: readonly State[] = ['starting', 'serving', 'draining']
 
-export function createFigures(options: FiguresOptions): Figures {
+/** Creates the metrics of all processes as one exposition. */
+export function createFigures(options: FiguresOptions) {
   const { exponential } = options
   const families = createFamilies(exponential)
   /** Families that this process counts as well as the workers. */
@@ -80,16 +68,18 @@ export function createFigures(options: FiguresOptions): Figures {
 
   return {
     loaded,
-    reloaded(result, snapshot) {
+    reloaded(result: ReloadResult, snapshot: Snapshot): void {
       families.configReloads.add(reloads[result], 1)
       showConfig(families, snapshot, result !== 'rejected')
     },
-    ended(reason, last) {
+    /** Reports the end of a worker. `last`: the counts that it reported last, when asked or by itself. */
+    ended(reason: 'drained' | 'failed', last: WorkerReading | undefined): void {
       families.workerExits.add(exits[reason], 1)
       if (last !== undefined) totals.retire(last)
     },
     scrape: exposition.scrape,
-    async traffic() {
+    /** Returns the requests of all workers and their outcomes. */
+    async traffic(): Promise<Traffic> {
       await refresh()
       return trafficOf(families)
     },

@@ -5,38 +5,18 @@ import { TOP } from '../telemetry/top/all-gateways-top.js'
 import type { Top } from '../telemetry/top/top.js'
 import type { UpstreamState } from '../upstream/pool/state.js'
 import { ProcessGone } from './channel.js'
-import { createDrained, type Drained } from './drained.js'
+import { createDrained } from './drained.js'
 import type { Worker } from './fork.js'
 import type { Reloaded } from './messages.js'
 import type { SupervisedWorker } from './supervisor.js'
 import type { WorkerReading } from './totals.js'
-
-/** Messages from the primary to all workers at once. */
-export interface AllWorkers {
-  /** Asks the workers that serve. A worker that answers too late is left out. */
-  readonly ask: Ask
-  /** Upstreams that operators have drained. */
-  readonly drained: Pick<Drained, 'all'>
-  /** Sends a configuration to all workers. Resolves when each has taken it over, or has failed to. */
-  reload(next: Reloaded): Promise<void>
-  /**
-   * Sends a change of a map to all workers. Resolves when they have it, or are too late. Null: the value is deleted.
-   */
-  put(map: string, key: string, text: string | null): Promise<void>
-  /** Returns the counts of each worker. A busy worker counts with its last report. */
-  readings(): Promise<WorkerReading[]>
-  /** Records the last counts of a worker that has drained. */
-  farewell(pid: number, reading: Reading): void
-  /** Returns what a worker that has ended reported last, and forgets it. */
-  lastOf(worker: SupervisedWorker): WorkerReading | undefined
-}
 
 /** Timeout in ms for a worker to apply a configuration. A busy worker is late, not lost. */
 const RELOAD_MS = 10_000
 const READ_MS = 1000
 
 /**
- * Creates the messages to all workers.
+ * Creates the messages from the primary to all workers at once.
  *
  * @param top counts of the primary itself: the callers that the admin port refused
  */
@@ -44,7 +24,7 @@ export function createAllWorkers(
   members: () => readonly SupervisedWorker<Worker>[],
   top: Pick<Top, 'read'>,
   log: Record<'warn' | 'error', (fields: object, message: string) => void>,
-): AllWorkers {
+) {
   const drained = createDrained()
   /** Counts of each worker as last reported, by process id. */
   const reported = new Map<number, Reading>()
@@ -54,6 +34,7 @@ export function createAllWorkers(
     return reading && { place, reading }
   }
 
+  /** Asks the workers that serve. A worker that answers too late is left out. */
   const ask: Ask = async (question, body) => {
     const serving = members().filter(({ state }) => state !== 'starting')
     const settled = await Promise.allSettled(serving.map(({ child }) => child.ask(question, body)))
@@ -69,8 +50,10 @@ export function createAllWorkers(
 
   return {
     ask,
-    drained,
-    async reload(next) {
+    /** Returns the upstreams that operators have drained. */
+    drained: drained.all,
+    /** Sends a configuration to all workers. Resolves when each has taken it over, or has failed to. */
+    async reload(next: Reloaded): Promise<void> {
       await Promise.all(
         members().map(async ({ child }) => {
           const told = await child.channel
@@ -84,13 +67,17 @@ export function createAllWorkers(
         }),
       )
     },
-    async put(map, key, text) {
+    /**
+     * Sends a change of a map to all workers. Resolves when they have it, or are too late. Null: the value is deleted.
+     */
+    async put(map: string, key: string, text: string | null): Promise<void> {
       const each = members().map(({ child }) => child.channel.ask('put', { map, key, text }, READ_MS))
       for (const { status } of await Promise.allSettled(each)) {
         if (status === 'rejected') log.warn({ map, key }, 'a worker has not been told of a change in time')
       }
     },
-    async readings() {
+    /** Returns the counts of each worker. A busy worker counts with its last report. */
+    async readings(): Promise<WorkerReading[]> {
       await Promise.all(
         members().map(async (member) => {
           if (member.state === 'starting') return
@@ -102,8 +89,10 @@ export function createAllWorkers(
       )
       return members().flatMap((member) => readingOf(member) ?? [])
     },
-    farewell: (pid, reading) => void reported.set(pid, reading),
-    lastOf(worker) {
+    /** Records the last counts of a worker that has drained. */
+    farewell: (pid: number, reading: Reading) => void reported.set(pid, reading),
+    /** Returns what a worker that has ended reported last, and forgets it. */
+    lastOf(worker: SupervisedWorker): WorkerReading | undefined {
       const last = readingOf(worker)
       reported.delete(worker.child.pid)
       return last

@@ -1,13 +1,8 @@
-/** Upstreams that operators have drained: a worker that starts later gets this list. */
-export interface Drained {
-  set(service: string, address: string, state: 'drained' | 'serving'): void
-  all(): (readonly [service: string, address: string])[]
-}
-
-export function createDrained(): Drained {
+/** Remembers the upstreams that operators have drained: a worker that starts later gets this list. */
+export function createDrained() {
   const drained = new Map<string, readonly [service: string, address: string]>()
   return {
-    set(service, address, state) {
+    set(service: string, address: string, state: 'drained' | 'serving'): void {
       const key = JSON.stringify([service, address])
       if (state === 'drained') drained.set(key, [service, address])
       else drained.delete(key)

@@ -103,7 +103,7 @@ export async function startPrimary(options: PrimaryOptions): Promise<RunningPrim
           started: starting,
           current: good(),
           maps: store.told?.all() ?? [],
-          drained: all.drained.all(),
+          drained: all.drained(),
         }),
         answers: {
           take: (takes) => counts.take(takes, memory()),

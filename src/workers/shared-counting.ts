@@ -4,23 +4,14 @@ import type { Store } from '../fleet/open-store.js'
 import type { Decision } from '../limiter/limiter.js'
 import type { Settle, Take, Whose } from './messages.js'
 
-/** Answers of the primary when there is no Redis: it holds the counts of all workers. */
-export interface CountForAll {
-  /** Adds a configuration that workers may ask about from now on. */
-  know(snapshot: Snapshot): void
-  /** Keeps the configuration that workers start with from now on, whatever comes after. */
-  startWith(snapshot: Snapshot): void
-  take(takes: readonly Take[], store: Counting): Promise<readonly Decision[]>
-  settle(settle: Settle, store: Counting): Promise<number>
-}
-
 /** The store that holds the counts, and the operators' changes to limits. */
 type Counting = Pick<Store, 'limiter' | 'amounts'>
 
 /** Configurations that are kept. A worker that drains uses an older one, but not one that is so old. */
 const KEPT = 16
 
-export function createCountForAll(): CountForAll {
+/** Counts for all workers, in the primary, when there is no Redis. */
+export function createCountForAll() {
   const snapshots = new Map<string, Snapshot>()
   let first: Snapshot | undefined
 
@@ -40,27 +31,31 @@ export function createCountForAll(): CountForAll {
     return { service: found, policy: candidate ? own : amounts.policyFor(found, own, consumer, tenant) }
   }
 
+  /** Adds a configuration that workers may ask about from now on. */
+  function know(snapshot: Snapshot): void {
+    snapshots.delete(snapshot.hash)
+    snapshots.set(snapshot.hash, snapshot)
+    for (const oldest of snapshots.keys()) {
+      if (snapshots.size <= KEPT) break
+      snapshots.delete(oldest)
+    }
+  }
+
   return {
-    know(snapshot) {
-      snapshots.delete(snapshot.hash)
-      snapshots.set(snapshot.hash, snapshot)
-      for (const oldest of snapshots.keys()) {
-        if (snapshots.size <= KEPT) break
-        snapshots.delete(oldest)
-      }
-    },
-    startWith(snapshot) {
+    know,
+    /** Keeps the configuration that workers start with from now on, whatever comes after. */
+    startWith(snapshot: Snapshot): void {
       first = snapshot
-      this.know(snapshot)
+      know(snapshot)
     },
-    take: (takes, { limiter, amounts }) =>
+    take: (takes: readonly Take[], { limiter, amounts }: Counting): Promise<readonly Decision[]> =>
       Promise.all(
         takes.map((take) => {
           const { service, policy } = find(take, amounts)
           return limiter.take(service, policy, take.consumer, take.cost, take.levels)
         }),
       ),
-    async settle(settle, { limiter, amounts }) {
+    async settle(settle: Settle, { limiter, amounts }: Counting): Promise<number> {
       const { consumer, levels, cost, decidedBy, at, slotAt, quota, slot } = settle
       const charge = { ...find(settle, amounts), consumer, levels, cost, decidedBy, at, slotAt }
       await limiter.settle(charge, quota, slot)

@@ -48,17 +48,6 @@ export interface SupervisorOptions<C extends Child = Child> {
   readonly marginMs?: number
 }
 
-/** Keeps `count` workers serving. */
-export interface Supervisor<C extends Child = Child> {
-  /** Starts all workers. Rejects when one of them cannot start; then none is left. */
-  start(): Promise<void>
-  /** Replaces all workers by new ones; none leaves before its successor serves. Resolves with true on success. */
-  restart(): Promise<boolean>
-  /** Drains all workers. Idempotent. */
-  stop(delayMs: number): Promise<void>
-  members(): readonly SupervisedWorker<C>[]
-}
-
 interface Place<C extends Child> {
   readonly number: number
   member: Running<C> | undefined
@@ -75,7 +64,8 @@ interface Running<C extends Child> extends SupervisedWorker<C> {
   gone: Promise<void>
 }
 
-export function createSupervisor<C extends Child>(options: SupervisorOptions<C>): Supervisor<C> {
+/** Keeps `count` workers serving. */
+export function createSupervisor<C extends Child>(options: SupervisorOptions<C>) {
   const { count, fork, log, graceMs, onEnded } = options
   const { firstDelayMs = 1000, longestDelayMs = 30_000, settledMs = 60_000 } = options
   const { startMs = 30_000, leaveMs = 1000, marginMs = 5000 } = options
@@ -214,7 +204,8 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
   }
 
   return {
-    async start() {
+    /** Starts all workers. Rejects when one of them cannot start; then none is left. */
+    async start(): Promise<void> {
       for (const slot of slots) slot.member = begin(slot)
       const failure = await failureOf([...members])
       if (failure !== undefined) {
@@ -224,7 +215,8 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
       }
       phase = 'running'
     },
-    async restart() {
+    /** Replaces all workers by new ones; none leaves before its successor serves. Resolves with true on success. */
+    async restart(): Promise<boolean> {
       if (phase !== 'running' || restarting) {
         log.warn({}, 'no restart: one is under way, or the gateway is starting or stopping')
         return false
@@ -240,7 +232,8 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
       for (const slot of slots) if (slot.timer === undefined) replace(slot)
       return done
     },
-    stop(delayMs) {
+    /** Drains all workers. Idempotent. */
+    stop(delayMs: number): Promise<void> {
       stopped ??= (async () => {
         phase = 'stopping'
         for (const { timer } of slots) clearTimeout(timer)
@@ -253,6 +246,6 @@ export function createSupervisor<C extends Child>(options: SupervisorOptions<C>)
       })()
       return stopped
     },
-    members: () => [...members],
+    members: (): readonly SupervisedWorker<C>[] => [...members],
   }
 }

@@ -16,24 +16,14 @@ export interface WorkerReading {
   readonly reading: Reading
 }
 
-/** Merges the counts of all workers into those of one gateway. */
-export interface Totals {
-  /** Retires a worker that has ended: its counts stay included. */
-  retire(of: WorkerReading): void
-  /** Updates the families from the live workers; of two workers in one slot, the newest comes last. */
-  show(live: readonly WorkerReading[]): void
-  /** Returns the metrics of the processes, each sample with the slot of its worker. */
-  processes(live: readonly WorkerReading[], primary: readonly ProcessReading[]): ProcessReading[]
-}
-
 /**
- * Creates the totals. Counters and histograms are summed, including those of ended workers: none ever goes down. A
+ * Merges the counts of all workers into those of one gateway. Counters and histograms are summed, including those of ended workers: none ever goes down. A
  * gauge is the sum, the minimum or the maximum, as its definition says.
  *
  * @param families families that are shown
  * @param retired families of the same kind, with the counts of ended workers
  */
-export function createTotals(families: Families, retired: Families): Totals {
+export function createTotals(families: Families, retired: Families) {
   const byName = namesOf(families)
   const retiredByName = namesOf(retired)
   const retiredOfProcesses = new Map<string, number>()
@@ -41,7 +31,8 @@ export function createTotals(families: Families, retired: Families): Totals {
   const accumulates = ({ kind, across }: Definition) => kind !== 'gauge' && across !== 'primary'
 
   return {
-    retire({ place, reading }) {
+    /** Retires a worker that has ended: its counts stay included. */
+    retire({ place, reading }: WorkerReading): void {
       for (const one of reading.families) {
         const family = retiredByName.get(one.name)
         if (family !== undefined && accumulates(family.definition)) addReading(family, one)
@@ -54,7 +45,8 @@ export function createTotals(families: Families, retired: Families): Totals {
         }
       }
     },
-    show(live) {
+    /** Updates the families from the live workers; of two workers in one slot, the newest comes last. */
+    show(live: readonly WorkerReading[]): void {
       for (const { definition, zero, clear } of byName.values()) {
         if (definition.across === 'primary') continue
         if (definition.kind === 'gauge') clear()
@@ -77,7 +69,8 @@ export function createTotals(families: Families, retired: Families): Totals {
         }
       }
     },
-    processes(live, primary) {
+    /** Returns the metrics of the processes, each sample with the slot of its worker. */
+    processes(live: readonly WorkerReading[], primary: readonly ProcessReading[]): ProcessReading[] {
       const metrics = new Map<
         string,
         Omit<ProcessReading, 'values'> & { readonly values: Map<string, ProcessValue> }

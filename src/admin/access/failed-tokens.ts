@@ -6,17 +6,6 @@ const WINDOW_MS = 60_000
 /** Most addresses that are remembered; beyond that, the oldest are forgotten. */
 const MOST_ADDRESSES = 10_000
 
-export interface FailedTokens {
-  /** Returns the ms until the address may try again; 0 means now. */
-  waitFor(address: string): number
-  /**
-   * Counts a wrong token.
-   *
-   * @param digest digest of the token: the same one again is not another guess, but a client with an old token
-   */
-  add(address: string, digest: Buffer): void
-}
-
 interface Failures {
   readonly until: number
   count: number
@@ -28,7 +17,7 @@ interface Failures {
  *
  * @param now returns the current time in Unix ms
  */
-export function createFailedTokens(now: () => number): FailedTokens {
+export function createFailedTokens(now: () => number) {
   const failures = new Map<string, Failures>()
 
   function of(network: string): Failures | undefined {
@@ -39,11 +28,17 @@ export function createFailedTokens(now: () => number): FailedTokens {
   }
 
   return {
-    waitFor(address) {
+    /** Returns the ms until the address may try again; 0 means now. */
+    waitFor(address: string): number {
       const found = of(addressKey(address))
       return found === undefined || found.count < MOST ? 0 : found.until - now()
     },
-    add(address, digest) {
+    /**
+     * Counts a wrong token.
+     *
+     * @param digest digest of the token: the same one again is not another guess, but a client with an old token
+     */
+    add(address: string, digest: Buffer): void {
       const network = addressKey(address)
       const found = of(network)
       if (found === undefined) {
